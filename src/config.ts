@@ -1,0 +1,153 @@
+import { z } from 'zod';
+import type { Env } from './env.ts';
+
+const seconds = z.number().positive();
+
+/** Times a job lives by, in seconds. Defaults and meaning: docs/configuration.md. */
+export const policySchema = z.strictObject({
+  /** Time from submit to a terminal status when the client names none. */
+  finish_within: seconds.default(900),
+  max_finish_within: seconds.default(86_400),
+  /** Claimed attempts a job may have; an attempt no worker claimed does not count. */
+  max_attempts: z.int().min(1).max(10).default(2),
+  /** How long a claimed attempt may be without a channel before its worker counts as lost. */
+  channel_grace: seconds.default(30),
+  /** How long an attempt whose `/run` had an unknown outcome waits for a claim before a new one is made. */
+  claim_grace: seconds.default(60),
+  /** Time between polls of RunPod's status; far inside its 30 min retention (reference/runpod.md 2.5). */
+  poll_interval: seconds.default(30),
+  /** How long a worker may take to report after a cancel before the job is closed without it. */
+  cancel_grace: seconds.default(15),
+  /** The same after the deadline. */
+  deadline_grace: seconds.default(30),
+  /** How long a finished job, its log and its outputs are kept. */
+  retention: seconds.default(7 * 86_400),
+});
+export type Policy = z.infer<typeof policySchema>;
+
+/** Sizes and counts. A request over one is refused with a 4xx that names it. */
+export const limitsSchema = z.strictObject({
+  jobs_in_flight: z.int().positive().default(20),
+  submits_per_minute: z.int().positive().default(120),
+  /** Base64 inputs travel in the body; Workers take 100 MB on every plan (reference/cloudflare.md section 4). */
+  max_body_bytes: z.int().positive().default(32 * 1024 * 1024),
+  max_asset_bytes: z.int().positive().default(100 * 1024 * 1024),
+  /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */
+  max_workflow_bytes: z.int().positive().max(1_900_000).default(1024 * 1024),
+  max_nodes: z.int().positive().default(2000),
+  max_inputs: z.int().positive().default(32),
+  max_output_bytes: z.int().positive().default(5 * 1024 ** 3),
+  max_outputs: z.int().positive().default(1000),
+});
+export type Limits = z.infer<typeof limitsSchema>;
+
+const endpoint = z.strictObject({ runpod_id: z.string().min(1) });
+export type Endpoint = z.infer<typeof endpoint>;
+
+const origin = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''));
+const secret = z.string().min(32, 'must be at least 32 characters');
+
+/** A variable that holds JSON; `{}` when it is not set. */
+const json = <T extends z.ZodType>(schema: T, missing?: string) =>
+  z
+    .string()
+    .optional()
+    .transform((text, context) => {
+      if (text === undefined && missing === undefined) {
+        context.addIssue({ code: 'custom', message: 'is required' });
+        return z.NEVER;
+      }
+      try {
+        return JSON.parse(text ?? missing ?? '') as unknown;
+      } catch {
+        context.addIssue({ code: 'custom', message: 'is not JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+const configSchema = z.object({
+  PUBLIC_URL: origin,
+  RUNPOD_BASE_URL: origin.default('https://api.runpod.ai/v2'),
+  ENDPOINTS: json(
+    z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpoint).refine((all) => Object.keys(all).length > 0, 'names no endpoint'),
+  ),
+  POLICY: json(policySchema, '{}'),
+  LIMITS: json(limitsSchema, '{}'),
+  R2_S3_ENDPOINT: origin,
+  R2_BUCKET: z.string().default('comfy-edge'),
+  TOKEN_SECRET: secret,
+  ADMIN_TOKEN: secret,
+  RUNPOD_API_KEY: z.string().min(1),
+  R2_ACCESS_KEY_ID: z.string().min(1),
+  R2_SECRET_ACCESS_KEY: z.string().min(1),
+});
+
+/** The gateway's configuration, checked. Immutable for the life of an isolate. */
+export type Config = {
+  publicUrl: string;
+  runpod: { baseUrl: string; apiKey: string };
+  endpoints: Record<string, Endpoint>;
+  policy: Policy;
+  limits: Limits;
+  s3: { endpoint: string; bucket: string; accessKeyId: string; secretAccessKey: string };
+  tokenSecret: string;
+  adminToken: string;
+};
+
+export type ConfigResult = { ok: true; config: Config } | { ok: false; problems: string[] };
+
+/** Checks bindings, variables and secrets. Problems name what is wrong and never quote a value. */
+export function readConfig(env: Env): ConfigResult {
+  const problems: string[] = [];
+  for (const binding of ['JOB', 'ACCOUNT', 'DB', 'BUCKET'] as const) {
+    if (env[binding] === undefined) {
+      problems.push(`${binding}: binding is missing`);
+    }
+  }
+  const parsed = configSchema.safeParse(env);
+  if (!parsed.success) {
+    problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  }
+  if (!parsed.success || problems.length > 0) {
+    return { ok: false, problems };
+  }
+  const values = parsed.data;
+  return {
+    ok: true,
+    config: {
+      publicUrl: values.PUBLIC_URL,
+      runpod: { baseUrl: values.RUNPOD_BASE_URL, apiKey: values.RUNPOD_API_KEY },
+      endpoints: values.ENDPOINTS,
+      policy: values.POLICY,
+      limits: values.LIMITS,
+      s3: {
+        endpoint: values.R2_S3_ENDPOINT,
+        bucket: values.R2_BUCKET,
+        accessKeyId: values.R2_ACCESS_KEY_ID,
+        secretAccessKey: values.R2_SECRET_ACCESS_KEY,
+      },
+      tokenSecret: values.TOKEN_SECRET,
+      adminToken: values.ADMIN_TOKEN,
+    },
+  };
+}
+
+let cached: { env: Env; result: ConfigResult } | undefined;
+
+/** `readConfig`, once per isolate and environment. */
+export function configOf(env: Env): ConfigResult {
+  if (cached?.env !== env) {
+    cached = { env, result: readConfig(env) };
+  }
+  return cached.result;
+}
+
+/** For code behind the entry's check, where a bad configuration can no longer occur. */
+export function requireConfig(env: Env): Config {
+  const result = configOf(env);
+  if (!result.ok) {
+    throw new Error(`misconfigured: ${result.problems.join('; ')}`);
+  }
+  return result.config;
+}

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+
+/**
+ * The words of a job, as every part and every protocol uses them.
+ * Status and most field names follow Comfy API v2 (docs/decisions/0002).
+ */
+
+export const STATUSES = ['queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled', 'expired'] as const;
+export type Status = (typeof STATUSES)[number];
+
+export const TERMINAL_STATUSES = ['succeeded', 'failed', 'canceled', 'expired'] as const satisfies readonly Status[];
+export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
+
+/** A terminal status is final: no later event changes it. */
+export const isTerminal = (status: Status): status is TerminalStatus =>
+  (TERMINAL_STATUSES as readonly Status[]).includes(status);
+
+/** What a job that is not terminal waits for or does. */
+export const STAGES = ['admission', 'capacity', 'cold_start', 'models', 'inputs', 'executing', 'uploading'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** Where a failure lies: in what the client sent, in its graph, in our worker, at RunPod, or in the gateway. */
+export const FAULTS = ['request', 'workflow', 'worker', 'provider', 'gateway'] as const;
+
+/** Codes a failed job can carry. Closed and documented in docs/errors.md; a worker's unknown code becomes `internal`. */
+export const JOB_ERROR_CODES = [
+  'invalid_workflow',
+  'node_not_allowed',
+  'input_fetch_failed',
+  'model_missing',
+  'out_of_memory',
+  'insufficient_resources',
+  'execution_error',
+  'timeout',
+  'comfyui_unavailable',
+  'output_missing',
+  'output_too_large',
+  'upload_failed',
+  'no_capacity',
+  'provider_refused',
+  'provider_failed',
+  'worker_lost',
+  'internal',
+] as const;
+export type JobErrorCode = (typeof JOB_ERROR_CODES)[number];
+
+export const jobErrorCode = z.enum(JOB_ERROR_CODES).catch('internal');
+
+/** Why a job, or one attempt of it, failed. `message` is for people and holds no stack trace, path or host name. */
+export type JobError = {
+  code: JobErrorCode;
+  message: string;
+  at: (typeof FAULTS)[number];
+  retryable: boolean;
+  attempt: number;
+  node?: { id: string; class_type: string };
+  details?: Record<string, unknown>;
+};
+
+export const OUTPUT_TYPES = ['image', 'video', 'audio', 'text', '3d', 'latent', 'file'] as const;
+
+/** A result of a job. `key` is its place in R2 (null: `text` holds all of it). Sizes in bytes, hash lower-case hex. */
+export const output = z.object({
+  name: z.string().min(1),
+  node_id: z.string(),
+  class_type: z.string().default(''),
+  type: z.enum(OUTPUT_TYPES).catch('file'),
+  content_type: z.string().max(255),
+  size_bytes: z.int().nonnegative(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  key: z.string().nullable(),
+  text: z.string().optional(),
+  temp: z.boolean().default(false),
+});
+export type Output = z.infer<typeof output>;
+
+/** How far a graph is: `value` runs from 0 to 1 over all its nodes and never falls within an attempt. */
+export const progress = z.object({
+  value: z.number().min(0).max(1),
+  nodes_done: z.int().nonnegative(),
+  nodes_total: z.int().nonnegative(),
+  current_node: z.string().nullish(),
+  current_node_class: z.string().nullish(),
+  step: z.number().nullish(),
+  steps: z.number().nullish(),
+});
+export type Progress = z.infer<typeof progress>;
+
+/** One try on a GPU, as clients see it. `status` is `waiting` until a worker claims it. */
+export type AttemptView = {
+  number: number;
+  status: 'waiting' | 'running' | 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded';
+  created_at: number;
+  claimed_at: number | null;
+  ended_at: number | null;
+  worker: string | null;
+  error: JobError | null;
+};
+
+/** A job as the core hands it to doors: times in ms since the epoch, no URLs. Doors render it in their protocol's form. */
+export type JobView = {
+  id: string;
+  account: string;
+  endpoint: string;
+  status: Status;
+  stage: Stage | null;
+  created_at: number;
+  started_at: number | null;
+  completed_at: number | null;
+  deadline: number;
+  expires_at: number;
+  progress: Progress | null;
+  outputs: Output[];
+  error: JobError | null;
+  attempts: AttemptView[];
+  metadata: Record<string, string>;
+  metrics: { queue_ms: number | null; execution_ms: number | null; upload_ms: number | null; total_ms: number | null };
+  /** Number of the last event in the log that this view includes. */
+  last_event: number;
+};

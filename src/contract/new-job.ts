@@ -1,0 +1,32 @@
+/** What the core hands to `Job.create`: everything a run needs, already checked and shaped. Times in ms since the epoch. */
+export type NewJob = {
+  /** Lower-case UUID (version 7, so ids sort by creation). */
+  id: string;
+  account: string;
+  /** Name of the endpoint in the configuration. */
+  endpoint: string;
+  workflow: Graph;
+  inputs: JobInput[];
+  options: JobOptions;
+  metadata: Record<string, string>;
+  created_at: number;
+  deadline: number;
+};
+
+/** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. */
+export type Graph = Record<string, { class_type: string; inputs: Record<string, unknown>; _meta?: unknown }>;
+
+/** An asset under the name the graph calls it by. */
+export type JobInput = { name: string; sha256: string; size_bytes: number; content_type: string };
+
+export type JobOptions = {
+  /** Send previews while the graph runs. */
+  previews: boolean;
+  /** Keep what preview nodes write to ComfyUI's temp folder as outputs too. */
+  temp_outputs: boolean;
+};
+
+/** The Account object's answer to a submit. */
+export type Admission =
+  | { admitted: true }
+  | { admitted: false; code: 'rate_limited' | 'too_many_jobs'; limit: number; window_s: number | null; retry_after_s: number };

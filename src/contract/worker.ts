@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { FAULTS, jobErrorCode, output, progress, STAGES } from './job.ts';
+
+/** The worker contract in zod: docs/worker-contract.md is the page, worker-gpu's contract.py the other side. */
+
+/** Longest text output that travels inline rather than as a file in R2. */
+export const MAX_INLINE_TEXT_BYTES = 16_384;
+/** Above this a file goes up in parts. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
+export const SINGLE_PUT_BYTES = 64 * 1024 * 1024;
+export const PART_BYTES = 16 * 1024 * 1024;
+/** Longest preview (base64 characters) that is passed on; larger ones are dropped. */
+export const MAX_PREVIEW_CHARS = 64 * 1024;
+/** Largest frame a worker may send; a frame above this closes the channel. */
+export const MAX_FRAME_CHARS = 256 * 1024;
+
+const uuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+const attempt = z.int().positive();
+
+export const workerInfo = z.object({
+  id: z.string().max(200),
+  version: z.string().max(50),
+  comfyui_version: z.string().max(50).nullish(),
+  gpu: z.string().max(200).nullish(),
+});
+export type WorkerInfo = z.infer<typeof workerInfo>;
+
+export const claimRequest = z.object({
+  attempt,
+  claim: uuid,
+  worker: workerInfo,
+  catalog: z.string().max(64).nullish(),
+});
+export type ClaimRequest = z.infer<typeof claimRequest>;
+
+export const catalogRequest = z.object({
+  comfyui_version: z.string().max(50).nullish(),
+  classes: z.array(z.string().max(300)).min(1).max(20_000),
+});
+
+export const uploadsRequest = z.object({
+  attempt,
+  claim: uuid,
+  files: z
+    .array(
+      z.object({
+        name: z.string().min(1),
+        size_bytes: z.int().nonnegative(),
+        sha256: z.string().regex(/^[0-9a-f]{64}$/),
+        content_type: z.string().min(1).max(255),
+      }),
+    )
+    .min(1)
+    .max(1000),
+});
+export type UploadsRequest = z.infer<typeof uploadsRequest>;
+
+export const finishRequest = z.object({
+  attempt,
+  claim: uuid,
+  key: z.string(),
+  upload_id: z.string(),
+  parts: z.array(z.object({ number: z.int().positive(), etag: z.string() })).min(1).max(10_000),
+});
+export type FinishRequest = z.infer<typeof finishRequest>;
+
+export const workerError = z.object({
+  code: jobErrorCode,
+  message: z.string(),
+  at: z.enum(FAULTS).catch('worker'),
+  retryable: z.boolean(),
+  node: z.object({ id: z.string(), class_type: z.string() }).nullish(),
+  details: z.record(z.string(), z.unknown()).nullish(),
+});
+export type WorkerError = z.infer<typeof workerError>;
+
+const ms = z.number().nonnegative();
+
+export const completeRequest = z.object({
+  attempt,
+  claim: uuid,
+  last_seq: z.int().nonnegative(),
+  outcome: z.enum(['succeeded', 'failed', 'canceled']),
+  outputs: z.array(output).default([]),
+  error: workerError.nullish(),
+  timings: z.record(z.string(), ms).default({}),
+  usage: z.record(z.string(), z.number()).default({}),
+  worker: workerInfo.nullish(),
+});
+export type CompleteRequest = z.infer<typeof completeRequest>;
+
+const seq = z.int().positive();
+
+/** A numbered message from the worker's channel. */
+export const workerMessage = z.discriminatedUnion('type', [
+  z.object({ seq, type: z.literal('stage'), stage: z.enum(STAGES), message: z.string().max(500).nullish() }),
+  progress.extend({ seq, type: z.literal('progress'), nodes: z.record(z.string(), z.unknown()).nullish() }),
+  z.object({ seq, type: z.literal('output'), output }),
+  z.object({ seq, type: z.literal('log'), level: z.enum(['info', 'warn', 'error']), message: z.string() }),
+]);
+export type WorkerMessage = z.infer<typeof workerMessage>;
+
+export const previewMessage = z.object({
+  type: z.literal('preview'),
+  node_id: z.string(),
+  content_type: z.string().max(100),
+  data_base64: z.string(),
+});

@@ -1,0 +1,27 @@
+import type { Account } from './objects/account/object.ts';
+import type { Job } from './objects/job/object.ts';
+
+/** Bindings, variables and secrets as the platform hands them over; `config.ts` checks the strings. */
+export type Env = {
+  JOB: DurableObjectNamespace<Job>;
+  ACCOUNT: DurableObjectNamespace<Account>;
+  DB: D1Database;
+  BUCKET: R2Bucket;
+} & Partial<Record<ConfigName, string>>;
+
+/** Names of the variables and secrets (docs/configuration.md). */
+export const CONFIG_NAMES = [
+  'PUBLIC_URL',
+  'RUNPOD_BASE_URL',
+  'ENDPOINTS',
+  'POLICY',
+  'LIMITS',
+  'R2_S3_ENDPOINT',
+  'R2_BUCKET',
+  'TOKEN_SECRET',
+  'ADMIN_TOKEN',
+  'RUNPOD_API_KEY',
+  'R2_ACCESS_KEY_ID',
+  'R2_SECRET_ACCESS_KEY',
+] as const;
+export type ConfigName = (typeof CONFIG_NAMES)[number];

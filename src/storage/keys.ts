@@ -1,0 +1,14 @@
+/**
+ * Where things are in R2. Every prefix is listed in docs/storage.md.
+ * Keys are built here and nowhere else, so that an account can never name another account's object.
+ */
+
+export const assetKey = (account: string, sha256: string): string => `assets/${account}/${sha256}`;
+
+/** All outputs of a job share this prefix; the attempt keeps a stale worker from overwriting a newer one's files. */
+export const outputPrefix = (account: string, job: string): string => `outputs/${account}/${job}/`;
+
+export const outputKey = (account: string, job: string, attempt: number, name: string): string =>
+  `${outputPrefix(account, job)}${attempt}/${name}`;
+
+export const catalogKey = (endpoint: string): string => `catalogs/${endpoint}.json`;

@@ -1,0 +1,171 @@
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Outcome, done, failure } from '../stack/outcome.ts';
+
+/** Oldest Python the lock file was compiled for (`uv pip compile --python-version 3.11`). */
+const OLDEST = { major: 3, minor: 11 };
+
+/** Names under which a new enough Python may be installed, the usual one first. */
+const INTERPRETERS = ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11'];
+
+/** Lines of pip's output that are shown when it fails. */
+const SHOWN_LINES = 12;
+
+/** Written last, into the environment: the hash of the lock file it was made from. */
+const STAMP = '.comfy-edge-lock';
+
+/** Where things are and who listens. */
+export interface EnvironmentOptions {
+  root: string;
+  /** Replaces PATH when Python is looked for. */
+  searchPath?: string;
+  report: (line: string) => void;
+  /** Ends pip and venv when it aborts. */
+  signal?: AbortSignal;
+}
+
+/** `python` is the interpreter to use; `made` is false when the environment was there already. */
+export interface Environment {
+  python: string;
+  made: boolean;
+}
+
+/**
+ * Makes `<root>/.venv` hold exactly what `<root>/local/python/requirements.lock` names, and answers its interpreter.
+ * Costs a hash of the lock file when it already does. Safe to call from several processes at once: one builds, the others wait.
+ */
+export async function ensureEnvironment(options: EnvironmentOptions): Promise<Outcome<Environment>> {
+  const { root, report } = options;
+  const folder = join(root, '.venv');
+  const python = join(folder, 'bin', 'python');
+  const requirements = join(root, 'local', 'python', 'requirements.lock');
+  const wanted = createHash('sha256').update(readFileSync(requirements)).digest('hex');
+  const ready = () => existsSync(python) && stampOf(folder) === wanted;
+
+  if (ready()) {
+    return done({ python, made: false });
+  }
+  // Loaded only now: the usual call is one that has nothing to do, and it should cost nothing.
+  const { lock } = await import('../stack/lock.ts');
+  const held = await lock(join(root, '.local', 'python.lock'), () =>
+    report('Another process is making .venv; waiting for it'),
+  );
+  try {
+    if (ready()) {
+      return done({ python, made: false });
+    }
+    const interpreter = findInterpreter(options.searchPath);
+    if (!interpreter.ok) {
+      return interpreter;
+    }
+    const { command, version } = interpreter.value;
+    report(`Making .venv with Python ${version} (once; about a minute)`);
+    const env = environmentWith(options.searchPath);
+    const venv = await run(command, ['-m', 'venv', '--clear', folder], env, options.signal);
+    if (venv.code !== 0) {
+      return failure(`Could not make ${folder} with ${command} -m venv. The end of its output:`, venv.lines);
+    }
+    const pip = [
+      '-m',
+      'pip',
+      'install',
+      '--disable-pip-version-check',
+      '--no-input',
+      '--require-hashes',
+      '-r',
+      requirements,
+    ];
+    const install = await run(python, pip, env, options.signal);
+    if (install.code !== 0) {
+      return failure(
+        'pip could not install local/python/requirements.lock. Check the network (or your pip index) and run the command again.',
+        install.lines,
+      );
+    }
+    writeFileSync(join(folder, STAMP), wanted);
+    return done({ python, made: true });
+  } finally {
+    held.release();
+  }
+}
+
+/** The hash the environment was made from; null when there is none or its making was cut short. */
+function stampOf(folder: string): string | null {
+  const stamp = join(folder, STAMP);
+  return existsSync(stamp) ? readFileSync(stamp, 'utf8').trim() : null;
+}
+
+interface Interpreter {
+  command: string;
+  version: string;
+}
+
+/** The first Python that is new enough and can make environments. */
+function findInterpreter(searchPath: string | undefined): Outcome<Interpreter> {
+  const env = environmentWith(searchPath);
+  let tooOld: string | null = null;
+  for (const command of INTERPRETERS) {
+    const asked = spawnSync(command, ['-c', 'import sys; print("%d.%d.%d" % sys.version_info[:3])'], {
+      env,
+      encoding: 'utf8',
+    });
+    const version = versionOf(asked);
+    if (version === null) {
+      continue;
+    }
+    if (version.major < OLDEST.major || (version.major === OLDEST.major && version.minor < OLDEST.minor)) {
+      tooOld ??= version.text;
+      continue;
+    }
+    // Debian splits venv's own parts (ensurepip) into a package of its own.
+    if (spawnSync(command, ['-c', 'import venv, ensurepip'], { env }).status !== 0) {
+      return failure(
+        `${command} has no venv module. Install it (Debian, Ubuntu: apt install python3-venv) and run the command again.`,
+      );
+    }
+    return done({ command, version: version.text });
+  }
+  const wanted = `Python ${OLDEST.major}.${OLDEST.minor} or newer`;
+  const advice = `Install ${wanted} (Debian, Ubuntu: apt install python3 python3-venv) and run the command again.`;
+  return failure(tooOld === null ? `python3 was not found. ${advice}` : `python3 is ${tooOld}, too old. ${advice}`);
+}
+
+function versionOf(asked: SpawnSyncReturns<string>): { major: number; minor: number; text: string } | null {
+  const match = asked.status === 0 ? /^(\d+)\.(\d+)\.\d+$/.exec(asked.stdout.trim()) : null;
+  return match === null ? null : { major: Number(match[1]), minor: Number(match[2]), text: match[0] };
+}
+
+function environmentWith(searchPath: string | undefined): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...process.env, ...(searchPath === undefined ? {} : { PATH: searchPath }) };
+  // Set by an active environment or by the user's shell; either would make pip look at the wrong packages.
+  delete env['PYTHONHOME'];
+  delete env['PYTHONPATH'];
+  delete env['VIRTUAL_ENV'];
+  return env;
+}
+
+/** Runs a program to its end; `lines` are the last of what it printed. */
+async function run(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal | undefined,
+): Promise<{ code: number; lines: string[] }> {
+  const child = spawn(command, args, {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const chunks: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => {
+      const lines = Buffer.concat(chunks).toString('utf8').split('\n');
+      resolve({ code: code ?? 1, lines: lines.filter((line) => line.trim() !== '').slice(-SHOWN_LINES) });
+    });
+  });
+}

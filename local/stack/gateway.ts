@@ -1,0 +1,234 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { type Outcome, done, failure } from './outcome.ts';
+import { type Program, startProgram } from './program.ts';
+import { type Secrets, writePrivate } from './secrets.ts';
+
+/** The pair `wrangler.toml` names under `local_dev`; it opens nothing but the R2 of this machine. */
+const LOCAL_R2 = { accessKeyId: 'local', secretAccessKey: 'local-secret' };
+
+/** The one binding of D1 in `wrangler.toml`. */
+const DATABASE = 'DB';
+
+/** wrangler takes about a second; a loaded machine some more. */
+const READY_TIMEOUT_MS = 60_000;
+const READY_POLL_MS = 25;
+
+export interface GatewayOptions {
+  root: string;
+  /** State of D1, R2 and the Durable Objects, logs and stamps. */
+  directory: string;
+  port: number;
+  runpodUrl: string;
+  /** Client-side names of endpoints and the RunPod endpoint behind each. */
+  endpoints: Record<string, { runpod_id: string }>;
+  secrets: Secrets;
+  /** `POLICY` and `LIMITS` of docs/configuration.md. */
+  policy: Record<string, number>;
+  limits: Record<string, number>;
+  signal: AbortSignal;
+}
+
+/** The gateway as a process: `wrangler dev` with workerd below it, in one group. */
+export interface Gateway {
+  readonly url: string;
+  readonly pid: number;
+  /** Resolves when the process ends without having been asked to; a line that says so and the end of its log. */
+  readonly died: Promise<string[]>;
+  /** Kills every process of the gateway at once, as a crash or a lost machine would. */
+  kill9(): Promise<void>;
+  /** Starts the gateway again on the same port and the same state; stops it first if it runs. */
+  restart(): Promise<Outcome<null>>;
+  stop(): Promise<void>;
+}
+
+/** Applies what is new in `migrations/` to the local D1, then starts the gateway and waits until it is ready. */
+export async function startGateway(options: GatewayOptions): Promise<Outcome<Gateway>> {
+  const migrated = await applyMigrations(options);
+  if (!migrated.ok) {
+    return migrated;
+  }
+  writePrivate(environmentFile(options), dotenv(variablesOf(options)));
+  const url = originOf(options);
+  let unwanted: (lines: string[]) => void = () => undefined;
+  const died = new Promise<string[]>((resolve) => {
+    unwanted = resolve;
+  });
+
+  let program: Program | null = null;
+  const reportDeath = async (started: Program): Promise<void> => {
+    await started.exited;
+    if (program === started) {
+      unwanted(started.tail());
+    }
+  };
+  const launch = async (): Promise<Outcome<null>> => {
+    const started = await startProgram(wrangler(options, serveArguments(options), 'gateway.log'));
+    program = started;
+    void reportDeath(started);
+    const ready = await waitUntilReady(`${url}/readyz`, started, options.signal);
+    return ready.ok ? ready : failure(ready.message, [...ready.details, ...started.tail()]);
+  };
+  const end = async (how: 'stop' | 'kill9'): Promise<void> => {
+    const ending = program;
+    program = null;
+    await ending?.[how]();
+  };
+
+  const launched = await launch();
+  if (!launched.ok) {
+    await end('stop');
+    return launched;
+  }
+  return done({
+    url,
+    get pid() {
+      return program?.pid ?? 0;
+    },
+    died,
+    kill9: () => end('kill9'),
+    restart: async () => {
+      await end('stop');
+      return launch();
+    },
+    stop: () => end('stop'),
+  });
+}
+
+/** Runs `wrangler d1 migrations apply`, unless the stamp says that this state has exactly these migrations. */
+async function applyMigrations(options: GatewayOptions): Promise<Outcome<null>> {
+  const folder = join(options.root, 'migrations');
+  const files = existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => name.endsWith('.sql'))
+        .sort()
+    : [];
+  const hash = createHash('sha256');
+  for (const name of files) {
+    hash
+      .update(name)
+      .update('\0')
+      .update(readFileSync(join(folder, name)))
+      .update('\0');
+  }
+  const wanted = hash.digest('hex');
+  const stamp = join(options.directory, 'migrations.sha256');
+  if (files.length === 0 || (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted)) {
+    return done(null);
+  }
+  const args = ['d1', 'migrations', 'apply', DATABASE, '--local', `--persist-to=${stateOf(options)}`];
+  const program = await startProgram(wrangler(options, args, 'migrations.log'));
+  const stop = () => void program.stop();
+  options.signal.addEventListener('abort', stop);
+  const { code } = await program.exited;
+  options.signal.removeEventListener('abort', stop);
+  if (code !== 0) {
+    return failure('The database migrations could not be applied. The end of the log:', program.tail());
+  }
+  await program.stop();
+  writeFileSync(stamp, wanted);
+  return done(null);
+}
+
+function serveArguments(options: GatewayOptions): string[] {
+  return [
+    'dev',
+    '--ip=127.0.0.1',
+    `--port=${options.port}`,
+    '--inspector-port=0',
+    `--persist-to=${stateOf(options)}`,
+    `--env-file=${environmentFile(options)}`,
+    '--show-interactive-dev-session=false',
+  ];
+}
+
+function wrangler(options: GatewayOptions, args: string[], log: string) {
+  const config = join(options.root, 'wrangler.toml');
+  return {
+    command: process.execPath,
+    args: [join(options.root, 'node_modules/wrangler/bin/wrangler.js'), ...args, '--config', config],
+    cwd: options.root,
+    env: {
+      ...process.env,
+      // No questions, no telemetry, no look-ups on the network, nothing written outside the state directory.
+      CI: '1',
+      WRANGLER_SEND_METRICS: 'false',
+      WRANGLER_HIDE_BANNER: 'true',
+      WRANGLER_WRITE_LOGS: 'false',
+      WRANGLER_LOG_PATH: join(options.directory, 'logs', 'wrangler'),
+      WRANGLER_REGISTRY_PATH: join(options.directory, 'registry'),
+      CLOUDFLARE_CF_FETCH_ENABLED: 'false',
+      NO_COLOR: '1',
+    },
+    log: join(options.directory, 'logs', log),
+  };
+}
+
+/** Every variable and secret of docs/configuration.md. */
+function variablesOf(options: GatewayOptions): Record<string, string> {
+  const url = originOf(options);
+  return {
+    PUBLIC_URL: url,
+    RUNPOD_BASE_URL: options.runpodUrl,
+    ENDPOINTS: JSON.stringify(options.endpoints),
+    POLICY: JSON.stringify(options.policy),
+    LIMITS: JSON.stringify(options.limits),
+    R2_S3_ENDPOINT: `${url}/cdn-cgi/local/r2/s3`,
+    TOKEN_SECRET: options.secrets.tokenSecret,
+    ADMIN_TOKEN: options.secrets.adminToken,
+    RUNPOD_API_KEY: options.secrets.runpodApiKey,
+    R2_ACCESS_KEY_ID: LOCAL_R2.accessKeyId,
+    R2_SECRET_ACCESS_KEY: LOCAL_R2.secretAccessKey,
+  };
+}
+
+/** In single quotes dotenv takes everything literally; none of our values holds one. */
+function dotenv(variables: Record<string, string>): string {
+  return Object.entries(variables)
+    .map(([name, value]) => `${name}='${value}'\n`)
+    .join('');
+}
+
+function originOf(options: GatewayOptions): string {
+  return `http://127.0.0.1:${options.port}`;
+}
+
+function stateOf(options: GatewayOptions): string {
+  return join(options.directory, 'state');
+}
+
+function environmentFile(options: GatewayOptions): string {
+  return join(options.directory, 'gateway.env');
+}
+
+const problemSchema = z.object({ code: z.string(), detail: z.string().optional() });
+
+/** Polls until 200. A `misconfigured` answer is final: the gateway runs and will not get better by waiting. */
+async function waitUntilReady(url: string, program: Program, signal: AbortSignal): Promise<Outcome<null>> {
+  const giveUp = AbortSignal.any([signal, AbortSignal.timeout(READY_TIMEOUT_MS)]);
+  while (!giveUp.aborted) {
+    if (!program.running) {
+      return failure('The gateway (wrangler dev) ended while it started. The end of its log:');
+    }
+    try {
+      const response = await fetch(url, { signal: giveUp });
+      const body: unknown = await response.json().catch(() => null);
+      if (response.ok) {
+        return done(null);
+      }
+      const problem = problemSchema.safeParse(body);
+      if (problem.success && problem.data.code === 'misconfigured') {
+        return failure(`The gateway is misconfigured: ${problem.data.detail ?? 'see its log'}. The end of its log:`);
+      }
+    } catch {
+      // Not listening yet.
+    }
+    await delay(READY_POLL_MS, undefined, { signal: giveUp }).catch(() => undefined);
+  }
+  return signal.aborted
+    ? failure('Stopped.')
+    : failure(`The gateway was not ready within ${READY_TIMEOUT_MS / 1000} s. The end of its log:`);
+}

@@ -1,0 +1,257 @@
+import type { LossReason, Report, StopReason } from './happening.ts';
+
+export type WorkerState = 'initializing' | 'idle' | 'running' | 'stopping';
+
+/** One worker as the platform sees it. Times are milliseconds since the epoch. */
+export interface WorkerRecord {
+  id: string;
+  /** The place 1..max a started worker fills; null for one that attached from outside. */
+  slot: number | null;
+  pid: number | null;
+  state: WorkerState;
+  startedAt: number;
+  lastSeen: number;
+  idleSince: number;
+  /** Long polls it holds open: a worker that waits for us is not silent. */
+  openPolls: number;
+  /** Jobs it has, including those it was told to stop and has not let go of. */
+  jobs: Set<string>;
+  /** Jobs it is to stop: when that was wanted, and whether job-stop has told it. */
+  stops: Map<string, { since: number; sent: boolean }>;
+  /** When it was told to go, or when its last job ended after that; it is killed some time later. */
+  stoppingSince: number;
+  /** It was killed; nothing more is expected of it but its end. */
+  killed: boolean;
+}
+
+/** The rules of an endpoint that concern its workers. Times in milliseconds. */
+export interface RosterRules {
+  min: number;
+  idleTimeoutMs: number;
+  initTimeoutMs: number;
+  stopGraceMs: number;
+  termGraceMs: number;
+  silenceMs: number;
+}
+
+/** What has to be done to a worker because time has passed. */
+export type WorkerAction =
+  | { do: 'terminate'; worker: string; reason: StopReason }
+  | { do: 'kill'; worker: string; reason: LossReason | 'did not end' }
+  | { do: 'write off'; worker: string; reason: LossReason };
+
+/** The workers of one endpoint. No timers, no processes: time comes in, `due` says what is to be done. */
+export class Roster {
+  readonly #rules: RosterRules;
+  readonly #report: Report;
+  readonly #workers = new Map<string, WorkerRecord>();
+  #started = 0;
+
+  constructor(rules: RosterRules, report: Report) {
+    this.#rules = rules;
+    this.#report = report;
+  }
+
+  /** How many workers are kept even when idle; may be changed while running. */
+  setMin(min: number): void {
+    this.#rules.min = min;
+  }
+
+  get(id: string): WorkerRecord | null {
+    return this.#workers.get(id) ?? null;
+  }
+
+  all(): WorkerRecord[] {
+    return [...this.#workers.values()];
+  }
+
+  in(...states: WorkerState[]): WorkerRecord[] {
+    return this.all().filter((worker) => states.includes(worker.state));
+  }
+
+  /** A new worker to be started: names are never used twice, places are the lowest free ones. */
+  open(now: number): WorkerRecord {
+    this.#started += 1;
+    const taken = new Set(this.all().map((worker) => worker.slot));
+    let slot = 1;
+    while (taken.has(slot)) {
+      slot += 1;
+    }
+    return this.#add(`w${this.#started}`, slot, 'initializing', now);
+  }
+
+  /** A sign of life. A worker nobody started attaches itself by its first call. */
+  seen(id: string, now: number): WorkerRecord {
+    const known = this.#workers.get(id);
+    if (known !== undefined) {
+      known.lastSeen = now;
+      return known;
+    }
+    const worker = this.#add(id, null, 'idle', now);
+    this.#report({ type: 'worker_ready', worker: id, attached: true });
+    return worker;
+  }
+
+  /** It asks for work. If it says it has none in progress, it has let go of everything it was told to stop. */
+  asks(id: string, jobInProgress: boolean, now: number): WorkerRecord {
+    const worker = this.seen(id, now);
+    if (worker.state === 'initializing') {
+      worker.state = 'idle';
+      worker.idleSince = now;
+      this.#report({ type: 'worker_ready', worker: id, attached: false });
+    }
+    if (!jobInProgress) {
+      for (const job of worker.stops.keys()) {
+        this.letGo(id, job, now);
+      }
+    }
+    return worker;
+  }
+
+  /** A ping names the jobs the worker has; one it was told to stop and no longer names, it has let go of. */
+  pinged(id: string, jobs: readonly string[], now: number): void {
+    const worker = this.seen(id, now);
+    for (const [job, stop] of worker.stops) {
+      if (stop.sent && !jobs.includes(job)) {
+        this.letGo(id, job, now);
+      }
+    }
+  }
+
+  assign(id: string, job: string): void {
+    const worker = this.#workers.get(id);
+    if (worker !== undefined) {
+      worker.jobs.add(job);
+      worker.state = worker.state === 'stopping' ? 'stopping' : 'running';
+    }
+  }
+
+  /** The worker is done with a job, one way or the other. */
+  letGo(id: string, job: string, now: number): void {
+    const worker = this.#workers.get(id);
+    if (worker === undefined || !worker.jobs.delete(job)) {
+      return;
+    }
+    worker.stops.delete(job);
+    worker.stoppingSince = now;
+    if (worker.jobs.size === 0 && worker.state === 'running') {
+      worker.state = 'idle';
+      worker.idleSince = now;
+    }
+  }
+
+  wantStop(id: string, job: string, now: number): void {
+    this.#workers.get(id)?.stops.set(job, { since: now, sent: false });
+  }
+
+  /** The jobs job-stop has to name now; each is named once. */
+  takeStops(id: string): string[] {
+    const worker = this.#workers.get(id);
+    const wanted = [...(worker?.stops ?? [])].filter(([, stop]) => !stop.sent);
+    for (const [job, stop] of wanted) {
+      stop.sent = true;
+      this.#report({ type: 'job_stop_sent', job, worker: id });
+    }
+    return wanted.map(([job]) => job);
+  }
+
+  stopping(id: string, reason: StopReason, now: number): void {
+    const worker = this.#workers.get(id);
+    if (worker !== undefined && worker.state !== 'stopping') {
+      worker.state = 'stopping';
+      worker.stoppingSince = now;
+      this.#report({ type: 'worker_stopping', worker: id, reason });
+    }
+  }
+
+  /** Its process was killed: it gets no more work, and its end is on the way. */
+  killed(id: string): void {
+    const worker = this.#workers.get(id);
+    if (worker !== undefined) {
+      worker.killed = true;
+      worker.state = worker.state === 'initializing' ? 'initializing' : 'stopping';
+    }
+  }
+
+  /** Takes a worker off the list. */
+  gone(id: string): void {
+    this.#workers.delete(id);
+  }
+
+  /** What has to be done now. */
+  due(now: number): WorkerAction[] {
+    const actions: WorkerAction[] = [];
+    for (const worker of this.#workers.values()) {
+      const deadline = this.#deadlineOf(worker);
+      if (deadline !== null && now >= deadline.at) {
+        actions.push(deadline.action);
+      }
+    }
+    const idle = actions.filter((action) => action.do === 'terminate');
+    const spare = Math.max(this.in('initializing', 'idle', 'running').length - this.#rules.min, 0);
+    const kept = new Set<WorkerAction>(idle.slice(spare));
+    return actions.filter((action) => !kept.has(action));
+  }
+
+  /** When `due` has something new to say. */
+  nextDeadline(now: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const worker of this.#workers.values()) {
+      const deadline = this.#deadlineOf(worker);
+      // An idle worker that is kept on purpose stays overdue; it must not make the clock spin.
+      if (deadline !== null && deadline.at > now) {
+        next = Math.min(next, deadline.at);
+      }
+    }
+    return next;
+  }
+
+  #deadlineOf(worker: WorkerRecord): { at: number; action: WorkerAction } | null {
+    const { id } = worker;
+    const rules = this.#rules;
+    if (worker.killed) {
+      return null;
+    }
+    if (worker.slot === null) {
+      const action: WorkerAction = { do: 'write off', worker: id, reason: 'missed pings' };
+      return worker.openPolls > 0 ? null : { at: worker.lastSeen + rules.silenceMs, action };
+    }
+    if (worker.stops.size > 0) {
+      const since = Math.min(...[...worker.stops.values()].map((stop) => stop.since));
+      const action: WorkerAction = { do: 'kill', worker: id, reason: 'went on with a stopped job' };
+      return { at: since + rules.stopGraceMs, action };
+    }
+    if (worker.state === 'stopping') {
+      const at = worker.stoppingSince + rules.termGraceMs;
+      return worker.jobs.size > 0 ? null : { at, action: { do: 'kill', worker: id, reason: 'did not end' } };
+    }
+    if (worker.state === 'initializing') {
+      const at = worker.startedAt + rules.initTimeoutMs;
+      return { at, action: { do: 'kill', worker: id, reason: 'did not start in time' } };
+    }
+    if (worker.state === 'idle') {
+      const at = worker.idleSince + rules.idleTimeoutMs;
+      return { at, action: { do: 'terminate', worker: id, reason: 'idle' } };
+    }
+    return null;
+  }
+
+  #add(id: string, slot: number | null, state: WorkerState, now: number): WorkerRecord {
+    const worker: WorkerRecord = {
+      id,
+      slot,
+      pid: null,
+      state,
+      startedAt: now,
+      lastSeen: now,
+      idleSince: now,
+      openPolls: 0,
+      jobs: new Set(),
+      stops: new Map(),
+      stoppingSince: 0,
+      killed: false,
+    };
+    this.#workers.set(id, worker);
+    return worker;
+  }
+}

@@ -1,0 +1,97 @@
+import type { Cancel, Clock } from './clock.ts';
+import type { Happening } from './core/happening.ts';
+
+/** One numbered entry of the platform's log. `at` is milliseconds since the epoch. */
+export type PlatformEvent = Happening & { n: number; at: number; endpoint: string };
+
+/** How many entries are kept; older ones are dropped. */
+const KEPT = 20_000;
+
+/** Which entries a reader wants. A missing field means any. */
+export interface EventFilter {
+  after: number;
+  type?: string | undefined;
+  endpoint?: string | undefined;
+  job?: string | undefined;
+  worker?: string | undefined;
+}
+
+/** Everything that happened, in order, from 1; readers may wait for more. */
+export class EventLog {
+  readonly #clock: Clock;
+  #events: PlatformEvent[] = [];
+  #last = 0;
+  readonly #listeners = new Set<(event: PlatformEvent) => void>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The number of the newest entry; 0 before the first. */
+  get last(): number {
+    return this.#last;
+  }
+
+  append(endpoint: string, happening: Happening): void {
+    this.#last += 1;
+    const event = { ...happening, n: this.#last, at: this.#clock.now(), endpoint };
+    this.#events.push(event);
+    if (this.#events.length > KEPT) {
+      this.#events = this.#events.slice(-KEPT / 2);
+    }
+    for (const listener of this.#listeners) {
+      listener(event);
+    }
+  }
+
+  /** Calls `listener` with every new entry until the returned function is called. */
+  listen(listener: (event: PlatformEvent) => void): Cancel {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  find(filter: EventFilter): PlatformEvent[] {
+    return this.#events.filter((event) => fits(event, filter));
+  }
+
+  /** The entries that fit, at once if there are any; else as soon as one comes, or none when `waitMs` has passed. */
+  async wait(filter: EventFilter, waitMs: number, signal?: AbortSignal): Promise<PlatformEvent[]> {
+    if (this.find(filter).length === 0 && waitMs > 0) {
+      await this.until((event) => fits(event, filter), waitMs, signal);
+    }
+    return this.find(filter);
+  }
+
+  /** Resolves true at the next entry that fits, false after `waitMs` or when `signal` aborts. */
+  until(wanted: (event: PlatformEvent) => boolean, waitMs: number, signal?: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const end = (met: boolean): void => {
+        stopListening();
+        stopTimer();
+        signal?.removeEventListener('abort', onAbort);
+        resolve(met);
+      };
+      const onAbort = (): void => end(false);
+      const stopListening = this.listen((event) => {
+        if (wanted(event)) {
+          end(true);
+        }
+      });
+      const stopTimer = this.#clock.schedule(waitMs, () => end(false));
+      signal?.addEventListener('abort', onAbort);
+      if (signal?.aborted === true) {
+        end(false);
+      }
+    });
+  }
+}
+
+function fits(event: PlatformEvent, filter: EventFilter): boolean {
+  return (
+    event.n > filter.after &&
+    (filter.type === undefined || event.type === filter.type) &&
+    (filter.endpoint === undefined || event.endpoint === filter.endpoint) &&
+    (filter.job === undefined || ('job' in event && event.job === filter.job)) &&
+    (filter.worker === undefined || ('worker' in event && event.worker === filter.worker))
+  );
+}

@@ -1,0 +1,24 @@
+import type { Endpoint } from '../platform/endpoint.ts';
+
+/** The body of `/health`, with every field RunPod has been seen to send. `throttled` is always 0: no shortage here. */
+export function health(endpoint: Endpoint): Record<string, Record<string, number>> {
+  const { completed, failed, retried } = endpoint.jobs.counts();
+  const idle = endpoint.roster.in('idle').length;
+  return {
+    jobs: {
+      completed,
+      failed,
+      inProgress: endpoint.jobs.runningCount(),
+      inQueue: endpoint.jobs.queued().length,
+      retried,
+    },
+    workers: {
+      idle,
+      initializing: endpoint.roster.in('initializing').length,
+      ready: idle,
+      running: endpoint.roster.in('running').length,
+      throttled: 0,
+      unhealthy: Math.min(endpoint.crashes, endpoint.scaling.max),
+    },
+  };
+}

@@ -1,0 +1,146 @@
+import { expect, test } from 'vitest';
+import { ComfyEdge } from './index.ts';
+import { JOB_ID, KEY, LOG, OUTPUT, sampleJob, sseOf } from './testing/samples.ts';
+import { answerJson, serve } from './testing/server.ts';
+
+test('submit sends the workflow as it is, with the key, and answers the job', async () => {
+  const { url, asked } = await serve((_, response) => answerJson(response, 201, sampleJob()));
+  const edge = new ComfyEdge({ url: `${url}/`, key: KEY });
+  const newJob = {
+    workflow: { '1': { class_type: 'LoadImage', inputs: { image: 'photo.png' } } },
+    inputs: [{ name: 'photo.png', asset: `sha256:${'0'.repeat(64)}` }],
+    metadata: { order: '7' },
+    finish_within: 60,
+  };
+  expect(await edge.jobs.submit(newJob)).toEqual(sampleJob());
+  expect(asked[0]).toMatchObject({
+    method: 'POST',
+    path: '/v1/jobs',
+    headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' },
+  });
+  expect(JSON.parse(asked[0]?.body.toString() ?? '')).toEqual(newJob);
+});
+
+test('fields a newer gateway adds do no harm', async () => {
+  const newer = { ...sampleJob(), mood: 'sunny', metrics: { ...sampleJob().metrics, gpu_ms: 3 } };
+  const { url } = await serve((_, response) => answerJson(response, 200, newer));
+  expect(await new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).toEqual(newer);
+});
+
+test('an answer in another shape is refused by the name of the field', async () => {
+  const { url } = await serve((_, response) => answerJson(response, 200, { ...sampleJob(), status: 'resting' }));
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toThrow(
+    /\/status is not one of queued, running/,
+  );
+});
+
+test('a refused request carries code, pointers and the id to quote', async () => {
+  const problem = {
+    type: 'https://gw.example/problems/invalid_workflow',
+    title: 'Unprocessable',
+    status: 422,
+    detail: 'The workflow has 1 problem',
+    code: 'invalid_workflow',
+    request_id: 'r1',
+    errors: [{ pointer: '#/workflow/3/class_type', code: 'unknown_node', detail: 'No node is called Foo' }],
+  };
+  const { url } = await serve((_, response) => answerJson(response, 422, problem, { 'x-request-id': 'r1' }));
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.submit({ workflow: {} })).rejects.toMatchObject({
+    name: 'ApiError',
+    status: 422,
+    code: 'invalid_workflow',
+    message: '422 invalid_workflow: The workflow has 1 problem; #/workflow/3/class_type: No node is called Foo',
+    problem: { requestId: 'r1', errors: problem.errors, retryAfter: null },
+  });
+});
+
+test('a refusal for now says how many seconds to wait', async () => {
+  const { url } = await serve((_, response) =>
+    answerJson(response, 429, { code: 'rate_limited', title: 'Too many', detail: 'Slow down' }, { 'retry-after': '7' }),
+  );
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.list()).rejects.toMatchObject({ problem: { retryAfter: 7 } });
+});
+
+test('an error page of something in between is still an ApiError', async () => {
+  const { url } = await serve((_, response) => response.writeHead(502).end('<h1>Bad gateway</h1>'));
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toMatchObject({
+    status: 502,
+    code: 'unknown',
+  });
+});
+
+test('a body that is not JSON is an AnswerError', async () => {
+  const { url } = await serve((_, response) => response.writeHead(200).end('hello'));
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toMatchObject({ name: 'AnswerError' });
+});
+
+test('no answer is a ConnectionError', async () => {
+  const { url } = await serve((_, response) => response.destroy());
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toMatchObject({ name: 'ConnectionError' });
+});
+
+test('list asks for what was named only, and answers the page', async () => {
+  const page = { data: [], has_more: false, next_cursor: null };
+  const { url, asked } = await serve((_, response) => answerJson(response, 200, page));
+  const edge = new ComfyEdge({ url, key: KEY });
+  expect(await edge.jobs.list()).toEqual(page);
+  await edge.jobs.list({ limit: 5, cursor: 'a b', status: 'failed' });
+  expect(asked.map((one) => one.path)).toEqual(['/v1/jobs', '/v1/jobs?limit=5&cursor=a+b&status=failed']);
+});
+
+test('cancel answers the job as it is then', async () => {
+  const { url, asked } = await serve((_, response) => answerJson(response, 200, sampleJob({ status: 'canceling' })));
+  expect((await new ComfyEdge({ url, key: KEY }).jobs.cancel(JOB_ID)).status).toBe('canceling');
+  expect(asked[0]).toMatchObject({ method: 'POST', path: `/v1/jobs/${JOB_ID}/cancel` });
+});
+
+test('upload sends the bytes with their media type', async () => {
+  const asset = {
+    id: 'sha256:0',
+    object: 'asset',
+    size_bytes: 3,
+    content_type: 'image/png',
+    sha256: '0',
+    created_at: 'x',
+  };
+  const { url, asked } = await serve((_, response) => answerJson(response, 201, asset));
+  const { assets } = new ComfyEdge({ url, key: KEY });
+  const bytes = new Uint8Array([1, 2, 3]);
+  expect(await assets.upload(bytes, { contentType: 'image/png' })).toEqual(asset);
+  await assets.upload(new Blob([bytes], { type: 'image/webp' }));
+  await assets.upload(bytes.buffer);
+  expect(asked.map((one) => [...one.body])).toEqual([
+    [1, 2, 3],
+    [1, 2, 3],
+    [1, 2, 3],
+  ]);
+  expect(asked.map((one) => one.headers['content-type'])).toEqual([
+    'image/png',
+    'image/webp',
+    'application/octet-stream',
+  ]);
+});
+
+test('download asks for an output by its name, from a byte on when told', async () => {
+  const { url, asked } = await serve((_, response) => response.writeHead(200).end('pixels'));
+  const { jobs } = new ComfyEdge({ url, key: KEY });
+  expect(await (await jobs.download(JOB_ID, OUTPUT.name)).text()).toBe('pixels');
+  await jobs.download(JOB_ID, OUTPUT.name, { from: 3 });
+  expect(asked[0]?.path).toBe(`/v1/jobs/${JOB_ID}/outputs/clip/bl%C3%A4u%201_00001_.png`);
+  expect(asked.map((one) => one.headers['range'])).toEqual([undefined, 'bytes=3-']);
+});
+
+test('wait hands over every event and answers the finished job', async () => {
+  const finished = sampleJob({ status: 'succeeded', stage: null, outputs: [OUTPUT] });
+  const { url } = await serve((asked, response) => {
+    if (asked.path.endsWith('/events')) {
+      response.writeHead(200).end(sseOf(LOG));
+    } else {
+      answerJson(response, 200, finished);
+    }
+  });
+  const seen: string[] = [];
+  const onEvent = ({ event }: { event: string }) => seen.push(event);
+  expect(await new ComfyEdge({ url, key: KEY }).jobs.wait(JOB_ID, { after: 0, onEvent })).toEqual(finished);
+  expect(seen).toEqual(LOG.map((event) => event.event));
+});

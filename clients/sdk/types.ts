@@ -1,0 +1,141 @@
+import { type Shaped, anything, flag, list, nullable, number, object, oneOf, record, text } from './shape.ts';
+
+/** The status of a job; the last four are final. */
+export const status = oneOf('queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled', 'expired');
+export type Status = Shaped<typeof status>;
+
+const FINAL: ReadonlySet<Status> = new Set<Status>(['succeeded', 'failed', 'canceled', 'expired']);
+
+/** True when no later event changes the status. */
+export function isFinal(value: Status): boolean {
+  return FINAL.has(value);
+}
+
+export const jobError = object(
+  { code: text, message: text, at: text, retryable: flag, attempt: number },
+  { node: object({ id: text, class_type: text }, {}), details: record(anything) },
+);
+/** Why a job or an attempt failed; `code` is one of the documented codes. */
+export type JobError = Shaped<typeof jobError>;
+
+const progressFields = { value: number, nodes_done: number, nodes_total: number };
+const progressDetails = {
+  current_node: nullable(text),
+  current_node_class: nullable(text),
+  step: nullable(number),
+  steps: nullable(number),
+};
+export const progress = object(progressFields, progressDetails);
+/** How far the graph is: `value` from 0 to 1 over all nodes, never falling within an attempt. */
+export type Progress = Shaped<typeof progress>;
+
+/** What one node does: `value` of `max` steps. */
+export const nodeProgress = object({ state: text }, { value: number, max: number, class_type: nullable(text) });
+export type NodeProgress = Shaped<typeof nodeProgress>;
+
+export const output = object(
+  { name: text, node_id: text, type: text, content_type: text, size_bytes: number, sha256: text, url: text },
+  { text },
+);
+/** A result file or text. `size_bytes` is bytes, `sha256` lower-case hex. */
+export type Output = Shaped<typeof output>;
+
+const attempt = object(
+  {
+    number,
+    status: text,
+    created_at: text,
+    claimed_at: nullable(text),
+    ended_at: nullable(text),
+    worker: nullable(text),
+    error: nullable(jobError),
+  },
+  {},
+);
+/** One try of the job on a GPU. */
+export type Attempt = Shaped<typeof attempt>;
+
+const urls = object({ self: text, events: text, cancel: text }, {});
+
+const summaryFields = {
+  id: text,
+  status,
+  endpoint: text,
+  created_at: text,
+  started_at: nullable(text),
+  completed_at: nullable(text),
+  error: nullable(jobError),
+  metadata: record(text),
+  urls,
+};
+export const jobSummary = object(summaryFields, {});
+/** A job as lists show it. */
+export type JobSummary = Shaped<typeof jobSummary>;
+
+export const job = object(
+  {
+    ...summaryFields,
+    stage: nullable(text),
+    deadline: text,
+    expires_at: text,
+    progress: nullable(progress),
+    outputs: list(output),
+    attempts: list(attempt),
+    metrics: object(
+      {
+        queue_ms: nullable(number),
+        execution_ms: nullable(number),
+        upload_ms: nullable(number),
+        total_ms: nullable(number),
+      },
+      {},
+    ),
+    last_event: number,
+  },
+  {},
+);
+/** One run of one workflow. Times are ISO 8601 UTC, `metrics` milliseconds. */
+export type Job = Shaped<typeof job>;
+
+export const jobPage = object({ data: list(jobSummary), has_more: flag, next_cursor: nullable(text) }, {});
+/** Jobs, newest first; `next_cursor` asks for the ones after them. */
+export type JobPage = Shaped<typeof jobPage>;
+
+export const asset = object({ id: text, size_bytes: number, content_type: text, sha256: text, created_at: text }, {});
+/** An input file, addressed by its content: uploading the same bytes again answers the same asset. */
+export type Asset = Shaped<typeof asset>;
+
+export const eventData = {
+  snapshot: job,
+  status: object({ status, stage: nullable(text), attempt: number, at: text }, { error: nullable(jobError) }),
+  progress: object(progressFields, { ...progressDetails, nodes: record(nodeProgress) }),
+  output,
+  log: object({ level: text, message: text, at: text }, {}),
+  preview: object({ node_id: text, content_type: text, data_base64: text }, {}),
+};
+type EventData = { [K in keyof typeof eventData]: Shaped<(typeof eventData)[K]> };
+
+/** What `jobs.watch` yields. `id` numbers the entries of the job's log; a preview is live only and has none. */
+export type JobEvent =
+  | { event: 'snapshot'; id: number; data: EventData['snapshot'] }
+  | { event: 'status'; id: number; data: EventData['status'] }
+  | { event: 'progress'; id: number; data: EventData['progress'] }
+  | { event: 'output'; id: number; data: EventData['output'] }
+  | { event: 'log'; id: number; data: EventData['log'] }
+  | { event: 'preview'; data: EventData['preview'] };
+
+/** A file of a job: an uploaded asset, or base64 (or a data URL) in the request itself. `name` is what the graph calls it. */
+export type JobInput = { name: string; asset: string } | { name: string; data: string };
+
+/** A job to run. */
+export interface NewJob {
+  /** ComfyUI graph in API format. */
+  workflow: Record<string, unknown>;
+  inputs?: JobInput[];
+  /** Name of an endpoint of the gateway; its `default` when left out. */
+  endpoint?: string;
+  metadata?: Record<string, string>;
+  options?: { previews?: boolean; temp_outputs?: boolean };
+  /** Seconds after which the job expires. */
+  finish_within?: number;
+}

@@ -1,0 +1,175 @@
+import { describe, expect, it } from 'vitest';
+import type { Happening } from './happening.ts';
+import { Roster, type RosterRules } from './roster.ts';
+
+const START = 1_000_000;
+
+function roster(changes: Partial<RosterRules> = {}) {
+  const happenings: Happening[] = [];
+  const made = new Roster(
+    {
+      min: 0,
+      idleTimeoutMs: 5000,
+      initTimeoutMs: 420_000,
+      stopGraceMs: 10_000,
+      termGraceMs: 8000,
+      silenceMs: 30_000,
+      ...changes,
+    },
+    (happening) => happenings.push(happening),
+  );
+  return { roster: made, happenings };
+}
+
+/** A started worker that has asked for work once. */
+function ready(made: Roster, at = START): string {
+  const { id } = made.open(at);
+  made.asks(id, false, at);
+  return id;
+}
+
+describe('names and places', () => {
+  it('never uses a name twice but fills places again', () => {
+    const { roster: made } = roster();
+    expect([made.open(START), made.open(START)].map(({ id, slot }) => [id, slot])).toEqual([
+      ['w1', 1],
+      ['w2', 2],
+    ]);
+    made.gone('w1');
+    expect(made.open(START)).toMatchObject({ id: 'w3', slot: 1 });
+  });
+
+  it('takes in a worker nobody started by its first call', () => {
+    const { roster: made, happenings } = roster();
+    expect(made.asks('mine', false, START)).toMatchObject({ id: 'mine', slot: null, state: 'idle' });
+    expect(happenings).toEqual([{ type: 'worker_ready', worker: 'mine', attached: true }]);
+  });
+});
+
+describe('a started worker', () => {
+  it('is initializing until it first asks for work', () => {
+    const { roster: made } = roster();
+    const worker = made.open(START);
+    expect(worker.state).toBe('initializing');
+    made.pinged(worker.id, [], START + 1);
+    expect(worker.state).toBe('initializing');
+    made.asks(worker.id, false, START + 2);
+    expect(worker.state).toBe('idle');
+  });
+
+  it('is killed if it does not ask within the start limit', () => {
+    const { roster: made } = roster();
+    const { id } = made.open(START);
+    expect(made.due(START + 419_999)).toEqual([]);
+    expect(made.due(START + 420_000)).toEqual([{ do: 'kill', worker: id, reason: 'did not start in time' }]);
+    made.killed(id);
+    expect(made.due(START + 420_000)).toEqual([]);
+  });
+
+  it('is asked to go after the idle time, counted from its last job', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    expect(made.due(START + 60_000)).toEqual([]);
+    made.letGo(id, 'j1', START + 60_000);
+    expect(made.nextDeadline(START + 60_000)).toBe(START + 65_000);
+    expect(made.due(START + 64_999)).toEqual([]);
+    expect(made.due(START + 65_000)).toEqual([{ do: 'terminate', worker: id, reason: 'idle' }]);
+  });
+
+  it('stays if it is one of the minimum', () => {
+    const { roster: made } = roster({ min: 1 });
+    ready(made);
+    ready(made);
+    expect(made.due(START + 5000)).toHaveLength(1);
+    expect(made.nextDeadline(START + 5000)).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it('is killed when it does not end in time after it was asked to go', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.stopping(id, 'admin', START);
+    expect(made.due(START + 7999)).toEqual([]);
+    expect(made.due(START + 8000)).toEqual([{ do: 'kill', worker: id, reason: 'did not end' }]);
+  });
+
+  it('may first end the job it has when it is asked to go', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    made.stopping(id, 'admin', START);
+    expect(made.due(START + 100_000)).toEqual([]);
+    made.letGo(id, 'j1', START + 100_000);
+    expect(made.due(START + 107_999)).toEqual([]);
+    expect(made.due(START + 108_000)).toHaveLength(1);
+  });
+});
+
+describe('stopping one job', () => {
+  it('names the job to the worker exactly once', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    made.wantStop(id, 'j1', START);
+    expect(made.takeStops(id)).toEqual(['j1']);
+    expect(made.takeStops(id)).toEqual([]);
+  });
+
+  it.each([
+    ['asks for work with none in progress', (made: Roster, id: string) => made.asks(id, false, START + 1000)],
+    ['no longer names it in its ping', (made: Roster, id: string) => made.pinged(id, ['other'], START + 1000)],
+    ['reports its end after all', (made: Roster, id: string) => made.letGo(id, 'j1', START + 1000)],
+  ])('is done when the worker %s', (_, sign) => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    made.wantStop(id, 'j1', START);
+    made.takeStops(id);
+    expect(made.get(id)?.state).toBe('running');
+    sign(made, id);
+    expect(made.get(id)).toMatchObject({ state: 'idle', idleSince: START + 1000 });
+    expect(made.due(START + 5999)).toEqual([]);
+  });
+
+  it('is not done while the worker still names it', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    made.wantStop(id, 'j1', START);
+    made.takeStops(id);
+    made.pinged(id, ['j1'], START + 1000);
+    made.asks(id, true, START + 1000);
+    expect(made.get(id)?.jobs).toContain('j1');
+  });
+
+  it('kills the worker that goes on with it', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    made.wantStop(id, 'j1', START + 100);
+    expect(made.nextDeadline(START + 100)).toBe(START + 10_100);
+    expect(made.due(START + 10_100)).toEqual([{ do: 'kill', worker: id, reason: 'went on with a stopped job' }]);
+  });
+});
+
+describe('an attached worker', () => {
+  it('is written off after it missed its pings', () => {
+    const { roster: made } = roster();
+    made.asks('mine', false, START);
+    made.pinged('mine', [], START + 20_000);
+    expect(made.due(START + 49_999)).toEqual([]);
+    expect(made.due(START + 50_000)).toEqual([{ do: 'write off', worker: 'mine', reason: 'missed pings' }]);
+  });
+
+  it('is not silent while it waits for us', () => {
+    const { roster: made } = roster();
+    made.asks('mine', false, START).openPolls += 1;
+    expect(made.due(START + 500_000)).toEqual([]);
+  });
+
+  it('is never sent away for being idle: nobody here started it', () => {
+    const { roster: made } = roster();
+    made.asks('mine', false, START);
+    expect(made.due(START + 6000)).toEqual([]);
+  });
+});

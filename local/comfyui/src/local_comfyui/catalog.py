@@ -1,0 +1,68 @@
+"""What `/object_info` says: the recorded description of every node that is executed here, with live file lists."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+
+from local_comfyui.folders import Folders, list_input_files
+from local_comfyui.json_types import Json, JsonObject, as_object, parse_json
+from local_comfyui.nodes.registry import Implementation
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg")
+
+
+class Catalog:
+    """Descriptions by class name, and the names of ComfyUI's nodes that are not executed here."""
+
+    def __init__(self, implementations: Mapping[str, Implementation]) -> None:
+        described = as_object(parse_json(_read("object_info.json")))
+        self._entries = {name: as_object(described[name]) for name in described if name in implementations}
+        self.implementations = implementations
+        not_executed = parse_json(_read("not_executed.json"))
+        self._not_executed = (
+            frozenset(name for name in not_executed if isinstance(name, str))
+            if isinstance(not_executed, list)
+            else frozenset[str]()
+        )
+
+    def entry(self, class_type: str, folders: Folders) -> JsonObject | None:
+        """Description of one node, with what the input folder holds now, or None."""
+        entry = self._entries.get(class_type)
+        if entry is None or class_type not in ("LoadImage", "LoadImageMask", "LoadVideo"):
+            return entry
+        live = as_object(parse_json(json.dumps(entry)))
+        required = as_object(as_object(live["input"])["required"])
+        files: list[Json] = [*list_input_files(folders)]
+        if class_type == "LoadVideo":
+            required["file"] = [
+                "COMBO",
+                {**_config(required["file"]), "options": [f for f in files if str(f).lower().endswith(VIDEO_SUFFIXES)]},
+            ]
+        else:
+            required["image"] = [files, _config(required["image"])]
+        return live
+
+    def entries(self, folders: Folders) -> JsonObject:
+        """Every description."""
+        return {name: self.entry(name, folders) for name in self._entries}
+
+    def is_output(self, class_type: str) -> bool:
+        """True for a node whose result leaves the graph."""
+        return self._entries[class_type]["output_node"] is True
+
+    def advice(self, class_type: str) -> str:
+        """What to do about a node that is not here; empty for a name ComfyUI does not know either."""
+        if class_type not in self._not_executed:
+            return ""
+        return (
+            f". {class_type} is a ComfyUI node, but local/comfyui is a development engine that only executes nodes"
+            " without a model: point COMFYUI_URL or COMFYUI_PATH at a real ComfyUI to run this workflow."
+        )
+
+
+def _config(spec: Json) -> JsonObject:
+    return as_object(spec[1]) if isinstance(spec, list) and len(spec) > 1 else {}
+
+
+def _read(name: str) -> str:
+    return resources.files("local_comfyui").joinpath(name).read_text(encoding="utf-8")

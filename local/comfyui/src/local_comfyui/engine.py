@@ -1,0 +1,97 @@
+"""The parts put together, and the thread that takes prompts from the queue and runs them."""
+
+import itertools
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from local_comfyui.catalog import Catalog
+from local_comfyui.executor import Current, Machinery, execute
+from local_comfyui.folders import Folders
+from local_comfyui.interrupt import Interrupt
+from local_comfyui.json_types import JsonObject
+from local_comfyui.nodes import load_nodes
+from local_comfyui.options import Options
+from local_comfyui.prompt_queue import Freeing, PromptQueue, Queued
+from local_comfyui.results import Results
+from local_comfyui.sockets import Sockets
+
+DEEPEST_GRAPH = 20_000
+"""Python's recursion limit here: validation and digests follow a graph's links, a few calls per node."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Everything a route may need."""
+
+    options: Options
+    folders: Folders
+    catalog: Catalog
+    queue: PromptQueue
+    sockets: Sockets
+    machinery: Machinery
+    numbers: "itertools.count[int]"
+    features: JsonObject
+
+    def work(self) -> None:
+        """Run prompts until the queue is closed."""
+        while True:
+            task = self.queue.take()
+            match task:
+                case None:
+                    return
+                case Freeing():
+                    if task.forget_results:
+                        self.machinery.results.clear()
+                case Queued():
+                    self._run(task)
+
+    def _run(self, task: Queued) -> None:
+        outcome = execute(self.machinery, task.prompt_id, task.graph, task.prompt, task.extra_data, task.outputs)
+        status: JsonObject = {
+            "status_str": "success" if outcome.success else "error",
+            "completed": outcome.success,
+            "messages": outcome.messages,
+        }
+        self.queue.finish({"outputs": outcome.outputs, "status": status, "meta": outcome.meta})
+        client = self.machinery.current.client
+        if client is not None:
+            self.sockets.send("executing", {"node": None, "prompt_id": task.prompt_id}, client)
+
+    async def start(self) -> threading.Thread:
+        """Prepare the folders and begin to work, on a thread of its own."""
+        self.folders.prepare()
+        await self.sockets.start()
+        thread = threading.Thread(target=self.work, name="prompts", daemon=True)
+        thread.start()
+        return thread
+
+    async def stop(self) -> None:
+        """Interrupt what runs, take nothing more, close the sockets."""
+        self.queue.close()
+        self.queue.interrupt(None)
+        await self.sockets.stop()
+
+
+def build_engine(options: Options) -> Engine:
+    """An engine that is not started yet."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST_GRAPH))
+    folders = Folders(options.input, options.output, options.temp)
+    catalog = Catalog(load_nodes(probe_nodes=options.probe_nodes))
+    interrupt, current = Interrupt(), Current()
+    features: JsonObject = {"supports_preview_metadata": True, "max_upload_size": options.max_upload_bytes}
+    queue = PromptQueue(interrupt, lambda remaining: sockets.announce_queue(remaining))
+    sockets = Sockets(features, current, queue.remaining)
+    machinery = Machinery(
+        implementations=catalog.implementations,
+        is_output=catalog.is_output,
+        folders=folders,
+        channel=sockets,
+        interrupt=interrupt,
+        results=Results(keep=options.keep_results, size=options.cache_size),
+        embed_metadata=options.metadata,
+        milliseconds=lambda: time.time_ns() // 1_000_000,
+        current=current,
+    )
+    return Engine(options, folders, catalog, queue, sockets, machinery, itertools.count(), features)

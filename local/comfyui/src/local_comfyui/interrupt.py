@@ -1,0 +1,28 @@
+"""Stopping the running prompt from another thread."""
+
+import threading
+
+
+class Interrupted(Exception):  # noqa: N818 -- named after what happened; it unwinds a node, it is not a fault
+    """Raised inside a node when its prompt was interrupted."""
+
+
+class Interrupt:
+    """A flag that a request sets and the executing thread looks at between steps."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Stop the running prompt at its next check."""
+        self._asked.set()
+
+    def clear(self) -> None:
+        """Forget earlier requests: called when a prompt starts, so that none leaks onto it."""
+        self._asked.clear()
+
+    def check(self) -> None:
+        """Raise `Interrupted` once if the flag is set."""
+        if self._asked.is_set():
+            self._asked.clear()
+            raise Interrupted

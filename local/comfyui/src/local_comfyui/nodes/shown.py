@@ -1,0 +1,14 @@
+"""How a value on a link is shown to people: in errors and in PreviewAny."""
+
+from local_comfyui.json_types import Json
+from local_comfyui.nodes.registry import Value, is_pixels
+from local_comfyui.pixels.types import describe
+
+
+def as_shown(value: Value) -> Json:
+    """Numbers, truth values and text as they are; arrays as PyTorch prints them; the rest as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if is_pixels(value):
+        return describe(value)
+    return str(value)

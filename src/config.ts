@@ -30,13 +30,26 @@ export const limitsSchema = z.strictObject({
   jobs_in_flight: z.int().positive().default(20),
   submits_per_minute: z.int().positive().default(120),
   /** Base64 inputs travel in the body; Workers take 100 MB on every plan (reference/cloudflare.md section 4). */
-  max_body_bytes: z.int().positive().default(32 * 1024 * 1024),
-  max_asset_bytes: z.int().positive().default(100 * 1024 * 1024),
+  max_body_bytes: z
+    .int()
+    .positive()
+    .default(32 * 1024 * 1024),
+  max_asset_bytes: z
+    .int()
+    .positive()
+    .default(100 * 1024 * 1024),
   /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */
-  max_workflow_bytes: z.int().positive().max(1_900_000).default(1024 * 1024),
+  max_workflow_bytes: z
+    .int()
+    .positive()
+    .max(1_900_000)
+    .default(1024 * 1024),
   max_nodes: z.int().positive().default(2000),
   max_inputs: z.int().positive().default(32),
-  max_output_bytes: z.int().positive().default(5 * 1024 ** 3),
+  max_output_bytes: z
+    .int()
+    .positive()
+    .default(5 * 1024 ** 3),
   max_outputs: z.int().positive().default(1000),
 });
 export type Limits = z.infer<typeof limitsSchema>;
@@ -70,7 +83,9 @@ const configSchema = z.object({
   PUBLIC_URL: origin,
   RUNPOD_BASE_URL: origin.default('https://api.runpod.ai/v2'),
   ENDPOINTS: json(
-    z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpoint).refine((all) => Object.keys(all).length > 0, 'names no endpoint'),
+    z
+      .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpoint)
+      .refine((all) => Object.keys(all).length > 0, 'names no endpoint'),
   ),
   POLICY: json(policySchema, '{}'),
   LIMITS: json(limitsSchema, '{}'),

@@ -1,10 +1,7 @@
-import type { Account } from './objects/account/object.ts';
-import type { Job } from './objects/job/object.ts';
-
-/** Bindings, variables and secrets as the platform hands them over; `config.ts` checks the strings. */
+/** Bindings, variables and secrets as the platform hands them over; `config.ts` checks the strings. Objects are reached through `objects/stubs.ts`. */
 export type Env = {
-  JOB: DurableObjectNamespace<Job>;
-  ACCOUNT: DurableObjectNamespace<Account>;
+  JOB: DurableObjectNamespace;
+  ACCOUNT: DurableObjectNamespace;
   DB: D1Database;
   BUCKET: R2Bucket;
 } & Partial<Record<ConfigName, string>>;

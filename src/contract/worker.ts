@@ -59,7 +59,10 @@ export const finishRequest = z.object({
   claim: uuid,
   key: z.string(),
   upload_id: z.string(),
-  parts: z.array(z.object({ number: z.int().positive(), etag: z.string() })).min(1).max(10_000),
+  parts: z
+    .array(z.object({ number: z.int().positive(), etag: z.string() }))
+    .min(1)
+    .max(10_000),
 });
 export type FinishRequest = z.infer<typeof finishRequest>;
 
@@ -97,11 +100,15 @@ export const workerMessage = z.discriminatedUnion('type', [
   z.object({ seq, type: z.literal('output'), output }),
   z.object({ seq, type: z.literal('log'), level: z.enum(['info', 'warn', 'error']), message: z.string() }),
 ]);
-export type WorkerMessage = z.infer<typeof workerMessage>;
+/** `unknown`: a type this gateway does not know yet; it is acknowledged and otherwise ignored. */
+export type WorkerMessage = z.infer<typeof workerMessage> | { seq: number; type: 'unknown' };
+
+/** What every numbered message has, whatever its type. */
+export const numberedMessage = z.object({ seq });
 
 export const previewMessage = z.object({
   type: z.literal('preview'),
   node_id: z.string(),
   content_type: z.string().max(100),
-  data_base64: z.string(),
+  data_base64: z.string().max(MAX_PREVIEW_CHARS),
 });

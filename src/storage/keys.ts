@@ -12,3 +12,6 @@ export const outputKey = (account: string, job: string, attempt: number, name: s
   `${outputPrefix(account, job)}${attempt}/${name}`;
 
 export const catalogKey = (endpoint: string): string => `catalogs/${endpoint}.json`;
+
+/** A large asset while it arrives, before its hash is known. Gone within the request; a lifecycle rule clears what a crash leaves. */
+export const uploadKey = (account: string, id: string): string => `uploads/${account}/${id}`;

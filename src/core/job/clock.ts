@@ -1,0 +1,107 @@
+import { isTerminal, type JobError } from '../../contract/job.ts';
+import type { Policy } from '../../config.ts';
+import type { Turn } from './turn.ts';
+import type { Reply } from './signals.ts';
+import { type Attempt, currentAttempt, type JobState } from './state.ts';
+import { timeoutError } from './worker-signals.ts';
+
+/** Does whatever has come due. Running it early or twice does nothing more. */
+export function onClock(turn: Turn): Reply {
+  const { state, now } = turn;
+  if (isTerminal(state.status)) {
+    return 'ignored';
+  }
+  const attempt = currentAttempt(state);
+  if (state.cancel !== null && now >= state.cancel.close_at) {
+    turn.finish('canceled', null);
+    return 'done';
+  }
+  if (now >= state.deadline) {
+    onDeadline(turn, attempt);
+    if (isTerminal(state.status)) {
+      return 'done';
+    }
+  }
+  if (attempt === undefined) {
+    return 'ignored';
+  }
+  const error = endedBy(attempt, now);
+  if (error !== null) {
+    turn.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null);
+    return 'done';
+  }
+  if (attempt.phase === 'unknown' && due(attempt.due_at, now)) {
+    turn.retryOrFail(attempt, 'superseded', unknownRun(attempt.number), true);
+    return 'done';
+  }
+  if (attempt.phase === 'sending' && due(attempt.due_at, now)) {
+    attempt.due_at = null;
+    turn.do({ kind: 'send', attempt: attempt.number });
+  }
+  if (due(attempt.check_at, now) && attempt.run_id !== null) {
+    attempt.check_at = now + turn.policy.poll_interval * 1000;
+    turn.do({ kind: 'check', attempt: attempt.number, run_id: attempt.run_id });
+  }
+  return 'done';
+}
+
+const due = (at: number | null, now: number): boolean => at !== null && now >= at;
+
+/** Before any worker started: `expired`. Later: the worker stops by itself at the deadline; it gets a grace to say so. */
+function onDeadline(turn: Turn, attempt: Attempt | undefined): void {
+  const { state, now } = turn;
+  if (state.started_at === null) {
+    turn.finish('expired', null);
+  } else if (attempt?.phase !== 'claimed' || now >= closeAt(state, turn.policy)) {
+    turn.finish('failed', timeoutError(state.attempts.length));
+  } else {
+    turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'deadline' });
+  }
+}
+
+/** When a running job is closed whether its worker says anything or not. */
+const closeAt = (state: JobState, policy: Policy): number => state.deadline + policy.deadline_grace * 1000;
+
+function endedBy(attempt: Attempt, now: number): JobError | null {
+  if (due(attempt.settle_at, now)) {
+    return attempt.settle_error;
+  }
+  if (due(attempt.lost_at, now)) {
+    return {
+      code: 'worker_lost',
+      message: 'The worker that ran the job went away.',
+      at: 'worker',
+      retryable: true,
+      attempt: attempt.number,
+    };
+  }
+  return null;
+}
+
+const unknownRun = (attempt: number): JobError => ({
+  code: 'provider_failed',
+  message: 'RunPod did not answer whether it took the run, and no worker claimed it.',
+  at: 'provider',
+  retryable: true,
+  attempt,
+});
+
+/** When the machine next wants a `clock` signal; null when only something from outside can move the job. */
+export function wakeAt(state: JobState, policy: Policy, now: number): number | null {
+  if (isTerminal(state.status)) {
+    return null;
+  }
+  const times: number[] = [now < state.deadline ? state.deadline : closeAt(state, policy)];
+  if (state.cancel !== null) {
+    times.push(state.cancel.close_at);
+  }
+  const attempt = currentAttempt(state);
+  if (attempt !== undefined) {
+    for (const at of [attempt.due_at, attempt.check_at, attempt.lost_at, attempt.settle_at]) {
+      if (at !== null) {
+        times.push(at);
+      }
+    }
+  }
+  return Math.min(...times);
+}

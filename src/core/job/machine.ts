@@ -1,0 +1,181 @@
+import type { EventBody } from '../../contract/events.ts';
+import { isTerminal, type JobError } from '../../contract/job.ts';
+import type { NewJob } from '../../contract/new-job.ts';
+import type { Policy } from '../../config.ts';
+import { onClock } from './clock.ts';
+import { onRunStatus } from './run-status.ts';
+import type { Effect, Reply, Signal } from './signals.ts';
+import { currentAttempt, type JobState } from './state.ts';
+import { counting, Turn } from './turn.ts';
+import { onClaim, onComplete, onWorkerMessage } from './worker-signals.ts';
+
+/**
+ * The job machine: `(state, signal, now) → (state, events, effects, reply)`. No I/O, no clock of its own, so that every order of
+ * signals can be tested. Rules:
+ * - a terminal status is final, and the event that announces it is the last of the log;
+ * - at most one attempt counts at a time, and only the claim it granted may speak for it;
+ * - an unknown outcome of `/run` is waited out, never repeated: a new attempt fences the old one off.
+ */
+export type Step = { state: JobState; events: EventBody[]; effects: Effect[]; reply: Reply };
+
+/** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
+const REFUSED_BACKOFF_MS = 1_000;
+const REFUSED_BACKOFF_MAX_MS = 30_000;
+
+/** The state of a job that was just accepted and has no attempt yet. */
+export const newState = (job: NewJob, policy: Policy): JobState => ({
+  id: job.id,
+  account: job.account,
+  endpoint: job.endpoint,
+  options: job.options,
+  metadata: job.metadata,
+  created_at: job.created_at,
+  deadline: job.deadline,
+  retention_ms: policy.retention * 1000,
+  status: 'queued',
+  stage: 'admission',
+  started_at: null,
+  completed_at: null,
+  progress: null,
+  outputs: [],
+  error: null,
+  timings: {},
+  cancel: null,
+  attempts: [],
+  last_event: 0,
+  progress_log: { count: 0, at: 0 },
+});
+
+/** Takes one signal. The given state is not changed. */
+export function step(before: JobState, signal: Signal, now: number, policy: Policy): Step {
+  const turn = new Turn(structuredClone(before), policy, now);
+  const reply = react(turn, signal);
+  turn.state.last_event += turn.events.length;
+  return { state: turn.state, events: turn.events, effects: turn.effects, reply };
+}
+
+function react(turn: Turn, signal: Signal): Reply {
+  switch (signal.kind) {
+    case 'created':
+      if (turn.state.attempts.length > 0) {
+        return 'ignored';
+      }
+      turn.begin();
+      turn.do({ kind: 'project' });
+      return 'done';
+    case 'run_accepted':
+      return onRunAccepted(turn, signal.attempt, signal.run_id);
+    case 'run_refused':
+      return onRunRefused(turn, signal);
+    case 'run_unknown':
+      return onRunUnknown(turn, signal.attempt);
+    case 'claim':
+      return onClaim(turn, signal);
+    case 'channel_opened':
+    case 'channel_closed':
+      return onChannel(turn, signal.attempt, signal.claim, signal.kind === 'channel_opened');
+    case 'worker_message':
+      return onWorkerMessage(turn, signal);
+    case 'complete':
+      return onComplete(turn, signal.report);
+    case 'cancel':
+      return onCancel(turn);
+    case 'run_hint':
+      return onRunHint(turn, signal.attempt);
+    case 'run_status':
+      return onRunStatus(turn, signal);
+    case 'clock':
+      return onClock(turn);
+  }
+}
+
+function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
+  const attempt = turn.state.attempts[number - 1];
+  if (attempt === undefined || attempt.run_id !== null) {
+    return 'ignored';
+  }
+  attempt.run_id = runId;
+  if (attempt.phase === 'over') {
+    // Closed while `/run` was under way: only now is there a run to cancel.
+    if (attempt.outcome !== 'succeeded') {
+      turn.do({ kind: 'cancel_run', attempt: number, run_id: runId });
+    }
+    return 'done';
+  }
+  attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
+  if (attempt.phase !== 'claimed') {
+    attempt.phase = 'sent';
+    attempt.due_at = null;
+  }
+  return 'done';
+}
+
+function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' }>): Reply {
+  const attempt = counting(turn, signal.attempt);
+  if (attempt === undefined || attempt.phase !== 'sending') {
+    return 'ignored';
+  }
+  if (signal.again) {
+    const backoff = Math.min(REFUSED_BACKOFF_MS * 2 ** attempt.refusals, REFUSED_BACKOFF_MAX_MS);
+    attempt.refusals += 1;
+    attempt.due_at = turn.now + Math.max(backoff, signal.retry_after_ms ?? 0);
+    return 'done';
+  }
+  const error: JobError = {
+    code: signal.code,
+    message: signal.message,
+    at: 'provider',
+    retryable: false,
+    attempt: attempt.number,
+  };
+  turn.retryOrFail(attempt, 'failed', error, true);
+  return 'done';
+}
+
+function onRunUnknown(turn: Turn, number: number): Reply {
+  const attempt = counting(turn, number);
+  if (attempt === undefined || attempt.phase !== 'sending') {
+    return 'ignored';
+  }
+  attempt.phase = 'unknown';
+  attempt.due_at = turn.now + turn.policy.claim_grace * 1000;
+  return 'done';
+}
+
+function onChannel(turn: Turn, number: number, claim: string, open: boolean): Reply {
+  const attempt = counting(turn, number);
+  if (attempt === undefined || attempt.claim !== claim) {
+    return 'over';
+  }
+  attempt.channel_open = open;
+  attempt.lost_at = open ? null : turn.now + turn.policy.channel_grace * 1000;
+  if (!open && attempt.run_id !== null) {
+    turn.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
+  }
+  return 'done';
+}
+
+function onCancel(turn: Turn): Reply {
+  const { state } = turn;
+  if (isTerminal(state.status) || state.cancel !== null) {
+    return 'ignored';
+  }
+  state.cancel = { at: turn.now, close_at: turn.now + turn.policy.cancel_grace * 1000 };
+  const attempt = currentAttempt(state);
+  if (attempt?.phase === 'claimed') {
+    turn.move('canceling', state.stage);
+    turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'client' });
+    return 'done';
+  }
+  turn.finish('canceled', null);
+  return 'done';
+}
+
+function onRunHint(turn: Turn, number: number): Reply {
+  const attempt = counting(turn, number);
+  if (attempt === undefined || attempt.run_id === null) {
+    return 'ignored';
+  }
+  turn.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
+  return 'done';
+}

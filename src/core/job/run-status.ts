@@ -1,0 +1,67 @@
+import type { JobError, JobErrorCode } from '../../contract/job.ts';
+import { counting, SETTLE_MS, type Turn } from './turn.ts';
+import type { Reply, Signal } from './signals.ts';
+import type { Attempt } from './state.ts';
+
+/**
+ * What RunPod says only confirms or repairs. A claimed attempt whose channel is open is alive whatever RunPod says;
+ * a run that is over there without a report gets a short time for the report to arrive, then counts as lost.
+ */
+export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
+  const attempt = counting(turn, signal.attempt);
+  if (attempt === undefined) {
+    return 'ignored';
+  }
+  attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
+  const { state } = turn;
+  switch (signal.status) {
+    case 'queued':
+      if (attempt.phase !== 'claimed') {
+        turn.move('queued', 'capacity');
+      }
+      return 'done';
+    case 'running':
+      if (attempt.phase !== 'claimed') {
+        turn.move('queued', 'cold_start');
+      }
+      return 'done';
+    case 'unreachable':
+      return 'done';
+    case 'missing':
+      // A 404 also comes for a run whose TTL passed while it ran: a claimed worker's channel is the better witness.
+      if (attempt.phase !== 'claimed') {
+        settle(turn, attempt, 'provider_failed', 'RunPod no longer knows the run.', true);
+      }
+      return 'done';
+    case 'canceled':
+      if (attempt.phase === 'claimed') {
+        settle(turn, attempt, 'provider_failed', 'The run was canceled at RunPod.', false);
+      } else {
+        turn.close(attempt, 'canceled', null, true);
+        turn.finish('canceled', null);
+      }
+      return 'done';
+    case 'timed_out':
+      settle(
+        turn,
+        attempt,
+        state.started_at === null ? 'no_capacity' : 'timeout',
+        'RunPod ended the run: its time was up.',
+        false,
+      );
+      return 'done';
+    case 'failed':
+    case 'completed':
+      settle(turn, attempt, 'worker_lost', 'The worker ended without a report.', true);
+      return 'done';
+  }
+}
+
+function settle(turn: Turn, attempt: Attempt, code: JobErrorCode, message: string, retryable: boolean): void {
+  if (attempt.settle_at !== null) {
+    return;
+  }
+  const error: JobError = { code, message, at: 'provider', retryable, attempt: attempt.number };
+  attempt.settle_at = turn.now + SETTLE_MS;
+  attempt.settle_error = error;
+}

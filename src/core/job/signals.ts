@@ -1,0 +1,59 @@
+import type { JobErrorCode } from '../../contract/job.ts';
+import type { RunStatus } from '../../contract/run.ts';
+import type { CompleteRequest, WorkerInfo, WorkerMessage } from '../../contract/worker.ts';
+
+/**
+ * Everything that can happen to a job. (A *signal* goes into the machine; an *event* is an entry of the job's log.)
+ * A signal may come late, twice, or out of order: the machine decides what it still means.
+ */
+export type Signal =
+  /** The job was stored; it needs its first attempt. */
+  | { kind: 'created' }
+  /** `/run` answered with RunPod's id. */
+  | { kind: 'run_accepted'; attempt: number; run_id: string }
+  /** `/run` answered and did not take it. `again`: a later try may succeed. */
+  | {
+      kind: 'run_refused';
+      attempt: number;
+      again: boolean;
+      code: JobErrorCode;
+      message: string;
+      retry_after_ms: number | null;
+    }
+  /** `/run` was called and nobody knows whether it was taken: no answer, a 5xx, or a crash in between. */
+  | { kind: 'run_unknown'; attempt: number }
+  /** A worker took the ticket. */
+  | { kind: 'claim'; attempt: number; claim: string; worker: WorkerInfo }
+  | { kind: 'channel_opened'; attempt: number; claim: string }
+  | { kind: 'channel_closed'; attempt: number; claim: string }
+  | { kind: 'worker_message'; attempt: number; claim: string; message: WorkerMessage }
+  /** The worker's terminal report; its outputs have been found in R2. */
+  | { kind: 'complete'; report: CompleteRequest }
+  /** A client asked to stop the job. */
+  | { kind: 'cancel' }
+  /** RunPod's webhook came: believe nothing it says, ask for the status now. */
+  | { kind: 'run_hint'; attempt: number }
+  /** What RunPod's status says of a run. */
+  | { kind: 'run_status'; attempt: number; status: RunStatus }
+  /** Time passed. */
+  | { kind: 'clock' };
+
+/** What the machine wants done outside. The Job object does it at least once; each is safe to repeat. */
+export type Effect =
+  /** Call `/run` for this attempt. Never repeated after an unknown outcome: that becomes `run_unknown`. */
+  | { kind: 'send'; attempt: number }
+  /** Ask RunPod for the status of this attempt's run. */
+  | { kind: 'check'; attempt: number; run_id: string }
+  /** Cancel the run at RunPod. */
+  | { kind: 'cancel_run'; attempt: number; run_id: string }
+  /** Tell the worker on the channel to stop. */
+  | { kind: 'stop_worker'; attempt: number; reason: StopReason }
+  /** Write the projection for listing. */
+  | { kind: 'project' }
+  /** Give the account its place back. */
+  | { kind: 'release' };
+
+export type StopReason = 'client' | 'deadline' | 'superseded';
+
+/** The machine's direct answer to whoever sent the signal. */
+export type Reply = 'done' | 'granted' | 'claimed_elsewhere' | 'over' | 'ignored';

@@ -1,0 +1,75 @@
+import type { JobError, Output, Progress, Stage, Status } from '../../contract/job.ts';
+import type { JobOptions } from '../../contract/new-job.ts';
+import type { WorkerInfo } from '../../contract/worker.ts';
+
+/**
+ * What a job remembers between signals: one JSON value in the Job object's storage.
+ * Times are ms since the epoch. The graph, the inputs and the log live beside it, not in it.
+ */
+export type JobState = {
+  readonly id: string;
+  readonly account: string;
+  readonly endpoint: string;
+  readonly options: JobOptions;
+  readonly metadata: Record<string, string>;
+  readonly created_at: number;
+  readonly deadline: number;
+  readonly retention_ms: number;
+  status: Status;
+  stage: Stage | null;
+  started_at: number | null;
+  completed_at: number | null;
+  progress: Progress | null;
+  outputs: Output[];
+  error: JobError | null;
+  timings: Record<string, number>;
+  /** Set once, by the first cancel that found the job not terminal. */
+  cancel: { at: number; close_at: number } | null;
+  attempts: Attempt[];
+  /** Number of the last event in the log. */
+  last_event: number;
+  /** Progress events in the log, and when the last was written: the log thins them as it grows. */
+  progress_log: { count: number; at: number };
+};
+
+/**
+ * One try. `phase`:
+ * - `sending`: `/run` is to be called, or is being called, or must be called again at `due_at`
+ * - `unknown`: `/run` was called and nobody knows with what result; a claim decides, or `due_at` passes
+ * - `sent`: RunPod has it
+ * - `claimed`: a worker has it
+ * - `over`: it counts no more; a worker that still runs it is told so
+ */
+export type Attempt = {
+  readonly number: number;
+  phase: 'sending' | 'unknown' | 'sent' | 'claimed' | 'over';
+  outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded' | null;
+  created_at: number;
+  claimed_at: number | null;
+  ended_at: number | null;
+  run_id: string | null;
+  claim: string | null;
+  worker: WorkerInfo | null;
+  error: JobError | null;
+  /** Number of the worker's last stored channel message. */
+  acked: number;
+  channel_open: boolean;
+  /** How often `/run` was refused for now. */
+  refusals: number;
+  /** When to act on `sending` (refused for now) or `unknown`. */
+  due_at: number | null;
+  /** When to ask RunPod for its status next. */
+  check_at: number | null;
+  /** When a claimed attempt without a channel counts as lost. */
+  lost_at: number | null;
+  /** RunPod says the run is over but the worker has not completed: when to stop waiting for it. */
+  settle_at: number | null;
+  /** What to fail with when `settle_at` comes. */
+  settle_error: JobError | null;
+};
+
+/** The attempt that counts, or none after the job is over. */
+export const currentAttempt = (state: JobState): Attempt | undefined => {
+  const last = state.attempts.at(-1);
+  return last?.phase === 'over' ? undefined : last;
+};

@@ -1,0 +1,155 @@
+import type { EventBody } from '../../contract/events.ts';
+import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
+import type { Policy } from '../../config.ts';
+import type { Effect } from './signals.ts';
+import { type Attempt, currentAttempt, type JobState } from './state.ts';
+
+/** One pass of the machine over one signal: what the parts of the machine read and write. */
+export class Turn {
+  readonly state: JobState;
+  readonly policy: Policy;
+  readonly now: number;
+  readonly events: EventBody[] = [];
+  readonly effects: Effect[] = [];
+
+  constructor(state: JobState, policy: Policy, now: number) {
+    this.state = state;
+    this.policy = policy;
+    this.now = now;
+  }
+
+  log(event: EventBody): void {
+    this.events.push(event);
+  }
+
+  do(effect: Effect): void {
+    this.effects.push(effect);
+  }
+
+  /** Moves a job that is not terminal to a status and stage, and says so in the log if anything changed. */
+  move(status: Status, stage: Stage | null): void {
+    const { state } = this;
+    if (state.status === status && state.stage === stage) {
+      return;
+    }
+    const listed = state.status !== status;
+    state.status = status;
+    state.stage = stage;
+    this.logStatus();
+    if (listed) {
+      this.do({ kind: 'project' });
+    }
+  }
+
+  /** Ends the job. Whatever attempt still counts is closed with it. */
+  finish(status: TerminalStatus, error: JobError | null): void {
+    const { state } = this;
+    const attempt = currentAttempt(state);
+    if (attempt !== undefined) {
+      this.close(attempt, status === 'succeeded' ? 'succeeded' : status === 'failed' ? 'failed' : 'canceled', error);
+    }
+    state.status = status;
+    state.stage = null;
+    state.error = error;
+    state.completed_at = this.now;
+    this.logStatus();
+    this.do({ kind: 'project' });
+    this.do({ kind: 'release' });
+  }
+
+  /** Ends an attempt. Its run at RunPod is canceled unless it is known to be over there. */
+  close(attempt: Attempt, outcome: NonNullable<Attempt['outcome']>, error: JobError | null, runIsOver = false): void {
+    const reported = outcome === 'succeeded';
+    attempt.phase = 'over';
+    attempt.outcome = outcome;
+    attempt.error = error;
+    attempt.ended_at = this.now;
+    attempt.due_at = attempt.check_at = attempt.lost_at = attempt.settle_at = null;
+    if (attempt.run_id !== null && !runIsOver && !reported) {
+      this.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
+    }
+  }
+
+  /** Begins the next attempt: the job is queued again and `/run` will be called. */
+  begin(): void {
+    const { state } = this;
+    const attempt = freshAttempt(state.attempts.length + 1, this.now);
+    state.attempts.push(attempt);
+    state.progress = null;
+    state.outputs = [];
+    this.do({ kind: 'send', attempt: attempt.number });
+    this.move('queued', 'capacity');
+  }
+
+  /**
+   * An attempt ended without a result. Tries again when the error may pass, the budget allows and the job was not asked
+   * to stop; else the job fails with it.
+   */
+  retryOrFail(attempt: Attempt, outcome: 'failed' | 'lost' | 'superseded', error: JobError, runIsOver: boolean): void {
+    const { state } = this;
+    this.close(attempt, outcome, error, runIsOver);
+    if (state.cancel !== null) {
+      this.finish('canceled', null);
+      return;
+    }
+    if (
+      error.retryable &&
+      this.now < state.deadline &&
+      claimedAttempts(state) < this.policy.max_attempts &&
+      state.attempts.length < MAX_SENDS
+    ) {
+      this.begin();
+      return;
+    }
+    this.finish('failed', error);
+  }
+
+  private logStatus(): void {
+    const { state } = this;
+    this.log({
+      event: 'status',
+      data: {
+        status: state.status,
+        stage: state.stage,
+        attempt: state.attempts.length,
+        ...(state.error === null ? {} : { error: state.error }),
+        at: new Date(this.now).toISOString(),
+      },
+    });
+  }
+}
+
+/** Attempts of every kind a job may have, those that no worker ever claimed included. */
+export const MAX_SENDS = 6;
+/** How long a run that is over at RunPod may go without its worker's report, which can still be on its way. */
+export const SETTLE_MS = 10_000;
+
+const claimedAttempts = (state: JobState): number =>
+  state.attempts.filter((attempt) => attempt.claimed_at !== null).length;
+
+const freshAttempt = (number: number, now: number): Attempt => ({
+  number,
+  phase: 'sending',
+  outcome: null,
+  created_at: now,
+  claimed_at: null,
+  ended_at: null,
+  run_id: null,
+  claim: null,
+  worker: null,
+  error: null,
+  acked: 0,
+  channel_open: false,
+  refusals: 0,
+  due_at: null,
+  check_at: null,
+  lost_at: null,
+  settle_at: null,
+  settle_error: null,
+});
+
+/** The attempt with this number, if it is the one that counts. */
+export const counting = (turn: Turn, number: number): Attempt | undefined => {
+  const attempt = currentAttempt(turn.state);
+  return attempt?.number === number ? attempt : undefined;
+};

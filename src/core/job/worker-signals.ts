@@ -1,0 +1,180 @@
+import { isTerminal, type JobError, type Stage } from '../../contract/job.ts';
+import type { CompleteRequest, WorkerError, WorkerMessage } from '../../contract/worker.ts';
+import { counting, type Turn } from './turn.ts';
+import type { Reply, Signal } from './signals.ts';
+import { currentAttempt } from './state.ts';
+
+/** Longest text of an error or a log line that is kept, in characters. */
+const MAX_MESSAGE_CHARS = 2_000;
+
+/** The log keeps every progress message at first, then fewer: after this many, at most one per so many ms. */
+const PROGRESS_THINNING = [
+  { after: 4_000, every_ms: 30_000 },
+  { after: 1_500, every_ms: 2_000 },
+  { after: 0, every_ms: 0 },
+] as const;
+
+/** Decides a claim. It succeeds once per attempt; asked again with the same claim id, it gives the same answer. */
+export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>): Reply {
+  const { state } = turn;
+  const attempt = counting(turn, signal.attempt);
+  if (isTerminal(state.status) || attempt === undefined || state.cancel !== null || turn.now >= state.deadline) {
+    return 'over';
+  }
+  if (attempt.phase === 'claimed') {
+    return attempt.claim === signal.claim ? 'granted' : 'claimed_elsewhere';
+  }
+  attempt.phase = 'claimed';
+  attempt.claim = signal.claim;
+  attempt.worker = signal.worker;
+  attempt.claimed_at = turn.now;
+  attempt.due_at = null;
+  attempt.settle_at = null;
+  attempt.lost_at = turn.now + turn.policy.channel_grace * 1000;
+  state.started_at ??= turn.now;
+  turn.move('running', 'inputs');
+  return 'granted';
+}
+
+/** Takes the next message of the worker's channel; a gap or a repetition changes nothing (the object answers with the last `ack`). */
+export function onWorkerMessage(turn: Turn, signal: Extract<Signal, { kind: 'worker_message' }>): Reply {
+  const attempt = counting(turn, signal.attempt);
+  if (attempt === undefined || attempt.claim !== signal.claim) {
+    return 'over';
+  }
+  if (signal.message.seq !== attempt.acked + 1) {
+    return 'ignored';
+  }
+  attempt.acked = signal.message.seq;
+  record(turn, signal.message);
+  return 'done';
+}
+
+function record(turn: Turn, message: WorkerMessage): void {
+  const { state } = turn;
+  switch (message.type) {
+    case 'unknown':
+      return;
+    case 'stage':
+      turn.move(state.status, laterStage(message.stage));
+      return;
+    case 'progress': {
+      const { seq: _seq, type: _type, nodes, ...progress } = message;
+      if (state.progress !== null && progress.value < state.progress.value) {
+        progress.value = state.progress.value;
+      }
+      state.progress = progress;
+      if (keepsProgress(turn)) {
+        turn.log({ event: 'progress', data: { ...progress, ...(nodes ? { nodes } : {}) } });
+      }
+      return;
+    }
+    case 'output':
+      state.outputs = [...state.outputs.filter((known) => known.name !== message.output.name), message.output];
+      turn.log({ event: 'output', data: message.output });
+      return;
+    case 'log':
+      turn.log({
+        event: 'log',
+        data: {
+          level: message.level,
+          message: message.message.slice(0, MAX_MESSAGE_CHARS),
+          at: new Date(turn.now).toISOString(),
+        },
+      });
+  }
+}
+
+/** A worker may only name stages of its own. */
+const laterStage = (stage: Stage): Stage =>
+  stage === 'admission' || stage === 'capacity' || stage === 'cold_start' ? 'executing' : stage;
+
+function keepsProgress(turn: Turn): boolean {
+  const { progress_log: log } = turn.state;
+  const rule = PROGRESS_THINNING.find(({ after }) => log.count >= after);
+  if (rule !== undefined && turn.now - log.at < rule.every_ms) {
+    return false;
+  }
+  log.count += 1;
+  log.at = turn.now;
+  return true;
+}
+
+/** Takes the worker's terminal report. `over`: it no longer counts; `done`: it counts, now or already. */
+export function onComplete(turn: Turn, report: CompleteRequest): Reply {
+  const { state } = turn;
+  const attempt = counting(turn, report.attempt);
+  if (attempt === undefined || attempt.phase !== 'claimed') {
+    const past = state.attempts[report.attempt - 1];
+    return past?.claim === report.claim && past.outcome === report.outcome ? 'done' : 'over';
+  }
+  if (attempt.claim !== report.claim) {
+    return 'claimed_elsewhere';
+  }
+  state.timings = report.timings;
+  switch (report.outcome) {
+    case 'succeeded':
+      for (const output of report.outputs) {
+        if (!state.outputs.some((known) => known.name === output.name && known.sha256 === output.sha256)) {
+          turn.log({ event: 'output', data: output });
+        }
+      }
+      state.outputs = report.outputs;
+      if (state.progress !== null) {
+        state.progress = { ...state.progress, value: 1, nodes_done: state.progress.nodes_total };
+      }
+      turn.finish('succeeded', null);
+      return 'done';
+    case 'failed':
+      turn.retryOrFail(attempt, 'failed', jobError(report.error, attempt.number), true);
+      return 'done';
+    case 'canceled':
+      // Nobody asked but the deadline or RunPod's operator: the deadline makes it a timeout, the operator a cancel.
+      turn.close(attempt, 'canceled', null, true);
+      if (state.cancel === null && turn.now >= state.deadline) {
+        turn.finish('failed', timeoutError(attempt.number));
+      } else {
+        turn.finish('canceled', null);
+      }
+      return 'done';
+  }
+}
+
+export const timeoutError = (attempt: number): JobError => ({
+  code: 'timeout',
+  message: 'The job did not finish before its deadline.',
+  at: 'worker',
+  retryable: false,
+  attempt,
+});
+
+function jobError(error: WorkerError | null | undefined, attempt: number): JobError {
+  if (error === null || error === undefined) {
+    return {
+      code: 'internal',
+      message: 'The worker reported a failure without an error.',
+      at: 'worker',
+      retryable: true,
+      attempt,
+    };
+  }
+  const { node, details } = error;
+  return {
+    code: error.code,
+    message: error.message.slice(0, MAX_MESSAGE_CHARS),
+    at: error.at,
+    retryable: error.retryable,
+    attempt,
+    ...(node ? { node } : {}),
+    ...(details ? { details } : {}),
+  };
+}
+
+/** Whether this claim may still act for the job: upload files, or open the channel. */
+export function claimStands(turn: Pick<Turn, 'state'>, attempt: number, claim: string): Reply {
+  const current = currentAttempt(turn.state);
+  if (current === undefined || current.number !== attempt || current.phase !== 'claimed') {
+    return 'over';
+  }
+  return current.claim === claim ? 'granted' : 'claimed_elsewhere';
+}

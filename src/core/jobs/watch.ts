@@ -1,0 +1,30 @@
+import { jobStub } from '../../objects/stubs.ts';
+import { isUuidV7 } from '../../providers/ids.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../problems.ts';
+import { fail, ok, type Result } from '../result.ts';
+
+/**
+ * A socket to the job's events: after event `after` (0: all), or from a snapshot when it is null. Frames are `WatchFrame`s.
+ * `null`: the job is over and the caller has seen all of it.
+ */
+export async function watch(
+  core: Core,
+  caller: Caller,
+  id: string,
+  after: number | null,
+): Promise<Result<WebSocket | null, CoreProblem>> {
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  const url = new URL('https://job/watch');
+  url.searchParams.set('account', caller.account);
+  if (after !== null) {
+    url.searchParams.set('after', String(after));
+  }
+  const response = await jobStub(core.env, id).fetch(url, { headers: { upgrade: 'websocket' } });
+  if (response.status === 204) {
+    return ok(null);
+  }
+  return response.webSocket === null ? fail(notFound) : ok(response.webSocket);
+}

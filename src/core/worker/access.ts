@@ -1,0 +1,32 @@
+import { isUuidV7 } from '../../providers/ids.ts';
+import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
+import type { Core } from '../context.ts';
+
+/** Why a worker's call was not taken; the codes of docs/worker-contract.md. */
+export type WorkerRefusal =
+  | { code: 'invalid_token' }
+  | { code: 'job_not_found' }
+  | { code: 'claimed_elsewhere' }
+  | { code: 'job_over' }
+  | { code: 'output_too_large'; names: string[] }
+  | { code: 'output_missing'; missing: string[] };
+
+/** Whether this token was given to this attempt of this job. */
+export const tokenGiven = (
+  core: Core,
+  purpose: TokenPurpose,
+  job: string,
+  attempt: number,
+  token: string | undefined,
+): Promise<boolean> =>
+  token === undefined || !isUuidV7(job)
+    ? Promise.resolve(false)
+    : tokenStands(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
+
+/** The Job object's refusal in the contract's words. */
+export const refusal = (refused: 'not_found' | 'claimed_elsewhere' | 'over'): WorkerRefusal =>
+  refused === 'not_found'
+    ? { code: 'job_not_found' }
+    : refused === 'over'
+      ? { code: 'job_over' }
+      : { code: 'claimed_elsewhere' };

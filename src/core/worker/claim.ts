@@ -1,0 +1,88 @@
+import { jobStub } from '../../objects/stubs.ts';
+import type { Graph, JobOptions } from '../../contract/new-job.ts';
+import { MAX_INLINE_TEXT_BYTES, type ClaimRequest } from '../../contract/worker.ts';
+import { assetKey } from '../../storage/keys.ts';
+import { presigner } from '../../storage/presign.ts';
+import type { Core } from '../context.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { knowsCatalog } from './catalog.ts';
+import { refusal, type WorkerRefusal } from './access.ts';
+
+/** How long ComfyUI may be silent before the worker looks whether it still lives. */
+const SILENCE_S = 30;
+/** Presigned input URLs outlive the deadline by this much, so that a slow clock costs nothing. */
+const URL_GRACE_MS = 60_000;
+
+/** The answer to a granted claim (docs/worker-contract.md). */
+export type ClaimAnswer = {
+  job: string;
+  attempt: number;
+  prompt_id: string;
+  workflow: Graph;
+  inputs: { name: string; url: string; sha256: string; size_bytes: number; content_type: string }[];
+  options: JobOptions & { metadata: boolean };
+  limits: { max_output_bytes: number; max_outputs: number; max_text_bytes: number; silence_s: number };
+  deadline: string;
+  server_time: string;
+  catalog_wanted: boolean;
+};
+
+/** Grants an attempt to a worker, once, and hands out all it needs. */
+export async function claim(
+  core: Core,
+  job: string,
+  request: ClaimRequest,
+): Promise<Result<ClaimAnswer, WorkerRefusal>> {
+  const answer = await jobStub(core.env, job).claim(request);
+  if ('refused' in answer) {
+    return fail(refusal(answer.refused));
+  }
+  const { account, endpoint, workflow, inputs, options, deadline } = answer.granted;
+  const now = core.clock();
+  const sign = presigner(core.config.s3);
+  const life_s = (deadline - now + URL_GRACE_MS) / 1000;
+  const [signed, prompt_id, known] = await Promise.all([
+    Promise.all(
+      inputs.map(async (input) => ({ ...input, url: await sign.get(assetKey(account, input.sha256), life_s) })),
+    ),
+    promptId(job, request.attempt),
+    request.catalog ? knowsCatalog(core, endpoint, request.catalog) : true,
+  ]);
+  const { limits } = core.config;
+  return ok({
+    job,
+    attempt: request.attempt,
+    prompt_id,
+    workflow,
+    inputs: signed,
+    options: { ...options, metadata: true },
+    limits: {
+      max_output_bytes: limits.max_output_bytes,
+      max_outputs: limits.max_outputs,
+      max_text_bytes: MAX_INLINE_TEXT_BYTES,
+      silence_s: SILENCE_S,
+    },
+    deadline: new Date(deadline).toISOString(),
+    server_time: new Date(now).toISOString(),
+    catalog_wanted: !known,
+  });
+}
+
+/**
+ * ComfyUI's id for the attempt's prompt. The first attempt's is the job's own id, so that cancel and inspection need no map;
+ * a later one on the same ComfyUI must not find the earlier one's history.
+ */
+async function promptId(job: string, attempt: number): Promise<string> {
+  if (attempt === 1) {
+    return job;
+  }
+  const digest = new Uint8Array(
+    await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`prompt:${job}:${attempt}`)),
+  );
+  const bytes = digest.slice(0, 16);
+  // Version 8 (custom) and the RFC 9562 variant: newer ComfyUI takes canonical UUIDs only.
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

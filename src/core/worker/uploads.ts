@@ -1,0 +1,75 @@
+import { jobStub } from '../../objects/stubs.ts';
+import { PART_BYTES, SINGLE_PUT_BYTES, type FinishRequest, type UploadsRequest } from '../../contract/worker.ts';
+import { outputKey, outputPrefix } from '../../storage/keys.ts';
+import { presigner } from '../../storage/presign.ts';
+import { beginMultipart, finishMultipart } from '../../storage/r2/multipart.ts';
+import type { Core } from '../context.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { refusal, type WorkerRefusal } from './access.ts';
+
+/** Uploads may go on this long after the deadline: the worker still reports what it has. */
+const URL_GRACE_MS = 120_000;
+
+/** Where one file goes (docs/worker-contract.md, uploads). */
+export type Upload =
+  | { name: string; key: string; method: 'PUT'; url: string; headers: Record<string, string> }
+  | {
+      name: string;
+      key: string;
+      method: 'MULTIPART';
+      upload_id: string;
+      part_bytes: number;
+      parts: { number: number; url: string }[];
+    };
+
+/** Presigned URLs for the files of an attempt, in the order asked. Asking again is safe. */
+export async function uploads(
+  core: Core,
+  job: string,
+  request: UploadsRequest,
+): Promise<Result<Upload[], WorkerRefusal>> {
+  const uploader = await jobStub(core.env, job).uploader(request.attempt, request.claim);
+  if ('refused' in uploader) {
+    return fail(refusal(uploader.refused));
+  }
+  const tooLarge = request.files.filter((file) => file.size_bytes > core.config.limits.max_output_bytes);
+  if (tooLarge.length > 0) {
+    return fail({ code: 'output_too_large', names: tooLarge.map((file) => file.name) });
+  }
+  const sign = presigner(core.config.s3);
+  const life_s = (uploader.deadline - core.clock() + URL_GRACE_MS) / 1000;
+  return ok(
+    await Promise.all(
+      request.files.map(async ({ name, size_bytes, content_type }): Promise<Upload> => {
+        const key = outputKey(uploader.account, job, request.attempt, name);
+        if (size_bytes <= SINGLE_PUT_BYTES) {
+          const headers = { 'content-type': content_type };
+          return { name, key, method: 'PUT', url: await sign.put(key, life_s, content_type), headers };
+        }
+        const upload_id = await beginMultipart(core.env.BUCKET, key, content_type);
+        const numbers = Array.from({ length: Math.ceil(size_bytes / PART_BYTES) }, (_, index) => index + 1);
+        const parts = await Promise.all(
+          numbers.map(async (number) => ({ number, url: await sign.part(key, life_s, upload_id, number) })),
+        );
+        return { name, key, method: 'MULTIPART', upload_id, part_bytes: PART_BYTES, parts };
+      }),
+    ),
+  );
+}
+
+/** Closes a multipart upload. Repeating it after it has succeeded is safe. */
+export async function finishUpload(
+  core: Core,
+  job: string,
+  request: FinishRequest,
+): Promise<Result<null, WorkerRefusal>> {
+  const uploader = await jobStub(core.env, job).uploader(request.attempt, request.claim);
+  if ('refused' in uploader) {
+    return fail(refusal(uploader.refused));
+  }
+  if (!request.key.startsWith(`${outputPrefix(uploader.account, job)}${request.attempt}/`)) {
+    return fail({ code: 'output_missing', missing: [request.key] });
+  }
+  const done = await finishMultipart(core.env.BUCKET, request.key, request.upload_id, request.parts);
+  return done ? ok(null) : fail({ code: 'output_missing', missing: [request.key] });
+}

@@ -1,0 +1,8 @@
+import type { Caller, Core } from '../core/context.ts';
+import type { Env } from '../env.ts';
+
+/**
+ * What every route finds in its Hono context. `core` and `requestId` are set by the app before any door runs; `caller` by the
+ * v1 door's check of the key.
+ */
+export type AppEnv = { Bindings: Env; Variables: { core: Core; requestId: string; caller: Caller } };

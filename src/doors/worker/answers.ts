@@ -1,0 +1,20 @@
+import type { Context } from 'hono';
+import type { WorkerRefusal } from '../../core/worker/access.ts';
+
+const STATUS = {
+  invalid_token: 401,
+  job_not_found: 404,
+  claimed_elsewhere: 409,
+  output_missing: 409,
+  job_over: 410,
+  output_too_large: 413,
+  invalid_request: 422,
+} as const;
+
+/** The contract's problem for a worker: it reads `code`, people read the rest. */
+export function refuse(c: Context, refusal: WorkerRefusal | { code: 'invalid_request'; detail: string }): Response {
+  const status = STATUS[refusal.code];
+  return c.json({ title: refusal.code.replaceAll('_', ' '), status, ...refusal }, status, {
+    'content-type': 'application/problem+json',
+  });
+}

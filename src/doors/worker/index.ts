@@ -1,0 +1,93 @@
+import { Hono, type Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { z } from 'zod';
+import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
+import type { Core } from '../../core/context.ts';
+import type { Result } from '../../core/result.ts';
+import { tokenGiven, type WorkerRefusal } from '../../core/worker/access.ts';
+import { keepCatalog } from '../../core/worker/catalog.ts';
+import { openChannel } from '../../core/worker/channel.ts';
+import { claim } from '../../core/worker/claim.ts';
+import { complete } from '../../core/worker/complete.ts';
+import { finishUpload, uploads } from '../../core/worker/uploads.ts';
+import type { AppEnv } from '../app-env.ts';
+import { refuse } from './answers.ts';
+
+/** Room for a report of a thousand outputs with short texts, or the names of every node of a large ComfyUI. */
+const MAX_BODY_BYTES = 16 * 1024 * 1024;
+
+/** The door of our own workers (docs/worker-contract.md). Every call carries the token of one attempt of one job. */
+export const workerDoor = new Hono<AppEnv>();
+
+workerDoor.use(
+  bodyLimit({
+    maxSize: MAX_BODY_BYTES,
+    onError: (c) => refuse(c, { code: 'invalid_request', detail: 'the body is too large' }),
+  }),
+);
+
+workerDoor.post('/jobs/:job/claim', (c) => take(c, claimRequest, claim, (answer) => c.json(answer)));
+workerDoor.post('/jobs/:job/uploads', (c) => take(c, uploadsRequest, uploads, (answer) => c.json({ uploads: answer })));
+workerDoor.post('/jobs/:job/uploads/finish', (c) => take(c, finishRequest, finishUpload, () => c.body(null, 204)));
+workerDoor.post('/jobs/:job/complete', (c) => take(c, completeRequest, complete, (answer) => c.json(answer)));
+workerDoor.put('/jobs/:job/catalog', (c) =>
+  take(
+    c,
+    catalogRequest.extend({
+      attempt: z
+        .int()
+        .positive()
+        .default(Number(c.req.query('attempt'))),
+    }),
+    (core, job, body) => keepCatalog(core, job, body.attempt, body),
+    () => c.body(null, 204),
+  ),
+);
+
+workerDoor.get('/jobs/:job/channel', async (c) => {
+  const job = c.req.param('job');
+  const attempt = Number(c.req.query('attempt'));
+  if (!(await mayAct(c, job, attempt))) {
+    return refuse(c, { code: 'invalid_token' });
+  }
+  if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') {
+    return refuse(c, { code: 'invalid_request', detail: 'a WebSocket upgrade is required' });
+  }
+  const opened = await openChannel(c.var.core, job, attempt, c.req.query('claim') ?? '');
+  switch (opened.status) {
+    case 404:
+      return refuse(c, { code: 'job_not_found' });
+    case 409:
+      return refuse(c, { code: 'claimed_elsewhere' });
+    case 410:
+      return refuse(c, { code: 'job_over' });
+    default:
+      return opened;
+  }
+});
+
+/** One call with a body: parse, check the token against the attempt it names, act, answer. */
+async function take<T extends { attempt: number }, R>(
+  c: Context<AppEnv, '/jobs/:job/*'>,
+  schema: z.ZodType<T>,
+  act: (core: Core, job: string, body: T) => Promise<Result<R, WorkerRefusal>>,
+  render: (answer: R) => Response,
+): Promise<Response> {
+  const job = c.req.param('job');
+  const parsed = schema.safeParse(await c.req.json().catch(() => undefined));
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    return refuse(c, {
+      code: 'invalid_request',
+      detail: issue === undefined ? 'invalid' : `${issue.path.join('.')}: ${issue.message}`,
+    });
+  }
+  if (!(await mayAct(c, job, parsed.data.attempt))) {
+    return refuse(c, { code: 'invalid_token' });
+  }
+  const answer = await act(c.var.core, job, parsed.data);
+  return answer.ok ? render(answer.value) : refuse(c, answer.problem);
+}
+
+const mayAct = (c: Context<AppEnv>, job: string, attempt: number): Promise<boolean> =>
+  tokenGiven(c.var.core, 'worker', job, attempt, /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]);

@@ -1,0 +1,95 @@
+import { accountStub } from '../stubs.ts';
+import type { Config } from '../../config.ts';
+import type { Effect, Signal } from '../../core/job/signals.ts';
+import type { JobState } from '../../core/job/state.ts';
+import type { Env } from '../../env.ts';
+import type { GpuProvider } from '../../providers/gpu/provider.ts';
+import { signToken } from '../../providers/tokens.ts';
+import { projectJob } from '../../storage/d1/jobs.ts';
+import { viewOf } from './view.ts';
+
+/** What doing an effect came to: a signal for the machine, nothing more to say, or: try again later. */
+export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' } | { kind: 'again' };
+
+/** How long a worker's token outlives the deadline: the worker may repeat its report for 120 s after it. */
+const TOKEN_GRACE_MS = 180_000;
+/** RunPod's own limits come after ours, so that the worker ends the job by itself first. */
+const PROVIDER_GRACE_MS = 120_000;
+
+export type EffectContext = { env: Env; config: Config; gpu: GpuProvider; state: JobState; now: number };
+
+/** Does one effect. Answers with a value whatever the network does. */
+export async function perform(
+  effect: Exclude<Effect, { kind: 'stop_worker' }>,
+  context: EffectContext,
+): Promise<EffectOutcome> {
+  const { env, gpu, state } = context;
+  const runpodId = context.config.endpoints[state.endpoint]?.runpod_id;
+  switch (effect.kind) {
+    case 'send':
+      return { kind: 'signal', signal: await send(effect.attempt, runpodId, context) };
+    case 'check':
+      return {
+        kind: 'signal',
+        signal: {
+          kind: 'run_status',
+          attempt: effect.attempt,
+          status: runpodId === undefined ? 'unreachable' : await gpu.status(runpodId, effect.run_id),
+        },
+      };
+    case 'cancel_run':
+      return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
+    case 'project':
+      await projectJob(env.DB, viewOf(state));
+      return { kind: 'done' };
+    case 'release':
+      await accountStub(env, state.account).release(state.id);
+      return { kind: 'done' };
+  }
+}
+
+async function send(
+  attempt: number,
+  runpodId: string | undefined,
+  { config, gpu, state, now }: EffectContext,
+): Promise<Signal> {
+  if (runpodId === undefined) {
+    return {
+      kind: 'run_refused',
+      attempt,
+      again: false,
+      code: 'provider_refused',
+      message: 'The endpoint is no longer configured.',
+      retry_after_ms: null,
+    };
+  }
+  const binding = { job: state.id, attempt };
+  const expires_at = state.deadline + TOKEN_GRACE_MS;
+  const [token, hookToken] = await Promise.all([
+    signToken(config.tokenSecret, { purpose: 'worker', ...binding }, expires_at),
+    signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, expires_at),
+  ]);
+  const left_ms = state.deadline - now + PROVIDER_GRACE_MS;
+  const answer = await gpu.run({
+    endpoint: runpodId,
+    ticket: { ...binding, gateway: config.publicUrl, token },
+    webhook: `${config.publicUrl}/hooks/runpod/${state.id}/${attempt}?token=${hookToken}`,
+    execution_timeout_ms: left_ms,
+    ttl_ms: left_ms,
+  });
+  switch (answer.kind) {
+    case 'accepted':
+      return { kind: 'run_accepted', attempt, run_id: answer.run_id };
+    case 'refused':
+      return {
+        kind: 'run_refused',
+        attempt,
+        again: answer.again,
+        code: answer.code,
+        message: answer.message,
+        retry_after_ms: answer.retry_after_ms,
+      };
+    case 'unknown':
+      return { kind: 'run_unknown', attempt };
+  }
+}

@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import type { LogEvent, Preview, WatchFrame } from '../../contract/events.ts';
+import type { StopReason } from '../../core/job/signals.ts';
+
+/**
+ * The sockets of a Job object: at most one *channel* to the worker, any number of *watchers*. All hibernate: the object
+ * costs nothing while they are silent, and every fact about a socket is in its attachment, not on the heap.
+ */
+
+const attachment = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('channel'), attempt: z.number(), claim: z.string() }),
+  z.object({ kind: z.literal('watch') }),
+]);
+export type SocketIdentity = z.infer<typeof attachment>;
+
+/** Close codes of the worker contract. */
+export const CLOSE = { invalid: 4400, superseded: 4409, over: 4410, replaced: 4000 } as const;
+
+export const identityOf = (socket: WebSocket): SocketIdentity | null =>
+  attachment.safeParse(socket.deserializeAttachment()).data ?? null;
+
+export class JobSockets {
+  private readonly ctx: DurableObjectState;
+
+  constructor(ctx: DurableObjectState) {
+    this.ctx = ctx;
+    // Answered by the platform without waking the object (docs/worker-contract.md, channel).
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
+  }
+
+  /** Accepts the server end of a new pair under this identity and returns the client end. */
+  accept(identity: SocketIdentity): { client: WebSocket; server: WebSocket } {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, [identity.kind]);
+    server.serializeAttachment(identity);
+    return { client, server };
+  }
+
+  channels(attempt?: number): WebSocket[] {
+    return this.ctx.getWebSockets('channel').filter((socket) => {
+      const identity = identityOf(socket);
+      return isOpen(socket) && identity?.kind === 'channel' && (attempt === undefined || identity.attempt === attempt);
+    });
+  }
+
+  /** Passes events on to everyone who watches. */
+  broadcast(events: readonly (LogEvent | { event: 'preview'; data: Preview })[]): void {
+    if (events.length === 0) {
+      return;
+    }
+    const frames = events.map((event) => JSON.stringify(event));
+    for (const watcher of this.ctx.getWebSockets('watch')) {
+      for (const frame of frames) {
+        send(watcher, frame);
+      }
+    }
+  }
+
+  closeWatchers(): void {
+    for (const watcher of this.ctx.getWebSockets('watch')) {
+      close(watcher, 1000, 'over');
+    }
+  }
+
+  /** Tells the worker of this attempt to stop, if it listens. */
+  stopWorker(attempt: number, reason: StopReason): void {
+    for (const channel of this.channels(attempt)) {
+      send(channel, JSON.stringify({ cancel: true, reason }));
+    }
+  }
+
+  /** Ends every channel but the one of the attempt that counts. */
+  closeStaleChannels(counting: number | null): void {
+    for (const channel of this.channels()) {
+      const identity = identityOf(channel);
+      if (identity?.kind === 'channel' && identity.attempt !== counting) {
+        close(channel, counting === null ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
+      }
+    }
+  }
+}
+
+const isOpen = (socket: WebSocket): boolean => socket.readyState === WebSocket.OPEN;
+
+export function sendFrame(
+  socket: WebSocket,
+  frame: WatchFrame | { ack: number } | { cancel: true; reason: StopReason },
+): void {
+  send(socket, JSON.stringify(frame));
+}
+
+/** A peer that has just gone is no error: whatever it missed it asks for again. */
+function send(socket: WebSocket, text: string): void {
+  try {
+    socket.send(text);
+  } catch {
+    close(socket, 1011, 'gone');
+  }
+}
+
+export function close(socket: WebSocket, code: number, reason: string): void {
+  try {
+    socket.close(code, reason);
+  } catch {
+    // Closed already: that is what was wanted.
+  }
+}

@@ -1,0 +1,116 @@
+import type { EventBody, LogEvent } from '../../contract/events.ts';
+import type { Graph, JobInput } from '../../contract/new-job.ts';
+import type { Effect } from '../../core/job/signals.ts';
+import type { JobState } from '../../core/job/state.ts';
+
+/** All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. */
+
+const SCHEMA = `
+-- One row: the machine's state, and the graph and inputs that the claim hands out.
+CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, workflow TEXT NOT NULL, inputs TEXT NOT NULL);
+-- The log. \`body\` is JSON {event, data}.
+CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+-- Effects still to be done, at most one of each key. \`started\`: an attempt to do it began; only \`send\` minds.
+CREATE TABLE outbox (key TEXT PRIMARY KEY, effect TEXT NOT NULL, due_at INTEGER NOT NULL, tries INTEGER NOT NULL, started INTEGER NOT NULL);
+`;
+
+export type OutboxRow = { key: string; effect: Effect; due_at: number; tries: number; started: boolean };
+
+/** What the outbox calls an effect: repeating an effect that still waits adds nothing. */
+export const outboxKey = (effect: Effect): string =>
+  'attempt' in effect ? `${effect.kind}:${effect.attempt}` : effect.kind;
+
+export class JobStore {
+  private readonly storage: DurableObjectStorage;
+  private readonly sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.storage = storage;
+    this.sql = storage.sql;
+  }
+
+  /** The state, or null where no job was created. Looking creates nothing: an object for a made-up id leaves no trace. */
+  load(): JobState | null {
+    if (this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job'").toArray().length === 0) {
+      return null;
+    }
+    const row = this.sql.exec<{ state: string }>('SELECT state FROM job').toArray()[0];
+    // Written by `create` and `commit` only, as one JSON value of this type.
+    return row === undefined ? null : (JSON.parse(row.state) as JobState);
+  }
+
+  create(state: JobState, workflow: Graph, inputs: JobInput[]): void {
+    this.storage.transactionSync(() => {
+      this.sql.exec(SCHEMA);
+      this.sql.exec(
+        'INSERT INTO job (one, state, workflow, inputs) VALUES (1, ?, ?, ?)',
+        JSON.stringify(state),
+        JSON.stringify(workflow),
+        JSON.stringify(inputs),
+      );
+    });
+  }
+
+  /** What the claim hands out. */
+  order(): { workflow: Graph; inputs: JobInput[] } {
+    const row = this.sql.exec<{ workflow: string; inputs: string }>('SELECT workflow, inputs FROM job').one();
+    return { workflow: JSON.parse(row.workflow) as Graph, inputs: JSON.parse(row.inputs) as JobInput[] };
+  }
+
+  /** Stores one turn of the machine: state, events and effects together or not at all. Returns the events with their numbers. */
+  commit(state: JobState, events: EventBody[], effects: Effect[], now: number): LogEvent[] {
+    return this.storage.transactionSync(() => {
+      this.sql.exec('UPDATE job SET state = ?', JSON.stringify(state));
+      const first = state.last_event - events.length + 1;
+      const numbered = events.map((event, index) => ({ ...event, id: first + index }));
+      for (const { id, ...body } of numbered) {
+        this.sql.exec('INSERT INTO events (id, body) VALUES (?, ?)', id, JSON.stringify(body));
+      }
+      for (const effect of effects) {
+        this.sql.exec(
+          `INSERT INTO outbox (key, effect, due_at, tries, started) VALUES (?, ?, ?, 0, 0)
+           ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, tries = 0`,
+          outboxKey(effect),
+          JSON.stringify(effect),
+          now,
+        );
+      }
+      return numbered;
+    });
+  }
+
+  /** Events after `id`, oldest first. */
+  eventsAfter(id: number): LogEvent[] {
+    return this.sql
+      .exec<{ id: number; body: string }>('SELECT id, body FROM events WHERE id > ? ORDER BY id', id)
+      .toArray()
+      .map((row) => ({ id: row.id, ...(JSON.parse(row.body) as EventBody) }));
+  }
+
+  due(now: number): OutboxRow[] {
+    return this.sql
+      .exec<{ key: string; effect: string; due_at: number; tries: number; started: number }>(
+        'SELECT key, effect, due_at, tries, started FROM outbox WHERE due_at <= ? ORDER BY due_at, key',
+        now,
+      )
+      .toArray()
+      .map((row) => ({ ...row, effect: JSON.parse(row.effect) as Effect, started: row.started === 1 }));
+  }
+
+  nextDue(): number | null {
+    return this.sql.exec<{ at: number | null }>('SELECT min(due_at) AS at FROM outbox').one().at;
+  }
+
+  /** An effect is being done: if nothing is heard of it by `until`, it is due again. */
+  lease(key: string, until: number): void {
+    this.sql.exec('UPDATE outbox SET started = 1, due_at = ? WHERE key = ?', until, key);
+  }
+
+  again(key: string, due_at: number): void {
+    this.sql.exec('UPDATE outbox SET due_at = ?, tries = tries + 1 WHERE key = ?', due_at, key);
+  }
+
+  done(key: string): void {
+    this.sql.exec('DELETE FROM outbox WHERE key = ?', key);
+  }
+}

@@ -1,0 +1,42 @@
+import type { JobView } from '../../contract/job.ts';
+import type { Attempt, JobState } from '../../core/job/state.ts';
+
+/** The job as the core may see it. */
+export function viewOf(state: JobState): JobView {
+  const claimed = state.attempts.findLast((attempt) => attempt.claimed_at !== null);
+  return {
+    id: state.id,
+    account: state.account,
+    endpoint: state.endpoint,
+    status: state.status,
+    stage: state.stage,
+    created_at: state.created_at,
+    started_at: state.started_at,
+    completed_at: state.completed_at,
+    deadline: state.deadline,
+    expires_at: (state.completed_at ?? state.deadline) + state.retention_ms,
+    progress: state.progress,
+    outputs: state.outputs,
+    error: state.error,
+    attempts: state.attempts.map((attempt) => ({
+      number: attempt.number,
+      status: attemptStatus(attempt),
+      created_at: attempt.created_at,
+      claimed_at: attempt.claimed_at,
+      ended_at: attempt.ended_at,
+      worker: attempt.worker?.id ?? null,
+      error: attempt.error,
+    })),
+    metadata: state.metadata,
+    metrics: {
+      queue_ms: claimed?.claimed_at ? claimed.claimed_at - state.created_at : null,
+      execution_ms: state.timings['execution_ms'] ?? null,
+      upload_ms: state.timings['upload_ms'] ?? null,
+      total_ms: state.completed_at === null ? null : state.completed_at - state.created_at,
+    },
+    last_event: state.last_event,
+  };
+}
+
+const attemptStatus = (attempt: Attempt): JobView['attempts'][number]['status'] =>
+  attempt.outcome ?? (attempt.phase === 'claimed' ? 'running' : 'waiting');

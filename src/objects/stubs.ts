@@ -1,0 +1,27 @@
+import type { Env } from '../env.ts';
+import type { Account } from './account/object.ts';
+import type { Job } from './job/object.ts';
+
+/**
+ * Typed RPC to the objects. The platform's own stub types cannot follow JSON of unknown depth (graphs, error details) and turn
+ * it into `never`, so the methods are typed from the class itself: the same calls, always with a promise.
+ */
+type Rpc<T, Methods extends keyof T> = {
+  [Name in Methods]: T[Name] extends (...args: infer Args) => infer Answer
+    ? (...args: Args) => Promise<Awaited<Answer>>
+    : never;
+};
+
+export type JobStub = Rpc<
+  Job,
+  'create' | 'view' | 'cancel' | 'claim' | 'uploader' | 'endpointOf' | 'complete' | 'hint' | 'wake'
+> & {
+  fetch(url: URL, init: RequestInit): Promise<Response>;
+};
+export type AccountStub = Rpc<Account, 'admit' | 'release'>;
+
+/** The object of a job. The id must have been checked to be one of ours: any name makes an object. */
+export const jobStub = (env: Env, id: string): JobStub => env.JOB.getByName(id) as unknown as JobStub;
+
+export const accountStub = (env: Env, account: string): AccountStub =>
+  env.ACCOUNT.getByName(account) as unknown as AccountStub;

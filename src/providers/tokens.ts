@@ -1,0 +1,49 @@
+/**
+ * Short-lived bearer tokens that the gateway gives to its own workers and to RunPod's webhook, and checks without storage:
+ * `<expiry, s since the epoch>.<HMAC-SHA256 over purpose, job, attempt and expiry>`. Bound to one job, one attempt, one purpose.
+ */
+
+export type TokenPurpose = 'worker' | 'webhook';
+export type TokenBinding = { purpose: TokenPurpose; job: string; attempt: number };
+
+const encoder = new TextEncoder();
+
+/** Signs a token that is good until `expires_at` (ms since the epoch). */
+export async function signToken(secret: string, binding: TokenBinding, expires_at: number): Promise<string> {
+  const expiry = Math.ceil(expires_at / 1000);
+  const mac = await crypto.subtle.sign('HMAC', await hmacKey(secret, 'sign'), signedBytes(binding, expiry));
+  return `${expiry}.${base64url(mac)}`;
+}
+
+/** Whether the token was signed by this secret for this binding and is still good. The comparison takes constant time. */
+export async function tokenStands(secret: string, binding: TokenBinding, token: string, now: number): Promise<boolean> {
+  const match = /^(\d{1,12})\.([A-Za-z0-9_-]{43})$/.exec(token);
+  if (match?.[1] === undefined || match[2] === undefined) {
+    return false;
+  }
+  const expiry = Number(match[1]);
+  if (expiry * 1000 < now) {
+    return false;
+  }
+  return crypto.subtle.verify(
+    'HMAC',
+    await hmacKey(secret, 'verify'),
+    fromBase64url(match[2]),
+    signedBytes(binding, expiry),
+  );
+}
+
+const signedBytes = ({ purpose, job, attempt }: TokenBinding, expiry: number): Uint8Array =>
+  encoder.encode(`${purpose}:${job}:${attempt}:${expiry}`);
+
+const hmacKey = (secret: string, usage: 'sign' | 'verify'): Promise<CryptoKey> =>
+  crypto.subtle.importKey('raw', encoder.encode(secret), { name: 'HMAC', hash: 'SHA-256' }, false, [usage]);
+
+const base64url = (bytes: ArrayBuffer): string =>
+  btoa(String.fromCharCode(...new Uint8Array(bytes)))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '');
+
+const fromBase64url = (text: string): Uint8Array =>
+  Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));

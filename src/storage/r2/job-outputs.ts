@@ -1,0 +1,35 @@
+import type { Output } from '../../contract/job.ts';
+import { outputPrefix } from '../keys.ts';
+
+/** Looks at once at so many objects; more would only wait for a connection (reference/cloudflare.md section 4). */
+const HEADS_AT_ONCE = 6;
+
+/** Names of the outputs that are not in R2 with the size they should have. Inline text is always there. */
+export async function missingOutputs(bucket: R2Bucket, outputs: readonly Output[]): Promise<string[]> {
+  const stored = outputs.filter((output) => output.key !== null);
+  const missing: string[] = [];
+  for (let start = 0; start < stored.length; start += HEADS_AT_ONCE) {
+    const found = await Promise.all(
+      stored.slice(start, start + HEADS_AT_ONCE).map(async (output) => {
+        const object = output.key === null ? null : await bucket.head(output.key);
+        return object?.size === output.size_bytes ? null : output.name;
+      }),
+    );
+    missing.push(...found.filter((name) => name !== null));
+  }
+  return missing;
+}
+
+/** Deletes everything any attempt of a job stored. */
+export async function deleteOutputs(bucket: R2Bucket, account: string, job: string): Promise<void> {
+  const prefix = outputPrefix(account, job);
+  for (;;) {
+    const page = await bucket.list({ prefix });
+    if (page.objects.length > 0) {
+      await bucket.delete(page.objects.map((object) => object.key));
+    }
+    if (!page.truncated) {
+      return;
+    }
+  }
+}

@@ -1,0 +1,34 @@
+/** Reading outputs from R2. Workers write them, by presigned URL; keys come from the job's own record. */
+
+/** What R2 says about a stored output. `etag` is quoted and strong. */
+export type OutputHead = { size: number; etag: string; modified: Date };
+
+/** Bytes `offset` to `offset + length - 1`. */
+export type ByteRange = { offset: number; length: number };
+
+export async function headOutput(bucket: R2Bucket, key: string): Promise<OutputHead | null> {
+  const object = await bucket.head(key);
+  return object === null ? null : describe(object);
+}
+
+/** The content, or a range of it. With `etag`, null also when the object is no longer the one that had it. */
+export async function openOutput(
+  bucket: R2Bucket,
+  key: string,
+  wanted: { range: ByteRange; etag: string } | null,
+): Promise<(OutputHead & { body: ReadableStream }) | null> {
+  if (wanted === null) {
+    const whole = await bucket.get(key);
+    return whole === null ? null : { ...describe(whole), body: whole.body };
+  }
+  const part = await bucket.get(key, { range: wanted.range, onlyIf: { etagMatches: unquoted(wanted.etag) } });
+  return part === null || !('body' in part) ? null : { ...describe(part), body: part.body };
+}
+
+const describe = (object: R2Object): OutputHead => ({
+  size: object.size,
+  etag: object.httpEtag,
+  modified: object.uploaded,
+});
+
+const unquoted = (etag: string): string => etag.replaceAll('"', '');

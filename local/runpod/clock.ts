@@ -25,6 +25,7 @@ export const systemClock: Clock = {
 export class ManualClock implements Clock {
   #now: number;
   #timers: { at: number; run: () => void }[] = [];
+  #watchers: { delayMs: number; met: () => void }[] = [];
 
   constructor(start = 1_700_000_000_000) {
     this.#now = start;
@@ -37,9 +38,26 @@ export class ManualClock implements Clock {
   schedule(delayMs: number, run: () => void): Cancel {
     const timer = { at: this.#now + Math.max(delayMs, 0), run };
     this.#timers.push(timer);
+    for (const watcher of this.#watchers.filter((each) => each.delayMs === delayMs)) {
+      watcher.met();
+    }
     return () => {
       this.#timers = this.#timers.filter((other) => other !== timer);
     };
+  }
+
+  /** Resolves when the next call with this delay is scheduled: the sign that something began to wait. */
+  scheduled(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const watcher = {
+        delayMs,
+        met: () => {
+          this.#watchers = this.#watchers.filter((other) => other !== watcher);
+          resolve();
+        },
+      };
+      this.#watchers.push(watcher);
+    });
   }
 
   /** Moves time forward and runs everything that falls due, in order. Calls that were due at once run too. */

@@ -27,6 +27,7 @@ export type Happening =
   | { type: 'worker_started'; worker: string; pid: number }
   | { type: 'worker_start_failed'; worker: string; reason: string }
   | { type: 'worker_ready'; worker: string; attached: boolean }
+  | { type: 'worker_hung_up'; worker: string }
   | { type: 'worker_stopping'; worker: string; reason: StopReason }
   | { type: 'worker_killed'; worker: string; signal: string }
   | { type: 'worker_lost'; worker: string; reason: LossReason }

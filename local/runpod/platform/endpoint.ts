@@ -138,7 +138,10 @@ export class Endpoint {
         signal.removeEventListener('abort', onAbort);
         resolve(jobs);
       };
-      const onAbort = (): void => end([]);
+      const onAbort = (): void => {
+        end([]);
+        this.#happened({ type: 'worker_hung_up', worker });
+      };
       const poll: TakePoll = { worker, count, give: end };
       const stopTimer = this.#parts.clock.schedule(holdMs, () => end([]));
       signal.addEventListener('abort', onAbort);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../clock.ts';
-import { type Fault, FaultBook } from '../core/faults.ts';
+import { FaultBook, type WebhookFault } from '../core/faults.ts';
 import type { Happening } from '../core/happening.ts';
 import { Webhooks } from './webhooks.ts';
 
@@ -28,8 +28,8 @@ function rig(answers: (number | null)[] = []) {
       body: job,
       report: (happening) => happenings.push(happening),
     });
-  const fault = (given: Partial<Fault> & Pick<Fault, 'kind'>): void =>
-    faults.add({ id: 'f', endpoint: null, job: null, skip: 0, times: 1, ...given } as Fault);
+  const fault = (given: WebhookFault): void =>
+    faults.add({ id: 'f', endpoint: null, job: null, skip: 0, times: 1, ...given });
   return { clock, arrived, happenings, webhooks, send, fault };
 }
 

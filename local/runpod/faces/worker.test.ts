@@ -1,0 +1,106 @@
+import { describe, expect, it } from 'vitest';
+import { WORKER_POLL_MS } from '../limits.ts';
+import { startFrozen } from '../testing/rig.ts';
+
+describe('job-take', () => {
+  it('holds the call until a job comes', async () => {
+    const { clock, run, workerGet } = await startFrozen();
+    const held = clock.scheduled(WORKER_POLL_MS);
+    const poll = workerGet('/v2/e1/job-take/mine?gpu=x&job_in_progress=0');
+    await held;
+    const job = await run('e1', { input: { a: 1 } });
+    expect(await poll).toEqual({ status: 200, body: { id: job, input: { a: 1 } } });
+  });
+
+  it('answers 204 before the SDK gives up after 90 s', async () => {
+    const { clock, workerGet } = await startFrozen();
+    const held = clock.scheduled(WORKER_POLL_MS);
+    const poll = workerGet('/v2/e1/job-take/mine?gpu=x&job_in_progress=0');
+    await held;
+    await clock.advance(89_000);
+    expect((await poll).status).toBe(204);
+  });
+
+  it('gives no job to a worker that hung up', async () => {
+    const { events, url, run, take } = await startFrozen();
+    const hangUp = new AbortController();
+    const poll = fetch(`${url}/v2/e1/job-take/gone?gpu=x`, {
+      headers: { authorization: 'local-runpod-worker-key' },
+      signal: hangUp.signal,
+    });
+    await events.wait({ after: 0, type: 'worker_ready' }, 60_000);
+    hangUp.abort();
+    await expect(poll).rejects.toThrow('aborted');
+    await events.wait({ after: 0, type: 'worker_hung_up' }, 60_000);
+    const job = await run('e1');
+    expect(await take('e1', 'mine')).toBe(job);
+  });
+
+  it('gives a list to job-take-batch', async () => {
+    const { url, run } = await startFrozen();
+    const ids = [await run('e1'), await run('e1'), await run('e1')];
+    const response = await fetch(`${url}/v2/e1/job-take-batch/mine?gpu=x&batch_size=2&job_in_progress=0`, {
+      headers: { authorization: 'local-runpod-worker-key' },
+    });
+    expect(await response.json()).toEqual(ids.slice(0, 2).map((id) => ({ id, input: {} })));
+  });
+
+  it('wants the worker key', async () => {
+    const { get } = await startFrozen();
+    expect((await get('/v2/e1/job-take/mine')).status).toBe(401);
+  });
+});
+
+describe('job-done', () => {
+  it('takes progress and then the result, in the form content type the SDK sends', async () => {
+    const { get, run, take, workerPost } = await startFrozen();
+    const job = await run('e1');
+    await take('e1', 'mine');
+    const path = `/v2/e1/job-done/mine/${job}?gpu=x&isStream=false`;
+    expect((await workerPost(path, { status: 'IN_PROGRESS', output: 5 })).status).toBe(200);
+    expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'IN_PROGRESS', output: 5 });
+    expect((await workerPost(path, { output: 6 })).status).toBe(200);
+    expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'COMPLETED', output: 6 });
+  });
+
+  it('answers 400 above 20 MB, and the job goes on without a result', async () => {
+    const { get, run, take, workerPost } = await startFrozen();
+    const job = await run('e1');
+    await take('e1', 'mine');
+    const answer = await workerPost(`/v2/e1/job-done/mine/${job}?gpu=x`, { output: 'x'.repeat(20_000_000) });
+    expect(answer.status).toBe(400);
+    expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'IN_PROGRESS' });
+  });
+
+  it('answers 400 to what is no result', async () => {
+    const { workerPost } = await startFrozen();
+    expect((await workerPost('/v2/e1/job-done/mine/j?gpu=x', 'output=1')).status).toBe(400);
+    expect((await workerPost('/v2/e1/job-stream/mine/j?gpu=x', '[]')).status).toBe(400);
+  });
+
+  it('answers 200 to a result that no longer matters, so that the worker does not repeat it', async () => {
+    const { events, post, run, take, workerPost } = await startFrozen();
+    const job = await run('e1');
+    await take('e1', 'mine');
+    await post(`/v2/e1/cancel/${job}`);
+    expect((await workerPost(`/v2/e1/job-done/mine/${job}?gpu=x`, { output: 1 })).status).toBe(200);
+    expect(events.find({ after: 0, type: 'report_ignored' })).toMatchObject([{ job, reason: 'job is over' }]);
+  });
+});
+
+describe('a silent attached worker', () => {
+  it('loses its job after three missed pings, not before', async () => {
+    const { clock, get, run, take, workerGet } = await startFrozen();
+    const job = await run('e1');
+    await take('e1', 'mine');
+    await clock.advance(25_000);
+    await workerGet(`/v2/e1/ping/mine?gpu=x&job_id=${job}`);
+    await clock.advance(29_999);
+    expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'IN_PROGRESS' });
+    await clock.advance(1);
+    expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({
+      status: 'FAILED',
+      error: expect.stringContaining('missed pings'),
+    });
+  });
+});

@@ -80,3 +80,8 @@ export async function unfinishedJobs(db: D1Database, page: { before: number; lim
     .all();
   return results.map((each) => z.object({ id: z.string() }).parse(each).id);
 }
+
+/** Removes a job whose retention has passed. */
+export async function forgetJob(db: D1Database, id: string): Promise<void> {
+  await db.prepare('DELETE FROM jobs WHERE id = ?').bind(id).run();
+}

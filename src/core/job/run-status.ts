@@ -9,7 +9,7 @@ import type { Attempt } from './state.ts';
  */
 export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
   const attempt = counting(turn, signal.attempt);
-  if (attempt === undefined) {
+  if (attempt === undefined || attempt.run_id === null) {
     return 'ignored';
   }
   attempt.check_at = turn.now + turn.policy.poll_interval * 1000;

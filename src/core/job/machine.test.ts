@@ -1,0 +1,530 @@
+import fc from 'fast-check';
+import { describe, test } from 'vitest';
+import { policySchema } from '../../config.ts';
+import type { EventBody } from '../../contract/events.ts';
+import { isTerminal, type Output } from '../../contract/job.ts';
+import type { CompleteRequest, WorkerError } from '../../contract/worker.ts';
+import { wakeAt } from './clock.ts';
+import { newState, step } from './machine.ts';
+import { MAX_SENDS } from './turn.ts';
+import type { Effect, Reply, Signal } from './signals.ts';
+import { currentAttempt, type JobState } from './state.ts';
+
+const START = 1_800_000_000_000;
+const policy = policySchema.parse({});
+const worker = { id: 'w1', version: '0.1.0' };
+const claimA = '00000000-0000-4000-8000-00000000000a';
+const claimB = '00000000-0000-4000-8000-00000000000b';
+const sha = 'a'.repeat(64);
+const picture: Output = {
+  name: 't_00001_.png',
+  node_id: '2',
+  class_type: 'SaveImage',
+  type: 'image',
+  content_type: 'image/png',
+  size_bytes: 3,
+  sha256: sha,
+  key: 'k',
+  temp: false,
+};
+
+/** Plays signals against one job and keeps all that came out. */
+class Play {
+  state: JobState;
+  now = START;
+  events: EventBody[] = [];
+  effects: Effect[] = [];
+  reply: Reply = 'done';
+
+  constructor(overrides: { deadline?: number } = {}) {
+    this.state = newState(
+      {
+        id: '01930000-0000-7000-8000-000000000000',
+        account: 'acc',
+        endpoint: 'default',
+        workflow: {},
+        inputs: [],
+        options: { previews: true, temp_outputs: false },
+        metadata: {},
+        created_at: START,
+        deadline: overrides.deadline ?? START + 900_000,
+      },
+      policy,
+    );
+    this.on({ kind: 'created' });
+  }
+
+  on(signal: Signal): this {
+    const turn = step(this.state, signal, this.now, policy);
+    this.state = turn.state;
+    this.events.push(...turn.events);
+    this.effects.push(...turn.effects);
+    this.reply = turn.reply;
+    return this;
+  }
+
+  /** Time passes, then the alarm rings. */
+  after(ms: number): this {
+    this.now += ms;
+    return this.on({ kind: 'clock' });
+  }
+
+  claimed(claim = claimA): this {
+    const attempt = this.state.attempts.length;
+    return this.on({ kind: 'run_accepted', attempt, run_id: `run-${attempt}` })
+      .on({ kind: 'claim', attempt, claim, worker })
+      .on({ kind: 'channel_opened', attempt, claim });
+  }
+
+  statuses(): string[] {
+    return this.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
+  }
+
+  did(kind: Effect['kind']): Effect[] {
+    return this.effects.filter((effect) => effect.kind === kind);
+  }
+}
+
+const report = (attempt: number, claim: string, rest: Partial<CompleteRequest>): Signal => ({
+  kind: 'complete',
+  report: { attempt, claim, last_seq: 0, outcome: 'succeeded', outputs: [], timings: {}, usage: {}, ...rest },
+});
+const workerError = (rest: Partial<WorkerError> = {}): WorkerError => ({
+  code: 'comfyui_unavailable',
+  message: 'gone',
+  at: 'worker',
+  retryable: true,
+  ...rest,
+});
+
+describe('a job that goes well', () => {
+  test('runs from queued to succeeded and gives its place back once', ({ expect }) => {
+    const play = new Play().claimed().on(report(1, claimA, { outputs: [picture] }));
+    expect(play.state).toMatchObject({ status: 'succeeded', stage: null, outputs: [picture], error: null });
+    expect(play.statuses()).toEqual(['queued', 'running', 'succeeded']);
+    expect(play.did('send')).toHaveLength(1);
+    expect(play.did('release')).toHaveLength(1);
+    expect(play.did('cancel_run')).toEqual([]);
+  });
+
+  test('takes the report again after it is over, and answers the same', ({ expect }) => {
+    const play = new Play().claimed().on(report(1, claimA, {}));
+    const events = play.events.length;
+    play.on(report(1, claimA, {}));
+    expect(play.reply).toBe('done');
+    expect(play.events).toHaveLength(events);
+  });
+
+  test('logs an output the channel lost, and none twice', ({ expect }) => {
+    const play = new Play().claimed();
+    play.on({
+      kind: 'worker_message',
+      attempt: 1,
+      claim: claimA,
+      message: { seq: 1, type: 'output', output: picture },
+    });
+    const second = { ...picture, name: 'b.png' };
+    play.on(report(1, claimA, { outputs: [picture, second] }));
+    expect(play.events.filter((event) => event.event === 'output').map((event) => event.data.name)).toEqual([
+      't_00001_.png',
+      'b.png',
+    ]);
+  });
+});
+
+describe('a claim', () => {
+  test('succeeds once: another delivery of the ticket is told so', ({ expect }) => {
+    const play = new Play().claimed();
+    expect(play.on({ kind: 'claim', attempt: 1, claim: claimB, worker }).reply).toBe('claimed_elsewhere');
+    expect(play.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('granted');
+  });
+
+  test('is granted even when it outruns the answer of /run', ({ expect }) => {
+    const play = new Play().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
+    expect(play.reply).toBe('granted');
+    play.on({ kind: 'run_accepted', attempt: 1, run_id: 'late' });
+    expect(currentAttempt(play.state)).toMatchObject({ phase: 'claimed', run_id: 'late' });
+  });
+
+  test('comes too late after a cancel, after the deadline, and for an older attempt', ({ expect }) => {
+    expect(new Play().on({ kind: 'cancel' }).on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe(
+      'over',
+    );
+    const expired = new Play();
+    expired.now = expired.state.deadline;
+    expect(expired.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+    const retried = new Play().on({ kind: 'run_unknown', attempt: 1 }).after(policy.claim_grace * 1000);
+    expect(retried.state.attempts).toHaveLength(2);
+    expect(retried.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+  });
+});
+
+describe('/run', () => {
+  test('with an unknown outcome is waited out, then fenced off by a new attempt, never repeated', ({ expect }) => {
+    const play = new Play().on({ kind: 'run_unknown', attempt: 1 });
+    play.after(policy.claim_grace * 1000 - 1);
+    expect(play.did('send')).toHaveLength(1);
+    play.after(1);
+    expect(play.did('send')).toEqual([
+      { kind: 'send', attempt: 1 },
+      { kind: 'send', attempt: 2 },
+    ]);
+    expect(play.state.attempts[0]).toMatchObject({ phase: 'over', outcome: 'superseded' });
+  });
+
+  test('with an unknown outcome that a worker claims after all goes on', ({ expect }) => {
+    const play = new Play()
+      .on({ kind: 'run_unknown', attempt: 1 })
+      .on({ kind: 'claim', attempt: 1, claim: claimA, worker });
+    expect(play.reply).toBe('granted');
+    expect(play.after(1_000).did('send')).toHaveLength(1);
+  });
+
+  test('refused for now is called again for the same attempt, later each time', ({ expect }) => {
+    const refused: Signal = {
+      kind: 'run_refused',
+      attempt: 1,
+      again: true,
+      code: 'no_capacity',
+      message: '',
+      retry_after_ms: null,
+    };
+    const play = new Play().on(refused);
+    expect(play.after(999).did('send')).toHaveLength(1);
+    expect(play.after(1).did('send')).toHaveLength(2);
+    play.on(refused);
+    expect(play.after(1_999).did('send')).toHaveLength(2);
+    expect(play.after(1).did('send')).toHaveLength(3);
+    expect(play.state.attempts).toHaveLength(1);
+  });
+
+  test('refused for good fails the job', ({ expect }) => {
+    const play = new Play().on({
+      kind: 'run_refused',
+      attempt: 1,
+      again: false,
+      code: 'provider_refused',
+      message: 'no',
+      retry_after_ms: null,
+    });
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'provider_refused', at: 'provider' } });
+  });
+
+  test('never has more than the allowed number of attempts', ({ expect }) => {
+    const play = new Play({ deadline: START + 86_400_000 });
+    for (let attempt = 1; attempt <= MAX_SENDS; attempt += 1) {
+      play.on({ kind: 'run_unknown', attempt }).after(policy.claim_grace * 1000);
+    }
+    expect(play.did('send')).toHaveLength(MAX_SENDS);
+    expect(play.state.status).toBe('failed');
+  });
+
+  test('accepted after the job was canceled is canceled at RunPod', ({ expect }) => {
+    const play = new Play().on({ kind: 'cancel' });
+    expect(play.did('cancel_run')).toEqual([]);
+    play.on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    expect(play.did('cancel_run')).toEqual([{ kind: 'cancel_run', attempt: 1, run_id: 'r' }]);
+  });
+});
+
+describe('a cancel', () => {
+  test('of a queued job ends it at once and cancels the run before a worker starts', ({ expect }) => {
+    const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' }).on({ kind: 'cancel' });
+    expect(play.state.status).toBe('canceled');
+    expect(play.did('cancel_run')).toHaveLength(1);
+    expect(play.did('stop_worker')).toEqual([]);
+  });
+
+  test('of a running job tells the worker, and the worker ends it', ({ expect }) => {
+    const play = new Play().claimed().on({ kind: 'cancel' });
+    expect(play.state.status).toBe('canceling');
+    expect(play.did('stop_worker')).toEqual([{ kind: 'stop_worker', attempt: 1, reason: 'client' }]);
+    play.on(report(1, claimA, { outcome: 'canceled' }));
+    expect(play.statuses()).toEqual(['queued', 'running', 'canceling', 'canceled']);
+  });
+
+  test('closes a job whose worker says nothing, and takes the run away from RunPod', ({ expect }) => {
+    const play = new Play()
+      .claimed()
+      .on({ kind: 'cancel' })
+      .after(policy.cancel_grace * 1000);
+    expect(play.state.status).toBe('canceled');
+    expect(play.did('cancel_run')).toHaveLength(1);
+  });
+
+  test('that crosses the report leaves the result standing', ({ expect }) => {
+    const play = new Play()
+      .claimed()
+      .on({ kind: 'cancel' })
+      .on(report(1, claimA, { outputs: [picture] }));
+    expect(play.state).toMatchObject({ status: 'succeeded', outputs: [picture] });
+  });
+
+  test('is never answered by a new attempt', ({ expect }) => {
+    const play = new Play()
+      .claimed()
+      .on({ kind: 'cancel' })
+      .on(report(1, claimA, { outcome: 'failed', error: workerError() }));
+    expect(play.state.status).toBe('canceled');
+    expect(play.did('send')).toHaveLength(1);
+  });
+
+  test('repeated changes nothing', ({ expect }) => {
+    const play = new Play().claimed().on({ kind: 'cancel' });
+    const before = structuredClone(play.state);
+    play.now += 5;
+    expect(play.on({ kind: 'cancel' }).state).toEqual(before);
+  });
+});
+
+describe('a worker that goes away', () => {
+  test('has a grace to come back', ({ expect }) => {
+    const play = new Play().claimed().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
+    expect(play.did('check')).toHaveLength(1);
+    play.after(policy.channel_grace * 1000 - 1).on({ kind: 'channel_opened', attempt: 1, claim: claimA });
+    expect(play.after(60_000).state.status).toBe('running');
+  });
+
+  test('is replaced once, then the job fails with worker_lost', ({ expect }) => {
+    const play = new Play()
+      .claimed()
+      .on({ kind: 'channel_closed', attempt: 1, claim: claimA })
+      .after(policy.channel_grace * 1000);
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'lost' }, { phase: 'sending' }] });
+    play
+      .claimed(claimB)
+      .on({ kind: 'channel_closed', attempt: 2, claim: claimB })
+      .after(policy.channel_grace * 1000);
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost', attempt: 2 } });
+    expect(play.statuses().filter((status) => isTerminal(status as 'failed'))).toEqual(['failed']);
+  });
+
+  test('cannot report for an attempt that a newer one replaced', ({ expect }) => {
+    const play = new Play()
+      .claimed()
+      .on({ kind: 'channel_closed', attempt: 1, claim: claimA })
+      .after(policy.channel_grace * 1000);
+    expect(play.on(report(1, claimA, { outputs: [picture] })).reply).toBe('over');
+    expect(play.state.status).toBe('queued');
+  });
+
+  test('that never opened a channel after its claim is lost too', ({ expect }) => {
+    const play = new Play().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).after(policy.channel_grace * 1000);
+    expect(play.state.attempts[0]?.outcome).toBe('lost');
+  });
+});
+
+describe('a failure the worker reports', () => {
+  test('that may pass is tried again within the budget of claimed attempts', ({ expect }) => {
+    const play = new Play().claimed().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
+    expect(play.state.status).toBe('queued');
+    play.claimed(claimB).on(report(2, claimB, { outcome: 'failed', error: workerError() }));
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'comfyui_unavailable', attempt: 2 } });
+  });
+
+  test('that will not pass ends the job with its node', ({ expect }) => {
+    const error = workerError({
+      code: 'execution_error',
+      at: 'workflow',
+      retryable: false,
+      node: { id: '9', class_type: 'Explode' },
+    });
+    const play = new Play().claimed().on(report(1, claimA, { outcome: 'failed', error }));
+    expect(play.state.error).toMatchObject({ code: 'execution_error', at: 'workflow', node: { id: '9' }, attempt: 1 });
+  });
+});
+
+describe("RunPod's word", () => {
+  test.for(['completed', 'failed', 'timed_out', 'canceled'] as const)(
+    '"%s" without a report waits for the report, which then counts',
+    (status, { expect }) => {
+      const play = new Play().claimed().on({ kind: 'run_status', attempt: 1, status });
+      expect(play.after(5_000).state.status).toBe('running');
+      expect(play.on(report(1, claimA, {})).state.status).toBe('succeeded');
+    },
+  );
+
+  test('"completed" and no report in time makes the attempt lost', ({ expect }) => {
+    const play = new Play().claimed().on({ kind: 'run_status', attempt: 1, status: 'completed' }).after(10_000);
+    expect(play.state.attempts[0]).toMatchObject({ outcome: 'lost', error: { code: 'worker_lost' } });
+  });
+
+  test('"missing" does not end a job whose worker is heard', ({ expect }) => {
+    const play = new Play().claimed().on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(60_000);
+    expect(play.state.status).toBe('running');
+  });
+
+  test('"missing" for a run nobody claimed starts a new attempt', ({ expect }) => {
+    const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    play.on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(10_000);
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'lost' }, {}] });
+  });
+
+  test('"queued" and "running" show what an unclaimed job waits for', ({ expect }) => {
+    const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    expect(play.on({ kind: 'run_status', attempt: 1, status: 'running' }).state.stage).toBe('cold_start');
+    expect(play.on({ kind: 'run_status', attempt: 1, status: 'queued' }).state.stage).toBe('capacity');
+  });
+
+  test('is asked for once per hint, and a hint for nothing asks nothing', ({ expect }) => {
+    const play = new Play().on({ kind: 'run_hint', attempt: 1 });
+    expect(play.did('check')).toEqual([]);
+    play.claimed().on({ kind: 'run_hint', attempt: 1 }).on({ kind: 'run_hint', attempt: 7 });
+    expect(play.did('check')).toHaveLength(1);
+  });
+});
+
+describe('the deadline', () => {
+  test('expires a job that never started', ({ expect }) => {
+    const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' }).after(900_000);
+    expect(play.state.status).toBe('expired');
+    expect(play.did('cancel_run')).toHaveLength(1);
+  });
+
+  test('stops a running worker, and ends the job even if it says nothing', ({ expect }) => {
+    const play = new Play().claimed().after(900_000);
+    expect(play.did('stop_worker')).toEqual([{ kind: 'stop_worker', attempt: 1, reason: 'deadline' }]);
+    expect(play.state.status).toBe('running');
+    play.after(policy.deadline_grace * 1000);
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
+  });
+});
+
+describe('the channel', () => {
+  test('takes each message once, in order', ({ expect }) => {
+    const play = new Play().claimed();
+    const message = (seq: number): Signal => ({
+      kind: 'worker_message',
+      attempt: 1,
+      claim: claimA,
+      message: { seq, type: 'log', level: 'info', message: `m${seq}` },
+    });
+    play.on(message(1)).on(message(1)).on(message(3)).on(message(2)).on(message(3));
+    expect(play.events.flatMap((event) => (event.event === 'log' ? [event.data.message] : []))).toEqual([
+      'm1',
+      'm2',
+      'm3',
+    ]);
+  });
+
+  test('never lets progress fall, and thins it as the log grows', ({ expect }) => {
+    const play = new Play({ deadline: START + 86_400_000 }).claimed();
+    const progress = (seq: number, value: number): Signal => ({
+      kind: 'worker_message',
+      attempt: 1,
+      claim: claimA,
+      message: { seq, type: 'progress', value, nodes_done: 0, nodes_total: 1 },
+    });
+    play.on(progress(1, 0.5)).on(progress(2, 0.2));
+    expect(play.state.progress?.value).toBe(0.5);
+    for (let seq = 3; seq <= 4_000; seq += 1) {
+      play.now += 250;
+      play.on(progress(seq, 0.5));
+    }
+    const logged = play.events.filter((event) => event.event === 'progress').length;
+    expect(logged).toBeGreaterThan(1_500);
+    expect(logged).toBeLessThan(1_900);
+  });
+});
+
+/** Any order of anything, from several workers, with time jumping in between. */
+const attempts = fc.integer({ min: 1, max: 4 });
+const claims = fc.constantFrom(claimA, claimB);
+const signals = fc.oneof(
+  fc.record({ kind: fc.constant('run_accepted' as const), attempt: attempts, run_id: fc.constantFrom('r1', 'r2') }),
+  fc.record({
+    kind: fc.constant('run_refused' as const),
+    attempt: attempts,
+    again: fc.boolean(),
+    code: fc.constant('no_capacity' as const),
+    message: fc.constant('m'),
+    retry_after_ms: fc.constant(null),
+  }),
+  fc.record({ kind: fc.constant('run_unknown' as const), attempt: attempts }),
+  fc.record({ kind: fc.constant('claim' as const), attempt: attempts, claim: claims, worker: fc.constant(worker) }),
+  fc.record({
+    kind: fc.constantFrom('channel_opened' as const, 'channel_closed' as const),
+    attempt: attempts,
+    claim: claims,
+  }),
+  fc.record({
+    kind: fc.constant('worker_message' as const),
+    attempt: attempts,
+    claim: claims,
+    message: fc.record({
+      seq: fc.integer({ min: 1, max: 5 }),
+      type: fc.constant('stage' as const),
+      stage: fc.constantFrom('executing' as const, 'uploading' as const),
+    }),
+  }),
+  fc
+    .tuple(
+      attempts,
+      claims,
+      fc.constantFrom('succeeded' as const, 'failed' as const, 'canceled' as const),
+      fc.boolean(),
+    )
+    .map(([attempt, claim, outcome, retryable]) =>
+      report(attempt, claim, { outcome, error: outcome === 'failed' ? workerError({ retryable }) : null }),
+    ),
+  fc.constant({ kind: 'cancel' as const }),
+  fc.record({ kind: fc.constant('run_hint' as const), attempt: attempts }),
+  fc.record({
+    kind: fc.constant('run_status' as const),
+    attempt: attempts,
+    status: fc.constantFrom(
+      'queued' as const,
+      'running' as const,
+      'completed' as const,
+      'failed' as const,
+      'canceled' as const,
+      'timed_out' as const,
+      'missing' as const,
+      'unreachable' as const,
+    ),
+  }),
+  fc.constant({ kind: 'clock' as const }),
+);
+
+describe('whatever happens, in whatever order', () => {
+  test('there is one terminal event, it is the last, and everything ends by the deadline and its grace', ({
+    expect,
+  }) => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(signals, fc.integer({ min: 0, max: 40_000 })), { maxLength: 60 }), (story) => {
+        const play = new Play();
+        for (const [signal, pause] of story) {
+          play.now += pause;
+          const before = play.state;
+          play.on(signal);
+          if (isTerminal(before.status)) {
+            expect(play.state.status).toBe(before.status);
+            expect(play.state.last_event).toBe(before.last_event);
+          }
+        }
+        // From here only the alarm: it must be enough.
+        for (let rings = 0; rings < 200 && !isTerminal(play.state.status); rings += 1) {
+          const at = wakeAt(play.state, policy, play.now);
+          expect(at).not.toBeNull();
+          play.now = Math.max(play.now, at ?? 0);
+          play.on({ kind: 'clock' });
+        }
+        expect(isTerminal(play.state.status)).toBe(true);
+        const latest = play.state.deadline + policy.deadline_grace * 1000;
+        expect(play.state.completed_at ?? Infinity).toBeLessThanOrEqual(
+          Math.max(latest, START + story.reduce((sum, [, pause]) => sum + pause, 0)),
+        );
+        const terminal = play.events.filter((event) => event.event === 'status' && isTerminal(event.data.status));
+        expect(terminal).toHaveLength(1);
+        expect(play.events.at(-1)).toBe(terminal[0]);
+        expect(play.did('release')).toHaveLength(1);
+        expect(play.state.attempts.filter((attempt) => attempt.phase !== 'over')).toEqual([]);
+        expect(new Set(play.did('send').map((effect) => ('attempt' in effect ? effect.attempt : 0))).size).toBe(
+          play.state.attempts.length,
+        );
+        expect(play.state.last_event).toBe(play.events.length);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});

@@ -1,51 +1,59 @@
-import { streamSSE, type SSEStreamingApi } from 'hono/streaming';
-import type { Context } from 'hono';
+import { z } from '@hono/zod-openapi';
 import type { WatchFrame } from '../../../contract/events.ts';
+import { watch } from '../../../core/jobs/watch.ts';
+import { coreProblem, problem } from '../../problem.ts';
+import { sse } from '../../sse.ts';
+import { renderJob, renderOutput } from '../render.ts';
+import { describeRoute, problemAnswer, type V1App } from '../v1-app.ts';
 
-/** Comments keep proxies from cutting an idle stream and let us notice a client that left (reference/cloudflare.md section 3). */
-export const KEEPALIVE_MS = 15_000;
-/** How long a client waits before it reconnects. */
-export const RETRY_MS = 2_000;
-
-/**
- * Passes a job's frames on as SSE until the job is over or the client leaves. The Worker holds the stream; the object
- * behind the socket sleeps between frames.
- * @param render makes the data of one event in this door's form
- */
-export function sse(c: Context, socket: WebSocket, render: (frame: WatchFrame) => unknown): Response {
-  return streamSSE(c, async (stream) => {
-    await relay(stream, socket, render);
+/** `GET /v1/jobs/{id}/events`: the job's events as they come, from a snapshot or after the last one seen (docs/api.md, Events). */
+export function registerJobEvents(app: V1App): void {
+  describeRoute(app, {
+    method: 'get',
+    path: '/jobs/{id}/events',
+    operationId: 'watchJob',
+    summary: 'Watch a job',
+    request: {
+      params: z.object({ id: z.uuid() }),
+      query: z.object({ after: z.string().optional() }),
+      headers: z.object({ 'last-event-id': z.string().optional() }),
+    },
+    responses: {
+      200: { description: 'Server-sent events', content: { 'text/event-stream': { schema: z.string() } } },
+      204: { description: 'The job is over and its last event was seen' },
+      ...problemAnswer,
+    },
+  });
+  app.get('/jobs/:id/events', async (c) => {
+    const { core, caller } = c.var;
+    const id = c.req.param('id');
+    const after = cursor(c.req.header('last-event-id') ?? c.req.query('after'));
+    if (after === 'invalid') {
+      return problem(c, 'invalid_cursor', { detail: 'Last-Event-ID and after take the number of an event' });
+    }
+    const watched = await watch(core, caller, id, after);
+    if (!watched.ok) {
+      return coreProblem(c, watched.problem);
+    }
+    return watched.value === null ? c.body(null, 204) : sse(c, watched.value, (frame) => render(frame, id, core.config.publicUrl));
   });
 }
 
-async function relay(
-  stream: SSEStreamingApi,
-  socket: WebSocket,
-  render: (frame: WatchFrame) => unknown,
-): Promise<void> {
-  // One write after the other: `writeSSE` resolves when the runtime took the bytes, and closing drops what was not awaited.
-  let writes: Promise<unknown> = stream.write(`retry: ${RETRY_MS}\n\n`);
-  const queue = (write: () => Promise<unknown>): void => {
-    writes = writes.then(write);
-  };
-  const ended = new Promise<void>((resolve) => {
-    socket.addEventListener('close', () => resolve());
-    socket.addEventListener('error', () => resolve());
-    stream.onAbort(() => {
-      resolve();
-      socket.close(1000, 'watcher left');
-    });
-  });
-  const keepalive = setInterval(() => queue(() => stream.write(': keepalive\n\n')), KEEPALIVE_MS);
-  socket.addEventListener('message', (message) => {
-    // The Job object sends WatchFrames only (objects/job/sockets.ts).
-    const frame = JSON.parse(String(message.data)) as WatchFrame;
-    const id = 'id' in frame ? { id: String(frame.id) } : {};
-    queue(() => stream.writeSSE({ event: frame.event, data: JSON.stringify(render(frame)), ...id }));
-  });
-  socket.accept();
-  await ended;
-  clearInterval(keepalive);
-  await writes;
-  socket.close(1000, 'done');
+/** Numbers of events, as text. Fifteen digits stay exact. */
+function cursor(text: string | undefined): number | null | 'invalid' {
+  if (text === undefined || text === '') {
+    return null;
+  }
+  return /^\d{1,15}$/.test(text) ? Number(text) : 'invalid';
+}
+
+function render(frame: WatchFrame, job: string, publicUrl: string): unknown {
+  switch (frame.event) {
+    case 'snapshot':
+      return renderJob(frame.data, publicUrl);
+    case 'output':
+      return renderOutput(frame.data, job, publicUrl);
+    default:
+      return frame.data;
+  }
 }

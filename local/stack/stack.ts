@@ -1,0 +1,180 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type RunningRunpod, startRunpod } from '../runpod/index.ts';
+import { ensureApiKey } from './api-key.ts';
+import type { ComfyUi } from './comfyui.ts';
+import { type Gateway, startGateway } from './gateway.ts';
+import { tryLock } from './lock.ts';
+import { type Outcome, done, failure } from './outcome.ts';
+import { type PortWish, claimPort } from './ports.ts';
+import { readSecrets } from './secrets.ts';
+
+/** RunPod's id of the one endpoint; clients call it `default`. */
+const ENDPOINT = 'local';
+
+/** Stands in for the room a GPU worker wants: a laptop runs the CPU engine with less. */
+const LOCAL_MIN_FREE_MB = '64';
+
+export interface StackOptions {
+  /** The checkout. */
+  root: string;
+  /** State, secrets and logs; made when missing. One stack at a time may use it. */
+  directory: string;
+  /** 0 means any free port. */
+  ports: { gateway: number; runpod: number };
+  /** Interpreter of the environment `local/python` makes. */
+  python: string;
+  comfyui: ComfyUi;
+  /** Workers kept running when idle, and at most. */
+  workers: { min: number; max: number };
+  /** Added to every worker's environment. */
+  workerEnv?: Record<string, string>;
+  /** What RunPod does with the job of a worker that is gone, and other settings of its endpoint. */
+  runpodEndpoint?: Partial<Omit<Parameters<typeof startRunpod>[0]['endpoints'][number], 'id' | 'workers'>>;
+  /** `POLICY` and `LIMITS` of the gateway (docs/configuration.md). */
+  policy?: Record<string, number>;
+  limits?: Record<string, number>;
+  signal?: AbortSignal;
+}
+
+/** The whole platform on one machine. */
+export interface Stack {
+  /** Origin of the gateway. */
+  url: string;
+  /** An API key of the account `local`. */
+  key: string;
+  /** May call `POST /v1/keys`. */
+  adminToken: string;
+  /** Base of RunPod's admin calls (local/runpod/README.md), without a slash at the end. */
+  runpodAdmin: string;
+  runpod: RunningRunpod;
+  gateway: Gateway;
+  /** Where gateway, RunPod and workers write their logs. */
+  logs: string;
+  /** Stops everything; safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/** Starts RunPod, its workers and the gateway side by side, and makes an API key. A failure leaves nothing running. */
+export async function startStack(options: StackOptions): Promise<Outcome<Stack>> {
+  mkdirSync(options.directory, { recursive: true });
+  const held = tryLock(join(options.directory, 'stack.lock'));
+  if (held === null) {
+    return failure(
+      `Another comfy-edge runs from ${options.directory}. Stop it first (Ctrl-C where npm start or npm run demo runs).`,
+    );
+  }
+  const parts: { close: () => Promise<void> }[] = [];
+  let stopping: Promise<void> | null = null;
+  const stop = (): Promise<void> => {
+    stopping ??= (async () => {
+      const results = await Promise.allSettled(parts.map((part) => part.close()));
+      held.release();
+      const failed = results.find((result) => result.status === 'rejected');
+      if (failed !== undefined) {
+        throw failed.reason;
+      }
+    })();
+    return stopping;
+  };
+  try {
+    const started = await startParts(options, parts);
+    if (!started.ok) {
+      await stop();
+      return started;
+    }
+    return done({ ...started.value, stop });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(
+  options: StackOptions,
+  parts: { close: () => Promise<void> }[],
+): Promise<Outcome<Omit<Stack, 'stop'>>> {
+  const signal = options.signal ?? new AbortController().signal;
+  const secrets = readSecrets(options.directory);
+  const logs = join(options.directory, 'logs');
+
+  const gatewayPort = await claimPort(wishFor('gateway', options.ports.gateway));
+  const runpodPort = await claimPort(wishFor('runpod', options.ports.runpod));
+  if (!gatewayPort.ok) {
+    return gatewayPort;
+  }
+  if (!runpodPort.ok) {
+    return runpodPort;
+  }
+  const gatewayUrl = `http://127.0.0.1:${gatewayPort.value}`;
+
+  // RunPod first: its workers and their ComfyUI start while the gateway does.
+  const runpod = await startRunpod({
+    port: runpodPort.value,
+    api_keys: [secrets.runpodApiKey],
+    log_dir: logs,
+    endpoints: [
+      {
+        ...options.runpodEndpoint,
+        id: ENDPOINT,
+        workers: { ...options.workers, ...workerProgram(options, gatewayUrl) },
+      },
+    ],
+  });
+  parts.push(runpod);
+  const gateway = await startGateway({
+    root: options.root,
+    directory: options.directory,
+    port: gatewayPort.value,
+    runpodUrl: `${runpod.url}/v2`,
+    endpoints: { default: { runpod_id: ENDPOINT } },
+    secrets,
+    policy: options.policy ?? {},
+    limits: options.limits ?? {},
+    signal,
+  });
+  if (!gateway.ok) {
+    return gateway;
+  }
+  parts.push({ close: () => gateway.value.stop() });
+  const key = await ensureApiKey(gateway.value.url, options.directory, secrets, signal);
+  if (!key.ok) {
+    return key;
+  }
+  return done({
+    url: gateway.value.url,
+    key: key.value,
+    adminToken: secrets.adminToken,
+    runpodAdmin: `${runpod.url}/admin`,
+    runpod,
+    gateway: gateway.value,
+    logs,
+  });
+}
+
+/** The real worker-gpu under the real RunPod SDK, told nothing but what its README documents. */
+function workerProgram(options: StackOptions, gatewayUrl: string) {
+  const comfyui: Record<string, string> =
+    'url' in options.comfyui ? { COMFYUI_URL: options.comfyui.url } : { COMFYUI_PATH: options.comfyui.path };
+  return {
+    command: [options.python, '-m', 'worker_gpu'],
+    cwd: options.root,
+    env: {
+      ...comfyui,
+      COMFYUI_PYTHON: options.python,
+      PYTHONPATH: join(options.root, 'worker-gpu', 'src'),
+      PYTHONUNBUFFERED: '1',
+      GATEWAY_ORIGIN: gatewayUrl,
+      WORKER_DATA_DIR: join(options.directory, 'worker'),
+      MIN_FREE_MEMORY_MB: LOCAL_MIN_FREE_MB,
+      MIN_FREE_DISK_MB: LOCAL_MIN_FREE_MB,
+      ...options.workerEnv,
+    },
+  };
+}
+
+function wishFor(part: 'gateway' | 'runpod', port: number): PortWish {
+  return part === 'gateway'
+    ? { port, purpose: 'gateway', variable: 'GATEWAY_PORT' }
+    : { port, purpose: 'local RunPod', variable: 'RUNPOD_PORT' };
+}

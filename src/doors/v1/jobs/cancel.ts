@@ -1,0 +1,23 @@
+import { z } from '@hono/zod-openapi';
+import { cancelJob } from '../../../core/jobs/cancel.ts';
+import { coreProblem } from '../../problem.ts';
+import { renderJob } from '../render.ts';
+import { jobSchema } from '../schemas.ts';
+import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+
+/** `POST /v1/jobs/{id}/cancel`: asks a job to stop. Idempotent; a job that is over is answered as it is. */
+export function registerCancelJob(app: V1App): void {
+  describeRoute(app, {
+    method: 'post',
+    path: '/jobs/{id}/cancel',
+    operationId: 'cancelJob',
+    summary: 'Cancel a job',
+    request: { params: z.object({ id: z.uuid() }) },
+    responses: { 200: jsonAnswer('The job, canceling or over', jobSchema), ...problemAnswer },
+  });
+  app.post('/jobs/:id/cancel', async (c) => {
+    const { core, caller } = c.var;
+    const canceled = await cancelJob(core, caller, c.req.param('id'));
+    return canceled.ok ? c.json(renderJob(canceled.value, core.config.publicUrl)) : coreProblem(c, canceled.problem);
+  });
+}

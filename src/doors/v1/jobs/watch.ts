@@ -1,0 +1,57 @@
+import { z } from '@hono/zod-openapi';
+import type { WatchFrame } from '../../../contract/events.ts';
+import { watch } from '../../../core/jobs/watch.ts';
+import { coreProblem, problem } from '../../problem.ts';
+import { renderJob, renderOutput } from '../render.ts';
+import { describeRoute, problemAnswer, type V1App } from '../v1-app.ts';
+import { sse } from '../../sse.ts';
+
+/** Number of an event, as the last one a client has; 0 is before the first. */
+const EVENT_NUMBER = /^\d{1,15}$/;
+
+/** `GET /v1/jobs/{id}/events`: the job's log as SSE, from the event after `Last-Event-ID`, or from a snapshot. */
+export function registerWatchJob(app: V1App): void {
+  describeRoute(app, {
+    method: 'get',
+    path: '/jobs/{id}/events',
+    operationId: 'watchJob',
+    summary: 'Watch a job',
+    request: {
+      params: z.object({ id: z.uuid() }),
+      headers: z.object({ 'last-event-id': z.string().regex(EVENT_NUMBER).optional() }),
+      query: z.object({ after: z.string().regex(EVENT_NUMBER).optional() }),
+    },
+    responses: {
+      200: { description: 'Events until the job is over', content: { 'text/event-stream': { schema: z.string() } } },
+      204: { description: 'The job is over and the client has all of it' },
+      ...problemAnswer,
+    },
+  });
+  app.get('/jobs/:id/events', async (c) => {
+    const { core, caller } = c.var;
+    const id = c.req.param('id');
+    // A browser sends the header when it reconnects, with the URL of its first request: the header is the newer of the two.
+    const given = c.req.header('last-event-id') ?? c.req.query('after');
+    if (given !== undefined && !EVENT_NUMBER.test(given)) {
+      return problem(c, 'invalid_cursor', { detail: 'Last-Event-ID and after take the number of an event' });
+    }
+    const watched = await watch(core, caller, id, given === undefined ? null : Number(given));
+    if (!watched.ok) {
+      return coreProblem(c, watched.problem);
+    }
+    return watched.value === null
+      ? c.body(null, 204)
+      : sse(c, watched.value, (frame) => renderFrame(frame, id, core.config.publicUrl));
+  });
+}
+
+function renderFrame(frame: WatchFrame, job: string, publicUrl: string): unknown {
+  switch (frame.event) {
+    case 'snapshot':
+      return renderJob(frame.data, publicUrl);
+    case 'output':
+      return renderOutput(frame.data, job, publicUrl);
+    default:
+      return frame.data;
+  }
+}

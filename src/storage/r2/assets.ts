@@ -52,7 +52,11 @@ export type Spool = {
   /** Adds a part: `SPOOL_PART_BYTES` long, except the last. */
   part(bytes: Uint8Array): Promise<void>;
   /** Closes the file and moves it under its hash. */
-  finish(asset: { sha256: string; content_type: string; size_bytes: number }): Promise<{ asset: StoredAsset; created: boolean }>;
+  finish(asset: {
+    sha256: string;
+    content_type: string;
+    size_bytes: number;
+  }): Promise<{ asset: StoredAsset; created: boolean }>;
   /** Throws away what was sent. */
   discard(): Promise<void>;
 };
@@ -78,7 +82,12 @@ export async function openSpool(bucket: R2Bucket, account: string, id: string): 
           throw new Error('a completed upload is not in R2');
         }
         // R2 takes a stream only when its length is known.
-        return await putAsset(bucket, account, asset, spooled.body.pipeThrough(new FixedLengthStream(asset.size_bytes)));
+        return await putAsset(
+          bucket,
+          account,
+          asset,
+          spooled.body.pipeThrough(new FixedLengthStream(asset.size_bytes)),
+        );
       } finally {
         await bucket.delete(key);
       }

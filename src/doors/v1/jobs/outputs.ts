@@ -61,7 +61,12 @@ const wantsHead = (c: V1Context): boolean => isHead(c) || CONDITIONS.some((name)
 type Head = NonNullable<Awaited<ReturnType<OpenOutput['head']>>>;
 
 /** Preconditions first, then the range: the order of RFC 9110 section 13.2.2. */
-async function answerWith(c: V1Context, head: Head, headers: Record<string, string>, read: OpenOutput['read']): Promise<Response> {
+async function answerWith(
+  c: V1Context,
+  head: Head,
+  headers: Record<string, string>,
+  read: OpenOutput['read'],
+): Promise<Response> {
   switch (preconditionOf(c.req.raw.headers, head)) {
     case 'failed':
       return problem(c, 'precondition_failed', { detail: 'the output is not the version the request names' });

@@ -1,0 +1,111 @@
+import { Hono } from 'hono';
+import { methodNotAllowed } from 'hono/method-not-allowed';
+import { configOf } from './config.ts';
+import { redactKeys } from './core/keys/format.ts';
+import type { AppEnv } from './doors/app-env.ts';
+import { hooksDoor } from './doors/hooks/index.ts';
+import { problem } from './doors/problem.ts';
+import { v1Door } from './doors/v1/index.ts';
+import { workerDoor } from './doors/worker/index.ts';
+import { systemClock, type Clock } from './providers/clock.ts';
+import { uuidV7, type NewId } from './providers/ids.ts';
+import { consoleLog, type Log } from './providers/log.ts';
+
+/** What the app takes from outside; the platform's own where nothing is given. */
+export type AppParts = { clock?: Clock; newId?: NewId; log?: Log };
+
+/** An id a client may choose for its request: what is safe in a log line and a header. */
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
+
+/** Answers that need no configuration: a misconfigured gateway must still say that it runs and that it is not ready. */
+const HEALTH = new Set(['/healthz', '/readyz']);
+
+/** How soon a client may try again when a part of the platform is overloaded or restarting, in seconds. */
+const RETRY_UNAVAILABLE_S = 2;
+
+/** The gateway as a Hono app: request id, log line, configuration, doors, and one envelope for every error. */
+export function createApp(parts: AppParts = {}): Hono<AppEnv> {
+  const clock = parts.clock ?? systemClock;
+  const newId = parts.newId ?? uuidV7(clock);
+  const log = parts.log ?? consoleLog;
+  const app = new Hono<AppEnv>();
+
+  app.use(async (c, next) => {
+    const given = c.req.header('x-request-id');
+    const requestId = given !== undefined && REQUEST_ID.test(given) ? given : newId();
+    c.set('requestId', requestId);
+    const started = clock();
+    await next();
+    if (c.res.status !== 101) {
+      c.header('x-request-id', requestId);
+    }
+    log({
+      event: 'request',
+      request_id: requestId,
+      method: c.req.method,
+      path: redactKeys(c.req.path),
+      status: c.res.status,
+      ms: clock() - started,
+      account: c.get('caller')?.account ?? null,
+    });
+  });
+
+  app.use(async (c, next) => {
+    const checked = configOf(c.env);
+    if (checked.ok) {
+      c.set('core', { env: c.env, config: checked.config, clock, newId });
+    } else if (!HEALTH.has(c.req.path)) {
+      log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
+      return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
+    }
+    return next();
+  });
+
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: (c, methods) =>
+        problem(c, 'method_not_allowed', {
+          detail: `${methods.join(', ')} can be used here`,
+          headers: { allow: methods.join(', ') },
+        }),
+    }),
+  );
+
+  app.get('/healthz', (c) => c.json({ status: 'ok' }));
+  app.get('/readyz', (c) => {
+    const checked = configOf(c.env);
+    if (checked.ok) {
+      return c.json({ status: 'ok' });
+    }
+    log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
+    return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
+  });
+
+  app.route('/v1', v1Door);
+  app.route('/worker', workerDoor);
+  app.route('/hooks', hooksDoor);
+
+  app.notFound((c) => problem(c, 'not_found', { detail: 'no such resource' }));
+
+  app.onError((error, c) => {
+    log({
+      event: 'uncaught',
+      request_id: c.var.requestId,
+      error: error.name,
+      stack: redactKeys(error.stack ?? error.message),
+    });
+    return isPassing(error)
+      ? problem(c, 'unavailable', {
+          detail: 'a part of the platform is busy or restarting; try again',
+          headers: { 'retry-after': String(RETRY_UNAVAILABLE_S) },
+        })
+      : problem(c, 'internal', { detail: 'the gateway failed; the request id finds it in the log' });
+  });
+
+  return app;
+}
+
+/** Errors of the platform that say of themselves that they pass (reference/cloudflare.md section 2, RPC). */
+const isPassing = (error: Error): boolean =>
+  ('overloaded' in error && error.overloaded === true) || ('retryable' in error && error.retryable === true);

@@ -1,0 +1,142 @@
+import {
+  findAsset,
+  openSpool,
+  putAsset,
+  SPOOL_PART_BYTES,
+  type Spool,
+  type StoredAsset,
+} from '../../storage/r2/assets.ts';
+import type { Caller, Core } from '../context.ts';
+import type { CoreProblem } from '../problems.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { HEAD_BYTES, sniff } from './sniff.ts';
+
+export type AssetAnswer = { asset: StoredAsset; created: boolean };
+
+/** A file as it arrives. `name` (from a form) only helps to tell kinds of text apart. */
+export type IncomingFile = { stream: ReadableStream<Uint8Array>; name?: string };
+
+/**
+ * Stores a file in the caller's account under the SHA-256 of its content, which is computed here. Memory stays at one part:
+ * a file of one part or less is put at once, a larger one is spooled and then moved (docs/decisions/0010).
+ */
+export async function createAsset(
+  core: Core,
+  caller: Caller,
+  file: IncomingFile,
+): Promise<Result<AssetAnswer, CoreProblem>> {
+  const bucket = core.env.BUCKET;
+  const limit = core.config.limits.max_asset_bytes;
+  const hash = new crypto.DigestStream('SHA-256');
+  // The digest is asked for only when all went well; without this a discarded one would be an unhandled rejection.
+  hash.digest.catch(() => {});
+  const hashing = hash.getWriter();
+  let spool: Spool | null = null;
+  let size = 0;
+  let head = new Uint8Array();
+
+  const refuse = async (problem: CoreProblem): Promise<Result<never, CoreProblem>> => {
+    await hashing.abort();
+    await spool?.discard();
+    return fail(problem);
+  };
+
+  const parts = inParts(file.stream, SPOOL_PART_BYTES);
+  for (;;) {
+    const next = await parts.next();
+    if (!next.ok) {
+      return refuse({ code: 'incomplete_body', detail: 'the body ended before it was complete' });
+    }
+    const part = next.value;
+    if (size === 0) {
+      head = part.bytes.slice(0, HEAD_BYTES);
+    }
+    size += part.bytes.length;
+    if (size > limit) {
+      await parts.stop();
+      return refuse(tooLarge(limit));
+    }
+    await hashing.write(part.bytes);
+    if (!part.last) {
+      spool ??= await openSpool(bucket, caller.account, core.newId());
+      await spool.part(part.bytes);
+      continue;
+    }
+    if (size === 0) {
+      return refuse({ code: 'empty_file', detail: 'the file is empty' });
+    }
+    const content_type = sniff(head, size, file.name);
+    if (content_type === null) {
+      return refuse(unsupportedMedia);
+    }
+    await hashing.close();
+    const sha256 = new Uint8Array(await hash.digest).toHex();
+    if (spool !== null) {
+      if (part.bytes.length > 0) {
+        await spool.part(part.bytes);
+      }
+      return ok(await spool.finish({ sha256, content_type, size_bytes: size }));
+    }
+    const known = await findAsset(bucket, caller.account, sha256);
+    return ok(
+      known === null
+        ? await putAsset(bucket, caller.account, { sha256, content_type }, part.bytes)
+        : { asset: known, created: false },
+    );
+  }
+}
+
+export const unsupportedMedia: CoreProblem = {
+  code: 'unsupported_media',
+  detail: 'the content is no image, video, audio, 3D, latent or text file that a workflow could use',
+};
+
+export const tooLarge = (limit: number): CoreProblem => ({
+  code: 'file_too_large',
+  detail: `a file may have ${limit} bytes`,
+});
+
+type Part = { bytes: Uint8Array; last: boolean };
+
+/**
+ * A stream cut into parts of exactly `size` bytes; the last may be shorter or empty. A broken stream is a value: the client's
+ * connection is not our failure.
+ */
+function inParts(stream: ReadableStream<Uint8Array>, size: number) {
+  const reader = stream.getReader();
+  let rest: Uint8Array = new Uint8Array();
+  return {
+    async next(): Promise<Result<Part, 'broken'>> {
+      const chunks = [rest];
+      let have = rest.length;
+      while (have < size) {
+        let chunk: ReadableStreamReadResult<Uint8Array>;
+        try {
+          chunk = await reader.read();
+        } catch {
+          return fail('broken');
+        }
+        if (chunk.done) {
+          rest = new Uint8Array();
+          return ok({ bytes: join(chunks, have), last: true });
+        }
+        chunks.push(chunk.value);
+        have += chunk.value.length;
+      }
+      const all = join(chunks, have);
+      rest = all.slice(size);
+      return ok({ bytes: all.subarray(0, size), last: false });
+    },
+    stop: (): Promise<void> => reader.cancel().catch(() => {}),
+  };
+}
+
+function join(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+}

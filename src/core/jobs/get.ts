@@ -1,0 +1,18 @@
+import { jobStub } from '../../objects/stubs.ts';
+import type { JobView } from '../../contract/job.ts';
+import { isUuidV7 } from '../../providers/ids.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../problems.ts';
+import { fail, ok, type Result } from '../result.ts';
+
+/**
+ * The job as its object knows it now. The id's form is checked first: addressing an object creates it, and made-up names must
+ * create nothing.
+ */
+export async function getJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, CoreProblem>> {
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  const view: JobView | null = await jobStub(core.env, id).view(caller.account);
+  return view === null ? fail(notFound) : ok(view);
+}

@@ -1,0 +1,76 @@
+/**
+ * What the core may refuse, in words every door understands. A door turns a code into its protocol's error.
+ * Meaning of every code: docs/errors.md.
+ */
+
+/** Codes of a single fault in a request, each with a place in the body. */
+export const FAULT_CODES = [
+  'required',
+  'invalid_type',
+  'invalid_value',
+  'out_of_range',
+  'unknown_field',
+  'invalid_name',
+  'duplicate_name',
+  'workflow_format_ui',
+  'workflow_empty',
+  'workflow_too_large',
+  'invalid_node',
+  'dangling_link',
+  'dependency_cycle',
+  'unknown_node',
+  'unknown_endpoint',
+  'unknown_asset',
+  'invalid_base64',
+  'unsupported_media',
+  'empty_file',
+  'file_too_large',
+] as const;
+export type FaultCode = (typeof FAULT_CODES)[number];
+
+/** Codes that stand for a request as a whole. */
+export const CORE_CODES = [
+  'invalid_json',
+  'incomplete_body',
+  'invalid_request',
+  'not_found',
+  'invalid_cursor',
+  'rate_limited',
+  'too_many_jobs',
+] as const;
+
+export type CoreCode = FaultCode | (typeof CORE_CODES)[number];
+
+/** One fault in a body. `pointer` is a JSON pointer in URI fragment form (RFC 6901 section 6): `#/workflow/3/inputs/image`. */
+export type Fault = { pointer: string; code: FaultCode; detail: string };
+
+/** Why the core refused. `detail` is for people: no input is quoted in it beyond short names, and no internals. */
+export type CoreProblem = { code: CoreCode; detail: string; errors?: Fault[]; retryAfterS?: number };
+
+/** Faults beyond this many are counted, not listed, so that an answer stays small. */
+export const MAX_LISTED_FAULTS = 100;
+
+/**
+ * All faults of a request as one problem. Faults of one kind give the problem their own code;
+ * several kinds together are an `invalid_request`.
+ */
+export function invalidRequest(faults: [Fault, ...Fault[]]): CoreProblem {
+  const [first] = faults;
+  const code = faults.every((fault) => fault.code === first.code) ? first.code : 'invalid_request';
+  const more = faults.length > MAX_LISTED_FAULTS ? `; the first ${MAX_LISTED_FAULTS} are listed` : '';
+  const detail = faults.length === 1 ? first.detail : `the request has ${faults.length} faults${more}`;
+  return { code, detail, errors: faults.slice(0, MAX_LISTED_FAULTS) };
+}
+
+/** The one answer for what does not exist and for what belongs to somebody else; the two must not differ. */
+export const notFound: CoreProblem = { code: 'not_found', detail: 'no such resource' };
+
+/** JSON pointer to a place in the body, as a URI fragment. */
+export const pointer = (path: readonly PropertyKey[]): string =>
+  `#${path.map((part) => `/${escapeToken(String(part))}`).join('')}`;
+
+const escapeToken = (token: string): string =>
+  encodeURI(token.toWellFormed().replaceAll('~', '~0').replaceAll('/', '~1')).replaceAll('#', '%23');
+
+/** Text of the caller's, short enough to quote in a detail. */
+export const quote = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);

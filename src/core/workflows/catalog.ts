@@ -1,0 +1,51 @@
+import type { Graph } from '../../contract/new-job.ts';
+import { readCatalog } from '../../storage/r2/catalog.ts';
+import type { Core } from '../context.ts';
+import { pointer, quote, type Fault } from '../problems.ts';
+
+/** How long an isolate believes the catalogue it has read; a worker with other nodes is seen this much later. */
+const CACHE_MS = 60_000;
+
+const cache = new Map<string, { classes: ReadonlySet<string> | null; until: number }>();
+
+/**
+ * One fault per node whose class the endpoint's ComfyUI does not have. Without a catalogue nothing is refused: the worker's
+ * ComfyUI will say so itself.
+ */
+export async function unknownNodes(
+  core: Core,
+  endpoint: string,
+  graph: Graph,
+  base: readonly string[],
+): Promise<Fault[]> {
+  const classes = await classesOf(core, endpoint);
+  if (classes === null) {
+    return [];
+  }
+  return Object.entries(graph).flatMap(([id, node]): Fault[] =>
+    classes.has(node.class_type)
+      ? []
+      : [
+          {
+            pointer: pointer([...base, id, 'class_type']),
+            code: 'unknown_node',
+            detail: `endpoint ${quote(endpoint)} has no node class ${quote(node.class_type)}`,
+          },
+        ],
+  );
+}
+
+async function classesOf(core: Core, endpoint: string): Promise<ReadonlySet<string> | null> {
+  const now = core.clock();
+  const cached = cache.get(endpoint);
+  if (cached !== undefined && now < cached.until) {
+    return cached.classes;
+  }
+  const catalog = await readCatalog(core.env.BUCKET, endpoint);
+  const classes = catalog === null ? null : new Set(catalog.classes);
+  cache.set(endpoint, { classes, until: now + CACHE_MS });
+  return classes;
+}
+
+/** Makes this isolate read again: a worker has just brought a new catalogue. */
+export const forgetCatalogs = (): void => cache.clear();

@@ -1,0 +1,74 @@
+import type { Graph } from '../../contract/new-job.ts';
+import { pointer, quote, type Fault } from '../problems.ts';
+import { fail, ok, type Result } from '../result.ts';
+
+/**
+ * From unknown JSON to a graph in ComfyUI's API format: `{node id: {class_type, inputs, _meta?}}`.
+ * Unknown fields of a node are ignored by ComfyUI and so are dropped here (`is_changed` and the like appear in real exports).
+ */
+
+const EXPORT_ADVICE =
+  'this is the format of the ComfyUI editor; export the API format instead (menu Workflow → Export (API))';
+const MAX_ID_CHARS = 256;
+const MAX_CLASS_CHARS = 300;
+
+export function parseWorkflow(value: unknown, base: readonly string[]): Result<Graph, Fault[]> {
+  const here = pointer(base);
+  if (value === undefined) {
+    return fail([{ pointer: here, code: 'required', detail: 'workflow is required' }]);
+  }
+  if (!isRecord(value)) {
+    return fail([{ pointer: here, code: 'invalid_type', detail: 'workflow must be an object of nodes (API format)' }]);
+  }
+  if (isEditorFormat(value)) {
+    return fail([{ pointer: here, code: 'workflow_format_ui', detail: EXPORT_ADVICE }]);
+  }
+  const entries = Object.entries(value);
+  if (entries.length === 0) {
+    return fail([{ pointer: here, code: 'workflow_empty', detail: 'the workflow has no node' }]);
+  }
+  const faults: Fault[] = [];
+  const nodes: [string, Graph[string]][] = [];
+  for (const [id, node] of entries) {
+    const parsed = parseNode(id, node, [...base, id]);
+    if (parsed.ok) {
+      nodes.push([id, parsed.value]);
+    } else {
+      faults.push(...parsed.problem);
+    }
+  }
+  return faults.length > 0 ? fail(faults) : ok(Object.fromEntries(nodes));
+}
+
+function parseNode(id: string, node: unknown, path: readonly string[]): Result<Graph[string], Fault[]> {
+  const invalid = (at: readonly string[], detail: string): Fault => ({
+    pointer: pointer(at),
+    code: 'invalid_node',
+    detail,
+  });
+  if (id === '' || id.length > MAX_ID_CHARS) {
+    return fail([invalid(path, `a node id has 1 to ${MAX_ID_CHARS} characters`)]);
+  }
+  if (!isRecord(node)) {
+    return fail([invalid(path, `node ${quote(id)} must be an object with class_type and inputs`)]);
+  }
+  const faults: Fault[] = [];
+  const { class_type, inputs, _meta } = node;
+  if (typeof class_type !== 'string' || class_type === '' || class_type.length > MAX_CLASS_CHARS) {
+    faults.push(invalid([...path, 'class_type'], `node ${quote(id)} needs a class_type: the name of a node class`));
+  }
+  if (!isRecord(inputs)) {
+    faults.push(invalid([...path, 'inputs'], `node ${quote(id)} needs inputs: an object, which may be empty`));
+  }
+  if (typeof class_type !== 'string' || !isRecord(inputs) || faults.length > 0) {
+    return fail(faults);
+  }
+  return ok(_meta === undefined ? { class_type, inputs } : { class_type, inputs, _meta });
+}
+
+/** What the editor saves: lists of nodes and links side by side, where the API format has one object per node. */
+const isEditorFormat = (value: Record<string, unknown>): boolean =>
+  Array.isArray(value['nodes']) || Array.isArray(value['links']) || 'last_node_id' in value;
+
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

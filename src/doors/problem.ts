@@ -1,0 +1,98 @@
+import type { Context } from 'hono';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { CoreCode, CoreProblem, Fault } from '../core/problems.ts';
+
+/**
+ * The error envelope of v1 and of every answer outside the doors: `application/problem+json` (RFC 9457).
+ * The list of codes is closed; docs/errors.md says what each means.
+ */
+const PROBLEMS = {
+  // HTTP
+  bad_request: { status: 400, title: 'The request cannot be read' },
+  invalid_json: { status: 400, title: 'The body is not JSON' },
+  invalid_multipart: { status: 400, title: 'The body is no form with one file' },
+  incomplete_body: { status: 400, title: 'The body ended early' },
+  invalid_parameter: { status: 400, title: 'A parameter is not valid' },
+  invalid_cursor: { status: 400, title: 'The cursor is not valid' },
+  unauthorized: { status: 401, title: 'No valid API key' },
+  not_found: { status: 404, title: 'Not found' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  precondition_failed: { status: 412, title: 'A precondition of the request does not hold' },
+  body_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'This Content-Type is not taken here' },
+  invalid_range: { status: 416, title: 'The range cannot be served' },
+  rate_limited: { status: 429, title: 'Too many requests' },
+  too_many_jobs: { status: 429, title: 'Too many unfinished jobs' },
+  internal: { status: 500, title: 'A fault of the gateway' },
+  misconfigured: { status: 503, title: 'The gateway is not configured' },
+  unavailable: { status: 503, title: 'Not available at the moment' },
+  // Bodies
+  invalid_request: { status: 422, title: 'The request has faults' },
+  required: { status: 422, title: 'A field is missing' },
+  invalid_type: { status: 422, title: 'A field has the wrong type' },
+  invalid_value: { status: 422, title: 'A field has a value that is not allowed' },
+  out_of_range: { status: 422, title: 'A value is out of range' },
+  unknown_field: { status: 422, title: 'A field is not known' },
+  invalid_name: { status: 422, title: 'A file name is not allowed' },
+  duplicate_name: { status: 422, title: 'Two inputs have the same name' },
+  workflow_format_ui: { status: 422, title: 'The workflow is in the format of the editor' },
+  workflow_empty: { status: 422, title: 'The workflow has no node' },
+  workflow_too_large: { status: 413, title: 'The workflow is too large' },
+  invalid_node: { status: 422, title: 'A node is malformed' },
+  dangling_link: { status: 422, title: 'A link leads nowhere' },
+  dependency_cycle: { status: 422, title: 'The workflow has a cycle' },
+  unknown_node: { status: 422, title: 'A node class is not known' },
+  unknown_endpoint: { status: 422, title: 'The endpoint is not known' },
+  unknown_asset: { status: 422, title: 'The asset is not known' },
+  invalid_base64: { status: 422, title: 'The data is not base64' },
+  unsupported_media: { status: 422, title: 'The content is no kind of file a workflow could use' },
+  empty_file: { status: 400, title: 'The file is empty' },
+  file_too_large: { status: 413, title: 'The file is too large' },
+} as const satisfies Record<string, { status: ContentfulStatusCode; title: string }>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+export const PROBLEM_CODES = Object.keys(PROBLEMS);
+
+/** Every refusal of the core has its place in the table. */
+type Uncovered = Exclude<CoreCode, ProblemCode>;
+const coversTheCore: Uncovered extends never ? true : never = true;
+void coversTheCore;
+
+/** What a problem says beyond its code. `detail` is for people; `errors` are the places in a body. */
+export type ProblemOptions = {
+  detail: string;
+  errors?: Fault[] | undefined;
+  headers?: Record<string, string> | undefined;
+};
+
+/** A problem as an answer. The request's id goes in, so that a report can be traced. */
+export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
+  const { status, title } = PROBLEMS[code];
+  const { detail, errors, headers } = options;
+  const body = {
+    type: `${publicUrlOf(c)}/problems/${code}`,
+    title,
+    status,
+    detail,
+    code,
+    request_id: String(c.get('requestId')),
+    ...(errors === undefined ? {} : { errors }),
+  };
+  return c.body(JSON.stringify(body), status, { ...headers, 'content-type': 'application/problem+json' });
+}
+
+/** A refusal of the core as an answer. */
+export function coreProblem(c: Context, refusal: CoreProblem): Response {
+  const { code, detail, errors, retryAfterS } = refusal;
+  const headers = retryAfterS === undefined ? undefined : { 'retry-after': String(retryAfterS) };
+  return problem(c, code, { detail, errors, headers });
+}
+
+/** Empty while the configuration is not known: a problem's type is then relative to the gateway. */
+function publicUrlOf(c: Context): string {
+  const core: unknown = c.get('core');
+  return isConfigured(core) ? core.config.publicUrl : '';
+}
+
+const isConfigured = (core: unknown): core is { config: { publicUrl: string } } =>
+  typeof core === 'object' && core !== null && 'config' in core;

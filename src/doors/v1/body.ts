@@ -1,0 +1,71 @@
+import type { Context } from 'hono';
+import { parseJson } from '../../core/json.ts';
+import type { CoreProblem } from '../../core/problems.ts';
+import { fail, ok, type Result } from '../../core/result.ts';
+import type { AppEnv } from '../app-env.ts';
+import { problem, type ProblemCode } from '../problem.ts';
+
+/** A refusal by the core, or one that only HTTP knows. */
+export type Refusal = CoreProblem | { code: ProblemCode; detail: string };
+
+const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
+
+/** The body as parsed JSON. Its type is checked before it is read, and its size while it is read. */
+export async function readJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Refusal>> {
+  if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
+    return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
+  }
+  const limit = c.var.core.config.limits.max_body_bytes;
+  const bytes = await readBounded(c, limit);
+  if (!bytes.ok) {
+    return bytes;
+  }
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes.value);
+  } catch {
+    return fail({ code: 'invalid_json', detail: 'the body is not UTF-8' });
+  }
+  return parseJson(text);
+}
+
+/** At most `limit` bytes of a body. A client that states a length over the limit is refused before a byte is read. */
+export async function readBounded(c: Context<AppEnv>, limit: number): Promise<Result<Uint8Array, Refusal>> {
+  const encoding = c.req.header('content-encoding') ?? 'identity';
+  if (encoding !== 'identity') {
+    return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
+  }
+  const large: Refusal = { code: 'body_too_large', detail: `a body may have ${limit} bytes here` };
+  if (statedLength(c) > limit) {
+    return fail(large);
+  }
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of c.req.raw.body ?? []) {
+      size += chunk.length;
+      if (size > limit) {
+        return fail(large);
+      }
+      chunks.push(chunk);
+    }
+  } catch {
+    return fail({ code: 'incomplete_body', detail: 'the body ended before it was complete' });
+  }
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return ok(all);
+}
+
+/** What Content-Length says; 0 when it says nothing, which proves nothing. */
+export const statedLength = (c: Context<AppEnv>): number => Number(c.req.header('content-length') ?? 0) || 0;
+
+/** A refusal of either kind as an answer. */
+export const refuse = (c: Context<AppEnv>, refusal: Refusal): Response => {
+  const { code, detail, errors } = { errors: undefined, ...refusal };
+  return problem(c, code, { detail, errors });
+};

@@ -1,0 +1,98 @@
+import type { AttemptView, JobView, Output, Progress } from '../../contract/job.ts';
+import type { ApiAsset, ApiJob, ApiJobSummary, ApiOutput } from './schemas.ts';
+
+/** From the core's views to what v1 answers: times as ISO 8601, links as absolute URLs. */
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+const isoOrNull = (ms: number | null): string | null => (ms === null ? null : iso(ms));
+
+/** Where clients find a job. */
+const jobUrl = (publicUrl: string, id: string): string => `${publicUrl}/v1/jobs/${id}`;
+
+type Listed = Pick<
+  JobView,
+  'id' | 'endpoint' | 'status' | 'created_at' | 'started_at' | 'completed_at' | 'error' | 'metadata'
+>;
+
+export function renderJobSummary(job: Listed, publicUrl: string): ApiJobSummary {
+  const self = jobUrl(publicUrl, job.id);
+  return {
+    id: job.id,
+    object: 'job',
+    status: job.status,
+    endpoint: job.endpoint,
+    created_at: iso(job.created_at),
+    started_at: isoOrNull(job.started_at),
+    completed_at: isoOrNull(job.completed_at),
+    error: job.error,
+    metadata: job.metadata,
+    urls: { self, events: `${self}/events`, cancel: `${self}/cancel` },
+  };
+}
+
+export function renderJob(job: JobView, publicUrl: string): ApiJob {
+  return {
+    ...renderJobSummary(job, publicUrl),
+    stage: job.stage,
+    deadline: iso(job.deadline),
+    expires_at: iso(job.expires_at),
+    progress: job.progress === null ? null : renderProgress(job.progress),
+    outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl)),
+    attempts: job.attempts.map(renderAttempt),
+    metrics: job.metrics,
+    last_event: job.last_event,
+  };
+}
+
+/** An output with its link. Each segment of its name is encoded by itself: a slash in it stays a slash. */
+export function renderOutput(output: Output, job: string, publicUrl: string): ApiOutput {
+  const { name, node_id, class_type, type, content_type, size_bytes, sha256, temp, text } = output;
+  const path = name.toWellFormed().split('/').map(encodeURIComponent).join('/');
+  return {
+    name,
+    node_id,
+    class_type,
+    type,
+    content_type,
+    size_bytes,
+    sha256,
+    temp,
+    ...(text === undefined ? {} : { text }),
+    url: `${jobUrl(publicUrl, job)}/outputs/${path}`,
+  };
+}
+
+const renderProgress = (progress: Progress): ApiJob['progress'] => ({
+  value: progress.value,
+  nodes_done: progress.nodes_done,
+  nodes_total: progress.nodes_total,
+  current_node: progress.current_node ?? null,
+  current_node_class: progress.current_node_class ?? null,
+  step: progress.step ?? null,
+  steps: progress.steps ?? null,
+});
+
+const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
+  number: attempt.number,
+  status: attempt.status,
+  created_at: iso(attempt.created_at),
+  claimed_at: isoOrNull(attempt.claimed_at),
+  ended_at: isoOrNull(attempt.ended_at),
+  worker: attempt.worker,
+  error: attempt.error,
+});
+
+/** An asset as clients see it: its id is its hash, so the same file has the same id wherever it is sent from. */
+export const renderAsset = (asset: {
+  sha256: string;
+  size_bytes: number;
+  content_type: string;
+  created_at: number;
+}): ApiAsset => ({
+  id: `sha256:${asset.sha256}`,
+  object: 'asset',
+  size_bytes: asset.size_bytes,
+  content_type: asset.content_type,
+  sha256: asset.sha256,
+  created_at: iso(asset.created_at),
+});

@@ -1,0 +1,121 @@
+import { z } from '@hono/zod-openapi';
+import { FAULTS, JOB_ERROR_CODES, OUTPUT_TYPES, STAGES, STATUSES } from '../../contract/job.ts';
+import { PROBLEM_CODES } from '../problem.ts';
+
+/** What v1 answers, as schemas: the types that `render.ts` must produce, and the components of the OpenAPI document. */
+
+const time = z.iso.datetime({ precision: 3 });
+const url = z.url();
+
+export const jobErrorSchema = z
+  .object({
+    code: z.enum(JOB_ERROR_CODES),
+    message: z.string(),
+    at: z.enum(FAULTS),
+    retryable: z.boolean(),
+    attempt: z.int(),
+    node: z.object({ id: z.string(), class_type: z.string() }).optional(),
+    details: z.record(z.string(), z.unknown()).optional(),
+  })
+  .openapi('JobError');
+
+export const outputSchema = z
+  .object({
+    name: z.string(),
+    node_id: z.string(),
+    class_type: z.string(),
+    type: z.enum(OUTPUT_TYPES),
+    content_type: z.string(),
+    size_bytes: z.int(),
+    sha256: z.string(),
+    temp: z.boolean(),
+    text: z.string().optional(),
+    url,
+  })
+  .openapi('Output');
+
+const progressSchema = z.object({
+  value: z.number().min(0).max(1),
+  nodes_done: z.int(),
+  nodes_total: z.int(),
+  current_node: z.string().nullable(),
+  current_node_class: z.string().nullable(),
+  step: z.number().nullable(),
+  steps: z.number().nullable(),
+});
+
+const attemptSchema = z.object({
+  number: z.int(),
+  status: z.enum(['waiting', 'running', 'succeeded', 'failed', 'canceled', 'lost', 'superseded']),
+  created_at: time,
+  claimed_at: time.nullable(),
+  ended_at: time.nullable(),
+  worker: z.string().nullable(),
+  error: jobErrorSchema.nullable(),
+});
+
+const ms = z.number().nullable();
+
+export const jobSummarySchema = z
+  .object({
+    id: z.uuid(),
+    object: z.literal('job'),
+    status: z.enum(STATUSES),
+    endpoint: z.string(),
+    created_at: time,
+    started_at: time.nullable(),
+    completed_at: time.nullable(),
+    error: jobErrorSchema.nullable(),
+    metadata: z.record(z.string(), z.string()),
+    urls: z.object({ self: url, events: url, cancel: url }),
+  })
+  .openapi('JobSummary');
+
+export const jobSchema = jobSummarySchema
+  .extend({
+    stage: z.enum(STAGES).nullable(),
+    deadline: time,
+    expires_at: time,
+    progress: progressSchema.nullable(),
+    outputs: z.array(outputSchema),
+    attempts: z.array(attemptSchema),
+    metrics: z.object({ queue_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
+    last_event: z.int(),
+  })
+  .openapi('Job');
+
+export const jobPageSchema = z
+  .object({ data: z.array(jobSummarySchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
+  .openapi('JobPage');
+
+export const assetSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('asset'),
+    size_bytes: z.int(),
+    content_type: z.string(),
+    sha256: z.string(),
+    created_at: time,
+  })
+  .openapi('Asset');
+
+export const createdKeySchema = z
+  .object({ id: z.uuid(), account: z.string(), key: z.string(), created_at: time })
+  .openapi('CreatedKey');
+
+export const problemSchema = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    code: z.enum(PROBLEM_CODES),
+    request_id: z.string(),
+    errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
+  })
+  .openapi('Problem');
+
+export type ApiJob = z.infer<typeof jobSchema>;
+export type ApiJobSummary = z.infer<typeof jobSummarySchema>;
+export type ApiOutput = z.infer<typeof outputSchema>;
+export type ApiAsset = z.infer<typeof assetSchema>;

@@ -2,12 +2,20 @@ import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { testBindings } from './test/gateway-bindings.ts';
 
+/** A folder for results in a form that programs read; `.ci/run` asks for it. */
+const reports = process.env['TEST_REPORTS'];
+
 /** Two projects: the gateway's own tests run inside workerd, everything else in Node. */
 export default defineConfig({
   test: {
+    ...(reports === undefined
+      ? {}
+      : { reporters: ['default', 'json'], outputFile: { json: `${reports}/vitest.json` } }),
     projects: [
       {
-        plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, miniflare: { bindings: testBindings } })],
+        plugins: [
+          cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, miniflare: { bindings: testBindings } }),
+        ],
         test: { name: 'gateway', include: ['src/**/*.test.ts'], testTimeout: 20_000, hookTimeout: 30_000 },
       },
       {

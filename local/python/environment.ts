@@ -162,8 +162,15 @@ async function run(
   child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
   return new Promise((resolve, reject) => {
-    child.once('error', reject);
+    let broken: Error | null = null;
+    child.once('error', (error) => {
+      broken = error;
+    });
     child.once('close', (code) => {
+      if (broken !== null) {
+        reject(broken);
+        return;
+      }
       const lines = Buffer.concat(chunks).toString('utf8').split('\n');
       resolve({ code: code ?? 1, lines: lines.filter((line) => line.trim() !== '').slice(-SHOWN_LINES) });
     });

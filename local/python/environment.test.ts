@@ -1,0 +1,168 @@
+import { execFile } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { onTestFinished, expect, test } from 'vitest';
+import { ensureEnvironment } from './environment.ts';
+
+/** A checkout with a lock file, and a folder of programs that is the whole PATH. */
+interface Checkout {
+  root: string;
+  programs: string;
+}
+
+/** Answers the questions `ensureEnvironment` asks a Python, makes environments with a pip like `PIP`, and notes each. */
+const PYTHON = `#!/bin/sh
+case "$*" in
+  *version_info*) echo VERSION ;;
+  *ensurepip*) exit HAS_VENV ;;
+  *"-m venv"*)
+    echo made >> "$(/usr/bin/dirname "$0")/made"
+    for folder; do :; done
+    /bin/mkdir -p "$folder/bin"
+    /bin/cp "$(/usr/bin/dirname "$0")/pip" "$folder/bin/python" ;;
+esac
+`;
+
+const QUIET = () => undefined;
+
+function checkout(python: { version?: string; venv?: boolean; pip?: string } | null): Checkout {
+  const root = mkdtempSync(join(tmpdir(), 'comfy-edge-python-'));
+  onTestFinished(() => rmSync(root, { recursive: true }));
+  const programs = join(root, 'programs');
+  mkdirSync(join(root, 'local/python'), { recursive: true });
+  mkdirSync(programs);
+  writeFileSync(join(root, 'local/python/requirements.lock'), 'numpy==2.4.6\n');
+  if (python !== null) {
+    const text = PYTHON.replace('VERSION', python.version ?? '3.12.1').replace(
+      'HAS_VENV',
+      python.venv === false ? '1' : '0',
+    );
+    program(join(programs, 'python3'), text);
+    program(join(programs, 'pip'), `#!/bin/sh\n${python.pip ?? 'exit 0'}\n`);
+  }
+  return { root, programs };
+}
+
+function program(path: string, text: string): void {
+  writeFileSync(path, text);
+  chmodSync(path, 0o755);
+}
+
+function timesMade({ programs }: Checkout): number {
+  const note = join(programs, 'made');
+  return existsSync(note) ? readFileSync(note, 'utf8').trim().split('\n').length : 0;
+}
+
+function ensure({ root, programs }: Checkout) {
+  return ensureEnvironment({ root, searchPath: programs, report: QUIET });
+}
+
+test('the environment is made once and used from then on', async () => {
+  const place = checkout({});
+  const python = join(place.root, '.venv/bin/python');
+  expect(await ensure(place)).toEqual({ ok: true, value: { python, made: true } });
+  expect(await ensure(place)).toEqual({ ok: true, value: { python, made: false } });
+  expect(timesMade(place)).toBe(1);
+});
+
+test('a changed lock file makes a new environment', async () => {
+  const place = checkout({});
+  await ensure(place);
+  writeFileSync(join(place.root, 'local/python/requirements.lock'), 'numpy==2.5.0\n');
+  expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
+});
+
+test('an environment whose making was cut short is made again', async () => {
+  const place = checkout({ pip: 'exit 1' });
+  await ensure(place);
+  program(join(place.programs, 'pip'), '#!/bin/sh\nexit 0\n');
+  expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
+});
+
+test('an environment whose Python is gone is made again', async () => {
+  const place = checkout({});
+  await ensure(place);
+  rmSync(join(place.root, '.venv/bin/python'));
+  expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
+});
+
+test('of several processes at once, one makes the environment and all can use it', async () => {
+  const place = checkout({ pip: '/bin/sleep 0.2' });
+  const module = join(import.meta.dirname, 'environment.ts');
+  const script = `
+    const { ensureEnvironment } = await import(${JSON.stringify(module)});
+    const where = ${JSON.stringify({ root: place.root, searchPath: place.programs })};
+    console.log(JSON.stringify(await ensureEnvironment({ ...where, report: () => undefined })));`;
+  const run = () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+  const answers = await Promise.all([run(), run(), run(), run()]);
+  const results: unknown[] = answers.map(({ stdout }) => JSON.parse(stdout));
+  expect(timesMade(place)).toBe(1);
+  expect(results.filter((result) => JSON.stringify(result).includes('"made":true'))).toHaveLength(1);
+  expect(results.filter((result) => JSON.stringify(result).includes('"ok":true'))).toHaveLength(4);
+});
+
+test('without Python the failure says what to install', async () => {
+  expect(await ensure(checkout(null))).toEqual({
+    ok: false,
+    details: [],
+    message:
+      'python3 was not found. Install Python 3.11 or newer (Debian, Ubuntu: apt install python3 python3-venv) and run the command again.',
+  });
+});
+
+test('a Python that is too old is named', async () => {
+  const result = await ensure(checkout({ version: '3.9.2' }));
+  expect(result).toMatchObject({
+    ok: false,
+    message: expect.stringContaining('python3 is 3.9.2, too old. Install Python 3.11'),
+  });
+});
+
+test('a newer Python beside an old python3 is found', async () => {
+  const place = checkout({ version: '3.9.2' });
+  program(join(place.programs, 'python3.13'), PYTHON.replace('VERSION', '3.13.0').replace('HAS_VENV', '0'));
+  expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
+});
+
+test('a Python without venv is told apart', async () => {
+  const result = await ensure(checkout({ venv: false }));
+  expect(result).toMatchObject({ ok: false, message: expect.stringContaining('apt install python3-venv') });
+});
+
+test('a failing pip shows the end of what it said, and leaves nothing that looks finished', async () => {
+  const place = checkout({
+    pip: 'for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo "line $n"; done; echo "no such index" >&2; exit 1',
+  });
+  const result = await ensure(place);
+  expect(result).toMatchObject({ ok: false, message: expect.stringContaining('pip could not install') });
+  const details = result.ok ? [] : result.details;
+  expect(details).toHaveLength(12);
+  expect(details).toContain('no such index');
+  expect(await ensure(place)).toMatchObject({ ok: false });
+  expect(timesMade(place)).toBe(2);
+});
+
+test('an abort ends pip and then the call', async () => {
+  const stop = new AbortController();
+  // Renamed into place, so that the watcher sees the file only when the number is in it.
+  const pip =
+    'here="${0%/.venv/*}/programs"; echo $$ > "$here/number"; /bin/mv "$here/number" "$here/started"; exec /bin/sleep 60';
+  const place = checkout({ pip });
+  const watcher = watch(place.programs, (_, name) => {
+    if (name === 'started') {
+      stop.abort();
+    }
+  });
+  const making = ensureEnvironment({
+    root: place.root,
+    searchPath: place.programs,
+    signal: stop.signal,
+    report: QUIET,
+  });
+  await expect(making).rejects.toMatchObject({ name: 'AbortError' });
+  watcher.close();
+  const number = Number(readFileSync(join(place.programs, 'started'), 'utf8'));
+  expect(() => process.kill(number, 0)).toThrow('ESRCH');
+});

@@ -17,6 +17,9 @@ const DATABASE = 'DB';
 const READY_TIMEOUT_MS = 60_000;
 const READY_POLL_MS = 25;
 
+/** wrangler says so and then waits for the source to change. */
+const BUILD_FAILED = 'Build failed with';
+
 export interface GatewayOptions {
   root: string;
   /** State of D1, R2 and the Durable Objects, logs and stamps. */
@@ -70,7 +73,7 @@ export async function startGateway(options: GatewayOptions): Promise<Outcome<Gat
     program = started;
     void reportDeath(started);
     const ready = await waitUntilReady(`${url}/readyz`, started, options.signal);
-    return ready.ok ? ready : failure(ready.message, [...ready.details, ...started.tail()]);
+    return ready.ok ? ready : failure(ready.message, started.tail());
   };
   const end = async (how: 'stop' | 'kill9'): Promise<void> => {
     const ending = program;
@@ -212,6 +215,9 @@ async function waitUntilReady(url: string, program: Program, signal: AbortSignal
   while (!giveUp.aborted) {
     if (!program.running) {
       return failure('The gateway (wrangler dev) ended while it started. The end of its log:');
+    }
+    if (program.tail().some((line) => line.includes(BUILD_FAILED))) {
+      return failure('The gateway does not compile. The end of its log:');
     }
     try {
       const response = await fetch(url, { signal: giveUp });

@@ -59,9 +59,25 @@ export type JobError = {
 
 export const OUTPUT_TYPES = ['image', 'video', 'audio', 'text', '3d', 'latent', 'file'] as const;
 
+/** Longest name of an output in bytes of UTF-8: what a file system takes for one name, and R2's keys bear encoded. */
+export const MAX_OUTPUT_NAME_BYTES = 255;
+
+const utf8Length = (text: string): number => new TextEncoder().encode(text).byteLength;
+
+/** A relative path with forward slashes: no empty, `.` or `..` segment, no backslash or control character. */
+export const outputName = z.string().refine(
+  (name) =>
+    name.isWellFormed() &&
+    utf8Length(name) <= MAX_OUTPUT_NAME_BYTES &&
+    // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+    !/[\u0000-\u001f\u007f\\]/.test(name) &&
+    name.split('/').every((segment) => segment !== '' && segment !== '.' && segment !== '..'),
+  'is not the name of an output',
+);
+
 /** A result of a job. `key` is its place in R2 (null: `text` holds all of it). Sizes in bytes, hash lower-case hex. */
 export const output = z.object({
-  name: z.string().min(1),
+  name: outputName,
   node_id: z.string(),
   class_type: z.string().default(''),
   type: z.enum(OUTPUT_TYPES).catch('file'),

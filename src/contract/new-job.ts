@@ -29,4 +29,10 @@ export type JobOptions = {
 /** The Account object's answer to a submit. */
 export type Admission =
   | { admitted: true }
-  | { admitted: false; code: 'rate_limited' | 'too_many_jobs'; limit: number; window_s: number | null; retry_after_s: number };
+  | {
+      admitted: false;
+      code: 'rate_limited' | 'too_many_jobs';
+      limit: number;
+      window_s: number | null;
+      retry_after_s: number;
+    };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FAULTS, jobErrorCode, output, progress, STAGES } from './job.ts';
+import { FAULTS, jobErrorCode, output, outputName, progress, STAGES } from './job.ts';
 
 /** The worker contract in zod: docs/worker-contract.md is the page, worker-gpu's contract.py the other side. */
 
@@ -43,7 +43,7 @@ export const uploadsRequest = z.object({
   files: z
     .array(
       z.object({
-        name: z.string().min(1),
+        name: outputName,
         size_bytes: z.int().nonnegative(),
         sha256: z.string().regex(/^[0-9a-f]{64}$/),
         content_type: z.string().min(1).max(255),

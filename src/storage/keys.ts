@@ -8,8 +8,17 @@ export const assetKey = (account: string, sha256: string): string => `assets/${a
 /** All outputs of a job share this prefix; the attempt keeps a stale worker from overwriting a newer one's files. */
 export const outputPrefix = (account: string, job: string): string => `outputs/${account}/${job}/`;
 
+/**
+ * An output's key is its name in unreserved characters only. HTTP clients disagree about which others to percent-encode, and a
+ * presigned URL that one of them rewrites no longer matches its signature. Stays below R2's 1,024 bytes, as names are at most 255.
+ */
 export const outputKey = (account: string, job: string, attempt: number, name: string): string =>
-  `${outputPrefix(account, job)}${attempt}/${name}`;
+  `${outputPrefix(account, job)}${attempt}/${name.split('/').map(unreserved).join('/')}`;
+
+const unreserved = (segment: string): string =>
+  encodeURIComponent(segment)
+    .replaceAll(/[!'()*~]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll('%', '~');
 
 export const catalogKey = (endpoint: string): string => `catalogs/${endpoint}.json`;
 

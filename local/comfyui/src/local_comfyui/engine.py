@@ -4,6 +4,7 @@ import itertools
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from local_comfyui.catalog import Catalog
@@ -74,8 +75,8 @@ class Engine:
         await self.sockets.stop()
 
 
-def build_engine(options: Options) -> Engine:
-    """An engine that is not started yet."""
+def build_engine(options: Options, sleep: Callable[[float], None] = time.sleep, first_number: int = 0) -> Engine:
+    """An engine that is not started yet; prompts are numbered from `first_number`."""
     sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST_GRAPH))
     folders = Folders(options.input, options.output, options.temp)
     catalog = Catalog(load_nodes(probe_nodes=options.probe_nodes))
@@ -91,7 +92,7 @@ def build_engine(options: Options) -> Engine:
         interrupt=interrupt,
         results=Results(keep=options.keep_results, size=options.cache_size),
         embed_metadata=options.metadata,
-        milliseconds=lambda: time.time_ns() // 1_000_000,
+        sleep=sleep,
         current=current,
     )
-    return Engine(options, folders, catalog, queue, sockets, machinery, itertools.count(), features)
+    return Engine(options, folders, catalog, queue, sockets, machinery, itertools.count(first_number), features)

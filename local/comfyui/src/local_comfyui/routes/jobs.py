@@ -1,5 +1,7 @@
 """/api/jobs: queue and history in one view, as newer versions of ComfyUI have it (recorded 0.3.64 has not)."""
 
+import uuid
+
 from aiohttp import web
 
 from local_comfyui.job_view import STATUSES, ended_job, queued_job, sort_jobs
@@ -71,18 +73,26 @@ async def get_job(request: web.Request) -> web.Response:
 
 @routes.post("/api/jobs/{job_id}/cancel")
 async def cancel_job(request: web.Request) -> web.Response:
-    """Interrupt or dequeue: `{cancelled}` is false when it has ended; 404 when it is unknown."""
-    queue, job_id = engine_of(request).queue, request.match_info["job_id"]
-    cancelled = queue.cancel(job_id)
-    if not cancelled and queue.ended(job_id) is None:
-        return problem(404, "Job not found")
-    return web.json_response({"cancelled": cancelled})
+    """Interrupt or dequeue: `{cancelled}`, false when the job has ended or is unknown."""
+    return web.json_response({"cancelled": engine_of(request).queue.cancel(request.match_info["job_id"])})
 
 
 @routes.post("/api/jobs/cancel")
 async def cancel_jobs(request: web.Request) -> web.Response:
-    """`{job_ids}`: which of them were stopped."""
+    """`{job_ids}`: `{cancelled}` is true when any of them was stopped; 400 names ids that cannot be one."""
     queue, body = engine_of(request).queue, await body_of(request)
-    return web.json_response(
-        {"cancelled": [job_id for job_id in as_strings(body.get("job_ids")) if queue.cancel(job_id)]}
-    )
+    job_ids = body.get("job_ids")
+    if not isinstance(job_ids, list):
+        return problem(400, "job_ids must be a list")
+    invalid = [job_id for job_id in job_ids if not isinstance(job_id, str) or not _is_uuid(job_id)]
+    if invalid:
+        return web.json_response({"error": "job_ids contains invalid id(s)", "invalid_ids": invalid}, status=400)
+    stopped = [queue.cancel(job_id) for job_id in as_strings(job_ids)]
+    return web.json_response({"cancelled": any(stopped)})
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+"""The ComfyUI behind the worker: one it starts and owns, or one that runs elsewhere."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import aiohttp
+
+from worker_gpu.log import Log
+from worker_gpu.patience import Patience
+from worker_gpu.process import Child, spawn
+from worker_gpu.settings import Settings
+
+KEPT_VARIABLES = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV"}
+    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "HF_HUB_OFFLINE"}
+)
+KEPT_PREFIXES = (
+    *("LC_", "CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "HSA_", "PYTORCH_", "TORCH", "TRITON_"),
+    *("OMP_", "MKL_", "OPENBLAS_", "XDG_", "MALLOC_"),
+)
+"""What a ComfyUI needs of the environment. The rest (keys, tokens, RunPod's URLs) stays here: any custom node can read
+its process's environment (reference/gpu-worker.md section 4)."""
+
+
+class ComfyDidNotStart(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
+    """ComfyUI exited or did not answer in time. `tail` are its last lines, for the worker's log only."""
+
+    def __init__(self, message: str, tail: list[str]) -> None:
+        super().__init__(message)
+        self.tail = tail
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a ComfyUI of ours reads and writes. ComfyUI makes `temp` inside the folder it is given for it."""
+
+    input: Path
+    output: Path
+    temp: Path
+
+
+class ExternalComfy:
+    """A ComfyUI somebody else runs: nothing to start, watch or restart, and its folders are out of reach."""
+
+    folders: Folders | None = None
+
+    def __init__(self, url: str, patience: Patience) -> None:
+        self.url = url
+        self._patience = patience
+
+    async def start(self) -> None:
+        """Wait until it answers. Raises `ComfyDidNotStart`."""
+        await _wait_ready(self.url, self._patience, lambda: None, list)
+
+    async def ensure_running(self) -> bool:
+        """Nothing can be done about it here; False: it was not started anew."""
+        return False
+
+    async def wait_exit(self) -> None:
+        """Never returns: its end is noticed by its silence."""
+        await asyncio.Event().wait()
+
+    async def restart(self) -> bool:
+        """False: not ours to restart."""
+        return False
+
+    def end(self) -> None:
+        """Leave it alone."""
+
+
+class OwnComfy:
+    """A ComfyUI that is a child of the worker, on loopback, with an environment without secrets."""
+
+    def __init__(self, settings: Settings, path: Path, env: Mapping[str, str], patience: Patience, log: Log) -> None:
+        data = settings.data_dir
+        self.folders: Folders | None = Folders(data / "input", data / "output", data / "temp")
+        self._path = path
+        self._python = settings.comfyui_python
+        self._args = settings.comfyui_args
+        self._port = settings.comfyui_port or _free_port()
+        self._env = scrubbed(env)
+        self._data = data
+        self._patience = patience
+        self._log = log
+        self._child: Child | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start it and wait until it answers. Raises `ComfyDidNotStart`."""
+        for name in ("input", "output", "temp", "user"):
+            (self._data / name).mkdir(parents=True, exist_ok=True)
+        starting = True
+
+        def show(line: str) -> None:
+            # What it prints later may repeat prompts: that stays in the tail, shown when it dies.
+            if starting:
+                self._log.info("comfyui says", line=line)
+
+        child = spawn(self._command(), self._path, self._env, show)
+        self._child = child
+        self._log.info("comfyui starting", pid=child.pid, port=self._port)
+        try:
+            await _wait_ready(self.url, self._patience, lambda: child.exit_code, child.tail)
+        except ComfyDidNotStart:
+            await asyncio.to_thread(child.end, self._patience.terminate_s)
+            raise
+        finally:
+            starting = False
+        self._log.info("comfyui ready", pid=child.pid)
+
+    async def ensure_running(self) -> bool:
+        """Start it anew if it has exited; says whether it did. Raises `ComfyDidNotStart`."""
+        if self._child is not None and self._child.is_running:
+            return False
+        await self.start()
+        return True
+
+    async def wait_exit(self) -> None:
+        """Return when it has exited."""
+        if self._child is not None:
+            await self._child.wait_exit()
+
+    async def restart(self) -> bool:
+        """End it, whatever it does, and start it anew. Raises `ComfyDidNotStart`."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.end, self._patience.terminate_s)
+        await self.start()
+        return True
+
+    def end(self) -> None:
+        """End it. Blocks until it is gone."""
+        if self._child is not None:
+            self._child.end(self._patience.terminate_s)
+
+    def _command(self) -> list[str]:
+        given = set(self._args)
+        folders: list[str] = []
+        for flag, name in (
+            ("--input-directory", "input"),
+            ("--output-directory", "output"),
+            ("--user-directory", "user"),
+        ):
+            folders += [flag, str(self._data / name)]
+        # ComfyUI puts its own folder `temp` into the one named here.
+        folders += ["--temp-directory", str(self._data)]
+        fixed = ["--listen", "127.0.0.1", "--port", str(self._port), *folders]
+        if "--disable-auto-launch" not in given:
+            fixed.append("--disable-auto-launch")
+        # Ours come last: a flag given twice keeps its last value, and the worker relies on port and folders.
+        return [self._python, "-u", "main.py", *self._args, *fixed]
+
+
+Comfy: TypeAlias = OwnComfy | ExternalComfy
+
+
+def make_comfy(settings: Settings, env: Mapping[str, str], patience: Patience, log: Log) -> Comfy:
+    """The ComfyUI the settings name; not started yet."""
+    if settings.comfyui_path is not None:
+        return OwnComfy(settings, settings.comfyui_path, env, patience, log)
+    return ExternalComfy(settings.comfyui_url or "", patience)
+
+
+def scrubbed(env: Mapping[str, str]) -> dict[str, str]:
+    """Of `env` only what a ComfyUI needs."""
+    kept = {
+        name: value
+        for name, value in env.items()
+        if name in KEPT_VARIABLES or any(name.startswith(prefix) for prefix in KEPT_PREFIXES)
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _wait_ready(
+    url: str, patience: Patience, exit_code: Callable[[], int | None], tail: Callable[[], list[str]]
+) -> None:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience.start_s
+    limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
+    async with aiohttp.ClientSession(timeout=limit) as http:
+        while loop.time() < give_up:
+            code = exit_code()
+            if code is not None:
+                raise ComfyDidNotStart(f"ComfyUI exited with {code} while starting", tail())
+            try:
+                async with http.get(f"{url}/system_stats") as response:
+                    if response.status == 200:
+                        return
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                pass
+            await asyncio.sleep(patience.start_look_s)
+    raise ComfyDidNotStart(f"ComfyUI did not answer within {int(patience.start_s)} seconds", tail())

@@ -1,0 +1,35 @@
+"""After a job: nothing of it stays on the worker."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable
+from worker_gpu.inputs import Store
+from worker_gpu.log import Log
+
+
+async def clean_up(
+    client: ComfyClient,
+    prompt_id: str | None,
+    folders: list[Path],
+    store: Store,
+    stored_inputs: list[str],
+    free_memory: bool,
+    log: Log,
+) -> None:
+    """Delete the history of `prompt_id`, `folders` and the stored inputs; drop models and caches if `free_memory`.
+    What cannot be done is logged and left."""
+    try:
+        if prompt_id is not None:
+            await client.forget(prompt_id)
+        if free_memory:
+            await client.free_memory()
+    except ComfyUnreachable as error:
+        log.warn("history not deleted", cause=str(error))
+    try:
+        await store.remove(stored_inputs)
+        for folder in folders:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    except OSError as error:
+        log.warn("files not deleted", cause=type(error).__name__)

@@ -1,0 +1,1 @@
+"""The ComfyUI side: HTTP, socket, and one state machine that both feed."""

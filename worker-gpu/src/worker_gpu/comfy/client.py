@@ -1,0 +1,233 @@
+"""ComfyUI over HTTP. Every route used exists in 0.3.64; `/api/jobs` is used where a newer version has it."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from worker_gpu.comfy.failure import refused
+from worker_gpu.comfy.sight import Gone, Sight, Waiting, read_history, read_job
+from worker_gpu.errors import JobError
+from worker_gpu.patience import Patience
+from worker_gpu.shape import (
+    Json,
+    JsonObject,
+    ShapeError,
+    decode,
+    encode,
+    maybe_list,
+    maybe_object,
+    maybe_text,
+)
+
+MAX_ERROR_BYTES = 4 * 1024 * 1024
+"""A refusal repeats the choices of each list input; more than this is not read."""
+
+
+class ComfyUnreachable(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
+    """ComfyUI did not answer, or answered what it never should."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Which ComfyUI this is."""
+
+    version: str | None
+    gpu: str | None
+    has_jobs_api: bool
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The class names ComfyUI knows. `digest` is the contract's `catalog`."""
+
+    classes: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sorted names, newline separated."""
+        return hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is posted to ComfyUI."""
+
+    prompt_id: str
+    workflow: JsonObject
+    previews: bool
+
+
+class ComfyClient:
+    """One ComfyUI at `url`, over a session that is kept open."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, patience: Patience) -> None:
+        self._http = http
+        self._url = url
+        self._call_limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
+        self._stall_limit = aiohttp.ClientTimeout(total=None, sock_read=patience.transfer_stall_s)
+        self._jobs_api = False
+
+    @property
+    def socket_url(self) -> str:
+        """Where the socket is, without the client id."""
+        return f"{self._url}/ws"
+
+    async def about(self) -> About:
+        """Version, device, and whether the jobs API is there. Raises `ComfyUnreachable`."""
+        _, stats = await self._json("GET", "/system_stats")
+        jobs_status, _ = await self._json("GET", "/api/jobs?limit=1")
+        self._jobs_api = jobs_status == 200
+        system = maybe_object(maybe_object(stats).get("system"))
+        devices = [maybe_object(device) for device in maybe_list(maybe_object(stats).get("devices"))]
+        gpus = [maybe_text(device.get("name")) for device in devices if device.get("type") != "cpu"]
+        return About(maybe_text(system.get("comfyui_version")), gpus[0] if gpus else None, self._jobs_api)
+
+    async def catalog(self) -> Catalog:
+        """Names of all node classes. Raises `ComfyUnreachable`."""
+        _, body = await self._json("GET", "/object_info", limit=self._stall_limit)
+        return Catalog(tuple(sorted(maybe_object(body))))
+
+    async def submit(self, prompt: Prompt, client_id: str) -> None:
+        """Queue a prompt. Raises `JobError` `invalid_workflow` when ComfyUI refuses all or part of it (a 200 with
+        `node_errors` would run the rest and drop outputs silently), `ComfyUnreachable`."""
+        extra: JsonObject = {"preview_method": "auto" if prompt.previews else "none"}
+        status, body = await self._json(
+            "POST",
+            "/prompt",
+            {
+                "prompt": prompt.workflow,
+                "prompt_id": prompt.prompt_id,
+                "client_id": client_id,
+                "extra_data": extra,
+            },
+        )
+        answer = maybe_object(body)
+        if status == 200 and not answer.get("node_errors"):
+            return
+        if status == 200:
+            await self.cancel(prompt.prompt_id)
+            raise refused(answer)
+        if 400 <= status < 500:
+            raise refused(answer)
+        raise ComfyUnreachable(f"/prompt answered {status}")
+
+    async def look(self, prompt_id: str) -> Sight:
+        """What is known of a prompt. Raises `ComfyUnreachable`.
+
+        The queue is read before the history: ComfyUI moves a prompt from one to the other in one step, so one that is
+        in neither, in this order, is gone.
+        """
+        entry = await self._history(prompt_id)
+        if entry is not None:
+            return read_history(entry)
+        if self._jobs_api:
+            status, body = await self._json("GET", f"/api/jobs/{prompt_id}")
+            sight = read_job(maybe_object(body)) if status == 200 else Gone()
+        else:
+            sight = await self.queued(prompt_id)
+        if isinstance(sight, Waiting):
+            return sight
+        entry = await self._history(prompt_id)
+        return read_history(entry) if entry is not None else sight
+
+    async def queued(self, prompt_id: str) -> Waiting | Gone:
+        """Whether a prompt is in the queue or running. Raises `ComfyUnreachable`."""
+        _, body = await self._json("GET", "/queue")
+        queue = maybe_object(body)
+        if prompt_id in _ids(queue.get("queue_running")):
+            return Waiting(running=True)
+        return Waiting(running=False) if prompt_id in _ids(queue.get("queue_pending")) else Gone()
+
+    async def cancel(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue or interrupt it, and no other. Raises `ComfyUnreachable`."""
+        if self._jobs_api:
+            status, _ = await self._json("POST", f"/api/jobs/{prompt_id}/cancel", {})
+            if status == 200:
+                return
+        await self._json("POST", "/queue", {"delete": [prompt_id]})
+        # Versions that ignore the id interrupt whatever runs; a ComfyUI of our own runs nothing else.
+        if await self.queued(prompt_id) == Waiting(running=True):
+            await self._json("POST", "/interrupt", {"prompt_id": prompt_id})
+
+    async def forget(self, prompt_id: str) -> None:
+        """Delete a prompt's history. Raises `ComfyUnreachable`."""
+        await self._json("POST", "/history", {"delete": [prompt_id]})
+
+    async def free_memory(self) -> None:
+        """Unload models and drop caches. Raises `ComfyUnreachable`."""
+        await self._json("POST", "/free", {"unload_models": True, "free_memory": True})
+
+    @asynccontextmanager
+    async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[aiohttp.StreamReader | None]:
+        """The bytes of an output file; None where there is no such file. Raises `ComfyUnreachable`."""
+        query = {"filename": filename, "subfolder": subfolder, "type": folder}
+        try:
+            async with self._http.get(f"{self._url}/view", params=query, timeout=self._stall_limit) as response:
+                if response.status >= 500:
+                    raise ComfyUnreachable(f"/view answered {response.status}")
+                yield response.content if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ComfyUnreachable(f"/view: {type(error).__name__}") from error
+
+    async def upload_input(self, path: Path, subfolder: str, filename: str) -> str:
+        """Store a file in ComfyUI's input folder; gives the name by which a graph calls it. Raises `ComfyUnreachable`,
+        `JobError` `input_fetch_failed` when ComfyUI does not take it."""
+        try:
+            with path.open("rb") as file:
+                form = aiohttp.FormData()
+                form.add_field("image", file, filename=filename, content_type="application/octet-stream")
+                for name, value in {"type": "input", "subfolder": subfolder, "overwrite": "true"}.items():
+                    form.add_field(name, value)
+                async with self._http.post(
+                    f"{self._url}/upload/image", data=form, timeout=self._stall_limit
+                ) as response:
+                    body = await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ComfyUnreachable(f"/upload/image: {type(error).__name__}") from error
+        if response.status != 200:
+            raise JobError("input_fetch_failed", f"ComfyUI did not take an input file (status {response.status}).")
+        answer = maybe_object(body)
+        folder, stored = maybe_text(answer.get("subfolder")) or "", maybe_text(answer.get("name")) or filename
+        return f"{folder}/{stored}" if folder else stored
+
+    async def _history(self, prompt_id: str) -> JsonObject | None:
+        _, body = await self._json("GET", f"/history/{prompt_id}")
+        entry = maybe_object(body).get(prompt_id)
+        return entry if isinstance(entry, dict) else None
+
+    async def _json(
+        self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
+    ) -> tuple[int, Json]:
+        data = encode(body).encode() if body is not None else None
+        headers = {"content-type": "application/json"} if data is not None else None
+        try:
+            async with self._http.request(
+                method, self._url + path, data=data, headers=headers, timeout=limit or self._call_limit
+            ) as response:
+                return response.status, await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> Json:
+    """The JSON of an answer; null for one that holds none."""
+    raw = await response.read()
+    if response.status >= 400:
+        raw = raw[:MAX_ERROR_BYTES]
+    try:
+        return decode(raw)
+    except ShapeError:
+        return None
+
+
+def _ids(tuples: Json) -> set[str]:
+    return {
+        entry[1]
+        for entry in (maybe_list(item) for item in maybe_list(tuples))
+        if len(entry) > 1 and isinstance(entry[1], str)
+    }

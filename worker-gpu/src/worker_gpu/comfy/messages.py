@@ -1,0 +1,141 @@
+"""ComfyUI's JSON socket messages, as far as the worker uses them. Everything else becomes None and is dropped."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from worker_gpu.shape import Json, JsonObject, ShapeError, decode, maybe_list, maybe_number, maybe_object, maybe_text
+
+NodePhase = Literal["pending", "running", "finished", "cached", "error"]
+
+
+@dataclass(frozen=True)
+class Started:
+    """`execution_start`."""
+
+    prompt_id: str
+
+
+@dataclass(frozen=True)
+class Cached:
+    """`execution_cached`: these nodes need not run."""
+
+    prompt_id: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Executing:
+    """`executing`: this node runs now; `node` None means the prompt has ended and its history is written.
+
+    The prompt id is missing in the one that is sent again on reconnect.
+    """
+
+    prompt_id: str | None
+    node: str | None
+    display_node: str | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """`progress`: the older message for the node that runs."""
+
+    prompt_id: str | None
+    node: str | None
+    value: float
+    max: float
+
+
+@dataclass(frozen=True)
+class NodeProgress:
+    """One node in a `progress_state`."""
+
+    node: str
+    display_node: str
+    phase: NodePhase
+    value: float
+    max: float
+
+
+@dataclass(frozen=True)
+class ProgressState:
+    """`progress_state`: all nodes that have begun."""
+
+    prompt_id: str
+    nodes: tuple[NodeProgress, ...]
+
+
+@dataclass(frozen=True)
+class Executed:
+    """`executed`: a node has outputs to show."""
+
+    prompt_id: str
+    node: str
+    display_node: str
+    output: JsonObject
+
+
+@dataclass(frozen=True)
+class Ending:
+    """`execution_success`, `execution_error`, `execution_interrupted`: the end is near; history decides what it was."""
+
+    prompt_id: str
+    kind: Literal["success", "error", "interrupted"]
+
+
+Message: TypeAlias = Started | Cached | Executing | Step | ProgressState | Executed | Ending
+
+_ENDINGS: dict[str, Literal["success", "error", "interrupted"]] = {
+    "execution_success": "success",
+    "execution_error": "error",
+    "execution_interrupted": "interrupted",
+}
+_PHASES: dict[str, NodePhase] = {
+    "pending": "pending",
+    "running": "running",
+    "finished": "finished",
+    "cached": "cached",
+    "error": "error",
+}
+
+
+def parse_message(raw: str) -> Message | None:
+    """The message in a text frame, or None when it is of a kind the worker does not use or of an unknown shape."""
+    try:
+        frame = maybe_object(decode(raw))
+    except ShapeError:
+        return None
+    kind, data = frame.get("type"), maybe_object(frame.get("data"))
+    prompt_id = maybe_text(data.get("prompt_id"))
+    node = maybe_text(data.get("node"))
+    if kind == "executing":
+        return Executing(prompt_id, node, maybe_text(data.get("display_node")) or node)
+    if kind == "progress":
+        value, most = maybe_number(data.get("value")), maybe_number(data.get("max"))
+        return None if value is None or most is None else Step(prompt_id, node, value, most)
+    if prompt_id is None:
+        return None
+    if kind == "execution_start":
+        return Started(prompt_id)
+    if kind == "execution_cached":
+        return Cached(prompt_id, tuple(item for item in maybe_list(data.get("nodes")) if isinstance(item, str)))
+    if kind == "progress_state":
+        return ProgressState(prompt_id, _nodes(maybe_object(data.get("nodes"))))
+    if kind == "executed" and node is not None:
+        shown = maybe_text(data.get("display_node")) or node
+        return Executed(prompt_id, node, shown, maybe_object(data.get("output")))
+    if isinstance(kind, str) and kind in _ENDINGS:
+        return Ending(prompt_id, _ENDINGS[kind])
+    return None
+
+
+def _nodes(states: JsonObject) -> tuple[NodeProgress, ...]:
+    return tuple(parsed for node, state in states.items() if (parsed := _node(node, state)) is not None)
+
+
+def _node(node: str, state: Json) -> NodeProgress | None:
+    fields = maybe_object(state)
+    phase = _PHASES.get(maybe_text(fields.get("state")) or "")
+    if phase is None:
+        return None
+    value, most = maybe_number(fields.get("value")), maybe_number(fields.get("max"))
+    return NodeProgress(node, maybe_text(fields.get("display_node_id")) or node, phase, value or 0.0, most or 1.0)

@@ -1,0 +1,83 @@
+"""What a look at ComfyUI over HTTP shows of a prompt: the truth about its end, whatever the socket said or missed."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from worker_gpu.comfy.failure import from_history
+from worker_gpu.errors import JobError
+from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object, maybe_text
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """In the queue or running."""
+
+    running: bool
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Neither in the queue nor in the history."""
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """Done. `outputs` is what each output node listed; `shown_as` maps a node to the one it stands for."""
+
+    outputs: dict[str, JsonObject]
+    shown_as: dict[str, str]
+    took_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Ended without success, by itself or by an interrupt."""
+
+    error: JobError
+    interrupted: bool
+
+
+Sight: TypeAlias = Waiting | Gone | Succeeded | Broken
+
+
+def read_history(entry: JsonObject) -> Succeeded | Broken:
+    """The end that an entry of `/history` tells of. An entry without a status (old versions) is a success."""
+    status = maybe_object(entry.get("status"))
+    messages = _messages(maybe_list(status.get("messages")))
+    if maybe_text(status.get("status_str")) == "error":
+        error, interrupted = from_history(messages)
+        return Broken(error, interrupted)
+    outputs = {node: maybe_object(output) for node, output in maybe_object(entry.get("outputs")).items()}
+    shown = {
+        node: maybe_text(maybe_object(meta).get("display_node")) or node
+        for node, meta in maybe_object(entry.get("meta")).items()
+    }
+    return Succeeded(outputs, shown, _took(messages))
+
+
+def read_job(job: JsonObject) -> Sight:
+    """What `/api/jobs/{id}` (newer versions) tells, for a prompt that the history lacks."""
+    status = maybe_text(job.get("status"))
+    if status in ("pending", "in_progress"):
+        return Waiting(running=status == "in_progress")
+    if status == "completed":
+        outputs = {node: maybe_object(output) for node, output in maybe_object(job.get("outputs")).items()}
+        return Succeeded(outputs, {})
+    if status == "cancelled":
+        error, _ = from_history([("execution_interrupted", {})])
+        return Broken(error, interrupted=True)
+    if status == "failed":
+        error, interrupted = from_history([("execution_error", maybe_object(job.get("execution_error")))])
+        return Broken(error, interrupted)
+    return Gone()
+
+
+def _messages(listed: list[Json]) -> list[tuple[str, JsonObject]]:
+    pairs = [pair for pair in (maybe_list(item) for item in listed) if len(pair) == 2]
+    return [(name, maybe_object(data)) for name, data in pairs if isinstance(name, str)]
+
+
+def _took(messages: list[tuple[str, JsonObject]]) -> int | None:
+    stamps = {name: data.get("timestamp") for name, data in messages}
+    start, end = stamps.get("execution_start"), stamps.get("execution_success")
+    return end - start if isinstance(start, int) and isinstance(end, int) and end >= start else None

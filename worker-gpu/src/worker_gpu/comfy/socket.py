@@ -1,0 +1,105 @@
+"""The socket to ComfyUI: opened once, kept open over all jobs with one client id, opened again whenever it breaks."""
+
+import asyncio
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import TypeAlias
+
+import aiohttp
+
+from worker_gpu.comfy.frames import FEATURE_FLAGS, PreviewFrame, parse_frame
+from worker_gpu.comfy.messages import Message, parse_message
+from worker_gpu.log import Log
+from worker_gpu.patience import Patience
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""An `executed` message holds whatever a node shows, previews whole pictures; aiohttp's default of 4 MiB would cut the
+socket."""
+
+
+@dataclass(frozen=True)
+class SocketUp:
+    """The socket was opened (again): messages may have been missed."""
+
+
+@dataclass(frozen=True)
+class SocketDown:
+    """The socket broke: silence says nothing until it is up."""
+
+
+Heard: TypeAlias = Message | PreviewFrame | SocketUp | SocketDown
+Inbox: TypeAlias = "asyncio.Queue[Heard]"
+
+
+class ComfySocket:
+    """Hands what it hears to the inbox that is open, if one is. `run` keeps the socket up until it is canceled."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, patience: Patience, random: Random, log: Log) -> None:
+        self.client_id = uuid.uuid4().hex
+        self._http = http
+        self._url = f"{url}?clientId={self.client_id}"
+        self._patience = patience
+        self._random = random
+        self._log = log
+        self._inbox: Inbox | None = None
+        self._up = asyncio.Event()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages can come in now."""
+        return self._up.is_set()
+
+    async def wait_up(self, limit_s: float) -> bool:
+        """Wait until the socket is up, at most `limit_s`; says whether it is."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._up.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @contextmanager
+    def listen(self) -> Generator[Inbox]:
+        """An inbox for everything that is heard from now on. One at a time: a worker runs one job."""
+        inbox: Inbox = asyncio.Queue()
+        self._inbox = inbox
+        try:
+            yield inbox
+        finally:
+            if self._inbox is inbox:
+                self._inbox = None
+
+    async def run(self) -> None:
+        """Keep the socket up."""
+        pauses = self._patience.backoff(self._random)
+        while True:
+            try:
+                async with self._http.ws_connect(
+                    self._url, max_msg_size=MAX_MESSAGE_BYTES, heartbeat=self._patience.ping_s
+                ) as socket:
+                    # ComfyUI looks at a client's first message only.
+                    await socket.send_str(FEATURE_FLAGS)
+                    self._up.set()
+                    self._hand_over(SocketUp())
+                    pauses = self._patience.backoff(self._random)
+                    await self._read(socket)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._log.warn("comfyui socket failed", cause=type(error).__name__)
+            if self._up.is_set():
+                self._up.clear()
+                self._hand_over(SocketDown())
+            await asyncio.sleep(next(pauses))
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for frame in socket:
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                self._hand_over(parse_message(frame.data))
+            elif frame.type is aiohttp.WSMsgType.BINARY:
+                self._hand_over(parse_frame(frame.data))
+
+    def _hand_over(self, heard: Heard | None) -> None:
+        if heard is not None and self._inbox is not None:
+            self._inbox.put_nowait(heard)

@@ -1,0 +1,95 @@
+"""Why a job failed: one error type with a code of the contract, and what texts may leave the worker."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from worker_gpu.shape import JsonObject
+
+Code = Literal[
+    "invalid_workflow",
+    "node_not_allowed",
+    "input_fetch_failed",
+    "model_missing",
+    "out_of_memory",
+    "insufficient_resources",
+    "execution_error",
+    "timeout",
+    "comfyui_unavailable",
+    "output_missing",
+    "output_too_large",
+    "upload_failed",
+    "internal",
+]
+"""The codes a worker reports (docs/worker-contract.md, "Error codes a worker reports")."""
+
+AT_WORKFLOW: frozenset[Code] = frozenset(
+    {"invalid_workflow", "node_not_allowed", "model_missing", "execution_error", "output_too_large"}
+)
+RETRYABLE: frozenset[Code] = frozenset(
+    {
+        "input_fetch_failed",
+        "out_of_memory",
+        "insufficient_resources",
+        "comfyui_unavailable",
+        "upload_failed",
+        "internal",
+    }
+)
+
+MAX_MESSAGE_CHARS = 500
+"""Enough for any one-line cause; longer texts are tracebacks or dumps of inputs."""
+
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\](?::\d+)?|\blocalhost(?::\d+)?\b", re.IGNORECASE
+)
+_UNIX_FOLDERS = re.compile(r"(?<![\w.~%+-])~?/(?:[^\s/'\"<>|:,;()]+/)*")
+_WINDOWS_FOLDERS = re.compile(r"\b[A-Za-z]:\\(?:[^\\\s'\"<>|:]+\\)*|\\\\[^\\\s]+\\(?:[^\\\s'\"<>|:]+\\)*")
+
+
+@dataclass(frozen=True)
+class NodeRef:
+    """A node of the graph the client sent."""
+
+    id: str
+    class_type: str
+
+
+class JobError(Exception):
+    """A job's failure. `message` is for the client's eyes: one cause, no paths, hosts or tracebacks."""
+
+    def __init__(
+        self, code: Code, message: str, *, node: NodeRef | None = None, details: JsonObject | None = None
+    ) -> None:
+        self.code: Code = code
+        self.message = public_text(message)
+        self.node = node
+        self.details = details
+        super().__init__(f"{code}: {self.message}")
+
+    def to_wire(self) -> JsonObject:
+        """The `error` of a `complete` call."""
+        wire: JsonObject = {
+            "code": self.code,
+            "message": self.message,
+            "at": "workflow" if self.code in AT_WORKFLOW else "worker",
+            "retryable": self.code in RETRYABLE,
+        }
+        if self.node is not None:
+            wire["node"] = {"id": self.node.id, "class_type": self.node.class_type}
+        if self.details:
+            wire["details"] = self.details
+        return wire
+
+
+def public_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
+    """`text` fit for a client: without folders of absolute paths, URLs, addresses and tracebacks; at most `limit`
+    characters."""
+    text = text.split("Traceback (most recent call last)")[0]
+    text = _URL.sub("<url>", text)
+    text = _ADDRESS.sub("<address>", text)
+    text = _WINDOWS_FOLDERS.sub("", text)
+    text = _UNIX_FOLDERS.sub("", text)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""The gateway side: calls with their retry rules, and the channel."""

@@ -1,0 +1,44 @@
+"""What an output is called: the path below the job's folder, as ComfyUI named it, unique in the job."""
+
+import hashlib
+
+from worker_gpu.contract import MAX_NAME_BYTES
+from worker_gpu.outputs.walk import FileRef, TextRef
+
+TEMP_FOLDER = "temp"
+
+
+class Names:
+    """The names given in one job. A name is given once; asking again for the same thing gives the same name."""
+
+    def __init__(self, folder: str) -> None:
+        self._below = folder + "/"
+        self._given: dict[str, tuple[str, str]] = {}
+
+    def of_file(self, ref: FileRef) -> str:
+        """Name of a file: its path less the job's folder; temp files get `temp/` in front."""
+        path = ref.path
+        parts = [part for part in path.removeprefix(self._below).split("/") if part not in ("", ".", "..")]
+        plain = "/".join(parts) or "file"
+        if ref.folder == TEMP_FOLDER:
+            plain = f"{TEMP_FOLDER}/{plain}"
+        return self._unique(plain, (ref.folder, path))
+
+    def of_text(self, node: str, ref: TextRef) -> str:
+        """Name of a text of a node: `2.txt`, then `2_2.txt`, `2_3.txt`."""
+        stem = node.replace("/", "_").replace("\\", "_").strip(".") or "text"
+        name = f"{stem}.txt" if ref.index == 0 else f"{stem}_{ref.index + 1}.txt"
+        return self._unique(name, ("text", f"{node} {ref.index}"))
+
+    def _unique(self, name: str, owner: tuple[str, str]) -> str:
+        """A name taken by something else, or too long, gets a mark made of what it stands for."""
+        if len(name.encode()) > MAX_NAME_BYTES or self._given.get(name, owner) != owner:
+            mark = hashlib.sha256("\0".join(owner).encode()).hexdigest()[:8]
+            stem, dot, extension = name.rpartition(".")
+            if not dot or "/" in extension or len(extension) > 16:
+                stem, extension = name, ""
+            room = MAX_NAME_BYTES - len(f"-{mark}.{extension}".encode())
+            short = stem.encode()[:room].decode("utf-8", "ignore")
+            name = f"{short}-{mark}.{extension}" if extension else f"{short}-{mark}"
+        self._given[name] = owner
+        return name

@@ -1,0 +1,21 @@
+"""Text outputs: measured where they travel inline, written to disk where they go up as a file."""
+
+import hashlib
+from pathlib import Path
+
+from worker_gpu.outputs.files import LocalFile
+from worker_gpu.outputs.kinds import TEXT
+
+
+def measure_text(text: str) -> tuple[int, str, str]:
+    """Size in UTF-8, SHA-256, and the text with lone surrogates replaced, which no UTF-8 can hold."""
+    raw = text.encode("utf-8", "replace")
+    return len(raw), hashlib.sha256(raw).hexdigest(), raw.decode()
+
+
+def write_text(text: str, folder: Path) -> LocalFile:
+    """`text` as a file in `folder`, named by its hash. Blocks. Raises `OSError`."""
+    size, sha256, clean = measure_text(text)
+    path = folder / f"{sha256}.txt"
+    path.write_text(clean, encoding="utf-8", newline="")
+    return LocalFile(path, size, sha256, TEXT)

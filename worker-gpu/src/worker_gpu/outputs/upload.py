@@ -1,0 +1,163 @@
+"""Puts files into R2 by presigned URLs: small ones in one PUT, large ones in parts side by side."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import aiohttp
+
+from worker_gpu.contract import MAX_UPLOADS_PER_CALL, MultipartUpload, PutUpload, Upload
+from worker_gpu.errors import JobError
+from worker_gpu.gateway.client import REPEATABLE, FileToUpload, GatewayClient
+from worker_gpu.log import Log
+from worker_gpu.outputs.files import LocalFile
+from worker_gpu.patience import Patience
+from worker_gpu.together import together
+
+MAX_TRANSFERS = 4
+"""Files or parts at a time: one connection to R2 carries 20 to 30 MB/s (reference/gpu-worker.md section 1.1)."""
+IN_MEMORY_BYTES = 8 * 1024 * 1024
+"""Bodies up to this size are read whole, which saves the trips to a thread."""
+BLOCK_BYTES = 1024 * 1024
+MAX_FRESH_URLS = 2
+"""How often new URLs are asked for when R2 refuses those given: most likely they have expired."""
+MAX_TRIES = 8
+"""Tries of one transfer at a store that answers with errors."""
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file and what it is called in the job."""
+
+    name: str
+    file: LocalFile
+
+
+class _UrlRefused(Exception):  # noqa: N818 -- an answer, handled below
+    """R2 refused the URL itself."""
+
+
+class Uploader:
+    """Uploads for one attempt. `until` is the job's deadline on the clock `now`."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        gateway: GatewayClient,
+        until: float,
+        patience: Patience,
+        now: Callable[[], float],
+        random: Random,
+        log: Log,
+    ) -> None:
+        self._http = http
+        self._gateway = gateway
+        self._until = until
+        self._patience = patience
+        self._now = now
+        self._random = random
+        self._log = log
+        self._slots = asyncio.Semaphore(MAX_TRANSFERS)
+        self._limit = aiohttp.ClientTimeout(
+            total=None, sock_connect=patience.call_s, sock_read=patience.transfer_stall_s
+        )
+
+    async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
+        """Upload `files`; `done` gets each with its key as soon as it is stored. Raises `JobError` `upload_failed`,
+        `output_too_large`; `AttemptOver`."""
+        batches = [files[at : at + MAX_UPLOADS_PER_CALL] for at in range(0, len(files), MAX_UPLOADS_PER_CALL)]
+        for batch in batches:
+            asked = [_asked(named) for named in batch]
+            given = await self._gateway.uploads(asked, self._until)
+            await together(self._one(named, upload, done) for named, upload in zip(batch, given, strict=True))
+
+    async def _one(self, named: NamedFile, upload: Upload, done: Callable[[NamedFile, str], None]) -> None:
+        for fresh in range(MAX_FRESH_URLS + 1):
+            try:
+                if isinstance(upload, PutUpload):
+                    await self._transfer(upload.url, upload.headers, named.file.path, 0, named.file.size_bytes)
+                else:
+                    await self._in_parts(upload, named.file)
+            except _UrlRefused as refused:
+                if fresh == MAX_FRESH_URLS:
+                    raise JobError("upload_failed", f"The store refused an output ({refused}).") from refused
+                self._log.warn("upload url refused", cause=str(refused))
+                (upload,) = await self._gateway.uploads([_asked(named)], self._until)
+            else:
+                done(named, upload.key)
+                return
+
+    async def _in_parts(self, upload: MultipartUpload, file: LocalFile) -> None:
+        expected = -(-file.size_bytes // upload.part_bytes)
+        if len(upload.parts) != expected:
+            raise JobError("upload_failed", "The gateway cut a large file into another number of parts.")
+
+        async def part(number: int, url: str) -> tuple[int, str]:
+            offset = (number - 1) * upload.part_bytes
+            length = min(upload.part_bytes, file.size_bytes - offset)
+            return number, await self._transfer(url, {}, file.path, offset, length)
+
+        etags = await together(part(number, url) for number, url in upload.parts)
+        await self._gateway.finish_upload(upload, etags, self._until)
+
+    async def _transfer(self, url: str, headers: dict[str, str], path: Path, offset: int, length: int) -> str:
+        """PUT `length` bytes of a file from `offset`; gives the ETag. Raises `_UrlRefused`, `JobError`."""
+        pauses = self._patience.backoff(self._random)
+        for attempt in range(1, MAX_TRIES + 1):
+            async with self._slots:
+                status, etag = await self._put_once(url, headers, path, offset, length)
+            if status in (200, 201, 204):
+                return etag
+            if status != 0 and status not in REPEATABLE:
+                raise _UrlRefused(f"status {status}")
+            pause = next(pauses)
+            if attempt == MAX_TRIES or self._now() + pause >= self._until:
+                break
+            self._log.warn("upload repeated", status=status, attempt=attempt, pause_s=round(pause, 3))
+            await asyncio.sleep(pause)
+        raise JobError("upload_failed", "The store did not take an output.")
+
+    async def _put_once(
+        self, url: str, headers: dict[str, str], path: Path, offset: int, length: int
+    ) -> tuple[int, str]:
+        body: io.BytesIO | AsyncIterator[bytes]
+        if length <= IN_MEMORY_BYTES:
+            body = io.BytesIO(await asyncio.to_thread(_read_range, path, offset, length))
+        else:
+            body = _stream(path, offset, length)
+        try:
+            async with self._http.put(
+                url,
+                data=body,
+                headers={**headers, "content-length": str(length)},
+                skip_auto_headers=("content-type",),
+                timeout=self._limit,
+                allow_redirects=False,
+            ) as response:
+                await response.read()
+                return response.status, response.headers.get("etag", "")
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return 0, ""
+
+
+def _asked(named: NamedFile) -> FileToUpload:
+    return FileToUpload(named.name, named.file.size_bytes, named.file.sha256, named.file.kind.content_type)
+
+
+def _read_range(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+async def _stream(path: Path, offset: int, length: int) -> AsyncIterator[bytes]:
+    end = offset + length
+    while offset < end:
+        block = await asyncio.to_thread(_read_range, path, offset, min(BLOCK_BYTES, end - offset))
+        if not block:
+            return
+        yield block
+        offset += len(block)

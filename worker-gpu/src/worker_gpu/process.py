@@ -1,0 +1,117 @@
+"""One child process: its last lines of output kept, its exit noticed, its end certain."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+TAIL_LINES = 60
+"""Enough for a Python traceback and the lines that led to it."""
+MAX_LINE_CHARS = 500
+
+_TETHER = Path(__file__).with_name("tether.py")
+
+
+class Child:
+    """A running program in a process group of its own, which ends with the worker. Made by `spawn`.
+
+    Threads, not asyncio: the child is started before the event loop that runs jobs, and outlives it.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", on_line: Callable[[str], None]) -> None:
+        self._process = process
+        self._on_line = on_line
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._lock = threading.Lock()
+        self._watchers: list[Callable[[], None]] = []
+        self._over = False
+        self._reader = threading.Thread(target=self._read, name="child-output", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id, also of the group."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """False once it has exited."""
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def tail(self) -> list[str]:
+        """Its last lines of output."""
+        with self._lock:
+            return list(self._tail)
+
+    async def wait_exit(self) -> None:
+        """Return when it has exited."""
+        loop = asyncio.get_running_loop()
+        exited = asyncio.Event()
+
+        def tell() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(exited.set)
+
+        with self._lock:
+            if self._over:
+                return
+            self._watchers.append(tell)
+        try:
+            await exited.wait()
+        finally:
+            with self._lock:
+                if tell in self._watchers:
+                    self._watchers.remove(tell)
+
+    def end(self, patience_s: float) -> None:
+        """Terminate the group; kill it when it has not gone after `patience_s`. Blocks until it is gone."""
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience_s)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _read(self) -> None:
+        stream = self._process.stdout
+        if stream is not None:
+            for raw in stream:
+                line = raw.decode("utf-8", "replace").rstrip()[:MAX_LINE_CHARS]
+                with self._lock:
+                    self._tail.append(line)
+                self._on_line(line)
+        self._process.wait()
+        with self._lock:
+            self._over = True
+            watchers = list(self._watchers)
+        for watcher in watchers:
+            watcher()
+
+
+def spawn(command: list[str], folder: Path, env: Mapping[str, str], on_line: Callable[[str], None]) -> Child:
+    """Start `command` in `folder` with exactly `env`; `on_line` gets each line it prints, in another thread.
+    Raises `OSError`."""
+    process = subprocess.Popen(  # noqa: S603 -- the command comes from the worker's own settings
+        [sys.executable, "-I", str(_TETHER), str(os.getpid()), *command],
+        cwd=folder,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    return Child(process, on_line)

@@ -1,0 +1,77 @@
+"""The environment, read once. README.md lists the variables."""
+
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import split
+from typing import Literal
+
+MIB = 1024 * 1024
+DEFAULT_MIN_FREE_MEMORY_MB = 512
+"""Below half a gigabyte free a run was always lost (design/use-cases.md A4)."""
+DEFAULT_MIN_FREE_DISK_MB = 1024
+"""Room for the outputs of one video job and ComfyUI's temporary files."""
+
+
+class BadSetting(Exception):  # noqa: N818 -- one line for the person who starts the worker
+    """A variable that is missing or malformed; the message names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this worker was asked to run. Exactly one of `comfyui_url` and `comfyui_path` is set."""
+
+    comfyui_url: str | None
+    comfyui_path: Path | None
+    comfyui_python: str
+    comfyui_args: tuple[str, ...]
+    comfyui_port: int | None
+    data_dir: Path
+    gateway_origin: str | None
+    worker_id: str
+    min_free_memory_bytes: int
+    min_free_disk_bytes: int
+    start_timeout_s: float
+    log_form: Literal["json", "text"]
+
+
+def read_settings(env: Mapping[str, str]) -> Settings:
+    """Settings from `env`. Raises `BadSetting`."""
+    url = env.get("COMFYUI_URL") or None
+    path = env.get("COMFYUI_PATH") or None
+    if url is None and path is None:
+        raise BadSetting("set COMFYUI_PATH (a ComfyUI folder to start) or COMFYUI_URL (one that runs)")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise BadSetting("COMFYUI_URL: must start with http:// or https://")
+    if url is None and path is not None and not (Path(path) / "main.py").is_file():
+        raise BadSetting("COMFYUI_PATH: holds no main.py")
+    form = env.get("LOG_FORMAT", "text")
+    if form not in ("json", "text"):
+        raise BadSetting("LOG_FORMAT: must be json or text")
+    port = _count(env, "COMFYUI_PORT", 0, most=65535)
+    return Settings(
+        comfyui_url=url.rstrip("/") if url else None,
+        comfyui_path=Path(path).absolute() if path and url is None else None,
+        comfyui_python=env.get("COMFYUI_PYTHON") or sys.executable,
+        comfyui_args=tuple(split(env.get("COMFYUI_ARGS", ""))),
+        comfyui_port=port or None,
+        data_dir=Path(env.get("WORKER_DATA_DIR") or Path(tempfile.gettempdir()) / "worker-gpu").absolute(),
+        gateway_origin=env.get("GATEWAY_ORIGIN") or None,
+        worker_id=env.get("RUNPOD_POD_ID") or str(uuid.uuid4()),
+        min_free_memory_bytes=_count(env, "MIN_FREE_MEMORY_MB", DEFAULT_MIN_FREE_MEMORY_MB) * MIB,
+        min_free_disk_bytes=_count(env, "MIN_FREE_DISK_MB", DEFAULT_MIN_FREE_DISK_MB) * MIB,
+        start_timeout_s=float(_count(env, "COMFYUI_START_TIMEOUT_S", 600)),
+        log_form="json" if form == "json" else "text",
+    )
+
+
+def _count(env: Mapping[str, str], name: str, default: int, most: int = 2**31) -> int:
+    text = env.get(name)
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) > most:
+        raise BadSetting(f"{name}: must be a whole number from 0 to {most}")
+    return int(text)

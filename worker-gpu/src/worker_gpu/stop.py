@@ -1,0 +1,31 @@
+"""Why a job is stopped before its end, said once: the first reason counts."""
+
+import asyncio
+from typing import Literal
+
+Reason = Literal["client", "deadline", "superseded", "job_over", "provider"]
+"""`provider`: RunPod's job-stop, which reaches the worker as a cancellation."""
+
+
+class StopSignal:
+    """Set once by whoever stops the job; waited for by the runner."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._reason: Reason | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """The first reason given; None while the job may run."""
+        return self._reason
+
+    def set(self, reason: Reason) -> None:
+        """Stop the job."""
+        if self._reason is None:
+            self._reason = reason
+            self._event.set()
+
+    async def wait(self) -> Reason:
+        """Return the reason once there is one."""
+        await self._event.wait()
+        return self._reason or "client"

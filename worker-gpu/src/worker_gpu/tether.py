@@ -1,0 +1,27 @@
+"""Runs a program that cannot outlive the worker: `python tether.py PARENT_PID PROGRAM ARGS…`.
+
+A worker killed with SIGKILL cannot end its ComfyUI, which would keep the GPU. Linux can: a process may ask for a signal
+at its parent's death, and keeps that over exec. Done in a program of its own since code between fork and exec must not
+wait for locks. Elsewhere than on Linux the program runs untethered.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> None:
+    """Tether this process to PARENT_PID and become PROGRAM."""
+    parent, program = int(argv[1]), argv[2:]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the signal was asked for
+            sys.exit(1)
+    os.execvp(program[0], program)  # noqa: S606 -- no shell is the point
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -19,6 +19,7 @@ const INPUT_SIZE = { width: 1200, height: 800 };
 const FINISH_WITHIN_S = 300;
 
 const root = resolve(import.meta.dirname, '..');
+const outputFolder = resolve(root, process.env['DEMO_OUTPUT'] ?? 'demo-output');
 const workflowSchema = z.record(
   z.string(),
   z.looseObject({ class_type: z.string(), inputs: z.record(z.string(), z.unknown()) }),
@@ -76,7 +77,7 @@ async function runJob(stack: Stack, times: Stopwatch, signal: AbortSignal): Prom
         `The job should have made an image and a video; it made ${job.outputs.map(({ name }) => name).join(', ') || 'nothing'}.`,
       );
     }
-    const written = await times.measure('download', writeOutputs(edge, job, join(root, 'demo-output'), signal));
+    const written = await times.measure('download', writeOutputs(edge, job, outputFolder, signal));
     if (!written.ok) {
       return written;
     }

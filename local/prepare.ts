@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { ensureEnvironment } from './python/environment.ts';
 import { findComfyUi } from './stack/comfyui.ts';
 import { type Outcome, done } from './stack/outcome.ts';
@@ -9,8 +9,8 @@ import type { StackOptions } from './stack/stack.ts';
 const PORTS = { gateway: 8787, runpod: 8790 };
 
 /**
- * Everything a stack needs before it can start: ports from GATEWAY_PORT and RUNPOD_PORT, a ComfyUI from COMFYUI_URL, and the
- * Python environment.
+ * Everything a stack needs before it can start: ports from GATEWAY_PORT and RUNPOD_PORT, a ComfyUI from COMFYUI_URL, a folder
+ * for its state from STATE_DIR, and the Python environment.
  */
 export async function prepareStack(
   root: string,
@@ -35,7 +35,7 @@ export async function prepareStack(
   }
   return done({
     root,
-    directory: join(root, '.local'),
+    directory: resolve(root, env['STATE_DIR'] ?? '.local'),
     ports: { gateway: gateway.value, runpod: runpod.value },
     python: python.value.python,
     comfyui: comfyui.value,

@@ -52,26 +52,31 @@ export async function launch(body: (run: Launch) => Promise<Outcome<null>>): Pro
   const onUnexpected = (error: unknown) => unexpected.resolve(unexpectedFailure(error));
   process.on('uncaughtException', onUnexpected);
   process.on('unhandledRejection', onUnexpected);
-  const interrupted = new Promise<Failure>((resolve) => {
-    ending.signal.addEventListener('abort', () => resolve(failure('Stopped.')));
+  const interrupted = new Promise<'interrupted'>((resolve) => {
+    ending.signal.addEventListener('abort', () => resolve('interrupted'));
   });
 
+  // Node ends when nothing is left to wait for; here the body's end decides.
+  setInterval(() => undefined, 2 ** 30);
   const running = body({ signal: ending.signal, defer: (close) => closers.unshift(close) }).catch(unexpectedFailure);
   const result = await Promise.race([unexpected.promise, interrupted, running]);
-  if (!result.ok) {
+  if (result !== 'interrupted' && !result.ok) {
     report(result);
   }
   ending.abort(new Error('the program ends'));
   await withinShutdownTime(running);
   await withinShutdownTime(closeAll(closers));
-  process.exit(codeOf(asked, result));
+  if (result === 'interrupted') {
+    console.error('Stopped.');
+  }
+  process.exit(codeOf(asked, result !== 'interrupted' && result.ok));
 }
 
-function codeOf(asked: { signal: StopSignal } | null, result: Outcome<null>): number {
+function codeOf(asked: { signal: StopSignal } | null, done: boolean): number {
   if (asked !== null) {
     return EXIT_CODES[asked.signal];
   }
-  return result.ok ? 0 : 1;
+  return done ? 0 : 1;
 }
 
 function report({ message, details }: Failure): void {

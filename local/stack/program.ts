@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -55,6 +55,7 @@ export function killAllPrograms(): void {
 export async function startProgram(options: ProgramOptions): Promise<Program> {
   mkdirSync(dirname(options.log), { recursive: true });
   const output = openSync(options.log, 'a');
+  const logStart = fstatSync(output).size;
   const child = spawn(options.command, options.args, {
     cwd: options.cwd,
     env: options.env,
@@ -97,7 +98,7 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
     exited,
     stop: () => end('SIGTERM', STOP_GRACE_MS),
     kill9: () => end('SIGKILL', 0),
-    tail: () => readFileSync(options.log, 'utf8').trimEnd().split('\n').slice(-SHOWN_LINES),
+    tail: () => readFileSync(options.log).subarray(logStart).toString('utf8').trimEnd().split('\n').slice(-SHOWN_LINES),
   };
 }
 

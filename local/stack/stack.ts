@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type RunningRunpod, startRunpod } from '../runpod/index.ts';
 import { ensureApiKey } from './api-key.ts';
@@ -49,7 +49,7 @@ export interface Stack {
   runpodAdmin: string;
   runpod: RunningRunpod;
   gateway: Gateway;
-  /** Where gateway, RunPod and workers write their logs. */
+  /** Folder with the logs of gateway and workers, of this run only. */
   logs: string;
   /** Stops everything; safe to call twice. */
   stop(): Promise<void>;
@@ -97,6 +97,7 @@ async function startParts(
   const signal = options.signal ?? new AbortController().signal;
   const secrets = readSecrets(options.directory);
   const logs = join(options.directory, 'logs');
+  rmSync(logs, { recursive: true, force: true });
 
   const gatewayPort = await claimPort(wishFor('gateway', options.ports.gateway));
   const runpodPort = await claimPort(wishFor('runpod', options.ports.runpod));

@@ -1,4 +1,4 @@
-import { cloudflareTest } from '@cloudflare/vitest-plugin';
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { testBindings } from './test/gateway-bindings.ts';
 
@@ -8,15 +8,26 @@ const reports = process.env['TEST_REPORTS'];
 /** Two projects: the gateway's own tests run inside workerd, everything else in Node. */
 export default defineConfig({
   test: {
+    // The gateway logs a line per request; they are of interest only where a test failed.
+    silent: 'passed-only',
     ...(reports === undefined
       ? {}
       : { reporters: ['default', 'json'], outputFile: { json: `${reports}/vitest.json` } }),
     projects: [
       {
         plugins: [
-          cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, miniflare: { bindings: testBindings } }),
+          cloudflareTest(async () => ({
+            wrangler: { configPath: './wrangler.toml' },
+            miniflare: { bindings: { ...testBindings, TEST_MIGRATIONS: await readD1Migrations('migrations') } },
+          })),
         ],
-        test: { name: 'gateway', include: ['src/**/*.test.ts'], testTimeout: 20_000, hookTimeout: 30_000 },
+        test: {
+          name: 'gateway',
+          include: ['src/**/*.test.ts'],
+          setupFiles: ['src/testing/migrate.ts'],
+          testTimeout: 20_000,
+          hookTimeout: 30_000,
+        },
       },
       {
         test: {

@@ -1,0 +1,107 @@
+import { env, exports } from 'cloudflare:workers';
+import { expect, onTestFinished, vi } from 'vitest';
+import { z } from 'zod';
+import { testBindings } from '../../test/gateway-bindings.ts';
+import { PROBLEM_CODES } from '../doors/problem.ts';
+import { jobSchema, type ApiJob } from '../doors/v1/schemas.ts';
+
+/** The gateway as a client sees it, for tests inside workerd: real D1, R2 and objects, RunPod answered by the test. */
+
+export const ORIGIN = testBindings.PUBLIC_URL;
+export const ADMIN_TOKEN = testBindings.ADMIN_TOKEN;
+
+/** A graph that needs nothing: the smallest thing that can be submitted. */
+export const GRAPH = {
+  '1': { class_type: 'EmptyImage', inputs: { width: 16, height: 16, batch_size: 1, color: 0 } },
+  '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 't' } },
+};
+
+/** A PNG of one pixel. */
+export const PNG = Uint8Array.fromBase64(
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
+);
+
+export type Call = (path: string, init?: RequestInit) => Promise<Response>;
+
+/** A call without a key. */
+export const anyone: Call = (path, init) => exports.default.fetch(new Request(new URL(path, ORIGIN), init));
+
+/** A new account with a key, as calls that carry it. Accounts are made up, so no test sees another's. */
+export async function newClient(
+  account = `a${crypto.randomUUID()}`,
+): Promise<{ account: string; key: string; call: Call }> {
+  const response = await anyone('/v1/keys', {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ account, environment: 'test' }),
+  });
+  expect(response.status).toBe(201);
+  const { key } = z.object({ key: z.string() }).parse(await response.json());
+  const call: Call = (path, init = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set('authorization', `Bearer ${key}`);
+    return anyone(path, { ...init, headers });
+  };
+  return { account, key, call };
+}
+
+export const postJson = (body: unknown): RequestInit => ({
+  method: 'POST',
+  headers: { 'content-type': 'application/json' },
+  body: JSON.stringify(body),
+});
+
+/** Submits and expects it to be taken. */
+export async function submitted(call: Call, body: Record<string, unknown> = {}): Promise<ApiJob> {
+  const response = await call('/v1/jobs', postJson({ workflow: GRAPH, ...body }));
+  expect(response.status).toBe(201);
+  return jobSchema.parse(await response.json());
+}
+
+const problemShape = z.strictObject({
+  type: z.string(),
+  title: z.string().min(1),
+  status: z.int().min(400).max(599),
+  detail: z.string().min(1),
+  code: z.enum(PROBLEM_CODES),
+  request_id: z.string().min(1),
+  errors: z
+    .array(z.strictObject({ pointer: z.string().startsWith('#'), code: z.string(), detail: z.string().min(1) }))
+    .optional(),
+});
+export type SeenProblem = z.infer<typeof problemShape>;
+
+/** The answer as a problem, after checking that it is one in every respect that all problems share. */
+export async function problemOf(response: Response): Promise<SeenProblem> {
+  expect(response.headers.get('content-type')).toBe('application/problem+json');
+  const seen = problemShape.parse(await response.json());
+  expect(seen.status).toBe(response.status);
+  expect(seen.type).toBe(`${ORIGIN}/problems/${seen.code}`);
+  expect(response.headers.get('x-request-id')).toBe(seen.request_id);
+  return seen;
+}
+
+/** Answers RunPod's `/run` for the rest of the test and says what was called. */
+export function answerRunpod(): { calls: string[] } {
+  const calls: string[] = [];
+  let runs = 0;
+  const spy = vi.spyOn(globalThis, 'fetch').mockImplementation((input) => {
+    const url = input instanceof Request ? input.url : String(input);
+    calls.push(url);
+    runs += 1;
+    return Promise.resolve(Response.json({ id: `run-${runs}`, status: 'IN_QUEUE' }));
+  });
+  onTestFinished(() => spy.mockRestore());
+  return { calls };
+}
+
+/** How many things of an account are stored, wherever the gateway could have put them. */
+export async function storedOf(account: string): Promise<{ jobs: number; objects: number }> {
+  const jobs = await env.DB.prepare('SELECT count(*) AS n FROM jobs WHERE account = ?')
+    .bind(account)
+    .first<number>('n');
+  const lists = await Promise.all(
+    ['assets', 'outputs', 'uploads'].map((prefix) => env.BUCKET.list({ prefix: `${prefix}/${account}/` })),
+  );
+  return { jobs: jobs ?? 0, objects: lists.reduce((sum, list) => sum + list.objects.length, 0) };
+}

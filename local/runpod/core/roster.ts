@@ -22,6 +22,8 @@ export interface WorkerRecord {
   stoppingSince: number;
   /** It was killed; nothing more is expected of it but its end. */
   killed: boolean;
+  /** Why the platform killed it, if it did that by itself. */
+  killedFor: LossReason | null;
 }
 
 /** The rules of an endpoint that concern its workers. Times in milliseconds. */
@@ -165,10 +167,11 @@ export class Roster {
   }
 
   /** Its process was killed: it gets no more work, and its end is on the way. */
-  killed(id: string): void {
+  killed(id: string, why: LossReason | null = null): void {
     const worker = this.#workers.get(id);
     if (worker !== undefined) {
       worker.killed = true;
+      worker.killedFor ??= why;
       worker.state = worker.state === 'initializing' ? 'initializing' : 'stopping';
     }
   }
@@ -250,6 +253,7 @@ export class Roster {
       stops: new Map(),
       stoppingSince: 0,
       killed: false,
+      killedFor: null,
     };
     this.#workers.set(id, worker);
     return worker;

@@ -321,8 +321,8 @@ export class Endpoint {
       for (const poll of this.#polls.filter((each) => each.worker === id)) {
         poll.give([]);
       }
-      if (record.jobs.size > 0) {
-        this.#happened({ type: 'worker_lost', worker: id, reason });
+      if (record.jobs.size > 0 || record.killedFor !== null) {
+        this.#happened({ type: 'worker_lost', worker: id, reason: record.killedFor ?? reason });
       }
       this.roster.gone(id);
       this.jobs.workerLost(id, `${reason} (${detail})`, this.now);
@@ -335,9 +335,7 @@ export class Endpoint {
         this.stopWorker(action.worker, action.reason);
         break;
       case 'kill':
-        if (action.reason !== 'did not end') {
-          this.#happened({ type: 'worker_lost', worker: action.worker, reason: action.reason });
-        }
+        this.roster.killed(action.worker, action.reason === 'did not end' ? null : action.reason);
         this.killWorker(action.worker, 'SIGKILL');
         break;
       case 'write off':

@@ -1,38 +1,62 @@
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 
 /**
- * A small helper process that outlives a killed platform: it is told every worker's process group over its stdin, and
- * when that pipe closes (the platform ended, even by `kill -9`) it kills what is left and ends.
+ * Reads `+<pid>` (watch this process group) and `-<pid>` (it is gone) line by line; at the end of its input it kills
+ * every group that is left.
+ */
+const REAPER = `
+groups=""
+while read -r line; do
+  case $line in
+    +*) groups="$groups \${line#+}" ;;
+    -*) left=""
+        for group in $groups; do [ "$group" = "\${line#-}" ] || left="$left $group"; done
+        groups=$left ;;
+  esac
+done
+for group in $groups; do kill -KILL -"$group" 2>/dev/null; done
+`;
+
+/**
+ * A small shell that outlives a killed platform: it is told every worker's process group over its stdin, and when that
+ * pipe closes (the platform ended, even by `kill -9`) it kills what is left and ends.
  */
 export interface Reaper {
   watch(pid: number): void;
   forget(pid: number): void;
-  /** Kills what is left; resolves when the helper has ended. */
+  /** Kills what is left; resolves when the shell has ended. */
   close(): Promise<void>;
 }
 
-/** Starts the helper with the first process it has to watch. */
+interface Shell {
+  tell: (line: string) => void;
+  close: () => Promise<void>;
+}
+
+/** The shell itself is started with the first process it has to watch. */
 export function startReaper(): Reaper {
-  let helper: { tell: (line: string) => void; close: () => Promise<void> } | null = null;
+  let shell: Shell | null = null;
   return {
     watch(pid) {
-      helper ??= startHelper();
-      helper.tell(`+${pid}`);
+      shell ??= startShell();
+      shell.tell(`+${pid}`);
     },
     forget(pid) {
-      helper?.tell(`-${pid}`);
+      shell?.tell(`-${pid}`);
     },
     async close() {
-      await helper?.close();
+      await shell?.close();
     },
   };
 }
 
-function startHelper(): { tell: (line: string) => void; close: () => Promise<void> } {
-  const program = fileURLToPath(new URL('reap-groups.ts', import.meta.url));
-  const child = spawn(process.execPath, [program], { stdio: ['pipe', 'ignore', 'inherit'], detached: true });
-  // A helper that is gone must not take the platform with it.
+function startShell(): Shell {
+  const child = spawn('sh', ['-c', REAPER, 'local-runpod-reaper'], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    // A Ctrl-C in the terminal must not end it before its work.
+    detached: true,
+  });
+  // Whatever becomes of the shell, the platform goes on.
   child.stdin.on('error', () => {});
   child.unref();
   const ended = new Promise<void>((resolve) => {

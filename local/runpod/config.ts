@@ -58,8 +58,11 @@ const configSchema = z.strictObject({
   port: z.int().min(0).max(65535).default(8200),
   /** Keys clients may use. Left out: any key that is not empty. */
   api_keys: z.array(z.string().min(1)).min(1).optional(),
-  /** What workers are given as RUNPOD_AI_API_KEY and must send. */
-  worker_api_key: z.string().min(1).default('local-runpod-worker-key'),
+  /**
+   * What workers are given as RUNPOD_AI_API_KEY and must then send. Left out: they are given one and may send any,
+   * because the SDK prefers the key in a developer's ~/.runpod/config.toml to the one in its environment.
+   */
+  worker_api_key: z.string().min(1).optional(),
   /** Folder for one log file per worker. Left out: no files. */
   log_dir: z.string().optional(),
   /** Also write workers' output to stdout, each line behind its worker's name. */

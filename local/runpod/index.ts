@@ -9,6 +9,7 @@ import { adminFace } from './faces/admin.ts';
 import { clientFace } from './faces/client.ts';
 import type { FaceEnv, Platform } from './faces/guard.ts';
 import { workerFace } from './faces/worker.ts';
+import { KEEP_ALIVE_MS, WORKER_KEY } from './limits.ts';
 import { Endpoint } from './platform/endpoint.ts';
 import { type Launcher, processLauncher } from './platform/processes.ts';
 import { startReaper } from './platform/reaper.ts';
@@ -65,7 +66,7 @@ export async function startRunpod(options: RunpodOptions, parts: RunpodParts = {
     parts.launcher ??
     processLauncher({
       baseUrl: () => url,
-      workerKey: config.worker_api_key,
+      workerKey: config.worker_api_key ?? WORKER_KEY,
       logDir: config.log_dir,
       echo: config.echo_worker_logs ? (line) => process.stdout.write(`${line}\n`) : null,
       reaper,
@@ -79,12 +80,12 @@ export async function startRunpod(options: RunpodOptions, parts: RunpodParts = {
     faults,
     endpoints,
     clientKeys: config.api_keys === undefined ? null : new Set(config.api_keys),
-    workerKey: config.worker_api_key,
+    workerKey: config.worker_api_key ?? null,
     calls: new Map(),
     newId: parts.newId ?? randomUUID,
   });
 
-  const server = createAdaptorServer({ fetch: app.fetch });
+  const server = createAdaptorServer({ fetch: app.fetch, serverOptions: { keepAliveTimeout: KEEP_ALIVE_MS } });
   const port = await listen(server, config);
   url = `http://${config.host}:${port}`;
   for (const endpoint of endpoints.values()) {

@@ -40,6 +40,8 @@ export const WEBHOOK_RETRY_MS = 10 * SECOND_MS;
 /** When a webhook receiver counts as silent (ours). */
 export const WEBHOOK_ANSWER_MS = 10 * SECOND_MS;
 
+/** RUNPOD_AI_API_KEY of workers when the config names none (ours). */
+export const WORKER_KEY = 'local-runpod-worker-key';
 /** How long job-take and job-stop are held (sdk gives up after 90 s; ours stays below it). */
 export const WORKER_POLL_MS = 85 * SECOND_MS;
 /** Pause before a worker that is being stopped is told "no job" again (ours: no busy loop while it winds down). */
@@ -48,6 +50,8 @@ export const STOPPING_POLL_MS = 250;
 export const PING_INTERVAL_MS = 10 * SECOND_MS;
 /** Missed pings after which an attached worker counts as gone (ours). */
 export const MISSED_PINGS = 3;
+/** How long an idle connection is kept: longer than any client waits, so that none writes into a closed one (ours). */
+export const KEEP_ALIVE_MS = 120 * SECOND_MS;
 /** Idle time after which a worker is stopped (conf: 5 s). */
 export const IDLE_TIMEOUT_S = 5;
 /** Cold start after which a worker is unhealthy (docs: 7 minutes). */

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { z } from 'zod';
-import { callerOf } from './testing/rig.ts';
+import { callerOf } from './testing/caller.ts';
 
 const MAIN = resolve(import.meta.dirname, 'main.ts');
 
@@ -98,6 +98,28 @@ describe('starting', () => {
     const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
     expect(said).toMatch(line);
     expect(code).toBe(1);
+  });
+});
+
+describe('closing a platform in its host program', () => {
+  it('leaves nothing that keeps the program from ending', async () => {
+    const child = spawn(process.execPath, [resolve(import.meta.dirname, 'testing/host-program.ts')], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    onTestFinished(() => {
+      child.kill('SIGKILL');
+    });
+    let closedAt = 0;
+    const [said, complaints, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'exit').finally(() => {
+        closedAt = Date.now();
+      }),
+    ]);
+    expect(complaints).toBe('');
+    expect(code).toBe(0);
+    expect(closedAt - Number(said.split(' ').at(-1))).toBeLessThan(5000);
   });
 });
 

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningRunpod, startRunpod } from '../index.ts';
-import { type Caller, callerOf } from '../testing/rig.ts';
+import { type Caller, callerOf } from '../testing/caller.ts';
 import { newNotes, realWorkers } from './real-workers.ts';
 
 /** Longest any single step may take: a worker imports the SDK in one to two seconds. */

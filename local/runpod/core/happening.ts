@@ -12,12 +12,12 @@ export type StopReason = 'idle' | 'scaled down' | 'refresh' | 'admin' | 'shutdow
 /** Why a worker counts as lost. */
 export type LossReason = 'process exited' | 'missed pings' | 'did not start in time' | 'went on with a stopped job';
 
-/** Everything that can happen at an endpoint, as `/admin/events` shows it. */
+/** Everything that can happen at an endpoint, as `/admin/events` shows it. Outputs are read from the job, not from here. */
 export type Happening =
   | { type: 'job_queued'; job: string; retries: number }
   | { type: 'job_taken'; job: string; worker: string }
-  | { type: 'job_progress'; job: string; worker: string; output: unknown }
-  | { type: 'job_chunk'; job: string; worker: string; output: unknown }
+  | { type: 'job_progress'; job: string; worker: string }
+  | { type: 'job_chunk'; job: string; worker: string }
   | { type: 'job_stop_wanted'; job: string; worker: string }
   | { type: 'job_stop_sent'; job: string; worker: string }
   | { type: 'job_finished'; job: string; status: FinalStatus; worker: string | null }

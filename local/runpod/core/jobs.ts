@@ -107,7 +107,7 @@ export class Jobs {
     const job = this.#ownedBy(id, worker);
     if (job !== null) {
       job.result = { output };
-      this.#report({ type: 'job_progress', job: id, worker, output });
+      this.#report({ type: 'job_progress', job: id, worker });
     }
   }
 
@@ -116,9 +116,7 @@ export class Jobs {
     const job = this.#ownedBy(id, worker);
     if (job !== null) {
       job.chunks.push(...outputs);
-      for (const output of outputs) {
-        this.#report({ type: 'job_chunk', job: id, worker, output });
-      }
+      this.#report({ type: 'job_chunk', job: id, worker });
     }
   }
 

@@ -46,6 +46,15 @@ describe('names and places', () => {
   });
 });
 
+it('does not bring back a started worker whose last ping arrives after its end', () => {
+  const { roster: made } = roster();
+  const id = ready(made);
+  made.gone(id);
+  made.pinged(id, [], START + 1);
+  expect(made.asks(id, false, START + 2).state).toBe('stopping');
+  expect(made.all()).toEqual([]);
+});
+
 describe('a started worker', () => {
   it('is initializing until it first asks for work', () => {
     const { roster: made } = roster();

@@ -47,6 +47,8 @@ export class Roster {
   readonly #rules: RosterRules;
   readonly #report: Report;
   readonly #workers = new Map<string, WorkerRecord>();
+  /** Started workers that have ended; a call of theirs that was still under way must not bring them back. */
+  readonly #ended = new Set<string>();
   #started = 0;
 
   constructor(rules: RosterRules, report: Report) {
@@ -79,7 +81,7 @@ export class Roster {
     while (taken.has(slot)) {
       slot += 1;
     }
-    return this.#add(`w${this.#started}`, slot, 'initializing', now);
+    return this.#add(newWorker(`w${this.#started}`, slot, 'initializing', now));
   }
 
   /** A sign of life. A worker nobody started attaches itself by its first call. */
@@ -89,7 +91,10 @@ export class Roster {
       known.lastSeen = now;
       return known;
     }
-    const worker = this.#add(id, null, 'idle', now);
+    if (this.#ended.has(id)) {
+      return newWorker(id, null, 'stopping', now);
+    }
+    const worker = this.#add(newWorker(id, null, 'idle', now));
     this.#report({ type: 'worker_ready', worker: id, attached: true });
     return worker;
   }
@@ -178,6 +183,10 @@ export class Roster {
 
   /** Takes a worker off the list. */
   gone(id: string): void {
+    const slot = this.#workers.get(id)?.slot ?? null;
+    if (slot !== null) {
+      this.#ended.add(id);
+    }
     this.#workers.delete(id);
   }
 
@@ -239,23 +248,26 @@ export class Roster {
     return null;
   }
 
-  #add(id: string, slot: number | null, state: WorkerState, now: number): WorkerRecord {
-    const worker: WorkerRecord = {
-      id,
-      slot,
-      pid: null,
-      state,
-      startedAt: now,
-      lastSeen: now,
-      idleSince: now,
-      openPolls: 0,
-      jobs: new Set(),
-      stops: new Map(),
-      stoppingSince: 0,
-      killed: false,
-      killedFor: null,
-    };
-    this.#workers.set(id, worker);
+  #add(worker: WorkerRecord): WorkerRecord {
+    this.#workers.set(worker.id, worker);
     return worker;
   }
+}
+
+function newWorker(id: string, slot: number | null, state: WorkerState, now: number): WorkerRecord {
+  return {
+    id,
+    slot,
+    pid: null,
+    state,
+    startedAt: now,
+    lastSeen: now,
+    idleSince: now,
+    openPolls: 0,
+    jobs: new Set(),
+    stops: new Map(),
+    stoppingSince: 0,
+    killed: false,
+    killedFor: null,
+  };
 }

@@ -16,7 +16,8 @@ export interface Platform {
   endpoints: ReadonlyMap<string, Endpoint>;
   /** Keys clients may use; null: any that is not empty. */
   clientKeys: ReadonlySet<string> | null;
-  workerKey: string;
+  /** The key workers must send; null: any that is not empty. */
+  workerKey: string | null;
   /** Calls per endpoint and operation since the start, as `<endpoint> <operation>`. */
   calls: Map<string, number>;
   newId: () => string;

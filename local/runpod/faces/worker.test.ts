@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { WORKER_POLL_MS } from '../limits.ts';
-import { startFrozen } from '../testing/rig.ts';
+import { WORKER_KEY, WORKER_POLL_MS } from '../limits.ts';
+import { attachedOnly, startFrozen } from '../testing/rig.ts';
 
 describe('job-take', () => {
   it('holds the call until a job comes', async () => {
@@ -25,7 +25,7 @@ describe('job-take', () => {
     const { events, url, run, take } = await startFrozen();
     const hangUp = new AbortController();
     const poll = fetch(`${url}/v2/e1/job-take/gone?gpu=x`, {
-      headers: { authorization: 'local-runpod-worker-key' },
+      headers: { authorization: WORKER_KEY },
       signal: hangUp.signal,
     });
     await events.wait({ after: 0, type: 'worker_ready' }, 60_000);
@@ -40,14 +40,17 @@ describe('job-take', () => {
     const { url, run } = await startFrozen();
     const ids = [await run('e1'), await run('e1'), await run('e1')];
     const response = await fetch(`${url}/v2/e1/job-take-batch/mine?gpu=x&batch_size=2&job_in_progress=0`, {
-      headers: { authorization: 'local-runpod-worker-key' },
+      headers: { authorization: WORKER_KEY },
     });
     expect(await response.json()).toEqual(ids.slice(0, 2).map((id) => ({ id, input: {} })));
   });
 
-  it('wants the worker key', async () => {
-    const { get } = await startFrozen();
-    expect((await get('/v2/e1/job-take/mine')).status).toBe(401);
+  it('wants the worker key if the config names one', async () => {
+    const { call, workerGet } = await startFrozen({ ...attachedOnly, worker_api_key: 'wk' });
+    const ping = (authorization: string) => call('GET', '/v2/e1/ping/mine?gpu=x', undefined, { authorization });
+    expect((await ping('other')).status).toBe(401);
+    expect((await ping('wk')).status).toBe(200);
+    expect((await workerGet('/v2/e1/job-take/mine?gpu=x')).status).toBe(401);
   });
 });
 

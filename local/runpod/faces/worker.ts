@@ -21,7 +21,7 @@ const batchSchema = z.coerce.number().int().min(1).max(1000).default(1);
  */
 export function workerFace(platform: Platform): Hono<FaceEnv> {
   const app = new Hono<FaceEnv>();
-  const before = guard(platform, (key) => key === platform.workerKey);
+  const before = guard(platform, (key) => platform.workerKey === null || key === platform.workerKey);
 
   app.get('/v2/:endpoint/job-take/:worker', before('job-take'), async (c) => {
     const [job] = await take(c, 1);

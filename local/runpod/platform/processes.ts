@@ -105,8 +105,16 @@ export function workerEnvironment(order: WorkerOrder, baseUrl: string, key: stri
     // They look for a CUDA GPU and reach for 8.8.8.8: not on this machine.
     RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: 'true',
     RUNPOD_SKIP_GPU_CHECK: 'true',
+    // The SDK's ping goes through `requests`, which would follow a developer's HTTP_PROXY even to this machine.
+    NO_PROXY: withHost(process.env['NO_PROXY'], baseUrl),
+    no_proxy: withHost(process.env['no_proxy'], baseUrl),
     WORKER_INDEX: String(order.slot),
   };
+}
+
+function withHost(list: string | undefined, baseUrl: string): string {
+  const { hostname } = new URL(baseUrl);
+  return list === undefined || list === '' ? hostname : `${list},${hostname}`;
 }
 
 /** Sends a signal to a process group; a group that is already gone is fine. */

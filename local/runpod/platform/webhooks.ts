@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts';
+import type { Cancel, Clock } from '../clock.ts';
 import type { FaultBook } from '../core/faults.ts';
 import type { Report } from '../core/happening.ts';
 import { WEBHOOK_ANSWER_MS, WEBHOOK_RETRY_MS, WEBHOOK_TRIES } from '../limits.ts';
@@ -36,6 +36,7 @@ export class Webhooks {
   readonly #faults: FaultBook;
   readonly #post: Post;
   readonly #closing = new AbortController();
+  readonly #later = new Set<Cancel>();
   #held: { size: number; deliveries: Delivery[] } | null = null;
 
   constructor(clock: Clock, faults: FaultBook, post: Post) {
@@ -64,7 +65,7 @@ export class Webhooks {
         break;
       case 'delay':
         report({ type: 'webhook_held', job, fault: 'delay' });
-        this.#clock.schedule(fault.delay_ms, () => this.#start(delivery));
+        this.#after(fault.delay_ms, () => this.#start(delivery));
         break;
       case 'repeat':
         this.#repeat(delivery, fault.copies + 1);
@@ -79,6 +80,17 @@ export class Webhooks {
   /** Stops every delivery that is under way. */
   close(): void {
     this.#closing.abort();
+    for (const cancel of this.#later) {
+      cancel();
+    }
+  }
+
+  #after(delayMs: number, run: () => void): void {
+    const cancel = this.#clock.schedule(delayMs, () => {
+      this.#later.delete(cancel);
+      run();
+    });
+    this.#later.add(cancel);
   }
 
   /** Keeps a delivery back until as many have come as the fault wants, then lets them go last first, one by one. */
@@ -120,7 +132,7 @@ export class Webhooks {
       report({ type: 'webhook_given_up', job });
       return;
     }
-    this.#clock.schedule(WEBHOOK_RETRY_MS, () => void this.#attempt(delivery, attempt + 1));
+    this.#after(WEBHOOK_RETRY_MS, () => void this.#attempt(delivery, attempt + 1));
   }
 
   /** Null if it was answered 200, else what went wrong. */

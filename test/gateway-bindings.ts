@@ -2,7 +2,7 @@
 export const testBindings = {
   PUBLIC_URL: 'https://gateway.test',
   RUNPOD_BASE_URL: 'https://runpod.test/v2',
-  ENDPOINTS: JSON.stringify({ default: { runpod_id: 'ep1' } }),
+  ENDPOINTS: JSON.stringify({ default: { runpod_id: 'ep1' }, narrow: { runpod_id: 'ep2' } }),
   R2_S3_ENDPOINT: 'https://r2.test',
   TOKEN_SECRET: 'test-token-secret-test-token-secret-1',
   ADMIN_TOKEN: 'test-admin-token-test-admin-token-12',

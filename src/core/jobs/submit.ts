@@ -96,10 +96,10 @@ async function checkRequest(core: Core, caller: Caller, body: unknown): Promise<
 
 /** The graph, if it can run; its faults are added to the list. */
 function workflowOf(body: unknown, core: Core, faults: Fault[]): Graph | null {
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+  if (typeof body !== 'object' || body === null || !('workflow' in body)) {
     return null;
   }
-  const parsed = parseWorkflow('workflow' in body ? body.workflow : undefined, ['workflow']);
+  const parsed = parseWorkflow(body.workflow, ['workflow']);
   if (!parsed.ok) {
     faults.push(...parsed.problem);
     return null;

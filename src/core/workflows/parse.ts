@@ -14,9 +14,6 @@ const MAX_CLASS_CHARS = 300;
 
 export function parseWorkflow(value: unknown, base: readonly string[]): Result<Graph, Fault[]> {
   const here = pointer(base);
-  if (value === undefined) {
-    return fail([{ pointer: here, code: 'required', detail: 'workflow is required' }]);
-  }
   if (!isRecord(value)) {
     return fail([{ pointer: here, code: 'invalid_type', detail: 'workflow must be an object of nodes (API format)' }]);
   }

@@ -78,6 +78,7 @@ export async function startRunpod(options: RunpodOptions, parts: RunpodParts = {
     clock,
     events,
     faults,
+    webhooks,
     endpoints,
     clientKeys: config.api_keys === undefined ? null : new Set(config.api_keys),
     workerKey: config.worker_api_key ?? null,

@@ -76,6 +76,7 @@ export function adminFace(platform: Platform): Hono<FaceEnv> {
 
   app.delete('/admin/faults', (c) => {
     platform.faults.clear();
+    platform.webhooks.release();
     return c.json({ faults: [] });
   });
 

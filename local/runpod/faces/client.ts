@@ -54,9 +54,9 @@ export function clientFace(platform: Platform): Hono<FaceEnv> {
     if (!read.ok) {
       return c.json({ error: read.problem }, 400);
     }
-    const job = c.var.endpoint.submit(read.submission);
-    await c.var.endpoint.waitForEnd(job.id, wait.data, c.req.raw.signal);
-    return c.json(statusView(job));
+    const { id } = c.var.endpoint.submit(read.submission);
+    const job = await c.var.endpoint.findEnded(id, wait.data, c.req.raw.signal);
+    return job === null ? c.json(jobNotFound, 404) : c.json(statusView(job));
   });
 
   app.get('/v2/:endpoint/status/:job', before('status'), (c) => {
@@ -80,8 +80,7 @@ export function clientFace(platform: Platform): Hono<FaceEnv> {
     if (!wait.success) {
       return c.json({ error: waitProblem }, 400);
     }
-    await c.var.endpoint.waitForEnd(c.req.param('job'), wait.data, c.req.raw.signal);
-    const job = c.var.endpoint.find(c.req.param('job'));
+    const job = await c.var.endpoint.findEnded(c.req.param('job'), wait.data, c.req.raw.signal);
     return job === null ? c.json(jobNotFound, 404) : c.json(statusView(job));
   });
 

@@ -7,12 +7,14 @@ import { RateLimiter } from '../core/rate-limit.ts';
 import type { EventLog } from '../events.ts';
 import { RATE_LIMITS, RATE_WINDOW_MS } from '../limits.ts';
 import type { Endpoint } from '../platform/endpoint.ts';
+import type { Webhooks } from '../platform/webhooks.ts';
 
 /** What every face works on. */
 export interface Platform {
   clock: Clock;
   events: EventLog;
   faults: FaultBook;
+  webhooks: Webhooks;
   endpoints: ReadonlyMap<string, Endpoint>;
   /** Keys clients may use; null: any that is not empty. */
   clientKeys: ReadonlySet<string> | null;

@@ -18,7 +18,7 @@ export function health(endpoint: Endpoint): Record<string, Record<string, number
       ready: idle,
       running: endpoint.roster.in('running').length,
       throttled: 0,
-      unhealthy: Math.min(endpoint.crashes, endpoint.scaling.max),
+      unhealthy: Math.min(endpoint.fleet.crashes, endpoint.scaling.max),
     },
   };
 }

@@ -6,8 +6,10 @@ import { Jobs } from '../core/jobs.ts';
 import { Roster, type WorkerAction } from '../core/roster.ts';
 import { nextScaling, type ScalingRules, workersToStart } from '../core/scaling.ts';
 import type { EventLog } from '../events.ts';
-import { CRASH_BACKOFF_MS, RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STOPPING_POLL_MS } from '../limits.ts';
-import type { Exit, Launched, Launcher } from './processes.ts';
+import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STOPPING_POLL_MS } from '../limits.ts';
+import { Fleet } from './fleet.ts';
+import type { Launcher } from './processes.ts';
+import { TakePolls } from './take-polls.ts';
 import type { Webhooks } from './webhooks.ts';
 
 interface EndpointParts {
@@ -17,36 +19,28 @@ interface EndpointParts {
   launcher: Launcher;
 }
 
-/** A worker that waits for work. */
-interface TakePoll {
-  worker: string;
-  count: number;
-  give: (jobs: RunpodJob[]) => void;
-}
-
 /**
  * One endpoint alive: it puts the rules of `Jobs`, `Roster` and `workersToStart` to work with a clock, processes
- * and webhooks. After every change `#settle` hands out queued jobs, starts and stops workers and sets the one timer.
+ * and webhooks. After every change `settle` hands out queued jobs, starts and stops workers and sets the one timer.
  */
 export class Endpoint {
   readonly config: EndpointConfig;
   readonly jobs: Jobs;
   readonly roster: Roster;
+  readonly fleet: Fleet;
   readonly scaling: ScalingRules;
   readonly #parts: EndpointParts;
-  readonly #processes = new Map<string, Launched>();
-  #polls: TakePoll[] = [];
+  readonly #polls: TakePolls;
   #timer: Cancel | null = null;
   #settling = false;
   #closed = false;
-  /** Starts in a row that ended before the first job-take, and when the next start is allowed. */
-  #crashes = 0;
-  #startAllowedAt = 0;
 
   constructor(config: EndpointConfig, parts: EndpointParts) {
     this.config = config;
     this.#parts = parts;
+    this.#polls = new TakePolls(parts.clock);
     const report = (happening: Happening): void => this.#happened(happening);
+    const { workers } = config;
     this.jobs = new Jobs(
       {
         runRetentionMs: RUN_RETENTION_MS,
@@ -56,7 +50,6 @@ export class Endpoint {
       },
       report,
     );
-    const { workers } = config;
     this.roster = new Roster(
       {
         min: workers.min,
@@ -68,6 +61,7 @@ export class Endpoint {
       },
       report,
     );
+    this.fleet = new Fleet(config, parts.launcher, report);
     this.scaling = { min: workers.min, max: workers.max, queueDelayMs: config.queue_delay_s * 1000 };
   }
 
@@ -77,11 +71,6 @@ export class Endpoint {
 
   get now(): number {
     return this.#parts.clock.now();
-  }
-
-  /** Consecutive starts that failed: what `/health` shows as unhealthy. */
-  get crashes(): number {
-    return this.#crashes;
   }
 
   /** Does something to the jobs or workers, then everything that follows from it. */
@@ -100,20 +89,20 @@ export class Endpoint {
     return this.change(() => this.jobs.get(id));
   }
 
-  /** Resolves when the job is over or gone, or when `waitMs` has passed. */
-  async waitForEnd(id: string, waitMs: number, signal?: AbortSignal): Promise<void> {
+  /** Waits until the job is over, gone, or `waitMs` has passed; then as `find`. */
+  async findEnded(id: string, waitMs: number, signal: AbortSignal): Promise<RunpodJob | null> {
     const job = this.find(id);
-    if (job === null || isFinal(job.status)) {
-      return;
+    if (job !== null && !isFinal(job.status)) {
+      await this.#parts.events.until(
+        (event) =>
+          (event.type === 'job_finished' || event.type === 'job_removed') &&
+          event.endpoint === this.id &&
+          event.job === id,
+        waitMs,
+        signal,
+      );
     }
-    await this.#parts.events.until(
-      (event) =>
-        event.endpoint === this.id &&
-        (event.type === 'job_finished' || event.type === 'job_removed') &&
-        event.job === id,
-      waitMs,
-      signal,
-    );
+    return this.find(id);
   }
 
   /** job-take: waits for up to `count` jobs. Empty when none came in time or the worker is to go. */
@@ -129,28 +118,15 @@ export class Endpoint {
       await this.#parts.events.until(() => false, STOPPING_POLL_MS, signal);
       return [];
     }
-    this.#crashes = 0;
+    this.fleet.cameUp();
     record.openPolls += 1;
-    const given = await new Promise<RunpodJob[]>((resolve) => {
-      const end = (jobs: RunpodJob[]): void => {
-        this.#polls = this.#polls.filter((other) => other !== poll);
-        stopTimer();
-        signal.removeEventListener('abort', onAbort);
-        resolve(jobs);
-      };
-      const onAbort = (): void => {
-        end([]);
-        this.#happened({ type: 'worker_hung_up', worker });
-      };
-      const poll: TakePoll = { worker, count, give: end };
-      const stopTimer = this.#parts.clock.schedule(holdMs, () => end([]));
-      signal.addEventListener('abort', onAbort);
-      this.#polls.push(poll);
-      this.settle();
-    });
+    const end = await this.change(() => this.#polls.wait(worker, count, holdMs, signal));
     record.openPolls -= 1;
     this.change(() => this.roster.seen(worker, this.now));
-    return given;
+    if (end.hungUp) {
+      this.#happened({ type: 'worker_hung_up', worker });
+    }
+    return end.jobs;
   }
 
   /** The answer of job-take did not reach the worker: its jobs go back. */
@@ -166,45 +142,42 @@ export class Endpoint {
   /** job-stop: waits for jobs this worker is to stop. */
   async stops(worker: string, holdMs: number, signal: AbortSignal): Promise<string[]> {
     const record = this.change(() => this.roster.seen(worker, this.now));
-    const at_once = this.roster.takeStops(worker);
-    if (at_once.length > 0 || this.#closed || record.state === 'stopping') {
-      return at_once;
+    const atOnce = this.roster.takeStops(worker);
+    if (atOnce.length > 0 || this.#closed || record.state === 'stopping') {
+      return atOnce;
     }
     record.openPolls += 1;
     await this.#parts.events.until(
       (event) =>
+        (event.type === 'job_stop_wanted' || event.type === 'worker_stopping') &&
         event.endpoint === this.id &&
-        ((event.type === 'job_stop_wanted' && event.worker === worker) ||
-          (event.type === 'worker_stopping' && event.worker === worker)),
+        event.worker === worker,
       holdMs,
       signal,
     );
     record.openPolls -= 1;
+    this.change(() => this.roster.seen(worker, this.now));
     return signal.aborted ? [] : this.roster.takeStops(worker);
   }
 
-  /** Asks a worker to go: SIGTERM, and no more work for it. */
+  /** Asks a worker to go: SIGTERM, no more work, and an answer to its open calls so that it can. */
   stopWorker(id: string, reason: StopReason): void {
     this.change(() => {
       this.roster.stopping(id, reason, this.now);
-      for (const poll of this.#polls.filter((each) => each.worker === id)) {
-        poll.give([]);
-      }
-      this.#processes.get(id)?.signal('SIGTERM');
+      this.#polls.release(id);
+      this.fleet.signal(id, 'SIGTERM');
     });
   }
 
-  /** Kills a worker and everything it started. False if there is no process of that name. */
+  /** Sends a signal to a worker; SIGKILL reaches everything it started. False if there is no process of that name. */
   killWorker(id: string, signal: NodeJS.Signals): boolean {
-    const launched = this.#processes.get(id);
-    if (launched === undefined) {
+    if (!this.fleet.signal(id, signal)) {
       return false;
     }
     this.#happened({ type: 'worker_killed', worker: id, signal });
     if (signal === 'SIGKILL') {
       this.roster.killed(id);
     }
-    launched.signal(signal);
     return true;
   }
 
@@ -221,18 +194,28 @@ export class Endpoint {
     this.settle();
   }
 
+  /** Sends the webhook of a job's present state. False if there is no such job or it has none. */
+  sendWebhook(id: string): boolean {
+    const job = this.jobs.get(id);
+    if (job === null || job.webhook === null) {
+      return false;
+    }
+    this.#parts.webhooks.send({
+      endpoint: this.id,
+      job: id,
+      url: job.webhook,
+      body: JSON.stringify(webhookBody(job)),
+      report: (happening) => this.#happened(happening),
+    });
+    return true;
+  }
+
   /** Ends every worker process, now. Resolves when all are gone. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.();
-    for (const poll of this.#polls) {
-      poll.give([]);
-    }
-    const gone = [...this.#processes.values()].map((launched) => {
-      launched.signal('SIGKILL');
-      return launched.exited;
-    });
-    await Promise.all(gone);
+    this.#polls.release();
+    await this.fleet.close();
   }
 
   /** Brings everything in line with the present state and time, and sets the timer for what comes next. */
@@ -247,7 +230,7 @@ export class Endpoint {
         this.#act(action);
       }
       this.#handOut();
-      this.#start();
+      this.#startWorkers();
     } finally {
       this.#settling = false;
     }
@@ -255,72 +238,42 @@ export class Endpoint {
   }
 
   #handOut(): void {
-    while (this.#polls.length > 0 && this.jobs.queued().length > 0) {
-      const poll = this.#polls.find((each) => this.roster.get(each.worker)?.state !== 'stopping');
-      if (poll === undefined) {
-        return;
-      }
-      const taken = this.jobs.take(poll.worker, poll.count, this.now);
+    const mayHave = (worker: string): boolean => this.roster.get(worker)?.state !== 'stopping';
+    const take = (worker: string, count: number): RunpodJob[] => {
+      const taken = this.jobs.take(worker, count, this.now);
       for (const job of taken) {
-        this.roster.assign(poll.worker, job.id);
+        this.roster.assign(worker, job.id);
       }
-      poll.give(taken);
+      return taken;
+    };
+    while (this.jobs.queued().length > 0 && this.#polls.give(mayHave, take)) {
+      // One worker after the other, until there are no more jobs or no more workers.
     }
   }
 
-  #start(): void {
-    const { command } = this.config.workers;
-    if (command === undefined || this.now < this.#startAllowedAt) {
+  #startWorkers(): void {
+    const { command } = this.fleet;
+    if (command === null || this.now < this.fleet.startAllowedAt) {
       return;
     }
     const count = workersToStart(this.scaling, this.jobs.queued(), this.roster.all(), this.now);
     for (let started = 0; started < count; started += 1) {
-      this.#startOne(command);
+      const record = this.roster.open(this.now);
+      const { id } = record;
+      record.pid = this.fleet.start(id, record.slot ?? 0, command, (how) => this.#gone(id, 'process exited', how));
     }
   }
 
-  #startOne(command: readonly string[]): void {
-    const record = this.roster.open(this.now);
-    const launched = this.#parts.launcher({
-      endpoint: this.id,
-      worker: record.id,
-      slot: record.slot ?? 0,
-      command,
-      env: this.config.workers.env,
-      cwd: this.config.workers.cwd,
-      pingIntervalMs: this.config.ping_interval_ms,
-    });
-    this.#processes.set(record.id, launched);
-    record.pid = launched.pid;
-    if (launched.pid !== null) {
-      this.#happened({ type: 'worker_started', worker: record.id, pid: launched.pid });
-    }
-    const ended = (exit: Exit): void => {
-      this.#processes.delete(record.id);
-      if (exit.problem !== null) {
-        this.#happened({ type: 'worker_start_failed', worker: record.id, reason: exit.problem });
-      }
-      this.#happened({ type: 'worker_exited', worker: record.id, code: exit.code, signal: exit.signal });
-      const how = exit.signal === null ? `exit code ${exit.code ?? 'unknown'}` : exit.signal;
-      this.#workerGone(record.id, 'process exited', how);
-    };
-    launched.exited.then(ended, (error: unknown) => ended({ code: null, signal: null, problem: String(error) }));
-  }
-
-  #workerGone(id: string, reason: 'process exited' | 'missed pings', detail: string): void {
+  #gone(id: string, reason: 'process exited' | 'missed pings', detail: string): void {
     const record = this.roster.get(id);
     if (record === null) {
       return;
     }
     if (record.state === 'initializing') {
-      const pause = Math.min(CRASH_BACKOFF_MS.first * 2 ** this.#crashes, CRASH_BACKOFF_MS.max);
-      this.#crashes += 1;
-      this.#startAllowedAt = this.now + pause;
+      this.fleet.crashed(this.now);
     }
     this.change(() => {
-      for (const poll of this.#polls.filter((each) => each.worker === id)) {
-        poll.give([]);
-      }
+      this.#polls.release(id);
       if (record.jobs.size > 0 || record.killedFor !== null) {
         this.#happened({ type: 'worker_lost', worker: id, reason: record.killedFor ?? reason });
       }
@@ -339,7 +292,7 @@ export class Endpoint {
         this.killWorker(action.worker, 'SIGKILL');
         break;
       case 'write off':
-        this.#workerGone(action.worker, 'missed pings', 'no sign of life');
+        this.#gone(action.worker, 'missed pings', 'no sign of life');
         break;
     }
   }
@@ -347,11 +300,12 @@ export class Endpoint {
   #setTimer(): void {
     this.#timer?.();
     const { now } = this;
+    const mayStart = this.fleet.startAllowedAt;
     const next = Math.min(
       this.jobs.nextDeadline(),
       this.roster.nextDeadline(now),
       nextScaling(this.scaling, this.jobs.queued(), now),
-      this.#startAllowedAt > now ? this.#startAllowedAt : Number.POSITIVE_INFINITY,
+      mayStart > now ? mayStart : Number.POSITIVE_INFINITY,
     );
     this.#timer = Number.isFinite(next) ? this.#parts.clock.schedule(next - now, () => this.settle()) : null;
   }
@@ -362,27 +316,7 @@ export class Endpoint {
     }
     this.#parts.events.append(this.id, happening);
     if (happening.type === 'job_finished') {
-      this.#sendWebhook(happening.job);
+      this.sendWebhook(happening.job);
     }
-  }
-
-  /** Sends (or sends again) the completion webhook of a job that has one. */
-  sendWebhook(id: string): boolean {
-    return this.#sendWebhook(id);
-  }
-
-  #sendWebhook(id: string): boolean {
-    const job = this.jobs.get(id);
-    if (job === null || job.webhook === null) {
-      return false;
-    }
-    this.#parts.webhooks.send({
-      endpoint: this.id,
-      job: id,
-      url: job.webhook,
-      body: JSON.stringify(webhookBody(job)),
-      report: (happening) => this.#happened(happening),
-    });
-    return true;
   }
 }

@@ -124,4 +124,16 @@ describe('faults', () => {
     expect(arrived.map(({ job }) => job).toSorted()).toEqual(['j1', 'j2', 'j3', 'j4']);
     expect(arrived.map(({ job }) => job).filter((job) => job !== 'j4')).toEqual(['j3', 'j2', 'j1']);
   });
+
+  it('lets go of what it holds back, in order, when the faults are taken back', async () => {
+    const { clock, arrived, send, fault, webhooks } = rig();
+    fault({ kind: 'webhook', action: 'reorder', size: 3 });
+    send('j1');
+    send('j2');
+    webhooks.release();
+    send('j3');
+    await clock.advance(1);
+    expect(arrived.map(({ job }) => job).filter((job) => job !== 'j3')).toEqual(['j1', 'j2']);
+    expect(arrived).toHaveLength(3);
+  });
 });

@@ -77,6 +77,13 @@ export class Webhooks {
     }
   }
 
+  /** Lets go of what a reorder fault holds back, in the order it came. */
+  release(): void {
+    const held = this.#held?.deliveries ?? [];
+    this.#held = null;
+    void this.#oneByOne(held);
+  }
+
   /** Stops every delivery that is under way. */
   close(): void {
     this.#closing.abort();

@@ -18,6 +18,9 @@ const INPUT_SIZE = { width: 1200, height: 800 };
 /** Seconds the job may take; a machine that needs longer has another problem. */
 const FINISH_WITHIN_S = 300;
 
+/** How long an interrupted demo may take to cancel its job. */
+const CANCEL_MS = 1_000;
+
 const root = resolve(import.meta.dirname, '..');
 const outputFolder = resolve(root, process.env['DEMO_OUTPUT'] ?? 'demo-output');
 const workflowSchema = z.record(
@@ -41,7 +44,7 @@ async function demo({ signal, defer }: Launch): Promise<Outcome<null>> {
   const stack = started.value;
   defer(() => stack.stop());
 
-  const finished = await Promise.race([runJob(stack, times, signal), gatewayDeath(stack)]);
+  const finished = await Promise.race([runJob(stack, times, signal, defer), gatewayDeath(stack)]);
   if (!finished.ok) {
     return failure(finished.message, [...finished.details, `Logs: ${relative(root, stack.logs)}/`]);
   }
@@ -50,7 +53,12 @@ async function demo({ signal, defer }: Launch): Promise<Outcome<null>> {
   return done(null);
 }
 
-async function runJob(stack: Stack, times: Stopwatch, signal: AbortSignal): Promise<Outcome<Job>> {
+async function runJob(
+  stack: Stack,
+  times: Stopwatch,
+  signal: AbortSignal,
+  defer: Launch['defer'],
+): Promise<Outcome<Job>> {
   const edge = new ComfyEdge({ url: stack.url, key: stack.key });
   const workflow = workflowSchema.parse(JSON.parse(readFileSync(join(root, 'workflows/demo/workflow.json'), 'utf8')));
   try {
@@ -60,6 +68,13 @@ async function runJob(stack: Stack, times: Stopwatch, signal: AbortSignal): Prom
     const inputs = [{ name: INPUT_NAME, asset: asset.id }];
     const submitted = await edge.jobs.submit({ workflow, inputs, finish_within: FINISH_WITHIN_S }, { signal });
     console.log(`Job ${submitted.id}`);
+    let over = false;
+    // The gateway loses no job: one that is left behind would run at the next start.
+    defer(async () => {
+      if (!over) {
+        await edge.jobs.cancel(submitted.id, { signal: AbortSignal.timeout(CANCEL_MS) }).catch(() => undefined);
+      }
+    });
 
     const bars = new NodeProgressBars(workflow, {
       write: (text) => process.stdout.write(text),
@@ -67,6 +82,7 @@ async function runJob(stack: Stack, times: Stopwatch, signal: AbortSignal): Prom
       rows: process.stdout.rows ?? 0,
     });
     const job = await edge.jobs.wait(submitted.id, { after: 0, signal, onEvent: (event) => bars.show(event) });
+    over = true;
     if (job.status !== 'succeeded') {
       return failure(
         `The job ended ${job.status}: ${job.error?.message ?? 'no reason given'} (${job.error?.code ?? '-'}).`,

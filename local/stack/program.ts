@@ -11,9 +11,14 @@ const SHOWN_LINES = 25;
 
 /**
  * Outlives the launcher by a moment: reads until the launcher's end of the pipe is gone, however it went, then ends the
- * program's whole process group. `$1` is the group, `$2` the grace in seconds.
+ * program's whole process group. `$1` is the group, `$2` the grace in tenths of a second.
  */
-const WATCHDOG = 'cat >/dev/null; kill -TERM -"$1" 2>/dev/null || exit 0; sleep "$2"; kill -KILL -"$1" 2>/dev/null';
+const WATCHDOG = `
+  cat >/dev/null
+  kill -TERM -"$1" 2>/dev/null || exit 0
+  tenths=0
+  while [ "$tenths" -lt "$2" ] && kill -0 -"$1" 2>/dev/null; do sleep 0.1; tenths=$((tenths + 1)); done
+  kill -KILL -"$1" 2>/dev/null`;
 
 export interface ProgramOptions {
   command: string;
@@ -73,7 +78,7 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
     throw new Error(`${options.command} started without a process id`);
   }
   running.add(pid);
-  const watchdog = spawn('sh', ['-c', WATCHDOG, 'comfy-edge-watchdog', String(pid), String(STOP_GRACE_MS / 1000)], {
+  const watchdog = spawn('sh', ['-c', WATCHDOG, 'comfy-edge-watchdog', String(pid), String(STOP_GRACE_MS / 100)], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
   });

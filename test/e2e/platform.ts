@@ -1,0 +1,137 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { ComfyEdge, type Job, type JobEvent, isFinal } from '../../clients/sdk/index.ts';
+import { ensureEnvironment } from '../../local/python/environment.ts';
+import type { PlatformEvent } from '../../local/runpod/index.ts';
+import { claimPort } from '../../local/stack/ports.ts';
+import { type Stack, type StackOptions, startStack } from '../../local/stack/stack.ts';
+
+const root = resolve(import.meta.dirname, '..', '..');
+
+/** Longest wait for one thing to happen. A test that needs it all has failed; the number only bounds the failure. */
+export const PATIENCE_MS = 40_000;
+
+/** Times that make a lost worker or webhook felt within a test; in production they are ten times longer. */
+export const QUICK_POLICY = { poll_interval: 1, channel_grace: 3, claim_grace: 4, cancel_grace: 5, deadline_grace: 3 };
+
+export type Platform = Stack & {
+  edge: ComfyEdge;
+  /** Origin of the one worker's ComfyUI. */
+  comfyui: string;
+  /** Asks the local RunPod for something it offers beside RunPod's API (local/runpod/README.md). */
+  admin(path: string, body?: unknown): Promise<unknown>;
+  /** The next thing that happens at the local RunPod and fits; what happened before counts too. */
+  happened(filter: { type: PlatformEvent['type']; after?: number }): Promise<PlatformEvent>;
+};
+
+/** The whole platform in a folder of its own, with the real worker and the CPU engine and its probe nodes. */
+export async function startPlatform(options: Partial<StackOptions> = {}): Promise<Platform> {
+  const python = must(await ensureEnvironment({ root, signal: AbortSignal.timeout(300_000), report: () => undefined }));
+  const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-'));
+  const comfyuiPort = must(await claimPort({ port: 0, purpose: 'ComfyUI', variable: 'COMFYUI_PORT' }));
+  const { workerEnv, ...rest } = options;
+  const stack = must(
+    await startStack({
+      root,
+      directory,
+      ports: { gateway: 0, runpod: 0 },
+      python: python.python,
+      comfyui: { path: join(root, 'local', 'comfyui') },
+      workers: { min: 1, max: 1 },
+      workerEnv: { COMFYUI_ARGS: '--probe-nodes', COMFYUI_PORT: String(comfyuiPort), ...workerEnv },
+      policy: QUICK_POLICY,
+      ...rest,
+    }),
+  );
+  const admin = async (path: string, body?: unknown): Promise<unknown> => {
+    const method = body === undefined ? 'GET' : 'POST';
+    const response = await fetch(`${stack.runpodAdmin}${path}`, {
+      method,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    if (!response.ok) {
+      throw new Error(`${path}: ${response.status} ${await response.text()}`);
+    }
+    return response.json();
+  };
+  return {
+    ...stack,
+    edge: new ComfyEdge({ url: stack.url, key: stack.key }),
+    comfyui: `http://127.0.0.1:${comfyuiPort}`,
+    admin,
+    happened: async ({ type, after = 0 }) => {
+      const [event] = await stack.runpod.events.wait({ type, after }, PATIENCE_MS);
+      return event ?? fail(`no ${type} within ${PATIENCE_MS} ms`, stack.logs);
+    },
+    stop: async () => {
+      await stack.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Collects a job's events from number `after` until the final one, over as many connections as it takes. */
+export async function eventsOf(edge: ComfyEdge, job: string, after = 0): Promise<JobEvent[]> {
+  const events: JobEvent[] = [];
+  for await (const event of edge.jobs.watch(job, { after, signal: AbortSignal.timeout(PATIENCE_MS) })) {
+    events.push(event);
+  }
+  return events;
+}
+
+/** The first event that fits. */
+export async function until(edge: ComfyEdge, job: string, fits: (event: JobEvent) => boolean): Promise<JobEvent> {
+  for await (const event of edge.jobs.watch(job, { after: 0, signal: AbortSignal.timeout(PATIENCE_MS) })) {
+    if (fits(event)) {
+      return event;
+    }
+  }
+  return fail(`job ${job} ended before the event came`);
+}
+
+/** The job once it is over. */
+export async function ended(edge: ComfyEdge, job: string): Promise<Job> {
+  await eventsOf(edge, job);
+  return edge.jobs.get(job);
+}
+
+export const executing = (event: JobEvent): boolean => event.event === 'progress' && event.data.current_node === '5';
+
+/** Numbers of the events that have one. */
+export const numbers = (events: readonly JobEvent[]): number[] =>
+  events.flatMap((event) => ('id' in event && event.event !== 'snapshot' ? [event.id] : []));
+
+/** Events with a final status. */
+export const finals = (events: readonly JobEvent[]): JobEvent[] =>
+  events.filter((event) => event.event === 'status' && isFinal(event.data.status));
+
+export const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
+
+/** One picture, at once. */
+export const quickGraph = {
+  '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: 0x3366cc } },
+  '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 't' } },
+};
+
+/** One picture, after some seconds of visible progress. */
+export const slowGraph = (seconds: number, steps = seconds * 10) => ({
+  '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: 0x3366cc } },
+  '5': { class_type: 'SlowSteps', inputs: { image: ['1', 0], steps, seconds, preview: true } },
+  '2': { class_type: 'SaveImage', inputs: { images: ['5', 0], filename_prefix: 'slow' } },
+});
+
+function must<T>(outcome: { ok: true; value: T } | { ok: false; message: string; details: readonly string[] }): T {
+  return outcome.ok ? outcome.value : fail([outcome.message, ...outcome.details].join('\n'));
+}
+
+/** Ends a test with what the logs say. */
+function fail(message: string, logs?: string): never {
+  const tails =
+    logs === undefined
+      ? []
+      : readdirSync(logs)
+          .filter((name) => name.endsWith('.log'))
+          .map((name) => `--- ${name}\n${readFileSync(join(logs, name), 'utf8').slice(-2_000)}`);
+  throw new Error([message, ...tails].join('\n'));
+}

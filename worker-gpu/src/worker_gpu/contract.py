@@ -98,7 +98,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the run; 0 means none, save for text, where it means that none travels inline."""
+    """Bounds of the run; 0 means none, save for text, where none then travels inline. `max_output_bytes` is for
+    each output."""
 
     max_output_bytes: int
     max_outputs: int

@@ -1,5 +1,6 @@
 """The environment, read once. README.md lists the variables."""
 
+import re
 import sys
 import tempfile
 import uuid
@@ -14,6 +15,8 @@ DEFAULT_MIN_FREE_MEMORY_MB = 512
 """Below half a gigabyte free a run was always lost (design/use-cases.md A4)."""
 DEFAULT_MIN_FREE_DISK_MB = 1024
 """Room for the outputs of one video job and ComfyUI's temporary files."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class BadSetting(Exception):  # noqa: N818 -- one line for the person who starts the worker
@@ -52,15 +55,18 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     if form not in ("json", "text"):
         raise BadSetting("LOG_FORMAT: must be json or text")
     port = _count(env, "COMFYUI_PORT", 0, most=65535)
+    # A folder for each worker: several may share a machine, and a ComfyUI empties its temp folder when it starts.
+    base = Path(env.get("WORKER_DATA_DIR") or Path(tempfile.gettempdir()) / "worker-gpu")
+    pod = env.get("RUNPOD_POD_ID") or ""
     return Settings(
         comfyui_url=url.rstrip("/") if url else None,
         comfyui_path=Path(path).absolute() if path and url is None else None,
         comfyui_python=env.get("COMFYUI_PYTHON") or sys.executable,
         comfyui_args=tuple(split(env.get("COMFYUI_ARGS", ""))),
         comfyui_port=port or None,
-        data_dir=Path(env.get("WORKER_DATA_DIR") or Path(tempfile.gettempdir()) / "worker-gpu").absolute(),
+        data_dir=(base / (_UNSAFE.sub("_", pod).strip(".") or "worker")).absolute(),
         gateway_origin=env.get("GATEWAY_ORIGIN") or None,
-        worker_id=env.get("RUNPOD_POD_ID") or str(uuid.uuid4()),
+        worker_id=pod or str(uuid.uuid4()),
         min_free_memory_bytes=_count(env, "MIN_FREE_MEMORY_MB", DEFAULT_MIN_FREE_MEMORY_MB) * MIB,
         min_free_disk_bytes=_count(env, "MIN_FREE_DISK_MB", DEFAULT_MIN_FREE_DISK_MB) * MIB,
         start_timeout_s=float(_count(env, "COMFYUI_START_TIMEOUT_S", 600)),

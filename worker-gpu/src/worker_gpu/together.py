@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -13,11 +13,11 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
     except BaseExceptionGroup as failures:
-        raise first_of(failures) from None  # pyright: ignore[reportUnknownArgumentType] -- a group of anything
+        raise first_of(failures) from None
     return [task.result() for task in tasks]
 
 
 def first_of(failures: BaseExceptionGroup[Any]) -> BaseException:
     """The first exception that is not a group itself."""
     first: BaseException = failures.exceptions[0]
-    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_of(cast("BaseExceptionGroup[Any]", first)) if isinstance(first, BaseExceptionGroup) else first

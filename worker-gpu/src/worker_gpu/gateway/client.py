@@ -113,7 +113,7 @@ class GatewayClient:
         """Tell the node classes, once and without insistence."""
         body: JsonObject = {"comfyui_version": version, "classes": list(classes)}
         try:
-            status, _ = await self._call("PUT", "/catalog", body, self._now())
+            status, _ = await self._call("PUT", f"/catalog?attempt={self._ticket.attempt}", body, self._now())
             if status != 204:
                 self._log.warn("catalog not taken", status=status)
         except GatewaySilent as error:
@@ -132,13 +132,16 @@ class GatewayClient:
             raise JobError("output_too_large", "The outputs are larger than the gateway takes.")
         raise JobError("upload_failed", f"The gateway gave no URL for an upload ({problem_code(answer, status)}).")
 
-    async def finish_upload(self, upload: MultipartUpload, etags: list[tuple[int, str]], until: float) -> None:
-        """Close a multipart upload. Raises `JobError` `upload_failed`; `AttemptOver`."""
+    async def finish_upload(self, upload: MultipartUpload, etags: list[tuple[int, str]], until: float) -> bool:
+        """Close a multipart upload; False when the store has no such upload any more. Raises `JobError`
+        `upload_failed`; `AttemptOver`."""
         parts: list[Json] = [{"number": number, "etag": etag} for number, etag in etags]
         body = self._body(key=upload.key, upload_id=upload.upload_id, parts=parts)
         status, answer = await self._while_wanted("POST", "/uploads/finish", body, until)
-        if status not in (200, 204):
-            raise JobError("upload_failed", f"A large file was not accepted ({problem_code(answer, status)}).")
+        code = problem_code(answer, status)
+        if status not in (200, 204) and code != "output_missing":
+            raise JobError("upload_failed", f"A large file was not accepted ({code}).")
+        return status in (200, 204)
 
     async def complete(
         self, report: Report, last_seq: int, timings: Timings, worker: WorkerInfo, until: float
@@ -168,8 +171,9 @@ class GatewayClient:
             status, answer = await self._call(method, path, body, until)
         except GatewaySilent as error:
             raise JobError("upload_failed", "The gateway did not answer in time.") from error
-        if status in (401, 404, 409, 410):
-            raise AttemptOver(Refused(status, problem_code(answer, status)))
+        code = problem_code(answer, status)
+        if status in (401, 404, 409, 410) and code != "output_missing":
+            raise AttemptOver(Refused(status, code))
         return status, answer
 
     def _body(self, **fields: Json) -> JsonObject:

@@ -63,7 +63,6 @@ class Collector:
         self._stored: dict[str, Output] = {}
         self._files: dict[str, NamedFile] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._bytes = 0
 
     def showed(self, node: str, output: JsonObject) -> None:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
@@ -123,7 +122,7 @@ class Collector:
                 file = await asyncio.to_thread(self._spool, item.ref.text)
             else:
                 file = await self._fetch(item, item.ref)
-            self._count(file.size_bytes)
+            self._check_size(item.name, file.size_bytes)
             files.append(NamedFile(item.name, file))
         self._files.update({named.name: named for named in files})
         await self._uploader.put(files, self._uploaded)
@@ -132,7 +131,6 @@ class Collector:
         if len(text.encode("utf-8", "replace")) > self._wishes.limits.max_text_bytes:
             return False
         size, sha256, clean = measure_text(text)
-        self._count(size)
         self._store(
             Output(
                 item.name,
@@ -179,11 +177,10 @@ class Collector:
         self._stored[output.name] = output
         self._emit(output)
 
-    def _count(self, size_bytes: int) -> None:
-        self._bytes += size_bytes
+    def _check_size(self, name: str, size_bytes: int) -> None:
         most = self._wishes.limits.max_output_bytes
-        if 0 < most < self._bytes:
-            raise JobError("output_too_large", f"The outputs are larger than {most} bytes together.")
+        if 0 < most < size_bytes:
+            raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
 
     def _class_of(self, node: str) -> str:
         return self._classes.get(node, "")

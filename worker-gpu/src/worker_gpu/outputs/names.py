@@ -1,11 +1,15 @@
 """What an output is called: the path below the job's folder, as ComfyUI named it, unique in the job."""
 
 import hashlib
+import re
 
 from worker_gpu.contract import MAX_NAME_BYTES
 from worker_gpu.outputs.walk import FileRef, TextRef
 
 TEMP_FOLDER = "temp"
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+"""Control characters, backslashes, and what no UTF-8 can hold."""
 
 
 class Names:
@@ -18,7 +22,8 @@ class Names:
     def of_file(self, ref: FileRef) -> str:
         """Name of a file: its path less the job's folder; temp files get `temp/` in front."""
         path = ref.path
-        parts = [part for part in path.removeprefix(self._below).split("/") if part not in ("", ".", "..")]
+        clean = _UNSAFE.sub("_", path.removeprefix(self._below))
+        parts = [part for part in clean.split("/") if part not in ("", ".", "..")]
         plain = "/".join(parts) or "file"
         if ref.folder == TEMP_FOLDER:
             plain = f"{TEMP_FOLDER}/{plain}"
@@ -26,7 +31,7 @@ class Names:
 
     def of_text(self, node: str, ref: TextRef) -> str:
         """Name of a text of a node: `2.txt`, then `2_2.txt`, `2_3.txt`."""
-        stem = node.replace("/", "_").replace("\\", "_").strip(".") or "text"
+        stem = _UNSAFE.sub("_", node).replace("/", "_").strip(".") or "text"
         name = f"{stem}.txt" if ref.index == 0 else f"{stem}_{ref.index + 1}.txt"
         return self._unique(name, ("text", f"{node} {ref.index}"))
 

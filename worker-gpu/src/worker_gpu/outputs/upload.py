@@ -101,7 +101,8 @@ class Uploader:
             return number, await self._transfer(url, {}, file.path, offset, length)
 
         etags = await together(part(number, url) for number, url in upload.parts)
-        await self._gateway.finish_upload(upload, etags, self._until)
+        if not await self._gateway.finish_upload(upload, etags, self._until):
+            raise _UrlRefused("the multipart upload is gone")
 
     async def _transfer(self, url: str, headers: dict[str, str], path: Path, offset: int, length: int) -> str:
         """PUT `length` bytes of a file from `offset`; gives the ETag. Raises `_UrlRefused`, `JobError`."""

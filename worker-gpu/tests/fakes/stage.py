@@ -1,0 +1,104 @@
+"""A worker between a fake ComfyUI and a fake gateway."""
+
+import contextlib
+import io
+import itertools
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from fakes.comfy import FakeComfy, Script
+from fakes.gateway import FakeGateway, Job
+from fakes.server import serving
+
+from worker_gpu.boot import ExternalComfy
+from worker_gpu.contract import Receipt, Ticket
+from worker_gpu.log import Log
+from worker_gpu.patience import Patience
+from worker_gpu.runner import run_job
+from worker_gpu.settings import Settings
+from worker_gpu.shape import JsonObject
+from worker_gpu.workplace import Tools, Workplace, open_workplace
+
+JOB = "11111111-2222-3333-4444-555555555555"
+QUICK = Patience(
+    claim_s=5.0,
+    complete_grace_s=5.0,
+    settle_s=5.0,
+    retry_first_s=0.001,
+    retry_most_s=0.01,
+    progress_gap_s=0.01,
+    preview_gap_s=0.01,
+    look_quiet_s=0.05,
+    look_first_s=0.001,
+    look_most_s=0.01,
+    unreachable_s=0.2,
+    cancel_s=1.0,
+    cancel_look_s=0.005,
+    start_look_s=0.01,
+)
+"""The worker's patience, shortened where a test would otherwise wait."""
+
+
+@dataclass
+class Stage:
+    """Everything a test of a whole job needs."""
+
+    comfy: FakeComfy
+    gateway: FakeGateway
+    place: Workplace
+    log: io.StringIO
+
+    async def run(self) -> Receipt:
+        """Run the gateway's job."""
+        return await run_job(self.place, Ticket.parse(self.gateway.ticket()))
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    tmp_path: Path,
+    script: Script,
+    workflow: dict[str, JsonObject],
+    *,
+    patience: Patience = QUICK,
+    jobs_api: bool = False,
+    min_free_disk_bytes: int = 0,
+    change: Callable[[Job], None] = lambda _job: None,
+) -> AsyncGenerator[Stage]:
+    """A stage for one job with `workflow`, whose prompt is played by `script`. On leaving, no rule of the contract may
+    have been broken."""
+    comfy = FakeComfy(script, jobs_api)
+    job = Job(JOB, workflow)
+    change(job)
+    gateway = FakeGateway(job)
+    written = io.StringIO()
+    ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
+    tools = Tools(random=Random(1), new_id=lambda: next(ids))
+    async with serving(comfy.application()) as comfy_url, serving(gateway.application()) as gateway.url:
+        settings = make_settings(tmp_path, comfy_url, min_free_disk_bytes)
+        external = ExternalComfy(comfy_url, patience)
+        async with open_workplace(settings, external, patience, tools, Log(written)) as place:
+            await comfy.notice.until(lambda: comfy.connections > 0)
+            yield Stage(comfy, gateway, place, written)
+    assert gateway.violations == []
+    assert "sig=" not in written.getvalue()
+    assert "token-of" not in written.getvalue()
+
+
+def make_settings(tmp_path: Path, comfy_url: str, min_free_disk_bytes: int = 0) -> Settings:
+    """Settings of a worker that uses a ComfyUI it did not start."""
+    return Settings(
+        comfyui_url=comfy_url,
+        comfyui_path=None,
+        comfyui_python="python",
+        comfyui_args=(),
+        comfyui_port=None,
+        data_dir=tmp_path / "worker",
+        gateway_origin=None,
+        worker_id="worker-1",
+        min_free_memory_bytes=0,
+        min_free_disk_bytes=min_free_disk_bytes,
+        start_timeout_s=5.0,
+        log_form="text",
+    )

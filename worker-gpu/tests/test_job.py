@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from fakes.comfy import CONTENT, PNG, playing
 from fakes.recordings import recording
 from fakes.stage import JOB, staged

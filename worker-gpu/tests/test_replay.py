@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from fakes.comfy import CONTENT, Gate, files_in, holding, playing
 from fakes.recordings import FOLDER, NO_PROMPT, Recording, all_recordings, recording
 from fakes.stage import staged
-
 from worker_gpu.shape import JsonObject, maybe_list, maybe_object, maybe_text
 
 RECORDED = all_recordings()
@@ -166,8 +166,8 @@ async def test_previews_reach_the_gateway_with_their_node(tmp_path: Path, kind: 
         await running
 
         assert stage.comfy.first_frames == ['{"type":"feature_flags","data":{"supports_preview_metadata":true}}']
-        assert {p["node_id"] for p in stage.gateway.previews} == {"5"}
-        assert {p["content_type"] for p in stage.gateway.previews} == {"image/jpeg"}
+        assert {maybe_text(p["node_id"]) for p in stage.gateway.previews} == {"5"}
+        assert {maybe_text(p["content_type"]) for p in stage.gateway.previews} == {"image/jpeg"}
 
 
 @pytest.mark.asyncio

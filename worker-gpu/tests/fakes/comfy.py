@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from aiohttp import WSMsgType, web
+
 from fakes.notice import Notice
 from fakes.recordings import Recording, object_info
-
 from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 8
@@ -162,8 +162,10 @@ class FakeComfy:
         self.prompts.append(prompt)
         self.pending.append(prompt)
         self._next()
-        answer = self.answer[1] if self.answer is not None else {"number": 0, "node_errors": {}}
-        return web.json_response({**maybe_object(answer), "prompt_id": prompt_id})
+        answer: JsonObject = {"number": 0, "node_errors": {}}
+        if self.answer is not None:
+            answer = maybe_object(self.answer[1])
+        return web.json_response({**answer, "prompt_id": prompt_id})
 
     def _next(self) -> None:
         if self.running is None and self.pending:
@@ -273,7 +275,7 @@ def playing(recorded: Recording, cut_before: str | None = None, gate: Gate | Non
         for ref in files_in(entry):
             comfy.files[ref] = CONTENT[ref[2].rpartition(".")[2]]
         for frame in recorded.frames:
-            adapted = frame if isinstance(frame, bytes) else _adapt(frame, recorded, prompt)
+            adapted = _adapt_frame(frame, recorded, prompt)
             kind = maybe_object(decode(adapted)).get("type") if isinstance(adapted, str) else "binary"
             if kind == cut_before:
                 await comfy.drop_sockets()
@@ -318,6 +320,13 @@ def files_in(value: Json) -> list[tuple[str, str, str]]:
             return [(maybe_text(value.get("type")) or "", maybe_text(value.get("subfolder")) or "", name)]
         return [ref for item in value.values() for ref in files_in(item)]
     return [ref for item in value for ref in files_in(item)] if isinstance(value, list) else []
+
+
+def _adapt_frame(frame: str | bytes, recorded: Recording, prompt: Prompt) -> str | bytes:
+    """Ids are all of one length, so a preview's metadata keeps its own."""
+    if isinstance(frame, bytes):
+        return frame.replace(recorded.prompt_id.encode(), prompt.prompt_id.encode())
+    return _adapt(frame, recorded, prompt)
 
 
 def _adapt(text: str, recorded: Recording, prompt: Prompt) -> str:

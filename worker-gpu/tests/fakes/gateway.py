@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import WSMsgType, web
-from fakes.notice import Notice
 
+from fakes.notice import Notice
 from worker_gpu.shape import (
     Json,
     JsonObject,

@@ -99,9 +99,11 @@ def _of(case: str, prompt_id: str, frames: tuple[str | bytes, ...], steps: list[
     graph = _graph(maybe_object(prompt[2])) if len(prompt) > 2 else _graph_in_queue(steps, prompt_id)
     bodies = [maybe_object(step.get("body")) or step for step in steps]
     answers = [body for body in bodies if body.get("prompt_id") == prompt_id]
-    answer = answers[0] if answers else {"prompt_id": prompt_id, "number": 0, "node_errors": {}}
+    plain: JsonObject = {"prompt_id": prompt_id, "number": 0, "node_errors": {}}
     assert prompt_id in text
-    return Recording(case, prompt_id, graph or _graph_of(frames, prompt_id), 200, answer, frames, entry)
+    return Recording(
+        case, prompt_id, graph or _graph_of(frames, prompt_id), 200, answers[0] if answers else plain, frames, entry
+    )
 
 
 def _entry_in(steps: list[JsonObject], prompt_id: str) -> JsonObject | None:

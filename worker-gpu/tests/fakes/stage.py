@@ -11,7 +11,6 @@ from random import Random
 from fakes.comfy import FakeComfy, Script
 from fakes.gateway import FakeGateway, Job
 from fakes.server import serving
-
 from worker_gpu.boot import ExternalComfy
 from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.log import Log

@@ -1,11 +1,15 @@
+import type { D1Migration } from 'cloudflare:test';
+import type { Env as GatewayEnv } from '../env.ts';
+import type * as gateway from '../worker.ts';
+
 /** What tests inside workerd find in `cloudflare:workers`: the gateway's own environment and entry, and the migrations. */
-declare namespace Cloudflare {
-  interface Env extends GatewayEnv {
-    TEST_MIGRATIONS: import('cloudflare:test').D1Migration[];
-  }
-  interface GlobalProps {
-    mainModule: typeof import('../worker.ts');
+declare global {
+  namespace Cloudflare {
+    interface Env extends GatewayEnv {
+      TEST_MIGRATIONS: D1Migration[];
+    }
+    interface GlobalProps {
+      mainModule: typeof gateway;
+    }
   }
 }
-
-type GatewayEnv = import('../env.ts').Env;

@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import { decodeBase64 } from './base64.ts';
+import { sniff } from './sniff.ts';
+
+const bytes = (latin1: string, length = latin1.length): Uint8Array => {
+  const all = new Uint8Array(length);
+  all.set(Uint8Array.from(latin1, (char) => char.charCodeAt(0)));
+  return all;
+};
+const typeOf = (latin1: string, name?: string) => sniff(bytes(latin1), latin1.length, name);
+
+describe('a file is known by its first bytes', () => {
+  it.each([
+    ['\x89PNG\r\n\x1a\n....', 'image/png'],
+    ['\xff\xd8\xff\xe0', 'image/jpeg'],
+    ['GIF89a', 'image/gif'],
+    ['RIFF....WEBPVP8 ', 'image/webp'],
+    ['RIFF....WAVEfmt ', 'audio/wav'],
+    ['RIFF....AVI LIST', 'video/x-msvideo'],
+    ['II*\0....', 'image/tiff'],
+    ['....ftypisom....', 'video/mp4'],
+    ['....ftypqt  ....', 'video/quicktime'],
+    ['....ftypM4A ....', 'audio/mp4'],
+    ['....ftypavif....', 'image/avif'],
+    ['....ftypheic....', 'image/heic'],
+    ['\x1a\x45\xdf\xa3....B\x82\x84webm', 'video/webm'],
+    ['\x1a\x45\xdf\xa3....B\x82\x88matroska', 'video/x-matroska'],
+    ['OggS............OpusHead', 'audio/ogg'],
+    ['OggS............\x80theora', 'video/ogg'],
+    ['fLaC....', 'audio/flac'],
+    ['ID3\x04....', 'audio/mpeg'],
+    ['\xff\xfb\x90\x64', 'audio/mpeg'],
+    ['\xff\xf1\x50\x80', 'audio/aac'],
+    ['glTF\x02\0\0\0', 'model/gltf-binary'],
+    ['ply\nformat ascii 1.0', 'model/ply'],
+    ['Kaydara FBX Binary  \0\x1a\0', 'application/vnd.autodesk.fbx'],
+    ['\x02\0\0\0\0\0\0\0{}', 'application/x-safetensors'],
+    ['BM\x10\0\0\0..........', 'image/bmp'],
+  ])('%j is %s', (content, type) => {
+    expect(typeOf(content)).toBe(type);
+  });
+
+  it.each([
+    '',
+    'B',
+    'BM',
+    'BMW is a car',
+    'RIFF',
+    'RIFF....XXXX',
+    '%PDF-1.7',
+    'PK\x03\x04',
+    'MZ',
+    '\x7fELF',
+    '<svg xmlns="http://www.w3.org/2000/svg"/>',
+    '<!doctype html>',
+    'hello',
+    '\xff\xff\xff\xff',
+    '\xff\xd8',
+    '\xff\0\0\0\0\0\0\0{}',
+  ])('%j is nothing of use', (content) => {
+    expect(typeOf(content, 'photo.png')).toBeNull();
+  });
+});
+
+describe('text', () => {
+  it('is known by its name, if it is text', () => {
+    expect(typeOf('v 0 0 0\n', 'cube.obj')).toBe('model/obj');
+    expect(typeOf('a,b\n', 'A.CSV')).toBe('text/csv; charset=utf-8');
+    expect(typeOf('a\0b', 'a.txt')).toBeNull();
+    expect(typeOf('\xff\xfe', 'a.txt')).toBeNull();
+    expect(typeOf('hello', 'txt')).toBeNull();
+    expect(typeOf('hello', 'a.html')).toBeNull();
+  });
+
+  it('may be cut within a character by the end of what is looked at', () => {
+    const long = new TextEncoder().encode('é'.repeat(3000)).subarray(0, 4095);
+    expect(sniff(long, 6000, 'a.txt')).toBe('text/plain; charset=utf-8');
+  });
+
+  it('in the name of a mesh must be one: the size of a binary STL follows from its count', () => {
+    const stl = bytes('', 84 + 50);
+    stl[80] = 1;
+    expect(sniff(stl, stl.length, 'a.stl')).toBe('model/stl');
+    expect(sniff(stl, stl.length + 1, 'a.stl')).toBeNull();
+    expect(sniff(stl, stl.length, 'a.png')).toBeNull();
+  });
+});
+
+describe('base64', () => {
+  it('is taken bare, with line breaks, and as a data URL', () => {
+    const hello = new TextEncoder().encode('hello');
+    for (const text of ['aGVsbG8=', 'aGVs\r\nbG8=', 'data:image/png;base64,aGVsbG8=', 'data:;base64,aGVsbG8=']) {
+      expect(decodeBase64(text)).toEqual(hello);
+    }
+  });
+
+  it.each([
+    'aGVsbG8',
+    'aGVsbG9=',
+    'aGVsbG8==',
+    'aGVsbG8=x',
+    'aGVs*',
+    'data:image/png,aGVsbG8=',
+    'data:image/png;base64',
+    '\ud800',
+  ])('is not taken loosely: %j', (text) => {
+    expect(decodeBase64(text)).toBeNull();
+  });
+});

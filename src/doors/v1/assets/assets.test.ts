@@ -1,0 +1,170 @@
+import { env } from 'cloudflare:workers';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createApp } from '../../../app.ts';
+import { assetKey } from '../../../storage/keys.ts';
+import { SPOOL_PART_BYTES } from '../../../storage/r2/assets.ts';
+import { newClient, ORIGIN, PNG, problemOf, storedOf, type Call } from '../../../testing/gateway.ts';
+import { assetSchema } from '../schemas.ts';
+
+let account: string;
+let key: string;
+let call: Call;
+
+beforeEach(async () => {
+  ({ account, key, call } = await newClient());
+});
+
+const upload = (body: BodyInit | null, headers: Record<string, string> = {}) =>
+  call('/v1/assets', { method: 'POST', body, headers });
+const sha256 = async (bytes: Uint8Array) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+
+/** A PNG by its signature, of any size; each `fill` is another file. */
+function large(size: number, fill = 7): Uint8Array {
+  const bytes = new Uint8Array(size).fill(fill);
+  bytes.set(PNG.subarray(0, 8));
+  return bytes;
+}
+
+/** A body without Content-Length, in chunks that fit no part. */
+function chunked(bytes: Uint8Array, size = 1_000_003): ReadableStream<Uint8Array> {
+  let at = 0;
+  return new ReadableStream({
+    pull(controller) {
+      if (at >= bytes.length) {
+        controller.close();
+        return;
+      }
+      controller.enqueue(bytes.slice(at, at + size));
+      at += size;
+    },
+  });
+}
+
+describe('an upload', () => {
+  it('is stored under the hash of its content, with the type its bytes show', async () => {
+    const response = await upload(PNG, { 'content-type': 'text/html' });
+    expect(response.status).toBe(201);
+    const hash = await sha256(PNG);
+    expect(assetSchema.parse(await response.json())).toMatchObject({
+      id: `sha256:${hash}`,
+      object: 'asset',
+      size_bytes: PNG.length,
+      content_type: 'image/png',
+      sha256: hash,
+    });
+    const stored = await env.BUCKET.get(assetKey(account, hash));
+    expect(stored?.httpMetadata?.contentType).toBe('image/png');
+    expect(await stored?.bytes()).toEqual(PNG);
+  });
+
+  it('of a known file answers 200 with the same asset', async () => {
+    const first = await upload(PNG);
+    const second = await upload(PNG);
+    expect([first.status, second.status]).toEqual([201, 200]);
+    expect(await second.json()).toEqual(await first.json());
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it('of one new file many times at once ends in one asset', async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => upload(PNG)));
+    expect(answers.every((answer) => answer.status === 200 || answer.status === 201)).toBe(true);
+    await Promise.all(answers.map((answer) => answer.arrayBuffer()));
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it.each([
+    ['one part less a byte', SPOOL_PART_BYTES - 1],
+    ['exactly one part', SPOOL_PART_BYTES],
+    ['one part and a byte', SPOOL_PART_BYTES + 1],
+    ['two parts', 2 * SPOOL_PART_BYTES],
+    ['two parts and some', 2 * SPOOL_PART_BYTES + 12_345],
+  ])('of %s arrives whole and leaves nothing else behind', async (_title, size) => {
+    const bytes = large(size);
+    const response = await upload(chunked(bytes));
+    expect(response.status).toBe(201);
+    const asset = assetSchema.parse(await response.json());
+    expect(asset).toMatchObject({ size_bytes: size, sha256: await sha256(bytes), content_type: 'image/png' });
+    const stored = await env.BUCKET.get(assetKey(account, asset.sha256));
+    expect(await sha256(await (stored?.bytes() ?? new Uint8Array()))).toBe(asset.sha256);
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+    expect((await upload(bytes)).status).toBe(200);
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it('may be a form with one file, whose name tells kinds of text apart', async () => {
+    const form = new FormData();
+    form.set('file', new File(['o cube\nv 0 0 0\n'], 'cube.obj', { type: 'image/png' }));
+    const response = await upload(form);
+    expect(response.status).toBe(201);
+    expect(assetSchema.parse(await response.json()).content_type).toBe('model/obj');
+  });
+});
+
+describe('an upload is refused', () => {
+  it('when it is empty', async () => {
+    for (const body of [null, new Uint8Array(), chunked(new Uint8Array())]) {
+      expect(await problemOf(await upload(body))).toMatchObject({ status: 400, code: 'empty_file' });
+    }
+  });
+
+  it.each(['hello', '<svg/>', '%PDF-1.7', '{"a": 1}'])(
+    'when its bytes are nothing a workflow could use: %s',
+    async (text) => {
+      const headers = { 'content-type': 'image/png' };
+      expect(await problemOf(await upload(text, headers))).toMatchObject({ status: 422, code: 'unsupported_media' });
+    },
+  );
+
+  it('when it is large and of no use, with all that was sent thrown away', async () => {
+    const seen = await problemOf(await upload(chunked(new Uint8Array(SPOOL_PART_BYTES + 1))));
+    expect(seen.code).toBe('unsupported_media');
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+  });
+
+  it('when it is too large, by its stated length or by what arrives', async () => {
+    const limit = SPOOL_PART_BYTES + 1000;
+    const app = createApp({ log: () => {} });
+    const small = { ...env, LIMITS: JSON.stringify({ max_asset_bytes: limit }) };
+    const send = (body: BodyInit) =>
+      app.fetch(
+        new Request(`${ORIGIN}/v1/assets`, { method: 'POST', body, headers: { authorization: `Bearer ${key}` } }),
+        small,
+      );
+    expect((await send(large(limit))).status).toBe(201);
+    for (const body of [large(limit + 1), chunked(large(limit + 1))]) {
+      expect(await problemOf(await send(body))).toMatchObject({ status: 413, code: 'file_too_large' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it('when its form holds anything but one file', async () => {
+    const two = new FormData();
+    two.append('file', new File([PNG], 'a.png'));
+    two.append('file', new File([PNG], 'b.png'));
+    const text = new FormData();
+    text.set('file', 'no file');
+    const other = new FormData();
+    other.set('image', new File([PNG], 'a.png'));
+    for (const body of [two, text, other]) {
+      expect(await problemOf(await upload(body))).toMatchObject({ status: 400, code: 'invalid_multipart' });
+    }
+    for (const type of ['multipart/form-data', 'multipart/form-data; boundary=x']) {
+      const seen = await problemOf(await upload('--x\r\nnonsense', { 'content-type': type }));
+      expect(seen.code).toBe('invalid_multipart');
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+  });
+
+  it('when it is compressed', async () => {
+    const seen = await problemOf(await upload(PNG, { 'content-encoding': 'gzip' }));
+    expect(seen.code).toBe('unsupported_media_type');
+  });
+});
+
+describe('an account', () => {
+  it('does not see that another has the same file', async () => {
+    expect((await upload(PNG)).status).toBe(201);
+    const other = await newClient();
+    expect((await other.call('/v1/assets', { method: 'POST', body: PNG })).status).toBe(201);
+  });
+});

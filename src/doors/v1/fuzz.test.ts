@@ -1,0 +1,167 @@
+import * as fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { GRAPH, newClient, PNG, postJson, problemOf, submitted, type Call } from '../../testing/gateway.ts';
+import { runAsWorker } from '../../testing/worker.ts';
+
+/** Whatever a client sends, the answer is never a 5xx, and every refusal has the one envelope. */
+
+let call: Call;
+let job: string;
+
+beforeAll(async () => {
+  const client = await newClient();
+  call = client.call;
+  job = (await submitted(call)).id;
+  await runAsWorker(client.account, job, [{ name: 'a.png', content_type: 'image/png', bytes: PNG }]);
+});
+
+async function holds(response: Response): Promise<void> {
+  expect(response.status).toBeLessThan(500);
+  if (response.status >= 400) {
+    await problemOf(response);
+  } else {
+    await response.arrayBuffer();
+  }
+}
+
+/** Texts that have broken programs before. */
+const awkward = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.constantFrom('', '__proto__', 'constructor', 'toString', '\0', '\ud800', '../..', '%00', '1', '#/~'),
+);
+const json = fc.jsonValue({ maxDepth: 4, stringUnit: 'binary' });
+const link = fc.tuple(awkward, fc.oneof(fc.integer(), fc.double(), fc.constant(null)));
+const nodes = fc.dictionary(
+  fc.oneof(awkward, fc.constantFrom('1', '2', '3')),
+  fc.record(
+    {
+      class_type: fc.oneof(awkward, fc.constant('EmptyImage'), json),
+      inputs: fc.oneof(fc.dictionary(awkward, fc.oneof(link, json)), json),
+      _meta: json,
+    },
+    { requiredKeys: [] },
+  ),
+  { maxKeys: 5 },
+);
+const body = fc.record(
+  {
+    workflow: fc.oneof(nodes, json),
+    inputs: fc.oneof(
+      fc.array(fc.record({ name: awkward, data: awkward, asset: awkward }, { requiredKeys: [] }), { maxLength: 3 }),
+      json,
+    ),
+    endpoint: fc.oneof(awkward, fc.constant('default'), json),
+    metadata: fc.oneof(fc.dictionary(awkward, awkward), json),
+    options: fc.oneof(fc.record({ previews: json, temp_outputs: json }, { requiredKeys: [] }), json),
+    finish_within: fc.oneof(fc.double(), json),
+  },
+  { requiredKeys: [] },
+);
+
+describe('no input breaks', () => {
+  it('a submit of anything shaped like a job', () =>
+    fc.assert(
+      fc.asyncProperty(body, async (value) => holds(await call('/v1/jobs', postJson(value)))),
+      { numRuns: 300 },
+    ));
+
+  it('a submit of any JSON', () =>
+    fc.assert(
+      fc.asyncProperty(json, async (value) => holds(await call('/v1/jobs', postJson(value)))),
+      { numRuns: 200 },
+    ));
+
+  it('a submit of any bytes', () =>
+    fc.assert(
+      fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), async (bytes) =>
+        holds(await call('/v1/jobs', { method: 'POST', headers: { 'content-type': 'application/json' }, body: bytes })),
+      ),
+      { numRuns: 200 },
+    ));
+
+  it('an upload of any bytes', () =>
+    fc.assert(
+      fc.asyncProperty(fc.uint8Array({ maxLength: 100 }), async (bytes) =>
+        holds(await call('/v1/assets', { method: 'POST', body: bytes })),
+      ),
+      { numRuns: 200 },
+    ));
+
+  it('a list with any parameters', () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.record({ cursor: awkward, limit: awkward, status: awkward }, { requiredKeys: [] }),
+        async (query) => {
+          const given = Object.entries(query).map(
+            ([name, value]) => `${name}=${encodeURIComponent(value.toWellFormed())}`,
+          );
+          await holds(await call(`/v1/jobs?${given.join('&')}`));
+        },
+      ),
+      { numRuns: 300 },
+    ));
+
+  const number = fc.oneof(
+    fc.nat({ max: 200 }).map(String),
+    fc.constantFrom('', '-1', '99999999999999999999', '0x1', '1.5'),
+  );
+  const range = fc.oneof(
+    fc.tuple(number, number).map(([from, to]) => `bytes=${from}-${to}`),
+    fc
+      .array(
+        fc.tuple(number, number).map(([from, to]) => `${from}-${to}`),
+        { maxLength: 4 },
+      )
+      .map((all) => `bytes=${all.join(',')}`),
+    fc.string({ unit: 'grapheme-ascii', maxLength: 20 }),
+  );
+
+  it('a read with any Range: the answer is what was asked for, all of it, or 416', () =>
+    fc.assert(
+      fc.asyncProperty(range, async (asked) => {
+        const response = await call(`/v1/jobs/${job}/outputs/a.png`, { headers: { range: asked } });
+        expect([200, 206, 416]).toContain(response.status);
+        if (response.status === 416) {
+          await problemOf(response);
+          return;
+        }
+        const [, from = '0', to = String(PNG.length - 1)] =
+          /^bytes (\d+)-(\d+)\//.exec(response.headers.get('content-range') ?? '') ?? [];
+        expect(new Uint8Array(await response.arrayBuffer())).toEqual(PNG.slice(Number(from), Number(to) + 1));
+      }),
+      { numRuns: 300 },
+    ));
+
+  it('a read with any conditions', () => {
+    const condition = fc.oneof(awkward, fc.constantFrom('*', '"x"', 'W/"x"', '"', 'Thu, 01 Jan 1970 00:00:00 GMT'));
+    const names = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range'] as const;
+    const ascii = (text: string) => text.replace(/[^\x20-\x7e]/g, '?');
+    return fc.assert(
+      fc.asyncProperty(fc.dictionary(fc.constantFrom(...names), condition.map(ascii)), async (headers) =>
+        holds(await call(`/v1/jobs/${job}/outputs/a.png`, { headers: { range: 'bytes=0-1', ...headers } })),
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it('any path', () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(awkward, { maxLength: 4 }),
+        fc.constantFrom('GET', 'POST', 'HEAD', 'DELETE', 'PUT'),
+        async (parts, method) => {
+          const path = parts.map((part) => encodeURIComponent(part.toWellFormed())).join('/');
+          for (const start of ['/', '/v1/', '/v1/jobs/', `/v1/jobs/${job}/`, '/worker/jobs/', '/hooks/']) {
+            const response = await call(start + path, { method });
+            expect(response.status).toBeLessThan(500);
+            await response.arrayBuffer();
+          }
+        },
+      ),
+      { numRuns: 150 },
+    ));
+
+  it('still takes a good job after all that', async () => {
+    expect((await submitted(call, { workflow: GRAPH })).status).toBe('queued');
+  });
+});

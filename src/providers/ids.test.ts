@@ -1,0 +1,35 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { isUuidV7, uuidV7, type RandomBytes } from './ids.ts';
+
+const zeros: RandomBytes = (count) => new Uint8Array(count);
+const ones: RandomBytes = (count) => new Uint8Array(count).fill(0xff);
+
+describe('an id', () => {
+  it('is a UUID of version 7 that begins with the time', () => {
+    const id = uuidV7(() => 0x0190_0000_0001, zeros)();
+    expect(id).toBe('01900000-0001-7000-8000-000000000000');
+    expect(isUuidV7(id)).toBe(true);
+    expect(isUuidV7(uuidV7(() => 0x0190_0000_0001, ones)())).toBe(true);
+  });
+
+  it('sorts after every earlier one, whatever the clock does', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 50 }), { minLength: 2, maxLength: 200 }), (times) => {
+        let at = 0;
+        const newId = uuidV7(() => 1_700_000_000_000 + (times[at++] ?? 0));
+        const ids = times.map(() => newId());
+        expect(ids).toEqual(ids.toSorted());
+        expect(new Set(ids).size).toBe(ids.length);
+        expect(ids.every(isUuidV7)).toBe(true);
+      }),
+    );
+  });
+
+  it('stays unique when more are made in a millisecond than the counter holds', () => {
+    const newId = uuidV7(() => 1, ones);
+    const ids = Array.from({ length: 10_000 }, newId);
+    expect(new Set(ids).size).toBe(10_000);
+    expect(ids).toEqual(ids.toSorted());
+  });
+});

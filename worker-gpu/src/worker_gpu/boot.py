@@ -89,6 +89,11 @@ class OwnComfy:
         self._child: Child | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
+    @property
+    def pid(self) -> int:
+        """Process id of the child; 0 before its first start."""
+        return self._child.pid if self._child is not None else 0
+
     async def start(self) -> None:
         """Start it and wait until it answers. Raises `ComfyDidNotStart`."""
         for name in ("input", "output", "temp", "user"):

@@ -1,0 +1,171 @@
+"""The worker with a ComfyUI that it starts itself: the CPU engine, which executes for real."""
+
+import asyncio
+import io
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fakes.gateway import Job
+from fakes.own import engine_settings, own_stage
+from worker_gpu.boot import ComfyDidNotStart, OwnComfy, scrubbed
+from worker_gpu.log import Log
+from worker_gpu.patience import Patience
+from worker_gpu.settings import Settings
+from worker_gpu.shape import JsonObject, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+SAVE: dict[str, JsonObject] = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "sub/t"}},
+}
+
+
+def slow(steps: int, seconds: float) -> dict[str, JsonObject]:
+    return {
+        "1": SAVE["1"],
+        "5": {
+            "class_type": "SlowSteps",
+            "inputs": {"image": ["1", 0], "steps": steps, "seconds": seconds, "preview": True},
+        },
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "t"}},
+    }
+
+
+def png(color: int) -> bytes:
+    """A picture of 2 x 2 pixels of one grey."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes([color] * 6) for _ in range(2))
+    header = struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@dataclass(frozen=True)
+class Engine:
+    settings: Settings
+    comfy: OwnComfy
+
+    @property
+    def data(self) -> Path:
+        return self.settings.data_dir
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
+    settings = engine_settings(tmp_path_factory.mktemp("engine"))
+    path = settings.comfyui_path
+    assert path is not None
+    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0), Log(io.StringIO()))
+    asyncio.run(comfy.start())
+    yield Engine(settings, comfy)
+    comfy.end()
+
+
+async def test_a_picture_is_made_uploaded_and_nothing_stays_behind(engine: Engine) -> None:
+    async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        output = stage.gateway.outputs["sub/t_00001_.png"]
+        assert (output["node_id"], output["class_type"], output["type"]) == ("2", "SaveImage", "image")
+        assert stage.gateway.content("sub/t_00001_.png").startswith(b"\x89PNG")
+        assert files_below(engine.data / "output") == []
+        assert files_below(engine.data / "spool") == []
+
+
+async def test_the_same_graph_again_on_a_warm_comfyui_gives_its_files_again(engine: Engine) -> None:
+    """The cache of ComfyUI lists files of the first run, which are gone (reference/comfyui.md section 6)."""
+    job_id = str(uuid.uuid4())
+    for attempt in (1, 2):
+
+        def as_attempt(job: Job, number: int = attempt) -> None:
+            job.id, job.attempt, job.prompt_id = job_id, number, str(uuid.uuid4())
+
+        async with own_stage(engine.settings, engine.comfy, SAVE, as_attempt) as stage:
+            receipt = await stage.run()
+
+            assert receipt.outcome == "succeeded"
+            assert list(stage.gateway.outputs) == ["sub/t_00001_.png"]
+
+
+async def test_an_input_file_reaches_the_graph_and_is_removed(engine: Engine) -> None:
+    graph: dict[str, JsonObject] = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "my photo.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+    }
+    async with own_stage(
+        engine.settings, engine.comfy, graph, lambda job: job.inputs.update({"my photo.png": png(7)})
+    ) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded", stage.log.getvalue()
+        assert stage.gateway.stages == ["inputs", "executing", "uploading"]
+        assert files_below(engine.data / "input") == []
+
+
+async def test_progress_and_previews_come_while_the_graph_runs(engine: Engine) -> None:
+    async with own_stage(engine.settings, engine.comfy, slow(steps=4, seconds=1.6)) as stage:
+        await stage.run()
+
+        progress = [m for m in stage.gateway.messages if m["type"] == "progress"]
+        assert [p["current_node"] for p in progress if "step" in p] != []
+        assert all(p["nodes_total"] == 3 for p in progress)
+        assert progress[-1]["value"] == 1
+        assert len(stage.gateway.previews) >= 2
+
+
+async def test_cancel_stops_comfyui_within_a_second(engine: Engine) -> None:
+    async with own_stage(engine.settings, engine.comfy, slow(steps=200, seconds=60.0)) as stage:
+        running = asyncio.create_task(stage.run())
+        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
+        began = asyncio.get_running_loop().time()
+        await stage.gateway.say({"cancel": True, "reason": "client"})
+        receipt = await running
+
+        assert receipt.outcome == "canceled"
+        assert stage.gateway.report["outcome"] == "canceled"
+        assert asyncio.get_running_loop().time() - began < 1.0
+        status = await stage.place.client.queued(stage.gateway.job.id)
+        assert type(status).__name__ == "Gone"
+
+
+async def test_a_comfyui_that_is_killed_fails_the_job_at_once_and_runs_the_next(engine: Engine) -> None:
+    async with own_stage(engine.settings, engine.comfy, slow(steps=200, seconds=60.0)) as stage:
+        running = asyncio.create_task(stage.run())
+        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
+        os.kill(engine.comfy.pid, 9)
+        receipt = await running
+
+        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
+        assert maybe_object(stage.gateway.report["error"])["retryable"] is True
+    async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
+        assert (await stage.run()).outcome == "succeeded"
+
+
+async def test_a_comfyui_that_cannot_start_is_told_with_its_last_lines(tmp_path: Path) -> None:
+    settings = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"})
+    path = settings.comfyui_path
+    assert path is not None
+    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0), Log(io.StringIO()))
+    with pytest.raises(ComfyDidNotStart) as failure:
+        await comfy.start()
+    assert "--no-such-flag" in "\n".join(failure.value.tail)
+
+
+async def test_comfyui_gets_no_secret_of_the_worker() -> None:
+    env = {"PATH": "/bin", "RUNPOD_AI_API_KEY": "k", "AWS_SECRET_ACCESS_KEY": "k", "CUDA_VISIBLE_DEVICES": "0"}
+    assert scrubbed(env) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0", "PYTHONUNBUFFERED": "1"}

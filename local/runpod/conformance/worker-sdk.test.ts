@@ -156,8 +156,7 @@ describe.concurrent('cancel', () => {
   });
 
   it('kills a worker whose handler is not async, and the next job gets another', async () => {
-    const job = await api.run('strict', { input: { do: 'block' } });
-    await runpod.events.wait({ after: 0, type: 'job_taken', job }, STEP_MS);
+    const job = await runUntilHandled('strict', { do: 'block' });
     await api.post(`/v2/strict/cancel/${job}`);
     await runpod.events.wait({ after: 0, type: 'worker_exited', endpoint: 'strict', worker: 'w1' }, STEP_MS);
     expect(runpod.events.find({ after: 0, type: 'worker_lost', endpoint: 'strict' })).toMatchObject([

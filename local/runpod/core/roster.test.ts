@@ -126,7 +126,13 @@ describe('stopping one job', () => {
 
   it.each([
     ['asks for work with none in progress', (made: Roster, id: string) => made.asks(id, false, START + 1000)],
-    ['no longer names it in its ping', (made: Roster, id: string) => made.pinged(id, ['other'], START + 1000)],
+    [
+      'no longer names it in two pings',
+      (made: Roster, id: string) => {
+        made.pinged(id, ['other'], START + 500);
+        made.pinged(id, [], START + 1000);
+      },
+    ],
     ['reports its end after all', (made: Roster, id: string) => made.letGo(id, 'j1', START + 1000)],
   ])('is done when the worker %s', (_, sign) => {
     const { roster: made } = roster();
@@ -138,6 +144,19 @@ describe('stopping one job', () => {
     sign(made, id);
     expect(made.get(id)).toMatchObject({ state: 'idle', idleSince: START + 1000 });
     expect(made.due(START + 5999)).toEqual([]);
+  });
+
+  it('is not done by one ping without it, which may be older than the job', () => {
+    const { roster: made } = roster();
+    const id = ready(made);
+    made.assign(id, 'j1');
+    made.wantStop(id, 'j1', START);
+    made.pinged(id, [], START + 10);
+    made.takeStops(id);
+    made.pinged(id, [], START + 20);
+    made.pinged(id, ['j1'], START + 1000);
+    made.pinged(id, [], START + 2000);
+    expect(made.get(id)?.jobs).toContain('j1');
   });
 
   it('is not done while the worker still names it', () => {

@@ -16,8 +16,8 @@ export interface WorkerRecord {
   openPolls: number;
   /** Jobs it has, including those it was told to stop and has not let go of. */
   jobs: Set<string>;
-  /** Jobs it is to stop: when that was wanted, and whether job-stop has told it. */
-  stops: Map<string, { since: number; sent: boolean }>;
+  /** Jobs it is to stop: when that was wanted, whether job-stop has told it, and pings since then that did not name it. */
+  stops: Map<string, { since: number; sent: boolean; unnamed: number }>;
   /** When it was told to go, or when its last job ended after that; it is killed some time later. */
   stoppingSince: number;
   /** It was killed; nothing more is expected of it but its end. */
@@ -115,11 +115,15 @@ export class Roster {
     return worker;
   }
 
-  /** A ping names the jobs the worker has; one it was told to stop and no longer names, it has let go of. */
+  /**
+   * A ping names the jobs the worker has; one it was told to stop and no longer names, it has let go of. That takes two
+   * pings: the first may have been written before the worker even had the job.
+   */
   pinged(id: string, jobs: readonly string[], now: number): void {
     const worker = this.seen(id, now);
     for (const [job, stop] of worker.stops) {
-      if (stop.sent && !jobs.includes(job)) {
+      stop.unnamed = stop.sent && !jobs.includes(job) ? stop.unnamed + 1 : 0;
+      if (stop.unnamed >= 2) {
         this.letGo(id, job, now);
       }
     }
@@ -148,7 +152,7 @@ export class Roster {
   }
 
   wantStop(id: string, job: string, now: number): void {
-    this.#workers.get(id)?.stops.set(job, { since: now, sent: false });
+    this.#workers.get(id)?.stops.set(job, { since: now, sent: false, unnamed: 0 });
   }
 
   /** The jobs job-stop has to name now; each is named once. */

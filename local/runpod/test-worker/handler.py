@@ -35,6 +35,7 @@ async def wait_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
 def block(job: dict[str, Any]) -> dict[str, Any]:
     """Holds the SDK's event loop, as a handler that is not async does: no cancel can reach it."""
     note("blocking", job)
+    runpod.serverless.progress_update(job, "blocking")
     time.sleep(600)
     return {"blocked": True}
 

@@ -1,101 +1,11 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { policySchema } from '../../config.ts';
-import type { EventBody } from '../../contract/events.ts';
-import { isTerminal, type Output } from '../../contract/job.ts';
-import type { CompleteRequest, WorkerError } from '../../contract/worker.ts';
+import { isTerminal } from '../../contract/job.ts';
+import { claimA, claimB, picture, Play, policy, report, START, worker, workerError } from '../../testing/play.ts';
 import { wakeAt } from './clock.ts';
-import { newState, step } from './machine.ts';
+import type { Signal } from './signals.ts';
+import { currentAttempt } from './state.ts';
 import { MAX_SENDS } from './turn.ts';
-import type { Effect, Reply, Signal } from './signals.ts';
-import { currentAttempt, type JobState } from './state.ts';
-
-const START = 1_800_000_000_000;
-const policy = policySchema.parse({});
-const worker = { id: 'w1', version: '0.1.0' };
-const claimA = '00000000-0000-4000-8000-00000000000a';
-const claimB = '00000000-0000-4000-8000-00000000000b';
-const sha = 'a'.repeat(64);
-const picture: Output = {
-  name: 't_00001_.png',
-  node_id: '2',
-  class_type: 'SaveImage',
-  type: 'image',
-  content_type: 'image/png',
-  size_bytes: 3,
-  sha256: sha,
-  key: 'k',
-  temp: false,
-};
-
-/** Plays signals against one job and keeps all that came out. */
-class Play {
-  state: JobState;
-  now = START;
-  events: EventBody[] = [];
-  effects: Effect[] = [];
-  reply: Reply = 'done';
-
-  constructor(overrides: { deadline?: number } = {}) {
-    this.state = newState(
-      {
-        id: '01930000-0000-7000-8000-000000000000',
-        account: 'acc',
-        endpoint: 'default',
-        workflow: {},
-        inputs: [],
-        options: { previews: true, temp_outputs: false },
-        metadata: {},
-        created_at: START,
-        deadline: overrides.deadline ?? START + 900_000,
-      },
-      policy,
-    );
-    this.on({ kind: 'created' });
-  }
-
-  on(signal: Signal): this {
-    const turn = step(this.state, signal, this.now, policy);
-    this.state = turn.state;
-    this.events.push(...turn.events);
-    this.effects.push(...turn.effects);
-    this.reply = turn.reply;
-    return this;
-  }
-
-  /** Time passes, then the alarm rings. */
-  after(ms: number): this {
-    this.now += ms;
-    return this.on({ kind: 'clock' });
-  }
-
-  claimed(claim = claimA): this {
-    const attempt = this.state.attempts.length;
-    return this.on({ kind: 'run_accepted', attempt, run_id: `run-${attempt}` })
-      .on({ kind: 'claim', attempt, claim, worker })
-      .on({ kind: 'channel_opened', attempt, claim });
-  }
-
-  statuses(): string[] {
-    return this.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
-  }
-
-  did(kind: Effect['kind']): Effect[] {
-    return this.effects.filter((effect) => effect.kind === kind);
-  }
-}
-
-const report = (attempt: number, claim: string, rest: Partial<CompleteRequest>): Signal => ({
-  kind: 'complete',
-  report: { attempt, claim, last_seq: 0, outcome: 'succeeded', outputs: [], timings: {}, usage: {}, ...rest },
-});
-const workerError = (rest: Partial<WorkerError> = {}): WorkerError => ({
-  code: 'comfyui_unavailable',
-  message: 'gone',
-  at: 'worker',
-  retryable: true,
-  ...rest,
-});
 
 describe('a job that goes well', () => {
   test('runs from queued to succeeded and gives its place back once', ({ expect }) => {
@@ -332,6 +242,30 @@ describe('a failure the worker reports', () => {
     const play = new Play().claimed().on(report(1, claimA, { outcome: 'failed', error }));
     expect(play.state.error).toMatchObject({ code: 'execution_error', at: 'workflow', node: { id: '9' }, attempt: 1 });
   });
+});
+
+describe('a worker that is stopped though nobody asked', () => {
+  test('is replaced: the client gets the result all the same', ({ expect }) => {
+    const play = new Play().claimed().on(report(1, claimA, { outcome: 'canceled' }));
+    expect(play.state).toMatchObject({
+      status: 'queued',
+      attempts: [{ outcome: 'lost', error: { code: 'provider_failed' } }, {}],
+    });
+    expect(play.claimed(claimB).on(report(2, claimB, {})).state.status).toBe('succeeded');
+  });
+
+  test('at the deadline is a timeout', ({ expect }) => {
+    const play = new Play()
+      .claimed()
+      .after(900_000)
+      .on(report(1, claimA, { outcome: 'canceled' }));
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
+  });
+});
+
+test('every attempt is announced in the log, also one that follows an attempt nobody claimed', ({ expect }) => {
+  const play = new Play().on({ kind: 'run_unknown', attempt: 1 }).after(policy.claim_grace * 1000);
+  expect(play.events.flatMap((event) => (event.event === 'status' ? [event.data.attempt] : []))).toEqual([1, 2]);
 });
 
 describe("RunPod's word", () => {

@@ -21,6 +21,8 @@ export type Step = { state: JobState; events: EventBody[]; effects: Effect[]; re
 /** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
 const REFUSED_BACKOFF_MS = 1_000;
 const REFUSED_BACKOFF_MAX_MS = 30_000;
+/** RunPod sends a webhook up to three times, 10 s apart (reference/runpod.md 2.6); anything denser is one piece of news. */
+const HINT_SPACING_MS = 2_000;
 
 /** The state of a job that was just accepted and has no attempt yet. */
 export const newState = (job: NewJob, policy: Policy): JobState => ({
@@ -61,7 +63,6 @@ function react(turn: Turn, signal: Signal): Reply {
         return 'ignored';
       }
       turn.begin();
-      turn.do({ kind: 'project' });
       return 'done';
     case 'run_accepted':
       return onRunAccepted(turn, signal.attempt, signal.run_id);
@@ -171,11 +172,18 @@ function onCancel(turn: Turn): Reply {
   return 'done';
 }
 
+/** Hints may come in a flood: the first asks RunPod at once, those right after it share one question a little later. */
 function onRunHint(turn: Turn, number: number): Reply {
   const attempt = counting(turn, number);
   if (attempt === undefined || attempt.run_id === null) {
     return 'ignored';
   }
+  const next = (attempt.hinted_at ?? -Infinity) + HINT_SPACING_MS;
+  if (turn.now < next) {
+    attempt.check_at = Math.min(attempt.check_at ?? next, next);
+    return 'done';
+  }
+  attempt.hinted_at = turn.now;
   turn.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
   return 'done';
 }

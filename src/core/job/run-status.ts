@@ -4,8 +4,9 @@ import type { Reply, Signal } from './signals.ts';
 import type { Attempt } from './state.ts';
 
 /**
- * What RunPod says only confirms or repairs. A claimed attempt whose channel is open is alive whatever RunPod says;
- * a run that is over there without a report gets a short time for the report to arrive, then counts as lost.
+ * What RunPod says only confirms or repairs. A run that is over there without a report gets a short time for the report
+ * to arrive, then counts as lost, even with its channel open: a worker reports before it lets go of the run. Only a run that
+ * RunPod does not know at all says nothing against a worker that is heard.
  */
 export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
   const attempt = counting(turn, signal.attempt);
@@ -16,13 +17,11 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
   const { state } = turn;
   switch (signal.status) {
     case 'queued':
-      if (attempt.phase !== 'claimed') {
-        turn.move('queued', 'capacity');
-      }
-      return 'done';
     case 'running':
       if (attempt.phase !== 'claimed') {
-        turn.move('queued', 'cold_start');
+        // RunPod has it after all: a 404 before this was a replica that did not know the run yet.
+        attempt.settle_at = null;
+        turn.move('queued', signal.status === 'queued' ? 'capacity' : 'cold_start');
       }
       return 'done';
     case 'unreachable':

@@ -58,6 +58,8 @@ export type Attempt = {
   refusals: number;
   /** When to act on `sending` (refused for now) or `unknown`. */
   due_at: number | null;
+  /** When RunPod's webhook last had us ask for the status. */
+  hinted_at: number | null;
   /** When to ask RunPod for its status next. */
   check_at: number | null;
   /** When a claimed attempt without a channel counts as lost. */

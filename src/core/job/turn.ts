@@ -77,8 +77,13 @@ export class Turn {
     state.attempts.push(attempt);
     state.progress = null;
     state.outputs = [];
+    state.timings = {};
     this.do({ kind: 'send', attempt: attempt.number });
-    this.move('queued', 'capacity');
+    // Said even when the words stay the same: the log shows each attempt begin.
+    state.status = 'queued';
+    state.stage = 'capacity';
+    this.logStatus();
+    this.do({ kind: 'project' });
   }
 
   /**
@@ -142,6 +147,7 @@ const freshAttempt = (number: number, now: number): Attempt => ({
   channel_open: false,
   refusals: 0,
   due_at: null,
+  hinted_at: null,
   check_at: null,
   lost_at: null,
   settle_at: null,

@@ -1,8 +1,9 @@
 import { isTerminal, type JobError, type Stage } from '../../contract/job.ts';
 import type { CompleteRequest, WorkerError, WorkerMessage } from '../../contract/worker.ts';
+import { detailsFit, outputsFit } from './size.ts';
 import { counting, type Turn } from './turn.ts';
-import type { Reply, Signal } from './signals.ts';
-import { currentAttempt } from './state.ts';
+import type { Reply, Signal, StopReason } from './signals.ts';
+import { type Attempt, currentAttempt, type JobState } from './state.ts';
 
 /** Longest text of an error or a log line that is kept, in characters. */
 const MAX_MESSAGE_CHARS = 2_000;
@@ -22,7 +23,14 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
     return 'over';
   }
   if (attempt.phase === 'claimed') {
-    return attempt.claim === signal.claim ? 'granted' : 'claimed_elsewhere';
+    if (attempt.claim !== signal.claim) {
+      return 'claimed_elsewhere';
+    }
+    if (!attempt.channel_open) {
+      // It asks again because our answer did not reach it, so it cannot have opened its channel yet.
+      attempt.lost_at = turn.now + turn.policy.channel_grace * 1000;
+    }
+    return 'granted';
   }
   attempt.phase = 'claimed';
   attempt.claim = signal.claim;
@@ -69,10 +77,16 @@ function record(turn: Turn, message: WorkerMessage): void {
       }
       return;
     }
-    case 'output':
-      state.outputs = [...state.outputs.filter((known) => known.name !== message.output.name), message.output];
+    case 'output': {
+      const outputs = [...state.outputs.filter((known) => known.name !== message.output.name), message.output];
+      if (!outputsFit(outputs)) {
+        // The report says the same and ends the attempt with it.
+        return;
+      }
+      state.outputs = outputs;
       turn.log({ event: 'output', data: message.output });
       return;
+    }
     case 'log':
       turn.log({
         event: 'log',
@@ -114,6 +128,10 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
   state.timings = report.timings;
   switch (report.outcome) {
     case 'succeeded':
+      if (!outputsFit(report.outputs)) {
+        turn.retryOrFail(attempt, 'failed', tooMuchToKeep(attempt.number), true);
+        return 'done';
+      }
       for (const output of report.outputs) {
         if (!state.outputs.some((known) => known.name === output.name && known.sha256 === output.sha256)) {
           turn.log({ event: 'output', data: output });
@@ -129,16 +147,39 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
       turn.retryOrFail(attempt, 'failed', jobError(report.error, attempt.number), true);
       return 'done';
     case 'canceled':
-      // Nobody asked but the deadline or RunPod's operator: the deadline makes it a timeout, the operator a cancel.
-      turn.close(attempt, 'canceled', null, true);
-      if (state.cancel === null && turn.now >= state.deadline) {
-        turn.finish('failed', timeoutError(attempt.number));
-      } else {
-        turn.finish('canceled', null);
-      }
+      onStopped(turn, attempt);
       return 'done';
   }
 }
+
+/** The worker stopped before the graph ended: because the job was to stop, or because something stopped the run at RunPod. */
+function onStopped(turn: Turn, attempt: Attempt): void {
+  const { state } = turn;
+  if (state.cancel !== null) {
+    turn.close(attempt, 'canceled', null, true);
+    turn.finish('canceled', null);
+  } else if (turn.now >= state.deadline) {
+    turn.close(attempt, 'canceled', null, true);
+    turn.finish('failed', timeoutError(attempt.number));
+  } else {
+    const error: JobError = {
+      code: 'provider_failed',
+      message: 'The run was stopped at RunPod.',
+      at: 'provider',
+      retryable: true,
+      attempt: attempt.number,
+    };
+    turn.retryOrFail(attempt, 'lost', error, true);
+  }
+}
+
+const tooMuchToKeep = (attempt: number): JobError => ({
+  code: 'output_too_large',
+  message: 'The job has more outputs, or longer texts among them, than can be kept.',
+  at: 'workflow',
+  retryable: false,
+  attempt,
+});
 
 export const timeoutError = (attempt: number): JobError => ({
   code: 'timeout',
@@ -166,7 +207,7 @@ function jobError(error: WorkerError | null | undefined, attempt: number): JobEr
     retryable: error.retryable,
     attempt,
     ...(node ? { node } : {}),
-    ...(details ? { details } : {}),
+    ...(details && detailsFit(details) ? { details } : {}),
   };
 }
 
@@ -177,4 +218,12 @@ export function claimStands(turn: Pick<Turn, 'state'>, attempt: number, claim: s
     return 'over';
   }
   return current.claim === claim ? 'granted' : 'claimed_elsewhere';
+}
+
+/** Why the worker that has the job should stop now; null when it should not. For a worker that connects again. */
+export function stopReason(state: JobState, now: number): StopReason | null {
+  if (isTerminal(state.status)) {
+    return null;
+  }
+  return state.cancel !== null ? 'client' : now >= state.deadline ? 'deadline' : null;
 }

@@ -98,14 +98,15 @@ class Other:
                 await asyncio.sleep(0.01)
 
 
-def difference(ours: object, theirs: object) -> str:
-    """ "" when equal, "0..255 by N" for pictures of one shape, else both."""
+def difference(ours: Found, theirs: Found) -> str:
+    """Nothing when equal; by how much, for pictures of one shape; else both."""
     if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
         if ours.shape != theirs.shape:
             return f"shape {ours.shape} instead of {theirs.shape}"
         by = np.abs(ours.astype(np.int64) - theirs.astype(np.int64))
         return "" if not by.any() else f"up to {by.max()} of 255 in {np.count_nonzero(by) / by.size:.1%} of values"
-    return "" if ours == theirs else f"{str(ours)[:300]} instead of {str(theirs)[:300]}"
+    same = not isinstance(ours, np.ndarray) and not isinstance(theirs, np.ndarray) and ours == theirs
+    return "" if same else f"{str(ours)[:300]} instead of {str(theirs)[:300]}"
 
 
 async def compare(url: str) -> int:

@@ -45,7 +45,7 @@ async def _store(request: web.Request, *, mask: bool) -> web.Response:
     kind = _text(form.get("type")) or "input"
     root = folders.named(kind)
     subfolder = _text(form.get("subfolder"))
-    if root is None or "\0" in subfolder + image.filename:
+    if root is None or "\0" in subfolder + image.filename or any(mark in image.filename for mark in "/\\"):
         return empty(400)
     folder = root / subfolder
     path = folder / image.filename

@@ -56,6 +56,11 @@ export const KEEP_ALIVE_MS = 120 * SECOND_MS;
 export const IDLE_TIMEOUT_S = 5;
 /** Cold start after which a worker is unhealthy (docs: 7 minutes). */
 export const INIT_TIMEOUT_S = 7 * 60;
+/**
+ * The soonest a worker is told to stop a job it has just taken (ours: the SDK drops a stop for a job it has not begun, and
+ * it looks for new jobs every 100 ms).
+ */
+export const STOP_AFTER_TAKE_MS = 250;
 /** How long a worker may go on with a job it was told to stop before it is killed (ours). */
 export const STOP_GRACE_S = 10;
 /** Between SIGTERM and SIGKILL of a worker (ours). */

@@ -18,6 +18,7 @@ beforeAll(async () => {
       plain: {},
       watched: { ping_interval_ms: 1000 },
       cancelled: {},
+      hasty: {},
       impatient: { execution_timeout_ms: 700 },
       strict: { workers: { stop_grace_s: 1 } },
       streaming: { generator: true },
@@ -141,6 +142,15 @@ describe.concurrent('cancel', () => {
     expect(after).toMatchObject({ workerId: before['workerId'], status: 'COMPLETED' });
     expect((await api.get(`/v2/cancelled/status/${job}`)).body).toMatchObject({ status: 'CANCELLED' });
     expect(runpod.events.find({ after: 0, type: 'job_finished', job })).toHaveLength(1);
+  });
+
+  it('reaches the handler even when it comes in the moment the job is taken', async () => {
+    const { workerId } = await runToEnd('hasty', { do: 'echo' });
+    const job = await api.run('hasty', { input: { do: 'wait' } });
+    await runpod.events.wait({ after: 0, type: 'job_taken', job }, STEP_MS);
+    await api.post(`/v2/hasty/cancel/${job}`);
+    expect(await runToEnd('hasty', { do: 'echo' })).toMatchObject({ status: 'COMPLETED', workerId });
+    expect(notes.about(job)).toEqual(['waiting', 'cancelled']);
   });
 
   it('stops only the one of two jobs that was meant', async () => {

@@ -1,3 +1,4 @@
+import { STOP_AFTER_TAKE_MS } from '../limits.ts';
 import type { LossReason, Report, StopReason } from './happening.ts';
 
 export type WorkerState = 'initializing' | 'idle' | 'running' | 'stopping';
@@ -14,8 +15,8 @@ export interface WorkerRecord {
   idleSince: number;
   /** Long polls it holds open: a worker that waits for us is not silent. */
   openPolls: number;
-  /** Jobs it has, including those it was told to stop and has not let go of. */
-  jobs: Set<string>;
+  /** Jobs it has, including those it was told to stop and has not let go of, and since when. */
+  jobs: Map<string, number>;
   /** Jobs it is to stop: when that was wanted, whether job-stop has told it, and pings since then that did not name it. */
   stops: Map<string, { since: number; sent: boolean; unnamed: number }>;
   /** When it was told to go, or when its last job ended after that; it is killed some time later. */
@@ -129,10 +130,10 @@ export class Roster {
     }
   }
 
-  assign(id: string, job: string): void {
+  assign(id: string, job: string, now: number): void {
     const worker = this.#workers.get(id);
     if (worker !== undefined) {
-      worker.jobs.add(job);
+      worker.jobs.set(job, now);
       worker.state = worker.state === 'stopping' ? 'stopping' : 'running';
     }
   }
@@ -156,14 +157,35 @@ export class Roster {
   }
 
   /** The jobs job-stop has to name now; each is named once. */
-  takeStops(id: string): string[] {
-    const worker = this.#workers.get(id);
-    const wanted = [...(worker?.stops ?? [])].filter(([, stop]) => !stop.sent);
-    for (const [job, stop] of wanted) {
+  takeStops(id: string, now: number): string[] {
+    const due = this.#unsentStops(id).filter((stop) => stop.from <= now);
+    for (const { job, stop } of due) {
       stop.sent = true;
       this.#report({ type: 'job_stop_sent', job, worker: id });
     }
-    return wanted.map(([job]) => job);
+    return due.map(({ job }) => job);
+  }
+
+  /** How long until `takeStops` has something, in milliseconds; Infinity if there is nothing to come. */
+  nextStopIn(id: string, now: number): number {
+    return Math.min(Number.POSITIVE_INFINITY, ...this.#unsentStops(id).map((stop) => stop.from - now));
+  }
+
+  /** What job-stop named did not reach the worker: it is named again. */
+  stopsNotReceived(id: string, jobs: readonly string[]): void {
+    for (const job of jobs) {
+      const stop = this.#workers.get(id)?.stops.get(job);
+      if (stop !== undefined) {
+        stop.sent = false;
+      }
+    }
+  }
+
+  #unsentStops(id: string): { job: string; stop: { sent: boolean }; from: number }[] {
+    const worker = this.#workers.get(id);
+    return [...(worker?.stops ?? [])]
+      .filter(([, stop]) => !stop.sent)
+      .map(([job, stop]) => ({ job, stop, from: (worker?.jobs.get(job) ?? 0) + STOP_AFTER_TAKE_MS }));
   }
 
   stopping(id: string, reason: StopReason, now: number): void {
@@ -268,7 +290,7 @@ function newWorker(id: string, slot: number | null, state: WorkerState, now: num
     lastSeen: now,
     idleSince: now,
     openPolls: 0,
-    jobs: new Set(),
+    jobs: new Map(),
     stops: new Map(),
     stoppingSince: 0,
     killed: false,

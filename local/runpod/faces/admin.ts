@@ -142,7 +142,7 @@ function describe(endpoint: Endpoint): Record<string, unknown> {
     scaling: endpoint.scaling,
     workers: endpoint.roster
       .all()
-      .map((worker) => Object.assign({}, worker, { jobs: [...worker.jobs], stops: [...worker.stops.keys()] })),
+      .map((worker) => Object.assign({}, worker, { jobs: [...worker.jobs.keys()], stops: [...worker.stops.keys()] })),
     queue: endpoint.jobs.queued().map((job) => job.id),
     jobs: endpoint.jobs.all().map((job) => Object.assign(statusView(job), { webhook: job.webhook, input: job.input })),
   };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STREAM_HOLD_MS } from '../limits.ts';
+import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STOP_AFTER_TAKE_MS, STREAM_HOLD_MS } from '../limits.ts';
 import { attachedOnly, startForTest, startFrozen } from '../testing/rig.ts';
 
 describe('who may call', () => {
@@ -196,9 +196,10 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
   });
 
   it('tells the worker of a cancelled running job through job-stop', async () => {
-    const { post, run, take, workerGet } = await startFrozen();
+    const { clock, post, run, take, workerGet } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');
+    await clock.advance(STOP_AFTER_TAKE_MS);
     const stop = workerGet('/v2/e1/job-stop/mine?gpu=x');
     expect((await post(`/v2/e1/cancel/${job}`)).body).toEqual({ id: job, status: 'CANCELLED' });
     expect(await stop).toEqual({ status: 200, body: { jobsToStop: [job] } });

@@ -38,7 +38,12 @@ export function workerFace(platform: Platform): Hono<FaceEnv> {
   });
 
   app.get('/v2/:endpoint/job-stop/:worker', before('job-stop'), async (c) => {
-    const jobsToStop = await c.var.endpoint.stops(c.req.param('worker'), WORKER_POLL_MS, c.req.raw.signal);
+    const worker = c.req.param('worker');
+    const { signal } = c.req.raw;
+    const jobsToStop = await c.var.endpoint.stops(worker, WORKER_POLL_MS, signal);
+    if (jobsToStop.length > 0) {
+      onNotSent(c.env, signal, () => c.var.endpoint.roster.stopsNotReceived(worker, jobsToStop));
+    }
     return jobsToStop.length === 0 ? c.body(null, 204) : c.json({ jobsToStop });
   });
 

@@ -141,23 +141,27 @@ export class Endpoint {
 
   /** job-stop: waits for jobs this worker is to stop. */
   async stops(worker: string, holdMs: number, signal: AbortSignal): Promise<string[]> {
-    const record = this.change(() => this.roster.seen(worker, this.now));
-    const atOnce = this.roster.takeStops(worker);
-    if (atOnce.length > 0 || this.#closed || record.state === 'stopping') {
-      return atOnce;
+    const deadline = this.now + holdMs;
+    for (;;) {
+      const record = this.change(() => this.roster.seen(worker, this.now));
+      if (signal.aborted) {
+        return [];
+      }
+      const due = this.roster.takeStops(worker, this.now);
+      if (due.length > 0 || this.#closed || record.state === 'stopping' || this.now >= deadline) {
+        return due;
+      }
+      record.openPolls += 1;
+      await this.#parts.events.until(
+        (event) =>
+          (event.type === 'job_stop_wanted' || event.type === 'worker_stopping') &&
+          event.endpoint === this.id &&
+          event.worker === worker,
+        Math.min(deadline - this.now, this.roster.nextStopIn(worker, this.now)),
+        signal,
+      );
+      record.openPolls -= 1;
     }
-    record.openPolls += 1;
-    await this.#parts.events.until(
-      (event) =>
-        (event.type === 'job_stop_wanted' || event.type === 'worker_stopping') &&
-        event.endpoint === this.id &&
-        event.worker === worker,
-      holdMs,
-      signal,
-    );
-    record.openPolls -= 1;
-    this.change(() => this.roster.seen(worker, this.now));
-    return signal.aborted ? [] : this.roster.takeStops(worker);
   }
 
   /** Asks a worker to go: SIGTERM, no more work, and an answer to its open calls so that it can. */
@@ -242,7 +246,7 @@ export class Endpoint {
     const take = (worker: string, count: number): RunpodJob[] => {
       const taken = this.jobs.take(worker, count, this.now);
       for (const job of taken) {
-        this.roster.assign(worker, job.id);
+        this.roster.assign(worker, job.id, this.now);
       }
       return taken;
     };

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -50,10 +50,13 @@ async function startWithWorker() {
   return { child, url, pids: [state.endpoints[0]?.workers[0]?.pid ?? 0, grandchild] };
 }
 
-/** True while a process runs; one that has ended and that nobody waits for yet does not count. */
+/** True while a process runs. Where /proc tells, one that has ended and that nobody waits for yet does not count. */
 function runs(pid: number): boolean {
   try {
-    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+    if (existsSync('/proc/self/stat')) {
+      return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+    }
+    return process.kill(pid, 0);
   } catch {
     return false;
   }

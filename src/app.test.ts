@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { createApp } from './app.ts';
+import { v1Door } from './doors/v1/index.ts';
 import type { LogEntry } from './providers/log.ts';
 import { anyone, newClient, ORIGIN, postJson, problemOf } from './testing/gateway.ts';
 
@@ -45,6 +46,22 @@ describe('the health of the gateway', () => {
     expect(logged).toContain('TOKEN_SECRET');
     expect(logged).toContain('RUNPOD_API_KEY');
     expect(logged).not.toContain(env.ADMIN_TOKEN);
+  });
+});
+
+describe('the OpenAPI document', () => {
+  it('describes every route of v1, and needs no key', async () => {
+    const response = await anyone('/openapi.json');
+    expect(response.status).toBe(200);
+    const document = await response.json<{ openapi: string; servers: unknown; paths: Record<string, object> }>();
+    expect(document).toMatchObject({ openapi: '3.1.0', servers: [{ url: `${ORIGIN}/v1` }] });
+    const described = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    const routed = v1Door.routes
+      .filter(({ method }) => method !== 'ALL')
+      .map(({ method, path }) => `${method} ${path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}')}`);
+    expect(described.sort()).toEqual(routed.sort());
   });
 });
 

@@ -2,10 +2,12 @@ import { Hono } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import { configOf } from './config.ts';
 import { redactKeys } from './core/keys/format.ts';
+import { marked } from './core/repeat.ts';
 import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
 import { problem } from './doors/problem.ts';
 import { v1Door } from './doors/v1/index.ts';
+import { openApiDocument } from './doors/v1/openapi.ts';
 import { workerDoor } from './doors/worker/index.ts';
 import { systemClock, type Clock } from './providers/clock.ts';
 import { uuidV7, type NewId } from './providers/ids.ts';
@@ -38,6 +40,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     await next();
     if (c.res.status !== 101) {
       c.header('x-request-id', requestId);
+      c.header('x-content-type-options', 'nosniff');
     }
     log({
       event: 'request',
@@ -82,6 +85,8 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
   });
 
+  app.get('/openapi.json', (c) => c.json(openApiDocument(c.var.core.config.publicUrl)));
+
   app.route('/v1', v1Door);
   app.route('/worker', workerDoor);
   app.route('/hooks', hooksDoor);
@@ -106,6 +111,5 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   return app;
 }
 
-/** Errors of the platform that say of themselves that they pass (reference/cloudflare.md section 2, RPC). */
-const isPassing = (error: Error): boolean =>
-  ('overloaded' in error && error.overloaded === true) || ('retryable' in error && error.retryable === true);
+/** Errors of the platform that say of themselves that they pass. */
+const isPassing = (error: Error): boolean => marked(error, 'overloaded') || marked(error, 'retryable');

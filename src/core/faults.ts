@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { pointer, quote, type Fault, type FaultCode } from './problems.ts';
+import { MAX_LISTED_FAULTS, pointer, quote, type Fault, type FaultCode } from './problems.ts';
 
 type Issue = z.core.$ZodIssue;
 
@@ -14,7 +14,8 @@ export function faultsOf(error: z.ZodError, base: readonly PropertyKey[] = []): 
 function faults(issue: Issue, base: readonly PropertyKey[]): Fault[] {
   const path = [...base, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
+    // A body may hold any number of unknown fields; the answer lists a few (`MAX_LISTED_FAULTS`).
+    return issue.keys.slice(0, MAX_LISTED_FAULTS + 1).map((key) => ({
       pointer: pointer([...path, key]),
       code: 'unknown_field',
       detail: `${quote(key)} is not a field here`,

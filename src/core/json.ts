@@ -4,7 +4,7 @@ import { fail, ok, type Result } from './result.ts';
 /** Far deeper than any real graph, far shallower than what overflows a recursive serialiser. */
 const MAX_DEPTH = 64;
 /** Values in a body; a workflow of the largest size allowed has fewer. Bounds the memory and time of one request. */
-const MAX_VALUES = 1_000_000;
+const MAX_VALUES = 500_000;
 
 /**
  * Parses a body. Beyond `JSON.parse` it refuses what no schema looks for and what would break something later: so many values

@@ -6,9 +6,8 @@ import type { CoreCode, CoreProblem, Fault } from '../core/problems.ts';
  * The error envelope of v1 and of every answer outside the doors: `application/problem+json` (RFC 9457).
  * The list of codes is closed; docs/errors.md says what each means.
  */
-const PROBLEMS = {
+export const PROBLEMS = {
   // HTTP
-  bad_request: { status: 400, title: 'The request cannot be read' },
   invalid_json: { status: 400, title: 'The body is not JSON' },
   invalid_multipart: { status: 400, title: 'The body is no form with one file' },
   incomplete_body: { status: 400, title: 'The body ended early' },

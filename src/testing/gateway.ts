@@ -21,10 +21,12 @@ export const PNG = Uint8Array.fromBase64(
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
 );
 
-export type Call = (path: string, init?: RequestInit) => Promise<Response>;
+/** `where` is a path, or a whole URL as the gateway answers it. */
+export type Call = (where: string, init?: RequestInit) => Promise<Response>;
 
 /** A call without a key. */
-export const anyone: Call = (path, init) => exports.default.fetch(new Request(ORIGIN + path, init));
+export const anyone: Call = (where, init) =>
+  exports.default.fetch(new Request(where.startsWith('/') ? ORIGIN + where : where, init));
 
 /** A new account with a key, as calls that carry it. Accounts are made up, so no test sees another's. */
 export async function newClient(

@@ -3,6 +3,7 @@ import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../providers/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../problems.ts';
+import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 
 /**
@@ -13,6 +14,6 @@ export async function getJob(core: Core, caller: Caller, id: string): Promise<Re
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const view: JobView | null = await jobStub(core.env, id).view(caller.account);
+  const view = await repeatable(() => jobStub(core.env, id).view(caller.account));
   return view === null ? fail(notFound) : ok(view);
 }

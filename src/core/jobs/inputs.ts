@@ -1,10 +1,10 @@
 import type { JobInput } from '../../contract/new-job.ts';
-import { findAsset, putAsset } from '../../storage/r2/assets.ts';
+import { findAsset, putAsset, type StoredAsset } from '../../storage/r2/assets.ts';
 import { decodeBase64 } from '../assets/base64.ts';
 import { HEAD_BYTES, sniff } from '../assets/sniff.ts';
 import { tooLarge, unsupportedMedia } from '../assets/create.ts';
 import type { Caller, Core } from '../context.ts';
-import { pointer, quote, type Fault } from '../problems.ts';
+import { pointer, quote, type Fault, type FaultCode } from '../problems.ts';
 import { fileNameFault, type InputRequest } from './request.ts';
 
 /** The inputs of a request that was checked: what the job will carry, and which contents still have to be stored. */
@@ -19,16 +19,16 @@ export async function resolveInputs(
   caller: Caller,
   requests: readonly InputRequest[],
 ): Promise<ResolvedInputs & { faults: Fault[] }> {
-  const { max_inputs } = core.config.limits;
-  if (requests.length > max_inputs) {
-    const detail = `a job may have ${max_inputs} inputs`;
-    return { inputs: [], inline: [], faults: [{ pointer: '#/inputs', code: 'out_of_range', detail }] };
-  }
   const resolved: ResolvedInputs & { faults: Fault[] } = { inputs: [], inline: [], faults: nameFaults(requests) };
-  const checked = await Promise.all(
-    requests.map((request, at) => resolve(core, caller, request, ['inputs', String(at)])),
-  );
-  for (const each of checked) {
+  // Assets are looked up side by side; contents are decoded one after another, to hold one in memory at a time.
+  const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
+  const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(core, caller, id)] as const)));
+  for (const [at, { name, asset, data }] of requests.entries()) {
+    const path = ['inputs', String(at)];
+    const each =
+      asset === undefined
+        ? await fromContent(core, name, data ?? '', pointer([...path, 'data']))
+        : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
     if ('fault' in each) {
       resolved.faults.push(each.fault);
       continue;
@@ -73,37 +73,38 @@ function nameFaults(requests: readonly InputRequest[]): Fault[] {
 
 type Resolved = { input: JobInput; inline: InlineInput | null } | { fault: Fault };
 
-async function resolve(core: Core, caller: Caller, request: InputRequest, path: readonly string[]): Promise<Resolved> {
-  const { name, asset, data } = request;
-  if (asset !== undefined) {
-    const sha256 = asset.slice('sha256:'.length);
-    const found = await findAsset(core.env.BUCKET, caller.account, sha256);
-    if (found === null) {
-      const detail = 'no such asset; upload it with POST /v1/assets first';
-      return { fault: { pointer: pointer([...path, 'asset']), code: 'unknown_asset', detail } };
-    }
-    return { input: { name, sha256, size_bytes: found.size_bytes, content_type: found.content_type }, inline: null };
+const find = (core: Core, caller: Caller, asset: string): Promise<StoredAsset | null> =>
+  findAsset(core.env.BUCKET, caller.account, asset.slice('sha256:'.length));
+
+function fromAsset(name: string, asset: StoredAsset | null, at: string): Resolved {
+  if (asset === null) {
+    const detail = 'no such asset; upload it with POST /v1/assets first';
+    return { fault: { pointer: at, code: 'unknown_asset', detail } };
   }
-  const at = pointer([...path, 'data']);
-  const bytes = decodeBase64(data ?? '');
+  const { sha256, size_bytes, content_type } = asset;
+  return { input: { name, sha256, size_bytes, content_type }, inline: null };
+}
+
+async function fromContent(core: Core, name: string, data: string, at: string): Promise<Resolved> {
+  const fault = (code: FaultCode, detail: string): Resolved => ({ fault: { pointer: at, code, detail } });
+  const bytes = decodeBase64(data);
   if (bytes === null) {
-    const detail = 'data must be base64 with padding, or a data URL of it';
-    return { fault: { pointer: at, code: 'invalid_base64', detail } };
+    return fault('invalid_base64', 'data must be base64 with padding, or a data URL of it');
   }
   if (bytes.length === 0) {
-    return { fault: { pointer: at, code: 'empty_file', detail: 'the file is empty' } };
+    return fault('empty_file', 'the file is empty');
   }
   const { max_asset_bytes } = core.config.limits;
   if (bytes.length > max_asset_bytes) {
-    return { fault: { pointer: at, code: 'file_too_large', detail: tooLarge(max_asset_bytes).detail } };
+    return fault('file_too_large', tooLarge(max_asset_bytes).detail);
   }
   const content_type = sniff(bytes.subarray(0, HEAD_BYTES), bytes.length, name);
   if (content_type === null) {
-    return { fault: { pointer: at, code: 'unsupported_media', detail: unsupportedMedia.detail } };
+    return fault('unsupported_media', unsupportedMedia.detail);
   }
   const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
   return {
     input: { name, sha256, size_bytes: bytes.length, content_type },
-    inline: { data: data ?? '', sha256, content_type },
+    inline: { data, sha256, content_type },
   };
 }

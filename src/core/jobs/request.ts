@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import type { Limits } from '../../config.ts';
+import type { Fault } from '../problems.ts';
+import { isRecord } from '../workflows/parse.ts';
 
 /** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/api.md. */
 
@@ -24,7 +27,6 @@ export const jobRequestSchema = z.strictObject({
   endpoint: z.string().default('default'),
   metadata: z
     .record(z.string().min(1).max(MAX_METADATA_KEY_CHARS), z.string().max(MAX_METADATA_VALUE_CHARS))
-    .refine((pairs) => Object.keys(pairs).length <= MAX_METADATA_PAIRS, `may have ${MAX_METADATA_PAIRS} pairs`)
     .default({}),
   options: z
     .strictObject({ previews: z.boolean().default(true), temp_outputs: z.boolean().default(false) })
@@ -33,6 +35,34 @@ export const jobRequestSchema = z.strictObject({
 });
 export type JobRequest = z.infer<typeof jobRequestSchema>;
 export type InputRequest = JobRequest['inputs'][number];
+
+/** Fields a body can have, with room for typing errors, which are reported by name. */
+const MAX_FIELDS = 50;
+
+/**
+ * Lists that are longer than allowed. Looked at before anything in them is: a fault for each of half a million entries would
+ * fill the isolate.
+ */
+export function tooMany(body: unknown, limits: Limits): Fault[] {
+  if (!isRecord(body)) {
+    return [];
+  }
+  const { inputs, metadata } = body;
+  const faults: Fault[] = [];
+  const over = (at: string, detail: string): void => {
+    faults.push({ pointer: at, code: 'out_of_range', detail });
+  };
+  if (Object.keys(body).length > MAX_FIELDS) {
+    over('#', `a body may have ${MAX_FIELDS} fields`);
+  }
+  if (Array.isArray(inputs) && inputs.length > limits.max_inputs) {
+    over('#/inputs', `a job may have ${limits.max_inputs} inputs`);
+  }
+  if (isRecord(metadata) && Object.keys(metadata).length > MAX_METADATA_PAIRS) {
+    over('#/metadata', `metadata may have ${MAX_METADATA_PAIRS} pairs`);
+  }
+  return faults;
+}
 
 /**
  * Why a name cannot be a file's name on the worker; null when it can. The worker stores it below a folder of its own, so it must

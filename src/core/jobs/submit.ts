@@ -4,12 +4,13 @@ import type { Admission, Graph, JobOptions, NewJob } from '../../contract/new-jo
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
 import { invalidRequest, quote, type CoreProblem, type Fault } from '../problems.ts';
+import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { unknownNodes } from '../workflows/catalog.ts';
 import { checkGraph } from '../workflows/check.ts';
 import { parseWorkflow } from '../workflows/parse.ts';
 import { resolveInputs, storeInline, type ResolvedInputs } from './inputs.ts';
-import { jobRequestSchema } from './request.ts';
+import { jobRequestSchema, tooMany } from './request.ts';
 
 /** An admission outlives the job's deadline by this, then it lapses by itself: a slot must never be lost to a crash. */
 const ADMISSION_SLACK_MS = 120_000;
@@ -36,9 +37,8 @@ export async function submitJob(core: Core, caller: Caller, body: unknown): Prom
   const created_at = core.clock();
   const deadline = created_at + Math.round(finishWithinS * 1000);
 
-  const account = accountStub(core.env, caller.account);
   const expires_at = deadline + core.config.policy.deadline_grace * 1000 + ADMISSION_SLACK_MS;
-  const admission: Admission = await account.admit({ job: id, expires_at });
+  const admission = await repeatable(() => accountStub(core.env, caller.account).admit({ job: id, expires_at }));
   if (!admission.admitted) {
     return fail(refused(admission));
   }
@@ -55,17 +55,20 @@ export async function submitJob(core: Core, caller: Caller, body: unknown): Prom
   };
   try {
     await storeInline(core, caller, inline);
-    return ok(await jobStub(core.env, id).create(job));
+    return ok(await repeatable(() => jobStub(core.env, id).create(job)));
   } catch (error) {
     // If the job was made after all, it releases its own admission at its end; releasing twice does no harm.
-    await account.release(id);
+    await repeatable(() => accountStub(core.env, caller.account).release(id)).catch(() => {});
     throw error;
   }
 }
 
 /** All faults of the request together: those of its shape, of its graph, and of its inputs. */
 async function checkRequest(core: Core, caller: Caller, body: unknown): Promise<Result<Checked, CoreProblem>> {
-  const faults: Fault[] = [];
+  const faults = tooMany(body, core.config.limits);
+  if (faults.length > 0) {
+    return fail(invalidRequest(nonEmpty(faults)));
+  }
   const parsed = jobRequestSchema.safeParse(body);
   if (!parsed.success) {
     faults.push(...faultsOf(parsed.error));
@@ -99,7 +102,7 @@ function workflowOf(body: unknown, core: Core, faults: Fault[]): Graph | null {
   if (typeof body !== 'object' || body === null || !('workflow' in body)) {
     return null;
   }
-  const parsed = parseWorkflow(body.workflow, ['workflow']);
+  const parsed = parseWorkflow(body.workflow, core.config.limits, ['workflow']);
   if (!parsed.ok) {
     faults.push(...parsed.problem);
     return null;

@@ -5,13 +5,9 @@ import { pointer, quote, type Fault } from '../problems.ts';
 /** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
 export function checkGraph(graph: Graph, limits: Limits, base: readonly string[]): Fault[] {
   const size = new TextEncoder().encode(JSON.stringify(graph)).length;
-  const count = Object.keys(graph).length;
-  const large = (detail: string): Fault => ({ pointer: pointer(base), code: 'workflow_too_large', detail });
   if (size > limits.max_workflow_bytes) {
-    return [large(`the workflow has ${size} bytes; ${limits.max_workflow_bytes} are allowed`)];
-  }
-  if (count > limits.max_nodes) {
-    return [large(`the workflow has ${count} nodes; ${limits.max_nodes} are allowed`)];
+    const detail = `the workflow has ${size} bytes; ${limits.max_workflow_bytes} are allowed`;
+    return [{ pointer: pointer(base), code: 'workflow_too_large', detail }];
   }
   const dangling = danglingLinks(graph, base);
   return dangling.length > 0 ? dangling : cycles(graph, base);

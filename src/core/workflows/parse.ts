@@ -1,3 +1,4 @@
+import type { Limits } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { pointer, quote, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
@@ -12,7 +13,7 @@ const EXPORT_ADVICE =
 const MAX_ID_CHARS = 256;
 const MAX_CLASS_CHARS = 300;
 
-export function parseWorkflow(value: unknown, base: readonly string[]): Result<Graph, Fault[]> {
+export function parseWorkflow(value: unknown, limits: Limits, base: readonly string[]): Result<Graph, Fault[]> {
   const here = pointer(base);
   if (!isRecord(value)) {
     return fail([{ pointer: here, code: 'invalid_type', detail: 'workflow must be an object of nodes (API format)' }]);
@@ -23,6 +24,10 @@ export function parseWorkflow(value: unknown, base: readonly string[]): Result<G
   const entries = Object.entries(value);
   if (entries.length === 0) {
     return fail([{ pointer: here, code: 'workflow_empty', detail: 'the workflow has no node' }]);
+  }
+  if (entries.length > limits.max_nodes) {
+    const detail = `the workflow has ${entries.length} nodes; ${limits.max_nodes} are allowed`;
+    return fail([{ pointer: here, code: 'workflow_too_large', detail }]);
   }
   const faults: Fault[] = [];
   const nodes: [string, Graph[string]][] = [];

@@ -15,22 +15,36 @@ export async function readJsonBody(c: Context<AppEnv>): Promise<Result<unknown, 
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
   }
-  const limit = c.var.core.config.limits.max_body_bytes;
-  const bytes = await readBounded(c, limit);
-  if (!bytes.ok) {
-    return bytes;
+  // Decoded as it comes: base64 in a body can be tens of MB, and bytes and text of it need not be in memory together.
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
+  const texts: string[] = [];
+  let utf8 = true;
+  const read = await readBounded(c, c.var.core.config.limits.max_body_bytes, (chunk) => {
+    utf8 &&= decode(decoder, chunk, texts);
+  });
+  if (!read.ok) {
+    return read;
   }
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes.value);
-  } catch {
-    return fail({ code: 'invalid_json', detail: 'the body is not UTF-8' });
-  }
-  return parseJson(text);
+  utf8 &&= decode(decoder, null, texts);
+  return utf8 ? parseJson(texts.join('')) : fail({ code: 'invalid_json', detail: 'the body is not UTF-8' });
 }
 
-/** At most `limit` bytes of a body. A client that states a length over the limit is refused before a byte is read. */
-export async function readBounded(c: Context<AppEnv>, limit: number): Promise<Result<Uint8Array, Refusal>> {
+/** Adds the text of one more chunk; `null` ends it. False when it is no UTF-8. */
+function decode(decoder: TextDecoder, chunk: Uint8Array | null, texts: string[]): boolean {
+  try {
+    texts.push(chunk === null ? decoder.decode() : decoder.decode(chunk, { stream: true }));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read. */
+export async function readBounded(
+  c: Context<AppEnv>,
+  limit: number,
+  take: (chunk: Uint8Array) => void,
+): Promise<Result<null, Refusal>> {
   const encoding = c.req.header('content-encoding') ?? 'identity';
   if (encoding !== 'identity') {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
@@ -39,7 +53,6 @@ export async function readBounded(c: Context<AppEnv>, limit: number): Promise<Re
   if (statedLength(c) > limit) {
     return fail(large);
   }
-  const chunks: Uint8Array[] = [];
   let size = 0;
   try {
     for await (const chunk of c.req.raw.body ?? []) {
@@ -47,18 +60,12 @@ export async function readBounded(c: Context<AppEnv>, limit: number): Promise<Re
       if (size > limit) {
         return fail(large);
       }
-      chunks.push(chunk);
+      take(chunk);
     }
   } catch {
     return fail({ code: 'incomplete_body', detail: 'the body ended before it was complete' });
   }
-  const all = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, at);
-    at += chunk.length;
-  }
-  return ok(all);
+  return ok(null);
 }
 
 /** What Content-Length says; 0 when it says nothing, which proves nothing. */

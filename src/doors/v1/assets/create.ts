@@ -62,11 +62,12 @@ async function incomingFile(c: V1Context): Promise<Result<IncomingFile, Refusal>
 
 /** Forms are parsed in memory, so they may be as large as a JSON body; larger files go as the raw body, which is streamed. */
 async function fileOfForm(c: V1Context, type: string): Promise<Result<IncomingFile, Refusal>> {
-  const bytes = await readBounded(c, c.var.core.config.limits.max_body_bytes);
-  if (!bytes.ok) {
-    return bytes;
+  const chunks: Uint8Array[] = [];
+  const read = await readBounded(c, c.var.core.config.limits.max_body_bytes, (chunk) => void chunks.push(chunk));
+  if (!read.ok) {
+    return read;
   }
-  const form = await new Response(bytes.value, { headers: { 'content-type': type } }).formData().catch(() => null);
+  const form = await new Response(new Blob(chunks), { headers: { 'content-type': type } }).formData().catch(() => null);
   const parts = form === null ? [] : [...form.entries()];
   const [first, ...others] = parts;
   if (first === undefined || others.length > 0 || first[0] !== 'file' || typeof first[1] === 'string') {

@@ -74,6 +74,12 @@ describe('an output', () => {
     }
   });
 
+  it('answers HEAD for the whole, whatever range is asked for', async () => {
+    const head = await read('clip/v 1.mp4', { range: 'bytes=0-0' }, 'HEAD');
+    expect(head.status).toBe(200);
+    expect(head.headers.get('content-length')).toBe('10');
+  });
+
   it('that is short text comes from the job itself', async () => {
     const response = await read('2.txt');
     expect(response.headers.get('content-type')).toBe('text/plain; charset=utf-8');

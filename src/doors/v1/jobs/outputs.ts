@@ -74,7 +74,8 @@ async function answerWith(
       return c.body(null, 304, headers);
     case 'holds':
   }
-  const range = rangeOf(c.req.raw.headers, head);
+  // Ranges are defined for GET only (section 14.2).
+  const range = isHead(c) ? null : rangeOf(c.req.raw.headers, head);
   if (range === 'unsatisfiable') {
     return problem(c, 'invalid_range', {
       detail: `the output has ${head.size} bytes; ask for one range within, as in "bytes=0-99"`,

@@ -80,7 +80,7 @@ const SHAPE: Bad[] = [
     title: 'too many metadata pairs',
     body: { workflow: GRAPH, metadata: Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`k${at}`, ''])) },
     status: 422,
-    code: 'invalid_value',
+    code: 'out_of_range',
     at: ['#/metadata'],
   },
   {
@@ -364,6 +364,19 @@ describe('a bad submit', () => {
     ],
     ['a million brackets', '['.repeat(1_000_000), 422, 'out_of_range'],
     ['millions of values', `[${'0,'.repeat(2_000_000)}0]`, 422, 'out_of_range'],
+    ['half a million faulty inputs', `{"workflow": 1, "inputs": [${'0,'.repeat(400_000)}0]}`, 422, 'out_of_range'],
+    [
+      'half a million unknown fields',
+      `{${Array.from({ length: 400_000 }, (_, at) => `"${at}":0`).join()}}`,
+      422,
+      'out_of_range',
+    ],
+    [
+      'half a million faulty nodes',
+      `{"workflow": {${Array.from({ length: 400_000 }, (_, at) => `"${at}":0`).join()}}}`,
+      413,
+      'workflow_too_large',
+    ],
     ['an unending string', `{"a": "${'\\'.repeat(2_000_001)}`, 400, 'invalid_json'],
     ['more bytes than allowed', 'x'.repeat(32 * 1024 * 1024 + 1), 413, 'body_too_large'],
   ])('%s is refused', async (_title, body, status, code) => {

@@ -1,0 +1,23 @@
+/** Calls of one object in all; the platform moves an object in less time than three calls take. */
+const CALLS = 3;
+
+/**
+ * A call of an object that may be made again: every method the core uses gives the same answer to the same call. Errors that
+ * the platform marks `retryable` (the object was moved or restarted) are tried again with a new stub; `overloaded` ones never
+ * (reference/cloudflare.md section 2, RPC).
+ */
+export async function repeatable<T>(call: () => Promise<T>): Promise<T> {
+  for (let count = 1; ; count += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      if (count >= CALLS || !marked(error, 'retryable') || marked(error, 'overloaded')) {
+        throw error;
+      }
+    }
+  }
+}
+
+/** Whether the platform has put this mark on an error. */
+export const marked = (error: unknown, mark: 'retryable' | 'overloaded'): boolean =>
+  error instanceof Error && Object.entries(error).some(([name, value]) => name === mark && value === true);

@@ -112,7 +112,9 @@ class _JobRun:
         if not work.done():
             self._stop.set("deadline")
         report = await self._conclude(claim, work)
-        code = await self._complete(report) if report is not None else self._stop.reason
+        code: str | None = self._stop.reason
+        if report is not None:
+            report, code = await self._complete(report)
         receipt = self._receipt(report, code)
         await self._after(claim, report)
         self._tell(receipt)
@@ -253,38 +255,43 @@ class _JobRun:
             return
         self._log.info("comfyui stopped the prompt", sure=stopped, ms=self._ms_since(began))
 
-    async def _complete(self, report: Report) -> str | None:
-        """Report to the gateway; gives the code for the receipt, which is set where the report was not stored."""
+    async def _complete(self, report: Report) -> tuple[Report, str | None]:
+        """Report to the gateway. Gives the report that counted in the end, and a code for the receipt: that of its
+        error, or why it was not stored."""
         until = self._until + self._place.patience.complete_grace_s
         last_seq = await self._channel.settle(self._place.patience.settle_s)
-        for again in range(MAX_UPLOADS_AGAIN + 1):
+        uploads_left = MAX_UPLOADS_AGAIN
+        while True:
             self._timings.total_ms = self._ms_since(self._began)
             try:
                 answer = await self._gateway.complete(report, last_seq, self._timings, self._place.info, until)
             except GatewaySilent as error:
                 self._log.error("complete unanswered", cause=str(error))
-                return "gateway_silent"
-            if isinstance(answer, Stored):
-                self._log.info("completed", outcome=report.outcome, status=answer.status)
-                return report.error.code if report.error is not None else None
-            if isinstance(answer, Refused):
-                self._log.warn("complete refused", status=answer.status, code=answer.code)
-                return answer.code
-            report = await self._after_missing(answer, report, again)
-        return report.error.code if report.error is not None else None
+                return report, "gateway_silent"
+            match answer:
+                case Stored(status=status):
+                    self._log.info("completed", outcome=report.outcome, status=status)
+                    return report, report.error.code if report.error is not None else None
+                case Refused(status=status, code=code):
+                    self._log.warn("complete refused", status=status, code=code)
+                    return report, code
+                case Missing(names=names):
+                    self._log.warn("outputs missing in the store", count=len(names), uploads_left=uploads_left)
+                    if report.outcome != "succeeded":
+                        return report, "output_missing"
+                    report = await self._upload_again(report, names) if uploads_left > 0 else _LOST
+                    uploads_left -= 1
 
-    async def _after_missing(self, missing: Missing, report: Report, again: int) -> Report:
-        """What to report when R2 lacks outputs: the same after they were uploaded again, else a failure."""
-        self._log.warn("outputs missing in the store", count=len(missing.names), again=again)
-        failed = Report("failed", error=JobError("upload_failed", "The store lost outputs that were uploaded."))
-        if again >= MAX_UPLOADS_AGAIN - 1 + 1 or self._collector is None or report.outcome != "succeeded":
-            return failed
+    async def _upload_again(self, report: Report, names: tuple[str, ...]) -> Report:
+        """The same report once the store has these outputs again, else a failure."""
+        if self._collector is None:
+            return _LOST
         try:
-            return report if await self._collector.upload_again(missing.names) else failed
+            return report if await self._collector.upload_again(names) else _LOST
         except JobError as error:
             return Report("failed", error=error)
         except AttemptOver:
-            return failed
+            return _LOST
 
     async def _complete_blindly(self, error: JobError) -> Receipt:
         """Report a failure for a claim that could not be read: without a channel, and for a short while only."""
@@ -310,7 +317,7 @@ class _JobRun:
         await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
 
     def _receipt(self, report: Report | None, code: str | None) -> Receipt:
-        ran_ms = self._timings.execution_ms or None
+        ran_ms = self._timings.execution_ms if self._prompt_over else None
         outcome = report.outcome if report is not None else "canceled"
         return Receipt(self._ticket.job, self._ticket.attempt, outcome, code, ran_ms)
 
@@ -330,6 +337,9 @@ class _JobRun:
 
     def _ms_since(self, moment: float) -> int:
         return round((self._now() - moment) * 1000)
+
+
+_LOST = Report("failed", error=JobError("upload_failed", "The store lost outputs that were uploaded."))
 
 
 class _Relay:

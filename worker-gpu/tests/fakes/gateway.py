@@ -1,6 +1,7 @@
 """A gateway and its store that hold the worker to docs/worker-contract.md: whatever the contract forbids is noted in
 `violations`, which every test checks at its end. Faults are attributes that a test sets."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
@@ -72,6 +73,9 @@ class FakeGateway:
         self.channels: list[web.WebSocketResponse] = []
         self.pings = 0
         self.violations: list[str] = []
+        self.calls: list[str] = []
+        self.hold_inputs: asyncio.Event | None = None
+        self.serve_instead: bytes | None = None
         self.notice = Notice()
         self._parts: dict[str, dict[int, bytes]] = {}
         self._asked: dict[str, JsonObject] = {}
@@ -104,6 +108,15 @@ class FakeGateway:
     def content(self, name: str) -> bytes:
         """What the store holds for an output of the report."""
         return self.objects[maybe_text(self.outputs[name].get("key")) or ""]
+
+    @property
+    def claim_tries(self) -> int:
+        """How often the claim was called, faults included."""
+        return self.calls.count("claim")
+
+    def forget_claim(self) -> None:
+        """As if the job were a new one."""
+        self._claimed_by = None
 
     def ticket(self) -> JsonObject:
         """The ticket for the job."""
@@ -143,6 +156,7 @@ class FakeGateway:
                 return _problem(401, "invalid_token")
             if request.match_info.get("job") != self.job.id:
                 return _problem(404, "job_not_found")
+        self.calls.append(word)
         if self.faults.get(word):
             status = self.faults[word].pop(0)
             if status == 0:
@@ -337,7 +351,10 @@ class FakeGateway:
         return web.json_response({"status": body.get("outcome")})
 
     async def _input(self, request: web.Request) -> web.Response:
-        return web.Response(body=self.job.inputs[request.match_info["name"]])
+        if self.hold_inputs is not None:
+            await self.hold_inputs.wait()
+        content = self.job.inputs[request.match_info["name"]]
+        return web.Response(body=self.serve_instead if self.serve_instead is not None else content)
 
     async def _put(self, request: web.Request) -> web.Response:
         key, content = request.match_info["key"], await request.read()

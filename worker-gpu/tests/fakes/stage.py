@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ async def staged(
     jobs_api: bool = False,
     min_free_disk_bytes: int = 0,
     change: Callable[[Job], None] = lambda _job: None,
+    now: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[Stage]:
     """A stage for one job with `workflow`, whose prompt is played by `script`. On leaving, no rule of the contract may
     have been broken."""
@@ -73,7 +75,7 @@ async def staged(
     gateway = FakeGateway(job)
     written = io.StringIO()
     ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
-    tools = Tools(random=Random(1), new_id=lambda: next(ids))
+    tools = Tools(now=now, random=Random(1), new_id=lambda: next(ids))
     async with serving(comfy.application()) as comfy_url, serving(gateway.application()) as gateway.url:
         settings = make_settings(tmp_path, comfy_url, min_free_disk_bytes)
         external = ExternalComfy(comfy_url, patience)

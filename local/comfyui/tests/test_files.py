@@ -236,7 +236,7 @@ async def test_a_picture_of_the_output_folder_can_be_loaded_by_its_suffix(server
 
 
 def test_the_counter_is_one_above_the_highest_of_the_prefix(tmp_path: Path) -> None:
-    for name in ("t_00007_.png", "t_00003_.webp", "tt_00099_.png", "t_x_.png", "t_00012.png"):
+    for name in ("t_00007_.png", "t_00003_.webp", "tt_00099_.png", "t_x_.png", "t.png"):
         (tmp_path / name).touch()
     target = next_save_target(tmp_path, "t", NOON)
     assert (target.name(0, "png"), target.name(1, "png")) == ("t_00008_.png", "t_00009_.png")

@@ -131,7 +131,11 @@ async def test_object_info_is_the_recorded_one(server: Server) -> None:
     recorded = recording("object_info")
     described = await server.get("/object_info")
     assert len(described) == len(server.engine.catalog.implementations)
-    assert {name: recorded[name] for name in described} == described
+    newer = {"EmptyAudio", "LoadAudio", "SaveAudio", "SaveAudioMP3", "SaveAudioOpus", "PreviewAudio", "SaveText"}
+    assert set(described) - set(recorded) == newer
+    assert {name: recorded[name] for name in recorded if name in described} == {
+        name: described[name] for name in described if name not in newer
+    }
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from local_comfyui.json_types import JsonObject, as_object
-from local_comfyui.nodes.registry import Result
+from local_comfyui.nodes.media import Audio
+from local_comfyui.nodes.registry import Result, Value
 from tests.conftest import Start
 from tests.nodes import array, noise, only, run, surroundings
 
@@ -182,3 +183,69 @@ def test_one_channel_of_a_file_is_a_mask(tmp_path: Path, channel: str, expected:
     Image.new("RGBA", (6, 4), (200, 10, 20, 77)).save(tmp_path / "input" / "a.png")
     mask = only(run("LoadImageMask", around, image="a.png", channel=channel))
     np.testing.assert_allclose(mask, np.full((1, 4, 6), expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("node", "more", "extension", "codecs", "rate"),
+    [
+        ("SaveAudio", {}, "flac", ("flac",), 44100),
+        ("SaveAudioMP3", {"quality": "V0"}, "mp3", ("mp3", "mp3float"), 44100),
+        ("SaveAudioMP3", {"quality": "128k"}, "mp3", ("mp3", "mp3float"), 44100),
+        ("SaveAudioOpus", {"quality": "96k"}, "opus", ("opus", "libopus"), 48000),
+    ],
+)
+def test_sound_is_saved_in_its_format(
+    tmp_path: Path, node: str, more: dict[str, Value], extension: str, codecs: tuple[str, ...], rate: int
+) -> None:
+    tone = np.sin(np.arange(22050, dtype=np.float32) * np.float32(0.06))
+    audio = Audio(np.stack([tone, tone * np.float32(0.5)])[np.newaxis], 44100)
+    result = run(node, surroundings(tmp_path), audio=audio, filename_prefix="audio/a", **more)
+    (item,) = result.ui["audio"]
+    assert item == {"filename": f"a_00001.{extension}", "subfolder": "audio", "type": "output"}
+    with av.open(str(tmp_path / "output" / "audio" / f"a_00001.{extension}")) as container:
+        stream = container.streams.audio[0]
+        assert stream.codec_context.name in codecs
+        assert (stream.rate, stream.layout.name) == (rate, "stereo")
+        assert container.duration is not None and abs(container.duration / 1e6 - 0.5) < 0.06
+
+
+def test_saved_sound_is_loaded_with_its_samples(tmp_path: Path) -> None:
+    around = surroundings(tmp_path)
+    tone = np.sin(np.arange(8000, dtype=np.float32) * np.float32(0.1)) * np.float32(0.5)
+    run("SaveAudio", around, audio=Audio(tone[np.newaxis, np.newaxis], 8000), filename_prefix="a")
+    (tmp_path / "output" / "a_00001.flac").rename(tmp_path / "input" / "a.flac")
+    (loaded,) = run("LoadAudio", around, audio="a.flac").outputs
+    assert isinstance(loaded, Audio) and loaded.sample_rate == 8000
+    np.testing.assert_allclose(loaded.waveform[0, 0], tone, atol=1e-3)
+
+
+def test_sound_goes_into_a_video_and_out_again(tmp_path: Path) -> None:
+    around = surroundings(tmp_path)
+    (audio,) = run("EmptyAudio", duration=1.0, sample_rate=44100, channels=2).outputs
+    (video,) = run("CreateVideo", images=ramp(8), fps=8.0, audio=audio).outputs
+    result = run("SaveVideo", around, video=video, filename_prefix="v", format="auto", codec="auto")
+    path_of(tmp_path, result).rename(tmp_path / "input" / "v.mp4")
+    (loaded,) = run("LoadVideo", around, file="v.mp4").outputs
+    _, sound, _ = run("GetVideoComponents", around, video=loaded).outputs
+    assert isinstance(sound, Audio)
+    assert sound.waveform.shape[1] == 2 and abs(sound.waveform.shape[2] / sound.sample_rate - 1.0) < 0.1
+
+
+def test_previewed_sound_is_temporary(tmp_path: Path) -> None:
+    (audio,) = run("EmptyAudio", duration=0.1, sample_rate=8000, channels=1).outputs
+    (item,) = run("PreviewAudio", surroundings(tmp_path), audio=audio).ui["audio"]
+    file = as_object(item)
+    assert file["type"] == "temp" and (tmp_path / "temp" / str(file["filename"])).is_file()
+
+
+def test_text_is_saved_and_reported(tmp_path: Path) -> None:
+    around = surroundings(tmp_path)
+    for number in (1, 2):
+        result = run("SaveText", around, text="Grüße", filename_prefix="t/a", format="md")
+        name = f"a_{number:05}.md"
+        assert result.ui == {"text": ["Grüße"], "files": [{"filename": name, "subfolder": "t", "type": "output"}]}
+        assert (tmp_path / "output" / "t" / name).read_text(encoding="utf-8") == "Grüße"
+
+
+def test_a_3d_file_is_reported_as_a_plain_string() -> None:
+    assert run("Preview3D", model_file="3d/x.glb").ui == {"result": ["3d/x.glb", None, None]}

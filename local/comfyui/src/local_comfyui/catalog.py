@@ -4,18 +4,28 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 
+from local_comfyui.file_kinds import is_any_of
 from local_comfyui.folders import Folders, list_input_files
 from local_comfyui.json_types import Json, JsonObject, as_object, parse_json
 from local_comfyui.nodes.registry import Implementation
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg")
+DESCRIPTIONS = ("object_info.json", "object_info_0.33.json")
+"""0.3.64 as recorded; and from 0.33.0 what that recording lacks: sound (it had no torchaudio) and newer nodes."""
+
+FILE_LISTS = {
+    "LoadImage": ("image", ("image",)),
+    "LoadImageMask": ("image", ("image",)),
+    "LoadVideo": ("file", ("video",)),
+    "LoadAudio": ("audio", ("audio", "video")),
+}
+"""Nodes with an input that offers the input folder's files, of these kinds."""
 
 
 class Catalog:
     """Descriptions by class name, and the names of ComfyUI's nodes that are not executed here."""
 
     def __init__(self, implementations: Mapping[str, Implementation]) -> None:
-        described = as_object(parse_json(_read("object_info.json")))
+        described = {name: entry for file in DESCRIPTIONS for name, entry in as_object(parse_json(_read(file))).items()}
         self._entries = {name: as_object(described[name]) for name in described if name in implementations}
         self.implementations = implementations
         not_executed = parse_json(_read("not_executed.json"))
@@ -28,18 +38,15 @@ class Catalog:
     def entry(self, class_type: str, folders: Folders) -> JsonObject | None:
         """Description of one node, with what the input folder holds now, or None."""
         entry = self._entries.get(class_type)
-        if entry is None or class_type not in ("LoadImage", "LoadImageMask", "LoadVideo"):
+        if entry is None or class_type not in FILE_LISTS:
             return entry
+        name, kinds = FILE_LISTS[class_type]
+        files: list[Json] = [file for file in list_input_files(folders) if is_any_of(file, kinds)]
         live = as_object(parse_json(json.dumps(entry)))
         required = as_object(as_object(live["input"])["required"])
-        files: list[Json] = [*list_input_files(folders)]
-        if class_type == "LoadVideo":
-            required["file"] = [
-                "COMBO",
-                {**_config(required["file"]), "options": [f for f in files if str(f).lower().endswith(VIDEO_SUFFIXES)]},
-            ]
-        else:
-            required["image"] = [files, _config(required["image"])]
+        declared, config = _spec(required[name])
+        newer: JsonObject = {**config, "options": files}
+        required[name] = ["COMBO", newer] if declared == "COMBO" else [files, config]
         return live
 
     def entries(self, folders: Folders) -> JsonObject:
@@ -60,8 +67,10 @@ class Catalog:
         )
 
 
-def _config(spec: Json) -> JsonObject:
-    return as_object(spec[1]) if isinstance(spec, list) and len(spec) > 1 else {}
+def _spec(spec: Json) -> tuple[Json, JsonObject]:
+    if not isinstance(spec, list):
+        return None, {}
+    return spec[0], as_object(spec[1]) if len(spec) > 1 else {}
 
 
 def _read(name: str) -> str:

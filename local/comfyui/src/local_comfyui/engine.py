@@ -1,6 +1,7 @@
 """The parts put together, and the thread that takes prompts from the queue and runs them."""
 
 import itertools
+import logging
 import sys
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from local_comfyui.catalog import Catalog
-from local_comfyui.executor import Current, Machinery, execute
+from local_comfyui.executor import Current, Machinery, Outcome, execute
 from local_comfyui.folders import Folders
 from local_comfyui.interrupt import Interrupt
 from local_comfyui.json_types import JsonObject
@@ -17,6 +18,8 @@ from local_comfyui.options import Options
 from local_comfyui.prompt_queue import Freeing, PromptQueue, Queued
 from local_comfyui.results import Results
 from local_comfyui.sockets import Sockets
+
+log = logging.getLogger(__name__)
 
 DEEPEST_GRAPH = 20_000
 """Python's recursion limit here: validation and digests follow a graph's links, a few calls per node."""
@@ -49,7 +52,11 @@ class Engine:
                     self._run(task)
 
     def _run(self, task: Queued) -> None:
-        outcome = execute(self.machinery, task.prompt_id, task.graph, task.prompt, task.extra_data, task.outputs)
+        try:
+            outcome = execute(self.machinery, task.prompt_id, task.graph, task.prompt, task.extra_data, task.outputs)
+        except Exception:  # a fault of the engine, not of a node: end this prompt, or no other would ever run
+            log.exception("local/comfyui failed outside a node; this is a bug in it")
+            outcome = Outcome(False, {}, {}, [])
         status: JsonObject = {
             "status_str": "success" if outcome.success else "error",
             "completed": outcome.success,

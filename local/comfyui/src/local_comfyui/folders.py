@@ -1,6 +1,7 @@
 """The input, output and temp folders: naming a file in them, never leaving them, and the next free save name."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +39,14 @@ class SaveTarget:
 
     def name(self, index: int, extension: str) -> str:
         """File name of the `index`-th file saved at once (0 first)."""
-        return f"{self.stem.replace('%batch_num%', str(index))}_{self.counter + index:05}_.{extension}"
+        return f"{self._start(index)}_.{extension}"
+
+    def short_name(self, index: int, extension: str) -> str:
+        """The same without the underscore after the number: newer nodes (sound, text) name their files so."""
+        return f"{self._start(index)}.{extension}"
+
+    def _start(self, index: int) -> str:
+        return f"{self.stem.replace('%batch_num%', str(index))}_{self.counter + index:05}"
 
 
 class OutsideFolder(ValueError):  # noqa: N818 -- becomes a node's error by this name
@@ -79,7 +87,7 @@ def list_input_files(folders: Folders) -> list[str]:
 def next_save_target(root: Path, prefix: str, now: datetime, width: int = 0, height: int = 0) -> SaveTarget:
     """Where files with `prefix` (may hold a subfolder and %year%-style words) are saved next; creates the folder.
 
-    The counter is one above the highest `stem_<digits>_` there. Raises `OutsideFolder`.
+    The counter is one above the highest `stem_<digits>_` or `stem_<digits>.` there. Raises `OutsideFolder`.
     """
     if "%" in prefix:
         words = {
@@ -110,7 +118,7 @@ def _highest_counter(folder: Path, stem: str) -> int:
     highest = 0
     for name in os.listdir(folder):  # noqa: PTH208 -- names only, in folders that may hold thousands
         if name.startswith(stem + "_"):
-            digits = name[len(stem) + 1 :].split("_")[0]
+            digits = re.split(r"[_.]", name[len(stem) + 1 :])[0]
             if digits.isdecimal():
                 highest = max(highest, int(digits))
     return highest

@@ -107,8 +107,10 @@ class Sockets:
             await client.socket.send_json({"type": "feature_flags", "data": self._features})
 
     def _queue(self, outgoing: _Outgoing) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._outgoing.put_nowait, outgoing)
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody is left to hear it
+                loop.call_soon_threadsafe(self._outgoing.put_nowait, outgoing)
 
     async def _send_forever(self) -> None:
         while True:

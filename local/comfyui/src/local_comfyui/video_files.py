@@ -13,8 +13,9 @@ import av
 import av.container
 import numpy as np
 
+from local_comfyui.audio_files import load_sound
 from local_comfyui.json_types import Json
-from local_comfyui.nodes.media import Audio, Video
+from local_comfyui.nodes.media import Video
 from local_comfyui.pixels.types import Pixels, from_bytes8, to_bytes8
 
 WebmCodec = Literal["libvpx-vp9", "libsvtav1"]
@@ -32,6 +33,7 @@ def decoded(video: Video) -> Video:
     if video.path is None:
         return video
     with av.open(str(video.path)) as container:
+        sounding = bool(container.streams.audio)
         if not container.streams.video:
             raise ValueError(f"No video stream found in file '{video.path.name}'")
         stream = container.streams.video[0]
@@ -39,23 +41,7 @@ def decoded(video: Video) -> Video:
         rate = Fraction(stream.average_rate) if stream.average_rate else Fraction(1)
     if not frames:
         raise ValueError(f"No picture found in file '{video.path.name}'")
-    return Video(np.stack(frames), rate, _sound(video.path))
-
-
-def _sound(path: Path) -> Audio | None:
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            return None
-        stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="fltp")
-        parts = [
-            resampled.to_ndarray().astype(np.float32)
-            for frame in container.decode(stream)
-            for resampled in resampler.resample(frame)
-        ]
-        if not parts:
-            return None
-        return Audio(np.concatenate(parts, axis=1)[np.newaxis], stream.rate)
+    return Video(np.stack(frames), rate, load_sound(video.path) if sounding else None)
 
 
 def write_mp4(path: Path, video: Video, metadata: Mapping[str, Json]) -> None:

@@ -8,6 +8,8 @@ from local_comfyui.nodes import (
     masks,
     primitives,
     saves,
+    scenes,
+    sounds,
     strings,
     transforms,
     videos,
@@ -15,7 +17,7 @@ from local_comfyui.nodes import (
 from local_comfyui.nodes.probes import NODES as PROBES
 from local_comfyui.nodes.registry import Implementation
 
-THEMES = (images, transforms, color, composites, masks, batches, primitives, strings, saves, videos)
+THEMES = (images, transforms, color, composites, masks, batches, primitives, strings, saves, videos, sounds, scenes)
 
 
 def load_nodes(*, probe_nodes: bool) -> dict[str, Implementation]:

@@ -1,12 +1,9 @@
 """Nodes that bring pictures into a graph: files and empty images."""
 
-import hashlib
-
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from local_comfyui.folders import Folders, find_annotated
-from local_comfyui.json_types import JsonObject
+from local_comfyui.nodes.files import complaint_about, digest_of, named_file
 from local_comfyui.nodes.registry import Call, Result, Theme
 from local_comfyui.pixels.types import Pixels, from_bytes8
 
@@ -16,28 +13,8 @@ NO_MASK_SIZE = 64
 """Side of the empty mask that stands for a picture without transparency."""
 
 
-def _complaint(inputs: JsonObject, folders: Folders) -> str | None:
-    name = inputs.get("image")
-    if isinstance(name, str) and find_annotated(folders, name) is not None:
-        return None
-    return f"Invalid image file: {name}"
-
-
-def _digest(inputs: JsonObject, folders: Folders) -> str | None:
-    name = inputs.get("image")
-    path = find_annotated(folders, name) if isinstance(name, str) else None
-    if path is None:
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _open(call: Call) -> Image.Image:
-    name = call.text("image")
-    path = find_annotated(call.around.folders, name)
-    if path is None:
-        raise FileNotFoundError(f"Invalid image file: {name}")
-    return Image.open(path)
+    return Image.open(named_file(call, "image"))
 
 
 def _narrow(image: Image.Image) -> Image.Image:
@@ -53,8 +30,8 @@ def _transparency(image: Image.Image) -> Pixels:
     return np.zeros((NO_MASK_SIZE, NO_MASK_SIZE), np.float32)
 
 
-@NODES.node("LoadImage", checked="image", check=_complaint, fingerprint=_digest)
-@NODES.node("LoadImageOutput", checked="image", check=_complaint, fingerprint=_digest)
+@NODES.node("LoadImage", checked="image", check=complaint_about("image"), fingerprint=digest_of("image"))
+@NODES.node("LoadImageOutput", checked="image", check=complaint_about("image"), fingerprint=digest_of("image"))
 def load_image(call: Call) -> Result:
     """Every frame of a file as RGB, and its transparency as a mask (1 where transparent)."""
     pictures: list[Pixels] = []
@@ -72,7 +49,7 @@ def load_image(call: Call) -> Result:
     return Result((np.stack(pictures), np.stack(masks)))
 
 
-@NODES.node("LoadImageMask", checked="image", check=_complaint, fingerprint=_digest)
+@NODES.node("LoadImageMask", checked="image", check=complaint_about("image"), fingerprint=digest_of("image"))
 def load_image_mask(call: Call) -> Result:
     """One channel of a file as a mask; alpha is inverted, and a channel that is missing gives an empty mask."""
     with _open(call) as file:

@@ -132,6 +132,13 @@ class Call:
             return value
         raise WrongInput(f"{name}: expected audio, got {type(value).__name__}")
 
+    def audio(self, name: str) -> Audio:
+        """Audio `name`."""
+        value = self.optional_audio(name)
+        if value is None:
+            raise WrongInput(f"{name}: expected audio, got nothing")
+        return value
+
     def items(self, name: str) -> list[Value]:
         """Every value of list input `name` (nodes with `takes_lists`)."""
         value = self.inputs.get(name)

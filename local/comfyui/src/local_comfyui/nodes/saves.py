@@ -1,4 +1,4 @@
-"""Nodes that write pictures to files: saved ones to the output folder, previews to the temp folder."""
+"""Nodes that write pictures and text to files: saved ones to the output folder, previews to the temp folder."""
 
 import json
 from collections.abc import Iterator
@@ -70,9 +70,14 @@ def save_image(call: Call) -> Result:
     return _save_pngs(call, images, target, "output", SAVED_COMPRESSION)
 
 
-def _save_preview(call: Call, images: Pixels, compression: int) -> Result:
+def random_temp_prefix(call: Call) -> str:
+    """Prefix of a preview's file: no two previews share one."""
     suffix = "".join(call.around.dice.choice(TEMP_LETTERS) for _ in range(TEMP_SUFFIX_LENGTH))
-    target = save_target(call, f"ComfyUI_temp_{suffix}", images, temp=True)
+    return f"ComfyUI_temp_{suffix}"
+
+
+def _save_preview(call: Call, images: Pixels, compression: int) -> Result:
+    target = save_target(call, random_temp_prefix(call), images, temp=True)
     return _save_pngs(call, images, target, "temp", compression)
 
 
@@ -140,3 +145,13 @@ def save_animated_png(call: Call) -> Result:
         compress_level=call.integer("compress_level"),
     )
     return Result(ui={"images": [saved(target, path.name, "output")], "animated": [True]})
+
+
+@NODES.node("SaveText")
+def save_text(call: Call) -> Result:
+    """A text file in the output folder; the text is reported too."""
+    text, around = call.text("text"), call.around
+    target = next_save_target(around.folders.output, call.text("filename_prefix"), around.now())
+    name = target.short_name(0, call.text("format"))
+    (target.folder / name).write_text(text, encoding="utf-8")
+    return Result((text,), ui={"text": [text], "files": [saved(target, name, "output")]})

@@ -1,11 +1,10 @@
 """Nodes that make, load and save videos. PyAV is imported when the first of them runs: it is slow to load."""
 
-import hashlib
 from fractions import Fraction
 from typing import Literal
 
-from local_comfyui.folders import Folders, find_annotated, next_save_target
-from local_comfyui.json_types import JsonObject
+from local_comfyui.folders import next_save_target
+from local_comfyui.nodes.files import complaint_about, digest_of, named_file
 from local_comfyui.nodes.media import Video
 from local_comfyui.nodes.registry import Call, Result, Theme
 from local_comfyui.nodes.saves import metadata_entries, save_target, saved
@@ -15,22 +14,6 @@ NODES = Theme()
 WEBM_CODECS: dict[str, Literal["libvpx-vp9", "libsvtav1"]] = {"vp9": "libvpx-vp9", "av1": "libsvtav1"}
 
 
-def _complaint(inputs: JsonObject, folders: Folders) -> str | None:
-    name = inputs.get("file")
-    if isinstance(name, str) and find_annotated(folders, name) is not None:
-        return None
-    return f"Invalid video file: {name}"
-
-
-def _digest(inputs: JsonObject, folders: Folders) -> str | None:
-    name = inputs.get("file")
-    path = find_annotated(folders, name) if isinstance(name, str) else None
-    if path is None:
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @NODES.node("CreateVideo")
 def create_video(call: Call) -> Result:
     """Pictures at a frame rate, with sound if connected."""
@@ -38,14 +21,10 @@ def create_video(call: Call) -> Result:
     return Result((Video(call.image("images"), rate, call.optional_audio("audio")),))
 
 
-@NODES.node("LoadVideo", checked="file", check=_complaint, fingerprint=_digest)
+@NODES.node("LoadVideo", checked="file", check=complaint_about("file"), fingerprint=digest_of("file"))
 def load_video(call: Call) -> Result:
     """A video file of the input folder; it is decoded only when its pictures are asked for."""
-    name = call.text("file")
-    path = find_annotated(call.around.folders, name)
-    if path is None:
-        raise FileNotFoundError(f"Invalid video file: {name}")
-    return Result((Video(None, Fraction(0), None, path),))
+    return Result((Video(None, Fraction(0), None, named_file(call, "file")),))
 
 
 @NODES.node("GetVideoComponents")

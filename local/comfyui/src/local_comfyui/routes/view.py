@@ -2,12 +2,12 @@
 
 import asyncio
 import io
-import mimetypes
 from pathlib import Path
 
 from aiohttp import web
 from PIL import Image
 
+from local_comfyui.file_kinds import content_type
 from local_comfyui.folders import Folders, is_inside, split_annotation
 from local_comfyui.routes.answers import empty, engine_of
 
@@ -45,7 +45,7 @@ async def get_view(request: web.Request) -> web.StreamResponse:
         elif query.get("channel") in ("rgb", "a"):
             body, kind = await asyncio.to_thread(_channel, path, query["channel"]), "image/png"
         else:
-            guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            guessed = content_type(path.name)
             kind = "application/octet-stream" if guessed in ACTIVE_TYPES else guessed
             return web.FileResponse(path, headers={"Content-Disposition": disposition, "Content-Type": kind})
     except OSError:  # Pillow's answer to a file that is no picture

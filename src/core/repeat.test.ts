@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { repeatable } from './repeat.ts';
+
+/** A call that fails in the given ways, one after the other, and then succeeds. */
+function failing(...marks: Record<string, boolean>[]) {
+  let calls = 0;
+  const call = () => {
+    const mark = marks[calls];
+    calls += 1;
+    return mark === undefined ? Promise.resolve('done') : Promise.reject(Object.assign(new Error('moved'), mark));
+  };
+  return { call, calls: () => calls };
+}
+
+describe('a call that may be repeated', () => {
+  it('is, when the platform says that the error passes', async () => {
+    const object = failing({ retryable: true }, { retryable: true });
+    expect(await repeatable(object.call)).toBe('done');
+    expect(object.calls()).toBe(3);
+  });
+
+  it('is given up after three times', async () => {
+    const object = failing({ retryable: true }, { retryable: true }, { retryable: true });
+    await expect(repeatable(object.call)).rejects.toThrow('moved');
+    expect(object.calls()).toBe(3);
+  });
+
+  it.each([{}, { retryable: false }, { overloaded: true }, { retryable: true, overloaded: true }])(
+    'is not repeated after %j',
+    async (mark) => {
+      const object = failing(mark);
+      await expect(repeatable(object.call)).rejects.toThrow('moved');
+      expect(object.calls()).toBe(1);
+    },
+  );
+});

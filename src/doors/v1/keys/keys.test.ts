@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { ADMIN_TOKEN, anyone, postJson, problemOf } from '../../../testing/gateway.ts';
+
+const create = (body: unknown) => {
+  const init = postJson(body);
+  return anyone('/v1/keys', { ...init, headers: { ...init.headers, authorization: `Bearer ${ADMIN_TOKEN}` } });
+};
+
+describe('a new key', () => {
+  it('is shown once, to nobody else, and works at once', async () => {
+    const response = await create({ account: 'demo', environment: 'live', name: 'laptop' });
+    expect(response.status).toBe(201);
+    expect(response.headers.get('cache-control')).toBe('no-store');
+    const made = await response.json<{ id: string; account: string; key: string; created_at: string }>();
+    expect(made).toMatchObject({ account: 'demo', key: expect.stringMatching(/^ce_live_/) as string });
+    expect(new Date(made.created_at).toISOString()).toBe(made.created_at);
+    const list = await anyone('/v1/jobs', { headers: { authorization: `bearer ${made.key}` } });
+    expect(list.status).toBe(200);
+  });
+
+  it('is another each time', async () => {
+    const keys = await Promise.all(
+      Array.from(
+        { length: 5 },
+        async () => (await (await create({ account: 'demo', environment: 'test' })).json<{ key: string }>()).key,
+      ),
+    );
+    expect(new Set(keys).size).toBe(5);
+  });
+
+  it.each([
+    [{ environment: 'test' }, 'required', '#/account'],
+    [{ account: 'A', environment: 'test' }, 'invalid_value', '#/account'],
+    [{ account: '../x', environment: 'test' }, 'invalid_value', '#/account'],
+    [{ account: 'a/b', environment: 'test' }, 'invalid_value', '#/account'],
+    [{ account: 'a'.repeat(64), environment: 'test' }, 'invalid_value', '#/account'],
+    [{ account: 'a\n', environment: 'test' }, 'invalid_value', '#/account'],
+    [{ account: 'a', environment: 'prod' }, 'invalid_value', '#/environment'],
+    [{ account: 'a', environment: 'test', admin: true }, 'unknown_field', '#/admin'],
+    [{ account: 'a', environment: 'test', name: 'x'.repeat(101) }, 'out_of_range', '#/name'],
+  ])('is not made from %j', async (body, code, at) => {
+    const seen = await problemOf(await create(body));
+    expect(seen).toMatchObject({ status: 422, code, errors: [{ pointer: at }] });
+  });
+});

@@ -44,7 +44,7 @@ async function demo({ signal, defer }: Launch): Promise<Outcome<null>> {
   const stack = started.value;
   defer(() => stack.stop());
 
-  const finished = await Promise.race([runJob(stack, times, signal, defer), gatewayDeath(stack)]);
+  const finished = await Promise.race([runJob(stack, times, signal, defer), trouble(stack)]);
   if (!finished.ok) {
     return failure(finished.message, [...finished.details, `Logs: ${relative(root, stack.logs)}/`]);
   }
@@ -110,8 +110,12 @@ async function runJob(
   }
 }
 
-async function gatewayDeath(stack: Stack): Promise<Outcome<never>> {
-  return failure('The gateway ended in the middle of the job. The end of its log:', await stack.gateway.died);
+/** Resolves when a part of the platform is gone and the job cannot end. */
+async function trouble(stack: Stack): Promise<Outcome<never>> {
+  return Promise.race([
+    stack.gateway.died.then((log) => failure('The gateway ended in the middle of the job.', log)),
+    stack.workersFailed.then((log) => failure('The worker does not start.', log)),
+  ]);
 }
 
 await launch(demo);

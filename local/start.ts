@@ -19,11 +19,20 @@ async function start({ signal, defer }: Launch): Promise<Outcome<null>> {
   const stack = started.value;
   defer(() => stack.stop());
   console.log(greeting(stack));
+  void warnOfWorkers(stack);
   const asked = new Promise<null>((answer) => {
     signal.addEventListener('abort', () => answer(null));
   });
   const log = await Promise.race([stack.gateway.died, asked]);
-  return log === null ? done(null) : failure('The gateway ended by itself. The end of its log:', log);
+  return log === null ? done(null) : failure('The gateway ended by itself.', log);
+}
+
+/** RunPod goes on starting workers, so the platform recovers by itself once the trouble is mended. */
+async function warnOfWorkers(stack: Stack): Promise<void> {
+  for (const line of await stack.workersFailed) {
+    console.error(`  ${line}`);
+  }
+  console.error('The worker does not start; jobs wait until it does.');
 }
 
 /** What a person needs next; the curl line works as it stands. */

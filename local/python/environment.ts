@@ -1,4 +1,4 @@
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -62,10 +62,9 @@ export async function ensureEnvironment(options: EnvironmentOptions): Promise<Ou
     }
     const { command, version } = interpreter.value;
     report(`Making .venv with Python ${version} (once; about a minute)`);
-    const env = environmentWith(options.searchPath);
-    const venv = await run(command, ['-m', 'venv', '--clear', folder], env, options.signal);
+    const venv = await run(command, ['-m', 'venv', '--clear', folder], options);
     if (venv.code !== 0) {
-      return failure(`Could not make ${folder} with ${command} -m venv. The end of its output:`, venv.lines);
+      return failure(`Could not make ${folder} with ${command} -m venv.`, venv.lines);
     }
     const pip = [
       '-m',
@@ -77,7 +76,7 @@ export async function ensureEnvironment(options: EnvironmentOptions): Promise<Ou
       '-r',
       requirements,
     ];
-    const install = await run(python, pip, env, options.signal);
+    const install = await run(python, pip, options);
     if (install.code !== 0) {
       return failure(
         'pip could not install local/python/requirements.lock. Check the network (or your pip index) and run the command again.',
@@ -146,33 +145,31 @@ function environmentWith(searchPath: string | undefined): NodeJS.ProcessEnv {
   return env;
 }
 
-/** Runs a program to its end; `lines` are the last of what it printed. */
+/** Runs a program to its end; `lines` are the last of what it printed. Rejects with the reason of `signal` when that aborts. */
 async function run(
   command: string,
   args: string[],
-  env: NodeJS.ProcessEnv,
-  signal: AbortSignal | undefined,
+  options: EnvironmentOptions,
 ): Promise<{ code: number; lines: string[] }> {
-  const child = spawn(command, args, {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    ...(signal === undefined ? {} : { signal }),
+  const { startProgram } = await import('../stack/program.ts');
+  const program = await startProgram({
+    command,
+    args,
+    cwd: options.root,
+    env: environmentWith(options.searchPath),
+    log: join(options.root, '.local', 'python.log'),
   });
-  const chunks: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
-  return new Promise((resolve, reject) => {
-    let broken: Error | null = null;
-    child.once('error', (error) => {
-      broken = error;
-    });
-    child.once('close', (code) => {
-      if (broken !== null) {
-        reject(broken);
-        return;
-      }
-      const lines = Buffer.concat(chunks).toString('utf8').split('\n');
-      resolve({ code: code ?? 1, lines: lines.filter((line) => line.trim() !== '').slice(-SHOWN_LINES) });
-    });
-  });
+  const stop = () => void program.stop();
+  options.signal?.addEventListener('abort', stop);
+  const { code } = await program.exited;
+  await program.stop();
+  options.signal?.removeEventListener('abort', stop);
+  options.signal?.throwIfAborted();
+  return {
+    code: code ?? 1,
+    lines: program
+      .tail()
+      .filter((line) => line.trim() !== '')
+      .slice(-SHOWN_LINES),
+  };
 }

@@ -129,7 +129,7 @@ async function applyMigrations(options: GatewayOptions): Promise<Outcome<null>> 
   const { code } = await program.exited;
   options.signal.removeEventListener('abort', stop);
   if (code !== 0) {
-    return failure('The database migrations could not be applied. The end of the log:', program.tail());
+    return failure('The database migrations could not be applied.', program.tail());
   }
   await program.stop();
   writeFileSync(stamp, wanted);
@@ -214,10 +214,10 @@ async function waitUntilReady(url: string, program: Program, signal: AbortSignal
   const giveUp = AbortSignal.any([signal, AbortSignal.timeout(READY_TIMEOUT_MS)]);
   while (!giveUp.aborted) {
     if (!program.running) {
-      return failure('The gateway (wrangler dev) ended while it started. The end of its log:');
+      return failure('The gateway (wrangler dev) ended while it started.');
     }
     if (program.tail().some((line) => line.includes(BUILD_FAILED))) {
-      return failure('The gateway does not compile. The end of its log:');
+      return failure('The gateway does not compile.');
     }
     try {
       const response = await fetch(url, { signal: giveUp });
@@ -227,7 +227,7 @@ async function waitUntilReady(url: string, program: Program, signal: AbortSignal
       }
       const problem = problemSchema.safeParse(body);
       if (problem.success && problem.data.code === 'misconfigured') {
-        return failure(`The gateway is misconfigured: ${problem.data.detail ?? 'see its log'}. The end of its log:`);
+        return failure(`The gateway is misconfigured: ${problem.data.detail ?? 'see its log'}.`);
       }
     } catch {
       // Not listening yet.
@@ -236,5 +236,5 @@ async function waitUntilReady(url: string, program: Program, signal: AbortSignal
   }
   return signal.aborted
     ? failure('Stopped.')
-    : failure(`The gateway was not ready within ${READY_TIMEOUT_MS / 1000} s. The end of its log:`);
+    : failure(`The gateway was not ready within ${READY_TIMEOUT_MS / 1000} s.`);
 }

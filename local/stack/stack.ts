@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type RunningRunpod, startRunpod } from '../runpod/index.ts';
 import { ensureApiKey } from './api-key.ts';
@@ -11,6 +11,10 @@ import { readSecrets } from './secrets.ts';
 
 /** RunPod's id of the one endpoint; clients call it `default`. */
 const ENDPOINT = 'local';
+
+/** Workers that end one after the other before one is ready; then there is no point in waiting. */
+const FAILED_STARTS = 3;
+const SHOWN_LINES = 15;
 
 /** Stands in for the room a GPU worker wants: a laptop runs the CPU engine with less. */
 const LOCAL_MIN_FREE_MB = '64';
@@ -49,6 +53,8 @@ export interface Stack {
   runpodAdmin: string;
   runpod: RunningRunpod;
   gateway: Gateway;
+  /** Resolves when workers end again and again before one is ready; the end of the last one's log. */
+  workersFailed: Promise<string[]>;
   /** Folder with the logs of gateway and workers, of this run only. */
   logs: string;
   /** Stops everything; safe to call twice. */
@@ -149,8 +155,30 @@ async function startParts(
     runpodAdmin: `${runpod.url}/admin`,
     runpod,
     gateway: gateway.value,
+    workersFailed: watchWorkers(runpod, logs),
     logs,
   });
+}
+
+/** Counts workers that end before they take jobs. One may meet bad luck; several in a row have the same trouble. */
+function watchWorkers(runpod: RunningRunpod, logs: string): Promise<string[]> {
+  return new Promise((resolve) => {
+    let failures = 0;
+    runpod.events.listen((event) => {
+      if (event.type === 'worker_ready') {
+        failures = 0;
+      } else if (event.type === 'worker_exited') {
+        failures += 1;
+        if (failures === FAILED_STARTS) {
+          resolve(lastLines(join(logs, `${event.endpoint}-${event.worker}.log`)));
+        }
+      }
+    });
+  });
+}
+
+function lastLines(log: string): string[] {
+  return existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-SHOWN_LINES) : [];
 }
 
 /** The real worker-gpu under the real RunPod SDK, told nothing but what its README documents. */

@@ -1,0 +1,196 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { type Server, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { expect, onTestFinished, test } from 'vitest';
+
+const root = resolve(import.meta.dirname, '..');
+
+/** A demo in a process of its own, with its own state, its own output folder and any free ports. */
+interface Demo {
+  process: ChildProcess;
+  folder: string;
+  /** Resolves with the first line that holds `part`; rejects when the output ends without one. */
+  line(part: string): Promise<string>;
+  ended: Promise<{ code: number | null; signal: string | null; stdout: string[]; stderr: string[] }>;
+}
+
+function demo(env: Record<string, string> = {}): Demo {
+  const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-demo-'));
+  const child = spawn(process.execPath, [join(root, 'local/demo.ts')], {
+    env: {
+      ...process.env,
+      GATEWAY_PORT: '0',
+      RUNPOD_PORT: '0',
+      STATE_DIR: join(folder, 'state'),
+      DEMO_OUTPUT: join(folder, 'output'),
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  onTestFinished(async () => {
+    child.kill('SIGTERM');
+    await ended;
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
+  const stdout: string[] = [];
+  const stderr: string[] = [];
+  const waiting = new Set<() => void>();
+  const out = createInterface({ input: child.stdout }).on('line', (line) => {
+    stdout.push(line);
+    for (const look of waiting) {
+      look();
+    }
+  });
+  createInterface({ input: child.stderr }).on('line', (line) => stderr.push(line));
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }));
+  const line = (part: string) =>
+    new Promise<string>((found, failed) => {
+      const look = () => {
+        const match = stdout.find((each) => each.includes(part));
+        if (match !== undefined) {
+          waiting.delete(look);
+          found(match);
+        }
+      };
+      waiting.add(look);
+      out.once('close', () => failed(new Error(`no "${part}" in:\n${[...stdout, ...stderr].join('\n')}`)));
+      look();
+    });
+  return { process: child, folder, line, ended };
+}
+
+/** Resolves when nothing listens on any of the ports: holds a connection to each, and takes a new one as long as it can. */
+async function silence(ports: number[]): Promise<void> {
+  await Promise.all(
+    ports.map(async (port) => {
+      while (await connectUntilClosed(port)) {
+        // Closed by a program that still listens: it is on its way out, or it is not.
+      }
+    }),
+  );
+}
+
+/** False at once if nothing listens; true when the connection was closed from the other end. */
+async function connectUntilClosed(port: number): Promise<boolean> {
+  return new Promise((answer) => {
+    let connected = false;
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      connected = true;
+    });
+    socket.once('error', () => undefined);
+    socket.once('close', () => answer(connected));
+  });
+}
+
+/** The ports of gateway, RunPod and ComfyUI, as the platform itself wrote them down. */
+function portsOf(folder: string): number[] {
+  const state = join(folder, 'state');
+  const log = readdirSync(join(state, 'logs')).find((name) => name.startsWith('local-'));
+  const gateway = readFileSync(join(state, 'gateway.env'), 'utf8');
+  const worker = readFileSync(join(state, 'logs', log ?? ''), 'utf8');
+  const found = [
+    /PUBLIC_URL='http:\/\/127.0.0.1:(\d+)'/.exec(gateway),
+    /RUNPOD_BASE_URL='http:\/\/127.0.0.1:(\d+)/.exec(gateway),
+    /comfyui starting.* port=(\d+)/.exec(worker),
+  ];
+  const ports = found.map((match) => Number(match?.[1]));
+  expect(ports.every((port) => port > 0)).toBe(true);
+  return ports;
+}
+
+async function busyPort(): Promise<{ server: Server; port: number }> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
+}
+
+test('the demo turns a workflow into a picture and a video on disk, and ends with 0', async () => {
+  const { ended, folder } = demo();
+  const { code, stdout, stderr } = await ended;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: [] });
+  const output = join(folder, 'output');
+  const [clip, still] = readdirSync(output).sort();
+  expect([clip, still]).toEqual(['clip_00001_.mp4', 'still_00001_.png']);
+  expect(readFileSync(join(output, 'still_00001_.png')).subarray(1, 4).toString()).toBe('PNG');
+  expect(readFileSync(join(output, 'clip_00001_.mp4')).subarray(4, 8).toString()).toBe('ftyp');
+  const picture = statSync(join(output, 'still_00001_.png')).size;
+  expect(stdout.join('\n')).toContain(`still_00001_.png (${picture} bytes, SHA-256 as the API says)`);
+  expect(stdout.some((line) => /node 16 SaveVideo: (finished|cached)/.test(line))).toBe(true);
+  expect(stdout.some((line) => /job: execution +\d+\.\d\d s/.test(line))).toBe(true);
+  for (const secret of ['gateway.env', 'secrets.json']) {
+    expect(statSync(join(folder, 'state', secret)).mode & 0o077).toBe(0);
+  }
+});
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s in the middle of the job ends everything, with %i', async (signal, code) => {
+  const run = demo();
+  await run.line('executing');
+  const ports = portsOf(run.folder);
+  run.process.kill(signal);
+  expect(await run.ended).toMatchObject({ code, stderr: ['Stopped.'] });
+  await silence(ports);
+});
+
+test('SIGINT while the platform starts ends everything, with 130', async () => {
+  const run = demo();
+  await run.line('Starting');
+  run.process.kill('SIGINT');
+  expect(await run.ended).toMatchObject({ code: 130, stderr: ['Stopped.'] });
+});
+
+test('kill -9 of the demo leaves nothing running', async () => {
+  const run = demo();
+  await run.line('executing');
+  const ports = portsOf(run.folder);
+  run.process.kill('SIGKILL');
+  expect(await run.ended).toMatchObject({ signal: 'SIGKILL' });
+  await silence(ports);
+});
+
+test.each([
+  ['GATEWAY_PORT', 'gateway'],
+  ['RUNPOD_PORT', 'local RunPod'],
+])('a busy %s is one line that says what to do', async (variable, purpose) => {
+  const { port } = await busyPort();
+  const { code, stderr } = await demo({ [variable]: String(port) }).ended;
+  expect(code).toBe(1);
+  expect(stderr).toEqual([
+    `Port ${port} (${purpose}) is in use. Stop what listens there, or choose another: ${variable}=<port> in front of the command.`,
+  ]);
+});
+
+test('a COMFYUI_URL where nothing answers is one line that says what to do', async () => {
+  const { server, port } = await busyPort();
+  server.close();
+  await once(server, 'close');
+  const url = `http://127.0.0.1:${port}`;
+  const { code, stderr } = await demo({ COMFYUI_URL: url }).ended;
+  expect(code).toBe(1);
+  expect(stderr).toEqual([
+    `COMFYUI_URL: nothing at ${url} answers as a ComfyUI. Start ComfyUI there, or leave COMFYUI_URL out to use the CPU engine.`,
+  ]);
+});
+
+test('a second one in the same folder is told about the first', async () => {
+  const first = demo();
+  await first.line('Starting');
+  await first.line('Uploaded');
+  const second = demo({ STATE_DIR: join(first.folder, 'state') });
+  expect(await second.ended).toMatchObject({
+    code: 1,
+    stderr: [expect.stringMatching(/^Another comfy-edge runs from .*Stop it first/)],
+  });
+  expect(await first.ended).toMatchObject({ code: 0 });
+  expect(existsSync(join(second.folder, 'output'))).toBe(false);
+});

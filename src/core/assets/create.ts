@@ -13,8 +13,11 @@ import { HEAD_BYTES, sniff } from './sniff.ts';
 
 export type AssetAnswer = { asset: StoredAsset; created: boolean };
 
-/** A file as it arrives. `name` (from a form) only helps to tell kinds of text apart. */
-export type IncomingFile = { stream: ReadableStream<Uint8Array>; name?: string };
+/**
+ * A file as it arrives. `name` (from a form) only helps to tell kinds of text apart; `statedSize` only lets a large file of no
+ * use be refused before all of it is here.
+ */
+export type IncomingFile = { stream: ReadableStream<Uint8Array>; name?: string; statedSize?: number };
 
 /**
  * Stores a file in the caller's account under the SHA-256 of its content, which is computed here. Memory stays at one part:
@@ -58,6 +61,11 @@ export async function createAsset(
     }
     await hashing.write(part.bytes);
     if (!part.last) {
+      const { statedSize = 0 } = file;
+      if (spool === null && statedSize > 0 && sniff(head, statedSize, file.name) === null) {
+        await parts.stop();
+        return refuse(unsupportedMedia);
+      }
       spool ??= await openSpool(bucket, caller.account, core.newId());
       await spool.part(part.bytes);
       continue;

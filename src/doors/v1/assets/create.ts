@@ -57,7 +57,7 @@ async function incomingFile(c: V1Context): Promise<Result<IncomingFile, Refusal>
   if (statedLength(c) > limit) {
     return fail(tooLarge(limit));
   }
-  return ok({ stream: c.req.raw.body ?? emptyStream() });
+  return ok({ stream: c.req.raw.body ?? emptyStream(), statedSize: statedLength(c) });
 }
 
 /** Forms are parsed in memory, so they may be as large as a JSON body; larger files go as the raw body, which is streamed. */

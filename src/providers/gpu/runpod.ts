@@ -14,66 +14,70 @@ const TTL_MS = { min: 10_000, max: 7 * 86_400_000 };
 const runAnswer = z.object({ id: z.string().min(1) });
 const statusAnswer = z.object({ status: z.string() });
 
-const STATUS_WORDS: Record<string, RunStatus> = {
-  IN_QUEUE: 'queued',
-  IN_PROGRESS: 'running',
-  RUNNING: 'running',
-  COMPLETED: 'completed',
-  FAILED: 'failed',
-  CANCELLED: 'canceled',
-  TIMED_OUT: 'timed_out',
-};
+/** A map, not an object: the word comes from outside and may be the name of something every object has. */
+const STATUS_WORDS: ReadonlyMap<string, RunStatus> = new Map([
+  ['IN_QUEUE', 'queued'],
+  ['IN_PROGRESS', 'running'],
+  ['RUNNING', 'running'],
+  ['COMPLETED', 'completed'],
+  ['FAILED', 'failed'],
+  ['CANCELLED', 'canceled'],
+  ['TIMED_OUT', 'timed_out'],
+]);
+
+/** A proxy gave up waiting for the request or its answer: unlike the rest of 4xx it does not say that nothing was taken. */
+const REQUEST_TIMEOUT = 408;
+/** Answers to a cancel that mean there is no such run, or no longer. Others of 4xx say that *we* were refused: try again. */
+const NOTHING_TO_CANCEL: ReadonlySet<number> = new Set([400, 404, 409, 410, 422]);
 
 /** `endpoint` in each call is RunPod's endpoint id. */
 export function runpodProvider(options: { baseUrl: string; apiKey: string }): GpuProvider {
-  const call = (path: string, init: RequestInit, timeout_ms: number): Promise<Response> =>
-    fetch(`${options.baseUrl}/${path}`, {
-      ...init,
-      headers: { authorization: `Bearer ${options.apiKey}`, 'content-type': 'application/json' },
-      signal: AbortSignal.timeout(timeout_ms),
-      redirect: 'manual',
-    });
+  /** One call and the reading of its answer, within a time. Rejects for whatever the network does. */
+  const call = async <T>(
+    path: string,
+    init: RequestInit,
+    timeout_ms: number,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> => {
+    const giveUp = new AbortController();
+    // Not `AbortSignal.timeout`: its timer runs on after the answer and would keep the Job object from hibernating.
+    const timer = setTimeout(() => giveUp.abort(), timeout_ms);
+    try {
+      const response = await fetch(`${options.baseUrl}/${path}`, {
+        ...init,
+        headers: { authorization: `Bearer ${options.apiKey}`, 'content-type': 'application/json' },
+        signal: giveUp.signal,
+        redirect: 'manual',
+      });
+      return await read(response);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
 
   return {
     async run(order) {
+      const post = { method: 'POST', body: runBody(order) };
       try {
-        const response = await call(`${order.endpoint}/run`, { method: 'POST', body: runBody(order) }, RUN_TIMEOUT_MS);
-        return await readRunAnswer(response);
+        return await call(`${order.endpoint}/run`, post, RUN_TIMEOUT_MS, readRunAnswer);
       } catch {
         return { kind: 'unknown' };
       }
     },
 
     async status(endpoint, runId) {
+      const path = `${endpoint}/status/${encodeURIComponent(runId)}`;
       try {
-        const response = await call(
-          `${endpoint}/status/${encodeURIComponent(runId)}`,
-          { method: 'GET' },
-          STATUS_TIMEOUT_MS,
-        );
-        if (response.status === 404) {
-          await response.body?.cancel();
-          return 'missing';
-        }
-        const answer = statusAnswer.safeParse(response.ok ? await response.json() : await discard(response));
-        // An unknown word means work in progress (reference/runpod.md 2.3).
-        return answer.success ? (STATUS_WORDS[answer.data.status] ?? 'running') : 'unreachable';
+        return await call(path, { method: 'GET' }, STATUS_TIMEOUT_MS, readStatusAnswer);
       } catch {
         return 'unreachable';
       }
     },
 
     async cancel(endpoint, runId) {
+      const path = `${endpoint}/cancel/${encodeURIComponent(runId)}`;
       try {
-        const response = await call(
-          `${endpoint}/cancel/${encodeURIComponent(runId)}`,
-          { method: 'POST' },
-          STATUS_TIMEOUT_MS,
-        );
-        await response.body?.cancel();
-        return response.ok || (response.status >= 400 && response.status < 500 && response.status !== 429)
-          ? 'done'
-          : 'again';
+        return await call(path, { method: 'POST' }, STATUS_TIMEOUT_MS, readCancelAnswer);
       } catch {
         return 'again';
       }
@@ -111,7 +115,7 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
       retry_after_ms: Number.isFinite(seconds) ? seconds * 1000 : null,
     };
   }
-  if (status >= 400 && status < 500) {
+  if (status >= 400 && status < 500 && status !== REQUEST_TIMEOUT) {
     return {
       kind: 'refused',
       again: false,
@@ -123,8 +127,22 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
   return { kind: 'unknown' };
 }
 
+async function readStatusAnswer(response: Response): Promise<RunStatus> {
+  if (!response.ok) {
+    await discard(response);
+    return response.status === 404 ? 'missing' : 'unreachable';
+  }
+  const answer = statusAnswer.safeParse(await response.json());
+  // An unknown word means work in progress (reference/runpod.md 2.3).
+  return answer.success ? (STATUS_WORDS.get(answer.data.status) ?? 'running') : 'unreachable';
+}
+
+async function readCancelAnswer(response: Response): Promise<'done' | 'again'> {
+  await discard(response);
+  return response.ok || NOTHING_TO_CANCEL.has(response.status) ? 'done' : 'again';
+}
+
 /** Frees the connection of an answer whose body nobody reads. */
-async function discard(response: Response): Promise<null> {
+async function discard(response: Response): Promise<void> {
   await response.body?.cancel();
-  return null;
 }

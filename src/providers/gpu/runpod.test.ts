@@ -1,0 +1,202 @@
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { runpodProvider } from './runpod.ts';
+import type { RunOrder } from './provider.ts';
+
+const provider = runpodProvider({ baseUrl: 'https://runpod.test/v2', apiKey: 'secret-key' });
+const order: RunOrder = {
+  endpoint: 'ep1',
+  ticket: { job: 'j', attempt: 1, gateway: 'https://gw.test', token: 't' },
+  webhook: 'https://gw.test/hooks/runpod/j/1?token=h',
+  execution_timeout_ms: 60_000,
+  ttl_ms: 60_000,
+};
+
+/** RunPod answers this, or does this, for the rest of the test. Gives what it was asked. */
+function answers(answer: Response | (() => Promise<Response>)): Request[] {
+  const asked: Request[] = [];
+  const spy = vi.spyOn(globalThis, 'fetch').mockImplementation((input, init) => {
+    asked.push(new Request(input, init));
+    return typeof answer === 'function' ? answer() : Promise.resolve(answer);
+  });
+  onTestFinished(() => spy.mockRestore());
+  return asked;
+}
+
+const brokenBody = () =>
+  new Response(
+    new ReadableStream({
+      pull(controller) {
+        controller.error(new Error('connection reset'));
+      },
+    }),
+  );
+
+describe('/run', () => {
+  it('carries the ticket, the webhook and the limits, and the key as a bearer', async () => {
+    const asked = answers(Response.json({ id: 'r1', status: 'IN_QUEUE' }));
+    expect(await provider.run(order)).toEqual({ kind: 'accepted', run_id: 'r1' });
+    const [request] = asked;
+    expect(request?.method).toBe('POST');
+    expect(request?.url).toBe('https://runpod.test/v2/ep1/run');
+    expect(request?.headers.get('authorization')).toBe('Bearer secret-key');
+    expect(await request?.json()).toEqual({
+      input: order.ticket,
+      webhook: order.webhook,
+      policy: { executionTimeout: 60_000, ttl: 60_000 },
+    });
+  });
+
+  it.each([
+    [1, { executionTimeout: 5_000, ttl: 10_000 }],
+    [-5, { executionTimeout: 5_000, ttl: 10_000 }],
+    [1e12, { executionTimeout: 604_800_000, ttl: 604_800_000 }],
+    [12_345.6, { executionTimeout: 12_346, ttl: 12_346 }],
+  ])('keeps the limits within what RunPod takes: %d ms', async (ms, policy) => {
+    const asked = answers(Response.json({ id: 'r1' }));
+    await provider.run({ ...order, execution_timeout_ms: ms, ttl_ms: ms });
+    expect(await asked[0]?.json()).toMatchObject({ policy });
+  });
+
+  it.each([
+    ['a server error', new Response('no', { status: 500 })],
+    ['a bad gateway', new Response('<html>', { status: 502 })],
+    ['a proxy that gave up', new Response('', { status: 408 })],
+    ['a redirect', new Response(null, { status: 302, headers: { location: 'https://elsewhere.test/' } })],
+    ['an empty body', new Response('')],
+    ['HTML', new Response('<html>')],
+    ['no id', Response.json({ status: 'IN_QUEUE' })],
+    ['an empty id', Response.json({ id: '' })],
+    ['an id that is no text', Response.json({ id: 7 })],
+    ['null', Response.json(null)],
+    ['a list', Response.json([{ id: 'r' }])],
+    ['a body that breaks off', brokenBody()],
+  ])('answered with %s has an unknown outcome', async (_name, answer) => {
+    answers(answer);
+    expect(await provider.run(order)).toEqual({ kind: 'unknown' });
+  });
+
+  it('that meets no network has an unknown outcome', async () => {
+    answers(() => Promise.reject(new TypeError('connection refused')));
+    expect(await provider.run(order)).toEqual({ kind: 'unknown' });
+  });
+
+  it.each([400, 401, 403, 404, 413, 422])(
+    'answered with %d is refused for good, without quoting RunPod',
+    async (status) => {
+      answers(new Response('{"error":"key secret-key is bad"}', { status }));
+      const answer = await provider.run(order);
+      expect(answer).toMatchObject({ kind: 'refused', again: false, code: 'provider_refused', retry_after_ms: null });
+      expect(JSON.stringify(answer)).not.toContain('secret-key');
+    },
+  );
+
+  it.each([
+    [{ 'retry-after': '3' }, 3_000],
+    [{ 'retry-after': 'Wed, 21 Oct 2026 07:28:00 GMT' }, null],
+    [{}, null],
+  ])('answered with 429 and %j may be tried again', async (headers, retry_after_ms) => {
+    answers(new Response('', { status: 429, headers }));
+    expect(await provider.run(order)).toMatchObject({
+      kind: 'refused',
+      again: true,
+      code: 'no_capacity',
+      retry_after_ms,
+    });
+  });
+});
+
+describe('/status', () => {
+  it.each([
+    ['IN_QUEUE', 'queued'],
+    ['IN_PROGRESS', 'running'],
+    ['RUNNING', 'running'],
+    ['COMPLETED', 'completed'],
+    ['FAILED', 'failed'],
+    ['CANCELLED', 'canceled'],
+    ['TIMED_OUT', 'timed_out'],
+    ['A_NEW_WORD', 'running'],
+    ['constructor', 'running'],
+    ['', 'running'],
+  ])('"%s" means %s', async (word, status) => {
+    const asked = answers(Response.json({ id: 'r/1', status: word, output: {}, delayTime: 1, workerId: 'w' }));
+    expect(await provider.status('ep1', 'r/1')).toBe(status);
+    expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
+  });
+
+  it.each([
+    ['404', new Response('', { status: 404 }), 'missing'],
+    ['401', new Response('', { status: 401 }), 'unreachable'],
+    ['429', new Response('', { status: 429 }), 'unreachable'],
+    ['500', Response.json({ status: 'COMPLETED' }, { status: 500 }), 'unreachable'],
+    ['a redirect', new Response(null, { status: 302, headers: { location: '/' } }), 'unreachable'],
+    ['HTML', new Response('<html>'), 'unreachable'],
+    ['null', Response.json(null), 'unreachable'],
+    ['no status', Response.json({ id: 'r' }), 'unreachable'],
+    ['a number as status', Response.json({ status: 3 }), 'unreachable'],
+    ['a body that breaks off', brokenBody(), 'unreachable'],
+  ])('%s decides nothing that it does not say', async (_name, answer, status) => {
+    answers(answer);
+    expect(await provider.status('ep1', 'r')).toBe(status);
+  });
+});
+
+describe('/cancel', () => {
+  it.each([
+    [200, 'done'],
+    [400, 'done'],
+    [404, 'done'],
+    [401, 'again'],
+    [403, 'again'],
+    [408, 'again'],
+    [429, 'again'],
+    [302, 'again'],
+    [500, 'again'],
+    [503, 'again'],
+  ] as const)('answered with %d is %s', async (status, outcome) => {
+    answers(new Response(status === 302 ? null : 'x', { status }));
+    expect(await provider.cancel('ep1', 'r')).toBe(outcome);
+  });
+
+  it('that meets no network is tried again', async () => {
+    answers(() => Promise.reject(new TypeError('connection refused')));
+    expect(await provider.cancel('ep1', 'r')).toBe('again');
+  });
+});
+
+describe('a RunPod that does not answer', () => {
+  /** Never answers; breaks off when the caller gives up. */
+  const silence = () => {
+    const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(
+      (_input, init) =>
+        new Promise((_resolve, reject) => {
+          init?.signal?.addEventListener('abort', () => reject(new DOMException('gave up', 'AbortError')));
+        }),
+    );
+    onTestFinished(() => spy.mockRestore());
+  };
+
+  it.each([
+    ['run', 15_000, () => provider.run(order), { kind: 'unknown' }],
+    ['status', 10_000, () => provider.status('ep1', 'r'), 'unreachable'],
+    ['cancel', 10_000, () => provider.cancel('ep1', 'r'), 'again'],
+  ] as const)('is given up on: %s after %d ms', async (_name, ms, ask, outcome) => {
+    vi.useFakeTimers();
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    silence();
+    const asking = ask();
+    await vi.advanceTimersByTimeAsync(ms);
+    expect(await asking).toEqual(outcome);
+  });
+
+  it('leaves no timer behind once it has answered', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    answers(Response.json({ id: 'r1' }));
+    await provider.run(order);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});

@@ -10,7 +10,7 @@ export const SINGLE_PUT_BYTES = 64 * 1024 * 1024;
 export const PART_BYTES = 16 * 1024 * 1024;
 /** Longest preview (base64 characters) that is passed on; larger ones are dropped. */
 export const MAX_PREVIEW_CHARS = 64 * 1024;
-/** Largest frame a worker may send; a frame above this closes the channel. */
+/** Longest frame that is read for more than its number; a longer one is acknowledged and otherwise ignored. */
 export const MAX_FRAME_CHARS = 256 * 1024;
 
 const uuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);

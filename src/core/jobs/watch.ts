@@ -26,5 +26,8 @@ export async function watch(
   if (response.status === 204) {
     return ok(null);
   }
+  if (response.status === 400) {
+    return fail({ code: 'invalid_cursor', detail: 'the job has no such event yet' });
+  }
   return response.webSocket === null ? fail(notFound) : ok(response.webSocket);
 }

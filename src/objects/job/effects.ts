@@ -2,27 +2,41 @@ import { accountStub } from '../stubs.ts';
 import type { Config } from '../../config.ts';
 import type { Effect, Signal } from '../../core/job/signals.ts';
 import type { JobState } from '../../core/job/state.ts';
+import { RUN_GRACE_MS } from '../../core/job/wanted.ts';
 import type { Env } from '../../env.ts';
 import type { GpuProvider } from '../../providers/gpu/provider.ts';
+import { consoleLog } from '../../providers/log.ts';
 import { signToken } from '../../providers/tokens.ts';
 import { projectJob } from '../../storage/d1/jobs.ts';
 import { viewOf } from './view.ts';
+
+/** An effect that leaves the object. */
+export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
 
 /** What doing an effect came to: a signal for the machine, nothing more to say, or: try again later. */
 export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' } | { kind: 'again' };
 
 /** How long a worker's token outlives the deadline: the worker may repeat its report for 120 s after it. */
 const TOKEN_GRACE_MS = 180_000;
-/** RunPod's own limits come after ours, so that the worker ends the job by itself first. */
-const PROVIDER_GRACE_MS = 120_000;
 
 export type EffectContext = { env: Env; config: Config; gpu: GpuProvider; state: JobState; now: number };
 
 /** Does one effect. Answers with a value whatever the network does. */
-export async function perform(
-  effect: Exclude<Effect, { kind: 'stop_worker' }>,
-  context: EffectContext,
-): Promise<EffectOutcome> {
+export async function perform(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
+  try {
+    return await carryOut(effect, context);
+  } catch (error) {
+    consoleLog({
+      event: 'effect_failed',
+      job: context.state.id,
+      effect: effect.kind,
+      detail: error instanceof Error ? error.message : 'unknown',
+    });
+    return { kind: 'again' };
+  }
+}
+
+async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
   const { env, gpu, state } = context;
   const runpodId = context.config.endpoints[state.endpoint]?.runpod_id;
   switch (effect.kind) {
@@ -69,7 +83,7 @@ async function send(
     signToken(config.tokenSecret, { purpose: 'worker', ...binding }, expires_at),
     signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, expires_at),
   ]);
-  const left_ms = state.deadline - now + PROVIDER_GRACE_MS;
+  const left_ms = state.deadline - now + RUN_GRACE_MS;
   const answer = await gpu.run({
     endpoint: runpodId,
     ticket: { ...binding, gateway: config.publicUrl, token },

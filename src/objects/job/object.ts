@@ -1,39 +1,30 @@
 import { DurableObject } from 'cloudflare:workers';
-import { requireConfig, type Config } from '../../config.ts';
-import { isTerminal, type JobView, type Output, type Status } from '../../contract/job.ts';
+import { configOf, requireConfig, type Config } from '../../config.ts';
 import type { Preview } from '../../contract/events.ts';
+import { isTerminal, type JobView, type Output, type Status } from '../../contract/job.ts';
 import type { Graph, JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
-import {
-  MAX_FRAME_CHARS,
-  MAX_INLINE_TEXT_BYTES,
-  numberedMessage,
-  previewMessage,
-  workerMessage,
-  type ClaimRequest,
-  type CompleteRequest,
-  type WorkerMessage,
-} from '../../contract/worker.ts';
+import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../core/job/clock.ts';
 import { newState, step } from '../../core/job/machine.ts';
 import type { Reply, Signal } from '../../core/job/signals.ts';
+import { outputsFit } from '../../core/job/size.ts';
 import { currentAttempt, type JobState } from '../../core/job/state.ts';
-import { claimStands } from '../../core/job/worker-signals.ts';
+import { stillWanted } from '../../core/job/wanted.ts';
+import { claimStands, stopReason } from '../../core/job/worker-signals.ts';
 import type { Env } from '../../env.ts';
 import { runpodProvider } from '../../providers/gpu/runpod.ts';
 import { consoleLog } from '../../providers/log.ts';
-import { outputKey } from '../../storage/keys.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs, missingOutputs } from '../../storage/r2/job-outputs.ts';
-import { perform } from './effects.ts';
+import { isPlaced, readFrame } from './channel.ts';
+import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
+import { Outbox } from './outbox.ts';
 import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
-import { JobStore, type OutboxRow } from './store.ts';
+import { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 
-/** How long an effect may take before it counts as dropped. Longer than any timeout inside an effect. */
-const LEASE_MS = 30_000;
-/** First wait before an effect is tried again; doubles up to the last. */
-const AGAIN_MS = 1_000;
-const AGAIN_MAX_MS = 60_000;
+/** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
+const ALARM_AGAIN_MS = 60_000;
 
 /** What a granted claim may know. */
 export type WorkOrder = {
@@ -55,20 +46,32 @@ export type Refusal = 'not_found' | 'claimed_elsewhere' | 'over';
 export class Job extends DurableObject<Env> {
   private readonly store: JobStore;
   private readonly sockets: JobSockets;
-  private readonly config: Config;
+  private readonly outbox: Outbox;
   private state: JobState | null;
-  /** Effects being done right now by this instance; a restart forgets them, and their lease brings them back. */
-  private readonly inFlight = new Set<string>();
+  /** What the alarm is set to, as far as this instance knows; null: unknown. */
   private alarmAt: number | null = null;
-  private lastPreview: Preview | null = null;
+  /** The newest preview and whose it is. Only ever a courtesy: it is not stored, so it does not survive hibernation. */
+  private lastPreview: { attempt: number; preview: Preview } | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.config = requireConfig(env);
     this.store = new JobStore(ctx.storage);
     this.sockets = new JobSockets(ctx);
+    this.outbox = new Outbox({
+      store: this.store,
+      wanted: (effect, now) => this.state !== null && stillWanted(this.state, effect, now),
+      perform: (effect, now) => this.perform(effect, now),
+      tell: (signal) => this.apply(signal),
+    });
     this.state = this.store.load();
-    this.noticeLostChannel();
+    // Misconfigured, it must still be possible to construct it: else the alarm that ends the job would be lost.
+    if (this.state !== null && configOf(env).ok) {
+      this.recover();
+    }
+  }
+
+  private get config(): Config {
+    return requireConfig(this.env);
   }
 
   /** Stores a new job and starts it. Durable when it returns; a second call with the same id answers the first one's job. */
@@ -131,8 +134,8 @@ export class Job extends DurableObject<Env> {
       return { refused: 'not_found' };
     }
     const stands = claimStands({ state: this.state }, report.attempt, report.claim);
-    if (stands === 'granted') {
-      const missing = await this.missing(report.attempt, report.outputs);
+    if (stands === 'granted' && report.outcome === 'succeeded' && outputsFit(report.outputs)) {
+      const missing = await this.missing(this.state, report.attempt, report.outputs);
       if (missing.length > 0) {
         return { missing };
       }
@@ -148,22 +151,31 @@ export class Job extends DurableObject<Env> {
     }
   }
 
-  /** Makes the job look at the clock. For the sweeper: an alarm can be lost (reference/cloudflare.md section 2). */
-  async wake(): Promise<void> {
+  /**
+   * Makes the job look at the clock and say again what it is. For the sweeper: an alarm can be lost (reference/cloudflare.md
+   * section 2), and so can a projection. False when there is no such job.
+   */
+  async wake(): Promise<boolean> {
+    if (this.state === null) {
+      return false;
+    }
+    this.store.commit(this.state, [], [{ kind: 'project' }], Date.now());
     await this.alarm();
+    return true;
   }
 
   override async alarm(): Promise<void> {
     this.alarmAt = null;
-    if (this.state === null) {
-      return;
+    try {
+      await this.ring();
+    } catch (error) {
+      consoleLog({
+        event: 'alarm_failed',
+        job: this.state?.id ?? '',
+        detail: error instanceof Error ? error.message : 'unknown',
+      });
+      await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
     }
-    if (isTerminal(this.state.status) && this.store.nextDue() === null && Date.now() >= viewOf(this.state).expires_at) {
-      await this.erase(this.state);
-      return;
-    }
-    this.apply({ kind: 'clock' });
-    await this.drain();
   }
 
   /** WebSocket doors: `/channel` for the worker, `/watch` for a watcher. The Worker has checked who asks. */
@@ -182,35 +194,27 @@ export class Job extends DurableObject<Env> {
     if (identity?.kind !== 'channel' || this.state === null) {
       return;
     }
-    if (typeof message !== 'string' || message.length > MAX_FRAME_CHARS) {
-      close(socket, 1009, 'frame too large or not text');
+    const frame = readFrame(message, this.state, identity.attempt);
+    if (frame.kind === 'nothing') {
       return;
     }
-    const frame = parseFrame(message);
-    const preview = previewMessage.safeParse(frame);
-    if (preview.success) {
-      this.preview(identity.attempt, preview.data);
+    if (frame.kind === 'broken') {
+      close(socket, CLOSE.invalid, 'no frame of the contract');
       return;
     }
-    const numbered = numberedMessage.safeParse(frame);
-    if (!numbered.success) {
-      close(socket, CLOSE.invalid, 'no seq');
+    if (frame.kind === 'preview') {
+      this.preview(identity.attempt, frame.preview);
       return;
     }
-    const parsed = workerMessage.safeParse(frame);
-    const known =
-      parsed.success && this.mayReport(identity.attempt, parsed.data)
-        ? parsed.data
-        : { seq: numbered.data.seq, type: 'unknown' as const };
     const reply = this.apply({
       kind: 'worker_message',
       attempt: identity.attempt,
       claim: identity.claim,
-      message: known,
+      message: frame.message,
     });
     const attempt = currentAttempt(this.state);
     if (reply === 'over' || attempt === undefined) {
-      close(socket, CLOSE.over, 'this attempt no longer counts');
+      close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
       return;
     }
     sendFrame(socket, { ack: attempt.acked });
@@ -249,51 +253,40 @@ export class Job extends DurableObject<Env> {
     if (isTerminal(turn.state.status)) {
       this.sockets.closeWatchers();
     }
-    this.setAlarm();
     if (later.length > 0) {
       this.ctx.waitUntil(this.drain());
+    } else {
+      this.setAlarm();
     }
     return turn.reply;
   }
 
-  /** Does the effects that are due. Safe to run twice at once. */
+  /** Does what is due. The alarm is set before the waiting and after it: whenever this instance dies, it rings. */
   private async drain(): Promise<void> {
-    const due = this.store.due(Date.now()).filter((row) => !this.inFlight.has(row.key));
-    await Promise.all(due.map((row) => this.carryOut(row)));
+    const work = this.outbox.drain(Date.now());
+    this.setAlarm();
+    await work;
     this.setAlarm();
   }
 
-  private async carryOut(row: OutboxRow): Promise<void> {
-    const { effect, key } = row;
-    if (this.state === null || effect.kind === 'stop_worker') {
+  private perform(effect: OutwardEffect, now: number): Promise<EffectOutcome> {
+    const { state, env, config } = this;
+    return state === null
+      ? Promise.resolve({ kind: 'done' })
+      : perform(effect, { env, config, gpu: runpodProvider(config.runpod), state, now });
+  }
+
+  private async ring(): Promise<void> {
+    const { state } = this;
+    if (state === null) {
       return;
     }
-    if (effect.kind === 'send' && row.started) {
-      // `/run` was being called when an earlier instance ended: whether RunPod took it nobody knows.
-      this.store.done(key);
-      this.apply({ kind: 'run_unknown', attempt: effect.attempt });
+    if (isTerminal(state.status) && this.store.nextDue() === null && Date.now() >= viewOf(state).expires_at) {
+      await this.erase(state);
       return;
     }
-    this.inFlight.add(key);
-    const now = Date.now();
-    this.store.lease(key, now + LEASE_MS);
-    const gpu = runpodProvider(this.config.runpod);
-    const outcome = await perform(effect, { env: this.env, config: this.config, gpu, state: this.state, now }).catch(
-      (error: unknown) => {
-        const detail = error instanceof Error ? error.message : 'unknown';
-        consoleLog({ event: 'effect_failed', job: this.state?.id ?? '', effect: effect.kind, detail });
-        return { kind: 'again' as const };
-      },
-    );
-    this.inFlight.delete(key);
-    if (outcome.kind === 'again') {
-      this.store.again(key, Date.now() + Math.min(AGAIN_MS * 2 ** row.tries, AGAIN_MAX_MS));
-      return;
-    }
-    this.store.done(key);
-    if (outcome.kind === 'signal') {
-      this.apply(outcome.signal);
-    }
+    this.apply({ kind: 'clock' });
+    await this.drain();
   }
 
   private setAlarm(): void {
@@ -310,36 +303,24 @@ export class Job extends DurableObject<Env> {
     }
   }
 
+  /** Removes the job and all it stored. Begun again from the start if it fails halfway: the state goes last. */
   private async erase(state: JobState): Promise<void> {
     await deleteOutputs(this.env.BUCKET, state.account, state.id);
     await forgetJob(this.env.DB, state.id);
-    this.state = null;
     await this.ctx.storage.deleteAll();
+    this.state = null;
+    this.alarmAt = null;
   }
 
-  private async missing(attempt: number, outputs: readonly Output[]): Promise<string[]> {
-    const misplaced = outputs.filter((output) => !this.isPlaced(attempt, output)).map((output) => output.name);
+  private async missing(state: JobState, attempt: number, outputs: readonly Output[]): Promise<string[]> {
+    const misplaced = outputs.filter((output) => !isPlaced(state, attempt, output)).map((output) => output.name);
     return misplaced.length > 0 ? misplaced : missingOutputs(this.env.BUCKET, outputs);
   }
 
-  /** An output may name its own place in R2 and no other, or carry a short text. */
-  private isPlaced(attempt: number, output: Output): boolean {
-    if (this.state === null) {
-      return false;
-    }
-    return output.key === null
-      ? output.text !== undefined && output.text.length <= MAX_INLINE_TEXT_BYTES
-      : output.key === outputKey(this.state.account, this.state.id, attempt, output.name);
-  }
-
-  private mayReport(attempt: number, message: WorkerMessage): boolean {
-    return message.type !== 'output' || this.isPlaced(attempt, message.output);
-  }
-
-  private preview(attempt: number, { node_id, content_type, data_base64 }: Preview): void {
+  private preview(attempt: number, preview: Preview): void {
     if (this.state !== null && currentAttempt(this.state)?.number === attempt) {
-      this.lastPreview = { node_id, content_type, data_base64 };
-      this.sockets.broadcast([{ event: 'preview', data: this.lastPreview }]);
+      this.lastPreview = { attempt, preview };
+      this.sockets.broadcast([{ event: 'preview', data: preview }]);
     }
   }
 
@@ -355,8 +336,9 @@ export class Job extends DurableObject<Env> {
     }
     this.apply({ kind: 'channel_opened', attempt, claim });
     sendFrame(server, { ack: currentAttempt(state)?.acked ?? 0 });
-    if (state.cancel !== null) {
-      sendFrame(server, { cancel: true, reason: 'client' });
+    const reason = stopReason(state, Date.now());
+    if (reason !== null) {
+      sendFrame(server, { cancel: true, reason });
     }
     return new Response(null, { status: 101, webSocket: client });
   }
@@ -366,6 +348,9 @@ export class Job extends DurableObject<Env> {
       return new Response(null, { status: 404 });
     }
     const over = isTerminal(state.status);
+    if (!over && after !== null && Number(after) > state.last_event) {
+      return new Response(null, { status: 400 });
+    }
     if (over && after !== null && Number(after) >= state.last_event) {
       return new Response(null, { status: 204 });
     }
@@ -379,8 +364,8 @@ export class Job extends DurableObject<Env> {
     }
     if (over) {
       close(server, 1000, 'over');
-    } else if (this.lastPreview !== null) {
-      sendFrame(server, { event: 'preview', data: this.lastPreview });
+    } else if (this.lastPreview !== null && this.lastPreview.attempt === currentAttempt(state)?.number) {
+      sendFrame(server, { event: 'preview', data: this.lastPreview.preview });
     }
     return new Response(null, { status: 101, webSocket: client });
   }
@@ -396,8 +381,12 @@ export class Job extends DurableObject<Env> {
     }
   }
 
-  /** After a crash of the whole process the sockets are gone without a word: the state must not go on believing in one. */
-  private noticeLostChannel(): void {
+  /**
+   * A new instance, after hibernation or after a crash. A crash of the whole process takes the sockets with it without a word:
+   * the state must not go on believing in one. What was being done is done again.
+   */
+  private recover(): void {
+    const now = Date.now();
     const attempt = this.state === null ? undefined : currentAttempt(this.state);
     if (
       attempt?.channel_open === true &&
@@ -406,15 +395,10 @@ export class Job extends DurableObject<Env> {
     ) {
       this.apply({ kind: 'channel_closed', attempt: attempt.number, claim: attempt.claim });
     }
+    if (this.store.dropLeases(now)) {
+      this.setAlarm();
+    }
   }
 }
 
 const refusalOf = (reply: Reply): Refusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'over');
-
-function parseFrame(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}

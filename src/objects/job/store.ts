@@ -6,15 +6,21 @@ import type { JobState } from '../../core/job/state.ts';
 /** All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. */
 
 const SCHEMA = `
--- One row: the machine's state, and the graph and inputs that the claim hands out.
-CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, workflow TEXT NOT NULL, inputs TEXT NOT NULL);
+-- One row: the machine's state.
+CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
+-- One row: the graph and inputs that the claim hands out. Beside the state, which is written with every turn and has a row's 2 MB to itself.
+CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL);
 -- The log. \`body\` is JSON {event, data}.
 CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
--- Effects still to be done, at most one of each key. \`started\`: an attempt to do it began; only \`send\` minds.
-CREATE TABLE outbox (key TEXT PRIMARY KEY, effect TEXT NOT NULL, due_at INTEGER NOT NULL, tries INTEGER NOT NULL, started INTEGER NOT NULL);
+-- Effects still to be done, at most one of each key. \`wanted\`: how often it was asked for. \`leased\`: it is being done, until
+-- \`due_at\` at most. \`started\`: an attempt to do it began; only \`send\` minds.
+CREATE TABLE outbox (
+  key TEXT PRIMARY KEY, effect TEXT NOT NULL, due_at INTEGER NOT NULL, tries INTEGER NOT NULL,
+  wanted INTEGER NOT NULL, leased INTEGER NOT NULL, started INTEGER NOT NULL
+);
 `;
 
-export type OutboxRow = { key: string; effect: Effect; due_at: number; tries: number; started: boolean };
+export type OutboxRow = { key: string; effect: Effect; tries: number; wanted: number; started: boolean };
 
 /** What the outbox calls an effect: repeating an effect that still waits adds nothing. */
 export const outboxKey = (effect: Effect): string =>
@@ -42,9 +48,9 @@ export class JobStore {
   create(state: JobState, workflow: Graph, inputs: JobInput[]): void {
     this.storage.transactionSync(() => {
       this.sql.exec(SCHEMA);
+      this.sql.exec('INSERT INTO job (one, state) VALUES (1, ?)', JSON.stringify(state));
       this.sql.exec(
-        'INSERT INTO job (one, state, workflow, inputs) VALUES (1, ?, ?, ?)',
-        JSON.stringify(state),
+        'INSERT INTO work_order (one, workflow, inputs) VALUES (1, ?, ?)',
         JSON.stringify(workflow),
         JSON.stringify(inputs),
       );
@@ -53,7 +59,7 @@ export class JobStore {
 
   /** What the claim hands out. */
   order(): { workflow: Graph; inputs: JobInput[] } {
-    const row = this.sql.exec<{ workflow: string; inputs: string }>('SELECT workflow, inputs FROM job').one();
+    const row = this.sql.exec<{ workflow: string; inputs: string }>('SELECT workflow, inputs FROM work_order').one();
     return { workflow: JSON.parse(row.workflow) as Graph, inputs: JSON.parse(row.inputs) as JobInput[] };
   }
 
@@ -68,8 +74,10 @@ export class JobStore {
       }
       for (const effect of effects) {
         this.sql.exec(
-          `INSERT INTO outbox (key, effect, due_at, tries, started) VALUES (?, ?, ?, 0, 0)
-           ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, tries = 0`,
+          // One that is being done stays with its lease: `done` sees that it was asked for again.
+          `INSERT INTO outbox (key, effect, due_at, tries, wanted, leased, started) VALUES (?, ?, ?, 0, 1, 0, 0)
+           ON CONFLICT (key) DO UPDATE SET
+             wanted = wanted + 1, tries = 0, due_at = CASE leased WHEN 1 THEN due_at ELSE excluded.due_at END`,
           outboxKey(effect),
           JSON.stringify(effect),
           now,
@@ -89,28 +97,36 @@ export class JobStore {
 
   due(now: number): OutboxRow[] {
     return this.sql
-      .exec<{ key: string; effect: string; due_at: number; tries: number; started: number }>(
-        'SELECT key, effect, due_at, tries, started FROM outbox WHERE due_at <= ? ORDER BY due_at, key',
+      .exec<{ key: string; effect: string; tries: number; wanted: number; started: number }>(
+        'SELECT key, effect, tries, wanted, started FROM outbox WHERE due_at <= ? ORDER BY due_at, key',
         now,
       )
       .toArray()
       .map((row) => ({ ...row, effect: JSON.parse(row.effect) as Effect, started: row.started === 1 }));
   }
 
+  /** When the next effect is due; null when none waits. */
   nextDue(): number | null {
     return this.sql.exec<{ at: number | null }>('SELECT min(due_at) AS at FROM outbox').one().at;
   }
 
   /** An effect is being done: if nothing is heard of it by `until`, it is due again. */
   lease(key: string, until: number): void {
-    this.sql.exec('UPDATE outbox SET started = 1, due_at = ? WHERE key = ?', until, key);
+    this.sql.exec('UPDATE outbox SET started = 1, leased = 1, due_at = ? WHERE key = ?', until, key);
+  }
+
+  /** A new instance does nothing yet: whatever an earlier one was doing is due now. True when there was any. */
+  dropLeases(now: number): boolean {
+    return this.sql.exec('UPDATE outbox SET leased = 0, due_at = ? WHERE leased = 1', now).rowsWritten > 0;
   }
 
   again(key: string, due_at: number): void {
-    this.sql.exec('UPDATE outbox SET due_at = ?, tries = tries + 1 WHERE key = ?', due_at, key);
+    this.sql.exec('UPDATE outbox SET leased = 0, due_at = ?, tries = tries + 1 WHERE key = ?', due_at, key);
   }
 
-  done(key: string): void {
-    this.sql.exec('DELETE FROM outbox WHERE key = ?', key);
+  /** An effect is done. Asked for again in the meantime, it is due at once; what was done may have been too early. */
+  done(row: OutboxRow, now: number): void {
+    this.sql.exec('DELETE FROM outbox WHERE key = ? AND wanted = ?', row.key, row.wanted);
+    this.sql.exec('UPDATE outbox SET leased = 0, started = 0, due_at = ? WHERE key = ?', now, row.key);
   }
 }

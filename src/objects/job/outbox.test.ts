@@ -1,0 +1,216 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, vi } from 'vitest';
+import * as projection from '../../storage/d1/jobs.ts';
+import {
+  ACCOUNT,
+  alarmOf,
+  claimed,
+  created,
+  fakeRunpod,
+  heldAnswer,
+  heldClock,
+  newJob,
+  outbox,
+  ring,
+  rigOf,
+  settled,
+  takes,
+  until,
+  view,
+} from '../../testing/job.ts';
+import type { Job } from './object.ts';
+
+const statusInList = async (id: string) =>
+  (await projection.listJobs(env.DB, ACCOUNT, { limit: 100, before: null, status: null })).find((job) => job.id === id)
+    ?.status;
+
+describe('an effect wanted again while it is being done', () => {
+  it('is done once more: the list shows the end although it was slow to learn the beginning', async () => {
+    fakeRunpod();
+    const slow = Promise.withResolvers<null>();
+    const write = env.DB.prepare.bind(env.DB);
+    const spy = vi.spyOn(env.DB, 'prepare').mockImplementationOnce((query) => {
+      const statement = write(query);
+      const bind = statement.bind.bind(statement);
+      statement.bind = (...values) => {
+        const bound = bind(...values);
+        const run = bound.run.bind(bound);
+        bound.run = async () => {
+          await slow.promise;
+          return run();
+        };
+        return bound;
+      };
+      return statement;
+    });
+    const rig = await created();
+    expect(spy).toHaveBeenCalledTimes(1);
+    await rig.stub.cancel(ACCOUNT);
+    await runInDurableObject(rig.object, () => slow.resolve(null));
+    await settled(rig);
+    expect(await statusInList(rig.id)).toBe('canceled');
+    spy.mockRestore();
+  });
+
+  it('does not make the alarm ring without end', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    const answer = heldAnswer();
+    runpod.answer.status = () => answer.promise;
+    await rig.stub.hint(1);
+    await until(() => expect(runpod.count('status')).toBe(1));
+    clock.pass(5_000);
+    await rig.stub.hint(1);
+    expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
+    await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
+    await until(async () => expect(await outbox(rig)).toEqual([]));
+    expect(runpod.count('status')).toBe(2);
+  });
+
+  it('outlives its lease without being done twice at once', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    const answer = heldAnswer();
+    runpod.answer.status = () => answer.promise;
+    await rig.stub.hint(1);
+    await until(() => expect(runpod.count('status')).toBe(1));
+    clock.pass(45_000);
+    await rig.stub.wake();
+    expect(runpod.count('status')).toBe(1);
+    expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
+    await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
+    await settled(rig);
+  });
+});
+
+describe('a stale send', () => {
+  it.each(['canceled', 'claimed'])('starts no run for a job that is %s meanwhile', async (meanwhile) => {
+    const runpod = fakeRunpod();
+    const job = newJob();
+    const rig = rigOf(job.id);
+    // As a crash would leave it: the effect is stored, nobody has begun it, and it is due later.
+    runpod.answer.run = () => new Response(null, { status: 429 });
+    await rig.stub.create(job);
+    await settled(rig);
+    await runInDurableObject<Job, void>(rig.object, (_job, state) => {
+      state.storage.sql.exec(
+        'INSERT INTO outbox (key, effect, due_at, tries, wanted, leased, started) VALUES (?, ?, ?, 0, 1, 0, 0)',
+        'send:1',
+        JSON.stringify({ kind: 'send', attempt: 1 }),
+        Date.now(),
+      );
+    });
+    if (meanwhile === 'canceled') {
+      await rig.stub.cancel(ACCOUNT);
+    } else {
+      await takes(rig, crypto.randomUUID(), 1);
+    }
+    await rig.stub.wake();
+    await settled(rig);
+    expect(runpod.count('run')).toBe(1);
+  });
+});
+
+describe('RunPod', () => {
+  it('that takes the run only after the job was canceled is told to cancel it', async () => {
+    const runpod = fakeRunpod();
+    const answer = heldAnswer();
+    runpod.answer.run = () => answer.promise;
+    const rig = await created();
+    await until(() => expect(runpod.count('run')).toBe(1));
+    expect(await rig.stub.cancel(ACCOUNT)).toMatchObject({ status: 'canceled' });
+    expect(runpod.count('cancel')).toBe(0);
+    await answer.give(rig, () => Response.json({ id: 'late-1' }));
+    await until(() => expect(runpod.count('cancel')).toBe(1));
+    expect(runpod.calls.at(-1)?.url.pathname).toBe('/v2/ep1/cancel/late-1');
+    await settled(rig);
+  });
+
+  it('that refuses for now is asked again for the same attempt when the alarm rings', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.run = () => new Response(null, { status: 429, headers: { 'retry-after': '7' } });
+    const rig = await created();
+    await settled(rig);
+    expect(await alarmOf(rig)).toBe(Date.now() + 7_000);
+    runpod.answer.run = () => Response.json({ id: 'r' });
+    clock.pass(7_000);
+    await ring(rig);
+    await settled(rig);
+    expect(runpod.count('run')).toBe(2);
+    expect((await view(rig)).attempts).toHaveLength(1);
+  });
+
+  it('that refuses for good fails the job', async () => {
+    const runpod = fakeRunpod();
+    runpod.answer.run = () => new Response('{}', { status: 401 });
+    const rig = await created();
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });
+  });
+
+  it.each([
+    ['a server error', () => new Response('', { status: 502 })],
+    ['no JSON', () => new Response('<html>')],
+    ['no id', () => Response.json({ status: 'IN_QUEUE' })],
+  ])(
+    'that answers /run with %s is not asked again until the wait is over, then for a new attempt',
+    async (_name, answer) => {
+      const runpod = fakeRunpod();
+      const clock = heldClock();
+      runpod.answer.run = answer;
+      const rig = await created();
+      await settled(rig);
+      clock.pass(59_999);
+      await ring(rig);
+      expect(runpod.count('run')).toBe(1);
+      clock.pass(1);
+      await ring(rig);
+      await settled(rig);
+      expect(runpod.count('run')).toBe(2);
+      expect((await view(rig)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
+    },
+  );
+
+  it('is asked about a run while nobody is heard of, far inside its own retention', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    for (let polls = 1; polls <= 3; polls += 1) {
+      clock.pass(30_000);
+      await ring(rig);
+      await settled(rig);
+      expect(runpod.count('status')).toBe(polls);
+    }
+  });
+
+  it('is not asked a hundred times for a hundred hints', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const rig = await created();
+    await settled(rig);
+    await Promise.all(Array.from({ length: 100 }, () => rig.stub.hint(1)));
+    await settled(rig);
+    expect(runpod.count('status')).toBeLessThanOrEqual(2);
+  });
+
+  it('is not asked for ever to cancel a run that its own limit has ended', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.cancel = () => new Response(null, { status: 401 });
+    const rig = await claimed();
+    await rig.stub.cancel(ACCOUNT);
+    clock.pass(15_000);
+    await ring(rig);
+    await until(async () => expect(await outbox(rig)).toEqual(['cancel_run:1']));
+    clock.pass(900_000 + 180_000);
+    await ring(rig);
+    expect(await outbox(rig)).toEqual([]);
+  });
+});

@@ -62,6 +62,31 @@ async def test_a_file_has_an_etag_and_answers_ranges(server: Server) -> None:
 
 
 @pytest.mark.asyncio
+async def test_head_tells_the_size(server: Server) -> None:
+    (server.engine.folders.output / "a.png").write_bytes(RED)
+    for path in ("/view?filename=a.png", "/api/view?filename=a.png"):
+        async with server.session.head(server.url + path) as answer:
+            assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(RED)))
+
+
+@pytest.mark.asyncio
+async def test_a_name_too_long_for_any_file_is_only_not_there(server: Server) -> None:
+    name = "x" * 2000 + ".png"
+    assert (await view(server, {"filename": name}))[0] == 404
+    assert (await upload(server, RED, name=name))[0] == 400
+    load: JsonObject = {"class_type": "LoadImage", "inputs": {"image": name}}
+    save: JsonObject = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}}
+    assert (await server.post("/prompt", {"prompt": {"1": load, "2": save}}))[0] == 400
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=b", "text/plain", "image/png"])
+async def test_an_upload_that_is_no_form_is_a_400(server: Server, kind: str) -> None:
+    async with server.session.post(f"{server.url}/upload/image", data=RED, headers={"Content-Type": kind}) as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.asyncio
 async def test_type_or_a_suffix_of_the_name_chooses_the_folder(server: Server) -> None:
     (server.engine.folders.input / "in.png").write_bytes(RED)
     (server.engine.folders.temp / "temp.png").write_bytes(GLASS)

@@ -79,6 +79,24 @@ async def test_a_value_that_is_no_number_never_breaks_the_server(server: Server,
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("value", ["nan", "inf", 1e400])
+async def test_a_number_json_has_not_is_no_number(server: Server, value: Json) -> None:
+    mask: JsonObject = {"class_type": "SolidMask", "inputs": {"value": value, "width": 1, "height": 1}}
+    picture: JsonObject = {"class_type": "MaskToImage", "inputs": {"mask": ["1", 0]}}
+    error = await only_error(server, {"1": mask, "2": picture, "out": save(["2", 0])}, "1")
+    assert error["type"] == "invalid_input_type"
+
+
+@pytest.mark.asyncio
+async def test_a_place_in_the_queue_that_is_no_number_is_ignored(server: Server) -> None:
+    async with server.session.post(server.url + "/prompt", data=b'{"number": NaN, "prompt": {}}') as answer:
+        assert answer.status == 400
+    entry = await server.run({"1": PICTURE, "out": save(["1", 0])}, number=None)
+    prompt = entry["prompt"]
+    assert isinstance(prompt, list) and prompt[0] == 1
+
+
+@pytest.mark.asyncio
 async def test_numbers_in_text_and_wrapped_values_are_converted_and_shown_converted(server: Server) -> None:
     entry = await server.run({"1": picture(width="16", height=8.9, color={"__value__": 7}), "out": save(["1", 0])})
     prompt = entry["prompt"]

@@ -109,7 +109,6 @@ class _Run:
 
     def run(self, outputs: list[str]) -> Outcome:
         machinery = self._machinery
-        machinery.interrupt.clear()
         machinery.current.client, machinery.current.node = self._client, None
         self._announce("execution_start", {})
         machinery.results.start({self._signatures.of(node_id) for node_id in self._graph})

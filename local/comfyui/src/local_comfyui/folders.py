@@ -59,6 +59,14 @@ def is_inside(root: Path, path: Path) -> bool:
     return real_path == real_root or real_path.startswith(real_root.rstrip(os.sep) + os.sep)
 
 
+def is_file(path: Path) -> bool:
+    """True for an existing file; False also for a name that no file system takes (too long, say)."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def split_annotation(name: str) -> tuple[str, str | None]:
     """`("a.png", "output")` from `a.png [output]`; the folder is None where the name has no suffix."""
     for suffix, folder in ANNOTATIONS.items():
@@ -74,7 +82,7 @@ def find_annotated(folders: Folders, name: str) -> Path | None:
     if root is None or "\0" in plain or not plain:
         return None
     path = root / plain
-    return path if is_inside(root, path) and path.is_file() else None
+    return path if is_inside(root, path) and is_file(path) else None
 
 
 def list_input_files(folders: Folders) -> list[str]:

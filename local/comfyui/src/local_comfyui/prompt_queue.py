@@ -76,6 +76,7 @@ class PromptQueue:
                 freeing, self._freeing = self._freeing, None
                 return freeing
             self._running = heapq.heappop(self._waiting)
+            self._interrupt.clear()  # under the lock: from here on an interrupt means this prompt
             self._notify()
             return self._running
 

@@ -4,6 +4,7 @@ A prompt is refused as a whole (`Refused`), or accepted with those outputs whose
 `node_errors` then tell what was left out: ComfyUI answers 200 in that case too).
 """
 
+import math
 from dataclasses import dataclass, field
 
 from local_comfyui.catalog import Catalog
@@ -266,7 +267,10 @@ def _converted(value: Json, declared: Json) -> Json:
     if declared == "INT":
         return int(_scalar(value, "int() argument must be a string, a bytes-like object or a real number"))
     if declared == "FLOAT":
-        return float(_scalar(value, "float() argument must be a string or a real number"))
+        number = float(_scalar(value, "float() argument must be a string or a real number"))
+        if not math.isfinite(number):  # JSON has no such number: the history could not be read
+            raise ValueError(f"{number} is not a finite number")
+        return number
     return value
 
 

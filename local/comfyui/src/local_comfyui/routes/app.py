@@ -46,8 +46,8 @@ def build_app(engine: Engine) -> web.Application:
     for table in (prompts.routes, info.routes, view.routes, uploads.routes):
         for route in table:
             if isinstance(route, web.RouteDef):
-                app.router.add_route(route.method, route.path, route.handler)
-                app.router.add_route(route.method, "/api" + route.path, route.handler)
+                route.register(app.router)
+                web.RouteDef(route.method, "/api" + route.path, route.handler, route.kwargs).register(app.router)
     app.router.add_routes(jobs.routes)
     app.router.add_get("/ws", engine.sockets.handle)
     app.router.add_get("/api/ws", engine.sockets.handle)

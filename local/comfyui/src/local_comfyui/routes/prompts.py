@@ -1,5 +1,6 @@
 """POST /prompt, the queue, the history, interrupting and freeing."""
 
+import math
 import time
 import uuid
 
@@ -30,7 +31,7 @@ async def post_prompt(request: web.Request) -> web.Response:
     """
     engine, body = engine_of(request), await body_of(request)
     wanted = body.get("number")
-    if isinstance(wanted, int | float):
+    if isinstance(wanted, int | float) and math.isfinite(wanted):
         number = float(wanted)
     else:
         number = next(engine.numbers)

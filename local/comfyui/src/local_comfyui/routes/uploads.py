@@ -10,7 +10,7 @@ from aiohttp.web_request import FileField
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from local_comfyui.folders import Folders, is_inside
+from local_comfyui.folders import Folders, is_file, is_inside
 from local_comfyui.json_types import as_object, parse_json
 from local_comfyui.routes.answers import empty, engine_of
 
@@ -38,7 +38,10 @@ async def _store(request: web.Request, *, mask: bool) -> web.Response:
     folders = engine_of(request).folders
     if request.content_type != "multipart/form-data":
         return empty(400)
-    form = await request.post()
+    try:
+        form = await request.post()
+    except ValueError:  # aiohttp's word for multipart that is none
+        return empty(400)
     image = form.get("image")
     if not isinstance(image, FileField) or not image.filename:
         return empty(400)
@@ -58,7 +61,10 @@ async def _store(request: web.Request, *, mask: bool) -> web.Response:
             return combined
         content = combined
     overwrite = _text(form.get("overwrite")) in ("true", "1")
-    name = await asyncio.to_thread(_write, path, content, overwrite)
+    try:
+        name = await asyncio.to_thread(_write, path, content, overwrite)
+    except OSError:  # a name this file system does not take
+        return empty(400)
     return web.json_response({"name": name, "subfolder": subfolder, "type": kind})
 
 
@@ -97,7 +103,7 @@ def _with_alpha(folders: Folders, reference: str, content: bytes) -> bytes | web
     path = root / (subfolder if isinstance(subfolder, str) else "") / name
     if not is_inside(root, path):
         return empty(403)
-    if not path.is_file():
+    if not is_file(path):
         return empty(400)
     try:
         with Image.open(path) as picture, Image.open(io.BytesIO(content)) as mask:

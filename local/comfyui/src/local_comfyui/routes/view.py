@@ -8,7 +8,7 @@ from aiohttp import web
 from PIL import Image
 
 from local_comfyui.file_kinds import content_type
-from local_comfyui.folders import Folders, is_inside, split_annotation
+from local_comfyui.folders import Folders, is_file, is_inside, split_annotation
 from local_comfyui.routes.answers import empty, engine_of
 
 DEFAULT_QUALITY = 90
@@ -68,7 +68,7 @@ def _find(folders: Folders, request: web.Request) -> Path | web.Response:
     path = root / subfolder / Path(name).name
     if not is_inside(root, root / subfolder) or not is_inside(root, path):
         return empty(403)
-    return path if path.is_file() else empty(404)
+    return path if is_file(path) else empty(404)
 
 
 def _preview(path: Path, wish: str, channel: str) -> tuple[bytes, str]:

@@ -44,6 +44,7 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 _ADDRESS = re.compile(
     r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\](?::\d+)?|\blocalhost(?::\d+)?\b", re.IGNORECASE
 )
+_QUOTED_PATH = re.compile(r"(['\"])(?:~?/|[A-Za-z]:\\|\\\\)[^'\"\n]*[/\\]([^'\"\n/\\]+)\1")
 _UNIX_FOLDERS = re.compile(r"(?<![\w.~%+-])~?/(?:[^\s/'\"<>|:,;()]+/)*")
 _WINDOWS_FOLDERS = re.compile(r"\b[A-Za-z]:\\(?:[^\\\s'\"<>|:]+\\)*|\\\\[^\\\s]+\\(?:[^\\\s'\"<>|:]+\\)*")
 
@@ -89,6 +90,7 @@ def public_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     text = text.split("Traceback (most recent call last)")[0]
     text = _URL.sub("<url>", text)
     text = _ADDRESS.sub("<address>", text)
+    text = _QUOTED_PATH.sub(r"\1\2\1", text)
     text = _WINDOWS_FOLDERS.sub("", text)
     text = _UNIX_FOLDERS.sub("", text)
     text = " ".join(text.split())

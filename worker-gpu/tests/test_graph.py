@@ -1,0 +1,105 @@
+"""What the worker changes in a graph, and what it leaves alone."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_gpu.graph import rewrite, safe_relative
+from worker_gpu.shape import JsonObject, maybe_object
+
+FOLDER = "job.1"
+
+
+def only(inputs: JsonObject, stored: dict[str, str] | None = None) -> JsonObject:
+    """The inputs of a one-node graph after rewriting."""
+    graph: dict[str, JsonObject] = {"1": {"class_type": "X", "inputs": inputs}}
+    return maybe_object(maybe_object(rewrite(graph, FOLDER, stored or {}).workflow["1"])["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "stored"),
+    [
+        ("t", "job.1/t"),
+        ("video/v", "job.1/video/v"),
+        ("%date:yyyy-MM-dd%/x", "job.1/%date:yyyy-MM-dd%/x"),
+        ("", "job.1/ComfyUI"),
+        ("folder/", "job.1/folder"),
+        ("/etc/x", "job.1/etc/x"),
+        ("../../x", "job.1/x"),
+        ("a/../b", "job.1/a/b"),
+        ("..\\..\\x", "job.1/x"),
+        ("C:\\temp\\x", "job.1/temp/x"),
+        ("a\0b", "job.1/ab"),
+    ],
+)
+def test_a_save_prefix_goes_below_the_jobs_folder(prefix: str, stored: str) -> None:
+    assert only({"filename_prefix": prefix}) == {"filename_prefix": stored}
+
+
+def test_a_linked_prefix_stays_a_link() -> None:
+    assert only({"filename_prefix": ["3", 0]}) == {"filename_prefix": ["3", 0]}
+
+
+def test_only_a_value_that_is_exactly_the_name_is_an_input_file() -> None:
+    inputs: JsonObject = {"image": "a.png", "mask": "a.png [input]", "text": "see a.png", "n": 1, "link": ["a.png", 0]}
+    assert only(inputs, {"a.png": "stored/a.png"}) == {**inputs, "image": "stored/a.png"}
+
+
+def test_names_inside_lists_and_objects_are_input_files_too() -> None:
+    inputs: JsonObject = {"files": ["a.png", "b"], "deep": {"x": ["a.png"]}}
+    assert only(inputs, {"a.png": "s"}) == {"files": ["s", "b"], "deep": {"x": ["s"]}}
+
+
+def test_which_node_saves_where_is_remembered() -> None:
+    graph: dict[str, JsonObject] = {
+        "1": {"class_type": "A", "inputs": {"filename_prefix": "x/y"}},
+        "2": {"class_type": "B", "inputs": {}},
+        "3": {"class_type": "C"},
+    }
+    assert rewrite(graph, FOLDER, {}).prefixes == {"1": "x/y"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+graphs = st.dictionaries(
+    st.text(min_size=1, max_size=4),
+    st.fixed_dictionaries(
+        {
+            "class_type": st.text(max_size=6),
+            "inputs": st.dictionaries(st.sampled_from(["filename_prefix", "image", "x"]), json_values, max_size=3),
+        }
+    ),
+    max_size=4,
+)
+
+
+@given(graph=graphs, name=st.text(min_size=1, max_size=8))
+def test_nothing_but_prefixes_and_input_names_changes(graph: dict[str, JsonObject], name: str) -> None:
+    before = copy.deepcopy(graph)
+    after = rewrite(graph, FOLDER, {name: name})
+
+    assert graph == before
+    assert list(after.workflow) == list(graph)
+    for node_id, node in graph.items():
+        changed = maybe_object(after.workflow[node_id])
+        assert changed["class_type"] == node["class_type"]
+        given_inputs, inputs = maybe_object(node["inputs"]), maybe_object(changed["inputs"])
+        for key, value in given_inputs.items():
+            if key == "filename_prefix" and isinstance(value, str):
+                assert str(inputs[key]).startswith(f"{FOLDER}/")
+            else:
+                assert inputs[key] == value
+
+
+@given(prefix=st.text(alphabet=st.sampled_from([*"ab./\\: \0~%"]), max_size=20))
+def test_no_prefix_leaves_its_folder(prefix: str) -> None:
+    parts = safe_relative(prefix).split("/")
+    assert parts
+    assert all(part.strip() not in ("", ".", "..") for part in parts)
+    assert "\\" not in safe_relative(prefix)
+    assert "\0" not in safe_relative(prefix)

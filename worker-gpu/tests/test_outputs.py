@@ -1,0 +1,154 @@
+"""Finding outputs in whatever nodes list, telling what they are, and naming them."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_gpu.outputs.kinds import kind_of
+from worker_gpu.outputs.names import Names
+from worker_gpu.outputs.walk import FileRef, TextRef, walk
+from worker_gpu.shape import Json, JsonObject
+
+names = st.text(alphabet=string.ascii_letters + string.digits + "_-.", min_size=1, max_size=12)
+folders = st.sampled_from(["output", "temp", "input"])
+
+
+@st.composite
+def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[FileRef]]:
+    """An output of any shape, and the files that were put into it."""
+    put: set[FileRef] = set()
+
+    def file() -> JsonObject:
+        name, below, folder = draw(names), draw(st.sampled_from(["", "a", "a/b"])), draw(folders)
+        if folder != "input":
+            put.add(FileRef(name, below, folder))
+        return {
+            "filename": name,
+            "subfolder": below,
+            "type": folder,
+            "extra": draw(st.integers() | st.text(max_size=4)),
+        }
+
+    def value(depth: int) -> Json:
+        kind = draw(st.sampled_from(["file", "noise", "list", "object"] if depth < 3 else ["file", "noise"]))
+        if kind == "file":
+            return file()
+        if kind == "list":
+            return [value(depth + 1) for _ in range(draw(st.integers(0, 3)))]
+        if kind == "object":
+            return {f"k{n}": value(depth + 1) for n in range(draw(st.integers(0, 3)))}
+        return draw(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False))
+
+    return {f"key{n}": value(0) for n in range(draw(st.integers(0, 4)))}, put
+
+
+@given(made=outputs_with_files())
+def test_every_file_is_found_wherever_it_is_listed(made: tuple[JsonObject, set[FileRef]]) -> None:
+    output, put = made
+    found = walk(output)
+    assert {ref for ref in found if isinstance(ref, FileRef)} == put
+    assert len(found) == len(put)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["filename", "subfolder", "type", "text", "result", "x"]), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(output=st.dictionaries(st.text(max_size=6), json_values, max_size=4))
+def test_no_output_breaks_the_walk(output: JsonObject) -> None:
+    for found in walk(output):
+        assert isinstance(found, TextRef) or found.filename
+
+
+def test_texts_are_counted_by_node() -> None:
+    assert walk({"text": ["a", "b"], "other": ["c"]}) == [TextRef("a", 0), TextRef("b", 1)]
+
+
+def test_a_result_is_a_file_only_when_it_looks_like_one() -> None:
+    found = walk({"result": ["3d/name_00001_.ply", "just words", {"camera": "x.ply"}, None]})
+    assert found[0] == FileRef("name_00001_.ply", "3d", "output", anywhere=True)
+    assert "just words" not in str(found)
+
+
+def test_a_subfolder_in_the_file_name_is_a_subfolder() -> None:
+    assert walk({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]}) == [
+        FileRef("b.png", "x/a", "output")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "kind", "content_type"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "a.bin", "image", "image/png"),
+        (b"\xff\xd8\xff\xe0", "a.png", "image", "image/jpeg"),
+        (b"RIFF\0\0\0\0WEBP", "a", "image", "image/webp"),
+        (b"RIFF\0\0\0\0WAVE", "a", "audio", "audio/wav"),
+        (b"\0\0\0\x20ftypisom", "a.png", "video", "video/mp4"),
+        (b"\0\0\0\x20ftypavif", "a", "image", "image/avif"),
+        (b"\0\0\0\x20ftypM4A ", "a", "audio", "audio/mp4"),
+        (b"\x1a\x45\xdf\xa3....webm", "a", "video", "video/webm"),
+        (b"\x1a\x45\xdf\xa3....matroska", "a", "video", "video/x-matroska"),
+        (b"OggS....vorbis", "a", "audio", "audio/ogg"),
+        (b"OggS....theora", "a", "video", "video/ogg"),
+        (b"fLaC", "a", "audio", "audio/flac"),
+        (b"glTF", "a", "3d", "model/gltf-binary"),
+        (b"ply\n", "a", "3d", "application/octet-stream"),
+        (b"  <svg xmlns=", "a", "image", "image/svg+xml"),
+        (b"<?xml version='1.0'?><svg", "a.txt", "image", "image/svg+xml"),
+        (b"\x40\0\0\0\0\0\0\0{", "a.latent", "latent", "application/octet-stream"),
+        (b"\x1f\x8b", "a.spz", "3d", "application/octet-stream"),
+        (b"{}", "a.json", "text", "application/json"),
+        (b"hello", "a.txt", "text", "text/plain; charset=utf-8"),
+        (b"hello", "a", "file", "application/octet-stream"),
+        (b"", "a.unknown", "file", "application/octet-stream"),
+    ],
+)
+def test_content_decides_then_the_extension(head: bytes, name: str, kind: str, content_type: str) -> None:
+    found = kind_of(head, name)
+    assert (found.type, found.content_type) == (kind, content_type)
+
+
+def test_a_name_is_the_path_below_the_jobs_folder() -> None:
+    given_names = Names("job.1")
+    assert given_names.of_file(FileRef("a.png", "job.1/sub", "output")) == "sub/a.png"
+    assert given_names.of_file(FileRef("a.png", "job.1", "temp")) == "temp/a.png"
+    assert given_names.of_file(FileRef("b.png", "", "output")) == "b.png"
+    assert given_names.of_text("2", TextRef("x", 0)) == "2.txt"
+    assert given_names.of_text("2", TextRef("y", 1)) == "2_2.txt"
+
+
+refs = st.builds(
+    FileRef,
+    filename=st.text(min_size=1, max_size=300),
+    subfolder=st.sampled_from(["", "job.1", "job.1/x", "x", "../x"]),
+    folder=st.sampled_from(["output", "temp"]),
+)
+
+
+@given(found=st.lists(refs | st.builds(TextRef, st.text(), st.integers(0, 3)), max_size=12))
+def test_names_are_safe_unique_and_stable(found: list[FileRef | TextRef]) -> None:
+    given_names = Names("job.1")
+
+    def name_of(ref: FileRef | TextRef) -> str:
+        return given_names.of_text("2", ref) if isinstance(ref, TextRef) else given_names.of_file(ref)
+
+    def what(ref: FileRef | TextRef) -> tuple[object, ...]:
+        return ("text", ref.index) if isinstance(ref, TextRef) else (ref.folder, ref.path)
+
+    owners: dict[str, tuple[object, ...]] = {}
+    for ref in found:
+        name = name_of(ref)
+        assert owners.setdefault(name, what(ref)) == what(ref)
+        assert name_of(ref) == name
+        assert 0 < len(name.encode()) <= 255
+        assert not name.startswith("/")
+        assert ".." not in name.split("/")
+        assert not any(ord(c) < 32 or c == "\\" for c in name)

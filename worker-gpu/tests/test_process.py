@@ -1,0 +1,196 @@
+"""The process around the jobs: settings, memory and disk, children, log lines, the SDK's adapter."""
+
+import asyncio
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from fakes.stage import QUICK, make_settings
+from worker_gpu.boot import ExternalComfy
+from worker_gpu.errors import JobError, public_text
+from worker_gpu.handler import Handler
+from worker_gpu.log import Log
+from worker_gpu.process import spawn
+from worker_gpu.resources import Resources, check, measure
+from worker_gpu.settings import BadSetting, read_settings
+from worker_gpu.shape import Json
+
+
+def test_settings_have_defaults(tmp_path: Path) -> None:
+    (tmp_path / "main.py").touch()
+    settings = read_settings({"COMFYUI_PATH": str(tmp_path), "COMFYUI_ARGS": "--cpu --x 'a b'"})
+    assert settings.comfyui_path == tmp_path
+    assert settings.comfyui_python == sys.executable
+    assert settings.comfyui_args == ("--cpu", "--x", "a b")
+    assert settings.min_free_memory_bytes == 512 * 1024 * 1024
+
+
+def test_a_comfyui_that_runs_is_used_rather_than_one_to_start(tmp_path: Path) -> None:
+    settings = read_settings({"COMFYUI_URL": "http://127.0.0.1:8188/", "COMFYUI_PATH": str(tmp_path)})
+    assert (settings.comfyui_url, settings.comfyui_path) == ("http://127.0.0.1:8188", None)
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({}, "COMFYUI_PATH"),
+        ({"COMFYUI_URL": "127.0.0.1:8188"}, "COMFYUI_URL"),
+        ({"COMFYUI_PATH": "/nowhere"}, "COMFYUI_PATH"),
+        ({"COMFYUI_URL": "http://x", "MIN_FREE_DISK_MB": "-1"}, "MIN_FREE_DISK_MB"),
+        ({"COMFYUI_URL": "http://x", "COMFYUI_PORT": "70000"}, "COMFYUI_PORT"),
+        ({"COMFYUI_URL": "http://x", "LOG_FORMAT": "xml"}, "LOG_FORMAT"),
+    ],
+)
+def test_a_bad_setting_is_named(env: dict[str, str], named: str) -> None:
+    with pytest.raises(BadSetting, match=named):
+        read_settings(env)
+
+
+def test_two_workers_on_a_machine_have_folders_of_their_own() -> None:
+    env = {"COMFYUI_URL": "http://x", "WORKER_DATA_DIR": "/data"}
+    one = read_settings({**env, "RUNPOD_POD_ID": "w1"})
+    two = read_settings({**env, "RUNPOD_POD_ID": "../w2"})
+    assert one.data_dir == Path("/data/w1")
+    assert two.data_dir == Path("/data/_w2")
+
+
+def system(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+MEMINFO = {"proc/meminfo": "MemTotal: 100 kB\nMemAvailable:   4000 kB\n"}
+
+
+def test_free_memory_is_what_the_kernel_says(tmp_path: Path) -> None:
+    assert measure(tmp_path, system(tmp_path, MEMINFO)).memory_free_bytes == 4000 * 1024
+
+
+def test_a_containers_limit_counts_where_it_is_lower(tmp_path: Path) -> None:
+    group = "sys/fs/cgroup"
+    files = {
+        f"{group}/memory.max": "1000000\n",
+        f"{group}/memory.current": "900000\n",
+        f"{group}/memory.stat": "anon 1\ninactive_file 50000\n",
+    }
+    assert measure(tmp_path, system(tmp_path, {**MEMINFO, **files})).memory_free_bytes == 150_000
+
+
+def test_an_old_kernels_container_limit_counts_too(tmp_path: Path) -> None:
+    group = "sys/fs/cgroup/memory"
+    files = {f"{group}/memory.limit_in_bytes": "5000\n", f"{group}/memory.usage_in_bytes": "4000\n"}
+    assert measure(tmp_path, system(tmp_path, {**MEMINFO, **files})).memory_free_bytes == 1000
+
+
+def test_no_limit_is_no_limit(tmp_path: Path) -> None:
+    files = {"sys/fs/cgroup/memory.max": "max\n", "sys/fs/cgroup/memory.current": "900000\n"}
+    assert measure(tmp_path, system(tmp_path, {**MEMINFO, **files})).memory_free_bytes == 4000 * 1024
+
+
+@pytest.mark.parametrize("found", [Resources(9, 100), Resources(100, 9), Resources(None, 9)])
+def test_too_little_of_either_is_told_with_numbers(found: Resources) -> None:
+    with pytest.raises(JobError) as failure:
+        check(found, 10, 10)
+    assert failure.value.code == "insufficient_resources"
+    assert failure.value.details is not None
+
+
+def test_enough_of_both_is_enough() -> None:
+    check(Resources(10, 10), 10, 10)
+    check(Resources(None, 10), 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cannot open /a/b/c.png", "cannot open c.png"),
+        ("cannot open '/my files/b/c.png'", "cannot open 'c.png'"),
+        ("cannot open 'C:\\x y\\z\\c.png'", "cannot open 'c.png'"),
+        ("at C:\\Users\\me\\c.png", "at c.png"),
+        ("see https://user:pw@host/x?token=1 now", "see <url> now"),
+        ("connect to 10.1.2.3:80 failed", "connect to <address> failed"),
+        ("image - Invalid image file: sub/x.png", "image - Invalid image file: sub/x.png"),
+        ("ratio 1/2 and a/b", "ratio 1/2 and a/b"),
+        ("  many\n\n lines ", "many lines"),
+        ("x" * 600, "x" * 499 + "…"),
+    ],
+)
+def test_texts_for_clients_hold_no_folders_hosts_or_secrets(text: str, told: str) -> None:
+    assert public_text(text) == told
+
+
+def test_log_lines_are_one_line_each_in_either_form() -> None:
+    written = io.StringIO()
+    Log(written, "text", lambda: 0.5, {"job": "j"}).info("two words", n=1, ok=True, none=None, text='a "b"\nc')
+    Log(written, "json", lambda: 0.5).bind(attempt=2).error("e", f=0.25)
+    assert written.getvalue().splitlines() == [
+        'time=1970-01-01T00:00:00.500Z level=info event="two words" job=j n=1 ok=true text="a \\"b\\"\\nc"',
+        '{"time": "1970-01-01T00:00:00.500Z", "level": "error", "event": "e", "attempt": 2, "f": 0.25}',
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_childs_lines_and_end_are_noticed(tmp_path: Path) -> None:
+    child = spawn(
+        [sys.executable, "-c", "print('one'); print('two'); exit(3)"], tmp_path, dict(os.environ), lambda _: None
+    )
+    async with asyncio.timeout(10):
+        await child.wait_exit()
+        await child.wait_exit()
+    assert (child.tail(), child.exit_code, child.is_running) == (["one", "two"], 3, False)
+
+
+def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    up = threading.Event()
+    child = spawn([sys.executable, "-c", code], tmp_path, dict(os.environ), lambda _: up.set())
+    assert up.wait(10)
+    child.end(0.05)
+    assert child.exit_code == -signal.SIGKILL
+
+
+def test_a_child_dies_with_a_worker_that_was_killed() -> None:
+    """As by `kill -9`, which leaves the worker no time to end it."""
+    code = (
+        "import os, sys, pathlib, threading; from worker_gpu.process import spawn\n"
+        "up = threading.Event()\n"
+        "c = spawn([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)'], pathlib.Path('.'),"
+        " dict(os.environ), lambda _: up.set())\n"
+        "up.wait(10); print(c.pid, flush=True); sys.stdin.read()"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)  # noqa: S603
+    assert worker.stdout is not None
+    child_pid = int(worker.stdout.readline())
+    watched = os.pidfd_open(child_pid)
+    worker.kill()
+    worker.wait()
+    try:
+        ended = bool(select.select([watched], [], [], 10)[0])
+    finally:
+        os.close(watched)
+        if worker.stdin is not None:
+            worker.stdin.close()
+        worker.stdout.close()
+    assert ended
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("given", [None, {}, {"workflow": {}}, {"job": "x", "attempt": 1}, "text"])
+async def test_a_job_without_a_proper_ticket_is_refused_and_calls_nobody(tmp_path: Path, given: Json) -> None:
+    url = "http://127.0.0.1:9"
+    handler = Handler(make_settings(tmp_path, url), ExternalComfy(url, QUICK), QUICK, Log(io.StringIO()))
+    receipt = await handler({"id": "1", "input": given})
+    assert (receipt["outcome"], receipt["code"]) == ("refused", "invalid_ticket")

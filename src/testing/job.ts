@@ -175,7 +175,9 @@ export class Line {
   constructor(socket: WebSocket) {
     this.socket = socket;
     socket.addEventListener('message', (event) => {
-      const frame: unknown = JSON.parse(String(event.data));
+      const text = String(event.data);
+      // The one frame that is no JSON: the platform's answer to `ping`.
+      const frame: unknown = text === 'pong' ? text : JSON.parse(text);
       const reader = this.waiting.shift();
       if (reader === undefined) {
         this.frames.push(frame);

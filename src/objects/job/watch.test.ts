@@ -1,0 +1,132 @@
+import { describe, expect, it } from 'vitest';
+import {
+  ACCOUNT,
+  claimed,
+  connected,
+  dialChannel,
+  dialWatch,
+  fakeRunpod,
+  newJob,
+  rigOf,
+  view,
+  type Line,
+  type Rig,
+} from '../../testing/job.ts';
+
+type Numbered = { id: number; event: string };
+const ids = (frames: unknown[]): number[] => (frames as Numbered[]).map((frame) => frame.id);
+const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `m${seq}` });
+
+async function busy(messages: number): Promise<{ rig: Rig & { claim: string }; channel: Line }> {
+  fakeRunpod();
+  const rig = await claimed();
+  const channel = await connected(dialChannel(rig, 1, rig.claim));
+  await channel.next();
+  for (let seq = 1; seq <= messages; seq += 1) {
+    await channel.ask(log(seq));
+  }
+  return { rig, channel };
+}
+
+const finish = (rig: Rig & { claim: string }) =>
+  rig.stub.complete({
+    attempt: 1,
+    claim: rig.claim,
+    last_seq: 0,
+    outcome: 'succeeded',
+    outputs: [],
+    timings: {},
+    usage: {},
+  });
+
+describe('a watcher', () => {
+  it('from any event on gets what follows it, once and in order, stored and live alike', async () => {
+    const { rig, channel } = await busy(3);
+    const { last_event } = await view(rig);
+    const from = Array.from({ length: last_event + 1 }, (_, after) => after);
+    const watchers = await Promise.all(from.map((after) => connected(dialWatch(rig, after))));
+    await channel.ask(log(4));
+    await finish(rig);
+    const end = (await view(rig)).last_event;
+    for (const [after, watcher] of watchers.entries()) {
+      expect(ids(await watcher.rest())).toEqual(Array.from({ length: end - after }, (_, index) => after + index + 1));
+    }
+  });
+
+  it('that joins in the middle of a burst misses nothing and sees nothing twice', async () => {
+    const { rig, channel } = await busy(0);
+    for (let seq = 1; seq <= 20; seq += 1) {
+      channel.say(log(seq));
+    }
+    const watchers = await Promise.all(Array.from({ length: 5 }, () => connected(dialWatch(rig, 0))));
+    for (let seq = 21; seq <= 40; seq += 1) {
+      channel.say(log(seq));
+    }
+    let acked = 0;
+    while (acked < 40) {
+      acked = ((await channel.next()) as { ack: number }).ack;
+    }
+    await finish(rig);
+    const end = (await view(rig)).last_event;
+    for (const watcher of watchers) {
+      expect(ids(await watcher.rest())).toEqual(Array.from({ length: end }, (_, index) => index + 1));
+    }
+  });
+
+  it('without a place begins with the whole job, whose id is the last event it holds', async () => {
+    const { rig } = await busy(2);
+    const watcher = await connected(dialWatch(rig, null));
+    const { last_event } = await view(rig);
+    expect(await watcher.next()).toMatchObject({ event: 'snapshot', id: last_event, data: { status: 'running' } });
+    await finish(rig);
+    expect(await watcher.next()).toMatchObject({ event: 'status', id: last_event + 1, data: { status: 'succeeded' } });
+    expect(await watcher.closed).toMatchObject({ code: 1000 });
+  });
+
+  it('of a job that is over gets the rest and the end, then 204', async () => {
+    const { rig } = await busy(1);
+    await finish(rig);
+    const { last_event } = await view(rig);
+    expect(ids(await (await connected(dialWatch(rig, null))).rest())).toEqual([last_event]);
+    expect(ids(await (await connected(dialWatch(rig, last_event - 1))).rest())).toEqual([last_event]);
+    expect(await dialWatch(rig, last_event)).toBe(204);
+    expect(await dialWatch(rig, last_event + 100)).toBe(204);
+  });
+
+  it('with an event that has not happened is refused: it would get ones it says it has', async () => {
+    const { rig } = await busy(1);
+    const { last_event } = await view(rig);
+    expect(await dialWatch(rig, last_event + 1)).toBe(400);
+    await connected(dialWatch(rig, last_event));
+  });
+
+  it('is let in for its own account only', async () => {
+    const { rig } = await busy(0);
+    expect(await dialWatch(rig, null, 'other')).toBe(404);
+    expect(await dialWatch(rigOf(newJob().id), null)).toBe(404);
+  });
+
+  it('that went away disturbs neither the job nor the others', async () => {
+    const { rig, channel } = await busy(0);
+    const [gone, stays] = await Promise.all([connected(dialWatch(rig, 0)), connected(dialWatch(rig, 0))]);
+    gone.socket.close(1000);
+    expect(await channel.ask(log(1))).toEqual({ ack: 1 });
+    await finish(rig);
+    const end = (await view(rig)).last_event;
+    expect(ids(await stays.rest())).toEqual(Array.from({ length: end }, (_, index) => index + 1));
+  });
+
+  it('cannot speak for the worker', async () => {
+    const { rig } = await busy(0);
+    const watcher = await connected(dialWatch(rig, null));
+    const { data } = (await watcher.next()) as { data: { last_event: number } };
+    watcher.say(log(1));
+    watcher.say({ type: 'preview', node_id: '1', content_type: 'image/png', data_base64: 'AA==' });
+    await rig.stub.cancel(ACCOUNT);
+    expect(await watcher.next()).toMatchObject({
+      event: 'status',
+      id: data.last_event + 1,
+      data: { status: 'canceling' },
+    });
+  });
+});

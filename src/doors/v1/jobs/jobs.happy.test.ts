@@ -1,5 +1,14 @@
 import { describe, expect, it, vi } from 'vitest';
-import { answerRunpod, newClient, ORIGIN, PNG, postJson, submitted, type Call } from '../../../testing/gateway.ts';
+import {
+  answerRunpod,
+  newClient,
+  ORIGIN,
+  PNG,
+  postJson,
+  storedOf,
+  submitted,
+  type Call,
+} from '../../../testing/gateway.ts';
 import { jobPageSchema, jobSchema } from '../schemas.ts';
 
 describe('a job', () => {
@@ -40,7 +49,7 @@ describe('a job', () => {
 
   it('takes input files inline, by base64 and by data URL, and by asset', async () => {
     answerRunpod();
-    const { call } = await newClient();
+    const { account, call } = await newClient();
     const upload = await call('/v1/assets', { method: 'POST', body: PNG });
     const { id } = await upload.json<{ id: string }>();
     const job = await submitted(call, {
@@ -51,6 +60,8 @@ describe('a job', () => {
       ],
     });
     expect(job.status).toBe('queued');
+    // One content under three names is one asset.
+    expect((await storedOf(account)).objects).toBe(1);
   });
 });
 

@@ -106,7 +106,8 @@ async function startParts(
   rmSync(logs, { recursive: true, force: true });
 
   const gatewayPort = await claimPort(wishFor('gateway', options.ports.gateway));
-  const runpodPort = await claimPort(wishFor('runpod', options.ports.runpod));
+  // RunPod finds a free port by itself; the gateway's must be known before it starts, for it is in its configuration.
+  const runpodPort = options.ports.runpod === 0 ? done(0) : await claimPort(wishFor('runpod', options.ports.runpod));
   if (!gatewayPort.ok) {
     return gatewayPort;
   }

@@ -65,11 +65,12 @@ def validate(
         if not isinstance(class_type, str):
             message = "Cannot execute because a node is missing the class_type property."
             return Refused(fault("invalid_prompt", message, f"Node ID '#{node_id}'"), {})
-        if catalog.entry(class_type, folders) is None:
+        entry = catalog.entry(class_type, folders)
+        if entry is None:
             message = f"Cannot execute because node {class_type} does not exist."
             details = f"Node ID '#{node_id}'{catalog.advice(class_type)}"
             return Refused(fault("invalid_prompt", message, details), {})
-        graph[node_id] = Node(node_id, class_type, dict(as_object(raw_node.get("inputs"))))
+        graph[node_id] = Node(node_id, class_type, _declared(as_object(raw_node.get("inputs")), entry))
     outputs = [
         node.id for node in graph.values() if catalog.is_output(node.class_type) and (only is None or node.id in only)
     ]
@@ -218,8 +219,8 @@ class _Judge:
     def _literal(
         self, node: Node, name: str, value: Json, declared: Json, config: JsonObject, extra: JsonObject
     ) -> Verdict:
-        if isinstance(value, dict) and "__value__" in value:  # a list given as a value, not as a link
-            value = node.inputs[name] = value["__value__"]
+        if isinstance(value, dict) and "__value__" in value and not isinstance(value["__value__"], list):
+            value = node.inputs[name] = value["__value__"]  # a list stays wrapped: bare, it would be a link
         try:
             value = node.inputs[name] = _converted(value, declared)
         except (TypeError, ValueError, OverflowError) as problem:
@@ -248,6 +249,13 @@ class _Judge:
                 False, [fault("value_not_in_list", "Value not in list", f"{name}: {value!r} not in {shown}", more)]
             )
         return Verdict(True)
+
+
+def _declared(inputs: JsonObject, entry: JsonObject) -> JsonObject:
+    """The inputs that the node has; others are ignored, wherever they may link."""
+    groups = as_object(entry["input"])
+    known = {**as_object(groups.get("required")), **as_object(groups.get("optional"))}
+    return {name: value for name, value in inputs.items() if name in known}
 
 
 def _connects(provided: Json, declared: Json) -> bool:

@@ -51,9 +51,10 @@ async def post_prompt(request: web.Request) -> web.Response:
     extra_data = {key: value for key, value in as_object(body.get("extra_data")).items() if key not in SECRETS}
     if "client_id" in body:
         extra_data["client_id"] = body["client_id"]
-    kept: JsonObject = {
-        node.id: {**as_object(prompt[node.id]), "inputs": node.inputs} for node in judged.graph.values()
-    }
+    kept: JsonObject = {}
+    for node in judged.graph.values():
+        raw = as_object(prompt[node.id])
+        kept[node.id] = {**raw, "inputs": {**as_object(raw.get("inputs")), **node.inputs}}
     created = time.time_ns() // 1_000_000
     engine.queue.put(Queued(number, prompt_id, kept, extra_data, judged.outputs, judged.graph, created))
     return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": judged.node_errors})

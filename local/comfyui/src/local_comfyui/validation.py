@@ -4,16 +4,13 @@ A prompt is refused as a whole (`Refused`), or accepted with those outputs whose
 `node_errors` then tell what was left out: ComfyUI answers 200 in that case too).
 """
 
-import math
 from dataclasses import dataclass, field
 
 from local_comfyui.catalog import Catalog
 from local_comfyui.folders import Folders
 from local_comfyui.graph import Graph, Node
+from local_comfyui.input_rules import connects, declared_inputs, fault, judge_value
 from local_comfyui.json_types import Json, JsonObject, as_object
-
-LONG_LIST = 20
-"""Lists of choices longer than this are not repeated in an error."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,6 @@ class Unjudged:
     text: str
 
 
-def fault(kind: str, message: str, details: str, extra: JsonObject | None = None) -> JsonObject:
-    """One error in ComfyUI's shape."""
-    return {"type": kind, "message": message, "details": details, "extra_info": extra or {}}
-
-
 def validate(
     prompt: JsonObject, catalog: Catalog, folders: Folders, only: list[str] | None = None
 ) -> Accepted | Refused:
@@ -70,7 +62,7 @@ def validate(
             message = f"Cannot execute because node {class_type} does not exist."
             details = f"Node ID '#{node_id}'{catalog.advice(class_type)}"
             return Refused(fault("invalid_prompt", message, details), {})
-        graph[node_id] = Node(node_id, class_type, _declared(as_object(raw_node.get("inputs")), entry))
+        graph[node_id] = Node(node_id, class_type, declared_inputs(as_object(raw_node.get("inputs")), entry))
     outputs = [
         node.id for node in graph.values() if catalog.is_output(node.class_type) and (only is None or node.id in only)
     ]
@@ -179,7 +171,9 @@ class _Judge:
         value = node.inputs[name]
         if isinstance(value, list):
             return self._link(value, name, declared, extra, path)
-        return self._literal(node, name, value, declared, config, extra)
+        listed = self._catalog.implementations[node.class_type].checked != name
+        node.inputs[name], error = judge_value(name, value, declared, config, listed=listed)
+        return Verdict(error is None, [] if error is None else [error])
 
     def _link(
         self, value: list[Json], name: str, declared: Json, extra: JsonObject, path: list[str]
@@ -195,7 +189,7 @@ class _Judge:
             return Unjudged("TypeError", f"tuple indices must be integers or slices, not {type(slot).__name__}")
         if not isinstance(provided, list) or not 0 <= slot < len(provided):
             return Unjudged("IndexError", "tuple index out of range")
-        if not _connects(provided[slot], declared):
+        if not connects(provided[slot], declared):
             message = "Return type mismatch between linked nodes"
             details = f"{name}, received_type({provided[slot]}) mismatch input_type({declared})"
             more: JsonObject = {**extra, "received_type": provided[slot], "linked_node": value}
@@ -215,74 +209,3 @@ class _Judge:
             )
             return Verdict(False)
         return Verdict(verdict.valid)
-
-    def _literal(
-        self, node: Node, name: str, value: Json, declared: Json, config: JsonObject, extra: JsonObject
-    ) -> Verdict:
-        if isinstance(value, dict) and "__value__" in value and not isinstance(value["__value__"], list):
-            value = node.inputs[name] = value["__value__"]  # a list stays wrapped: bare, it would be a link
-        try:
-            value = node.inputs[name] = _converted(value, declared)
-        except (TypeError, ValueError, OverflowError) as problem:
-            message = f"Failed to convert an input value to a {declared} value"
-            more: JsonObject = {**extra, "received_value": value, "exception_message": str(problem)}
-            return Verdict(False, [fault("invalid_input_type", message, f"{name}, {value}, {problem}", more)])
-        if self._catalog.implementations[node.class_type].checked == name:
-            return Verdict(True)
-        more = {**extra, "received_value": value}
-        low, high = config.get("min"), config.get("max")
-        if isinstance(value, int | float) and isinstance(low, int | float) and value < low:
-            return Verdict(
-                False, [fault("value_smaller_than_min", f"Value {value} smaller than min of {low}", name, more)]
-            )
-        if isinstance(value, int | float) and isinstance(high, int | float) and value > high:
-            return Verdict(
-                False, [fault("value_bigger_than_max", f"Value {value} bigger than max of {high}", name, more)]
-            )
-        choices = declared if isinstance(declared, list) else config.get("options") if declared == "COMBO" else None
-        if isinstance(choices, list) and value not in choices:
-            long = len(choices) > LONG_LIST
-            shown = f"(list of length {len(choices)})" if long else str(choices)
-            if long:
-                more["input_config"] = None
-            return Verdict(
-                False, [fault("value_not_in_list", "Value not in list", f"{name}: {value!r} not in {shown}", more)]
-            )
-        return Verdict(True)
-
-
-def _declared(inputs: JsonObject, entry: JsonObject) -> JsonObject:
-    """The inputs that the node has; others are ignored, wherever they may link."""
-    groups = as_object(entry["input"])
-    known = {**as_object(groups.get("required")), **as_object(groups.get("optional"))}
-    return {name: value for name, value in inputs.items() if name in known}
-
-
-def _connects(provided: Json, declared: Json) -> bool:
-    """Types are comma-separated sets; they connect when they share a member or either is `*`."""
-    if provided == declared or provided == "*" or declared == "*":
-        return True
-    if not isinstance(provided, str) or not isinstance(declared, str):
-        return False
-    return not set(provided.split(",")).isdisjoint(declared.split(","))
-
-
-def _converted(value: Json, declared: Json) -> Json:
-    if declared == "STRING":
-        return str(value)
-    if declared == "BOOLEAN":
-        return bool(value)
-    if declared == "INT":
-        return int(_scalar(value, "int() argument must be a string, a bytes-like object or a real number"))
-    if declared == "FLOAT":
-        number = float(_scalar(value, "float() argument must be a string or a real number"))
-        if not math.isfinite(number):  # JSON has no such number: the history could not be read
-            raise ValueError(f"{number} is not a finite number")
-        return number
-    return value
-
-
-def _scalar(value: Json, complaint: str) -> str | int | float:
-    if isinstance(value, str | int | float):
-        return value
-    raise TypeError(f"{complaint}, not '{type(value).__name__}'")

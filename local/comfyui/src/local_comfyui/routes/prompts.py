@@ -1,15 +1,15 @@
 """POST /prompt, the queue, the history, interrupting and freeing."""
 
-import math
 import time
 import uuid
 
 from aiohttp import web
 
+from local_comfyui.input_rules import fault
 from local_comfyui.json_types import JsonObject, as_object, as_strings
 from local_comfyui.prompt_queue import Freeing, Queued
 from local_comfyui.routes.answers import body_of, engine_of, ok
-from local_comfyui.validation import Refused, fault, validate
+from local_comfyui.validation import Refused, validate
 
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 """Keys of extra_data that are never kept: `/queue` and `/history` would show them."""
@@ -31,7 +31,7 @@ async def post_prompt(request: web.Request) -> web.Response:
     """
     engine, body = engine_of(request), await body_of(request)
     wanted = body.get("number")
-    if isinstance(wanted, int | float) and math.isfinite(wanted):
+    if isinstance(wanted, int | float):
         number = float(wanted)
     else:
         number = next(engine.numbers)

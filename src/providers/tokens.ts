@@ -8,6 +8,9 @@ export type TokenBinding = { purpose: TokenPurpose; job: string; attempt: number
 
 const encoder = new TextEncoder();
 
+/** One spelling per token: no leading zero, and none of the bits that base64 leaves unused in the last character. */
+const TOKEN = /^([1-9]\d{0,11})\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])$/;
+
 /** Signs a token that is good until `expires_at` (ms since the epoch). */
 export async function signToken(secret: string, binding: TokenBinding, expires_at: number): Promise<string> {
   const expiry = Math.ceil(expires_at / 1000);
@@ -17,7 +20,7 @@ export async function signToken(secret: string, binding: TokenBinding, expires_a
 
 /** Whether the token was signed by this secret for this binding and is still good. The comparison takes constant time. */
 export async function tokenStands(secret: string, binding: TokenBinding, token: string, now: number): Promise<boolean> {
-  const match = /^(\d{1,12})\.([A-Za-z0-9_-]{43})$/.exec(token);
+  const match = TOKEN.exec(token);
   if (match?.[1] === undefined || match[2] === undefined) {
     return false;
   }

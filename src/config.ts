@@ -4,25 +4,31 @@ import type { Env } from './env.ts';
 const seconds = z.number().positive();
 
 /** Times a job lives by, in seconds. Defaults and meaning: docs/configuration.md. */
-export const policySchema = z.strictObject({
-  /** Time from submit to a terminal status when the client names none. */
-  finish_within: seconds.default(900),
-  max_finish_within: seconds.default(86_400),
-  /** Claimed attempts a job may have; an attempt no worker claimed does not count. */
-  max_attempts: z.int().min(1).max(10).default(2),
-  /** How long a claimed attempt may be without a channel before its worker counts as lost. */
-  channel_grace: seconds.default(30),
-  /** How long an attempt whose `/run` had an unknown outcome waits for a claim before a new one is made. */
-  claim_grace: seconds.default(60),
-  /** Time between polls of RunPod's status; far inside its 30 min retention (reference/runpod.md 2.5). */
-  poll_interval: seconds.default(30),
-  /** How long a worker may take to report after a cancel before the job is closed without it. */
-  cancel_grace: seconds.default(15),
-  /** The same after the deadline. */
-  deadline_grace: seconds.default(30),
-  /** How long a finished job, its log and its outputs are kept. */
-  retention: seconds.default(7 * 86_400),
-});
+export const policySchema = z
+  .strictObject({
+    /** Time from submit to a terminal status when the client names none. */
+    finish_within: seconds.default(900),
+    /** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
+    max_finish_within: seconds.max(6 * 86_400).default(86_400),
+    /** Claimed attempts a job may have; an attempt no worker claimed does not count. */
+    max_attempts: z.int().min(1).max(10).default(2),
+    /** How long a claimed attempt may be without a channel before its worker counts as lost. */
+    channel_grace: seconds.default(30),
+    /** How long an attempt whose `/run` had an unknown outcome waits for a claim before a new one is made. */
+    claim_grace: seconds.default(60),
+    /** Time between polls of RunPod's status; far inside its 30 min retention (reference/runpod.md 2.5). */
+    poll_interval: seconds.default(30),
+    /** How long a worker may take to report after a cancel before the job is closed without it. */
+    cancel_grace: seconds.default(15),
+    /** The same after the deadline. */
+    deadline_grace: seconds.default(30),
+    /** How long a finished job, its log and its outputs are kept. */
+    retention: seconds.default(7 * 86_400),
+  })
+  .refine((policy) => policy.finish_within <= policy.max_finish_within, {
+    message: 'must not be above max_finish_within',
+    path: ['finish_within'],
+  });
 export type Policy = z.infer<typeof policySchema>;
 
 /** Sizes and counts. A request over one is refused with a 4xx that names it. */
@@ -57,7 +63,12 @@ export type Limits = z.infer<typeof limitsSchema>;
 const endpoint = z.strictObject({ runpod_id: z.string().min(1) });
 export type Endpoint = z.infer<typeof endpoint>;
 
-const origin = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''));
+const baseUrl = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''));
+/** Workers and clients put their own paths behind it (docs/worker-contract.md, ticket). */
+const origin = baseUrl.refine(
+  (value) => URL.parse(value)?.origin === value,
+  'must be an origin: no path, no query, no user',
+);
 const secret = z.string().min(32, 'must be at least 32 characters');
 
 /** A variable that holds JSON; `{}` when it is not set. */
@@ -81,7 +92,7 @@ const json = <T extends z.ZodType>(schema: T, missing?: string) =>
 
 const configSchema = z.object({
   PUBLIC_URL: origin,
-  RUNPOD_BASE_URL: origin.default('https://api.runpod.ai/v2'),
+  RUNPOD_BASE_URL: baseUrl.default('https://api.runpod.ai/v2'),
   ENDPOINTS: json(
     z
       .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpoint)
@@ -89,8 +100,8 @@ const configSchema = z.object({
   ),
   POLICY: json(policySchema, '{}'),
   LIMITS: json(limitsSchema, '{}'),
-  R2_S3_ENDPOINT: origin,
-  R2_BUCKET: z.string().default('comfy-edge'),
+  R2_S3_ENDPOINT: baseUrl,
+  R2_BUCKET: z.string().min(1).default('comfy-edge'),
   TOKEN_SECRET: secret,
   ADMIN_TOKEN: secret,
   RUNPOD_API_KEY: z.string().min(1),
@@ -148,14 +159,17 @@ export function readConfig(env: Env): ConfigResult {
   };
 }
 
-let cached: { env: Env; result: ConfigResult } | undefined;
+const checked = new WeakMap<Env, ConfigResult>();
 
 /** `readConfig`, once per isolate and environment. */
 export function configOf(env: Env): ConfigResult {
-  if (cached?.env !== env) {
-    cached = { env, result: readConfig(env) };
+  const known = checked.get(env);
+  if (known !== undefined) {
+    return known;
   }
-  return cached.result;
+  const result = readConfig(env);
+  checked.set(env, result);
+  return result;
 }
 
 /** For code behind the entry's check, where a bad configuration can no longer occur. */

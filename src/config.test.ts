@@ -1,0 +1,116 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { testBindings } from '../test/gateway-bindings.ts';
+import { configOf, limitsSchema, policySchema, readConfig, requireConfig } from './config.ts';
+import { CONFIG_NAMES, type ConfigName, type Env } from './env.ts';
+
+const bindings = { JOB: env.JOB, ACCOUNT: env.ACCOUNT, DB: env.DB, BUCKET: env.BUCKET };
+const good: Env = { ...bindings, ...testBindings };
+/** Something that must never be quoted. */
+const CANARY = 'canary';
+
+const without = (name: ConfigName): Env => {
+  const { [name]: _gone, ...rest } = { ...testBindings } as Partial<Record<ConfigName, string>>;
+  return { ...bindings, ...rest };
+};
+const problemsOf = (broken: Env): string[] => {
+  const result = readConfig(broken);
+  return result.ok ? [] : result.problems;
+};
+
+describe('the configuration', () => {
+  it('that is whole is read, with defaults where nothing is set', () => {
+    const result = readConfig(good);
+    expect(result).toMatchObject({
+      ok: true,
+      config: {
+        publicUrl: 'https://gateway.test',
+        runpod: { baseUrl: 'https://runpod.test/v2' },
+        endpoints: { default: { runpod_id: 'ep1' } },
+        policy: { finish_within: 900, max_attempts: 2, retention: 604_800 },
+        limits: { jobs_in_flight: 20, max_outputs: 1000 },
+        s3: { bucket: 'comfy-edge' },
+      },
+    });
+    expect(policySchema.parse({})).toEqual(requireConfig(good).policy);
+    expect(limitsSchema.parse({})).toEqual(requireConfig(good).limits);
+  });
+
+  it('is read once for an environment', () => {
+    expect(configOf(good)).toBe(configOf(good));
+    expect(configOf({ ...good })).not.toBe(configOf(good));
+  });
+
+  it.each(['JOB', 'ACCOUNT', 'DB', 'BUCKET'] as const)('without the binding %s names it', (name) => {
+    expect(problemsOf({ ...good, [name]: undefined })).toEqual([`${name}: binding is missing`]);
+  });
+
+  const optional = new Set<ConfigName>(['RUNPOD_BASE_URL', 'POLICY', 'LIMITS', 'R2_BUCKET']);
+  it.each(CONFIG_NAMES.filter((name) => !optional.has(name)))('without %s names it, and only it', (name) => {
+    const problems = problemsOf(without(name));
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(new RegExp(`^${name}: `));
+  });
+
+  it.each([...optional])('without %s has a default', (name) => {
+    expect(problemsOf(without(name))).toEqual([]);
+  });
+
+  it.each([
+    ['PUBLIC_URL', `not a url ${CANARY}`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `ftp://${CANARY}.test`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `https://gw.test/${CANARY}`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `https://gw.test?${CANARY}`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `https://${CANARY}@gw.test`, 'PUBLIC_URL'],
+    ['RUNPOD_BASE_URL', CANARY, 'RUNPOD_BASE_URL'],
+    ['ENDPOINTS', `{${CANARY}`, 'ENDPOINTS'],
+    ['ENDPOINTS', '{}', 'ENDPOINTS'],
+    ['ENDPOINTS', `"${CANARY}"`, 'ENDPOINTS'],
+    ['ENDPOINTS', '{"default": {}}', 'ENDPOINTS.default.runpod_id'],
+    ['ENDPOINTS', '{"Not A Name": {"runpod_id": "canary"}}', 'ENDPOINTS.Not A Name'],
+    ['POLICY', CANARY, 'POLICY'],
+    ['POLICY', `{"retention": "${CANARY}"}`, 'POLICY.retention'],
+    ['POLICY', '{"retention": 0}', 'POLICY.retention'],
+    ['POLICY', '{"max_attempts": 0}', 'POLICY.max_attempts'],
+    ['POLICY', '{"max_finish_within": 60}', 'POLICY.finish_within'],
+    ['POLICY', '{"max_finish_within": 1e9}', 'POLICY.max_finish_within'],
+    ['POLICY', '{"retension": 7}', 'POLICY'],
+    ['LIMITS', '[]', 'LIMITS'],
+    ['LIMITS', '{"max_workflow_bytes": 5000000}', 'LIMITS.max_workflow_bytes'],
+    ['LIMITS', '{"max_nodes": 1.5}', 'LIMITS.max_nodes'],
+    ['R2_S3_ENDPOINT', CANARY, 'R2_S3_ENDPOINT'],
+    ['R2_BUCKET', '', 'R2_BUCKET'],
+    ['TOKEN_SECRET', CANARY, 'TOKEN_SECRET'],
+    ['ADMIN_TOKEN', CANARY, 'ADMIN_TOKEN'],
+    ['RUNPOD_API_KEY', '', 'RUNPOD_API_KEY'],
+    ['R2_ACCESS_KEY_ID', '', 'R2_ACCESS_KEY_ID'],
+    ['R2_SECRET_ACCESS_KEY', '', 'R2_SECRET_ACCESS_KEY'],
+  ] as const)('with a malformed %s names the place and quotes no value: %s', (name, value, place) => {
+    const problems = problemsOf({ ...good, [name]: value });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]?.startsWith(`${place}: `)).toBe(true);
+    expect(problems[0]).not.toContain(CANARY);
+  });
+
+  it('with several faults names all of them', () => {
+    const problems = problemsOf({ ...bindings, BUCKET: undefined as unknown as R2Bucket });
+    expect(problems.map((problem) => problem.split(':')[0])).toEqual([
+      'BUCKET',
+      'PUBLIC_URL',
+      'ENDPOINTS',
+      'R2_S3_ENDPOINT',
+      'TOKEN_SECRET',
+      'ADMIN_TOKEN',
+      'RUNPOD_API_KEY',
+      'R2_ACCESS_KEY_ID',
+      'R2_SECRET_ACCESS_KEY',
+    ]);
+  });
+
+  it.each(['https://gw.test', 'https://gw.test/', 'http://127.0.0.1:8787', 'https://gw.test:8443'])(
+    'takes %s as the public URL, without a slash at its end',
+    (url) => {
+      expect(requireConfig({ ...good, PUBLIC_URL: url }).publicUrl).toBe(url.replace(/\/$/, ''));
+    },
+  );
+});

@@ -38,7 +38,19 @@ def test_a_save_prefix_goes_below_the_jobs_folder(prefix: str, stored: str) -> N
     assert only({"filename_prefix": prefix}) == {"filename_prefix": stored}
 
 
-def test_a_linked_prefix_stays_a_link() -> None:
+def test_a_computed_prefix_gets_the_folder_in_front_when_it_is_computed() -> None:
+    graph: dict[str, JsonObject] = {"1": {"class_type": "X", "inputs": {"filename_prefix": ["3", 0]}}}
+    after = rewrite(graph, FOLDER, {}, ["StringConcatenate"]).workflow
+    assert after == {
+        "1": {"class_type": "X", "inputs": {"filename_prefix": ["1-filename_prefix", 0]}},
+        "1-filename_prefix": {
+            "class_type": "StringConcatenate",
+            "inputs": {"string_a": "job.1/", "string_b": ["3", 0], "delimiter": ""},
+        },
+    }
+
+
+def test_a_computed_prefix_stays_as_it_is_where_comfyui_cannot_concatenate() -> None:
     assert only({"filename_prefix": ["3", 0]}) == {"filename_prefix": ["3", 0]}
 
 

@@ -1,6 +1,7 @@
 """The worker with a ComfyUI that it starts itself: the CPU engine, which executes for real."""
 
 import asyncio
+import dataclasses
 import io
 import os
 import struct
@@ -100,6 +101,45 @@ async def test_the_same_graph_again_on_a_warm_comfyui_gives_its_files_again(engi
 
             assert receipt.outcome == "succeeded"
             assert list(stage.gateway.outputs) == ["sub/t_00001_.png"]
+
+
+async def test_a_computed_prefix_saves_in_the_jobs_folder_too(engine: Engine) -> None:
+    graph: dict[str, JsonObject] = {
+        "1": SAVE["1"],
+        "3": {"class_type": "PrimitiveString", "inputs": {"value": "linked/x"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": ["3", 0]}},
+    }
+    for _ in range(2):
+        async with own_stage(engine.settings, engine.comfy, graph) as stage:
+            receipt = await stage.run()
+
+            assert receipt.outcome == "succeeded"
+            assert list(stage.gateway.outputs) == ["linked/x_00001_.png"]
+            progress = [m for m in stage.gateway.messages if m["type"] == "progress"]
+            assert progress[-1]["nodes_total"] == 3
+    assert files_below(engine.data / "output") == []
+
+
+async def test_a_short_disk_is_cleared_of_what_earlier_jobs_left(engine: Engine) -> None:
+    """Temporary pictures stay for ComfyUI's cache, until their room is needed."""
+    graph: dict[str, JsonObject] = {
+        "1": SAVE["1"],
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+
+    def wanting_temp(job: Job) -> None:
+        job.options["temp_outputs"] = True
+
+    async with own_stage(engine.settings, engine.comfy, graph, wanting_temp) as stage:
+        assert (await stage.run()).outcome == "succeeded"
+    left = files_below(engine.data / "temp")
+    assert left != []
+    greedy = dataclasses.replace(engine.settings, min_free_disk_bytes=2**60)
+    async with own_stage(greedy, engine.comfy, graph) as stage:
+        assert (await stage.run()).code == "insufficient_resources"
+    assert files_below(engine.data / "temp") == []
+    async with own_stage(engine.settings, engine.comfy, graph, wanting_temp) as stage:
+        assert (await stage.run()).outcome == "succeeded"
 
 
 async def test_an_input_file_reaches_the_graph_and_is_removed(engine: Engine) -> None:

@@ -24,7 +24,7 @@ async def clean_up(
         if prompt_id is not None:
             await client.forget(prompt_id)
         if free_memory:
-            await client.free_memory()
+            await client.free_memory(unload_models=True)
     except ComfyUnreachable as error:
         log.warn("history not deleted", cause=str(error))
     try:
@@ -33,3 +33,24 @@ async def clean_up(
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     except OSError as error:
         log.warn("files not deleted", cause=type(error).__name__)
+
+
+async def make_room(client: ComfyClient, folders: list[Path], log: Log) -> None:
+    """Delete what earlier jobs left in `folders` of a ComfyUI of ours: temporary pictures, files saved outside a job's
+    folder. ComfyUI forgets its results too, since they name those files. Call it while no job runs."""
+    log.warn("disk is short: deleting what earlier jobs left")
+    try:
+        await client.free_memory(unload_models=False)
+    except ComfyUnreachable as error:
+        log.warn("results not dropped", cause=str(error))
+        return
+    for folder in folders:
+        await asyncio.to_thread(_empty, folder)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Why a job failed: one error type with a code of the contract, and what texts may leave the worker."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +69,12 @@ class JobError(Exception):
         self.node = node
         self.details = details
         super().__init__(f"{code}: {self.message}")
+
+    def with_classes(self, classes: Mapping[str, str]) -> "JobError":
+        """This error, its node's class looked up in `classes` where ComfyUI did not name it."""
+        if self.node is not None and not self.node.class_type:
+            self.node = NodeRef(self.node.id, classes.get(self.node.id, ""))
+        return self
 
     def to_wire(self) -> JsonObject:
         """The `error` of a `complete` call."""

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from worker_gpu import resources
 from worker_gpu.boot import ComfyDidNotStart
-from worker_gpu.cleanup import clean_up
+from worker_gpu.cleanup import clean_up, make_room
 from worker_gpu.comfy.client import Prompt
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Claim, Output, Receipt, Refused, Report, Ticket, Timings
@@ -60,6 +61,8 @@ class _JobRun:
         )
         self._stored_inputs: list[str] = []
         self._submitting: asyncio.Task[None] | None = None
+        self._posted = self._began
+        self._started: float | None = None
         self._prompt_over = False
         self._collector: Collector | None = None
 
@@ -126,13 +129,14 @@ class _JobRun:
         await preflight
         classes = class_types(claim.workflow)
         names = await self._fetch_inputs(claim) if claim.inputs else {}
-        graph = rewrite(claim.workflow, self._folder, names)
+        graph = rewrite(claim.workflow, self._folder, names, place.catalog.classes)
         self._channel.stage("executing")
         catalog: asyncio.Task[None] | None = None
         with place.executor.open() as inbox:
             prompt = Prompt(claim.prompt_id, graph.workflow, claim.options.previews)
             # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
             self._submitting = asyncio.create_task(place.executor.submit(prompt))
+            self._posted = self._now()
             await asyncio.shield(self._submitting)
             if claim.catalog_wanted:
                 catalog = asyncio.create_task(
@@ -142,16 +146,17 @@ class _JobRun:
                 async with asyncio.TaskGroup() as group:
                     collector = self._make_collector(group, claim, classes, graph.prefixes)
                     self._collector = collector
-                    relay = _Relay(self._channel, collector, claim.options.previews)
-                    ran = await place.executor.follow(
-                        claim.prompt_id, classes, inbox, relay, float(claim.limits.silence_s)
-                    )
-                    self._prompt_over = True
-                    self._timings.queue_ms = round(ran.queue_s * 1000)
-                    self._timings.execution_ms = round(ran.execution_s * 1000)
+                    relay = _Relay(self._channel, collector, claim.options.previews, self._run_started)
+                    try:
+                        listed = await place.executor.follow(
+                            claim.prompt_id, classes, inbox, relay, float(claim.limits.silence_s)
+                        )
+                        self._prompt_over = True
+                    finally:
+                        self._run_ended()
                     self._channel.stage("uploading")
                     ended = self._now()
-                    outputs = await collector.finish(ran.outputs)
+                    outputs = await collector.finish(listed)
                     self._timings.upload_ms = self._ms_since(ended)
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
@@ -160,12 +165,25 @@ class _JobRun:
                     await asyncio.wait({catalog}, timeout=0)
         return outputs
 
+    def _run_started(self) -> None:
+        self._started = self._now()
+        self._timings.queue_ms = round((self._started - self._posted) * 1000)
+
+    def _run_ended(self) -> None:
+        """However it ended: the time on the GPU counts."""
+        if self._started is not None:
+            self._timings.execution_ms = self._ms_since(self._started)
+
     async def _preflight(self) -> None:
         """Room for the job, and a ComfyUI to run it. Raises `JobError`."""
         place = self._place
+        settings, folders = place.settings, place.comfy.folders
+        found = resources.measure(settings.data_dir)
+        if found.disk_free_bytes < settings.min_free_disk_bytes and folders is not None:
+            await make_room(place.client, [folders.output, folders.temp, settings.data_dir / "spool"], self._log)
+            found = resources.measure(settings.data_dir)
+        resources.check(found, settings.min_free_memory_bytes, settings.min_free_disk_bytes)
         self._spool.mkdir(parents=True, exist_ok=True)
-        found = resources.measure(place.settings.data_dir)
-        resources.check(found, place.settings.min_free_memory_bytes, place.settings.min_free_disk_bytes)
         try:
             await place.comfy.ensure_running()
         except ComfyDidNotStart as error:
@@ -211,21 +229,21 @@ class _JobRun:
         if not work.done():
             work.cancel()
             await asyncio.wait({work})
-        report = self._outcome(work)
+        report = self._outcome(work, class_types(claim.workflow))
         if self._submitting is not None and not self._prompt_over and not _comfy_is_lost(report):
             await asyncio.wait({self._submitting}, timeout=self._place.patience.comfy_call_s)
             if not self._refused_by_comfy():
                 await self._stop_comfy(claim.prompt_id)
         return report
 
-    def _outcome(self, work: "asyncio.Task[list[Output]]") -> Report | None:
+    def _outcome(self, work: "asyncio.Task[list[Output]]", classes: dict[str, str]) -> Report | None:
         if work.cancelled():
             return self._stopped()
         error = work.exception()
         if error is None:
             return Report("succeeded", tuple(work.result()))
         if isinstance(error, JobError):
-            return Report("failed", error=error)
+            return Report("failed", error=error.with_classes(classes))
         if isinstance(error, AttemptOver):
             self._stop.set("job_over")
             return None
@@ -317,7 +335,7 @@ class _JobRun:
         await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
 
     def _receipt(self, report: Report | None, code: str | None) -> Receipt:
-        ran_ms = self._timings.execution_ms if self._prompt_over else None
+        ran_ms = self._timings.execution_ms if self._started is not None else None
         outcome = report.outcome if report is not None else "canceled"
         return Receipt(self._ticket.job, self._ticket.attempt, outcome, code, ran_ms)
 
@@ -345,10 +363,14 @@ _LOST = Report("failed", error=JobError("upload_failed", "The store lost outputs
 class _Relay:
     """Passes what a run tells to the channel and the collector."""
 
-    def __init__(self, channel: Channel, collector: Collector, previews: bool) -> None:
+    def __init__(self, channel: Channel, collector: Collector, previews: bool, on_start: Callable[[], None]) -> None:
         self._channel = channel
         self._collector = collector
         self._previews = previews
+        self._on_start = on_start
+
+    def started(self) -> None:
+        self._on_start()
 
     def progressed(self, progress: Progress) -> None:
         self._channel.progress(progress)

@@ -65,7 +65,7 @@ class FakeComfy:
         self.calls: list[str] = []
         self.deleted: list[str] = []
         self.unwell = False
-        """Answers 500 to everything but the socket."""
+        """Answers 503 to everything but the socket."""
         self.notice = Notice()
         self._jobs_api = jobs_api
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +126,7 @@ class FakeComfy:
     ) -> web.StreamResponse:
         self.calls.append(f"{request.method} {request.path}")
         if self.unwell and request.path != "/ws":
-            return web.Response(status=500)
+            return web.Response(status=503)
         answer = await handler(request)
         await self.notice.tell()
         return answer

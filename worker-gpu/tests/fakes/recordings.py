@@ -7,8 +7,10 @@ from pathlib import Path
 
 from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
 
-FOLDER = Path(__file__).parents[3] / "test" / "fixtures" / "comfyui" / "0.3.64"
-NO_PROMPT = frozenset({"http_calls", "object_info"})
+FIXTURES = Path(__file__).parents[3] / "test" / "fixtures" / "comfyui"
+OLDEST = "0.3.64"
+"""The version that single cases are taken from."""
+NO_PROMPT = frozenset({"http_calls", "object_info", "extra_probes"})
 """Files that hold no run of a prompt."""
 
 
@@ -16,6 +18,7 @@ NO_PROMPT = frozenset({"http_calls", "object_info"})
 class Recording:
     """One prompt as one client met it. `entry` is its history, None where it never ran."""
 
+    version: str
     case: str
     prompt_id: str
     graph: dict[str, JsonObject]
@@ -30,31 +33,34 @@ class Recording:
         return self.status == 200 and not self.answer.get("node_errors")
 
     def __str__(self) -> str:
-        return f"{self.case}-{self.prompt_id[:4]}"
+        return f"{self.version}-{self.case}-{self.prompt_id[:4]}"
 
 
 def all_recordings() -> list[Recording]:
     """Every prompt in every file."""
-    files = sorted(path for path in FOLDER.glob("*.json") if path.stem not in NO_PROMPT)
+    files = sorted(path for path in FIXTURES.glob("*/*.json") if path.stem not in NO_PROMPT)
     return [recording for path in files for recording in _read(path)]
 
 
 def recording(case: str) -> Recording:
     """The only prompt, or the first, of a file."""
-    return _read(FOLDER / f"{case}.json")[0]
+    return _read(FIXTURES / OLDEST / f"{case}.json")[0]
 
 
 def object_info() -> JsonObject:
     """`GET /object_info`."""
-    return need_object(decode((FOLDER / "object_info.json").read_bytes()), "object_info")
+    return need_object(decode((FIXTURES / OLDEST / "object_info.json").read_bytes()), "object_info")
 
 
 def _read(path: Path) -> list[Recording]:
     source = need_object(decode(path.read_bytes()), path.stem)
-    return [_single(path.stem, source)] if "prompt_response" in source else _several(path.stem, source)
+    version = path.parent.name
+    if "prompt_response" in source:
+        return [_single(version, path.stem, source)]
+    return _several(version, path.stem, source)
 
 
-def _single(case: str, source: JsonObject) -> Recording:
+def _single(version: str, case: str, source: JsonObject) -> Recording:
     response = need_object(source.get("prompt_response"), "prompt_response")
     answer = need_object(response.get("body"), "body")
     prompt_id = maybe_text(answer.get("prompt_id")) or f"none-{case}"
@@ -62,6 +68,7 @@ def _single(case: str, source: JsonObject) -> Recording:
     assert isinstance(status, int)
     entry = maybe_object(source.get("history")).get(prompt_id)
     return Recording(
+        version,
         case,
         prompt_id,
         _graph(maybe_object(source.get("prompt"))),
@@ -72,7 +79,7 @@ def _single(case: str, source: JsonObject) -> Recording:
     )
 
 
-def _several(case: str, source: JsonObject) -> list[Recording]:
+def _several(version: str, case: str, source: JsonObject) -> list[Recording]:
     """Two clients side by side: each prompt for the client that submitted it, each from all frames that client got."""
     found: list[Recording] = []
     text = json.dumps(source)
@@ -89,11 +96,13 @@ def _several(case: str, source: JsonObject) -> list[Recording]:
             if isinstance(frame, str)
             and (prompt_id := maybe_text(maybe_object(_data(frame)).get("prompt_id"))) is not None
         )
-        found += [_of(case, prompt_id, frames, steps, text) for prompt_id in ids]
+        found += [_of(version, case, prompt_id, frames, steps, text) for prompt_id in ids]
     return found
 
 
-def _of(case: str, prompt_id: str, frames: tuple[str | bytes, ...], steps: list[JsonObject], text: str) -> Recording:
+def _of(
+    version: str, case: str, prompt_id: str, frames: tuple[str | bytes, ...], steps: list[JsonObject], text: str
+) -> Recording:
     entry = _entry_in(steps, prompt_id) or _entry_of(prompt_id, frames)
     prompt = maybe_list(entry.get("prompt"))
     graph = _graph(maybe_object(prompt[2])) if len(prompt) > 2 else _graph_in_queue(steps, prompt_id)
@@ -102,7 +111,14 @@ def _of(case: str, prompt_id: str, frames: tuple[str | bytes, ...], steps: list[
     plain: JsonObject = {"prompt_id": prompt_id, "number": 0, "node_errors": {}}
     assert prompt_id in text
     return Recording(
-        case, prompt_id, graph or _graph_of(frames, prompt_id), 200, answers[0] if answers else plain, frames, entry
+        version,
+        case,
+        prompt_id,
+        graph or _graph_of(frames, prompt_id),
+        200,
+        answers[0] if answers else plain,
+        frames,
+        entry,
     )
 
 

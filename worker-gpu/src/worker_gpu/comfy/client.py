@@ -114,6 +114,9 @@ class ComfyClient:
             raise refused(answer)
         if 400 <= status < 500:
             raise refused(answer)
+        if status == 500:
+            # An exception while the graph was read (reference/comfyui.md section 3, and custom nodes' own checks).
+            raise JobError("invalid_workflow", "ComfyUI failed while it checked the graph.")
         raise ComfyUnreachable(f"/prompt answered {status}")
 
     async def look(self, prompt_id: str) -> Sight:
@@ -158,9 +161,9 @@ class ComfyClient:
         """Delete a prompt's history. Raises `ComfyUnreachable`."""
         await self._json("POST", "/history", {"delete": [prompt_id]})
 
-    async def free_memory(self) -> None:
-        """Unload models and drop caches. Raises `ComfyUnreachable`."""
-        await self._json("POST", "/free", {"unload_models": True, "free_memory": True})
+    async def free_memory(self, unload_models: bool) -> None:
+        """Drop the results kept of earlier prompts, and unload models if asked to. Raises `ComfyUnreachable`."""
+        await self._json("POST", "/free", {"unload_models": unload_models, "free_memory": True})
 
     @asynccontextmanager
     async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[aiohttp.StreamReader | None]:

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable, Prompt
 from worker_gpu.comfy.progress import Progress
@@ -25,6 +24,9 @@ from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.shape import JsonObject
 
+Listed: TypeAlias = tuple[tuple[str, JsonObject], ...]
+"""What each node listed, by node of the graph."""
+
 
 class Engine(Protocol):
     """The ComfyUI behind the URL: a child of the worker, or somebody else's."""
@@ -41,6 +43,10 @@ class Engine(Protocol):
 class Listener(Protocol):
     """Who wants to know how the run goes."""
 
+    def started(self) -> None:
+        """ComfyUI took the prompt from its queue."""
+        ...
+
     def progressed(self, progress: Progress) -> None:
         """Progress over the graph changed."""
         ...
@@ -52,15 +58,6 @@ class Listener(Protocol):
     def previewed(self, node: str, content_type: str, image: bytes) -> None:
         """A picture of a node at work."""
         ...
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A run that succeeded. Times in seconds; `outputs` by node of the graph."""
-
-    outputs: tuple[tuple[str, JsonObject], ...]
-    queue_s: float
-    execution_s: float
 
 
 class Executor:
@@ -105,9 +102,9 @@ class Executor:
 
     async def follow(
         self, prompt_id: str, classes: Mapping[str, str], inbox: Inbox, listener: Listener, silence_s: float
-    ) -> Ran:
-        """Follow a queued prompt to its end. `silence_s`: without a message of the prompt for this long on an open
-        socket it counts as hung (0: never). Raises `JobError`."""
+    ) -> Listed:
+        """Follow a queued prompt to its end; gives what its nodes listed. `silence_s`: without a message of the prompt
+        for this long on an open socket it counts as hung (0: never). Raises `JobError`."""
         following = _Following(self, PromptRun(prompt_id, classes), prompt_id, inbox, listener, silence_s)
         exit_watch = asyncio.create_task(self._engine.wait_exit())
         try:
@@ -170,8 +167,6 @@ class _Following:
         self._listener = listener
         self._silence_s = silence_s
         now = executor.now()
-        self._posted_at = now
-        self._started_at: float | None = None
         self._heard_at = now
         self._next_look = now + self._patience.look_quiet_s
         self._look_gap = self._patience.look_first_s
@@ -179,7 +174,7 @@ class _Following:
         self._ending = False
         self._ended: RunEnded | None = None
 
-    async def to_the_end(self, exit_watch: "asyncio.Task[None]") -> Ran:
+    async def to_the_end(self, exit_watch: "asyncio.Task[None]") -> Listed:
         """Hear and look until the run is over. Raises `JobError`."""
         while self._ended is None:
             hearing = asyncio.ensure_future(self._inbox.get())
@@ -196,7 +191,9 @@ class _Following:
                 self._take(self._run.give_up(JobError("comfyui_unavailable", "ComfyUI died while it ran the job.")))
             elif self._ended is None and self._executor.now() >= self._next_look:
                 await self._look()
-        return self._result(self._ended)
+        if self._ended.error is not None:
+            raise self._ended.error
+        return self._ended.outputs
 
     def _hear(self, heard: Heard) -> None:
         now = self._executor.now()
@@ -243,7 +240,7 @@ class _Following:
         for happening in happenings:
             match happening:
                 case RunStarted():
-                    self._started_at = now
+                    self._listener.started()
                 case Progressed(progress=progress):
                     self._listener.progressed(progress)
                 case NodeShowed(node=node, output=output):
@@ -266,10 +263,3 @@ class _Following:
 
     def _time_to_next(self) -> float:
         return max(0.0, self._next_look - self._executor.now())
-
-    def _result(self, ended: RunEnded) -> Ran:
-        if ended.error is not None:
-            raise ended.error
-        now = self._executor.now()
-        started = self._started_at if self._started_at is not None else self._posted_at
-        return Ran(ended.outputs, started - self._posted_at, now - started)

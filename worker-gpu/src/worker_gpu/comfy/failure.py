@@ -76,13 +76,18 @@ def _refusal_message(top: JsonObject, nodes: JsonObject) -> str:
         (only,) = nodes.values()
         errors = _node_errors(only)["errors"]
         first = maybe_object(maybe_list(errors)[0]) if maybe_list(errors) else {}
-        text = ": ".join(t for t in (maybe_text(first.get("message")), maybe_text(first.get("details"))) if t)
-        if text:
+        if text := _joined(first):
             return text
     if len(nodes) > 1:
         return f"{len(nodes)} nodes of the graph have errors."
-    parts = (maybe_text(top.get("message")), maybe_text(top.get("details")))
-    return ": ".join(dict.fromkeys(part for part in parts if part)) or "ComfyUI refused the graph."
+    return _joined(top) or "ComfyUI refused the graph."
+
+
+def _joined(error: JsonObject) -> str:
+    """Message and details as one text, each once."""
+    parts = [maybe_text(error.get("message")) or "", maybe_text(error.get("details")) or ""]
+    parts = [part for part in dict.fromkeys(parts) if part]
+    return (" " if parts and parts[0].endswith(".") else ": ").join(parts)
 
 
 def _node_errors(node: Json) -> JsonObject:

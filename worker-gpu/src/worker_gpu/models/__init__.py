@@ -1,0 +1,1 @@
+"""Model files: what the bucket holds, what this machine has, and how the one becomes the other. docs/models.md."""

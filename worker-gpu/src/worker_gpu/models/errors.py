@@ -1,0 +1,37 @@
+"""Why models are not there: one error type with a stable code and a message a person can act on."""
+
+from typing import Literal
+
+ModelCode = Literal[
+    "manifest_missing",
+    "manifest_invalid",
+    "model_unknown",
+    "model_missing",
+    "model_denied",
+    "model_corrupt",
+    "model_replaced",
+    "disk_full",
+    "store_unreachable",
+    "store_denied",
+    "folder_busy",
+    "bad_setting",
+]
+"""docs/models.md, "Errors", says what each means and what to do about it."""
+
+RETRYABLE: frozenset[ModelCode] = frozenset({"store_unreachable", "model_replaced", "disk_full", "folder_busy"})
+"""Where the same wish may be granted later without anybody changing a setting or a file."""
+
+
+class ModelError(Exception):
+    """A model, or all of them, cannot be had. `path` names the model where one is meant. Carries no credentials."""
+
+    def __init__(self, code: ModelCode, message: str, path: str | None = None) -> None:
+        self.code: ModelCode = code
+        self.message = message
+        self.path = path
+        super().__init__(f"{code}: {message}")
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying again later may help."""
+        return self.code in RETRYABLE

@@ -1,0 +1,261 @@
+"""The manifest: what models there are, where their bytes come from, and what those bytes must be."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.shape import (
+    Json,
+    JsonObject,
+    ShapeError,
+    maybe_text,
+    need_count,
+    need_list,
+    need_object,
+    need_text,
+)
+
+MANIFEST_KEY = "manifest.json"
+VERSION = 1
+CHUNK_BYTES = 64 * 1024 * 1024
+"""Unit of reading, checking and resuming, and the part size of an upload: R2 wants equal parts of at least 5 MiB and
+at most 10,000 of them (reference/gpu-worker.md 1.3), which gives 625 GiB for a file."""
+MIN_CHUNK_BYTES = 1024
+"""Below this a manifest would be mostly hashes; small values serve the tests."""
+MAX_MANIFEST_BYTES = 32 * 1024 * 1024
+"""About 400,000 chunk hashes: 25 TB of models."""
+MAX_PATH_BYTES = 900
+"""R2's keys have up to 1,024 bytes (reference/gpu-worker.md 1.3); the rest is for a prefix."""
+PLAIN_SUFFIXES = frozenset({".safetensors", ".sft", ".gguf", ".json", ".yaml", ".txt"})
+"""Formats that hold data only. Others (pickles) can run code when a custom node loads them, so the manifest must allow
+each of them by name (reference/gpu-worker.md section 4)."""
+BOOT_GROUP = "boot"
+BACKGROUND_GROUP = "background"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REVISION = re.compile(r"[\w./-]{1,200}")
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+@dataclass(frozen=True)
+class FromBucket:
+    """In the models bucket, under the file's own path. `etag` as the upload answered it, without quotes."""
+
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class FromHub:
+    """A file of a Hugging Face repository."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True)
+class FromUrl:
+    """Somewhere on the web."""
+
+    url: str
+
+
+Source: TypeAlias = FromBucket | FromHub | FromUrl
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file: `path` is `<category>/<file>` below the models folder. `chunks` are the SHA-256 of its pieces of
+    `chunk_size` bytes in order, or empty where only the hash of the whole is known."""
+
+    path: str
+    size: int
+    sha256: str
+    chunk_size: int = CHUNK_BYTES
+    chunks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    priority: int = 0
+    source: Source = FromBucket()
+    allow_unsafe: bool = False
+
+    @property
+    def chunk_count(self) -> int:
+        """How many pieces; 0 for an empty file."""
+        return -(-self.size // self.chunk_size)
+
+    @property
+    def category(self) -> str:
+        """The folder ComfyUI looks in."""
+        return self.path.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """What a graph calls it: the path below its category."""
+        return self.path.partition("/")[2]
+
+    def span(self, chunk: int) -> tuple[int, int]:
+        """First byte and length of a piece."""
+        start = chunk * self.chunk_size
+        return start, min(self.chunk_size, self.size - start)
+
+    def to_wire(self) -> JsonObject:
+        """The entry in manifest.json."""
+        wire: JsonObject = {
+            "path": self.path,
+            "size": self.size,
+            "sha256": self.sha256,
+            "chunk_size": self.chunk_size,
+            "chunks": list(self.chunks),
+            "groups": list(self.groups),
+            "priority": self.priority,
+            "source": _source_to_wire(self.source),
+        }
+        if self.allow_unsafe:
+            wire["allow_unsafe"] = True
+        return wire
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All files, by path."""
+
+    files: Mapping[str, ModelFile]
+
+    @staticmethod
+    def of(files: Sequence[ModelFile]) -> "Manifest":
+        """A manifest of `files`, in the order of their paths."""
+        return Manifest({file.path: file for file in sorted(files, key=lambda file: file.path)})
+
+    @staticmethod
+    def parse(body: bytes) -> "Manifest":
+        """The manifest in `body`. Raises `ModelError` manifest_invalid naming the entry and the field."""
+        if len(body) > MAX_MANIFEST_BYTES:
+            raise ModelError("manifest_invalid", f"manifest.json: larger than {MAX_MANIFEST_BYTES} bytes")
+        try:
+            value: Json = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise ModelError("manifest_invalid", f"manifest.json: is no JSON ({error})") from None
+        try:
+            source = need_object(value, "manifest.json")
+            if source.get("version") != VERSION:
+                raise ShapeError(f"version: must be {VERSION}")
+            entries = need_list(source, "files")
+        except ShapeError as error:
+            raise ModelError("manifest_invalid", f"manifest.json: {error}") from None
+        files: dict[str, ModelFile] = {}
+        for index, entry in enumerate(entries):
+            try:
+                file = _file(need_object(entry, "entry"))
+            except ShapeError as error:
+                named = maybe_text(entry.get("path")) if isinstance(entry, dict) else None
+                where = f"files[{index}]" + (f" ({named})" if named else "")
+                raise ModelError("manifest_invalid", f"manifest.json: {where}: {error}") from None
+            if file.path in files:
+                raise ModelError("manifest_invalid", f"manifest.json: {file.path} is there twice", file.path)
+            files[file.path] = file
+        return Manifest(files)
+
+    def to_bytes(self) -> bytes:
+        """manifest.json. `parse` gives the same manifest again."""
+        wire: JsonObject = {"version": VERSION, "files": [file.to_wire() for file in self.files.values()]}
+        return (json.dumps(wire, indent=1, ensure_ascii=False) + "\n").encode()
+
+    def in_group(self, group: str) -> list[ModelFile]:
+        """The files of a group."""
+        return [file for file in self.files.values() if group in file.groups]
+
+
+def check_path(path: str, allow_unsafe: bool) -> str:
+    """`path` if a model may be called so. Raises `ShapeError`."""
+    parts = path.split("/")
+    if len(parts) < 2:
+        raise ShapeError("path: must be <category>/<file>")
+    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES or not path.isprintable() or "\\" in path:
+        raise ShapeError("path: too long, or holds a backslash or an unprintable character")
+    # A leading dot is this program's own (.sync), hidden to ComfyUI, or a way out (..).
+    if any(not part or part.startswith(".") or part != part.strip() for part in parts):
+        raise ShapeError("path: no part of it may be empty, begin with a dot or be padded")
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix not in PLAIN_SUFFIXES and not allow_unsafe:
+        raise ShapeError(f'path: {suffix or "no suffix"} can hold code; "allow_unsafe": true takes it all the same')
+    return path
+
+
+def _file(entry: JsonObject) -> ModelFile:
+    allow = entry.get("allow_unsafe", False)
+    if not isinstance(allow, bool):
+        raise ShapeError("allow_unsafe: must be true or false")
+    size = need_count(entry, "size", 0)
+    chunk_size = need_count(entry, "chunk_size", MIN_CHUNK_BYTES)
+    chunks = tuple(_sha256(item, "chunks") for item in need_list(entry, "chunks"))
+    file = ModelFile(
+        path=check_path(need_text(entry, "path"), allow),
+        size=size,
+        sha256=_sha256(entry.get("sha256"), "sha256"),
+        chunk_size=chunk_size,
+        chunks=chunks,
+        groups=tuple(_word(item, "groups") for item in (need_list(entry, "groups") if "groups" in entry else [])),
+        priority=_whole(entry.get("priority", 0), "priority"),
+        source=_source(need_object(entry.get("source"), "source")),
+        allow_unsafe=allow,
+    )
+    if chunks and len(chunks) != file.chunk_count:
+        raise ShapeError(f"chunks: {file.chunk_count} hashes expected, {len(chunks)} given")
+    return file
+
+
+def _source(wire: JsonObject) -> Source:
+    kind = need_text(wire, "kind")
+    if kind == "r2":
+        return FromBucket(maybe_text(wire.get("etag")))
+    if kind == "hf":
+        repo, file = need_text(wire, "repo"), need_text(wire, "file")
+        revision = maybe_text(wire.get("revision")) or "main"
+        if not _REPO.fullmatch(repo):
+            raise ShapeError("source.repo: must be <owner>/<name>")
+        if any(part in ("", ".", "..") for part in file.split("/")) or not file.isprintable():
+            raise ShapeError("source.file: must be a path in the repository")
+        if not _REVISION.fullmatch(revision) or ".." in revision:
+            raise ShapeError("source.revision: must be a branch, a tag or a commit")
+        return FromHub(repo, file, revision)
+    if kind == "url":
+        url = need_text(wire, "url")
+        parts = urlsplit(url)
+        if not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+            raise ShapeError("source.url: must be https, or http on loopback")
+        return FromUrl(url)
+    raise ShapeError("source.kind: must be r2, hf or url")
+
+
+def _source_to_wire(source: Source) -> JsonObject:
+    match source:
+        case FromBucket(etag):
+            return {"kind": "r2"} if etag is None else {"kind": "r2", "etag": etag}
+        case FromHub(repo, file, revision):
+            return {"kind": "hf", "repo": repo, "file": file, "revision": revision}
+        case FromUrl(url):
+            return {"kind": "url", "url": url}
+
+
+def _sha256(value: Json, name: str) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise ShapeError(f"{name}: must be a SHA-256 in lower-case hex")
+    return value
+
+
+def _word(value: Json, name: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ShapeError(f"{name}: must be a list of words")
+    return value
+
+
+def _whole(value: Json, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ShapeError(f"{name}: must be a whole number")
+    return value

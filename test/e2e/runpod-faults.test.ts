@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, test } from 'vitest';
+import { type ExpectStatic, afterAll, beforeAll, describe, test } from 'vitest';
 import {
   type Platform,
   ended,
@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => platform.stop());
 
 /** Runs one job to its end under the faults set before, and checks what must hold of every job. */
-async function run(expect: import('vitest').ExpectStatic) {
+async function run(expect: ExpectStatic) {
   const { edge } = platform;
   const job = await edge.jobs.submit({ workflow: quickGraph });
   const events = await eventsOf(edge, job.id);

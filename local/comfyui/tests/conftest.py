@@ -11,7 +11,7 @@ from tests.server import Server, serve
 
 Start = Callable[..., Awaitable[Server]]
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 """A test that waits longer than this for an event has failed."""
 
 

@@ -46,7 +46,8 @@ export const uploadsRequest = z.object({
         name: outputName,
         size_bytes: z.int().nonnegative(),
         sha256: z.string().regex(/^[0-9a-f]{64}$/),
-        content_type: z.string().min(1).max(255),
+        // Goes into a header, which takes nothing else.
+        content_type: z.string().regex(/^[\x20-\x7e]{1,255}$/),
       }),
     )
     .min(1)

@@ -19,6 +19,9 @@ const MAX_BODY_BYTES = 16 * 1024 * 1024;
 /** The door of our own workers (docs/worker-contract.md). Every call carries the token of one attempt of one job. */
 export const workerDoor = new Hono<AppEnv>();
 
+/** Nobody without a token is read any further; whether it is the right one shows when the attempt is known. */
+workerDoor.use(async (c, next) => (bearer(c) === undefined ? refuse(c, { code: 'invalid_token' }) : next()));
+
 workerDoor.use(
   bodyLimit({
     maxSize: MAX_BODY_BYTES,
@@ -90,4 +93,7 @@ async function take<T extends { attempt: number }, R>(
 }
 
 const mayAct = (c: Context<AppEnv>, job: string, attempt: number): Promise<boolean> =>
-  tokenGiven(c.var.core, 'worker', job, attempt, /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]);
+  tokenGiven(c.var.core, 'worker', job, attempt, bearer(c));
+
+const bearer = (c: Context<AppEnv>): string | undefined =>
+  /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1];

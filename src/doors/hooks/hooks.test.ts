@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { anyone } from '../../testing/gateway.ts';
+import { created, fakeRunpod, newId, settled, view, type FakeRunpod, type Rig } from '../../testing/job.ts';
+import { tokenFor } from '../../testing/worker-calls.ts';
+
+async function ran(): Promise<{ rig: Rig; runpod: FakeRunpod; hook: string }> {
+  const runpod = fakeRunpod();
+  const rig = await created();
+  await settled(rig);
+  const body = runpod.calls.find((call) => call.operation === 'run')?.body as { webhook: string };
+  return { rig, runpod, hook: body.webhook };
+}
+
+describe("RunPod's webhook", () => {
+  it('has the gateway ask RunPod, and is answered with exactly 200', async () => {
+    const { rig, runpod, hook } = await ran();
+    runpod.answer.status = () => Response.json({ status: 'IN_PROGRESS' });
+    const response = await anyone(hook, { method: 'POST', body: '{}' });
+    expect(response.status).toBe(200);
+    await settled(rig);
+    expect(runpod.count('status')).toBe(1);
+    expect((await view(rig)).stage).toBe('cold_start');
+  });
+
+  it('proves nothing by what it says', async () => {
+    const { rig, hook } = await ran();
+    for (const body of [
+      JSON.stringify({ id: 'run-1', status: 'FAILED', output: { error: 'all is lost' } }),
+      'no JSON',
+      '',
+    ]) {
+      expect((await anyone(hook, { method: 'POST', body })).status).toBe(200);
+    }
+    await settled(rig);
+    expect((await view(rig)).status).toBe('queued');
+  });
+
+  it('about a job that is over, or an attempt that is, is taken and ignored', async () => {
+    const { rig, runpod, hook } = await ran();
+    await rig.stub.cancel('acc');
+    await settled(rig);
+    const last = (await view(rig)).last_event;
+    expect((await anyone(hook, { method: 'POST' })).status).toBe(200);
+    await settled(rig);
+    expect(runpod.count('status')).toBe(0);
+    expect((await view(rig)).last_event).toBe(last);
+  });
+
+  it('about a job that is gone is taken: RunPod need not repeat it', async () => {
+    const id = newId();
+    const token = await tokenFor(id, 1, { purpose: 'webhook' });
+    expect((await anyone(`/hooks/runpod/${id}/1?token=${token}`, { method: 'POST' })).status).toBe(200);
+  });
+
+  it.each<[string, (id: string) => Promise<string>]>([
+    ['no token', () => Promise.resolve('')],
+    ["a worker's token", async (id) => `?token=${await tokenFor(id)}`],
+    ["another job's token", async () => `?token=${await tokenFor(newId(), 1, { purpose: 'webhook' })}`],
+    ["another attempt's token", async (id) => `?token=${await tokenFor(id, 2, { purpose: 'webhook' })}`],
+    ['an expired token', async (id) => `?token=${await tokenFor(id, 1, { purpose: 'webhook' }, Date.now() - 1_001)}`],
+  ])('with %s asks nobody anything', async (_name, query) => {
+    const { rig, runpod } = await ran();
+    const response = await anyone(`/hooks/runpod/${rig.id}/1${await query(rig.id)}`, { method: 'POST' });
+    expect(response.status).toBe(401);
+    await settled(rig);
+    expect(runpod.count('status')).toBe(0);
+  });
+
+  it('is a POST', async () => {
+    const { hook } = await ran();
+    expect((await anyone(hook)).status).toBe(405);
+  });
+});

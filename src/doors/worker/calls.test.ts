@@ -1,0 +1,388 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { PART_BYTES, SINGLE_PUT_BYTES } from '../../contract/worker.ts';
+import { assetKey, outputKey } from '../../storage/keys.ts';
+import { anyone } from '../../testing/gateway.ts';
+import {
+  ACCOUNT,
+  claimed,
+  created,
+  fakeRunpod,
+  heldClock,
+  Line,
+  newId,
+  settled,
+  view,
+  WORKER,
+  type Rig,
+} from '../../testing/job.ts';
+import { told, tokenFor, workerCall } from '../../testing/worker-calls.ts';
+
+const SHA = 'a'.repeat(64);
+const file = (name: string, size_bytes: number, content_type = 'image/png') => ({
+  name,
+  size_bytes,
+  sha256: SHA,
+  content_type,
+});
+const outputOf = (id: string, name: string, size_bytes: number) => ({
+  name,
+  node_id: '2',
+  class_type: 'SaveImage',
+  type: 'image',
+  content_type: 'image/png',
+  size_bytes,
+  sha256: SHA,
+  key: outputKey(ACCOUNT, id, 1, name),
+  temp: false,
+});
+const complete = (rig: Rig & { claim: string }, over: object = {}) =>
+  workerCall(rig.id, 'complete', {
+    attempt: 1,
+    claim: rig.claim,
+    last_seq: 0,
+    outcome: 'succeeded',
+    outputs: [],
+    ...over,
+  });
+
+describe('claim', () => {
+  it('hands out all that a run needs, and the same again to the same claim', async () => {
+    fakeRunpod();
+    heldClock();
+    const input = { name: 'photo.png', sha256: SHA, size_bytes: 3, content_type: 'image/png' };
+    const rig = await created({ inputs: [input] });
+    const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER, catalog: SHA };
+    const first = await told(await workerCall(rig.id, 'claim', claim));
+    expect(first).toMatchObject({
+      status: 200,
+      body: {
+        job: rig.id,
+        attempt: 1,
+        prompt_id: rig.id,
+        workflow: { '1': { class_type: 'EmptyImage' } },
+        inputs: [{ ...input, url: expect.stringContaining(`https://r2.test/comfy-edge/${assetKey(ACCOUNT, SHA)}?`) }],
+        options: { previews: true, temp_outputs: false, metadata: true },
+        limits: { max_output_bytes: 5 * 1024 ** 3, max_outputs: 1000, max_text_bytes: 16_384, silence_s: 30 },
+        deadline: new Date((await view(rig)).deadline).toISOString(),
+        server_time: new Date().toISOString(),
+        catalog_wanted: true,
+      },
+    });
+    expect(await told(await workerCall(rig.id, 'claim', claim))).toEqual(first);
+  });
+
+  it('is granted to one delivery of the ticket, however many come at once', async () => {
+    fakeRunpod();
+    const rig = await created();
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        workerCall(rig.id, 'claim', { attempt: 1, claim: crypto.randomUUID(), worker: WORKER }).then(told),
+      ),
+    );
+    expect(answers.filter((answer) => answer.status === 200)).toHaveLength(1);
+    expect(answers.filter((answer) => answer.status === 409)).toHaveLength(7);
+    expect(answers.find((answer) => answer.status === 409)?.body).toMatchObject({ code: 'claimed_elsewhere' });
+  });
+
+  it('comes too late for a job that is over or canceled, and for a job that is gone', async () => {
+    fakeRunpod();
+    const rig = await created();
+    await rig.stub.cancel(ACCOUNT);
+    const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
+    expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({
+      status: 410,
+      body: { code: 'job_over' },
+    });
+    expect(await told(await workerCall(newId(), 'claim', claim))).toMatchObject({
+      status: 404,
+      body: { code: 'job_not_found' },
+    });
+  });
+
+  it('of a later attempt gets a prompt id of its own, the same each time', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const error = { code: 'out_of_memory', message: 'no', at: 'worker', retryable: true };
+    expect(await told(await complete(rig, { outcome: 'failed', error }))).toEqual({
+      status: 200,
+      body: { status: 'queued' },
+    });
+    const again = { attempt: 2, claim: crypto.randomUUID(), worker: WORKER };
+    const ask = async () =>
+      z
+        .object({ prompt_id: z.string() })
+        .parse((await told(await workerCall(rig.id, 'claim', again, { attempt: 2 }))).body).prompt_id;
+    const id = await ask();
+    expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(id).not.toBe(rig.id);
+    expect(await ask()).toBe(id);
+  });
+
+  it.each([
+    ['no JSON', '{'],
+    ['no attempt', { claim: crypto.randomUUID(), worker: WORKER }],
+    ['attempt zero', { attempt: 0, claim: crypto.randomUUID(), worker: WORKER }],
+    ['a claim that is no UUID', { attempt: 1, claim: 'x', worker: WORKER }],
+    ['no worker', { attempt: 1, claim: crypto.randomUUID() }],
+  ])('with %s is refused by name', async (_name, body) => {
+    fakeRunpod();
+    const rig = await created();
+    expect(await told(await workerCall(rig.id, 'claim', body))).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request' },
+    });
+    await settled(rig);
+    expect((await view(rig)).status).toBe('queued');
+  });
+});
+
+describe('uploads', () => {
+  const uploads = (rig: Rig & { claim: string }, files: unknown[], claim = rig.claim) =>
+    workerCall(rig.id, 'uploads', { attempt: 1, claim, files });
+
+  it('answers in the order asked: one PUT up to the limit, equal parts above it', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const files = [
+      file('b.png', 1),
+      file('big.mp4', SINGLE_PUT_BYTES + 1, 'video/mp4'),
+      file('a b.png', SINGLE_PUT_BYTES),
+    ];
+    const { status, body } = await told(await uploads(rig, files));
+    expect(status).toBe(200);
+    const put = (name: string) => ({
+      name,
+      key: outputKey(ACCOUNT, rig.id, 1, name),
+      method: 'PUT',
+      url: expect.stringContaining(`https://r2.test/comfy-edge/${outputKey(ACCOUNT, rig.id, 1, name)}?`),
+      headers: { 'content-type': 'image/png' },
+    });
+    expect(body).toEqual({
+      uploads: [
+        put('b.png'),
+        {
+          name: 'big.mp4',
+          key: outputKey(ACCOUNT, rig.id, 1, 'big.mp4'),
+          method: 'MULTIPART',
+          upload_id: expect.any(String),
+          part_bytes: PART_BYTES,
+          parts: [1, 2, 3, 4, 5].map((number) => ({ number, url: expect.stringContaining(`partNumber=${number}`) })),
+        },
+        put('a b.png'),
+      ],
+    });
+  });
+
+  it('asked for again gives the same key', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const keys = async () =>
+      z
+        .object({ uploads: z.array(z.object({ key: z.string() })) })
+        .parse((await told(await uploads(rig, [file('a.png', 1)]))).body).uploads;
+    expect(await keys()).toEqual(await keys());
+  });
+
+  it('refuses what is too large, a claim that is not the one, and a job that is over', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect(await told(await uploads(rig, [file('a', 5 * 1024 ** 3 + 1)]))).toMatchObject({
+      status: 413,
+      body: { code: 'output_too_large', names: ['a'] },
+    });
+    expect(await told(await uploads(rig, [file('a', 1)], crypto.randomUUID()))).toMatchObject({
+      status: 409,
+      body: { code: 'claimed_elsewhere' },
+    });
+    await complete(rig);
+    expect(await told(await uploads(rig, [file('a', 1)]))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+  });
+
+  it.each([
+    file('../a', 1),
+    file('/a', 1),
+    file('a\\b', 1),
+    file('', 1),
+    file('x'.repeat(256), 1),
+    file('a', -1),
+    file('a', 1.5),
+    file('a', 1, 'image/png\r\nx: y'),
+    file('a', 1, 'bild/größe'),
+    { ...file('a', 1), sha256: 'A'.repeat(64) },
+  ])('refuses a file that cannot be one: %j', async (bad) => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect(await told(await uploads(rig, [bad]))).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
+  });
+});
+
+describe('a large file', () => {
+  const begun = z.object({ uploads: z.tuple([z.object({ key: z.string(), upload_id: z.string() })]) });
+
+  async function inParts() {
+    fakeRunpod();
+    const rig = await claimed();
+    const asked = await workerCall(rig.id, 'uploads', {
+      attempt: 1,
+      claim: rig.claim,
+      files: [file('big.mp4', SINGLE_PUT_BYTES + 1, 'video/mp4')],
+    });
+    const { key, upload_id } = begun.parse((await told(asked)).body).uploads[0];
+    const part = await env.BUCKET.resumeMultipartUpload(key, upload_id).uploadPart(1, 'all of it');
+    const finish = (over: object = {}) =>
+      workerCall(rig.id, 'uploads/finish', {
+        attempt: 1,
+        claim: rig.claim,
+        key,
+        upload_id,
+        parts: [{ number: 1, etag: `"${part.etag}"` }],
+        ...over,
+      });
+    return { rig, key, finish };
+  }
+
+  it('is closed once, and closing it again says the same', async () => {
+    const { key, finish } = await inParts();
+    expect((await finish()).status).toBe(204);
+    expect((await finish()).status).toBe(204);
+    const stored = await env.BUCKET.head(key);
+    expect(stored).toMatchObject({ size: 9, httpMetadata: { contentType: 'video/mp4' } });
+  });
+
+  it('with a part or an upload that R2 does not know is not closed', async () => {
+    const { key, finish } = await inParts();
+    for (const wrong of [
+      { parts: [{ number: 1, etag: 'nope' }] },
+      { parts: [{ number: 2, etag: 'nope' }] },
+      { upload_id: 'nope' },
+    ]) {
+      expect(await told(await finish(wrong))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
+    }
+    expect(await env.BUCKET.head(key)).toBeNull();
+    expect((await finish()).status).toBe(204);
+  });
+
+  it('cannot be closed under a key of another job, attempt or kind', async () => {
+    const { rig, finish } = await inParts();
+    for (const key of [
+      outputKey(ACCOUNT, newId(), 1, 'x'),
+      outputKey(ACCOUNT, rig.id, 2, 'x'),
+      assetKey(ACCOUNT, SHA),
+    ]) {
+      expect(await told(await finish({ key }))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
+    }
+  });
+});
+
+describe('complete', () => {
+  it('is answered 200 only when stored, and the same when repeated', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const output = outputOf(rig.id, 't.png', 3);
+    const missing = { status: 409, body: { code: 'output_missing', missing: ['t.png'] } };
+    expect(await told(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
+    await env.BUCKET.put(output.key, 'ab');
+    expect(await told(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
+    await env.BUCKET.put(output.key, 'abc');
+    const stored = { status: 200, body: { status: 'succeeded' } };
+    expect(await told(await complete(rig, { outputs: [output] }))).toEqual(stored);
+    expect(await told(await complete(rig, { outputs: [output] }))).toEqual(stored);
+    expect(await view(rig)).toMatchObject({
+      status: 'succeeded',
+      outputs: [{ name: 't.png', class_type: 'SaveImage' }],
+    });
+  });
+
+  it('with an error the gateway does not know is an internal error, and its unknown fields are let be', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const error = { code: 'cosmic_ray', message: 'bit', at: 'space', retryable: false, colour: 'blue' };
+    expect((await complete(rig, { outcome: 'failed', error, mood: 'bad' })).status).toBe(200);
+    expect(await view(rig)).toMatchObject({
+      status: 'failed',
+      error: { code: 'internal', at: 'worker', message: 'bit' },
+    });
+  });
+
+  it('is refused to another claim, and to a stale attempt', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const body = { claim: crypto.randomUUID() };
+    expect(await told(await complete(rig, body))).toMatchObject({ status: 409, body: { code: 'claimed_elsewhere' } });
+    const error = { code: 'out_of_memory', message: 'no', at: 'worker', retryable: true };
+    await complete(rig, { outcome: 'failed', error });
+    expect(await told(await complete(rig))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+  });
+});
+
+describe('catalog', () => {
+  it('is kept for the endpoint, so that the next claim with it is not asked for it', async () => {
+    fakeRunpod();
+    const classes = ['SaveImage', 'EmptyImage'];
+    const hash = new Uint8Array(
+      await crypto.subtle.digest('SHA-256', new TextEncoder().encode('EmptyImage\nSaveImage')),
+    ).toHex();
+    const [first, second] = [await created(), await created()];
+    const wanted = async (rig: Rig) => {
+      const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER, catalog: hash };
+      return (await told(await workerCall(rig.id, 'claim', claim))).body;
+    };
+    expect(await wanted(first)).toMatchObject({ catalog_wanted: true });
+    for (let times = 0; times < 2; times += 1) {
+      const sent = await workerCall(
+        first.id,
+        'catalog?attempt=1',
+        { comfyui_version: '0.3.64', classes },
+        { method: 'PUT' },
+      );
+      expect(sent.status).toBe(204);
+    }
+    expect(await wanted(second)).toMatchObject({ catalog_wanted: false });
+  });
+
+  it('is not taken without an attempt, or from one that no longer counts', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect((await workerCall(rig.id, 'catalog', { classes: ['A'] }, { method: 'PUT' })).status).toBe(401);
+    await complete(rig);
+    expect((await workerCall(rig.id, 'catalog?attempt=1', { classes: ['A'] }, { method: 'PUT' })).status).toBe(410);
+  });
+});
+
+describe('channel', () => {
+  const dial = async (id: string, claim: string, headers: Record<string, string> = { upgrade: 'websocket' }) =>
+    anyone(`/worker/jobs/${id}/channel?attempt=1&claim=${claim}`, {
+      headers: { authorization: `Bearer ${await tokenFor(id)}`, ...headers },
+    });
+
+  it('is a WebSocket to the job, with the ack as its first frame', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const { webSocket } = await dial(rig.id, rig.claim);
+    if (webSocket === null) {
+      throw new Error('no socket');
+    }
+    const line = new Line(webSocket);
+    expect(await line.next()).toEqual({ ack: 0 });
+    expect(await line.ask({ seq: 1, type: 'stage', stage: 'models' })).toEqual({ ack: 1 });
+    expect(await view(rig)).toMatchObject({ stage: 'models' });
+  });
+
+  it('is refused in the words of the contract', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect(await told(await dial(rig.id, rig.claim, {}))).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request' },
+    });
+    expect(await told(await dial(rig.id, crypto.randomUUID()))).toMatchObject({
+      status: 409,
+      body: { code: 'claimed_elsewhere' },
+    });
+    expect(await told(await dial(newId(), rig.claim))).toMatchObject({ status: 404, body: { code: 'job_not_found' } });
+    await complete(rig);
+    expect(await told(await dial(rig.id, rig.claim))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+  });
+});

@@ -4,9 +4,14 @@ import faulthandler
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 TEST_LIMIT_S = 60
 """A test that hangs ends the run with every stack shown; single waits are bounded much lower (fakes/notice.py)."""
+
+# The same cases each time: a failure is one of this change, not of chance. No deadline: machines differ.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

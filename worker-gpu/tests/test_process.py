@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fakes.stage import QUICK, make_settings
+from fakes.gateway import FakeGateway, Job
+from fakes.server import serving
+from fakes.stage import JOB, QUICK, make_settings
 from worker_gpu.boot import ExternalComfy
 from worker_gpu.errors import JobError, public_text
 from worker_gpu.handler import Handler
@@ -161,15 +163,8 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> No
     assert child.exit_code == -signal.SIGKILL
 
 
-def test_a_child_dies_with_a_worker_that_was_killed() -> None:
-    """As by `kill -9`, which leaves the worker no time to end it."""
-    code = (
-        "import os, sys, pathlib, threading; from worker_gpu.process import spawn\n"
-        "up = threading.Event()\n"
-        "c = spawn([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)'], pathlib.Path('.'),"
-        " dict(os.environ), lambda _: up.set())\n"
-        "up.wait(10); print(c.pid, flush=True); sys.stdin.read()"
-    )
+def dies_with_its_parent(code: str) -> bool:
+    """Run `code`, which starts a child and prints its id; kill it; say whether the child has gone too."""
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)  # noqa: S603
     assert worker.stdout is not None
@@ -184,13 +179,51 @@ def test_a_child_dies_with_a_worker_that_was_killed() -> None:
         if worker.stdin is not None:
             worker.stdin.close()
         worker.stdout.close()
-    assert ended
+    return ended
+
+
+def test_a_child_dies_with_a_worker_that_was_killed() -> None:
+    """As by `kill -9`, which leaves the worker no time to end it."""
+    code = (
+        "import os, sys, pathlib, threading; from worker_gpu.process import spawn\n"
+        "up = threading.Event()\n"
+        "c = spawn([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)'], pathlib.Path('.'),"
+        " dict(os.environ), lambda _: up.set())\n"
+        "up.wait(10); print(c.pid, flush=True); sys.stdin.read()"
+    )
+    assert dies_with_its_parent(code)
+
+
+def test_the_sdks_ping_process_dies_with_a_worker_that_was_killed() -> None:
+    code = (
+        "import multiprocessing, os, sys, time; from worker_gpu.tether import die_with_parent\n"
+        "os.register_at_fork(after_in_child=die_with_parent)\n"
+        "p = multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,), daemon=True)\n"
+        "p.start(); print(p.pid, flush=True); sys.stdin.read()"
+    )
+    assert dies_with_its_parent(code)
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_meets_no_comfyui_is_claimed_and_fails(tmp_path: Path) -> None:
+    """The worker was started while ComfyUI was gone: its owner learns why, rather than waiting."""
+    gateway = FakeGateway(Job(JOB, {"1": {"class_type": "X", "inputs": {}}}))
+    nobody = "http://127.0.0.1:9"
+    async with serving(gateway.application()) as gateway.url:
+        handler = Handler(
+            make_settings(tmp_path, nobody), ExternalComfy(nobody, QUICK), QUICK, Log(io.StringIO()), None
+        )
+        receipt = await handler({"id": "1", "input": gateway.ticket()})
+        await handler.close()
+    assert (receipt["outcome"], receipt["code"]) == ("failed", "comfyui_unavailable")
+    assert gateway.claims[0]["catalog"] is None
+    assert gateway.violations == []
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("given", [None, {}, {"workflow": {}}, {"job": "x", "attempt": 1}, "text"])
 async def test_a_job_without_a_proper_ticket_is_refused_and_calls_nobody(tmp_path: Path, given: Json) -> None:
     url = "http://127.0.0.1:9"
-    handler = Handler(make_settings(tmp_path, url), ExternalComfy(url, QUICK), QUICK, Log(io.StringIO()))
+    handler = Handler(make_settings(tmp_path, url), ExternalComfy(url, QUICK), QUICK, Log(io.StringIO()), None)
     receipt = await handler({"id": "1", "input": given})
     assert (receipt["outcome"], receipt["code"]) == ("refused", "invalid_ticket")

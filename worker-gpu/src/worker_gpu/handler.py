@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from typing import Any
 
 import runpod
@@ -13,18 +14,21 @@ from worker_gpu.patience import Patience
 from worker_gpu.runner import run_job
 from worker_gpu.settings import Settings
 from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text
-from worker_gpu.workplace import Tools, Workplace, open_workplace
+from worker_gpu.tether import die_with_parent
+from worker_gpu.workplace import Known, Tools, Workplace, open_workplace, start_comfy
 
 
 class Handler:
     """What the SDK calls with each job. The workplace is opened with the first, in the SDK's own event loop."""
 
-    def __init__(self, settings: Settings, comfy: Comfy, patience: Patience, log: Log) -> None:
+    def __init__(self, settings: Settings, comfy: Comfy, patience: Patience, log: Log, known: Known | None) -> None:
         self._settings = settings
         self._comfy = comfy
         self._patience = patience
         self._log = log
+        self._known = known
         self._open = contextlib.AsyncExitStack()
+        self._opening = asyncio.Lock()
         self._place: Workplace | None = None
 
     async def __call__(self, job: "dict[str, Any]") -> JsonObject:
@@ -39,19 +43,25 @@ class Handler:
         place = await self._workplace()
         return (await run_job(place, ticket)).to_wire()
 
+    async def close(self) -> None:
+        """Leave the workplace."""
+        await self._open.aclose()
+
     async def _workplace(self) -> Workplace:
-        if self._place is None:
-            self._place = await self._open.enter_async_context(
-                open_workplace(self._settings, self._comfy, self._patience, Tools(), self._log)
-            )
-        return self._place
+        async with self._opening:
+            if self._place is None:
+                opened = open_workplace(self._settings, self._comfy, self._patience, Tools(), self._log, self._known)
+                self._place = await self._open.enter_async_context(opened)
+            return self._place
 
 
 def serve(settings: Settings, comfy: Comfy, patience: Patience, log: Log) -> None:
     """Start ComfyUI, then take jobs until told to stop. Raises `ComfyDidNotStart`."""
-    asyncio.run(comfy.start())
+    # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
+    os.register_at_fork(after_in_child=die_with_parent)
+    known = asyncio.run(start_comfy(comfy, patience))
     try:
-        handler = Handler(settings, comfy, patience, log)
+        handler = Handler(settings, comfy, patience, log, known)
 
         async def handle(job: "dict[str, Any]") -> JsonObject:
             return await handler(job)

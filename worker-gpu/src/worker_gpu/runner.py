@@ -9,7 +9,7 @@ from pathlib import Path
 from worker_gpu import resources
 from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import clean_up, make_room
-from worker_gpu.comfy.client import Prompt
+from worker_gpu.comfy.client import ComfyUnreachable, Prompt
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Claim, Output, Receipt, Refused, Report, Ticket, Timings
 from worker_gpu.errors import JobError
@@ -25,7 +25,7 @@ from worker_gpu.outputs.upload import Uploader
 from worker_gpu.shape import JsonObject, ShapeError
 from worker_gpu.stop import StopSignal
 from worker_gpu.together import first_of
-from worker_gpu.workplace import Workplace
+from worker_gpu.workplace import Known, Workplace
 
 MAX_UPLOADS_AGAIN = 2
 """How often outputs that R2 lacks are uploaded again (contract, "complete")."""
@@ -67,9 +67,9 @@ class _JobRun:
         self._collector: Collector | None = None
 
     async def run(self) -> Receipt:
-        preflight = asyncio.create_task(self._preflight())
+        preflight, known = asyncio.create_task(self._preflight()), self._place.known
         try:
-            claim = await self._gateway.claim(self._place.info, self._place.catalog.digest)
+            claim = await self._gateway.claim(self._place.info, known.catalog.digest if known is not None else None)
         except GatewaySilent as error:
             self._log.error("claim unanswered", cause=str(error))
             return self._refused("gateway_silent")
@@ -89,7 +89,7 @@ class _JobRun:
         self._log.info("claimed", prompt=claim.prompt_id, nodes=len(claim.workflow), inputs=len(claim.inputs))
         return await self._until_reported(claim, preflight)
 
-    async def _until_reported(self, claim: Claim, preflight: "asyncio.Task[None]") -> Receipt:
+    async def _until_reported(self, claim: Claim, preflight: "asyncio.Task[Known]") -> Receipt:
         """The attempt in a task of its own: RunPod's cancellation stops the job, not the report of it."""
         talking = asyncio.create_task(self._channel.run())
         attempt = asyncio.create_task(self._attempt(claim, preflight))
@@ -106,7 +106,7 @@ class _JobRun:
             with contextlib.suppress(asyncio.CancelledError):
                 await talking
 
-    async def _attempt(self, claim: Claim, preflight: "asyncio.Task[None]") -> Receipt:
+    async def _attempt(self, claim: Claim, preflight: "asyncio.Task[Known]") -> Receipt:
         work = asyncio.create_task(self._work(claim, preflight))
         stopping = asyncio.create_task(self._stop.wait())
         left = max(0.0, self._until - self._now())
@@ -123,13 +123,13 @@ class _JobRun:
         self._tell(receipt)
         return receipt
 
-    async def _work(self, claim: Claim, preflight: "asyncio.Task[None]") -> list[Output]:
+    async def _work(self, claim: Claim, preflight: "asyncio.Task[Known]") -> list[Output]:
         """The job itself. Raises `JobError`, `AttemptOver`."""
         place = self._place
-        await preflight
+        known = await preflight
         classes = class_types(claim.workflow)
         names = await self._fetch_inputs(claim) if claim.inputs else {}
-        graph = rewrite(claim.workflow, self._folder, names, place.catalog.classes)
+        graph = rewrite(claim.workflow, self._folder, names, known.catalog.classes)
         self._channel.stage("executing")
         catalog: asyncio.Task[None] | None = None
         with place.executor.open() as inbox:
@@ -139,9 +139,7 @@ class _JobRun:
             self._posted = self._now()
             await asyncio.shield(self._submitting)
             if claim.catalog_wanted:
-                catalog = asyncio.create_task(
-                    self._gateway.send_catalog(place.info.comfyui_version, place.catalog.classes)
-                )
+                catalog = asyncio.create_task(self._gateway.send_catalog(known.about.version, known.catalog.classes))
             try:
                 async with asyncio.TaskGroup() as group:
                     collector = self._make_collector(group, claim, classes, graph.prefixes)
@@ -174,7 +172,7 @@ class _JobRun:
         if self._started is not None:
             self._timings.execution_ms = self._ms_since(self._started)
 
-    async def _preflight(self) -> None:
+    async def _preflight(self) -> Known:
         """Room for the job, and a ComfyUI to run it. Raises `JobError`."""
         place = self._place
         settings, folders = place.settings, place.comfy.folders
@@ -186,6 +184,9 @@ class _JobRun:
         self._spool.mkdir(parents=True, exist_ok=True)
         try:
             await place.comfy.ensure_running()
+            return await place.know()
+        except ComfyUnreachable as error:
+            raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
         except ComfyDidNotStart as error:
             for line in error.tail:
                 self._log.error("comfyui says", line=line)

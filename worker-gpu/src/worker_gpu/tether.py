@@ -13,13 +13,18 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main(argv: list[str]) -> None:
     """Tether this process to PARENT_PID and become PROGRAM."""
     parent, program = int(argv[1]), argv[2:]
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the signal was asked for
-            sys.exit(1)
+    die_with_parent()
+    if os.getppid() != parent:  # it died before the signal was asked for
+        sys.exit(1)
     os.execvp(program[0], program)  # noqa: S606 -- no shell is the point
 
 

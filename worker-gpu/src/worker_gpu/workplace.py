@@ -12,7 +12,7 @@ import aiohttp
 
 from worker_gpu import VERSION
 from worker_gpu.boot import Comfy
-from worker_gpu.comfy.client import Catalog, ComfyClient
+from worker_gpu.comfy.client import About, Catalog, ComfyClient, ComfyUnreachable
 from worker_gpu.comfy.execute import Executor
 from worker_gpu.comfy.socket import ComfySocket
 from worker_gpu.contract import WorkerInfo
@@ -34,48 +34,84 @@ class Tools:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What ComfyUI said of itself."""
+
+    about: About
+    catalog: Catalog
+
+
+@dataclass
 class Workplace:
-    """Everything a job needs and no job owns. `turn` keeps jobs one after the other."""
+    """Everything a job needs and no job owns. `turn` keeps jobs one after the other; `known` is None until ComfyUI has
+    answered for the first time."""
 
     settings: Settings
     comfy: Comfy
     http: aiohttp.ClientSession
     client: ComfyClient
     executor: Executor
-    catalog: Catalog
-    info: WorkerInfo
     patience: Patience
     tools: Tools
     log: Log
     turn: asyncio.Lock
+    known: Known | None
+
+    @property
+    def info(self) -> WorkerInfo:
+        """Who this worker is, as far as it is known."""
+        about = self.known.about if self.known is not None else About(None, None, has_jobs_api=False)
+        return WorkerInfo(self.settings.worker_id, VERSION, about.version, about.gpu)
+
+    async def know(self) -> Known:
+        """What ComfyUI says of itself, asked where it is not known yet. Raises `ComfyUnreachable`."""
+        if self.known is None:
+            self.known = await ask(self.client)
+            self.log.info("comfyui known", version=self.known.about.version, gpu=self.known.about.gpu)
+        return self.known
+
+
+async def ask(client: ComfyClient) -> Known:
+    """Ask ComfyUI who it is. Raises `ComfyUnreachable`."""
+    return Known(await client.about(), await client.catalog())
+
+
+async def start_comfy(comfy: Comfy, patience: Patience) -> Known | None:
+    """Start ComfyUI and ask it who it is, before there is a workplace: the first job need not wait for that. None when
+    it fell silent again. Raises `ComfyDidNotStart`."""
+    await comfy.start()
+    async with aiohttp.ClientSession() as http:
+        try:
+            return await ask(ComfyClient(http, comfy.url, patience))
+        except ComfyUnreachable:
+            return None
 
 
 @contextlib.asynccontextmanager
 async def open_workplace(
-    settings: Settings, comfy: Comfy, patience: Patience, tools: Tools, log: Log
+    settings: Settings, comfy: Comfy, patience: Patience, tools: Tools, log: Log, known: Known | None = None
 ) -> AsyncGenerator[Workplace]:
-    """A workplace on a ComfyUI that has been started. Raises `ComfyUnreachable`."""
+    """A workplace on `comfy`, which has been started."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
     async with aiohttp.ClientSession(connector=connector) as http:
         client = ComfyClient(http, comfy.url, patience)
+        if known is not None:
+            client.use_jobs_api(known.about.has_jobs_api)
         socket = ComfySocket(http, client.socket_url, patience, tools.random, log)
         listening = asyncio.create_task(socket.run())
         try:
-            about, catalog = await client.about(), await client.catalog()
-            log.info("worker ready", comfyui=about.version, gpu=about.gpu, jobs_api=about.has_jobs_api)
             yield Workplace(
                 settings=settings,
                 comfy=comfy,
                 http=http,
                 client=client,
                 executor=Executor(client, socket, comfy, patience, tools.now, log),
-                catalog=catalog,
-                info=WorkerInfo(settings.worker_id, VERSION, about.version, about.gpu),
                 patience=patience,
                 tools=tools,
                 log=log,
                 turn=asyncio.Lock(),
+                known=known,
             )
         finally:
             listening.cancel()

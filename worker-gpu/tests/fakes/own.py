@@ -73,5 +73,6 @@ async def own_stage(
         serving(gateway.application()) as gateway.url,
         open_workplace(settings, comfy, patience or Patience(), tools, Log(written)) as place,
     ):
+        await place.know()
         yield OwnStage(gateway, place, written)
     assert gateway.violations == []

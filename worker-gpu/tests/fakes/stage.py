@@ -80,6 +80,7 @@ async def staged(
         settings = make_settings(tmp_path, comfy_url, min_free_disk_bytes)
         external = ExternalComfy(comfy_url, patience)
         async with open_workplace(settings, external, patience, tools, Log(written)) as place:
+            await place.know()
             await comfy.notice.until(lambda: comfy.connections > 0)
             yield Stage(comfy, gateway, place, written)
     assert gateway.violations == []

@@ -77,6 +77,10 @@ class ComfyClient:
         """Where the socket is, without the client id."""
         return f"{self._url}/ws"
 
+    def use_jobs_api(self, there: bool) -> None:
+        """Whether to use `/api/jobs`, as `about` found out."""
+        self._jobs_api = there
+
     async def about(self) -> About:
         """Version, device, and whether the jobs API is there. Raises `ComfyUnreachable`."""
         _, stats = await self._json("GET", "/system_stats")

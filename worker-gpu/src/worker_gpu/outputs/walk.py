@@ -50,7 +50,7 @@ def walk(output: JsonObject) -> list[Found]:
         if isinstance(item, str):
             found.append(TextRef(item, texts))
             texts += 1
-        elif item not in files and item.folder != "input":
+        elif item.filename and item not in files and item.folder != "input":
             files.add(item)
             found.append(item)
     return found

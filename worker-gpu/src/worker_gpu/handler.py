@@ -15,7 +15,7 @@ from worker_gpu.runner import run_job
 from worker_gpu.settings import Settings
 from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text
 from worker_gpu.tether import die_with_parent
-from worker_gpu.workplace import Known, Tools, Workplace, open_workplace, start_comfy
+from worker_gpu.workplace import Known, Tools, Workplace, open_workplace
 
 
 class Handler:
@@ -55,17 +55,13 @@ class Handler:
             return self._place
 
 
-def serve(settings: Settings, comfy: Comfy, patience: Patience, log: Log) -> None:
-    """Start ComfyUI, then take jobs until told to stop. Raises `ComfyDidNotStart`."""
+def serve(settings: Settings, comfy: Comfy, known: Known | None, patience: Patience, log: Log) -> None:
+    """Take jobs for a ComfyUI that has been started, until told to stop."""
     # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
     os.register_at_fork(after_in_child=die_with_parent)
-    known = asyncio.run(start_comfy(comfy, patience))
-    try:
-        handler = Handler(settings, comfy, patience, log, known)
+    handler = Handler(settings, comfy, patience, log, known)
 
-        async def handle(job: "dict[str, Any]") -> JsonObject:
-            return await handler(job)
+    async def handle(job: "dict[str, Any]") -> JsonObject:
+        return await handler(job)
 
-        runpod.serverless.start({"handler": handle})  # pyright: ignore[reportUnknownMemberType] -- untyped
-    finally:
-        comfy.end()
+    runpod.serverless.start({"handler": handle})  # pyright: ignore[reportUnknownMemberType] -- untyped

@@ -5,7 +5,8 @@ export type NewJob = {
   account: string;
   /** Name of the endpoint in the configuration. */
   endpoint: string;
-  workflow: Graph;
+  /** The graph as JSON text, ready for the worker: text passes RPC, storage and 64-bit seeds unharmed (decision 0012). */
+  workflow: string;
   inputs: JobInput[];
   options: JobOptions;
   metadata: Record<string, string>;
@@ -13,7 +14,7 @@ export type NewJob = {
   deadline: number;
 };
 
-/** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. */
+/** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. Large integers are `bigint`. */
 export type Graph = Record<string, { class_type: string; inputs: Record<string, unknown>; _meta?: unknown }>;
 
 /** An asset under the name the graph calls it by. */

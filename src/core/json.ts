@@ -1,24 +1,41 @@
 import { invalidRequest, pointer, type CoreProblem, type Fault } from './problems.ts';
 import { fail, ok, type Result } from './result.ts';
 
+declare global {
+  interface JSON {
+    /** Text that `JSON.stringify` writes as it is (TC39 "JSON.parse source text access"; missing in TypeScript's library). */
+    rawJSON(text: string): object;
+  }
+}
+
 /** Far deeper than any real graph, far shallower than what overflows a recursive serialiser. */
 const MAX_DEPTH = 64;
 /** Values in a body; a workflow of the largest size allowed has fewer. Bounds the memory and time of one request. */
 const MAX_VALUES = 500_000;
+/** Every integer with fewer digits is a safe one. */
+const LONG_DIGITS = 16;
+/** Integers that some node could take: ComfyUI's seeds reach 2^64 - 1 (reference/comfyui.md), a signed one -2^63. */
+export const MAX_INTEGER = 2n ** 64n - 1n;
+const MIN_INTEGER = -(2n ** 63n);
+/** Characters of the longest of them: 20 digits, or a sign and 19. */
+const MAX_INTEGER_CHARS = 20;
 
 /**
- * Parses a body. Beyond `JSON.parse` it refuses what no schema looks for and what would break something later: so many values
+ * Parses a body. Integers that a double cannot hold exactly come as `bigint`; `jsonText` writes them back digit by digit.
+ * Beyond `JSON.parse` it refuses what no schema looks for and what would break something later: so many values
  * that they fill an isolate, nesting that overflows serialisers, strings that are no Unicode (file names and URLs cannot carry
- * them), numbers that overflow to infinity, and the key `__proto__`, which is no plain field in JavaScript.
+ * them), numbers that overflow to infinity, integers no node could take, and the key `__proto__`, which is no plain field in
+ * JavaScript.
  */
 export function parseJson(text: string): Result<unknown, CoreProblem> {
-  const large = oversized(text);
-  if (large !== null) {
-    return fail(invalidRequest([large]));
+  const survey = surveyed(text);
+  if (survey.fault !== null) {
+    return fail(invalidRequest([survey.fault]));
   }
   let body: unknown;
   try {
-    body = JSON.parse(text);
+    // A reviver costs many times the parsing itself: only a text that may hold such an integer is read with one.
+    body = survey.longNumbers ? JSON.parse(text, exactInteger) : JSON.parse(text);
   } catch {
     return fail({ code: 'invalid_json', detail: 'the body is not JSON' });
   }
@@ -26,12 +43,35 @@ export function parseJson(text: string): Result<unknown, CoreProblem> {
   return unsafe === null ? ok(body) : fail(invalidRequest([unsafe]));
 }
 
+/** A value as JSON text, `bigint`s as the integers they are (`JSON.stringify` alone throws on them). */
+export const jsonText = (value: unknown): string => JSON.stringify(value, rawInteger);
+
+const rawInteger = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? JSON.rawJSON(String(value)) : value;
+
+/** A reviver: integers beyond the safe ones as `bigint`; those beyond all limits as infinity, which is refused with its place. */
+function exactInteger(_key: string, value: unknown, { source }: { source?: string } = {}): unknown {
+  if (typeof value !== 'number' || Number.isSafeInteger(value) || source === undefined || !/^-?\d+$/.test(source)) {
+    return value;
+  }
+  const exact = source.length > MAX_INTEGER_CHARS ? null : BigInt(source);
+  return exact === null || exact > MAX_INTEGER || exact < MIN_INTEGER ? Infinity : exact;
+}
+
+type Survey = { fault: Fault | null; longNumbers: boolean };
+
 /** Looks at the structure of the text only, before anything is built from it. Strings are skipped by a native search. */
-function oversized(text: string): Fault | null {
+function surveyed(text: string): Survey {
   let depth = 0;
   let values = 1;
+  let digits = 0;
+  let longNumbers = false;
+  const over = (detail: string): Survey => ({ fault: { pointer: '#', code: 'out_of_range', detail }, longNumbers });
   for (let at = 0; at < text.length; at += 1) {
-    switch (text[at]) {
+    const char = text[at];
+    digits = char !== undefined && char >= '0' && char <= '9' ? digits + 1 : 0;
+    longNumbers ||= digits >= LONG_DIGITS;
+    switch (char) {
       case '"':
         at = endOfString(text, at);
         break;
@@ -50,13 +90,13 @@ function oversized(text: string): Fault | null {
       default:
     }
     if (depth > MAX_DEPTH) {
-      return { pointer: '#', code: 'out_of_range', detail: `a body may be nested ${MAX_DEPTH} deep` };
+      return over(`a body may be nested ${MAX_DEPTH} deep`);
     }
     if (values > MAX_VALUES) {
-      return { pointer: '#', code: 'out_of_range', detail: `a body may hold ${MAX_VALUES} values` };
+      return over(`a body may hold ${MAX_VALUES} values`);
     }
   }
-  return null;
+  return { fault: null, longNumbers };
 }
 
 /** Index of the quote that ends the string which begins at `start`; the end of the text if none does. */

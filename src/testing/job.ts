@@ -95,7 +95,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   id: newId(),
   account: ACCOUNT,
   endpoint: 'default',
-  workflow: { '1': { class_type: 'EmptyImage', inputs: {} } },
+  workflow: JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
   inputs: [],
   options: { previews: true, temp_outputs: false },
   metadata: {},

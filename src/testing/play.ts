@@ -40,7 +40,7 @@ export class Play {
         id: '01930000-0000-7000-8000-000000000000',
         account: 'acc',
         endpoint: 'default',
-        workflow: {},
+        workflow: '{}',
         inputs: [],
         options: { previews: true, temp_outputs: false },
         metadata: {},

@@ -3,6 +3,7 @@ import type { JobView } from '../../contract/job.ts';
 import type { Admission, Graph, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
+import { jsonText } from '../json.ts';
 import { invalidRequest, quote, type CoreProblem, type Fault } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
@@ -46,7 +47,7 @@ export async function submitJob(core: Core, caller: Caller, body: unknown): Prom
     id,
     account: caller.account,
     endpoint,
-    workflow,
+    workflow: jsonText(workflow),
     inputs,
     options,
     metadata,

@@ -1,5 +1,5 @@
 import { jobStub } from '../../objects/stubs.ts';
-import type { Graph, JobOptions } from '../../contract/new-job.ts';
+import type { JobOptions } from '../../contract/new-job.ts';
 import { MAX_INLINE_TEXT_BYTES, type ClaimRequest } from '../../contract/worker.ts';
 import { assetKey } from '../../storage/keys.ts';
 import { presigner } from '../../storage/presign.ts';
@@ -13,12 +13,12 @@ const SILENCE_S = 30;
 /** Presigned input URLs outlive the deadline by this much, so that a slow clock costs nothing. */
 const URL_GRACE_MS = 60_000;
 
-/** The answer to a granted claim (docs/worker-contract.md). */
+/** The answer to a granted claim (docs/worker-contract.md). `workflow` is JSON text already, to be put in as it is. */
 export type ClaimAnswer = {
   job: string;
   attempt: number;
   prompt_id: string;
-  workflow: Graph;
+  workflow: string;
   inputs: { name: string; url: string; sha256: string; size_bytes: number; content_type: string }[];
   options: JobOptions & { metadata: boolean };
   limits: { max_output_bytes: number; max_outputs: number; max_text_bytes: number; silence_s: number };

@@ -1,10 +1,11 @@
 import type { Limits } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
+import { jsonText } from '../json.ts';
 import { pointer, quote, type Fault } from '../problems.ts';
 
 /** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
 export function checkGraph(graph: Graph, limits: Limits, base: readonly string[]): Fault[] {
-  const size = new TextEncoder().encode(JSON.stringify(graph)).length;
+  const size = new TextEncoder().encode(jsonText(graph)).length;
   if (size > limits.max_workflow_bytes) {
     const detail = `the workflow has ${size} bytes; ${limits.max_workflow_bytes} are allowed`;
     return [{ pointer: pointer(base), code: 'workflow_too_large', detail }];

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import type { WorkerRefusal } from '../../core/worker/access.ts';
+import type { ClaimAnswer } from '../../core/worker/claim.ts';
 
 const STATUS = {
   invalid_token: 401,
@@ -17,4 +18,10 @@ export function refuse(c: Context, refusal: WorkerRefusal | { code: 'invalid_req
   return c.json({ title: refusal.code.replaceAll('_', ' '), status, ...refusal }, status, {
     'content-type': 'application/problem+json',
   });
+}
+
+/** A granted claim. The graph goes out as the text it was stored as: parsing it here would round 64-bit seeds. */
+export function granted(c: Context, { workflow, ...rest }: ClaimAnswer): Response {
+  const body = `{"workflow":${workflow},${JSON.stringify(rest).slice(1)}`;
+  return c.body(body, 200, { 'content-type': 'application/json' });
 }

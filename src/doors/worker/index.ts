@@ -11,7 +11,7 @@ import { claim } from '../../core/worker/claim.ts';
 import { complete } from '../../core/worker/complete.ts';
 import { finishUpload, uploads } from '../../core/worker/uploads.ts';
 import type { AppEnv } from '../app-env.ts';
-import { refuse } from './answers.ts';
+import { granted, refuse } from './answers.ts';
 
 /** Room for a report of a thousand outputs with short texts, or the names of every node of a large ComfyUI. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
@@ -29,7 +29,7 @@ workerDoor.use(
   }),
 );
 
-workerDoor.post('/jobs/:job/claim', (c) => take(c, claimRequest, claim, (answer) => c.json(answer)));
+workerDoor.post('/jobs/:job/claim', (c) => take(c, claimRequest, claim, (answer) => granted(c, answer)));
 workerDoor.post('/jobs/:job/uploads', (c) => take(c, uploadsRequest, uploads, (answer) => c.json({ uploads: answer })));
 workerDoor.post('/jobs/:job/uploads/finish', (c) => take(c, finishRequest, finishUpload, () => c.body(null, 204)));
 workerDoor.post('/jobs/:job/complete', (c) => take(c, completeRequest, complete, (answer) => c.json(answer)));

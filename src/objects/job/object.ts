@@ -2,7 +2,7 @@ import { DurableObject } from 'cloudflare:workers';
 import { configOf, requireConfig, type Config } from '../../config.ts';
 import type { Preview } from '../../contract/events.ts';
 import { isTerminal, type JobView, type Output, type Status } from '../../contract/job.ts';
-import type { Graph, JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
+import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../core/job/clock.ts';
 import { newState, step } from '../../core/job/machine.ts';
@@ -30,7 +30,7 @@ const ALARM_AGAIN_MS = 60_000;
 export type WorkOrder = {
   account: string;
   endpoint: string;
-  workflow: Graph;
+  workflow: string;
   inputs: JobInput[];
   options: JobOptions;
   deadline: number;

@@ -1,5 +1,5 @@
 import type { EventBody, LogEvent } from '../../contract/events.ts';
-import type { Graph, JobInput } from '../../contract/new-job.ts';
+import type { JobInput } from '../../contract/new-job.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import type { JobState } from '../../core/job/state.ts';
 
@@ -8,7 +8,7 @@ import type { JobState } from '../../core/job/state.ts';
 const SCHEMA = `
 -- One row: the machine's state.
 CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
--- One row: the graph and inputs that the claim hands out. Beside the state, which is written with every turn and has a row's 2 MB to itself.
+-- One row: the graph (JSON text) and inputs that the claim hands out. Beside the state, which is written with every turn and has a row's 2 MB to itself.
 CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL);
 -- The log. \`body\` is JSON {event, data}.
 CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
@@ -45,22 +45,22 @@ export class JobStore {
     return row === undefined ? null : (JSON.parse(row.state) as JobState);
   }
 
-  create(state: JobState, workflow: Graph, inputs: JobInput[]): void {
+  create(state: JobState, workflow: string, inputs: JobInput[]): void {
     this.storage.transactionSync(() => {
       this.sql.exec(SCHEMA);
       this.sql.exec('INSERT INTO job (one, state) VALUES (1, ?)', JSON.stringify(state));
       this.sql.exec(
         'INSERT INTO work_order (one, workflow, inputs) VALUES (1, ?, ?)',
-        JSON.stringify(workflow),
+        workflow,
         JSON.stringify(inputs),
       );
     });
   }
 
   /** What the claim hands out. */
-  order(): { workflow: Graph; inputs: JobInput[] } {
+  order(): { workflow: string; inputs: JobInput[] } {
     const row = this.sql.exec<{ workflow: string; inputs: string }>('SELECT workflow, inputs FROM work_order').one();
-    return { workflow: JSON.parse(row.workflow) as Graph, inputs: JSON.parse(row.inputs) as JobInput[] };
+    return { workflow: row.workflow, inputs: JSON.parse(row.inputs) as JobInput[] };
   }
 
   /** Stores one turn of the machine: state, events and effects together or not at all. Returns the events with their numbers. */
@@ -74,10 +74,9 @@ export class JobStore {
       }
       for (const effect of effects) {
         this.sql.exec(
-          // One that is being done stays with its lease: `done` sees that it was asked for again.
+          // One that is being done may be due again: `done` sees that it was asked for once more.
           `INSERT INTO outbox (key, effect, due_at, tries, wanted, leased, started) VALUES (?, ?, ?, 0, 1, 0, 0)
-           ON CONFLICT (key) DO UPDATE SET
-             wanted = wanted + 1, tries = 0, due_at = CASE leased WHEN 1 THEN due_at ELSE excluded.due_at END`,
+           ON CONFLICT (key) DO UPDATE SET wanted = wanted + 1, tries = 0, due_at = excluded.due_at`,
           outboxKey(effect),
           JSON.stringify(effect),
           now,

@@ -78,7 +78,11 @@ export const FAILS: Record<string, Failure> = {
     nodes: {},
   },
   invalid_no_outputs: refused('Prompt has no outputs'),
-  invalid_unknown_class: refused("Cannot execute because node NoSuchNode does not exist.: Node ID '#1'", '1'),
+  invalid_unknown_class: refused(
+    "Cannot execute because node NoSuchNode does not exist. Node ID '#1'",
+    '1',
+    'NoSuchNode',
+  ),
   invalid_value_out_of_range: refused('Value 999999 bigger than max of 16384: width', '1', 'EmptyImage'),
   one_output_invalid_answers_200: refused(
     'Custom validation failed for node: image - Invalid image file: missing.png',

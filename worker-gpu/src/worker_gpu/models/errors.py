@@ -11,6 +11,7 @@ ModelCode = Literal[
     "model_corrupt",
     "model_replaced",
     "disk_full",
+    "disk_failed",
     "store_unreachable",
     "store_denied",
     "folder_busy",

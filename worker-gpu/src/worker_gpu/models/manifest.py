@@ -145,7 +145,7 @@ class Manifest:
             source = need_object(value, "manifest.json")
             if source.get("version") != VERSION:
                 raise ShapeError(f"version: must be {VERSION}")
-            entries = need_list(source, "files")
+            entries = need_list(source.get("files"), "files")
         except ShapeError as error:
             raise ModelError("manifest_invalid", f"manifest.json: {error}") from None
         files: dict[str, ModelFile] = {}
@@ -193,14 +193,14 @@ def _file(entry: JsonObject) -> ModelFile:
         raise ShapeError("allow_unsafe: must be true or false")
     size = need_count(entry, "size", 0)
     chunk_size = need_count(entry, "chunk_size", MIN_CHUNK_BYTES)
-    chunks = tuple(_sha256(item, "chunks") for item in need_list(entry, "chunks"))
+    chunks = tuple(_sha256(item, "chunks") for item in need_list(entry.get("chunks"), "chunks"))
     file = ModelFile(
         path=check_path(need_text(entry, "path"), allow),
         size=size,
         sha256=_sha256(entry.get("sha256"), "sha256"),
         chunk_size=chunk_size,
         chunks=chunks,
-        groups=tuple(_word(item, "groups") for item in (need_list(entry, "groups") if "groups" in entry else [])),
+        groups=tuple(_word(item, "groups") for item in need_list(entry.get("groups", []), "groups")),
         priority=_whole(entry.get("priority", 0), "priority"),
         source=_source(need_object(entry.get("source"), "source")),
         allow_unsafe=allow,

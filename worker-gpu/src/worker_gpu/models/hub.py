@@ -1,0 +1,73 @@
+"""Manifest entries for files that stay on Hugging Face or on the web: their size and hash without reading them."""
+
+import re
+from urllib.parse import quote, urljoin, urlsplit
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile, check_path
+from worker_gpu.models.push import Entry
+from worker_gpu.models.remote import MAX_REDIRECTS, hub_refusal
+from worker_gpu.models.settings import ModelSettings
+from worker_gpu.models.wire import REDIRECTS, Passing, Wire
+from worker_gpu.shape import ShapeError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) -> ModelFile:
+    """The entry for a file of a repository, which must be one that the hub keeps in its large file store: only of
+    those does it tell the SHA-256 (X-Linked-Etag). Raises `ModelError`."""
+    _check(entry)
+    wire = Wire(settings.patience.read_s)
+    token = {"Authorization": f"Bearer {settings.hub_token}"} if settings.hub_token else {}
+    url = f"{settings.hub}/{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.file)}"
+    try:
+        # A renamed repository redirects within the hub first; the answer that leads out of it has the hash.
+        for _ in range(MAX_REDIRECTS):
+            response = wire.send("HEAD", url, token)
+            response.read()
+            sha256 = response.headers.get("X-Linked-Etag", "").strip('"')
+            size = response.headers.get("X-Linked-Size", "")
+            if _SHA256.fullmatch(sha256) and size.isdecimal():
+                return _entry(entry, int(size), sha256, source)
+            if response.status >= 400:
+                code = response.headers.get("X-Error-Code")
+                raise hub_refusal(source, entry.path, response.status, code, settings)
+            target = urljoin(url, response.headers.get("Location", ""))
+            if response.status not in REDIRECTS or urlsplit(target).netloc != urlsplit(url).netloc:
+                break
+            url = target
+    except Passing as fault:
+        raise ModelError("store_unreachable", f"{source.repo}: {fault}", entry.path) from fault
+    finally:
+        wire.drop()
+    raise ModelError(
+        "bad_setting", f"{source.repo} does not tell the SHA-256 of {source.file}: push a copy instead", entry.path
+    )
+
+
+def describe_url(url: str, size: int, sha256: str, entry: Entry) -> ModelFile:
+    """The entry for a file on the web, whose size and hash the caller knows. Raises `ModelError`."""
+    _check(entry)
+    if not _SHA256.fullmatch(sha256):
+        raise ModelError("bad_setting", "--sha256: must be 64 lower-case hex digits", entry.path)
+    return _entry(entry, size, sha256, FromUrl(url))
+
+
+def _entry(entry: Entry, size: int, sha256: str, source: FromHub | FromUrl) -> ModelFile:
+    return ModelFile(
+        path=entry.path,
+        size=size,
+        sha256=sha256,
+        groups=entry.groups,
+        priority=entry.priority,
+        source=source,
+        allow_unsafe=entry.allow_unsafe,
+    )
+
+
+def _check(entry: Entry) -> None:
+    try:
+        check_path(entry.path, entry.allow_unsafe)
+    except ShapeError as error:
+        raise ModelError("bad_setting", f"{entry.path}: {error}", entry.path) from None

@@ -1,0 +1,85 @@
+"""What is known of files without reading them: one JSON line for each that was checked, with what `stat` said then.
+
+Lines are only added. One torn by a kill is ignored, which costs a new hash of that file.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worker_gpu.shape import JsonObject, ShapeError, decode, encode, need_count, need_flag, need_object, need_text
+
+
+@dataclass(frozen=True)
+class Held:
+    """A file that was checked. `linked`: it lies elsewhere (volume, Hugging Face cache) and only its name is here.
+    `used_s` in seconds since 1970."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    linked: bool
+    used_s: int
+
+    @staticmethod
+    def of(path: str, stat: os.stat_result, sha256: str, linked: bool, used_s: int) -> "Held":
+        """A file as it is now."""
+        return Held(path, stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256, linked, used_s)
+
+    def to_line(self) -> bytes:
+        """Its line in the index."""
+        wire: JsonObject = {
+            "path": self.path,
+            "size": self.size,
+            "mtime_ns": self.mtime_ns,
+            "inode": self.inode,
+            "sha256": self.sha256,
+            "linked": self.linked,
+            "used_s": self.used_s,
+        }
+        return (encode(wire) + "\n").encode()
+
+
+def used_line(path: str, used_s: int) -> bytes:
+    """A line that says the file was used."""
+    return (encode({"path": path, "used_s": used_s}) + "\n").encode()
+
+
+def gone_line(path: str) -> bytes:
+    """A line that says the file was deleted."""
+    return (encode({"path": path, "gone": True}) + "\n").encode()
+
+
+def read_index(path: Path) -> tuple[dict[str, Held], int]:
+    """What the index says last of each file, and its number of lines. Raises `OSError`, but not for a missing file."""
+    held: dict[str, Held] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return held, 0
+    for line in lines:
+        with contextlib.suppress(ShapeError):
+            if line:
+                _apply(need_object(decode(line), "line"), held)
+    return held, len(lines)
+
+
+def _apply(line: JsonObject, held: dict[str, Held]) -> None:
+    path = need_text(line, "path")
+    if "gone" in line:
+        held.pop(path, None)
+    elif "sha256" in line:
+        held[path] = Held(
+            path,
+            need_count(line, "size"),
+            need_count(line, "mtime_ns"),
+            need_count(line, "inode"),
+            need_text(line, "sha256"),
+            need_flag(line, "linked"),
+            need_count(line, "used_s"),
+        )
+    elif path in held:
+        held[path] = replace(held[path], used_s=need_count(line, "used_s"))

@@ -1,0 +1,94 @@
+"""Which files of the manifest a graph names."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from worker_gpu.models.manifest import Manifest, ModelFile
+from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
+
+SAME_FOLDER: Mapping[str, frozenset[str]] = {
+    name: group
+    for group in (
+        frozenset({"unet", "diffusion_models"}),
+        frozenset({"clip", "text_encoders"}),
+        frozenset({"controlnet", "t2i_adapter"}),
+    )
+    for name in group
+}
+"""Categories ComfyUI takes for one (reference/comfyui.md section 7)."""
+CATEGORIES: Mapping[str, str] = {
+    "ckpt_name": "checkpoints",
+    "lora_name": "loras",
+    "vae_name": "vae",
+    "unet_name": "diffusion_models",
+    "control_net_name": "controlnet",
+    "style_model_name": "style_models",
+    "gligen_name": "gligen",
+    "hypernetwork_name": "hypernetworks",
+    "audio_encoder_name": "audio_encoders",
+}
+"""Inputs of ComfyUI's own loaders whose name says the category; others (`clip_name`, `model_name`) serve several."""
+MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".onnx")
+
+_EMBEDDING = re.compile(r"embedding:([^\s,:()\[\]]+)")
+
+
+@dataclass(frozen=True)
+class Named:
+    """`files` are in the manifest. `unknown` are values that look like model files and are not: they may still be
+    in ComfyUI's folders by other means."""
+
+    files: tuple[ModelFile, ...]
+    unknown: tuple[str, ...]
+
+
+def named_in(workflow: Mapping[str, JsonObject], manifest: Manifest) -> Named:
+    """What the literal inputs of `workflow` name. A name that several categories have means all of them, unless the
+    input's own name says which."""
+    by_name: dict[str, list[ModelFile]] = {}
+    for file in manifest.files.values():
+        by_name.setdefault(file.name, []).append(file)
+    files: dict[str, ModelFile] = {}
+    unknown: dict[str, None] = {}
+    for name, text in _texts(workflow):
+        value = text.replace("\\", "/")
+        found = _of_category(name, by_name.get(value, []))
+        for embedding in _EMBEDDING.findall(value):
+            found += _embedding(embedding.removesuffix("."), by_name)
+        files.update({file.path: file for file in found})
+        if not found and value.lower().endswith(MODEL_SUFFIXES) and "\n" not in value:
+            unknown[value] = None
+    return Named(tuple(files.values()), tuple(unknown))
+
+
+def _of_category(name: str, found: list[ModelFile]) -> list[ModelFile]:
+    category = CATEGORIES.get(name)
+    if category is None:
+        return list(found)
+    wanted = SAME_FOLDER.get(category, frozenset({category}))
+    return [file for file in found if file.category in wanted] or list(found)
+
+
+def _embedding(name: str, by_name: Mapping[str, list[ModelFile]]) -> list[ModelFile]:
+    names = (name, *(f"{name}{suffix}" for suffix in (".safetensors", ".pt", ".bin")))
+    return [file for one in names for file in by_name.get(one, []) if file.category == "embeddings"]
+
+
+def _texts(workflow: Mapping[str, JsonObject]) -> Iterator[tuple[str, str]]:
+    for node in workflow.values():
+        for name, value in maybe_object(node.get("inputs")).items():
+            yield from _literals(name, value)
+
+
+def _literals(name: str, value: Json) -> Iterator[tuple[str, str]]:
+    """Custom nodes keep model names in lists and objects too."""
+    text = maybe_text(value)
+    if text is not None:
+        yield name, text
+    elif isinstance(value, list):
+        for item in value:
+            yield from _literals(name, item)
+    elif isinstance(value, dict):
+        for inner, item in value.items():
+            yield from _literals(inner, item)

@@ -1,0 +1,156 @@
+"""A file on its way: bytes go to a part, which gets the file's name only when every chunk has the right hash.
+
+Killed at any moment, a part costs at most the chunks in flight: the hashes of the chunks that are done are kept beside
+it. They are a hint and not a proof, so whoever resumes hashes those chunks again before trusting them.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import ModelFile
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ_BYTES = 1024 * 1024
+_MARK_BYTES = 32
+_NO_MARK = bytes(_MARK_BYTES)
+
+
+@contextlib.contextmanager
+def disk_faults(path: str) -> Generator[None]:
+    """Turns what the disk says about `path` into a `ModelError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ModelError("disk_full", f"{path}: the disk is full", path) from error
+        raise ModelError("disk_failed", f"{path}: {error.strerror or error}", path) from error
+
+
+class Part:
+    """The part of one file. Different chunks may be written by different threads at once."""
+
+    def __init__(self, folder: Path, file: ModelFile) -> None:
+        self.file = file
+        self._path = folder / part_name(file)
+        self._marks_path = self._path.with_suffix(".marks")
+        self._marks = -1
+        self._data = -1
+        self._marked: dict[int, str] = {}
+
+    @property
+    def allocated(self) -> bool:
+        """Whether an earlier run has already taken the disk that the file needs."""
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return False
+        return stat.st_size == self.file.size
+
+    def open(self) -> None:
+        """Make room for the whole file. Raises `ModelError`."""
+        file = self.file
+        with disk_faults(file.path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._data = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            known = os.fstat(self._data).st_size == file.size
+            if not known:
+                os.ftruncate(self._data, 0)
+                self._marks_path.unlink(missing_ok=True)
+            try:
+                if file.size > 0 and not known:
+                    os.posix_fallocate(self._data, 0, file.size)
+            except OSError:
+                self.discard()
+                raise
+            if file.chunk_count < 2:
+                return
+            self._marks = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            marks = os.pread(self._marks, file.chunk_count * _MARK_BYTES, 0)
+        for chunk in range(len(marks) // _MARK_BYTES):
+            mark = marks[chunk * _MARK_BYTES : (chunk + 1) * _MARK_BYTES]
+            if mark != _NO_MARK:
+                self._marked[chunk] = mark.hex()
+
+    def take_mark(self, chunk: int) -> str | None:
+        """The SHA-256 under which an earlier run has marked the chunk done; asked once for each chunk."""
+        return self._marked.pop(chunk, None)
+
+    def write(self, data: memoryview, at: int) -> None:
+        """Put `data` at byte `at`. Raises `ModelError`."""
+        with disk_faults(self.file.path):
+            while data:
+                written = os.pwrite(self._data, data, at)
+                data, at = data[written:], at + written
+
+    def mark(self, chunk: int, sha256: str) -> None:
+        """The chunk is there, with this hash."""
+        if self._marks >= 0:
+            with disk_faults(self.file.path):
+                os.pwrite(self._marks, bytes.fromhex(sha256), chunk * _MARK_BYTES)
+
+    def hash_chunk(self, chunk: int) -> str:
+        """SHA-256 of what is on disk of a chunk."""
+        first, length = self.file.span(chunk)
+        with disk_faults(self.file.path):
+            return _hash(self._data, first, length)
+
+    def hash_all(self) -> str:
+        """SHA-256 of what is on disk."""
+        with disk_faults(self.file.path):
+            return _hash(self._data, 0, self.file.size)
+
+    def publish(self, target: Path) -> os.stat_result:
+        """Give the file its name at once; what stood there before is replaced. The part must be whole."""
+        with disk_faults(self.file.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stat = os.fstat(self._data)
+            self._path.replace(target)
+            self._marks_path.unlink(missing_ok=True)
+        self.close()
+        return stat
+
+    def close(self) -> None:
+        """Keep what is there for a later run."""
+        for fd in (self._data, self._marks):
+            if fd >= 0:
+                os.close(fd)
+        self._data = self._marks = -1
+
+    def discard(self) -> None:
+        """Give the disk back."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._marks_path.unlink(missing_ok=True)
+
+
+def part_name(file: ModelFile) -> str:
+    """Other content under the same path, and the same content under another path, have parts of their own."""
+    place = hashlib.sha256(f"{file.path}\0{file.chunk_size}".encode()).hexdigest()[:16]
+    return f"{file.sha256[:32]}-{place}.part"
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file. Raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _hash(fd, 0, os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
+
+
+def _hash(fd: int, first: int, length: int) -> str:
+    digest, buffer = hashlib.sha256(), bytearray(min(_READ_BYTES, max(1, length)))
+    with memoryview(buffer) as view:
+        at, end = first, first + length
+        while at < end:
+            got = os.preadv(fd, [view[: min(len(view), end - at)]], at)
+            if got == 0:
+                break
+            digest.update(view[:got])
+            at += got
+    return digest.hexdigest()

@@ -1,0 +1,183 @@
+"""Putting models into the bucket: hash, upload what is not there, and write the manifest last.
+
+A worker that reads meanwhile sees the old manifest or the new one, and every object a manifest names was complete
+before. Each request carries the SHA-256 of its body in the signature, so the store checks every part.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worker_gpu.models.bucket import SHA_HEADER, Store
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile, check_path
+from worker_gpu.models.settings import Bucket, Patience
+from worker_gpu.shape import ShapeError
+
+UPLOADS = 4
+"""Parts sent at once: each holds a chunk in memory."""
+MANIFEST_TRIES = 5
+_READ_BYTES = 4 * 1024 * 1024
+_CHANGED = frozenset({412})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the caller says of a file to push."""
+
+    path: str
+    groups: tuple[str, ...] = ()
+    priority: int = 0
+    allow_unsafe: bool = False
+
+
+def describe(source: Path, entry: Entry, chunk_size: int = CHUNK_BYTES) -> ModelFile:
+    """The manifest entry of a file on disk. Reads all of it. Raises `ModelError`."""
+    try:
+        check_path(entry.path, entry.allow_unsafe)
+    except ShapeError as error:
+        raise ModelError("bad_setting", f"{entry.path}: {error}", entry.path) from None
+    whole, chunks, size = hashlib.sha256(), list[str](), 0
+    try:
+        with source.open("rb") as file:
+            chunk, left = hashlib.sha256(), chunk_size
+            while piece := file.read(min(_READ_BYTES, left)):
+                whole.update(piece)
+                chunk.update(piece)
+                size, left = size + len(piece), left - len(piece)
+                if left == 0:
+                    chunks.append(chunk.hexdigest())
+                    chunk, left = hashlib.sha256(), chunk_size
+            if left < chunk_size:
+                chunks.append(chunk.hexdigest())
+    except OSError as error:
+        raise ModelError("disk_failed", f"{source}: {error.strerror or error}", entry.path) from error
+    return ModelFile(
+        path=entry.path,
+        size=size,
+        sha256=whole.hexdigest(),
+        chunk_size=chunk_size,
+        chunks=tuple(chunks),
+        groups=entry.groups,
+        priority=entry.priority,
+        allow_unsafe=entry.allow_unsafe,
+    )
+
+
+class Pusher:
+    """Uploads to one bucket."""
+
+    def __init__(self, bucket: Bucket, patience: Patience, make_store: Callable[[Bucket, Patience], Store]) -> None:
+        self._bucket = bucket
+        self._patience = patience
+        self._make_store = make_store
+        self._store = make_store(bucket, patience)
+        self._local = threading.local()
+
+    def upload(self, source: Path, file: ModelFile) -> tuple[ModelFile, bool]:
+        """`file` with the tag of its object, and whether it had to be sent. Raises `ModelError`."""
+        there = self._store.head(file.path)
+        if (
+            there.status == 200
+            and there.headers.get(SHA_HEADER) == file.sha256
+            and there.headers.get("content-length") == str(file.size)
+        ):
+            return _with_etag(file, there.etag), False
+        etag = self._put_whole(source, file) if file.chunk_count < 2 else self._put_parts(source, file)
+        return _with_etag(file, etag), True
+
+    def update_manifest(self, change: Callable[[Manifest], Manifest]) -> Manifest:
+        """Change the bucket's manifest, whoever else does so at the same time. Raises `ModelError`."""
+        for _ in range(MANIFEST_TRIES):
+            got = self._store.get(MANIFEST_KEY)
+            before = Manifest.parse(got.body) if got.status == 200 else Manifest({})
+            after = change(before)
+            if got.status == 200 and after == before:
+                return after
+            body = after.to_bytes()
+            digest = hashlib.sha256(body).hexdigest()
+            # A copy that is never changed: what was pushed when, and a way back.
+            headers = {"Content-Type": "application/json"}
+            self._store.put(f"manifests/{digest}.json", body, headers, digest)
+            condition = {"If-Match": f'"{got.etag}"'} if got.status == 200 else {"If-None-Match": "*"}
+            if self._store.put(MANIFEST_KEY, body, headers, digest, condition).status not in _CHANGED:
+                return after
+        raise ModelError("store_unreachable", "manifest.json is being changed by somebody else all the time")
+
+    def close(self) -> None:
+        """Close connections."""
+        self._store.close()
+
+    def _put_whole(self, source: Path, file: ModelFile) -> str:
+        body = _read(source, 0, file.size, file.sha256, file.path)
+        headers = {"Content-Type": "application/octet-stream", SHA_HEADER: file.sha256}
+        return self._store.put(file.path, body, headers, file.sha256).etag
+
+    def _put_parts(self, source: Path, file: ModelFile) -> str:
+        headers = {"Content-Type": "application/octet-stream", SHA_HEADER: file.sha256}
+        upload = self._store.begin_multipart(file.path, headers)
+        stores: list[Store] = []
+
+        def send(chunk: int) -> str:
+            store: Store | None = getattr(self._local, "store", None)
+            if store is None:
+                store = self._local.store = self._store.another()
+                stores.append(store)
+            first, length = file.span(chunk)
+            body = _read(source, first, length, file.chunks[chunk], file.path)
+            return store.put_part(file.path, upload, chunk + 1, body, file.chunks[chunk])
+
+        try:
+            with ThreadPoolExecutor(UPLOADS) as pool:
+                etags = list(pool.map(send, range(file.chunk_count)))
+            return self._store.end_multipart(file.path, upload, etags, lambda body: hashlib.sha256(body).hexdigest())
+        except ModelError:
+            self._store.abort_multipart(file.path, upload)
+            raise
+        finally:
+            for store in stores:
+                store.close()
+
+
+def with_entries(manifest: Manifest, files: Iterable[ModelFile]) -> Manifest:
+    """`manifest` with `files` added or replaced."""
+    return Manifest.of(list({**manifest.files, **{file.path: file for file in files}}.values()))
+
+
+def without_entries(manifest: Manifest, paths: Sequence[str]) -> Manifest:
+    """`manifest` without `paths`. Raises `ModelError` model_unknown."""
+    for path in paths:
+        if path not in manifest.files:
+            raise ModelError("model_unknown", f"{path} is not in the manifest", path)
+    return Manifest.of([file for path, file in manifest.files.items() if path not in paths])
+
+
+def _with_etag(file: ModelFile, etag: str) -> ModelFile:
+    return replace(file, source=FromBucket(etag or None))
+
+
+def _read(source: Path, first: int, length: int, sha256: str, path: str) -> bytes:
+    """Bytes of a file that must still be those that were hashed."""
+    try:
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            body = _pread(fd, first, length)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ModelError("disk_failed", f"{source}: {error.strerror or error}", path) from error
+    if hashlib.sha256(body).hexdigest() != sha256:
+        raise ModelError("model_replaced", f"{source} was changed while it was pushed", path)
+    return body
+
+
+def _pread(fd: int, first: int, length: int) -> bytes:
+    pieces: list[bytes] = []
+    while length > 0 and (piece := os.pread(fd, length, first)):
+        pieces.append(piece)
+        first, length = first + len(piece), length - len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,249 @@
+"""Models for the event loop: what boot waits for, what comes after, and what one job needs.
+
+models = Models(read_model_settings(env), log)
+await models.start()                      # never raises: a worker without models still works
+await models.boot(tell)                   # beside ComfyUI's start; blocks readiness
+models.begin_background()
+async with models.needed_by(workflow, tell):   # raises ModelError; pins until left
+    ...
+await models.close()
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from worker_gpu.log import Log
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import BACKGROUND_GROUP, BOOT_GROUP, ModelFile
+from worker_gpu.models.named import named_in
+from worker_gpu.models.plan import Urgency
+from worker_gpu.models.settings import ModelSettings
+from worker_gpu.models.sync import Batch, ModelSync, Progress, Tools
+from worker_gpu.shape import Json, JsonObject
+
+Tell: TypeAlias = Callable[[Progress], None]
+
+TELL_EVERY_S = 0.25
+"""As often as the worker sends progress at all (reference/gpu-worker.md 5.2)."""
+MANIFEST_AGE_S = 300.0
+"""After this a job has the manifest looked at again: one small request. By the wall clock, since a worker that was
+frozen between jobs (FlashBoot) must notice too."""
+REPLACED_TRIES = 2
+"""How often a file that was replaced while it was read is looked up anew in the manifest."""
+MAX_FAULTS = 20
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What had to be fetched for a job, and how long that took."""
+
+    files: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BootReport:
+    """How the boot group came. `errors` empty: all of it is here."""
+
+    fetched: Fetched
+    files: int
+    errors: tuple[ModelError, ...]
+
+
+class Models:
+    """The models of a worker. Every method may be called in any state; without a manifest there is nothing to do."""
+
+    def __init__(self, settings: ModelSettings, log: Log, tools: Tools | None = None) -> None:
+        self.settings = settings
+        self._log = log
+        self._tools = tools or Tools()
+        self._sync = ModelSync(settings, log, self._tools)
+        self._open = False
+        self._loaded_at = 0.0
+        self._manifest_error: ModelError | None = None
+        self._faults: dict[str, ModelError] = {}
+        self._background: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take the folder and read the manifest. What goes wrong is in `health` and the log."""
+        if not self.settings.enabled:
+            return
+        try:
+            await asyncio.to_thread(self._sync.open)
+        except ModelError as error:
+            self._note(error)
+            return
+        self._open = True
+        await self._refresh()
+        parts = list(self._sync.manifest.files.values())
+        await asyncio.to_thread(self._sync.tree.drop_parts, parts)
+
+    async def boot(self, tell: Tell | None = None) -> BootReport:
+        """Have the boot group here. Never raises: what could not be had is in the report."""
+        files = self._sync.manifest.in_group(BOOT_GROUP) if self._open else []
+        began = self._tools.clock()
+        errors = [self._manifest_error] if self._manifest_error is not None else []
+        with self._sync.pinned(file.path for file in files):
+            batch, failed = await self._fetch(files, Urgency.BOOT, tell)
+        fetched = self._fetched(batch, began)
+        self._log.info(
+            "boot models", files=len(files), fetched=fetched.files, bytes=fetched.bytes, s=round(fetched.seconds, 3)
+        )
+        return BootReport(fetched, len(files), (*errors, *failed))
+
+    def begin_background(self) -> None:
+        """Fetch the background group by and by, then fill the volume. Jobs go first."""
+        if self._open and self._background is None:
+            self._background = asyncio.create_task(self._run_background())
+
+    @asynccontextmanager
+    async def needed_by(self, workflow: Mapping[str, JsonObject], tell: Tell | None = None) -> AsyncGenerator[Fetched]:
+        """Every file of the manifest that `workflow` names is here before the body runs, and stays until it ends.
+        Raises `ModelError`. When the caller is cancelled, the rest comes in the background."""
+        if not self._open:
+            yield Fetched(0, 0, 0.0)
+            return
+        named = named_in(workflow, self._sync.manifest)
+        if self._tools.now() - self._loaded_at > MANIFEST_AGE_S or named.unknown:
+            await self._refresh()
+            named = named_in(workflow, self._sync.manifest)
+        began = self._tools.clock()
+        with self._sync.pinned(file.path for file in named.files):
+            batch, failed = await self._fetch(named.files, Urgency.JOB, tell)
+            if failed:
+                raise failed[0]
+            yield self._fetched(batch, began)
+
+    def lacking(self, workflow: Mapping[str, JsonObject]) -> int:
+        """Bytes `needed_by` would fetch for `workflow`, as far as is known: whether to show a stage for it."""
+        if not self._open:
+            return 0
+        named = named_in(workflow, self._sync.manifest)
+        return sum(file.size for file in named.files if not self._sync.tree.holds(file))
+
+    def health(self) -> JsonObject:
+        """What is here, what comes, what went wrong; no credentials."""
+        sync = self._sync
+        manifest_error = self._manifest_error
+        report: JsonObject = {
+            "enabled": self.settings.enabled,
+            "folder": str(self.settings.folder),
+            "manifest": {
+                "files": len(sync.manifest.files),
+                "bytes": sum(file.size for file in sync.manifest.files.values()),
+                "error": _error(manifest_error) if manifest_error is not None else None,
+            },
+            "fetching": [
+                {"path": one.file.path, "received_bytes": one.received, "bytes": one.file.size} for one in sync.active()
+            ],
+            "evicted_files": sync.evicted,
+            "replaced_lanes": sync.replaced_lanes,
+            "errors": [_error(error) for error in self._faults.values()],
+        }
+        if self._open:
+            held = sync.tree.held()
+            report["here"] = {
+                "files": len(held),
+                "bytes": sum(one.size for one in held if not one.linked),
+                "linked_files": sum(one.linked for one in held),
+            }
+            with contextlib.suppress(ModelError):
+                report["free_bytes"] = sync.tree.free_bytes()
+        return report
+
+    def inventory(self) -> list[Json]:
+        """Every file of the manifest: whether it is here (by stat), and what it should be."""
+        tree = self._sync.tree
+        return [
+            {"path": file.path, "bytes": file.size, "sha256": file.sha256, "here": self._open and tree.holds(file)}
+            for file in self._sync.manifest.files.values()
+        ]
+
+    async def close(self) -> None:
+        """Stop everything; what is under way resumes at the next start."""
+        if self._background is not None:
+            self._background.cancel()
+            await asyncio.wait({self._background})
+        if self._open:
+            self._open = False
+            await asyncio.to_thread(self._sync.close)
+
+    async def _run_background(self) -> None:
+        files = self._sync.manifest.in_group(BACKGROUND_GROUP)
+        await self._fetch(files, Urgency.BACKGROUND, None)
+        await asyncio.to_thread(self._sync.keep_on_volume)
+
+    async def _refresh(self) -> None:
+        try:
+            if await asyncio.to_thread(self._sync.load_manifest):
+                self._log.info("models manifest", files=len(self._sync.manifest.files))
+            self._manifest_error = None
+        except ModelError as error:
+            self._manifest_error = error
+            self._log.error("models manifest", code=error.code, cause=error.message)
+        self._loaded_at = self._tools.now()
+
+    async def _fetch(
+        self, files: Iterable[ModelFile], urgency: Urgency, tell: Tell | None
+    ) -> tuple[Batch, list[ModelError]]:
+        wanted = list(files)
+        batch = await asyncio.to_thread(self._sync.want, wanted, urgency)
+        errors = await self._wait(batch, tell)
+        for _ in range(REPLACED_TRIES):
+            again = {error.path for error in errors if error.code in ("model_replaced", "model_corrupt")}
+            if not again or not await self._changed(again):
+                break
+            files_again = [file for path, file in self._sync.manifest.files.items() if path in again]
+            batch = await asyncio.to_thread(self._sync.want, files_again, urgency)
+            errors = [error for error in errors if error.path not in again] + await self._wait(batch, tell)
+        for error in errors:
+            self._note(error)
+        for path in {file.path for file in wanted} - {error.path for error in errors}:
+            self._faults.pop(path, None)
+        return batch, errors
+
+    async def _changed(self, paths: set[str | None]) -> bool:
+        """Whether a newer manifest says something else of one of `paths`."""
+        before = self._sync.manifest.files
+        await self._refresh()
+        after = self._sync.manifest.files
+        return any(path is not None and path in after and before.get(path) != after[path] for path in paths)
+
+    async def _wait(self, batch: Batch, tell: Tell | None) -> list[ModelError]:
+        """Until every file of `batch` is here or has failed."""
+        futures = {asyncio.wrap_future(future) for future in batch.futures()}
+        shown = 0
+        left = futures
+        try:
+            while left:
+                progress = batch.progress()
+                # What is taken back because it was wrong is not shown: a bar does not run backwards.
+                shown = max(shown, progress.done_bytes)
+                if tell is not None:
+                    tell(Progress(shown, progress.total_bytes, progress.done_files, progress.total_files))
+                _, left = await asyncio.wait(left, timeout=TELL_EVERY_S)
+        except asyncio.CancelledError:
+            self._sync.reorder(batch, Urgency.BACKGROUND)
+            raise
+        if futures and tell is not None:
+            tell(batch.progress())
+        return [error for future in futures if isinstance(error := future.exception(), ModelError)]
+
+    def _fetched(self, batch: Batch, began: float) -> Fetched:
+        done = [one for one in batch.downloads if one.result.done() and one.result.exception() is None]
+        return Fetched(len(done), sum(one.file.size for one in done), self._tools.clock() - began)
+
+    def _note(self, error: ModelError) -> None:
+        self._log.error("model not here", code=error.code, path=error.path, cause=error.message)
+        self._faults[error.path or ""] = error
+        while len(self._faults) > MAX_FAULTS:
+            self._faults.pop(next(iter(self._faults)))
+
+
+def _error(error: ModelError) -> JsonObject:
+    return {"code": error.code, "message": error.message, "path": error.path}

@@ -1,0 +1,152 @@
+"""Where models come from and go to, read from the environment once. docs/models.md lists the variables."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.sigv4 import Credentials
+
+MIB = 1024 * 1024
+DEFAULT_MIN_FREE_MB = 2048
+"""Free disk that eviction keeps: the outputs of a video job and ComfyUI's temporary files, twice."""
+LANES_PER_CPU = 8
+MIN_LANES, MAX_LANES = 16, 64
+"""One connection to R2 gives 20 to 30 MB/s, so throughput is a matter of their number; 64 give about 1.6 GB/s
+(reference/gpu-worker.md 1.1)."""
+VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
+"""Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An S3-compatible bucket. `endpoint` has no trailing slash and may have a path; `prefix` is empty or ends in /."""
+
+    endpoint: str
+    name: str
+    credentials: Credentials
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long and how often a read is tried before a model is given up."""
+
+    read_s: float = 15.0
+    """Silence on a connection; a healthy one sends something every few milliseconds."""
+    attempts: int = 8
+    """Tries of one chunk. With the pauses below about a minute: an incident of the store that is longer fails the job
+    rather than billing a GPU for waiting."""
+    corrupt_attempts: int = 3
+    """Tries of a chunk that arrives whole and wrong: a flipped bit passes, a wrong object does not."""
+    first_pause_s: float = 0.2
+    most_pause_s: float = 15.0
+    slow_share: float = 0.25
+    """A lane below this share of the median is replaced (reference/gpu-worker.md 5.1)."""
+    slow_grace_s: float = 4.0
+    """A new connection needs this long to show its speed."""
+    slow_replacements: int = 3
+    """After this many the chunk may be as slow as it likes."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """How models are kept here. Without `bucket` and `manifest` there is nothing to sync."""
+
+    folder: Path
+    bucket: Bucket | None = None
+    manifest: Path | None = None
+    lanes: int = MIN_LANES
+    reserve_bytes: int = DEFAULT_MIN_FREE_MB * MIB
+    volume: Path | None = None
+    volume_write: bool = False
+    hub: str = HUB
+    hub_token: str | None = field(default=None, repr=False)
+    hub_caches: tuple[Path, ...] = ()
+    patience: Patience = Patience()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a manifest to read at all."""
+        return self.bucket is not None or self.manifest is not None
+
+
+def read_model_settings(env: Mapping[str, str], cpus: int | None = None) -> ModelSettings:
+    """Settings from `env`. Raises `ModelError` bad_setting naming the variable."""
+    data = Path(env.get("WORKER_DATA_DIR") or Path(tempfile.gettempdir()) / "worker-gpu")
+    comfyui = env.get("COMFYUI_PATH")
+    folder = Path(env.get("MODELS_DIR") or (Path(comfyui) / "models" if comfyui else data / "models")).absolute()
+    manifest = env.get("MODELS_MANIFEST")
+    lanes = min(MAX_LANES, max(MIN_LANES, LANES_PER_CPU * (cpus or os.cpu_count() or 1)))
+    volume = _volume(env)
+    return ModelSettings(
+        folder=folder,
+        bucket=_bucket(env),
+        manifest=Path(manifest).absolute() if manifest else None,
+        lanes=_count(env, "MODELS_LANES", lanes, 1, 256),
+        reserve_bytes=_count(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
+        volume=volume,
+        volume_write=_flag(env, "MODELS_VOLUME_WRITE"),
+        hub=_url(env, "HF_ENDPOINT", HUB),
+        hub_token=env.get("HF_TOKEN") or None,
+        hub_caches=_hub_caches(env),
+    )
+
+
+def _bucket(env: Mapping[str, str]) -> Bucket | None:
+    name = env.get("MODELS_BUCKET")
+    if not name:
+        return None
+    wanted = ("MODELS_ENDPOINT_URL", "MODELS_ACCESS_KEY_ID", "MODELS_SECRET_ACCESS_KEY")
+    lacking = [variable for variable in wanted if not env.get(variable)]
+    if lacking:
+        raise ModelError("bad_setting", f"MODELS_BUCKET is set, so {' and '.join(lacking)} must be set too")
+    prefix = env.get("MODELS_PREFIX", "").strip("/")
+    credentials = Credentials(
+        env["MODELS_ACCESS_KEY_ID"], env["MODELS_SECRET_ACCESS_KEY"], env.get("MODELS_REGION") or "auto"
+    )
+    return Bucket(_url(env, "MODELS_ENDPOINT_URL", ""), name, credentials, f"{prefix}/" if prefix else "")
+
+
+def _volume(env: Mapping[str, str]) -> Path | None:
+    """The folder of models on the network volume. `MODELS_VOLUME` names it; empty means none; unset means look."""
+    given = env.get("MODELS_VOLUME")
+    if given is not None:
+        return Path(given).absolute() if given else None
+    return next((volume / "models" for volume in VOLUMES if volume.is_dir()), None)
+
+
+def _hub_caches(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Folders with `models--owner--name` in them: what the environment says, and where RunPod puts cached models
+    (reference/runpod.md)."""
+    home = env.get("HF_HOME")
+    named = env.get("HF_HUB_CACHE") or (str(Path(home) / "hub") if home else None)
+    return (*((Path(named),) if named else ()), Path("/runpod-volume/huggingface-cache/hub"))
+
+
+def _url(env: Mapping[str, str], name: str, default: str) -> str:
+    text = (env.get(name) or default).rstrip("/")
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise ModelError("bad_setting", f"{name}: must be an http or https URL without query and user")
+    return text
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").lower()
+    if text not in ("", "0", "1", "false", "true"):
+        raise ModelError("bad_setting", f"{name}: must be true or false")
+    return text in ("1", "true")
+
+
+def _count(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = env.get(name)
+    if not text:
+        return default
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise ModelError("bad_setting", f"{name}: must be a whole number from {least} to {most}")
+    return int(text)

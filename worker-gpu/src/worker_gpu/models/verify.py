@@ -1,0 +1,59 @@
+"""Whether the models folder is what the manifest says: by `stat` alone, or by hashing every byte."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.parts import hash_file
+from worker_gpu.models.tree import Tree
+
+State = Literal["ok", "missing", "wrong_size", "unchecked", "corrupt"]
+"""`unchecked`: there, with the right size, but not known to the index, or changed since it was checked."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is to be said of one file."""
+
+    file: ModelFile
+    state: State
+
+
+def check(tree: Tree, files: Iterable[ModelFile], full: bool) -> list[Finding]:
+    """Every file with its state. `full` reads all of them, one thread for each processor."""
+    wanted = list(files)
+    if not full:
+        return [Finding(file, _quick(tree, file)) for file in wanted]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        states = list(pool.map(lambda file: _full(tree, file), wanted))
+    return [Finding(file, state) for file, state in zip(wanted, states, strict=True)]
+
+
+def _quick(tree: Tree, file: ModelFile) -> State:
+    return "ok" if tree.holds(file) else _look(tree.root / file.path, file)
+
+
+def _look(path: Path, file: ModelFile) -> State:
+    try:
+        return "unchecked" if path.stat().st_size == file.size else "wrong_size"
+    except OSError:
+        return "missing"
+
+
+def _full(tree: Tree, file: ModelFile) -> State:
+    path = tree.root / file.path
+    state = _look(path, file)
+    if state != "unchecked":
+        return state
+    try:
+        stat = path.stat()
+        if hash_file(path) != file.sha256:
+            return "corrupt"
+    except OSError:
+        return "missing"
+    tree.record(file, stat, linked=path.is_symlink())
+    return "ok"

@@ -20,7 +20,9 @@ const MAX_BODY_BYTES = 16 * 1024 * 1024;
 export const workerDoor = new Hono<AppEnv>();
 
 /** Nobody without a token is read any further; whether it is the right one shows when the attempt is known. */
-workerDoor.use(async (c, next) => (bearer(c) === undefined ? refuse(c, { code: 'invalid_token' }) : next()));
+workerDoor.use('/jobs/:job/*', async (c, next) =>
+  bearer(c) === undefined ? refuse(c, { code: 'invalid_token' }) : next(),
+);
 
 workerDoor.use(
   bodyLimit({

@@ -1,5 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
+import type { NewJob } from '../../contract/new-job.ts';
 import { outputKey } from '../../storage/keys.ts';
 import {
   ACCOUNT,
@@ -30,9 +31,9 @@ const preview = (over: object = {}) => ({
   ...over,
 });
 
-async function open(): Promise<{ rig: Rig & { claim: string }; channel: Line }> {
+async function open(over: Partial<NewJob> = {}): Promise<{ rig: Rig & { claim: string }; channel: Line }> {
   fakeRunpod();
-  const rig = await claimed();
+  const rig = await claimed(over);
   const channel = await connected(dialChannel(rig, 1, rig.claim));
   expect(await channel.next()).toEqual({ ack: 0 });
   return { rig, channel };
@@ -74,8 +75,8 @@ describe('opening the channel', () => {
 
   it('tells a worker that comes back after the deadline to stop', async () => {
     const clock = heldClock();
-    const { rig, channel } = await open();
-    clock.pass(900_000);
+    const { rig, channel } = await open({ deadline: Date.now() + 30_000 });
+    clock.pass(30_000);
     await ring(rig);
     expect(await channel.next()).toEqual({ cancel: true, reason: 'deadline' });
     const back = await connected(dialChannel(rig, 1, rig.claim));
@@ -251,8 +252,41 @@ describe('a worker whose attempt no longer counts', () => {
   });
 });
 
-it('ping is answered without the object', async () => {
-  const { channel } = await open();
-  channel.socket.send('ping');
-  expect(await channel.next()).toBe('pong');
+describe('a ping', () => {
+  it('is answered without the object', async () => {
+    const { channel } = await open();
+    channel.socket.send('ping');
+    expect(await channel.next()).toBe('pong');
+  });
+
+  it('that does not come for a minute says that the worker is gone, although its connection is not', async () => {
+    const clock = heldClock();
+    const { rig, channel } = await open();
+    clock.pass(59_999);
+    await ring(rig);
+    await settled(rig);
+    expect(await lostAt(rig)).toBeNull();
+    clock.pass(1);
+    await rig.stub.wake();
+    expect(await channel.closed).toMatchObject({ code: 4008 });
+    expect(await lostAt(rig)).toBe(Date.now() + 30_000);
+    const back = await connected(dialChannel(rig, 1, rig.claim));
+    expect(await back.next()).toEqual({ ack: 0 });
+    expect(await lostAt(rig)).toBeNull();
+  });
+
+  it('keeps a channel that says nothing else', async () => {
+    // Pings carry the time of the runtime, which a test cannot move: the channel is made to look old instead.
+    const { rig, channel } = await open();
+    channel.socket.send('ping');
+    await channel.next();
+    await runInDurableObject(rig.object, (_job, state) => {
+      for (const socket of state.getWebSockets('channel')) {
+        const identity = socket.deserializeAttachment() as { opened_at: number };
+        socket.serializeAttachment({ ...identity, opened_at: identity.opened_at - 3_600_000 });
+      }
+    });
+    await rig.stub.wake();
+    expect(await channel.ask(log(1))).toEqual({ ack: 1 });
+  });
 });

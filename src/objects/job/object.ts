@@ -1,6 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
 import { configOf, requireConfig, type Config } from '../../config.ts';
-import type { Preview } from '../../contract/events.ts';
 import { isTerminal, type JobView, type Output, type Status } from '../../contract/job.ts';
 import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
@@ -22,6 +21,7 @@ import { Outbox } from './outbox.ts';
 import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
 import { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
+import { Watchers } from './watch.ts';
 
 /** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
 const ALARM_AGAIN_MS = 60_000;
@@ -46,17 +46,17 @@ export type Refusal = 'not_found' | 'claimed_elsewhere' | 'over';
 export class Job extends DurableObject<Env> {
   private readonly store: JobStore;
   private readonly sockets: JobSockets;
+  private readonly watchers: Watchers;
   private readonly outbox: Outbox;
   private state: JobState | null;
   /** What the alarm is set to, as far as this instance knows; null: unknown. */
   private alarmAt: number | null = null;
-  /** The newest preview and whose it is. Only ever a courtesy: it is not stored, so it does not survive hibernation. */
-  private lastPreview: { attempt: number; preview: Preview } | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.store = new JobStore(ctx.storage);
     this.sockets = new JobSockets(ctx);
+    this.watchers = new Watchers(this.sockets, this.store);
     this.outbox = new Outbox({
       store: this.store,
       wanted: (effect, now) => this.state !== null && stillWanted(this.state, effect, now),
@@ -186,7 +186,7 @@ export class Job extends DurableObject<Env> {
     }
     return url.pathname === '/channel'
       ? this.openChannel(this.state, Number(url.searchParams.get('attempt')), url.searchParams.get('claim') ?? '')
-      : this.openWatch(this.state, url.searchParams.get('account'), url.searchParams.get('after'));
+      : this.watchers.open(this.state, url.searchParams.get('account'), url.searchParams.get('after'));
   }
 
   override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
@@ -203,7 +203,7 @@ export class Job extends DurableObject<Env> {
       return;
     }
     if (frame.kind === 'preview') {
-      this.preview(identity.attempt, frame.preview);
+      this.watchers.preview(this.state, identity.attempt, frame.preview);
       return;
     }
     const reply = this.apply({
@@ -285,6 +285,10 @@ export class Job extends DurableObject<Env> {
       await this.erase(state);
       return;
     }
+    for (const silent of this.sockets.silentChannels(Date.now())) {
+      close(silent, CLOSE.silent, 'no ping for too long');
+      this.noticeClosed(silent);
+    }
     this.apply({ kind: 'clock' });
     await this.drain();
   }
@@ -317,20 +321,13 @@ export class Job extends DurableObject<Env> {
     return misplaced.length > 0 ? misplaced : missingOutputs(this.env.BUCKET, outputs);
   }
 
-  private preview(attempt: number, preview: Preview): void {
-    if (this.state !== null && currentAttempt(this.state)?.number === attempt) {
-      this.lastPreview = { attempt, preview };
-      this.sockets.broadcast([{ event: 'preview', data: preview }]);
-    }
-  }
-
   private openChannel(state: JobState, attempt: number, claim: string): Response {
     const stands = claimStands({ state }, attempt, claim);
     if (stands !== 'granted') {
       return new Response(null, { status: stands === 'claimed_elsewhere' ? 409 : 410 });
     }
     const older = this.sockets.channels(attempt);
-    const { client, server } = this.sockets.accept({ kind: 'channel', attempt, claim });
+    const { client, server } = this.sockets.accept({ kind: 'channel', attempt, claim, opened_at: Date.now() });
     for (const socket of older) {
       close(socket, CLOSE.replaced, 'replaced by a newer connection');
     }
@@ -339,33 +336,6 @@ export class Job extends DurableObject<Env> {
     const reason = stopReason(state, Date.now());
     if (reason !== null) {
       sendFrame(server, { cancel: true, reason });
-    }
-    return new Response(null, { status: 101, webSocket: client });
-  }
-
-  private openWatch(state: JobState, account: string | null, after: string | null): Response {
-    if (state.account !== account) {
-      return new Response(null, { status: 404 });
-    }
-    const over = isTerminal(state.status);
-    if (!over && after !== null && Number(after) > state.last_event) {
-      return new Response(null, { status: 400 });
-    }
-    if (over && after !== null && Number(after) >= state.last_event) {
-      return new Response(null, { status: 204 });
-    }
-    const { client, server } = this.sockets.accept({ kind: 'watch' });
-    if (after === null) {
-      sendFrame(server, { event: 'snapshot', id: state.last_event, data: viewOf(state) });
-    } else {
-      for (const event of this.store.eventsAfter(Number(after))) {
-        sendFrame(server, event);
-      }
-    }
-    if (over) {
-      close(server, 1000, 'over');
-    } else if (this.lastPreview !== null && this.lastPreview.attempt === currentAttempt(state)?.number) {
-      sendFrame(server, { event: 'preview', data: this.lastPreview.preview });
     }
     return new Response(null, { status: 101, webSocket: client });
   }
@@ -386,7 +356,9 @@ export class Job extends DurableObject<Env> {
    * the state must not go on believing in one. What was being done is done again.
    */
   private recover(): void {
-    const now = Date.now();
+    if (this.store.dropLeases(Date.now())) {
+      this.setAlarm();
+    }
     const attempt = this.state === null ? undefined : currentAttempt(this.state);
     if (
       attempt?.channel_open === true &&
@@ -394,9 +366,6 @@ export class Job extends DurableObject<Env> {
       this.sockets.channels(attempt.number).length === 0
     ) {
       this.apply({ kind: 'channel_closed', attempt: attempt.number, claim: attempt.claim });
-    }
-    if (this.store.dropLeases(now)) {
-      this.setAlarm();
     }
   }
 }

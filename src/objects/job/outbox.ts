@@ -42,7 +42,7 @@ export class Outbox {
     const signals: Signal[] = [];
     for (const row of store.due(now)) {
       if (this.inFlight.has(row.key)) {
-        // Slower than its lease, not dropped.
+        // Slower than its lease, or asked for again: due, but not to be begun.
         store.lease(row.key, now + LEASE_MS);
       } else if (!wanted(row.effect, now)) {
         store.done(row, now);

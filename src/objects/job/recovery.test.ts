@@ -203,18 +203,21 @@ describe('the alarm', () => {
   it('ends every job by its deadline and a grace, from whatever it was doing', async () => {
     fakeRunpod();
     const clock = heldClock();
-    const waiting = await created();
-    const running = await claimed();
+    const waiting = await created({ deadline: Date.now() + 20_000 });
+    const running = await claimed({ deadline: Date.now() + 20_000 });
     const channel = await connected(dialChannel(running, 1, running.claim));
     await channel.next();
     await settled(waiting);
-    clock.pass(900_000);
+    clock.pass(20_000);
     await ring(waiting);
     await ring(running);
     expect((await view(waiting)).status).toBe('expired');
     expect((await view(running)).status).toBe('running');
     expect(await channel.next()).toEqual({ cancel: true, reason: 'deadline' });
-    clock.pass(30_000);
+    clock.pass(29_999);
+    await running.stub.wake();
+    expect((await view(running)).status).toBe('running');
+    clock.pass(1);
     await ring(running);
     expect(await view(running)).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
     expect(await channel.closed).toMatchObject({ code: 4410 });

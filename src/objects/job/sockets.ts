@@ -8,13 +8,16 @@ import type { StopReason } from '../../core/job/signals.ts';
  */
 
 const attachment = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('channel'), attempt: z.number(), claim: z.string() }),
+  z.object({ kind: z.literal('channel'), attempt: z.number(), claim: z.string(), opened_at: z.number() }),
   z.object({ kind: z.literal('watch') }),
 ]);
 export type SocketIdentity = z.infer<typeof attachment>;
 
 /** Close codes of the worker contract. */
-export const CLOSE = { invalid: 4400, superseded: 4409, over: 4410, replaced: 4000 } as const;
+export const CLOSE = { replaced: 4000, silent: 4008, invalid: 4400, superseded: 4409, over: 4410 } as const;
+
+/** A worker pings every 10 s (docs/worker-contract.md, channel). One that is silent for this long is gone, or cannot be reached. */
+export const SILENT_MS = 60_000;
 
 export const identityOf = (socket: WebSocket): SocketIdentity | null =>
   attachment.safeParse(socket.deserializeAttachment()).data ?? null;
@@ -40,6 +43,15 @@ export class JobSockets {
     return this.ctx.getWebSockets('channel').filter((socket) => {
       const identity = identityOf(socket);
       return isOpen(socket) && identity?.kind === 'channel' && (attempt === undefined || identity.attempt === attempt);
+    });
+  }
+
+  /** Channels whose worker has not been heard of for too long. A host that dies takes its connection with it without a word. */
+  silentChannels(now: number): WebSocket[] {
+    return this.channels().filter((socket) => {
+      const identity = identityOf(socket);
+      const pinged = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
+      return identity?.kind === 'channel' && now - Math.max(identity.opened_at, pinged) >= SILENT_MS;
     });
   }
 

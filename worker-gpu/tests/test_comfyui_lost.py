@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fakes.comfy import FakeComfy, Prompt, holding
+from fakes.comfy import FakeComfy, Prompt, holding, playing
+from fakes.recordings import recording
 from fakes.stage import staged
 from worker_gpu.shape import JsonObject, maybe_object
 
@@ -66,3 +67,23 @@ async def test_a_comfyui_that_answers_nothing_at_all_fails_the_job_before_it_run
         receipt = await stage.run()
 
         assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
+
+
+@pytest.mark.parametrize("prompt_too", [False, True])
+async def test_a_lost_answer_never_runs_a_prompt_twice(tmp_path: Path, prompt_too: bool) -> None:
+    case = recording("success_image")
+    async with staged(tmp_path, playing(case), case.graph) as stage:
+        stage.comfy.lose_answers, stage.comfy.lose_prompts = 1, prompt_too
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert len(stage.comfy.prompts) == 1
+        assert stage.comfy.calls.count("POST /prompt") == (2 if prompt_too else 1)
+
+
+async def test_an_exception_while_comfyui_checks_the_graph_is_the_graphs_fault(tmp_path: Path) -> None:
+    async with staged(tmp_path, holding(), GRAPH) as stage:
+        stage.comfy.answer = (500, "Server got itself in trouble")
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "invalid_workflow")

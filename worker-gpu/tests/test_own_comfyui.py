@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import io
 import os
+import signal
 import struct
 import uuid
 import zlib
@@ -70,7 +71,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
     settings = engine_settings(tmp_path_factory.mktemp("engine"))
     path = settings.comfyui_path
     assert path is not None
-    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0), Log(io.StringIO()))
+    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0, terminate_s=0.5), Log(io.StringIO()))
     asyncio.run(comfy.start())
     yield Engine(settings, comfy)
     comfy.end()
@@ -196,11 +197,31 @@ async def test_a_comfyui_that_is_killed_fails_the_job_at_once_and_runs_the_next(
         assert (await stage.run()).outcome == "succeeded"
 
 
+@pytest.mark.parametrize("canceled", [False, True])
+async def test_a_comfyui_that_hangs_is_killed_and_the_next_job_runs(engine: Engine, canceled: bool) -> None:
+    """A process that is stopped answers nothing and ignores every request to end."""
+    quick = Patience(
+        comfy_call_s=0.2, look_quiet_s=0.1, look_most_s=0.1, unreachable_s=0.4, cancel_s=0.5, terminate_s=0.1
+    )
+    async with own_stage(engine.settings, engine.comfy, slow(steps=200, seconds=60.0), patience=quick) as stage:
+        running = asyncio.create_task(stage.run())
+        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
+        os.kill(engine.comfy.pid, signal.SIGSTOP)
+        if canceled:
+            await stage.gateway.say({"cancel": True, "reason": "client"})
+        receipt = await running
+
+        expected = ("canceled", None) if canceled else ("failed", "comfyui_unavailable")
+        assert (receipt.outcome, receipt.code) == expected
+    async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
+        assert (await stage.run()).outcome == "succeeded"
+
+
 async def test_a_comfyui_that_cannot_start_is_told_with_its_last_lines(tmp_path: Path) -> None:
     settings = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"})
     path = settings.comfyui_path
     assert path is not None
-    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0), Log(io.StringIO()))
+    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0, terminate_s=0.5), Log(io.StringIO()))
     with pytest.raises(ComfyDidNotStart) as failure:
         await comfy.start()
     assert "--no-such-flag" in "\n".join(failure.value.tail)

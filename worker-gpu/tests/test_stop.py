@@ -131,6 +131,25 @@ async def test_a_superseded_attempt_stops_without_a_report(tmp_path: Path) -> No
         assert (getattr(receipt, "outcome", None), getattr(receipt, "code", None)) == ("canceled", "superseded")
 
 
+async def test_outputs_that_were_stored_before_a_stop_are_in_the_report(tmp_path: Path) -> None:
+    shown: JsonObject = {"images": [{"filename": "t.png", "subfolder": f"{JOB}.1", "type": "output"}]}
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        comfy.files["output", f"{JOB}.1", "t.png"] = b"content"
+        await comfy.tell(prompt, "executed", node="2", display_node="2", output=shown)
+        await prompt.interrupted.wait()
+        return None
+
+    async with staged(tmp_path, script, GRAPH) as stage:
+        running = asyncio.create_task(stage.run())
+        await stage.gateway.notice.until(lambda: "output" in stage.gateway.types)
+        await stage.gateway.say({"cancel": True, "reason": "client"})
+        await running
+
+        assert stage.gateway.report["outcome"] == "canceled"
+        assert list(stage.gateway.outputs) == ["t.png"]
+
+
 @pytest.mark.parametrize(("code", "told"), [(4409, "superseded"), (4410, "job_over")])
 async def test_a_channel_closed_for_good_stops_the_job(tmp_path: Path, code: int, told: str) -> None:
     async with staged(tmp_path, holding(), GRAPH) as stage:

@@ -87,6 +87,7 @@ class OwnComfy:
         self._patience = patience
         self._log = log
         self._child: Child | None = None
+        self._ready = False
         self.url = f"http://127.0.0.1:{self._port}"
 
     @property
@@ -106,7 +107,7 @@ class OwnComfy:
                 self._log.info("comfyui says", line=line)
 
         child = spawn(self._command(), self._path, self._env, show)
-        self._child = child
+        self._child, self._ready = child, False
         self._log.info("comfyui starting", pid=child.pid, port=self._port)
         try:
             await _wait_ready(self.url, self._patience, lambda: child.exit_code, child.tail)
@@ -115,14 +116,15 @@ class OwnComfy:
             raise
         finally:
             starting = False
+        self._ready = True
         self._log.info("comfyui ready", pid=child.pid)
 
     async def ensure_running(self) -> bool:
-        """Start it anew if it has exited; says whether it did. Raises `ComfyDidNotStart`."""
-        if self._child is not None and self._child.is_running:
+        """Start it anew if it has exited, or if its start was broken off; says whether it did. Raises
+        `ComfyDidNotStart`."""
+        if self._child is not None and self._child.is_running and self._ready:
             return False
-        await self.start()
-        return True
+        return await self.restart()
 
     async def wait_exit(self) -> None:
         """Return when it has exited."""

@@ -100,11 +100,15 @@ class _JobRun:
             patience = self._place.patience
             await asyncio.wait({attempt}, timeout=patience.cancel_s + patience.stop_report_s)
             raise
+        except Exception as error:
+            self._bug(error)
+            return self._receipt(Report("failed", error=_BUG), _BUG.code)
         finally:
             for task in (attempt, talking):
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await talking
+            await asyncio.wait({talking})
+            if not talking.cancelled() and (error := talking.exception()) is not None:
+                self._bug(error)
 
     async def _attempt(self, claim: Claim, preflight: "asyncio.Task[Known]") -> Receipt:
         work = asyncio.create_task(self._work(claim, preflight))
@@ -127,6 +131,7 @@ class _JobRun:
         """The job itself. Raises `JobError`, `AttemptOver`."""
         place = self._place
         known = await preflight
+        self._spool.mkdir(parents=True, exist_ok=True)
         classes = class_types(claim.workflow)
         names = await self._fetch_inputs(claim) if claim.inputs else {}
         graph = rewrite(claim.workflow, self._folder, names, known.catalog.classes)
@@ -181,7 +186,6 @@ class _JobRun:
             await make_room(place.client, [folders.output, folders.temp, settings.data_dir / "spool"], self._log)
             found = resources.measure(settings.data_dir)
         resources.check(found, settings.min_free_memory_bytes, settings.min_free_disk_bytes)
-        self._spool.mkdir(parents=True, exist_ok=True)
         try:
             await place.comfy.ensure_running()
             return await place.know()
@@ -244,12 +248,12 @@ class _JobRun:
         if error is None:
             return Report("succeeded", tuple(work.result()))
         if isinstance(error, JobError):
-            return Report("failed", error=error.with_classes(classes))
+            return Report("failed", self._stored(), error.with_classes(classes))
         if isinstance(error, AttemptOver):
             self._stop.set("job_over")
             return None
-        self._log.error("bug in the worker", trace="".join(traceback.format_exception(error))[-4000:])
-        return Report("failed", error=JobError("internal", "The worker failed."))
+        self._bug(error)
+        return Report("failed", self._stored(), _BUG)
 
     def _stopped(self) -> Report | None:
         reason = self._stop.reason
@@ -257,8 +261,17 @@ class _JobRun:
         if reason in ("superseded", "job_over"):
             return None
         if reason == "deadline":
-            return Report("failed", error=JobError("timeout", "The job did not finish by its deadline."))
-        return Report("canceled")
+            timeout = JobError("timeout", "The job did not finish by its deadline.")
+            return Report("failed", self._stored(), timeout)
+        return Report("canceled", self._stored())
+
+    def _stored(self) -> tuple[Output, ...]:
+        """What is in the store, however the job ended: its owner has been told of it."""
+        return self._collector.stored() if self._collector is not None else ()
+
+    def _bug(self, error: BaseException) -> None:
+        """For the worker's own log only: a trace holds paths."""
+        self._log.error("bug in the worker", trace="".join(traceback.format_exception(error))[-4000:])
 
     def _refused_by_comfy(self) -> bool:
         """Whether the prompt never got into ComfyUI's queue."""
@@ -297,7 +310,8 @@ class _JobRun:
                 case Missing(names=names):
                     self._log.warn("outputs missing in the store", count=len(names), uploads_left=uploads_left)
                     if report.outcome != "succeeded":
-                        return report, "output_missing"
+                        report = Report(report.outcome, (), report.error)
+                        continue
                     report = await self._upload_again(report, names) if uploads_left > 0 else _LOST
                     uploads_left -= 1
 
@@ -325,15 +339,20 @@ class _JobRun:
         """Leave the workplace as it was found; nothing here changes how the job ended."""
         place = self._place
         if _comfy_is_lost(report):
-            try:
-                await place.comfy.restart()
-            except ComfyDidNotStart as error:
-                self._log.error("comfyui did not restart", cause=str(error))
+            await self._restart_comfy(claim.prompt_id)
         out_of_memory = report is not None and report.error is not None and report.error.code == "out_of_memory"
         output: Path | None = place.comfy.folders.output / self._folder if place.comfy.folders is not None else None
         submitted = claim.prompt_id if self._submitting is not None else None
         folders = [self._spool, *([output] if output is not None else [])]
         await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
+
+    async def _restart_comfy(self, prompt_id: str) -> None:
+        """Ours starts anew; of another's at least the prompt goes, if it comes to itself in time."""
+        try:
+            if not await self._place.comfy.restart() and self._submitting is not None:
+                await self._place.executor.stop(prompt_id)
+        except ComfyDidNotStart as error:
+            self._log.error("comfyui did not restart", cause=str(error))
 
     def _receipt(self, report: Report | None, code: str | None) -> Receipt:
         ran_ms = self._timings.execution_ms if self._started is not None else None
@@ -359,6 +378,9 @@ class _JobRun:
 
 
 _LOST = Report("failed", error=JobError("upload_failed", "The store lost outputs that were uploaded."))
+
+
+_BUG = JobError("internal", "The worker failed.")
 
 
 class _Relay:

@@ -66,6 +66,9 @@ class FakeComfy:
         self.deleted: list[str] = []
         self.unwell = False
         """Answers 503 to everything but the socket."""
+        self.lose_answers = 0
+        """So many answers to `/prompt` are lost: those of `lose_prompts` with their prompts."""
+        self.lose_prompts = False
         self.notice = Notice()
         self._jobs_api = jobs_api
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,6 +156,9 @@ class FakeComfy:
         prompt_id = maybe_text(body.get("prompt_id")) or ""
         if self.answer is not None and self.answer[0] != 200:
             return web.json_response(self.answer[1], status=self.answer[0])
+        lost, self.lose_answers = self.lose_answers > 0, max(0, self.lose_answers - 1)
+        if lost and self.lose_prompts:
+            raise _cut(request)
         prompt = Prompt(
             prompt_id,
             maybe_object(body.get("prompt")),
@@ -162,6 +168,8 @@ class FakeComfy:
         self.prompts.append(prompt)
         self.pending.append(prompt)
         self._next()
+        if lost:
+            raise _cut(request)
         answer: JsonObject = {"number": 0, "node_errors": {}}
         if self.answer is not None:
             answer = maybe_object(self.answer[1])
@@ -256,6 +264,13 @@ class FakeComfy:
         before = len(self.pending)
         self.pending = [prompt for prompt in self.pending if prompt.prompt_id != prompt_id]
         return web.json_response({"cancelled": len(self.pending) < before})
+
+
+def _cut(request: web.Request) -> Exception:
+    """Close the connection without an answer; raise what this gives."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.HTTPInternalServerError()
 
 
 @dataclass(frozen=True)

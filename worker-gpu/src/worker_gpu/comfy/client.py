@@ -29,7 +29,11 @@ MAX_ERROR_BYTES = 4 * 1024 * 1024
 
 
 class ComfyUnreachable(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
-    """ComfyUI did not answer, or answered what it never should."""
+    """ComfyUI did not answer, or answered what it never should. `undecided`: it may still do what it was asked."""
+
+    def __init__(self, message: str, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.undecided = undecided
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class ComfyClient:
                 "client_id": client_id,
                 "extra_data": extra,
             },
+            limit=self._stall_limit,
         )
         answer = maybe_object(body)
         if status == 200 and not answer.get("node_errors"):
@@ -218,7 +223,8 @@ class ComfyClient:
             ) as response:
                 return response.status, await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}") from error
+            waited = isinstance(error, TimeoutError)
+            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}", waited) from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> Json:

@@ -92,8 +92,10 @@ class Executor:
         try:
             await self._client.submit(prompt, self._socket.client_id)
         except ComfyUnreachable as first:
-            # The answer was lost, perhaps not the prompt: only one that is nowhere is posted again.
+            # The answer was lost, perhaps not the prompt: only one that is nowhere, and cannot come, is posted again.
             self._log.warn("prompt unanswered", cause=str(first))
+            if first.undecided:
+                raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from first
             try:
                 if isinstance(await self._client.look(prompt.prompt_id), Gone):
                     await self._client.submit(prompt, self._socket.client_id)

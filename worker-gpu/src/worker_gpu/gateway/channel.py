@@ -107,7 +107,10 @@ class Channel:
                     headers={"authorization": f"Bearer {self._gateway.token}"},
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),  # pyright: ignore[reportCallIssue] -- untyped
                 ) as socket:
-                    if await self._connected(socket):
+                    opened = self._now()
+                    await self._talk(socket)
+                    # A connection that lasted was a good one; others must not be opened in a quick circle.
+                    if self._now() - opened >= self._patience.retry_most_s:
                         pauses = self._patience.backoff(self._random)
                     self._closed(socket.close_code)
             except aiohttp.WSServerHandshakeError as error:
@@ -118,19 +121,16 @@ class Channel:
             if not self._closed_for_good:
                 await asyncio.sleep(next(pauses))
 
-    async def _connected(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
-        """Talk until the connection ends; False when it never got its first ack."""
-        first = await socket.receive(self._patience.ping_silence_s)
-        if not self._take(first):
-            return False
+    async def _talk(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Talk until the connection ends; the gateway begins, with its ack."""
+        if not self._take(await socket.receive(self._patience.ping_silence_s)):
+            return
         for frame in self._outbox.unacknowledged():
             await socket.send_str(frame)
         speaking = asyncio.create_task(self._speak(socket))
         try:
-            while True:
-                frame = await socket.receive(self._patience.ping_silence_s)
-                if not self._take(frame):
-                    return True
+            while self._take(await socket.receive(self._patience.ping_silence_s)):
+                pass
         finally:
             speaking.cancel()
             with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError):

@@ -83,6 +83,10 @@ class Collector:
             raise JobError("output_missing", "The graph ran and gave no output.")
         return [self._stored[name] for name in self._taken]
 
+    def stored(self) -> tuple[Output, ...]:
+        """The outputs stored so far, in the order they were found."""
+        return tuple(self._stored[name] for name in self._taken if name in self._stored)
+
     async def upload_again(self, names: Iterable[str]) -> bool:
         """Upload these outputs once more, since R2 lacks them; False when one of them is none of ours."""
         files = [self._files[name] for name in names if name in self._files]

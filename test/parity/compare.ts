@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -36,14 +36,15 @@ async function compare({ signal, defer }: Launch): Promise<Outcome<null>> {
     return environment;
   }
   const { python } = environment.value;
-  const engine = await startEngine(python, signal);
+  const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-parity-'));
+  const engine = await startEngine(python, join(folder, 'engine'), signal);
   if (!engine.ok) {
     return engine;
   }
   defer(engine.value.stop);
 
-  const ours = await observe(engine.value.url);
-  const theirs = await observe(real.value.url);
+  const ours = await observe(engine.value.url, join(folder, 'here'));
+  const theirs = await observe(real.value.url, join(folder, 'there'));
   console.log('| job | ends | outputs | files | events |\n|---|---|---|---|---|');
   let same = true;
   for (const [index, our] of ours.entries()) {
@@ -56,7 +57,12 @@ async function compare({ signal, defer }: Launch): Promise<Outcome<null>> {
     const { ends, outputs, files, events } = verdict;
     console.log(`| ${our.name} | ${ends.text} | ${outputs.text} | ${files.text} | ${events.text} |`);
   }
-  return same ? done(null) : failure('The two differ.');
+  if (!same) {
+    return failure(`The two differ. What they made: ${folder}`);
+  }
+  await engine.value.stop();
+  rmSync(folder, { recursive: true });
+  return done(null);
 }
 
 interface Verdict {
@@ -107,16 +113,17 @@ function measure(python: string, name: string, ours: string, theirs: string | un
   return { same: most !== null && (lossy || most <= MOST_PICTURE), text: lossy ? `${text} after decoding` : text };
 }
 
-/** The CPU engine on a free port, in a folder of its own. */
+/** The CPU engine on a free port, with its files in `folder`. */
 async function startEngine(
   python: string,
+  folder: string,
   signal: AbortSignal,
 ): Promise<Outcome<{ url: string; stop: () => Promise<void> }>> {
   const port = await claimPort({ port: 0, purpose: 'CPU engine', variable: '' });
   if (!port.ok) {
     return port;
   }
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-engine-'));
+  mkdirSync(folder, { recursive: true });
   const program = await startProgram({
     command: python,
     args: ['main.py', '--port', String(port.value), '--base-directory', folder, '--probe-nodes'],

@@ -1,5 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Job, type JobEvent, isFinal } from '../../clients/sdk/index.ts';
 import { drawPicture } from '../../local/demo/picture.ts';
@@ -18,10 +17,10 @@ export interface Observation {
   files: Map<string, string>;
 }
 
-/** Every case through a whole platform of its own whose worker drives the ComfyUI at `url`. */
-export async function observe(url: string): Promise<Observation[]> {
+/** Every case through a whole platform of its own whose worker drives the ComfyUI at `url`; files go to `folder`. */
+export async function observe(url: string, folder: string): Promise<Observation[]> {
   const { edge, ...platform } = await startPlatform({ comfyui: { url }, policy: { max_attempts: 1 } });
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-parity-'));
+  mkdirSync(folder, { recursive: true });
   try {
     const observations: Observation[] = [];
     for (const { name, workflow } of CASES) {

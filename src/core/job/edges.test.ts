@@ -23,6 +23,29 @@ describe('a claim whose answer got lost', () => {
   });
 });
 
+describe('a channel that is reported closed twice', () => {
+  test('does not give its worker a second grace', ({ expect }) => {
+    const closed: Signal = { kind: 'channel_closed', attempt: 1, claim: claimA };
+    const play = new Play().claimed().on(closed);
+    const lostAt = play.state.attempts[0]?.lost_at;
+    play.now += 20_000;
+    expect(play.on(closed).reply).toBe('ignored');
+    expect(play.state.attempts[0]?.lost_at).toBe(lostAt);
+    expect(play.did('check')).toHaveLength(1);
+    expect(play.after(10_000).state.attempts[0]?.outcome).toBe('lost');
+  });
+
+  test('has its grace again after the worker came back', ({ expect }) => {
+    const closed: Signal = { kind: 'channel_closed', attempt: 1, claim: claimA };
+    const play = new Play().claimed().on(closed);
+    play.now += 20_000;
+    play.on({ kind: 'channel_opened', attempt: 1, claim: claimA });
+    play.now += 20_000;
+    play.on(closed);
+    expect(play.state.attempts[0]?.lost_at).toBe(play.now + policy.channel_grace * 1000);
+  });
+});
+
 describe('a run that RunPod did not know for a moment', () => {
   test.for(['queued', 'running'] as const)('goes on once RunPod says "%s"', (status, { expect }) => {
     const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });

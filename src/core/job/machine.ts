@@ -148,6 +148,10 @@ function onChannel(turn: Turn, number: number, claim: string, open: boolean): Re
   if (attempt === undefined || attempt.claim !== claim) {
     return 'over';
   }
+  if (!open && !attempt.channel_open) {
+    // A connection that died without a word is noticed first and closes later: its grace runs already.
+    return 'ignored';
+  }
   attempt.channel_open = open;
   attempt.lost_at = open ? null : turn.now + turn.policy.channel_grace * 1000;
   if (!open && attempt.run_id !== null) {

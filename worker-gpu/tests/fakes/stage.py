@@ -12,7 +12,7 @@ from random import Random
 from fakes.comfy import FakeComfy, Script
 from fakes.gateway import FakeGateway, Job
 from fakes.server import serving
-from worker_gpu.boot import ExternalComfy
+from worker_gpu.boot import ExternalComfy, Folders
 from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
@@ -66,8 +66,10 @@ async def staged(
     min_free_disk_bytes: int = 0,
     change: Callable[[Job], None] = lambda _job: None,
     now: Callable[[], float] = time.monotonic,
+    folders: Folders | None = None,
 ) -> AsyncGenerator[Stage]:
-    """A stage for one job with `workflow`, whose prompt is played by `script`. On leaving, no rule of the contract may
+    """A stage for one job with `workflow`, whose prompt is played by `script`. With `folders`, the worker reads and
+    writes ComfyUI's folders itself. On leaving, no rule of the contract may
     have been broken."""
     comfy = FakeComfy(script, jobs_api)
     job = Job(JOB, workflow)
@@ -79,6 +81,7 @@ async def staged(
     async with serving(comfy.application()) as comfy_url, serving(gateway.application()) as gateway.url:
         settings = make_settings(tmp_path, comfy_url, min_free_disk_bytes)
         external = ExternalComfy(comfy_url, patience)
+        external.folders = folders
         async with open_workplace(settings, external, patience, tools, Log(written)) as place:
             await place.know()
             await comfy.notice.until(lambda: comfy.connections > 0)

@@ -1,16 +1,47 @@
+import { z } from 'zod';
 import type { Preview } from '../../contract/events.ts';
-import type { Output } from '../../contract/job.ts';
 import {
   MAX_FRAME_CHARS,
-  MAX_INLINE_TEXT_BYTES,
   numberedMessage,
   previewMessage,
   workerMessage,
   type WorkerMessage,
 } from '../../contract/worker.ts';
-import type { JobState } from '../../core/job/state.ts';
-import { outputKey } from '../../storage/keys.ts';
-import { z } from 'zod';
+import { currentAttempt, type JobState } from '../../core/job/state.ts';
+import { claimStands, stopReason } from '../../core/job/worker-signals.ts';
+import { isPlaced } from './outputs.ts';
+import { CLOSE, close, type JobSockets, sendFrame } from './sockets.ts';
+
+/**
+ * A socket to the worker, in place of any it had: an earlier one may be dead without knowing it. The first frame is the `ack`,
+ * then comes what the worker missed while it was away. 409 or 410 where the claim does not stand.
+ * @param opened tells the machine
+ */
+export function openChannel(
+  sockets: JobSockets,
+  state: JobState,
+  attempt: number,
+  claim: string,
+  opened: () => void,
+): Response {
+  const stands = claimStands({ state }, attempt, claim);
+  if (stands !== 'granted') {
+    return new Response(null, { status: stands === 'claimed_elsewhere' ? 409 : 410 });
+  }
+  const older = sockets.channels(attempt);
+  const now = Date.now();
+  const { client, server } = sockets.accept({ kind: 'channel', attempt, claim, opened_at: now });
+  for (const socket of older) {
+    close(socket, CLOSE.replaced, 'replaced by a newer connection');
+  }
+  opened();
+  sendFrame(server, { ack: currentAttempt(state)?.acked ?? 0 });
+  const reason = stopReason(state, now);
+  if (reason !== null) {
+    sendFrame(server, { cancel: true, reason });
+  }
+  return new Response(null, { status: 101, webSocket: client });
+}
 
 /** What a frame of the worker's channel says (docs/worker-contract.md, channel). */
 export type WorkerFrame =
@@ -49,13 +80,6 @@ export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: 
 }
 
 const anyPreview = z.object({ type: z.literal('preview') });
-
-/** An output may name its own place in R2 and no other, or carry a short text. */
-export function isPlaced(state: JobState, attempt: number, output: Output): boolean {
-  return output.key === null
-    ? output.text !== undefined && new TextEncoder().encode(output.text).byteLength <= MAX_INLINE_TEXT_BYTES
-    : output.key === outputKey(state.account, state.id, attempt, output.name);
-}
 
 function parseJson(text: string): unknown {
   try {

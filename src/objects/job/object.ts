@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { configOf, requireConfig, type Config } from '../../config.ts';
-import { isTerminal, type JobView, type Output, type Status } from '../../contract/job.ts';
+import { isTerminal, type JobView, type Status } from '../../contract/job.ts';
 import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../core/job/clock.ts';
@@ -9,15 +9,16 @@ import type { Reply, Signal } from '../../core/job/signals.ts';
 import { outputsFit } from '../../core/job/size.ts';
 import { currentAttempt, type JobState } from '../../core/job/state.ts';
 import { stillWanted } from '../../core/job/wanted.ts';
-import { claimStands, stopReason } from '../../core/job/worker-signals.ts';
+import { claimStands } from '../../core/job/worker-signals.ts';
 import type { Env } from '../../env.ts';
 import { runpodProvider } from '../../providers/gpu/runpod.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
-import { deleteOutputs, missingOutputs } from '../../storage/r2/job-outputs.ts';
-import { isPlaced, readFrame } from './channel.ts';
+import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
+import { openChannel, readFrame } from './channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
 import { Outbox } from './outbox.ts';
+import { missingOf } from './outputs.ts';
 import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
 import { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
@@ -135,7 +136,7 @@ export class Job extends DurableObject<Env> {
     }
     const stands = claimStands({ state: this.state }, report.attempt, report.claim);
     if (stands === 'granted' && report.outcome === 'succeeded' && outputsFit(report.outputs)) {
-      const missing = await this.missing(this.state, report.attempt, report.outputs);
+      const missing = await missingOf(this.env.BUCKET, this.state, report.attempt, report.outputs);
       if (missing.length > 0) {
         return { missing };
       }
@@ -181,12 +182,17 @@ export class Job extends DurableObject<Env> {
   /** WebSocket doors: `/channel` for the worker, `/watch` for a watcher. The Worker has checked who asks. */
   override fetch(request: Request): Response {
     const url = new URL(request.url);
+    const asked = url.searchParams;
     if (this.state === null) {
       return new Response(null, { status: 404 });
     }
-    return url.pathname === '/channel'
-      ? this.openChannel(this.state, Number(url.searchParams.get('attempt')), url.searchParams.get('claim') ?? '')
-      : this.watchers.open(this.state, url.searchParams.get('account'), url.searchParams.get('after'));
+    if (url.pathname !== '/channel') {
+      return this.watchers.open(this.state, asked.get('account'), asked.get('after'));
+    }
+    const [attempt, claim] = [Number(asked.get('attempt')), asked.get('claim') ?? ''];
+    return openChannel(this.sockets, this.state, attempt, claim, () =>
+      this.apply({ kind: 'channel_opened', attempt, claim }),
+    );
   }
 
   override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
@@ -314,30 +320,6 @@ export class Job extends DurableObject<Env> {
     await this.ctx.storage.deleteAll();
     this.state = null;
     this.alarmAt = null;
-  }
-
-  private async missing(state: JobState, attempt: number, outputs: readonly Output[]): Promise<string[]> {
-    const misplaced = outputs.filter((output) => !isPlaced(state, attempt, output)).map((output) => output.name);
-    return misplaced.length > 0 ? misplaced : missingOutputs(this.env.BUCKET, outputs);
-  }
-
-  private openChannel(state: JobState, attempt: number, claim: string): Response {
-    const stands = claimStands({ state }, attempt, claim);
-    if (stands !== 'granted') {
-      return new Response(null, { status: stands === 'claimed_elsewhere' ? 409 : 410 });
-    }
-    const older = this.sockets.channels(attempt);
-    const { client, server } = this.sockets.accept({ kind: 'channel', attempt, claim, opened_at: Date.now() });
-    for (const socket of older) {
-      close(socket, CLOSE.replaced, 'replaced by a newer connection');
-    }
-    this.apply({ kind: 'channel_opened', attempt, claim });
-    sendFrame(server, { ack: currentAttempt(state)?.acked ?? 0 });
-    const reason = stopReason(state, Date.now());
-    if (reason !== null) {
-      sendFrame(server, { cancel: true, reason });
-    }
-    return new Response(null, { status: 101, webSocket: client });
   }
 
   private noticeClosed(socket: WebSocket): void {

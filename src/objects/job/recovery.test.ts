@@ -107,8 +107,12 @@ describe('after a crash', () => {
   it('a projection that was under way is written', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => heldAnswer().promise;
-    vi.spyOn(env.DB, 'prepare').mockImplementationOnce(() => {
-      throw new Error('D1 is away');
+    const write = env.DB.prepare.bind(env.DB);
+    vi.spyOn(env.DB, 'prepare').mockImplementation((query) => {
+      if (query.includes('INSERT INTO jobs')) {
+        throw new Error('D1 is away');
+      }
+      return write(query);
     });
     const rig = await created();
     await until(() => expect(runpod.count('run')).toBe(1));

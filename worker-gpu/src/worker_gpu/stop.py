@@ -3,6 +3,9 @@
 import asyncio
 from typing import Literal
 
+from worker_gpu.contract import Output, Report
+from worker_gpu.errors import JobError
+
 Reason = Literal["client", "deadline", "superseded", "job_over", "provider"]
 """`provider`: RunPod's job-stop, which reaches the worker as a cancellation."""
 
@@ -29,3 +32,12 @@ class StopSignal:
         """Return the reason once there is one."""
         await self._event.wait()
         return self._reason or "client"
+
+
+def stopped_report(reason: Reason | None, stored: tuple[Output, ...]) -> Report | None:
+    """What to report of a job stopped for `reason`; None where the gateway wants no report of this attempt any more."""
+    if reason in ("superseded", "job_over"):
+        return None
+    if reason == "deadline":
+        return Report("failed", stored, JobError("timeout", "The job did not finish by its deadline."))
+    return Report("canceled", stored)

@@ -1,0 +1,168 @@
+"""Follows one prompt to its end: when to hear, when to look, when to give up. The clockwork around comfy/run.py."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
+
+from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable
+from worker_gpu.comfy.progress import Progress
+from worker_gpu.comfy.run import (
+    Happening,
+    LookNow,
+    NodeShowed,
+    Previewed,
+    Progressed,
+    PromptRun,
+    RunEnded,
+    RunStarted,
+)
+from worker_gpu.comfy.socket import ComfySocket, Heard, Inbox, SocketDown, SocketUp
+from worker_gpu.errors import JobError
+from worker_gpu.log import Log
+from worker_gpu.patience import Patience
+from worker_gpu.shape import JsonObject
+
+Listed: TypeAlias = tuple[tuple[str, JsonObject], ...]
+"""What each node listed, by node of the graph."""
+
+
+class Listener(Protocol):
+    """Who wants to know how the run goes."""
+
+    def started(self) -> None:
+        """ComfyUI took the prompt from its queue."""
+        ...
+
+    def progressed(self, progress: Progress) -> None:
+        """Progress over the graph changed."""
+        ...
+
+    def showed(self, node: str, output: JsonObject) -> None:
+        """A node of the graph listed outputs; the files are complete."""
+        ...
+
+    def previewed(self, node: str, content_type: str, image: bytes) -> None:
+        """A picture of a node at work."""
+        ...
+
+
+class Following:
+    """The clockwork around one run: when to look, when to give up."""
+
+    def __init__(
+        self,
+        client: ComfyClient,
+        socket: ComfySocket,
+        patience: Patience,
+        now: Callable[[], float],
+        log: Log,
+        prompt_id: str,
+        classes: Mapping[str, str],
+        listener: Listener,
+        silence_s: float,
+    ) -> None:
+        self._client = client
+        self._socket = socket
+        self._patience = patience
+        self._now = now
+        self._log = log
+        self._run = PromptRun(prompt_id, classes)
+        self._prompt_id = prompt_id
+        self._listener = listener
+        self._silence_s = silence_s
+        self._heard_at = now()
+        self._next_look = self._heard_at + patience.look_quiet_s
+        self._look_gap = patience.look_first_s
+        self._unanswered_since: float | None = None
+        self._ending = False
+        self._ended: RunEnded | None = None
+
+    async def to_the_end(self, inbox: Inbox, exit_watch: "asyncio.Task[None]") -> Listed:
+        """Hear and look until the run is over. Raises `JobError`."""
+        while self._ended is None:
+            hearing = asyncio.ensure_future(inbox.get())
+            try:
+                await asyncio.wait(
+                    {hearing, exit_watch}, timeout=self._time_to_next(), return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                if not hearing.done():
+                    hearing.cancel()
+            if hearing.done() and not hearing.cancelled():
+                self._hear(hearing.result())
+            if exit_watch.done():
+                self._take(self._run.give_up(JobError("comfyui_unavailable", "ComfyUI died while it ran the job.")))
+            elif self._ended is None and self._now() >= self._next_look:
+                await self._look()
+        if self._ended.error is not None:
+            raise self._ended.error
+        return self._ended.outputs
+
+    def _hear(self, heard: Heard) -> None:
+        now = self._now()
+        if isinstance(heard, SocketUp):
+            self._heard_at = now
+            self._next_look = now
+        elif not isinstance(heard, SocketDown):
+            self._heard_at = now
+            if not self._ending:
+                self._next_look = now + self._patience.look_quiet_s
+            self._take(self._run.hear(heard))
+
+    async def _look(self) -> None:
+        try:
+            happenings = self._run.see(await self._client.look(self._prompt_id))
+        except ComfyUnreachable as error:
+            self._unreachable(str(error))
+            return
+        self._unanswered_since = None
+        now = self._now()
+        if self._run.queued:
+            self._heard_at = now
+        silent = now - self._heard_at
+        if not happenings and 0 < self._silence_s <= silent and self._socket.is_up:
+            text = f"ComfyUI said nothing for {int(silent)} seconds."
+            happenings = self._run.give_up(JobError("comfyui_unavailable", text))
+        if self._ending:
+            self._look_soon(now)
+        else:
+            self._next_look = now + self._patience.look_quiet_s
+        self._take(happenings)
+
+    def _unreachable(self, cause: str) -> None:
+        now = self._now()
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+            self._log.warn("comfyui does not answer", cause=cause)
+        if now - self._unanswered_since >= self._patience.unreachable_s:
+            self._take(self._run.give_up(JobError("comfyui_unavailable", "ComfyUI no longer answers.")))
+        self._next_look = now + self._patience.look_most_s
+
+    def _take(self, happenings: list[Happening]) -> None:
+        now = self._now()
+        for happening in happenings:
+            match happening:
+                case RunStarted():
+                    self._listener.started()
+                case Progressed(progress=progress):
+                    self._listener.progressed(progress)
+                case NodeShowed(node=node, output=output):
+                    self._listener.showed(node, output)
+                case Previewed(node=node, content_type=content_type, image=image):
+                    self._listener.previewed(node, content_type, image)
+                case LookNow(written=written):
+                    self._ending = True
+                    if written:
+                        self._next_look = now
+                    else:
+                        self._look_soon(now)
+                case RunEnded():
+                    self._ended = happening
+
+    def _look_soon(self, now: float) -> None:
+        """The end is announced before the history has it: look again and again, less and less often."""
+        self._next_look = now + self._look_gap
+        self._look_gap = min(self._patience.look_most_s, self._look_gap * 2)
+
+    def _time_to_next(self) -> float:
+        return max(0.0, self._next_look - self._now())

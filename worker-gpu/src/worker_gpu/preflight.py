@@ -1,0 +1,29 @@
+"""Before a job does anything: room for it, and a ComfyUI to run it. Goes on while the claim is under way."""
+
+from worker_gpu import resources
+from worker_gpu.boot import ComfyDidNotStart
+from worker_gpu.cleanup import make_room
+from worker_gpu.comfy.client import ComfyUnreachable
+from worker_gpu.errors import JobError
+from worker_gpu.log import Log
+from worker_gpu.workplace import Known, Workplace
+
+
+async def preflight(place: Workplace, log: Log) -> Known:
+    """What ComfyUI says of itself, once it runs and there is room. Raises `JobError` `insufficient_resources`,
+    `comfyui_unavailable`."""
+    settings, folders = place.settings, place.comfy.folders
+    found = resources.measure(settings.data_dir)
+    if found.disk_free_bytes < settings.min_free_disk_bytes and folders is not None:
+        await make_room(place.client, [folders.output, folders.temp, settings.data_dir / "spool"], log)
+        found = resources.measure(settings.data_dir)
+    resources.check(found, settings.min_free_memory_bytes, settings.min_free_disk_bytes)
+    try:
+        await place.comfy.ensure_running()
+        return await place.know()
+    except ComfyUnreachable as error:
+        raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
+    except ComfyDidNotStart as error:
+        for line in error.tail:
+            log.error("comfyui says", line=line)
+        raise JobError("comfyui_unavailable", "ComfyUI does not start.") from error

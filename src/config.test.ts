@@ -4,7 +4,7 @@ import { testBindings } from '../test/gateway-bindings.ts';
 import { configOf, limitsSchema, policySchema, readConfig, requireConfig } from './config.ts';
 import { CONFIG_NAMES, type ConfigName, type Env } from './env.ts';
 
-const bindings = { JOB: env.JOB, ACCOUNT: env.ACCOUNT, DB: env.DB, BUCKET: env.BUCKET };
+const bindings = { JOB: env.JOB, ACCOUNT: env.ACCOUNT, WEBHOOK: env.WEBHOOK, DB: env.DB, BUCKET: env.BUCKET };
 const good: Env = { ...bindings, ...testBindings };
 /** Something that must never be quoted. */
 const CANARY = 'canary';
@@ -41,7 +41,7 @@ describe('the configuration', () => {
     expect(configOf({ ...good })).not.toBe(configOf(good));
   });
 
-  it.each(['JOB', 'ACCOUNT', 'DB', 'BUCKET'] as const)('without the binding %s names it', (name) => {
+  it.each(['JOB', 'ACCOUNT', 'WEBHOOK', 'DB', 'BUCKET'] as const)('without the binding %s names it', (name) => {
     expect(problemsOf({ ...good, [name]: undefined })).toEqual([`${name}: binding is missing`]);
   });
 

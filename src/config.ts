@@ -126,7 +126,7 @@ export type ConfigResult = { ok: true; config: Config } | { ok: false; problems:
 /** Checks bindings, variables and secrets. Problems name what is wrong and never quote a value. */
 export function readConfig(env: Env): ConfigResult {
   const problems: string[] = [];
-  for (const binding of ['JOB', 'ACCOUNT', 'DB', 'BUCKET'] as const) {
+  for (const binding of ['JOB', 'ACCOUNT', 'WEBHOOK', 'DB', 'BUCKET'] as const) {
     if (env[binding] === undefined) {
       problems.push(`${binding}: binding is missing`);
     }

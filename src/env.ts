@@ -2,6 +2,7 @@
 export type Env = {
   JOB: DurableObjectNamespace;
   ACCOUNT: DurableObjectNamespace;
+  WEBHOOK: DurableObjectNamespace;
   DB: D1Database;
   BUCKET: R2Bucket;
 } & Partial<Record<ConfigName, string>>;

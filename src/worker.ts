@@ -4,6 +4,7 @@ import type { Env } from './env.ts';
 
 export { Account } from './objects/account/object.ts';
 export { Job } from './objects/job/object.ts';
+export { Webhook } from './objects/webhook/object.ts';
 
 const app = createApp();
 

@@ -25,6 +25,7 @@ export const FAULT_CODES = [
   'unsupported_media',
   'empty_file',
   'file_too_large',
+  'url_not_allowed',
 ] as const;
 export type FaultCode = (typeof FAULT_CODES)[number];
 
@@ -37,6 +38,8 @@ export const CORE_CODES = [
   'invalid_cursor',
   'rate_limited',
   'too_many_jobs',
+  'too_many_webhooks',
+  'webhook_disabled',
 ] as const;
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];

@@ -47,6 +47,9 @@ export const PROBLEMS = {
   unsupported_media: { status: 422, title: 'The content is no kind of file a workflow could use' },
   empty_file: { status: 400, title: 'The file is empty' },
   file_too_large: { status: 413, title: 'The file is too large' },
+  url_not_allowed: { status: 422, title: 'The gateway does not call this URL' },
+  too_many_webhooks: { status: 422, title: 'The account has as many webhooks as it may' },
+  webhook_disabled: { status: 422, title: 'The webhook is turned off' },
 } as const satisfies Record<string, { status: ContentfulStatusCode; title: string }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;

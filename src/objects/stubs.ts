@@ -1,6 +1,7 @@
 import type { Env } from '../env.ts';
 import type { Account } from './account/object.ts';
 import type { Job } from './job/object.ts';
+import type { Webhook } from './webhook/object.ts';
 
 /**
  * Typed RPC to the objects. The platform's own stub types cannot follow JSON of unknown depth (graphs, error details) and turn
@@ -18,6 +19,20 @@ export type JobStub = Rpc<
 > & {
   fetch(url: URL, init: RequestInit): Promise<Response>;
 };
+export type WebhookStub = Rpc<
+  Webhook,
+  | 'create'
+  | 'view'
+  | 'change'
+  | 'rotate'
+  | 'erase'
+  | 'take'
+  | 'ping'
+  | 'deliveries'
+  | 'delivery'
+  | 'redeliver'
+  | 'redeliverRange'
+>;
 export type AccountStub = Rpc<Account, 'admit' | 'release'>;
 
 /** The object of a job. The id must have been checked to be one of ours: any name makes an object. */
@@ -25,3 +40,6 @@ export const jobStub = (env: Env, id: string): JobStub => env.JOB.getByName(id) 
 
 export const accountStub = (env: Env, account: string): AccountStub =>
   env.ACCOUNT.getByName(account) as unknown as AccountStub;
+
+/** The object of a webhook. As for jobs: the id must have been checked. */
+export const webhookStub = (env: Env, id: string): WebhookStub => env.WEBHOOK.getByName(id) as unknown as WebhookStub;

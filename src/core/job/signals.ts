@@ -1,4 +1,4 @@
-import type { JobErrorCode } from '../../contract/job.ts';
+import type { JobErrorCode, Status } from '../../contract/job.ts';
 import type { RunStatus } from '../../contract/run.ts';
 import type { CompleteRequest, WorkerInfo, WorkerMessage } from '../../contract/worker.ts';
 
@@ -51,7 +51,9 @@ export type Effect =
   /** Write the projection for listing. */
   | { kind: 'project' }
   /** Give the account its place back. */
-  | { kind: 'release' };
+  | { kind: 'release' }
+  /** Tell the account's webhooks of a change of status. `sequence`: number of the log's event that says it, hence of this notice alone. */
+  | { kind: 'notify'; sequence: number; status: Status; tries: number; at: number };
 
 export type StopReason = 'client' | 'deadline' | 'superseded';
 

@@ -38,6 +38,7 @@ export class Turn {
     this.logStatus();
     if (listed) {
       this.do({ kind: 'project' });
+      this.notify();
     }
   }
 
@@ -55,6 +56,7 @@ export class Turn {
     this.logStatus();
     this.do({ kind: 'project' });
     this.do({ kind: 'release' });
+    this.notify();
   }
 
   /** Ends an attempt. Its run at RunPod is canceled unless it is known to be over there. */
@@ -84,6 +86,7 @@ export class Turn {
     state.stage = 'capacity';
     this.logStatus();
     this.do({ kind: 'project' });
+    this.notify();
   }
 
   /**
@@ -107,6 +110,13 @@ export class Turn {
       return;
     }
     this.finish('failed', error);
+  }
+
+  /** Tells webhooks of the status that was logged last. */
+  private notify(): void {
+    const { state, now } = this;
+    const sequence = state.last_event + this.events.length;
+    this.do({ kind: 'notify', sequence, status: state.status, tries: state.attempts.length, at: now });
   }
 
   private logStatus(): void {

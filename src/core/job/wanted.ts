@@ -23,6 +23,7 @@ export function stillWanted(state: JobState, effect: Effect, now: number): boole
       return now < state.deadline + RUN_GRACE_MS + CLOCK_SLACK_MS;
     case 'project':
     case 'release':
+    case 'notify':
       return true;
   }
 }

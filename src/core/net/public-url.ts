@@ -14,7 +14,7 @@ export const MAX_URL_CHARS = 2048;
 const PORTS = new Set(['', '443', '8443']);
 
 /** Names that stand for something inside: RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal` (2024), and habits of company networks. */
-const INSIDE = [
+const INSIDE = new Set([
   'localhost',
   'local',
   'localdomain',
@@ -29,7 +29,7 @@ const INSIDE = [
   'invalid',
   'example',
   'onion',
-];
+]);
 
 /**
  * The URL, parsed, if it may be called; else why not, for people.
@@ -78,7 +78,7 @@ function hostFault(host: string, own: string): string | null {
   }
   const labels = host.split('.');
   const top = labels.at(-1) ?? '';
-  if (labels.length < 2 || labels.includes('') || INSIDE.includes(top)) {
+  if (labels.length < 2 || labels.includes('') || INSIDE.has(top)) {
     return inside;
   }
   return host === own || host.endsWith(`.${own}`) ? 'must not be the gateway itself' : null;

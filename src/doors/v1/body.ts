@@ -29,6 +29,11 @@ export async function readJsonBody(c: Context<AppEnv>): Promise<Result<unknown, 
   return utf8 ? parseJson(texts.join('')) : fail({ code: 'invalid_json', detail: 'the body is not UTF-8' });
 }
 
+/** The same for a route whose every field has a default: no body and no Content-Type stand for `{}`. */
+export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Refusal>> {
+  return c.req.raw.body === null && c.req.header('content-type') === undefined ? ok({}) : readJsonBody(c);
+}
+
 /** Adds the text of one more chunk; `null` ends it. False when it is no UTF-8. */
 function decode(decoder: TextDecoder, chunk: Uint8Array | null, texts: string[]): boolean {
   try {

@@ -1,14 +1,16 @@
+import { notify } from '../notify.ts';
 import { accountStub } from '../stubs.ts';
 import type { Config } from '../../config.ts';
 import type { Effect, Signal } from '../../core/job/signals.ts';
 import type { JobState } from '../../core/job/state.ts';
 import { RUN_GRACE_MS } from '../../core/job/wanted.ts';
+import { jobEvent } from '../../core/webhook/payload.ts';
 import type { Env } from '../../env.ts';
 import type { GpuProvider } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { signToken } from '../../providers/tokens.ts';
 import { projectJob } from '../../storage/d1/jobs.ts';
-import { viewOf } from './view.ts';
+import { noticeOf, viewOf } from './view.ts';
 
 /** An effect that leaves the object. */
 export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
@@ -59,6 +61,11 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
     case 'release':
       await accountStub(env, state.account).release(state.id);
       return { kind: 'done' };
+    case 'notify': {
+      const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);
+      await notify(env, state.account, event);
+      return { kind: 'done' };
+    }
   }
 }
 

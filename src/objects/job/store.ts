@@ -23,8 +23,12 @@ CREATE TABLE outbox (
 export type OutboxRow = { key: string; effect: Effect; tries: number; wanted: number; started: boolean };
 
 /** What the outbox calls an effect: repeating an effect that still waits adds nothing. */
-export const outboxKey = (effect: Effect): string =>
-  'attempt' in effect ? `${effect.kind}:${effect.attempt}` : effect.kind;
+export function outboxKey(effect: Effect): string {
+  if (effect.kind === 'notify') {
+    return `${effect.kind}:${effect.sequence}`;
+  }
+  return 'attempt' in effect ? `${effect.kind}:${effect.attempt}` : effect.kind;
+}
 
 export class JobStore {
   private readonly storage: DurableObjectStorage;

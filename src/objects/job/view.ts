@@ -1,4 +1,6 @@
-import type { JobView } from '../../contract/job.ts';
+import { isTerminal, type JobView } from '../../contract/job.ts';
+import type { JobNotice } from '../../contract/webhook.ts';
+import type { Effect } from '../../core/job/signals.ts';
 import type { Attempt, JobState } from '../../core/job/state.ts';
 
 /** The job as the core may see it. */
@@ -40,3 +42,19 @@ export function viewOf(state: JobState): JobView {
 
 const attemptStatus = (attempt: Attempt): JobView['attempts'][number]['status'] =>
   attempt.outcome ?? (attempt.phase === 'claimed' ? 'running' : 'waiting');
+
+/** What webhooks are told of a change of status: the job as it was then, though the telling may come later. */
+export function noticeOf(state: JobState, change: Extract<Effect, { kind: 'notify' }>): JobNotice {
+  const over = isTerminal(change.status);
+  return {
+    id: state.id,
+    endpoint: state.endpoint,
+    status: change.status,
+    attempt: change.tries,
+    created_at: state.created_at,
+    started_at: state.started_at !== null && state.started_at <= change.at ? state.started_at : null,
+    completed_at: over ? state.completed_at : null,
+    error: over ? state.error : null,
+    metadata: state.metadata,
+  };
+}

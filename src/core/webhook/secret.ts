@@ -1,0 +1,68 @@
+/** Secrets and signatures of Standard Webhooks, symmetric scheme `v1` (spec, "Signature scheme"). */
+
+const PREFIX = 'whsec_';
+/** The spec allows 24 to 64 random bytes. */
+export const MIN_SECRET_BYTES = 24;
+export const MAX_SECRET_BYTES = 64;
+/** 256 bits, the size of the hash. */
+const NEW_SECRET_BYTES = 32;
+
+/** A secret that signs. Times in ms since the epoch; `expires_at` null: until it is replaced. */
+export type Secret = { secret: string; created_at: number; expires_at: number | null };
+
+export const newSecret = (random: (count: number) => Uint8Array): string =>
+  PREFIX + random(NEW_SECRET_BYTES).toBase64();
+
+/** Whether text is a secret: `whsec_` and base64 of 24 to 64 bytes, in its one spelling. */
+export function isSecret(text: string): boolean {
+  const bytes = bytesOf(text);
+  return (
+    bytes !== null &&
+    bytes.length >= MIN_SECRET_BYTES &&
+    bytes.length <= MAX_SECRET_BYTES &&
+    text === PREFIX + bytes.toBase64()
+  );
+}
+
+function bytesOf(text: string): Uint8Array | null {
+  if (!text.startsWith(PREFIX)) {
+    return null;
+  }
+  try {
+    return Uint8Array.fromBase64(text.slice(PREFIX.length));
+  } catch {
+    return null;
+  }
+}
+
+/** Secrets that sign at a time, newest first: after a rotation, old and new until the old one's end. */
+export const signing = (secrets: readonly Secret[], now: number): Secret[] =>
+  secrets.filter((each) => each.expires_at === null || now < each.expires_at);
+
+/**
+ * The three headers of an attempt. One signature per secret: a receiver takes the message if any of them fits.
+ * @param now time of the attempt in ms, not of the event: receivers refuse old timestamps
+ */
+export async function signatureHeaders(
+  secrets: readonly Secret[],
+  message: { id: string; body: string },
+  now: number,
+): Promise<Record<string, string>> {
+  const timestamp = String(Math.floor(now / 1000));
+  const signed = new TextEncoder().encode(`${message.id}.${timestamp}.${message.body}`);
+  const signatures = await Promise.all(signing(secrets, now).map((each) => sign(each.secret, signed)));
+  return {
+    'webhook-id': message.id,
+    'webhook-timestamp': timestamp,
+    'webhook-signature': signatures.join(' '),
+  };
+}
+
+async function sign(secret: string, message: Uint8Array): Promise<string> {
+  const bytes = bytesOf(secret);
+  if (bytes === null) {
+    throw new Error('a stored webhook secret is malformed');
+  }
+  const key = await crypto.subtle.importKey('raw', bytes, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  return `v1,${new Uint8Array(await crypto.subtle.sign('HMAC', key, message)).toBase64()}`;
+}

@@ -1,0 +1,119 @@
+import { z } from '@hono/zod-openapi';
+import { DELIVERY_STATUSES } from '../../../contract/webhook.ts';
+import { getDelivery, listDeliveries, pingWebhook, redeliver, redeliverRange } from '../../../core/webhooks/deliver.ts';
+import { redeliverySchema } from '../../../core/webhooks/request.ts';
+import { coreProblem, problem } from '../../problem.ts';
+import { readJsonBody, refuse } from '../body.ts';
+import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { renderDelivery, renderDeliverySummary } from './render.ts';
+import { deliveryPageSchema, deliverySchema, redeliveredSchema } from './schemas.ts';
+
+const MAX_LIMIT = 100;
+const DEFAULT_LIMIT = 20;
+
+const query = z.object({
+  limit: z
+    .string()
+    .regex(/^\d{1,3}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.int().min(1).max(MAX_LIMIT))
+    .optional(),
+  cursor: z.string().min(1).max(200).optional(),
+  status: z.enum(DELIVERY_STATUSES).optional(),
+});
+const params = z.object({ id: z.uuid() });
+const deliveryParams = z.object({ id: z.uuid(), delivery: z.string() });
+
+/** `GET /v1/webhooks/{id}/deliveries` and one of them: the log. */
+export function registerReadDeliveries(app: V1App): void {
+  describeRoute(app, {
+    method: 'get',
+    path: '/webhooks/{id}/deliveries',
+    operationId: 'listWebhookDeliveries',
+    summary: 'List what a webhook was sent',
+    request: { params, query },
+    responses: { 200: jsonAnswer('A page of deliveries, newest first', deliveryPageSchema), ...problemAnswer },
+  });
+  app.get('/webhooks/:id/deliveries', async (c) => {
+    const asked = query.safeParse(c.req.query());
+    if (!asked.success) {
+      const [issue] = asked.error.issues;
+      const name = String(issue?.path[0] ?? 'query');
+      const code = name === 'cursor' ? 'invalid_cursor' : 'invalid_parameter';
+      return problem(c, code, { detail: `${name}: ${issue?.message ?? 'not valid'}` });
+    }
+    const { core, caller } = c.var;
+    const { limit = DEFAULT_LIMIT, cursor = null, status = null } = asked.data;
+    const page = await listDeliveries(core, caller, c.req.param('id'), { limit, cursor, status });
+    if (!page.ok) {
+      return coreProblem(c, page.problem);
+    }
+    const { deliveries, next_cursor } = page.value;
+    return c.json({ data: deliveries.map(renderDeliverySummary), has_more: next_cursor !== null, next_cursor });
+  });
+
+  describeRoute(app, {
+    method: 'get',
+    path: '/webhooks/{id}/deliveries/{delivery}',
+    operationId: 'getWebhookDelivery',
+    summary: 'Get one delivery with its body',
+    request: { params: deliveryParams },
+    responses: { 200: jsonAnswer('The delivery', deliverySchema), ...problemAnswer },
+  });
+  app.get('/webhooks/:id/deliveries/:delivery', async (c) => {
+    const { core, caller } = c.var;
+    const { id, delivery } = c.req.param();
+    const found = await getDelivery(core, caller, id, delivery);
+    return found.ok ? c.json(renderDelivery(found.value)) : coreProblem(c, found.problem);
+  });
+}
+
+/** `POST /v1/webhooks/{id}/ping`, `…/deliveries/{delivery}/redeliver` and `…/redeliver`: what is sent because the owner asks. */
+export function registerSendDeliveries(app: V1App): void {
+  describeRoute(app, {
+    method: 'post',
+    path: '/webhooks/{id}/ping',
+    operationId: 'pingWebhook',
+    summary: 'Send a test event',
+    request: { params },
+    responses: { 202: jsonAnswer('The delivery; the log says what came of it', deliverySchema), ...problemAnswer },
+  });
+  app.post('/webhooks/:id/ping', async (c) => {
+    const { core, caller } = c.var;
+    const sent = await pingWebhook(core, caller, c.req.param('id'));
+    return sent.ok ? c.json(renderDelivery(sent.value), 202) : coreProblem(c, sent.problem);
+  });
+
+  describeRoute(app, {
+    method: 'post',
+    path: '/webhooks/{id}/deliveries/{delivery}/redeliver',
+    operationId: 'redeliverWebhookDelivery',
+    summary: 'Send a delivery again',
+    request: { params: deliveryParams },
+    responses: { 202: jsonAnswer('The delivery', deliverySchema), ...problemAnswer },
+  });
+  app.post('/webhooks/:id/deliveries/:delivery/redeliver', async (c) => {
+    const { core, caller } = c.var;
+    const { id, delivery } = c.req.param();
+    const sent = await redeliver(core, caller, id, delivery);
+    return sent.ok ? c.json(renderDelivery(sent.value), 202) : coreProblem(c, sent.problem);
+  });
+
+  describeRoute(app, {
+    method: 'post',
+    path: '/webhooks/{id}/redeliver',
+    operationId: 'redeliverWebhookRange',
+    summary: 'Send all deliveries of a time again',
+    request: { params, body: { required: true, content: { 'application/json': { schema: redeliverySchema } } } },
+    responses: { 202: jsonAnswer('How many are sent again', redeliveredSchema), ...problemAnswer },
+  });
+  app.post('/webhooks/:id/redeliver', async (c) => {
+    const body = await readJsonBody(c);
+    if (!body.ok) {
+      return refuse(c, body.problem);
+    }
+    const { core, caller } = c.var;
+    const sent = await redeliverRange(core, caller, c.req.param('id'), body.value);
+    return sent.ok ? c.json({ redelivered: sent.value }, 202) : coreProblem(c, sent.problem);
+  });
+}

@@ -1,0 +1,24 @@
+import type { WebhookEvent, WebhookEventType } from '../contract/webhook.ts';
+import type { Env } from '../env.ts';
+import { webhooksWanting } from '../storage/d1/webhooks.ts';
+import { webhookStub } from './stubs.ts';
+
+/**
+ * Hands an event to every webhook of an account that wants it; each stores it durably before it answers. Throws if one could
+ * not be reached: the whole may be repeated, since a webhook knows an event it has by its id.
+ */
+export async function notify(
+  env: Env,
+  account: string,
+  event: WebhookEvent<WebhookEventType>,
+  except: string | null = null,
+): Promise<void> {
+  const ids = await webhooksWanting(env.DB, account, event.type);
+  const handed = await Promise.allSettled(
+    ids.filter((id) => id !== except).map((id) => webhookStub(env, id).take(event)),
+  );
+  const failed = handed.filter((each) => each.status === 'rejected').length;
+  if (failed > 0) {
+    throw new Error(`${failed} of ${handed.length} webhooks could not be reached`);
+  }
+}

@@ -1,0 +1,65 @@
+import { z } from 'zod';
+import type { WebhookEventType, WebhookView } from '../../contract/webhook.ts';
+
+/** Table `webhooks` (migrations/0002): which webhooks an account has, and which of them want an event. */
+
+/** What of a webhook is listed. `version` counts its changes. */
+export type WebhookRow = Pick<WebhookView, 'id' | 'account' | 'url' | 'events' | 'enabled' | 'created_at'> & {
+  version: number;
+};
+
+const idRow = z.object({ id: z.string() });
+
+/** Lists a new webhook, unless the account has `max` of them: one statement, so parallel calls cannot pass the limit together. */
+export async function insertWebhook(db: D1Database, webhook: WebhookRow, max: number): Promise<boolean> {
+  const { meta } = await db
+    .prepare(
+      `INSERT INTO webhooks (id, account, url, events, enabled, created_at, version)
+       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE (SELECT count(*) FROM webhooks WHERE account = ?2) < ?8`,
+    )
+    .bind(
+      webhook.id,
+      webhook.account,
+      webhook.url,
+      JSON.stringify(webhook.events),
+      webhook.enabled ? 1 : 0,
+      webhook.created_at,
+      webhook.version,
+      max,
+    )
+    .run();
+  return meta.changes > 0;
+}
+
+/** Writes what a listed webhook is now; never brings back one that was removed. */
+export async function projectWebhook(db: D1Database, webhook: WebhookRow): Promise<void> {
+  await db
+    .prepare('UPDATE webhooks SET url = ?2, events = ?3, enabled = ?4, version = ?5 WHERE id = ?1 AND version < ?5')
+    .bind(webhook.id, webhook.url, JSON.stringify(webhook.events), webhook.enabled ? 1 : 0, webhook.version)
+    .run();
+}
+
+/** Ids of an account's webhooks, newest first. */
+export async function webhooksOf(db: D1Database, account: string): Promise<string[]> {
+  const { results } = await db
+    .prepare('SELECT id FROM webhooks WHERE account = ? ORDER BY id DESC')
+    .bind(account)
+    .all();
+  return results.map((each) => idRow.parse(each).id);
+}
+
+/** Ids of an account's webhooks that are on and want this type of event. */
+export async function webhooksWanting(db: D1Database, account: string, type: WebhookEventType): Promise<string[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT id FROM webhooks WHERE account = ?1 AND enabled = 1
+       AND EXISTS (SELECT 1 FROM json_each(webhooks.events) WHERE value = ?2)`,
+    )
+    .bind(account, type)
+    .all();
+  return results.map((each) => idRow.parse(each).id);
+}
+
+export async function forgetWebhook(db: D1Database, account: string, id: string): Promise<void> {
+  await db.prepare('DELETE FROM webhooks WHERE id = ? AND account = ?').bind(id, account).run();
+}

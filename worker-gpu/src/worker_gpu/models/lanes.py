@@ -95,6 +95,7 @@ class Lanes:
         self._ready: list[_Task] = []
         self._later: list[tuple[float, _Task]] = []
         self._threads: set[threading.Thread] = set()
+        self._wires: set[Wire] = set()
         self._waiting = 0
         self._closed = False
         self.replaced_lanes = 0
@@ -126,6 +127,8 @@ class Lanes:
             self._later.clear()
             self._condition.notify_all()
             threads = set(self._threads)
+            for wire in self._wires:
+                wire.cut()
         for thread in threads:
             thread.join()
         for download in {id(task.download): task.download for task in tasks}.values():
@@ -163,6 +166,8 @@ class Lanes:
 
     def _lane(self) -> None:
         wire = Wire(self._patience.read_s)
+        with self._condition:
+            self._wires.add(wire)
         buffer = memoryview(bytearray(BUFFER_BYTES))
         while (task := self._next()) is not None:
             try:
@@ -178,6 +183,8 @@ class Lanes:
                 wire.drop()
                 task.download.error = ModelError("disk_failed", f"{task.download.file.path}: {error!r}")
             self._leave(task.download)
+        with self._condition:
+            self._wires.discard(wire)
         wire.drop()
 
     def _run(self, task: _Task, wire: Wire, buffer: memoryview) -> None:

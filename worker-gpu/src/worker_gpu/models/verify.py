@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +30,7 @@ def check(tree: Tree, files: Iterable[ModelFile], full: bool) -> list[Finding]:
     if not full:
         return [Finding(file, _quick(tree, file)) for file in wanted]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        states = list(pool.map(lambda file: _full(tree, file), wanted))
-    return [Finding(file, state) for file, state in zip(wanted, states, strict=True)]
+        return list(pool.map(_full, repeat(tree), wanted))
 
 
 def _quick(tree: Tree, file: ModelFile) -> State:
@@ -44,16 +44,16 @@ def _look(path: Path, file: ModelFile) -> State:
         return "missing"
 
 
-def _full(tree: Tree, file: ModelFile) -> State:
+def _full(tree: Tree, file: ModelFile) -> Finding:
     path = tree.root / file.path
     state = _look(path, file)
     if state != "unchecked":
-        return state
+        return Finding(file, state)
     try:
         stat = path.stat()
         if hash_file(path) != file.sha256:
-            return "corrupt"
+            return Finding(file, "corrupt")
     except OSError:
-        return "missing"
+        return Finding(file, "missing")
     tree.record(file, stat, linked=path.is_symlink())
-    return "ok"
+    return Finding(file, "ok")

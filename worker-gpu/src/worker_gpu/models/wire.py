@@ -3,7 +3,9 @@
 A lane has its own TCP connection because several ranges multiplexed on one gain nothing (reference/gpu-worker.md 1.1).
 """
 
+import contextlib
 import http.client
+import socket
 import ssl
 from collections.abc import Mapping
 from functools import cache
@@ -54,6 +56,14 @@ class Wire:
         for connection in self._open.values():
             connection.close()
         self._open.clear()
+
+    def cut(self) -> None:
+        """For another thread: what the lane waits for on its connections ends at once."""
+        for connection in list(self._open.values()):
+            opened: socket.socket | None = connection.sock
+            if opened is not None:
+                with contextlib.suppress(OSError):
+                    opened.shutdown(socket.SHUT_RDWR)
 
     def drain(self, response: http.client.HTTPResponse) -> bytes:
         """A short body; a long one costs the connection instead."""

@@ -1,0 +1,1 @@
+"""Tests of the model sync, and the servers they run against."""

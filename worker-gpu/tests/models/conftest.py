@@ -1,0 +1,13 @@
+"""The servers of these tests."""
+
+from collections.abc import Generator
+
+import pytest
+
+from models.faulty import FaultyStore, faulty_store
+
+
+@pytest.fixture
+def store() -> Generator[FaultyStore]:
+    with faulty_store() as running:
+        yield running

@@ -1,0 +1,264 @@
+"""An object store that does wrong on order: cut bodies, errors, wrong ranges, silence, altered bytes, other objects.
+
+Speaks what the model sync asks of a store: ranged GET with If-Match and If-None-Match, HEAD. Signatures are not
+checked here; R2's local endpoint does that.
+"""
+
+import contextlib
+import hashlib
+import re
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeAlias
+
+from worker_gpu.models.settings import Bucket
+from worker_gpu.models.sigv4 import Credentials
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+_PIECE = 4096
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request. `first` and `last` are -1 without a range. `number` counts the requests for this key from 0."""
+
+    key: str
+    first: int
+    last: int
+    number: int
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Ends the connection after so many bytes of the body."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Answers only this."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=lambda: dict[str, str]())
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Answers with another range: `honest` says so in Content-Range."""
+
+    by: int
+    honest: bool
+
+
+@dataclass(frozen=True)
+class Headers:
+    """Says this instead of the truth; None leaves a header out."""
+
+    headers: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """One bit of the body is another."""
+
+    at: int
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Says nothing more after so many bytes, until the client goes or the server ends."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Trickle:
+    """One byte a turn of `gate`."""
+
+    gate: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Ignores the range: 200 with everything."""
+
+
+Fault: TypeAlias = Cut | Status | Shifted | Headers | Flipped | Silent | Trickle | Whole
+Script: TypeAlias = Callable[[Asked], Fault | None]
+
+
+class FaultyStore:
+    """`objects` by key, below a bucket `models`. `script` decides on each request; `sent` is told each piece."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.script: Script = lambda _: None
+        self.sent: Callable[[str, int], None] = lambda _key, _count: None
+        self.asked: list[Asked] = []
+        self.port = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def bucket(self) -> Bucket:
+        """Its one bucket."""
+        return Bucket(self.url, "models", Credentials("local", "local-secret"))
+
+    def of(self, key: str) -> list[Asked]:
+        """The requests for a key so far."""
+        with self._lock:
+            return [asked for asked in self.asked if asked.key == key]
+
+    def note(self, key: str, first: int, last: int, headers: dict[str, str]) -> Asked:
+        """Remember a request."""
+        with self._lock:
+            number = sum(one.key == key for one in self.asked)
+            asked = Asked(key, first, last, number, headers)
+            self.asked.append(asked)
+        return asked
+
+    def wait_gone(self, peer: socket.socket) -> None:
+        """Return when the client has closed its side, or the test is over."""
+        peer.settimeout(0.05)
+        while not self._ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                if not peer.recv(1):
+                    return
+
+    def end(self) -> None:
+        """Let go of every silent connection."""
+        self._ended.set()
+
+
+@contextmanager
+def faulty_store() -> Generator[FaultyStore]:
+    """A store on a free loopback port."""
+    store = FaultyStore()
+    server = _Server(("127.0.0.1", 0), _handler(store))
+    store.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield store
+    finally:
+        store.end()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def etag(body: bytes) -> str:
+    """The tag of an object with this content."""
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no news."""
+
+
+def _handler(store: FaultyStore) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 0
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            with contextlib.suppress(OSError):
+                self._answer(True)
+
+        def do_HEAD(self) -> None:
+            with contextlib.suppress(OSError):
+                self._answer(False)
+
+        def _answer(self, with_body: bool) -> None:
+            key = self.path.removeprefix("/models/").lstrip("/")
+            wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+            first, last = (int(wanted[1]), int(wanted[2])) if wanted else (-1, -1)
+            asked = store.note(key, first, last, {name.lower(): value for name, value in self.headers.items()})
+            fault = store.script(asked)
+            if isinstance(fault, Status):
+                self._plain(fault)
+                return
+            # After the script: it may have put another object there.
+            body = store.objects.get(key)
+            if body is None:
+                self._plain(Status(404, b"<Error><Code>NoSuchKey</Code></Error>"))
+                return
+            tag = etag(body)
+            if asked.headers.get("if-match", f'"{tag}"') != f'"{tag}"':
+                self._plain(Status(412))
+                return
+            if asked.headers.get("if-none-match") == f'"{tag}"':
+                self._plain(Status(304))
+                return
+            self._object(asked, body, tag, fault, with_body)
+
+        def _object(self, asked: Asked, body: bytes, tag: str, fault: Fault | None, with_body: bool) -> None:
+            first, last = asked.first, min(asked.last, len(body) - 1)
+            ranged = first >= 0 and not isinstance(fault, Whole)
+            said = f"bytes {first}-{last}/{len(body)}"
+            if isinstance(fault, Shifted):
+                first, last = first + fault.by, last + fault.by
+                said = f"bytes {first}-{last}/{len(body)}" if fault.honest else said
+            part = body[first : last + 1] if ranged else body
+            if isinstance(fault, Flipped):
+                at = fault.at % len(part)
+                part = part[:at] + bytes([part[at] ^ 1]) + part[at + 1 :]
+            headers: dict[str, str | None] = {"Content-Length": str(len(part)), "ETag": f'"{tag}"'}
+            if ranged:
+                headers["Content-Range"] = said
+            if isinstance(fault, Headers):
+                headers.update(fault.headers)
+            self.send_response(206 if ranged else 200)
+            for name, value in headers.items():
+                if value is not None:
+                    self.send_header(name, value)
+            self.end_headers()
+            if with_body:
+                self._body(asked.key, part, fault)
+
+        def _body(self, key: str, part: bytes, fault: Fault | None) -> None:
+            if isinstance(fault, Trickle):
+                for at in range(len(part)):
+                    fault.gate()
+                    self.wfile.write(part[at : at + 1])
+                return
+            stop = fault.after if isinstance(fault, Cut | Silent) else len(part)
+            for at in range(0, min(stop, len(part)), _PIECE):
+                piece = part[at : min(at + _PIECE, stop)]
+                self.wfile.write(piece)
+                store.sent(key, len(piece))
+            if isinstance(fault, Silent):
+                store.wait_gone(self.connection)
+            if isinstance(fault, Cut | Silent):
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+        def _plain(self, answer: Status) -> None:
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if answer.status != 304 and self.command != "HEAD":
+                self.wfile.write(answer.body)
+
+    return Handler

@@ -1,0 +1,51 @@
+"""One pull from start to end, as a test wants it: bounded, and with what went wrong as a value."""
+
+from collections.abc import Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass
+
+from models.samples import silent
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.plan import Urgency
+from worker_gpu.models.settings import ModelSettings
+from worker_gpu.models.sync import ModelSync, Tools
+
+LIMIT_S = 20.0
+"""A pull of a test that takes longer hangs."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """How a pull ended."""
+
+    errors: list[ModelError]
+    fetched: list[str]
+    replaced_lanes: int
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of what failed, in order."""
+        return sorted(error.code for error in self.errors)
+
+
+def pull(settings: ModelSettings, tools: Tools | None = None, only: Sequence[str] | None = None) -> Pulled:
+    """Have everything of the manifest here, or `only` these paths. Raises `ModelError` for what concerns all."""
+    sync = ModelSync(settings, silent(), tools)
+    sync.open()
+    try:
+        sync.load_manifest()
+        files = [file for path, file in sync.manifest.files.items() if only is None or path in only]
+        return finish(sync, files)
+    finally:
+        sync.close()
+
+
+def finish(sync: ModelSync, files: Sequence[ModelFile], urgency: Urgency = Urgency.JOB) -> Pulled:
+    """Have `files` here."""
+    batch = sync.want(files, urgency)
+    done, left = wait(batch.futures(), timeout=LIMIT_S)
+    assert not left, "the pull hangs"
+    errors = [error for future in done if isinstance(error := future.exception(), ModelError)]
+    fetched = [one.file.path for one in batch.downloads if one.result.exception() is None]
+    return Pulled(errors, fetched, sync.replaced_lanes)

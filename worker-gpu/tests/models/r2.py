@@ -1,0 +1,33 @@
+"""R2's local S3 endpoint as a process, for the length of a test session."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker_gpu.models.settings import Bucket
+from worker_gpu.models.sigv4 import Credentials
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@contextmanager
+def r2() -> Generator[Bucket]:
+    """An empty bucket in memory."""
+    installed = REPOSITORY / "node_modules" / ".bin" / "node"
+    node = str(installed) if installed.exists() else shutil.which("node")
+    assert node is not None, "the repository's Node is not installed: npm ci"
+    process = subprocess.Popen(  # noqa: S603 -- a script of ours
+        [node, str(Path(__file__).with_name("r2.mjs"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        endpoint: str = json.loads(process.stdout.readline())["endpoint"]
+        yield Bucket(endpoint, "models", Credentials("local", "local-secret"))
+    finally:
+        process.stdin.close()
+        process.wait(timeout=20)
+        process.stdout.close()

@@ -1,0 +1,275 @@
+"""A store that does wrong: every byte is right in the end or the file is not there, and the error says which."""
+
+import errno
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.faulty import (
+    Asked,
+    Cut,
+    Fault,
+    FaultyStore,
+    Flipped,
+    Headers,
+    Shifted,
+    Silent,
+    Status,
+    Trickle,
+    Whole,
+)
+from models.pulling import pull
+from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, silent, with_patience
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import FromBucket, ModelFile
+from worker_gpu.models.plan import Urgency
+from worker_gpu.models.sync import ModelSync, Tools
+
+BIG = "checkpoints/big.safetensors"
+BODY = content(CHUNK * 7 + 123)
+
+
+@pytest.fixture
+def big(store: FaultyStore) -> ModelFile:
+    """One model of eight chunks, the last one short."""
+    return put(store, model(BIG, BODY), BODY)
+
+
+def put(store: FaultyStore, file: ModelFile, body: bytes) -> ModelFile:
+    store.objects[file.path] = body
+    store.objects["manifest.json"] = manifest_bytes(file)
+    return file
+
+
+def nothing_visible(folder: Path) -> bool:
+    """Whether no file of the manifest has got its name."""
+    return not (folder / "models" / BIG).exists()
+
+
+def chunks_asked(store: FaultyStore) -> list[int]:
+    return sorted(asked.first // CHUNK for asked in store.of(BIG))
+
+
+def test_a_model_arrives_and_is_not_read_again(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+    assert pull(settings(tmp_path, store.bucket)).fetched == [BIG]
+    assert (tmp_path / "models" / BIG).read_bytes() == BODY
+    assert chunks_asked(store) == list(range(8))
+    assert pull(settings(tmp_path, store.bucket)).fetched == []
+    assert chunks_asked(store) == list(range(8))
+
+
+ONCE: dict[str, Fault] = {
+    "cut before the first byte": Cut(0),
+    "cut in the middle": Cut(CHUNK // 2 + 1),
+    "cut one byte short": Cut(CHUNK - 1),
+    "500": Status(500),
+    "503 with a long body": Status(503, b"x" * 300_000),
+    "429": Status(429),
+    "wrong range, honestly": Shifted(7, honest=True),
+    "wrong range, claimed to be right": Shifted(7, honest=False),
+    "range left out": Headers({"Content-Range": None}),
+    "range of another unit": Headers({"Content-Range": "items 0-1/2"}),
+    "more bytes than asked for": Headers({"Content-Length": str(CHUNK + 1)}),
+    "fewer bytes than asked for": Headers({"Content-Length": str(CHUNK - 1)}),
+    "compressed": Headers({"Content-Encoding": "gzip"}),
+    "everything instead of a range": Whole(),
+    "one bit another": Flipped(4711),
+}
+
+
+@pytest.mark.parametrize("fault", ONCE.values(), ids=ONCE.keys())
+def test_a_fault_that_passes_costs_nothing_but_a_second_read(
+    store: FaultyStore, big: ModelFile, tmp_path: Path, fault: Fault
+) -> None:
+    def every_chunk_once(asked: Asked) -> Fault | None:
+        seen = sum(one.first == asked.first for one in store.of(BIG))
+        return fault if asked.key == BIG and seen == 1 else None
+
+    store.script = every_chunk_once
+    assert pull(settings(tmp_path, store.bucket)).errors == []
+    assert (tmp_path / "models" / BIG).read_bytes() == BODY
+    # The last chunk is too short for some of the faults.
+    assert len(store.of(BIG)) >= 15
+
+
+ALWAYS: dict[str, tuple[Fault, str]] = {
+    "cut": (Cut(100), "store_unreachable"),
+    "500": (Status(500), "store_unreachable"),
+    "wrong range": (Shifted(7, honest=True), "store_unreachable"),
+    "other bytes": (Flipped(0), "model_corrupt"),
+    "denied": (Status(403, b"<Error><Code>AccessDenied</Code></Error>"), "store_denied"),
+    "gone": (Status(404), "model_missing"),
+    "another size": (Headers({"Content-Range": f"bytes 0-{CHUNK - 1}/999"}), "model_replaced"),
+    "range beyond its end": (Status(416), "model_replaced"),
+}
+
+
+@pytest.mark.parametrize(("fault", "code"), ALWAYS.values(), ids=ALWAYS.keys())
+def test_a_fault_that_stays_is_one_clear_error_and_no_file(
+    store: FaultyStore, big: ModelFile, tmp_path: Path, fault: Fault, code: str
+) -> None:
+    store.script = lambda asked: fault if asked.key == BIG else None
+    pulled = pull(settings(tmp_path, store.bucket))
+    assert pulled.codes == [code]
+    assert BIG in pulled.errors[0].message or code == "store_denied"
+    assert "local-secret" not in str(pulled.errors[0])
+    assert nothing_visible(tmp_path)
+
+
+def test_one_bad_model_does_not_keep_the_others_away(store: FaultyStore, tmp_path: Path) -> None:
+    bodies = {f"loras/{n}.safetensors": content(CHUNK * 2 + n, n) for n in range(6)}
+    store.objects.update(bodies)
+    store.objects["manifest.json"] = manifest_bytes(*(model(path, body) for path, body in bodies.items()))
+    store.script = lambda asked: Status(404) if asked.key == "loras/3.safetensors" else None
+    pulled = pull(settings(tmp_path, store.bucket))
+    assert [error.path for error in pulled.errors] == ["loras/3.safetensors"]
+    for path, body in bodies.items():
+        found = tmp_path / "models" / path
+        assert found.read_bytes() == body if path != "loras/3.safetensors" else not found.exists()
+
+
+def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+    store.script = lambda asked: Silent(CHUNK // 3) if asked.key == BIG and asked.number < 3 else None
+    quick = with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.1))
+    assert pull(quick).errors == []
+    assert (tmp_path / "models" / BIG).read_bytes() == BODY
+
+
+def test_a_slow_lane_is_replaced(store: FaultyStore, tmp_path: Path) -> None:
+    # Several looks at the speed to a chunk.
+    body = content(6 * 512 * 1024, 5)
+    put(store, model(BIG, body, chunk_bytes=512 * 1024), body)
+    last = 5 * 512 * 1024
+    begun = threading.Event()
+
+    def script(asked: Asked) -> Fault | None:
+        if asked.first == last:
+            begun.set()
+        return None
+
+    class Clock:
+        """Hardly moves, until the last chunk has begun: then every look is 1,000 s after the one before."""
+
+        moment = 0.0
+
+        def __call__(self) -> float:
+            self.moment += 1000.0 if begun.is_set() else 0.001
+            return self.moment
+
+    store.script = script
+    pulled = pull(settings(tmp_path, store.bucket, lanes=1), Tools(clock=Clock()))
+    assert pulled.replaced_lanes == QUICK.slow_replacements
+    assert sum(asked.first == last for asked in store.of(BIG)) == 1 + QUICK.slow_replacements
+    assert pulled.errors == []
+    assert (tmp_path / "models" / BIG).read_bytes() == body
+
+
+def test_an_object_replaced_while_it_is_read_is_noticed(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+    def replace_it(asked: Asked) -> Fault | None:
+        if asked.key == BIG and asked.number == 3:
+            store.objects[BIG] = content(len(BODY), 99)
+        return None
+
+    store.script = replace_it
+    pulled = pull(settings(tmp_path, store.bucket))
+    assert pulled.codes == ["model_replaced"]
+    assert all("if-match" in asked.headers for asked in store.of(BIG)[4 + 1 :])
+    assert nothing_visible(tmp_path)
+
+
+def test_an_object_replaced_since_the_manifest_is_noticed_before_its_bytes(store: FaultyStore, tmp_path: Path) -> None:
+    put(store, replace(model(BIG, BODY), source=FromBucket("an-older-tag")), BODY)
+    assert pull(settings(tmp_path, store.bucket)).codes == ["model_replaced"]
+    assert nothing_visible(tmp_path)
+
+
+def test_a_store_that_ignores_if_match_cannot_mix_two_objects(
+    store: FaultyStore, big: ModelFile, tmp_path: Path
+) -> None:
+    store.script = lambda asked: Headers({"ETag": f'"{asked.number // 2}"'}) if asked.key == BIG else None
+    assert pull(settings(tmp_path, store.bucket, lanes=1)).codes == ["model_replaced"]
+
+
+def test_without_chunk_hashes_the_whole_decides(store: FaultyStore, tmp_path: Path) -> None:
+    put(store, model(BIG, BODY, chunked=False), BODY)
+    assert pull(settings(tmp_path / "right", store.bucket)).errors == []
+    store.script = lambda asked: Flipped(1) if asked.key == BIG and asked.first == CHUNK * 5 else None
+    assert pull(settings(tmp_path / "wrong", store.bucket)).codes == ["model_corrupt"]
+    assert nothing_visible(tmp_path / "wrong")
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_every_size_arrives(store: FaultyStore, tmp_path: Path, size: int, chunked: bool) -> None:
+    body = content(size, size)
+    put(store, model(BIG, body, chunked=chunked), body)
+    assert pull(settings(tmp_path, store.bucket)).errors == []
+    assert (tmp_path / "models" / BIG).read_bytes() == body
+
+
+def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+    everything = replace(settings(tmp_path, store.bucket), reserve_bytes=2**60)
+    pulled = pull(everything)
+    assert pulled.codes == ["disk_full"]
+    assert "must stay free" in pulled.errors[0].message
+    assert store.of(BIG) == []
+
+
+def test_a_disk_that_fills_up_gives_its_space_back(
+    store: FaultyStore, big: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, _offset: int, length: int) -> None:
+        os.ftruncate(fd, length // 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        assert pull(settings(tmp_path, store.bucket)).codes == ["disk_full"]
+    assert list((tmp_path / "models" / ".sync" / "parts").iterdir()) == []
+    assert pull(settings(tmp_path, store.bucket)).errors == []
+
+
+MANIFESTS: dict[str, tuple[bytes | None, str]] = {
+    "none": (None, "manifest_missing"),
+    "empty": (b"", "manifest_invalid"),
+    "no JSON": (b"{", "manifest_invalid"),
+    "deep": (b"[" * 100_000, "manifest_invalid"),
+    "of another version": (b'{"version": 2, "files": []}', "manifest_invalid"),
+    "leading out": (manifest_bytes(model("../x.safetensors", b"x")), "manifest_invalid"),
+}
+
+
+@pytest.mark.parametrize(("body", "code"), MANIFESTS.values(), ids=MANIFESTS.keys())
+def test_a_bad_manifest_is_one_clear_error(store: FaultyStore, tmp_path: Path, body: bytes | None, code: str) -> None:
+    if body is not None:
+        store.objects["manifest.json"] = body
+    with pytest.raises(ModelError) as told:
+        pull(settings(tmp_path, store.bucket))
+    assert told.value.code == code
+    assert "manifest.json" in told.value.message
+
+
+def test_a_trickle_hangs_nothing_when_the_worker_stops(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+    from models.samples import silent
+    from worker_gpu.models.plan import Urgency
+    from worker_gpu.models.sync import ModelSync
+
+    begun, go_on = threading.Event(), threading.Event()
+
+    def gate() -> None:
+        begun.set()
+        go_on.wait(5)
+
+    store.script = lambda asked: Trickle(gate) if asked.key == BIG else None
+    sync = ModelSync(with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.2)), silent())
+    sync.open()
+    sync.load_manifest()
+    batch = sync.want([big], Urgency.JOB)
+    assert begun.wait(5)
+    sync.close()
+    go_on.set()
+    assert isinstance(batch.futures()[0].exception(timeout=1), ModelError)
+    assert nothing_visible(tmp_path)

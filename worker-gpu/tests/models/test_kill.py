@@ -1,0 +1,156 @@
+"""`kill -9` at any moment: nothing wrong is ever visible, and the next run reads again only what was in flight."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from models.faulty import FaultyStore
+from models.parts_seen import marked_chunks
+from models.samples import CHUNK, content, manifest_bytes, model
+
+from worker_gpu.models.manifest import ModelFile
+
+KILLS = 50
+LANES = 3
+SIZES = {
+    "checkpoints/a.safetensors": CHUNK * 9 + 5,
+    "loras/b.safetensors": CHUNK * 4,
+    "loras/c.safetensors": 100,
+    "vae/d.safetensors": CHUNK * 6 - 1,
+}
+TOTAL_CHUNKS = 10 + 4 + 1 + 6
+
+
+class Puller:
+    """The process of puller.py."""
+
+    def __init__(self, folder: Path, store: FaultyStore) -> None:
+        self._store = store
+        self._process = subprocess.Popen(  # noqa: S603 -- a script of ours
+            [sys.executable, str(Path(__file__).with_name("puller.py")), str(folder), store.url, str(LANES)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+
+    def run(self, step: int = -1, share: float = 0.0, after_bytes: int = -1) -> int:
+        """One pull. Killed by itself at the `step`-th touch of the disk, or from here when the store has sent
+        `after_bytes`. Its exit status."""
+        assert self._process.stdin is not None
+        child: list[int] = []
+        sent = [0]
+
+        def count(_key: str, amount: int) -> None:
+            sent[0] += amount
+            if 0 <= after_bytes < sent[0] and child:
+                os.kill(child.pop(), signal.SIGKILL)
+
+        self._process.stdin.write(f"{step} {share}\n")
+        self._process.stdin.flush()
+        child.append(self._answer())
+        self._store.sent = count
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the puller is gone"
+        return int(line)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+        self._process.stdout.close()
+
+
+@dataclass
+class Scene:
+    puller: Puller
+    store: FaultyStore
+    models: Path
+    bodies: dict[str, bytes]
+    files: dict[str, ModelFile]
+
+    def check_visible(self) -> None:
+        """What has its name is right."""
+        for path, body in self.bodies.items():
+            found = self.models / path
+            assert not found.exists() or found.read_bytes() == body, f"{path} is visible and wrong"
+
+    def safe(self) -> set[tuple[str, int]]:
+        """The chunks that no later run may read again."""
+        published = {path for path in self.files if (self.models / path).exists()}
+        kept = {(path, chunk) for path in published for chunk in range(self.files[path].chunk_count)}
+        return kept | {(path, chunk) for path, file in self.files.items() for chunk in marked_chunks(self.models, file)}
+
+    def asked(self) -> set[tuple[str, int]]:
+        """The chunks asked for since the last look."""
+        with_range = [one for one in self.store.asked if one.first >= 0]
+        self.store.asked.clear()
+        return {(one.key, one.first // CHUNK) for one in with_range}
+
+    def begin_anew(self, seed: int) -> None:
+        """Other models under the same names: what is here is stale."""
+        self.bodies = {path: content(size, seed + n) for n, (path, size) in enumerate(SIZES.items())}
+        self.files = {path: model(path, body) for path, body in self.bodies.items()}
+        for path in self.bodies:
+            (self.models / path).unlink(missing_ok=True)
+        self.store.objects = {**self.bodies, "manifest.json": manifest_bytes(*self.files.values())}
+
+
+@pytest.fixture
+def scene(store: FaultyStore, tmp_path: Path) -> Generator[Scene]:
+    puller = Puller(tmp_path, store)
+    made = Scene(puller, store, tmp_path / "models", {}, {})
+    made.begin_anew(0)
+    yield made
+    puller.close()
+
+
+def test_fifty_kills_while_bytes_come(scene: Scene) -> None:
+    chance, kills, finished = random.Random(50), 0, 0
+    total = sum(SIZES.values())
+    while kills < KILLS:
+        before = scene.safe()
+        status = scene.puller.run(after_bytes=chance.randrange(total // 2))
+        asked = scene.asked()
+        scene.check_visible()
+        assert not asked & before, "read again what was safe"
+        if status == -signal.SIGKILL:
+            kills += 1
+            assert len(asked - scene.safe()) <= LANES, "lost more than what was in flight"
+        else:
+            assert status == 0
+            assert len(scene.safe()) == TOTAL_CHUNKS
+            finished += 1
+            scene.begin_anew(100 * finished)
+    assert finished > 3, "the resumed runs never came to an end"
+
+
+def test_fifty_kills_at_a_touch_of_the_disk(scene: Scene) -> None:
+    chance, kills, finished = random.Random(51), 0, 0
+    while kills < KILLS:
+        before = scene.safe()
+        status = scene.puller.run(step=chance.randrange(60), share=chance.random())
+        asked = scene.asked()
+        scene.check_visible()
+        assert not asked & before, "read again what was safe"
+        if status == -signal.SIGKILL:
+            kills += 1
+        else:
+            assert status == 0
+            assert len(scene.safe()) == TOTAL_CHUNKS
+            finished += 1
+            scene.begin_anew(100 * finished)
+    assert scene.puller.run() == 0
+    scene.check_visible()
+    assert all((scene.models / path).exists() for path in SIZES)

@@ -12,9 +12,10 @@ import { workerDoor } from './doors/worker/index.ts';
 import { systemClock, type Clock } from './providers/clock.ts';
 import { uuidV7, type NewId } from './providers/ids.ts';
 import { consoleLog, type Log } from './providers/log.ts';
+import { randomSeed, type NewSeed } from './providers/seeds.ts';
 
 /** What the app takes from outside; the platform's own where nothing is given. */
-export type AppParts = { clock?: Clock; newId?: NewId; log?: Log };
+export type AppParts = { clock?: Clock; newId?: NewId; newSeed?: NewSeed; log?: Log };
 
 /** An id a client may choose for its request: what is safe in a log line and a header. */
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
@@ -29,6 +30,7 @@ const RETRY_UNAVAILABLE_S = 2;
 export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   const clock = parts.clock ?? systemClock;
   const newId = parts.newId ?? uuidV7(clock);
+  const newSeed = parts.newSeed ?? randomSeed;
   const log = parts.log ?? consoleLog;
   const app = new Hono<AppEnv>();
 
@@ -56,7 +58,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.use(async (c, next) => {
     const checked = configOf(c.env);
     if (checked.ok) {
-      c.set('core', { env: c.env, config: checked.config, clock, newId });
+      c.set('core', { env: c.env, config: checked.config, clock, newId, newSeed });
     } else if (!HEALTH.has(c.req.path)) {
       log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
       return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });

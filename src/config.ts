@@ -60,8 +60,40 @@ export const limitsSchema = z.strictObject({
 });
 export type Limits = z.infer<typeof limitsSchema>;
 
-const endpoint = z.strictObject({ runpod_id: z.string().min(1) });
-export type Endpoint = z.infer<typeof endpoint>;
+/** Which node classes may run. A name is exact, or ends in `*` and means every class that begins so. */
+export const nodePolicySchema = z.strictObject({
+  allow: z.array(z.string().min(1)).optional(),
+  deny: z.array(z.string().min(1)).optional(),
+});
+export type NodePolicy = z.infer<typeof nodePolicySchema>;
+
+const count = z.int().positive().optional();
+
+/** What a graph may ask of an endpoint; no limit where none is named. `on_limit`: refuse it, or lower what is over. */
+export const graphLimitsSchema = z.strictObject({
+  max_pixels: count,
+  max_frames: count,
+  max_steps: count,
+  max_batch: count,
+  max_nodes: count,
+  max_workflow_bytes: count,
+  on_limit: z.enum(['refuse', 'clamp']).default('refuse'),
+});
+export type GraphLimits = z.infer<typeof graphLimitsSchema>;
+
+/** List price of the endpoint's GPU in US dollars, and how long a job usually takes, for estimates. */
+const priceSchema = z.strictObject({ per_second: z.number().nonnegative(), typical_seconds: seconds.optional() });
+export type EndpointPrice = z.infer<typeof priceSchema>;
+
+export const endpointSchema = z.strictObject({
+  runpod_id: z.string().min(1),
+  nodes: nodePolicySchema.optional(),
+  limits: graphLimitsSchema.prefault({}),
+  /** Let nodes load from URLs by themselves. The gateway then knows nothing of what they fetch. */
+  allow_urls: z.boolean().default(false),
+  price: priceSchema.optional(),
+});
+export type Endpoint = z.infer<typeof endpointSchema>;
 
 const baseUrl = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''));
 /** Workers and clients put their own paths behind it (docs/worker-contract.md, ticket). */
@@ -95,7 +127,7 @@ const configSchema = z.object({
   RUNPOD_BASE_URL: baseUrl.default('https://api.runpod.ai/v2'),
   ENDPOINTS: json(
     z
-      .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpoint)
+      .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpointSchema)
       .refine((all) => Object.keys(all).length > 0, 'names no endpoint'),
   ),
   POLICY: json(policySchema, '{}'),

@@ -102,6 +102,16 @@ export const progress = z.object({
 });
 export type Progress = z.infer<typeof progress>;
 
+/** A seed that the gateway set. `random`: drawn by it. Beyond 2^53 it is a text of digits, which every client can hold. */
+export type ResolvedSeed = { node: string; input: string; value: number | string; random: boolean };
+/** Where an override was put. */
+export type ResolvedOverride = { field: string; node: string; input: string };
+/** A value that was over an endpoint's limit and was lowered. */
+export type Clamped = { node: string; input: string; from: number; to: number; limit: string };
+
+/** What the gateway decided on the way from the request to the graph that runs. Holds no prompt. */
+export type Resolved = { seeds: ResolvedSeed[]; overrides: ResolvedOverride[]; clamped: Clamped[] };
+
 /** One try on a GPU, as clients see it. `status` is `waiting` until a worker claims it. */
 export type AttemptView = {
   number: number;
@@ -130,6 +140,7 @@ export type JobView = {
   error: JobError | null;
   attempts: AttemptView[];
   metadata: Record<string, string>;
+  resolved: Resolved;
   metrics: { queue_ms: number | null; execution_ms: number | null; upload_ms: number | null; total_ms: number | null };
   /** Number of the last event in the log that this view includes. */
   last_event: number;

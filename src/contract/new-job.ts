@@ -1,3 +1,5 @@
+import type { Resolved } from './job.ts';
+
 /** What the core hands to `Job.create`: everything a run needs, already checked and shaped. Times in ms since the epoch. */
 export type NewJob = {
   /** Lower-case UUID (version 7, so ids sort by creation). */
@@ -10,6 +12,7 @@ export type NewJob = {
   inputs: JobInput[];
   options: JobOptions;
   metadata: Record<string, string>;
+  resolved: Resolved;
   created_at: number;
   deadline: number;
 };

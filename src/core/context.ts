@@ -2,9 +2,10 @@ import type { Config } from '../config.ts';
 import type { Env } from '../env.ts';
 import type { Clock } from '../providers/clock.ts';
 import type { NewId } from '../providers/ids.ts';
+import type { NewSeed } from '../providers/seeds.ts';
 
 /** What a use case of the core works with. Built once per request by the app, or by a test. */
-export type Core = { env: Env; config: Config; clock: Clock; newId: NewId };
+export type Core = { env: Env; config: Config; clock: Clock; newId: NewId; newSeed: NewSeed };
 
 /** Who asks: the account behind a verified key. */
 export type Caller = { account: string; key: string; environment: 'live' | 'test' };

@@ -99,6 +99,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   inputs: [],
   options: { previews: true, temp_outputs: false },
   metadata: {},
+  resolved: { seeds: [], overrides: [], clamped: [] },
   created_at: Date.now(),
   deadline: Date.now() + FINISH_WITHIN_MS,
   ...over,

@@ -44,6 +44,7 @@ export class Play {
         inputs: [],
         options: { previews: true, temp_outputs: false },
         metadata: {},
+        resolved: { seeds: [], overrides: [], clamped: [] },
         created_at: START,
         deadline: overrides.deadline ?? START + 900_000,
       },

@@ -31,6 +31,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   endpoint: job.endpoint,
   options: job.options,
   metadata: job.metadata,
+  resolved: job.resolved,
   created_at: job.created_at,
   deadline: job.deadline,
   retention_ms: policy.retention * 1000,

@@ -1,4 +1,4 @@
-import type { JobError, Output, Progress, Stage, Status } from '../../contract/job.ts';
+import type { JobError, Output, Progress, Resolved, Stage, Status } from '../../contract/job.ts';
 import type { JobOptions } from '../../contract/new-job.ts';
 import type { WorkerInfo } from '../../contract/worker.ts';
 
@@ -12,6 +12,7 @@ export type JobState = {
   readonly endpoint: string;
   readonly options: JobOptions;
   readonly metadata: Record<string, string>;
+  readonly resolved: Resolved;
   readonly created_at: number;
   readonly deadline: number;
   readonly retention_ms: number;

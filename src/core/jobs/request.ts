@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import type { Limits } from '../../config.ts';
+import { MAX_INTEGER } from '../json.ts';
 import type { Fault } from '../problems.ts';
 import { isRecord } from '../workflows/parse.ts';
+import { VARIABLE_NAME } from '../workflows/shape/variables.ts';
 
 /** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/api.md. */
 
@@ -20,21 +22,74 @@ const inputSchema = z
   })
   .refine((input) => (input.asset === undefined) !== (input.data === undefined), 'needs either asset or data');
 
+/** ComfyUI's MAX_RESOLUTION; also far more frames than any model makes. */
+const MAX_SIZE = 16_384;
+/** ComfyUI's samplers take no more. */
+const MAX_STEPS = 10_000;
+const MAX_NODE_ID_CHARS = 256;
+
+/** A value for the place the gateway finds, or for a node of the client's choice. */
+const overrideOf = <T extends z.ZodType>(value: T, what: string) =>
+  z.union([value, z.strictObject({ value, node: z.string().min(1).max(MAX_NODE_ID_CHARS) })], {
+    error: `must be ${what}, or {"value": ${what}, "node": "id of a node"}`,
+  });
+
+const seed = z.union([
+  z.int().min(-1),
+  z.bigint().min(0n).max(MAX_INTEGER),
+  z.literal('random'),
+  z
+    .string()
+    .regex(/^\d{1,20}$/)
+    .refine((digits) => BigInt(digits) <= MAX_INTEGER),
+]);
+
+const text = overrideOf(z.string(), 'a text');
+const sizeSchema = overrideOf(z.int().min(1).max(MAX_SIZE), `an integer from 1 to ${MAX_SIZE}`);
+
+const overridesSchema = z.strictObject({
+  prompt: text.optional(),
+  negative_prompt: text.optional(),
+  seed: overrideOf(seed, 'an integer from 0 to 2^64 - 1, its digits as a text, -1 or "random"').optional(),
+  width: sizeSchema.optional(),
+  height: sizeSchema.optional(),
+  length: sizeSchema.optional(),
+  steps: overrideOf(z.int().min(1).max(MAX_STEPS), `an integer from 1 to ${MAX_STEPS}`).optional(),
+});
+
 export const jobRequestSchema = z.strictObject({
   /** Parsed by `workflows/parse.ts`, whose faults say more than a schema can. */
   workflow: z.unknown(),
+  /** Values for `{{ name }}` in the workflow's texts. */
+  variables: z
+    .record(
+      z.string().regex(VARIABLE_NAME, 'must be a letter, then letters, digits and . _ -'),
+      z.union([z.string(), z.number(), z.bigint(), z.boolean()], { error: 'must be a text, a number or a boolean' }),
+    )
+    .optional(),
+  /** Inputs to set, by node. */
+  params: z.record(z.string(), z.record(z.string(), z.unknown())).default({}),
+  overrides: overridesSchema.prefault({}),
   inputs: z.array(inputSchema).default([]),
   endpoint: z.string().default('default'),
   metadata: z
     .record(z.string().min(1).max(MAX_METADATA_KEY_CHARS), z.string().max(MAX_METADATA_VALUE_CHARS))
     .default({}),
   options: z
-    .strictObject({ previews: z.boolean().default(true), temp_outputs: z.boolean().default(false) })
+    .strictObject({
+      previews: z.boolean().default(true),
+      temp_outputs: z.boolean().default(false),
+      /** Draw every seed that the request itself does not set. */
+      randomize_seeds: z.boolean().default(false),
+    })
     .prefault({}),
   finish_within: z.number().positive().optional(),
 });
 export type JobRequest = z.infer<typeof jobRequestSchema>;
 export type InputRequest = JobRequest['inputs'][number];
+
+/** Variables a request can have, and nodes whose params it sets; a graph has fewer in earnest. */
+const MAX_VARIABLES = 200;
 
 /** Fields a body can have, with room for typing errors, which are reported by name. */
 const MAX_FIELDS = 50;
@@ -47,7 +102,7 @@ export function tooMany(body: unknown, limits: Limits): Fault[] {
   if (!isRecord(body)) {
     return [];
   }
-  const { inputs, metadata } = body;
+  const { inputs, metadata, variables, params } = body;
   const faults: Fault[] = [];
   const over = (at: string, detail: string): void => {
     faults.push({ pointer: at, code: 'out_of_range', detail });
@@ -60,6 +115,12 @@ export function tooMany(body: unknown, limits: Limits): Fault[] {
   }
   if (isRecord(metadata) && Object.keys(metadata).length > MAX_METADATA_PAIRS) {
     over('#/metadata', `metadata may have ${MAX_METADATA_PAIRS} pairs`);
+  }
+  if (isRecord(variables) && Object.keys(variables).length > MAX_VARIABLES) {
+    over('#/variables', `a request may have ${MAX_VARIABLES} variables`);
+  }
+  if (isRecord(params) && Object.keys(params).length > limits.max_nodes) {
+    over('#/params', `params may name ${limits.max_nodes} nodes`);
   }
   return faults;
 }

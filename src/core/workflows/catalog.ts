@@ -1,38 +1,38 @@
 import type { Graph } from '../../contract/new-job.ts';
 import { readCatalog } from '../../storage/r2/catalog.ts';
 import type { Core } from '../context.ts';
-import { pointer, quote, type Fault } from '../problems.ts';
+import { quote, type Fault } from '../problems.ts';
+import type { Place } from './graph.ts';
 
 /** How long an isolate believes the catalogue it has read; a worker with other nodes is seen this much later. */
 const CACHE_MS = 60_000;
 
 const cache = new Map<string, { classes: ReadonlySet<string> | null; until: number }>();
 
+/** What is known of an endpoint's node classes: `checked` is false until a worker of it has sent its catalogue. */
+export type KnownNodes = { checked: boolean; faults: Fault[] };
+
 /**
  * One fault per node whose class the endpoint's ComfyUI does not have. Without a catalogue nothing is refused: the worker's
  * ComfyUI will say so itself.
  */
-export async function unknownNodes(
-  core: Core,
-  endpoint: string,
-  graph: Graph,
-  base: readonly string[],
-): Promise<Fault[]> {
+export async function unknownNodes(core: Core, endpoint: string, graph: Graph, place: Place): Promise<KnownNodes> {
   const classes = await classesOf(core, endpoint);
   if (classes === null) {
-    return [];
+    return { checked: false, faults: [] };
   }
-  return Object.entries(graph).flatMap(([id, node]): Fault[] =>
+  const faults = Object.entries(graph).flatMap(([id, node]): Fault[] =>
     classes.has(node.class_type)
       ? []
       : [
           {
-            pointer: pointer([...base, id, 'class_type']),
+            pointer: place(id, 'class_type'),
             code: 'unknown_node',
             detail: `endpoint ${quote(endpoint)} has no node class ${quote(node.class_type)}`,
           },
         ],
   );
+  return { checked: true, faults };
 }
 
 async function classesOf(core: Core, endpoint: string): Promise<ReadonlySet<string> | null> {

@@ -3,10 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { limitsSchema } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { checkGraph } from './check.ts';
+import { placeIn } from './graph.ts';
 import { parseWorkflow } from './parse.ts';
 
 const limits = limitsSchema.parse({});
-const check = (graph: Graph) => checkGraph(graph, limits, ['workflow']);
+const check = (graph: Graph) => checkGraph(graph, placeIn(['workflow']));
 
 /** A graph of nodes 0 to n-1 from pairs [node, node it takes from]. */
 function graphOf(size: number, links: readonly (readonly [number, number])[]): Graph {
@@ -75,7 +76,7 @@ describe('a workflow as it comes', () => {
   it('keeps class, inputs and _meta of each node, and drops the rest', () => {
     const parsed = parseWorkflow(
       { '1': { class_type: 'A', inputs: { x: 1 }, _meta: { title: 't' }, is_changed: ['x'] } },
-      limits,
+      limits.max_nodes,
       [],
     );
     expect(parsed).toEqual({ ok: true, value: { '1': { class_type: 'A', inputs: { x: 1 }, _meta: { title: 't' } } } });
@@ -83,12 +84,12 @@ describe('a workflow as it comes', () => {
 
   it('may name a node like a property of every object', () => {
     const graph = { constructor: { class_type: 'A', inputs: { toString: 1 } } };
-    const parsed = parseWorkflow(graph, limits, []);
+    const parsed = parseWorkflow(graph, limits.max_nodes, []);
     expect(parsed.ok && Object.hasOwn(parsed.value, 'constructor')).toBe(true);
   });
 
   it('is not taken for the format of the editor because a node is called "nodes"', () => {
-    const parsed = parseWorkflow({ nodes: { class_type: 'A', inputs: {} } }, limits, []);
+    const parsed = parseWorkflow({ nodes: { class_type: 'A', inputs: {} } }, limits.max_nodes, []);
     expect(parsed.ok).toBe(true);
   });
 });

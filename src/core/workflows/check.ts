@@ -1,30 +1,35 @@
-import type { Limits } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
-import { jsonText } from '../json.ts';
-import { pointer, quote, type Fault } from '../problems.ts';
+import { quote, type Fault } from '../problems.ts';
+import { isLink, type Place } from './graph.ts';
 
 /** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
-export function checkGraph(graph: Graph, limits: Limits, base: readonly string[]): Fault[] {
-  const size = new TextEncoder().encode(jsonText(graph)).length;
-  if (size > limits.max_workflow_bytes) {
-    const detail = `the workflow has ${size} bytes; ${limits.max_workflow_bytes} are allowed`;
-    return [{ pointer: pointer(base), code: 'workflow_too_large', detail }];
-  }
-  const dangling = danglingLinks(graph, base);
-  return dangling.length > 0 ? dangling : cycles(graph, base);
+export function checkGraph(graph: Graph, place: Place): Fault[] {
+  const dangling = danglingLinks(graph, place);
+  return dangling.length > 0 ? dangling : cycles(graph, place);
 }
 
-/** A link, by the rule ComfyUI itself uses: a list of a string (a node's id) and a number (one of its outputs). */
-export const isLink = (value: unknown): value is [string, number] =>
-  Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && typeof value[1] === 'number';
+/** A graph's text may have this many bytes. */
+export function checkSize(text: string, maxBytes: number, place: Place): Fault[] {
+  // Every UTF-16 unit is one to three bytes: most texts need no count.
+  const size = text.length * 3 <= maxBytes ? 0 : new TextEncoder().encode(text).length;
+  return size <= maxBytes
+    ? []
+    : [
+        {
+          pointer: place(),
+          code: 'workflow_too_large',
+          detail: `the workflow has ${size} bytes; ${maxBytes} are allowed`,
+        },
+      ];
+}
 
-function danglingLinks(graph: Graph, base: readonly string[]): Fault[] {
+function danglingLinks(graph: Graph, place: Place): Fault[] {
   return Object.entries(graph).flatMap(([id, node]) =>
     Object.entries(node.inputs).flatMap(([input, value]): Fault[] =>
       isLink(value) && !Object.hasOwn(graph, value[0])
         ? [
             {
-              pointer: pointer([...base, id, 'inputs', input]),
+              pointer: place(id, 'inputs', input),
               code: 'dangling_link',
               detail: `node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow`,
             },
@@ -35,7 +40,7 @@ function danglingLinks(graph: Graph, base: readonly string[]): Fault[] {
 }
 
 /** One fault per cycle found, at the input that closes it. Walks with a stack of its own: a graph may be a long chain. */
-function cycles(graph: Graph, base: readonly string[]): Fault[] {
+function cycles(graph: Graph, place: Place): Fault[] {
   const faults: Fault[] = [];
   const state = new Map<string, 'open' | 'done'>();
   for (const start of Object.keys(graph)) {
@@ -54,7 +59,7 @@ function cycles(graph: Graph, base: readonly string[]): Fault[] {
       const seen = state.get(link.from);
       if (seen === 'open') {
         faults.push({
-          pointer: pointer([...base, top.id, 'inputs', link.input]),
+          pointer: place(top.id, 'inputs', link.input),
           code: 'dependency_cycle',
           detail: `node ${quote(top.id)} needs its own result, through ${quote(link.input)}`,
         });

@@ -1,4 +1,3 @@
-import type { Limits } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { pointer, quote, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
@@ -13,7 +12,7 @@ const EXPORT_ADVICE =
 const MAX_ID_CHARS = 256;
 const MAX_CLASS_CHARS = 300;
 
-export function parseWorkflow(value: unknown, limits: Limits, base: readonly string[]): Result<Graph, Fault[]> {
+export function parseWorkflow(value: unknown, maxNodes: number, base: readonly string[]): Result<Graph, Fault[]> {
   const here = pointer(base);
   if (!isRecord(value)) {
     return fail([{ pointer: here, code: 'invalid_type', detail: 'workflow must be an object of nodes (API format)' }]);
@@ -25,8 +24,8 @@ export function parseWorkflow(value: unknown, limits: Limits, base: readonly str
   if (entries.length === 0) {
     return fail([{ pointer: here, code: 'workflow_empty', detail: 'the workflow has no node' }]);
   }
-  if (entries.length > limits.max_nodes) {
-    const detail = `the workflow has ${entries.length} nodes; ${limits.max_nodes} are allowed`;
+  if (entries.length > maxNodes) {
+    const detail = `the workflow has ${entries.length} nodes; ${maxNodes} are allowed`;
     return fail([{ pointer: here, code: 'workflow_too_large', detail }]);
   }
   const faults: Fault[] = [];

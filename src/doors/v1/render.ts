@@ -39,6 +39,7 @@ export function renderJob(job: JobView, publicUrl: string): ApiJob {
     progress: job.progress === null ? null : renderProgress(job.progress),
     outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl)),
     attempts: job.attempts.map(renderAttempt),
+    resolved: job.resolved,
     metrics: job.metrics,
     last_event: job.last_event,
   };

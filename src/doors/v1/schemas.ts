@@ -54,6 +54,16 @@ const attemptSchema = z.object({
   error: jobErrorSchema.nullable(),
 });
 
+const spot = { node: z.string(), input: z.string() };
+
+export const resolvedSchema = z
+  .object({
+    seeds: z.array(z.object({ ...spot, value: z.union([z.number(), z.string()]), random: z.boolean() })),
+    overrides: z.array(z.object({ field: z.string(), ...spot })),
+    clamped: z.array(z.object({ ...spot, from: z.number(), to: z.number(), limit: z.string() })),
+  })
+  .openapi('Resolved');
+
 const ms = z.number().nullable();
 
 export const jobSummarySchema = z
@@ -79,10 +89,41 @@ export const jobSchema = jobSummarySchema
     progress: progressSchema.nullable(),
     outputs: z.array(outputSchema),
     attempts: z.array(attemptSchema),
+    resolved: resolvedSchema,
     metrics: z.object({ queue_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
     last_event: z.int(),
   })
   .openapi('Job');
+
+export const dryRunSchema = z
+  .object({
+    object: z.literal('dry_run'),
+    endpoint: z.string(),
+    workflow: z.record(z.string(), z.unknown()),
+    resolved: resolvedSchema,
+    renamed: z.array(z.object({ node: z.string(), from: z.string(), to: z.string() })),
+    nodes: z.object({ count: z.int(), checked: z.boolean() }),
+    inputs: z.array(
+      z.object({
+        name: z.string(),
+        asset: z.string(),
+        size_bytes: z.int(),
+        content_type: z.string(),
+        used_by: z.array(z.string()),
+      }),
+    ),
+    finish_within: z.number(),
+    price: z
+      .object({
+        currency: z.literal('USD'),
+        per_second: z.number(),
+        estimated_seconds: z.number().nullable(),
+        estimated: z.number().nullable(),
+        at_most: z.number(),
+      })
+      .nullable(),
+  })
+  .openapi('DryRun');
 
 export const jobPageSchema = z
   .object({ data: z.array(jobSummarySchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
@@ -116,6 +157,7 @@ export const problemSchema = z
   .openapi('Problem');
 
 export type ApiJob = z.infer<typeof jobSchema>;
+export type ApiDryRun = z.infer<typeof dryRunSchema>;
 export type ApiJobSummary = z.infer<typeof jobSummarySchema>;
 export type ApiOutput = z.infer<typeof outputSchema>;
 export type ApiAsset = z.infer<typeof assetSchema>;

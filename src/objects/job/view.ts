@@ -30,6 +30,7 @@ export function viewOf(state: JobState): JobView {
       error: attempt.error,
     })),
     metadata: state.metadata,
+    resolved: state.resolved,
     metrics: {
       queue_ms: claimed?.claimed_at ? claimed.claimed_at - state.created_at : null,
       execution_ms: state.timings['execution_ms'] ?? null,

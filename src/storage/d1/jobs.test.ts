@@ -20,6 +20,7 @@ const view = (given: Partial<JobView> & { account: string }): JobView => ({
   outputs: [],
   error: null,
   attempts: [],
+  resolved: { seeds: [], overrides: [], clamped: [] },
   metadata: {},
   metrics: { queue_ms: null, execution_ms: null, upload_ms: null, total_ms: null },
   last_event: 1,

@@ -1,0 +1,127 @@
+import type { Endpoint, Limits, NodePolicy } from '../../config.ts';
+import type { Graph, JobOptions } from '../../contract/new-job.ts';
+import type { Caller, Core } from '../context.ts';
+import { faultsOf } from '../faults.ts';
+import { invalidRequest, quote, type CoreProblem, type Fault } from '../problems.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { unknownNodes } from '../workflows/catalog.ts';
+import { checkGraph } from '../workflows/check.ts';
+import { placeIn } from '../workflows/graph.ts';
+import { isRecord, parseWorkflow } from '../workflows/parse.ts';
+import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
+import { resolveInputs, type ResolvedInputs } from './inputs.ts';
+import { jobRequestSchema, tooMany } from './request.ts';
+
+/** A request without a fault, and the graph that will run. */
+export type Checked = ResolvedInputs & {
+  shaped: Shaped;
+  endpoint: string;
+  metadata: Record<string, string>;
+  options: JobOptions;
+  finishWithinS: number;
+  /** Whether the classes of the nodes could be compared with what the endpoint's ComfyUI has. */
+  nodesChecked: boolean;
+};
+
+const PATH = ['workflow'];
+
+/**
+ * Checks a request and shapes its graph; stores and counts nothing. All faults are reported together: those of its shape, of its
+ * graph, of what it wants changed in it, and of its inputs. `keyPolicy` is what the caller's key lets run, if it says so.
+ */
+export async function checkRequest(
+  core: Core,
+  caller: Caller,
+  body: unknown,
+  keyPolicy: NodePolicy | null = null,
+): Promise<Result<Checked, CoreProblem>> {
+  const faults = tooMany(body, core.config.limits);
+  if (faults.length > 0) {
+    return refuse(faults);
+  }
+  const parsed = jobRequestSchema.safeParse(body);
+  if (!parsed.success) {
+    return refuse([...faultsOf(parsed.error), ...graphFaults(body, core.config.limits)]);
+  }
+  const { workflow, endpoint, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
+  const { variables } = parsed.data;
+  const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
+  if (target === undefined) {
+    const detail = `there is no endpoint ${quote(endpoint)}`;
+    faults.push({ pointer: '#/endpoint', code: 'unknown_endpoint', detail });
+  }
+  const rules = rulesOf(core.config.limits, target, keyPolicy);
+  const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
+  const graph = graphOf(workflow, rules, faults);
+  const shaped =
+    graph === null
+      ? null
+      : shape(graph, { variables, params, overrides, randomizeSeeds }, rules, core.newSeed, placeIn(PATH));
+  faults.push(...(shaped?.faults ?? []));
+  let nodesChecked = false;
+  if (shaped !== null && target !== undefined) {
+    const known = await unknownNodes(core, endpoint, shaped.shaped.graph, shaped.shaped.place);
+    nodesChecked = known.checked;
+    faults.push(...known.faults);
+  }
+  const { max_finish_within, finish_within: usual } = core.config.policy;
+  const finishWithinS = finish_within ?? usual;
+  if (finishWithinS > max_finish_within) {
+    const detail = `finish_within may be ${max_finish_within} seconds`;
+    faults.push({ pointer: '#/finish_within', code: 'out_of_range', detail });
+  }
+  const { inputs, inline, faults: inputFaults } = await resolveInputs(core, caller, requested);
+  faults.push(...inputFaults);
+  return shaped === null || faults.length > 0
+    ? refuse(faults)
+    : ok({
+        shaped: shaped.shaped,
+        inputs,
+        inline,
+        endpoint,
+        metadata,
+        options: jobOptions,
+        finishWithinS,
+        nodesChecked,
+      });
+}
+
+/** What holds for a graph on this endpoint with this key: the stricter of each limit, and all policies. */
+function rulesOf(limits: Limits, endpoint: Endpoint | undefined, keyPolicy: NodePolicy | null): Rules {
+  const own = endpoint?.limits ?? { on_limit: 'refuse' as const };
+  return {
+    limits: own,
+    maxNodes: Math.min(limits.max_nodes, own.max_nodes ?? Infinity),
+    maxBytes: Math.min(limits.max_workflow_bytes, own.max_workflow_bytes ?? Infinity),
+    policies: [endpoint?.nodes, keyPolicy].filter((policy) => policy !== null && policy !== undefined),
+    allowUrls: endpoint?.allow_urls ?? false,
+  };
+}
+
+/** The graph as it came, or null; its faults are added to the list. */
+function graphOf(workflow: unknown, rules: Rules, faults: Fault[]): Graph | null {
+  const parsed = parseWorkflow(workflow, rules.maxNodes, PATH);
+  if (!parsed.ok) {
+    faults.push(...parsed.problem);
+    return null;
+  }
+  return parsed.value;
+}
+
+/** What is wrong with the graph of a request that is malformed elsewhere. */
+function graphFaults(body: unknown, limits: Limits): Fault[] {
+  if (!isRecord(body) || body['workflow'] === undefined) {
+    return [];
+  }
+  const faults: Fault[] = [];
+  const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), faults);
+  return graph === null ? faults : checkGraph(graph, placeIn(PATH));
+}
+
+function refuse(faults: readonly Fault[]): Result<never, CoreProblem> {
+  const [first, ...rest] = faults;
+  if (first === undefined) {
+    throw new Error('a request was refused without a fault');
+  }
+  return fail(invalidRequest([first, ...rest]));
+}

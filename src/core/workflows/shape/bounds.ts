@@ -1,0 +1,131 @@
+import type { Clamped } from '../../../contract/job.ts';
+import type { GraphLimits } from '../../../config.ts';
+import { inputOf, isLink, numberOf, type Node, type Spot } from '../graph.ts';
+import type { Draft } from './draft.ts';
+import { LENGTH_INPUTS } from './numbers.ts';
+import { sourceOf, takersOf } from './sources.ts';
+
+/**
+ * Limits on what a graph asks for, by the numbers that stand in it. What a graph computes while it runs is not seen here: an
+ * endpoint that must be certain also says which nodes may run.
+ */
+
+/** Clamps a job reports; a graph that needs more is refused, so that nothing is changed unseen. */
+const MAX_CLAMPED = 100;
+/** A clamped size stays a multiple of this: latents are an eighth of the picture, and video models want 16. */
+const GRID = [16, 8, 1] as const;
+
+const BATCH_INPUTS = ['batch_size'];
+/** Nodes that repeat a batch call the number `amount`. */
+const REPEATS = /^Repeat/;
+/** `length` means frames only where a picture has a size. */
+const isFrames = (node: Node, input: string): boolean => input !== 'length' || Object.hasOwn(node.inputs, 'width');
+
+export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
+  const clamped: Clamped[] = [];
+  const takers = takersOf(draft.graph);
+
+  /** A number that stands in the graph at this input, or behind it; null when it is computed or not there. */
+  const numberAt = (node: string, input: string): { value: number; own: boolean } | null => {
+    const spot = { node, input };
+    const own = inputOf(draft.graph[node], input);
+    const source = isLink(own) ? sourceOf(draft.graph, takers, spot, 'number', []) : { value: own };
+    const value = numberOf(source?.value);
+    return value === null ? null : { value, own: !isLink(own) };
+  };
+
+  const over = (spot: Spot, limit: string, detail: string): void =>
+    draft.fault(draft.place(spot.node, 'inputs', spot.input), 'limit_exceeded', `${detail} (${limit})`);
+
+  const clamp = (spot: Spot, from: number, to: number, limit: string): void => {
+    draft.set(spot, to, draft.place(spot.node, 'inputs', spot.input));
+    clamped.push({ ...spot, from, to, limit });
+  };
+
+  const atMost = (
+    id: string,
+    input: string,
+    max: number | undefined,
+    limit: string,
+    nearest: (at: number) => number,
+  ): void => {
+    const found = max === undefined ? null : numberAt(id, input);
+    if (max === undefined || found === null || found.value <= max) {
+      unreadable(id, input, max, limit);
+      return;
+    }
+    if (limits.on_limit === 'clamp' && found.own) {
+      clamp({ node: id, input }, found.value, nearest(found.value), limit);
+    } else {
+      over({ node: id, input }, limit, `${input} is ${found.value}; this endpoint takes ${max}`);
+    }
+  };
+
+  /** Text that is no number to us may be one to Python (other scripts have digits too). */
+  const unreadable = (id: string, input: string, max: number | undefined, limit: string): void => {
+    const value = inputOf(draft.graph[id], input);
+    if (max !== undefined && typeof value === 'string' && numberOf(value) === null) {
+      over({ node: id, input }, limit, `${input} must be a number`);
+    }
+  };
+
+  const pixels = (id: string, max: number): void => {
+    const width = numberAt(id, 'width');
+    const height = numberAt(id, 'height');
+    unreadable(id, 'width', max, 'max_pixels');
+    unreadable(id, 'height', max, 'max_pixels');
+    // A side without a known other side counts by itself: whatever the other is, it is at least one pixel.
+    const area = Math.max(width?.value ?? 1, 1) * Math.max(height?.value ?? 1, 1);
+    if (area <= max) {
+      return;
+    }
+    if (limits.on_limit === 'clamp' && width?.own === true && height?.own === true) {
+      const to = within(width.value, height.value, max);
+      clamp({ node: id, input: 'width' }, width.value, to.width, 'max_pixels');
+      clamp({ node: id, input: 'height' }, height.value, to.height, 'max_pixels');
+    } else {
+      const input = width === null ? 'height' : 'width';
+      const seen = `${width?.value ?? '?'} × ${height?.value ?? '?'} pixels`;
+      over({ node: id, input }, 'max_pixels', `node asks for ${seen}; this endpoint takes ${max}`);
+    }
+  };
+
+  for (const [id, node] of Object.entries(draft.graph)) {
+    if (limits.max_pixels !== undefined) {
+      pixels(id, limits.max_pixels);
+      atMost(id, 'megapixels', limits.max_pixels / 2 ** 20, 'max_pixels', () => (limits.max_pixels ?? 0) / 2 ** 20);
+    }
+    for (const input of LENGTH_INPUTS.filter((name) => isFrames(node, name))) {
+      atMost(id, input, limits.max_frames, 'max_frames', (at) => framesBelow(at, limits.max_frames ?? at));
+    }
+    atMost(id, 'steps', limits.max_steps, 'max_steps', () => limits.max_steps ?? 0);
+    for (const input of REPEATS.test(node.class_type) ? [...BATCH_INPUTS, 'amount'] : BATCH_INPUTS) {
+      atMost(id, input, limits.max_batch, 'max_batch', () => limits.max_batch ?? 0);
+    }
+  }
+  if (clamped.length > MAX_CLAMPED) {
+    draft.fault(draft.place(), 'limit_exceeded', `${clamped.length} values are over this endpoint's limits`);
+  }
+  return clamped;
+}
+
+/** The largest size of the same shape within `max` pixels, on the coarsest grid that both sides were on. */
+export function within(width: number, height: number, max: number): { width: number; height: number } {
+  const scale = Math.sqrt(max / (width * height));
+  const grid = GRID.find((step) => width % step === 0 && height % step === 0) ?? 1;
+  const fit = (side: number, step: number): number => Math.max(step, Math.floor((side * scale) / step) * step);
+  for (const step of GRID.filter((each) => each <= grid)) {
+    const to = { width: fit(width, step), height: fit(height, step) };
+    if (to.width * to.height <= max) {
+      return to;
+    }
+  }
+  // So long and thin that one side is a single pixel and the other alone fills the limit.
+  return width > height ? { width: max, height: 1 } : { width: 1, height: max };
+}
+
+/** Video models take 8n + 1 or 4n + 1 frames: a length of that form keeps it. */
+export function framesBelow(frames: number, max: number): number {
+  const period = [8, 4].find((each) => (frames - 1) % each === 0 && max > each);
+  return period === undefined ? max : Math.floor((max - 1) / period) * period + 1;
+}

@@ -1,0 +1,170 @@
+import type { ResolvedOverride, ResolvedSeed } from '../../../contract/job.ts';
+import type { NewSeed } from '../../../providers/seeds.ts';
+import { jsonText } from '../../json.ts';
+import { pointer, quote } from '../../problems.ts';
+import { inputOf, nodeName, nodeOf, numberOf, type Spot } from '../graph.ts';
+import type { Draft } from './draft.ts';
+import { LENGTH_INPUTS, SEED_INPUTS, seedSpots, sizeSpots, stepSpots } from './numbers.ts';
+import { promptSpots, ROLE_INPUTS, TEXT_INPUTS, textsOf, type Role } from './prompts.ts';
+import { drawn, isRandom, portable } from './seeds.ts';
+import { sourceOf, takersOf, type Kind, type Takers } from './sources.ts';
+
+/** A value for an input that is found by walking the graph, or, with `node`, for that node's. */
+export type Override<T> = T | { value: T; node: string };
+
+export type Overrides = {
+  prompt?: Override<string> | undefined;
+  negative_prompt?: Override<string> | undefined;
+  seed?: Override<number | bigint | string> | undefined;
+  width?: Override<number> | undefined;
+  height?: Override<number> | undefined;
+  length?: Override<number> | undefined;
+  steps?: Override<number> | undefined;
+};
+export type Field = keyof Overrides;
+
+/**
+ * How a field is found. `names`: what the inputs are called. `all`: set every place found; otherwise there must be one, or all
+ * must hold the same value now. `role`: it is a prompt.
+ */
+type Rule = {
+  kind: Kind;
+  names: readonly string[];
+  find: (graph: Draft['graph']) => Spot[];
+  all?: true;
+  role?: Role;
+};
+
+const prompt = (role: Role): Rule => ({
+  kind: 'text',
+  names: [...TEXT_INPUTS, ...ROLE_INPUTS[role]],
+  find: (graph) => promptSpots(graph, role),
+  role,
+});
+const size = (names: readonly string[]): Rule => ({ kind: 'number', names, find: (graph) => sizeSpots(graph, names) });
+
+const RULES: Record<Field, Rule> = {
+  prompt: prompt('positive'),
+  negative_prompt: prompt('negative'),
+  seed: { kind: 'number', names: SEED_INPUTS, find: seedSpots, all: true },
+  width: size(['width']),
+  height: size(['height']),
+  length: size(LENGTH_INPUTS),
+  steps: { kind: 'number', names: ['steps'], find: stepSpots },
+};
+export const FIELDS = Object.keys(RULES).filter((name): name is Field => Object.hasOwn(RULES, name));
+
+/** Candidates a message names. */
+const MAX_NAMED = 8;
+
+export type Overridden = { overrides: ResolvedOverride[]; seeds: ResolvedSeed[] };
+
+/** Sets what the overrides ask for. One that cannot be placed without doubt is a fault that names the candidates. */
+export function override(draft: Draft, overrides: Overrides, newSeed: NewSeed): Overridden {
+  const done: Overridden = { overrides: [], seeds: [] };
+  const takers = takersOf(draft.graph);
+  for (const field of FIELDS) {
+    const wish = overrides[field];
+    if (wish === undefined) {
+      continue;
+    }
+    const { value, node } = typeof wish === 'object' ? wish : { value: wish, node: null };
+    const spots = node === null ? found(draft, takers, field) : named(draft, takers, field, node);
+    const written = field === 'seed' ? drawn(value, newSeed) : value;
+    for (const spot of spots) {
+      draft.set(spot, written, pointer(['overrides', field]));
+      done.overrides.push({ field, ...spot });
+      if (field === 'seed') {
+        done.seeds.push({ ...spot, value: portable(written), random: isRandom(value) });
+      }
+    }
+  }
+  return done;
+}
+
+/** Where the named node takes this field. A link that leads to no plain value is replaced: the client asked for this node. */
+function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
+  const { kind, names, role } = RULES[field];
+  const at = pointer(['overrides', field, 'node']);
+  const node = nodeOf(draft.graph, id);
+  if (node === undefined) {
+    draft.fault(at, 'node_missing', `the workflow has no node ${quote(id)}`);
+    return [];
+  }
+  const has = (input: string): boolean => Object.hasOwn(node.inputs, input);
+  const inputs = role === undefined ? names.filter(has) : textsOf(node, role);
+  const taken = inputs.length > 0 ? inputs : ['value', 'string'].filter(has).slice(0, 1);
+  if (taken.length === 0) {
+    draft.fault(
+      at,
+      'override_not_found',
+      `node ${nodeName(draft.graph, id)} has no input that takes ${field}; use params`,
+    );
+  }
+  return distinct(
+    taken.map((input) => {
+      const spot = { node: id, input };
+      return sourceOf(draft.graph, takers, spot, kind, names)?.spot ?? spot;
+    }),
+  );
+}
+
+/** Where the graph takes this field, found by walking it. */
+function found(draft: Draft, takers: Takers, field: Field): Spot[] {
+  const { graph } = draft;
+  const { kind, names, find, all, role } = RULES[field];
+  const refuse = (code: 'override_not_found' | 'override_ambiguous', detail: string): Spot[] => {
+    draft.fault(pointer(['overrides', field]), code, `${detail}; name a node: {"value": …, "node": "…"}`);
+    return [];
+  };
+  const spots = find(graph);
+  if (spots.length === 0) {
+    return refuse('override_not_found', `nothing in the workflow takes ${field}`);
+  }
+  const sources = spots.map((spot) => sourceOf(graph, takers, spot, kind, names));
+  const computed = spots.filter((_spot, at) => sources[at] === null);
+  if (computed.length > 0) {
+    return refuse('override_ambiguous', `${field} is computed by other nodes for ${list(draft, computed)}`);
+  }
+  const targets = distinct(sources.flatMap((source) => source?.spot ?? []));
+  const values = new Map<string, string[]>();
+  for (const source of sources) {
+    if (source !== null) {
+      values.set(source.spot.node, [...(values.get(source.spot.node) ?? []), jsonText(source.value)]);
+    }
+  }
+  const alike = new Set([...values.values()].map((held) => [...new Set(held)].sort().join())).size === 1;
+  if (all !== true && values.size > 1 && !alike) {
+    return refuse('override_ambiguous', `${list(draft, targets)} take ${field}, with different values`);
+  }
+  if (field === 'steps' && spots.some((spot) => isShare(graph, spot))) {
+    return refuse('override_ambiguous', `${list(draft, spots)} share the steps (start_at_step, end_at_step)`);
+  }
+  if (role === 'negative' && feedsPrompt(draft, takers, targets)) {
+    return refuse('override_ambiguous', `${list(draft, targets)} is the prompt as well as the negative prompt`);
+  }
+  return targets;
+}
+
+/** Whether a sampler does only a part of its steps: another number of them would move the border to the next sampler. */
+function isShare(graph: Draft['graph'], spot: Spot): boolean {
+  const node = nodeOf(graph, spot.node);
+  const [start, end, steps] = ['start_at_step', 'end_at_step', 'steps'].map((name) => numberOf(inputOf(node, name)));
+  return (start ?? 0) > 0 || (typeof end === 'number' && typeof steps === 'number' && end < steps);
+}
+
+function feedsPrompt(draft: Draft, takers: Takers, spots: readonly Spot[]): boolean {
+  const { kind, names, find } = RULES.prompt;
+  const positive = find(draft.graph).map((spot) => sourceOf(draft.graph, takers, spot, kind, names)?.spot);
+  return spots.some(({ node, input }) => positive.some((spot) => spot?.node === node && spot.input === input));
+}
+
+const distinct = (spots: readonly Spot[]): Spot[] => [
+  ...new Map(spots.map((spot) => [JSON.stringify([spot.node, spot.input]), spot])).values(),
+];
+
+const list = (draft: Draft, spots: readonly Spot[]): string => {
+  const ids = [...new Set(spots.map(({ node }) => node))];
+  const names = ids.slice(0, MAX_NAMED).map((id) => nodeName(draft.graph, id));
+  return `${ids.length > 1 ? 'nodes' : 'node'} ${names.join(', ')}${ids.length > MAX_NAMED ? ', …' : ''}`;
+};

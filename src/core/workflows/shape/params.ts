@@ -1,0 +1,19 @@
+import { pointer, quote } from '../../problems.ts';
+import { nodeOf } from '../graph.ts';
+import type { Draft } from './draft.ts';
+
+/** Inputs to set, by node: `{"6": {"text": "a cat"}}`. */
+export type Params = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
+/** Sets inputs of named nodes. An input that the node did not have is added: optional inputs are missing from most exports. */
+export function setParams(draft: Draft, params: Params): void {
+  for (const [node, inputs] of Object.entries(params)) {
+    if (nodeOf(draft.graph, node) === undefined) {
+      draft.fault(pointer(['params', node]), 'node_missing', `the workflow has no node ${quote(node)}`);
+      continue;
+    }
+    for (const [input, value] of Object.entries(inputs)) {
+      draft.set({ node, input }, value, pointer(['params', node, input]));
+    }
+  }
+}

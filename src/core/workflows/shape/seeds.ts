@@ -1,0 +1,50 @@
+import type { ResolvedSeed } from '../../../contract/job.ts';
+import type { NewSeed } from '../../../providers/seeds.ts';
+import { pointer } from '../../problems.ts';
+import type { Spot } from '../graph.ts';
+import type { Draft } from './draft.ts';
+import { SEED_INPUTS } from './numbers.ts';
+import { sourceOf, takersOf } from './sources.ts';
+
+/** Seeds that may be drawn for one job: all of them are reported, and a job's record must stay small. */
+export const MAX_RANDOM_SEEDS = 100;
+
+/** How a request asks for a seed to be drawn: by this word, or by the -1 that other programs use for it. */
+export const isRandom = (value: unknown): boolean => value === 'random' || value === -1 || value === '-1';
+
+/** The seed to write into the graph: drawn, or as given; text of digits becomes the integer it spells. */
+export const drawn = (value: number | bigint | string, newSeed: NewSeed): number | bigint => {
+  const seed = isRandom(value) ? newSeed() : typeof value === 'string' ? BigInt(value) : value;
+  return typeof seed === 'bigint' && seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(seed) : seed;
+};
+
+/** A seed as JavaScript clients can read it without rounding. */
+export const portable = (seed: number | bigint | string): number | string =>
+  typeof seed === 'number' ? seed : String(seed);
+
+/**
+ * Draws a seed for every seed input that asks for one ("random" or -1), and with `all` for every other that the request itself
+ * did not set. Equal seeds stay no longer equal: each place draws its own, unless one node feeds several.
+ */
+export function drawSeeds(draft: Draft, all: boolean, newSeed: NewSeed): ResolvedSeed[] {
+  const takers = takersOf(draft.graph);
+  const drawnAt = new Map<string, Spot>();
+  for (const [id, node] of Object.entries(draft.graph)) {
+    for (const input of SEED_INPUTS.filter((name) => Object.hasOwn(node.inputs, name))) {
+      const source = sourceOf(draft.graph, takers, { node: id, input }, 'number', SEED_INPUTS);
+      if (source !== null && (isRandom(source.value) || (all && !draft.wasSet(source.spot)))) {
+        drawnAt.set(JSON.stringify([source.spot.node, source.spot.input]), source.spot);
+      }
+    }
+  }
+  if (drawnAt.size > MAX_RANDOM_SEEDS) {
+    const at = all ? pointer(['options', 'randomize_seeds']) : draft.place();
+    draft.fault(at, 'out_of_range', `${MAX_RANDOM_SEEDS} seeds may be drawn for one job`);
+    return [];
+  }
+  return [...drawnAt.values()].map((spot) => {
+    const value = newSeed();
+    draft.set(spot, value, draft.place(spot.node, 'inputs', spot.input));
+    return { ...spot, value, random: true };
+  });
+}

@@ -1,0 +1,74 @@
+import type { GraphLimits, NodePolicy } from '../../../config.ts';
+import type { Graph } from '../../../contract/new-job.ts';
+import type { Resolved } from '../../../contract/job.ts';
+import type { NewSeed } from '../../../providers/seeds.ts';
+import { jsonText } from '../../json.ts';
+import type { Fault } from '../../problems.ts';
+import { checkGraph, checkSize } from '../check.ts';
+import type { Place } from '../graph.ts';
+import { unsafeInputs } from '../paths.ts';
+import { disallowedNodes } from '../policy.ts';
+import { bound } from './bounds.ts';
+import { draftOf } from './draft.ts';
+import { override, type Overrides } from './overrides.ts';
+import { setParams, type Params } from './params.ts';
+import { separatePrefixes, type Renamed } from './prefixes.ts';
+import { drawSeeds } from './seeds.ts';
+import { substitute, type Variables } from './variables.ts';
+
+/** What a request wants changed in its graph. Without `variables`, `{{` in a text means nothing. */
+export type Shaping = {
+  variables?: Variables | undefined;
+  params: Params;
+  overrides: Overrides;
+  randomizeSeeds: boolean;
+};
+
+/** What an endpoint and a key allow. */
+export type Rules = {
+  limits: GraphLimits;
+  maxNodes: number;
+  maxBytes: number;
+  policies: readonly NodePolicy[];
+  allowUrls: boolean;
+};
+
+/** The graph that will run, as value and as text, what was decided on the way, and where each part of it came from. */
+export type Shaped = { graph: Graph; text: string; resolved: Resolved; renamed: Renamed[]; place: Place };
+
+/**
+ * From the graph of a request to the graph that runs. In this order: variables, params, overrides, seeds, limits, prefixes; then
+ * the rules are checked on the result. All faults come together. Pure but for `newSeed`; the graph given is not changed, and
+ * shaping a result again with nothing to do leaves it as it is.
+ */
+export function shape(
+  graph: Graph,
+  shaping: Shaping,
+  rules: Rules,
+  newSeed: NewSeed,
+  inRequest: Place,
+): { shaped: Shaped; faults: Fault[] } {
+  const draft = draftOf(graph, inRequest);
+  if (shaping.variables !== undefined) {
+    substitute(draft, shaping.variables, rules.maxBytes);
+  }
+  setParams(draft, shaping.params);
+  const { overrides, seeds } = override(draft, shaping.overrides, newSeed);
+  seeds.push(...drawSeeds(draft, shaping.randomizeSeeds, newSeed));
+  const clamped = bound(draft, rules.limits);
+  const renamed = separatePrefixes(draft);
+
+  const text = jsonText(draft.graph);
+  const tooLarge = checkSize(text, rules.maxBytes, draft.place);
+  const found = tooLarge.length > 0 ? tooLarge : checkGraph(draft.graph, draft.place);
+  draft.faults.push(
+    ...found,
+    ...disallowedNodes(draft.graph, rules.policies, draft.place),
+    ...unsafeInputs(draft.graph, rules.allowUrls, draft.place),
+  );
+  const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped };
+  return { shaped: { graph: draft.graph, text, resolved, renamed, place: draft.place }, faults: draft.faults };
+}
+
+/** Places of overrides a job reports; its record must stay small. */
+const MAX_REPORTED = 100;

@@ -1,0 +1,82 @@
+import type { Graph } from '../../../contract/new-job.ts';
+import { inputOf, isLink, nodeOf, numberOf, type Spot } from '../graph.ts';
+
+/**
+ * Where a value really stands: many graphs keep a prompt, a seed or a size in a node of its own (PrimitiveString, PrimitiveInt,
+ * a seed node) and link to it.
+ */
+
+export type Kind = 'text' | 'number';
+
+/** What nodes that only hold a value call it. */
+const HELD: Record<Kind, readonly string[]> = {
+  text: ['value', 'text', 'string', 'prompt'],
+  number: ['value', 'int', 'number', 'float', 'seed', 'noise_seed'],
+};
+/** Longest chain of links followed; also what ends a walk in a graph that has a cycle. */
+const MAX_HOPS = 32;
+
+export const isLiteral = (value: unknown, kind: Kind): boolean =>
+  kind === 'text' ? typeof value === 'string' : numberOf(value) !== null || value === 'random';
+
+/** Which inputs take from a node, by its id: the names they have at the nodes that take. */
+export type Takers = ReadonlyMap<string, ReadonlySet<string>>;
+
+export function takersOf(graph: Graph): Takers {
+  const takers = new Map<string, Set<string>>();
+  for (const node of Object.values(graph)) {
+    for (const [name, value] of Object.entries(node.inputs)) {
+      if (isLink(value)) {
+        const names = takers.get(value[0]) ?? new Set();
+        takers.set(value[0], names.add(name));
+      }
+    }
+  }
+  return takers;
+}
+
+/** The literal behind an input, and where to write instead of it. */
+export type Source = { spot: Spot; value: unknown };
+
+/**
+ * Follows an input to its literal; null when a node computes it. A node that also feeds inputs with other names than `names` is
+ * no place to write to, for what is meant for the width must not change the height: there the link to it is replaced.
+ */
+export function sourceOf(
+  graph: Graph,
+  takers: Takers,
+  from: Spot,
+  kind: Kind,
+  names: readonly string[],
+): Source | null {
+  const passed = [...names];
+  let writable = from;
+  let shared = false;
+  let spot = from;
+  for (let hops = 0; hops < MAX_HOPS; hops += 1) {
+    const value = inputOf(nodeOf(graph, spot.node), spot.input);
+    if (isLiteral(value, kind)) {
+      return { spot: writable, value };
+    }
+    const held = isLink(value) ? heldBy(graph, value[0], kind) : null;
+    if (held === null) {
+      return null;
+    }
+    shared ||= [...(takers.get(held.node) ?? [])].some((name) => !passed.includes(name));
+    writable = shared ? writable : held;
+    passed.push(held.input);
+    spot = held;
+  }
+  return null;
+}
+
+/** The input that a node holding one value keeps it in; null for a node that holds none, or more than one. */
+function heldBy(graph: Graph, id: string, kind: Kind): Spot | null {
+  const node = nodeOf(graph, id);
+  const fits = HELD[kind].filter((name) => {
+    const value = inputOf(node, name);
+    return isLiteral(value, kind) || isLink(value);
+  });
+  const [input, ...others] = fits;
+  return input === undefined || others.length > 0 ? null : { node: id, input };
+}

@@ -1,0 +1,84 @@
+import { jsonText } from '../../json.ts';
+import { pointer } from '../../problems.ts';
+import { isLink } from '../graph.ts';
+import type { Draft } from './draft.ts';
+
+/** A value for a `{{ placeholder }}`. */
+export type Variable = string | number | bigint | boolean;
+export type Variables = Readonly<Record<string, Variable>>;
+
+/** What a variable may be called; checked before this module sees one. */
+export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/;
+const PLACEHOLDER = /\{\{\s{0,16}([A-Za-z_][A-Za-z0-9_.-]{0,63})\s{0,16}\}\}/g;
+
+/**
+ * Puts variables in place of `{{ name }}` in the inputs' texts. A text that is one placeholder and nothing else becomes the
+ * value with its type; within other text the value is written out. Values are not searched for placeholders again.
+ * A placeholder without a variable and a variable without a placeholder are faults. Results longer than `maxChars` together
+ * are one too: a small body could otherwise ask for any amount of memory.
+ */
+export function substitute(draft: Draft, variables: Variables, maxChars: number): void {
+  const used = new Set<string>();
+  let room = maxChars;
+
+  const valueOf = (name: string, at: readonly string[]): Variable | undefined => {
+    if (!Object.hasOwn(variables, name)) {
+      draft.fault(draft.place(...at), 'variable_missing', `there is no variable for {{ ${name} }}`);
+      return undefined;
+    }
+    used.add(name);
+    return variables[name];
+  };
+
+  const inText = (text: string, at: readonly string[]): unknown => {
+    const whole = [...text.trim().matchAll(PLACEHOLDER)][0];
+    if (whole?.[1] !== undefined && whole[0].length === text.trim().length) {
+      const value = valueOf(whole[1], at);
+      room -= typeof value === 'string' ? value.length : 0;
+      return room < 0 ? text : (value ?? text);
+    }
+    return text.replaceAll(PLACEHOLDER, (found, name: string) => {
+      const value = valueOf(name, at);
+      const written = value === undefined ? found : typeof value === 'string' ? value : jsonText(value);
+      room -= written.length;
+      return room < 0 ? '' : written;
+    });
+  };
+
+  const inValue = (value: unknown, at: readonly string[]): unknown => {
+    if (typeof value === 'string') {
+      return value.includes('{{') ? inText(value, at) : value;
+    }
+    if (typeof value !== 'object' || value === null || isLink(value)) {
+      return value;
+    }
+    const before = Object.entries(value);
+    const after = before.map(([name, item]): [string, unknown] => [name, inValue(item, [...at, name])]);
+    if (after.every(([, item], index) => item === before[index]?.[1])) {
+      return value;
+    }
+    return Array.isArray(value) ? after.map(([, item]) => item) : Object.fromEntries(after);
+  };
+
+  for (const [id, node] of Object.entries(draft.graph)) {
+    for (const [input, value] of Object.entries(node.inputs)) {
+      const at = [id, 'inputs', input];
+      const changed = inValue(value, at);
+      if (changed !== value) {
+        draft.set({ node: id, input }, changed, draft.place(...at));
+      }
+    }
+  }
+  if (room < 0) {
+    draft.fault(
+      '#/variables',
+      'workflow_too_large',
+      `with its variables the workflow is larger than ${maxChars} bytes`,
+    );
+  }
+  for (const name of Object.keys(variables)) {
+    if (!used.has(name)) {
+      draft.fault(pointer(['variables', name]), 'variable_unused', `no input holds {{ ${name} }}`);
+    }
+  }
+}

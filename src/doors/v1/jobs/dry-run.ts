@@ -1,0 +1,39 @@
+import { dryRun, type DryRun } from '../../../core/jobs/dry-run.ts';
+import { jobRequestSchema } from '../../../core/jobs/request.ts';
+import { coreProblem } from '../../problem.ts';
+import { readJsonBody, refuse } from '../body.ts';
+import { dryRunSchema, type ApiDryRun } from '../schemas.ts';
+import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+
+/** `POST /v1/jobs/dry-run`: what a submit of this body would run, and its price. Stores, counts and sends nothing. */
+export function registerDryRun(app: V1App): void {
+  describeRoute(app, {
+    method: 'post',
+    path: '/jobs/dry-run',
+    operationId: 'dryRunJob',
+    summary: 'Say what a submit would run, and its price',
+    request: { body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } } },
+    responses: { 200: jsonAnswer('What would run', dryRunSchema), ...problemAnswer },
+  });
+  app.post('/jobs/dry-run', async (c) => {
+    const body = await readJsonBody(c);
+    if (!body.ok) {
+      return refuse(c, body.problem);
+    }
+    const { core, caller } = c.var;
+    const result = await dryRun(core, caller, body.value);
+    if (!result.ok) {
+      return coreProblem(c, result.problem);
+    }
+    const { workflow, ...rest } = render(result.value);
+    // The graph is text already and goes in as it is: parsing it here would round 64-bit seeds.
+    const text = `{"workflow":${workflow},${JSON.stringify(rest).slice(1)}`;
+    return c.body(text, 200, { 'content-type': 'application/json' });
+  });
+}
+
+const render = ({ inputs, ...rest }: DryRun): Omit<ApiDryRun, 'workflow'> & { workflow: string } => ({
+  object: 'dry_run',
+  ...rest,
+  inputs: inputs.map(({ sha256, ...input }) => ({ ...input, asset: `sha256:${sha256}` })),
+});

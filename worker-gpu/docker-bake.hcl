@@ -1,0 +1,92 @@
+# docker buildx bake                 serverless and compute
+# docker buildx bake check           prove that every node imports
+# docker buildx bake baked           needs models.env (MODELS_BUCKET=… and its keys); stays on this machine by default
+# VERSION=1.2.0 REGISTRY=ghcr.io/you NODES=video,splats docker buildx bake --push
+# Run it from the repository's root with `--file worker-gpu/docker-bake.hcl`.
+
+variable "REGISTRY" {
+  default = "local"
+}
+
+variable "VERSION" {
+  default = "dev"
+}
+
+# Presets of image/presets.toml: a list, "all", or "" for none.
+variable "NODES" {
+  default = "video"
+}
+
+# The group of the manifest that `baked` has inside.
+variable "MODELS_GROUP" {
+  default = "boot"
+}
+
+variable "REVISION" {
+  default = ""
+}
+
+group "default" {
+  targets = ["serverless", "compute"]
+}
+
+group "published" {
+  targets = ["serverless", "slim", "compute"]
+}
+
+target "_image" {
+  context    = "."
+  dockerfile = "worker-gpu/Dockerfile"
+  # RunPod's machines are of this kind only; the Dockerfile refuses every other.
+  platforms = ["linux/amd64"]
+  args = {
+    NODES = NODES
+  }
+  labels = {
+    "org.opencontainers.image.title"    = "comfy-edge worker-gpu"
+    "org.opencontainers.image.version"  = VERSION
+    "org.opencontainers.image.revision" = REVISION
+    "org.opencontainers.image.licenses" = "MIT AND GPL-3.0-only"
+  }
+  attest = ["type=sbom", "type=provenance,mode=max"]
+}
+
+target "serverless" {
+  inherits = ["_image"]
+  target   = "serverless"
+  tags     = ["${REGISTRY}/worker-gpu:${VERSION}"]
+}
+
+target "slim" {
+  inherits = ["serverless"]
+  args = {
+    NODES = ""
+  }
+  tags = ["${REGISTRY}/worker-gpu:${VERSION}-slim"]
+}
+
+target "compute" {
+  inherits = ["_image"]
+  target   = "compute"
+  tags     = ["${REGISTRY}/worker-gpu:${VERSION}-compute"]
+}
+
+target "baked" {
+  inherits = ["_image"]
+  target   = "baked"
+  args = {
+    MODELS_GROUP = MODELS_GROUP
+  }
+  secret = ["type=file,id=models,src=models.env"]
+  tags   = ["${REGISTRY}/worker-gpu:${VERSION}-baked"]
+}
+
+target "check" {
+  inherits = ["_image"]
+  target   = "check"
+  args = {
+    NODES = "all"
+  }
+  attest = []
+  output = ["type=cacheonly"]
+}

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# check-platform.sh IMAGE: exits 0 if the image in the registry is for linux/amd64 and for nothing else.
+# An image of another kind sits "initializing" on RunPod and says nothing. Needs docker buildx; pulls no layer.
+set -euo pipefail
+
+image="${1:?name the image}"
+# An attestation is an entry of its own, for unknown/unknown.
+found="$(docker buildx imagetools inspect "$image" \
+  --format '{{range .Manifest.Manifests}}{{.Platform.OS}}/{{.Platform.Architecture}}{{"\n"}}{{end}}' \
+  | grep --invert-match --line-regexp --fixed-strings -e unknown/unknown -e '' | sort --unique || true)"
+if [ -z "$found" ]; then
+  # A single manifest without an index: its configuration says.
+  found="$(docker buildx imagetools inspect "$image" --format '{{.Image.OS}}/{{.Image.Architecture}}')"
+fi
+if [ "$found" != linux/amd64 ]; then
+  echo "check-platform: $image is for ${found//$'\n'/, }, not for linux/amd64 alone" >&2
+  exit 1
+fi
+echo "check-platform: $image is for linux/amd64"

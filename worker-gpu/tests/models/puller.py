@@ -16,7 +16,6 @@ from typing import Any
 
 from models.pulling import pull
 from models.samples import settings
-
 from worker_gpu.models.settings import Bucket
 from worker_gpu.models.sigv4 import Credentials
 

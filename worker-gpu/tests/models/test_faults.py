@@ -53,7 +53,8 @@ def chunks_asked(store: FaultyStore) -> list[int]:
     return sorted(asked.first // CHUNK for asked in store.of(BIG))
 
 
-def test_a_model_arrives_and_is_not_read_again(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("big")
+def test_a_model_arrives_and_is_not_read_again(store: FaultyStore, tmp_path: Path) -> None:
     assert pull(settings(tmp_path, store.bucket)).fetched == [BIG]
     assert (tmp_path / "models" / BIG).read_bytes() == BODY
     assert chunks_asked(store) == list(range(8))
@@ -81,9 +82,8 @@ ONCE: dict[str, Fault] = {
 
 
 @pytest.mark.parametrize("fault", ONCE.values(), ids=ONCE.keys())
-def test_a_fault_that_passes_costs_nothing_but_a_second_read(
-    store: FaultyStore, big: ModelFile, tmp_path: Path, fault: Fault
-) -> None:
+@pytest.mark.usefixtures("big")
+def test_a_fault_that_passes_costs_nothing_but_a_second_read(store: FaultyStore, tmp_path: Path, fault: Fault) -> None:
     def every_chunk_once(asked: Asked) -> Fault | None:
         seen = sum(one.first == asked.first for one in store.of(BIG))
         return fault if asked.key == BIG and seen == 1 else None
@@ -108,8 +108,9 @@ ALWAYS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize(("fault", "code"), ALWAYS.values(), ids=ALWAYS.keys())
+@pytest.mark.usefixtures("big")
 def test_a_fault_that_stays_is_one_clear_error_and_no_file(
-    store: FaultyStore, big: ModelFile, tmp_path: Path, fault: Fault, code: str
+    store: FaultyStore, tmp_path: Path, fault: Fault, code: str
 ) -> None:
     store.script = lambda asked: fault if asked.key == BIG else None
     pulled = pull(settings(tmp_path, store.bucket))
@@ -131,7 +132,8 @@ def test_one_bad_model_does_not_keep_the_others_away(store: FaultyStore, tmp_pat
         assert found.read_bytes() == body if path != "loras/3.safetensors" else not found.exists()
 
 
-def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("big")
+def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, tmp_path: Path) -> None:
     store.script = lambda asked: Silent(CHUNK // 3) if asked.key == BIG and asked.number < 3 else None
     quick = with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.1))
     assert pull(quick).errors == []
@@ -167,7 +169,8 @@ def test_a_slow_lane_is_replaced(store: FaultyStore, tmp_path: Path) -> None:
     assert (tmp_path / "models" / BIG).read_bytes() == body
 
 
-def test_an_object_replaced_while_it_is_read_is_noticed(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("big")
+def test_an_object_replaced_while_it_is_read_is_noticed(store: FaultyStore, tmp_path: Path) -> None:
     def replace_it(asked: Asked) -> Fault | None:
         if asked.key == BIG and asked.number == 3:
             store.objects[BIG] = content(len(BODY), 99)
@@ -186,9 +189,8 @@ def test_an_object_replaced_since_the_manifest_is_noticed_before_its_bytes(store
     assert nothing_visible(tmp_path)
 
 
-def test_a_store_that_ignores_if_match_cannot_mix_two_objects(
-    store: FaultyStore, big: ModelFile, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("big")
+def test_a_store_that_ignores_if_match_cannot_mix_two_objects(store: FaultyStore, tmp_path: Path) -> None:
     store.script = lambda asked: Headers({"ETag": f'"{asked.number // 2}"'}) if asked.key == BIG else None
     assert pull(settings(tmp_path, store.bucket, lanes=1)).codes == ["model_replaced"]
 
@@ -210,7 +212,8 @@ def test_every_size_arrives(store: FaultyStore, tmp_path: Path, size: int, chunk
     assert (tmp_path / "models" / BIG).read_bytes() == body
 
 
-def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("big")
+def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, tmp_path: Path) -> None:
     everything = replace(settings(tmp_path, store.bucket), reserve_bytes=2**60)
     pulled = pull(everything)
     assert pulled.codes == ["disk_full"]
@@ -218,8 +221,9 @@ def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, big: Mode
     assert store.of(BIG) == []
 
 
+@pytest.mark.usefixtures("big")
 def test_a_disk_that_fills_up_gives_its_space_back(
-    store: FaultyStore, big: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(fd: int, _offset: int, length: int) -> None:
         os.ftruncate(fd, length // 2)
@@ -253,10 +257,6 @@ def test_a_bad_manifest_is_one_clear_error(store: FaultyStore, tmp_path: Path, b
 
 
 def test_a_trickle_hangs_nothing_when_the_worker_stops(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
-    from models.samples import silent
-    from worker_gpu.models.plan import Urgency
-    from worker_gpu.models.sync import ModelSync
-
     begun, go_on = threading.Event(), threading.Event()
 
     def gate() -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from models.faulty import FaultyStore
 from models.parts_seen import marked_chunks
 from models.samples import CHUNK, content, manifest_bytes, model
-
 from worker_gpu.models.manifest import ModelFile
 
 KILLS = 50

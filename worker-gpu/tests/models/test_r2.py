@@ -1,0 +1,156 @@
+"""Against R2's own S3 endpoint (Miniflare): push, list, pull, verify; signatures and checksums are R2's to judge."""
+
+import hashlib
+import io
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.pulling import pull
+from models.r2 import r2
+from models.samples import QUICK, content, settings
+from worker_gpu.models.bucket import Store
+from worker_gpu.models.commands import main
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import FromBucket, Manifest
+from worker_gpu.models.push import Entry, Pusher, describe, with_entries
+from worker_gpu.models.settings import Bucket
+from worker_gpu.models.sigv4 import Credentials
+
+PART = 5 * 1024 * 1024
+"""R2's smallest part."""
+AWKWARD = "loras/a b+c&d=é~'(1)$@#%20.safetensors"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Generator[Bucket]:
+    with r2() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def bucket(endpoint: Bucket, request: pytest.FixtureRequest) -> Bucket:
+    """A place of this test's own in the bucket."""
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    return replace(endpoint, prefix=f"{name}/")
+
+
+def env_of(bucket: Bucket, folder: Path) -> dict[str, str]:
+    return {
+        "MODELS_DIR": str(folder),
+        "MODELS_BUCKET": bucket.name,
+        "MODELS_PREFIX": bucket.prefix,
+        "MODELS_ENDPOINT_URL": bucket.endpoint,
+        "MODELS_ACCESS_KEY_ID": bucket.credentials.key_id,
+        "MODELS_SECRET_ACCESS_KEY": bucket.credentials.secret,
+        "MODELS_MIN_FREE_MB": "0",
+        "MODELS_VOLUME": "",
+    }
+
+
+def run(argv: list[str], bucket: Bucket, folder: Path) -> tuple[int, str]:
+    out = io.StringIO()
+    code = main(argv, env_of(bucket, folder), out)
+    return code, out.getvalue()
+
+
+def test_what_is_pushed_is_listed_pulled_and_verified(bucket: Bucket, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    bodies = {"checkpoints/x.safetensors": content(3_000_000, 1), AWKWARD: content(10, 2), "vae/sub/v.sft": b""}
+    for path, body in bodies.items():
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        (here / path).write_bytes(body)
+    (here / "checkpoints/evil.ckpt").write_bytes(b"pickle")
+    code, said = run(["push", str(here), "--group", "boot", "--priority", "3"], bucket, here)
+    assert (code, said.splitlines()[-1]) == (0, "manifest.json: 3 files")
+    code, said = run(["push", str(here), "--group", "boot", "--priority", "3"], bucket, here)
+    assert said.count("already there") == 3
+    assert run(["list"], bucket, there)[1].splitlines()[-1] == f"3 files, {3_000_010} bytes"
+    assert run(["verify"], bucket, there)[0] == 1
+    assert run(["pull"], bucket, there) == (0, "3 of 3 files here, 0 were\n")
+    assert {path: (there / path).read_bytes() for path in bodies} == bodies
+    assert run(["pull", "--group", "boot"], bucket, there) == (0, "3 of 3 files here, 3 were\n")
+    assert run(["verify", "--full"], bucket, there) == (0, "3 of 3 files ok\n")
+    (there / AWKWARD).write_bytes(b"0123456789")
+    assert run(["verify"], bucket, there) == (1, f"{AWKWARD}: unchecked\n2 of 3 files ok\n")
+    assert run(["verify", "--full"], bucket, there) == (1, f"{AWKWARD}: corrupt\n2 of 3 files ok\n")
+    assert run(["remove", AWKWARD], bucket, there)[0] == 0
+    assert run(["verify"], bucket, there) == (0, "2 of 2 files ok\n")
+
+
+def test_a_multipart_model_has_every_part_checked_and_comes_back_whole(bucket: Bucket, tmp_path: Path) -> None:
+    body = content(2 * PART + 77, 3)
+    source = tmp_path / "m.safetensors"
+    source.write_bytes(body)
+    pusher = Pusher(bucket, QUICK, Store)
+    file, sent = pusher.upload(source, describe(source, Entry("unet/m.safetensors"), PART))
+    pusher.update_manifest(lambda before: with_entries(before, [file]))
+    pusher.close()
+    assert sent
+    assert isinstance(file.source, FromBucket)
+    assert file.source.etag is not None
+    assert file.source.etag.endswith("-3")
+    assert pull(settings(tmp_path, bucket)).errors == []
+    assert (tmp_path / "models/unet/m.safetensors").read_bytes() == body
+
+
+def test_a_file_changed_while_it_is_pushed_is_noticed(bucket: Bucket, tmp_path: Path) -> None:
+    source = tmp_path / "m.safetensors"
+    source.write_bytes(content(2 * PART, 4))
+    file = describe(source, Entry("unet/m.safetensors"), PART)
+    source.write_bytes(content(2 * PART, 5))
+    pusher = Pusher(bucket, QUICK, Store)
+    with pytest.raises(ModelError) as told:
+        pusher.upload(source, file)
+    assert told.value.code == "model_replaced"
+    store = Store(bucket, QUICK)
+    assert store.head("unet/m.safetensors").status == 404
+    store.close()
+    pusher.close()
+
+
+def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content(1000, 6))
+    assert run(["push", str(tmp_path / "x.safetensors"), "--to", "loras/x.safetensors"], bucket, tmp_path)[0] == 0
+    store = Store(bucket, QUICK)
+    other = content(1000, 7)
+    store.put("loras/x.safetensors", other, {}, hashlib.sha256(other).hexdigest())
+    store.close()
+    assert pull(settings(tmp_path, bucket)).codes == ["model_replaced"]
+
+
+def test_two_who_push_at_once_lose_nothing(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"x")
+    one, other = Pusher(bucket, QUICK, Store), Pusher(bucket, QUICK, Store)
+    mine = describe(tmp_path / "x.safetensors", Entry("loras/mine.safetensors"))
+    theirs = describe(tmp_path / "x.safetensors", Entry("loras/theirs.safetensors"))
+    met = iter([True])
+
+    def change(before: Manifest) -> Manifest:
+        if next(met, False):
+            # Between the read of the first and its write.
+            other.update_manifest(lambda then: with_entries(then, [theirs]))
+        return with_entries(before, [mine])
+
+    after = one.update_manifest(change)
+    assert set(after.files) == {"loras/mine.safetensors", "loras/theirs.safetensors"}
+    one.close()
+    other.close()
+
+
+def test_wrong_credentials_are_named(bucket: Bucket, tmp_path: Path) -> None:
+    wrong = replace(bucket, credentials=Credentials("local", "not-the-secret"))
+    code, said = run(["list"], wrong, tmp_path)
+    assert code == 1
+    assert said.startswith("store_denied: the models bucket refuses the credentials")
+    assert "not-the-secret" not in said
+
+
+def test_an_empty_bucket_says_what_to_do(bucket: Bucket, tmp_path: Path) -> None:
+    code, said = run(["pull"], bucket, tmp_path)
+    assert (code, said) == (
+        1,
+        "manifest_missing: the bucket models has no manifest.json: run `models push`\n",
+    )

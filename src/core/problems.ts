@@ -48,6 +48,7 @@ export const CORE_CODES = [
   'too_many_jobs',
   'too_many_webhooks',
   'webhook_disabled',
+  'job_not_over',
 ] as const;
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];

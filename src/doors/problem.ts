@@ -16,6 +16,7 @@ export const PROBLEMS = {
   unauthorized: { status: 401, title: 'No valid API key' },
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
+  job_not_over: { status: 409, title: 'The job is not over' },
   precondition_failed: { status: 412, title: 'A precondition of the request does not hold' },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'This Content-Type is not taken here' },

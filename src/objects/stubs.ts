@@ -15,7 +15,7 @@ type Rpc<T, Methods extends keyof T> = {
 
 export type JobStub = Rpc<
   Job,
-  'create' | 'view' | 'cancel' | 'claim' | 'uploader' | 'endpointOf' | 'complete' | 'hint' | 'wake'
+  'create' | 'view' | 'cancel' | 'eraseNow' | 'claim' | 'uploader' | 'endpointOf' | 'complete' | 'hint' | 'wake'
 > & {
   fetch(url: URL, init: RequestInit): Promise<Response>;
 };

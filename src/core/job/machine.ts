@@ -45,6 +45,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   timings: {},
   cancel: null,
   attempts: [],
+  erased: false,
   last_event: 0,
   progress_log: { count: 0, at: 0 },
 });
@@ -82,6 +83,12 @@ function react(turn: Turn, signal: Signal): Reply {
       return onComplete(turn, signal.report);
     case 'cancel':
       return onCancel(turn);
+    case 'erase':
+      if (!isTerminal(turn.state.status)) {
+        return 'ignored';
+      }
+      turn.state.erased = true;
+      return 'done';
     case 'run_hint':
       return onRunHint(turn, signal.attempt);
     case 'run_status':

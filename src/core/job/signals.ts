@@ -31,6 +31,8 @@ export type Signal =
   | { kind: 'complete'; report: CompleteRequest }
   /** A client asked to stop the job. */
   | { kind: 'cancel' }
+  /** A client erased the job, which must be over. */
+  | { kind: 'erase' }
   /** RunPod's webhook came: believe nothing it says, ask for the status now. */
   | { kind: 'run_hint'; attempt: number }
   /** What RunPod's status says of a run. */

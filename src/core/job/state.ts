@@ -27,6 +27,8 @@ export type JobState = {
   /** Set once, by the first cancel that found the job not terminal. */
   cancel: { at: number; close_at: number } | null;
   attempts: Attempt[];
+  /** The client has erased the job: nobody sees it any more, and it leaves as soon as everyone was told how it ended. */
+  erased: boolean;
   /** Number of the last event in the log. */
   last_event: number;
   /** Progress events in the log, and when the last was written: the log thins them as it grows. */

@@ -88,16 +88,35 @@ export class Job extends DurableObject<Env> {
 
   /** The job, or null when there is none or it is another account's. */
   view(account: string): JobView | null {
-    return this.state?.account === account ? viewOf(this.state) : null;
+    return this.state !== null && isVisible(this.state, account) ? viewOf(this.state) : null;
   }
 
   /** Asks the job to stop. Idempotent; null as for `view`. */
   cancel(account: string): JobView | null {
-    if (this.state?.account !== account) {
+    if (this.state === null || !isVisible(this.state, account)) {
       return null;
     }
     this.apply({ kind: 'cancel' });
     return viewOf(this.state);
+  }
+
+  /**
+   * Removes a job that is over before its retention ends. It is gone for every caller at once; what others must still be told
+   * of it (a webhook, its account) is told first.
+   */
+  async eraseNow(account: string): Promise<'erased' | 'not_found' | 'not_over'> {
+    const { state } = this;
+    if (state === null || !isVisible(state, account)) {
+      return 'not_found';
+    }
+    if (this.apply({ kind: 'erase' }) !== 'done') {
+      return 'not_over';
+    }
+    await this.drain();
+    if (this.store.nextDue() === null) {
+      await this.erase(state);
+    }
+    return 'erased';
   }
 
   /** A worker takes an attempt. Repeating a granted claim grants it again. */
@@ -187,7 +206,9 @@ export class Job extends DurableObject<Env> {
       return new Response(null, { status: 404 });
     }
     if (url.pathname !== '/channel') {
-      return this.watchers.open(this.state, asked.get('account'), asked.get('after'));
+      return isVisible(this.state, asked.get('account') ?? '')
+        ? this.watchers.open(this.state, asked.get('account'), asked.get('after'))
+        : new Response(null, { status: 404 });
     }
     const [attempt, claim] = [Number(asked.get('attempt')), asked.get('claim') ?? ''];
     return openChannel(this.sockets, this.state, attempt, claim, () =>
@@ -287,7 +308,7 @@ export class Job extends DurableObject<Env> {
     if (state === null) {
       return;
     }
-    if (isTerminal(state.status) && this.store.nextDue() === null && Date.now() >= viewOf(state).expires_at) {
+    if (isTerminal(state.status) && this.store.nextDue() === null && Date.now() >= leavesAt(state)) {
       await this.erase(state);
       return;
     }
@@ -306,7 +327,7 @@ export class Job extends DurableObject<Env> {
     const times = [wakeAt(this.state, this.config.policy, Date.now()), this.store.nextDue()].filter(
       (at) => at !== null,
     );
-    const at = times.length > 0 ? Math.min(...times) : viewOf(this.state).expires_at;
+    const at = times.length > 0 ? Math.min(...times) : leavesAt(this.state);
     if (at !== this.alarmAt) {
       this.alarmAt = at;
       void this.ctx.storage.setAlarm(at);
@@ -351,5 +372,12 @@ export class Job extends DurableObject<Env> {
     }
   }
 }
+
+/** A job is there for its own account only, and until it is erased. */
+const isVisible = (state: JobState, account: string): boolean => state.account === account && !state.erased;
+
+/** When a job that is over, and of which nothing is left to tell, is removed. */
+const leavesAt = (state: JobState): number =>
+  state.erased ? (state.completed_at ?? state.created_at) : viewOf(state).expires_at;
 
 const refusalOf = (reply: Reply): Refusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'over');

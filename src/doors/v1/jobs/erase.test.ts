@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import { answerRunpod, newClient, problemOf, storedOf, submitted } from '../../../testing/gateway.ts';
+
+describe('a job that is erased', () => {
+  it('is gone: the job, its events, its outputs and its line in the list', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    const { id } = await submitted(call);
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    expect((await call(`/v1/jobs/${id}`, { method: 'DELETE' })).status).toBe(204);
+
+    const missing = await problemOf(await call('/v1/jobs/0192f0c1-0000-7000-8000-000000000000'));
+    for (const path of ['', '/events', '/outputs/x.png']) {
+      const gone = await problemOf(await call(`/v1/jobs/${id}${path}`));
+      expect({ ...gone, request_id: '' }).toEqual({ ...missing, request_id: '' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+    expect((await call(`/v1/jobs/${id}`, { method: 'DELETE' })).status).toBe(404);
+  });
+
+  it('must be over first', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    expect(await problemOf(await call(`/v1/jobs/${id}`, { method: 'DELETE' }))).toMatchObject({
+      status: 409,
+      code: 'job_not_over',
+    });
+    expect((await call(`/v1/jobs/${id}`)).status).toBe(200);
+  });
+
+  it('must be one of the caller', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const stranger = await newClient();
+    const { id } = await submitted(call);
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    expect((await stranger.call(`/v1/jobs/${id}`, { method: 'DELETE' })).status).toBe(404);
+    expect((await call(`/v1/jobs/${id}`)).status).toBe(200);
+  });
+});

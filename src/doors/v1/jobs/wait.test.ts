@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { answerRunpod, newClient, problemOf, submitted } from '../../../testing/gateway.ts';
+import { jobSchema } from '../schemas.ts';
+
+describe('a job that is read again', () => {
+  it('answers 304 while nothing has happened, and all of it when something has', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    const first = await call(`/v1/jobs/${id}`);
+    const tag = first.headers.get('etag') ?? '';
+    expect(tag).toMatch(/^W\/"\d+"$/);
+    expect(first.headers.get('retry-after')).toBe('2');
+
+    const same = await call(`/v1/jobs/${id}`, { headers: { 'if-none-match': tag } });
+    expect(same.status).toBe(304);
+    expect(same.headers.get('etag')).toBe(tag);
+    expect(await same.text()).toBe('');
+
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    const changed = await call(`/v1/jobs/${id}`, { headers: { 'if-none-match': tag } });
+    expect(changed.status).toBe(200);
+    expect(changed.headers.get('etag')).not.toBe(tag);
+    expect(changed.headers.get('retry-after')).toBeNull();
+  });
+});
+
+describe('a long poll', () => {
+  it('answers when the job is over, not before', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    let answered = false;
+    const waiting = call(`/v1/jobs/${id}?wait=60`).then((response) => {
+      answered = true;
+      return response;
+    });
+    // The poll is a watcher of the job by the time a second request has come and gone.
+    await call(`/v1/jobs/${id}`);
+    expect(answered).toBe(false);
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    expect(jobSchema.parse(await (await waiting).json()).status).toBe('canceled');
+  });
+
+  it('with If-None-Match answers as soon as anything has changed', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    const tag = (await call(`/v1/jobs/${id}`)).headers.get('etag') ?? '';
+    const waiting = call(`/v1/jobs/${id}?wait=60`, { headers: { 'if-none-match': tag } });
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    const answer = await waiting;
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('etag')).not.toBe(tag);
+  });
+
+  it('answers at once for a job that is over, and what is there when its time is up', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    const early = await call(`/v1/jobs/${id}?wait=0.05`);
+    expect(jobSchema.parse(await early.json()).status).toBe('queued');
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    const over = await call(`/v1/jobs/${id}?wait=60`);
+    expect(jobSchema.parse(await over.json()).status).toBe('canceled');
+  });
+
+  it.each(['-1', '61', 'x', '1e9'])('refuses to wait %s', async (wait) => {
+    const { call } = await newClient();
+    const problem = await problemOf(await call(`/v1/jobs/0192f0c1-0000-7000-8000-000000000000?wait=${wait}`));
+    expect(problem).toMatchObject({ status: 400, code: 'invalid_parameter' });
+  });
+});

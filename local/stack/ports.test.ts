@@ -12,6 +12,15 @@ test('a free port is answered as it is', async () => {
   expect(await claimPort({ ...WISH, port })).toEqual({ ok: true, value: port });
 });
 
+test('a port for the asking is outside the range of outgoing connections, and another one each time', async () => {
+  const ports = [];
+  for (let count = 0; count < 5; count += 1) {
+    ports.push(valueOf(await claimPort({ ...WISH, port: 0 })));
+  }
+  expect(new Set(ports).size).toBe(5);
+  expect(Math.max(...ports)).toBeLessThan(32_768);
+});
+
 test('a busy port is named, with what it is for and how to choose another', async () => {
   const server = createServer();
   server.listen(0, '127.0.0.1');

@@ -1,0 +1,98 @@
+"""Where the files of the image are, and what a Dockerfile says."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+WORKER = ROOT / "worker-gpu"
+IMAGE = WORKER / "image"
+LOCKS = sorted(path for path in IMAGE.glob("*.lock") if path.name != "nodes.lock")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction, its continuation lines joined: `RUN`, and all that follows."""
+
+    word: str
+    rest: str
+
+    @property
+    def flags(self) -> list[str]:
+        """Its `--flag=value` words, before anything else."""
+        return re.findall(r"--\S+", re.match(r"(?:--\S+\s+)*", self.rest + " ").group(0))  # pyright: ignore[reportOptionalMemberAccess]
+
+    @property
+    def words(self) -> list[str]:
+        """Its words without flags."""
+        return [word for word in self.rest.split() if word not in self.flags]
+
+
+@dataclass
+class Stage:
+    """A build stage: its name, what it is built on, and its instructions."""
+
+    name: str
+    base: str
+    platform: str | None
+    instructions: list[Instruction] = field(default_factory=list[Instruction])
+
+    def of(self, word: str) -> list[Instruction]:
+        """Its instructions of one kind."""
+        return [instruction for instruction in self.instructions if instruction.word == word]
+
+    def needs(self) -> set[str]:
+        """The stages and images it takes something from."""
+        found = {self.base}
+        for instruction in self.instructions:
+            for flag in instruction.flags:
+                if flag.startswith("--from="):
+                    found.add(flag.removeprefix("--from="))
+                if flag.startswith("--mount="):
+                    found |= {part.removeprefix("from=") for part in flag.split(",") if part.startswith("from=")}
+        return found
+
+
+@dataclass
+class Dockerfile:
+    """The stages in order, and the ARGs before the first."""
+
+    arguments: dict[str, str]
+    stages: dict[str, Stage]
+
+    def line(self, name: str) -> list[Stage]:
+        """The stage and what it is built on, the oldest first."""
+        stage = self.stages.get(name)
+        return [] if stage is None else [*self.line(stage.base), stage]
+
+    def last(self, name: str, word: str) -> str | None:
+        """What the last instruction of this kind in a stage's line says."""
+        said = [instruction.rest for stage in self.line(name) for instruction in stage.of(word)]
+        return said[-1] if said else None
+
+
+def read_dockerfile(path: Path = WORKER / "Dockerfile") -> Dockerfile:
+    """Parse what this repository's Dockerfile uses of the language: no heredocs, no ONBUILD."""
+    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(line.rstrip() for line in lines))
+    found = Dockerfile({}, {})
+    stage: Stage | None = None
+    for line in joined.splitlines():
+        word, _, rest = line.strip().partition(" ")
+        instruction = Instruction(word, rest.strip())
+        if word == "FROM":
+            base, _, name = instruction.words
+            platform = next((flag.split("=")[1] for flag in instruction.flags if flag.startswith("--platform=")), None)
+            stage = Stage(name, base, platform)
+            found.stages[name] = stage
+        elif stage is not None:
+            stage.instructions.append(instruction)
+        elif word == "ARG":
+            name, _, default = rest.partition("=")
+            found.arguments[name] = default
+    return found
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Version by package of a lock file."""
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))

@@ -1,0 +1,162 @@
+"""What builds, publishes and describes the images: bake, workflows, compose, and RunPod's Hub files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from image.places import ROOT, WORKER, read_dockerfile
+
+BAKE = (WORKER / "docker-bake.hcl").read_text()
+TARGETS = dict(re.findall(r'^target "(\w+)" \{\n(.*?)^\}', BAKE, re.MULTILINE | re.DOTALL))
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+COMPOSE = (WORKER / "compose.yaml").read_text()
+HUB: dict[str, Any] = json.loads((ROOT / ".runpod/hub.json").read_text())
+HUB_TESTS: dict[str, Any] = json.loads((ROOT / ".runpod/tests.json").read_text())
+DOCKERFILE = read_dockerfile()
+GPU_POOLS = {
+    *("AMPERE_16", "AMPERE_24", "AMPERE_48", "AMPERE_80", "ADA_24", "ADA_32_PRO", "ADA_48_PRO", "ADA_80_PRO"),
+    *("BLACKWELL_96", "BLACKWELL_180", "HOPPER_141"),
+}
+
+
+def test_bake_builds_the_targets_of_the_dockerfile() -> None:
+    named = {name: re.findall(r'^  target\s+= "(\w+)"', body, re.MULTILINE) for name, body in TARGETS.items()}
+    assert {name for names in named.values() for name in names} <= set(DOCKERFILE.stages)
+    assert {"serverless", "baked", "compute", "check"} <= {names[0] for names in named.values() if names}
+
+
+def test_bake_groups_and_parents_are_targets() -> None:
+    named = re.findall(r"(?:targets|inherits)\s+= \[([^\]]*)\]", BAKE)
+    assert {name for names in named for name in re.findall(r'"(\w+)"', names)} <= set(TARGETS)
+
+
+def test_every_bake_target_is_for_amd64() -> None:
+    assert re.findall(r"platforms\s+= (.*)", BAKE) == ['["linux/amd64"]']
+    assert 'platforms = ["linux/amd64"]' in TARGETS["_image"]
+    parents = {name: re.findall(r'inherits = \["(\w+)"\]', body) for name, body in TARGETS.items()}
+    assert all(parent in (["_image"], ["serverless"]) for name, parent in parents.items() if name != "_image")
+
+
+def test_bake_passes_only_arguments_that_the_dockerfile_has() -> None:
+    declared = {i.rest.partition("=")[0] for stage in DOCKERFILE.stages.values() for i in stage.of("ARG")}
+    passed = {
+        name for block in re.findall(r"args = \{(.*?)\}", BAKE, re.DOTALL) for name in re.findall(r"(\w+) =", block)
+    }
+    assert passed == {"NODES", "MODELS_GROUP"}
+    assert passed <= declared
+
+
+def test_bake_uses_every_variable_it_declares() -> None:
+    for name in re.findall(r'^variable "(\w+)"', BAKE, re.MULTILINE):
+        assert re.search(rf"= {name}$|\$\{{{name}\}}", BAKE, re.MULTILINE), name
+
+
+def test_images_have_an_sbom_and_provenance() -> None:
+    assert 'attest = ["type=sbom", "type=provenance,mode=max"]' in TARGETS["_image"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_pins_every_action_by_commit_and_may_do_little(workflow: Path) -> None:
+    text = workflow.read_text()
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", use) for use in uses)
+    assert "\npermissions:\n  contents: read\n" in text
+    jobs = re.findall(r"^  [\w-]+:\n(?=    )", text.split("\njobs:\n")[1], re.MULTILINE)
+    assert text.count("timeout-minutes:") == len(jobs)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_names_files_that_are_there(workflow: Path) -> None:
+    paths = re.findall(
+        r"(?<![\w./-])(?:worker-gpu/[\w./*-]+|\.ci/[\w.]+|\.github/workflows/[\w.]+)", workflow.read_text()
+    )
+    assert paths
+    assert [path for path in paths if not list(ROOT.glob(path))] == []
+
+
+def test_ci_runs_what_a_developer_runs() -> None:
+    assert "- run: .ci/run\n" in (ROOT / ".github/workflows/ci.yml").read_text()
+
+
+def test_the_image_workflow_lints_checks_scans_and_only_then_gives_the_version() -> None:
+    text = (ROOT / ".github/workflows/image.yml").read_text()
+    steps = [
+        "hadolint",
+        "shellcheck",
+        "targets: check",
+        "push: true",
+        "check-platform.sh",
+        "scan-action@",
+        "imagetools create",
+    ]
+    assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
+    assert "sbom: true" in text
+    assert "provenance: mode=max" in text
+    assert set(re.findall(r"- target: (\w+)", text)) == {"serverless", "slim", "compute"} <= set(TARGETS)
+
+
+def test_no_image_is_called_latest() -> None:
+    for text in [BAKE, COMPOSE, *(path.read_text() for path in WORKFLOWS)]:
+        assert ":latest" not in text
+
+
+def test_compose_builds_targets_of_the_dockerfile_and_asks_for_one_gpu() -> None:
+    assert re.findall(r"target: (\w+)", COMPOSE) == ["serverless", "compute"]
+    assert set(re.findall(r"target: (\w+)", COMPOSE)) <= set(DOCKERFILE.stages)
+    assert (WORKER / re.findall(r"context: (\S+)", COMPOSE)[0] / "worker-gpu/Dockerfile").is_file()
+    assert "count: 1" in COMPOSE
+    assert "platform: linux/amd64" in COMPOSE
+
+
+def test_compose_listens_on_this_machine_only() -> None:
+    published = re.findall(r"- ([\d.]+):\d+:\d+$", COMPOSE, re.MULTILINE)
+    assert published == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_the_hub_builds_the_same_dockerfile() -> None:
+    assert (ROOT / ".runpod/Dockerfile").resolve() == WORKER / "Dockerfile"
+    assert (ROOT / ".runpod/handler.py").is_file()
+
+
+def test_hub_json_has_what_runpod_asks_for() -> None:
+    assert set(HUB) <= {"title", "description", "type", "category", "iconUrl", "config"}
+    assert HUB["title"]
+    assert HUB["description"]
+    assert HUB["type"] == "serverless"
+    assert HUB["category"] in {"audio", "embedding", "language", "video", "image"}
+    config = HUB["config"]
+    assert set(config) <= {
+        *("runsOn", "endpointType", "containerDiskInGb", "gpuCount", "gpuIds", "cpuFlavor"),
+        *("allowedCudaVersions", "env", "presets"),
+    }
+    assert config["runsOn"] == "GPU"
+    assert config["containerDiskInGb"] >= 30
+    assert config["gpuCount"] == 1
+    assert set(config["gpuIds"].split(",")) <= GPU_POOLS
+
+
+@pytest.mark.parametrize("entry", HUB["config"]["env"], ids=lambda entry: entry["key"])
+def test_a_hub_variable_is_well_formed_and_one_the_worker_reads(entry: dict[str, Any]) -> None:
+    shown = entry["input"]
+    assert set(entry) == {"key", "input"}
+    assert {"name", "type", "description", "default"} <= set(shown)
+    assert set(shown) <= {"name", "type", "description", "default", "required", "advanced", "options"}
+    assert shown["type"] in {"string", "number", "boolean", "huggingface"}
+    options = [option["value"] for option in shown.get("options", [])]
+    assert not options or shown["default"] in options
+    sources = "\n".join(path.read_text() for path in (WORKER / "src").rglob("*.py"))
+    assert f'"{entry["key"]}"' in sources
+
+
+def test_hub_tests_have_what_runpod_asks_for() -> None:
+    assert set(HUB_TESTS) == {"tests", "config"}
+    for test in HUB_TESTS["tests"]:
+        assert set(test) == {"name", "input", "timeout"}
+        assert 1_000 <= test["timeout"] <= 600_000
+    assert HUB_TESTS["config"]["gpuTypeId"]
+    names = [test["name"] for test in HUB_TESTS["tests"]]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,88 @@
+"""The other scripts of the image, with stubs for ComfyUI and for docker."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from image.places import IMAGE
+
+TIMEOUT_S = 30
+SCRIPTS = sorted(IMAGE.glob("*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_executable_and_stops_at_the_first_fault(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
+    assert "\nset -euo pipefail\n" in script.read_text()
+
+
+def check_nodes(folder: Path, log: str, code: int) -> "subprocess.CompletedProcess[str]":
+    """Run check-nodes.sh against a ComfyUI that prints `log` and exits with `code`."""
+    (folder / "log").write_text(log)
+    stub = folder / "python"
+    stub.write_text(
+        f'#!/usr/bin/env bash\nprintf "%s\\n" "$@" >"{folder}/arguments"\ncat "{folder}/log"\nexit {code}\n'
+    )
+    stub.chmod(0o755)
+    env = {"PATH": os.environ["PATH"], "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(stub)}
+    command = [str(IMAGE / "check-nodes.sh")]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
+
+
+def test_nodes_that_import_pass_and_are_named(tmp_path: Path) -> None:
+    done = check_nodes(tmp_path, "   0.1 seconds: /app/custom_nodes/B\n   0.0 seconds: /app/custom_nodes/A\n", 0)
+    assert (done.returncode, done.stdout) == (0, "imported A\nimported B\n")
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert "--cpu" in arguments
+    assert "--quick-test-for-ci" in arguments
+
+
+def test_a_node_that_does_not_import_fails_and_is_named_with_the_log(tmp_path: Path) -> None:
+    times = "   0.1 seconds (IMPORT FAILED): /app/custom_nodes/B\n   0.0 seconds: /app/custom_nodes/A\n"
+    done = check_nodes(tmp_path, f"ImportError: no such name\n{times}", 0)
+    assert done.returncode == 1
+    assert "ImportError: no such name" in done.stdout
+    assert done.stderr.splitlines() == ["check-nodes: these did not import:", "/app/custom_nodes/B"]
+
+
+def test_a_comfyui_that_does_not_start_fails_with_its_log(tmp_path: Path) -> None:
+    done = check_nodes(tmp_path, "no such module\n", 3)
+    assert done.returncode == 1
+    assert "no such module" in done.stdout
+    assert "ended with 3" in done.stderr
+
+
+def check_platform(folder: Path, index: str, single: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run check-platform.sh with a docker that answers `index` for an index and `single` for one manifest."""
+    stub = folder / "docker"
+    stub.write_text(
+        f"#!/usr/bin/env bash\ncase \"$*\" in\n*Manifests*) printf '{index}' ;;\n*Image.OS*) printf '{single}' ;;\n"
+        "*) exit 9 ;;\nesac\n"
+    )
+    stub.chmod(0o755)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    command = [str(IMAGE / "check-platform.sh"), "example/image:1"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
+
+
+@pytest.mark.parametrize(
+    ("index", "single"),
+    [("linux/amd64\\nunknown/unknown\\n", ""), ("linux/amd64\\n", ""), ("", "linux/amd64")],
+    ids=["with attestations", "an index", "one manifest"],
+)
+def test_an_image_for_amd64_passes(index: str, single: str, tmp_path: Path) -> None:
+    assert check_platform(tmp_path, index, single).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("index", "single"),
+    [("linux/arm64\\nunknown/unknown\\n", ""), ("linux/amd64\\nlinux/arm64\\n", ""), ("", "linux/arm64"), ("", "")],
+    ids=["arm64", "both", "one manifest", "nothing"],
+)
+def test_an_image_for_anything_else_is_refused(index: str, single: str, tmp_path: Path) -> None:
+    done = check_platform(tmp_path, index, single)
+    assert done.returncode == 1
+    assert "example/image:1" in done.stderr

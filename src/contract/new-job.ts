@@ -20,8 +20,8 @@ export type NewJob = {
 /** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. Large integers are `bigint`. */
 export type Graph = Record<string, { class_type: string; inputs: Record<string, unknown>; _meta?: unknown }>;
 
-/** An asset under the name the graph calls it by. */
-export type JobInput = { name: string; sha256: string; size_bytes: number; content_type: string };
+/** A file under the name the graph calls it by: an asset, or what `key` names in R2 (an output of another job of the account). */
+export type JobInput = { name: string; sha256: string; size_bytes: number; content_type: string; key?: string };
 
 export type JobOptions = {
   /** Send previews while the graph runs. */

@@ -70,7 +70,7 @@ export async function checkRequest(
     const detail = `finish_within may be ${max_finish_within} seconds`;
     faults.push({ pointer: '#/finish_within', code: 'out_of_range', detail });
   }
-  const { inputs, inline, faults: inputFaults } = await resolveInputs(core, caller, requested);
+  const { inputs, inline, remote, faults: inputFaults } = await resolveInputs(core, caller, requested);
   faults.push(...inputFaults);
   return shaped === null || faults.length > 0
     ? refuse(faults)
@@ -78,6 +78,7 @@ export async function checkRequest(
         shaped: shaped.shaped,
         inputs,
         inline,
+        remote,
         endpoint,
         metadata,
         options: jobOptions,

@@ -1,17 +1,24 @@
 import type { JobInput } from '../../contract/new-job.ts';
-import { findAsset, putAsset, type StoredAsset } from '../../storage/r2/assets.ts';
+import { findAsset, type StoredAsset } from '../../storage/r2/assets.ts';
 import { decodeBase64 } from '../assets/base64.ts';
 import { HEAD_BYTES, sniff } from '../assets/sniff.ts';
 import { tooLarge, unsupportedMedia } from '../assets/create.ts';
+import { fetchAsset } from '../assets/fetch.ts';
 import type { Caller, Core } from '../context.ts';
 import { pointer, quote, type Fault, type FaultCode } from '../problems.ts';
+import { publicUrl } from '../net/public-url.ts';
+import { chainedInput } from './chained.ts';
+import type { InlineInput } from './inline.ts';
 import { fileNameFault, type InputRequest } from './request.ts';
 
-/** The inputs of a request that was checked: what the job will carry, and which contents still have to be stored. */
-export type ResolvedInputs = { inputs: JobInput[]; inline: InlineInput[] };
+/**
+ * The inputs of a request that was checked: what the job will carry, which contents still have to be stored, and which files have
+ * to be fetched first.
+ */
+export type ResolvedInputs = { inputs: JobInput[]; inline: InlineInput[]; remote: RemoteInput[] };
 
-/** Content that came in the body. Kept as text until it is stored, so that only one file is in memory twice at a time. */
-export type InlineInput = { data: string; sha256: string; content_type: string };
+/** A file that is elsewhere on the internet. `at` is its place in the body. */
+export type RemoteInput = { name: string; url: string; at: string };
 
 /** Checks every input; stores nothing. Faults of all inputs are reported together. */
 export async function resolveInputs(
@@ -19,16 +26,36 @@ export async function resolveInputs(
   caller: Caller,
   requests: readonly InputRequest[],
 ): Promise<ResolvedInputs & { faults: Fault[] }> {
-  const resolved: ResolvedInputs & { faults: Fault[] } = { inputs: [], inline: [], faults: nameFaults(requests) };
+  const resolved: ResolvedInputs & { faults: Fault[] } = {
+    inputs: [],
+    inline: [],
+    remote: [],
+    faults: nameFaults(requests),
+  };
   // Assets are looked up side by side; contents are decoded one after another, to hold one in memory at a time.
   const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
   const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(core, caller, id)] as const)));
-  for (const [at, { name, asset, data }] of requests.entries()) {
+  for (const [at, { name, asset, data, url, output }] of requests.entries()) {
     const path = ['inputs', String(at)];
+    if (url !== undefined) {
+      const allowed = publicUrl(url, core.config.publicUrl);
+      if (allowed.ok) {
+        resolved.remote.push({ name, url, at: pointer([...path, 'url']) });
+      } else {
+        resolved.faults.push({
+          pointer: pointer([...path, 'url']),
+          code: 'input_url_refused',
+          detail: `url ${allowed.problem}`,
+        });
+      }
+      continue;
+    }
     const each =
-      asset === undefined
-        ? await fromContent(core, name, data ?? '', pointer([...path, 'data']))
-        : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
+      output !== undefined
+        ? await fromOutput(core, caller, name, output, pointer([...path, 'output']))
+        : asset === undefined
+          ? await fromContent(core, name, data ?? '', pointer([...path, 'data']))
+          : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
     if ('fault' in each) {
       resolved.faults.push(each.fault);
       continue;
@@ -41,18 +68,27 @@ export async function resolveInputs(
   return resolved;
 }
 
-/** Stores what came inline, one file after another. Content that is there already is not written again. */
-export async function storeInline(core: Core, caller: Caller, inline: readonly InlineInput[]): Promise<void> {
-  for (const { data, sha256, content_type } of inline) {
-    if ((await findAsset(core.env.BUCKET, caller.account, sha256)) !== null) {
-      continue;
+/**
+ * Fetches what is elsewhere, one file after another. Called only when nothing else is wrong with the request; a file that cannot be
+ * had is a fault of the request like any other.
+ */
+export async function fetchRemote(
+  core: Core,
+  caller: Caller,
+  remote: readonly RemoteInput[],
+): Promise<{ inputs: JobInput[]; faults: Fault[] }> {
+  const inputs: JobInput[] = [];
+  const faults: Fault[] = [];
+  for (const { name, url, at } of remote) {
+    const fetched = await fetchAsset(core, caller, url, name);
+    if (fetched.ok) {
+      const { sha256, size_bytes, content_type } = fetched.value;
+      inputs.push({ name, sha256, size_bytes, content_type });
+    } else {
+      faults.push({ pointer: at, ...fetched.problem });
     }
-    const bytes = decodeBase64(data);
-    if (bytes === null) {
-      throw new Error('an input that was decoded once can no longer be decoded');
-    }
-    await putAsset(core.env.BUCKET, caller.account, { sha256, content_type }, bytes);
   }
+  return { inputs, faults };
 }
 
 function nameFaults(requests: readonly InputRequest[]): Fault[] {
@@ -83,6 +119,13 @@ function fromAsset(name: string, asset: StoredAsset | null, at: string): Resolve
   }
   const { sha256, size_bytes, content_type } = asset;
   return { input: { name, sha256, size_bytes, content_type }, inline: null };
+}
+
+async function fromOutput(core: Core, caller: Caller, name: string, output: string, at: string): Promise<Resolved> {
+  const chained = await chainedInput(core, caller, name, output);
+  return (
+    chained ?? { fault: { pointer: at, code: 'unknown_output', detail: 'no job of this account has such an output' } }
+  );
 }
 
 async function fromContent(core: Core, name: string, data: string, at: string): Promise<Resolved> {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Limits } from '../../config.ts';
 import { MAX_INTEGER } from '../json.ts';
 import type { Fault } from '../problems.ts';
+import { isOutputReference } from './chained.ts';
 import { isRecord } from '../workflows/parse.ts';
 import { VARIABLE_NAME } from '../workflows/shape/variables.ts';
 
@@ -19,8 +20,13 @@ const inputSchema = z
     name: z.string(),
     asset: z.string().regex(ASSET_ID, 'must be "sha256:" and 64 lower-case hex digits').optional(),
     data: z.string().optional(),
+    url: z.string().optional(),
+    output: z.string().refine(isOutputReference, 'must be "job:{id}/outputs/{name}"').optional(),
   })
-  .refine((input) => (input.asset === undefined) !== (input.data === undefined), 'needs either asset or data');
+  .refine(
+    ({ asset, data, url, output }) => [asset, data, url, output].filter((source) => source !== undefined).length === 1,
+    'needs exactly one of asset, data, url and output',
+  );
 
 /** ComfyUI's MAX_RESOLUTION; also far more frames than any model makes. */
 const MAX_SIZE = 16_384;

@@ -2,11 +2,12 @@ import { accountStub, jobStub } from '../../objects/stubs.ts';
 import type { JobView } from '../../contract/job.ts';
 import type { Admission, NewJob } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../problems.ts';
+import { invalidRequest, type CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { checkRequest } from './check.ts';
-import { storeInline } from './inputs.ts';
+import { storeInline } from './inline.ts';
+import { fetchRemote } from './inputs.ts';
 
 /** An admission outlives the job's deadline by this, then it lapses by itself: a slot must never be lost to a crash. */
 const ADMISSION_SLACK_MS = 120_000;
@@ -20,7 +21,13 @@ export async function submitJob(core: Core, caller: Caller, body: unknown): Prom
   if (!checked.ok) {
     return checked;
   }
-  const { shaped, inputs, inline, endpoint, metadata, options, finishWithinS } = checked.value;
+  const { shaped, inline, remote, endpoint, metadata, options, finishWithinS } = checked.value;
+  const fetched = await fetchRemote(core, caller, remote);
+  const [fault, ...faults] = fetched.faults;
+  if (fault !== undefined) {
+    return fail(invalidRequest([fault, ...faults]));
+  }
+  const inputs = [...checked.value.inputs, ...fetched.inputs];
   const id = core.newId();
   const created_at = core.clock();
   const deadline = created_at + Math.round(finishWithinS * 1000);

@@ -43,7 +43,10 @@ export async function claim(
   const life_s = (deadline - now + URL_GRACE_MS) / 1000;
   const [signed, prompt_id, known] = await Promise.all([
     Promise.all(
-      inputs.map(async (input) => ({ ...input, url: await sign.get(assetKey(account, input.sha256), life_s) })),
+      inputs.map(async ({ key, ...input }) => ({
+        ...input,
+        url: await sign.get(key ?? assetKey(account, input.sha256), life_s),
+      })),
     ),
     promptId(job, request.attempt),
     request.catalog ? knowsCatalog(core, endpoint, request.catalog) : true,

@@ -36,10 +36,10 @@ const SHAPE: Bad[] = [
   },
   {
     title: 'unknown fields below the top',
-    body: { workflow: GRAPH, options: { preview: true }, inputs: [{ name: 'a', data: A_PNG, url: 'x' }] },
+    body: { workflow: GRAPH, options: { preview: true }, inputs: [{ name: 'a', data: A_PNG, link: 'x' }] },
     status: 422,
     code: 'unknown_field',
-    at: ['#/inputs/0/url', '#/options/preview'],
+    at: ['#/inputs/0/link', '#/options/preview'],
   },
   {
     title: 'inputs that are no list',

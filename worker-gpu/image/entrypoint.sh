@@ -48,6 +48,7 @@ compute() {
     --models-directory "${models:-$MODELS_DIR}" \
     --input-directory "$data/input" --output-directory "$data/output" \
     --temp-directory "$data" --user-directory "$data/user" \
+    --database-url "sqlite:///$data/user/comfyui.db" \
     "${args[@]}" "$@"
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A hosted runner has about 20 GB free and 30 GB of tools this build does not use; an image is 12 GB, its layers as much again.
+# A hosted runner comes with tools this build does not use; an image is 8 to 10 GB unpacked, and the builder's caches as
+# much again.
 set -euo pipefail
 sudo rm -rf /usr/local/lib/android /usr/share/dotnet /opt/ghc /usr/local/.ghcup /opt/hostedtoolcache/CodeQL
 df --human-readable /

@@ -123,6 +123,7 @@ def test_compute_listens_to_everyone_and_keeps_its_files_in_the_data_folder(env:
         "--output-directory": f"{data}/output",
         "--temp-directory": data,
         "--user-directory": f"{data}/user",
+        "--database-url": f"sqlite:///{data}/user/comfyui.db",
     }.items():
         assert arguments[arguments.index(flag) + 1] == value
     assert arguments[-3:] == ["--highvram", "--fast", "--lowvram"]

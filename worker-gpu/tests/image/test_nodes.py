@@ -157,6 +157,13 @@ def test_nodes_come_with_submodules_records_and_folders_to_write_to(tmp_path: Pa
     ]
 
 
+def test_no_preset_leaves_an_empty_folder_and_an_empty_record(tmp_path: Path, fetch: Fetch) -> None:
+    done = fetch("nodes", "", tmp_path / "into", tmp_path / "nodes.json")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "into").iterdir()) == []
+    assert json.loads((tmp_path / "nodes.json").read_text()) == []
+
+
 def test_a_submodule_at_another_commit_than_its_parent_names_is_refused(tmp_path: Path, fetch: Fetch) -> None:
     inner = commit(tmp_path / "inner", "inner.py", "inner")
     other = commit(tmp_path / "inner", "inner.py", "other")

@@ -66,7 +66,7 @@ describe('the OpenAPI document', () => {
 });
 
 describe('what is not there', () => {
-  it.each(['/', '/v2/jobs', '/favicon.ico', '/v1x', '/%00', '/worker', '/problems/not_found'])(
+  it.each(['/', '/v2/jobs', '/favicon.ico', '/v1x', '/%00', '/worker', '/problems/no_such_problem'])(
     'is a 404: %s',
     async (path) => {
       expect(await problemOf(await anyone(path))).toMatchObject({ status: 404, code: 'not_found' });

@@ -6,8 +6,8 @@ import { marked } from './core/repeat.ts';
 import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
 import { problem } from './doors/problem.ts';
+import { referenceDoor } from './doors/reference/index.ts';
 import { v1Door } from './doors/v1/index.ts';
-import { openApiDocument } from './doors/v1/openapi.ts';
 import { workerDoor } from './doors/worker/index.ts';
 import { systemClock, type Clock } from './providers/clock.ts';
 import { uuidV7, type NewId } from './providers/ids.ts';
@@ -87,8 +87,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
   });
 
-  app.get('/openapi.json', (c) => c.json(openApiDocument(c.var.core.config.publicUrl)));
-
+  app.route('/', referenceDoor);
   app.route('/v1', v1Door);
   app.route('/worker', workerDoor);
   app.route('/hooks', hooksDoor);

@@ -14,6 +14,10 @@ export const PROBLEMS = {
   invalid_parameter: { status: 400, title: 'A parameter is not valid' },
   invalid_cursor: { status: 400, title: 'The cursor is not valid' },
   unauthorized: { status: 401, title: 'No valid API key' },
+  insufficient_scope: { status: 403, title: 'The key lacks a scope' },
+  ip_not_allowed: { status: 403, title: 'The key may not be used from this address' },
+  endpoint_not_allowed: { status: 403, title: 'The key may not use this endpoint' },
+  exceeds_key: { status: 403, title: 'A key gives no more than it has' },
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   job_not_over: { status: 409, title: 'The job is not over' },
@@ -60,12 +64,18 @@ export const PROBLEMS = {
   empty_file: { status: 400, title: 'The file is empty' },
   file_too_large: { status: 413, title: 'The file is too large' },
   url_not_allowed: { status: 422, title: 'The gateway does not call this URL' },
+  too_many_keys: { status: 422, title: 'The account has as many keys as it may' },
+  key_revoked: { status: 422, title: 'The key is revoked' },
   too_many_webhooks: { status: 422, title: 'The account has as many webhooks as it may' },
   webhook_disabled: { status: 422, title: 'The webhook is turned off' },
 } as const satisfies Record<string, { status: ContentfulStatusCode; title: string }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
-export const PROBLEM_CODES = Object.keys(PROBLEMS);
+/** What a code stands for, the same in every answer. */
+export const describeProblem = (code: ProblemCode): { status: number; title: string } => PROBLEMS[code];
+
+const isCode = (name: string): name is ProblemCode => Object.hasOwn(PROBLEMS, name);
+export const PROBLEM_CODES: ProblemCode[] = Object.keys(PROBLEMS).filter(isCode);
 
 /** Every refusal of the core has its place in the table. */
 type Uncovered = Exclude<CoreCode, ProblemCode>;

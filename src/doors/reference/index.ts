@@ -1,0 +1,134 @@
+import { Hono } from 'hono';
+import { z } from 'zod';
+import type { AppEnv } from '../app-env.ts';
+import { describeProblem, problem, PROBLEM_CODES } from '../problem.ts';
+import { openApiDocument } from '../v1/openapi.ts';
+import { html, page, type Markup } from './page.ts';
+
+/** What tells strangers how to use the gateway, without a key: the OpenAPI document, the same as pages, and what each problem is. */
+export const referenceDoor = new Hono<AppEnv>();
+
+/** What the pages read of the document: our own, so its shape is known; parsed all the same, as it comes through JSON. */
+const operation = z.object({
+  operationId: z.string(),
+  summary: z.string().default(''),
+  parameters: z
+    .array(z.object({ name: z.string(), in: z.string(), required: z.boolean().default(false), schema: z.unknown() }))
+    .default([]),
+  requestBody: z.object({ content: z.record(z.string(), z.object({ schema: z.unknown() })) }).optional(),
+  responses: z.record(z.string(), z.object({ description: z.string() })),
+});
+type Operation = z.infer<typeof operation>;
+const document = z.object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
+
+referenceDoor.get('/openapi.json', (c) => c.json(openApiDocument(c.var.core.config.publicUrl)));
+
+referenceDoor.get('/docs', (c) => {
+  const { publicUrl } = c.var.core.config;
+  const { paths } = document.parse(JSON.parse(JSON.stringify(openApiDocument(publicUrl))));
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, described]) => {
+      const parsed = operation.safeParse(described);
+      return parsed.success ? [{ method: method.toUpperCase(), path: `/v1${path}`, ...parsed.data }] : [];
+    }),
+  );
+  return page(
+    'comfy-edge API',
+    html`<h1>comfy-edge API v1</h1>
+      <p>
+        Every call carries <code>Authorization: Bearer &lt;key&gt;</code>. As a document:
+        <a href="/openapi.json">openapi.json</a>. Problems: <a href="/problems">what each code means</a>.
+      </p>
+      <table>
+        ${operations.map(
+          ({ method, path, operationId, summary }) =>
+            html`<tr>
+              <td class="method">${method}</td>
+              <td>
+                <a href="#${operationId}"><code>${path}</code></a>
+              </td>
+              <td>${summary}</td>
+            </tr>`,
+        )}
+      </table>
+      ${operations.map((each) => section(each))}`,
+  );
+});
+
+const section = ({
+  method,
+  path,
+  operationId,
+  summary,
+  parameters,
+  requestBody,
+  responses,
+}: Operation & { method: string; path: string }): Markup =>
+  html`<h2 id="${operationId}"><span class="method">${method}</span> <code>${path}</code></h2>
+    <p>${summary}</p>
+    <table>
+      ${parameters.map(
+        (each) =>
+          html`<tr>
+            <td><code>${each.name}</code></td>
+            <td>${each.in}${each.required ? ', required' : ''}</td>
+            <td><code>${JSON.stringify(each.schema)}</code></td>
+          </tr>`,
+      )}
+    </table>
+    ${Object.entries(requestBody?.content ?? {}).map(
+      ([type, { schema }]) =>
+        html`<p>Body, <code>${type}</code>:</p>
+          <pre>${JSON.stringify(schema, null, 2)}</pre>`,
+    )}
+    <table>
+      ${Object.entries(responses).map(
+        ([status, { description }]) =>
+          html`<tr>
+            <td><code>${status}</code></td>
+            <td>${description}</td>
+          </tr>`,
+      )}
+    </table>`;
+
+referenceDoor.get('/problems', () =>
+  page(
+    'Problems',
+    html`<h1>Problems</h1>
+      <p>The <code>type</code> of every <code>application/problem+json</code> answer is one of these.</p>
+      <table>
+        <tr>
+          <th>code</th>
+          <th>status</th>
+          <th></th>
+        </tr>
+        ${PROBLEM_CODES.map((code) => {
+          const { status, title } = describeProblem(code);
+          return html`<tr>
+            <td>
+              <a href="/problems/${code}"><code>${code}</code></a>
+            </td>
+            <td>${status}</td>
+            <td>${title}</td>
+          </tr>`;
+        })}
+      </table>`,
+  ),
+);
+
+referenceDoor.get('/problems/:code', (c) => {
+  const code = PROBLEM_CODES.find((each) => each === c.req.param('code'));
+  if (code === undefined) {
+    return problem(c, 'not_found', { detail: 'no such resource' });
+  }
+  const { status, title } = describeProblem(code);
+  return page(
+    title,
+    html`<h1>${title}</h1>
+      <p>
+        Code <code>${code}</code>, status ${status}. The answer's <code>detail</code> says more; for bodies,
+        <code>errors</code> names each place by a JSON pointer.
+      </p>
+      <p><a href="/problems">All problems</a></p>`,
+  );
+});

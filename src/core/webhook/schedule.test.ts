@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import {
+  DELAYS_MS,
+  DISABLE_AFTER_MS,
+  healthAfter,
+  isDelivered,
+  JITTER,
+  MAX_RETRY_AFTER_MS,
+  nextOf,
+  readRetryAfter,
+  SLOW_DOWN_MS,
+  TIMEOUT_MS,
+  type Answer,
+} from './schedule.ts';
+
+const NOW = 1_800_000_000_000;
+const HOUR = 3_600_000;
+const status = (code: number, retry_after_ms: number | null = null): Answer => ({
+  kind: 'status',
+  status: code,
+  retry_after_ms,
+});
+const well = { failing_since: null, held_until: null };
+
+describe('the schedule', () => {
+  it('is the recommended one: ten attempts over 75.6 hours', () => {
+    expect(DELAYS_MS.map((ms) => ms / 1000)).toEqual([0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]);
+    expect(DELAYS_MS.reduce<number>((sum, ms) => sum + ms, 0) / HOUR).toBeCloseTo(75.585, 3);
+    expect(TIMEOUT_MS).toBe(20_000);
+  });
+
+  it.each([0, 0.25, 0.999])(
+    'waits before each attempt no shorter than it says and a fifth longer at most: %d',
+    (random) => {
+      for (let tries = 1; tries < DELAYS_MS.length; tries += 1) {
+        const delay = DELAYS_MS[tries] ?? expect.fail();
+        const next = nextOf('job.failed', tries, status(500), NOW, random);
+        expect(next).toEqual({ status: 'pending', due_at: NOW + Math.round(delay * (1 + JITTER * random)) });
+      }
+    },
+  );
+
+  it('ends after the tenth attempt, and for a ping after the first', () => {
+    expect(nextOf('job.failed', 9, status(500), NOW, 0)).toMatchObject({ status: 'pending' });
+    expect(nextOf('job.failed', 10, status(500), NOW, 0)).toEqual({ status: 'failed' });
+    expect(nextOf('webhook.ping', 1, { kind: 'timeout' }, NOW, 0)).toEqual({ status: 'failed' });
+  });
+
+  it('gives way to a Retry-After that is later, and not to one that is earlier', () => {
+    expect(nextOf('job.failed', 1, status(429, 60_000), NOW, 0)).toEqual({ status: 'pending', due_at: NOW + 60_000 });
+    expect(nextOf('job.failed', 5, status(429, 60_000), NOW, 0)).toEqual({ status: 'pending', due_at: NOW + 5 * HOUR });
+    expect(nextOf('job.failed', 1, status(503, 1e12), NOW, 0)).toEqual({
+      status: 'pending',
+      due_at: NOW + MAX_RETRY_AFTER_MS,
+    });
+  });
+});
+
+it('only an answer from 200 to 299 counts as delivered', () => {
+  const codes = Array.from({ length: 500 }, (_, index) => index + 100);
+  expect(codes.filter((code) => isDelivered(status(code)))).toEqual(
+    Array.from({ length: 100 }, (_, index) => 200 + index),
+  );
+  expect(isDelivered({ kind: 'timeout' }) || isDelivered({ kind: 'unreachable' })).toBe(false);
+  expect(isDelivered({ kind: 'not_allowed' })).toBe(false);
+});
+
+describe('health', () => {
+  it('counts failures from the first, and a success forgets them', () => {
+    const once = healthAfter(well, status(500), NOW).health;
+    expect(once).toEqual({ failing_since: NOW, held_until: null });
+    const twice = healthAfter(once, { kind: 'timeout' }, NOW + HOUR).health;
+    expect(twice.failing_since).toBe(NOW);
+    expect(healthAfter(twice, status(200), NOW + HOUR)).toEqual({ health: well, disable: null });
+  });
+
+  it('pauses for 429, 502 and 504, and for any failure that names a time', () => {
+    const pauseOf = (answer: Answer) => (healthAfter(well, answer, NOW).health.held_until ?? NOW) - NOW;
+    expect([429, 502, 504].map((code) => pauseOf(status(code)))).toEqual([SLOW_DOWN_MS, SLOW_DOWN_MS, SLOW_DOWN_MS]);
+    expect([400, 404, 500, 503].map((code) => pauseOf(status(code)))).toEqual([0, 0, 0, 0]);
+    expect(pauseOf(status(503, 5_000))).toBe(5_000);
+    expect(pauseOf(status(429, 5_000))).toBe(5_000);
+    expect(pauseOf({ kind: 'timeout' })).toBe(0);
+  });
+
+  it('never shortens a pause that was asked for', () => {
+    const held = healthAfter(well, status(429, HOUR), NOW).health;
+    expect(healthAfter(held, status(502), NOW + 1).health.held_until).toBe(NOW + HOUR);
+  });
+
+  it('ends a webhook at 410 at once, and at 120 hours of failures, to the ms', () => {
+    expect(healthAfter(well, status(410), NOW).disable).toMatchObject({ reason: 'gone' });
+    const failing = { failing_since: NOW, held_until: null };
+    expect(healthAfter(failing, status(500), NOW + DISABLE_AFTER_MS - 1).disable).toBeNull();
+    expect(healthAfter(failing, status(500), NOW + DISABLE_AFTER_MS).disable).toMatchObject({ reason: 'failing' });
+    expect(healthAfter(failing, status(200), NOW + DISABLE_AFTER_MS).disable).toBeNull();
+  });
+});
+
+describe('Retry-After', () => {
+  it.each([
+    ['0', 0],
+    ['120', 120_000],
+    [' 7 ', 7_000],
+    ['9999999999', 9_999_999_999_000],
+    [new Date(NOW + 90_000).toUTCString(), 90_000],
+    [new Date(NOW - 90_000).toUTCString(), 0],
+    ['', null],
+    ['-1', null],
+    ['1.5', null],
+    ['soon', null],
+    ['99999999999', null],
+    ['0x10', null],
+    ['Sunday', null],
+    [null, null],
+  ])('%j means %j ms', (header, expected) => {
+    expect(readRetryAfter(header, NOW)).toBe(expected);
+  });
+});

@@ -1,0 +1,156 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { Webhook as Verifier } from 'standardwebhooks';
+import { expect, onTestFinished, vi } from 'vitest';
+import type { z } from 'zod';
+import {
+  deliveryPageSchema,
+  deliverySchema,
+  webhookSchema,
+  webhookWithSecretSchema,
+  type ApiDelivery,
+  type ApiWebhook,
+} from '../doors/v1/webhooks/schemas.ts';
+import { webhookStub } from '../objects/stubs.ts';
+import { newClient, postJson, type Call } from './gateway.ts';
+import { until } from './job.ts';
+
+/** Webhooks and the receivers behind them, for tests inside workerd. */
+
+export type Received = { url: string; headers: Record<string, string>; body: string; init: RequestInit };
+
+/** What a receiver does with a request; the default answers 204. */
+export type Answering = (received: Received) => Response | Promise<Response>;
+
+export type Receivers = {
+  /** Everything that was sent, in order. */
+  received: Received[];
+  at(url: string): Received[];
+  answer: (url: string, answering: Answering) => void;
+};
+
+/** Receivers for the rest of the test. What is no webhook is RunPod, which takes every run. */
+export function receivers(): Receivers {
+  const answers = new Map<string, Answering>();
+  const received: Received[] = [];
+  const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init = {}) => {
+    const url = input instanceof Request ? input.url : String(input);
+    if (url.startsWith('https://runpod.test/')) {
+      return Response.json({ id: 'run-1', status: 'IN_QUEUE' });
+    }
+    const seen = { url, headers: Object.fromEntries(new Headers(init.headers)), body: String(init.body), init };
+    received.push(seen);
+    return (await answers.get(url)?.(seen)) ?? new Response(null, { status: 204 });
+  });
+  onTestFinished(() => spy.mockRestore());
+  return {
+    received,
+    at: (url) => received.filter((each) => each.url === url),
+    answer: (url, answering) => void answers.set(url, answering),
+  };
+}
+
+/** Always the same answer. */
+export const always =
+  (status: number, headers: Record<string, string> = {}): Answering =>
+  () =>
+    new Response(null, { status, headers });
+
+/** Throws unless the official library takes the message, and gives its body as JSON. */
+export const verified = (secret: string, { body, headers }: Received): unknown =>
+  new Verifier(secret).verify(body, headers);
+
+export const urlFor = (name: string): string => `https://${name}.acme.com/hook`;
+
+/** A webhook as its owner sees it. */
+export class Hook {
+  readonly call: Call;
+  readonly id: string;
+  readonly url: string;
+  secret: string;
+
+  constructor(call: Call, made: z.infer<typeof webhookWithSecretSchema>) {
+    this.call = call;
+    this.id = made.id;
+    this.url = made.url;
+    this.secret = made.secret;
+  }
+
+  path(rest = ''): string {
+    return `/v1/webhooks/${this.id}${rest}`;
+  }
+
+  async get(): Promise<ApiWebhook> {
+    return webhookSchema.parse(await (await this.call(this.path())).json());
+  }
+
+  async change(body: Record<string, unknown>): Promise<ApiWebhook> {
+    const response = await this.call(this.path(), { ...postJson(body), method: 'PATCH' });
+    expect(response.status).toBe(200);
+    return webhookSchema.parse(await response.json());
+  }
+
+  /** A test event; gives its id. */
+  async ping(): Promise<string> {
+    const response = await this.call(this.path('/ping'), { method: 'POST' });
+    expect(response.status).toBe(202);
+    return deliverySchema.parse(await response.json()).id;
+  }
+
+  async log(query = ''): Promise<z.infer<typeof deliveryPageSchema>> {
+    return deliveryPageSchema.parse(await (await this.call(this.path(`/deliveries${query}`))).json());
+  }
+
+  async delivery(id: string): Promise<ApiDelivery> {
+    return deliverySchema.parse(await (await this.call(this.path(`/deliveries/${id}`))).json());
+  }
+
+  /** Waits until so many attempts of a delivery are in the log, and gives it. */
+  async tried(id: string, attempts: number): Promise<ApiDelivery> {
+    let found: ApiDelivery | null = null;
+    await until(async () => {
+      found = await this.delivery(id);
+      expect(found.attempts).toHaveLength(attempts);
+    });
+    if (found === null) {
+      throw new Error('not reached');
+    }
+    return found;
+  }
+
+  /** Hands an event to the webhook as a job would; gives its id. */
+  async hand(id = `evt_${crypto.randomUUID()}`): Promise<string> {
+    const body = JSON.stringify({ type: 'job.succeeded', timestamp: new Date().toISOString(), sequence: 1, data: {} });
+    await webhookStub(env, this.id).take({ id, type: 'job.succeeded', job: null, body });
+    return id;
+  }
+
+  get object(): DurableObjectStub {
+    return env.WEBHOOK.getByName(this.id);
+  }
+
+  /** When the alarm is set to ring; null when it is not. */
+  alarm(): Promise<number | null> {
+    return runInDurableObject(this.object, (_webhook, state) => state.storage.getAlarm());
+  }
+
+  async ring(): Promise<void> {
+    expect(await runDurableObjectAlarm(this.object)).toBe(true);
+  }
+}
+
+/** The process ends without a word; storage stays. */
+export const crash = abortAllDurableObjects;
+
+/** A new webhook of an account. */
+export async function hookOf(call: Call, body: Record<string, unknown> = {}): Promise<Hook> {
+  const response = await call('/v1/webhooks', postJson({ url: urlFor(crypto.randomUUID()), ...body }));
+  expect(response.status).toBe(201);
+  return new Hook(call, webhookWithSecretSchema.parse(await response.json()));
+}
+
+/** A new webhook of a new account. */
+export async function newHook(body: Record<string, unknown> = {}): Promise<Hook & { account: string }> {
+  const { account, call } = await newClient();
+  return Object.assign(await hookOf(call, body), { account });
+}

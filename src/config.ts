@@ -87,6 +87,8 @@ export type EndpointPrice = z.infer<typeof priceSchema>;
 
 export const endpointSchema = z.strictObject({
   runpod_id: z.string().min(1),
+  /** Keys of which environment may use it. */
+  environment: z.enum(['test', 'live', 'any']).default('any'),
   nodes: nodePolicySchema.optional(),
   limits: graphLimitsSchema.prefault({}),
   /** Let nodes load from URLs by themselves. The gateway then knows nothing of what they fetch. */

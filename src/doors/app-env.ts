@@ -1,8 +1,9 @@
 import type { Caller, Core } from '../core/context.ts';
+import type { Actor } from '../core/keys/actor.ts';
 import type { Env } from '../env.ts';
 
 /**
  * What every route finds in its Hono context. `core` and `requestId` are set by the app before any door runs; `caller` by the
- * v1 door's check of the key.
+ * v1 door's check of the key, and `actor` on the routes that manage keys.
  */
-export type AppEnv = { Bindings: Env; Variables: { core: Core; requestId: string; caller: Caller } };
+export type AppEnv = { Bindings: Env; Variables: { core: Core; requestId: string; caller: Caller; actor: Actor } };

@@ -1,10 +1,13 @@
 /**
- * Short-lived bearer tokens that the gateway gives to its own workers and to RunPod's webhook, and checks without storage:
- * `<expiry, s since the epoch>.<HMAC-SHA256 over purpose, job, attempt and expiry>`. Bound to one job, one attempt, one purpose.
+ * Short-lived bearer tokens that the gateway gives to its own workers, to RunPod's webhook and to browsers, and checks without
+ * storage: `<expiry, s since the epoch>.<HMAC-SHA256 over purpose, job, attempt or key, and expiry>`. Bound to one purpose, one job,
+ * and the attempt it is for or the key that made it.
  */
 
 export type TokenPurpose = 'worker' | 'webhook';
 export type TokenBinding = { purpose: TokenPurpose; job: string; attempt: number };
+export type ReadBinding = { purpose: 'read'; job: string; key: string };
+type Binding = TokenBinding | ReadBinding;
 
 const encoder = new TextEncoder();
 
@@ -12,14 +15,14 @@ const encoder = new TextEncoder();
 const TOKEN = /^([1-9]\d{0,11})\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])$/;
 
 /** Signs a token that is good until `expires_at` (ms since the epoch). */
-export async function signToken(secret: string, binding: TokenBinding, expires_at: number): Promise<string> {
+export async function signToken(secret: string, binding: Binding, expires_at: number): Promise<string> {
   const expiry = Math.ceil(expires_at / 1000);
   const mac = await crypto.subtle.sign('HMAC', await hmacKey(secret, 'sign'), signedBytes(binding, expiry));
   return `${expiry}.${base64url(mac)}`;
 }
 
 /** Whether the token was signed by this secret for this binding and is still good. The comparison takes constant time. */
-export async function tokenStands(secret: string, binding: TokenBinding, token: string, now: number): Promise<boolean> {
+export async function tokenStands(secret: string, binding: Binding, token: string, now: number): Promise<boolean> {
   const match = TOKEN.exec(token);
   if (match?.[1] === undefined || match[2] === undefined) {
     return false;
@@ -36,8 +39,10 @@ export async function tokenStands(secret: string, binding: TokenBinding, token: 
   );
 }
 
-const signedBytes = ({ purpose, job, attempt }: TokenBinding, expiry: number): Uint8Array =>
-  encoder.encode(`${purpose}:${job}:${attempt}:${expiry}`);
+const signedBytes = (binding: Binding, expiry: number): Uint8Array => {
+  const third = binding.purpose === 'read' ? binding.key : binding.attempt;
+  return encoder.encode(`${binding.purpose}:${binding.job}:${third}:${expiry}`);
+};
 
 const hmacKey = (secret: string, usage: 'sign' | 'verify'): Promise<CryptoKey> =>
   crypto.subtle.importKey('raw', encoder.encode(secret), { name: 'HMAC', hash: 'SHA-256' }, false, [usage]);

@@ -1,5 +1,6 @@
 import type { Endpoint, Limits, NodePolicy } from '../../config.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
+import { endpointBarred } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
 import { invalidRequest, quote, type CoreProblem, type Fault } from '../problems.ts';
@@ -33,7 +34,7 @@ export async function checkRequest(
   core: Core,
   caller: Caller,
   body: unknown,
-  keyPolicy: NodePolicy | null = null,
+  keyPolicy: NodePolicy | null = caller.nodes,
 ): Promise<Result<Checked, CoreProblem>> {
   const faults = tooMany(body, core.config.limits);
   if (faults.length > 0) {
@@ -45,6 +46,10 @@ export async function checkRequest(
   }
   const { workflow, endpoint, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables } = parsed.data;
+  const barred = endpointBarred(core.config, caller, endpoint);
+  if (barred !== null) {
+    return fail(barred);
+  }
   const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
   if (target === undefined) {
     const detail = `there is no endpoint ${quote(endpoint)}`;

@@ -1,38 +1,72 @@
-import { z } from 'zod';
 import { systemRandom } from '../../providers/ids.ts';
-import { insertKey } from '../../storage/d1/keys.ts';
+import { insertKey, type KeyRecord } from '../../storage/d1/keys.ts';
 import type { Core } from '../context.ts';
-import { faultsOf } from '../faults.ts';
-import { invalidRequest, type CoreProblem } from '../problems.ts';
+import { invalidRequest, type CoreProblem, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
-import { ENVIRONMENTS, hashKey, makeKey } from './format.ts';
+import { auditOf, type Actor } from './actor.ts';
+import { hashKey, hintOf, makeKey } from './format.ts';
+import { checkBody, newKeySchema } from './request.ts';
+import { exceeds, type Rights } from './rights.ts';
+import { DEFAULT_GRANTS, grants } from './scopes.ts';
 
-/** Part of storage keys in R2 and of names of objects, hence no slash, no dot and no upper case. */
-export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
-const MAX_NAME_CHARS = 100;
-const HINT_CHARS = 4;
+/** Keys of an account that are not revoked. Far above any use, far below what would burden the database. */
+export const MAX_KEYS = 500;
 
-/** Body of `POST /v1/keys`. */
-export const newKeySchema = z.strictObject({
-  account: z.string().regex(ACCOUNT_NAME, 'must be 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit'),
-  environment: z.enum(ENVIRONMENTS),
-  name: z.string().max(MAX_NAME_CHARS).default(''),
-});
+/** A key with its secret, which is shown this once and stored as a hash only. */
+export type KeyWithSecret = { key: KeyRecord; secret: string };
 
-/** A key as it is shown once, to whoever made it. Times in ms since the epoch. */
-export type CreatedKey = { id: string; account: string; key: string; created_at: number };
-
-/** Makes a key for an account. Only its hash is stored. */
-export async function createKey(core: Core, body: unknown): Promise<Result<CreatedKey, CoreProblem>> {
-  const parsed = newKeySchema.safeParse(body);
-  if (!parsed.success) {
-    return fail(invalidRequest(faultsOf(parsed.error)));
+/** Makes a key. What the request does not bound is bounded as the key that asks is; the operator names the account. */
+export async function createKey(core: Core, actor: Actor, body: unknown): Promise<Result<KeyWithSecret, CoreProblem>> {
+  const checked = checkBody(newKeySchema, body, core);
+  if (!checked.ok) {
+    return checked;
   }
-  const { account, environment, name } = parsed.data;
-  const key = makeKey(environment, systemRandom);
-  const id = core.newId();
-  const created_at = core.clock();
-  const hash = await hashKey(key);
-  await insertKey(core.env.DB, { id, account, environment, name, hash, hint: key.slice(-HINT_CHARS), created_at });
-  return ok({ id, account, key, created_at });
+  const { environment, name, scopes, expires_at, ...lists } = checked.value;
+  const maker = actor.key;
+  const account = checked.value.account ?? maker?.account;
+  if (account === undefined) {
+    return refuse({ pointer: '#/account', code: 'required', detail: '"account" is required' });
+  }
+  if (maker !== null && account !== maker.account) {
+    return refuse({ pointer: '#/account', code: 'invalid_value', detail: 'a key makes keys of its own account only' });
+  }
+  const rights: Rights = {
+    environment,
+    scopes: scopes ?? usualGrants(maker),
+    expires_at: expires_at === undefined ? (maker?.expires_at ?? null) : timeOf(expires_at),
+    ip_allow: lists.ip_allow === undefined ? (maker?.ip_allow ?? null) : lists.ip_allow,
+    endpoints: lists.endpoints === undefined ? (maker?.endpoints ?? null) : lists.endpoints,
+    templates: lists.templates === undefined ? (maker?.templates ?? null) : lists.templates,
+    nodes: lists.nodes === undefined ? (maker?.nodes ?? null) : lists.nodes,
+  };
+  const excess = exceeds(maker, rights);
+  if (excess !== null) {
+    return fail(excess);
+  }
+  const secret = makeKey(environment, systemRandom);
+  const key: KeyRecord = {
+    id: core.newId(),
+    account,
+    name,
+    hint: hintOf(secret),
+    ...rights,
+    created_at: core.clock(),
+    last_used_at: null,
+    rotated_at: null,
+    previous_expires_at: null,
+    revoked_at: null,
+  };
+  const entry = auditOf(core, actor, 'key.created', key, { name, ...rights });
+  return (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry))
+    ? ok({ key, secret })
+    : fail({ code: 'too_many_keys', detail: `an account may have ${MAX_KEYS} keys that are not revoked` });
 }
+
+/** A time of a request in ms since the epoch. */
+export const timeOf = (text: string | null): number | null => (text === null ? null : Date.parse(text));
+
+/** All but `admin`, as far as the maker has it. */
+const usualGrants = (maker: KeyRecord | null): string[] =>
+  maker === null || grants(maker.scopes, 'admin') ? [...DEFAULT_GRANTS] : maker.scopes;
+
+const refuse = (fault: Fault): Result<never, CoreProblem> => fail(invalidRequest([fault]));

@@ -12,7 +12,8 @@ export type Environment = (typeof ENVIRONMENTS)[number];
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const RANDOM_CHARS = 32;
 const CHECKSUM_CHARS = 6;
-const KEY = /^ce_(live|test)_[0-9A-Za-z]{38}$/;
+/** For secret scanners too: docs/keys.md publishes it without the anchors. */
+export const KEY = /^ce_(live|test)_[0-9A-Za-z]{38}$/;
 /** A key anywhere in a text, whole or cut short; for redacting and for refusing keys in URLs. */
 const KEY_WITHIN = /ce_(live|test)_[0-9A-Za-z]+/g;
 
@@ -33,6 +34,14 @@ export function makeKey(environment: Environment, random: RandomBytes): string {
 /** Whether text has a key's form and checksum. Says nothing about whether the key exists. */
 export const isKey = (text: string): boolean =>
   KEY.test(text) && checksum(text.slice(0, -CHECKSUM_CHARS)) === text.slice(-CHECKSUM_CHARS);
+
+const HINT_CHARS = 4;
+
+/** What is shown of a key to tell it from others. */
+export const hintOf = (key: string): string => key.slice(-HINT_CHARS);
+
+/** What a key begins with. */
+export const prefixOf = (environment: Environment): string => `ce_${environment}_`;
 
 export const containsKey = (text: string): boolean => text.search(KEY_WITHIN) >= 0;
 

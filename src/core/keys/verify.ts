@@ -1,40 +1,97 @@
-import { findKey } from '../../storage/d1/keys.ts';
+import { findBySecret, findKey, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
 import type { Caller, Core } from '../context.ts';
 import { hashKey, isKey } from './format.ts';
 
-/** A revoked key works at most this much longer in an isolate that has just seen it. */
-const CACHE_MS = 30_000;
+/**
+ * A key that is revoked or bounded works on for at most this long in an isolate that has just seen it. Counted from before the
+ * read, and below the 30 s that are promised, so that a slow read does not break the promise.
+ */
+export const CACHE_MS = 25_000;
 /** Bounds the memory of an isolate; the oldest entry goes first. */
 const CACHE_ENTRIES = 1000;
+/** How exact `last_used_at` is. A key in constant use costs one write in this time, however many isolates see it. */
+export const USE_NOTED_MS = 5 * 60_000;
 
-const verified = new Map<string, { caller: Caller; until: number }>();
+type Known = { key: KeyRecord; ends_at: number | null };
+
+/** By hash of a secret, or by id. A secret itself is not kept. */
+const cache = new Map<string, { known: Known; until: number }>();
 
 /**
- * Who holds this key; null for anything that is no valid key. Form and checksum are checked first, so that noise costs no
- * read. The cache is per isolate and keyed by hash: the key itself is not kept.
+ * The key that has this secret; null for anything that is no valid key. Form and checksum are checked first, so that noise costs no
+ * read.
  */
-export async function verifyKey(core: Core, key: string): Promise<Caller | null> {
-  if (!isKey(key)) {
+export async function verifyKey(core: Core, secret: string): Promise<KeyRecord | null> {
+  if (!isKey(secret)) {
     return null;
   }
-  const hash = await hashKey(key);
-  const now = core.clock();
-  const known = verified.get(hash);
-  if (known !== undefined && now < known.until) {
-    return known.caller;
-  }
-  verified.delete(hash);
-  const row = await findKey(core.env.DB, hash);
-  if (row === null) {
-    return null;
-  }
-  const caller: Caller = { account: row.account, key: row.id, environment: row.environment };
-  if (verified.size >= CACHE_ENTRIES) {
-    const oldest = verified.keys().next();
-    if (!oldest.done) {
-      verified.delete(oldest.value);
+  const hash = await hashKey(secret);
+  return valid(core, await cached(core, hash, () => findBySecret(core.env.DB, hash)));
+}
+
+/** The key with this id, if it is valid: what a read token that it made stands or falls with. */
+export async function keyOf(core: Core, id: string): Promise<KeyRecord | null> {
+  const find = async (): Promise<Known | null> => {
+    const key = await findKey(core.env.DB, id, null);
+    return key === null ? null : { key, ends_at: null };
+  };
+  return valid(core, await cached(core, id, find));
+}
+
+/** Makes this isolate look again. Others do within `CACHE_MS`. */
+export function forgetKey(id: string): void {
+  for (const [name, { known }] of cache) {
+    if (known.key.id === id) {
+      cache.delete(name);
     }
   }
-  verified.set(hash, { caller, until: now + CACHE_MS });
-  return caller;
+}
+
+/** Notes that the key was used; nothing, and no write, if that was noted a short time ago. */
+export async function noteUse(core: Core, key: KeyRecord): Promise<void> {
+  const now = core.clock();
+  if (key.last_used_at !== null && key.last_used_at > now - USE_NOTED_MS) {
+    return;
+  }
+  // The cached record, so that the next request of this isolate does not ask again.
+  key.last_used_at = now;
+  await noteKeyUse(core.env.DB, key.id, now, now - USE_NOTED_MS);
+}
+
+/** What the use cases know of a key. */
+export const callerOf = ({ account, id, environment, endpoints, templates, nodes }: KeyRecord): Caller => ({
+  account,
+  key: id,
+  environment,
+  endpoints,
+  templates,
+  nodes,
+});
+
+/** Looked at on every use: a cached key still ends when it is due. */
+function valid(core: Core, known: Known | null): KeyRecord | null {
+  const now = core.clock();
+  const over = (at: number | null): boolean => at !== null && at <= now;
+  return known === null || known.key.revoked_at !== null || over(known.key.expires_at) || over(known.ends_at)
+    ? null
+    : known.key;
+}
+
+async function cached(core: Core, name: string, find: () => Promise<Known | null>): Promise<Known | null> {
+  const now = core.clock();
+  const entry = cache.get(name);
+  if (entry !== undefined && now < entry.until) {
+    return entry.known;
+  }
+  cache.delete(name);
+  const known = await find();
+  if (known === null) {
+    return null;
+  }
+  const oldest = cache.size >= CACHE_ENTRIES ? cache.keys().next() : null;
+  if (oldest?.done === false) {
+    cache.delete(oldest.value);
+  }
+  cache.set(name, { known, until: now + CACHE_MS });
+  return known;
 }

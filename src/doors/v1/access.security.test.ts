@@ -112,9 +112,9 @@ describe('a key', () => {
     expect((await made.call('/v1/jobs')).status).toBe(401);
   });
 
-  it('of a user makes no other keys', async () => {
+  it("of one account makes none of another's", async () => {
     const response = await owner.call('/v1/keys', postJson({ account: 'x', environment: 'test' }));
-    expect(await problemOf(response)).toMatchObject({ status: 401 });
+    expect(await problemOf(response)).toMatchObject({ status: 422, errors: [{ pointer: '#/account' }] });
   });
 
   it('of the administrator is no API key', async () => {

@@ -1,31 +1,116 @@
 import type { Context, MiddlewareHandler } from 'hono';
-import { verifyKey } from '../../core/keys/verify.ts';
+import { matchedRoutes } from 'hono/route';
+import { isWithin } from '../../core/access/cidr.ts';
+import { isReadToken, verifyReadToken } from '../../core/access/read-token.ts';
 import { containsKey } from '../../core/keys/format.ts';
+import { grants, type Scope } from '../../core/keys/scopes.ts';
+import { callerOf, noteUse, verifyKey } from '../../core/keys/verify.ts';
 import type { AppEnv } from '../app-env.ts';
 import { problem } from '../problem.ts';
+import { ROUTE_ACCESS, type RouteAccess } from './route-access.ts';
 
 /** `WWW-Authenticate` of every 401 (RFC 9110 section 11.6.1). */
 const CHALLENGE = { 'www-authenticate': 'Bearer realm="comfy-edge"' };
 
+/** Where the router has this door; `matchedRoutes` gives paths with it. */
+const MOUNTED_AT = '/v1';
+
+type V1Context = Context<AppEnv>;
+
 /**
- * Lets a request through with a valid key and says whose it is. One answer for every way of not having one, so that it tells
- * nothing about keys. A key in a query is refused even beside a good header: URLs end up in logs and histories.
+ * Lets a request through that may do what its route does, and says whose it is. One 401 for every way of not having a key, so that it
+ * tells nothing about keys; 403 for a key that may not. Scopes are checked before anything is looked up: what a key may not ask for
+ * it does not learn about either.
  */
-export const requireKey: MiddlewareHandler<AppEnv> = async (c, next) => {
+export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
+  // Even beside a good header, and on open routes: URLs end up in logs and histories.
   if (containsKey(decodedQuery(c.req.url))) {
     return unauthorized(
       c,
       'a key in a URL is not accepted; send it as "Authorization: Bearer <key>" and replace this one',
     );
   }
-  const key = bearerOf(c);
-  const caller = key === null ? null : await verifyKey(c.var.core, key);
-  if (caller === null) {
+  const access = accessOf(c);
+  if (access === 'open') {
+    return next();
+  }
+  const header = bearerOf(c);
+  if (access?.operator === true && header !== null && (await sameText(header, c.var.core.config.adminToken))) {
+    c.set('actor', { key: null, requestId: c.var.requestId });
+    return next();
+  }
+  const inQuery = header === null && access?.readToken === 'query' ? (c.req.query('token') ?? null) : null;
+  const credential = header ?? inQuery;
+  const refused =
+    credential !== null && isReadToken(credential)
+      ? await letRead(c, credential, access)
+      : await letKey(c, header, access?.scope ?? null);
+  if (refused !== null) {
+    return refused;
+  }
+  await next();
+  if (inQuery !== null) {
+    // The token is all that lets this request in, so a page of any origin that has it may read the answer.
+    c.header('access-control-allow-origin', '*');
+  }
+  return undefined;
+};
+
+/** By key: valid, from an address it may be used from, and with the scope. Null: let through. */
+async function letKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
+  const { core, requestId } = c.var;
+  const key = secret === null ? null : await verifyKey(core, secret);
+  if (key === null) {
     return unauthorized(c, 'send a valid key as "Authorization: Bearer <key>"');
   }
-  c.set('caller', caller);
-  return next();
-};
+  // Set by Cloudflare on every request; a client's own header of this name does not get through.
+  if (key.ip_allow !== null && !isWithin(key.ip_allow, c.req.header('cf-connecting-ip') ?? '')) {
+    return problem(c, 'ip_not_allowed', { detail: 'the key may not be used from this address' });
+  }
+  if (scope !== null && !grants(key.scopes, scope)) {
+    return lacks(c, scope);
+  }
+  c.set('caller', callerOf(key));
+  c.set('actor', { key, requestId });
+  later(c, noteUse(core, key));
+  return null;
+}
+
+/** By read token: for the job in the path, on a route that takes one. The key's list of addresses is not for browsers. */
+async function letRead(c: V1Context, token: string, access: RouteAccess | null): Promise<Response | null> {
+  const [, , , job = ''] = c.req.path.split('/');
+  const taken = access !== null && access !== 'open' && access.readToken !== undefined;
+  const key = taken ? await verifyReadToken(c.var.core, token, job) : null;
+  if (key === null || !taken) {
+    return unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
+  }
+  if (!grants(key.scopes, access.scope)) {
+    return lacks(c, access.scope);
+  }
+  c.set('caller', callerOf(key));
+  return null;
+}
+
+/** What the route that will answer asks for; null when there is none, which a valid key is told and nobody else. */
+function accessOf(c: V1Context): RouteAccess | null {
+  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
+  if (route === undefined) {
+    return null;
+  }
+  const name = `${route.method} ${route.path.slice(MOUNTED_AT.length)}`;
+  const access = ROUTE_ACCESS[name];
+  if (access === undefined) {
+    throw new Error(`"${name}" is not in the table of routes (route-access.ts)`);
+  }
+  return access;
+}
+
+const lacks = (c: V1Context, scope: Scope): Response =>
+  problem(c, 'insufficient_scope', {
+    detail: `the key needs the scope "${scope}"`,
+    // RFC 6750 section 3.
+    headers: { 'www-authenticate': `Bearer realm="comfy-edge", error="insufficient_scope", scope="${scope}"` },
+  });
 
 /** The credential of an `Authorization: Bearer` header, or null. The scheme's case does not matter (RFC 9110 section 11.1). */
 export const bearerOf = (c: Context): string | null =>
@@ -37,4 +122,21 @@ export const unauthorized = (c: Context, detail: string): Response =>
 function decodedQuery(url: string): string {
   const query = url.indexOf('?');
   return query < 0 ? '' : [...new URLSearchParams(url.slice(query + 1))].flat().join('\n');
+}
+
+/** Compares in constant time. Hashes have one length, so the secret's own length does not show either. */
+async function sameText(left: string, right: string): Promise<boolean> {
+  const encoder = new TextEncoder();
+  const [a, b] = await Promise.all([left, right].map((text) => crypto.subtle.digest('SHA-256', encoder.encode(text))));
+  return a !== undefined && b !== undefined && crypto.subtle.timingSafeEqual(a, b);
+}
+
+/** Work that the answer does not wait for. A note of use that is lost is made again with the next use. */
+function later(c: V1Context, work: Promise<void>): void {
+  const quiet = work.catch(() => {});
+  try {
+    c.executionCtx.waitUntil(quiet);
+  } catch {
+    // Called without an execution context, as a test may: the work goes on by itself.
+  }
 }

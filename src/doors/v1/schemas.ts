@@ -140,10 +140,6 @@ export const assetSchema = z
   })
   .openapi('Asset');
 
-export const createdKeySchema = z
-  .object({ id: z.uuid(), account: z.string(), key: z.string(), created_at: time })
-  .openapi('CreatedKey');
-
 export const problemSchema = z
   .object({
     type: z.string(),

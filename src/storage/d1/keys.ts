@@ -1,32 +1,151 @@
 import { z } from 'zod';
+import { nodePolicySchema } from '../../config.ts';
+import { auditIfChanged, type AuditEntry } from './audit.ts';
 
-/** Table `keys` (migrations/0001): everything the gateway asks of it. */
+/** Table `keys` (migrations/0001, 0003): everything the gateway asks of it. Every change is written together with its audit line. */
 
-export type KeyRow = {
-  id: string;
-  account: string;
-  environment: 'live' | 'test';
-  name: string;
-  hash: string;
-  hint: string;
-  created_at: number;
-};
+/** JSON that this file wrote, and nothing else writes here. */
+const json = (text: string): unknown => JSON.parse(text);
+const jsonOf = <T extends z.ZodType>(schema: T) => z.string().transform(json).pipe(schema);
+const list = jsonOf(z.array(z.string()));
 
-const found = z.object({ id: z.string(), account: z.string(), environment: z.enum(['live', 'test']) });
-export type FoundKey = z.infer<typeof found>;
+const keyRow = z.object({
+  id: z.string(),
+  account: z.string(),
+  environment: z.enum(['live', 'test']),
+  name: z.string(),
+  hint: z.string(),
+  scopes: list,
+  expires_at: z.number().nullable(),
+  ip_allow: list.nullable(),
+  endpoints: list.nullable(),
+  templates: list.nullable(),
+  nodes: jsonOf(nodePolicySchema).nullable(),
+  created_at: z.number(),
+  last_used_at: z.number().nullable(),
+  rotated_at: z.number().nullable(),
+  previous_expires_at: z.number().nullable(),
+  revoked_at: z.number().nullable(),
+});
 
-export async function insertKey(db: D1Database, key: KeyRow): Promise<void> {
+/** A key without its secrets. Times in ms since the epoch. */
+export type KeyRecord = z.infer<typeof keyRow>;
+/** What `PATCH` may change. */
+export type KeyFields = Pick<
+  KeyRecord,
+  'name' | 'scopes' | 'expires_at' | 'ip_allow' | 'endpoints' | 'templates' | 'nodes'
+>;
+
+const COLUMNS = Object.keys(keyRow.shape).join(', ');
+const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value));
+
+/** False when the account has `most` keys that are not revoked already. */
+export async function insertKey(
+  db: D1Database,
+  key: KeyRecord,
+  hash: string,
+  most: number,
+  entry: AuditEntry,
+): Promise<boolean> {
+  const insert = db
+    .prepare(
+      `INSERT INTO keys (id, account, environment, name, hash, hint, scopes, expires_at, ip_allow, endpoints, templates, nodes, created_at)
+       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+       WHERE (SELECT count(*) FROM keys WHERE account = ?2 AND revoked_at IS NULL) < ?14`,
+    )
+    .bind(key.id, key.account, key.environment, key.name, hash, key.hint, ...rightsOf(key), key.created_at, most);
+  return changed(await db.batch([insert, auditIfChanged(db, entry)]));
+}
+
+/** The key that has this secret now, or had it before it was rotated; then `ends_at` says until when. Revoked keys are found too. */
+export async function findBySecret(
+  db: D1Database,
+  hash: string,
+): Promise<{ key: KeyRecord; ends_at: number | null } | null> {
+  const row = await db
+    .prepare(`SELECT ${COLUMNS}, hash = ?1 AS newest FROM keys WHERE hash = ?1 OR previous_hash = ?1`)
+    .bind(hash)
+    .first();
+  if (row === null) {
+    return null;
+  }
+  const key = keyRow.parse(row);
+  return { key, ends_at: row['newest'] === 1 ? null : (key.previous_expires_at ?? 0) };
+}
+
+/** One key; of this account unless that is null. */
+export async function findKey(db: D1Database, id: string, account: string | null): Promise<KeyRecord | null> {
+  const row = await db
+    .prepare(`SELECT ${COLUMNS} FROM keys WHERE id = ?1 AND (?2 IS NULL OR account = ?2)`)
+    .bind(id, account)
+    .first();
+  return row === null ? null : keyRow.parse(row);
+}
+
+/** Keys of an account, or of all, newest first; `before` (an id) continues after the last one seen. */
+export async function listKeys(
+  db: D1Database,
+  account: string | null,
+  page: { limit: number; before: string | null },
+): Promise<KeyRecord[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT ${COLUMNS} FROM keys WHERE (?1 IS NULL OR account = ?1) AND (?2 IS NULL OR id < ?2)
+       ORDER BY id DESC LIMIT ?3`,
+    )
+    .bind(account, page.before, page.limit)
+    .all();
+  return results.map((row) => keyRow.parse(row));
+}
+
+/** False when the key has been revoked meanwhile. */
+export async function updateKey(db: D1Database, id: string, fields: KeyFields, entry: AuditEntry): Promise<boolean> {
+  const update = db
+    .prepare(
+      `UPDATE keys SET name = ?2, scopes = ?3, expires_at = ?4, ip_allow = ?5, endpoints = ?6, templates = ?7, nodes = ?8
+       WHERE id = ?1 AND revoked_at IS NULL`,
+    )
+    .bind(id, fields.name, ...rightsOf(fields));
+  return changed(await db.batch([update, auditIfChanged(db, entry)]));
+}
+
+/** Gives a key a new secret. The one it had goes on until `previous_expires_at`; an older one ends. False when it is revoked. */
+export async function rotateKey(
+  db: D1Database,
+  id: string,
+  secret: { hash: string; hint: string; at: number; previous_expires_at: number },
+  entry: AuditEntry,
+): Promise<boolean> {
+  const update = db
+    .prepare(
+      `UPDATE keys SET previous_hash = hash, previous_expires_at = ?5, hash = ?2, hint = ?3, rotated_at = ?4
+       WHERE id = ?1 AND revoked_at IS NULL`,
+    )
+    .bind(id, secret.hash, secret.hint, secret.at, secret.previous_expires_at);
+  return changed(await db.batch([update, auditIfChanged(db, entry)]));
+}
+
+/** False when it was revoked already. */
+export async function revokeKey(db: D1Database, id: string, at: number, entry: AuditEntry): Promise<boolean> {
+  const update = db.prepare('UPDATE keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL').bind(id, at);
+  return changed(await db.batch([update, auditIfChanged(db, entry)]));
+}
+
+/** Notes that a key was used. Writes nothing when a use at or after `unless_after` is noted already. */
+export async function noteKeyUse(db: D1Database, id: string, at: number, unless_after: number): Promise<void> {
   await db
-    .prepare('INSERT INTO keys (id, account, environment, name, hash, hint, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)')
-    .bind(key.id, key.account, key.environment, key.name, key.hash, key.hint, key.created_at)
+    .prepare('UPDATE keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?3)')
+    .bind(id, at, unless_after)
     .run();
 }
 
-/** The key with this hash, unless it was revoked. */
-export async function findKey(db: D1Database, hash: string): Promise<FoundKey | null> {
-  const row = await db
-    .prepare('SELECT id, account, environment FROM keys WHERE hash = ? AND revoked_at IS NULL')
-    .bind(hash)
-    .first();
-  return row === null ? null : found.parse(row);
-}
+const rightsOf = (key: Omit<KeyFields, 'name'>) => [
+  JSON.stringify(key.scopes),
+  key.expires_at,
+  jsonOrNull(key.ip_allow),
+  jsonOrNull(key.endpoints),
+  jsonOrNull(key.templates),
+  jsonOrNull(key.nodes),
+];
+
+const changed = ([first]: D1Result[]): boolean => first !== undefined && first.meta.changes > 0;

@@ -1,0 +1,34 @@
+import type { AuditEntry } from '../../storage/d1/audit.ts';
+import type { KeyRecord } from '../../storage/d1/keys.ts';
+import type { Core } from '../context.ts';
+
+export type { KeyRecord };
+
+/** Who manages keys: a key within its account and its own bounds, or the operator (ADMIN_TOKEN) anywhere. */
+export type Actor = { key: KeyRecord | null; requestId: string };
+
+/** The account an actor is confined to; null: none. */
+export const accountOf = (actor: Actor): string | null => actor.key?.account ?? null;
+
+/** A line for the audit log about a key. */
+export function auditOf(
+  core: Core,
+  actor: Actor | { secretOf: KeyRecord; requestId: string },
+  action: `key.${'created' | 'updated' | 'rotated' | 'revoked'}`,
+  target: { id: string; account: string },
+  changes: Record<string, unknown>,
+): AuditEntry {
+  const bySecret = 'secretOf' in actor;
+  const key = bySecret ? actor.secretOf : actor.key;
+  return {
+    id: core.newId(),
+    account: target.account,
+    at: core.clock(),
+    actor: bySecret ? 'secret' : key === null ? 'operator' : 'key',
+    actor_key: key?.id ?? null,
+    action,
+    target: target.id,
+    request_id: actor.requestId,
+    changes,
+  };
+}

@@ -1,0 +1,33 @@
+import { z } from '@hono/zod-openapi';
+import { accountName } from '../../core/keys/request.ts';
+import { fail, ok, type Result } from '../../core/result.ts';
+import type { Refusal } from './body.ts';
+
+const MAX_LIMIT = 100;
+const DEFAULT_LIMIT = 20;
+
+/** Query of the lists that a key and the operator can read. `account` is for the operator; a key has only its own. */
+export const pageQuerySchema = z.object({
+  limit: z
+    .string()
+    .regex(/^\d{1,3}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.int().min(1).max(MAX_LIMIT))
+    .optional(),
+  cursor: z.string().min(1).max(200).optional(),
+  account: accountName.optional(),
+});
+
+export type PageQuery = { limit: number; cursor: string | null; account: string | null };
+
+export function readPageQuery(query: Record<string, string>): Result<PageQuery, Refusal> {
+  const asked = pageQuerySchema.safeParse(query);
+  if (!asked.success) {
+    const [issue] = asked.error.issues;
+    const name = String(issue?.path[0] ?? 'query');
+    const code = name === 'cursor' ? 'invalid_cursor' : 'invalid_parameter';
+    return fail({ code, detail: `${name}: ${issue?.message ?? 'not valid'}` });
+  }
+  const { limit = DEFAULT_LIMIT, cursor = null, account = null } = asked.data;
+  return ok({ limit, cursor, account });
+}

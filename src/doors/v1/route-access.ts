@@ -1,0 +1,49 @@
+import type { Scope } from '../../core/keys/scopes.ts';
+
+/**
+ * What a route asks of whoever calls it. `operator`: ADMIN_TOKEN is taken too. `readToken`: so is a token for the job in the path, in
+ * the header, or also as `?token=` where a browser cannot set headers (EventSource, `<img>`).
+ */
+export type RouteAccess =
+  | { scope: Scope; operator?: true; readToken?: 'header' | 'query' }
+  /** Checked by the route itself. */
+  | 'open';
+
+const keys = (scope: 'keys:read' | 'keys:write'): RouteAccess => ({ scope, operator: true });
+
+/** Every route of v1, as it is mounted. A route that is not here answers nobody; a test names it. */
+export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
+  'POST /jobs': { scope: 'jobs:write' },
+  'POST /jobs/dry-run': { scope: 'jobs:write' },
+  'GET /jobs': { scope: 'jobs:read' },
+  'GET /jobs/:id': { scope: 'jobs:read', readToken: 'header' },
+  'GET /jobs/:id/events': { scope: 'jobs:read', readToken: 'query' },
+  'GET /jobs/:id/outputs/:name{.+}': { scope: 'jobs:read', readToken: 'query' },
+  'POST /jobs/:id/tokens': { scope: 'jobs:read' },
+  'POST /jobs/:id/cancel': { scope: 'jobs:write' },
+  'DELETE /jobs/:id': { scope: 'jobs:write' },
+
+  'POST /assets': { scope: 'assets:write' },
+
+  'POST /webhooks': { scope: 'webhooks:write' },
+  'GET /webhooks': { scope: 'webhooks:read' },
+  'GET /webhooks/:id': { scope: 'webhooks:read' },
+  'PATCH /webhooks/:id': { scope: 'webhooks:write' },
+  'DELETE /webhooks/:id': { scope: 'webhooks:write' },
+  'POST /webhooks/:id/rotate': { scope: 'webhooks:write' },
+  'POST /webhooks/:id/ping': { scope: 'webhooks:write' },
+  'GET /webhooks/:id/deliveries': { scope: 'webhooks:read' },
+  'GET /webhooks/:id/deliveries/:delivery': { scope: 'webhooks:read' },
+  'POST /webhooks/:id/deliveries/:delivery/redeliver': { scope: 'webhooks:write' },
+  'POST /webhooks/:id/redeliver': { scope: 'webhooks:write' },
+
+  'POST /keys': keys('keys:write'),
+  'GET /keys': keys('keys:read'),
+  'GET /keys/:id': keys('keys:read'),
+  'PATCH /keys/:id': keys('keys:write'),
+  'DELETE /keys/:id': keys('keys:write'),
+  'POST /keys/:id/rotate': keys('keys:write'),
+  'POST /keys/revoke': 'open',
+
+  'GET /audit': { scope: 'admin', operator: true },
+};

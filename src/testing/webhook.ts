@@ -50,6 +50,15 @@ export function receivers(): Receivers {
   };
 }
 
+/** The first of what was received, which must be something. */
+export function first(received: readonly Received[]): Received {
+  const [one] = received;
+  if (one === undefined) {
+    throw new Error('nothing was received');
+  }
+  return one;
+}
+
 /** Always the same answer. */
 export const always =
   (status: number, headers: Record<string, string> = {}): Answering =>
@@ -61,6 +70,8 @@ export const verified = (secret: string, { body, headers }: Received): unknown =
   new Verifier(secret).verify(body, headers);
 
 export const urlFor = (name: string): string => `https://${name}.acme.com/hook`;
+
+const answered = (response: Response, status: number): void => expect(response.status).toBe(status);
 
 /** A webhook as its owner sees it. */
 export class Hook {
@@ -86,14 +97,14 @@ export class Hook {
 
   async change(body: Record<string, unknown>): Promise<ApiWebhook> {
     const response = await this.call(this.path(), { ...postJson(body), method: 'PATCH' });
-    expect(response.status).toBe(200);
+    answered(response, 200);
     return webhookSchema.parse(await response.json());
   }
 
   /** A test event; gives its id. */
   async ping(): Promise<string> {
     const response = await this.call(this.path('/ping'), { method: 'POST' });
-    expect(response.status).toBe(202);
+    answered(response, 202);
     return deliverySchema.parse(await response.json()).id;
   }
 
@@ -107,15 +118,13 @@ export class Hook {
 
   /** Waits until so many attempts of a delivery are in the log, and gives it. */
   async tried(id: string, attempts: number): Promise<ApiDelivery> {
-    let found: ApiDelivery | null = null;
     await until(async () => {
-      found = await this.delivery(id);
-      expect(found.attempts).toHaveLength(attempts);
+      const tried = (await this.delivery(id)).attempts.length;
+      if (tried !== attempts) {
+        throw new Error(`tried ${tried} times, not ${attempts}`);
+      }
     });
-    if (found === null) {
-      throw new Error('not reached');
-    }
-    return found;
+    return this.delivery(id);
   }
 
   /** Hands an event to the webhook as a job would; gives its id. */
@@ -135,7 +144,9 @@ export class Hook {
   }
 
   async ring(): Promise<void> {
-    expect(await runDurableObjectAlarm(this.object)).toBe(true);
+    if (!(await runDurableObjectAlarm(this.object))) {
+      throw new Error('no alarm was set');
+    }
   }
 }
 
@@ -145,7 +156,7 @@ export const crash = abortAllDurableObjects;
 /** A new webhook of an account. */
 export async function hookOf(call: Call, body: Record<string, unknown> = {}): Promise<Hook> {
   const response = await call('/v1/webhooks', postJson({ url: urlFor(crypto.randomUUID()), ...body }));
-  expect(response.status).toBe(201);
+  answered(response, 201);
   return new Hook(call, webhookWithSecretSchema.parse(await response.json()));
 }
 

@@ -1,35 +1,23 @@
 import { DurableObject } from 'cloudflare:workers';
 import { requireConfig } from '../../config.ts';
-import type {
-  AttemptOutcome,
-  DeliveryStatus,
-  DeliveryView,
-  PING,
-  WebhookEvent,
-  WebhookView,
-} from '../../contract/webhook.ts';
+import type { DeliveryStatus, DeliveryView, PING, WebhookEvent, WebhookView } from '../../contract/webhook.ts';
 import { disabledEvent } from '../../core/webhook/payload.ts';
-import { healthAfter, isDelivered, nextOf, type Answer } from '../../core/webhook/schedule.ts';
+import { healthAfter, type Answer } from '../../core/webhook/schedule.ts';
 import { signing } from '../../core/webhook/secret.ts';
 import type { Env } from '../../env.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { projectWebhook } from '../../storage/d1/webhooks.ts';
 import { notify } from '../notify.ts';
-import { post } from './post.ts';
-import { WebhookStore, type DueDelivery, type WebhookState } from './store.ts';
+import { Sender } from './sender.ts';
+import { WebhookStore, type WebhookState } from './store.ts';
+import { viewOf } from './view.ts';
 
-/** Attempts under way at a time: one connection fewer than an invocation may wait on (reference/cloudflare.md section 4). */
-const AT_ONCE = 5;
-/** How long an attempt may take before it counts as dropped. Longer than its timeout. */
-const LEASE_MS = 30_000;
 /** Wait before D1 or the other webhooks are told again what they could not be told. */
 const UNTOLD_AGAIN_MS = 30_000;
 /** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
 const ALARM_AGAIN_MS = 60_000;
 /** How long a delivery stays in the log: well past the last attempt of the schedule, 90 h with all its jitter. */
 export const LOG_MS = 14 * 86_400_000;
-/** Characters of a secret that are shown again, to tell two apart. */
-const HINT_CHARS = 4;
 /** Secrets that can sign at a time; a header of more would be refused by receivers. */
 const MAX_SECRETS = 5;
 
@@ -50,14 +38,19 @@ export type WebhookRefusal = 'not_found' | 'disabled';
 export class Webhook extends DurableObject<Env> {
   private readonly store: WebhookStore;
   private state: WebhookState | null;
-  /** Deliveries being sent right now by this instance; a restart forgets them, and their lease brings them back. */
-  private readonly inFlight = new Set<string>();
+  private readonly sender: Sender;
   /** What the alarm is set to, as far as this instance knows; null: unknown. */
   private alarmAt: number | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.store = new WebhookStore(ctx.storage);
+    this.sender = new Sender({
+      store: this.store,
+      webhook: () => this.state,
+      gateway: () => requireConfig(this.env).publicUrl,
+      judge: (answer, sent) => this.judge(answer, sent),
+    });
     this.state = this.store.load();
     if (this.state !== null && this.store.dropLeases(Date.now())) {
       this.setAlarm();
@@ -252,54 +245,19 @@ export class Webhook extends DurableObject<Env> {
       return;
     }
     this.store.prune(Date.now() - LOG_MS, !state.enabled);
-    const work = this.begin(requireConfig(this.env).publicUrl);
+    const work = this.sender.begin();
     this.setAlarm();
     await Promise.all([...work, this.tell(state)]);
     this.setAlarm();
   }
 
-  /** Begins as many due deliveries as there are places. Everything up to the leases happens at once. */
-  private begin(gateway: string): Promise<void>[] {
+  /** What an attempt says of the receiver's health. One sent to a URL that is no longer the webhook's says nothing. */
+  private judge(answer: Answer, sent: { url: string }): void {
     const { state } = this;
-    const now = Date.now();
-    if (state?.enabled !== true || now < (state.health.held_until ?? 0)) {
-      return [];
-    }
-    const begun: DueDelivery[] = [];
-    for (const row of this.store.due(now, AT_ONCE + this.inFlight.size)) {
-      if (this.inFlight.has(row.id)) {
-        // Slower than its lease, not dropped.
-        this.store.lease(row.id, now + LEASE_MS);
-      } else if (this.inFlight.size < AT_ONCE) {
-        this.inFlight.add(row.id);
-        this.store.lease(row.id, now + LEASE_MS);
-        begun.push(row);
-      }
-    }
-    return begun.map((row) => this.attempt(state, row, gateway));
-  }
-
-  private async attempt(state: WebhookState, row: DueDelivery, gateway: string): Promise<void> {
-    const started = Date.now();
-    const answer = await post({ url: state.url, secrets: state.secrets, gateway }, row, started);
-    this.inFlight.delete(row.id);
-    if (this.state === null) {
+    if (state === null || state.url !== sent.url) {
       return;
     }
-    this.conclude(this.state, row, answer, started);
-    // A place is free.
-    await Promise.all(this.begin(gateway));
-  }
-
-  private conclude(state: WebhookState, row: DueDelivery, answer: Answer, started: number): void {
     const now = Date.now();
-    const attempt = {
-      at: started,
-      duration_ms: now - started,
-      outcome: outcomeOf(answer),
-      response_status: answer.kind === 'status' ? answer.status : null,
-    };
-    this.store.record(row.id, attempt, nextOf(row.type, row.tries + 1, answer, now, Math.random()));
     const { health, disable } = healthAfter(state.health, answer, now);
     const changed =
       health.failing_since !== state.health.failing_since || health.held_until !== state.health.held_until;
@@ -370,29 +328,3 @@ export class Webhook extends DurableObject<Env> {
 }
 
 const byOwner = (at: number): WebhookView['disabled'] => ({ reason: 'owner', at, detail: 'turned off by its owner' });
-
-const viewOf = (state: WebhookState, now: number): WebhookView => ({
-  id: state.id,
-  account: state.account,
-  url: state.url,
-  description: state.description,
-  events: state.events,
-  enabled: state.enabled,
-  disabled: state.disabled,
-  failing_since: state.health.failing_since,
-  held_until: state.health.held_until !== null && now < state.health.held_until ? state.health.held_until : null,
-  secrets: signing(state.secrets, now).map(({ secret, created_at, expires_at }) => ({
-    hint: secret.slice(-HINT_CHARS),
-    created_at,
-    expires_at,
-  })),
-  created_at: state.created_at,
-  updated_at: state.updated_at,
-});
-
-const outcomeOf = (answer: Answer): AttemptOutcome => {
-  if (answer.kind !== 'status') {
-    return answer.kind;
-  }
-  return isDelivered(answer) ? 'delivered' : 'rejected';
-};

@@ -131,10 +131,10 @@ export async function revokeKey(db: D1Database, id: string, at: number, entry: A
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** Notes that a key was used. Writes nothing when a use at or after `unless_after` is noted already. */
+/** Notes that a key was used. Writes nothing when a use after `unless_after` is noted already. */
 export async function noteKeyUse(db: D1Database, id: string, at: number, unless_after: number): Promise<void> {
   await db
-    .prepare('UPDATE keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?3)')
+    .prepare('UPDATE keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?3)')
     .bind(id, at, unless_after)
     .run();
 }

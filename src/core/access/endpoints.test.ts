@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { GRAPH, postJson, problemOf, storedOf } from '../../testing/gateway.ts';
+import { madeKey, ownApp } from '../../testing/keys.ts';
+
+const ENDPOINTS = JSON.stringify({
+  default: { runpod_id: 'any' },
+  gpu: { runpod_id: 'live', environment: 'live' },
+  cheap: { runpod_id: 'test', environment: 'test' },
+});
+const withKey = ownApp({}, { ENDPOINTS });
+const newAccount = () => `a${crypto.randomUUID()}`;
+const job = (endpoint?: string) => postJson({ workflow: GRAPH, ...(endpoint === undefined ? {} : { endpoint }) });
+
+describe('an endpoint', () => {
+  it.each([
+    ['test', 'cheap'],
+    ['test', 'default'],
+    ['live', 'gpu'],
+    ['live', 'default'],
+  ])('lets %s keys use %s', async (environment, endpoint) => {
+    const call = withKey((await madeKey(newAccount(), { environment })).key);
+    expect((await call('/v1/jobs/dry-run', job(endpoint))).status).toBe(200);
+  });
+
+  it.each([
+    ['test', 'gpu'],
+    ['live', 'cheap'],
+  ])('does not let %s keys use %s, and nothing is stored', async (environment, endpoint) => {
+    const account = newAccount();
+    const call = withKey((await madeKey(account, { environment })).key);
+    for (const path of ['/v1/jobs', '/v1/jobs/dry-run']) {
+      const seen = await problemOf(await call(path, job(endpoint)));
+      expect(seen).toMatchObject({ status: 403, code: 'endpoint_not_allowed' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+  });
+
+  it('that is not in the list of a key looks the same whether it exists or not', async () => {
+    const call = withKey((await madeKey(newAccount(), { endpoints: ['default'] })).key);
+    expect((await call('/v1/jobs/dry-run', job())).status).toBe(200);
+    for (const endpoint of ['cheap', 'nowhere', '__proto__']) {
+      const seen = await problemOf(await call('/v1/jobs', job(endpoint)));
+      expect(seen).toMatchObject({ status: 403, code: 'endpoint_not_allowed' });
+      expect(seen.detail).toBe(`the key may use "default", not "${endpoint}"`);
+    }
+  });
+
+  it('that does not exist is still said to be unknown where the key has no list', async () => {
+    const call = withKey((await madeKey(newAccount())).key);
+    expect(await problemOf(await call('/v1/jobs', job('nowhere')))).toMatchObject({
+      status: 422,
+      code: 'unknown_endpoint',
+    });
+  });
+});
+
+describe('the node policy of a key', () => {
+  it('holds for every job it submits', async () => {
+    const call = withKey((await madeKey(newAccount(), { nodes: { deny: ['EmptyI*'] } })).key);
+    const seen = await problemOf(await call('/v1/jobs', job()));
+    expect(seen).toMatchObject({
+      status: 422,
+      code: 'node_not_allowed',
+      errors: [{ pointer: '#/workflow/1/class_type' }],
+    });
+  });
+});

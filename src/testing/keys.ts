@@ -1,0 +1,41 @@
+import { env } from 'cloudflare:workers';
+import { expect } from 'vitest';
+import { createApp, type AppParts } from '../app.ts';
+import type { Env } from '../env.ts';
+import { keyWithSecretSchema } from '../doors/v1/keys/schemas.ts';
+import { ADMIN_TOKEN, anyone, ORIGIN, postJson, type Call } from './gateway.ts';
+
+/** Keys for tests, made as the operator makes them. */
+
+/** A call with this credential as its bearer. */
+export const as =
+  (credential: string): Call =>
+  (path, init = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set('authorization', `Bearer ${credential}`);
+    return anyone(path, { ...init, headers });
+  };
+
+export const operator: Call = as(ADMIN_TOKEN);
+
+export type MadeKey = { id: string; key: string; call: Call };
+
+/** A new key of an account; a test key with every scope but `admin` where nothing else is said. */
+export async function madeKey(account: string, fields: Record<string, unknown> = {}): Promise<MadeKey> {
+  const response = await operator('/v1/keys', postJson({ account, environment: 'test', ...fields }));
+  expect(response.status).toBe(201);
+  const { id, key } = keyWithSecretSchema.parse(await response.json());
+  return { id, key, call: as(key) };
+}
+
+/** The gateway in an app of its own, with the time or a setting in the test's hand. */
+export function ownApp(parts: AppParts, settings: Partial<Env> = {}): (credential: string) => Call {
+  const app = createApp({ log: () => {}, ...parts });
+  const own = { ...env, ...settings };
+  return (credential) =>
+    async (path, init = {}) => {
+      const headers = new Headers(init.headers);
+      headers.set('authorization', `Bearer ${credential}`);
+      return app.fetch(new Request(ORIGIN + path, { ...init, headers }), own);
+    };
+}

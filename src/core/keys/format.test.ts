@@ -1,12 +1,20 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { systemRandom } from '../../providers/ids.ts';
-import { containsKey, hashKey, isKey, makeKey, redactKeys } from './format.ts';
+import keysPage from '../../../docs/keys.md?raw';
+import { containsKey, hashKey, isKey, KEY, makeKey, redactKeys } from './format.ts';
 
 describe('a key', () => {
   it('has the form that scanners look for', () => {
     expect(makeKey('live', systemRandom)).toMatch(/^ce_live_[0-9A-Za-z]{38}$/);
     expect(makeKey('test', systemRandom)).toMatch(/^ce_test_[0-9A-Za-z]{38}$/);
+  });
+
+  it('is what the published expression for secret scanners finds', () => {
+    const [, published = ''] = /```\n(ce_.*)\n```/.exec(keysPage) ?? [];
+    expect(`^${published}$`).toBe(KEY.source);
+    const key = makeKey('live', systemRandom);
+    expect(new RegExp(published).exec(`KEY="${key}"`)?.[0]).toBe(key);
   });
 
   it('ends in the CRC-32 of what comes before', () => {

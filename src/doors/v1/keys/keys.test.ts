@@ -1,10 +1,22 @@
 import { describe, expect, it } from 'vitest';
+import keysPage from '../../../../docs/keys.md?raw';
 import { ADMIN_TOKEN, anyone, postJson, problemOf } from '../../../testing/gateway.ts';
 
 const create = (body: unknown) => {
   const init = postJson(body);
   return anyone('/v1/keys', { ...init, headers: { ...init.headers, authorization: `Bearer ${ADMIN_TOKEN}` } });
 };
+
+describe('the first key of an account', () => {
+  it('is made by the one command of docs/keys.md', async () => {
+    const [, command = ''] = /-d '(\{.*\})'/.exec(keysPage) ?? [];
+    const response = await create(JSON.parse(command));
+    expect(response.status).toBe(201);
+    const { key } = await response.json<{ key: string }>();
+    const log = await anyone('/v1/audit', { headers: { authorization: `Bearer ${key}` } });
+    expect(log.status).toBe(200);
+  });
+});
 
 describe('a new key', () => {
   it('is shown once, to nobody else, and works at once', async () => {

@@ -20,6 +20,7 @@ from worker_gpu.errors import JobError, public_text
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
 from worker_gpu.process import spawn
+from worker_gpu.ready import Ready
 from worker_gpu.resources import Resources, check, measure
 from worker_gpu.settings import BadSetting, read_settings
 from worker_gpu.shape import Json
@@ -210,10 +211,8 @@ async def test_a_job_that_meets_no_comfyui_is_claimed_and_fails(tmp_path: Path) 
     gateway = FakeGateway(Job(JOB, {"1": {"class_type": "X", "inputs": {}}}))
     nobody = "http://127.0.0.1:9"
     async with serving(gateway.application()) as gateway.url:
-        handler = Handler(
-            make_settings(tmp_path, nobody), ExternalComfy(nobody, QUICK), QUICK, Log(io.StringIO()), None
-        )
-        receipt = await handler({"id": "1", "input": gateway.ticket()})
+        handler = Handler(ready_at(nobody, tmp_path))
+        receipt = await handler({"id": "1", "input": gateway.ticket()}, lambda _told: None)
         await handler.close()
     assert (receipt["outcome"], receipt["code"]) == ("failed", "comfyui_unavailable")
     assert gateway.claims[0]["catalog"] is None
@@ -221,9 +220,23 @@ async def test_a_job_that_meets_no_comfyui_is_claimed_and_fails(tmp_path: Path) 
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("given", [None, {}, {"workflow": {}}, {"job": "x", "attempt": 1}, "text"])
+@pytest.mark.parametrize("given", [{"job": "x", "attempt": 1}, {"gateway": "http://elsewhere", "job": "x"}])
 async def test_a_job_without_a_proper_ticket_is_refused_and_calls_nobody(tmp_path: Path, given: Json) -> None:
-    url = "http://127.0.0.1:9"
-    handler = Handler(make_settings(tmp_path, url), ExternalComfy(url, QUICK), QUICK, Log(io.StringIO()), None)
-    receipt = await handler({"id": "1", "input": given})
+    handler = Handler(ready_at("http://127.0.0.1:9", tmp_path))
+    receipt = await handler({"id": "1", "input": given}, lambda _told: None)
     assert (receipt["outcome"], receipt["code"]) == ("refused", "invalid_ticket")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("given", [None, {}, "text", {"workflow": {}}])
+async def test_a_job_that_is_neither_ticket_nor_graph_fails_with_its_reason(tmp_path: Path, given: Json) -> None:
+    handler = Handler(ready_at("http://127.0.0.1:9", tmp_path))
+    answer = await handler({"id": "1", "input": given}, lambda _told: None)
+    await handler.close()
+    assert answer["code"] in ("invalid_request", "invalid_workflow")
+    assert str(answer["error"]).startswith(f"{answer['code']}: ")
+
+
+def ready_at(url: str, tmp_path: Path) -> Ready:
+    settings = make_settings(tmp_path, url)
+    return Ready(settings, ExternalComfy(url, QUICK), None, None, QUICK, Log(io.StringIO()))

@@ -1,23 +1,23 @@
-"""`python -m worker_gpu`: read the environment, start ComfyUI, take jobs."""
+"""`python -m worker_gpu`: read the environment, start ComfyUI, take jobs. `… models …` looks after model files."""
 
 import asyncio
 import dataclasses
-import importlib
 import os
 import sys
 
-from worker_gpu.boot import Comfy, ComfyDidNotStart, make_comfy
+from worker_gpu.boot import ComfyDidNotStart, make_comfy
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.settings import BadSetting, read_settings
-from worker_gpu.workplace import Known, start_comfy
-
-ADAPTER = "worker_gpu.handler"
-"""Holds the RunPod SDK, which takes a second to import: done while ComfyUI starts."""
+from worker_gpu.startup import GpuBroken, make_models, start_up
 
 
 def main() -> int:
-    """Exit code: 0 after an orderly stop, 1 when ComfyUI did not start, 2 for a bad setting."""
+    """Exit code: 0 after an orderly stop, 1 when ComfyUI did not start or the GPU is broken, 2 for a bad setting."""
+    if sys.argv[1:2] == ["models"]:
+        from worker_gpu.models.commands import main as models_main
+
+        return models_main(sys.argv[2:])
     try:
         settings = read_settings(os.environ)
     except BadSetting as error:
@@ -26,25 +26,23 @@ def main() -> int:
     log = Log(sys.stdout, settings.log_form).bind(worker=settings.worker_id)
     patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s)
     comfy = make_comfy(settings, os.environ, patience, log)
+    models = make_models(dict(os.environ), log)
     try:
-        known = asyncio.run(_boot(comfy, patience))
+        ready = asyncio.run(start_up(settings, comfy, models, patience, log))
         from worker_gpu.handler import serve
 
-        serve(settings, comfy, known, patience, log)
+        serve(ready)
     except ComfyDidNotStart as error:
         for line in error.tail:
             log.error("comfyui says", line=line)
         log.error("comfyui did not start", cause=str(error))
         return 1
+    except GpuBroken as error:
+        log.error("the gpu does not work", cause=str(error))
+        return 1
     finally:
         comfy.end()
     return 0
-
-
-async def _boot(comfy: Comfy, patience: Patience) -> Known | None:
-    """Start ComfyUI and load the adapter, at once. Raises `ComfyDidNotStart`."""
-    known, _ = await asyncio.gather(start_comfy(comfy, patience), asyncio.to_thread(importlib.import_module, ADAPTER))
-    return known
 
 
 if __name__ == "__main__":

@@ -68,6 +68,14 @@ class ExternalComfy:
         """False: not ours to restart."""
         return False
 
+    def tail(self) -> list[str]:
+        """Nothing: what it prints is out of reach."""
+        return []
+
+    def failed_imports(self) -> list[str]:
+        """Nothing, for the same reason."""
+        return []
+
     def end(self) -> None:
         """Leave it alone."""
 
@@ -94,6 +102,19 @@ class OwnComfy:
     def pid(self) -> int:
         """Process id of the child; 0 before its first start."""
         return self._child.pid if self._child is not None else 0
+
+    def tail(self) -> list[str]:
+        """Its last lines of output."""
+        return self._child.tail() if self._child is not None else []
+
+    def failed_imports(self) -> list[str]:
+        """Folders of custom nodes that it could not import."""
+        return self._child.failed_imports() if self._child is not None else []
+
+    @property
+    def arguments(self) -> list[str]:
+        """What it is started with."""
+        return self._command()[3:]
 
     async def start(self) -> None:
         """Start it and wait until it answers. Raises `ComfyDidNotStart`."""

@@ -259,6 +259,7 @@ class Receipt:
     outcome: Literal["succeeded", "failed", "canceled", "refused"]
     code: str | None = None
     execution_ms: int | None = None
+    refresh_worker: bool = False
 
     def to_wire(self) -> JsonObject:
         """The handler's return value. Never empty, and without `error`: the SDK reads both as something else."""
@@ -267,6 +268,8 @@ class Receipt:
             wire["code"] = self.code
         if self.execution_ms is not None:
             wire["execution_ms"] = self.execution_ms
+        if self.refresh_worker:
+            wire["refresh_worker"] = True
         return wire
 
 

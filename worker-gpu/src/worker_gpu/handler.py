@@ -3,65 +3,118 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import runpod
+from runpod.http_client import AsyncClientSession  # pyright: ignore[reportUnknownVariableType] -- untyped
+from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[reportUnknownVariableType] -- untyped
 
-from worker_gpu.boot import Comfy
 from worker_gpu.contract import Receipt, Ticket
-from worker_gpu.log import Log
-from worker_gpu.patience import Patience
+from worker_gpu.diagnose.report import debug, health
+from worker_gpu.direct.progress import StatusProgress
+from worker_gpu.direct.request import is_direct, named_action
+from worker_gpu.direct.run import Tell, refusal, run_direct
+from worker_gpu.direct.stream import streamed
+from worker_gpu.ready import Ready
 from worker_gpu.runner import run_job
-from worker_gpu.settings import Settings
 from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text
 from worker_gpu.tether import die_with_parent
-from worker_gpu.workplace import Known, Tools, Workplace, open_workplace
+from worker_gpu.workplace import Tools, Workplace, open_workplace
 
 
 class Handler:
     """What the SDK calls with each job. The workplace is opened with the first, in the SDK's own event loop."""
 
-    def __init__(self, settings: Settings, comfy: Comfy, patience: Patience, log: Log, known: Known | None) -> None:
-        self._settings = settings
-        self._comfy = comfy
-        self._patience = patience
-        self._log = log
-        self._known = known
+    def __init__(self, ready: Ready) -> None:
+        self._ready = ready
+        self._log = ready.log
         self._open = contextlib.AsyncExitStack()
         self._opening = asyncio.Lock()
         self._place: Workplace | None = None
+        self._settling: asyncio.Task[Workplace] | None = None
 
-    async def __call__(self, job: "dict[str, Any]") -> JsonObject:
-        """Run the job whose ticket is `job["input"]`; gives the receipt. Never raises but for cancellation."""
+    async def __call__(self, job: "dict[str, Any]", tell: Tell) -> JsonObject:
+        """Do what `job["input"]` asks: the action it names, the graph it holds, or the ticket it is. Gives the answer
+        or the receipt. Never raises but for cancellation."""
         given: Json = job.get("input")
+        action = named_action(given)
+        if action is not None:
+            return await self._act(action)
+        if is_direct(given):
+            return await run_direct(await self._workplace(), str(job.get("id")), given, tell)
         try:
-            ticket = Ticket.parse(given, self._settings.gateway_origin)
+            ticket = Ticket.parse(given, self._ready.settings.gateway_origin)
         except ShapeError as error:
             self._log.error("ticket not understood", cause=str(error))
             named = maybe_text(maybe_object(given).get("job"))
             return Receipt(named, None, "refused", "invalid_ticket").to_wire()
-        place = await self._workplace()
-        return (await run_job(place, ticket)).to_wire()
+        return (await run_job(await self._workplace(), ticket)).to_wire()
+
+    def settle_in(self) -> None:
+        """Open the workplace before there is a job: the background models begin, the socket to ComfyUI stands."""
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._workplace())
 
     async def close(self) -> None:
         """Leave the workplace."""
         await self._open.aclose()
 
+    async def _act(self, action: str) -> JsonObject:
+        place = await self._workplace()
+        match action:
+            case "health":
+                return await health(place)
+            case "debug":
+                return await debug(place, os.environ)
+            case _:
+                return refusal("invalid_request", "action: must be health or debug")
+
     async def _workplace(self) -> Workplace:
         async with self._opening:
             if self._place is None:
-                opened = open_workplace(self._settings, self._comfy, self._patience, Tools(), self._log, self._known)
+                ready = self._ready
+                opened = open_workplace(
+                    ready.settings, ready.comfy, ready.patience, Tools(), ready.log, ready.known, ready.models
+                )
                 self._place = await self._open.enter_async_context(opened)
+                if ready.models is not None:
+                    ready.models.begin_background()
             return self._place
 
 
-def serve(settings: Settings, comfy: Comfy, known: Known | None, patience: Patience, log: Log) -> None:
+def serve(ready: Ready) -> None:
     """Take jobs for a ComfyUI that has been started, until told to stop."""
     # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
     os.register_at_fork(after_in_child=die_with_parent)
-    handler = Handler(settings, comfy, patience, log, known)
+    handler = Handler(ready)
 
     async def handle(job: "dict[str, Any]") -> JsonObject:
-        return await handler(job)
+        progress = StatusProgress(lambda told: _post(job, told))
+        try:
+            return await handler(job, progress.tell)
+        finally:
+            await progress.close()
 
-    runpod.serverless.start({"handler": handle})  # pyright: ignore[reportUnknownMemberType] -- untyped
+    async def stream(job: "dict[str, Any]") -> AsyncGenerator[JsonObject]:
+        async for chunk in streamed(lambda tell: handler(job, tell)):
+            yield chunk
+
+    def one_at_a_time(_current: int) -> int:
+        # The SDK calls this in its loop before it asks for jobs: the only moment between its start and the first job.
+        handler.settle_in()
+        return 1
+
+    # The SDK asks what kind of function it was given, once: a stream is a choice for the whole worker.
+    chosen = stream if ready.settings.direct.stream else handle
+    runpod.serverless.start(  # pyright: ignore[reportUnknownMemberType] -- untyped
+        {"handler": chosen, "return_aggregate_stream": True, "concurrency_modifier": one_at_a_time}
+    )
+
+
+async def _post(job: "dict[str, Any]", told: JsonObject) -> None:
+    """One progress message, as the SDK's `progress_update` sends it. Its faults are the SDK's to log."""
+    if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
+        return  # local mode: nobody listens
+    async with AsyncClientSession() as session:  # pyright: ignore[reportUnknownVariableType] -- untyped
+        await send_result(session, {"status": "IN_PROGRESS", "output": told}, job)

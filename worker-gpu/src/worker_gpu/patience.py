@@ -44,6 +44,8 @@ class Patience:
     """A canceled prompt must be gone after this; else ComfyUI is restarted (reference/gpu-worker.md section 5.2)."""
     cancel_look_s: float = 0.05
     """Between looks at the queue while canceling."""
+    free_s: float = 0.5
+    """Between asking ComfyUI to free memory and posting again: it frees when its queue wakes, within milliseconds."""
     stop_report_s: float = 15.0
     """Reporting a stop to the gateway when RunPod has ended the job: the worker is wanted elsewhere."""
     start_s: float = 600.0

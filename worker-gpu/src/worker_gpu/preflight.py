@@ -4,9 +4,19 @@ from worker_gpu import resources
 from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import make_room
 from worker_gpu.comfy.client import ComfyUnreachable
-from worker_gpu.errors import JobError
+from worker_gpu.errors import JobError, public_text
 from worker_gpu.log import Log
+from worker_gpu.shape import Json, JsonObject
 from worker_gpu.workplace import Known, Workplace
+
+MAX_LAST_LINES = 20
+"""Enough for the error and what led to it; the rest is in the worker's log."""
+
+
+def last_words(tail: list[str]) -> JsonObject:
+    """ComfyUI's last lines as details of an error, fit for a client."""
+    lines: list[Json] = [public_text(line, 300) for line in tail[-MAX_LAST_LINES:]]
+    return {"comfyui_log": lines}
 
 
 async def preflight(place: Workplace, log: Log) -> Known:
@@ -26,4 +36,4 @@ async def preflight(place: Workplace, log: Log) -> Known:
     except ComfyDidNotStart as error:
         for line in error.tail:
             log.error("comfyui says", line=line)
-        raise JobError("comfyui_unavailable", "ComfyUI does not start.") from error
+        raise JobError("comfyui_unavailable", "ComfyUI does not start.", details=last_words(error.tail)) from error

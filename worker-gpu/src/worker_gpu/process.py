@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 TAIL_LINES = 60
 """Enough for a Python traceback and the lines that led to it."""
 MAX_LINE_CHARS = 500
+_FAILED_IMPORT = re.compile(r"\(IMPORT FAILED\):.*?([^/\\]+)[/\\]?\s*$")
+"""ComfyUI's list of custom nodes at the end of its start: `   0.1 seconds (IMPORT FAILED): /…/custom_nodes/name`."""
 
 _TETHER = Path(__file__).with_name("tether.py")
 
@@ -28,6 +31,7 @@ class Child:
         self._process = process
         self._on_line = on_line
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._failed_imports: dict[str, None] = {}
         self._lock = threading.Lock()
         self._watchers: list[Callable[[], None]] = []
         self._over = False
@@ -53,6 +57,11 @@ class Child:
         """Its last lines of output."""
         with self._lock:
             return list(self._tail)
+
+    def failed_imports(self) -> list[str]:
+        """Folders of custom nodes that ComfyUI could not import, as it said while it started."""
+        with self._lock:
+            return list(self._failed_imports)
 
     async def wait_exit(self) -> None:
         """Return when it has exited."""
@@ -93,6 +102,8 @@ class Child:
                 line = raw.decode("utf-8", "replace").rstrip()[:MAX_LINE_CHARS]
                 with self._lock:
                     self._tail.append(line)
+                    if (failed := _FAILED_IMPORT.search(line)) is not None:
+                        self._failed_imports[failed.group(1)] = None
                 self._on_line(line)
         self._process.wait()
         with self._lock:

@@ -1,18 +1,40 @@
-"""Passes what a run tells to those who want to know: the channel, the collector, the runner's clock."""
+"""Passes what a run tells to those who want to know: the audience, the collector, the clock."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
 
 from worker_gpu.comfy.progress import Progress
-from worker_gpu.gateway.channel import Channel
 from worker_gpu.outputs.collect import Collector
 from worker_gpu.shape import JsonObject
 
 
-class Relay:
-    """A `comfy.follow.Listener`. Previews are passed on only if the client wants them."""
+class Viewer(Protocol):
+    """Who follows a run from outside."""
 
-    def __init__(self, channel: Channel, collector: Collector, previews: bool, on_start: Callable[[], None]) -> None:
-        self._channel = channel
+    def progress(self, progress: Progress) -> None:
+        """How far the graph is."""
+        ...
+
+    def preview(self, node: str, content_type: str, image: bytes) -> None:
+        """A picture of a node at work."""
+        ...
+
+
+class Relay:
+    """A `comfy.follow.Listener`. Previews are passed on only if the client wants them; `shown` gives the share of the
+    graph to show for the one it is at."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        collector: Collector,
+        previews: bool,
+        on_start: Callable[[], None],
+        shown: Callable[[float], float],
+    ) -> None:
+        self._viewer = viewer
+        self._shown = shown
         self._collector = collector
         self._previews = previews
         self._on_start = on_start
@@ -23,7 +45,7 @@ class Relay:
 
     def progressed(self, progress: Progress) -> None:
         """See `Listener`."""
-        self._channel.progress(progress)
+        self._viewer.progress(replace(progress, value=self._shown(progress.value)))
 
     def showed(self, node: str, output: JsonObject) -> None:
         """See `Listener`."""
@@ -32,4 +54,4 @@ class Relay:
     def previewed(self, node: str, content_type: str, image: bytes) -> None:
         """See `Listener`."""
         if self._previews:
-            self._channel.preview(node, content_type, image)
+            self._viewer.preview(node, content_type, image)

@@ -7,24 +7,20 @@ from pathlib import Path
 from worker_gpu import resources
 from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import clean_up
-from worker_gpu.comfy.client import Prompt
 from worker_gpu.contract import Claim, Output, Receipt, Refused, Report, Ticket, Timings
 from worker_gpu.errors import JobError
+from worker_gpu.execution import Execution, Order
+from worker_gpu.fault import wears_out
 from worker_gpu.gateway.channel import Channel
 from worker_gpu.gateway.client import AttemptOver, GatewayClient, GatewaySilent
-from worker_gpu.graph import class_types, job_folder, rewrite
+from worker_gpu.graph import class_types, job_folder
 from worker_gpu.inputs import InputFetcher, OwnStore, Store, UploadedStore
-from worker_gpu.outputs.collect import Collector, Wishes
-from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
-from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.texts import write_text
+from worker_gpu.outputs.collect import Wishes
 from worker_gpu.outputs.upload import Uploader
 from worker_gpu.preflight import preflight
-from worker_gpu.relay import Relay
 from worker_gpu.reporting import Reporter
 from worker_gpu.shape import ShapeError
 from worker_gpu.stop import StopSignal, stopped_report
-from worker_gpu.together import first_of
 from worker_gpu.workplace import Known, Workplace
 
 
@@ -58,11 +54,8 @@ class _JobRun:
             OwnStore(place.comfy.folders.input) if place.comfy.folders is not None else UploadedStore(place.client)
         )
         self._stored_inputs: list[str] = []
-        self._submitting: asyncio.Task[None] | None = None
-        self._posted = self._began
-        self._started: float | None = None
-        self._prompt_over = False
-        self._collector: Collector | None = None
+        self._execution: Execution | None = None
+        self._catalog: asyncio.Task[None] | None = None
 
     async def run(self) -> Receipt:
         checking, known = asyncio.create_task(preflight(self._place, self._log)), self._place.known
@@ -123,7 +116,7 @@ class _JobRun:
         report = await self._conclude(claim, work)
         code: str | None = self._stop.reason
         if report is not None:
-            collector = self._collector
+            collector = self._execution.collector if self._execution is not None else None
             again = collector.upload_again if collector is not None else _nothing_to_upload
             report, code = await self._reporter.send(report, self._until, again, lambda: self._ms_since(self._began))
         receipt = self._receipt(report, code)
@@ -134,52 +127,35 @@ class _JobRun:
     async def _work(self, claim: Claim, checking: "asyncio.Task[Known]") -> list[Output]:
         """The job itself. Raises `JobError`, `AttemptOver`."""
         place = self._place
+        place.settings.nodes.check(class_types(claim.workflow))
         known = await checking
         self._spool.mkdir(parents=True, exist_ok=True)
-        classes = class_types(claim.workflow)
         names = await self._fetch_inputs(claim) if claim.inputs else {}
-        graph = rewrite(claim.workflow, self._folder, names, known.catalog.classes)
-        self._channel.stage("executing")
-        catalog: asyncio.Task[None] | None = None
-        with place.executor.open() as inbox:
-            prompt = Prompt(claim.prompt_id, graph.workflow, claim.options.previews)
-            # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
-            self._submitting = asyncio.create_task(place.executor.submit(prompt))
-            self._posted = self._now()
-            await asyncio.shield(self._submitting)
-            if claim.catalog_wanted:
-                catalog = asyncio.create_task(self._gateway.send_catalog(known.about.version, known.catalog.classes))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    collector = self._make_collector(group, claim, classes, graph.prefixes)
-                    self._collector = collector
-                    relay = Relay(self._channel, collector, claim.options.previews, self._run_started)
-                    try:
-                        listed = await place.executor.follow(
-                            claim.prompt_id, classes, inbox, relay, float(claim.limits.silence_s)
-                        )
-                        self._prompt_over = True
-                    finally:
-                        self._run_ended()
-                    self._channel.stage("uploading")
-                    ended = self._now()
-                    outputs = await collector.finish(listed)
-                    self._timings.upload_ms = self._ms_since(ended)
-            except BaseExceptionGroup as failures:
-                raise first_of(failures) from None
-            finally:
-                if catalog is not None:
-                    await asyncio.wait({catalog}, timeout=0)
-        return outputs
 
-    def _run_started(self) -> None:
-        self._started = self._now()
-        self._timings.queue_ms = round((self._started - self._posted) * 1000)
+        def send_catalog() -> None:
+            if claim.catalog_wanted and self._catalog is None:
+                sending = self._gateway.send_catalog(known.about.version, known.catalog.classes)
+                self._catalog = asyncio.create_task(sending)
 
-    def _run_ended(self) -> None:
-        """However it ended: the time on the GPU counts."""
-        if self._started is not None:
-            self._timings.execution_ms = self._ms_since(self._started)
+        execution = Execution(
+            place,
+            Order(
+                prompt_id=claim.prompt_id,
+                workflow=claim.workflow,
+                folder=self._folder,
+                wishes=Wishes(claim.options.temp_outputs, claim.limits),
+                previews=claim.options.previews,
+                silence_s=float(claim.limits.silence_s),
+            ),
+            self._channel,
+            Uploader(place.http, self._gateway, self._until, place.patience, self._now, place.tools.random, self._log),
+            self._spool,
+            self._timings,
+            self._log,
+            send_catalog,
+        )
+        self._execution = execution
+        return await execution.run(known, names)
 
     async def _fetch_inputs(self, claim: Claim) -> dict[str, str]:
         place, began = self._place, self._now()
@@ -192,28 +168,6 @@ class _JobRun:
         self._timings.inputs_ms = self._ms_since(began)
         return names
 
-    def _make_collector(
-        self, group: asyncio.TaskGroup, claim: Claim, classes: dict[str, str], prefixes: dict[str, str]
-    ) -> Collector:
-        place = self._place
-        source: Source = ViewedFiles(place.client, self._spool)
-        if place.comfy.folders is not None:
-            source = OwnFiles(place.comfy.folders.output, self._folder, source)
-        uploader = Uploader(
-            place.http, self._gateway, self._until, place.patience, self._now, place.tools.random, self._log
-        )
-        return Collector(
-            group,
-            source,
-            uploader,
-            Names(self._folder),
-            classes,
-            prefixes,
-            Wishes(claim.options.temp_outputs, claim.limits),
-            lambda text: write_text(text, self._spool),
-            self._channel.output,
-        )
-
     async def _conclude(self, claim: Claim, work: "asyncio.Task[list[Output]]") -> Report | None:
         """How the attempt ended, with nothing of it left running; None when the gateway wants no report."""
         stopped = not work.done()
@@ -221,10 +175,8 @@ class _JobRun:
             work.cancel()
             await asyncio.wait({work})
         report = self._outcome(work, class_types(claim.workflow), stopped)
-        if self._submitting is not None and not self._prompt_over and not _comfy_is_lost(report):
-            await asyncio.wait({self._submitting}, timeout=self._place.patience.comfy_call_s)
-            if not self._refused_by_comfy():
-                await self._stop_comfy(claim.prompt_id)
+        if self._execution is not None and not _comfy_is_lost(report):
+            await self._stop_comfy(self._execution)
         return report
 
     def _outcome(self, work: "asyncio.Task[list[Output]]", classes: dict[str, str], stopped: bool) -> Report | None:
@@ -244,25 +196,21 @@ class _JobRun:
 
     def _stored(self) -> tuple[Output, ...]:
         """What is in the store, however the job ended: its owner has been told of it."""
-        return self._collector.stored() if self._collector is not None else ()
+        return self._execution.stored() if self._execution is not None else ()
 
     def _bug(self, error: BaseException) -> None:
         """For the worker's own log only: a trace holds paths."""
         self._log.error("bug in the worker", trace="".join(traceback.format_exception(error))[-4000:])
 
-    def _refused_by_comfy(self) -> bool:
-        """Whether the prompt never got into ComfyUI's queue."""
-        task = self._submitting
-        return task is not None and task.done() and not task.cancelled() and isinstance(task.exception(), JobError)
-
-    async def _stop_comfy(self, prompt_id: str) -> None:
+    async def _stop_comfy(self, execution: Execution) -> None:
         began = self._now()
         try:
-            stopped = await self._place.executor.stop(prompt_id)
+            stopped = await execution.take_off()
         except ComfyDidNotStart as error:
             self._log.error("comfyui did not restart", cause=str(error))
             return
-        self._log.info("comfyui stopped the prompt", sure=stopped, ms=self._ms_since(began))
+        if stopped is not None:
+            self._log.info("comfyui stopped the prompt", sure=stopped, ms=self._ms_since(began))
 
     async def _after(self, claim: Claim, report: Report | None) -> None:
         """Leave the workplace as it was found; nothing here changes how the job ended."""
@@ -271,22 +219,27 @@ class _JobRun:
             await self._restart_comfy(claim.prompt_id)
         out_of_memory = report is not None and report.error is not None and report.error.code == "out_of_memory"
         output: Path | None = place.comfy.folders.output / self._folder if place.comfy.folders is not None else None
-        submitted = claim.prompt_id if self._submitting is not None else None
+        submitted = claim.prompt_id if self._was_submitted else None
         folders = [self._spool, *([output] if output is not None else [])]
         await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
+
+    @property
+    def _was_submitted(self) -> bool:
+        return self._execution is not None and self._execution.submitted
 
     async def _restart_comfy(self, prompt_id: str) -> None:
         """Ours starts anew; of another's at least the prompt goes, if it comes to itself in time."""
         try:
-            if not await self._place.comfy.restart() and self._submitting is not None:
+            if not await self._place.comfy.restart() and self._was_submitted:
                 await self._place.executor.stop(prompt_id)
         except ComfyDidNotStart as error:
             self._log.error("comfyui did not restart", cause=str(error))
 
     def _receipt(self, report: Report | None, code: str | None) -> Receipt:
-        ran_ms = self._timings.execution_ms if self._started is not None else None
+        ran_ms = self._execution.execution_ms if self._execution is not None else None
         outcome = report.outcome if report is not None else "canceled"
-        return Receipt(self._ticket.job, self._ticket.attempt, outcome, code, ran_ms)
+        worn = wears_out(report.error) if report is not None else False
+        return Receipt(self._ticket.job, self._ticket.attempt, outcome, code, ran_ms, worn)
 
     def _refused(self, code: str) -> Receipt:
         return Receipt(self._ticket.job, self._ticket.attempt, "refused", code)

@@ -5,10 +5,13 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import split
 from typing import Literal
+
+from worker_gpu.direct.settings import BucketIncomplete, DirectSettings, read_bucket
+from worker_gpu.policy import NodePolicy
 
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MEMORY_MB = 512
@@ -39,6 +42,9 @@ class Settings:
     min_free_disk_bytes: int
     start_timeout_s: float
     log_form: Literal["json", "text"]
+    warmup: Path | None = None
+    nodes: NodePolicy = field(default_factory=NodePolicy)
+    direct: DirectSettings = field(default_factory=DirectSettings)
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -62,7 +68,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         comfyui_url=url.rstrip("/") if url else None,
         comfyui_path=Path(path).absolute() if path and url is None else None,
         comfyui_python=env.get("COMFYUI_PYTHON") or sys.executable,
-        comfyui_args=tuple(split(env.get("COMFYUI_ARGS", ""))),
+        comfyui_args=_arguments(env),
         comfyui_port=port or None,
         data_dir=(base / (_UNSAFE.sub("_", pod).strip(".") or "worker")).absolute(),
         gateway_origin=env.get("GATEWAY_ORIGIN") or None,
@@ -71,6 +77,9 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         min_free_disk_bytes=_count(env, "MIN_FREE_DISK_MB", DEFAULT_MIN_FREE_DISK_MB) * MIB,
         start_timeout_s=float(_count(env, "COMFYUI_START_TIMEOUT_S", 600)),
         log_form="json" if form == "json" else "text",
+        warmup=Path(env["WARMUP_WORKFLOW"]).absolute() if env.get("WARMUP_WORKFLOW") else None,
+        nodes=NodePolicy.parse(env.get("NODE_ALLOW", ""), env.get("NODE_DENY", "")),
+        direct=_direct(env),
     )
 
 
@@ -81,3 +90,26 @@ def _count(env: Mapping[str, str], name: str, default: int, most: int = 2**31) -
     if not text.isdecimal() or int(text) > most:
         raise BadSetting(f"{name}: must be a whole number from 0 to {most}")
     return int(text)
+
+
+def _direct(env: Mapping[str, str]) -> DirectSettings:
+    try:
+        bucket = read_bucket(env)
+    except BucketIncomplete as error:
+        raise BadSetting(str(error)) from error
+    most = _count(env, "DIRECT_MAX_ANSWER_MB", 0)
+    return DirectSettings(
+        bucket=bucket,
+        max_answer_bytes=most * 1_000_000 or None,
+        timeout_s=float(_count(env, "DIRECT_TIMEOUT_S", 600) or 600),
+        silence_s=float(_count(env, "DIRECT_SILENCE_S", 0)),
+        stream=env.get("DIRECT_STREAM", "").lower() in ("1", "true"),
+        comfy_org_api_key=env.get("COMFY_ORG_API_KEY") or None,
+    )
+
+
+def _arguments(env: Mapping[str, str]) -> tuple[str, ...]:
+    given = split(env.get("COMFYUI_ARGS", ""))
+    if env.get("COMFYUI_DISABLE_METADATA", "").lower() in ("1", "true") and "--disable-metadata" not in given:
+        given.append("--disable-metadata")
+    return tuple(given)

@@ -17,6 +17,7 @@ from worker_gpu.comfy.execute import Executor
 from worker_gpu.comfy.socket import ComfySocket
 from worker_gpu.contract import WorkerInfo
 from worker_gpu.log import Log
+from worker_gpu.models.service import Models
 from worker_gpu.patience import Patience
 from worker_gpu.settings import Settings
 
@@ -31,6 +32,8 @@ class Tools:
     now: Callable[[], float] = time.monotonic
     random: Random = field(default_factory=Random)
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    wall: Callable[[], float] = time.time
+    """Seconds since 1970, for signatures; everything else goes by `now`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Workplace:
     log: Log
     turn: asyncio.Lock
     known: Known | None
+    models: Models | None = None
 
     @property
     def info(self) -> WorkerInfo:
@@ -89,7 +93,13 @@ async def start_comfy(comfy: Comfy, patience: Patience) -> Known | None:
 
 @contextlib.asynccontextmanager
 async def open_workplace(
-    settings: Settings, comfy: Comfy, patience: Patience, tools: Tools, log: Log, known: Known | None = None
+    settings: Settings,
+    comfy: Comfy,
+    patience: Patience,
+    tools: Tools,
+    log: Log,
+    known: Known | None = None,
+    models: Models | None = None,
 ) -> AsyncGenerator[Workplace]:
     """A workplace on `comfy`, which has been started."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -112,6 +122,7 @@ async def open_workplace(
                 log=log,
                 turn=asyncio.Lock(),
                 known=known,
+                models=models,
             )
         finally:
             listening.cancel()

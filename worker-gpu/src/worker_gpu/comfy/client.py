@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -64,6 +64,8 @@ class Prompt:
     prompt_id: str
     workflow: JsonObject
     previews: bool
+    extra: JsonObject = field(default_factory=lambda: JsonObject(), repr=False)
+    """More of `extra_data`, such as a key for API nodes."""
 
 
 class ComfyClient:
@@ -95,6 +97,11 @@ class ComfyClient:
         gpus = [maybe_text(device.get("name")) for device in devices if device.get("type") != "cpu"]
         return About(maybe_text(system.get("comfyui_version")), gpus[0] if gpus else None, self._jobs_api)
 
+    async def stats(self) -> JsonObject:
+        """ComfyUI's own `/system_stats`: versions, devices, memory. Raises `ComfyUnreachable`."""
+        _, stats = await self._json("GET", "/system_stats")
+        return maybe_object(stats)
+
     async def catalog(self) -> Catalog:
         """Names of all node classes. Raises `ComfyUnreachable`."""
         _, body = await self._json("GET", "/object_info", limit=self._stall_limit)
@@ -103,7 +110,7 @@ class ComfyClient:
     async def submit(self, prompt: Prompt, client_id: str) -> None:
         """Queue a prompt. Raises `JobError` `invalid_workflow` when ComfyUI refuses all or part of it (a 200 with
         `node_errors` would run the rest and drop outputs silently), `ComfyUnreachable`."""
-        extra: JsonObject = {"preview_method": "auto" if prompt.previews else "none"}
+        extra: JsonObject = {**prompt.extra, "preview_method": "auto" if prompt.previews else "none"}
         status, body = await self._json(
             "POST",
             "/prompt",

@@ -58,10 +58,11 @@ class Channel:
         self._changed = asyncio.Event()
         self._closed_for_good = False
 
-    def stage(self, stage: Stage) -> None:
-        """What the attempt does now."""
+    def stage(self, stage: Stage, message: str | None = None) -> None:
+        """What the attempt does now; `message` says more of it to a person."""
         self._outbox.flush_progress()
-        self._put({"type": "stage", "stage": stage})
+        told: JsonObject = {"type": "stage", "stage": stage}
+        self._put(told if message is None else {**told, "message": public_text(message)})
 
     def progress(self, progress: Progress) -> None:
         """How far the graph is; the latest wins."""

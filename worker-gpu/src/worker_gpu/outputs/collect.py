@@ -11,7 +11,7 @@ from worker_gpu.outputs.files import LocalFile, Source
 from worker_gpu.outputs.kinds import TEXT
 from worker_gpu.outputs.names import TEMP_FOLDER, Names
 from worker_gpu.outputs.texts import measure_text
-from worker_gpu.outputs.upload import NamedFile, Uploader
+from worker_gpu.outputs.upload import NamedFile, Sink
 from worker_gpu.outputs.walk import FileRef, TextRef, walk
 from worker_gpu.shape import JsonObject
 
@@ -42,7 +42,7 @@ class Collector:
         self,
         group: asyncio.TaskGroup,
         source: Source,
-        uploader: Uploader,
+        uploader: Sink,
         names: Names,
         classes: Mapping[str, str],
         prefixes: Mapping[str, str],

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import aiohttp
 
 from worker_gpu.contract import MAX_UPLOADS_PER_CALL, MultipartUpload, PutUpload, Upload
 from worker_gpu.errors import JobError
-from worker_gpu.gateway.client import REPEATABLE, FileToUpload, GatewayClient
+from worker_gpu.gateway.client import REPEATABLE, FileToUpload
 from worker_gpu.log import Log
 from worker_gpu.outputs.files import LocalFile
 from worker_gpu.patience import Patience
@@ -36,6 +37,26 @@ class NamedFile:
     file: LocalFile
 
 
+class Sink(Protocol):
+    """Where outputs go."""
+
+    async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
+        """Store `files`; `done` gets each with its key as soon as it is stored. Raises `JobError`, `AttemptOver`."""
+        ...
+
+
+class Store(Protocol):
+    """Who gives the places that an `Uploader` puts files to: the gateway, or a bucket of one's own."""
+
+    async def uploads(self, files: list[FileToUpload], until: float) -> list[Upload]:
+        """A place for each file, in that order. Raises `JobError`, `AttemptOver`."""
+        ...
+
+    async def finish_upload(self, upload: MultipartUpload, etags: list[tuple[int, str]], until: float) -> bool:
+        """Close a multipart upload; False when it is gone."""
+        ...
+
+
 class _UrlRefused(Exception):  # noqa: N818 -- an answer, handled below
     """R2 refused the URL itself."""
 
@@ -46,7 +67,7 @@ class Uploader:
     def __init__(
         self,
         http: aiohttp.ClientSession,
-        gateway: GatewayClient,
+        store: Store,
         until: float,
         patience: Patience,
         now: Callable[[], float],
@@ -54,7 +75,7 @@ class Uploader:
         log: Log,
     ) -> None:
         self._http = http
-        self._gateway = gateway
+        self._store = store
         self._until = until
         self._patience = patience
         self._now = now
@@ -71,7 +92,7 @@ class Uploader:
         batches = [files[at : at + MAX_UPLOADS_PER_CALL] for at in range(0, len(files), MAX_UPLOADS_PER_CALL)]
         for batch in batches:
             asked = [_asked(named) for named in batch]
-            given = await self._gateway.uploads(asked, self._until)
+            given = await self._store.uploads(asked, self._until)
             await together(self._one(named, upload, done) for named, upload in zip(batch, given, strict=True))
 
     async def _one(self, named: NamedFile, upload: Upload, done: Callable[[NamedFile, str], None]) -> None:
@@ -85,7 +106,7 @@ class Uploader:
                 if fresh == MAX_FRESH_URLS:
                     raise JobError("upload_failed", f"The store refused an output ({refused}).") from refused
                 self._log.warn("upload url refused", cause=str(refused))
-                (upload,) = await self._gateway.uploads([_asked(named)], self._until)
+                (upload,) = await self._store.uploads([_asked(named)], self._until)
             else:
                 done(named, upload.key)
                 return
@@ -101,7 +122,7 @@ class Uploader:
             return number, await self._transfer(url, {}, file.path, offset, length)
 
         etags = await together(part(number, url) for number, url in upload.parts)
-        if not await self._gateway.finish_upload(upload, etags, self._until):
+        if not await self._store.finish_upload(upload, etags, self._until):
             raise _UrlRefused("the multipart upload is gone")
 
     async def _transfer(self, url: str, headers: dict[str, str], path: Path, offset: int, length: int) -> str:

@@ -1,0 +1,1 @@
+"""What a worker says of itself: `action: "health"`, `action: "debug"`, and the log at its start."""

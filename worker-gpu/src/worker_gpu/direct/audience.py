@@ -1,0 +1,38 @@
+"""Tells a direct job's progress onwards: into its RunPod status, or its stream."""
+
+from collections.abc import Callable
+
+from worker_gpu.comfy.progress import Progress
+from worker_gpu.contract import Output, Stage
+from worker_gpu.direct.request import progress_line
+from worker_gpu.shape import JsonObject
+
+
+class Teller:
+    """An `execution.Audience`. Previews are dropped: a status is polled, and a stream's chunks are kept."""
+
+    def __init__(self, tell: Callable[[JsonObject], None]) -> None:
+        self._tell = tell
+
+    def stage(self, stage: Stage, message: str | None = None) -> None:
+        """See `Audience`."""
+        told: JsonObject = {"type": "stage", "stage": stage}
+        self._tell(told if message is None else {**told, "message": message})
+
+    def progress(self, progress: Progress) -> None:
+        """See `Audience`."""
+        self._tell(progress_line(progress))
+
+    def output(self, output: Output) -> None:
+        """See `Audience`. The content follows with the answer."""
+        self._tell(
+            {
+                "type": "output",
+                "filename": output.name,
+                "content_type": output.content_type,
+                "size_bytes": output.size_bytes,
+            }
+        )
+
+    def preview(self, node: str, content_type: str, image: bytes) -> None:
+        """See `Audience`."""

@@ -1,0 +1,62 @@
+"""Progress of a direct job into its RunPod status: one message at a time, the latest wins, none after the end.
+
+The SDK's own `progress_update` starts a thread for each message, so that one may land after the result and leave the
+job IN_PROGRESS for ever (runpod-python#250). This posts the same body to the same place, and is over before the answer.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from worker_gpu.shape import JsonObject
+
+GAP_S = 0.5
+"""Between messages: a status is polled, and each message is a request."""
+LAST_S = 5.0
+"""How long the answer waits for a message under way."""
+
+Post = Callable[[JsonObject], Awaitable[None]]
+
+
+class StatusProgress:
+    """`tell` whenever there is something new; `close` before the answer."""
+
+    def __init__(self, post: Post, gap_s: float = GAP_S) -> None:
+        self._post = post
+        self._gap_s = gap_s
+        self._latest: JsonObject | None = None
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+        self._posting = False
+
+    def tell(self, told: JsonObject) -> None:
+        """Show this as soon as it is its turn."""
+        self._latest = told
+        self._news.set()
+
+    async def close(self) -> None:
+        """Post nothing any more; a message under way is waited for, so that the answer comes after it."""
+        self._latest = None
+        if self._posting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_S):
+                    while self._posting:
+                        self._news.clear()
+                        await self._news.wait()
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            told, self._latest = self._latest, None
+            if told is None:
+                continue
+            self._posting = True
+            try:
+                await self._post(told)
+            finally:
+                self._posting = False
+                self._news.set()
+            await asyncio.sleep(self._gap_s)

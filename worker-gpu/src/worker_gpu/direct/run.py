@@ -1,0 +1,179 @@
+"""One direct job: inputs, execute, answer. However it ends, ComfyUI is idle and nothing of it stays behind."""
+
+import asyncio
+import hashlib
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_gpu.boot import ComfyDidNotStart
+from worker_gpu.cleanup import clean_up
+from worker_gpu.contract import Limits, Output, Timings
+from worker_gpu.direct.answer import KeptFiles, answer_limit, compose
+from worker_gpu.direct.audience import Teller
+from worker_gpu.direct.bucket import BucketStore
+from worker_gpu.direct.request import BadRequest, Picture, Request
+from worker_gpu.errors import JobError
+from worker_gpu.execution import Execution, Order
+from worker_gpu.fault import wears_out
+from worker_gpu.graph import class_types
+from worker_gpu.inputs import FOLDER, OwnStore, Store, UploadedStore, safe_filename
+from worker_gpu.outputs.collect import Wishes
+from worker_gpu.outputs.upload import Sink, Uploader
+from worker_gpu.preflight import preflight
+from worker_gpu.shape import Json, JsonObject
+from worker_gpu.workplace import Workplace
+
+MAX_INLINE_TEXT_BYTES = 1024 * 1024
+"""Texts up to this size are in the answer as they are; longer ones are files."""
+
+Tell = Callable[[JsonObject], None]
+
+
+async def run_direct(place: Workplace, job: str, given: Json, tell: Tell) -> JsonObject:
+    """Run the graph in `given` (RunPod's `input`) as RunPod's job `job`; `tell` gets progress. Gives the answer, or
+    `{"error": …}` for anything that failed: a partial result is a failure. Raises nothing but cancellation."""
+    try:
+        request = Request.parse(given)
+    except BadRequest as error:
+        place.log.info("direct job refused", job=job, code=error.code)
+        return refusal(error.code, error.message)
+    async with place.turn:
+        return await _DirectRun(place, job, request, tell).run()
+
+
+def refusal(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
+    """What the SDK turns into FAILED: `error` is a text, as RunPod's clients expect; the rest is the job's `output`."""
+    return {"error": f"{code}: {message}", "code": code, "message": message, **(more or {})}
+
+
+class _DirectRun:
+    def __init__(self, place: Workplace, job: str, request: Request, tell: Tell) -> None:
+        self._place = place
+        self._job = job
+        self._request = request
+        self._log = place.log.bind(job=job)
+        self._now = place.tools.now
+        self._began = self._now()
+        self._timings = Timings()
+        # RunPod's id may be tried again on the same worker: each run has names of its own.
+        self._prompt_id = place.tools.new_id()
+        self._spool = place.settings.data_dir / "spool" / self._prompt_id
+        self._store: Store = (
+            OwnStore(place.comfy.folders.input) if place.comfy.folders is not None else UploadedStore(place.client)
+        )
+        self._stored_inputs: list[str] = []
+        self._teller = Teller(tell)
+        self._execution: Execution | None = None
+        self._kept: KeptFiles | None = None
+
+    async def run(self) -> JsonObject:
+        request, settings = self._request, self._place.settings.direct
+        self._log.info("direct job", nodes=len(request.workflow), inputs=len(request.pictures))
+        error: JobError | None = None
+        answer: JsonObject = {}
+        try:
+            async with asyncio.timeout(request.timeout_s or settings.timeout_s):
+                answer = await self._work()
+        except JobError as failure:
+            error = failure
+        except TimeoutError:
+            error = JobError("timeout", "The job did not finish in its time.")
+        except Exception as bug:
+            self._log.error("bug in the worker", trace="".join(traceback.format_exception(bug))[-4000:])
+            error = JobError("internal", "The worker failed.")
+        finally:
+            # Also on RunPod's cancellation, which goes on afterwards: ComfyUI is idle first.
+            await asyncio.shield(asyncio.create_task(self._leave(error)))
+        self._timings.total_ms = round((self._now() - self._began) * 1000)
+        outcome = "succeeded" if error is None else "failed"
+        self._log.info("job over", outcome=outcome, code=error.code if error is not None else None)
+        timings: JsonObject = {"timings": self._timings.to_wire()}
+        if error is None:
+            return {**answer, **timings}
+        told = error.with_classes(class_types(request.workflow)).to_wire()
+        worn: JsonObject = {"refresh_worker": True} if wears_out(error) else {}
+        return refusal(error.code, error.message, {**told, **timings, **worn})
+
+    async def _work(self) -> JsonObject:
+        place, request = self._place, self._request
+        place.settings.nodes.check(class_types(request.workflow))
+        known = await preflight(place, self._log)
+        self._spool.mkdir(parents=True, exist_ok=True)
+        names = await self._keep_inputs()
+        execution = Execution(
+            place,
+            Order(
+                prompt_id=self._prompt_id,
+                workflow=request.workflow,
+                folder=self._prompt_id,
+                wishes=Wishes(request.temp_outputs, Limits(0, 0, MAX_INLINE_TEXT_BYTES, 0)),
+                previews=False,
+                silence_s=place.settings.direct.silence_s,
+                extra=self._extra(),
+            ),
+            self._teller,
+            self._make_sink(),
+            self._spool,
+            self._timings,
+            self._log,
+        )
+        self._execution = execution
+        return await self._composed(await execution.run(known, names))
+
+    async def _composed(self, outputs: list[Output]) -> JsonObject:
+        bucket = self._place.settings.direct.bucket
+        store = BucketStore(bucket, self._job, self._place.tools.wall) if bucket is not None else None
+        return await compose(outputs, self._kept, store.link if store is not None else _no_link)
+
+    def _make_sink(self) -> Sink:
+        place, settings = self._place, self._place.settings.direct
+        if settings.bucket is None:
+            self._kept = KeptFiles(answer_limit(self._job, settings.max_answer_bytes))
+            return self._kept
+        store = BucketStore(settings.bucket, self._job, place.tools.wall)
+        until = self._began + (self._request.timeout_s or settings.timeout_s)
+        return Uploader(place.http, store, until, place.patience, self._now, place.tools.random, self._log)
+
+    def _extra(self) -> JsonObject:
+        key = self._request.comfy_org_api_key or self._place.settings.direct.comfy_org_api_key
+        return {"api_key_comfy_org": key} if key is not None else {}
+
+    async def _keep_inputs(self) -> dict[str, str]:
+        """By content, like the gateway's: the same picture keeps what ComfyUI computed from it."""
+        began, names = self._now(), dict[str, str]()
+        if self._request.pictures:
+            self._teller.stage("inputs")
+        for number, picture in enumerate(self._request.pictures):
+            digest = hashlib.sha256(picture.content).hexdigest()
+            path = await asyncio.to_thread(_write, self._spool / f"input-{number}", picture)
+            names[picture.name] = await self._store.keep(path, f"{FOLDER}/{digest}", safe_filename(picture.name))
+            self._stored_inputs.append(names[picture.name])
+        self._timings.inputs_ms = round((self._now() - began) * 1000)
+        return names
+
+    async def _leave(self, error: JobError | None) -> None:
+        """Leave the workplace as it was found."""
+        place, execution = self._place, self._execution
+        try:
+            if error is not None and error.code == "comfyui_unavailable":
+                await place.comfy.restart()
+            elif execution is not None:
+                await execution.take_off()
+        except ComfyDidNotStart as failure:
+            self._log.error("comfyui did not restart", cause=str(failure))
+        submitted = self._prompt_id if execution is not None and execution.submitted else None
+        folders = [self._spool]
+        if place.comfy.folders is not None:
+            folders.append(place.comfy.folders.output / self._prompt_id)
+        out_of_memory = error is not None and error.code == "out_of_memory"
+        await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
+
+
+def _write(path: Path, picture: Picture) -> Path:
+    path.write_bytes(picture.content)
+    return path
+
+
+def _no_link(_key: str) -> str:
+    raise AssertionError("outputs are kept or linked")

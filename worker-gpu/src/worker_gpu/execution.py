@@ -1,0 +1,216 @@
+"""One graph through ComfyUI: models fetched, prompt posted and followed, outputs brought in.
+
+Memory that ran out is freed and the graph tried once more in place. The gateway's jobs and direct ones run by this.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from worker_gpu.comfy.client import ComfyUnreachable, Prompt
+from worker_gpu.comfy.progress import Progress
+from worker_gpu.contract import Output, Stage, Timings
+from worker_gpu.errors import JobError
+from worker_gpu.graph import class_types, rewrite
+from worker_gpu.log import Log
+from worker_gpu.needs import models_for
+from worker_gpu.outputs.collect import Collector, Wishes
+from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
+from worker_gpu.outputs.names import Names
+from worker_gpu.outputs.texts import write_text
+from worker_gpu.outputs.upload import Sink
+from worker_gpu.preflight import last_words
+from worker_gpu.relay import Relay
+from worker_gpu.shape import JsonObject
+from worker_gpu.together import first_of
+from worker_gpu.workplace import Known, Workplace
+
+
+class Audience(Protocol):
+    """Who follows a job from outside."""
+
+    def stage(self, stage: Stage, message: str | None = None) -> None:
+        """What the job does now."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """How far the graph is."""
+        ...
+
+    def output(self, output: Output) -> None:
+        """A result that is stored."""
+        ...
+
+    def preview(self, node: str, content_type: str, image: bytes) -> None:
+        """A picture of a node at work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be run. `folder` is the job's own below ComfyUI's output folder; `silence_s` 0 means no watchdog."""
+
+    prompt_id: str
+    workflow: Mapping[str, JsonObject] = field(repr=False)
+    folder: str
+    wishes: Wishes
+    previews: bool
+    silence_s: float
+    extra: JsonObject = field(default_factory=lambda: JsonObject(), repr=False)
+
+
+class Execution:
+    """One order at work. `run` once; `take_off` when it was broken off."""
+
+    def __init__(
+        self,
+        place: Workplace,
+        order: Order,
+        audience: Audience,
+        sink: Sink,
+        spool: Path,
+        timings: Timings,
+        log: Log,
+        on_posted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._place = place
+        self._order = order
+        self._audience = audience
+        self._sink = sink
+        self._spool = spool
+        self._timings = timings
+        self._log = log
+        self._on_posted = on_posted
+        self._now = place.tools.now
+        self._classes = class_types(order.workflow)
+        self._posted = self._now()
+        self._started: float | None = None
+        self._submitting: asyncio.Task[None] | None = None
+        self._prompt_over = False
+        self._shown = 0.0
+        self.collector: Collector | None = None
+
+    @property
+    def submitted(self) -> bool:
+        """Whether ComfyUI may know the prompt."""
+        return self._submitting is not None
+
+    @property
+    def execution_ms(self) -> int | None:
+        """Time on the GPU; None where the graph never began."""
+        return self._timings.execution_ms if self._started is not None else None
+
+    def stored(self) -> tuple[Output, ...]:
+        """Outputs stored so far."""
+        return self.collector.stored() if self.collector is not None else ()
+
+    async def run(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
+        """All outputs. Raises `JobError`, and what the sink raises."""
+        async with models_for(self._place.models, self._order.workflow, self._models_shown, self._timings, self._now):
+            try:
+                return await self._once(known, stored_inputs)
+            except JobError as error:
+                self._add_last_words(error)
+                if error.code != "out_of_memory" or not await self._freed(error):
+                    raise
+            return await self._once(known, stored_inputs)
+
+    async def take_off(self) -> bool | None:
+        """Take the prompt off ComfyUI, where it may still be there; None where it is not. Raises `ComfyDidNotStart`."""
+        task = self._submitting
+        if task is None or self._prompt_over:
+            return None
+        await asyncio.wait({task}, timeout=self._place.patience.comfy_call_s)
+        if task.done() and not task.cancelled() and isinstance(task.exception(), JobError):
+            return None
+        return await self._place.executor.stop(self._order.prompt_id)
+
+    async def _once(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
+        place, order = self._place, self._order
+        graph = rewrite(order.workflow, order.folder, stored_inputs, known.catalog.classes)
+        self._audience.stage("executing")
+        self._prompt_over = False
+        with place.executor.open() as inbox:
+            prompt = Prompt(order.prompt_id, graph.workflow, order.previews, order.extra)
+            # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
+            self._submitting = asyncio.create_task(place.executor.submit(prompt))
+            self._posted = self._now()
+            await asyncio.shield(self._submitting)
+            self._on_posted()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    collector = self._make_collector(group, graph.prefixes)
+                    self.collector = collector
+                    relay = Relay(self._audience, collector, order.previews, self._run_started, self._shown_most)
+                    try:
+                        listed = await place.executor.follow(
+                            order.prompt_id, self._classes, inbox, relay, order.silence_s
+                        )
+                        self._prompt_over = True
+                    finally:
+                        self._run_ended()
+                    self._audience.stage("uploading")
+                    ended = self._now()
+                    outputs = await collector.finish(listed)
+                    self._timings.upload_ms = round((self._now() - ended) * 1000)
+            except BaseExceptionGroup as failures:
+                raise first_of(failures) from None
+        return outputs
+
+    async def _freed(self, error: JobError) -> bool:
+        """Give ComfyUI's memory back after the graph ran out of it, and forget the try; False when that cannot be."""
+        place, order = self._place, self._order
+        self._log.warn("out of memory: freed, and once more", cause=error.message)
+        try:
+            await place.client.free_memory(unload_models=True)
+            await place.client.forget(order.prompt_id)
+        except ComfyUnreachable:
+            return False
+        # ComfyUI frees when its queue's thread wakes, which nothing announces; a prompt posted before that runs first.
+        await asyncio.sleep(place.patience.free_s)
+        if place.comfy.folders is not None:
+            await asyncio.to_thread(shutil.rmtree, place.comfy.folders.output / order.folder, ignore_errors=True)
+        return True
+
+    def _add_last_words(self, error: JobError) -> None:
+        """What ComfyUI printed before it died or hung says more than any message of ours."""
+        tail = self._place.comfy.tail()
+        if error.code == "comfyui_unavailable" and tail and not error.details:
+            error.details = last_words(tail)
+
+    def _make_collector(self, group: asyncio.TaskGroup, prefixes: dict[str, str]) -> Collector:
+        place, order = self._place, self._order
+        source: Source = ViewedFiles(place.client, self._spool)
+        if place.comfy.folders is not None:
+            source = OwnFiles(place.comfy.folders.output, order.folder, source)
+        return Collector(
+            group,
+            source,
+            self._sink,
+            Names(order.folder),
+            self._classes,
+            prefixes,
+            order.wishes,
+            lambda text: write_text(text, self._spool),
+            self._audience.output,
+        )
+
+    def _shown_most(self, value: float) -> float:
+        """Progress never falls, not even when the graph is run again."""
+        self._shown = max(self._shown, value)
+        return self._shown
+
+    def _models_shown(self, message: str) -> None:
+        self._audience.stage("models", message)
+
+    def _run_started(self) -> None:
+        self._started = self._now()
+        self._timings.queue_ms = round((self._started - self._posted) * 1000)
+
+    def _run_ended(self) -> None:
+        """However it ended: the time on the GPU counts."""
+        if self._started is not None:
+            self._timings.execution_ms = round((self._now() - self._started) * 1000)

@@ -1,0 +1,115 @@
+"""From a started process to a worker that may take jobs: GPU, ComfyUI, boot models and the SDK at the same time.
+
+Nothing waits for a fixed time: ready is when ComfyUI answers, its node list is loaded, and the boot models are here.
+"""
+
+import asyncio
+import importlib
+import time
+from pathlib import Path
+
+from worker_gpu import VERSION, resources
+from worker_gpu.boot import Comfy
+from worker_gpu.diagnose.gpu import Gpus, look_at_gpus
+from worker_gpu.direct.run import run_direct
+from worker_gpu.errors import public_text
+from worker_gpu.log import Log
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.service import BootReport, Models
+from worker_gpu.models.settings import read_model_settings
+from worker_gpu.patience import Patience
+from worker_gpu.ready import Ready
+from worker_gpu.settings import Settings
+from worker_gpu.shape import ShapeError, decode
+from worker_gpu.workplace import Tools, open_workplace, start_comfy
+
+ADAPTER = "worker_gpu.handler"
+"""Holds the RunPod SDK, which takes a second to import: done while ComfyUI starts."""
+MB = 1_000_000
+
+
+class GpuBroken(Exception):  # noqa: N818 -- a state of the machine, not of the code
+    """The machine's GPU does not work: RunPod must replace the worker."""
+
+
+def make_models(env: "dict[str, str]", log: Log) -> Models | None:
+    """The models of this worker; None where no manifest is named or the settings of it are wrong (which is logged: a
+    worker without its models still says what it lacks)."""
+    try:
+        settings = read_model_settings(env)
+    except ModelError as error:
+        log.error("models are not synced", code=error.code, cause=error.message)
+        return None
+    return Models(settings, log) if settings.enabled else None
+
+
+async def start_up(settings: Settings, comfy: Comfy, models: Models | None, patience: Patience, log: Log) -> Ready:
+    """Everything a job needs, started. Raises `ComfyDidNotStart`, `GpuBroken`."""
+    began = time.monotonic()
+    starting = asyncio.create_task(start_comfy(comfy, patience))
+    looking = asyncio.create_task(asyncio.to_thread(look_at_gpus))
+    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, ADAPTER))
+    booting = asyncio.create_task(_boot_models(models))
+    try:
+        gpus = await looking
+        if gpus.problem is not None:
+            raise GpuBroken(gpus.problem)
+        known, _, booted = await asyncio.gather(starting, loading, booting)
+    finally:
+        for task in (starting, booting):
+            task.cancel()
+        await asyncio.wait({starting, booting})
+    ready = Ready(settings, comfy, known, models, patience, log)
+    if settings.warmup is not None:
+        await _warm_up(ready, settings.warmup)
+    tell_of_start(ready, gpus, booted, time.monotonic() - began)
+    return ready
+
+
+def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None, seconds: float) -> None:
+    """One screen that says what this worker is."""
+    log, known = ready.log, ready.known
+    found = resources.measure(ready.settings.data_dir)
+    about = known.about if known is not None else None
+    log.info("versions", worker=VERSION, comfyui=about.version if about is not None else None)
+    for name, total, free in zip(gpus.names, gpus.memory_total_bytes, gpus.memory_free_bytes, strict=True):
+        log.info("gpu", name=name, driver=gpus.driver, memory_mb=total // MB, free_mb=free // MB)
+    if gpus.skipped is not None:
+        log.info("gpu check skipped", reason=gpus.skipped, comfyui_runs_on=about.gpu if about is not None else None)
+    memory = found.memory_free_bytes
+    log.info("room", memory_free_mb=None if memory is None else memory // MB, disk_free_mb=found.disk_free_bytes // MB)
+    if booted is not None:
+        log.info("models", boot_files=booted.files, fetched=booted.fetched.files, failed=len(booted.errors))
+        for error in booted.errors:
+            log.error("model not here", code=error.code, path=error.path, cause=error.message)
+    else:
+        log.info("models", sync="off: no MODELS_BUCKET and no MODELS_MANIFEST")
+    failed = ready.comfy.failed_imports()
+    log.info("nodes", classes=len(known.catalog.classes) if known is not None else None, failed_imports=len(failed))
+    for name in failed:
+        log.error("node not imported", name=public_text(name))
+    output = "bucket" if ready.settings.direct.bucket is not None else "base64"
+    log.info("ready", seconds=round(seconds, 2), gateway=ready.settings.gateway_origin, direct_outputs=output)
+
+
+async def _boot_models(models: Models | None) -> BootReport | None:
+    if models is None:
+        return None
+    await models.start()
+    return await models.boot()
+
+
+async def _warm_up(ready: Ready, path: Path) -> None:
+    """Run the graph in a file before there are jobs, so that the first finds its models loaded. A failure is logged."""
+    try:
+        graph = decode(await asyncio.to_thread(path.read_bytes))
+    except (OSError, ShapeError) as error:
+        ready.log.error("warm-up not run", cause=type(error).__name__)
+        return
+    began = time.monotonic()
+    async with open_workplace(
+        ready.settings, ready.comfy, ready.patience, Tools(), ready.log, ready.known, ready.models
+    ) as place:
+        answer = await run_direct(place, "warm-up", {"workflow": graph}, lambda _told: None)
+    code = answer.get("code")
+    ready.log.info("warm-up", seconds=round(time.monotonic() - began, 2), code=code if isinstance(code, str) else None)

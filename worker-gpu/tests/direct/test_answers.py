@@ -1,0 +1,278 @@
+"""What a direct job answers: every output of every kind, or an error that says which and why."""
+
+import asyncio
+import base64
+from pathlib import Path
+
+import pytest
+
+from direct.stage import direct_stage, entries
+from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script, holding, playing
+from fakes.recordings import Recording, all_recordings, recording
+from worker_gpu.direct.answer import MAX_RUN_ANSWER_BYTES, MAX_RUNSYNC_ANSWER_BYTES, answer_limit
+from worker_gpu.direct.settings import DirectSettings
+from worker_gpu.policy import NodePolicy
+from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+SAVE: dict[str, Json] = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+}
+SUCCEEDED = [
+    r for r in all_recordings() if r.accepted and maybe_object((r.entry or {}).get("status")).get("completed") is True
+]
+
+
+def listing(files: dict[str, bytes]) -> Script:
+    """Node 2 lists `files` in the prompt's folder."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        listed: list[Json] = []
+        for name, content in files.items():
+            comfy.files[("output", prompt.folder, name)] = content
+            listed.append({"filename": name, "subfolder": prompt.folder, "type": "output"})
+        await comfy.tell(prompt, "execution_start")
+        return {"outputs": {"2": {"anything": listed}}, "status": {"status_str": "success", "messages": []}}
+
+    return script
+
+
+@pytest.mark.parametrize("case", SUCCEEDED, ids=str)
+async def test_a_recorded_success_gives_its_files_and_texts(case: Recording, tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, playing(case)) as stage:
+        answer = await stage.run({"workflow": dict(case.graph), "options": {"temp_outputs": True}})
+
+        assert "error" not in answer
+        listed = [
+            (str(entry["filename"]), entry)
+            for name, entries_ in answer.items()
+            if name != "timings"
+            for entry in map(maybe_object, maybe_list(entries_))
+        ]
+        assert listed
+        for name, entry in listed:
+            if entry["type"] == "base64":
+                assert base64.b64decode(str(entry["data"])) == CONTENT[name.rpartition(".")[2]]
+        assert stage.told[-1] == {"type": "stage", "stage": "uploading"} or stage.told[-1]["type"] == "output"
+
+
+async def test_every_kind_has_its_list_and_images_is_always_there(tmp_path: Path) -> None:
+    files = {
+        "a.png": PNG,
+        "b.mp4": CONTENT["mp4"],
+        "c.gif": b"GIF89a" + b"x" * 20,
+        "d.flac": b"fLaC" + b"x" * 20,
+        "e.ply": b"ply\n" + b"x" * 20,
+        "f.zip": b"PK\x03\x04",
+    }
+    async with direct_stage(tmp_path, listing(files)) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        lists = ("images", "videos", "gifs", "audio", "3d", "files")
+        assert {name: [entry["filename"] for entry in entries(answer, name)] for name in lists} == {
+            "images": ["a.png"],
+            "videos": ["b.mp4"],
+            "gifs": ["c.gif"],
+            "audio": ["d.flac"],
+            "3d": ["e.ply"],
+            "files": ["f.zip"],
+        }
+        (video,) = entries(answer, "videos")
+        assert (video["type"], video["content_type"]) == ("base64", "video/mp4")
+
+
+async def test_text_comes_as_text_and_images_stay_a_list(tmp_path: Path) -> None:
+    case = recording("text_preview_any")
+    async with direct_stage(tmp_path, playing(case)) as stage:
+        answer = await stage.run({"workflow": dict(case.graph)})
+
+        (text,) = entries(answer, "text")
+        assert (text["type"], text["data"]) == ("text", "hello")
+        assert answer["images"] == []
+
+
+async def test_images_and_params_reach_the_graph(tmp_path: Path) -> None:
+    graph: JsonObject = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+    }
+    plain = base64.b64encode(PNG).decode()
+    async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
+        for text in (plain, f"data:image/png;base64,{plain}"):
+            await stage.run(
+                {
+                    "workflow": graph,
+                    "images": [{"name": "me.png", "image": text}],
+                    "params": {"2": {"filename_prefix": "mine"}},
+                }
+            )
+        first, second = stage.comfy.prompts
+        loaded = maybe_object(maybe_object(first.graph["1"])["inputs"])["image"]
+        assert stage.comfy.inputs == {str(loaded): PNG}
+        assert maybe_object(maybe_object(second.graph["1"])["inputs"])["image"] == loaded
+        prefix = str(maybe_object(maybe_object(first.graph["2"])["inputs"])["filename_prefix"])
+        assert prefix == f"{first.folder}/mine"
+        assert first.folder != second.folder
+
+
+@pytest.mark.parametrize("field", ["comfy_org_api_key", "api_key_comfy_org"])
+async def test_the_key_for_api_nodes_reaches_comfyui_and_no_log(tmp_path: Path, field: str) -> None:
+    async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
+        await stage.run({"workflow": SAVE, field: "secret-key"})
+
+        assert stage.comfy.prompts[0].extra["api_key_comfy_org"] == "secret-key"
+        assert "secret-key" not in stage.log.getvalue()
+
+
+async def test_an_answer_over_runpods_limit_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    """worker-comfyui#129: there the work is done and its result refused with 400."""
+    small = DirectSettings(max_answer_bytes=100_000)
+    async with direct_stage(tmp_path, listing({"a.png": PNG + bytes(60_000)}), small) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert answer["code"] == "output_too_large"
+        assert "BUCKET_ENDPOINT_URL" in str(answer["error"])
+
+
+async def test_the_limit_is_that_of_the_way_the_job_came() -> None:
+    assert answer_limit("sync-1", None) == MAX_RUNSYNC_ANSWER_BYTES == 20_000_000
+    assert answer_limit("1-u1", None) == MAX_RUN_ANSWER_BYTES == 10_000_000
+
+
+EDITOR: JsonObject = {"last_node_id": 3, "nodes": [{"id": 3, "type": "KSampler"}], "links": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "words"),
+    [
+        ({"workflow": EDITOR}, "invalid_workflow", "Export (API)"),
+        ({"workflow": "not json"}, "invalid_workflow", "no JSON"),
+        ({"workflow": {"1": {}}}, "invalid_workflow", "node 1 has no class_type"),
+        ({"workflow": SAVE, "images": [{"name": "a"}]}, "invalid_request", "image"),
+        ({"workflow": SAVE, "images": [{"name": "a", "image": "*"}]}, "invalid_request", "no base64"),
+        ({"workflow": SAVE, "images": [{"name": "a", "image": "https://x/y"}]}, "invalid_request", "is a URL"),
+        ({"workflow": SAVE, "params": {"9": {"x": 1}}}, "invalid_request", "no node 9"),
+        ({"workflow": SAVE, "timeout": -1}, "invalid_request", "timeout"),
+    ],
+)
+async def test_a_wrong_request_is_told_in_words_and_runs_nothing(
+    tmp_path: Path, given: JsonObject, code: str, words: str
+) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        answer = await stage.run(given)
+
+        assert answer["code"] == code
+        assert words in str(answer["error"])
+        assert stage.comfy.prompts == []
+
+
+async def test_what_comfyui_refuses_fails_with_its_node_errors(tmp_path: Path) -> None:
+    case = recording("one_output_invalid_answers_200")
+    async with direct_stage(tmp_path, holding()) as stage:
+        stage.comfy.answer = (200, case.answer)
+        answer = await stage.run({"workflow": dict(case.graph)})
+
+        assert answer["code"] == "invalid_workflow"
+        assert "9" in maybe_object(maybe_object(answer["details"])["node_errors"])
+
+
+async def test_an_error_after_a_picture_was_saved_is_a_failure(tmp_path: Path) -> None:
+    """worker-comfyui answers COMPLETED with `errors` beside the picture."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        comfy.files[("output", prompt.folder, "a.png")] = PNG
+        saved: JsonObject = {"images": [{"filename": "a.png", "subfolder": prompt.folder, "type": "output"}]}
+        await comfy.tell(prompt, "execution_start")
+        await comfy.tell(prompt, "executed", node="2", display_node="2", output=saved)
+        error: JsonObject = {"exception_type": "ValueError", "exception_message": "bad latent", "node_id": "1"}
+        messages: list[Json] = [["execution_error", error]]
+        return {"outputs": {"2": saved}, "status": {"status_str": "error", "messages": messages}}
+
+    async with direct_stage(tmp_path, script) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert answer["error"] == "execution_error: bad latent"
+        assert answer["node"] == {"id": "1", "class_type": "EmptyImage"}
+        assert "images" not in answer
+
+
+async def test_a_job_that_takes_too_long_stops_and_says_so(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        answer = await stage.run({"workflow": SAVE, "timeout": 0.2})
+
+        assert answer["code"] == "timeout"
+        assert "POST /interrupt" in stage.comfy.calls
+        await stage.comfy.notice.until(lambda: stage.comfy.running is None)
+
+
+async def test_a_canceled_job_leaves_comfyui_idle(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        running = asyncio.create_task(stage.run({"workflow": SAVE}))
+        await stage.comfy.notice.until(lambda: stage.comfy.running is not None)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+        assert "POST /interrupt" in stage.comfy.calls
+        await stage.comfy.notice.until(lambda: stage.comfy.running is None)
+
+
+async def test_a_node_that_the_worker_does_not_run_is_refused(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, holding(), nodes=NodePolicy.parse("", "Save*")) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert answer["code"] == "node_not_allowed"
+        assert answer["node"] == {"id": "2", "class_type": "SaveImage"}
+        assert stage.comfy.prompts == []
+
+
+def out_of_memory(times: int) -> Script:
+    """The first `times` runs end without memory."""
+    runs = 0
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        nonlocal runs
+        runs += 1
+        if runs > times:
+            return await listing({"a.png": PNG})(comfy, prompt)
+        await comfy.tell(prompt, "execution_start")
+        error: JsonObject = {"exception_type": "torch.OutOfMemoryError", "exception_message": "CUDA out of memory"}
+        return {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", error]]}}
+
+    return script
+
+
+async def test_memory_that_ran_out_once_is_freed_and_the_job_succeeds(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, out_of_memory(1)) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert [entry["filename"] for entry in entries(answer, "images")] == ["a.png"]
+        assert len(stage.comfy.prompts) == 2
+        calls = stage.comfy.calls
+        assert calls.index("POST /free") < len(calls) - 1 - calls[::-1].index("POST /prompt")
+
+
+async def test_memory_that_runs_out_twice_is_reported_and_the_worker_replaced(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, out_of_memory(2)) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert (answer["code"], answer["refresh_worker"]) == ("out_of_memory", True)
+        assert len(stage.comfy.prompts) == 2
+
+
+async def test_a_lost_cuda_context_replaces_the_worker_at_once(tmp_path: Path) -> None:
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        error: JsonObject = {
+            "exception_type": "RuntimeError",
+            "exception_message": "CUDA error: unspecified launch failure",
+        }
+        return {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", error]]}}
+
+    async with direct_stage(tmp_path, script) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert (answer["code"], answer["refresh_worker"]) == ("execution_error", True)
+        assert len(stage.comfy.prompts) == 1

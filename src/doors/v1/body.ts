@@ -29,9 +29,18 @@ export async function readJsonBody(c: Context<AppEnv>): Promise<Result<unknown, 
   return utf8 ? parseJson(texts.join('')) : fail({ code: 'invalid_json', detail: 'the body is not UTF-8' });
 }
 
-/** The same for a route whose every field has a default: no body and no Content-Type stand for `{}`. */
+/**
+ * The same for a route whose every field has a default: no Content-Type and nothing in the body stand for `{}`. Over real HTTP a POST
+ * without a body has an empty one, not none.
+ */
 export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Refusal>> {
-  return c.req.raw.body === null && c.req.header('content-type') === undefined ? ok({}) : readJsonBody(c);
+  if (c.req.header('content-type') !== undefined) {
+    return readJsonBody(c);
+  }
+  const nothing = await readBounded(c, 0, () => {});
+  return nothing.ok
+    ? ok({})
+    : fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
 }
 
 /** Adds the text of one more chunk; `null` ends it. False when it is no UTF-8. */

@@ -34,7 +34,12 @@ export type Policy = z.infer<typeof policySchema>;
 /** Sizes and counts. A request over one is refused with a 4xx that names it. */
 export const limitsSchema = z.strictObject({
   jobs_in_flight: z.int().positive().default(20),
+  /** Jobs in line for a place beyond those in flight. */
+  max_queued: z.int().nonnegative().default(100),
   submits_per_minute: z.int().positive().default(120),
+  /** Budget of a UTC day; none where it is not named. */
+  usd_per_day: z.number().nonnegative().optional(),
+  gpu_seconds_per_day: z.number().nonnegative().optional(),
   /** Base64 inputs travel in the body; Workers take 100 MB on every plan (reference/cloudflare.md section 4). */
   max_body_bytes: z
     .int()
@@ -59,6 +64,12 @@ export const limitsSchema = z.strictObject({
   max_outputs: z.int().positive().default(1000),
 });
 export type Limits = z.infer<typeof limitsSchema>;
+
+/** The limits that an account may have of its own. */
+export type AccountLimits = Pick<
+  Limits,
+  'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day'
+>;
 
 /** Which node classes may run. A name is exact, or ends in `*` and means every class that begins so. */
 export const nodePolicySchema = z.strictObject({

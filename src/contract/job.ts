@@ -141,6 +141,8 @@ export type JobView = {
   attempts: AttemptView[];
   metadata: Record<string, string>;
   resolved: Resolved;
+  /** What it cost; null until it is over. `cost_usd` is null where the endpoint has no price. */
+  usage: { billed_seconds: number; cost_usd: number | null } | null;
   metrics: { queue_ms: number | null; execution_ms: number | null; upload_ms: number | null; total_ms: number | null };
   /** Number of the last event in the log that this view includes. */
   last_event: number;

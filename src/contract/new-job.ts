@@ -5,6 +5,8 @@ export type NewJob = {
   /** Lower-case UUID (version 7, so ids sort by creation). */
   id: string;
   account: string;
+  /** Id of the API key that submitted it. */
+  key: string;
   /** Name of the endpoint in the configuration. */
   endpoint: string;
   /** The graph as JSON text, ready for the worker: text passes RPC, storage and 64-bit seeds unharmed (decision 0012). */
@@ -15,6 +17,10 @@ export type NewJob = {
   resolved: Resolved;
   created_at: number;
   deadline: number;
+  /** US dollars; null where the endpoint has no price. */
+  price_per_second: number | null;
+  /** The account has no place for it yet: it begins when the account says so. */
+  waits: boolean;
 };
 
 /** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. Large integers are `bigint`. */
@@ -29,14 +35,3 @@ export type JobOptions = {
   /** Keep what preview nodes write to ComfyUI's temp folder as outputs too. */
   temp_outputs: boolean;
 };
-
-/** The Account object's answer to a submit. */
-export type Admission =
-  | { admitted: true }
-  | {
-      admitted: false;
-      code: 'rate_limited' | 'too_many_jobs';
-      limit: number;
-      window_s: number | null;
-      retry_after_s: number;
-    };

@@ -1,3 +1,5 @@
+import type { Quota } from '../contract/admission.ts';
+
 /**
  * What the core may refuse, in words every door understands. A door turns a code into its protocol's error.
  * Meaning of every code: docs/errors.md.
@@ -52,8 +54,12 @@ export const CORE_CODES = [
   'too_many_keys',
   'key_revoked',
   'invalid_cursor',
+  'invalid_idempotency_key',
+  'idempotency_key_reuse',
+  'idempotency_in_flight',
   'rate_limited',
-  'too_many_jobs',
+  'queue_full',
+  'budget_exceeded',
   'too_many_webhooks',
   'webhook_disabled',
   'job_not_over',
@@ -65,7 +71,18 @@ export type CoreCode = FaultCode | (typeof CORE_CODES)[number];
 export type Fault = { pointer: string; code: FaultCode; detail: string };
 
 /** Why the core refused. `detail` is for people: no input is quoted in it beyond short names, and no internals. */
-export type CoreProblem = { code: CoreCode; detail: string; errors?: Fault[]; retryAfterS?: number };
+export type CoreProblem = {
+  code: CoreCode;
+  detail: string;
+  errors?: Fault[];
+  retryAfterS?: number;
+  /** Whether the same request may succeed later: for clients that would guess it from the status otherwise. */
+  shouldRetry?: boolean;
+  /** Names of the policies that are used up. */
+  violated?: string[];
+  /** What is left, where the refusal knows. */
+  quota?: Quota;
+};
 
 /** Faults beyond this many are counted, not listed, so that an answer stays small. */
 export const MAX_LISTED_FAULTS = 100;

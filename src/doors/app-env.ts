@@ -1,9 +1,13 @@
+import type { Quota } from '../contract/admission.ts';
 import type { Caller, Core } from '../core/context.ts';
 import type { Actor } from '../core/keys/actor.ts';
 import type { Env } from '../env.ts';
 
 /**
  * What every route finds in its Hono context. `core` and `requestId` are set by the app before any door runs; `caller` by the
- * v1 door's check of the key, and `actor` on the routes that manage keys.
+ * v1 door's check of the key, and `actor` on the routes that manage keys; `quota` by an answer that knows what is left.
  */
-export type AppEnv = { Bindings: Env; Variables: { core: Core; requestId: string; caller: Caller; actor: Actor } };
+export type AppEnv = {
+  Bindings: Env;
+  Variables: { core: Core; requestId: string; caller: Caller; actor: Actor; quota: Quota | undefined };
+};

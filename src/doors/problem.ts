@@ -13,24 +13,28 @@ export const PROBLEMS = {
   incomplete_body: { status: 400, title: 'The body ended early' },
   invalid_parameter: { status: 400, title: 'A parameter is not valid' },
   invalid_cursor: { status: 400, title: 'The cursor is not valid' },
+  invalid_idempotency_key: { status: 400, title: 'The Idempotency-Key is not valid' },
   unauthorized: { status: 401, title: 'No valid API key' },
   insufficient_scope: { status: 403, title: 'The key lacks a scope' },
   ip_not_allowed: { status: 403, title: 'The key may not be used from this address' },
   endpoint_not_allowed: { status: 403, title: 'The key may not use this endpoint' },
   exceeds_key: { status: 403, title: 'A key gives no more than it has' },
+  budget_exceeded: { status: 402, title: 'The budget of the day is used up' },
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
+  idempotency_in_flight: { status: 409, title: 'The first request with this key is still being worked on' },
   job_not_over: { status: 409, title: 'The job is not over' },
   precondition_failed: { status: 412, title: 'A precondition of the request does not hold' },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'This Content-Type is not taken here' },
   invalid_range: { status: 416, title: 'The range cannot be served' },
   rate_limited: { status: 429, title: 'Too many requests' },
-  too_many_jobs: { status: 429, title: 'Too many unfinished jobs' },
+  queue_full: { status: 429, title: 'Too many unfinished jobs' },
   internal: { status: 500, title: 'A fault of the gateway' },
   misconfigured: { status: 503, title: 'The gateway is not configured' },
   unavailable: { status: 503, title: 'Not available at the moment' },
   // Bodies
+  idempotency_key_reuse: { status: 422, title: 'The Idempotency-Key belongs to another request' },
   invalid_request: { status: 422, title: 'The request has faults' },
   required: { status: 422, title: 'A field is missing' },
   invalid_type: { status: 422, title: 'A field has the wrong type' },
@@ -86,30 +90,42 @@ void coversTheCore;
 export type ProblemOptions = {
   detail: string;
   errors?: Fault[] | undefined;
+  violated?: string[] | undefined;
   headers?: Record<string, string> | undefined;
 };
+
+/** Problems that have a name of their own at IANA (draft-ietf-httpapi-ratelimit-headers). */
+const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
+export const TYPES: Partial<Record<string, string>> = { rate_limited: QUOTA_EXCEEDED, queue_full: QUOTA_EXCEEDED };
 
 /** A problem as an answer. The request's id goes in, so that a report can be traced. */
 export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
   const { status, title } = PROBLEMS[code];
-  const { detail, errors, headers } = options;
+  const { detail, errors, violated, headers } = options;
   const body = {
-    type: `${publicUrlOf(c)}/problems/${code}`,
+    type: TYPES[code] ?? `${publicUrlOf(c)}/problems/${code}`,
     title,
     status,
     detail,
     code,
     request_id: String(c.get('requestId')),
     ...(errors === undefined ? {} : { errors }),
+    ...(violated === undefined ? {} : { 'violated-policies': violated }),
   };
   return c.body(JSON.stringify(body), status, { ...headers, 'content-type': 'application/problem+json' });
 }
 
 /** A refusal of the core as an answer. */
 export function coreProblem(c: Context, refusal: CoreProblem): Response {
-  const { code, detail, errors, retryAfterS } = refusal;
-  const headers = retryAfterS === undefined ? undefined : { 'retry-after': String(retryAfterS) };
-  return problem(c, code, { detail, errors, headers });
+  const { code, detail, errors, retryAfterS, shouldRetry, violated, quota } = refusal;
+  if (quota !== undefined) {
+    c.set('quota', quota);
+  }
+  const headers = {
+    ...(retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) }),
+    ...(shouldRetry === undefined ? {} : { 'x-should-retry': String(shouldRetry) }),
+  };
+  return problem(c, code, { detail, errors, violated, headers });
 }
 
 /** Empty while the configuration is not known: a problem's type is then relative to the gateway. */

@@ -15,7 +15,18 @@ type Rpc<T, Methods extends keyof T> = {
 
 export type JobStub = Rpc<
   Job,
-  'create' | 'view' | 'cancel' | 'eraseNow' | 'claim' | 'uploader' | 'endpointOf' | 'complete' | 'hint' | 'wake'
+  | 'create'
+  | 'first'
+  | 'admitted'
+  | 'view'
+  | 'cancel'
+  | 'eraseNow'
+  | 'claim'
+  | 'uploader'
+  | 'endpointOf'
+  | 'complete'
+  | 'hint'
+  | 'wake'
 > & {
   fetch(url: URL, init: RequestInit): Promise<Response>;
 };
@@ -33,7 +44,10 @@ export type WebhookStub = Rpc<
   | 'redeliver'
   | 'redeliverRange'
 >;
-export type AccountStub = Rpc<Account, 'admit' | 'release'>;
+export type AccountStub = Rpc<
+  Account,
+  'admit' | 'recall' | 'abandon' | 'ask' | 'release' | 'quota' | 'limits' | 'setLimits'
+>;
 
 /** The object of a job. The id must have been checked to be one of ours: any name makes an object. */
 export const jobStub = (env: Env, id: string): JobStub => env.JOB.getByName(id) as unknown as JobStub;

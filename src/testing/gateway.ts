@@ -2,7 +2,7 @@ import { env, exports } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { testBindings } from '../../test/gateway-bindings.ts';
-import { PROBLEM_CODES } from '../doors/problem.ts';
+import { PROBLEM_CODES, TYPES } from '../doors/problem.ts';
 import { jobSchema, type ApiJob } from '../doors/v1/schemas.ts';
 
 /** The gateway as a client sees it, for tests inside workerd: real D1, R2 and objects, RunPod answered by the test. */
@@ -70,6 +70,7 @@ const problemShape = z.strictObject({
   errors: z
     .array(z.strictObject({ pointer: z.string().startsWith('#'), code: z.string(), detail: z.string().min(1) }))
     .optional(),
+  'violated-policies': z.array(z.string()).optional(),
 });
 export type SeenProblem = z.infer<typeof problemShape>;
 
@@ -78,7 +79,7 @@ export async function problemOf(response: Response): Promise<SeenProblem> {
   expect(response.headers.get('content-type')).toBe('application/problem+json');
   const seen = problemShape.parse(await response.json());
   expect(seen.status).toBe(response.status);
-  expect(seen.type).toBe(`${ORIGIN}/problems/${seen.code}`);
+  expect(seen.type).toBe(TYPES[seen.code] ?? `${ORIGIN}/problems/${seen.code}`);
   expect(response.headers.get('x-request-id')).toBe(seen.request_id);
   return seen;
 }

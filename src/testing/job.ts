@@ -94,6 +94,9 @@ export type Rig = { readonly id: string; readonly stub: JobStub; readonly object
 export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   id: newId(),
   account: ACCOUNT,
+  key: 'key-1',
+  price_per_second: null,
+  waits: false,
   endpoint: 'default',
   workflow: JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
   inputs: [],

@@ -34,11 +34,14 @@ export class Play {
   effects: Effect[] = [];
   reply: Reply = 'done';
 
-  constructor(overrides: { deadline?: number } = {}) {
+  constructor(overrides: { deadline?: number; waits?: boolean; price_per_second?: number } = {}) {
     this.state = newState(
       {
         id: '01930000-0000-7000-8000-000000000000',
         account: 'acc',
+        key: 'key-1',
+        price_per_second: overrides.price_per_second ?? null,
+        waits: overrides.waits ?? false,
         endpoint: 'default',
         workflow: '{}',
         inputs: [],

@@ -22,6 +22,10 @@ export function onClock(turn: Turn): Reply {
       return 'done';
     }
   }
+  if (state.waiting !== null && now >= state.waiting.ask_at) {
+    turn.ask();
+    return 'done';
+  }
   if (attempt === undefined) {
     return 'ignored';
   }
@@ -94,6 +98,9 @@ export function wakeAt(state: JobState, policy: Policy, now: number): number | n
   const times: number[] = [now < state.deadline ? state.deadline : closeAt(state, policy)];
   if (state.cancel !== null) {
     times.push(state.cancel.close_at);
+  }
+  if (state.waiting !== null) {
+    times.push(state.waiting.ask_at);
   }
   const attempt = currentAttempt(state);
   if (attempt !== undefined) {

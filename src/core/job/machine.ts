@@ -28,6 +28,8 @@ const HINT_SPACING_MS = 2_000;
 export const newState = (job: NewJob, policy: Policy): JobState => ({
   id: job.id,
   account: job.account,
+  key: job.key,
+  price_per_second: job.price_per_second,
   endpoint: job.endpoint,
   options: job.options,
   metadata: job.metadata,
@@ -43,6 +45,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   outputs: [],
   error: null,
   timings: {},
+  waiting: job.waits ? { ask_at: job.created_at } : null,
   cancel: null,
   attempts: [],
   erased: false,
@@ -61,11 +64,17 @@ export function step(before: JobState, signal: Signal, now: number, policy: Poli
 function react(turn: Turn, signal: Signal): Reply {
   switch (signal.kind) {
     case 'created':
-      if (turn.state.attempts.length > 0) {
+      if (turn.state.last_event > 0) {
         return 'ignored';
       }
-      turn.begin();
+      if (turn.state.waiting === null) {
+        turn.begin();
+      } else {
+        turn.wait();
+      }
       return 'done';
+    case 'admitted':
+      return onAdmitted(turn);
     case 'run_accepted':
       return onRunAccepted(turn, signal.attempt, signal.run_id);
     case 'run_refused':
@@ -96,6 +105,16 @@ function react(turn: Turn, signal: Signal): Reply {
     case 'clock':
       return onClock(turn);
   }
+}
+
+function onAdmitted(turn: Turn): Reply {
+  const { state } = turn;
+  if (state.waiting === null || isTerminal(state.status)) {
+    return 'ignored';
+  }
+  state.waiting = null;
+  turn.begin();
+  return 'done';
 }
 
 function onRunAccepted(turn: Turn, number: number, runId: string): Reply {

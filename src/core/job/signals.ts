@@ -7,8 +7,10 @@ import type { CompleteRequest, WorkerInfo, WorkerMessage } from '../../contract/
  * A signal may come late, twice, or out of order: the machine decides what it still means.
  */
 export type Signal =
-  /** The job was stored; it needs its first attempt. */
+  /** The job was stored; it needs its first attempt, or waits for its account. */
   | { kind: 'created' }
+  /** The account has a place for the job. */
+  | { kind: 'admitted' }
   /** `/run` answered with RunPod's id. */
   | { kind: 'run_accepted'; attempt: number; run_id: string }
   /** `/run` answered and did not take it. `again`: a later try may succeed. */
@@ -50,9 +52,11 @@ export type Effect =
   | { kind: 'cancel_run'; attempt: number; run_id: string }
   /** Tell the worker on the channel to stop. */
   | { kind: 'stop_worker'; attempt: number; reason: StopReason }
-  /** Write the projection for listing. */
+  /** Ask the account whether the job may begin. */
+  | { kind: 'ask_admission' }
+  /** Write the projection for listing, and once the job is over what it used. */
   | { kind: 'project' }
-  /** Give the account its place back. */
+  /** Give the account its place back, and say what the job used. */
   | { kind: 'release' }
   /** Tell the account's webhooks of a change of status. `sequence`: number of the log's event that says it, hence of this notice alone. */
   | { kind: 'notify'; sequence: number; status: Status; tries: number; at: number };

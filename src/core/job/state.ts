@@ -9,6 +9,10 @@ import type { WorkerInfo } from '../../contract/worker.ts';
 export type JobState = {
   readonly id: string;
   readonly account: string;
+  /** Id of the API key that submitted it. */
+  readonly key: string;
+  /** US dollars per second on a GPU when it was submitted; null: no price. */
+  readonly price_per_second: number | null;
   readonly endpoint: string;
   readonly options: JobOptions;
   readonly metadata: Record<string, string>;
@@ -24,6 +28,8 @@ export type JobState = {
   outputs: Output[];
   error: JobError | null;
   timings: Record<string, number>;
+  /** The account has not let it begin: when to ask again. Null once it has. */
+  waiting: { ask_at: number } | null;
   /** Set once, by the first cancel that found the job not terminal. */
   cancel: { at: number; close_at: number } | null;
   attempts: Attempt[];

@@ -72,6 +72,23 @@ export class Turn {
     }
   }
 
+  /**
+   * The job is stored and waits for its account. It asks at once: a place may have become free between the account's answer and the
+   * storing, when nobody could be told of it. Later the account tells, and the job asks in case it was not heard.
+   */
+  wait(): void {
+    this.ask();
+    this.logStatus();
+    this.do({ kind: 'project' });
+    this.notify();
+  }
+
+  /** Asks the account whether the job may begin, and again in a while. */
+  ask(): void {
+    this.state.waiting = { ask_at: this.now + ASK_MS };
+    this.do({ kind: 'ask_admission' });
+  }
+
   /** Begins the next attempt: the job is queued again and `/run` will be called. */
   begin(): void {
     const { state } = this;
@@ -134,6 +151,8 @@ export class Turn {
   }
 }
 
+/** How often a job in line asks its account. The account tells it anyhow; this repairs what got lost. */
+export const ASK_MS = 60_000;
 /** Attempts of every kind a job may have, those that no worker ever claimed included. */
 export const MAX_SENDS = 6;
 /** How long a run that is over at RunPod may go without its worker's report, which can still be on its way. */

@@ -1,3 +1,4 @@
+import { isTerminal } from '../../contract/job.ts';
 import type { Effect } from './signals.ts';
 import { currentAttempt, type JobState } from './state.ts';
 
@@ -21,6 +22,8 @@ export function stillWanted(state: JobState, effect: Effect, now: number): boole
     case 'cancel_run':
       // Later than this the run is gone whether anybody canceled it or not, and RunPod may refuse us for ever.
       return now < state.deadline + RUN_GRACE_MS + CLOCK_SLACK_MS;
+    case 'ask_admission':
+      return state.waiting !== null && !isTerminal(state.status);
     case 'project':
     case 'release':
     case 'notify':

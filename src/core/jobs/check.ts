@@ -1,3 +1,4 @@
+import type { Priority } from '../../contract/admission.ts';
 import type { Endpoint, Limits, NodePolicy } from '../../config.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointBarred } from '../access/endpoints.ts';
@@ -20,6 +21,7 @@ export type Checked = ResolvedInputs & {
   metadata: Record<string, string>;
   options: JobOptions;
   finishWithinS: number;
+  priority: Priority;
   /** Whether the classes of the nodes could be compared with what the endpoint's ComfyUI has. */
   nodesChecked: boolean;
 };
@@ -45,7 +47,7 @@ export async function checkRequest(
     return refuse([...faultsOf(parsed.error), ...graphFaults(body, core.config.limits)]);
   }
   const { workflow, endpoint, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
-  const { variables } = parsed.data;
+  const { variables, priority } = parsed.data;
   const barred = endpointBarred(core.config, caller, endpoint);
   if (barred !== null) {
     return fail(barred);
@@ -88,6 +90,7 @@ export async function checkRequest(
         metadata,
         options: jobOptions,
         finishWithinS,
+        priority,
         nodesChecked,
       });
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { PRIORITIES } from '../../contract/admission.ts';
 import type { Limits } from '../../config.ts';
 import { MAX_INTEGER } from '../json.ts';
 import type { Fault } from '../problems.ts';
@@ -90,6 +91,8 @@ export const jobRequestSchema = z.strictObject({
     })
     .prefault({}),
   finish_within: z.number().positive().optional(),
+  /** Its class in the account's line, where there is one. */
+  priority: z.enum(PRIORITIES).default('normal'),
 });
 export type JobRequest = z.infer<typeof jobRequestSchema>;
 export type InputRequest = JobRequest['inputs'][number];

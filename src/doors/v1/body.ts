@@ -10,8 +10,11 @@ export type Refusal = CoreProblem | { code: ProblemCode; detail: string };
 
 const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
 
-/** The body as parsed JSON. Its type is checked before it is read, and its size while it is read. */
-export async function readJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Refusal>> {
+/** The body as parsed JSON. Its type is checked before it is read, and its size while it is read. `see` is shown the bytes. */
+export async function readJsonBody(
+  c: Context<AppEnv>,
+  see: (chunk: Uint8Array) => void = () => {},
+): Promise<Result<unknown, Refusal>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
   }
@@ -20,6 +23,7 @@ export async function readJsonBody(c: Context<AppEnv>): Promise<Result<unknown, 
   const texts: string[] = [];
   let utf8 = true;
   const read = await readBounded(c, c.var.core.config.limits.max_body_bytes, (chunk) => {
+    see(chunk);
     utf8 &&= decode(decoder, chunk, texts);
   });
   if (!read.ok) {

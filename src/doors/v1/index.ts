@@ -11,6 +11,7 @@ import { registerSubmitJob } from './jobs/submit.ts';
 import { registerWatchJob } from './jobs/watch.ts';
 import { registerCreateReadToken } from './jobs/tokens.ts';
 import { registerKeys } from './keys/index.ts';
+import { rateLimitHeaders } from './rate-limit.ts';
 import { newV1App } from './v1-app.ts';
 import { registerWebhooks } from './webhooks/index.ts';
 
@@ -18,6 +19,7 @@ import { registerWebhooks } from './webhooks/index.ts';
 export const v1Door = newV1App();
 
 v1Door.use(authorize);
+v1Door.use(rateLimitHeaders);
 
 registerSubmitJob(v1Door);
 registerDryRun(v1Door);

@@ -40,6 +40,7 @@ export function renderJob(job: JobView, publicUrl: string): ApiJob {
     outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl)),
     attempts: job.attempts.map(renderAttempt),
     resolved: job.resolved,
+    usage: job.usage,
     metrics: job.metrics,
     last_event: job.last_event,
   };

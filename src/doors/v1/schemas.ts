@@ -90,6 +90,7 @@ export const jobSchema = jobSummarySchema
     outputs: z.array(outputSchema),
     attempts: z.array(attemptSchema),
     resolved: resolvedSchema,
+    usage: z.object({ billed_seconds: z.number(), cost_usd: z.number().nullable() }).nullable(),
     metrics: z.object({ queue_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
     last_event: z.int(),
   })
@@ -149,6 +150,7 @@ export const problemSchema = z
     code: z.enum(PROBLEM_CODES),
     request_id: z.string(),
     errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
+    'violated-policies': z.array(z.string()).optional(),
   })
   .openapi('Problem');
 

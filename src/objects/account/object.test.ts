@@ -1,12 +1,16 @@
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { requireConfig } from '../../config.ts';
+import { requireConfig, type AccountLimits } from '../../config.ts';
+import type { AdmitRequest } from '../../contract/admission.ts';
 import { heldClock } from '../../testing/job.ts';
 import { accountStub } from '../stubs.ts';
+import { KEY_LIFE_MS, LEASE_MS } from './repeats.ts';
 
-const { jobs_in_flight, submits_per_minute } = requireConfig(env).limits;
+const { jobs_in_flight, max_queued, submits_per_minute } = requireConfig(env).limits;
 const HOUR_MS = 3_600_000;
+const NOTHING = { gpu_ms: 0, micro_usd: 0 };
+const times = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, at) => make(at));
 
 /** An account nobody used before, at the beginning of a window. */
 function fresh() {
@@ -14,92 +18,151 @@ function fresh() {
   clock.pass(60_000 - (Date.now() % 60_000));
   const account = `a${crypto.randomUUID()}`;
   const stub = accountStub(env, account);
-  let jobs = 0;
   return {
     clock,
+    stub,
     object: env.ACCOUNT.getByName(account),
-    admit: (job = `job-${(jobs += 1)}`, expires_at = Date.now() + HOUR_MS) => stub.admit({ job, expires_at }),
-    release: (job: string) => stub.release(job),
+    admit: (job = crypto.randomUUID() as string, over: Partial<AdmitRequest> = {}) =>
+      stub.admit({
+        job,
+        key: 'k1',
+        priority: 'normal',
+        expires_at: Date.now() + HOUR_MS,
+        reserve: { gpu_ms: 10_000, micro_usd: null },
+        idempotency: null,
+        ...over,
+      }),
+    release: (job: string, used = NOTHING) => stub.release(job, used),
+    /** Which of these have a place. */
+    inside: async (jobs: string[]) => {
+      const answers = await Promise.all(jobs.map((job) => stub.ask(job, Date.now() + HOUR_MS)));
+      return jobs.filter((_, at) => answers[at] === true);
+    },
+    limit: (own: Partial<AccountLimits>) => stub.setLimits(own),
   };
 }
 
-describe('jobs in flight', () => {
-  it('are exactly as many as allowed, however many ask at once', async () => {
-    const { admit } = fresh();
-    const answers = await Promise.all(Array.from({ length: 100 }, () => admit()));
-    expect(answers.filter((answer) => answer.admitted)).toHaveLength(jobs_in_flight);
-    expect(answers.filter((answer) => !answer.admitted)).toEqual(
-      Array.from({ length: 100 - jobs_in_flight }, () => ({
-        admitted: false,
-        code: 'too_many_jobs',
-        limit: jobs_in_flight,
-        window_s: null,
-        retry_after_s: expect.any(Number),
-      })),
-    );
+describe('places', () => {
+  it('are exactly as many as allowed, then the line, then none, however many ask at once', async () => {
+    const { admit, limit } = fresh();
+    await limit({ jobs_in_flight: 20, max_queued: 30 });
+    const answers = await Promise.all(times(100, () => admit()));
+    const kinds = answers.map((answer) => (answer.kind === 'admitted' ? (answer.waits ? 'waits' : 'in') : answer.kind));
+    expect(times(3, (at) => kinds.filter((kind) => kind === ['in', 'waits', 'refused'][at]).length)).toEqual([
+      20, 30, 50,
+    ]);
+    expect(answers.at(-1)).toMatchObject({ kind: 'refused', code: 'queue_full', retry_after_s: 5 });
   });
 
-  it('make room when one is released, once', async () => {
-    const { admit, release } = fresh();
-    await Promise.all(Array.from({ length: jobs_in_flight }, (_, index) => admit(`j${index}`)));
-    await release('j3');
-    await release('j3');
+  it('go to the next in line when one is released, once', async () => {
+    const { admit, release, limit, inside } = fresh();
+    await limit({ jobs_in_flight: 1 });
+    for (const job of ['a', 'b', 'c']) {
+      await admit(job);
+    }
+    await release('a');
+    await release('a');
     await release('nobody');
-    expect(await admit('next')).toEqual({ admitted: true });
-    expect(await admit('one more')).toMatchObject({ code: 'too_many_jobs' });
+    expect(await inside(['b', 'c'])).toEqual(['b']);
+  });
+
+  it('go to the higher class first, then in turn to each key, then to who came first', async () => {
+    const { admit, release, limit, inside } = fresh();
+    await limit({ jobs_in_flight: 2 });
+    await admit('long');
+    await admit('first', { key: 'k1' });
+    await admit('low', { priority: 'low', key: 'k3' });
+    await admit('mine 1');
+    await admit('mine 2');
+    await admit('other', { key: 'k2' });
+    await admit('high', { priority: 'high' });
+    const order: string[] = [];
+    let leaving = 'first';
+    while (order.length < 5) {
+      await release(leaving);
+      const waiting = ['low', 'mine 1', 'mine 2', 'other', 'high'].filter((job) => !order.includes(job));
+      [leaving = ''] = await inside(waiting);
+      order.push(leaving);
+    }
+    expect(order).toEqual(['high', 'other', 'mine 1', 'mine 2', 'low']);
   });
 
   it('count a job that asks again once, even with the account full', async () => {
-    const { admit } = fresh();
-    await Promise.all(Array.from({ length: jobs_in_flight }, (_, index) => admit(`j${index}`)));
-    expect(await admit('j0')).toEqual({ admitted: true });
-    expect(await admit('new')).toMatchObject({ admitted: false });
+    const { admit, limit } = fresh();
+    await limit({ jobs_in_flight: 1, max_queued: 0 });
+    await admit('a');
+    expect(await admit('a')).toMatchObject({ kind: 'admitted', job: 'a', waits: false });
+    expect(await admit('b')).toMatchObject({ kind: 'refused' });
   });
 
-  it('give their place back by themselves when nobody released them in time', async () => {
-    const { admit, clock } = fresh();
-    await Promise.all(Array.from({ length: jobs_in_flight }, (_, index) => admit(`j${index}`, Date.now() + 10_000)));
+  it('come back by themselves when nobody released them in time', async () => {
+    const { admit, clock, limit } = fresh();
+    await limit({ jobs_in_flight: 1, max_queued: 0 });
+    await admit('a', { expires_at: Date.now() + 10_000 });
     clock.pass(9_999);
-    expect(await admit('early')).toMatchObject({ code: 'too_many_jobs' });
+    expect(await admit('early')).toMatchObject({ code: 'queue_full' });
     clock.pass(1);
-    expect(await admit('in time')).toEqual({ admitted: true });
+    expect(await admit('in time')).toMatchObject({ kind: 'admitted', waits: false });
   });
 
   it('are remembered when the object sleeps', async () => {
     const { admit, object } = fresh();
-    await Promise.all(Array.from({ length: jobs_in_flight }, () => admit()));
+    await Promise.all(times(jobs_in_flight, () => admit()));
     await evictDurableObject(object);
-    expect(await admit()).toMatchObject({ code: 'too_many_jobs' });
+    expect(await admit()).toMatchObject({ kind: 'admitted', waits: true });
+  });
+
+  it('are given again, in line, to a job that exists and was forgotten', async () => {
+    const { admit, inside, limit, release } = fresh();
+    await limit({ jobs_in_flight: 1, max_queued: 0 });
+    await admit('a');
+    expect(await inside(['lost'])).toEqual([]);
+    await release('a');
+    expect(await inside(['lost'])).toEqual(['lost']);
+  });
+
+  it('open for those in line when the limit is raised', async () => {
+    const { admit, inside, limit } = fresh();
+    await limit({ jobs_in_flight: 1 });
+    await admit('a');
+    await admit('b');
+    await limit({ jobs_in_flight: 2 });
+    expect(await inside(['b'])).toEqual(['b']);
   });
 });
 
 describe('submits in a minute', () => {
-  it('are exactly as many as allowed; the next minute allows as many again', async () => {
+  it('are exactly as many as allowed with 100 at once, and what is left is counted down by each', async () => {
+    const { admit, limit } = fresh();
+    await limit({ submits_per_minute: 60 });
+    const answers = await Promise.all(times(100, () => admit()));
+    const taken = answers.filter((answer) => answer.kind === 'admitted');
+    expect(taken).toHaveLength(60);
+    const left = taken.map(({ quota }) => quota.find(({ name }) => name === 'submits')?.remaining);
+    expect(left.sort((a = 0, b = 0) => b - a)).toEqual(times(60, (at) => 59 - at));
+  });
+
+  it('begin anew with the next minute, and say when that is', async () => {
     const { admit, release, clock } = fresh();
     for (let submits = 0; submits < submits_per_minute; submits += 1) {
-      expect(await admit(`j${submits}`)).toEqual({ admitted: true });
+      expect(await admit(`j${submits}`)).toMatchObject({ kind: 'admitted' });
       await release(`j${submits}`);
     }
     clock.pass(15_500);
-    expect(await admit('over')).toEqual({
-      admitted: false,
-      code: 'rate_limited',
-      limit: submits_per_minute,
-      window_s: 60,
-      retry_after_s: 45,
-    });
+    expect(await admit('over')).toMatchObject({ kind: 'refused', code: 'rate_limited', retry_after_s: 45 });
     clock.pass(44_499);
     expect(await admit('still over')).toMatchObject({ code: 'rate_limited', retry_after_s: 1 });
     clock.pass(1);
-    expect(await admit('in time')).toEqual({ admitted: true });
+    expect(await admit('in time')).toMatchObject({ kind: 'admitted' });
   });
 
   it('do not count one that was refused', async () => {
-    const { admit, release } = fresh();
-    await Promise.all(Array.from({ length: jobs_in_flight }, (_, index) => admit(`j${index}`)));
-    await Promise.all(Array.from({ length: submits_per_minute }, () => admit()));
+    const { admit, release, limit } = fresh();
+    await limit({ jobs_in_flight: 1, max_queued: 0, submits_per_minute: 2 });
+    await admit('j0');
+    await Promise.all(times(10, () => admit()));
     await release('j0');
-    expect(await admit('new')).toEqual({ admitted: true });
+    expect(await admit('new')).toMatchObject({ kind: 'admitted' });
   });
 
   it('leave no line behind for minutes that have passed', async () => {
@@ -114,4 +177,141 @@ describe('submits in a minute', () => {
     );
     expect(rows).toHaveLength(1);
   });
+});
+
+describe('an idempotency key', () => {
+  const idempotency = { key: 'k', fingerprint: 'f' };
+
+  it('admits one of many that come at once', async () => {
+    const { admit } = fresh();
+    const answers = await Promise.all(times(100, (at) => admit(`j${at}`, { idempotency })));
+    expect(answers.filter(({ kind }) => kind === 'admitted')).toHaveLength(1);
+    expect(answers.filter((each) => each.kind === 'known' && each.in_flight && each.job === 'j0')).toHaveLength(99);
+  });
+
+  it('is refused for another request, and that counts nothing', async () => {
+    const { admit } = fresh();
+    await admit('a', { idempotency });
+    const other = await admit('b', { idempotency: { key: 'k', fingerprint: 'other' } });
+    expect(other).toMatchObject({ kind: 'reused' });
+    expect(other.quota[0]).toMatchObject({ remaining: submits_per_minute - 1 });
+  });
+
+  it('hands a request that broke off to the next one, with the same id, when its time is up', async () => {
+    const { admit, clock } = fresh();
+    await admit('a', { idempotency });
+    clock.pass(LEASE_MS - 1);
+    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'known', in_flight: true });
+    clock.pass(1);
+    expect(await admit('c', { idempotency })).toMatchObject({ kind: 'admitted', job: 'a' });
+    expect(await admit('d', { idempotency })).toMatchObject({ kind: 'known', in_flight: true });
+  });
+
+  it('is free again when its request made no job, and keeps its id when it may have', async () => {
+    const { admit, stub } = fresh();
+    await admit('a', { idempotency });
+    await stub.abandon('a', false);
+    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'admitted', job: 'b' });
+    await stub.abandon('b', true);
+    expect(await admit('c', { idempotency })).toMatchObject({ kind: 'admitted', job: 'b' });
+  });
+
+  it('is not kept by a request that is refused', async () => {
+    const { admit, limit, release } = fresh();
+    await limit({ jobs_in_flight: 1, max_queued: 0 });
+    await admit('a');
+    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'refused' });
+    await release('a');
+    expect(await admit('c', { idempotency: { key: 'k', fingerprint: 'other' } })).toMatchObject({ kind: 'admitted' });
+  });
+
+  it('is known for a day, also after its job is over', async () => {
+    const { admit, clock, release } = fresh();
+    await admit('a', { idempotency });
+    await release('a');
+    clock.pass(KEY_LIFE_MS - 1);
+    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'known', job: 'a', in_flight: false });
+    clock.pass(1);
+    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'admitted', job: 'b' });
+  });
+});
+
+describe('a budget', () => {
+  const job = { reserve: { gpu_ms: 10_000, micro_usd: 100_000 } };
+
+  it('is not passed by a burst: what a job may cost is reserved before it runs', async () => {
+    const { admit, limit } = fresh();
+    await limit({ usd_per_day: 1 });
+    const answers = await Promise.all(times(100, (at) => admit(`j${at}`, job)));
+    expect(answers.filter(({ kind }) => kind === 'admitted')).toHaveLength(10);
+    expect(answers.at(-1)).toMatchObject({ code: 'budget_exceeded' });
+  });
+
+  it('gets back what a job did not use, and keeps what it did, once', async () => {
+    const { admit, limit, release } = fresh();
+    await limit({ gpu_seconds_per_day: 20 });
+    await admit('a', job);
+    await admit('b', job);
+    expect(await admit('c', job)).toMatchObject({ code: 'budget_exceeded', retry_after_s: 5 });
+    await release('a', { gpu_ms: 4_000, micro_usd: 0 });
+    await release('a', { gpu_ms: 4_000, micro_usd: 0 });
+    expect(await admit('c', job)).toMatchObject({ code: 'budget_exceeded' });
+    await release('b', { gpu_ms: 6_000, micro_usd: 0 });
+    expect(await admit('c', job)).toMatchObject({ kind: 'admitted' });
+    expect(await admit('d', job)).toMatchObject({ code: 'budget_exceeded' });
+  });
+
+  it('is whole again at midnight UTC', async () => {
+    const { admit, limit, release, clock } = fresh();
+    await limit({ usd_per_day: 0.1 });
+    await admit('a', job);
+    await release('a', { gpu_ms: 10_000, micro_usd: 100_000 });
+    const refused = await admit('b', job);
+    const left = 86_400_000 - (Date.now() % 86_400_000);
+    expect(refused).toMatchObject({ code: 'budget_exceeded', retry_after_s: left / 1000 });
+    clock.pass(left);
+    expect(await admit('b', job)).toMatchObject({ kind: 'admitted' });
+  });
+
+  it('in dollars lets nothing pass that has no price', async () => {
+    const { admit, limit } = fresh();
+    await limit({ usd_per_day: 100 });
+    expect(await admit('a', { reserve: { gpu_ms: 1, micro_usd: null } })).toMatchObject({ code: 'budget_exceeded' });
+  });
+
+  it('counts a job that lapsed and is released late', async () => {
+    const { admit, limit, release, clock } = fresh();
+    await limit({ gpu_seconds_per_day: 10 });
+    await admit('a', { ...job, expires_at: Date.now() + 1_000 });
+    clock.pass(1_000);
+    await admit('b', { reserve: { gpu_ms: 1, micro_usd: 0 } });
+    await release('a', { gpu_ms: 5_000, micro_usd: 0 });
+    expect(await admit('c', job)).toMatchObject({ code: 'budget_exceeded' });
+  });
+});
+
+it('says what is left of every limit', async () => {
+  const { admit, stub, limit } = fresh();
+  await limit({ jobs_in_flight: 1 });
+  await admit();
+  await admit();
+  expect(await stub.quota()).toEqual([
+    {
+      name: 'submits',
+      limit: submits_per_minute,
+      window_s: 60,
+      unit: 'requests',
+      remaining: submits_per_minute - 2,
+      reset_s: 60,
+    },
+    { name: 'jobs', limit: 1, window_s: null, unit: 'concurrent-requests', remaining: 0, reset_s: null },
+    {
+      name: 'queued',
+      limit: max_queued,
+      window_s: null,
+      unit: 'concurrent-requests',
+      remaining: max_queued - 1,
+      reset_s: null,
+    },
+  ]);
 });

@@ -1,7 +1,12 @@
 import { DurableObject } from 'cloudflare:workers';
-import { requireConfig } from '../../config.ts';
-import type { Admission } from '../../contract/new-job.ts';
+import { requireConfig, type AccountLimits } from '../../config.ts';
+import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
 import type { Env } from '../../env.ts';
+import { consoleLog } from '../../providers/log.ts';
+import { jobStub } from '../stubs.ts';
+import { Places } from './places.ts';
+import { Repeats } from './repeats.ts';
+import { Spend, untilTomorrow } from './spend.ts';
 
 /** Width of the window that submits are counted in. */
 const WINDOW_S = 60;
@@ -9,67 +14,250 @@ const WINDOW_S = 60;
 const RETRY_WHEN_FULL_S = 5;
 
 const SCHEMA = `
-CREATE TABLE IF NOT EXISTS in_flight (job TEXT PRIMARY KEY, expires_at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS own_limits (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL);
 `;
 
+type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
+
 /**
- * One object per account: decides whether a job may start. A decision is one call and one transaction, so parallel
- * submits can never pass a limit together. State is in SQLite, not on the heap: a restart must not forget who is in.
+ * One object per account: decides whether a job may start, waits or is refused. A decision is one call and one transaction, so
+ * parallel submits can never pass a limit together. State is in SQLite, not on the heap: a restart must not forget who is in.
  */
 export class Account extends DurableObject<Env> {
   private readonly sql: SqlStorage;
+  private readonly places: Places;
+  private readonly repeats: Repeats;
+  private readonly spend: Spend;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.sql = ctx.storage.sql;
     this.sql.exec(SCHEMA);
+    this.places = new Places(this.sql);
+    this.repeats = new Repeats(this.sql);
+    this.spend = new Spend(this.sql);
   }
 
   /**
-   * Counts the job in, or says which limit is full. Asking again for a job that is in answers the same and counts nothing.
-   * @param request.expires_at ms since the epoch; when the place is given back even if nobody releases it
+   * Lets a job in, puts it in line, recognises a repeated request, or says which limit is full. Asking again for a job that is
+   * in or in line answers the same and counts nothing; a refusal counts nothing either.
    */
-  admit(request: { job: string; expires_at: number }): Admission {
-    const { limits } = requireConfig(this.env);
+  admit(request: AdmitRequest): Admission {
     const now = Date.now();
-    this.sql.exec('DELETE FROM in_flight WHERE expires_at <= ?', now);
-    if (this.sql.exec('SELECT 1 FROM in_flight WHERE job = ?', request.job).toArray().length > 0) {
-      return { admitted: true };
-    }
-    const windowStart = Math.floor(now / 1000 / WINDOW_S) * WINDOW_S;
-    this.sql.exec('DELETE FROM submits WHERE window_start < ?', windowStart);
-    const submits = count(this.sql, 'SELECT coalesce(sum(count), 0) AS n FROM submits');
-    if (submits >= limits.submits_per_minute) {
-      return {
-        admitted: false,
-        code: 'rate_limited',
-        limit: limits.submits_per_minute,
-        window_s: WINDOW_S,
-        retry_after_s: Math.max(1, Math.ceil(windowStart + WINDOW_S - now / 1000)),
-      };
-    }
-    if (count(this.sql, 'SELECT count(*) AS n FROM in_flight') >= limits.jobs_in_flight) {
-      return {
-        admitted: false,
-        code: 'too_many_jobs',
-        limit: limits.jobs_in_flight,
-        window_s: null,
-        retry_after_s: RETRY_WHEN_FULL_S,
-      };
-    }
-    this.sql.exec(
-      'INSERT INTO submits (window_start, count) VALUES (?, 1) ON CONFLICT (window_start) DO UPDATE SET count = count + 1',
-      windowStart,
-    );
-    this.sql.exec('INSERT INTO in_flight (job, expires_at) VALUES (?, ?)', request.job, request.expires_at);
-    return { admitted: true };
+    const decided = this.ctx.storage.transactionSync(() => this.decide(request, now));
+    return { ...decided, quota: this.quotaAt(now) };
   }
 
-  /** Gives a job's place back. Repeating it does nothing. */
-  release(job: string): void {
-    this.sql.exec('DELETE FROM in_flight WHERE job = ?', job);
+  private decide(request: AdmitRequest, now: number): DistributiveOmit<Admission, 'quota'> {
+    const { idempotency } = request;
+    this.places.lapse(now);
+    const seen = idempotency === null ? { kind: 'free' as const } : this.repeats.look(idempotency, now);
+    if (seen.kind === 'reused') {
+      return { kind: 'reused' };
+    }
+    if (seen.kind === 'done' || seen.kind === 'in_flight') {
+      return { kind: 'known', job: seen.job, in_flight: seen.kind === 'in_flight' };
+    }
+    // An earlier request with this key broke off: its work is finished under the id it was given.
+    const job = seen.kind === 'stale' ? seen.job : request.job;
+    const place = this.places.stateOf(job);
+    if (place === null || place === 'lapsed') {
+      const refused = this.refusal(request, now);
+      if (refused !== null) {
+        return refused;
+      }
+      this.countSubmit(now);
+      this.places.enter({ ...request, job });
+    }
+    if (idempotency !== null) {
+      this.repeats.hold(idempotency, job, now);
+    }
+    this.fill(job);
+    return { kind: 'admitted', job, waits: this.places.stateOf(job) === 'waiting' };
+  }
+
+  private refusal({ reserve }: AdmitRequest, now: number): Refused | null {
+    const limits = this.limits();
+    const refuse = (code: RefusalCode, detail: string, retry_after_s: number): Refused => ({
+      kind: 'refused',
+      code,
+      detail,
+      retry_after_s,
+    });
+    if (this.submits(now) >= limits.submits_per_minute) {
+      const detail = `${limits.submits_per_minute} jobs may be submitted in ${WINDOW_S} seconds`;
+      return refuse('rate_limited', detail, windowLeft(now));
+    }
+    if (this.places.count('in') >= limits.jobs_in_flight && this.places.count('waiting') >= limits.max_queued) {
+      const detail = `${limits.jobs_in_flight} jobs may be in work and ${limits.max_queued} in line at a time`;
+      return refuse('queue_full', detail, RETRY_WHEN_FULL_S);
+    }
+    const spent = this.spend.today(now);
+    const reserved = this.places.reserved();
+    const budgets = [
+      { cap: limits.usd_per_day, unit: 'US dollars', per: 1e6, wants: reserve.micro_usd, of: 'micro_usd' },
+      { cap: limits.gpu_seconds_per_day, unit: 'GPU seconds', per: 1e3, wants: reserve.gpu_ms, of: 'gpu_ms' },
+    ] as const;
+    for (const { cap, unit, per, wants, of } of budgets) {
+      if (cap === undefined) {
+        continue;
+      }
+      if (wants === null) {
+        return refuse('budget_exceeded', 'the endpoint has no price, so no budget can be kept', untilTomorrow(now));
+      }
+      if (spent[of] + reserved[of] + wants > cap * per) {
+        const left = Math.max(0, cap - (spent[of] + reserved[of]) / per);
+        const detail = `${cap} ${unit} may be used a day (UTC); ${round(left)} are left and the job may take ${round(wants / per)}`;
+        // What is only reserved comes back as jobs end; what is spent does not come back today.
+        const fits = spent[of] + wants <= cap * per;
+        return refuse('budget_exceeded', detail, fits ? RETRY_WHEN_FULL_S : untilTomorrow(now));
+      }
+    }
+    return null;
+  }
+
+  /** What an earlier request with this key came to, without asking for anything: for a request that would be refused anyhow. */
+  recall(idempotency: { key: string; fingerprint: string }): { job: string } | null {
+    const seen = this.repeats.look(idempotency, Date.now());
+    return 'job' in seen ? { job: seen.job } : null;
+  }
+
+  /**
+   * The request of an admitted job broke off. `made` false: its job does not exist and never will. True: it may exist.
+   * Repeating it does nothing.
+   */
+  abandon(job: string, mayExist: boolean): void {
+    if (mayExist) {
+      this.places.giveUp(job);
+      this.repeats.unlease(job);
+    } else {
+      this.places.leave(job);
+      this.repeats.free(job);
+    }
+    this.fill();
+  }
+
+  /** A job in line asks whether it may begin. One that the account has lost joins the line again: it exists, so it was admitted. */
+  ask(job: string, expires_at: number): boolean {
+    this.places.lapse(Date.now());
+    const place = this.places.stateOf(job);
+    if (place === null || place === 'lapsed') {
+      this.places.enterAgain(job, expires_at);
+    }
+    this.fill(job);
+    return this.places.stateOf(job) === 'in';
+  }
+
+  /** Gives a job's place back and takes its cost from the budget instead of what was reserved. Repeating it does nothing. */
+  release(job: string, used: Used): void {
+    const now = Date.now();
+    this.ctx.storage.transactionSync(() => {
+      if (this.places.leave(job)) {
+        this.spend.add(used, now);
+      }
+      this.repeats.finish(job);
+      this.places.lapse(now);
+      this.fill();
+    });
+  }
+
+  /** What is left of the limits. Changes nothing. */
+  quota(): Quota {
+    return this.quotaAt(Date.now());
+  }
+
+  /** The account's own limits instead of the configured ones; a limit that is not given is as configured. */
+  setLimits(own: Partial<AccountLimits>): AccountLimits {
+    this.sql.exec(
+      'INSERT INTO own_limits (one, limits) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET limits = excluded.limits',
+      JSON.stringify(own),
+    );
+    this.fill();
+    return this.limits();
+  }
+
+  /** The limits that hold for this account. */
+  limits(): AccountLimits {
+    const row = this.sql.exec<{ limits: string }>('SELECT limits FROM own_limits').toArray()[0];
+    const { jobs_in_flight, max_queued, submits_per_minute, usd_per_day, gpu_seconds_per_day } = requireConfig(
+      this.env,
+    ).limits;
+    return {
+      jobs_in_flight,
+      max_queued,
+      submits_per_minute,
+      usd_per_day,
+      gpu_seconds_per_day,
+      // Written by `setLimits` only.
+      ...(row === undefined ? {} : (JSON.parse(row.limits) as Partial<AccountLimits>)),
+    };
+  }
+
+  private quotaAt(now: number): Quota {
+    const limits = this.limits();
+    const places = (name: string, limit: number, state: 'in' | 'waiting') => ({
+      name,
+      limit,
+      window_s: null,
+      unit: 'concurrent-requests' as const,
+      remaining: Math.max(0, limit - this.places.count(state)),
+      reset_s: null,
+    });
+    return [
+      {
+        name: 'submits',
+        limit: limits.submits_per_minute,
+        window_s: WINDOW_S,
+        unit: 'requests',
+        remaining: Math.max(0, limits.submits_per_minute - this.submits(now)),
+        reset_s: windowLeft(now),
+      },
+      places('jobs', limits.jobs_in_flight, 'in'),
+      places('queued', limits.max_queued, 'waiting'),
+    ];
+  }
+
+  /**
+   * Lets in whom there is room for, and tells them, except `self`, which is told by the answer. A job that could not be told, or does
+   * not exist yet, asks by itself.
+   */
+  private fill(self?: string): void {
+    const admitted = this.places.fill(this.limits().jobs_in_flight).filter((job) => job !== self);
+    if (admitted.length > 0) {
+      this.ctx.waitUntil(Promise.all(admitted.map((job) => this.tell(job))));
+    }
+  }
+
+  private async tell(job: string): Promise<void> {
+    try {
+      await jobStub(this.env, job).admitted();
+    } catch (error) {
+      consoleLog({ event: 'admission_untold', job, detail: error instanceof Error ? error.message : 'unknown' });
+    }
+  }
+
+  private submits(now: number): number {
+    return this.sql
+      .exec<{ n: number }>('SELECT coalesce(sum(count), 0) AS n FROM submits WHERE window_start = ?', windowStart(now))
+      .one().n;
+  }
+
+  private countSubmit(now: number): void {
+    this.sql.exec('DELETE FROM submits WHERE window_start <> ?', windowStart(now));
+    this.sql.exec(
+      'INSERT INTO submits (window_start, count) VALUES (?, 1) ON CONFLICT (window_start) DO UPDATE SET count = count + 1',
+      windowStart(now),
+    );
   }
 }
 
-const count = (sql: SqlStorage, query: string): number => sql.exec<{ n: number }>(query).one().n;
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+const windowStart = (now: number): number => Math.floor(now / 1000 / WINDOW_S) * WINDOW_S;
+
+/** Whole seconds until the window ends; at least one. */
+const windowLeft = (now: number): number => Math.max(1, Math.ceil(windowStart(now) + WINDOW_S - now / 1000));
+
+/** For people: three digits behind the point. */
+const round = (amount: number): number => Math.round(amount * 1000) / 1000;

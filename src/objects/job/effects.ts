@@ -3,6 +3,8 @@ import { accountStub } from '../stubs.ts';
 import type { Config } from '../../config.ts';
 import type { Effect, Signal } from '../../core/job/signals.ts';
 import type { JobState } from '../../core/job/state.ts';
+import { usedBy } from '../../core/job/usage.ts';
+import { lapsesAt } from '../../core/job/admission.ts';
 import { RUN_GRACE_MS } from '../../core/job/wanted.ts';
 import { jobEvent } from '../../core/webhook/payload.ts';
 import type { Env } from '../../env.ts';
@@ -41,6 +43,7 @@ export async function perform(effect: OutwardEffect, context: EffectContext): Pr
 async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
   const { env, gpu, state } = context;
   const runpodId = context.config.endpoints[state.endpoint]?.runpod_id;
+  const used = usedBy(state);
   switch (effect.kind) {
     case 'send':
       return { kind: 'signal', signal: await send(effect.attempt, runpodId, context) };
@@ -56,10 +59,18 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
     case 'cancel_run':
       return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
     case 'project':
-      await projectJob(env.DB, viewOf(state));
+      await projectJob(
+        env.DB,
+        viewOf(state),
+        used === null || state.completed_at === null ? null : { ...state, ...used, completed_at: state.completed_at },
+      );
       return { kind: 'done' };
+    case 'ask_admission': {
+      const mine = await accountStub(env, state.account).ask(state.id, lapsesAt(state.deadline, context.config.policy));
+      return mine ? { kind: 'signal', signal: { kind: 'admitted' } } : { kind: 'done' };
+    }
     case 'release':
-      await accountStub(env, state.account).release(state.id);
+      await accountStub(env, state.account).release(state.id, used ?? { gpu_ms: 0, micro_usd: 0 });
       return { kind: 'done' };
     case 'notify': {
       const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);

@@ -93,7 +93,14 @@ describe('a job', () => {
   it('goes through claim and report to its end, is listed so, and gives its place back', async () => {
     fakeRunpod();
     const rig = await claimed();
-    await accountStub(env, ACCOUNT).admit({ job: rig.id, expires_at: Date.now() + 60_000 });
+    await accountStub(env, ACCOUNT).admit({
+      job: rig.id,
+      key: 'key-1',
+      priority: 'normal',
+      expires_at: Date.now() + 60_000,
+      reserve: { gpu_ms: 60_000, micro_usd: null },
+      idempotency: null,
+    });
     const output = picture(rig.id, 1, 't.png', 3);
     await env.BUCKET.put(output.key, 'abc');
     expect(await rig.stub.complete({ ...report(1, rig.claim), outputs: [output] })).toEqual({ stored: 'succeeded' });
@@ -101,7 +108,7 @@ describe('a job', () => {
     expect(await view(rig)).toMatchObject({ status: 'succeeded', stage: null, outputs: [{ name: 't.png' }] });
     expect(await listed(rig.id)).toMatchObject({ status: 'succeeded' });
     const places = await runInDurableObject(env.ACCOUNT.getByName(ACCOUNT), (_account, state) =>
-      state.storage.sql.exec('SELECT job FROM in_flight WHERE job = ?', rig.id).toArray(),
+      state.storage.sql.exec('SELECT job FROM places WHERE job = ?', rig.id).toArray(),
     );
     expect(places).toEqual([]);
   });

@@ -75,15 +75,31 @@ export class Job extends DurableObject<Env> {
     return requireConfig(this.env);
   }
 
-  /** Stores a new job and starts it. Durable when it returns; a second call with the same id answers the first one's job. */
+  /**
+   * Stores a new job and starts it, or puts it to wait for its account. Durable when it returns; a second call with the same id
+   * answers what the first one answered, whatever has become of the job.
+   */
   create(job: NewJob): JobView {
-    if (this.state === null) {
-      const state = newState(job, this.config.policy);
-      this.store.create(state, job.workflow, job.inputs);
-      this.state = state;
-      this.apply({ kind: 'created' });
+    if (this.state !== null) {
+      return this.store.first();
     }
-    return viewOf(this.state);
+    const state = newState(job, this.config.policy);
+    this.store.create(state, job.workflow, job.inputs);
+    this.state = state;
+    this.apply({ kind: 'created' });
+    const view = viewOf(this.state);
+    this.store.keepFirst(view);
+    return view;
+  }
+
+  /** What `create` answered, or null as for `view`. */
+  first(account: string): JobView | null {
+    return this.state !== null && isVisible(this.state, account) ? this.store.first() : null;
+  }
+
+  /** The account has a place for the job. */
+  admitted(): void {
+    this.apply({ kind: 'admitted' });
   }
 
   /** The job, or null when there is none or it is another account's. */

@@ -1,4 +1,5 @@
 import type { EventBody, LogEvent } from '../../contract/events.ts';
+import type { JobView } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import type { JobState } from '../../core/job/state.ts';
@@ -8,8 +9,8 @@ import type { JobState } from '../../core/job/state.ts';
 const SCHEMA = `
 -- One row: the machine's state.
 CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
--- One row: the graph (JSON text) and inputs that the claim hands out. Beside the state, which is written with every turn and has a row's 2 MB to itself.
-CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL);
+-- One row: the graph (JSON text) and inputs that the claim hands out, and the first view of the job, which a repeated submit is answered with. Beside the state, which is written with every turn and has a row's 2 MB to itself.
+CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT);
 -- The log. \`body\` is JSON {event, data}.
 CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 -- Effects still to be done, at most one of each key. \`wanted\`: how often it was asked for. \`leased\`: it is being done, until
@@ -59,6 +60,17 @@ export class JobStore {
         JSON.stringify(inputs),
       );
     });
+  }
+
+  /** Keeps what the submit is answered with. */
+  keepFirst(view: JobView): void {
+    this.sql.exec('UPDATE work_order SET first = ?', JSON.stringify(view));
+  }
+
+  /** What the submit was answered with. */
+  first(): JobView {
+    // Written by `keepFirst`, in the same turn as the row.
+    return JSON.parse(this.sql.exec<{ first: string }>('SELECT first FROM work_order').one().first) as JobView;
   }
 
   /** What the claim hands out. */

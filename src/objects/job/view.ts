@@ -1,6 +1,7 @@
 import { isTerminal, type JobView } from '../../contract/job.ts';
 import type { JobNotice } from '../../contract/webhook.ts';
 import type { Effect } from '../../core/job/signals.ts';
+import { usedBy } from '../../core/job/usage.ts';
 import type { Attempt, JobState } from '../../core/job/state.ts';
 
 /** The job as the core may see it. */
@@ -31,6 +32,7 @@ export function viewOf(state: JobState): JobView {
     })),
     metadata: state.metadata,
     resolved: state.resolved,
+    usage: usageOf(state),
     metrics: {
       queue_ms: claimed?.claimed_at ? claimed.claimed_at - state.created_at : null,
       execution_ms: state.timings['execution_ms'] ?? null,
@@ -39,6 +41,13 @@ export function viewOf(state: JobState): JobView {
     },
     last_event: state.last_event,
   };
+}
+
+function usageOf(state: JobState): JobView['usage'] {
+  const used = usedBy(state);
+  return used === null
+    ? null
+    : { billed_seconds: used.gpu_ms / 1000, cost_usd: state.price_per_second === null ? null : used.micro_usd / 1e6 };
 }
 
 const attemptStatus = (attempt: Attempt): JobView['attempts'][number]['status'] =>

@@ -22,6 +22,7 @@ const view = (given: Partial<JobView> & { account: string }): JobView => ({
   attempts: [],
   resolved: { seeds: [], overrides: [], clamped: [] },
   metadata: {},
+  usage: null,
   metrics: { queue_ms: null, execution_ms: null, upload_ms: null, total_ms: null },
   last_event: 1,
   ...given,

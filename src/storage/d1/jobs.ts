@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { usageOf, type JobUsage } from './usage.ts';
 import { STATUSES, type JobError, type JobView, type Status } from '../../contract/job.ts';
 
 /** Table `jobs` (migrations/0001): the projection of the Job objects, for listing and for the sweeper. */
@@ -26,9 +27,12 @@ const row = z.object({
   metadata: z.string().transform(json<Record<string, string>>),
 });
 
-/** Writes what a job is now. An older view never overwrites a newer one: views may arrive late and out of order. */
-export async function projectJob(db: D1Database, view: JobView): Promise<void> {
-  await db
+/**
+ * Writes what a job is now, and once it is over what it used. An older view never overwrites a newer one: views may arrive late and
+ * out of order.
+ */
+export async function projectJob(db: D1Database, view: JobView, usage: JobUsage | null = null): Promise<void> {
+  const listed = db
     .prepare(
       `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, completed_at, deadline, error, metadata, version)
        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
@@ -48,8 +52,8 @@ export async function projectJob(db: D1Database, view: JobView): Promise<void> {
       view.error === null ? null : JSON.stringify(view.error),
       JSON.stringify(view.metadata),
       view.last_event,
-    )
-    .run();
+    );
+  await (usage === null ? listed.run() : db.batch([listed, usageOf(db, usage)]));
 }
 
 /** Jobs of an account, newest first; `before` (an id) continues after the last one seen. Ids are version 7, so they sort by age. */

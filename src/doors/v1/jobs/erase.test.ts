@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { answerRunpod, newClient, problemOf, storedOf, submitted } from '../../../testing/gateway.ts';
 
 describe('a job that is erased', () => {
@@ -14,7 +14,8 @@ describe('a job that is erased', () => {
       const gone = await problemOf(await call(`/v1/jobs/${id}${path}`));
       expect({ ...gone, request_id: '' }).toEqual({ ...missing, request_id: '' });
     }
-    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+    // What was being told of it when it was erased is told first.
+    await vi.waitFor(async () => expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 }));
     expect((await call(`/v1/jobs/${id}`, { method: 'DELETE' })).status).toBe(404);
   });
 

@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { runInDurableObject } from 'cloudflare:test';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { accountStub } from '../../../objects/stubs.ts';
 import { createApp } from '../../../app.ts';
 import {
   answerRunpod,
@@ -106,19 +107,21 @@ describe('events', () => {
 });
 
 describe('admission', () => {
-  /** The account object reads the configuration of its own isolate, so the limits here are the defaults. */
-  const JOBS_IN_FLIGHT = 20;
-
   it('refuses one job too many with the time to come back, and stores nothing of it', async () => {
     answerRunpod();
     const full = await newClient();
-    for (let count = 0; count < JOBS_IN_FLIGHT; count += 1) {
-      await submitted(full.call);
-    }
+    await accountStub(env, full.account).setLimits({ jobs_in_flight: 1, max_queued: 0 });
+    await submitted(full.call);
     const body = { workflow: GRAPH, inputs: [{ name: 'a.png', data: PNG.toBase64() }] };
     const response = await full.call('/v1/jobs', postJson(body));
     expect(response.headers.get('retry-after')).toMatch(/^[1-9]\d*$/);
-    expect(await problemOf(response)).toMatchObject({ status: 429, code: 'too_many_jobs' });
+    expect(response.headers.get('x-should-retry')).toBe('true');
+    expect(await problemOf(response)).toMatchObject({
+      status: 429,
+      code: 'queue_full',
+      type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+      'violated-policies': ['queued'],
+    });
     expect((await storedOf(full.account)).objects).toBe(0);
   });
 
@@ -132,7 +135,7 @@ describe('admission', () => {
     const request = new Request(`${ORIGIN}/v1/jobs`, { ...postJson({ workflow: GRAPH }), headers });
     expect((await app.fetch(request, { ...env, JOB })).status).toBe(500);
     const inFlight = await runInDurableObject(env.ACCOUNT.getByName(unlucky.account), (_, state) =>
-      state.storage.sql.exec('SELECT count(*) AS n FROM in_flight').one(),
+      state.storage.sql.exec("SELECT count(*) AS n FROM places WHERE state IN ('in', 'waiting')").one(),
     );
     expect(inFlight).toEqual({ n: 0 });
   });

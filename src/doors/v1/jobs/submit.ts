@@ -1,32 +1,52 @@
+import { z } from '@hono/zod-openapi';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
 import { submitJob } from '../../../core/jobs/submit.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
+import { Fingerprint, idempotencyKey } from '../idempotency.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
 import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
 
-/** `POST /v1/jobs`: takes a job. 201 with `Location`; the job exists durably by then. */
+/**
+ * `POST /v1/jobs`: takes a job. 201 with `Location`; the job exists durably by then. With an `Idempotency-Key` the same request is
+ * answered the same, once made one job however often it comes.
+ */
 export function registerSubmitJob(app: V1App): void {
   describeRoute(app, {
     method: 'post',
     path: '/jobs',
     operationId: 'submitJob',
     summary: 'Submit a workflow',
-    request: { body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } } },
+    request: {
+      headers: z.object({ 'idempotency-key': z.string().optional() }),
+      body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } },
+    },
     responses: { 201: jsonAnswer('The job, queued', jobSchema), ...problemAnswer },
   });
   app.post('/jobs', async (c) => {
-    const body = await readJsonBody(c);
+    const key = idempotencyKey(c);
+    if (!key.ok) {
+      return refuse(c, key.problem);
+    }
+    const fingerprint = key.value === null ? null : new Fingerprint(c);
+    const body = await readJsonBody(c, (chunk) => fingerprint?.add(chunk));
     if (!body.ok) {
       return refuse(c, body.problem);
     }
     const { core, caller } = c.var;
-    const submitted = await submitJob(core, caller, body.value);
+    const idempotency =
+      key.value === null || fingerprint === null ? null : { key: key.value, fingerprint: await fingerprint.hex() };
+    const submitted = await submitJob(core, caller, body.value, idempotency);
     if (!submitted.ok) {
       return coreProblem(c, submitted.problem);
     }
-    const job = renderJob(submitted.value, core.config.publicUrl);
-    return c.json(job, 201, { location: job.urls.self });
+    const { job: view, replayed, quota } = submitted.value;
+    c.set('quota', quota ?? undefined);
+    const job = renderJob(view, core.config.publicUrl);
+    return c.json(job, 201, {
+      location: job.urls.self,
+      ...(replayed ? { 'idempotent-replayed': 'true' } : {}),
+    });
   });
 }

@@ -1,0 +1,60 @@
+/** What the core and the Account object say to each other about who may run. Times in ms since the epoch unless named. */
+
+/** Classes of the waiting line: a higher one goes first, always. */
+export const PRIORITIES = ['low', 'normal', 'high'] as const;
+export type Priority = (typeof PRIORITIES)[number];
+
+/** A job that wants in. */
+export type AdmitRequest = {
+  job: string;
+  /** Id of the API key that asks: the line is shared fairly between keys. */
+  key: string;
+  priority: Priority;
+  /** When its place is given back even if nobody releases it. */
+  expires_at: number;
+  /** What it costs if it runs to its deadline. `micro_usd` is null where the endpoint has no price. */
+  reserve: { gpu_ms: number; micro_usd: number | null };
+  idempotency: Idempotency | null;
+};
+
+/** The client's `Idempotency-Key`, and a hash of the request it came with. */
+export type Idempotency = { key: string; fingerprint: string };
+
+/** The Account object's answer to a submit. */
+export type Admission = { quota: Quota } & (
+  | {
+      kind: 'admitted';
+      /** The id to create the job under: the one asked for, or the one an earlier try with the same key was given. */
+      job: string;
+      /** The job is to be created, and begins when the account lets it. */
+      waits: boolean;
+    }
+  /** The same request came before. `in_flight`: its job may not exist yet. */
+  | { kind: 'known'; job: string; in_flight: boolean }
+  /** The idempotency key belongs to another request. */
+  | { kind: 'reused' }
+  | { kind: 'refused'; code: RefusalCode; detail: string; retry_after_s: number }
+);
+
+export const REFUSAL_CODES = ['rate_limited', 'queue_full', 'budget_exceeded'] as const;
+export type RefusalCode = (typeof REFUSAL_CODES)[number];
+
+/** Which policy each refusal names (`violated-policies`). */
+export const VIOLATED: Record<RefusalCode, string> = {
+  rate_limited: 'submits',
+  queue_full: 'queued',
+  budget_exceeded: 'budget',
+};
+
+/** What is left of each limit that can be counted. `reset_s`: seconds until there is more; null where nobody knows. */
+export type Quota = {
+  name: string;
+  limit: number;
+  window_s: number | null;
+  unit: 'requests' | 'concurrent-requests';
+  remaining: number;
+  reset_s: number | null;
+}[];
+
+/** What a job used in the end. */
+export type Used = { gpu_ms: number; micro_usd: number };

@@ -1,0 +1,30 @@
+import type { MiddlewareHandler } from 'hono';
+import type { Quota } from '../../contract/admission.ts';
+import { quotaOf } from '../../core/account/quota.ts';
+import type { AppEnv } from '../app-env.ts';
+
+/**
+ * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) on every answer to a key. A submit's own admission says
+ * what is left; for all else a reading of the last two seconds does, taken beside the route's work where there is none.
+ */
+export const rateLimitHeaders: MiddlewareHandler<AppEnv> = async (c, next) => {
+  const { core, caller } = c.var;
+  if (caller === undefined) {
+    return next();
+  }
+  const isSubmit = c.req.method === 'POST' && c.req.path === '/v1/jobs';
+  const early = isSubmit ? null : quotaOf(core, caller);
+  await next();
+  const quota = c.get('quota') ?? (await early) ?? (await quotaOf(core, caller));
+  if (quota !== null && c.res.status !== 101) {
+    c.header('ratelimit-policy', quota.map(policyItem).join(', '));
+    c.header('ratelimit', quota.map(stateItem).join(', '));
+  }
+  return undefined;
+};
+
+const policyItem = ({ name, limit, window_s, unit }: Quota[number]): string =>
+  `"${name}";q=${limit}${window_s === null ? '' : `;w=${window_s}`};qu="${unit}"`;
+
+const stateItem = ({ name, remaining, reset_s }: Quota[number]): string =>
+  `"${name}";r=${remaining}${reset_s === null ? '' : `;t=${reset_s}`}`;

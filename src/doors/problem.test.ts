@@ -6,7 +6,7 @@ import { PROBLEMS } from './problem.ts';
 /** A code can be in both lists: what a request is refused for, a worker may find as well. */
 const [requests = '', jobs = ''] = errorsPage.split('\n## Jobs\n');
 const codesOf = (page: string) =>
-  new Map([...page.matchAll(/^\| `([a-z_0-9]+)` \| (\S+) \|/gm)].map(([, code = '', next = '']) => [code, next]));
+  new Map([...page.matchAll(/^\| `([a-z_0-9]+)` \| ([^|]+?) \|/gm)].map(([, code = '', next = '']) => [code, next]));
 
 describe('docs/errors.md', () => {
   it('has every code of a request with its status, and no other', () => {

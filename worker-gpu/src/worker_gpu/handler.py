@@ -6,6 +6,9 @@ import os
 from collections.abc import AsyncGenerator
 from typing import Any
 
+# The SDK prints inputs and answers at its own default level, DEBUG: graphs and keys belong in no log.
+os.environ.setdefault("RUNPOD_DEBUG_LEVEL", "INFO")
+
 import runpod
 from runpod.http_client import AsyncClientSession  # pyright: ignore[reportUnknownVariableType] -- untyped
 from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[reportUnknownVariableType] -- untyped

@@ -2,6 +2,7 @@
 it. Faults are attributes that a test sets."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -78,10 +79,12 @@ class FakeComfy:
         socket = self.sockets.get(prompt.client_id)
         if socket is None or socket.closed:
             return
-        if isinstance(frame, str):
-            await socket.send_str(frame)
-        else:
-            await socket.send_bytes(frame)
+        # A client that was cut off a moment ago hears nothing, and ComfyUI goes on.
+        with contextlib.suppress(ConnectionError):
+            if isinstance(frame, str):
+                await socket.send_str(frame)
+            else:
+                await socket.send_bytes(frame)
 
     async def tell(self, prompt: Prompt, kind: str, **data: Json) -> None:
         """A JSON message about `prompt`."""
@@ -302,6 +305,20 @@ def playing(recorded: Recording, cut_before: str | None = None, gate: Gate | Non
         return entry
 
     return script
+
+
+def put_files(comfy: FakeComfy, recorded: Recording, prompt: Prompt) -> JsonObject:
+    """The recording's history entry under the prompt's id; the files it lists are there."""
+    entry = placed(recorded.entry, recorded, prompt)
+    for ref in files_in(entry):
+        comfy.files[ref] = CONTENT[ref[2].rpartition(".")[2]]
+    return entry
+
+
+def frames_of(recorded: Recording, prompt: Prompt | None = None) -> list[str | bytes]:
+    """The recording's messages, adapted to `prompt`, less the last, which the fake sends itself."""
+    adapted = [_adapt_frame(f, recorded, prompt) if prompt is not None else f for f in recorded.frames]
+    return [frame for frame in adapted if not _is_last(frame)]
 
 
 def holding(lets_go: bool = True) -> Script:

@@ -67,6 +67,7 @@ async def staged(
     change: Callable[[Job], None] = lambda _job: None,
     now: Callable[[], float] = time.monotonic,
     folders: Folders | None = None,
+    engine: Callable[[str, Patience, FakeComfy], ExternalComfy] = lambda url, patience, _: ExternalComfy(url, patience),
 ) -> AsyncGenerator[Stage]:
     """A stage for one job with `workflow`, whose prompt is played by `script`. With `folders`, the worker reads and
     writes ComfyUI's folders itself. On leaving, no rule of the contract may
@@ -80,7 +81,7 @@ async def staged(
     tools = Tools(now=now, random=Random(1), new_id=lambda: next(ids))
     async with serving(comfy.application()) as comfy_url, serving(gateway.application()) as gateway.url:
         settings = make_settings(tmp_path, comfy_url, min_free_disk_bytes)
-        external = ExternalComfy(comfy_url, patience)
+        external = engine(comfy_url, patience, comfy)
         external.folders = folders
         async with open_workplace(settings, external, patience, tools, Log(written)) as place:
             await place.know()

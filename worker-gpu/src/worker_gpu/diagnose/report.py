@@ -133,7 +133,9 @@ def resident_bytes() -> int:
 
 
 def _model_files(place: Workplace) -> list[Json]:
-    folders = [volume / "models" for volume in VOLUMES if (volume / "models").is_dir()]
+    path = place.settings.comfyui_path
+    own = [path / "models"] if path is not None and place.models is None else []
+    folders = own + [volume / "models" for volume in VOLUMES if (volume / "models").is_dir()]
     if place.models is not None:
         folders.insert(0, place.models.settings.folder)
     return [list_models(folder) for folder in dict.fromkeys(folders)]

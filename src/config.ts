@@ -70,6 +70,8 @@ export type AccountLimits = Pick<
   Limits,
   'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day'
 >;
+/** Those it has; what is not given is as configured. */
+export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
 
 /** Which node classes may run. A name is exact, or ends in `*` and means every class that begins so. */
 export const nodePolicySchema = z.strictObject({

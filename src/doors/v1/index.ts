@@ -1,3 +1,5 @@
+import { registerLimits } from './account/limits.ts';
+import { registerUsage } from './account/usage.ts';
 import { authorize } from './auth.ts';
 import { registerListAudit } from './audit/list.ts';
 import { registerCreateAsset } from './assets/create.ts';
@@ -34,3 +36,5 @@ registerCreateAsset(v1Door);
 registerKeys(v1Door);
 registerListAudit(v1Door);
 registerWebhooks(v1Door);
+registerLimits(v1Door);
+registerUsage(v1Door);

@@ -45,5 +45,9 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'POST /keys/:id/rotate': keys('keys:write'),
   'POST /keys/revoke': 'open',
 
+  'GET /accounts/:account/limits': { scope: 'usage:read', operator: true },
+  'PUT /accounts/:account/limits': { scope: 'admin', operator: true },
+  'GET /usage': { scope: 'usage:read' },
+
   'GET /audit': { scope: 'admin', operator: true },
 };

@@ -1,5 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
-import { requireConfig, type AccountLimits } from '../../config.ts';
+import { requireConfig, type AccountLimits, type OwnLimits } from '../../config.ts';
 import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
 import type { Env } from '../../env.ts';
 import { consoleLog } from '../../providers/log.ts';
@@ -168,7 +168,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** The account's own limits instead of the configured ones; a limit that is not given is as configured. */
-  setLimits(own: Partial<AccountLimits>): AccountLimits {
+  setLimits(own: OwnLimits): AccountLimits {
     this.sql.exec(
       'INSERT INTO own_limits (one, limits) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET limits = excluded.limits',
       JSON.stringify(own),

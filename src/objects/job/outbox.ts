@@ -62,7 +62,7 @@ export class Outbox {
     }
     await Promise.all(work);
     // What was wanted again while it was being done.
-    const next = store.nextDue();
+    const next = store.exists() ? store.nextDue() : null;
     if (next !== null && next <= Date.now()) {
       await this.drain(Date.now());
     }

@@ -40,9 +40,14 @@ export class JobStore {
     this.sql = storage.sql;
   }
 
+  /** Whether a job is stored: none was created here, or it has been erased, perhaps while something of it was still being done. */
+  exists(): boolean {
+    return this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job'").toArray().length > 0;
+  }
+
   /** The state, or null where no job was created. Looking creates nothing: an object for a made-up id leaves no trace. */
   load(): JobState | null {
-    if (this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job'").toArray().length === 0) {
+    if (!this.exists()) {
       return null;
     }
     const row = this.sql.exec<{ state: string }>('SELECT state FROM job').toArray()[0];

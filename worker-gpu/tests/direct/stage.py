@@ -20,8 +20,6 @@ from worker_gpu.policy import NodePolicy
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
 from worker_gpu.workplace import Tools, Workplace, open_workplace
 
-NOW = 1_800_000_000.0
-
 
 @dataclass
 class DirectStage:
@@ -39,12 +37,15 @@ class DirectStage:
 
 @contextlib.asynccontextmanager
 async def direct_stage(
-    tmp_path: Path, script: Script, direct: DirectSettings | None = None, nodes: NodePolicy | None = None
+    tmp_path: Path,
+    script: Script,
+    direct: DirectSettings | None = None,
+    nodes: NodePolicy | None = None,
 ) -> AsyncGenerator[DirectStage]:
     """A worker whose ComfyUI plays `script` for each prompt."""
     comfy, written = FakeComfy(script), io.StringIO()
     ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
-    tools = Tools(random=Random(1), new_id=lambda: next(ids), wall=lambda: NOW)
+    tools = Tools(random=Random(1), new_id=lambda: next(ids))
     async with serving(comfy.application()) as url:
         settings = dataclasses.replace(
             make_settings(tmp_path, url), direct=direct or DirectSettings(), nodes=nodes or NodePolicy()

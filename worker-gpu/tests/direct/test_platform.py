@@ -1,0 +1,115 @@
+"""The pinned RunPod SDK in its production loop against local/runpod, with the worker and a ComfyUI that executes."""
+
+import base64
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from direct.platform import Platform, platform
+from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
+
+SAVE: dict[str, Json] = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+}
+
+
+def slow(seconds: float) -> JsonObject:
+    steps: JsonObject = {
+        "class_type": "SlowSteps",
+        "inputs": {"image": ["1", 0], "steps": int(seconds * 20), "seconds": seconds, "preview": False},
+    }
+    save: JsonObject = {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "t"}}
+    return {"workflow": {"1": SAVE["1"], "5": steps, "2": save}}
+
+
+@pytest.fixture(scope="module")
+def runpod(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+    with platform(tmp_path_factory.mktemp("runpod"), {"NODE_DENY": "LoadImage"}) as running:
+        yield running
+
+
+def test_a_job_completes_with_its_picture(runpod: Platform) -> None:
+    status = runpod.end_of(runpod.submit({"workflow": SAVE}))
+    assert status["status"] == "COMPLETED", status
+    (picture,) = maybe_list(maybe_object(status["output"])["images"])
+    assert base64.b64decode(str(maybe_object(picture)["data"])).startswith(b"\x89PNG")
+
+
+def test_a_failure_is_failed_with_its_cause_and_details(runpod: Platform) -> None:
+    status = runpod.end_of(runpod.submit({"workflow": {"1": {"class_type": "LoadImage", "inputs": {}}}}))
+    assert status["status"] == "FAILED"
+    assert str(status["error"]).startswith("node_not_allowed: ")
+    assert maybe_object(status["output"])["node"] == {"id": "1", "class_type": "LoadImage"}
+
+
+def test_progress_is_in_the_status_and_never_after_the_end(runpod: Platform) -> None:
+    job = runpod.submit(slow(1.5))
+    told = runpod.event("job_progress", job=job)
+    assert told["job"] == job
+    status = runpod.end_of(job)
+    assert status["status"] == "COMPLETED"
+    last = runpod.event("job_finished", job=job)
+    late = runpod.call("GET", f"/admin/events?after={last['n']}&type=report_ignored&job={job}")
+    assert late["events"] == []
+
+
+def test_a_canceled_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) -> None:
+    job = runpod.submit(slow(600))
+    runpod.event("job_progress", job=job)
+    runpod.call("POST", f"/v2/gpu/cancel/{job}")
+    assert runpod.end_of(job)["status"] == "CANCELLED"
+    status = runpod.end_of(runpod.submit({"workflow": SAVE}))
+    assert status["status"] == "COMPLETED"
+
+
+def test_a_timed_out_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) -> None:
+    job = runpod.submit(slow(600), {"executionTimeout": 5000})
+    assert runpod.end_of(job)["status"] in ("TIMED_OUT", "FAILED")
+    assert runpod.end_of(runpod.submit({"workflow": SAVE}))["status"] == "COMPLETED"
+
+
+def test_health_and_debug_are_jobs_too_and_tell_no_secret(runpod: Platform) -> None:
+    well = maybe_object(runpod.end_of(runpod.submit({"action": "health"}))["output"])
+    assert (well["status"], well["busy"]) == ("ok", False)
+    told = maybe_object(runpod.end_of(runpod.submit({"action": "debug"}))["output"])
+    assert "RUNPOD_AI_API_KEY" in maybe_list(told["environment_names"])
+    assert maybe_object(told["comfyui"])["answers"] is True
+    assert maybe_object(told["gpu"])["skipped"] is not None
+    assert "worker_memory_bytes" in told
+
+
+def test_memory_that_runs_out_twice_makes_runpod_replace_the_worker(tmp_path: Path) -> None:
+    with platform(tmp_path) as runpod:
+        explode: JsonObject = {"class_type": "Explode", "inputs": {"image": ["1", 0]}}
+        save: JsonObject = {"class_type": "SaveImage", "inputs": {"images": ["9", 0], "filename_prefix": "t"}}
+        job = runpod.submit({"workflow": {"1": SAVE["1"], "9": explode, "2": save}})
+        status = runpod.end_of(job)
+        assert status["status"] == "FAILED"
+        assert str(status["error"]).startswith("out_of_memory: ")
+        ended = runpod.event("worker_exited")
+        assert runpod.end_of(runpod.submit({"workflow": SAVE}))["status"] == "COMPLETED"
+        assert runpod.event("worker_ready", after=int(str(ended["n"])))["worker"] != ended["worker"]
+
+
+def test_a_worker_that_is_terminated_finishes_its_job_first(tmp_path: Path) -> None:
+    with platform(tmp_path) as runpod:
+        job = runpod.submit(slow(2))
+        runpod.event("job_progress", job=job)
+        (endpoint,) = maybe_list(runpod.call("GET", "/admin/state")["endpoints"])
+        (worker,) = maybe_list(maybe_object(endpoint)["workers"])
+        # SIGTERM, and what RunPod does with it: the SDK's open calls are answered, or it would wait them out.
+        runpod.call("POST", f"/admin/endpoints/gpu/workers/{maybe_object(worker)['id']}/stop")
+        assert runpod.end_of(job)["status"] == "COMPLETED"
+        runpod.event("worker_exited")
+
+
+def test_a_worker_that_streams_gives_progress_and_then_the_answer(tmp_path: Path) -> None:
+    with platform(tmp_path, {"DIRECT_STREAM": "true"}) as runpod:
+        status = runpod.end_of(runpod.submit(slow(1)))
+        chunks = [maybe_object(chunk) for chunk in maybe_list(status["output"])]
+        kinds = [chunk.get("type") for chunk in chunks]
+        assert kinds[0] == "stage"
+        assert "progress" in kinds
+        assert len(maybe_list(chunks[-1]["images"])) == 1

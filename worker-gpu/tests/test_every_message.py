@@ -85,7 +85,7 @@ class MortalComfy(ExternalComfy):
     def tail(self) -> list[str]:
         return ["Segmentation fault"]
 
-    async def kill(self) -> None:
+    async def die(self) -> None:
         self.fake.unwell = True
         await self.fake.drop_sockets()
         self.dead.set()
@@ -102,7 +102,7 @@ async def test_a_comfyui_killed_before_any_message_fails_the_job_and_is_restarte
             frames = frames_of(case, prompt)
             for frame in frames[:at]:
                 await comfy.send(prompt, frame)
-            await mortal[0].kill()  # noqa: B023 -- one at a time
+            await mortal[0].die()  # noqa: B023 -- one at a time
             await prompt.interrupted.wait()
             return None
 

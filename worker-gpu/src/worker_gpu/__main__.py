@@ -24,7 +24,7 @@ def main() -> int:
         Log(sys.stderr).error("bad setting", cause=str(error))
         return 2
     log = Log(sys.stdout, settings.log_form).bind(worker=settings.worker_id)
-    patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s)
+    patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s, cancel_s=settings.cancel_grace_s)
     comfy = make_comfy(settings, os.environ, patience, log)
     models = make_models(dict(os.environ), log)
     try:

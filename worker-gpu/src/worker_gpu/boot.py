@@ -64,6 +64,10 @@ class ExternalComfy:
         """Never returns: its end is noticed by its silence."""
         await asyncio.Event().wait()
 
+    async def kill(self) -> bool:
+        """False: not ours to end."""
+        return False
+
     async def restart(self) -> bool:
         """False: not ours to restart."""
         return False
@@ -152,10 +156,16 @@ class OwnComfy:
         if self._child is not None:
             await self._child.wait_exit()
 
-    async def restart(self) -> bool:
-        """End it, whatever it does, and start it anew. Raises `ComfyDidNotStart`."""
+    async def kill(self) -> bool:
+        """End it, whatever it does; `ensure_running` starts it anew."""
+        self._ready = False
         if self._child is not None:
             await asyncio.to_thread(self._child.end, self._patience.terminate_s)
+        return True
+
+    async def restart(self) -> bool:
+        """End it, whatever it does, and start it anew. Raises `ComfyDidNotStart`."""
+        await self.kill()
         await self.start()
         return True
 

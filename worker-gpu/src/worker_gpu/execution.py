@@ -119,7 +119,7 @@ class Execution:
             return await self._once(known, stored_inputs)
 
     async def take_off(self) -> bool | None:
-        """Take the prompt off ComfyUI, where it may still be there; None where it is not. Raises `ComfyDidNotStart`."""
+        """Take the prompt off ComfyUI, where it may still be there; None where it is not."""
         task = self._submitting
         if task is None or self._prompt_over:
             return None

@@ -40,8 +40,8 @@ class Patience:
     """Between looks while the end is announced and history lacks it: doubling from first to most."""
     unreachable_s: float = 60.0
     """ComfyUI that does not answer for this long is given up: loading a model can block it for tens of seconds."""
-    cancel_s: float = 10.0
-    """A canceled prompt must be gone after this; else ComfyUI is restarted (reference/gpu-worker.md section 5.2)."""
+    cancel_s: float = 1.0
+    """A stopped prompt must be gone after this; else ComfyUI is killed, and started anew once the stop is reported."""
     cancel_look_s: float = 0.05
     """Between looks at the queue while canceling."""
     free_s: float = 0.5

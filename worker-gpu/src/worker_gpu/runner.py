@@ -204,11 +204,7 @@ class _JobRun:
 
     async def _stop_comfy(self, execution: Execution) -> None:
         began = self._now()
-        try:
-            stopped = await execution.take_off()
-        except ComfyDidNotStart as error:
-            self._log.error("comfyui did not restart", cause=str(error))
-            return
+        stopped = await execution.take_off()
         if stopped is not None:
             self._log.info("comfyui stopped the prompt", sure=stopped, ms=self._ms_since(began))
 
@@ -217,11 +213,20 @@ class _JobRun:
         place = self._place
         if _comfy_is_lost(report):
             await self._restart_comfy(claim.prompt_id)
+        else:
+            await self._revive_comfy()
         out_of_memory = report is not None and report.error is not None and report.error.code == "out_of_memory"
         output: Path | None = place.comfy.folders.output / self._folder if place.comfy.folders is not None else None
         submitted = claim.prompt_id if self._was_submitted else None
         folders = [self._spool, *([output] if output is not None else [])]
         await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
+
+    async def _revive_comfy(self) -> None:
+        """One that had to be killed to stop the job starts anew once the stop is reported, not with the next job."""
+        try:
+            await self._place.comfy.ensure_running()
+        except ComfyDidNotStart as error:
+            self._log.error("comfyui did not restart", cause=str(error))
 
     @property
     def _was_submitted(self) -> bool:

@@ -42,6 +42,7 @@ class Settings:
     min_free_disk_bytes: int
     start_timeout_s: float
     log_form: Literal["json", "text"]
+    cancel_grace_s: float = 1.0
     warmup: Path | None = None
     nodes: NodePolicy = field(default_factory=NodePolicy)
     direct: DirectSettings = field(default_factory=DirectSettings)
@@ -77,6 +78,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         min_free_disk_bytes=_count(env, "MIN_FREE_DISK_MB", DEFAULT_MIN_FREE_DISK_MB) * MIB,
         start_timeout_s=float(_count(env, "COMFYUI_START_TIMEOUT_S", 600)),
         log_form="json" if form == "json" else "text",
+        cancel_grace_s=float(_count(env, "CANCEL_GRACE_S", 1)),
         warmup=Path(env["WARMUP_WORKFLOW"]).absolute() if env.get("WARMUP_WORKFLOW") else None,
         nodes=NodePolicy.parse(env.get("NODE_ALLOW", ""), env.get("NODE_DENY", "")),
         direct=_direct(env),

@@ -21,8 +21,8 @@ class Engine(Protocol):
         """Return when the child has exited; never, where there is no child."""
         ...
 
-    async def restart(self) -> bool:
-        """End the child, whatever it does, and start a new one; False where there is no child."""
+    async def kill(self) -> bool:
+        """End the child, whatever it does; False where there is no child."""
         ...
 
 
@@ -91,7 +91,7 @@ class Executor:
             exit_watch.cancel()
 
     async def stop(self, prompt_id: str) -> bool:
-        """Take the prompt off ComfyUI and wait until it is; restart a ComfyUI of ours that does not let go of it.
+        """Take the prompt off ComfyUI and wait until it is; kill a ComfyUI of ours that does not let go of it.
         False when it may still run."""
         give_up = self._now() + self._patience.cancel_s
         asked = False
@@ -106,4 +106,4 @@ class Executor:
                 self._log.warn("cancel unanswered", cause=str(error))
             await asyncio.sleep(self._patience.cancel_look_s)
         self._log.error("prompt does not stop", seconds=self._patience.cancel_s)
-        return await self._engine.restart()
+        return await self._engine.kill()

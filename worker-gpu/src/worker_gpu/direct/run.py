@@ -160,6 +160,7 @@ class _DirectRun:
                 await place.comfy.restart()
             elif execution is not None:
                 await execution.take_off()
+                await place.comfy.ensure_running()
         except ComfyDidNotStart as failure:
             self._log.error("comfyui did not restart", cause=str(failure))
         submitted = self._prompt_id if execution is not None and execution.submitted else None

@@ -1,0 +1,66 @@
+"""A gateway's job that meets the end of the worker's memory, GPU or patience with node classes."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from direct.test_answers import out_of_memory
+from fakes.comfy import FakeComfy, Prompt, holding
+from fakes.stage import staged
+from worker_gpu.policy import NodePolicy
+from worker_gpu.shape import JsonObject, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+GRAPH: dict[str, JsonObject] = {
+    "1": {"class_type": "EmptyImage", "inputs": {}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+}
+
+
+async def test_memory_that_ran_out_once_is_freed_and_nobody_hears_of_it(tmp_path: Path) -> None:
+    async with staged(tmp_path, out_of_memory(1), GRAPH) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.refresh_worker) == ("succeeded", False)
+        assert list(stage.gateway.outputs) == ["a.png"]
+        shown = [float(str(m["value"])) for m in stage.gateway.messages if m["type"] == "progress"]
+        assert shown == sorted(shown)
+
+
+async def test_memory_that_ran_out_twice_is_reported_and_the_receipt_asks_for_another_worker(tmp_path: Path) -> None:
+    async with staged(tmp_path, out_of_memory(2), GRAPH) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "out_of_memory")
+        assert receipt.to_wire()["refresh_worker"] is True
+        assert maybe_object(stage.gateway.report["error"])["retryable"] is True
+        assert len(stage.comfy.prompts) == 2
+
+
+async def test_a_lost_cuda_context_asks_for_another_worker_without_another_try(tmp_path: Path) -> None:
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        error: JsonObject = {
+            "exception_type": "RuntimeError",
+            "exception_message": "CUDA error: unspecified launch failure",
+        }
+        return {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", error]]}}
+
+    async with staged(tmp_path, script, GRAPH) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.code, receipt.refresh_worker) == ("execution_error", True)
+        assert len(stage.comfy.prompts) == 1
+
+
+async def test_a_node_that_this_worker_does_not_run_fails_the_job_whatever_the_gateway_allows(tmp_path: Path) -> None:
+    async with staged(tmp_path, holding(), GRAPH) as stage:
+        stage.place.settings = dataclasses.replace(stage.place.settings, nodes=NodePolicy.parse("", "SaveImage"))
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "node_not_allowed")
+        error = maybe_object(stage.gateway.report["error"])
+        assert error["node"] == {"id": "2", "class_type": "SaveImage"}
+        assert stage.comfy.prompts == []

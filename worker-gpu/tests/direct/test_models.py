@@ -1,0 +1,65 @@
+"""The models that a job names are here before ComfyUI sees its graph."""
+
+from pathlib import Path
+
+import pytest
+
+from direct.stage import direct_stage, entries
+from direct.test_answers import listing
+from fakes.comfy import PNG, FakeComfy, Prompt
+from models.faulty import faulty_store
+from models.samples import content, manifest_bytes, model, settings, silent
+from worker_gpu.models.service import Models
+from worker_gpu.shape import JsonObject
+
+pytestmark = pytest.mark.asyncio
+
+LORA = "loras/style.safetensors"
+BODY = content(100_000)
+GRAPH: JsonObject = {
+    "1": {"class_type": "LoraLoader", "inputs": {"lora_name": "style.safetensors"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+}
+
+
+async def test_a_model_that_the_graph_names_is_fetched_first_and_told(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        seen.append((tmp_path / "models" / LORA).is_file())
+        return await listing({"a.png": PNG})(comfy, prompt)
+
+    with faulty_store() as store:
+        file = model(LORA, BODY)
+        store.objects["manifest.json"] = manifest_bytes(file)
+        store.objects[LORA] = BODY
+        models = Models(settings(tmp_path, store.bucket), silent())
+        await models.start()
+        try:
+            async with direct_stage(tmp_path, script) as stage:
+                stage.place.models = models
+                answer = await stage.run({"workflow": GRAPH})
+        finally:
+            await models.close()
+
+    assert [entry["filename"] for entry in entries(answer, "images")] == ["a.png"]
+    assert seen == [True]
+    assert stage.told[0]["stage"] == "models"
+    assert "of 0 MB, 1 of 1 files" in str([told.get("message") for told in stage.told if "message" in told][-1])
+
+
+async def test_a_model_that_cannot_be_had_fails_the_job_before_it_runs(tmp_path: Path) -> None:
+    with faulty_store() as store:
+        store.objects["manifest.json"] = manifest_bytes(model(LORA, BODY))
+        models = Models(settings(tmp_path, store.bucket), silent())
+        await models.start()
+        try:
+            async with direct_stage(tmp_path, listing({})) as stage:
+                stage.place.models = models
+                answer = await stage.run({"workflow": GRAPH})
+                assert stage.comfy.prompts == []
+        finally:
+            await models.close()
+
+    assert answer["code"] == "model_missing"
+    assert LORA in str(answer["details"])

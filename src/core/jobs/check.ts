@@ -30,14 +30,9 @@ const PATH = ['workflow'];
 
 /**
  * Checks a request and shapes its graph; stores and counts nothing. All faults are reported together: those of its shape, of its
- * graph, of what it wants changed in it, and of its inputs. `keyPolicy` is what the caller's key lets run, if it says so.
+ * graph, of what it wants changed in it, and of its inputs.
  */
-export async function checkRequest(
-  core: Core,
-  caller: Caller,
-  body: unknown,
-  keyPolicy: NodePolicy | null = caller.nodes,
-): Promise<Result<Checked, CoreProblem>> {
+export async function checkRequest(core: Core, caller: Caller, body: unknown): Promise<Result<Checked, CoreProblem>> {
   const faults = tooMany(body, core.config.limits);
   if (faults.length > 0) {
     return refuse(faults);
@@ -57,7 +52,7 @@ export async function checkRequest(
     const detail = `there is no endpoint ${quote(endpoint)}`;
     faults.push({ pointer: '#/endpoint', code: 'unknown_endpoint', detail });
   }
-  const rules = rulesOf(core.config.limits, target, keyPolicy);
+  const rules = rulesOf(core.config.limits, target, caller.nodes);
   const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
   const graph = graphOf(workflow, rules, faults);
   const shaped =

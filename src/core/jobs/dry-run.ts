@@ -1,4 +1,3 @@
-import type { NodePolicy } from '../../config.ts';
 import type { Resolved } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
@@ -24,13 +23,8 @@ export type DryRun = {
  * Everything a submit does up to admission, and nothing after: nothing is stored, counted or sent. It succeeds exactly when a
  * submit would get as far as admission. Seeds it draws are examples: a submit draws its own.
  */
-export async function dryRun(
-  core: Core,
-  caller: Caller,
-  body: unknown,
-  keyPolicy: NodePolicy | null = null,
-): Promise<Result<DryRun, CoreProblem>> {
-  const checked = await checkRequest(core, caller, body, keyPolicy);
+export async function dryRun(core: Core, caller: Caller, body: unknown): Promise<Result<DryRun, CoreProblem>> {
+  const checked = await checkRequest(core, caller, body);
   if (!checked.ok) {
     return checked;
   }

@@ -1,0 +1,108 @@
+import { describe, expect, it } from 'vitest';
+import { COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, SD15, SDXL, SERVICE, WAN } from '../../testing/graphs.ts';
+import { placeIn } from './graph.ts';
+import { unsafeInputs } from './paths.ts';
+
+const check = (class_type: string, input: string, value: unknown, allowUrls = false): string[] =>
+  unsafeInputs({ '1': { class_type, inputs: { [input]: value } } }, allowUrls, placeIn(['workflow'])).map(
+    ({ code, pointer }) => `${code} ${pointer}`,
+  );
+
+const PATHS = [
+  '/etc/passwd',
+  '/etc',
+  ' /etc/passwd',
+  '\\\\server\\share',
+  'C:\\Windows\\win.ini',
+  'c:/windows',
+  '~/.ssh/id_rsa',
+  '..',
+  '../secret.png',
+  'a/../../b.png',
+  'a\\..\\b.png',
+  'a/.. /b.png',
+  'photo.png [output]',
+  'photo.png [temp]',
+  'photo.png[input]',
+  'photo.png [OUTPUT] ',
+  'a\0.png',
+  'http://169.254.169.254/latest',
+  'https://example.com/a.png',
+  'file:///etc/passwd',
+  'FILE:/etc/passwd',
+  's3://bucket/key',
+];
+
+describe('a path-like input', () => {
+  it.each(PATHS)('that holds %j is refused, with its place', (value) => {
+    expect(check('LoadImage', 'image', value)).toEqual(['unsafe_input #/workflow/1/inputs/image']);
+    expect(check('SaveImage', 'filename_prefix', value)).toHaveLength(1);
+    expect(check('VHS_LoadVideoPath', 'anything', value)).toHaveLength(1);
+  });
+
+  it('within a list, an object or the wrapper is refused too', () => {
+    expect(check('LoadImages', 'images', ['a.png', ['../b.png']])).toEqual([
+      'unsafe_input #/workflow/1/inputs/images/1/0',
+    ]);
+    expect(check('LoadImage', 'image', { __value__: '/etc/passwd' })).toEqual([
+      'unsafe_input #/workflow/1/inputs/image/__value__',
+    ]);
+  });
+
+  it.each([
+    'photo.png',
+    'my photo (1).png',
+    'sub/photo.png',
+    'sdxl\\base.safetensors',
+    'a..b.png',
+    '...',
+    'v1.5/x.ckpt',
+    '%date:yyyy-MM-dd%/ComfyUI',
+    'video/ComfyUI',
+    'a [x].png',
+    '',
+    'ünïcode.png',
+  ])('that holds %j is taken', (value) => {
+    expect(check('LoadImage', 'image', value)).toEqual([]);
+    expect(check('SaveImage', 'filename_prefix', value)).toEqual([]);
+    expect(check('CheckpointLoaderSimple', 'ckpt_name', value)).toEqual([]);
+  });
+
+  it('may hold a URL where the endpoint says so, but never a file: URL', () => {
+    expect(check('LoadImageFromUrl', 'url', 'https://example.com/a.png', true)).toEqual([]);
+    expect(check('LoadImageFromUrl', 'url', 'file:///etc/passwd', true)).toHaveLength(1);
+  });
+});
+
+describe('a prompt', () => {
+  it.each(PATHS.filter((value) => !value.includes('\0')))('may say %j', (value) => {
+    expect(check('CLIPTextEncode', 'text', value)).toEqual([]);
+  });
+
+  it('may hold no NUL', () => {
+    expect(check('CLIPTextEncode', 'text', 'a\0b')).toHaveLength(1);
+  });
+});
+
+describe('another text', () => {
+  it.each(['/etc/passwd', '../x', 'C:\\x', 'file:///x', 'x.png [temp]'])(
+    'that is plainly a path (%j) is refused: a link may carry it to a node that opens it',
+    (value) => {
+      expect(check('PrimitiveString', 'value', value)).toEqual(['unsafe_input #/workflow/1/inputs/value']);
+    },
+  );
+
+  it.each(['/imagine a cat', 'see https://example.com', 'and/or', 'wait... what', '50/50'])('%j is taken', (value) => {
+    expect(check('PrimitiveString', 'value', value)).toEqual([]);
+  });
+});
+
+it('a link names a node, not a file', () => {
+  expect(check('LoadImage', 'image', ['/etc/passwd', 0])).toEqual([]);
+});
+
+it('graphs as people send them hold nothing unsafe', () => {
+  for (const graph of [COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, SD15, SDXL, SERVICE, WAN]) {
+    expect(unsafeInputs(graph, false, placeIn([]))).toEqual([]);
+  }
+});

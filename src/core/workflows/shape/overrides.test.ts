@@ -1,0 +1,260 @@
+import { describe, expect, it } from 'vitest';
+import type { Graph } from '../../../contract/new-job.ts';
+import { COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, PLAIN, SD15, SDXL, SERVICE, WAN } from '../../../testing/graphs.ts';
+import { shaped } from '../../../testing/shaping.ts';
+import type { Overrides } from './overrides.ts';
+
+type Case = { title: string; graph: Graph; overrides: Overrides; changed: Record<string, unknown> };
+
+const FOUND: Case[] = [
+  { title: 'the prompt', graph: SD15, overrides: { prompt: 'x' }, changed: { '6.text': 'x' } },
+  { title: 'the negative prompt', graph: SD15, overrides: { negative_prompt: 'x' }, changed: { '7.text': 'x' } },
+  {
+    title: 'everything at once',
+    graph: SD15,
+    overrides: { prompt: 'p', negative_prompt: 'n', seed: 1, width: 640, height: 480, steps: 5 },
+    changed: { '6.text': 'p', '7.text': 'n', '3.seed': 1, '5.width': 640, '5.height': 480, '3.steps': 5 },
+  },
+  {
+    title: 'a prompt that two passes share',
+    graph: HIRES,
+    overrides: { prompt: 'x' },
+    changed: { '6.text': 'x' },
+  },
+  {
+    title: 'the size of the first picture, not that of the enlarged one',
+    graph: HIRES,
+    overrides: { width: 640, height: 480 },
+    changed: { '5.width': 640, '5.height': 480 },
+  },
+  {
+    title: 'the seed of every sampler',
+    graph: HIRES,
+    overrides: { seed: 3 },
+    changed: { '3.seed': 3, '11.seed': 3 },
+  },
+  {
+    title: 'steps that are equal everywhere',
+    graph: HIRES,
+    overrides: { steps: 5 },
+    changed: { '3.steps': 5, '11.steps': 5 },
+  },
+  {
+    title: 'a prompt behind a guider, in a node of its own',
+    graph: FLUX,
+    overrides: { prompt: 'x' },
+    changed: { '40.value': 'x' },
+  },
+  { title: 'a seed in a node of its own', graph: FLUX, overrides: { seed: 9 }, changed: { '41.value': 9 } },
+  { title: 'the steps of a schedule', graph: FLUX, overrides: { steps: 4 }, changed: { '17.steps': 4 } },
+  {
+    title: 'the width, and not the height that comes from the same node',
+    graph: FLUX,
+    overrides: { width: 640 },
+    changed: { '27.width': 640 },
+  },
+  {
+    title: 'a video, through the node that conditioning passes',
+    graph: WAN,
+    overrides: { prompt: 'p', negative_prompt: 'n', width: 832, height: 480, length: 33 },
+    changed: { '6.text': 'p', '7.text': 'n', '50.width': 832, '50.height': 480, '50.length': 33 },
+  },
+  {
+    title: 'the size a picture is brought to',
+    graph: IMAGE_TO_IMAGE,
+    overrides: { prompt: 'x', width: 512, seed: 4 },
+    changed: { '5.prompt': 'x', '2.width': 512, '7.seed': 4 },
+  },
+  {
+    title: 'one prompt in all encoders that hold the same',
+    graph: SDXL,
+    overrides: { prompt: 'x' },
+    changed: { '6.text_g': 'x', '6.text_l': 'x', '15.text': 'x' },
+  },
+  {
+    title: 'the size of the picture, not the one an encoder is told',
+    graph: SDXL,
+    overrides: { width: 896 },
+    changed: { '5.width': 896 },
+  },
+  {
+    title: 'prompt and seed of a service',
+    graph: SERVICE,
+    overrides: { prompt: 'x', seed: 5 },
+    changed: { '1.prompt': 'x', '1.seed': 5 },
+  },
+  {
+    title: 'the size of a graph that samples nothing',
+    graph: PLAIN,
+    overrides: { width: 32, height: 8 },
+    changed: { '1.width': 32, '1.height': 8 },
+  },
+];
+
+describe('an override without a node finds', () => {
+  it.each(FOUND)('$title', ({ graph, overrides, changed }) => {
+    const result = shaped(graph, { overrides });
+    expect(result.faults).toEqual([]);
+    expect(result.changed).toEqual(changed);
+    expect(result.resolved.overrides.map(({ node, input }) => `${node}.${input}`).sort()).toEqual(
+      Object.keys(changed).sort(),
+    );
+  });
+});
+
+type Refused = { title: string; graph: Graph; overrides: Overrides; at: string[]; names: string[] };
+
+const REFUSED: Refused[] = [
+  {
+    title: 'a prompt for nothing',
+    graph: PLAIN,
+    overrides: { prompt: 'x' },
+    at: ['override_not_found #/overrides/prompt'],
+    names: [],
+  },
+  {
+    title: 'everything for nothing, all reported',
+    graph: PLAIN,
+    overrides: { negative_prompt: 'x', seed: 1, steps: 1, length: 1 },
+    at: ['length', 'negative_prompt', 'seed', 'steps'].map((field) => `override_not_found #/overrides/${field}`),
+    names: [],
+  },
+  {
+    title: 'a negative prompt that is made of the positive',
+    graph: IMAGE_TO_IMAGE,
+    overrides: { negative_prompt: 'x' },
+    at: ['override_not_found #/overrides/negative_prompt'],
+    names: [],
+  },
+  {
+    title: 'a negative prompt of two encoders that differ',
+    graph: SDXL,
+    overrides: { negative_prompt: 'x' },
+    at: ['override_ambiguous #/overrides/negative_prompt'],
+    names: ['7 (CLIPTextEncode)', '16 (CLIPTextEncode)'],
+  },
+  {
+    title: 'steps that two samplers share',
+    graph: WAN,
+    overrides: { steps: 4 },
+    at: ['override_ambiguous #/overrides/steps'],
+    names: ['57 (KSamplerAdvanced)', '58 (KSamplerAdvanced)'],
+  },
+  {
+    title: 'a prompt that another node computes',
+    graph: COMPUTED,
+    overrides: { prompt: 'x' },
+    at: ['override_ambiguous #/overrides/prompt'],
+    names: ['6 (CLIPTextEncode)'],
+  },
+  {
+    title: 'a negative prompt that is the prompt as well',
+    graph: { ...SD15, '3': { class_type: 'KSampler', inputs: { positive: ['6', 0], negative: ['6', 0] } } },
+    overrides: { negative_prompt: 'x' },
+    at: ['override_ambiguous #/overrides/negative_prompt'],
+    names: ['6 (CLIPTextEncode)'],
+  },
+  {
+    title: 'a node that is not there',
+    graph: SD15,
+    overrides: { width: { value: 64, node: 'constructor' }, prompt: { value: 'x', node: '99' } },
+    at: ['node_missing #/overrides/prompt/node', 'node_missing #/overrides/width/node'],
+    names: [],
+  },
+  {
+    title: 'a node that has no such input',
+    graph: SD15,
+    overrides: { prompt: { value: 'x', node: '5' }, seed: { value: 1, node: '9' } },
+    at: ['override_not_found #/overrides/prompt/node', 'override_not_found #/overrides/seed/node'],
+    names: ['5 (EmptyLatentImage)'],
+  },
+];
+
+describe('an override is refused, and the graph left alone:', () => {
+  it.each(REFUSED)('$title', ({ graph, overrides, at, names }) => {
+    const result = shaped(graph, { overrides });
+    expect(result.at).toEqual(at);
+    expect(result.text).toBe(shaped(graph).text);
+    for (const name of names) {
+      expect(result.faults.map(({ detail }) => detail).join()).toContain(name);
+    }
+  });
+});
+
+describe('an override for a named node', () => {
+  it.each<Case>([
+    {
+      title: 'sets it there',
+      graph: HIRES,
+      overrides: { width: { value: 64, node: '10' } },
+      changed: { '10.width': 64 },
+    },
+    {
+      title: 'replaces a link to what is computed',
+      graph: COMPUTED,
+      overrides: { prompt: { value: 'x', node: '6' } },
+      changed: { '6.text': 'x' },
+    },
+    {
+      title: 'sets one of two samplers that share the steps',
+      graph: WAN,
+      overrides: { steps: { value: 30, node: '57' } },
+      changed: { '57.steps': 30 },
+    },
+    {
+      title: 'takes a node that only holds the value',
+      graph: FLUX,
+      overrides: { prompt: { value: 'x', node: '40' }, seed: { value: 2, node: '41' } },
+      changed: { '40.value': 'x', '41.value': 2 },
+    },
+  ])('$title', ({ graph, overrides, changed }) => {
+    const result = shaped(graph, { overrides });
+    expect(result.faults).toEqual([]);
+    expect(result.changed).toEqual(changed);
+  });
+});
+
+describe('a seed', () => {
+  it.each(['random', -1] as const)('of %s is drawn once for all places and reported', (seed) => {
+    const result = shaped(HIRES, { overrides: { seed } });
+    expect(result.changed).toEqual({ '3.seed': 1001, '11.seed': 1001 });
+    expect(result.resolved.seeds).toEqual([
+      { node: '3', input: 'seed', value: 1001, random: true },
+      { node: '11', input: 'seed', value: 1001, random: true },
+    ]);
+  });
+
+  it.each([2n ** 64n - 1n, '18446744073709551615'])('of %s stays exact', (seed) => {
+    const result = shaped(SD15, { overrides: { seed } });
+    expect(result.text).toContain('"seed":18446744073709551615,');
+    expect(result.resolved.seeds).toEqual([{ node: '3', input: 'seed', value: '18446744073709551615', random: false }]);
+  });
+
+  it('of digits becomes a number', () => {
+    expect(shaped(SD15, { overrides: { seed: '0007' } }).changed).toEqual({ '3.seed': 7 });
+  });
+
+  it('of -1 in the graph is drawn without being asked for', () => {
+    const result = shaped(IMAGE_TO_IMAGE);
+    expect(result.changed).toEqual({ '7.seed': 1001 });
+    expect(result.resolved.seeds).toEqual([{ node: '7', input: 'seed', value: 1001, random: true }]);
+  });
+
+  it('is drawn everywhere on request, but not where the request sets one', () => {
+    const result = shaped(HIRES, { params: { '11': { seed: 5 } }, randomizeSeeds: true });
+    expect(result.changed).toEqual({ '3.seed': 1001, '11.seed': 5 });
+  });
+
+  it('in a node of its own is drawn there', () => {
+    expect(shaped(FLUX, { randomizeSeeds: true }).changed).toEqual({ '41.value': 1001 });
+  });
+
+  it('can be drawn for a hundred places and no more', () => {
+    const graph = (size: number): Graph =>
+      Object.fromEntries(
+        Array.from({ length: size }, (_, id) => [String(id), { class_type: 'KSampler', inputs: { seed: -1 } }]),
+      );
+    expect(shaped(graph(100)).resolved.seeds).toHaveLength(100);
+    expect(shaped(graph(101)).at).toEqual(['out_of_range #/workflow']);
+  });
+});

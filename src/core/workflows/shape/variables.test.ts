@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import { WAN } from '../../../testing/graphs.ts';
+import { rules, shaped } from '../../../testing/shaping.ts';
+import type { Variables } from './variables.ts';
+
+const put = (value: unknown, variables: Variables) => {
+  const result = shaped({ '1': { class_type: 'A', inputs: { x: value } } }, { variables });
+  return { value: result.graph['1']?.inputs['x'], at: result.at };
+};
+
+describe('a placeholder', () => {
+  it.each<[string, unknown, Variables, unknown]>([
+    ['keeps the type of a number when it is the whole text', '{{ n }}', { n: 7 }, 7],
+    ['keeps the type of a boolean', '{{n}}', { n: false }, false],
+    ['keeps every digit of a large integer', '  {{ n }} ', { n: 2n ** 64n - 1n }, 2n ** 64n - 1n],
+    ['is written out within a text', 'a {{ n }} b {{ t }}', { n: 1.5, t: 'x' }, 'a 1.5 b x'],
+    ['is written out digit by digit', 'n={{ n }}', { n: 2n ** 64n - 1n }, 'n=18446744073709551615'],
+    ['may stand more than once', '{{ t }}{{ t }}', { t: 'x' }, 'xx'],
+    ['may stand in lists and objects', { a: [['{{ t }}']], b: 1 }, { t: 'x' }, { a: [['x']], b: 1 }],
+    ['is put in as it is, whatever it holds', '{{ t }}!', { t: '$& $1 {{ t }}' }, '$& $1 {{ t }}!'],
+    ['may have a dotted name', '{{ a.b-c_1 }}', { 'a.b-c_1': 'x' }, 'x'],
+  ])('%s', (_title, text, variables, value) => {
+    expect(put(text, variables)).toEqual({ value, at: [] });
+  });
+
+  it('without a variable is a fault at its text, one without a name is text', () => {
+    expect(put({ deep: ['{{ gone }} {{ }} {{ 1 }}'] }, {})).toEqual({
+      value: { deep: ['{{ gone }} {{ }} {{ 1 }}'] },
+      at: ['variable_missing #/workflow/1/inputs/x/deep/0'],
+    });
+  });
+
+  it.each(['constructor', 'toString', '__proto__'])('named %s takes nothing from the prototype', (name) => {
+    expect(put(`{{ ${name} }}`, {}).at).toEqual(['variable_missing #/workflow/1/inputs/x']);
+  });
+
+  it('means nothing in a link', () => {
+    const graph = { '{{ a }}': { class_type: 'A', inputs: { x: ['{{ a }}', 0] } } };
+    expect(shaped(graph, { variables: {} }).faults.map(({ code }) => code)).toEqual(['dependency_cycle']);
+  });
+});
+
+describe('variables', () => {
+  it('fill the placeholders of a video graph', () => {
+    const result = shaped(WAN, { variables: { VIDEO_PROMPT: 'a dog runs', INPUT_IMAGE: 'dog.png' } });
+    expect(result.faults).toEqual([]);
+    expect(result.changed).toEqual({ '6.text': 'a dog runs', '52.image': 'dog.png' });
+  });
+
+  it('that no text asks for are faults', () => {
+    expect(put('x', { a: 1, b: 2 }).at).toEqual(['variable_unused #/variables/a', 'variable_unused #/variables/b']);
+  });
+
+  it('that are not given leave every text alone: some prompts use double braces', () => {
+    const result = shaped({ '1': { class_type: 'CLIPTextEncode', inputs: { text: '{{masterpiece}}' } } });
+    expect(result.changed).toEqual({});
+    expect(result.faults).toEqual([]);
+  });
+
+  it('cannot grow the graph beyond its limit, and do not try', () => {
+    const graph = { '1': { class_type: 'A', inputs: { x: '{{ t }}'.repeat(10_000) } } };
+    const result = shaped(graph, { variables: { t: 'x'.repeat(100_000) } }, rules({ maxBytes: 1_000_000 }));
+    expect(result.at).toContain('workflow_too_large #/variables');
+    expect(result.text.length).toBeLessThan(1_100_000);
+  });
+});

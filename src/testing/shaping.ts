@@ -1,0 +1,39 @@
+import { graphLimitsSchema, type GraphLimits } from '../config.ts';
+import type { Graph } from '../contract/new-job.ts';
+import { placeIn } from '../core/workflows/graph.ts';
+import { shape, type Rules, type Shaping } from '../core/workflows/shape/shape.ts';
+
+/** Shaping by hand: nothing is limited and nothing changed unless the test says so. Drawn seeds count up from 1001. */
+
+export const rules = (over: Partial<Omit<Rules, 'limits'>> & { limits?: Partial<GraphLimits> } = {}): Rules => ({
+  maxNodes: 2000,
+  maxBytes: 1_000_000,
+  policies: [],
+  allowUrls: false,
+  ...over,
+  limits: { ...graphLimitsSchema.parse({}), ...over.limits },
+});
+
+export function shaped(graph: Graph, shaping: Partial<Shaping> = {}, allowed: Rules = rules()) {
+  let seed = 1000;
+  const wanted = { params: {}, overrides: {}, randomizeSeeds: false, ...shaping };
+  const result = shape(graph, wanted, allowed, () => (seed += 1), placeIn(['workflow']));
+  return {
+    ...result.shaped,
+    faults: result.faults,
+    /** The faults as `code pointer`, sorted. */
+    at: result.faults.map(({ code, pointer }) => `${code} ${pointer}`).sort(),
+    /** What differs from the graph given, as `node.input`: new value. */
+    changed: differences(graph, result.shaped.graph),
+  };
+}
+
+function differences(before: Graph, after: Graph): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(after).flatMap(([id, { inputs }]) =>
+      Object.entries(inputs).flatMap(([input, value]) =>
+        before[id]?.inputs[input] === value ? [] : [[`${id}.${input}`, value]],
+      ),
+    ),
+  );
+}

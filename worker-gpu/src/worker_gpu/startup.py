@@ -46,6 +46,8 @@ def make_models(env: "dict[str, str]", log: Log) -> Models | None:
 async def start_up(settings: Settings, comfy: Comfy, models: Models | None, patience: Patience, log: Log) -> Ready:
     """Everything a job needs, started. Raises `ComfyDidNotStart`, `GpuBroken`."""
     began = time.monotonic()
+    # A worker beside somebody else's ComfyUI finds nobody else to make it.
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     starting = asyncio.create_task(start_comfy(comfy, patience))
     looking = asyncio.create_task(asyncio.to_thread(look_at_gpus))
     loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, ADAPTER))

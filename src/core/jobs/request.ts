@@ -45,10 +45,8 @@ const seed = z.union([
   z.int().min(-1),
   z.bigint().min(0n).max(MAX_INTEGER),
   z.literal('random'),
-  z
-    .string()
-    .regex(/^\d{1,20}$/)
-    .refine((digits) => BigInt(digits) <= MAX_INTEGER),
+  // In one check: a second one would run although the first failed, and BigInt throws on what is no integer.
+  z.string().refine((digits) => /^\d{1,20}$/.test(digits) && BigInt(digits) <= MAX_INTEGER),
 ]);
 
 const text = overrideOf(z.string(), 'a text');

@@ -154,14 +154,19 @@ class ModelSync:
         long as that takes. Faults are logged: the models of this worker are complete without it."""
         kept = 0
         while self._volume is not None and self._to_keep:
-            file = self._to_keep.pop(0)
+            file = self._to_keep[0]
             with self.pinned([file.path]):
                 try:
-                    if self.tree.holds(file) and self._volume.keep(file, self.tree.root / file.path):
+                    if self.tree.holds(file):
+                        if not self._volume.keep(file, self.tree.root / file.path):
+                            # Another worker is writing; the next call may try again.
+                            return kept
                         kept += 1
                 except OSError as error:
                     self._log.warn("volume not written", path=file.path, cause=error.strerror)
                     self._to_keep.clear()
+                    return kept
+            self._to_keep.pop(0)
         return kept
 
     def _load_manifest(self) -> bool:

@@ -1,0 +1,97 @@
+"""The planner: what is evicted is enough, needed, unpinned and the oldest; and the order nobody has to wait too long in."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_gpu.models.index import Held
+from worker_gpu.models.manifest import Manifest, ModelFile
+from worker_gpu.models.plan import NoRoom, Room, Urgency, make_room, rank
+
+SIZES = st.integers(0, 1000)
+
+
+@st.composite
+def held_files(draw: st.DrawFn) -> list[Held]:
+    count = draw(st.integers(0, 12))
+    return [
+        Held(f"loras/{n}.safetensors", draw(SIZES), 0, n, "0" * 64, draw(st.booleans()), draw(st.integers(0, 5)))
+        for n in range(count)
+    ]
+
+
+PINS = st.sets(st.integers(0, 11)).map(lambda ns: {f"loras/{n}.safetensors" for n in ns})
+
+
+@given(need=SIZES, free=SIZES, reserve=SIZES, held=held_files(), pinned=PINS, may=st.booleans())
+def test_room(need: int, free: int, reserve: int, held: list[Held], pinned: set[str], may: bool) -> None:
+    able = [one for one in held if may and not one.linked and one.path not in pinned]
+    plan = make_room(need, free, reserve, held, pinned, may)
+    if isinstance(plan, NoRoom):
+        assert plan.lacking == need + reserve - free - sum(one.size for one in able) > 0
+        return
+    assert set(plan.evict) <= set(able)
+    left = free + sum(one.size for one in plan.evict) - need - reserve
+    assert left >= 0 or (not plan.evict and need + reserve <= free)
+    # Nothing is evicted that could have stayed.
+    assert all(left - one.size < 0 for one in plan.evict)
+    # What stays although it is older than something evicted was too small to matter.
+    for gone in plan.evict:
+        for stays in able:
+            if stays not in plan.evict and stays.used_s < gone.used_s:
+                assert left < gone.size
+
+
+@given(held=held_files())
+def test_with_room_enough_nothing_goes(held: list[Held]) -> None:
+    assert make_room(10, 30, 20, held, set()) == Room(())
+
+
+@given(st.lists(st.tuples(SIZES, st.integers(-3, 3), st.sampled_from(Urgency)), max_size=20))
+def test_who_waits_goes_first_then_priority_then_the_biggest(rows: list[tuple[int, int, Urgency]]) -> None:
+    files = [
+        (ModelFile(f"vae/{n}.sft", size, "0" * 64, priority=priority), urgency)
+        for n, (size, priority, urgency) in enumerate(rows)
+    ]
+    ordered = sorted(files, key=lambda pair: rank(*pair))
+    keys = [(urgency, -file.priority, -file.size) for file, urgency in ordered]
+    assert keys == sorted(keys)
+
+
+@given(size=st.integers(0, 10_000), chunk=st.integers(1024, 5000))
+def test_spans_cover_a_file_exactly(size: int, chunk: int) -> None:
+    file = ModelFile("vae/x.sft", size, "0" * 64, chunk_size=chunk)
+    at = 0
+    for n in range(file.chunk_count):
+        first, length = file.span(n)
+        assert first == at
+        assert 0 < length <= chunk
+        at += length
+    assert at == size
+
+
+@given(
+    st.lists(
+        st.builds(
+            ModelFile,
+            st.from_regex(r"[a-z]{1,8}/[a-zA-Z0-9_-]{1,12}\.safetensors", fullmatch=True),
+            st.integers(0, 10**12),
+            st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+            groups=st.tuples(st.sampled_from(["boot", "background", "mine"])),
+            priority=st.integers(-5, 5),
+            allow_unsafe=st.booleans(),
+        ),
+        max_size=5,
+        unique_by=lambda file: file.path,
+    )
+)
+def test_a_manifest_reads_as_it_was_written(files: list[ModelFile]) -> None:
+    manifest = Manifest.of(files)
+    assert Manifest.parse(manifest.to_bytes()) == manifest
+
+
+@pytest.mark.parametrize("urgency", Urgency)
+def test_only_what_is_waited_for_evicts(urgency: Urgency) -> None:
+    old = Held("loras/old.sft", 100, 0, 1, "0" * 64, False, 0)
+    plan = make_room(50, 0, 0, [old], set(), urgency is not Urgency.BACKGROUND)
+    assert plan == (NoRoom(50) if urgency is Urgency.BACKGROUND else Room((old,)))

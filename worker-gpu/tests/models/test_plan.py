@@ -1,4 +1,4 @@
-"""The planner: what is evicted is enough, needed, unpinned and the oldest; and the order nobody has to wait too long in."""
+"""The planner: what is evicted is enough, needed, unpinned and the oldest; and the order of fetching."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Models as boot and a job see them: what is awaited, what is pinned, what goes on without, and where files lie already."""
+"""Models as boot and a job see them: what is awaited, what is pinned, and where files lie already."""
 
 import asyncio
 import json
@@ -103,9 +103,9 @@ async def test_a_model_replaced_while_it_is_read_comes_as_the_new_manifest_says(
         return None
 
     store.script = replaced
-    async with models_of(settings(tmp_path, store.bucket, lanes=1)) as models:
-        async with models.needed_by(graph(lora_name="style.safetensors")):
-            assert (tmp_path / "models" / LAZY).read_bytes() == content(CHUNK * 3 + 7, 7)
+    one_lane = settings(tmp_path, store.bucket, lanes=1)
+    async with models_of(one_lane) as models, models.needed_by(graph(lora_name="style.safetensors")):
+        assert (tmp_path / "models" / LAZY).read_bytes() == content(CHUNK * 3 + 7, 7)
 
 
 async def test_room_is_made_by_the_least_used_and_never_by_what_a_job_needs(
@@ -120,15 +120,15 @@ async def test_room_is_made_by_the_least_used_and_never_by_what_a_job_needs(
         return disk - sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
     monkeypatch.setattr(Tree, "free_bytes", free)
-    async with models_of(settings(tmp_path, store.bucket)) as models:
-        async with models.needed_by(graph(lora_name="a.safetensors")):
-            async with models.needed_by(graph(lora_name="b.safetensors")):
-                with pytest.raises(ModelError) as told:
-                    async with models.needed_by(graph(lora_name="c.safetensors")):
-                        pass
-                assert told.value.code == "disk_full"
-            async with models.needed_by(graph(lora_name="c.safetensors")):
-                assert sorted(path.name for path in folder.rglob("*.safetensors")) == ["a.safetensors", "c.safetensors"]
+    roomy = settings(tmp_path, store.bucket)
+    async with models_of(roomy) as models, models.needed_by(graph(lora_name="a.safetensors")):
+        async with models.needed_by(graph(lora_name="b.safetensors")):
+            with pytest.raises(ModelError) as told:
+                async with models.needed_by(graph(lora_name="c.safetensors")):
+                    pass
+            assert told.value.code == "disk_full"
+        async with models.needed_by(graph(lora_name="c.safetensors")):
+            assert sorted(path.name for path in folder.rglob("*.safetensors")) == ["a.safetensors", "c.safetensors"]
 
 
 async def test_without_settings_there_is_nothing_to_do(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ async def test_a_gated_repository_says_where_to_ask_and_a_cached_one_is_used(
     (kept / "refs" / "main").write_text("abc123")
     (kept / "snapshots" / "abc123").mkdir(parents=True)
     (kept / "snapshots" / "abc123" / "flux.safetensors").write_bytes(body)
-    async with models_of(replace(chosen, hub_caches=(tmp_path / "hub",))) as models:
-        async with models.needed_by(graph(unet_name="flux.safetensors")):
-            assert (tmp_path / "models/unet/flux.safetensors").is_symlink()
+    cached = replace(chosen, hub_caches=(tmp_path / "hub",))
+    async with models_of(cached) as models, models.needed_by(graph(unet_name="flux.safetensors")):
+        assert (tmp_path / "models/unet/flux.safetensors").is_symlink()
 
 
 async def test_the_hub_token_stays_at_the_hub(store: FaultyStore, tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ async def test_the_hub_token_stays_at_the_hub(store: FaultyStore, tmp_path: Path
         return Status(302, b"", {"Location": f"{elsewhere}/cdn/blob"}) if "lab/flux" in asked.key else None
 
     store.script = hub
-    async with models_of(replace(settings(tmp_path, store.bucket), hub=store.url, hub_token="hf_secret")) as models:
-        async with models.needed_by(graph(unet_name="flux.safetensors")):
-            assert (tmp_path / "models/unet/flux.safetensors").read_bytes() == body
+    chosen = replace(settings(tmp_path, store.bucket), hub=store.url, hub_token="hf_secret")
+    async with models_of(chosen) as models, models.needed_by(graph(unet_name="flux.safetensors")):
+        assert (tmp_path / "models/unet/flux.safetensors").read_bytes() == body
     hub_asked = [asked for asked in store.asked if "lab/flux" in asked.key]
     assert all(asked.headers["authorization"] == "Bearer hf_secret" for asked in hub_asked)
     assert hub_asked

@@ -1,4 +1,4 @@
-"""AWS's own examples (docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html), signature by signature."""
+"""AWS's own examples (docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html)."""
 
 import calendar
 import hashlib

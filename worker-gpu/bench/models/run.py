@@ -21,11 +21,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from worker_gpu.models.manifest import CHUNK_BYTES, Manifest, ModelFile  # noqa: E402 -- after its path is set
+from worker_gpu.models.manifest import Manifest, ModelFile  # noqa: E402 -- after its path is set
 from worker_gpu.models.push import Entry, describe  # noqa: E402 -- as above
 from worker_gpu.models.tree import Tree  # noqa: E402 -- as above
 
 BIG_BYTES = 2 * 1024**3
+PIECE_BYTES = 1024**2
 SMALL_FILES, SMALL_BYTES = 5000, 20_000
 TREE_FILES, TREE_FILE_BYTES = 20, 5 * 10**9
 SCHEMES = {"http": 18800, "https": 18801}
@@ -50,8 +51,8 @@ def _prepare(served: Path) -> None:
     big = served / "models" / "checkpoints" / "big.safetensors"
     big.parent.mkdir(parents=True)
     with big.open("wb") as out:
-        for _ in range(BIG_BYTES // CHUNK_BYTES):
-            out.write(chance.randbytes(CHUNK_BYTES))
+        for _ in range(BIG_BYTES // PIECE_BYTES):
+            out.write(chance.randbytes(PIECE_BYTES))
     files.append(describe(big, Entry("checkpoints/big.safetensors")))
     (served / "models" / "loras").mkdir()
     for number in range(SMALL_FILES):

@@ -118,7 +118,8 @@ export async function startReplayedComfyUi(): Promise<ReplayedComfyUi> {
     const prefixes = Object.values(prompt).flatMap(({ inputs }) => inputs['filename_prefix'] ?? []);
     const folder = String(prefixes[0] ?? '').split('/')[0] ?? '';
     const posted = { id, folder, ...next };
-    next = null;
+    // A worker frees memory and tries once more where memory ran out: the recording then happens again, undisturbed.
+    next = posted.recording.answer.status === 200 ? { recording: posted.recording, manner: {} } : null;
     const { status, body } = posted.recording.answer;
     if (status === 200) {
       current = posted;

@@ -112,6 +112,9 @@ def _measure(name: str, url: str, folder: Path, what: str) -> tuple[float, float
     if answer.returncode != 0:
         raise SystemExit(f"{name} failed: {answer.stderr[-2000:]}")
     seconds, cpu, rss = answer.stdout.split()[-3:]
+    got = sum(path.is_file() and path.stat().st_size in (SMALL_BYTES, BIG_BYTES) for path in target.rglob("*"))
+    if got != (1 if what == "big" else SMALL_FILES):
+        raise SystemExit(f"{name} brought {got} files")
     shutil.rmtree(target)
     return float(seconds), float(cpu), int(rss)
 

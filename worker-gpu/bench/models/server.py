@@ -98,11 +98,11 @@ def _answer(folder: Path, peer: socket.socket, head: bytes) -> None:
     method, target, _ = head.split(b" ", 2)
     url = urlsplit(target.decode())
     path = folder / unquote(url.path).strip("/")
-    if "list-type" in url.query or path.is_dir():
+    if method == b"GET" and path.parent == folder and path.is_dir():
         _send(peer, 200, _listing(path, parse_qs(url.query)))
         return
     if not path.is_file():
-        _send(peer, 404, b"<Error><Code>NoSuchKey</Code></Error>")
+        _send(peer, 404, b"" if method == b"HEAD" else b"<Error><Code>NoSuchKey</Code></Error>")
         return
     stat = path.stat()
     asked = RANGE.search(head)

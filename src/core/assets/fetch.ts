@@ -1,7 +1,7 @@
 import type { Caller, Core } from '../context.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { fail, ok, type Result } from '../result.ts';
-import { createAsset } from './create.ts';
+import { createAsset, tooLarge } from './create.ts';
 import type { StoredAsset } from '../../storage/r2/assets.ts';
 
 /** A file has this long to arrive, from the first connection to its last byte. */
@@ -40,7 +40,7 @@ export async function fetchAsset(
     const stated = Number(headers.get('content-length') ?? Number.NaN);
     if (stated > core.config.limits.max_asset_bytes) {
       await body.cancel();
-      return fail({ code: 'file_too_large', detail: `a file may have ${core.config.limits.max_asset_bytes} bytes` });
+      return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes)));
     }
     const created = await createAsset(core, caller, { stream: body, name });
     return created.ok ? ok(created.value.asset) : fail(problemOf(created.problem));

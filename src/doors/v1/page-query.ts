@@ -6,8 +6,8 @@ import type { Refusal } from './body.ts';
 const MAX_LIMIT = 100;
 const DEFAULT_LIMIT = 20;
 
-/** Query of the lists that a key and the operator can read. `account` is for the operator; a key has only its own. */
-export const pageQuerySchema = z.object({
+/** What every list takes: how many, and where to go on. Each list adds its filters. */
+export const pageFields = {
   limit: z
     .string()
     .regex(/^\d{1,3}$/, 'must be a whole number')
@@ -15,19 +15,32 @@ export const pageQuerySchema = z.object({
     .pipe(z.int().min(1).max(MAX_LIMIT))
     .optional(),
   cursor: z.string().min(1).max(200).optional(),
-  account: accountName.optional(),
-});
+};
+
+/** Query of the lists that a key and the operator can read. `account` is for the operator; a key has only its own. */
+export const pageQuerySchema = z.object({ ...pageFields, account: accountName.optional() });
 
 export type PageQuery = { limit: number; cursor: string | null; account: string | null };
 
 export function readPageQuery(query: Record<string, string>): Result<PageQuery, Refusal> {
-  const asked = pageQuerySchema.safeParse(query);
+  const asked = readListQuery(pageQuerySchema, query);
+  return asked.ok ? ok({ ...asked.value, account: asked.value.account ?? null }) : asked;
+}
+
+type Paged = { limit?: number | undefined; cursor?: string | undefined };
+
+/** The query of a list with its defaults; a fault names the parameter. */
+export function readListQuery<T extends Paged>(
+  schema: z.ZodType<T>,
+  query: Record<string, string>,
+): Result<Omit<T, keyof Paged> & { limit: number; cursor: string | null }, Refusal> {
+  const asked = schema.safeParse(query);
   if (!asked.success) {
     const [issue] = asked.error.issues;
     const name = String(issue?.path[0] ?? 'query');
     const code = name === 'cursor' ? 'invalid_cursor' : 'invalid_parameter';
     return fail({ code, detail: `${name}: ${issue?.message ?? 'not valid'}` });
   }
-  const { limit = DEFAULT_LIMIT, cursor = null, account = null } = asked.data;
-  return ok({ limit, cursor, account });
+  const { limit = DEFAULT_LIMIT, cursor = null, ...filters } = asked.data;
+  return ok({ ...filters, limit, cursor });
 }

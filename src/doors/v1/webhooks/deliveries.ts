@@ -2,25 +2,14 @@ import { z } from '@hono/zod-openapi';
 import { DELIVERY_STATUSES } from '../../../contract/webhook.ts';
 import { getDelivery, listDeliveries, pingWebhook, redeliver, redeliverRange } from '../../../core/webhooks/deliver.ts';
 import { redeliverySchema } from '../../../core/webhooks/request.ts';
-import { coreProblem, problem } from '../../problem.ts';
+import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
+import { pageFields, readListQuery } from '../page-query.ts';
 import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
 import { renderDelivery, renderDeliverySummary } from './render.ts';
 import { deliveryPageSchema, deliverySchema, redeliveredSchema } from './schemas.ts';
 
-const MAX_LIMIT = 100;
-const DEFAULT_LIMIT = 20;
-
-const query = z.object({
-  limit: z
-    .string()
-    .regex(/^\d{1,3}$/, 'must be a whole number')
-    .transform(Number)
-    .pipe(z.int().min(1).max(MAX_LIMIT))
-    .optional(),
-  cursor: z.string().min(1).max(200).optional(),
-  status: z.enum(DELIVERY_STATUSES).optional(),
-});
+const query = z.object({ ...pageFields, status: z.enum(DELIVERY_STATUSES).optional() });
 const params = z.object({ id: z.uuid() });
 const deliveryParams = z.object({ id: z.uuid(), delivery: z.string() });
 
@@ -35,15 +24,12 @@ export function registerReadDeliveries(app: V1App): void {
     responses: { 200: jsonAnswer('A page of deliveries, newest first', deliveryPageSchema), ...problemAnswer },
   });
   app.get('/webhooks/:id/deliveries', async (c) => {
-    const asked = query.safeParse(c.req.query());
-    if (!asked.success) {
-      const [issue] = asked.error.issues;
-      const name = String(issue?.path[0] ?? 'query');
-      const code = name === 'cursor' ? 'invalid_cursor' : 'invalid_parameter';
-      return problem(c, code, { detail: `${name}: ${issue?.message ?? 'not valid'}` });
+    const asked = readListQuery(query, c.req.query());
+    if (!asked.ok) {
+      return refuse(c, asked.problem);
     }
     const { core, caller } = c.var;
-    const { limit = DEFAULT_LIMIT, cursor = null, status = null } = asked.data;
+    const { limit, cursor, status = null } = asked.value;
     const page = await listDeliveries(core, caller, c.req.param('id'), { limit, cursor, status });
     if (!page.ok) {
       return coreProblem(c, page.problem);

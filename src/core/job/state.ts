@@ -84,3 +84,20 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
   const last = state.attempts.at(-1);
   return last?.phase === 'over' ? undefined : last;
 };
+
+/**
+ * Fields that came after the first release, with what they mean for a job that was stored without them: jobs live on over
+ * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
+ */
+const ADDED = {} satisfies Partial<JobState>;
+const ADDED_TO_ATTEMPT = {} satisfies Partial<Attempt>;
+
+/** The state from its stored text, which this gateway or an older one wrote from a value of this type. */
+export function readState(text: string): JobState {
+  const stored = JSON.parse(text) as JobState;
+  return {
+    ...ADDED,
+    ...stored,
+    attempts: stored.attempts.map((attempt) => ({ ...ADDED_TO_ATTEMPT, ...attempt })),
+  };
+}

@@ -4,19 +4,22 @@ import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../co
 import type { Env } from '../../env.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { jobStub } from '../stubs.ts';
-import { Places } from './places.ts';
-import { Repeats } from './repeats.ts';
-import { Spend, untilTomorrow } from './spend.ts';
+import { applySchema, type Schema } from '../schema.ts';
+import { PLACES, Places } from './places.ts';
+import { REPEATS, Repeats } from './repeats.ts';
+import { SPEND, Spend, untilTomorrow } from './spend.ts';
 
 /** Width of the window that submits are counted in. */
 const WINDOW_S = 60;
 /** What a client that waits for a place is told: jobs end at any time, so there is no true number. */
 const RETRY_WHEN_FULL_S = 5;
 
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS own_limits (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL);
+const SUBMITS = `
+CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE own_limits (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL);
 `;
+
+const SCHEMA: Schema = [SUBMITS + PLACES + REPEATS + SPEND];
 
 type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
 
@@ -33,7 +36,7 @@ export class Account extends DurableObject<Env> {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.sql = ctx.storage.sql;
-    this.sql.exec(SCHEMA);
+    applySchema(ctx.storage, SCHEMA);
     this.places = new Places(this.sql);
     this.repeats = new Repeats(this.sql);
     this.spend = new Spend(this.sql);

@@ -4,12 +4,12 @@ import { PRIORITIES, type AdmitRequest } from '../../contract/admission.ts';
  * Who is in and who waits. A job that nobody released in time lapses: it holds no place any more, and its line stays until
  * its cost is known or nobody will bring it any more.
  */
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS places (
+export const PLACES = `
+CREATE TABLE places (
   job TEXT PRIMARY KEY, key TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('in', 'waiting', 'lapsed')),
   priority INTEGER NOT NULL, expires_at INTEGER NOT NULL, gpu_ms INTEGER NOT NULL, micro_usd INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS places_by_state ON places (state, expires_at);
+CREATE INDEX places_by_state ON places (state, expires_at);
 `;
 
 /** A Job object that still has something to release says so within its retention at the latest. */
@@ -22,7 +22,6 @@ export class Places {
 
   constructor(sql: SqlStorage) {
     this.sql = sql;
-    sql.exec(SCHEMA);
   }
 
   /** Takes the places of jobs whose time is over. */

@@ -4,13 +4,13 @@ import type { Idempotency } from '../../contract/admission.ts';
  * Which request came with which `Idempotency-Key`, and the id its job was given. The answer itself is kept by the job: what a
  * repeated request is told comes from there.
  */
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS repeats (
+export const REPEATS = `
+CREATE TABLE repeats (
   key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, created_at INTEGER NOT NULL,
   leased_until INTEGER NOT NULL, done INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS repeats_by_age ON repeats (created_at);
-CREATE INDEX IF NOT EXISTS repeats_by_job ON repeats (job);
+CREATE INDEX repeats_by_age ON repeats (created_at);
+CREATE INDEX repeats_by_job ON repeats (job);
 `;
 
 /** How long a key is remembered. Published in docs/api.md; Stripe and Comfy API v2 promise the same (reference/http-api.md 1). */
@@ -26,7 +26,6 @@ export class Repeats {
 
   constructor(sql: SqlStorage) {
     this.sql = sql;
-    sql.exec(SCHEMA);
   }
 
   look({ key, fingerprint }: Idempotency, now: number): Seen {

@@ -1,8 +1,8 @@
 import type { Used } from '../../contract/admission.ts';
 
 /** What the account's jobs have cost, by the UTC day of their end. */
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS spend (day INTEGER PRIMARY KEY, gpu_ms INTEGER NOT NULL, micro_usd INTEGER NOT NULL);
+export const SPEND = `
+CREATE TABLE spend (day INTEGER PRIMARY KEY, gpu_ms INTEGER NOT NULL, micro_usd INTEGER NOT NULL);
 `;
 
 const DAY_MS = 86_400_000;
@@ -12,7 +12,6 @@ export class Spend {
 
   constructor(sql: SqlStorage) {
     this.sql = sql;
-    sql.exec(SCHEMA);
   }
 
   today(now: number): Used {

@@ -2,11 +2,13 @@ import type { EventBody, LogEvent } from '../../contract/events.ts';
 import type { JobView } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Effect } from '../../core/job/signals.ts';
-import type { JobState } from '../../core/job/state.ts';
+import { readState, type JobState } from '../../core/job/state.ts';
+import { applySchema, type Schema } from '../schema.ts';
 
 /** All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. */
 
-const SCHEMA = `
+const SCHEMA: Schema = [
+  `
 -- One row: the machine's state.
 CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
 -- One row: the graph (JSON text) and inputs that the claim hands out, and the first view of the job, which a repeated submit is answered with. Beside the state, which is written with every turn and has a row's 2 MB to itself.
@@ -19,7 +21,8 @@ CREATE TABLE outbox (
   key TEXT PRIMARY KEY, effect TEXT NOT NULL, due_at INTEGER NOT NULL, tries INTEGER NOT NULL,
   wanted INTEGER NOT NULL, leased INTEGER NOT NULL, started INTEGER NOT NULL
 );
-`;
+`,
+];
 
 export type OutboxRow = { key: string; effect: Effect; tries: number; wanted: number; started: boolean };
 
@@ -50,14 +53,14 @@ export class JobStore {
     if (!this.exists()) {
       return null;
     }
+    applySchema(this.storage, SCHEMA);
     const row = this.sql.exec<{ state: string }>('SELECT state FROM job').toArray()[0];
-    // Written by `create` and `commit` only, as one JSON value of this type.
-    return row === undefined ? null : (JSON.parse(row.state) as JobState);
+    return row === undefined ? null : readState(row.state);
   }
 
   create(state: JobState, workflow: string, inputs: JobInput[]): void {
     this.storage.transactionSync(() => {
-      this.sql.exec(SCHEMA);
+      applySchema(this.storage, SCHEMA);
       this.sql.exec('INSERT INTO job (one, state) VALUES (1, ?)', JSON.stringify(state));
       this.sql.exec(
         'INSERT INTO work_order (one, workflow, inputs) VALUES (1, ?, ?)',

@@ -8,10 +8,12 @@ import type {
 } from '../../contract/webhook.ts';
 import type { Health, Next } from '../../core/webhook/schedule.ts';
 import type { Secret } from '../../core/webhook/secret.ts';
+import { applySchema, type Schema } from '../schema.ts';
 
 /** All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/storage.md. */
 
-const SCHEMA = `
+const SCHEMA: Schema = [
+  `
 -- One row: what the webhook is.
 CREATE TABLE webhook (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
 -- Queue and log in one: what is pending is due at \`due_at\`, what is over stays for a while. \`n\`: order of arrival. \`tries\`: attempts
@@ -23,7 +25,8 @@ CREATE TABLE deliveries (
 );
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_age ON deliveries (created_at);
-`;
+`,
+];
 
 /** Attempts of one delivery that are kept: three rounds. */
 const MAX_ATTEMPTS_KEPT = 30;
@@ -92,13 +95,14 @@ export class WebhookStore {
     if (this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'webhook'").toArray().length === 0) {
       return null;
     }
+    applySchema(this.storage, SCHEMA);
     const row = this.sql.exec<{ state: string }>('SELECT state FROM webhook').toArray()[0];
     return row === undefined ? null : (JSON.parse(row.state) as WebhookState);
   }
 
   create(state: WebhookState): void {
     this.storage.transactionSync(() => {
-      this.sql.exec(SCHEMA);
+      applySchema(this.storage, SCHEMA);
       this.sql.exec('INSERT INTO webhook (one, state) VALUES (1, ?)', JSON.stringify(state));
     });
   }

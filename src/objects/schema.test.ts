@@ -1,0 +1,58 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { applySchema, type Schema } from './schema.ts';
+
+const FIRST = 'CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);';
+const SECOND = 'ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 7;';
+const THIRD = 'CREATE TABLE b (z INTEGER); INSERT INTO b VALUES (3);';
+
+/** Runs against the storage of an object that nobody else uses; a job's object without a job has no tables. */
+const withStorage = <T>(use: (storage: DurableObjectStorage) => T): Promise<T> =>
+  runInDurableObject(env.JOB.getByName(crypto.randomUUID()), (_object, state) => use(state.storage));
+
+const rows = (storage: DurableObjectStorage, query: string) => storage.sql.exec(query).toArray();
+
+describe('the tables of an object', () => {
+  it('are made once, however often it is opened', () =>
+    withStorage((storage) => {
+      const schema: Schema = [FIRST, SECOND];
+      applySchema(storage, schema);
+      applySchema(storage, schema);
+      expect(rows(storage, 'SELECT * FROM a')).toEqual([{ x: 1, y: 7 }]);
+    }));
+
+  it.each([
+    ['from before versions were kept', [FIRST]],
+    ['of the gateway before', [FIRST, SECOND]],
+  ] as const)('get what a newer gateway adds, in an object %s', (_name, before) =>
+    withStorage((storage) => {
+      applySchema(storage, before);
+      applySchema(storage, [FIRST, SECOND, THIRD]);
+      expect(rows(storage, 'SELECT * FROM a')).toEqual([{ x: 1, y: 7 }]);
+      expect(rows(storage, 'SELECT * FROM b')).toEqual([{ z: 3 }]);
+    }),
+  );
+
+  it('stay as they are under a gateway that was rolled back', () =>
+    withStorage((storage) => {
+      applySchema(storage, [FIRST, SECOND]);
+      applySchema(storage, [FIRST]);
+      applySchema(storage, [FIRST, SECOND]);
+      expect(rows(storage, 'SELECT * FROM a')).toEqual([{ x: 1, y: 7 }]);
+    }));
+
+  it('stay as they are when a step fails halfway', () =>
+    withStorage((storage) => {
+      applySchema(storage, [FIRST]);
+      expect(() => applySchema(storage, [FIRST, SECOND, 'CREATE TABLE a (again INTEGER);'])).toThrow('already exists');
+      applySchema(storage, [FIRST, SECOND]);
+      expect(rows(storage, 'SELECT * FROM a')).toEqual([{ x: 1, y: 7 }]);
+    }));
+
+  it('need no version while there is one step', () =>
+    withStorage((storage) => {
+      applySchema(storage, [FIRST]);
+      expect(rows(storage, "SELECT name FROM sqlite_master WHERE name = 'schema_version'")).toEqual([]);
+    }));
+});

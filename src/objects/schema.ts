@@ -1,0 +1,45 @@
+/**
+ * An object's tables, as the steps that made them: the first made the object, each later one is what a later gateway added. An
+ * object lives on over upgrades, so a step that was released is never edited; a new one is appended.
+ */
+export type Schema = readonly [string, ...string[]];
+
+/** Kept only once there is more than one step: no row means the first, and a job that needs no later step pays for none. */
+const VERSION =
+  'CREATE TABLE IF NOT EXISTS schema_version (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL)';
+
+/**
+ * Makes the tables of a new object, or adds to an older one what it lacks: all of it or nothing. An object that a newer gateway
+ * has been at is left as it is: what steps add does not disturb code that does not know it.
+ */
+export function applySchema(storage: DurableObjectStorage, schema: Schema): void {
+  const { sql } = storage;
+  const done = stepsDone(sql);
+  if (done >= schema.length) {
+    return;
+  }
+  storage.transactionSync(() => {
+    for (const statements of schema.slice(done)) {
+      sql.exec(statements);
+    }
+    if (schema.length > 1) {
+      sql.exec(VERSION);
+      sql.exec('INSERT OR REPLACE INTO schema_version (one, version) VALUES (1, ?)', schema.length);
+    }
+  });
+}
+
+/** How many steps an object has been through. */
+function stepsDone(sql: SqlStorage): number {
+  const tables = sql
+    .exec<{ name: string }>(
+      // `_cf_*` is the platform's, `sqlite_*` the database's own.
+      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' AND name NOT GLOB 'sqlite_*'",
+    )
+    .toArray()
+    .map(({ name }) => name);
+  if (tables.includes('schema_version')) {
+    return sql.exec<{ version: number }>('SELECT version FROM schema_version').one().version;
+  }
+  return tables.length === 0 ? 0 : 1;
+}

@@ -2,7 +2,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os';
 import { resolve } from 'node:path';
 import { ensureEnvironment } from '../../local/python/environment.ts';
 import { type Launch, launch } from '../../local/stack/launcher.ts';
-import { type Outcome, done } from '../../local/stack/outcome.ts';
+import { type Outcome, done, failure } from '../../local/stack/outcome.ts';
 import { measureEndToEnd } from './end-to-end.ts';
 import { measureOverhead } from './overhead.ts';
 import { table } from './table.ts';
@@ -10,8 +10,28 @@ import { table } from './table.ts';
 const ROUNDS = { warmUp: 3, runs: 15 };
 const root = resolve(import.meta.dirname, '..', '..');
 
+/** What a suite is given: the project's folder, its Python, and a signal that ends it. */
+export type Bench = { root: string; python: string; signal: AbortSignal };
+
+/** The suites in the order they run. Each prints its own tables; `npm run bench -- NAME …` runs only those named. */
+const SUITES: Record<string, (bench: Bench) => Promise<void>> = {
+  worker: async ({ root: folder, python, signal }) => {
+    console.log(`\nWhat the worker adds (${ROUNDS.warmUp} warm-up runs before)\n`);
+    console.log(table(await measureOverhead(folder, python, ROUNDS, signal)));
+  },
+  path: async ({ signal }) => {
+    console.log('\nFrom the client, through everything\n');
+    console.log(table(await measureEndToEnd(ROUNDS, signal)));
+  },
+};
+
 /** `npm run bench`: docs/benchmarks.md says what is measured and what bounds it. */
 async function bench({ signal }: Launch): Promise<Outcome<null>> {
+  const named = process.argv.slice(2);
+  const unknown = named.find((name) => SUITES[name] === undefined);
+  if (unknown !== undefined) {
+    return failure(`There is no benchmark "${unknown}": ${Object.keys(SUITES).join(', ')}.`);
+  }
   const environment = await ensureEnvironment({ root, signal, report: (line) => console.log(line) });
   if (!environment.ok) {
     return environment;
@@ -20,10 +40,11 @@ async function bench({ signal }: Launch): Promise<Outcome<null>> {
   console.log(
     `${availableParallelism()} × ${processor}, ${process.platform} ${process.arch}, Node ${process.versions.node}, load ${loadavg()[0]?.toFixed(1)}`,
   );
-  console.log(`\nWhat the worker adds (${ROUNDS.warmUp} warm-up runs before)\n`);
-  console.log(table(await measureOverhead(root, environment.value.python, ROUNDS, signal)));
-  console.log('\nFrom the client, through everything\n');
-  console.log(table(await measureEndToEnd(ROUNDS, signal)));
+  for (const [name, suite] of Object.entries(SUITES)) {
+    if (named.length === 0 || named.includes(name)) {
+      await suite({ root, python: environment.value.python, signal });
+    }
+  }
   return done(null);
 }
 

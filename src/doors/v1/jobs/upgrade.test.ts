@@ -1,0 +1,52 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import { describe, expect, it } from 'vitest';
+import { answerRunpod, newClient } from '../../../testing/gateway.ts';
+import { rigOf, settled } from '../../../testing/job.ts';
+import { OLD_CLAIM, storedByRelease01 } from '../../../testing/release-0.1.ts';
+import { renderJob } from '../render.ts';
+import { jobSchema } from '../schemas.ts';
+
+describe('a job that release 0.1.0 stored', () => {
+  it('is read, goes on and ends under this gateway', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    const id = await storedByRelease01(account, Date.now());
+    // The new gateway starts: whatever runs next has only the storage.
+    await abortAllDurableObjects();
+
+    const before = jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
+    expect(before).toMatchObject({ status: 'running', stage: 'inputs', metadata: { shot: '7' } });
+    const { stub } = rigOf(id);
+    const first = await stub.first(account);
+    if (first === null) {
+      throw new Error('the first answer is gone');
+    }
+    expect(jobSchema.parse(renderJob(first, 'https://gateway.test')).status).toBe('queued');
+
+    const report = {
+      attempt: 1,
+      claim: OLD_CLAIM,
+      last_seq: 0,
+      outcome: 'succeeded' as const,
+      outputs: [],
+      timings: {},
+      usage: {},
+    };
+    expect(await stub.complete(report)).toEqual({ stored: 'succeeded' });
+    const after = jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
+    expect(after.status).toBe('succeeded');
+    expect(after.usage?.cost_usd).toBeGreaterThanOrEqual(0);
+    // What 0.1.0 had left to do is done too.
+    await settled(rigOf(id));
+  });
+
+  it('is canceled under this gateway', async () => {
+    const runpod = answerRunpod();
+    const { account, call } = await newClient();
+    const id = await storedByRelease01(account, Date.now());
+    await abortAllDurableObjects();
+    const canceled = await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    expect(jobSchema.parse(await canceled.json()).status).toBe('canceling');
+    expect(runpod.calls.some((url) => url.endsWith('/run'))).toBe(false);
+  });
+});

@@ -50,9 +50,9 @@ const attempt = object(
     worker: nullable(text),
     error: nullable(jobError),
   },
-  {},
+  { endpoint: text },
 );
-/** One try of the job on a GPU. */
+/** One try of the job on a GPU. `endpoint`: where; a fallback of the job's own while that takes nothing. */
 export type Attempt = Shaped<typeof attempt>;
 
 const urls = object({ self: text, events: text, cancel: text }, {});

@@ -115,6 +115,8 @@ export type Resolved = { seeds: ResolvedSeed[]; overrides: ResolvedOverride[]; c
 /** One try on a GPU, as clients see it. `status` is `waiting` until a worker claims it. */
 export type AttemptView = {
   number: number;
+  /** Name of the endpoint it runs on: the job's own or a fallback of it. */
+  endpoint: string;
   status: 'waiting' | 'running' | 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded';
   created_at: number;
   claimed_at: number | null;

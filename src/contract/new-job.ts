@@ -19,9 +19,14 @@ export type NewJob = {
   deadline: number;
   /** US dollars; null where the endpoint has no price. */
   price_per_second: number | null;
+  /** Where it may run instead, in this order, while its own endpoint takes nothing. */
+  fallbacks: FallbackEndpoint[];
   /** The account has no place for it yet: it begins when the account says so. */
   waits: boolean;
 };
+
+/** Another endpoint that the job's key may use and that lets its graph run. `price_per_second` as for the job's own. */
+export type FallbackEndpoint = { endpoint: string; price_per_second: number | null };
 
 /** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. Large integers are `bigint`. */
 export type Graph = Record<string, { class_type: string; inputs: Record<string, unknown>; _meta?: unknown }>;

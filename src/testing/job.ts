@@ -98,6 +98,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   price_per_second: null,
   waits: false,
   endpoint: 'default',
+  fallbacks: [],
   workflow: JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
   inputs: [],
   options: { previews: true, temp_outputs: false },

@@ -1,6 +1,7 @@
 import { policySchema } from '../config.ts';
 import type { EventBody } from '../contract/events.ts';
 import type { Output } from '../contract/job.ts';
+import type { FallbackEndpoint } from '../contract/new-job.ts';
 import type { CompleteRequest, WorkerError } from '../contract/worker.ts';
 import { newState, step } from '../core/job/machine.ts';
 import type { Effect, Reply, Signal } from '../core/job/signals.ts';
@@ -34,7 +35,9 @@ export class Play {
   effects: Effect[] = [];
   reply: Reply = 'done';
 
-  constructor(overrides: { deadline?: number; waits?: boolean; price_per_second?: number } = {}) {
+  constructor(
+    overrides: { deadline?: number; waits?: boolean; price_per_second?: number; fallbacks?: FallbackEndpoint[] } = {},
+  ) {
     this.state = newState(
       {
         id: '01930000-0000-7000-8000-000000000000',
@@ -43,6 +46,7 @@ export class Play {
         price_per_second: overrides.price_per_second ?? null,
         waits: overrides.waits ?? false,
         endpoint: 'default',
+        fallbacks: overrides.fallbacks ?? [],
         workflow: '{}',
         inputs: [],
         options: { previews: true, temp_outputs: false },

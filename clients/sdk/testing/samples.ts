@@ -31,7 +31,16 @@ export function sampleJob(changes: Partial<Job> = {}): Job {
     outputs: [],
     error: null,
     attempts: [
-      { number: 1, status: 'running', created_at: AT, claimed_at: AT, ended_at: null, worker: 'w1', error: null },
+      {
+        number: 1,
+        endpoint: 'default',
+        status: 'running',
+        created_at: AT,
+        claimed_at: AT,
+        ended_at: null,
+        worker: 'w1',
+        error: null,
+      },
     ],
     metadata: {},
     metrics: { queue_ms: 12, execution_ms: null, upload_ms: null, total_ms: null },

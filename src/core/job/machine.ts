@@ -31,6 +31,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   key: job.key,
   price_per_second: job.price_per_second,
   endpoint: job.endpoint,
+  fallbacks: job.fallbacks,
   options: job.options,
   metadata: job.metadata,
   resolved: job.resolved,
@@ -75,6 +76,8 @@ function react(turn: Turn, signal: Signal): Reply {
       return 'done';
     case 'admitted':
       return onAdmitted(turn);
+    case 'routed':
+      return onRouted(turn, signal.attempt, signal.endpoint);
     case 'run_accepted':
       return onRunAccepted(turn, signal.attempt, signal.run_id);
     case 'run_refused':
@@ -114,6 +117,16 @@ function onAdmitted(turn: Turn): Reply {
   }
   state.waiting = null;
   turn.begin();
+  return 'done';
+}
+
+/** The run goes elsewhere than was planned. Settled before `/run` is called, so that whatever becomes of the call is known by its place. */
+function onRouted(turn: Turn, number: number, endpoint: string): Reply {
+  const attempt = counting(turn, number);
+  if (attempt === undefined || attempt.phase !== 'sending' || attempt.endpoint === endpoint) {
+    return 'ignored';
+  }
+  attempt.endpoint = endpoint;
   return 'done';
 }
 

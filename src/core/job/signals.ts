@@ -11,6 +11,8 @@ export type Signal =
   | { kind: 'created' }
   /** The account has a place for the job. */
   | { kind: 'admitted' }
+  /** `/run` is about to be called for this attempt, at this endpoint. */
+  | { kind: 'routed'; attempt: number; endpoint: string }
   /** `/run` answered with RunPod's id. */
   | { kind: 'run_accepted'; attempt: number; run_id: string }
   /** `/run` answered and did not take it. `again`: a later try may succeed. */

@@ -1,5 +1,5 @@
 import type { JobError, Output, Progress, Resolved, Stage, Status } from '../../contract/job.ts';
-import type { JobOptions } from '../../contract/new-job.ts';
+import type { FallbackEndpoint, JobOptions } from '../../contract/new-job.ts';
 import type { WorkerInfo } from '../../contract/worker.ts';
 
 /**
@@ -14,6 +14,8 @@ export type JobState = {
   /** US dollars per second on a GPU when it was submitted; null: no price. */
   readonly price_per_second: number | null;
   readonly endpoint: string;
+  /** Where its attempts may run while its own endpoint takes nothing. */
+  readonly fallbacks: readonly FallbackEndpoint[];
   readonly options: JobOptions;
   readonly metadata: Record<string, string>;
   readonly resolved: Resolved;
@@ -51,6 +53,8 @@ export type JobState = {
  */
 export type Attempt = {
   readonly number: number;
+  /** Name of the endpoint that `/run` is called at: settled before the call. */
+  endpoint: string;
   phase: 'sending' | 'unknown' | 'sent' | 'claimed' | 'over';
   outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded' | null;
   created_at: number;
@@ -89,15 +93,19 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  * Fields that came after the first release, with what they mean for a job that was stored without them: jobs live on over
  * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
  */
-const ADDED = {} satisfies Partial<JobState>;
+const ADDED = { fallbacks: [] } satisfies Partial<JobState>;
 const ADDED_TO_ATTEMPT = {} satisfies Partial<Attempt>;
+
+/** An attempt as any release wrote it. */
+type StoredAttempt = Omit<Attempt, 'endpoint'> & Partial<Pick<Attempt, 'endpoint'>>;
 
 /** The state from its stored text, which this gateway or an older one wrote from a value of this type. */
 export function readState(text: string): JobState {
-  const stored = JSON.parse(text) as JobState;
+  const stored = JSON.parse(text) as Omit<JobState, 'attempts'> & { attempts: StoredAttempt[] };
   return {
     ...ADDED,
     ...stored,
-    attempts: stored.attempts.map((attempt) => ({ ...ADDED_TO_ATTEMPT, ...attempt })),
+    // An attempt without an endpoint is from a time when there was only the job's own.
+    attempts: stored.attempts.map((attempt) => ({ ...ADDED_TO_ATTEMPT, endpoint: stored.endpoint, ...attempt })),
   };
 }

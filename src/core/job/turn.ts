@@ -92,7 +92,7 @@ export class Turn {
   /** Begins the next attempt: the job is queued again and `/run` will be called. */
   begin(): void {
     const { state } = this;
-    const attempt = freshAttempt(state.attempts.length + 1, this.now);
+    const attempt = freshAttempt(state.attempts.length + 1, state.endpoint, this.now);
     state.attempts.push(attempt);
     state.progress = null;
     state.outputs = [];
@@ -161,8 +161,9 @@ export const SETTLE_MS = 10_000;
 const claimedAttempts = (state: JobState): number =>
   state.attempts.filter((attempt) => attempt.claimed_at !== null).length;
 
-const freshAttempt = (number: number, now: number): Attempt => ({
+const freshAttempt = (number: number, endpoint: string, now: number): Attempt => ({
   number,
+  endpoint,
   phase: 'sending',
   outcome: null,
   created_at: now,

@@ -3,17 +3,29 @@ import type { Used } from '../../contract/admission.ts';
 import type { Attempt, JobState } from './state.ts';
 
 /**
- * What a job is charged: the time its attempts held a GPU, from claim to end, at the endpoint's price when it was submitted.
+ * What a job is charged: the time its attempts held a GPU, from claim to end, at the price that each one's endpoint had when it was submitted.
  * Never more than was reserved, which is its whole time to the deadline. Null until the job is over.
  */
 export function usedBy(state: JobState): Used | null {
   if (!isTerminal(state.status)) {
     return null;
   }
-  const held = state.attempts.reduce((sum, attempt) => sum + (isCharged(attempt) ? heldMs(attempt) : 0), 0);
-  const gpu_ms = Math.min(held, state.deadline - state.created_at);
-  return { gpu_ms, micro_usd: Math.round((gpu_ms / 1000) * (state.price_per_second ?? 0) * 1e6) };
+  let left_ms = state.deadline - state.created_at;
+  let gpu_ms = 0;
+  let usd = 0;
+  for (const attempt of state.attempts.filter(isCharged)) {
+    const held = Math.min(heldMs(attempt), left_ms);
+    left_ms -= held;
+    gpu_ms += held;
+    usd += (held / 1000) * (priceAt(state, attempt.endpoint) ?? 0);
+  }
+  return { gpu_ms, micro_usd: Math.round(usd * 1e6) };
 }
+
+const priceAt = (state: JobState, endpoint: string): number | null =>
+  endpoint === state.endpoint
+    ? state.price_per_second
+    : (state.fallbacks.find((fallback) => fallback.endpoint === endpoint)?.price_per_second ?? null);
 
 const heldMs = ({ claimed_at, ended_at }: Attempt): number =>
   claimed_at === null || ended_at === null ? 0 : Math.max(0, ended_at - claimed_at);

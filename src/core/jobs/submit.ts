@@ -70,6 +70,7 @@ export async function submitJob(
     created_at,
     deadline: created_at + finish_ms,
     price_per_second,
+    fallbacks: [],
     waits,
   };
   let mayExist = admitted !== id;

@@ -76,6 +76,7 @@ const renderProgress = (progress: Progress): ApiJob['progress'] => ({
 
 const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
   number: attempt.number,
+  endpoint: attempt.endpoint,
   status: attempt.status,
   created_at: iso(attempt.created_at),
   claimed_at: isoOrNull(attempt.claimed_at),

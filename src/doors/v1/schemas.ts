@@ -46,6 +46,7 @@ const progressSchema = z.object({
 
 const attemptSchema = z.object({
   number: z.int(),
+  endpoint: z.string(),
   status: z.enum(['waiting', 'running', 'succeeded', 'failed', 'canceled', 'lost', 'superseded']),
   created_at: time,
   claimed_at: time.nullable(),

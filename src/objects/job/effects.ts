@@ -42,7 +42,7 @@ export async function perform(effect: OutwardEffect, context: EffectContext): Pr
 
 async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
   const { env, gpu, state } = context;
-  const runpodId = context.config.endpoints[state.endpoint]?.runpod_id;
+  const runpodId = runpodIdOf(effect, context);
   const used = usedBy(state);
   switch (effect.kind) {
     case 'send':
@@ -78,6 +78,12 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
       return { kind: 'done' };
     }
   }
+}
+
+/** RunPod's id of the endpoint that an effect is for: that of the effect's own attempt. */
+function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): string | undefined {
+  const attempt = 'attempt' in effect ? state.attempts[effect.attempt - 1] : undefined;
+  return attempt === undefined ? undefined : config.endpoints[attempt.endpoint]?.runpod_id;
 }
 
 async function send(

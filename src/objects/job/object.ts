@@ -144,7 +144,8 @@ export class Job extends DurableObject<Env> {
     if (reply !== 'granted') {
       return { refused: refusalOf(reply) };
     }
-    const { account, endpoint, options, deadline } = this.state;
+    const { account, options, deadline } = this.state;
+    const endpoint = currentAttempt(this.state)?.endpoint ?? this.state.endpoint;
     return { granted: { account, endpoint, options, deadline, ...this.store.order() } };
   }
 
@@ -161,7 +162,8 @@ export class Job extends DurableObject<Env> {
 
   /** The endpoint of the attempt that counts, or null. */
   endpointOf(attempt: number): string | null {
-    return this.state !== null && currentAttempt(this.state)?.number === attempt ? this.state.endpoint : null;
+    const current = this.state === null ? undefined : currentAttempt(this.state);
+    return current?.number === attempt ? current.endpoint : null;
   }
 
   /** Takes the worker's terminal report, once its outputs are found in R2 with the reported sizes. */

@@ -23,6 +23,7 @@ export function viewOf(state: JobState): JobView {
     error: state.error,
     attempts: state.attempts.map((attempt) => ({
       number: attempt.number,
+      endpoint: attempt.endpoint,
       status: attemptStatus(attempt),
       created_at: attempt.created_at,
       claimed_at: attempt.claimed_at,

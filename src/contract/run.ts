@@ -8,3 +8,22 @@ export type RunStatus =
   | 'timed_out'
   | 'missing'
   | 'unreachable';
+
+/**
+ * What runs on an endpoint. `worker-gpu` claims its tickets and reports to the gateway; `worker-comfyui` knows no gateway: the graph goes
+ * inline, RunPod's status is all there is to hear, and the results are in it.
+ */
+export const WORKERS = ['worker-gpu', 'worker-comfyui'] as const;
+export type WorkerKind = (typeof WORKERS)[number];
+
+/** RunPod's whole answer about a run. `output` and `error` are as the worker gave them, long texts cut or taken out. Times in ms. */
+export type RunRecord = {
+  status: Exclude<RunStatus, 'missing' | 'unreachable'>;
+  output: unknown;
+  error: unknown;
+  /** Time until a worker took it, and time on the worker; null while RunPod does not say. */
+  delay_ms: number | null;
+  execution_ms: number | null;
+  /** RunPod's id of the worker. */
+  worker: string | null;
+};

@@ -150,7 +150,10 @@ describe('what is larger than anybody needs', () => {
   it('is cut or dropped, and what follows is still read', async () => {
     const deep = `${'['.repeat(200)}1${']'.repeat(200)}`;
     const many = `[${Array.from({ length: 30_000 }, () => '0').join(',')}]`;
-    const seen = await read(`{"long":"${'x'.repeat(100_000)}","deep":${deep},"many":${many},"status":"COMPLETED","time":7}`, 4096);
+    const seen = await read(
+      `{"long":"${'x'.repeat(100_000)}","deep":${deep},"many":${many},"status":"COMPLETED","time":7}`,
+      4096,
+    );
     expect(seen).toMatchObject({ long: 'x'.repeat(16_384), status: 'COMPLETED', time: 7 });
     expect(JSON.stringify(seen).length).toBeLessThan(60_000);
   });

@@ -110,7 +110,7 @@ async function send(
   const left_ms = state.deadline - now + RUN_GRACE_MS;
   const answer = await gpu.run({
     endpoint: runpodId,
-    ticket: { ...binding, gateway: config.publicUrl, token },
+    input: [JSON.stringify({ ...binding, gateway: config.publicUrl, token })],
     webhook: `${config.publicUrl}/hooks/runpod/${state.id}/${attempt}?token=${hookToken}`,
     execution_timeout_ms: left_ms,
     ttl_ms: left_ms,

@@ -1,12 +1,23 @@
 import type { JobErrorCode } from '../../contract/job.ts';
-import type { RunStatus } from '../../contract/run.ts';
+import type { RunRecord, RunStatus } from '../../contract/run.ts';
+import type { JsonPath, TextSink } from '../json-stream.ts';
 
 /** Somewhere that runs jobs on GPUs: RunPod today. Calls answer with values; they do not throw for what the network does. */
 export type GpuProvider = {
-  /** Hands a ticket over. Never repeated by this layer: the caller decides what an unknown outcome means. */
+  /** Starts a run. Never repeated by this layer: the caller decides what an unknown outcome means. */
   run(order: RunOrder): Promise<RunAnswer>;
   /** What the provider says of a run. */
   status(endpoint: string, runId: string): Promise<RunStatus>;
+  /**
+   * All that the provider says of a run, its output included.
+   * @param take asked at the beginning of every text in it: one that is wanted is handed on piece by piece as it arrives, and what
+   *   comes of it stands in its place. What a sink rejects with, this rejects with.
+   */
+  read(
+    endpoint: string,
+    runId: string,
+    take: (path: JsonPath) => TextSink | null,
+  ): Promise<RunRecord | 'missing' | 'unreachable'>;
   /** Cancels a run, queued or running. `done` also when it is over or unknown there. */
   cancel(endpoint: string, runId: string): Promise<'done' | 'again'>;
 };
@@ -14,7 +25,8 @@ export type GpuProvider = {
 /** Times in ms. */
 export type RunOrder = {
   endpoint: string;
-  ticket: { job: string; attempt: number; gateway: string; token: string };
+  /** What the worker gets as its input: one JSON object as text, in pieces, so that large ones are not copied together first. */
+  input: readonly string[];
   webhook: string;
   execution_timeout_ms: number;
   ttl_ms: number;

@@ -5,7 +5,7 @@ import type { RunOrder } from './provider.ts';
 const provider = runpodProvider({ baseUrl: 'https://runpod.test/v2', apiKey: 'secret-key' });
 const order: RunOrder = {
   endpoint: 'ep1',
-  ticket: { job: 'j', attempt: 1, gateway: 'https://gw.test', token: 't' },
+  input: ['{"job":"j",', '"text":"é"}'],
   webhook: 'https://gw.test/hooks/runpod/j/1?token=h',
   execution_timeout_ms: 60_000,
   ttl_ms: 60_000,
@@ -40,7 +40,7 @@ describe('/run', () => {
     expect(request?.url).toBe('https://runpod.test/v2/ep1/run');
     expect(request?.headers.get('authorization')).toBe('Bearer secret-key');
     expect(await request?.json()).toEqual({
-      input: order.ticket,
+      input: { job: 'j', text: 'é' },
       webhook: order.webhook,
       policy: { executionTimeout: 60_000, ttl: 60_000 },
     });
@@ -140,6 +140,75 @@ describe('/status', () => {
   });
 });
 
+describe('/status with all it says', () => {
+  const whole = {
+    id: 'r',
+    delayTime: 12,
+    executionTime: 345,
+    output: { images: [{ data: 'QUJD', filename: 'a.png' }] },
+    workerId: 'w7',
+    status: 'COMPLETED',
+  };
+  const none = (): null => null;
+
+  it('gives the output, the times and the worker', async () => {
+    const asked = answers(Response.json(whole));
+    expect(await provider.read('ep1', 'r/1', none)).toEqual({
+      status: 'completed',
+      output: whole.output,
+      error: undefined,
+      delay_ms: 12,
+      execution_ms: 345,
+      worker: 'w7',
+    });
+    expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
+  });
+
+  it('hands on the texts that are wanted', async () => {
+    answers(Response.json(whole));
+    const pieces: string[] = [];
+    const record = await provider.read('ep1', 'r', (path) =>
+      path.at(-1) === 'data'
+        ? { write: (piece) => void pieces.push(piece), end: () => Promise.resolve({ stored: true }) }
+        : null,
+    );
+    expect(pieces.join('')).toBe('QUJD');
+    expect(record).toMatchObject({ output: { images: [{ data: { stored: true }, filename: 'a.png' }] } });
+  });
+
+  it('takes a queued run that has nothing else to say, and facts of the wrong kind as not said', async () => {
+    answers(Response.json({ id: 'r', status: 'IN_QUEUE', delayTime: 'soon', workerId: 7 }));
+    expect(await provider.read('ep1', 'r', none)).toMatchObject({
+      status: 'queued',
+      delay_ms: null,
+      execution_ms: null,
+      worker: null,
+    });
+  });
+
+  it.each([
+    ['404', () => new Response('', { status: 404 }), 'missing'],
+    ['500', () => Response.json(whole, { status: 500 }), 'unreachable'],
+    ['HTML', () => new Response('<html>'), 'unreachable'],
+    ['no status', () => Response.json({ id: 'r' }), 'unreachable'],
+    ['a body that breaks off', brokenBody, 'unreachable'],
+    ['a body that ends early', () => new Response('{"status":"COMPLETED"'), 'unreachable'],
+  ])('%s decides nothing', async (_name, answer, said) => {
+    answers(answer());
+    expect(await provider.read('ep1', 'r', none)).toBe(said);
+  });
+
+  it('rejects with what a sink rejects with: that is not RunPod being unreachable', async () => {
+    answers(Response.json(whole));
+    const full = new Error('no room');
+    await expect(
+      provider.read('ep1', 'r', (path) =>
+        path.at(-1) === 'data' ? { write: () => Promise.reject(full), end: () => Promise.resolve(null) } : null,
+      ),
+    ).rejects.toBe(full);
+  });
+});
+
 describe('/cancel', () => {
   it.each([
     [200, 'done'],
@@ -178,6 +247,7 @@ describe('a RunPod that does not answer', () => {
   it.each([
     ['run', 15_000, () => provider.run(order), { kind: 'unknown' }],
     ['status', 10_000, () => provider.status('ep1', 'r'), 'unreachable'],
+    ['the whole status', 120_000, () => provider.read('ep1', 'r', () => null), 'unreachable'],
     ['cancel', 10_000, () => provider.cancel('ep1', 'r'), 'again'],
   ] as const)('is given up on: %s after %d ms', async (_name, ms, ask, outcome) => {
     vi.useFakeTimers();

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { RunStatus } from '../../contract/run.ts';
+import type { RunRecord, RunStatus } from '../../contract/run.ts';
+import { readJsonStream, type JsonPath, type TextSink } from '../json-stream.ts';
 import type { GpuProvider, RunAnswer, RunOrder } from './provider.ts';
 
 /** RunPod's job API (reference/runpod.md section 2). */
@@ -7,15 +8,26 @@ import type { GpuProvider, RunAnswer, RunOrder } from './provider.ts';
 /** RunPod answers `/run` in well under this; its own clients give up after 3 to 10 s. */
 const RUN_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 10_000;
+/** A whole answer has up to 20 MB (reference/runpod.md 2.7, worker-comfyui#129), and is moved on while it arrives. */
+const READ_TIMEOUT_MS = 120_000;
 /** Bounds of `policy` in ms (reference/runpod.md 2.2). */
 const EXECUTION_TIMEOUT_MS = { min: 5_000, max: 7 * 86_400_000 };
 const TTL_MS = { min: 10_000, max: 7 * 86_400_000 };
 
 const runAnswer = z.object({ id: z.string().min(1) });
 const statusAnswer = z.object({ status: z.string() });
+const ms = z.number().nonnegative().nullish().catch(null);
+const recordAnswer = z.object({
+  status: z.string(),
+  output: z.unknown().optional(),
+  error: z.unknown().optional(),
+  delayTime: ms,
+  executionTime: ms,
+  workerId: z.string().max(200).nullish().catch(null),
+});
 
 /** A map, not an object: the word comes from outside and may be the name of something every object has. */
-const STATUS_WORDS: ReadonlyMap<string, RunStatus> = new Map([
+const STATUS_WORDS: ReadonlyMap<string, RunRecord['status']> = new Map([
   ['IN_QUEUE', 'queued'],
   ['IN_PROGRESS', 'running'],
   ['RUNNING', 'running'],
@@ -74,6 +86,25 @@ export function runpodProvider(options: { baseUrl: string; apiKey: string }): Gp
       }
     },
 
+    async read(endpoint, runId, take) {
+      const path = `${endpoint}/status/${encodeURIComponent(runId)}`;
+      /** A sink's own failure is the caller's affair, unlike the network's. */
+      const failed: { by: unknown }[] = [];
+      const watched = (at: JsonPath): TextSink | null => {
+        const sink = take(at);
+        return sink === null ? null : noticing(sink, (by) => failed.push({ by }));
+      };
+      try {
+        return await call(path, { method: 'GET' }, READ_TIMEOUT_MS, (response) => readRecord(response, watched));
+      } catch {
+        const [first] = failed;
+        if (first !== undefined) {
+          throw first.by;
+        }
+        return 'unreachable';
+      }
+    },
+
     async cancel(endpoint, runId) {
       const path = `${endpoint}/cancel/${encodeURIComponent(runId)}`;
       try {
@@ -85,15 +116,14 @@ export function runpodProvider(options: { baseUrl: string; apiKey: string }): Gp
   };
 }
 
-const runBody = (order: RunOrder): string =>
-  JSON.stringify({
-    input: order.ticket,
-    webhook: order.webhook,
-    policy: {
-      executionTimeout: clamp(order.execution_timeout_ms, EXECUTION_TIMEOUT_MS),
-      ttl: clamp(order.ttl_ms, TTL_MS),
-    },
+function runBody(order: RunOrder): Blob {
+  const webhook = JSON.stringify(order.webhook);
+  const policy = JSON.stringify({
+    executionTimeout: clamp(order.execution_timeout_ms, EXECUTION_TIMEOUT_MS),
+    ttl: clamp(order.ttl_ms, TTL_MS),
   });
+  return new Blob(['{"input":', ...order.input, `,"webhook":${webhook},"policy":${policy}}`]);
+}
 
 const clamp = (value: number, { min, max }: { min: number; max: number }): number =>
   Math.round(Math.min(max, Math.max(min, value)));
@@ -135,6 +165,42 @@ async function readStatusAnswer(response: Response): Promise<RunStatus> {
   const answer = statusAnswer.safeParse(await response.json());
   // An unknown word means work in progress (reference/runpod.md 2.3).
   return answer.success ? (STATUS_WORDS.get(answer.data.status) ?? 'running') : 'unreachable';
+}
+
+async function readRecord(
+  response: Response,
+  take: (path: JsonPath) => TextSink | null,
+): Promise<RunRecord | 'missing' | 'unreachable'> {
+  if (!response.ok || response.body === null) {
+    await discard(response);
+    return response.status === 404 ? 'missing' : 'unreachable';
+  }
+  const answer = recordAnswer.safeParse(await readJsonStream(response.body, take));
+  if (!answer.success) {
+    return 'unreachable';
+  }
+  const { status, output, error, delayTime, executionTime, workerId } = answer.data;
+  return {
+    status: STATUS_WORDS.get(status) ?? 'running',
+    output,
+    error,
+    delay_ms: delayTime ?? null,
+    execution_ms: executionTime ?? null,
+    worker: workerId ?? null,
+  };
+}
+
+/** The same sink, and somebody who learns that it failed. */
+function noticing(sink: TextSink, notice: (by: unknown) => void): TextSink {
+  const watch = async <T>(work: () => Promise<T> | T): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      notice(error);
+      throw error;
+    }
+  };
+  return { write: (piece) => watch(() => sink.write(piece)), end: () => watch(() => sink.end()) };
 }
 
 async function readCancelAnswer(response: Response): Promise<'done' | 'again'> {

@@ -50,6 +50,13 @@ describe('the tables of an object', () => {
       expect(rows(storage, 'SELECT * FROM a')).toEqual([{ x: 1, y: 7 }]);
     }));
 
+  it('are made although the platform keeps a table of its own in the object', () =>
+    withStorage((storage) => {
+      storage.sql.exec('CREATE TABLE __miniflare_do_name (name TEXT)');
+      applySchema(storage, [FIRST, SECOND]);
+      expect(rows(storage, 'SELECT * FROM a')).toEqual([{ x: 1, y: 7 }]);
+    }));
+
   it('need no version while there is one step', () =>
     withStorage((storage) => {
       applySchema(storage, [FIRST]);

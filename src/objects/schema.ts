@@ -14,7 +14,7 @@ const VERSION =
  */
 export function applySchema(storage: DurableObjectStorage, schema: Schema): void {
   const { sql } = storage;
-  const done = stepsDone(sql);
+  const done = stepsDone(sql, schema);
   if (done >= schema.length) {
     return;
   }
@@ -29,17 +29,14 @@ export function applySchema(storage: DurableObjectStorage, schema: Schema): void
   });
 }
 
-/** How many steps an object has been through. */
-function stepsDone(sql: SqlStorage): number {
-  const tables = sql
-    .exec<{ name: string }>(
-      // `_cf_*` is the platform's, `sqlite_*` the database's own.
-      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' AND name NOT GLOB 'sqlite_*'",
-    )
-    .toArray()
-    .map(({ name }) => name);
-  if (tables.includes('schema_version')) {
+/** How many steps an object has been through. Looks for the tables it knows: the platform keeps tables of its own beside them. */
+function stepsDone(sql: SqlStorage, schema: Schema): number {
+  if (hasTable(sql, 'schema_version')) {
     return sql.exec<{ version: number }>('SELECT version FROM schema_version').one().version;
   }
-  return tables.length === 0 ? 0 : 1;
+  const [, first] = /CREATE TABLE (?:IF NOT EXISTS )?(\w+)/.exec(schema[0]) ?? [];
+  return first !== undefined && hasTable(sql, first) ? 1 : 0;
 }
+
+const hasTable = (sql: SqlStorage, name: string): boolean =>
+  sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name).toArray().length > 0;

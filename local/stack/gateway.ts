@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { type Outcome, done, failure } from './outcome.ts';
-import { type Program, startProgram } from './program.ts';
+import { type Program, type ProgramOptions, startProgram } from './program.ts';
 import { type Secrets, writePrivate } from './secrets.ts';
 
 /** The pair `wrangler.toml` names under `local_dev`; it opens nothing but the R2 of this machine. */
@@ -32,6 +32,8 @@ export interface GatewayOptions {
   /** `POLICY` and `LIMITS` of docs/configuration.md. */
   policy: Record<string, number>;
   limits: Record<string, number>;
+  /** Another Worker's entry that wraps the gateway's, for measuring; `wrangler.toml` names the gateway's own. */
+  entry?: string;
   signal: AbortSignal;
 }
 
@@ -139,6 +141,7 @@ async function applyMigrations(options: GatewayOptions): Promise<Outcome<null>> 
 function serveArguments(options: GatewayOptions): string[] {
   return [
     'dev',
+    ...(options.entry === undefined ? [] : [options.entry]),
     '--ip=127.0.0.1',
     `--port=${options.port}`,
     '--inspector-port=0',
@@ -148,11 +151,19 @@ function serveArguments(options: GatewayOptions): string[] {
   ];
 }
 
-function wrangler(options: GatewayOptions, args: string[], log: string) {
-  const config = join(options.root, 'wrangler.toml');
+function wrangler(options: GatewayOptions, args: string[], log: string): ProgramOptions {
+  return wranglerProgram(options, [...args, '--config', join(options.root, 'wrangler.toml')], log);
+}
+
+/** wrangler as a program that asks nothing, tells nobody, and writes nothing outside `directory`. */
+export function wranglerProgram(
+  options: Pick<GatewayOptions, 'root' | 'directory'>,
+  args: string[],
+  log: string,
+): ProgramOptions {
   return {
     command: process.execPath,
-    args: [join(options.root, 'node_modules/wrangler/bin/wrangler.js'), ...args, '--config', config],
+    args: [join(options.root, 'node_modules/wrangler/bin/wrangler.js'), ...args],
     cwd: options.root,
     env: {
       ...process.env,
@@ -210,7 +221,7 @@ function environmentFile(options: GatewayOptions): string {
 const problemSchema = z.object({ code: z.string(), detail: z.string().optional() });
 
 /** Polls until 200. A `misconfigured` answer is final: the gateway runs and will not get better by waiting. */
-async function waitUntilReady(url: string, program: Program, signal: AbortSignal): Promise<Outcome<null>> {
+export async function waitUntilReady(url: string, program: Program, signal: AbortSignal): Promise<Outcome<null>> {
   const giveUp = AbortSignal.any([signal, AbortSignal.timeout(READY_TIMEOUT_MS)]);
   while (!giveUp.aborted) {
     if (!program.running) {

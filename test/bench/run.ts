@@ -5,6 +5,7 @@ import { type Launch, launch } from '../../local/stack/launcher.ts';
 import { type Outcome, done, failure } from '../../local/stack/outcome.ts';
 import { measureEndToEnd } from './end-to-end.ts';
 import { measureOverhead } from './overhead.ts';
+import { measureSubmits } from './submit/measure.ts';
 import { table } from './table.ts';
 
 const ROUNDS = { warmUp: 3, runs: 15 };
@@ -22,6 +23,10 @@ const SUITES: Record<string, (bench: Bench) => Promise<void>> = {
   path: async ({ signal }) => {
     console.log('\nFrom the client, through everything\n');
     console.log(table(await measureEndToEnd(ROUNDS, signal)));
+  },
+  submit: async ({ root: folder, signal }) => {
+    console.log('\nSubmits, against a bare route and a bare proxy\n');
+    console.log(await measureSubmits(folder, signal));
   },
 };
 

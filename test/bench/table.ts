@@ -31,6 +31,11 @@ export function table(rows: readonly Row[]): string {
       String(samples.length),
     ]),
   ];
+  return markdown(cells);
+}
+
+/** Cells as a Markdown table: the first row names the columns, the first column is text, the others are numbers. */
+export function markdown(cells: readonly (readonly string[])[]): string {
   const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const lines = cells.map((row) => {
     const padded = row.map((cell, column) =>

@@ -1,0 +1,26 @@
+import { randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** A RunPod that takes every run at once and never runs one: what is measured is the way there. */
+export async function startRunpodStub(): Promise<{ url: string; stop(): Promise<void> }> {
+  const server = createServer((incoming, answer) => {
+    incoming.resume().on('end', () => {
+      answer.setHeader('content-type', 'application/json');
+      answer.end(JSON.stringify({ id: randomUUID(), status: 'IN_QUEUE' }));
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  // A TCP server that listens has an address of this form.
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}/v2`,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}

@@ -40,6 +40,23 @@ export const output = object(
 /** A result file or text. `size_bytes` is bytes, `sha256` lower-case hex. */
 export type Output = Shaped<typeof output>;
 
+const environment = object(
+  {
+    worker_version: text,
+    comfyui_version: nullable(text),
+    image: nullable(text),
+    nodes: nullable(text),
+    gpu: nullable(text),
+  },
+  {
+    models: nullable(list(object({ path: text, sha256: text }, {}))),
+    memory_free_bytes: nullable(number),
+    disk_free_bytes: nullable(number),
+  },
+);
+/** What an attempt ran with. `models`: those of the manifest that the graph names; they and the free bytes come at its end. */
+export type Environment = Shaped<typeof environment>;
+
 const attempt = object(
   {
     number,
@@ -50,7 +67,7 @@ const attempt = object(
     worker: nullable(text),
     error: nullable(jobError),
   },
-  { endpoint: text },
+  { endpoint: text, environment: nullable(environment) },
 );
 /** One try of the job on a GPU. `endpoint`: where; a fallback of the job's own while that takes nothing. */
 export type Attempt = Shaped<typeof attempt>;
@@ -135,7 +152,12 @@ export interface NewJob {
   /** Name of an endpoint of the gateway; its `default` when left out. */
   endpoint?: string;
   metadata?: Record<string, string>;
-  options?: { previews?: boolean; temp_outputs?: boolean };
+  options?: {
+    previews?: boolean;
+    temp_outputs?: boolean;
+    /** `false`: outputs without the graph that ComfyUI writes into them. */
+    metadata?: boolean;
+  };
   /** Seconds after which the job expires. */
   finish_within?: number;
 }

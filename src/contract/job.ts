@@ -122,7 +122,23 @@ export type AttemptView = {
   claimed_at: number | null;
   ended_at: number | null;
   worker: string | null;
+  environment: Environment | null;
   error: JobError | null;
+};
+
+/**
+ * What an attempt ran with, as its worker said; null before a worker has it. `nodes`: hash of the list of custom nodes and their
+ * commits. `models` (those of the manifest that the graph names) and free bytes come with the worker's report, and are null until then.
+ */
+export type Environment = {
+  worker_version: string;
+  comfyui_version: string | null;
+  gpu: string | null;
+  image: string | null;
+  nodes: string | null;
+  models: { path: string; sha256: string }[] | null;
+  memory_free_bytes: number | null;
+  disk_free_bytes: number | null;
 };
 
 /** A job as the core hands it to doors: times in ms since the epoch, no URLs. Doors render it in their protocol's form. */

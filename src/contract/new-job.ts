@@ -39,4 +39,6 @@ export type JobOptions = {
   previews: boolean;
   /** Keep what preview nodes write to ComfyUI's temp folder as outputs too. */
   temp_outputs: boolean;
+  /** Leave the graph that ComfyUI writes into files in them. */
+  metadata: boolean;
 };

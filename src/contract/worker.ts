@@ -21,6 +21,9 @@ export const workerInfo = z.object({
   version: z.string().max(50),
   comfyui_version: z.string().max(50).nullish(),
   gpu: z.string().max(200).nullish(),
+  // What only explains a result never stands in its way: a value of another form counts as none.
+  image: z.string().max(200).nullish().catch(null),
+  nodes: z.string().max(200).nullish().catch(null),
 });
 export type WorkerInfo = z.infer<typeof workerInfo>;
 
@@ -79,6 +82,19 @@ export type WorkerError = z.infer<typeof workerError>;
 
 const ms = z.number().nonnegative();
 
+/** Model files of an attempt that are recorded; more are left out. Five are many, each is about 300 bytes in every view. */
+export const MAX_MODELS_TOLD = 32;
+
+/** What a run had: the manifest's models that its graph named, and bytes that were free on the worker when it was over. */
+const runReport = z.object({
+  models: z
+    .array(z.object({ path: z.string().max(200), sha256: z.string().regex(/^[0-9a-f]{64}$/) }))
+    .max(MAX_MODELS_TOLD),
+  memory_free_bytes: z.int().nonnegative().nullable(),
+  disk_free_bytes: z.int().nonnegative().nullable(),
+});
+export type RunReport = z.infer<typeof runReport>;
+
 export const completeRequest = z.object({
   attempt,
   claim: uuid,
@@ -89,6 +105,7 @@ export const completeRequest = z.object({
   timings: z.record(z.string(), ms).default({}),
   usage: z.record(z.string(), z.number()).default({}),
   worker: workerInfo.nullish(),
+  ran_with: runReport.nullish().catch(null),
 });
 export type CompleteRequest = z.infer<typeof completeRequest>;
 

@@ -101,7 +101,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   fallbacks: [],
   workflow: JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
   inputs: [],
-  options: { previews: true, temp_outputs: false },
+  options: { previews: true, temp_outputs: false, metadata: true },
   metadata: {},
   resolved: { seeds: [], overrides: [], clamped: [] },
   created_at: Date.now(),

@@ -49,7 +49,7 @@ export class Play {
         fallbacks: overrides.fallbacks ?? [],
         workflow: '{}',
         inputs: [],
-        options: { previews: true, temp_outputs: false },
+        options: { previews: true, temp_outputs: false, metadata: true },
         metadata: {},
         resolved: { seeds: [], overrides: [], clamped: [] },
         created_at: START,

@@ -1,6 +1,6 @@
 import type { JobError, Output, Progress, Resolved, Stage, Status } from '../../contract/job.ts';
 import type { FallbackEndpoint, JobOptions } from '../../contract/new-job.ts';
-import type { WorkerInfo } from '../../contract/worker.ts';
+import type { RunReport, WorkerInfo } from '../../contract/worker.ts';
 
 /**
  * What a job remembers between signals: one JSON value in the Job object's storage.
@@ -63,6 +63,8 @@ export type Attempt = {
   run_id: string | null;
   claim: string | null;
   worker: WorkerInfo | null;
+  /** What the worker said at the end of what it ran with; null until then. */
+  report: RunReport | null;
   error: JobError | null;
   /** Number of the worker's last stored channel message. */
   acked: number;
@@ -94,7 +96,8 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
  */
 const ADDED = { fallbacks: [] } satisfies Partial<JobState>;
-const ADDED_TO_ATTEMPT = {} satisfies Partial<Attempt>;
+const ADDED_TO_ATTEMPT = { report: null } satisfies Partial<Attempt>;
+const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
 
 /** An attempt as any release wrote it. */
 type StoredAttempt = Omit<Attempt, 'endpoint'> & Partial<Pick<Attempt, 'endpoint'>>;
@@ -105,6 +108,7 @@ export function readState(text: string): JobState {
   return {
     ...ADDED,
     ...stored,
+    options: { ...ADDED_TO_OPTIONS, ...stored.options },
     // An attempt without an endpoint is from a time when there was only the job's own.
     attempts: stored.attempts.map((attempt) => ({ ...ADDED_TO_ATTEMPT, endpoint: stored.endpoint, ...attempt })),
   };

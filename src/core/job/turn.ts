@@ -172,6 +172,7 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   run_id: null,
   claim: null,
   worker: null,
+  report: null,
   error: null,
   acked: 0,
   channel_open: false,

@@ -126,6 +126,7 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
     return 'claimed_elsewhere';
   }
   state.timings = report.timings;
+  attempt.report = report.ran_with ?? null;
   switch (report.outcome) {
     case 'succeeded':
       if (!outputsFit(report.outputs)) {

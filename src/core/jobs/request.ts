@@ -84,6 +84,8 @@ export const jobRequestSchema = z.strictObject({
     .strictObject({
       previews: z.boolean().default(true),
       temp_outputs: z.boolean().default(false),
+      /** `false`: outputs without the graph that ComfyUI writes into them. */
+      metadata: z.boolean().default(true),
       /** Draw every seed that the request itself does not set. */
       randomize_seeds: z.boolean().default(false),
     })

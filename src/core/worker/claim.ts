@@ -20,7 +20,7 @@ export type ClaimAnswer = {
   prompt_id: string;
   workflow: string;
   inputs: { name: string; url: string; sha256: string; size_bytes: number; content_type: string }[];
-  options: JobOptions & { metadata: boolean };
+  options: JobOptions;
   limits: { max_output_bytes: number; max_outputs: number; max_text_bytes: number; silence_s: number };
   deadline: string;
   server_time: string;
@@ -58,7 +58,7 @@ export async function claim(
     prompt_id,
     workflow,
     inputs: signed,
-    options: { ...options, metadata: true },
+    options,
     limits: {
       max_output_bytes: limits.max_output_bytes,
       max_outputs: limits.max_outputs,

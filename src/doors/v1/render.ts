@@ -82,6 +82,7 @@ const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
   claimed_at: isoOrNull(attempt.claimed_at),
   ended_at: isoOrNull(attempt.ended_at),
   worker: attempt.worker,
+  environment: attempt.environment,
   error: attempt.error,
 });
 

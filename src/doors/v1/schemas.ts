@@ -44,6 +44,21 @@ const progressSchema = z.object({
   steps: z.number().nullable(),
 });
 
+const environmentSchema = z
+  .object({
+    worker_version: z.string(),
+    comfyui_version: z.string().nullable(),
+    gpu: z.string().nullable(),
+    image: z.string().nullable(),
+    nodes: z.string().nullable(),
+    models: z.array(z.object({ path: z.string(), sha256: z.string() })).nullable(),
+    memory_free_bytes: z.int().nullable(),
+    disk_free_bytes: z.int().nullable(),
+  })
+  .describe(
+    'What the attempt ran with: versions, hash of the custom nodes, models; bytes free on the worker at its end',
+  );
+
 const attemptSchema = z.object({
   number: z.int(),
   endpoint: z.string(),
@@ -52,6 +67,7 @@ const attemptSchema = z.object({
   claimed_at: time.nullable(),
   ended_at: time.nullable(),
   worker: z.string().nullable(),
+  environment: environmentSchema.nullable(),
   error: jobErrorSchema.nullable(),
 });
 

@@ -73,6 +73,14 @@ describe('claim', () => {
     expect(await told(await workerCall(rig.id, 'claim', claim))).toEqual(first);
   });
 
+  it('tells the worker what the client wishes of the outputs', async () => {
+    fakeRunpod();
+    const options = { previews: false, temp_outputs: true, metadata: false };
+    const rig = await created({ options });
+    const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
+    expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({ body: { options } });
+  });
+
   it('is granted to one delivery of the ticket, however many come at once', async () => {
     fakeRunpod();
     const rig = await created();
@@ -304,6 +312,42 @@ describe('complete', () => {
       status: 'failed',
       error: { code: 'internal', at: 'worker', message: 'bit' },
     });
+  });
+
+  it('keeps what the attempt ran with, and nothing in it stands in the way of a result', async () => {
+    fakeRunpod();
+    const rig = await created();
+    const claim = crypto.randomUUID();
+    const worker = {
+      id: 'w1',
+      version: '0.2.0',
+      comfyui_version: '0.33.0',
+      gpu: 'L4',
+      image: '1.4.0',
+      nodes: 'n'.repeat(64),
+    };
+    await workerCall(rig.id, 'claim', { attempt: 1, claim, worker });
+    const said = {
+      worker_version: '0.2.0',
+      comfyui_version: '0.33.0',
+      gpu: 'L4',
+      image: '1.4.0',
+      nodes: 'n'.repeat(64),
+    };
+    expect((await view(rig)).attempts[0]?.environment).toEqual({
+      ...said,
+      models: null,
+      memory_free_bytes: null,
+      disk_free_bytes: null,
+    });
+    const models = [{ path: 'loras/a.safetensors', sha256: SHA }];
+    const ran_with = { models, memory_free_bytes: 1, disk_free_bytes: null };
+    await complete({ ...rig, claim }, { ran_with });
+    expect((await view(rig)).attempts[0]?.environment).toEqual({ ...said, ...ran_with });
+
+    const other = await claimed();
+    expect((await complete(other, { ran_with: { models: 'all of them' } })).status).toBe(200);
+    expect((await view(other)).attempts[0]).toMatchObject({ status: 'succeeded', environment: { models: null } });
   });
 
   it('is refused to another claim, and to a stale attempt', async () => {

@@ -4,6 +4,7 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import { readState, type JobState } from '../../core/job/state.ts';
 import { applySchema, type Schema } from '../schema.ts';
+import { readView } from './view.ts';
 
 /** All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. */
 
@@ -77,8 +78,9 @@ export class JobStore {
 
   /** What the submit was answered with. */
   first(): JobView {
-    // Written by `keepFirst`, in the same turn as the row.
-    return JSON.parse(this.sql.exec<{ first: string }>('SELECT first FROM work_order').one().first) as JobView;
+    // Written by `keepFirst`, in the same turn as the row, by this gateway or an older one.
+    const { first } = this.sql.exec<{ first: string }>('SELECT first FROM work_order').one();
+    return readView(first);
   }
 
   /** What the claim hands out. */

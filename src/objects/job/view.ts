@@ -1,4 +1,4 @@
-import { isTerminal, type JobView } from '../../contract/job.ts';
+import { type AttemptView, type Environment, isTerminal, type JobView } from '../../contract/job.ts';
 import type { JobNotice } from '../../contract/webhook.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import { usedBy } from '../../core/job/usage.ts';
@@ -29,6 +29,7 @@ export function viewOf(state: JobState): JobView {
       claimed_at: attempt.claimed_at,
       ended_at: attempt.ended_at,
       worker: attempt.worker?.id ?? null,
+      environment: environmentOf(attempt),
       error: attempt.error,
     })),
     metadata: state.metadata,
@@ -42,6 +43,33 @@ export function viewOf(state: JobState): JobView {
     },
     last_event: state.last_event,
   };
+}
+
+/** A view from its stored text, which this gateway or an older one wrote: what attempts did not tell then is filled in. */
+export function readView(text: string): JobView {
+  const stored = JSON.parse(text) as Omit<JobView, 'attempts'> & { attempts: StoredAttemptView[] };
+  return {
+    ...stored,
+    attempts: stored.attempts.map((attempt) => ({ endpoint: stored.endpoint, environment: null, ...attempt })),
+  };
+}
+
+type StoredAttemptView = Omit<AttemptView, 'endpoint' | 'environment'> &
+  Partial<Pick<AttemptView, 'endpoint' | 'environment'>>;
+
+function environmentOf({ worker, report }: Attempt): Environment | null {
+  return worker === null
+    ? null
+    : {
+        worker_version: worker.version,
+        comfyui_version: worker.comfyui_version ?? null,
+        gpu: worker.gpu ?? null,
+        image: worker.image ?? null,
+        nodes: worker.nodes ?? null,
+        models: report?.models ?? null,
+        memory_free_bytes: report?.memory_free_bytes ?? null,
+        disk_free_bytes: report?.disk_free_bytes ?? null,
+      };
 }
 
 function usageOf(state: JobState): JobView['usage'] {

@@ -23,6 +23,9 @@ describe('a job that release 0.1.0 stored', () => {
     }
     expect(jobSchema.parse(renderJob(first, 'https://gateway.test')).status).toBe('queued');
 
+    // A worker that asks again for its claim hears what older clients had no word for.
+    const again = await stub.claim({ attempt: 1, claim: OLD_CLAIM, worker: { id: 'w1', version: '0.1.0' } });
+    expect(again).toMatchObject({ granted: { options: { metadata: true } } });
     const report = {
       attempt: 1,
       claim: OLD_CLAIM,

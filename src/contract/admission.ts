@@ -28,6 +28,8 @@ export type Admission = { quota: Quota } & (
       job: string;
       /** The job is to be created, and begins when the account lets it. */
       waits: boolean;
+      /** Its place in the line, from 1, if it waits and that is known. */
+      queue_position: number | null;
     }
   /** The same request came before. `in_flight`: its job may not exist yet. */
   | { kind: 'known'; job: string; in_flight: boolean }

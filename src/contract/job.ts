@@ -15,6 +15,20 @@ export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
 export const isTerminal = (status: Status): status is TerminalStatus =>
   (TERMINAL_STATUSES as readonly Status[]).includes(status);
 
+/**
+ * Which status may follow which; every job begins `queued`. Held by a model test over random stories (core/job/transitions.test.ts)
+ * and published in docs/api.md. `running` goes back to `queued` when another attempt is made.
+ */
+export const NEXT_STATUSES = {
+  queued: ['running', 'failed', 'canceled', 'expired'],
+  running: ['queued', 'canceling', 'succeeded', 'failed'],
+  canceling: ['succeeded', 'failed', 'canceled'],
+  succeeded: [],
+  failed: [],
+  canceled: [],
+  expired: [],
+} as const satisfies Record<Status, readonly Status[]>;
+
 /** What a job that is not terminal waits for or does. */
 export const STAGES = ['admission', 'capacity', 'cold_start', 'models', 'inputs', 'executing', 'uploading'] as const;
 export type Stage = (typeof STAGES)[number];
@@ -53,6 +67,8 @@ export type JobError = {
   at: (typeof FAULTS)[number];
   retryable: boolean;
   attempt: number;
+  /** RunPod's id of the run of that attempt, where there was one: what its support asks for. */
+  upstream_id?: string;
   node?: { id: string; class_type: string };
   details?: Record<string, unknown>;
 };
@@ -123,6 +139,8 @@ export type AttemptView = {
   ended_at: number | null;
   worker: string | null;
   environment: Environment | null;
+  /** RunPod's id of its run; null until RunPod has taken it. */
+  upstream_id: string | null;
   error: JobError | null;
 };
 
@@ -145,6 +163,8 @@ export type Environment = {
 export type JobView = {
   id: string;
   account: string;
+  /** Id of the API key that submitted it. */
+  key: string;
   endpoint: string;
   status: Status;
   stage: Stage | null;
@@ -152,7 +172,11 @@ export type JobView = {
   started_at: number | null;
   completed_at: number | null;
   deadline: number;
+  /** When it expires unless a worker has claimed it; null: the deadline alone counts. */
+  start_deadline: number | null;
   expires_at: number;
+  /** Its place in the account's line, from 1. Null unless it is in that line and its place is known here. */
+  queue_position: number | null;
   progress: Progress | null;
   outputs: Output[];
   error: JobError | null;
@@ -161,7 +185,14 @@ export type JobView = {
   resolved: Resolved;
   /** What it cost; null until it is over. `cost_usd` is null where the endpoint has no price. */
   usage: { billed_seconds: number; cost_usd: number | null } | null;
-  metrics: { queue_ms: number | null; execution_ms: number | null; upload_ms: number | null; total_ms: number | null };
+  /** Durations in ms, null where they are not known (docs/api.md). */
+  metrics: {
+    queue_ms: number | null;
+    cold_start_ms: number | null;
+    execution_ms: number | null;
+    upload_ms: number | null;
+    total_ms: number | null;
+  };
   /** Number of the last event in the log that this view includes. */
   last_event: number;
 };

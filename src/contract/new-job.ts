@@ -17,12 +17,16 @@ export type NewJob = {
   resolved: Resolved;
   created_at: number;
   deadline: number;
+  /** When it expires unless a worker has claimed it by then; null: the deadline alone counts. */
+  start_deadline: number | null;
   /** US dollars; null where the endpoint has no price. */
   price_per_second: number | null;
   /** Where it may run instead, in this order, while its own endpoint takes nothing. */
   fallbacks: FallbackEndpoint[];
   /** The account has no place for it yet: it begins when the account says so. */
   waits: boolean;
+  /** Its place in the account's line when it was put there, from 1; null: not in line, or not known. */
+  queue_position: number | null;
 };
 
 /** Another endpoint that the job's key may use and that lets its graph run. `price_per_second` as for the job's own. */

@@ -106,6 +106,8 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   resolved: { seeds: [], overrides: [], clamped: [] },
   created_at: Date.now(),
   deadline: Date.now() + FINISH_WITHIN_MS,
+  start_deadline: null,
+  queue_position: null,
   ...over,
 });
 

@@ -36,7 +36,13 @@ export class Play {
   reply: Reply = 'done';
 
   constructor(
-    overrides: { deadline?: number; waits?: boolean; price_per_second?: number; fallbacks?: FallbackEndpoint[] } = {},
+    overrides: {
+      deadline?: number;
+      start_deadline?: number;
+      waits?: boolean;
+      price_per_second?: number;
+      fallbacks?: FallbackEndpoint[];
+    } = {},
   ) {
     this.state = newState(
       {
@@ -54,6 +60,8 @@ export class Play {
         resolved: { seeds: [], overrides: [], clamped: [] },
         created_at: START,
         deadline: overrides.deadline ?? START + 900_000,
+        start_deadline: overrides.start_deadline ?? null,
+        queue_position: null,
       },
       policy,
     );

@@ -16,6 +16,10 @@ export function onClock(turn: Turn): Reply {
     turn.finish('canceled', null);
     return 'done';
   }
+  if (state.started_at === null && due(state.start_deadline, now)) {
+    turn.finish('expired', null);
+    return 'done';
+  }
   if (now >= state.deadline) {
     onDeadline(turn, attempt);
     if (isTerminal(state.status)) {
@@ -96,6 +100,9 @@ export function wakeAt(state: JobState, policy: Policy, now: number): number | n
     return null;
   }
   const times: number[] = [now < state.deadline ? state.deadline : closeAt(state, policy)];
+  if (state.started_at === null && state.start_deadline !== null) {
+    times.push(state.start_deadline);
+  }
   if (state.cancel !== null) {
     times.push(state.cancel.close_at);
   }

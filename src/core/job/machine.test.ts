@@ -2,10 +2,12 @@ import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { isTerminal } from '../../contract/job.ts';
 import { claimA, claimB, picture, Play, policy, report, START, worker, workerError } from '../../testing/play.ts';
+import { stories } from '../../testing/stories.ts';
 import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
 import { currentAttempt } from './state.ts';
 import { MAX_SENDS } from './turn.ts';
+import { usedBy } from './usage.ts';
 
 describe('a job that goes well', () => {
   test('runs from queued to succeeded and gives its place back once', ({ expect }) => {
@@ -324,6 +326,74 @@ describe('the deadline', () => {
   });
 });
 
+describe('a time to start within', () => {
+  const START_MS = 60_000;
+  const soon = () => new Play({ start_deadline: START + START_MS });
+
+  test('expires a job that no worker has claimed by then, cancels its run and charges nothing', ({ expect }) => {
+    const play = soon().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    expect(play.after(START_MS - 1).state.status).toBe('queued');
+    expect(play.after(1).state).toMatchObject({ status: 'expired', completed_at: START + START_MS });
+    expect(play.did('cancel_run')).toEqual([{ kind: 'cancel_run', attempt: 1, run_id: 'r' }]);
+    expect(usedBy(play.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
+  });
+
+  test('expires a job that still waits for its account', ({ expect }) => {
+    const play = new Play({ waits: true, start_deadline: START + START_MS });
+    expect(play.after(START_MS).state.status).toBe('expired');
+    expect(play.did('send')).toEqual([]);
+    expect(play.did('release')).toHaveLength(1);
+  });
+
+  test('refuses a claim that comes then, though nobody has looked at the clock yet', ({ expect }) => {
+    const play = soon().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    play.now = START + START_MS;
+    expect(play.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+    expect(play.on({ kind: 'clock' }).state.status).toBe('expired');
+  });
+
+  test('says nothing of a job that started in time, not even when its worker is lost', ({ expect }) => {
+    const play = soon().claimed();
+    expect(play.after(START_MS).state.status).toBe('running');
+    play.on({ kind: 'channel_closed', attempt: 1, claim: claimA }).after(policy.channel_grace * 1000);
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{}, { phase: 'sending' }] });
+    expect(play.claimed(claimB).reply).toBe('done');
+    expect(play.state.status).toBe('running');
+  });
+
+  test('wakes the job at that moment, and no more once it has started', ({ expect }) => {
+    expect(wakeAt(soon().state, policy, START)).toBe(START + START_MS);
+    const started = soon()
+      .claimed()
+      .after(START_MS - 1);
+    expect(wakeAt(started.state, policy, started.now)).not.toBe(START + START_MS);
+  });
+});
+
+describe("RunPod's id of a run", () => {
+  test('is in the error of its attempt and of the job', ({ expect }) => {
+    const error = workerError({ code: 'execution_error', retryable: false });
+    const play = new Play().claimed().on(report(1, claimA, { outcome: 'failed', error }));
+    expect(play.state).toMatchObject({
+      error: { attempt: 1, upstream_id: 'run-1' },
+      attempts: [{ error: { upstream_id: 'run-1' } }],
+    });
+    expect(play.events.at(-1)).toMatchObject({ event: 'status', data: { error: { upstream_id: 'run-1' } } });
+  });
+
+  test('is left out where there was no run', ({ expect }) => {
+    const play = new Play().on({
+      kind: 'run_refused',
+      attempt: 1,
+      again: false,
+      code: 'provider_refused',
+      message: 'no',
+      retry_after_ms: null,
+    });
+    expect(play.state.error).not.toHaveProperty('upstream_id');
+  });
+});
+
 describe('the channel', () => {
   test('takes each message once, in order', ({ expect }) => {
     const play = new Play().claimed();
@@ -361,71 +431,12 @@ describe('the channel', () => {
   });
 });
 
-/** Any order of anything, from several workers, with time jumping in between. */
-const attempts = fc.integer({ min: 1, max: 4 });
-const claims = fc.constantFrom(claimA, claimB);
-const signals = fc.oneof(
-  fc.record({ kind: fc.constant('run_accepted' as const), attempt: attempts, run_id: fc.constantFrom('r1', 'r2') }),
-  fc.record({
-    kind: fc.constant('run_refused' as const),
-    attempt: attempts,
-    again: fc.boolean(),
-    code: fc.constant('no_capacity' as const),
-    message: fc.constant('m'),
-    retry_after_ms: fc.constant(null),
-  }),
-  fc.record({ kind: fc.constant('run_unknown' as const), attempt: attempts }),
-  fc.record({ kind: fc.constant('claim' as const), attempt: attempts, claim: claims, worker: fc.constant(worker) }),
-  fc.record({
-    kind: fc.constantFrom('channel_opened' as const, 'channel_closed' as const),
-    attempt: attempts,
-    claim: claims,
-  }),
-  fc.record({
-    kind: fc.constant('worker_message' as const),
-    attempt: attempts,
-    claim: claims,
-    message: fc.record({
-      seq: fc.integer({ min: 1, max: 5 }),
-      type: fc.constant('stage' as const),
-      stage: fc.constantFrom('executing' as const, 'uploading' as const),
-    }),
-  }),
-  fc
-    .tuple(
-      attempts,
-      claims,
-      fc.constantFrom('succeeded' as const, 'failed' as const, 'canceled' as const),
-      fc.boolean(),
-    )
-    .map(([attempt, claim, outcome, retryable]) =>
-      report(attempt, claim, { outcome, error: outcome === 'failed' ? workerError({ retryable }) : null }),
-    ),
-  fc.constant({ kind: 'cancel' as const }),
-  fc.record({ kind: fc.constant('run_hint' as const), attempt: attempts }),
-  fc.record({
-    kind: fc.constant('run_status' as const),
-    attempt: attempts,
-    status: fc.constantFrom(
-      'queued' as const,
-      'running' as const,
-      'completed' as const,
-      'failed' as const,
-      'canceled' as const,
-      'timed_out' as const,
-      'missing' as const,
-      'unreachable' as const,
-    ),
-  }),
-  fc.constant({ kind: 'clock' as const }),
-);
-
 describe('whatever happens, in whatever order', () => {
   test('there is one terminal event, it is the last, and everything ends by the deadline and its grace', ({
     expect,
   }) => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(signals, fc.integer({ min: 0, max: 40_000 })), { maxLength: 60 }), (story) => {
+      fc.property(stories, (story) => {
         const play = new Play();
         for (const [signal, pause] of story) {
           play.now += pause;

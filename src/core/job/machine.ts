@@ -37,6 +37,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   resolved: job.resolved,
   created_at: job.created_at,
   deadline: job.deadline,
+  start_deadline: job.start_deadline,
   retention_ms: policy.retention * 1000,
   status: 'queued',
   stage: 'admission',
@@ -136,6 +137,7 @@ function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
     return 'ignored';
   }
   attempt.run_id = runId;
+  attempt.accepted_at = turn.now;
   if (attempt.phase === 'over') {
     // Closed while `/run` was under way: only now is there a run to cancel.
     if (attempt.outcome !== 'succeeded') {

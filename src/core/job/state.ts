@@ -21,6 +21,8 @@ export type JobState = {
   readonly resolved: Resolved;
   readonly created_at: number;
   readonly deadline: number;
+  /** When it expires unless a worker has claimed it by then; null: the deadline alone counts. */
+  readonly start_deadline: number | null;
   readonly retention_ms: number;
   status: Status;
   stage: Stage | null;
@@ -58,6 +60,8 @@ export type Attempt = {
   phase: 'sending' | 'unknown' | 'sent' | 'claimed' | 'over';
   outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded' | null;
   created_at: number;
+  /** When RunPod said that it took the run; null: it has not, or nobody heard it say so. */
+  accepted_at: number | null;
   claimed_at: number | null;
   ended_at: number | null;
   run_id: string | null;
@@ -95,8 +99,8 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  * Fields that came after the first release, with what they mean for a job that was stored without them: jobs live on over
  * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
  */
-const ADDED = { fallbacks: [] } satisfies Partial<JobState>;
-const ADDED_TO_ATTEMPT = { report: null } satisfies Partial<Attempt>;
+const ADDED = { fallbacks: [], start_deadline: null } satisfies Partial<JobState>;
+const ADDED_TO_ATTEMPT = { report: null, accepted_at: null } satisfies Partial<Attempt>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
 
 /** An attempt as any release wrote it. */

@@ -51,7 +51,7 @@ export class Turn {
     }
     state.status = status;
     state.stage = null;
-    state.error = error;
+    state.error = this.traced(error);
     state.completed_at = this.now;
     this.logStatus();
     this.do({ kind: 'project' });
@@ -64,7 +64,7 @@ export class Turn {
     const reported = outcome === 'succeeded';
     attempt.phase = 'over';
     attempt.outcome = outcome;
-    attempt.error = error;
+    attempt.error = this.traced(error);
     attempt.ended_at = this.now;
     attempt.due_at = attempt.check_at = attempt.lost_at = attempt.settle_at = null;
     if (attempt.run_id !== null && !runIsOver && !reported) {
@@ -129,6 +129,12 @@ export class Turn {
     this.finish('failed', error);
   }
 
+  /** The error with RunPod's id of the run that it is about, where there was one. */
+  private traced(error: JobError | null): JobError | null {
+    const runId = error === null ? null : (this.state.attempts[error.attempt - 1]?.run_id ?? null);
+    return error === null || runId === null ? error : { ...error, upstream_id: runId };
+  }
+
   /** Tells webhooks of the status that was logged last. */
   private notify(): void {
     const { state, now } = this;
@@ -167,6 +173,7 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   phase: 'sending',
   outcome: null,
   created_at: now,
+  accepted_at: null,
   claimed_at: null,
   ended_at: null,
   run_id: null,

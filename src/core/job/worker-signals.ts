@@ -19,7 +19,8 @@ const PROGRESS_THINNING = [
 export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>): Reply {
   const { state } = turn;
   const attempt = counting(turn, signal.attempt);
-  if (isTerminal(state.status) || attempt === undefined || state.cancel !== null || turn.now >= state.deadline) {
+  const deadline = state.started_at === null ? (state.start_deadline ?? state.deadline) : state.deadline;
+  if (isTerminal(state.status) || attempt === undefined || state.cancel !== null || turn.now >= deadline) {
     return 'over';
   }
   if (attempt.phase === 'claimed') {

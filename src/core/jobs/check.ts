@@ -21,6 +21,7 @@ export type Checked = ResolvedInputs & {
   metadata: Record<string, string>;
   options: JobOptions;
   finishWithinS: number;
+  startWithinS: number | null;
   priority: Priority;
   /** Whether the classes of the nodes could be compared with what the endpoint's ComfyUI has. */
   nodesChecked: boolean;
@@ -42,7 +43,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     return refuse([...faultsOf(parsed.error), ...graphFaults(body, core.config.limits)]);
   }
   const { workflow, endpoint, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
-  const { variables, priority } = parsed.data;
+  const { variables, priority, start_within } = parsed.data;
   const barred = endpointBarred(core.config, caller, endpoint);
   if (barred !== null) {
     return fail(barred);
@@ -72,6 +73,11 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     const detail = `finish_within may be ${max_finish_within} seconds`;
     faults.push({ pointer: '#/finish_within', code: 'out_of_range', detail });
   }
+  const startWithinS = start_within ?? null;
+  if (startWithinS !== null && startWithinS > finishWithinS) {
+    const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
+    faults.push({ pointer: '#/start_within', code: 'out_of_range', detail });
+  }
   const { inputs, inline, remote, faults: inputFaults } = await resolveInputs(core, caller, requested);
   faults.push(...inputFaults);
   return shaped === null || faults.length > 0
@@ -85,6 +91,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
         metadata,
         options: jobOptions,
         finishWithinS,
+        startWithinS,
         priority,
         nodesChecked,
       });

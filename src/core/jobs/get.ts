@@ -1,4 +1,4 @@
-import { jobStub } from '../../objects/stubs.ts';
+import { accountStub, jobStub } from '../../objects/stubs.ts';
 import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../providers/ids.ts';
 import type { Caller, Core } from '../context.ts';
@@ -15,5 +15,17 @@ export async function getJob(core: Core, caller: Caller, id: string): Promise<Re
     return fail(notFound);
   }
   const view = await repeatable(() => jobStub(core.env, id).view(caller.account));
-  return view === null ? fail(notFound) : ok(view);
+  return view === null ? fail(notFound) : ok({ ...view, queue_position: await queuePosition(core, view) });
+}
+
+/** Asked only of the account, and only while the job is in its line. Null also when the account does not answer: the job is worth more. */
+async function queuePosition(core: Core, { id, account, stage }: JobView): Promise<number | null> {
+  if (stage !== 'admission') {
+    return null;
+  }
+  try {
+    return await accountStub(core.env, account).queuePosition(id);
+  } catch {
+    return null;
+  }
 }

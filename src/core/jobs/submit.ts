@@ -33,7 +33,7 @@ export async function submitJob(
   if (!ready.ok) {
     return (idempotency === null ? null : await recalled(core, caller, idempotency)) ?? ready;
   }
-  const { endpoint, finishWithinS, inline, priority } = ready.value;
+  const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
   const id = core.newId();
   const created_at = core.clock();
   const finish_ms = Math.round(finishWithinS * 1000);
@@ -55,7 +55,7 @@ export async function submitJob(
   if (admission.kind !== 'admitted') {
     return admission.kind === 'known' ? known(core, caller, admission) : fail(refused(admission));
   }
-  const { job: admitted, waits, quota } = admission;
+  const { job: admitted, waits, queue_position, quota } = admission;
   const { shaped, inputs, metadata, options } = ready.value;
   const job: NewJob = {
     id: admitted,
@@ -69,9 +69,11 @@ export async function submitJob(
     resolved: shaped.resolved,
     created_at,
     deadline: created_at + finish_ms,
+    start_deadline: startWithinS === null ? null : created_at + Math.round(startWithinS * 1000),
     price_per_second,
     fallbacks: [],
     waits,
+    queue_position,
   };
   let mayExist = admitted !== id;
   try {

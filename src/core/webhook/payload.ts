@@ -32,7 +32,7 @@ export function jobEvent(job: JobNotice, sequence: number, at: number, publicUrl
     completed_at: isoOrNull(job.completed_at),
     error: job.error,
     metadata: job.metadata,
-    urls: { self, events: `${self}/events`, cancel: `${self}/cancel` },
+    urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, result: `${self}/result` },
   };
   return {
     id: `evt_${job.id}_${sequence}`,

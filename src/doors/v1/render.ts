@@ -26,7 +26,7 @@ export function renderJobSummary(job: Listed, publicUrl: string): ApiJobSummary 
     completed_at: isoOrNull(job.completed_at),
     error: job.error,
     metadata: job.metadata,
-    urls: { self, events: `${self}/events`, cancel: `${self}/cancel` },
+    urls: { self, events: `${self}/events`, cancel: `${self}/cancel`, result: `${self}/result` },
   };
 }
 
@@ -35,13 +35,15 @@ export function renderJob(job: JobView, publicUrl: string): ApiJob {
     ...renderJobSummary(job, publicUrl),
     stage: job.stage,
     deadline: iso(job.deadline),
+    start_deadline: isoOrNull(job.start_deadline),
     expires_at: iso(job.expires_at),
+    queue_position: job.queue_position,
     progress: job.progress === null ? null : renderProgress(job.progress),
     outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl)),
     attempts: job.attempts.map(renderAttempt),
     resolved: job.resolved,
     usage: job.usage,
-    metrics: job.metrics,
+    metrics: renderMetrics(job.metrics),
     last_event: job.last_event,
   };
 }
@@ -74,6 +76,14 @@ const renderProgress = (progress: Progress): ApiJob['progress'] => ({
   steps: progress.steps ?? null,
 });
 
+const renderMetrics = ({
+  queue_ms,
+  cold_start_ms,
+  execution_ms,
+  upload_ms,
+  total_ms,
+}: JobView['metrics']): ApiJob['metrics'] => ({ queue_ms, cold_start_ms, execution_ms, upload_ms, total_ms });
+
 const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
   number: attempt.number,
   endpoint: attempt.endpoint,
@@ -83,6 +93,7 @@ const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
   ended_at: isoOrNull(attempt.ended_at),
   worker: attempt.worker,
   environment: attempt.environment,
+  upstream_id: attempt.upstream_id,
   error: attempt.error,
 });
 

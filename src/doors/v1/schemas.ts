@@ -14,6 +14,7 @@ export const jobErrorSchema = z
     at: z.enum(FAULTS),
     retryable: z.boolean(),
     attempt: z.int(),
+    upstream_id: z.string().optional(),
     node: z.object({ id: z.string(), class_type: z.string() }).optional(),
     details: z.record(z.string(), z.unknown()).optional(),
   })
@@ -68,6 +69,7 @@ const attemptSchema = z.object({
   ended_at: time.nullable(),
   worker: z.string().nullable(),
   environment: environmentSchema.nullable(),
+  upstream_id: z.string().nullable(),
   error: jobErrorSchema.nullable(),
 });
 
@@ -94,7 +96,7 @@ export const jobSummarySchema = z
     completed_at: time.nullable(),
     error: jobErrorSchema.nullable(),
     metadata: z.record(z.string(), z.string()),
-    urls: z.object({ self: url, events: url, cancel: url }),
+    urls: z.object({ self: url, events: url, cancel: url, result: url }),
   })
   .openapi('JobSummary');
 
@@ -102,13 +104,15 @@ export const jobSchema = jobSummarySchema
   .extend({
     stage: z.enum(STAGES).nullable(),
     deadline: time,
+    start_deadline: time.nullable(),
     expires_at: time,
+    queue_position: z.int().positive().nullable(),
     progress: progressSchema.nullable(),
     outputs: z.array(outputSchema),
     attempts: z.array(attemptSchema),
     resolved: resolvedSchema,
     usage: z.object({ billed_seconds: z.number(), cost_usd: z.number().nullable() }).nullable(),
-    metrics: z.object({ queue_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
+    metrics: z.object({ queue_ms: ms, cold_start_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
     last_event: z.int(),
   })
   .openapi('Job');

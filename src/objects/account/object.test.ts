@@ -87,6 +87,39 @@ describe('places', () => {
     expect(order).toEqual(['high', 'other', 'mine 1', 'mine 2', 'low']);
   });
 
+  it('say of a job in line how many go before it, and the places that follow are given in that order', async () => {
+    const { admit, release, limit, inside, stub } = fresh();
+    await limit({ jobs_in_flight: 1 });
+    await admit('first', { key: 'k1' });
+    const waiting = ['mine 1', 'mine 2', 'other', 'high', 'low'];
+    const over: Record<string, Partial<AdmitRequest>> = {
+      other: { key: 'k2' },
+      high: { priority: 'high', key: 'k2' },
+      low: { priority: 'low' },
+    };
+    for (const job of waiting) {
+      expect(await admit(job, over[job])).toMatchObject({
+        kind: 'admitted',
+        waits: true,
+        queue_position: expect.any(Number),
+      });
+    }
+    const places = await Promise.all(waiting.map((job) => stub.queuePosition(job)));
+    const foreseen = waiting.toSorted(
+      (a, b) => Number(places[waiting.indexOf(a)]) - Number(places[waiting.indexOf(b)]),
+    );
+    expect(places.toSorted()).toEqual([1, 2, 3, 4, 5]);
+    expect(await stub.queuePosition('first')).toBeNull();
+    // Places come free one by one while those who were let in go on: nobody is released but by raising the limit.
+    const order: string[] = [];
+    for (let places_now = 2; places_now <= 6; places_now += 1) {
+      await limit({ jobs_in_flight: places_now });
+      order.push(...(await inside(waiting.filter((job) => !order.includes(job)))));
+    }
+    expect(order).toEqual(foreseen);
+    await release('first');
+  });
+
   it('count a job that asks again once, even with the account full', async () => {
     const { admit, limit } = fresh();
     await limit({ jobs_in_flight: 1, max_queued: 0 });

@@ -77,7 +77,8 @@ export class Account extends DurableObject<Env> {
       this.repeats.hold(idempotency, job, now);
     }
     this.fill(job);
-    return { kind: 'admitted', job, waits: this.places.stateOf(job) === 'waiting' };
+    const waits = this.places.stateOf(job) === 'waiting';
+    return { kind: 'admitted', job, waits, queue_position: waits ? this.places.placeOf(job) : null };
   }
 
   private refusal({ reserve }: AdmitRequest, now: number): Refused | null {
@@ -139,6 +140,11 @@ export class Account extends DurableObject<Env> {
       this.repeats.free(job);
     }
     this.fill();
+  }
+
+  /** A job's place in the line, from 1; null when it is not in line, or the line is too long to be counted. Changes nothing. */
+  queuePosition(job: string): number | null {
+    return this.places.placeOf(job);
   }
 
   /** A job in line asks whether it may begin. One that the account has lost joins the line again: it exists, so it was admitted. */

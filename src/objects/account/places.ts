@@ -1,4 +1,5 @@
 import { PRIORITIES, type AdmitRequest } from '../../contract/admission.ts';
+import { MAX_COUNTED, placeInLine, type Waiting } from './line.ts';
 
 /**
  * Who is in and who waits. A job that nobody released in time lapses: it holds no place any more, and its line stays until
@@ -85,6 +86,20 @@ export class Places {
       admitted.push(next.job);
     }
     return admitted;
+  }
+
+  /** A waiting job's place in the line, from 1; null when it does not wait, or the line is too long to be counted. */
+  placeOf(job: string): number | null {
+    if (this.stateOf(job) !== 'waiting' || this.count('waiting') > MAX_COUNTED) {
+      return null;
+    }
+    const line = this.sql
+      .exec<Waiting>("SELECT job, key, priority FROM places WHERE state = 'waiting' ORDER BY rowid")
+      .toArray();
+    const inWork = this.sql
+      .exec<{ key: string; n: number }>("SELECT key, count(*) AS n FROM places WHERE state = 'in' GROUP BY key")
+      .toArray();
+    return placeInLine(line, new Map(inWork.map(({ key, n }) => [key, n])), job);
   }
 
   /** What the jobs that are in or wait may cost at most. */

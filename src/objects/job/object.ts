@@ -87,7 +87,7 @@ export class Job extends DurableObject<Env> {
     this.store.create(state, job.workflow, job.inputs);
     this.state = state;
     this.apply({ kind: 'created' });
-    const view = viewOf(this.state);
+    const view = { ...viewOf(this.state), queue_position: job.queue_position };
     this.store.keepFirst(view);
     return view;
   }

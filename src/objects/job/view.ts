@@ -10,6 +10,7 @@ export function viewOf(state: JobState): JobView {
   return {
     id: state.id,
     account: state.account,
+    key: state.key,
     endpoint: state.endpoint,
     status: state.status,
     stage: state.stage,
@@ -17,7 +18,10 @@ export function viewOf(state: JobState): JobView {
     started_at: state.started_at,
     completed_at: state.completed_at,
     deadline: state.deadline,
+    start_deadline: state.start_deadline,
     expires_at: (state.completed_at ?? state.deadline) + state.retention_ms,
+    // Only the account knows; the core asks it (core/jobs/get.ts).
+    queue_position: null,
     progress: state.progress,
     outputs: state.outputs,
     error: state.error,
@@ -30,6 +34,7 @@ export function viewOf(state: JobState): JobView {
       ended_at: attempt.ended_at,
       worker: attempt.worker?.id ?? null,
       environment: environmentOf(attempt),
+      upstream_id: attempt.run_id,
       error: attempt.error,
     })),
     metadata: state.metadata,
@@ -37,6 +42,7 @@ export function viewOf(state: JobState): JobView {
     usage: usageOf(state),
     metrics: {
       queue_ms: claimed?.claimed_at ? claimed.claimed_at - state.created_at : null,
+      cold_start_ms: claimed === undefined ? null : coldStartOf(claimed),
       execution_ms: state.timings['execution_ms'] ?? null,
       upload_ms: state.timings['upload_ms'] ?? null,
       total_ms: state.completed_at === null ? null : state.completed_at - state.created_at,
@@ -45,17 +51,22 @@ export function viewOf(state: JobState): JobView {
   };
 }
 
-/** A view from its stored text, which this gateway or an older one wrote: what attempts did not tell then is filled in. */
+/** A view from its stored text, which this gateway or an older one wrote: what it did not tell then is filled in. */
 export function readView(text: string): JobView {
   const stored = JSON.parse(text) as Omit<JobView, 'attempts'> & { attempts: StoredAttemptView[] };
   return {
+    ...ADDED,
     ...stored,
-    attempts: stored.attempts.map((attempt) => ({ endpoint: stored.endpoint, environment: null, ...attempt })),
+    attempts: stored.attempts.map((attempt) => ({ endpoint: stored.endpoint, ...ADDED_TO_ATTEMPT, ...attempt })),
+    metrics: { ...ADDED_TO_METRICS, ...stored.metrics },
   };
 }
 
-type StoredAttemptView = Omit<AttemptView, 'endpoint' | 'environment'> &
-  Partial<Pick<AttemptView, 'endpoint' | 'environment'>>;
+const ADDED = { key: '', start_deadline: null, queue_position: null } satisfies Partial<JobView>;
+const ADDED_TO_ATTEMPT = { environment: null, upstream_id: null } satisfies Partial<AttemptView>;
+const ADDED_TO_METRICS = { cold_start_ms: null } satisfies Partial<JobView['metrics']>;
+
+type StoredAttemptView = Omit<AttemptView, 'endpoint' | keyof typeof ADDED_TO_ATTEMPT> & Partial<AttemptView>;
 
 function environmentOf({ worker, report }: Attempt): Environment | null {
   return worker === null
@@ -71,6 +82,10 @@ function environmentOf({ worker, report }: Attempt): Environment | null {
         disk_free_bytes: report?.disk_free_bytes ?? null,
       };
 }
+
+/** From RunPod's taking the run to the claim. Null where a worker was quicker than the answer of `/run`, or that never came. */
+const coldStartOf = ({ accepted_at, claimed_at }: Attempt): number | null =>
+  accepted_at === null || claimed_at === null || claimed_at < accepted_at ? null : claimed_at - accepted_at;
 
 function usageOf(state: JobState): JobView['usage'] {
   const used = usedBy(state);

@@ -48,7 +48,8 @@ export async function projectJob(db: D1Database, view: JobView, usage: JobUsage 
       view.created_at,
       view.started_at,
       view.completed_at,
-      view.deadline,
+      // What the sweeper watches: the next time at which the job must have moved.
+      view.started_at === null ? (view.start_deadline ?? view.deadline) : view.deadline,
       view.error === null ? null : JSON.stringify(view.error),
       JSON.stringify(view.metadata),
       view.last_event,

@@ -1,4 +1,5 @@
 import type { Quota } from '../contract/admission.ts';
+import type { JobView } from '../contract/job.ts';
 
 /**
  * What the core may refuse, in words every door understands. A door turns a code into its protocol's error.
@@ -63,6 +64,9 @@ export const CORE_CODES = [
   'too_many_webhooks',
   'webhook_disabled',
   'job_not_over',
+  'job_failed',
+  'job_canceled',
+  'job_expired',
 ] as const;
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];
@@ -82,6 +86,8 @@ export type CoreProblem = {
   violated?: string[];
   /** What is left, where the refusal knows. */
   quota?: Quota;
+  /** The job that has no result, and why. */
+  job?: Pick<JobView, 'id' | 'status' | 'error'>;
 };
 
 /** Faults beyond this many are counted, not listed, so that an answer stays small. */

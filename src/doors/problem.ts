@@ -24,6 +24,9 @@ export const PROBLEMS = {
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   idempotency_in_flight: { status: 409, title: 'The first request with this key is still being worked on' },
   job_not_over: { status: 409, title: 'The job is not over' },
+  job_failed: { status: 410, title: 'The job failed: it has no result' },
+  job_canceled: { status: 410, title: 'The job was canceled: it has no result' },
+  job_expired: { status: 410, title: 'The job expired: it has no result' },
   precondition_failed: { status: 412, title: 'A precondition of the request does not hold' },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'This Content-Type is not taken here' },
@@ -91,6 +94,7 @@ export type ProblemOptions = {
   detail: string;
   errors?: Fault[] | undefined;
   violated?: string[] | undefined;
+  job?: CoreProblem['job'] | undefined;
   headers?: Record<string, string> | undefined;
 };
 
@@ -101,7 +105,7 @@ export const TYPES: Partial<Record<string, string>> = { rate_limited: QUOTA_EXCE
 /** A problem as an answer. The request's id goes in, so that a report can be traced. */
 export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
   const { status, title } = PROBLEMS[code];
-  const { detail, errors, violated, headers } = options;
+  const { detail, errors, violated, job, headers } = options;
   const body = {
     type: TYPES[code] ?? `${publicUrlOf(c)}/problems/${code}`,
     title,
@@ -111,13 +115,14 @@ export function problem(c: Context, code: ProblemCode, options: ProblemOptions):
     request_id: String(c.get('requestId')),
     ...(errors === undefined ? {} : { errors }),
     ...(violated === undefined ? {} : { 'violated-policies': violated }),
+    ...(job === undefined ? {} : { job }),
   };
   return c.body(JSON.stringify(body), status, { ...headers, 'content-type': 'application/problem+json' });
 }
 
 /** A refusal of the core as an answer. */
 export function coreProblem(c: Context, refusal: CoreProblem): Response {
-  const { code, detail, errors, retryAfterS, shouldRetry, violated, quota } = refusal;
+  const { code, detail, errors, retryAfterS, shouldRetry, violated, quota, job } = refusal;
   if (quota !== undefined) {
     c.set('quota', quota);
   }
@@ -125,7 +130,7 @@ export function coreProblem(c: Context, refusal: CoreProblem): Response {
     ...(retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) }),
     ...(shouldRetry === undefined ? {} : { 'x-should-retry': String(shouldRetry) }),
   };
-  return problem(c, code, { detail, errors, violated, headers });
+  return problem(c, code, { detail, errors, violated, job, headers });
 }
 
 /** Empty while the configuration is not known: a problem's type is then relative to the gateway. */

@@ -3,7 +3,7 @@ import { expect, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { testBindings } from '../../test/gateway-bindings.ts';
 import { PROBLEM_CODES, TYPES } from '../doors/problem.ts';
-import { jobSchema, type ApiJob } from '../doors/v1/schemas.ts';
+import { jobErrorSchema, jobSchema, type ApiJob } from '../doors/v1/schemas.ts';
 
 /** The gateway as a client sees it, for tests inside workerd: real D1, R2 and objects, RunPod answered by the test. */
 
@@ -71,6 +71,7 @@ const problemShape = z.strictObject({
     .array(z.strictObject({ pointer: z.string().startsWith('#'), code: z.string(), detail: z.string().min(1) }))
     .optional(),
   'violated-policies': z.array(z.string()).optional(),
+  job: z.strictObject({ id: z.string(), status: z.string(), error: jobErrorSchema.nullable() }).optional(),
 });
 export type SeenProblem = z.infer<typeof problemShape>;
 

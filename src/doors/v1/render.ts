@@ -1,5 +1,5 @@
-import type { AttemptView, JobView, Output, Progress } from '../../contract/job.ts';
-import type { ApiAsset, ApiJob, ApiJobSummary, ApiOutput } from './schemas.ts';
+import type { AttemptView, JobView, Output, Progress, Status, TerminalStatus } from '../../contract/job.ts';
+import type { ApiAsset, ApiJob, ApiJobPending, ApiJobResult, ApiJobSummary, ApiOutput } from './schemas.ts';
 
 /** From the core's views to what v1 answers: times as ISO 8601, links as absolute URLs. */
 
@@ -8,6 +8,9 @@ const isoOrNull = (ms: number | null): string | null => (ms === null ? null : is
 
 /** Where clients find a job. */
 const jobUrl = (publicUrl: string, id: string): string => `${publicUrl}/v1/jobs/${id}`;
+
+/** A job that is not over. */
+export type PendingJob = JobView & { status: Exclude<Status, TerminalStatus> };
 
 type Listed = Pick<
   JobView,
@@ -46,6 +49,18 @@ export function renderJob(job: JobView, publicUrl: string): ApiJob {
     metrics: renderMetrics(job.metrics),
     last_event: job.last_event,
   };
+}
+
+/** What a job that succeeded came to. */
+export function renderResult(job: JobView, publicUrl: string): ApiJobResult {
+  const { id, completed_at, outputs, resolved, usage, metadata, urls } = renderJob(job, publicUrl);
+  return { object: 'job_result', id, status: 'succeeded', completed_at, outputs, resolved, usage, metadata, urls };
+}
+
+/** A job that is not over, to somebody who asked for its result. */
+export function renderPending(job: PendingJob, publicUrl: string): ApiJobPending {
+  const { id, stage, queue_position, progress, urls } = renderJob(job, publicUrl);
+  return { object: 'job_pending', id, status: job.status, stage, queue_position, progress, urls };
 }
 
 /** An output with its link. Each segment of its name is encoded by itself: a slash in it stays a slash. */

@@ -83,9 +83,10 @@ describe('the table of routes', () => {
     expect(mounted.filter((name) => ROUTE_ACCESS[name] === 'open')).toEqual(['POST /keys/revoke']);
   });
 
-  it('lets a read token read three things and do nothing', () => {
+  it('lets a read token read four things and do nothing', () => {
     expect(guarded.filter(({ readToken }) => readToken !== undefined).map(({ name }) => name)).toEqual([
       'GET /jobs/:id',
+      'GET /jobs/:id/result',
       'GET /jobs/:id/events',
       'GET /jobs/:id/outputs/:name{.+}',
     ]);

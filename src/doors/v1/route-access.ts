@@ -17,6 +17,7 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'POST /jobs/dry-run': { scope: 'jobs:write' },
   'GET /jobs': { scope: 'jobs:read' },
   'GET /jobs/:id': { scope: 'jobs:read', readToken: 'header' },
+  'GET /jobs/:id/result': { scope: 'jobs:read', readToken: 'header' },
   'GET /jobs/:id/events': { scope: 'jobs:read', readToken: 'query' },
   'GET /jobs/:id/outputs/:name{.+}': { scope: 'jobs:read', readToken: 'query' },
   'POST /jobs/:id/tokens': { scope: 'jobs:read' },

@@ -85,6 +85,9 @@ export const resolvedSchema = z
 
 const ms = z.number().nullable();
 
+const urlsSchema = z.object({ self: url, events: url, cancel: url, result: url });
+const jobUsageSchema = z.object({ billed_seconds: z.number(), cost_usd: z.number().nullable() }).nullable();
+
 export const jobSummarySchema = z
   .object({
     id: z.uuid(),
@@ -96,7 +99,7 @@ export const jobSummarySchema = z
     completed_at: time.nullable(),
     error: jobErrorSchema.nullable(),
     metadata: z.record(z.string(), z.string()),
-    urls: z.object({ self: url, events: url, cancel: url, result: url }),
+    urls: urlsSchema,
   })
   .openapi('JobSummary');
 
@@ -111,11 +114,39 @@ export const jobSchema = jobSummarySchema
     outputs: z.array(outputSchema),
     attempts: z.array(attemptSchema),
     resolved: resolvedSchema,
-    usage: z.object({ billed_seconds: z.number(), cost_usd: z.number().nullable() }).nullable(),
+    usage: jobUsageSchema,
     metrics: z.object({ queue_ms: ms, cold_start_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
     last_event: z.int(),
   })
   .openapi('Job');
+
+/** A job that succeeded, as far as it is about what came out. */
+export const jobResultSchema = z
+  .object({
+    object: z.literal('job_result'),
+    id: z.uuid(),
+    status: z.literal('succeeded'),
+    completed_at: time.nullable(),
+    outputs: z.array(outputSchema),
+    resolved: resolvedSchema,
+    usage: jobUsageSchema,
+    metadata: z.record(z.string(), z.string()),
+    urls: urlsSchema,
+  })
+  .openapi('JobResult');
+
+/** A job that is not over. It has no `outputs`: an empty list could be taken for a result. */
+export const jobPendingSchema = z
+  .object({
+    object: z.literal('job_pending'),
+    id: z.uuid(),
+    status: z.enum(['queued', 'running', 'canceling']),
+    stage: z.enum(STAGES).nullable(),
+    queue_position: z.int().positive().nullable(),
+    progress: progressSchema.nullable(),
+    urls: urlsSchema,
+  })
+  .openapi('JobPending');
 
 export const dryRunSchema = z
   .object({
@@ -172,11 +203,14 @@ export const problemSchema = z
     request_id: z.string(),
     errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
     'violated-policies': z.array(z.string()).optional(),
+    job: z.object({ id: z.uuid(), status: z.enum(STATUSES), error: jobErrorSchema.nullable() }).optional(),
   })
   .openapi('Problem');
 
 export type ApiJob = z.infer<typeof jobSchema>;
 export type ApiDryRun = z.infer<typeof dryRunSchema>;
+export type ApiJobResult = z.infer<typeof jobResultSchema>;
+export type ApiJobPending = z.infer<typeof jobPendingSchema>;
 export type ApiJobSummary = z.infer<typeof jobSummarySchema>;
 export type ApiOutput = z.infer<typeof outputSchema>;
 export type ApiAsset = z.infer<typeof assetSchema>;

@@ -1,16 +1,12 @@
 import { z } from '@hono/zod-openapi';
 import { isTerminal } from '../../../contract/job.ts';
 import { getJob } from '../../../core/jobs/get.ts';
-import { MAX_WAIT_S, waitForJob } from '../../../core/jobs/wait.ts';
+import { waitForJob } from '../../../core/jobs/wait.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
 import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
-
-/** When a client that polls had better ask again, in seconds. */
-const POLL_AGAIN_S = 2;
-
-const query = z.object({ wait: z.coerce.number().min(0).max(MAX_WAIT_S).default(0) });
+import { POLL_AGAIN_S, WAIT_FAULT, waitQuery } from './poll.ts';
 
 /**
  * `GET /v1/jobs/{id}`: the job as it is now. `?wait=n` answers when it is over, with `If-None-Match` when it has changed, or
@@ -24,7 +20,7 @@ export function registerGetJob(app: V1App): void {
     summary: 'Get a job',
     request: {
       params: z.object({ id: z.uuid() }),
-      query,
+      query: waitQuery,
       headers: z.object({ 'if-none-match': z.string().optional() }),
     },
     responses: { 200: jsonAnswer('The job', jobSchema), 304: { description: 'Nothing has changed' }, ...problemAnswer },
@@ -32,9 +28,9 @@ export function registerGetJob(app: V1App): void {
   app.get('/jobs/:id', async (c) => {
     const { core, caller } = c.var;
     const id = c.req.param('id');
-    const asked = query.safeParse(c.req.query());
+    const asked = waitQuery.safeParse(c.req.query());
     if (!asked.success) {
-      return problem(c, 'invalid_parameter', { detail: `wait takes 0 to ${MAX_WAIT_S} seconds` });
+      return problem(c, 'invalid_parameter', { detail: WAIT_FAULT });
     }
     const seen = seenEvent(c.req.header('if-none-match'));
     const { wait } = asked.data;
@@ -47,6 +43,7 @@ export function registerGetJob(app: V1App): void {
             id,
             seen === null ? { until: 'over' } : { until: 'changed', after: seen },
             wait,
+            c.req.raw.signal,
           );
     if (!found.ok) {
       return coreProblem(c, found.problem);

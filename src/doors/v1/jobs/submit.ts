@@ -1,16 +1,19 @@
 import { z } from '@hono/zod-openapi';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
 import { submitJob } from '../../../core/jobs/submit.ts';
+import { waitAfterSubmit } from '../../../core/jobs/wait.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { Fingerprint, idempotencyKey } from '../idempotency.ts';
+import { preferredWait } from '../prefer.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
 import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
 
 /**
  * `POST /v1/jobs`: takes a job. 201 with `Location`; the job exists durably by then. With an `Idempotency-Key` the same request is
- * answered the same, once made one job however often it comes.
+ * answered the same, once made one job however often it comes. `Prefer: wait=n` holds the answer until the job is over, n seconds at
+ * most; it is then the job as it is, also when it is a repeated one.
  */
 export function registerSubmitJob(app: V1App): void {
   describeRoute(app, {
@@ -19,10 +22,10 @@ export function registerSubmitJob(app: V1App): void {
     operationId: 'submitJob',
     summary: 'Submit a workflow',
     request: {
-      headers: z.object({ 'idempotency-key': z.string().optional() }),
+      headers: z.object({ 'idempotency-key': z.string().optional(), prefer: z.string().optional() }),
       body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } },
     },
-    responses: { 201: jsonAnswer('The job, queued', jobSchema), ...problemAnswer },
+    responses: { 201: jsonAnswer('The job, queued; with Prefer: wait as it is then', jobSchema), ...problemAnswer },
   });
   app.post('/jobs', async (c) => {
     const key = idempotencyKey(c);
@@ -41,11 +44,14 @@ export function registerSubmitJob(app: V1App): void {
     if (!submitted.ok) {
       return coreProblem(c, submitted.problem);
     }
-    const { job: view, replayed, quota } = submitted.value;
+    const { job: taken, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);
+    const wait = preferredWait(c.req.header('prefer'));
+    const view = wait === null ? taken : await waitAfterSubmit(core, caller, taken, wait, c.req.raw.signal);
     const job = renderJob(view, core.config.publicUrl);
     return c.json(job, 201, {
       location: job.urls.self,
+      ...(wait === null ? {} : { 'preference-applied': `wait=${wait}` }),
       ...(replayed ? { 'idempotent-replayed': 'true' } : {}),
     });
   });

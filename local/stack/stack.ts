@@ -38,6 +38,8 @@ export interface StackOptions {
   /** `POLICY` and `LIMITS` of the gateway (docs/configuration.md). */
   policy?: Record<string, number>;
   limits?: Record<string, number>;
+  /** See `GatewayOptions.entry`. */
+  gatewayEntry?: string;
   signal?: AbortSignal;
 }
 
@@ -139,6 +141,7 @@ async function startParts(
     secrets,
     policy: options.policy ?? {},
     limits: options.limits ?? {},
+    ...(options.gatewayEntry === undefined ? {} : { entry: options.gatewayEntry }),
     signal,
   });
   if (!gateway.ok) {

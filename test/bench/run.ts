@@ -5,6 +5,7 @@ import { type Launch, launch } from '../../local/stack/launcher.ts';
 import { type Outcome, done, failure } from '../../local/stack/outcome.ts';
 import { measureEndToEnd } from './end-to-end.ts';
 import { measureOverhead } from './overhead.ts';
+import { measurePrice } from './price.ts';
 import { measureSubmits } from './submit/measure.ts';
 import { table } from './table.ts';
 
@@ -27,6 +28,10 @@ const SUITES: Record<string, (bench: Bench) => Promise<void>> = {
   submit: async ({ root: folder, signal }) => {
     console.log('\nSubmits, against a bare route and a bare proxy\n');
     console.log(await measureSubmits(folder, signal));
+  },
+  price: async ({ root: folder, signal }) => {
+    console.log('\nWhat a job of 60 s with one watcher costs at Cloudflare\n');
+    console.log(await measurePrice(folder, signal));
   },
 };
 

@@ -77,8 +77,8 @@ describe('what is not there', () => {
     const { call } = await newClient();
     for (const [method, path, allow] of [
       ['DELETE', '/v1/jobs', 'GET, HEAD, POST'],
-      ['PUT', '/v1/assets', 'POST'],
-      ['GET', '/v1/assets', 'POST'],
+      ['PUT', '/v1/assets', 'GET, HEAD, POST'],
+      ['GET', '/v1/jobs/dry-run/cancel', 'POST'],
       ['PATCH', '/healthz', 'GET, HEAD'],
     ] as const) {
       const response = await call(path, { method });

@@ -24,6 +24,10 @@ export const policySchema = z
     deadline_grace: seconds.default(30),
     /** How long a finished job, its log and its outputs are kept. */
     retention: seconds.default(7 * 86_400),
+    /** How long an asset is kept after it was last uploaded or used by a job. */
+    asset_retention: seconds.default(30 * 86_400),
+    /** How long an upload may rest before its parts are thrown away; asking how far it got begins the time anew. */
+    upload_retention: seconds.max(7 * 86_400).default(86_400),
   })
   .refine((policy) => policy.finish_within <= policy.max_finish_within, {
     message: 'must not be above max_finish_within',
@@ -49,6 +53,14 @@ export const limitsSchema = z.strictObject({
     .int()
     .positive()
     .default(100 * 1024 * 1024),
+  /** A file in parts ends as one put, of which R2 takes 4.995 GiB (reference/cloudflare.md section 5). */
+  max_upload_bytes: z
+    .int()
+    .positive()
+    .max(Math.floor(4.995 * 1024 ** 3))
+    .default(4 * 1024 ** 3),
+  /** Uploads of an account that are under way at a time. */
+  max_open_uploads: z.int().nonnegative().default(16),
   /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */
   max_workflow_bytes: z
     .int()
@@ -69,7 +81,8 @@ export type Limits = z.infer<typeof limitsSchema>;
 export type AccountLimits = Pick<
   Limits,
   'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day'
->;
+> &
+  Pick<Policy, 'retention' | 'asset_retention'>;
 /** Those it has; what is not given is as configured. */
 export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
 

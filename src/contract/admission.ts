@@ -1,3 +1,5 @@
+import type { InputUse } from './assets.ts';
+
 /** What the core and the Account object say to each other about who may run. Times in ms since the epoch unless named. */
 
 /** Classes of the waiting line: a higher one goes first, always. */
@@ -7,6 +9,8 @@ export type Priority = (typeof PRIORITIES)[number];
 /** A job that wants in. */
 export type AdmitRequest = {
   job: string;
+  /** The account's own name, for what it does later by itself. */
+  account: string;
   /** Id of the API key that asks: the line is shared fairly between keys. */
   key: string;
   priority: Priority;
@@ -14,6 +18,10 @@ export type AdmitRequest = {
   expires_at: number;
   /** What it costs if it runs to its deadline. `micro_usd` is null where the endpoint has no price. */
   reserve: { gpu_ms: number; micro_usd: number | null };
+  /** Assets the job will read; they are kept for it from the moment it is let in. */
+  inputs: InputUse[];
+  /** How long the client wants the finished job kept, in seconds; null: as long as the account's jobs are. */
+  retention: number | null;
   idempotency: Idempotency | null;
 };
 
@@ -30,13 +38,25 @@ export type Admission = { quota: Quota } & (
       waits: boolean;
       /** Its place in the line, from 1, if it waits and that is known. */
       queue_position: number | null;
+      /** How long the job is kept once it is over. */
+      retention_ms: number;
     }
   /** The same request came before. `in_flight`: its job may not exist yet. */
   | { kind: 'known'; job: string; in_flight: boolean }
   /** The idempotency key belongs to another request. */
   | { kind: 'reused' }
+  /** Assets that were there a moment ago and are being deleted. */
+  | { kind: 'gone'; assets: string[] }
+  /** The account keeps its jobs for `most` seconds. */
+  | { kind: 'kept_too_long'; most: number }
   | { kind: 'refused'; code: RefusalCode; detail: string; retry_after_s: number }
 );
+
+/**
+ * What is known of an idempotency key without asking to be admitted. `over`: its job is over, so there is no work to finish, whatever
+ * has become of the job.
+ */
+export type Recalled = Admission & ({ kind: 'known'; over: boolean } | { kind: 'reused' });
 
 export const REFUSAL_CODES = ['rate_limited', 'queue_full', 'budget_exceeded'] as const;
 export type RefusalCode = (typeof REFUSAL_CODES)[number];

@@ -19,6 +19,8 @@ export type NewJob = {
   deadline: number;
   /** When it expires unless a worker has claimed it by then; null: the deadline alone counts. */
   start_deadline: number | null;
+  /** How long it is kept once it is over; as long as the policy says where nothing is given. */
+  retention_ms?: number;
   /** US dollars; null where the endpoint has no price. */
   price_per_second: number | null;
   /** Where it may run instead, in this order, while its own endpoint takes nothing. */

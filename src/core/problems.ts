@@ -67,6 +67,7 @@ export const CORE_CODES = [
   'job_failed',
   'job_canceled',
   'job_expired',
+  'asset_in_use',
 ] as const;
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];

@@ -23,6 +23,7 @@ export const PROBLEMS = {
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   idempotency_in_flight: { status: 409, title: 'The first request with this key is still being worked on' },
+  asset_in_use: { status: 409, title: 'An unfinished job reads the asset' },
   job_not_over: { status: 409, title: 'The job is not over' },
   job_failed: { status: 410, title: 'The job failed: it has no result' },
   job_canceled: { status: 410, title: 'The job was canceled: it has no result' },

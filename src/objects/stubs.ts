@@ -46,7 +46,25 @@ export type WebhookStub = Rpc<
 >;
 export type AccountStub = Rpc<
   Account,
-  'admit' | 'recall' | 'abandon' | 'ask' | 'release' | 'queuePosition' | 'quota' | 'limits' | 'setLimits'
+  | 'admit'
+  | 'recall'
+  | 'abandon'
+  | 'ask'
+  | 'release'
+  | 'forgetJob'
+  | 'queuePosition'
+  | 'keepAsset'
+  | 'adoptAssets'
+  | 'asset'
+  | 'listAssets'
+  | 'deleteAsset'
+  | 'giveUpLoose'
+  | 'beginUpload'
+  | 'upload'
+  | 'endUpload'
+  | 'quota'
+  | 'limits'
+  | 'setLimits'
 >;
 
 /** The object of a job. The id must have been checked to be one of ours: any name makes an object. */

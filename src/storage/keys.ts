@@ -22,5 +22,12 @@ const unreserved = (segment: string): string =>
 
 export const catalogKey = (endpoint: string): string => `catalogs/${endpoint}.json`;
 
-/** A large asset while it arrives, before its hash is known. Gone within the request; a lifecycle rule clears what a crash leaves. */
+/** A large asset while it arrives in one request, before its hash is known. Gone within the request; the sweep clears what a crash leaves. */
 export const uploadKey = (account: string, id: string): string => `uploads/${account}/${id}`;
+
+/** The parts of a resumable upload: objects of their own until all of them are there. */
+export const uploadPrefix = (account: string, upload: string): string => `uploads/${account}/${upload}/`;
+
+/** Numbers begin at 1 and have five digits, so that parts are listed in their order. */
+export const uploadPartKey = (account: string, upload: string, number: number): string =>
+  `${uploadPrefix(account, upload)}${String(number).padStart(5, '0')}`;

@@ -20,7 +20,7 @@ export function presigner(s3: S3) {
     key: string,
     life_s: number,
     query: Record<string, string>,
-    headers?: Record<string, string>,
+    { headers, at }: { headers?: Record<string, string>; at?: number } = {},
   ) => {
     const url = new URL(`${s3.endpoint}/${s3.bucket}/${key.split('/').map(encodeSegment).join('/')}`);
     for (const [name, value] of Object.entries(query)) {
@@ -30,20 +30,42 @@ export function presigner(s3: S3) {
     const signed = await aws.sign(url.toString(), {
       method,
       ...(headers ? { headers } : {}),
-      aws: { signQuery: true, allHeaders: headers !== undefined },
+      aws: {
+        signQuery: true,
+        allHeaders: headers !== undefined,
+        ...(at === undefined ? {} : { datetime: amzDate(at) }),
+      },
     });
     return signed.url;
   };
 
   return {
     get: (key: string, life_s: number) => sign('GET', key, life_s, {}),
+    /**
+     * A link for a person or a browser, good for `life_s` from `at` (ms): signed at the same moment it is the same text. The type and
+     * name it is answered with are part of what is signed.
+     */
+    download: (key: string, life_s: number, at: number, answered: { type: string; disposition: string }) =>
+      sign(
+        'GET',
+        key,
+        life_s,
+        { 'response-content-type': answered.type, 'response-content-disposition': answered.disposition },
+        { at },
+      ),
     /** The caller must send exactly this content type. */
     put: (key: string, life_s: number, contentType: string) =>
-      sign('PUT', key, life_s, {}, { 'content-type': contentType }),
+      sign('PUT', key, life_s, {}, { headers: { 'content-type': contentType } }),
+    /** The caller must send exactly so many bytes. */
+    putExactly: (key: string, life_s: number, size_bytes: number) =>
+      sign('PUT', key, life_s, {}, { headers: { 'content-length': String(size_bytes) } }),
     part: (key: string, life_s: number, uploadId: string, number: number) =>
       sign('PUT', key, life_s, { partNumber: String(number), uploadId }),
   };
 }
+
+/** `20261121T053000Z`. */
+const amzDate = (at: number): string => new Date(at).toISOString().replaceAll(/[:-]|\.\d{3}/g, '');
 
 /** RFC 3986 percent-encoding, which SigV4 wants and `encodeURIComponent` misses by five characters. */
 const encodeSegment = (segment: string): string =>

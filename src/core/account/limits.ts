@@ -11,6 +11,8 @@ import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 
 const count = z.int().nonnegative().max(1_000_000);
+/** Ten years: longer than any promise, and still a time that can be written down. */
+const retention = z.number().positive().max(315_360_000);
 /** Body of `PUT /v1/accounts/{account}/limits`: an account's own limits. What it does not name is as configured (LIMITS). */
 export const accountLimitsSchema = z.strictObject({
   jobs_in_flight: count.optional(),
@@ -18,6 +20,9 @@ export const accountLimitsSchema = z.strictObject({
   submits_per_minute: count.optional(),
   usd_per_day: z.number().nonnegative().max(1_000_000).optional(),
   gpu_seconds_per_day: z.number().nonnegative().max(1_000_000_000).optional(),
+  /** Seconds; how long finished jobs and assets are kept. */
+  retention: retention.optional(),
+  asset_retention: retention.optional(),
 });
 
 /** The limits that hold for an account. A key sees its own account's only. */

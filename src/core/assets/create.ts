@@ -1,23 +1,21 @@
-import {
-  findAsset,
-  openSpool,
-  putAsset,
-  SPOOL_PART_BYTES,
-  type Spool,
-  type StoredAsset,
-} from '../../storage/r2/assets.ts';
+import { findAsset, openSpool, putAsset, SPOOL_PART_BYTES, type Spool } from '../../storage/r2/assets.ts';
 import type { Caller, Core } from '../context.ts';
 import type { CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
+import { keepAsset, type AssetAnswer } from './keep.ts';
+import { tooLarge, unsupportedMedia } from './refusals.ts';
 import { HEAD_BYTES, sniff } from './sniff.ts';
-
-export type AssetAnswer = { asset: StoredAsset; created: boolean };
 
 /**
  * A file as it arrives. `name` (from a form) only helps to tell kinds of text apart; `statedSize` only lets a large file of no
- * use be refused before all of it is here.
+ * use be refused before all of it is here. `forJob`: it comes with a job, so it goes with the jobs that use it.
  */
-export type IncomingFile = { stream: ReadableStream<Uint8Array>; name?: string; statedSize?: number };
+export type IncomingFile = {
+  stream: ReadableStream<Uint8Array>;
+  name?: string;
+  statedSize?: number;
+  forJob?: boolean;
+};
 
 /**
  * Stores a file in the caller's account under the SHA-256 of its content, which is computed here. Memory stays at one part:
@@ -79,30 +77,29 @@ export async function createAsset(
     }
     await hashing.close();
     const sha256 = new Uint8Array(await hash.digest).toHex();
+    const uploaded = file.forJob !== true;
     if (spool !== null) {
-      if (part.bytes.length > 0) {
-        await spool.part(part.bytes);
+      const spooled = spool;
+      try {
+        if (part.bytes.length > 0) {
+          await spooled.part(part.bytes);
+        }
+        const asset = { sha256, content_type, size_bytes: size };
+        return ok(await keepAsset(core, caller, uploaded, () => spooled.place(asset)));
+      } finally {
+        await spooled.discard();
       }
-      return ok(await spool.finish({ sha256, content_type, size_bytes: size }));
     }
-    const known = await findAsset(bucket, caller.account, sha256);
     return ok(
-      known === null
-        ? await putAsset(bucket, caller.account, { sha256, content_type }, part.bytes)
-        : { asset: known, created: false },
+      await keepAsset(core, caller, uploaded, async () => {
+        const known = await findAsset(bucket, caller.account, sha256);
+        return known === null
+          ? putAsset(bucket, caller.account, { sha256, content_type }, part.bytes)
+          : { asset: known, created: false };
+      }),
     );
   }
 }
-
-export const unsupportedMedia: CoreProblem = {
-  code: 'unsupported_media',
-  detail: 'the content is no image, video, audio, 3D, latent or text file that a workflow could use',
-};
-
-export const tooLarge = (limit: number): CoreProblem => ({
-  code: 'file_too_large',
-  detail: `a file may have ${limit} bytes`,
-});
 
 type Part = { bytes: Uint8Array; last: boolean };
 

@@ -1,8 +1,9 @@
 import type { Caller, Core } from '../context.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { fail, ok, type Result } from '../result.ts';
-import { createAsset, tooLarge } from './create.ts';
-import type { StoredAsset } from '../../storage/r2/assets.ts';
+import type { StoredFile } from '../../contract/assets.ts';
+import { createAsset } from './create.ts';
+import { tooLarge } from './refusals.ts';
 
 /** A file has this long to arrive, from the first connection to its last byte. */
 const FETCH_TIMEOUT_MS = 30_000;
@@ -24,7 +25,7 @@ export async function fetchAsset(
   caller: Caller,
   text: string,
   name: string,
-): Promise<Result<StoredAsset, FetchProblem>> {
+): Promise<Result<StoredFile, FetchProblem>> {
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), FETCH_TIMEOUT_MS);
   try {
@@ -42,7 +43,7 @@ export async function fetchAsset(
       await body.cancel();
       return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes)));
     }
-    const created = await createAsset(core, caller, { stream: body, name });
+    const created = await createAsset(core, caller, { stream: body, name, forJob: true });
     return created.ok ? ok(created.value.asset) : fail(problemOf(created.problem));
   } finally {
     clearTimeout(timer);

@@ -38,7 +38,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   created_at: job.created_at,
   deadline: job.deadline,
   start_deadline: job.start_deadline,
-  retention_ms: policy.retention * 1000,
+  retention_ms: job.retention_ms ?? policy.retention * 1000,
   status: 'queued',
   stage: 'admission',
   started_at: null,

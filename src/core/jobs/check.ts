@@ -22,6 +22,8 @@ export type Checked = ResolvedInputs & {
   options: JobOptions;
   finishWithinS: number;
   startWithinS: number | null;
+  /** Seconds; null where the client leaves it to the account. */
+  retention: number | null;
   priority: Priority;
   /** Whether the classes of the nodes could be compared with what the endpoint's ComfyUI has. */
   nodesChecked: boolean;
@@ -43,7 +45,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     return refuse([...faultsOf(parsed.error), ...graphFaults(body, core.config.limits)]);
   }
   const { workflow, endpoint, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
-  const { variables, priority, start_within } = parsed.data;
+  const { variables, priority, start_within, retention = null } = parsed.data;
   const barred = endpointBarred(core.config, caller, endpoint);
   if (barred !== null) {
     return fail(barred);
@@ -78,7 +80,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
     faults.push({ pointer: '#/start_within', code: 'out_of_range', detail });
   }
-  const { inputs, inline, remote, faults: inputFaults } = await resolveInputs(core, caller, requested);
+  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, requested);
   faults.push(...inputFaults);
   return shaped === null || faults.length > 0
     ? refuse(faults)
@@ -87,11 +89,13 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
         inputs,
         inline,
         remote,
+        named,
         endpoint,
         metadata,
         options: jobOptions,
         finishWithinS,
         startWithinS,
+        retention,
         priority,
         nodesChecked,
       });

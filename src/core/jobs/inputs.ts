@@ -1,8 +1,9 @@
 import type { JobInput } from '../../contract/new-job.ts';
-import { findAsset, type StoredAsset } from '../../storage/r2/assets.ts';
+import type { StoredFile } from '../../contract/assets.ts';
+import { findAsset } from '../../storage/r2/assets.ts';
 import { decodeBase64 } from '../assets/base64.ts';
 import { HEAD_BYTES, sniff } from '../assets/sniff.ts';
-import { tooLarge, unsupportedMedia } from '../assets/create.ts';
+import { tooLarge, unsupportedMedia } from '../assets/refusals.ts';
 import { fetchAsset } from '../assets/fetch.ts';
 import type { Caller, Core } from '../context.ts';
 import { pointer, quote, type Fault, type FaultCode } from '../problems.ts';
@@ -13,9 +14,14 @@ import { fileNameFault, type InputRequest } from './request.ts';
 
 /**
  * The inputs of a request that was checked: what the job will carry, which contents still have to be stored, and which files have
- * to be fetched first.
+ * to be fetched first. `named`: the places in the body where assets are named by their id, by hash.
  */
-export type ResolvedInputs = { inputs: JobInput[]; inline: InlineInput[]; remote: RemoteInput[] };
+export type ResolvedInputs = {
+  inputs: JobInput[];
+  inline: InlineInput[];
+  remote: RemoteInput[];
+  named: Map<string, string>;
+};
 
 /** A file that is elsewhere on the internet. `at` is its place in the body. */
 export type RemoteInput = { name: string; url: string; at: string };
@@ -30,6 +36,7 @@ export async function resolveInputs(
     inputs: [],
     inline: [],
     remote: [],
+    named: new Map(),
     faults: nameFaults(requests),
   };
   // Assets are looked up side by side; contents are decoded one after another, to hold one in memory at a time.
@@ -61,6 +68,9 @@ export async function resolveInputs(
       continue;
     }
     resolved.inputs.push(each.input);
+    if (asset !== undefined) {
+      resolved.named.set(each.input.sha256, pointer([...path, 'asset']));
+    }
     if (each.inline !== null) {
       resolved.inline.push(each.inline);
     }
@@ -109,13 +119,19 @@ function nameFaults(requests: readonly InputRequest[]): Fault[] {
 
 type Resolved = { input: JobInput; inline: InlineInput | null } | { fault: Fault };
 
-const find = (core: Core, caller: Caller, asset: string): Promise<StoredAsset | null> =>
+const find = (core: Core, caller: Caller, asset: string): Promise<StoredFile | null> =>
   findAsset(core.env.BUCKET, caller.account, asset.slice('sha256:'.length));
 
-function fromAsset(name: string, asset: StoredAsset | null, at: string): Resolved {
+/** An asset that is not there, or no longer. */
+export const unknownAsset = (at: string): Fault => ({
+  pointer: at,
+  code: 'unknown_asset',
+  detail: 'no such asset; upload it with POST /v1/assets first',
+});
+
+function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved {
   if (asset === null) {
-    const detail = 'no such asset; upload it with POST /v1/assets first';
-    return { fault: { pointer: at, code: 'unknown_asset', detail } };
+    return { fault: unknownAsset(at) };
   }
   const { sha256, size_bytes, content_type } = asset;
   return { input: { name, sha256, size_bytes, content_type }, inline: null };

@@ -93,6 +93,8 @@ export const jobRequestSchema = z.strictObject({
   finish_within: z.number().positive().optional(),
   /** Seconds in which a worker must have claimed it, else it expires; none where it is not named. */
   start_within: z.number().positive().optional(),
+  /** Seconds that the finished job, its log and its outputs are kept; no longer than the account keeps its jobs. */
+  retention: z.number().positive().optional(),
   /** Its class in the account's line, where there is one. */
   priority: z.enum(PRIORITIES).default('normal'),
 });

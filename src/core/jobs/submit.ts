@@ -11,6 +11,7 @@ import { fail, ok, type Result } from '../result.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { storeInline } from './inline.ts';
 import { fetchRemote } from './inputs.ts';
+import { goneProblem, letGo, usesOf } from './uses.ts';
 
 /** A job that was taken. `replayed`: it was taken earlier, with the same idempotency key, and this is what was answered then. */
 export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null };
@@ -29,9 +30,21 @@ export async function submitJob(
   body: unknown,
   idempotency: Idempotency | null = null,
 ): Promise<Result<Submitted, CoreProblem>> {
-  const ready = await prepare(core, caller, body);
+  const checked = await checkRequest(core, caller, body);
+  if (!checked.ok) {
+    const before = idempotency === null ? null : await recalled(core, caller, idempotency);
+    return before?.ok === true ? before : checked;
+  }
+  if (idempotency !== null && checked.value.remote.length > 0) {
+    // Fetching is the one thing before admission that costs others something: a repeated request does not do it again.
+    const before = await recalled(core, caller, idempotency);
+    if (before !== null) {
+      return before;
+    }
+  }
+  const ready = await fetched(core, caller, checked.value);
   if (!ready.ok) {
-    return (idempotency === null ? null : await recalled(core, caller, idempotency)) ?? ready;
+    return ready;
   }
   const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
   const id = core.newId();
@@ -41,7 +54,10 @@ export async function submitJob(
   const account = accountStub(core.env, caller.account);
   const request: AdmitRequest = {
     job: id,
+    account: caller.account,
     key: caller.key,
+    inputs: usesOf(ready.value),
+    retention: ready.value.retention,
     priority,
     expires_at: lapsesAt(created_at + finish_ms, core.config.policy),
     reserve: {
@@ -53,9 +69,10 @@ export async function submitJob(
   const admission = await repeatable(() => account.admit(request));
   remember(caller.account, admission.quota, core.clock());
   if (admission.kind !== 'admitted') {
-    return admission.kind === 'known' ? known(core, caller, admission) : fail(refused(admission));
+    await letGo(core, caller, ready.value.fetched);
+    return admission.kind === 'known' ? known(core, caller, admission) : fail(refused(admission, ready.value));
   }
-  const { job: admitted, waits, queue_position, quota } = admission;
+  const { job: admitted, waits, queue_position, retention_ms, quota } = admission;
   const { shaped, inputs, metadata, options } = ready.value;
   const job: NewJob = {
     id: admitted,
@@ -70,6 +87,7 @@ export async function submitJob(
     created_at,
     deadline: created_at + finish_ms,
     start_deadline: startWithinS === null ? null : created_at + Math.round(startWithinS * 1000),
+    retention_ms,
     price_per_second,
     fallbacks: [],
     waits,
@@ -93,31 +111,41 @@ export async function submitJob(
   }
 }
 
-/** Everything before admission. */
-async function prepare(core: Core, caller: Caller, body: unknown): Promise<Result<Checked, CoreProblem>> {
-  const checked = await checkRequest(core, caller, body);
-  if (!checked.ok) {
-    return checked;
+/** The request with the files that are elsewhere; `fetched`: their hashes. */
+async function fetched(
+  core: Core,
+  caller: Caller,
+  checked: Checked,
+): Promise<Result<Checked & { fetched: string[] }, CoreProblem>> {
+  const { inputs, faults } = await fetchRemote(core, caller, checked.remote);
+  const hashes = inputs.map(({ sha256 }) => sha256);
+  const [fault, ...others] = faults;
+  if (fault !== undefined) {
+    await letGo(core, caller, hashes);
+    return fail(invalidRequest([fault, ...others]));
   }
-  const fetched = await fetchRemote(core, caller, checked.value.remote);
-  const [fault, ...faults] = fetched.faults;
-  return fault === undefined
-    ? ok({ ...checked.value, inputs: [...checked.value.inputs, ...fetched.inputs] })
-    : fail(invalidRequest([fault, ...faults]));
+  return ok({ ...checked, inputs: [...checked.inputs, ...inputs], fetched: hashes });
 }
 
 /**
- * A request that would be refused today, though it was taken when it came first: an asset or an endpoint has gone since. It is
- * answered as it was then.
+ * What became of an earlier request with this key, without asking to be admitted; null when there was none, or when its work is to be
+ * finished. It is answered as it was then, even if it would be refused today: an asset or an endpoint may have gone since.
  */
 async function recalled(
   core: Core,
   caller: Caller,
   idempotency: Idempotency,
-): Promise<Result<Submitted, never> | null> {
+): Promise<Result<Submitted, CoreProblem> | null> {
   const seen = await repeatable(() => accountStub(core.env, caller.account).recall(idempotency));
-  const job = seen === null ? null : await repeatable(() => jobStub(core.env, seen.job).first(caller.account));
-  return job === null ? null : ok({ job, replayed: true, quota: null });
+  if (seen === null) {
+    return null;
+  }
+  if (seen.kind === 'reused') {
+    return fail(reused(seen.quota));
+  }
+  const answer = await known(core, caller, seen);
+  // Neither a job nor anyone who works on it: it broke off.
+  return answer.ok || seen.in_flight || seen.over ? answer : null;
 }
 
 /** The same request came before: its answer, once there is one. */
@@ -143,19 +171,33 @@ async function known(
   );
 }
 
-function refused(admission: Admission & { kind: 'reused' | 'refused' }): CoreProblem {
+const reused = (quota: Quota): CoreProblem => ({
+  code: 'idempotency_key_reuse',
+  detail: 'this Idempotency-Key came with another body before; use a new one',
+  quota,
+});
+
+function refused(admission: Exclude<Admission, { kind: 'admitted' | 'known' }>, checked: Checked): CoreProblem {
   const { quota } = admission;
-  if (admission.kind === 'reused') {
-    const detail = 'this Idempotency-Key came with another body before; use a new one';
-    return { code: 'idempotency_key_reuse', detail, quota };
+  switch (admission.kind) {
+    case 'reused':
+      return reused(quota);
+    case 'gone':
+      return { ...goneProblem(admission, checked), quota };
+    case 'kept_too_long': {
+      const detail = `jobs of this account are kept for ${admission.most} seconds at most`;
+      return { ...invalidRequest([{ pointer: '#/retention', code: 'out_of_range', detail }]), quota };
+    }
+    case 'refused': {
+      const { code, detail, retry_after_s } = admission;
+      return {
+        code,
+        detail,
+        retryAfterS: Math.max(1, Math.ceil(retry_after_s)),
+        shouldRetry: code !== 'budget_exceeded',
+        violated: [VIOLATED[code]],
+        quota,
+      };
+    }
   }
-  const { code, detail, retry_after_s } = admission;
-  return {
-    code,
-    detail,
-    retryAfterS: Math.max(1, Math.ceil(retry_after_s)),
-    shouldRetry: code !== 'budget_exceeded',
-    violated: [VIOLATED[code]],
-    quota,
-  };
 }

@@ -1,3 +1,4 @@
+import type { Asset } from '../../contract/assets.ts';
 import type { AttemptView, JobView, Output, Progress, Status, TerminalStatus } from '../../contract/job.ts';
 import type { ApiAsset, ApiJob, ApiJobPending, ApiJobResult, ApiJobSummary, ApiOutput } from './schemas.ts';
 
@@ -113,16 +114,12 @@ const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
 });
 
 /** An asset as clients see it: its id is its hash, so the same file has the same id wherever it is sent from. */
-export const renderAsset = (asset: {
-  sha256: string;
-  size_bytes: number;
-  content_type: string;
-  created_at: number;
-}): ApiAsset => ({
+export const renderAsset = (asset: Asset): ApiAsset => ({
   id: `sha256:${asset.sha256}`,
   object: 'asset',
   size_bytes: asset.size_bytes,
   content_type: asset.content_type,
   sha256: asset.sha256,
   created_at: iso(asset.created_at),
+  expires_at: iso(asset.expires_at),
 });

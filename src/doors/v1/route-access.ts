@@ -25,6 +25,9 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'DELETE /jobs/:id': { scope: 'jobs:write' },
 
   'POST /assets': { scope: 'assets:write' },
+  'GET /assets': { scope: 'assets:read' },
+  'GET /assets/:id': { scope: 'assets:read' },
+  'DELETE /assets/:id': { scope: 'assets:write' },
 
   'POST /webhooks': { scope: 'webhooks:write' },
   'GET /webhooks': { scope: 'webhooks:read' },

@@ -190,8 +190,13 @@ export const assetSchema = z
     content_type: z.string(),
     sha256: z.string(),
     created_at: time,
+    expires_at: time,
   })
   .openapi('Asset');
+
+export const assetPageSchema = z
+  .object({ data: z.array(assetSchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
+  .openapi('AssetPage');
 
 export const problemSchema = z
   .object({

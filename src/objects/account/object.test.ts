@@ -25,7 +25,10 @@ function fresh() {
     admit: (job = crypto.randomUUID() as string, over: Partial<AdmitRequest> = {}) =>
       stub.admit({
         job,
+        account,
         key: 'k1',
+        inputs: [],
+        retention: null,
         priority: 'normal',
         expires_at: Date.now() + HOUR_MS,
         reserve: { gpu_ms: 10_000, micro_usd: null },

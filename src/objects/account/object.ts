@@ -1,13 +1,26 @@
 import { DurableObject } from 'cloudflare:workers';
 import { requireConfig, type AccountLimits, type OwnLimits } from '../../config.ts';
-import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
+import type {
+  Admission,
+  AdmitRequest,
+  Idempotency,
+  Quota,
+  Recalled,
+  RefusalCode,
+  Used,
+} from '../../contract/admission.ts';
+import type { Asset, NewUpload, StoredFile, Upload } from '../../contract/assets.ts';
 import type { Env } from '../../env.ts';
+import { uuidV7 } from '../../providers/ids.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { jobStub } from '../stubs.ts';
 import { applySchema, type Schema } from '../schema.ts';
+import { ASSETS, Assets } from './assets.ts';
+import { Files, OWNER } from './files.ts';
 import { PLACES, Places } from './places.ts';
 import { REPEATS, Repeats } from './repeats.ts';
 import { SPEND, Spend, untilTomorrow } from './spend.ts';
+import { UPLOADS, Uploads } from './uploads.ts';
 
 /** Width of the window that submits are counted in. */
 const WINDOW_S = 60;
@@ -19,7 +32,7 @@ CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 CREATE TABLE own_limits (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL);
 `;
 
-const SCHEMA: Schema = [SUBMITS + PLACES + REPEATS + SPEND];
+const SCHEMA: Schema = [SUBMITS + PLACES + REPEATS + SPEND, ASSETS + UPLOADS + OWNER];
 
 type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
 
@@ -32,6 +45,11 @@ export class Account extends DurableObject<Env> {
   private readonly places: Places;
   private readonly repeats: Repeats;
   private readonly spend: Spend;
+  private readonly assets: Assets;
+  private readonly uploads: Uploads;
+  private readonly files: Files;
+  /** What the alarm is set to, as far as this instance knows; null: unknown. */
+  private alarmAt: number | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -40,15 +58,25 @@ export class Account extends DurableObject<Env> {
     this.places = new Places(this.sql);
     this.repeats = new Repeats(this.sql);
     this.spend = new Spend(this.sql);
+    this.assets = new Assets(
+      this.sql,
+      uuidV7(() => Date.now()),
+    );
+    this.uploads = new Uploads(this.sql);
+    this.files = new Files({ sql: this.sql, bucket: env.BUCKET, assets: this.assets, uploads: this.uploads });
   }
 
   /**
    * Lets a job in, puts it in line, recognises a repeated request, or says which limit is full. Asking again for a job that is
    * in or in line answers the same and counts nothing; a refusal counts nothing either.
    */
-  admit(request: AdmitRequest): Admission {
+  async admit(request: AdmitRequest): Promise<Admission> {
+    await this.files.makeWayFor(request.inputs);
     const now = Date.now();
     const decided = this.ctx.storage.transactionSync(() => this.decide(request, now));
+    if (request.inputs.length > 0) {
+      this.setAlarm(now);
+    }
     return { ...decided, quota: this.quotaAt(now) };
   }
 
@@ -63,6 +91,14 @@ export class Account extends DurableObject<Env> {
       return { kind: 'known', job: seen.job, in_flight: seen.kind === 'in_flight' };
     }
     // An earlier request with this key broke off: its work is finished under the id it was given.
+    const limits = this.limits();
+    if (request.retention !== null && request.retention > limits.retention) {
+      return { kind: 'kept_too_long', most: limits.retention };
+    }
+    const gone = this.assets.gone(request.inputs);
+    if (gone.length > 0) {
+      return { kind: 'gone', assets: gone };
+    }
     const job = seen.kind === 'stale' ? seen.job : request.job;
     const place = this.places.stateOf(job);
     if (place === null || place === 'lapsed') {
@@ -76,9 +112,21 @@ export class Account extends DurableObject<Env> {
     if (idempotency !== null) {
       this.repeats.hold(idempotency, job, now);
     }
+    if (request.inputs.length > 0) {
+      this.files.belongTo(request.account);
+      const expires_at = now + limits.asset_retention * 1000;
+      this.assets.use(job, request.inputs, { now, until: request.expires_at, expires_at });
+    }
     this.fill(job);
     const waits = this.places.stateOf(job) === 'waiting';
-    return { kind: 'admitted', job, waits, queue_position: waits ? this.places.placeOf(job) : null };
+    const queue_position = waits ? this.places.placeOf(job) : null;
+    return {
+      kind: 'admitted',
+      job,
+      waits,
+      queue_position,
+      retention_ms: (request.retention ?? limits.retention) * 1000,
+    };
   }
 
   private refusal({ reserve }: AdmitRequest, now: number): Refused | null {
@@ -121,17 +169,24 @@ export class Account extends DurableObject<Env> {
     return null;
   }
 
-  /** What an earlier request with this key came to, without asking for anything: for a request that would be refused anyhow. */
-  recall(idempotency: { key: string; fingerprint: string }): { job: string } | null {
-    const seen = this.repeats.look(idempotency, Date.now());
-    return 'job' in seen ? { job: seen.job } : null;
+  /** What an earlier request with this key came to, without asking for anything; null: there was none. */
+  recall(idempotency: Idempotency): Recalled | null {
+    const now = Date.now();
+    const seen = this.repeats.look(idempotency, now);
+    const quota = this.quotaAt(now);
+    if (seen.kind === 'free') {
+      return null;
+    }
+    return 'job' in seen
+      ? { kind: 'known', job: seen.job, in_flight: seen.kind === 'in_flight', over: seen.kind === 'done', quota }
+      : { kind: 'reused', quota };
   }
 
   /**
    * The request of an admitted job broke off. `made` false: its job does not exist and never will. True: it may exist.
    * Repeating it does nothing.
    */
-  abandon(job: string, mayExist: boolean): void {
+  async abandon(job: string, mayExist: boolean): Promise<void> {
     if (mayExist) {
       this.places.giveUp(job);
       this.repeats.unlease(job);
@@ -140,6 +195,9 @@ export class Account extends DurableObject<Env> {
       this.repeats.free(job);
     }
     this.fill();
+    if (!mayExist) {
+      await this.forgetJob(job);
+    }
   }
 
   /** A job's place in the line, from 1; null when it is not in line, or the line is too long to be counted. Changes nothing. */
@@ -166,9 +224,96 @@ export class Account extends DurableObject<Env> {
         this.spend.add(used, now);
       }
       this.repeats.finish(job);
+      this.assets.over(job, this.assetExpiry(now));
       this.places.lapse(now);
       this.fill();
     });
+  }
+
+  /** A job is erased: inputs that came with jobs, and that no other job uses, go with it. Repeating it does nothing. */
+  async forgetJob(job: string): Promise<void> {
+    const now = Date.now();
+    await this.files.forgetJob(job, now);
+    this.setAlarm(now);
+  }
+
+  /**
+   * Notes a file that was put into R2 or found there, for as long as the account keeps assets. `uploaded`: a client sent it as an
+   * asset; else it goes with the jobs that use it. `again`: it was being deleted meanwhile, and is to be put once more.
+   */
+  async keepAsset(account: string, file: StoredFile, uploaded: boolean): Promise<Asset | 'again'> {
+    this.files.belongTo(account);
+    const now = Date.now();
+    const kept = await this.files.keep(file, uploaded, this.assetExpiry(now));
+    this.setAlarm(now);
+    return kept;
+  }
+
+  /** Notes files that R2 has and the account does not know: those of an older gateway, or of one that died in between. */
+  adoptAssets(account: string, files: readonly StoredFile[]): void {
+    this.files.belongTo(account);
+    const now = Date.now();
+    for (const file of files) {
+      if (!this.assets.isDoomed(file.sha256) && this.assets.find(file.sha256) === null) {
+        this.assets.keep(file, true, this.assetExpiry(now));
+      }
+    }
+    this.setAlarm(now);
+  }
+
+  asset(sha256: string): Asset | null {
+    return this.assets.find(sha256);
+  }
+
+  /** Newest first, from behind `before` (the place of the last one seen). */
+  listAssets(limit: number, before: string | null): (Asset & { place: string })[] {
+    return this.assets.list(limit, before);
+  }
+
+  /** Deletes an asset, unless an unfinished job reads it. */
+  async deleteAsset(sha256: string): Promise<'removed' | 'not_found' | 'in_use'> {
+    const now = Date.now();
+    const removed = await this.files.remove(sha256, now);
+    this.setAlarm(now);
+    return removed;
+  }
+
+  /** Lets go of files that came with a request that was refused. */
+  async giveUpLoose(hashes: readonly string[]): Promise<void> {
+    const now = Date.now();
+    await this.files.giveUpLoose(hashes, now);
+    this.setAlarm(now);
+  }
+
+  /** An upload of this file: the one that is under way, or a new one; null when as many as may be are under way. */
+  beginUpload(account: string, wanted: NewUpload): Upload | null {
+    this.files.belongTo(account);
+    const now = Date.now();
+    const { limits } = requireConfig(this.env);
+    const upload = this.files.beginUpload(wanted, now, this.uploadLife(), limits.max_open_uploads);
+    this.setAlarm(now);
+    return upload;
+  }
+
+  /** The upload, whose time begins anew; null when there is none, or no longer. */
+  upload(id: string): Upload | null {
+    return this.uploads.find(id, Date.now(), this.uploadLife());
+  }
+
+  /** Says how an upload ended. Repeating it does nothing. */
+  endUpload(id: string, status: 'stored' | 'closed'): void {
+    this.uploads.end(id, status);
+  }
+
+  /** Sweeps what has expired. Whatever fails is tried again: the platform would give up after six times. */
+  override async alarm(): Promise<void> {
+    this.alarmAt = null;
+    try {
+      await this.files.sweep(Date.now());
+    } catch (error) {
+      consoleLog({ event: 'asset_sweep_failed', detail: error instanceof Error ? error.message : 'unknown' });
+    }
+    this.setAlarm(Date.now());
   }
 
   /** What is left of the limits. Changes nothing. */
@@ -189,18 +334,36 @@ export class Account extends DurableObject<Env> {
   /** The limits that hold for this account. */
   limits(): AccountLimits {
     const row = this.sql.exec<{ limits: string }>('SELECT limits FROM own_limits').toArray()[0];
-    const { jobs_in_flight, max_queued, submits_per_minute, usd_per_day, gpu_seconds_per_day } = requireConfig(
-      this.env,
-    ).limits;
+    const { limits, policy } = requireConfig(this.env);
+    const { jobs_in_flight, max_queued, submits_per_minute, usd_per_day, gpu_seconds_per_day } = limits;
     return {
       jobs_in_flight,
       max_queued,
       submits_per_minute,
       usd_per_day,
       gpu_seconds_per_day,
+      retention: policy.retention,
+      asset_retention: policy.asset_retention,
       // Written by `setLimits` only.
       ...(row === undefined ? {} : (JSON.parse(row.limits) as Partial<AccountLimits>)),
     };
+  }
+
+  private assetExpiry(now: number): number {
+    return now + this.limits().asset_retention * 1000;
+  }
+
+  private uploadLife(): number {
+    return requireConfig(this.env).policy.upload_retention * 1000;
+  }
+
+  /** Sets the alarm to the next sweep, if that is earlier than what it is set to. */
+  private setAlarm(now: number): void {
+    const at = this.files.nextSweep(now);
+    if (at !== null && (this.alarmAt === null || at < this.alarmAt)) {
+      this.alarmAt = at;
+      void this.ctx.storage.setAlarm(at);
+    }
   }
 
   private quotaAt(now: number): Quota {

@@ -15,6 +15,9 @@ async function inLine() {
   const admit = (job: string) =>
     stub.admit({
       job,
+      account,
+      inputs: [],
+      retention: null,
       key: 'k',
       priority: 'normal',
       expires_at: Date.now() + 3_600_000,

@@ -95,6 +95,9 @@ describe('a job', () => {
     const rig = await claimed();
     await accountStub(env, ACCOUNT).admit({
       job: rig.id,
+      account: ACCOUNT,
+      inputs: [],
+      retention: null,
       key: 'key-1',
       priority: 'normal',
       expires_at: Date.now() + 60_000,

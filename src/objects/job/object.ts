@@ -15,6 +15,7 @@ import { runpodProvider } from '../../providers/gpu/runpod.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
+import { accountStub } from '../stubs.ts';
 import { openChannel, readFrame } from './channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
 import { Outbox } from './outbox.ts';
@@ -355,6 +356,9 @@ export class Job extends DurableObject<Env> {
   /** Removes the job and all it stored. Begun again from the start if it fails halfway: the state goes last. */
   private async erase(state: JobState): Promise<void> {
     await deleteOutputs(this.env.BUCKET, state.account, state.id);
+    if (this.store.order().inputs.some(({ key }) => key === undefined)) {
+      await accountStub(this.env, state.account).forgetJob(state.id);
+    }
     await forgetJob(this.env.DB, state.id);
     await this.ctx.storage.deleteAll();
     this.state = null;

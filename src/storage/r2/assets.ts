@@ -1,16 +1,14 @@
+import type { StoredFile } from '../../contract/assets.ts';
 import { assetKey, uploadKey } from '../keys.ts';
 
 /** Assets in R2: one object per account and content. The key holds the hash, the object's metadata the sniffed type. */
-
-/** A stored asset. `created_at` in ms since the epoch. */
-export type StoredAsset = { sha256: string; size_bytes: number; content_type: string; created_at: number };
 
 /** Parts of a spooled upload. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
 export const SPOOL_PART_BYTES = 8 * 1024 * 1024;
 
 const WRITE_ONCE: R2Conditional = { etagDoesNotMatch: '*' };
 
-export async function findAsset(bucket: R2Bucket, account: string, sha256: string): Promise<StoredAsset | null> {
+export async function findAsset(bucket: R2Bucket, account: string, sha256: string): Promise<StoredFile | null> {
   const object = await bucket.head(assetKey(account, sha256));
   return object === null ? null : describe(object, sha256);
 }
@@ -24,7 +22,7 @@ export async function putAsset(
   account: string,
   asset: { sha256: string; content_type: string },
   content: Uint8Array | ReadableStream,
-): Promise<{ asset: StoredAsset; created: boolean }> {
+): Promise<{ asset: StoredFile; created: boolean }> {
   const key = assetKey(account, asset.sha256);
   const options = { httpMetadata: { contentType: asset.content_type }, sha256: asset.sha256, onlyIf: WRITE_ONCE };
   let written: R2Object | null;
@@ -47,16 +45,20 @@ export async function putAsset(
   return { asset: present, created: false };
 }
 
+/** Deletes assets; those that are not there are no fault. At most 1,000 at once. */
+export const deleteAssets = (bucket: R2Bucket, account: string, hashes: readonly string[]): Promise<void> =>
+  bucket.delete(hashes.map((sha256) => assetKey(account, sha256)));
+
 /** A large file on its way in, before its hash and so its key is known (docs/decisions/0010). */
 export type Spool = {
   /** Adds a part: `SPOOL_PART_BYTES` long, except the last. */
   part(bytes: Uint8Array): Promise<void>;
-  /** Closes the file and moves it under its hash. */
-  finish(asset: {
+  /** Puts the file, whose last part has come, under its hash. May be asked again: the spool stays until it is discarded. */
+  place(asset: {
     sha256: string;
     content_type: string;
     size_bytes: number;
-  }): Promise<{ asset: StoredAsset; created: boolean }>;
+  }): Promise<{ asset: StoredFile; created: boolean }>;
   /** Throws away what was sent. */
   discard(): Promise<void>;
 };
@@ -65,38 +67,32 @@ export async function openSpool(bucket: R2Bucket, account: string, id: string): 
   const key = uploadKey(account, id);
   const upload = await bucket.createMultipartUpload(key);
   const parts: R2UploadedPart[] = [];
+  let completed = false;
   return {
     async part(bytes) {
       parts.push(await upload.uploadPart(parts.length + 1, bytes));
     },
-    async finish(asset) {
+    async place(asset) {
       const known = await findAsset(bucket, account, asset.sha256);
       if (known !== null) {
-        await upload.abort();
         return { asset: known, created: false };
       }
-      await upload.complete(parts);
-      try {
-        const spooled = await bucket.get(key);
-        if (spooled === null) {
-          throw new Error('a completed upload is not in R2');
-        }
-        // R2 takes a stream only when its length is known.
-        return await putAsset(
-          bucket,
-          account,
-          asset,
-          spooled.body.pipeThrough(new FixedLengthStream(asset.size_bytes)),
-        );
-      } finally {
-        await bucket.delete(key);
+      if (!completed) {
+        await upload.complete(parts);
+        completed = true;
       }
+      const spooled = await bucket.get(key);
+      if (spooled === null) {
+        throw new Error('a completed upload is not in R2');
+      }
+      // R2 takes a stream only when its length is known.
+      return putAsset(bucket, account, asset, spooled.body.pipeThrough(new FixedLengthStream(asset.size_bytes)));
     },
-    discard: () => upload.abort(),
+    discard: () => (completed ? bucket.delete(key) : upload.abort()),
   };
 }
 
-const describe = (object: R2Object, sha256: string): StoredAsset => ({
+const describe = (object: R2Object, sha256: string): StoredFile => ({
   sha256,
   size_bytes: object.size,
   content_type: object.httpMetadata?.contentType ?? 'application/octet-stream',

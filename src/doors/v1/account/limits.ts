@@ -14,6 +14,8 @@ const limitsSchema = z
     submits_per_minute: z.int(),
     usd_per_day: z.number().nullable(),
     gpu_seconds_per_day: z.number().nullable(),
+    retention: z.number(),
+    asset_retention: z.number(),
   })
   .openapi('Limits');
 
@@ -25,6 +27,8 @@ const render = (account: string, limits: AccountLimits): z.infer<typeof limitsSc
   submits_per_minute: limits.submits_per_minute,
   usd_per_day: limits.usd_per_day ?? null,
   gpu_seconds_per_day: limits.gpu_seconds_per_day ?? null,
+  retention: limits.retention,
+  asset_retention: limits.asset_retention,
 });
 
 /** `GET` and `PUT /v1/accounts/{account}/limits`. */

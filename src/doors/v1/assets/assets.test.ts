@@ -61,7 +61,8 @@ describe('an upload', () => {
     const first = await upload(PNG);
     const second = await upload(PNG);
     expect([first.status, second.status]).toEqual([201, 200]);
-    expect(await second.json()).toEqual(await first.json());
+    const [asset, again] = [assetSchema.parse(await first.json()), assetSchema.parse(await second.json())];
+    expect({ ...again, expires_at: asset.expires_at }).toEqual(asset);
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
-import { createAsset, tooLarge, type IncomingFile } from '../../../core/assets/create.ts';
+import { createAsset, type IncomingFile } from '../../../core/assets/create.ts';
+import { tooLarge } from '../../../core/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../core/result.ts';
 import { coreProblem } from '../../problem.ts';
 import { readBounded, refuse, statedLength, type Refusal } from '../body.ts';

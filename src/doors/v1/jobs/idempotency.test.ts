@@ -72,6 +72,9 @@ describe('a repeated submit', () => {
     const fingerprint = new Uint8Array(await crypto.subtle.digest('SHA-256', request)).toHex();
     await accountStub(env, account).admit({
       job: newId(),
+      account,
+      inputs: [],
+      retention: null,
       key: 'other',
       priority: 'normal',
       expires_at: Date.now() + 60_000,

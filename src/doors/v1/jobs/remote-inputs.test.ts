@@ -121,3 +121,57 @@ describe('an input by URL', () => {
     expect(fetched).toEqual([]);
   });
 });
+
+describe('a repeated request with an input by URL', () => {
+  const URL_A = 'https://files.example.com/a';
+  const keyed = (key: string, body: BodyInit = String(withUrl(URL_A).body)): RequestInit => ({
+    ...withUrl(URL_A),
+    body,
+    headers: { 'content-type': 'application/json', 'idempotency-key': key },
+  });
+
+  it('gets its job and fetches nothing, even when the file is no longer there', async () => {
+    let there = true;
+    const { fetched } = internet({ [URL_A]: () => new Response(there ? PNG : null, { status: there ? 200 : 404 }) });
+    const { call } = await newClient();
+    const first = await call('/v1/jobs', keyed('k'));
+    expect(first.status).toBe(201);
+    there = false;
+    const again = await call('/v1/jobs', keyed('k'));
+    expect([again.status, again.headers.get('idempotent-replayed')]).toEqual([201, 'true']);
+    expect(await again.text()).toBe(await first.text());
+    expect(fetched).toEqual([URL_A]);
+  });
+
+  it('fetches nothing for another body under the same key', async () => {
+    const { fetched } = internet({
+      [URL_A]: () => new Response(PNG),
+      'https://b.example.com/': () => new Response(PNG),
+    });
+    const { call } = await newClient();
+    await call('/v1/jobs', keyed('k'));
+    const other = await call('/v1/jobs', keyed('k', String(withUrl('https://b.example.com/').body)));
+    expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
+    expect(fetched).toEqual([URL_A]);
+  });
+
+  it('fetches nothing once its job is over and erased', async () => {
+    const { fetched } = internet({ [URL_A]: () => new Response(PNG) });
+    const { account, call } = await newClient();
+    const { id } = jobSchema.parse(await (await call('/v1/jobs', keyed('k'))).json());
+    await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
+    await call(`/v1/jobs/${id}`, { method: 'DELETE' });
+    await vi.waitFor(async () => expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 }));
+    expect(await problemOf(await call('/v1/jobs', keyed('k')))).toMatchObject({ code: 'idempotency_key_reuse' });
+    expect(fetched).toEqual([URL_A]);
+  });
+
+  it('is free to be sent again when the file could not be had', async () => {
+    let there = false;
+    internet({ [URL_A]: () => new Response(there ? PNG : null, { status: there ? 200 : 404 }) });
+    const { call } = await newClient();
+    expect(await problemOf(await call('/v1/jobs', keyed('k')))).toMatchObject({ code: 'input_fetch_failed' });
+    there = true;
+    expect((await call('/v1/jobs', keyed('k'))).status).toBe(201);
+  });
+});

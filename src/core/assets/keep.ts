@@ -1,0 +1,32 @@
+import type { Asset, StoredFile } from '../../contract/assets.ts';
+import { accountStub } from '../../objects/stubs.ts';
+import type { Caller, Core } from '../context.ts';
+import { repeatable } from '../repeat.ts';
+
+/** An asset, and whether the request that is answered with it made it. */
+export type AssetAnswer = { asset: Asset; created: boolean };
+
+/** How often a file may be deleted by others while it is being stored. */
+const TRIES = 5;
+
+/**
+ * Puts a file and has the account note it. A file that was just being deleted is put once more, after the deletion. One that is put
+ * and never noted, because the gateway died in between, is found by the sweep.
+ */
+export async function keepAsset(
+  core: Core,
+  caller: Caller,
+  uploaded: boolean,
+  put: () => Promise<{ asset: StoredFile; created: boolean }>,
+): Promise<AssetAnswer> {
+  for (let tries = 1; tries <= TRIES; tries += 1) {
+    const { asset, created } = await put();
+    const kept = await repeatable(() =>
+      accountStub(core.env, caller.account).keepAsset(caller.account, asset, uploaded),
+    );
+    if (kept !== 'again') {
+      return { asset: kept, created };
+    }
+  }
+  throw new Error('a file was deleted again and again while it was being stored');
+}

@@ -1,0 +1,13 @@
+import type { CoreProblem } from '../problems.ts';
+
+/** Why a file is not taken, whichever way it came. */
+
+export const unsupportedMedia: CoreProblem = {
+  code: 'unsupported_media',
+  detail: 'the content is no image, video, audio, 3D, latent or text file that a workflow could use',
+};
+
+export const tooLarge = (limit: number): CoreProblem => ({
+  code: 'file_too_large',
+  detail: `a file may have ${limit} bytes`,
+});

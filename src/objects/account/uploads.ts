@@ -1,0 +1,109 @@
+import type { NewUpload, Upload } from '../../contract/assets.ts';
+
+/**
+ * Uploads on their way in. Their parts are in R2, which is asked what has arrived; here is only what was agreed. A `closed` one is
+ * there for nobody: its row waits until no part of it can arrive any more, and then the last are cleared with it.
+ */
+export const UPLOADS = `
+CREATE TABLE uploads (
+  id TEXT PRIMARY KEY, status TEXT NOT NULL CHECK (status IN ('open', 'stored', 'closed')), sha256 TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL, part_bytes INTEGER NOT NULL, name TEXT, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+);
+CREATE INDEX uploads_by_expiry ON uploads (expires_at);
+`;
+
+/** Uploads whose parts are cleared in one sweep: each is a list and a delete of up to 1,000 parts. */
+const CLEAR_AT_ONCE = 20;
+/** Life of an upload in all, however often it is asked about; R2 aborts unfinished multipart uploads after as long. */
+const UPLOAD_LIFE_MS = 7 * 86_400_000;
+
+type UploadRow = Omit<Upload, 'status'> & { status: Upload['status'] | 'closed' };
+
+/** All SQL of the account's uploads. */
+export class Uploads {
+  private readonly sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.sql = sql;
+  }
+
+  /** An upload of this very file in these parts that is under way already; its time begins again. */
+  findOpen(wanted: NewUpload, now: number, life_ms: number): Upload | null {
+    const row = this.sql
+      .exec<{ id: string }>(
+        "SELECT id FROM uploads WHERE status = 'open' AND sha256 = ? AND size_bytes = ? AND part_bytes = ? AND expires_at > ?",
+        wanted.sha256,
+        wanted.size_bytes,
+        wanted.part_bytes,
+        now,
+      )
+      .toArray()[0];
+    return row === undefined ? null : this.find(row.id, now, life_ms);
+  }
+
+  countOpen(now: number): number {
+    return this.sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM uploads WHERE status = 'open' AND expires_at > ?", now)
+      .one().n;
+  }
+
+  begin({ id, sha256, size_bytes, part_bytes, name }: NewUpload, now: number, life_ms: number): Upload {
+    const upload = { id, sha256, size_bytes, part_bytes, name, created_at: now, expires_at: now + life_ms };
+    this.sql.exec(
+      `INSERT INTO uploads (id, status, sha256, size_bytes, part_bytes, name, created_at, expires_at) VALUES (?, 'open', ?, ?, ?, ?, ?, ?)`,
+      id,
+      sha256,
+      size_bytes,
+      part_bytes,
+      name,
+      now,
+      upload.expires_at,
+    );
+    return { ...upload, status: 'open' };
+  }
+
+  /** The upload, whose time begins again while it is open; null when there is none, or no longer. */
+  find(id: string, now: number, life_ms: number): Upload | null {
+    this.sql.exec(
+      "UPDATE uploads SET expires_at = max(expires_at, min(?, created_at + ?)) WHERE id = ? AND status = 'open' AND expires_at > ?",
+      now + life_ms,
+      UPLOAD_LIFE_MS,
+      id,
+      now,
+    );
+    const row = this.sql
+      .exec<UploadRow>(
+        'SELECT id, status, sha256, size_bytes, part_bytes, name, created_at, expires_at FROM uploads WHERE id = ? AND expires_at > ?',
+        id,
+        now,
+      )
+      .toArray()[0];
+    return row === undefined || row.status === 'closed' ? null : { ...row, status: row.status };
+  }
+
+  /** The upload is an asset now, or nothing will come of it. Its row stays: late parts of it are still to be cleared. */
+  end(id: string, status: 'stored' | 'closed'): void {
+    this.sql.exec("UPDATE uploads SET status = ? WHERE id = ? AND status = 'open'", status, id);
+  }
+
+  /** Uploads whose time is over. */
+  expired(now: number): string[] {
+    return this.sql
+      .exec<{ id: string }>(
+        'SELECT id FROM uploads WHERE expires_at <= ? ORDER BY expires_at LIMIT ?',
+        now,
+        CLEAR_AT_ONCE,
+      )
+      .toArray()
+      .map(({ id }) => id);
+  }
+
+  forget(id: string): void {
+    this.sql.exec('DELETE FROM uploads WHERE id = ?', id);
+  }
+
+  /** When the first one's time is over; null: there is none. */
+  nextSweep(): number | null {
+    return this.sql.exec<{ at: number | null }>('SELECT min(expires_at) AS at FROM uploads').one().at;
+  }
+}

@@ -1,0 +1,66 @@
+import { uploadPartKey, uploadPrefix } from '../keys.ts';
+
+/**
+ * Parts of resumable uploads: objects of their own, which clients put by presigned URL. R2 stores such a put whole or not at all, so
+ * what is listed is exactly what has arrived.
+ */
+
+/** Sizes in bytes of the parts that are there, by number. An upload has at most as many as one list holds. */
+export async function listParts(bucket: R2Bucket, account: string, upload: string): Promise<Map<number, number>> {
+  const prefix = uploadPrefix(account, upload);
+  const { objects } = await bucket.list({ prefix });
+  return new Map(objects.map(({ key, size }) => [Number(key.slice(prefix.length)), size]));
+}
+
+/** The first bytes of the first part, at most `length`; null when it is not there. */
+export async function readHead(
+  bucket: R2Bucket,
+  account: string,
+  upload: string,
+  length: number,
+): Promise<Uint8Array | null> {
+  const object = await bucket.get(uploadPartKey(account, upload, 1), { range: { offset: 0, length } });
+  return object === null ? null : object.bytes();
+}
+
+/**
+ * All parts, one behind the other, as one stream of a known length. It breaks if a part is gone: another request may have finished
+ * the upload meanwhile.
+ */
+export function joinParts(
+  bucket: R2Bucket,
+  account: string,
+  upload: string,
+  parts: { count: number; size_bytes: number },
+): ReadableStream<Uint8Array> {
+  const { readable, writable } = new FixedLengthStream(parts.size_bytes);
+  void feed(bucket, account, upload, parts.count, writable).catch((error: unknown) =>
+    writable.abort(error).catch(() => {}),
+  );
+  return readable;
+}
+
+async function feed(
+  bucket: R2Bucket,
+  account: string,
+  upload: string,
+  count: number,
+  into: WritableStream<Uint8Array>,
+): Promise<void> {
+  for (let number = 1; number <= count; number += 1) {
+    const part = await bucket.get(uploadPartKey(account, upload, number));
+    if (part === null) {
+      throw new Error(`part ${number} is gone`);
+    }
+    await part.body.pipeTo(into, { preventClose: true });
+  }
+  await into.close();
+}
+
+/** Deletes every part there is. */
+export async function clearParts(bucket: R2Bucket, account: string, upload: string): Promise<void> {
+  const { objects } = await bucket.list({ prefix: uploadPrefix(account, upload) });
+  if (objects.length > 0) {
+    await bucket.delete(objects.map(({ key }) => key));
+  }
+}

@@ -127,6 +127,7 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
     return 'claimed_elsewhere';
   }
   state.timings = report.timings;
+  attempt.worker = report.worker ?? attempt.worker;
   attempt.report = report.ran_with ?? null;
   switch (report.outcome) {
     case 'succeeded':

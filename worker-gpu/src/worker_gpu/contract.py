@@ -33,6 +33,10 @@ MAX_PREVIEW_CHARS = 64 * 1024
 MAX_UPLOADS_PER_CALL = 100
 """Files asked for in one `uploads` call; the gateway takes up to 1,000, smaller answers start the first PUT sooner."""
 
+MAX_MODELS_TOLD = 32
+MAX_MODEL_PATH_CHARS = 200
+"""Models in `ran_with` (contract, "complete")."""
+
 Stage = Literal["models", "inputs", "executing", "uploading"]
 Outcome = Literal["succeeded", "failed", "canceled"]
 OutputType = Literal["image", "video", "audio", "text", "3d", "latent", "file"]
@@ -71,10 +75,12 @@ class WorkerInfo:
     version: str
     comfyui_version: str | None
     gpu: str | None
+    image: str | None = None
+    nodes: str | None = None
 
     def to_wire(self) -> JsonObject:
         """The `worker` of claim and complete."""
-        return {"id": self.id, "version": self.version, "comfyui_version": self.comfyui_version, "gpu": self.gpu}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -248,6 +254,24 @@ class Report:
     outcome: Outcome
     outputs: tuple[Output, ...] = ()
     error: JobError | None = None
+
+
+@dataclass(frozen=True)
+class RanWith:
+    """What the attempt had: models of the manifest as (path, SHA-256), and bytes free when it was over, where known."""
+
+    models: tuple[tuple[str, str], ...] = ()
+    memory_free_bytes: int | None = None
+    disk_free_bytes: int | None = None
+
+    def to_wire(self) -> JsonObject:
+        """The `ran_with` of complete: what is over the contract's bounds is left out, since it only explains."""
+        fitting = [model for model in self.models if len(model[0]) <= MAX_MODEL_PATH_CHARS][:MAX_MODELS_TOLD]
+        return {
+            "models": [{"path": path, "sha256": sha256} for path, sha256 in fitting],
+            "memory_free_bytes": self.memory_free_bytes,
+            "disk_free_bytes": self.disk_free_bytes,
+        }
 
 
 @dataclass(frozen=True)

@@ -183,9 +183,9 @@ class Execution:
 
     def _make_collector(self, group: asyncio.TaskGroup, prefixes: dict[str, str]) -> Collector:
         place, order = self._place, self._order
-        source: Source = ViewedFiles(place.client, self._spool)
+        source: Source = ViewedFiles(place.client, self._spool, order.wishes.metadata)
         if place.comfy.folders is not None:
-            source = OwnFiles(place.comfy.folders.output, order.folder, source)
+            source = OwnFiles(place.comfy.folders.output, order.folder, source, order.wishes.metadata)
         return Collector(
             group,
             source,

@@ -6,20 +6,18 @@ The same content gets the same path in every job, so a warm ComfyUI keeps what i
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Protocol
 
 import aiohttp
 
+from worker_gpu.boot import Folders
 from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable
 from worker_gpu.contract import InputFile
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE
-from worker_gpu.log import Log
-from worker_gpu.patience import Patience
 from worker_gpu.together import together
+from worker_gpu.transfers import Transfers
 
 FOLDER = "job-inputs"
 """Below ComfyUI's input folder; what the worker stores lies here and nowhere else."""
@@ -92,30 +90,19 @@ class UploadedStore:
         """See `Store`."""
 
 
+def store_for(folders: Folders | None, client: ComfyClient) -> Store:
+    """The input folder of a ComfyUI: its own `folders` where they are within reach."""
+    return OwnStore(folders.input) if folders is not None else UploadedStore(client)
+
+
 class InputFetcher:
     """Fetches input files into `spool` and hands them to `store`."""
 
-    def __init__(
-        self,
-        http: aiohttp.ClientSession,
-        store: Store,
-        spool: Path,
-        patience: Patience,
-        now: Callable[[], float],
-        random: Random,
-        log: Log,
-    ) -> None:
-        self._http = http
+    def __init__(self, transfers: Transfers, store: Store, spool: Path) -> None:
+        self._transfers = transfers
         self._store = store
         self._spool = spool
-        self._patience = patience
-        self._now = now
-        self._random = random
-        self._log = log
         self._slots = asyncio.Semaphore(MAX_FETCHES)
-        self._limit = aiohttp.ClientTimeout(
-            total=None, sock_connect=patience.call_s, sock_read=patience.transfer_stall_s
-        )
 
     async def fetch(self, inputs: tuple[InputFile, ...], until: float) -> dict[str, str]:
         """Stored path of each input by its name in the graph. `until` is the deadline. Raises `JobError`
@@ -124,7 +111,7 @@ class InputFetcher:
         return {file.name: path for file, path in zip(inputs, stored, strict=True)}
 
     async def _one(self, number: int, file: InputFile, until: float) -> str:
-        pauses = self._patience.backoff(self._random)
+        pauses = self._transfers.pauses()
         path = self._spool / f"input-{number}"
         for attempt in range(1, MAX_TRIES + 1):
             async with self._slots:
@@ -132,17 +119,18 @@ class InputFetcher:
             if problem is None:
                 return await self._store.keep(path, f"{FOLDER}/{file.sha256}", safe_filename(file.name))
             pause = next(pauses)
-            if not again or attempt == MAX_TRIES or self._now() + pause >= until:
+            if not again or attempt == MAX_TRIES or self._transfers.now() + pause >= until:
                 raise JobError("input_fetch_failed", f"The input {file.name} could not be read: {problem}.")
-            self._log.warn("input fetch repeated", attempt=attempt, cause=problem)
+            self._transfers.log.warn("input fetch repeated", attempt=attempt, cause=problem)
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     async def _try(self, file: InputFile, path: Path) -> tuple[str | None, bool]:
         """What went wrong (None: nothing), and whether to try again."""
         digest, size = hashlib.sha256(), 0
+        http, limit = self._transfers.http, self._transfers.limit
         try:
-            async with self._http.get(file.url, timeout=self._limit, allow_redirects=False) as response:
+            async with http.get(file.url, timeout=limit, allow_redirects=False) as response:
                 if response.status != 200:
                     return f"status {response.status}", response.status in REPEATABLE
                 with path.open("wb") as target:

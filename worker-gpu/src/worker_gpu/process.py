@@ -18,6 +18,9 @@ MAX_LINE_CHARS = 500
 _FAILED_IMPORT = re.compile(r"\(IMPORT FAILED\):.*?([^/\\]+)[/\\]?\s*$")
 """ComfyUI's list of custom nodes at the end of its start: `   0.1 seconds (IMPORT FAILED): /…/custom_nodes/name`."""
 
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Newer versions of ComfyUI colour their lines, also into a pipe."""
+
 _TETHER = Path(__file__).with_name("tether.py")
 
 
@@ -99,7 +102,9 @@ class Child:
         stream = self._process.stdout
         if stream is not None:
             for raw in stream:
-                line = raw.decode("utf-8", "replace").rstrip()[:MAX_LINE_CHARS]
+                line = _COLOUR.sub("", raw.decode("utf-8", "replace")).rstrip()[:MAX_LINE_CHARS]
+                if not line:
+                    continue
                 with self._lock:
                     self._tail.append(line)
                     if (failed := _FAILED_IMPORT.search(line)) is not None:

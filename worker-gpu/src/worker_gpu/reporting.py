@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from worker_gpu.contract import Refused, Report, Timings, WorkerInfo
+from worker_gpu.contract import RanWith, Refused, Report, Timings, WorkerInfo
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.channel import Channel
 from worker_gpu.gateway.client import AttemptOver, GatewayClient, GatewaySilent, Missing, Stored
@@ -23,7 +23,7 @@ class Reporter:
         self,
         gateway: GatewayClient,
         channel: Channel,
-        worker: WorkerInfo,
+        worker: Callable[[], WorkerInfo],
         timings: Timings,
         patience: Patience,
         log: Log,
@@ -36,7 +36,12 @@ class Reporter:
         self._log = log
 
     async def send(
-        self, report: Report, deadline: float, upload_again: UploadAgain, clock: Callable[[], int]
+        self,
+        report: Report,
+        deadline: float,
+        upload_again: UploadAgain,
+        clock: Callable[[], int],
+        ran_with: RanWith | None = None,
     ) -> tuple[Report, str | None]:
         """Report once the channel is settled. Gives the report that counted in the end, and a code for the receipt:
         that of its error, or why it was not stored. `clock` gives the attempt's age in milliseconds."""
@@ -46,7 +51,7 @@ class Reporter:
             self._timings.total_ms = clock()
             until = deadline + self._patience.complete_grace_s
             try:
-                answer = await self._gateway.complete(report, last_seq, self._timings, self._worker, until)
+                answer = await self._gateway.complete(report, last_seq, self._timings, self._worker(), ran_with, until)
             except GatewaySilent as error:
                 self._log.error("complete unanswered", cause=str(error))
                 return report, "gateway_silent"
@@ -68,7 +73,7 @@ class Reporter:
         """Report a failure for a claim that could not be read: without a channel."""
         report = Report("failed", error=error)
         try:
-            await self._gateway.complete(report, 0, self._timings, self._worker, until)
+            await self._gateway.complete(report, 0, self._timings, self._worker(), None, until)
         except GatewaySilent as silent:
             self._log.error("complete unanswered", cause=str(silent))
         return report

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import split
 from typing import Literal
 
+from worker_gpu.build import Build, read_build
 from worker_gpu.direct.settings import BucketIncomplete, DirectSettings, read_bucket
 from worker_gpu.policy import NodePolicy
 
@@ -46,6 +47,7 @@ class Settings:
     warmup: Path | None = None
     nodes: NodePolicy = field(default_factory=NodePolicy)
     direct: DirectSettings = field(default_factory=DirectSettings)
+    build: Build = field(default_factory=Build)
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -82,6 +84,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         warmup=Path(env["WARMUP_WORKFLOW"]).absolute() if env.get("WARMUP_WORKFLOW") else None,
         nodes=NodePolicy.parse(env.get("NODE_ALLOW", ""), env.get("NODE_DENY", "")),
         direct=_direct(env),
+        build=read_build(env),
     )
 
 

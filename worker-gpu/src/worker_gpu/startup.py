@@ -26,6 +26,8 @@ from worker_gpu.workplace import Tools, open_workplace, start_comfy
 ADAPTER = "worker_gpu.handler"
 """Holds the RunPod SDK, which takes a second to import: done while ComfyUI starts."""
 MB = 1_000_000
+COMMIT_CHARS = 12
+"""Enough of a commit's name to find it."""
 
 
 class GpuBroken(Exception):  # noqa: N818 -- a state of the machine, not of the code
@@ -73,7 +75,8 @@ def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None, seconds: 
     log, known = ready.log, ready.known
     found = resources.measure(ready.settings.data_dir)
     about = known.about if known is not None else None
-    log.info("versions", worker=VERSION, comfyui=about.version if about is not None else None)
+    build = ready.settings.build
+    log.info("versions", version=VERSION, image=build.image, comfyui=about.version if about is not None else None)
     for name, total, free in zip(gpus.names, gpus.memory_total_bytes, gpus.memory_free_bytes, strict=True):
         log.info("gpu", name=name, driver=gpus.driver, memory_mb=total // MB, free_mb=free // MB)
     if gpus.skipped is not None:
@@ -88,6 +91,9 @@ def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None, seconds: 
         log.info("models", sync="off: no MODELS_BUCKET and no MODELS_MANIFEST")
     failed = ready.comfy.failed_imports()
     log.info("nodes", classes=len(known.catalog.classes) if known is not None else None, failed_imports=len(failed))
+    if build.nodes is not None:
+        built = " ".join(f"{node.name}@{node.commit[:COMMIT_CHARS]}" for node in build.nodes)
+        log.info("nodes of the image", digest=build.nodes_digest, nodes=built)
     for name in failed:
         log.error("node not imported", name=public_text(name))
     output = "bucket" if ready.settings.direct.bucket is not None else "base64"

@@ -65,7 +65,8 @@ class Workplace:
     def info(self) -> WorkerInfo:
         """Who this worker is, as far as it is known."""
         about = self.known.about if self.known is not None else About(None, None, has_jobs_api=False)
-        return WorkerInfo(self.settings.worker_id, VERSION, about.version, about.gpu)
+        build = self.settings.build
+        return WorkerInfo(self.settings.worker_id, VERSION, about.version, about.gpu, build.image, build.nodes_digest)
 
     async def know(self) -> Known:
         """What ComfyUI says of itself, asked where it is not known yet. Raises `ComfyUnreachable`."""

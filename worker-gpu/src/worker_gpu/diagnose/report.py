@@ -52,6 +52,7 @@ async def debug(place: Workplace, env: Mapping[str, str]) -> JsonObject:
     return {
         **await health(place),
         "versions": {"worker": VERSION, "python": sys.version.split()[0], "comfyui": place.info.comfyui_version},
+        "build": place.settings.build.to_wire(),
         "gpu": gpus.to_wire(),
         "volumes": volumes,
         "disk": [_disk(folder) for folder in _folders(place)],

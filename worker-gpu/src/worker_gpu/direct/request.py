@@ -57,6 +57,7 @@ class Request:
     pictures: tuple[Picture, ...]
     timeout_s: float | None
     temp_outputs: bool
+    metadata: bool
     comfy_org_api_key: str | None = field(repr=False)
 
     @staticmethod
@@ -72,7 +73,8 @@ class Request:
                 workflow=_with_params(_workflow(source.get("workflow")), source.get("params")),
                 pictures=pictures,
                 timeout_s=_timeout(source.get("timeout")),
-                temp_outputs=options.get("temp_outputs") is True,
+                temp_outputs=_flag(options, "temp_outputs", False),
+                metadata=_flag(options, "metadata", True),
                 # worker-comfyui's page and its code disagree about the name (reference/competitors.md section 3).
                 comfy_org_api_key=maybe_text(source.get("comfy_org_api_key"))
                 or maybe_text(source.get("api_key_comfy_org")),
@@ -139,6 +141,13 @@ def _bytes(name: str, text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest("invalid_request", f"images: {name[:80]} is no base64") from error
+
+
+def _flag(options: JsonObject, name: str, default: bool) -> bool:
+    value = options.get(name, default)
+    if not isinstance(value, bool):
+        raise BadRequest("invalid_request", f"options.{name}: must be true or false")
+    return value
 
 
 def _timeout(value: Json) -> float | None:

@@ -6,8 +6,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_gpu.boot import ComfyDidNotStart
-from worker_gpu.cleanup import clean_up
+from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave
 from worker_gpu.contract import Limits, Output, Timings
 from worker_gpu.direct.answer import KeptFiles, answer_limit, compose
 from worker_gpu.direct.audience import Teller
@@ -17,11 +16,12 @@ from worker_gpu.errors import JobError
 from worker_gpu.execution import Execution, Order
 from worker_gpu.fault import wears_out
 from worker_gpu.graph import class_types
-from worker_gpu.inputs import FOLDER, OwnStore, Store, UploadedStore, safe_filename
+from worker_gpu.inputs import FOLDER, safe_filename, store_for
 from worker_gpu.outputs.collect import Wishes
 from worker_gpu.outputs.upload import Sink, Uploader
 from worker_gpu.preflight import preflight
 from worker_gpu.shape import Json, JsonObject
+from worker_gpu.transfers import Transfers
 from worker_gpu.workplace import Workplace
 
 MAX_INLINE_TEXT_BYTES = 1024 * 1024
@@ -59,9 +59,7 @@ class _DirectRun:
         # RunPod's id may be tried again on the same worker: each run has names of its own.
         self._prompt_id = place.tools.new_id()
         self._spool = place.settings.data_dir / "spool" / self._prompt_id
-        self._store: Store = (
-            OwnStore(place.comfy.folders.input) if place.comfy.folders is not None else UploadedStore(place.client)
-        )
+        self._store = store_for(place.comfy.folders, place.client)
         self._stored_inputs: list[str] = []
         self._teller = Teller(tell)
         self._execution: Execution | None = None
@@ -107,7 +105,7 @@ class _DirectRun:
                 prompt_id=self._prompt_id,
                 workflow=request.workflow,
                 folder=self._prompt_id,
-                wishes=Wishes(request.temp_outputs, Limits(0, 0, MAX_INLINE_TEXT_BYTES, 0)),
+                wishes=Wishes(request.temp_outputs, Limits(0, 0, MAX_INLINE_TEXT_BYTES, 0), request.metadata),
                 previews=False,
                 silence_s=place.settings.direct.silence_s,
                 extra=self._extra(),
@@ -133,7 +131,8 @@ class _DirectRun:
             return self._kept
         store = BucketStore(settings.bucket, self._job, place.tools.wall)
         until = self._began + (self._request.timeout_s or settings.timeout_s)
-        return Uploader(place.http, store, until, place.patience, self._now, place.tools.random, self._log)
+        transfers = Transfers(place.http, place.patience, self._now, place.tools.random, self._log)
+        return Uploader(transfers, store, until)
 
     def _extra(self) -> JsonObject:
         key = self._request.comfy_org_api_key or self._place.settings.direct.comfy_org_api_key
@@ -155,20 +154,16 @@ class _DirectRun:
     async def _leave(self, error: JobError | None) -> None:
         """Leave the workplace as it was found."""
         place, execution = self._place, self._execution
-        try:
-            if error is not None and error.code == "comfyui_unavailable":
-                await place.comfy.restart()
-            elif execution is not None:
-                await execution.take_off()
-                await place.comfy.ensure_running()
-        except ComfyDidNotStart as failure:
-            self._log.error("comfyui did not restart", cause=str(failure))
-        submitted = self._prompt_id if execution is not None and execution.submitted else None
+        if execution is not None and not is_comfy_lost(error):
+            await execution.take_off()
+        submitted = execution is not None and execution.submitted
         folders = [self._spool]
         if place.comfy.folders is not None:
             folders.append(place.comfy.folders.output / self._prompt_id)
-        out_of_memory = error is not None and error.code == "out_of_memory"
-        await clean_up(place.client, submitted, folders, self._store, self._stored_inputs, out_of_memory, self._log)
+        left = Leftovers(
+            self._prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs)
+        )
+        await leave(place, left, error, self._log)
 
 
 def _write(path: Path, picture: Picture) -> Path:

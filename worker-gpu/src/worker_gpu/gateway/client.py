@@ -11,6 +11,7 @@ import aiohttp
 from worker_gpu.contract import (
     Claim,
     MultipartUpload,
+    RanWith,
     Refused,
     Report,
     Ticket,
@@ -144,7 +145,13 @@ class GatewayClient:
         return status in (200, 204)
 
     async def complete(
-        self, report: Report, last_seq: int, timings: Timings, worker: WorkerInfo, until: float
+        self,
+        report: Report,
+        last_seq: int,
+        timings: Timings,
+        worker: WorkerInfo,
+        ran_with: RanWith | None,
+        until: float,
     ) -> Completed:
         """Say how the attempt ended. Raises `GatewaySilent`."""
         outputs: list[Json] = [output.to_wire() for output in report.outputs]
@@ -156,6 +163,7 @@ class GatewayClient:
             timings=timings.to_wire(),
             usage={"gpu_ms": timings.execution_ms},
             worker=worker.to_wire(),
+            ran_with=ran_with.to_wire() if ran_with is not None else None,
         )
         status, answer = await self._call("POST", "/complete", body, until)
         if status == 200:

@@ -119,6 +119,10 @@ class Models:
                 raise failed[0]
             yield self._fetched(batch, began)
 
+    def named(self, workflow: Mapping[str, JsonObject]) -> tuple[ModelFile, ...]:
+        """The manifest's files that `workflow` names."""
+        return named_in(workflow, self._sync.manifest).files if self._open else ()
+
     def lacking(self, workflow: Mapping[str, JsonObject]) -> int:
         """Bytes `needed_by` would fetch for `workflow`, as far as is known: whether to show a stage for it."""
         if not self._open:

@@ -18,10 +18,11 @@ from worker_gpu.shape import JsonObject
 
 @dataclass(frozen=True)
 class Wishes:
-    """What counts as a result of this job."""
+    """What counts as a result of this job, and whether files keep the graph that ComfyUI wrote into them."""
 
     temp_outputs: bool
     limits: Limits
+    metadata: bool
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from worker_gpu.comfy.client import ComfyClient
+from worker_gpu.outputs.graphless.edits import UNFINISHED_SUFFIX
+from worker_gpu.outputs.graphless.strip import strip
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
 from worker_gpu.outputs.walk import FileRef
 
@@ -38,11 +40,12 @@ class Source(Protocol):
 
 
 class ViewedFiles:
-    """Files behind `/view`, spooled to `spool` and hashed on the way."""
+    """Files behind `/view`, spooled to `spool` and hashed on the way; without ComfyUI's graph unless `metadata`."""
 
-    def __init__(self, client: ComfyClient, spool: Path) -> None:
+    def __init__(self, client: ComfyClient, spool: Path, metadata: bool) -> None:
         self._client = client
         self._spool = spool
+        self._metadata = metadata
         self._numbers = itertools.count(1)
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
@@ -70,15 +73,19 @@ class ViewedFiles:
                     digest.update(block)
                     file.write(block)
                     size += len(block)
-            return LocalFile(path, size, digest.hexdigest(), kind_of(head, ref.filename))
+        if not self._metadata and await asyncio.to_thread(strip, path, ref.filename):
+            return await asyncio.to_thread(measure, path, ref.filename)
+        return LocalFile(path, size, digest.hexdigest(), kind_of(head, ref.filename))
 
 
 class OwnFiles:
-    """Files in the output folder of a ComfyUI that the worker started; temp files come through `others`."""
+    """Files in the output folder of a ComfyUI that the worker started; temp files come through `others`. Unless
+    `metadata`, ComfyUI's graph is taken out of them where they are."""
 
-    def __init__(self, output: Path, job_folder: str, others: Source) -> None:
+    def __init__(self, output: Path, job_folder: str, others: Source, metadata: bool) -> None:
         self._output = output
         self._job_folder = job_folder
+        self._metadata = metadata
         self._others = others
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
@@ -99,11 +106,14 @@ class OwnFiles:
         root = os.path.realpath(self._output)
         if "\0" in ref.path or not os.path.realpath(path).startswith(root + os.sep) or not path.is_file():
             return None
+        if not self._metadata:
+            strip(path, ref.filename)
         return measure(path, ref.filename)
 
     def _scan(self) -> list[FileRef]:
         root = self._output / self._job_folder
-        files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+        found = (path for path in root.rglob("*") if not path.name.endswith(UNFINISHED_SUFFIX))
+        files = sorted(path for path in found if path.is_file() and not path.is_symlink())
         return [FileRef(path.name, path.parent.relative_to(self._output).as_posix(), "output") for path in files]
 
 

@@ -5,7 +5,6 @@ import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Protocol
 
 import aiohttp
@@ -13,10 +12,9 @@ import aiohttp
 from worker_gpu.contract import MAX_UPLOADS_PER_CALL, MultipartUpload, PutUpload, Upload
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE, FileToUpload
-from worker_gpu.log import Log
 from worker_gpu.outputs.files import LocalFile
-from worker_gpu.patience import Patience
 from worker_gpu.together import together
+from worker_gpu.transfers import Transfers
 
 MAX_TRANSFERS = 4
 """Files or parts at a time: one connection to R2 carries 20 to 30 MB/s (reference/gpu-worker.md section 1.1)."""
@@ -62,29 +60,13 @@ class _UrlRefused(Exception):  # noqa: N818 -- an answer, handled below
 
 
 class Uploader:
-    """Uploads for one attempt. `until` is the job's deadline on the clock `now`."""
+    """Uploads for one attempt. `until` is the job's deadline on the clock of `transfers`."""
 
-    def __init__(
-        self,
-        http: aiohttp.ClientSession,
-        store: Store,
-        until: float,
-        patience: Patience,
-        now: Callable[[], float],
-        random: Random,
-        log: Log,
-    ) -> None:
-        self._http = http
+    def __init__(self, transfers: Transfers, store: Store, until: float) -> None:
+        self._transfers = transfers
         self._store = store
         self._until = until
-        self._patience = patience
-        self._now = now
-        self._random = random
-        self._log = log
         self._slots = asyncio.Semaphore(MAX_TRANSFERS)
-        self._limit = aiohttp.ClientTimeout(
-            total=None, sock_connect=patience.call_s, sock_read=patience.transfer_stall_s
-        )
 
     async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
         """Upload `files`; `done` gets each with its key as soon as it is stored. Raises `JobError` `upload_failed`,
@@ -105,7 +87,7 @@ class Uploader:
             except _UrlRefused as refused:
                 if fresh == MAX_FRESH_URLS:
                     raise JobError("upload_failed", f"The store refused an output ({refused}).") from refused
-                self._log.warn("upload url refused", cause=str(refused))
+                self._transfers.log.warn("upload url refused", cause=str(refused))
                 (upload,) = await self._store.uploads([_asked(named)], self._until)
             else:
                 done(named, upload.key)
@@ -127,7 +109,7 @@ class Uploader:
 
     async def _transfer(self, url: str, headers: dict[str, str], path: Path, offset: int, length: int) -> str:
         """PUT `length` bytes of a file from `offset`; gives the ETag. Raises `_UrlRefused`, `JobError`."""
-        pauses = self._patience.backoff(self._random)
+        pauses = self._transfers.pauses()
         for attempt in range(1, MAX_TRIES + 1):
             async with self._slots:
                 status, etag = await self._put_once(url, headers, path, offset, length)
@@ -136,9 +118,9 @@ class Uploader:
             if status != 0 and status not in REPEATABLE:
                 raise _UrlRefused(f"status {status}")
             pause = next(pauses)
-            if attempt == MAX_TRIES or self._now() + pause >= self._until:
+            if attempt == MAX_TRIES or self._transfers.now() + pause >= self._until:
                 break
-            self._log.warn("upload repeated", status=status, attempt=attempt, pause_s=round(pause, 3))
+            self._transfers.log.warn("upload repeated", status=status, attempt=attempt, pause_s=round(pause, 3))
             await asyncio.sleep(pause)
         raise JobError("upload_failed", "The store did not take an output.")
 
@@ -151,12 +133,12 @@ class Uploader:
         else:
             body = _stream(path, offset, length)
         try:
-            async with self._http.put(
+            async with self._transfers.http.put(
                 url,
                 data=body,
                 headers={**headers, "content-length": str(length)},
                 skip_auto_headers=("content-type",),
-                timeout=self._limit,
+                timeout=self._transfers.limit,
                 allow_redirects=False,
             ) as response:
                 await response.read()

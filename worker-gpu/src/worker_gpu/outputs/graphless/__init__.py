@@ -1,0 +1,1 @@
+"""Takes the graph that ComfyUI wrote into a file out of it (`options.metadata: false`). docs/worker.md, "Metadata"."""

@@ -1,0 +1,52 @@
+"""Which kind of file holds the graph where, and the one call that takes it out."""
+
+from pathlib import Path
+
+from worker_gpu.outputs.graphless import films, headers, pictures, sounds
+from worker_gpu.outputs.graphless.edits import Edit, Finder, Malformed, apply
+from worker_gpu.outputs.kinds import HEAD_BYTES, kind_of
+
+_BY_CONTENT_TYPE: dict[str, Finder] = {
+    "image/png": pictures.png,
+    "image/apng": pictures.png,
+    "image/jpeg": pictures.jpeg,
+    "image/webp": pictures.riff,
+    "image/gif": pictures.gif,
+    "image/svg+xml": headers.svg,
+    "image/x-exr": headers.exr,
+    "video/mp4": films.mp4,
+    "video/quicktime": films.mp4,
+    "audio/mp4": films.mp4,
+    "video/webm": films.matroska,
+    "video/x-matroska": films.matroska,
+    "audio/flac": sounds.flac,
+    "audio/mpeg": sounds.mp3,
+    "audio/ogg": sounds.ogg,
+    "audio/wav": pictures.riff,
+    "model/gltf-binary": headers.glb,
+}
+_BY_EXTENSION: dict[str, Finder] = {
+    ".latent": headers.safetensors,
+    ".safetensors": headers.safetensors,
+    ".sft": headers.safetensors,
+}
+
+
+def strip(path: Path, name: str) -> bool:
+    """Take the graph out of the file at `path`, which is called `name`; whether there was one. A file of a kind that is
+    not known, or that is not what it seems, stays as it is. Blocks. Raises `OSError`."""
+    with path.open("rb") as file:
+        find = _finder(file.read(HEAD_BYTES), name)
+        if find is None:
+            return False
+        try:
+            edits: list[Edit] = find(file, path.stat().st_size)
+        except Malformed:
+            return False
+    if edits:
+        apply(path, edits)
+    return bool(edits)
+
+
+def _finder(head: bytes, name: str) -> Finder | None:
+    return _BY_EXTENSION.get(Path(name).suffix.lower()) or _BY_CONTENT_TYPE.get(kind_of(head, name).content_type)

@@ -1,9 +1,8 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { createApp } from './app.ts';
 import { v1Door } from './doors/v1/index.ts';
 import type { LogEntry } from './providers/log.ts';
-import { anyone, newClient, ORIGIN, postJson, problemOf } from './testing/gateway.ts';
+import { anyone, newClient, ORIGIN, ownGateway, postJson, problemOf } from './testing/gateway.ts';
 
 describe('every answer', () => {
   it('carries the id the client gave its request', async () => {
@@ -31,7 +30,7 @@ describe('the health of the gateway', () => {
 
   it('with a setting missing: it runs, is not ready, serves nothing, and names the setting in the log only', async () => {
     const lines: LogEntry[] = [];
-    const app = createApp({ log: (line) => lines.push(line) });
+    const app = ownGateway({ log: (line) => lines.push(line) });
     const { TOKEN_SECRET: _, ...without } = env;
     const get = (path: string) => app.fetch(new Request(`${ORIGIN}${path}`), { ...without, RUNPOD_API_KEY: '' });
     expect((await get('/healthz')).status).toBe(200);
@@ -93,7 +92,7 @@ describe('a fault of the gateway', () => {
   async function withBrokenDatabase(error: Error) {
     const { key } = await newClient();
     const lines: LogEntry[] = [];
-    const app = createApp({ log: (line) => lines.push(line) });
+    const app = ownGateway({ log: (line) => lines.push(line) });
     const DB = Object.assign(Object.create(env.DB) as D1Database, {
       prepare() {
         throw error;
@@ -122,7 +121,7 @@ describe('the log', () => {
   it('has a line per request, and no query, body or key in it', async () => {
     const { key } = await newClient();
     const lines: LogEntry[] = [];
-    const app = createApp({ log: (line) => lines.push(line) });
+    const app = ownGateway({ log: (line) => lines.push(line) });
     const headers = { authorization: `Bearer ${key}`, ...postJson({}).headers };
     const url = `${ORIGIN}/v1/jobs/${key}?token=hidden`;
     await app.fetch(new Request(url, { ...postJson({ hidden: 'hidden' }), headers }), env);

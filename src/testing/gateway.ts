@@ -1,9 +1,13 @@
 import { env, exports } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
+import { createApp, type AppParts } from '../app.ts';
 import { testBindings } from '../../test/gateway-bindings.ts';
 import { PROBLEM_CODES, TYPES } from '../doors/problem.ts';
 import { jobErrorSchema, jobSchema, type ApiJob } from '../doors/v1/schemas.ts';
+import type { Env } from '../env.ts';
+import { Contract, keepingTo } from './contract/contract.ts';
+import { notedFaults } from './contract/noted.ts';
 
 /** The gateway as a client sees it, for tests inside workerd: real D1, R2 and objects, RunPod answered by the test. */
 
@@ -26,7 +30,30 @@ export type Call = (where: string, init?: RequestInit) => Promise<Response>;
 
 /** A call without a key. */
 export const anyone: Call = (where, init) =>
-  exports.default.fetch(new Request(where.startsWith('/') ? ORIGIN + where : where, init));
+  checkedGateway(new Request(where.startsWith('/') ? ORIGIN + where : where, init));
+
+/** The OpenAPI document as the gateway serves it, once per test file. */
+let contract: Promise<Contract> | undefined;
+const servedContract = (): Promise<Contract> =>
+  (contract ??= exports.default
+    .fetch(new Request(`${ORIGIN}/openapi.json`))
+    .then(async (response) => new Contract(await response.json())));
+
+/** The gateway; an answer that breaks its own OpenAPI document fails the test that asked. */
+const note = notedFaults();
+const checkedGateway = keepingTo(servedContract, note, (request) => exports.default.fetch(request));
+
+/** The same for a gateway in an app of its own, with the time, a setting or a broken part in the test's hand. */
+export function ownGateway(parts: AppParts = {}): {
+  fetch: (request: Request, bindings: Env, context?: ExecutionContext) => Promise<Response>;
+} {
+  const app = createApp({ log: () => {}, ...parts });
+  return {
+    fetch: keepingTo(servedContract, note, (request: Request, bindings: Env, context?: ExecutionContext) =>
+      app.fetch(request, bindings, context),
+    ),
+  };
+}
 
 /** A new account with a key, as calls that carry it. Accounts are made up, so no test sees another's. */
 export async function newClient(

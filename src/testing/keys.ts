@@ -1,9 +1,9 @@
 import { env } from 'cloudflare:workers';
 import { expect } from 'vitest';
-import { createApp, type AppParts } from '../app.ts';
+import type { AppParts } from '../app.ts';
 import type { Env } from '../env.ts';
 import { keyWithSecretSchema } from '../doors/v1/keys/schemas.ts';
-import { ADMIN_TOKEN, anyone, ORIGIN, postJson, type Call } from './gateway.ts';
+import { ADMIN_TOKEN, anyone, ORIGIN, ownGateway, postJson, type Call } from './gateway.ts';
 
 /** Keys for tests, made as the operator makes them. */
 
@@ -30,7 +30,7 @@ export async function madeKey(account: string, fields: Record<string, unknown> =
 
 /** The gateway in an app of its own, with the time or a setting in the test's hand. */
 export function ownApp(parts: AppParts, settings: Partial<Env> = {}): (credential: string) => Call {
-  const app = createApp({ log: () => {}, ...parts });
+  const app = ownGateway(parts);
   const own = { ...env, ...settings };
   return (credential) =>
     async (path, init = {}) => {

@@ -4,6 +4,8 @@ import { join, resolve } from 'node:path';
 import { ComfyEdge, type Job, type JobEvent, isFinal } from '../../clients/sdk/index.ts';
 import { ensureEnvironment } from '../../local/python/environment.ts';
 import type { PlatformEvent } from '../../local/runpod/index.ts';
+import { Contract, keepingTo } from '../../src/testing/contract/contract.ts';
+import { notedFaults } from '../../src/testing/contract/noted.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { type Stack, type StackOptions, startStack } from '../../local/stack/stack.ts';
 
@@ -17,6 +19,8 @@ export const QUICK_POLICY = { poll_interval: 1, channel_grace: 3, claim_grace: 4
 
 export type Platform = Stack & {
   edge: ComfyEdge;
+  /** `fetch`, with every answer of the gateway held against its OpenAPI document. The client `edge` uses it. */
+  fetch: typeof fetch;
   /** Origin of the one worker's ComfyUI. */
   comfyui: string;
   /** Asks the local RunPod for something it offers beside RunPod's API (local/runpod/README.md). */
@@ -44,6 +48,7 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
       ...rest,
     }),
   );
+  const checked = checkedFetch(stack.url);
   const admin = async (path: string, body?: unknown): Promise<unknown> => {
     const method = body === undefined ? 'GET' : 'POST';
     const response = await fetch(`${stack.runpodAdmin}${path}`, {
@@ -57,7 +62,8 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
   };
   return {
     ...stack,
-    edge: new ComfyEdge({ url: stack.url, key: stack.key }),
+    fetch: checked,
+    edge: new ComfyEdge({ url: stack.url, key: stack.key, fetch: checked }),
     comfyui: `http://127.0.0.1:${comfyuiPort}`,
     admin,
     happened: async ({ type, after = 0 }) => {
@@ -69,6 +75,22 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+const note = notedFaults();
+
+/** The document is read when it is first needed: the gateway may not be there yet, or be killed by the test. */
+function checkedFetch(gateway: string): typeof fetch {
+  let contract: Promise<Contract> | undefined;
+  const served = (): Promise<Contract> =>
+    (contract ??= fetch(`${gateway}/openapi.json`)
+      .then(async (response) => new Contract(await response.json()))
+      .catch((error: unknown) => {
+        contract = undefined;
+        throw error;
+      }));
+  const ask = keepingTo(served, note, (request) => fetch(request));
+  return (input, init) => ask(new Request(input, init));
 }
 
 /** Collects a job's events from number `after` until the final one, over as many connections as it takes. */

@@ -89,7 +89,7 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     });
     expect(done.outputs.find((output) => output.type === 'text')?.text).toBe('hello');
     for (const output of done.outputs) {
-      const response = await fetch(output.url, { headers: { authorization: `Bearer ${platform.key}` } });
+      const response = await platform.fetch(output.url, { headers: { authorization: `Bearer ${platform.key}` } });
       const bytes = new Uint8Array(await response.arrayBuffer());
       expect([output.name, createHash('sha256').update(bytes).digest('hex')]).toEqual([output.name, output.sha256]);
     }

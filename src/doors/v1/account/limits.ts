@@ -3,7 +3,7 @@ import type { AccountLimits } from '../../../config.ts';
 import { accountLimitsSchema, getLimits, setLimits } from '../../../core/account/limits.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 const limitsSchema = z
   .object({
@@ -35,8 +35,7 @@ const render = (account: string, limits: AccountLimits): z.infer<typeof limitsSc
 export function registerLimits(app: V1App): void {
   const route = {
     path: '/accounts/{account}/limits',
-    security: [{ key: [] }, { admin: [] }],
-    responses: { 200: jsonAnswer('The limits that hold', limitsSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('The limits that hold', limitsSchema) },
   };
   const params = z.object({ account: z.string() });
   describeRoute(app, {

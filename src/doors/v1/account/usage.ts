@@ -1,7 +1,8 @@
 import { z } from '@hono/zod-openapi';
 import { usageOf } from '../../../core/account/usage.ts';
 import { problem } from '../../problem.ts';
-import { describeRoute, problemAnswer, type V1App } from '../v1-app.ts';
+import { headerRefs } from '../answers.ts';
+import { describeRoute, type V1App } from '../v1-app.ts';
 
 /** Bounds the rows an answer can have. */
 const MAX_DAYS = 366;
@@ -56,9 +57,9 @@ export function registerUsage(app: V1App): void {
     responses: {
       200: {
         description: 'Sums, oldest day first',
+        headers: headerRefs('Content-Disposition'),
         content: { 'application/json': { schema: usageSchema }, 'text/csv': { schema: z.string() } },
       },
-      ...problemAnswer,
     },
   });
   app.get('/usage', async (c) => {

@@ -1,9 +1,8 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createApp } from '../../../app.ts';
 import { assetKey } from '../../../storage/keys.ts';
 import { SPOOL_PART_BYTES } from '../../../storage/r2/assets.ts';
-import { newClient, ORIGIN, PNG, problemOf, storedOf, type Call } from '../../../testing/gateway.ts';
+import { newClient, ORIGIN, ownGateway, PNG, problemOf, storedOf, type Call } from '../../../testing/gateway.ts';
 import { assetSchema } from '../schemas.ts';
 
 let account: string;
@@ -125,7 +124,7 @@ describe('an upload is refused', () => {
 
   it('when it is too large, by its stated length or by what arrives', async () => {
     const limit = SPOOL_PART_BYTES + 1000;
-    const app = createApp({ log: () => {} });
+    const app = ownGateway();
     const small = { ...env, LIMITS: JSON.stringify({ max_asset_bytes: limit }) };
     const send = (body: BodyInit) =>
       app.fetch(

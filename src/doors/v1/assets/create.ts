@@ -6,7 +6,7 @@ import { coreProblem } from '../../problem.ts';
 import { readBounded, refuse, statedLength, type Refusal } from '../body.ts';
 import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App, type V1Context } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
 
 /** `POST /v1/assets`: stores a file under its hash. 201 when it is new, 200 when it was there. */
 export function registerCreateAsset(app: V1App): void {
@@ -28,7 +28,6 @@ export function registerCreateAsset(app: V1App): void {
     responses: {
       201: jsonAnswer('Stored', assetSchema),
       200: jsonAnswer('Known already', assetSchema),
-      ...problemAnswer,
     },
   });
   app.post('/assets', async (c) => {

@@ -5,7 +5,7 @@ import { refuse } from '../body.ts';
 import { pageFields, readListQuery } from '../page-query.ts';
 import { renderAsset } from '../render.ts';
 import { assetPageSchema, assetSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 const query = z.object(pageFields);
 const params = z.object({ id: z.string().regex(/^sha256:[0-9a-f]{64}$/) });
@@ -18,7 +18,7 @@ export function registerManageAssets(app: V1App): void {
     operationId: 'listAssets',
     summary: 'List assets',
     request: { query },
-    responses: { 200: jsonAnswer('A page of assets, newest first', assetPageSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('A page of assets, newest first', assetPageSchema) },
   });
   app.get('/assets', async (c) => {
     const asked = readListQuery(query, c.req.query());
@@ -39,7 +39,7 @@ export function registerManageAssets(app: V1App): void {
     operationId: 'getAsset',
     summary: 'Get an asset',
     request: { params },
-    responses: { 200: jsonAnswer('The asset', assetSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('The asset', assetSchema) },
   });
   app.get('/assets/:id', async (c) => {
     const found = await getAsset(c.var.core, c.var.caller, c.req.param('id'));
@@ -52,7 +52,7 @@ export function registerManageAssets(app: V1App): void {
     operationId: 'deleteAsset',
     summary: 'Delete an asset',
     request: { params },
-    responses: { 204: { description: 'The asset is gone' }, ...problemAnswer },
+    responses: { 204: { description: 'The asset is gone' } },
   });
   app.delete('/assets/:id', async (c) => {
     const deleted = await deleteAsset(c.var.core, c.var.caller, c.req.param('id'));

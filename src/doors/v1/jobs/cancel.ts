@@ -3,7 +3,7 @@ import { cancelJob } from '../../../core/jobs/cancel.ts';
 import { coreProblem } from '../../problem.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 /** `POST /v1/jobs/{id}/cancel`: asks a job to stop. Idempotent; a job that is over is answered as it is. */
 export function registerCancelJob(app: V1App): void {
@@ -13,7 +13,7 @@ export function registerCancelJob(app: V1App): void {
     operationId: 'cancelJob',
     summary: 'Cancel a job',
     request: { params: z.object({ id: z.uuid() }) },
-    responses: { 200: jsonAnswer('The job, canceling or over', jobSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('The job, canceling or over', jobSchema) },
   });
   app.post('/jobs/:id/cancel', async (c) => {
     const { core, caller } = c.var;

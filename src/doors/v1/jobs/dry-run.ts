@@ -3,7 +3,7 @@ import { jobRequestSchema } from '../../../core/jobs/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { dryRunSchema, type ApiDryRun } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 /** `POST /v1/jobs/dry-run`: what a submit of this body would run, and its price. Stores, counts and sends nothing. */
 export function registerDryRun(app: V1App): void {
@@ -13,7 +13,7 @@ export function registerDryRun(app: V1App): void {
     operationId: 'dryRunJob',
     summary: 'Say what a submit would run, and its price',
     request: { body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } } },
-    responses: { 200: jsonAnswer('What would run', dryRunSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('What would run', dryRunSchema) },
   });
   app.post('/jobs/dry-run', async (c) => {
     const body = await readJsonBody(c);

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { eraseJob } from '../../../core/jobs/erase.ts';
 import { coreProblem } from '../../problem.ts';
-import { describeRoute, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, type V1App } from '../v1-app.ts';
 
 /** `DELETE /v1/jobs/{id}`: erases a job that is over, with its log and outputs. */
 export function registerEraseJob(app: V1App): void {
@@ -10,8 +10,9 @@ export function registerEraseJob(app: V1App): void {
     path: '/jobs/{id}',
     operationId: 'eraseJob',
     summary: 'Erase a job',
+    problems: [409],
     request: { params: z.object({ id: z.uuid() }) },
-    responses: { 204: { description: 'The job is gone' }, ...problemAnswer },
+    responses: { 204: { description: 'The job is gone' } },
   });
   app.delete('/jobs/:id', async (c) => {
     const erased = await eraseJob(c.var.core, c.var.caller, c.req.param('id'));

@@ -5,7 +5,8 @@ import { waitForJob } from '../../../core/jobs/wait.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { headerRefs } from '../answers.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { POLL_AGAIN_S, WAIT_FAULT, waitQuery } from './poll.ts';
 
 /**
@@ -23,7 +24,10 @@ export function registerGetJob(app: V1App): void {
       query: waitQuery,
       headers: z.object({ 'if-none-match': z.string().optional() }),
     },
-    responses: { 200: jsonAnswer('The job', jobSchema), 304: { description: 'Nothing has changed' }, ...problemAnswer },
+    responses: {
+      200: jsonAnswer('The job', jobSchema, 'ETag', 'Retry-After'),
+      304: { description: 'Nothing has changed', headers: headerRefs('ETag', 'Retry-After') },
+    },
   });
   app.get('/jobs/:id', async (c) => {
     const { core, caller } = c.var;

@@ -1,13 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
-import { createApp } from '../../../app.ts';
 import { accountStub } from '../../../objects/stubs.ts';
 import {
   answerRunpod,
   GRAPH,
   newClient,
   ORIGIN,
+  ownGateway,
   PNG,
   postJson,
   problemOf,
@@ -168,7 +168,7 @@ describe('an idempotency key', () => {
 
   it('is free after a failure that came before the job', async () => {
     const { key, call } = await fresh();
-    const app = createApp({ log: () => {} });
+    const app = ownGateway();
     const BUCKET = Object.assign(Object.create(env.BUCKET) as typeof env.BUCKET, {
       head: () => Promise.reject(new Error('no bucket today')),
     });
@@ -181,7 +181,7 @@ describe('an idempotency key', () => {
 
   it('leads to the same job when the gateway fell over after it had made it', async () => {
     const { account, key, call, runpod } = await fresh();
-    const app = createApp({ log: () => {} });
+    const app = ownGateway();
     let made = '';
     const cut = failing({
       create: async (job: { id: string }) => {
@@ -200,7 +200,7 @@ describe('an idempotency key', () => {
 
   it('makes the job under the id it was given when the gateway fell over before', async () => {
     const { key, call } = await fresh();
-    const app = createApp({ log: () => {} });
+    const app = ownGateway();
     let promised = '';
     const cut = failing({
       create: (job: { id: string }) => {

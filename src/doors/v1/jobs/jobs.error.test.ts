@@ -2,12 +2,12 @@ import { env } from 'cloudflare:workers';
 import { runInDurableObject } from 'cloudflare:test';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { accountStub } from '../../../objects/stubs.ts';
-import { createApp } from '../../../app.ts';
 import {
   answerRunpod,
   GRAPH,
   newClient,
   ORIGIN,
+  ownGateway,
   PNG,
   postJson,
   problemOf,
@@ -126,7 +126,7 @@ describe('admission', () => {
   });
 
   it('is given back when the job could not be made', async () => {
-    const app = createApp({ log: () => {} });
+    const app = ownGateway();
     const JOB = Object.assign(Object.create(env.JOB) as typeof env.JOB, {
       getByName: () => ({ create: () => Promise.reject(new Error('no object today')) }),
     });
@@ -144,7 +144,7 @@ describe('admission', () => {
 describe('a revoked key', () => {
   it('is refused within half a minute even where it has just been used', async () => {
     let now = Date.now();
-    const app = createApp({ log: () => {}, clock: () => now });
+    const app = ownGateway({ clock: () => now });
     const list = () =>
       app.fetch(new Request(`${ORIGIN}/v1/jobs`, { headers: { authorization: `Bearer ${key}` } }), env);
     now += 60_000;

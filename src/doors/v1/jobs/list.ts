@@ -6,7 +6,7 @@ import { refuse } from '../body.ts';
 import { pageFields, readListQuery } from '../page-query.ts';
 import { renderJobSummary } from '../render.ts';
 import { jobPageSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 const query = z.object({ ...pageFields, status: z.enum(STATUSES).optional() });
 
@@ -18,7 +18,7 @@ export function registerListJobs(app: V1App): void {
     operationId: 'listJobs',
     summary: 'List jobs',
     request: { query },
-    responses: { 200: jsonAnswer('A page of jobs, newest first', jobPageSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('A page of jobs, newest first', jobPageSchema) },
   });
   app.get('/jobs', async (c) => {
     const asked = readListQuery(query, c.req.query());

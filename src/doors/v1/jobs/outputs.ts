@@ -5,16 +5,19 @@ import { coreProblem, problem } from '../../problem.ts';
 import { contentHeaders } from '../../files/headers.ts';
 import { preconditionOf } from '../../files/conditions.ts';
 import { rangeOf } from '../../files/range.ts';
-import { describeRoute, problemAnswer, type V1App, type V1Context } from '../v1-app.ts';
+import { headerRefs } from '../answers.ts';
+import { describeRoute, type V1App, type V1Context } from '../v1-app.ts';
 
 /** `GET /v1/jobs/{id}/outputs/{name}`: a result. One range, conditional requests, and HEAD (RFC 9110 sections 13 and 14). */
 export function registerGetOutput(app: V1App): void {
   const binary = { '*/*': { schema: z.string().openapi({ format: 'binary' }) } };
+  const headers = headerRefs('ETag', 'Last-Modified', 'Accept-Ranges', 'Content-Disposition');
   describeRoute(app, {
     method: 'get',
     path: '/jobs/{id}/outputs/{name}',
     operationId: 'getOutput',
     summary: 'Read an output',
+    problems: [412, 416],
     request: {
       params: z.object({ id: z.uuid(), name: z.string() }),
       headers: z.object({
@@ -24,10 +27,13 @@ export function registerGetOutput(app: V1App): void {
       }),
     },
     responses: {
-      200: { description: 'The content', content: binary },
-      206: { description: 'The range asked for', content: binary },
-      304: { description: 'The client has it' },
-      ...problemAnswer,
+      200: { description: 'The content', headers, content: binary },
+      206: {
+        description: 'The range asked for',
+        headers: { ...headers, ...headerRefs('Content-Range') },
+        content: binary,
+      },
+      304: { description: 'The client has it', headers },
     },
   });
   app.get('/jobs/:id/outputs/:name{.+}', async (c) => {

@@ -3,7 +3,7 @@ import { jobResult } from '../../../core/jobs/result.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderPending, renderResult } from '../render.ts';
 import { jobPendingSchema, jobResultSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { POLL_AGAIN_S, WAIT_FAULT, waitQuery } from './poll.ts';
 
 /**
@@ -16,11 +16,11 @@ export function registerGetResult(app: V1App): void {
     path: '/jobs/{id}/result',
     operationId: 'getResult',
     summary: 'Get the result of a job',
+    problems: [410],
     request: { params: z.object({ id: z.uuid() }), query: waitQuery },
     responses: {
       200: jsonAnswer('The outputs', jobResultSchema),
-      202: jsonAnswer('The job is not over', jobPendingSchema),
-      ...problemAnswer,
+      202: jsonAnswer('The job is not over', jobPendingSchema, 'Location', 'Retry-After'),
     },
   });
   app.get('/jobs/:id/result', async (c) => {

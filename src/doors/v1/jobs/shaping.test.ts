@@ -1,8 +1,16 @@
 import { createExecutionContext, listDurableObjectIds } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { createApp } from '../../../app.ts';
-import { answerRunpod, newClient, ORIGIN, PNG, postJson, problemOf, storedOf } from '../../../testing/gateway.ts';
+import {
+  answerRunpod,
+  newClient,
+  ORIGIN,
+  ownGateway,
+  PNG,
+  postJson,
+  problemOf,
+  storedOf,
+} from '../../../testing/gateway.ts';
 import { IMAGE_TO_IMAGE, SD15, WAN } from '../../../testing/graphs.ts';
 import { dryRunSchema, jobSchema } from '../schemas.ts';
 
@@ -21,7 +29,7 @@ const ENDPOINTS = {
 /** A gateway with endpoints of its own; keys are shared with the usual one. */
 async function gateway(): Promise<{ account: string; post: (path: string, body: unknown) => Promise<Response> }> {
   const { account, key } = await newClient();
-  const app = createApp({ newSeed: () => 42 });
+  const app = ownGateway({ newSeed: () => 42 });
   const own = { ...env, ENDPOINTS: JSON.stringify(ENDPOINTS) };
   const post = async (path: string, body: unknown): Promise<Response> => {
     const request = new Request(ORIGIN + path, postJson(body));

@@ -8,7 +8,7 @@ import { Fingerprint, idempotencyKey } from '../idempotency.ts';
 import { preferredWait } from '../prefer.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 /**
  * `POST /v1/jobs`: takes a job. 201 with `Location`; the job exists durably by then. With an `Idempotency-Key` the same request is
@@ -21,11 +21,20 @@ export function registerSubmitJob(app: V1App): void {
     path: '/jobs',
     operationId: 'submitJob',
     summary: 'Submit a workflow',
+    problems: [402, 409],
     request: {
       headers: z.object({ 'idempotency-key': z.string().optional(), prefer: z.string().optional() }),
       body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } },
     },
-    responses: { 201: jsonAnswer('The job, queued; with Prefer: wait as it is then', jobSchema), ...problemAnswer },
+    responses: {
+      201: jsonAnswer(
+        'The job, queued; with Prefer: wait as it is then',
+        jobSchema,
+        'Location',
+        'Idempotent-Replayed',
+        'Preference-Applied',
+      ),
+    },
   });
   app.post('/jobs', async (c) => {
     const key = idempotencyKey(c);

@@ -2,7 +2,7 @@ import { z } from '@hono/zod-openapi';
 import { createReadToken, readTokenRequestSchema } from '../../../core/access/read-token.ts';
 import { coreProblem } from '../../problem.ts';
 import { readOptionalJsonBody, refuse } from '../body.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 const readTokenSchema = z
   .object({
@@ -25,7 +25,7 @@ export function registerCreateReadToken(app: V1App): void {
       params: z.object({ id: z.uuid() }),
       body: { content: { 'application/json': { schema: readTokenRequestSchema } } },
     },
-    responses: { 201: jsonAnswer('The token', readTokenSchema), ...problemAnswer },
+    responses: { 201: jsonAnswer('The token', readTokenSchema) },
   });
   app.post('/jobs/:id/tokens', async (c) => {
     const body = await readOptionalJsonBody(c);

@@ -3,7 +3,7 @@ import type { WatchFrame } from '../../../contract/events.ts';
 import { watch } from '../../../core/jobs/watch.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderJob, renderOutput } from '../render.ts';
-import { describeRoute, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, type V1App } from '../v1-app.ts';
 import { sse } from '../../sse.ts';
 
 /** Number of an event, as the last one a client has; 0 is before the first. */
@@ -24,7 +24,6 @@ export function registerWatchJob(app: V1App): void {
     responses: {
       200: { description: 'Events until the job is over', content: { 'text/event-stream': { schema: z.string() } } },
       204: { description: 'The job is over and the client has all of it' },
-      ...problemAnswer,
     },
   });
   app.get('/jobs/:id/events', async (c) => {

@@ -2,7 +2,7 @@ import { createKey } from '../../../core/keys/create.ts';
 import { newKeySchema } from '../../../core/keys/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { keyWithSecretSchema, renderKey } from './schemas.ts';
 
 /** `POST /v1/keys`: makes a key. The secret is shown this once. */
@@ -12,9 +12,8 @@ export function registerCreateKey(app: V1App): void {
     path: '/keys',
     operationId: 'createKey',
     summary: 'Make an API key',
-    security: [{ key: [] }, { admin: [] }],
     request: { body: { required: true, content: { 'application/json': { schema: newKeySchema } } } },
-    responses: { 201: jsonAnswer('The key and its secret, shown once', keyWithSecretSchema), ...problemAnswer },
+    responses: { 201: jsonAnswer('The key and its secret, shown once', keyWithSecretSchema, 'Location') },
   });
   app.post('/keys', async (c) => {
     const body = await readJsonBody(c);

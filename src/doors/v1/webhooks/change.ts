@@ -3,7 +3,7 @@ import { removeWebhook, rotateSecret, updateWebhook } from '../../../core/webhoo
 import { rotationSchema, webhookChangeSchema } from '../../../core/webhooks/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, readOptionalJsonBody, refuse } from '../body.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { renderWebhook } from './render.ts';
 import { webhookSchema, webhookWithSecretSchema } from './schemas.ts';
 
@@ -17,7 +17,7 @@ export function registerChangeWebhook(app: V1App): void {
     operationId: 'updateWebhook',
     summary: 'Change a webhook, or turn it on or off',
     request: { params, body: { required: true, content: { 'application/json': { schema: webhookChangeSchema } } } },
-    responses: { 200: jsonAnswer('The webhook', webhookSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('The webhook', webhookSchema) },
   });
   app.patch('/webhooks/:id', async (c) => {
     const body = await readJsonBody(c);
@@ -37,7 +37,6 @@ export function registerChangeWebhook(app: V1App): void {
     request: { params, body: { content: { 'application/json': { schema: rotationSchema } } } },
     responses: {
       200: jsonAnswer('The webhook and its new secret, shown once', webhookWithSecretSchema),
-      ...problemAnswer,
     },
   });
   app.post('/webhooks/:id/rotate', async (c) => {
@@ -60,7 +59,7 @@ export function registerChangeWebhook(app: V1App): void {
     operationId: 'deleteWebhook',
     summary: 'Remove a webhook and its log',
     request: { params },
-    responses: { 204: { description: 'It is gone' }, ...problemAnswer },
+    responses: { 204: { description: 'It is gone' } },
   });
   app.delete('/webhooks/:id', async (c) => {
     const { core, caller } = c.var;

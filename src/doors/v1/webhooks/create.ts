@@ -2,7 +2,7 @@ import { createWebhook } from '../../../core/webhooks/manage.ts';
 import { newWebhookSchema } from '../../../core/webhooks/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { renderWebhook } from './render.ts';
 import { webhookWithSecretSchema } from './schemas.ts';
 
@@ -14,7 +14,7 @@ export function registerCreateWebhook(app: V1App): void {
     operationId: 'createWebhook',
     summary: 'Make a webhook',
     request: { body: { required: true, content: { 'application/json': { schema: newWebhookSchema } } } },
-    responses: { 201: jsonAnswer('The webhook and its secret, shown once', webhookWithSecretSchema), ...problemAnswer },
+    responses: { 201: jsonAnswer('The webhook and its secret, shown once', webhookWithSecretSchema, 'Location') },
   });
   app.post('/webhooks', async (c) => {
     const body = await readJsonBody(c);

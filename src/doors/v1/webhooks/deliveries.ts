@@ -5,7 +5,7 @@ import { redeliverySchema } from '../../../core/webhooks/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { pageFields, readListQuery } from '../page-query.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { renderDelivery, renderDeliverySummary } from './render.ts';
 import { deliveryPageSchema, deliverySchema, redeliveredSchema } from './schemas.ts';
 
@@ -21,7 +21,7 @@ export function registerReadDeliveries(app: V1App): void {
     operationId: 'listWebhookDeliveries',
     summary: 'List what a webhook was sent',
     request: { params, query },
-    responses: { 200: jsonAnswer('A page of deliveries, newest first', deliveryPageSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('A page of deliveries, newest first', deliveryPageSchema) },
   });
   app.get('/webhooks/:id/deliveries', async (c) => {
     const asked = readListQuery(query, c.req.query());
@@ -44,7 +44,7 @@ export function registerReadDeliveries(app: V1App): void {
     operationId: 'getWebhookDelivery',
     summary: 'Get one delivery with its body',
     request: { params: deliveryParams },
-    responses: { 200: jsonAnswer('The delivery', deliverySchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('The delivery', deliverySchema) },
   });
   app.get('/webhooks/:id/deliveries/:delivery', async (c) => {
     const { core, caller } = c.var;
@@ -61,8 +61,9 @@ export function registerSendDeliveries(app: V1App): void {
     path: '/webhooks/{id}/ping',
     operationId: 'pingWebhook',
     summary: 'Send a test event',
+    problems: [422],
     request: { params },
-    responses: { 202: jsonAnswer('The delivery; the log says what came of it', deliverySchema), ...problemAnswer },
+    responses: { 202: jsonAnswer('The delivery; the log says what came of it', deliverySchema) },
   });
   app.post('/webhooks/:id/ping', async (c) => {
     const { core, caller } = c.var;
@@ -75,8 +76,9 @@ export function registerSendDeliveries(app: V1App): void {
     path: '/webhooks/{id}/deliveries/{delivery}/redeliver',
     operationId: 'redeliverWebhookDelivery',
     summary: 'Send a delivery again',
+    problems: [422],
     request: { params: deliveryParams },
-    responses: { 202: jsonAnswer('The delivery', deliverySchema), ...problemAnswer },
+    responses: { 202: jsonAnswer('The delivery', deliverySchema) },
   });
   app.post('/webhooks/:id/deliveries/:delivery/redeliver', async (c) => {
     const { core, caller } = c.var;
@@ -91,7 +93,7 @@ export function registerSendDeliveries(app: V1App): void {
     operationId: 'redeliverWebhookRange',
     summary: 'Send all deliveries of a time again',
     request: { params, body: { required: true, content: { 'application/json': { schema: redeliverySchema } } } },
-    responses: { 202: jsonAnswer('How many are sent again', redeliveredSchema), ...problemAnswer },
+    responses: { 202: jsonAnswer('How many are sent again', redeliveredSchema) },
   });
   app.post('/webhooks/:id/redeliver', async (c) => {
     const body = await readJsonBody(c);

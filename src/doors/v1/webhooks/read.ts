@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { getWebhook, listWebhooks } from '../../../core/webhooks/manage.ts';
 import { coreProblem } from '../../problem.ts';
-import { describeRoute, jsonAnswer, problemAnswer, type V1App } from '../v1-app.ts';
+import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { renderWebhook } from './render.ts';
 import { webhookPageSchema, webhookSchema } from './schemas.ts';
 
@@ -12,7 +12,7 @@ export function registerReadWebhooks(app: V1App): void {
     path: '/webhooks',
     operationId: 'listWebhooks',
     summary: 'List webhooks',
-    responses: { 200: jsonAnswer('All webhooks of the account, newest first', webhookPageSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('All webhooks of the account, newest first', webhookPageSchema) },
   });
   app.get('/webhooks', async (c) => {
     const { core, caller } = c.var;
@@ -27,7 +27,7 @@ export function registerReadWebhooks(app: V1App): void {
     operationId: 'getWebhook',
     summary: 'Get a webhook',
     request: { params: z.object({ id: z.uuid() }) },
-    responses: { 200: jsonAnswer('The webhook', webhookSchema), ...problemAnswer },
+    responses: { 200: jsonAnswer('The webhook', webhookSchema) },
   });
   app.get('/webhooks/:id', async (c) => {
     const { core, caller } = c.var;

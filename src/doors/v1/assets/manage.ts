@@ -51,6 +51,7 @@ export function registerManageAssets(app: V1App): void {
     path: '/assets/{id}',
     operationId: 'deleteAsset',
     summary: 'Delete an asset',
+    problems: [409],
     request: { params },
     responses: { 204: { description: 'The asset is gone' } },
   });

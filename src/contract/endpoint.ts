@@ -1,0 +1,38 @@
+import type { Stage } from './job.ts';
+
+/** What Job objects, the core and an Endpoint object say to each other about one endpoint. Times in ms since the epoch unless named. */
+
+/** `closed`: runs are sent. `open`: none is. `half_open`: one is, and its fate decides. */
+export const BREAKER_MODES = ['closed', 'open', 'half_open'] as const;
+export type BreakerMode = (typeof BREAKER_MODES)[number];
+
+/** Why nothing is sent: calls fail, the provider refuses this account or endpoint, or there is no worker for what is queued. */
+export const BREAKER_CAUSES = ['failing', 'refused', 'no_workers'] as const;
+export type BreakerCause = (typeof BREAKER_CAUSES)[number];
+
+/** Words of RunPod's `/health` for workers (reference/runpod.md 2.1). */
+export const WORKER_STATES = ['idle', 'initializing', 'ready', 'running', 'throttled', 'unhealthy'] as const;
+export type WorkersByState = Record<(typeof WORKER_STATES)[number], number>;
+
+/** What the provider says of an endpoint. A word it leaves out counts as none. */
+export type Health = { workers: WorkersByState; in_queue: number; in_progress: number };
+
+/** What a call to the provider says about the endpoint. `ok` also when it refused what this one call asked for. */
+export type CallOutcome = 'ok' | 'failed' | 'refused';
+
+/** Answer to a job that is about to call `/run`. */
+export type Ask =
+  /** `report`: whether a call that succeeds is of interest too. */
+  { kind: 'go'; report: 'all' | 'trouble' } | { kind: 'wait'; wait_ms: number; cause: BreakerCause };
+
+/** What a run that nobody has claimed waits for. `none`: for a worker that there is not, and has not been for a while. */
+export type Line = { stage: Extract<Stage, 'capacity' | 'cold_start'>; none: boolean };
+
+/** What a submit, which must not wait, goes by. `waiting`: jobs that asked and were told to wait. */
+export type Verdict = { mode: BreakerMode; cause: BreakerCause | null; retry_at: number | null; waiting: number };
+
+/** What an Endpoint object shows of itself. Counts are of calls of `/run` since it was first used. */
+export type EndpointStatus = Verdict & {
+  health: (Health & { at: number }) | null;
+  counts: { sent: number; failed: number; refused: number };
+};

@@ -1,0 +1,166 @@
+import type { BreakerCause, BreakerMode, CallOutcome } from '../../contract/endpoint.ts';
+
+/**
+ * The circuit breaker of an endpoint: `(breaker, event, now) → breaker`. No I/O and no clock of its own. Rules:
+ * - closed, it opens when calls keep failing, at once when the provider refuses the account or the endpoint, and when what is
+ *   queued has had no worker for too long;
+ * - open, nothing is sent before the pause is over, and then only once the provider's health answers;
+ * - half-open, one job at a time goes ahead: its success closes, its failure opens for twice as long.
+ */
+export type Breaker = {
+  mode: BreakerMode;
+  cause: BreakerCause | null;
+  /** What was seen since the first failure; null while nothing fails. */
+  window: { since: number; run: Tally; health: Tally } | null;
+  /** Length of the pause under way. */
+  pause_ms: number;
+  /** Open: when health is asked next. */
+  retry_at: number | null;
+  /** Half-open: the job that goes ahead, and until when it alone may. */
+  probe: { job: string; until: number } | null;
+};
+type Tally = { ok: number; failed: number };
+
+/** Times in ms. */
+export type BreakerSettings = { failures: number; window_ms: number; pause_ms: number; no_workers_after_ms: number };
+
+export type BreakerEvent =
+  /** `/run` was called for this job. `retry_after_ms`: how long the provider wants to be left alone. */
+  | { kind: 'run'; job: string; outcome: CallOutcome; retry_after_ms: number | null }
+  /** Health was asked. `workers` is null where it did not answer. */
+  | { kind: 'health'; outcome: CallOutcome; workers: Supply | null };
+
+/**
+ * Workers for what is queued. `some`: there are, or RunPod is looking for a machine; `starved`: none of any kind for longer than is
+ * normal although runs wait; `unknown`: none, but nothing waits either, or not for long.
+ */
+export type Supply = 'some' | 'starved' | 'unknown';
+
+/** A pause doubles up to this: what waits begins at most so long after the endpoint is well again. */
+export const MAX_PAUSE_MS = 120_000;
+/** How long a probe may take; longer than the provider's own timeout of `/run` (providers/gpu/runpod.ts). */
+export const PROBE_MS = 30_000;
+/** How soon a job asks again that came while another one goes ahead. */
+const BEHIND_PROBE_MS = 2_000;
+/** The least wait: the object's alarm and the job's may ring in either order. */
+const MIN_WAIT_MS = 500;
+
+export const closedBreaker: Breaker = {
+  mode: 'closed',
+  cause: null,
+  window: null,
+  pause_ms: 0,
+  retry_at: null,
+  probe: null,
+};
+
+/** Takes one event. The given breaker is not changed; the very same one is returned when nothing has changed. */
+export function feed(breaker: Breaker, event: BreakerEvent, now: number, settings: BreakerSettings): Breaker {
+  switch (breaker.mode) {
+    case 'closed':
+      return whenClosed(breaker, event, now, settings);
+    case 'open':
+      return whenOpen(breaker, event, now, settings);
+    case 'half_open':
+      return whenHalfOpen(breaker, event, now, settings);
+  }
+}
+
+/** A job asks whether it may call `/run` now. */
+export function ask(
+  breaker: Breaker,
+  job: string,
+  now: number,
+  settings: BreakerSettings,
+): { breaker: Breaker; wait_ms: number | null } {
+  switch (breaker.mode) {
+    case 'closed':
+      return { breaker, wait_ms: null };
+    case 'open':
+      return { breaker, wait_ms: Math.max(MIN_WAIT_MS, (breaker.retry_at ?? now) - now) };
+    case 'half_open': {
+      const { probe } = breaker;
+      if (probe !== null && probe.job !== job && now < probe.until) {
+        return { breaker, wait_ms: Math.max(MIN_WAIT_MS, Math.min(probe.until - now, BEHIND_PROBE_MS)) };
+      }
+      // A run that waits for a worker says nothing for as long as that may take.
+      const life = breaker.cause === 'no_workers' ? settings.no_workers_after_ms + PROBE_MS : PROBE_MS;
+      return { breaker: { ...breaker, probe: { job, until: now + life } }, wait_ms: null };
+    }
+  }
+}
+
+function whenClosed(breaker: Breaker, event: BreakerEvent, now: number, settings: BreakerSettings): Breaker {
+  if (event.outcome === 'refused') {
+    return opened('refused', now, settings.pause_ms);
+  }
+  if (event.kind === 'health' && event.workers === 'starved') {
+    return opened('no_workers', now, settings.pause_ms);
+  }
+  const current = breaker.window !== null && now < breaker.window.since + settings.window_ms ? breaker.window : null;
+  if (current === null && event.outcome === 'ok') {
+    return breaker.window === null ? breaker : closedBreaker;
+  }
+  const window = current ?? { since: now, run: { ok: 0, failed: 0 }, health: { ok: 0, failed: 0 } };
+  const tally = counted(window[event.kind], event.outcome);
+  if (tally.failed >= settings.failures && tally.failed >= tally.ok) {
+    return opened('failing', now, Math.max(settings.pause_ms, retryAfter(event)));
+  }
+  return { ...breaker, window: { ...window, [event.kind]: tally } };
+}
+
+function whenOpen(breaker: Breaker, event: BreakerEvent, now: number, settings: BreakerSettings): Breaker {
+  if (event.kind === 'run') {
+    // Sent before it opened: old news.
+    return breaker;
+  }
+  if (breaker.cause === 'no_workers' && event.workers === 'some') {
+    return closedBreaker;
+  }
+  if (now < (breaker.retry_at ?? now)) {
+    return breaker;
+  }
+  return event.outcome === 'ok' && event.workers !== 'starved'
+    ? { ...breaker, mode: 'half_open', retry_at: null, probe: null }
+    : reopened(breaker, causeOf(event), now, settings);
+}
+
+function whenHalfOpen(breaker: Breaker, event: BreakerEvent, now: number, settings: BreakerSettings): Breaker {
+  if (event.kind === 'health') {
+    if (breaker.cause === 'no_workers' && event.workers === 'some') {
+      return closedBreaker;
+    }
+    return event.outcome === 'ok' && event.workers !== 'starved'
+      ? breaker
+      : reopened(breaker, causeOf(event), now, settings);
+  }
+  if (event.job !== breaker.probe?.job) {
+    return breaker;
+  }
+  if (event.outcome !== 'ok') {
+    return reopened(breaker, causeOf(event), now, settings, retryAfter(event));
+  }
+  // That a run was taken says nothing of workers: health will.
+  return breaker.cause === 'no_workers' ? breaker : closedBreaker;
+}
+
+const causeOf = (event: BreakerEvent): BreakerCause =>
+  event.outcome === 'refused' ? 'refused' : event.outcome === 'failed' ? 'failing' : 'no_workers';
+
+const retryAfter = (event: BreakerEvent): number => (event.kind === 'run' ? (event.retry_after_ms ?? 0) : 0);
+
+const counted = (tally: Tally, outcome: CallOutcome): Tally =>
+  outcome === 'ok' ? { ...tally, ok: tally.ok + 1 } : { ...tally, failed: tally.failed + 1 };
+
+const reopened = (
+  { pause_ms }: Breaker,
+  cause: BreakerCause,
+  now: number,
+  settings: BreakerSettings,
+  atLeast_ms = 0,
+): Breaker => opened(cause, now, Math.max(settings.pause_ms, pause_ms * 2, atLeast_ms));
+
+function opened(cause: BreakerCause, now: number, wanted_ms: number): Breaker {
+  const pause_ms = Math.min(wanted_ms, MAX_PAUSE_MS);
+  return { mode: 'open', cause, window: null, pause_ms, retry_at: now + pause_ms, probe: null };
+}

@@ -1,10 +1,17 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { testBindings } from '../test/gateway-bindings.ts';
-import { configOf, limitsSchema, policySchema, readConfig, requireConfig } from './config.ts';
+import { configOf, fallbacksOf, limitsSchema, policySchema, readConfig, requireConfig } from './config.ts';
 import { CONFIG_NAMES, type ConfigName, type Env } from './env.ts';
 
-const bindings = { JOB: env.JOB, ACCOUNT: env.ACCOUNT, WEBHOOK: env.WEBHOOK, DB: env.DB, BUCKET: env.BUCKET };
+const bindings = {
+  JOB: env.JOB,
+  ACCOUNT: env.ACCOUNT,
+  WEBHOOK: env.WEBHOOK,
+  ENDPOINT: env.ENDPOINT,
+  DB: env.DB,
+  BUCKET: env.BUCKET,
+};
 const good: Env = { ...bindings, ...testBindings };
 /** Something that must never be quoted. */
 const CANARY = 'canary';
@@ -41,9 +48,12 @@ describe('the configuration', () => {
     expect(configOf({ ...good })).not.toBe(configOf(good));
   });
 
-  it.each(['JOB', 'ACCOUNT', 'WEBHOOK', 'DB', 'BUCKET'] as const)('without the binding %s names it', (name) => {
-    expect(problemsOf({ ...good, [name]: undefined })).toEqual([`${name}: binding is missing`]);
-  });
+  it.each(['JOB', 'ACCOUNT', 'WEBHOOK', 'ENDPOINT', 'DB', 'BUCKET'] as const)(
+    'without the binding %s names it',
+    (name) => {
+      expect(problemsOf({ ...good, [name]: undefined })).toEqual([`${name}: binding is missing`]);
+    },
+  );
 
   const optional = new Set<ConfigName>(['RUNPOD_BASE_URL', 'POLICY', 'LIMITS', 'R2_BUCKET']);
   it.each(CONFIG_NAMES.filter((name) => !optional.has(name)))('without %s names it, and only it', (name) => {
@@ -68,6 +78,19 @@ describe('the configuration', () => {
     ['ENDPOINTS', `"${CANARY}"`, 'ENDPOINTS'],
     ['ENDPOINTS', '{"default": {}}', 'ENDPOINTS.default.runpod_id'],
     ['ENDPOINTS', '{"Not A Name": {"runpod_id": "canary"}}', 'ENDPOINTS.Not A Name'],
+    ['ENDPOINTS', '{"a": {"runpod_id": "x", "fallback": "canary"}}', 'ENDPOINTS.a.fallback'],
+    ['ENDPOINTS', '{"a": {"runpod_id": "x", "fallback": "a"}}', 'ENDPOINTS.a.fallback'],
+    [
+      'ENDPOINTS',
+      '{"a": {"runpod_id": "x", "fallback": "b"}, "b": {"runpod_id": "canary", "environment": "test"}}',
+      'ENDPOINTS.a.fallback',
+    ],
+    [
+      'ENDPOINTS',
+      '{"a": {"runpod_id": "x", "fallback": "b", "price": {"per_second": 1}}, "b": {"runpod_id": "canary"}}',
+      'ENDPOINTS.a.fallback',
+    ],
+    ['ENDPOINTS', '{"a": {"runpod_id": "canary", "breaker": {"failures": 0}}}', 'ENDPOINTS.a.breaker.failures'],
     ['POLICY', CANARY, 'POLICY'],
     ['POLICY', `{"retention": "${CANARY}"}`, 'POLICY.retention'],
     ['POLICY', '{"retention": 0}', 'POLICY.retention'],
@@ -90,6 +113,24 @@ describe('the configuration', () => {
     expect(problems).toHaveLength(1);
     expect(problems[0]?.startsWith(`${place}: `)).toBe(true);
     expect(problems[0]).not.toContain(CANARY);
+  });
+
+  const endpoints = (fallbacks: Record<string, string | undefined>): string =>
+    JSON.stringify(
+      Object.fromEntries(Object.entries(fallbacks).map(([name, fallback]) => [name, { runpod_id: name, fallback }])),
+    );
+
+  it('with fallbacks that lead back names every endpoint on the way round', () => {
+    expect(problemsOf({ ...good, ENDPOINTS: endpoints({ a: 'b', b: 'c', c: 'b' }) })).toEqual([
+      'ENDPOINTS.b.fallback: leads back to this endpoint',
+      'ENDPOINTS.c.fallback: leads back to this endpoint',
+    ]);
+  });
+
+  it('takes a chain of fallbacks, and follows it', () => {
+    const config = requireConfig({ ...good, ENDPOINTS: endpoints({ a: 'b', b: 'c', c: undefined }) });
+    expect(fallbacksOf(config.endpoints, 'a')).toEqual(['b', 'c']);
+    expect(fallbacksOf(config.endpoints, 'c')).toEqual([]);
   });
 
   it('with several faults names all of them', () => {

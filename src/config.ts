@@ -111,6 +111,19 @@ export type GraphLimits = z.infer<typeof graphLimitsSchema>;
 const priceSchema = z.strictObject({ per_second: z.number().nonnegative(), typical_seconds: seconds.optional() });
 export type EndpointPrice = z.infer<typeof priceSchema>;
 
+/** When an endpoint is sent nothing for a while (docs/configuration.md). Times in seconds. */
+export const breakerSchema = z.strictObject({
+  /** Calls that fail within `window`, at least half of all, open it. */
+  failures: z.int().positive().default(5),
+  window: seconds.default(60),
+  /** First pause before it is tried again; doubles up to two minutes. */
+  pause: seconds.default(10),
+  /** Runs that wait so long without a worker of any kind open it. Longer than RunPod takes to find a machine. */
+  no_workers_after: seconds.default(180),
+  /** While it is open, submits are refused once more jobs than this wait. */
+  max_waiting: z.int().nonnegative().default(100),
+});
+
 export const endpointSchema = z.strictObject({
   runpod_id: z.string().min(1),
   /** Keys of which environment may use it. */
@@ -120,8 +133,60 @@ export const endpointSchema = z.strictObject({
   /** Let nodes load from URLs by themselves. The gateway then knows nothing of what they fetch. */
   allow_urls: z.boolean().default(false),
   price: priceSchema.optional(),
+  breaker: breakerSchema.prefault({}),
+  /** Name of the endpoint to run on while this one is sent nothing. */
+  fallback: z.string().optional(),
+  /** Named to everyone in the public status. */
+  listed: z.boolean().default(false),
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
+
+/**
+ * A fallback must exist, lead to an end, be for the keys that the endpoint is for, and have a price exactly if the endpoint has one: a
+ * budget could not be kept otherwise.
+ */
+function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx): void {
+  for (const [name, endpoint] of Object.entries(all)) {
+    const { fallback } = endpoint;
+    if (fallback === undefined) {
+      continue;
+    }
+    const message = fallbackFault(all, name, endpoint, fallback);
+    if (message !== null) {
+      context.addIssue({ code: 'custom', message, path: [name, 'fallback'] });
+    }
+  }
+}
+
+function fallbackFault(
+  all: Record<string, Endpoint>,
+  name: string,
+  endpoint: Endpoint,
+  fallback: string,
+): string | null {
+  const target = Object.hasOwn(all, fallback) ? all[fallback] : undefined;
+  if (target === undefined) {
+    return 'is no endpoint';
+  }
+  if (target.environment !== 'any' && target.environment !== endpoint.environment) {
+    return 'is not for the same keys (environment)';
+  }
+  if ((target.price === undefined) !== (endpoint.price === undefined)) {
+    return 'has a price and this endpoint none, or the other way round';
+  }
+  return fallbacksOf(all, name).includes(name) ? 'leads back to this endpoint' : null;
+}
+
+/** The endpoints that may stand in for one, in order: its fallback, the fallback of that, and so on. */
+export function fallbacksOf(all: Record<string, Endpoint>, name: string): string[] {
+  const chain: string[] = [];
+  let next = all[name]?.fallback;
+  while (next !== undefined && !chain.includes(next) && Object.hasOwn(all, next)) {
+    chain.push(next);
+    next = all[next]?.fallback;
+  }
+  return chain;
+}
 
 const baseUrl = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''));
 /** Workers and clients put their own paths behind it (docs/worker-contract.md, ticket). */
@@ -156,7 +221,8 @@ const configSchema = z.object({
   ENDPOINTS: json(
     z
       .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpointSchema)
-      .refine((all) => Object.keys(all).length > 0, 'names no endpoint'),
+      .refine((all) => Object.keys(all).length > 0, 'names no endpoint')
+      .superRefine(checkFallbacks),
   ),
   POLICY: json(policySchema, '{}'),
   LIMITS: json(limitsSchema, '{}'),
@@ -186,7 +252,7 @@ export type ConfigResult = { ok: true; config: Config } | { ok: false; problems:
 /** Checks bindings, variables and secrets. Problems name what is wrong and never quote a value. */
 export function readConfig(env: Env): ConfigResult {
   const problems: string[] = [];
-  for (const binding of ['JOB', 'ACCOUNT', 'WEBHOOK', 'DB', 'BUCKET'] as const) {
+  for (const binding of ['JOB', 'ACCOUNT', 'WEBHOOK', 'ENDPOINT', 'DB', 'BUCKET'] as const) {
     if (env[binding] === undefined) {
       problems.push(`${binding}: binding is missing`);
     }

@@ -3,6 +3,7 @@ export type Env = {
   JOB: DurableObjectNamespace;
   ACCOUNT: DurableObjectNamespace;
   WEBHOOK: DurableObjectNamespace;
+  ENDPOINT: DurableObjectNamespace;
   DB: D1Database;
   BUCKET: R2Bucket;
 } & Partial<Record<ConfigName, string>>;

@@ -3,6 +3,7 @@ import { sweep } from './core/jobs/sweep.ts';
 import type { Env } from './env.ts';
 
 export { Account } from './objects/account/object.ts';
+export { Endpoint } from './objects/endpoint/object.ts';
 export { Job } from './objects/job/object.ts';
 export { Webhook } from './objects/webhook/object.ts';
 

@@ -1,8 +1,26 @@
+/**
+ * Endpoints for tests of what happens when RunPod fails: what an endpoint remembers outlives a test, so each takes one of its own.
+ * `frail-n` stands alone; `leaning-n` falls back on `spare-n`.
+ */
+const FRAIL = { window: 60, failures: 3, pause: 10, no_workers_after: 60, max_waiting: 2 };
+const frailEndpoints = Object.fromEntries(
+  Array.from({ length: 20 }, (_, n) => [
+    [`frail-${n}`, { runpod_id: `frail-${n}`, breaker: FRAIL }],
+    [`leaning-${n}`, { runpod_id: `leaning-${n}`, breaker: FRAIL, fallback: `spare-${n}` }],
+    [`spare-${n}`, { runpod_id: `spare-${n}`, breaker: FRAIL }],
+  ]).flat(),
+);
+
 /** Variables and secrets of the gateway under test. Made up, and only ever used on loopback or inside workerd. */
 export const testBindings = {
   PUBLIC_URL: 'https://gateway.test',
   RUNPOD_BASE_URL: 'https://runpod.test/v2',
-  ENDPOINTS: JSON.stringify({ default: { runpod_id: 'ep1' }, narrow: { runpod_id: 'ep2' } }),
+  ENDPOINTS: JSON.stringify({
+    // Tests of other things make these fail as they like.
+    default: { runpod_id: 'ep1', breaker: { failures: 1_000_000 } },
+    narrow: { runpod_id: 'ep2', breaker: { failures: 1_000_000 } },
+    ...frailEndpoints,
+  }),
   R2_S3_ENDPOINT: 'https://r2.test',
   TOKEN_SECRET: 'test-token-secret-test-token-secret-1',
   ADMIN_TOKEN: 'test-admin-token-test-admin-token-12',

@@ -1,5 +1,6 @@
 import type { Env } from '../env.ts';
 import type { Account } from './account/object.ts';
+import type { Endpoint } from './endpoint/object.ts';
 import type { Job } from './job/object.ts';
 import type { Webhook } from './webhook/object.ts';
 
@@ -67,6 +68,8 @@ export type AccountStub = Rpc<
   | 'setLimits'
 >;
 
+export type EndpointStub = Rpc<Endpoint, 'ask' | 'ran' | 'line' | 'verdict' | 'status'>;
+
 /** The object of a job. The id must have been checked to be one of ours: any name makes an object. */
 export const jobStub = (env: Env, id: string): JobStub => env.JOB.getByName(id) as unknown as JobStub;
 
@@ -75,3 +78,7 @@ export const accountStub = (env: Env, account: string): AccountStub =>
 
 /** The object of a webhook. As for jobs: the id must have been checked. */
 export const webhookStub = (env: Env, id: string): WebhookStub => env.WEBHOOK.getByName(id) as unknown as WebhookStub;
+
+/** The object of an endpoint, by its name in the configuration. */
+export const endpointStub = (env: Env, name: string): EndpointStub =>
+  env.ENDPOINT.getByName(name) as unknown as EndpointStub;

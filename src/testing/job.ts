@@ -29,12 +29,13 @@ export type RunpodCall = { operation: string; url: URL; body: unknown };
 
 export type FakeRunpod = {
   calls: RunpodCall[];
-  count(operation: 'run' | 'status' | 'cancel'): number;
+  count(operation: 'run' | 'status' | 'cancel' | 'health'): number;
   /** Answers of each operation; a test replaces them. */
   answer: {
     run: () => Response | Promise<Response>;
     status: () => Response | Promise<Response>;
     cancel: () => Response | Promise<Response>;
+    health: () => Response | Promise<Response>;
   };
 };
 
@@ -48,6 +49,7 @@ export function fakeRunpod(): FakeRunpod {
       run: () => Response.json({ id: `run-${(runs += 1)}`, status: 'IN_QUEUE' }),
       status: () => Response.json({ id: 'run', status: 'IN_QUEUE' }),
       cancel: () => Response.json({ id: 'run', status: 'CANCELLED' }),
+      health: () => runpodHealth({ idle: 1 }),
     },
   };
   const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
@@ -59,12 +61,17 @@ export function fakeRunpod(): FakeRunpod {
       url,
       body: request.method === 'POST' ? await request.json().catch(() => null) : null,
     });
-    const answer = { run: fake.answer.run, status: fake.answer.status, cancel: fake.answer.cancel }[operation];
+    const { run, status, cancel, health } = fake.answer;
+    const answer = { run, status, cancel, health }[operation];
     return answer === undefined ? new Response(null, { status: 404 }) : answer();
   });
   onTestFinished(() => spy.mockRestore());
   return fake;
 }
+
+/** What RunPod's `/health` answers: workers by state, and how many runs are queued. */
+export const runpodHealth = (workers: Record<string, number>, inQueue = 0): Response =>
+  Response.json({ jobs: { completed: 0, failed: 0, inProgress: 0, inQueue, retried: 0 }, workers });
 
 /** An answer that the test holds back. It is given inside the object, which alone may read it. */
 export function heldAnswer(): { promise: Promise<Response>; give: (rig: Rig, make: () => Response) => Promise<void> } {

@@ -14,6 +14,14 @@ const signals = fc.oneof(
     message: fc.constant('m'),
     retry_after_ms: fc.constant(null),
   }),
+  fc.record({ kind: fc.constant('routed' as const), attempt: attempts, endpoint: fc.constantFrom('default', 'other') }),
+  fc.record({
+    kind: fc.constant('run_held' as const),
+    attempt: attempts,
+    wait_ms: fc.integer({ min: 0, max: 200_000 }),
+    code: fc.constant('no_capacity' as const),
+    message: fc.constant('m'),
+  }),
   fc.record({ kind: fc.constant('run_unknown' as const), attempt: attempts }),
   fc.record({ kind: fc.constant('claim' as const), attempt: attempts, claim: claims, worker: fc.constant(worker) }),
   fc.record({
@@ -55,6 +63,13 @@ const signals = fc.oneof(
       'timed_out' as const,
       'missing' as const,
       'unreachable' as const,
+    ),
+    line: fc.option(
+      fc.record({
+        stage: fc.constantFrom('capacity' as const, 'cold_start' as const),
+        none: fc.boolean(),
+        elsewhere: fc.boolean(),
+      }),
     ),
   }),
   fc.constant({ kind: 'clock' as const }),

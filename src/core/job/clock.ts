@@ -17,7 +17,7 @@ export function onClock(turn: Turn): Reply {
     return 'done';
   }
   if (state.started_at === null && due(state.start_deadline, now)) {
-    turn.finish('expired', null);
+    endUnstarted(turn, attempt);
     return 'done';
   }
   if (now >= state.deadline) {
@@ -55,15 +55,25 @@ export function onClock(turn: Turn): Reply {
 
 const due = (at: number | null, now: number): boolean => at !== null && now >= at;
 
-/** Before any worker started: `expired`. Later: the worker stops by itself at the deadline; it gets a grace to say so. */
+/** Before any worker started it ends here. Later: the worker stops by itself at the deadline; it gets a grace to say so. */
 function onDeadline(turn: Turn, attempt: Attempt | undefined): void {
   const { state, now } = turn;
   if (state.started_at === null) {
-    turn.finish('expired', null);
+    endUnstarted(turn, attempt);
   } else if (attempt?.phase !== 'claimed' || now >= closeAt(state, turn.policy)) {
     turn.finish('failed', timeoutError(state.attempts.length));
   } else {
     turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'deadline' });
+  }
+}
+
+/** The time is up of a job that no worker ever took: `expired`, or failed where it is known what it waited for in vain. */
+function endUnstarted(turn: Turn, attempt: Attempt | undefined): void {
+  const why = attempt?.held ?? null;
+  if (why === null) {
+    turn.finish('expired', null);
+  } else {
+    turn.finish('failed', why);
   }
 }
 

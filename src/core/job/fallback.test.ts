@@ -1,6 +1,8 @@
 import { describe, test } from 'vitest';
-import { claimA, claimB, Play, report, workerError } from '../../testing/play.ts';
+import { claimA, claimB, Play, report, START, workerError } from '../../testing/play.ts';
+import type { Signal } from './signals.ts';
 import { readState } from './state.ts';
+import { MAX_SENDS } from './turn.ts';
 import { usedBy } from './usage.ts';
 
 const FALLBACKS = [{ endpoint: 'other', price_per_second: 0.002 }];
@@ -32,6 +34,87 @@ describe('an attempt', () => {
   });
 });
 
+describe('a run that no endpoint takes for now', () => {
+  const held: Signal = { kind: 'run_held', attempt: 1, wait_ms: 10_000, code: 'no_capacity', message: 'shut' };
+
+  test('is sent when its wait is over, not before, and stays the same attempt', ({ expect }) => {
+    const play = new Play().on(held);
+    expect(play.after(9_999).did('send')).toHaveLength(1);
+    expect(play.after(1).did('send')).toHaveLength(2);
+    expect(play.state).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ number: 1 }] });
+  });
+
+  test('fails the job with the reason at its deadline', ({ expect }) => {
+    const play = new Play({ deadline: START + 5_000 }).on(held).after(5_000);
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'no_capacity', message: 'shut', attempt: 1 } });
+  });
+
+  test('is no reason any more once it was taken: the job expires', ({ expect }) => {
+    const play = new Play().on(held).after(10_000).on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    expect(play.after(890_000).state).toMatchObject({ status: 'expired', error: null });
+  });
+
+  test('says nothing to an attempt that a worker has', ({ expect }) => {
+    const play = new Play().claimed().on(held);
+    expect(play.reply).toBe('ignored');
+  });
+});
+
+describe('a run that waits for a worker that there is not', () => {
+  const starved = (elsewhere: boolean, attempt = 1): Signal => ({
+    kind: 'run_status',
+    attempt,
+    status: 'queued',
+    line: { stage: 'capacity', none: true, elsewhere },
+  });
+  const sent = () => new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+
+  test('goes on waiting where there is nowhere else to go', ({ expect }) => {
+    const play = sent().on(starved(false));
+    expect(play.state.attempts).toMatchObject([{ phase: 'sent' }]);
+    expect(play.after(900_000).state).toMatchObject({ status: 'failed', error: { code: 'no_capacity' } });
+  });
+
+  test('is given up for a new attempt where there is, as often as a job may be sent', ({ expect }) => {
+    const play = sent().on(starved(true));
+    expect(play.state.attempts).toMatchObject([{ outcome: 'superseded' }, { phase: 'sending' }]);
+    expect(play.did('cancel_run')).toEqual([{ kind: 'cancel_run', attempt: 1, run_id: 'r' }]);
+    for (let attempt = 2; attempt <= MAX_SENDS + 1; attempt += 1) {
+      play.on({ kind: 'run_accepted', attempt, run_id: `r${attempt}` }).on(starved(true, attempt));
+    }
+    expect(play.state).toMatchObject({ status: 'queued' });
+    expect(play.state.attempts).toHaveLength(MAX_SENDS);
+  });
+
+  test('is not given up once a worker has it', ({ expect }) => {
+    const play = new Play().claimed().on(starved(true));
+    expect(play.state.attempts).toMatchObject([{ phase: 'claimed' }]);
+  });
+
+  test('says so no more when a worker turns up', ({ expect }) => {
+    const play = sent()
+      .on(starved(false))
+      .on({
+        kind: 'run_status',
+        attempt: 1,
+        status: 'queued',
+        line: { stage: 'cold_start', none: false, elsewhere: false },
+      });
+    expect(play.state.stage).toBe('cold_start');
+    expect(play.after(900_000).state).toMatchObject({ status: 'expired' });
+  });
+});
+
+describe('a run that is queued', () => {
+  test('is asked about soon, a claimed one only as often as the policy says', ({ expect }) => {
+    const queued = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    expect(queued.after(5_000).did('check')).toHaveLength(1);
+    const taken = new Play().claimed();
+    expect(taken.after(29_999).did('check')).toHaveLength(0);
+    expect(taken.after(1).did('check')).toHaveLength(1);
+  });
+});
+
 describe('the cost of a job', () => {
   test('is each attempt’s time at the price of its own endpoint', ({ expect }) => {
     const play = new Play({ price_per_second: 0.001, fallbacks: FALLBACKS })
@@ -56,7 +139,10 @@ describe('the cost of a job', () => {
 describe('a job that was stored before there were fallbacks', () => {
   test('has none, and its attempts are of its own endpoint', ({ expect }) => {
     const { fallbacks: _later, attempts, ...rest } = new Play().state;
-    const stored = { ...rest, attempts: attempts.map(({ endpoint: _too, ...attempt }) => attempt) };
-    expect(readState(JSON.stringify(stored))).toMatchObject({ fallbacks: [], attempts: [{ endpoint: 'default' }] });
+    const stored = { ...rest, attempts: attempts.map(({ endpoint: _too, held: _also, ...attempt }) => attempt) };
+    expect(readState(JSON.stringify(stored))).toMatchObject({
+      fallbacks: [],
+      attempts: [{ endpoint: 'default', held: null }],
+    });
   });
 });

@@ -18,6 +18,8 @@ import { onClaim, onComplete, onWorkerMessage } from './worker-signals.ts';
  */
 export type Step = { state: JobState; events: EventBody[]; effects: Effect[]; reply: Reply };
 
+/** A run that no worker has claimed by now waits for one: what for is worth a question. A warm worker takes it sooner. */
+const FIRST_CHECK_MS = 5_000;
 /** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
 const REFUSED_BACKOFF_MS = 1_000;
 const REFUSED_BACKOFF_MAX_MS = 30_000;
@@ -79,6 +81,8 @@ function react(turn: Turn, signal: Signal): Reply {
       return onAdmitted(turn);
     case 'routed':
       return onRouted(turn, signal.attempt, signal.endpoint);
+    case 'run_held':
+      return onRunHeld(turn, signal);
     case 'run_accepted':
       return onRunAccepted(turn, signal.attempt, signal.run_id);
     case 'run_refused':
@@ -145,7 +149,9 @@ function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
     }
     return 'done';
   }
-  attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
+  attempt.held = null;
+  const every_ms = turn.policy.poll_interval * 1000;
+  attempt.check_at = turn.now + (attempt.phase === 'claimed' ? every_ms : Math.min(FIRST_CHECK_MS, every_ms));
   if (attempt.phase !== 'claimed') {
     attempt.phase = 'sent';
     attempt.due_at = null;
@@ -159,21 +165,33 @@ function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' 
     return 'ignored';
   }
   if (signal.again) {
+    attempt.held = providerError(signal, attempt.number);
     const backoff = Math.min(REFUSED_BACKOFF_MS * 2 ** attempt.refusals, REFUSED_BACKOFF_MAX_MS);
     attempt.refusals += 1;
     attempt.due_at = turn.now + Math.max(backoff, signal.retry_after_ms ?? 0);
     return 'done';
   }
-  const error: JobError = {
-    code: signal.code,
-    message: signal.message,
-    at: 'provider',
-    retryable: false,
-    attempt: attempt.number,
-  };
-  turn.retryOrFail(attempt, 'failed', error, true);
+  turn.retryOrFail(attempt, 'failed', { ...providerError(signal, attempt.number), retryable: false }, true);
   return 'done';
 }
+
+function onRunHeld(turn: Turn, signal: Extract<Signal, { kind: 'run_held' }>): Reply {
+  const attempt = counting(turn, signal.attempt);
+  if (attempt === undefined || attempt.phase !== 'sending') {
+    return 'ignored';
+  }
+  attempt.held = providerError(signal, attempt.number);
+  attempt.due_at = turn.now + signal.wait_ms;
+  return 'done';
+}
+
+const providerError = ({ code, message }: Pick<JobError, 'code' | 'message'>, attempt: number): JobError => ({
+  code,
+  message,
+  at: 'provider',
+  retryable: true,
+  attempt,
+});
 
 function onRunUnknown(turn: Turn, number: number): Reply {
   const attempt = counting(turn, number);

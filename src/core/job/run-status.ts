@@ -1,6 +1,6 @@
 import type { JobError, JobErrorCode } from '../../contract/job.ts';
-import { counting, SETTLE_MS, type Turn } from './turn.ts';
-import type { Reply, Signal } from './signals.ts';
+import { counting, MAX_SENDS, SETTLE_MS, type Turn } from './turn.ts';
+import type { Reply, Signal, WaitsFor } from './signals.ts';
 import type { Attempt } from './state.ts';
 
 /**
@@ -21,7 +21,7 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
       if (attempt.phase !== 'claimed') {
         // RunPod has it after all: a 404 before this was a replica that did not know the run yet.
         attempt.settle_at = null;
-        turn.move('queued', signal.status === 'queued' ? 'capacity' : 'cold_start');
+        onUnclaimed(turn, attempt, signal.status, signal.line ?? null);
       }
       return 'done';
     case 'unreachable':
@@ -55,6 +55,26 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
       return 'done';
   }
 }
+
+/** A run that no worker has claimed: says what it waits for, and moves on where it would wait in vain. */
+function onUnclaimed(turn: Turn, attempt: Attempt, status: 'queued' | 'running', line: WaitsFor | null): void {
+  const starved = status === 'queued' && line?.none === true;
+  attempt.held = starved ? noWorkers(attempt.number) : null;
+  if (starved && line.elsewhere && turn.state.attempts.length < MAX_SENDS) {
+    turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
+    return;
+  }
+  // Taken but not claimed, it is with a worker that still starts.
+  turn.move('queued', status === 'running' ? 'cold_start' : (line?.stage ?? 'capacity'));
+}
+
+const noWorkers = (attempt: number): JobError => ({
+  code: 'no_capacity',
+  message: 'The endpoint has no workers.',
+  at: 'provider',
+  retryable: true,
+  attempt,
+});
 
 function settle(turn: Turn, attempt: Attempt, code: JobErrorCode, message: string, retryable: boolean): void {
   if (attempt.settle_at !== null) {

@@ -13,6 +13,8 @@ export type Signal =
   | { kind: 'admitted' }
   /** `/run` is about to be called for this attempt, at this endpoint. */
   | { kind: 'routed'; attempt: number; endpoint: string }
+  /** No endpoint takes the run for now: ask again after so many ms. `code` and `message`: what the job fails with if that does not change. */
+  | { kind: 'run_held'; attempt: number; wait_ms: number; code: JobErrorCode; message: string }
   /** `/run` answered with RunPod's id. */
   | { kind: 'run_accepted'; attempt: number; run_id: string }
   /** `/run` answered and did not take it. `again`: a later try may succeed. */
@@ -40,9 +42,15 @@ export type Signal =
   /** RunPod's webhook came: believe nothing it says, ask for the status now. */
   | { kind: 'run_hint'; attempt: number }
   /** What RunPod's status says of a run. */
-  | { kind: 'run_status'; attempt: number; status: RunStatus }
+  | { kind: 'run_status'; attempt: number; status: RunStatus; line?: WaitsFor | null }
   /** Time passed. */
   | { kind: 'clock' };
+
+/**
+ * What a queued run waits for, where that is known. `none`: a worker that its endpoint does not have, and has not had for a while;
+ * `elsewhere`: another endpoint would take the run.
+ */
+export type WaitsFor = { stage: 'capacity' | 'cold_start'; none: boolean; elsewhere: boolean };
 
 /** What the machine wants done outside. The Job object does it at least once; each is safe to repeat. */
 export type Effect =

@@ -73,6 +73,8 @@ export type Attempt = {
   /** Number of the worker's last stored channel message. */
   acked: number;
   channel_open: boolean;
+  /** Why nothing has come of it so far; what the job fails with when its time is up before anything does. */
+  held: JobError | null;
   /** How often `/run` was refused for now. */
   refusals: number;
   /** When to act on `sending` (refused for now) or `unknown`. */
@@ -100,7 +102,7 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
  */
 const ADDED = { fallbacks: [], start_deadline: null } satisfies Partial<JobState>;
-const ADDED_TO_ATTEMPT = { report: null, accepted_at: null } satisfies Partial<Attempt>;
+const ADDED_TO_ATTEMPT = { held: null, report: null, accepted_at: null } satisfies Partial<Attempt>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
 
 /** An attempt as any release wrote it. */

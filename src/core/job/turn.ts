@@ -183,6 +183,7 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   error: null,
   acked: 0,
   channel_open: false,
+  held: null,
   refusals: 0,
   due_at: null,
   hinted_at: null,

@@ -37,8 +37,13 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
   attempt.claim = signal.claim;
   attempt.worker = signal.worker;
   attempt.claimed_at = turn.now;
+  attempt.held = null;
   attempt.due_at = null;
   attempt.settle_at = null;
+  if (attempt.check_at !== null) {
+    // The worker will be heard; RunPod is only asked in case it is not.
+    attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
+  }
   attempt.lost_at = turn.now + turn.policy.channel_grace * 1000;
   state.started_at ??= turn.now;
   turn.move('running', 'inputs');

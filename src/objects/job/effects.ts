@@ -8,10 +8,11 @@ import { lapsesAt } from '../../core/job/admission.ts';
 import { RUN_GRACE_MS } from '../../core/job/wanted.ts';
 import { jobEvent } from '../../core/webhook/payload.ts';
 import type { Env } from '../../env.ts';
-import type { GpuProvider } from '../../providers/gpu/provider.ts';
+import type { GpuProvider, RunAnswer } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { signToken } from '../../providers/tokens.ts';
 import { projectJob } from '../../storage/d1/jobs.ts';
+import { lineOf, reportRun, routeOf } from './route.ts';
 import { noticeOf, viewOf } from './view.ts';
 
 /** An effect that leaves the object. */
@@ -23,7 +24,20 @@ export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' 
 /** How long a worker's token outlives the deadline: the worker may repeat its report for 120 s after it. */
 const TOKEN_GRACE_MS = 180_000;
 
-export type EffectContext = { env: Env; config: Config; gpu: GpuProvider; state: JobState; now: number };
+/** How soon a run that its endpoint did not take looks for another one. */
+const REROUTE_MS = 1_000;
+
+export type EffectContext = {
+  env: Env;
+  config: Config;
+  gpu: GpuProvider;
+  state: JobState;
+  now: number;
+  /** Gives the machine a signal while the effect goes on. */
+  tell: (signal: Signal) => void;
+  /** Whether the effect is still wanted. */
+  wanted: () => boolean;
+};
 
 /** Does one effect. Answers with a value whatever the network does. */
 export async function perform(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
@@ -46,16 +60,14 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
   const used = usedBy(state);
   switch (effect.kind) {
     case 'send':
-      return { kind: 'signal', signal: await send(effect.attempt, runpodId, context) };
-    case 'check':
-      return {
-        kind: 'signal',
-        signal: {
-          kind: 'run_status',
-          attempt: effect.attempt,
-          status: runpodId === undefined ? 'unreachable' : await gpu.status(runpodId, effect.run_id),
-        },
-      };
+      return await send(effect.attempt, context);
+    case 'check': {
+      const { attempt, run_id } = effect;
+      const status = runpodId === undefined ? 'unreachable' : await gpu.status(runpodId, run_id);
+      const asks = status === 'queued' || status === 'unreachable';
+      const line = asks ? await lineOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
+      return { kind: 'signal', signal: { kind: 'run_status', attempt, status, line } };
+    }
     case 'cancel_run':
       return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
     case 'project':
@@ -86,21 +98,32 @@ function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): st
   return attempt === undefined ? undefined : config.endpoints[attempt.endpoint]?.runpod_id;
 }
 
-async function send(
-  attempt: number,
-  runpodId: string | undefined,
-  { config, gpu, state, now }: EffectContext,
-): Promise<Signal> {
-  if (runpodId === undefined) {
-    return {
-      kind: 'run_refused',
-      attempt,
-      again: false,
-      code: 'provider_refused',
-      message: 'The endpoint is no longer configured.',
-      retry_after_ms: null,
-    };
+/** Calls `/run` where the run may go now. The place is settled and stored before the call. */
+async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
+  const { env, config, state, tell, wanted } = context;
+  const route = await routeOf(env, config, state);
+  if (!wanted()) {
+    return { kind: 'done' };
   }
+  switch (route.kind) {
+    case 'nowhere': {
+      const gone = { code: 'provider_refused', message: 'The endpoint is no longer configured.' } as const;
+      return signal({ kind: 'run_refused', attempt, again: false, ...gone, retry_after_ms: null });
+    }
+    case 'wait':
+      return signal({ kind: 'run_held', attempt, wait_ms: route.wait_ms, ...route.why });
+    case 'go': {
+      tell({ kind: 'routed', attempt, endpoint: route.endpoint });
+      const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', context);
+      await reportRun(env, state.id, route, answer);
+      return signal(cameOf(attempt, answer));
+    }
+  }
+}
+
+const signal = (what: Signal): EffectOutcome => ({ kind: 'signal', signal: what });
+
+async function run(attempt: number, endpoint: string, { config, gpu, state, now }: EffectContext): Promise<RunAnswer> {
   const binding = { job: state.id, attempt };
   const expires_at = state.deadline + TOKEN_GRACE_MS;
   const [token, hookToken] = await Promise.all([
@@ -108,25 +131,26 @@ async function send(
     signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, expires_at),
   ]);
   const left_ms = state.deadline - now + RUN_GRACE_MS;
-  const answer = await gpu.run({
-    endpoint: runpodId,
+  return gpu.run({
+    endpoint,
     input: [JSON.stringify({ ...binding, gateway: config.publicUrl, token })],
     webhook: `${config.publicUrl}/hooks/runpod/${state.id}/${attempt}?token=${hookToken}`,
     execution_timeout_ms: left_ms,
     ttl_ms: left_ms,
   });
+}
+
+function cameOf(attempt: number, answer: RunAnswer): Signal {
   switch (answer.kind) {
     case 'accepted':
       return { kind: 'run_accepted', attempt, run_id: answer.run_id };
-    case 'refused':
-      return {
-        kind: 'run_refused',
-        attempt,
-        again: answer.again,
-        code: answer.code,
-        message: answer.message,
-        retry_after_ms: answer.retry_after_ms,
-      };
+    case 'refused': {
+      const { about, again, code, message, retry_after_ms } = answer;
+      return about === 'endpoint'
+        ? // Not this run's fault: the endpoint has been told, and says where it may go instead, or until when to wait.
+          { kind: 'run_held', attempt, wait_ms: REROUTE_MS, code, message }
+        : { kind: 'run_refused', attempt, again, code, message, retry_after_ms };
+    }
     case 'unknown':
       return { kind: 'run_unknown', attempt };
   }

@@ -319,7 +319,15 @@ export class Job extends DurableObject<Env> {
     const { state, env, config } = this;
     return state === null
       ? Promise.resolve({ kind: 'done' })
-      : perform(effect, { env, config, gpu: runpodProvider(config.runpod), state, now });
+      : perform(effect, {
+          env,
+          config,
+          gpu: runpodProvider(config.runpod),
+          state,
+          now,
+          tell: (signal) => void this.apply(signal),
+          wanted: () => this.state !== null && stillWanted(this.state, effect, Date.now()),
+        });
   }
 
   private async ring(): Promise<void> {

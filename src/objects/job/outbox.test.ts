@@ -67,7 +67,7 @@ describe('an effect wanted again while it is being done', () => {
     runpod.answer.status = () => answer.promise;
     await rig.stub.hint(1);
     await until(() => expect(runpod.count('status')).toBe(1));
-    clock.pass(5_000);
+    clock.pass(4_000);
     await rig.stub.hint(1);
     expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
     await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
@@ -153,7 +153,7 @@ describe('RunPod', () => {
 
   it('that refuses for good fails the job', async () => {
     const runpod = fakeRunpod();
-    runpod.answer.run = () => new Response('{}', { status: 401 });
+    runpod.answer.run = () => new Response('{}', { status: 400 });
     const rig = await created();
     await settled(rig);
     expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });

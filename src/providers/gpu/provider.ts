@@ -1,3 +1,4 @@
+import type { Health } from '../../contract/endpoint.ts';
 import type { JobErrorCode } from '../../contract/job.ts';
 import type { RunRecord, RunStatus } from '../../contract/run.ts';
 import type { JsonPath, TextSink } from '../json-stream.ts';
@@ -20,6 +21,8 @@ export type GpuProvider = {
   ): Promise<RunRecord | 'missing' | 'unreachable'>;
   /** Cancels a run, queued or running. `done` also when it is over or unknown there. */
   cancel(endpoint: string, runId: string): Promise<'done' | 'again'>;
+  /** What the provider says of an endpoint's workers and queue. */
+  health(endpoint: string): Promise<HealthAnswer>;
 };
 
 /** Times in ms. */
@@ -34,7 +37,21 @@ export type RunOrder = {
 
 export type RunAnswer =
   | { kind: 'accepted'; run_id: string }
-  /** Surely not taken. `again`: a later try may succeed. */
-  | { kind: 'refused'; again: boolean; code: JobErrorCode; message: string; retry_after_ms: number | null }
+  /** Surely not taken. `again`: a later try may succeed. `about`: what was refused: this run, or every run of this endpoint or account. */
+  | {
+      kind: 'refused';
+      again: boolean;
+      about: 'run' | 'endpoint';
+      code: JobErrorCode;
+      message: string;
+      retry_after_ms: number | null;
+    }
   /** Nobody knows: no answer, a server error, or an answer that makes no sense. */
   | { kind: 'unknown' };
+
+export type HealthAnswer =
+  | { kind: 'ok'; health: Health }
+  /** The provider knows the endpoint no longer, or does not serve this account. */
+  | { kind: 'refused' }
+  /** No answer, or none that makes sense. */
+  | { kind: 'failed' };

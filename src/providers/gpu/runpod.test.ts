@@ -80,12 +80,26 @@ describe('/run', () => {
     expect(await provider.run(order)).toEqual({ kind: 'unknown' });
   });
 
-  it.each([400, 401, 403, 404, 413, 422])(
-    'answered with %d is refused for good, without quoting RunPod',
-    async (status) => {
+  it.each([
+    [400, 'run'],
+    [401, 'endpoint'],
+    [402, 'endpoint'],
+    [403, 'endpoint'],
+    [404, 'endpoint'],
+    [413, 'run'],
+    [422, 'run'],
+  ] as const)(
+    'answered with %d is refused for good, without quoting RunPod; it is about the %s',
+    async (status, about) => {
       answers(new Response('{"error":"key secret-key is bad"}', { status }));
       const answer = await provider.run(order);
-      expect(answer).toMatchObject({ kind: 'refused', again: false, code: 'provider_refused', retry_after_ms: null });
+      expect(answer).toMatchObject({
+        kind: 'refused',
+        again: false,
+        about,
+        code: 'provider_refused',
+        retry_after_ms: null,
+      });
       expect(JSON.stringify(answer)).not.toContain('secret-key');
     },
   );
@@ -99,6 +113,7 @@ describe('/run', () => {
     expect(await provider.run(order)).toMatchObject({
       kind: 'refused',
       again: true,
+      about: 'run',
       code: 'no_capacity',
       retry_after_ms,
     });
@@ -232,6 +247,52 @@ describe('/cancel', () => {
   });
 });
 
+describe('/health', () => {
+  const workers = { idle: 0, initializing: 0, ready: 0, running: 0, throttled: 0, unhealthy: 0 };
+
+  it('says how many workers there are in each state, and how many runs wait and run', async () => {
+    const asked = answers(
+      Response.json({
+        jobs: { completed: 9, failed: 1, inProgress: 2, inQueue: 3, retried: 0 },
+        workers: { idle: 1, initializing: 2, ready: 3, running: 4, throttled: 5, unhealthy: 6 },
+      }),
+    );
+    expect(await provider.health('ep1')).toEqual({
+      kind: 'ok',
+      health: {
+        workers: { idle: 1, initializing: 2, ready: 3, running: 4, throttled: 5, unhealthy: 6 },
+        in_queue: 3,
+        in_progress: 2,
+      },
+    });
+    expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/health');
+  });
+
+  it('counts a word that is missing, or that makes no sense, as none', async () => {
+    answers(Response.json({ jobs: { inQueue: 1 }, workers: { idle: 1, running: 'many', throttled: -1 } }));
+    expect(await provider.health('ep1')).toEqual({
+      kind: 'ok',
+      health: { workers: { ...workers, idle: 1 }, in_queue: 1, in_progress: 0 },
+    });
+  });
+
+  it.each([
+    ['401', new Response('', { status: 401 }), 'refused'],
+    ['402', new Response('', { status: 402 }), 'refused'],
+    ['403', new Response('', { status: 403 }), 'refused'],
+    ['404', new Response('', { status: 404 }), 'refused'],
+    ['429', new Response('', { status: 429 }), 'failed'],
+    ['500', new Response('', { status: 500 }), 'failed'],
+    ['a redirect', new Response(null, { status: 302, headers: { location: '/' } }), 'failed'],
+    ['HTML', new Response('<html>'), 'failed'],
+    ['no workers', Response.json({ jobs: {} }), 'failed'],
+    ['a body that breaks off', brokenBody(), 'failed'],
+  ])('%s is %s', async (_name, answer, kind) => {
+    answers(answer);
+    expect(await provider.health('ep1')).toEqual({ kind });
+  });
+});
+
 describe('a RunPod that does not answer', () => {
   /** Never answers; breaks off when the caller gives up. */
   const silence = () => {
@@ -249,6 +310,7 @@ describe('a RunPod that does not answer', () => {
     ['status', 10_000, () => provider.status('ep1', 'r'), 'unreachable'],
     ['the whole status', 120_000, () => provider.read('ep1', 'r', () => null), 'unreachable'],
     ['cancel', 10_000, () => provider.cancel('ep1', 'r'), 'again'],
+    ['health', 5_000, () => provider.health('ep1'), { kind: 'failed' }],
   ] as const)('is given up on: %s after %d ms', async (_name, ms, ask, outcome) => {
     vi.useFakeTimers();
     onTestFinished(() => {

@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import type { RunRecord, RunStatus } from '../../contract/run.ts';
 import { readJsonStream, type JsonPath, type TextSink } from '../json-stream.ts';
-import type { GpuProvider, RunAnswer, RunOrder } from './provider.ts';
+import type { GpuProvider, HealthAnswer, RunAnswer, RunOrder } from './provider.ts';
 
 /** RunPod's job API (reference/runpod.md section 2). */
 
 /** RunPod answers `/run` in well under this; its own clients give up after 3 to 10 s. */
 const RUN_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 10_000;
+/** A reader waits for it. RunPod's own clients give up after 3 s (reference/runpod.md 3.1). */
+const HEALTH_TIMEOUT_MS = 5_000;
 /** A whole answer has up to 20 MB (reference/runpod.md 2.7, worker-comfyui#129), and is moved on while it arrives. */
 const READ_TIMEOUT_MS = 120_000;
 /** Bounds of `policy` in ms (reference/runpod.md 2.2). */
@@ -15,6 +17,19 @@ const EXECUTION_TIMEOUT_MS = { min: 5_000, max: 7 * 86_400_000 };
 const TTL_MS = { min: 10_000, max: 7 * 86_400_000 };
 
 const runAnswer = z.object({ id: z.string().min(1) });
+const count = z.number().nonnegative().catch(0);
+/** RunPod's pages show only some of the words (reference/runpod.md 2.1): one that is missing counts as none. */
+const healthAnswer = z.object({
+  jobs: z.object({ inQueue: count, inProgress: count }),
+  workers: z.object({
+    idle: count,
+    initializing: count,
+    ready: count,
+    running: count,
+    throttled: count,
+    unhealthy: count,
+  }),
+});
 const statusAnswer = z.object({ status: z.string() });
 const ms = z.number().nonnegative().nullish().catch(null);
 const recordAnswer = z.object({
@@ -37,6 +52,8 @@ const STATUS_WORDS: ReadonlyMap<string, RunRecord['status']> = new Map([
   ['TIMED_OUT', 'timed_out'],
 ]);
 
+/** Refusals that no other run would escape: the key, the balance, the permission, the endpoint itself. */
+const ABOUT_ENDPOINT: ReadonlySet<number> = new Set([401, 402, 403, 404]);
 /** A proxy gave up waiting for the request or its answer: unlike the rest of 4xx it does not say that nothing was taken. */
 const REQUEST_TIMEOUT = 408;
 /** Answers to a cancel that mean there is no such run, or no longer. Others of 4xx say that *we* were refused: try again. */
@@ -113,6 +130,14 @@ export function runpodProvider(options: { baseUrl: string; apiKey: string }): Gp
         return 'again';
       }
     },
+
+    async health(endpoint) {
+      try {
+        return await call(`${endpoint}/health`, { method: 'GET' }, HEALTH_TIMEOUT_MS, readHealthAnswer);
+      } catch {
+        return { kind: 'failed' };
+      }
+    },
   };
 }
 
@@ -140,6 +165,7 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
     return {
       kind: 'refused',
       again: true,
+      about: 'run',
       code: 'no_capacity',
       message: 'RunPod takes no more runs for now.',
       retry_after_ms: Number.isFinite(seconds) ? seconds * 1000 : null,
@@ -149,6 +175,7 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
     return {
       kind: 'refused',
       again: false,
+      about: ABOUT_ENDPOINT.has(status) ? 'endpoint' : 'run',
       code: 'provider_refused',
       message: `RunPod refused the run (${status}).`,
       retry_after_ms: null,
@@ -206,6 +233,19 @@ function noticing(sink: TextSink, notice: (by: unknown) => void): TextSink {
 async function readCancelAnswer(response: Response): Promise<'done' | 'again'> {
   await discard(response);
   return response.ok || NOTHING_TO_CANCEL.has(response.status) ? 'done' : 'again';
+}
+
+async function readHealthAnswer(response: Response): Promise<HealthAnswer> {
+  if (!response.ok) {
+    await discard(response);
+    return { kind: ABOUT_ENDPOINT.has(response.status) ? 'refused' : 'failed' };
+  }
+  const answer = healthAnswer.safeParse(await response.json());
+  if (!answer.success) {
+    return { kind: 'failed' };
+  }
+  const { jobs, workers } = answer.data;
+  return { kind: 'ok', health: { workers, in_queue: jobs.inQueue, in_progress: jobs.inProgress } };
 }
 
 /** Frees the connection of an answer whose body nobody reads. */

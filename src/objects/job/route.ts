@@ -1,0 +1,108 @@
+import type { Config } from '../../config.ts';
+import type { BreakerCause, CallOutcome } from '../../contract/endpoint.ts';
+import type { JobError } from '../../contract/job.ts';
+import type { JobState } from '../../core/job/state.ts';
+import type { Env } from '../../env.ts';
+import type { RunAnswer } from '../../providers/gpu/provider.ts';
+import { consoleLog } from '../../providers/log.ts';
+import { endpointStub } from '../stubs.ts';
+
+/** Where a run goes now: to an endpoint, nowhere yet, or nowhere at all because none of its endpoints is configured any more. */
+export type Route =
+  | { kind: 'go'; endpoint: string; report: 'all' | 'trouble' }
+  | { kind: 'wait'; wait_ms: number; why: Pick<JobError, 'code' | 'message'> }
+  | { kind: 'nowhere' };
+
+/** A job asks its own endpoint first, then those that may stand in for it, until one lets it through. */
+export async function routeOf(env: Env, config: Config, state: JobState): Promise<Route> {
+  let wait: Route & { kind: 'wait' } = { kind: 'wait', wait_ms: Infinity, why: WHY.failing };
+  let configured = false;
+  for (const endpoint of endpointsOf(state)) {
+    if (!Object.hasOwn(config.endpoints, endpoint)) {
+      continue;
+    }
+    const answer = await asked(env, endpoint, state.id);
+    if (answer.kind === 'go') {
+      return { kind: 'go', endpoint, report: answer.report };
+    }
+    // The reason that is told is that of the job's own endpoint.
+    wait = {
+      kind: 'wait',
+      wait_ms: Math.min(wait.wait_ms, answer.wait_ms),
+      why: configured ? wait.why : WHY[answer.cause],
+    };
+    configured = true;
+  }
+  return configured ? wait : { kind: 'nowhere' };
+}
+
+/** An Endpoint object that cannot be reached holds up no job: it only ever keeps calls from failing. */
+async function asked(env: Env, endpoint: string, job: string): ReturnType<ReturnType<typeof endpointStub>['ask']> {
+  try {
+    return await endpointStub(env, endpoint).ask(job);
+  } catch (error) {
+    consoleLog({
+      event: 'endpoint_unreachable',
+      job,
+      endpoint,
+      detail: error instanceof Error ? error.message : 'unknown',
+    });
+    return { kind: 'go', report: 'trouble' };
+  }
+}
+
+/** Tells an endpoint what became of a call of `/run` that it let through. */
+export async function reportRun(
+  env: Env,
+  job: string,
+  { endpoint, report }: Route & { kind: 'go' },
+  answer: RunAnswer,
+): Promise<void> {
+  const outcome = outcomeOf(answer);
+  if (outcome === 'ok' && report === 'trouble') {
+    return;
+  }
+  const retry_after_ms = answer.kind === 'refused' ? answer.retry_after_ms : null;
+  await endpointStub(env, endpoint)
+    .ran(job, outcome, retry_after_ms)
+    .catch(() => {});
+}
+
+function outcomeOf(answer: RunAnswer): CallOutcome {
+  switch (answer.kind) {
+    case 'accepted':
+      return 'ok';
+    case 'unknown':
+      return 'failed';
+    case 'refused':
+      // Refused for what it is, a run says that the endpoint works.
+      return answer.again ? 'failed' : answer.about === 'endpoint' ? 'refused' : 'ok';
+  }
+}
+
+/**
+ * What a run waits for that is queued at this endpoint; null when that cannot be said. `elsewhere`: another endpoint would take it.
+ * Also asked when RunPod did not answer about the run: whether the endpoint is at fault is the Endpoint object's to find out.
+ */
+export async function lineOf(
+  env: Env,
+  state: JobState,
+  endpoint: string,
+): Promise<{ stage: 'capacity' | 'cold_start'; none: boolean; elsewhere: boolean } | null> {
+  try {
+    const line = await endpointStub(env, endpoint).line();
+    const others = line.none ? endpointsOf(state).filter((other) => other !== endpoint) : [];
+    const verdicts = await Promise.all(others.map((other) => endpointStub(env, other).verdict()));
+    return { ...line, elsewhere: verdicts.some(({ mode }) => mode === 'closed') };
+  } catch {
+    return null;
+  }
+}
+
+const endpointsOf = (state: JobState): string[] => [state.endpoint, ...state.fallbacks.map(({ endpoint }) => endpoint)];
+
+const WHY: Record<BreakerCause, Pick<JobError, 'code' | 'message'>> = {
+  failing: { code: 'no_capacity', message: 'RunPod takes no runs for this endpoint.' },
+  refused: { code: 'provider_refused', message: 'RunPod refuses every run of this endpoint.' },
+  no_workers: { code: 'no_capacity', message: 'The endpoint has no workers.' },
+};

@@ -5,7 +5,6 @@ import { ComfyEdge, type Job, type JobEvent, isFinal } from '../../clients/sdk/i
 import { ensureEnvironment } from '../../local/python/environment.ts';
 import type { PlatformEvent } from '../../local/runpod/index.ts';
 import { Contract, keepingTo } from '../../src/testing/contract/contract.ts';
-import { notedFaults } from '../../src/testing/contract/noted.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { type Stack, type StackOptions, startStack } from '../../local/stack/stack.ts';
 
@@ -48,7 +47,8 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
       ...rest,
     }),
   );
-  const checked = checkedFetch(stack.url);
+  const broken: string[] = [];
+  const checked = checkedFetch(stack.url, (fault) => broken.push(fault));
   const admin = async (path: string, body?: unknown): Promise<unknown> => {
     const method = body === undefined ? 'GET' : 'POST';
     const response = await fetch(`${stack.runpodAdmin}${path}`, {
@@ -73,14 +73,16 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
     stop: async () => {
       await stack.stop();
       rmSync(directory, { recursive: true, force: true });
+      // Each was thrown at the call too, where a client may have taken it for a lost connection.
+      if (broken.length > 0) {
+        throw new Error(broken.join('\n'));
+      }
     },
   };
 }
 
-const note = notedFaults();
-
 /** The document is read when it is first needed: the gateway may not be there yet, or be killed by the test. */
-function checkedFetch(gateway: string): typeof fetch {
+function checkedFetch(gateway: string, note: (fault: string) => void): typeof fetch {
   let contract: Promise<Contract> | undefined;
   const served = (): Promise<Contract> =>
     (contract ??= fetch(`${gateway}/openapi.json`)

@@ -64,6 +64,7 @@ export const CORE_CODES = [
   'too_many_webhooks',
   'webhook_disabled',
   'job_not_over',
+  'endpoint_unavailable',
   'job_failed',
   'job_canceled',
   'job_expired',

@@ -112,18 +112,24 @@ export async function problemOf(response: Response): Promise<SeenProblem> {
   return seen;
 }
 
-/** Answers RunPod's `/run` for the rest of the test and says what was called. */
-export function answerRunpod(): { calls: string[] } {
+const runBody = z.object({ input: z.object({ job: z.string() }) });
+
+/** Answers RunPod for the rest of the test. Says what was called, and which jobs `/run` was called for. */
+export function answerRunpod(): { calls: string[]; runs: string[] } {
   const calls: string[] = [];
-  let runs = 0;
-  const spy = vi.spyOn(globalThis, 'fetch').mockImplementation((input) => {
-    const url = input instanceof Request ? input.url : String(input);
-    calls.push(url);
-    runs += 1;
-    return Promise.resolve(Response.json({ id: `run-${runs}`, status: 'IN_QUEUE' }));
+  const runs: string[] = [];
+  const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
+    const request = new Request(input, init);
+    calls.push(request.url);
+    const id = `run-${calls.length}`;
+    if (request.url.endsWith('/run')) {
+      const ticket = runBody.safeParse(await request.json());
+      runs.push(ticket.data?.input.job ?? '');
+    }
+    return Response.json({ id, status: 'IN_QUEUE' });
   });
   onTestFinished(() => spy.mockRestore());
-  return { calls };
+  return { calls, runs };
 }
 
 /** How many things of an account are stored, wherever the gateway could have put them. */

@@ -102,7 +102,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
 }
 
 /** What holds for a graph on this endpoint with this key: the stricter of each limit, and all policies. */
-function rulesOf(limits: Limits, endpoint: Endpoint | undefined, keyPolicy: NodePolicy | null): Rules {
+export function rulesOf(limits: Limits, endpoint: Endpoint | undefined, keyPolicy: NodePolicy | null): Rules {
   const own = endpoint?.limits ?? { on_limit: 'refuse' as const };
   return {
     limits: own,

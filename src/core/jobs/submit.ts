@@ -4,11 +4,13 @@ import type { NewJob } from '../../contract/new-job.ts';
 import { accountStub, jobStub } from '../../objects/stubs.ts';
 import { remember } from '../account/quota.ts';
 import type { Caller, Core } from '../context.ts';
+import { shed } from '../endpoints/shedding.ts';
 import { lapsesAt } from '../job/admission.ts';
 import { invalidRequest, type CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { checkRequest, type Checked } from './check.ts';
+import { fallbacksFor } from './fallbacks.ts';
 import { storeInline } from './inline.ts';
 import { fetchRemote } from './inputs.ts';
 import { goneProblem, letGo, usesOf } from './uses.ts';
@@ -35,6 +37,12 @@ export async function submitJob(
     const before = idempotency === null ? null : await recalled(core, caller, idempotency);
     return before?.ok === true ? before : checked;
   }
+  const fallbacks = await fallbacksFor(core, caller, checked.value.endpoint, checked.value.shaped.graph);
+  const names = fallbacks.map((fallback) => fallback.endpoint);
+  const unavailable = shed(core, checked.value.endpoint, names);
+  if (unavailable !== null) {
+    return (idempotency === null ? null : await recalled(core, caller, idempotency)) ?? fail(unavailable);
+  }
   if (idempotency !== null && checked.value.remote.length > 0) {
     // Fetching is the one thing before admission that costs others something: a repeated request does not do it again.
     const before = await recalled(core, caller, idempotency);
@@ -51,6 +59,8 @@ export async function submitJob(
   const created_at = core.clock();
   const finish_ms = Math.round(finishWithinS * 1000);
   const price_per_second = core.config.endpoints[endpoint]?.price?.per_second ?? null;
+  // It may run at any of them, in the end at the dearest. All have a price or none has (config.ts).
+  const dearest = Math.max(price_per_second ?? 0, ...fallbacks.map((each) => each.price_per_second ?? 0));
   const account = accountStub(core.env, caller.account);
   const request: AdmitRequest = {
     job: id,
@@ -62,7 +72,7 @@ export async function submitJob(
     expires_at: lapsesAt(created_at + finish_ms, core.config.policy),
     reserve: {
       gpu_ms: finish_ms,
-      micro_usd: price_per_second === null ? null : Math.ceil(price_per_second * finish_ms * 1000),
+      micro_usd: price_per_second === null ? null : Math.ceil(dearest * finish_ms * 1000),
     },
     idempotency,
   };
@@ -89,7 +99,7 @@ export async function submitJob(
     start_deadline: startWithinS === null ? null : created_at + Math.round(startWithinS * 1000),
     retention_ms,
     price_per_second,
-    fallbacks: [],
+    fallbacks,
     waits,
     queue_position,
   };

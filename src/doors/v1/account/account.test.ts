@@ -80,10 +80,13 @@ describe('a job beyond the places', () => {
       { name: 'a.txt', content_type: 'text/plain', bytes: new TextEncoder().encode('a') },
     ]);
     await vi.waitFor(async () => expect((await read(call, third.id)).stage).toBe('capacity'));
+    await vi.waitFor(() => expect(runpod.runs).toContain(third.id));
     expect((await read(call, second.id)).stage).toBe('admission');
     await (await call(`/v1/jobs/${third.id}/cancel`, { method: 'POST' })).text();
     await vi.waitFor(async () => expect((await read(call, second.id)).stage).toBe('capacity'));
-    expect(runpod.calls.filter((url) => url.endsWith('/run'))).toHaveLength(3);
+    await vi.waitFor(() => expect(runpod.runs).toContain(second.id));
+    const mine = [first.id, second.id, third.id];
+    expect(runpod.runs.filter((job) => mine.includes(job))).toEqual([first.id, third.id, second.id]);
   });
 
   it('can be canceled where it waits, and never reaches a GPU', async () => {

@@ -1,0 +1,38 @@
+import { fallbacksOf } from '../../config.ts';
+import type { FallbackEndpoint, Graph } from '../../contract/new-job.ts';
+import { endpointBarred } from '../access/endpoints.ts';
+import type { Caller, Core } from '../context.ts';
+import { unknownNodes } from '../workflows/catalog.ts';
+import { placeIn } from '../workflows/graph.ts';
+import { shape } from '../workflows/shape/shape.ts';
+import { rulesOf } from './check.ts';
+
+/**
+ * The endpoints that may stand in for one, for this graph and key: those the key may use anyhow, and whose limits, nodes and policy
+ * let the graph run as it is. What would be refused at an endpoint, or changed to fit it, does not get there by a detour.
+ */
+export async function fallbacksFor(
+  core: Core,
+  caller: Caller,
+  endpoint: string,
+  graph: Graph,
+): Promise<FallbackEndpoint[]> {
+  const { endpoints } = core.config;
+  const usable = fallbacksOf(endpoints, endpoint).filter((name) => endpointBarred(core.config, caller, name) === null);
+  const fits = await Promise.all(usable.map((name) => mayRun(core, caller, name, graph)));
+  return usable
+    .filter((_, index) => fits[index] === true)
+    .map((name) => ({ endpoint: name, price_per_second: endpoints[name]?.price?.per_second ?? null }));
+}
+
+async function mayRun(core: Core, caller: Caller, endpoint: string, graph: Graph): Promise<boolean> {
+  const rules = rulesOf(core.config.limits, core.config.endpoints[endpoint], caller.nodes);
+  const refusing = { ...rules, limits: { ...rules.limits, on_limit: 'refuse' as const } };
+  if (Object.keys(graph).length > rules.maxNodes) {
+    return false;
+  }
+  const nothing = { params: {}, overrides: {}, randomizeSeeds: false };
+  const place = placeIn([]);
+  const { faults } = shape(graph, nothing, refusing, core.newSeed, place);
+  return faults.length === 0 && (await unknownNodes(core, endpoint, graph, place)).faults.length === 0;
+}

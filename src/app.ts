@@ -81,6 +81,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.get('/readyz', (c) => {
     const checked = configOf(c.env);
     if (checked.ok) {
+      if (checked.advice.length > 0) {
+        log({ event: 'config_advice', request_id: c.var.requestId, advice: checked.advice });
+      }
       return c.json({ status: 'ok' });
     }
     log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });

@@ -43,6 +43,19 @@ describe('the configuration', () => {
     expect(limitsSchema.parse({})).toEqual(requireConfig(good).limits);
   });
 
+  it.each([
+    ['{"default": {"runpod_id": "gpu"}}', 'ENDPOINTS: none is for test keys'],
+    ['{"default": {"runpod_id": "gpu", "environment": "any"}}', 'ENDPOINTS.default.environment: "any" lets test keys'],
+  ])('is taken with a word of advice: %s', (ENDPOINTS, advice) => {
+    const read = readConfig({ ...good, ENDPOINTS });
+    expect(read).toMatchObject({ ok: true, advice: [expect.stringContaining(advice)] });
+  });
+
+  it('needs no advice where test keys have an endpoint of their own', () => {
+    const ENDPOINTS = '{"default": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}';
+    expect(readConfig({ ...good, ENDPOINTS })).toMatchObject({ ok: true, advice: [] });
+  });
+
   it('is read once for an environment', () => {
     expect(configOf(good)).toBe(configOf(good));
     expect(configOf({ ...good })).not.toBe(configOf(good));

@@ -126,8 +126,8 @@ export const breakerSchema = z.strictObject({
 
 export const endpointSchema = z.strictObject({
   runpod_id: z.string().min(1),
-  /** Keys of which environment may use it. */
-  environment: z.enum(['test', 'live', 'any']).default('any'),
+  /** Keys of which environment may use it: a test key reaches a GPU only where the operator says so. */
+  environment: z.enum(['test', 'live', 'any']).default('live'),
   nodes: nodePolicySchema.optional(),
   limits: graphLimitsSchema.prefault({}),
   /** Let nodes load from URLs by themselves. The gateway then knows nothing of what they fetch. */
@@ -247,7 +247,8 @@ export type Config = {
   adminToken: string;
 };
 
-export type ConfigResult = { ok: true; config: Config } | { ok: false; problems: string[] };
+/** `advice`: what is allowed and may not be meant; for the log. */
+export type ConfigResult = { ok: true; config: Config; advice: string[] } | { ok: false; problems: string[] };
 
 /** Checks bindings, variables and secrets. Problems name what is wrong and never quote a value. */
 export function readConfig(env: Env): ConfigResult {
@@ -267,6 +268,7 @@ export function readConfig(env: Env): ConfigResult {
   const values = parsed.data;
   return {
     ok: true,
+    advice: adviceOn(values.ENDPOINTS),
     config: {
       publicUrl: values.PUBLIC_URL,
       runpod: { baseUrl: values.RUNPOD_BASE_URL, apiKey: values.RUNPOD_API_KEY },
@@ -283,6 +285,18 @@ export function readConfig(env: Env): ConfigResult {
       adminToken: values.ADMIN_TOKEN,
     },
   };
+}
+
+/** Test keys are for trying things out at no cost; what they may reach should be nobody's surprise. */
+function adviceOn(endpoints: Record<string, Endpoint>): string[] {
+  const all = Object.entries(endpoints);
+  const none = all.every(([, { environment }]) => environment === 'live');
+  return [
+    ...(none ? ['ENDPOINTS: none is for test keys (environment "test"): they can run nothing'] : []),
+    ...all
+      .filter(([, { environment }]) => environment === 'any')
+      .map(([name]) => `ENDPOINTS.${name}.environment: "any" lets test keys use what it costs`),
+  ];
 }
 
 const checked = new WeakMap<Env, ConfigResult>();

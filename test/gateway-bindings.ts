@@ -5,9 +5,9 @@
 const FRAIL = { window: 60, failures: 3, pause: 10, no_workers_after: 60, max_waiting: 2 };
 const frailEndpoints = Object.fromEntries(
   Array.from({ length: 20 }, (_, n) => [
-    [`frail-${n}`, { runpod_id: `frail-${n}`, breaker: FRAIL }],
-    [`leaning-${n}`, { runpod_id: `leaning-${n}`, breaker: FRAIL, fallback: `spare-${n}` }],
-    [`spare-${n}`, { runpod_id: `spare-${n}`, breaker: FRAIL }],
+    [`frail-${n}`, { runpod_id: `frail-${n}`, environment: 'any', breaker: FRAIL }],
+    [`leaning-${n}`, { runpod_id: `leaning-${n}`, environment: 'any', breaker: FRAIL, fallback: `spare-${n}` }],
+    [`spare-${n}`, { runpod_id: `spare-${n}`, environment: 'any', breaker: FRAIL }],
   ]).flat(),
 );
 
@@ -17,8 +17,8 @@ export const testBindings = {
   RUNPOD_BASE_URL: 'https://runpod.test/v2',
   ENDPOINTS: JSON.stringify({
     // Tests of other things make these fail as they like.
-    default: { runpod_id: 'ep1', breaker: { failures: 1_000_000 } },
-    narrow: { runpod_id: 'ep2', breaker: { failures: 1_000_000 } },
+    default: { runpod_id: 'ep1', environment: 'any', breaker: { failures: 1_000_000 } },
+    narrow: { runpod_id: 'ep2', environment: 'any', breaker: { failures: 1_000_000 } },
     ...frailEndpoints,
   }),
   R2_S3_ENDPOINT: 'https://r2.test',

@@ -137,7 +137,8 @@ async function startParts(
     directory: options.directory,
     port: gatewayPort.value,
     runpodUrl: `${runpod.url}/v2`,
-    endpoints: { default: { runpod_id: ENDPOINT } },
+    // Nothing here costs anything, so keys of both environments may use it.
+    endpoints: { default: { runpod_id: ENDPOINT, environment: 'any' } },
     secrets,
     policy: options.policy ?? {},
     limits: options.limits ?? {},

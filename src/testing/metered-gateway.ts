@@ -1,4 +1,4 @@
-import gateway, { Account, Job, Webhook } from '../worker.ts';
+import gateway, { Account, Endpoint, Job, Webhook } from '../worker.ts';
 import type { Env } from '../env.ts';
 import { Meter, meteredEnv, meterStorage } from './metering.ts';
 
@@ -96,6 +96,11 @@ class MeteredAccount extends Account {
     super(ctx, enter(ctx, env));
   }
 }
+class MeteredEndpoint extends Endpoint {
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, enter(ctx, env));
+  }
+}
 class MeteredWebhook extends Webhook {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, enter(ctx, env));
@@ -103,9 +108,10 @@ class MeteredWebhook extends Webhook {
 }
 meterMethods(MeteredJob.prototype, Job.prototype);
 meterMethods(MeteredAccount.prototype, Account.prototype);
+meterMethods(MeteredEndpoint.prototype, Endpoint.prototype);
 meterMethods(MeteredWebhook.prototype, Webhook.prototype);
 
-export { MeteredAccount as Account, MeteredJob as Job, MeteredWebhook as Webhook };
+export { MeteredAccount as Account, MeteredEndpoint as Endpoint, MeteredJob as Job, MeteredWebhook as Webhook };
 
 // oxlint-disable-next-line import/no-default-export -- the form of a Worker
 export default {

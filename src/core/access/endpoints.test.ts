@@ -3,7 +3,8 @@ import { GRAPH, postJson, problemOf, storedOf } from '../../testing/gateway.ts';
 import { madeKey, ownApp } from '../../testing/keys.ts';
 
 const ENDPOINTS = JSON.stringify({
-  default: { runpod_id: 'any' },
+  default: { runpod_id: 'live' },
+  both: { runpod_id: 'any', environment: 'any' },
   gpu: { runpod_id: 'live', environment: 'live' },
   cheap: { runpod_id: 'test', environment: 'test' },
 });
@@ -14,7 +15,8 @@ const job = (endpoint?: string) => postJson({ workflow: GRAPH, ...(endpoint === 
 describe('an endpoint', () => {
   it.each([
     ['test', 'cheap'],
-    ['test', 'default'],
+    ['test', 'both'],
+    ['live', 'both'],
     ['live', 'gpu'],
     ['live', 'default'],
   ])('lets %s keys use %s', async (environment, endpoint) => {
@@ -24,6 +26,7 @@ describe('an endpoint', () => {
 
   it.each([
     ['test', 'gpu'],
+    ['test', 'default'],
     ['live', 'cheap'],
   ])('does not let %s keys use %s, and nothing is stored', async (environment, endpoint) => {
     const account = newAccount();
@@ -35,8 +38,26 @@ describe('an endpoint', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
+  it.each([
+    ['live', 'default'],
+    ['test', 'cheap'],
+  ])('need not be named: the usual one of %s keys is %s', async (environment, endpoint) => {
+    const call = withKey((await madeKey(newAccount(), { environment })).key);
+    const run = await call('/v1/jobs/dry-run', job());
+    expect(await run.json()).toMatchObject({ endpoint });
+  });
+
+  it('for test keys must be said to be one: without it they run nothing', async () => {
+    const alone = ownApp({}, { ENDPOINTS: JSON.stringify({ default: { runpod_id: 'gpu' } }) });
+    const call = alone((await madeKey(newAccount())).key);
+    for (const body of [job(), job('default')]) {
+      const seen = await problemOf(await call('/v1/jobs', body));
+      expect(seen).toMatchObject({ status: 403, code: 'endpoint_not_allowed' });
+    }
+  });
+
   it('that is not in the list of a key looks the same whether it exists or not', async () => {
-    const call = withKey((await madeKey(newAccount(), { endpoints: ['default'] })).key);
+    const call = withKey((await madeKey(newAccount(), { environment: 'live', endpoints: ['default'] })).key);
     expect((await call('/v1/jobs/dry-run', job())).status).toBe(200);
     for (const endpoint of ['cheap', 'nowhere', '__proto__']) {
       const seen = await problemOf(await call('/v1/jobs', job(endpoint)));

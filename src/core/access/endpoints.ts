@@ -17,3 +17,14 @@ export function endpointBarred(config: Config, caller: Caller, endpoint: string)
     ? null
     : { code: 'endpoint_not_allowed', detail: `${quote(endpoint)} is for ${target.environment} keys` };
 }
+
+/**
+ * The endpoint of a request that names none: `default`; for a test key that may not use it the first that is for test keys, so that
+ * the same request works with a key of either environment.
+ */
+export function usualEndpoint(config: Config, caller: Caller): string {
+  const isFor = (name: string): boolean => endpointBarred(config, caller, name) === null;
+  const tests = Object.keys(config.endpoints).filter((name) => config.endpoints[name]?.environment === 'test');
+  return caller.environment === 'live' || isFor(USUAL) ? USUAL : (tests.find(isFor) ?? USUAL);
+}
+const USUAL = 'default';

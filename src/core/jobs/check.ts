@@ -1,7 +1,7 @@
 import type { Priority } from '../../contract/admission.ts';
 import type { Endpoint, Limits, NodePolicy } from '../../config.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
-import { endpointBarred } from '../access/endpoints.ts';
+import { endpointBarred, usualEndpoint } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
 import { invalidRequest, quote, type CoreProblem, type Fault } from '../problems.ts';
@@ -44,8 +44,9 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
   if (!parsed.success) {
     return refuse([...faultsOf(parsed.error), ...graphFaults(body, core.config.limits)]);
   }
-  const { workflow, endpoint, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
+  const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables, priority, start_within, retention = null } = parsed.data;
+  const endpoint = parsed.data.endpoint ?? usualEndpoint(core.config, caller);
   const barred = endpointBarred(core.config, caller, endpoint);
   if (barred !== null) {
     return fail(barred);

@@ -76,7 +76,7 @@ export const jobRequestSchema = z.strictObject({
   params: z.record(z.string(), z.record(z.string(), z.unknown())).default({}),
   overrides: overridesSchema.prefault({}),
   inputs: z.array(inputSchema).default([]),
-  endpoint: z.string().default('default'),
+  endpoint: z.string().optional(),
   metadata: z
     .record(z.string().min(1).max(MAX_METADATA_KEY_CHARS), z.string().max(MAX_METADATA_VALUE_CHARS))
     .default({}),

@@ -64,7 +64,7 @@ export async function measureSubmits(root: string, signal: AbortSignal): Promise
         directory,
         port: await anyPort(),
         runpodUrl: runpod.url,
-        endpoints: { default: { runpod_id: 'ep' } },
+        endpoints: { default: { runpod_id: 'ep', environment: 'any' } },
         secrets,
         policy: POLICY,
         limits: LIMITS,

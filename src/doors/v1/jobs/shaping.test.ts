@@ -17,9 +17,10 @@ import { dryRunSchema, jobSchema } from '../schemas.ts';
 /** Shaping as clients meet it: bodies in, jobs, dry runs and problems out. */
 
 const ENDPOINTS = {
-  default: { runpod_id: 'ep1' },
+  default: { runpod_id: 'ep1', environment: 'any' },
   small: {
     runpod_id: 'ep2',
+    environment: 'any',
     limits: { max_pixels: 256 * 256, max_steps: 10, max_nodes: 8, on_limit: 'clamp' },
     nodes: { deny: ['LoadImage'] },
     price: { per_second: 0.0005, typical_seconds: 20 },

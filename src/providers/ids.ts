@@ -39,6 +39,12 @@ export function uuidV7(clock: Clock, random: RandomBytes = systemRandom): NewId 
   };
 }
 
+/** The smallest id that could be made at a time (ms since the epoch): ids made before it sort before it. */
+export function idFloor(ms: number): string {
+  const time = Math.max(0, Math.floor(ms)).toString(16).padStart(12, '0');
+  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+}
+
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /** Whether text has the form of an id made here. Checked before an object is addressed by it. */

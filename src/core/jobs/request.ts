@@ -11,8 +11,8 @@ import { VARIABLE_NAME } from '../workflows/shape/variables.ts';
 
 const MAX_FILE_NAME_CHARS = 255;
 const MAX_METADATA_PAIRS = 16;
-const MAX_METADATA_KEY_CHARS = 64;
-const MAX_METADATA_VALUE_CHARS = 512;
+export const MAX_METADATA_KEY_CHARS = 64;
+export const MAX_METADATA_VALUE_CHARS = 512;
 
 const ASSET_ID = /^sha256:[0-9a-f]{64}$/;
 

@@ -3,11 +3,12 @@ import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { LogEntry } from '../../providers/log.ts';
 import { ACCOUNT, alarmOf, created, fakeRunpod, heldClock, newId, settled, view } from '../../testing/job.ts';
+import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import { listJobs, projectJob } from '../../storage/d1/jobs.ts';
 import { sweep } from './sweep.ts';
 
 const statusInList = async (id: string) =>
-  (await listJobs(env.DB, ACCOUNT, { limit: 100, before: null, status: null })).find((job) => job.id === id)?.status;
+  (await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)?.status;
 
 beforeEach(async () => {
   await env.DB.exec('DELETE FROM jobs');

@@ -35,6 +35,7 @@ const awkward = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 20 }),
   fc.constantFrom('', '__proto__', 'constructor', 'toString', '\0', '\ud800', '../..', '%00', '1', '#/~'),
 );
+const time = fc.date({ noInvalidDate: true }).map((date) => date.toISOString());
 const json = fc.jsonValue({ maxDepth: 4, stringUnit: 'binary' });
 const link = fc.tuple(awkward, fc.oneof(fc.integer(), fc.double(), fc.constant(null)));
 const nodes = fc.dictionary(
@@ -101,10 +102,23 @@ describe('no input breaks', () => {
   it('a list with any parameters', () =>
     fc.assert(
       fc.asyncProperty(
-        fc.record({ cursor: awkward, limit: awkward, status: awkward }, { requiredKeys: [] }),
-        async (query) => {
-          const given = Object.entries(query).map(
-            ([name, value]) => `${name}=${encodeURIComponent(value.toWellFormed())}`,
+        fc.record(
+          {
+            cursor: awkward,
+            limit: awkward,
+            status: awkward,
+            key: awkward,
+            endpoint: awkward,
+            created_after: fc.oneof(awkward, time),
+            created_before: fc.oneof(awkward, time),
+          },
+          { requiredKeys: [] },
+        ),
+        fc.dictionary(awkward, awkward, { maxKeys: 5 }),
+        async (query, metadata) => {
+          const pairs = Object.entries(metadata).map(([name, value]) => [`metadata.${name}`, value] as const);
+          const given = [...Object.entries(query), ...pairs].map((pair) =>
+            pair.map((text) => encodeURIComponent(text.toWellFormed())).join('='),
           );
           expect(await outcomeOf(await call(`/v1/jobs?${given.join('&')}`))).toMatch(FINE);
         },

@@ -19,6 +19,7 @@ import {
   WORKER,
 } from '../../testing/job.ts';
 import { accountStub } from '../stubs.ts';
+import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import { listJobs } from '../../storage/d1/jobs.ts';
 
 const SHA = 'a'.repeat(64);
@@ -43,7 +44,7 @@ const report = (attempt: number, claim: string) => ({
   usage: {},
 });
 const listed = async (id: string) =>
-  (await listJobs(env.DB, ACCOUNT, { limit: 100, before: null, status: null })).find((job) => job.id === id);
+  (await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id);
 
 describe('a job', () => {
   it('is handed to RunPod once, as a ticket without its graph', async () => {

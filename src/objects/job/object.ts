@@ -367,7 +367,7 @@ export class Job extends DurableObject<Env> {
     if (this.store.order().inputs.some(({ key }) => key === undefined)) {
       await accountStub(this.env, state.account).forgetJob(state.id);
     }
-    await forgetJob(this.env.DB, state.id);
+    await forgetJob(this.env.DB, state.id, this.state?.erased === true);
     await this.ctx.storage.deleteAll();
     this.state = null;
     this.alarmAt = null;

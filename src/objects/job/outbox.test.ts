@@ -1,6 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import * as projection from '../../storage/d1/jobs.ts';
 import {
   ACCOUNT,
@@ -22,7 +23,7 @@ import {
 import type { Job } from './object.ts';
 
 const statusInList = async (id: string) =>
-  (await projection.listJobs(env.DB, ACCOUNT, { limit: 100, before: null, status: null })).find((job) => job.id === id)
+  (await projection.listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)
     ?.status;
 
 describe('an effect wanted again while it is being done', () => {

@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import { listJobs } from '../../storage/d1/jobs.ts';
 import {
   ACCOUNT,
@@ -121,7 +122,7 @@ describe('after a crash', () => {
     fakeRunpod();
     await rig.stub.cancel(ACCOUNT);
     await settled(rig);
-    const jobs = await listJobs(env.DB, ACCOUNT, { limit: 100, before: null, status: null });
+    const jobs = await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null });
     expect(jobs.find((job) => job.id === rig.id)?.status).toBe('canceled');
   });
 });

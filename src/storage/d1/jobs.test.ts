@@ -1,38 +1,13 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import type { JobView, Status } from '../../contract/job.ts';
-import { uuidV7 } from '../../providers/ids.ts';
+import type { Status } from '../../contract/job.ts';
+import { newId, viewOfJob as view } from '../../testing/projection.ts';
+import { NO_FILTERS } from './job-list.ts';
 import { forgetJob, listJobs, projectJob, unfinishedJobs } from './jobs.ts';
-
-const newId = uuidV7(() => 1_700_000_000_000);
-
-const view = (given: Partial<JobView> & { account: string }): JobView => ({
-  id: newId(),
-  endpoint: 'default',
-  status: 'queued',
-  stage: 'admission',
-  created_at: 1,
-  started_at: null,
-  completed_at: null,
-  deadline: 1000,
-  expires_at: 2000,
-  progress: null,
-  outputs: [],
-  error: null,
-  attempts: [],
-  key: 'key-1',
-  start_deadline: null,
-  queue_position: null,
-  resolved: { seeds: [], overrides: [], clamped: [] },
-  metadata: {},
-  usage: null,
-  metrics: { queue_ms: null, cold_start_ms: null, execution_ms: null, upload_ms: null, total_ms: null },
-  last_event: 1,
-  ...given,
-});
+import { listUsage } from './usage.ts';
 
 const newAccount = (): string => `d${crypto.randomUUID()}`;
-const all = (account: string) => listJobs(env.DB, account, { limit: 100, before: null, status: null });
+const all = (account: string) => listJobs(env.DB, account, NO_FILTERS, { limit: 100, before: null });
 
 describe('the projection of a job', () => {
   it('keeps the newest view, in whatever order views arrive', async () => {
@@ -73,27 +48,33 @@ describe('the projection of a job', () => {
     }
   });
 
-  it('is forgotten with the job', async () => {
+  it('is forgotten with the job, and its metadata with it', async () => {
     const account = newAccount();
-    const job = view({ account });
+    const [job, other] = [1, 2].map(() => view({ account, metadata: { 'a"b.c': "it's", order: '7' } }));
+    if (job === undefined || other === undefined) {
+      throw new Error('two jobs were made');
+    }
+    const pairs = () =>
+      env.DB.prepare('SELECT DISTINCT job FROM job_metadata WHERE account = ? ORDER BY job').bind(account).all();
     await projectJob(env.DB, job);
+    await projectJob(env.DB, other);
+    await projectJob(env.DB, { ...job, last_event: 2 });
+    expect((await pairs()).results).toEqual([{ job: job.id }, { job: other.id }]);
     await forgetJob(env.DB, job.id);
     await forgetJob(env.DB, job.id);
-    expect(await all(account)).toEqual([]);
+    expect((await all(account)).map(({ id }) => id)).toEqual([other.id]);
+    expect((await pairs()).results).toEqual([{ job: other.id }]);
   });
-});
 
-describe('the list of jobs', () => {
-  it('reads no more than it answers: account and status are answered from an index', async () => {
-    for (const condition of ['account = ?1', "account = ?1 AND id < 'x'", "account = ?1 AND status = 'queued'"]) {
-      const { results } = await env.DB.prepare(
-        `EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE ${condition} ORDER BY id DESC LIMIT 20`,
-      )
-        .bind(...(condition.includes('?1') ? ['a'] : []))
-        .all<{ detail: string }>();
-      const plan = results.map(({ detail }) => detail).join('; ');
-      expect(plan).toMatch(/USING (COVERING )?INDEX jobs_by_account/);
-      expect(plan).not.toMatch(/TEMP B-TREE|SCAN/);
+  it('leaves what the job used, with its metadata unless a client erased the job', async () => {
+    const account = newAccount();
+    for (const erased of [false, true]) {
+      const job = view({ account, status: 'succeeded', completed_at: 5, metadata: { order: '7' } });
+      const used = { gpu_ms: 1, micro_usd: 2, price_per_second: 1, completed_at: 5 };
+      await projectJob(env.DB, job, { ...job, ...used });
+      await forgetJob(env.DB, job.id, erased);
+      const [line] = (await listUsage(env.DB, account, { from: 0, to: 9, after: null, limit: 9 })).slice(-1);
+      expect(line).toMatchObject({ job: job.id, gpu_ms: 1, metadata: erased ? {} : { order: '7' } });
     }
   });
 });

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { usageOf, type JobUsage } from './usage.ts';
-import { STATUSES, type JobError, type JobView, type Status } from '../../contract/job.ts';
+import { listQuery, type JobFilters, type ListedPage } from './job-list.ts';
+import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
+import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
-/** Table `jobs` (migrations/0001): the projection of the Job objects, for listing and for the sweeper. */
+/** Tables `jobs` and `job_metadata` (migrations/0001, 0005): the projection of the Job objects, for listing and for the sweeper. */
 
 /** A job as it is listed. Times in ms since the epoch. */
 export type JobSummary = Pick<
@@ -34,8 +35,8 @@ const row = z.object({
 export async function projectJob(db: D1Database, view: JobView, usage: JobUsage | null = null): Promise<void> {
   const listed = db
     .prepare(
-      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, completed_at, deadline, error, metadata, version)
-       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, completed_at, deadline, error, metadata, version, key)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
        ON CONFLICT (id) DO UPDATE SET
          status = ?4, started_at = ?6, completed_at = ?7, deadline = ?8, error = ?9, version = ?11
        WHERE excluded.version > jobs.version`,
@@ -53,23 +54,32 @@ export async function projectJob(db: D1Database, view: JobView, usage: JobUsage 
       view.error === null ? null : JSON.stringify(view.error),
       JSON.stringify(view.metadata),
       view.last_event,
+      view.key,
     );
-  await (usage === null ? listed.run() : db.batch([listed, usageOf(db, usage)]));
+  const pairs = Object.keys(view.metadata).length === 0 ? [] : [pairsOf(db, view)];
+  await db.batch([listed, ...pairs, ...(usage === null ? [] : [usageOf(db, usage)])]);
 }
+
+/** Metadata never changes: after the first time this writes nothing. */
+const pairsOf = (db: D1Database, { id, account, metadata }: JobView): D1PreparedStatement =>
+  db
+    .prepare(
+      `INSERT OR IGNORE INTO job_metadata (account, name, value, job)
+       SELECT ?1, pair.key, pair.value, ?2 FROM json_each(?3) AS pair`,
+    )
+    .bind(account, id, JSON.stringify(metadata));
 
 /** Jobs of an account, newest first; `before` (an id) continues after the last one seen. Ids are version 7, so they sort by age. */
 export async function listJobs(
   db: D1Database,
   account: string,
-  page: { limit: number; before: string | null; status: Status | null },
+  filters: JobFilters,
+  page: ListedPage,
 ): Promise<JobSummary[]> {
+  const { sql, values } = listQuery(account, filters, page);
   const { results } = await db
-    .prepare(
-      `SELECT id, endpoint, status, created_at, started_at, completed_at, error, metadata FROM jobs
-       WHERE account = ?1 ${page.before === null ? '' : 'AND id < ?2'} ${page.status === null ? '' : 'AND status = ?3'}
-       ORDER BY id DESC LIMIT ?4`,
-    )
-    .bind(account, page.before ?? '', page.status ?? '', page.limit)
+    .prepare(sql)
+    .bind(...values)
     .all();
   return results.map((each) => row.parse(each));
 }
@@ -86,7 +96,16 @@ export async function unfinishedJobs(db: D1Database, page: { before: number; lim
   return results.map((each) => z.object({ id: z.string() }).parse(each).id);
 }
 
-/** Removes a job whose retention has passed. */
-export async function forgetJob(db: D1Database, id: string): Promise<void> {
-  await db.prepare('DELETE FROM jobs WHERE id = ?').bind(id).run();
+/**
+ * Removes a job from the lists. What it used stays; `erased`: a client erased the job, so nothing that the client wrote stays with it.
+ */
+export async function forgetJob(db: D1Database, id: string, erased = false): Promise<void> {
+  const pairs = db
+    .prepare(
+      `DELETE FROM job_metadata WHERE (account, name, value, job) IN
+         (SELECT jobs.account, pair.key, pair.value, jobs.id FROM jobs, json_each(jobs.metadata) AS pair WHERE jobs.id = ?)`,
+    )
+    .bind(id);
+  const line = db.prepare('DELETE FROM jobs WHERE id = ?').bind(id);
+  await db.batch([pairs, line, ...(erased ? [forgetMetadata(db, id)] : [])]);
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { Status } from '../../contract/job.ts';
+import { TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
 
-/** Table `usage` (migrations/0004): what each job used. */
+/** Table `usage` (migrations/0004, 0005): what each job used. */
 
 export type JobUsage = {
   id: string;
@@ -13,14 +13,15 @@ export type JobUsage = {
   gpu_ms: number;
   micro_usd: number;
   price_per_second: number | null;
+  metadata: Record<string, string>;
 };
 
 /** Writes what a job used. A job is over once, so a second time changes nothing. */
 export function usageOf(db: D1Database, job: JobUsage): D1PreparedStatement {
   return db
     .prepare(
-      `INSERT OR IGNORE INTO usage (job, account, key, endpoint, status, completed_at, gpu_ms, micro_usd)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR IGNORE INTO usage (job, account, key, endpoint, status, completed_at, gpu_ms, micro_usd, metadata)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
     .bind(
       job.id,
@@ -31,8 +32,51 @@ export function usageOf(db: D1Database, job: JobUsage): D1PreparedStatement {
       job.completed_at,
       job.gpu_ms,
       job.price_per_second === null ? null : job.micro_usd,
+      JSON.stringify(job.metadata),
     );
 }
+
+/** Takes away what a client wrote about a job that it erased; what the job used stays. */
+export const forgetMetadata = (db: D1Database, job: string): D1PreparedStatement =>
+  db.prepare("UPDATE usage SET metadata = '{}' WHERE job = ?").bind(job);
+
+const jobRow = z.object({
+  job: z.string(),
+  key: z.string(),
+  endpoint: z.string(),
+  status: z.enum(TERMINAL_STATUSES),
+  completed_at: z.number(),
+  gpu_ms: z.number(),
+  micro_usd: z.number().nullable(),
+  // What `usageOf` wrote, and nothing else writes here.
+  metadata: z.string().transform((text): Record<string, string> => JSON.parse(text)),
+});
+export type JobUsageRow = z.infer<typeof jobRow>;
+
+/** Jobs of an account that ended in [from, to) and what each used, in the order of their end; `after` (an id) continues after the last one seen. */
+export async function listUsage(
+  db: D1Database,
+  account: string,
+  { from, to, after, limit }: { from: number; to: number; after: string | null; limit: number },
+): Promise<JobUsageRow[]> {
+  const { sql, values } = usageQuery(account, { from, to, after, limit });
+  const { results } = await db
+    .prepare(sql)
+    .bind(...values)
+    .all();
+  return results.map((each) => jobRow.parse(each));
+}
+
+export const usageQuery = (
+  account: string,
+  { from, to, after, limit }: { from: number; to: number; after: string | null; limit: number },
+): { sql: string; values: unknown[] } => ({
+  sql: `SELECT job, key, endpoint, status, completed_at, gpu_ms, micro_usd, metadata FROM usage
+        WHERE account = ?1 AND completed_at >= ?2 AND completed_at < ?3
+        ${after === null ? '' : 'AND (completed_at, job) > (SELECT completed_at, job FROM usage WHERE job = ?5 AND account = ?1)'}
+        ORDER BY completed_at, job LIMIT ?4`,
+  values: [account, from, to, limit, ...(after === null ? [] : [after])],
+});
 
 const row = z.object({
   day: z.string().nullable(),

@@ -11,6 +11,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
+import { newId } from '../../../testing/job.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { usageOf } from '../../../storage/d1/usage.ts';
 import { jobSchema } from '../schemas.ts';
@@ -162,6 +163,7 @@ describe('usage', () => {
       gpu_ms: 1_500,
       micro_usd: 750,
       price_per_second: 0.0005,
+      metadata: {},
       ...over,
     });
 
@@ -196,6 +198,78 @@ describe('usage', () => {
     );
   });
 
+  it('is listed job by job with its metadata, page by page and as CSV, and no other account’s', async () => {
+    const { account, call } = await newClient();
+    const ids = Array.from({ length: 5 }, () => newId());
+    const metadata = { customer: '=HYPERLINK("http://evil")', note: 'a "b", c' };
+    await env.DB.batch([
+      // Two that ended in the same millisecond are told apart by their ids.
+      ...ids.map((id, at) => used(account, { id, metadata, completed_at: DAY + Math.floor(at / 2) })),
+      used(account, { id: newId(), completed_at: DAY - 1 }),
+      used('someone-else', { id: newId() }),
+    ]);
+    const get = async (query: string) => {
+      const answer = await call(`/v1/usage?from=2026-01-31&to=2026-01-31&group_by=job${query}`);
+      expect(answer.status).toBe(200);
+      return answer.json<{ data: { job: string }[]; has_more: boolean; next_cursor: string | null }>();
+    };
+    const pages = [];
+    for (let cursor = ''; ;) {
+      const page = await get(`&limit=2${cursor}`);
+      pages.push(page.data.map(({ job }) => job));
+      if (page.next_cursor === null) {
+        break;
+      }
+      cursor = `&cursor=${page.next_cursor}`;
+    }
+    expect(pages).toEqual([ids.slice(0, 2), ids.slice(2, 4), ids.slice(4)]);
+    expect((await get('')).data[0]).toEqual({
+      job: ids[0],
+      key: 'k1',
+      endpoint: 'default',
+      status: 'succeeded',
+      completed_at: '2026-01-31T00:00:00.000Z',
+      billed_seconds: 1.5,
+      cost_usd: 0.00075,
+      metadata,
+    });
+    const csv = await call('/v1/usage?from=2026-01-31&to=2026-01-31&group_by=job&format=csv');
+    const [header, first, ...rest] = (await csv.text()).split('\r\n');
+    expect(header).toBe('job,key,endpoint,status,completed_at,billed_seconds,cost_usd,metadata');
+    expect(first).toBe(
+      `${ids[0]},k1,default,succeeded,2026-01-31T00:00:00.000Z,1.5,0.00075,"${JSON.stringify(metadata).replaceAll('"', '""')}"`,
+    );
+    expect(rest).toHaveLength(5);
+  });
+
+  it('as CSV is whole, however many jobs there are', async () => {
+    const { account, call } = await newClient();
+    const ids = Array.from({ length: 1_001 }, () => newId());
+    await env.DB.batch(ids.map((id) => used(account, { id })));
+    const csv = await (await call('/v1/usage?from=2026-01-31&to=2026-01-31&group_by=job&format=csv')).text();
+    expect(
+      csv
+        .trimEnd()
+        .split('\r\n')
+        .slice(1)
+        .map((line) => line.slice(0, 36)),
+    ).toEqual(ids);
+  });
+
+  it('keeps what a job used when it is erased, and nothing that its client wrote', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id, urls } = await submitted(call, { metadata: { customer: 'Jane' } });
+    await (await call(urls.cancel, { method: 'POST' })).text();
+    const lines = async () =>
+      (await (await call('/v1/usage?group_by=job')).json<{ data: { job: string; metadata: object }[] }>()).data;
+    await vi.waitFor(async () => expect(await lines()).toMatchObject([{ job: id, metadata: { customer: 'Jane' } }]));
+    await vi.waitFor(async () => {
+      await call(urls.self, { method: 'DELETE' });
+      expect(await lines()).toMatchObject([{ job: id, metadata: {} }]);
+    });
+  });
+
   it('has a line for each job that is over', async () => {
     answerRunpod();
     const { call } = await newClient();
@@ -212,6 +286,11 @@ describe('usage', () => {
     'from=2026-01-02&to=2026-01-01',
     'from=2025-01-01&to=2026-12-31',
     'from=x&to=y',
+    'group_by=job,day',
+    'group_by=job&limit=0',
+    'group_by=job&limit=101',
+    'group_by=job&format=csv&limit=5',
+    'group_by=job&format=csv&cursor=YTAxODkwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMA',
   ])('is refused for "%s"', async (query) => {
     const { call } = await newClient();
     expect(await problemOf(await call(`/v1/usage?${query}`))).toMatchObject({ code: 'invalid_parameter' });

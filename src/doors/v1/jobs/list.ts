@@ -1,33 +1,37 @@
 import { z } from '@hono/zod-openapi';
-import { STATUSES } from '../../../contract/job.ts';
 import { listJobs } from '../../../core/jobs/list.ts';
 import { coreProblem } from '../../problem.ts';
 import { refuse } from '../body.ts';
-import { pageFields, readListQuery } from '../page-query.ts';
 import { renderJobSummary } from '../render.ts';
 import { jobPageSchema } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { jobListQuery, readJobListQuery } from './list-query.ts';
 
-const query = z.object({ ...pageFields, status: z.enum(STATUSES).optional() });
-
-/** `GET /v1/jobs`: the account's jobs, newest first. */
+/** `GET /v1/jobs`: the account's jobs that fit every filter, newest first. */
 export function registerListJobs(app: V1App): void {
   describeRoute(app, {
     method: 'get',
     path: '/jobs',
     operationId: 'listJobs',
     summary: 'List jobs',
-    request: { query },
+    request: {
+      query: jobListQuery.extend({
+        'metadata.{name}': z
+          .string()
+          .optional()
+          .openapi({ description: 'Jobs whose metadata has this value under this name; up to four of them' }),
+      }),
+    },
     responses: { 200: jsonAnswer('A page of jobs, newest first', jobPageSchema) },
   });
   app.get('/jobs', async (c) => {
-    const asked = readListQuery(query, c.req.query());
+    const asked = readJobListQuery(c.req.queries());
     if (!asked.ok) {
       return refuse(c, asked.problem);
     }
     const { core, caller } = c.var;
-    const { limit, cursor, status = null } = asked.value;
-    const page = await listJobs(core, caller, { limit, cursor, status });
+    const { limit, cursor, filters } = asked.value;
+    const page = await listJobs(core, caller, { limit, cursor }, filters);
     if (!page.ok) {
       return coreProblem(c, page.problem);
     }

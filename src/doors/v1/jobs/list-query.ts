@@ -1,0 +1,71 @@
+import { z } from '@hono/zod-openapi';
+import { STATUSES } from '../../../contract/job.ts';
+import { MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS } from '../../../core/jobs/request.ts';
+import type { JobFilters } from '../../../core/jobs/list.ts';
+import { fail, ok, type Result } from '../../../core/result.ts';
+import type { Refusal } from '../body.ts';
+import { pageFields, readListQuery } from '../page-query.ts';
+
+/** Pairs a list can be narrowed to at once. Each costs a look per line. */
+const MAX_METADATA_FILTERS = 4;
+const METADATA = 'metadata.';
+/** As long as the name of an endpoint may be (config.ts). */
+const MAX_ENDPOINT_CHARS = 63;
+
+const time = z.iso.datetime({ offset: true, error: 'must be a time as 2026-11-01T00:00:00Z' }).transform(Date.parse);
+
+/** Query of `GET /v1/jobs`, besides `metadata.<name>=<value>`. */
+export const jobListQuery = z.object({
+  ...pageFields,
+  /** One, or several with commas between them. */
+  status: z
+    .string()
+    .transform((text) => [...new Set(text.split(','))])
+    .pipe(z.array(z.enum(STATUSES)))
+    .optional(),
+  endpoint: z.string().min(1).max(MAX_ENDPOINT_CHARS).optional(),
+  key: z.uuid().optional(),
+  created_after: time.optional(),
+  created_before: time.optional(),
+});
+
+type JobListQuery = { limit: number; cursor: string | null; filters: JobFilters };
+
+/** What a list of jobs was asked for. `queries`: every value of every parameter. */
+export function readJobListQuery(queries: Record<string, string[]>): Result<JobListQuery, Refusal> {
+  // Said twice, a status means either; any other filter is one value.
+  const once = Object.entries(queries).map(([name, values]) => [name, values.join(',')]);
+  const asked = readListQuery(jobListQuery, Object.fromEntries(once));
+  if (!asked.ok) {
+    return asked;
+  }
+  const metadata = Object.entries(queries).flatMap(([name, values]) =>
+    name.startsWith(METADATA) ? values.map((value) => [name.slice(METADATA.length), value] as const) : [],
+  );
+  if (metadata.length > MAX_METADATA_FILTERS) {
+    return refused(`metadata: a list can be narrowed to ${MAX_METADATA_FILTERS} pairs`);
+  }
+  if (metadata.some(([name, value]) => !isPair(name, value))) {
+    return refused(
+      `metadata: a name has 1 to ${MAX_METADATA_KEY_CHARS} characters, a value at most ${MAX_METADATA_VALUE_CHARS}`,
+    );
+  }
+  const { limit, cursor, status = [], endpoint = null, key = null, created_after, created_before } = asked.value;
+  return ok({
+    limit,
+    cursor,
+    filters: {
+      statuses: status,
+      endpoint,
+      key,
+      created_after: created_after ?? null,
+      created_before: created_before ?? null,
+      metadata,
+    },
+  });
+}
+
+const isPair = (name: string, value: string): boolean =>
+  name.length >= 1 && name.length <= MAX_METADATA_KEY_CHARS && value.length <= MAX_METADATA_VALUE_CHARS;
+
+const refused = (detail: string): Result<never, Refusal> => fail({ code: 'invalid_parameter', detail });

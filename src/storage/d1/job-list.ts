@@ -1,0 +1,98 @@
+import type { Status } from '../../contract/job.ts';
+import { idFloor } from '../../providers/ids.ts';
+
+/** The query behind `GET /v1/jobs`: tables `jobs` and `job_metadata` (migrations/0001, 0005). */
+
+/** What a list is narrowed to; everything that is named must hold. Times in ms since the epoch. */
+export type JobFilters = {
+  /** Any of these; none named: all. */
+  statuses: readonly Status[];
+  endpoint: string | null;
+  /** Id of an API key. */
+  key: string | null;
+  /** Made then or later. */
+  created_after: number | null;
+  /** Made earlier than then. */
+  created_before: number | null;
+  metadata: readonly (readonly [name: string, value: string])[];
+};
+
+export const NO_FILTERS: JobFilters = {
+  statuses: [],
+  endpoint: null,
+  key: null,
+  created_after: null,
+  created_before: null,
+  metadata: [],
+};
+
+/** A page: so many, older than the last one seen. */
+export type ListedPage = { limit: number; before: string | null };
+
+const COLUMNS = 'id, endpoint, status, created_at, started_at, completed_at, error, metadata';
+
+/**
+ * An id holds the time it was made at, which lets an index find a span of time. It may be older than its job by as long as an
+ * idempotency key lives (a request that broke off is finished under the id of its first try), and newer by what clocks differ.
+ */
+const ID_OLDER_MS = 25 * 3_600_000;
+const ID_NEWER_MS = 60_000;
+
+/** SQLite merges so many ordered parts at most (D1 allows five terms); with more statuses than this, most jobs fit anyhow. */
+const MAX_MERGED = 4;
+
+/**
+ * Each list walks one index from the newest on, so that a page costs what it shows and never a sort: that of metadata, key or endpoint
+ * where one is named, else that of the status, several statuses being merged. What is left is checked line by line.
+ */
+export function listQuery(account: string, filters: JobFilters, page: ListedPage): { sql: string; values: unknown[] } {
+  const values: unknown[] = [];
+  const bind = (value: unknown): string => {
+    values.push(value);
+    return `?${values.length}`;
+  };
+  const owner = bind(account);
+  const limit = bind(page.limit);
+  const { statuses, endpoint, key, created_after, created_before, metadata } = filters;
+  const span = (id: string): string[] => [
+    ...(page.before === null ? [] : [`${id} < ${bind(page.before)}`]),
+    ...(created_before === null ? [] : [`${id} < ${bind(idFloor(created_before + ID_NEWER_MS))}`]),
+    ...(created_after === null ? [] : [`${id} >= ${bind(idFloor(created_after - ID_OLDER_MS))}`]),
+  ];
+  const rest = [
+    ...(created_after === null ? [] : [`created_at >= ${bind(created_after)}`]),
+    ...(created_before === null ? [] : [`created_at < ${bind(created_before)}`]),
+    ...(endpoint === null ? [] : [`endpoint = ${bind(endpoint)}`]),
+    ...(key === null ? [] : [`jobs.key = ${bind(key)}`]),
+  ];
+  const among = statuses.length === 0 ? [] : [`status IN (${statuses.map(bind).join(', ')})`];
+  const where = (conditions: string[]): string => `WHERE ${conditions.join(' AND ')}`;
+  const [first, ...more] = metadata;
+  if (first !== undefined) {
+    const pairOf = (table: string, [name, value]: readonly [string, string]): string =>
+      `${table}.account = ${owner} AND ${table}.name = ${bind(name)} AND ${table}.value = ${bind(value)}`;
+    const others = more.map(
+      (pair) => `EXISTS (SELECT 1 FROM job_metadata AS other WHERE ${pairOf('other', pair)} AND other.job = pair.job)`,
+    );
+    const conditions = [pairOf('pair', first), ...span('pair.job'), ...rest, ...among, ...others];
+    // A CROSS JOIN keeps its order: SQLite begins with the pairs.
+    const sql = `SELECT ${COLUMNS} FROM job_metadata AS pair CROSS JOIN jobs ON jobs.id = pair.job ${where(conditions)} ORDER BY pair.job DESC LIMIT ${limit}`;
+    return { sql, values };
+  }
+  const conditions = [`account = ${owner}`, ...span('id'), ...rest];
+  const walk = (index: string, all: string[]): string =>
+    `SELECT ${COLUMNS} FROM jobs INDEXED BY ${index} ${where(all)}`;
+  const single =
+    key !== null
+      ? walk('jobs_by_account_key', [...conditions, ...among])
+      : endpoint !== null
+        ? walk('jobs_by_account_endpoint', [...conditions, ...among])
+        : statuses.length === 0 || statuses.length > MAX_MERGED
+          ? walk('jobs_by_account', [...conditions, ...among])
+          : null;
+  const parts =
+    single === null
+      ? statuses.map((status) => walk('jobs_by_account_status', [...conditions, `status = ${bind(status)}`]))
+      : [single];
+  return { sql: `${parts.join(' UNION ALL ')} ORDER BY id DESC LIMIT ${limit}`, values };
+}

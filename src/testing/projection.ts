@@ -1,0 +1,31 @@
+import type { JobView } from '../contract/job.ts';
+import { uuidV7 } from '../providers/ids.ts';
+
+/** Ids of one millisecond, in the order they are made. */
+export const newId = uuidV7(() => 1_700_000_000_000);
+
+/** A job as it is projected; nothing of it matters but what is given. */
+export const viewOfJob = (given: Partial<JobView> & { account: string }): JobView => ({
+  id: newId(),
+  endpoint: 'default',
+  status: 'queued',
+  stage: 'admission',
+  created_at: 1,
+  started_at: null,
+  completed_at: null,
+  deadline: 1000,
+  expires_at: 2000,
+  progress: null,
+  outputs: [],
+  error: null,
+  attempts: [],
+  key: 'key-1',
+  start_deadline: null,
+  queue_position: null,
+  resolved: { seeds: [], overrides: [], clamped: [] },
+  metadata: {},
+  usage: null,
+  metrics: { queue_ms: null, cold_start_ms: null, execution_ms: null, upload_ms: null, total_ms: null },
+  last_event: 1,
+  ...given,
+});

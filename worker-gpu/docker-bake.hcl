@@ -12,6 +12,11 @@ variable "VERSION" {
   default = "dev"
 }
 
+# What the image says of itself; a candidate's tag is not its version.
+variable "IMAGE_VERSION" {
+  default = "${VERSION}"
+}
+
 # Presets of image/presets.toml: a list, "all", or "" for none.
 variable "NODES" {
   default = "video"
@@ -40,11 +45,12 @@ target "_image" {
   # RunPod's machines are of this kind only; the Dockerfile refuses every other.
   platforms = ["linux/amd64"]
   args = {
-    NODES = NODES
+    NODES         = NODES
+    IMAGE_VERSION = IMAGE_VERSION
   }
   labels = {
     "org.opencontainers.image.title"    = "comfy-edge worker-gpu"
-    "org.opencontainers.image.version"  = VERSION
+    "org.opencontainers.image.version"  = IMAGE_VERSION
     "org.opencontainers.image.revision" = REVISION
     "org.opencontainers.image.licenses" = "MIT AND GPL-3.0-only"
   }

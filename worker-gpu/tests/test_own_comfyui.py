@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import io
 import os
 import signal
@@ -87,6 +88,26 @@ async def test_a_picture_is_made_uploaded_and_nothing_stays_behind(engine: Engin
         assert stage.gateway.content("sub/t_00001_.png").startswith(b"\x89PNG")
         assert files_below(engine.data / "output") == []
         assert files_below(engine.data / "spool") == []
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+async def test_the_graph_is_in_its_files_unless_the_job_says_otherwise(engine: Engine, metadata: bool) -> None:
+    """Own files and those that only `/view` gives; hash and size are those of what is stored."""
+    graph: dict[str, JsonObject] = {**SAVE, "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+
+    def wishing(job: Job) -> None:
+        job.options |= {"metadata": metadata, "temp_outputs": True}
+
+    async with own_stage(engine.settings, engine.comfy, graph, wishing) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert len(stage.gateway.outputs) == 2
+        for name, output in stage.gateway.outputs.items():
+            content = stage.gateway.content(name)
+            assert (b"EmptyImage" in content) == metadata
+            assert output["sha256"] == hashlib.sha256(content).hexdigest()
+            assert output["size_bytes"] == len(content)
 
 
 async def test_the_same_graph_again_on_a_warm_comfyui_gives_its_files_again(engine: Engine) -> None:

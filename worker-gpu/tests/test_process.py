@@ -153,6 +153,17 @@ async def test_a_childs_lines_and_end_are_noticed(tmp_path: Path) -> None:
     assert (child.tail(), child.exit_code, child.is_running) == (["one", "two"], 3, False)
 
 
+@pytest.mark.asyncio
+async def test_the_colours_and_blank_lines_of_a_child_are_left_out(tmp_path: Path) -> None:
+    """As ComfyUI 0.33 prints them, also into a pipe."""
+    lines: list[str] = []
+    code = r"print('\x1b[32m[INFO]\x1b[0m up'); print('\x1b[32m\x1b[0m'); print()"
+    child = spawn([sys.executable, "-c", code], tmp_path, dict(os.environ), lines.append)
+    async with asyncio.timeout(10):
+        await child.wait_exit()
+    assert lines == child.tail() == ["[INFO] up"]
+
+
 def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"

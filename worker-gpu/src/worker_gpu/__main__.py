@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 
-from worker_gpu.boot import ComfyDidNotStart, make_comfy
+from worker_gpu.boot import make_comfy
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.settings import BadSetting, read_settings
@@ -13,7 +13,7 @@ from worker_gpu.startup import GpuBroken, make_models, start_up
 
 
 def main() -> int:
-    """Exit code: 0 after an orderly stop, 1 when ComfyUI did not start or the GPU is broken, 2 for a bad setting."""
+    """Exit code: 0 after an orderly stop, 1 when the GPU is broken, 2 for a bad setting."""
     if sys.argv[1:2] == ["models"]:
         from worker_gpu.models.commands import main as models_main
 
@@ -32,11 +32,6 @@ def main() -> int:
         from worker_gpu.handler import serve
 
         serve(ready)
-    except ComfyDidNotStart as error:
-        for line in error.tail:
-            log.error("comfyui says", line=line)
-        log.error("comfyui did not start", cause=str(error))
-        return 1
     except GpuBroken as error:
         log.error("the gpu does not work", cause=str(error))
         return 1

@@ -13,10 +13,17 @@ _CUDA_FAULTS = (
 """After one of these the process's CUDA context is unusable (CUDA runtime API, error codes 214, 700, 710, 716, 719)."""
 
 
+NEVER_STARTED = "ComfyUI does not start."
+
+
 def wears_out(error: JobError | None) -> bool:
     """Whether RunPod should replace the worker after this error: memory that ran out twice in a row (the execution has
-    freed it and tried again), or a CUDA context that is lost."""
+    freed it and tried again), a CUDA context that is lost, or a ComfyUI that does not start here."""
     if error is None:
         return False
     text = error.message.lower()
-    return error.code == "out_of_memory" or any(fault in text for fault in _CUDA_FAULTS)
+    return (
+        error.code == "out_of_memory"
+        or (error.code == "comfyui_unavailable" and error.message == NEVER_STARTED)
+        or any(fault in text for fault in _CUDA_FAULTS)
+    )

@@ -5,6 +5,7 @@ from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import make_room
 from worker_gpu.comfy.client import ComfyUnreachable
 from worker_gpu.errors import JobError, public_text
+from worker_gpu.fault import NEVER_STARTED
 from worker_gpu.log import Log
 from worker_gpu.shape import Json, JsonObject
 from worker_gpu.workplace import Known, Workplace
@@ -36,4 +37,4 @@ async def preflight(place: Workplace, log: Log) -> Known:
     except ComfyDidNotStart as error:
         for line in error.tail:
             log.error("comfyui says", line=line)
-        raise JobError("comfyui_unavailable", "ComfyUI does not start.", details=last_words(error.tail)) from error
+        raise JobError("comfyui_unavailable", NEVER_STARTED, details=last_words(error.tail)) from error

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from worker_gpu import VERSION, resources
-from worker_gpu.boot import Comfy
+from worker_gpu.boot import Comfy, ComfyDidNotStart
 from worker_gpu.diagnose.gpu import Gpus, look_at_gpus
 from worker_gpu.direct.run import run_direct
 from worker_gpu.errors import public_text
@@ -21,7 +21,7 @@ from worker_gpu.patience import Patience
 from worker_gpu.ready import Ready
 from worker_gpu.settings import Settings
 from worker_gpu.shape import ShapeError, decode
-from worker_gpu.workplace import Tools, open_workplace, start_comfy
+from worker_gpu.workplace import Known, Tools, get_to_know, open_workplace
 
 ADAPTER = "worker_gpu.handler"
 """Holds the RunPod SDK, which takes a second to import: done while ComfyUI starts."""
@@ -46,11 +46,12 @@ def make_models(env: "dict[str, str]", log: Log) -> Models | None:
 
 
 async def start_up(settings: Settings, comfy: Comfy, models: Models | None, patience: Patience, log: Log) -> Ready:
-    """Everything a job needs, started. Raises `ComfyDidNotStart`, `GpuBroken`."""
+    """Everything a job needs, started. Raises `GpuBroken`. With a ComfyUI that does not start the worker takes jobs all
+    the same: each tries again, and fails with ComfyUI's last lines, rather than to wait for ever in RunPod's queue."""
     began = time.monotonic()
     # A worker beside somebody else's ComfyUI finds nobody else to make it.
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    starting = asyncio.create_task(start_comfy(comfy, patience))
+    starting = asyncio.create_task(_start_comfy(comfy, patience, log))
     looking = asyncio.create_task(asyncio.to_thread(look_at_gpus))
     loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, ADAPTER))
     booting = asyncio.create_task(_boot_models(models))
@@ -58,19 +59,29 @@ async def start_up(settings: Settings, comfy: Comfy, models: Models | None, pati
         gpus = await looking
         if gpus.problem is not None:
             raise GpuBroken(gpus.problem)
-        known, _, booted = await asyncio.gather(starting, loading, booting)
+        (known, comfy_s), _, (booted, models_s) = await asyncio.gather(starting, loading, booting)
     finally:
         for task in (starting, booting):
             task.cancel()
         await asyncio.wait({starting, booting})
     ready = Ready(settings, comfy, known, models, patience, log)
-    if settings.warmup is not None:
+    overhead_s = time.monotonic() - began - max(comfy_s, models_s)
+    if settings.warmup is not None and known is not None:
         await _warm_up(ready, settings.warmup)
-    tell_of_start(ready, gpus, booted, time.monotonic() - began)
+    tell_of_start(ready, gpus, booted)
+    log.info(
+        "ready",
+        seconds=round(time.monotonic() - began, 2),
+        comfyui_seconds=round(comfy_s, 2),
+        models_seconds=round(models_s, 2),
+        overhead_seconds=round(overhead_s, 3),
+        gateway=settings.gateway_origin,
+        direct_outputs="bucket" if settings.direct.bucket is not None else "base64",
+    )
     return ready
 
 
-def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None, seconds: float) -> None:
+def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None) -> None:
     """One screen that says what this worker is."""
     log, known = ready.log, ready.known
     found = resources.measure(ready.settings.data_dir)
@@ -96,15 +107,29 @@ def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None, seconds: 
         log.info("nodes of the image", digest=build.nodes_digest, nodes=built)
     for name in failed:
         log.error("node not imported", name=public_text(name))
-    output = "bucket" if ready.settings.direct.bucket is not None else "base64"
-    log.info("ready", seconds=round(seconds, 2), gateway=ready.settings.gateway_origin, direct_outputs=output)
 
 
-async def _boot_models(models: Models | None) -> BootReport | None:
+async def _start_comfy(comfy: Comfy, patience: Patience, log: Log) -> tuple[Known | None, float]:
+    """What ComfyUI says of itself, and after how many seconds it answered or was given up."""
+    began = time.monotonic()
+    try:
+        await comfy.start()
+    except ComfyDidNotStart as error:
+        for line in error.tail:
+            log.error("comfyui says", line=line)
+        log.error("comfyui did not start", cause=str(error))
+        return None, time.monotonic() - began
+    started_s = time.monotonic() - began
+    return await get_to_know(comfy, patience), started_s
+
+
+async def _boot_models(models: Models | None) -> tuple[BootReport | None, float]:
+    """How the boot models came, and after how many seconds."""
+    began = time.monotonic()
     if models is None:
-        return None
+        return None, 0.0
     await models.start()
-    return await models.boot()
+    return await models.boot(), time.monotonic() - began
 
 
 async def _warm_up(ready: Ready, path: Path) -> None:

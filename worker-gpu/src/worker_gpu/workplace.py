@@ -81,10 +81,9 @@ async def ask(client: ComfyClient) -> Known:
     return Known(await client.about(), await client.catalog())
 
 
-async def start_comfy(comfy: Comfy, patience: Patience) -> Known | None:
-    """Start ComfyUI and ask it who it is, before there is a workplace: the first job need not wait for that. None when
-    it fell silent again. Raises `ComfyDidNotStart`."""
-    await comfy.start()
+async def get_to_know(comfy: Comfy, patience: Patience) -> Known | None:
+    """Ask a ComfyUI that has been started who it is, before there is a workplace: the first job need not wait for that.
+    None when it fell silent again."""
     async with aiohttp.ClientSession() as http:
         try:
             return await ask(ComfyClient(http, comfy.url, patience))

@@ -48,7 +48,7 @@ async def test_a_recorded_success_gives_its_files_and_texts(case: Recording, tmp
         listed = [
             (str(entry["filename"]), entry)
             for name, entries_ in answer.items()
-            if name != "timings"
+            if name not in ("timings", "prompt_id")
             for entry in map(maybe_object, maybe_list(entries_))
         ]
         assert listed
@@ -126,6 +126,26 @@ async def test_the_key_for_api_nodes_reaches_comfyui_and_no_log(tmp_path: Path, 
         assert "secret-key" not in stage.log.getvalue()
 
 
+@pytest.mark.parametrize("metadata", [True, False])
+async def test_pictures_keep_the_graph_unless_the_job_says_otherwise(tmp_path: Path, metadata: bool) -> None:
+    text = b"prompt\0" + b'{"2": {"class_type": "SaveImage"}}'
+    chunk = len(text).to_bytes(4, "big") + b"tEXt" + text + bytes(4)
+    picture = b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IEND\xae\x42\x60\x82"
+    async with direct_stage(tmp_path, listing({"a.png": picture})) as stage:
+        answer = await stage.run({"workflow": SAVE, "options": {"metadata": metadata}})
+
+        (entry,) = entries(answer, "images")
+        given = base64.b64decode(str(entry["data"]))
+        assert given == (picture if metadata else picture.replace(chunk, b""))
+        assert entry["size_bytes"] == len(given)
+
+
+async def test_the_answer_names_comfyuis_prompt(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
+        answer = await stage.run({"workflow": SAVE})
+        assert answer["prompt_id"] == stage.comfy.prompts[0].prompt_id
+
+
 async def test_an_answer_over_runpods_limit_fails_and_says_what_to_do(tmp_path: Path) -> None:
     """worker-comfyui#129: there the work is done and its result refused with 400."""
     small = DirectSettings(max_answer_bytes=100_000)
@@ -155,6 +175,7 @@ EDITOR: JsonObject = {"last_node_id": 3, "nodes": [{"id": 3, "type": "KSampler"}
         ({"workflow": SAVE, "images": [{"name": "a", "image": "https://x/y"}]}, "invalid_request", "is a URL"),
         ({"workflow": SAVE, "params": {"9": {"x": 1}}}, "invalid_request", "no node 9"),
         ({"workflow": SAVE, "timeout": -1}, "invalid_request", "timeout"),
+        ({"workflow": SAVE, "options": {"metadata": "no"}}, "invalid_request", "options.metadata"),
     ],
 )
 async def test_a_wrong_request_is_told_in_words_and_runs_nothing(

@@ -74,6 +74,7 @@ def test_the_start_says_what_the_worker_is_in_one_screen(tmp_path: Path) -> None
     _, printed = run_worker(tmp_path, "--test_input", '{"input": {"action": "health"}}')
     before_ready = printed.split("event=ready")[0].splitlines()
     assert len(before_ready) < 24, printed
+    assert "overhead_seconds=" in printed
     assert all(word in printed for word in ("event=versions", "gpu check skipped", "event=models", "failed_imports=0"))
 
 

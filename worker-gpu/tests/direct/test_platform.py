@@ -91,6 +91,7 @@ def test_health_and_debug_are_jobs_too_and_tell_no_secret(runpod: Platform) -> N
     assert "RUNPOD_AI_API_KEY" in maybe_list(told["environment_names"])
     assert maybe_object(told["comfyui"])["answers"] is True
     assert maybe_object(told["gpu"])["skipped"] is not None
+    assert "development engine" in str(maybe_list(told["log"])), "the last lines that ComfyUI printed"
     memory = told["worker_memory_bytes"]
     assert isinstance(memory, int)
     assert memory <= 80_000_000

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -16,10 +17,13 @@ from fakes.own import engine_settings
 from fakes.server import serving
 from fakes.stage import QUICK, make_settings
 from worker_gpu.boot import ExternalComfy, OwnComfy
+from worker_gpu.build import read_build
 from worker_gpu.diagnose.gpu import look_at_gpus, read_gpus
 from worker_gpu.diagnose.report import list_models, look_at_volumes
+from worker_gpu.handler import Handler
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
+from worker_gpu.settings import read_settings
 from worker_gpu.shape import maybe_list, maybe_object
 from worker_gpu.startup import GpuBroken, start_up
 
@@ -48,6 +52,85 @@ async def test_a_warm_up_that_fails_is_logged_and_the_worker_works(tmp_path: Pat
         settings = dataclasses.replace(make_settings(tmp_path, url), warmup=graph)
         await start_up(settings, ExternalComfy(url, QUICK), None, QUICK, Log(written))
     assert "code=invalid_workflow" in written.getvalue()
+
+
+@pytest.mark.asyncio
+async def test_a_slow_comfyui_is_waited_for_up_to_ten_minutes(tmp_path: Path) -> None:
+    """Readiness is held as long as it does not answer: not by a count of looks, and not by a fixed wait."""
+    assert Patience().start_s == 600
+    assert read_settings({"COMFYUI_URL": "http://x"}).start_timeout_s == 600
+    comfy, written = FakeComfy(listing({"a.png": PNG})), io.StringIO()
+    comfy.unwell = True
+    patience = dataclasses.replace(QUICK, start_s=600)
+    async with serving(comfy.application()) as url:
+        starting = asyncio.create_task(
+            start_up(make_settings(tmp_path, url), ExternalComfy(url, patience), None, patience, Log(written))
+        )
+        await comfy.notice.until(lambda: len(comfy.calls) > 20)
+        assert not starting.done()
+        assert "event=ready" not in written.getvalue()
+        comfy.unwell = False
+        ready = await starting
+    assert ready.known is not None
+    assert "event=ready" in written.getvalue()
+
+
+@pytest.mark.asyncio
+async def test_a_comfyui_that_cannot_start_makes_each_job_fail_with_its_last_lines(tmp_path: Path) -> None:
+    """Rather than a worker that leaves and a job that waits in RunPod's queue for nobody."""
+    written = io.StringIO()
+    settings = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"})
+    path = settings.comfyui_path
+    assert path is not None
+    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0, terminate_s=0.5), Log(io.StringIO()))
+    ready = await start_up(settings, comfy, None, QUICK, Log(written))
+    assert "comfyui did not start" in written.getvalue()
+
+    handler = Handler(ready)
+    answer = await handler({"id": "1", "input": {"workflow": SAVE}}, lambda _told: None)
+    report = await handler({"id": "2", "input": {"action": "debug"}}, lambda _told: None)
+    await handler.close()
+    assert (answer["code"], answer["refresh_worker"]) == ("comfyui_unavailable", True)
+    assert "--no-such-flag" in str(maybe_object(answer["details"])["comfyui_log"])
+    assert report["status"] == "impaired"
+    assert "--no-such-flag" in str(maybe_list(report["log"])[-1])
+
+
+@pytest.mark.asyncio
+async def test_the_start_says_what_the_image_was_built_from(tmp_path: Path) -> None:
+    record = tmp_path / "nodes.json"
+    record.write_text(json.dumps([{"name": "KJNodes", "url": "https://x", "commit": "b" * 40}]))
+    build = read_build({"IMAGE_VERSION": "1.4.0", "NODES_RECORD": str(record)})
+    comfy, written = FakeComfy(listing({"a.png": PNG})), io.StringIO()
+    async with serving(comfy.application()) as url:
+        settings = dataclasses.replace(make_settings(tmp_path, url), build=build)
+        ready = await start_up(settings, ExternalComfy(url, QUICK), None, QUICK, Log(written))
+        handler = Handler(ready)
+        report = await handler({"id": "1", "input": {"action": "debug"}}, lambda _told: None)
+        await handler.close()
+    assert "image=1.4.0" in written.getvalue()
+    assert f"KJNodes@{'b' * 12}" in written.getvalue()
+    assert report["build"] == {
+        "image": "1.4.0",
+        "nodes_digest": build.nodes_digest,
+        "nodes": [{"name": "KJNodes", "commit": "b" * 40}],
+    }
+
+
+def test_the_digest_of_nodes_is_that_of_their_commits_in_any_order(tmp_path: Path) -> None:
+    def digest(*nodes: tuple[str, str]) -> str | None:
+        path = tmp_path / "nodes.json"
+        path.write_text(json.dumps([{"name": name, "commit": commit} for name, commit in nodes]))
+        return read_build({"NODES_RECORD": str(path)}).nodes_digest
+
+    assert digest(("a", "1"), ("b", "2")) == digest(("b", "2"), ("a", "1")) == hashlib.sha256(b"a 1\nb 2\n").hexdigest()
+    assert digest(("a", "2"), ("b", "1")) != digest(("a", "1"), ("b", "2"))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no json"])
+def test_a_record_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "nodes.json").write_text(text)
+    assert read_build({"COMFYUI_PATH": str(tmp_path / "app")}).nodes is None
 
 
 def driver(folder: Path, script: str) -> str:

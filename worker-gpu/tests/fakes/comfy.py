@@ -132,6 +132,7 @@ class FakeComfy:
     ) -> web.StreamResponse:
         self.calls.append(f"{request.method} {request.path}")
         if self.unwell and request.path != "/ws":
+            await self.notice.tell()
             return web.Response(status=503)
         answer = await handler(request)
         await self.notice.tell()

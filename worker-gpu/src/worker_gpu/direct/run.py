@@ -86,12 +86,13 @@ class _DirectRun:
         self._timings.total_ms = round((self._now() - self._began) * 1000)
         outcome = "succeeded" if error is None else "failed"
         self._log.info("job over", outcome=outcome, code=error.code if error is not None else None)
-        timings: JsonObject = {"timings": self._timings.to_wire()}
+        # By it ComfyUI's own log and history are searched.
+        more: JsonObject = {"prompt_id": self._prompt_id, "timings": self._timings.to_wire()}
         if error is None:
-            return {**answer, **timings}
+            return {**answer, **more}
         told = error.with_classes(class_types(request.workflow)).to_wire()
         worn: JsonObject = {"refresh_worker": True} if wears_out(error) else {}
-        return refusal(error.code, error.message, {**told, **timings, **worn})
+        return refusal(error.code, error.message, {**told, **more, **worn})
 
     async def _work(self) -> JsonObject:
         place, request = self._place, self._request

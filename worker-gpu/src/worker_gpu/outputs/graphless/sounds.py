@@ -1,4 +1,4 @@
-"""FLAC, MP3, Opus and Vorbis: comments and ID3 tags go, the sound stays as it is."""
+"""FLAC, MP3 and Opus: comments and ID3 tags go, the sound stays as it is."""
 
 import struct
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import BinaryIO
 from worker_gpu.outputs.graphless.edits import Edit, Malformed, number, read_at
 
 FLAC_COMMENT, FLAC_PADDING, FLAC_LAST = 4, 1, 0x80
-COMMENT_HEADS = (b"OpusTags", b"\x03vorbis")
+OPUS_HEAD, OPUS_COMMENTS = b"OpusHead", b"OpusTags"
 MAX_COMMENT_PAGES = 1000
 """64 KiB each: far more than any graph."""
 
@@ -55,26 +55,26 @@ class _Page:
 
 
 def ogg(file: BinaryIO, size: int) -> list[Edit]:
-    """See `Finder`. The second packet, where comments are, keeps its length: none are in it, and zeros follow."""
-    pages = [_page(file, 0, size)]
-    if not (pages[0].body.startswith(b"OpusHead") or pages[0].body.startswith(b"\x01vorbis")):
+    """See `Finder`. The second packet, where comments are, keeps its length: none are in it, and zeros follow, which
+    RFC 7845 (section 5.2) has readers pass over."""
+    first = _page(file, 0, size)
+    if not first.body.startswith(OPUS_HEAD):
         raise Malformed("another kind of Ogg")
     comments: list[_Page] = []
     content = b""
     length: int | None = None
     while length is None:
-        page = _page(file, (comments or pages)[-1].end, size)
+        page = _page(file, (comments or [first])[-1].end, size)
         comments.append(page)
         content += page.body
         if len(comments) > MAX_COMMENT_PAGES:
             raise Malformed("comments without an end")
         length = _first_packet(comments)
     packet = content[:length]
-    head = next((known for known in COMMENT_HEADS if packet.startswith(known)), None)
-    if head is None:
+    if not packet.startswith(OPUS_COMMENTS) or len(packet) < 16:
         raise Malformed("no comments where they must be")
-    (vendor,) = struct.unpack_from("<I", packet, len(head))
-    bare = packet[: len(head) + 4 + vendor] + bytes(4) + (b"\x01" if head == COMMENT_HEADS[1] else b"")
+    (vendor,) = struct.unpack_from("<I", packet, 8)
+    bare = packet[: 12 + vendor] + bytes(4)
     if len(bare) > length:
         raise Malformed("comments of no sense")
     content = bare + bytes(length - len(bare)) + content[length:]

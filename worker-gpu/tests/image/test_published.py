@@ -43,9 +43,9 @@ def test_every_bake_target_is_for_amd64() -> None:
 def test_bake_passes_only_arguments_that_the_dockerfile_has() -> None:
     declared = {i.rest.partition("=")[0] for stage in DOCKERFILE.stages.values() for i in stage.of("ARG")}
     passed = {
-        name for block in re.findall(r"args = \{(.*?)\}", BAKE, re.DOTALL) for name in re.findall(r"(\w+) =", block)
+        name for block in re.findall(r"args = \{(.*?)\}", BAKE, re.DOTALL) for name in re.findall(r"(\w+)\s+=", block)
     }
-    assert passed == {"NODES", "MODELS_GROUP"}
+    assert passed == {"NODES", "MODELS_GROUP", "IMAGE_VERSION"}
     assert passed <= declared
 
 

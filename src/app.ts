@@ -2,10 +2,11 @@ import { Hono } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import { configOf } from './config.ts';
 import { redactKeys } from './core/keys/format.ts';
-import { marked } from './core/repeat.ts';
+import { isPassing } from './core/repeat.ts';
 import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
 import { problem } from './doors/problem.ts';
+import { comeBackLater, resumes } from './doors/sse.ts';
 import { referenceDoor } from './doors/reference/index.ts';
 import { v1Door } from './doors/v1/index.ts';
 import { workerDoor } from './doors/worker/index.ts';
@@ -104,6 +105,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
       error: error.name,
       stack: redactKeys(error.stack ?? error.message),
     });
+    if (resumes(c)) {
+      return comeBackLater(c, newSeed);
+    }
     return isPassing(error)
       ? problem(c, 'unavailable', {
           detail: 'a part of the platform is busy or restarting; try again',
@@ -114,6 +118,3 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
 
   return app;
 }
-
-/** Errors of the platform that say of themselves that they pass. */
-const isPassing = (error: Error): boolean => marked(error, 'overloaded') || marked(error, 'retryable');

@@ -74,6 +74,11 @@ export const limitsSchema = z.strictObject({
     .positive()
     .default(5 * 1024 ** 3),
   max_outputs: z.int().positive().default(1000),
+  /**
+   * Watchers of one job. A Durable Object holds 32,768 sockets, the worker's among them (reference/cloudflare.md section 2); telling
+   * 2,000 of an event takes it some 25 ms (docs/benchmarks.md), and a worker sends up to four in a second.
+   */
+  max_watchers: z.int().positive().max(32_000).default(2000),
 });
 export type Limits = z.infer<typeof limitsSchema>;
 

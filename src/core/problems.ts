@@ -69,6 +69,7 @@ export const CORE_CODES = [
   'job_canceled',
   'job_expired',
   'asset_in_use',
+  'too_many_watchers',
 ] as const;
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];

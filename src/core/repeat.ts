@@ -18,6 +18,9 @@ export async function repeatable<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Errors of the platform that say of themselves that they pass. */
+export const isPassing = (error: unknown): boolean => marked(error, 'overloaded') || marked(error, 'retryable');
+
 /** Whether the platform has put this mark on an error. */
 export const marked = (error: unknown, mark: 'retryable' | 'overloaded'): boolean =>
   error instanceof Error && Object.entries(error).some(([name, value]) => name === mark && value === true);

@@ -33,6 +33,7 @@ export const PROBLEMS = {
   unsupported_media_type: { status: 415, title: 'This Content-Type is not taken here' },
   invalid_range: { status: 416, title: 'The range cannot be served' },
   rate_limited: { status: 429, title: 'Too many requests' },
+  too_many_watchers: { status: 429, title: 'Too many clients watch this job' },
   queue_full: { status: 429, title: 'Too many unfinished jobs' },
   internal: { status: 500, title: 'A fault of the gateway' },
   misconfigured: { status: 503, title: 'The gateway is not configured' },
@@ -97,6 +98,8 @@ export type ProblemOptions = {
   errors?: Fault[] | undefined;
   violated?: string[] | undefined;
   job?: CoreProblem['job'] | undefined;
+  /** Where to ask now and then for what cannot be streamed. */
+  poll?: string | undefined;
   headers?: Record<string, string> | undefined;
 };
 
@@ -107,7 +110,7 @@ export const TYPES: Partial<Record<string, string>> = { rate_limited: QUOTA_EXCE
 /** A problem as an answer. The request's id goes in, so that a report can be traced. */
 export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
   const { status, title } = PROBLEMS[code];
-  const { detail, errors, violated, job, headers } = options;
+  const { detail, errors, violated, job, poll, headers } = options;
   const body = {
     type: TYPES[code] ?? `${publicUrlOf(c)}/problems/${code}`,
     title,
@@ -118,6 +121,7 @@ export function problem(c: Context, code: ProblemCode, options: ProblemOptions):
     ...(errors === undefined ? {} : { errors }),
     ...(violated === undefined ? {} : { 'violated-policies': violated }),
     ...(job === undefined ? {} : { job }),
+    ...(poll === undefined ? {} : { poll }),
   };
   return c.body(JSON.stringify(body), status, { ...headers, 'content-type': 'application/problem+json' });
 }

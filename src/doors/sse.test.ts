@@ -129,8 +129,8 @@ describe('the events of a job', () => {
     expect(again.body).toBeNull();
   });
 
-  it('stop being sent to a client that left: the object has no watcher any more', async () => {
-    const { call, rig, events } = await watched();
+  it('stop being sent to a client that left, with the next thing that is sent: the object has no watcher any more', async () => {
+    const { call, rig, channel, events } = await watched();
     const readers = [new Reader(await call(events)), new Reader(await call(events))];
     await Promise.all(readers.map((reader) => reader.next()));
     const watchers = () =>
@@ -140,8 +140,10 @@ describe('the events of a job', () => {
       );
     expect(await watchers()).toBe(2);
     await readers[0]?.leave();
+    await channel.ask(log(1));
     await until(async () => expect(await watchers()).toBe(1));
     await readers[1]?.leave();
+    await channel.ask(log(2));
     await until(async () => expect(await watchers()).toBe(0));
   });
 
@@ -155,10 +157,14 @@ describe('the events of a job', () => {
 });
 
 /** A stream over a socket whose other end is the test's. */
-async function streamed(): Promise<{ server: WebSocket; response: Response; send: (frame: WatchFrame) => void }> {
+async function streamed(
+  stillAllowed = (): Promise<boolean> => Promise.resolve(true),
+): Promise<{ server: WebSocket; response: Response; send: (frame: WatchFrame) => void }> {
   const { 0: client, 1: server } = new WebSocketPair();
   server.accept();
-  const app = new Hono().get('/', (c) => sse(c, client, (frame) => frame.data));
+  const app = new Hono().get('/', (c) =>
+    sse(c, client, { rendered: new Set(), render: (frame) => frame.data, stillAllowed }),
+  );
   return { server, response: await app.request('/'), send: (frame) => server.send(JSON.stringify(frame)) };
 }
 

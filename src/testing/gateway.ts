@@ -99,6 +99,7 @@ const problemShape = z.strictObject({
     .optional(),
   'violated-policies': z.array(z.string()).optional(),
   job: z.strictObject({ id: z.string(), status: z.string(), error: jobErrorSchema.nullable() }).optional(),
+  poll: z.url().optional(),
 });
 export type SeenProblem = z.infer<typeof problemShape>;
 

@@ -55,14 +55,14 @@ export async function createReadToken(
 export const isReadToken = (credential: string): boolean => credential.startsWith(PREFIX);
 
 /** The key behind a token that is good for this job now; null for anything else. Nothing is read for a token that we did not sign. */
-export async function verifyReadToken(core: Core, token: string, job: string): Promise<KeyRecord | null> {
+export async function verifyReadToken(core: Core, token: string, job: string, age?: number): Promise<KeyRecord | null> {
   const dot = token.indexOf('.');
   const key = token.slice(PREFIX.length, dot);
   if (dot < 0 || !isReadToken(token) || !isUuidV7(key) || !isUuidV7(job)) {
     return null;
   }
   const stands = await tokenStands(core.config.tokenSecret, bindingOf(key, job), token.slice(dot + 1), core.clock());
-  return stands ? keyOf(core, key) : null;
+  return stands ? keyOf(core, key, age) : null;
 }
 
 const bindingOf = (key: string, job: string) => ({ purpose: 'read', job, key }) as const;

@@ -29,5 +29,8 @@ export async function watch(
   if (response.status === 400) {
     return fail({ code: 'invalid_cursor', detail: 'the job has no such event yet' });
   }
+  if (response.status === 429) {
+    return fail({ code: 'too_many_watchers', detail: 'as many clients watch this job as may; poll it instead' });
+  }
   return response.webSocket === null ? fail(notFound) : ok(response.webSocket);
 }

@@ -7,6 +7,8 @@ import { hashKey, isKey } from './format.ts';
  * read, and below the 30 s that are promised, so that a slow read does not break the promise.
  */
 export const CACHE_MS = 25_000;
+/** An answer that goes on for long asks again, and takes nothing older than this. With the 5 s between two questions (doors/sse.ts) it keeps the promise. */
+export const RECHECK_MS = 20_000;
 /** Bounds the memory of an isolate; the oldest entry goes first. */
 const CACHE_ENTRIES = 1000;
 /** How exact `last_used_at` is. A key in constant use costs one write in this time, however many isolates see it. */
@@ -15,27 +17,28 @@ export const USE_NOTED_MS = 5 * 60_000;
 type Known = { key: KeyRecord; ends_at: number | null };
 
 /** By hash of a secret, or by id. A secret itself is not kept. */
-const cache = new Map<string, { known: Known; until: number }>();
+const cache = new Map<string, { known: Known; read_at: number }>();
 
 /**
  * The key that has this secret; null for anything that is no valid key. Form and checksum are checked first, so that noise costs no
  * read.
+ * @param age how old what is known of the key may be, in ms
  */
-export async function verifyKey(core: Core, secret: string): Promise<KeyRecord | null> {
+export async function verifyKey(core: Core, secret: string, age = CACHE_MS): Promise<KeyRecord | null> {
   if (!isKey(secret)) {
     return null;
   }
   const hash = await hashKey(secret);
-  return valid(core, await cached(core, hash, () => findBySecret(core.env.DB, hash)));
+  return valid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
 }
 
 /** The key with this id, if it is valid: what a read token that it made stands or falls with. */
-export async function keyOf(core: Core, id: string): Promise<KeyRecord | null> {
+export async function keyOf(core: Core, id: string, age = CACHE_MS): Promise<KeyRecord | null> {
   const find = async (): Promise<Known | null> => {
     const key = await findKey(core.env.DB, id, null);
     return key === null ? null : { key, ends_at: null };
   };
-  return valid(core, await cached(core, id, find));
+  return valid(core, await cached(core, id, age, find));
 }
 
 /** Makes this isolate look again. Others do within `CACHE_MS`. */
@@ -77,10 +80,10 @@ function valid(core: Core, known: Known | null): KeyRecord | null {
     : known.key;
 }
 
-async function cached(core: Core, name: string, find: () => Promise<Known | null>): Promise<Known | null> {
+async function cached(core: Core, name: string, age: number, find: () => Promise<Known | null>): Promise<Known | null> {
   const now = core.clock();
   const entry = cache.get(name);
-  if (entry !== undefined && now < entry.until) {
+  if (entry !== undefined && now < entry.read_at + age) {
     return entry.known;
   }
   cache.delete(name);
@@ -92,6 +95,6 @@ async function cached(core: Core, name: string, find: () => Promise<Known | null
   if (oldest?.done === false) {
     cache.delete(oldest.value);
   }
-  cache.set(name, { known, until: now + CACHE_MS });
+  cache.set(name, { known, read_at: now });
   return known;
 }

@@ -2,9 +2,10 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { isWithin } from '../../core/access/cidr.ts';
 import { isReadToken, verifyReadToken } from '../../core/access/read-token.ts';
+import type { KeyRecord } from '../../core/keys/actor.ts';
 import { containsKey } from '../../core/keys/format.ts';
 import { grants, type Scope } from '../../core/keys/scopes.ts';
-import { callerOf, noteUse, verifyKey } from '../../core/keys/verify.ts';
+import { callerOf, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
 import type { AppEnv } from '../app-env.ts';
 import { problem } from '../problem.ts';
 import { ROUTE_ACCESS, type RouteAccess } from './route-access.ts';
@@ -64,7 +65,8 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
     return unauthorized(c, 'send a valid key as "Authorization: Bearer <key>"');
   }
   // Set by Cloudflare on every request; a client's own header of this name does not get through.
-  if (key.ip_allow !== null && !isWithin(key.ip_allow, c.req.header('cf-connecting-ip') ?? '')) {
+  const address = c.req.header('cf-connecting-ip') ?? '';
+  if (!comesFrom(key, address)) {
     return problem(c, 'ip_not_allowed', { detail: 'the key may not be used from this address' });
   }
   if (scope !== null && !grants(key.scopes, scope)) {
@@ -72,6 +74,10 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
   }
   c.set('caller', callerOf(key));
   c.set('actor', { key, requestId });
+  c.set('stillAllowed', async () => {
+    const now = secret === null ? null : await verifyKey(core, secret, RECHECK_MS);
+    return now !== null && comesFrom(now, address) && (scope === null || grants(now.scopes, scope));
+  });
   later(c, noteUse(core, key));
   return null;
 }
@@ -80,7 +86,8 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
 async function letRead(c: V1Context, token: string, access: RouteAccess | null): Promise<Response | null> {
   const [, , , job = ''] = c.req.path.split('/');
   const taken = access !== null && access !== 'open' && access.readToken !== undefined;
-  const key = taken ? await verifyReadToken(c.var.core, token, job) : null;
+  const { core } = c.var;
+  const key = taken ? await verifyReadToken(core, token, job) : null;
   if (key === null || !taken) {
     return unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
   }
@@ -88,6 +95,10 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
     return lacks(c, access.scope);
   }
   c.set('caller', callerOf(key));
+  c.set('stillAllowed', async () => {
+    const now = await verifyReadToken(core, token, job, RECHECK_MS);
+    return now !== null && grants(now.scopes, access.scope);
+  });
   return null;
 }
 
@@ -104,6 +115,9 @@ function accessOf(c: V1Context): RouteAccess | null {
   }
   return access;
 }
+
+const comesFrom = (key: KeyRecord, address: string): boolean =>
+  key.ip_allow === null || isWithin(key.ip_allow, address);
 
 const lacks = (c: V1Context, scope: Scope): Response =>
   problem(c, 'insufficient_scope', {

@@ -209,6 +209,7 @@ export const problemSchema = z
     errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
     'violated-policies': z.array(z.string()).optional(),
     job: z.object({ id: z.uuid(), status: z.enum(STATUSES), error: jobErrorSchema.nullable() }).optional(),
+    poll: z.url().optional(),
   })
   .openapi('Problem');
 

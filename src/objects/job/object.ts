@@ -226,7 +226,7 @@ export class Job extends DurableObject<Env> {
     }
     if (url.pathname !== '/channel') {
       return isVisible(this.state, asked.get('account') ?? '')
-        ? this.watchers.open(this.state, asked.get('account'), asked.get('after'))
+        ? this.watchers.open(this.state, asked.get('account'), asked.get('after'), this.config.limits.max_watchers)
         : new Response(null, { status: 404 });
     }
     const [attempt, claim] = [Number(asked.get('attempt')), asked.get('claim') ?? ''];
@@ -249,21 +249,18 @@ export class Job extends DurableObject<Env> {
       return;
     }
     if (frame.kind === 'preview') {
-      this.watchers.preview(this.state, identity.attempt, frame.preview);
+      this.watchers.preview(this.state, identity.attempt, frame.preview, Date.now());
       return;
     }
-    const reply = this.apply({
-      kind: 'worker_message',
-      attempt: identity.attempt,
-      claim: identity.claim,
-      message: frame.message,
+    const { attempt: number, claim } = identity;
+    this.apply({ kind: 'worker_message', attempt: number, claim, message: frame.message }, (state, reply) => {
+      const attempt = currentAttempt(state);
+      if (reply === 'over' || attempt === undefined) {
+        close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
+      } else {
+        sendFrame(socket, { ack: attempt.acked });
+      }
     });
-    const attempt = currentAttempt(this.state);
-    if (reply === 'over' || attempt === undefined) {
-      close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
-      return;
-    }
-    sendFrame(socket, { ack: attempt.acked });
   }
 
   override webSocketClose(socket: WebSocket, code: number): void {
@@ -276,19 +273,24 @@ export class Job extends DurableObject<Env> {
     this.noticeClosed(socket);
   }
 
-  /** One turn of the machine: stores what came of it, then tells whoever listens. */
-  private apply(signal: Signal): Reply {
+  /**
+   * One turn of the machine: stores what came of it, then tells whoever listens.
+   * @param answer told first: who brought the signal does not wait for a thousand watchers to be told
+   */
+  private apply(signal: Signal, answer?: (state: JobState, reply: Reply) => void): Reply {
     if (this.state === null) {
       return 'ignored';
     }
     const now = Date.now();
     const turn = step(this.state, signal, now, this.config.policy);
     if (turn.reply === 'ignored' && turn.events.length === 0 && turn.effects.length === 0) {
+      answer?.(this.state, turn.reply);
       return turn.reply;
     }
     const later = turn.effects.filter((effect) => effect.kind !== 'stop_worker');
     const events = this.store.commit(turn.state, turn.events, later, now);
     this.state = turn.state;
+    answer?.(turn.state, turn.reply);
     this.sockets.broadcast(events);
     for (const effect of turn.effects) {
       if (effect.kind === 'stop_worker') {

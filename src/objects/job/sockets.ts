@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { LogEvent, Preview, WatchFrame } from '../../contract/events.ts';
+import { writeFrame, type LogEvent, type Preview, type WatchFrame } from '../../contract/events.ts';
 import type { StopReason } from '../../core/job/signals.ts';
 
 /**
@@ -55,17 +55,24 @@ export class JobSockets {
     });
   }
 
-  /** Passes events on to everyone who watches. */
-  broadcast(events: readonly (LogEvent | { event: 'preview'; data: Preview })[]): void {
+  /** How many watch, those that have just left not counted. */
+  watchers(): number {
+    return this.ctx.getWebSockets('watch').filter(isOpen).length;
+  }
+
+  /** Passes events on to everyone who watches. Each is written as text once, however many that are. Returns how many. */
+  broadcast(events: readonly (LogEvent | { event: 'preview'; data: Preview })[]): number {
     if (events.length === 0) {
-      return;
+      return 0;
     }
-    const frames = events.map((event) => JSON.stringify(event));
-    for (const watcher of this.ctx.getWebSockets('watch')) {
+    const frames = events.map(writeFrame);
+    const watchers = this.ctx.getWebSockets('watch');
+    for (const watcher of watchers) {
       for (const frame of frames) {
         send(watcher, frame);
       }
     }
+    return watchers.length;
   }
 
   closeWatchers(): void {
@@ -98,7 +105,7 @@ export function sendFrame(
   socket: WebSocket,
   frame: WatchFrame | { ack: number } | { cancel: true; reason: StopReason },
 ): void {
-  send(socket, JSON.stringify(frame));
+  send(socket, 'event' in frame ? writeFrame(frame) : JSON.stringify(frame));
 }
 
 /** A peer that has just gone is no error: whatever it missed it asks for again. */

@@ -6,6 +6,7 @@ import {
   dialChannel,
   dialWatch,
   fakeRunpod,
+  heldClock,
   newJob,
   rigOf,
   view,
@@ -114,6 +115,34 @@ describe('a watcher', () => {
     await finish(rig);
     const end = (await view(rig)).last_event;
     expect(ids(await stays.rest())).toEqual(Array.from({ length: end }, (_, index) => index + 1));
+  });
+
+  it('sees fewer previews the more of them watch: what waits to be sent has a bound; the last is kept for who joins', async () => {
+    const clock = heldClock();
+    const { rig, channel } = await busy(0);
+    const watchers = await Promise.all(Array.from({ length: 40 }, () => connected(dialWatch(rig, null))));
+    await Promise.all(watchers.map((watcher) => watcher.next()));
+    const preview = (node_id: string) => ({
+      event: 'preview',
+      data: { node_id, content_type: 'image/png', data_base64: 'A'.repeat(60_000) },
+    });
+    const shown = async (node_id: string): Promise<void> => {
+      const { event, data } = preview(node_id);
+      channel.say({ type: event, ...data });
+      // Answered after it: by then the preview has been passed on, or has not.
+      await channel.ask(log(Number(node_id)));
+    };
+    // 40 watchers × 60,000 characters are a seventh of what may be sent in a second.
+    await shown('1');
+    await shown('2');
+    clock.pass(150);
+    await shown('3');
+    await finish(rig);
+    for (const watcher of watchers) {
+      const seen = (await watcher.rest()) as { event: string }[];
+      expect(seen.filter(({ event }) => event === 'preview')).toEqual([preview('1'), preview('3')]);
+      expect(seen.filter(({ event }) => event === 'log')).toHaveLength(3);
+    }
   });
 
   it('cannot speak for the worker', async () => {

@@ -1,13 +1,17 @@
 import { z } from '@hono/zod-openapi';
 import type { WatchFrame } from '../../../contract/events.ts';
+import { MAX_WAIT_S } from '../../../core/jobs/wait.ts';
 import { watch } from '../../../core/jobs/watch.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderJob, renderOutput } from '../render.ts';
 import { describeRoute, type V1App } from '../v1-app.ts';
-import { sse } from '../../sse.ts';
+import { comeBackLater, placeOf, resumes, sse } from '../../sse.ts';
 
 /** Number of an event, as the last one a client has; 0 is before the first. */
 const EVENT_NUMBER = /^\d{1,15}$/;
+
+/** When a stream that had no room may be tried again, in seconds: those who left are noticed by keep-alives within 15 s. */
+const TRY_STREAM_AGAIN_S = 15;
 
 /** `GET /v1/jobs/{id}/events`: the job's log as SSE, from the event after `Last-Event-ID`, or from a snapshot. */
 export function registerWatchJob(app: V1App): void {
@@ -29,20 +33,33 @@ export function registerWatchJob(app: V1App): void {
   app.get('/jobs/:id/events', async (c) => {
     const { core, caller } = c.var;
     const id = c.req.param('id');
-    // A browser sends the header when it reconnects, with the URL of its first request: the header is the newer of the two.
-    const given = c.req.header('last-event-id') ?? c.req.query('after');
+    const given = placeOf(c);
     if (given !== undefined && !EVENT_NUMBER.test(given)) {
       return problem(c, 'invalid_cursor', { detail: 'Last-Event-ID and after take the number of an event' });
     }
     const watched = await watch(core, caller, id, given === undefined ? null : Number(given));
-    if (!watched.ok) {
+    const { publicUrl } = core.config;
+    if (watched.ok) {
+      const render = (frame: WatchFrame): unknown => renderFrame(frame, id, publicUrl);
+      return watched.value === null
+        ? c.body(null, 204)
+        : sse(c, watched.value, { rendered: RENDERED, render, stillAllowed: c.var.stillAllowed });
+    }
+    if (watched.problem.code !== 'too_many_watchers') {
       return coreProblem(c, watched.problem);
     }
-    return watched.value === null
-      ? c.body(null, 204)
-      : sse(c, watched.value, (frame) => renderFrame(frame, id, core.config.publicUrl));
+    return resumes(c)
+      ? comeBackLater(c, core.newSeed)
+      : problem(c, 'too_many_watchers', {
+          detail: watched.problem.detail,
+          poll: `${publicUrl}/v1/jobs/${id}?wait=${MAX_WAIT_S}`,
+          headers: { 'retry-after': String(TRY_STREAM_AGAIN_S) },
+        });
   });
 }
+
+/** What looks different in v1 than in the object. */
+const RENDERED: ReadonlySet<WatchFrame['event']> = new Set(['snapshot', 'output']);
 
 function renderFrame(frame: WatchFrame, job: string, publicUrl: string): unknown {
   switch (frame.event) {

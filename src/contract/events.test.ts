@@ -1,0 +1,43 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { readFrame, writeFrame, type WatchFrame } from './events.ts';
+
+const data = fc.jsonValue().map((value) => JSON.parse(JSON.stringify({ message: value })) as never);
+const frame: fc.Arbitrary<WatchFrame> = fc.oneof(
+  fc.record({
+    event: fc.constantFrom('snapshot', 'status', 'progress', 'output', 'log'),
+    id: fc.nat(),
+    data,
+  }) as fc.Arbitrary<WatchFrame>,
+  fc.record({ event: fc.constant('preview' as const), data }),
+);
+
+describe('a frame', () => {
+  it('is read as it was written, its data by who reads it and by who passes it on alike', () => {
+    fc.assert(
+      fc.property(frame, (written) => {
+        const read = readFrame(writeFrame(written));
+        expect(read.frame()).toEqual(written);
+        expect({ event: read.event, id: read.id, data: JSON.parse(read.data) as unknown }).toEqual({
+          event: written.event,
+          id: 'id' in written ? written.id : null,
+          data: written.data,
+        });
+      }),
+    );
+  });
+
+  it('of a gateway from before, with its fields in another order, is read as well', () => {
+    fc.assert(
+      fc.property(frame, (written) => {
+        const { event, data: said, ...rest } = written;
+        const read = readFrame(JSON.stringify({ event, data: said, ...rest }));
+        expect(read.frame()).toEqual(written);
+        expect({ id: read.id, data: JSON.parse(read.data) as unknown }).toEqual({
+          id: 'id' in written ? written.id : null,
+          data: said,
+        });
+      }),
+    );
+  });
+});

@@ -107,6 +107,9 @@ export type ProblemOptions = {
 const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
 export const TYPES: Partial<Record<string, string>> = { rate_limited: QUOTA_EXCEEDED, queue_full: QUOTA_EXCEEDED };
 
+/** RFC 9457 section 3. */
+export const PROBLEM_TYPE = 'application/problem+json';
+
 /** A problem as an answer. The request's id goes in, so that a report can be traced. */
 export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
   const { status, title } = PROBLEMS[code];
@@ -123,7 +126,7 @@ export function problem(c: Context, code: ProblemCode, options: ProblemOptions):
     ...(job === undefined ? {} : { job }),
     ...(poll === undefined ? {} : { poll }),
   };
-  return c.body(JSON.stringify(body), status, { ...headers, 'content-type': 'application/problem+json' });
+  return c.body(JSON.stringify(body), status, { ...headers, 'content-type': PROBLEM_TYPE });
 }
 
 /** A refusal of the core as an answer. */

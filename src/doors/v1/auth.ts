@@ -7,11 +7,14 @@ import { containsKey } from '../../core/keys/format.ts';
 import { grants, type Scope } from '../../core/keys/scopes.ts';
 import { callerOf, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
 import type { AppEnv } from '../app-env.ts';
-import { problem } from '../problem.ts';
+import { problem, PROBLEM_TYPE } from '../problem.ts';
 import { ROUTE_ACCESS, type RouteAccess } from './route-access.ts';
 
 /** `WWW-Authenticate` of every 401 (RFC 9110 section 11.6.1). */
 const CHALLENGE = { 'www-authenticate': 'Bearer realm="comfy-edge"' };
+
+/** An answer that was waited for this long is given only if its key still stands: the check before it may be `CACHE_MS` old already. */
+const LONG_MS = 5_000;
 
 /** Where the router has this door; `matchedRoutes` gives paths with it. */
 const MOUNTED_AT = '/v1';
@@ -36,6 +39,7 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
     return next();
   }
   const header = bearerOf(c);
+  c.set('stillAllowed', () => Promise.resolve(true));
   if (access?.operator === true && header !== null && (await sameText(header, c.var.core.config.adminToken))) {
     c.set('actor', { key: null, requestId: c.var.requestId });
     return next();
@@ -49,7 +53,14 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
   if (refused !== null) {
     return refused;
   }
+  const begun = c.var.core.clock();
   await next();
+  if (c.req.method === 'GET' && c.var.core.clock() - begun >= LONG_MS && !(await c.var.stillAllowed())) {
+    const { body, status } = unauthorized(c, 'the key or token was ended while this request waited');
+    // Without the headers that the answer had which is not given: they speak of the job.
+    c.res = undefined;
+    c.res = new Response(body, { status, headers: { ...CHALLENGE, 'content-type': PROBLEM_TYPE } });
+  }
   if (inQuery !== null) {
     // The token is all that lets this request in, so a page of any origin that has it may read the answer.
     c.header('access-control-allow-origin', '*');

@@ -61,7 +61,7 @@ export async function startLoneGateway(limits: Record<string, number> = {}): Pro
       directory,
       port: valueOf(await claimPort({ port: 0, purpose: 'gateway', variable: '' })),
       runpodUrl: `http://127.0.0.1:${runpodPort}/v2`,
-      endpoints: { default: { runpod_id: 'lone' } },
+      endpoints: { default: { runpod_id: 'lone', environment: 'any' } },
       secrets,
       policy: {},
       limits,

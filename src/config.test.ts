@@ -109,6 +109,12 @@ describe('the configuration', () => {
     ['POLICY', '{"retention": 0}', 'POLICY.retention'],
     ['POLICY', '{"max_attempts": 0}', 'POLICY.max_attempts'],
     ['POLICY', '{"max_finish_within": 60}', 'POLICY.finish_within'],
+    ['ENDPOINTS', '{"a": {"runpod_id": "x", "worker": "canary"}}', 'ENDPOINTS.a.worker'],
+    [
+      'ENDPOINTS',
+      '{"a": {"runpod_id": "x", "fallback": "b"}, "b": {"runpod_id": "canary", "worker": "worker-comfyui"}}',
+      'ENDPOINTS.a.fallback',
+    ],
     ['POLICY', '{"max_finish_within": 1e9}', 'POLICY.max_finish_within'],
     ['POLICY', '{"retension": 7}', 'POLICY'],
     ['LIMITS', '[]', 'LIMITS'],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { WORKERS } from './contract/run.ts';
 import type { Env } from './env.ts';
 
 const seconds = z.number().positive();
@@ -131,6 +132,8 @@ export const breakerSchema = z.strictObject({
 
 export const endpointSchema = z.strictObject({
   runpod_id: z.string().min(1),
+  /** What runs there. Whatever else it is, it must take what `worker-comfyui` takes and answer as it answers. */
+  worker: z.enum(WORKERS).default('worker-gpu'),
   /** Keys of which environment may use it: a test key reaches a GPU only where the operator says so. */
   environment: z.enum(['test', 'live', 'any']).default('live'),
   nodes: nodePolicySchema.optional(),
@@ -147,7 +150,7 @@ export const endpointSchema = z.strictObject({
 export type Endpoint = z.infer<typeof endpointSchema>;
 
 /**
- * A fallback must exist, lead to an end, be for the keys that the endpoint is for, and have a price exactly if the endpoint has one: a
+ * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, and have a price exactly if the endpoint has one: a
  * budget could not be kept otherwise.
  */
 function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx): void {
@@ -178,6 +181,9 @@ function fallbackFault(
   }
   if ((target.price === undefined) !== (endpoint.price === undefined)) {
     return 'has a price and this endpoint none, or the other way round';
+  }
+  if (target.worker !== endpoint.worker) {
+    return 'runs another kind of worker';
   }
   return fallbacksOf(all, name).includes(name) ? 'leads back to this endpoint' : null;
 }

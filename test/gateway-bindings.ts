@@ -19,6 +19,7 @@ export const testBindings = {
     // Tests of other things make these fail as they like.
     default: { runpod_id: 'ep1', environment: 'any', breaker: { failures: 1_000_000 } },
     narrow: { runpod_id: 'ep2', environment: 'any', breaker: { failures: 1_000_000 } },
+    foreign: { runpod_id: 'ep3', worker: 'worker-comfyui', environment: 'any', breaker: { failures: 1_000_000 } },
     ...frailEndpoints,
   }),
   R2_S3_ENDPOINT: 'https://r2.test',

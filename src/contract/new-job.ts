@@ -1,4 +1,5 @@
 import type { Resolved } from './job.ts';
+import type { WorkerKind } from './run.ts';
 
 /** What the core hands to `Job.create`: everything a run needs, already checked and shaped. Times in ms since the epoch. */
 export type NewJob = {
@@ -9,6 +10,8 @@ export type NewJob = {
   key: string;
   /** Name of the endpoint in the configuration. */
   endpoint: string;
+  /** What runs on that endpoint, and on its fallbacks. */
+  worker: WorkerKind;
   /** The graph as JSON text, ready for the worker: text passes RPC, storage and 64-bit seeds unharmed (decision 0012). */
   workflow: string;
   inputs: JobInput[];

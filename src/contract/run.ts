@@ -1,3 +1,6 @@
+import type { Output, Stage } from './job.ts';
+import type { WorkerError } from '../contract/worker.ts';
+
 /** RunPod's words for a run (reference/runpod.md 2.3) reduced to what the job machine tells apart. `missing`: a 404. */
 export type RunStatus =
   | 'queued'
@@ -27,3 +30,24 @@ export type RunRecord = {
   /** RunPod's id of the worker. */
   worker: string | null;
 };
+
+/** What a worker that knows no gateway told RunPod of its work. `value` (0 to 1) is null where only one node's steps are known. */
+export type RunProgress = {
+  value: number | null;
+  nodes_done: number;
+  nodes_total: number;
+  current_node: string | null;
+  current_node_class: string | null;
+  step: number | null;
+  steps: number | null;
+  stage: Stage | null;
+};
+
+/** What a look at RunPod's status brought beside the word. Times in ms. */
+export type RunNews = Pick<RunRecord, 'delay_ms' | 'execution_ms' | 'worker'> & { progress: RunProgress | null };
+
+/**
+ * What a run came to whose results RunPod had; they are in R2 now. `error` is null where it succeeded; what came beside an error
+ * is kept. `warnings` is what else the worker said.
+ */
+export type RunResult = { outputs: Output[]; error: WorkerError | null; warnings: string[]; moved_ms: number };

@@ -40,6 +40,8 @@ export const FAULT_CODES = [
   'empty_file',
   'file_too_large',
   'url_not_allowed',
+  'input_not_taken',
+  'run_too_large',
 ] as const;
 export type FaultCode = (typeof FAULT_CODES)[number];
 

@@ -73,6 +73,8 @@ export const PROBLEMS = {
   unsupported_media: { status: 422, title: 'The content is no kind of file a workflow could use' },
   empty_file: { status: 400, title: 'The file is empty' },
   file_too_large: { status: 413, title: 'The file is too large' },
+  input_not_taken: { status: 422, title: 'The endpoint cannot take this file' },
+  run_too_large: { status: 413, title: 'The job is too large for the endpoint' },
   url_not_allowed: { status: 422, title: 'The gateway does not call this URL' },
   too_many_keys: { status: 422, title: 'The account has as many keys as it may' },
   key_revoked: { status: 422, title: 'The key is revoked' },

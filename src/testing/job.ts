@@ -1,6 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
+import { testBindings } from '../../test/gateway-bindings.ts';
 import type { JobView } from '../contract/job.ts';
 import type { NewJob } from '../contract/new-job.ts';
 import type { Job } from '../objects/job/object.ts';
@@ -36,8 +37,12 @@ export type FakeRunpod = {
     status: () => Response | Promise<Response>;
     cancel: () => Response | Promise<Response>;
     health: () => Response | Promise<Response>;
+    /** Whatever else is fetched: what a result's URL leads to. */
+    elsewhere: (url: URL) => Response | Promise<Response>;
   };
 };
+
+const RUNPOD_HOST = new URL(testBindings.RUNPOD_BASE_URL).host;
 
 /** RunPod for the rest of the test: takes every run, says it is queued, cancels whatever is asked. */
 export function fakeRunpod(): FakeRunpod {
@@ -50,20 +55,21 @@ export function fakeRunpod(): FakeRunpod {
       status: () => Response.json({ id: 'run', status: 'IN_QUEUE' }),
       cancel: () => Response.json({ id: 'run', status: 'CANCELLED' }),
       health: () => runpodHealth({ idle: 1 }),
+      elsewhere: () => new Response(null, { status: 404 }),
     },
   };
   const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
     const request = new Request(input, init);
     const url = new URL(request.url);
-    const operation = url.pathname.split('/')[3] ?? '';
+    const operation = url.host === RUNPOD_HOST ? (url.pathname.split('/')[3] ?? '') : 'elsewhere';
     fake.calls.push({
       operation,
       url,
       body: request.method === 'POST' ? await request.json().catch(() => null) : null,
     });
-    const { run, status, cancel, health } = fake.answer;
+    const { run, status, cancel, health, elsewhere } = fake.answer;
     const answer = { run, status, cancel, health }[operation];
-    return answer === undefined ? new Response(null, { status: 404 }) : answer();
+    return answer === undefined ? elsewhere(url) : answer();
   });
   onTestFinished(() => spy.mockRestore());
   return fake;
@@ -106,6 +112,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   waits: false,
   endpoint: 'default',
   fallbacks: [],
+  worker: 'worker-gpu',
   workflow: JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
   inputs: [],
   options: { previews: true, temp_outputs: false, metadata: true },

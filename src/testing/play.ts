@@ -2,6 +2,7 @@ import { policySchema } from '../config.ts';
 import type { EventBody } from '../contract/events.ts';
 import type { Output } from '../contract/job.ts';
 import type { FallbackEndpoint } from '../contract/new-job.ts';
+import type { WorkerKind } from '../contract/run.ts';
 import type { CompleteRequest, WorkerError } from '../contract/worker.ts';
 import { newState, step } from '../core/job/machine.ts';
 import type { Effect, Reply, Signal } from '../core/job/signals.ts';
@@ -42,6 +43,7 @@ export class Play {
       waits?: boolean;
       price_per_second?: number;
       fallbacks?: FallbackEndpoint[];
+      worker?: WorkerKind;
     } = {},
   ) {
     this.state = newState(
@@ -53,6 +55,7 @@ export class Play {
         waits: overrides.waits ?? false,
         endpoint: 'default',
         fallbacks: overrides.fallbacks ?? [],
+        worker: overrides.worker ?? 'worker-gpu',
         workflow: '{}',
         inputs: [],
         options: { previews: true, temp_outputs: false, metadata: true },

@@ -1,4 +1,5 @@
 import type { Caller, Core } from '../context.ts';
+import { fetchPublic } from '../../providers/public-fetch.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { fail, ok, type Result } from '../result.ts';
 import type { StoredFile } from '../../contract/assets.ts';
@@ -7,8 +8,6 @@ import { tooLarge } from './refusals.ts';
 
 /** A file has this long to arrive, from the first connection to its last byte. */
 const FETCH_TIMEOUT_MS = 30_000;
-/** As browsers and curl do at the least; each hop is checked like the first (reference/runpod.md 4.3, `safe_get`). */
-const MAX_REDIRECTS = 5;
 
 /** Why a file could not be had. Nothing of the other side's answer is quoted but its status. */
 export type FetchProblem = {
@@ -51,32 +50,22 @@ export async function fetchAsset(
 }
 
 async function follow(core: Core, text: string, signal: AbortSignal): Promise<Result<Response, FetchProblem>> {
-  let next = text;
-  for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
-    const allowed = publicUrl(next, core.config.publicUrl);
-    if (!allowed.ok) {
-      return fail({
-        code: 'input_url_refused',
-        detail: hop === 0 ? allowed.problem : `it redirects to a URL that ${allowed.problem}`,
-      });
+  const answer = await fetchPublic(text, (url) => publicUrl(url, core.config.publicUrl), signal);
+  switch (answer.kind) {
+    case 'answer':
+      return ok(answer.response);
+    case 'refused': {
+      const detail = answer.hop === 0 ? answer.problem : `it redirects to a URL that ${answer.problem}`;
+      return fail({ code: 'input_url_refused', detail });
     }
-    let response: Response;
-    try {
-      response = await fetch(allowed.value, { redirect: 'manual', signal });
-    } catch {
+    case 'too_many_redirects':
+      return fail({ code: 'input_fetch_failed', detail: `the URL redirects more than ${answer.most} times` });
+    case 'no_answer':
       return fail({
         code: 'input_fetch_failed',
         detail: signal.aborted ? 'the file did not arrive in time' : 'the host did not answer',
       });
-    }
-    const location = response.headers.get('location');
-    if (response.status < 300 || response.status > 399 || location === null) {
-      return ok(response);
-    }
-    await response.body?.cancel();
-    next = URL.canParse(location, allowed.value) ? new URL(location, allowed.value).href : location;
   }
-  return fail({ code: 'input_fetch_failed', detail: `the URL redirects more than ${MAX_REDIRECTS} times` });
 }
 
 function problemOf(problem: { code: string; detail: string }): FetchProblem {

@@ -2,7 +2,7 @@ import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { Policy } from '../../config.ts';
 import type { Turn } from './turn.ts';
 import type { Reply } from './signals.ts';
-import { type Attempt, currentAttempt, type JobState } from './state.ts';
+import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
 import { timeoutError } from './worker-signals.ts';
 
 /** Does whatever has come due. Running it early or twice does nothing more. */
@@ -55,14 +55,18 @@ export function onClock(turn: Turn): Reply {
 
 const due = (at: number | null, now: number): boolean => at !== null && now >= at;
 
-/** Before any worker started it ends here. Later: the worker stops by itself at the deadline; it gets a grace to say so. */
+/**
+ * Before any worker started it ends here. Later: the worker stops by itself at the deadline; it gets a grace to say so. A worker that
+ * knows no deadline is stopped at once, unless it is done and its results are on their way.
+ */
 function onDeadline(turn: Turn, attempt: Attempt | undefined): void {
   const { state, now } = turn;
+  const mayFinish = attempt?.phase === 'claimed' && (!isPolled(state) || attempt.moving);
   if (state.started_at === null) {
     endUnstarted(turn, attempt);
-  } else if (attempt?.phase !== 'claimed' || now >= closeAt(state, turn.policy)) {
+  } else if (!mayFinish || now >= closeAt(state, turn.policy)) {
     turn.finish('failed', timeoutError(state.attempts.length));
-  } else {
+  } else if (!isPolled(state)) {
     turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'deadline' });
   }
 }

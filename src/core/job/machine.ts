@@ -3,9 +3,10 @@ import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config.ts';
 import { onClock } from './clock.ts';
+import { FIRST_LOOK_MS, onRunResult } from './polled.ts';
 import { onRunStatus } from './run-status.ts';
 import type { Effect, Reply, Signal } from './signals.ts';
-import { currentAttempt, type JobState } from './state.ts';
+import { currentAttempt, isPolled, type JobState } from './state.ts';
 import { counting, Turn } from './turn.ts';
 import { onClaim, onComplete, onWorkerMessage } from './worker-signals.ts';
 
@@ -34,6 +35,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   price_per_second: job.price_per_second,
   endpoint: job.endpoint,
   fallbacks: job.fallbacks,
+  worker: job.worker,
   options: job.options,
   metadata: job.metadata,
   resolved: job.resolved,
@@ -110,6 +112,8 @@ function react(turn: Turn, signal: Signal): Reply {
       return onRunHint(turn, signal.attempt);
     case 'run_status':
       return onRunStatus(turn, signal);
+    case 'run_result':
+      return onRunResult(turn, signal);
     case 'clock':
       return onClock(turn);
   }
@@ -128,10 +132,13 @@ function onAdmitted(turn: Turn): Reply {
 /** The run goes elsewhere than was planned. Settled before `/run` is called, so that whatever becomes of the call is known by its place. */
 function onRouted(turn: Turn, number: number, endpoint: string): Reply {
   const attempt = counting(turn, number);
-  if (attempt === undefined || attempt.phase !== 'sending' || attempt.endpoint === endpoint) {
+  const polled = isPolled(turn.state);
+  if (attempt === undefined || attempt.phase !== 'sending' || (attempt.endpoint === endpoint && !polled)) {
     return 'ignored';
   }
   attempt.endpoint = endpoint;
+  // Elsewhere a call that may never have been made is simply waited out.
+  attempt.called = polled;
   return 'done';
 }
 
@@ -151,7 +158,8 @@ function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
   }
   attempt.held = null;
   const every_ms = turn.policy.poll_interval * 1000;
-  attempt.check_at = turn.now + (attempt.phase === 'claimed' ? every_ms : Math.min(FIRST_CHECK_MS, every_ms));
+  const first_ms = isPolled(turn.state) ? FIRST_LOOK_MS : FIRST_CHECK_MS;
+  attempt.check_at = turn.now + (attempt.phase === 'claimed' ? every_ms : Math.min(first_ms, every_ms));
   if (attempt.phase !== 'claimed') {
     attempt.phase = 'sent';
     attempt.due_at = null;
@@ -164,6 +172,7 @@ function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' 
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
+  attempt.called = false;
   if (signal.again) {
     attempt.held = providerError(signal, attempt.number);
     const backoff = Math.min(REFUSED_BACKOFF_MS * 2 ** attempt.refusals, REFUSED_BACKOFF_MAX_MS);
@@ -171,7 +180,8 @@ function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' 
     attempt.due_at = turn.now + Math.max(backoff, signal.retry_after_ms ?? 0);
     return 'done';
   }
-  turn.retryOrFail(attempt, 'failed', { ...providerError(signal, attempt.number), retryable: false }, true);
+  const error = { ...providerError(signal, attempt.number), at: signal.at ?? 'provider', retryable: false };
+  turn.retryOrFail(attempt, 'failed', error, true);
   return 'done';
 }
 
@@ -180,6 +190,7 @@ function onRunHeld(turn: Turn, signal: Extract<Signal, { kind: 'run_held' }>): R
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
+  attempt.called = false;
   attempt.held = providerError(signal, attempt.number);
   attempt.due_at = turn.now + signal.wait_ms;
   return 'done';
@@ -198,10 +209,27 @@ function onRunUnknown(turn: Turn, number: number): Reply {
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
+  if (isPolled(turn.state)) {
+    if (attempt.called) {
+      turn.retryOrFail(attempt, 'lost', unknownForEver(number), true);
+    } else {
+      turn.do({ kind: 'send', attempt: number });
+    }
+    return 'done';
+  }
   attempt.phase = 'unknown';
   attempt.due_at = turn.now + turn.policy.claim_grace * 1000;
   return 'done';
 }
+
+/** No claim will tell whether the run exists, and none could fence it off: another one might be the second. */
+const unknownForEver = (attempt: number): JobError => ({
+  code: 'provider_failed',
+  message: 'RunPod did not answer whether it took the run. It is not sent again, for it may have been taken.',
+  at: 'provider',
+  retryable: false,
+  attempt,
+});
 
 function onChannel(turn: Turn, number: number, claim: string, open: boolean): Reply {
   const attempt = counting(turn, number);
@@ -229,7 +257,13 @@ function onCancel(turn: Turn): Reply {
   const attempt = currentAttempt(state);
   if (attempt?.phase === 'claimed') {
     turn.move('canceling', state.stage);
-    turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'client' });
+    if (!isPolled(state)) {
+      turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'client' });
+    } else if (attempt.run_id !== null) {
+      turn.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
+      attempt.looks = 0;
+      attempt.check_at = turn.now + FIRST_LOOK_MS;
+    }
     return 'done';
   }
   turn.finish('canceled', null);

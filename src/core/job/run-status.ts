@@ -1,7 +1,9 @@
 import type { JobError, JobErrorCode } from '../../contract/job.ts';
-import { counting, MAX_SENDS, SETTLE_MS, type Turn } from './turn.ts';
-import type { Reply, Signal, WaitsFor } from './signals.ts';
-import type { Attempt } from './state.ts';
+import { counting, SETTLE_MS, type Turn } from './turn.ts';
+import type { Reply, Signal } from './signals.ts';
+import { isPolled, type Attempt } from './state.ts';
+import { onPolled } from './polled.ts';
+import { onUnclaimed } from './unclaimed.ts';
 
 /**
  * What RunPod says only confirms or repairs. A run that is over there without a report gets a short time for the report
@@ -12,6 +14,9 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
   const attempt = counting(turn, signal.attempt);
   if (attempt === undefined || attempt.run_id === null) {
     return 'ignored';
+  }
+  if (isPolled(turn.state)) {
+    return onPolled(turn, attempt, signal);
   }
   attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
   const { state } = turn;
@@ -55,26 +60,6 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
       return 'done';
   }
 }
-
-/** A run that no worker has claimed: says what it waits for, and moves on where it would wait in vain. */
-function onUnclaimed(turn: Turn, attempt: Attempt, status: 'queued' | 'running', line: WaitsFor | null): void {
-  const starved = status === 'queued' && line?.none === true;
-  attempt.held = starved ? noWorkers(attempt.number) : null;
-  if (starved && line.elsewhere && turn.state.attempts.length < MAX_SENDS) {
-    turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
-    return;
-  }
-  // Taken but not claimed, it is with a worker that still starts.
-  turn.move('queued', status === 'running' ? 'cold_start' : (line?.stage ?? 'capacity'));
-}
-
-const noWorkers = (attempt: number): JobError => ({
-  code: 'no_capacity',
-  message: 'The endpoint has no workers.',
-  at: 'provider',
-  retryable: true,
-  attempt,
-});
 
 function settle(turn: Turn, attempt: Attempt, code: JobErrorCode, message: string, retryable: boolean): void {
   if (attempt.settle_at !== null) {

@@ -1,5 +1,5 @@
-import type { JobErrorCode, Status } from '../../contract/job.ts';
-import type { RunStatus } from '../../contract/run.ts';
+import type { JobError, JobErrorCode, Status } from '../../contract/job.ts';
+import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
 import type { CompleteRequest, WorkerInfo, WorkerMessage } from '../../contract/worker.ts';
 
 /**
@@ -25,6 +25,8 @@ export type Signal =
       code: JobErrorCode;
       message: string;
       retry_after_ms: number | null;
+      /** Where the fault lies; the provider unless it says. */
+      at?: JobError['at'];
     }
   /** `/run` was called and nobody knows whether it was taken: no answer, a 5xx, or a crash in between. */
   | { kind: 'run_unknown'; attempt: number }
@@ -41,8 +43,10 @@ export type Signal =
   | { kind: 'erase' }
   /** RunPod's webhook came: believe nothing it says, ask for the status now. */
   | { kind: 'run_hint'; attempt: number }
-  /** What RunPod's status says of a run. */
-  | { kind: 'run_status'; attempt: number; status: RunStatus; line?: WaitsFor | null }
+  /** What RunPod's status says of a run. `news`: what else it says, where nobody but RunPod speaks of the run. */
+  | { kind: 'run_status'; attempt: number; status: RunStatus; line?: WaitsFor | null; news?: RunNews }
+  /** The results of a run that RunPod had have been moved into R2, or there are none. */
+  | { kind: 'run_result'; attempt: number; result: RunResult }
   /** Time passed. */
   | { kind: 'clock' };
 
@@ -58,6 +62,8 @@ export type Effect =
   | { kind: 'send'; attempt: number }
   /** Ask RunPod for the status of this attempt's run. */
   | { kind: 'check'; attempt: number; run_id: string }
+  /** Move the results of a run that is over from RunPod's answer into R2. */
+  | { kind: 'fetch_result'; attempt: number; run_id: string }
   /** Cancel the run at RunPod. */
   | { kind: 'cancel_run'; attempt: number; run_id: string }
   /** Tell the worker on the channel to stop. */

@@ -1,5 +1,6 @@
 import type { JobError, Output, Progress, Resolved, Stage, Status } from '../../contract/job.ts';
 import type { FallbackEndpoint, JobOptions } from '../../contract/new-job.ts';
+import type { WorkerKind } from '../../contract/run.ts';
 import type { RunReport, WorkerInfo } from '../../contract/worker.ts';
 
 /**
@@ -16,6 +17,8 @@ export type JobState = {
   readonly endpoint: string;
   /** Where its attempts may run while its own endpoint takes nothing. */
   readonly fallbacks: readonly FallbackEndpoint[];
+  /** What runs on its endpoint and on its fallbacks. */
+  readonly worker: WorkerKind;
   readonly options: JobOptions;
   readonly metadata: Record<string, string>;
   readonly resolved: Resolved;
@@ -89,6 +92,14 @@ export type Attempt = {
   settle_at: number | null;
   /** What to fail with when `settle_at` comes. */
   settle_error: JobError | null;
+  /** `/run` is being called. Kept only where an unknown outcome of it is final, so that a call that was not made is not taken for one. */
+  called: boolean;
+  /** Looks at RunPod's status since it last said something new: each next one comes later. Only where nobody else speaks of the run. */
+  looks: number;
+  /** Its results are being moved from RunPod's answer into R2. */
+  moving: boolean;
+  /** Time on the GPU as RunPod counts it, in ms; null where the worker says more exactly, or nobody says. */
+  execution_ms: number | null;
 };
 
 /** The attempt that counts, or none after the job is over. */
@@ -101,9 +112,20 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  * Fields that came after the first release, with what they mean for a job that was stored without them: jobs live on over
  * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
  */
-const ADDED = { fallbacks: [], start_deadline: null } satisfies Partial<JobState>;
-const ADDED_TO_ATTEMPT = { held: null, report: null, accepted_at: null } satisfies Partial<Attempt>;
+const ADDED = { fallbacks: [], start_deadline: null, worker: 'worker-gpu' } satisfies Partial<JobState>;
+const ADDED_TO_ATTEMPT = {
+  held: null,
+  report: null,
+  accepted_at: null,
+  called: true,
+  looks: 0,
+  moving: false,
+  execution_ms: null,
+} satisfies Partial<Attempt>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
+
+/** Whether nobody but RunPod speaks of a job's runs: no worker claims them, and what they come to is in RunPod's status. */
+export const isPolled = (state: JobState): boolean => state.worker === 'worker-comfyui';
 
 /** An attempt as any release wrote it. */
 type StoredAttempt = Omit<Attempt, 'endpoint'> & Partial<Pick<Attempt, 'endpoint'>>;

@@ -191,6 +191,10 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   lost_at: null,
   settle_at: null,
   settle_error: null,
+  called: false,
+  looks: 0,
+  moving: false,
+  execution_ms: null,
 });
 
 /** The attempt with this number, if it is the one that counts. */

@@ -3,7 +3,7 @@ import type { Used } from '../../contract/admission.ts';
 import type { Attempt, JobState } from './state.ts';
 
 /**
- * What a job is charged: the time its attempts held a GPU, from claim to end, at the price that each one's endpoint had when it was submitted.
+ * What a job is charged: the time its attempts held a GPU, from claim to end or as RunPod counts it where no worker claims, at the price that each one's endpoint had when it was submitted.
  * Never more than was reserved, which is its whole time to the deadline. Null until the job is over.
  */
 export function usedBy(state: JobState): Used | null {
@@ -27,8 +27,8 @@ const priceAt = (state: JobState, endpoint: string): number | null =>
     ? state.price_per_second
     : (state.fallbacks.find((fallback) => fallback.endpoint === endpoint)?.price_per_second ?? null);
 
-const heldMs = ({ claimed_at, ended_at }: Attempt): number =>
-  claimed_at === null || ended_at === null ? 0 : Math.max(0, ended_at - claimed_at);
+const heldMs = ({ claimed_at, ended_at, execution_ms }: Attempt): number =>
+  execution_ms ?? (claimed_at === null || ended_at === null ? 0 : Math.max(0, ended_at - claimed_at));
 
 /** A failure of ours or of the provider costs nothing; what the client's graph, cancel or deadline ended does. */
 function isCharged({ outcome, error }: Attempt): boolean {

@@ -16,6 +16,8 @@ export function stillWanted(state: JobState, effect: Effect, now: number): boole
   switch (effect.kind) {
     case 'send':
       return attempt?.number === effect.attempt && attempt.phase === 'sending';
+    case 'fetch_result':
+      return attempt?.number === effect.attempt && attempt.moving;
     case 'check':
     case 'stop_worker':
       return attempt?.number === effect.attempt;

@@ -1,9 +1,9 @@
-import { isTerminal, type JobError, type Stage } from '../../contract/job.ts';
+import { isTerminal, type JobError, type Output, type Progress, type Stage } from '../../contract/job.ts';
 import type { CompleteRequest, WorkerError, WorkerMessage } from '../../contract/worker.ts';
 import { detailsFit, outputsFit } from './size.ts';
 import { counting, type Turn } from './turn.ts';
 import type { Reply, Signal, StopReason } from './signals.ts';
-import { type Attempt, currentAttempt, type JobState } from './state.ts';
+import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
 
 /** Longest text of an error or a log line that is kept, in characters. */
 const MAX_MESSAGE_CHARS = 2_000;
@@ -20,7 +20,8 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
   const { state } = turn;
   const attempt = counting(turn, signal.attempt);
   const deadline = state.started_at === null ? (state.start_deadline ?? state.deadline) : state.deadline;
-  if (isTerminal(state.status) || attempt === undefined || state.cancel !== null || turn.now >= deadline) {
+  const open = attempt !== undefined && state.cancel === null && turn.now < deadline && !isPolled(state);
+  if (isTerminal(state.status) || !open) {
     return 'over';
   }
   if (attempt.phase === 'claimed') {
@@ -74,13 +75,7 @@ function record(turn: Turn, message: WorkerMessage): void {
       return;
     case 'progress': {
       const { seq: _seq, type: _type, nodes, ...progress } = message;
-      if (state.progress !== null && progress.value < state.progress.value) {
-        progress.value = state.progress.value;
-      }
-      state.progress = progress;
-      if (keepsProgress(turn)) {
-        turn.log({ event: 'progress', data: { ...progress, ...(nodes ? { nodes } : {}) } });
-      }
+      showProgress(turn, progress, nodes ?? null);
       return;
     }
     case 'output': {
@@ -105,8 +100,17 @@ function record(turn: Turn, message: WorkerMessage): void {
   }
 }
 
+/** Shows how far the graph is, which never falls within an attempt. */
+export function showProgress(turn: Turn, progress: Progress, nodes: Record<string, unknown> | null): void {
+  const { state } = turn;
+  state.progress = { ...progress, value: Math.max(progress.value, state.progress?.value ?? 0) };
+  if (keepsProgress(turn)) {
+    turn.log({ event: 'progress', data: { ...state.progress, ...(nodes === null ? {} : { nodes }) } });
+  }
+}
+
 /** A worker may only name stages of its own. */
-const laterStage = (stage: Stage): Stage =>
+export const laterStage = (stage: Stage): Stage =>
   stage === 'admission' || stage === 'capacity' || stage === 'cold_start' ? 'executing' : stage;
 
 function keepsProgress(turn: Turn): boolean {
@@ -136,20 +140,7 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
   attempt.report = report.ran_with ?? null;
   switch (report.outcome) {
     case 'succeeded':
-      if (!outputsFit(report.outputs)) {
-        turn.retryOrFail(attempt, 'failed', tooMuchToKeep(attempt.number), true);
-        return 'done';
-      }
-      for (const output of report.outputs) {
-        if (!state.outputs.some((known) => known.name === output.name && known.sha256 === output.sha256)) {
-          turn.log({ event: 'output', data: output });
-        }
-      }
-      state.outputs = report.outputs;
-      if (state.progress !== null) {
-        state.progress = { ...state.progress, value: 1, nodes_done: state.progress.nodes_total };
-      }
-      turn.finish('succeeded', null);
+      succeed(turn, attempt, report.outputs);
       return 'done';
     case 'failed':
       turn.retryOrFail(attempt, 'failed', jobError(report.error, attempt.number), true);
@@ -158,6 +149,34 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
       onStopped(turn, attempt);
       return 'done';
   }
+}
+
+/** The graph ran to its end: the job has these outputs and is over. */
+export function succeed(turn: Turn, attempt: Attempt, outputs: Output[]): void {
+  const { state } = turn;
+  if (!keep(turn, outputs)) {
+    turn.retryOrFail(attempt, 'failed', tooMuchToKeep(attempt.number), true);
+    return;
+  }
+  if (state.progress !== null) {
+    state.progress = { ...state.progress, value: 1, nodes_done: state.progress.nodes_total };
+  }
+  turn.finish('succeeded', null);
+}
+
+/** Takes outputs into the job and its log, those that are not there yet. False: they are more than can be kept. */
+export function keep(turn: Turn, outputs: Output[]): boolean {
+  const { state } = turn;
+  if (!outputsFit(outputs)) {
+    return false;
+  }
+  for (const output of outputs) {
+    if (!state.outputs.some((known) => known.name === output.name && known.sha256 === output.sha256)) {
+      turn.log({ event: 'output', data: output });
+    }
+  }
+  state.outputs = outputs;
+  return true;
 }
 
 /** The worker stopped before the graph ended: because the job was to stop, or because something stopped the run at RunPod. */
@@ -197,7 +216,7 @@ export const timeoutError = (attempt: number): JobError => ({
   attempt,
 });
 
-function jobError(error: WorkerError | null | undefined, attempt: number): JobError {
+export function jobError(error: WorkerError | null | undefined, attempt: number): JobError {
   if (error === null || error === undefined) {
     return {
       code: 'internal',

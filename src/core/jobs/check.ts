@@ -4,13 +4,14 @@ import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointBarred, usualEndpoint } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
-import { invalidRequest, quote, type CoreProblem, type Fault } from '../problems.ts';
+import { invalidRequest, pointer, quote, type CoreProblem, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { unknownNodes } from '../workflows/catalog.ts';
 import { checkGraph } from '../workflows/check.ts';
 import { placeIn } from '../workflows/graph.ts';
 import { isRecord, parseWorkflow } from '../workflows/parse.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
+import { inlineFaults } from './inline-run.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
 import { jobRequestSchema, tooMany } from './request.ts';
 
@@ -83,6 +84,10 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
   }
   const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, requested);
   faults.push(...inputFaults);
+  if (shaped !== null) {
+    const places = new Map(requested.map(({ name }, at) => [name, pointer(['inputs', at])]));
+    faults.push(...inlineFaults(target, shaped.shaped.text, inputs, places));
+  }
   return shaped === null || faults.length > 0
     ? refuse(faults)
     : ok({

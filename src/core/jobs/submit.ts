@@ -11,6 +11,7 @@ import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { fallbacksFor } from './fallbacks.ts';
+import { inlineFaults } from './inline-run.ts';
 import { storeInline } from './inline.ts';
 import { fetchRemote } from './inputs.ts';
 import { goneProblem, letGo, usesOf } from './uses.ts';
@@ -100,6 +101,7 @@ export async function submitJob(
     retention_ms,
     price_per_second,
     fallbacks,
+    worker: core.config.endpoints[endpoint]?.worker ?? 'worker-gpu',
     waits,
     queue_position,
   };
@@ -129,12 +131,18 @@ async function fetched(
 ): Promise<Result<Checked & { fetched: string[] }, CoreProblem>> {
   const { inputs, faults } = await fetchRemote(core, caller, checked.remote);
   const hashes = inputs.map(({ sha256 }) => sha256);
+  const all = [...checked.inputs, ...inputs];
+  if (inputs.length > 0) {
+    // Only now is it known what they are and how large.
+    const places = new Map(checked.remote.map(({ name, at }) => [name, at]));
+    faults.push(...inlineFaults(core.config.endpoints[checked.endpoint], checked.shaped.text, all, places));
+  }
   const [fault, ...others] = faults;
   if (fault !== undefined) {
     await letGo(core, caller, hashes);
     return fail(invalidRequest([fault, ...others]));
   }
-  return ok({ ...checked, inputs: [...checked.inputs, ...inputs], fetched: hashes });
+  return ok({ ...checked, inputs: all, fetched: hashes });
 }
 
 /**

@@ -1,8 +1,10 @@
 import { notify } from '../notify.ts';
 import { accountStub } from '../stubs.ts';
 import type { Config } from '../../config.ts';
+import type { JobInput } from '../../contract/new-job.ts';
+import type { RunNews, RunStatus } from '../../contract/run.ts';
 import type { Effect, Signal } from '../../core/job/signals.ts';
-import type { JobState } from '../../core/job/state.ts';
+import { isPolled, type JobState } from '../../core/job/state.ts';
 import { usedBy } from '../../core/job/usage.ts';
 import { lapsesAt } from '../../core/job/admission.ts';
 import { RUN_GRACE_MS } from '../../core/job/wanted.ts';
@@ -12,7 +14,9 @@ import type { GpuProvider, RunAnswer } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { signToken } from '../../providers/tokens.ts';
 import { projectJob } from '../../storage/d1/jobs.ts';
+import { inlineInput, look } from './polled-run.ts';
 import { lineOf, reportRun, routeOf } from './route.ts';
+import { moveResult } from './run-result.ts';
 import { noticeOf, viewOf } from './view.ts';
 
 /** An effect that leaves the object. */
@@ -32,6 +36,8 @@ export type EffectContext = {
   config: Config;
   gpu: GpuProvider;
   state: JobState;
+  /** The graph and the files that the job runs with. */
+  order: () => { workflow: string; inputs: JobInput[] };
   now: number;
   /** Gives the machine a signal while the effect goes on. */
   tell: (signal: Signal) => void;
@@ -61,13 +67,10 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
   switch (effect.kind) {
     case 'send':
       return await send(effect.attempt, context);
-    case 'check': {
-      const { attempt, run_id } = effect;
-      const status = runpodId === undefined ? 'unreachable' : await gpu.status(runpodId, run_id);
-      const asks = status === 'queued' || status === 'unreachable';
-      const line = asks ? await lineOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
-      return { kind: 'signal', signal: { kind: 'run_status', attempt, status, line } };
-    }
+    case 'check':
+      return signal(await check(effect, runpodId, context));
+    case 'fetch_result':
+      return runpodId === undefined ? { kind: 'again' } : fetchResult(effect, runpodId, context);
     case 'cancel_run':
       return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
     case 'project':
@@ -92,6 +95,57 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
   }
 }
 
+/** Asks RunPod about a run, and its endpoint what a run waits for that has not begun. */
+async function check(
+  { attempt, run_id }: Extract<Effect, { kind: 'check' }>,
+  runpodId: string | undefined,
+  { env, gpu, state }: EffectContext,
+): Promise<Signal> {
+  const said: { status: RunStatus; news?: RunNews } =
+    runpodId === undefined
+      ? { status: 'unreachable' }
+      : isPolled(state)
+        ? await look(gpu, runpodId, run_id)
+        : { status: await gpu.status(runpodId, run_id) };
+  const asks = said.status === 'queued' || said.status === 'unreachable';
+  const line = asks ? await lineOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
+  return { kind: 'run_status', attempt, ...said, line };
+}
+
+async function fetchResult(
+  { attempt, run_id }: Extract<Effect, { kind: 'fetch_result' }>,
+  endpoint: string,
+  { env, config, gpu, state, wanted }: EffectContext,
+): Promise<EffectOutcome> {
+  const { limits, publicUrl } = config;
+  const moved = await moveResult({
+    bucket: env.BUCKET,
+    gpu,
+    limits,
+    publicUrl,
+    state,
+    attempt,
+    endpoint,
+    runId: run_id,
+    clock: Date.now,
+  });
+  switch (moved.kind) {
+    case 'result':
+      if (!wanted()) {
+        // The job ended meanwhile, and may have been erased: nobody else would ever delete these.
+        await env.BUCKET.delete(moved.result.outputs.flatMap(({ key }) => key ?? []));
+        return { kind: 'done' };
+      }
+      return signal({ kind: 'run_result', attempt, result: moved.result });
+    case 'missing':
+      return signal({ kind: 'run_status', attempt, status: 'missing' });
+    case 'not_over':
+      return signal({ kind: 'run_status', attempt, status: 'running' });
+    case 'again':
+      return { kind: 'again' };
+  }
+}
+
 /** RunPod's id of the endpoint that an effect is for: that of the effect's own attempt. */
 function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): string | undefined {
   const attempt = 'attempt' in effect ? state.attempts[effect.attempt - 1] : undefined;
@@ -102,19 +156,23 @@ function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): st
 async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
   const { env, config, state, tell, wanted } = context;
   const route = await routeOf(env, config, state);
+  const input = route.kind === 'go' ? await inputOf(attempt, context) : null;
   if (!wanted()) {
     return { kind: 'done' };
   }
+  const refusal = { kind: 'run_refused', attempt, again: false, retry_after_ms: null } as const;
   switch (route.kind) {
-    case 'nowhere': {
-      const gone = { code: 'provider_refused', message: 'The endpoint is no longer configured.' } as const;
-      return signal({ kind: 'run_refused', attempt, again: false, ...gone, retry_after_ms: null });
-    }
+    case 'nowhere':
+      return signal({ ...refusal, code: 'provider_refused', message: 'The endpoint is no longer configured.' });
     case 'wait':
       return signal({ kind: 'run_held', attempt, wait_ms: route.wait_ms, ...route.why });
     case 'go': {
+      if (input === null) {
+        const message = 'An input of the job is no longer there.';
+        return signal({ ...refusal, code: 'input_fetch_failed', at: 'request', message });
+      }
       tell({ kind: 'routed', attempt, endpoint: route.endpoint });
-      const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', context);
+      const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', input, context);
       await reportRun(env, state.id, route, answer);
       return signal(cameOf(attempt, answer));
     }
@@ -123,20 +181,22 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
 
 const signal = (what: Signal): EffectOutcome => ({ kind: 'signal', signal: what });
 
-async function run(attempt: number, endpoint: string, { config, gpu, state, now }: EffectContext): Promise<RunAnswer> {
+async function run(
+  attempt: number,
+  endpoint: string,
+  input: readonly string[],
+  { config, gpu, state, now }: EffectContext,
+): Promise<RunAnswer> {
   const binding = { job: state.id, attempt };
-  const expires_at = state.deadline + TOKEN_GRACE_MS;
-  const [token, hookToken] = await Promise.all([
-    signToken(config.tokenSecret, { purpose: 'worker', ...binding }, expires_at),
-    signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, expires_at),
-  ]);
-  const left_ms = state.deadline - now + RUN_GRACE_MS;
+  const hookToken = await signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, tokenEnd(state));
+  const left_ms = state.deadline - now;
   return gpu.run({
     endpoint,
-    input: [JSON.stringify({ ...binding, gateway: config.publicUrl, token })],
+    input,
     webhook: `${config.publicUrl}/hooks/runpod/${state.id}/${attempt}?token=${hookToken}`,
-    execution_timeout_ms: left_ms,
-    ttl_ms: left_ms,
+    // A worker of ours ends at the deadline by itself and says so; the other is ended by RunPod.
+    execution_timeout_ms: isPolled(state) ? left_ms : left_ms + RUN_GRACE_MS,
+    ttl_ms: left_ms + RUN_GRACE_MS,
   });
 }
 
@@ -155,3 +215,18 @@ function cameOf(attempt: number, answer: RunAnswer): Signal {
       return { kind: 'run_unknown', attempt };
   }
 }
+
+/** What the worker gets from RunPod: a ticket to claim, or all of it where the worker knows no gateway. Null: a file is gone. */
+async function inputOf(
+  attempt: number,
+  { env, config, state, order }: EffectContext,
+): Promise<readonly string[] | null> {
+  if (isPolled(state)) {
+    return inlineInput(env.BUCKET, state, order());
+  }
+  const binding = { job: state.id, attempt };
+  const token = await signToken(config.tokenSecret, { purpose: 'worker', ...binding }, tokenEnd(state));
+  return [JSON.stringify({ ...binding, gateway: config.publicUrl, token })];
+}
+
+const tokenEnd = (state: JobState): number => state.deadline + TOKEN_GRACE_MS;

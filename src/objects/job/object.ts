@@ -326,6 +326,7 @@ export class Job extends DurableObject<Env> {
           config,
           gpu: runpodProvider(config.runpod),
           state,
+          order: () => this.store.order(),
           now,
           tell: (signal) => void this.apply(signal),
           wanted: () => this.state !== null && stillWanted(this.state, effect, Date.now()),

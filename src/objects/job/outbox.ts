@@ -2,7 +2,10 @@ import type { Effect, Signal } from '../../core/job/signals.ts';
 import type { EffectOutcome, OutwardEffect } from './effects.ts';
 import type { JobStore, OutboxRow } from './store.ts';
 
-/** How long an effect may take before it counts as dropped. Longer than any timeout inside an effect. */
+/**
+ * How long an effect may take before the alarm looks whether anybody still does it. Longer than any timeout inside an effect but the
+ * moving of results, which is found to be in flight then.
+ */
 const LEASE_MS = 30_000;
 /** First wait before an effect is tried again; doubles up to the last. */
 const AGAIN_MS = 1_000;

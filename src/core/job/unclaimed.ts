@@ -1,0 +1,24 @@
+import type { JobError } from '../../contract/job.ts';
+import type { WaitsFor } from './signals.ts';
+import type { Attempt } from './state.ts';
+import { MAX_SENDS, type Turn } from './turn.ts';
+
+/** A run that no worker has claimed: says what it waits for, and moves on where it would wait in vain. */
+export function onUnclaimed(turn: Turn, attempt: Attempt, status: 'queued' | 'running', line: WaitsFor | null): void {
+  const starved = status === 'queued' && line?.none === true;
+  attempt.held = starved ? noWorkers(attempt.number) : null;
+  if (starved && line.elsewhere && turn.state.attempts.length < MAX_SENDS) {
+    turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
+    return;
+  }
+  // Taken but not claimed, it is with a worker that still starts.
+  turn.move('queued', status === 'running' ? 'cold_start' : (line?.stage ?? 'capacity'));
+}
+
+const noWorkers = (attempt: number): JobError => ({
+  code: 'no_capacity',
+  message: 'The endpoint has no workers.',
+  at: 'provider',
+  retryable: true,
+  attempt,
+});

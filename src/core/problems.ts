@@ -67,6 +67,7 @@ export const CORE_CODES = [
   'webhook_disabled',
   'job_not_over',
   'endpoint_unavailable',
+  'no_worker_report',
   'job_failed',
   'job_canceled',
   'job_expired',

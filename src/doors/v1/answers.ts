@@ -64,6 +64,7 @@ const REFUSALS = {
   500: 'A fault of the gateway',
   502: 'What the gateway needs for this did not answer properly',
   503: 'Not available at the moment',
+  504: 'What the gateway asked did not answer in time',
 } as const;
 
 export type Refusal = keyof typeof REFUSALS;
@@ -86,6 +87,7 @@ function refusalHeaders(status: Refusal): AnswerHeader[] {
     case 409:
     case 429:
     case 503:
+    case 504:
       return ['Retry-After', 'X-Should-Retry'];
     default:
       return [];

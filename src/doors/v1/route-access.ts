@@ -53,5 +53,9 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'PUT /accounts/:account/limits': { scope: 'admin', operator: true },
   'GET /usage': { scope: 'usage:read' },
 
+  'GET /endpoints': { scope: 'jobs:read' },
+  'GET /endpoints/:name': { scope: 'jobs:read' },
+  'GET /endpoints/:name/debug': { scope: 'admin', operator: true },
+
   'GET /audit': { scope: 'admin', operator: true },
 };

@@ -30,7 +30,8 @@ export type RunOrder = {
   endpoint: string;
   /** What the worker gets as its input: one JSON object as text, in pieces, so that large ones are not copied together first. */
   input: readonly string[];
-  webhook: string;
+  /** Where the provider says that the run is over; null: nowhere. */
+  webhook: string | null;
   execution_timeout_ms: number;
   ttl_ms: number;
 };

@@ -142,12 +142,12 @@ export function runpodProvider(options: { baseUrl: string; apiKey: string }): Gp
 }
 
 function runBody(order: RunOrder): Blob {
-  const webhook = JSON.stringify(order.webhook);
+  const webhook = order.webhook === null ? '' : `,"webhook":${JSON.stringify(order.webhook)}`;
   const policy = JSON.stringify({
     executionTimeout: clamp(order.execution_timeout_ms, EXECUTION_TIMEOUT_MS),
     ttl: clamp(order.ttl_ms, TTL_MS),
   });
-  return new Blob(['{"input":', ...order.input, `,"webhook":${webhook},"policy":${policy}}`]);
+  return new Blob(['{"input":', ...order.input, `${webhook},"policy":${policy}}`]);
 }
 
 const clamp = (value: number, { min, max }: { min: number; max: number }): number =>

@@ -1,4 +1,5 @@
 import { createApp } from './app.ts';
+import { walkFiles } from './core/assets/walk.ts';
 import { sweep } from './core/jobs/sweep.ts';
 import type { Env } from './env.ts';
 
@@ -11,8 +12,8 @@ const app = createApp();
 
 export default {
   fetch: app.fetch,
-  /** Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost. */
+  /** Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost, and looks after files that nobody knows of. */
   async scheduled(_controller, env): Promise<void> {
-    await sweep(env, Date.now());
+    await Promise.all([sweep(env, Date.now()), walkFiles(env, Date.now())]);
   },
 } satisfies ExportedHandler<Env>;

@@ -11,7 +11,7 @@ export interface Connection {
 
 /** A call: path below the gateway's origin, and what `fetch` takes. */
 export interface Call {
-  method?: 'GET' | 'POST';
+  method?: 'GET' | 'POST' | 'DELETE';
   headers?: Record<string, string>;
   query?: Record<string, string | number | undefined>;
   body?: BodyInit;

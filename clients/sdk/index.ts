@@ -8,6 +8,7 @@ export type { UploadOptions } from './assets.ts';
 export type { WatchOptions } from './watch.ts';
 export {
   type Asset,
+  type AssetPage,
   type Attempt,
   type Job,
   type JobError,
@@ -54,7 +55,8 @@ export class ComfyEdge {
       // Called through an arrow: browsers refuse a `fetch` that has lost its window.
       fetch: options.fetch ?? ((input: RequestInfo | URL, init?: RequestInit) => fetch(input, init)),
     };
-    this.assets = new Assets(connection);
-    this.jobs = new Jobs(connection, options.timing ?? realTiming);
+    const timing = options.timing ?? realTiming;
+    this.assets = new Assets(connection, timing);
+    this.jobs = new Jobs(connection, timing);
   }
 }

@@ -118,9 +118,33 @@ export const jobPage = object({ data: list(jobSummary), has_more: flag, next_cur
 /** Jobs, newest first; `next_cursor` asks for the ones after them. */
 export type JobPage = Shaped<typeof jobPage>;
 
-export const asset = object({ id: text, size_bytes: number, content_type: text, sha256: text, created_at: text }, {});
+export const asset = object(
+  { id: text, size_bytes: number, content_type: text, sha256: text, created_at: text },
+  { expires_at: text },
+);
 /** An input file, addressed by its content: uploading the same bytes again answers the same asset. */
 export type Asset = Shaped<typeof asset>;
+
+export const assetPage = object({ data: list(asset), has_more: flag, next_cursor: nullable(text) }, {});
+/** Assets, newest first; `next_cursor` asks for the ones after them. */
+export type AssetPage = Shaped<typeof assetPage>;
+
+const uploadPart = object({ number, offset: number, size_bytes: number, url: text }, {});
+export type UploadPart = Shaped<typeof uploadPart>;
+
+export const upload = object(
+  {
+    id: text,
+    status: text,
+    received_bytes: number,
+    missing_parts: number,
+    missing: list(uploadPart),
+    asset: nullable(asset),
+  },
+  {},
+);
+/** A file on its way in; `missing` are the parts to send next. */
+export type Upload = Shaped<typeof upload>;
 
 export const eventData = {
   snapshot: job,
@@ -141,8 +165,15 @@ export type JobEvent =
   | { event: 'log'; id: number; data: EventData['log'] }
   | { event: 'preview'; data: EventData['preview'] };
 
-/** A file of a job: an uploaded asset, or base64 (or a data URL) in the request itself. `name` is what the graph calls it. */
-export type JobInput = { name: string; asset: string } | { name: string; data: string };
+/**
+ * A file of a job: an uploaded asset, base64 (or a data URL) in the request itself, a public https URL, or another job's output
+ * (`job:{id}/outputs/{name}`). `name` is what the graph calls it.
+ */
+export type JobInput =
+  | { name: string; asset: string }
+  | { name: string; data: string }
+  | { name: string; url: string }
+  | { name: string; output: string };
 
 /** A job to run. */
 export interface NewJob {
@@ -160,4 +191,6 @@ export interface NewJob {
   };
   /** Seconds after which the job expires. */
   finish_within?: number;
+  /** Seconds the finished job is kept; no longer than the account keeps its jobs. */
+  retention?: number;
 }

@@ -73,6 +73,9 @@ export const CORE_CODES = [
   'job_expired',
   'asset_in_use',
   'too_many_watchers',
+  'upload_incomplete',
+  'hash_mismatch',
+  'too_many_uploads',
 ] as const;
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];

@@ -3,7 +3,16 @@
  * Keys are built here and nowhere else, so that an account can never name another account's object.
  */
 
+export const ASSETS_PREFIX = 'assets/';
+export const UPLOADS_PREFIX = 'uploads/';
+
 export const assetKey = (account: string, sha256: string): string => `assets/${account}/${sha256}`;
+
+/** Whose asset a key names, and which; null for a key of another form. */
+export function assetOfKey(key: string): { account: string; sha256: string } | null {
+  const [, account, sha256] = /^assets\/([^/]+)\/([0-9a-f]{64})$/.exec(key) ?? [];
+  return account === undefined || sha256 === undefined ? null : { account, sha256 };
+}
 
 /** All outputs of a job share this prefix; the attempt keeps a stale worker from overwriting a newer one's files. */
 export const outputPrefix = (account: string, job: string): string => `outputs/${account}/${job}/`;

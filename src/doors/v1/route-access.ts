@@ -28,6 +28,10 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'GET /assets': { scope: 'assets:read' },
   'GET /assets/:id': { scope: 'assets:read' },
   'DELETE /assets/:id': { scope: 'assets:write' },
+  'POST /uploads': { scope: 'assets:write' },
+  'GET /uploads/:id': { scope: 'assets:write' },
+  'DELETE /uploads/:id': { scope: 'assets:write' },
+  'POST /uploads/:id/complete': { scope: 'assets:write' },
 
   'POST /webhooks': { scope: 'webhooks:write' },
   'GET /webhooks': { scope: 'webhooks:read' },

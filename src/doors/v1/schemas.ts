@@ -198,6 +198,26 @@ export const assetPageSchema = z
   .object({ data: z.array(assetSchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
   .openapi('AssetPage');
 
+export const uploadSchema = z
+  .object({
+    id: z.uuid(),
+    object: z.literal('upload'),
+    status: z.enum(['open', 'stored']),
+    sha256: z.string(),
+    size_bytes: z.int(),
+    part_bytes: z.int(),
+    received_bytes: z.int(),
+    missing_parts: z.int(),
+    missing: z.array(z.object({ number: z.int(), offset: z.int(), size_bytes: z.int(), url })),
+    urls_expire_at: time.nullable(),
+    // As a union: the document cannot say of a component that it may be null.
+    asset: z.union([assetSchema, z.null()]),
+    created_at: time,
+    expires_at: time,
+    urls: z.object({ self: url, complete: url }),
+  })
+  .openapi('Upload');
+
 export const problemSchema = z
   .object({
     type: z.string(),
@@ -220,3 +240,4 @@ export type ApiJobPending = z.infer<typeof jobPendingSchema>;
 export type ApiJobSummary = z.infer<typeof jobSummarySchema>;
 export type ApiOutput = z.infer<typeof outputSchema>;
 export type ApiAsset = z.infer<typeof assetSchema>;
+export type ApiUpload = z.infer<typeof uploadSchema>;

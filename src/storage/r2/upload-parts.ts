@@ -1,4 +1,6 @@
+import type { StoredFile } from '../../contract/assets.ts';
 import { uploadPartKey, uploadPrefix } from '../keys.ts';
+import { putAsset } from './assets.ts';
 
 /**
  * Parts of resumable uploads: objects of their own, which clients put by presigned URL. R2 stores such a put whole or not at all, so
@@ -23,11 +25,32 @@ export async function readHead(
   return object === null ? null : object.bytes();
 }
 
+/** What R2 says of content whose hash is another than the one given (reference/cloudflare.md section 5). */
+const HASH_MISMATCH = /\(10037\)/;
+
 /**
- * All parts, one behind the other, as one stream of a known length. It breaks if a part is gone: another request may have finished
- * the upload meanwhile.
+ * Stores all parts, one behind the other, as an asset; R2 hashes them on the way and stores nothing if the hash is another. Throws
+ * when a part is gone: another request may have finished the upload meanwhile.
  */
-export function joinParts(
+export async function putJoined(
+  bucket: R2Bucket,
+  account: string,
+  upload: string,
+  parts: { count: number; size_bytes: number },
+  asset: { sha256: string; content_type: string },
+): Promise<{ asset: StoredFile; created: boolean } | 'mismatch'> {
+  try {
+    return await putAsset(bucket, account, asset, joined(bucket, account, upload, parts));
+  } catch (error) {
+    if (error instanceof Error && HASH_MISMATCH.test(error.message)) {
+      return 'mismatch';
+    }
+    throw error;
+  }
+}
+
+/** The parts as one stream of a known length, without which R2 takes none. */
+function joined(
   bucket: R2Bucket,
   account: string,
   upload: string,

@@ -1,0 +1,101 @@
+import type { Upload } from '../../contract/assets.ts';
+import { findAsset } from '../../storage/r2/assets.ts';
+import { listParts, putJoined, readHead } from '../../storage/r2/upload-parts.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../problems.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { keepAsset, type AssetAnswer } from './keep.ts';
+import { unsupportedMedia } from './refusals.ts';
+import { HEAD_BYTES, sniff } from './sniff.ts';
+import { findUpload, settle, storedAsset } from './upload.ts';
+import { missingParts, partCount } from './upload-plan.ts';
+
+/** Numbers of missing parts that a refusal names. */
+const NAMED_PARTS = 10;
+
+/** The file is not what the client says it is: nothing of it is kept. */
+class Mismatch extends Error {}
+
+/**
+ * Makes an asset of an upload whose parts are all there. The file passes through once, from R2 to R2: R2 hashes what it stores and
+ * takes it only if the hash is the one that was announced, which is also the asset's name. Repeating it, even at the same time,
+ * answers the same asset. A file that is refused is deleted.
+ */
+export async function completeUpload(
+  core: Core,
+  caller: Caller,
+  id: string,
+): Promise<Result<AssetAnswer, CoreProblem>> {
+  const upload = await findUpload(core, caller, id);
+  if (upload === null) {
+    return fail(notFound);
+  }
+  if (upload.status === 'stored') {
+    return stored(core, caller, upload);
+  }
+  const outcome = await join(core, caller, upload).catch((error: unknown) => ({ error }));
+  if ('error' in outcome || !outcome.ok) {
+    // Another request may have completed it meanwhile, and taken the parts away under this one.
+    const now = await findUpload(core, caller, id);
+    if (now?.status === 'stored') {
+      return stored(core, caller, now);
+    }
+    if ('error' in outcome) {
+      throw outcome.error;
+    }
+    if (outcome.problem.code !== 'upload_incomplete') {
+      await settle(core, caller, id, 'closed');
+    }
+    return outcome;
+  }
+  await settle(core, caller, id, 'stored');
+  return outcome;
+}
+
+async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {
+  const bucket = core.env.BUCKET;
+  const { id, sha256, size_bytes, name } = upload;
+  const missing = missingParts(upload, await listParts(bucket, caller.account, id));
+  const head = missing.length > 0 ? null : await readHead(bucket, caller.account, id, HEAD_BYTES);
+  if (head === null) {
+    return fail(incomplete(missing.map(({ number }) => number)));
+  }
+  const content_type = sniff(head, size_bytes, name ?? undefined);
+  if (content_type === null) {
+    return fail(unsupportedMedia);
+  }
+  try {
+    const answer = await keepAsset(core, caller, true, async () => {
+      const known = await findAsset(bucket, caller.account, sha256);
+      if (known !== null) {
+        return { asset: known, created: false };
+      }
+      const parts = { count: partCount(upload), size_bytes };
+      const put = await putJoined(bucket, caller.account, id, parts, { sha256, content_type });
+      if (put === 'mismatch') {
+        throw new Mismatch();
+      }
+      return put;
+    });
+    return ok(answer);
+  } catch (error) {
+    if (error instanceof Mismatch) {
+      return fail({
+        code: 'hash_mismatch',
+        detail: 'the file does not have the announced SHA-256; it is deleted, begin a new upload',
+      });
+    }
+    throw error;
+  }
+}
+
+async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {
+  const asset = await storedAsset(core, caller, upload);
+  return asset === null ? fail(notFound) : ok({ asset, created: false });
+}
+
+function incomplete(numbers: readonly number[]): CoreProblem {
+  const named = numbers.slice(0, NAMED_PARTS).join(', ');
+  const more = numbers.length > NAMED_PARTS ? ` and ${numbers.length - NAMED_PARTS} more` : '';
+  return { code: 'upload_incomplete', detail: `parts are missing or have another size: ${named}${more}` };
+}

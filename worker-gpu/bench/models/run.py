@@ -6,7 +6,7 @@
 
 The tools are not part of the project's lock file. `folder` (default /dev/shm/models-bench) should be a tmpfs with 5 GB
 free. Rounds take turns, so that a busy machine hurts all alike; the
-median is shown. Small files are fetched once: that takes some clients half a minute. Ports 18800 and 18801.
+median is shown. Small files are fetched once: that takes some clients half a minute. Ports 24000 and 24001.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ BIG_BYTES = 2 * 1024**3
 PIECE_BYTES = 1024**2
 SMALL_FILES, SMALL_BYTES = 5000, 20_000
 TREE_FILES, TREE_FILE_BYTES = 20, 5 * 10**9
-SCHEMES = {"https": 18801, "http": 18800}
+SCHEMES = {"https": 24001, "http": 24000}
 
 
 def main() -> None:

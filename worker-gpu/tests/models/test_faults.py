@@ -227,12 +227,16 @@ def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, tmp_path:
 def test_a_disk_that_fills_up_gives_its_space_back(
     store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(fd: int, _offset: int, length: int) -> None:
-        os.ftruncate(fd, length // 2)
-        raise OSError(errno.ENOSPC, "No space left on device")
+    real, room = os.pwrite, [CHUNK * 3]
+
+    def full(fd: int, data: memoryview, at: int) -> int:
+        room[0] -= len(data)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data, at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "posix_fallocate", full)
+        patched.setattr(os, "pwrite", full)
         assert pull(settings(tmp_path, store.bucket)).codes == ["disk_full"]
     assert list((tmp_path / "models" / ".sync" / "parts").iterdir()) == []
     assert pull(settings(tmp_path, store.bucket)).errors == []

@@ -1,6 +1,5 @@
 """The models bucket as a whole object store: small reads, and uploads. Ranged reads of models are `remote.py`."""
 
-import http.client
 import random
 import re
 import time
@@ -11,7 +10,7 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.remote import bucket_denied, object_url, sign
 from worker_gpu.models.settings import Bucket, Patience
 from worker_gpu.models.sigv4 import EMPTY_SHA256, encode_query
-from worker_gpu.models.wire import Passing, Wire
+from worker_gpu.models.wire import Passing, Reply, Wire
 
 SHA_HEADER = "x-amz-meta-sha256"
 _UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
@@ -137,10 +136,10 @@ class Store:
                 break
         raise ModelError("store_unreachable", f"the models bucket cannot be used: {cause}")
 
-    def _read(self, response: http.client.HTTPResponse) -> Answer:
+    def _read(self, reply: Reply) -> Answer:
         try:
-            body = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            body = reply.read()
+        except Passing:
             self._wire.drop()
-            raise Passing(f"the connection failed: {error}") from error
-        return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+            raise
+        return Answer(reply.status, reply.headers, body)

@@ -26,14 +26,14 @@ def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) ->
         for _ in range(MAX_REDIRECTS):
             response = wire.send("HEAD", url, token)
             response.read()
-            sha256 = response.headers.get("X-Linked-Etag", "").strip('"')
-            size = response.headers.get("X-Linked-Size", "")
+            sha256 = response.headers.get("x-linked-etag", "").strip('"')
+            size = response.headers.get("x-linked-size", "")
             if _SHA256.fullmatch(sha256) and size.isdecimal():
                 return _entry(entry, int(size), sha256, source)
             if response.status >= 400:
-                code = response.headers.get("X-Error-Code")
+                code = response.headers.get("x-error-code")
                 raise hub_refusal(source, entry.path, response.status, code, settings)
-            target = urljoin(url, response.headers.get("Location", ""))
+            target = urljoin(url, response.headers.get("location", ""))
             if response.status not in REDIRECTS or urlsplit(target).netloc != urlsplit(url).netloc:
                 break
             url = target

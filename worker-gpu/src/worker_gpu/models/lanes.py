@@ -16,12 +16,12 @@ from typing import TypeAlias
 
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.pace import Pace
+from worker_gpu.models.pace import LOOK_S, Crew, Pace
 from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import Urgency, rank
 from worker_gpu.models.remote import Remote
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.models.wire import Passing, Wire, read_into
+from worker_gpu.models.wire import Passing, Wire
 
 BUFFER_BYTES = 1024 * 1024
 """What a lane reads before it hashes and writes: small enough to be hashed out of the processor's cache."""
@@ -83,14 +83,17 @@ class Lanes:
         publish: Publish,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        computed: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._settings = settings
         self._patience = settings.patience
         self._prepare = prepare
         self._publish = publish
         self._now = now
         self._chance = chance
+        self._computed = computed
         self._pace = Pace(settings.patience, now)
+        self._crew = Crew(settings.first_lanes, settings.lanes)
+        self._own = threading.local()
         self._condition = threading.Condition()
         self._ready: list[_Task] = []
         self._later: list[tuple[float, _Task]] = []
@@ -138,12 +141,30 @@ class Lanes:
         """Give lanes work; the condition is held."""
         for task in tasks:
             heapq.heappush(self._ready, task)
-        wanted = min(len(self._ready) - self._waiting, self._settings.lanes - len(self._threads))
+        self._start_lanes()
+        self._condition.notify(len(tasks))
+
+    def _start_lanes(self) -> None:
+        """As many as there is work for; the condition is held."""
+        wanted = min(len(self._ready) - self._waiting, self._crew.size - len(self._threads))
         for _ in range(max(0, wanted)):
             thread = threading.Thread(target=self._lane, name="models", daemon=True)
             self._threads.add(thread)
             thread.start()
-        self._condition.notify(len(tasks))
+
+    def _look_at_clock(self) -> None:
+        """Start one more lane when this one has mostly waited since it looked last."""
+        moment = self._now()
+        before: tuple[float, float] | None = getattr(self._own, "looked", None)
+        if before is not None and moment - before[0] < LOOK_S:
+            return
+        computed = self._computed()
+        self._own.looked = (moment, computed)
+        if before is None:
+            return
+        with self._condition:
+            if not self._closed and self._crew.told(moment - before[0], computed - before[1]):
+                self._start_lanes()
 
     def _next(self) -> _Task | None:
         """The next thing to do, or None when there is nothing left and this lane may end."""
@@ -169,6 +190,7 @@ class Lanes:
         with self._condition:
             self._wires.add(wire)
         buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._look_at_clock()
         while (task := self._next()) is not None:
             try:
                 self._run(task, wire, buffer)
@@ -192,8 +214,9 @@ class Lanes:
         if download.error is not None:
             return
         if task.chunk == PREPARE:
-            self._begin(download)
-            return
+            if not self._begin(download):
+                return
+            task.chunk = 0
         try:
             self._chunk(task, wire, buffer)
         except Passing as fault:
@@ -206,20 +229,23 @@ class Lanes:
         if last:
             self._finish(download)
 
-    def _begin(self, download: Download) -> None:
+    def _begin(self, download: Download) -> bool:
+        """Give the other lanes all chunks but the first, which this lane shall read; False when there is none."""
         part = self._prepare(download.file, download.urgency)
         if part is None:
             download.received = download.file.size
             download.result.set_result(None)
-            return
+            return False
         download.part = part
         download.left = download.file.chunk_count
         if download.left == 0:
             self._finish(download)
-            return
-        with self._condition:
-            order = rank(download.file, download.urgency)
-            self._push([_Task(order, chunk, download) for chunk in range(download.file.chunk_count)])
+            return False
+        if download.left > 1:
+            with self._condition:
+                order = rank(download.file, download.urgency)
+                self._push([_Task(order, chunk, download) for chunk in range(1, download.left)])
+        return True
 
     def _chunk(self, task: _Task, wire: Wire, buffer: memoryview) -> None:
         """Read one chunk, or find it here. Raises `Passing`, `ModelError`, `Closed`."""
@@ -243,13 +269,14 @@ class Lanes:
         may_be_slow = task.slow >= self._patience.slow_replacements
         began = self._pace.start()
         response = download.remote.open_range(wire, first, length)
+        self._look_at_clock()
         digest = hashlib.sha256()
         received = 0
         try:
             while received < length:
                 filled, most = 0, min(len(buffer), length - received)
                 while filled < most:
-                    got = read_into(response, buffer[filled : min(most, filled + PIECE_BYTES)])
+                    got = response.read_into(buffer[filled : min(most, filled + PIECE_BYTES)])
                     if got == 0:
                         raise Passing(f"the body ended after {received + filled} of {length} bytes")
                     filled += got
@@ -261,8 +288,9 @@ class Lanes:
                 part.write(buffer[:filled], first + received)
                 received += filled
                 self._count(download, filled)
+                self._look_at_clock()
             # Some bodies end with a chunk of no bytes; until it is read the connection cannot be used again.
-            if read_into(response, buffer[:1]) != 0:
+            if not response.done and response.read_into(buffer[:1]) != 0:
                 raise Passing(f"the body goes on after {length} bytes")
         except (Passing, Closed):
             self._count(download, -received)

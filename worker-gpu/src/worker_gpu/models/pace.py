@@ -1,4 +1,4 @@
-"""How fast lanes are, so that one far behind the others can be told to start over on a new connection."""
+"""How fast lanes are: one far behind the others starts over on a new connection; where lanes wait, more are started."""
 
 import threading
 from collections import deque
@@ -11,6 +11,11 @@ REMEMBERED = 32
 """Chunks the median is taken of."""
 NEEDED = 4
 """With fewer there is nothing to compare with."""
+IDLE_SHARE = 0.12
+"""A lane that computes for less of its time waits for the network. At 25 MB/s over TLS it computes for 4 % of it; six
+on two processors that are short for 20 %, and more of them would only get into each other's way (decision 0020)."""
+LOOK_S = 0.05
+"""How much time a lane judges at least: a round trip or two."""
 
 
 class Pace:
@@ -39,3 +44,18 @@ class Pace:
             return False
         spent = self._now() - began
         return spent >= self._patience.slow_grace_s and received < self._patience.slow_share * self._typical * spent
+
+
+class Crew:
+    """How many lanes there may be: few at first, and one more each time a lane finds that it mostly waits. The lock is
+    the caller's."""
+
+    def __init__(self, few: int, most: int) -> None:
+        self.size = min(few, most)
+        self._most = most
+
+    def told(self, spent_s: float, computed_s: float) -> bool:
+        """A lane tells how its last while (`LOOK_S` at least) was spent; whether there may be one more now."""
+        grows = self.size < self._most and computed_s < IDLE_SHARE * spent_s
+        self.size += grows
+        return grows

@@ -17,6 +17,8 @@ from worker_gpu.models.manifest import ModelFile
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_BYTES = 1024 * 1024
 _MARK_BYTES = 32
+_BLOCK_BYTES = 512
+"""Unit of `st_blocks`, whatever the disk."""
 _NO_MARK = bytes(_MARK_BYTES)
 
 
@@ -42,33 +44,21 @@ class Part:
         self._data = -1
         self._marked: dict[int, str] = {}
 
-    @property
-    def allocated(self) -> bool:
-        """Whether an earlier run has already taken the disk that the file needs."""
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return False
-        return stat.st_size == self.file.size
-
     def open(self) -> None:
-        """Make room for the whole file. Raises `ModelError`."""
+        """Take up what an earlier run left of it, or begin. Raises `ModelError`."""
         file = self.file
         with disk_faults(file.path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._data = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            known = os.fstat(self._data).st_size == file.size
-            if not known:
-                os.ftruncate(self._data, 0)
-                self._marks_path.unlink(missing_ok=True)
-            try:
-                if file.size > 0 and not known:
-                    os.posix_fallocate(self._data, 0, file.size)
-            except OSError:
-                self.discard()
-                raise
             if file.chunk_count < 2:
+                # Nothing of it could be marked done.
+                self._data = self._create(os.O_TRUNC)
                 return
+            self._data = self._create(0)
+            if os.fstat(self._data).st_size != file.size:
+                self._marks_path.unlink(missing_ok=True)
+                # Not allocated here: that is a second write of every byte where the disk has no call for it, and one
+                # lane's work while all others wait where it has.
+                os.ftruncate(self._data, 0)
+                os.ftruncate(self._data, file.size)
             self._marks = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             marks = os.pread(self._marks, file.chunk_count * _MARK_BYTES, 0)
         for chunk in range(len(marks) // _MARK_BYTES):
@@ -104,15 +94,35 @@ class Part:
         with disk_faults(self.file.path):
             return _hash(self._data, 0, self.file.size)
 
+    def lacking_bytes(self) -> int:
+        """Disk that the file will still take."""
+        try:
+            return max(0, self.file.size - os.fstat(self._data).st_blocks * _BLOCK_BYTES)
+        except OSError:
+            # Closed meanwhile: whole, or given up.
+            return 0
+
     def publish(self, target: Path) -> os.stat_result:
         """Give the file its name at once; what stood there before is replaced. The part must be whole."""
         with disk_faults(self.file.path):
-            target.parent.mkdir(parents=True, exist_ok=True)
             stat = os.fstat(self._data)
-            self._path.replace(target)
-            self._marks_path.unlink(missing_ok=True)
+            try:
+                self._path.replace(target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._path.replace(target)
+            if self._marks >= 0:
+                self._marks_path.unlink(missing_ok=True)
         self.close()
         return stat
+
+    def _create(self, flags: int) -> int:
+        flags |= os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self._path, flags, 0o644)
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(self._path, flags, 0o644)
 
     def close(self) -> None:
         """Keep what is there for a later run."""

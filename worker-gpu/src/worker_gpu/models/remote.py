@@ -1,6 +1,5 @@
 """One file at its source: asks for ranges of it and refuses answers that are not exactly that range."""
 
-import http.client
 import re
 import threading
 import time
@@ -11,7 +10,7 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromBucket, FromHub, FromUrl, ModelFile
 from worker_gpu.models.settings import Bucket, ModelSettings
 from worker_gpu.models.sigv4 import EMPTY_SHA256, encode_path, signed
-from worker_gpu.models.wire import REDIRECTS, Passing, Wire
+from worker_gpu.models.wire import REDIRECTS, Passing, Reply, Wire
 
 MAX_REDIRECTS = 5
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -30,7 +29,7 @@ class Remote:
         self._lock = threading.Lock()
         self._etag = file.source.etag if isinstance(file.source, FromBucket) else None
 
-    def open_range(self, wire: Wire, first: int, length: int) -> http.client.HTTPResponse:
+    def open_range(self, wire: Wire, first: int, length: int) -> Reply:
         """An answer whose body is `length` bytes from `first`. Raises `Passing`, or `ModelError` when no further try
         can help."""
         wanted = {"Range": f"bytes={first}-{first + length - 1}"}
@@ -78,18 +77,18 @@ class Remote:
             case FromUrl():
                 return wanted
 
-    def _check(self, response: http.client.HTTPResponse, first: int, length: int, wire: Wire) -> None:
+    def _check(self, response: Reply, first: int, length: int, wire: Wire) -> None:
         """Raises unless the answer is about the range asked for, of the object that was planned."""
         file = self._file
         try:
-            if response.headers.get("Content-Encoding", "identity") != "identity":
+            if response.headers.get("content-encoding", "identity") != "identity":
                 raise Passing("the answer is compressed")
             if response.status == 200:
                 total, given = response.length, (0, (response.length or 0) - 1)
                 if first == 0 and length == file.size and total != file.size:
                     raise self._replaced(f"has {total} bytes at its source, {file.size} in the manifest")
             else:
-                found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+                found = _RANGE.fullmatch(response.headers.get("content-range", ""))
                 if found is None:
                     raise Passing("206 without a Content-Range")
                 given, total = (int(found[1]), int(found[2])), int(found[3])
@@ -99,7 +98,7 @@ class Remote:
                 raise Passing(f"asked for bytes {first}-{first + length - 1}, got {given[0]}-{given[1]}")
             if response.length is not None and response.length != length:
                 raise Passing(f"Content-Length is {response.length}, the range has {length}")
-            self._same_object(response.headers.get("ETag"))
+            self._same_object(response.headers.get("etag"))
         except (Passing, ModelError):
             wire.drop()
             raise
@@ -114,7 +113,7 @@ class Remote:
         if etag != self._etag:
             raise self._replaced("was replaced in the bucket while it was read")
 
-    def _refusal(self, response: http.client.HTTPResponse, body: bytes, moved: bool) -> Exception:
+    def _refusal(self, response: Reply, body: bytes, moved: bool) -> Exception:
         status, path = response.status, self._file.path
         if status in (412, 416):
             return self._replaced("was replaced in the bucket since the manifest was written")
@@ -125,7 +124,7 @@ class Remote:
         if status in (401, 403, 404, 410):
             if isinstance(self._file.source, FromHub):
                 return hub_refusal(
-                    self._file.source, path, status, response.headers.get("X-Error-Code"), self._settings
+                    self._file.source, path, status, response.headers.get("x-error-code"), self._settings
                 )
             if status in (404, 410):
                 return ModelError("model_missing", f"{path} is in the manifest but not at its source", path)
@@ -176,8 +175,8 @@ def hub_refusal(source: FromHub, path: str, status: int, code: str | None, setti
     )
 
 
-def _follow(url: str, response: http.client.HTTPResponse, path: str) -> str:
-    target = urljoin(url, response.headers.get("Location", ""))
+def _follow(url: str, response: Reply, path: str) -> str:
+    target = urljoin(url, response.headers.get("location", ""))
     parts = urlsplit(target)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         return target

@@ -17,6 +17,9 @@ LANES_PER_CPU = 8
 MIN_LANES, MAX_LANES = 16, 64
 """One connection to R2 gives 20 to 30 MB/s, so throughput is a matter of their number; 64 give about 1.6 GB/s
 (reference/gpu-worker.md 1.1)."""
+FIRST_LANES_PER_CPU = 3
+"""Lanes to begin with. More are started as soon as these wait for the network (pace.py); where they wait for the
+processor, more only get into each other's way: over TLS on two processors 16 lanes bring a sixth less than 6."""
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 """Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
 HUB = "https://huggingface.co"
@@ -61,6 +64,7 @@ class ModelSettings:
     bucket: Bucket | None = None
     manifest: Path | None = None
     lanes: int = MIN_LANES
+    first_lanes: int = FIRST_LANES_PER_CPU * 2
     reserve_bytes: int = DEFAULT_MIN_FREE_MB * MIB
     volume: Path | None = None
     volume_write: bool = False
@@ -81,13 +85,15 @@ def read_model_settings(env: Mapping[str, str], cpus: int | None = None) -> Mode
     comfyui = env.get("COMFYUI_PATH")
     folder = Path(env.get("MODELS_DIR") or (Path(comfyui) / "models" if comfyui else data / "models")).absolute()
     manifest = env.get("MODELS_MANIFEST")
-    lanes = min(MAX_LANES, max(MIN_LANES, LANES_PER_CPU * (cpus or os.cpu_count() or 1)))
+    cpus = cpus or os.cpu_count() or 1
+    lanes = min(MAX_LANES, max(MIN_LANES, LANES_PER_CPU * cpus))
     volume = _volume(env)
     return ModelSettings(
         folder=folder,
         bucket=_bucket(env),
         manifest=Path(manifest).absolute() if manifest else None,
         lanes=_count(env, "MODELS_LANES", lanes, 1, 256),
+        first_lanes=FIRST_LANES_PER_CPU * cpus,
         reserve_bytes=_count(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),

@@ -8,6 +8,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -46,11 +47,18 @@ def signed(
     lines = "".join(f"{name}:{canonical[name]}\n" for name in sorted(canonical))
     request = "\n".join([method, path, encode_query(query), lines, names, payload_sha256])
     to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(request.encode()).hexdigest()])
-    key = f"AWS4{credentials.secret}".encode()
-    for part in (*scope.split("/"), to_sign):
-        key = hmac.digest(key, part.encode(), "sha256")
-    proof = f"Credential={credentials.key_id}/{scope},SignedHeaders={names},Signature={key.hex()}"
+    signature = hmac.digest(_key(credentials.secret, scope), to_sign.encode(), "sha256").hex()
+    proof = f"Credential={credentials.key_id}/{scope},SignedHeaders={names},Signature={signature}"
     return {**sent, "Authorization": f"AWS4-HMAC-SHA256 {proof}"}
+
+
+@lru_cache(maxsize=4)
+def _key(secret: str, scope: str) -> bytes:
+    """The same for a day."""
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def encode_query(query: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from worker_gpu.models.bucket import Store
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.lanes import Download, Lanes
 from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
-from worker_gpu.models.parts import Part, disk_faults, hash_file
+from worker_gpu.models.parts import Part, hash_file
 from worker_gpu.models.plan import NoRoom, Urgency, make_room, rank
 from worker_gpu.models.remote import Remote
 from worker_gpu.models.settings import ModelSettings
@@ -83,6 +83,7 @@ class ModelSync:
         self._lock = threading.Lock()
         self._room = threading.Lock()
         self._active: dict[str, Download] = {}
+        self._parts: dict[str, Part] = {}
         self._pins: Counter[str] = Counter()
         self._etag: str | None = None
         self._to_keep: list[ModelFile] = []
@@ -225,6 +226,8 @@ class ModelSync:
         with self._lock:
             if self._active.get(download.file.path) is download:
                 del self._active[download.file.path]
+            if self._parts.get(download.file.path) is download.part:
+                self._parts.pop(download.file.path, None)
 
     def _prepare(self, file: ModelFile, urgency: Urgency) -> Part | None:
         """None if the file is here, or lies where it can be linked to; else its part, with room made for it."""
@@ -232,9 +235,13 @@ class ModelSync:
             return None
         part = Part(self.tree.parts, file)
         with self._room:
-            need = 0 if part.allocated else file.size
-            self._make_room(file, need, urgency)
             part.open()
+            try:
+                self._make_room(part, urgency)
+            except ModelError:
+                part.discard()
+                raise
+            self._parts[file.path] = part
         return part
 
     def _is_here_unknown(self, file: ModelFile) -> bool:
@@ -266,13 +273,18 @@ class ModelSync:
                     return path
         return None
 
-    def _make_room(self, file: ModelFile, need: int, urgency: Urgency) -> None:
-        """Evict what `need` bytes take. Raises `ModelError` disk_full. What is only nice to have evicts nothing."""
+    def _make_room(self, part: Part, urgency: Urgency) -> None:
+        """Evict what the rest of `part` takes. Raises `ModelError` disk_full. What is only nice to have evicts
+        nothing."""
+        file, need = part.file, part.lacking_bytes()
+        # What other files under way have been promised and not yet taken.
+        with self._lock:
+            others = list(self._parts.values())
+        free = self.tree.free_bytes() - sum(other.lacking_bytes() for other in others)
+        if free - need >= self.settings.reserve_bytes:
+            return
         with self._lock:
             pinned = {*self._pins, *self._active}
-        with disk_faults(file.path):
-            self.tree.parts.mkdir(parents=True, exist_ok=True)
-        free = self.tree.free_bytes()
         plan = make_room(
             need, free, self.settings.reserve_bytes, self.tree.held(), pinned, urgency is not Urgency.BACKGROUND
         )

@@ -4,21 +4,51 @@ A lane has its own TCP connection because several ranges multiplexed on one gain
 """
 
 import contextlib
-import http.client
-import socket
-import ssl
 from collections.abc import Mapping
-from functools import cache
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+from worker_gpu.models.http1 import Connection, Hung, Malformed
 
 USER_AGENT = "comfy-edge-worker"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DRAINED_BYTES = 64 * 1024
 """An error's body up to this size is read so that the connection can be used again."""
+_READ_BYTES = 256 * 1024
+_IN_A_TARGET = "%/:?#[]@!$&'()*+,;=~-._"
 
 
 class Passing(Exception):  # noqa: N818 -- a fault of the moment, not of the program
     """A read failed in a way that may pass: the same read may be tried again."""
+
+
+class Reply:
+    """An answer: its head, and its body to be read once. `headers` by lower-case name; `length` of the body, None
+    where only its end tells."""
+
+    def __init__(self, connection: Connection, status: int, headers: Mapping[str, str], length: int | None) -> None:
+        self.status = status
+        self.headers = headers
+        self.length = length
+        self._connection = connection
+
+    def read_into(self, view: memoryview) -> int:
+        """Fill `view` from the body; less only at its end. Raises `Passing`."""
+        try:
+            return self._connection.read_into(view)
+        except (OSError, Malformed) as error:
+            raise Passing(f"the connection failed: {_cause(error)}") from error
+
+    def read(self) -> bytes:
+        """The rest of the body. Raises `Passing`."""
+        body, buffer = bytearray(), memoryview(bytearray(min(self.length or _READ_BYTES, _READ_BYTES)))
+        while got := self.read_into(buffer):
+            body += buffer[:got]
+        return bytes(body)
+
+    @property
+    def done(self) -> bool:
+        """Whether the body was read to its end."""
+        return self._connection.done
 
 
 class Wire:
@@ -26,25 +56,34 @@ class Wire:
 
     def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s
-        self._open: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._open: dict[tuple[str, str], Connection] = {}
 
-    def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> http.client.HTTPResponse:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
         """The head of the answer; read its body to the end, or call `drop`. Raises `Passing`."""
         parts = urlsplit(url)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_IN_A_TARGET)
+        sent = {
+            "Host": parts.netloc.rpartition("@")[2],
+            "User-Agent": USER_AGENT,
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        place = (parts.scheme, parts.netloc)
         for fresh in (False, True):
-            connection, reused = self._connection(parts.scheme, parts.netloc)
+            connection = self._open.get(place)
+            reused = connection is not None and connection.done and connection.reusable
             try:
-                connection.request(
-                    method,
-                    target or "/",
-                    body,
-                    {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
-                )
-                return connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
+                if connection is None or not reused:
+                    self._drop(place)
+                    tls = parts.scheme == "https"
+                    connection = Connection(
+                        parts.hostname or "", parts.port or (443 if tls else 80), tls, self._silence_s
+                    )
+                    self._open[place] = connection
+                connection.request(method, target, sent, body)
+                head = connection.head()
+                return Reply(connection, head.status, head.headers, head.length)
+            except (OSError, Malformed, Hung) as error:
                 self.drop()
                 # A server may close a connection between two requests; that is no fault of the second one.
                 if fresh or not reused or isinstance(error, TimeoutError):
@@ -53,54 +92,30 @@ class Wire:
 
     def drop(self) -> None:
         """Close everything; the next request connects anew."""
-        for connection in self._open.values():
-            connection.close()
-        self._open.clear()
+        for place in list(self._open):
+            self._drop(place)
 
     def cut(self) -> None:
         """For another thread: what the lane waits for on its connections ends at once."""
         for connection in list(self._open.values()):
-            opened: socket.socket | None = connection.sock
-            if opened is not None:
-                with contextlib.suppress(OSError):
-                    opened.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                connection.cut()
 
-    def drain(self, response: http.client.HTTPResponse) -> bytes:
+    def drain(self, reply: Reply) -> bytes:
         """A short body; a long one costs the connection instead."""
+        buffer = memoryview(bytearray(DRAINED_BYTES))
         try:
-            body = response.read(DRAINED_BYTES)
-        except (OSError, http.client.HTTPException):
-            body = b""
-        if not response.isclosed():
+            got = reply.read_into(buffer)
+        except Passing:
+            got = 0
+        if not reply.done:
             self.drop()
-        return body
+        return bytes(buffer[:got])
 
-    def _connection(self, scheme: str, netloc: str) -> tuple[http.client.HTTPConnection, bool]:
-        known = self._open.get((scheme, netloc))
-        if known is not None:
-            return known, True
-        made = (
-            http.client.HTTPSConnection(netloc, timeout=self._silence_s, context=_tls())
-            if scheme == "https"
-            else http.client.HTTPConnection(netloc, timeout=self._silence_s)
-        )
-        self._open[(scheme, netloc)] = made
-        return made, False
-
-
-def read_into(response: http.client.HTTPResponse, buffer: memoryview) -> int:
-    """What one read gives, 0 at the end. Raises `Passing`."""
-    try:
-        return response.readinto(buffer)
-    except (OSError, http.client.HTTPException) as error:
-        raise Passing(f"the connection failed: {_cause(error)}") from error
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    def _drop(self, place: tuple[str, str]) -> None:
+        connection = self._open.pop(place, None)
+        if connection is not None:
+            connection.close()
 
 
 def _cause(error: Exception) -> str:

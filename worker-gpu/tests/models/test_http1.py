@@ -1,5 +1,6 @@
 """The HTTP a lane speaks, against a peer that says exactly what the test says, byte by byte."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Generator
@@ -36,7 +37,11 @@ def peer(*answers: bytes, piece: int = 1 << 20, stay: bool = False) -> Generator
                 if stay:
                     over.wait(LIMIT_S)
 
-    thread = threading.Thread(target=serve, daemon=True)
+    def serve_until_closed() -> None:
+        with contextlib.suppress(OSError):
+            serve()
+
+    thread = threading.Thread(target=serve_until_closed, daemon=True)
     thread.start()
     try:
         yield listener.getsockname()[1], heads

@@ -27,7 +27,7 @@ export interface GatewayOptions {
   port: number;
   runpodUrl: string;
   /** Client-side names of endpoints and the RunPod endpoint behind each. */
-  endpoints: Record<string, { runpod_id: string; environment: 'any' }>;
+  endpoints: Record<string, { runpod_id: string; environment: 'any'; worker?: 'worker-comfyui' }>;
   secrets: Secrets;
   /** `POLICY` and `LIMITS` of docs/configuration.md. */
   policy: Record<string, number>;

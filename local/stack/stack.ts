@@ -11,6 +11,8 @@ import { readSecrets } from './secrets.ts';
 
 /** RunPod's id of the one endpoint; clients call it `default`. */
 const ENDPOINT = 'local';
+/** Both ids of a second endpoint, where somebody else's worker runs. */
+const FOREIGN = 'foreign';
 
 /** Workers that end one after the other before one is ready; then there is no point in waiting. */
 const FAILED_STARTS = 3;
@@ -35,6 +37,8 @@ export interface StackOptions {
   workerEnv?: Record<string, string>;
   /** What RunPod does with the job of a worker that is gone, and other settings of its endpoint. */
   runpodEndpoint?: Partial<Omit<Parameters<typeof startRunpod>[0]['endpoints'][number], 'id' | 'workers'>>;
+  /** A Python program that answers as worker-comfyui does: it runs on an endpoint of its own, which clients call `foreign`. */
+  foreignWorker?: { program: string; env: Record<string, string> };
   /** `POLICY` and `LIMITS` of the gateway (docs/configuration.md). */
   policy?: Record<string, number>;
   limits?: Record<string, number>;
@@ -129,6 +133,9 @@ async function startParts(
         id: ENDPOINT,
         workers: { ...options.workers, ...workerProgram(options, gatewayUrl) },
       },
+      ...(options.foreignWorker === undefined
+        ? []
+        : [{ id: FOREIGN, workers: { min: 1, max: 1, ...foreignProgram(options, options.foreignWorker) } }]),
     ],
   });
   parts.push(runpod);
@@ -138,7 +145,12 @@ async function startParts(
     port: gatewayPort.value,
     runpodUrl: `${runpod.url}/v2`,
     // Nothing here costs anything, so keys of both environments may use it.
-    endpoints: { default: { runpod_id: ENDPOINT, environment: 'any' } },
+    endpoints: {
+      default: { runpod_id: ENDPOINT, environment: 'any' },
+      ...(options.foreignWorker === undefined
+        ? {}
+        : { [FOREIGN]: { runpod_id: FOREIGN, environment: 'any', worker: 'worker-comfyui' } }),
+    },
     secrets,
     policy: options.policy ?? {},
     limits: options.limits ?? {},
@@ -205,6 +217,10 @@ function workerProgram(options: StackOptions, gatewayUrl: string) {
       ...options.workerEnv,
     },
   };
+}
+
+function foreignProgram(options: StackOptions, { program, env }: NonNullable<StackOptions['foreignWorker']>) {
+  return { command: [options.python, program], cwd: options.root, env: { PYTHONUNBUFFERED: '1', ...env } };
 }
 
 function wishFor(part: 'gateway' | 'runpod', port: number): PortWish {

@@ -56,6 +56,17 @@ describe('a run that goes well', () => {
     expect(play.statuses()).toContain('running');
   });
 
+  test('counts as begun when RunPod says that a worker took it, however late somebody looked', ({ expect }) => {
+    const play = sent();
+    play.now += 9_000;
+    play.on(says('running', { delay_ms: 3_000 }));
+    expect(play.state.started_at).toBe(START + 3_000);
+    const odd = sent();
+    odd.now += 2_000;
+    odd.on(says('running', { delay_ms: 50_000 }));
+    expect(odd.state.started_at).toBe(odd.now);
+  });
+
   test('asks for its results once, however often RunPod says that it is over', ({ expect }) => {
     const play = running().on(says('completed')).on(says('completed')).on({ kind: 'run_hint', attempt: 1 });
     expect(play.did('fetch_result')).toHaveLength(1);

@@ -96,13 +96,16 @@ function known(attempt: Attempt): void {
   attempt.moving = false;
 }
 
-/** A worker has the run. Its time on the GPU counts from now, or from when RunPod says that it began. */
+/** A worker has the run: since now, or since RunPod says that it has. */
 function begun(turn: Turn, attempt: Attempt, news: RunNews | undefined): void {
   const { state } = turn;
   if (attempt.phase === 'claimed') {
     return;
   }
-  const at = Math.max(attempt.created_at, turn.now - (news?.execution_ms ?? 0));
+  const { delay_ms = null, execution_ms = null } = news ?? {};
+  const said =
+    delay_ms !== null && attempt.accepted_at !== null ? attempt.accepted_at + delay_ms : turn.now - (execution_ms ?? 0);
+  const at = Math.min(turn.now, Math.max(attempt.created_at, said));
   attempt.phase = 'claimed';
   attempt.looks = 0;
   attempt.claimed_at = at;

@@ -1,0 +1,215 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import type { Job } from '../../clients/sdk/index.ts';
+import { ended, eventsOf, finals, numbers, type Platform, startPlatform, until, upTo } from './platform.ts';
+import { type Files, startFiles } from './foreign/files.ts';
+
+/**
+ * An endpoint that runs somebody else's worker: the gateway, the local RunPod and the real RunPod SDK, whose handler answers as
+ * worker-comfyui does (foreign/handler.py).
+ */
+
+let platform: Platform;
+let files: Files;
+beforeAll(async () => {
+  files = await startFiles();
+  platform = await startPlatform({
+    workers: { min: 0, max: 0 },
+    foreignWorker: { program: join(import.meta.dirname, 'foreign', 'handler.py'), env: { FILES_URL: files.url } },
+  });
+});
+afterAll(async () => {
+  files.go();
+  await platform.stop();
+  await files.close();
+});
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The same bytes that the handler makes. */
+function picture(size: number): Uint8Array<ArrayBuffer> {
+  const parts = [Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')];
+  let block = Buffer.from('picture');
+  for (let made = 8; made < size; made += 32) {
+    block = createHash('sha256').update(block).digest();
+    parts.push(block);
+  }
+  return new Uint8Array(Buffer.concat(parts).subarray(0, size));
+}
+
+const graph = (inputs: Record<string, unknown>) => ({ '1': { class_type: 'Answer', inputs } });
+const submit = (inputs: Record<string, unknown>, over: Record<string, unknown> = {}): Promise<Job> =>
+  platform.edge.jobs.submit({ workflow: graph(inputs), endpoint: 'foreign', ...over });
+const run = async (inputs: Record<string, unknown>): Promise<Job> => ended(platform.edge, (await submit(inputs)).id);
+
+async function downloaded(job: Job, name: string): Promise<Uint8Array> {
+  const response = await platform.edge.jobs.download(job.id, name);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+describe('a job on an endpoint that runs worker-comfyui', () => {
+  test('takes its images along, and gives its results like any other job', async ({ expect }) => {
+    const { edge } = platform;
+    const [asset, inline] = [picture(70_000), picture(500)];
+    const { id } = await edge.assets.upload(asset, { contentType: 'image/png' });
+    const job = await submit(
+      { with: 'its images' },
+      {
+        inputs: [
+          { name: 'photo.png', asset: id },
+          { name: 'mask.png', data: Buffer.from(inline).toString('base64') },
+        ],
+      },
+    );
+    const events = await eventsOf(edge, job.id);
+    const done = await edge.jobs.get(job.id);
+    expect(done).toMatchObject({
+      status: 'succeeded',
+      endpoint: 'foreign',
+      outputs: [
+        {
+          name: 'photo.png',
+          type: 'image',
+          content_type: 'image/png',
+          sha256: sha256(asset),
+          size_bytes: asset.length,
+        },
+        { name: 'mask.png', sha256: sha256(inline) },
+      ],
+      attempts: [{ status: 'succeeded' }],
+    });
+    expect(finals(events)).toHaveLength(1);
+    expect(numbers(events)).toEqual(upTo(done.last_event));
+    expect(events.flatMap((event) => (event.event === 'output' ? [event.data.name] : []))).toEqual([
+      'photo.png',
+      'mask.png',
+    ]);
+    expect(sha256(await downloaded(done, 'photo.png'))).toBe(sha256(asset));
+    expect(sha256(await downloaded(done, 'mask.png'))).toBe(sha256(inline));
+  });
+
+  test('brings through as much as RunPod lets a worker answer', async ({ expect }) => {
+    const size = 12_000_000;
+    const done = await run({ with: 'picture', size });
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'ComfyUI_00001_.png', size_bytes: size }] });
+    expect(sha256(await downloaded(done, 'ComfyUI_00001_.png'))).toBe(sha256(picture(size)));
+  });
+
+  test('may meet a worker from before version 5', async ({ expect }) => {
+    const done = await run({ with: 'old picture', size: 3_000 });
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'output.png' }] });
+    expect(await downloaded(done, 'output.png')).toEqual(picture(3_000));
+  });
+
+  test('may have its results behind URLs', async ({ expect }) => {
+    files.content.set('bucket/a.png', picture(20_000));
+    const done = await run({ with: 'url', file: 'bucket/a.png' });
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png', sha256: sha256(picture(20_000)) }] });
+    expect(JSON.stringify(done)).not.toContain('X-Amz');
+    expect(await run({ with: 'url', file: 'bucket/gone.png' })).toMatchObject({
+      status: 'failed',
+      error: { code: 'output_missing' },
+    });
+  });
+
+  test('shows what its worker tells RunPod of its progress', async ({ expect }) => {
+    const { edge } = platform;
+    const job = await submit({ with: 'progress' });
+    const waits = files.waiting();
+    const event = await until(edge, job.id, (each) => each.event === 'progress');
+    expect(event).toMatchObject({ data: { current_node: '3', step: 5, steps: 20 } });
+    await waits;
+    files.go();
+    expect(await ended(edge, job.id)).toMatchObject({ status: 'succeeded' });
+  });
+});
+
+describe('an end that is no success', () => {
+  test.for([
+    ['error', 'execution_error', 'sd.safetensors'],
+    ['exception', 'execution_error', 'boom'],
+    ['picture and errors', 'execution_error', 'broke'],
+    ['no images', 'output_missing', 'images only'],
+    ['nothing', 'output_missing', 'without an output'],
+  ] as const)('with %s is %s, and shows nothing of the machine', async ([how, code, text], { expect }) => {
+    const done = await run({ with: how });
+    expect(done).toMatchObject({ status: 'failed', error: { code, message: expect.stringContaining(text) } });
+    expect(JSON.stringify([done.error, done.attempts])).not.toMatch(/\/comfyui|Traceback|hostname|127\.0\.0\.1/);
+  });
+
+  test('keeps the picture that came before the error', async ({ expect }) => {
+    const done = await run({ with: 'picture and errors' });
+    expect(done).toMatchObject({ status: 'failed', outputs: [{ name: 'a.png' }], error: { node: { id: '3' } } });
+    expect(await downloaded(done, 'a.png')).toEqual(picture(100));
+  });
+
+  test('because its worker died is tried once more, on another', async ({ expect }) => {
+    const done = await run({ with: 'exit' });
+    expect(done).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
+    expect(done.attempts).toHaveLength(2);
+    expect(new Set(done.attempts.map(({ worker }) => worker)).size).toBe(2);
+  });
+});
+
+describe('a cancel', () => {
+  test('of a running job ends its run at RunPod, and the next job runs', async ({ expect }) => {
+    const { edge } = platform;
+    const mark = platform.runpod.events.last;
+    const waits = files.waiting();
+    const job = await submit({ with: 'waiting' });
+    await waits;
+    await until(edge, job.id, (each) => each.event === 'status' && each.data.status === 'running');
+    expect(['canceling', 'canceled']).toContain((await edge.jobs.cancel(job.id)).status);
+    const events = await eventsOf(edge, job.id);
+    expect(finals(events)).toHaveLength(1);
+    expect(await edge.jobs.get(job.id)).toMatchObject({ status: 'canceled', error: null, outputs: [] });
+    expect(await platform.happened({ type: 'job_finished', after: mark })).toMatchObject({ status: 'CANCELLED' });
+    files.go();
+    expect(await run({ with: 'old picture', size: 200 })).toMatchObject({ status: 'succeeded' });
+  });
+});
+
+describe('RunPod', () => {
+  test('whose webhook is lost is asked until the job is over', async ({ expect }) => {
+    await platform.admin('/faults', { kind: 'webhook', action: 'lose' });
+    expect(await run({ with: 'old picture', size: 200 })).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('that took a run and never said so gets no second one', async ({ expect }) => {
+    const mark = platform.runpod.events.last;
+    await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'after' });
+    expect(await run({ with: 'old picture', size: 200 })).toMatchObject({
+      status: 'failed',
+      error: { code: 'provider_failed', retryable: false },
+    });
+    expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toHaveLength(1);
+  });
+});
+
+describe('a job that cannot travel in one request', () => {
+  test('is refused before anything is stored, with what to do', async ({ expect }) => {
+    const mark = platform.runpod.events.last;
+    const large = Buffer.from(picture(7_600_000)).toString('base64');
+    const inputs = [{ name: 'large.png', data: large }];
+    await expect(submit({ with: 'its images' }, { inputs })).rejects.toMatchObject({
+      status: 413,
+      code: 'run_too_large',
+    });
+    const text = [{ name: 'prompt.txt', data: Buffer.from('hello').toString('base64') }];
+    await expect(submit({ with: 'its images' }, { inputs: text })).rejects.toMatchObject({
+      status: 422,
+      code: 'input_not_taken',
+    });
+    expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toEqual([]);
+  });
+
+  test('just under the limit travels, and its image comes back byte for byte', async ({ expect }) => {
+    const { edge } = platform;
+    const largest = picture(7_490_000);
+    const { id } = await edge.assets.upload(largest, { contentType: 'image/png' });
+    const job = await submit({ with: 'its images' }, { inputs: [{ name: 'l.png', asset: id }] });
+    const done = await ended(edge, job.id);
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ sha256: sha256(largest) }] });
+  });
+});

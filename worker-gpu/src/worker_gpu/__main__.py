@@ -9,7 +9,6 @@ from worker_gpu.boot import make_comfy
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.settings import BadSetting, read_settings
-from worker_gpu.startup import GpuBroken, make_models, start_up
 
 
 def main() -> int:
@@ -26,8 +25,16 @@ def main() -> int:
     log = Log(sys.stdout, settings.log_form).bind(worker=settings.worker_id)
     patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s, cancel_s=settings.cancel_grace_s)
     comfy = make_comfy(settings, os.environ, patience, log)
-    models = make_models(dict(os.environ), log)
     try:
+        comfy.launch()
+    except OSError as error:
+        log.error("comfyui cannot be launched", cause=type(error).__name__)
+        return 2
+    # What takes time to import comes while ComfyUI starts.
+    from worker_gpu.startup import GpuBroken, make_models, start_up
+
+    try:
+        models = make_models(dict(os.environ), log)
         ready = asyncio.run(start_up(settings, comfy, models, patience, log))
         from worker_gpu.handler import serve
 

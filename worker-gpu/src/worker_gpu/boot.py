@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import aiohttp
-
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.process import Child, spawn
@@ -51,6 +49,9 @@ class ExternalComfy:
     def __init__(self, url: str, patience: Patience) -> None:
         self.url = url
         self._patience = patience
+
+    def launch(self) -> None:
+        """Nothing to launch."""
 
     async def start(self) -> None:
         """Wait until it answers. Raises `ComfyDidNotStart`."""
@@ -100,6 +101,7 @@ class OwnComfy:
         self._log = log
         self._child: Child | None = None
         self._ready = False
+        self._starting = False
         self.url = f"http://127.0.0.1:{self._port}"
 
     @property
@@ -120,27 +122,28 @@ class OwnComfy:
         """What it is started with."""
         return self._command()[3:]
 
-    async def start(self) -> None:
-        """Start it and wait until it answers. Raises `ComfyDidNotStart`."""
+    def launch(self) -> None:
+        """Start its process, and no more: `start` waits for what it does. Raises `OSError`."""
         for name in ("input", "output", "temp", "user"):
             (self._data / name).mkdir(parents=True, exist_ok=True)
-        starting = True
+        self._ready, self._starting = False, True
+        self._child = spawn(self._command(), self._path, self._env, self._show)
+        self._log.info("comfyui starting", pid=self._child.pid, port=self._port)
 
-        def show(line: str) -> None:
-            # What it prints later may repeat prompts: that stays in the tail, shown when it dies.
-            if starting:
-                self._log.info("comfyui says", line=line)
-
-        child = spawn(self._command(), self._path, self._env, show)
-        self._child, self._ready = child, False
-        self._log.info("comfyui starting", pid=child.pid, port=self._port)
+    async def start(self) -> None:
+        """Start it, where it was not launched before, and wait until it answers. Raises `ComfyDidNotStart`."""
+        if not self._starting:
+            self.launch()
+        child = self._child
+        if child is None:
+            raise ComfyDidNotStart("ComfyUI was not launched", [])
         try:
             await _wait_ready(self.url, self._patience, lambda: child.exit_code, child.tail)
         except ComfyDidNotStart:
             await asyncio.to_thread(child.end, self._patience.terminate_s)
             raise
         finally:
-            starting = False
+            self._starting = False
         self._ready = True
         self._log.info("comfyui ready", pid=child.pid)
 
@@ -158,7 +161,7 @@ class OwnComfy:
 
     async def kill(self) -> bool:
         """End it, whatever it does; `ensure_running` starts it anew."""
-        self._ready = False
+        self._ready = self._starting = False
         if self._child is not None:
             await asyncio.to_thread(self._child.end, self._patience.terminate_s)
         return True
@@ -173,6 +176,11 @@ class OwnComfy:
         """End it. Blocks until it is gone."""
         if self._child is not None:
             self._child.end(self._patience.terminate_s)
+
+    def _show(self, line: str) -> None:
+        # What it prints later may repeat prompts: that stays in the tail, shown when it dies.
+        if self._starting:
+            self._log.info("comfyui says", line=line)
 
     def _command(self) -> list[str]:
         given = set(self._args)
@@ -224,6 +232,9 @@ async def _wait_ready(
 ) -> None:
     loop = asyncio.get_running_loop()
     give_up = loop.time() + patience.start_s
+    # Takes a fifth of a second to import: ComfyUI has been launched by then.
+    import aiohttp
+
     limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
     async with aiohttp.ClientSession(timeout=limit) as http:
         while loop.time() < give_up:

@@ -50,7 +50,7 @@ class Patience:
     """Reporting a stop to the gateway when RunPod has ended the job: the worker is wanted elsewhere."""
     start_s: float = 600.0
     """ComfyUI's start; below RunPod's seven-minute limit it is RunPod that ends the worker."""
-    start_look_s: float = 0.1
+    start_look_s: float = 0.05
     """Between looks while ComfyUI starts."""
     terminate_s: float = 5.0
     """Between SIGTERM and SIGKILL of a child."""

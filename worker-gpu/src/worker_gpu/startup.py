@@ -11,6 +11,7 @@ from pathlib import Path
 from worker_gpu import VERSION, resources
 from worker_gpu.boot import Comfy, ComfyDidNotStart
 from worker_gpu.diagnose.gpu import Gpus, look_at_gpus
+from worker_gpu.diagnose.report import resident_bytes
 from worker_gpu.direct.run import run_direct
 from worker_gpu.errors import public_text
 from worker_gpu.log import Log
@@ -75,6 +76,7 @@ async def start_up(settings: Settings, comfy: Comfy, models: Models | None, pati
         comfyui_seconds=round(comfy_s, 2),
         models_seconds=round(models_s, 2),
         overhead_seconds=round(overhead_s, 3),
+        worker_memory_mb=resident_bytes() // MB,
         gateway=settings.gateway_origin,
         direct_outputs="bucket" if settings.direct.bucket is not None else "base64",
     )

@@ -71,6 +71,8 @@ export const CORE_CODES = [
   'job_failed',
   'job_canceled',
   'job_expired',
+  'internal',
+  'unavailable',
   'asset_in_use',
   'too_many_watchers',
   'upload_incomplete',

@@ -116,11 +116,11 @@ export const TYPES: Partial<Record<string, string>> = { rate_limited: QUOTA_EXCE
 /** RFC 9457 section 3. */
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** A problem as an answer. The request's id goes in, so that a report can be traced. */
-export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
+/** A problem without an answer around it. The request's id goes in, so that a report can be traced. */
+export function problemBody(c: Context, code: ProblemCode, options: Omit<ProblemOptions, 'headers'>) {
   const { status, title } = PROBLEMS[code];
-  const { detail, errors, violated, job, poll, headers } = options;
-  const body = {
+  const { detail, errors, violated, job, poll } = options;
+  return {
     type: TYPES[code] ?? `${publicUrlOf(c)}/problems/${code}`,
     title,
     status,
@@ -132,7 +132,15 @@ export function problem(c: Context, code: ProblemCode, options: ProblemOptions):
     ...(job === undefined ? {} : { job }),
     ...(poll === undefined ? {} : { poll }),
   };
-  return c.body(JSON.stringify(body), status, { ...headers, 'content-type': PROBLEM_TYPE });
+}
+
+/** The status of a refusal with this code. */
+export const statusOf = (code: ProblemCode): number => PROBLEMS[code].status;
+
+/** A problem as an answer. */
+export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
+  const headers = { ...options.headers, 'content-type': PROBLEM_TYPE };
+  return c.body(JSON.stringify(problemBody(c, code, options)), PROBLEMS[code].status, headers);
 }
 
 /** A refusal of the core as an answer. */

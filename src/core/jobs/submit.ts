@@ -19,6 +19,9 @@ import { goneProblem, letGo, usesOf } from './uses.ts';
 /** A job that was taken. `replayed`: it was taken earlier, with the same idempotency key, and this is what was answered then. */
 export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null };
 
+/** Asks for admission when it is this job's turn; at once where nobody else is waited for. */
+export type InTurn = <T>(admit: () => Promise<T>) => Promise<T>;
+
 /** When a client whose first request is still being worked on had better ask again. */
 const IN_FLIGHT_AGAIN_S = 1;
 
@@ -32,6 +35,7 @@ export async function submitJob(
   caller: Caller,
   body: unknown,
   idempotency: Idempotency | null = null,
+  inTurn: InTurn = (admit) => admit(),
 ): Promise<Result<Submitted, CoreProblem>> {
   const checked = await checkRequest(core, caller, body);
   if (!checked.ok) {
@@ -77,7 +81,7 @@ export async function submitJob(
     },
     idempotency,
   };
-  const admission = await repeatable(() => account.admit(request));
+  const admission = await inTurn(() => repeatable(() => account.admit(request)));
   remember(caller.account, admission.quota, core.clock());
   if (admission.kind !== 'admitted') {
     await letGo(core, caller, ready.value.fetched);

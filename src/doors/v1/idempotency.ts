@@ -1,10 +1,9 @@
 import type { Context } from 'hono';
+import { IDEMPOTENCY_KEY_FAULT, isIdempotencyKey } from '../../core/idempotency-key.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
 import type { AppEnv } from '../app-env.ts';
 import type { Refusal } from './body.ts';
 
-/** As Stripe's and the IETF draft's (reference/http-api.md section 1). */
-const MAX_KEY_CHARS = 255;
 /** Visible ASCII and spaces, bare; or the same as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
 const BARE = /^[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]*[\x21\x23-\x5b\x5d-\x7e])?$/;
 const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/;
@@ -17,12 +16,9 @@ export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Refusa
   }
   const text = header.trim();
   const key = QUOTED.exec(text)?.[1]?.replaceAll(/\\(["\\])/g, '$1') ?? (BARE.test(text) ? text : '');
-  return key === '' || key.length > MAX_KEY_CHARS
-    ? fail({
-        code: 'invalid_idempotency_key',
-        detail: `Idempotency-Key has 1 to ${MAX_KEY_CHARS} characters of visible ASCII, bare or in double quotes`,
-      })
-    : ok(key);
+  return isIdempotencyKey(key)
+    ? ok(key)
+    : fail({ code: 'invalid_idempotency_key', detail: `${IDEMPOTENCY_KEY_FAULT}, bare or in double quotes` });
 }
 
 /** Hashes a request as it comes, to tell whether a later one is the same: method, path, and every byte of the body. */

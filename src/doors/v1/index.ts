@@ -5,6 +5,7 @@ import { registerListAudit } from './audit/list.ts';
 import { registerCreateAsset } from './assets/create.ts';
 import { registerManageAssets } from './assets/manage.ts';
 import { registerUploads } from './assets/uploads.ts';
+import { registerSubmitBatch } from './jobs/batch.ts';
 import { registerCancelJob } from './jobs/cancel.ts';
 import { registerDryRun } from './jobs/dry-run.ts';
 import { registerEraseJob } from './jobs/erase.ts';
@@ -28,6 +29,7 @@ v1Door.use(authorize);
 v1Door.use(rateLimitHeaders);
 
 registerSubmitJob(v1Door);
+registerSubmitBatch(v1Door);
 registerDryRun(v1Door);
 registerListJobs(v1Door);
 registerGetJob(v1Door);

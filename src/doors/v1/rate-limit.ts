@@ -3,6 +3,9 @@ import type { Quota } from '../../contract/admission.ts';
 import { quotaOf } from '../../core/account/quota.ts';
 import type { AppEnv } from '../app-env.ts';
 
+/** What asks the account for admission, and so learns what is left. */
+const SUBMITS: ReadonlySet<string> = new Set(['/v1/jobs', '/v1/jobs/batch']);
+
 /**
  * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) on every answer to a key. A submit's own admission says
  * what is left; for all else a reading of the last two seconds does, taken beside the route's work where there is none.
@@ -12,7 +15,7 @@ export const rateLimitHeaders: MiddlewareHandler<AppEnv> = async (c, next) => {
   if (caller === undefined) {
     return next();
   }
-  const isSubmit = c.req.method === 'POST' && c.req.path === '/v1/jobs';
+  const isSubmit = c.req.method === 'POST' && SUBMITS.has(c.req.path);
   const early = isSubmit ? null : quotaOf(core, caller);
   await next();
   const quota = c.get('quota') ?? (await early) ?? (await quotaOf(core, caller));

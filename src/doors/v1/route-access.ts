@@ -14,6 +14,7 @@ const keys = (scope: 'keys:read' | 'keys:write'): RouteAccess => ({ scope, opera
 /** Every route of v1, as it is mounted. A route that is not here answers nobody; a test names it. */
 export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'POST /jobs': { scope: 'jobs:write' },
+  'POST /jobs/batch': { scope: 'jobs:write' },
   'POST /jobs/dry-run': { scope: 'jobs:write' },
   'GET /jobs': { scope: 'jobs:read' },
   'GET /jobs/:id': { scope: 'jobs:read', readToken: 'header' },

@@ -233,6 +233,22 @@ export const problemSchema = z
   })
   .openapi('Problem');
 
+/** A job of a batch: taken, or refused with the problem that a submit of its own would have been answered with. */
+const batchItemSchema = z.union([
+  z.object({ status: z.literal(201), replayed: z.boolean(), job: jobSchema }),
+  z.object({ status: z.int(), problem: problemSchema, retry_after: z.int().nullable() }),
+]);
+
+export const batchSchema = z
+  .object({
+    object: z.literal('job_batch'),
+    accepted: z.int(),
+    refused: z.int(),
+    data: z.array(batchItemSchema),
+  })
+  .openapi('JobBatch');
+
+export type ApiBatchItem = z.infer<typeof batchItemSchema>;
 export type ApiJob = z.infer<typeof jobSchema>;
 export type ApiDryRun = z.infer<typeof dryRunSchema>;
 export type ApiJobResult = z.infer<typeof jobResultSchema>;

@@ -1,0 +1,71 @@
+import { z } from '@hono/zod-openapi';
+import { MAX_BATCH_JOBS, submitBatch, type BatchOutcome } from '../../../core/jobs/batch.ts';
+import { faultsOf } from '../../../core/faults.ts';
+import { jobRequestSchema } from '../../../core/jobs/request.ts';
+import { invalidRequest } from '../../../core/problems.ts';
+import { coreProblem, problemBody, statusOf } from '../../problem.ts';
+import { readJsonBody, refuse } from '../body.ts';
+import { idempotencyKey } from '../idempotency.ts';
+import { renderJob } from '../render.ts';
+import { batchSchema, type ApiBatchItem } from '../schemas.ts';
+import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
+
+/** Only the list itself: each job in it is checked by itself, so that a fault of one touches no other. */
+const envelope = z.strictObject({ jobs: z.array(z.unknown()).min(1).max(MAX_BATCH_JOBS) });
+
+const described = z.strictObject({
+  jobs: z
+    .array(jobRequestSchema.extend({ idempotency_key: z.string().min(1).max(255).optional() }))
+    .min(1)
+    .max(MAX_BATCH_JOBS),
+});
+
+/**
+ * `POST /v1/jobs/batch`: several jobs in one request, each taken or refused as a submit of its own would be. 200 with an outcome per
+ * job, in their order.
+ */
+export function registerSubmitBatch(app: V1App): void {
+  describeRoute(app, {
+    method: 'post',
+    path: '/jobs/batch',
+    operationId: 'submitJobs',
+    summary: 'Submit several workflows',
+    request: {
+      headers: z.object({ 'idempotency-key': z.string().optional() }),
+      body: { required: true, content: { 'application/json': { schema: described } } },
+    },
+    responses: { 200: jsonAnswer('What became of each job, in their order', batchSchema) },
+  });
+  app.post('/jobs/batch', async (c) => {
+    const key = idempotencyKey(c);
+    if (!key.ok) {
+      return refuse(c, key.problem);
+    }
+    const body = await readJsonBody(c);
+    if (!body.ok) {
+      return refuse(c, body.problem);
+    }
+    const parsed = envelope.safeParse(body.value);
+    if (!parsed.success) {
+      return coreProblem(c, invalidRequest(faultsOf(parsed.error)));
+    }
+    const { core, caller } = c.var;
+    const outcomes = await submitBatch(core, caller, parsed.data.jobs, key.value);
+    // They were admitted in their order: the last that asked knows what is left.
+    c.set('quota', outcomes.map(quotaOf).findLast((quota) => quota !== null) ?? undefined);
+    const data = outcomes.map((outcome) => renderOutcome(c, outcome));
+    const accepted = outcomes.filter(({ ok }) => ok).length;
+    return c.json({ object: 'job_batch', accepted, refused: outcomes.length - accepted, data });
+  });
+}
+
+const quotaOf = (outcome: BatchOutcome) => (outcome.ok ? outcome.value.quota : (outcome.problem.quota ?? null));
+
+function renderOutcome(c: V1Context, outcome: BatchOutcome): ApiBatchItem {
+  if (outcome.ok) {
+    const { job, replayed } = outcome.value;
+    return { status: 201, replayed, job: renderJob(job, c.var.core.config.publicUrl) };
+  }
+  const { code, retryAfterS = null, ...rest } = outcome.problem;
+  return { status: statusOf(code), problem: problemBody(c, code, rest), retry_after: retryAfterS };
+}

@@ -60,6 +60,8 @@ export const limitsSchema = z.strictObject({
     .positive()
     .max(Math.floor(4.995 * 1024 ** 3))
     .default(4 * 1024 ** 3),
+  /** Width times height of a picture. Pillow, which ComfyUI decodes with, refuses more (twice its `MAX_IMAGE_PIXELS`). */
+  max_image_pixels: z.int().positive().default(178_956_970),
   /** Uploads of an account that are under way at a time. */
   max_open_uploads: z.int().nonnegative().default(16),
   /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */

@@ -37,6 +37,7 @@ export const FAULT_CODES = [
   'input_fetch_failed',
   'invalid_base64',
   'unsupported_media',
+  'image_too_large',
   'empty_file',
   'file_too_large',
   'url_not_allowed',

@@ -73,6 +73,7 @@ export const PROBLEMS = {
   input_fetch_failed: { status: 422, title: 'A file could not be fetched' },
   invalid_base64: { status: 422, title: 'The data is not base64' },
   unsupported_media: { status: 422, title: 'The content is no kind of file a workflow could use' },
+  image_too_large: { status: 422, title: 'The picture has too many pixels' },
   empty_file: { status: 400, title: 'The file is empty' },
   file_too_large: { status: 413, title: 'The file is too large' },
   input_not_taken: { status: 422, title: 'The endpoint cannot take this file' },

@@ -25,6 +25,15 @@ export const PNG = Uint8Array.fromBase64(
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
 );
 
+/** The header of a PNG of this size, with the rest of another picture. */
+export function pictureOf(width: number, height: number): Uint8Array<ArrayBuffer> {
+  const bytes = PNG.slice();
+  const view = new DataView(bytes.buffer);
+  view.setUint32(16, width);
+  view.setUint32(20, height);
+  return bytes;
+}
+
 /** `where` is a path, or a whole URL as the gateway answers it. */
 export type Call = (where: string, init?: RequestInit) => Promise<Response>;
 

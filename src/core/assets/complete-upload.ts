@@ -5,8 +5,7 @@ import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset, type AssetAnswer } from './keep.ts';
-import { unsupportedMedia } from './refusals.ts';
-import { HEAD_BYTES, sniff } from './sniff.ts';
+import { inspect, INSPECTED_BYTES } from './inspect.ts';
 import { findUpload, settle, storedAsset } from './upload.ts';
 import { missingParts, partCount } from './upload-plan.ts';
 
@@ -56,14 +55,15 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
   const bucket = core.env.BUCKET;
   const { id, sha256, size_bytes, name } = upload;
   const missing = missingParts(upload, await listParts(bucket, caller.account, id));
-  const head = missing.length > 0 ? null : await readHead(bucket, caller.account, id, HEAD_BYTES);
+  const head = missing.length > 0 ? null : await readHead(bucket, caller.account, id, INSPECTED_BYTES);
   if (head === null) {
     return fail(incomplete(missing.map(({ number }) => number)));
   }
-  const content_type = sniff(head, size_bytes, name ?? undefined);
-  if (content_type === null) {
-    return fail(unsupportedMedia);
+  const inspected = inspect(head, { size_bytes, name: name ?? undefined }, core.config.limits);
+  if (!inspected.ok) {
+    return inspected;
   }
+  const { content_type } = inspected.value;
   try {
     const answer = await keepAsset(core, caller, true, async () => {
       const known = await findAsset(bucket, caller.account, sha256);

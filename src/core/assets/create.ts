@@ -3,8 +3,8 @@ import type { Caller, Core } from '../context.ts';
 import type { CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset, type AssetAnswer } from './keep.ts';
-import { tooLarge, unsupportedMedia } from './refusals.ts';
-import { HEAD_BYTES, sniff } from './sniff.ts';
+import { inspect, INSPECTED_BYTES } from './inspect.ts';
+import { tooLarge } from './refusals.ts';
 
 /**
  * A file as it arrives. `name` (from a form) only helps to tell kinds of text apart; `statedSize` only lets a large file of no
@@ -27,7 +27,8 @@ export async function createAsset(
   file: IncomingFile,
 ): Promise<Result<AssetAnswer, CoreProblem>> {
   const bucket = core.env.BUCKET;
-  const limit = core.config.limits.max_asset_bytes;
+  const { limits } = core.config;
+  const limit = limits.max_asset_bytes;
   const hash = new crypto.DigestStream('SHA-256');
   // The digest is asked for only when all went well; without this a discarded one would be an unhandled rejection.
   hash.digest.catch(() => {});
@@ -50,7 +51,7 @@ export async function createAsset(
     }
     const part = next.value;
     if (size === 0) {
-      head = part.bytes.slice(0, HEAD_BYTES);
+      head = part.bytes.slice(0, INSPECTED_BYTES);
     }
     size += part.bytes.length;
     if (size > limit) {
@@ -60,9 +61,11 @@ export async function createAsset(
     await hashing.write(part.bytes);
     if (!part.last) {
       const { statedSize = 0 } = file;
-      if (spool === null && statedSize > 0 && sniff(head, statedSize, file.name) === null) {
+      const early =
+        spool === null && statedSize > 0 ? inspect(head, { size_bytes: statedSize, name: file.name }, limits) : null;
+      if (early?.ok === false) {
         await parts.stop();
-        return refuse(unsupportedMedia);
+        return refuse(early.problem);
       }
       spool ??= await openSpool(bucket, caller.account, core.newId());
       await spool.part(part.bytes);
@@ -71,10 +74,11 @@ export async function createAsset(
     if (size === 0) {
       return refuse({ code: 'empty_file', detail: 'the file is empty' });
     }
-    const content_type = sniff(head, size, file.name);
-    if (content_type === null) {
-      return refuse(unsupportedMedia);
+    const inspected = inspect(head, { size_bytes: size, name: file.name }, limits);
+    if (!inspected.ok) {
+      return refuse(inspected.problem);
     }
+    const { content_type } = inspected.value;
     await hashing.close();
     const sha256 = new Uint8Array(await hash.digest).toHex();
     const uploaded = file.forJob !== true;

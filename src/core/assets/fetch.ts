@@ -7,11 +7,17 @@ import { createAsset } from './create.ts';
 import { tooLarge } from './refusals.ts';
 
 /** A file has this long to arrive, from the first connection to its last byte. */
-const FETCH_TIMEOUT_MS = 30_000;
+export const FETCH_TIMEOUT_MS = 30_000;
 
 /** Why a file could not be had. Nothing of the other side's answer is quoted but its status. */
 export type FetchProblem = {
-  code: 'input_url_refused' | 'input_fetch_failed' | 'file_too_large' | 'unsupported_media' | 'empty_file';
+  code:
+    | 'input_url_refused'
+    | 'input_fetch_failed'
+    | 'file_too_large'
+    | 'unsupported_media'
+    | 'image_too_large'
+    | 'empty_file';
   detail: string;
 };
 
@@ -37,16 +43,49 @@ export async function fetchAsset(
       await body?.cancel();
       return fail({ code: 'input_fetch_failed', detail: `the URL answered ${status}` });
     }
-    const stated = Number(headers.get('content-length') ?? Number.NaN);
-    if (stated > core.config.limits.max_asset_bytes) {
+    const stated = statedLength(headers);
+    if (stated !== null && stated > core.config.limits.max_asset_bytes) {
       await body.cancel();
       return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes)));
     }
-    const created = await createAsset(core, caller, { stream: body, name, forJob: true });
-    return created.ok ? ok(created.value.asset) : fail(problemOf(created.problem));
+    const stream = whole(body, stated, patience.signal);
+    const created = await createAsset(core, caller, { stream, name, forJob: true });
+    if (created.ok) {
+      return ok(created.value.asset);
+    }
+    return fail(patience.signal.aborted ? tooSlow : problemOf(created.problem));
   } finally {
     clearTimeout(timer);
   }
+}
+
+const tooSlow: FetchProblem = { code: 'input_fetch_failed', detail: 'the file did not arrive in time' };
+
+/** The size the other side announces; null when it does not, or means that of something compressed, which is undone on the way. */
+function statedLength(headers: Headers): number | null {
+  const stated = headers.get('content-length');
+  return stated !== null && /^\d{1,15}$/.test(stated) && !headers.has('content-encoding') ? Number(stated) : null;
+}
+
+/** The body, which breaks when the time is up, and when it is not as long as announced: a file cut short must not pass for a whole one. */
+function whole(
+  body: ReadableStream<Uint8Array>,
+  stated: number | null,
+  signal: AbortSignal,
+): ReadableStream<Uint8Array> {
+  let size = 0;
+  const counted = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      size += chunk.length;
+      controller.enqueue(chunk);
+    },
+    flush(controller) {
+      if (stated !== null && size !== stated) {
+        controller.error(new Error('another length than announced'));
+      }
+    },
+  });
+  return body.pipeThrough(counted, { signal });
 }
 
 async function follow(core: Core, text: string, signal: AbortSignal): Promise<Result<Response, FetchProblem>> {
@@ -63,7 +102,7 @@ async function follow(core: Core, text: string, signal: AbortSignal): Promise<Re
     case 'no_answer':
       return fail({
         code: 'input_fetch_failed',
-        detail: signal.aborted ? 'the file did not arrive in time' : 'the host did not answer',
+        detail: signal.aborted ? tooSlow.detail : 'the host did not answer',
       });
   }
 }
@@ -72,6 +111,7 @@ function problemOf(problem: { code: string; detail: string }): FetchProblem {
   switch (problem.code) {
     case 'file_too_large':
     case 'unsupported_media':
+    case 'image_too_large':
     case 'empty_file':
       return { code: problem.code, detail: problem.detail };
     default:

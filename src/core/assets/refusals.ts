@@ -2,7 +2,10 @@ import type { CoreProblem } from '../problems.ts';
 
 /** Why a file is not taken, whichever way it came. */
 
-export const unsupportedMedia: CoreProblem = {
+/** What a file's content can be refused for. */
+export type ContentProblem = { code: 'unsupported_media' | 'image_too_large'; detail: string };
+
+export const unsupportedMedia: ContentProblem = {
   code: 'unsupported_media',
   detail: 'the content is no image, video, audio, 3D, latent or text file that a workflow could use',
 };

@@ -2,8 +2,8 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { decodeBase64 } from '../assets/base64.ts';
-import { HEAD_BYTES, sniff } from '../assets/sniff.ts';
-import { tooLarge, unsupportedMedia } from '../assets/refusals.ts';
+import { inspect } from '../assets/inspect.ts';
+import { tooLarge } from '../assets/refusals.ts';
 import { fetchAsset } from '../assets/fetch.ts';
 import type { Caller, Core } from '../context.ts';
 import { pointer, quote, type Fault, type FaultCode } from '../problems.ts';
@@ -157,10 +157,11 @@ async function fromContent(core: Core, name: string, data: string, at: string): 
   if (bytes.length > max_asset_bytes) {
     return fault('file_too_large', tooLarge(max_asset_bytes).detail);
   }
-  const content_type = sniff(bytes.subarray(0, HEAD_BYTES), bytes.length, name);
-  if (content_type === null) {
-    return fault('unsupported_media', unsupportedMedia.detail);
+  const inspected = inspect(bytes, { size_bytes: bytes.length, name }, core.config.limits);
+  if (!inspected.ok) {
+    return fault(inspected.problem.code, inspected.problem.detail);
   }
+  const { content_type } = inspected.value;
   const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
   return {
     input: { name, sha256, size_bytes: bytes.length, content_type },

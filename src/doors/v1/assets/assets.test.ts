@@ -1,8 +1,18 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { requireConfig } from '../../../config.ts';
 import { assetKey } from '../../../storage/keys.ts';
 import { SPOOL_PART_BYTES } from '../../../storage/r2/assets.ts';
-import { newClient, ORIGIN, ownGateway, PNG, problemOf, storedOf, type Call } from '../../../testing/gateway.ts';
+import {
+  newClient,
+  ORIGIN,
+  ownGateway,
+  pictureOf,
+  PNG,
+  problemOf,
+  storedOf,
+  type Call,
+} from '../../../testing/gateway.ts';
 import { assetSchema } from '../schemas.ts';
 
 let account: string;
@@ -17,10 +27,10 @@ const upload = (body: BodyInit | null, headers: Record<string, string> = {}) =>
   call('/v1/assets', { method: 'POST', body, headers });
 const sha256 = async (bytes: Uint8Array) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 
-/** A PNG by its signature, of any size; each `fill` is another file. */
+/** A PNG with so many bytes behind it; each `fill` is another file. */
 function large(size: number, fill = 7): Uint8Array {
   const bytes = new Uint8Array(size).fill(fill);
-  bytes.set(PNG.subarray(0, 8));
+  bytes.set(PNG);
   return bytes;
 }
 
@@ -136,6 +146,48 @@ describe('an upload is refused', () => {
       expect(await problemOf(await send(body))).toMatchObject({ status: 413, code: 'file_too_large' });
     }
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it('when it is a picture of too many pixels, by one', async () => {
+    const { max_image_pixels } = requireConfig(env).limits;
+    expect((await upload(pictureOf(max_image_pixels, 1))).status).toBe(201);
+    for (const [width, height] of [
+      [max_image_pixels + 1, 1],
+      [0x7fffffff, 0x7fffffff],
+    ] as const) {
+      const problem = await problemOf(await upload(pictureOf(width, height)));
+      expect(problem).toMatchObject({ status: 422, code: 'image_too_large' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it('when it begins as a picture and says no size', async () => {
+    for (const body of [PNG.subarray(0, 20), pictureOf(0, 1), large(SPOOL_PART_BYTES + 1).fill(7, 8)]) {
+      expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'unsupported_media' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+  });
+
+  it('when its connection breaks, at any byte, with nothing kept of it', async () => {
+    const bytes = large(SPOOL_PART_BYTES + 100_000);
+    for (const end of [0, 1, PNG.length, 500_000, SPOOL_PART_BYTES + 1]) {
+      let at = 0;
+      const broken = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          if (at >= end) {
+            controller.error(new Error('connection reset'));
+            return;
+          }
+          controller.enqueue(bytes.slice(at, Math.min(end, at + 1_000_003)));
+          at += 1_000_003;
+        },
+      });
+      const sent = { method: 'POST', body: broken, headers: { authorization: `Bearer ${key}` } };
+      const answer = await ownGateway().fetch(new Request(`${ORIGIN}/v1/assets`, sent), env);
+      expect(await problemOf(answer)).toMatchObject({ status: 400, code: 'incomplete_body' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+    expect(await (await call('/v1/assets')).json()).toMatchObject({ data: [] });
   });
 
   it('when its form holds anything but one file', async () => {

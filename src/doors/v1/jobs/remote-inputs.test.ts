@@ -1,8 +1,19 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { FETCH_TIMEOUT_MS } from '../../../core/assets/fetch.ts';
 import { jobStub } from '../../../objects/stubs.ts';
 import { assetKey } from '../../../storage/keys.ts';
-import { GRAPH, newClient, PNG, postJson, problemOf, storedOf } from '../../../testing/gateway.ts';
+import {
+  GRAPH,
+  newClient,
+  ORIGIN,
+  ownGateway,
+  pictureOf,
+  PNG,
+  postJson,
+  problemOf,
+  storedOf,
+} from '../../../testing/gateway.ts';
 import { jobSchema } from '../schemas.ts';
 
 /** The internet for the rest of the test: what each URL answers. RunPod takes every run. */
@@ -119,6 +130,179 @@ describe('an input by URL', () => {
     );
     expect(response.status).toBe(422);
     expect(fetched).toEqual([]);
+  });
+});
+
+describe('the time of an input by URL', () => {
+  const SLOW = 'https://slow.example.com/a';
+
+  /** The other side for the rest of the test, and time that passes when the test lets it. */
+  function slowSide(answer: (signal: AbortSignal) => Promise<Response>): { asked: () => boolean } {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    let asked = false;
+    const spy = vi.spyOn(globalThis, 'fetch').mockImplementation((_input, init) => {
+      asked = true;
+      return answer(init?.signal ?? AbortSignal.any([]));
+    });
+    onTestFinished(() => {
+      spy.mockRestore();
+      vi.useRealTimers();
+    });
+    return { asked: () => asked };
+  }
+
+  /** Submits, and lets time pass up to a millisecond before the limit, then beyond. */
+  async function timedOut(asked: () => boolean) {
+    const { account, key } = await newClient();
+    const request = new Request(`${ORIGIN}/v1/jobs`, withUrl(SLOW));
+    request.headers.set('authorization', `Bearer ${key}`);
+    let answered = false;
+    const answer = ownGateway()
+      .fetch(request, env)
+      .finally(() => {
+        answered = true;
+      });
+    await vi.waitUntil(asked);
+    await vi.advanceTimersByTimeAsync(FETCH_TIMEOUT_MS - 5_000);
+    expect(answered).toBe(false);
+    await vi.advanceTimersByTimeAsync(5_000);
+    return { problem: await problemOf(await answer), stored: await storedOf(account) };
+  }
+
+  const late = {
+    problem: { status: 422, code: 'input_fetch_failed', detail: 'the file did not arrive in time' },
+    stored: { jobs: 0, objects: 0 },
+  };
+
+  it('is over after 30 s when the host says nothing', async () => {
+    expect(FETCH_TIMEOUT_MS).toBe(30_000);
+    const { asked } = slowSide(
+      (signal) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(new Error('aborted')));
+        }),
+    );
+    expect(await timedOut(asked)).toMatchObject(late);
+  });
+
+  it('counts over all redirects together', async () => {
+    let hops = 0;
+    const { asked } = slowSide(async (signal) => {
+      hops += 1;
+      await new Promise<void>((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(new Error('aborted')));
+        setTimeout(resolve, 12_000);
+      });
+      return new Response(null, { status: 302, headers: { location: `${SLOW}${hops}` } });
+    });
+    expect(await timedOut(asked)).toMatchObject(late);
+    expect(hops).toBe(3);
+  });
+
+  it('is over in the middle of a body that drips, whatever it does when it is told', async () => {
+    let dropped = false;
+    const { asked } = slowSide(() => {
+      let at = 0;
+      const body = new ReadableStream<Uint8Array>({
+        async pull(controller) {
+          controller.enqueue(PNG.slice(at, at + 1));
+          at += 1;
+          await new Promise((resolve) => {
+            setTimeout(resolve, 1_000);
+          });
+        },
+        cancel() {
+          dropped = true;
+        },
+      });
+      return Promise.resolve(new Response(body));
+    });
+    expect(await timedOut(asked)).toMatchObject(late);
+    expect(dropped).toBe(true);
+  });
+});
+
+describe('the size of an input by URL', () => {
+  const URL_A = 'https://a.example.com/1';
+  const MIB = 1024 * 1024;
+  const refusedFor = async (answer: () => Response) => {
+    internet({ [URL_A]: answer });
+    const { account, call } = await newClient();
+    const problem = await problemOf(await call('/v1/jobs', withUrl(URL_A)));
+    return { code: problem.code, stored: await storedOf(account) };
+  };
+  const NOTHING = { jobs: 0, objects: 0 };
+
+  /** A PNG without end, in chunks of 1 MiB; `taken`: how much of it was asked for. */
+  function endless() {
+    const chunk = new Uint8Array(MIB);
+    const seen = { taken: 0, dropped: false };
+    const body = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          const next = chunk.slice();
+          if (seen.taken === 0) {
+            next.set(PNG);
+          }
+          seen.taken += next.length;
+          controller.enqueue(next);
+        },
+        cancel() {
+          seen.dropped = true;
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    return { seen, body };
+  }
+
+  it('is counted as it comes: a file without end is dropped when it passes the limit', async () => {
+    const { seen, body } = endless();
+    internet({ [URL_A]: () => new Response(body) });
+    const { account, key } = await newClient();
+    const request = new Request(`${ORIGIN}/v1/jobs`, withUrl(URL_A));
+    request.headers.set('authorization', `Bearer ${key}`);
+    const small = { ...env, LIMITS: JSON.stringify({ max_asset_bytes: 10 * MIB }) };
+    const problem = await problemOf(await ownGateway().fetch(request, small));
+    expect(problem).toMatchObject({ status: 413, code: 'file_too_large' });
+    expect(seen.dropped).toBe(true);
+    // What passed the limit, and what was on its way in parts of 8 MiB.
+    expect(seen.taken).toBeLessThanOrEqual(20 * MIB);
+    expect(await storedOf(account)).toEqual(NOTHING);
+  });
+
+  it.each([
+    ['more', PNG.length + 1],
+    ['less', PNG.length - 1],
+  ])('must be what was announced: %s than came is a file that was cut', async (_what, length) => {
+    const answer = () => new Response(PNG, { headers: { 'content-length': String(length) } });
+    expect(await refusedFor(answer)).toEqual({ code: 'input_fetch_failed', stored: NOTHING });
+  });
+
+  it('is not held against the length of what was compressed on the way', async () => {
+    internet({
+      [URL_A]: () =>
+        new Response(PNG, { headers: { 'content-length': '7', 'content-encoding': 'gzip' }, encodeBody: 'manual' }),
+    });
+    const { call } = await newClient();
+    expect((await call('/v1/jobs', withUrl(URL_A))).status).toBe(201);
+  });
+
+  it('in pixels is limited as in an upload', async () => {
+    const bomb = () => new Response(pictureOf(60_000, 60_000));
+    expect(await refusedFor(bomb)).toEqual({ code: 'image_too_large', stored: NOTHING });
+  });
+
+  it('of one file that is refused takes those before it with it', async () => {
+    internet({ [URL_A]: () => new Response(PNG), 'https://b.example.com/': () => new Response('no') });
+    const { account, call } = await newClient();
+    const inputs = [
+      { name: 'a.png', url: URL_A },
+      { name: 'b.png', url: 'https://b.example.com/' },
+    ];
+    const problem = await problemOf(await call('/v1/jobs', postJson({ workflow: GRAPH, inputs })));
+    expect(problem).toMatchObject({ code: 'unsupported_media', errors: [{ pointer: '#/inputs/1/url' }] });
+    expect(await storedOf(account)).toEqual(NOTHING);
   });
 });
 

@@ -9,6 +9,7 @@ import { problem } from './doors/problem.ts';
 import { comeBackLater, resumes } from './doors/sse.ts';
 import { referenceDoor } from './doors/reference/index.ts';
 import { v1Door } from './doors/v1/index.ts';
+import { readTraceparent } from './doors/trace.ts';
 import { workerDoor } from './doors/worker/index.ts';
 import { systemClock, type Clock } from './providers/clock.ts';
 import { uuidV7, type NewId } from './providers/ids.ts';
@@ -37,7 +38,8 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
 
   app.use(async (c, next) => {
     const given = c.req.header('x-request-id');
-    const requestId = given !== undefined && REQUEST_ID.test(given) ? given : newId();
+    const trace = readTraceparent(c.req.header('traceparent'));
+    const requestId = given !== undefined && REQUEST_ID.test(given) ? given : (trace?.trace_id ?? newId());
     c.set('requestId', requestId);
     const started = clock();
     await next();
@@ -53,6 +55,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
       status: c.res.status,
       ms: clock() - started,
       account: c.get('caller')?.account ?? null,
+      ...trace,
     });
   });
 

@@ -1,8 +1,10 @@
+import { redact } from './redact.ts';
+
 /** One line of the gateway's log: JSON with an event name. No query string, body, key or token goes in. */
 export type LogEntry = { event: string } & Record<string, string | number | boolean | null | readonly string[]>;
 export type Log = (entry: LogEntry) => void;
 
 export const consoleLog: Log = (entry) => {
   // oxlint-disable-next-line no-console -- the platform's log is the console; this is the one place that writes to it
-  console.log(JSON.stringify(entry));
+  console.log(JSON.stringify(entry, (_name, value: unknown) => (typeof value === 'string' ? redact(value) : value)));
 };

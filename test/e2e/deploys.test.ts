@@ -26,7 +26,6 @@ beforeAll(async () => {
   // Time for a worker to find its way back: a start of the gateway takes some seconds on a busy machine.
   platform = await startPlatform({
     policy: { ...QUICK_POLICY, channel_grace: 30, cancel_grace: 15 },
-    workers: { min: 2, max: 2 },
   });
 });
 afterAll(() => platform.stop());

@@ -8,6 +8,7 @@ import { hooksDoor } from './doors/hooks/index.ts';
 import { problem } from './doors/problem.ts';
 import { comeBackLater, resumes } from './doors/sse.ts';
 import { referenceDoor } from './doors/reference/index.ts';
+import { cors } from './doors/v1/cors.ts';
 import { v1Door } from './doors/v1/index.ts';
 import { readTraceparent } from './doors/trace.ts';
 import { workerDoor } from './doors/worker/index.ts';
@@ -69,6 +70,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     }
     return next();
   });
+
+  // A misconfigured gateway has no configuration to go by, and nothing that a page should read.
+  app.use((c, next) => (configOf(c.env).ok ? cors(c, next) : next()));
 
   app.use(
     methodNotAllowed({

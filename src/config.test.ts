@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { testBindings } from '../test/gateway-bindings.ts';
 import { configOf, fallbacksOf, limitsSchema, policySchema, readConfig, requireConfig } from './config.ts';
-import { CONFIG_NAMES, type ConfigName, type Env } from './env.ts';
+import { CONFIG_NAMES, SHIELD_NAMES, type ConfigName, type Env } from './env.ts';
 
 const bindings = {
   JOB: env.JOB,
@@ -11,6 +11,7 @@ const bindings = {
   ENDPOINT: env.ENDPOINT,
   DB: env.DB,
   BUCKET: env.BUCKET,
+  ...Object.fromEntries(SHIELD_NAMES.map((name) => [name, env[name]])),
 };
 const good: Env = { ...bindings, ...testBindings };
 /** Something that must never be quoted. */
@@ -56,6 +57,12 @@ describe('the configuration', () => {
     expect(readConfig({ ...good, ENDPOINTS })).toMatchObject({ ok: true, advice: [] });
   });
 
+  it.each(SHIELD_NAMES)('is taken without the binding %s, and says so', (name) => {
+    const ENDPOINTS = '{"default": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}';
+    const read = readConfig({ ...good, ENDPOINTS, [name]: undefined });
+    expect(read).toMatchObject({ ok: true, advice: [`${name}: no binding, so no shield`] });
+  });
+
   it('is read once for an environment', () => {
     expect(configOf(good)).toBe(configOf(good));
     expect(configOf({ ...good })).not.toBe(configOf(good));
@@ -68,7 +75,7 @@ describe('the configuration', () => {
     },
   );
 
-  const optional = new Set<ConfigName>(['RUNPOD_BASE_URL', 'POLICY', 'LIMITS', 'R2_BUCKET']);
+  const optional = new Set<ConfigName>(['RUNPOD_BASE_URL', 'POLICY', 'LIMITS', 'CORS_ORIGINS', 'R2_BUCKET']);
   it.each(CONFIG_NAMES.filter((name) => !optional.has(name)))('without %s names it, and only it', (name) => {
     const problems = problemsOf(without(name));
     expect(problems).toHaveLength(1);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { WORKERS } from './contract/run.ts';
-import type { Env } from './env.ts';
+import { SHIELD_NAMES, type Env } from './env.ts';
 
 const seconds = z.number().positive();
 
@@ -207,6 +207,13 @@ const origin = baseUrl.refine(
   (value) => URL.parse(value)?.origin === value,
   'must be an origin: no path, no query, no user',
 );
+/** `*`, or an origin as browsers spell it in `Origin`. */
+const pageOrigin = z
+  .string()
+  .refine(
+    (value) => value === '*' || (/^https?:/.test(value) && !value.includes('*') && URL.parse(value)?.origin === value),
+    'must be an origin such as https://app.example, or *',
+  );
 const secret = z.string().min(32, 'must be at least 32 characters');
 
 /** A variable that holds JSON; `{}` when it is not set. */
@@ -239,6 +246,7 @@ const configSchema = z.object({
   ),
   POLICY: json(policySchema, '{}'),
   LIMITS: json(limitsSchema, '{}'),
+  CORS_ORIGINS: json(z.array(pageOrigin), '[]'),
   R2_S3_ENDPOINT: baseUrl,
   R2_BUCKET: z.string().min(1).default('comfy-edge'),
   TOKEN_SECRET: secret,
@@ -255,6 +263,8 @@ export type Config = {
   endpoints: Record<string, Endpoint>;
   policy: Policy;
   limits: Limits;
+  /** Whose pages may call with keys; `*`: everybody's. */
+  corsOrigins: readonly string[];
   s3: { endpoint: string; bucket: string; accessKeyId: string; secretAccessKey: string };
   tokenSecret: string;
   adminToken: string;
@@ -281,13 +291,14 @@ export function readConfig(env: Env): ConfigResult {
   const values = parsed.data;
   return {
     ok: true,
-    advice: adviceOn(values.ENDPOINTS),
+    advice: [...adviceOn(values.ENDPOINTS), ...adviceOnShields(env)],
     config: {
       publicUrl: values.PUBLIC_URL,
       runpod: { baseUrl: values.RUNPOD_BASE_URL, apiKey: values.RUNPOD_API_KEY },
       endpoints: values.ENDPOINTS,
       policy: values.POLICY,
       limits: values.LIMITS,
+      corsOrigins: values.CORS_ORIGINS,
       s3: {
         endpoint: values.R2_S3_ENDPOINT,
         bucket: values.R2_BUCKET,
@@ -311,6 +322,10 @@ function adviceOn(endpoints: Record<string, Endpoint>): string[] {
       .map(([name]) => `ENDPOINTS.${name}.environment: "any" lets test keys use what it costs`),
   ];
 }
+
+/** Without one the gateway works, and a flood costs what it costs. */
+const adviceOnShields = (env: Env): string[] =>
+  SHIELD_NAMES.filter((name) => env[name] === undefined).map((name) => `${name}: no binding, so no shield`);
 
 const checked = new WeakMap<Env, ConfigResult>();
 

@@ -6,7 +6,12 @@ export type Env = {
   ENDPOINT: DurableObjectNamespace;
   DB: D1Database;
   BUCKET: R2Bucket;
-} & Partial<Record<ConfigName, string>>;
+} & Partial<Record<ShieldName, RateLimit>> &
+  Partial<Record<ConfigName, string>>;
+
+/** Bindings to the platform's rate limits (core/access/shield.ts). A gateway can do without each. */
+export const SHIELD_NAMES = ['SHIELD_BAD_KEY', 'SHIELD_OPEN', 'SHIELD_KEY'] as const;
+export type ShieldName = (typeof SHIELD_NAMES)[number];
 
 /** Names of the variables and secrets (docs/configuration.md). */
 export const CONFIG_NAMES = [
@@ -15,6 +20,7 @@ export const CONFIG_NAMES = [
   'ENDPOINTS',
   'POLICY',
   'LIMITS',
+  'CORS_ORIGINS',
   'R2_S3_ENDPOINT',
   'R2_BUCKET',
   'TOKEN_SECRET',

@@ -1,4 +1,6 @@
 import { findBySecret, findKey, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
+import { rememberGoodKey, wasGoodKey } from '../../storage/edge/good-keys.ts';
+import { shielded } from '../access/shield.ts';
 import type { Caller, Core } from '../context.ts';
 import { hashKey, isKey } from './format.ts';
 
@@ -14,10 +16,55 @@ const CACHE_ENTRIES = 1000;
 /** How exact `last_used_at` is. A key in constant use costs one write in this time, however many isolates see it. */
 export const USE_NOTED_MS = 5 * 60_000;
 
+/** How long this isolate remembers that a secret was good, and says so again to the location's cache. */
+const GOOD_MS = 60 * 60_000;
+/** Hashes are small; more secrets than this in one isolate are not seen in an hour. */
+const GOOD_ENTRIES = 10_000;
+
 type Known = { key: KeyRecord; ends_at: number | null };
 
 /** By hash of a secret, or by id. A secret itself is not kept. */
 const cache = new Map<string, { known: Known; read_at: number }>();
+
+/** When a secret, by its hash, was last found good by a read. */
+const good = new Map<string, number>();
+
+/** Who sends a credential. `wait_s`: so much of what came from this address was no valid key that nothing is read for it, for so long. */
+export type Identified = { key: KeyRecord } | { key: null; wait_s: number | null };
+
+/**
+ * `verifyKey` for what comes from outside. A flood of keys that are none costs no reads: they are counted for the address they come
+ * from, before anything is read. A key that was good lately is not, whoever else shares its address.
+ * @param later takes work that the answer need not wait for
+ */
+export async function identify(
+  core: Core,
+  secret: string | null,
+  address: string | null,
+  later: (work: Promise<void>) => void,
+): Promise<Identified> {
+  if (secret === null || !isKey(secret)) {
+    return { key: null, wait_s: await shielded(core.env, 'bad_key', address) };
+  }
+  const hash = await hashKey(secret);
+  if (!good.has(hash)) {
+    const wait_s = await shielded(core.env, 'bad_key', address);
+    if (wait_s !== null && !(await wasGoodKey(hash))) {
+      return { key: null, wait_s };
+    }
+  }
+  const key = await byHash(core, hash, CACHE_MS);
+  if (key === null) {
+    good.delete(hash);
+    return { key, wait_s: null };
+  }
+  const now = core.clock();
+  if (now - (good.get(hash) ?? Number.NEGATIVE_INFINITY) >= GOOD_MS) {
+    bounded(good, GOOD_ENTRIES).set(hash, now);
+    later(rememberGoodKey(hash));
+  }
+  return { key };
+}
 
 /**
  * The key that has this secret; null for anything that is no valid key. Form and checksum are checked first, so that noise costs no
@@ -28,9 +75,11 @@ export async function verifyKey(core: Core, secret: string, age = CACHE_MS): Pro
   if (!isKey(secret)) {
     return null;
   }
-  const hash = await hashKey(secret);
-  return valid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
+  return byHash(core, await hashKey(secret), age);
 }
+
+const byHash = async (core: Core, hash: string, age: number): Promise<KeyRecord | null> =>
+  valid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
 
 /** The key with this id, if it is valid: what a read token that it made stands or falls with. */
 export async function keyOf(core: Core, id: string, age = CACHE_MS): Promise<KeyRecord | null> {
@@ -91,10 +140,15 @@ async function cached(core: Core, name: string, age: number, find: () => Promise
   if (known === null) {
     return null;
   }
-  const oldest = cache.size >= CACHE_ENTRIES ? cache.keys().next() : null;
-  if (oldest?.done === false) {
-    cache.delete(oldest.value);
-  }
-  cache.set(name, { known, read_at: now });
+  bounded(cache, CACHE_ENTRIES).set(name, { known, read_at: now });
   return known;
+}
+
+/** The map with room for one more: the oldest entry makes it. */
+function bounded<Value>(map: Map<string, Value>, entries: number): Map<string, Value> {
+  const oldest = map.size >= entries ? map.keys().next() : null;
+  if (oldest?.done === false) {
+    map.delete(oldest.value);
+  }
+  return map;
 }

@@ -2,6 +2,7 @@ import { Hono } from 'hono';
 import { z } from 'zod';
 import type { AppEnv } from '../app-env.ts';
 import { describeProblem, problem, PROBLEM_CODES } from '../problem.ts';
+import { shieldOpen } from '../shield.ts';
 import { openApiDocument } from '../v1/openapi.ts';
 import { html, page, type Markup } from './page.ts';
 
@@ -20,6 +21,10 @@ const operation = z.object({
 });
 type Operation = z.infer<typeof operation>;
 const document = z.object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
+
+for (const path of ['/openapi.json', '/docs', '/problems', '/problems/:code']) {
+  referenceDoor.use(path, shieldOpen);
+}
 
 referenceDoor.get('/openapi.json', (c) => c.json(openApiDocument(c.var.core.config.publicUrl)));
 

@@ -2,12 +2,14 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { isWithin } from '../../core/access/cidr.ts';
 import { isReadToken, verifyReadToken } from '../../core/access/read-token.ts';
+import { shielded } from '../../core/access/shield.ts';
 import type { KeyRecord } from '../../core/keys/actor.ts';
 import { containsKey } from '../../core/keys/format.ts';
 import { grants, type Scope } from '../../core/keys/scopes.ts';
-import { callerOf, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
+import { callerOf, identify, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
 import type { AppEnv } from '../app-env.ts';
 import { problem, PROBLEM_TYPE } from '../problem.ts';
+import { flooded, senderOf, shieldOpen } from '../shield.ts';
 import { ROUTE_ACCESS, type RouteAccess } from './route-access.ts';
 
 /** `WWW-Authenticate` of every 401 (RFC 9110 section 11.6.1). */
@@ -36,7 +38,7 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
   }
   const access = accessOf(c);
   if (access === 'open') {
-    return next();
+    return shieldOpen(c, next);
   }
   const header = bearerOf(c);
   c.set('stillAllowed', () => Promise.resolve(true));
@@ -61,19 +63,22 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
     c.res = undefined;
     c.res = new Response(body, { status, headers: { ...CHALLENGE, 'content-type': PROBLEM_TYPE } });
   }
-  if (inQuery !== null) {
-    // The token is all that lets this request in, so a page of any origin that has it may read the answer.
-    c.header('access-control-allow-origin', '*');
-  }
   return undefined;
 };
 
 /** By key: valid, from an address it may be used from, and with the scope. Null: let through. */
 async function letKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
   const { core, requestId } = c.var;
-  const key = secret === null ? null : await verifyKey(core, secret);
-  if (key === null) {
-    return unauthorized(c, 'send a valid key as "Authorization: Bearer <key>"');
+  const identified = await identify(core, secret, senderOf(c), (work) => later(c, work));
+  if (identified.key === null) {
+    return identified.wait_s === null
+      ? unauthorized(c, 'send a valid key as "Authorization: Bearer <key>"')
+      : flooded(c, 'address', identified.wait_s);
+  }
+  const { key } = identified;
+  const wait_s = await shielded(core.env, 'key', key.id);
+  if (wait_s !== null) {
+    return flooded(c, 'key', wait_s);
   }
   // Set by Cloudflare on every request; a client's own header of this name does not get through.
   const address = c.req.header('cf-connecting-ip') ?? '';
@@ -100,7 +105,10 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
   const { core } = c.var;
   const key = taken ? await verifyReadToken(core, token, job) : null;
   if (key === null || !taken) {
-    return unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
+    const wait_s = await shielded(core.env, 'bad_key', senderOf(c));
+    return wait_s !== null
+      ? flooded(c, 'address', wait_s)
+      : unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
   }
   if (!grants(key.scopes, access.scope)) {
     return lacks(c, access.scope);

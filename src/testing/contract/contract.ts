@@ -71,7 +71,9 @@ export class Contract {
   /** What the answer breaks; empty when it keeps to the document. Reads a copy of the body where it is JSON. */
   async broken(method: string, url: string, response: Response): Promise<string[]> {
     const { pathname } = new URL(url);
-    if (response.status === 101 || OTHER_PROTOCOLS.test(pathname)) {
+    // The answer to a browser's preflight is not of this API: the Fetch standard says what it holds.
+    const isPreflight = method === 'OPTIONS' && response.headers.get('vary')?.includes('Access-Control-Request-Method');
+    if (response.status === 101 || OTHER_PROTOCOLS.test(pathname) || isPreflight === true) {
       return [];
     }
     const operation = this.operationFor(method, pathname);

@@ -88,6 +88,76 @@ test('list asks for what was named only, and answers the page', async () => {
   expect(asked.map((one) => one.path)).toEqual(['/v1/jobs', '/v1/jobs?limit=5&cursor=a+b&status=failed']);
 });
 
+test('list narrows by all that was named', async () => {
+  const page = { data: [], has_more: false, next_cursor: null };
+  const { url, asked } = await serve((_, response) => answerJson(response, 200, page));
+  await new ComfyEdge({ url, key: KEY }).jobs.list({
+    status: ['queued', 'running'],
+    endpoint: 'video',
+    createdAfter: new Date(0),
+    createdBefore: new Date(1),
+    metadata: { 'a&b': 'c d' },
+  });
+  const query = new URL(asked[0]?.path ?? '', url).searchParams;
+  expect(Object.fromEntries(query)).toEqual({
+    status: 'queued,running',
+    endpoint: 'video',
+    created_after: '1970-01-01T00:00:00.000Z',
+    created_before: '1970-01-01T00:00:00.001Z',
+    'metadata.a&b': 'c d',
+  });
+});
+
+test('submit says how long it would wait, and under which key it may be repeated', async () => {
+  const { url, asked } = await serve((_, response) => answerJson(response, 201, sampleJob()));
+  const { jobs } = new ComfyEdge({ url, key: KEY });
+  await jobs.submit({ workflow: {} }, { wait: 30, idempotencyKey: 'k1' });
+  await jobs.submit({ workflow: {} });
+  expect(asked.map(({ headers }) => [headers['prefer'], headers['idempotency-key']])).toEqual([
+    ['wait=30', 'k1'],
+    [undefined, undefined],
+  ]);
+});
+
+test('submitBatch tells of each job what became of it', async () => {
+  const problem = { type: 'x', title: 'Too many', status: 429, detail: 'full', code: 'queue_full', request_id: 'r' };
+  const data = [
+    { status: 201, replayed: false, job: sampleJob() },
+    { status: 429, problem, retry_after: 5 },
+  ];
+  const { url, asked } = await serve((_, response) =>
+    answerJson(response, 200, { object: 'job_batch', accepted: 1, refused: 1, data }),
+  );
+  const batch = await new ComfyEdge({ url, key: KEY }).jobs.submitBatch(
+    [{ workflow: {}, idempotency_key: 'a' }, { workflow: {} }],
+    { idempotencyKey: 'b' },
+  );
+  expect(batch.data.map((item) => ('job' in item ? item.job.id : item.problem.code))).toEqual([JOB_ID, 'queue_full']);
+  expect(asked[0]).toMatchObject({ path: '/v1/jobs/batch', headers: { 'idempotency-key': 'b' } });
+  expect(JSON.parse(asked[0]?.body.toString() ?? '')).toEqual({
+    jobs: [{ workflow: {}, idempotency_key: 'a' }, { workflow: {} }],
+  });
+});
+
+test('result is what came out, null while nobody knows, and an error when there will be none', async () => {
+  const ready = { object: 'job_result', id: JOB_ID, status: 'succeeded', outputs: [OUTPUT], metadata: {} };
+  const pending = { object: 'job_pending', id: JOB_ID, status: 'running', stage: 'executing' };
+  const failed = { title: 'The job failed', status: 410, detail: 'no', code: 'job_failed' };
+  const answers: [number, object][] = [
+    [202, pending],
+    [200, ready],
+    [410, failed],
+  ];
+  const { url, asked } = await serve((_, response) => answerJson(response, ...(answers.shift() ?? [500, {}])));
+  const { jobs } = new ComfyEdge({ url, key: KEY });
+  expect(await jobs.result(JOB_ID)).toBeNull();
+  expect(await jobs.result(JOB_ID, { wait: 60 })).toEqual(ready);
+  await expect(jobs.result(JOB_ID)).rejects.toMatchObject({ status: 410, code: 'job_failed' });
+  expect(asked.map(({ path }) => path)).toEqual(
+    ['', '?wait=60', ''].map((query) => `/v1/jobs/${JOB_ID}/result${query}`),
+  );
+});
+
 test('cancel answers the job as it is then', async () => {
   const { url, asked } = await serve((_, response) => answerJson(response, 200, sampleJob({ status: 'canceling' })));
   expect((await new ComfyEdge({ url, key: KEY }).jobs.cancel(JOB_ID)).status).toBe('canceling');

@@ -3,18 +3,21 @@ import { Jobs } from './jobs.ts';
 import { type Timing, realTiming } from './timing.ts';
 
 export { AnswerError, ApiError, ComfyEdgeError, ConnectionError, type FieldProblem, type Problem } from './errors.ts';
-export type { CallOptions, DownloadOptions, ListOptions } from './jobs.ts';
+export type { BatchOptions, CallOptions, DownloadOptions, ListOptions, ResultOptions, SubmitOptions } from './jobs.ts';
 export type { UploadOptions } from './assets.ts';
 export type { WatchOptions } from './watch.ts';
 export {
   type Asset,
   type AssetPage,
   type Attempt,
+  type Batch,
+  type BatchItem,
   type Job,
   type JobError,
   type JobEvent,
   type JobInput,
   type JobPage,
+  type JobResult,
   type JobSummary,
   type NewJob,
   type NodeProgress,

@@ -29,6 +29,11 @@ export function nullable<T>(shape: Shape<T>): Shape<T | null> {
   return (value, path, problems): value is T | null => value === null || shape(value, path, problems);
 }
 
+/** The first that fits; where none does, what the last complained of is told. */
+export function either<A, B>(first: Shape<A>, second: Shape<B>): Shape<A | B> {
+  return (value, path, problems): value is A | B => first(value, path, []) || second(value, path, problems);
+}
+
 export function list<T>(shape: Shape<T>): Shape<T[]> {
   return (value, path, problems): value is T[] =>
     Array.isArray(value)

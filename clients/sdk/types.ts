@@ -1,4 +1,4 @@
-import { type Shaped, anything, flag, list, nullable, number, object, oneOf, record, text } from './shape.ts';
+import { type Shaped, anything, either, flag, list, nullable, number, object, oneOf, record, text } from './shape.ts';
 
 /** The status of a job; the last four are final. */
 export const status = oneOf('queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled', 'expired');
@@ -13,7 +13,7 @@ export function isFinal(value: Status): boolean {
 
 export const jobError = object(
   { code: text, message: text, at: text, retryable: flag, attempt: number },
-  { node: object({ id: text, class_type: text }, {}), details: record(anything) },
+  { upstream_id: text, node: object({ id: text, class_type: text }, {}), details: record(anything) },
 );
 /** Why a job or an attempt failed; `code` is one of the documented codes. */
 export type JobError = Shaped<typeof jobError>;
@@ -67,12 +67,12 @@ const attempt = object(
     worker: nullable(text),
     error: nullable(jobError),
   },
-  { endpoint: text, environment: nullable(environment) },
+  { endpoint: text, environment: nullable(environment), upstream_id: nullable(text) },
 );
-/** One try of the job on a GPU. `endpoint`: where; a fallback of the job's own while that takes nothing. */
+/** One try of the job on a GPU. `upstream_id`: RunPod's id of its run. `endpoint`: where; a fallback of the job's own while that takes nothing. */
 export type Attempt = Shaped<typeof attempt>;
 
-const urls = object({ self: text, events: text, cancel: text }, {});
+const urls = object({ self: text, events: text, cancel: text }, { result: text });
 
 const summaryFields = {
   id: text,
@@ -105,14 +105,39 @@ export const job = object(
         upload_ms: nullable(number),
         total_ms: nullable(number),
       },
-      {},
+      { cold_start_ms: nullable(number) },
     ),
     last_event: number,
   },
-  {},
+  { start_deadline: nullable(text), queue_position: nullable(number) },
 );
 /** One run of one workflow. Times are ISO 8601 UTC, `metrics` milliseconds. */
 export type Job = Shaped<typeof job>;
+
+export const jobResult = object(
+  { object: oneOf('job_result'), id: text, status: oneOf('succeeded'), outputs: list(output), metadata: record(text) },
+  { completed_at: nullable(text) },
+);
+/** What came out of a job that succeeded. */
+export type JobResult = Shaped<typeof jobResult>;
+
+const jobPending = object({ object: oneOf('job_pending'), id: text, status }, { stage: nullable(text) });
+export const resultAnswer = either(jobResult, jobPending);
+
+const refusal = object(
+  { code: text, title: text, detail: text, request_id: text },
+  { errors: list(object({ pointer: text, code: text, detail: text }, {})) },
+);
+const batchItem = either(
+  object({ status: number, replayed: flag, job }, {}),
+  object({ status: number, problem: refusal, retry_after: nullable(number) }, {}),
+);
+/** What became of one job of a batch: it was taken, or `problem` says why not. */
+export type BatchItem = Shaped<typeof batchItem>;
+
+export const batch = object({ accepted: number, refused: number, data: list(batchItem) }, {});
+/** What became of each job of a batch, in their order. */
+export type Batch = Shaped<typeof batch>;
 
 export const jobPage = object({ data: list(jobSummary), has_more: flag, next_cursor: nullable(text) }, {});
 /** Jobs, newest first; `next_cursor` asks for the ones after them. */
@@ -191,6 +216,8 @@ export interface NewJob {
   };
   /** Seconds after which the job expires. */
   finish_within?: number;
+  /** Seconds in which a worker must have begun, else the job expires; none when left out. */
+  start_within?: number;
   /** Seconds the finished job is kept; no longer than the account keeps its jobs. */
   retention?: number;
 }

@@ -105,6 +105,8 @@ def _pull(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -
             errors = asyncio.run(_wait(batch, out if arguments.progress else None))
             if not arguments.no_volume:
                 sync.keep_on_volume()
+            if arguments.baked:
+                sync.tree.bake(file.path for file in wanted)
     finally:
         sync.close()
     for error in errors:
@@ -228,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("--group")
     pull.add_argument("--progress", action="store_true", help="a line a second")
     pull.add_argument("--no-volume", action="store_true", help="do not copy to the network volume")
+    pull.add_argument("--baked", action="store_true", help="for the build of an image: known there without a hash")
     return parser
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from worker_gpu.shape import JsonObject, ShapeError, decode, encode, need_count, need_flag, need_object, need_text
 
+_SECOND_NS = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Held:
     """A file that was checked. `linked`: it lies elsewhere (volume, Hugging Face cache) and only its name is here.
-    `used_s` in seconds since 1970."""
+    `baked`: it is to become part of an image. `used_s` in seconds since 1970."""
 
     path: str
     size: int
@@ -23,11 +25,22 @@ class Held:
     sha256: str
     linked: bool
     used_s: int
+    baked: bool = False
 
     @staticmethod
     def of(path: str, stat: os.stat_result, sha256: str, linked: bool, used_s: int) -> "Held":
         """A file as it is now."""
         return Held(path, stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256, linked, used_s)
+
+    def describes(self, stat: os.stat_result) -> bool:
+        """Whether a file with this `stat` is the one that was checked. An image's layer keeps neither the inode nor
+        what is below a second of the time, so of a baked file only size and seconds are compared, and only when the
+        fraction is gone: a file put there later has one."""
+        if stat.st_size != self.size:
+            return False
+        if (stat.st_mtime_ns, stat.st_ino) == (self.mtime_ns, self.inode):
+            return True
+        return self.baked and stat.st_mtime_ns in (self.mtime_ns, self.mtime_ns - self.mtime_ns % _SECOND_NS)
 
     def to_line(self) -> bytes:
         """Its line in the index."""
@@ -40,6 +53,8 @@ class Held:
             "linked": self.linked,
             "used_s": self.used_s,
         }
+        if self.baked:
+            wire["baked"] = True
         return (encode(wire) + "\n").encode()
 
 
@@ -80,6 +95,7 @@ def _apply(line: JsonObject, held: dict[str, Held]) -> None:
             need_text(line, "sha256"),
             need_flag(line, "linked"),
             need_count(line, "used_s"),
+            "baked" in line,
         )
     elif path in held:
         held[path] = replace(held[path], used_s=need_count(line, "used_s"))

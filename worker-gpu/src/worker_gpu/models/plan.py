@@ -40,12 +40,12 @@ def make_room(
     need: int, free: int, reserve: int, held: Iterable[Held], pinned: Collection[str], may_evict: bool = True
 ) -> Room | NoRoom:
     """How `need` bytes fit with `reserve` bytes left free: the least recently used go first, never what is `pinned`.
-    A link frees nothing and stays."""
+    A link frees nothing and stays, as does what is part of the image."""
     lacking = need + reserve - free
     if lacking <= 0:
         return Room(())
     able = sorted(
-        (one for one in held if may_evict and not one.linked and one.path not in pinned),
+        (one for one in held if may_evict and not one.linked and not one.baked and one.path not in pinned),
         key=lambda one: (one.used_s, -one.size, one.path),
     )
     chosen: list[Held] = []

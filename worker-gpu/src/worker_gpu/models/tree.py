@@ -76,7 +76,7 @@ class Tree:
             stat = os.stat(f"{self.root}/{held.path}")  # noqa: PTH116 -- a Path for each of 5,000 files costs more than its stat
         except OSError:
             return False
-        return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (held.size, held.mtime_ns, held.inode)
+        return held.describes(stat)
 
     def record(self, file: ModelFile, stat: os.stat_result, linked: bool = False) -> None:
         """The file was checked and is here under its name."""
@@ -94,6 +94,16 @@ class Tree:
                 if held is not None and held.used_s != used:
                     self._held[path] = replace(held, used_s=used)
                     self._append(used_line(path, used))
+
+    def bake(self, paths: Iterable[str]) -> None:
+        """They are to become part of an image: known there too, and never evicted, since what lies in a layer gives no
+        disk back."""
+        with self._lock:
+            for path in paths:
+                held = self._held.get(path)
+                if held is not None:
+                    self._held[path] = replace(held, baked=True)
+                    self._append(self._held[path].to_line())
 
     def remove(self, path: str) -> None:
         """Delete a file. Only its name here: what a link points to stays."""

@@ -1,0 +1,114 @@
+"""Models that are part of an image are known at start without reading them; what was put there later is not."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.faulty import FaultyStore
+from models.pulling import pull
+from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from worker_gpu.models import sync as sync_module
+from worker_gpu.models.commands import main
+from worker_gpu.models.index import read_index
+from worker_gpu.models.sync import ModelSync
+
+PATH = "checkpoints/baked.safetensors"
+BODY = content(CHUNK * 3, 1)
+SECOND_NS = 1_000_000_000
+
+
+def layer_of(folder: Path, image: Path) -> None:
+    """What a layer keeps of a folder: other inodes, times in whole seconds."""
+    shutil.copytree(folder, image)
+    for path in image.rglob("*"):
+        seconds = path.stat().st_mtime_ns // SECOND_NS * SECOND_NS
+        os.utime(path, ns=(seconds, seconds))
+
+
+@pytest.fixture
+def image(store: FaultyStore, tmp_path: Path) -> Path:
+    """The folder `models` of an image that was built with `models pull --baked`."""
+    return build(store, tmp_path, "--baked")
+
+
+def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
+    store.objects[PATH] = BODY
+    store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
+    built = tmp_path / "build"
+    env = {
+        "MODELS_DIR": str(built),
+        "MODELS_BUCKET": "models",
+        "MODELS_ENDPOINT_URL": store.url,
+        "MODELS_ACCESS_KEY_ID": "local",
+        "MODELS_SECRET_ACCESS_KEY": "local-secret",
+        "MODELS_MIN_FREE_MB": "0",
+        "MODELS_VOLUME": "",
+    }
+    assert main(["pull", "--group", "boot", *flags], env) == 0
+    # Whole seconds prove nothing if the build happened at one.
+    os.utime(built / PATH, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    index = built / ".sync" / "index.jsonl"
+    (held,) = read_index(index)[0].values()
+    index.write_bytes(replace(held, mtime_ns=(built / PATH).stat().st_mtime_ns).to_line())
+    layer_of(built, tmp_path / "image" / "models")
+    return tmp_path / "image"
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file that was hashed to find out what it is."""
+    seen: list[Path] = []
+    real = sync_module.hash_file
+
+    def noted(path: Path) -> str:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(sync_module, "hash_file", noted)
+    return seen
+
+
+def test_a_baked_model_is_known_without_a_hash(store: FaultyStore, image: Path, hashed: list[Path]) -> None:
+    asked = len(store.of(PATH))
+    assert pull(settings(image, store.bucket)).errors == []
+    assert (hashed, len(store.of(PATH))) == ([], asked)
+
+
+def test_a_model_that_was_only_copied_is_hashed(store: FaultyStore, tmp_path: Path, hashed: list[Path]) -> None:
+    image = build(store, tmp_path)
+    assert pull(settings(image, store.bucket)).errors == []
+    assert hashed == [image / "models" / PATH]
+
+
+@pytest.mark.parametrize("when", [1_700_000_001_000_000_000, 1_700_000_000_123_456_788, 1_699_999_999_000_000_000])
+def test_a_model_put_over_a_baked_one_is_hashed(store: FaultyStore, image: Path, hashed: list[Path], when: int) -> None:
+    placed = image / "models" / PATH
+    placed.write_bytes(bytes(len(BODY)))
+    os.utime(placed, ns=(when, when))
+    assert pull(settings(image, store.bucket)).errors == []
+    assert hashed == [placed]
+    assert placed.read_bytes() == BODY
+
+
+def test_a_newer_manifest_replaces_a_baked_model(store: FaultyStore, image: Path) -> None:
+    other = content(CHUNK * 3, 2)
+    store.objects[PATH] = other
+    store.objects["manifest.json"] = manifest_bytes(model(PATH, other))
+    assert pull(settings(image, store.bucket)).fetched == [PATH]
+    assert (image / "models" / PATH).read_bytes() == other
+    sync = ModelSync(settings(image, store.bucket), silent())
+    sync.open()
+    assert [held.baked for held in sync.tree.held()] == [False]
+    sync.close()
+
+
+def test_a_baked_model_is_not_evicted_for_it_would_give_no_disk_back(store: FaultyStore, image: Path) -> None:
+    body = content(CHUNK, 3)
+    store.objects["loras/new.safetensors"] = body
+    store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY), model("loras/new.safetensors", body))
+    full = replace(settings(image, store.bucket), reserve_bytes=2**60)
+    assert pull(full, only=["loras/new.safetensors"]).codes == ["disk_full"]
+    assert (image / "models" / PATH).exists()

@@ -7,6 +7,7 @@ import sys
 
 from worker_gpu.boot import make_comfy
 from worker_gpu.log import Log
+from worker_gpu.models.comfyui_paths import with_model_folders
 from worker_gpu.patience import Patience
 from worker_gpu.settings import BadSetting, read_settings
 
@@ -24,6 +25,7 @@ def main() -> int:
         return 2
     log = Log(sys.stdout, settings.log_form).bind(worker=settings.worker_id)
     patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s, cancel_s=settings.cancel_grace_s)
+    settings = with_model_folders(settings, os.environ, log)
     comfy = make_comfy(settings, os.environ, patience, log)
     try:
         comfy.launch()

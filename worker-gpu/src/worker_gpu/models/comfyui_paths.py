@@ -1,0 +1,104 @@
+"""Where ComfyUI looks for models: the worker's folder and the network volume's, told by an `extra_model_paths` file.
+
+A file of the manifest that lies on the volume is linked to under the worker's folder. This is for what people put on
+the volume themselves, and for a worker's folder that is not ComfyUI's own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from worker_gpu.log import Log
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.settings import ModelSettings, read_model_settings
+from worker_gpu.settings import Settings
+
+FLAG = "--extra-model-paths-config"
+FILE = "extra_model_paths.yaml"
+CATEGORIES = (
+    *(
+        "audio_encoders",
+        "background_removal",
+        "checkpoints",
+        "classifiers",
+        "clip",
+        "clip_vision",
+        "configs",
+        "controlnet",
+    ),
+    *(
+        "detection",
+        "diffusers",
+        "diffusion_models",
+        "embeddings",
+        "fonts",
+        "frame_interpolation",
+        "geometry_estimation",
+    ),
+    *("gligen", "hypernetworks", "latent_upscale_models", "loras", "model_patches", "optical_flow", "photomaker"),
+    *("style_models", "t2i_adapter", "text_encoders", "unet", "upscale_models", "vae", "vae_approx"),
+)
+"""ComfyUI's categories (reference/comfyui.md section 7) without `custom_nodes` and `datasets`, which are not read as
+models. Those of custom nodes are found by looking at what folders there are."""
+_SAME = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
+"""Folders that ComfyUI reads under another category's name."""
+
+
+def with_model_folders(settings: Settings, env: Mapping[str, str], log: Log) -> Settings:
+    """`settings` with the flags that let a ComfyUI of ours find the worker's models folder and the network volume's."""
+    if settings.comfyui_path is None:
+        return settings
+    try:
+        models = read_model_settings(env)
+        added = extra_arguments(models, settings.comfyui_path, settings.comfyui_args, settings.data_dir)
+    except (ModelError, OSError) as error:
+        log.error("comfyui finds only its own models", cause=str(error))
+        return settings
+    return replace(settings, comfyui_args=(*settings.comfyui_args, *added))
+
+
+def paths_yaml(tiers: Sequence[Path]) -> str:
+    """The file's text: what comes first wins. Every word is quoted as JSON does, which YAML reads the same way."""
+    sections: list[str] = []
+    for number, tier in enumerate(tiers):
+        folders: dict[str, list[str]] = {}
+        for name in (*CATEGORIES, *_others(tier)):
+            folders.setdefault(_SAME.get(name, name), []).append(name)
+        lines = [f"  {json.dumps(category)}: {json.dumps(chr(10).join(names))}" for category, names in folders.items()]
+        sections.append("\n".join([f"tier_{number}:", f"  base_path: {json.dumps(str(tier))}", *lines, ""]))
+    return "\n".join(sections)
+
+
+def extra_arguments(settings: ModelSettings, comfyui: Path, given: Sequence[str], data: Path) -> tuple[str, ...]:
+    """What to add to the flags `given` to a ComfyUI in `comfyui` so that it finds every tier; nothing where it does
+    already. Writes the file to `data`. Raises `OSError`."""
+    own = _own_folder(comfyui, given)
+    tiers = [settings.folder] if settings.folder != own else []
+    if settings.volume is not None and settings.volume != own and settings.volume.is_dir():
+        tiers.append(settings.volume)
+    if not tiers:
+        return ()
+    data.mkdir(parents=True, exist_ok=True)
+    file = data / FILE
+    file.write_text(paths_yaml(tiers), "utf-8")
+    return (FLAG, str(file))
+
+
+def _others(tier: Path) -> list[str]:
+    """Folders of categories that only custom nodes know."""
+    try:
+        found = sorted(entry.name for entry in tier.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+    return [name for name in found if name not in CATEGORIES and name[0] != "." and name.isprintable()]
+
+
+def _own_folder(comfyui: Path, given: Sequence[str]) -> Path:
+    """Where this ComfyUI looks by itself. A flag given twice keeps its last value."""
+    values = dict(pairwise(given))
+    for flag, below in (("--models-directory", ""), ("--base-directory", "models")):
+        if flag in values:
+            return (comfyui / values[flag] / below).absolute()
+    return (comfyui / "models").absolute()

@@ -27,6 +27,7 @@ export type JobStub = Rpc<
   | 'endpointOf'
   | 'complete'
   | 'hint'
+  | 'named'
   | 'wake'
 > & {
   fetch(url: URL, init: RequestInit): Promise<Response>;

@@ -176,9 +176,20 @@ describe('RunPod', () => {
     expect(await run({ with: 'old picture', size: 200 })).toMatchObject({ status: 'succeeded' });
   });
 
-  test('that took a run and never said so gets no second one', async ({ expect }) => {
+  test('that took a run and never said so names it in its webhook: one run, and its result', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'after' });
+    expect(await run({ with: 'old picture', size: 200 })).toMatchObject({
+      status: 'succeeded',
+      attempts: [{ number: 1, status: 'succeeded' }],
+    });
+    expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toHaveLength(1);
+  });
+
+  test('of which nobody learns whether it took a run gets no second one', async ({ expect }) => {
+    const mark = platform.runpod.events.last;
+    await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'after' });
+    await platform.admin('/faults', { kind: 'webhook', action: 'lose' });
     expect(await run({ with: 'old picture', size: 200 })).toMatchObject({
       status: 'failed',
       error: { code: 'provider_failed', retryable: false },

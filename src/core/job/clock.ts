@@ -39,7 +39,11 @@ export function onClock(turn: Turn): Reply {
     return 'done';
   }
   if (attempt.phase === 'unknown' && due(attempt.due_at, now)) {
-    turn.retryOrFail(attempt, 'superseded', unknownRun(attempt.number), true);
+    if (isPolled(state)) {
+      turn.retryOrFail(attempt, 'lost', unknownForEver(attempt.number), true);
+    } else {
+      turn.retryOrFail(attempt, 'superseded', unknownRun(attempt.number), true);
+    }
     return 'done';
   }
   if (attempt.phase === 'sending' && due(attempt.due_at, now)) {
@@ -105,6 +109,15 @@ const unknownRun = (attempt: number): JobError => ({
   message: 'RunPod did not answer whether it took the run, and no worker claimed it.',
   at: 'provider',
   retryable: true,
+  attempt,
+});
+
+/** No claim could fence off a run that was taken after all: another one might be the second. */
+const unknownForEver = (attempt: number): JobError => ({
+  code: 'provider_failed',
+  message: 'RunPod did not answer whether it took the run. It is not sent again, for it may have been taken.',
+  at: 'provider',
+  retryable: false,
   attempt,
 });
 

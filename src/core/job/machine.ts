@@ -3,7 +3,7 @@ import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config.ts';
 import { onClock } from './clock.ts';
-import { FIRST_LOOK_MS, onRunResult } from './polled.ts';
+import { FIRST_LOOK_MS, onRunNamed, onRunResult } from './polled.ts';
 import { onRunStatus } from './run-status.ts';
 import type { Effect, Reply, Signal } from './signals.ts';
 import { currentAttempt, isPolled, type JobState } from './state.ts';
@@ -85,6 +85,8 @@ function react(turn: Turn, signal: Signal): Reply {
       return onRouted(turn, signal.attempt, signal.endpoint);
     case 'run_held':
       return onRunHeld(turn, signal);
+    case 'run_named':
+      return onRunNamed(turn, signal.attempt, signal.run_id);
     case 'run_accepted':
       return onRunAccepted(turn, signal.attempt, signal.run_id);
     case 'run_refused':
@@ -209,27 +211,14 @@ function onRunUnknown(turn: Turn, number: number): Reply {
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
-  if (isPolled(turn.state)) {
-    if (attempt.called) {
-      turn.retryOrFail(attempt, 'lost', unknownForEver(number), true);
-    } else {
-      turn.do({ kind: 'send', attempt: number });
-    }
+  if (isPolled(turn.state) && !attempt.called) {
+    turn.do({ kind: 'send', attempt: number });
     return 'done';
   }
   attempt.phase = 'unknown';
   attempt.due_at = turn.now + turn.policy.claim_grace * 1000;
   return 'done';
 }
-
-/** No claim will tell whether the run exists, and none could fence it off: another one might be the second. */
-const unknownForEver = (attempt: number): JobError => ({
-  code: 'provider_failed',
-  message: 'RunPod did not answer whether it took the run. It is not sent again, for it may have been taken.',
-  at: 'provider',
-  retryable: false,
-  attempt,
-});
 
 function onChannel(turn: Turn, number: number, claim: string, open: boolean): Reply {
   const attempt = counting(turn, number);

@@ -123,6 +123,28 @@ describe('looks at the status', () => {
   });
 });
 
+describe('a start deadline', () => {
+  test('is not passed without a look shortly before', ({ expect }) => {
+    const play = sent({ start_deadline: START + 20_000 });
+    for (let at = play.now; at < START + 19_000; at = play.now) {
+      play.now = currentAttempt(play.state)?.check_at ?? Infinity;
+      play.on({ kind: 'clock' }).on(says('queued'));
+    }
+    expect(play.now).toBe(START + 19_000);
+    play.on(says('running'));
+    play.now = START + 20_000;
+    expect(play.on({ kind: 'clock' }).state.status).toBe('running');
+  });
+
+  test('expires a job that has not begun, and cancels its run', ({ expect }) => {
+    const play = sent({ start_deadline: START + 20_000 })
+      .on(says('queued'))
+      .after(20_000);
+    expect(play.state.status).toBe('expired');
+    expect(play.did('cancel_run')).toHaveLength(1);
+  });
+});
+
 describe('progress that a worker tells RunPod', () => {
   const told = { nodes_done: 1, nodes_total: 4, current_node: '5', current_node_class: null, step: 3, steps: 20 };
 
@@ -231,16 +253,59 @@ describe('results that cannot be moved', () => {
 });
 
 describe('an unknown outcome of /run', () => {
-  test('fails the job at once and for good: no claim could fence a second run off', ({ expect }) => {
-    const play = new Play({ worker: 'worker-comfyui' })
+  const unknown = (): Play =>
+    new Play({ worker: 'worker-comfyui' })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_unknown', attempt: 1 });
+
+  test('fails the job after a while and for good: no claim could fence a second run off', ({ expect }) => {
+    const play = unknown().after(policy.claim_grace * 1000 - 1);
+    expect(play.state.status).toBe('queued');
+    play.after(1);
     expect(play.state).toMatchObject({
       status: 'failed',
       error: { code: 'provider_failed', retryable: false },
       attempts: [{ outcome: 'lost' }],
     });
     expect(play.did('send')).toHaveLength(1);
+  });
+
+  test('is settled by a webhook that names the run, which RunPod is then asked about', ({ expect }) => {
+    const play = unknown().on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
+    expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+    play
+      .after(policy.claim_grace * 1000)
+      .on(says('completed'))
+      .on(result());
+    expect(play.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
+  });
+
+  test('need not come about: a webhook may be there before /run has answered, or instead', ({ expect }) => {
+    const called = (): Play =>
+      new Play({ worker: 'worker-comfyui' })
+        .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
+        .on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
+    for (const answer of [
+      { kind: 'run_accepted', attempt: 1, run_id: 'run-1' },
+      { kind: 'run_unknown', attempt: 1 },
+    ] as const) {
+      const play = called().on(answer).on(says('completed')).on(result());
+      expect(play.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
+    }
+  });
+
+  test('is no longer open once the run is known: another name changes nothing', ({ expect }) => {
+    for (const play of [
+      sent(),
+      running(),
+      unknown().on({ kind: 'cancel' }),
+      new Play().on({ kind: 'run_unknown', attempt: 1 }),
+    ]) {
+      const before = structuredClone(play.state);
+      play.on({ kind: 'run_named', attempt: 1, run_id: 'run-x' });
+      expect(play.reply).toBe('ignored');
+      expect(play.state).toEqual(before);
+    }
   });
 
   test('that was never called, for the gateway crashed before, is sent again', ({ expect }) => {
@@ -362,6 +427,7 @@ describe('whatever RunPod says, in whatever order', () => {
         { kind: 'cancel' },
         { kind: 'run_hint', attempt: 1 },
         { kind: 'routed', attempt: 1, endpoint: 'default' },
+        { kind: 'run_named', attempt: 1, run_id: 'run-n' },
       ),
       fc.integer({ min: 0, max: 400_000 }),
     ),

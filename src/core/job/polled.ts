@@ -1,7 +1,7 @@
 import type { JobError } from '../../contract/job.ts';
 import type { RunNews, RunProgress } from '../../contract/run.ts';
 import type { Reply, Signal } from './signals.ts';
-import type { Attempt } from './state.ts';
+import { currentAttempt, isPolled, type Attempt, type JobState } from './state.ts';
 import { counting, SETTLE_MS, type Turn } from './turn.ts';
 import { onUnclaimed } from './unclaimed.ts';
 import { jobError, keep, laterStage, showProgress, succeed } from './worker-signals.ts';
@@ -59,8 +59,32 @@ export function onPolled(turn: Turn, attempt: Attempt, signal: Extract<Signal, {
       break;
   }
   if (attempt.phase !== 'over') {
-    attempt.check_at = attempt.moving ? null : turn.now + waitFor(turn, attempt);
+    attempt.check_at = attempt.moving ? null : nextLook(turn, attempt);
   }
+  return 'done';
+}
+
+/** Whether the name of its run would settle what became of an attempt's `/run`. A short run may be over before `/run` has answered. */
+export function wantsRun(state: JobState, number: number): boolean {
+  const attempt = currentAttempt(state);
+  if (!isPolled(state) || attempt?.number !== number) {
+    return false;
+  }
+  return attempt.phase === 'unknown' || (attempt.phase === 'sending' && attempt.called);
+}
+
+/** RunPod took the run after all. What it says of it is still asked of RunPod itself. */
+export function onRunNamed(turn: Turn, number: number, runId: string): Reply {
+  const attempt = counting(turn, number);
+  if (attempt === undefined || !wantsRun(turn.state, number)) {
+    return 'ignored';
+  }
+  attempt.run_id = runId;
+  attempt.accepted_at = turn.now;
+  attempt.phase = 'sent';
+  attempt.due_at = null;
+  attempt.check_at = turn.now + FIRST_LOOK_MS;
+  turn.do({ kind: 'check', attempt: number, run_id: runId });
   return 'done';
 }
 
@@ -86,8 +110,13 @@ export function onRunResult(turn: Turn, { attempt: number, result }: Extract<Sig
   return 'done';
 }
 
-const waitFor = (turn: Turn, { looks }: Attempt): number =>
-  Math.min(FIRST_LOOK_MS * 1.5 ** looks, LAST_LOOK_MS, turn.policy.poll_interval * 1000);
+function nextLook(turn: Turn, { looks }: Attempt): number {
+  const { state, now } = turn;
+  const at = now + Math.min(FIRST_LOOK_MS * 1.5 ** looks, LAST_LOOK_MS, turn.policy.poll_interval * 1000);
+  // A job that has begun must not expire because nobody looked.
+  const last = state.started_at === null && state.start_deadline !== null ? state.start_deadline - FIRST_LOOK_MS : now;
+  return now < last ? Math.min(at, last) : at;
+}
 
 /** RunPod knows the run, and it is not over: whatever it said to the contrary before is void. */
 function known(attempt: Attempt): void {

@@ -17,6 +17,8 @@ export type Signal =
   | { kind: 'run_held'; attempt: number; wait_ms: number; code: JobErrorCode; message: string }
   /** `/run` answered with RunPod's id. */
   | { kind: 'run_accepted'; attempt: number; run_id: string }
+  /** RunPod's webhook named a run of an attempt of which nobody knew whether RunPod had taken it. */
+  | { kind: 'run_named'; attempt: number; run_id: string }
   /** `/run` answered and did not take it. `again`: a later try may succeed. */
   | {
       kind: 'run_refused';

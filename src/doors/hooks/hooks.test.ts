@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { anyone } from '../../testing/gateway.ts';
 import { created, fakeRunpod, newId, settled, view, type FakeRunpod, type Rig } from '../../testing/job.ts';
 import { tokenFor } from '../../testing/worker-calls.ts';
@@ -50,6 +51,29 @@ describe("RunPod's webhook", () => {
     const id = newId();
     const token = await tokenFor(id, 1, { purpose: 'webhook' });
     expect((await anyone(`/hooks/runpod/${id}/1?token=${token}`, { method: 'POST' })).status).toBe(200);
+  });
+
+  it('about a run of which /run never said that it was taken names it, and RunPod is asked about it', async () => {
+    const runpod = fakeRunpod();
+    runpod.answer.run = () => new Response(null, { status: 502 });
+    const rig = await created({ endpoint: 'foreign', worker: 'worker-comfyui' });
+    await settled(rig);
+    const { webhook } = z
+      .object({ webhook: z.string() })
+      .parse(runpod.calls.find((call) => call.operation === 'run')?.body);
+    const body = JSON.stringify({ input: { text: 'x'.repeat(100_000) }, id: 'run-7', status: 'COMPLETED' });
+    runpod.answer.status = () => Response.json({ id: 'run-7', status: 'IN_PROGRESS' });
+    for (const nameless of ['', 'no JSON', '{}', '{"id":7}', '{"id":""}', `{"id":"${'r'.repeat(300)}"}`, '[]']) {
+      expect((await anyone(webhook, { method: 'POST', body: nameless })).status).toBe(200);
+    }
+    await settled(rig);
+    expect(runpod.count('status')).toBe(0);
+    expect((await anyone(webhook, { method: 'POST', body })).status).toBe(200);
+    await settled(rig);
+    expect(runpod.calls.filter((call) => call.operation === 'status').map(({ url }) => url.pathname)).toEqual([
+      '/v2/ep3/status/run-7',
+    ]);
+    expect((await view(rig)).status).toBe('running');
   });
 
   it.each<[string, (id: string) => Promise<string>]>([

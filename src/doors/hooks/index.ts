@@ -4,8 +4,8 @@ import { hint } from '../../core/worker/channel.ts';
 import type { AppEnv } from '../app-env.ts';
 
 /**
- * RunPod's webhook. It is unsigned and its body proves nothing (reference/runpod.md 2.6), so the URL carries a token and
- * the body is not read: the job is only told to ask RunPod for the status.
+ * RunPod's webhook. It is unsigned and its body proves nothing (reference/runpod.md 2.6), so the URL carries a token, and
+ * the job is only told to ask RunPod for the status.
  */
 export const hooksDoor = new Hono<AppEnv>();
 
@@ -15,7 +15,7 @@ hooksDoor.post('/runpod/:job/:attempt', async (c) => {
   if (!(await tokenGiven(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
     return c.json({ error: 'unauthorized' }, 401);
   }
-  await hint(c.var.core, job, attempt);
+  await hint(c.var.core, job, attempt, c.req.raw.body);
   // RunPod repeats a webhook that is not answered with exactly 200.
   return c.json({ received: true }, 200);
 });

@@ -5,6 +5,7 @@ import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../core/job/clock.ts';
 import { newState, step } from '../../core/job/machine.ts';
+import { wantsRun } from '../../core/job/polled.ts';
 import type { Reply, Signal } from '../../core/job/signals.ts';
 import { outputsFit } from '../../core/job/size.ts';
 import { currentAttempt, type JobState } from '../../core/job/state.ts';
@@ -183,11 +184,18 @@ export class Job extends DurableObject<Env> {
     return reply === 'done' ? { stored: this.state.status } : { refused: refusalOf(reply) };
   }
 
-  /** RunPod's webhook came for an attempt. */
-  hint(attempt: number): void {
-    if (this.state !== null) {
-      this.apply({ kind: 'run_hint', attempt });
+  /** RunPod's webhook came for an attempt. True where nobody knows which run it is about: see `named`. */
+  hint(attempt: number): boolean {
+    if (this.state === null) {
+      return false;
     }
+    this.apply({ kind: 'run_hint', attempt });
+    return wantsRun(this.state, attempt);
+  }
+
+  /** RunPod's webhook for an attempt says that it is about this run. */
+  named(attempt: number, runId: string): void {
+    this.apply({ kind: 'run_named', attempt, run_id: runId });
   }
 
   /**

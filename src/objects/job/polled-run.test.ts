@@ -223,8 +223,12 @@ describe('a run of such a worker', () => {
 
   it('of which nobody knows whether RunPod took it is not started again', async () => {
     const runpod = fakeRunpod();
+    const clock = heldClock();
     runpod.answer.run = () => new Response(null, { status: 502 });
     const rig = await created(FOREIGN);
+    await settled(rig);
+    clock.pass(60_000);
+    await ring(rig);
     await settled(rig);
     expect(await view(rig)).toMatchObject({
       status: 'failed',
@@ -318,12 +322,15 @@ describe('after a crash', () => {
 
   it('in the middle of /run nobody calls it again: the job fails, and says so', async () => {
     const runpod = fakeRunpod();
+    const clock = heldClock();
     runpod.answer.run = () => heldAnswer().promise;
     const rig = await created(FOREIGN);
     await until(() => expect(runpod.count('run')).toBe(1));
     await abortAllDurableObjects();
     runpod.answer.run = () => Response.json({ id: 'second' });
     await view(rig);
+    await ring(rig);
+    clock.pass(60_000);
     await ring(rig);
     await settled(rig);
     expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } });

@@ -110,6 +110,11 @@ describe('the configuration', () => {
       '{"a": {"runpod_id": "x", "fallback": "b", "price": {"per_second": 1}}, "b": {"runpod_id": "canary"}}',
       'ENDPOINTS.a.fallback',
     ],
+    [
+      'ENDPOINTS',
+      '{"a": {"runpod_id": "x", "fallback": "b"}, "b": {"runpod_id": "canary", "worker": "worker-comfyui"}}',
+      'ENDPOINTS.a.fallback',
+    ],
     ['ENDPOINTS', '{"a": {"runpod_id": "canary", "breaker": {"failures": 0}}}', 'ENDPOINTS.a.breaker.failures'],
     ['POLICY', CANARY, 'POLICY'],
     ['POLICY', `{"retention": "${CANARY}"}`, 'POLICY.retention'],

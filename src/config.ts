@@ -152,8 +152,8 @@ export const endpointSchema = z.strictObject({
 export type Endpoint = z.infer<typeof endpointSchema>;
 
 /**
- * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, and have a price exactly if the endpoint has one: a
- * budget could not be kept otherwise.
+ * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, have its kind of worker, and have a price exactly if the
+ * endpoint has one: a budget could not be kept otherwise.
  */
 function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx): void {
   for (const [name, endpoint] of Object.entries(all)) {
@@ -180,6 +180,9 @@ function fallbackFault(
   }
   if (target.environment !== 'any' && target.environment !== endpoint.environment) {
     return 'is not for the same keys (environment)';
+  }
+  if (target.worker !== endpoint.worker) {
+    return 'has another kind of worker';
   }
   if ((target.price === undefined) !== (endpoint.price === undefined)) {
     return 'has a price and this endpoint none, or the other way round';

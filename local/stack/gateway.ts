@@ -20,6 +20,9 @@ const READY_POLL_MS = 25;
 /** wrangler says so and then waits for the source to change. */
 const BUILD_FAILED = 'Build failed with';
 
+/** One entry of `ENDPOINTS` (docs/configuration.md). */
+export type EndpointSettings = { runpod_id: string } & Record<string, unknown>;
+
 export interface GatewayOptions {
   root: string;
   /** State of D1, R2 and the Durable Objects, logs and stamps. */
@@ -27,7 +30,7 @@ export interface GatewayOptions {
   port: number;
   runpodUrl: string;
   /** Client-side names of endpoints and the RunPod endpoint behind each. */
-  endpoints: Record<string, { runpod_id: string; environment: 'any'; worker?: 'worker-comfyui' }>;
+  endpoints: Record<string, EndpointSettings>;
   secrets: Secrets;
   /** `POLICY` and `LIMITS` of docs/configuration.md. */
   policy: Record<string, number>;

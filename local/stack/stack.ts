@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type RunningRunpod, startRunpod } from '../runpod/index.ts';
 import { ensureApiKey } from './api-key.ts';
 import type { ComfyUi } from './comfyui.ts';
-import { type Gateway, startGateway } from './gateway.ts';
+import { type EndpointSettings, type Gateway, startGateway } from './gateway.ts';
 import { tryLock } from './lock.ts';
 import { type Outcome, done, failure } from './outcome.ts';
 import { type PortWish, claimPort } from './ports.ts';
@@ -21,6 +21,8 @@ const SHOWN_LINES = 15;
 /** Stands in for the room a GPU worker wants: a laptop runs the CPU engine with less. */
 const LOCAL_MIN_FREE_MB = '64';
 
+type RunpodEndpoint = Parameters<typeof startRunpod>[0]['endpoints'][number];
+
 export interface StackOptions {
   /** The checkout. */
   root: string;
@@ -36,9 +38,11 @@ export interface StackOptions {
   /** Added to every worker's environment. */
   workerEnv?: Record<string, string>;
   /** What RunPod does with the job of a worker that is gone, and other settings of its endpoint. */
-  runpodEndpoint?: Partial<Omit<Parameters<typeof startRunpod>[0]['endpoints'][number], 'id' | 'workers'>>;
+  runpodEndpoint?: Partial<Omit<RunpodEndpoint, 'id' | 'workers'>>;
   /** A Python program that answers as worker-comfyui does: it runs on an endpoint of its own, which clients call `foreign`. */
   foreignWorker?: { program: string; env: Record<string, string> };
+  /** Endpoints beside `default`: by the name clients use, the gateway's settings and, where RunPod is to have it, RunPod's. */
+  endpoints?: Record<string, { gateway: EndpointSettings; runpod?: RunpodEndpoint }>;
   /** `POLICY` and `LIMITS` of the gateway (docs/configuration.md). */
   policy?: Record<string, number>;
   limits?: Record<string, number>;
@@ -122,6 +126,8 @@ async function startParts(
   }
   const gatewayUrl = `http://127.0.0.1:${gatewayPort.value}`;
 
+  const others = Object.entries(options.endpoints ?? {});
+
   // RunPod first: its workers and their ComfyUI start while the gateway does.
   const runpod = await startRunpod({
     port: runpodPort.value,
@@ -136,6 +142,7 @@ async function startParts(
       ...(options.foreignWorker === undefined
         ? []
         : [{ id: FOREIGN, workers: { min: 1, max: 1, ...foreignProgram(options, options.foreignWorker) } }]),
+      ...others.flatMap(([, { runpod: other }]) => other ?? []),
     ],
   });
   parts.push(runpod);
@@ -150,6 +157,7 @@ async function startParts(
       ...(options.foreignWorker === undefined
         ? {}
         : { [FOREIGN]: { runpod_id: FOREIGN, environment: 'any', worker: 'worker-comfyui' } }),
+      ...Object.fromEntries(others.map(([name, { gateway: settings }]) => [name, settings])),
     },
     secrets,
     policy: options.policy ?? {},

@@ -69,7 +69,7 @@ export type AccountStub = Rpc<
   | 'setLimits'
 >;
 
-export type EndpointStub = Rpc<Endpoint, 'ask' | 'ran' | 'line' | 'verdict' | 'status'>;
+export type EndpointStub = Rpc<Endpoint, 'ask' | 'leave' | 'ran' | 'line' | 'verdict' | 'status'>;
 
 /** The object of a job. The id must have been checked to be one of ours: any name makes an object. */
 export const jobStub = (env: Env, id: string): JobStub => env.JOB.getByName(id) as unknown as JobStub;

@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { breakerSchema, requireConfig, type Endpoint as EndpointConfig } from '../../config.ts';
-import type { Ask, CallOutcome, EndpointStatus, Health, Line, Verdict } from '../../contract/endpoint.ts';
+import type { Ask, BreakerMode, CallOutcome, EndpointStatus, Health, Line, Verdict } from '../../contract/endpoint.ts';
 import {
   ask,
   feed,
@@ -55,12 +55,21 @@ export class Endpoint extends DurableObject<Env> {
     return { kind: 'wait', wait_ms: this.waiting.wait(job, wait_ms, now), cause: breaker.cause ?? 'failing' };
   }
 
-  /** What became of the call that this job was let through for. A success needs no telling where `ask` did not want it. */
-  ran(job: string, outcome: CallOutcome, retry_after_ms: number | null): void {
+  /** A job that was told to wait has gone elsewhere. */
+  leave(job: string): void {
+    this.waiting.leave(job);
+  }
+
+  /**
+   * What became of the call that this job was let through for. A success needs no telling where `ask` did not want it. Answers
+   * whether runs are sent on.
+   */
+  ran(job: string, outcome: CallOutcome, retry_after_ms: number | null): BreakerMode {
     if (outcome !== 'ok') {
       this.store.count(outcome);
     }
     this.feed({ kind: 'run', job, outcome, retry_after_ms });
+    return this.breaker.mode;
   }
 
   /**

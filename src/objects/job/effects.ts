@@ -3,6 +3,7 @@ import { accountStub } from '../stubs.ts';
 import type { Config } from '../../config.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { RunNews, RunStatus } from '../../contract/run.ts';
+import type { BreakerMode } from '../../contract/endpoint.ts';
 import type { Effect, Signal } from '../../core/job/signals.ts';
 import { isPolled, type JobState } from '../../core/job/state.ts';
 import { usedBy } from '../../core/job/usage.ts';
@@ -173,8 +174,8 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
       }
       tell({ kind: 'routed', attempt, endpoint: route.endpoint });
       const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', input, context);
-      await reportRun(env, state.id, route, answer);
-      return signal(cameOf(attempt, answer));
+      const mode = await reportRun(env, state.id, route, answer);
+      return signal(cameOf(attempt, answer, mode));
     }
   }
 }
@@ -200,14 +201,14 @@ async function run(
   });
 }
 
-function cameOf(attempt: number, answer: RunAnswer): Signal {
+function cameOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal {
   switch (answer.kind) {
     case 'accepted':
       return { kind: 'run_accepted', attempt, run_id: answer.run_id };
     case 'refused': {
       const { about, again, code, message, retry_after_ms } = answer;
-      return about === 'endpoint'
-        ? // Not this run's fault: the endpoint has been told, and says where it may go instead, or until when to wait.
+      return about === 'endpoint' || (again && mode !== 'closed')
+        ? // Not this run's fault, nor for it to sit out: the endpoint says until when to wait, or another one takes the run.
           { kind: 'run_held', attempt, wait_ms: REROUTE_MS, code, message }
         : { kind: 'run_refused', attempt, again, code, message, retry_after_ms };
     }

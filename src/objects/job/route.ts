@@ -1,5 +1,5 @@
 import type { Config } from '../../config.ts';
-import type { BreakerCause, CallOutcome } from '../../contract/endpoint.ts';
+import type { BreakerCause, BreakerMode, CallOutcome } from '../../contract/endpoint.ts';
 import type { JobError } from '../../contract/job.ts';
 import type { JobState } from '../../core/job/state.ts';
 import type { Env } from '../../env.ts';
@@ -15,25 +15,36 @@ export type Route =
 
 /** A job asks its own endpoint first, then those that may stand in for it, until one lets it through. */
 export async function routeOf(env: Env, config: Config, state: JobState): Promise<Route> {
-  let wait: Route & { kind: 'wait' } = { kind: 'wait', wait_ms: Infinity, why: WHY.failing };
-  let configured = false;
+  const held: { endpoint: string; wait_ms: number; cause: BreakerCause }[] = [];
   for (const endpoint of endpointsOf(state)) {
     if (!Object.hasOwn(config.endpoints, endpoint)) {
       continue;
     }
     const answer = await asked(env, endpoint, state.id);
     if (answer.kind === 'go') {
+      leave(
+        env,
+        held.map((each) => each.endpoint),
+        state.id,
+      );
       return { kind: 'go', endpoint, report: answer.report };
     }
-    // The reason that is told is that of the job's own endpoint.
-    wait = {
-      kind: 'wait',
-      wait_ms: Math.min(wait.wait_ms, answer.wait_ms),
-      why: configured ? wait.why : WHY[answer.cause],
-    };
-    configured = true;
+    held.push({ endpoint, wait_ms: answer.wait_ms, cause: answer.cause });
   }
-  return configured ? wait : { kind: 'nowhere' };
+  const [first] = held;
+  return first === undefined
+    ? { kind: 'nowhere' }
+    : // The reason that is told is that of the job's own endpoint.
+      { kind: 'wait', wait_ms: Math.min(...held.map(({ wait_ms }) => wait_ms)), why: WHY[first.cause] };
+}
+
+/** Takes a job out of the lines of those that let it wait. Behind its back: a line that was not told forgets it by itself. */
+function leave(env: Env, endpoints: readonly string[], job: string): void {
+  for (const endpoint of endpoints) {
+    void endpointStub(env, endpoint)
+      .leave(job)
+      .catch(() => {});
+  }
 }
 
 /** An Endpoint object that cannot be reached holds up no job: it only ever keeps calls from failing. */
@@ -51,21 +62,21 @@ async function asked(env: Env, endpoint: string, job: string): ReturnType<Return
   }
 }
 
-/** Tells an endpoint what became of a call of `/run` that it let through. */
+/** Tells an endpoint what became of a call of `/run` that it let through. Answers whether runs are sent there on. */
 export async function reportRun(
   env: Env,
   job: string,
   { endpoint, report }: Route & { kind: 'go' },
   answer: RunAnswer,
-): Promise<void> {
+): Promise<BreakerMode> {
   const outcome = outcomeOf(answer);
   if (outcome === 'ok' && report === 'trouble') {
-    return;
+    return 'closed';
   }
   const retry_after_ms = answer.kind === 'refused' ? answer.retry_after_ms : null;
-  await endpointStub(env, endpoint)
+  return endpointStub(env, endpoint)
     .ran(job, outcome, retry_after_ms)
-    .catch(() => {});
+    .catch(() => 'closed' as const);
 }
 
 function outcomeOf(answer: RunAnswer): CallOutcome {

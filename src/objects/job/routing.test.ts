@@ -62,6 +62,7 @@ describe('a job whose endpoint is sent nothing', () => {
       `/v2/${spare}/cancel/run-1`,
     ]);
     expect(await view(rig)).toMatchObject({ endpoint: own, attempts: [{ endpoint: spare }] });
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
   });
 
   it('tells its worker’s node classes to the endpoint that it ran on', async () => {
@@ -163,6 +164,26 @@ describe('a storm of 429', () => {
     }
     expect(sentTo(runpod)).toEqual([own, own, own, spare]);
     expect((await view(rig)).attempts).toHaveLength(1);
+  });
+});
+
+describe('a job that goes ahead while its endpoint is tried again', () => {
+  it('does not pay for the trial: refused, it is with the fallback a second later', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own, spare, fallbacks } = pair();
+    await shut(own);
+    clock.pass(10_000);
+    await endpointStub(env, own).line();
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'half_open' });
+    runpod.answer.run = () =>
+      sentTo(runpod).at(-1) === own ? new Response('', { status: 429 }) : Response.json({ id: 'taken' });
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    clock.pass(1_000);
+    await ring(rig);
+    await settled(rig);
+    expect(sentTo(runpod)).toEqual([own, spare]);
   });
 });
 

@@ -28,6 +28,15 @@ export const ANSWER_HEADERS = {
     schema: { type: 'string', pattern: '^(?:true|false)$' },
   },
   'WWW-Authenticate': { description: 'What to send instead (RFC 9110 section 11.6.1)', schema: { type: 'string' } },
+  Deprecation: {
+    description: 'Since when the route is deprecated (RFC 9745): "@" and seconds since the epoch',
+    schema: { type: 'string', pattern: '^@\\d+$' },
+  },
+  Sunset: { description: 'When the route ends (RFC 8594)', schema: { type: 'string' } },
+  Link: {
+    description: 'What to use instead (`successor-version`), and where that is described',
+    schema: { type: 'string' },
+  },
   Location: { description: 'Where what was made is found', schema: { type: 'string', format: 'uri' } },
   'Idempotent-Replayed': {
     description: 'The answer is that of an earlier request with this Idempotency-Key',
@@ -96,7 +105,14 @@ function refusalHeaders(status: Refusal): AnswerHeader[] {
 
 /** Headers of every answer of a route. An answer to the operator, or to nobody known, has no limits to tell. */
 const commonHeaders = (access: RouteAccess): AnswerHeader[] =>
-  access === 'open' ? ['X-Request-Id'] : ['X-Request-Id', 'RateLimit-Policy', 'RateLimit'];
+  access === 'open'
+    ? ['X-Request-Id']
+    : [
+        'X-Request-Id',
+        'RateLimit-Policy',
+        'RateLimit',
+        ...(access.deprecated === undefined ? [] : (['Deprecation', 'Sunset', 'Link'] as const)),
+      ];
 
 /** The refusals a route can answer by its form: anybody may be refused a key, a body may be too large, a path may lead nowhere. */
 function usualRefusals(route: RouteConfig, access: RouteAccess): Refusal[] {
@@ -114,13 +130,17 @@ function usualRefusals(route: RouteConfig, access: RouteAccess): Refusal[] {
 }
 
 /** A route's description with all that holds for it by its place in the table of routes. */
-export function described(route: RouteConfig & { problems?: readonly Refusal[] }): RouteConfig {
+export function described(
+  route: RouteConfig & { problems?: readonly Refusal[] },
+  table: Readonly<Record<string, RouteAccess>> = ROUTE_ACCESS,
+): RouteConfig {
   const { problems = [], responses, ...rest } = route;
-  const access = accessOf(route.method, route.path);
+  const access = accessOf(table, route.method, route.path);
   const common = headerRefs(...commonHeaders(access));
   return {
     ...rest,
     security: securityOf(access),
+    ...(access !== 'open' && access.deprecated !== undefined ? { deprecated: true } : {}),
     responses: {
       ...Object.fromEntries(
         Object.entries(responses).map(([status, response]) =>
@@ -139,13 +159,9 @@ export function described(route: RouteConfig & { problems?: readonly Refusal[] }
 /** The table is by the router's paths; the document has `{id}` where the router has `:id`. */
 export const documentPath = (path: string): string => path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}');
 
-const BY_DOCUMENT_PATH = new Map(
-  Object.entries(ROUTE_ACCESS).map(([route, access]) => [documentPath(route), access] as const),
-);
-
-function accessOf(method: string, path: string): RouteAccess {
+function accessOf(table: Readonly<Record<string, RouteAccess>>, method: string, path: string): RouteAccess {
   const name = `${method.toUpperCase()} ${path}`;
-  const access = BY_DOCUMENT_PATH.get(name);
+  const [, access] = Object.entries(table).find(([route]) => documentPath(route) === name) ?? [];
   if (access === undefined) {
     throw new Error(`"${name}" is not in the table of routes (route-access.ts)`);
   }

@@ -10,16 +10,13 @@ import { callerOf, identify, noteUse, RECHECK_MS, verifyKey } from '../../core/k
 import type { AppEnv } from '../app-env.ts';
 import { problem, PROBLEM_TYPE } from '../problem.ts';
 import { flooded, senderOf, shieldOpen } from '../shield.ts';
-import { ROUTE_ACCESS, type RouteAccess } from './route-access.ts';
+import { ROUTE_ACCESS, routeName, type RouteAccess } from './route-access.ts';
 
 /** `WWW-Authenticate` of every 401 (RFC 9110 section 11.6.1). */
 const CHALLENGE = { 'www-authenticate': 'Bearer realm="comfy-edge"' };
 
 /** An answer that was waited for this long is given only if its key still stands: the check before it may be `CACHE_MS` old already. */
 const LONG_MS = 5_000;
-
-/** Where the router has this door; `matchedRoutes` gives paths with it. */
-const MOUNTED_AT = '/v1';
 
 type V1Context = Context<AppEnv>;
 
@@ -127,7 +124,7 @@ function accessOf(c: V1Context): RouteAccess | null {
   if (route === undefined) {
     return null;
   }
-  const name = `${route.method} ${route.path.slice(MOUNTED_AT.length)}`;
+  const name = routeName(route);
   const access = ROUTE_ACCESS[name];
   if (access === undefined) {
     throw new Error(`"${name}" is not in the table of routes (route-access.ts)`);

@@ -2,6 +2,7 @@ import { registerLimits } from './account/limits.ts';
 import { registerUsage } from './account/usage.ts';
 import { authorize } from './auth.ts';
 import { registerListAudit } from './audit/list.ts';
+import { deprecationHeaders } from './deprecation.ts';
 import { registerCreateAsset } from './assets/create.ts';
 import { registerManageAssets } from './assets/manage.ts';
 import { registerUploads } from './assets/uploads.ts';
@@ -25,6 +26,7 @@ import { registerWebhooks } from './webhooks/index.ts';
 /** The gateway's own API (docs/api.md). What each route needs is in `route-access.ts`. */
 export const v1Door = newV1App();
 
+v1Door.use(deprecationHeaders());
 v1Door.use(authorize);
 v1Door.use(rateLimitHeaders);
 

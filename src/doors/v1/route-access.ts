@@ -5,9 +5,22 @@ import type { Scope } from '../../core/keys/scopes.ts';
  * the header, or also as `?token=` where a browser cannot set headers (EventSource, `<img>`).
  */
 export type RouteAccess =
-  | { scope: Scope; operator?: true; readToken?: 'header' | 'query' }
+  | { scope: Scope; operator?: true; readToken?: 'header' | 'query'; deprecated?: Deprecated }
   /** Checked by the route itself. */
   | 'open';
+
+/**
+ * A route that is on its way out (docs/api.md, Versions): dates as ISO 8601, the first of a day in UTC; `sunset` null while no end is
+ * decided; `successor` a path of v1 or null. Callers are told by headers and by the OpenAPI document.
+ */
+export type Deprecated = { since: string; sunset: string | null; successor: string | null };
+
+/** Where the router has this door; the table has paths without it. */
+const MOUNTED_AT = '/v1';
+
+/** What the table calls a route of the router's. */
+export const routeName = ({ method, path }: { method: string; path: string }): string =>
+  `${method} ${path.startsWith(`${MOUNTED_AT}/`) ? path.slice(MOUNTED_AT.length) : path}`;
 
 const keys = (scope: 'keys:read' | 'keys:write'): RouteAccess => ({ scope, operator: true });
 

@@ -7,7 +7,7 @@ import { onUnclaimed } from './unclaimed.ts';
 import { jobError, keep, laterStage, showProgress, succeed } from './worker-signals.ts';
 
 /**
- * Runs of a worker that knows no gateway (docs/decisions/0029). Nobody claims them and nobody reports: what RunPod's status says is
+ * Runs of a worker that knows no gateway (docs/decisions/0036). Nobody claims them and nobody reports: what RunPod's status says is
  * all there is, so here it does decide. A run that is over has its results in that status; they are moved into R2 before the job ends.
  */
 
@@ -192,7 +192,7 @@ const timedOut = (attempt: Attempt, started: boolean): JobError => ({
 const forgotten = (attempt: Attempt): JobError => ({
   code: 'worker_lost',
   message: 'RunPod no longer knows the run, nor what came of it.',
-  at: 'provider',
+  at: 'worker',
   retryable: attempt.phase !== 'claimed',
   attempt: attempt.number,
 });

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.comfy import FakeComfy, Prompt, Script, frames_of, holding, put_files
-from fakes.recordings import Recording, all_recordings
+from fakes.recordings import OLDEST, Recording, all_recordings
 from fakes.stage import Stage, staged
 from worker_gpu.boot import ExternalComfy
 from worker_gpu.contract import Receipt
@@ -25,8 +25,9 @@ def ended(case: Recording) -> str:
     return maybe_text(maybe_object((case.entry or {}).get("status")).get("status_str")) or ""
 
 
-RAN = [case for case in all_recordings() if case.accepted and case.entry is not None and ended(case)]
-ACCEPTED = [case for case in all_recordings() if case.accepted]
+# One version: the others have the same messages in the same order, which `test_replay` plays.
+RAN = [case for case in all_recordings(OLDEST) if case.accepted and case.entry is not None and ended(case)]
+ACCEPTED = [case for case in all_recordings(OLDEST) if case.accepted]
 
 
 async def bounded(stage: Stage) -> Receipt:

@@ -36,9 +36,9 @@ class Recording:
         return f"{self.version}-{self.case}-{self.prompt_id[:4]}"
 
 
-def all_recordings() -> list[Recording]:
-    """Every prompt in every file."""
-    files = sorted(path for path in FIXTURES.glob("*/*.json") if path.stem not in NO_PROMPT)
+def all_recordings(version: str = "*") -> list[Recording]:
+    """Every prompt in every file, of every version or of one."""
+    files = sorted(path for path in FIXTURES.glob(f"{version}/*.json") if path.stem not in NO_PROMPT)
     return [recording for path in files for recording in _read(path)]
 
 

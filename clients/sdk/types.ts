@@ -35,9 +35,12 @@ export type NodeProgress = Shaped<typeof nodeProgress>;
 
 export const output = object(
   { name: text, node_id: text, type: text, content_type: text, size_bytes: number, sha256: text, url: text },
-  { text },
+  { text, signed_url: nullable(text), url_expires_at: nullable(text) },
 );
-/** A result file or text. `size_bytes` is bytes, `sha256` lower-case hex. */
+/**
+ * A result file or text. `size_bytes` is bytes, `sha256` lower-case hex. `url` is stable and needs the key; `signed_url`, in answers of
+ * `get`, goes straight to storage, needs none, and works until `url_expires_at`.
+ */
 export type Output = Shaped<typeof output>;
 
 const environment = object(

@@ -31,6 +31,14 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     expect(output).toMatchObject({ name: 't_00001_.png', node_id: '2', type: 'image', content_type: 'image/png' });
     const bytes = new Uint8Array(await (await edge.jobs.download(job.id, 't_00001_.png')).arrayBuffer());
     expect(createHash('sha256').update(bytes).digest('hex')).toBe(output?.sha256);
+
+    // The link straight to storage gives the same, to anyone, and only as it was signed.
+    const link = new URL(output?.signed_url ?? '');
+    const direct = await fetch(link);
+    expect(direct.status).toBe(200);
+    expect(new Uint8Array(await direct.arrayBuffer())).toEqual(bytes);
+    link.searchParams.set('response-content-type', 'text/html');
+    expect((await fetch(link)).status).toBe(403);
   });
 
   test('gives the same graph a picture of its own each time, though ComfyUI has it cached', async ({ expect }) => {

@@ -4,6 +4,7 @@ import { outputKey, outputPrefix } from '../../storage/keys.ts';
 import { presigner } from '../../storage/presign.ts';
 import { beginMultipart, finishMultipart } from '../../storage/r2/multipart.ts';
 import type { Core } from '../context.ts';
+import { storedTypeOf } from '../files/presentation.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
@@ -42,11 +43,12 @@ export async function uploads(
     await Promise.all(
       request.files.map(async ({ name, size_bytes, content_type }): Promise<Upload> => {
         const key = outputKey(uploader.account, job, request.attempt, name);
+        const type = storedTypeOf(content_type);
         if (size_bytes <= SINGLE_PUT_BYTES) {
-          const headers = { 'content-type': content_type };
-          return { name, key, method: 'PUT', url: await sign.put(key, life_s, content_type), headers };
+          const headers = { 'content-type': type };
+          return { name, key, method: 'PUT', url: await sign.put(key, life_s, type), headers };
         }
-        const upload_id = await beginMultipart(core.env.BUCKET, key, content_type);
+        const upload_id = await beginMultipart(core.env.BUCKET, key, type);
         const numbers = Array.from({ length: Math.ceil(size_bytes / PART_BYTES) }, (_, index) => index + 1);
         const parts = await Promise.all(
           numbers.map(async (number) => ({ number, url: await sign.part(key, life_s, upload_id, number) })),

@@ -1,5 +1,6 @@
 import type { Asset } from '../../contract/assets.ts';
 import type { AttemptView, JobView, Output, Progress, Status, TerminalStatus } from '../../contract/job.ts';
+import type { SignedUrls } from '../../core/jobs/signed-urls.ts';
 import type { ApiAsset, ApiJob, ApiJobPending, ApiJobResult, ApiJobSummary, ApiOutput } from './schemas.ts';
 
 /** From the core's views to what v1 answers: times as ISO 8601, links as absolute URLs. */
@@ -34,7 +35,8 @@ export function renderJobSummary(job: Listed, publicUrl: string): ApiJobSummary 
   };
 }
 
-export function renderJob(job: JobView, publicUrl: string): ApiJob {
+/** `links`: of its files straight to storage, where the answer is to have them. */
+export function renderJob(job: JobView, publicUrl: string, links?: SignedUrls): ApiJob {
   return {
     ...renderJobSummary(job, publicUrl),
     stage: job.stage,
@@ -43,7 +45,7 @@ export function renderJob(job: JobView, publicUrl: string): ApiJob {
     expires_at: iso(job.expires_at),
     queue_position: job.queue_position,
     progress: job.progress === null ? null : renderProgress(job.progress),
-    outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl)),
+    outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl, links)),
     attempts: job.attempts.map(renderAttempt),
     resolved: job.resolved,
     usage: job.usage,
@@ -53,8 +55,8 @@ export function renderJob(job: JobView, publicUrl: string): ApiJob {
 }
 
 /** What a job that succeeded came to. */
-export function renderResult(job: JobView, publicUrl: string): ApiJobResult {
-  const { id, completed_at, outputs, resolved, usage, metadata, urls } = renderJob(job, publicUrl);
+export function renderResult(job: JobView, publicUrl: string, links: SignedUrls): ApiJobResult {
+  const { id, completed_at, outputs, resolved, usage, metadata, urls } = renderJob(job, publicUrl, links);
   return { object: 'job_result', id, status: 'succeeded', completed_at, outputs, resolved, usage, metadata, urls };
 }
 
@@ -64,10 +66,11 @@ export function renderPending(job: PendingJob, publicUrl: string): ApiJobPending
   return { object: 'job_pending', id, status: job.status, stage, queue_position, progress, urls };
 }
 
-/** An output with its link. Each segment of its name is encoded by itself: a slash in it stays a slash. */
-export function renderOutput(output: Output, job: string, publicUrl: string): ApiOutput {
+/** An output with its links. Each segment of its name is encoded by itself: a slash in it stays a slash. */
+export function renderOutput(output: Output, job: string, publicUrl: string, links?: SignedUrls): ApiOutput {
   const { name, node_id, class_type, type, content_type, size_bytes, sha256, temp, text } = output;
   const path = name.toWellFormed().split('/').map(encodeURIComponent).join('/');
+  const link = links?.get(name);
   return {
     name,
     node_id,
@@ -79,6 +82,9 @@ export function renderOutput(output: Output, job: string, publicUrl: string): Ap
     temp,
     ...(text === undefined ? {} : { text }),
     url: `${jobUrl(publicUrl, job)}/outputs/${path}`,
+    ...(links === undefined
+      ? {}
+      : { signed_url: link?.url ?? null, url_expires_at: isoOrNull(link?.expires_at ?? null) }),
   };
 }
 

@@ -32,6 +32,9 @@ export const outputSchema = z
     temp: z.boolean(),
     text: z.string().optional(),
     url,
+    /** Straight to storage, without a key; null for a text that has no file. Answers of reads have them, events do not. */
+    signed_url: url.nullable().optional(),
+    url_expires_at: time.nullable().optional(),
   })
   .openapi('Output');
 

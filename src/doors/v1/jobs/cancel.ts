@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { cancelJob } from '../../../core/jobs/cancel.ts';
+import { signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { coreProblem } from '../../problem.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
@@ -18,6 +19,8 @@ export function registerCancelJob(app: V1App): void {
   app.post('/jobs/:id/cancel', async (c) => {
     const { core, caller } = c.var;
     const canceled = await cancelJob(core, caller, c.req.param('id'));
-    return canceled.ok ? c.json(renderJob(canceled.value, core.config.publicUrl)) : coreProblem(c, canceled.problem);
+    return canceled.ok
+      ? c.json(renderJob(canceled.value, core.config.publicUrl, await signOutputs(core, canceled.value)))
+      : coreProblem(c, canceled.problem);
   });
 }

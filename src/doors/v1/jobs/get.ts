@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { isTerminal } from '../../../contract/job.ts';
 import { getJob } from '../../../core/jobs/get.ts';
+import { linksWindow, signOutputs, WINDOW_MS } from '../../../core/jobs/signed-urls.ts';
 import { waitForJob } from '../../../core/jobs/wait.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderJob } from '../render.ts';
@@ -36,16 +37,18 @@ export function registerGetJob(app: V1App): void {
     if (!asked.success) {
       return problem(c, 'invalid_parameter', { detail: WAIT_FAULT });
     }
-    const seen = seenEvent(c.req.header('if-none-match'));
+    const seen = seenTag(c.req.header('if-none-match'));
+    // Links the client has that will not last are news by themselves: there is nothing to wait for.
+    const outdated = seen !== null && seen.window !== null && seen.window < Math.floor(core.clock() / WINDOW_MS);
     const { wait } = asked.data;
     const found =
-      wait === 0
+      wait === 0 || outdated
         ? await getJob(core, caller, id)
         : await waitForJob(
             core,
             caller,
             id,
-            seen === null ? { until: 'over' } : { until: 'changed', after: seen },
+            seen === null ? { until: 'over' } : { until: 'changed', after: seen.event },
             wait,
             c.req.raw.signal,
           );
@@ -53,20 +56,23 @@ export function registerGetJob(app: V1App): void {
       return coreProblem(c, found.problem);
     }
     const job = found.value;
-    c.header('etag', `W/"${job.last_event}"`);
+    const window = linksWindow(job, core.clock());
+    c.header('etag', `W/"${job.last_event}${window === null ? '' : `-${window}`}"`);
     c.header('cache-control', 'private, no-cache');
     if (!isTerminal(job.status)) {
       c.header('retry-after', String(POLL_AGAIN_S));
     }
-    return seen === job.last_event ? c.body(null, 304) : c.json(renderJob(job, core.config.publicUrl));
+    return seen?.event === job.last_event && seen.window === window
+      ? c.body(null, 304)
+      : c.json(renderJob(job, core.config.publicUrl, await signOutputs(core, job)));
   });
 }
 
 /**
- * The event an `If-None-Match` of ours stands for. The tag is weak and is the number of the last event: what changes without an
- * event (thinned progress) is not worth an answer of its own.
+ * What an `If-None-Match` of ours stands for: the last event the client has, and the hour of its links where the job has files. The
+ * tag is weak: what changes without an event (thinned progress) is not worth an answer of its own.
  */
-function seenEvent(header: string | undefined): number | null {
-  const match = /^(?:W\/)?"(\d{1,15})"$/.exec(header ?? '');
-  return match?.[1] === undefined ? null : Number(match[1]);
+function seenTag(header: string | undefined): { event: number; window: number | null } | null {
+  const [, event, window] = /^(?:W\/)?"(\d{1,15})(?:-(\d{1,15}))?"$/.exec(header ?? '') ?? [];
+  return event === undefined ? null : { event: Number(event), window: window === undefined ? null : Number(window) };
 }

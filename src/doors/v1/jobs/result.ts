@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { jobResult } from '../../../core/jobs/result.ts';
+import { signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderPending, renderResult } from '../render.ts';
 import { jobPendingSchema, jobResultSchema } from '../schemas.ts';
@@ -36,7 +37,7 @@ export function registerGetResult(app: V1App): void {
     }
     const { kind, job } = found.value;
     if (kind === 'ready') {
-      return c.json(renderResult(job, core.config.publicUrl));
+      return c.json(renderResult(job, core.config.publicUrl, await signOutputs(core, job)));
     }
     const pending = renderPending(job, core.config.publicUrl);
     return c.json(pending, 202, { 'retry-after': String(POLL_AGAIN_S), location: pending.urls.self });

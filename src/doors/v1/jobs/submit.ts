@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
+import { signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { submitJob } from '../../../core/jobs/submit.ts';
 import { waitAfterSubmit } from '../../../core/jobs/wait.ts';
 import { coreProblem } from '../../problem.ts';
@@ -57,7 +58,9 @@ export function registerSubmitJob(app: V1App): void {
     c.set('quota', quota ?? undefined);
     const wait = preferredWait(c.req.header('prefer'));
     const view = wait === null ? taken : await waitAfterSubmit(core, caller, taken, wait, c.req.raw.signal);
-    const job = renderJob(view, core.config.publicUrl);
+    // The plain answer is the same whenever it is repeated; one that waited is a reading like any other.
+    const links = wait === null ? undefined : await signOutputs(core, view);
+    const job = renderJob(view, core.config.publicUrl, links);
     return c.json(job, 201, {
       location: job.urls.self,
       ...(wait === null ? {} : { 'preference-applied': `wait=${wait}` }),

@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { presentationOf, storedTypeOf } from './presentation.ts';
+
+describe('the type a result is stored with', () => {
+  it.each([
+    'text/html',
+    'TEXT/HTML; charset=utf-8',
+    'image/svg+xml',
+    'application/xhtml+xml',
+    'text/xml',
+    'application/rss+xml',
+    'text/javascript',
+    'application/ecmascript',
+    'text/xsl',
+    'no type at all',
+    '',
+    'text/html\r\nx: y',
+  ])('is none that a browser might run, or guess at: %s', (type) => {
+    expect(storedTypeOf(type)).toBe('application/octet-stream');
+  });
+
+  it.each(['image/png', 'video/mp4', 'model/gltf-binary', 'application/json', 'text/plain; charset=utf-8'])(
+    'is its own where that is harmless: %s',
+    (type) => {
+      expect(storedTypeOf(type)).toBe(type);
+    },
+  );
+});
+
+it('a name with quotes, controls and letters of any kind stays one header value', () => {
+  const { disposition } = presentationOf({ name: 'a/b"\r\nx: y;ü\ud800.png', content_type: 'image/png' });
+  expect(disposition).toMatch(/^inline; filename="[\x20-\x7e]+"; filename\*=UTF-8''[\w%.~!$&+^`|-]+$/);
+  expect(disposition).not.toMatch(/[\r\n]/);
+});

@@ -1,0 +1,47 @@
+/** How a result may be shown to a browser: results are made by anybody's graphs and are not to be trusted. Pure. */
+
+const MEDIA_TYPE =
+  /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(?:\s*;\s*[a-z0-9!#$&^_.+-]+=(?:"[^"\r\n]*"|[a-z0-9!#$&^_.+-]+))*$/i;
+
+/** Shown in place. Everything else (SVG and HTML can hold scripts) is offered as a download. */
+const INLINE =
+  /^(?:image\/(?:png|jpeg|gif|webp|avif|bmp|apng)|video\/[a-z0-9.+-]+|audio\/[a-z0-9.+-]+|text\/plain)(?:;|$)/i;
+
+/** What a browser would run, or take for something to run. */
+const ACTIVE = /html|xml|xsl|svg|script/i;
+
+const OCTETS = 'application/octet-stream';
+
+type File = { name: string; content_type: string };
+
+export type Presentation = {
+  /** The file's type, if it is one at all. */
+  type: string;
+  inline: boolean;
+  /** `Content-Disposition`. */
+  disposition: string;
+};
+
+export function presentationOf({ name, content_type }: File): Presentation {
+  const type = MEDIA_TYPE.test(content_type) ? content_type : OCTETS;
+  const inline = INLINE.test(type);
+  return { type, inline, disposition: disposition(inline ? 'inline' : 'attachment', name) };
+}
+
+/**
+ * The type a result has in storage, whose links are answered without our headers: a type that a browser might run, or guess at, is
+ * not stored.
+ */
+export const storedTypeOf = (content_type: string): string =>
+  MEDIA_TYPE.test(content_type) && !ACTIVE.test(content_type) ? content_type : OCTETS;
+
+/** `filename` in ASCII for old clients, `filename*` as it is (RFC 6266, RFC 8187). The folder part of a name is left out. */
+function disposition(kind: 'inline' | 'attachment', name: string): string {
+  const base = name.toWellFormed().split('/').at(-1) ?? '';
+  const ascii = base.replace(/[^\x20-\x7e]|["\\%]/g, '_');
+  const encoded = encodeURIComponent(base).replace(
+    /['()*]/g,
+    (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+  return `${kind}; filename="${ascii}"; filename*=UTF-8''${encoded}`;
+}

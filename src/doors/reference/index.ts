@@ -9,6 +9,8 @@ import { html, page, type Markup } from './page.ts';
 /** What tells strangers how to use the gateway, without a key: the OpenAPI document, the same as pages, and what each problem is. */
 export const referenceDoor = new Hono<AppEnv>();
 
+const media = z.object({ schema: z.unknown(), example: z.unknown().optional() });
+
 /** What the pages read of the document: our own, so its shape is known; parsed all the same, as it comes through JSON. */
 const operation = z.object({
   operationId: z.string(),
@@ -16,8 +18,13 @@ const operation = z.object({
   parameters: z
     .array(z.object({ name: z.string(), in: z.string(), required: z.boolean().default(false), schema: z.unknown() }))
     .default([]),
-  requestBody: z.object({ content: z.record(z.string(), z.object({ schema: z.unknown() })) }).optional(),
-  responses: z.record(z.string(), z.object({ description: z.string() })),
+  deprecated: z.boolean().default(false),
+  security: z.array(z.record(z.string(), z.array(z.string()))).default([]),
+  requestBody: z.object({ content: z.record(z.string(), media) }).optional(),
+  responses: z.record(
+    z.string(),
+    z.object({ description: z.string(), content: z.record(z.string(), media).default({}) }),
+  ),
 });
 type Operation = z.infer<typeof operation>;
 const document = z.object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
@@ -65,12 +72,14 @@ const section = ({
   path,
   operationId,
   summary,
+  deprecated,
+  security,
   parameters,
   requestBody,
   responses,
 }: Operation & { method: string; path: string }): Markup =>
   html`<h2 id="${operationId}"><span class="method">${method}</span> <code>${path}</code></h2>
-    <p>${summary}</p>
+    <p>${deprecated ? 'Deprecated. ' : ''}${summary}. ${whoMay(security)}</p>
     <table>
       ${parameters.map(
         (each) =>
@@ -82,8 +91,9 @@ const section = ({
       )}
     </table>
     ${Object.entries(requestBody?.content ?? {}).map(
-      ([type, { schema }]) =>
+      ([type, { schema, example }]) =>
         html`<p>Body, <code>${type}</code>:</p>
+          ${exampleOf(example)}
           <pre>${JSON.stringify(schema, null, 2)}</pre>`,
     )}
     <table>
@@ -94,7 +104,31 @@ const section = ({
             <td>${description}</td>
           </tr>`,
       )}
-    </table>`;
+    </table>
+    ${Object.entries(responses).flatMap(([status, { content }]) =>
+      Number(status) >= 400
+        ? []
+        : Object.values(content).flatMap(({ example }) =>
+            example === undefined ? [] : [html`<p>${status}:</p>`, ...exampleOf(example)],
+          ),
+    )}`;
+
+const exampleOf = (example: unknown): Markup[] =>
+  example === undefined ? [] : [html`<pre class="example">${JSON.stringify(example, null, 2)}</pre>`];
+
+/** Who may call it, in words: the alternatives of its security. */
+function whoMay(security: Operation['security']): Markup {
+  const words: Record<string, string> = {
+    admin: 'the operator’s ADMIN_TOKEN',
+    readToken: 'a read token of the job',
+    readTokenInQuery: 'a read token in ?token=',
+  };
+  const [key] = security.flatMap((each) => each['key'] ?? []);
+  const others = security.flatMap((each) => Object.keys(each)).flatMap((scheme) => words[scheme] ?? []);
+  return key === undefined
+    ? html`Needs no key.`
+    : html`Needs a key with <code>${key}</code>${others.map((other) => `, or ${other}`).join('')}.`;
+}
 
 referenceDoor.get('/problems', () =>
   page(

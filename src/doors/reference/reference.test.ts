@@ -15,6 +15,11 @@ describe('the reference', () => {
     for (const operation of Object.values(paths).flatMap((methods) => Object.values(methods))) {
       expect(text).toContain(`<h2 id="${operation.operationId}">`);
     }
+    expect(text).toContain(
+      'Needs a key with <code>jobs:read</code>, or a read token of the job, or a read token in ?token=.',
+    );
+    expect(text).toContain('Needs a key with <code>keys:write</code>, or the operator’s ADMIN_TOKEN.');
+    expect(text).toContain('&quot;PROMPT&quot;: &quot;a castle at dawn&quot;');
     expect(text).not.toContain('<script');
   });
 

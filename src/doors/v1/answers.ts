@@ -1,4 +1,5 @@
 import type { RouteConfig } from '@hono/zod-openapi';
+import { EXAMPLES, REFUSED } from './examples.ts';
 import { ROUTE_ACCESS, type RouteAccess } from './route-access.ts';
 import { problemSchema } from './schemas.ts';
 
@@ -82,8 +83,49 @@ export type Refusal = keyof typeof REFUSALS;
 const refusal = (status: Refusal, access: RouteAccess) => ({
   description: REFUSALS[status],
   headers: headerRefs(...commonHeaders(access), ...refusalHeaders(status)),
-  content: { 'application/problem+json': { schema: problemSchema } },
+  content: {
+    'application/problem+json': { schema: problemSchema, ...(status === 422 ? { example: REFUSED } : {}) },
+  },
 });
+
+/** Groups of the document, by the first part of a path. */
+export const TAGS = {
+  jobs: 'Submit, follow, cancel and erase jobs, and fetch what they made',
+  assets: 'Input files',
+  uploads: 'Input files of any size, in parts',
+  keys: 'API keys',
+  webhooks: 'Events sent to your own server',
+  accounts: 'Limits',
+  usage: 'What jobs used and cost',
+  endpoints: 'Where jobs can run',
+  audit: 'Who changed what',
+} as const;
+
+/** A path of a group that is not described yet has the group of its name. */
+const tagOf = (path: string): string => path.split('/')[1] ?? '';
+
+/** What a route takes, with the example of its body where there is one. */
+function withBodyExample({ operationId = '', request }: RouteConfig): Pick<RouteConfig, 'request'> {
+  const json = request?.body?.content['application/json'];
+  const example = EXAMPLES[operationId]?.request;
+  return request?.body === undefined || json === undefined || example === undefined
+    ? {}
+    : {
+        request: {
+          ...request,
+          body: { ...request.body, content: { ...request.body.content, 'application/json': { ...json, example } } },
+        },
+      };
+}
+
+/** The same for an answer. */
+function withExample(route: RouteConfig, status: string, response: ResponseConfig): ResponseConfig {
+  const json = response.content?.['application/json'];
+  const example = EXAMPLES[route.operationId ?? '']?.answers?.[Number(status)];
+  return json === undefined || example === undefined
+    ? response
+    : { ...response, content: { ...response.content, 'application/json': { ...json, example } } };
+}
 
 function refusalHeaders(status: Refusal): AnswerHeader[] {
   switch (status) {
@@ -139,14 +181,16 @@ export function described(
   const common = headerRefs(...commonHeaders(access));
   return {
     ...rest,
+    tags: [tagOf(route.path)],
     security: securityOf(access),
+    ...withBodyExample(route),
     ...(access !== 'open' && access.deprecated !== undefined ? { deprecated: true } : {}),
     responses: {
       ...Object.fromEntries(
         Object.entries(responses).map(([status, response]) =>
-          '$ref' in response
+          isReference(response)
             ? [status, response]
-            : [status, { ...response, headers: { ...common, ...response.headers } }],
+            : [status, { ...withExample(route, status, response), headers: { ...common, ...response.headers } }],
         ),
       ),
       ...Object.fromEntries(
@@ -155,6 +199,9 @@ export function described(
     },
   };
 }
+
+type ResponseConfig = Exclude<RouteConfig['responses'][string], { $ref: string }>;
+const isReference = (response: RouteConfig['responses'][string]): response is { $ref: string } => '$ref' in response;
 
 /** The table is by the router's paths; the document has `{id}` where the router has `:id`. */
 export const documentPath = (path: string): string => path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}');

@@ -1,4 +1,4 @@
-import { ANSWER_HEADERS } from './answers.ts';
+import { ANSWER_HEADERS, TAGS } from './answers.ts';
 import { v1Door } from './index.ts';
 
 /** The ways of showing who one is. The scope a route asks of a key stands with the route. */
@@ -31,5 +31,7 @@ export function openApiDocument(publicUrl: string) {
     openapi: '3.1.0',
     info: { title: 'comfy-edge', version: '1', description: 'ComfyUI workflows on GPUs that scale to zero.' },
     servers: [{ url: `${publicUrl}/v1` }],
+    tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
+    externalDocs: { url: `${publicUrl}/docs`, description: 'The same as pages' },
   });
 }

@@ -1,0 +1,120 @@
+import type { ApiJob } from './schemas.ts';
+
+/**
+ * One example of each main request and answer, for the OpenAPI document, by operation. A test holds them against the schemas beside
+ * them, so they cannot grow old in silence.
+ */
+
+const ID = '0192f0c1-7c3e-7d52-9a51-3f2a6f8f1c11';
+const SELF = `https://gateway.example/v1/jobs/${ID}`;
+
+const READ_TOKEN = `ce_read_${ID}.1800000000.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
+
+const WORKFLOW = {
+  '3': {
+    class_type: 'KSampler',
+    inputs: {
+      seed: 42,
+      steps: 20,
+      cfg: 8,
+      sampler_name: 'euler',
+      scheduler: 'normal',
+      denoise: 1,
+      model: ['4', 0],
+      positive: ['6', 0],
+      negative: ['7', 0],
+      latent_image: ['5', 0],
+    },
+  },
+  '4': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'v1-5-pruned-emaonly.safetensors' } },
+  '5': { class_type: 'EmptyLatentImage', inputs: { width: 512, height: 512, batch_size: 1 } },
+  '6': { class_type: 'CLIPTextEncode', inputs: { text: '{{ PROMPT }}', clip: ['4', 1] } },
+  '7': { class_type: 'CLIPTextEncode', inputs: { text: 'text, watermark', clip: ['4', 1] } },
+  '8': { class_type: 'VAEDecode', inputs: { samples: ['3', 0], vae: ['4', 2] } },
+  '9': { class_type: 'SaveImage', inputs: { filename_prefix: 'castle', images: ['8', 0] } },
+};
+
+const SUBMIT = {
+  workflow: WORKFLOW,
+  variables: { PROMPT: 'a castle at dawn' },
+  overrides: { seed: 'random', width: 768 },
+  metadata: { order: '4711' },
+  finish_within: 300,
+};
+
+const QUEUED: ApiJob = {
+  id: ID,
+  object: 'job',
+  status: 'queued',
+  stage: 'capacity',
+  endpoint: 'default',
+  created_at: '2026-11-21T06:00:00.000Z',
+  started_at: null,
+  completed_at: null,
+  deadline: '2026-11-21T06:05:00.000Z',
+  start_deadline: null,
+  expires_at: '2026-11-28T06:05:00.000Z',
+  queue_position: null,
+  progress: null,
+  outputs: [],
+  attempts: [],
+  resolved: {
+    seeds: [{ node: '3', input: 'seed', value: 1_804_289_383, random: true }],
+    overrides: [
+      { field: 'seed', node: '3', input: 'seed' },
+      { field: 'width', node: '5', input: 'width' },
+    ],
+    clamped: [],
+  },
+  error: null,
+  usage: null,
+  metrics: { queue_ms: null, cold_start_ms: null, execution_ms: null, upload_ms: null, total_ms: null },
+  metadata: { order: '4711' },
+  urls: { self: SELF, events: `${SELF}/events`, cancel: `${SELF}/cancel`, result: `${SELF}/result` },
+  last_event: 1,
+};
+
+const WEBHOOK = { url: 'https://shop.example/hooks/comfy', events: ['job.succeeded', 'job.failed'] };
+
+type Example = { request?: unknown; answers?: Readonly<Record<number, unknown>> };
+
+export const EXAMPLES: Readonly<Record<string, Example>> = {
+  submitJob: { request: SUBMIT, answers: { 201: QUEUED } },
+  dryRunJob: { request: SUBMIT },
+  getJob: { answers: { 200: QUEUED } },
+  cancelJob: { answers: { 200: { ...QUEUED, status: 'canceled', stage: null } } },
+  createReadToken: {
+    request: { expires_in: 600 },
+    answers: {
+      201: {
+        object: 'read_token',
+        token: READ_TOKEN,
+        job: ID,
+        expires_at: '2026-11-21T06:10:00.000Z',
+        urls: { self: SELF, events: `${SELF}/events?token=${READ_TOKEN}` },
+      },
+    },
+  },
+  createKey: { request: { environment: 'test', name: 'my laptop', scopes: ['jobs:write', 'jobs:read'] } },
+  createWebhook: { request: WEBHOOK },
+  updateWebhook: { request: { enabled: false } },
+  redeliverWebhookRange: { request: { since: '2026-11-20T00:00:00Z', status: 'failed' } },
+  setLimits: { request: { jobs_in_flight: 50, usd_per_day: 20 } },
+};
+
+/** A refusal, for every route that takes a body. */
+export const REFUSED = {
+  type: 'https://gateway.example/problems/dangling_link',
+  title: 'A link leads nowhere',
+  status: 422,
+  detail: 'node "9" takes its "images" from node "8", which is not there',
+  code: 'dangling_link',
+  request_id: '0192f0c1-0000-7000-8000-000000000000',
+  errors: [
+    {
+      pointer: '#/workflow/9/inputs/images',
+      code: 'dangling_link',
+      detail: 'node "9" takes its "images" from node "8", which is not there',
+    },
+  ],
+};

@@ -1,0 +1,124 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { strictChecks } from '../../testing/contract/schemas.ts';
+import { anyone, ORIGIN } from '../../testing/gateway.ts';
+import { documentPath } from './answers.ts';
+import { EXAMPLES } from './examples.ts';
+import { ROUTE_ACCESS } from './route-access.ts';
+
+/** The document as strangers get it: what OpenAPI 3.1 asks of it and what generators of clients stumble over. */
+
+const mediaSchema = z.object({ schema: z.unknown(), example: z.unknown().optional() });
+const contentSchema = z.record(z.string(), mediaSchema).default({});
+const operationSchema = z.object({
+  operationId: z.string(),
+  summary: z.string().min(5),
+  tags: z.array(z.string()).length(1),
+  security: z.array(z.record(z.string(), z.array(z.string()))),
+  parameters: z.array(z.object({ name: z.string(), in: z.string(), required: z.boolean().optional() })).default([]),
+  requestBody: z.object({ content: contentSchema }).optional(),
+  responses: z.record(
+    z.string().regex(/^[1-5]\d\d$/),
+    z.object({ description: z.string().min(3), content: contentSchema }),
+  ),
+});
+const documentSchema = z.object({
+  openapi: z.literal('3.1.0'),
+  info: z.object({ title: z.string(), version: z.string() }),
+  servers: z.array(z.object({ url: z.url() })).length(1),
+  tags: z.array(z.object({ name: z.string(), description: z.string() })),
+  paths: z.record(z.string().startsWith('/'), z.record(z.string(), operationSchema)),
+  components: z.object({
+    schemas: z.record(z.string(), z.unknown()),
+    securitySchemes: z.record(z.string(), z.object({ type: z.string() })),
+    headers: z.record(z.string(), z.unknown()),
+  }),
+});
+
+let text: string;
+let document: z.infer<typeof documentSchema>;
+let operations: (z.infer<typeof operationSchema> & { name: string; path: string })[];
+
+beforeAll(async () => {
+  text = await (await anyone('/openapi.json')).text();
+  document = documentSchema.parse(JSON.parse(text));
+  operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({
+      ...operation,
+      path,
+      name: `${method.toUpperCase()} ${path}`,
+    })),
+  );
+});
+
+describe('the OpenAPI document', () => {
+  it('names every operation once', () => {
+    const ids = operations.map(({ operationId }) => operationId);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids.length).toBe(Object.keys(ROUTE_ACCESS).length);
+    expect(document.servers).toEqual([{ url: `${ORIGIN}/v1` }]);
+  });
+
+  it('has no reference that leads nowhere', () => {
+    const references = [...text.matchAll(/"\$ref":"#\/components\/(\w+)\/([\w-]+)"/g)];
+    expect(references.length).toBeGreaterThan(100);
+    expect(references.length).toBe(text.split('"$ref"').length - 1);
+    const components: Record<string, Record<string, unknown>> = document.components;
+    expect(references.filter(([, kind = '', name = '']) => components[kind]?.[name] === undefined)).toEqual([]);
+  });
+
+  it('describes every parameter of a path, and none that is not in it', () => {
+    for (const { name, path, parameters } of operations) {
+      const described = parameters.filter((each) => each.in === 'path');
+      expect([name, ...described.map((each) => each.name).sort()]).toEqual([
+        name,
+        ...[...path.matchAll(/\{(\w+)\}/g)].map(([, each = '']) => each).sort(),
+      ]);
+      expect(described.every((each) => each.required === true)).toBe(true);
+    }
+  });
+
+  it('groups every operation under a tag that it explains', () => {
+    const known = new Set(document.tags.map(({ name }) => name));
+    expect(operations.filter(({ tags }) => !known.has(tags[0] ?? '')).map(({ name }) => name)).toEqual([]);
+  });
+
+  it('says for every operation which scope it asks for, and where a read token or the operator is taken', () => {
+    for (const [route, access] of Object.entries(ROUTE_ACCESS)) {
+      const security = operations.find(({ name }) => name === documentPath(route))?.security ?? [];
+      const schemes = security.flatMap((each) => Object.keys(each));
+      expect(schemes.every((scheme) => scheme in document.components.securitySchemes)).toBe(true);
+      expect([route, security[0]]).toEqual([route, access === 'open' ? undefined : { key: [access.scope] }]);
+      const { operator, readToken } = access === 'open' ? {} : access;
+      expect([route, schemes.includes('admin')]).toEqual([route, operator === true]);
+      expect([route, schemes.includes('readToken')]).toEqual([route, readToken !== undefined]);
+      expect([route, schemes.includes('readTokenInQuery')]).toEqual([route, readToken === 'query']);
+    }
+  });
+
+  it('says of every operation how it refuses, each time as a problem', () => {
+    for (const { name, responses } of operations) {
+      expect([name, Object.keys(responses)]).toEqual([name, expect.arrayContaining(['401', '429', '500', '503'])]);
+      const refusals = Object.entries(responses).filter(([status]) => Number(status) >= 400);
+      expect(refusals.filter(([, { content }]) => !('application/problem+json' in content))).toEqual([]);
+    }
+  });
+
+  it('has examples that fit the schemas beside them', () => {
+    const check = strictChecks(document.components.schemas);
+    const bodies = operations.flatMap(({ name, requestBody, responses }) =>
+      [requestBody?.content ?? {}, ...Object.values(responses).map(({ content }) => content)].flatMap((content) =>
+        Object.values(content).map((media) => ({ name, ...media })),
+      ),
+    );
+    const examples = bodies.filter(({ example }) => example !== undefined);
+    const wanted = Object.values(EXAMPLES).flatMap(({ request, answers = {} }) => [
+      ...(request === undefined ? [] : [request]),
+      ...Object.values(answers),
+    ]);
+    expect(examples.length).toBeGreaterThanOrEqual(wanted.length);
+    expect(
+      examples.flatMap(({ name, schema, example }) => check(schema)(example).map((fault) => `${name} ${fault}`)),
+    ).toEqual([]);
+  });
+});

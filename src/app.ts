@@ -1,12 +1,14 @@
 import { Hono } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import { configOf } from './config.ts';
+import { publicStatus } from './core/endpoints/public-status.ts';
 import { redactKeys } from './core/keys/format.ts';
 import { isPassing } from './core/repeat.ts';
 import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
 import { problem } from './doors/problem.ts';
 import { comeBackLater, resumes } from './doors/sse.ts';
+import { shieldOpen } from './doors/shield.ts';
 import { referenceDoor } from './doors/reference/index.ts';
 import { cors } from './doors/v1/cors.ts';
 import { v1Door } from './doors/v1/index.ts';
@@ -97,6 +99,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
     return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
   });
+
+  app.use('/status', shieldOpen);
+  app.get('/status', async (c) => c.json(await publicStatus(c.var.core)));
 
   app.route('/', referenceDoor);
   app.route('/v1', v1Door);

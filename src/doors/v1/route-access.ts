@@ -75,5 +75,7 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'GET /endpoints/:name': { scope: 'jobs:read' },
   'GET /endpoints/:name/debug': { scope: 'admin', operator: true },
 
+  'GET /metrics': { scope: 'admin', operator: true },
+
   'GET /audit': { scope: 'admin', operator: true },
 };

@@ -261,6 +261,7 @@ export class Webhook extends DurableObject<Env> {
     const { health, disable } = healthAfter(state.health, answer, now);
     const changed =
       health.failing_since !== state.health.failing_since || health.held_until !== state.health.held_until;
+    const turned = (health.failing_since === null) !== (state.health.failing_since === null);
     state.health = health;
     if (disable !== null && state.enabled) {
       state.enabled = false;
@@ -268,6 +269,11 @@ export class Webhook extends DurableObject<Env> {
       state.version += 1;
       state.untold = { project: true, notice: true, due_at: now };
       consoleLog({ event: 'webhook_disabled', webhook: state.id, account: state.account, reason: disable.reason });
+      this.store.save(state);
+      this.ctx.waitUntil(this.tell(state));
+    } else if (turned) {
+      state.version += 1;
+      state.untold = { notice: false, ...state.untold, project: true, due_at: now };
       this.store.save(state);
       this.ctx.waitUntil(this.tell(state));
     } else if (changed) {
@@ -285,7 +291,7 @@ export class Webhook extends DurableObject<Env> {
     this.store.save(state);
     this.setAlarm();
     try {
-      await projectWebhook(this.env.DB, state);
+      await projectWebhook(this.env.DB, { ...state, failing_since: state.health.failing_since });
       if (untold.notice && disabled !== null) {
         await notify(this.env, state.account, disabledEvent(state, disabled, disabled.at), state.id);
       }

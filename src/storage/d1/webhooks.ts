@@ -6,6 +6,8 @@ import type { WebhookEventType, WebhookView } from '../../contract/webhook.ts';
 /** What of a webhook is listed. `version` counts its changes. */
 export type WebhookRow = Pick<WebhookView, 'id' | 'account' | 'url' | 'events' | 'enabled' | 'created_at'> & {
   version: number;
+  /** Since when its receiver has not taken what was sent; null while it does. */
+  failing_since: number | null;
 };
 
 const idRow = z.object({ id: z.string() });
@@ -34,8 +36,17 @@ export async function insertWebhook(db: D1Database, webhook: WebhookRow, max: nu
 /** Writes what a listed webhook is now; never brings back one that was removed. */
 export async function projectWebhook(db: D1Database, webhook: WebhookRow): Promise<void> {
   await db
-    .prepare('UPDATE webhooks SET url = ?2, events = ?3, enabled = ?4, version = ?5 WHERE id = ?1 AND version < ?5')
-    .bind(webhook.id, webhook.url, JSON.stringify(webhook.events), webhook.enabled ? 1 : 0, webhook.version)
+    .prepare(
+      'UPDATE webhooks SET url = ?2, events = ?3, enabled = ?4, version = ?5, failing_since = ?6 WHERE id = ?1 AND version < ?5',
+    )
+    .bind(
+      webhook.id,
+      webhook.url,
+      JSON.stringify(webhook.events),
+      webhook.enabled ? 1 : 0,
+      webhook.version,
+      webhook.failing_since,
+    )
     .run();
 }
 

@@ -1,0 +1,62 @@
+import { z } from 'zod';
+import { STATUSES } from '../../contract/job.ts';
+
+/** What the operator's metrics read of the projections. Times in ms since the epoch; a count where nothing is counted is 0. */
+
+const unfinishedRow = z.object({
+  endpoint: z.string(),
+  status: z.enum(STATUSES),
+  jobs: z.number(),
+  stuck: z.number(),
+  overdue: z.number(),
+});
+
+/**
+ * Jobs that are not over, by endpoint and status; of those how many were submitted before `stuckBefore` and have never started, and
+ * how many should have been over before `overdueBefore`. Reads a row per such job (index `jobs_unfinished`).
+ */
+export async function unfinishedByEndpoint(
+  db: D1Database,
+  times: { stuckBefore: number; overdueBefore: number },
+): Promise<z.infer<typeof unfinishedRow>[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT endpoint, status, count(*) AS jobs,
+         sum(started_at IS NULL AND created_at < ?1) AS stuck, sum(deadline < ?2) AS overdue
+       FROM jobs WHERE status IN ('queued', 'running', 'canceling') GROUP BY endpoint, status ORDER BY endpoint, status`,
+    )
+    .bind(times.stuckBefore, times.overdueBefore)
+    .all();
+  return results.map((each) => unfinishedRow.parse(each));
+}
+
+const submittedRow = z.object({ status: z.enum(STATUSES), jobs: z.number() });
+
+/** Jobs submitted since, by what they are now. Ids begin with their time (UUID version 7), so this reads those jobs only. */
+export async function submittedSince(db: D1Database, since: number): Promise<z.infer<typeof submittedRow>[]> {
+  const { results } = await db
+    .prepare('SELECT status, count(*) AS jobs FROM jobs WHERE id >= ? GROUP BY status ORDER BY status')
+    .bind(firstIdAt(since))
+    .all();
+  return results.map((each) => submittedRow.parse(each));
+}
+
+/** The smallest id of that moment: 48 bits of time, then nothing (RFC 9562 section 5.7). */
+const firstIdAt = (at: number): string => {
+  const hex = at.toString(16).padStart(12, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8)}`;
+};
+
+const webhooksRow = z.object({ failing: z.number(), disabled: z.number(), since: z.number().nullable() });
+
+/** Webhooks that are on and fail, those that are off, and since when the one has failed that fails longest. */
+export async function webhookHealth(db: D1Database): Promise<z.infer<typeof webhooksRow>> {
+  const row = await db
+    .prepare(
+      `SELECT (SELECT count(*) FROM webhooks WHERE failing_since IS NOT NULL AND enabled = 1) AS failing,
+         (SELECT count(*) FROM webhooks WHERE enabled = 0) AS disabled,
+         (SELECT min(failing_since) FROM webhooks WHERE failing_since IS NOT NULL AND enabled = 1) AS since`,
+    )
+    .first();
+  return webhooksRow.parse(row);
+}

@@ -96,7 +96,14 @@ def test_the_image_workflow_lints_checks_scans_and_only_then_gives_the_version()
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
     assert "sbom: true" in text
     assert "provenance: mode=max" in text
-    assert set(re.findall(r"- target: (\w+)", text)) == {"serverless", "slim", "compute"} <= set(TARGETS)
+    (listed,) = re.findall(r"^        target: \[(.*)\]$", text, re.MULTILINE)
+    assert set(listed.split(", ")) == {"serverless", "slim", "compute", "baked"} <= set(TARGETS)
+
+
+def test_an_image_with_models_inside_is_published_only_on_request() -> None:
+    text = (ROOT / ".github/workflows/image.yml").read_text()
+    (excluded,) = re.findall(r"exclude:\n\s+- target: \$\{\{ (.*) \}\}", text)
+    assert excluded == "vars.PUBLISH_BAKED == 'true' && 'no such target' || 'baked'"
 
 
 def test_no_image_is_called_latest() -> None:

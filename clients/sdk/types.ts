@@ -112,7 +112,7 @@ export const job = object(
     ),
     last_event: number,
   },
-  { start_deadline: nullable(text), queue_position: nullable(number) },
+  { start_deadline: nullable(text), queue_position: nullable(number), truncated: list(text) },
 );
 /** One run of one workflow. Times are ISO 8601 UTC, `metrics` milliseconds. */
 export type Job = Shaped<typeof job>;

@@ -8,8 +8,8 @@ export const MAX_INLINE_TEXT_BYTES = 16_384;
 /** Above this a file goes up in parts. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
 export const SINGLE_PUT_BYTES = 64 * 1024 * 1024;
 export const PART_BYTES = 16 * 1024 * 1024;
-/** Longest preview (base64 characters) that is passed on; larger ones are dropped. */
-export const MAX_PREVIEW_CHARS = 64 * 1024;
+/** Longest preview (base64 characters) that is passed on; larger ones are dropped. With what is around it, it fits an event of 64 KiB. */
+export const MAX_PREVIEW_CHARS = 63 * 1024;
 /** Longest frame that is read for more than its number; a longer one is acknowledged and otherwise ignored. */
 export const MAX_FRAME_CHARS = 256 * 1024;
 
@@ -126,7 +126,7 @@ export const numberedMessage = z.object({ seq });
 
 export const previewMessage = z.object({
   type: z.literal('preview'),
-  node_id: z.string(),
+  node_id: z.string().max(300),
   content_type: z.string().max(100),
   data_base64: z.string().max(MAX_PREVIEW_CHARS),
 });

@@ -2,6 +2,7 @@ import type { EventBody } from '../../contract/events.ts';
 import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
 import type { Policy } from '../../config.ts';
 import type { Effect } from './signals.ts';
+import { fitEvent } from './fit.ts';
 import { type Attempt, currentAttempt, type JobState } from './state.ts';
 
 /** One pass of the machine over one signal: what the parts of the machine read and write. */
@@ -19,7 +20,7 @@ export class Turn {
   }
 
   log(event: EventBody): void {
-    this.events.push(event);
+    this.events.push(fitEvent(event));
   }
 
   do(effect: Effect): void {

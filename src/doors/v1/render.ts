@@ -51,6 +51,7 @@ export function renderJob(job: JobView, publicUrl: string, links?: SignedUrls): 
     usage: job.usage,
     metrics: renderMetrics(job.metrics),
     last_event: job.last_event,
+    ...(job.truncated === undefined ? {} : { truncated: job.truncated }),
   };
 }
 

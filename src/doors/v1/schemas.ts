@@ -120,6 +120,10 @@ export const jobSchema = jobSummarySchema
     usage: jobUsageSchema,
     metrics: z.object({ queue_ms: ms, cold_start_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
     last_event: z.int(),
+    truncated: z
+      .array(z.string())
+      .optional()
+      .openapi({ description: 'In a snapshot of events only: what it has no room for; `urls.self` has it' }),
   })
   .openapi('Job');
 

@@ -109,7 +109,7 @@ export function sendFrame(
 }
 
 /** A peer that has just gone is no error: whatever it missed it asks for again. */
-function send(socket: WebSocket, text: string): void {
+export function send(socket: WebSocket, text: string): void {
   try {
     socket.send(text);
   } catch {

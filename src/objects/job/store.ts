@@ -1,6 +1,7 @@
 import type { EventBody, LogEvent } from '../../contract/events.ts';
 import type { JobView } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
+import { fitEvent, MAX_EVENT_BYTES } from '../../core/job/fit.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import { readState, type JobState } from '../../core/job/state.ts';
 import { applySchema, type Schema } from '../schema.ts';
@@ -24,6 +25,12 @@ CREATE TABLE outbox (
 );
 `,
 ];
+
+/** A log written by a gateway that bounded no event is fitted as it is read. */
+function eventOf(body: string): EventBody {
+  const event = JSON.parse(body) as EventBody;
+  return body.length * 3 > MAX_EVENT_BYTES ? fitEvent(event) : event;
+}
 
 export type OutboxRow = { key: string; effect: Effect; tries: number; wanted: number; started: boolean };
 
@@ -117,7 +124,7 @@ export class JobStore {
     return this.sql
       .exec<{ id: number; body: string }>('SELECT id, body FROM events WHERE id > ? ORDER BY id', id)
       .toArray()
-      .map((row) => ({ id: row.id, ...(JSON.parse(row.body) as EventBody) }));
+      .map((row) => ({ id: row.id, ...eventOf(row.body) }));
   }
 
   due(now: number): OutboxRow[] {

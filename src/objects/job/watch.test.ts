@@ -145,6 +145,39 @@ describe('a watcher', () => {
     }
   });
 
+  it('gets no frame above 64 KiB, whatever the worker says; the job keeps all of it', async () => {
+    const { rig, channel } = await busy(0);
+    const live = await connected(dialWatch(rig, 0));
+    const output = (name: string) => ({
+      name,
+      node_id: '1',
+      class_type: 'PreviewAny',
+      type: 'text',
+      content_type: 'text/plain',
+      size_bytes: 16_000,
+      sha256: '0'.repeat(64),
+      key: null,
+      // Six bytes each in JSON.
+      text: '\u0001'.repeat(16_000),
+      temp: false,
+    });
+    const said = [
+      { seq: 1, type: 'output', output: output('a') },
+      { seq: 2, type: 'output', output: output('b') },
+      { seq: 3, type: 'progress', value: 0.5, nodes_done: 1, nodes_total: 2, nodes: { 1: 'x'.repeat(200_000) } },
+    ];
+    for (const message of said) {
+      await channel.ask(message);
+    }
+    const late = await connected(dialWatch(rig, null));
+    await finish(rig);
+    const frames = [...(await live.rest()), ...(await late.rest())] as { event: string; data: object }[];
+    expect(Math.max(...frames.map((frame) => JSON.stringify(frame).length))).toBeLessThan(64 * 1024);
+    expect(frames.filter(({ event }) => event === 'output').map(({ data }) => 'text' in data)).toEqual([false, false]);
+    expect(frames.find(({ event }) => event === 'snapshot')?.data).toMatchObject({ truncated: ['outputs.text'] });
+    expect(frames.find(({ event }) => event === 'progress')?.data).toMatchObject({ value: 0.5 });
+  });
+
   it('cannot speak for the worker', async () => {
     const { rig } = await busy(0);
     const watcher = await connected(dialWatch(rig, null));

@@ -1,7 +1,8 @@
-import type { Preview } from '../../contract/events.ts';
+import { writeFrame, type Preview } from '../../contract/events.ts';
 import { isTerminal } from '../../contract/job.ts';
+import { fitSnapshot } from '../../core/job/fit.ts';
 import { currentAttempt, type JobState } from '../../core/job/state.ts';
-import { close, type JobSockets, sendFrame } from './sockets.ts';
+import { close, type JobSockets, send, sendFrame } from './sockets.ts';
 import type { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 
@@ -17,6 +18,7 @@ export class Watchers {
   private readonly store: JobStore;
   /** The newest preview and whose it is. Only ever a courtesy: it is not stored, so it does not survive hibernation. */
   private lastPreview: { attempt: number; preview: Preview } | null = null;
+  private lastSnapshot: { state: JobState; text: string } | null = null;
   /** Before this time previews are not passed on: earlier ones have used up what may be sent. */
   private previewsFrom = 0;
   /** How many may come before they are counted again; some of them may have left meanwhile. */
@@ -49,7 +51,7 @@ export class Watchers {
     // From here to the end nothing awaits: no event can come in between.
     const { client, server } = this.sockets.accept({ kind: 'watch' });
     if (after === null) {
-      sendFrame(server, { event: 'snapshot', id: state.last_event, data: viewOf(state) });
+      send(server, this.snapshotOf(state));
     } else {
       for (const event of this.store.eventsAfter(seen)) {
         sendFrame(server, event);
@@ -73,6 +75,15 @@ export class Watchers {
       const sent = this.sockets.broadcast([{ event: 'preview', data: preview }]) * preview.data_base64.length;
       this.previewsFrom = now + (sent / PREVIEW_CHARS_PER_S) * 1000;
     }
+  }
+
+  /** Written once for all who come before anything changes: a turn of the machine makes a new state. */
+  private snapshotOf(state: JobState): string {
+    if (this.lastSnapshot?.state !== state) {
+      const frame = { event: 'snapshot', id: state.last_event, data: fitSnapshot(viewOf(state)) } as const;
+      this.lastSnapshot = { state, text: writeFrame(frame) };
+    }
+    return this.lastSnapshot.text;
   }
 
   /** Counts only when it may be: a thousand that come at once are not each counted by all that follow. */

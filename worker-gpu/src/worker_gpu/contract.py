@@ -28,7 +28,7 @@ MAX_NAME_BYTES = 255
 """Longest output name in UTF-8 (contract, "uploads")."""
 SINGLE_PUT_BYTES = 64 * 1024 * 1024
 """Above this the gateway answers with a multipart upload (contract, "uploads")."""
-MAX_PREVIEW_CHARS = 64 * 1024
+MAX_PREVIEW_CHARS = 63 * 1024
 """Longest preview in base64 characters (contract, "channel")."""
 MAX_UPLOADS_PER_CALL = 100
 """Files asked for in one `uploads` call; the gateway takes up to 1,000, smaller answers start the first PUT sooner."""

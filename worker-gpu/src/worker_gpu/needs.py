@@ -67,4 +67,7 @@ def job_error(error: ModelError) -> JobError:
     details: JsonObject = {"model_error": error.code}
     if error.path is not None:
         details["model"] = error.path
+    if error.page is not None:
+        # The message is for clients, so it has lost its addresses.
+        details["get_it_at"] = error.page
     return JobError(_CODES.get(error.code, "model_missing"), error.message, details=details)

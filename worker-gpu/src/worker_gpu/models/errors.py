@@ -24,12 +24,14 @@ RETRYABLE: frozenset[ModelCode] = frozenset({"store_unreachable", "model_replace
 
 
 class ModelError(Exception):
-    """A model, or all of them, cannot be had. `path` names the model where one is meant. Carries no credentials."""
+    """A model, or all of them, cannot be had. `path` names the model where one is meant, `page` a page on the web that
+    says how to get it. Carries no credentials."""
 
-    def __init__(self, code: ModelCode, message: str, path: str | None = None) -> None:
+    def __init__(self, code: ModelCode, message: str, path: str | None = None, page: str | None = None) -> None:
         self.code: ModelCode = code
         self.message = message
         self.path = path
+        self.page = page
         super().__init__(f"{code}: {message}")
 
     @property

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
-from worker_gpu.models.errors import ModelError
+from worker_gpu.models.errors import ModelCode, ModelError
 from worker_gpu.models.manifest import FromBucket, FromHub, FromUrl, ModelFile
-from worker_gpu.models.settings import Bucket, ModelSettings
+from worker_gpu.models.settings import HUB, Bucket, ModelSettings
 from worker_gpu.models.sigv4 import EMPTY_SHA256, encode_path, signed
 from worker_gpu.models.wire import REDIRECTS, Passing, Reply, Wire
 
@@ -160,19 +160,20 @@ def bucket_denied(status: int, body: bytes) -> ModelError:
 
 def hub_refusal(source: FromHub, path: str, status: int, code: str | None, settings: ModelSettings) -> ModelError:
     """The error for a repository that does not give a file (X-Error-Code is the hub's own word for why)."""
-    page = f"{settings.hub}/{source.repo}"
+    repo, page = source.repo, f"{settings.hub}/{source.repo}"
+
+    def refused(to: ModelCode, why: str) -> ModelError:
+        # A hub of one's own is nothing that a client should hear of.
+        return ModelError(to, f"{path}: {repo} on Hugging Face {why}", path, page if settings.hub == HUB else None)
+
     if code in ("EntryNotFound", "RevisionNotFound") or (status in (404, 410) and code != "RepoNotFound"):
-        return ModelError(
-            "model_missing", f"{path}: {source.repo} has no file {source.file} at {source.revision} ({page})", path
-        )
+        return refused("model_missing", f"has no file {source.file} at {source.revision} ({page})")
     if code == "RepoNotFound" and settings.hub_token:
-        return ModelError("model_missing", f"{path}: {source.repo} does not exist, or HF_TOKEN may not see it", path)
+        return refused("model_missing", "does not exist, or HF_TOKEN may not see it")
     if code == "GatedRepo" or status == 403:
         how = "with the account of HF_TOKEN" if settings.hub_token else "and set HF_TOKEN"
-        return ModelError("model_denied", f"{path}: {source.repo} is gated; accept its terms at {page} {how}", path)
-    return ModelError(
-        "model_denied", f"{path}: {source.repo} is private, gated or does not exist; set HF_TOKEN ({page})", path
-    )
+        return refused("model_denied", f"is gated: accept its terms at {page} {how}")
+    return refused("model_denied", f"is private, gated or does not exist: set HF_TOKEN ({page})")
 
 
 def _follow(url: str, response: Reply, path: str) -> str:

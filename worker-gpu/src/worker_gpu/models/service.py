@@ -68,6 +68,7 @@ class Models:
         self._manifest_error: ModelError | None = None
         self._faults: dict[str, ModelError] = {}
         self._background: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
         """Take the folder and read the manifest. What goes wrong is in `health` and the log."""
@@ -117,7 +118,12 @@ class Models:
             batch, failed = await self._fetch(named.files, Urgency.JOB, tell)
             if failed:
                 raise failed[0]
-            yield self._fetched(batch, began)
+            try:
+                yield self._fetched(batch, began)
+            finally:
+                # Not before: the copy reads the disk that the job reads.
+                if self._background is not None and self._background.done():
+                    self._begin_keeping()
 
     def named(self, workflow: Mapping[str, JsonObject]) -> tuple[ModelFile, ...]:
         """The manifest's files that `workflow` names."""
@@ -176,11 +182,19 @@ class Models:
         if self._open:
             self._open = False
             await asyncio.to_thread(self._sync.close)
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
 
     async def _run_background(self) -> None:
         files = self._sync.manifest.in_group(BACKGROUND_GROUP)
         await self._fetch(files, Urgency.BACKGROUND, None)
-        await asyncio.to_thread(self._sync.keep_on_volume)
+        self._begin_keeping()
+
+    def _begin_keeping(self) -> None:
+        """Copy to the volume what is not there, unless that is being done. A volume that another worker writes to is
+        tried again after the next job."""
+        if self.settings.volume_write and self._open and (self._keeping is None or self._keeping.done()):
+            self._keeping = asyncio.create_task(asyncio.to_thread(self._sync.keep_on_volume))
 
     async def _refresh(self) -> None:
         try:

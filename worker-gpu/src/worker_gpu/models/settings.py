@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,7 +79,9 @@ class ModelSettings:
         return self.bucket is not None or self.manifest is not None
 
 
-def read_model_settings(env: Mapping[str, str], cpus: int | None = None) -> ModelSettings:
+def read_model_settings(
+    env: Mapping[str, str], cpus: int | None = None, is_mount: Callable[[Path], bool] = Path.is_mount
+) -> ModelSettings:
     """Settings from `env`. Raises `ModelError` bad_setting naming the variable."""
     data = Path(env.get("WORKER_DATA_DIR") or Path(tempfile.gettempdir()) / "worker-gpu")
     comfyui = env.get("COMFYUI_PATH")
@@ -87,7 +89,7 @@ def read_model_settings(env: Mapping[str, str], cpus: int | None = None) -> Mode
     manifest = env.get("MODELS_MANIFEST")
     cpus = cpus or os.cpu_count() or 1
     lanes = min(MAX_LANES, max(MIN_LANES, LANES_PER_CPU * cpus))
-    volume = _volume(env)
+    volume = _volume(env, is_mount)
     return ModelSettings(
         folder=folder,
         bucket=_bucket(env),
@@ -98,7 +100,7 @@ def read_model_settings(env: Mapping[str, str], cpus: int | None = None) -> Mode
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),
         hub=_url(env, "HF_ENDPOINT", HUB),
-        hub_token=env.get("HF_TOKEN") or None,
+        hub_token=env.get("HF_TOKEN", "").strip() or None,
         hub_caches=_hub_caches(env),
     )
 
@@ -118,12 +120,13 @@ def _bucket(env: Mapping[str, str]) -> Bucket | None:
     return Bucket(_url(env, "MODELS_ENDPOINT_URL", ""), name, credentials, f"{prefix}/" if prefix else "")
 
 
-def _volume(env: Mapping[str, str]) -> Path | None:
-    """The folder of models on the network volume. `MODELS_VOLUME` names it; empty means none; unset means look."""
+def _volume(env: Mapping[str, str], is_mount: Callable[[Path], bool]) -> Path | None:
+    """The folder of models on the network volume. `MODELS_VOLUME` names it; empty means none; unset means look for one
+    that is attached: a plain folder of that name is on the container's own disk, where a copy would only take room."""
     given = env.get("MODELS_VOLUME")
     if given is not None:
         return Path(given).absolute() if given else None
-    return next((volume / "models" for volume in VOLUMES if volume.is_dir()), None)
+    return next((volume / "models" for volume in VOLUMES if is_mount(volume)), None)
 
 
 def _hub_caches(env: Mapping[str, str]) -> tuple[Path, ...]:

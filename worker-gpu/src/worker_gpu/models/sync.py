@@ -99,6 +99,8 @@ class ModelSync:
 
     def close(self) -> None:
         """Stop what runs and let go of the folder. Parts keep what they have."""
+        if self._volume is not None:
+            self._volume.end()
         self._lanes.close()
         self.tree.close()
 

@@ -6,8 +6,10 @@ workers from writing the same at once; should both write all the same, both writ
 """
 
 import contextlib
+import errno
 import hashlib
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +44,11 @@ class Volume:
         self._sync = root / SYNC_FOLDER
         self._lease = self._sync / "writer"
         self._owner = uuid.uuid4().hex
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """For another thread: let go of a copy under way. The volume keeps nothing of it."""
+        self._ended.set()
 
     def find(self, file: ModelFile) -> Path | None:
         """The file on the volume, checked by the volume's index or by hashing it. None if it is not there, is
@@ -77,13 +84,15 @@ class Volume:
             digest = hashlib.sha256()
             with source.open("rb") as read, part.open("wb") as write:
                 for piece in iter(lambda: read.read(COPY_BYTES), b""):
+                    if self._ended.is_set():
+                        return False
                     digest.update(piece)
                     write.write(piece)
                     self._renew_lease()
                 write.flush()
                 os.fsync(write.fileno())
             if digest.hexdigest() != file.sha256:
-                return False
+                raise OSError(errno.EIO, "the copy here is not what was checked")
             target = self.root / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             stat = part.stat()

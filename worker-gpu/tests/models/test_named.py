@@ -1,0 +1,81 @@
+"""Which models a graph names: loaders of ComfyUI and of others, embeddings in a text, and what only looks like one."""
+
+import pytest
+
+from worker_gpu.models.manifest import Manifest, ModelFile
+from worker_gpu.models.named import named_in
+from worker_gpu.shape import Json, JsonObject
+
+MANIFEST = Manifest.of(
+    [
+        ModelFile(path, 1, "0" * 64)
+        for path in (
+            "checkpoints/a.safetensors",
+            "checkpoints/sub/b.safetensors",
+            "loras/a.safetensors",
+            "unet/flux.safetensors",
+            "diffusion_models/flux.safetensors",
+            "text_encoders/t5.safetensors",
+            "ipadapter/face.bin",
+            "embeddings/easy.safetensors",
+            "embeddings/old.pt",
+            "loras/easy.safetensors",
+        )
+    ]
+)
+
+
+def named(**inputs: Json) -> tuple[list[str], list[str]]:
+    graph: dict[str, JsonObject] = {"1": {"class_type": "X", "inputs": {**inputs}}}
+    found = named_in(graph, MANIFEST)
+    return sorted(file.path for file in found.files), list(found.unknown)
+
+
+NAMES: dict[str, tuple[dict[str, Json], list[str]]] = {
+    "the loader's own category": ({"ckpt_name": "a.safetensors"}, ["checkpoints/a.safetensors"]),
+    "another loader's": ({"lora_name": "a.safetensors"}, ["loras/a.safetensors"]),
+    "an input that says no category means all": (
+        {"model_name": "a.safetensors"},
+        ["checkpoints/a.safetensors", "loras/a.safetensors"],
+    ),
+    "a folder below the category": ({"ckpt_name": "sub/b.safetensors"}, ["checkpoints/sub/b.safetensors"]),
+    "written on Windows": ({"ckpt_name": "sub\\b.safetensors"}, ["checkpoints/sub/b.safetensors"]),
+    "two categories that ComfyUI takes for one": (
+        {"unet_name": "flux.safetensors"},
+        ["diffusion_models/flux.safetensors", "unet/flux.safetensors"],
+    ),
+    "a category that has it not falls back to those that have": (
+        {"vae_name": "t5.safetensors"},
+        ["text_encoders/t5.safetensors"],
+    ),
+    "a list of a custom node": (
+        {"stack": [["on", "a.safetensors", 1.0]]},
+        ["checkpoints/a.safetensors", "loras/a.safetensors"],
+    ),
+    "an object of a custom node": ({"lora_1": {"on": True, "lora_name": "a.safetensors"}}, ["loras/a.safetensors"]),
+    "an embedding in a text": ({"text": "a (embedding:easy:1.2), cat"}, ["embeddings/easy.safetensors"]),
+    "an embedding at the end of a sentence": ({"text": "embedding:easy."}, ["embeddings/easy.safetensors"]),
+    "an embedding with its suffix": ({"text": "x embedding:old.pt y"}, ["embeddings/old.pt"]),
+    "a link is no name": ({"ckpt_name": ["4", 0]}, []),
+    "nothing": ({"text": "a.safetensors is a file", "seed": 1, "flag": True, "none": None}, []),
+}
+
+
+@pytest.mark.parametrize(("inputs", "paths"), NAMES.values(), ids=NAMES.keys())
+def test_a_graph_names(inputs: dict[str, Json], paths: list[str]) -> None:
+    assert named(**inputs)[0] == paths
+
+
+@pytest.mark.parametrize("value", ["new.safetensors", "sub/new.GGUF", "x.ckpt"])
+def test_what_looks_like_a_model_and_is_not_known_is_told_apart(value: str) -> None:
+    assert named(ckpt_name=value) == ([], [value])
+
+
+@pytest.mark.parametrize("value", ["a photo.png", "two\nlines.safetensors", "", "safetensors", "embedding:unknown"])
+def test_what_is_no_model_is_nothing(value: str) -> None:
+    assert named(text=value) == ([], [])
+
+
+def test_a_graph_without_sense_names_nothing() -> None:
+    graph: dict[str, JsonObject] = {"1": {}, "2": {"inputs": ["a.safetensors"]}, "3": {"inputs": "a.safetensors"}}
+    assert named_in(graph, MANIFEST).files == ()

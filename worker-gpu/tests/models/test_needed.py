@@ -1,0 +1,155 @@
+"""A job of the gateway that names a model which cannot be had: one clear error that says where to get it, nothing is
+run, and the next job finds a working worker."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fakes.comfy import playing
+from fakes.recordings import recording
+from fakes.stage import Stage, staged
+from models.faulty import FaultyStore, Flipped, Status
+from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from worker_gpu.contract import Timings
+from worker_gpu.models.manifest import FromHub, FromUrl, Source
+from worker_gpu.models.remote import hub_refusal
+from worker_gpu.models.service import Models
+from worker_gpu.models.settings import HUB, ModelSettings
+from worker_gpu.needs import job_error, models_for
+from worker_gpu.shape import JsonObject, maybe_object, maybe_text
+
+pytestmark = pytest.mark.asyncio
+
+PATH, OTHER = "loras/wanted.safetensors", "loras/other.safetensors"
+BODY = content(CHUNK * 4, 1)
+CASE = recording("success_image")
+
+
+def graph(name: str) -> dict[str, JsonObject]:
+    return {**CASE.graph, "9": {"class_type": "LoraLoader", "inputs": {"lora_name": name}}}
+
+
+def offer(store: FaultyStore, source: Source | None = None) -> None:
+    wanted = model(PATH, BODY, source=source, chunked=source is None)
+    store.objects.update({"manifest.json": manifest_bytes(wanted, model(OTHER, BODY)), PATH: BODY, OTHER: BODY})
+
+
+@asynccontextmanager
+async def worker(
+    tmp_path: Path, chosen: ModelSettings, workflow: dict[str, JsonObject]
+) -> AsyncGenerator[tuple[Stage, Models]]:
+    models = Models(chosen, silent())
+    await models.start()
+    try:
+        async with staged(tmp_path, playing(CASE), workflow) as stage:
+            stage.place.models = models
+            yield stage, models
+    finally:
+        await models.close()
+
+
+GATED = Status(401, b"", {"X-Error-Code": "GatedRepo"})
+DENIED = Status(403, b"<Error><Code>AccessDenied</Code></Error>")
+FAULTS: dict[str, tuple[Status | Flipped, Source | None, str, str, bool]] = {
+    "gated": (
+        GATED,
+        FromHub("lab/flux", "f.safetensors"),
+        "model_missing",
+        "lab/flux on Hugging Face is gated: accept its terms",
+        False,
+    ),
+    "not in the bucket": (
+        Status(404),
+        None,
+        "model_missing",
+        f"{PATH} is in the manifest but not at its source",
+        False,
+    ),
+    "its page is gone": (Status(410), FromUrl("{}/x"), "model_missing", PATH, False),
+    "its page refuses": (Status(403), FromUrl("{}/x"), "model_missing", "its URL answered 403", False),
+    "other bytes": (Flipped(3), None, "model_missing", "differs from the manifest", False),
+    "the bucket refuses": (DENIED, None, "input_fetch_failed", "MODELS_ACCESS_KEY_ID (AccessDenied)", True),
+    "the bucket fails": (Status(500), None, "input_fetch_failed", "gave up after 8 tries", True),
+}
+
+
+@pytest.mark.parametrize(("fault", "source", "code", "words", "retryable"), FAULTS.values(), ids=FAULTS.keys())
+async def test_a_model_that_cannot_be_had_is_named_with_what_to_do(
+    store: FaultyStore,
+    tmp_path: Path,
+    fault: Status | Flipped,
+    source: Source | None,
+    code: str,
+    words: str,
+    retryable: bool,
+) -> None:
+    if isinstance(source, FromUrl):
+        source = FromUrl(source.url.format(store.url))
+    offer(store, source)
+    store.script = lambda asked: None if asked.key in ("manifest.json", OTHER) else fault
+    chosen = replace(settings(tmp_path, store.bucket), hub=store.url)
+    async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (stage, models):
+        receipt = await stage.run()
+        assert (receipt.outcome, receipt.code) == ("failed", code)
+        error = maybe_object(stage.gateway.report["error"])
+        assert words.format(store.url) in (maybe_text(error["message"]) or "")
+        assert error["retryable"] is retryable
+        assert "local-secret" not in str(error)
+        assert stage.comfy.prompts == []
+        # The worker and every other model go on.
+        async with models.needed_by(graph("other.safetensors")) as fetched:
+            assert fetched.files == 1
+
+
+@pytest.mark.parametrize(
+    ("hub", "page"), [(HUB, "https://huggingface.co/lab/flux"), ("https://mirror.internal.example", None)]
+)
+async def test_a_gated_model_has_its_page_in_the_details(tmp_path: Path, hub: str, page: str | None) -> None:
+    chosen = replace(settings(tmp_path, None), hub=hub)
+    refusal = hub_refusal(FromHub("lab/flux", "f.safetensors"), PATH, 401, "GatedRepo", chosen)
+    told = job_error(refusal).to_wire()
+    details: JsonObject = {"model_error": "model_denied", "model": PATH}
+    assert told["details"] == (details if page is None else {**details, "get_it_at": page})
+    assert "mirror" not in str(told)
+
+
+async def test_a_disk_that_is_full_fails_the_job_and_not_the_worker(store: FaultyStore, tmp_path: Path) -> None:
+    offer(store)
+    chosen = replace(settings(tmp_path, store.bucket), reserve_bytes=2**60)
+    async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (stage, _):
+        receipt = await stage.run()
+        assert (receipt.outcome, receipt.code) == ("failed", "insufficient_resources")
+        assert PATH in str(maybe_object(stage.gateway.report["error"])["message"])
+    async with worker(tmp_path / "next", chosen, CASE.graph) as (stage, _):
+        assert (await stage.run()).outcome == "succeeded"
+
+
+async def test_a_bad_manifest_leaves_a_worker_that_runs_what_it_has(store: FaultyStore, tmp_path: Path) -> None:
+    store.objects["manifest.json"] = b'{"version": 1, "files": [{"path": "x"}]}'
+    async with worker(tmp_path, settings(tmp_path, store.bucket), graph("on-the-image.safetensors")) as (stage, models):
+        assert (await stage.run()).outcome == "succeeded"
+        told = maybe_object(maybe_object(models.health()["manifest"])["error"])
+        assert told["code"] == "manifest_invalid"
+        assert "files[0] (x)" in str(told["message"])
+
+
+async def test_a_fetch_is_told_in_words_that_only_go_up(store: FaultyStore, tmp_path: Path) -> None:
+    body = content(4_000_000, 2)
+    file = model("loras/big.safetensors", body, chunk_bytes=250_000)
+    store.objects.update({file.path: body, "manifest.json": manifest_bytes(file)})
+    # Bytes that turn out wrong are taken back; the client is not shown that.
+    store.script = lambda asked: Flipped(5) if asked.key == file.path and asked.number in (0, 5) else None
+    models = Models(settings(tmp_path, store.bucket), silent())
+    await models.start()
+    told: list[str] = []
+    timings = Timings()
+    async with models_for(models, graph("big.safetensors"), told.append, timings, lambda: 0.0):
+        assert (tmp_path / "models" / file.path).read_bytes() == body
+    await models.close()
+    assert told[-1] == "4 of 4 MB, 1 of 1 files"
+    done = [int(line.partition(" ")[0]) for line in told]
+    assert done == sorted(done)
+    assert len(told) <= 21

@@ -1,0 +1,123 @@
+"""The environment: what is taken for granted, what must come together, and which variable is to blame."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.settings import HUB, MIB, ModelSettings, read_model_settings
+
+BUCKET = {
+    "MODELS_BUCKET": "models",
+    "MODELS_ENDPOINT_URL": "https://account.r2.example/",
+    "MODELS_ACCESS_KEY_ID": "id",
+    "MODELS_SECRET_ACCESS_KEY": "the-secret",
+}
+
+
+def nothing_mounted(_: Path) -> bool:
+    return False
+
+
+def mounted(*places: str) -> Callable[[Path], bool]:
+    return lambda path: str(path) in places
+
+
+def read(env: dict[str, str], is_mount: Callable[[Path], bool] = nothing_mounted) -> ModelSettings:
+    return read_model_settings(env, 2, is_mount)
+
+
+def test_an_empty_environment_syncs_nothing() -> None:
+    settings = read({"COMFYUI_PATH": "/comfyui"})
+    assert not settings.enabled
+    assert settings.folder == Path("/comfyui/models")
+    assert (settings.hub, settings.hub_token, settings.volume) == (HUB, None, None)
+
+
+def test_a_bucket_is_its_four_variables_and_a_folder_in_it() -> None:
+    settings = read({**BUCKET, "MODELS_PREFIX": "/team/a/", "MODELS_DIR": "/data/models"})
+    assert settings.enabled
+    assert settings.bucket is not None
+    assert (settings.bucket.endpoint, settings.bucket.prefix) == ("https://account.r2.example", "team/a/")
+    assert settings.folder == Path("/data/models")
+    assert "the-secret" not in repr(settings)
+
+
+def test_a_manifest_on_disk_is_enough(tmp_path: Path) -> None:
+    assert read({"MODELS_MANIFEST": str(tmp_path / "m.json")}).enabled
+
+
+@pytest.mark.parametrize(("cpus", "first", "most"), [(1, 3, 16), (2, 6, 16), (4, 12, 32), (128, 384, 64)])
+def test_lanes_follow_the_processors(cpus: int, first: int, most: int) -> None:
+    settings = read_model_settings({}, cpus, nothing_mounted)
+    assert (settings.first_lanes, settings.lanes) == (first, most)
+
+
+def test_numbers_are_taken_as_given() -> None:
+    settings = read({"MODELS_LANES": "7", "MODELS_MIN_FREE_MB": "0"})
+    assert (settings.lanes, settings.reserve_bytes) == (7, 0)
+    assert read({"MODELS_MIN_FREE_MB": "10"}).reserve_bytes == 10 * MIB
+
+
+@pytest.mark.parametrize("lacking", [name for name in BUCKET if name != "MODELS_BUCKET"])
+def test_half_a_bucket_names_what_is_missing(lacking: str) -> None:
+    with pytest.raises(ModelError, match=lacking) as told:
+        read({name: value for name, value in BUCKET.items() if name != lacking})
+    assert told.value.code == "bad_setting"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MODELS_LANES", "0"),
+        ("MODELS_LANES", "many"),
+        ("MODELS_LANES", "257"),
+        ("MODELS_LANES", "-1"),
+        ("MODELS_MIN_FREE_MB", "1.5"),
+        ("MODELS_VOLUME_WRITE", "perhaps"),
+        ("HF_ENDPOINT", "huggingface.co"),
+        ("HF_ENDPOINT", "file:///etc"),
+        ("HF_ENDPOINT", "https://user:password@hub.example"),
+        ("MODELS_ENDPOINT_URL", "https://r2.example?x=1"),
+        ("MODELS_ENDPOINT_URL", "r2.example"),
+    ],
+)
+def test_a_wrong_value_names_its_variable_and_not_itself(name: str, value: str) -> None:
+    with pytest.raises(ModelError, match=name) as told:
+        read({**BUCKET, name: value})
+    assert told.value.code == "bad_setting"
+    assert "password" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("places", "volume"),
+    [
+        ((), None),
+        (("/runpod-volume",), "/runpod-volume/models"),
+        (("/workspace",), "/workspace/models"),
+        (("/workspace", "/runpod-volume"), "/runpod-volume/models"),
+    ],
+)
+def test_a_volume_is_used_where_it_is_attached(places: tuple[str, ...], volume: str | None) -> None:
+    assert read({}, mounted(*places)).volume == (Path(volume) if volume else None)
+
+
+def test_a_plain_folder_in_the_volumes_place_is_no_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_gpu.models.settings.VOLUMES", (tmp_path,))
+    assert read_model_settings({}).volume is None
+
+
+def test_a_named_volume_is_used_and_an_empty_name_means_none() -> None:
+    everywhere = mounted("/runpod-volume", "/workspace")
+    assert read({"MODELS_VOLUME": "/mnt/shared/models"}, everywhere).volume == Path("/mnt/shared/models")
+    assert read({"MODELS_VOLUME": ""}, everywhere).volume is None
+
+
+def test_hugging_face_is_as_everywhere() -> None:
+    settings = read({"HF_TOKEN": " hf_x\n", "HF_ENDPOINT": "https://mirror.example/", "HF_HOME": "/data/hf"})
+    assert (settings.hub, settings.hub_token) == ("https://mirror.example", "hf_x")
+    # The last one is where RunPod puts cached models.
+    assert settings.hub_caches == (Path("/data/hf/hub"), Path("/runpod-volume/huggingface-cache/hub"))
+    assert read({"HF_HOME": "/a", "HF_HUB_CACHE": "/b"}).hub_caches[0] == Path("/b")
+    assert "hf_x" not in repr(settings)

@@ -1,0 +1,217 @@
+"""A network volume that several workers share: read through, filled by one at a time, never with anything half."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.faulty import FaultyStore
+from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from worker_gpu.models import volume as volume_module
+from worker_gpu.models.index import read_index
+from worker_gpu.models.service import Models
+from worker_gpu.models.settings import ModelSettings
+from worker_gpu.models.sync import ModelSync
+from worker_gpu.models.volume import LEASE_S, Volume
+from worker_gpu.shape import JsonObject
+
+PATH, LAZY = "loras/style.safetensors", "loras/lazy.safetensors"
+BODY = content(CHUNK * 4 + 1, 3)
+FILE = model(PATH, BODY, groups=["background"])
+NAMES_LAZY: dict[str, JsonObject] = {"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "lazy.safetensors"}}}
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.moment = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.moment
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The model on the container's own disk."""
+    path = tmp_path / "own" / PATH
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BODY)
+    return path
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def on(root: Path, clock: Clock, writable: bool = True) -> Volume:
+    return Volume(root, writable, clock)
+
+
+def leftovers(root: Path) -> list[str]:
+    return sorted(entry.name for entry in (root / ".sync").iterdir() if entry.name != "index.jsonl")
+
+
+def test_what_one_worker_writes_another_finds_by_the_index(tmp_path: Path, source: Path, clock: Clock) -> None:
+    root = tmp_path / "volume"
+    assert on(root, clock).keep(FILE, source)
+    assert (root / PATH).read_bytes() == BODY
+    assert leftovers(root) == []
+    # Of the same size and time: only the index can have told.
+    stat = (root / PATH).stat()
+    (root / PATH).write_bytes(bytes(len(BODY)))
+    os.utime(root / PATH, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert on(root, clock, writable=False).find(FILE) == root / PATH
+
+
+@pytest.mark.parametrize("there", [None, b"", BODY[:-1], bytes(len(BODY))])
+def test_another_file_on_the_volume_is_not_taken(tmp_path: Path, clock: Clock, there: bytes | None) -> None:
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    if there is not None:
+        (tmp_path / PATH).write_bytes(there)
+    assert on(tmp_path, clock).find(FILE) is None
+
+
+def test_a_file_that_people_put_there_is_hashed_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    (tmp_path / PATH).write_bytes(BODY)
+    assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
+    monkeypatch.setattr(volume_module, "hash_file", lambda _: pytest.fail("hashed again"))
+    assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
+
+
+def test_a_volume_that_may_not_be_written_stays_as_it_is(tmp_path: Path, source: Path, clock: Clock) -> None:
+    root = tmp_path / "volume"
+    (root / PATH).parent.mkdir(parents=True)
+    (root / PATH).write_bytes(BODY)
+    reader = on(root, clock, writable=False)
+    assert reader.find(FILE) == root / PATH
+    assert not reader.keep(model(LAZY, BODY), source)
+    assert [path for path in root.rglob("*") if path.is_file()] == [root / PATH]
+
+
+def test_only_one_writes_and_a_dead_one_is_taken_over(tmp_path: Path, source: Path, clock: Clock) -> None:
+    root = tmp_path / "volume"
+    (root / ".sync").mkdir(parents=True)
+    (root / ".sync" / "writer").write_text("another worker")
+    (root / ".sync" / "half.part.another").write_bytes(BODY[:100])
+    os.utime(root / ".sync" / "writer", (clock(), clock()))
+    clock.moment += LEASE_S - 1
+    assert not on(root, clock).keep(FILE, source)
+    assert not (root / PATH).exists()
+    clock.moment += 2
+    assert on(root, clock).keep(FILE, source)
+    assert (root / PATH).read_bytes() == BODY
+    assert leftovers(root) == []
+
+
+def test_a_copy_that_is_wrong_is_thrown_away_and_the_lease_given_back(
+    tmp_path: Path, source: Path, clock: Clock
+) -> None:
+    root = tmp_path / "volume"
+    source.write_bytes(bytes(len(BODY)))
+    with pytest.raises(OSError, match="not what was checked"):
+        on(root, clock).keep(FILE, source)
+    assert leftovers(root) == []
+    assert not (root / PATH).exists()
+
+
+def test_a_worker_that_stops_lets_go_of_its_copy(tmp_path: Path, source: Path, clock: Clock) -> None:
+    root = tmp_path / "volume"
+    volume = on(root, clock)
+    volume.end()
+    assert not volume.keep(FILE, source)
+    assert leftovers(root) == []
+    assert not (root / PATH).exists()
+
+
+@pytest.fixture
+def shared(store: FaultyStore, tmp_path: Path) -> ModelSettings:
+    store.objects.update({PATH: BODY, LAZY: BODY})
+    store.objects["manifest.json"] = manifest_bytes(FILE, model(LAZY, BODY))
+    return replace(settings(tmp_path / "w", store.bucket), volume=tmp_path / "volume", volume_write=True)
+
+
+@asynccontextmanager
+async def models_of(chosen: ModelSettings) -> AsyncGenerator[Models]:
+    models = Models(chosen, silent())
+    await models.start()
+    try:
+        yield models
+    finally:
+        await asyncio.wait_for(models.close(), 10)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Returns after each whole look at what the volume lacks."""
+    looked = threading.Semaphore(0)
+    real = ModelSync.keep_on_volume
+
+    def noted(sync: ModelSync) -> int:
+        try:
+            return real(sync)
+        finally:
+            looked.release()
+
+    def wait() -> None:
+        assert looked.acquire(timeout=10)
+
+    monkeypatch.setattr(ModelSync, "keep_on_volume", noted)
+    return wait
+
+
+@pytest.mark.asyncio
+async def test_the_volume_is_filled_behind_the_background_group_and_behind_each_job(
+    shared: ModelSettings, kept: Callable[[], None], tmp_path: Path
+) -> None:
+    async with models_of(shared) as models:
+        models.begin_background()
+        await asyncio.to_thread(kept)
+        assert (tmp_path / "volume" / PATH).read_bytes() == BODY
+        async with models.needed_by(NAMES_LAZY) as fetched:
+            assert fetched.files == 1
+            assert not (tmp_path / "volume" / LAZY).exists()
+        await asyncio.to_thread(kept)
+        assert (tmp_path / "volume" / LAZY).read_bytes() == BODY
+    index, _ = read_index(tmp_path / "volume" / ".sync" / "index.jsonl")
+    assert sorted(index) == [LAZY, PATH]
+
+
+@pytest.mark.asyncio
+async def test_a_volume_that_another_worker_fills_is_tried_again_after_the_next_job(
+    shared: ModelSettings, kept: Callable[[], None], tmp_path: Path
+) -> None:
+    writer = tmp_path / "volume" / ".sync" / "writer"
+    writer.parent.mkdir(parents=True)
+    writer.write_text("another worker")
+    async with models_of(shared) as models:
+        models.begin_background()
+        await asyncio.to_thread(kept)
+        assert not (tmp_path / "volume" / PATH).exists()
+        writer.unlink()
+        async with models.needed_by(NAMES_LAZY):
+            pass
+        await asyncio.to_thread(kept)
+        assert (tmp_path / "volume" / PATH).read_bytes() == BODY
+
+
+@pytest.mark.asyncio
+async def test_a_volume_that_is_full_costs_a_line_in_the_log(
+    shared: ModelSettings, kept: Callable[[], None], tmp_path: Path, store: FaultyStore
+) -> None:
+    (tmp_path / "volume").write_text("no folder at all")
+    async with models_of(shared) as models:
+        models.begin_background()
+        await asyncio.to_thread(kept)
+        async with models.needed_by(NAMES_LAZY) as fetched:
+            assert fetched.files == 1
+    assert len(store.of(PATH)) == FILE.chunk_count

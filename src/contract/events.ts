@@ -27,8 +27,8 @@ export function writeFrame(frame: WatchFrame): string {
 /** A frame's head, and its data as the text it came in. `frame()` reads all of it. */
 export type FrameText = { event: WatchFrame['event']; id: number | null; data: string; frame: () => WatchFrame };
 
-/** Where the data begins in what `writeFrame` wrote. Only previews have no number. */
-const HEAD = /^\{"event":"(?:preview|([a-z]+)","id":(\d+))"?,"data":/;
+/** Where the data begins in what `writeFrame` wrote. */
+const HEAD = /^\{"event":"([a-z]+)"(?:,"id":(\d+))?,"data":/;
 
 /** Reads what `writeFrame` wrote, here or in a gateway from before it, which had the number last; nobody else writes frames. */
 export function readFrame(text: string): FrameText {
@@ -38,7 +38,7 @@ export function readFrame(text: string): FrameText {
     const { event, data, ...rest } = frame();
     return { event, id: 'id' in rest ? rest.id : null, data: JSON.stringify(data), frame };
   }
-  const [start, event = 'preview', id] = head;
+  const [start, event, id] = head;
   return {
     event: event as WatchFrame['event'],
     id: id === undefined ? null : Number(id),

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import type { Signal } from '../core/job/signals.ts';
-import { claimA, claimB, report, worker, workerError } from './play.ts';
+import { claimA, claimB, picture, report, worker, workerError } from './play.ts';
 
 const attempts = fc.integer({ min: 1, max: 4 });
 const claims = fc.constantFrom(claimA, claimB);
@@ -50,6 +50,15 @@ const signals = fc.oneof(
       report(attempt, claim, { outcome, error: outcome === 'failed' ? workerError({ retryable }) : null }),
     ),
   fc.constant({ kind: 'cancel' as const }),
+  // Only of runs whose worker knows no gateway; else they say nothing.
+  fc.record({ kind: fc.constant('run_named' as const), attempt: attempts, run_id: fc.constantFrom('r1', 'r2') }),
+  fc
+    .tuple(attempts, fc.constantFrom(null, workerError(), workerError({ retryable: false })))
+    .map(([attempt, error]): Signal => ({
+      kind: 'run_result',
+      attempt,
+      result: { outputs: error === null ? [picture] : [], error, warnings: [], moved_ms: 1 },
+    })),
   fc.record({ kind: fc.constant('run_hint' as const), attempt: attempts }),
   fc.record({
     kind: fc.constant('run_status' as const),

@@ -16,7 +16,7 @@ import { ROUTE_ACCESS, routeName, type RouteAccess } from './route-access.ts';
 const CHALLENGE = { 'www-authenticate': 'Bearer realm="comfy-edge"' };
 
 /** An answer that was waited for this long is given only if its key still stands: the check before it may be `CACHE_MS` old already. */
-const LONG_MS = 5_000;
+export const LONG_MS = 5_000;
 
 type V1Context = Context<AppEnv>;
 

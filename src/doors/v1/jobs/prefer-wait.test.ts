@@ -16,6 +16,7 @@ import {
   type Call,
 } from '../../../testing/gateway.ts';
 import { newId } from '../../../testing/job.ts';
+import { madeKey, ownApp } from '../../../testing/keys.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { jobPageSchema, jobSchema } from '../schemas.ts';
 
@@ -113,6 +114,22 @@ describe('a submit that prefers to wait', () => {
     // Without the preference it is answered as the first submit was before it waited.
     const bare = await submit(call, { 'idempotency-key': 'k' });
     expect(jobSchema.parse(await bare.json())).toMatchObject({ id, status: 'queued' });
+  });
+
+  it('learns nothing of what happened after its key was revoked, but that the job was taken', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    const ending = await madeKey(account);
+    let now = Date.now();
+    const waiting = submit(ownApp({ clock: () => now })(ending.key), { prefer: 'wait=60' });
+    const id = await onlyJob(call);
+    await watched(id, 1);
+    await (await call(`/v1/keys/${ending.id}`, { method: 'DELETE' })).text();
+    now += 30_000;
+    await runAsWorker(account, id, [{ name: 'secret.png', content_type: 'image/png', bytes: PNG }]);
+    const answer = await waiting;
+    expect(answer.status).toBe(201);
+    expect(jobSchema.parse(await answer.json())).toMatchObject({ id, status: 'queued', outputs: [] });
   });
 
   it('does not cancel its job when the client leaves, and leaves no watcher behind', async () => {

@@ -4,6 +4,7 @@ import { signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { submitJob } from '../../../core/jobs/submit.ts';
 import { waitAfterSubmit } from '../../../core/jobs/wait.ts';
 import { coreProblem } from '../../problem.ts';
+import { LONG_MS } from '../auth.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { Fingerprint, idempotencyKey } from '../idempotency.ts';
 import { preferredWait } from '../prefer.ts';
@@ -57,7 +58,10 @@ export function registerSubmitJob(app: V1App): void {
     const { job: taken, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);
     const wait = preferredWait(c.req.header('prefer'));
-    const view = wait === null ? taken : await waitAfterSubmit(core, caller, taken, wait, c.req.raw.signal);
+    const begun = core.clock();
+    const waited = wait === null ? taken : await waitAfterSubmit(core, caller, taken, wait, c.req.raw.signal);
+    // A key that ended meanwhile is told that its job was taken, as it would have been without the wait, and nothing since.
+    const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed()) ? waited : taken;
     // The plain answer is the same whenever it is repeated; one that waited is a reading like any other.
     const links = wait === null ? undefined : await signOutputs(core, view);
     const job = renderJob(view, core.config.publicUrl, links);

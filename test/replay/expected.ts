@@ -73,7 +73,7 @@ export const FAILS: Record<string, Failure> = {
     error: {
       code: 'model_missing',
       node: { id: '1', class_type: 'CheckpointLoaderSimple' },
-      message: "Value not in list: ckpt_name: 'nope.safetensors' not in []",
+      message: 'The worker lacks the model nope.safetensors: it is neither in its folders nor in its manifest.',
     },
     nodes: {},
   },

@@ -213,7 +213,12 @@ def test_an_error_carries_no_path_traceback_or_host() -> None:
 def test_a_refusal_repeats_neither_choices_nor_values() -> None:
     error = refused(recording("invalid_missing_model").answer)
     assert error.code == "model_missing"
-    assert error.message == "Value not in list: ckpt_name: 'nope.safetensors' not in []"
+    assert (
+        error.message
+        == "The worker lacks the model nope.safetensors: it is neither in its folders nor in its manifest."
+    )
+    assert error.details is not None
+    assert error.details["models"] == ["nope.safetensors"]
     assert "input_config" not in json.dumps(error.to_wire())
 
 

@@ -21,7 +21,12 @@ def refused(body: JsonObject) -> JobError:
     details: JsonObject = {"type": maybe_text(top.get("type")) or "node_errors", "node_errors": dict(told)}
     if len(nodes) > len(told):
         details["nodes_left_out"] = len(nodes) - len(told)
-    return JobError(_refusal_code(nodes), _refusal_message(top, nodes), node=_only_node(top, nodes), details=details)
+    missing = _missing_models(nodes)
+    if not missing:
+        return JobError("invalid_workflow", _refusal_message(top, nodes), node=_only_node(top, nodes), details=details)
+    named: list[Json] = [public_text(name, MAX_DETAIL_CHARS) for name in missing[:MAX_NODES_TOLD]]
+    details["models"] = named
+    return JobError("model_missing", _lacks(missing), node=_only_node(top, nodes), details=details)
 
 
 def from_history(messages: list[tuple[str, JsonObject]]) -> tuple[JobError, bool]:
@@ -50,15 +55,24 @@ def _raised_code(kind: str, message: str) -> Code:
     return "execution_error"
 
 
-def _refusal_code(nodes: JsonObject) -> Code:
-    """A value that is not in a loader's list is a model that is not there, when the list holds model files."""
+def _missing_models(nodes: JsonObject) -> list[str]:
+    """Models that are not there, where nothing else is wrong: values that are not in a loader's list and end like the
+    name of a model file."""
     kinds = [
         (maybe_text(error.get("type")), maybe_object(error.get("extra_info")))
         for node in nodes.values()
         for error in map(maybe_object, maybe_list(maybe_object(node).get("errors")))
     ]
-    missing = [_is_model(extra) for kind, extra in kinds if kind == "value_not_in_list"]
-    return "model_missing" if missing and len(missing) == len(kinds) and all(missing) else "invalid_workflow"
+    if any(kind != "value_not_in_list" or not _is_model(extra) for kind, extra in kinds):
+        return []
+    return list(dict.fromkeys(maybe_text(extra.get("received_value")) or "" for _, extra in kinds))
+
+
+def _lacks(models: list[str]) -> str:
+    """ComfyUI's own words list every model that is there; whoever sent the graph wants to know the one that is not."""
+    if len(models) == 1:
+        return f"The worker lacks the model {models[0]}: it is neither in its folders nor in its manifest."
+    return f"The worker lacks {len(models)} models: {', '.join(models)}."
 
 
 _NAMED_NODE = re.compile(r"Node ID '#([^']+)'")

@@ -1,6 +1,6 @@
 import type { WebhookEvent, WebhookEventType } from '../contract/webhook.ts';
 import type { Env } from '../env.ts';
-import { webhooksWanting } from '../storage/d1/webhooks.ts';
+import { webhooksOf, webhooksWanting } from '../storage/d1/webhooks.ts';
 import { webhookStub } from './stubs.ts';
 
 /**
@@ -21,4 +21,10 @@ export async function notify(
   if (failed > 0) {
     throw new Error(`${failed} of ${handed.length} webhooks could not be reached`);
   }
+}
+
+/** Has every webhook of an account forget what its log tells of a job. Throws if one could not be reached; may be repeated. */
+export async function forgetNotices(env: Env, account: string, job: string): Promise<void> {
+  const ids = await webhooksOf(env.DB, account);
+  await Promise.all(ids.map((id) => webhookStub(env, id).forgetJob(account, job)));
 }

@@ -40,6 +40,7 @@ export type WebhookStub = Rpc<
   | 'rotate'
   | 'erase'
   | 'take'
+  | 'forgetJob'
   | 'ping'
   | 'deliveries'
   | 'delivery'

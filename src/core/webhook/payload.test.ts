@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { STATUSES, type JobError } from '../../contract/job.ts';
 import type { JobNotice } from '../../contract/webhook.ts';
 import { jobSummarySchema } from '../../doors/v1/schemas.ts';
-import { disabledEvent, jobEvent, MAX_BODY_BYTES, pingEvent } from './payload.ts';
+import { disabledEvent, erasedBody, jobEvent, MAX_BODY_BYTES, pingEvent } from './payload.ts';
 import { isSecret, newSecret, signatureHeaders, signing } from './secret.ts';
 
 const AT = 1_800_000_000_000;
@@ -167,4 +167,24 @@ describe('a secret', () => {
     expect(signing(secrets, 9).map((each) => each.secret)).toEqual(['new', 'old']);
     expect(signing(secrets, 10).map((each) => each.secret)).toEqual(['new']);
   });
+});
+
+describe('the event of a job that is erased', () => {
+  it('says what happened to which job, and nothing else of it', () => {
+    const { body } = jobEvent({ ...job, status: 'failed', error, metadata: { name: 'canary' } }, 7, AT, ORIGIN);
+    expect(JSON.parse(erasedBody(body))).toEqual({
+      type: 'job.failed',
+      timestamp: new Date(AT).toISOString(),
+      sequence: 7,
+      data: { id: job.id, object: 'job', status: 'failed', erased: true },
+    });
+    expect(erasedBody(erasedBody(body))).toBe(erasedBody(body));
+  });
+
+  it.each(['', 'canary', '{"data":"canary"}', '{"type":"x","data":{"id":"canary"}}'])(
+    'is empty where it was none: %s',
+    (body) => {
+      expect(erasedBody(body)).toBe('{}');
+    },
+  );
 });

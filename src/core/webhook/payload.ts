@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import {
   PING,
   type DeliveryType,
@@ -40,6 +41,26 @@ export function jobEvent(job: JobNotice, sequence: number, at: number, publicUrl
     job: job.id,
     body: fitting({ type, timestamp: iso(at), sequence, data }),
   };
+}
+
+/** What is left of a job's event once the job is erased: that it happened, to which job. */
+const leftSchema = z.object({
+  type: z.string(),
+  timestamp: z.string(),
+  sequence: z.int(),
+  data: z.object({ id: z.string(), object: z.literal('job'), status: z.string() }),
+});
+
+/** The body of a job's event without what it tells of the job beside id and status. A body that is none of ours is emptied. */
+export function erasedBody(body: string): string {
+  let event: unknown;
+  try {
+    event = JSON.parse(body);
+  } catch {
+    return '{}';
+  }
+  const left = leftSchema.safeParse(event);
+  return left.success ? JSON.stringify({ ...left.data, data: { ...left.data.data, erased: true } }) : '{}';
 }
 
 /** Asked for by the owner, to see whether the receiver works. */

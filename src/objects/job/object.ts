@@ -17,6 +17,7 @@ import { consoleLog } from '../../providers/log.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
 import { accountStub } from '../stubs.ts';
+import { forgetNotices } from '../notify.ts';
 import { openChannel, readFrame } from './channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
 import { Outbox } from './outbox.ts';
@@ -378,6 +379,7 @@ export class Job extends DurableObject<Env> {
     if (this.store.order().inputs.some(({ key }) => key === undefined)) {
       await accountStub(this.env, state.account).forgetJob(state.id);
     }
+    await forgetNotices(this.env, state.account, state.id);
     await forgetJob(this.env.DB, state.id, this.state?.erased === true);
     await this.ctx.storage.deleteAll();
     this.state = null;

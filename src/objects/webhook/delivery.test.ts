@@ -142,7 +142,7 @@ describe('a slow receiver', () => {
   });
 
   it('gets what waits as soon as a place is free', async () => {
-    const { answer, received } = receivers();
+    const { answer, at } = receivers();
     const hook = await newHook();
     const held = Promise.withResolvers<null>();
     answer(hook.url, async () => {
@@ -150,12 +150,12 @@ describe('a slow receiver', () => {
       return new Response();
     });
     const ids = await Promise.all(Array.from({ length: 12 }, () => hook.hand()));
-    await until(() => expect(received).toHaveLength(5));
+    await until(() => expect(at(hook.url)).toHaveLength(5));
     await runInDurableObject(hook.object, () => held.resolve(null));
     await until(async () =>
       expect((await hook.log('?status=delivered')).data.map((each) => each.id).sort()).toEqual(ids.toSorted()),
     );
-    expect(received).toHaveLength(12);
+    expect(at(hook.url)).toHaveLength(12);
   });
 });
 

@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { requireConfig } from '../../config.ts';
 import type { DeliveryStatus, DeliveryView, PING, WebhookEvent, WebhookView } from '../../contract/webhook.ts';
-import { disabledEvent } from '../../core/webhook/payload.ts';
+import { disabledEvent, erasedBody } from '../../core/webhook/payload.ts';
 import { healthAfter, type Answer } from '../../core/webhook/schedule.ts';
 import { signing } from '../../core/webhook/secret.ts';
 import type { Env } from '../../env.ts';
@@ -201,6 +201,13 @@ export class Webhook extends DurableObject<Env> {
     const queued = this.store.againRange(range, Date.now());
     this.ctx.waitUntil(this.drain());
     return { queued };
+  }
+
+  /** A job was erased: its events keep ids and status only. What is still to be sent is sent so. */
+  forgetJob(account: string, job: string): void {
+    if (this.state?.account === account) {
+      this.store.rewriteJob(job, erasedBody);
+    }
   }
 
   override async alarm(): Promise<void> {

@@ -3,6 +3,7 @@ import type { Caller, Core } from '../context.ts';
 import type { CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset, type AssetAnswer } from './keep.ts';
+import { whileItFlows } from './flow.ts';
 import { inspect, INSPECTED_BYTES } from './inspect.ts';
 import { tooLarge } from './refusals.ts';
 
@@ -43,11 +44,11 @@ export async function createAsset(
     return fail(problem);
   };
 
-  const parts = inParts(file.stream, SPOOL_PART_BYTES);
+  const parts = inParts(whileItFlows(file.stream), SPOOL_PART_BYTES);
   for (;;) {
     const next = await parts.next();
     if (!next.ok) {
-      return refuse({ code: 'incomplete_body', detail: 'the body ended before it was complete' });
+      return refuse({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });
     }
     const part = next.value;
     if (size === 0) {

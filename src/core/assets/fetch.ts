@@ -4,6 +4,7 @@ import { publicUrl } from '../net/public-url.ts';
 import { fail, ok, type Result } from '../result.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { createAsset } from './create.ts';
+import { until } from './flow.ts';
 import { tooLarge } from './refusals.ts';
 
 /** A file has this long to arrive, from the first connection to its last byte. */
@@ -85,7 +86,7 @@ function whole(
       }
     },
   });
-  return body.pipeThrough(counted, { signal });
+  return until(signal, body).pipeThrough(counted);
 }
 
 async function follow(core: Core, text: string, signal: AbortSignal): Promise<Result<Response, FetchProblem>> {

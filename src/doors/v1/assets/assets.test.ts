@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { requireConfig } from '../../../config.ts';
+import { MAX_SILENCE_MS } from '../../../core/assets/flow.ts';
 import { assetKey } from '../../../storage/keys.ts';
 import { SPOOL_PART_BYTES } from '../../../storage/r2/assets.ts';
 import {
@@ -188,6 +189,43 @@ describe('an upload is refused', () => {
     }
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
     expect(await (await call('/v1/assets')).json()).toMatchObject({ data: [] });
+  });
+
+  it('when nothing of it comes for a minute, with nothing kept of it', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const asked = Promise.withResolvers<void>();
+    let dropped = false;
+    const bytes = large(SPOOL_PART_BYTES + 1000);
+    const stalled = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          controller.enqueue(bytes);
+          asked.resolve();
+          return new Promise(() => {});
+        },
+        cancel() {
+          dropped = true;
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    const sent = { method: 'POST', body: stalled, headers: { authorization: `Bearer ${key}` } };
+    let answered = false;
+    const answer = ownGateway()
+      .fetch(new Request(`${ORIGIN}/v1/assets`, sent), env)
+      .finally(() => {
+        answered = true;
+      });
+    await asked.promise;
+    await vi.advanceTimersByTimeAsync(MAX_SILENCE_MS - 1000);
+    expect(answered).toBe(false);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await problemOf(await answer)).toMatchObject({ status: 400, code: 'incomplete_body' });
+    expect(dropped).toBe(true);
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
   it('when its form holds anything but one file', async () => {

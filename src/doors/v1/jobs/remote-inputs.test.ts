@@ -199,6 +199,24 @@ describe('the time of an input by URL', () => {
     expect(hops).toBe(3);
   });
 
+  it('is over in the middle of a body that stands still', async () => {
+    let dropped = false;
+    const { asked } = slowSide(() => {
+      const body = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          controller.enqueue(PNG.slice(0, 20));
+          return new Promise(() => {});
+        },
+        cancel() {
+          dropped = true;
+        },
+      });
+      return Promise.resolve(new Response(body));
+    });
+    expect(await timedOut(asked)).toMatchObject(late);
+    expect(dropped).toBe(true);
+  });
+
   it('is over in the middle of a body that drips, whatever it does when it is told', async () => {
     let dropped = false;
     const { asked } = slowSide(() => {

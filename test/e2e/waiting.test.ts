@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, describe, test, vi } from 'vitest';
-import { PATIENCE_MS, type Platform, ended, quickGraph, startPlatform } from './platform.ts';
+import {
+  PATIENCE_MS,
+  type Platform,
+  ended,
+  executing,
+  quickGraph,
+  slowGraph,
+  startPlatform,
+  until,
+} from './platform.ts';
 
 let platform: Platform;
 beforeAll(async () => {
@@ -36,6 +45,28 @@ describe('a submit that waits', () => {
     expect(again.status).toBe('succeeded');
     expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toHaveLength(1);
   });
+});
+
+test('a job that no worker takes in time expires, costs nothing, and its run is taken back at RunPod', async ({
+  expect,
+}) => {
+  const { edge } = platform;
+  const slow = await edge.jobs.submit({ workflow: slowGraph(60) });
+  await until(edge, slow.id, executing);
+  const mark = platform.runpod.events.last;
+  const job = await edge.jobs.submit({ workflow: quickGraph, start_within: 3 });
+  const done = await ended(edge, job.id);
+  expect(done).toMatchObject({ status: 'expired', error: null, started_at: null, attempts: [{ claimed_at: null }] });
+  const late = Date.parse(done.completed_at ?? '') - Date.parse(done.start_deadline ?? '');
+  expect(late).toBeGreaterThanOrEqual(0);
+  expect(late).toBeLessThan(1_000);
+  await expect(edge.jobs.result(job.id)).rejects.toMatchObject({ status: 410, code: 'job_expired' });
+  expect(await platform.happened({ type: 'job_finished', after: mark })).toMatchObject({
+    job: done.attempts[0]?.upstream_id,
+    status: 'CANCELLED',
+  });
+  await edge.jobs.cancel(slow.id);
+  expect((await ended(edge, slow.id)).status).toBe('canceled');
 });
 
 test('a batch runs its good jobs, and they are found and charged by their metadata', async ({ expect }) => {

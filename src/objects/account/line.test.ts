@@ -25,7 +25,7 @@ describe('a place in the line', () => {
     expect(placeInLine(line(['a', 'k']), new Map(), 'b')).toBeNull();
   });
 
-  it('is each place once, whoever waits', () => {
+  it('is when the account would let it in, whoever waits', () => {
     const waiting = fc
       .array(fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.integer({ min: 0, max: 2 })), { maxLength: 20 })
       .map((jobs) => jobs.map(([key, priority], at) => ({ job: `j${at}`, key, priority })));
@@ -34,9 +34,30 @@ describe('a place in the line', () => {
       .map((counts) => new Map(Object.entries(counts)));
     fc.assert(
       fc.property(waiting, inWork, (jobs, counts) => {
-        const places = jobs.map(({ job }) => placeInLine(jobs, counts, job));
-        expect(places.toSorted((a, b) => Number(a) - Number(b))).toEqual(jobs.map((_, at) => at + 1));
+        const order = letIn(jobs, counts);
+        expect(jobs.map(({ job }) => placeInLine(jobs, counts, job))).toEqual(
+          jobs.map(({ job }) => order.indexOf(job) + 1),
+        );
       }),
     );
   });
 });
+
+/** The rule of `Places.fill`, one place after another: the highest class, the key with the fewest in work, who came first. */
+function letIn(jobs: readonly Waiting[], inWork: ReadonlyMap<string, number>): string[] {
+  const counts = new Map(inWork);
+  const count = ({ key }: Waiting): number => counts.get(key) ?? 0;
+  const left = [...jobs];
+  return jobs.map(() => {
+    const [next] = left.toSorted(
+      (one, other) =>
+        other.priority - one.priority || count(one) - count(other) || jobs.indexOf(one) - jobs.indexOf(other),
+    );
+    if (next === undefined) {
+      throw new Error('as many are let in as wait');
+    }
+    counts.set(next.key, count(next) + 1);
+    left.splice(left.indexOf(next), 1);
+    return next.job;
+  });
+}

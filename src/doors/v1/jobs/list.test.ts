@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { newClient, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
+import { until } from '../../../testing/job.ts';
 import { madeKey } from '../../../testing/keys.ts';
 import { jobPageSchema, type ApiJob } from '../schemas.ts';
 
@@ -30,8 +31,12 @@ beforeAll(async () => {
   canceled = await submitted(call, { metadata: { order: '7' } });
   await (await call(canceled.urls.cancel, { method: 'POST' })).text();
   byOtherKey = await submitted(other.call, { metadata: { order: '8' } });
-  // The list follows the jobs: until it has all three, and the end of one.
-  while ((await idsOf('')).length < 3 || (await idsOf('?status=canceled')).length < 1) {}
+  // The list follows the jobs.
+  await until(async () => {
+    if ((await idsOf('')).length < 3 || (await idsOf('?status=canceled')).length < 1) {
+      throw new Error('not all of them are listed yet');
+    }
+  });
   mocked.mockRestore();
 });
 

@@ -97,7 +97,8 @@ export const TAGS = {
   webhooks: 'Events sent to your own server',
   accounts: 'Limits',
   usage: 'What jobs used and cost',
-  endpoints: 'Where jobs can run',
+  endpoints: 'Where jobs can run, and how that goes',
+  metrics: 'What the operator watches',
   audit: 'Who changed what',
 } as const;
 

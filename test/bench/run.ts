@@ -4,6 +4,7 @@ import { ensureEnvironment } from '../../local/python/environment.ts';
 import { type Launch, launch } from '../../local/stack/launcher.ts';
 import { type Outcome, done, failure } from '../../local/stack/outcome.ts';
 import { measureEndToEnd } from './end-to-end.ts';
+import { measureEvents } from './events/measure.ts';
 import { measureOverhead } from './overhead.ts';
 import { measurePrice } from './price.ts';
 import { measureSubmits } from './submit/measure.ts';
@@ -20,6 +21,10 @@ const SUITES: Record<string, (bench: Bench) => Promise<void>> = {
   worker: async ({ root: folder, python, signal }) => {
     console.log(`\nWhat the worker adds (${ROUNDS.warmUp} warm-up runs before)\n`);
     console.log(table(await measureOverhead(folder, python, ROUNDS, signal)));
+  },
+  events: async ({ signal }) => {
+    console.log('\nAn event from the worker to those who watch\n');
+    console.log(await measureEvents(signal));
   },
   path: async ({ signal }) => {
     console.log('\nFrom the client, through everything\n');

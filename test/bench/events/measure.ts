@@ -1,0 +1,135 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { type LoneGateway, type RunningJob, runningJob, startLoneGateway } from '../../lone/gateway.ts';
+import { Watcher } from '../../lone/watcher.ts';
+import { percentile } from '../submit/load.ts';
+import { markdown, median } from '../table.ts';
+
+const ROUNDS = 5;
+/** A worker sends at most four progress messages a second (docs/worker-contract.md, channel). */
+const EVERY_MS = 250;
+const EVENTS_PER_ROUND = 8;
+const JOBS = 50;
+const WATCHERS = [1, 100, 1_000];
+/** How many connect at the same time. */
+const AT_ONCE = 50;
+/** No limit may be met. */
+const LIMITS = { jobs_in_flight: 1_000, submits_per_minute: 10_000 };
+/** What an event may take, by the 95th percentile. */
+const AIM_MS = 25;
+
+/** What one round met, in ms: from the worker's send to the last byte at a watcher, and to the worker's ack. */
+type Round = { p50: number; p95: number; first: number; stored: number };
+
+/**
+ * How long an event takes from the worker to those who watch: with many jobs that run, and with many watchers of one. Worker and watchers are
+ * this process, the gateway is the real one in workerd behind wrangler's own proxy, all on this machine.
+ */
+export async function measureEvents(signal: AbortSignal): Promise<string> {
+  const gateway = await startLoneGateway(LIMITS);
+  try {
+    const rows = [await manyJobs(gateway, signal)];
+    for (const count of WATCHERS) {
+      rows.push(await oneJob(gateway, count, signal));
+    }
+    return markdown([['ms', 'aim p95', 'p50', 'p95', 'first watcher', 'worker’s ack', 'rounds'], ...rows]);
+  } finally {
+    await gateway.stop();
+  }
+}
+
+async function manyJobs(gateway: LoneGateway, signal: AbortSignal): Promise<string[]> {
+  const jobs: RunningJob[] = [];
+  for (let count = 0; count < JOBS; count += 1) {
+    jobs.push(await runningJob(gateway));
+  }
+  const pairs = await Promise.all(jobs.map(async (job) => ({ job, watchers: [await connect(gateway, job.id)] })));
+  const rounds: Round[] = [];
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    const each = await Promise.all(
+      pairs.map(async ({ job, watchers }, index) => {
+        // Workers do not speak in chorus.
+        await delay((EVERY_MS / JOBS) * index, undefined, { signal });
+        return burst(job, watchers, signal);
+      }),
+    );
+    rounds.push(summary(each.flat()));
+  }
+  await Promise.all(jobs.map((job) => job.complete()));
+  return row(`${JOBS} jobs, one watcher each`, rounds);
+}
+
+async function oneJob(gateway: LoneGateway, count: number, signal: AbortSignal): Promise<string[]> {
+  const job = await runningJob(gateway);
+  const watchers: Watcher[] = [];
+  while (watchers.length < count) {
+    const some = Array.from({ length: Math.min(AT_ONCE, count - watchers.length) }, () => connect(gateway, job.id));
+    watchers.push(...(await Promise.all(some)));
+  }
+  const rounds: Round[] = [];
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    rounds.push(summary(await burst(job, watchers, signal)));
+  }
+  await job.complete();
+  await Promise.all(watchers.map((watcher) => watcher.ended));
+  return row(`one job, ${count} watcher${count === 1 ? '' : 's'}`, rounds);
+}
+
+type Told = { stored: number; latencies: number[] };
+
+/** Some events of one job, at a worker's pace. */
+async function burst(job: RunningJob, watchers: readonly Watcher[], signal: AbortSignal): Promise<Told[]> {
+  const told: Told[] = [];
+  for (let count = 0; count < EVENTS_PER_ROUND; count += 1) {
+    const next = Math.max(...watchers.map(lastOf)) + 1;
+    const said = performance.now();
+    await job.say({
+      type: 'progress',
+      value: 0.5,
+      nodes_done: 1,
+      nodes_total: 3,
+      current_node: '5',
+      step: 4,
+      steps: 20,
+    });
+    const stored = performance.now() - said;
+    await Promise.all(watchers.map((watcher) => watcher.upTo(next)));
+    const latencies = watchers.map((watcher) => (watcher.seen.find(({ id }) => id === next)?.at ?? Number.NaN) - said);
+    told.push({ stored, latencies });
+    await delay(EVERY_MS, undefined, { signal });
+  }
+  return told;
+}
+
+function summary(told: readonly Told[]): Round {
+  const all = told.flatMap(({ latencies }) => latencies);
+  return {
+    p50: percentile(all, 0.5),
+    p95: percentile(all, 0.95),
+    first: median(told.map(({ latencies }) => Math.min(...latencies))),
+    stored: median(told.map(({ stored }) => stored)),
+  };
+}
+
+/** Medians over the rounds but the first, which warms up. */
+function row(what: string, [, ...rounds]: readonly Round[]): string[] {
+  const middle = (of: (round: Round) => number): string => median(rounds.map(of)).toFixed(1);
+  return [
+    what,
+    `≤ ${AIM_MS}`,
+    middle(({ p50 }) => p50),
+    middle(({ p95 }) => p95),
+    middle(({ first }) => first),
+    middle(({ stored }) => stored),
+    String(rounds.length),
+  ];
+}
+
+const lastOf = (watcher: Watcher): number => watcher.seen.findLast(({ id }) => id !== null)?.id ?? 0;
+
+async function connect(gateway: LoneGateway, job: string): Promise<Watcher> {
+  const watcher = await Watcher.open(`${gateway.url}/v1/jobs/${job}/events`, {
+    authorization: `Bearer ${gateway.key}`,
+  });
+  await watcher.until(() => watcher.seen.length > 0);
+  return watcher;
+}

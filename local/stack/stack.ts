@@ -11,8 +11,6 @@ import { readSecrets } from './secrets.ts';
 
 /** RunPod's id of the one endpoint; clients call it `default`. */
 const ENDPOINT = 'local';
-/** Both ids of a second endpoint, where somebody else's worker runs. */
-const FOREIGN = 'foreign';
 
 /** Workers that end one after the other before one is ready; then there is no point in waiting. */
 const FAILED_STARTS = 3;
@@ -39,8 +37,6 @@ export interface StackOptions {
   workerEnv?: Record<string, string>;
   /** What RunPod does with the job of a worker that is gone, and other settings of its endpoint. */
   runpodEndpoint?: Partial<Omit<RunpodEndpoint, 'id' | 'workers'>>;
-  /** A Python program that answers as worker-comfyui does: it runs on an endpoint of its own, which clients call `foreign`. */
-  foreignWorker?: { program: string; env: Record<string, string> };
   /** Endpoints beside `default`: by the name clients use, the gateway's settings and, where RunPod is to have it, RunPod's. */
   endpoints?: Record<string, { gateway: EndpointSettings; runpod?: RunpodEndpoint }>;
   /** `POLICY` and `LIMITS` of the gateway (docs/configuration.md). */
@@ -139,9 +135,6 @@ async function startParts(
         id: ENDPOINT,
         workers: { ...options.workers, ...workerProgram(options, gatewayUrl) },
       },
-      ...(options.foreignWorker === undefined
-        ? []
-        : [{ id: FOREIGN, workers: { min: 1, max: 1, ...foreignProgram(options, options.foreignWorker) } }]),
       ...others.flatMap(([, { runpod: other }]) => other ?? []),
     ],
   });
@@ -154,9 +147,6 @@ async function startParts(
     // Nothing here costs anything, so keys of both environments may use it.
     endpoints: {
       default: { runpod_id: ENDPOINT, environment: 'any' },
-      ...(options.foreignWorker === undefined
-        ? {}
-        : { [FOREIGN]: { runpod_id: FOREIGN, environment: 'any', worker: 'worker-comfyui' } }),
       ...Object.fromEntries(others.map(([name, { gateway: settings }]) => [name, settings])),
     },
     secrets,
@@ -225,10 +215,6 @@ function workerProgram(options: StackOptions, gatewayUrl: string) {
       ...options.workerEnv,
     },
   };
-}
-
-function foreignProgram(options: StackOptions, { program, env }: NonNullable<StackOptions['foreignWorker']>) {
-  return { command: [options.python, program], cwd: options.root, env: { PYTHONUNBUFFERED: '1', ...env } };
 }
 
 function wishFor(part: 'gateway' | 'runpod', port: number): PortWish {

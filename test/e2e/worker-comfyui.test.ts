@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import type { Job } from '../../clients/sdk/index.ts';
+import { drawPicture } from '../../local/demo/picture.ts';
+import { ensureEnvironment } from '../../local/python/environment.ts';
 import { ended, eventsOf, finals, numbers, type Platform, startPlatform, until, upTo } from './platform.ts';
 import { type Files, startFiles } from './foreign/files.ts';
 
@@ -14,9 +16,23 @@ let platform: Platform;
 let files: Files;
 beforeAll(async () => {
   files = await startFiles();
+  const root = resolve(import.meta.dirname, '..', '..');
+  const made = await ensureEnvironment({ root, signal: AbortSignal.timeout(300_000), report: () => undefined });
+  if (!made.ok) {
+    throw new Error(made.message);
+  }
+  const command = [made.value.python, join(import.meta.dirname, 'foreign', 'handler.py')];
+  const env = { FILES_URL: files.url, PYTHONUNBUFFERED: '1' };
+  const settings = { environment: 'any', worker: 'worker-comfyui' };
   platform = await startPlatform({
-    workers: { min: 0, max: 0 },
-    foreignWorker: { program: join(import.meta.dirname, 'foreign', 'handler.py'), env: { FILES_URL: files.url } },
+    endpoints: {
+      foreign: {
+        gateway: { ...settings, runpod_id: 'foreign' },
+        runpod: { id: 'foreign', workers: { min: 1, max: 1, command, env } },
+      },
+      // worker-gpu, which takes whole jobs too where no ticket comes.
+      direct: { gateway: { ...settings, runpod_id: 'local' } },
+    },
   });
 });
 afterAll(async () => {
@@ -29,9 +45,9 @@ const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 
 /** The same bytes that the handler makes. */
 function picture(size: number): Uint8Array<ArrayBuffer> {
-  const parts = [Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')];
+  const parts = [Buffer.from('89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de', 'hex')];
   let block = Buffer.from('picture');
-  for (let made = 8; made < size; made += 32) {
+  for (let made = 33; made < size; made += 32) {
     block = createHash('sha256').update(block).digest();
     parts.push(block);
   }
@@ -122,6 +138,37 @@ describe('a job on an endpoint that runs worker-comfyui', () => {
     await waits;
     files.go();
     expect(await ended(edge, job.id)).toMatchObject({ status: 'succeeded' });
+  });
+});
+
+describe('worker-gpu that is used without a ticket', () => {
+  test('runs the graph, tells its progress, and gives every kind of result with its node', async ({ expect }) => {
+    const { edge } = platform;
+    const photo = drawPicture(64, 64);
+    const job = await edge.jobs.submit({
+      endpoint: 'direct',
+      workflow: {
+        '1': { class_type: 'LoadImage', inputs: { image: 'photo.png' } },
+        '5': { class_type: 'SlowSteps', inputs: { image: ['1', 0], steps: 40, seconds: 4, preview: false } },
+        '2': { class_type: 'SaveImage', inputs: { images: ['5', 0], filename_prefix: 't' } },
+      },
+      inputs: [{ name: 'photo.png', data: photo.toString('base64') }],
+    });
+    const events = await eventsOf(edge, job.id);
+    const done = await edge.jobs.get(job.id);
+    expect(done).toMatchObject({
+      status: 'succeeded',
+      outputs: [{ node_id: '2', class_type: 'SaveImage', type: 'image', content_type: 'image/png' }],
+    });
+    expect(sha256(await downloaded(done, done.outputs[0]?.name ?? ''))).toBe(done.outputs[0]?.sha256);
+    expect(events.some((event) => event.event === 'progress' && event.data.current_node === '5')).toBe(true);
+  });
+
+  test('fails with its own code for what it is', async ({ expect }) => {
+    const { edge } = platform;
+    const workflow = { '1': { class_type: 'NoSuchNode', inputs: {} } };
+    const job = await ended(edge, (await edge.jobs.submit({ endpoint: 'direct', workflow })).id);
+    expect(job).toMatchObject({ status: 'failed', error: { code: 'invalid_workflow', at: 'workflow' } });
   });
 });
 

@@ -9,7 +9,7 @@ import { fail, ok, type Result } from '../result.ts';
 /** An endpoint as configured and as it is. `fallback`: null also where the caller may not use it. */
 export type EndpointView = {
   name: string;
-  config: Pick<Endpoint, 'environment' | 'limits' | 'price'>;
+  config: Pick<Endpoint, 'environment' | 'worker' | 'limits' | 'price'>;
   fallback: string | null;
   /** Null when its object did not answer. */
   status: EndpointStatus | null;
@@ -38,10 +38,10 @@ async function viewOf(core: Core, caller: Caller, name: string): Promise<Endpoin
   if (config === undefined) {
     throw new Error(`there is no endpoint ${name}`);
   }
-  const { environment, limits, price, fallback } = config;
+  const { environment, worker, limits, price, fallback } = config;
   return {
     name,
-    config: { environment, limits, ...(price === undefined ? {} : { price }) },
+    config: { environment, worker, limits, ...(price === undefined ? {} : { price }) },
     fallback: fallback !== undefined && isOpenTo(core, caller, fallback) ? fallback : null,
     status: await endpointStub(core.env, name)
       .status()

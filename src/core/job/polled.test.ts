@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { isTerminal } from '../../contract/job.ts';
+import { isTerminal, NEXT_STATUSES, type Status } from '../../contract/job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
 import { claimA, picture, Play, policy, report, START, worker } from '../../testing/play.ts';
 import { wakeAt } from './clock.ts';
@@ -453,6 +453,12 @@ describe('whatever RunPod says, in whatever order', () => {
         const sends = play.did('send').map((effect) => JSON.stringify(effect));
         expect(new Set(sends).size).toBe(sends.length);
         expect(play.did('stop_worker')).toEqual([]);
+        const words = play.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
+        for (const [at, word] of words.entries()) {
+          const next = words[at + 1];
+          const may: readonly Status[] = NEXT_STATUSES[word];
+          expect(next === undefined || next === word || may.includes(next)).toBe(true);
+        }
       }),
     );
   });

@@ -15,11 +15,11 @@ from typing import Any
 import runpod
 
 FILES = os.environ["FILES_URL"]
-PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+PNG_HEAD = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de")
 
 
 def picture(size: int) -> bytes:
-    """Bytes that the test can make again: a PNG's signature, then a chain of hashes."""
+    """Bytes that the test can make again: a PNG's signature and header, then a chain of hashes."""
     made = bytearray(PNG_HEAD)
     block = b"picture"
     while len(made) < size:

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { BREAKER_CAUSES, BREAKER_MODES } from '../../../contract/endpoint.ts';
+import { WORKERS } from '../../../contract/run.ts';
 import type { EndpointView } from '../../../core/endpoints/list.ts';
 
 const limit = z.int().nullable();
@@ -9,6 +10,7 @@ export const endpointSchema = z
     object: z.literal('endpoint'),
     name: z.string(),
     environment: z.enum(['test', 'live', 'any']),
+    worker: z.enum(WORKERS),
     breaker: z
       .object({
         state: z.enum(BREAKER_MODES),
@@ -51,12 +53,13 @@ const isoOrNull = (ms: number | null | undefined): string | null =>
 
 /** An endpoint for clients: its name, never RunPod's id of it. */
 export function renderEndpoint({ name, config, fallback, status }: EndpointView): z.infer<typeof endpointSchema> {
-  const { environment, limits, price } = config;
+  const { environment, worker, limits, price } = config;
   const health = status?.health ?? null;
   return {
     object: 'endpoint',
     name,
     environment,
+    worker,
     breaker: status === null ? null : { state: status.mode, cause: status.cause, retry_at: isoOrNull(status.retry_at) },
     workers: health?.workers ?? null,
     queue: {

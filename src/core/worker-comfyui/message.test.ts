@@ -18,6 +18,8 @@ describe('a message of a worker that is not ours', () => {
     ['localhost:8188 did not answer', '[host] did not answer'],
     ['pod.runpod.internal:80 and api.example.com', '[host] and [host]'],
     ['bad key rpa_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123', 'bad key [secret]'],
+    ['no module comfyui-impact-subpack-of-nodes', 'no module comfyui-impact-subpack-of-nodes'],
+    [`key comfyui-${'0a'.repeat(20)} is bad`, 'key [secret] is bad'],
     ['boom\nTraceback (most recent call last):\n  File "/handler.py", line 3, in x', 'boom'],
     ['handler: boom \ntraceback: Traceback (most recent call last): …', 'handler: boom'],
     ['a\u0000b\n\n  c', 'a b c'],

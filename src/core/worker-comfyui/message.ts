@@ -4,15 +4,17 @@
  */
 
 const MAX_CHARS = 1_000;
+/** How much of a text is looked at: what follows would be cut away anyhow. */
+const MAX_READ_CHARS = 4 * MAX_CHARS;
 
 /** Beginnings of a Python trace, as the SDK and ComfyUI append it. */
-const TRACE = /\s*(?:Traceback \(most recent call last\)|\btraceback:|\n\s*File ").*$/is;
+const TRACE = /(?:Traceback \(most recent call last\)|\btraceback:|\n\s*File ").*$/is;
 const URL_TEXT = /\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s'"<>)\]]+/gi;
-const SECRET = /\b(?:rpa|hf|sk|comfyui|ghp|AKIA)[-_]?[A-Za-z0-9_-]{16,}/g;
+const SECRET = /\b(?:(?:rpa|hf|ghp)_|sk-|AKIA)[A-Za-z0-9_-]{16,}|\bcomfyui-[0-9a-f]{32,}/g;
 const HOST_ARGUMENT = /\bhost\s*=\s*(['"])[^'"]*\1/gi;
 const ADDRESS = /\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?|\[[0-9a-f:]{3,}\](?::\d+)?/gi;
 const HOST =
-  /\blocalhost\b(?::\d+)?|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|internal|local|lan)\b(?::\d+)?|\b(?:[a-z0-9-]+\.)+[a-z]{2,}:\d{2,5}\b/gi;
+  /\blocalhost\b(?::\d+)?|\b(?:[a-z0-9-]{1,63}\.){1,8}(?:com|net|org|io|ai|dev|app|cloud|internal|local|lan)\b(?::\d+)?|\b(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}:\d{2,5}\b/gi;
 const WINDOWS_PATH = /\b[a-z]:\\[^\s'"<>|]*/gi;
 const UNIX_PATH = /(?<![\w.\]])~?(?:\/[^\s/'"<>|:,;()]+)+\/?/g;
 
@@ -20,7 +22,7 @@ const UNIX_PATH = /(?<![\w.\]])~?(?:\/[^\s/'"<>|:,;()]+)+\/?/g;
 export function cleanMessage(text: string): string {
   return (
     text
-      .slice(0, 16 * MAX_CHARS)
+      .slice(0, MAX_READ_CHARS)
       .replace(TRACE, '')
       .replaceAll(URL_TEXT, '[url]')
       .replaceAll(SECRET, '[secret]')

@@ -252,7 +252,8 @@ describe('FAILED', () => {
       retryable: false,
       node: { id: '4', class_type: 'L' },
     };
-    expect(verdictOf(failed('model_missing: no x', output), 10).error).toEqual({
+    const read = { ...output, message: taken(neither(output.message)), prompt_id: 'p', timings: {} };
+    expect(verdictOf(failed('model_missing: no x', read), 10).error).toEqual({
       ...output,
       message: 'no x.safetensors',
     });

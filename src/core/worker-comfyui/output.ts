@@ -83,7 +83,7 @@ const listsSchema = z.record(z.string(), z.unknown());
 /** What a run that is over came to. `maxFiles`: a job may have so many outputs. */
 export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
   if (record.status === 'failed') {
-    return { files: [], error: runFailure(record.error, record.output), warnings: [] };
+    return { files: [], error: runFailure(record.error, withItsMessage(record.output)), warnings: [] };
   }
   const parsed = answerSchema.safeParse(record.output);
   const fields = listsSchema.safeParse(record.output);
@@ -120,6 +120,12 @@ export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
     return verdict(nothing(UNREADABLE));
   }
   return verdict(files.length > maxFiles ? tooMany(maxFiles) : null);
+}
+
+/** The output of a failure, whose `message` is no result. */
+function withItsMessage(output: unknown): unknown {
+  const message = z.object({ message: z.instanceof(Taken) }).safeParse(output);
+  return message.success ? Object.assign({}, output, { message: message.data.message.text.head }) : output;
 }
 
 const EMPTY = 'The run ended without a result.';

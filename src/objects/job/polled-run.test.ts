@@ -194,6 +194,12 @@ describe('a run of such a worker', () => {
     expect(error?.message).not.toMatch(/\/comfyui/);
   });
 
+  it('keeps no file that is no output: a message that happened to be base64', async () => {
+    const rig = await ranTo(fakeRunpod(), completed({ status: 'success', message: 'done' }));
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' }, outputs: [] });
+    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` })).objects).toEqual([]);
+  });
+
   it('that is FAILED shows its error without trace, host and path', async () => {
     const error = JSON.stringify({
       error_type: 'ValueError',

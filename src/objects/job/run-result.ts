@@ -77,10 +77,13 @@ export async function moveResult(moving: Moving): Promise<Moved> {
       }
       if ('code' in stored) {
         error ??= stored;
+      } else if (stored.size_bytes > moving.limits.max_output_bytes) {
+        error ??= tooLarge(moving.limits.max_output_bytes);
       } else {
         outputs.push(outputOf(found, stored));
       }
     }
+    await files.deleteAllBut(outputs);
     return { kind: 'result', result: { outputs, error, warnings: verdict.warnings, moved_ms: moving.clock() - began } };
   } finally {
     await files.discardUnfinished();
@@ -108,6 +111,15 @@ class FilesOfRun {
     const file = new ResultFile(bucket, key, (head, size) => type ?? sniff(head, size) ?? UNKNOWN_TYPE);
     this.opened.push(file);
     return file;
+  }
+
+  /** Removes what was stored and is no output: a message that happened to be base64. */
+  async deleteAllBut(outputs: readonly Output[]): Promise<void> {
+    const keep = new Set(outputs.map(({ key }) => key));
+    const others = this.opened.map(({ key }) => key).filter((key) => !keep.has(key));
+    if (others.length > 0) {
+      await this.moving.bucket.delete(others);
+    }
   }
 
   async discardUnfinished(): Promise<void> {
@@ -173,15 +185,17 @@ async function streamed(
     await file.write(chunk.value);
     if (file.length > most) {
       await reader.cancel();
-      return {
-        code: 'output_too_large',
-        message: `An output may have ${most} bytes.`,
-        at: 'workflow',
-        retryable: false,
-      };
+      return tooLarge(most);
     }
   }
 }
+
+const tooLarge = (most: number): WorkerError => ({
+  code: 'output_too_large',
+  message: `An output may have ${most} bytes.`,
+  at: 'workflow',
+  retryable: false,
+});
 
 const lost = (message: string): WorkerError => ({ code: 'output_missing', message, at: 'worker', retryable: false });
 

@@ -13,7 +13,7 @@ export type WrittenFile = { key: string; size_bytes: number; sha256: string; con
  */
 export class ResultFile {
   private readonly bucket: R2Bucket;
-  private readonly key: string;
+  readonly key: string;
   private readonly typeOf: (head: Uint8Array, size: number) => string;
   private readonly digest = new crypto.DigestStream('SHA-256');
   private readonly hashing = this.digest.getWriter();

@@ -60,7 +60,7 @@ def handler(job: dict[str, Any]) -> dict[str, Any]:
         case "old picture":
             return {"status": "success", "message": encoded(picture(inputs["size"])), "refresh_worker": False}
         case "url":
-            return {"images": [{"filename": "a.png", "type": "s3_url", "data": f"{FILES}/{inputs['file']}?X-Amz=secret"}]}
+            return {"images": [{"filename": "a.png", "type": "s3_url", "data": f"{FILES}/{inputs['file']}?signature=canary"}]}
         case "picture and errors":
             return {
                 "images": [{"filename": "a.png", "type": "base64", "data": encoded(picture(100))}],

@@ -169,10 +169,8 @@ def test_a_refusal_names_the_page_where_to_ask(
 def test_a_repository_the_token_cannot_see_is_missing(push: Push) -> None:
     push.hub.script = lambda _: Status(404, b"", {"X-Error-Code": "RepoNotFound"})
     code, said = push.run("push", "--hf", "lab/flux:flux.safetensors", "--to", PATH)
-    assert (code, said) == (
-        1,
-        f"model_missing: {PATH}: lab/flux on Hugging Face does not exist, or HF_TOKEN may not see it\n",
-    )
+    assert code == 1
+    assert said == f"model_missing: {PATH}: lab/flux on Hugging Face does not exist, or HF_TOKEN may not see it\n"
 
 
 def test_a_hub_that_is_gone_is_unreachable_and_says_which_repository(push: Push) -> None:

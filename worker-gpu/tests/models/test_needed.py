@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[Status | Flipped, Source | None, str, str, bool]] = {
         GATED,
         FromHub("lab/flux", "f.safetensors"),
         "model_missing",
-        "lab/flux on Hugging Face is gated: accept its terms",
+        "lab/flux on Hugging Face is gated: accept",
         False,
     ),
     "not in the bucket": (

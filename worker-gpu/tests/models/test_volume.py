@@ -84,7 +84,11 @@ def test_a_file_that_people_put_there_is_hashed_once(
     (tmp_path / PATH).parent.mkdir(parents=True)
     (tmp_path / PATH).write_bytes(BODY)
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
-    monkeypatch.setattr(volume_module, "hash_file", lambda _: pytest.fail("hashed again"))
+
+    def again(_: Path) -> str:
+        pytest.fail("hashed again")
+
+    monkeypatch.setattr(volume_module, "hash_file", again)
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
 
 

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { fakeRunpod, heldClock, runpodHealth } from '../../testing/job.ts';
+import { fakeRunpod, heldClock, runpodHealth, until } from '../../testing/job.ts';
 import { endpointStub } from '../stubs.ts';
 
 let tests = 0;
@@ -97,6 +97,26 @@ describe('an endpoint whose calls fail', () => {
     await ring();
     expect(await stub.verdict()).toMatchObject({ mode: 'open', cause: 'failing', retry_at: Date.now() + 20_000 });
     expect(await alarm()).toBe(Date.now() + 20_000);
+  });
+
+  it('is tried again although its alarm was lost, when a job asks', async () => {
+    const { stub, clock } = await opened();
+    clock.pass(10_000);
+    expect(await stub.ask('d')).toMatchObject({ kind: 'wait' });
+    await until(async () => expect(await stub.verdict()).toMatchObject({ mode: 'half_open' }));
+  });
+
+  it('is left alone once it is configured no more: its alarm does not ring on', async () => {
+    fakeRunpod();
+    heldClock();
+    const gone = endpointStub(env, 'removed');
+    for (const job of ['a', 'b', 'c', 'd', 'e']) {
+      await gone.ran(job, 'failed', null);
+    }
+    expect(await gone.verdict()).toMatchObject({ mode: 'open' });
+    const object = env.ENDPOINT.getByName('removed');
+    expect(await runDurableObjectAlarm(object)).toBe(true);
+    expect(await runInDurableObject(object, (_endpoint, state) => state.storage.getAlarm())).toBeNull();
   });
 
   it('counts what was sent and what came of it', async () => {

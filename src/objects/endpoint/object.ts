@@ -52,6 +52,10 @@ export class Endpoint extends DurableObject<Env> {
       this.store.count('sent');
       return { kind: 'go', report: breaker.mode === 'closed' && breaker.window === null ? 'trouble' : 'all' };
     }
+    if (breaker.retry_at !== null && now >= breaker.retry_at) {
+      // The alarm is late, or lost: it rings six times and then never again (reference/cloudflare.md section 2).
+      this.ctx.waitUntil(this.refresh(FRESH_MS));
+    }
     return { kind: 'wait', wait_ms: this.waiting.wait(job, wait_ms, now), cause: breaker.cause ?? 'failing' };
   }
 
@@ -95,7 +99,8 @@ export class Endpoint extends DurableObject<Env> {
 
   /** The pause is over: health says whether a job may go ahead. */
   override async alarm(): Promise<void> {
-    if (this.breaker.mode === 'open') {
+    // An endpoint that is configured no more has nobody to ask, and no job asks for it.
+    if (this.breaker.mode === 'open' && this.target() !== undefined) {
       await this.refresh(0);
       this.setAlarm();
     }

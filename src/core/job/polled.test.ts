@@ -236,6 +236,40 @@ describe('a run that RunPod does not know', () => {
   });
 });
 
+describe('an endpoint without workers, while another would take the run', () => {
+  const starved: Signal = {
+    kind: 'run_status',
+    attempt: 1,
+    status: 'queued',
+    news: quiet,
+    line: { stage: 'capacity', none: true, elsewhere: true },
+  };
+
+  test('gives it up only once RunPod has canceled it: nothing else keeps it from running twice', ({ expect }) => {
+    const play = sent().on(starved).on(starved);
+    expect(play.did('cancel_run')).toHaveLength(1);
+    expect(play.did('send')).toHaveLength(1);
+    play.on(says('canceled'));
+    expect(play.did('send')).toHaveLength(2);
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'superseded' }, { phase: 'sending' }] });
+  });
+
+  test('that got one in time after all keeps its result', ({ expect }) => {
+    const play = sent().on(starved).on(says('completed')).on(result());
+    expect(play.state).toMatchObject({ status: 'succeeded' });
+    expect(play.did('send')).toHaveLength(1);
+  });
+
+  test('loses a run that had begun when the cancel came to the other one', ({ expect }) => {
+    const play = sent().on(starved).on(says('running')).on(says('canceled'));
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'superseded' }, { phase: 'sending' }] });
+  });
+
+  test('is left by a client’s cancel for good', ({ expect }) => {
+    expect(sent().on(starved).on({ kind: 'cancel' }).on(says('canceled')).state.status).toBe('canceled');
+  });
+});
+
 describe('results that cannot be moved', () => {
   test('are tried for so long and no longer', ({ expect }) => {
     const play = running().on(says('completed')).after(299_999);
@@ -394,7 +428,9 @@ test('a job that was stored before there were such endpoints is one of worker-gp
   const { worker: _later, attempts, ...rest } = new Play().state;
   const stored = {
     ...rest,
-    attempts: attempts.map(({ called: _c, looks: _l, moving: _m, execution_ms: _e, ...attempt }) => attempt),
+    attempts: attempts.map(
+      ({ called: _c, leaving: _v, looks: _l, moving: _m, execution_ms: _e, ...attempt }) => attempt,
+    ),
   };
   expect(readState(JSON.stringify(stored))).toMatchObject({
     worker: 'worker-gpu',

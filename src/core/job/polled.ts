@@ -3,7 +3,7 @@ import type { RunNews, RunProgress } from '../../contract/run.ts';
 import type { Reply, Signal } from './signals.ts';
 import { currentAttempt, isPolled, type Attempt, type JobState } from './state.ts';
 import { counting, SETTLE_MS, type Turn } from './turn.ts';
-import { onUnclaimed } from './unclaimed.ts';
+import { noWorkers, onUnclaimed } from './unclaimed.ts';
 import { jobError, keep, laterStage, showProgress, succeed } from './worker-signals.ts';
 
 /**
@@ -172,6 +172,10 @@ function over(turn: Turn, attempt: Attempt, news: RunNews | undefined): void {
 
 /** By us, or by somebody at RunPod: an operator who clears the queue before anything ran has canceled the job with it. */
 function onCanceled(turn: Turn, attempt: Attempt): void {
+  if (turn.state.cancel === null && attempt.leaving) {
+    turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), true);
+    return;
+  }
   if (turn.state.cancel === null && attempt.phase === 'claimed') {
     turn.retryOrFail(attempt, 'lost', canceledThere(attempt), true);
     return;

@@ -94,6 +94,8 @@ export type Attempt = {
   settle_error: JobError | null;
   /** `/run` is being called. Kept only where an unknown outcome of it is final, so that a call that was not made is not taken for one. */
   called: boolean;
+  /** Its run is being canceled at RunPod because another endpoint would take it. */
+  leaving: boolean;
   /** Looks at RunPod's status since it last said something new: each next one comes later. Only where nobody else speaks of the run. */
   looks: number;
   /** Its results are being moved from RunPod's answer into R2. */
@@ -118,6 +120,7 @@ const ADDED_TO_ATTEMPT = {
   report: null,
   accepted_at: null,
   called: true,
+  leaving: false,
   looks: 0,
   moving: false,
   execution_ms: null,

@@ -193,6 +193,7 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   settle_at: null,
   settle_error: null,
   called: false,
+  leaving: false,
   looks: 0,
   moving: false,
   execution_ms: null,

@@ -1,6 +1,6 @@
 import type { JobError } from '../../contract/job.ts';
 import type { WaitsFor } from './signals.ts';
-import type { Attempt } from './state.ts';
+import { isPolled, type Attempt } from './state.ts';
 import { MAX_SENDS, type Turn } from './turn.ts';
 
 /** A run that no worker has claimed: says what it waits for, and moves on where it would wait in vain. */
@@ -8,14 +8,21 @@ export function onUnclaimed(turn: Turn, attempt: Attempt, status: 'queued' | 'ru
   const starved = status === 'queued' && line?.none === true;
   attempt.held = starved ? noWorkers(attempt.number) : null;
   if (starved && line.elsewhere && turn.state.attempts.length < MAX_SENDS) {
-    turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
-    return;
+    if (!isPolled(turn.state)) {
+      turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
+      return;
+    }
+    // Nothing would fence this run off: it goes elsewhere only once RunPod has canceled it (`polled.ts`).
+    if (!attempt.leaving && attempt.run_id !== null) {
+      attempt.leaving = true;
+      turn.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
+    }
   }
   // Taken but not claimed, it is with a worker that still starts.
   turn.move('queued', status === 'running' ? 'cold_start' : (line?.stage ?? 'capacity'));
 }
 
-const noWorkers = (attempt: number): JobError => ({
+export const noWorkers = (attempt: number): JobError => ({
   code: 'no_capacity',
   message: 'The endpoint has no workers.',
   at: 'provider',

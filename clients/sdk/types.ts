@@ -184,11 +184,11 @@ export const eventData = {
 };
 type EventData = { [K in keyof typeof eventData]: Shaped<(typeof eventData)[K]> };
 
-/** What `jobs.watch` yields. `id` numbers the entries of the job's log; a preview is live only and has none. */
+/** What `jobs.watch` yields. `id` numbers the entries of the job's log. A preview is live only and has none; nor has progress between two entries of the log. */
 export type JobEvent =
   | { event: 'snapshot'; id: number; data: EventData['snapshot'] }
   | { event: 'status'; id: number; data: EventData['status'] }
-  | { event: 'progress'; id: number; data: EventData['progress'] }
+  | { event: 'progress'; id?: number; data: EventData['progress'] }
   | { event: 'output'; id: number; data: EventData['output'] }
   | { event: 'log'; id: number; data: EventData['log'] }
   | { event: 'preview'; data: EventData['preview'] };

@@ -139,7 +139,7 @@ function parseEvent(raw: RawEvent, path: string): JobEvent | null {
     case 'progress':
       return {
         event: 'progress',
-        id: numbered(id, what),
+        ...(raw.id === undefined ? {} : { id: numbered(id, what) }),
         data: checked(parseJson(raw.data, what), what, eventData.progress),
       };
     case 'output':

@@ -12,27 +12,30 @@ export type LogEvent = EventBody & { id: number };
 /** A picture of work in progress: shown live, never stored in the log, so it carries no number. */
 export type Preview = { node_id: string; content_type: string; data_base64: string };
 
+/** What is shown to whoever watches at the time and not kept, so it carries no number: previews, and progress between two entries of the log. */
+export type LiveEvent = { event: 'preview'; data: Preview } | Extract<EventBody, { event: 'progress' }>;
+
 /** What the Job object sends a watcher over its WebSocket, one JSON text frame each. */
-export type WatchFrame =
-  | LogEvent
-  | { event: 'snapshot'; id: number; data: JobView }
-  | { event: 'preview'; data: Preview };
+export type WatchFrame = LogEvent | { event: 'snapshot'; id: number; data: JobView } | LiveEvent;
 
 /** A frame as text: JSON with the data last, so that who passes it on need not read the data. */
 export function writeFrame(frame: WatchFrame): string {
-  const id = 'id' in frame ? `,"id":${frame.id}` : '';
-  return `{"event":"${frame.event}"${id},"data":${JSON.stringify(frame.data)}}`;
+  const kind = 'id' in frame ? `"id":${frame.id}` : '"live":true';
+  return `{"event":"${frame.event}",${kind},"data":${JSON.stringify(frame.data)}}`;
 }
 
 /** A frame's head, and its data as the text it came in. `frame()` reads all of it. */
 export type FrameText = { event: WatchFrame['event']; id: number | null; data: string; frame: () => WatchFrame };
 
 /** Where the data begins in what `writeFrame` wrote. */
-const HEAD = /^\{"event":"([a-z]+)"(?:,"id":(\d+))?,"data":/;
+const HEAD = /^\{"event":"([a-z]+)","(?:id":(\d+)|live":true),"data":/;
 
 /** Reads what `writeFrame` wrote, here or in a gateway from before it, which had the number last; nobody else writes frames. */
 export function readFrame(text: string): FrameText {
-  const frame = (): WatchFrame => JSON.parse(text) as WatchFrame;
+  const frame = (): WatchFrame => {
+    const { live: _live, ...written } = JSON.parse(text) as WatchFrame & { live?: true };
+    return written;
+  };
   const head = HEAD.exec(text);
   if (head === null) {
     const { event, data, ...rest } = frame();

@@ -2,9 +2,11 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import { testBindings } from '../../test/gateway-bindings.ts';
+import { readFrame } from '../contract/events.ts';
 import type { JobView } from '../contract/job.ts';
 import type { NewJob } from '../contract/new-job.ts';
 import type { Job } from '../objects/job/object.ts';
+import { Pending, type PendingEffect } from '../objects/job/pending.ts';
 import { jobStub, type JobStub } from '../objects/stubs.ts';
 import { systemClock } from '../providers/clock.ts';
 import { uuidV7 } from '../providers/ids.ts';
@@ -165,14 +167,14 @@ export async function view(rig: Rig): Promise<JobView> {
   return found;
 }
 
-/** The effects that wait or are being done, by key. */
+/** The effects that wait or are being done, by key, as they are stored. */
 export const outbox = (rig: Rig): Promise<string[]> =>
-  runInDurableObject<Job, string[]>(rig.object, (_job, state) =>
-    state.storage.sql
-      .exec<{ key: string }>('SELECT key FROM outbox ORDER BY key')
-      .toArray()
-      .map((row) => row.key),
-  );
+  runInDurableObject<Job, string[]>(rig.object, (_job, state) => pendingIn(state.storage).keys().toSorted());
+
+/** The stored effects of a job. */
+export const pendingIn = ({ sql }: DurableObjectStorage): Pending =>
+  // Written by the store only, as JSON of this type.
+  new Pending(JSON.parse(sql.exec<{ pending: string }>('SELECT pending FROM job').one().pending) as PendingEffect[]);
 
 /** Waits until the object has done all it wanted done. */
 export const settled = (rig: Rig): Promise<void> => until(async () => expect(await outbox(rig)).toEqual([]));
@@ -198,7 +200,8 @@ export class Line {
     socket.addEventListener('message', (event) => {
       const text = String(event.data);
       // The one frame that is no JSON: the platform's answer to `ping`.
-      const frame: unknown = text === 'pong' ? text : JSON.parse(text);
+      const frame: unknown =
+        text === 'pong' ? text : text.startsWith('{"event"') ? readFrame(text).frame() : JSON.parse(text);
       const reader = this.waiting.shift();
       if (reader === undefined) {
         this.frames.push(frame);

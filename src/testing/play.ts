@@ -1,5 +1,5 @@
 import { policySchema } from '../config.ts';
-import type { EventBody } from '../contract/events.ts';
+import type { EventBody, LiveEvent } from '../contract/events.ts';
 import type { Output } from '../contract/job.ts';
 import type { FallbackEndpoint } from '../contract/new-job.ts';
 import type { WorkerKind } from '../contract/run.ts';
@@ -34,6 +34,9 @@ export class Play {
   now = START;
   events: EventBody[] = [];
   effects: Effect[] = [];
+  live: LiveEvent[] = [];
+  /** Whether the last turn must be stored. */
+  durable = true;
   reply: Reply = 'done';
 
   constructor(
@@ -76,6 +79,8 @@ export class Play {
     this.state = turn.state;
     this.events.push(...turn.events);
     this.effects.push(...turn.effects);
+    this.live.push(...turn.live);
+    this.durable = turn.durable;
     this.reply = turn.reply;
     return this;
   }

@@ -7,13 +7,9 @@ import { newId } from './job.ts';
  */
 
 const TABLES = `
-CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
-CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT);
-CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE outbox (
-  key TEXT PRIMARY KEY, effect TEXT NOT NULL, due_at INTEGER NOT NULL, tries INTEGER NOT NULL,
-  wanted INTEGER NOT NULL, leased INTEGER NOT NULL, started INTEGER NOT NULL
-);
+CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, pending TEXT NOT NULL, tail TEXT NOT NULL);
+CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT NOT NULL);
+CREATE TABLE chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL);
 `;
 
 /** The claim that the stored job was given to. */
@@ -102,23 +98,18 @@ export async function storedByRelease01(account: string, now: number): Promise<s
   await runInDurableObject(env.JOB.getByName(id), async (_object, { storage }) => {
     const { sql } = storage;
     sql.exec(TABLES);
-    sql.exec('INSERT INTO job (one, state) VALUES (1, ?)', JSON.stringify(state));
-    const workflow = JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } });
-    sql.exec(
-      'INSERT INTO work_order (one, workflow, inputs, first) VALUES (1, ?, ?, ?)',
-      workflow,
-      '[]',
-      JSON.stringify(first),
-    );
-    for (const [index, data] of events.entries()) {
-      sql.exec('INSERT INTO events (id, body) VALUES (?, ?)', index + 1, JSON.stringify({ event: 'status', data }));
-    }
     const notify = { kind: 'notify', sequence: 2, status: 'running', tries: 1, at: now + 50 };
     sql.exec(
-      'INSERT INTO outbox (key, effect, due_at, tries, wanted, leased, started) VALUES (?, ?, ?, 0, 1, 1, 1)',
-      'notify:2',
-      JSON.stringify(notify),
-      now + 30_050,
+      'INSERT INTO job (one, state, pending, tail) VALUES (1, ?, ?, ?)',
+      JSON.stringify(state),
+      JSON.stringify([{ effect: notify, due_at: now + 50, tries: 0, started: false }]),
+      JSON.stringify(events.map((data, index) => ({ event: 'status', data, id: index + 1 }))),
+    );
+    sql.exec(
+      'INSERT INTO work_order (one, workflow, inputs, first) VALUES (1, ?, ?, ?)',
+      JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
+      '[]',
+      JSON.stringify(first),
     );
     await storage.sync();
   });

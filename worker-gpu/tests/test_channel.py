@@ -59,6 +59,23 @@ async def test_the_job_goes_on_when_the_channel_is_refused(tmp_path: Path) -> No
         assert len(stage.gateway.channels) == 1
 
 
+async def test_what_the_gateway_has_lost_sight_of_is_sent_again_on_the_same_connection(tmp_path: Path) -> None:
+    gate = Gate("executed")
+    async with staged(tmp_path, playing(CASE, gate=gate), CASE.graph) as stage:
+        running = asyncio.create_task(stage.run())
+        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
+        stage.gateway.silent_channel = True
+        count = len(stage.gateway.messages)
+        await stage.gateway.say({"ack": count - 1, "resend": True})
+        await stage.gateway.notice.until(lambda: stage.gateway.resent > 0)
+        stage.gateway.silent_channel = False
+        gate.open.set()
+        receipt = await running
+
+        assert receipt.outcome == "succeeded"
+        assert len(stage.gateway.channels) == 1
+
+
 async def test_a_channel_without_acks_holds_complete_up_for_a_while_only(tmp_path: Path) -> None:
     patience = dataclasses.replace(QUICK, settle_s=0.1)
     async with staged(tmp_path, playing(CASE), CASE.graph, patience=patience) as stage:

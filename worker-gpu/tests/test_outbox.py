@@ -114,3 +114,22 @@ def test_what_is_sent_and_not_acknowledged_is_kept_in_order(steps: list[str | in
         assert [m["seq"] for m in kept] == list(range(acked + 1, outbox.last_seq + 1))
         assert all(m["n"] == m["seq"] for m in kept)
     assert outbox.is_settled == (acked == put)
+
+
+def test_progress_at_the_end_is_followed_by_a_sync_and_nothing_else_is() -> None:
+    clock = Clock()
+    outbox = Outbox(PATIENCE, clock)
+    outbox.sync()
+    assert drain(outbox) == []
+    outbox.put_progress(progress(0.5))
+    outbox.sync()
+    assert [m["type"] for m in drain(outbox)] == ["progress", "sync"]
+    outbox.put({"type": "log"})
+    outbox.sync()
+    assert [m["type"] for m in drain(outbox)] == ["log"]
+    clock.now += PATIENCE.progress_gap_s
+    outbox.put_progress(progress(0.6))
+    assert [m["type"] for m in drain(outbox)] == ["progress"]
+    outbox.acknowledge(outbox.last_seq)
+    outbox.sync()
+    assert drain(outbox) == []

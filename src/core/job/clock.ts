@@ -51,7 +51,7 @@ export function onClock(turn: Turn): Reply {
     turn.do({ kind: 'send', attempt: attempt.number });
   }
   if (due(attempt.check_at, now) && attempt.run_id !== null) {
-    attempt.check_at = now + turn.policy.poll_interval * 1000;
+    attempt.check_at = turn.nextCheck(attempt);
     turn.do({ kind: 'check', attempt: attempt.number, run_id: attempt.run_id });
   }
   return 'done';

@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { claimA, claimB, Play, report, START, workerError } from '../../testing/play.ts';
+import { claimA, claimB, Play, report, START, worker, workerError } from '../../testing/play.ts';
 import type { Signal } from './signals.ts';
 import { readState } from './state.ts';
 import { MAX_SENDS } from './turn.ts';
@@ -106,12 +106,18 @@ describe('a run that waits for a worker that there is not', () => {
 });
 
 describe('a run that is queued', () => {
-  test('is asked about soon, a claimed one only as often as the policy says', ({ expect }) => {
+  test('is asked about soon, a claimed one as often as the policy says, and seldom while its worker is on its channel', ({
+    expect,
+  }) => {
     const queued = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     expect(queued.after(5_000).did('check')).toHaveLength(1);
-    const taken = new Play().claimed();
-    expect(taken.after(29_999).did('check')).toHaveLength(0);
-    expect(taken.after(1).did('check')).toHaveLength(1);
+    const taken = new Play()
+      .on({ kind: 'run_accepted', attempt: 1, run_id: 'r' })
+      .on({ kind: 'claim', attempt: 1, claim: claimA, worker });
+    expect(taken.state.attempts[0]?.check_at).toBe(START + 30_000);
+    const heard = new Play().claimed();
+    expect(heard.after(119_999).did('check')).toHaveLength(0);
+    expect(heard.after(1).did('check')).toHaveLength(1);
   });
 });
 

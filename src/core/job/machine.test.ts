@@ -411,23 +411,92 @@ describe('the channel', () => {
     ]);
   });
 
-  test('never lets progress fall, and thins it as the log grows', ({ expect }) => {
-    const play = new Play({ deadline: START + 86_400_000 }).claimed();
-    const progress = (seq: number, value: number): Signal => ({
-      kind: 'worker_message',
-      attempt: 1,
-      claim: claimA,
-      message: { seq, type: 'progress', value, nodes_done: 0, nodes_total: 1 },
-    });
-    play.on(progress(1, 0.5)).on(progress(2, 0.2));
+  const progress = (seq: number, value: number, nodes?: Record<string, unknown>): Signal => ({
+    kind: 'worker_message',
+    attempt: 1,
+    claim: claimA,
+    message: { seq, type: 'progress', value, nodes_done: 0, nodes_total: 1, ...(nodes ? { nodes } : {}) },
+  });
+  const logged = (play: Play) => play.events.filter((event) => event.event === 'progress');
+
+  test('never lets progress fall', ({ expect }) => {
+    const play = new Play().claimed().on(progress(1, 0.5)).on(progress(2, 0.2));
     expect(play.state.progress?.value).toBe(0.5);
-    for (let seq = 3; seq <= 4_000; seq += 1) {
+    expect(play.live).toMatchObject([{ event: 'progress', data: { value: 0.5 } }]);
+  });
+
+  test('shows all progress and logs some: the first, one in 15 s, and the end of the graph', ({ expect }) => {
+    const play = new Play().claimed();
+    for (let seq = 1; seq <= 239; seq += 1) {
+      play.on(progress(seq, seq / 240));
       play.now += 250;
-      play.on(progress(seq, 0.5));
     }
-    const logged = play.events.filter((event) => event.event === 'progress').length;
-    expect(logged).toBeGreaterThan(1_500);
-    expect(logged).toBeLessThan(1_900);
+    expect(logged(play)).toHaveLength(4);
+    expect(play.durable).toBe(false);
+    play.on(progress(240, 1));
+    expect(logged(play)).toHaveLength(5);
+    expect(play.durable).toBe(true);
+    expect(play.live.length + logged(play).length).toBe(240);
+  });
+
+  test('logs less of a job that takes hours', ({ expect }) => {
+    const play = new Play({ deadline: START + 86_400_000 }).claimed();
+    for (let seq = 1; seq <= 86_000 / 15; seq += 1) {
+      play.on(progress(seq, 0.5));
+      play.now += 15_000;
+    }
+    expect(logged(play).length).toBeLessThan(1_500 + (86_000 - 1_500 * 15) / 60 + 2);
+  });
+
+  test('loses no change of a node: what was only shown is in the next entry of the log, or before the end', ({
+    expect,
+  }) => {
+    const running = { state: 'running' };
+    const finished = { state: 'finished' };
+    const play = new Play().claimed().on(progress(1, 0.1, { '1': running }));
+    play.on(progress(2, 0.2, { '1': finished, '2': running }));
+    play.now += 15_000;
+    play.on(progress(3, 0.3, { '2': finished })).on(progress(4, 0.4, { '3': running }));
+    play.on(report(1, claimA, { outcome: 'failed', error: workerError({ retryable: false }) }));
+    expect(logged(play).map((event) => event.data)).toMatchObject([
+      { value: 0.1, nodes: { '1': running } },
+      { value: 0.3, nodes: { '1': finished, '2': finished } },
+      { value: 0.4, nodes: { '3': running } },
+    ]);
+    expect(play.events.at(-1)?.event).toBe('status');
+  });
+
+  test('writes changes of nodes to the log before they are too many for one entry', ({ expect }) => {
+    const play = new Play().claimed().on(progress(1, 0.1));
+    const changes = (from: number) =>
+      Object.fromEntries(Array.from({ length: 700 }, (_, id) => [String(from + id), { state: 'finished', value: 1 }]));
+    play.on(progress(2, 0.2, changes(0)));
+    expect(logged(play)).toHaveLength(1);
+    play.on(progress(3, 0.3, changes(1_000)));
+    expect(logged(play).map(({ data }) => [data.value, Object.keys(data.nodes ?? {}).length])).toEqual([
+      [0.1, 0],
+      [0.2, 700],
+    ]);
+    expect(play.durable).toBe(true);
+    expect(Object.keys(play.state.progress_log.nodes)).toHaveLength(700);
+  });
+
+  test('asks RunPod less often about a worker that is on its channel, and at once when it leaves', ({ expect }) => {
+    const play = new Play().claimed();
+    const poll_ms = policy.poll_interval * 1000;
+    play.after(3 * poll_ms);
+    expect(play.did('check')).toHaveLength(0);
+    play.after(poll_ms);
+    expect(play.did('check')).toHaveLength(1);
+    play.on({ kind: 'channel_closed', attempt: 1, claim: claimA });
+    expect(play.did('check')).toHaveLength(2);
+  });
+
+  test('asks for what it does not know, and takes nothing twice', ({ expect }) => {
+    const play = new Play().claimed().on(progress(1, 0.1));
+    expect(play.on(progress(3, 0.3)).reply).toBe('gap');
+    expect(play.on(progress(1, 0.1)).reply).toBe('ignored');
+    expect(play.on(progress(2, 0.2)).reply).toBe('done');
   });
 });
 

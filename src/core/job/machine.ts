@@ -1,4 +1,4 @@
-import type { EventBody } from '../../contract/events.ts';
+import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config.ts';
@@ -17,7 +17,16 @@ import { onClaim, onComplete, onWorkerMessage } from './worker-signals.ts';
  * - at most one attempt counts at a time, and only the claim it granted may speak for it;
  * - an unknown outcome of `/run` is waited out, never repeated: a new attempt fences the old one off.
  */
-export type Step = { state: JobState; events: EventBody[]; effects: Effect[]; reply: Reply };
+export type Step = {
+  state: JobState;
+  events: EventBody[];
+  effects: Effect[];
+  /** Shown to whoever watches now and not kept. */
+  live: LiveEvent[];
+  /** False where nothing would be lost if the object forgot the new state: it need not be stored before more comes. */
+  durable: boolean;
+  reply: Reply;
+};
 
 /** A run that no worker has claimed by now waits for one: what for is worth a question. A warm worker takes it sooner. */
 const FIRST_CHECK_MS = 5_000;
@@ -56,7 +65,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   attempts: [],
   erased: false,
   last_event: 0,
-  progress_log: { count: 0, at: 0 },
+  progress_log: { count: 0, at: 0, nodes: {} },
 });
 
 /** Takes one signal. The given state is not changed. */
@@ -64,7 +73,8 @@ export function step(before: JobState, signal: Signal, now: number, policy: Poli
   const turn = new Turn(structuredClone(before), policy, now);
   const reply = react(turn, signal);
   turn.state.last_event += turn.events.length;
-  return { state: turn.state, events: turn.events, effects: turn.effects, reply };
+  const { state, events, effects, live } = turn;
+  return { state, events, effects, live, durable: !turn.passing || events.length > 0, reply };
 }
 
 function react(turn: Turn, signal: Signal): Reply {
@@ -159,9 +169,9 @@ function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
     return 'done';
   }
   attempt.held = null;
-  const every_ms = turn.policy.poll_interval * 1000;
   const first_ms = isPolled(turn.state) ? FIRST_LOOK_MS : FIRST_CHECK_MS;
-  attempt.check_at = turn.now + (attempt.phase === 'claimed' ? every_ms : Math.min(first_ms, every_ms));
+  const next = turn.nextCheck(attempt);
+  attempt.check_at = attempt.phase === 'claimed' ? next : Math.min(turn.now + first_ms, next);
   if (attempt.phase !== 'claimed') {
     attempt.phase = 'sent';
     attempt.due_at = null;
@@ -230,6 +240,9 @@ function onChannel(turn: Turn, number: number, claim: string, open: boolean): Re
     return 'ignored';
   }
   attempt.channel_open = open;
+  if (open && attempt.check_at !== null) {
+    attempt.check_at = turn.nextCheck(attempt);
+  }
   attempt.lost_at = open ? null : turn.now + turn.policy.channel_grace * 1000;
   if (!open && attempt.run_id !== null) {
     turn.do({ kind: 'check', attempt: number, run_id: attempt.run_id });

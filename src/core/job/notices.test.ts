@@ -1,7 +1,7 @@
 import { describe, test } from 'vitest';
 import { z } from 'zod';
 import { isTerminal, STATUSES } from '../../contract/job.ts';
-import { outboxKey } from '../../objects/job/store.ts';
+import { outboxKey } from '../../objects/job/pending.ts';
 import { noticeOf } from '../../objects/job/view.ts';
 import { claimA, picture, Play, policy, report, worker, workerError } from '../../testing/play.ts';
 import type { Effect } from './signals.ts';

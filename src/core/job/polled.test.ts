@@ -148,16 +148,17 @@ describe('a start deadline', () => {
 describe('progress that a worker tells RunPod', () => {
   const told = { nodes_done: 1, nodes_total: 4, current_node: '5', current_node_class: null, step: 3, steps: 20 };
 
-  test('is shown, never falls, and is not repeated in the log', ({ expect }) => {
+  test('is shown, never falls, and is not repeated', ({ expect }) => {
     const play = running()
       .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
       .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
       .on(says('running', { progress: { value: 0.2, stage: null, ...told, step: 4 } }));
-    const shown = play.events.filter((event) => event.event === 'progress').map((event) => event.data);
+    const shown = [...play.events, ...play.live].flatMap((event) => (event.event === 'progress' ? [event.data] : []));
     expect(shown.map(({ value, step }) => [value, step])).toEqual([
       [0.5, 3],
       [0.5, 4],
     ]);
+    expect(play.durable).toBe(true);
   });
 
   test('may name a stage, but none of those before a worker has the job', ({ expect }) => {

@@ -18,7 +18,7 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
   if (isPolled(turn.state)) {
     return onPolled(turn, attempt, signal);
   }
-  attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
+  attempt.check_at = turn.nextCheck(attempt);
   const { state } = turn;
   switch (signal.status) {
     case 'queued':

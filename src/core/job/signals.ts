@@ -81,5 +81,5 @@ export type Effect =
 
 export type StopReason = 'client' | 'deadline' | 'superseded';
 
-/** The machine's direct answer to whoever sent the signal. */
-export type Reply = 'done' | 'granted' | 'claimed_elsewhere' | 'over' | 'ignored';
+/** The machine's direct answer to whoever sent the signal. `gap`: messages before this one are not known (any more). */
+export type Reply = 'done' | 'granted' | 'claimed_elsewhere' | 'over' | 'ignored' | 'gap';

@@ -44,8 +44,8 @@ export type JobState = {
   erased: boolean;
   /** Number of the last event in the log. */
   last_event: number;
-  /** Progress events in the log, and when the last was written: the log thins them as it grows. */
-  progress_log: { count: number; at: number };
+  /** Progress events in the log, when the last was written, and what changed of nodes since: the log is thinner than what is shown live. */
+  progress_log: { count: number; at: number; nodes: Record<string, unknown> };
 };
 
 /**
@@ -125,6 +125,7 @@ const ADDED_TO_ATTEMPT = {
   moving: false,
   execution_ms: null,
 } satisfies Partial<Attempt>;
+const ADDED_TO_PROGRESS_LOG = { nodes: {} } satisfies Partial<JobState['progress_log']>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
 
 /** Whether nobody but RunPod speaks of a job's runs: no worker claims them, and what they come to is in RunPod's status. */
@@ -139,6 +140,7 @@ export function readState(text: string): JobState {
   return {
     ...ADDED,
     ...stored,
+    progress_log: { ...ADDED_TO_PROGRESS_LOG, ...stored.progress_log },
     options: { ...ADDED_TO_OPTIONS, ...stored.options },
     // An attempt without an endpoint is from a time when there was only the job's own.
     attempts: stored.attempts.map((attempt) => ({ ...ADDED_TO_ATTEMPT, endpoint: stored.endpoint, ...attempt })),

@@ -1,4 +1,4 @@
-import type { EventBody } from '../../contract/events.ts';
+import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
 import type { Policy } from '../../config.ts';
 import type { Effect } from './signals.ts';
@@ -12,6 +12,9 @@ export class Turn {
   readonly now: number;
   readonly events: EventBody[] = [];
   readonly effects: Effect[] = [];
+  readonly live: LiveEvent[] = [];
+  /** Set where all that changed comes again if it is forgotten. */
+  passing = false;
 
   constructor(state: JobState, policy: Policy, now: number) {
     this.state = state;
@@ -21,6 +24,14 @@ export class Turn {
 
   log(event: EventBody): void {
     this.events.push(fitEvent(event));
+  }
+
+  /** Shows progress to whoever watches now. */
+  show(progress: Extract<EventBody, { event: 'progress' }>): void {
+    const fitted = fitEvent(progress);
+    if (fitted.event === 'progress') {
+      this.live.push(fitted);
+    }
   }
 
   do(effect: Effect): void {
@@ -96,6 +107,7 @@ export class Turn {
     const attempt = freshAttempt(state.attempts.length + 1, state.endpoint, this.now);
     state.attempts.push(attempt);
     state.progress = null;
+    state.progress_log = { ...state.progress_log, at: 0, nodes: {} };
     state.outputs = [];
     state.timings = {};
     this.do({ kind: 'send', attempt: attempt.number });
@@ -136,6 +148,11 @@ export class Turn {
     return error === null || runId === null ? error : { ...error, upstream_id: runId };
   }
 
+  /** When to ask RunPod for the status of an attempt's run next. A worker on its channel is asked about seldom: when it goes, the channel tells. */
+  nextCheck(attempt: Attempt): number {
+    return this.now + this.policy.poll_interval * 1000 * (attempt.channel_open ? POLLS_PER_CHECK_OF_OPEN_CHANNEL : 1);
+  }
+
   /** Tells webhooks of the status that was logged last. */
   private notify(): void {
     const { state, now } = this;
@@ -162,6 +179,8 @@ export class Turn {
 export const ASK_MS = 60_000;
 /** Attempts of every kind a job may have, those that no worker ever claimed included. */
 export const MAX_SENDS = 6;
+/** How much less often RunPod is asked about a worker whose channel is open. */
+const POLLS_PER_CHECK_OF_OPEN_CHANNEL = 4;
 /** How long a run that is over at RunPod may go without its worker's report, which can still be on its way. */
 export const SETTLE_MS = 10_000;
 

@@ -8,12 +8,16 @@ import { type Attempt, currentAttempt, isPolled, type JobState } from './state.t
 /** Longest text of an error or a log line that is kept, in characters. */
 const MAX_MESSAGE_CHARS = 2_000;
 
-/** The log keeps every progress message at first, then fewer: after this many, at most one per so many ms. */
+/**
+ * The log keeps the first progress message, then at most one per so many ms; what lies between is shown live only. A stored message
+ * is two thirds of what a running job costs (docs/benchmarks.md), and a log is read for what happened, not for how fast.
+ */
 const PROGRESS_THINNING = [
-  { after: 4_000, every_ms: 30_000 },
-  { after: 1_500, every_ms: 2_000 },
-  { after: 0, every_ms: 0 },
+  { after: 1_500, every_ms: 60_000 },
+  { after: 0, every_ms: 15_000 },
 ] as const;
+/** Changes of nodes that wait for the next entry of the log, in bytes of JSON: an event has room for as many (fit.ts). */
+const MAX_WAITING_NODES_BYTES = 48 * 1024;
 
 /** Decides a claim. It succeeds once per attempt; asked again with the same claim id, it gives the same answer. */
 export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>): Reply {
@@ -43,7 +47,7 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
   attempt.settle_at = null;
   if (attempt.check_at !== null) {
     // The worker will be heard; RunPod is only asked in case it is not.
-    attempt.check_at = turn.now + turn.policy.poll_interval * 1000;
+    attempt.check_at = turn.nextCheck(attempt);
   }
   attempt.lost_at = turn.now + turn.policy.channel_grace * 1000;
   state.started_at ??= turn.now;
@@ -51,14 +55,17 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
   return 'granted';
 }
 
-/** Takes the next message of the worker's channel; a gap or a repetition changes nothing (the object answers with the last `ack`). */
+/** Takes the next message of the worker's channel; a gap or a repetition changes nothing. */
 export function onWorkerMessage(turn: Turn, signal: Extract<Signal, { kind: 'worker_message' }>): Reply {
   const attempt = counting(turn, signal.attempt);
   if (attempt === undefined || attempt.claim !== signal.claim) {
     return 'over';
   }
-  if (signal.message.seq !== attempt.acked + 1) {
+  if (signal.message.seq <= attempt.acked) {
     return 'ignored';
+  }
+  if (signal.message.seq > attempt.acked + 1) {
+    return 'gap';
   }
   attempt.acked = signal.message.seq;
   record(turn, signal.message);
@@ -71,11 +78,12 @@ function record(turn: Turn, message: WorkerMessage): void {
     case 'unknown':
       return;
     case 'stage':
+      logLastProgress(turn);
       turn.move(state.status, laterStage(message.stage));
       return;
     case 'progress': {
       const { seq: _seq, type: _type, nodes, ...progress } = message;
-      showProgress(turn, progress, nodes ?? null);
+      turn.passing = !showProgress(turn, progress, nodes ?? null);
       return;
     }
     case 'output': {
@@ -100,28 +108,54 @@ function record(turn: Turn, message: WorkerMessage): void {
   }
 }
 
-/** Shows how far the graph is, which never falls within an attempt. */
-export function showProgress(turn: Turn, progress: Progress, nodes: Record<string, unknown> | null): void {
+/** Shows how far the graph is, which never falls within an attempt. True where that became an entry of the log. */
+export function showProgress(turn: Turn, progress: Progress, nodes: Record<string, unknown> | null): boolean {
   const { state } = turn;
-  state.progress = { ...progress, value: Math.max(progress.value, state.progress?.value ?? 0) };
-  if (keepsProgress(turn)) {
-    turn.log({ event: 'progress', data: { ...state.progress, ...(nodes === null ? {} : { nodes }) } });
+  if (nodes !== null && !nodesFit(state.progress_log.nodes, nodes)) {
+    logLastProgress(turn);
   }
+  const before = state.progress?.value ?? 0;
+  const shown = { ...progress, value: Math.max(progress.value, before) };
+  state.progress = shown;
+  Object.assign(state.progress_log.nodes, nodes);
+  if (keepsProgress(turn) || (shown.value === 1 && before < 1)) {
+    logProgress(turn);
+    return true;
+  }
+  turn.show({ event: 'progress', data: { ...shown, ...(nodes === null ? {} : { nodes }) } });
+  return false;
 }
 
 /** A worker may only name stages of its own. */
 export const laterStage = (stage: Stage): Stage =>
   stage === 'admission' || stage === 'capacity' || stage === 'cold_start' ? 'executing' : stage;
 
-function keepsProgress(turn: Turn): boolean {
-  const { progress_log: log } = turn.state;
-  const rule = PROGRESS_THINNING.find(({ after }) => log.count >= after);
-  if (rule !== undefined && turn.now - log.at < rule.every_ms) {
-    return false;
+function keepsProgress({ state, now }: Turn): boolean {
+  const { count, at } = state.progress_log;
+  const rule = PROGRESS_THINNING.find(({ after }) => count >= after);
+  return rule === undefined || now - at >= rule.every_ms;
+}
+
+const nodesFit = (waiting: Record<string, unknown>, more: Record<string, unknown>): boolean =>
+  jsonBytes(waiting) + jsonBytes(more) <= MAX_WAITING_NODES_BYTES;
+
+const jsonBytes = (value: unknown): number => new TextEncoder().encode(JSON.stringify(value)).byteLength;
+
+/** Writes the progress there is to the log, with every node that changed since it was last written. */
+function logProgress(turn: Turn): void {
+  const { progress, progress_log: log } = turn.state;
+  if (progress !== null) {
+    const nodes = Object.keys(log.nodes).length > 0 ? { nodes: log.nodes } : {};
+    turn.log({ event: 'progress', data: { ...progress, ...nodes } });
+    turn.state.progress_log = { count: log.count + 1, at: turn.now, nodes: {} };
   }
-  log.count += 1;
-  log.at = turn.now;
-  return true;
+}
+
+/** Before an attempt ends: the log shows how far every node came. */
+function logLastProgress(turn: Turn): void {
+  if (Object.keys(turn.state.progress_log.nodes).length > 0) {
+    logProgress(turn);
+  }
 }
 
 /** Takes the worker's terminal report. `over`: it no longer counts; `done`: it counts, now or already. */
@@ -137,6 +171,7 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
   }
   state.timings = report.timings;
   attempt.worker = report.worker ?? attempt.worker;
+  logLastProgress(turn);
   attempt.report = report.ran_with ?? null;
   switch (report.outcome) {
     case 'succeeded':

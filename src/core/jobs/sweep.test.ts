@@ -77,7 +77,7 @@ describe('the sweeper', () => {
     const [broken, rig] = [await created(), await created()];
     await settled(broken);
     await settled(rig);
-    await runInDurableObject(broken.object, (_job, state) => void state.storage.sql.exec('DROP TABLE outbox'));
+    await runInDurableObject(broken.object, (_job, state) => void state.storage.sql.exec('DROP TABLE job'));
     clock.pass(OVERDUE_MS);
     const lines: LogEntry[] = [];
     expect(await sweep(env, Date.now(), (entry) => lines.push(entry))).toBe(2);

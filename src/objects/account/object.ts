@@ -107,7 +107,7 @@ export class Account extends DurableObject<Env> {
         return refused;
       }
       this.countSubmit(now);
-      this.places.enter({ ...request, job });
+      this.places.enter({ ...request, job }, limits.jobs_in_flight);
     }
     if (idempotency !== null) {
       this.repeats.hold(idempotency, job, now);

@@ -41,13 +41,15 @@ export class Places {
     return this.sql.exec<{ n: number }>('SELECT count(*) AS n FROM places WHERE state = ?', state).one().n;
   }
 
-  /** Puts a job at the end of the line of its class. */
-  enter(request: AdmitRequest): void {
+  /** Lets a job in if one of `places` is free and nobody waits, else puts it at the end of the line of its class. */
+  enter(request: AdmitRequest, places: number): void {
     const { job, key, priority, expires_at, reserve } = request;
+    const goesIn = this.count('waiting') === 0 && this.count('in') < places;
     this.sql.exec(
-      "INSERT OR REPLACE INTO places (job, key, state, priority, expires_at, gpu_ms, micro_usd) VALUES (?, ?, 'waiting', ?, ?, ?, ?)",
+      'INSERT OR REPLACE INTO places (job, key, state, priority, expires_at, gpu_ms, micro_usd) VALUES (?, ?, ?, ?, ?, ?, ?)',
       job,
       key,
+      goesIn ? 'in' : 'waiting',
       PRIORITIES.indexOf(priority),
       expires_at,
       reserve.gpu_ms,

@@ -1,4 +1,4 @@
-import { runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import type { NewJob } from '../../contract/new-job.ts';
 import { outputKey } from '../../storage/keys.ts';
@@ -88,10 +88,10 @@ describe('opening the channel', () => {
 describe('a numbered message', () => {
   it('is stored once, in order; a gap or a repetition is answered with what is stored', async () => {
     const { rig, channel } = await open();
-    expect(await channel.ask(log(2))).toEqual({ ack: 0 });
+    expect(await channel.ask(log(2))).toEqual({ ack: 0, resend: true });
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
-    expect(await channel.ask(log(3))).toEqual({ ack: 1 });
+    expect(await channel.ask(log(3))).toEqual({ ack: 1, resend: true });
     expect(await channel.ask(log(2))).toEqual({ ack: 2 });
     await rig.stub.cancel(ACCOUNT);
     const watcher = await connected(dialWatch(rig, 0));
@@ -152,6 +152,53 @@ describe('what is no frame of the contract', () => {
     expect(await channel.closed).toMatchObject({ code: 4400 });
     const back = await connected(dialChannel(rig, 1, rig.claim));
     expect(await back.next()).toEqual({ ack: 0 });
+  });
+});
+
+describe('progress between two entries of the log', () => {
+  const progress = (seq: number) => ({ seq, type: 'progress', value: seq / 100, nodes_done: 0, nodes_total: 1 });
+
+  it('is shown at once without a number, and acknowledged with the next message that is stored', async () => {
+    const { rig, channel } = await open();
+    const watcher = await connected(dialWatch(rig, null));
+    await watcher.next();
+    expect(await channel.ask(progress(1))).toEqual({ ack: 1 });
+    expect(await watcher.next()).toMatchObject({ event: 'progress', id: 3, data: { value: 0.01 } });
+    channel.say(progress(2));
+    expect(await watcher.next()).toEqual({ event: 'progress', data: expect.objectContaining({ value: 0.02 }) });
+    expect((await view(rig)).progress?.value).toBe(0.02);
+    // The answer to the third is the next frame that came down: there was none for the second.
+    expect(await channel.ask({ seq: 3, type: 'sync' })).toEqual({ ack: 3 });
+    expect((await view(rig)).last_event).toBe(3);
+  });
+
+  it('is asked for again by an object that slept meanwhile, and by one that restarted', async () => {
+    const { rig, channel } = await open();
+    expect(await channel.ask(progress(1))).toEqual({ ack: 1 });
+    channel.say(progress(2));
+    await until(async () => expect((await view(rig)).progress?.value).toBe(0.02));
+    await evictDurableObject(rig.object);
+    expect(await channel.ask(log(3))).toEqual({ ack: 1, resend: true });
+    channel.say(progress(2));
+    expect(await channel.ask(log(3))).toEqual({ ack: 3 });
+
+    channel.say(progress(4));
+    await until(async () => expect((await view(rig)).progress?.value).toBe(0.04));
+    await abortAllDurableObjects();
+    const back = await connected(dialChannel(rig, 1, rig.claim));
+    expect(await back.next()).toEqual({ ack: 3 });
+  });
+
+  it('is acknowledged to a worker that connects again', async () => {
+    const { rig, channel } = await open();
+    expect(await channel.ask(progress(1))).toEqual({ ack: 1 });
+    channel.say(progress(2));
+    await until(async () => expect((await view(rig)).progress?.value).toBe(0.02));
+    const back = await connected(dialChannel(rig, 1, rig.claim));
+    expect(await back.next()).toEqual({ ack: 2 });
+    await abortAllDurableObjects();
+    const third = await connected(dialChannel(rig, 1, rig.claim));
+    expect(await third.next()).toEqual({ ack: 2 });
   });
 });
 

@@ -209,6 +209,8 @@ describe('retention', () => {
     await env.BUCKET.put(outputKey(ACCOUNT, rig.id, 2, 'kept.png'), 'abc');
     await rig.stub.complete(report(2, second));
     await settled(rig);
+    // The alarm may be an earlier one still: it finds nothing to do and sets the next.
+    await ring(rig);
     expect(await alarmOf(rig)).toBe((await view(rig)).expires_at);
 
     clock.pass(7 * 86_400_000);

@@ -86,13 +86,14 @@ export class Job extends DurableObject<Env> {
     if (this.state !== null) {
       return this.store.first();
     }
-    const state = newState(job, this.config.policy);
-    this.store.create(state, job.workflow, job.inputs);
-    this.state = state;
-    this.apply({ kind: 'created' });
-    const view = { ...viewOf(this.state), queue_position: job.queue_position };
-    this.store.keepFirst(view);
-    return view;
+    const now = Date.now();
+    const turn = step(newState(job, this.config.policy), { kind: 'created' }, now, this.config.policy);
+    const first = { ...viewOf(turn.state), queue_position: job.queue_position };
+    const { workflow, inputs } = job;
+    this.store.create({ state: turn.state, workflow, inputs, first }, turn.events, turn.effects, now);
+    this.state = turn.state;
+    this.ctx.waitUntil(this.drain());
+    return first;
   }
 
   /** What `create` answered, or null as for `view`. */
@@ -132,7 +133,7 @@ export class Job extends DurableObject<Env> {
       return 'not_over';
     }
     await this.drain();
-    if (this.store.nextDue() === null) {
+    if (this.store.pending.nextDue() === null) {
       await this.erase(state);
     }
     return 'erased';
@@ -262,12 +263,16 @@ export class Job extends DurableObject<Env> {
       return;
     }
     const { attempt: number, claim } = identity;
+    const { seq } = frame.message;
     this.apply({ kind: 'worker_message', attempt: number, claim, message: frame.message }, (state, reply) => {
       const attempt = currentAttempt(state);
       if (reply === 'over' || attempt === undefined) {
         close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
-      } else {
-        sendFrame(socket, { ack: attempt.acked });
+      } else if (reply === 'gap') {
+        // What this object had not stored it has forgotten, asleep or restarted.
+        sendFrame(socket, { ack: this.store.acked(), resend: true });
+      } else if (this.store.acked() >= seq) {
+        sendFrame(socket, { ack: this.store.acked() });
       }
     });
   }
@@ -292,15 +297,21 @@ export class Job extends DurableObject<Env> {
     }
     const now = Date.now();
     const turn = step(this.state, signal, now, this.config.policy);
-    if (turn.reply === 'ignored' && turn.events.length === 0 && turn.effects.length === 0) {
+    if (CHANGES_NOTHING.has(turn.reply) && turn.events.length === 0 && turn.effects.length === 0) {
       answer?.(this.state, turn.reply);
+      return turn.reply;
+    }
+    if (!turn.durable) {
+      // The worker keeps what is not acknowledged, so it is stored with whatever comes next (docs/decisions/0005).
+      this.state = turn.state;
+      this.sockets.broadcast(turn.live);
       return turn.reply;
     }
     const later = turn.effects.filter((effect) => effect.kind !== 'stop_worker');
     const events = this.store.commit(turn.state, turn.events, later, now);
     this.state = turn.state;
     answer?.(turn.state, turn.reply);
-    this.sockets.broadcast(events);
+    this.sockets.broadcast([...events, ...turn.live]);
     for (const effect of turn.effects) {
       if (effect.kind === 'stop_worker') {
         this.sockets.stopWorker(effect.attempt, effect.reason);
@@ -347,7 +358,7 @@ export class Job extends DurableObject<Env> {
     if (state === null) {
       return;
     }
-    if (isTerminal(state.status) && this.store.nextDue() === null && Date.now() >= leavesAt(state)) {
+    if (isTerminal(state.status) && this.store.pending.nextDue() === null && Date.now() >= leavesAt(state)) {
       await this.erase(state);
       return;
     }
@@ -363,11 +374,12 @@ export class Job extends DurableObject<Env> {
     if (this.state === null) {
       return;
     }
-    const times = [wakeAt(this.state, this.config.policy, Date.now()), this.store.nextDue()].filter(
+    const times = [wakeAt(this.state, this.config.policy, Date.now()), this.store.pending.nextDue()].filter(
       (at) => at !== null,
     );
     const at = times.length > 0 ? Math.min(...times) : leavesAt(this.state);
-    if (at !== this.alarmAt) {
+    // One that rings too early finds nothing due and sets the next: a call is cheaper than writing the alarm again.
+    if (this.alarmAt === null || at < this.alarmAt) {
       this.alarmAt = at;
       void this.ctx.storage.setAlarm(at);
     }
@@ -381,7 +393,7 @@ export class Job extends DurableObject<Env> {
     }
     await forgetNotices(this.env, state.account, state.id);
     await forgetJob(this.env.DB, state.id, this.state?.erased === true);
-    await this.ctx.storage.deleteAll();
+    await this.store.erase();
     this.state = null;
     this.alarmAt = null;
   }
@@ -402,7 +414,8 @@ export class Job extends DurableObject<Env> {
    * the state must not go on believing in one. What was being done is done again.
    */
   private recover(): void {
-    if (this.store.dropLeases(Date.now())) {
+    const due = this.store.pending.nextDue();
+    if (due !== null && due <= Date.now()) {
       this.setAlarm();
     }
     const attempt = this.state === null ? undefined : currentAttempt(this.state);
@@ -415,6 +428,9 @@ export class Job extends DurableObject<Env> {
     }
   }
 }
+
+/** Answers to a signal that came too late or to the wrong one. */
+const CHANGES_NOTHING: ReadonlySet<Reply> = new Set<Reply>(['ignored', 'over', 'gap', 'claimed_elsewhere']);
 
 /** A job is there for its own account only, and until it is erased. */
 const isVisible = (state: JobState, account: string): boolean => state.account === account && !state.erased;

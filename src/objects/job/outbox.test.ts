@@ -1,4 +1,4 @@
-import { runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { NO_FILTERS } from '../../storage/d1/job-list.ts';
@@ -21,6 +21,7 @@ import {
   view,
 } from '../../testing/job.ts';
 import type { Job } from './object.ts';
+import type { PendingEffect } from './pending.ts';
 
 const statusInList = async (id: string) =>
   (await projection.listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)
@@ -104,13 +105,15 @@ describe('a stale send', () => {
     await rig.stub.create(job);
     await settled(rig);
     await runInDurableObject<Job, void>(rig.object, (_job, state) => {
-      state.storage.sql.exec(
-        'INSERT INTO outbox (key, effect, due_at, tries, wanted, leased, started) VALUES (?, ?, ?, 0, 1, 0, 0)',
-        'send:1',
-        JSON.stringify({ kind: 'send', attempt: 1 }),
-        Date.now(),
-      );
+      const send: PendingEffect = {
+        effect: { kind: 'send', attempt: 1 },
+        due_at: Date.now(),
+        tries: 0,
+        started: false,
+      };
+      state.storage.sql.exec('UPDATE job SET pending = ?', JSON.stringify([send]));
     });
+    await abortAllDurableObjects();
     if (meanwhile === 'canceled') {
       await rig.stub.cancel(ACCOUNT);
     } else {

@@ -1,6 +1,7 @@
 import type { Effect, Signal } from '../../core/job/signals.ts';
 import type { EffectOutcome, OutwardEffect } from './effects.ts';
-import type { JobStore, OutboxRow } from './store.ts';
+import type { DueEffect } from './pending.ts';
+import type { JobStore } from './store.ts';
 
 /**
  * How long an effect may take before the alarm looks whether anybody still does it. Longer than any timeout inside an effect but the
@@ -41,50 +42,55 @@ export class Outbox {
    */
   async drain(now: number): Promise<void> {
     const { store, wanted, tell } = this.parts;
-    const begun: OutboxRow[] = [];
+    const begun: DueEffect[] = [];
     const signals: Signal[] = [];
-    for (const row of store.due(now)) {
-      if (this.inFlight.has(row.key)) {
+    for (const due of store.pending.due(now)) {
+      if (this.inFlight.has(due.key)) {
         // Slower than its lease, or asked for again: due, but not to be begun.
-        store.lease(row.key, now + LEASE_MS);
-      } else if (!wanted(row.effect, now)) {
-        store.done(row, now);
-      } else if (row.effect.kind === 'send' && row.started) {
+        store.pending.lease(due.key, now + LEASE_MS);
+      } else if (!wanted(due.effect, now)) {
+        store.pending.done(due, now);
+      } else if (due.effect.kind === 'send' && due.started) {
         // `/run` was being called when an earlier instance ended: whether RunPod took it nobody knows.
-        store.done(row, now);
-        signals.push({ kind: 'run_unknown', attempt: row.effect.attempt });
+        store.pending.done(due, now);
+        signals.push({ kind: 'run_unknown', attempt: due.effect.attempt });
       } else {
-        this.inFlight.add(row.key);
-        store.lease(row.key, now + LEASE_MS);
-        begun.push(row);
+        this.inFlight.add(due.key);
+        store.pending.lease(due.key, now + LEASE_MS);
+        begun.push(due);
       }
     }
+    // Before anything is begun: that a `send` was begun must outlive this instance.
+    store.flush();
     const work = begun.map((row) => this.carryOut(row, now));
     for (const signal of signals) {
       tell(signal);
     }
     await Promise.all(work);
+    // Once for all that was done meanwhile; what goes unstored by a crash is done again.
+    store.flush();
     // What was wanted again while it was being done.
-    const next = store.exists() ? store.nextDue() : null;
+    const next = store.pending.nextDue();
     if (next !== null && next <= Date.now()) {
       await this.drain(Date.now());
     }
   }
 
-  private async carryOut(row: OutboxRow, now: number): Promise<void> {
+  private async carryOut(due: DueEffect, now: number): Promise<void> {
     const { store, perform, tell } = this.parts;
-    if (row.effect.kind === 'stop_worker') {
+    const { key, effect, tries } = due;
+    if (effect.kind === 'stop_worker') {
       // Said on the spot, never stored: a worker that is not connected is told when it connects.
       return;
     }
-    const outcome = await perform(row.effect, now);
-    this.inFlight.delete(row.key);
+    const outcome = await perform(effect, now);
+    this.inFlight.delete(key);
     const later = Date.now();
     if (outcome.kind === 'again') {
-      store.again(row.key, later + Math.min(AGAIN_MS * 2 ** row.tries, AGAIN_MAX_MS));
+      store.pending.again(key, later + Math.min(AGAIN_MS * 2 ** tries, AGAIN_MAX_MS));
       return;
     }
-    store.done(row, later);
+    store.pending.done(due, later);
     if (outcome.kind === 'signal') {
       tell(outcome.signal);
     }

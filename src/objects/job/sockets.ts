@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { writeFrame, type LogEvent, type Preview, type WatchFrame } from '../../contract/events.ts';
+import { writeFrame, type LiveEvent, type LogEvent, type WatchFrame } from '../../contract/events.ts';
 import type { StopReason } from '../../core/job/signals.ts';
 
 /**
@@ -61,7 +61,7 @@ export class JobSockets {
   }
 
   /** Passes events on to everyone who watches. Each is written as text once, however many that are. Returns how many. */
-  broadcast(events: readonly (LogEvent | { event: 'preview'; data: Preview })[]): number {
+  broadcast(events: readonly (LogEvent | LiveEvent)[]): number {
     if (events.length === 0) {
       return 0;
     }
@@ -103,7 +103,7 @@ const isOpen = (socket: WebSocket): boolean => socket.readyState === WebSocket.O
 
 export function sendFrame(
   socket: WebSocket,
-  frame: WatchFrame | { ack: number } | { cancel: true; reason: StopReason },
+  frame: WatchFrame | { ack: number; resend?: true } | { cancel: true; reason: StopReason },
 ): void {
   send(socket, 'event' in frame ? writeFrame(frame) : JSON.stringify(frame));
 }

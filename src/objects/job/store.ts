@@ -3,91 +3,93 @@ import type { JobView } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import { fitEvent, MAX_EVENT_BYTES } from '../../core/job/fit.ts';
 import type { Effect } from '../../core/job/signals.ts';
-import { readState, type JobState } from '../../core/job/state.ts';
+import { currentAttempt, readState, type JobState } from '../../core/job/state.ts';
 import { applySchema, type Schema } from '../schema.ts';
+import { Pending, type PendingEffect } from './pending.ts';
 import { readView } from './view.ts';
 
-/** All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. */
-
+/**
+ * All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. A row written is most of what a
+ * job costs (docs/benchmarks.md), so what changes with a turn is one row: the state, the effects still to be done, and the end of the log.
+ */
 const SCHEMA: Schema = [
   `
--- One row: the machine's state.
-CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
--- One row: the graph (JSON text) and inputs that the claim hands out, and the first view of the job, which a repeated submit is answered with. Beside the state, which is written with every turn and has a row's 2 MB to itself.
-CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT);
--- The log. \`body\` is JSON {event, data}.
-CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
--- Effects still to be done, at most one of each key. \`wanted\`: how often it was asked for. \`leased\`: it is being done, until
--- \`due_at\` at most. \`started\`: an attempt to do it began; only \`send\` minds.
-CREATE TABLE outbox (
-  key TEXT PRIMARY KEY, effect TEXT NOT NULL, due_at INTEGER NOT NULL, tries INTEGER NOT NULL,
-  wanted INTEGER NOT NULL, leased INTEGER NOT NULL, started INTEGER NOT NULL
-);
+-- One row, written with every turn. \`state\`: the machine's. \`pending\`: JSON list of effects still to be done. \`tail\`: JSON list of
+-- the events that are in no chunk yet.
+CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, pending TEXT NOT NULL, tail TEXT NOT NULL);
+-- One row: the graph (JSON text) and inputs that the claim hands out, and the first view of the job, which a repeated submit is answered
+-- with. Beside the state, which has a row's 2 MB to itself.
+CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT NOT NULL);
+-- The log before its tail. \`events\`: JSON list of events up to number \`last\`.
+CREATE TABLE chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL);
 `,
 ];
 
 /** A log written by a gateway that bounded no event is fitted as it is read. */
-function eventOf(body: string): EventBody {
-  const event = JSON.parse(body) as EventBody;
-  return body.length * 3 > MAX_EVENT_BYTES ? fitEvent(event) : event;
-}
+const fitted = (event: LogEvent): LogEvent =>
+  JSON.stringify(event).length * 3 > MAX_EVENT_BYTES ? { ...fitEvent(event), id: event.id } : event;
 
-export type OutboxRow = { key: string; effect: Effect; tries: number; wanted: number; started: boolean };
-
-/** What the outbox calls an effect: repeating an effect that still waits adds nothing. */
-export function outboxKey(effect: Effect): string {
-  if (effect.kind === 'notify') {
-    return `${effect.kind}:${effect.sequence}`;
-  }
-  return 'attempt' in effect ? `${effect.kind}:${effect.attempt}` : effect.kind;
-}
+/** The tail of the log becomes a chunk above this, in characters: small beside a row's 2 MB, which the state has most of. */
+const MAX_TAIL_CHARS = 32 * 1024;
 
 export class JobStore {
   private readonly storage: DurableObjectStorage;
   private readonly sql: SqlStorage;
+  /** What the one row holds; null where there is no job. Nobody else writes it, so it is read once. */
+  private kept: { state: JobState; tail: LogEvent[] } | null = null;
+  /** Effects still to be done. */
+  pending = new Pending([]);
 
   constructor(storage: DurableObjectStorage) {
     this.storage = storage;
     this.sql = storage.sql;
   }
 
-  /** Whether a job is stored: none was created here, or it has been erased, perhaps while something of it was still being done. */
-  exists(): boolean {
-    return this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job'").toArray().length > 0;
-  }
-
   /** The state, or null where no job was created. Looking creates nothing: an object for a made-up id leaves no trace. */
   load(): JobState | null {
-    if (!this.exists()) {
+    if (this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job'").toArray().length === 0) {
       return null;
     }
     applySchema(this.storage, SCHEMA);
-    const row = this.sql.exec<{ state: string }>('SELECT state FROM job').toArray()[0];
-    return row === undefined ? null : readState(row.state);
+    const row = this.sql.exec<Record<'state' | 'pending' | 'tail', string>>('SELECT * FROM job').toArray()[0];
+    if (row === undefined) {
+      return null;
+    }
+    // Written by `write` only, as JSON of these types.
+    this.pending = new Pending(JSON.parse(row.pending) as PendingEffect[]);
+    this.kept = { state: readState(row.state), tail: JSON.parse(row.tail) as LogEvent[] };
+    return this.kept.state;
   }
 
-  create(state: JobState, workflow: string, inputs: JobInput[]): void {
-    this.storage.transactionSync(() => {
+  /** Whether a job is stored: none was created here, or it has been erased, perhaps while something of it was still being done. */
+  exists(): boolean {
+    return this.kept !== null;
+  }
+
+  /** Stores a new job with what came of its first turn, and `first`, which the submit is answered with. */
+  create(
+    job: { state: JobState; workflow: string; inputs: JobInput[]; first: JobView },
+    events: EventBody[],
+    effects: Effect[],
+    now: number,
+  ): LogEvent[] {
+    return this.storage.transactionSync(() => {
       applySchema(this.storage, SCHEMA);
-      this.sql.exec('INSERT INTO job (one, state) VALUES (1, ?)', JSON.stringify(state));
       this.sql.exec(
-        'INSERT INTO work_order (one, workflow, inputs) VALUES (1, ?, ?)',
-        workflow,
-        JSON.stringify(inputs),
+        'INSERT INTO work_order (one, workflow, inputs, first) VALUES (1, ?, ?, ?)',
+        job.workflow,
+        JSON.stringify(job.inputs),
+        JSON.stringify(job.first),
       );
+      this.kept = { state: job.state, tail: [] };
+      return this.commit(job.state, events, effects, now);
     });
-  }
-
-  /** Keeps what the submit is answered with. */
-  keepFirst(view: JobView): void {
-    this.sql.exec('UPDATE work_order SET first = ?', JSON.stringify(view));
   }
 
   /** What the submit was answered with. */
   first(): JobView {
-    // Written by `keepFirst`, in the same turn as the row, by this gateway or an older one.
-    const { first } = this.sql.exec<{ first: string }>('SELECT first FROM work_order').one();
-    return readView(first);
+    // Written by `create`, by this gateway or an older one.
+    return readView(this.sql.exec<{ first: string }>('SELECT first FROM work_order').one().first);
   }
 
   /** What the claim hands out. */
@@ -98,67 +100,74 @@ export class JobStore {
 
   /** Stores one turn of the machine: state, events and effects together or not at all. Returns the events with their numbers. */
   commit(state: JobState, events: EventBody[], effects: Effect[], now: number): LogEvent[] {
-    return this.storage.transactionSync(() => {
-      this.sql.exec('UPDATE job SET state = ?', JSON.stringify(state));
-      const first = state.last_event - events.length + 1;
-      const numbered = events.map((event, index) => ({ ...event, id: first + index }));
-      for (const { id, ...body } of numbered) {
-        this.sql.exec('INSERT INTO events (id, body) VALUES (?, ?)', id, JSON.stringify(body));
-      }
-      for (const effect of effects) {
-        this.sql.exec(
-          // One that is being done may be due again: `done` sees that it was asked for once more.
-          `INSERT INTO outbox (key, effect, due_at, tries, wanted, leased, started) VALUES (?, ?, ?, 0, 1, 0, 0)
-           ON CONFLICT (key) DO UPDATE SET wanted = wanted + 1, tries = 0, due_at = excluded.due_at`,
-          outboxKey(effect),
-          JSON.stringify(effect),
-          now,
-        );
-      }
-      return numbered;
-    });
+    const first = state.last_event - events.length + 1;
+    const numbered = events.map((event, index) => ({ ...event, id: first + index }));
+    this.kept = { state, tail: [...(this.kept?.tail ?? []), ...numbered] };
+    for (const effect of effects) {
+      this.pending.add(effect, now);
+    }
+    try {
+      this.storage.transactionSync(() => this.write());
+    } catch (error) {
+      // What is in memory is what is stored, whatever happens.
+      this.kept = null;
+      this.load();
+      throw error;
+    }
+    return numbered;
+  }
+
+  /** Stores what has changed of the effects, if anything has. */
+  flush(): void {
+    if (this.pending.changed && this.kept !== null) {
+      this.write();
+    }
+  }
+
+  /** Number of the last message of the worker that is stored. */
+  acked(): number {
+    return this.kept === null ? 0 : (currentAttempt(this.kept.state)?.acked ?? 0);
   }
 
   /** Events after `id`, oldest first. */
   eventsAfter(id: number): LogEvent[] {
-    return this.sql
-      .exec<{ id: number; body: string }>('SELECT id, body FROM events WHERE id > ? ORDER BY id', id)
-      .toArray()
-      .map((row) => ({ id: row.id, ...eventOf(row.body) }));
+    const tail = this.kept?.tail ?? [];
+    // Most watchers want what is in memory.
+    const chunks =
+      (tail[0]?.id ?? Infinity) <= id + 1
+        ? []
+        : this.sql
+            .exec<{ events: string }>('SELECT events FROM chunks WHERE last > ? ORDER BY last', id)
+            .toArray()
+            .flatMap((row) => JSON.parse(row.events) as LogEvent[]);
+    return [...chunks, ...tail].filter((event) => event.id > id).map(fitted);
   }
 
-  due(now: number): OutboxRow[] {
-    return this.sql
-      .exec<{ key: string; effect: string; tries: number; wanted: number; started: number }>(
-        'SELECT key, effect, tries, wanted, started FROM outbox WHERE due_at <= ? ORDER BY due_at, key',
-        now,
-      )
-      .toArray()
-      .map((row) => ({ ...row, effect: JSON.parse(row.effect) as Effect, started: row.started === 1 }));
+  /** Removes the job and all of it. */
+  async erase(): Promise<void> {
+    await this.storage.deleteAll();
+    this.kept = null;
+    this.pending = new Pending([]);
   }
 
-  /** When the next effect is due; null when none waits. */
-  nextDue(): number | null {
-    return this.sql.exec<{ at: number | null }>('SELECT min(due_at) AS at FROM outbox').one().at;
-  }
-
-  /** An effect is being done: if nothing is heard of it by `until`, it is due again. */
-  lease(key: string, until: number): void {
-    this.sql.exec('UPDATE outbox SET started = 1, leased = 1, due_at = ? WHERE key = ?', until, key);
-  }
-
-  /** A new instance does nothing yet: whatever an earlier one was doing is due now. True when there was any. */
-  dropLeases(now: number): boolean {
-    return this.sql.exec('UPDATE outbox SET leased = 0, due_at = ? WHERE leased = 1', now).rowsWritten > 0;
-  }
-
-  again(key: string, due_at: number): void {
-    this.sql.exec('UPDATE outbox SET leased = 0, due_at = ?, tries = tries + 1 WHERE key = ?', due_at, key);
-  }
-
-  /** An effect is done. Asked for again in the meantime, it is due at once; what was done may have been too early. */
-  done(row: OutboxRow, now: number): void {
-    this.sql.exec('DELETE FROM outbox WHERE key = ? AND wanted = ?', row.key, row.wanted);
-    this.sql.exec('UPDATE outbox SET leased = 0, started = 0, due_at = ? WHERE key = ?', now, row.key);
+  private write(): void {
+    if (this.kept === null) {
+      return;
+    }
+    const { state } = this.kept;
+    let tail = JSON.stringify(this.kept.tail);
+    const last = this.kept.tail.at(-1);
+    if (tail.length > MAX_TAIL_CHARS && last !== undefined) {
+      this.sql.exec('INSERT INTO chunks (last, events) VALUES (?, ?)', last.id, tail);
+      this.kept = { state, tail: [] };
+      tail = '[]';
+    }
+    this.sql.exec(
+      `INSERT INTO job (one, state, pending, tail) VALUES (1, ?, ?, ?)
+       ON CONFLICT (one) DO UPDATE SET state = excluded.state, pending = excluded.pending, tail = excluded.tail`,
+      JSON.stringify(state),
+      this.pending.stored(),
+      tail,
+    );
   }
 }

@@ -56,6 +56,7 @@ class Channel:
         self._outbox = Outbox(patience, now)
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
+        self._resend = False
         self._closed_for_good = False
 
     def stage(self, stage: Stage, message: str | None = None) -> None:
@@ -89,7 +90,7 @@ class Channel:
 
     async def settle(self, limit_s: float) -> int:
         """Wait until all is acknowledged, at most `limit_s`; gives the last number used."""
-        self._outbox.flush_progress()
+        self._outbox.sync()
         self._news.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
@@ -126,8 +127,7 @@ class Channel:
         """Talk until the connection ends; the gateway begins, with its ack."""
         if not self._take(await socket.receive(self._patience.ping_silence_s)):
             return
-        for frame in self._outbox.unacknowledged():
-            await socket.send_str(frame)
+        self._resend = True
         speaking = asyncio.create_task(self._speak(socket))
         try:
             while self._take(await socket.receive(self._patience.ping_silence_s)):
@@ -141,6 +141,10 @@ class Channel:
         next_ping = self._now() + self._patience.ping_s
         while not socket.closed:
             self._news.clear()
+            if self._resend:
+                self._resend = False
+                for frame in self._outbox.unacknowledged():
+                    await socket.send_str(frame)
             while (frame := self._outbox.next_frame()) is not None:
                 await socket.send_str(frame)
             if self._now() >= next_ping:
@@ -163,6 +167,9 @@ class Channel:
         if isinstance(ack, int):
             self._outbox.acknowledge(ack)
             self._changed.set()
+            if message.get("resend") is True:
+                self._resend = True
+                self._news.set()
         token = maybe_text(message.get("token"))
         if token:
             self._gateway.token = token

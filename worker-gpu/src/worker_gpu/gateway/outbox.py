@@ -27,6 +27,7 @@ class Outbox:
         self._waiting: deque[JsonObject] = deque()
         self._progress: Progress | None = None
         self._progress_at = float("-inf")
+        self._ends_in_progress = False
         self._preview: JsonObject | None = None
         self._preview_at = float("-inf")
         self._unacked: deque[_Sent] = deque()
@@ -46,6 +47,7 @@ class Outbox:
     def put(self, message: JsonObject) -> None:
         """A message that must arrive."""
         self._waiting.append(message)
+        self._ends_in_progress = False
 
     def put_progress(self, progress: Progress) -> None:
         """Progress: replaces the one that waits, whose node changes it takes over."""
@@ -59,8 +61,15 @@ class Outbox:
         """Let the progress that waits go next, whatever its pace: it is the last of its part of the run."""
         if self._progress is not None:
             self._waiting.append({"type": "progress", **self._progress.to_wire()})
+            self._ends_in_progress = True
             self._progress = None
             self._progress_at = self._now()
+
+    def sync(self) -> None:
+        """Have all that was sent stored now: progress alone is stored, hence acknowledged, with what comes next."""
+        self.flush_progress()
+        if self._ends_in_progress and not self.is_settled:
+            self.put({"type": "sync"})
 
     def acknowledge(self, seq: int) -> None:
         """Every message up to `seq` is stored."""
@@ -80,6 +89,7 @@ class Outbox:
         if self._progress is not None and self._progress_due() <= now:
             message: JsonObject = {"type": "progress", **self._progress.to_wire()}
             self._progress, self._progress_at = None, now
+            self._ends_in_progress = True
             return self._number(message)
         if self._preview is not None and self._preview_at + self._patience.preview_gap_s <= now:
             preview, self._preview, self._preview_at = self._preview, None, now

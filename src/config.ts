@@ -60,6 +60,8 @@ export const limitsSchema = z.strictObject({
     .positive()
     .max(Math.floor(4.995 * 1024 ** 3))
     .default(4 * 1024 ** 3),
+  /** Bytes of assets that an account may keep, uploads under way included; no limit where it is not named. */
+  stored_bytes: z.int().positive().optional(),
   /** Width times height of a picture. Pillow, which ComfyUI decodes with, refuses more (twice its `MAX_IMAGE_PIXELS`). */
   max_image_pixels: z.int().positive().default(178_956_970),
   /** Uploads of an account that are under way at a time. */
@@ -88,7 +90,7 @@ export type Limits = z.infer<typeof limitsSchema>;
 /** The limits that an account may have of its own. */
 export type AccountLimits = Pick<
   Limits,
-  'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day'
+  'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day' | 'stored_bytes'
 > &
   Pick<Policy, 'retention' | 'asset_retention'>;
 /** Those it has; what is not given is as configured. */

@@ -47,6 +47,8 @@ export type Admission = { quota: Quota } & (
   | { kind: 'reused' }
   /** Assets that were there a moment ago and are being deleted. */
   | { kind: 'gone'; assets: string[] }
+  /** The account may keep `most` bytes, and what the job brings is more than is left. */
+  | { kind: 'no_room'; most: number }
   /** The account keeps its jobs for `most` seconds. */
   | { kind: 'kept_too_long'; most: number }
   | { kind: 'refused'; code: RefusalCode; detail: string; retry_after_s: number }

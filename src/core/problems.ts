@@ -39,6 +39,7 @@ export const FAULT_CODES = [
   'unsupported_media',
   'image_too_large',
   'empty_file',
+  'storage_full',
   'file_too_large',
   'url_not_allowed',
   'input_not_taken',

@@ -80,6 +80,7 @@ export const PROBLEMS = {
   run_too_large: { status: 413, title: 'The job is too large for the endpoint' },
   url_not_allowed: { status: 422, title: 'The gateway does not call this URL' },
   hash_mismatch: { status: 422, title: 'The file has another hash' },
+  storage_full: { status: 422, title: 'The account has no room for the file' },
   too_many_uploads: { status: 422, title: 'The account has as many uploads under way as it may' },
   too_many_keys: { status: 422, title: 'The account has as many keys as it may' },
   key_revoked: { status: 422, title: 'The key is revoked' },

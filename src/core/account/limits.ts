@@ -20,6 +20,8 @@ export const accountLimitsSchema = z.strictObject({
   submits_per_minute: count.optional(),
   usd_per_day: z.number().nonnegative().max(1_000_000).optional(),
   gpu_seconds_per_day: z.number().nonnegative().max(1_000_000_000).optional(),
+  /** Bytes of assets, uploads under way included. */
+  stored_bytes: z.int().nonnegative().optional(),
   /** Seconds; how long finished jobs and assets are kept. */
   retention: retention.optional(),
   asset_retention: retention.optional(),

@@ -65,7 +65,7 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
   }
   const { content_type } = inspected.value;
   try {
-    const answer = await keepAsset(core, caller, true, async () => {
+    return await keepAsset(core, caller, true, async () => {
       const known = await findAsset(bucket, caller.account, sha256);
       if (known !== null) {
         return { asset: known, created: false };
@@ -77,7 +77,6 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
       }
       return put;
     });
-    return ok(answer);
   } catch (error) {
     if (error instanceof Mismatch) {
       return fail({

@@ -90,19 +90,17 @@ export async function createAsset(
           await spooled.part(part.bytes);
         }
         const asset = { sha256, content_type, size_bytes: size };
-        return ok(await keepAsset(core, caller, uploaded, () => spooled.place(asset)));
+        return await keepAsset(core, caller, uploaded, () => spooled.place(asset));
       } finally {
         await spooled.discard();
       }
     }
-    return ok(
-      await keepAsset(core, caller, uploaded, async () => {
-        const known = await findAsset(bucket, caller.account, sha256);
-        return known === null
-          ? putAsset(bucket, caller.account, { sha256, content_type }, part.bytes)
-          : { asset: known, created: false };
-      }),
-    );
+    return keepAsset(core, caller, uploaded, async () => {
+      const known = await findAsset(bucket, caller.account, sha256);
+      return known === null
+        ? putAsset(bucket, caller.account, { sha256, content_type }, part.bytes)
+        : { asset: known, created: false };
+    });
   }
 }
 

@@ -18,7 +18,8 @@ export type FetchProblem = {
     | 'file_too_large'
     | 'unsupported_media'
     | 'image_too_large'
-    | 'empty_file';
+    | 'empty_file'
+    | 'storage_full';
   detail: string;
 };
 
@@ -114,6 +115,7 @@ function problemOf(problem: { code: string; detail: string }): FetchProblem {
     case 'unsupported_media':
     case 'image_too_large':
     case 'empty_file':
+    case 'storage_full':
       return { code: problem.code, detail: problem.detail };
     default:
       return { code: 'input_fetch_failed', detail: 'the file did not arrive whole' };

@@ -1,7 +1,10 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
 import { accountStub } from '../../objects/stubs.ts';
 import type { Caller, Core } from '../context.ts';
+import type { CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
+import { fail, ok, type Result } from '../result.ts';
+import { storageFull } from './refusals.ts';
 
 /** An asset, and whether the request that is answered with it made it. */
 export type AssetAnswer = { asset: Asset; created: boolean };
@@ -18,14 +21,17 @@ export async function keepAsset(
   caller: Caller,
   uploaded: boolean,
   put: () => Promise<{ asset: StoredFile; created: boolean }>,
-): Promise<AssetAnswer> {
+): Promise<Result<AssetAnswer, CoreProblem>> {
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const { asset, created } = await put();
     const kept = await repeatable(() =>
-      accountStub(core.env, caller.account).keepAsset(caller.account, asset, uploaded),
+      accountStub(core.env, caller.account).keepAsset(caller.account, asset, { uploaded, created }),
     );
+    if (kept === 'full') {
+      return fail(storageFull);
+    }
     if (kept !== 'again') {
-      return { asset: kept, created };
+      return ok({ asset: kept, created });
     }
   }
   throw new Error('a file was deleted again and again while it was being stored');

@@ -13,7 +13,7 @@ import { invalidRequest, notFound, type CoreProblem, type Fault } from '../probl
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset } from './keep.ts';
-import { tooLarge } from './refusals.ts';
+import { storageFull, tooLarge } from './refusals.ts';
 import {
   MAX_PART_BYTES,
   MAX_PARTS,
@@ -75,7 +75,10 @@ export async function openUpload(
   const upload = await repeatable(() =>
     account.beginUpload(caller.account, { id, sha256, size_bytes, part_bytes, name }),
   );
-  if (upload === null) {
+  if (upload === 'full') {
+    return fail(storageFull);
+  }
+  if (upload === 'too_many') {
     const detail = `an account may have ${core.config.limits.max_open_uploads} uploads under way; finish or delete one`;
     return fail({ code: 'too_many_uploads', detail });
   }
@@ -142,8 +145,8 @@ export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload
   if (stored === null) {
     return null;
   }
-  const { asset } = await keepAsset(core, caller, true, () => Promise.resolve({ asset: stored, created: false }));
-  return asset;
+  const kept = await keepAsset(core, caller, true, () => Promise.resolve({ asset: stored, created: false }));
+  return kept.ok ? kept.value.asset : null;
 }
 
 function faultOf(name: string | null, plan: { size_bytes: number; part_bytes: number }): Fault | null {

@@ -9,6 +9,7 @@ import { lapsesAt } from '../job/admission.ts';
 import { invalidRequest, type CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
+import { storageFull } from '../assets/refusals.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { fallbacksFor } from './fallbacks.ts';
 import { inlineFaults } from './inline-run.ts';
@@ -206,6 +207,8 @@ function refused(admission: Exclude<Admission, { kind: 'admitted' | 'known' }>, 
       return reused(quota);
     case 'gone':
       return { ...goneProblem(admission, checked), quota };
+    case 'no_room':
+      return { ...storageFull, quota };
     case 'kept_too_long': {
       const detail = `jobs of this account are kept for ${admission.most} seconds at most`;
       return { ...invalidRequest([{ pointer: '#/retention', code: 'out_of_range', detail }]), quota };

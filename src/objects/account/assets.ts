@@ -58,6 +58,11 @@ export class Assets {
     return this.sql.exec<Asset>(`SELECT ${ASSET} FROM assets WHERE sha256 = ?`, sha256).toArray()[0] ?? null;
   }
 
+  /** What all assets have together. */
+  storedBytes(): number {
+    return this.sql.exec<{ n: number }>('SELECT coalesce(sum(size_bytes), 0) AS n FROM assets').one().n;
+  }
+
   /** Newest first; `before`: the place of the last one seen. */
   list(limit: number, before: string | null): (Asset & { place: string })[] {
     return this.sql

@@ -37,13 +37,38 @@ export class Files {
     this.sql.exec('INSERT OR IGNORE INTO owner (one, account) VALUES (1, ?)', account);
   }
 
-  /** Notes a file that was just put, or found, in R2. `again`: it was being deleted; it is gone now and must be put once more. */
-  async keep(file: StoredFile, uploaded: boolean, expires_at: number): Promise<Asset | 'again'> {
+  /**
+   * Notes a file that was found in R2, or just put there (`created`). `again`: it was being deleted; it is gone now and must be put once
+   * more. `full`: there is no room for it, and if it was put for this it is deleted.
+   */
+  async keep(
+    file: StoredFile,
+    { uploaded, created }: { uploaded: boolean; created: boolean },
+    times: { now: number; expires_at: number },
+    most: number | undefined,
+  ): Promise<Asset | 'again' | 'full'> {
     if (this.assets.isDoomed(file.sha256)) {
       await this.deleted(file.sha256);
       return 'again';
     }
-    return this.assets.keep(file, uploaded, expires_at);
+    if (!this.hasRoom([file], times.now, most)) {
+      if (created) {
+        await this.giveUp([file.sha256], times.now);
+      }
+      return 'full';
+    }
+    return this.assets.keep(file, uploaded, times.expires_at);
+  }
+
+  /** Whether the account may keep these files too. Those it has cost nothing more. */
+  hasRoom(files: readonly { sha256: string; size_bytes: number }[], now: number, most: number | undefined): boolean {
+    const fresh = files.filter(({ sha256 }) => this.assets.find(sha256) === null);
+    const [first] = fresh;
+    if (most === undefined || first === undefined) {
+      return true;
+    }
+    const wanted = fresh.reduce((sum, { size_bytes }) => sum + size_bytes, 0);
+    return this.assets.storedBytes() + this.uploads.openBytes(now, first.sha256) + wanted <= most;
   }
 
   /** Waits for deletions of what a job brings along: it is put after them, not before. */
@@ -80,13 +105,21 @@ export class Files {
     return this.giveUp(this.assets.forget(job), now);
   }
 
-  /** An upload for this file: the one that is under way already, or a new one; null when `most` are open. */
-  beginUpload(wanted: NewUpload, now: number, life_ms: number, most: number): Upload | null {
+  /** An upload for this file: the one that is under way already, or a new one. */
+  beginUpload(
+    wanted: NewUpload,
+    times: { now: number; life_ms: number },
+    most: { uploads: number; bytes: number | undefined },
+  ): Upload | 'too_many' | 'full' {
+    const { now, life_ms } = times;
     const open = this.uploads.findOpen(wanted, now, life_ms);
     if (open !== null) {
       return open;
     }
-    return this.uploads.countOpen(now) >= most ? null : this.uploads.begin(wanted, now, life_ms);
+    if (this.uploads.countOpen(now) >= most.uploads) {
+      return 'too_many';
+    }
+    return this.hasRoom([wanted], now, most.bytes) ? this.uploads.begin(wanted, now, life_ms) : 'full';
   }
 
   /** Deletes what is due, a bounded number of things; what is left is due again. Repeating it does nothing more. */

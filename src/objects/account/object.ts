@@ -95,6 +95,10 @@ export class Account extends DurableObject<Env> {
     if (request.retention !== null && request.retention > limits.retention) {
       return { kind: 'kept_too_long', most: limits.retention };
     }
+    const brought = request.inputs.filter((input) => input.brought);
+    if (!this.files.hasRoom(brought, now, limits.stored_bytes)) {
+      return { kind: 'no_room', most: limits.stored_bytes ?? 0 };
+    }
     const gone = this.assets.gone(request.inputs);
     if (gone.length > 0) {
       return { kind: 'gone', assets: gone };
@@ -239,12 +243,18 @@ export class Account extends DurableObject<Env> {
 
   /**
    * Notes a file that was put into R2 or found there, for as long as the account keeps assets. `uploaded`: a client sent it as an
-   * asset; else it goes with the jobs that use it. `again`: it was being deleted meanwhile, and is to be put once more.
+   * asset; else it goes with the jobs that use it. `created`: it was put for this. `again`: it was being deleted meanwhile, and is to be
+   * put once more. `full`: the account has no room for it.
    */
-  async keepAsset(account: string, file: StoredFile, uploaded: boolean): Promise<Asset | 'again'> {
+  async keepAsset(
+    account: string,
+    file: StoredFile,
+    how: { uploaded: boolean; created: boolean },
+  ): Promise<Asset | 'again' | 'full'> {
     this.files.belongTo(account);
     const now = Date.now();
-    const kept = await this.files.keep(file, uploaded, this.assetExpiry(now));
+    const times = { now, expires_at: this.assetExpiry(now) };
+    const kept = await this.files.keep(file, how, times, this.limits().stored_bytes);
     this.setAlarm(now);
     return kept;
   }
@@ -285,12 +295,12 @@ export class Account extends DurableObject<Env> {
     this.setAlarm(now);
   }
 
-  /** An upload of this file: the one that is under way, or a new one; null when as many as may be are under way. */
-  beginUpload(account: string, wanted: NewUpload): Upload | null {
+  /** An upload of this file: the one that is under way, or a new one, if the account may have one more and has room for it. */
+  beginUpload(account: string, wanted: NewUpload): Upload | 'too_many' | 'full' {
     this.files.belongTo(account);
     const now = Date.now();
-    const { limits } = requireConfig(this.env);
-    const upload = this.files.beginUpload(wanted, now, this.uploadLife(), limits.max_open_uploads);
+    const most = { uploads: requireConfig(this.env).limits.max_open_uploads, bytes: this.limits().stored_bytes };
+    const upload = this.files.beginUpload(wanted, { now, life_ms: this.uploadLife() }, most);
     this.setAlarm(now);
     return upload;
   }
@@ -335,13 +345,14 @@ export class Account extends DurableObject<Env> {
   limits(): AccountLimits {
     const row = this.sql.exec<{ limits: string }>('SELECT limits FROM own_limits').toArray()[0];
     const { limits, policy } = requireConfig(this.env);
-    const { jobs_in_flight, max_queued, submits_per_minute, usd_per_day, gpu_seconds_per_day } = limits;
+    const { jobs_in_flight, max_queued, submits_per_minute, usd_per_day, gpu_seconds_per_day, stored_bytes } = limits;
     return {
       jobs_in_flight,
       max_queued,
       submits_per_minute,
       usd_per_day,
       gpu_seconds_per_day,
+      stored_bytes,
       retention: policy.retention,
       asset_retention: policy.asset_retention,
       // Written by `setLimits` only.

@@ -45,7 +45,7 @@ it('an account that release 0.1.0 stored keeps its places and limits, and takes 
   const stub = accountStub(env, account);
   const sha256 = 'a'.repeat(64);
   const file = { sha256, size_bytes: 1, content_type: 'image/png', created_at: Date.now() };
-  expect(await stub.keepAsset(account, file, true)).toMatchObject({ sha256 });
+  expect(await stub.keepAsset(account, file, { uploaded: true, created: true })).toMatchObject({ sha256 });
   const admitted = await stub.admit({
     job: newId(),
     account,

@@ -47,6 +47,17 @@ export class Uploads {
       .one().n;
   }
 
+  /** What uploads under way will have together, but for those of one file. */
+  openBytes(now: number, except: string): number {
+    return this.sql
+      .exec<{ n: number }>(
+        "SELECT coalesce(sum(size_bytes), 0) AS n FROM uploads WHERE status = 'open' AND expires_at > ? AND sha256 <> ?",
+        now,
+        except,
+      )
+      .one().n;
+  }
+
   begin({ id, sha256, size_bytes, part_bytes, name }: NewUpload, now: number, life_ms: number): Upload {
     const upload = { id, sha256, size_bytes, part_bytes, name, created_at: now, expires_at: now + life_ms };
     this.sql.exec(

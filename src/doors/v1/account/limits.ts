@@ -14,6 +14,7 @@ const limitsSchema = z
     submits_per_minute: z.int(),
     usd_per_day: z.number().nullable(),
     gpu_seconds_per_day: z.number().nullable(),
+    stored_bytes: z.int().nullable(),
     retention: z.number(),
     asset_retention: z.number(),
   })
@@ -27,6 +28,7 @@ const render = (account: string, limits: AccountLimits): z.infer<typeof limitsSc
   submits_per_minute: limits.submits_per_minute,
   usd_per_day: limits.usd_per_day ?? null,
   gpu_seconds_per_day: limits.gpu_seconds_per_day ?? null,
+  stored_bytes: limits.stored_bytes ?? null,
   retention: limits.retention,
   asset_retention: limits.asset_retention,
 });

@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi';
-import { isTerminal } from '../../../contract/job.ts';
+import { isTerminal, type JobView } from '../../../contract/job.ts';
 import { getJob } from '../../../core/jobs/get.ts';
 import { linksWindow, signOutputs, WINDOW_MS } from '../../../core/jobs/signed-urls.ts';
 import { waitForJob } from '../../../core/jobs/wait.ts';
@@ -56,23 +56,33 @@ export function registerGetJob(app: V1App): void {
       return coreProblem(c, found.problem);
     }
     const job = found.value;
-    const window = linksWindow(job, core.clock());
-    c.header('etag', `W/"${job.last_event}${window === null ? '' : `-${window}`}"`);
+    const tag: Tag = { event: job.last_event, window: linksWindow(job, core.clock()), progress: perMille(job) };
+    c.header('etag', writeTag(tag));
     c.header('cache-control', 'private, no-cache');
     if (!isTerminal(job.status)) {
       c.header('retry-after', String(POLL_AGAIN_S));
     }
-    return seen?.event === job.last_event && seen.window === window
+    return seen !== null && writeTag(seen) === writeTag(tag)
       ? c.body(null, 304)
       : c.json(renderJob(job, core.config.publicUrl, await signOutputs(core, job)));
   });
 }
 
 /**
- * What an `If-None-Match` of ours stands for: the last event the client has, and the hour of its links where the job has files. The
- * tag is weak: what changes without an event (thinned progress) is not worth an answer of its own.
+ * What an `ETag` of ours stands for: the last event the client has, the hour of its links where the job has files, and how far the graph
+ * was, which moves between events. Weak: the bytes of two answers with the same tag may differ.
  */
-function seenTag(header: string | undefined): { event: number; window: number | null } | null {
-  const [, event, window] = /^(?:W\/)?"(\d{1,15})(?:-(\d{1,15}))?"$/.exec(header ?? '') ?? [];
-  return event === undefined ? null : { event: Number(event), window: window === undefined ? null : Number(window) };
+type Tag = { event: number; window: number | null; progress: number | null };
+
+const writeTag = ({ event, window, progress }: Tag): string =>
+  `W/"${event}${window === null ? '' : `-${window}`}${progress === null ? '' : `.${progress}`}"`;
+
+const perMille = ({ status, progress }: JobView): number | null =>
+  progress === null || isTerminal(status) ? null : Math.round(progress.value * 1000);
+
+/** What an `If-None-Match` names; null for none, and for one that is not ours. */
+function seenTag(header: string | undefined): Tag | null {
+  const [, event, window, progress] = /^(?:W\/)?"(\d{1,15})(?:-(\d{1,15}))?(?:\.(\d{1,4}))?"$/.exec(header ?? '') ?? [];
+  const number = (digits: string | undefined): number | null => (digits === undefined ? null : Number(digits));
+  return event === undefined ? null : { event: Number(event), window: number(window), progress: number(progress) };
 }

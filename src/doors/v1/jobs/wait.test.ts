@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { answerRunpod, newClient, problemOf, submitted } from '../../../testing/gateway.ts';
+import { connected, dialChannel, rigOf, takes, until } from '../../../testing/job.ts';
 import { jobSchema } from '../schemas.ts';
 
 describe('a job that is read again', () => {
@@ -22,6 +23,33 @@ describe('a job that is read again', () => {
     expect(changed.status).toBe(200);
     expect(changed.headers.get('etag')).not.toBe(tag);
     expect(changed.headers.get('retry-after')).toBeNull();
+  });
+});
+
+describe('progress', () => {
+  it('is news to a client that polls, although it is no event', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    const rig = rigOf(id);
+    const claim = crypto.randomUUID();
+    await takes(rig, claim, 1);
+    const channel = await connected(dialChannel(rig, 1, claim));
+    await channel.next();
+    const progress = (seq: number) => ({ seq, type: 'progress', value: seq / 10, nodes_done: 0, nodes_total: 1 });
+    await channel.ask(progress(1));
+    const first = await call(`/v1/jobs/${id}`);
+    const tag = first.headers.get('etag') ?? '';
+    expect((await call(`/v1/jobs/${id}`, { headers: { 'if-none-match': tag } })).status).toBe(304);
+    channel.say(progress(2));
+    await until(async () => {
+      const next = await call(`/v1/jobs/${id}`, { headers: { 'if-none-match': tag } });
+      expect(next.status).toBe(200);
+      expect(jobSchema.parse(await next.json())).toMatchObject({
+        progress: { value: 0.2 },
+        last_event: jobSchema.parse(await first.clone().json()).last_event,
+      });
+    });
   });
 });
 

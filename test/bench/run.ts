@@ -5,6 +5,7 @@ import { type Launch, launch } from '../../local/stack/launcher.ts';
 import { type Outcome, done, failure } from '../../local/stack/outcome.ts';
 import { measureEndToEnd } from './end-to-end.ts';
 import { measureEvents } from './events/measure.ts';
+import { measureModels } from './models.ts';
 import { measureOverhead } from './overhead.ts';
 import { measurePrice } from './price.ts';
 import { measureSubmits } from './submit/measure.ts';
@@ -38,7 +39,15 @@ const SUITES: Record<string, (bench: Bench) => Promise<void>> = {
     console.log('\nWhat a job of 60 s with one watcher costs at Cloudflare\n');
     console.log(await measurePrice(folder, signal));
   },
+  models: async ({ root: folder, python, signal }) => {
+    console.log('\nModels from a bucket, against other tools\n');
+    // The other tools are in an environment of their own.
+    await measureModels(folder, process.env['MODELS_BENCH_PYTHON'] ?? python, signal);
+  },
 };
+
+/** Need several GB of memory and minutes: run only when named. */
+const ON_REQUEST = new Set(['models']);
 
 /** `npm run bench`: docs/benchmarks.md says what is measured and what bounds it. */
 async function bench({ signal }: Launch): Promise<Outcome<null>> {
@@ -56,7 +65,7 @@ async function bench({ signal }: Launch): Promise<Outcome<null>> {
     `${availableParallelism()} × ${processor}, ${process.platform} ${process.arch}, Node ${process.versions.node}, load ${loadavg()[0]?.toFixed(1)}`,
   );
   for (const [name, suite] of Object.entries(SUITES)) {
-    if (named.length === 0 || named.includes(name)) {
+    if (named.length === 0 ? !ON_REQUEST.has(name) : named.includes(name)) {
       await suite({ root, python: environment.value.python, signal });
     }
   }

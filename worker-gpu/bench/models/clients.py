@@ -13,7 +13,8 @@ from pathlib import Path
 
 TOOLS = Path(sys.executable).parent
 BIG = "checkpoints/big.safetensors"
-LANES = 16
+LANES = int(os.environ.get("BENCH_LANES", "16"))
+"""Connections of everybody who can be told."""
 
 
 def ours(url: str, folder: Path, what: str) -> None:
@@ -53,10 +54,10 @@ def boto3(url: str, folder: Path, what: str, tuned: bool = False) -> None:
         aws_secret_access_key="local-secret",  # noqa: S106
         region_name="auto",
         verify=os.environ.get("SSL_CERT_FILE"),
-        config=Config(s3={"addressing_style": "path"}, max_pool_connections=64),
+        config=Config(s3={"addressing_style": "path"}, max_pool_connections=LANES + 10),
     )
     chosen = (
-        TransferConfig(max_concurrency=16, multipart_chunksize=32 << 20, io_chunksize=1 << 20)
+        TransferConfig(max_concurrency=LANES, multipart_chunksize=32 << 20, io_chunksize=1 << 20)
         if tuned
         else TransferConfig()
     )
@@ -78,7 +79,14 @@ def boto3(url: str, folder: Path, what: str, tuned: bool = False) -> None:
 def rclone(url: str, folder: Path, what: str) -> None:
     """Without checksum."""
     remote = f":s3,provider=Other,access_key_id=local,secret_access_key=x,force_path_style=true,endpoint='{url}':models"
-    shared = ["--config", os.devnull, "--ignore-checksum", "--no-check-certificate", "--multi-thread-streams", "16"]
+    shared = [
+        "--config",
+        os.devnull,
+        "--ignore-checksum",
+        "--no-check-certificate",
+        "--multi-thread-streams",
+        str(LANES),
+    ]
     place = (
         ["copyto", f"{remote}/{BIG}", str(folder / BIG)]
         if what == "big"
@@ -89,7 +97,7 @@ def rclone(url: str, folder: Path, what: str) -> None:
 
 def s5cmd(url: str, folder: Path, what: str) -> None:
     """Has no checksum."""
-    shared = ["--no-verify-ssl", "--log", "error", "--endpoint-url", url, "cp", "--concurrency", "16"]
+    shared = ["--no-verify-ssl", "--log", "error", "--endpoint-url", url, "cp", "--concurrency", str(LANES)]
     place = [f"s3://models/{BIG}", str(folder / BIG)] if what == "big" else ["s3://models/loras/*", f"{folder}/loras/"]
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
@@ -132,7 +140,7 @@ def obstore(url: str, folder: Path, _what: str) -> None:
 
 
 def boto3_tuned(url: str, folder: Path, what: str) -> None:
-    """16 files and 16 parts of 32 MiB at once."""
+    """16 files, and so many parts of 32 MiB at once."""
     boto3(url, folder, what, tuned=True)
 
 

@@ -4,9 +4,10 @@ Only what the measured clients ask for: HEAD and ranged GET of an object, ListOb
 checked. Processes share the port (SO_REUSEPORT) so that the server's interpreter lock limits no client; a plain body
 leaves by `sendfile`.
 
-    python server.py <folder> <port> <http|https> [processes]
+    python server.py <folder> <port> <http|https> [bytes a second]
 
-`<folder>/<bucket>/<key>` is the object. For https it makes a certificate with the `openssl` program and writes
+`<folder>/<bucket>/<key>` is the object. With a pace, each connection gets its bodies no faster than that.
+For https it makes a certificate with the `openssl` program and writes
 `<folder>/ca.pem` for the clients.
 """
 
@@ -20,9 +21,11 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+PROCESSES = 2
 SEND_BYTES = 256 * 1024
 RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d*)\r\n", re.IGNORECASE)
 
@@ -30,13 +33,13 @@ RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d*)\r\n", re.IGNORECASE)
 def main() -> None:
     """Serve until SIGTERM."""
     folder, port, scheme = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    processes = int(sys.argv[4]) if len(sys.argv) > 4 else 2
+    pace = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
     tls = _certificate(folder) if scheme == "https" else None
     children = []
-    for _ in range(processes):
+    for _ in range(PROCESSES):
         child = os.fork()
         if child == 0:
-            _accept(folder, port, tls)
+            _accept(folder, port, tls, pace)
         children.append(child)
 
     def end(*_: object) -> None:
@@ -66,7 +69,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def _accept(folder: Path, port: int, tls: ssl.SSLContext | None) -> None:
+def _accept(folder: Path, port: int, tls: ssl.SSLContext | None, pace: float) -> None:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -75,10 +78,10 @@ def _accept(folder: Path, port: int, tls: ssl.SSLContext | None) -> None:
     while True:
         peer, _ = listener.accept()
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_serve, args=(folder, peer, tls), daemon=True).start()
+        threading.Thread(target=_serve, args=(folder, peer, tls, pace), daemon=True).start()
 
 
-def _serve(folder: Path, peer: socket.socket, tls: ssl.SSLContext | None) -> None:
+def _serve(folder: Path, peer: socket.socket, tls: ssl.SSLContext | None, pace: float) -> None:
     with contextlib.suppress(OSError):
         if tls is not None:
             peer = tls.wrap_socket(peer, server_side=True)
@@ -90,11 +93,11 @@ def _serve(folder: Path, peer: socket.socket, tls: ssl.SSLContext | None) -> Non
                     return
                 got += more
             head, _, got = got.partition(b"\r\n\r\n")
-            _answer(folder, peer, head + b"\r\n")
+            _answer(folder, peer, head + b"\r\n", pace)
     peer.close()
 
 
-def _answer(folder: Path, peer: socket.socket, head: bytes) -> None:
+def _answer(folder: Path, peer: socket.socket, head: bytes, pace: float) -> None:
     method, target, _ = head.split(b" ", 2)
     url = urlsplit(target.decode())
     path = folder / unquote(url.path).strip("/")
@@ -123,15 +126,23 @@ def _answer(folder: Path, peer: socket.socket, head: bytes) -> None:
     if method == b"HEAD" or length == 0:
         return
     with path.open("rb") as file:
+        begin, began = first, time.monotonic()
         if not isinstance(peer, ssl.SSLSocket):
             while length > 0:
-                sent = os.sendfile(peer.fileno(), file.fileno(), first, length)
+                sent = os.sendfile(peer.fileno(), file.fileno(), first, min(length, SEND_BYTES) if pace else length)
                 first, length = first + sent, length - sent
+                _wait(began, first - begin, pace)
             return
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
             for at in range(first, last + 1, SEND_BYTES):
                 with view[at : min(at + SEND_BYTES, last + 1)] as part:
                     peer.sendall(part)
+                _wait(began, at + SEND_BYTES - begin, pace)
+
+
+def _wait(began: float, sent: int, pace: float) -> None:
+    if pace:
+        time.sleep(max(0.0, began + sent / pace - time.monotonic()))
 
 
 def _listing(bucket: Path, query: dict[str, list[str]]) -> bytes:

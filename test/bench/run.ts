@@ -23,9 +23,9 @@ const SUITES: Record<string, (bench: Bench) => Promise<void>> = {
     console.log(`\nWhat the worker adds (${ROUNDS.warmUp} warm-up runs before)\n`);
     console.log(table(await measureOverhead(folder, python, ROUNDS, signal)));
   },
-  events: async ({ signal }) => {
+  events: async ({ root: folder, signal }) => {
     console.log('\nAn event from the worker to those who watch\n');
-    console.log(await measureEvents(signal));
+    console.log(await measureEvents(folder, signal));
   },
   path: async ({ signal }) => {
     console.log('\nFrom the client, through everything\n');

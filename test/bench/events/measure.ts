@@ -1,4 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { waitUntilReady, wranglerProgram } from '../../../local/stack/gateway.ts';
+import { valueOf } from '../../../local/stack/outcome.ts';
+import { claimPort } from '../../../local/stack/ports.ts';
+import { startProgram } from '../../../local/stack/program.ts';
 import { type LoneGateway, type RunningJob, runningJob, startLoneGateway } from '../../lone/gateway.ts';
 import { Watcher } from '../../lone/watcher.ts';
 import { percentile } from '../submit/load.ts';
@@ -24,13 +31,14 @@ type Round = { p50: number; p95: number; first: number; stored: number };
  * How long an event takes from the worker to those who watch: with many jobs that run, and with many watchers of one. Worker and watchers are
  * this process, the gateway is the real one in workerd behind wrangler's own proxy, all on this machine.
  */
-export async function measureEvents(signal: AbortSignal): Promise<string> {
+export async function measureEvents(root: string, signal: AbortSignal): Promise<string> {
   const gateway = await startLoneGateway(LIMITS);
   try {
     const rows = [await manyJobs(gateway, signal)];
     for (const count of WATCHERS) {
       rows.push(await oneJob(gateway, count, signal));
     }
+    rows.push(await bareHub(root, WATCHERS.at(-1) ?? 1, signal));
     return markdown([['ms', 'aim p95', 'p50', 'p95', 'first watcher', 'worker’s ack', 'rounds'], ...rows]);
   } finally {
     await gateway.stop();
@@ -49,7 +57,7 @@ async function manyJobs(gateway: LoneGateway, signal: AbortSignal): Promise<stri
       pairs.map(async ({ job, watchers }, index) => {
         // Workers do not speak in chorus.
         await delay((EVERY_MS / JOBS) * index, undefined, { signal });
-        return burst(job, watchers, signal);
+        return burst(() => progress(job), watchers, signal);
       }),
     );
     rounds.push(summary(each.flat()));
@@ -60,37 +68,63 @@ async function manyJobs(gateway: LoneGateway, signal: AbortSignal): Promise<stri
 
 async function oneJob(gateway: LoneGateway, count: number, signal: AbortSignal): Promise<string[]> {
   const job = await runningJob(gateway);
-  const watchers: Watcher[] = [];
-  while (watchers.length < count) {
-    const some = Array.from({ length: Math.min(AT_ONCE, count - watchers.length) }, () => connect(gateway, job.id));
-    watchers.push(...(await Promise.all(some)));
-  }
+  const watchers = await crowd(count, () => connect(gateway, job.id));
   const rounds: Round[] = [];
   for (let round = 0; round <= ROUNDS; round += 1) {
-    rounds.push(summary(await burst(job, watchers, signal)));
+    rounds.push(summary(await burst(() => progress(job), watchers, signal)));
   }
   await job.complete();
   await Promise.all(watchers.map((watcher) => watcher.ended));
   return row(`one job, ${count} watcher${count === 1 ? '' : 's'}`, rounds);
 }
 
+/** What the platform alone takes for the same: an object that stores nothing, a Worker that knows nothing. */
+async function bareHub(root: string, count: number, signal: AbortSignal): Promise<string[]> {
+  const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-bench-'));
+  const port = valueOf(await claimPort({ port: 0, purpose: 'a benchmark', variable: '' }));
+  const url = `http://127.0.0.1:${port}`;
+  const args = [
+    'dev',
+    '--ip=127.0.0.1',
+    `--port=${port}`,
+    '--inspector-port=0',
+    `--persist-to=${join(directory, 'bare')}`,
+    '--show-interactive-dev-session=false',
+    '--config',
+    join(import.meta.dirname, 'bare.toml'),
+  ];
+  const program = await startProgram(wranglerProgram({ root, directory }, args, 'bare.log'));
+  try {
+    valueOf(await waitUntilReady(`${url}/readyz`, program, signal));
+    const watchers = await crowd(count, () => Watcher.open(url, {}));
+    let id = 0;
+    const say = async (): Promise<void> => {
+      id += 1;
+      const data = '{"value":0.5,"nodes_done":1,"nodes_total":3,"current_node":"5","step":4,"steps":20}';
+      const answer = await fetch(url, { method: 'POST', body: `event: progress\ndata: ${data}\nid: ${id}\n\n` });
+      await answer.arrayBuffer();
+    };
+    const rounds: Round[] = [];
+    for (let round = 0; round <= ROUNDS; round += 1) {
+      rounds.push(summary(await burst(say, watchers, signal)));
+    }
+    watchers.forEach((watcher) => watcher.leave());
+    return row(`bare object and Worker, ${count} watchers`, rounds);
+  } finally {
+    await program.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
 type Told = { stored: number; latencies: number[] };
 
 /** Some events of one job, at a worker's pace. */
-async function burst(job: RunningJob, watchers: readonly Watcher[], signal: AbortSignal): Promise<Told[]> {
+async function burst(say: () => Promise<void>, watchers: readonly Watcher[], signal: AbortSignal): Promise<Told[]> {
   const told: Told[] = [];
   for (let count = 0; count < EVENTS_PER_ROUND; count += 1) {
     const next = Math.max(...watchers.map(lastOf)) + 1;
     const said = performance.now();
-    await job.say({
-      type: 'progress',
-      value: 0.5,
-      nodes_done: 1,
-      nodes_total: 3,
-      current_node: '5',
-      step: 4,
-      steps: 20,
-    });
+    await say();
     const stored = performance.now() - said;
     await Promise.all(watchers.map((watcher) => watcher.upTo(next)));
     const latencies = watchers.map((watcher) => (watcher.seen.find(({ id }) => id === next)?.at ?? Number.NaN) - said);
@@ -122,6 +156,18 @@ function row(what: string, [, ...rounds]: readonly Round[]): string[] {
     middle(({ stored }) => stored),
     String(rounds.length),
   ];
+}
+
+const progress = (job: RunningJob): Promise<void> =>
+  job.say({ type: 'progress', value: 0.5, nodes_done: 1, nodes_total: 3, current_node: '5', step: 4, steps: 20 });
+
+async function crowd(count: number, open: () => Promise<Watcher>): Promise<Watcher[]> {
+  const watchers: Watcher[] = [];
+  while (watchers.length < count) {
+    const some = Array.from({ length: Math.min(AT_ONCE, count - watchers.length) }, open);
+    watchers.push(...(await Promise.all(some)));
+  }
+  return watchers;
 }
 
 const lastOf = (watcher: Watcher): number => watcher.seen.findLast(({ id }) => id !== null)?.id ?? 0;

@@ -112,8 +112,13 @@ export type ProblemOptions = {
 };
 
 /** Problems that have a name of their own at IANA (draft-ietf-httpapi-ratelimit-headers). */
-const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
-export const TYPES: Partial<Record<string, string>> = { rate_limited: QUOTA_EXCEEDED, queue_full: QUOTA_EXCEEDED };
+const IANA = 'https://iana.org/assignments/http-problem-types';
+const QUOTA_EXCEEDED = `${IANA}#quota-exceeded`;
+export const TYPES: Partial<Record<string, string>> = {
+  rate_limited: QUOTA_EXCEEDED,
+  queue_full: QUOTA_EXCEEDED,
+  endpoint_unavailable: `${IANA}#temporary-reduced-capacity`,
+};
 
 /** RFC 9457 section 3. */
 export const PROBLEM_TYPE = 'application/problem+json';

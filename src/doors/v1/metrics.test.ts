@@ -8,6 +8,16 @@ import { as, madeKey } from '../../testing/keys.ts';
 
 const operator = as(ADMIN_TOKEN);
 
+let tests = 0;
+
+/** A time at which what RunPod told any other test is old. */
+function laterClock() {
+  const clock = heldClock();
+  tests += 1;
+  clock.pass(tests * 10_000);
+  return clock;
+}
+
 /** Samples by name and labels, after checking that the whole is in Prometheus' format. */
 async function scraped(): Promise<Map<string, number>> {
   const answer = await operator('/v1/metrics');
@@ -45,6 +55,33 @@ describe('the metrics', () => {
     expect((await scraped()).get('comfy_edge_jobs_stuck')).toBe(0);
   });
 
+  it('tell how long jobs took to start, of those submitted in the last five minutes', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    // By then no job of another test counts.
+    clock.pass(600_000);
+    const now = Date.now();
+    const put = env.DB.prepare(
+      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, deadline, metadata, version)
+       VALUES (?, 'b', 'default', 'running', ?, ?, ?, '{}', 1)`,
+    );
+    const idAt = (at: number, index: number) => {
+      const hex = at.toString(16).padStart(12, '0');
+      return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-${String(index).padStart(12, '0')}`;
+    };
+    const row = (at: number, index: number, took_ms: number | null) =>
+      put.bind(idAt(at, index), at, took_ms === null ? null : at + took_ms, now + 60_000);
+    await env.DB.batch([
+      ...Array.from({ length: 100 }, (_, index) => row(now - 1_000, index, (index + 1) * 100)),
+      row(now - 1_000, 100, null),
+      row(now - 301_000, 101, 900_000),
+    ]);
+    const samples = await scraped();
+    expect(samples.get('comfy_edge_time_to_start_seconds{quantile="0.5"}')).toBe(5);
+    expect(samples.get('comfy_edge_time_to_start_seconds{quantile="0.99"}')).toBe(9.9);
+    await env.DB.prepare("DELETE FROM jobs WHERE account = 'b'").run();
+  });
+
   it('tell of jobs that have waited too long, and of jobs that should be over', async () => {
     fakeRunpod();
     const now = Date.now();
@@ -66,7 +103,7 @@ describe('the metrics', () => {
 
   it('tell of each endpoint: its breaker, its line, its workers, and what calls came to', async () => {
     const runpod = fakeRunpod();
-    heldClock().pass(3_000);
+    laterClock();
     runpod.answer.health = () => runpodHealth({ running: 2 }, 5);
     for (const job of ['x', 'y', 'z']) {
       await endpointStub(env, 'frail-2').ask(job);
@@ -105,7 +142,7 @@ describe('the metrics', () => {
 
   it('leave out what RunPod does not tell, and say that it does not', async () => {
     const runpod = fakeRunpod();
-    heldClock().pass(6_000);
+    laterClock();
     runpod.answer.health = () => new Response('', { status: 500 });
     const samples = await scraped();
     expect(samples.get('comfy_edge_endpoint_reachable{endpoint="frail-3"}')).toBe(0);

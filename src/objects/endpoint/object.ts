@@ -108,7 +108,9 @@ export class Endpoint extends DurableObject<Env> {
 
   /** Asks the provider unless that was done within so many ms; whoever comes meanwhile waits for the same answer. */
   private async refresh(fresh_ms: number): Promise<void> {
-    if (this.reading === null && Date.now() - this.askedAt >= fresh_ms) {
+    const age_ms = Date.now() - this.askedAt;
+    // A clock that was set back makes no reading new.
+    if (this.reading === null && (age_ms >= fresh_ms || age_ms < 0)) {
       this.reading = this.read().finally(() => {
         this.reading = null;
       });

@@ -41,6 +41,24 @@ export async function submittedSince(db: D1Database, since: number): Promise<z.i
   return results.map((each) => submittedRow.parse(each));
 }
 
+const startRow = z.object({ jobs: z.number(), p50_ms: z.number().nullable(), p99_ms: z.number().nullable() });
+
+/** Of jobs submitted since and started: how long that took, for half and for 99 of 100 of them. Null where there is none. */
+export async function timeToStart(db: D1Database, since: number): Promise<z.infer<typeof startRow>> {
+  const row = await db
+    .prepare(
+      `WITH started AS (
+         SELECT started_at - created_at AS ms, row_number() OVER (ORDER BY started_at - created_at) AS place,
+           count(*) OVER () AS jobs
+         FROM jobs WHERE id >= ? AND started_at IS NOT NULL)
+       SELECT count(*) AS jobs, min(CASE WHEN place >= jobs * 0.5 THEN ms END) AS p50_ms,
+         min(CASE WHEN place >= jobs * 0.99 THEN ms END) AS p99_ms FROM started`,
+    )
+    .bind(firstIdAt(since))
+    .first();
+  return startRow.parse(row);
+}
+
 /** The smallest id of that moment: 48 bits of time, then nothing (RFC 9562 section 5.7). */
 const firstIdAt = (at: number): string => {
   const hex = at.toString(16).padStart(12, '0');

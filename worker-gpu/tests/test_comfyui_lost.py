@@ -1,5 +1,6 @@
 """A ComfyUI that dies, hangs or forgets: the job says so, soon, and may be tried elsewhere."""
 
+import re
 import time
 from pathlib import Path
 
@@ -41,7 +42,9 @@ async def test_a_comfyui_that_is_silent_too_long_counts_as_hung(tmp_path: Path) 
         receipt = await stage.run()
 
         assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
-        assert "said nothing for 5 seconds" in str(maybe_object(stage.gateway.report["error"])["message"])
+        told = re.search(r"said nothing for (\d+) seconds", str(maybe_object(stage.gateway.report["error"])["message"]))
+        assert told is not None
+        assert int(told.group(1)) >= 5
 
 
 async def test_silence_while_others_run_is_no_fault(tmp_path: Path) -> None:

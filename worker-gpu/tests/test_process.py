@@ -208,8 +208,21 @@ def test_a_child_dies_with_a_worker_that_was_killed() -> None:
 
 def test_the_sdks_ping_process_dies_with_a_worker_that_was_killed() -> None:
     code = (
-        "import multiprocessing, os, sys, time; from worker_gpu.tether import die_with_parent\n"
-        "os.register_at_fork(after_in_child=die_with_parent)\n"
+        "import multiprocessing, sys, time; from worker_gpu.tether import tether_forks\n"
+        "tether_forks()\n"
+        "p = multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,), daemon=True)\n"
+        "p.start(); print(p.pid, flush=True); sys.stdin.read()"
+    )
+    assert dies_with_its_parent(code)
+
+
+def test_a_process_forked_just_before_the_worker_was_killed_dies_too() -> None:
+    """It comes to itself only when the worker is gone: too late to ask for a signal at its death."""
+    code = (
+        "import multiprocessing, os, sys, time; from worker_gpu.tether import tether_forks\n"
+        "r, w = os.pipe()\n"
+        "os.register_at_fork(after_in_child=lambda: (os.close(w), os.read(r, 1)))\n"
+        "tether_forks()\n"
         "p = multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,), daemon=True)\n"
         "p.start(); print(p.pid, flush=True); sys.stdin.read()"
     )

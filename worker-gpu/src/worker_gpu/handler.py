@@ -22,7 +22,7 @@ from worker_gpu.direct.stream import streamed
 from worker_gpu.ready import Ready
 from worker_gpu.runner import run_job
 from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text
-from worker_gpu.tether import die_with_parent
+from worker_gpu.tether import tether_forks
 from worker_gpu.workplace import Tools, Workplace, open_workplace
 
 
@@ -89,7 +89,7 @@ class Handler:
 def serve(ready: Ready) -> None:
     """Take jobs for a ComfyUI that has been started, until told to stop."""
     # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
-    os.register_at_fork(after_in_child=die_with_parent)
+    tether_forks()
     handler = Handler(ready)
 
     async def handle(job: "dict[str, Any]") -> JsonObject:

@@ -19,6 +19,22 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def tether_forks() -> None:
+    """From now on every process forked from this one dies with it. Call it once."""
+    parent = 0
+
+    def before() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    def in_child() -> None:
+        die_with_parent()
+        if os.getppid() != parent:  # it died before the signal was asked for
+            os._exit(1)
+
+    os.register_at_fork(before=before, after_in_child=in_child)
+
+
 def main(argv: list[str]) -> None:
     """Tether this process to PARENT_PID and become PROGRAM."""
     parent, program = int(argv[1]), argv[2:]

@@ -18,7 +18,7 @@ export type StoredFile = Omit<Asset, 'expires_at'>;
  */
 export type InputUse = { sha256: string; size_bytes: number; content_type: string; brought: boolean };
 
-/** A large file on its way in, part by part (docs/decisions/0034). `stored`: its asset exists. */
+/** A large file on its way in, part by part (docs/decisions/0042). `stored`: its asset exists. */
 export type Upload = {
   id: string;
   status: 'open' | 'stored';

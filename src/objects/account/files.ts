@@ -15,7 +15,7 @@ const SWEEP_SPACING_MS = 600_000;
 /**
  * The account's files, and the order of things that keeps its rows and R2 true to each other: a file is put before its row is made,
  * a row goes before its file is deleted, and a hash that is being deleted is put again only after R2 has done so
- * (docs/decisions/0033).
+ * (docs/decisions/0041).
  */
 export class Files {
   private readonly sql: SqlStorage;

@@ -35,6 +35,7 @@ CREATE TABLE own_limits (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NO
 const SCHEMA: Schema = [SUBMITS + PLACES + REPEATS + SPEND, ASSETS + UPLOADS + OWNER];
 
 type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
+type Unkept = DistributiveOmit<Extract<Admission, { kind: 'kept_too_long' | 'no_room' | 'gone' }>, 'quota'>;
 
 /**
  * One object per account: decides whether a job may start, waits or is refused. A decision is one call and one transaction, so
@@ -90,23 +91,16 @@ export class Account extends DurableObject<Env> {
     if (seen.kind === 'done' || seen.kind === 'in_flight') {
       return { kind: 'known', job: seen.job, in_flight: seen.kind === 'in_flight' };
     }
-    // An earlier request with this key broke off: its work is finished under the id it was given.
     const limits = this.limits();
-    if (request.retention !== null && request.retention > limits.retention) {
-      return { kind: 'kept_too_long', most: limits.retention };
+    const unkept = this.cannotKeep(request, limits, now);
+    if (unkept !== null) {
+      return unkept;
     }
-    const brought = request.inputs.filter((input) => input.brought);
-    if (!this.files.hasRoom(brought, now, limits.stored_bytes)) {
-      return { kind: 'no_room', most: limits.stored_bytes ?? 0 };
-    }
-    const gone = this.assets.gone(request.inputs);
-    if (gone.length > 0) {
-      return { kind: 'gone', assets: gone };
-    }
+    // An earlier request with this key broke off: its work is finished under the id it was given.
     const job = seen.kind === 'stale' ? seen.job : request.job;
     const place = this.places.stateOf(job);
     if (place === null || place === 'lapsed') {
-      const refused = this.refusal(request, now);
+      const refused = this.refusal(request, limits, now);
       if (refused !== null) {
         return refused;
       }
@@ -133,8 +127,20 @@ export class Account extends DurableObject<Env> {
     };
   }
 
-  private refusal({ reserve }: AdmitRequest, now: number): Refused | null {
-    const limits = this.limits();
+  /** Why the job, or what it reads, cannot be kept as it would have to be; null when it can. */
+  private cannotKeep({ inputs, retention }: AdmitRequest, limits: AccountLimits, now: number): Unkept | null {
+    if (retention !== null && retention > limits.retention) {
+      return { kind: 'kept_too_long', most: limits.retention };
+    }
+    const brought = inputs.filter((input) => input.brought);
+    if (!this.files.hasRoom(brought, now, limits.stored_bytes)) {
+      return { kind: 'no_room', most: limits.stored_bytes ?? 0 };
+    }
+    const gone = this.assets.gone(inputs);
+    return gone.length > 0 ? { kind: 'gone', assets: gone } : null;
+  }
+
+  private refusal({ reserve }: AdmitRequest, limits: AccountLimits, now: number): Refused | null {
     const refuse = (code: RefusalCode, detail: string, retry_after_s: number): Refused => ({
       kind: 'refused',
       code,

@@ -4,7 +4,17 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import type { Job } from '../../clients/sdk/index.ts';
 import { drawPicture } from '../../local/demo/picture.ts';
 import { ensureEnvironment } from '../../local/python/environment.ts';
-import { ended, eventsOf, finals, numbers, type Platform, startPlatform, until, upTo } from './platform.ts';
+import {
+  ended,
+  eventsOf,
+  finals,
+  numbers,
+  type Platform,
+  QUICK_POLICY,
+  startPlatform,
+  until,
+  upTo,
+} from './platform.ts';
 import { type Files, startFiles } from './foreign/files.ts';
 
 /**
@@ -25,6 +35,8 @@ beforeAll(async () => {
   const env = { FILES_URL: files.url, PYTHONUNBUFFERED: '1' };
   const settings = { environment: 'any', worker: 'worker-comfyui' };
   platform = await startPlatform({
+    // Long enough for a webhook to name its run on a busy machine.
+    policy: { ...QUICK_POLICY, claim_grace: 10 },
     endpoints: {
       foreign: {
         gateway: { ...settings, runpod_id: 'foreign' },

@@ -33,9 +33,15 @@ async function shut(endpoint: string): Promise<void> {
   expect(await endpointStub(env, endpoint).verdict()).toMatchObject({ mode: 'open' });
 }
 
-/** Names of the endpoints that `/run` was called at. Their RunPod ids are their names. */
-const sentTo = (runpod: FakeRunpod): (string | undefined)[] =>
-  runpod.calls.filter(({ operation }) => operation === 'run').map(({ url }) => url.pathname.split('/')[2]);
+/**
+ * Names of this test's endpoints that `/run` was called at, in order. RunPod's ids of them are their names. What jobs of other tests
+ * still do counts for nothing.
+ */
+const sentTo = (runpod: FakeRunpod): string[] =>
+  runpod.calls
+    .filter(({ operation }) => operation === 'run')
+    .flatMap(({ url }) => url.pathname.split('/')[2] ?? [])
+    .filter((name) => [`leaning-${tests}`, `spare-${tests}`].includes(name));
 
 /** Rings the job's alarm at its time. */
 async function ringInTime(rig: Rig, clock: { pass: (ms: number) => void }): Promise<void> {
@@ -48,6 +54,7 @@ describe('a job whose endpoint is sent nothing', () => {
   it('runs at the fallback, and everything about that run is asked there', async () => {
     const runpod = fakeRunpod();
     const { own, spare, fallbacks } = pair();
+    runpod.answer.run = () => Response.json({ id: 'mine' });
     await shut(own);
     const rig = await created({ endpoint: own, fallbacks });
     await settled(rig);
@@ -55,11 +62,13 @@ describe('a job whose endpoint is sent nothing', () => {
     await settled(rig);
     await rig.stub.cancel(ACCOUNT);
     await settled(rig);
-    const asked = runpod.calls.filter(({ operation }) => operation !== 'health');
+    const asked = runpod.calls.filter(
+      ({ operation, url }) => operation !== 'health' && url.pathname.includes(`/${spare}/`),
+    );
     expect(asked.map(({ url }) => url.pathname)).toEqual([
       `/v2/${spare}/run`,
-      `/v2/${spare}/status/run-1`,
-      `/v2/${spare}/cancel/run-1`,
+      `/v2/${spare}/status/mine`,
+      `/v2/${spare}/cancel/mine`,
     ]);
     expect(await view(rig)).toMatchObject({ endpoint: own, attempts: [{ endpoint: spare }] });
     expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
@@ -209,6 +218,7 @@ describe('a run that waits at RunPod', () => {
     const clock = heldClock();
     const { own, spare, fallbacks } = pair();
     runpod.answer.health = () => runpodHealth({}, 1);
+    runpod.answer.run = () => Response.json({ id: 'mine' });
     const rig = await created({ endpoint: own, fallbacks });
     await settled(rig);
     for (let seconds = 0; seconds <= 90; seconds += 30) {
@@ -217,9 +227,11 @@ describe('a run that waits at RunPod', () => {
       await settled(rig);
     }
     expect(sentTo(runpod)).toEqual([own, spare]);
-    expect(runpod.calls.filter(({ operation }) => operation === 'cancel').map(({ url }) => url.pathname)).toEqual([
-      `/v2/${own}/cancel/run-1`,
-    ]);
+    expect(
+      runpod.calls.flatMap(({ operation, url }) =>
+        operation === 'cancel' && url.pathname.includes(`/${own}/`) ? url.pathname : [],
+      ),
+    ).toEqual([`/v2/${own}/cancel/mine`]);
     expect((await view(rig)).attempts).toMatchObject([
       { endpoint: own, status: 'superseded', error: { code: 'no_capacity' } },
       { endpoint: spare, status: 'waiting' },

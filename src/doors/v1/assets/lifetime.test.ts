@@ -8,6 +8,7 @@ import {
   answerRunpod,
   GRAPH,
   newClient,
+  pictureOf,
   PNG,
   postJson,
   problemOf,
@@ -232,6 +233,15 @@ describe('a file that came with a job', () => {
     await erase(call, id);
     await vi.waitFor(async () => expect((await storedOf(account)).jobs).toBe(0));
     expect((await storedOf(account)).objects).toBe(2);
+  });
+
+  it('is refused like any other that decodes to too much, at its place in the body', async () => {
+    const { account, call } = await newClient();
+    const body = { workflow: GRAPH, ...inline(pictureOf(60_000, 60_000)) };
+    const fault = { pointer: '#/inputs/0/data', code: 'image_too_large' };
+    expect(await problemOf(await call('/v1/jobs', postJson(body)))).toMatchObject({ status: 422, errors: [fault] });
+    expect(await problemOf(await call('/v1/jobs/dry-run', postJson(body)))).toMatchObject({ errors: [fault] });
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
   it('is not kept for a job that is refused after all', async () => {

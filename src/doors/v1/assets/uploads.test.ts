@@ -3,7 +3,16 @@ import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { requireConfig } from '../../../config.ts';
 import { uploadPartKey } from '../../../storage/keys.ts';
-import { anyone, newClient, PNG, postJson, problemOf, storedOf, type Call } from '../../../testing/gateway.ts';
+import {
+  anyone,
+  newClient,
+  pictureOf,
+  PNG,
+  postJson,
+  problemOf,
+  storedOf,
+  type Call,
+} from '../../../testing/gateway.ts';
 import { heldClock } from '../../../testing/job.ts';
 import { assetSchema, uploadSchema, type ApiUpload } from '../schemas.ts';
 
@@ -139,6 +148,7 @@ describe('an upload is refused', () => {
   it.each([
     ['a part that was altered', (bytes: Uint8Array) => bytes.set([0], MIB + 5), 'hash_mismatch'],
     ['a beginning that is no file of use', (bytes: Uint8Array) => bytes.fill(0, 0, 100), 'unsupported_media'],
+    ['a picture of too many pixels', (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000)), 'image_too_large'],
   ])('for %s, with all of it deleted', async (_what, alter, code) => {
     const bytes = file();
     const upload = await begun(bytes);

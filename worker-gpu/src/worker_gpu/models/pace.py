@@ -14,6 +14,8 @@ NEEDED = 4
 IDLE_SHARE = 0.12
 """A lane that computes for less of its time waits for the network. At 25 MB/s over TLS it computes for 4 % of it; six
 on two processors that are short for 20 %, and more of them would only get into each other's way (decision 0020)."""
+BUSY_SHARE = 0.5
+"""Where the process takes more of all processors, lanes wait for those, whatever it looks like to one of them."""
 LOOK_S = 0.05
 """How much time a lane judges at least: a round trip or two."""
 
@@ -50,12 +52,15 @@ class Crew:
     """How many lanes there may be: few at first, and one more each time a lane finds that it mostly waits. The lock is
     the caller's."""
 
-    def __init__(self, few: int, most: int) -> None:
+    def __init__(self, few: int, most: int, cpus: int) -> None:
         self.size = min(few, most)
         self._most = most
+        self._cpus = cpus
 
-    def told(self, spent_s: float, computed_s: float) -> bool:
-        """A lane tells how its last while (`LOOK_S` at least) was spent; whether there may be one more now."""
-        grows = self.size < self._most and computed_s < IDLE_SHARE * spent_s
+    def told(self, spent_s: float, computed_s: float, all_computed_s: float) -> bool:
+        """A lane tells how its last while (`LOOK_S` at least) was spent, by itself and by the whole process; whether
+        there may be one more now."""
+        waits = computed_s < IDLE_SHARE * spent_s and all_computed_s < BUSY_SHARE * spent_s * self._cpus
+        grows = self.size < self._most and waits
         self.size += grows
         return grows

@@ -42,13 +42,13 @@ describe('a thousand watchers of one job', { timeout: PATIENCE_MS }, () => {
     const job = await runningJob(gateway);
     const early = await crowd(job.id, 0, WATCHERS / 2);
     const stored: number[] = [];
-    for (let count = 1; count <= 10; count += 1) {
+    for (let count = 1; count <= 5; count += 1) {
       const said = performance.now();
       await job.say(line(`${count}`));
       stored.push(performance.now() - said);
     }
     const late = await crowd(job.id, 0, WATCHERS / 2);
-    for (let count = 11; count <= 20; count += 1) {
+    for (let count = 6; count <= 10; count += 1) {
       const said = performance.now();
       await job.say(line(`${count}`));
       stored.push(performance.now() - said);
@@ -60,7 +60,7 @@ describe('a thousand watchers of one job', { timeout: PATIENCE_MS }, () => {
     const [first] = watchers;
     const log = first?.seen.map(({ id, event, data }) => ({ id, event, data })) ?? [];
     expect(log.map((event) => event.id)).toEqual(log.map((_, index) => index + 1));
-    expect(log.filter((event) => event.event === 'log')).toHaveLength(20);
+    expect(log.filter((event) => event.event === 'log')).toHaveLength(10);
     expect(JSON.parse(log.at(-1)?.data ?? '')).toMatchObject({ status: 'succeeded' });
     const others = new Set(
       watchers.map((watcher) => JSON.stringify(watcher.seen.map(({ id, event, data }) => ({ id, event, data })))),

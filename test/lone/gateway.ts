@@ -94,6 +94,9 @@ export type RunningJob = {
   complete(): Promise<void>;
 };
 
+/** How often a worker shows that it lives (docs/worker-contract.md, channel). */
+const PING_MS = 10_000;
+
 const GRAPH = {
   '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: 0 } },
   '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 't' } },
@@ -133,7 +136,15 @@ export async function runningJob(gateway: LoneGateway): Promise<RunningJob> {
   let sent = 0;
   const opened = Promise.withResolvers<void>();
   channel.on('error', opened.reject);
+  // A channel that is silent for a minute is closed.
+  channel.on('open', () => {
+    const pings = setInterval(() => channel.send('ping'), PING_MS);
+    channel.on('close', () => clearInterval(pings));
+  });
   channel.on('message', (data: Buffer) => {
+    if (data.toString() === 'pong') {
+      return;
+    }
     const { ack } = z.object({ ack: z.number().optional() }).parse(JSON.parse(data.toString()));
     opened.resolve();
     for (const [seq, stored] of waiting) {

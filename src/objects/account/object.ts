@@ -243,8 +243,7 @@ export class Account extends DurableObject<Env> {
   /** A job is erased: inputs that came with jobs, and that no other job uses, go with it. Repeating it does nothing. */
   async forgetJob(job: string): Promise<void> {
     const now = Date.now();
-    await this.files.forgetJob(job, now);
-    this.setAlarm(now);
+    await this.sweptLater(now, this.files.forgetJob(job, now));
   }
 
   /**
@@ -260,9 +259,7 @@ export class Account extends DurableObject<Env> {
     this.files.belongTo(account);
     const now = Date.now();
     const times = { now, expires_at: this.assetExpiry(now) };
-    const kept = await this.files.keep(file, how, times, this.limits().stored_bytes);
-    this.setAlarm(now);
-    return kept;
+    return this.sweptLater(now, this.files.keep(file, how, times, this.limits().stored_bytes));
   }
 
   /** Notes files that R2 has and the account does not know: those of an older gateway, or of one that died in between. */
@@ -289,16 +286,13 @@ export class Account extends DurableObject<Env> {
   /** Deletes an asset, unless an unfinished job reads it. */
   async deleteAsset(sha256: string): Promise<'removed' | 'not_found' | 'in_use'> {
     const now = Date.now();
-    const removed = await this.files.remove(sha256, now);
-    this.setAlarm(now);
-    return removed;
+    return this.sweptLater(now, this.files.remove(sha256, now));
   }
 
   /** Lets go of files that came with a request that was refused. */
   async giveUpLoose(hashes: readonly string[]): Promise<void> {
     const now = Date.now();
-    await this.files.giveUpLoose(hashes, now);
-    this.setAlarm(now);
+    await this.sweptLater(now, this.files.giveUpLoose(hashes, now));
   }
 
   /** An upload of this file: the one that is under way, or a new one, if the account may have one more and has room for it. */
@@ -372,6 +366,15 @@ export class Account extends DurableObject<Env> {
 
   private uploadLife(): number {
     return requireConfig(this.env).policy.upload_retention * 1000;
+  }
+
+  /** Work on files. Whether it succeeds or not, a sweep takes care of what it leaves. */
+  private async sweptLater<T>(now: number, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } finally {
+      this.setAlarm(now);
+    }
   }
 
   /** Sets the alarm to the next sweep, if that is earlier than what it is set to. */

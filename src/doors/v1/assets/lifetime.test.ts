@@ -91,6 +91,18 @@ describe('an asset', () => {
     expect((await call(`/v1/assets/${asset.id}`)).status).toBe(200);
   });
 
+  it('whose file could not be deleted is gone all the same, and its file goes later', async () => {
+    const { account, call } = await newClient();
+    const asset = await uploaded(call);
+    const broken = vi.spyOn(env.BUCKET, 'delete').mockRejectedValueOnce(new Error('not now'));
+    expect((await call(`/v1/assets/${asset.id}`, { method: 'DELETE' })).status).toBe(500);
+    broken.mockRestore();
+    expect(await isThere(account, asset)).toBe(true);
+    expect((await call(`/v1/assets/${asset.id}`)).status).toBe(404);
+    expect(await sweep(account)).toBe(true);
+    expect(await isThere(account, asset)).toBe(false);
+  });
+
   it('that is deleted and uploaded at the same time is either there or not, never half', async () => {
     const { account, call } = await newClient();
     for (let round = 0; round < 10; round += 1) {

@@ -302,7 +302,7 @@ export class Job extends DurableObject<Env> {
       return turn.reply;
     }
     if (!turn.durable) {
-      // The worker keeps what is not acknowledged, so it is stored with whatever comes next (docs/decisions/0005).
+      // The worker keeps what is not acknowledged, so it is stored with whatever comes next (docs/decisions/0045).
       this.state = turn.state;
       this.sockets.broadcast(turn.live);
       return turn.reply;

@@ -18,6 +18,8 @@ export type NewJob = {
   options: JobOptions;
   metadata: Record<string, string>;
   resolved: Resolved;
+  /** When the request was there, its key checked and its body read. */
+  received_at?: number;
   created_at: number;
   deadline: number;
   /** When it expires unless a worker has claimed it by then; null: the deadline alone counts. */

@@ -1,6 +1,6 @@
 import { WORKER_STATES, type EndpointStatus } from '../../contract/endpoint.ts';
 import { endpointStub } from '../../objects/stubs.ts';
-import { submittedSince, timeToStart, unfinishedByEndpoint, webhookHealth } from '../../storage/d1/metrics.ts';
+import { submittedSince, timesOf, type Times, unfinishedByEndpoint, webhookHealth } from '../../storage/d1/metrics.ts';
 import type { Core } from '../context.ts';
 import type { Actor } from '../keys/actor.ts';
 import type { CoreProblem } from '../problems.ts';
@@ -19,7 +19,7 @@ export type Sample = { labels: Record<string, string>; value: number };
 export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; samples: Sample[] };
 
 /**
- * What the operator watches. Cheap enough for a scrape every 30 s: four questions to D1, which read a row per job that is not over
+ * What the operator watches. Cheap enough for a scrape every 30 s: five questions to D1, which read a row per job that is not over
  * or was submitted in the last five minutes, and one call of each Endpoint object. The operator's alone.
  */
 export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], CoreProblem>> {
@@ -27,10 +27,11 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
     return fail({ code: 'insufficient_scope', detail: 'only the operator (ADMIN_TOKEN) reads metrics' });
   }
   const now = core.clock();
-  const [jobs, submits, starts, webhooks, endpoints] = await Promise.all([
+  const [jobs, submits, taken, starts, webhooks, endpoints] = await Promise.all([
     unfinishedByEndpoint(core.env.DB, { stuckBefore: now - STUCK_MS, overdueBefore: now - OVERDUE_MS }),
     submittedSince(core.env.DB, now - SUBMITS_MS),
-    timeToStart(core.env.DB, now - SUBMITS_MS),
+    timesOf(core.env.DB, 'submit', now - SUBMITS_MS),
+    timesOf(core.env.DB, 'start', now - SUBMITS_MS),
     webhookHealth(core.env.DB),
     Promise.all(
       Object.keys(core.config.endpoints)
@@ -63,12 +64,14 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
       submits.map(({ status, jobs: value }) => ({ labels: { status }, value })),
     ),
     gauge(
+      'submit_seconds',
+      `From a checked request to its job being stored, of jobs submitted in the last ${SUBMITS_MS / 1000} s.`,
+      quantiles(taken),
+    ),
+    gauge(
       'time_to_start_seconds',
       `From submit to the first claim, of jobs submitted in the last ${SUBMITS_MS / 1000} s that have started.`,
-      [
-        { quantile: '0.5', ms: starts.p50_ms },
-        { quantile: '0.99', ms: starts.p99_ms },
-      ].flatMap(({ quantile, ms }) => (ms === null ? [] : [{ labels: { quantile }, value: ms / 1000 }])),
+      quantiles(starts),
     ),
     gauge('webhooks_failing', 'Webhooks whose receiver does not take what is sent.', [
       { labels: {}, value: webhooks.failing },
@@ -80,6 +83,12 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
     ...ofEndpoints(endpoints),
   ]);
 }
+
+const quantiles = ({ p50_ms, p99_ms }: Times): Sample[] =>
+  [
+    { quantile: '0.5', ms: p50_ms },
+    { quantile: '0.99', ms: p99_ms },
+  ].flatMap(({ quantile, ms }) => (ms === null ? [] : [{ labels: { quantile }, value: ms / 1000 }]));
 
 type Named = { name: string; status: EndpointStatus | null };
 

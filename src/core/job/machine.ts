@@ -37,7 +37,7 @@ const REFUSED_BACKOFF_MAX_MS = 30_000;
 const HINT_SPACING_MS = 2_000;
 
 /** The state of a job that was just accepted and has no attempt yet. */
-export const newState = (job: NewJob, policy: Policy): JobState => ({
+export const newState = (job: NewJob, policy: Policy, now = job.created_at): JobState => ({
   id: job.id,
   account: job.account,
   key: job.key,
@@ -49,6 +49,7 @@ export const newState = (job: NewJob, policy: Policy): JobState => ({
   metadata: job.metadata,
   resolved: job.resolved,
   created_at: job.created_at,
+  submit_ms: job.received_at === undefined ? null : now - job.received_at,
   deadline: job.deadline,
   start_deadline: job.start_deadline,
   retention_ms: job.retention_ms ?? policy.retention * 1000,

@@ -23,6 +23,8 @@ export type JobState = {
   readonly metadata: Record<string, string>;
   readonly resolved: Resolved;
   readonly created_at: number;
+  /** From the request to the job being stored; null where it was not measured. */
+  readonly submit_ms: number | null;
   readonly deadline: number;
   /** When it expires unless a worker has claimed it by then; null: the deadline alone counts. */
   readonly start_deadline: number | null;
@@ -114,7 +116,12 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  * Fields that came after the first release, with what they mean for a job that was stored without them: jobs live on over
  * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
  */
-const ADDED = { fallbacks: [], start_deadline: null, worker: 'worker-gpu' } satisfies Partial<JobState>;
+const ADDED = {
+  fallbacks: [],
+  start_deadline: null,
+  submit_ms: null,
+  worker: 'worker-gpu',
+} satisfies Partial<JobState>;
 const ADDED_TO_ATTEMPT = {
   held: null,
   report: null,

@@ -38,6 +38,7 @@ export async function submitJob(
   idempotency: Idempotency | null = null,
   inTurn: InTurn = (admit) => admit(),
 ): Promise<Result<Submitted, CoreProblem>> {
+  const received_at = core.clock();
   const checked = await checkRequest(core, caller, body);
   if (!checked.ok) {
     const before = idempotency === null ? null : await recalled(core, caller, idempotency);
@@ -100,6 +101,7 @@ export async function submitJob(
     options,
     metadata,
     resolved: shaped.resolved,
+    received_at,
     created_at,
     deadline: created_at + finish_ms,
     start_deadline: startWithinS === null ? null : created_at + Math.round(startWithinS * 1000),

@@ -51,26 +51,27 @@ describe('the metrics', () => {
       const samples = await scraped();
       expect(samples.get('comfy_edge_jobs{endpoint="frail-1",status="queued"}')).toBe(2);
       expect(samples.get('comfy_edge_jobs_submitted_recently{status="queued"}')).toBeGreaterThanOrEqual(2);
+      expect(samples.get('comfy_edge_submit_seconds{quantile="0.99"}')).toBeGreaterThanOrEqual(0);
     });
     expect((await scraped()).get('comfy_edge_jobs_stuck')).toBe(0);
   });
 
-  it('tell how long jobs took to start, of those submitted in the last five minutes', async () => {
+  it('tell how long jobs took to be stored and to start, of those submitted in the last five minutes', async () => {
     fakeRunpod();
     const clock = heldClock();
     // By then no job of another test counts.
     clock.pass(600_000);
     const now = Date.now();
     const put = env.DB.prepare(
-      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, deadline, metadata, version)
-       VALUES (?, 'b', 'default', 'running', ?, ?, ?, '{}', 1)`,
+      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, deadline, metadata, version, submit_ms)
+       VALUES (?, 'b', 'default', 'running', ?, ?, ?, '{}', 1, ?)`,
     );
     const idAt = (at: number, index: number) => {
       const hex = at.toString(16).padStart(12, '0');
       return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-${String(index).padStart(12, '0')}`;
     };
     const row = (at: number, index: number, took_ms: number | null) =>
-      put.bind(idAt(at, index), at, took_ms === null ? null : at + took_ms, now + 60_000);
+      put.bind(idAt(at, index), at, took_ms === null ? null : at + took_ms, now + 60_000, took_ms);
     await env.DB.batch([
       ...Array.from({ length: 100 }, (_, index) => row(now - 1_000, index, (index + 1) * 100)),
       row(now - 1_000, 100, null),
@@ -79,6 +80,8 @@ describe('the metrics', () => {
     const samples = await scraped();
     expect(samples.get('comfy_edge_time_to_start_seconds{quantile="0.5"}')).toBe(5);
     expect(samples.get('comfy_edge_time_to_start_seconds{quantile="0.99"}')).toBe(9.9);
+    expect(samples.get('comfy_edge_submit_seconds{quantile="0.5"}')).toBe(5);
+    expect(samples.get('comfy_edge_submit_seconds{quantile="0.99"}')).toBe(9.9);
     await env.DB.prepare("DELETE FROM jobs WHERE account = 'b'").run();
   });
 

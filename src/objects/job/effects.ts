@@ -79,6 +79,7 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
         env.DB,
         viewOf(state),
         used === null || state.completed_at === null ? null : { ...state, ...used, completed_at: state.completed_at },
+        state.submit_ms,
       );
       return { kind: 'done' };
     case 'ask_admission': {

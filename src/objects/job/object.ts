@@ -87,7 +87,7 @@ export class Job extends DurableObject<Env> {
       return this.store.first();
     }
     const now = Date.now();
-    const turn = step(newState(job, this.config.policy), { kind: 'created' }, now, this.config.policy);
+    const turn = step(newState(job, this.config.policy, now), { kind: 'created' }, now, this.config.policy);
     const first = { ...viewOf(turn.state), queue_position: job.queue_position };
     const { workflow, inputs } = job;
     this.store.create({ state: turn.state, workflow, inputs, first }, turn.events, turn.effects, now);

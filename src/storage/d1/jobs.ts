@@ -3,7 +3,7 @@ import { listQuery, type JobFilters, type ListedPage } from './job-list.ts';
 import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
-/** Tables `jobs` and `job_metadata` (migrations/0001, 0005): the projection of the Job objects, for listing and for the sweeper. */
+/** Tables `jobs` and `job_metadata` (migrations/0001, 0005, 0008): the projection of the Job objects, for listing and for the sweeper. */
 
 /** A job as it is listed. Times in ms since the epoch. */
 export type JobSummary = Pick<
@@ -32,11 +32,16 @@ const row = z.object({
  * Writes what a job is now, and once it is over what it used. An older view never overwrites a newer one: views may arrive late and
  * out of order.
  */
-export async function projectJob(db: D1Database, view: JobView, usage: JobUsage | null = null): Promise<void> {
+export async function projectJob(
+  db: D1Database,
+  view: JobView,
+  usage: JobUsage | null = null,
+  submit_ms: number | null = null,
+): Promise<void> {
   const listed = db
     .prepare(
-      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, completed_at, deadline, error, metadata, version, key)
-       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+      `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, completed_at, deadline, error, metadata, version, key, submit_ms)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
        ON CONFLICT (id) DO UPDATE SET
          status = ?4, started_at = ?6, completed_at = ?7, deadline = ?8, error = ?9, version = ?11
        WHERE excluded.version > jobs.version`,
@@ -55,6 +60,7 @@ export async function projectJob(db: D1Database, view: JobView, usage: JobUsage 
       JSON.stringify(view.metadata),
       view.last_event,
       view.key,
+      submit_ms,
     );
   const pairs = Object.keys(view.metadata).length === 0 ? [] : [pairsOf(db, view)];
   await db.batch([listed, ...pairs, ...(usage === null ? [] : [usageOf(db, usage)])]);

@@ -41,22 +41,25 @@ export async function submittedSince(db: D1Database, since: number): Promise<z.i
   return results.map((each) => submittedRow.parse(each));
 }
 
-const startRow = z.object({ jobs: z.number(), p50_ms: z.number().nullable(), p99_ms: z.number().nullable() });
+const timeRow = z.object({ p50_ms: z.number().nullable(), p99_ms: z.number().nullable() });
+export type Times = z.infer<typeof timeRow>;
 
-/** Of jobs submitted since and started: how long that took, for half and for 99 of 100 of them. Null where there is none. */
-export async function timeToStart(db: D1Database, since: number): Promise<z.infer<typeof startRow>> {
+/** What is measured of a job, in SQL; null where it has not come to that. */
+const TIMES = { submit: 'submit_ms', start: 'started_at - created_at' } as const;
+
+/** Of jobs submitted since: how long it took to store them, or to start them, for half and for 99 of 100 of them. Null where there is none. */
+export async function timesOf(db: D1Database, what: keyof typeof TIMES, since: number): Promise<Times> {
   const row = await db
     .prepare(
-      `WITH started AS (
-         SELECT started_at - created_at AS ms, row_number() OVER (ORDER BY started_at - created_at) AS place,
-           count(*) OVER () AS jobs
-         FROM jobs WHERE id >= ? AND started_at IS NOT NULL)
-       SELECT count(*) AS jobs, min(CASE WHEN place >= jobs * 0.5 THEN ms END) AS p50_ms,
-         min(CASE WHEN place >= jobs * 0.99 THEN ms END) AS p99_ms FROM started`,
+      `WITH taken AS (SELECT ${TIMES[what]} AS ms FROM jobs WHERE id >= ?),
+         placed AS (SELECT ms, row_number() OVER (ORDER BY ms) AS place, count(*) OVER () AS jobs FROM taken
+           WHERE ms IS NOT NULL)
+       SELECT min(CASE WHEN place >= jobs * 0.5 THEN ms END) AS p50_ms,
+         min(CASE WHEN place >= jobs * 0.99 THEN ms END) AS p99_ms FROM placed`,
     )
     .bind(firstIdAt(since))
     .first();
-  return startRow.parse(row);
+  return timeRow.parse(row);
 }
 
 /** The smallest id of that moment: 48 bits of time, then nothing (RFC 9562 section 5.7). */

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { mkdirSync, readdirSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { ensureEnvironment } from './environment.ts';
 
 /** The Python projects of this repository, by folder. Each has its own `pyproject.toml`. */
@@ -19,7 +19,7 @@ interface Step {
  * The steps of a task, in order.
  *
  * `pytest`: the tests of every project; with `TEST_REPORTS` set, a JUnit file per project goes there.
- * `check`: lint, format and types. `format`: rewrites what `check` would refuse, where a tool can.
+ * `check`: Dockerfile and scripts of the image, then lint, format and types. `format`: rewrites what `check` would refuse, where a tool can.
  */
 function stepsOf(task: string, python: string, reports: string | undefined): Step[] | null {
   const ruff = (project: string, ...args: string[]): Step => ({
@@ -41,15 +41,18 @@ function stepsOf(task: string, python: string, reports: string | undefined): Ste
         ],
       }));
     case 'check':
-      return PROJECTS.flatMap((project) => [
-        ruff(project, 'check'),
-        ruff(project, 'format', '--check'),
-        {
-          project,
-          command: process.execPath,
-          args: [join(root, 'node_modules/pyright/index.js'), '--pythonpath', python],
-        },
-      ]);
+      return [
+        ...imageSteps(python),
+        ...PROJECTS.flatMap((project) => [
+          ruff(project, 'check'),
+          ruff(project, 'format', '--check'),
+          {
+            project,
+            command: process.execPath,
+            args: [join(root, 'node_modules/pyright/index.js'), '--pythonpath', python],
+          },
+        ]),
+      ];
     case 'format':
       return PROJECTS.flatMap((project) => [ruff(project, 'check', '--fix', '--exit-zero'), ruff(project, 'format')]);
     default:
@@ -57,12 +60,27 @@ function stepsOf(task: string, python: string, reports: string | undefined): Ste
   }
 }
 
+/** What can be checked of the image without an engine: its Dockerfile and its scripts. */
+function imageSteps(python: string): Step[] {
+  const programs = dirname(python);
+  const scripts = readdirSync(join(root, 'worker-gpu/image')).filter((name) => name.endsWith('.sh'));
+  return [
+    { project: 'worker-gpu', command: join(programs, 'hadolint'), args: ['Dockerfile'] },
+    {
+      project: 'worker-gpu',
+      command: join(programs, 'shellcheck'),
+      args: scripts.sort().map((name) => join('image', name)),
+    },
+  ];
+}
+
 /** Runs every step, also after one failed, so that one run shows all there is to mend. Answers the exit code. */
 function runSteps(steps: Step[]): number {
   let worst = 0;
   for (const { project, command, args } of steps) {
+    const program = basename(command);
     console.log(
-      `${project}: ${args.filter((arg) => !arg.startsWith('/') && arg !== '-m' && !arg.startsWith('--')).join(' ') || 'pyright'}`,
+      `${project}: ${/^(?:python|node)/.test(program) ? '' : `${program} `}${args.filter((arg) => !arg.startsWith('/') && arg !== '-m' && !arg.startsWith('--')).join(' ') || 'pyright'}`,
     );
     const { status } = spawnSync(command, args, {
       cwd: join(root, project),

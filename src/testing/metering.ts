@@ -152,7 +152,9 @@ export function meterStorage(storage: DurableObjectStorage, meter: Meter): void 
   const exec = sql.exec;
   Object.defineProperty(sqlClass, 'exec', {
     value(this: SqlStorage, query: string, ...values: unknown[]) {
-      return meteredCursor(exec.call(this, query, ...values), meter);
+      const cursor = exec.call(this, query, ...values);
+      // Miniflare keeps the object's name in a table of its own; Cloudflare does not.
+      return query.includes('__miniflare') ? cursor : meteredCursor(cursor, meter);
     },
   });
   const storageClass: object = Object.getPrototypeOf(storage);

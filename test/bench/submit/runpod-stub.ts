@@ -2,12 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
+/** What `/health` answers: an endpoint that is well, so that nothing holds jobs back. */
+const HEALTH = {
+  jobs: { completed: 0, failed: 0, inProgress: 0, inQueue: 0, retried: 0 },
+  workers: { idle: 1, initializing: 0, ready: 1, running: 0, throttled: 0, unhealthy: 0 },
+};
+
 /** A RunPod that takes every run at once and never runs one: what is measured is the way there. */
 export async function startRunpodStub(): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer((incoming, answer) => {
     incoming.resume().on('end', () => {
       answer.setHeader('content-type', 'application/json');
-      answer.end(JSON.stringify({ id: randomUUID(), status: 'IN_QUEUE' }));
+      const asksHealth = incoming.url?.endsWith('/health') === true;
+      answer.end(JSON.stringify(asksHealth ? HEALTH : { id: randomUUID(), status: 'IN_QUEUE' }));
     });
   });
   await new Promise<void>((resolve) => {

@@ -154,7 +154,7 @@ export const endpointSchema = z.strictObject({
 export type Endpoint = z.infer<typeof endpointSchema>;
 
 /**
- * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, have its kind of worker, and have a price exactly if the
+ * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, and have a price exactly if the
  * endpoint has one: a budget could not be kept otherwise.
  */
 function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx): void {
@@ -188,9 +188,6 @@ function fallbackFault(
   }
   if ((target.price === undefined) !== (endpoint.price === undefined)) {
     return 'has a price and this endpoint none, or the other way round';
-  }
-  if (target.worker !== endpoint.worker) {
-    return 'runs another kind of worker';
   }
   return fallbacksOf(all, name).includes(name) ? 'leads back to this endpoint' : null;
 }

@@ -70,17 +70,27 @@ export const finishRequest = z.object({
 });
 export type FinishRequest = z.infer<typeof finishRequest>;
 
+/** Longest id and class of a node in an error; of one that is longer nothing is said. */
+const MAX_NODE_CHARS = 300;
+
 export const workerError = z.object({
   code: jobErrorCode,
   message: z.string(),
   at: z.enum(FAULTS).catch('worker'),
   retryable: z.boolean(),
-  node: z.object({ id: z.string(), class_type: z.string() }).nullish(),
+  node: z
+    .object({ id: z.string().max(MAX_NODE_CHARS), class_type: z.string().max(MAX_NODE_CHARS) })
+    .nullish()
+    .catch(null),
   details: z.record(z.string(), z.unknown()).nullish(),
 });
 export type WorkerError = z.infer<typeof workerError>;
 
 const ms = z.number().nonnegative();
+/** Numbers by name that a report may bring; all are stored with the job, so a report with more, or longer names, has none. */
+const MAX_NUMBERS = 100;
+const numberName = z.string().max(100);
+const few = (numbers: Record<string, number>): boolean => Object.keys(numbers).length <= MAX_NUMBERS;
 
 /** Model files of an attempt that are recorded; more are left out. Five are many, each is about 300 bytes in every view. */
 export const MAX_MODELS_TOLD = 32;
@@ -102,8 +112,8 @@ export const completeRequest = z.object({
   outcome: z.enum(['succeeded', 'failed', 'canceled']),
   outputs: z.array(output).default([]),
   error: workerError.nullish(),
-  timings: z.record(z.string(), ms).default({}),
-  usage: z.record(z.string(), z.number()).default({}),
+  timings: z.record(numberName, ms).refine(few).default({}).catch({}),
+  usage: z.record(numberName, z.number()).refine(few).default({}).catch({}),
   worker: workerInfo.nullish(),
   ran_with: runReport.nullish().catch(null),
 });

@@ -1,7 +1,7 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
 import { accountStub } from '../../objects/stubs.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../problems.ts';
+import { notFound, type CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { storageFull } from './refusals.ts';
@@ -15,15 +15,20 @@ const TRIES = 5;
 /**
  * Puts a file and has the account note it. A file that was just being deleted is put once more, after the deletion. One that is put
  * and never noted, because the gateway died in between, is found by the sweep.
+ * @param put null: there is no such file (any more), and nothing is noted
  */
 export async function keepAsset(
   core: Core,
   caller: Caller,
   uploaded: boolean,
-  put: () => Promise<{ asset: StoredFile; created: boolean }>,
+  put: () => Promise<{ asset: StoredFile; created: boolean } | null>,
 ): Promise<Result<AssetAnswer, CoreProblem>> {
   for (let tries = 1; tries <= TRIES; tries += 1) {
-    const { asset, created } = await put();
+    const there = await put();
+    if (there === null) {
+      return fail(notFound);
+    }
+    const { asset, created } = there;
     const kept = await repeatable(() =>
       accountStub(core.env, caller.account).keepAsset(caller.account, asset, { uploaded, created }),
     );

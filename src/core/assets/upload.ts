@@ -141,11 +141,11 @@ async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<Uploa
 
 /** The asset an upload became, which counts as a use of it; null when it has been deleted since. */
 export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload): Promise<Asset | null> {
-  const stored = await findAsset(core.env.BUCKET, caller.account, sha256);
-  if (stored === null) {
-    return null;
-  }
-  const kept = await keepAsset(core, caller, true, () => Promise.resolve({ asset: stored, created: false }));
+  // Looked for again where it was being deleted meanwhile.
+  const kept = await keepAsset(core, caller, true, async () => {
+    const asset = await findAsset(core.env.BUCKET, caller.account, sha256);
+    return asset === null ? null : { asset, created: false };
+  });
   return kept.ok ? kept.value.asset : null;
 }
 

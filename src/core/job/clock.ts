@@ -35,7 +35,8 @@ export function onClock(turn: Turn): Reply {
   }
   const error = endedBy(attempt, now);
   if (error !== null) {
-    turn.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null);
+    // Nothing fences a run off that is only polled: RunPod may have it after all, and is told to cancel it.
+    turn.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null && !isPolled(state));
     return 'done';
   }
   if (attempt.phase === 'unknown' && due(attempt.due_at, now)) {

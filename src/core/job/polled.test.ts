@@ -229,6 +229,8 @@ describe('a run that RunPod does not know', () => {
   test('before any worker had it is sent again', ({ expect }) => {
     const play = sent().on(says('missing')).after(10_000);
     expect(play.did('send')).toHaveLength(2);
+    // Nothing fences the first one off: should RunPod have it after all, it is not to run beside the second.
+    expect(play.did('cancel_run')).toMatchObject([{ attempt: 1 }]);
   });
 
   test('while its results are fetched is lost at once', ({ expect }) => {

@@ -129,7 +129,8 @@ export class Files {
       return;
     }
     await this.giveUp(this.assets.expired(now), now);
-    const left = this.assets.toDelete();
+    // A second deletion of a file would hit the one that is put again after the first.
+    const left = this.assets.toDelete().filter((sha256) => !this.deleting.has(sha256));
     if (left.length > 0) {
       await this.delete(left);
     }

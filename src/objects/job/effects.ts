@@ -175,6 +175,12 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
       }
       tell({ kind: 'routed', attempt, endpoint: route.endpoint });
       const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', input, context);
+      if (answer.kind === 'accepted' && route.report === 'all') {
+        // First of all the run's id is stored: what the endpoint is told must not stand between.
+        tell(cameOf(attempt, answer, 'closed'));
+        await reportRun(env, state.id, route, answer);
+        return { kind: 'done' };
+      }
       const mode = await reportRun(env, state.id, route, answer);
       return signal(cameOf(attempt, answer, mode));
     }

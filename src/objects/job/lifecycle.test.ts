@@ -222,6 +222,20 @@ describe('retention', () => {
     expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${neighbour.id}/` })).objects).toHaveLength(1);
   });
 
+  it('is one erasing for the client and for the alarm, however they meet', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    await rig.stub.cancel(ACCOUNT);
+    await settled(rig);
+    clock.pass(8 * 86_400_000);
+    const [answer] = await Promise.all([rig.stub.eraseNow(ACCOUNT), ring(rig)]);
+    expect(answer).toBe('erased');
+    expect(await rig.stub.view(ACCOUNT)).toBeNull();
+    expect(await alarmOf(rig)).toBeNull();
+  });
+
   it('waits until everybody has been told of the end', async () => {
     const runpod = fakeRunpod();
     const clock = heldClock();

@@ -55,6 +55,8 @@ export class Job extends DurableObject<Env> {
   private state: JobState | null;
   /** What the alarm is set to, as far as this instance knows; null: unknown. */
   private alarmAt: number | null = null;
+  /** The erasing that is under way: a client's and the alarm's are one. */
+  private erasing: Promise<void> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -386,7 +388,14 @@ export class Job extends DurableObject<Env> {
   }
 
   /** Removes the job and all it stored. Begun again from the start if it fails halfway: the state goes last. */
-  private async erase(state: JobState): Promise<void> {
+  private erase(state: JobState): Promise<void> {
+    this.erasing ??= this.eraseAll(state).finally(() => {
+      this.erasing = null;
+    });
+    return this.erasing;
+  }
+
+  private async eraseAll(state: JobState): Promise<void> {
     await deleteOutputs(this.env.BUCKET, state.account, state.id);
     if (this.store.order().inputs.some(({ key }) => key === undefined)) {
       await accountStub(this.env, state.account).forgetJob(state.id);

@@ -14,7 +14,7 @@ const AGAIN_MAX_MS = 60_000;
 
 /** What the outbox takes from the Job object that owns it. */
 export type OutboxParts = {
-  store: JobStore;
+  store: Pick<JobStore, 'pending' | 'flush'>;
   /** Whether the machine still wants an effect that waited. */
   wanted: (effect: Effect, now: number) => boolean;
   /** Does one effect. Answers with a value whatever happens. */
@@ -60,8 +60,15 @@ export class Outbox {
         begun.push(due);
       }
     }
-    // Before anything is begun: that a `send` was begun must outlive this instance.
-    store.flush();
+    try {
+      // Before anything is begun: that a `send` was begun must outlive this instance.
+      store.flush();
+    } catch (error) {
+      for (const { key } of begun) {
+        this.inFlight.delete(key);
+      }
+      throw error;
+    }
     const work = begun.map((row) => this.carryOut(row, now));
     for (const signal of signals) {
       tell(signal);

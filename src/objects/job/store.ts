@@ -106,21 +106,14 @@ export class JobStore {
     for (const effect of effects) {
       this.pending.add(effect, now);
     }
-    try {
-      this.storage.transactionSync(() => this.write());
-    } catch (error) {
-      // What is in memory is what is stored, whatever happens.
-      this.kept = null;
-      this.load();
-      throw error;
-    }
+    this.writeOrReload();
     return numbered;
   }
 
   /** Stores what has changed of the effects, if anything has. */
   flush(): void {
     if (this.pending.changed && this.kept !== null) {
-      this.write();
+      this.writeOrReload();
     }
   }
 
@@ -148,6 +141,17 @@ export class JobStore {
     await this.storage.deleteAll();
     this.kept = null;
     this.pending = new Pending([]);
+  }
+
+  /** What is in memory is what is stored, whatever happens. */
+  private writeOrReload(): void {
+    try {
+      this.storage.transactionSync(() => this.write());
+    } catch (error) {
+      this.kept = null;
+      this.load();
+      throw error;
+    }
   }
 
   private write(): void {

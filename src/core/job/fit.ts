@@ -1,5 +1,6 @@
 import type { EventBody } from '../../contract/events.ts';
 import type { JobError, JobView, Output, Progress } from '../../contract/job.ts';
+import { jsonBytes } from './size.ts';
 
 /**
  * What a watcher is sent at once: no event is longer than `MAX_EVENT_BYTES`, since clients bound what they buffer (reference/http-api.md
@@ -19,14 +20,13 @@ const ROOM_BYTES = MAX_EVENT_BYTES - ADDED_BYTES;
 const SHORT_CHARS = 200;
 
 const encoder = new TextEncoder();
-const bytesOf = (value: unknown): number => encoder.encode(JSON.stringify(value)).byteLength;
 const linkBytes = ({ name }: Output): number => LINK_BYTES + LINK_BYTES_PER_NAME_BYTE * encoder.encode(name).byteLength;
 const short = (text: string): string => text.slice(0, SHORT_CHARS);
 
 /** An event that fits: what it can do without goes first. */
 export function fitEvent(event: EventBody): EventBody {
   const links = event.event === 'output' ? linkBytes(event.data) : 0;
-  const fits = (tried: EventBody): boolean => bytesOf(tried.data) + links <= ROOM_BYTES;
+  const fits = (tried: EventBody): boolean => jsonBytes(tried.data) + links <= ROOM_BYTES;
   if (fits(event)) {
     return event;
   }
@@ -123,13 +123,13 @@ export function fitSnapshot(job: JobView): JobView {
 }
 
 const weightOf = (job: JobView): number =>
-  bytesOf(job) + job.outputs.reduce((sum, output) => sum + linkBytes(output), 0);
+  jsonBytes(job) + job.outputs.reduce((sum, output) => sum + linkBytes(output), 0);
 
 /** As many outputs from the first as there is room for beside the rest of the job; none where the rest alone is too much. */
 function leading(job: JobView): Output[] {
-  let room = ROOM_BYTES - bytesOf({ ...job, outputs: [] });
+  let room = ROOM_BYTES - jsonBytes({ ...job, outputs: [] });
   const end = job.outputs.findIndex((output) => {
-    room -= bytesOf(output) + 1 + linkBytes(output);
+    room -= jsonBytes(output) + 1 + linkBytes(output);
     return room < 0;
   });
   return end < 0 ? job.outputs : job.outputs.slice(0, end);

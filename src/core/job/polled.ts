@@ -4,7 +4,8 @@ import type { Reply, Signal } from './signals.ts';
 import { currentAttempt, isPolled, type Attempt, type JobState } from './state.ts';
 import { counting, SETTLE_MS, type Turn } from './turn.ts';
 import { noWorkers, onUnclaimed } from './unclaimed.ts';
-import { jobError, keep, laterStage, showProgress, succeed } from './worker-signals.ts';
+import { showProgress } from './progress.ts';
+import { jobError, keep, laterStage, succeed } from './worker-signals.ts';
 
 /**
  * Runs of a worker that knows no gateway (docs/decisions/0036). Nobody claims them and nobody reports: what RunPod's status says is

@@ -8,8 +8,9 @@ const MAX_OUTPUTS_BYTES = 1_500_000;
 const MAX_DETAILS_BYTES = 32 * 1024;
 
 /** Whether a job can keep a record of these outputs. */
-export const outputsFit = (outputs: readonly Output[]): boolean => utf8Length(outputs) <= MAX_OUTPUTS_BYTES;
+export const outputsFit = (outputs: readonly Output[]): boolean => jsonBytes(outputs) <= MAX_OUTPUTS_BYTES;
 
-export const detailsFit = (details: Record<string, unknown>): boolean => utf8Length(details) <= MAX_DETAILS_BYTES;
+export const detailsFit = (details: Record<string, unknown>): boolean => jsonBytes(details) <= MAX_DETAILS_BYTES;
 
-const utf8Length = (value: unknown): number => new TextEncoder().encode(JSON.stringify(value)).byteLength;
+/** Bytes of a value as JSON in UTF-8, as it is stored and sent. */
+export const jsonBytes = (value: unknown): number => new TextEncoder().encode(JSON.stringify(value)).byteLength;

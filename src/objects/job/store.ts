@@ -1,7 +1,6 @@
 import type { EventBody, LogEvent } from '../../contract/events.ts';
 import type { JobView } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
-import { fitEvent, MAX_EVENT_BYTES } from '../../core/job/fit.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import { currentAttempt, readState, type JobState } from '../../core/job/state.ts';
 import { applySchema, type Schema } from '../schema.ts';
@@ -24,10 +23,6 @@ CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT 
 CREATE TABLE chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL);
 `,
 ];
-
-/** A log written by a gateway that bounded no event is fitted as it is read. */
-const fitted = (event: LogEvent): LogEvent =>
-  JSON.stringify(event).length * 3 > MAX_EVENT_BYTES ? { ...fitEvent(event), id: event.id } : event;
 
 /** The tail of the log becomes a chunk above this, in characters: small beside a row's 2 MB, which the state has most of. */
 const MAX_TAIL_CHARS = 32 * 1024;
@@ -59,11 +54,6 @@ export class JobStore {
     this.pending = new Pending(JSON.parse(row.pending) as PendingEffect[]);
     this.kept = { state: readState(row.state), tail: JSON.parse(row.tail) as LogEvent[] };
     return this.kept.state;
-  }
-
-  /** Whether a job is stored: none was created here, or it has been erased, perhaps while something of it was still being done. */
-  exists(): boolean {
-    return this.kept !== null;
   }
 
   /** Stores a new job with what came of its first turn, and `first`, which the submit is answered with. */
@@ -133,7 +123,7 @@ export class JobStore {
             .exec<{ events: string }>('SELECT events FROM chunks WHERE last > ? ORDER BY last', id)
             .toArray()
             .flatMap((row) => JSON.parse(row.events) as LogEvent[]);
-    return [...chunks, ...tail].filter((event) => event.id > id).map(fitted);
+    return [...chunks, ...tail].filter((event) => event.id > id);
   }
 
   /** Removes the job and all of it. */

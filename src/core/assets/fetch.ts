@@ -26,17 +26,20 @@ export type FetchProblem = {
 /**
  * Fetches a file from the public internet into the caller's assets: by rule of `publicUrl` at every hop, without our headers or
  * credentials, within a time and a size. What arrives is sniffed; what the other side calls it counts for nothing.
+ * @param over aborted when the request that wants the file waits no longer
  */
 export async function fetchAsset(
   core: Core,
   caller: Caller,
   text: string,
   name: string,
+  over: AbortSignal,
 ): Promise<Result<StoredFile, FetchProblem>> {
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), FETCH_TIMEOUT_MS);
+  const signal = AbortSignal.any([patience.signal, over]);
   try {
-    const response = await follow(core, text, patience.signal);
+    const response = await follow(core, text, signal);
     if (!response.ok) {
       return response;
     }
@@ -50,12 +53,12 @@ export async function fetchAsset(
       await body.cancel();
       return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes)));
     }
-    const stream = whole(body, stated, patience.signal);
+    const stream = whole(body, stated, signal);
     const created = await createAsset(core, caller, { stream, name, forJob: true });
     if (created.ok) {
       return ok(created.value.asset);
     }
-    return fail(patience.signal.aborted ? tooSlow : problemOf(created.problem));
+    return fail(signal.aborted ? tooSlow : problemOf(created.problem));
   } finally {
     clearTimeout(timer);
   }

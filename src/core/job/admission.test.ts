@@ -35,6 +35,22 @@ describe('a job that waits for its account', () => {
     expect(play.did('send')).toEqual([]);
   });
 
+  test('gives back what a question brought that was answered after its end', ({ expect }) => {
+    for (const mine of [true, false]) {
+      const play = new Play({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'asked', mine });
+      expect(play.did('release')).toHaveLength(2);
+      expect(play.state.status).toBe('canceled');
+      expect(play.did('send')).toEqual([]);
+    }
+  });
+
+  test('goes on waiting when the answer is that it is in line, and begins when it is not', ({ expect }) => {
+    const play = new Play({ waits: true }).on({ kind: 'asked', mine: false });
+    expect(play.state).toMatchObject({ status: 'queued', stage: 'admission' });
+    expect(play.on({ kind: 'asked', mine: true }).did('send')).toHaveLength(1);
+    expect(play.did('release')).toEqual([]);
+  });
+
   test('expires at its deadline, for nothing', ({ expect }) => {
     const play = new Play({ waits: true, price_per_second: 1 }).after(900_000).on({ kind: 'admitted' });
     expect(play.state.status).toBe('expired');

@@ -92,6 +92,8 @@ function react(turn: Turn, signal: Signal): Reply {
       return 'done';
     case 'admitted':
       return onAdmitted(turn);
+    case 'asked':
+      return onAsked(turn, signal.mine);
     case 'routed':
       return onRouted(turn, signal.attempt, signal.endpoint);
     case 'run_held':
@@ -140,6 +142,15 @@ function onAdmitted(turn: Turn): Reply {
   state.waiting = null;
   turn.begin();
   return 'done';
+}
+
+/** A question that arrived after the job had given its place back got it another one, or put it in line again. */
+function onAsked(turn: Turn, mine: boolean): Reply {
+  if (isTerminal(turn.state.status)) {
+    turn.do({ kind: 'release' });
+    return 'done';
+  }
+  return mine ? onAdmitted(turn) : 'ignored';
 }
 
 /** The run goes elsewhere than was planned. Settled before `/run` is called, so that whatever becomes of the call is known by its place. */

@@ -11,6 +11,8 @@ export type Signal =
   | { kind: 'created' }
   /** The account has a place for the job. */
   | { kind: 'admitted' }
+  /** The account answered `ask_admission`: whether the job has a place; without one it is in line. */
+  | { kind: 'asked'; mine: boolean }
   /** `/run` is about to be called for this attempt, at this endpoint. */
   | { kind: 'routed'; attempt: number; endpoint: string }
   /** No endpoint takes the run for now: ask again after so many ms. `code` and `message`: what the job fails with if that does not change. */

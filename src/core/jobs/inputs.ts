@@ -23,6 +23,11 @@ export type ResolvedInputs = {
   named: Map<string, string>;
 };
 
+/**
+ * The files of one request have this long together: a client that sends the request waits for them, and most give up after 60 to 120 s.
+ */
+export const FETCH_ALL_TIMEOUT_MS = 90_000;
+
 /** A file that is elsewhere on the internet. `at` is its place in the body. */
 export type RemoteInput = { name: string; url: string; at: string };
 
@@ -89,14 +94,20 @@ export async function fetchRemote(
 ): Promise<{ inputs: JobInput[]; faults: Fault[] }> {
   const inputs: JobInput[] = [];
   const faults: Fault[] = [];
-  for (const { name, url, at } of remote) {
-    const fetched = await fetchAsset(core, caller, url, name);
-    if (fetched.ok) {
-      const { sha256, size_bytes, content_type } = fetched.value;
-      inputs.push({ name, sha256, size_bytes, content_type });
-    } else {
-      faults.push({ pointer: at, ...fetched.problem });
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), FETCH_ALL_TIMEOUT_MS);
+  try {
+    for (const { name, url, at } of remote) {
+      const fetched = await fetchAsset(core, caller, url, name, over.signal);
+      if (fetched.ok) {
+        const { sha256, size_bytes, content_type } = fetched.value;
+        inputs.push({ name, sha256, size_bytes, content_type });
+      } else {
+        faults.push({ pointer: at, ...fetched.problem });
+      }
     }
+  } finally {
+    clearTimeout(timer);
   }
   return { inputs, faults };
 }

@@ -1,6 +1,6 @@
 import { evictDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { fakeRunpod, heldClock, newJob, ring, rigOf, settled, until } from '../../testing/job.ts';
 import { accountStub } from '../stubs.ts';
 import { Account } from '../account/object.ts';
@@ -74,5 +74,28 @@ describe('a job in line', () => {
       remaining: 100,
     });
     expect(runpod.count('run')).toBe(0);
+  });
+
+  it('holds no place although its question arrives after it was canceled', async () => {
+    const { account, rig, job } = await inLine();
+    const arrived = Promise.withResolvers<void>();
+    const goesOn = Promise.withResolvers<void>();
+    const { ask } = Account.prototype;
+    const slow = vi
+      .spyOn(Account.prototype as { ask(...args: Parameters<typeof ask>): Promise<boolean> | boolean }, 'ask')
+      .mockImplementation(async function (this: Account, ...args) {
+        arrived.resolve();
+        await goesOn.promise;
+        return ask.apply(this, args);
+      });
+    onTestFinished(() => slow.mockRestore());
+    await rig.stub.create(job);
+    await arrived.promise;
+    await rig.stub.cancel(account);
+    const queued = async () => (await accountStub(env, account).quota()).find(({ name }) => name === 'queued');
+    await until(async () => expect(await queued()).toMatchObject({ remaining: 100 }));
+    goesOn.resolve();
+    await settled(rig);
+    expect(await queued()).toMatchObject({ remaining: 100 });
   });
 });

@@ -84,7 +84,7 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
       return { kind: 'done' };
     case 'ask_admission': {
       const mine = await accountStub(env, state.account).ask(state.id, lapsesAt(state.deadline, context.config.policy));
-      return mine ? { kind: 'signal', signal: { kind: 'admitted' } } : { kind: 'done' };
+      return signal({ kind: 'asked', mine });
     }
     case 'release':
       await accountStub(env, state.account).release(state.id, used ?? { gpu_ms: 0, micro_usd: 0 });

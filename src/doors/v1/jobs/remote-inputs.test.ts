@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { FETCH_TIMEOUT_MS } from '../../../core/assets/fetch.ts';
+import { FETCH_ALL_TIMEOUT_MS } from '../../../core/jobs/inputs.ts';
 import { jobStub } from '../../../objects/stubs.ts';
 import { assetKey } from '../../../storage/keys.ts';
 import {
@@ -183,6 +184,32 @@ describe('the time of an input by URL', () => {
         }),
     );
     expect(await timedOut(asked)).toMatchObject(late);
+  });
+
+  it('ends for all files of a request together after 90 s', async () => {
+    expect(FETCH_ALL_TIMEOUT_MS).toBe(90_000);
+    let asked = 0;
+    slowSide((signal) => {
+      asked += 1;
+      return new Promise((_, reject) => {
+        if (signal.aborted) {
+          reject(new Error('aborted'));
+        }
+        signal.addEventListener('abort', () => reject(new Error('aborted')));
+      });
+    });
+    const { account, key } = await newClient();
+    const inputs = Array.from({ length: 5 }, (_, at) => ({ name: `${at}.png`, url: `${SLOW}${at}` }));
+    const request = new Request(`${ORIGIN}/v1/jobs`, postJson({ workflow: GRAPH, inputs }));
+    request.headers.set('authorization', `Bearer ${key}`);
+    const answer = ownGateway().fetch(request, env);
+    for (const nth of [1, 2, 3]) {
+      await vi.waitUntil(() => asked === nth);
+      await vi.advanceTimersByTimeAsync(FETCH_TIMEOUT_MS);
+    }
+    const problem = await problemOf(await answer);
+    expect(problem.errors).toHaveLength(inputs.length);
+    expect(await storedOf(account)).toEqual(late.stored);
   });
 
   it('counts over all redirects together', async () => {

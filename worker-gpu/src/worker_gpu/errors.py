@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from worker_gpu.shape import JsonObject
+from worker_gpu.shape import JsonObject, well_formed_text
 
 Code = Literal[
     "invalid_workflow",
@@ -100,5 +100,5 @@ def public_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     text = _QUOTED_PATH.sub(r"\1\2\1", text)
     text = _WINDOWS_FOLDERS.sub("", text)
     text = _UNIX_FOLDERS.sub("", text)
-    text = " ".join(text.split())
+    text = well_formed_text(" ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -21,7 +21,7 @@ from worker_gpu.direct.run import Tell, refusal, run_direct
 from worker_gpu.direct.stream import streamed
 from worker_gpu.ready import Ready
 from worker_gpu.runner import run_job
-from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text
+from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text, well_formed_object
 from worker_gpu.tether import tether_forks
 from worker_gpu.workplace import Tools, Workplace, open_workplace
 
@@ -40,6 +40,10 @@ class Handler:
     async def __call__(self, job: "dict[str, Any]", tell: Tell) -> JsonObject:
         """Do what `job["input"]` asks: the action it names, the graph it holds, or the ticket it is. Gives the answer
         or the receipt. Never raises but for cancellation."""
+        # The SDK writes JSON in UTF-8 and loses an answer that has no such form.
+        return well_formed_object(await self._answer(job, lambda told: tell(well_formed_object(told))))
+
+    async def _answer(self, job: "dict[str, Any]", tell: Tell) -> JsonObject:
         given: Json = job.get("input")
         action = named_action(given)
         if action is not None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Literal, TextIO, TypeAlias
 
+from worker_gpu.shape import well_formed_text
+
 Field: TypeAlias = str | int | float | bool | None
 Form = Literal["json", "text"]
 Level = Literal["debug", "info", "warn", "error"]
@@ -48,7 +50,9 @@ class Log:
         moment = self._now()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03}Z"
         line: dict[str, Field] = {"time": stamp, "level": level, "event": event, **self._bound, **fields}
-        self._stream.write((json.dumps(line, ensure_ascii=False) if self._form == "json" else _as_text(line)) + "\n")
+        text = json.dumps(line, ensure_ascii=False) if self._form == "json" else _as_text(line)
+        # Standard output refuses what no UTF-8 can hold, and a log line must fail no job.
+        self._stream.write(well_formed_text(text) + "\n")
         self._stream.flush()
 
 

@@ -34,6 +34,7 @@ class Reporter:
         self._timings = timings
         self._patience = patience
         self._log = log
+        self._last_seq = 0
 
     async def send(
         self,
@@ -45,13 +46,15 @@ class Reporter:
     ) -> tuple[Report, str | None]:
         """Report once the channel is settled. Gives the report that counted in the end, and a code for the receipt:
         that of its error, or why it was not stored. `clock` gives the attempt's age in milliseconds."""
-        last_seq = await self._channel.settle(self._patience.settle_s)
+        self._last_seq = await self._channel.settle(self._patience.settle_s)
         uploads_left = MAX_UPLOADS_AGAIN
         while True:
             self._timings.total_ms = clock()
             until = deadline + self._patience.complete_grace_s
             try:
-                answer = await self._gateway.complete(report, last_seq, self._timings, self._worker(), ran_with, until)
+                answer = await self._gateway.complete(
+                    report, self._last_seq, self._timings, self._worker(), ran_with, until
+                )
             except GatewaySilent as error:
                 self._log.error("complete unanswered", cause=str(error))
                 return report, "gateway_silent"
@@ -70,10 +73,10 @@ class Reporter:
                     uploads_left -= 1
 
     async def send_blindly(self, error: JobError, until: float) -> Report:
-        """Report a failure for a claim that could not be read: without a channel."""
+        """Report a failure and nothing else, where the claim could not be read or the report not be sent."""
         report = Report("failed", error=error)
         try:
-            await self._gateway.complete(report, 0, self._timings, self._worker(), None, until)
+            await self._gateway.complete(report, self._last_seq, self._timings, self._worker(), None, until)
         except GatewaySilent as silent:
             self._log.error("complete unanswered", cause=str(silent))
         return report

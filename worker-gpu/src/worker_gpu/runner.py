@@ -87,7 +87,7 @@ class _JobRun:
             raise
         except Exception as error:
             self._bug(error)
-            return self._receipt(Report("failed", error=_BUG), _BUG.code)
+            return self._receipt(await self._report_bug(), _BUG.code)
         finally:
             for task in (attempt, talking):
                 task.cancel()
@@ -105,14 +105,18 @@ class _JobRun:
         stopping.cancel()
         if not working.done():
             self._stop.set("deadline")
-        report = await self._conclude(work, working, class_types(claim.workflow))
-        code: str | None = self._stop.reason
-        if report is not None:
-            report, code = await self._reporter.send(
-                report, self._until, work.upload_again, lambda: self._ms_since(self._began), work.ran_with()
-            )
+        report, code = None, None
+        try:
+            report = await self._conclude(work, working, class_types(claim.workflow))
+            code = self._stop.reason
+            if report is not None:
+                report, code = await self._reporter.send(
+                    report, self._until, work.upload_again, lambda: self._ms_since(self._began), work.ran_with()
+                )
+        finally:
+            # Whatever went wrong: the next job finds a workplace with nothing of this one in it.
+            await leave(self._place, work.leftovers(), report.error if report is not None else None, self._log)
         receipt = self._receipt(report, code)
-        await leave(self._place, work.leftovers(), report.error if report is not None else None, self._log)
         self._tell(receipt)
         return receipt
 
@@ -149,6 +153,14 @@ class _JobRun:
     def _bug(self, error: BaseException) -> None:
         """For the worker's own log only: a trace holds paths."""
         self._log.error("bug in the worker", trace="".join(traceback.format_exception(error))[-4000:])
+
+    async def _report_bug(self) -> Report:
+        """A report with nothing of the attempt in it: what failed may be the one that had."""
+        try:
+            return await self._reporter.send_blindly(_BUG, self._now() + self._place.patience.stop_report_s)
+        except Exception as error:
+            self._bug(error)
+            return Report("failed", error=_BUG)
 
     def _receipt(self, report: Report | None, code: str | None) -> Receipt:
         ran_ms = self._work.execution_ms if self._work is not None else None

@@ -1,6 +1,8 @@
 """JSON from outside: its type, and readers that either give a value of the type asked for or say what is wrong."""
 
 import json
+import math
+import re
 from typing import TypeAlias
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -21,8 +23,35 @@ def decode(raw: str | bytes) -> Json:
 
 
 def encode(value: Json) -> str:
-    """`value` as compact JSON text."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """`value` as compact JSON text that any encoding takes: halves of a surrogate pair are escaped, the rest is not."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    # A half stands only inside a string, where Python's escape is JSON's.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def well_formed(value: Json) -> Json:
+    """`value` as every reader of JSON takes it: U+FFFD for each half of a surrogate pair, null for what is no number.
+    ComfyUI sends both: file names with bytes that are no UTF-8, and NaN."""
+    if isinstance(value, str):
+        return well_formed_text(value)
+    if isinstance(value, dict):
+        return {well_formed_text(name): well_formed(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [well_formed(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def well_formed_object(value: JsonObject) -> JsonObject:
+    """`well_formed` of an object."""
+    return {well_formed_text(name): well_formed(item) for name, item in value.items()}
+
+
+def well_formed_text(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair, which no UTF-8 can hold."""
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
+
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def need_object(value: Json, where: str) -> JsonObject:

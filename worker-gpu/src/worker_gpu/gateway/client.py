@@ -25,7 +25,7 @@ from worker_gpu.contract import (
 from worker_gpu.errors import JobError
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
-from worker_gpu.shape import Json, JsonObject, ShapeError, decode, encode
+from worker_gpu.shape import Json, JsonObject, ShapeError, decode, encode, well_formed
 
 REPEATABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530})
 """Statuses that say nothing about the call itself; 52x and 530 are Cloudflare's own."""
@@ -190,7 +190,7 @@ class GatewayClient:
     async def _call(self, method: str, path: str, body: JsonObject, until: float) -> tuple[int, Json]:
         """One call, repeated while there is no answer or one of REPEATABLE, or the token was renewed meanwhile.
         Raises `GatewaySilent` when the next try would begin after `until`."""
-        data = encode(body).encode()
+        data = encode(well_formed(body)).encode()
         for pause in self._patience.backoff(self._random):
             token = self.token
             status, answer, cause, wait_s = await self._try(method, path, data, token)

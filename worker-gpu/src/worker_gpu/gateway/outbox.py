@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.patience import Patience
-from worker_gpu.shape import JsonObject, encode
+from worker_gpu.shape import JsonObject, encode, well_formed
 
 MAX_UNACKED_PROGRESS = 200
 """Progress stops while this many messages are unacknowledged: a gateway that only listens must not fill the memory."""
@@ -93,7 +93,7 @@ class Outbox:
             return self._number(message)
         if self._preview is not None and self._preview_at + self._patience.preview_gap_s <= now:
             preview, self._preview, self._preview_at = self._preview, None, now
-            return encode(preview)
+            return encode(well_formed(preview))
         return None
 
     def next_due(self) -> float:
@@ -111,6 +111,6 @@ class Outbox:
 
     def _number(self, message: JsonObject) -> str:
         self._seq += 1
-        frame = encode({"seq": self._seq, **message})
+        frame = encode(well_formed({"seq": self._seq, **message}))
         self._unacked.append(_Sent(self._seq, frame))
         return frame

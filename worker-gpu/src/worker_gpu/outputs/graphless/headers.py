@@ -1,11 +1,10 @@
 """glTF binary, safetensors (latents too), EXR and SVG: the graph's entries of their headers go."""
 
-import json
 import re
 from typing import BinaryIO
 
 from worker_gpu.outputs.graphless.edits import MAX_HEADER_BYTES, Edit, Malformed, number, read_at
-from worker_gpu.shape import JsonObject, ShapeError, decode, maybe_object
+from worker_gpu.shape import JsonObject, ShapeError, decode, encode, maybe_object
 
 GRAPH_KEYS = frozenset({"prompt", "workflow", "parameters"})
 """What ComfyUI and its nodes call the graph and what was made of it."""
@@ -73,7 +72,7 @@ def _json(raw: bytes) -> JsonObject:
 
 
 def _padded(value: JsonObject, length: int) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = encode(value).encode()
     if len(text) > length:
         raise Malformed("a header that grows")
     return text + b" " * (length - len(text))

@@ -1,6 +1,5 @@
 """The entrypoint as a plain process: what it runs, with which arguments, and that it stands in nobody's way."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from image.places import IMAGE, WORKER
+from image.programs import path_of_an_image
 
 ENTRYPOINT = IMAGE / "entrypoint.sh"
 TIMEOUT_S = 30
@@ -38,7 +38,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     comfyui.mkdir()
     (comfyui / "main.py").touch()
     return {
-        "PATH": os.environ["PATH"],
+        "PATH": path_of_an_image(tmp_path / "bin"),
         "WORKER_PYTHON": str(stub),
         "COMFYUI_PYTHON": str(stub),
         "COMFYUI_PATH": str(comfyui),

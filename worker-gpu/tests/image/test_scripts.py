@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from image.places import IMAGE
+from image.programs import path_of_an_image
 
 TIMEOUT_S = 30
 SCRIPTS = sorted(IMAGE.glob("*.sh"))
@@ -27,7 +28,7 @@ def check_nodes(folder: Path, log: str, code: int) -> "subprocess.CompletedProce
         f'#!/usr/bin/env bash\nprintf "%s\\n" "$@" >"{folder}/arguments"\ncat "{folder}/log"\nexit {code}\n'
     )
     stub.chmod(0o755)
-    env = {"PATH": os.environ["PATH"], "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(stub)}
+    env = {"PATH": path_of_an_image(folder / "bin"), "COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": str(stub)}
     command = [str(IMAGE / "check-nodes.sh")]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
 

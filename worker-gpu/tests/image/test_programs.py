@@ -50,7 +50,7 @@ def test_a_compose_service_has_the_program_of_its_health_check() -> None:
     )
     checked: list[str] = []
     for service in services:
-        program = re.search(r"healthcheck:\n\s+test: \[CMD, ([^,]+),", service)
+        program = re.search(r"healthcheck:\n\s+test:\s+\[CMD, ([^,]+),", service)
         target = re.search(r"target: (\w+)", service)
         if program is not None and target is not None:
             checked.append(target[1])

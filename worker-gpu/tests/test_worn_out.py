@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from direct.test_answers import out_of_memory
-from fakes.comfy import FakeComfy, Prompt, holding
-from fakes.stage import staged
+from fakes.comfy import PNG, FakeComfy, Prompt, holding
+from fakes.stage import Stage, staged
 from worker_gpu.policy import NodePolicy
 from worker_gpu.shape import JsonObject, maybe_object
 
@@ -37,6 +37,32 @@ async def test_memory_that_ran_out_twice_is_reported_and_the_receipt_asks_for_an
         assert receipt.to_wire()["refresh_worker"] is True
         assert maybe_object(stage.gateway.report["error"])["retryable"] is True
         assert len(stage.comfy.prompts) == 2
+
+
+async def test_outputs_told_before_memory_ran_out_are_in_the_report_of_the_second_try(tmp_path: Path) -> None:
+    names = iter(("a.png", "b.png"))
+    stages: list[Stage] = []
+
+    def told() -> list[str]:
+        return [str(maybe_object(m["output"])["name"]) for m in stages[0].gateway.messages if m["type"] == "output"]
+
+    async def a_picture_then_no_memory(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        name = next(names)
+        comfy.files[("output", prompt.folder, name)] = PNG
+        output: JsonObject = {"images": [{"filename": name, "subfolder": prompt.folder, "type": "output"}]}
+        await comfy.tell(prompt, "execution_start")
+        await comfy.tell(prompt, "executed", node="2", display_node="2", output=output)
+        await stages[0].gateway.notice.until(lambda: name in told())
+        error: JsonObject = {"exception_type": "torch.OutOfMemoryError", "exception_message": "CUDA out of memory"}
+        return {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", error]]}}
+
+    async with staged(tmp_path, a_picture_then_no_memory, GRAPH) as stage:
+        stages.append(stage)
+        receipt = await stage.run()
+
+        assert receipt.code == "out_of_memory"
+        assert told() == ["a.png", "b.png"]
+        assert list(stage.gateway.outputs) == ["a.png", "b.png"]
 
 
 async def test_a_lost_cuda_context_asks_for_another_worker_without_another_try(tmp_path: Path) -> None:

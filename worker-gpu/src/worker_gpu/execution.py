@@ -91,6 +91,7 @@ class Execution:
         self._submitting: asyncio.Task[None] | None = None
         self._prompt_over = False
         self._shown = 0.0
+        self._told_before: tuple[Output, ...] = ()
         self.collector: Collector | None = None
 
     @property
@@ -104,8 +105,9 @@ class Execution:
         return self._timings.execution_ms if self._started is not None else None
 
     def stored(self) -> tuple[Output, ...]:
-        """Outputs stored so far."""
-        return self.collector.stored() if self.collector is not None else ()
+        """Outputs stored so far, those of a try that ran out of memory included; of one name the later."""
+        now = self.collector.stored() if self.collector is not None else ()
+        return tuple({output.name: output for output in (*self._told_before, *now)}.values())
 
     async def run(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
         """All outputs. Raises `JobError`, and what the sink raises."""
@@ -116,6 +118,7 @@ class Execution:
                 self._add_last_words(error)
                 if error.code != "out_of_memory" or not await self._freed(error):
                     raise
+            self._told_before = self.stored()
             return await self._once(known, stored_inputs)
 
     async def take_off(self) -> bool | None:

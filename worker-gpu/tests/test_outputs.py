@@ -117,6 +117,41 @@ def test_content_decides_then_the_extension(head: bytes, name: str, kind: str, c
     assert (found.type, found.content_type) == (kind, content_type)
 
 
+BITMAP = b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "content_type"),
+    [
+        (BITMAP, "a.bin", "image/bmp"),
+        (b"BMW is a car, and this is a note", "a.txt", "text/plain; charset=utf-8"),
+        (b"BMW is a car, and this is a note", "a", "application/octet-stream"),
+        (b'BM\0\0\0\0\0\0{"latent_tensor": {}}', "x.latent", "application/octet-stream"),
+        (b'II*\0\0\0\0\0{"latent_tensor": {}}', "x.safetensors", "application/octet-stream"),
+        (b"ID3\x04\x00\x00\x00\x00\x02\x01TIT2", "a", "audio/mpeg"),
+        (b"ID3 tags explained", "n.md", "text/markdown; charset=utf-8"),
+        (b"ID3 tags explained", "n", "application/octet-stream"),
+        (b"\xff\xfb\x90\x00", "a", "audio/mpeg"),
+        (b"\xff\xfb\x90\x00", "a.mp3", "audio/mpeg"),
+        (b"\xff\xfb\x90\x00", "cloud.splat", "application/octet-stream"),
+        (b"\xff\xd8\xff\x00\x00", "cloud.splat", "application/octet-stream"),
+        (b"The ftyp box of a film", "a.txt", "text/plain; charset=utf-8"),
+        (b"glTF is a format", "a.md", "text/markdown; charset=utf-8"),
+        (b"GIF89a is old, \xc3\xa9", "a.txt", "text/plain; charset=utf-8"),
+        (b"ply\n,1,2", "a.csv", "text/csv; charset=utf-8"),
+        (b"GIF89a\x10\x00\x10\x00\xf7", "a.txt", "image/gif"),
+        (b"\xff\xd8\xff\xe0", "a.json", "image/jpeg"),
+    ],
+)
+def test_a_few_letters_do_not_make_a_picture_or_a_sound(head: bytes, name: str, content_type: str) -> None:
+    assert kind_of(head, name).content_type == content_type
+
+
+@pytest.mark.parametrize("cut", range(1, 4))
+def test_a_text_whose_beginning_ends_within_a_character_is_a_text(cut: int) -> None:
+    assert kind_of(b"glTF " + "😀".encode()[:cut], "a.txt").type == "text"
+
+
 def test_a_name_is_the_path_below_the_jobs_folder() -> None:
     given_names = Names("job.1")
     assert given_names.of_file(FileRef("a.png", "job.1/sub", "output")) == "sub/a.png"

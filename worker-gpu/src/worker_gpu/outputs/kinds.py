@@ -79,23 +79,26 @@ _BY_EXTENSION: dict[str, Kind] = {
 
 _STARTS: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG\r\n\x1a\n", _BY_EXTENSION["png"]),
-    (b"\xff\xd8\xff", _BY_EXTENSION["jpg"]),
     (b"GIF87a", _BY_EXTENSION["gif"]),
     (b"GIF89a", _BY_EXTENSION["gif"]),
-    (b"BM", _BY_EXTENSION["bmp"]),
     (b"II*\x00", _BY_EXTENSION["tiff"]),
     (b"MM\x00*", _BY_EXTENSION["tiff"]),
     (b"\x76\x2f\x31\x01", _BY_EXTENSION["exr"]),
     (b"8BPS", _BY_EXTENSION["psd"]),
     (b"#?RADIANCE", _BY_EXTENSION["hdr"]),
     (b"fLaC", _BY_EXTENSION["flac"]),
-    (b"ID3", _BY_EXTENSION["mp3"]),
     (b"glTF", _BY_EXTENSION["glb"]),
     (b"ply\n", _BY_EXTENSION["ply"]),
     (b"ply\r\n", _BY_EXTENSION["ply"]),
     (b"Kaydara FBX Binary", _BY_EXTENSION["fbx"]),
     (b"%PDF-", _BY_EXTENSION["pdf"]),
 )
+_WITH_HEADER_LENGTH = frozenset({"latent", "safetensors", "sft"})
+"""Safetensors: eight bytes of length, which may be any signature, then a JSON object."""
+_MP3_SYNC = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+_DIB_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+"""Sizes that a bitmap's second header has had (BITMAPCOREHEADER to BITMAPV5HEADER)."""
+_TEXT_CONTROLS = b"\t\n\r\f\x1b"
 _BRANDS: dict[bytes, Kind] = {
     b"avif": _BY_EXTENSION["avif"],
     b"avis": _BY_EXTENSION["avif"],
@@ -118,11 +121,24 @@ def content_type_of(name: str) -> str | None:
 
 
 def _by_extension(name: str) -> Kind | None:
+    return _BY_EXTENSION.get(_extension(name))
+
+
+def _extension(name: str) -> str:
     _, dot, extension = name.rpartition(".")
-    return _BY_EXTENSION.get(extension.lower()) if dot else None
+    return extension.lower() if dot else ""
 
 
 def _by_content(head: bytes, name: str) -> Kind | None:
+    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(b"<svg") or (begin.startswith(b"<?xml") and b"<svg" in head):
+        return _BY_EXTENSION["svg"]
+    promised = _by_extension(name)
+    if promised is not None and promised.type == "text" and _is_text(head):
+        # Most signatures are words: a note about glTF is no model.
+        return None
+    if _extension(name) in _WITH_HEADER_LENGTH and head[4:9] == b"\0\0\0\0{":
+        return None
     if head[:4] == b"RIFF":
         return {b"WEBP": _BY_EXTENSION["webp"], b"WAVE": _BY_EXTENSION["wav"], b"AVI ": _BY_EXTENSION["avi"]}.get(
             head[8:12]
@@ -133,12 +149,46 @@ def _by_content(head: bytes, name: str) -> Kind | None:
         return _BY_EXTENSION["webm" if b"webm" in head else "mkv"]
     if head[:4] == b"OggS":
         return _BY_EXTENSION["ogv" if b"theora" in head else "ogg"]
-    if head[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):
+    if head.startswith(_MP3_SYNC) and (promised is None or promised.type == "audio"):
         return _BY_EXTENSION["mp3"]
+    if _is_id3(head):
+        return _BY_EXTENSION["mp3"]
+    if _is_jpeg(head):
+        return _BY_EXTENSION["jpg"]
+    if _is_bitmap(head):
+        return _BY_EXTENSION["bmp"]
     for start, kind in _STARTS:
         if head.startswith(start):
             return _BY_EXTENSION["apng"] if start[1:4] == b"PNG" and name.lower().endswith(".apng") else kind
-    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin.startswith(b"<svg") or (begin.startswith(b"<?xml") and b"<svg" in head):
-        return _BY_EXTENSION["svg"]
     return None
+
+
+def _is_text(head: bytes) -> bool:
+    """UTF-8 without control characters; a character may be cut at the end."""
+    if any(byte < 32 and byte not in _TEXT_CONTROLS for byte in head):
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
+
+
+def _is_id3(head: bytes) -> bool:
+    """Version 2.2 to 2.4, no flag that is undefined, a size of four seven-bit bytes (id3.org, id3v2.4.0-structure)."""
+    known = 2 <= _at(head, 3) <= 4 and _at(head, 5) & 0x0F == 0
+    return head[:3] == b"ID3" and known and max(head[6:10], default=0) < 128
+
+
+def _is_jpeg(head: bytes) -> bool:
+    """Start of image, and the code of another marker (ITU-T T.81, table B.1)."""
+    return head[:3] == b"\xff\xd8\xff" and _at(head, 3) >= 0xC0
+
+
+def _is_bitmap(head: bytes) -> bool:
+    """Four reserved bytes of zero, and a second header of a size there is."""
+    return head[:2] == b"BM" and head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _DIB_HEADER_BYTES
+
+
+def _at(head: bytes, index: int) -> int:
+    return head[index] if index < len(head) else 0

@@ -6,7 +6,6 @@ once (docs/decisions/0020-model-fetch.md).
 
 import hashlib
 import heapq
-import os
 import random
 import threading
 import time
@@ -91,7 +90,7 @@ class Lanes:
         self._now = now
         self._chance = chance
         self._pace = Pace(settings.patience, now)
-        self._crew = Crew(settings.first_lanes, settings.lanes, os.cpu_count() or 1)
+        self._crew = Crew(settings.first_lanes, settings.lanes, settings.cpus)
         self._own = threading.local()
         self._condition = threading.Condition()
         self._ready: list[_Task] = []

@@ -1,12 +1,12 @@
 """Where models come from and go to, read from the environment once. docs/models.md lists the variables."""
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.sigv4 import Credentials
 
@@ -17,9 +17,9 @@ LANES_PER_CPU = 8
 MIN_LANES, MAX_LANES = 16, 64
 """One connection to R2 gives 20 to 30 MB/s, so throughput is a matter of their number; 64 give about 1.6 GB/s
 (reference/gpu-worker.md 1.1)."""
-FIRST_LANES_PER_CPU = 3
+FIRST_LANES_PER_CPU = 1
 """Lanes to begin with. More are started as soon as these wait for the network (pace.py); where they wait for the
-processor, more only get into each other's way: over TLS on two processors 16 lanes bring a sixth less than 6."""
+processor, more only get into each other's way: over TLS two processors take 930 MB/s with 2 lanes, 880 with 6."""
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 """Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
 HUB = "https://huggingface.co"
@@ -65,6 +65,7 @@ class ModelSettings:
     manifest: Path | None = None
     lanes: int = MIN_LANES
     first_lanes: int = FIRST_LANES_PER_CPU * 2
+    cpus: int = 2
     reserve_bytes: int = DEFAULT_MIN_FREE_MB * MIB
     volume: Path | None = None
     volume_write: bool = False
@@ -87,7 +88,7 @@ def read_model_settings(
     comfyui = env.get("COMFYUI_PATH")
     folder = Path(env.get("MODELS_DIR") or (Path(comfyui) / "models" if comfyui else data / "models")).absolute()
     manifest = env.get("MODELS_MANIFEST")
-    cpus = cpus or os.cpu_count() or 1
+    cpus = cpus or usable_cpus()
     lanes = min(MAX_LANES, max(MIN_LANES, LANES_PER_CPU * cpus))
     volume = _volume(env, is_mount)
     return ModelSettings(
@@ -96,6 +97,7 @@ def read_model_settings(
         manifest=Path(manifest).absolute() if manifest else None,
         lanes=_count(env, "MODELS_LANES", lanes, 1, 256),
         first_lanes=FIRST_LANES_PER_CPU * cpus,
+        cpus=cpus,
         reserve_bytes=_count(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),

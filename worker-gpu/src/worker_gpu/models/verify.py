@@ -1,6 +1,5 @@
 """Whether the models folder is what the manifest says: by `stat` alone, or by hashing every byte."""
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
+from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.parts import hash_file
 from worker_gpu.models.tree import Tree
@@ -29,7 +29,7 @@ def check(tree: Tree, files: Iterable[ModelFile], full: bool) -> list[Finding]:
     wanted = list(files)
     if not full:
         return [Finding(file, _quick(tree, file)) for file in wanted]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         return list(pool.map(_full, repeat(tree), wanted))
 
 

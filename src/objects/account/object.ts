@@ -1,14 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { requireConfig, type AccountLimits, type OwnLimits } from '../../config.ts';
-import type {
-  Admission,
-  AdmitRequest,
-  Idempotency,
-  Quota,
-  Recalled,
-  RefusalCode,
-  Used,
-} from '../../contract/admission.ts';
+import type { Admission, AdmitRequest, Idempotency, Quota, Recalled, Used } from '../../contract/admission.ts';
 import type { Asset, NewUpload, StoredFile, Upload } from '../../contract/assets.ts';
 import type { Env } from '../../env.ts';
 import { uuidV7 } from '../../providers/ids.ts';
@@ -17,24 +9,16 @@ import { jobStub } from '../stubs.ts';
 import { applySchema, type Schema } from '../schema.ts';
 import { ASSETS, Assets } from './assets.ts';
 import { Files, OWNER } from './files.ts';
+import { Limits, OWN_LIMITS } from './limits.ts';
 import { PLACES, Places } from './places.ts';
+import { type Fill, quotaOf, refusal } from './refusal.ts';
 import { REPEATS, Repeats } from './repeats.ts';
-import { SPEND, Spend, untilTomorrow } from './spend.ts';
+import { SPEND, Spend } from './spend.ts';
+import { SUBMITS, Submits } from './submits.ts';
 import { UPLOADS, Uploads } from './uploads.ts';
 
-/** Width of the window that submits are counted in. */
-const WINDOW_S = 60;
-/** What a client that waits for a place is told: jobs end at any time, so there is no true number. */
-const RETRY_WHEN_FULL_S = 5;
+const SCHEMA: Schema = [SUBMITS + OWN_LIMITS + PLACES + REPEATS + SPEND, ASSETS + UPLOADS + OWNER];
 
-const SUBMITS = `
-CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
-CREATE TABLE own_limits (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL);
-`;
-
-const SCHEMA: Schema = [SUBMITS + PLACES + REPEATS + SPEND, ASSETS + UPLOADS + OWNER];
-
-type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
 type Unkept = DistributiveOmit<Extract<Admission, { kind: 'kept_too_long' | 'no_room' | 'gone' }>, 'quota'>;
 
 /**
@@ -42,7 +26,8 @@ type Unkept = DistributiveOmit<Extract<Admission, { kind: 'kept_too_long' | 'no_
  * parallel submits can never pass a limit together. State is in SQLite, not on the heap: a restart must not forget who is in.
  */
 export class Account extends DurableObject<Env> {
-  private readonly sql: SqlStorage;
+  private readonly submits: Submits;
+  private readonly own: Limits;
   private readonly places: Places;
   private readonly repeats: Repeats;
   private readonly spend: Spend;
@@ -54,17 +39,19 @@ export class Account extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.sql = ctx.storage.sql;
+    const { sql } = ctx.storage;
     applySchema(ctx.storage, SCHEMA);
-    this.places = new Places(this.sql);
-    this.repeats = new Repeats(this.sql);
-    this.spend = new Spend(this.sql);
+    this.submits = new Submits(sql);
+    this.own = new Limits(sql);
+    this.places = new Places(sql);
+    this.repeats = new Repeats(sql);
+    this.spend = new Spend(sql);
     this.assets = new Assets(
-      this.sql,
+      sql,
       uuidV7(() => Date.now()),
     );
-    this.uploads = new Uploads(this.sql);
-    this.files = new Files({ sql: this.sql, bucket: env.BUCKET, assets: this.assets, uploads: this.uploads });
+    this.uploads = new Uploads(sql);
+    this.files = new Files({ sql, bucket: env.BUCKET, assets: this.assets, uploads: this.uploads });
   }
 
   /**
@@ -100,11 +87,12 @@ export class Account extends DurableObject<Env> {
     const job = seen.kind === 'stale' ? seen.job : request.job;
     const place = this.places.stateOf(job);
     if (place === null || place === 'lapsed') {
-      const refused = this.refusal(request, limits, now);
+      const fill = { ...this.fillAt(now), spent: this.spend.today(now), reserved: this.places.reserved() };
+      const refused = refusal(request, limits, fill, now);
       if (refused !== null) {
         return refused;
       }
-      this.countSubmit(now);
+      this.submits.add(now);
       this.places.enter({ ...request, job }, limits.jobs_in_flight);
     }
     if (idempotency !== null) {
@@ -138,45 +126,6 @@ export class Account extends DurableObject<Env> {
     }
     const gone = this.assets.gone(inputs);
     return gone.length > 0 ? { kind: 'gone', assets: gone } : null;
-  }
-
-  private refusal({ reserve }: AdmitRequest, limits: AccountLimits, now: number): Refused | null {
-    const refuse = (code: RefusalCode, detail: string, retry_after_s: number): Refused => ({
-      kind: 'refused',
-      code,
-      detail,
-      retry_after_s,
-    });
-    if (this.submits(now) >= limits.submits_per_minute) {
-      const detail = `${limits.submits_per_minute} jobs may be submitted in ${WINDOW_S} seconds`;
-      return refuse('rate_limited', detail, windowLeft(now));
-    }
-    if (this.places.count('in') >= limits.jobs_in_flight && this.places.count('waiting') >= limits.max_queued) {
-      const detail = `${limits.jobs_in_flight} jobs may be in work and ${limits.max_queued} in line at a time`;
-      return refuse('queue_full', detail, RETRY_WHEN_FULL_S);
-    }
-    const spent = this.spend.today(now);
-    const reserved = this.places.reserved();
-    const budgets = [
-      { cap: limits.usd_per_day, unit: 'US dollars', per: 1e6, wants: reserve.micro_usd, of: 'micro_usd' },
-      { cap: limits.gpu_seconds_per_day, unit: 'GPU seconds', per: 1e3, wants: reserve.gpu_ms, of: 'gpu_ms' },
-    ] as const;
-    for (const { cap, unit, per, wants, of } of budgets) {
-      if (cap === undefined) {
-        continue;
-      }
-      if (wants === null) {
-        return refuse('budget_exceeded', 'the endpoint has no price, so no budget can be kept', untilTomorrow(now));
-      }
-      if (spent[of] + reserved[of] + wants > cap * per) {
-        const left = Math.max(0, cap - (spent[of] + reserved[of]) / per);
-        const detail = `${cap} ${unit} may be used a day (UTC); ${round(left)} are left and the job may take ${round(wants / per)}`;
-        // What is only reserved comes back as jobs end; what is spent does not come back today.
-        const fits = spent[of] + wants <= cap * per;
-        return refuse('budget_exceeded', detail, fits ? RETRY_WHEN_FULL_S : untilTomorrow(now));
-      }
-    }
-    return null;
   }
 
   /** What an earlier request with this key came to, without asking for anything; null: there was none. */
@@ -333,31 +282,14 @@ export class Account extends DurableObject<Env> {
 
   /** The account's own limits instead of the configured ones; a limit that is not given is as configured. */
   setLimits(own: OwnLimits): AccountLimits {
-    this.sql.exec(
-      'INSERT INTO own_limits (one, limits) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET limits = excluded.limits',
-      JSON.stringify(own),
-    );
+    this.own.set(own);
     this.fill();
     return this.limits();
   }
 
   /** The limits that hold for this account. */
   limits(): AccountLimits {
-    const row = this.sql.exec<{ limits: string }>('SELECT limits FROM own_limits').toArray()[0];
-    const { limits, policy } = requireConfig(this.env);
-    const { jobs_in_flight, max_queued, submits_per_minute, usd_per_day, gpu_seconds_per_day, stored_bytes } = limits;
-    return {
-      jobs_in_flight,
-      max_queued,
-      submits_per_minute,
-      usd_per_day,
-      gpu_seconds_per_day,
-      stored_bytes,
-      retention: policy.retention,
-      asset_retention: policy.asset_retention,
-      // Written by `setLimits` only.
-      ...(row === undefined ? {} : (JSON.parse(row.limits) as Partial<AccountLimits>)),
-    };
+    return this.own.of(requireConfig(this.env));
   }
 
   private assetExpiry(now: number): number {
@@ -387,27 +319,11 @@ export class Account extends DurableObject<Env> {
   }
 
   private quotaAt(now: number): Quota {
-    const limits = this.limits();
-    const places = (name: string, limit: number, state: 'in' | 'waiting') => ({
-      name,
-      limit,
-      window_s: null,
-      unit: 'concurrent-requests' as const,
-      remaining: Math.max(0, limit - this.places.count(state)),
-      reset_s: null,
-    });
-    return [
-      {
-        name: 'submits',
-        limit: limits.submits_per_minute,
-        window_s: WINDOW_S,
-        unit: 'requests',
-        remaining: Math.max(0, limits.submits_per_minute - this.submits(now)),
-        reset_s: windowLeft(now),
-      },
-      places('jobs', limits.jobs_in_flight, 'in'),
-      places('queued', limits.max_queued, 'waiting'),
-    ];
+    return quotaOf(this.limits(), this.fillAt(now), now);
+  }
+
+  private fillAt(now: number): Fill {
+    return { submits: this.submits.count(now), in: this.places.count('in'), waiting: this.places.count('waiting') };
   }
 
   /**
@@ -428,28 +344,6 @@ export class Account extends DurableObject<Env> {
       consoleLog({ event: 'admission_untold', job, detail: error instanceof Error ? error.message : 'unknown' });
     }
   }
-
-  private submits(now: number): number {
-    return this.sql
-      .exec<{ n: number }>('SELECT coalesce(sum(count), 0) AS n FROM submits WHERE window_start = ?', windowStart(now))
-      .one().n;
-  }
-
-  private countSubmit(now: number): void {
-    this.sql.exec('DELETE FROM submits WHERE window_start <> ?', windowStart(now));
-    this.sql.exec(
-      'INSERT INTO submits (window_start, count) VALUES (?, 1) ON CONFLICT (window_start) DO UPDATE SET count = count + 1',
-      windowStart(now),
-    );
-  }
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-
-const windowStart = (now: number): number => Math.floor(now / 1000 / WINDOW_S) * WINDOW_S;
-
-/** Whole seconds until the window ends; at least one. */
-const windowLeft = (now: number): number => Math.max(1, Math.ceil(windowStart(now) + WINDOW_S - now / 1000));
-
-/** For people: three digits behind the point. */
-const round = (amount: number): number => Math.round(amount * 1000) / 1000;

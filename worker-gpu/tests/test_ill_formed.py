@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ async def test_every_chunk_of_a_stream_can_be_sent(tmp_path: Path) -> None:
     chunks: list[JsonObject] = []
     seen = asyncio.Event()
     async with handler_of(tmp_path, failing(HALF, "\ud83d", seen)) as handler:
-        async for chunk in streamed(lambda tell: handler(given, tell)):
+        async for chunk in streamed(lambda tell: handler(given, tell), 10_000_000, time.monotonic):
             chunks.append(chunk)
             if chunk.get("type") == "progress":
                 seen.set()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,6 +16,7 @@ from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[rep
 
 from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.diagnose.report import debug, health
+from worker_gpu.direct.answer import answer_limit
 from worker_gpu.direct.progress import StatusProgress
 from worker_gpu.direct.request import is_direct, named_action
 from worker_gpu.direct.run import Tell, refusal, run_direct
@@ -104,7 +106,8 @@ def serve(ready: Ready) -> None:
             await progress.close()
 
     async def stream(job: "dict[str, Any]") -> AsyncGenerator[JsonObject]:
-        async for chunk in streamed(lambda tell: handler(job, tell)):
+        limit = answer_limit(str(job.get("id")), ready.settings.direct.max_answer_bytes)
+        async for chunk in streamed(lambda tell: handler(job, tell), limit, time.monotonic):
             yield chunk
 
     def one_at_a_time(_current: int) -> int:

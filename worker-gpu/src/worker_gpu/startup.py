@@ -145,6 +145,6 @@ async def _warm_up(ready: Ready, path: Path) -> None:
     async with open_workplace(
         ready.settings, ready.comfy, ready.patience, Tools(), ready.log, ready.known, ready.models
     ) as place:
-        answer = await run_direct(place, "warm-up", {"workflow": graph}, lambda _told: None)
+        answer = await run_direct(place, "warm-up", {"workflow": graph}, lambda _told: None, wants_outputs=False)
     code = answer.get("code")
     ready.log.info("warm-up", seconds=round(time.monotonic() - began, 2), code=code if isinstance(code, str) else None)

@@ -149,7 +149,7 @@ async def test_the_answer_names_comfyuis_prompt(tmp_path: Path) -> None:
 async def test_an_answer_over_runpods_limit_fails_and_says_what_to_do(tmp_path: Path) -> None:
     """worker-comfyui#129: there the work is done and its result refused with 400."""
     small = DirectSettings(max_answer_bytes=100_000)
-    async with direct_stage(tmp_path, listing({"a.png": PNG + bytes(60_000)}), small) as stage:
+    async with direct_stage(tmp_path, listing({"a.png": PNG + bytes(75_000)}), small) as stage:
         answer = await stage.run({"workflow": SAVE})
 
         assert answer["code"] == "output_too_large"

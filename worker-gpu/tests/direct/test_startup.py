@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG, FakeComfy
@@ -20,8 +21,10 @@ from worker_gpu.boot import ExternalComfy, OwnComfy
 from worker_gpu.build import read_build
 from worker_gpu.diagnose.gpu import look_at_gpus, read_gpus
 from worker_gpu.diagnose.report import list_models, look_at_volumes
+from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
+from worker_gpu.models.sigv4 import Credentials
 from worker_gpu.patience import Patience
 from worker_gpu.settings import read_settings
 from worker_gpu.shape import maybe_list, maybe_object
@@ -40,6 +43,29 @@ async def test_the_warm_up_graph_runs_before_the_worker_is_ready(tmp_path: Path)
     lines = written.getvalue().splitlines()
     assert [line for line in lines if "event=warm-up" in line]
     assert "event=ready" in lines[-1]
+
+
+@pytest.mark.asyncio
+async def test_the_warm_up_stores_nothing_in_the_bucket_and_may_give_outputs_of_any_size(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def called(request: web.Request) -> web.Response:
+        calls.append(f"{request.method} {request.path}")
+        return web.Response()
+
+    store = web.Application()
+    store.router.add_route("*", "/{any:.*}", called)
+    comfy, written = FakeComfy(listing({"a.png": PNG + bytes(20_000)})), io.StringIO()
+    graph = tmp_path / "warm.json"
+    graph.write_text(json.dumps(SAVE))
+    async with serving(comfy.application()) as url, serving(store) as bucket_url:
+        bucket = OutputBucket(f"{bucket_url}/bk", Credentials("k", "s", "auto"))
+        for direct in (DirectSettings(bucket=bucket), DirectSettings(max_answer_bytes=10_000)):
+            settings = dataclasses.replace(make_settings(tmp_path, url), warmup=graph, direct=direct)
+            await start_up(settings, ExternalComfy(url, QUICK), None, QUICK, Log(written))
+    assert len(comfy.prompts) == 2
+    assert calls == []
+    assert "code=" not in "".join(line for line in written.getvalue().splitlines() if "event=warm-up" in line)
 
 
 @pytest.mark.asyncio

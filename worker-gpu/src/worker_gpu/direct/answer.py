@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,13 +15,14 @@ MAX_RUN_ANSWER_BYTES = 10_000_000
 MAX_RUNSYNC_ANSWER_BYTES = 20_000_000
 """RunPod's bounds of a payload, for `/run` and `/runsync` (docs.runpod.io, serverless/endpoints/operation-reference). A
 larger answer is refused with 400 after the work is done, and the job ends without a result (worker-comfyui#129)."""
-ENVELOPE_BYTES = 64 * 1024
-"""Room in the answer for everything that is no file content."""
+AROUND_BYTES = 4096
+"""Room for what is around the outputs: the names of the lists, prompt id, timings, and RunPod's own few fields."""
 SYNC_PREFIX = "sync-"
 """How RunPod begins the ids of jobs that came by `/runsync` (reference/runpod.md 2.1)."""
 
 LISTS = ("images", "gifs", "videos", "audio", "3d", "latents", "text", "files")
 _LIST_OF: dict[str, str] = {"image": "images", "video": "videos", "latent": "latents", "file": "files"}
+_SEPARATOR_BYTES = 2
 
 
 def answer_limit(job: str, wanted: int | None) -> int:
@@ -30,24 +32,61 @@ def answer_limit(job: str, wanted: int | None) -> int:
     return MAX_RUNSYNC_ANSWER_BYTES if job.startswith(SYNC_PREFIX) else MAX_RUN_ANSWER_BYTES
 
 
-class KeptFiles:
-    """A sink that leaves files where they are, as long as all of them fit into the answer."""
+def sent_bytes(value: Json) -> int:
+    """Bytes of `value` as RunPod's SDK sends it."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
-    def __init__(self, limit: int) -> None:
+
+class AnswerRoom:
+    """Counts what the outputs take of the answer while they come, so that a graph that gives too much fails before the
+    rest of it is brought in. Its `check` of the whole answer decides. `advice` is what to do about it."""
+
+    def __init__(self, limit: int, base64_files: bool, advice: str) -> None:
         self._limit = limit
-        self._sizes: dict[str, int] = {}
+        self._base64_files = base64_files
+        self._advice = advice
+        self._taken = AROUND_BYTES
+        self._names: set[str] = set()
+
+    def begin_again(self) -> None:
+        """Forget what was counted: the graph is run anew."""
+        self._taken = AROUND_BYTES
+        self._names.clear()
+
+    def take(self, output: Output) -> None:
+        """Count an output. Raises `JobError` `output_too_large` when the answer cannot hold it."""
+        if output.name in self._names:
+            return
+        self._names.add(output.name)
+        entry = sent_bytes(_entry(output, "text", output.text or "")) + _SEPARATOR_BYTES
+        content = (output.size_bytes + 2) // 3 * 4 if self._base64_files and output.text is None else 0
+        self._taken += entry + content
+        if self._taken > self._limit:
+            raise self._too_large()
+
+    def check(self, answer: JsonObject) -> None:
+        """Raises `JobError` `output_too_large` for an answer that RunPod would refuse."""
+        if sent_bytes(answer) + AROUND_BYTES > self._limit:
+            raise self._too_large()
+
+    def _too_large(self) -> JobError:
+        return JobError("output_too_large", f"{too_large(self._limit)} {self._advice}")
+
+
+def too_large(limit: int) -> str:
+    """What is wrong with an answer of more than `limit` bytes."""
+    return f"The outputs are larger than the {limit / 1_000_000:g} MB that RunPod takes as an answer."
+
+
+class KeptFiles:
+    """A sink that leaves files where they are, for the answer to hold them."""
+
+    def __init__(self) -> None:
         self._paths: dict[str, Path] = {}
 
     async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
-        """See `outputs.upload.Sink`. Raises `JobError` `output_too_large`."""
+        """See `outputs.upload.Sink`."""
         for named in files:
-            self._sizes[named.name] = (named.file.size_bytes + 2) // 3 * 4
-            if sum(self._sizes.values()) > self._limit - ENVELOPE_BYTES:
-                raise JobError(
-                    "output_too_large",
-                    f"The outputs are larger than the {self._limit // 1_000_000} MB that RunPod takes as an answer. "
-                    "Set BUCKET_ENDPOINT_URL and the variables with it, and they go to a bucket.",
-                )
             self._paths[named.name] = named.file.path
             done(named, "")
 
@@ -57,26 +96,40 @@ class KeptFiles:
         return base64.b64encode(raw).decode()
 
 
+class DroppedFiles:
+    """A sink for a run whose outputs nobody wants."""
+
+    async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
+        """See `outputs.upload.Sink`."""
+        for named in files:
+            done(named, "")
+
+
 async def compose(outputs: Iterable[Output], kept: KeptFiles | None, link: Callable[[str], str]) -> JsonObject:
     """`{"images": [...], "videos": [...], …}`: `images` always, the other lists where there is something."""
     lists: dict[str, list[Json]] = {"images": []}
     for output in outputs:
-        entry: JsonObject = {"filename": output.name}
         if output.text is not None:
-            entry |= {"type": "text", "data": output.text}
+            entry = _entry(output, "text", output.text)
         elif kept is not None:
-            entry |= {"type": "base64", "data": await kept.data(output)}
+            entry = _entry(output, "base64", await kept.data(output))
         else:
-            entry |= {"type": "s3_url", "data": link(output.key or "")}
-        entry |= {
-            "content_type": output.content_type,
-            "size_bytes": output.size_bytes,
-            "sha256": output.sha256,
-            "node_id": output.node_id,
-            "class_type": output.class_type,
-        }
+            entry = _entry(output, "s3_url", link(output.key or ""))
         lists.setdefault(list_of(output), []).append(entry)
     return {name: lists[name] for name in LISTS if name in lists}
+
+
+def _entry(output: Output, kind: str, data: str) -> JsonObject:
+    return {
+        "filename": output.name,
+        "type": kind,
+        "data": data,
+        "content_type": output.content_type,
+        "size_bytes": output.size_bytes,
+        "sha256": output.sha256,
+        "node_id": output.node_id,
+        "class_type": output.class_type,
+    }
 
 
 def list_of(output: Output) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage
+from worker_gpu.direct.answer import AnswerRoom
 from worker_gpu.direct.request import progress_line
 from worker_gpu.shape import JsonObject
 
@@ -11,11 +12,14 @@ from worker_gpu.shape import JsonObject
 class Teller:
     """An `execution.Audience`. Previews are dropped: a status is polled, and a stream's chunks are kept."""
 
-    def __init__(self, tell: Callable[[JsonObject], None]) -> None:
+    def __init__(self, tell: Callable[[JsonObject], None], room: AnswerRoom | None) -> None:
         self._tell = tell
+        self._room = room
 
     def stage(self, stage: Stage, message: str | None = None) -> None:
         """See `Audience`."""
+        if stage == "executing" and self._room is not None:
+            self._room.begin_again()
         told: JsonObject = {"type": "stage", "stage": stage}
         self._tell(told if message is None else {**told, "message": message})
 
@@ -24,7 +28,10 @@ class Teller:
         self._tell(progress_line(progress))
 
     def output(self, output: Output) -> None:
-        """See `Audience`. The content follows with the answer."""
+        """See `Audience`. The content follows with the answer. Raises `JobError` `output_too_large` when that cannot
+        hold it."""
+        if self._room is not None:
+            self._room.take(output)
         self._tell(
             {
                 "type": "output",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave
 from worker_gpu.contract import Limits, Output, Timings
-from worker_gpu.direct.answer import KeptFiles, answer_limit, compose
+from worker_gpu.direct.answer import AnswerRoom, DroppedFiles, KeptFiles, answer_limit, compose
 from worker_gpu.direct.audience import Teller
 from worker_gpu.direct.bucket import BucketStore
 from worker_gpu.direct.request import BadRequest, Picture, Request
@@ -26,20 +26,25 @@ from worker_gpu.workplace import Workplace
 
 MAX_INLINE_TEXT_BYTES = 1024 * 1024
 """Texts up to this size are in the answer as they are; longer ones are files."""
+MAX_TEXT_BESIDE_BUCKET_BYTES = 16 * 1024
+"""The same where there is a bucket: as behind the gateway (contract, "claim"), and hundreds of them fit the answer."""
+USE_A_BUCKET = "Set BUCKET_ENDPOINT_URL and the variables with it, and they go to a bucket."
+FEWER_OUTPUTS = "Links and short texts alone are that much: run the graph in parts."
 
 Tell = Callable[[JsonObject], None]
 
 
-async def run_direct(place: Workplace, job: str, given: Json, tell: Tell) -> JsonObject:
+async def run_direct(place: Workplace, job: str, given: Json, tell: Tell, *, wants_outputs: bool = True) -> JsonObject:
     """Run the graph in `given` (RunPod's `input`) as RunPod's job `job`; `tell` gets progress. Gives the answer, or
-    `{"error": …}` for anything that failed: a partial result is a failure. Raises nothing but cancellation."""
+    `{"error": …}` for anything that failed: a partial result is a failure. Raises nothing but cancellation. Unless it
+    `wants_outputs`, they are neither kept nor stored, and of any size."""
     try:
         request = Request.parse(given)
     except BadRequest as error:
         place.log.info("direct job refused", job=job, code=error.code)
         return refusal(error.code, error.message)
     async with place.turn:
-        return await _DirectRun(place, job, request, tell).run()
+        return await _DirectRun(place, job, request, tell, wants_outputs).run()
 
 
 def refusal(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
@@ -48,7 +53,7 @@ def refusal(code: str, message: str, more: JsonObject | None = None) -> JsonObje
 
 
 class _DirectRun:
-    def __init__(self, place: Workplace, job: str, request: Request, tell: Tell) -> None:
+    def __init__(self, place: Workplace, job: str, request: Request, tell: Tell, wants_outputs: bool) -> None:
         self._place = place
         self._job = job
         self._request = request
@@ -61,7 +66,9 @@ class _DirectRun:
         self._spool = place.settings.data_dir / "spool" / self._prompt_id
         self._store = store_for(place.comfy.folders, place.client)
         self._stored_inputs: list[str] = []
-        self._teller = Teller(tell)
+        self._wants_outputs = wants_outputs
+        self._room = self._make_room() if wants_outputs else None
+        self._teller = Teller(tell, self._room)
         self._execution: Execution | None = None
         self._kept: KeptFiles | None = None
 
@@ -106,7 +113,7 @@ class _DirectRun:
                 prompt_id=self._prompt_id,
                 workflow=request.workflow,
                 folder=self._prompt_id,
-                wishes=Wishes(request.temp_outputs, Limits(0, 0, MAX_INLINE_TEXT_BYTES, 0), request.metadata),
+                wishes=Wishes(request.temp_outputs, self._limits(), request.metadata),
                 previews=False,
                 silence_s=place.settings.direct.silence_s,
                 extra=self._extra(),
@@ -121,14 +128,29 @@ class _DirectRun:
         return await self._composed(await execution.run(known, names))
 
     async def _composed(self, outputs: list[Output]) -> JsonObject:
+        if self._room is None:
+            return {}
         bucket = self._place.settings.direct.bucket
         store = BucketStore(bucket, self._job, self._place.tools.wall) if bucket is not None else None
-        return await compose(outputs, self._kept, store.link if store is not None else _no_link)
+        answer = await compose(outputs, self._kept, store.link if store is not None else _no_link)
+        self._room.check(answer)
+        return answer
+
+    def _make_room(self) -> AnswerRoom:
+        settings = self._place.settings.direct
+        limit = answer_limit(self._job, settings.max_answer_bytes)
+        return AnswerRoom(limit, settings.bucket is None, USE_A_BUCKET if settings.bucket is None else FEWER_OUTPUTS)
+
+    def _limits(self) -> Limits:
+        beside_bucket = self._place.settings.direct.bucket is not None
+        return Limits(0, 0, MAX_TEXT_BESIDE_BUCKET_BYTES if beside_bucket else MAX_INLINE_TEXT_BYTES, 0)
 
     def _make_sink(self) -> Sink:
         place, settings = self._place, self._place.settings.direct
+        if not self._wants_outputs:
+            return DroppedFiles()
         if settings.bucket is None:
-            self._kept = KeptFiles(answer_limit(self._job, settings.max_answer_bytes))
+            self._kept = KeptFiles()
             return self._kept
         store = BucketStore(settings.bucket, self._job, place.tools.wall)
         until = self._began + (self._request.timeout_s or settings.timeout_s)

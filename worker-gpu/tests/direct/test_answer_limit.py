@@ -1,0 +1,126 @@
+"""What RunPod would refuse after the work is done fails before, whatever the outputs are (worker-comfyui#129)."""
+
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from direct.stage import direct_stage, entries
+from direct.test_answers import SAVE, listing
+from fakes.comfy import PNG, FakeComfy, Prompt, Script
+from fakes.server import serving
+from worker_gpu.contract import Output
+from worker_gpu.direct.answer import AROUND_BYTES, AnswerRoom, KeptFiles, compose, sent_bytes
+from worker_gpu.direct.run import MAX_TEXT_BESIDE_BUCKET_BYTES
+from worker_gpu.direct.settings import DirectSettings, OutputBucket
+from worker_gpu.errors import JobError
+from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.outputs.files import LocalFile
+from worker_gpu.outputs.kinds import Kind
+from worker_gpu.outputs.upload import NamedFile
+from worker_gpu.shape import Json, JsonObject
+
+
+def saying(texts: list[str]) -> Script:
+    """Node 2 lists `texts`."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        listed: list[Json] = list(texts)
+        return {"outputs": {"2": {"text": listed}}, "status": {"status_str": "success", "messages": []}}
+
+    return script
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("character", ["x", "é", '"'], ids=["plain", "two bytes", "escaped"])
+async def test_texts_count(tmp_path: Path, character: str) -> None:
+    size = 1_000_000 // len(json.dumps(character, ensure_ascii=False)[1:-1].encode())
+    async with direct_stage(tmp_path, saying([character * size] * 9)) as stage:
+        fitting = await stage.run({"workflow": SAVE})
+        stage.comfy.script = saying([character * size] * 10)
+        answer = await stage.run({"workflow": SAVE})
+
+        assert len(entries(fitting, "text")) == 9
+        assert sent_bytes({"output": fitting}) < 10_000_000
+        assert answer["code"] == "output_too_large"
+        assert "10 MB" in str(answer["error"])
+
+
+@pytest.mark.asyncio
+async def test_what_is_told_of_each_file_counts(tmp_path: Path) -> None:
+    """A thousand pictures whose content alone would fit."""
+    files = {f"frame_{number:05}_.png": PNG + bytes(7380 - len(PNG)) for number in range(1000)}
+    async with direct_stage(tmp_path, listing(files)) as stage:
+        answer = await stage.run({"workflow": SAVE})
+
+        assert answer["code"] == "output_too_large"
+        assert "BUCKET_ENDPOINT_URL" in str(answer["error"])
+
+
+@pytest.mark.asyncio
+async def test_beside_a_bucket_long_texts_are_files_and_links_count(tmp_path: Path) -> None:
+    stored: list[str] = []
+
+    async def put(request: web.Request) -> web.Response:
+        stored.append(request.path)
+        await request.read()
+        return web.Response()
+
+    store = web.Application(client_max_size=2**24)
+    store.router.add_put("/{key:.*}", put)
+    long = "x" * (MAX_TEXT_BESIDE_BUCKET_BYTES + 1)
+    async with serving(store) as url:
+        bucket = OutputBucket(f"{url}/bk", Credentials("k", "s", "auto"))
+        direct = DirectSettings(bucket=bucket, max_answer_bytes=30_000)
+        async with direct_stage(tmp_path, saying([long, "short"]), direct) as stage:
+            answer = await stage.run({"workflow": SAVE})
+            assert stored == ["/bk/job-1/2.txt"]
+            assert [entry["type"] for entry in entries(answer, "text")] == ["s3_url", "text"]
+
+            stage.comfy.script = listing({f"{number}.png": PNG for number in range(60)})
+            crowded = await stage.run({"workflow": SAVE})
+            assert crowded["code"] == "output_too_large"
+            assert "Links" in str(crowded["error"])
+
+
+NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
+OUTPUTS = st.lists(st.tuples(NAMES, st.binary(max_size=600) | st.text(max_size=400)), max_size=12)
+
+
+@pytest.mark.asyncio
+@given(outputs=OUTPUTS, limit=st.integers(AROUND_BYTES, AROUND_BYTES + 8000))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_an_answer_is_never_larger_than_the_limit_and_never_refused_below_it(
+    tmp_path: Path, outputs: list[tuple[str, bytes | str]], limit: int
+) -> None:
+    room, kept = AnswerRoom(limit, True, ""), KeptFiles()
+    made: dict[str, Output] = {}
+    for name, content in outputs:
+        text = content if isinstance(content, str) and content.isprintable() else None
+        raw = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        path = tmp_path / str(len(made))
+        path.write_bytes(raw)
+        file = LocalFile(path, len(raw), "0" * 64, Kind("file", "application/octet-stream"))
+        made[name] = Output(name, "2", "X", "file", "application/octet-stream", len(raw), "0" * 64, None, False, text)
+        await kept.put([NamedFile(name, file)], lambda _named, _key: None)
+    answer = await compose(made.values(), kept, lambda key: key)
+
+    def fits() -> bool:
+        try:
+            for output in made.values():
+                room.take(output)
+            room.check(answer)
+        except JobError as error:
+            assert error.code == "output_too_large"
+            return False
+        return True
+
+    if fits():
+        assert sent_bytes(answer) + AROUND_BYTES <= limit
+    else:
+        # Counted one by one, an output takes no more than a comma and the word for its kind above what it takes sent.
+        assert sent_bytes(answer) + AROUND_BYTES + 8 * len(made) > limit

@@ -1,0 +1,113 @@
+"""A stream tells where a run is, and holds up neither the run nor its end."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from worker_gpu.direct.answer import sent_bytes
+from worker_gpu.direct.run import Tell
+from worker_gpu.direct.stream import PROGRESS_SHARE, streamed
+from worker_gpu.shape import Json, JsonObject
+
+pytestmark = pytest.mark.asyncio
+
+LIMIT = 10_000_000
+NEVER_S = 1e9
+ANSWER: JsonObject = {"images": []}
+
+
+def progress(value: Json) -> JsonObject:
+    return {"type": "progress", "value": value}
+
+
+async def collected(
+    run: Callable[[Tell], "asyncio.Future[JsonObject]"], limit: int = LIMIT, gap_s: float = NEVER_S
+) -> list[JsonObject]:
+    return [chunk async for chunk in streamed(run, limit, lambda: 0.0, gap_s)]
+
+
+def told_by(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[Tell], "asyncio.Future[JsonObject]"]:
+    """A run that tells `lines`, each with time for whoever listens, and gives `answer`."""
+
+    async def run(tell: Tell) -> JsonObject:
+        for line in lines:
+            tell(line)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return answer
+
+    return lambda tell: asyncio.ensure_future(run(tell))
+
+
+async def test_two_thousand_steps_are_a_few_chunks() -> None:
+    chunks = await collected(told_by(*(progress(step) for step in range(2000))))
+    assert chunks == [progress(0), ANSWER]
+
+
+async def test_the_latest_progress_goes_when_its_time_has_come() -> None:
+    clock, seen = [0.0], asyncio.Event()
+
+    async def run(tell: Tell) -> JsonObject:
+        for step in range(10):
+            tell(progress(step))
+        await seen.wait()
+        for step in range(10, 20):
+            tell(progress(step))
+        clock[0] = 5.0
+        tell({"type": "stage", "stage": "uploading"})
+        seen.clear()
+        await seen.wait()
+        return ANSWER
+
+    chunks: list[JsonObject] = []
+    async for chunk in streamed(run, LIMIT, lambda: clock[0], 5.0):
+        chunks.append(chunk)
+        if chunk in (progress(9), progress(19)):
+            seen.set()
+    assert chunks == [progress(9), {"type": "stage", "stage": "uploading"}, progress(19), ANSWER]
+
+
+async def test_stages_and_outputs_come_all_and_in_order_while_the_run_lasts() -> None:
+    stage: JsonObject = {"type": "stage", "stage": "executing"}
+    outputs: list[JsonObject] = [{"type": "output", "filename": f"{number}.png"} for number in range(5)]
+    assert await collected(told_by(stage, *outputs)) == [stage, *outputs, ANSWER]
+
+
+async def test_what_still_waits_when_the_run_is_over_is_not_sent() -> None:
+    async def run(tell: Tell) -> JsonObject:
+        for number in range(1000):
+            tell({"type": "output", "filename": f"{number}.png"})
+        tell(progress(1))
+        return ANSWER
+
+    assert await collected(lambda tell: asyncio.ensure_future(run(tell))) == [ANSWER]
+
+
+async def test_all_chunks_together_are_never_more_than_runpod_takes() -> None:
+    lines = [progress("x" * 1000) for _ in range(40)]
+    answer: JsonObject = {"images": ["y" * 50_000]}
+    chunks = await collected(told_by(*lines, answer=answer), limit=100_000, gap_s=0.0)
+    assert chunks[-1] == answer
+    assert 0 < sum(map(sent_bytes, chunks[:-1])) <= 100_000 * PROGRESS_SHARE
+
+    chunks = await collected(told_by(*lines, answer={"images": ["y" * 95_000]}), limit=100_000, gap_s=0.0)
+    assert chunks[-1]["code"] == "output_too_large"
+    assert sum(map(sent_bytes, chunks)) <= 100_000
+
+
+async def test_a_stream_that_is_closed_stops_its_run() -> None:
+    stopped = asyncio.Event()
+
+    async def run(tell: Tell) -> JsonObject:
+        tell(progress(0))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return ANSWER
+
+    chunks = streamed(run, LIMIT, lambda: 0.0)
+    assert await anext(chunks) == progress(0)
+    await chunks.aclose()
+    assert stopped.is_set()

@@ -90,3 +90,14 @@ def test_nothing_in_a_name_becomes_a_line_of_its_own(tmp_path: Path) -> None:
     found = as_comfyui_reads(file)
     assert found['x": y'] == [str(tmp_path / 'x": y')]
     assert not [name for name in found if name.startswith("two") or name == "lines"]
+
+
+def test_what_comfyui_would_run_and_words_of_the_file_are_no_folders_of_models(tmp_path: Path) -> None:
+    for name in ("custom_nodes/pack", "Custom_Nodes", "datasets", "base_path", "is_default", "ipadapter"):
+        (tmp_path / "volume" / name).mkdir(parents=True)
+    (tmp_path / "volume" / "custom_nodes" / "pack" / "__init__.py").write_text("raise SystemExit")
+    file = tmp_path / "file.yaml"
+    file.write_text(paths_yaml([tmp_path / "volume", tmp_path / "other"]), "utf-8")
+    (first, second) = yaml.safe_load(file.read_text("utf-8")).values()
+    assert set(first) - set(second) == {"ipadapter"}
+    assert first["base_path"] == str(tmp_path / "volume")

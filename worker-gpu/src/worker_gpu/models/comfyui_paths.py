@@ -12,6 +12,7 @@ from pathlib import Path
 
 from worker_gpu.log import Log
 from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import CODE_FOLDERS
 from worker_gpu.models.settings import ModelSettings, read_model_settings
 from worker_gpu.settings import Settings
 
@@ -42,6 +43,9 @@ CATEGORIES = (
 )
 """ComfyUI's categories (reference/comfyui.md section 7) without `custom_nodes` and `datasets`, which are not read as
 models. Those of custom nodes are found by looking at what folders there are."""
+_NOT_MODELS = CODE_FOLDERS | {"datasets", "base_path", "is_default"}
+"""Folders that are no category, whatever is in them: ComfyUI imports code from the first, and the last two are words of
+the file itself (ComfyUI, utils/extra_config.py)."""
 _SAME = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
 """Folders that ComfyUI reads under another category's name."""
 
@@ -92,7 +96,11 @@ def _others(tier: Path) -> list[str]:
         found = sorted(entry.name for entry in tier.iterdir() if entry.is_dir())
     except OSError:
         return []
-    return [name for name in found if name not in CATEGORIES and name[0] != "." and name.isprintable()]
+    return [name for name in found if _may_be_category(name)]
+
+
+def _may_be_category(name: str) -> bool:
+    return name not in CATEGORIES and name.casefold() not in _NOT_MODELS and name[0] != "." and name.isprintable()
 
 
 def _own_folder(comfyui: Path, given: Sequence[str]) -> Path:

@@ -28,6 +28,7 @@ from worker_gpu.models.manifest import FromBucket, ModelFile
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.sync import ModelSync, Tools
 from worker_gpu.models.tree import Tree
+from worker_gpu.models.wire import Wire
 
 BIG = "checkpoints/big.safetensors"
 BODY = content(CHUNK * 7 + 123)
@@ -313,3 +314,17 @@ def test_a_trickle_hangs_nothing_when_the_worker_stops(store: FaultyStore, big: 
     go_on.set()
     assert isinstance(batch.futures()[0].exception(timeout=1), ModelError)
     assert nothing_visible(tmp_path)
+
+
+def test_what_no_request_can_hold_is_a_wrong_setting_and_not_quoted(store: FaultyStore) -> None:
+    store.objects["x"] = b"x"
+    for headers in ({"Authorization": "key…"}, {"Authorization": "key\r\nX: y"}):
+        wire = Wire(1.0)
+        with pytest.raises(ModelError) as told:
+            wire.send("GET", f"{store.url}/models/x", headers)
+        assert told.value.code == "bad_setting"
+        assert "key…" not in told.value.message
+        wire.drop()
+    with pytest.raises(ModelError):
+        Wire(1.0).send("GET", "http://127.0.0.1:port/x", {})
+    assert store.asked == []

@@ -181,7 +181,10 @@ def test_a_hub_that_is_gone_is_unreachable_and_says_which_repository(push: Push)
     assert "lab/flux" in said
 
 
-@pytest.mark.parametrize("target", ["http://cdn.example/blob", "ftp://cdn.example/blob", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target",
+    ["http://cdn.example/blob", "ftp://cdn.example/blob", "file:///etc/passwd", "https://[::1/x", "https://h:p/"],
+)
 def test_a_redirect_to_anything_but_https_is_not_followed(store: FaultyStore, tmp_path: Path, target: str) -> None:
     file = model(PATH, BODY, source=FromHub("lab/flux", "flux.safetensors"), chunked=False)
     store.objects["manifest.json"] = manifest_bytes(file)

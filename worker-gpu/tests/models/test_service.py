@@ -13,7 +13,7 @@ import pytest
 from models.faulty import Asked, Fault, FaultyStore, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromHub, ModelFile
+from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import ModelSettings
@@ -23,6 +23,7 @@ from worker_gpu.shape import JsonObject
 
 pytestmark = pytest.mark.asyncio
 
+HUGE = replace(model("loras/huge.safetensors", b"x", groups=["boot"]), size=2**70)
 BOOT, LAZY, BEHIND = "checkpoints/boot.safetensors", "loras/style.safetensors", "vae/later.safetensors"
 
 
@@ -80,11 +81,16 @@ async def test_a_model_that_cannot_be_had_fails_its_job_and_no_other(store: Faul
             assert fetched.files == 1
 
 
-async def test_a_bad_manifest_leaves_a_working_worker_with_what_it_has(store: FaultyStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "bad", [b"{", manifest_bytes(model(LAZY, b"x", source=FromUrl("https://[::1/x"))), manifest_bytes(HUGE)]
+)
+async def test_a_bad_manifest_leaves_a_working_worker_with_what_it_has(
+    store: FaultyStore, tmp_path: Path, bad: bytes
+) -> None:
     offer(store, sample(BOOT, 1, "boot"))
     async with models_of(settings(tmp_path, store.bucket)) as models:
         await models.boot()
-    store.objects["manifest.json"] = b"{"
+    store.objects["manifest.json"] = bad
     async with models_of(settings(tmp_path, store.bucket)) as models:
         report = await models.boot()
         assert [error.code for error in report.errors] == ["manifest_invalid"]

@@ -7,6 +7,7 @@ import pytest
 
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.settings import HUB, MIB, ModelSettings, read_model_settings
+from worker_gpu.models.sigv4 import Credentials
 
 BUCKET = {
     "MODELS_BUCKET": "models",
@@ -81,6 +82,21 @@ def test_half_a_bucket_names_what_is_missing(lacking: str) -> None:
         ("HF_ENDPOINT", "https://user:password@hub.example"),
         ("MODELS_ENDPOINT_URL", "https://r2.example?x=1"),
         ("MODELS_ENDPOINT_URL", "r2.example"),
+        ("MODELS_ENDPOINT_URL", "https://r2.example#x"),
+        ("MODELS_ENDPOINT_URL", "https://host:abc"),
+        ("MODELS_ENDPOINT_URL", "https://account..r2.example"),
+        ("MODELS_ENDPOINT_URL", "https://[::1"),
+        ("MODELS_ENDPOINT_URL", "https://<account>.r2.example"),
+        ("MODELS_ACCESS_KEY_ID", "password…"),
+        ("MODELS_SECRET_ACCESS_KEY", "password\udcff"),
+        ("MODELS_SECRET_ACCESS_KEY", "pass\r\nword"),
+        ("MODELS_ACCESS_KEY_ID", " \n"),
+        ("MODELS_REGION", "région"),
+        ("MODELS_BUCKET", "a\nb"),
+        ("MODELS_PREFIX", "\udcff"),
+        ("HF_TOKEN", "hf_password…"),
+        ("MODELS_LANES", "1" * 5000),
+        ("MODELS_LANES", "٣"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_not_itself(name: str, value: str) -> None:
@@ -112,6 +128,13 @@ def test_a_named_volume_is_used_and_an_empty_name_means_none() -> None:
     everywhere = mounted("/runpod-volume", "/workspace")
     assert read({"MODELS_VOLUME": "/mnt/shared/models"}, everywhere).volume == Path("/mnt/shared/models")
     assert read({"MODELS_VOLUME": ""}, everywhere).volume is None
+
+
+def test_what_a_copy_or_a_file_leaves_around_a_key_is_no_part_of_it() -> None:
+    settings = read({name: f" {value}\n" for name, value in BUCKET.items()})
+    assert settings == read(BUCKET)
+    assert settings.bucket is not None
+    assert settings.bucket.credentials == Credentials("id", "the-secret")
 
 
 def test_hugging_face_is_as_everywhere() -> None:

@@ -12,6 +12,7 @@ from worker_gpu.models.wire import REDIRECTS, Passing, Wire
 from worker_gpu.shape import ShapeError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIZE = re.compile(r"[0-9]{1,19}")
 
 
 def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) -> ModelFile:
@@ -28,13 +29,13 @@ def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) ->
             response.read()
             sha256 = response.headers.get("x-linked-etag", "").strip('"')
             size = response.headers.get("x-linked-size", "")
-            if _SHA256.fullmatch(sha256) and size.isdecimal():
+            if _SHA256.fullmatch(sha256) and _SIZE.fullmatch(size):
                 return _entry(entry, int(size), sha256, source)
             if response.status >= 400:
                 code = response.headers.get("x-error-code")
                 raise hub_refusal(source, entry.path, response.status, code, settings)
-            target = urljoin(url, response.headers.get("location", ""))
-            if response.status not in REDIRECTS or urlsplit(target).netloc != urlsplit(url).netloc:
+            target = _within(url, response.headers.get("location", ""))
+            if response.status not in REDIRECTS or target is None:
                 break
             url = target
     except Passing as fault:
@@ -52,6 +53,15 @@ def describe_url(url: str, size: int, sha256: str, entry: Entry) -> ModelFile:
     if not _SHA256.fullmatch(sha256):
         raise ModelError("bad_setting", "--sha256: must be 64 lower-case hex digits", entry.path)
     return _entry(entry, size, sha256, FromUrl(url))
+
+
+def _within(url: str, location: str) -> str | None:
+    """Where a redirect leads, if that is at the same host."""
+    try:
+        target = urljoin(url, location)
+        return target if urlsplit(target).netloc == urlsplit(url).netloc else None
+    except ValueError:
+        return None
 
 
 def _entry(entry: Entry, size: int, sha256: str, source: FromHub | FromUrl) -> ModelFile:

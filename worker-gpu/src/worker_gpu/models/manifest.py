@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from worker_gpu.models.errors import ModelError
+from worker_gpu.models.urls import is_private, parse_url
 from worker_gpu.shape import (
     Json,
     JsonObject,
@@ -29,18 +29,25 @@ MIN_CHUNK_BYTES = 1024
 """Below this a manifest would be mostly hashes; small values serve the tests."""
 MAX_MANIFEST_BYTES = 32 * 1024 * 1024
 """About 400,000 chunk hashes: 25 TB of models."""
+MAX_FILE_BYTES = 5 * 1024**4
+"""R2's largest object. Below it every size and place in a file is a number that the system's calls take."""
+MAX_CHUNKS = 100_000
+"""Of one file: more than the largest has at `CHUNK_BYTES`. Each becomes a task as soon as the file is wanted."""
 MAX_PATH_BYTES = 900
 """R2's keys have up to 1,024 bytes (reference/gpu-worker.md 1.3); the rest is for a prefix."""
 PLAIN_SUFFIXES = frozenset({".safetensors", ".sft", ".gguf", ".json", ".yaml", ".txt"})
 """Formats that hold data only. Others (pickles) can run code when a custom node loads them, so the manifest must allow
 each of them by name (reference/gpu-worker.md section 4)."""
+CODE_FOLDERS = frozenset({"custom_nodes"})
+"""Categories whose files ComfyUI imports and runs. Nodes come with the image, by its nodes.lock; never as models."""
 BOOT_GROUP = "boot"
 BACKGROUND_GROUP = "background"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REVISION = re.compile(r"[\w./-]{1,200}")
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_ETAG = re.compile(r"[!#-~]{1,200}")
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,9 @@ class Manifest:
                 file = _file(need_object(entry, "entry"))
             except ShapeError as error:
                 named = maybe_text(entry.get("path")) if isinstance(entry, dict) else None
-                where = f"files[{index}]" + (f" ({named})" if named else "")
+                # A log is no place for what cannot be printed.
+                shown = named is not None and named.isprintable()
+                where = f"files[{index}]" + (f" ({named[:_SHOWN_CHARACTERS]})" if named and shown else "")
                 raise ModelError("manifest_invalid", f"manifest.json: {where}: {error}") from None
             if file.path in files:
                 raise ModelError("manifest_invalid", f"manifest.json: {file.path} is there twice", file.path)
@@ -181,6 +190,8 @@ def check_path(path: str, allow_unsafe: bool) -> str:
     # A leading dot is this program's own (.sync), hidden to ComfyUI, or a way out (..).
     if any(not part or part.startswith(".") or part != part.strip() for part in parts):
         raise ShapeError("path: no part of it may be empty, begin with a dot or be padded")
+    if parts[0].casefold() in CODE_FOLDERS:
+        raise ShapeError(f"path: ComfyUI runs what is in {parts[0]}; nodes come with the image")
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in PLAIN_SUFFIXES and not allow_unsafe:
         raise ShapeError(f'path: {suffix or "no suffix"} can hold code; "allow_unsafe": true takes it all the same')
@@ -192,6 +203,8 @@ def _file(entry: JsonObject) -> ModelFile:
     if not isinstance(allow, bool):
         raise ShapeError("allow_unsafe: must be true or false")
     size = need_count(entry, "size", 0)
+    if size > MAX_FILE_BYTES:
+        raise ShapeError(f"size: must be at most {MAX_FILE_BYTES}")
     chunk_size = need_count(entry, "chunk_size", MIN_CHUNK_BYTES)
     chunks = tuple(_sha256(item, "chunks") for item in need_list(entry.get("chunks"), "chunks"))
     file = ModelFile(
@@ -207,13 +220,20 @@ def _file(entry: JsonObject) -> ModelFile:
     )
     if chunks and len(chunks) != file.chunk_count:
         raise ShapeError(f"chunks: {file.chunk_count} hashes expected, {len(chunks)} given")
+    if file.chunk_count > MAX_CHUNKS:
+        raise ShapeError(f"chunk_size: makes more than {MAX_CHUNKS} chunks of it")
+    if len(chunks) == 1 and chunks[0] != file.sha256:
+        raise ShapeError("chunks: the only one is the whole file, but has another hash than sha256")
     return file
 
 
 def _source(wire: JsonObject) -> Source:
     kind = need_text(wire, "kind")
     if kind == "r2":
-        return FromBucket(maybe_text(wire.get("etag")))
+        etag = maybe_text(wire.get("etag"))
+        if etag is not None and not _ETAG.fullmatch(etag):
+            raise ShapeError("source.etag: must be the tag as the store gave it, without quotes")
+        return FromBucket(etag)
     if kind == "hf":
         repo, file = need_text(wire, "repo"), need_text(wire, "file")
         revision = maybe_text(wire.get("revision")) or "main"
@@ -226,8 +246,11 @@ def _source(wire: JsonObject) -> Source:
         return FromHub(repo, file, revision)
     if kind == "url":
         url = need_text(wire, "url")
-        parts = urlsplit(url)
-        if not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+        try:
+            parts = parse_url(url)
+        except ShapeError as error:
+            raise ShapeError(f"source.url: {error}") from None
+        if not is_private(parts):
             raise ShapeError("source.url: must be https, or http on loopback")
         return FromUrl(url)
     raise ShapeError("source.kind: must be r2, hf or url")
@@ -250,7 +273,7 @@ def _sha256(value: Json, name: str) -> str:
 
 
 def _word(value: Json, name: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise ShapeError(f"{name}: must be a list of words")
     return value
 

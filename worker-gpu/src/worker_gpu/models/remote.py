@@ -10,11 +10,12 @@ from worker_gpu.models.errors import ModelCode, ModelError
 from worker_gpu.models.manifest import FromBucket, FromHub, FromUrl, ModelFile
 from worker_gpu.models.settings import HUB, Bucket, ModelSettings
 from worker_gpu.models.sigv4 import EMPTY_SHA256, encode_path, signed
+from worker_gpu.models.urls import is_private, parse_url
 from worker_gpu.models.wire import REDIRECTS, Passing, Reply, Wire
+from worker_gpu.shape import ShapeError
 
 MAX_REDIRECTS = 5
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _ERROR_CODE = re.compile(rb"<Code>(\w+)</Code>")
 
 
@@ -177,8 +178,16 @@ def hub_refusal(source: FromHub, path: str, status: int, code: str | None, setti
 
 
 def _follow(url: str, response: Reply, path: str) -> str:
-    target = urljoin(url, response.headers.get("location", ""))
-    parts = urlsplit(target)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return target
-    raise ModelError("model_denied", f"{path}: its source redirects to something that is not https", path)
+    target = redirect_target(url, response)
+    if target is None:
+        raise ModelError("model_denied", f"{path}: its source redirects to something that is not https", path)
+    return target
+
+
+def redirect_target(url: str, response: Reply) -> str | None:
+    """Where a redirect from `url` leads; None where nobody should follow."""
+    try:
+        target = urljoin(url, response.headers.get("location", ""))
+        return target if is_private(parse_url(target)) else None
+    except (ValueError, ShapeError):
+        return None

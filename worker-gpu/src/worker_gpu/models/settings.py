@@ -1,14 +1,16 @@
 """Where models come from and go to, read from the environment once. docs/models.md lists the variables."""
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.urls import parse_url
+from worker_gpu.shape import ShapeError
 
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MB = 2048
@@ -23,6 +25,7 @@ processor, more only get into each other's way: over TLS two processors take 930
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 """Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
 HUB = "https://huggingface.co"
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -102,22 +105,24 @@ def read_model_settings(
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),
         hub=_url(env, "HF_ENDPOINT", HUB),
-        hub_token=env.get("HF_TOKEN", "").strip() or None,
+        hub_token=_token(env, "HF_TOKEN") or None,
         hub_caches=_hub_caches(env),
     )
 
 
 def _bucket(env: Mapping[str, str]) -> Bucket | None:
-    name = env.get("MODELS_BUCKET")
+    name = _word(env, "MODELS_BUCKET")
     if not name:
         return None
     wanted = ("MODELS_ENDPOINT_URL", "MODELS_ACCESS_KEY_ID", "MODELS_SECRET_ACCESS_KEY")
-    lacking = [variable for variable in wanted if not env.get(variable)]
+    lacking = [variable for variable in wanted if not env.get(variable, "").strip()]
     if lacking:
         raise ModelError("bad_setting", f"MODELS_BUCKET is set, so {' and '.join(lacking)} must be set too")
-    prefix = env.get("MODELS_PREFIX", "").strip("/")
+    prefix = _word(env, "MODELS_PREFIX").strip("/")
     credentials = Credentials(
-        env["MODELS_ACCESS_KEY_ID"], env["MODELS_SECRET_ACCESS_KEY"], env.get("MODELS_REGION") or "auto"
+        _token(env, "MODELS_ACCESS_KEY_ID"),
+        _token(env, "MODELS_SECRET_ACCESS_KEY"),
+        _token(env, "MODELS_REGION") or "auto",
     )
     return Bucket(_url(env, "MODELS_ENDPOINT_URL", ""), name, credentials, f"{prefix}/" if prefix else "")
 
@@ -140,10 +145,29 @@ def _hub_caches(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _url(env: Mapping[str, str], name: str, default: str) -> str:
-    text = (env.get(name) or default).rstrip("/")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    text = (env.get(name, "").strip() or default).rstrip("/")
+    try:
+        parts = parse_url(text)
+    except ShapeError as error:
+        raise ModelError("bad_setting", f"{name}: {error}") from None
+    if "?" in text or "#" in text or "@" in parts.netloc:
         raise ModelError("bad_setting", f"{name}: must be an http or https URL without query and user")
+    return text
+
+
+def _token(env: Mapping[str, str], name: str) -> str:
+    """A key as it goes into a header. What is around it came with a copy or a file: a line break at its end."""
+    text = env.get(name, "").strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ModelError("bad_setting", f"{name}: must be letters, digits and signs of ASCII, without spaces")
+    return text
+
+
+def _word(env: Mapping[str, str], name: str) -> str:
+    """A part of a URL's path."""
+    text = env.get(name, "").strip()
+    if not text.isprintable():
+        raise ModelError("bad_setting", f"{name}: holds an unprintable character")
     return text
 
 
@@ -158,6 +182,6 @@ def _count(env: Mapping[str, str], name: str, default: int, least: int, most: in
     text = env.get(name)
     if not text:
         return default
-    if not text.isdecimal() or not least <= int(text) <= most:
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
         raise ModelError("bad_setting", f"{name}: must be a whole number from {least} to {most}")
     return int(text)

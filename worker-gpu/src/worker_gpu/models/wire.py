@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
+from worker_gpu.models.errors import ModelError
 from worker_gpu.models.http1 import Connection, Hung, Malformed
 
 USER_AGENT = "comfy-edge-worker"
@@ -59,7 +60,18 @@ class Wire:
         self._open: dict[tuple[str, str], Connection] = {}
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
-        """The head of the answer; read its body to the end, or call `drop`. Raises `Passing`."""
+        """The head of the answer; read its body to the end, or call `drop`. Raises `Passing`, or `ModelError` for what
+        cannot be put into a request at all."""
+        try:
+            return self._send(method, url, headers, body)
+        except ValueError as error:
+            self.drop()
+            # Its text may quote what was to be sent, a key among it.
+            raise ModelError(
+                "bad_setting", f"a request holds what none may hold ({type(error).__name__}): look at URLs and keys"
+            ) from error
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         parts = urlsplit(url)
         target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_IN_A_TARGET)
         sent = {

@@ -1,0 +1,93 @@
+"""manifest.json: one clear error that names entry and field, or a manifest whose every entry can be acted on."""
+
+import json
+
+import pytest
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import MAX_FILE_BYTES, Manifest
+from worker_gpu.shape import Json, JsonObject
+
+PATH = "loras/x.safetensors"
+
+
+def entry(**changed: Json) -> JsonObject:
+    whole: JsonObject = {
+        "path": PATH,
+        "size": 3,
+        "sha256": "0" * 64,
+        "chunk_size": 1024,
+        "chunks": [],
+        "source": {"kind": "r2"},
+    }
+    return {**whole, **changed}
+
+
+def of(*entries: JsonObject) -> bytes:
+    return json.dumps({"version": 1, "files": list(entries)}).encode()
+
+
+def url(text: str) -> JsonObject:
+    return {"kind": "url", "url": text}
+
+
+def test_what_workers_have_read_so_far_is_read_still() -> None:
+    sources: list[JsonObject] = [
+        {"kind": "r2", "etag": "d41d8cd98f00b204e9800998ecf8427e-3"},
+        {"kind": "hf", "repo": "lab/flux", "file": "sub/flux.safetensors", "revision": "main"},
+        url("https://cdn.example:8443/a b/é.safetensors?token=x#y"),
+        url("https://user@cdn.example/x"),
+        url("http://[::1]:8080/x"),
+        url("http://localhost/x"),
+    ]
+    for source in sources:
+        (file,) = Manifest.parse(of(entry(source=source, groups=["boot", "my own"], priority=-3))).files.values()
+        assert file.to_wire()["source"] == source
+    whole = entry(chunks=["0" * 64], size=MAX_FILE_BYTES, chunk_size=MAX_FILE_BYTES)
+    assert Manifest.parse(of(whole)).files[PATH].chunk_count == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        (entry(source=url("https://[::1/x")), "source.url"),
+        (entry(source=url("https://host:99999/x")), "source.url"),
+        (entry(source=url("https://host:port/x")), "source.url"),
+        (entry(source=url("https://a..example/x")), "source.url"),
+        (entry(source=url(f"https://{'a' * 64}.example/x")), "source.url"),
+        (entry(source=url("https://例え.example/x")), "source.url"),
+        (entry(source=url("https://ho st/x")), "source.url"),
+        (entry(source=url("https:///x")), "source.url"),
+        (entry(source=url("https://host/\ud800")), "source.url"),
+        (entry(source=url("http://host/x")), "source.url"),
+        (entry(source={"kind": "r2", "etag": "a\r\nX-Header: y"}), "source.etag"),
+        (entry(source={"kind": "r2", "etag": "tag…"}), "source.etag"),
+        (entry(size=2**70), "size"),
+        (entry(size=MAX_FILE_BYTES + 1), "size"),
+        (entry(size=MAX_FILE_BYTES, chunk_size=1024), "chunk_size"),
+        (entry(groups=["\ud800"]), "groups"),
+        (entry(chunks=["1" * 64]), "chunks"),
+    ],
+)
+def test_an_entry_that_cannot_be_acted_on_is_named(changed: JsonObject, field: str) -> None:
+    with pytest.raises(ModelError) as told:
+        Manifest.parse(of(entry(path="loras/fine.safetensors"), changed))
+    assert told.value.code == "manifest_invalid"
+    assert f"files[1] ({PATH}): {field}: " in told.value.message
+
+
+@pytest.mark.parametrize("folder", ["custom_nodes", "Custom_Nodes", "custom_nodes/pack"])
+@pytest.mark.parametrize("allow", [False, True])
+def test_nothing_is_put_where_comfyui_would_run_it(folder: str, allow: bool) -> None:
+    with pytest.raises(ModelError, match="ComfyUI runs what is in") as told:
+        Manifest.parse(of(entry(path=f"{folder}/x.json", allow_unsafe=allow)))
+    assert told.value.code == "manifest_invalid"
+
+
+def test_a_path_that_cannot_be_printed_is_not_quoted() -> None:
+    with pytest.raises(ModelError) as told:
+        Manifest.parse(of(entry(path="loras/\ud800.safetensors")))
+    assert told.value.message.startswith("manifest.json: files[0]: path: ")
+    with pytest.raises(ModelError) as told:
+        Manifest.parse(of(entry(path="x" * 100_000)))
+    assert len(told.value.message) < 500

@@ -1,0 +1,192 @@
+"""Whatever a manifest or the environment holds: one clear error and a worker that goes on, or requests that can be
+sent. The cases are the same in each run (conftest.py)."""
+
+import asyncio
+import io
+import json
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as cases
+from hypothesis import strategies as st
+
+from models.samples import QUICK
+from worker_gpu.log import Log
+from worker_gpu.models import wire as wire_module
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.http1 import Connection, Head, Hung
+from worker_gpu.models.manifest import Manifest
+from worker_gpu.models.remote import Remote
+from worker_gpu.models.service import Models
+from worker_gpu.models.settings import Bucket, ModelSettings, Patience, read_model_settings
+from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.wire import Passing, Wire
+from worker_gpu.shape import Json, JsonObject
+
+ONE_TRY = Patience(attempts=1, read_s=QUICK.read_s)
+BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secret"))
+
+
+class NobodyThere(Connection):
+    """Everything up to the socket is done; then it is closed without an answer."""
+
+    def __init__(self, host: str, port: int, tls: bool, silence_s: float) -> None:
+        self.done = self.reusable = True
+        # What socket.create_connection does with them first.
+        host.encode("idna")
+        assert host
+        assert "\0" not in host
+        assert 0 < port < 65536
+        self._socket = self
+        self._method = ""
+
+    def sendall(self, data: bytes) -> None:
+        """Gone."""
+
+    def head(self) -> Head:
+        raise Hung("closed without an answer")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def offline() -> Generator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(wire_module, "Connection", NobodyThere)
+        yield
+
+
+NASTY = [
+    *("", " ", "\n", "\r\nX: y", "\x00", "\x7f", "…", "\ud800", "é", "例え", "/", "..", ".", "\\", "a" * 300),
+    *("https://[::1/x", "https://h:abc", "https://h:99999", "https://a..b", "https://h/\ud800", "http://h", "//h"),
+    *("https://u:p@h/x", "https://h?x#y", "https://h/%zz", "custom_nodes/x.json", "a/../b.safetensors", "a/b"),
+    *("0" * 64, "a/b.safetensors", "checkpoints/x.safetensors", "lab/flux", "main", "boot", "r2", "hf", "url"),
+]
+TEXTS = st.one_of(st.sampled_from(NASTY), st.text(max_size=30), st.text("ab/.:@[]?#%\\ \n…", max_size=20))
+NUMBERS = st.one_of(st.integers(), st.sampled_from([0, 1, 1024, 2**31, 2**53, 2**63, 2**64, 2**70, 10**4000]))
+ANYTHING: st.SearchStrategy[Json] = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, st.floats(), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=5,
+)
+FIELDS: dict[str, Json] = {
+    "path": "checkpoints/x.safetensors",
+    "size": 3000,
+    "sha256": "0" * 64,
+    "chunk_size": 1024,
+    "chunks": [],
+    "groups": ["boot"],
+    "priority": 0,
+    "allow_unsafe": False,
+}
+SOURCES: list[dict[str, Json]] = [
+    {"kind": "r2", "etag": "tag"},
+    {"kind": "hf", "repo": "lab/flux", "file": "x.safetensors", "revision": "main"},
+    {"kind": "url", "url": "https://cdn.example/x"},
+]
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> JsonObject:
+    """An entry of which one to three fields, or fields of its source, are anything."""
+    source = dict(draw(st.sampled_from(SOURCES)))
+    entry: dict[str, Json] = {**FIELDS, "source": source}
+    for _ in range(draw(st.integers(1, 3))):
+        where = draw(st.sampled_from([entry, source]))
+        where[draw(st.sampled_from(sorted(where)))] = draw(st.one_of(TEXTS, ANYTHING))
+    return entry
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> bytes:
+    whole: Json = {"version": 1, "files": list[Json](draw(st.lists(entries(), min_size=1, max_size=2)))}
+    body = json.dumps(draw(st.one_of(st.just(whole), ANYTHING))).encode()
+    # A byte that is another, or an end that is missing.
+    at = draw(st.integers(0, max(0, len(body) - 1)))
+    return draw(st.one_of(st.just(body), st.just(body[:at]), st.just(body[:at] + b"\xff" + body[at + 1 :])))
+
+
+def sendable(manifest: Manifest, settings: ModelSettings) -> None:
+    """Each entry gives a request, and the manifest can be written again."""
+    assert Manifest.parse(manifest.to_bytes()) == manifest
+    wire = Wire(1.0)
+    for file in manifest.files.values():
+        first, length = file.span(max(0, file.chunk_count - 1))
+        with pytest.raises(Passing):
+            Remote(file, settings, lambda: 1e9).open_range(wire, first, max(1, length))
+
+
+def start(settings: ModelSettings) -> str:
+    """What a worker with these settings logs as it starts."""
+    said = io.StringIO()
+
+    async def started() -> None:
+        models = Models(settings, Log(said, "json"))
+        await models.start()
+        json.dumps(models.health())
+        await models.close()
+
+    asyncio.run(started())
+    said.getvalue().encode()
+    return said.getvalue()
+
+
+@cases(max_examples=600)
+@given(manifests())
+def test_a_manifest_is_refused_in_one_way_or_can_be_acted_on(body: bytes) -> None:
+    try:
+        manifest = Manifest.parse(body)
+    except ModelError as error:
+        assert error.code == "manifest_invalid"
+        assert len(error.message.encode()) < 4000
+        return
+    sendable(manifest, ModelSettings(Path("/models"), BUCKET))
+
+
+@cases(max_examples=100)
+@given(manifests())
+def test_a_worker_starts_with_any_manifest(body: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "manifest.json"
+        file.write_bytes(body)
+        start(ModelSettings(Path(folder) / "models", manifest=file, patience=ONE_TRY))
+
+
+WHOLE = {
+    "MODELS_BUCKET": "models",
+    "MODELS_ENDPOINT_URL": "https://account.r2.example",
+    "MODELS_ACCESS_KEY_ID": "id",
+    "MODELS_SECRET_ACCESS_KEY": "the-secret",
+    "MODELS_REGION": "auto",
+    "MODELS_PREFIX": "team",
+    "MODELS_LANES": "8",
+    "MODELS_MIN_FREE_MB": "0",
+    "MODELS_VOLUME_WRITE": "0",
+    "HF_TOKEN": "hf_x",
+    "HF_ENDPOINT": "https://hub.example",
+}
+# No environment holds a zero byte; what is no UTF-8 comes as surrogates.
+VALUES = TEXTS.filter(lambda text: "\0" not in text)
+
+
+@cases(max_examples=300)
+@given(st.dictionaries(st.sampled_from(sorted(WHOLE)), VALUES, min_size=1, max_size=3), st.integers(0, 9))
+def test_a_setting_is_refused_by_its_name_or_the_worker_starts(changed: dict[str, str], padded: int) -> None:
+    env = {**WHOLE, **changed, "MODELS_VOLUME": ""}
+    env["MODELS_ACCESS_KEY_ID"] += "\n" if padded == 0 else ""
+    with tempfile.TemporaryDirectory() as folder:
+        env["MODELS_DIR"] = folder
+        try:
+            settings = read_model_settings(env, 2)
+        except ModelError as error:
+            assert error.code == "bad_setting"
+            assert any(name in error.message for name in WHOLE)
+            error.message.encode()
+            return
+        said = start(ModelSettings(settings.folder, settings.bucket, patience=ONE_TRY))
+        assert (settings.bucket is None) == (said == "")
+        assert settings.bucket is None or "closed without an answer" in said

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from models.samples import CHUNK, content, manifest_bytes, model, settings, sile
 from worker_gpu.models import sync as sync_module
 from worker_gpu.models.commands import main
 from worker_gpu.models.index import read_index
+from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.sync import ModelSync
 
 PATH = "checkpoints/baked.safetensors"
@@ -61,13 +63,13 @@ def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every file that was hashed to find out what it is."""
     seen: list[Path] = []
-    real = sync_module.hash_file
+    real = sync_module.is_right
 
-    def noted(path: Path) -> str:
+    def noted(path: Path, file: ModelFile, stop: threading.Event) -> bool:
         seen.append(path)
-        return real(path)
+        return real(path, file, stop)
 
-    monkeypatch.setattr(sync_module, "hash_file", noted)
+    monkeypatch.setattr(sync_module, "is_right", noted)
     return seen
 
 

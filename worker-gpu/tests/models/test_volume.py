@@ -14,6 +14,7 @@ from models.faulty import FaultyStore
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from worker_gpu.models import volume as volume_module
 from worker_gpu.models.index import read_index
+from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import ModelSync
@@ -85,10 +86,10 @@ def test_a_file_that_people_put_there_is_hashed_once(
     (tmp_path / PATH).write_bytes(BODY)
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
 
-    def again(_: Path) -> str:
+    def again(_: Path, _file: ModelFile, _stop: threading.Event) -> bool:
         pytest.fail("hashed again")
 
-    monkeypatch.setattr(volume_module, "hash_file", again)
+    monkeypatch.setattr(volume_module, "is_right", again)
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
 
 

@@ -38,3 +38,7 @@ class ModelError(Exception):
     def retryable(self) -> bool:
         """Whether trying again later may help."""
         return self.code in RETRYABLE
+
+
+class Stopped(Exception):  # noqa: N818 -- an order, not a fault
+    """The worker is to stop, or nobody wants this any more: leave everything as it is."""

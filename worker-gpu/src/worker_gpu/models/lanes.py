@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from worker_gpu.models.errors import ModelError
+from worker_gpu.models.errors import ModelError, Stopped
 from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.pace import LOOK_S, Crew, Pace
 from worker_gpu.models.parts import Part
@@ -36,10 +36,6 @@ class Corrupt(Passing):
 
 class Slow(Passing):
     """A connection is far slower than the others."""
-
-
-class Closed(Exception):  # noqa: N818 -- an order, not a fault
-    """The lanes are to stop."""
 
 
 Prepare: TypeAlias = Callable[[ModelFile, Urgency], Part | None]
@@ -81,6 +77,7 @@ class Lanes:
         settings: ModelSettings,
         prepare: Prepare,
         publish: Publish,
+        stop: threading.Event,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -98,14 +95,14 @@ class Lanes:
         self._threads: set[threading.Thread] = set()
         self._wires: set[Wire] = set()
         self._waiting = 0
-        self._closed = False
+        self._stop = stop
         self.replaced_lanes = 0
         """Connections given up for being slow."""
 
     def fetch(self, download: Download) -> None:
         """Begin. `download.result` is set when the file has its name, or to a `ModelError`."""
         with self._condition:
-            if self._closed:
+            if self._stop.is_set():
                 download.result.set_exception(ModelError("store_unreachable", "the worker is stopping"))
                 return
             self._push([_Task(rank(download.file, download.urgency), PREPARE, download)])
@@ -122,7 +119,7 @@ class Lanes:
     def close(self) -> None:
         """Stop at once; parts keep what they have. Blocks until every lane has ended."""
         with self._condition:
-            self._closed = True
+            self._stop.set()
             tasks = [*self._ready, *(task for _, task in self._later)]
             self._ready.clear()
             self._later.clear()
@@ -162,13 +159,13 @@ class Lanes:
             return
         spent = (moment - before[0], computed - before[1], all_computed - before[2])
         with self._condition:
-            if not self._closed and self._crew.told(*spent):
+            if not self._stop.is_set() and self._crew.told(*spent):
                 self._start_lanes()
 
     def _next(self) -> _Task | None:
         """The next thing to do, or None when there is nothing left and this lane may end."""
         with self._condition:
-            while not self._closed:
+            while not self._stop.is_set():
                 moment = self._now()
                 while self._later and self._later[0][0] <= moment:
                     heapq.heappush(self._ready, heapq.heappop(self._later)[1])
@@ -196,7 +193,7 @@ class Lanes:
             except ModelError as error:
                 wire.drop()
                 task.download.error = task.download.error or error
-            except Closed:
+            except Stopped:
                 wire.drop()
                 task.download.error = task.download.error or ModelError("store_unreachable", "the worker is stopping")
             except Exception as error:
@@ -247,13 +244,13 @@ class Lanes:
         return True
 
     def _chunk(self, task: _Task, wire: Wire, buffer: memoryview) -> None:
-        """Read one chunk, or find it here. Raises `Passing`, `ModelError`, `Closed`."""
+        """Read one chunk, or find it here. Raises `Passing`, `ModelError`, `Stopped`."""
         download, file, part = task.download, task.download.file, task.download.part
         assert part is not None  # noqa: S101 -- chunks are pushed after it is set
         wanted = _chunk_hash(file, task.chunk)
         first, length = file.span(task.chunk)
         marked = part.take_mark(task.chunk)
-        if marked is not None and marked == (wanted or marked) and part.hash_chunk(task.chunk) == marked:
+        if marked is not None and marked == (wanted or marked) and part.hash_chunk(task.chunk, self._stop) == marked:
             self._count(download, length)
             return
         got = self._read(task, wire, buffer, part, first, length)
@@ -279,8 +276,8 @@ class Lanes:
                     if got == 0:
                         raise Passing(f"the body ended after {received + filled} of {length} bytes")
                     filled += got
-                    if self._closed:
-                        raise Closed
+                    if self._stop.is_set():
+                        raise Stopped
                     if not may_be_slow and self._pace.is_slow(began, received + filled):
                         raise Slow("slower than the others")
                 digest.update(buffer[:filled])
@@ -291,7 +288,7 @@ class Lanes:
             # Some bodies end with a chunk of no bytes; until it is read the connection cannot be used again.
             if not response.done and response.read_into(buffer[:1]) != 0:
                 raise Passing(f"the body goes on after {length} bytes")
-        except (Passing, Closed):
+        except (Passing, Stopped):
             self._count(download, -received)
             raise
         self._pace.done(began, length)
@@ -318,15 +315,15 @@ class Lanes:
             # Full jitter: many workers that met the same fault must not come back together.
             pause = self._chance() * min(patience.most_pause_s, patience.first_pause_s * 2 ** (task.tries - 1))
         with self._condition:
-            if self._closed:
-                raise Closed
+            if self._stop.is_set():
+                raise Stopped
             heapq.heappush(self._later, (self._now() + pause, task))
             self._condition.notify()
 
     def _finish(self, download: Download) -> None:
         part, file = download.part, download.file
         assert part is not None  # noqa: S101 -- only begun downloads finish
-        if not file.chunks and file.chunk_count != 1 and part.hash_all() != file.sha256:
+        if not file.chunks and file.chunk_count != 1 and part.hash_all(self._stop) != file.sha256:
             part.discard()
             raise ModelError("model_corrupt", f"{file.path} differs from the manifest at its source", file.path)
         self._publish(part)

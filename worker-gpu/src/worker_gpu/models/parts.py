@@ -8,14 +8,15 @@ import contextlib
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.proof import hash_span
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_READ_BYTES = 1024 * 1024
 _MARK_BYTES = 32
 _BLOCK_BYTES = 512
 """Unit of `st_blocks`, whatever the disk."""
@@ -60,7 +61,7 @@ class Part:
                 os.ftruncate(self._data, 0)
                 os.ftruncate(self._data, file.size)
             self._marks = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            marks = os.pread(self._marks, file.chunk_count * _MARK_BYTES, 0)
+            marks = os.pread(self._marks, min(file.chunk_count * _MARK_BYTES, os.fstat(self._marks).st_size), 0)
         for chunk in range(len(marks) // _MARK_BYTES):
             mark = marks[chunk * _MARK_BYTES : (chunk + 1) * _MARK_BYTES]
             if mark != _NO_MARK:
@@ -83,16 +84,16 @@ class Part:
             with disk_faults(self.file.path):
                 os.pwrite(self._marks, bytes.fromhex(sha256), chunk * _MARK_BYTES)
 
-    def hash_chunk(self, chunk: int) -> str:
-        """SHA-256 of what is on disk of a chunk."""
+    def hash_chunk(self, chunk: int, stop: threading.Event) -> str:
+        """SHA-256 of what is on disk of a chunk. Raises `ModelError`, and `Stopped` soon after `stop`."""
         first, length = self.file.span(chunk)
         with disk_faults(self.file.path):
-            return _hash(self._data, first, length)
+            return hash_span(self._data, first, length, stop)
 
-    def hash_all(self) -> str:
-        """SHA-256 of what is on disk."""
+    def hash_all(self, stop: threading.Event) -> str:
+        """SHA-256 of what is on disk. Raises as `hash_chunk`."""
         with disk_faults(self.file.path):
-            return _hash(self._data, 0, self.file.size)
+            return hash_span(self._data, 0, self.file.size, stop)
 
     def lacking_bytes(self) -> int:
         """Disk that the file will still take."""
@@ -126,41 +127,24 @@ class Part:
 
     def close(self) -> None:
         """Keep what is there for a later run."""
-        for fd in (self._data, self._marks):
+        fds, self._data, self._marks = (self._data, self._marks), -1, -1
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
-        self._data = self._marks = -1
 
     def discard(self) -> None:
-        """Give the disk back."""
+        """Give the disk back. Raises `ModelError`."""
         self.close()
-        self._path.unlink(missing_ok=True)
-        self._marks_path.unlink(missing_ok=True)
+        self.forget()
+
+    def forget(self) -> None:
+        """Take its names away: who still writes to it harms nobody who begins the same anew. Raises `ModelError`."""
+        with disk_faults(self.file.path):
+            self._path.unlink(missing_ok=True)
+            self._marks_path.unlink(missing_ok=True)
 
 
 def part_name(file: ModelFile) -> str:
     """Other content under the same path, and the same content under another path, have parts of their own."""
     place = hashlib.sha256(f"{file.path}\0{file.chunk_size}".encode()).hexdigest()[:16]
     return f"{file.sha256[:32]}-{place}.part"
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file. Raises `OSError`."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _hash(fd, 0, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-
-
-def _hash(fd: int, first: int, length: int) -> str:
-    digest, buffer = hashlib.sha256(), bytearray(min(_READ_BYTES, max(1, length)))
-    with memoryview(buffer) as view:
-        at, end = first, first + length
-        while at < end:
-            got = os.preadv(fd, [view[: min(len(view), end - at)]], at)
-            if got == 0:
-                break
-            digest.update(view[:got])
-            at += got
-    return digest.hexdigest()

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from worker_gpu.log import Log
 from worker_gpu.models.bucket import Store
-from worker_gpu.models.errors import ModelError
+from worker_gpu.models.errors import ModelError, Stopped
 from worker_gpu.models.lanes import Download, Lanes
 from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
-from worker_gpu.models.parts import Part, hash_file
+from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import NoRoom, Urgency, make_room, rank
+from worker_gpu.models.proof import is_right
 from worker_gpu.models.remote import Remote
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.tree import Tree
@@ -79,7 +80,8 @@ class ModelSync:
         self._volume = (
             Volume(settings.volume, settings.volume_write, self._tools.now) if settings.volume is not None else None
         )
-        self._lanes = Lanes(settings, self._prepare, self._publish, self._tools.clock, self._tools.chance)
+        self._stop = threading.Event()
+        self._lanes = Lanes(settings, self._prepare, self._publish, self._stop, self._tools.clock, self._tools.chance)
         self._lock = threading.Lock()
         self._room = threading.Lock()
         self._active: dict[str, Download] = {}
@@ -99,6 +101,7 @@ class ModelSync:
 
     def close(self) -> None:
         """Stop what runs and let go of the folder. Parts keep what they have."""
+        self._stop.set()
         if self._volume is not None:
             self._volume.end()
         self._lanes.close()
@@ -165,6 +168,8 @@ class ModelSync:
                             # Another worker is writing; the next call may try again.
                             return kept
                         kept += 1
+                except Stopped:
+                    return kept
                 except OSError as error:
                     self._log.warn("volume not written", path=file.path, cause=error.strerror)
                     self._to_keep.clear()
@@ -251,7 +256,7 @@ class ModelSync:
         path = self.tree.root / file.path
         try:
             stat = path.stat()
-            if stat.st_size != file.size or hash_file(path) != file.sha256:
+            if stat.st_size != file.size or not is_right(path, file, self._stop):
                 return False
         except OSError:
             return False
@@ -271,7 +276,7 @@ class ModelSync:
         for cache in self.settings.hub_caches:
             path = hub_cache_path(cache, source)
             with contextlib.suppress(OSError):
-                if path is not None and path.stat().st_size == file.size and hash_file(path) == file.sha256:
+                if path is not None and path.stat().st_size == file.size and is_right(path, file, self._stop):
                     return path
         return None
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import hash_file
+from worker_gpu.models.proof import is_right
 from worker_gpu.models.tree import Tree
 
 State = Literal["ok", "missing", "wrong_size", "unchecked", "corrupt"]
@@ -51,7 +51,7 @@ def _full(tree: Tree, file: ModelFile) -> Finding:
         return Finding(file, state)
     try:
         stat = path.stat()
-        if hash_file(path) != file.sha256:
+        if not is_right(path, file):
             return Finding(file, "corrupt")
     except OSError:
         return Finding(file, "missing")

@@ -7,7 +7,6 @@ workers from writing the same at once; should both write all the same, both writ
 
 import contextlib
 import errno
-import hashlib
 import os
 import threading
 import uuid
@@ -16,7 +15,8 @@ from pathlib import Path
 
 from worker_gpu.models.index import Held, read_index
 from worker_gpu.models.manifest import FromHub, ModelFile
-from worker_gpu.models.parts import hash_file, part_name
+from worker_gpu.models.parts import part_name
+from worker_gpu.models.proof import Proof, is_right
 from worker_gpu.models.tree import SYNC_FOLDER
 
 LEASE_S = 120.0
@@ -52,7 +52,7 @@ class Volume:
 
     def find(self, file: ModelFile) -> Path | None:
         """The file on the volume, checked by the volume's index or by hashing it. None if it is not there, is
-        another one, or cannot be read."""
+        another one, or cannot be read. Raises `Stopped` soon after `end`."""
         path = self.root / file.path
         try:
             stat = path.stat()
@@ -62,7 +62,7 @@ class Volume:
             # Another machine may see other inode numbers on the same volume.
             if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
                 return path if known.sha256 == file.sha256 else None
-            if hash_file(path) != file.sha256:
+            if not is_right(path, file, self._ended):
                 return None
         except OSError:
             return None
@@ -81,17 +81,18 @@ class Volume:
             return False
         part = self._sync / f"{part_name(file)}.{self._owner}"
         try:
-            digest = hashlib.sha256()
+            proof = Proof(file)
             with source.open("rb") as read, part.open("wb") as write:
                 for piece in iter(lambda: read.read(COPY_BYTES), b""):
                     if self._ended.is_set():
                         return False
-                    digest.update(piece)
+                    if not proof.add(memoryview(piece)):
+                        break
                     write.write(piece)
                     self._renew_lease()
                 write.flush()
                 os.fsync(write.fileno())
-            if digest.hexdigest() != file.sha256:
+            if not proof.holds():
                 raise OSError(errno.EIO, "the copy here is not what was checked")
             target = self.root / file.path
             target.parent.mkdir(parents=True, exist_ok=True)

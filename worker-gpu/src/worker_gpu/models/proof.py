@@ -1,0 +1,86 @@
+"""Whether bytes are those of the manifest: by the hash of each chunk where it has those, else by that of the whole.
+
+The chunks' hashes are what a fetch checks, so they decide everywhere. A wrong file is also known after its first wrong
+chunk rather than at its end.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+from worker_gpu.models.errors import Stopped
+from worker_gpu.models.manifest import ModelFile
+
+_READ_BYTES = 1024 * 1024
+
+
+class Proof:
+    """The bytes of one file, told in order."""
+
+    def __init__(self, file: ModelFile) -> None:
+        self._size = file.size
+        self._unit = file.chunk_size if file.chunks else file.size
+        self._expected = iter(file.chunks or (file.sha256,))
+        self._digest = hashlib.sha256()
+        self._at = 0
+        self._left = min(self._unit, self._size)
+        self._right = True
+        if self._size == 0:
+            self._settle()
+
+    def add(self, data: memoryview) -> bool:
+        """The next bytes. False as soon as the file cannot be the right one any more."""
+        while data and self._right:
+            taken = min(len(data), self._left)
+            self._digest.update(data[:taken])
+            data = data[taken:]
+            self._at += taken
+            self._left -= taken
+            if self._left == 0:
+                self._settle()
+                self._left = min(self._unit, self._size - self._at)
+                # What comes after the last byte belongs to another file.
+                self._right &= not data or self._left > 0
+        return self._right
+
+    def holds(self) -> bool:
+        """Whether everything has come and was right."""
+        return self._right and self._at == self._size
+
+    def _settle(self) -> None:
+        self._right = self._digest.hexdigest() == next(self._expected, None)
+        self._digest = hashlib.sha256()
+
+
+def is_right(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
+    """Whether what lies at `path` is `file`, by reading it. Raises `OSError`, and `Stopped` soon after `stop`."""
+    proof = Proof(file)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return all(proof.add(piece) for piece in pieces(fd, 0, os.fstat(fd).st_size, stop)) and proof.holds()
+    finally:
+        os.close(fd)
+
+
+def hash_span(fd: int, first: int, length: int, stop: threading.Event | None = None) -> str:
+    """SHA-256 of `length` bytes from `first`. Raises `OSError`, and `Stopped` soon after `stop`."""
+    digest = hashlib.sha256()
+    for piece in pieces(fd, first, length, stop):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def pieces(fd: int, first: int, length: int, stop: threading.Event | None) -> Generator[memoryview]:
+    """What an open file has from `first` on, a MiB at a time; each piece is good until the next is taken."""
+    view = memoryview(bytearray(min(_READ_BYTES, max(1, length))))
+    at, end = first, first + length
+    while at < end:
+        if stop is not None and stop.is_set():
+            raise Stopped
+        got = os.preadv(fd, [view[: min(len(view), end - at)]], at)
+        if got == 0:
+            return
+        yield view[:got]
+        at += got

@@ -1,0 +1,122 @@
+"""What decides whether a file is right: the hashes of its chunks where there are any, the same ones for everybody."""
+
+import hashlib
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.faulty import FaultyStore
+from models.pulling import pull
+from models.samples import CHUNK, content, manifest_bytes, model, settings
+from worker_gpu.models.errors import Stopped
+from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.parts import Part
+from worker_gpu.models.proof import Proof, is_right
+from worker_gpu.models.tree import Tree
+from worker_gpu.models.verify import check
+from worker_gpu.models.volume import Volume
+
+PATH = "loras/x.safetensors"
+BODY = content(CHUNK * 3 + 5, 1)
+
+
+@given(
+    size=st.integers(0, 50),
+    chunked=st.booleans(),
+    cut=st.integers(1, 60),
+    harm=st.sampled_from(["none", "flip", "short", "long"]),
+    at=st.integers(0, 1000),
+)
+def test_only_the_right_bytes_prove_a_file_however_they_come(
+    size: int, chunked: bool, cut: int, harm: str, at: int
+) -> None:
+    body = content(size, size)
+    file = model(PATH, body, chunked=chunked, chunk_bytes=7)
+    told = bytearray(body)
+    if harm == "flip" and told:
+        told[at % size] ^= 1
+    elif harm == "short":
+        told = told[: at % size] if size else told
+    elif harm == "long":
+        told += b"x"
+    proof = Proof(file)
+    for first in range(0, len(told), cut):
+        proof.add(memoryview(bytes(told[first : first + cut])))
+    assert proof.holds() == (bytes(told) == body)
+
+
+def test_a_wrong_chunk_is_known_without_reading_the_rest() -> None:
+    proof = Proof(model(PATH, BODY))
+    assert not proof.add(memoryview(bytes(CHUNK)))
+
+
+@pytest.fixture
+def odd(store: FaultyStore) -> ModelFile:
+    """An entry whose `sha256` is not that of its chunks, by a tool that writes manifests and has a fault."""
+    file = replace(model(PATH, BODY), sha256="ab" * 32)
+    store.objects.update({PATH: BODY, "manifest.json": manifest_bytes(file)})
+    return file
+
+
+def test_where_there_are_chunk_hashes_everybody_goes_by_them(
+    store: FaultyStore, odd: ModelFile, tmp_path: Path
+) -> None:
+    chosen = settings(tmp_path, store.bucket)
+    assert pull(chosen).fetched == [PATH]
+    asked = len(store.of(PATH))
+    tree = Tree(chosen.folder, lambda: 0.0)
+    tree.open()
+    assert [finding.state for finding in check(tree, [odd], full=True)] == ["ok"]
+    tree.close()
+    volume = Volume(tmp_path / "volume", True, lambda: 0.0)
+    assert volume.keep(odd, chosen.folder / PATH)
+    # Not known to the index any more: the bytes alone tell.
+    (chosen.folder / ".sync" / "index.jsonl").unlink()
+    assert pull(chosen).errors == []
+    assert len(store.of(PATH)) == asked
+    (tmp_path / "volume" / ".sync" / "index.jsonl").unlink()
+    assert volume.find(odd) == tmp_path / "volume" / PATH
+
+
+@pytest.mark.usefixtures("store")
+def test_a_full_check_reads_a_file_by_its_chunks(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, lambda: 0.0)
+    tree.open()
+    (tmp_path / "loras").mkdir()
+    for at in (0, CHUNK, len(BODY) - 1):
+        wrong = bytearray(BODY)
+        wrong[at] ^= 1
+        (tmp_path / PATH).write_bytes(wrong)
+        assert [finding.state for finding in check(tree, [model(PATH, BODY)], full=True)] == ["corrupt"]
+    tree.close()
+
+
+def test_reading_ends_when_the_worker_stops(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    place = tmp_path / "x"
+    place.write_bytes(BODY)
+    with pytest.raises(Stopped):
+        is_right(place, model(PATH, BODY), stop)
+    part = Part(tmp_path / "parts", model(PATH, BODY))
+    part.open()
+    with pytest.raises(Stopped):
+        part.hash_all(stop)
+    with pytest.raises(Stopped):
+        part.hash_chunk(0, stop)
+    part.close()
+    volume = Volume(tmp_path / "volume", False, lambda: 0.0)
+    (tmp_path / "volume" / "loras").mkdir(parents=True)
+    (tmp_path / "volume" / PATH).write_bytes(BODY)
+    volume.end()
+    with pytest.raises(Stopped):
+        volume.find(model(PATH, BODY))
+
+
+def test_an_empty_file_is_proved_by_its_hash() -> None:
+    assert Proof(model(PATH, b"")).holds()
+    assert not Proof(replace(model(PATH, b""), sha256=hashlib.sha256(b"x").hexdigest())).holds()

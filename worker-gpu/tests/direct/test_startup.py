@@ -20,7 +20,7 @@ from fakes.stage import QUICK, make_settings
 from worker_gpu.boot import ExternalComfy, OwnComfy
 from worker_gpu.build import read_build
 from worker_gpu.diagnose.gpu import look_at_gpus, read_gpus
-from worker_gpu.diagnose.report import list_models, look_at_volumes
+from worker_gpu.diagnose.report import list_models, look_at_volume
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
@@ -212,7 +212,7 @@ def test_the_report_tells_volumes_and_models(tmp_path: Path) -> None:
     (tmp_path / "models" / "loras").mkdir(parents=True)
     (tmp_path / "models" / "loras" / "a.safetensors").write_bytes(b"12345")
     (tmp_path / "models" / "loras" / "gone.safetensors").symlink_to(tmp_path / "nowhere")
-    volumes = [maybe_object(one) for one in look_at_volumes([tmp_path, tmp_path / "none"])]
+    volumes = [look_at_volume(folder) for folder in (tmp_path, tmp_path / "none")]
     assert [(one["there"], one["mounted"]) for one in volumes] == [(True, False), (False, False)]
     assert volumes[0]["entries"] == ["models"]
     files = [maybe_object(one) for one in maybe_list(list_models(tmp_path / "models")["files"])]

@@ -7,98 +7,143 @@ import resource
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker_gpu import VERSION, resources
 from worker_gpu.boot import OwnComfy
 from worker_gpu.comfy.client import ComfyUnreachable
-from worker_gpu.diagnose.gpu import look_at_gpus
+from worker_gpu.diagnose.gpu import ASK_S, Gpus, look_at_gpus
+from worker_gpu.diagnose.look import LOOK_S, looked
 from worker_gpu.errors import public_text
 from worker_gpu.models.settings import VOLUMES
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
 from worker_gpu.workplace import Workplace
 
-MAX_FILES = 2000
-"""Model files listed; more are counted."""
+MAX_FILES = 1000
+"""Model files listed of a folder, and of the manifest; more are counted. The gateway passes on 1 MB of a report
+(docs/operations.md), and an entry takes 100 to 250 bytes."""
+MAX_NAMES = 1000
 MAX_LINE_CHARS = 500
 
 
-async def health(place: Workplace) -> JsonObject:
-    """Whether a job would run: quick, and never raises."""
-    answers, problem = await _ask(place)
-    info = place.info
-    found = resources.measure(place.settings.data_dir)
-    faults = maybe_list(maybe_object(place.models.health()).get("errors")) if place.models is not None else []
-    return {
-        "status": "ok" if answers is not None and not faults else "impaired",
-        "worker": info.to_wire(),
-        "comfyui": {"answers": answers is not None, "problem": problem},
-        "busy": place.turn.locked(),
-        "memory_free_bytes": found.memory_free_bytes,
-        "disk_free_bytes": found.disk_free_bytes,
-        "failed_nodes": _texts(place.comfy.failed_imports()),
-        "models": place.models.health() if place.models is not None else None,
-    }
+@dataclass(frozen=True)
+class _Answers:
+    """What ComfyUI says now, or why it does not."""
+
+    stats: JsonObject | None
+    problem: str | None
 
 
-async def debug(place: Workplace, env: Mapping[str, str]) -> JsonObject:
-    """Everything that explains why a job does not run here. Never raises."""
-    answers, problem = await _ask(place)
+async def health(place: Workplace, look_s: float = LOOK_S) -> JsonObject:
+    """Whether a job would run: quick, and never raises. Each part comes, or says what is wrong, within `look_s`."""
+    return await _health(place, await _ask(place), look_s)
+
+
+async def debug(
+    place: Workplace, env: Mapping[str, str], look_s: float = LOOK_S, volumes: Iterable[Path] = VOLUMES
+) -> JsonObject:
+    """Everything that explains why a job does not run here. Never raises. Each part comes, or says what is wrong,
+    within `look_s`; the GPU's takes as long as its driver."""
+    answers = await _ask(place)
     comfy = place.comfy
     own = comfy if isinstance(comfy, OwnComfy) else None
-    gpus, volumes, files = await asyncio.gather(
-        asyncio.to_thread(look_at_gpus), asyncio.to_thread(look_at_volumes), asyncio.to_thread(_model_files, place)
+    volumes = tuple(volumes)
+    (told, gpus, mounts), disks, files, (manifest, left_out) = await asyncio.gather(
+        asyncio.gather(
+            _health(place, answers, look_s),
+            looked(look_at_gpus, lambda problem: Gpus(problem=problem), ASK_S + look_s),
+            asyncio.gather(*(_volume(volume, look_s) for volume in volumes)),
+        ),
+        asyncio.gather(*(_disk(folder, look_s) for folder in _folders(place))),
+        asyncio.gather(*(_models(folder, look_s) for folder in _model_folders(place, volumes))),
+        looked(lambda: _manifest(place), lambda problem: ([{"problem": problem}], 0), look_s),
     )
     return {
-        **await health(place),
+        # First, since whoever passes the report on may cut its end.
+        "log": _texts(comfy.tail()),
+        **told,
         "versions": {"worker": VERSION, "python": sys.version.split()[0], "comfyui": place.info.comfyui_version},
         "build": place.settings.build.to_wire(),
         "gpu": gpus.to_wire(),
-        "volumes": volumes,
-        "disk": [_disk(folder) for folder in _folders(place)],
+        "volumes": list[Json](mounts),
+        "disk": list[Json](disks),
         "comfyui": {
             "ours": own is not None,
             "pid": own.pid if own is not None else None,
-            "answers": answers is not None,
-            "problem": problem,
-            "system_stats": answers,
+            "answers": answers.stats is not None,
+            "problem": answers.problem,
+            "system_stats": answers.stats,
             "node_classes": len(place.known.catalog.classes) if place.known is not None else None,
             "arguments": _texts(own.arguments if own is not None else []),
         },
-        "failed_nodes": _texts(comfy.failed_imports()),
-        "models": {
-            "sync": place.models.health() if place.models is not None else None,
-            "manifest": place.models.inventory() if place.models is not None else [],
-            "files": files,
-        },
         "worker_memory_bytes": resident_bytes(),
-        "environment_names": _texts(sorted(env)),
-        "log": _texts(comfy.tail()),
+        "environment_names": _texts(sorted(env)[:MAX_NAMES]),
+        "models": {
+            "sync": told["models"],
+            "files": list[Json](files),
+            "manifest": manifest,
+            "manifest_left_out": left_out,
+        },
     }
 
 
-async def _ask(place: Workplace) -> tuple[JsonObject | None, str | None]:
-    """What ComfyUI says now, or why it does not."""
+async def _health(place: Workplace, answers: _Answers, look_s: float) -> JsonObject:
+    models, folder = place.models, place.settings.data_dir
+    synced, free = await asyncio.gather(
+        looked(models.health, _wrong, look_s) if models is not None else _nothing(),
+        looked(lambda: resources.measure(folder), lambda _problem: None, look_s),
+    )
+    faults = maybe_list(maybe_object(synced).get("errors"))
+    well = answers.stats is not None and free is not None and not faults and "problem" not in maybe_object(synced)
+    return {
+        "status": "ok" if well else "impaired",
+        "worker": place.info.to_wire(),
+        "comfyui": {"answers": answers.stats is not None, "problem": answers.problem},
+        "busy": place.turn.locked(),
+        "memory_free_bytes": free.memory_free_bytes if free is not None else None,
+        "disk_free_bytes": free.disk_free_bytes if free is not None else None,
+        "failed_nodes": _texts(place.comfy.failed_imports()[:MAX_NAMES]),
+        "models": synced,
+    }
+
+
+async def _ask(place: Workplace) -> _Answers:
     try:
-        return await place.client.stats(), None
+        stats = await place.client.stats()
+        return _Answers(stats, None) if "system" in stats else _Answers(None, "/system_stats: no answer of ComfyUI's")
     except ComfyUnreachable as error:
-        return None, str(error)
+        return _Answers(None, str(error))
+    except Exception as error:
+        return _Answers(None, type(error).__name__)
 
 
-def look_at_volumes(volumes: Iterable[Path] = VOLUMES) -> list[Json]:
-    """Where RunPod mounts network volumes: is one there, and what is in it."""
-    told: list[Json] = []
-    for volume in volumes:
-        there = volume.is_dir()
-        entry: JsonObject = {"path": str(volume), "there": there, "mounted": there and os.path.ismount(volume)}
-        if there:
-            entry |= _disk(volume)
-            try:
-                entry["entries"] = _texts(sorted(path.name for path in volume.iterdir())[:50])
-            except OSError as error:
-                entry["problem"] = type(error).__name__
-        told.append(entry)
-    return told
+async def _volume(volume: Path, look_s: float) -> JsonObject:
+    return await looked(lambda: look_at_volume(volume), lambda problem: _lost(volume, problem), look_s)
+
+
+async def _disk(folder: Path, look_s: float) -> JsonObject:
+    return await looked(lambda: _usage(folder), lambda problem: _lost(folder, problem), look_s)
+
+
+async def _models(folder: Path, look_s: float) -> JsonObject:
+    return await looked(
+        lambda: list_models(folder), lambda problem: {"folder": str(folder), "problem": problem}, look_s
+    )
+
+
+async def _nothing() -> None:
+    return None
+
+
+def look_at_volume(volume: Path) -> JsonObject:
+    """Whether a network volume is mounted there, and what is in it. Blocks. Raises `OSError`."""
+    there = volume.is_dir()
+    entry: JsonObject = {"path": str(volume), "there": there, "mounted": there and os.path.ismount(volume)}
+    if there:
+        entry |= _usage(volume)
+        entry["entries"] = _texts(sorted(path.name for path in volume.iterdir())[:50])
+    return entry
 
 
 def list_models(folder: Path) -> JsonObject:
@@ -133,23 +178,35 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _model_files(place: Workplace) -> list[Json]:
+def _manifest(place: Workplace) -> tuple[list[Json], int]:
+    listed = place.models.inventory() if place.models is not None else []
+    return listed[:MAX_FILES], max(0, len(listed) - MAX_FILES)
+
+
+def _model_folders(place: Workplace, volumes: tuple[Path, ...]) -> list[Path]:
     path = place.settings.comfyui_path
     own = [path / "models"] if path is not None and place.models is None else []
-    folders = own + [volume / "models" for volume in VOLUMES if (volume / "models").is_dir()]
+    folders = own + [volume / "models" for volume in volumes]
     if place.models is not None:
         folders.insert(0, place.models.settings.folder)
-    return [list_models(folder) for folder in dict.fromkeys(folders)]
+    return list(dict.fromkeys(folders))
 
 
 def _folders(place: Workplace) -> list[Path]:
-    models = [place.models.settings.folder] if place.models is not None else []
-    return [folder for folder in (place.settings.data_dir, *models) if folder.is_dir()]
+    return [place.settings.data_dir, *([place.models.settings.folder] if place.models is not None else [])]
 
 
-def _disk(folder: Path) -> JsonObject:
+def _usage(folder: Path) -> JsonObject:
     usage = shutil.disk_usage(folder)
     return {"path": str(folder), "bytes": usage.total, "free_bytes": usage.free}
+
+
+def _wrong(problem: str) -> JsonObject:
+    return {"problem": problem}
+
+
+def _lost(folder: Path, problem: str) -> JsonObject:
+    return {"path": str(folder), "problem": problem}
 
 
 def _texts(lines: Iterable[str]) -> list[Json]:

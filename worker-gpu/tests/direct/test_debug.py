@@ -1,0 +1,145 @@
+"""The reports come also from a worker whose disks do not: that is what they are for."""
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from direct.stage import direct_stage
+from fakes.comfy import holding
+from models.faulty import faulty_store
+from models.samples import manifest_bytes, model, settings, silent
+from worker_gpu.diagnose.look import looked
+from worker_gpu.diagnose.report import MAX_FILES, debug, health
+from worker_gpu.direct.answer import sent_bytes
+from worker_gpu.models.service import Models
+from worker_gpu.shape import JsonObject, maybe_list, maybe_object
+
+PARTS = {"log", "status", "versions", "gpu", "volumes", "disk", "comfyui", "models", "environment_names"}
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, folder: Path, fault: Callable[[], None]) -> None:
+    """Have `fault` happen whenever somebody asks how full the disk of `folder` is, or what it holds."""
+
+    def broken(original: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(path: Any, *rest: Any, **more: Any) -> Any:
+            if str(path).startswith(str(folder)):
+                fault()
+            return original(path, *rest, **more)
+
+        return asked
+
+    monkeypatch.setattr(shutil, "disk_usage", broken(shutil.disk_usage))
+    monkeypatch.setattr(os, "walk", broken(os.walk))
+
+
+def stale() -> None:
+    raise OSError(116, "Stale file handle")
+
+
+@pytest.mark.asyncio
+async def test_a_volume_that_fails_is_told_and_everything_else_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, well = tmp_path / "volume", tmp_path / "well"
+    (volume / "models").mkdir(parents=True)
+    well.mkdir()
+    breaking(monkeypatch, volume, stale)
+    async with direct_stage(tmp_path, holding()) as stage:
+        report = await debug(stage.place, {"A": "secret"}, volumes=[volume, well])
+
+    assert set(report) >= PARTS
+    assert [maybe_object(one).get("problem") for one in maybe_list(report["volumes"])] == ["OSError", None]
+    assert maybe_object(maybe_list(maybe_object(report["models"])["files"])[0])["problem"] == "OSError"
+    assert maybe_object(report["comfyui"])["answers"] is True
+    assert "secret" not in str(report)
+
+
+def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, let_go = tmp_path / "volume", threading.Event()
+    (volume / "models").mkdir(parents=True)
+    breaking(monkeypatch, volume, lambda: (let_go.wait(), None)[1])
+
+    async def ask() -> JsonObject:
+        async with direct_stage(tmp_path, holding()) as stage:
+            return await debug(stage.place, {}, look_s=0.2, volumes=[volume])
+
+    try:
+        # The loop is closed before anything lets go: a thread that was waited for would hang this test.
+        report = asyncio.run(ask())
+    finally:
+        let_go.set()
+    assert set(report) >= PARTS
+    assert "no answer within" in str(maybe_object(maybe_list(report["volumes"])[0])["problem"])
+    assert "no answer within" in str(maybe_list(maybe_object(report["models"])["files"]))
+    assert maybe_object(maybe_list(report["disk"])[0])["free_bytes"] is not None
+
+
+@pytest.mark.asyncio
+async def test_a_worker_whose_own_disk_fails_is_impaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        breaking(monkeypatch, stage.place.settings.data_dir, stale)
+        report, full = await health(stage.place), await debug(stage.place, {}, volumes=[])
+
+    assert (report["status"], report["disk_free_bytes"]) == ("impaired", None)
+    assert set(full) >= PARTS
+
+
+@pytest.mark.asyncio
+async def test_models_whose_state_cannot_be_told_leave_the_rest_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: Models) -> Any:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Models, "health", broken)
+    monkeypatch.setattr(Models, "inventory", broken)
+    with faulty_store() as store:
+        async with direct_stage(tmp_path, holding()) as stage:
+            stage.place.models = Models(settings(tmp_path, store.bucket), silent())
+            report = await debug(stage.place, {}, volumes=[])
+
+    assert report["status"] == "impaired"
+    assert set(report) >= PARTS
+    assert maybe_object(report["models"])["manifest"] == [{"problem": "OSError"}]
+
+
+@pytest.mark.asyncio
+async def test_a_report_fits_what_the_gateway_passes_on_and_has_the_last_lines_first(tmp_path: Path) -> None:
+    files = [model(f"checkpoints/{'x' * 60}-{number}.safetensors", b"x") for number in range(3 * MAX_FILES)]
+    with faulty_store() as store:
+        store.objects["manifest.json"] = manifest_bytes(*files)
+        models = Models(settings(tmp_path, store.bucket), silent())
+        await models.start()
+        try:
+            async with direct_stage(tmp_path, holding()) as stage:
+                stage.place.models = models
+                report = await debug(stage.place, {}, volumes=[])
+        finally:
+            await models.close()
+
+    told = maybe_object(report["models"])
+    assert (len(maybe_list(told["manifest"])), told["manifest_left_out"]) == (MAX_FILES, 2 * MAX_FILES)
+    assert next(iter(report)) == "log"
+    assert sent_bytes(report) < 1_000_000
+
+
+@pytest.mark.asyncio
+async def test_a_comfyui_that_says_nonsense_is_a_problem_and_no_failure(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        stage.comfy.unwell = True
+        report = await debug(stage.place, {}, volumes=[])
+    assert report["status"] == "impaired"
+
+
+@pytest.mark.asyncio
+async def test_a_look_gives_what_it_found_or_what_went_wrong() -> None:
+    assert await looked(lambda: 1, lambda _problem: 2) == 1
+    assert await looked(lambda: 1 // 0, lambda _problem: 2) == 2

@@ -1,5 +1,15 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  watch,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -72,6 +82,17 @@ test('a changed lock file makes a new environment', async () => {
   await ensure(place);
   writeFileSync(join(place.root, 'local/python/requirements.lock'), 'numpy==2.5.0\n');
   expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
+});
+
+test("a link to another checkout's environment is used where it fits, and never emptied", async () => {
+  const [other, place] = [checkout({}), checkout({})];
+  await ensure(other);
+  symlinkSync(join(other.root, '.venv'), join(place.root, '.venv'));
+  expect(await ensure(place)).toMatchObject({ ok: true, value: { made: false } });
+  writeFileSync(join(place.root, 'local/python/requirements.lock'), 'numpy==2.5.0\n');
+  expect(await ensure(place)).toMatchObject({ ok: false, message: expect.stringContaining('is a link') });
+  expect(timesMade(place)).toBe(0);
+  expect(await ensure(other)).toMatchObject({ ok: true, value: { made: false } });
 });
 
 test('an environment whose making was cut short is made again', async () => {

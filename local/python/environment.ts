@@ -1,6 +1,6 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Outcome, done, failure } from '../stack/outcome.ts';
 
@@ -55,6 +55,12 @@ export async function ensureEnvironment(options: EnvironmentOptions): Promise<Ou
   try {
     if (ready()) {
       return done({ python, made: false });
+    }
+    if (lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+      // venv would empty what the link points to: perhaps another checkout's environment.
+      return failure(
+        `${folder} is a link to an environment of another lock file. Remove the link and run the command again.`,
+      );
     }
     const interpreter = findInterpreter(options.searchPath);
     if (!interpreter.ok) {

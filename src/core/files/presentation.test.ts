@@ -27,6 +27,22 @@ describe('the type a result is stored with', () => {
   );
 });
 
+describe('what a browser shows in place', () => {
+  it.each(['image/png', 'IMAGE/JPEG', 'video/mp4', 'audio/flac', 'audio/mpeg', 'text/plain; charset=utf-8'])(
+    '%s',
+    (type) => {
+      expect(presentationOf({ name: 'a', content_type: type })).toMatchObject({ type, inline: true });
+    },
+  );
+
+  it.each(['video/x+xml', 'audio/svg+xml', 'image/svg+xml', 'text/html', 'application/pdf', 'text/plain+xml', 'image'])(
+    'is not %s',
+    (type) => {
+      expect(presentationOf({ name: 'a', content_type: type })).toMatchObject({ inline: false });
+    },
+  );
+});
+
 it('a name with quotes, controls and letters of any kind stays one header value', () => {
   const { disposition } = presentationOf({ name: 'a/b"\r\nx: y;ü\ud800.png', content_type: 'image/png' });
   expect(disposition).toMatch(/^inline; filename="[\x20-\x7e]+"; filename\*=UTF-8''[\w%.~!$&+^`|-]+$/);

@@ -3,9 +3,16 @@
 const MEDIA_TYPE =
   /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(?:\s*;\s*[a-z0-9!#$&^_.+-]+=(?:"[^"\r\n]*"|[a-z0-9!#$&^_.+-]+))*$/i;
 
-/** Shown in place. Everything else (SVG and HTML can hold scripts) is offered as a download. */
-const INLINE =
-  /^(?:image\/(?:png|jpeg|gif|webp|avif|bmp|apng)|video\/[a-z0-9.+-]+|audio\/[a-z0-9.+-]+|text\/plain)(?:;|$)/i;
+/**
+ * Shown in place: what browsers show by decoders of their own. A closed list, since a browser takes any `…+xml` for XML, whatever stands
+ * before it. Everything else (SVG and HTML can hold scripts) is offered as a download.
+ */
+const SHOWN = new Set([
+  ...['png', 'jpeg', 'gif', 'webp', 'avif', 'bmp', 'apng'].map((type) => `image/${type}`),
+  ...['mp4', 'webm', 'ogg', 'quicktime', 'x-matroska', 'x-msvideo', 'mpeg'].map((type) => `video/${type}`),
+  ...['mpeg', 'wav', 'x-wav', 'ogg', 'flac', 'x-flac', 'mp4', 'aac', 'opus', 'webm'].map((type) => `audio/${type}`),
+  'text/plain',
+]);
 
 /** What a browser would run, or take for something to run. */
 const ACTIVE = /html|xml|xsl|svg|script/i;
@@ -24,7 +31,7 @@ export type Presentation = {
 
 export function presentationOf({ name, content_type }: File): Presentation {
   const type = MEDIA_TYPE.test(content_type) ? content_type : OCTETS;
-  const inline = INLINE.test(type);
+  const inline = SHOWN.has(type.split(';', 1)[0]?.trim().toLowerCase() ?? '');
   return { type, inline, disposition: disposition(inline ? 'inline' : 'attachment', name) };
 }
 

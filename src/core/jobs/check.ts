@@ -13,10 +13,12 @@ import { isRecord, parseWorkflow } from '../workflows/parse.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
 import { inlineFaults } from './inline-run.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
-import { jobRequestSchema, tooMany } from './request.ts';
+import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
 
 /** A request without a fault, and the graph that will run. */
 export type Checked = ResolvedInputs & {
+  /** The inputs as they were asked for. */
+  requested: readonly InputRequest[];
   shaped: Shaped;
   endpoint: string;
   metadata: Record<string, string>;
@@ -92,6 +94,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     ? refuse(faults)
     : ok({
         shaped: shaped.shaped,
+        requested,
         inputs,
         inline,
         remote,

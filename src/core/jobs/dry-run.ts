@@ -6,6 +6,7 @@ import { ok, type Result } from '../result.ts';
 import type { Renamed } from '../workflows/shape/prefixes.ts';
 import { checkRequest } from './check.ts';
 import { priceOf, type PriceEstimate } from './price.ts';
+import type { InputRequest } from './request.ts';
 
 /** What a submit would run. `workflow` is JSON text. */
 export type DryRun = {
@@ -14,9 +15,23 @@ export type DryRun = {
   resolved: Resolved;
   renamed: Renamed[];
   nodes: { count: number; checked: boolean };
-  inputs: (JobInput & { used_by: string[] })[];
+  inputs: DryInput[];
   finish_within: number;
   price: PriceEstimate | null;
+};
+
+/**
+ * An input that the job would have: an asset of the account (of a file in the body: the one it would become), an output of another job,
+ * or a file elsewhere, of which nothing is known before a submit fetches it. `used_by`: ids of nodes.
+ */
+export type DryInput = {
+  name: string;
+  asset: string | null;
+  output: string | null;
+  url: string | null;
+  size_bytes: number | null;
+  content_type: string | null;
+  used_by: string[];
 };
 
 /**
@@ -28,8 +43,9 @@ export async function dryRun(core: Core, caller: Caller, body: unknown): Promise
   if (!checked.ok) {
     return checked;
   }
-  const { shaped, inputs, endpoint, finishWithinS, nodesChecked } = checked.value;
-  const users = new Map<string, string[]>(inputs.map(({ name }) => [name, []]));
+  const { shaped, requested, inputs, endpoint, finishWithinS, nodesChecked } = checked.value;
+  const users = new Map<string, string[]>(requested.map(({ name }) => [name, []]));
+  const found = new Map(inputs.map((input) => [input.name, input]));
   for (const [id, node] of Object.entries(shaped.graph)) {
     for (const name of new Set(Object.values(node.inputs).flatMap(textsIn))) {
       users.get(name)?.push(id);
@@ -41,11 +57,22 @@ export async function dryRun(core: Core, caller: Caller, body: unknown): Promise
     resolved: shaped.resolved,
     renamed: shaped.renamed,
     nodes: { count: Object.keys(shaped.graph).length, checked: nodesChecked },
-    inputs: inputs.map((input) => ({ ...input, used_by: users.get(input.name) ?? [] })),
+    inputs: requested.map((request) => dryInput(request, found.get(request.name), users.get(request.name) ?? [])),
     finish_within: finishWithinS,
     price: priceOf(core.config.endpoints[endpoint]?.price, finishWithinS),
   });
 }
+
+const dryInput = ({ name, output, url }: InputRequest, found: JobInput | undefined, used_by: string[]): DryInput => ({
+  name,
+  // Where an output lies in R2 is the gateway's own affair.
+  asset: found === undefined || output !== undefined ? null : `sha256:${found.sha256}`,
+  output: output ?? null,
+  url: url ?? null,
+  size_bytes: found?.size_bytes ?? null,
+  content_type: found?.content_type ?? null,
+  used_by,
+});
 
 /** The texts a worker compares with the names of inputs: whole values, also within lists and objects. */
 const textsIn = (value: unknown): string[] =>

@@ -5,6 +5,10 @@ import { presentationOf } from '../../core/files/presentation.ts';
 type File = { name: string; content_type: string };
 type Version = { etag: string; modified: Date };
 
+/** A browser makes a page of its own around a picture or a video, whose styles and whose file it must be let load. */
+const SHOWN_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox";
+const OFFERED_POLICY = "default-src 'none'; sandbox";
+
 export function contentHeaders(file: File, version: Version): Record<string, string> {
   const { type, inline, disposition } = presentationOf(file);
   return {
@@ -16,6 +20,6 @@ export function contentHeaders(file: File, version: Version): Record<string, str
     // Results are private and vanish with their job: keep them, but ask.
     'cache-control': 'private, no-cache',
     'x-content-type-options': 'nosniff',
-    ...(inline ? {} : { 'content-security-policy': "default-src 'none'; sandbox" }),
+    'content-security-policy': inline ? SHOWN_POLICY : OFFERED_POLICY,
   };
 }

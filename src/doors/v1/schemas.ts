@@ -169,9 +169,11 @@ export const dryRunSchema = z
     inputs: z.array(
       z.object({
         name: z.string(),
-        asset: z.string(),
-        size_bytes: z.int(),
-        content_type: z.string(),
+        asset: z.string().nullable(),
+        output: z.string().nullable(),
+        url: z.string().nullable(),
+        size_bytes: z.int().nullable(),
+        content_type: z.string().nullable(),
         used_by: z.array(z.string()),
       }),
     ),

@@ -13,6 +13,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
+import { dryRunSchema } from '../schemas.ts';
 
 const worker = { id: 'w', version: '0' };
 
@@ -59,6 +60,36 @@ async function finished(account: string, call: Call): Promise<string> {
 }
 
 const next = (output: string) => postJson({ workflow: GRAPH, inputs: [{ name: 'in.png', output }] });
+
+describe('a dry run', () => {
+  it('names every kind of input by what the request named it by', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    const first = await finished(account, call);
+    const [file, text] = [`job:${first}/outputs/sub/a.png`, `job:${first}/outputs/note.txt`];
+    const asset = `sha256:${new Uint8Array(await crypto.subtle.digest('SHA-256', PNG)).toHex()}`;
+    await call('/v1/assets', { method: 'POST', body: PNG });
+    const inputs = [
+      { name: 'asset.png', asset },
+      { name: 'data.png', data: PNG.toBase64() },
+      { name: 'file.png', output: file },
+      { name: 'text.txt', output: text },
+      { name: 'url.png', url: 'https://files.example.com/a.png' },
+    ];
+    const response = await call('/v1/jobs/dry-run', postJson({ workflow: GRAPH, inputs }));
+    expect(response.status).toBe(200);
+    const none = { asset: null, output: null, url: null, used_by: [] };
+    const picture = { size_bytes: PNG.length, content_type: 'image/png' };
+    const run = dryRunSchema.parse(await response.json());
+    expect(run.inputs).toStrictEqual([
+      { ...none, ...picture, name: 'asset.png', asset },
+      { ...none, ...picture, name: 'data.png', asset },
+      { ...none, ...picture, name: 'file.png', output: file },
+      { ...none, name: 'text.txt', output: text, size_bytes: 5, content_type: 'text/plain; charset=utf-8' },
+      { ...none, name: 'url.png', url: 'https://files.example.com/a.png', size_bytes: null, content_type: null },
+    ]);
+  });
+});
 
 describe("a result of one job as another job's input", () => {
   it('is read by the worker from where it lies', async () => {

@@ -32,8 +32,4 @@ export function registerDryRun(app: V1App): void {
   });
 }
 
-const render = ({ inputs, ...rest }: DryRun): Omit<ApiDryRun, 'workflow'> & { workflow: string } => ({
-  object: 'dry_run',
-  ...rest,
-  inputs: inputs.map(({ sha256, ...input }) => ({ ...input, asset: `sha256:${sha256}` })),
-});
+const render = (run: DryRun): Omit<ApiDryRun, 'workflow'> & { workflow: string } => ({ object: 'dry_run', ...run });

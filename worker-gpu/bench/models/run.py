@@ -31,8 +31,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from worker_gpu.models.manifest import Manifest, ModelFile  # noqa: E402 -- after its path is set
-from worker_gpu.models.push import Entry, describe  # noqa: E402 -- as above
+from worker_gpu.models.entries import Entry  # noqa: E402 -- after its path is set
+from worker_gpu.models.manifest import Manifest, ModelFile  # noqa: E402 -- as above
+from worker_gpu.models.push import describe  # noqa: E402 -- as above
 from worker_gpu.models.tree import Tree  # noqa: E402 -- as above
 
 BIG_BYTES = 2 * 1024**3

@@ -36,12 +36,9 @@ def image(store: FaultyStore, tmp_path: Path) -> Path:
     return build(store, tmp_path, "--baked")
 
 
-def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
-    store.objects[PATH] = BODY
-    store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
-    built = tmp_path / "build"
-    env = {
-        "MODELS_DIR": str(built),
+def env_of(store: FaultyStore, tmp_path: Path) -> dict[str, str]:
+    return {
+        "MODELS_DIR": str(tmp_path / "build"),
         "MODELS_BUCKET": "models",
         "MODELS_ENDPOINT_URL": store.url,
         "MODELS_ACCESS_KEY_ID": "local",
@@ -49,7 +46,13 @@ def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
         "MODELS_MIN_FREE_MB": "0",
         "MODELS_VOLUME": "",
     }
-    assert main(["pull", "--group", "boot", *flags], env) == 0
+
+
+def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
+    store.objects[PATH] = BODY
+    store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
+    built = tmp_path / "build"
+    assert main(["pull", "--group", "boot", *flags], env_of(store, tmp_path)) == 0
     # Whole seconds prove nothing if the build happened at one.
     os.utime(built / PATH, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
     index = built / ".sync" / "index.jsonl"
@@ -105,6 +108,21 @@ def test_a_newer_manifest_replaces_a_baked_model(store: FaultyStore, image: Path
     sync.open()
     assert [held.baked for held in sync.tree.held()] == [False]
     sync.close()
+
+
+@pytest.mark.parametrize("group", ["bot", ""])
+def test_an_image_is_not_built_empty_for_want_of_a_group(
+    store: FaultyStore, tmp_path: Path, group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
+    assert main(["pull", "--baked", "--group", group], env_of(store, tmp_path)) == 1
+    assert capsys.readouterr().out == f"model_unknown: the manifest has no file of group {group!r}; it has ['boot']\n"
+
+
+def test_an_image_is_not_built_empty_for_want_of_a_bucket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "--baked"], {"MODELS_DIR": str(tmp_path / "build"), "MODELS_VOLUME": ""}) == 2
+    assert capsys.readouterr().out.startswith("bad_setting: set MODELS_BUCKET ")
+    assert not (tmp_path / "build").exists()
 
 
 def test_a_baked_model_is_not_evicted_for_it_would_give_no_disk_back(store: FaultyStore, image: Path) -> None:

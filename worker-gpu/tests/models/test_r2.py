@@ -13,9 +13,10 @@ from models.r2 import r2
 from models.samples import QUICK, content, settings
 from worker_gpu.models.bucket import Store
 from worker_gpu.models.commands import main
+from worker_gpu.models.entries import Entry, with_entries
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromBucket, Manifest
-from worker_gpu.models.push import Entry, Pusher, describe, with_entries
+from worker_gpu.models.push import Pusher, describe
 from worker_gpu.models.settings import Bucket
 from worker_gpu.models.sigv4 import Credentials
 

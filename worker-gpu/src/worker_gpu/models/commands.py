@@ -2,19 +2,23 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from worker_gpu.log import Log
+from worker_gpu.models.arguments import parser
 from worker_gpu.models.bucket import Store
+from worker_gpu.models.entries import Entry, replaces, stays_elsewhere, with_pushed, without_entries
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.hub import describe_hub_file, describe_url
-from worker_gpu.models.manifest import MANIFEST_KEY, PLAIN_SUFFIXES, FromHub, Manifest, ModelFile
+from worker_gpu.models.manifest import CODE_FOLDERS, MANIFEST_KEY, PLAIN_SUFFIXES, FromHub, Manifest, ModelFile
 from worker_gpu.models.plan import Urgency
-from worker_gpu.models.push import Entry, Pusher, describe, with_entries, without_entries
+from worker_gpu.models.push import Pusher, describe
 from worker_gpu.models.settings import Bucket, ModelSettings, read_model_settings
 from worker_gpu.models.sync import Batch, ModelSync, Progress
 from worker_gpu.models.tree import Tree
@@ -27,7 +31,7 @@ EXIT_USAGE = 2
 def main(argv: Sequence[str], env: Mapping[str, str] | None = None, out: TextIO | None = None) -> int:
     """Runs one command. Exit code: 0, 1 when a model could not be had or is wrong, 2 for a wrong call or setting."""
     shown = out or sys.stdout
-    arguments = _parser().parse_args(list(argv))
+    arguments = parser().parse_args(list(argv))
     try:
         settings = read_model_settings(os.environ if env is None else env)
         return _COMMANDS[arguments.command](arguments, settings, shown)
@@ -37,24 +41,58 @@ def main(argv: Sequence[str], env: Mapping[str, str] | None = None, out: TextIO 
 
 
 def _push(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
-    bucket = _bucket(settings)
-    pusher = Pusher(bucket, settings.patience, Store)
+    sources = _sources(arguments, settings)
+    pusher = Pusher(_bucket(settings), settings.patience, Store)
+    pushed: list[tuple[Entry, ModelFile]] = []
+
+    def note() -> Manifest:
+        noted = pusher.update_manifest(lambda before: with_pushed(before, pushed))
+        pushed.clear()
+        return noted
+
     try:
-        files: list[ModelFile] = []
-        for source, path in _sources(arguments, settings):
-            entry = _entry(arguments, path)
-            if source is None:
-                files.append(_elsewhere(arguments, entry, settings))
-                out.write(f"{path}: stays at its source\n")
-                continue
-            file, sent = pusher.upload(source, describe(source, entry))
-            out.write(f"{path}: {'pushed' if sent else 'already there'}, {file.size} bytes\n")
-            files.append(file)
-        manifest = pusher.update_manifest(lambda before: with_entries(before, files))
+        manifest = pusher.manifest()
+        try:
+            for source, path in sources:
+                entry, former = _entry(arguments, path), manifest.files.get(path)
+                file = _push_one(arguments, settings, pusher, source, entry, former, out)
+                pushed.append((entry, file))
+                if replaces(file, former):
+                    # From here on the object is another than workers are told.
+                    note()
+        except BaseException:
+            if pushed:
+                with contextlib.suppress(ModelError):
+                    note()
+            raise
+        manifest = note()
     finally:
         pusher.close()
     out.write(f"manifest.json: {len(manifest.files)} files\n")
     return 0
+
+
+def _push_one(
+    arguments: argparse.Namespace,
+    settings: ModelSettings,
+    pusher: Pusher,
+    source: Path | None,
+    entry: Entry,
+    former: ModelFile | None,
+    out: TextIO,
+) -> ModelFile:
+    """What the manifest is to say of the file; `source` None: it stays elsewhere."""
+    if source is None:
+        file = _elsewhere(arguments, entry, settings)
+        out.write(f"{entry.path}: stays at its source\n")
+        return file
+    described = describe(source, entry)
+    if former is not None and stays_elsewhere(described, former) and not arguments.upload:
+        out.write(f"{entry.path}: stays at its source; --upload puts it into the bucket\n")
+        return replace(described, source=former.source)
+    file, sent = pusher.upload(source, described)
+    out.write(f"{entry.path}: {'pushed' if sent else 'already there'}, {file.size} bytes\n")
+    return file
 
 
 def _remove(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
@@ -95,6 +133,8 @@ def _verify(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO)
 
 
 def _pull(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
+    if not settings.enabled:
+        raise ModelError("bad_setting", "set MODELS_BUCKET (and its endpoint and credentials) or MODELS_MANIFEST")
     sync = ModelSync(settings, Log(sys.stderr))
     sync.open()
     try:
@@ -138,7 +178,13 @@ def _chosen(manifest: Manifest, paths: Sequence[str], group: str | None) -> list
             raise ModelError("model_unknown", f"{path} is not in the manifest", path)
     if paths:
         return [manifest.files[path] for path in paths]
-    return manifest.in_group(group) if group else list(manifest.files.values())
+    if group is None:
+        return list(manifest.files.values())
+    files = manifest.in_group(group)
+    if not files:
+        known = sorted({name for file in manifest.files.values() for name in file.groups})
+        raise ModelError("model_unknown", f"the manifest has no file of group {group!r}; it has {known}")
+    return files
 
 
 def _manifest(settings: ModelSettings) -> Manifest:
@@ -185,12 +231,14 @@ def _sources(arguments: argparse.Namespace, settings: ModelSettings) -> list[tup
             found.append((source, f"{source.absolute().parent.name}/{source.name}"))
     if arguments.to and len(found) != 1:
         raise ModelError("bad_setting", "--to is for one file")
+    if not found:
+        raise ModelError("bad_setting", "there is nothing to push: no <category>/<file> of a format that is taken")
     return found
 
 
 def _may_push(path: Path, allow_unsafe: bool) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and len(path.parts) > 1 and (allow_unsafe or path.suffix.lower() in PLAIN_SUFFIXES)
+    left = any(part.startswith(".") for part in path.parts) or path.parts[0].casefold() in CODE_FOLDERS
+    return not left and len(path.parts) > 1 and (allow_unsafe or path.suffix.lower() in PLAIN_SUFFIXES)
 
 
 def _elsewhere(arguments: argparse.Namespace, entry: Entry, settings: ModelSettings) -> ModelFile:
@@ -204,34 +252,8 @@ def _elsewhere(arguments: argparse.Namespace, entry: Entry, settings: ModelSetti
 
 
 def _entry(arguments: argparse.Namespace, path: str) -> Entry:
-    return Entry(path, tuple(arguments.group or ()), arguments.priority, arguments.allow_unsafe)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m worker_gpu models", description="Models in R2, and here.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    push = commands.add_parser("push", help="upload files (or a models folder) and add them to the manifest")
-    push.add_argument("sources", nargs="*", help="files, or folders of <category>/<file>; default: MODELS_DIR")
-    push.add_argument("--to", help="<category>/<file>, for one file")
-    push.add_argument("--group", action="append", help="boot, background or a name of yours; may be repeated")
-    push.add_argument("--priority", type=int, default=0, help="higher comes first")
-    push.add_argument("--allow-unsafe", action="store_true", help="take formats that can hold code")
-    push.add_argument("--hf", help="<owner>/<name>:<file>[@<revision>]: fetched from Hugging Face, not uploaded")
-    push.add_argument("--url", help="fetched from this URL, not uploaded; needs --size and --sha256")
-    push.add_argument("--size", type=int, default=0)
-    push.add_argument("--sha256")
-    remove = commands.add_parser("remove", help="take files out of the manifest")
-    remove.add_argument("paths", nargs="+")
-    commands.add_parser("list", help="what the manifest has")
-    verify = commands.add_parser("verify", help="compare the folder with the manifest")
-    verify.add_argument("--full", action="store_true", help="hash every byte instead of asking stat")
-    pull = commands.add_parser("pull", help="fetch files; default: all of them")
-    pull.add_argument("paths", nargs="*")
-    pull.add_argument("--group")
-    pull.add_argument("--progress", action="store_true", help="a line a second")
-    pull.add_argument("--no-volume", action="store_true", help="do not copy to the network volume")
-    pull.add_argument("--baked", action="store_true", help="for the build of an image: known there without a hash")
-    return parser
+    groups = () if arguments.no_group else tuple(arguments.group) if arguments.group else None
+    return Entry(path, groups, arguments.priority, arguments.allow_unsafe)
 
 
 _COMMANDS = {"push": _push, "remove": _remove, "list": _list, "verify": _verify, "pull": _pull}

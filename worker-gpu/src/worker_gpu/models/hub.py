@@ -3,9 +3,9 @@
 import re
 from urllib.parse import quote, urljoin, urlsplit
 
+from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile, check_path
-from worker_gpu.models.push import Entry
 from worker_gpu.models.remote import MAX_REDIRECTS, hub_refusal
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.wire import REDIRECTS, Passing, Wire
@@ -65,15 +65,8 @@ def _within(url: str, location: str) -> str | None:
 
 
 def _entry(entry: Entry, size: int, sha256: str, source: FromHub | FromUrl) -> ModelFile:
-    return ModelFile(
-        path=entry.path,
-        size=size,
-        sha256=sha256,
-        groups=entry.groups,
-        priority=entry.priority,
-        source=source,
-        allow_unsafe=entry.allow_unsafe,
-    )
+    file = ModelFile(path=entry.path, size=size, sha256=sha256, source=source, allow_unsafe=entry.allow_unsafe)
+    return settled(entry, file, None)
 
 
 def _check(entry: Entry) -> None:

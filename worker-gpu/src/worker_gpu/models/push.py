@@ -1,18 +1,21 @@
-"""Putting models into the bucket: hash, upload what is not there, and write the manifest last.
+"""Putting models into the bucket: hash, upload what is not there, then write what the manifest says of it.
 
-A worker that reads meanwhile sees the old manifest or the new one, and every object a manifest names was complete
-before. Each request carries the SHA-256 of its body in the signature, so the store checks every part.
+A new file is named by the manifest when it is whole. A new version of a file takes the name of the one before, which is
+gone then: until the manifest follows, at once, a worker that asks for the one before is refused by its tag, and looks
+at the manifest again (service.py). Each request carries the SHA-256 of its body in the signature, so the store checks
+every part.
 """
 
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from worker_gpu.models.bucket import SHA_HEADER, Store
+from worker_gpu.models.bucket import SHA_HEADER, Answer, Store
+from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile, check_path
 from worker_gpu.models.settings import Bucket, Patience
@@ -23,16 +26,6 @@ UPLOADS = 4
 MANIFEST_TRIES = 5
 _READ_BYTES = 4 * 1024 * 1024
 _CHANGED = frozenset({412})
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the caller says of a file to push."""
-
-    path: str
-    groups: tuple[str, ...] = ()
-    priority: int = 0
-    allow_unsafe: bool = False
 
 
 def describe(source: Path, entry: Entry, chunk_size: int = CHUNK_BYTES) -> ModelFile:
@@ -56,16 +49,15 @@ def describe(source: Path, entry: Entry, chunk_size: int = CHUNK_BYTES) -> Model
                 chunks.append(chunk.hexdigest())
     except OSError as error:
         raise ModelError("disk_failed", f"{source}: {error.strerror or error}", entry.path) from error
-    return ModelFile(
+    file = ModelFile(
         path=entry.path,
         size=size,
         sha256=whole.hexdigest(),
         chunk_size=chunk_size,
         chunks=tuple(chunks),
-        groups=entry.groups,
-        priority=entry.priority,
         allow_unsafe=entry.allow_unsafe,
     )
+    return settled(entry, file, None)
 
 
 class Pusher:
@@ -90,17 +82,24 @@ class Pusher:
         etag = self._put_whole(source, file) if file.chunk_count < 2 else self._put_parts(source, file)
         return _with_etag(file, etag), True
 
+    def manifest(self) -> Manifest:
+        """The bucket's manifest; an empty one where there is none. Raises `ModelError`."""
+        return _parse(self._store.get(MANIFEST_KEY))
+
     def update_manifest(self, change: Callable[[Manifest], Manifest]) -> Manifest:
-        """Change the bucket's manifest, whoever else does so at the same time. Raises `ModelError`."""
+        """Change the bucket's manifest, whoever else does so at the same time. Raises `ModelError`; one that workers
+        would refuse is not written."""
         for _ in range(MANIFEST_TRIES):
             got = self._store.get(MANIFEST_KEY)
-            before = Manifest.parse(got.body) if got.status == 200 else Manifest({})
+            before = _parse(got)
             after = change(before)
             if got.status == 200 and after == before:
                 return after
             body = after.to_bytes()
+            _check(body)
             digest = hashlib.sha256(body).hexdigest()
-            # A copy that is never changed: what was pushed when, and a way back.
+            # A copy that is never changed: what was pushed when. It is a way back for what a manifest says of objects
+            # that are still those.
             headers = {"Content-Type": "application/json"}
             self._store.put(f"manifests/{digest}.json", body, headers, digest)
             condition = {"If-Match": f'"{got.etag}"'} if got.status == 200 else {"If-None-Match": "*"}
@@ -143,17 +142,15 @@ class Pusher:
                 store.close()
 
 
-def with_entries(manifest: Manifest, files: Iterable[ModelFile]) -> Manifest:
-    """`manifest` with `files` added or replaced."""
-    return Manifest.of(list({**manifest.files, **{file.path: file for file in files}}.values()))
+def _parse(answer: Answer) -> Manifest:
+    return Manifest.parse(answer.body) if answer.status == 200 else Manifest({})
 
 
-def without_entries(manifest: Manifest, paths: Sequence[str]) -> Manifest:
-    """`manifest` without `paths`. Raises `ModelError` model_unknown."""
-    for path in paths:
-        if path not in manifest.files:
-            raise ModelError("model_unknown", f"{path} is not in the manifest", path)
-    return Manifest.of([file for path, file in manifest.files.items() if path not in paths])
+def _check(body: bytes) -> None:
+    try:
+        Manifest.parse(body)
+    except ModelError as error:
+        raise ModelError("bad_setting", f"nothing is written, since workers would refuse it: {error.message}") from None
 
 
 def _with_etag(file: ModelFile, etag: str) -> ModelFile:

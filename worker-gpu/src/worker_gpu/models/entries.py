@@ -1,0 +1,52 @@
+"""What a push or a removal makes of the manifest's entries. Pure: nothing here asks the bucket."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import FromBucket, Manifest, ModelFile
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the caller says of a file to push. None: as the manifest has it; of a new file no group, and priority 0."""
+
+    path: str
+    groups: tuple[str, ...] | None = None
+    priority: int | None = None
+    allow_unsafe: bool = False
+
+
+def settled(entry: Entry, file: ModelFile, former: ModelFile | None) -> ModelFile:
+    """`file` with the groups and the priority that `entry` gives it, else those of `former`, the entry before."""
+    groups = entry.groups if entry.groups is not None else former.groups if former is not None else ()
+    priority = entry.priority if entry.priority is not None else former.priority if former is not None else 0
+    return replace(file, groups=groups, priority=priority)
+
+
+def stays_elsewhere(file: ModelFile, former: ModelFile | None) -> bool:
+    """Whether the manifest has this very file from another place than the bucket."""
+    return former is not None and former.sha256 == file.sha256 and not isinstance(former.source, FromBucket)
+
+
+def replaces(file: ModelFile, former: ModelFile | None) -> bool:
+    """Whether workers that go by `former` are refused now that `file` is in the bucket."""
+    return former is not None and (former.sha256, former.source) != (file.sha256, file.source)
+
+
+def with_entries(manifest: Manifest, files: Iterable[ModelFile]) -> Manifest:
+    """`manifest` with `files` added or replaced."""
+    return Manifest.of(list({**manifest.files, **{file.path: file for file in files}}.values()))
+
+
+def with_pushed(manifest: Manifest, pushed: Iterable[tuple[Entry, ModelFile]]) -> Manifest:
+    """`manifest` with what was pushed, each with what the caller said of it."""
+    return with_entries(manifest, [settled(entry, file, manifest.files.get(file.path)) for entry, file in pushed])
+
+
+def without_entries(manifest: Manifest, paths: Sequence[str]) -> Manifest:
+    """`manifest` without `paths`. Raises `ModelError` model_unknown."""
+    for path in paths:
+        if path not in manifest.files:
+            raise ModelError("model_unknown", f"{path} is not in the manifest", path)
+    return Manifest.of([file for path, file in manifest.files.items() if path not in paths])

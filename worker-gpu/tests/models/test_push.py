@@ -1,0 +1,210 @@
+"""Pushing again, against R2's own S3 endpoint: what is not said stays as it was, and the manifest is true of the bucket
+at every moment and after every failure."""
+
+import hashlib
+import io
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.pulling import pull
+from models.r2 import r2
+from models.samples import QUICK, content, settings
+from worker_gpu.models.bucket import Store
+from worker_gpu.models.commands import main
+from worker_gpu.models.entries import with_entries
+from worker_gpu.models.manifest import FromBucket, FromHub, Manifest, ModelFile
+from worker_gpu.models.push import Pusher
+from worker_gpu.models.settings import Bucket
+
+A, B, C = "checkpoints/sdxl.safetensors", "loras/b.safetensors", "vae/c.safetensors"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Generator[Bucket]:
+    with r2() as bucket:
+        yield bucket
+
+
+class Place:
+    """A folder of models and a place of its own in the bucket."""
+
+    def __init__(self, bucket: Bucket, folder: Path) -> None:
+        self.bucket = bucket
+        self.folder = folder
+        self._env = {
+            "MODELS_DIR": str(folder),
+            "MODELS_BUCKET": bucket.name,
+            "MODELS_PREFIX": bucket.prefix,
+            "MODELS_ENDPOINT_URL": bucket.endpoint,
+            "MODELS_ACCESS_KEY_ID": bucket.credentials.key_id,
+            "MODELS_SECRET_ACCESS_KEY": bucket.credentials.secret,
+            "MODELS_VOLUME": "",
+        }
+
+    def put(self, path: str, body: bytes) -> str:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(body)
+        return str(file)
+
+    def run(self, *argv: str) -> tuple[int, str]:
+        out = io.StringIO()
+        code = main(argv, self._env, out)
+        return code, out.getvalue()
+
+    def push(self, *argv: str) -> None:
+        code, said = self.run("push", *argv)
+        assert code == 0, said
+
+    def manifest(self) -> dict[str, ModelFile]:
+        pusher = Pusher(self.bucket, QUICK, Store)
+        try:
+            return dict(pusher.manifest().files)
+        finally:
+            pusher.close()
+
+    def update(self, change: Callable[[Manifest], Manifest]) -> None:
+        pusher = Pusher(self.bucket, QUICK, Store)
+        pusher.update_manifest(change)
+        pusher.close()
+
+
+@pytest.fixture
+def place(endpoint: Bucket, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    return Place(replace(endpoint, prefix=f"{name}/"), tmp_path / "own")
+
+
+def said_of(file: ModelFile) -> tuple[tuple[str, ...], int]:
+    return file.groups, file.priority
+
+
+def test_the_boot_group_survives_a_push_of_the_whole_folder(place: Place) -> None:
+    one = place.put(A, content(1000, 1))
+    place.put(B, content(1000, 2))
+    place.push(one, "--group", "boot", "--priority", "10")
+    place.push(str(place.folder))
+    assert {path: said_of(file) for path, file in place.manifest().items()} == {A: (("boot",), 10), B: ((), 0)}
+
+
+def test_a_new_version_is_in_the_groups_of_the_one_before(place: Place) -> None:
+    one = place.put(A, content(1000, 1))
+    place.push(one, "--group", "boot", "--group", "sdxl", "--priority", "10")
+    place.put(A, content(2000, 2))
+    place.push(one)
+    file = place.manifest()[A]
+    assert (file.size, said_of(file)) == (2000, (("boot", "sdxl"), 10))
+
+
+def test_what_is_said_counts_and_nothing_else_changes(place: Place) -> None:
+    one = place.put(A, content(1000, 1))
+    place.push(one, "--group", "boot", "--priority", "10")
+    place.push(one, "--group", "background")
+    assert said_of(place.manifest()[A]) == (("background",), 10)
+    place.push(one, "--priority", "0")
+    assert said_of(place.manifest()[A]) == (("background",), 0)
+    place.push(one, "--no-group")
+    assert said_of(place.manifest()[A]) == ((), 0)
+
+
+def test_what_comes_from_elsewhere_still_does_after_a_push_of_the_folder(place: Place) -> None:
+    body = content(1000, 1)
+    place.put(A, body)
+    source = FromHub("lab/sdxl", "sdxl.safetensors")
+    there = ModelFile(A, len(body), hashlib.sha256(body).hexdigest(), groups=("boot",), source=source)
+    place.update(lambda before: with_entries(before, [there]))
+    code, said = place.run("push", str(place.folder))
+    assert (code, said.splitlines()[0]) == (0, f"{A}: stays at its source; --upload puts it into the bucket")
+    assert (place.manifest()[A].source, place.manifest()[A].groups) == (source, ("boot",))
+    place.push(str(place.folder), "--upload")
+    assert isinstance(place.manifest()[A].source, FromBucket)
+    assert place.manifest()[A].groups == ("boot",)
+    assert pull(settings(place.folder.parent / "worker", place.bucket)).errors == []
+
+
+def test_another_version_than_the_hubs_goes_into_the_bucket(place: Place) -> None:
+    there = ModelFile(A, 3, hashlib.sha256(b"hub").hexdigest(), source=FromHub("lab/sdxl", "sdxl.safetensors"))
+    place.update(lambda before: with_entries(before, [there]))
+    place.push(place.put(A, b"own"))
+    assert isinstance(place.manifest()[A].source, FromBucket)
+
+
+def test_a_push_that_fails_leaves_a_manifest_that_is_true(place: Place, tmp_path: Path) -> None:
+    one, other = place.put(A, content(1000, 1)), place.put(B, content(1000, 2))
+    place.push(one, other)
+    before = place.manifest()
+    one, new = place.put(A, content(1000, 3)), place.put(C, content(1000, 4))
+    code, said = place.run("push", one, new, str(place.folder / "loras/none.safetensors"), other)
+    assert (code, "disk_failed" in said) == (1, True)
+    after = place.manifest()
+    assert after[A].sha256 != before[A].sha256
+    assert after[B] == before[B]
+    assert set(after) == {A, B, C}
+    assert pull(settings(tmp_path, place.bucket)).errors == []
+
+
+def test_a_failure_before_anything_was_pushed_writes_nothing(place: Place) -> None:
+    code, _ = place.run("push", str(place.folder / "loras/none.safetensors"))
+    assert code == 1
+    assert place.run("list")[1].startswith("manifest_missing")
+
+
+def test_the_manifest_follows_a_replaced_object_before_the_next_is_sent(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.push(*(place.put(path, content(1000, number)) for number, path in enumerate((A, B, C))))
+    for number, path in enumerate((A, B, C)):
+        place.put(path, content(1000, 10 + number))
+    real, moments = Pusher.upload, iter(range(3))
+
+    def looked(pusher: Pusher, source: Path, file: ModelFile) -> tuple[ModelFile, bool]:
+        # A worker that starts at this moment has everything it is told of.
+        assert pull(settings(tmp_path / str(next(moments)), place.bucket)).errors == []
+        return real(pusher, source, file)
+
+    monkeypatch.setattr(Pusher, "upload", looked)
+    place.push(str(place.folder))
+    assert next(moments, None) is None
+
+
+def test_many_new_files_are_one_new_manifest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    real = Store.put
+
+    def noted(store: Store, key: str, *rest: object, **more: object) -> object:
+        written.append(key)
+        return real(store, key, *rest, **more)  # pyright: ignore[reportArgumentType]
+
+    for number in range(5):
+        place.put(f"loras/{number}.safetensors", content(100, number))
+    monkeypatch.setattr(Store, "put", noted)
+    place.push(str(place.folder))
+    assert written.count("manifest.json") == 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--url", "https://[::1/x", "--size", "3"),
+        ("--url", "http://cdn.example/x", "--size", "3"),
+        ("--url", "https://cdn.example/x", "--size", "-3"),
+        ("--url", "https://cdn.example/x", "--size", str(2**70)),
+        ("--url", "https://cdn.example/x", "--size", "3", "--group", ""),
+    ],
+)
+def test_a_manifest_that_workers_would_refuse_is_not_written(place: Place, argv: tuple[str, ...]) -> None:
+    code, said = place.run("push", *argv, "--sha256", "0" * 64, "--to", A)
+    assert (code, said.splitlines()[-1].partition(":")[0]) == (2, "bad_setting")
+    assert place.run("list")[1].startswith("manifest_missing")
+
+
+def test_a_folder_with_nothing_to_push_is_a_wrong_call(place: Place) -> None:
+    place.put("custom_nodes/pack/x.json", b"{}")
+    place.put("loose.safetensors", b"x")
+    code, said = place.run("push", str(place.folder))
+    assert (code, said.partition(":")[0]) == (2, "bad_setting")
+    assert place.run("list")[1].startswith("manifest_missing")
+    assert place.run("push", str(place.folder / "custom_nodes/pack/x.json"), "--to", "custom_nodes/x.json")[0] == 2

@@ -1,6 +1,7 @@
 """Finding outputs in whatever nodes list, telling what they are, and naming them."""
 
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.walk import FileRef, TextRef, walk
+from worker_gpu.outputs.places import places
+from worker_gpu.outputs.walk import FileRef, PathRef, TextRef, walk
 from worker_gpu.shape import Json, JsonObject
 
 names = st.text(alphabet=string.ascii_letters + string.digits + "_-.", min_size=1, max_size=12)
@@ -66,17 +68,86 @@ json_values = st.recursive(
 @example(output={"images": [{"filename": "/"}]})
 def test_no_output_breaks_the_walk(output: JsonObject) -> None:
     for found in walk(output):
-        assert isinstance(found, TextRef) or found.filename
+        match found:
+            case TextRef():
+                pass
+            case PathRef():
+                assert found.path
+            case FileRef():
+                assert found.filename
 
 
 def test_texts_are_counted_by_node() -> None:
     assert walk({"text": ["a", "b"], "other": ["c"]}) == [TextRef("a", 0), TextRef("b", 1)]
 
 
-def test_a_result_is_a_file_only_when_it_looks_like_one() -> None:
-    found = walk({"result": ["3d/name_00001_.ply", "just words", {"camera": "x.ply"}, None]})
-    assert found[0] == FileRef("name_00001_.ply", "3d", "output", anywhere=True)
-    assert "just words" not in str(found)
+def test_a_string_may_be_a_file_only_when_it_looks_like_one() -> None:
+    found = walk({"result": ["3d/name_00001_.ply", "just words", {"camera": "x.ply"}, None, "https://a/b.png"]})
+    assert found == [PathRef("3d/name_00001_.ply"), PathRef("x.ply")]
+    assert walk({"result": ["a\n.png", "a\ud83d.png", "a" * 300 + ".png", ".png/" * 300 + "a.png", ""]}) == []
+
+
+def test_a_string_may_be_a_file_under_any_key() -> None:
+    found = walk({"video_path": ["v.mp4"], "model_file": ["sub\\a.glb"], "mesh": "output/a.glb"})
+    assert found == [PathRef("v.mp4"), PathRef("sub/a.glb"), PathRef("output/a.glb")]
+
+
+def test_a_path_says_which_folder_it_is_in() -> None:
+    found = walk({"result": ["a.glb [temp]", "b.glb [output]", "c.glb [input]", "d.glb[temp]", "e.glb [other]"]})
+    assert found == [PathRef("a.glb", "temp"), PathRef("b.glb", "output"), PathRef("d.glb", "temp")]
+
+
+def test_numbers_and_booleans_are_texts_where_strings_are() -> None:
+    found = walk({"text": [42, "s", None], "value": [3.14, True], "animated": [True], "width": [512]})
+    assert found == [TextRef("42", 0), TextRef("s", 1), TextRef("3.14", 2), TextRef("true", 3)]
+
+
+def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
+    assert walk({"gifs": [{"filename": "/data/output/a.mp4", "type": "output"}]}) == [
+        PathRef("/data/output/a.mp4", "output", needed=True)
+    ]
+    assert walk({"gifs": [{"filename": "a.mp4", "subfolder": "C:\\out", "type": "temp"}]}) == [
+        PathRef("C:/out/a.mp4", "temp", needed=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        (PathRef("3d/a.ply"), ["output:3d/a.ply", "temp:3d/a.ply"]),
+        (PathRef("temp/bg.png"), ["temp:bg.png", "output:temp/bg.png", "temp:temp/bg.png"]),
+        (PathRef("output/a.glb"), ["output:output/a.glb", "temp:output/a.glb", "output:a.glb"]),
+        (PathRef("a.glb", "temp"), ["temp:a.glb"]),
+        (PathRef("x/../a.glb", "output"), ["output:a.glb"]),
+        (PathRef("../a.glb"), []),
+        (PathRef("x/../../a.glb", "output"), []),
+        (PathRef("/srv/ComfyUI/output/video/v.mp4"), ["output:video/v.mp4"]),
+        (PathRef("C:/ComfyUI/temp/v.mp4"), ["temp:v.mp4"]),
+        (PathRef("/srv/temp/ComfyUI/output/v.mp4"), ["output:v.mp4"]),
+        (PathRef("/etc/output/../passwd.txt"), []),
+        (PathRef("/etc/passwd.txt"), []),
+    ],
+)
+def test_a_path_means_a_file_of_comfyuis_folders_and_no_other(path: PathRef, meant: list[str]) -> None:
+    assert [f"{file.folder}:{file.path}" for file in places(path, {})] == meant
+
+
+def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> None:
+    output, temp = tmp_path / "output", tmp_path / "temp"
+    (output / "job.1").mkdir(parents=True)
+    temp.mkdir()
+    (output / "job.1" / "a.glb").write_bytes(b"glTF")
+    (tmp_path / "other").symlink_to(output)
+    roots = {"output": output, "temp": temp}
+
+    def meant(path: Path) -> list[FileRef]:
+        return places(PathRef(path.as_posix()), roots)
+
+    assert meant(output / "job.1" / "a.glb") == [FileRef("a.glb", "job.1", "output")]
+    assert meant(tmp_path / "other" / "job.1" / "a.glb") == [FileRef("a.glb", "job.1", "output")]
+    assert meant(temp / "b.png") == [FileRef("b.png", "", "temp")]
+    assert meant(output / ".." / "secret.png") == []
+    assert meant(Path("/srv/output/a.glb")) == []
 
 
 def test_a_subfolder_in_the_file_name_is_a_subfolder() -> None:
@@ -154,9 +225,9 @@ def test_a_text_whose_beginning_ends_within_a_character_is_a_text(cut: int) -> N
 
 def test_a_name_is_the_path_below_the_jobs_folder() -> None:
     given_names = Names("job.1")
-    assert given_names.of_file(FileRef("a.png", "job.1/sub", "output")) == "sub/a.png"
-    assert given_names.of_file(FileRef("a.png", "job.1", "temp")) == "temp/a.png"
-    assert given_names.of_file(FileRef("b.png", "", "output")) == "b.png"
+    assert given_names.of_file(FileRef("a.png", "job.1/sub", "output"), temp=False) == "sub/a.png"
+    assert given_names.of_file(FileRef("a.png", "job.1", "temp"), temp=True) == "temp/a.png"
+    assert given_names.of_file(FileRef("b.png", "", "output"), temp=False) == "b.png"
     assert given_names.of_text("2", TextRef("x", 0)) == "2.txt"
     assert given_names.of_text("2", TextRef("y", 1)) == "2_2.txt"
 
@@ -174,7 +245,9 @@ def test_names_are_safe_unique_and_stable(found: list[FileRef | TextRef]) -> Non
     given_names = Names("job.1")
 
     def name_of(ref: FileRef | TextRef) -> str:
-        return given_names.of_text("2", ref) if isinstance(ref, TextRef) else given_names.of_file(ref)
+        if isinstance(ref, TextRef):
+            return given_names.of_text("2", ref)
+        return given_names.of_file(ref, temp=ref.folder == "temp")
 
     def what(ref: FileRef | TextRef) -> tuple[object, ...]:
         return ("text", ref.index) if isinstance(ref, TextRef) else (ref.folder, ref.path)

@@ -19,6 +19,7 @@ from worker_gpu.log import Log
 from worker_gpu.needs import models_for
 from worker_gpu.outputs.collect import Collector, Wishes
 from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
+from worker_gpu.outputs.finding import Finder
 from worker_gpu.outputs.names import Names
 from worker_gpu.outputs.texts import write_text
 from worker_gpu.outputs.upload import Sink
@@ -188,14 +189,12 @@ class Execution:
         place, order = self._place, self._order
         source: Source = ViewedFiles(place.client, self._spool, order.wishes.metadata)
         if place.comfy.folders is not None:
-            source = OwnFiles(place.comfy.folders.output, order.folder, source, order.wishes.metadata)
+            source = OwnFiles(place.comfy.folders, order.folder, source, order.wishes.metadata)
         return Collector(
             group,
             source,
             self._sink,
-            Names(order.folder),
-            self._classes,
-            prefixes,
+            Finder(source, Names(order.folder), self._classes, prefixes, order.wishes.temp_outputs),
             order.wishes,
             lambda text: write_text(text, self._spool),
             self._audience.output,

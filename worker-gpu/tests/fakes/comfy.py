@@ -3,6 +3,7 @@ it. Faults are attributes that a test sets."""
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -230,7 +231,12 @@ class FakeComfy:
     async def _view(self, request: web.Request) -> web.Response:
         query = request.query
         content = self.files.get((query.get("type", "output"), query.get("subfolder", ""), query["filename"]))
-        return web.Response(body=content) if content is not None else web.Response(status=404)
+        if content is None:
+            return web.Response(status=404)
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        if request.headers.get("if-none-match") == etag:
+            return web.Response(status=304)
+        return web.Response(body=content, headers={"etag": etag})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()

@@ -68,6 +68,14 @@ class Prompt:
     """More of `extra_data`, such as a key for API nodes."""
 
 
+@dataclass(frozen=True)
+class Viewed:
+    """A file that ComfyUI serves. `etag` changes with it; None where ComfyUI gives none."""
+
+    content: aiohttp.StreamReader
+    etag: str | None
+
+
 class ComfyClient:
     """One ComfyUI at `url`, over a session that is kept open."""
 
@@ -182,14 +190,28 @@ class ComfyClient:
         await self._json("POST", "/free", {"unload_models": unload_models, "free_memory": True})
 
     @asynccontextmanager
-    async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[aiohttp.StreamReader | None]:
-        """The bytes of an output file; None where there is no such file. Raises `ComfyUnreachable`."""
+    async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[Viewed | None]:
+        """An output file; None where there is no such file. Raises `ComfyUnreachable`."""
+        async with self._view(filename, subfolder, folder, {}) as response:
+            found = response.status == 200
+            yield Viewed(response.content, response.headers.get("etag")) if found else None
+
+    async def has_changed(self, filename: str, subfolder: str, folder: str, etag: str) -> bool:
+        """Whether an output file is there and is another one than that with `etag`. Raises `ComfyUnreachable`."""
+        async with self._view(filename, subfolder, folder, {"if-none-match": etag}) as response:
+            return response.status == 200
+
+    @asynccontextmanager
+    async def _view(
+        self, filename: str, subfolder: str, folder: str, headers: dict[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         query = {"filename": filename, "subfolder": subfolder, "type": folder}
+        url = f"{self._url}/view"
         try:
-            async with self._http.get(f"{self._url}/view", params=query, timeout=self._stall_limit) as response:
+            async with self._http.get(url, params=query, headers=headers, timeout=self._stall_limit) as response:
                 if response.status >= 500:
                     raise ComfyUnreachable(f"/view answered {response.status}")
-                yield response.content if response.status == 200 else None
+                yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ComfyUnreachable(f"/view: {type(error).__name__}") from error
 

@@ -1,19 +1,23 @@
 """Collects the outputs of one attempt: uploads start while the graph runs, the rest follows when it has ended."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 from worker_gpu.comfy.client import ComfyUnreachable
 from worker_gpu.contract import Limits, Output
-from worker_gpu.errors import JobError, NodeRef
+from worker_gpu.errors import JobError
 from worker_gpu.outputs.files import LocalFile, Source
+from worker_gpu.outputs.finding import Finder, Item, unreachable
 from worker_gpu.outputs.kinds import TEXT
-from worker_gpu.outputs.names import TEMP_FOLDER, Names
 from worker_gpu.outputs.texts import measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
-from worker_gpu.outputs.walk import FileRef, TextRef, walk
+from worker_gpu.outputs.walk import FileRef, Found, TextRef, walk
 from worker_gpu.shape import JsonObject
+from worker_gpu.together import together
+
+MAX_LOOKS = 8
+"""So many files at a time are asked for whether they have changed."""
 
 
 @dataclass(frozen=True)
@@ -25,28 +29,16 @@ class Wishes:
     metadata: bool
 
 
-@dataclass(frozen=True)
-class _Item:
-    """Something to bring in: where it comes from and what it is called."""
-
-    name: str
-    node: str
-    temp: bool
-    ref: FileRef | TextRef
-
-
 class Collector:
     """Call `showed` for each node as it lists outputs, then `finish` once. Tasks live in `group`, which fails with the
-    first of them. `emit` gets each output as soon as it is stored."""
+    first of them. `emit` gets each output as soon as it is stored, and again where its file was written again."""
 
     def __init__(
         self,
         group: asyncio.TaskGroup,
         source: Source,
         uploader: Sink,
-        names: Names,
-        classes: Mapping[str, str],
-        prefixes: Mapping[str, str],
+        finder: Finder,
         wishes: Wishes,
         spool: Callable[[str], LocalFile],
         emit: Callable[[Output], None],
@@ -54,34 +46,33 @@ class Collector:
         self._group = group
         self._source = source
         self._uploader = uploader
-        self._names = names
-        self._classes = classes
-        self._prefixes = prefixes
+        self._finder = finder
         self._wishes = wishes
         self._spool = spool
         self._emit = emit
-        self._taken: dict[str, _Item] = {}
+        self._taken: dict[str, Item] = {}
         self._stored: dict[str, Output] = {}
         self._files: dict[str, NamedFile] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Fair: what is listed first is named and kept first.
+        self._naming = asyncio.Lock()
+        self._ending = False
+        self._looking = asyncio.Semaphore(MAX_LOOKS)
 
     def showed(self, node: str, output: JsonObject) -> None:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
-        self._begin([item for found in walk(output) if (item := self._item(node, found)) is not None])
+        self._begin(self._take([(node, found) for found in walk(output)]))
 
     async def finish(self, listed: Iterable[tuple[str, JsonObject]]) -> list[Output]:
-        """All outputs of the job, in the order they were found, once they are stored. `listed` is what the history
-        says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
-        for node, output in listed:
-            self.showed(node, output)
-        for ref in await self._source.scan():
-            item = self._item(self._saver_of(ref), ref)
-            if item is not None:
-                self._begin([item])
-        while self._tasks:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        """All outputs of the job as they are now, in the order they were found, once they are stored. `listed` is what
+        the history says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
+        early = set(self._taken)
+        self._begin(self._take([(node, found) for node, output in listed for found in walk(output)]))
+        self._begin(self._take([(self._finder.saver_of(ref), ref) for ref in await self._source.scan()]))
+        await self._settled()
         if not self._taken:
-            raise JobError("output_missing", "The graph ran and gave no output.")
+            raise self._finder.nothing()
+        await self._look_again(early & set(self._files))
         return [self._stored[name] for name in self._taken]
 
     def stored(self) -> tuple[Output, ...]:
@@ -96,29 +87,31 @@ class Collector:
         await self._uploader.put(files, lambda _named, _key: None)
         return True
 
-    def _item(self, node: str, found: FileRef | TextRef) -> _Item | None:
-        if isinstance(found, TextRef):
-            item = _Item(self._names.of_text(node, found), node, temp=False, ref=found)
-        else:
-            temp = found.folder == TEMP_FOLDER
-            if temp and not self._wishes.temp_outputs:
-                return None
-            item = _Item(self._names.of_file(found), node, temp, found)
-        return None if item.name in self._taken else item
-
-    def _begin(self, items: list[_Item]) -> None:
-        fresh = [item for item in items if item.name not in self._taken]
-        if not fresh:
-            return
-        self._taken.update({item.name: item for item in fresh})
-        most = self._wishes.limits.max_outputs
-        task = self._group.create_task(self._bring_in(fresh, too_many=0 < most < len(self._taken)))
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bring_in(self, items: list[_Item], too_many: bool) -> None:
-        if too_many:
-            raise JobError("output_too_large", f"The graph gave more than {self._wishes.limits.max_outputs} outputs.")
+    async def _settled(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+
+    async def _take(self, listed: list[tuple[str, Found]]) -> None:
+        """Bring in what is new of `listed`."""
+        async with self._naming:
+            fresh: list[Item] = []
+            for node, found in listed:
+                item = await self._finder.item(node, found)
+                if item is not None and item.name not in self._taken:
+                    self._taken[item.name] = item
+                    fresh.append(item)
+        if fresh:
+            await self._bring_in(fresh)
+
+    async def _bring_in(self, items: list[Item]) -> None:
+        most = self._wishes.limits.max_outputs
+        if 0 < most < len(self._taken):
+            raise JobError("output_too_large", f"The graph gave more than {most} outputs.")
         files: list[NamedFile] = []
         for item in items:
             if isinstance(item.ref, TextRef):
@@ -128,11 +121,38 @@ class Collector:
             else:
                 file = await self._fetch(item, item.ref)
             self._check_size(item.name, file.size_bytes)
-            files.append(NamedFile(item.name, file))
+            stored = self._stored.get(item.name)
+            if stored is None or stored.sha256 != file.sha256:
+                files.append(NamedFile(item.name, file))
+            elif item.name in self._files:
+                self._files[item.name] = NamedFile(item.name, file)
         self._files.update({named.name: named for named in files})
-        await self._uploader.put(files, self._uploaded)
+        try:
+            await self._uploader.put(files, self._uploaded)
+        except JobError:
+            # A file that is being written has no upload that fits; the last look brings it in.
+            if self._ending or not await self._changed({named.name for named in files}):
+                raise
 
-    def _kept_inline(self, item: _Item, text: str) -> bool:
+    async def _look_again(self, early: set[str]) -> None:
+        """The last look at files that came in while the graph ran: a node may have gone on writing them."""
+        self._ending = True
+        changed = await self._changed(early) | {name for name in self._taken if name not in self._stored}
+        if changed:
+            await self._bring_in([item for name, item in self._taken.items() if name in changed])
+
+    async def _changed(self, names: set[str]) -> set[str]:
+        async def is_changed(name: str) -> tuple[str, bool]:
+            ref = self._taken[name].ref
+            async with self._looking:
+                return name, isinstance(ref, FileRef) and await self._source.is_changed(ref, self._files[name].file)
+
+        try:
+            return {name for name, changed in await together(is_changed(name) for name in names) if changed}
+        except ComfyUnreachable as error:
+            raise unreachable() from error
+
+    def _kept_inline(self, item: Item, text: str) -> bool:
         if len(text.encode("utf-8", "replace")) > self._wishes.limits.max_text_bytes:
             return False
         size, sha256, clean = measure_text(text)
@@ -140,7 +160,7 @@ class Collector:
             Output(
                 item.name,
                 item.node,
-                self._class_of(item.node),
+                self._finder.class_of(item.node),
                 "text",
                 TEXT.content_type,
                 size,
@@ -152,14 +172,13 @@ class Collector:
         )
         return True
 
-    async def _fetch(self, item: _Item, ref: FileRef) -> LocalFile:
+    async def _fetch(self, item: Item, ref: FileRef) -> LocalFile:
         try:
             file = await self._source.fetch(ref)
         except ComfyUnreachable as error:
-            raise JobError("comfyui_unavailable", "ComfyUI stopped answering while outputs were read.") from error
+            raise unreachable() from error
         if file is None:
-            node = NodeRef(item.node, self._class_of(item.node))
-            raise JobError("output_missing", f"ComfyUI listed the file {item.name}, which is not there.", node=node)
+            raise self._finder.missing(item.node, item.name)
         return file
 
     def _uploaded(self, named: NamedFile, key: str) -> None:
@@ -168,7 +187,7 @@ class Collector:
             Output(
                 named.name,
                 item.node,
-                self._class_of(item.node),
+                self._finder.class_of(item.node),
                 file.kind.type,
                 file.kind.content_type,
                 file.size_bytes,
@@ -186,12 +205,3 @@ class Collector:
         most = self._wishes.limits.max_output_bytes
         if 0 < most < size_bytes:
             raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
-
-    def _class_of(self, node: str) -> str:
-        return self._classes.get(node, "")
-
-    def _saver_of(self, ref: FileRef) -> str:
-        """The node whose prefix the path of an unlisted file begins with; none where prefixes hold %words%."""
-        below = ref.path.partition("/")[2]
-        fitting = [node for node, prefix in self._prefixes.items() if below.startswith(prefix)]
-        return max(fitting, key=lambda node: len(self._prefixes[node]), default="")

@@ -19,13 +19,13 @@ class Names:
         self._below = folder + "/"
         self._given: dict[str, tuple[str, str]] = {}
 
-    def of_file(self, ref: FileRef) -> str:
-        """Name of a file: its path less the job's folder; temp files get `temp/` in front."""
+    def of_file(self, ref: FileRef, temp: bool) -> str:
+        """Name of a file: its path less the job's folder; one that counts as a temp file gets `temp/` in front."""
         path = ref.path
         clean = _UNSAFE.sub("_", path.removeprefix(self._below))
         parts = [part for part in clean.split("/") if part not in ("", ".", "..")]
         plain = "/".join(parts) or "file"
-        if ref.folder == TEMP_FOLDER:
+        if temp:
             plain = f"{TEMP_FOLDER}/{plain}"
         return self._unique(plain, (ref.folder, path))
 

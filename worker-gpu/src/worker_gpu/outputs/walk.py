@@ -1,5 +1,7 @@
 """Finds every result in what a node listed, whatever key it is under (reference/comfyui.md section 5). Pure."""
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -7,27 +9,47 @@ from typing import TypeAlias
 from worker_gpu.outputs.kinds import content_type_of
 from worker_gpu.shape import Json, JsonObject, maybe_text
 
-TEXT_KEYS = frozenset({"text", "texts", "string", "strings", "markdown", "json"})
-"""Keys whose strings are results themselves (PreviewAny, PreviewText, SaveText and common custom nodes)."""
-PATH_KEYS = frozenset({"result"})
-"""Keys whose strings are files relative to the output folder: 3D nodes, Gaussian splats."""
+TEXT_KEYS = frozenset({"text", "texts", "string", "strings", "markdown", "json", "value", "values"})
+"""Keys whose strings, numbers and booleans are results themselves (PreviewAny, PreviewText, SaveText and common custom
+nodes). A string under another key is one only where it names a file that is there."""
 MAX_DEPTH = 8
 """Deeper nesting holds no files in any node known."""
+MAX_PATH_CHARS = 1024
+MAX_PART_BYTES = 255
+"""A longer string, or one with a longer part, is no path: file systems take no more."""
+
+_ANNOTATION = re.compile(r" ?\[(output|temp|input)\]$")
+"""How ComfyUI says which folder a path is in, where one string says all (`folder_paths.annotated_filepath`)."""
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 
 
 @dataclass(frozen=True)
 class FileRef:
-    """A file that a node listed. `anywhere`: a bare path, which names the output folder but may lie in temp."""
+    """A file in one of ComfyUI's folders."""
 
     filename: str
     subfolder: str
     folder: str
-    anywhere: bool = False
 
     @property
     def path(self) -> str:
         """Relative to its folder, forward slashes."""
         return f"{self.subfolder}/{self.filename}" if self.subfolder else self.filename
+
+
+@dataclass(frozen=True)
+class PathRef:
+    """A path that a node listed, forward slashes: of `folder`, where it says so, or absolute. `needed`: it says that
+    it is a file; any other is one only if there is such a file."""
+
+    path: str
+    folder: str | None = None
+    needed: bool = False
+
+    @property
+    def is_absolute(self) -> bool:
+        """Whether it begins at the root of a disk."""
+        return _ABSOLUTE.match(self.path) is not None
 
 
 @dataclass(frozen=True)
@@ -38,51 +60,75 @@ class TextRef:
     index: int
 
 
-Found: TypeAlias = FileRef | TextRef
+Found: TypeAlias = FileRef | PathRef | TextRef
 
 
 def walk(output: JsonObject) -> list[Found]:
-    """Files and texts in one node's `output`, in their order, each file once. Input files are no results."""
+    """Files, paths and texts in one node's `output`, in their order, each file once. Input files are no results."""
     found: list[Found] = []
-    files: set[FileRef] = set()
+    files: set[FileRef | PathRef] = set()
     texts = 0
     for item in _walk(output, "", 0):
         if isinstance(item, str):
             found.append(TextRef(item, texts))
             texts += 1
-        elif item.filename and item not in files and item.folder != "input":
+        elif item not in files and item.folder != "input":
             files.add(item)
             found.append(item)
     return found
 
 
-def _walk(value: Json, key: str, depth: int) -> Iterator[FileRef | str]:
+def file_at(path: str, folder: str) -> FileRef | None:
+    """The file at a relative path; None where the path names none, or leads out of its folder."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and not parts:
+            return None
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return FileRef(parts[-1], "/".join(parts[:-1]), folder) if parts else None
+
+
+def _walk(value: Json, key: str, depth: int) -> Iterator[FileRef | PathRef | str]:
     if depth > MAX_DEPTH:
         return
     if isinstance(value, dict):
         filename = maybe_text(value.get("filename"))
         if filename:
-            yield _file(filename, maybe_text(value.get("subfolder")) or "", maybe_text(value.get("type")) or "output")
+            ref = _file(filename, maybe_text(value.get("subfolder")) or "", maybe_text(value.get("type")) or "output")
+            if ref is not None:
+                yield ref
             return
         for name, item in value.items():
             yield from _walk(item, name if depth == 0 else key, depth + 1)
     elif isinstance(value, list):
         for item in value:
             yield from _walk(item, key, depth + 1)
-    elif isinstance(value, str):
-        if key in TEXT_KEYS:
-            yield value
-        elif key in PATH_KEYS and _looks_like_file(value):
-            folder, _, name = value.replace("\\", "/").rpartition("/")
-            yield FileRef(name, folder, "output", anywhere=True)
+    elif key in TEXT_KEYS:
+        if value is not None:
+            yield value if isinstance(value, str) else json.dumps(value)
+    elif isinstance(value, str) and (ref := _path(value)) is not None:
+        yield ref
 
 
-def _file(filename: str, subfolder: str, folder: str) -> FileRef:
-    """Some nodes put the subfolder into the file name, or write it with backslashes."""
-    path = "/".join(part for part in f"{subfolder}/{filename}".replace("\\", "/").split("/") if part)
-    subfolder, _, filename = path.rpartition("/")
-    return FileRef(filename, subfolder, folder)
+def _file(filename: str, subfolder: str, folder: str) -> FileRef | PathRef | None:
+    """Some nodes put the subfolder into the file name, or write it with backslashes, or name the whole path."""
+    filename, subfolder = filename.replace("\\", "/"), subfolder.replace("\\", "/")
+    for path in (filename, f"{subfolder}/{filename}" if subfolder else filename):
+        if (whole := PathRef(path, folder, needed=True)).is_absolute:
+            return whole
+    parts = [part for part in f"{subfolder}/{filename}".split("/") if part]
+    return FileRef(parts[-1], "/".join(parts[:-1]), folder) if parts else None
 
 
-def _looks_like_file(value: str) -> bool:
-    return 0 < len(value) <= 1024 and "\n" not in value and content_type_of(value) is not None
+def _path(value: str) -> PathRef | None:
+    if not 0 < len(value) <= MAX_PATH_CHARS or not value.isprintable() or "://" in value:
+        return None
+    said = _ANNOTATION.search(value)
+    plain = value[: said.start()] if said is not None else value
+    path = plain.replace("\\", "/")
+    if content_type_of(plain) is None or any(len(part.encode()) > MAX_PART_BYTES for part in path.split("/")):
+        return None
+    return PathRef(path, said[1] if said is not None else None)

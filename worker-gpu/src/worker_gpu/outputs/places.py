@@ -1,0 +1,44 @@
+"""Which file of ComfyUI's folders a path that a node listed may mean."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker_gpu.outputs.walk import FileRef, PathRef, file_at
+
+FOLDERS = ("output", "temp")
+"""ComfyUI's folders that hold results, by the name that its `type` gives them."""
+
+
+def places(ref: PathRef, roots: Mapping[str, Path]) -> list[FileRef]:
+    """The files that `ref` may mean, the likeliest first. `roots` are the folders by their names; where they are out of
+    reach, an absolute path is taken to mean what lies below a folder called `output` or `temp`. May touch the disk."""
+    if ref.is_absolute:
+        found = _below_roots(ref.path, roots) if roots else _below_names(ref.path)
+    elif ref.folder is not None:
+        found = [file_at(ref.path, ref.folder)]
+    else:
+        first, _, rest = ref.path.partition("/")
+        # Preview3D writes `temp/…` for a file in temp; some nodes put `output/` in front of what is below it.
+        named = [file_at(rest, first)] if first in FOLDERS else []
+        found = [file_at(ref.path, folder) for folder in FOLDERS]
+        found = [*named, *found] if first == "temp" else [*found, *named]
+    return [file for file in found if file is not None]
+
+
+def _below_roots(path: str, roots: Mapping[str, Path]) -> list[FileRef | None]:
+    """By the path as it is written, so that a file keeps its name; else by where its links lead."""
+    for write in (os.path.normpath, os.path.realpath):
+        for folder, root in roots.items():
+            for base in (os.path.normpath(root), os.path.realpath(root)):
+                if write(path).startswith(base + os.sep):
+                    return [file_at(Path(write(path)).relative_to(base).as_posix(), folder)]
+    return []
+
+
+def _below_names(path: str) -> list[FileRef | None]:
+    parts = path.split("/")
+    for at in range(len(parts) - 2, 0, -1):
+        if parts[at] in FOLDERS:
+            return [file_at("/".join(parts[at + 1 :]), parts[at])]
+    return []

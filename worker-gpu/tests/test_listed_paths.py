@@ -1,0 +1,150 @@
+"""Outputs that a node lists as plain strings and values, not as file entries: found where they are, else skipped."""
+
+from pathlib import Path
+
+import pytest
+
+from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script
+from fakes.gateway import Job
+from fakes.stage import JOB, staged
+from test_job import SAVE, listing
+from test_own_folders import folders_in
+from worker_gpu.boot import Folders
+from worker_gpu.shape import Json, JsonObject, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+FOLDER = f"{JOB}.1"
+GLB = b"glTF\x02\x00\x00\x00"
+WITH_BACKGROUND: JsonObject = {"result": [f"{FOLDER}/m.glb", {}, "temp/bg_1.png"]}
+"""What Preview3D lists with a background picture: model, camera, picture (ComfyUI 0.33.0, `PreviewUI3D`)."""
+MODEL_AND_BACKGROUND = {("output", FOLDER, "m.glb"): GLB, ("temp", "", "bg_1.png"): PNG}
+
+
+def wanting_temp(job: Job) -> None:
+    job.options["temp_outputs"] = True
+
+
+async def test_a_background_picture_in_temp_is_no_output_and_the_model_is(tmp_path: Path) -> None:
+    async with staged(tmp_path, listing(WITH_BACKGROUND, MODEL_AND_BACKGROUND), SAVE) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert list(stage.gateway.outputs) == ["m.glb"]
+
+
+async def test_a_background_picture_in_temp_is_an_output_of_a_job_that_wants_those(tmp_path: Path) -> None:
+    script = listing(WITH_BACKGROUND, MODEL_AND_BACKGROUND)
+    async with staged(tmp_path, script, SAVE, change=wanting_temp) as stage:
+        await stage.run()
+
+        assert {name: o["temp"] for name, o in stage.gateway.outputs.items()} == {"m.glb": False, "temp/bg_1.png": True}
+        assert stage.gateway.content("temp/bg_1.png") == PNG
+
+
+async def test_a_folder_in_brackets_says_where_the_file_is(tmp_path: Path) -> None:
+    output: JsonObject = {"result": ["a.glb [temp]", f"{FOLDER}/b.glb [output]", "c.glb [input]"]}
+    files = {("temp", "", "a.glb"): GLB + b"a", ("output", FOLDER, "b.glb"): GLB + b"b", ("input", "", "c.glb"): GLB}
+    async with staged(tmp_path, listing(output, files), SAVE) as stage:
+        await stage.run()
+
+        assert {name: stage.gateway.content(name)[-1:] for name in stage.gateway.outputs} == {
+            "a.glb": b"a",
+            "b.glb": b"b",
+        }
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_string_that_names_no_file_is_no_output(tmp_path: Path, own: bool) -> None:
+    output: JsonObject = {"result": ["camera.glb", None], "notes": "see a.png", "text": ["done"]}
+    folders = folders_in(tmp_path) if own else None
+    async with staged(tmp_path, listing(output, {}), SAVE, folders=folders) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert list(stage.gateway.outputs) == ["2.txt"]
+
+
+async def test_a_file_named_under_any_key_is_found_where_the_folders_are_out_of_reach(tmp_path: Path) -> None:
+    output: JsonObject = {"video_path": ["/srv/ComfyUI/output/clips/v.mp4"], "model_file": "output/m.glb"}
+    files = {("output", "clips", "v.mp4"): CONTENT["mp4"], ("output", "", "m.glb"): GLB}
+    async with staged(tmp_path, listing(output, files), SAVE) as stage:
+        await stage.run()
+
+        assert {name: stage.gateway.content(name) for name in stage.gateway.outputs} == {
+            "clips/v.mp4": CONTENT["mp4"],
+            "m.glb": GLB,
+        }
+
+
+async def test_a_listed_entry_with_its_whole_path_that_is_not_there_fails_the_job(tmp_path: Path) -> None:
+    output: JsonObject = {"gifs": [{"filename": "/srv/ComfyUI/output/a.mp4", "type": "output"}], "text": ["done"]}
+    async with staged(tmp_path, listing(output, {}), SAVE) as stage:
+        receipt = await stage.run()
+
+        error = maybe_object(stage.gateway.report["error"])
+        assert receipt.code == "output_missing"
+        assert error["node"] == {"id": "2", "class_type": "SaveImage"}
+        assert "/srv" not in str(error)
+
+
+async def test_numbers_and_booleans_that_a_node_shows_are_texts(tmp_path: Path) -> None:
+    async with staged(tmp_path, listing({"value": [3.14], "text": [42, True]}, {}), SAVE) as stage:
+        await stage.run()
+
+        texts = {name: o["text"] for name, o in stage.gateway.outputs.items()}
+        assert texts == {"2.txt": "3.14", "2_2.txt": "42", "2_3.txt": "true"}
+
+
+async def test_a_graph_that_gave_previews_only_says_so(tmp_path: Path) -> None:
+    output: JsonObject = {"images": [{"filename": "p.png", "subfolder": "", "type": "temp"}]}
+    async with staged(tmp_path, listing(output, {("temp", "", "p.png"): PNG}), SAVE) as stage:
+        receipt = await stage.run()
+
+        assert receipt.code == "output_missing"
+        assert "options.temp_outputs" in str(maybe_object(stage.gateway.report["error"])["message"])
+
+
+def saving(folders: Folders, listed: str) -> Script:
+    """A model below the job's folder, listed by `listed`, where `{output}` is ComfyUI's output folder."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        (folders.output / prompt.folder / "3d").mkdir(parents=True)
+        (folders.output / prompt.folder / "3d" / "m.glb").write_bytes(GLB)
+        output: Json = {"result": [listed.format(output=folders.output, folder=prompt.folder)]}
+        await comfy.tell(prompt, "executed", node="2", display_node="2", output=output)
+        return {"outputs": {"2": output}, "status": {"status_str": "success", "completed": True, "messages": []}}
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "{output}/{folder}/3d/m.glb",
+        "{output}/../output/{folder}/3d/m.glb [output]",
+        "{output}/../linked/{folder}/3d/m.glb",
+        "{folder}/./3d//m.glb",
+        "output/{folder}/3d/m.glb",
+    ],
+)
+async def test_one_file_is_one_output_by_its_path_below_the_jobs_folder_however_it_is_listed(
+    tmp_path: Path, listed: str
+) -> None:
+    folders = folders_in(tmp_path)
+    (tmp_path / "linked").symlink_to(folders.output)
+    async with staged(tmp_path, saving(folders, listed), SAVE, folders=folders) as stage:
+        await stage.run()
+
+        assert {name: o["node_id"] for name, o in stage.gateway.outputs.items()} == {"3d/m.glb": "2"}
+        assert stage.gateway.puts == 1
+
+
+async def test_a_whole_path_out_of_comfyuis_folders_is_no_output(tmp_path: Path) -> None:
+    folders = folders_in(tmp_path)
+    (tmp_path / "secret.png").write_bytes(PNG)
+    output: JsonObject = {"result": [str(tmp_path / "secret.png"), "../secret.png"], "text": ["done"]}
+    async with staged(tmp_path, listing(output, {}), SAVE, folders=folders) as stage:
+        await stage.run()
+
+        assert list(stage.gateway.outputs) == ["2.txt"]

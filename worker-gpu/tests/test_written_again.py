@@ -1,0 +1,128 @@
+"""A file that is written again after its node first listed it: the job has what it is in the end."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from direct.stage import direct_stage, entries
+from fakes.comfy import FakeComfy, Prompt, Script
+from fakes.stage import JOB, Stage, staged
+from test_own_folders import GRAPH, ended, folders_in
+from worker_gpu.shape import JsonObject, maybe_object
+
+pytestmark = pytest.mark.asyncio
+
+FOLDER = f"{JOB}.1"
+
+
+def writing_twice(
+    write: Callable[[FakeComfy, Prompt, bytes], None], first_stored: Callable[[], Awaitable[None]], again: bool
+) -> Script:
+    """Node 3 writes log.txt and lists it, and writes it anew once it is stored; listed a second time if `again`."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        output: JsonObject = {"files": [{"filename": "log.txt", "subfolder": prompt.folder, "type": "output"}]}
+        await comfy.tell(prompt, "execution_start")
+        write(comfy, prompt, b"line 1\n")
+        await comfy.tell(prompt, "executed", node="3", display_node="3", output=output)
+        await first_stored()
+        write(comfy, prompt, b"line 1\nline 2\n")
+        if again:
+            await comfy.tell(prompt, "executed", node="3", display_node="3", output=output)
+        return ended({"3": output})
+
+    return script
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_file_written_again_is_uploaded_again_listed_again_or_not(tmp_path: Path, again: bool) -> None:
+    folders = folders_in(tmp_path)
+    stages: list[Stage] = []
+
+    def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
+        (folders.output / prompt.folder).mkdir(exist_ok=True)
+        (folders.output / prompt.folder / "log.txt").write_bytes(content)
+
+    async def told() -> None:
+        await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
+
+    async with staged(tmp_path, writing_twice(write, told, again), GRAPH, folders=folders) as stage:
+        stages.append(stage)
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.content("log.txt") == b"line 1\nline 2\n"
+        sizes = [maybe_object(m["output"])["size_bytes"] for m in stage.gateway.messages if m["type"] == "output"]
+        assert sizes == [7, 14]
+
+
+async def test_a_file_written_again_where_the_folders_are_out_of_reach_is_read_again(tmp_path: Path) -> None:
+    stages: list[Stage] = []
+
+    def write(comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
+        comfy.files[("output", prompt.folder, "log.txt")] = content
+
+    async def told() -> None:
+        await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
+
+    async with staged(tmp_path, writing_twice(write, told, again=True), GRAPH) as stage:
+        stages.append(stage)
+        await stage.run()
+
+        assert stage.gateway.content("log.txt") == b"line 1\nline 2\n"
+
+
+async def test_a_file_that_stays_as_it_is_is_uploaded_once(tmp_path: Path) -> None:
+    folders = folders_in(tmp_path)
+    stages: list[Stage] = []
+
+    def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
+        path = folders.output / prompt.folder / "log.txt"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(content)
+
+    async def told() -> None:
+        await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
+
+    async with staged(tmp_path, writing_twice(write, told, again=True), GRAPH, folders=folders) as stage:
+        stages.append(stage)
+        await stage.run()
+
+        assert stage.gateway.puts == 1
+        assert stage.gateway.types.count("output") == 1
+
+
+async def test_a_direct_jobs_answer_tells_the_size_and_hash_of_what_it_holds(tmp_path: Path) -> None:
+    def write(comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
+        comfy.files[("output", prompt.folder, "log.txt")] = content
+
+    async def told() -> None:
+        await stage.comfy.notice.until(lambda: any(message["type"] == "output" for message in stage.told))
+
+    async with direct_stage(tmp_path, writing_twice(write, told, again=True)) as stage:
+        answer = await stage.run({"workflow": dict(GRAPH)})
+
+        (entry,) = entries(answer, "text")
+        assert (entry["data"], entry["size_bytes"]) == ("bGluZSAxCmxpbmUgMgo=", 14)
+
+
+async def test_an_upload_that_fails_since_the_file_is_being_written_does_not_fail_the_job(tmp_path: Path) -> None:
+    folders = folders_in(tmp_path)
+    stages: list[Stage] = []
+
+    def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
+        (folders.output / prompt.folder).mkdir(exist_ok=True)
+        (folders.output / prompt.folder / "log.txt").write_bytes(content)
+
+    async def refused() -> None:
+        await stages[0].gateway.notice.until(lambda: stages[0].gateway.calls.count("uploads") >= 2)
+
+    async with staged(tmp_path, writing_twice(write, refused, again=False), GRAPH, folders=folders) as stage:
+        stages.append(stage)
+        stage.gateway.faults["put"] = [403] * 3
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert stage.gateway.content("log.txt") == b"line 1\nline 2\n"

@@ -34,3 +34,6 @@ export type Upload = {
 
 /** An upload that a client asks for. */
 export type NewUpload = Pick<Upload, 'id' | 'sha256' | 'size_bytes' | 'part_bytes' | 'name'>;
+
+/** How long a part's URL works, in seconds. A part has 64 MiB at most: an hour is enough at 20 kB/s. */
+export const PART_URL_LIFE_S = 3_600;

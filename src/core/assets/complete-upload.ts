@@ -12,8 +12,15 @@ import { missingParts, partCount } from './upload-plan.ts';
 /** Numbers of missing parts that a refusal names. */
 const NAMED_PARTS = 10;
 
-/** The file is not what the client says it is: nothing of it is kept. */
-class Mismatch extends Error {}
+/** Nothing of the file is kept: it is not what the client says it is, or its parts changed under the request. */
+class Unjoined extends Error {
+  readonly why: 'mismatch' | 'changed';
+
+  constructor(why: 'mismatch' | 'changed') {
+    super(why);
+    this.why = why;
+  }
+}
 
 /**
  * Makes an asset of an upload whose parts are all there. The file passes through once, from R2 to R2: R2 hashes what it stores and
@@ -39,6 +46,9 @@ export async function completeUpload(
     if (now?.status === 'stored') {
       return stored(core, caller, now);
     }
+    if (now === null) {
+      return fail(notFound);
+    }
     if ('error' in outcome) {
       throw outcome.error;
     }
@@ -59,7 +69,7 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
   if (head === null) {
     return fail(incomplete(missing.map(({ number }) => number)));
   }
-  const inspected = inspect(head, { size_bytes, name: name ?? undefined }, core.config.limits);
+  const inspected = inspect(head.bytes, { size_bytes, name: name ?? undefined }, core.config.limits);
   if (!inspected.ok) {
     return inspected;
   }
@@ -70,15 +80,21 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
       if (known !== null) {
         return { asset: known, created: false };
       }
-      const parts = { count: partCount(upload), size_bytes };
+      const parts = { count: partCount(upload), size_bytes, head: head.etag };
       const put = await putJoined(bucket, caller.account, id, parts, { sha256, content_type });
-      if (put === 'mismatch') {
-        throw new Mismatch();
+      if (put === 'mismatch' || put === 'changed') {
+        throw new Unjoined(put);
       }
       return put;
     });
   } catch (error) {
-    if (error instanceof Mismatch) {
+    if (error instanceof Unjoined) {
+      if (error.why === 'changed') {
+        return fail({
+          code: 'upload_incomplete',
+          detail: 'a part changed while the file was put together; send it again',
+        });
+      }
       return fail({
         code: 'hash_mismatch',
         detail: 'the file does not have the announced SHA-256; it is deleted, begin a new upload',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Asset, Upload } from '../../contract/assets.ts';
+import { PART_URL_LIFE_S, type Asset, type Upload } from '../../contract/assets.ts';
 import { accountStub } from '../../objects/stubs.ts';
 import { isUuidV7 } from '../../providers/ids.ts';
 import { uploadPartKey } from '../../storage/keys.ts';
@@ -24,8 +24,6 @@ import {
   type Part,
 } from './upload-plan.ts';
 
-/** How long a part's URL works. A part has 64 MiB at most: an hour is enough at 20 kB/s. */
-const URL_LIFE_S = 3_600;
 /** Parts that one answer has URLs for; the client asks again for more. */
 const URLS_AT_ONCE = 100;
 
@@ -79,7 +77,7 @@ export async function openUpload(
     return fail(storageFull);
   }
   if (upload === 'too_many') {
-    const detail = `an account may have ${core.config.limits.max_open_uploads} uploads under way; finish or delete one`;
+    const detail = `an account may have ${core.config.limits.max_open_uploads} uploads under way, those counted that were given up within the last hour; finish one, or wait`;
     return fail({ code: 'too_many_uploads', detail });
   }
   const known = await findAsset(core.env.BUCKET, caller.account, sha256);
@@ -126,7 +124,11 @@ async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<Uploa
   const first = await Promise.all(
     missing.slice(0, URLS_AT_ONCE).map(async (part) => ({
       ...part,
-      url: await sign.putExactly(uploadPartKey(caller.account, upload.id, part.number), URL_LIFE_S, part.size_bytes),
+      url: await sign.putExactly(
+        uploadPartKey(caller.account, upload.id, part.number),
+        PART_URL_LIFE_S,
+        part.size_bytes,
+      ),
     })),
   );
   return {
@@ -134,7 +136,7 @@ async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<Uploa
     received_bytes: upload.size_bytes - missing.reduce((sum, part) => sum + part.size_bytes, 0),
     missing_parts: missing.length,
     missing: first,
-    urls_expire_at: missing.length === 0 ? null : core.clock() + URL_LIFE_S * 1000,
+    urls_expire_at: missing.length === 0 ? null : core.clock() + PART_URL_LIFE_S * 1000,
     asset: null,
   };
 }

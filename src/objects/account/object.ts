@@ -261,7 +261,9 @@ export class Account extends DurableObject<Env> {
 
   /** Says how an upload ended. Repeating it does nothing. */
   endUpload(id: string, status: 'stored' | 'closed'): void {
-    this.uploads.end(id, status);
+    const now = Date.now();
+    this.uploads.end(id, status, now);
+    this.setAlarm(now);
   }
 
   /** Sweeps what has expired. Whatever fails is tried again: the platform would give up after six times. */

@@ -1,8 +1,9 @@
-import type { NewUpload, Upload } from '../../contract/assets.ts';
+import { PART_URL_LIFE_S, type NewUpload, type Upload } from '../../contract/assets.ts';
 
 /**
  * Uploads on their way in. Their parts are in R2, which is asked what has arrived; here is only what was agreed. A `closed` one is
- * there for nobody: its row waits until no part of it can arrive any more, and then the last are cleared with it.
+ * there for nobody: its row waits until no part of it can arrive any more, and then the last are cleared with it. Until then it counts
+ * like an open one, or whoever opens and closes uploads could fill the bucket.
  */
 export const UPLOADS = `
 CREATE TABLE uploads (
@@ -16,6 +17,8 @@ CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 const CLEAR_AT_ONCE = 20;
 /** Life of an upload in all, however often it is asked about; R2 aborts unfinished multipart uploads after as long. */
 const UPLOAD_LIFE_MS = 7 * 86_400_000;
+/** Life of a part's URL, and some time for the put that began in its last moment: then no part of a closed upload can arrive. */
+const CLOSED_LIFE_MS = (PART_URL_LIFE_S + 600) * 1000;
 
 type UploadRow = Omit<Upload, 'status'> & { status: Upload['status'] | 'closed' };
 
@@ -41,17 +44,21 @@ export class Uploads {
     return row === undefined ? null : this.find(row.id, now, life_ms);
   }
 
+  /** Uploads of which parts may still arrive. */
   countOpen(now: number): number {
     return this.sql
-      .exec<{ n: number }>("SELECT count(*) AS n FROM uploads WHERE status = 'open' AND expires_at > ?", now)
+      .exec<{ n: number }>(
+        "SELECT count(*) AS n FROM uploads WHERE status IN ('open', 'closed') AND expires_at > ?",
+        now,
+      )
       .one().n;
   }
 
-  /** What uploads under way will have together, but for those of one file. */
+  /** What uploads may have together of which parts may still arrive, but for those of one file. */
   openBytes(now: number, except: string): number {
     return this.sql
       .exec<{ n: number }>(
-        "SELECT coalesce(sum(size_bytes), 0) AS n FROM uploads WHERE status = 'open' AND expires_at > ? AND sha256 <> ?",
+        "SELECT coalesce(sum(size_bytes), 0) AS n FROM uploads WHERE status IN ('open', 'closed') AND expires_at > ? AND sha256 <> ?",
         now,
         except,
       )
@@ -93,8 +100,14 @@ export class Uploads {
   }
 
   /** The upload is an asset now, or nothing will come of it. Its row stays: late parts of it are still to be cleared. */
-  end(id: string, status: 'stored' | 'closed'): void {
-    this.sql.exec("UPDATE uploads SET status = ? WHERE id = ? AND status = 'open'", status, id);
+  end(id: string, status: 'stored' | 'closed', now: number): void {
+    this.sql.exec(
+      "UPDATE uploads SET status = ?, expires_at = iif(? = 'closed', ?, expires_at) WHERE id = ? AND status = 'open'",
+      status,
+      status,
+      now + CLOSED_LIFE_MS,
+      id,
+    );
   }
 
   /** Uploads whose time is over. */

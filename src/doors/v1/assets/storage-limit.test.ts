@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { accountStub } from '../../../objects/stubs.ts';
+import { PART_URL_LIFE_S } from '../../../contract/assets.ts';
 import { uploadPartKey } from '../../../storage/keys.ts';
 import {
   answerRunpod,
@@ -13,6 +14,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
+import { heldClock } from '../../../testing/job.ts';
 import { uploadSchema } from '../schemas.ts';
 
 /** A file of 100 bytes; each `mark` is another. */
@@ -83,7 +85,7 @@ describe('what an account may keep', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('is set aside for an upload that is under way, until it is stored or given up', async () => {
+  it('is set aside for an upload until it is stored, or no part of it can arrive any more', async () => {
     const { account, call } = await limited(200);
     const under = uploadSchema.parse(await (await announce(call, file(1))).json());
     expect(await problemOf(await announce(call, file(2, 101)))).toMatchObject(FULL);
@@ -96,7 +98,10 @@ describe('what an account may keep', () => {
     const other = await limited(100);
     const { id } = uploadSchema.parse(await (await announce(other.call, file(1))).json());
     expect(await problemOf(await upload(other.call, file(2)))).toMatchObject(FULL);
+    const clock = heldClock();
     await other.call(`/v1/uploads/${id}`, { method: 'DELETE' });
+    expect(await problemOf(await upload(other.call, file(2)))).toMatchObject(FULL);
+    clock.pass(PART_URL_LIFE_S * 1000 + 600_000);
     expect((await upload(other.call, file(2))).status).toBe(201);
   });
 });

@@ -2,10 +2,13 @@ import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { requireConfig } from '../../../config.ts';
+import { PART_URL_LIFE_S } from '../../../contract/assets.ts';
 import { uploadPartKey } from '../../../storage/keys.ts';
 import {
   anyone,
   newClient,
+  ORIGIN,
+  ownGateway,
   pictureOf,
   PNG,
   postJson,
@@ -25,8 +28,9 @@ const UPLOAD_LIFE_MS = requireConfig(env).policy.upload_retention * 1000;
 
 let account: string;
 let call: Call;
+let key: string;
 beforeEach(async () => {
-  ({ account, call } = await newClient());
+  ({ account, call, key } = await newClient());
 });
 
 /** A PNG of one pixel with so many bytes behind it; each `mark` is another file. */
@@ -136,8 +140,8 @@ describe('an upload is refused', () => {
     const bytes = file();
     const upload = await begun(bytes);
     await arriveAll(upload, bytes);
-    const key = uploadPartKey(account, upload.id, number);
-    await (size === null ? env.BUCKET.delete(key) : env.BUCKET.put(key, new Uint8Array(size)));
+    const at = uploadPartKey(account, upload.id, number);
+    await (size === null ? env.BUCKET.delete(at) : env.BUCKET.put(at, new Uint8Array(size)));
     expect(await problemOf(await complete(upload.id))).toMatchObject({ status: 409, code: 'upload_incomplete' });
     const now = await get(upload.id);
     expect(now.missing.map((part) => part.number)).toEqual([number]);
@@ -188,7 +192,8 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual(NOTHING);
   });
 
-  it('beyond so many that are under way', async () => {
+  it('beyond so many of which parts may still arrive', async () => {
+    const clock = heldClock();
     const announce = (at: number) => open({ size_bytes: SIZE, sha256: at.toString(16).padStart(64, '0') });
     const ids: string[] = [];
     for (let at = 0; at < max_open_uploads; at += 1) {
@@ -198,6 +203,9 @@ describe('an upload is refused', () => {
     // One that is under way already is found, not counted.
     expect((await announce(0)).status).toBe(200);
     expect((await call(`/v1/uploads/${ids[0]}`, { method: 'DELETE' })).status).toBe(204);
+    // Its URLs still work: opening and deleting must not be a way to fill the bucket.
+    expect(await problemOf(await announce(999))).toMatchObject({ status: 422, code: 'too_many_uploads' });
+    clock.pass(PART_URL_LIFE_S * 1000 + 600_000);
     expect((await announce(999)).status).toBe(201);
   });
 });
@@ -268,5 +276,43 @@ describe('an upload that is left alone', () => {
     clock.pass(UPLOAD_LIFE_MS);
     await sweep();
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
+  });
+
+  it('that was deleted is cleared soon after its last URL ended', async () => {
+    const clock = heldClock();
+    const upload = await begun(file());
+    await call(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
+    await arrive(upload, 1, new Uint8Array(MIB));
+    clock.pass(PART_URL_LIFE_S * 1000 + 600_000);
+    await sweep();
+    expect(await storedOf(account)).toEqual(NOTHING);
+  });
+});
+
+describe('a part that is put again while the upload is completed', () => {
+  it('does not take the place of the one that was looked at', async () => {
+    const harmless = file();
+    const huge = harmless.slice();
+    huge.set(pictureOf(60_000, 60_000));
+    const upload = await begun(huge);
+    await arriveAll(upload, harmless);
+    const BUCKET = new Proxy(env.BUCKET, {
+      get: (bucket, name) =>
+        name === 'get'
+          ? async (at: string, options?: R2GetOptions) => {
+              const found = await bucket.get(at, options);
+              if (options?.range !== undefined) {
+                await arrive(upload, 1, huge.subarray(0, MIB));
+              }
+              return found;
+            }
+          : (...args: unknown[]) => Reflect.apply(Reflect.get(bucket, name), bucket, args),
+    });
+    const request = new Request(`${ORIGIN}/v1/uploads/${upload.id}/complete`, { method: 'POST' });
+    request.headers.set('authorization', `Bearer ${key}`);
+    const answer = await ownGateway().fetch(request, { ...env, BUCKET });
+    expect(await problemOf(answer)).toMatchObject({ status: 409, code: 'upload_incomplete' });
+    expect(await problemOf(await complete(upload.id))).toMatchObject({ status: 422, code: 'image_too_large' });
+    expect(await storedOf(account)).toEqual(NOTHING);
   });
 });

@@ -99,7 +99,7 @@ def serve(ready: Ready) -> None:
     handler = Handler(ready)
 
     async def handle(job: "dict[str, Any]") -> JsonObject:
-        progress = StatusProgress(lambda told: _post(job, told))
+        progress = StatusProgress(lambda told: _post(job, told), ready.log)
         try:
             return await handler(job, progress.tell)
         finally:

@@ -6,9 +6,11 @@ job IN_PROGRESS for ever (runpod-python#250). This posts the same body to the sa
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Awaitable, Callable
 
-from worker_gpu.shape import JsonObject
+from worker_gpu.log import Log
+from worker_gpu.shape import JsonObject, maybe_object
 
 GAP_S = 0.5
 """Between messages: a status is polled, and each message is a request."""
@@ -19,11 +21,16 @@ Post = Callable[[JsonObject], Awaitable[None]]
 
 
 class StatusProgress:
-    """`tell` whenever there is something new; `close` before the answer."""
+    """`tell` whenever there is something new; `close` before the answer.
 
-    def __init__(self, post: Post, gap_s: float = GAP_S) -> None:
+    A status is read now and then, and shows one message: in a progress the `nodes` are all that were told of so far,
+    not only those that changed since a message that the reader may never have seen."""
+
+    def __init__(self, post: Post, log: Log, gap_s: float = GAP_S) -> None:
         self._post = post
+        self._log = log
         self._gap_s = gap_s
+        self._nodes: JsonObject = {}
         self._latest: JsonObject | None = None
         self._news = asyncio.Event()
         self._task = asyncio.create_task(self._run())
@@ -31,6 +38,9 @@ class StatusProgress:
 
     def tell(self, told: JsonObject) -> None:
         """Show this as soon as it is its turn."""
+        if told.get("type") == "progress":
+            self._nodes |= maybe_object(told.get("nodes"))
+            told = {**told, "nodes": dict(self._nodes)} if self._nodes else told
         self._latest = told
         self._news.set()
 
@@ -56,6 +66,9 @@ class StatusProgress:
             self._posting = True
             try:
                 await self._post(told)
+            except Exception as error:
+                # The next message may go through; a job does not fail for want of spectators.
+                self._log.warn("progress not posted", trace="".join(traceback.format_exception(error))[-2000:])
             finally:
                 self._posting = False
                 self._news.set()

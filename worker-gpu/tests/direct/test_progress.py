@@ -1,0 +1,78 @@
+"""Progress in a job's RunPod status: what a reader sees who looks now and then."""
+
+import asyncio
+import io
+
+import pytest
+
+from worker_gpu.direct.progress import StatusProgress
+from worker_gpu.log import Log
+from worker_gpu.shape import Json, JsonObject
+
+pytestmark = pytest.mark.asyncio
+
+
+class Status:
+    """What is posted; `go` lets one post through, where it is held."""
+
+    def __init__(self, held: bool = False) -> None:
+        self.posted: list[JsonObject] = []
+        self.faults: list[Exception] = []
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        if not held:
+            self.go.set()
+        self.done: asyncio.Queue[JsonObject] = asyncio.Queue()
+
+    async def post(self, told: JsonObject) -> None:
+        self.begun.set()
+        await self.go.wait()
+        self.posted.append(told)
+        self.done.put_nowait(told)
+        if self.faults:
+            raise self.faults.pop(0)
+
+
+def progress(**nodes: str) -> JsonObject:
+    changed: dict[str, Json] = {name: {"state": state} for name, state in nodes.items()}
+    return {"type": "progress", "percent": 1.0, "nodes": changed}
+
+
+async def test_a_progress_shows_every_node_that_was_told_of() -> None:
+    """Each message names only what changed since the one before, which the reader may not have seen."""
+    status = Status(held=True)
+    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0)
+    shown.tell(progress(a="finished", b="running"))
+    await status.begun.wait()
+    shown.tell(progress(b="finished", c="running"))
+    shown.tell({"type": "stage", "stage": "uploading"})
+    shown.tell(progress(c="finished"))
+    status.go.set()
+    assert await status.done.get() == progress(a="finished", b="running")
+    assert await status.done.get() == progress(a="finished", b="finished", c="finished")
+    await shown.close()
+
+
+async def test_a_message_that_fails_does_not_silence_the_next() -> None:
+    status, log = Status(), io.StringIO()
+    status.faults.append(ValueError("no"))
+    shown = StatusProgress(status.post, Log(log), gap_s=0)
+    shown.tell(progress(a="running"))
+    await status.done.get()
+    shown.tell(progress(a="finished"))
+    async with asyncio.timeout(10):
+        assert await status.done.get() == progress(a="finished")
+    await shown.close()
+    assert "progress not posted" in log.getvalue()
+
+
+async def test_nothing_is_posted_after_the_end() -> None:
+    status = Status(held=True)
+    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0)
+    shown.tell(progress(a="running"))
+    await status.begun.wait()
+    shown.tell(progress(a="finished"))
+    closing = asyncio.create_task(shown.close())
+    status.go.set()
+    await closing
+    assert status.posted == [progress(a="running")]

@@ -1,14 +1,17 @@
 """A ComfyUI that dies, hangs or forgets: the job says so, soon, and may be tried elsewhere."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
 
 import pytest
 
-from fakes.comfy import FakeComfy, Prompt, holding, playing
+from fakes.comfy import FakeComfy, Prompt, Script, holding, playing
+from fakes.mortal import MortalComfy, mortal_of
 from fakes.recordings import recording
-from fakes.stage import staged
+from fakes.stage import JOB, staged
+from worker_gpu.comfy.run import LOOKS_BEFORE_UNREADABLE, UNREADABLE
 from worker_gpu.shape import JsonObject, maybe_object
 
 pytestmark = pytest.mark.asyncio
@@ -90,3 +93,83 @@ async def test_an_exception_while_comfyui_checks_the_graph_is_the_graphs_fault(t
         receipt = await stage.run()
 
         assert (receipt.outcome, receipt.code) == ("failed", "invalid_workflow")
+
+
+def told(done: asyncio.Event) -> Script:
+    """A graph that shows a text and ends once `done` is set."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        await done.wait()
+        return {"outputs": {"2": {"text": ["hi"]}}, "status": {"status_str": "success", "messages": []}}
+
+    return script
+
+
+@pytest.mark.parametrize("jobs_api", [False, True])
+async def test_a_history_that_comfyui_cannot_tell_is_the_graphs_fault(tmp_path: Path, jobs_api: bool) -> None:
+    """A node listed something that is no JSON: the same graph would end so everywhere."""
+    done = asyncio.Event()
+    async with staged(tmp_path, told(done), GRAPH, jobs_api=jobs_api) as stage:
+        stage.comfy.failing["GET /history"] = 1_000_000
+        running = asyncio.create_task(stage.run())
+        await stage.comfy.notice.until(lambda: stage.comfy.running is not None)
+        done.set()
+        receipt = await running
+
+        error = maybe_object(stage.gateway.report["error"])
+        assert (receipt.outcome, receipt.code, error["retryable"]) == ("failed", "execution_error", False)
+        assert error["message"] == UNREADABLE
+
+
+@pytest.mark.parametrize("route", ["GET /history", "GET /queue", "GET /api"])
+async def test_an_error_of_comfyuis_own_for_a_moment_is_passed_over(tmp_path: Path, route: str) -> None:
+    """It says nothing of the run, least of all that it is lost."""
+    done, times = asyncio.Event(), LOOKS_BEFORE_UNREADABLE - 1
+    async with staged(tmp_path, told(done), GRAPH, jobs_api=route == "GET /api") as stage:
+        stage.comfy.failing[route] = times
+        running = asyncio.create_task(stage.run())
+        await stage.comfy.notice.until(lambda: stage.comfy.failing[route] == 0)
+        done.set()
+
+        assert (await running).outcome == "succeeded"
+
+
+async def test_a_queue_that_stays_broken_is_a_comfyui_that_no_longer_answers(tmp_path: Path) -> None:
+    async with staged(tmp_path, told(asyncio.Event()), GRAPH) as stage:
+        stage.comfy.failing["GET /queue"] = 1_000_000
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
+        assert maybe_object(stage.gateway.report["error"])["message"] == "ComfyUI no longer answers."
+
+
+async def test_the_last_lines_are_those_of_this_job_alone(tmp_path: Path) -> None:
+    """Custom nodes print prompts: an earlier job may be somebody else's."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        del comfy
+        mortal_of(stage).lines.append("begun")
+        await mortal_of(stage).die()
+        await prompt.interrupted.wait()
+        return None
+
+    async with staged(tmp_path, script, GRAPH, engine=MortalComfy) as stage:
+        mortal_of(stage).lines.append("the prompt of another tenant")
+        await stage.run()
+
+        error = maybe_object(stage.gateway.report["error"])
+        assert maybe_object(error["details"])["comfyui_log"] == ["begun", "Segmentation fault"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+async def test_a_disk_that_is_full_is_told_from_a_comfyui_that_is_gone(tmp_path: Path) -> None:
+    spool = tmp_path / "worker" / "spool" / f"{JOB}.1"
+    spool.mkdir(parents=True)
+    (spool / "1").symlink_to("/dev/full")
+    case = recording("success_image")
+    async with staged(tmp_path, playing(case), case.graph) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("failed", "insufficient_resources")
+        assert maybe_object(stage.gateway.report["error"])["retryable"] is True

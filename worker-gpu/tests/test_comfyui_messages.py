@@ -14,7 +14,7 @@ from worker_gpu.comfy.failure import raised, refused
 from worker_gpu.comfy.frames import PreviewFrame, parse_frame
 from worker_gpu.comfy.messages import parse_message
 from worker_gpu.comfy.run import NodeShowed, Progressed, PromptRun, RunEnded
-from worker_gpu.comfy.sight import Gone, Succeeded, Waiting, read_history, read_job
+from worker_gpu.comfy.sight import Broken, Gone, Succeeded, Unreadable, Waiting, read_history, read_job
 from worker_gpu.errors import JobError
 from worker_gpu.shape import JsonObject, maybe_object
 
@@ -99,12 +99,12 @@ messages = st.one_of(
     message("execution_success", prompt_id=prompts),
 )
 DONE = Succeeded({"2": {"text": ["x"]}}, {})
-sights = st.sampled_from([Waiting(running=False), Waiting(running=True), Gone(), DONE])
+sights = st.sampled_from([Waiting(running=False), Waiting(running=True), Gone(), Unreadable(), DONE])
 
 
 @given(events=st.lists(messages | sights, max_size=40))
 def test_progress_never_falls_and_a_run_ends_once(
-    events: "list[tuple[str, JsonObject] | Waiting | Gone | Succeeded]",
+    events: "list[tuple[str, JsonObject] | Waiting | Gone | Unreadable | Succeeded]",
 ) -> None:
     run = PromptRun(PROMPT, NODES)
     values: list[float] = []
@@ -234,7 +234,7 @@ def test_the_jobs_api_tells_what_the_history_lacks() -> None:
     assert isinstance(read_job({"status": "completed", "outputs": {"2": {}}}), Succeeded)
     assert isinstance(read_job({"status": "unheard-of"}), Gone)
     failed = read_job({"status": "failed", "execution_error": {"exception_message": "x", "node_id": "4"}})
-    assert not isinstance(failed, Waiting | Gone | Succeeded)
+    assert isinstance(failed, Broken)
     assert failed.error.message == "x"
 
 

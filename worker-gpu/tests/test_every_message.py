@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from fakes.comfy import FakeComfy, Prompt, Script, frames_of, holding, put_files
+from fakes.mortal import MortalComfy
 from fakes.recordings import OLDEST, Recording, all_recordings
 from fakes.stage import Stage, staged
-from worker_gpu.boot import ExternalComfy
 from worker_gpu.contract import Receipt
-from worker_gpu.patience import Patience
 from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
 
 pytestmark = pytest.mark.asyncio
@@ -58,38 +57,6 @@ async def test_a_socket_dropped_before_any_message_changes_nothing(case: Recordi
         async with wanting_all(case, tmp_path / str(cut), script) as stage:
             receipt = await bounded(stage)
             assert receipt.outcome == expected_outcome(case), f"cut before message {cut}"
-
-
-class MortalComfy(ExternalComfy):
-    """Dies when told to; a restart brings it back without a memory of its prompts."""
-
-    def __init__(self, url: str, patience: Patience, fake: FakeComfy) -> None:
-        super().__init__(url, patience)
-        self.fake = fake
-        self.dead = asyncio.Event()
-        self.restarts = 0
-
-    async def ensure_running(self) -> bool:
-        return False
-
-    async def wait_exit(self) -> None:
-        await self.dead.wait()
-
-    async def restart(self) -> bool:
-        self.restarts += 1
-        self.dead.clear()
-        self.fake.unwell = False
-        self.fake.history.clear()
-        self.fake.running = None
-        return True
-
-    def tail(self) -> list[str]:
-        return ["Segmentation fault"]
-
-    async def die(self) -> None:
-        self.fake.unwell = True
-        await self.fake.drop_sockets()
-        self.dead.set()
 
 
 @pytest.mark.parametrize("case", RAN, ids=str)

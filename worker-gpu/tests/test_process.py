@@ -19,7 +19,7 @@ from worker_gpu.boot import ExternalComfy
 from worker_gpu.errors import JobError, public_text
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
-from worker_gpu.process import spawn
+from worker_gpu.process import Child, spawn
 from worker_gpu.ready import Ready
 from worker_gpu.resources import Resources, check, measure
 from worker_gpu.settings import BadSetting, read_settings
@@ -162,6 +162,65 @@ async def test_the_colours_and_blank_lines_of_a_child_are_left_out(tmp_path: Pat
     async with asyncio.timeout(10):
         await child.wait_exit()
     assert lines == child.tail() == ["[INFO] up"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("own_session", [False, True])
+async def test_an_exit_is_noticed_while_a_grandchild_holds_the_output(tmp_path: Path, own_session: bool) -> None:
+    """Of the same group it goes too; one that left the group is let be, and not waited for."""
+    code = (
+        "import subprocess, sys\n"
+        f"c = subprocess.Popen(['sleep', '600'], start_new_session={own_session})\n"
+        "print(c.pid, flush=True); print('last words', flush=True); sys.exit(3)"
+    )
+    child = spawn([sys.executable, "-c", code], tmp_path, dict(os.environ), lambda _: None)
+    async with asyncio.timeout(30):
+        await child.wait_exit()
+    assert (child.exit_code, child.tail()[1:]) == (3, ["last words"])
+    grandchild = int(child.tail()[0])
+    if own_session:
+        os.kill(grandchild, signal.SIGKILL)
+    else:
+        assert dies(grandchild)
+
+
+def dies(pid: int) -> bool:
+    """Whether the process goes, or has gone."""
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([watched], [], [], 10)[0])
+    finally:
+        os.close(watched)
+
+
+@pytest.mark.asyncio
+async def test_lines_are_counted_on_over_starts_and_earlier_ones_left_out(tmp_path: Path) -> None:
+    async def printing(*lines: str, printed: int) -> Child:
+        code = f"print({chr(10).join(lines)!r})"
+        child = spawn([sys.executable, "-c", code], tmp_path, dict(os.environ), lambda _: None, printed)
+        async with asyncio.timeout(10):
+            await child.wait_exit()
+        return child
+
+    first = await printing("a", "b", "c", printed=0)
+    assert (first.printed, first.tail(2), first.tail(3)) == (3, ["c"], [])
+    second = await printing("d", "e", printed=first.printed)
+    assert (second.printed, second.tail(3), second.tail(4), second.tail(9)) == (5, ["d", "e"], ["e"], [])
+
+
+def test_a_child_that_is_killed_is_not_asked_first(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True));"
+        "print('up', flush=True); time.sleep(600)"
+    )
+    up = threading.Event()
+    child = spawn([sys.executable, "-c", code], tmp_path, dict(os.environ), lambda _: up.set())
+    assert up.wait(10)
+    child.kill()
+    assert (child.exit_code, child.tail()) == (-signal.SIGKILL, ["up"])
 
 
 def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:

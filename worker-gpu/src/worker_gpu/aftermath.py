@@ -1,10 +1,13 @@
 """After a job, with a gateway or without: a ComfyUI that runs, and nothing of the job left on the worker."""
 
+import asyncio
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from worker_gpu.boot import ComfyDidNotStart
-from worker_gpu.cleanup import clean_up
+from worker_gpu.cleanup import delete_files, forget
 from worker_gpu.errors import JobError
 from worker_gpu.inputs import Store
 from worker_gpu.log import Log
@@ -26,16 +29,33 @@ def is_comfy_lost(error: JobError | None) -> bool:
     return error is not None and error.code == "comfyui_unavailable"
 
 
+def release_after(task: "asyncio.Task[Any] | None", turn: asyncio.Lock) -> None:
+    """Let the next job begin once `task` is over: at once, where it is or never was."""
+    if task is None or task.done():
+        turn.release()
+    else:
+        task.add_done_callback(lambda _: turn.release())
+
+
 async def leave(place: Workplace, left: Leftovers, error: JobError | None, log: Log) -> None:
-    """Leave the workplace as it was found, after a job that ended with `error`. What cannot be done is logged."""
+    """Leave the workplace as it was found, after a job that ended with `error`. Never raises: what cannot be done is
+    logged, and the job's answer stands."""
     try:
-        if not is_comfy_lost(error):
-            # One that had to be killed to stop the job starts now that its end is told, not with the next job.
-            await place.comfy.ensure_running()
-        elif not await place.comfy.restart() and left.prompt_id is not None:
-            # Somebody else's: at least the prompt goes, if ComfyUI comes to itself in time.
-            await place.executor.stop(left.prompt_id)
+        await _leave(place, left, error, log)
+    except Exception as bug:
+        log.error("bug in the worker", trace="".join(traceback.format_exception(bug))[-4000:])
+
+
+async def _leave(place: Workplace, left: Leftovers, error: JobError | None, log: Log) -> None:
+    if is_comfy_lost(error) and not await place.comfy.kill() and left.prompt_id is not None:
+        # Somebody else's: at least the prompt goes, if ComfyUI comes to itself in time.
+        await place.executor.stop(left.prompt_id)
+    # Files first: a start takes up to a minute, in which RunPod may end the worker.
+    await delete_files(list(left.folders), left.store, list(left.inputs), log)
+    try:
+        # One that died, or was killed to stop the job, starts now that its end is told, not with the next job.
+        if not await place.comfy.ensure_running():
+            out_of_memory = error is not None and error.code == "out_of_memory"
+            await forget(place.client, left.prompt_id, out_of_memory, log)
     except ComfyDidNotStart as failure:
         log.error("comfyui did not restart", cause=str(failure))
-    out_of_memory = error is not None and error.code == "out_of_memory"
-    await clean_up(place.client, left.prompt_id, list(left.folders), left.store, list(left.inputs), out_of_memory, log)

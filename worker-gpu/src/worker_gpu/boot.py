@@ -69,12 +69,14 @@ class ExternalComfy:
         """False: not ours to end."""
         return False
 
-    async def restart(self) -> bool:
-        """False: not ours to restart."""
-        return False
+    @property
+    def printed(self) -> int:
+        """Always 0, see `tail`."""
+        return 0
 
-    def tail(self) -> list[str]:
+    def tail(self, after: int = 0) -> list[str]:
         """Nothing: what it prints is out of reach."""
+        del after
         return []
 
     def failed_imports(self) -> list[str]:
@@ -102,6 +104,7 @@ class OwnComfy:
         self._child: Child | None = None
         self._ready = False
         self._starting = False
+        self._reviving: asyncio.Task[None] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
     @property
@@ -109,9 +112,14 @@ class OwnComfy:
         """Process id of the child; 0 before its first start."""
         return self._child.pid if self._child is not None else 0
 
-    def tail(self) -> list[str]:
-        """Its last lines of output."""
-        return self._child.tail() if self._child is not None else []
+    @property
+    def printed(self) -> int:
+        """How many lines it has printed so far, over all its starts."""
+        return self._child.printed if self._child is not None else 0
+
+    def tail(self, after: int = 0) -> list[str]:
+        """Its last lines of output since its last start, of those that came after the first `after` of all."""
+        return self._child.tail(after) if self._child is not None else []
 
     def failed_imports(self) -> list[str]:
         """Folders of custom nodes that it could not import."""
@@ -127,21 +135,26 @@ class OwnComfy:
         for name in ("input", "output", "temp", "user"):
             (self._data / name).mkdir(parents=True, exist_ok=True)
         self._ready, self._starting = False, True
-        self._child = spawn(self._command(), self._path, self._env, self._show)
+        self._child = spawn(self._command(), self._path, self._env, self._show, self.printed)
         self._log.info("comfyui starting", pid=self._child.pid, port=self._port)
 
     async def start(self) -> None:
         """Start it, where it was not launched before, and wait until it answers. Raises `ComfyDidNotStart`."""
         if not self._starting:
-            self.launch()
+            try:
+                self.launch()
+            except OSError as error:
+                raise ComfyDidNotStart(f"ComfyUI cannot be launched: {type(error).__name__}", []) from error
         child = self._child
         if child is None:
             raise ComfyDidNotStart("ComfyUI was not launched", [])
         try:
             await _wait_ready(self.url, self._patience, lambda: child.exit_code, child.tail)
-        except ComfyDidNotStart:
+        except ComfyDidNotStart as error:
             await asyncio.to_thread(child.end, self._patience.terminate_s)
-            raise
+            if not child.is_running:
+                await child.wait_exit()  # by then its last lines are here
+            raise ComfyDidNotStart(str(error), child.tail()) from error
         finally:
             self._starting = False
         self._ready = True
@@ -152,7 +165,15 @@ class OwnComfy:
         `ComfyDidNotStart`."""
         if self._child is not None and self._child.is_running and self._ready:
             return False
-        return await self.restart()
+        # One start at a time, which goes on for the next when the job that asked for it is stopped.
+        if self._reviving is None or self._reviving.done():
+            self._reviving = asyncio.create_task(self._revive())
+        await asyncio.shield(self._reviving)
+        return True
+
+    async def _revive(self) -> None:
+        await self.kill()
+        await self.start()
 
     async def wait_exit(self) -> None:
         """Return when it has exited."""
@@ -160,16 +181,10 @@ class OwnComfy:
             await self._child.wait_exit()
 
     async def kill(self) -> bool:
-        """End it, whatever it does; `ensure_running` starts it anew."""
+        """End it at once, whatever it does; `ensure_running` starts it anew."""
         self._ready = self._starting = False
         if self._child is not None:
-            await asyncio.to_thread(self._child.end, self._patience.terminate_s)
-        return True
-
-    async def restart(self) -> bool:
-        """End it, whatever it does, and start it anew. Raises `ComfyDidNotStart`."""
-        await self.kill()
-        await self.start()
+            await asyncio.to_thread(self._child.kill)
         return True
 
     def end(self) -> None:

@@ -9,17 +9,8 @@ from worker_gpu.inputs import Store
 from worker_gpu.log import Log
 
 
-async def clean_up(
-    client: ComfyClient,
-    prompt_id: str | None,
-    folders: list[Path],
-    store: Store,
-    stored_inputs: list[str],
-    free_memory: bool,
-    log: Log,
-) -> None:
-    """Delete the history of `prompt_id`, `folders` and the stored inputs; drop models and caches if `free_memory`.
-    What cannot be done is logged and left."""
+async def forget(client: ComfyClient, prompt_id: str | None, free_memory: bool, log: Log) -> None:
+    """Delete the history of `prompt_id`; drop models and caches if `free_memory`. What cannot be done is logged."""
     try:
         if prompt_id is not None:
             await client.forget(prompt_id)
@@ -27,10 +18,14 @@ async def clean_up(
             await client.free_memory(unload_models=True)
     except ComfyUnreachable as error:
         log.warn("history not deleted", cause=str(error))
+
+
+async def delete_files(folders: list[Path], store: Store, stored_inputs: list[str], log: Log) -> None:
+    """Delete `folders` and the stored inputs. What cannot be done is logged and left."""
+    for folder in folders:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     try:
         await store.remove(stored_inputs)
-        for folder in folders:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     except OSError as error:
         log.warn("files not deleted", cause=type(error).__name__)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from worker_gpu.aftermath import is_comfy_lost
 from worker_gpu.comfy.client import ComfyUnreachable, Prompt
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage, Timings
@@ -89,10 +90,12 @@ class Execution:
         self._classes = class_types(order.workflow)
         self._posted = self._now()
         self._started: float | None = None
-        self._submitting: asyncio.Task[None] | None = None
+        self._submitting: asyncio.Task[JobError | None] | None = None
         self._prompt_over = False
         self._shown = 0.0
         self._told_before: tuple[Output, ...] = ()
+        # Custom nodes print prompts: what ComfyUI printed before this job is another's.
+        self._printed_before = place.comfy.printed
         self.collector: Collector | None = None
 
     @property
@@ -127,10 +130,10 @@ class Execution:
         task = self._submitting
         if task is None or self._prompt_over:
             return None
-        await asyncio.wait({task}, timeout=self._place.patience.comfy_call_s)
-        if task.done() and not task.cancelled() and isinstance(task.exception(), JobError):
-            return None
-        return await self._place.executor.stop(self._order.prompt_id)
+        if task.done() and not task.cancelled() and isinstance(refusal := task.exception(), JobError):
+            # Refused it never was there; unanswered it may be.
+            return await self._place.executor.stop(self._order.prompt_id) if is_comfy_lost(refusal) else None
+        return await self._place.executor.stop(self._order.prompt_id, task)
 
     async def _once(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
         place, order = self._place, self._order
@@ -142,7 +145,10 @@ class Execution:
             # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
             self._submitting = asyncio.create_task(place.executor.submit(prompt))
             self._posted = self._now()
-            await asyncio.shield(self._submitting)
+            refused_part = await asyncio.shield(self._submitting)
+            if refused_part is not None:
+                # The rest of the graph would run and its missing outputs never be told: `take_off` ends it.
+                raise refused_part
             self._on_posted()
             try:
                 async with asyncio.TaskGroup() as group:
@@ -181,7 +187,7 @@ class Execution:
 
     def _add_last_words(self, error: JobError) -> None:
         """What ComfyUI printed before it died or hung says more than any message of ours."""
-        tail = self._place.comfy.tail()
+        tail = self._place.comfy.tail(self._printed_before)
         if error.code == "comfyui_unavailable" and tail and not error.details:
             error.details = last_words(tail)
 

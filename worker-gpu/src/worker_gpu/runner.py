@@ -2,9 +2,10 @@
 
 import asyncio
 import traceback
+from typing import Any
 
 from worker_gpu import resources
-from worker_gpu.aftermath import is_comfy_lost, leave
+from worker_gpu.aftermath import is_comfy_lost, leave, release_after
 from worker_gpu.contract import Claim, Output, Receipt, Refused, Report, Ticket, Timings
 from worker_gpu.errors import JobError
 from worker_gpu.fault import wears_out
@@ -21,9 +22,14 @@ from worker_gpu.workplace import Known, Workplace
 
 async def run_job(place: Workplace, ticket: Ticket) -> Receipt:
     """Run the attempt that `ticket` names, and give RunPod's receipt. Never raises for anything the job, ComfyUI or the
-    gateway does. On cancellation the job is stopped and reported before `CancelledError` goes on."""
-    async with place.turn:
-        return await _JobRun(place, ticket).run()
+    gateway does. On cancellation the job is stopped and reported before `CancelledError` goes on; what then is left to
+    do, such as to start a ComfyUI that had to be killed, goes on too, and the next job waits for it."""
+    await place.turn.acquire()
+    run = _JobRun(place, ticket)
+    try:
+        return await run.run()
+    finally:
+        release_after(run.busy, place.turn)
 
 
 class _JobRun:
@@ -46,9 +52,16 @@ class _JobRun:
             self._gateway, self._channel, lambda: place.info, self._timings, place.patience, self._log
         )
         self._work: Work | None = None
+        self.busy: asyncio.Task[Any] | None = None
+        """What of it may still run when `run` has ended."""
+        self._wanted_elsewhere = False
+        self._report_limit: asyncio.Timeout | None = None
 
     async def run(self) -> Receipt:
         checking, known = asyncio.create_task(preflight(self._place, self._log)), self._place.known
+        # Its failure is reported by the attempt; where there is none, it only must not be left unheard.
+        checking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self.busy = checking
         try:
             claim = await self._gateway.claim(self._place.info, known.catalog.digest if known is not None else None)
         except GatewaySilent as error:
@@ -61,43 +74,56 @@ class _JobRun:
                 self._now() + self._place.patience.stop_report_s,
             )
             return self._receipt(report, "internal")
-        finally:
-            # Its failure is reported by the attempt; here it only must not be left running unheard.
-            if not checking.done():
-                checking.add_done_callback(lambda task: task.cancelled() or task.exception())
         if isinstance(claim, Refused):
-            checking.cancel()
             self._log.info("claim refused", status=claim.status, code=claim.code)
             return self._refused(claim.code)
         self._timings.claim_ms = self._ms_since(self._began)
         self._until = self._now() + claim.time_left_s
         self._log.info("claimed", prompt=claim.prompt_id, nodes=len(claim.workflow), inputs=len(claim.inputs))
-        return await self._until_reported(claim, checking)
+        return await self._until_left(claim, checking)
 
-    async def _until_reported(self, claim: Claim, checking: "asyncio.Task[Known]") -> Receipt:
-        """The attempt in a task of its own: RunPod's cancellation stops the job, not the report of it."""
-        talking = asyncio.create_task(self._channel.run())
+    async def _until_left(self, claim: Claim, checking: "asyncio.Task[Known]") -> Receipt:
+        """The attempt in a task of its own: RunPod's cancellation stops the job, and neither the report of it nor the
+        tidying up, which may take longer than RunPod is made to wait."""
+        patience = self._place.patience
         attempt = asyncio.create_task(self._attempt(claim, checking))
+        self.busy = attempt
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
             self._stop.set("provider")
-            patience = self._place.patience
+            self._wanted_elsewhere = True
+            if self._report_limit is not None:
+                self._report_limit.reschedule(asyncio.get_running_loop().time() + patience.stop_report_s)
             await asyncio.wait({attempt}, timeout=patience.cancel_s + patience.stop_report_s)
             raise
         except Exception as error:
             self._bug(error)
-            return self._receipt(await self._report_bug(), _BUG.code)
-        finally:
-            for task in (attempt, talking):
-                task.cancel()
-            await asyncio.wait({talking})
-            if not talking.cancelled() and (error := talking.exception()) is not None:
-                self._bug(error)
+            return self._receipt(Report("failed", error=_BUG), _BUG.code)
 
     async def _attempt(self, claim: Claim, checking: "asyncio.Task[Known]") -> Receipt:
         work = Work(self._place, claim, self._gateway, self._channel, self._until, self._timings, self._log)
         self._work = work
+        talking = asyncio.create_task(self._channel.run())
+        try:
+            report, code = await self._work_and_report(work, claim, checking)
+        except Exception as error:
+            self._bug(error)
+            report, code = await self._report_bug(), _BUG.code
+        finally:
+            talking.cancel()
+            await asyncio.wait({talking})
+            if not talking.cancelled() and (error := talking.exception()) is not None:
+                self._bug(error)
+        receipt = self._receipt(report, code)
+        await leave(self._place, work.leftovers(), report.error if report is not None else None, self._log)
+        self._tell(receipt)
+        return receipt
+
+    async def _work_and_report(
+        self, work: Work, claim: Claim, checking: "asyncio.Task[Known]"
+    ) -> tuple[Report | None, str | None]:
+        """How the attempt ended, and the code for the receipt; None where the gateway wants no report."""
         working = asyncio.create_task(work.run(checking))
         stopping = asyncio.create_task(self._stop.wait())
         left = max(0.0, self._until - self._now())
@@ -105,20 +131,20 @@ class _JobRun:
         stopping.cancel()
         if not working.done():
             self._stop.set("deadline")
-        report, code = None, None
+        report = await self._conclude(work, working, class_types(claim.workflow))
+        if report is None:
+            return None, self._stop.reason
+        limit_s = self._place.patience.stop_report_s if self._wanted_elsewhere else None
         try:
-            report = await self._conclude(work, working, class_types(claim.workflow))
-            code = self._stop.reason
-            if report is not None:
-                report, code = await self._reporter.send(
+            async with asyncio.timeout(limit_s) as self._report_limit:
+                return await self._reporter.send(
                     report, self._until, work.upload_again, lambda: self._ms_since(self._began), work.ran_with()
                 )
+        except TimeoutError:
+            self._log.error("stop not reported", seconds=self._place.patience.stop_report_s)
+            return report, "gateway_silent"
         finally:
-            # Whatever went wrong: the next job finds a workplace with nothing of this one in it.
-            await leave(self._place, work.leftovers(), report.error if report is not None else None, self._log)
-        receipt = self._receipt(report, code)
-        self._tell(receipt)
-        return receipt
+            self._report_limit = None
 
     async def _conclude(
         self, work: Work, working: "asyncio.Task[list[Output]]", classes: dict[str, str]

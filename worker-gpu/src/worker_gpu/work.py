@@ -77,7 +77,8 @@ class Work:
         """All outputs, stored. Raises `JobError`, `AttemptOver`."""
         place, claim = self._place, self._claim
         place.settings.nodes.check(class_types(claim.workflow))
-        known = await checking
+        # Shielded: a ComfyUI that is being started is wanted by the next job too.
+        known = await asyncio.shield(checking)
         self._spool.mkdir(parents=True, exist_ok=True)
         transfers = Transfers(place.http, place.patience, place.tools.now, place.tools.random, self._log)
         names = await self._fetch_inputs(transfers) if claim.inputs else {}

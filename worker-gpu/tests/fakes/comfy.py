@@ -68,6 +68,10 @@ class FakeComfy:
         self.deleted: list[str] = []
         self.unwell = False
         """Answers 503 to everything but the socket."""
+        self.failing: dict[str, int] = {}
+        """Answers 500 so often to a method and the first word of a path, such as `GET /history`."""
+        self.hold_prompts: asyncio.Event | None = None
+        """Where set: `/prompt` is answered, and the prompt queued, only when it is."""
         self.lose_answers = 0
         """So many answers to `/prompt` are lost: those of `lose_prompts` with their prompts."""
         self.lose_prompts = False
@@ -135,6 +139,11 @@ class FakeComfy:
         if self.unwell and request.path != "/ws":
             await self.notice.tell()
             return web.Response(status=503)
+        asked = f"{request.method} /{request.path.split('/')[1]}"
+        if self.failing.get(asked, 0) > 0:
+            self.failing[asked] -= 1
+            await self.notice.tell()
+            return web.Response(status=500)
         answer = await handler(request)
         await self.notice.tell()
         return answer
@@ -159,6 +168,9 @@ class FakeComfy:
     async def _prompt(self, request: web.Request) -> web.Response:
         body = need_object(decode(await request.read()), "prompt")
         prompt_id = maybe_text(body.get("prompt_id")) or ""
+        if self.hold_prompts is not None:
+            await self.notice.tell()
+            await self.hold_prompts.wait()
         if self.answer is not None and self.answer[0] != 200:
             return web.json_response(self.answer[1], status=self.answer[0])
         lost, self.lose_answers = self.lose_answers > 0, max(0, self.lose_answers - 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from worker_gpu.comfy.failure import refused
-from worker_gpu.comfy.sight import Gone, Sight, Waiting, read_history, read_job
+from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting, read_history, read_job
 from worker_gpu.errors import JobError
 from worker_gpu.patience import Patience
 from worker_gpu.shape import (
@@ -97,7 +97,7 @@ class ComfyClient:
 
     async def about(self) -> About:
         """Version, device, and whether the jobs API is there. Raises `ComfyUnreachable`."""
-        _, stats = await self._json("GET", "/system_stats")
+        _, stats = await self._answer("GET", "/system_stats")
         jobs_status, _ = await self._json("GET", "/api/jobs?limit=1")
         self._jobs_api = jobs_status == 200
         system = maybe_object(maybe_object(stats).get("system"))
@@ -107,17 +107,18 @@ class ComfyClient:
 
     async def stats(self) -> JsonObject:
         """ComfyUI's own `/system_stats`: versions, devices, memory. Raises `ComfyUnreachable`."""
-        _, stats = await self._json("GET", "/system_stats")
+        _, stats = await self._answer("GET", "/system_stats")
         return maybe_object(stats)
 
     async def catalog(self) -> Catalog:
         """Names of all node classes. Raises `ComfyUnreachable`."""
-        _, body = await self._json("GET", "/object_info", limit=self._stall_limit)
+        _, body = await self._answer("GET", "/object_info", limit=self._stall_limit)
         return Catalog(tuple(sorted(maybe_object(body))))
 
-    async def submit(self, prompt: Prompt, client_id: str) -> None:
-        """Queue a prompt. Raises `JobError` `invalid_workflow` when ComfyUI refuses all or part of it (a 200 with
-        `node_errors` would run the rest and drop outputs silently), `ComfyUnreachable`."""
+    async def submit(self, prompt: Prompt, client_id: str) -> JobError | None:
+        """Queue a prompt. Gives the refusal where ComfyUI refused a part of it (a 200 with `node_errors`): it runs the
+        rest, and drops outputs silently. Raises `JobError` `invalid_workflow`, `model_missing` when it refuses all,
+        `ComfyUnreachable`."""
         extra: JsonObject = {**prompt.extra, "preview_method": "auto" if prompt.previews else "none"}
         status, body = await self._json(
             "POST",
@@ -131,11 +132,8 @@ class ComfyClient:
             limit=self._stall_limit,
         )
         answer = maybe_object(body)
-        if status == 200 and not answer.get("node_errors"):
-            return
         if status == 200:
-            await self.cancel(prompt.prompt_id)
-            raise refused(answer)
+            return refused(answer) if answer.get("node_errors") else None
         if 400 <= status < 500:
             raise refused(answer)
         if status == 500:
@@ -149,22 +147,20 @@ class ComfyClient:
         The queue is read before the history: ComfyUI moves a prompt from one to the other in one step, so one that is
         in neither, in this order, is gone.
         """
-        entry = await self._history(prompt_id)
-        if entry is not None:
-            return read_history(entry)
-        if self._jobs_api:
-            status, body = await self._json("GET", f"/api/jobs/{prompt_id}")
-            sight = read_job(maybe_object(body)) if status == 200 else Gone()
-        else:
-            sight = await self.queued(prompt_id)
+        ended = await self._history(prompt_id)
+        if isinstance(ended, Succeeded | Broken):
+            return ended
+        sight = await self._unfinished(prompt_id)
         if isinstance(sight, Waiting):
             return sight
-        entry = await self._history(prompt_id)
-        return read_history(entry) if entry is not None else sight
+        ended = await self._history(prompt_id)
+        if ended is None or (isinstance(ended, Unreadable) and not isinstance(sight, Gone)):
+            return sight
+        return ended
 
     async def queued(self, prompt_id: str) -> Waiting | Gone:
         """Whether a prompt is in the queue or running. Raises `ComfyUnreachable`."""
-        _, body = await self._json("GET", "/queue")
+        _, body = await self._answer("GET", "/queue")
         queue = maybe_object(body)
         if prompt_id in _ids(queue.get("queue_running")):
             return Waiting(running=True)
@@ -176,18 +172,18 @@ class ComfyClient:
             status, _ = await self._json("POST", f"/api/jobs/{prompt_id}/cancel", {})
             if status == 200:
                 return
-        await self._json("POST", "/queue", {"delete": [prompt_id]})
+        await self._answer("POST", "/queue", {"delete": [prompt_id]})
         # Versions that ignore the id interrupt whatever runs; a ComfyUI of our own runs nothing else.
         if await self.queued(prompt_id) == Waiting(running=True):
-            await self._json("POST", "/interrupt", {"prompt_id": prompt_id})
+            await self._answer("POST", "/interrupt", {"prompt_id": prompt_id})
 
     async def forget(self, prompt_id: str) -> None:
         """Delete a prompt's history. Raises `ComfyUnreachable`."""
-        await self._json("POST", "/history", {"delete": [prompt_id]})
+        await self._answer("POST", "/history", {"delete": [prompt_id]})
 
     async def free_memory(self, unload_models: bool) -> None:
         """Drop the results kept of earlier prompts, and unload models if asked to. Raises `ComfyUnreachable`."""
-        await self._json("POST", "/free", {"unload_models": unload_models, "free_memory": True})
+        await self._answer("POST", "/free", {"unload_models": unload_models, "free_memory": True})
 
     @asynccontextmanager
     async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[Viewed | None]:
@@ -212,7 +208,8 @@ class ComfyClient:
                 if response.status >= 500:
                     raise ComfyUnreachable(f"/view answered {response.status}")
                 yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            # No other `OSError`: what the caller does with the bytes is inside this too, and its disk may be full.
             raise ComfyUnreachable(f"/view: {type(error).__name__}") from error
 
     async def upload_input(self, path: Path, subfolder: str, filename: str) -> str:
@@ -236,10 +233,31 @@ class ComfyClient:
         folder, stored = maybe_text(answer.get("subfolder")) or "", maybe_text(answer.get("name")) or filename
         return f"{folder}/{stored}" if folder else stored
 
-    async def _history(self, prompt_id: str) -> JsonObject | None:
-        _, body = await self._json("GET", f"/history/{prompt_id}")
+    async def _unfinished(self, prompt_id: str) -> Sight:
+        """What the jobs API, or else the queue, tells of a prompt that the history lacks."""
+        if self._jobs_api:
+            status, body = await self._json("GET", f"/api/jobs/{prompt_id}")
+            if status < 500:
+                return read_job(maybe_object(body)) if status == 200 else Gone()
+        return await self.queued(prompt_id)
+
+    async def _history(self, prompt_id: str) -> Succeeded | Broken | Unreadable | None:
+        """The end of a prompt; None where the history lacks it. Raises `ComfyUnreachable`."""
+        status, body = await self._json("GET", f"/history/{prompt_id}")
+        if status >= 500:
+            # An output that is no JSON is enough for that (aiohttp's json_response raises), while all else answers.
+            return Unreadable()
         entry = maybe_object(body).get(prompt_id)
-        return entry if isinstance(entry, dict) else None
+        return read_history(entry) if isinstance(entry, dict) else None
+
+    async def _answer(
+        self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
+    ) -> tuple[int, Json]:
+        """As `_json`; an error of ComfyUI's own is no answer."""
+        status, answer = await self._json(method, path, body, limit)
+        if status >= 500:
+            raise ComfyUnreachable(f"{path.split('?')[0]} answered {status}")
+        return status, answer
 
     async def _json(
         self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None

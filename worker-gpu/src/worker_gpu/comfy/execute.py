@@ -51,12 +51,13 @@ class Executor:
         with self._socket.listen() as inbox:
             yield inbox
 
-    async def submit(self, prompt: Prompt) -> None:
-        """Queue `prompt`. Raises `JobError` `invalid_workflow`, `model_missing`, `comfyui_unavailable`."""
+    async def submit(self, prompt: Prompt) -> JobError | None:
+        """Queue `prompt`. Gives the refusal where ComfyUI refused a part of it and runs the rest. Raises `JobError`
+        `invalid_workflow`, `model_missing`, `comfyui_unavailable`."""
         if not self._socket.is_up:
             await self._socket.wait_up(self._patience.comfy_connect_s)
         try:
-            await self._client.submit(prompt, self._socket.client_id)
+            return await self._client.submit(prompt, self._socket.client_id)
         except ComfyUnreachable as first:
             # The answer was lost, perhaps not the prompt: only one that is nowhere, and cannot come, is posted again.
             self._log.warn("prompt unanswered", cause=str(first))
@@ -64,9 +65,10 @@ class Executor:
                 raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from first
             try:
                 if isinstance(await self._client.look(prompt.prompt_id), Gone):
-                    await self._client.submit(prompt, self._socket.client_id)
+                    return await self._client.submit(prompt, self._socket.client_id)
             except ComfyUnreachable as error:
                 raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
+            return None
 
     async def follow(
         self, prompt_id: str, classes: Mapping[str, str], inbox: Inbox, listener: Listener, silence_s: float
@@ -90,20 +92,40 @@ class Executor:
         finally:
             exit_watch.cancel()
 
-    async def stop(self, prompt_id: str) -> bool:
-        """Take the prompt off ComfyUI and wait until it is; kill a ComfyUI of ours that does not let go of it.
-        False when it may still run."""
-        give_up = self._now() + self._patience.cancel_s
+    async def stop(self, prompt_id: str, submitting: "asyncio.Task[object] | None" = None) -> bool:
+        """Take the prompt off ComfyUI, once `submitting` has ended, and wait until it is gone. A ComfyUI of ours that
+        does not let go of it within `cancel_s`, or does not answer in that time, is killed. False when it may still
+        run."""
         asked = False
-        while self._now() < give_up:
-            try:
-                if not asked:
-                    await self._client.cancel(prompt_id)
-                    asked = True
-                if isinstance(await self._client.queued(prompt_id), Gone):
-                    return True
-            except ComfyUnreachable as error:
-                self._log.warn("cancel unanswered", cause=str(error))
-            await asyncio.sleep(self._patience.cancel_look_s)
-        self._log.error("prompt does not stop", seconds=self._patience.cancel_s)
-        return await self._engine.kill()
+        try:
+            async with asyncio.timeout(self._patience.cancel_s):
+                if submitting is not None:
+                    await asyncio.wait({submitting})
+                while True:
+                    try:
+                        if not asked:
+                            await self._client.cancel(prompt_id)
+                            asked = True
+                        if isinstance(await self._client.queued(prompt_id), Gone):
+                            return True
+                    except ComfyUnreachable as error:
+                        self._log.warn("cancel unanswered", cause=str(error))
+                    await asyncio.sleep(self._patience.cancel_look_s)
+        except TimeoutError:
+            self._log.error("prompt does not stop", seconds=self._patience.cancel_s)
+        if await self._engine.kill():
+            if submitting is not None:
+                submitting.cancel()  # or it would post the prompt to the ComfyUI that is started next
+            return True
+        return False if asked else await self._ask_late(prompt_id, submitting)
+
+    async def _ask_late(self, prompt_id: str, submitting: "asyncio.Task[object] | None") -> bool:
+        """Somebody else's ComfyUI that did not answer in time, and which nobody can kill: it is worth a longer wait."""
+        if submitting is not None:
+            await asyncio.wait({submitting}, timeout=self._patience.comfy_call_s)
+        try:
+            await self._client.cancel(prompt_id)
+            return isinstance(await self._client.queued(prompt_id), Gone)
+        except ComfyUnreachable as error:
+            self._log.warn("cancel unanswered", cause=str(error))
+            return False

@@ -10,12 +10,16 @@ from typing import Literal, TypeAlias
 from worker_gpu.comfy.frames import PreviewFrame
 from worker_gpu.comfy.messages import Cached, Ending, Executed, Executing, Message, ProgressState, Started, Step
 from worker_gpu.comfy.progress import Progress, ProgressBook
-from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Waiting
+from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting
 from worker_gpu.errors import JobError
 from worker_gpu.shape import JsonObject
 
 LOOKS_BEFORE_LOST = 2
 """A prompt that two looks in a row find nowhere is lost: ComfyUI was restarted or its queue cleared."""
+LOOKS_BEFORE_UNREADABLE = 5
+"""A history that so many looks in a row, each later than the one before, find broken stays so."""
+
+UNREADABLE = "ComfyUI cannot tell what the graph gave: most likely a node listed an output that is no JSON."
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class PromptRun:
         self._phase: Literal["queued", "running", "ended"] = "queued"
         self._states_seen = False
         self._times_gone = 0
+        self._times_unreadable = 0
 
     @property
     def ended(self) -> bool:
@@ -122,8 +127,8 @@ class PromptRun:
         """Take what a look showed."""
         if self.ended:
             return []
-        if not isinstance(sight, Gone):
-            self._times_gone = 0
+        self._times_gone = self._times_gone + 1 if isinstance(sight, Gone) else 0
+        self._times_unreadable = self._times_unreadable + 1 if isinstance(sight, Unreadable) else 0
         match sight:
             case Waiting(running=running):
                 if running and self._phase == "queued":
@@ -131,10 +136,13 @@ class PromptRun:
                     return [RunStarted()]
                 return []
             case Gone():
-                self._times_gone += 1
                 if self._times_gone < LOOKS_BEFORE_LOST:
                     return [LookNow(written=False)]
                 return self._end(RunEnded(JobError("comfyui_unavailable", "ComfyUI lost the run: it was restarted.")))
+            case Unreadable():
+                if self._times_unreadable < LOOKS_BEFORE_UNREADABLE:
+                    return [LookNow(written=False)]
+                return self._end(RunEnded(JobError("execution_error", UNREADABLE)))
             case Broken(error=error, interrupted=interrupted):
                 return self._end(RunEnded(error, interrupted=interrupted))
             case Succeeded():

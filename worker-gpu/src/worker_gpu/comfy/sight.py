@@ -21,6 +21,11 @@ class Gone:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """No longer in the queue, and ComfyUI fails to tell its history."""
+
+
+@dataclass(frozen=True)
 class Succeeded:
     """Done. `outputs` is what each output node listed; `shown_as` maps a node to the one it stands for."""
 
@@ -37,7 +42,7 @@ class Broken:
     interrupted: bool
 
 
-Sight: TypeAlias = Waiting | Gone | Succeeded | Broken
+Sight: TypeAlias = Waiting | Gone | Unreadable | Succeeded | Broken
 
 
 def read_history(entry: JsonObject) -> Succeeded | Broken:

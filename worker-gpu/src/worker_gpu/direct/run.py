@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave
+from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave, release_after
 from worker_gpu.contract import Limits, Output, Timings
 from worker_gpu.direct.answer import AnswerRoom, DroppedFiles, KeptFiles, answer_limit, compose
 from worker_gpu.direct.audience import Teller
@@ -43,8 +43,12 @@ async def run_direct(place: Workplace, job: str, given: Json, tell: Tell, *, wan
     except BadRequest as error:
         place.log.info("direct job refused", job=job, code=error.code)
         return refusal(error.code, error.message)
-    async with place.turn:
-        return await _DirectRun(place, job, request, tell, wants_outputs).run()
+    await place.turn.acquire()
+    run = _DirectRun(place, job, request, tell, wants_outputs)
+    try:
+        return await run.run()
+    finally:
+        release_after(run.leaving, place.turn)
 
 
 def refusal(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
@@ -71,6 +75,8 @@ class _DirectRun:
         self._teller = Teller(tell, self._room)
         self._execution: Execution | None = None
         self._kept: KeptFiles | None = None
+        self.leaving: asyncio.Task[None] | None = None
+        """Goes on when RunPod cancels a second time, and the next job waits for it."""
 
     async def run(self) -> JsonObject:
         request, settings = self._request, self._place.settings.direct
@@ -89,7 +95,8 @@ class _DirectRun:
             error = JobError("internal", "The worker failed.")
         finally:
             # Also on RunPod's cancellation, which goes on afterwards: ComfyUI is idle first.
-            await asyncio.shield(asyncio.create_task(self._leave(error)))
+            self.leaving = asyncio.create_task(self._leave(error))
+            await asyncio.shield(self.leaving)
         self._timings.total_ms = round((self._now() - self._began) * 1000)
         outcome = "succeeded" if error is None else "failed"
         self._log.info("job over", outcome=outcome, code=error.code if error is not None else None)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import aiohttp
+
 from worker_gpu.boot import Folders
 from worker_gpu.comfy.client import ComfyClient
+from worker_gpu.errors import JobError
 from worker_gpu.outputs.graphless.edits import UNFINISHED_SUFFIX
 from worker_gpu.outputs.graphless.strip import strip
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
@@ -47,7 +50,8 @@ class Source(Protocol):
         ...
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
-        """The file on this disk; None where it does not exist. Raises `ComfyUnreachable`."""
+        """The file on this disk; None where it does not exist. Raises `ComfyUnreachable`, `JobError`
+        `insufficient_resources`."""
         ...
 
     async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
@@ -97,12 +101,17 @@ class ViewedFiles:
                 return None
             path = self._spool / str(next(self._numbers))
             digest, size, head = hashlib.sha256(), 0, b""
-            with path.open("wb") as file:
-                while block := await viewed.content.read(BLOCK_BYTES):
-                    head = head or block[:HEAD_BYTES]
-                    digest.update(block)
-                    file.write(block)
-                    size += len(block)
+            try:
+                with path.open("wb") as file:
+                    while block := await viewed.content.read(BLOCK_BYTES):
+                        head = head or block[:HEAD_BYTES]
+                        digest.update(block)
+                        file.write(block)
+                        size += len(block)
+            except (aiohttp.ClientError, TimeoutError, ConnectionError):
+                raise  # of the connection, though some of them are `OSError`s too
+            except OSError as error:
+                raise JobError("insufficient_resources", "The worker's disk took no more of an output.") from error
         if not self._metadata and await asyncio.to_thread(strip, path, ref.filename):
             return replace(await asyncio.to_thread(measure, path, ref.filename), stamp=viewed.etag)
         return LocalFile(path, size, digest.hexdigest(), kind_of(head, ref.filename), viewed.etag)

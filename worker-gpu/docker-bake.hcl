@@ -84,7 +84,9 @@ target "baked" {
     MODELS_GROUP = MODELS_GROUP
   }
   secret = ["type=file,id=models,src=models.env"]
-  tags   = ["${REGISTRY}/worker-gpu:${VERSION}-baked"]
+  # What is in the bucket, and even which bucket it is, is no part of the cache's key: the models are pulled each time.
+  no-cache-filter = ["baked"]
+  tags            = ["${REGISTRY}/worker-gpu:${VERSION}-baked"]
 }
 
 target "check" {

@@ -86,7 +86,7 @@ def test_stages_take_only_from_stages_above_them() -> None:
     above: set[str] = set()
     for stage in STAGES:
         outside = stage.needs() - above
-        assert outside <= {"scratch", "nvidia/cuda:${CUDA_VERSION}-base-ubuntu24.04"}, stage.name
+        assert outside <= {"scratch", "nvidia/cuda:${CUDA_VERSION}-base-ubuntu24.04@${CUDA_DIGEST}"}, stage.name
         above.add(stage.name)
 
 
@@ -94,13 +94,14 @@ def test_a_build_without_a_target_makes_the_serverless_image() -> None:
     assert STAGES[-1].name == "serverless"
 
 
-def test_images_from_outside_are_for_amd64_and_have_a_version() -> None:
+def test_images_from_outside_are_for_amd64_and_named_by_their_content() -> None:
     outside = [stage for stage in STAGES if stage.base not in DOCKERFILE.stages and stage.base != "scratch"]
     assert outside
     for stage in outside:
         assert stage.platform == "linux/amd64"
-        assert re.fullmatch(r"[a-z/]+:\$\{CUDA_VERSION\}-base-ubuntu24\.04", stage.base)
+        assert re.fullmatch(r"[a-z/]+:\$\{CUDA_VERSION\}-base-ubuntu24\.04@\$\{CUDA_DIGEST\}", stage.base)
     assert re.fullmatch(r"\d+\.\d+\.\d+", DOCKERFILE.arguments["CUDA_VERSION"])
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", DOCKERFILE.arguments["CUDA_DIGEST"])
 
 
 def test_another_platform_is_refused_before_anything_is_installed() -> None:
@@ -163,6 +164,13 @@ def test_no_secret_is_an_argument_or_in_a_layer() -> None:
             assert not suspicious.search(instruction.rest), stage.name
     assert "type=secret,id=models,required=true" in " ".join(run.rest for run in DOCKERFILE.stages["baked"].of("RUN"))
     assert "secrets" not in " ".join(i.rest for i in DOCKERFILE.stages["serverless"].instructions)
+
+
+def test_no_image_with_models_comes_of_a_pull_that_failed() -> None:
+    """`models pull` fails where a model does not come and where there is none to pull; its exit code is the build's."""
+    (run,) = DOCKERFILE.stages["baked"].of("RUN")
+    assert run.rest.endswith('-m worker_gpu models pull --baked --group "${MODELS_GROUP}"')
+    assert not re.search(r"[;|]", run.rest)
 
 
 def test_nothing_is_fetched_but_by_commit_or_hash() -> None:

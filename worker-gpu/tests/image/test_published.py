@@ -54,6 +54,10 @@ def test_bake_uses_every_variable_it_declares() -> None:
         assert re.search(rf"= {name}$|\$\{{{name}\}}", BAKE, re.MULTILINE), name
 
 
+def test_models_are_pulled_anew_whenever_the_image_with_models_is_built() -> None:
+    assert re.findall(r'no-cache-filter = \["(\w+)"\]', TARGETS["baked"]) == ["baked"]
+
+
 def test_images_have_an_sbom_and_provenance() -> None:
     assert 'attest = ["type=sbom", "type=provenance,mode=max"]' in TARGETS["_image"]
 
@@ -100,6 +104,21 @@ def test_the_image_workflow_lints_checks_scans_and_only_then_gives_the_version()
     assert set(listed.split(", ")) == {"serverless", "slim", "compute", "baked"} <= set(TARGETS)
 
 
+def test_the_image_workflow_runs_for_everything_that_goes_into_an_image() -> None:
+    text = (ROOT / ".github/workflows/image.yml").read_text()
+    listed = re.findall(r"^      - (\S+)$", text.split("    paths:\n")[1].split("\n\n")[0], re.MULTILINE)
+    assert listed == ["worker-gpu/**", ".dockerignore", ".runpod/**", ".github/workflows/image.yml"]
+    assert all(list(ROOT.glob(path)) for path in listed)
+
+
+def test_the_scans_report_can_be_kept_in_a_private_repository() -> None:
+    publish = (ROOT / ".github/workflows/image.yml").read_text().split("\n  publish:\n")[1]
+    permissions = publish.split("    permissions:\n")[1].split("    strategy:")[0]
+    assert set(re.findall(r"^      (\S+: \w+)", permissions, re.MULTILINE)) == {
+        *("contents: read", "packages: write", "security-events: write", "actions: read"),
+    }
+
+
 def test_an_image_with_models_inside_is_published_only_on_request() -> None:
     text = (ROOT / ".github/workflows/image.yml").read_text()
     (excluded,) = re.findall(r"exclude:\n\s+- target: \$\{\{ (.*) \}\}", text)
@@ -117,6 +136,12 @@ def test_compose_builds_targets_of_the_dockerfile_and_asks_for_one_gpu() -> None
     assert (WORKER / re.findall(r"context: (\S+)", COMPOSE)[0] / "worker-gpu/Dockerfile").is_file()
     assert "count: 1" in COMPOSE
     assert "platform: linux/amd64" in COMPOSE
+
+
+def test_compose_takes_the_workers_settings_from_a_file_that_git_does_not_take() -> None:
+    worker = COMPOSE.split("\n  worker:\n")[1].split("\n  comfyui:\n")[0]
+    assert "    env_file:\n      - path: worker.env\n        required: false\n" in worker
+    assert {"worker.env", "models.env", "worker-gpu/models/"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
 def test_compose_listens_on_this_machine_only() -> None:

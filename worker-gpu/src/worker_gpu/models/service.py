@@ -11,13 +11,14 @@ await models.close()
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from worker_gpu.log import Log
 from worker_gpu.models.errors import ModelError
+from worker_gpu.models.lookout import Lookout
 from worker_gpu.models.manifest import BACKGROUND_GROUP, BOOT_GROUP, ModelFile
 from worker_gpu.models.named import named_in
 from worker_gpu.models.plan import Urgency
@@ -29,11 +30,10 @@ Tell: TypeAlias = Callable[[Progress], None]
 
 TELL_EVERY_S = 0.25
 """As often as the worker sends progress at all (reference/gpu-worker.md 5.2)."""
-MANIFEST_AGE_S = 300.0
-"""After this a job has the manifest looked at again: one small request. By the wall clock, since a worker that was
-frozen between jobs (FlashBoot) must notice too."""
 REPLACED_TRIES = 2
 """How often a file that was replaced while it was read is looked up anew in the manifest."""
+REPLACED_PAUSES_S = (0.5, 1.5, 3.0)
+"""A push writes the manifest right after the object that it replaces (push.py): two small requests later."""
 MAX_FAULTS = 20
 
 
@@ -58,14 +58,20 @@ class BootReport:
 class Models:
     """The models of a worker. Every method may be called in any state; without a manifest there is nothing to do."""
 
-    def __init__(self, settings: ModelSettings, log: Log, tools: Tools | None = None) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        log: Log,
+        tools: Tools | None = None,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self.settings = settings
+        self._pause = pause
         self._log = log
         self._tools = tools or Tools()
         self._sync = ModelSync(settings, log, self._tools)
         self._open = False
-        self._loaded_at = 0.0
-        self._manifest_error: ModelError | None = None
+        self._lookout = Lookout(self._sync, log, self._tools.now)
         self._faults: dict[str, ModelError] = {}
         self._background: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[int] | None = None
@@ -80,7 +86,7 @@ class Models:
             self._note(error)
             return
         self._open = True
-        await self._refresh()
+        await self._lookout.look()
         parts = list(self._sync.manifest.files.values())
         await asyncio.to_thread(self._sync.tree.drop_parts, parts)
 
@@ -88,7 +94,7 @@ class Models:
         """Have the boot group here. Never raises: what could not be had is in the report."""
         files = self._sync.manifest.in_group(BOOT_GROUP) if self._open else []
         began = self._tools.clock()
-        errors = [self._manifest_error] if self._manifest_error is not None else []
+        errors = [self._lookout.error] if self._lookout.error is not None else []
         with self._sync.pinned(file.path for file in files):
             batch, failed = await self._fetch(files, Urgency.BOOT, tell)
         fetched = self._fetched(batch, began)
@@ -110,8 +116,8 @@ class Models:
             yield Fetched(0, 0, 0.0)
             return
         named = named_in(workflow, self._sync.manifest)
-        if self._tools.now() - self._loaded_at > MANIFEST_AGE_S or named.unknown:
-            await self._refresh()
+        if self._lookout.is_due(bool(named.unknown)):
+            await self._lookout.look()
             named = named_in(workflow, self._sync.manifest)
         began = self._tools.clock()
         with self._sync.pinned(file.path for file in named.files):
@@ -139,7 +145,7 @@ class Models:
     def health(self) -> JsonObject:
         """What is here, what comes, what went wrong; no credentials."""
         sync = self._sync
-        manifest_error = self._manifest_error
+        manifest_error = self._lookout.error
         report: JsonObject = {
             "enabled": self.settings.enabled,
             "folder": str(self.settings.folder),
@@ -196,41 +202,42 @@ class Models:
         if self.settings.volume_write and self._open and (self._keeping is None or self._keeping.done()):
             self._keeping = asyncio.create_task(asyncio.to_thread(self._sync.keep_on_volume))
 
-    async def _refresh(self) -> None:
-        try:
-            if await asyncio.to_thread(self._sync.load_manifest):
-                self._log.info("models manifest", files=len(self._sync.manifest.files))
-            self._manifest_error = None
-        except ModelError as error:
-            self._manifest_error = error
-            self._log.error("models manifest", code=error.code, cause=error.message)
-        self._loaded_at = self._tools.now()
-
     async def _fetch(
         self, files: Iterable[ModelFile], urgency: Urgency, tell: Tell | None
     ) -> tuple[Batch, list[ModelError]]:
-        wanted = list(files)
-        batch = await asyncio.to_thread(self._sync.want, wanted, urgency)
+        wanted = {file.path: file for file in files}
+        batch = await asyncio.to_thread(self._sync.want, wanted.values(), urgency)
         errors = await self._wait(batch, tell)
         for _ in range(REPLACED_TRIES):
-            again = {error.path for error in errors if error.code in ("model_replaced", "model_corrupt")}
-            if not again or not await self._changed(again):
+            newer = await self._newer(wanted, errors)
+            if not newer:
                 break
-            files_again = [file for path, file in self._sync.manifest.files.items() if path in again]
-            batch = await asyncio.to_thread(self._sync.want, files_again, urgency)
-            errors = [error for error in errors if error.path not in again] + await self._wait(batch, tell)
+            wanted.update(newer)
+            anew = await asyncio.to_thread(self._sync.want, newer.values(), urgency)
+            rest = [download for download in batch.downloads if download.file.path not in newer]
+            batch = Batch([*rest, *anew.downloads], [*batch.already, *anew.already])
+            errors = await self._wait(batch, tell)
         for error in errors:
             self._note(error)
-        for path in {file.path for file in wanted} - {error.path for error in errors}:
+        for path in wanted.keys() - {error.path for error in errors}:
             self._faults.pop(path, None)
         return batch, errors
 
-    async def _changed(self, paths: set[str | None]) -> bool:
-        """Whether a newer manifest says something else of one of `paths`."""
-        before = self._sync.manifest.files
-        await self._refresh()
-        after = self._sync.manifest.files
-        return any(path is not None and path in after and before.get(path) != after[path] for path in paths)
+    async def _newer(self, known: Mapping[str, ModelFile], errors: Iterable[ModelError]) -> dict[str, ModelFile]:
+        """What a newer manifest says of the files that turned out to be others than was `known` of them. Waits a little
+        for that of a push which has just replaced an object."""
+        codes = {error.path: error.code for error in errors if error.code in ("model_replaced", "model_corrupt")}
+        for pause_s in (0.0, *REPLACED_PAUSES_S) if codes else ():
+            if pause_s:
+                await self._pause(pause_s)
+            readable = await self._lookout.look()
+            files = self._sync.manifest.files
+            newer = {
+                path: files[path] for path in known if path in codes and files.get(path, known[path]) != known[path]
+            }
+            if newer or not readable or "model_replaced" not in codes.values():
+                return newer
+        return {}
 
     async def _wait(self, batch: Batch, tell: Tell | None) -> list[ModelError]:
         """Until every file of `batch` is here or has failed."""

@@ -23,7 +23,7 @@ from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import NoRoom, Urgency, make_room, rank
 from worker_gpu.models.proof import is_right
 from worker_gpu.models.remote import Remote
-from worker_gpu.models.settings import ModelSettings
+from worker_gpu.models.settings import ModelSettings, Patience
 from worker_gpu.models.tree import Tree
 from worker_gpu.models.volume import Volume, hub_cache_path
 
@@ -107,15 +107,20 @@ class ModelSync:
         self._lanes.close()
         self.tree.close()
 
-    def load_manifest(self) -> bool:
-        """Read the manifest anew; says whether it changed. Raises `ModelError`, and then the one before stays: the
-        last good one of an earlier run, when there was none in this."""
+    def load_cached_manifest(self) -> bool:
+        """Take the last good manifest of an earlier run, unless this one has read one; says whether there is any."""
+        if not self.manifest.files:
+            with contextlib.suppress(OSError, ModelError):
+                self.manifest = Manifest.parse(self.tree.cached_manifest.read_bytes())
+        return bool(self.manifest.files)
+
+    def load_manifest(self, patience: Patience | None = None) -> bool:
+        """Read the manifest anew, with the settings' patience or another; says whether it changed. Raises `ModelError`,
+        and then the one before stays: the last good one of an earlier run, when there was none in this."""
         try:
-            return self._load_manifest()
+            return self._load_manifest(patience or self.settings.patience)
         except ModelError:
-            if not self.manifest.files:
-                with contextlib.suppress(OSError, ModelError):
-                    self.manifest = Manifest.parse(self.tree.cached_manifest.read_bytes())
+            self.load_cached_manifest()
             raise
 
     def want(self, files: Iterable[ModelFile], urgency: Urgency) -> Batch:
@@ -177,7 +182,7 @@ class ModelSync:
             self._to_keep.pop(0)
         return kept
 
-    def _load_manifest(self) -> bool:
+    def _load_manifest(self, patience: Patience) -> bool:
         settings = self.settings
         if settings.manifest is not None:
             try:
@@ -187,7 +192,7 @@ class ModelSync:
                     "manifest_missing", f"MODELS_MANIFEST cannot be read: {error.strerror or error}"
                 ) from error
         elif settings.bucket is not None:
-            store = Store(settings.bucket, settings.patience, self._tools.now)
+            store = Store(settings.bucket, patience, self._tools.now)
             try:
                 answer = store.get(MANIFEST_KEY, self._etag)
             finally:

@@ -34,6 +34,8 @@ export type Admission = { quota: Quota } & (
       kind: 'admitted';
       /** The id to create the job under: the one asked for, or the one an earlier try with the same key was given. */
       job: string;
+      /** What to give the work back with (`abandon`); null without an idempotency key. */
+      lease: number | null;
       /** The job is to be created, and begins when the account lets it. */
       waits: boolean;
       /** Its place in the line, from 1, if it waits and that is known. */

@@ -89,7 +89,7 @@ export async function submitJob(
     await letGo(core, caller, ready.value.fetched);
     return admission.kind === 'known' ? known(core, caller, admission) : fail(refused(admission, ready.value));
   }
-  const { job: admitted, waits, queue_position, retention_ms, quota } = admission;
+  const { job: admitted, lease, waits, queue_position, retention_ms, quota } = admission;
   const { shaped, inputs, metadata, options } = ready.value;
   const job: NewJob = {
     id: admitted,
@@ -125,7 +125,7 @@ export async function submitJob(
     mayExist = true;
     return ok({ job: await repeatable(() => jobStub(core.env, admitted).create(job)), replayed: false, quota });
   } catch (error) {
-    await repeatable(() => account.abandon(admitted, mayExist)).catch(() => {});
+    await repeatable(() => account.abandon(admitted, mayExist, lease)).catch(() => {});
     throw error;
   }
 }

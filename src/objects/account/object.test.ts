@@ -2,7 +2,7 @@ import { evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { requireConfig, type AccountLimits } from '../../config.ts';
-import type { AdmitRequest } from '../../contract/admission.ts';
+import type { Admission, AdmitRequest } from '../../contract/admission.ts';
 import { heldClock } from '../../testing/job.ts';
 import { accountStub } from '../stubs.ts';
 import { KEY_LIFE_MS, LEASE_MS } from './repeats.ts';
@@ -11,6 +11,8 @@ const { jobs_in_flight, max_queued, submits_per_minute } = requireConfig(env).li
 const HOUR_MS = 3_600_000;
 const NOTHING = { gpu_ms: 0, micro_usd: 0 };
 const times = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, at) => make(at));
+
+const leaseOf = (admission: Admission): number | null => (admission.kind === 'admitted' ? admission.lease : null);
 
 /** An account nobody used before, at the beginning of a window. */
 function fresh() {
@@ -245,11 +247,49 @@ describe('an idempotency key', () => {
 
   it('is free again when its request made no job, and keeps its id when it may have', async () => {
     const { admit, stub } = fresh();
-    await admit('a', { idempotency });
-    await stub.abandon('a', false);
-    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'admitted', job: 'b' });
-    await stub.abandon('b', true);
+    const first = await admit('a', { idempotency });
+    await stub.abandon('a', false, leaseOf(first));
+    const second = await admit('b', { idempotency });
+    expect(second).toMatchObject({ kind: 'admitted', job: 'b' });
+    await stub.abandon('b', true, leaseOf(second));
     expect(await admit('c', { idempotency })).toMatchObject({ kind: 'admitted', job: 'b' });
+  });
+
+  it.each([true, false])(
+    'stays with the request that took the work over when the first one fails late: %s',
+    async (ended) => {
+      const { admit, stub, clock, inside } = fresh();
+      const first = await admit('a', { idempotency });
+      clock.pass(LEASE_MS);
+      const second = await admit('b', { idempotency });
+      expect(second).toMatchObject({ kind: 'admitted', job: 'a' });
+      if (ended) {
+        // The second one ended too, and may have made the job.
+        await stub.abandon('a', true, leaseOf(second));
+        expect(await admit('c', { idempotency })).toMatchObject({ kind: 'admitted', job: 'a' });
+      }
+      await stub.abandon('a', false, leaseOf(first));
+      expect(await inside(['a'])).toEqual(['a']);
+      expect(await admit('d', { idempotency })).toMatchObject({ kind: 'known', job: 'a' });
+    },
+  );
+
+  it('answers the very same call again as before, and counts it once', async () => {
+    const { admit, limit } = fresh();
+    await limit({ submits_per_minute: 1, jobs_in_flight: 1, max_queued: 0 });
+    const first = await admit('a', { idempotency });
+    const again = await admit('a', { idempotency });
+    expect({ ...again, lease: null }).toEqual({ ...first, lease: null });
+    expect(await admit('b', { idempotency })).toMatchObject({ kind: 'known', job: 'a', in_flight: true });
+  });
+
+  it('finds its job although the account would no longer keep such a one', async () => {
+    const { admit, limit, clock } = fresh();
+    await admit('a', { idempotency, retention: 3_600 });
+    clock.pass(LEASE_MS);
+    await limit({ retention: 60 });
+    expect(await admit('b', { idempotency, retention: 3_600 })).toMatchObject({ kind: 'admitted', job: 'a' });
+    expect(await admit('c', { retention: 3_600 })).toMatchObject({ kind: 'kept_too_long' });
   });
 
   it('is not kept by a request that is refused', async () => {

@@ -75,18 +75,21 @@ export class Account extends DurableObject<Env> {
     if (seen.kind === 'reused') {
       return { kind: 'reused' };
     }
-    if (seen.kind === 'done' || seen.kind === 'in_flight') {
+    // In flight under the very id that is asked for: the same call again, whose answer was lost.
+    if (seen.kind === 'done' || (seen.kind === 'in_flight' && seen.job !== request.job)) {
       return { kind: 'known', job: seen.job, in_flight: seen.kind === 'in_flight' };
     }
     const limits = this.limits();
-    const unkept = this.cannotKeep(request, limits, now);
-    if (unkept !== null) {
-      return unkept;
-    }
     // An earlier request with this key broke off: its work is finished under the id it was given.
-    const job = seen.kind === 'stale' ? seen.job : request.job;
+    const job = 'job' in seen ? seen.job : request.job;
     const place = this.places.stateOf(job);
-    if (place === null || place === 'lapsed') {
+    if (place === 'in' || place === 'waiting') {
+      this.places.extend(job, request.expires_at);
+    } else {
+      const unkept = this.cannotKeep(request, limits, now);
+      if (unkept !== null) {
+        return unkept;
+      }
       const fill = { ...this.fillAt(now), spent: this.spend.today(now), reserved: this.places.reserved() };
       const refused = refusal(request, limits, fill, now);
       if (refused !== null) {
@@ -95,9 +98,7 @@ export class Account extends DurableObject<Env> {
       this.submits.add(now);
       this.places.enter({ ...request, job }, limits.jobs_in_flight);
     }
-    if (idempotency !== null) {
-      this.repeats.hold(idempotency, job, now);
-    }
+    const lease = idempotency === null ? null : this.repeats.hold(idempotency, job, now);
     if (request.inputs.length > 0) {
       this.files.belongTo(request.account);
       const expires_at = now + limits.asset_retention * 1000;
@@ -109,6 +110,7 @@ export class Account extends DurableObject<Env> {
     return {
       kind: 'admitted',
       job,
+      lease,
       waits,
       queue_position,
       retention_ms: (request.retention ?? limits.retention) * 1000,
@@ -142,10 +144,13 @@ export class Account extends DurableObject<Env> {
   }
 
   /**
-   * The request of an admitted job broke off. `made` false: its job does not exist and never will. True: it may exist.
-   * Repeating it does nothing.
+   * The request of an admitted job broke off. `mayExist` false: its job does not exist and this request will not make it. Nothing
+   * happens where another request with the key has taken the work over, and may have made the job. Repeating it does nothing.
    */
-  async abandon(job: string, mayExist: boolean): Promise<void> {
+  async abandon(job: string, mayExist: boolean, lease: number | null): Promise<void> {
+    if (lease !== null && this.repeats.isTakenOver(job, lease)) {
+      return;
+    }
     if (mayExist) {
       this.places.giveUp(job);
       this.repeats.unlease(job);

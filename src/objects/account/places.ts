@@ -57,6 +57,11 @@ export class Places {
     );
   }
 
+  /** A request goes on with a job that has a place: it lapses no earlier than that request's job would. */
+  extend(job: string, expires_at: number): void {
+    this.sql.exec('UPDATE places SET expires_at = max(expires_at, ?) WHERE job = ?', expires_at, job);
+  }
+
   /** A job that exists and has lost its place waits again. */
   enterAgain(job: string, expires_at: number): void {
     this.sql.exec(

@@ -45,8 +45,9 @@ export class Repeats {
     return { kind: row.done === 1 ? 'done' : now < row.leased_until ? 'in_flight' : 'stale', job: row.job };
   }
 
-  /** Remembers a key for a job, and that its request is being worked on. */
-  hold({ key, fingerprint }: Idempotency, job: string, now: number): void {
+  /** Remembers a key for a job, and that its request is being worked on. Answers the lease: a later one of the key is another. */
+  hold({ key, fingerprint }: Idempotency, job: string, now: number): number {
+    const lease = now + LEASE_MS;
     this.sql.exec(
       `INSERT INTO repeats (key, fingerprint, job, created_at, leased_until, done) VALUES (?, ?, ?, ?, ?, 0)
        ON CONFLICT (key) DO UPDATE SET leased_until = excluded.leased_until`,
@@ -54,8 +55,14 @@ export class Repeats {
       fingerprint,
       job,
       now,
-      now + LEASE_MS,
+      lease,
     );
+    return lease;
+  }
+
+  /** Whether a later request with the key works on this job, or has: the holder of `lease` has no say in it any more. */
+  isTakenOver(job: string, lease: number): boolean {
+    return this.sql.exec('SELECT 1 FROM repeats WHERE job = ? AND leased_until <> ?', job, lease).toArray().length > 0;
   }
 
   /** The request ended before it had made a job: the key is as good as new. */

@@ -10,6 +10,7 @@ import {
   type Breaker,
   type BreakerEvent,
   type BreakerSettings,
+  type Supply,
 } from './breaker.ts';
 
 const settings: BreakerSettings = { failures: 3, window_ms: 60_000, pause_ms: 10_000, no_workers_after_ms: 180_000 };
@@ -21,7 +22,7 @@ const run = (outcome: CallOutcome, job = 'j', retry_after_ms: number | null = nu
   outcome,
   retry_after_ms,
 });
-const health = (outcome: CallOutcome, workers: 'some' | 'starved' | 'unknown' = 'unknown'): BreakerEvent => ({
+const health = (outcome: CallOutcome, workers: Supply = 'unknown'): BreakerEvent => ({
   kind: 'health',
   outcome,
   workers: outcome === 'ok' ? workers : null,
@@ -164,6 +165,21 @@ describe('a half-open breaker', () => {
     play.after(PROBE_MS - 1);
     expect(play.lets('b')).toBe(false);
     play.after(1);
+    expect(play.lets('b')).toBe(true);
+  });
+
+  test('for want of workers lets the next one through when the first no longer waits for one', ({ expect }) => {
+    const play = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'idle'));
+    expect(play.lets('a')).toBe(true);
+    play
+      .on(run('ok', 'a'))
+      .after(PROBE_MS - 1)
+      .on(health('ok', 'idle'));
+    // RunPod may not count the run yet.
+    expect(play.lets('b')).toBe(false);
+    play.after(1).on(health('ok', 'unknown'));
+    expect(play.lets('b')).toBe(false);
+    play.on(health('ok', 'idle'));
     expect(play.lets('b')).toBe(true);
   });
 

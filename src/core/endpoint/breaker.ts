@@ -32,9 +32,9 @@ export type BreakerEvent =
 
 /**
  * Workers for what is queued. `some`: there are, or RunPod is looking for a machine; `starved`: none of any kind for longer than is
- * normal although runs wait; `unknown`: none, but nothing waits either, or not for long.
+ * normal although runs wait; `idle`: none, and no run waits for one; `unknown`: none, and runs have not waited for long.
  */
-export type Supply = 'some' | 'starved' | 'unknown';
+export type Supply = 'some' | 'starved' | 'idle' | 'unknown';
 
 /** A pause doubles up to this: what waits begins at most so long after the endpoint is well again. */
 export const MAX_PAUSE_MS = 120_000;
@@ -130,9 +130,15 @@ function whenHalfOpen(breaker: Breaker, event: BreakerEvent, now: number, settin
     if (breaker.cause === 'no_workers' && event.workers === 'some') {
       return closedBreaker;
     }
-    return event.outcome === 'ok' && event.workers !== 'starved'
-      ? breaker
-      : reopened(breaker, causeOf(event), now, settings);
+    if (event.outcome !== 'ok' || event.workers === 'starved') {
+      return reopened(breaker, causeOf(event), now, settings);
+    }
+    // No run waits for a worker any more: the probe's was canceled, or is over so soon that no worker was ever seen.
+    return event.workers === 'idle' &&
+      breaker.probe !== null &&
+      now >= breaker.probe.until - settings.no_workers_after_ms
+      ? { ...breaker, probe: null }
+      : breaker;
   }
   if (event.job !== breaker.probe?.job) {
     return breaker;

@@ -39,5 +39,6 @@ describe('an endpoint', () => {
     expect(supplyOf(none, 501, 1_000, 500)).toBe('unknown');
     expect(supplyOf(none, 500, 1_000, 500)).toBe('starved');
     expect(supplyOf(seen({ idle: 1 }), 0, 1_000, 500)).toBe('some');
+    expect(supplyOf(seen({}, 0), null, 1_000, 500)).toBe('idle');
   });
 });

@@ -15,6 +15,9 @@ export function supplyOf(health: Health, starving_since: number | null, now: num
   if (hasWorkers(health)) {
     return 'some';
   }
+  if (health.in_queue === 0) {
+    return 'idle';
+  }
   return starving_since !== null && now - starving_since >= patience_ms ? 'starved' : 'unknown';
 }
 

@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
+import { PROBE_MS } from '../../core/endpoint/breaker.ts';
 import { fakeRunpod, heldClock, runpodHealth, until } from '../../testing/job.ts';
 import { endpointStub } from '../stubs.ts';
 
@@ -173,6 +174,40 @@ describe('the health of an endpoint', () => {
     clock.pass(3_000);
     expect(await stub.line()).toEqual({ stage: 'cold_start', none: false });
     expect(await stub.verdict()).toMatchObject({ mode: 'closed' });
+  });
+
+  /** Shut for want of workers, its pause over, and one job let through as nothing waits there any more. */
+  async function probed(): Promise<Rig> {
+    const made = rig();
+    made.runpod.answer.health = () => runpodHealth({}, 1);
+    await made.stub.line();
+    made.clock.pass(60_000);
+    await made.stub.line();
+    made.runpod.answer.health = () => runpodHealth({}, 0);
+    made.clock.pass(10_000);
+    await made.ring();
+    expect(await made.stub.ask('probe')).toMatchObject({ kind: 'go' });
+    await made.stub.ran('probe', 'ok', null);
+    expect(await made.stub.ask('next')).toMatchObject({ kind: 'wait', cause: 'no_workers' });
+    return made;
+  }
+
+  it('opens by the asking of those that wait, once a worker has the run that went ahead', async () => {
+    const { stub, clock, runpod } = await probed();
+    runpod.answer.health = () => runpodHealth({ running: 1 }, 0);
+    clock.pass(3_000);
+    await stub.ask('next');
+    await until(async () => expect(await stub.verdict()).toMatchObject({ mode: 'closed' }));
+    expect(await stub.ask('next')).toMatchObject({ kind: 'go' });
+  });
+
+  it('lets the next one through soon after the run that went ahead was canceled', async () => {
+    const { stub, clock, runpod } = await probed();
+    clock.pass(PROBE_MS);
+    const asked = runpod.count('health');
+    await stub.ask('next');
+    await until(() => expect(runpod.count('health')).toBe(asked + 1));
+    await until(async () => expect(await stub.ask('next')).toMatchObject({ kind: 'go' }));
   });
 
   it('remembers over a crash since when there has been no worker', async () => {

@@ -52,8 +52,11 @@ export class Endpoint extends DurableObject<Env> {
       this.store.count('sent');
       return { kind: 'go', report: breaker.mode === 'closed' && breaker.window === null ? 'trouble' : 'all' };
     }
-    if (breaker.retry_at !== null && now >= breaker.retry_at) {
-      // The alarm is late, or lost: it rings six times and then never again (reference/cloudflare.md section 2).
+    // The alarm is late, or lost: it rings six times and then never again (reference/cloudflare.md section 2).
+    const overdue = breaker.retry_at !== null && now >= breaker.retry_at;
+    // Only health says that there are workers again, and the probe asks for none once a worker has it.
+    const watched = breaker.mode === 'half_open' && breaker.cause === 'no_workers';
+    if (overdue || watched) {
       this.ctx.waitUntil(this.refresh(FRESH_MS));
     }
     return { kind: 'wait', wait_ms: this.waiting.wait(job, wait_ms, now), cause: breaker.cause ?? 'failing' };

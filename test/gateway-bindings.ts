@@ -4,7 +4,7 @@
  */
 const FRAIL = { window: 60, failures: 3, pause: 10, no_workers_after: 60, max_waiting: 2 };
 const frailEndpoints = Object.fromEntries(
-  Array.from({ length: 16 }, (_, n) => [
+  Array.from({ length: 32 }, (_, n) => [
     [`frail-${n}`, { runpod_id: `frail-${n}`, environment: 'any', breaker: FRAIL }],
     [`leaning-${n}`, { runpod_id: `leaning-${n}`, environment: 'any', breaker: FRAIL, fallback: `spare-${n}` }],
     [`spare-${n}`, { runpod_id: `spare-${n}`, environment: 'any', breaker: FRAIL }],

@@ -4,9 +4,10 @@
 set -euo pipefail
 
 image="${1:?name the image}"
-# An attestation is an entry of its own, for unknown/unknown.
+# An attestation is an entry of its own, for unknown/unknown. A single manifest has no such list, of which buildx complains;
+# what else is wrong the second question says.
 found="$(docker buildx imagetools inspect "$image" \
-  --format '{{range .Manifest.Manifests}}{{.Platform.OS}}/{{.Platform.Architecture}}{{"\n"}}{{end}}' \
+  --format '{{range .Manifest.Manifests}}{{.Platform.OS}}/{{.Platform.Architecture}}{{"\n"}}{{end}}' 2>/dev/null \
   | grep --invert-match --line-regexp --fixed-strings -e unknown/unknown -e '' | sort --unique || true)"
 if [ -z "$found" ]; then
   # A single manifest without an index: its configuration says.

@@ -57,11 +57,12 @@ def test_a_comfyui_that_does_not_start_fails_with_its_log(tmp_path: Path) -> Non
 
 
 def check_platform(folder: Path, index: str, single: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run check-platform.sh with a docker that answers `index` for an index and `single` for one manifest."""
+    """Run check-platform.sh with a docker that answers `index` for an index and `single` for one manifest, and fails as
+    buildx does where it is neither."""
     stub = folder / "docker"
     stub.write_text(
-        f"#!/usr/bin/env bash\ncase \"$*\" in\n*Manifests*) printf '{index}' ;;\n*Image.OS*) printf '{single}' ;;\n"
-        "*) exit 9 ;;\nesac\n"
+        f"#!/usr/bin/env bash\ncase \"$*\" in\n*Manifests*) said='{index}' ;;\n*Image.OS*) said='{single}' ;;\n"
+        '*) exit 9 ;;\nesac\n[ -n "$said" ] || { echo "ERROR: cannot be had" >&2; exit 1; }\nprintf "$said"\n'
     )
     stub.chmod(0o755)
     env = {"PATH": f"{folder}:{os.environ['PATH']}"}
@@ -75,15 +76,23 @@ def check_platform(folder: Path, index: str, single: str = "") -> "subprocess.Co
     ids=["with attestations", "an index", "one manifest"],
 )
 def test_an_image_for_amd64_passes(index: str, single: str, tmp_path: Path) -> None:
-    assert check_platform(tmp_path, index, single).returncode == 0
+    done = check_platform(tmp_path, index, single)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
     ("index", "single"),
-    [("linux/arm64\\nunknown/unknown\\n", ""), ("linux/amd64\\nlinux/arm64\\n", ""), ("", "linux/arm64"), ("", "")],
-    ids=["arm64", "both", "one manifest", "nothing"],
+    [("linux/arm64\\nunknown/unknown\\n", ""), ("linux/amd64\\nlinux/arm64\\n", ""), ("", "linux/arm64")],
+    ids=["arm64", "both", "one manifest"],
 )
 def test_an_image_for_anything_else_is_refused(index: str, single: str, tmp_path: Path) -> None:
     done = check_platform(tmp_path, index, single)
     assert done.returncode == 1
     assert "example/image:1" in done.stderr
+
+
+def test_an_image_that_is_not_there_is_refused_with_the_registrys_words(tmp_path: Path) -> None:
+    done = check_platform(tmp_path, "", "")
+    assert done.returncode == 1
+    assert done.stderr == "ERROR: cannot be had\n"
+    assert done.stdout == ""

@@ -36,14 +36,25 @@ const unwrapped = (value: unknown): unknown =>
 export const isLink = (value: unknown): value is [string, number] =>
   Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && typeof value[1] === 'number';
 
-/** The number a literal is, also one written as text, which ComfyUI converts. Null: no number. Above 2^53 it is rounded. */
+/** Every part of it begins with a character that the part before cannot hold: a text that is no number is known in one pass. */
+const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
+/** A double written out in full, without an exponent, has at most 1,077 digits; a number in a graph has a tenth of that. */
+const MAX_NUMBER_CHARS = 256;
+
+/**
+ * The number a literal is, also one written as text, which ComfyUI converts. Null: no number, or a text longer than any number
+ * needs. Above 2^53 it is rounded.
+ */
 export function numberOf(value: unknown): number | null {
   if (typeof value === 'number' || typeof value === 'bigint') {
     return Number(value);
   }
+  if (typeof value !== 'string' || value.length > MAX_NUMBER_CHARS) {
+    return null;
+  }
   // Python's int() takes underscores and blanks.
-  const text = typeof value === 'string' ? value.trim().replaceAll('_', '') : '';
-  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : null;
+  const text = value.trim().replaceAll('_', '');
+  return NUMBER.test(text) ? Number(text) : null;
 }
 
 /** A node as a message names it: `6 (CLIPTextEncode)`. */

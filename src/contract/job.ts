@@ -195,6 +195,6 @@ export type JobView = {
   };
   /** Number of the last event in the log that this view includes. */
   last_event: number;
-  /** In a snapshot that had no room for all of the job: what is not all there (core/job/fit.ts). */
+  /** What is not all there: in a snapshot that had no room for it (core/job/fit.ts), or for who may not read it (core/jobs/withheld.ts). */
   truncated?: string[];
 };

@@ -87,9 +87,11 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
   }
   c.set('caller', callerOf(key));
   c.set('actor', { key, requestId });
-  c.set('stillAllowed', async () => {
+  c.set('may', (wanted) => grants(key.scopes, wanted));
+  c.set('stillAllowed', async (also) => {
     const now = secret === null ? null : await verifyKey(core, secret, RECHECK_MS);
-    return now !== null && comesFrom(now, address) && (scope === null || grants(now.scopes, scope));
+    const scopes = [scope, also ?? null].filter((each) => each !== null);
+    return now !== null && comesFrom(now, address) && scopes.every((each) => grants(now.scopes, each));
   });
   later(c, noteUse(core, key));
   return null;
@@ -111,6 +113,7 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
     return lacks(c, access.scope);
   }
   c.set('caller', callerOf(key));
+  c.set('may', (wanted) => wanted === access.scope);
   c.set('stillAllowed', async () => {
     const now = await verifyReadToken(core, token, job, RECHECK_MS);
     return now !== null && grants(now.scopes, access.scope);

@@ -123,10 +123,10 @@ export const jobSchema = jobSummarySchema
     usage: jobUsageSchema,
     metrics: z.object({ queue_ms: ms, cold_start_ms: ms, execution_ms: ms, upload_ms: ms, total_ms: ms }),
     last_event: z.int(),
-    truncated: z
-      .array(z.string())
-      .optional()
-      .openapi({ description: 'In a snapshot of events only: what it has no room for; `urls.self` has it' }),
+    truncated: z.array(z.string()).optional().openapi({
+      description:
+        'Only where something is left out: in a snapshot of events what it has no room for, which `urls.self` has; in an answer to a key without jobs:read what it may not read',
+    }),
   })
   .openapi('Job');
 

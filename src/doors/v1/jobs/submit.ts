@@ -15,7 +15,7 @@ import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 /**
  * `POST /v1/jobs`: takes a job. 201 with `Location`; the job exists durably by then. With an `Idempotency-Key` the same request is
  * answered the same, once made one job however often it comes. `Prefer: wait=n` holds the answer until the job is over, n seconds at
- * most; it is then the job as it is, also when it is a repeated one.
+ * most; it is then the job as it is, also when it is a repeated one. That is reading: a key without `jobs:read` is answered at once.
  */
 export function registerSubmitJob(app: V1App): void {
   describeRoute(app, {
@@ -57,11 +57,11 @@ export function registerSubmitJob(app: V1App): void {
     }
     const { job: taken, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);
-    const wait = preferredWait(c.req.header('prefer'));
+    const wait = c.var.may('jobs:read') ? preferredWait(c.req.header('prefer')) : null;
     const begun = core.clock();
     const waited = wait === null ? taken : await waitAfterSubmit(core, caller, taken, wait, c.req.raw.signal);
     // A key that ended meanwhile is told that its job was taken, as it would have been without the wait, and nothing since.
-    const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed()) ? waited : taken;
+    const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed('jobs:read')) ? waited : taken;
     // The plain answer is the same whenever it is repeated; one that waited is a reading like any other.
     const links = wait === null ? undefined : await signOutputs(core, view);
     const job = renderJob(view, core.config.publicUrl, links);

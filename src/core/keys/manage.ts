@@ -1,5 +1,6 @@
 import { systemRandom } from '../../providers/ids.ts';
 import {
+  endGrace,
   findBySecret,
   findKey,
   listKeys as readKeys,
@@ -120,33 +121,50 @@ export async function rotateKey(
 /** Ends a key. Idempotent. In force at once here, and everywhere after 30 s at most. Whoever manages keys may end any of its account. */
 export async function revokeKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
   const found = await getKey(core, actor, id);
-  return found.ok ? ok(await revoke(core, actor, found.value)) : found;
+  return found.ok ? ok(await revoke(core, actor, found.value, null)) : found;
 }
 
 /**
- * Ends the key that has this secret, now or before a rotation: for whoever found one where it should not be. Holding the secret is
- * all it takes, and the answer is the same whether there was such a key or not.
+ * Ends the key that has this secret: for whoever found one where it should not be. Of a secret that a rotation replaced only the grace
+ * ends, if there is any left: it must not be worth anything against the key that goes on without it. Holding the secret is all it
+ * takes, and the answer is the same whether there was such a key or not.
  */
 export async function revokeBySecret(core: Core, body: unknown, requestId: string): Promise<Result<null, CoreProblem>> {
   const checked = checkBody(revocationSchema, body, core);
   if (!checked.ok) {
     return checked;
   }
-  const found = isKey(checked.value.key) ? await findBySecret(core.env.DB, await hashKey(checked.value.key)) : null;
+  if (!isKey(checked.value.key)) {
+    return ok(null);
+  }
+  const hash = await hashKey(checked.value.key);
+  const found = await findBySecret(core.env.DB, hash);
   if (found !== null) {
-    await revoke(core, { secretOf: found.key, requestId }, found.key);
+    const actor = { secretOf: found.key, requestId };
+    await (found.ends_at === null ? revoke(core, actor, found.key, hash) : endOld(core, actor, found.key, hash));
   }
   return ok(null);
 }
 
-async function revoke(core: Core, actor: Parameters<typeof auditOf>[1], key: KeyRecord): Promise<KeyRecord> {
+type AuditActor = Parameters<typeof auditOf>[1];
+
+/** `secret`: the hash it must still have as its newest, so that a rotation at the same moment is not undone by its old secret. */
+async function revoke(core: Core, actor: AuditActor, key: KeyRecord, secret: string | null): Promise<KeyRecord> {
   if (key.revoked_at !== null) {
     return key;
   }
   const at = core.clock();
-  await markRevoked(core.env.DB, key.id, at, auditOf(core, actor, 'key.revoked', key, {}));
+  await markRevoked(core.env.DB, key.id, at, auditOf(core, actor, 'key.revoked', key, {}), secret);
   forgetKey(key.id);
   return { ...key, revoked_at: at };
+}
+
+/** Ends what is left of the grace of a key's replaced secret. */
+async function endOld(core: Core, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
+  const at = core.clock();
+  const changes = { previous_expires_at: { from: key.previous_expires_at, to: at } };
+  await endGrace(core.env.DB, key.id, hash, at, auditOf(core, actor, 'key.updated', key, changes));
+  forgetKey(key.id);
 }
 
 /** A key that can still be changed. */

@@ -125,9 +125,34 @@ export async function rotateKey(
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** False when it was revoked already. */
-export async function revokeKey(db: D1Database, id: string, at: number, entry: AuditEntry): Promise<boolean> {
-  const update = db.prepare('UPDATE keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL').bind(id, at);
+/** `secret`: only while that hash is its newest secret's; null: whatever its secret. False when it was revoked already, or has another. */
+export async function revokeKey(
+  db: D1Database,
+  id: string,
+  at: number,
+  entry: AuditEntry,
+  secret: string | null,
+): Promise<boolean> {
+  const update = db
+    .prepare('UPDATE keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL AND (?3 IS NULL OR hash = ?3)')
+    .bind(id, at, secret);
+  return changed(await db.batch([update, auditIfChanged(db, entry)]));
+}
+
+/** Ends the grace of the secret that was replaced last, if that is the one with this hash. False when its grace was over already. */
+export async function endGrace(
+  db: D1Database,
+  id: string,
+  hash: string,
+  at: number,
+  entry: AuditEntry,
+): Promise<boolean> {
+  const update = db
+    .prepare(
+      `UPDATE keys SET previous_expires_at = ?3
+       WHERE id = ?1 AND previous_hash = ?2 AND previous_expires_at > ?3 AND revoked_at IS NULL`,
+    )
+    .bind(id, hash, at);
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 

@@ -195,10 +195,9 @@ describe('a revocation', () => {
     expect(CACHE_MS).toBeLessThan(REVOKED_EVERYWHERE_MS);
   });
 
-  it('needs no key from whoever found the secret, new or old, and tells nobody what there was', async () => {
+  it('needs no key from whoever found the secret, and tells nobody what there was', async () => {
     const account = newAccount();
     const [made, kept] = await Promise.all([madeKey(account), madeKey(account, { scopes: ['admin'] })]);
-    await made.call(`/v1/keys/${made.id}/rotate`, { method: 'POST' });
     const give = (key: string) => anyone('/v1/keys/revoke', postJson({ key }));
     expect(await works(made.key)).toBe(true);
     const answers = [

@@ -313,7 +313,7 @@ def is_trusted_url(url: str) -> bool:
     """True for https, and for http on loopback: nothing else may carry a token or a file."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         return False
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))

@@ -1,11 +1,11 @@
-"""Why a job failed: one error type with a code of the contract, and what texts may leave the worker."""
+"""Why a job failed: one error type with a code of the contract."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from worker_gpu.shape import JsonObject, well_formed_text
+from worker_gpu.public import public_text
+from worker_gpu.shape import JsonObject
 
 Code = Literal[
     "invalid_workflow",
@@ -37,17 +37,6 @@ RETRYABLE: frozenset[Code] = frozenset(
         "internal",
     }
 )
-
-MAX_MESSAGE_CHARS = 500
-"""Enough for any one-line cause; longer texts are tracebacks or dumps of inputs."""
-
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
-_ADDRESS = re.compile(
-    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\](?::\d+)?|\blocalhost(?::\d+)?\b", re.IGNORECASE
-)
-_QUOTED_PATH = re.compile(r"(['\"])(?:~?/|[A-Za-z]:\\|\\\\)[^'\"\n]*[/\\]([^'\"\n/\\]+)\1")
-_UNIX_FOLDERS = re.compile(r"(?<![\w.~%+-])~?/(?:[^\s/'\"<>|:,;()]+/)*")
-_WINDOWS_FOLDERS = re.compile(r"\b[A-Za-z]:\\(?:[^\\\s'\"<>|:]+\\)*|\\\\[^\\\s]+\\(?:[^\\\s'\"<>|:]+\\)*")
 
 
 @dataclass(frozen=True)
@@ -89,16 +78,3 @@ class JobError(Exception):
         if self.details:
             wire["details"] = self.details
         return wire
-
-
-def public_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
-    """`text` fit for a client: without folders of absolute paths, URLs, addresses and tracebacks; at most `limit`
-    characters."""
-    text = text.split("Traceback (most recent call last)")[0]
-    text = _URL.sub("<url>", text)
-    text = _ADDRESS.sub("<address>", text)
-    text = _QUOTED_PATH.sub(r"\1\2\1", text)
-    text = _WINDOWS_FOLDERS.sub("", text)
-    text = _UNIX_FOLDERS.sub("", text)
-    text = well_formed_text(" ".join(text.split()))
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -4,9 +4,10 @@ from worker_gpu import resources
 from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import make_room
 from worker_gpu.comfy.client import ComfyUnreachable
-from worker_gpu.errors import JobError, public_text
+from worker_gpu.errors import JobError
 from worker_gpu.fault import NEVER_STARTED
 from worker_gpu.log import Log
+from worker_gpu.public import public_text, without_traces
 from worker_gpu.shape import Json, JsonObject
 from worker_gpu.workplace import Known, Workplace
 
@@ -16,7 +17,7 @@ MAX_LAST_LINES = 20
 
 def last_words(tail: list[str]) -> JsonObject:
     """ComfyUI's last lines as details of an error, fit for a client."""
-    lines: list[Json] = [public_text(line, 300) for line in tail[-MAX_LAST_LINES:]]
+    lines: list[Json] = [public_text(line, 300) for line in without_traces(tail)[-MAX_LAST_LINES:]]
     return {"comfyui_log": lines}
 
 

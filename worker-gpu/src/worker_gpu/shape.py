@@ -54,6 +54,21 @@ def well_formed_text(text: str) -> str:
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
+def is_deeper(value: Json, depth: int) -> bool:
+    """Whether lists and objects are nested in more than `depth` levels."""
+    level: list[Json] = [value]
+    for _ in range(depth + 1):
+        # Level by level: a walk that calls itself fails on what it is to find.
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+        ]
+        if not level:
+            return False
+    return True
+
+
 def need_object(value: Json, where: str) -> JsonObject:
     """`value` as an object. Raises `ShapeError`."""
     if isinstance(value, dict):

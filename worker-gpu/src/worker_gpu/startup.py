@@ -13,12 +13,12 @@ from worker_gpu.boot import Comfy, ComfyDidNotStart
 from worker_gpu.diagnose.gpu import Gpus, look_at_gpus
 from worker_gpu.diagnose.report import resident_bytes
 from worker_gpu.direct.run import run_direct
-from worker_gpu.errors import public_text
 from worker_gpu.log import Log
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.service import BootReport, Models
 from worker_gpu.models.settings import read_model_settings
 from worker_gpu.patience import Patience
+from worker_gpu.public import public_text
 from worker_gpu.ready import Ready
 from worker_gpu.settings import Settings
 from worker_gpu.shape import ShapeError, decode

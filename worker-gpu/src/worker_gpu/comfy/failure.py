@@ -2,7 +2,8 @@
 
 import re
 
-from worker_gpu.errors import Code, JobError, NodeRef, public_text
+from worker_gpu.errors import Code, JobError, NodeRef
+from worker_gpu.public import public_text
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object, maybe_text
 
 MAX_NODES_TOLD = 20

@@ -15,8 +15,8 @@ from worker_gpu.boot import OwnComfy
 from worker_gpu.comfy.client import ComfyUnreachable
 from worker_gpu.diagnose.gpu import ASK_S, Gpus, look_at_gpus
 from worker_gpu.diagnose.look import LOOK_S, looked
-from worker_gpu.errors import public_text
 from worker_gpu.models.settings import VOLUMES
+from worker_gpu.public import placeless_text
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
 from worker_gpu.workplace import Workplace
 
@@ -210,4 +210,4 @@ def _lost(folder: Path, problem: str) -> JsonObject:
 
 
 def _texts(lines: Iterable[str]) -> list[Json]:
-    return [public_text(line, MAX_LINE_CHARS) for line in lines]
+    return [placeless_text(line, MAX_LINE_CHARS) for line in lines]

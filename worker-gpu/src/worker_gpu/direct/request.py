@@ -11,6 +11,7 @@ from worker_gpu.shape import (
     JsonObject,
     ShapeError,
     decode,
+    is_deeper,
     maybe_number,
     maybe_object,
     maybe_text,
@@ -23,6 +24,10 @@ MAX_TIMEOUT_S = 7 * 24 * 3600.0
 """RunPod's longest execution timeout (reference/runpod.md 2.2)."""
 MAX_NODES = 10_000
 """More than any graph known; keeps a mistaken upload from ComfyUI."""
+MAX_DEPTH = 64
+"""Levels of lists and objects, as the gateway has it: far more than any graph's, far fewer than a walk can take."""
+MAX_WORD_CHARS = 300
+"""Longest id and class of a node, as the gateway has it: both are said of each output and in errors."""
 
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
@@ -65,6 +70,8 @@ class Request:
         """The `input` of a RunPod job without a gateway. Raises `BadRequest`."""
         try:
             source = need_object(value, "input")
+            if is_deeper(value, MAX_DEPTH):
+                raise BadRequest("invalid_request", f"input: lists and objects are nested over {MAX_DEPTH} levels deep")
             options = need_object(source.get("options") or {}, "options")
             pictures = tuple(_picture(item) for item in need_list(source.get("images") or [], "images"))
             if len({picture.name for picture in pictures}) < len(pictures):
@@ -94,6 +101,8 @@ def _workflow(value: Json) -> dict[str, JsonObject]:
             value = decode(value)
         except ShapeError as error:
             raise BadRequest("invalid_workflow", "workflow: is a text that holds no JSON") from error
+        if is_deeper(value, MAX_DEPTH):
+            raise BadRequest("invalid_workflow", f"workflow: is nested over {MAX_DEPTH} levels deep")
     if not isinstance(value, dict) or not value:
         raise BadRequest(
             "invalid_workflow", "workflow: must be a graph in ComfyUI's API format, with at least one node"
@@ -105,8 +114,13 @@ def _workflow(value: Json) -> dict[str, JsonObject]:
     graph: dict[str, JsonObject] = {}
     for node_id, node in value.items():
         fields = maybe_object(node)
-        if not maybe_text(fields.get("class_type")):
+        class_type = maybe_text(fields.get("class_type"))
+        if not class_type:
             raise BadRequest("invalid_workflow", f"workflow: node {node_id[:40]} has no class_type")
+        if max(len(node_id), len(class_type)) > MAX_WORD_CHARS:
+            raise BadRequest(
+                "invalid_workflow", f"workflow: the id or class of node {node_id[:40]} is over {MAX_WORD_CHARS} long"
+            )
         if not isinstance(fields.get("inputs", {}), dict):
             raise BadRequest("invalid_workflow", f"workflow: the inputs of node {node_id[:40]} are no object")
         graph[node_id] = {"inputs": {}, **fields}

@@ -11,11 +11,11 @@ import aiohttp
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import MAX_PREVIEW_CHARS, Output, Stage
-from worker_gpu.errors import public_text
 from worker_gpu.gateway.client import GatewayClient
 from worker_gpu.gateway.outbox import Outbox
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
+from worker_gpu.public import public_text
 from worker_gpu.shape import JsonObject, ShapeError, decode, maybe_object, maybe_text
 from worker_gpu.stop import Reason
 

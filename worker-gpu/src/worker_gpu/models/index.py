@@ -5,6 +5,7 @@ Lines are only added. One torn by a kill is ignored, which costs a new hash of t
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,11 +76,16 @@ def read_index(path: Path) -> tuple[dict[str, Held], int]:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return held, 0
+    apply_lines(lines, held)
+    return held, len(lines)
+
+
+def apply_lines(lines: Iterable[bytes], held: dict[str, Held]) -> None:
+    """What further lines say; one that is none says nothing."""
     for line in lines:
         with contextlib.suppress(ShapeError):
             if line:
                 _apply(need_object(decode(line), "line"), held)
-    return held, len(lines)
 
 
 def _apply(line: JsonObject, held: dict[str, Held]) -> None:

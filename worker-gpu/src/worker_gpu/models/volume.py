@@ -1,26 +1,25 @@
 """Places where a model may lie already: the network volume, and Hugging Face's cache folders.
 
 A file found there is used where it is, by a link: copying it to the container's disk first would cost the same read.
-Several workers share a volume. What one writes there gets its name only when it is whole, and a lease keeps two
-workers from writing the same at once; should both write all the same, both write the same bytes.
+Several workers share a volume. What one writes there gets its name only when it is whole, and a lease (lease.py) keeps
+two workers from writing the same at once; should both write all the same, both write the same bytes.
 """
 
 import contextlib
 import errno
 import os
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from worker_gpu.models.index import Held, read_index
+from worker_gpu.models.index import Held
+from worker_gpu.models.lease import DEAD, Lease
 from worker_gpu.models.manifest import FromHub, ModelFile
 from worker_gpu.models.parts import part_name
 from worker_gpu.models.proof import Proof, is_right
+from worker_gpu.models.shared_index import NEW, SharedIndex
 from worker_gpu.models.tree import SYNC_FOLDER
 
-LEASE_S = 120.0
-"""A writer that has not renewed its lease for this long is dead. It renews with every piece it writes."""
 COPY_BYTES = 8 * 1024 * 1024
 
 
@@ -42,8 +41,8 @@ class Volume:
         self._writable = writable
         self._now = now
         self._sync = root / SYNC_FOLDER
-        self._lease = self._sync / "writer"
-        self._owner = uuid.uuid4().hex
+        self._index = SharedIndex(self._sync / "index.jsonl")
+        self._lease = Lease(self._sync / "writer", now)
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -58,7 +57,7 @@ class Volume:
             stat = path.stat()
             if stat.st_size != file.size:
                 return None
-            known = read_index(self._sync / "index.jsonl")[0].get(file.path)
+            known = self._index.get(file.path)
             # Another machine may see other inode numbers on the same volume.
             if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
                 return path if known.sha256 == file.sha256 else None
@@ -77,23 +76,26 @@ class Volume:
         if self.find(file) is not None:
             return True
         self._sync.mkdir(parents=True, exist_ok=True)
-        if not self._take_lease():
+        if not self._lease.take():
             return False
-        part = self._sync / f"{part_name(file)}.{self._owner}"
+        part = self._sync / f"{part_name(file)}.{self._lease.owner}"
         try:
+            self._clear_leftovers()
+            self._index.compact()
             proof = Proof(file)
             with source.open("rb") as read, part.open("wb") as write:
                 for piece in iter(lambda: read.read(COPY_BYTES), b""):
-                    if self._ended.is_set():
+                    if self._ended.is_set() or not self._lease.renew():
                         return False
                     if not proof.add(memoryview(piece)):
                         break
                     write.write(piece)
-                    self._renew_lease()
                 write.flush()
                 os.fsync(write.fileno())
             if not proof.holds():
                 raise OSError(errno.EIO, "the copy here is not what was checked")
+            if not self._lease.renew():
+                return False
             target = self.root / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             stat = part.stat()
@@ -102,49 +104,16 @@ class Volume:
             return True
         finally:
             part.unlink(missing_ok=True)
-            self._end_lease()
+            self._lease.end()
 
     def _note(self, file: ModelFile, stat: os.stat_result) -> None:
         if self._writable:
-            line = Held.of(file.path, stat, file.sha256, False, int(self._now())).to_line()
+            # An index that cannot be written costs a hash the next time.
             with contextlib.suppress(OSError):
-                self._sync.mkdir(parents=True, exist_ok=True)
-                with (self._sync / "index.jsonl").open("ab", buffering=0) as index:
-                    index.write(line)
+                self._index.add(Held.of(file.path, stat, file.sha256, False, int(self._now())))
 
-    def _take_lease(self) -> bool:
-        for _ in range(2):
-            with contextlib.suppress(FileExistsError):
-                fd = os.open(self._lease, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
-                os.write(fd, self._owner.encode())
-                os.close(fd)
-                self._renew_lease()
-                return True
-            try:
-                age = self._now() - self._lease.stat().st_mtime
-            except FileNotFoundError:
-                continue
-            if age < LEASE_S:
-                return False
-            # Moved aside rather than deleted: of several workers that find it dead only one succeeds.
-            with contextlib.suppress(FileNotFoundError):
-                aside = self._lease.with_name(f"dead.{self._owner}")
-                self._lease.rename(aside)
-                aside.unlink()
-            for left in self._leftovers():
-                left.unlink(missing_ok=True)
-        return False
-
-    def _leftovers(self) -> Iterator[Path]:
-        """Parts of a writer that died."""
-        return (entry for entry in list(self._sync.iterdir()) if ".part." in entry.name)
-
-    def _renew_lease(self) -> None:
-        moment = self._now()
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(self._lease, (moment, moment))
-
-    def _end_lease(self) -> None:
-        with contextlib.suppress(OSError):
-            if self._lease.read_text("utf-8") == self._owner:
-                self._lease.unlink()
+    def _clear_leftovers(self) -> None:
+        """What writers left that died or lost their lease. For whoever holds it."""
+        for entry in list(self._sync.iterdir()):
+            if entry.name.startswith(DEAD) or ".part." in entry.name or NEW in entry.name:
+                entry.unlink(missing_ok=True)

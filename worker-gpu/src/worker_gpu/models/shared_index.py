@@ -1,0 +1,81 @@
+"""An index that several machines add to: read once, and then only as far as it has grown."""
+
+import os
+import threading
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+from worker_gpu.models.index import Held, apply_lines
+from worker_gpu.models.tree import COMPACT_AFTER
+
+NEW = ".new."
+"""In the name of an index that is being written anew."""
+
+
+class SharedIndex:
+    """The lines of index.py at `path`. For several threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+        self._lines = 0
+        self._stamp: tuple[int, int, int] | None = None
+        self._read = 0
+        """Bytes read: up to the end of the last whole line."""
+
+    def get(self, path: str) -> Held | None:
+        """What is said last of a file. Raises `OSError`."""
+        with self._lock:
+            self._look()
+            return self._held.get(path)
+
+    def add(self, held: Held) -> None:
+        """Say something of a file. Raises `OSError`."""
+        with self._lock:
+            self._look()
+            # A line that a kill cut off must not swallow this one.
+            torn = self._stamp is not None and self._stamp[1] > self._read
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab", buffering=0) as file:
+                file.write((b"\n" if torn else b"") + held.to_line())
+
+    def compact(self) -> None:
+        """Write it anew when it has many lines for each file. For whoever holds the lease; what others add meanwhile is
+        lost, which costs them a hash. Raises `OSError`."""
+        with self._lock:
+            self._look()
+            if self._lines <= COMPACT_AFTER * (len(self._held) + 16):
+                return
+            made = self._path.with_name(f"{self._path.name}{NEW}{uuid.uuid4().hex}")
+            made.write_bytes(b"".join(held.to_line() for held in self._held.values()))
+            made.replace(self._path)
+
+    def _look(self) -> None:
+        try:
+            stat = self._path.stat()
+            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if stamp == self._stamp:
+                return
+            with self._path.open("rb") as file:
+                self._take(file)
+        except FileNotFoundError:
+            self._forget()
+
+    def _take(self, file: BinaryIO) -> None:
+        stat = os.fstat(file.fileno())
+        if self._stamp is None or self._stamp[0] != stat.st_ino or stat.st_size < self._read:
+            self._forget()
+        file.seek(self._read)
+        grown = file.read()
+        whole = grown[: grown.rfind(b"\n") + 1]
+        lines = whole.splitlines()
+        apply_lines(lines, self._held)
+        self._lines += len(lines)
+        self._read += len(whole)
+        self._stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+    def _forget(self) -> None:
+        self._held.clear()
+        self._lines, self._read, self._stamp = 0, 0, None

@@ -1,0 +1,148 @@
+"""One writer at a time, whoever comes in between; and one that is dead keeps nobody out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.samples import CHUNK, content, model
+from worker_gpu.models.lease import LEASE_S, Lease
+from worker_gpu.models.volume import Volume
+
+NOW = 1_000_000.0
+BODY = content(CHUNK * 3, 1)
+FILE = model("loras/x.safetensors", BODY)
+
+
+class Moments:
+    """A clock that stands still. Each time it is asked, the next of `happenings` comes first."""
+
+    def __init__(self, *happenings: Callable[[], object]) -> None:
+        self._happenings = list(happenings)
+
+    def __call__(self) -> float:
+        if self._happenings:
+            self._happenings.pop(0)()
+        return NOW
+
+
+def nothing() -> None:
+    """Happens."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A volume with the lease of a worker that died."""
+    (tmp_path / "volume" / ".sync").mkdir(parents=True)
+    writer = tmp_path / "volume" / ".sync" / "writer"
+    writer.write_text("dead")
+    os.utime(writer, (NOW - LEASE_S, NOW - LEASE_S))
+    return tmp_path / "volume"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "own.safetensors").write_bytes(BODY)
+    return tmp_path / "own.safetensors"
+
+
+def names(root: Path) -> list[str]:
+    return sorted(entry.name for entry in (root / ".sync").iterdir())
+
+
+def test_a_lease_is_kept_from_others_until_it_is_given_back_or_its_owner_is_silent(root: Path) -> None:
+    path = root / ".sync" / "writer"
+    one, other = Lease(path, lambda: NOW), Lease(path, lambda: NOW + LEASE_S - 1)
+    assert one.take()
+    assert not other.take()
+    assert one.renew()
+    one.end()
+    assert other.take()
+    later = Lease(path, lambda: NOW + 2 * LEASE_S)
+    assert later.take()
+    assert not other.renew()
+    other.end()
+    assert path.read_text() == later.owner
+    assert names(root) == ["writer"]
+
+
+def test_of_two_who_find_a_dead_lease_the_second_gives_up_and_harms_nothing(root: Path, source: Path) -> None:
+    path = root / ".sync" / "writer"
+    first = Lease(path, lambda: NOW)
+    part = root / ".sync" / f"x.part.{first.owner}"
+
+    def first_takes_over() -> None:
+        # The second has looked at the dead lease and is about to take it away.
+        assert first.take()
+        part.write_bytes(b"half of a model")
+
+    second = Volume(root, True, Moments(first_takes_over))
+    assert not second.keep(FILE, source)
+    assert path.read_text() == first.owner
+    assert first.renew()
+    assert part.read_bytes() == b"half of a model"
+    assert not (root / FILE.path).exists()
+    assert names(root) == ["writer", part.name]
+
+
+def test_a_writer_thought_dead_that_has_renewed_goes_on(root: Path) -> None:
+    path = root / ".sync" / "writer"
+    awake = Lease(path, lambda: NOW)
+    path.write_text(awake.owner)
+    os.utime(path, (NOW - LEASE_S, NOW - LEASE_S))
+    assert not Lease(path, Moments(awake.renew)).take()
+    assert awake.renew()
+    assert names(root) == ["writer"]
+
+
+def test_of_three_who_meet_at_most_one_writes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = root / ".sync" / "writer"
+    first, third = Lease(path, lambda: NOW), Lease(path, lambda: NOW)
+    real = os.link
+
+    def third_was_faster(source: Path, target: Path) -> None:
+        assert third.take()
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", third_was_faster)
+    assert not Lease(path, Moments(first.take)).take()
+    assert third.renew()
+    # It asks before it writes on, or gives the file its name.
+    assert not first.renew()
+    assert names(root) == ["writer"]
+
+
+def test_a_volume_without_links_has_no_writer_rather_than_two(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = root / ".sync" / "writer"
+    first = Lease(path, lambda: NOW)
+
+    def refused(_source: Path, _target: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refused)
+    assert not Lease(path, Moments(first.take)).take()
+    assert not first.renew()
+    assert Lease(path, lambda: NOW).take()
+
+
+@pytest.mark.parametrize("asked_before", [1, 2, 3])
+def test_a_writer_that_lost_its_lease_leaves_the_file_to_the_other(root: Path, source: Path, asked_before: int) -> None:
+    path = root / ".sync" / "writer"
+
+    def taken() -> None:
+        path.write_text("another worker")
+
+    volume = Volume(root, True, Moments(*[nothing] * asked_before, taken))
+    assert not volume.keep(FILE, source)
+    assert not (root / FILE.path).exists()
+    assert names(root) == ["writer"]
+    assert path.read_text() == "another worker"
+
+
+def test_who_takes_over_clears_what_others_left(root: Path, source: Path) -> None:
+    for name in ("x.part.dead", "dead.0123", "index.jsonl.new.0123"):
+        (root / ".sync" / name).write_bytes(b"left")
+    assert Volume(root, True, lambda: NOW).keep(FILE, source)
+    assert (root / FILE.path).read_bytes() == BODY
+    assert names(root) == ["index.jsonl"]

@@ -1,0 +1,106 @@
+"""The volume's index: what one worker adds the others see, and nobody reads twice what has not changed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from models.samples import model
+from worker_gpu.models import shared_index as module
+from worker_gpu.models.index import Held, apply_lines, read_index
+from worker_gpu.models.shared_index import SharedIndex
+from worker_gpu.models.volume import Volume
+
+SHA = "0" * 64
+
+
+def held(path: str, size: int = 1) -> Held:
+    return Held(path, size, 5, 6, SHA, False, 7)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every line that was read."""
+    lines: list[bytes] = []
+
+    def noted(found: Iterable[bytes], known: dict[str, Held]) -> None:
+        here = list(found)
+        lines.extend(here)
+        apply_lines(here, known)
+
+    monkeypatch.setattr(module, "apply_lines", noted)
+    return lines
+
+
+def test_many_files_are_found_for_one_reading_of_the_index(tmp_path: Path, read: list[bytes]) -> None:
+    files = [model(f"loras/{number}.safetensors", b"x") for number in range(200)]
+    (tmp_path / "loras").mkdir()
+    for file in files:
+        (tmp_path / file.path).write_bytes(b"x")
+    first = Volume(tmp_path, True, lambda: 1.0)
+    # Each is hashed and added.
+    assert all(first.find(file) is not None for file in files)
+    assert len(read) == len(files) - 1
+    read.clear()
+    second = Volume(tmp_path, False, lambda: 1.0)
+    assert all(second.find(file) is not None for file in files)
+    assert len(read) == len(files)
+
+
+def test_what_another_adds_is_seen(tmp_path: Path) -> None:
+    one, other = SharedIndex(tmp_path / "index"), SharedIndex(tmp_path / "index")
+    assert one.get("a") is None
+    other.add(held("a"))
+    assert one.get("a") == held("a")
+    one.add(held("b"))
+    other.add(held("a", 2))
+    assert (one.get("a"), other.get("b")) == (held("a", 2), held("b"))
+    (tmp_path / "index").unlink()
+    assert one.get("a") is None
+
+
+def test_a_line_that_a_kill_cut_off_swallows_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    index = SharedIndex(path)
+    index.add(held("a"))
+    path.write_bytes(path.read_bytes() + held("torn").to_line()[:20])
+    assert index.get("torn") is None
+    index.add(held("b"))
+    assert [index.get(name) for name in ("a", "torn", "b")] == [held("a"), None, held("b")]
+    assert sorted(read_index(path)[0]) == ["a", "b"]
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    path, line = tmp_path / "index", held("a").to_line()
+    index = SharedIndex(path)
+    path.write_bytes(line[:20])
+    assert index.get("a") is None
+    path.write_bytes(line)
+    assert index.get("a") == held("a")
+
+
+def test_an_index_of_many_lines_is_written_anew_and_others_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    one, other = SharedIndex(path), SharedIndex(path)
+    for size in range(200):
+        one.add(held("a", size))
+    assert other.get("a") == held("a", 199)
+    one.compact()
+    assert path.read_bytes() == held("a", 199).to_line()
+    other.add(held("b"))
+    assert (one.get("a"), one.get("b"), other.get("a")) == (held("a", 199), held("b"), held("a", 199))
+    before = path.read_bytes()
+    one.compact()
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_writer_compacts_where_it_holds_the_lease(tmp_path: Path) -> None:
+    root = tmp_path / "volume"
+    (root / ".sync").mkdir(parents=True)
+    index = root / ".sync" / "index.jsonl"
+    index.write_bytes(held("old").to_line() * 500)
+    (tmp_path / "x").write_bytes(b"x")
+    assert Volume(root, True, lambda: 1.0).keep(model("loras/x.safetensors", b"x"), tmp_path / "x")
+    found, lines = read_index(index)
+    assert (sorted(found), lines) == (["loras/x.safetensors", "old"], 2)

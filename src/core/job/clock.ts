@@ -5,6 +5,9 @@ import type { Reply } from './signals.ts';
 import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
 import { timeoutError } from './worker-signals.ts';
 
+/** As long as a worker's connection may be silent (objects/job/sockets.ts): looked at this often, a dead one stands for two minutes at most. */
+const CHANNEL_LOOK_MS = 60_000;
+
 /** Does whatever has come due. Running it early or twice does nothing more. */
 export function onClock(turn: Turn): Reply {
   const { state, now } = turn;
@@ -139,6 +142,10 @@ export function wakeAt(state: JobState, policy: Policy, now: number): number | n
   }
   const attempt = currentAttempt(state);
   if (attempt !== undefined) {
+    if (attempt.channel_open && attempt.check_at === null) {
+      // Nobody knows the run's id, so RunPod is not asked: the waking alone shows whether the worker's connection still lives.
+      times.push(now + CHANNEL_LOOK_MS);
+    }
     for (const at of [attempt.due_at, attempt.check_at, attempt.lost_at, attempt.settle_at]) {
       if (at !== null) {
         times.push(at);

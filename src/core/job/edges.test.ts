@@ -1,5 +1,6 @@
 import { describe, test } from 'vitest';
 import { claimA, claimB, picture, Play, policy, report, worker, workerError } from '../../testing/play.ts';
+import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
 import { stillWanted } from './wanted.ts';
 import { stopReason } from './worker-signals.ts';
@@ -20,6 +21,39 @@ describe('a claim whose answer got lost', () => {
   test('changes nothing for a worker that is connected', ({ expect }) => {
     const play = new Play().claimed().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
     expect(play.state.attempts[0]?.lost_at).toBeNull();
+  });
+});
+
+describe('a run of which /run never told', () => {
+  const named: Signal = { kind: 'run_named', attempt: 1, run_id: 'run-1' };
+  const unknown = () => new Play().on({ kind: 'run_unknown', attempt: 1 });
+
+  test('is asked about once its webhook names it, claimed or not', ({ expect }) => {
+    for (const play of [unknown(), unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker })]) {
+      const claimed = play.state.attempts[0]?.claim !== null;
+      play.on(named);
+      expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+      expect(play.state.attempts[0]).toMatchObject({
+        run_id: 'run-1',
+        phase: claimed ? 'claimed' : 'sent',
+        due_at: null,
+      });
+      play.on(named);
+      expect(play.reply).toBe('ignored');
+    }
+  });
+
+  test('is canceled with its job once it is named', ({ expect }) => {
+    const play = unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).on(named).on({ kind: 'cancel' });
+    expect(play.after(policy.cancel_grace * 1000).did('cancel_run')).toEqual([
+      { kind: 'cancel_run', attempt: 1, run_id: 'run-1' },
+    ]);
+  });
+
+  test('wakes its job once a minute while its worker is connected', ({ expect }) => {
+    const play = unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
+    play.on({ kind: 'channel_opened', attempt: 1, claim: claimA });
+    expect(wakeAt(play.state, policy, play.now)).toBe(play.now + 60_000);
   });
 });
 

@@ -332,12 +332,7 @@ describe('an unknown outcome of /run', () => {
   });
 
   test('is no longer open once the run is known: another name changes nothing', ({ expect }) => {
-    for (const play of [
-      sent(),
-      running(),
-      unknown().on({ kind: 'cancel' }),
-      new Play().on({ kind: 'run_unknown', attempt: 1 }),
-    ]) {
+    for (const play of [sent(), running(), unknown().on({ kind: 'cancel' })]) {
       const before = structuredClone(play.state);
       play.on({ kind: 'run_named', attempt: 1, run_id: 'run-x' });
       expect(play.reply).toBe('ignored');

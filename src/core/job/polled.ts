@@ -65,13 +65,16 @@ export function onPolled(turn: Turn, attempt: Attempt, signal: Extract<Signal, {
   return 'done';
 }
 
-/** Whether the name of its run would settle what became of an attempt's `/run`. A short run may be over before `/run` has answered. */
+/**
+ * Whether the name of its run would settle what became of an attempt's `/run`. A short run may be over before `/run` has answered, and a
+ * worker may have claimed a run of which `/run` never told.
+ */
 export function wantsRun(state: JobState, number: number): boolean {
   const attempt = currentAttempt(state);
-  if (!isPolled(state) || attempt?.number !== number) {
+  if (attempt?.number !== number || attempt.run_id !== null) {
     return false;
   }
-  return attempt.phase === 'unknown' || (attempt.phase === 'sending' && attempt.called);
+  return attempt.phase === 'unknown' || attempt.phase === 'claimed' || (attempt.phase === 'sending' && attempt.called);
 }
 
 /** RunPod took the run after all. What it says of it is still asked of RunPod itself. */
@@ -82,9 +85,11 @@ export function onRunNamed(turn: Turn, number: number, runId: string): Reply {
   }
   attempt.run_id = runId;
   attempt.accepted_at = turn.now;
-  attempt.phase = 'sent';
-  attempt.due_at = null;
-  attempt.check_at = turn.now + FIRST_LOOK_MS;
+  attempt.check_at = isPolled(turn.state) ? turn.now + FIRST_LOOK_MS : turn.nextCheck(attempt);
+  if (attempt.phase !== 'claimed') {
+    attempt.phase = 'sent';
+    attempt.due_at = null;
+  }
   turn.do({ kind: 'check', attempt: number, run_id: runId });
   return 'done';
 }

@@ -4,6 +4,7 @@ import type { NewJob } from '../../contract/new-job.ts';
 import { outputKey } from '../../storage/keys.ts';
 import {
   ACCOUNT,
+  alarmOf,
   claimed,
   connected,
   created,
@@ -30,6 +31,9 @@ const preview = (over: object = {}) => ({
   data_base64: 'AA==',
   ...over,
 });
+
+/** Ms until the job's alarm rings. */
+const alarmIn = async (rig: Rig) => ((await alarmOf(rig)) ?? 0) - Date.now();
 
 async function open(over: Partial<NewJob> = {}): Promise<{ rig: Rig & { claim: string }; channel: Line }> {
   fakeRunpod();
@@ -320,6 +324,27 @@ describe('a ping', () => {
     const back = await connected(dialChannel(rig, 1, rig.claim));
     expect(await back.next()).toEqual({ ack: 0 });
     expect(await lostAt(rig)).toBeNull();
+  });
+
+  it('is missed by a job of which nobody knows the run, which no question to RunPod would wake', async () => {
+    const clock = heldClock();
+    const runpod = fakeRunpod();
+    runpod.answer.run = () => new Response(null, { status: 502 });
+    const rig = await created();
+    await settled(rig);
+    const claim = crypto.randomUUID();
+    await takes(rig, claim, 1);
+    const channel = await connected(dialChannel(rig, 1, claim));
+    await channel.next();
+    // The worker's host dies without a word; only the job's own alarm is left.
+    for (let rung = 0; rung < 3 && (await lostAt(rig)) === null; rung += 1) {
+      clock.pass(await alarmIn(rig));
+      await ring(rig);
+    }
+    expect(await channel.closed).toMatchObject({ code: 4008 });
+    clock.pass(30_000);
+    await ring(rig);
+    expect(await view(rig)).toMatchObject({ status: 'queued', attempts: [{ status: 'lost' }, { status: 'waiting' }] });
   });
 
   it('keeps a channel that says nothing else', async () => {

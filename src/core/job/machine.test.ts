@@ -110,6 +110,16 @@ describe('/run', () => {
     expect(play.state.attempts).toHaveLength(1);
   });
 
+  test.for([
+    ['as long as it asks for', 90_000, 90_000],
+    ['no longer than two minutes', 86_400_000, 120_000],
+  ] as const)('refused for now with a Retry-After waits %s', ([, retry_after_ms, waited], { expect }) => {
+    const refused = { kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '' } as const;
+    const play = new Play().on({ ...refused, retry_after_ms });
+    expect(play.after(waited - 1).did('send')).toHaveLength(1);
+    expect(play.after(1).did('send')).toHaveLength(2);
+  });
+
   test('refused for good fails the job', ({ expect }) => {
     const play = new Play().on({
       kind: 'run_refused',

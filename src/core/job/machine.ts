@@ -33,6 +33,11 @@ const FIRST_CHECK_MS = 5_000;
 /** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
 const REFUSED_BACKOFF_MS = 1_000;
 const REFUSED_BACKOFF_MAX_MS = 30_000;
+/**
+ * The longest wait that a refusal itself may ask for: as long as the breaker's longest pause (core/endpoint/breaker.ts). A day's
+ * `Retry-After` would leave a job without another try before its deadline, though the next call may well be taken.
+ */
+const MAX_RETRY_AFTER_MS = 120_000;
 /** RunPod sends a webhook up to three times, 10 s apart (reference/runpod.md 2.6); anything denser is one piece of news. */
 const HINT_SPACING_MS = 2_000;
 
@@ -201,7 +206,7 @@ function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' 
     attempt.held = providerError(signal, attempt.number);
     const backoff = Math.min(REFUSED_BACKOFF_MS * 2 ** attempt.refusals, REFUSED_BACKOFF_MAX_MS);
     attempt.refusals += 1;
-    attempt.due_at = turn.now + Math.max(backoff, signal.retry_after_ms ?? 0);
+    attempt.due_at = turn.now + Math.max(backoff, Math.min(signal.retry_after_ms ?? 0, MAX_RETRY_AFTER_MS));
     return 'done';
   }
   const error = { ...providerError(signal, attempt.number), at: signal.at ?? 'provider', retryable: false };

@@ -17,8 +17,8 @@ import { dryRunSchema } from '../schemas.ts';
 
 const worker = { id: 'w', version: '0' };
 
-/** A finished job of the account with one picture in R2 and one short text. */
-async function finished(account: string, call: Call): Promise<string> {
+/** A finished job of the account with one picture in R2 and one short text; `said`: what its worker said of the text. */
+async function finished(account: string, call: Call, said: Partial<Output> = {}): Promise<string> {
   const { id } = await submitted(call);
   const claim = crypto.randomUUID();
   await jobStub(env, id).claim({ attempt: 1, claim, worker });
@@ -44,6 +44,7 @@ async function finished(account: string, call: Call): Promise<string> {
       sha256: '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824',
       key: null,
       text: 'hello',
+      ...said,
     },
   ];
   const done = await jobStub(env, id).complete({
@@ -118,6 +119,19 @@ describe("a result of one job as another job's input", () => {
     expect((await call('/v1/jobs', next(`job:${first}/outputs/note.txt`))).status).toBe(201);
     const assets = await env.BUCKET.list({ prefix: `assets/${account}/` });
     expect(assets.objects.map((object) => object.size)).toEqual([5]);
+  });
+
+  it('may be a short text whose worker said something else of it than what it is', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    const first = await finished(account, call, { sha256: 'b'.repeat(64), size_bytes: 99 });
+    const response = await call('/v1/jobs', next(`job:${first}/outputs/note.txt`));
+    expect(response.status).toBe(201);
+    const { id } = await response.json<{ id: string }>();
+    const claimed = await jobStub(env, id).claim({ attempt: 1, claim: crypto.randomUUID(), worker });
+    expect('granted' in claimed ? claimed.granted.inputs : []).toMatchObject([
+      { sha256: '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824', size_bytes: 5 },
+    ]);
   });
 
   it('must exist and be of the same account', async () => {

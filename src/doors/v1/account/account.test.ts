@@ -286,6 +286,8 @@ describe('usage', () => {
     'from=2026-01-02&to=2026-01-01',
     'from=2025-01-01&to=2026-12-31',
     'from=x&to=y',
+    'to=0000-01-15',
+    'from=1969-12-31&to=1970-01-01',
     'group_by=job,day',
     'group_by=job&limit=0',
     'group_by=job&limit=101',

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_gpu.graph import rewrite, safe_relative
+from worker_gpu.graph import RUN_INPUT, rewrite, safe_relative
 from worker_gpu.shape import JsonObject, maybe_object
 
 FOLDER = "job.1"
@@ -71,6 +71,69 @@ def test_which_node_saves_where_is_remembered() -> None:
         "3": {"class_type": "C"},
     }
     assert rewrite(graph, FOLDER, {}).prefixes == {"1": "x/y"}
+
+
+@pytest.mark.parametrize(
+    ("class_type", "inputs", "after", "prefix"),
+    [
+        ("SaveLoRA", {"prefix": "loras/x"}, {"prefix": "job.1/loras/x"}, "loras/x"),
+        ("SaveLoRANode", {"prefix": "../x", "steps": 3}, {"prefix": "job.1/x", "steps": 3}, "x"),
+        ("Captions", {"prefix": "a photo of"}, {"prefix": "a photo of"}, None),
+        (
+            "SaveImageDataSetToFolder",
+            {"folder_name": "dataset", "filename_prefix": "image"},
+            {"folder_name": "job.1/dataset", "filename_prefix": "image"},
+            "dataset/image",
+        ),
+        (
+            "SaveImageTextDataSetToFolder",
+            {"filename_prefix": "../../image", "folder_name": "/etc"},
+            {"filename_prefix": "image", "folder_name": "job.1/etc"},
+            "etc/image",
+        ),
+        (
+            "Image Save",
+            {"output_path": "[time(%Y-%m-%d)]", "filename_prefix": "ComfyUI"},
+            {"output_path": "job.1/[time(%Y-%m-%d)]", "filename_prefix": "ComfyUI"},
+            "[time(%Y-%m-%d)]/ComfyUI",
+        ),
+        ("SaveTrainingDataset", {"folder_name": "faces"}, {"folder_name": "job.1/faces"}, "faces"),
+        ("LoadSomething", {"folder_name": "faces"}, {"folder_name": "faces"}, None),
+    ],
+)
+def test_a_path_in_another_input_goes_below_the_jobs_folder(
+    class_type: str, inputs: JsonObject, after: JsonObject, prefix: str | None
+) -> None:
+    graph: dict[str, JsonObject] = {"1": {"class_type": class_type, "inputs": inputs}}
+    made = rewrite(graph, FOLDER, {})
+    assert maybe_object(made.workflow["1"])["inputs"] == after
+    assert made.prefixes == ({"1": prefix} if prefix is not None else {})
+
+
+def test_a_computed_folder_gets_the_jobs_folder_in_front_and_the_prefix_stays() -> None:
+    inputs: JsonObject = {"folder_name": ["3", 0], "filename_prefix": "image"}
+    graph: dict[str, JsonObject] = {"1": {"class_type": "SaveImageDataSetToFolder", "inputs": inputs}}
+    after = rewrite(graph, FOLDER, {}, ["StringConcatenate"]).workflow
+    assert maybe_object(after["1"])["inputs"] == {"folder_name": ["1-folder_name", 0], "filename_prefix": "image"}
+    assert maybe_object(after["1-folder_name"])["class_type"] == "StringConcatenate"
+
+
+def test_an_output_node_at_the_end_of_the_graph_runs_anew_in_every_job() -> None:
+    graph: dict[str, JsonObject] = {
+        "1": {"class_type": "MakeModel", "inputs": {}},
+        "2": {"class_type": "Show", "inputs": {"model": ["1", 0]}},
+        "3": {"class_type": "ShowAndPass", "inputs": {"model": ["1", 0]}},
+        "4": {"class_type": "Show", "inputs": {"model": ["3", 0], "filename_prefix": "x"}},
+        "5": {"class_type": "NoOutput", "inputs": {}},
+        "6": {"class_type": "Show"},
+    }
+    made = rewrite(graph, FOLDER, {}, (), {"Show", "ShowAndPass"})
+    marked = [
+        node for node, about in made.workflow.items() if RUN_INPUT in maybe_object(maybe_object(about).get("inputs"))
+    ]
+    assert marked == ["2"]
+    assert maybe_object(maybe_object(made.workflow["2"])["inputs"])[RUN_INPUT] == FOLDER
+    assert made.anew == {"2", "4"}
 
 
 json_values = st.recursive(

@@ -12,9 +12,11 @@ import uuid
 import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fakes.gateway import Job
 from fakes.own import ENGINE, engine_settings, own_stage
@@ -391,3 +393,20 @@ async def test_a_comfyui_that_cannot_start_is_told_with_its_last_lines(tmp_path:
 async def test_comfyui_gets_no_secret_of_the_worker() -> None:
     env = {"PATH": "/bin", "RUNPOD_AI_API_KEY": "k", "AWS_SECRET_ACCESS_KEY": "k", "CUDA_VISIBLE_DEVICES": "0"}
     assert scrubbed(env) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0", "PYTHONUNBUFFERED": "1"}
+
+
+def told_in(file: str) -> JsonObject:
+    return maybe_object(yaml.safe_load(Path(file).read_text("utf-8")))
+
+
+async def test_datasets_are_saved_in_the_output_folder_where_the_worker_finds_them(tmp_path: Path) -> None:
+    settings = engine_settings(tmp_path / "da: ta")
+    comfy = OwnComfy(settings, ENGINE, os.environ, Patience(), Log(io.StringIO()))
+    comfy.launch()
+    comfy.end()
+
+    files = [value for flag, value in pairwise(comfy.arguments) if flag == "--extra-model-paths-config"]
+    told = maybe_object(told_in(files[-1])["results"])
+    output = str(settings.data_dir / "output")
+    assert (told["base_path"], told["datasets"], told["is_default"]) == (output, ".", True)
+    assert output in comfy.arguments

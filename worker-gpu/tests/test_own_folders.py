@@ -39,9 +39,9 @@ async def test_files_that_no_node_lists_are_found_and_told_by_the_node_that_save
         for name in ("models/m_00001_.safetensors", "models/more/t_00001_.png", "unknown.bin"):
             (below / name).parent.mkdir(parents=True, exist_ok=True)
             (below / name).write_bytes(PNG)
-        (folders.output / "of-another-job.png").write_bytes(PNG)
         return ended({})
 
+    (folders.output / "of-another-job.png").write_bytes(PNG)
     async with staged(tmp_path, script, GRAPH, folders=folders) as stage:
         receipt = await stage.run()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from worker_gpu.workplace import Workplace
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What a job left. `prompt_id` is None where ComfyUI never heard of it."""
+    """What a job left. `prompt_id` is None where ComfyUI never heard of it; `clear` deletes what the graph wrote
+    outside of `folders`."""
 
     prompt_id: str | None
     folders: tuple[Path, ...]
     store: Store
     inputs: tuple[str, ...]
+    clear: Callable[[], Awaitable[None]] | None = None
 
 
 def is_comfy_lost(error: JobError | None) -> bool:
@@ -52,6 +55,8 @@ async def _leave(place: Workplace, left: Leftovers, error: JobError | None, log:
         await place.executor.stop(left.prompt_id)
     # Files first: a start takes up to a minute, in which RunPod may end the worker.
     await delete_files(list(left.folders), left.store, list(left.inputs), log)
+    if left.clear is not None:
+        await left.clear()
     try:
         # One that died, or was killed to stop the job, starts now that its end is told, not with the next job.
         if not await place.comfy.ensure_running():

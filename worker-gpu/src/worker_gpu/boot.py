@@ -1,6 +1,7 @@
 """The ComfyUI behind the worker: one it starts and owns, or one that runs elsewhere."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ KEPT_PREFIXES = (
 )
 """What a ComfyUI needs of the environment. The rest (keys, tokens, RunPod's URLs) stays here: any custom node can read
 its process's environment (reference/gpu-worker.md section 4)."""
+
+DATASETS_FILE = "datasets.yaml"
+"""Tells ComfyUI that datasets are saved in its output folder, where the worker finds and deletes them: by itself it
+saves those of SaveTrainingDataset beside its models. Those that are there are still loaded."""
 
 
 class ComfyDidNotStart(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
@@ -134,6 +139,7 @@ class OwnComfy:
         """Start its process, and no more: `start` waits for what it does. Raises `OSError`."""
         for name in ("input", "output", "temp", "user"):
             (self._data / name).mkdir(parents=True, exist_ok=True)
+        (self._data / DATASETS_FILE).write_text(datasets_yaml(self._data / "output"), "utf-8")
         self._ready, self._starting = False, True
         self._child = spawn(self._command(), self._path, self._env, self._show, self.printed)
         self._log.info("comfyui starting", pid=self._child.pid, port=self._port)
@@ -208,6 +214,7 @@ class OwnComfy:
             folders += [flag, str(self._data / name)]
         # ComfyUI puts its own folder `temp` into the one named here.
         folders += ["--temp-directory", str(self._data)]
+        folders += ["--extra-model-paths-config", str(self._data / DATASETS_FILE)]
         fixed = ["--listen", "127.0.0.1", "--port", str(self._port), *folders]
         if "--disable-auto-launch" not in given:
             fixed.append("--disable-auto-launch")
@@ -223,6 +230,11 @@ def make_comfy(settings: Settings, env: Mapping[str, str], patience: Patience, l
     if settings.comfyui_path is not None:
         return OwnComfy(settings, settings.comfyui_path, env, patience, log)
     return ExternalComfy(settings.comfyui_url or "", patience)
+
+
+def datasets_yaml(output: Path) -> str:
+    """Text of `DATASETS_FILE`, quoted as JSON does, which YAML reads the same way."""
+    return f'results:\n  base_path: {json.dumps(str(output.absolute()))}\n  is_default: true\n  datasets: "."\n'
 
 
 def scrubbed(env: Mapping[str, str]) -> dict[str, str]:

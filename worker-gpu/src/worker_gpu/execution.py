@@ -22,6 +22,7 @@ from worker_gpu.outputs.collect import Collector, Wishes
 from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
 from worker_gpu.outputs.finding import Finder
 from worker_gpu.outputs.names import Names
+from worker_gpu.outputs.strays import Strays
 from worker_gpu.outputs.texts import write_text
 from worker_gpu.outputs.upload import Sink
 from worker_gpu.preflight import last_words
@@ -96,6 +97,9 @@ class Execution:
         self._told_before: tuple[Output, ...] = ()
         # Custom nodes print prompts: what ComfyUI printed before this job is another's.
         self._printed_before = place.comfy.printed
+        self._anew: frozenset[str] = frozenset()
+        folders = place.comfy.folders
+        self._strays = Strays(folders.output, order.folder) if folders is not None else None
         self.collector: Collector | None = None
 
     @property
@@ -116,6 +120,8 @@ class Execution:
     async def run(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
         """All outputs. Raises `JobError`, and what the sink raises."""
         async with models_for(self._place.models, self._order.workflow, self._models_shown, self._timings, self._now):
+            if self._strays is not None and not await asyncio.to_thread(self._strays.begin):
+                self._log.warn("too much in the output folder: only files in the job's own, and listed ones, are found")
             try:
                 return await self._once(known, stored_inputs)
             except JobError as error:
@@ -135,9 +141,26 @@ class Execution:
             return await self._place.executor.stop(self._order.prompt_id) if is_comfy_lost(refusal) else None
         return await self._place.executor.stop(self._order.prompt_id, task)
 
+    async def clear(self) -> None:
+        """Delete what the run wrote outside of the job's folder. What cannot be deleted is logged."""
+        # ComfyUI may list these again from its cache, without running the node that wrote them.
+        kept = self.collector.listed_by_others(self._anew) if self.collector is not None else set[str]()
+        await self._clear(kept)
+
+    async def _clear(self, kept: set[str]) -> None:
+        if self._strays is None:
+            return
+        try:
+            await asyncio.to_thread(self._strays.remove, kept)
+        except OSError as error:
+            self._log.warn("files not deleted", cause=type(error).__name__)
+
     async def _once(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
         place, order = self._place, self._order
-        graph = rewrite(order.workflow, order.folder, stored_inputs, known.catalog.classes)
+        # Where its folders are out of reach, ComfyUI's files of earlier jobs stay, and its cache may list them.
+        outputs = known.catalog.output_classes if place.comfy.folders is not None else ()
+        graph = rewrite(order.workflow, order.folder, stored_inputs, known.catalog.classes, outputs)
+        self._anew = graph.anew
         self._audience.stage("executing")
         self._prompt_over = False
         with place.executor.open() as inbox:
@@ -183,6 +206,7 @@ class Execution:
         await asyncio.sleep(place.patience.free_s)
         if place.comfy.folders is not None:
             await asyncio.to_thread(shutil.rmtree, place.comfy.folders.output / order.folder, ignore_errors=True)
+        await self._clear(set())
         return True
 
     def _add_last_words(self, error: JobError) -> None:
@@ -194,13 +218,13 @@ class Execution:
     def _make_collector(self, group: asyncio.TaskGroup, prefixes: dict[str, str]) -> Collector:
         place, order = self._place, self._order
         source: Source = ViewedFiles(place.client, self._spool, order.wishes.metadata)
-        if place.comfy.folders is not None:
-            source = OwnFiles(place.comfy.folders, order.folder, source, order.wishes.metadata)
+        if place.comfy.folders is not None and self._strays is not None:
+            source = OwnFiles(place.comfy.folders, order.folder, self._strays.found, source, order.wishes.metadata)
         return Collector(
             group,
             source,
             self._sink,
-            Finder(source, Names(order.folder), self._classes, prefixes, order.wishes.temp_outputs),
+            Finder(source, Names(order.folder), order.folder, self._classes, prefixes, order.wishes.temp_outputs),
             order.wishes,
             lambda text: write_text(text, self._spool),
             self._audience.output,

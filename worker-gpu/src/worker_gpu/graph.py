@@ -8,6 +8,13 @@ from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
 DEFAULT_PREFIX = "ComfyUI"
 """ComfyUI's own default for `filename_prefix`."""
 PREFIX_INPUT = "filename_prefix"
+OTHER_PATH_INPUTS = {"SaveLoRA": "prefix", "SaveLoRANode": "prefix", "SaveTrainingDataset": "folder_name"}
+"""Core nodes whose path below the output folder is in an input of another name."""
+FOLDER_INPUTS = ("folder_name", "output_path")
+"""Inputs that name a folder below the output folder for a node that has a `filename_prefix` as well, and makes no
+folder for that: SaveImageDataSetToFolder, SaveImageTextDataSetToFolder, WAS's Image Save and its many relatives."""
+RUN_INPUT = "comfy_edge_run"
+"""An input that no node has: ComfyUI hands it to none, but counts it when it asks whether a node's inputs changed."""
 CONCATENATE = "StringConcatenate"
 """A core node of ComfyUI: `string_a`, `delimiter` and `string_b` as one text."""
 
@@ -15,10 +22,11 @@ CONCATENATE = "StringConcatenate"
 @dataclass(frozen=True)
 class Rewritten:
     """A graph for ComfyUI. `prefixes` tells which node saves under which path below the job's folder, where the graph
-    says so."""
+    says so; `anew` which nodes run in every job, whatever ComfyUI keeps of earlier ones."""
 
     workflow: JsonObject
     prefixes: dict[str, str]
+    anew: frozenset[str]
 
 
 def job_folder(job: str, attempt: int) -> str:
@@ -31,35 +39,49 @@ def rewrite(
     folder: str,
     stored_inputs: Mapping[str, str],
     known_classes: Container[str] = (),
+    output_classes: Container[str] = (),
 ) -> Rewritten:
-    """`workflow` with every save prefix put below `folder`, and every input value that is exactly a name in
-    `stored_inputs` replaced by its stored path. The graph given is not changed.
+    """`workflow` with every path that a node saves under put below `folder`, and every input value that is exactly a
+    name in `stored_inputs` replaced by its stored path. The graph given is not changed.
 
-    A prefix that another node computes gets the folder in front by a node put between, where ComfyUI has one for it
-    among `known_classes`; else it stays as it is.
+    A path that another node computes gets the folder in front by a node put between, where ComfyUI has one for it among
+    `known_classes`; else it stays as it is.
 
-    A prefix of its own for each attempt makes ComfyUI run its save nodes again on a warm cache instead of listing
-    the files of an earlier job (reference/comfyui.md section 6).
+    A path of its own for each attempt makes ComfyUI run its save nodes again on a warm cache instead of listing the
+    files of an earlier job (reference/comfyui.md section 6). Where a node of `output_classes` has no such path, and
+    nothing builds on it, `RUN_INPUT` does the same.
     """
     graph: JsonObject = {}
     prefixes: dict[str, str] = {}
+    anew: set[str] = set()
+    built_on = {_linked(value) for node in workflow.values() for value in _inputs_of(node).values()}
     for node_id, node in workflow.items():
-        inputs = dict(maybe_object(node.get("inputs")))
+        inputs, class_type = _inputs_of(node), maybe_text(node.get("class_type")) or ""
+        placed = _path_input(class_type, inputs)
         for name, value in inputs.items():
-            if name == PREFIX_INPUT and isinstance(value, str):
+            if name == placed and isinstance(value, str):
                 prefixes[node_id] = safe_relative(value)
                 inputs[name] = f"{folder}/{prefixes[node_id]}"
-            elif name == PREFIX_INPUT and _is_link(value) and CONCATENATE in known_classes:
-                between = _unused_id(f"{node_id}-{PREFIX_INPUT}", workflow)
+                anew.add(node_id)
+            elif name == placed and _is_link(value) and CONCATENATE in known_classes:
+                between = _unused_id(f"{node_id}-{name}", workflow)
                 graph[between] = {
                     "class_type": CONCATENATE,
                     "inputs": {"string_a": f"{folder}/", "string_b": value, "delimiter": ""},
                 }
                 inputs[name] = [between, 0]
+                anew.add(node_id)
+            elif name == PREFIX_INPUT and isinstance(value, str):
+                inputs[name] = safe_relative(value)
             else:
                 inputs[name] = _renamed(value, stored_inputs)
+        if node_id not in anew and class_type in output_classes and node_id not in built_on and "inputs" in node:
+            inputs[RUN_INPUT] = folder
+            anew.add(node_id)
+        if node_id in prefixes and placed in FOLDER_INPUTS and isinstance(prefix := inputs.get(PREFIX_INPUT), str):
+            prefixes[node_id] += f"/{prefix}"
         graph[node_id] = {**node, "inputs": inputs} if "inputs" in node else node
-    return Rewritten(graph, prefixes)
+    return Rewritten(graph, prefixes, frozenset(anew))
 
 
 def safe_relative(prefix: str) -> str:
@@ -76,6 +98,20 @@ def class_types(workflow: Mapping[str, JsonObject]) -> dict[str, str]:
     return {node_id: maybe_text(node.get("class_type")) or "" for node_id, node in workflow.items()}
 
 
+def _inputs_of(node: JsonObject) -> JsonObject:
+    return dict(maybe_object(node.get("inputs")))
+
+
+def _path_input(class_type: str, inputs: JsonObject) -> str | None:
+    """The input that says where below the output folder a node saves."""
+    if class_type in OTHER_PATH_INPUTS:
+        return OTHER_PATH_INPUTS[class_type]
+    if PREFIX_INPUT not in inputs:
+        return None
+    folders = (name for name in FOLDER_INPUTS if isinstance(inputs.get(name), str) or _is_link(inputs.get(name)))
+    return next(folders, PREFIX_INPUT)
+
+
 def _renamed(value: Json, stored: Mapping[str, str]) -> Json:
     """Lists and objects are literal values too (some nodes take lists of files); links `[id, slot]` name no file."""
     if isinstance(value, str):
@@ -90,13 +126,15 @@ def _renamed(value: Json, stored: Mapping[str, str]) -> Json:
 
 
 def _is_link(value: Json) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-        and not isinstance(value[1], bool)
-    )
+    return _linked(value) is not None
+
+
+def _linked(value: Json) -> str | None:
+    """The node that a link `[id, slot]` leads to; None for anything else."""
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    node, slot = value
+    return node if isinstance(node, str) and isinstance(slot, int) and not isinstance(slot, bool) else None
 
 
 def _unused_id(wish: str, workflow: Mapping[str, JsonObject]) -> str:

@@ -60,8 +60,9 @@ class Work:
         folders: list[Path] = [self._spool]
         if self._place.comfy.folders is not None:
             folders.append(self._place.comfy.folders.output / self._folder)
+        clear = self._execution.clear if self._execution is not None else None
         return Leftovers(
-            self._claim.prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs)
+            self._claim.prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs), clear
         )
 
     def ran_with(self) -> RanWith:

@@ -47,9 +47,10 @@ class About:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The class names ComfyUI knows. `digest` is the contract's `catalog`."""
+    """The class names ComfyUI knows, and which of them are output nodes. `digest` is the contract's `catalog`."""
 
     classes: tuple[str, ...]
+    output_classes: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -111,9 +112,11 @@ class ComfyClient:
         return maybe_object(stats)
 
     async def catalog(self) -> Catalog:
-        """Names of all node classes. Raises `ComfyUnreachable`."""
+        """All node classes. Raises `ComfyUnreachable`."""
         _, body = await self._answer("GET", "/object_info", limit=self._stall_limit)
-        return Catalog(tuple(sorted(maybe_object(body))))
+        classes = maybe_object(body)
+        outputs = (name for name, about in classes.items() if maybe_object(about).get("output_node") is True)
+        return Catalog(tuple(sorted(classes)), frozenset(outputs))
 
     async def submit(self, prompt: Prompt, client_id: str) -> JobError | None:
         """Queue a prompt. Gives the refusal where ComfyUI refused a part of it (a 200 with `node_errors`): it runs the

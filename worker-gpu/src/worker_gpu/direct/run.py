@@ -190,8 +190,9 @@ class _DirectRun:
         folders = [self._spool]
         if place.comfy.folders is not None:
             folders.append(place.comfy.folders.output / self._prompt_id)
+        clear = execution.clear if execution is not None else None
         left = Leftovers(
-            self._prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs)
+            self._prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs), clear
         )
         await leave(place, left, error, self._log)
 

@@ -1,7 +1,7 @@
 """Collects the outputs of one attempt: uploads start while the graph runs, the rest follows when it has ended."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass
 
 from worker_gpu.comfy.client import ComfyUnreachable
@@ -78,6 +78,14 @@ class Collector:
     def stored(self) -> tuple[Output, ...]:
         """The outputs stored so far, in the order they were found."""
         return tuple(self._stored[name] for name in self._taken if name in self._stored)
+
+    def listed_by_others(self, nodes: Container[str]) -> set[str]:
+        """Paths in the output folder that nodes other than `nodes` have listed."""
+        return {
+            item.ref.path
+            for item in self._taken.values()
+            if isinstance(item.ref, FileRef) and item.node and item.node not in nodes
+        }
 
     async def upload_again(self, names: Iterable[str]) -> bool:
         """Upload these outputs once more, since R2 lacks them; False when one of them is none of ours."""

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -59,7 +60,7 @@ class Source(Protocol):
         ...
 
     async def scan(self) -> list[FileRef]:
-        """Every file below the job's folder, listed by a node or not; empty where the folder is out of reach."""
+        """Every file that the run wrote, listed by a node or not; none where the folder is out of reach."""
         ...
 
 
@@ -118,13 +119,17 @@ class ViewedFiles:
 
 
 class OwnFiles:
-    """Files in the folders of a ComfyUI that the worker started; temp files come through `others`. Unless `metadata`,
-    ComfyUI's graph is taken out of them where they are."""
+    """Files in the folders of a ComfyUI that the worker started; temp files come through `others`, files outside of the
+    job's folder that the run wrote from `strays`. Unless `metadata`, ComfyUI's graph is taken out of them where they
+    are."""
 
-    def __init__(self, folders: Folders, job_folder: str, others: Source, metadata: bool) -> None:
+    def __init__(
+        self, folders: Folders, job_folder: str, strays: Callable[[], list[FileRef]], others: Source, metadata: bool
+    ) -> None:
         self._output = folders.output
         self._roots = {"output": folders.output, "temp": folders.temp}
         self._job_folder = job_folder
+        self._strays = strays
         self._metadata = metadata
         self._others = others
 
@@ -181,7 +186,8 @@ class OwnFiles:
         root = self._output / self._job_folder
         found = (path for path in root.rglob("*") if not path.name.endswith(UNFINISHED_SUFFIX))
         files = sorted(path for path in found if path.is_file() and not path.is_symlink())
-        return [FileRef(path.name, path.parent.relative_to(self._output).as_posix(), "output") for path in files]
+        own = [FileRef(path.name, path.parent.relative_to(self._output).as_posix(), "output") for path in files]
+        return [*own, *self._strays()]
 
 
 def measure(path: Path, name: str) -> LocalFile:

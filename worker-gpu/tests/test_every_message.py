@@ -1,19 +1,19 @@
 """A fault at every single message of every recording: each ends in the right report, and none hangs."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fakes.comfy import FakeComfy, Prompt, Script, frames_of, holding, put_files
 from fakes.mortal import MortalComfy
-from fakes.recordings import OLDEST, Recording, all_recordings
+from fakes.recordings import OLDEST, PINNED, Recording, all_recordings
 from fakes.stage import Stage, staged
 from worker_gpu.contract import Receipt
 from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
-
-pytestmark = pytest.mark.asyncio
 
 RUN_S = 15.0
 """No run here takes a second; one that takes this long hangs."""
@@ -24,9 +24,40 @@ def ended(case: Recording) -> str:
     return maybe_text(maybe_object((case.entry or {}).get("status")).get("status_str")) or ""
 
 
-# One version: the others have the same messages in the same order, which `test_replay` plays.
-RAN = [case for case in all_recordings(OLDEST) if case.accepted and case.entry is not None and ended(case)]
-ACCEPTED = [case for case in all_recordings(OLDEST) if case.accepted]
+@dataclass(frozen=True)
+class Played:
+    """A recording, played by a ComfyUI with or without the jobs API."""
+
+    case: Recording
+    jobs_api: bool
+
+    def __str__(self) -> str:
+        return f"{self.case}{'-jobs-api' if self.jobs_api else ''}"
+
+
+ENDS = frozenset(
+    {
+        *("success_image", "success_cached", "text_preview_any", "preview_is_temp_output", "previews_with_metadata"),
+        *("execution_error", "interrupted"),
+    }
+)
+"""Each way to end. The other cases have the same messages in the same order in both versions (`test_replay` plays them
+all), and what the jobs API changes is how their end is found."""
+
+
+def accepted(cases: Iterable[Recording], jobs_api: bool) -> list[Played]:
+    return [Played(case, jobs_api) for case in cases if case.accepted]
+
+
+ACCEPTED = [
+    *accepted(all_recordings(OLDEST), jobs_api=False),
+    *accepted((case for case in all_recordings(PINNED) if case.case in ENDS), jobs_api=True),
+]
+RAN = [played for played in ACCEPTED if played.case.entry is not None and ended(played.case)]
+
+
+def test_each_way_to_end_is_played_with_the_jobs_api() -> None:
+    assert {played.case.case for played in RAN if played.jobs_api} == ENDS
 
 
 async def bounded(stage: Stage) -> Receipt:
@@ -38,12 +69,20 @@ def expected_outcome(case: Recording) -> str:
     return "succeeded" if ended(case) == "success" else "failed"
 
 
-def wanting_all(case: Recording, tmp_path: Path, script: Script) -> AbstractAsyncContextManager[Stage]:
-    return staged(tmp_path, script, case.graph, change=lambda job: job.options.update(temp_outputs=True))
+def wanting_all(played: Played, tmp_path: Path, script: Script) -> AbstractAsyncContextManager[Stage]:
+    return staged(
+        tmp_path,
+        script,
+        played.case.graph,
+        jobs_api=played.jobs_api,
+        change=lambda job: job.options.update(temp_outputs=True),
+    )
 
 
-@pytest.mark.parametrize("case", RAN, ids=str)
-async def test_a_socket_dropped_before_any_message_changes_nothing(case: Recording, tmp_path: Path) -> None:
+@pytest.mark.parametrize("played", RAN, ids=str)
+@pytest.mark.asyncio
+async def test_a_socket_dropped_before_any_message_changes_nothing(played: Played, tmp_path: Path) -> None:
+    case = played.case
     for cut in range(len(frames_of(case)) + 1):
 
         async def script(comfy: FakeComfy, prompt: Prompt, at: int = cut) -> JsonObject | None:
@@ -54,15 +93,17 @@ async def test_a_socket_dropped_before_any_message_changes_nothing(case: Recordi
                 await comfy.send(prompt, frame)
             return entry
 
-        async with wanting_all(case, tmp_path / str(cut), script) as stage:
+        async with wanting_all(played, tmp_path / str(cut), script) as stage:
             receipt = await bounded(stage)
             assert receipt.outcome == expected_outcome(case), f"cut before message {cut}"
 
 
-@pytest.mark.parametrize("case", RAN, ids=str)
+@pytest.mark.parametrize("played", RAN, ids=str)
+@pytest.mark.asyncio
 async def test_a_comfyui_killed_before_any_message_fails_the_job_and_is_restarted(
-    case: Recording, tmp_path: Path
+    played: Played, tmp_path: Path
 ) -> None:
+    case = played.case
     for cut in range(len(frames_of(case)) + 1):
         mortal: list[MortalComfy] = []
 
@@ -74,7 +115,9 @@ async def test_a_comfyui_killed_before_any_message_fails_the_job_and_is_restarte
             await prompt.interrupted.wait()
             return None
 
-        async with staged(tmp_path / str(cut), script, case.graph, engine=MortalComfy) as stage:
+        async with staged(
+            tmp_path / str(cut), script, case.graph, jobs_api=played.jobs_api, engine=MortalComfy
+        ) as stage:
             engine = stage.place.comfy
             assert isinstance(engine, MortalComfy)
             mortal.append(engine)
@@ -86,8 +129,10 @@ async def test_a_comfyui_killed_before_any_message_fails_the_job_and_is_restarte
             assert engine.restarts == 1
 
 
-@pytest.mark.parametrize("case", RAN, ids=str)
-async def test_a_history_written_late_is_waited_for(case: Recording, tmp_path: Path) -> None:
+@pytest.mark.parametrize("played", RAN, ids=str)
+@pytest.mark.asyncio
+async def test_a_history_written_late_is_waited_for(played: Played, tmp_path: Path) -> None:
+    case = played.case
     looks_before = 4
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -98,17 +143,21 @@ async def test_a_history_written_late_is_waited_for(case: Recording, tmp_path: P
         await comfy.notice.until(lambda: comfy.calls.count(looked) >= looks_before)
         return entry
 
-    async with wanting_all(case, tmp_path, script) as stage:
+    async with wanting_all(played, tmp_path, script) as stage:
         receipt = await bounded(stage)
         assert receipt.outcome == expected_outcome(case)
+        asked = f"GET /api/jobs/{stage.comfy.prompts[0].prompt_id}" in stage.comfy.calls
+        assert asked == played.jobs_api
 
 
-@pytest.mark.parametrize("case", ACCEPTED, ids=str)
-async def test_a_200_with_node_errors_fails_the_job_and_takes_the_prompt_back(case: Recording, tmp_path: Path) -> None:
+@pytest.mark.parametrize("played", ACCEPTED, ids=str)
+@pytest.mark.asyncio
+async def test_a_200_with_node_errors_fails_the_job_and_takes_the_prompt_back(played: Played, tmp_path: Path) -> None:
+    case = played.case
     node = next(iter(case.graph))
     fault: JsonObject = {"type": "required_input_missing", "message": "Required input is missing", "details": "image"}
     errors: dict[str, Json] = {node: {"errors": [fault], "dependent_outputs": [node], "class_type": "X"}}
-    async with wanting_all(case, tmp_path, holding()) as stage:
+    async with wanting_all(played, tmp_path, holding()) as stage:
         stage.comfy.answer = (200, {"node_errors": errors})
         receipt = await bounded(stage)
 

@@ -276,7 +276,10 @@ class FakeComfy:
             return web.json_response({"id": prompt_id, "status": "in_progress"})
         if any(prompt.prompt_id == prompt_id for prompt in self.pending):
             return web.json_response({"id": prompt_id, "status": "pending"})
-        return web.json_response({"error": "Job not found"}, status=404)
+        entry = self.history.get(prompt_id)
+        if entry is None:
+            return web.json_response({"error": "Job not found"}, status=404)
+        return web.json_response({"id": prompt_id, **_ended_job(entry)})
 
     async def _cancel_job(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
@@ -286,6 +289,17 @@ class FakeComfy:
         before = len(self.pending)
         self.pending = [prompt for prompt in self.pending if prompt.prompt_id != prompt_id]
         return web.json_response({"cancelled": len(self.pending) < before})
+
+
+def _ended_job(entry: JsonObject) -> JsonObject:
+    """A history entry as the jobs API tells it."""
+    status = maybe_object(entry.get("status"))
+    if status.get("status_str") != "error":
+        return {"status": "completed", "outputs": entry.get("outputs")}
+    said = {str(message[0]): message[1] for message in map(maybe_list, maybe_list(status.get("messages")))}
+    if "execution_interrupted" in said:
+        return {"status": "cancelled"}
+    return {"status": "failed", "execution_error": said.get("execution_error")}
 
 
 def _cut(request: web.Request) -> Exception:

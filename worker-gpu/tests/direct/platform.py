@@ -61,6 +61,22 @@ class Platform:
         assert events, f"no {kind} for {about}"
         return maybe_object(events[0])
 
+    def chunk(self, job: str, kind: str) -> JsonObject:
+        """The first chunk of that type in the job's stream, waited for. Those before it are not given again."""
+        while True:
+            answer = self.call("GET", f"/v2/gpu/stream/{job}")
+            for chunk in map(maybe_object, maybe_list(answer["stream"])):
+                if maybe_object(chunk["output"]).get("type") == kind:
+                    return chunk
+            assert answer["status"] not in FINAL, f"no {kind} in the stream of {job}"
+
+    def terminate_worker(self) -> None:
+        """SIGTERM to the one worker, and what RunPod does with it: the SDK's open calls are answered, or it would wait
+        them out."""
+        (endpoint,) = maybe_list(self.call("GET", "/admin/state")["endpoints"])
+        (worker,) = maybe_list(maybe_object(endpoint)["workers"])
+        self.call("POST", f"/admin/endpoints/gpu/workers/{maybe_object(worker)['id']}/stop")
+
     def log(self) -> str:
         """What the workers printed."""
         return "".join(path.read_text(errors="replace") for path in sorted(self.logs.glob("*.log")))

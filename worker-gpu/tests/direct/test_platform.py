@@ -112,18 +112,6 @@ def test_memory_that_runs_out_twice_makes_runpod_replace_the_worker(tmp_path: Pa
         assert runpod.event("worker_ready", after=int(str(ended["n"])))["worker"] != ended["worker"]
 
 
-def test_a_worker_that_is_terminated_finishes_its_job_first(tmp_path: Path) -> None:
-    with platform(tmp_path) as runpod:
-        job = runpod.submit(slow(2))
-        runpod.event("job_progress", job=job)
-        (endpoint,) = maybe_list(runpod.call("GET", "/admin/state")["endpoints"])
-        (worker,) = maybe_list(maybe_object(endpoint)["workers"])
-        # SIGTERM, and what RunPod does with it: the SDK's open calls are answered, or it would wait them out.
-        runpod.call("POST", f"/admin/endpoints/gpu/workers/{maybe_object(worker)['id']}/stop")
-        assert runpod.end_of(job)["status"] == "COMPLETED"
-        runpod.event("worker_exited")
-
-
 def test_a_worker_that_streams_gives_progress_and_then_the_answer(tmp_path: Path) -> None:
     with platform(tmp_path, {"DIRECT_STREAM": "true"}) as runpod:
         status = runpod.end_of(runpod.submit(slow(1)))

@@ -15,7 +15,7 @@ export const flooded = (c: Context<AppEnv>, what: 'address' | 'key', wait_s: num
       });
 
 /** Whom a request is counted for while nobody knows who sent it. Cloudflare sets the header; a client's own does not get through. */
-export const senderOf = (c: Context<AppEnv>): string | null => addressGroup(c.req.header('cf-connecting-ip'));
+export const senderOf = (c: Context): string | null => addressGroup(c.req.header('cf-connecting-ip'));
 
 /** In front of what anybody may call. */
 export const shieldOpen: MiddlewareHandler<AppEnv> = async (c, next) => {

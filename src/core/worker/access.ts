@@ -1,6 +1,7 @@
 import { isUuidV7 } from '../../providers/ids.ts';
 import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
 import type { Core } from '../context.ts';
+import { MAX_SENDS } from '../job/turn.ts';
 
 /** Why a worker's call was not taken; the codes of docs/worker-contract.md. */
 export type WorkerRefusal =
@@ -22,6 +23,24 @@ export const tokenGiven = (
   token === undefined || !isUuidV7(job)
     ? Promise.resolve(false)
     : tokenStands(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
+
+/**
+ * Which attempt of this job a token was given to; null: none. The token does not say, and most calls say it in their body, which nobody
+ * without a token should have read: so all the attempts that a job may have are tried.
+ */
+export async function attemptOf(
+  core: Core,
+  purpose: TokenPurpose,
+  job: string,
+  token: string | undefined,
+): Promise<number | null> {
+  for (let attempt = 1; attempt <= MAX_SENDS; attempt += 1) {
+    if (await tokenGiven(core, purpose, job, attempt, token)) {
+      return attempt;
+    }
+  }
+  return null;
+}
 
 /** The Job object's refusal in the contract's words. */
 export const refusal = (refused: 'not_found' | 'claimed_elsewhere' | 'over'): WorkerRefusal =>

@@ -1,11 +1,13 @@
 import { Hono } from 'hono';
+import { shielded } from '../../core/access/shield.ts';
 import { tokenGiven } from '../../core/worker/access.ts';
 import { hint } from '../../core/worker/channel.ts';
 import type { AppEnv } from '../app-env.ts';
+import { senderOf } from '../shield.ts';
 
 /**
  * RunPod's webhook. It is unsigned and its body proves nothing (reference/runpod.md 2.6), so the URL carries a token, and
- * the job is only told to ask RunPod for the status.
+ * the job is only told to ask RunPod for the status. Calls without the token are counted for their address.
  */
 export const hooksDoor = new Hono<AppEnv>();
 
@@ -13,7 +15,10 @@ hooksDoor.post('/runpod/:job/:attempt', async (c) => {
   const job = c.req.param('job');
   const attempt = Number(c.req.param('attempt'));
   if (!(await tokenGiven(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
-    return c.json({ error: 'unauthorized' }, 401);
+    const wait_s = await shielded(c.env, 'bad_key', senderOf(c));
+    return wait_s === null
+      ? c.json({ error: 'unauthorized' }, 401)
+      : c.json({ error: 'rate_limited' }, 429, { 'retry-after': String(wait_s) });
   }
   await hint(c.var.core, job, attempt, c.req.raw.body);
   // RunPod repeats a webhook that is not answered with exactly 200.

@@ -109,6 +109,11 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
       ? flooded(c, 'address', wait_s)
       : unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
   }
+  // All tokens of a key together, beside its own calls: whoever watches must not shut out whoever submits.
+  const wait_s = await shielded(core.env, 'key', `${key.id}:tokens`);
+  if (wait_s !== null) {
+    return flooded(c, 'key', wait_s);
+  }
   if (!grants(key.scopes, access.scope)) {
     return lacks(c, access.scope);
   }

@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { makeKey } from '../../core/keys/format.ts';
 import type { Env } from '../../env.ts';
 import { systemRandom } from '../../providers/ids.ts';
-import { anyone, postJson, problemOf, type Call } from '../../testing/gateway.ts';
+import { anyone, postJson, problemOf, submitted, type Call } from '../../testing/gateway.ts';
 import { madeKey, ownApp } from '../../testing/keys.ts';
 
 /** The shield in front of exact limits: floods are stopped before anything is read, and nobody else feels it. */
@@ -114,6 +114,26 @@ describe('a key', () => {
   });
 });
 
+describe('the read tokens of a key', () => {
+  it('have a limit together, and whoever uses it up shuts out neither the key nor other tokens', async () => {
+    const account = newAccount();
+    const [shown, other] = await Promise.all([madeKey(account), madeKey(account)]);
+    const { id } = await submitted(shown.call);
+    const tokenOf = async ({ call }: { call: Call }): Promise<string> => {
+      const made = await call(`/v1/jobs/${id}/tokens`, { method: 'POST' });
+      return (await made.json<{ token: string }>()).token;
+    };
+    const app = ownApp({}, { SHIELD_KEY: allowing(2) });
+    const [first, second, apart] = [await tokenOf(shown), await tokenOf(shown), await tokenOf(other)];
+    expect(await flood(() => app(first)(`/v1/jobs/${id}`), 3)).toEqual([200, 200, 429]);
+    const refused = await app(second)(`/v1/jobs/${id}`);
+    expect(refused.headers.get('retry-after')).toBe('10');
+    expect(await problemOf(refused)).toMatchObject({ code: 'rate_limited', 'violated-policies': ['key'] });
+    expect((await app(shown.key)(`/v1/jobs/${id}`)).status).toBe(200);
+    expect((await app(apart)(`/v1/jobs/${id}`)).status).toBe(200);
+  });
+});
+
 describe('what anybody may call', () => {
   it.each([
     ['the revocation of a found key', '/v1/keys/revoke', postJson({ key: '' })],
@@ -126,10 +146,10 @@ describe('what anybody may call', () => {
     expect((await from('203.0.113.4', app(''))(path, init)).status).toBeLessThan(300);
   });
 
-  it('has none where it must answer: health, workers, webhooks of RunPod', async () => {
+  it('has none where it must answer: health', async () => {
     const shields = { SHIELD_BAD_KEY: allowing(0), SHIELD_OPEN: allowing(0), SHIELD_KEY: allowing(0) };
     const call = from('203.0.113.5', ownApp({}, shields)('x'));
-    for (const path of ['/healthz', '/readyz', '/worker/jobs/x/claim', '/hooks/x']) {
+    for (const path of ['/healthz', '/readyz']) {
       expect((await call(path)).status).not.toBe(429);
     }
   });

@@ -10,13 +10,18 @@ const STATUS = {
   job_over: 410,
   output_too_large: 413,
   invalid_request: 422,
+  rate_limited: 429,
 } as const;
 
+/** What only this door refuses. `wait_s`: too much without a token came from this address. */
+type DoorRefusal = { code: 'invalid_request'; detail: string } | { code: 'rate_limited'; wait_s: number };
+
 /** The contract's problem for a worker: it reads `code`, people read the rest. */
-export function refuse(c: Context, refusal: WorkerRefusal | { code: 'invalid_request'; detail: string }): Response {
+export function refuse(c: Context, refusal: WorkerRefusal | DoorRefusal): Response {
   const status = STATUS[refusal.code];
   return c.json({ title: refusal.code.replaceAll('_', ' '), status, ...refusal }, status, {
     'content-type': 'application/problem+json',
+    ...(refusal.code === 'rate_limited' ? { 'retry-after': String(refusal.wait_s) } : {}),
   });
 }
 

@@ -4,25 +4,36 @@ import { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
 import type { Core } from '../../core/context.ts';
 import type { Result } from '../../core/result.ts';
-import { tokenGiven, type WorkerRefusal } from '../../core/worker/access.ts';
+import { shielded } from '../../core/access/shield.ts';
+import { attemptOf, type WorkerRefusal } from '../../core/worker/access.ts';
 import { keepCatalog } from '../../core/worker/catalog.ts';
 import { openChannel } from '../../core/worker/channel.ts';
 import { claim } from '../../core/worker/claim.ts';
 import { complete } from '../../core/worker/complete.ts';
 import { finishUpload, uploads } from '../../core/worker/uploads.ts';
 import type { AppEnv } from '../app-env.ts';
+import { senderOf } from '../shield.ts';
 import { granted, refuse } from './answers.ts';
 
 /** Room for a report of a thousand outputs with short texts, or the names of every node of a large ComfyUI. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
-/** The door of our own workers (docs/worker-contract.md). Every call carries the token of one attempt of one job. */
-export const workerDoor = new Hono<AppEnv>();
+/** `attempt`: the one whose token came. */
+type WorkerEnv = { Bindings: AppEnv['Bindings']; Variables: AppEnv['Variables'] & { attempt: number } };
 
-/** Nobody without a token is read any further; whether it is the right one shows when the attempt is known. */
-workerDoor.use('/jobs/:job/*', async (c, next) =>
-  bearer(c) === undefined ? refuse(c, { code: 'invalid_token' }) : next(),
-);
+/** The door of our own workers (docs/worker-contract.md). Every call carries the token of one attempt of one job. */
+export const workerDoor = new Hono<WorkerEnv>();
+
+/** Nobody without a token of the job is read any further. What such callers send is counted for their address. */
+workerDoor.use('/jobs/:job/*', async (c, next) => {
+  const attempt = await attemptOf(c.var.core, 'worker', c.req.param('job'), bearer(c));
+  if (attempt === null) {
+    const wait_s = await shielded(c.env, 'bad_key', senderOf(c));
+    return refuse(c, wait_s === null ? { code: 'invalid_token' } : { code: 'rate_limited', wait_s });
+  }
+  c.set('attempt', attempt);
+  return next();
+});
 
 workerDoor.use(
   bodyLimit({
@@ -52,7 +63,7 @@ workerDoor.put('/jobs/:job/catalog', (c) =>
 workerDoor.get('/jobs/:job/channel', async (c) => {
   const job = c.req.param('job');
   const attempt = Number(c.req.query('attempt'));
-  if (!(await mayAct(c, job, attempt))) {
+  if (attempt !== c.var.attempt) {
     return refuse(c, { code: 'invalid_token' });
   }
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') {
@@ -71,9 +82,9 @@ workerDoor.get('/jobs/:job/channel', async (c) => {
   }
 });
 
-/** One call with a body: parse, check the token against the attempt it names, act, answer. */
+/** One call with a body: parse, see that it speaks for the token's attempt, act, answer. */
 async function take<T extends { attempt: number }, R>(
-  c: Context<AppEnv, '/jobs/:job/*'>,
+  c: Context<WorkerEnv, '/jobs/:job/*'>,
   schema: z.ZodType<T>,
   act: (core: Core, job: string, body: T) => Promise<Result<R, WorkerRefusal>>,
   render: (answer: R) => Response,
@@ -87,15 +98,12 @@ async function take<T extends { attempt: number }, R>(
       detail: issue === undefined ? 'invalid' : `${issue.path.join('.')}: ${issue.message}`,
     });
   }
-  if (!(await mayAct(c, job, parsed.data.attempt))) {
+  if (parsed.data.attempt !== c.var.attempt) {
     return refuse(c, { code: 'invalid_token' });
   }
   const answer = await act(c.var.core, job, parsed.data);
   return answer.ok ? render(answer.value) : refuse(c, answer.problem);
 }
 
-const mayAct = (c: Context<AppEnv>, job: string, attempt: number): Promise<boolean> =>
-  tokenGiven(c.var.core, 'worker', job, attempt, bearer(c));
-
-const bearer = (c: Context<AppEnv>): string | undefined =>
+const bearer = (c: Context<WorkerEnv>): string | undefined =>
   /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1];

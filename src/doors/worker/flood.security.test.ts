@@ -1,0 +1,136 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { ORIGIN, ownGateway } from '../../testing/gateway.ts';
+import { claimed, fakeRunpod, newId, WORKER, type Rig } from '../../testing/job.ts';
+import { tokenFor } from '../../testing/worker-calls.ts';
+
+/** Whoever has no token of a job costs the doors of machines a look at what they sent as one, and nothing more. */
+
+const ADDRESS = '203.0.113.30';
+/** More than a claim, less than the door would read. */
+const LARGE_BYTES = 15_000_000;
+
+/** A limit that lets nobody pass, and whom it was asked about. */
+function shut(): RateLimit & { asked: string[] } {
+  const asked: string[] = [];
+  return {
+    asked,
+    limit: ({ key = '' }) => {
+      asked.push(key);
+      return Promise.resolve({ success: false });
+    },
+  };
+}
+
+const open: RateLimit = { limit: () => Promise.resolve({ success: true }) };
+
+/** The gateway with these limits, called from one address. */
+function from(limit: RateLimit): (path: string, init: RequestInit) => Promise<Response> {
+  const app = ownGateway();
+  const bindings = { ...env, SHIELD_BAD_KEY: limit, SHIELD_OPEN: limit, SHIELD_KEY: limit };
+  return (path, init) => {
+    const headers = new Headers(init.headers);
+    headers.set('cf-connecting-ip', ADDRESS);
+    return app.fetch(new Request(ORIGIN + path, { ...init, headers }), bindings);
+  };
+}
+
+/** A body that says how much of it was read. */
+function watched(bytes: number): { body: ReadableStream<Uint8Array>; pulled: () => number } {
+  let given = 0;
+  const body = new ReadableStream<Uint8Array>(
+    {
+      pull: (controller) => {
+        const chunk = new Uint8Array(Math.min(65_536, bytes - given)).fill(32);
+        given += chunk.length;
+        controller.enqueue(chunk);
+        if (given === bytes) {
+          controller.close();
+        }
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return { body, pulled: () => given };
+}
+
+const sent = (token: string, body: BodyInit): RequestInit => ({
+  method: 'POST',
+  headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+  body,
+});
+const claim = (rig: Rig & { claim: string }) => JSON.stringify({ attempt: 1, claim: rig.claim, worker: WORKER });
+
+const WRONG: [string, (rig: Rig) => Promise<string>][] = [
+  ['a word', () => Promise.resolve('x')],
+  ['a token in form that we did not sign', () => Promise.resolve(`9999999999.${'A'.repeat(43)}`)],
+  ["another job's token", () => tokenFor(newId())],
+  ["the webhook's token", (rig) => tokenFor(rig.id, 1, { purpose: 'webhook' })],
+  ['a token that is over', (rig) => tokenFor(rig.id, 1, {}, Date.now() - 1_001)],
+];
+
+describe("the workers' door", () => {
+  it.each(WRONG)('with %s is shut before the body is looked at', async (_what, token) => {
+    fakeRunpod();
+    const rig = await claimed();
+    const { body, pulled } = watched(LARGE_BYTES);
+    const answer = await from(open)(`/worker/jobs/${rig.id}/claim`, sent(await token(rig), body));
+    expect(answer.status).toBe(401);
+    expect(await answer.json()).toMatchObject({ code: 'invalid_token' });
+    expect(pulled()).toBe(0);
+  });
+
+  it.each(WRONG)('counts %s for the address it comes from', async (_what, token) => {
+    fakeRunpod();
+    const rig = await claimed();
+    const limit = shut();
+    const answer = await from(limit)(`/worker/jobs/${rig.id}/claim`, sent(await token(rig), claim(rig)));
+    expect(answer.status).toBe(429);
+    expect(answer.headers.get('retry-after')).toBe('60');
+    expect(answer.headers.get('content-type')).toBe('application/problem+json');
+    expect(await answer.json()).toMatchObject({ code: 'rate_limited' });
+    expect(limit.asked).toEqual([`bad_key:${ADDRESS}`]);
+  });
+
+  it('takes who has the token, whatever else comes from the same address', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const limit = shut();
+    const call = from(limit);
+    const token = await tokenFor(rig.id);
+    expect((await call(`/worker/jobs/${rig.id}/claim`, sent(token, claim(rig)))).status).toBe(200);
+    const channel = `/worker/jobs/${rig.id}/channel?attempt=1&claim=${rig.claim}`;
+    const opened = await call(channel, { headers: { upgrade: 'websocket', authorization: `Bearer ${token}` } });
+    expect(opened.status).toBe(101);
+    opened.webSocket?.accept();
+    opened.webSocket?.close();
+    expect(limit.asked).toEqual([]);
+  });
+
+  it('asks no object and no database about who has no token', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const reads = vi.spyOn(env.DB, 'prepare');
+    const objects = vi.spyOn(env.JOB, 'getByName');
+    onTestFinished(() => [reads, objects].forEach((spy) => spy.mockRestore()));
+    await from(open)(`/worker/jobs/${rig.id}/claim`, sent('x', claim(rig)));
+    expect([reads.mock.calls, objects.mock.calls]).toEqual([[], []]);
+  });
+});
+
+describe("the door of RunPod's webhook", () => {
+  it('counts calls without the right token for their address', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const limit = shut();
+    const good = await tokenFor(rig.id, 1, { purpose: 'webhook' });
+    const hook = (token: string) => `/hooks/runpod/${rig.id}/1?token=${token}`;
+    const refused = await from(limit)(hook('x'), { method: 'POST', body: '{}' });
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '60']);
+    expect(limit.asked).toEqual([`bad_key:${ADDRESS}`]);
+    expect((await from(open)(hook('x'), { method: 'POST', body: '{}' })).status).toBe(401);
+    // RunPod's own calls are never in the way of a flood.
+    expect((await from(limit)(hook(good), { method: 'POST', body: '{}' })).status).toBe(200);
+    expect(limit.asked).toHaveLength(1);
+  });
+});

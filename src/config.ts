@@ -96,7 +96,7 @@ export type AccountLimits = Pick<
 /** Those it has; what is not given is as configured. */
 export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
 
-/** Which node classes may run. A name is exact, or ends in `*` and means every class that begins so. */
+/** Which node classes may run. Names are exact but for `*` (any characters) and `?` (one). */
 export const nodePolicySchema = z.strictObject({
   allow: z.array(z.string().min(1)).optional(),
   deny: z.array(z.string().min(1)).optional(),

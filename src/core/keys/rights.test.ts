@@ -68,6 +68,8 @@ describe('a key hands out', () => {
     ['nodes', { nodes: null }],
     ['nodes', { nodes: { allow: ['L*'], deny: ['LoadLora'] } }],
     ['nodes', { nodes: { allow: ['SaveImage'] } }],
+    ['nodes', { nodes: { allow: ['?oadImage'], deny: ['LoadLora'] } }],
+    ['nodes', { nodes: { allow: ['Load*'], deny: ['LoadLor[a]', 'Lora*'] } }],
   ])('not more %s: %j', (field, more) => {
     const refused = exceeds(BOUND, { ...BOUND, ...more });
     expect(refused).toMatchObject({ code: 'exceeds_key', detail: expect.stringContaining(field) as string });

@@ -2,6 +2,7 @@ import type { NodePolicy } from '../../config.ts';
 import { contains, parseRange } from '../access/cidr.ts';
 import type { CoreProblem } from '../problems.ts';
 import { quote } from '../problems.ts';
+import { coversPattern } from '../workflows/class-pattern.ts';
 import type { Environment } from './format.ts';
 import { grants } from './scopes.ts';
 
@@ -52,8 +53,8 @@ function wider(held: Rights, wanted: Rights): keyof Rights | null {
     return 'templates';
   }
   const denied = wanted.nodes?.deny ?? [];
-  const deniesLess = (held.nodes?.deny ?? []).some((name) => !denied.some((outer) => nameWithin(outer, name)));
-  return deniesLess || !within(held.nodes?.allow ?? null, wanted.nodes?.allow ?? null, nameWithin) ? 'nodes' : null;
+  const deniesLess = (held.nodes?.deny ?? []).some((name) => !denied.some((outer) => coversPattern(outer, name)));
+  return deniesLess || !within(held.nodes?.allow ?? null, wanted.nodes?.allow ?? null, coversPattern) ? 'nodes' : null;
 }
 
 /** Whether everything allowed by `inner` is allowed by `outer`; null allows all. */
@@ -71,7 +72,3 @@ const rangeWithin = (outer: string, inner: string): boolean => {
   const [whole, part] = [parseRange(outer), parseRange(inner)];
   return whole !== null && part !== null && contains(whole, part);
 };
-
-/** Names of node classes are exact, or end in `*` (core/workflows/policy.ts). */
-const nameWithin = (outer: string, inner: string): boolean =>
-  outer === inner || (outer.endsWith('*') && inner.startsWith(outer.slice(0, -1)));

@@ -1,11 +1,12 @@
 import type { NodePolicy } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { quote, type Fault } from '../problems.ts';
+import { isPlain, matchesClass } from './class-pattern.ts';
 import type { Place } from './graph.ts';
 
 /**
- * One fault per node that a policy does not let run. Every policy must agree: the endpoint's, the key's. A name is exact, as
- * ComfyUI's own look-up is, or ends in `*` and means every class that begins so; a denied class stays denied though allowed.
+ * One fault per node that a policy does not let run. Every policy must agree: the endpoint's, the key's. Names may be
+ * patterns (class-pattern.ts); a denied class stays denied though allowed.
  */
 export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], place: Place): Fault[] {
   const tests = policies.map(({ allow, deny }) => {
@@ -27,7 +28,7 @@ export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], p
 }
 
 function matcher(names: readonly string[]): (name: string) => boolean {
-  const exact = new Set(names.filter((name) => !name.endsWith('*')));
-  const beginnings = names.filter((name) => name.endsWith('*')).map((name) => name.slice(0, -1));
-  return (name) => exact.has(name) || beginnings.some((beginning) => name.startsWith(beginning));
+  const plain = new Set(names.filter(isPlain));
+  const patterns = names.filter((name) => !isPlain(name));
+  return (name) => plain.has(name) || patterns.some((pattern) => matchesClass(pattern, name));
 }

@@ -1,15 +1,17 @@
 """Which node classes this worker runs, whatever the gateway allows: NODE_ALLOW and NODE_DENY."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from functools import cached_property
 
 from worker_gpu.errors import JobError, NodeRef
 
 
 @dataclass(frozen=True)
 class NodePolicy:
-    """Class names or patterns (`*`, `?`). What is denied is refused; a non-empty `allow` refuses all else."""
+    """Class names, exact but for `*` (any characters) and `?` (one), as in the gateway's policies. What is denied is
+    refused; a non-empty `allow` refuses all else."""
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -21,9 +23,17 @@ class NodePolicy:
 
     def permits(self, class_type: str) -> bool:
         """Whether nodes of that class may run."""
-        if any(fnmatchcase(class_type, pattern) for pattern in self.deny):
+        if self._denied.fullmatch(class_type) is not None:
             return False
-        return not self.allow or any(fnmatchcase(class_type, pattern) for pattern in self.allow)
+        return not self.allow or self._allowed.fullmatch(class_type) is not None
+
+    @cached_property
+    def _denied(self) -> re.Pattern[str]:
+        return pattern_of(self.deny)
+
+    @cached_property
+    def _allowed(self) -> re.Pattern[str]:
+        return pattern_of(self.allow)
 
     def check(self, classes: Mapping[str, str]) -> None:
         """Raises `JobError` `node_not_allowed` for the first node of the graph that may not run."""
@@ -34,6 +44,14 @@ class NodePolicy:
                     f"This worker does not run nodes of the class {class_type}.",
                     node=NodeRef(node, class_type),
                 )
+
+
+def pattern_of(names: Iterable[str]) -> re.Pattern[str]:
+    """What matches the class names that `names` stand for. fnmatch will not do: it reads `[unsafe]` as one letter."""
+    signs = {"*": ".*", "?": "."}
+    alternatives = ("".join(signs.get(sign) or re.escape(sign) for sign in name) for name in names)
+    # Nothing, where there are no names.
+    return re.compile("|".join(f"(?:{one})" for one in alternatives) or r"(?!)", re.DOTALL)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """Settings that shape what jobs may do and what they leave in their pictures."""
 
+from pathlib import Path
+
 import pytest
 
 from worker_gpu.policy import NodePolicy
 from worker_gpu.settings import BadSetting, read_settings
+from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object
 
 URL = {"COMFYUI_URL": "http://x"}
 
@@ -32,3 +35,19 @@ def test_half_a_bucket_is_a_bad_setting() -> None:
 )
 def test_what_is_denied_wins_over_what_is_allowed(allow: str, deny: str, class_type: str, permitted: bool) -> None:
     assert NodePolicy.parse(allow, deny).permits(class_type) is permitted
+
+
+SHARED = Path(__file__).parents[3] / "test" / "fixtures" / "class-patterns.json"
+CASES = [maybe_object(case) for case in maybe_list(decode(SHARED.read_text()))]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['pattern']!a} for {case['name']!a}")
+def test_a_pattern_means_here_what_it_means_in_the_gateway(case: JsonObject) -> None:
+    pattern, name = str(case["pattern"]), str(case["name"])
+    assert NodePolicy(deny=(pattern,)).permits(name) is not case["matches"]
+    assert NodePolicy(allow=(pattern,)).permits(name) is case["matches"]
+
+
+def test_a_class_with_brackets_is_denied_by_its_name() -> None:
+    policy = NodePolicy.parse("", "Load*, Terminal [unsafe]")
+    assert [policy.permits(name) for name in ("Terminal [unsafe]", "LoadImage", "Terminal u")] == [False, False, True]

@@ -5,6 +5,8 @@ import { FAULTS, jobErrorCode, output, outputName, progress, STAGES } from './jo
 
 /** Longest text output that travels inline rather than as a file in R2. */
 export const MAX_INLINE_TEXT_BYTES = 16_384;
+/** An attempt's upload URLs work this long after the job's deadline: the worker still reports what it has. */
+export const UPLOAD_GRACE_MS = 120_000;
 /** Above this a file goes up in parts. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
 export const SINGLE_PUT_BYTES = 64 * 1024 * 1024;
 export const PART_BYTES = 16 * 1024 * 1024;

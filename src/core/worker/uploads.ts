@@ -1,5 +1,11 @@
 import { jobStub } from '../../objects/stubs.ts';
-import { PART_BYTES, SINGLE_PUT_BYTES, type FinishRequest, type UploadsRequest } from '../../contract/worker.ts';
+import {
+  PART_BYTES,
+  SINGLE_PUT_BYTES,
+  UPLOAD_GRACE_MS,
+  type FinishRequest,
+  type UploadsRequest,
+} from '../../contract/worker.ts';
 import { outputKey, outputPrefix } from '../../storage/keys.ts';
 import { presigner } from '../../storage/presign.ts';
 import { beginMultipart, finishMultipart } from '../../storage/r2/multipart.ts';
@@ -7,9 +13,6 @@ import type { Core } from '../context.ts';
 import { storedTypeOf } from '../files/presentation.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
-
-/** Uploads may go on this long after the deadline: the worker still reports what it has. */
-const URL_GRACE_MS = 120_000;
 
 /** Where one file goes (docs/worker-contract.md, uploads). */
 export type Upload =
@@ -38,7 +41,7 @@ export async function uploads(
     return fail({ code: 'output_too_large', names: tooLarge.map((file) => file.name) });
   }
   const sign = presigner(core.config.s3);
-  const life_s = (uploader.deadline - core.clock() + URL_GRACE_MS) / 1000;
+  const life_s = (uploader.deadline - core.clock() + UPLOAD_GRACE_MS) / 1000;
   return ok(
     await Promise.all(
       request.files.map(async ({ name, size_bytes, content_type }): Promise<Upload> => {

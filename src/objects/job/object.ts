@@ -4,6 +4,7 @@ import { isTerminal, type JobView, type Status } from '../../contract/job.ts';
 import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../core/job/clock.ts';
+import { filesArriveUntil } from '../../core/job/late-files.ts';
 import { newState, step } from '../../core/job/machine.ts';
 import { wantsRun } from '../../core/job/polled.ts';
 import type { Reply, Signal } from '../../core/job/signals.ts';
@@ -55,6 +56,8 @@ export class Job extends DurableObject<Env> {
   private state: JobState | null;
   /** What the alarm is set to, as far as this instance knows; null: unknown. */
   private alarmAt: number | null = null;
+  /** Everything of the job but its state is removed, as far as this instance knows. */
+  private cleared = false;
   /** The erasing that is under way: a client's and the alarm's are one. */
   private erasing: Promise<void> | null = null;
 
@@ -135,7 +138,7 @@ export class Job extends DurableObject<Env> {
       return 'not_over';
     }
     await this.drain();
-    if (this.store.pending.nextDue() === null) {
+    if (!this.store.pending.owes()) {
       await this.erase(state);
     }
     return 'erased';
@@ -207,7 +210,7 @@ export class Job extends DurableObject<Env> {
    * section 2), and so can a projection. False when there is no such job.
    */
   async wake(): Promise<boolean> {
-    if (this.state === null) {
+    if (this.state === null || this.state.erased) {
       return false;
     }
     this.store.commit(this.state, [], [{ kind: 'project' }], Date.now());
@@ -360,9 +363,11 @@ export class Job extends DurableObject<Env> {
     if (state === null) {
       return;
     }
-    if (isTerminal(state.status) && this.store.pending.nextDue() === null && Date.now() >= leavesAt(state)) {
+    if (isTerminal(state.status) && !this.store.pending.owes() && Date.now() >= leavesAt(state)) {
       await this.erase(state);
-      return;
+      if (this.state === null) {
+        return;
+      }
     }
     for (const silent of this.sockets.silentChannels(Date.now())) {
       close(silent, CLOSE.silent, 'no ping for too long');
@@ -379,7 +384,8 @@ export class Job extends DurableObject<Env> {
     const times = [wakeAt(this.state, this.config.policy, Date.now()), this.store.pending.nextDue()].filter(
       (at) => at !== null,
     );
-    const at = times.length > 0 ? Math.min(...times) : leavesAt(this.state);
+    const leaves = this.cleared ? filesArriveUntil(this.state) : leavesAt(this.state);
+    const at = times.length > 0 ? Math.min(...times) : leaves;
     // One that rings too early finds nothing due and sets the next: a call is cheaper than writing the alarm again.
     if (this.alarmAt === null || at < this.alarmAt) {
       this.alarmAt = at;
@@ -387,7 +393,10 @@ export class Job extends DurableObject<Env> {
     }
   }
 
-  /** Removes the job and all it stored. Begun again from the start if it fails halfway: the state goes last. */
+  /**
+   * Removes the job and all it stored, as soon as nobody is to be told of it any more. What is left until no file can arrive any more, and
+   * until RunPod has heard of a cancel, is this object's state, which nobody can see.
+   */
   private erase(state: JobState): Promise<void> {
     this.erasing ??= this.eraseAll(state).finally(() => {
       this.erasing = null;
@@ -395,13 +404,26 @@ export class Job extends DurableObject<Env> {
     return this.erasing;
   }
 
+  /** Begun again from the start if it fails halfway: the state goes last. */
   private async eraseAll(state: JobState): Promise<void> {
+    const goes = this.store.pending.nextDue() === null && Date.now() >= filesArriveUntil(state);
+    if (this.cleared && !goes) {
+      return;
+    }
     await deleteOutputs(this.env.BUCKET, state.account, state.id);
     if (this.store.order().inputs.some(({ key }) => key === undefined)) {
       await accountStub(this.env, state.account).forgetJob(state.id);
     }
     await forgetNotices(this.env, state.account, state.id);
     await forgetJob(this.env.DB, state.id, this.state?.erased === true);
+    if (!goes) {
+      this.cleared = true;
+      if (!state.erased && this.state?.erased !== true) {
+        this.apply({ kind: 'erase' });
+      }
+      this.setAlarm();
+      return;
+    }
     await this.store.erase();
     this.state = null;
     this.alarmAt = null;
@@ -444,7 +466,7 @@ const CHANGES_NOTHING: ReadonlySet<Reply> = new Set<Reply>(['ignored', 'over', '
 /** A job is there for its own account only, and until it is erased. */
 const isVisible = (state: JobState, account: string): boolean => state.account === account && !state.erased;
 
-/** When a job that is over, and of which nothing is left to tell, is removed. */
+/** When a job that is over, and of which nobody is to be told any more, is removed. */
 const leavesAt = (state: JobState): number =>
   state.erased ? (state.completed_at ?? state.created_at) : viewOf(state).expires_at;
 

@@ -36,6 +36,11 @@ export class Pending {
     return [...this.entries.keys()];
   }
 
+  /** Whether anybody is still to be told of the job; RunPod's knowing that a run is canceled is no such thing. */
+  owes(): boolean {
+    return [...this.entries.values()].some(({ effect }) => effect.kind !== 'cancel_run');
+  }
+
   /** One that is being done may be wanted again: `done` sees that it was asked for once more. */
   add(effect: Effect, now: number): void {
     const key = outboxKey(effect);

@@ -1,8 +1,10 @@
 """Pushing again, against R2's own S3 endpoint: what is not said stays as it was, and the manifest is true of the bucket
 at every moment and after every failure."""
 
+import asyncio
 import hashlib
 import io
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,15 @@ import pytest
 
 from models.pulling import pull
 from models.r2 import r2
-from models.samples import QUICK, content, settings
+from models.samples import QUICK, content, settings, silent
 from worker_gpu.models.bucket import Store
 from worker_gpu.models.commands import main
 from worker_gpu.models.entries import with_entries
 from worker_gpu.models.manifest import FromBucket, FromHub, Manifest, ModelFile
 from worker_gpu.models.push import Pusher
+from worker_gpu.models.service import Models
 from worker_gpu.models.settings import Bucket
+from worker_gpu.shape import JsonObject
 
 A, B, C = "checkpoints/sdxl.safetensors", "loras/b.safetensors", "vae/c.safetensors"
 
@@ -208,3 +212,38 @@ def test_a_folder_with_nothing_to_push_is_a_wrong_call(place: Place) -> None:
     assert (code, said.partition(":")[0]) == (2, "bad_setting")
     assert place.run("list")[1].startswith("manifest_missing")
     assert place.run("push", str(place.folder / "custom_nodes/pack/x.json"), "--to", "custom_nodes/x.json")[0] == 2
+
+
+def test_a_job_that_comes_between_a_new_version_and_its_manifest_takes_the_new_version(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.push(place.put(A, content(1000, 1)), place.put(B, content(1000, 2)))
+    uploaded, may_go_on = threading.Event(), threading.Event()
+    real = Pusher.update_manifest
+
+    def held_back(pusher: Pusher, change: Callable[[Manifest], Manifest]) -> Manifest:
+        uploaded.set()
+        assert may_go_on.wait(10)
+        return real(pusher, change)
+
+    async def job() -> bytes:
+        workflow: dict[str, JsonObject] = {"1": {"class_type": "X", "inputs": {"ckpt_name": "sdxl.safetensors"}}}
+        models = Models(settings(tmp_path, place.bucket), silent(), pause=pushed)
+        await models.start()
+        try:
+            async with models.needed_by(workflow):
+                return (tmp_path / "models" / A).read_bytes()
+        finally:
+            await models.close()
+
+    async def pushed(_: float) -> None:
+        # The job has been refused the version that the manifest still names.
+        may_go_on.set()
+        await asyncio.to_thread(pushing.join)
+
+    monkeypatch.setattr(Pusher, "update_manifest", held_back)
+    pushing = threading.Thread(target=place.push, args=(place.put(A, content(1000, 3)), place.put(B, content(1000, 4))))
+    pushing.start()
+    assert uploaded.wait(10)
+    assert asyncio.run(job()) == content(1000, 3)
+    assert may_go_on.is_set()

@@ -16,7 +16,8 @@ from worker_gpu.models.bucket import Store
 from worker_gpu.models.entries import Entry, replaces, stays_elsewhere, with_pushed, without_entries
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.hub import describe_hub_file, describe_url
-from worker_gpu.models.manifest import CODE_FOLDERS, MANIFEST_KEY, PLAIN_SUFFIXES, FromHub, Manifest, ModelFile
+from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
+from worker_gpu.models.model_path import CODE_FOLDERS, PLAIN_SUFFIXES
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.push import Pusher, describe
 from worker_gpu.models.settings import Bucket, ModelSettings, read_model_settings

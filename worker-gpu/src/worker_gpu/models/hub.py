@@ -5,7 +5,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile, check_path
+from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile
+from worker_gpu.models.model_path import check_path
 from worker_gpu.models.remote import MAX_REDIRECTS, hub_refusal
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.wire import REDIRECTS, Passing, Wire

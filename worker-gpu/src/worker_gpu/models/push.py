@@ -17,7 +17,8 @@ from pathlib import Path
 from worker_gpu.models.bucket import SHA_HEADER, Answer, Store
 from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile, check_path
+from worker_gpu.models.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile
+from worker_gpu.models.model_path import check_path
 from worker_gpu.models.settings import Bucket, Patience
 from worker_gpu.shape import ShapeError
 

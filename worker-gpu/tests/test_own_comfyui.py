@@ -355,6 +355,19 @@ async def test_a_comfyui_that_is_starting_for_a_job_is_kept_for_the_next_when_th
         comfy.end()
 
 
+async def test_a_comfyui_that_does_not_start_is_tried_once_for_a_job(tmp_path: Path) -> None:
+    """RunPod replaces the worker then: a second try would only keep it from that, for up to ten minutes."""
+    settings, written = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"}), io.StringIO()
+    assert settings.comfyui_path is not None
+    comfy = OwnComfy(settings, settings.comfyui_path, os.environ, Patience(start_s=30.0), Log(written))
+    async with own_stage(settings, comfy, SAVE, known=False) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.code, receipt.refresh_worker) == ("comfyui_unavailable", True)
+        assert written.getvalue().count('event="comfyui starting"') == 1
+        assert files_below(settings.data_dir / "spool") == []
+
+
 async def test_a_comfyui_that_cannot_be_launched_again_leaves_the_answer_as_it_is(tmp_path: Path) -> None:
     """With a gateway and without; the next job is told that it does not start."""
     place_of_comfyui = tmp_path / "comfyui"

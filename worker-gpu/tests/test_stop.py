@@ -13,6 +13,7 @@ from fakes.comfy import FakeComfy, Prompt, holding
 from fakes.gateway import Job
 from fakes.mortal import MortalComfy, mortal_of
 from fakes.stage import JOB, QUICK, Stage, staged
+from worker_gpu.boot import ExternalComfy
 from worker_gpu.patience import Patience
 from worker_gpu.shape import JsonObject, maybe_object
 
@@ -237,6 +238,35 @@ async def test_a_cancel_does_not_wait_for_a_comfyui_that_does_not_answer(tmp_pat
         stage.comfy.hold_prompts.set()
         await stage.place.client.queued("any")
         assert stage.comfy.calls.count("POST /prompt") == 1
+
+
+class LateComfy(ExternalComfy):
+    """Somebody else's, which answers again only after the worker wished it dead."""
+
+    def __init__(self, url: str, patience: Patience, fake: FakeComfy) -> None:
+        super().__init__(url, patience)
+        self.fake = fake
+
+    async def kill(self) -> bool:
+        """See `ExternalComfy`."""
+        assert self.fake.hold_prompts is not None
+        self.fake.hold_prompts.set()
+        return False
+
+
+async def test_somebody_elses_comfyui_that_answers_late_is_asked_once_more(tmp_path: Path) -> None:
+    async with staged(
+        tmp_path, holding(), GRAPH, patience=dataclasses.replace(QUICK, cancel_s=0.1), engine=LateComfy
+    ) as stage:
+        stage.comfy.hold_prompts = asyncio.Event()
+        running = asyncio.create_task(stage.run())
+        await stage.comfy.notice.until(lambda: "POST /prompt" in stage.comfy.calls)
+        await stage.gateway.notice.until(lambda: len(stage.gateway.channels) == 1)
+        await stage.gateway.say({"cancel": True, "reason": "client"})
+        receipt = await running
+
+        assert receipt.outcome == "canceled"
+        assert [prompt.interrupted.is_set() for prompt in stage.comfy.prompts] == [True]
 
 
 @pytest.mark.parametrize("lets_go", [True, False])

@@ -10,6 +10,7 @@ from typing import Any
 from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import delete_files, forget
 from worker_gpu.errors import JobError
+from worker_gpu.fault import wears_out
 from worker_gpu.inputs import Store
 from worker_gpu.log import Log
 from worker_gpu.workplace import Workplace
@@ -57,6 +58,8 @@ async def _leave(place: Workplace, left: Leftovers, error: JobError | None, log:
     await delete_files(list(left.folders), left.store, list(left.inputs), log)
     if left.clear is not None:
         await left.clear()
+    if is_comfy_lost(error) and wears_out(error):
+        return  # it has just been tried, and RunPod replaces the worker; a job that comes all the same tries again
     try:
         # One that died, or was killed to stop the job, starts now that its end is told, not with the next job.
         if not await place.comfy.ensure_running():

@@ -80,9 +80,10 @@ class Silent:
 
 @dataclass(frozen=True)
 class Trickle:
-    """One byte a turn of `gate`."""
+    """`size` bytes a turn of `gate`."""
 
     gate: Callable[[], None]
+    size: int = 1
 
 
 @dataclass(frozen=True)
@@ -238,9 +239,9 @@ def _handler(store: FaultyStore) -> type[BaseHTTPRequestHandler]:
 
         def _body(self, key: str, part: bytes, fault: Fault | None) -> None:
             if isinstance(fault, Trickle):
-                for at in range(len(part)):
+                for at in range(0, len(part), fault.size):
                     fault.gate()
-                    self.wfile.write(part[at : at + 1])
+                    self.wfile.write(part[at : at + fault.size])
                 return
             stop = fault.after if isinstance(fault, Cut | Silent) else len(part)
             for at in range(0, min(stop, len(part)), _PIECE):

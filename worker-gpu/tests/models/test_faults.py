@@ -26,7 +26,7 @@ from models.samples import CHUNK, QUICK, content, manifest_bytes, model, setting
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromBucket, ModelFile
 from worker_gpu.models.plan import Urgency
-from worker_gpu.models.sync import ModelSync, Tools
+from worker_gpu.models.sync import ModelSync
 from worker_gpu.models.tree import Tree
 from worker_gpu.models.wire import Wire
 
@@ -140,35 +140,6 @@ def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, tmp_path
     quick = with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.1))
     assert pull(quick).errors == []
     assert (tmp_path / "models" / BIG).read_bytes() == BODY
-
-
-def test_a_slow_lane_is_replaced(store: FaultyStore, tmp_path: Path) -> None:
-    # Several looks at the speed to a chunk.
-    body = content(6 * 512 * 1024, 5)
-    put(store, model(BIG, body, chunk_bytes=512 * 1024), body)
-    last = 5 * 512 * 1024
-    begun = threading.Event()
-
-    def script(asked: Asked) -> Fault | None:
-        if asked.first == last:
-            begun.set()
-        return None
-
-    class Clock:
-        """Hardly moves, until the last chunk has begun: then every look is 1,000 s after the one before."""
-
-        moment = 0.0
-
-        def __call__(self) -> float:
-            self.moment += 1000.0 if begun.is_set() else 0.001
-            return self.moment
-
-    store.script = script
-    pulled = pull(settings(tmp_path, store.bucket, lanes=1), Tools(clock=Clock()))
-    assert pulled.replaced_lanes == QUICK.slow_replacements
-    assert sum(asked.first == last for asked in store.of(BIG)) == 1 + QUICK.slow_replacements
-    assert pulled.errors == []
-    assert (tmp_path / "models" / BIG).read_bytes() == body
 
 
 @pytest.mark.usefixtures("big")

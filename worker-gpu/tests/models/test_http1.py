@@ -63,6 +63,7 @@ def _until_blank_line(connection: socket.socket) -> bytes:
 
 def ask(port: int, method: str = "GET") -> Connection:
     connection = Connection("127.0.0.1", port, tls=False, silence_s=LIMIT_S)
+    connection.connect()
     connection.request(method, "/x", {"Host": "peer"}, None)
     return connection
 
@@ -170,6 +171,7 @@ def test_garbage_ends_in_an_answer_or_a_refusal(noise: bytes) -> None:
 def test_nothing_of_a_header_becomes_a_line_of_its_own() -> None:
     with peer(OK + b"Content-Length: 0\r\n\r\n") as (port, heads):
         connection = Connection("127.0.0.1", port, tls=False, silence_s=LIMIT_S)
+        connection.connect()
         for value in ("a\r\nX-Injected: b", "a\nb", "a\rb"):
             with pytest.raises(ValueError, match="line break"):
                 connection.request("GET", "/x", {"Host": value}, None)

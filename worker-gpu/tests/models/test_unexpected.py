@@ -4,8 +4,9 @@ sent. The cases are the same in each run (conftest.py)."""
 import asyncio
 import io
 import json
+import socket
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -33,24 +34,26 @@ BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secre
 class NobodyThere(Connection):
     """Everything up to the socket is done; then it is closed without an answer."""
 
-    def __init__(self, host: str, port: int, tls: bool, silence_s: float) -> None:
-        self.done = self.reusable = True
-        # What socket.create_connection does with them first.
+    def connect(self) -> None:
+        host, port = self.host, self.port
+        # What socket.getaddrinfo does with them first.
         host.encode("idna")
         assert host
         assert "\0" not in host
         assert 0 < port < 65536
-        self._socket = self
-        self._method = ""
+        self._socket, self._peer = socket.socketpair()
 
-    def sendall(self, data: bytes) -> None:
-        """Gone."""
+    def __init__(self, host: str, port: int, tls: bool, silence_s: float, now: Callable[[], float]) -> None:
+        super().__init__(host, port, tls, silence_s, now)
+        self.host, self.port = host, port
 
     def head(self) -> Head:
         raise Hung("closed without an answer")
 
     def close(self) -> None:
-        """Nothing is open."""
+        if hasattr(self, "_peer"):
+            self._peer.close()
+            self._socket.close()
 
 
 @pytest.fixture(autouse=True, scope="module")

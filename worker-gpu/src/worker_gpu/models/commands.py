@@ -141,7 +141,7 @@ def _pull(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -
     try:
         sync.load_manifest()
         wanted = _chosen(sync.manifest, arguments.paths, arguments.group)
-        with sync.pinned(file.path for file in wanted):
+        with sync.pinned(wanted):
             batch = sync.want(wanted, Urgency.JOB)
             errors = asyncio.run(_wait(batch, out if arguments.progress else None))
             if not arguments.no_volume:

@@ -7,13 +7,16 @@ sends and refuses what it does not understand.
 
 import re
 import socket
-import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+
+from worker_gpu.models.dial import Call
 
 HEAD_BYTES = 64 * 1024
 """A longer head is refused. Also what one read may take: a small file comes with its head."""
+HEAD_SILENCES = 2
+"""A head, and a line within a body, may take so many times the silence that is allowed: a byte now and then is none."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: .*)?")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;.*)?")
@@ -39,16 +42,16 @@ class Head:
 
 
 class Connection:
-    """One connection to `host`. Every method may raise `OSError`, and the reading ones `Malformed`."""
+    """One connection to `host`: `connect` first. Every method may raise `OSError`, and the reading ones `Malformed`.
+    `now` in seconds since any moment."""
 
-    def __init__(self, host: str, port: int, tls: bool, silence_s: float) -> None:
-        plain = socket.create_connection((host, port), timeout=silence_s)
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = _tls().wrap_socket(plain, server_hostname=host) if tls else plain
-        except BaseException:
-            plain.close()
-            raise
+    def __init__(
+        self, host: str, port: int, tls: bool, silence_s: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._call = Call(host, port, tls, silence_s)
+        self._socket: socket.socket
+        self._head_s = HEAD_SILENCES * silence_s
+        self._now = now
         self._buffer = bytearray(HEAD_BYTES)
         self._view = memoryview(self._buffer)
         self._from: int = 0
@@ -60,6 +63,10 @@ class Connection:
         """Whether the last answer was read to its end, so that the next request may be sent."""
         self.reusable = True
         """Whether there may be a next request."""
+
+    def connect(self) -> None:
+        """Be connected, so that requests may be sent."""
+        self._socket = self._call.connect()
 
     def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> None:
         """Send a request. `headers` holds `Host`."""
@@ -107,17 +114,27 @@ class Connection:
             filled += got
         return filled
 
+    def read_until(self, view: memoryview, moment: float) -> int:
+        """As `read_into`, but back with the first bytes after `moment`, however few: what trickles is seen in time."""
+        filled = 0
+        while filled < len(view) and (got := self._read(view[filled:])):
+            filled += got
+            if self._now() >= moment:
+                break
+        return filled
+
     def close(self) -> None:
         """End it."""
-        self._socket.close()
+        self._call.close()
 
     def cut(self) -> None:
-        """For another thread: what is awaited here ends at once."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        """For another thread: what is awaited here ends at once, connecting too, and nothing can be begun."""
+        self._call.cut()
 
     def _one_head(self) -> tuple[int, dict[str, str]]:
+        until = self._now() + self._head_s
         while (end := self._buffer.find(b"\r\n\r\n", self._from, self._to)) < 0:
-            if self._fill() == 0:
+            if self._fill(until) == 0:
                 if self._to == self._from:
                     raise Hung("closed without an answer")
                 raise Malformed("the answer ended in its head")
@@ -135,8 +152,8 @@ class Connection:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return int(first[1]), headers
 
-    def _fill(self) -> int:
-        """Read more into the buffer; how much."""
+    def _fill(self, until: float) -> int:
+        """Read more into the buffer; how much. Raises `TimeoutError` when it comes after `until`."""
         if self._from == self._to:
             self._from = self._to = 0
         elif self._to == HEAD_BYTES:
@@ -146,6 +163,8 @@ class Connection:
             self._buffer[:kept] = self._buffer[self._from : self._to]
             self._from, self._to = 0, kept
         got: int = self._socket.recv_into(self._view[self._to :])
+        if self._now() > until:
+            raise TimeoutError("the answer comes too slowly")
         self._to += got
         return got
 
@@ -199,8 +218,9 @@ class Connection:
         return got
 
     def _line(self) -> bytes:
+        until = self._now() + self._head_s
         while (end := self._buffer.find(b"\r\n", self._from, self._to)) < 0:
-            if self._to - self._from > _LINE_BYTES or self._fill() == 0:
+            if self._to - self._from > _LINE_BYTES or self._fill(until) == 0:
                 raise Malformed("the body ended between two chunks")
         line = bytes(self._view[self._from : end])
         self._from = end + 2
@@ -216,10 +236,3 @@ def _length(headers: Mapping[str, str]) -> int | None:
     if not first.isdecimal() or not first.isascii() or any(one != first for one in others):
         raise Malformed("Content-Length is no number")
     return int(first)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

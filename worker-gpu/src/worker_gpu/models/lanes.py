@@ -4,66 +4,50 @@ Threads and not asyncio: hashing, TLS and disk all let go of the interpreter loc
 once (docs/decisions/0020-model-fetch.md).
 """
 
-import hashlib
 import heapq
 import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from worker_gpu.models.download import Download
 from worker_gpu.models.errors import ModelError, Stopped
+from worker_gpu.models.lane import Lane
 from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.pace import LOOK_S, Crew, Pace
+from worker_gpu.models.pace import Crew, Pace, Slow
 from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import Urgency, rank
-from worker_gpu.models.remote import Remote
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.wire import Passing, Wire
 
-BUFFER_BYTES = 1024 * 1024
-"""What a lane reads before it hashes and writes: small enough to be hashed out of the processor's cache."""
-PIECE_BYTES = 128 * 1024
-"""After this much a lane looks whether it is slow or should stop."""
 PREPARE = -1
+CLOSE_S = 3.0
+"""Lanes end at once when they are told to. Only a name that is being looked up, or a disk that hangs, keeps one."""
 
 
 class Corrupt(Passing):
     """A chunk came whole and is not what the manifest says."""
 
 
-class Slow(Passing):
-    """A connection is far slower than the others."""
-
-
-Prepare: TypeAlias = Callable[[ModelFile, Urgency], Part | None]
-"""Makes room and gives the part, opened; None when the file is here already. Raises `ModelError`."""
-Publish: TypeAlias = Callable[[Part], None]
+Prepare: TypeAlias = Callable[[Download], Part | None]
+"""Makes room and gives the part, opened; None when the file is here. Raises `ModelError`, `Stopped`."""
+Publish: TypeAlias = Callable[[Download], None]
 """Gives a whole part its name. Raises `ModelError`."""
-
-
-@dataclass
-class Download:
-    """One file under way. `received` counts bytes that are here, right or still unchecked."""
-
-    file: ModelFile
-    urgency: Urgency
-    remote: Remote
-    result: "Future[None]" = field(default_factory=lambda: Future[None]())
-    part: Part | None = None
-    left: int = 0
-    running: int = 0
-    received: int = 0
-    error: ModelError | None = None
+GiveUp: TypeAlias = Callable[[Download, ModelError], None]
+"""A download has failed and no lane is at it. Raises `ModelError`."""
 
 
 @dataclass(order=True)
 class _Task:
+    """A chunk to read. `leads`: the chunk after it is no task yet, and becomes one when this one is begun."""
+
     order: tuple[int, int, int, str]
     chunk: int
     download: Download = field(compare=False)
+    leads: bool = field(default=True, compare=False)
     tries: int = field(default=0, compare=False)
     slow: int = field(default=0, compare=False)
     cause: str = field(default="", compare=False)
@@ -77,6 +61,7 @@ class Lanes:
         settings: ModelSettings,
         prepare: Prepare,
         publish: Publish,
+        give_up: GiveUp,
         stop: threading.Event,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -84,16 +69,18 @@ class Lanes:
         self._patience = settings.patience
         self._prepare = prepare
         self._publish = publish
+        self._give_up = give_up
         self._now = now
         self._chance = chance
         self._pace = Pace(settings.patience, now)
         self._crew = Crew(settings.first_lanes, settings.lanes, settings.cpus)
-        self._own = threading.local()
         self._condition = threading.Condition()
         self._ready: list[_Task] = []
         self._later: list[tuple[float, _Task]] = []
         self._threads: set[threading.Thread] = set()
-        self._wires: set[Wire] = set()
+        self._wires: dict[Wire, Download | None] = {}
+        """Of each lane, and what it is at."""
+        self._downloads: set[Download] = set()
         self._waiting = 0
         self._stop = stop
         self.replaced_lanes = 0
@@ -102,10 +89,27 @@ class Lanes:
     def fetch(self, download: Download) -> None:
         """Begin. `download.result` is set when the file has its name, or to a `ModelError`."""
         with self._condition:
-            if self._stop.is_set():
-                download.result.set_exception(ModelError("store_unreachable", "the worker is stopping"))
-                return
-            self._push([_Task(rank(download.file, download.urgency), PREPARE, download)])
+            stopped = self._stop.is_set()
+            if not stopped:
+                self._downloads.add(download)
+                self._push(_Task(rank(download.file, download.urgency), PREPARE, download))
+        if stopped:
+            self._end(download, _stopping())
+
+    def abandon(self, download: Download, error: ModelError) -> None:
+        """Nobody wants it any more."""
+        with self._condition:
+            download.error = download.error or error
+            self._ready = [task for task in self._ready if task.download is not download]
+            self._later = [entry for entry in self._later if entry[1].download is not download]
+            heapq.heapify(self._ready)
+            heapq.heapify(self._later)
+            for wire, at in self._wires.items():
+                if at is download:
+                    wire.interrupt()
+            over = download.running == 0
+        if over:
+            self._end(download, download.error)
 
     def reorder(self, download: Download, urgency: Urgency) -> None:
         """Somebody else waits for it now."""
@@ -117,52 +121,44 @@ class Lanes:
             heapq.heapify(self._ready)
 
     def close(self) -> None:
-        """Stop at once; parts keep what they have. Blocks until every lane has ended."""
+        """Stop at once; parts keep what they have. Every result is set when this returns."""
         with self._condition:
             self._stop.set()
-            tasks = [*self._ready, *(task for _, task in self._later)]
             self._ready.clear()
             self._later.clear()
             self._condition.notify_all()
             threads = set(self._threads)
             for wire in self._wires:
                 wire.cut()
+        until = time.monotonic() + CLOSE_S
         for thread in threads:
-            thread.join()
-        for download in {id(task.download): task.download for task in tasks}.values():
-            self._fail(download, ModelError("store_unreachable", "the worker is stopping"))
+            thread.join(max(0.0, until - time.monotonic()))
+        with self._condition:
+            left = list(self._downloads)
+        for download in left:
+            self._end(download, _stopping())
 
-    def _push(self, tasks: list[_Task]) -> None:
-        """Give lanes work; the condition is held."""
-        for task in tasks:
-            heapq.heappush(self._ready, task)
+    def _push(self, task: _Task) -> None:
+        """Give the lanes work; the condition is held."""
+        heapq.heappush(self._ready, task)
         self._start_lanes()
-        self._condition.notify(len(tasks))
+        self._condition.notify()
 
     def _start_lanes(self) -> None:
         """As many as there is work for; the condition is held."""
         wanted = min(len(self._ready) - self._waiting, self._crew.size - len(self._threads))
         for _ in range(max(0, wanted)):
-            thread = threading.Thread(target=self._lane, name="models", daemon=True)
+            thread = threading.Thread(target=self._work, name="models", daemon=True)
             self._threads.add(thread)
             thread.start()
 
-    def _look_at_clock(self) -> None:
-        """Start one more lane when this one has mostly waited since it looked last."""
-        moment = self._now()
-        before: tuple[float, float, float] | None = getattr(self._own, "looked", None)
-        if before is not None and moment - before[0] < LOOK_S:
-            return
-        computed, all_computed = time.thread_time(), time.process_time()
-        self._own.looked = (moment, computed, all_computed)
-        if before is None:
-            return
-        spent = (moment - before[0], computed - before[1], all_computed - before[2])
+    def _told(self, spent_s: float, computed_s: float, all_computed_s: float) -> None:
+        """A lane says how its last while was; perhaps there may be one more."""
         with self._condition:
-            if not self._stop.is_set() and self._crew.told(*spent):
+            if not self._stop.is_set() and self._crew.told(spent_s, computed_s, all_computed_s):
                 self._start_lanes()
 
-    def _next(self) -> _Task | None:
+    def _next(self, lane: Lane) -> _Task | None:
         """The next thing to do, or None when there is nothing left and this lane may end."""
         with self._condition:
             while not self._stop.is_set():
@@ -172,6 +168,8 @@ class Lanes:
                 if self._ready:
                     task = heapq.heappop(self._ready)
                     task.download.running += 1
+                    self._wires[lane.wire] = task.download
+                    self._lead(task)
                     return task
                 if not self._later:
                     break
@@ -181,31 +179,38 @@ class Lanes:
             self._threads.discard(threading.current_thread())
             return None
 
-    def _lane(self) -> None:
-        wire = Wire(self._patience.read_s)
+    def _lead(self, task: _Task) -> None:
+        """Make the next chunk a task; the condition is held. One at a time: a file may have very many."""
+        download, chunk = task.download, task.chunk + 1
+        if task.chunk != PREPARE and task.leads and chunk < download.file.chunk_count and download.error is None:
+            self._push(_Task(rank(download.file, download.urgency), chunk, download))
+        task.leads = False
+
+    def _work(self) -> None:
+        """What each thread does: one task after another, until there is none."""
+        lane = Lane(Wire(self._patience.read_s, self._now), self._stop, self._now, self._told)
         with self._condition:
-            self._wires.add(wire)
-        buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._look_at_clock()
-        while (task := self._next()) is not None:
+            self._wires[lane.wire] = None
+        while (task := self._next(lane)) is not None:
+            download = task.download
             try:
-                self._run(task, wire, buffer)
+                self._run(task, lane)
             except ModelError as error:
-                wire.drop()
-                task.download.error = task.download.error or error
+                lane.wire.drop()
+                download.error = download.error or error
             except Stopped:
-                wire.drop()
-                task.download.error = task.download.error or ModelError("store_unreachable", "the worker is stopping")
+                lane.wire.drop()
+                download.error = download.error or _stopping()
             except Exception as error:
                 # A bug must not leave somebody waiting for ever.
-                wire.drop()
-                task.download.error = ModelError("disk_failed", f"{task.download.file.path}: {error!r}")
-            self._leave(task.download)
+                lane.wire.drop()
+                download.error = download.error or ModelError("disk_failed", f"{download.file.path}: {error!r}")
+            self._leave(download, lane)
         with self._condition:
-            self._wires.discard(wire)
-        wire.drop()
+            del self._wires[lane.wire]
+        lane.wire.drop()
 
-    def _run(self, task: _Task, wire: Wire, buffer: memoryview) -> None:
+    def _run(self, task: _Task, lane: Lane) -> None:
         download = task.download
         if download.error is not None:
             return
@@ -214,9 +219,9 @@ class Lanes:
                 return
             task.chunk = 0
         try:
-            self._chunk(task, wire, buffer)
+            self._chunk(task, lane)
         except Passing as fault:
-            wire.drop()
+            lane.wire.drop()
             self._again(task, fault)
             return
         with self._condition:
@@ -226,24 +231,22 @@ class Lanes:
             self._finish(download)
 
     def _begin(self, download: Download) -> bool:
-        """Give the other lanes all chunks but the first, which this lane shall read; False when there is none."""
-        part = self._prepare(download.file, download.urgency)
-        if part is None:
-            download.received = download.file.size
-            download.result.set_result(None)
+        """Let the other lanes begin with the second chunk; this one shall read the first. False when there is none."""
+        file = download.file
+        if self._prepare(download) is None:
+            download.received = file.size
+            self._end(download, None)
             return False
-        download.part = part
-        download.left = download.file.chunk_count
+        download.left = file.chunk_count
         if download.left == 0:
             self._finish(download)
             return False
         if download.left > 1:
             with self._condition:
-                order = rank(download.file, download.urgency)
-                self._push([_Task(order, chunk, download) for chunk in range(1, download.left)])
+                self._push(_Task(rank(file, download.urgency), 1, download))
         return True
 
-    def _chunk(self, task: _Task, wire: Wire, buffer: memoryview) -> None:
+    def _chunk(self, task: _Task, lane: Lane) -> None:
         """Read one chunk, or find it here. Raises `Passing`, `ModelError`, `Stopped`."""
         download, file, part = task.download, task.download.file, task.download.part
         assert part is not None  # noqa: S101 -- chunks are pushed after it is set
@@ -251,48 +254,14 @@ class Lanes:
         first, length = file.span(task.chunk)
         marked = part.take_mark(task.chunk)
         if marked is not None and marked == (wanted or marked) and part.hash_chunk(task.chunk, self._stop) == marked:
-            self._count(download, length)
+            download.count(length)
             return
-        got = self._read(task, wire, buffer, part, first, length)
+        run = self._pace.start(task.slow >= self._patience.slow_replacements)
+        got = lane.read(download, part, run, first, length)
         if wanted is not None and got != wanted:
-            self._count(download, -length)
+            download.count(-length)
             raise Corrupt("its bytes are not those of the manifest")
         part.mark(task.chunk, got)
-
-    def _read(self, task: _Task, wire: Wire, buffer: memoryview, part: Part, first: int, length: int) -> str:
-        """Bytes of a chunk from its source to the part, and their SHA-256."""
-        download = task.download
-        may_be_slow = task.slow >= self._patience.slow_replacements
-        began = self._pace.start()
-        response = download.remote.open_range(wire, first, length)
-        self._look_at_clock()
-        digest = hashlib.sha256()
-        received = 0
-        try:
-            while received < length:
-                filled, most = 0, min(len(buffer), length - received)
-                while filled < most:
-                    got = response.read_into(buffer[filled : min(most, filled + PIECE_BYTES)])
-                    if got == 0:
-                        raise Passing(f"the body ended after {received + filled} of {length} bytes")
-                    filled += got
-                    if self._stop.is_set():
-                        raise Stopped
-                    if not may_be_slow and self._pace.is_slow(began, received + filled):
-                        raise Slow("slower than the others")
-                digest.update(buffer[:filled])
-                part.write(buffer[:filled], first + received)
-                received += filled
-                self._count(download, filled)
-                self._look_at_clock()
-            # Some bodies end with a chunk of no bytes; until it is read the connection cannot be used again.
-            if not response.done and response.read_into(buffer[:1]) != 0:
-                raise Passing(f"the body goes on after {length} bytes")
-        except (Passing, Stopped):
-            self._count(download, -received)
-            raise
-        self._pace.done(began, length)
-        return digest.hexdigest()
 
     def _again(self, task: _Task, fault: Passing) -> None:
         """Queue the chunk anew after a pause, or give the file up."""
@@ -315,7 +284,7 @@ class Lanes:
             # Full jitter: many workers that met the same fault must not come back together.
             pause = self._chance() * min(patience.most_pause_s, patience.first_pause_s * 2 ** (task.tries - 1))
         with self._condition:
-            if self._stop.is_set():
+            if self._stop.is_set() or task.download.error is not None:
                 raise Stopped
             heapq.heappush(self._later, (self._now() + pause, task))
             self._condition.notify()
@@ -324,36 +293,40 @@ class Lanes:
         part, file = download.part, download.file
         assert part is not None  # noqa: S101 -- only begun downloads finish
         if not file.chunks and file.chunk_count != 1 and part.hash_all(self._stop) != file.sha256:
-            part.discard()
             raise ModelError("model_corrupt", f"{file.path} differs from the manifest at its source", file.path)
-        self._publish(part)
-        download.result.set_result(None)
+        self._publish(download)
+        self._end(download, None)
 
-    def _leave(self, download: Download) -> None:
+    def _leave(self, download: Download, lane: Lane) -> None:
         """A lane has done its task; the last one out closes what failed."""
         with self._condition:
+            self._wires[lane.wire] = None
             download.running -= 1
-            over = download.error is not None and download.running == 0
-        if over and download.error is not None:
-            self._fail(download, download.error)
+            error = download.error if download.running == 0 else None
+        if error is not None:
+            self._end(download, error)
 
-    def _fail(self, download: Download, error: ModelError) -> None:
+    def _end(self, download: Download, error: ModelError | None) -> None:
+        """Tell who waits, once. No lock is held: they may ask for more."""
         with self._condition:
-            if download.result.done():
+            if download.ended:
                 return
-            if download.part is not None:
-                if error.code == "disk_full":
-                    download.part.discard()
-                else:
-                    download.part.close()
-            download.result.set_exception(error)
-
-    def _count(self, download: Download, amount: int) -> None:
-        with self._condition:
-            download.received += amount
+            download.ended = True
+            self._downloads.discard(download)
+        if error is None:
+            download.result.set_result(None)
+            return
+        # Who waits has to hear of it, whatever else goes wrong.
+        with suppress(OSError, ModelError):
+            self._give_up(download, error)
+        download.result.set_exception(error)
 
 
 def _chunk_hash(file: ModelFile, chunk: int) -> str | None:
     if file.chunks:
         return file.chunks[chunk]
     return file.sha256 if file.chunk_count == 1 else None
+
+
+def _stopping() -> ModelError:
+    return ModelError("store_unreachable", "the worker is stopping")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import median
 
 from worker_gpu.models.settings import Patience
+from worker_gpu.models.wire import Passing
 
 REMEMBERED = 32
 """Chunks the median is taken of."""
@@ -18,34 +19,66 @@ BUSY_SHARE = 0.5
 """Where the process takes more of all processors, lanes wait for those, whatever it looks like to one of them."""
 LOOK_S = 0.05
 """How much time a lane judges at least: a round trip or two."""
+WATCH_S = 0.25
+"""However little comes, a lane looks this often whether it is too slow."""
+
+
+class Slow(Passing):
+    """A connection is far slower than the others."""
 
 
 class Pace:
     """Speeds of the chunks that came through. For several lanes at once."""
 
     def __init__(self, patience: Patience, now: Callable[[], float]) -> None:
-        self._patience = patience
-        self._now = now
+        self.patience = patience
+        self.now = now
+        self.typical = 0.0
+        """Bytes a second of the median chunk; 0 while there are too few."""
         self._speeds: deque[float] = deque(maxlen=REMEMBERED)
-        self._typical = 0.0
         self._lock = threading.Lock()
 
-    def start(self) -> float:
-        """A chunk begins."""
-        return self._now()
+    def start(self, may_be_slow: bool = False) -> "Run":
+        """A chunk begins. `may_be_slow`: other connections were no better."""
+        return Run(self, may_be_slow)
 
-    def done(self, began: float, length: int) -> None:
+    def done(self, bytes_a_second: float) -> None:
         """A chunk came through."""
         with self._lock:
-            self._speeds.append(length / max(self._now() - began, 1e-6))
-            self._typical = median(self._speeds) if len(self._speeds) >= NEEDED else 0.0
+            self._speeds.append(bytes_a_second)
+            self.typical = median(self._speeds) if len(self._speeds) >= NEEDED else 0.0
 
-    def is_slow(self, began: float, received: int) -> bool:
-        """Whether a chunk under way should be given to another connection."""
-        if self._typical == 0.0:
-            return False
-        spent = self._now() - began
-        return spent >= self._patience.slow_grace_s and received < self._patience.slow_share * self._typical * spent
+
+class Run:
+    """One chunk on its way over one connection."""
+
+    def __init__(self, pace: Pace, may_be_slow: bool) -> None:
+        self._pace = pace
+        self._may_be_slow = may_be_slow
+        self._began = pace.now()
+        self._since, self._then = self._began, 0
+
+    def look(self, received: int) -> float:
+        """When to look again. Raises `Slow` for a connection far behind the others, and `Passing` for one so slow that
+        it is as good as silent, whatever the others do."""
+        pace, patience = self._pace, self._pace.patience
+        moment = pace.now()
+        spent = moment - self._began
+        if (
+            not self._may_be_slow
+            and spent >= patience.slow_grace_s
+            and received < patience.slow_share * pace.typical * spent
+        ):
+            raise Slow("slower than the others")
+        if (passed := moment - self._since) >= patience.floor_s:
+            if received - self._then < patience.floor_bytes_s * passed:
+                raise Passing(f"only {received - self._then} bytes came in {passed:.0f} s")
+            self._since, self._then = moment, received
+        return moment + WATCH_S
+
+    def done(self, length: int) -> None:
+        """It came through."""
+        self._pace.done(length / max(self._pace.now() - self._began, 1e-6))
 
 
 class Crew:

@@ -16,6 +16,7 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.proof import hash_span
 
+PART_SUFFIX = ".part"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MARK_BYTES = 32
 _BLOCK_BYTES = 512
@@ -66,6 +67,11 @@ class Part:
             mark = marks[chunk * _MARK_BYTES : (chunk + 1) * _MARK_BYTES]
             if mark != _NO_MARK:
                 self._marked[chunk] = mark.hex()
+
+    @property
+    def name(self) -> str:
+        """In the folder of parts."""
+        return self._path.name
 
     def take_mark(self, chunk: int) -> str | None:
         """The SHA-256 under which an earlier run has marked the chunk done; asked once for each chunk."""
@@ -147,4 +153,4 @@ class Part:
 def part_name(file: ModelFile) -> str:
     """Other content under the same path, and the same content under another path, have parts of their own."""
     place = hashlib.sha256(f"{file.path}\0{file.chunk_size}".encode()).hexdigest()[:16]
-    return f"{file.sha256[:32]}-{place}.part"
+    return f"{file.sha256[:32]}-{place}{PART_SUFFIX}"

@@ -95,7 +95,7 @@ class Models:
         files = self._sync.manifest.in_group(BOOT_GROUP) if self._open else []
         began = self._tools.clock()
         errors = [self._lookout.error] if self._lookout.error is not None else []
-        with self._sync.pinned(file.path for file in files):
+        with self._sync.pinned(files):
             batch, failed = await self._fetch(files, Urgency.BOOT, tell)
         fetched = self._fetched(batch, began)
         self._log.info(
@@ -120,7 +120,7 @@ class Models:
             await self._lookout.look()
             named = named_in(workflow, self._sync.manifest)
         began = self._tools.clock()
-        with self._sync.pinned(file.path for file in named.files):
+        with self._sync.pinned(named.files):
             batch, failed = await self._fetch(named.files, Urgency.JOB, tell)
             if failed:
                 raise failed[0]

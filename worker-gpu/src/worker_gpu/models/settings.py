@@ -56,7 +56,13 @@ class Patience:
     slow_grace_s: float = 4.0
     """A new connection needs this long to show its speed."""
     slow_replacements: int = 3
-    """After this many the chunk may be as slow as it likes."""
+    """After this many the chunk may be slower than the others."""
+    floor_bytes_s: int = 64 * 1024
+    floor_s: float = 20.0
+    """A connection that brings less than `floor_bytes_s` for so long counts as silent, whatever the others do: 1/300 of
+    what R2 gives. At 1 KB/s a chunk of 64 MiB would take 18 hours of a GPU; this way it fails after `attempts`."""
+    given_back_s: float = 2.0
+    """How long room is waited for after models were deleted: XFS frees their blocks in the background."""
 
 
 @dataclass(frozen=True)

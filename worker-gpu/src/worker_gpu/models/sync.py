@@ -4,26 +4,27 @@ For threads; `service.py` is the same for the event loop, and `commands.py` for 
 """
 
 import contextlib
-import os
 import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker_gpu.log import Log
 from worker_gpu.models.bucket import Store
+from worker_gpu.models.download import Download
 from worker_gpu.models.errors import ModelError, Stopped
-from worker_gpu.models.lanes import Download, Lanes
+from worker_gpu.models.lanes import Lanes
 from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
 from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import NoRoom, Urgency, make_room, rank
+from worker_gpu.models.plan import Urgency, rank
 from worker_gpu.models.proof import is_right
 from worker_gpu.models.remote import Remote
 from worker_gpu.models.settings import ModelSettings, Patience
+from worker_gpu.models.space import Space, overtaken
 from worker_gpu.models.tree import Tree
 from worker_gpu.models.volume import Volume, hub_cache_path
 
@@ -72,8 +73,6 @@ class ModelSync:
     def __init__(self, settings: ModelSettings, log: Log, tools: Tools | None = None) -> None:
         self.settings = settings
         self.manifest = Manifest({})
-        self.evicted = 0
-        """Files deleted to make room, since the start."""
         self._log = log
         self._tools = tools or Tools()
         self.tree = Tree(settings.folder, self._tools.now)
@@ -81,14 +80,23 @@ class ModelSync:
             Volume(settings.volume, settings.volume_write, self._tools.now) if settings.volume is not None else None
         )
         self._stop = threading.Event()
-        self._lanes = Lanes(settings, self._prepare, self._publish, self._stop, self._tools.clock, self._tools.chance)
-        self._lock = threading.Lock()
-        self._room = threading.Lock()
-        self._active: dict[str, Download] = {}
-        self._parts: dict[str, Part] = {}
-        self._pins: Counter[str] = Counter()
+        self._space = Space(self.tree, settings, log, self._stop, self._tools.clock)
+        self._lanes = Lanes(
+            settings,
+            self._prepare,
+            self._publish,
+            self._space.give_up,
+            self._stop,
+            self._tools.clock,
+            self._tools.chance,
+        )
         self._etag: str | None = None
         self._to_keep: list[ModelFile] = []
+
+    @property
+    def evicted(self) -> int:
+        """Files deleted to make room, since the start."""
+        return self._space.evicted
 
     @property
     def replaced_lanes(self) -> int:
@@ -128,10 +136,11 @@ class ModelSync:
         here: list[ModelFile] = []
         downloads: list[Download] = []
         for file in sorted(files, key=lambda file: rank(file, urgency)):
-            if self.tree.holds(file):
+            download = self._download(file, urgency)
+            if download is None:
                 here.append(file)
             else:
-                downloads.append(self._download(file, urgency))
+                downloads.append(download)
         if urgency is not Urgency.BACKGROUND:
             self.tree.touch(file.path for file in here)
         return Batch(downloads, here)
@@ -142,23 +151,13 @@ class ModelSync:
             if not download.result.done():
                 self._lanes.reorder(download, urgency)
 
-    @contextlib.contextmanager
-    def pinned(self, paths: Iterable[str]) -> Generator[None]:
-        """While this is open nothing of `paths` is evicted."""
-        mine = list(paths)
-        with self._lock:
-            self._pins.update(mine)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._pins.subtract(mine)
-                self._pins += Counter()
+    def pinned(self, files: Iterable[ModelFile]) -> AbstractContextManager[None]:
+        """While this is open nothing of `files` is evicted, or replaced by another version."""
+        return self._space.pinned(files)
 
     def active(self) -> list[Download]:
         """What is being fetched."""
-        with self._lock:
-            return list(self._active.values())
+        return self._space.active()
 
     def keep_on_volume(self) -> int:
         """Copy what was fetched to the volume, for the workers that come after; the number of files. Blocks for as
@@ -166,7 +165,7 @@ class ModelSync:
         kept = 0
         while self._volume is not None and self._to_keep:
             file = self._to_keep[0]
-            with self.pinned([file.path]):
+            with self._space.kept(file.path):
                 try:
                     if self.tree.holds(file):
                         if not self._volume.keep(file, self.tree.root / file.path):
@@ -221,60 +220,47 @@ class ModelSync:
                 made.replace(self.tree.cached_manifest)
         return changed
 
-    def _download(self, file: ModelFile, urgency: Urgency) -> Download:
-        with self._lock:
-            running = self._active.get(file.path)
-            if running is not None and running.file.sha256 == file.sha256 and not running.result.done():
-                if urgency < running.urgency:
-                    self._lanes.reorder(running, urgency)
-                return running
-            made = Download(file, urgency, Remote(file, self.settings, self._tools.now))
-            self._active[file.path] = made
-        made.result.add_done_callback(lambda _: self._over(made))
-        self._lanes.fetch(made)
-        return made
-
-    def _over(self, download: Download) -> None:
-        with self._lock:
-            if self._active.get(download.file.path) is download:
-                del self._active[download.file.path]
-            if self._parts.get(download.file.path) is download.part:
-                self._parts.pop(download.file.path, None)
-
-    def _prepare(self, file: ModelFile, urgency: Urgency) -> Part | None:
-        """None if the file is here, or lies where it can be linked to; else its part, with room made for it."""
-        if self.tree.holds(file) or self._is_here_unknown(file) or self._link(file):
+    def _download(self, file: ModelFile, urgency: Urgency) -> Download | None:
+        """The download of `file`, under way now; None when it is here."""
+        claim = self._space.claim(file, lambda: Download(file, urgency, Remote(file, self.settings, self._tools.now)))
+        if claim.overtaken is not None:
+            self._lanes.abandon(claim.overtaken, overtaken(file.path))
+        if claim.download is None:
             return None
-        part = Part(self.tree.parts, file)
-        with self._room:
-            part.open()
-            try:
-                self._make_room(part, urgency)
-            except ModelError:
-                part.discard()
-                raise
-            self._parts[file.path] = part
-        return part
+        if claim.is_new:
+            self._lanes.fetch(claim.download)
+        elif urgency < claim.download.urgency:
+            self._lanes.reorder(claim.download, urgency)
+        return claim.download
 
-    def _is_here_unknown(self, file: ModelFile) -> bool:
+    def _prepare(self, download: Download) -> Part | None:
+        """None if the file is here, or lies where it can be linked to; else its part, with room made for it."""
+        if self._is_here_unknown(download) or self._link(download):
+            return None
+        return self._space.part_for(download)
+
+    def _is_here_unknown(self, download: Download) -> bool:
         """Part of the image, put there by hand, or published just before a kill."""
-        path = self.tree.root / file.path
+        file, path = download.file, self.tree.root / download.file.path
         try:
             stat = path.stat()
             if stat.st_size != file.size or not is_right(path, file, self._stop):
                 return False
         except OSError:
             return False
-        self.tree.record(file, stat, linked=path.is_symlink())
+        with self._space.naming(download):
+            self.tree.record(file, stat, linked=path.is_symlink())
         return True
 
-    def _link(self, file: ModelFile) -> bool:
+    def _link(self, download: Download) -> bool:
+        file = download.file
         found = self._volume.find(file) if self._volume is not None else None
         if found is None and isinstance(file.source, FromHub):
             found = self._find_in_hub_cache(file, file.source)
         if found is None:
             return False
-        self.tree.link(file, found)
+        with self._space.naming(download):
+            self.tree.link(file, found)
         return True
 
     def _find_in_hub_cache(self, file: ModelFile, source: FromHub) -> Path | None:
@@ -285,41 +271,7 @@ class ModelSync:
                     return path
         return None
 
-    def _make_room(self, part: Part, urgency: Urgency) -> None:
-        """Evict what the rest of `part` takes. Raises `ModelError` disk_full. What is only nice to have evicts
-        nothing."""
-        file, need = part.file, part.lacking_bytes()
-        # What other files under way have been promised and not yet taken.
-        with self._lock:
-            others = list(self._parts.values())
-        free = self.tree.free_bytes() - sum(other.lacking_bytes() for other in others)
-        if free - need >= self.settings.reserve_bytes:
-            return
-        with self._lock:
-            pinned = {*self._pins, *self._active}
-        plan = make_room(
-            need, free, self.settings.reserve_bytes, self.tree.held(), pinned, urgency is not Urgency.BACKGROUND
-        )
-        if isinstance(plan, NoRoom):
-            raise ModelError(
-                "disk_full",
-                f"{file.path} needs {_size(need)}, and {_size(self.settings.reserve_bytes)} must stay free: "
-                f"{_size(plan.lacking)} lacking on the disk",
-                file.path,
-            )
-        for held in plan.evict:
-            self.tree.remove(held.path)
-            self.evicted += 1
-            self._log.info("model evicted", path=held.path, bytes=held.size, for_path=file.path)
-
-    def _publish(self, part: Part) -> None:
-        file = part.file
-        target = self.tree.root / file.path
-        stat: os.stat_result = part.publish(target)
-        self.tree.record(file, stat)
+    def _publish(self, download: Download) -> None:
+        self._space.publish(download)
         if self._volume is not None and self.settings.volume_write:
-            self._to_keep.append(file)
-
-
-def _size(amount: int) -> str:
-    return f"{amount / 1e9:.2f} GB"
+            self._to_keep.append(download.file)

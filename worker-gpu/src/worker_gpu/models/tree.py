@@ -19,6 +19,8 @@ from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.parts import disk_faults, part_name
 
 SYNC_FOLDER = ".sync"
+GONE_SUFFIX = ".gone"
+"""Beside the parts: a model that is being deleted."""
 COMPACT_AFTER = 4
 """The index is rewritten on opening when it has this many lines for each file."""
 
@@ -36,6 +38,7 @@ class Tree:
         self._held: dict[str, Held] = {}
         self._index = -1
         self._claim = -1
+        self._set_aside = 0
 
     def open(self) -> None:
         """Read the index and keep other processes out. Raises `ModelError` folder_busy, disk_failed."""
@@ -105,13 +108,21 @@ class Tree:
                     self._held[path] = replace(held, baked=True)
                     self._append(self._held[path].to_line())
 
-    def remove(self, path: str) -> None:
-        """Delete a file. Only its name here: what a link points to stays."""
+    def set_aside(self, path: str) -> Path | None:
+        """Take a file out of the folder, which is quick; where it lies now, to be deleted, which may not be. Only its
+        name: what a link points to stays. None when there was none. Raises `ModelError`."""
+        self._set_aside += 1
+        aside: Path | None = self.parts / f"{os.getpid()}-{self._set_aside}{GONE_SUFFIX}"
         with disk_faults(path):
-            (self.root / path).unlink(missing_ok=True)
+            self.parts.mkdir(parents=True, exist_ok=True)
+            try:
+                (self.root / path).replace(aside)
+            except FileNotFoundError:
+                aside = None
         with self._lock:
             if self._held.pop(path, None) is not None:
                 self._append(gone_line(path))
+        return aside
 
     def link(self, file: ModelFile, target: Path) -> None:
         """Let the file's name here point to `target`, which was checked."""

@@ -4,7 +4,8 @@ A lane has its own TCP connection because several ranges multiplexed on one gain
 """
 
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
 from worker_gpu.models.errors import ModelError
@@ -14,6 +15,7 @@ USER_AGENT = "comfy-edge-worker"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DRAINED_BYTES = 64 * 1024
 """An error's body up to this size is read so that the connection can be used again."""
+DRAIN_S = 1.0
 _READ_BYTES = 256 * 1024
 _IN_A_TARGET = "%/:?#[]@!$&'()*+,;=~-._"
 
@@ -39,6 +41,13 @@ class Reply:
         except (OSError, Malformed) as error:
             raise Passing(f"the connection failed: {_cause(error)}") from error
 
+    def read_until(self, view: memoryview, moment: float) -> int:
+        """As `read_into`, but back with the first bytes after `moment`. Raises `Passing`."""
+        try:
+            return self._connection.read_until(view, moment)
+        except (OSError, Malformed) as error:
+            raise Passing(f"the connection failed: {_cause(error)}") from error
+
     def read(self) -> bytes:
         """The rest of the body. Raises `Passing`."""
         body, buffer = bytearray(), memoryview(bytearray(min(self.length or _READ_BYTES, _READ_BYTES)))
@@ -53,11 +62,13 @@ class Reply:
 
 
 class Wire:
-    """Connections by host. Not for several threads at once."""
+    """Connections by host. Not for several threads at once. `now` in seconds since any moment."""
 
-    def __init__(self, silence_s: float) -> None:
+    def __init__(self, silence_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self._silence_s = silence_s
+        self._now = now
         self._open: dict[tuple[str, str], Connection] = {}
+        self._is_cut = False
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
         """The head of the answer; read its body to the end, or call `drop`. Raises `Passing`, or `ModelError` for what
@@ -89,9 +100,13 @@ class Wire:
                     self._drop(place)
                     tls = parts.scheme == "https"
                     connection = Connection(
-                        parts.hostname or "", parts.port or (443 if tls else 80), tls, self._silence_s
+                        parts.hostname or "", parts.port or (443 if tls else 80), tls, self._silence_s, self._now
                     )
+                    # Before it connects: `cut` must find it.
                     self._open[place] = connection
+                    if self._is_cut:
+                        raise Passing("cut off")
+                    connection.connect()
                 connection.request(method, target, sent, body)
                 head = connection.head()
                 return Reply(connection, head.status, head.headers, head.length)
@@ -107,17 +122,23 @@ class Wire:
         for place in list(self._open):
             self._drop(place)
 
-    def cut(self) -> None:
+    def interrupt(self) -> None:
         """For another thread: what the lane waits for on its connections ends at once."""
         for connection in list(self._open.values()):
             with contextlib.suppress(OSError):
                 connection.cut()
 
+    def cut(self) -> None:
+        """For another thread: as `interrupt`, and the lane gets no new connections."""
+        # In this order: a connection begun meanwhile finds one or the other.
+        self._is_cut = True
+        self.interrupt()
+
     def drain(self, reply: Reply) -> bytes:
-        """A short body; a long one costs the connection instead."""
+        """A short body; one that is long, or comes slowly, costs the connection instead."""
         buffer = memoryview(bytearray(DRAINED_BYTES))
         try:
-            got = reply.read_into(buffer)
+            got = reply.read_until(buffer, self._now() + DRAIN_S)
         except Passing:
             got = 0
         if not reply.done:

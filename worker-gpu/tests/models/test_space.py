@@ -1,0 +1,332 @@
+"""Room on the disk: what goes for a file that somebody waits for, in which order, and what never does."""
+
+import threading
+import tracemalloc
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.faulty import FaultyStore, Silent, Status
+from models.parts_seen import marked_chunks
+from models.pulling import LIMIT_S, finish
+from models.samples import CHUNK, QUICK, content, model, settings, silent
+from models.small_disk import SmallDisk
+from worker_gpu.models.download import Download
+from worker_gpu.models.errors import Stopped
+from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.parts import Part
+from worker_gpu.models.plan import Urgency
+from worker_gpu.models.remote import Remote
+from worker_gpu.models.space import Space
+from worker_gpu.models.sync import ModelSync, Tools
+from worker_gpu.models.volume import Volume
+
+EACH = 8
+"""Chunks of each model."""
+
+
+@pytest.fixture
+def sync(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
+    made = opened(store, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def one_lane(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
+    """Reads one chunk after another."""
+    made = opened(store, tmp_path, lanes=1)
+    yield made
+    made.close()
+
+
+def opened(store: FaultyStore, tmp_path: Path, lanes: int = 4, given_back_s: float = 0.0) -> ModelSync:
+    patience = replace(QUICK, given_back_s=given_back_s)
+    clock = Counter()
+    chosen = replace(settings(tmp_path, store.bucket, lanes, patience), first_lanes=lanes)
+    made = ModelSync(chosen, silent(), Tools(now=clock))
+    made.open()
+    return made
+
+
+class Counter:
+    """Each file is used a second after the one before."""
+
+    moment = 0.0
+
+    def __call__(self) -> float:
+        self.moment += 1.0
+        return self.moment
+
+
+def stored(store: FaultyStore, name: str) -> ModelFile:
+    file = model(f"loras/{name}.safetensors", body_of(name))
+    store.objects[file.path] = body_of(name)
+    return file
+
+
+def body_of(name: str) -> bytes:
+    return content(CHUNK * EACH, ord(name))
+
+
+@pytest.fixture
+def a(store: FaultyStore) -> ModelFile:
+    return stored(store, "a")
+
+
+@pytest.fixture
+def b(store: FaultyStore) -> ModelFile:
+    return stored(store, "b")
+
+
+@pytest.fixture
+def c(store: FaultyStore) -> ModelFile:
+    return stored(store, "c")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallDisk:
+    """Room for two models and a little."""
+    return SmallDisk(tmp_path / "models", 2 * EACH + 3, monkeypatch)
+
+
+def test_what_a_failed_download_left_goes_before_any_model(
+    store: FaultyStore, one_lane: ModelSync, disk: SmallDisk, a: ModelFile, b: ModelFile, c: ModelFile
+) -> None:
+    store.script = lambda asked: Status(500) if asked.key == a.path and asked.first >= CHUNK * 6 else None
+    assert finish(one_lane, [b]).errors == []
+    assert finish(one_lane, [a]).codes == ["store_unreachable"]
+    assert disk.used() >= (EACH + 6) * CHUNK
+    assert finish(one_lane, [c]).errors == []
+    assert (one_lane.evicted, one_lane.tree.holds(b), one_lane.tree.holds(c)) == (0, True, True)
+
+
+def test_what_a_failed_download_left_stays_while_there_is_room(
+    store: FaultyStore, one_lane: ModelSync, disk: SmallDisk, a: ModelFile, b: ModelFile
+) -> None:
+    disk.chunks = 100
+    store.script = lambda asked: Status(500) if asked.key == a.path and asked.first >= CHUNK * 6 else None
+    assert finish(one_lane, [a]).codes == ["store_unreachable"]
+    assert finish(one_lane, [b]).errors == []
+    done = marked_chunks(one_lane.tree.root, a)
+    assert done == set(range(6))
+    store.asked.clear()
+    store.script = lambda _: None
+    assert finish(one_lane, [a]).errors == []
+    assert {asked.first // CHUNK for asked in store.of(a.path)} == set(range(EACH)) - done
+
+
+def test_a_part_that_is_being_filled_is_nobodys_room(
+    store: FaultyStore, tmp_path: Path, disk: SmallDisk, a: ModelFile, b: ModelFile, c: ModelFile
+) -> None:
+    # More lanes than the first one has chunks.
+    sync = opened(store, tmp_path, lanes=12)
+    try:
+        begun = threading.Event()
+        disk.look = begun.set
+        store.script = lambda asked: Silent(CHUNK // 2) if asked.key == a.path else None
+        under_way = sync.want([a], Urgency.BACKGROUND).futures()[0]
+        assert begun.wait(LIMIT_S)
+        assert finish(sync, [b]).errors == []
+        assert finish(sync, [c]).errors == []
+        assert not under_way.done()
+        assert sync.evicted == 1
+    finally:
+        sync.close()
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_job_finds_no_file_that_is_just_being_evicted(
+    sync: ModelSync, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
+) -> None:
+    assert finish(sync, [a]).errors == []
+    assert finish(sync, [b]).errors == []
+    deciding, go_on, pinning = threading.Event(), threading.Event(), threading.Event()
+    real = sync.tree.held
+
+    def slowly() -> list[object]:
+        deciding.set()
+        assert pinning.wait(LIMIT_S)
+        # Long enough for the other thread to go where it must wait.
+        go_on.wait(0.05)
+        return list(real())
+
+    setattr(sync.tree, "held", slowly)  # noqa: B010 -- the moment between the look at the pins and the deletion
+    found: list[bool] = []
+
+    def job() -> None:
+        pinning.set()
+        with sync.pinned([a]):
+            here = sync.want([a], Urgency.JOB).already
+            go_on.set()
+            found.append(here == [a] and not (tmp_path / "models" / a.path).exists())
+
+    batch = sync.want([c], Urgency.JOB)
+    assert deciding.wait(LIMIT_S)
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join(LIMIT_S)
+    batch.futures()[0].exception(LIMIT_S)
+    assert found == [False]
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_job_that_joins_a_background_download_may_evict_for_it(
+    sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finish(sync, [a, b]).errors == []
+    looking, go_on = threading.Event(), threading.Event()
+    real = Part.open
+
+    def slowly(part: Part) -> None:
+        looking.set()
+        go_on.wait(LIMIT_S)
+        real(part)
+
+    monkeypatch.setattr(Part, "open", slowly)
+    sync.want([c], Urgency.BACKGROUND)
+    assert looking.wait(LIMIT_S)
+    joined: list[Exception | BaseException | None] = []
+
+    def job() -> None:
+        joined.append(sync.want([c], Urgency.JOB).futures()[0].exception(LIMIT_S))
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    go_on.set()
+    thread.join(LIMIT_S)
+    assert joined == [None]
+    assert (sync.tree.holds(c), sync.evicted) == (True, 1)
+
+
+@pytest.mark.usefixtures("disk")
+def test_the_background_group_evicts_nothing(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
+    assert finish(sync, [a, b]).errors == []
+    assert finish(sync, [c], Urgency.BACKGROUND).codes == ["disk_full"]
+    assert sync.evicted == 0
+
+
+def test_blocks_that_a_program_keeps_are_found_elsewhere(
+    sync: ModelSync, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
+) -> None:
+    assert finish(sync, [a]).errors == []
+    assert finish(sync, [b]).errors == []
+    disk.hold_open(tmp_path / "models" / a.path)
+    assert finish(sync, [c]).errors == []
+    assert (sync.tree.holds(b), sync.tree.holds(c), sync.evicted) == (False, True, 2)
+
+
+def test_a_disk_that_gives_nothing_back_is_full_before_a_byte_is_read(
+    store: FaultyStore, sync: ModelSync, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
+) -> None:
+    assert finish(sync, [a, b]).errors == []
+    for one in (a, b):
+        disk.hold_open(tmp_path / "models" / one.path)
+    pulled = finish(sync, [c])
+    assert pulled.codes == ["disk_full"]
+    assert "of models were deleted: a program still has them open" in pulled.errors[0].message
+    assert store.of(c.path) == []
+
+
+def test_a_disk_that_gives_back_a_moment_later_costs_no_second_model(
+    store: FaultyStore, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
+) -> None:
+    sync = opened(store, tmp_path, given_back_s=LIMIT_S)
+    try:
+        assert finish(sync, [a]).errors == []
+        assert finish(sync, [b]).errors == []
+        disk.hold_open(tmp_path / "models" / a.path)
+        looks = [0]
+
+        def later() -> None:
+            looks[0] += not (tmp_path / "models" / a.path).exists()
+            if looks[0] == 4:
+                disk.open_files.clear()
+
+        disk.look = later
+        assert finish(sync, [c]).errors == []
+        assert (sync.tree.holds(b), sync.evicted) == (True, 1)
+    finally:
+        sync.close()
+
+
+@pytest.mark.parametrize("which", ["close", "discard"])
+def test_a_part_that_cannot_be_put_away_leaves_nobody_waiting(
+    store: FaultyStore, sync: ModelSync, a: ModelFile, b: ModelFile, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(Part, which)
+
+    def broken(part: Part) -> None:
+        real(part)
+        if part.file == a:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Part, which, broken)
+    store.script = lambda asked: Status(404) if asked.key == a.path else None
+    assert finish(sync, [a]).codes == ["model_missing"]
+    assert finish(sync, [b]).errors == []
+
+
+def test_a_file_of_very_many_chunks_is_no_burden(
+    store: FaultyStore, sync: ModelSync, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    many = 5_000_000
+    SmallDisk(tmp_path, many, monkeypatch)
+    huge = ModelFile("loras/huge.safetensors", many * 1024, "0" * 64, chunk_size=1024)
+    begun = threading.Event()
+
+    def silent_at_once(_: object) -> Silent:
+        begun.set()
+        return Silent(0)
+
+    store.script = silent_at_once
+    store.objects[huge.path] = bytes(1024)
+    tracemalloc.start()
+    try:
+        sync.want([huge], Urgency.JOB)
+        assert begun.wait(LIMIT_S)
+        assert tracemalloc.get_traced_memory()[1] < 32 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_volume_that_is_copied_from_does_not_hold_up_a_new_version(
+    store: FaultyStore, tmp_path: Path, a: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = replace(settings(tmp_path, store.bucket), volume=tmp_path / "volume", volume_write=True)
+    sync = ModelSync(chosen, silent())
+    sync.open()
+    copying, go_on = threading.Event(), threading.Event()
+
+    def slowly(_volume: Volume, _file: ModelFile, _source: Path) -> bool:
+        copying.set()
+        return go_on.wait(LIMIT_S)
+
+    monkeypatch.setattr(Volume, "keep", slowly)
+    try:
+        assert finish(sync, [a]).errors == []
+        thread = threading.Thread(target=sync.keep_on_volume)
+        thread.start()
+        assert copying.wait(LIMIT_S)
+        newer = content(CHUNK, 77)
+        store.objects[a.path] = newer
+        assert finish(sync, [model(a.path, newer)]).errors == []
+        go_on.set()
+        thread.join(LIMIT_S)
+    finally:
+        sync.close()
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_worker_that_stops_evicts_nothing_more(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
+    assert finish(sync, [a, b]).errors == []
+    stop = threading.Event()
+    space = Space(sync.tree, sync.settings, silent(), stop, lambda: 0.0)
+    claim = space.claim(c, lambda: Download(c, Urgency.JOB, Remote(c, sync.settings)))
+    assert claim.download is not None
+    stop.set()
+    with pytest.raises(Stopped):
+        space.part_for(claim.download)
+    assert (sync.tree.holds(a), sync.tree.holds(b)) == (True, True)

@@ -1,0 +1,179 @@
+"""Two versions of one path: what a job has found stays what it found, whatever else is on its way."""
+
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from models.faulty import Asked, Fault, FaultyStore, Trickle
+from models.pulling import LIMIT_S, finish
+from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from models.small_disk import SmallDisk
+from worker_gpu.models import sync as sync_module
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.plan import Urgency
+from worker_gpu.models.sync import ModelSync
+
+PATH = "loras/a.safetensors"
+OLD_BODY, NEW_BODY = content(CHUNK * 8, 1), content(CHUNK * 8, 2)
+OLD, NEW = model(PATH, OLD_BODY), model(PATH, NEW_BODY)
+
+
+class Held:
+    """Requests that stop in the middle of their body until they are let go. `which` chooses them."""
+
+    def __init__(self, store: FaultyStore) -> None:
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.body = store.objects.get(PATH)
+        store.script = self.script
+        self.store = store
+
+    def script(self, asked: Asked) -> Fault | None:
+        return Trickle(self.gate, CHUNK // 2) if self.store.objects.get(asked.key) == OLD_BODY else None
+
+    def gate(self) -> None:
+        self.begun.set()
+        self.go_on.wait(LIMIT_S)
+
+
+@pytest.fixture
+def sync(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
+    made = ModelSync(settings(tmp_path, store.bucket), silent())
+    made.open()
+    yield made
+    made.close()
+
+
+def offer(store: FaultyStore, file: ModelFile, body: bytes) -> ModelFile:
+    store.objects.update({PATH: body, "manifest.json": manifest_bytes(file)})
+    return file
+
+
+def here(tmp_path: Path) -> bytes:
+    return (tmp_path / "models" / PATH).read_bytes()
+
+
+def parts(tmp_path: Path) -> list[str]:
+    return [entry.name for entry in (tmp_path / "models" / ".sync" / "parts").iterdir()]
+
+
+def test_an_old_version_that_comes_late_does_not_replace_what_a_job_reads(
+    store: FaultyStore, sync: ModelSync, tmp_path: Path
+) -> None:
+    offer(store, OLD, OLD_BODY)
+    held = Held(store)
+    old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    assert held.begun.wait(LIMIT_S)
+    offer(store, NEW, NEW_BODY)
+    with sync.pinned([NEW]):
+        assert finish(sync, [NEW]).errors == []
+        held.go_on.set()
+        told = old.exception(LIMIT_S)
+        assert isinstance(told, ModelError)
+        assert told.code == "model_replaced"
+        assert sync.tree.holds(NEW)
+        assert here(tmp_path) == NEW_BODY
+    assert parts(tmp_path) == []
+
+
+def test_a_version_that_is_here_already_also_ends_the_one_on_its_way(
+    store: FaultyStore, sync: ModelSync, tmp_path: Path
+) -> None:
+    offer(store, NEW, NEW_BODY)
+    assert finish(sync, [NEW]).errors == []
+    # The manifest goes back to the version before, and then forth again.
+    offer(store, OLD, OLD_BODY)
+    held = Held(store)
+    old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    assert held.begun.wait(LIMIT_S)
+    with sync.pinned([NEW]):
+        assert sync.want([NEW], Urgency.JOB).already == [NEW]
+        held.go_on.set()
+        assert isinstance(old.exception(LIMIT_S), ModelError)
+        assert here(tmp_path) == NEW_BODY
+
+
+def test_a_version_wanted_again_while_it_still_winds_down_comes_whole(
+    store: FaultyStore, sync: ModelSync, tmp_path: Path
+) -> None:
+    offer(store, OLD, OLD_BODY)
+    held = Held(store)
+    first = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    assert held.begun.wait(LIMIT_S)
+    offer(store, NEW, NEW_BODY)
+    assert finish(sync, [NEW]).errors == []
+    store.script = lambda _: None
+    offer(store, OLD, OLD_BODY)
+    again = sync.want([OLD], Urgency.JOB).futures()[0]
+    held.go_on.set()
+    again.result(LIMIT_S)
+    assert isinstance(first.exception(LIMIT_S), ModelError)
+    assert here(tmp_path) == OLD_BODY
+    assert sync.tree.holds(OLD)
+
+
+def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
+    store: FaultyStore, sync: ModelSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(store, OLD, OLD_BODY)
+    looking, go_on = threading.Event(), threading.Event()
+    real = sync_module.is_right
+    (tmp_path / "models" / "loras").mkdir(parents=True)
+    (tmp_path / "models" / PATH).write_bytes(OLD_BODY)
+
+    def slow(path: Path, file: ModelFile, stop: threading.Event) -> bool:
+        if file == OLD:
+            looking.set()
+            go_on.wait(LIMIT_S)
+        return real(path, file, stop)
+
+    monkeypatch.setattr(sync_module, "is_right", slow)
+    old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    assert looking.wait(LIMIT_S)
+    offer(store, NEW, NEW_BODY)
+    assert finish(sync, [NEW]).errors == []
+    go_on.set()
+    assert isinstance(old.exception(LIMIT_S), ModelError)
+    assert (sync.tree.holds(NEW), here(tmp_path)) == (True, NEW_BODY)
+
+
+@pytest.mark.parametrize("room", [8, 100], ids=["no room for both", "room for both"])
+def test_the_version_that_a_running_job_reads_stays_until_it_ends(
+    store: FaultyStore, sync: ModelSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    SmallDisk(tmp_path / "models", room + 2, monkeypatch)
+    offer(store, OLD, OLD_BODY)
+    with ExitStack() as job:
+        job.enter_context(sync.pinned([OLD]))
+        assert finish(sync, [OLD]).errors == []
+        offer(store, NEW, NEW_BODY)
+        assert finish(sync, [NEW]).codes == ["disk_full" if room == 8 else "model_replaced"]
+        assert here(tmp_path) == OLD_BODY
+    asked = len(store.of(PATH))
+    assert finish(sync, [NEW]).errors == []
+    assert here(tmp_path) == NEW_BODY
+    # What had come already was only waiting for its name.
+    assert len(store.of(PATH)) - asked == (8 if room == 8 else 0)
+
+
+def test_the_version_before_gives_way_to_its_own_replacement_first(
+    store: FaultyStore, sync: ModelSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallDisk(tmp_path / "models", 18, monkeypatch)
+    other_body = content(CHUNK * 8, 3)
+    other = model("loras/other.safetensors", other_body)
+    store.objects[other.path] = other_body
+    offer(store, OLD, OLD_BODY)
+    # The other one is the least recently used.
+    assert finish(sync, [other]).errors == []
+    assert finish(sync, [OLD]).errors == []
+    offer(store, NEW, NEW_BODY)
+    with sync.pinned([NEW]):
+        assert finish(sync, [NEW]).errors == []
+    assert here(tmp_path) == NEW_BODY
+    assert sync.tree.holds(other)
+    assert sync.evicted == 1

@@ -2,6 +2,7 @@ import type { Quota } from '../contract/admission.ts';
 import type { Caller, Core } from '../core/context.ts';
 import type { Actor } from '../core/keys/actor.ts';
 import type { Scope } from '../core/keys/scopes.ts';
+import type { SecretUse } from '../core/keys/verify.ts';
 import type { Env } from '../env.ts';
 
 /** Whether the key or token of a request would let it in now, and has `also`; for answers that go on for long. */
@@ -12,7 +13,7 @@ export type May = (scope: Scope) => boolean;
 
 /**
  * What every route finds in its Hono context. `core` and `requestId` are set by the app before any door runs; `caller` by the
- * v1 door's check of the key, as are `may` and `stillAllowed`, and `actor` on the routes that manage keys; `quota` by an answer that knows what is left.
+ * v1 door's check of the key, as are `may` and `stillAllowed`, `secret` (for a key) and `readUntil`, the end of a read token in ms, null for a key, and `actor` on the routes that manage keys; `quota` by an answer that knows what is left.
  */
 export type AppEnv = {
   Bindings: Env;
@@ -22,6 +23,8 @@ export type AppEnv = {
     caller: Caller;
     actor: Actor;
     quota: Quota | undefined;
+    secret: SecretUse;
+    readUntil: number | null;
     may: May;
     stillAllowed: StillAllowed;
   };

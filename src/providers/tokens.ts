@@ -1,12 +1,13 @@
 /**
  * Short-lived bearer tokens that the gateway gives to its own workers, to RunPod's webhook and to browsers, and checks without
  * storage: `<expiry, s since the epoch>.<HMAC-SHA256 over purpose, job, attempt or key, and expiry>`. Bound to one purpose, one job,
- * and the attempt it is for or the key that made it.
+ * and the attempt it is for or the key and its secret that made it.
  */
 
 export type TokenPurpose = 'worker' | 'webhook';
 export type TokenBinding = { purpose: TokenPurpose; job: string; attempt: number };
-export type ReadBinding = { purpose: 'read'; job: string; key: string };
+/** `secret`: the tag of the key's secret (core/keys/verify.ts); null in tokens of gateways that did not tell secrets apart. */
+export type ReadBinding = { purpose: 'read'; job: string; key: string; secret: string | null };
 type Binding = TokenBinding | ReadBinding;
 
 const encoder = new TextEncoder();
@@ -39,10 +40,15 @@ export async function tokenStands(secret: string, binding: Binding, token: strin
   );
 }
 
+/** When a token that stands ends, in ms since the epoch. */
+export const expiryOf = (token: string): number => Number(token.slice(0, token.indexOf('.'))) * 1000;
+
 const signedBytes = (binding: Binding, expiry: number): Uint8Array => {
-  const third = binding.purpose === 'read' ? binding.key : binding.attempt;
+  const third = binding.purpose === 'read' ? makerOf(binding) : binding.attempt;
   return encoder.encode(`${binding.purpose}:${binding.job}:${third}:${expiry}`);
 };
+
+const makerOf = ({ key, secret }: ReadBinding): string => (secret === null ? key : `${key}-${secret}`);
 
 const hmacKey = (secret: string, usage: 'sign' | 'verify'): Promise<CryptoKey> =>
   crypto.subtle.importKey('raw', encoder.encode(secret), { name: 'HMAC', hash: 'SHA-256' }, false, [usage]);

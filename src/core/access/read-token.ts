@@ -1,17 +1,18 @@
 import { z } from 'zod';
 import { isUuidV7 } from '../../providers/ids.ts';
-import { signToken, tokenStands } from '../../providers/tokens.ts';
+import { expiryOf, signToken, tokenStands } from '../../providers/tokens.ts';
 import type { KeyRecord } from '../../storage/d1/keys.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
 import { getJob } from '../jobs/get.ts';
-import { keyOf } from '../keys/verify.ts';
+import { keyOf, type SecretUse } from '../keys/verify.ts';
 import { invalidRequest, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 
 /**
- * Read tokens, for browsers: they show one job, its events and its outputs, and nothing else. `ce_read_<key>.<expiry>.<HMAC>` is
- * checked without storage; then the key that made it must still be valid, so that revoking the key ends its tokens as well.
+ * Read tokens, for browsers: they show one job, its events and its outputs, and nothing else. `ce_read_<key>-<tag>.<expiry>.<HMAC>` is
+ * checked without storage; then the key that made it, and its secret with that tag, must still be valid, so that revoking the key or
+ * rotating the secret away ends the tokens as well. Those that came without a tag, from older gateways, stand or fall with the key.
  */
 
 const PREFIX = 'ce_read_';
@@ -19,15 +20,19 @@ const PREFIX = 'ce_read_';
 /** How long a token may outlive its job's deadline, in seconds: time to look at the results. */
 export const MARGIN_S = 900;
 
-/** Body of `POST /v1/jobs/{id}/tokens`. `expires_in` in seconds. */
-export const readTokenRequestSchema = z.strictObject({ expires_in: z.number().positive().optional() });
+/** Body of `POST /v1/jobs/{id}/tokens`. `expires_in` in whole seconds, as the token has them. */
+export const readTokenRequestSchema = z.strictObject({ expires_in: z.int().min(1).optional() });
 
 export type ReadToken = { token: string; expires_at: number };
 
-/** A token for one job of the caller's. It lives as long as the job may run and `MARGIN_S` longer, or shorter if that is asked for. */
+/**
+ * A token for one job of the caller's. It lives as long as the job may run and `MARGIN_S` longer, or shorter if that is asked for, and
+ * no longer than the secret that makes it.
+ */
 export async function createReadToken(
   core: Core,
   caller: Caller,
+  secret: SecretUse,
   id: string,
   body: unknown,
 ): Promise<Result<ReadToken, CoreProblem>> {
@@ -40,29 +45,43 @@ export async function createReadToken(
     return job;
   }
   const now = core.clock();
-  const longest = Math.floor(Math.max(0, job.value.deadline - now) / 1000) + MARGIN_S;
+  const latest = Math.min(Math.max(now, job.value.deadline) + MARGIN_S * 1000, secret.ends_at ?? Infinity);
+  const longest = Math.floor((latest - now) / 1000);
   const { expires_in = longest } = parsed.data;
   if (expires_in > longest) {
     const detail = `"expires_in" may be ${longest} seconds for this job`;
     return fail(invalidRequest([{ pointer: '#/expires_in', code: 'out_of_range', detail }]));
   }
-  // Whole seconds, as the token has them.
-  const expires_at = Math.floor((now + expires_in * 1000) / 1000) * 1000;
-  const mac = await signToken(core.config.tokenSecret, bindingOf(caller.key, id), expires_at);
-  return ok({ token: `${PREFIX}${caller.key}.${mac}`, expires_at });
+  // Whole seconds: not shorter than asked for, unless that were too long.
+  const expires_at = Math.min(Math.ceil(now / 1000 + expires_in), Math.floor(latest / 1000)) * 1000;
+  const mac = await signToken(core.config.tokenSecret, bindingOf(caller.key, secret.tag, id), expires_at);
+  return ok({ token: `${PREFIX}${caller.key}-${secret.tag}.${mac}`, expires_at });
 }
 
 export const isReadToken = (credential: string): boolean => credential.startsWith(PREFIX);
 
-/** The key behind a token that is good for this job now; null for anything else. Nothing is read for a token that we did not sign. */
-export async function verifyReadToken(core: Core, token: string, job: string, age?: number): Promise<KeyRecord | null> {
+/** Who made a token, up to its first dot: a key and, of its secret, the tag. */
+const MAKER = /^ce_read_([0-9a-f-]{36})(?:-([0-9a-f]{12}))?$/;
+
+/**
+ * The key behind a token that is good for this job now, and when the token ends (ms); null for anything else. Nothing is read for a
+ * token that we did not sign.
+ */
+export async function verifyReadToken(
+  core: Core,
+  token: string,
+  job: string,
+  age?: number,
+): Promise<{ key: KeyRecord; expires_at: number } | null> {
   const dot = token.indexOf('.');
-  const key = token.slice(PREFIX.length, dot);
-  if (dot < 0 || !isReadToken(token) || !isUuidV7(key) || !isUuidV7(job)) {
+  const [, maker = '', tag = null] = MAKER.exec(token.slice(0, dot)) ?? [];
+  if (dot < 0 || !isUuidV7(maker) || !isUuidV7(job)) {
     return null;
   }
-  const stands = await tokenStands(core.config.tokenSecret, bindingOf(key, job), token.slice(dot + 1), core.clock());
-  return stands ? keyOf(core, key, age) : null;
+  const mac = token.slice(dot + 1);
+  const stands = await tokenStands(core.config.tokenSecret, bindingOf(maker, tag, job), mac, core.clock());
+  const key = stands ? await keyOf(core, maker, tag, age) : null;
+  return key === null ? null : { key, expires_at: expiryOf(mac) };
 }
 
-const bindingOf = (key: string, job: string) => ({ purpose: 'read', job, key }) as const;
+const bindingOf = (key: string, secret: string | null, job: string) => ({ purpose: 'read', job, key, secret }) as const;

@@ -1,4 +1,4 @@
-import { findBySecret, findKey, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
+import { findBySecret, findKeyWithTags, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
 import { rememberGoodKey, wasGoodKey } from '../../storage/edge/good-keys.ts';
 import { shielded } from '../access/shield.ts';
 import type { Caller, Core } from '../context.ts';
@@ -21,7 +21,18 @@ const GOOD_MS = 60 * 60_000;
 /** Hashes are small; more secrets than this in one isolate are not seen in an hour. */
 const GOOD_ENTRIES = 10_000;
 
-type Known = { key: KeyRecord; ends_at: number | null };
+/** How much of a secret's hash tells a key's secrets apart: 48 bits, of which nothing leads back to 190 of chance. */
+const TAG_CHARS = 12;
+
+/** Which of its key's secrets somebody came with. `ends_at`: the end of its grace, in ms, if a rotation has replaced it. */
+export type SecretUse = { tag: string; ends_at: number | null };
+
+/** `tags`: of the key's secrets, where it was read by its id. */
+type Known = {
+  key: KeyRecord;
+  ends_at: number | null;
+  tags?: { newest: string; previous: string | null };
+};
 
 /** By hash of a secret, or by id. A secret itself is not kept. */
 const cache = new Map<string, { known: Known; read_at: number }>();
@@ -30,7 +41,7 @@ const cache = new Map<string, { known: Known; read_at: number }>();
 const good = new Map<string, number>();
 
 /** Who sends a credential. `wait_s`: so much of what came from this address was no valid key that nothing is read for it, for so long. */
-export type Identified = { key: KeyRecord } | { key: null; wait_s: number | null };
+export type Identified = { key: KeyRecord; secret: SecretUse } | { key: null; wait_s: number | null };
 
 /**
  * `verifyKey` for what comes from outside. A flood of keys that are none costs no reads: they are counted for the address they come
@@ -53,17 +64,17 @@ export async function identify(
       return { key: null, wait_s };
     }
   }
-  const key = await byHash(core, hash, CACHE_MS);
-  if (key === null) {
+  const known = await byHash(core, hash, CACHE_MS);
+  if (known === null) {
     good.delete(hash);
-    return { key, wait_s: null };
+    return { key: null, wait_s: null };
   }
   const now = core.clock();
   if (now - (good.get(hash) ?? Number.NEGATIVE_INFINITY) >= GOOD_MS) {
     bounded(good, GOOD_ENTRIES).set(hash, now);
     later(rememberGoodKey(hash));
   }
-  return { key };
+  return { key: known.key, secret: { tag: hash.slice(0, TAG_CHARS), ends_at: known.ends_at } };
 }
 
 /**
@@ -75,19 +86,31 @@ export async function verifyKey(core: Core, secret: string, age = CACHE_MS): Pro
   if (!isKey(secret)) {
     return null;
   }
-  return byHash(core, await hashKey(secret), age);
+  return (await byHash(core, await hashKey(secret), age))?.key ?? null;
 }
 
-const byHash = async (core: Core, hash: string, age: number): Promise<KeyRecord | null> =>
+const byHash = async (core: Core, hash: string, age: number): Promise<Known | null> =>
   valid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
 
-/** The key with this id, if it is valid: what a read token that it made stands or falls with. */
-export async function keyOf(core: Core, id: string, age = CACHE_MS): Promise<KeyRecord | null> {
+/**
+ * The key with this id, if it is valid and the secret with this tag still works: what a read token stands or falls with.
+ * @param tag null for a token that does not say which secret made it: then the key alone counts
+ */
+export async function keyOf(core: Core, id: string, tag: string | null, age = CACHE_MS): Promise<KeyRecord | null> {
   const find = async (): Promise<Known | null> => {
-    const key = await findKey(core.env.DB, id, null);
-    return key === null ? null : { key, ends_at: null };
+    const found = await findKeyWithTags(core.env.DB, id, TAG_CHARS);
+    return found === null ? null : { ...found, ends_at: null };
   };
-  return valid(core, await cached(core, id, age, find));
+  const known = await cached(core, id, age, find);
+  return known === null ? null : (valid(core, { ...known, ends_at: endOf(known, tag) })?.key ?? null);
+}
+
+/** When the key's secret with this tag ends, in ms; null: it is the newest. One that is neither of the two has ended long ago. */
+function endOf({ key, tags }: Known, tag: string | null): number | null {
+  if (tag === null || tag === tags?.newest) {
+    return null;
+  }
+  return tag === tags?.previous ? (key.previous_expires_at ?? 0) : 0;
 }
 
 /** Makes this isolate look again. Others do within `CACHE_MS`. */
@@ -121,12 +144,12 @@ export const callerOf = ({ account, id, environment, endpoints, templates, nodes
 });
 
 /** Looked at on every use: a cached key still ends when it is due. */
-function valid(core: Core, known: Known | null): KeyRecord | null {
+function valid(core: Core, known: Known | null): Known | null {
   const now = core.clock();
   const over = (at: number | null): boolean => at !== null && at <= now;
   return known === null || known.key.revoked_at !== null || over(known.key.expires_at) || over(known.ends_at)
     ? null
-    : known.key;
+    : known;
 }
 
 async function cached(core: Core, name: string, age: number, find: () => Promise<Known | null>): Promise<Known | null> {

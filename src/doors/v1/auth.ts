@@ -39,6 +39,7 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
   }
   const header = bearerOf(c);
   c.set('stillAllowed', () => Promise.resolve(true));
+  c.set('readUntil', null);
   if (access?.operator === true && header !== null && (await sameText(header, c.var.core.config.adminToken))) {
     c.set('actor', { key: null, requestId: c.var.requestId });
     return next();
@@ -72,7 +73,7 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
       ? unauthorized(c, 'send a valid key as "Authorization: Bearer <key>"')
       : flooded(c, 'address', identified.wait_s);
   }
-  const { key } = identified;
+  const { key, secret: used } = identified;
   const wait_s = await shielded(core.env, 'key', key.id);
   if (wait_s !== null) {
     return flooded(c, 'key', wait_s);
@@ -85,7 +86,12 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
   if (scope !== null && !grants(key.scopes, scope)) {
     return lacks(c, scope);
   }
+  if (scope === 'keys:write' && used.ends_at !== null) {
+    // What it made, or a secret it was given, would outlive its grace.
+    return problem(c, 'exceeds_key', { detail: 'a secret that a rotation replaced manages no keys; use the new one' });
+  }
   c.set('caller', callerOf(key));
+  c.set('secret', used);
   c.set('actor', { key, requestId });
   c.set('may', (wanted) => grants(key.scopes, wanted));
   c.set('stillAllowed', async (also) => {
@@ -102,13 +108,14 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
   const [, , , job = ''] = c.req.path.split('/');
   const taken = access !== null && access !== 'open' && access.readToken !== undefined;
   const { core } = c.var;
-  const key = taken ? await verifyReadToken(core, token, job) : null;
-  if (key === null || !taken) {
+  const verified = taken ? await verifyReadToken(core, token, job) : null;
+  if (verified === null || !taken) {
     const wait_s = await shielded(core.env, 'bad_key', senderOf(c));
     return wait_s !== null
       ? flooded(c, 'address', wait_s)
       : unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
   }
+  const { key, expires_at } = verified;
   // All tokens of a key together, beside its own calls: whoever watches must not shut out whoever submits.
   const wait_s = await shielded(core.env, 'key', `${key.id}:tokens`);
   if (wait_s !== null) {
@@ -118,10 +125,11 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
     return lacks(c, access.scope);
   }
   c.set('caller', callerOf(key));
+  c.set('readUntil', expires_at);
   c.set('may', (wanted) => wanted === access.scope);
   c.set('stillAllowed', async () => {
     const now = await verifyReadToken(core, token, job, RECHECK_MS);
-    return now !== null && grants(now.scopes, access.scope);
+    return now !== null && grants(now.key.scopes, access.scope);
   });
   return null;
 }

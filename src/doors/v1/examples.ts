@@ -8,7 +8,7 @@ import type { ApiJob } from './schemas.ts';
 const ID = '0192f0c1-7c3e-7d52-9a51-3f2a6f8f1c11';
 const SELF = `https://gateway.example/v1/jobs/${ID}`;
 
-const READ_TOKEN = `ce_read_${ID}.1800000000.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
+const READ_TOKEN = `ce_read_${ID}-9f86d081884c.1800000000.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
 
 const WORKFLOW = {
   '3': {

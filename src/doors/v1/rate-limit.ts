@@ -7,12 +7,13 @@ import type { AppEnv } from '../app-env.ts';
 const SUBMITS: ReadonlySet<string> = new Set(['/v1/jobs', '/v1/jobs/batch']);
 
 /**
- * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) on every answer to a key. A submit's own admission says
+ * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) on every answer to a key; a read token is not told what its
+ * account may and does. A submit's own admission says
  * what is left; for all else a reading of the last two seconds does, taken beside the route's work where there is none.
  */
 export const rateLimitHeaders: MiddlewareHandler<AppEnv> = async (c, next) => {
   const { core, caller } = c.var;
-  if (caller === undefined) {
+  if (caller === undefined || c.var.readUntil !== null) {
     return next();
   }
   const isSubmit = c.req.method === 'POST' && SUBMITS.has(c.req.path);

@@ -132,7 +132,7 @@ describe.each(guarded)('$name', (route) => {
   });
 
   it('answers 401 to a read token that is altered, expired, for another job, of a revoked key, or in the wrong place', async () => {
-    const expired = `ce_read_${full.id}.${await signToken(env.TOKEN_SECRET ?? '', { purpose: 'read', job, key: full.id }, Date.now() - 2_000)}`;
+    const expired = `ce_read_${full.id}.${await signToken(env.TOKEN_SECRET ?? '', { purpose: 'read', job, key: full.id, secret: null }, Date.now() - 2_000)}`;
     const last = tokens.good.at(-1) === 'A' ? 'E' : 'A';
     const longer = tokens.good.replace(/\.(\d+)\./, (_, expiry: string) => `.${Number(expiry) + 1}.`);
     const wrong = [

@@ -28,6 +28,8 @@ const keyRow = z.object({
   revoked_at: z.number().nullable(),
 });
 
+const tagsRow = z.object({ newest: z.string(), previous: z.string().nullable() });
+
 /** A key without its secrets. Times in ms since the epoch. */
 export type KeyRecord = z.infer<typeof keyRow>;
 /** What `PATCH` may change. */
@@ -71,6 +73,21 @@ export async function findBySecret(
   }
   const key = keyRow.parse(row);
   return { key, ends_at: row['newest'] === 1 ? null : (key.previous_expires_at ?? 0) };
+}
+
+/** One key, and by what its secrets are told apart: so many first characters of their hashes. `previous` null: it was never rotated. */
+export async function findKeyWithTags(
+  db: D1Database,
+  id: string,
+  chars: number,
+): Promise<{ key: KeyRecord; tags: { newest: string; previous: string | null } } | null> {
+  const row = await db
+    .prepare(
+      `SELECT ${COLUMNS}, substr(hash, 1, ?2) AS newest, substr(previous_hash, 1, ?2) AS previous FROM keys WHERE id = ?1`,
+    )
+    .bind(id, chars)
+    .first();
+  return row === null ? null : { key: keyRow.parse(row), tags: tagsRow.parse(row) };
 }
 
 /** One key; of this account unless that is null. */

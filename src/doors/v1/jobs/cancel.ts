@@ -30,7 +30,7 @@ export function registerCancelJob(app: V1App): void {
     }
     const { publicUrl } = core.config;
     return c.var.may('jobs:read')
-      ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(core, canceled.value)))
+      ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(core, canceled.value, null)))
       : c.json(renderJob(withheld(canceled.value), publicUrl));
   });
 }

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { isTerminal, type JobView } from '../../../contract/job.ts';
 import { getJob } from '../../../core/jobs/get.ts';
-import { linksWindow, signOutputs, WINDOW_MS } from '../../../core/jobs/signed-urls.ts';
+import { linksNow, linksOf, signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { waitForJob } from '../../../core/jobs/wait.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { renderJob } from '../render.ts';
@@ -31,7 +31,7 @@ export function registerGetJob(app: V1App): void {
     },
   });
   app.get('/jobs/:id', async (c) => {
-    const { core, caller } = c.var;
+    const { core, caller, readUntil } = c.var;
     const id = c.req.param('id');
     const asked = waitQuery.safeParse(c.req.query());
     if (!asked.success) {
@@ -39,7 +39,7 @@ export function registerGetJob(app: V1App): void {
     }
     const seen = seenTag(c.req.header('if-none-match'));
     // Links the client has that will not last are news by themselves: there is nothing to wait for.
-    const outdated = seen !== null && seen.window !== null && seen.window < Math.floor(core.clock() / WINDOW_MS);
+    const outdated = seen !== null && seen.links !== null && seen.links !== linksNow(core.clock(), readUntil);
     const { wait } = asked.data;
     const found =
       wait === 0 || outdated
@@ -56,7 +56,7 @@ export function registerGetJob(app: V1App): void {
       return coreProblem(c, found.problem);
     }
     const job = found.value;
-    const tag: Tag = { event: job.last_event, window: linksWindow(job, core.clock()), progress: perMille(job) };
+    const tag: Tag = { event: job.last_event, links: linksOf(job, core.clock(), readUntil), progress: perMille(job) };
     c.header('etag', writeTag(tag));
     c.header('cache-control', 'private, no-cache');
     if (!isTerminal(job.status)) {
@@ -64,25 +64,25 @@ export function registerGetJob(app: V1App): void {
     }
     return seen !== null && writeTag(seen) === writeTag(tag)
       ? c.body(null, 304)
-      : c.json(renderJob(job, core.config.publicUrl, await signOutputs(core, job)));
+      : c.json(renderJob(job, core.config.publicUrl, await signOutputs(core, job, readUntil)));
   });
 }
 
 /**
- * What an `ETag` of ours stands for: the last event the client has, the hour of its links where the job has files, and how far the graph
+ * What an `ETag` of ours stands for: the last event the client has, which links (`linksNow`) where the job has files, and how far the graph
  * was, which moves between events. Weak: the bytes of two answers with the same tag may differ.
  */
-type Tag = { event: number; window: number | null; progress: number | null };
+type Tag = { event: number; links: number | null; progress: number | null };
 
-const writeTag = ({ event, window, progress }: Tag): string =>
-  `W/"${event}${window === null ? '' : `-${window}`}${progress === null ? '' : `.${progress}`}"`;
+const writeTag = ({ event, links, progress }: Tag): string =>
+  `W/"${event}${links === null ? '' : `-${links}`}${progress === null ? '' : `.${progress}`}"`;
 
 const perMille = ({ status, progress }: JobView): number | null =>
   progress === null || isTerminal(status) ? null : Math.round(progress.value * 1000);
 
 /** What an `If-None-Match` names; null for none, and for one that is not ours. */
 function seenTag(header: string | undefined): Tag | null {
-  const [, event, window, progress] = /^(?:W\/)?"(\d{1,15})(?:-(\d{1,15}))?(?:\.(\d{1,4}))?"$/.exec(header ?? '') ?? [];
+  const [, event, links, progress] = /^(?:W\/)?"(\d{1,15})(?:-(\d{1,15}))?(?:\.(\d{1,4}))?"$/.exec(header ?? '') ?? [];
   const number = (digits: string | undefined): number | null => (digits === undefined ? null : Number(digits));
-  return event === undefined ? null : { event: Number(event), window: number(window), progress: number(progress) };
+  return event === undefined ? null : { event: Number(event), links: number(links), progress: number(progress) };
 }

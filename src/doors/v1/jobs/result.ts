@@ -37,7 +37,7 @@ export function registerGetResult(app: V1App): void {
     }
     const { kind, job } = found.value;
     if (kind === 'ready') {
-      return c.json(renderResult(job, core.config.publicUrl, await signOutputs(core, job)));
+      return c.json(renderResult(job, core.config.publicUrl, await signOutputs(core, job, c.var.readUntil)));
     }
     const pending = renderPending(job, core.config.publicUrl);
     return c.json(pending, 202, { 'retry-after': String(POLL_AGAIN_S), location: pending.urls.self });

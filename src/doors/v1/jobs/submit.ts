@@ -63,7 +63,7 @@ export function registerSubmitJob(app: V1App): void {
     // A key that ended meanwhile is told that its job was taken, as it would have been without the wait, and nothing since.
     const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed('jobs:read')) ? waited : taken;
     // The plain answer is the same whenever it is repeated; one that waited is a reading like any other.
-    const links = wait === null ? undefined : await signOutputs(core, view);
+    const links = wait === null ? undefined : await signOutputs(core, view, null);
     const job = renderJob(view, core.config.publicUrl, links);
     return c.json(job, 201, {
       location: job.urls.self,

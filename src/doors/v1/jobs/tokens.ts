@@ -34,7 +34,7 @@ export function registerCreateReadToken(app: V1App): void {
     }
     const { core, caller } = c.var;
     const job = c.req.param('id');
-    const made = await createReadToken(core, caller, job, body.value);
+    const made = await createReadToken(core, caller, c.var.secret, job, body.value);
     if (!made.ok) {
       return coreProblem(c, made.problem);
     }

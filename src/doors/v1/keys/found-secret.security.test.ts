@@ -2,11 +2,11 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { hashKey } from '../../../core/keys/format.ts';
 import { findBySecret, revokeKey } from '../../../storage/d1/keys.ts';
-import { anyone, postJson } from '../../../testing/gateway.ts';
+import { anyone, postJson, problemOf } from '../../../testing/gateway.ts';
 import { as, madeKey, ownApp } from '../../../testing/keys.ts';
-import { keySchema, keyWithSecretSchema } from './schemas.ts';
+import { keyPageSchema, keySchema, keyWithSecretSchema } from './schemas.ts';
 
-/** What a secret can end that was good once and is not the key's any more: itself, and nothing else. */
+/** What a secret can do that a rotation has replaced: end itself, and go on with its work for a while. It manages no keys. */
 
 const newAccount = () => `a${crypto.randomUUID()}`;
 const works = async (key: string): Promise<boolean> => (await as(key)('/v1/jobs')).status === 200;
@@ -69,5 +69,27 @@ describe('a secret that a rotation replaced, found and handed in,', () => {
     expect(found?.ends_at).toBeNull();
     expect(await revokeKey(env.DB, made.id, 1, entry, await hashKey(made.key))).toBe(false);
     expect(await works(next.key)).toBe(true);
+  });
+});
+
+describe('a secret in its grace', () => {
+  it('manages no keys: it makes, changes, rotates and ends none', async () => {
+    const made = await madeKey(newAccount());
+    const other = await madeKey(newAccount());
+    const next = await rotated(await made.call(`/v1/keys/${made.id}/rotate`, postJson({ grace: 60 })));
+    const calls: [string, RequestInit][] = [
+      ['/v1/keys', postJson({ environment: 'test' })],
+      [`/v1/keys/${made.id}/rotate`, postJson({ grace: 0 })],
+      [`/v1/keys/${made.id}`, { ...postJson({ name: 'x' }), method: 'PATCH' }],
+      [`/v1/keys/${made.id}`, { method: 'DELETE' }],
+      [`/v1/keys/${other.id}`, { method: 'DELETE' }],
+    ];
+    for (const [path, init] of calls) {
+      expect(await problemOf(await made.call(path, init))).toMatchObject({ status: 403, code: 'exceeds_key' });
+    }
+    const { data } = keyPageSchema.parse(await (await made.call('/v1/keys')).json());
+    expect(data.map(({ id, name, revoked_at }) => [id, name, revoked_at])).toEqual([[made.id, '', null]]);
+    expect([await works(made.key), await works(next.key)]).toEqual([true, true]);
+    expect((await as(next.key)('/v1/keys', postJson({ environment: 'test' }))).status).toBe(201);
   });
 });

@@ -167,7 +167,7 @@ describe('a revocation', () => {
     const account = newAccount();
     const made = await madeKey(account);
     const next = await rotated(await made.call(`/v1/keys/${made.id}/rotate`, { method: 'POST' }));
-    const gone = keySchema.parse(await (await made.call(`/v1/keys/${made.id}`, { method: 'DELETE' })).json());
+    const gone = keySchema.parse(await (await as(next.key)(`/v1/keys/${made.id}`, { method: 'DELETE' })).json());
     expect(gone.revoked_at).not.toBeNull();
     expect([await works(made.key), await works(next.key)]).toEqual([false, false]);
     const again = await operator(`/v1/keys/${made.id}`, { method: 'DELETE' });

@@ -104,3 +104,15 @@ def test_a_writer_compacts_where_it_holds_the_lease(tmp_path: Path) -> None:
     assert Volume(root, True, lambda: 1.0).keep(model("loras/x.safetensors", b"x"), tmp_path / "x")
     found, lines = read_index(index)
     assert (sorted(found), lines) == (["loras/x.safetensors", "old"], 2)
+
+
+def test_an_index_written_anew_that_has_grown_beyond_the_one_before_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    one, other = SharedIndex(path), SharedIndex(path)
+    for size in range(200):
+        one.add(held("a", size))
+    assert other.get("a") == held("a", 199)
+    one.compact()
+    for number in range(300):
+        one.add(held(f"b{number}"))
+    assert (other.get("b0"), other.get("b299")) == (held("b0"), held("b299"))

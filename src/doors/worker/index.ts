@@ -2,6 +2,7 @@ import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
+import { parseWorkerJson } from '../../contract/worker-json.ts';
 import type { Core } from '../../core/context.ts';
 import type { Result } from '../../core/result.ts';
 import { shielded } from '../../core/access/shield.ts';
@@ -90,7 +91,7 @@ async function take<T extends { attempt: number }, R>(
   render: (answer: R) => Response,
 ): Promise<Response> {
   const job = c.req.param('job');
-  const parsed = schema.safeParse(await c.req.json().catch(() => undefined));
+  const parsed = schema.safeParse(parsedOrNothing(await c.req.text().catch(() => '')));
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     return refuse(c, {
@@ -107,3 +108,11 @@ async function take<T extends { attempt: number }, R>(
 
 const bearer = (c: Context<WorkerEnv>): string | undefined =>
   /^Bearer (\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
+
+function parsedOrNothing(text: string): unknown {
+  try {
+    return parseWorkerJson(text);
+  } catch {
+    return undefined;
+  }
+}

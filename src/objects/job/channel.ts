@@ -7,6 +7,7 @@ import {
   workerMessage,
   type WorkerMessage,
 } from '../../contract/worker.ts';
+import { parseWorkerJson } from '../../contract/worker-json.ts';
 import { currentAttempt, type JobState } from '../../core/job/state.ts';
 import { claimStands, stopReason } from '../../core/job/worker-signals.ts';
 import { isPlaced } from './outputs.ts';
@@ -83,7 +84,7 @@ const anyPreview = z.object({ type: z.literal('preview') });
 
 function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseWorkerJson(text);
   } catch {
     return null;
   }

@@ -1,5 +1,5 @@
 import { findBySecret, findKeyWithTags, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
-import { rememberGoodKey, wasGoodKey } from '../../storage/edge/good-keys.ts';
+import { forgetGoodKey, rememberGoodKey, wasGoodKey } from '../../storage/edge/good-keys.ts';
 import { shielded } from '../access/shield.ts';
 import type { Caller, Core } from '../context.ts';
 import { hashKey, isKey } from './format.ts';
@@ -67,6 +67,7 @@ export async function identify(
   const known = await byHash(core, hash, CACHE_MS);
   if (known === null) {
     good.delete(hash);
+    later(forgetGoodKey(hash));
     return { key: null, wait_s: null };
   }
   const now = core.clock();

@@ -69,6 +69,20 @@ describe('a preflight', () => {
     expect(reads).not.toHaveBeenCalled();
   });
 
+  it('allows an origin the methods that it may use at this place, and no others', async () => {
+    const methods = async (call: Call, origin: string, asked: string, path = `/v1/jobs/${NOBODY}`) =>
+      (await call(path, preflight(origin, asked))).headers.get('access-control-allow-methods');
+    const call = named('');
+    // What a read token shows, any page may read; cancel and erase are for the named ones, also in what a browser keeps of this.
+    expect(await methods(call, OTHER, 'GET')).toBe('GET, HEAD');
+    expect(await methods(call, OTHER, 'DELETE')).toBeNull();
+    expect(await methods(call, OTHER, 'GET', '/openapi.json')).toBe('GET, HEAD');
+    const all = 'GET, HEAD, POST, PUT, PATCH, DELETE';
+    expect(await methods(call, PAGE, 'GET')).toBe(all);
+    expect(await methods(call, PAGE, 'DELETE')).toBe(all);
+    expect(await methods(ownApp({}, { CORS_ORIGINS: '["*"]' })(''), OTHER, 'GET')).toBe(all);
+  });
+
   it.each(['a b', 'x\u00e9', ',', 'a:b', ''])('allows no header where none is named: %j', async (headers) => {
     const init = { method: 'OPTIONS', headers: new Headers({ origin: PAGE, 'access-control-request-method': 'GET' }) };
     init.headers.set('access-control-request-headers', headers);

@@ -14,7 +14,7 @@ import { ROUTE_ACCESS } from './route-access.ts';
 const PREFLIGHT_S = 7200;
 /** Header names as RFC 9110 section 5.1 has them. */
 const HEADER_NAMES = /^[\w!#$%&'*+.^`|~-]+(?:\s*,\s*[\w!#$%&'*+.^`|~-]+)*$/;
-const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 const EXPOSED = Object.keys(ANSWER_HEADERS).join(', ');
 
 /** Not for browsers: workers and RunPod call these. */
@@ -67,13 +67,18 @@ function allowedOrigin(c: Context<AppEnv>, method: string, origin: string | unde
   return origin !== undefined && corsOrigins.includes(origin) ? origin : null;
 }
 
-/** 204 in any case: what is not allowed is so by what the answer lacks (Fetch standard, CORS-preflight). */
+/**
+ * 204 in any case: what is not allowed is so by what the answer lacks (Fetch standard, CORS-preflight). A browser keeps the list of
+ * methods, so it has those that this origin may use at this place, and no more.
+ */
 function preflight(c: Context<AppEnv>, allowed: string | null): Response {
   c.header('vary', 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers');
   if (allowed !== null) {
     const headers = c.req.header('access-control-request-headers') ?? '';
     c.header('access-control-allow-origin', allowed);
-    c.header('access-control-allow-methods', METHODS);
+    const origin = c.req.header('origin');
+    const methods = METHODS.filter((method) => allowedOrigin(c, method, origin) !== null);
+    c.header('access-control-allow-methods', methods.join(', '));
     c.header('access-control-max-age', String(PREFLIGHT_S));
     if (HEADER_NAMES.test(headers)) {
       c.header('access-control-allow-headers', headers);

@@ -1,10 +1,11 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { makeKey } from '../../core/keys/format.ts';
+import { hashKey, makeKey } from '../../core/keys/format.ts';
 import type { Env } from '../../env.ts';
 import { systemRandom } from '../../providers/ids.ts';
+import { wasGoodKey } from '../../storage/edge/good-keys.ts';
 import { anyone, postJson, problemOf, submitted, type Call } from '../../testing/gateway.ts';
-import { madeKey, ownApp } from '../../testing/keys.ts';
+import { as, madeKey, ownApp } from '../../testing/keys.ts';
 
 /** The shield in front of exact limits: floods are stopped before anything is read, and nobody else feels it. */
 
@@ -94,6 +95,29 @@ describe('a flood of keys that do not exist', () => {
     expect((await there(seen.key)).status).toBe(200);
     // Never good anywhere before: nothing tells it from the flood.
     expect((await there(fresh.key)).status).toBe(429);
+  });
+});
+
+describe('a secret that was good once', () => {
+  it('is not known as good any more once it was found wrong: it counts like any other', async () => {
+    const made = await madeKey(newAccount());
+    const shield = allowing(0);
+    const app = ownApp({}, { SHIELD_BAD_KEY: shield });
+    const attempt = () => from('203.0.113.40', app(made.key))('/v1/jobs');
+    // Good while nothing else came from there; the location remembers it.
+    expect((await made.call('/v1/jobs')).status).toBe(200);
+    const hash = await hashKey(made.key);
+    await vi.waitFor(async () => expect(await wasGoodKey(hash)).toBe(true));
+    const rotate = async (call: Call): Promise<Call> => {
+      const answer = await call(`/v1/keys/${made.id}/rotate`, postJson({ grace: 60 }));
+      return as((await answer.json<{ key: string }>()).key);
+    };
+    await rotate(await rotate(made.call));
+    expect((await attempt()).status).toBe(401);
+    await vi.waitFor(async () => expect(await wasGoodKey(hash)).toBe(false));
+    const reads = readsOfKeys();
+    expect(await flood(attempt, 3)).toEqual([429, 429, 429]);
+    expect(reads).not.toHaveBeenCalled();
   });
 });
 

@@ -14,5 +14,10 @@ export async function rememberGoodKey(hash: string): Promise<void> {
   await caches.default.put(place(hash), note);
 }
 
+/** Forgets a hash whose secret is good no longer: it must not pass a shield because of what it was. */
+export async function forgetGoodKey(hash: string): Promise<void> {
+  await caches.default.delete(place(hash));
+}
+
 export const wasGoodKey = async (hash: string): Promise<boolean> =>
   (await caches.default.match(place(hash))) !== undefined;

@@ -1,6 +1,6 @@
 import { createApp } from './app.ts';
 import { walkFiles } from './core/assets/walk.ts';
-import { sweep } from './core/jobs/sweep.ts';
+import { sweep, sweepOver } from './core/jobs/sweep.ts';
 import type { Env } from './env.ts';
 
 export { Account } from './objects/account/object.ts';
@@ -14,6 +14,6 @@ export default {
   fetch: app.fetch,
   /** Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost, and looks after files that nobody knows of. */
   async scheduled(_controller, env): Promise<void> {
-    await Promise.all([sweep(env, Date.now()), walkFiles(env, Date.now())]);
+    await Promise.all([sweep(env, Date.now()), sweepOver(env, Date.now()), walkFiles(env, Date.now())]);
   },
 } satisfies ExportedHandler<Env>;

@@ -28,6 +28,7 @@ export type JobStub = Rpc<
   | 'complete'
   | 'hint'
   | 'named'
+  | 'tidy'
   | 'wake'
 > & {
   fetch(url: URL, init: RequestInit): Promise<Response>;

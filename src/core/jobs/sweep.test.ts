@@ -2,10 +2,13 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { LogEntry } from '../../providers/log.ts';
-import { ACCOUNT, alarmOf, created, fakeRunpod, heldClock, newId, settled, view } from '../../testing/job.ts';
+import { ACCOUNT, alarmOf, created, fakeRunpod, heldClock, newId, settled, view, type Rig } from '../../testing/job.ts';
+import type { NewJob } from '../../contract/new-job.ts';
+import { uuidV7 } from '../../providers/ids.ts';
 import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import { listJobs, projectJob } from '../../storage/d1/jobs.ts';
-import { sweep } from './sweep.ts';
+import { requireConfig } from '../../config.ts';
+import { sweep, sweepOver } from './sweep.ts';
 
 const statusInList = async (id: string) =>
   (await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)?.status;
@@ -84,5 +87,62 @@ describe('the sweeper', () => {
     await settled(rig);
     expect((await view(rig)).status).toBe('expired');
     expect(lines).toEqual([{ event: 'swept', found: 2, failed: 1 }]);
+  });
+});
+
+describe('the sweeper of jobs that are over', () => {
+  const KEPT_MS = requireConfig(env).policy.retention * 1000;
+
+  /** An id of this very moment: the shared source of ids never goes back, and other tests have moved the clock. */
+  const idNow = () => uuidV7(() => Date.now())();
+
+  async function over(more: Partial<NewJob> = {}): Promise<Rig> {
+    const rig = await created({ id: idNow(), ...more });
+    await rig.stub.cancel(ACCOUNT);
+    await settled(rig);
+    return rig;
+  }
+
+  it('removes one that lost its alarm, and leaves alone what is still kept', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const lost = await over();
+    await runInDurableObject(lost.object, (_job, state) => state.storage.deleteAlarm());
+    clock.pass(KEPT_MS + 3_600_000);
+    const kept = await over();
+    await sweepOver(env, Date.now());
+    expect(await statusInList(lost.id)).toBe('canceled');
+    clock.pass(1);
+    await sweepOver(env, Date.now());
+    expect([await statusInList(lost.id), await lost.stub.view(ACCOUNT)]).toEqual([undefined, null]);
+    expect(await statusInList(kept.id)).toBe('canceled');
+  });
+
+  it('forgets one that has no object, and passes over those that an account keeps for longer', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await over({ retention_ms: 2 * KEPT_MS });
+    const ghost = idNow();
+    await projectJob(env.DB, { ...(await view(rig)), id: ghost });
+    clock.pass(KEPT_MS + 3_600_001);
+    await sweepOver(env, Date.now());
+    expect(await statusInList(ghost)).toBeUndefined();
+    expect(await statusInList(rig.id)).toBe('canceled');
+    expect((await view(rig)).status).toBe('canceled');
+  });
+
+  it('comes by everybody, however many there are', async () => {
+    const clock = heldClock();
+    fakeRunpod();
+    const seen = await view(await over());
+    await env.DB.exec('DELETE FROM jobs');
+    for (let at = 0; at < 150; at += 1) {
+      await projectJob(env.DB, { ...seen, id: idNow() });
+    }
+    clock.pass(KEPT_MS + 3_600_001);
+    await sweepOver(env, Date.now());
+    expect(await env.DB.prepare('SELECT count(*) AS n FROM jobs').first('n')).toBe(50);
+    await sweepOver(env, Date.now());
+    expect(await env.DB.prepare('SELECT count(*) AS n FROM jobs').first('n')).toBe(0);
   });
 });

@@ -1,10 +1,14 @@
 import { jobStub } from '../../objects/stubs.ts';
 import type { Env } from '../../env.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
-import { forgetJob, unfinishedJobs } from '../../storage/d1/jobs.ts';
+import { requireConfig } from '../../config.ts';
+import { forgetJob, jobsOver, unfinishedJobs } from '../../storage/d1/jobs.ts';
+import { readPlace, writePlace } from '../../storage/d1/walks.ts';
 
 /** How far past its deadline a job must be before the sweeper takes it for forgotten. */
 const FORGOTTEN_MS = 120_000;
+/** How far past its time to be kept a job must be; accounts that keep theirs longer have theirs looked at for nothing. */
+const STAYED_MS = 3_600_000;
 /** Woken per sweep; the rest waits for the next one. Each is one request to an object. */
 const WAKE_AT_ONCE = 100;
 
@@ -27,4 +31,25 @@ export async function sweep(env: Env, now: number, log: Log = consoleLog): Promi
     log({ event: 'swept', found: ids.length, failed });
   }
   return ids.length;
+}
+
+/**
+ * Wakes jobs that are over and still listed although their time to be kept has passed: they lost the alarm that removes them, or that
+ * tells others of their end. So many per run, and the next run goes on behind them.
+ */
+export async function sweepOver(env: Env, now: number, log: Log = consoleLog): Promise<void> {
+  const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
+  const ids = await jobsOver(env.DB, { before, after: await readPlace(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
+  const woken = await Promise.allSettled(
+    ids.map(async (id) => {
+      if (!(await jobStub(env, id).tidy())) {
+        await forgetJob(env.DB, id);
+      }
+    }),
+  );
+  await writePlace(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
+  const failed = woken.filter((each) => each.status === 'rejected').length;
+  if (failed > 0) {
+    log({ event: 'swept_over', found: ids.length, failed });
+  }
 }

@@ -218,6 +218,12 @@ export class Job extends DurableObject<Env> {
     return true;
   }
 
+  /** Makes a job that is over do what its alarm is for. False when there is no such job, or it is erased and needs no line in a list. */
+  async tidy(): Promise<boolean> {
+    await this.alarm();
+    return this.state !== null && !this.state.erased;
+  }
+
   override async alarm(): Promise<void> {
     this.alarmAt = null;
     try {

@@ -21,7 +21,8 @@ import {
   view,
 } from '../../testing/job.ts';
 import type { Job } from './object.ts';
-import type { PendingEffect } from './pending.ts';
+import { EFFECT_LIMIT_MS, Outbox } from './outbox.ts';
+import { Pending, type PendingEffect } from './pending.ts';
 
 const statusInList = async (id: string) =>
   (await projection.listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)
@@ -221,5 +222,32 @@ describe('RunPod', () => {
     clock.pass(900_000 + 180_000);
     await ring(rig);
     expect(await outbox(rig)).toEqual([]);
+  });
+});
+
+describe('an effect that never comes to an end', () => {
+  it.each(['project', 'release', 'ask_admission'] as const)('is given up and wanted again later: %s', async (kind) => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const pending = new Pending([]);
+    const silent = new Outbox({
+      store: { pending, flush: () => {} },
+      wanted: () => true,
+      perform: () => new Promise(() => {}),
+      tell: () => {},
+    });
+    pending.add({ kind }, Date.now());
+    let ended = false;
+    const work = silent.drain(Date.now()).finally(() => {
+      ended = true;
+    });
+    await vi.advanceTimersByTimeAsync(EFFECT_LIMIT_MS - 1);
+    expect(ended).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    await work;
+    expect(pending.keys()).toEqual([kind]);
+    expect(pending.nextDue()).toBeGreaterThan(Date.now());
   });
 });

@@ -8,6 +8,11 @@ import type { JobStore } from './store.ts';
  * moving of results, which is found to be in flight then.
  */
 const LEASE_MS = 30_000;
+/**
+ * An effect that takes longer is tried again: a call of a database or of an object that never returns would else be waited for until the
+ * instance ends. All of them are safe to repeat but a `send`, whose calls have time limits of their own, like the moving of results.
+ */
+export const EFFECT_LIMIT_MS = 60_000;
 /** First wait before an effect is tried again; doubles up to the last. */
 const AGAIN_MS = 1_000;
 const AGAIN_MAX_MS = 60_000;
@@ -90,7 +95,9 @@ export class Outbox {
       // Said on the spot, never stored: a worker that is not connected is told when it connects.
       return;
     }
-    const outcome = await perform(effect, now);
+    const outcome = await (effect.kind === 'send' || effect.kind === 'fetch_result'
+      ? perform(effect, now)
+      : within(EFFECT_LIMIT_MS, perform(effect, now)));
     this.inFlight.delete(key);
     const later = Date.now();
     if (outcome.kind === 'again') {
@@ -101,5 +108,17 @@ export class Outbox {
     if (outcome.kind === 'signal') {
       tell(outcome.signal);
     }
+  }
+}
+
+/** What the work comes to, or `again` when that takes too long. */
+async function within(limit_ms: number, work: Promise<EffectOutcome>): Promise<EffectOutcome> {
+  const { promise, resolve } = Promise.withResolvers<EffectOutcome>();
+  const timer = setTimeout(() => resolve({ kind: 'again' }), limit_ms);
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    // Left running it would keep the object awake, and billed.
+    clearTimeout(timer);
   }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { listQuery, type JobFilters, type ListedPage } from './job-list.ts';
 import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
+import { idFloor } from '../../providers/ids.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
 /** Tables `jobs` and `job_metadata` (migrations/0001, 0005, 0008): the projection of the Job objects, for listing and for the sweeper. */
@@ -98,6 +99,18 @@ export async function unfinishedJobs(db: D1Database, page: { before: number; lim
        ORDER BY deadline LIMIT ?`,
     )
     .bind(page.before, page.limit)
+    .all();
+  return results.map((each) => z.object({ id: z.string() }).parse(each).id);
+}
+
+/** Ids of jobs that were over before `before` (ms), in the order of their ids, from behind `after`. */
+export async function jobsOver(
+  db: D1Database,
+  page: { before: number; after: string | undefined; limit: number },
+): Promise<string[]> {
+  const { results } = await db
+    .prepare('SELECT id FROM jobs WHERE id > ?1 AND id < ?2 AND completed_at < ?3 ORDER BY id LIMIT ?4')
+    .bind(page.after ?? '', idFloor(page.before), page.before, page.limit)
     .all();
   return results.map((each) => z.object({ id: z.string() }).parse(each).id);
 }

@@ -19,10 +19,12 @@ from aiohttp import ClientSession, web
 from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[reportUnknownVariableType] -- untyped
 
 from direct.stage import direct_stage
-from fakes.comfy import FakeComfy, Prompt, Script
+from fakes.comfy import PNG, FakeComfy, Prompt, Script
 from fakes.server import serving
 from fakes.stage import JOB, QUICK, staged
 from test_job import SAVE, listing
+from worker_gpu.boot import Folders
+from worker_gpu.comfy.client import Catalog
 from worker_gpu.contract import Report
 from worker_gpu.direct.stream import streamed
 from worker_gpu.gateway.client import GatewayClient
@@ -89,6 +91,34 @@ async def test_names_and_texts_that_hold_half_a_pair_are_stored_under_whole_ones
         (text,) = [o for o in map(maybe_object, maybe_list(stage.gateway.report["outputs"])) if o["type"] == "text"]
         assert "saved caf" in str(text["text"])
         json.dumps(text, ensure_ascii=False).encode()
+
+
+@pytest.mark.asyncio
+async def test_files_whose_names_differ_in_what_is_no_unicode_are_each_stored(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "in", tmp_path / "out", tmp_path / "temp")
+    for folder in (folders.input, folders.output, folders.temp):
+        folder.mkdir()
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        below = folders.output / prompt.folder
+        below.mkdir()
+        (below / "caf\udce9.png").write_bytes(PNG)
+        (below / "caf\udcea.png").write_bytes(PNG + b"2")
+        images: list[Json] = [{"filename": HALF, "subfolder": prompt.folder, "type": "output"}]
+        output: JsonObject = {"images": images, "value": [f"{prompt.folder}/{HALF}", f"/x/\ud83d/{HALF}"]}
+        return {"outputs": {"2": output}, "status": {"status_str": "success", "messages": []}}
+
+    async with staged(tmp_path, script, SAVE, folders=folders) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.outcome, receipt.code) == ("succeeded", None)
+        assert len([name for name in stage.gateway.outputs if name.endswith(".png")]) == 2
+        assert "bug in the worker" not in stage.log.getvalue()
+
+
+def test_a_node_class_that_is_no_unicode_keeps_no_worker_from_claiming() -> None:
+    assert Catalog(("KSampler", HALF)).digest != Catalog(("KSampler", "caf\udcea.png")).digest
 
 
 @pytest.mark.asyncio

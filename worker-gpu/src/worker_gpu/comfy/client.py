@@ -55,7 +55,7 @@ class Catalog:
     @property
     def digest(self) -> str:
         """SHA-256 of the sorted names, newline separated."""
-        return hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.classes).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Names:
     def _unique(self, name: str, owner: tuple[str, str]) -> str:
         """A name taken by something else, or too long, gets a mark made of what it stands for."""
         if len(name.encode()) > MAX_NAME_BYTES or self._given.get(name, owner) != owner:
-            mark = hashlib.sha256("\0".join(owner).encode()).hexdigest()[:8]
+            mark = hashlib.sha256("\0".join(owner).encode("utf-8", "surrogatepass")).hexdigest()[:8]
             stem, dot, extension = name.rpartition(".")
             if not dot or "/" in extension or len(extension) > 16:
                 stem, extension = name, ""

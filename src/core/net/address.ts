@@ -79,18 +79,22 @@ function groups(text: string): number[] | null {
   return found;
 }
 
-/** Within global unicast, what is not for servers: IANA's IPv6 Special-Purpose Address Registry, as [first two groups, bits]. */
-const SPECIAL_IPV6: readonly (readonly [number, number])[] = [
-  [0x20010000, 23], // protocol assignments: Teredo, ORCHID, benchmarks
-  [0x20010db8, 32], // documentation
-  [0x20020000, 16], // 6to4: an IPv4 address in disguise
-  [0x3fff0000, 20], // documentation
+/** Within global unicast, what is not for servers: IANA's IPv6 Special-Purpose Address Registry, as [leading groups, bits]. */
+const SPECIAL_IPV6: readonly (readonly [readonly number[], number])[] = [
+  [[0x2001, 0], 23], // protocol assignments: Teredo, PCP, TURN, benchmarks, AMT, AS112, ORCHID, drone ids
+  [[0x2001, 0xdb8], 32], // documentation
+  [[0x2002], 16], // 6to4: an IPv4 address in disguise
+  [[0x2620, 0x4f, 0x8000], 48], // AS112
+  [[0x3fff, 0], 20], // documentation
 ];
 
 /** Only global unicast (2000::/3) counts. Everything that maps or translates to IPv4, loopback, ULA, link-local and multicast lies outside of it. */
-export function isPublicIpv6(address: readonly number[]): boolean {
-  const start = (((address[0] ?? 0) << 16) | (address[1] ?? 0)) >>> 0;
-  return (
-    start >>> 29 === 1 && !SPECIAL_IPV6.some(([network, bits]) => start >>> (32 - bits) === network >>> (32 - bits))
-  );
-}
+export const isPublicIpv6 = (address: readonly number[]): boolean =>
+  startsWith(address, [0x2000], 3) && !SPECIAL_IPV6.some(([network, bits]) => startsWith(address, network, bits));
+
+/** Whether the first `bits` of an address are those of a network, whose groups hold at least so many. */
+const startsWith = (address: readonly number[], network: readonly number[], bits: number): boolean =>
+  network.every((group, index) => {
+    const beyond = Math.max(0, 16 * (index + 1) - bits);
+    return (address[index] ?? 0) >>> beyond === group >>> beyond;
+  });

@@ -111,7 +111,7 @@ async def test_a_history_that_comfyui_cannot_tell_is_the_graphs_fault(tmp_path: 
     """A node listed something that is no JSON: the same graph would end so everywhere."""
     done = asyncio.Event()
     async with staged(tmp_path, told(done), GRAPH, jobs_api=jobs_api) as stage:
-        stage.comfy.failing["GET /history"] = 1_000_000
+        stage.comfy.failing |= {"GET /history": 1_000_000, "GET /api": 1_000_000}
         running = asyncio.create_task(stage.run())
         await stage.comfy.notice.until(lambda: stage.comfy.running is not None)
         done.set()
@@ -120,6 +120,17 @@ async def test_a_history_that_comfyui_cannot_tell_is_the_graphs_fault(tmp_path: 
         error = maybe_object(stage.gateway.report["error"])
         assert (receipt.outcome, receipt.code, error["retryable"]) == ("failed", "execution_error", False)
         assert error["message"] == UNREADABLE
+
+
+async def test_what_the_history_cannot_tell_the_jobs_api_may(tmp_path: Path) -> None:
+    done = asyncio.Event()
+    done.set()
+    async with staged(tmp_path, told(done), GRAPH, jobs_api=True) as stage:
+        stage.comfy.failing["GET /history"] = 1_000_000
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert list(stage.gateway.outputs) == ["2.txt"]
 
 
 @pytest.mark.parametrize("route", ["GET /history", "GET /queue", "GET /api"])

@@ -130,6 +130,18 @@ async def test_the_same_graph_again_on_a_warm_comfyui_gives_its_files_again(engi
             assert list(stage.gateway.outputs) == ["sub/t_00001_.png"]
 
 
+async def test_an_output_node_without_a_path_runs_in_every_job_and_what_it_needs_does_not(engine: Engine) -> None:
+    graph: dict[str, JsonObject] = {**SAVE, "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    states: dict[str, str] = {}
+    for _ in range(2):
+        async with own_stage(engine.settings, engine.comfy, graph) as stage:
+            await stage.run()
+
+            told = [maybe_object(m.get("nodes")) for m in stage.gateway.messages if m["type"] == "progress"]
+            states = {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
+    assert states == {"1": "cached", "2": "finished", "3": "finished"}
+
+
 async def test_a_computed_prefix_saves_in_the_jobs_folder_too(engine: Engine) -> None:
     graph: dict[str, JsonObject] = {
         "1": SAVE["1"],

@@ -1,11 +1,12 @@
 """Files that a run writes into ComfyUI's output folder outside of the job's own: outputs of that job, gone after it."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from fakes.comfy import PNG, FakeComfy, Prompt, Script
+from fakes.comfy import PNG, FakeComfy, Prompt, Script, holding
 from fakes.stage import staged
 from test_own_folders import ended, folders_in
 from worker_gpu.boot import Folders
@@ -72,6 +73,24 @@ async def test_a_failed_job_leaves_nothing_in_the_output_folder(tmp_path: Path) 
         receipt = await stage.run()
 
         assert receipt.code == "execution_error"
+        assert list(folders.output.iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_a_canceled_job_leaves_nothing_in_the_output_folder(tmp_path: Path) -> None:
+    folders = folders_in(tmp_path)
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await writing(folders, ("Rodin3D_1/base.glb",))(comfy, prompt)
+        return await holding()(comfy, prompt)
+
+    async with staged(tmp_path, script, GRAPH, folders=folders) as stage:
+        running = asyncio.create_task(stage.run())
+        await stage.comfy.notice.until(lambda: stage.comfy.running is not None)
+        await stage.gateway.notice.until(lambda: "executing" in stage.gateway.stages)
+        await stage.gateway.say({"cancel": True, "reason": "client"})
+
+        assert (await running).outcome == "canceled"
         assert list(folders.output.iterdir()) == []
 
 

@@ -67,7 +67,9 @@ function beginnings(graph: Graph, names: readonly string[], along: RegExp): Spot
     if (own.length > 0 && (along === PICTURES || behind.length === 0)) {
       found.push(...own.map((input) => ({ node: id, input })));
     } else {
-      todo.push(...behind);
+      for (const each of behind) {
+        todo.push(each);
+      }
     }
   }
   return found;

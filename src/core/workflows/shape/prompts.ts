@@ -41,15 +41,19 @@ export function promptSpots(graph: Graph, role: Role): Spot[] {
     }
   }
   for (let step = todo.pop(); step !== undefined; step = todo.pop()) {
-    const key = JSON.stringify(step);
     const node = nodeOf(graph, step.id);
-    if (node === undefined || seen.has(key)) {
+    if (node === undefined) {
       continue;
     }
-    seen.add(key);
     const both = linksOf(node, ['positive', 'negative']);
     // A node with both takes and gives them in this order.
     const onward: Role = both.length === 2 && step.slot <= 1 ? (step.slot === 0 ? 'positive' : 'negative') : step.role;
+    // A node is walked through once in each role, however many links lead to it.
+    const key = JSON.stringify([step.id, onward]);
+    if (seen.has(key)) {
+      continue;
+    }
+    seen.add(key);
     const texts = textsOf(node, onward);
     for (const input of texts) {
       found.set(JSON.stringify([step.id, input]), { node: step.id, input });
@@ -58,7 +62,9 @@ export function promptSpots(graph: Graph, role: Role): Spot[] {
       continue;
     }
     const next = both.length > 0 ? linksOf(node, [onward]) : linksOf(node, Object.keys(node.inputs).filter(isPassage));
-    todo.push(...next.map((link) => ({ ...link, role: onward })));
+    for (const link of next) {
+      todo.push({ ...link, role: onward });
+    }
   }
   return found.size > 0 ? [...found.values()] : withoutSampler(graph, role);
 }

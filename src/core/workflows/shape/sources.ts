@@ -62,7 +62,11 @@ export function sourceOf(
     if (held === null) {
       return null;
     }
-    shared ||= [...(takers.get(held.node) ?? [])].some((name) => !passed.includes(name));
+    shared ||=
+      takers
+        .get(held.node)
+        ?.values()
+        .some((name) => !passed.includes(name)) === true;
     writable = shared ? writable : held;
     passed.push(held.input);
     spot = held;

@@ -5,7 +5,8 @@ type Issue = z.core.$ZodIssue;
 
 /** zod's findings in the words of the API. The list is never empty: a failed parse has at least one issue. */
 export function faultsOf(error: z.ZodError, base: readonly PropertyKey[] = []): [Fault, ...Fault[]] {
-  const [first, ...rest] = error.issues.flatMap((issue) => faults(issue, base));
+  // One more than is listed tells that there are more; a list in a body may have half a million entries that are wrong.
+  const [first, ...rest] = error.issues.slice(0, MAX_LISTED_FAULTS + 1).flatMap((issue) => faults(issue, base));
   return first === undefined
     ? [{ pointer: pointer(base), code: 'invalid_value', detail: 'is not valid' }]
     : [first, ...rest];
@@ -32,7 +33,10 @@ function faults(issue: Issue, base: readonly PropertyKey[]): Fault[] {
 }
 
 const place = (path: readonly PropertyKey[]): string =>
-  path.length === 0 ? 'the body' : quote(path.map(String).join('.'));
+  path.length === 0 ? 'the body' : quote(path.map((name) => String(name).slice(0, MAX_NAME_CHARS)).join('.'));
+
+/** A name's part in a detail; the whole is cut once more. */
+const MAX_NAME_CHARS = 100;
 
 function codeOf(issue: Issue): FaultCode {
   switch (issue.code) {

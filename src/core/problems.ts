@@ -112,18 +112,41 @@ export const MAX_LISTED_FAULTS = 100;
  */
 export function invalidRequest(faults: [Fault, ...Fault[]]): CoreProblem {
   const [first] = faults;
-  const code = faults.every((fault) => fault.code === first.code) ? first.code : 'invalid_request';
-  const more = faults.length > MAX_LISTED_FAULTS ? `; the first ${MAX_LISTED_FAULTS} are listed` : '';
-  const detail = faults.length === 1 ? first.detail : `the request has ${faults.length} faults${more}`;
-  return { code, detail, errors: faults.slice(0, MAX_LISTED_FAULTS) };
+  const alike = faults.every((fault) => fault.code === first.code);
+  return faultProblem(first, faults.slice(0, MAX_LISTED_FAULTS), faults.length, alike);
+}
+
+/** The same of faults that were counted (`FaultList`). `first` is the first of those listed. */
+export function faultProblem(first: Fault, listed: Fault[], count: number, alike: boolean): CoreProblem {
+  const more = count > listed.length ? `; the first ${listed.length} are listed` : '';
+  const detail = count === 1 ? first.detail : `the request has ${count} faults${more}`;
+  return { code: alike ? first.code : 'invalid_request', detail, errors: listed };
 }
 
 /** The one answer for what does not exist and for what belongs to somebody else; the two must not differ. */
 export const notFound: CoreProblem = { code: 'not_found', detail: 'no such resource' };
 
-/** JSON pointer to a place in the body, as a URI fragment. */
-export const pointer = (path: readonly PropertyKey[]): string =>
-  `#${path.map((part) => `/${escapeToken(String(part))}`).join('')}`;
+/** The longest name in a pointer; a node's id has as many characters at most. */
+const MAX_TOKEN_CHARS = 256;
+/** The longest pointer: with those of a hundred faults an answer stays small. */
+const MAX_POINTER_CHARS = 1024;
+
+/**
+ * JSON pointer to a place in the body, as a URI fragment. A name may be as long as the body: one that is too long to be repeated
+ * ends the pointer before it, at the value that holds the name.
+ */
+export function pointer(path: readonly PropertyKey[]): string {
+  let text = '#';
+  for (const part of path) {
+    const token = String(part);
+    const longer = token.length > MAX_TOKEN_CHARS ? null : `${text}/${escapeToken(token)}`;
+    if (longer === null || longer.length > MAX_POINTER_CHARS) {
+      return text;
+    }
+    text = longer;
+  }
+  return text;
+}
 
 const escapeToken = (token: string): string =>
   encodeURI(token.toWellFormed().replaceAll('~', '~0').replaceAll('/', '~1')).replaceAll('#', '%23');

@@ -4,10 +4,11 @@ import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointBarred, usualEndpoint } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
-import { invalidRequest, pointer, quote, type CoreProblem, type Fault } from '../problems.ts';
+import { FaultList } from '../fault-list.ts';
+import { pointer, quote, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { unknownNodes } from '../workflows/catalog.ts';
-import { checkGraph } from '../workflows/check.ts';
+import { checkGraph, checkLeastSize } from '../workflows/check.ts';
 import { placeIn } from '../workflows/graph.ts';
 import { isRecord, parseWorkflow } from '../workflows/parse.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
@@ -39,13 +40,16 @@ const PATH = ['workflow'];
  * graph, of what it wants changed in it, and of its inputs.
  */
 export async function checkRequest(core: Core, caller: Caller, body: unknown): Promise<Result<Checked, CoreProblem>> {
-  const faults = tooMany(body, core.config.limits);
-  if (faults.length > 0) {
+  const faults = new FaultList();
+  faults.addAll(tooMany(body, core.config.limits));
+  if (faults.count > 0) {
     return refuse(faults);
   }
   const parsed = jobRequestSchema.safeParse(body);
   if (!parsed.success) {
-    return refuse([...faultsOf(parsed.error), ...graphFaults(body, core.config.limits)]);
+    faults.addAll(faultsOf(parsed.error));
+    faults.append(graphFaults(body, core.config.limits));
+    return refuse(faults);
   }
   const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables, priority, start_within, retention = null } = parsed.data;
@@ -57,7 +61,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
   const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
   if (target === undefined) {
     const detail = `there is no endpoint ${quote(endpoint)}`;
-    faults.push({ pointer: '#/endpoint', code: 'unknown_endpoint', detail });
+    faults.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
   }
   const rules = rulesOf(core.config.limits, target, caller.nodes);
   const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
@@ -66,31 +70,33 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     graph === null
       ? null
       : shape(graph, { variables, params, overrides, randomizeSeeds }, rules, core.newSeed, placeIn(PATH));
-  faults.push(...(shaped?.faults ?? []));
+  if (shaped !== null) {
+    faults.append(shaped.faults);
+  }
   let nodesChecked = false;
   if (shaped !== null && target !== undefined) {
     const known = await unknownNodes(core, endpoint, shaped.shaped.graph, shaped.shaped.place);
     nodesChecked = known.checked;
-    faults.push(...known.faults);
+    faults.addAll(known.faults);
   }
   const { max_finish_within, finish_within: usual } = core.config.policy;
   const finishWithinS = finish_within ?? usual;
   if (finishWithinS > max_finish_within) {
     const detail = `finish_within may be ${max_finish_within} seconds`;
-    faults.push({ pointer: '#/finish_within', code: 'out_of_range', detail });
+    faults.add('out_of_range', () => ({ pointer: '#/finish_within', detail }));
   }
   const startWithinS = start_within ?? null;
   if (startWithinS !== null && startWithinS > finishWithinS) {
     const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
-    faults.push({ pointer: '#/start_within', code: 'out_of_range', detail });
+    faults.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
   }
   const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, requested);
-  faults.push(...inputFaults);
+  faults.addAll(inputFaults);
   if (shaped !== null) {
     const places = new Map(requested.map(({ name }, at) => [name, pointer(['inputs', at])]));
-    faults.push(...inlineFaults(target, shaped.shaped.text, inputs, places));
+    faults.addAll(inlineFaults(target, shaped.shaped.text, inputs, places));
   }
-  return shaped === null || faults.length > 0
+  return shaped === null || faults.count > 0
     ? refuse(faults)
     : ok({
         shaped: shaped.shaped,
@@ -122,30 +128,30 @@ export function rulesOf(limits: Limits, endpoint: Endpoint | undefined, keyPolic
   };
 }
 
-/** The graph as it came, or null; its faults are added to the list. */
-function graphOf(workflow: unknown, rules: Rules, faults: Fault[]): Graph | null {
+/** The graph as it came, or null where it cannot be shaped; its faults are added to the list. Its size is looked at before it is. */
+function graphOf(workflow: unknown, rules: Rules, faults: FaultList): Graph | null {
   const parsed = parseWorkflow(workflow, rules.maxNodes, PATH);
-  if (!parsed.ok) {
-    faults.push(...parsed.problem);
-    return null;
-  }
-  return parsed.value;
+  const found = parsed.ok ? checkLeastSize(parsed.value, rules.maxBytes, placeIn(PATH)) : parsed.problem;
+  faults.addAll(found);
+  return parsed.ok && found.length === 0 ? parsed.value : null;
 }
 
 /** What is wrong with the graph of a request that is malformed elsewhere. */
-function graphFaults(body: unknown, limits: Limits): Fault[] {
-  if (!isRecord(body) || body['workflow'] === undefined) {
-    return [];
+function graphFaults(body: unknown, limits: Limits): FaultList {
+  const faults = new FaultList();
+  if (isRecord(body) && body['workflow'] !== undefined) {
+    const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), faults);
+    if (graph !== null) {
+      faults.append(checkGraph(graph, placeIn(PATH)));
+    }
   }
-  const faults: Fault[] = [];
-  const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), faults);
-  return graph === null ? faults : checkGraph(graph, placeIn(PATH));
+  return faults;
 }
 
-function refuse(faults: readonly Fault[]): Result<never, CoreProblem> {
-  const [first, ...rest] = faults;
-  if (first === undefined) {
+function refuse(faults: FaultList): Result<never, CoreProblem> {
+  const problem = faults.problem();
+  if (problem === null) {
     throw new Error('a request was refused without a fault');
   }
-  return fail(invalidRequest([first, ...rest]));
+  return fail(problem);
 }

@@ -34,5 +34,5 @@ async function mayRun(core: Core, caller: Caller, endpoint: string, graph: Graph
   const nothing = { params: {}, overrides: {}, randomizeSeeds: false };
   const place = placeIn([]);
   const { faults } = shape(graph, nothing, refusing, core.newSeed, place);
-  return faults.length === 0 && (await unknownNodes(core, endpoint, graph, place)).faults.length === 0;
+  return faults.count === 0 && (await unknownNodes(core, endpoint, graph, place)).faults.length === 0;
 }

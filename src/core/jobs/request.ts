@@ -5,6 +5,7 @@ import { MAX_INTEGER } from '../json.ts';
 import type { Fault } from '../problems.ts';
 import { isOutputReference } from './chained.ts';
 import { isRecord } from '../workflows/parse.ts';
+import { isLargerThan } from '../workflows/size.ts';
 import { VARIABLE_NAME } from '../workflows/shape/variables.ts';
 
 /** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/api.md. */
@@ -108,14 +109,14 @@ const MAX_VARIABLES = 200;
 const MAX_FIELDS = 50;
 
 /**
- * Lists that are longer than allowed. Looked at before anything in them is: a fault for each of half a million entries would
- * fill the isolate.
+ * What is longer than allowed. Looked at before anything in it is: a fault for each of half a million entries would fill the
+ * isolate. What is put into the graph may not be larger than the graph may be.
  */
 export function tooMany(body: unknown, limits: Limits): Fault[] {
   if (!isRecord(body)) {
     return [];
   }
-  const { inputs, metadata, variables, params } = body;
+  const { inputs, metadata, variables, params, overrides } = body;
   const faults: Fault[] = [];
   const over = (at: string, detail: string): void => {
     faults.push({ pointer: at, code: 'out_of_range', detail });
@@ -134,6 +135,12 @@ export function tooMany(body: unknown, limits: Limits): Fault[] {
   }
   if (isRecord(params) && Object.keys(params).length > limits.max_nodes) {
     over('#/params', `params may name ${limits.max_nodes} nodes`);
+  }
+  for (const [name, value] of Object.entries({ variables, params, overrides })) {
+    if (isLargerThan(limits.max_workflow_bytes, value)) {
+      const detail = `${name} have more than the ${limits.max_workflow_bytes} bytes that a workflow may have`;
+      faults.push({ pointer: `#/${name}`, code: 'workflow_too_large', detail });
+    }
   }
   return faults;
 }

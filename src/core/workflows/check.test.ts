@@ -7,7 +7,7 @@ import { placeIn } from './graph.ts';
 import { parseWorkflow } from './parse.ts';
 
 const limits = limitsSchema.parse({});
-const check = (graph: Graph) => checkGraph(graph, placeIn(['workflow']));
+const check = (graph: Graph) => checkGraph(graph, placeIn(['workflow'])).listed;
 
 /** A graph of nodes 0 to n-1 from pairs [node, node it takes from]. */
 function graphOf(size: number, links: readonly (readonly [number, number])[]): Graph {

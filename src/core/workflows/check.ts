@@ -1,11 +1,19 @@
 import type { Graph } from '../../contract/new-job.ts';
+import { FaultList } from '../fault-list.ts';
 import { quote, type Fault } from '../problems.ts';
 import { isLink, type Place } from './graph.ts';
+import { isLargerThan } from './size.ts';
 
 /** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
-export function checkGraph(graph: Graph, place: Place): Fault[] {
+export function checkGraph(graph: Graph, place: Place): FaultList {
   const dangling = danglingLinks(graph, place);
-  return dangling.length > 0 ? dangling : cycles(graph, place);
+  return dangling.count > 0 ? dangling : cycles(graph, place);
+}
+
+/** The same as `checkSize` of a graph that is not yet text: finds what is certain without writing it. */
+export function checkLeastSize(graph: Graph, maxBytes: number, place: Place): Fault[] {
+  const detail = `the workflow has more than the ${maxBytes} bytes that are allowed`;
+  return isLargerThan(maxBytes, graph) ? [{ pointer: place(), code: 'workflow_too_large', detail }] : [];
 }
 
 /** A graph's text may have this many bytes. */
@@ -23,25 +31,24 @@ export function checkSize(text: string, maxBytes: number, place: Place): Fault[]
       ];
 }
 
-function danglingLinks(graph: Graph, place: Place): Fault[] {
-  return Object.entries(graph).flatMap(([id, node]) =>
-    Object.entries(node.inputs).flatMap(([input, value]): Fault[] =>
-      isLink(value) && !Object.hasOwn(graph, value[0])
-        ? [
-            {
-              pointer: place(id, 'inputs', input),
-              code: 'dangling_link',
-              detail: `node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow`,
-            },
-          ]
-        : [],
-    ),
-  );
+function danglingLinks(graph: Graph, place: Place): FaultList {
+  const faults = new FaultList();
+  for (const [id, node] of Object.entries(graph)) {
+    for (const [input, value] of Object.entries(node.inputs)) {
+      if (isLink(value) && !Object.hasOwn(graph, value[0])) {
+        faults.add('dangling_link', () => ({
+          pointer: place(id, 'inputs', input),
+          detail: `node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow`,
+        }));
+      }
+    }
+  }
+  return faults;
 }
 
 /** One fault per cycle found, at the input that closes it. Walks with a stack of its own: a graph may be a long chain. */
-function cycles(graph: Graph, place: Place): Fault[] {
-  const faults: Fault[] = [];
+function cycles(graph: Graph, place: Place): FaultList {
+  const faults = new FaultList();
   const state = new Map<string, 'open' | 'done'>();
   for (const start of Object.keys(graph)) {
     if (state.has(start)) {
@@ -58,11 +65,11 @@ function cycles(graph: Graph, place: Place): Fault[] {
       }
       const seen = state.get(link.from);
       if (seen === 'open') {
-        faults.push({
-          pointer: place(top.id, 'inputs', link.input),
-          code: 'dependency_cycle',
-          detail: `node ${quote(top.id)} needs its own result, through ${quote(link.input)}`,
-        });
+        const { id } = top;
+        faults.add('dependency_cycle', () => ({
+          pointer: place(id, 'inputs', link.input),
+          detail: `node ${quote(id)} needs its own result, through ${quote(link.input)}`,
+        }));
       } else if (seen === undefined) {
         state.set(link.from, 'open');
         stack.push({ id: link.from, links: linksOf(graph, link.from) });

@@ -1,5 +1,6 @@
 import type { Graph } from '../../contract/new-job.ts';
-import { quote, type Fault } from '../problems.ts';
+import { FaultList } from '../fault-list.ts';
+import { quote } from '../problems.ts';
 import { isLink, type Place } from './graph.ts';
 
 /**
@@ -10,21 +11,20 @@ import { isLink, type Place } from './graph.ts';
  * Inputs that name a file or a place are checked strictly. Others only for what is plainly a path, because a path may come
  * from a text node by a link. Texts of prompt encoders are free: nobody opens them.
  */
-export function unsafeInputs(graph: Graph, allowUrls: boolean, place: Place): Fault[] {
-  const faults: Fault[] = [];
+export function unsafeInputs(graph: Graph, allowUrls: boolean, place: Place): FaultList {
+  const faults = new FaultList();
   for (const [id, { class_type, inputs }] of Object.entries(graph)) {
     for (const [input, value] of Object.entries(inputs)) {
       const check = checkFor(class_type, input, allowUrls);
-      for (const { text, path } of textsIn(value, [id, 'inputs', input])) {
+      eachText(value, [id, 'inputs', input], (text, path) => {
         const what = check(text);
         if (what !== null) {
-          faults.push({
+          faults.add('unsafe_input', () => ({
             pointer: place(...path),
-            code: 'unsafe_input',
             detail: `${quote(input)} may not hold ${what}`,
-          });
+          }));
         }
-      }
+      });
     }
   }
   return faults;
@@ -70,13 +70,15 @@ function checkFor(class_type: string, input: string, allowUrls: boolean): Check 
   };
 }
 
-/** Every text within a value, with the way to it. A link names a node, not a file. */
-function textsIn(value: unknown, path: readonly string[]): { text: string; path: readonly string[] }[] {
+/** Shows every text within a value, with the way to it, which holds only while it is shown. A link names a node, not a file. */
+function eachText(value: unknown, path: string[], see: (text: string, path: readonly string[]) => void): void {
   if (typeof value === 'string') {
-    return [{ text: value, path }];
+    see(value, path);
+  } else if (typeof value === 'object' && value !== null && !isLink(value)) {
+    for (const [key, inner] of Object.entries(value)) {
+      path.push(key);
+      eachText(inner, path, see);
+      path.pop();
+    }
   }
-  if (typeof value !== 'object' || value === null || isLink(value)) {
-    return [];
-  }
-  return Object.entries(value).flatMap(([key, inner]) => textsIn(inner, [...path, key]));
 }

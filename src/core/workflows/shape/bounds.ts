@@ -35,10 +35,13 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
   };
 
   const over = (spot: Spot, limit: string, detail: string): void =>
-    draft.fault(draft.place(spot.node, 'inputs', spot.input), 'limit_exceeded', `${detail} (${limit})`);
+    draft.faults.add('limit_exceeded', () => ({
+      pointer: draft.place(spot.node, 'inputs', spot.input),
+      detail: `${detail} (${limit})`,
+    }));
 
   const clamp = (spot: Spot, from: number, to: number, limit: string): void => {
-    draft.set(spot, to, draft.place(spot.node, 'inputs', spot.input));
+    draft.set(spot, to);
     clamped.push({ ...spot, from, to, limit });
   };
 
@@ -104,7 +107,10 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     }
   }
   if (clamped.length > MAX_CLAMPED) {
-    draft.fault(draft.place(), 'limit_exceeded', `${clamped.length} values are over this endpoint's limits`);
+    draft.faults.add('limit_exceeded', () => ({
+      pointer: draft.place(),
+      detail: `${clamped.length} values are over this endpoint's limits`,
+    }));
   }
   return clamped;
 }

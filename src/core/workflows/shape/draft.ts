@@ -1,5 +1,6 @@
 import type { Graph } from '../../../contract/new-job.ts';
-import { quote, type Fault, type FaultCode } from '../../problems.ts';
+import { FaultList } from '../../fault-list.ts';
+import { quote } from '../../problems.ts';
 import { nodeOf, type Place, type Spot } from '../graph.ts';
 
 /**
@@ -8,12 +9,12 @@ import { nodeOf, type Place, type Spot } from '../graph.ts';
  */
 export type Draft = {
   readonly graph: Graph;
-  readonly faults: Fault[];
+  readonly faults: FaultList;
   readonly place: Place;
-  readonly set: (spot: Spot, value: unknown, origin: string) => void;
+  /** `origin`: where in the request the value stands; without one that stays as it was. */
+  readonly set: (spot: Spot, value: unknown, origin?: () => string) => void;
   /** Whether an override or a parameter has set this input. */
   readonly wasSet: (spot: Spot) => boolean;
-  readonly fault: (pointer: string, code: FaultCode, detail: string) => void;
 };
 
 /** The graph given is not changed: nodes and their inputs are copied, values are shared and never written to. */
@@ -21,18 +22,15 @@ export function draftOf(original: Graph, inRequest: Place): Draft {
   const graph: Graph = Object.fromEntries(
     Object.entries(original).map(([id, node]) => [id, { ...node, inputs: { ...node.inputs } }]),
   );
-  const origins = new Map<string, string>();
-  const faults: Fault[] = [];
+  const origins = new Map<string, Map<string, (() => string) | undefined>>();
   return {
     graph,
-    faults,
+    faults: new FaultList(),
     place: (...path) => {
       const [id, inputs, input] = path;
       const origin =
-        id === undefined || inputs !== 'inputs' || input === undefined
-          ? undefined
-          : origins.get(key({ node: id, input }));
-      return origin ?? inRequest(...path);
+        id === undefined || inputs !== 'inputs' || input === undefined ? undefined : origins.get(id)?.get(input);
+      return origin?.() ?? inRequest(...path);
     },
     set: (spot, value, origin) => {
       const node = nodeOf(graph, spot.node);
@@ -41,11 +39,9 @@ export function draftOf(original: Graph, inRequest: Place): Draft {
       }
       // Defined rather than assigned: an input may have any name, `__proto__` too.
       Object.defineProperty(node.inputs, spot.input, { value, writable: true, enumerable: true, configurable: true });
-      origins.set(key(spot), origin);
+      const inputs = origins.get(spot.node) ?? new Map<string, (() => string) | undefined>();
+      origins.set(spot.node, inputs.set(spot.input, origin ?? inputs.get(spot.input)));
     },
-    wasSet: (spot) => origins.has(key(spot)),
-    fault: (pointer, code, detail) => void faults.push({ pointer, code, detail }),
+    wasSet: ({ node, input }) => origins.get(node)?.has(input) === true,
   };
 }
-
-const key = ({ node, input }: Spot): string => JSON.stringify([node, input]);

@@ -1,8 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Graph } from '../../../contract/new-job.ts';
 import { COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, PLAIN, SD15, SDXL, SERVICE, WAN } from '../../../testing/graphs.ts';
 import { shaped } from '../../../testing/shaping.ts';
 import type { Overrides } from './overrides.ts';
+import { promptSpots } from './prompts.ts';
 
 type Case = { title: string; graph: Graph; overrides: Overrides; changed: Record<string, unknown> };
 
@@ -257,4 +258,39 @@ describe('a seed', () => {
     expect(shaped(graph(100)).resolved.seeds).toHaveLength(100);
     expect(shaped(graph(101)).at).toEqual(['out_of_range #/workflow']);
   });
+});
+
+describe('many nodes that one text feeds', () => {
+  const graphOf = (encoders: number, text: string): Graph => ({
+    p: { class_type: 'PrimitiveString', inputs: { value: text } },
+    ...Object.fromEntries(
+      Array.from({ length: encoders }, (_, at) => [
+        [`s${at}`, { class_type: 'KSampler', inputs: { positive: [`e${at}`, 0] } }],
+        [`e${at}`, { class_type: 'CLIPTextEncode', inputs: { text: ['p', 0] } }],
+      ]).flat(),
+    ),
+  });
+
+  it('are compared without writing it out for each', () => {
+    const written = vi.spyOn(JSON, 'stringify');
+    const result = shaped(graphOf(600, 'x'.repeat(800_000)), { overrides: { prompt: 'a' } });
+    const chars = written.mock.results.reduce((sum, { value }) => sum + String(value).length, 0);
+    written.mockRestore();
+    expect(result.changed).toEqual({ 'p.value': 'a' });
+    expect(chars).toBeLessThan(800_000);
+  });
+});
+
+it('a node is walked through once, however many of its outputs lead to it', () => {
+  const links = (to: string) => Object.fromEntries(Array.from({ length: 3000 }, (_, at) => [`cond${at}`, [to, at]]));
+  let asked = 0;
+  const counted = new Proxy(links('e'), { ownKeys: (target) => ((asked += 1), Reflect.ownKeys(target)) });
+  const graph: Graph = {
+    s: { class_type: 'KSampler', inputs: { positive: ['a', 0] } },
+    a: { class_type: 'Combine', inputs: links('b') },
+    b: { class_type: 'Combine', inputs: counted },
+    e: { class_type: 'CLIPTextEncode', inputs: { text: 'old' } },
+  };
+  expect(promptSpots(graph, 'positive')).toEqual([{ node: 'e', input: 'text' }]);
+  expect(asked).toBe(1);
 });

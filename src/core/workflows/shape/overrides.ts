@@ -1,13 +1,12 @@
 import type { ResolvedOverride, ResolvedSeed } from '../../../contract/job.ts';
 import type { NewSeed } from '../../../providers/seeds.ts';
-import { jsonText } from '../../json.ts';
 import { pointer, quote } from '../../problems.ts';
 import { inputOf, nodeName, nodeOf, numberOf, type Spot } from '../graph.ts';
 import type { Draft } from './draft.ts';
 import { LENGTH_INPUTS, SEED_INPUTS, seedSpots, sizeSpots, stepSpots } from './numbers.ts';
 import { promptSpots, ROLE_INPUTS, TEXT_INPUTS, textsOf, type Role } from './prompts.ts';
 import { drawn, isRandom, portable } from './seeds.ts';
-import { sourceOf, takersOf, type Kind, type Takers } from './sources.ts';
+import { sourceOf, takersOf, type Kind, type Source, type Takers } from './sources.ts';
 
 /** A value for an input that is found by walking the graph, or, with `node`, for that node's. */
 export type Override<T> = T | { value: T; node: string };
@@ -72,7 +71,7 @@ export function override(draft: Draft, overrides: Overrides, newSeed: NewSeed): 
     const spots = node === null ? found(draft, takers, field) : named(draft, takers, field, node);
     const written = field === 'seed' ? drawn(value, newSeed) : value;
     for (const spot of spots) {
-      draft.set(spot, written, pointer(['overrides', field]));
+      draft.set(spot, written, () => pointer(['overrides', field]));
       done.overrides.push({ field, ...spot });
       if (field === 'seed') {
         done.seeds.push({ ...spot, value: portable(written), random: isRandom(value) });
@@ -88,18 +87,17 @@ function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
   const at = pointer(['overrides', field, 'node']);
   const node = nodeOf(draft.graph, id);
   if (node === undefined) {
-    draft.fault(at, 'node_missing', `the workflow has no node ${quote(id)}`);
+    draft.faults.add('node_missing', () => ({ pointer: at, detail: `the workflow has no node ${quote(id)}` }));
     return [];
   }
   const has = (input: string): boolean => Object.hasOwn(node.inputs, input);
   const inputs = role === undefined ? names.filter(has) : textsOf(node, role);
   const taken = inputs.length > 0 ? inputs : ['value', 'string'].filter(has).slice(0, 1);
   if (taken.length === 0) {
-    draft.fault(
-      at,
-      'override_not_found',
-      `node ${nodeName(draft.graph, id)} has no input that takes ${field}; use params`,
-    );
+    draft.faults.add('override_not_found', () => ({
+      pointer: at,
+      detail: `node ${nodeName(draft.graph, id)} has no input that takes ${field}; use params`,
+    }));
   }
   return distinct(
     taken.map((input) => {
@@ -114,7 +112,10 @@ function found(draft: Draft, takers: Takers, field: Field): Spot[] {
   const { graph } = draft;
   const { kind, names, find, all, role } = RULES[field];
   const refuse = (code: 'override_not_found' | 'override_ambiguous', detail: string): Spot[] => {
-    draft.fault(pointer(['overrides', field]), code, `${detail}; name a node: {"value": …, "node": "…"}`);
+    draft.faults.add(code, () => ({
+      pointer: pointer(['overrides', field]),
+      detail: `${detail}; name a node: {"value": …, "node": "…"}`,
+    }));
     return [];
   };
   const spots = find(graph);
@@ -127,14 +128,7 @@ function found(draft: Draft, takers: Takers, field: Field): Spot[] {
     return refuse('override_ambiguous', `${field} is computed by other nodes for ${list(draft, computed)}`);
   }
   const targets = distinct(sources.flatMap((source) => source?.spot ?? []));
-  const values = new Map<string, string[]>();
-  for (const source of sources) {
-    if (source !== null) {
-      values.set(source.spot.node, [...(values.get(source.spot.node) ?? []), jsonText(source.value)]);
-    }
-  }
-  const alike = new Set([...values.values()].map((held) => [...new Set(held)].sort().join())).size === 1;
-  if (all !== true && values.size > 1 && !alike) {
+  if (all !== true && !areAlike(sources)) {
     return refuse('override_ambiguous', `${list(draft, targets)} take ${field}, with different values`);
   }
   if (field === 'steps' && spots.some((spot) => isShare(graph, spot))) {
@@ -146,6 +140,22 @@ function found(draft: Draft, takers: Takers, field: Field): Spot[] {
   return targets;
 }
 
+/**
+ * Whether every node holds the same values now. They are literals and are compared as they are: a text that feeds many nodes is one
+ * in memory, however long it is.
+ */
+function areAlike(sources: readonly (Source | null)[]): boolean {
+  const values = new Map<string, Set<unknown>>();
+  for (const source of sources) {
+    if (source !== null) {
+      const held = values.get(source.spot.node) ?? new Set();
+      values.set(source.spot.node, held.add(source.value));
+    }
+  }
+  const [first, ...others] = values.values();
+  return first === undefined || others.every((each) => each.symmetricDifference(first).size === 0);
+}
+
 /** Whether a sampler does only a part of its steps: another number of them would move the border to the next sampler. */
 function isShare(graph: Draft['graph'], spot: Spot): boolean {
   const node = nodeOf(graph, spot.node);
@@ -155,13 +165,14 @@ function isShare(graph: Draft['graph'], spot: Spot): boolean {
 
 function feedsPrompt(draft: Draft, takers: Takers, spots: readonly Spot[]): boolean {
   const { kind, names, find } = RULES.prompt;
-  const positive = find(draft.graph).map((spot) => sourceOf(draft.graph, takers, spot, kind, names)?.spot);
-  return spots.some(({ node, input }) => positive.some((spot) => spot?.node === node && spot.input === input));
+  const positive = find(draft.graph).flatMap((spot) => sourceOf(draft.graph, takers, spot, kind, names)?.spot ?? []);
+  const fed = new Set(positive.map(keyOf));
+  return spots.some((spot) => fed.has(keyOf(spot)));
 }
 
-const distinct = (spots: readonly Spot[]): Spot[] => [
-  ...new Map(spots.map((spot) => [JSON.stringify([spot.node, spot.input]), spot])).values(),
-];
+const distinct = (spots: readonly Spot[]): Spot[] => [...new Map(spots.map((spot) => [keyOf(spot), spot])).values()];
+
+const keyOf = ({ node, input }: Spot): string => JSON.stringify([node, input]);
 
 const list = (draft: Draft, spots: readonly Spot[]): string => {
   const ids = [...new Set(spots.map(({ node }) => node))];

@@ -9,11 +9,14 @@ export type Params = Readonly<Record<string, Readonly<Record<string, unknown>>>>
 export function setParams(draft: Draft, params: Params): void {
   for (const [node, inputs] of Object.entries(params)) {
     if (nodeOf(draft.graph, node) === undefined) {
-      draft.fault(pointer(['params', node]), 'node_missing', `the workflow has no node ${quote(node)}`);
+      draft.faults.add('node_missing', () => ({
+        pointer: pointer(['params', node]),
+        detail: `the workflow has no node ${quote(node)}`,
+      }));
       continue;
     }
     for (const [input, value] of Object.entries(inputs)) {
-      draft.set({ node, input }, value, pointer(['params', node, input]));
+      draft.set({ node, input }, value, () => pointer(['params', node, input]));
     }
   }
 }

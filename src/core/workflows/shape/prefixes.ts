@@ -8,6 +8,8 @@ import type { Draft } from './draft.ts';
 export type Renamed = { node: string; from: string; to: string };
 
 const PREFIX = 'filename_prefix';
+/** As much of an id as a file's name can spare: names of outputs end at 255 bytes. */
+const MAX_ID_CHARS = 40;
 
 export function separatePrefixes(draft: Draft): Renamed[] {
   const nodes = Object.entries(draft.graph).flatMap(([id, { inputs }]) => {
@@ -16,18 +18,22 @@ export function separatePrefixes(draft: Draft): Renamed[] {
   });
   const taken = new Set(nodes.map(({ prefix }) => prefix));
   const first = new Set<string>();
+  const numbers = new Map<string, number>();
   return nodes.flatMap(({ id, prefix }): Renamed[] => {
     if (!first.has(prefix)) {
       first.add(prefix);
       return [];
     }
-    let to = `${prefix}_${id.replaceAll(/[^A-Za-z0-9-]/g, '-').slice(0, 40)}`;
-    while (taken.has(to)) {
-      to += '-';
+    const own = `${prefix}_${id.slice(0, MAX_ID_CHARS).replaceAll(/[^A-Za-z0-9-]/g, '-')}`;
+    let to = own;
+    // Ids that look alike here: each next one is told apart by the next number.
+    for (let next = numbers.get(own) ?? 2; taken.has(to); next += 1) {
+      to = `${own}-${next}`;
+      numbers.set(own, next + 1);
     }
     taken.add(to);
     const spot = { node: id, input: PREFIX };
-    draft.set(spot, to, draft.place(id, 'inputs', PREFIX));
+    draft.set(spot, to);
     return [{ node: id, from: prefix, to }];
   });
 }

@@ -38,13 +38,15 @@ export function drawSeeds(draft: Draft, all: boolean, newSeed: NewSeed): Resolve
     }
   }
   if (drawnAt.size > MAX_RANDOM_SEEDS) {
-    const at = all ? pointer(['options', 'randomize_seeds']) : draft.place();
-    draft.fault(at, 'out_of_range', `${MAX_RANDOM_SEEDS} seeds may be drawn for one job`);
+    draft.faults.add('out_of_range', () => ({
+      pointer: all ? pointer(['options', 'randomize_seeds']) : draft.place(),
+      detail: `${MAX_RANDOM_SEEDS} seeds may be drawn for one job`,
+    }));
     return [];
   }
   return [...drawnAt.values()].map((spot) => {
     const value = newSeed();
-    draft.set(spot, value, draft.place(spot.node, 'inputs', spot.input));
+    draft.set(spot, value);
     return { ...spot, value, random: true };
   });
 }

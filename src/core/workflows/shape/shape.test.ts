@@ -166,6 +166,30 @@ describe('shaping', () => {
     expect(result.graph['1']?.inputs).toEqual({ seed: 3, steps: 1 });
   });
 
+  it('counts all faults and lists a hundred, wherever they are', () => {
+    const inputs = Object.fromEntries(Array.from({ length: 30_000 }, (_, at) => [`a${at}`, '/x/y']));
+    const links = Object.fromEntries(Array.from({ length: 30_000 }, (_, at) => [`b${at}`, ['gone', 0]]));
+    const text = { text: '{{ gone }}'.repeat(30_000) };
+    const graph: Graph = { '1': { class_type: 'A', inputs: { ...inputs, ...links, ...text } } };
+    const { faults, count } = shaped(graph, { variables: {} }, rules({ maxBytes: 10_000_000 }));
+    expect(count).toBe(90_000);
+    expect(faults).toHaveLength(100);
+  });
+
+  it('does not write a graph that one text in many places makes gigabytes', () => {
+    const encoder = { class_type: 'CLIPTextEncode', inputs: { text: '' } };
+    const sampler = (id: number) => ({ class_type: 'KSampler', inputs: { positive: [`e${id}`, 0] } });
+    const graph: Graph = Object.fromEntries(
+      Array.from({ length: 950 }, (_, id) => [
+        [`e${id}`, encoder],
+        [`s${id}`, sampler(id)],
+      ]).flat(),
+    );
+    const result = shaped(graph, { overrides: { prompt: 'x'.repeat(900_000) } });
+    expect(result.at).toEqual(['workflow_too_large #/workflow']);
+    expect(result.text).toBe('');
+  });
+
   it('measures the graph that runs, not the one that came', () => {
     const allowed = rules({ maxBytes: 2000 });
     const text = 'x'.repeat(3000);
@@ -187,6 +211,14 @@ describe('save nodes', () => {
         { node: 'b', from: 'x', to: 'x_b' },
       ].sort((one, two) => (one.node === 'b' ? -1 : two.node === 'b' ? 1 : 0)),
     );
+  });
+
+  it('with ids that are alike in what a prefix takes of them get a number each, and stay as short as one', () => {
+    const ids = Array.from({ length: 1900 }, (_, at) => `${'a'.repeat(60)}${at}`);
+    const graph: Graph = Object.fromEntries(ids.map((id) => [id, save('q')]));
+    const { renamed } = shaped(graph);
+    expect(renamed.slice(0, 3).map(({ to }) => to)).toEqual(['', '-2', '-3'].map((end) => `q_${'a'.repeat(40)}${end}`));
+    expect(Math.max(...renamed.map(({ to }) => to.length))).toBe('q_'.length + 40 + '-1899'.length);
   });
 
   it('end up with prefixes that are all different', () => {

@@ -3,13 +3,14 @@ import type { Graph } from '../../../contract/new-job.ts';
 import type { Resolved } from '../../../contract/job.ts';
 import type { NewSeed } from '../../../providers/seeds.ts';
 import { jsonText } from '../../json.ts';
+import type { FaultList } from '../../fault-list.ts';
 import type { Fault } from '../../problems.ts';
-import { checkGraph, checkSize } from '../check.ts';
+import { checkGraph, checkLeastSize, checkSize } from '../check.ts';
 import type { Place } from '../graph.ts';
 import { unsafeInputs } from '../paths.ts';
 import { disallowedNodes } from '../policy.ts';
 import { bound } from './bounds.ts';
-import { draftOf } from './draft.ts';
+import { draftOf, type Draft } from './draft.ts';
 import { override, type Overrides } from './overrides.ts';
 import { setParams, type Params } from './params.ts';
 import { separatePrefixes, type Renamed } from './prefixes.ts';
@@ -38,7 +39,8 @@ export type Shaped = { graph: Graph; text: string; resolved: Resolved; renamed: 
 
 /**
  * From the graph of a request to the graph that runs. In this order: variables, params, overrides, seeds, limits, prefixes; then
- * the rules are checked on the result. All faults come together. Pure but for `newSeed`; the graph given is not changed, and
+ * the rules are checked on the result. All faults come together. Nothing given may be far larger than a graph may be: the time and
+ * the memory this takes are bounded by it. Pure but for `newSeed`; the graph given is not changed, and
  * shaping a result again with nothing to do leaves it as it is.
  */
 export function shape(
@@ -47,7 +49,7 @@ export function shape(
   rules: Rules,
   newSeed: NewSeed,
   inRequest: Place,
-): { shaped: Shaped; faults: Fault[] } {
+): { shaped: Shaped; faults: FaultList } {
   const draft = draftOf(graph, inRequest);
   if (shaping.variables !== undefined) {
     substitute(draft, shaping.variables, rules.maxBytes);
@@ -58,16 +60,25 @@ export function shape(
   const clamped = bound(draft, rules.limits);
   const renamed = separatePrefixes(draft);
 
-  const text = jsonText(draft.graph);
-  const tooLarge = checkSize(text, rules.maxBytes, draft.place);
-  const found = tooLarge.length > 0 ? tooLarge : checkGraph(draft.graph, draft.place);
-  draft.faults.push(
-    ...found,
-    ...disallowedNodes(draft.graph, rules.policies, draft.place),
-    ...unsafeInputs(draft.graph, rules.allowUrls, draft.place),
-  );
+  const { text, faults: tooLarge } = textOf(draft, rules.maxBytes);
+  draft.faults.addAll(tooLarge);
+  if (tooLarge.length === 0) {
+    draft.faults.append(checkGraph(draft.graph, draft.place));
+  }
+  draft.faults.addAll(disallowedNodes(draft.graph, rules.policies, draft.place));
+  draft.faults.append(unsafeInputs(draft.graph, rules.allowUrls, draft.place));
   const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped };
   return { shaped: { graph: draft.graph, text, resolved, renamed, place: draft.place }, faults: draft.faults };
+}
+
+/** The graph as text; empty where it is far too large to be written at all. */
+function textOf({ graph, place }: Draft, maxBytes: number): { text: string; faults: Fault[] } {
+  const tooLarge = checkLeastSize(graph, maxBytes, place);
+  if (tooLarge.length > 0) {
+    return { text: '', faults: tooLarge };
+  }
+  const text = jsonText(graph);
+  return { text, faults: checkSize(text, maxBytes, place) };
 }
 
 /** Places of overrides a job reports; its record must stay small. */

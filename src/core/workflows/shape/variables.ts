@@ -10,6 +10,8 @@ export type Variables = Readonly<Record<string, Variable>>;
 /** What a variable may be called; checked before this module sees one. */
 export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/;
 const PLACEHOLDER = /\{\{\s{0,16}([A-Za-z_][A-Za-z0-9_.-]{0,63})\s{0,16}\}\}/g;
+/** A text that is one and nothing else. */
+const WHOLE = new RegExp(`^${PLACEHOLDER.source}$`);
 
 /**
  * Puts variables in place of `{{ name }}` in the inputs' texts. A text that is one placeholder and nothing else becomes the
@@ -23,7 +25,10 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
 
   const valueOf = (name: string, at: readonly string[]): Variable | undefined => {
     if (!Object.hasOwn(variables, name)) {
-      draft.fault(draft.place(...at), 'variable_missing', `there is no variable for {{ ${name} }}`);
+      draft.faults.add('variable_missing', () => ({
+        pointer: draft.place(...at),
+        detail: `there is no variable for {{ ${name} }}`,
+      }));
       return undefined;
     }
     used.add(name);
@@ -31,9 +36,9 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
   };
 
   const inText = (text: string, at: readonly string[]): unknown => {
-    const whole = [...text.trim().matchAll(PLACEHOLDER)][0];
-    if (whole?.[1] !== undefined && whole[0].length === text.trim().length) {
-      const value = valueOf(whole[1], at);
+    const whole = WHOLE.exec(text.trim())?.[1];
+    if (whole !== undefined) {
+      const value = valueOf(whole, at);
       room -= typeof value === 'string' ? value.length : 0;
       return room < 0 ? text : (value ?? text);
     }
@@ -45,7 +50,7 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
     });
   };
 
-  const inValue = (value: unknown, at: readonly string[]): unknown => {
+  const inValue = (value: unknown, at: string[]): unknown => {
     if (typeof value === 'string') {
       return value.includes('{{') ? inText(value, at) : value;
     }
@@ -53,7 +58,12 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
       return value;
     }
     const before = Object.entries(value);
-    const after = before.map(([name, item]): [string, unknown] => [name, inValue(item, [...at, name])]);
+    const after = before.map(([name, item]): [string, unknown] => {
+      at.push(name);
+      const changed = inValue(item, at);
+      at.pop();
+      return [name, changed];
+    });
     if (after.every(([, item], index) => item === before[index]?.[1])) {
       return value;
     }
@@ -65,20 +75,22 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
       const at = [id, 'inputs', input];
       const changed = inValue(value, at);
       if (changed !== value) {
-        draft.set({ node: id, input }, changed, draft.place(...at));
+        draft.set({ node: id, input }, changed);
       }
     }
   }
   if (room < 0) {
-    draft.fault(
-      '#/variables',
-      'workflow_too_large',
-      `with its variables the workflow is larger than ${maxChars} bytes`,
-    );
+    draft.faults.add('workflow_too_large', () => ({
+      pointer: '#/variables',
+      detail: `with its variables the workflow is larger than ${maxChars} bytes`,
+    }));
   }
   for (const name of Object.keys(variables)) {
     if (!used.has(name)) {
-      draft.fault(pointer(['variables', name]), 'variable_unused', `no input holds {{ ${name} }}`);
+      draft.faults.add('variable_unused', () => ({
+        pointer: pointer(['variables', name]),
+        detail: `no input holds {{ ${name} }}`,
+      }));
     }
   }
 }

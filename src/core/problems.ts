@@ -53,6 +53,7 @@ export const CORE_CODES = [
   'incomplete_body',
   'invalid_request',
   'not_found',
+  'unauthorized',
   'insufficient_scope',
   'endpoint_not_allowed',
   'exceeds_key',

@@ -123,6 +123,9 @@ export const TYPES: Partial<Record<string, string>> = {
 /** RFC 9457 section 3. */
 export const PROBLEM_TYPE = 'application/problem+json';
 
+/** `WWW-Authenticate` of every 401 (RFC 9110 section 11.6.1). */
+export const CHALLENGE = { 'www-authenticate': 'Bearer realm="comfy-edge"' };
+
 /** A problem without an answer around it. The request's id goes in, so that a report can be traced. */
 export function problemBody(c: Context, code: ProblemCode, options: Omit<ProblemOptions, 'headers'>) {
   const { status, title } = PROBLEMS[code];
@@ -146,7 +149,8 @@ export const statusOf = (code: ProblemCode): number => PROBLEMS[code].status;
 
 /** A problem as an answer. */
 export function problem(c: Context, code: ProblemCode, options: ProblemOptions): Response {
-  const headers = { ...options.headers, 'content-type': PROBLEM_TYPE };
+  const challenge = code === 'unauthorized' ? CHALLENGE : {};
+  const headers = { ...challenge, ...options.headers, 'content-type': PROBLEM_TYPE };
   return c.body(JSON.stringify(problemBody(c, code, options)), PROBLEMS[code].status, headers);
 }
 

@@ -7,7 +7,7 @@ import { isPassing } from '../repeat.ts';
 import { pointer, type CoreProblem } from '../problems.ts';
 import { fail, type Result } from '../result.ts';
 import { isRecord } from '../workflows/parse.ts';
-import { submitJob, type InTurn, type Submitted } from './submit.ts';
+import { submitJob, type Submitted, type SubmitOptions } from './submit.ts';
 
 /**
  * Jobs a batch may have. The worst of them look up or fetch 32 inputs each, six requests per input with redirects: with 50 that stays
@@ -22,13 +22,14 @@ export type BatchOutcome = Result<Submitted, CoreProblem>;
 /**
  * Takes several jobs as if each had been submitted by itself, in their order: where a limit is reached, it is the first that are let in.
  * One that is refused, or breaks off, touches no other. `key`: the request's own `Idempotency-Key`; it stands for a key of every job
- * that names none, with the job's place.
+ * that names none, with the job's place. `standing`: as for a submit.
  */
 export async function submitBatch(
   core: Core,
   caller: Caller,
   jobs: readonly unknown[],
   key: string | null,
+  standing: () => Promise<boolean>,
   log: Log = consoleLog,
 ): Promise<BatchOutcome[]> {
   const turns = jobs.map(() => Promise.withResolvers<void>());
@@ -40,9 +41,12 @@ export async function submitBatch(
       await outcomes[at - AT_ONCE];
       // Two with one key: the second is a repetition of the first, which must have come to something.
       await same;
-      return await submitOne(core, caller, item, async (admit) => {
-        await before;
-        return admit().finally(() => turns[at]?.resolve());
+      return await submitOne(core, caller, item, {
+        standing,
+        inTurn: async (admit) => {
+          await before;
+          return admit().finally(() => turns[at]?.resolve());
+        },
       });
     } catch (error) {
       log({
@@ -94,7 +98,7 @@ async function submitOne(
   core: Core,
   caller: Caller,
   { body, key, given }: Item,
-  inTurn: InTurn,
+  options: Pick<SubmitOptions, 'inTurn' | 'standing'>,
 ): Promise<BatchOutcome> {
   if (given !== undefined && (typeof given !== 'string' || !isIdempotencyKey(given))) {
     const fault = {
@@ -104,7 +108,8 @@ async function submitOne(
     };
     return fail({ code: 'invalid_idempotency_key', detail: IDEMPOTENCY_KEY_FAULT, errors: [fault] });
   }
-  return submitJob(core, caller, body, key === null ? null : await idempotencyOf(key, body), inTurn);
+  const idempotency = key === null ? null : await idempotencyOf(key, body);
+  return submitJob(core, caller, body, { ...options, idempotency });
 }
 
 /** The same job is the same value: unlike a request's, its bytes are not to be had once the batch is parsed. */

@@ -23,6 +23,13 @@ export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null }
 /** Asks for admission when it is this job's turn; at once where nobody else is waited for. */
 export type InTurn = <T>(admit: () => Promise<T>) => Promise<T>;
 
+/** What a submit may be told beside its body. `standing`: whether whoever asks may still, where that was long ago; else always. */
+export type SubmitOptions = {
+  idempotency?: Idempotency | null;
+  inTurn?: InTurn;
+  standing?: () => Promise<boolean>;
+};
+
 /** When a client whose first request is still being worked on had better ask again. */
 const IN_FLIGHT_AGAIN_S = 1;
 
@@ -35,8 +42,7 @@ export async function submitJob(
   core: Core,
   caller: Caller,
   body: unknown,
-  idempotency: Idempotency | null = null,
-  inTurn: InTurn = (admit) => admit(),
+  { idempotency = null, inTurn = (admit) => admit(), standing = () => Promise.resolve(true) }: SubmitOptions = {},
 ): Promise<Result<Submitted, CoreProblem>> {
   const received_at = core.clock();
   const checked = await checkRequest(core, caller, body);
@@ -60,6 +66,10 @@ export async function submitJob(
   const ready = await fetched(core, caller, checked.value);
   if (!ready.ok) {
     return ready;
+  }
+  if (!(await standing())) {
+    await letGo(core, caller, ready.value.fetched);
+    return fail({ code: 'unauthorized', detail: 'the key was ended while the files of this job were fetched' });
   }
   const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
   const id = core.newId();

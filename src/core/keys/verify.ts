@@ -11,6 +11,11 @@ import { hashKey, isKey } from './format.ts';
 export const CACHE_MS = 25_000;
 /** An answer that goes on for long asks again, and takes nothing older than this. With the 5 s between two questions (doors/sse.ts) it keeps the promise. */
 export const RECHECK_MS = 20_000;
+/**
+ * What took this long is done, or answered, only if its key still stands: the check before it may be `CACHE_MS` old already. Below
+ * the 30 s that are promised less that time.
+ */
+export const LONG_MS = 5_000;
 /** Bounds the memory of an isolate; the oldest entry goes first. */
 const CACHE_ENTRIES = 1000;
 /** How exact `last_used_at` is. A key in constant use costs one write in this time, however many isolates see it. */

@@ -6,17 +6,11 @@ import { shielded } from '../../core/access/shield.ts';
 import type { KeyRecord } from '../../core/keys/actor.ts';
 import { containsKey } from '../../core/keys/format.ts';
 import { grants, type Scope } from '../../core/keys/scopes.ts';
-import { callerOf, identify, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
+import { callerOf, identify, LONG_MS, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
 import type { AppEnv } from '../app-env.ts';
-import { problem, PROBLEM_TYPE } from '../problem.ts';
+import { CHALLENGE, problem, PROBLEM_TYPE } from '../problem.ts';
 import { flooded, senderOf, shieldOpen } from '../shield.ts';
 import { ROUTE_ACCESS, routeName, type RouteAccess } from './route-access.ts';
-
-/** `WWW-Authenticate` of every 401 (RFC 9110 section 11.6.1). */
-const CHALLENGE = { 'www-authenticate': 'Bearer realm="comfy-edge"' };
-
-/** An answer that was waited for this long is given only if its key still stands: the check before it may be `CACHE_MS` old already. */
-export const LONG_MS = 5_000;
 
 type V1Context = Context<AppEnv>;
 
@@ -26,6 +20,12 @@ type V1Context = Context<AppEnv>;
  * it does not learn about either.
  */
 export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
+  const begun = c.var.core.clock();
+  const isLong = (): boolean => c.var.core.clock() - begun >= LONG_MS;
+  c.set('begun', begun);
+  c.set('stillAllowed', () => Promise.resolve(true));
+  c.set('standing', async () => !isLong() || c.var.stillAllowed());
+  c.set('readUntil', null);
   // Even beside a good header, and on open routes: URLs end up in logs and histories.
   if (containsKey(decodedQuery(c.req.url))) {
     return unauthorized(
@@ -38,8 +38,6 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
     return shieldOpen(c, next);
   }
   const header = bearerOf(c);
-  c.set('stillAllowed', () => Promise.resolve(true));
-  c.set('readUntil', null);
   if (access?.operator === true && header !== null && (await sameText(header, c.var.core.config.adminToken))) {
     c.set('actor', { key: null, requestId: c.var.requestId });
     return next();
@@ -53,9 +51,8 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
   if (refused !== null) {
     return refused;
   }
-  const begun = c.var.core.clock();
   await next();
-  if (c.req.method === 'GET' && c.var.core.clock() - begun >= LONG_MS && !(await c.var.stillAllowed())) {
+  if (c.req.method === 'GET' && isLong() && !(await c.var.stillAllowed())) {
     const { body, status } = unauthorized(c, 'the key or token was ended while this request waited');
     // Without the headers that the answer had which is not given: they speak of the job.
     c.res = undefined;
@@ -162,8 +159,7 @@ const lacks = (c: V1Context, scope: Scope): Response =>
 export const bearerOf = (c: Context): string | null =>
   /^bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? null;
 
-export const unauthorized = (c: Context, detail: string): Response =>
-  problem(c, 'unauthorized', { detail, headers: CHALLENGE });
+export const unauthorized = (c: Context, detail: string): Response => problem(c, 'unauthorized', { detail });
 
 function decodedQuery(url: string): string {
   const query = url.indexOf('?');

@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { whileItFlows } from '../../core/assets/flow.ts';
 import { parseJson } from '../../core/json.ts';
 import type { CoreProblem } from '../../core/problems.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
@@ -7,6 +8,11 @@ import { problem, type ProblemCode } from '../problem.ts';
 
 /** A refusal by the core, or one that only HTTP knows. */
 export type Refusal = CoreProblem | { code: ProblemCode; detail: string };
+
+/** How long a body may be on its way, in ms: as long as 100 MiB, the largest one, takes at 1 Mbit/s (14 minutes). */
+export const MAX_BODY_MS = 15 * 60_000;
+
+const ENDED = 'the key was ended while the body of this request was on its way';
 
 const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
 
@@ -57,6 +63,50 @@ function decode(decoder: TextDecoder, chunk: Uint8Array | null, texts: string[])
   }
 }
 
+/**
+ * The body as it arrives, for a reader that takes a stream that broke for a client that left. It breaks when it comes for too long, and at
+ * its very end if whoever sends it may not do so any more: `refusal` says so.
+ */
+export function arriving(c: Context<AppEnv>): {
+  stream: ReadableStream<Uint8Array>;
+  refusal: () => Promise<Refusal | null>;
+} {
+  const reader = (c.req.raw.body ?? new Blob([]).stream()).getReader();
+  let standing: Promise<boolean> | null = null;
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (isOverdue(c)) {
+            throw new Error('the body came for too long');
+          }
+          if (!done) {
+            controller.enqueue(value);
+            return;
+          }
+          standing = c.var.standing();
+          if (!(await standing)) {
+            throw new Error(ENDED);
+          }
+          controller.close();
+        } catch (error) {
+          controller.error(error);
+          await reader.cancel(error).catch(() => {});
+        }
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  );
+  // A fault in asking is not the client's: it is thrown here again.
+  const refusal = async (): Promise<Refusal | null> =>
+    standing === null || (await standing) ? null : { code: 'unauthorized', detail: ENDED };
+  return { stream, refusal };
+}
+
+const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.begun > MAX_BODY_MS;
+
 /** Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read. */
 export async function readBounded(
   c: Context<AppEnv>,
@@ -72,8 +122,12 @@ export async function readBounded(
     return fail(large);
   }
   let size = 0;
+  const body = c.req.raw.body;
   try {
-    for await (const chunk of c.req.raw.body ?? []) {
+    for await (const chunk of body === null ? [] : whileItFlows(body)) {
+      if (isOverdue(c)) {
+        return fail({ code: 'incomplete_body', detail: 'the body came for too long' });
+      }
       size += chunk.length;
       if (size > limit) {
         return fail(large);
@@ -81,9 +135,9 @@ export async function readBounded(
       take(chunk);
     }
   } catch {
-    return fail({ code: 'incomplete_body', detail: 'the body ended before it was complete' });
+    return fail({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });
   }
-  return ok(null);
+  return (await c.var.standing()) ? ok(null) : fail({ code: 'unauthorized', detail: ENDED });
 }
 
 /** What Content-Length says; 0 when it says nothing, which proves nothing. */

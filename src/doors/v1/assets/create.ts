@@ -3,14 +3,14 @@ import { createAsset, type IncomingFile } from '../../../core/assets/create.ts';
 import { tooLarge } from '../../../core/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../core/result.ts';
 import { coreProblem } from '../../problem.ts';
-import { readBounded, refuse, statedLength, type Refusal } from '../body.ts';
+import { arriving, readBounded, refuse, statedLength, type Refusal } from '../body.ts';
 import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
 
 /** `POST /v1/assets`: stores a file under its hash. 201 when it is new, 200 when it was there. */
 export function registerCreateAsset(app: V1App): void {
-  const file = z.string().openapi({ format: 'binary' });
+  const binary = z.string().openapi({ format: 'binary' });
   describeRoute(app, {
     method: 'post',
     path: '/assets',
@@ -20,8 +20,8 @@ export function registerCreateAsset(app: V1App): void {
       body: {
         required: true,
         content: {
-          'application/octet-stream': { schema: file },
-          'multipart/form-data': { schema: z.object({ file }) },
+          'application/octet-stream': { schema: binary },
+          'multipart/form-data': { schema: z.object({ file: binary }) },
         },
       },
     },
@@ -36,19 +36,25 @@ export function registerCreateAsset(app: V1App): void {
     if (!incoming.ok) {
       return refuse(c, incoming.problem);
     }
-    const stored = await createAsset(core, caller, incoming.value);
+    const { file, refusal } = incoming.value;
+    const stored = await createAsset(core, caller, file);
     if (!stored.ok) {
-      return coreProblem(c, stored.problem);
+      const ended = await refusal();
+      return ended === null ? coreProblem(c, stored.problem) : refuse(c, ended);
     }
     return c.json(renderAsset(stored.value.asset), stored.value.created ? 201 : 200);
   });
 }
 
+/** A file, and why its sender may not send it any more, which is known when it has been read. */
+type Incoming = { file: IncomingFile; refusal: () => Promise<Refusal | null> };
+
 /** The raw body as a stream, or the one `file` part of a form. The stated type is not looked at beyond telling the two apart. */
-async function incomingFile(c: V1Context): Promise<Result<IncomingFile, Refusal>> {
+async function incomingFile(c: V1Context): Promise<Result<Incoming, Refusal>> {
   const type = c.req.header('content-type') ?? '';
   if (/^multipart\/form-data\b/i.test(type)) {
-    return fileOfForm(c, type);
+    const form = await fileOfForm(c, type);
+    return form.ok ? ok({ file: form.value, refusal: () => Promise.resolve(null) }) : form;
   }
   if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
@@ -57,7 +63,8 @@ async function incomingFile(c: V1Context): Promise<Result<IncomingFile, Refusal>
   if (statedLength(c) > limit) {
     return fail(tooLarge(limit));
   }
-  return ok({ stream: c.req.raw.body ?? emptyStream(), statedSize: statedLength(c) });
+  const { stream, refusal } = arriving(c);
+  return ok({ file: { stream, statedSize: statedLength(c) }, refusal });
 }
 
 /** Forms are parsed in memory, so they may be as large as a JSON body; larger files go as the raw body, which is streamed. */
@@ -75,5 +82,3 @@ async function fileOfForm(c: V1Context, type: string): Promise<Result<IncomingFi
   }
   return ok({ stream: first[1].stream(), name: first[1].name });
 }
-
-const emptyStream = (): ReadableStream<Uint8Array> => new Blob([]).stream();

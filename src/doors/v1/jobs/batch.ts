@@ -50,7 +50,7 @@ export function registerSubmitBatch(app: V1App): void {
       return coreProblem(c, invalidRequest(faultsOf(parsed.error)));
     }
     const { core, caller } = c.var;
-    const outcomes = await submitBatch(core, caller, parsed.data.jobs, key.value);
+    const outcomes = await submitBatch(core, caller, parsed.data.jobs, key.value, c.var.standing);
     // They were admitted in their order: the last that asked knows what is left.
     c.set('quota', outcomes.map(quotaOf).findLast((quota) => quota !== null) ?? undefined);
     const data = outcomes.map((outcome) => renderOutcome(c, outcome));

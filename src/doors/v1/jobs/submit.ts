@@ -1,10 +1,10 @@
 import { z } from '@hono/zod-openapi';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
+import { LONG_MS } from '../../../core/keys/verify.ts';
 import { signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { submitJob } from '../../../core/jobs/submit.ts';
 import { waitAfterSubmit } from '../../../core/jobs/wait.ts';
 import { coreProblem } from '../../problem.ts';
-import { LONG_MS } from '../auth.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { Fingerprint, idempotencyKey } from '../idempotency.ts';
 import { preferredWait } from '../prefer.ts';
@@ -51,7 +51,7 @@ export function registerSubmitJob(app: V1App): void {
     const { core, caller } = c.var;
     const idempotency =
       key.value === null || fingerprint === null ? null : { key: key.value, fingerprint: await fingerprint.hex() };
-    const submitted = await submitJob(core, caller, body.value, idempotency);
+    const submitted = await submitJob(core, caller, body.value, { idempotency, standing: c.var.standing });
     if (!submitted.ok) {
       return coreProblem(c, submitted.problem);
     }

@@ -26,6 +26,7 @@ from worker_gpu.models.wire import Passing, Wire
 PREPARE = -1
 CLOSE_S = 3.0
 """Lanes end at once when they are told to. Only a name that is being looked up, or a disk that hangs, keeps one."""
+_CLOSE_LOOK_S = 0.05
 
 
 class Corrupt(Passing):
@@ -128,11 +129,13 @@ class Lanes:
             self._later.clear()
             self._condition.notify_all()
             threads = set(self._threads)
-            for wire in self._wires:
-                wire.cut()
         until = time.monotonic() + CLOSE_S
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        while (alive := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < until:
+            # More than once: between the making of a socket and its connecting there is nothing to cut.
+            with self._condition:
+                for wire in self._wires:
+                    wire.cut()
+            alive[0].join(_CLOSE_LOOK_S)
         with self._condition:
             left = list(self._downloads)
         for download in left:

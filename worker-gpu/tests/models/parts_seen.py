@@ -1,6 +1,7 @@
 """What a part on disk tells, read without the code under test."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from worker_gpu.models.manifest import ModelFile
@@ -20,3 +21,12 @@ def marked_chunks(models: Path, file: ModelFile) -> set[int]:
         if hashes[chunk * 32 : chunk * 32 + 32] == hashlib.sha256(data[first : first + length]).digest():
             found.add(chunk)
     return found
+
+
+def safe_chunks(models: Path, files: Iterable[ModelFile]) -> set[tuple[str, int]]:
+    """Path and number of each chunk that no later run may read again."""
+    kept: set[tuple[str, int]] = set()
+    for file in files:
+        here = (models / file.path).exists()
+        kept |= {(file.path, chunk) for chunk in (range(file.chunk_count) if here else marked_chunks(models, file))}
+    return kept

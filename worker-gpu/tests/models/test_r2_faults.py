@@ -5,9 +5,11 @@ import signal
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from models.parts_seen import safe_chunks
 from models.pulling import pull
 from models.r2 import r2
 from models.relay import Harm, Relay, relay_to
@@ -98,18 +100,27 @@ def test_a_line_that_harms_at_random_never_shows_a_wrong_file(bucket: Bucket, re
     assert everything_is_here(tmp_path)
 
 
-def test_fifty_kills_while_r2_sends(bucket: Bucket, tmp_path: Path) -> None:
+def test_fifty_kills_while_r2_sends(relay: Relay, tmp_path: Path) -> None:
     chance, kills, finished = random.Random(52), 0, 0
-    puller = Puller(tmp_path, bucket.endpoint, LANES)
+    root = f"{urlsplit(relay.endpoint).path}/models"
+    files = {f"{root}/{path}": model(path, body) for path, body in BODIES.items()}
+    puller = Puller(tmp_path, relay.endpoint, LANES)
     try:
         while kills < 50:
+            before = safe_chunks(tmp_path / "models", files.values())
             status = puller.run(step=chance.randrange(50), share=chance.random())
             check_visible(tmp_path)
+            passed = relay.take_asked()
+            asked = {(files[path].path, first // CHUNK) for path, first in passed if path in files}
+            after = safe_chunks(tmp_path / "models", files.values())
+            assert not asked & before, "read again what was safe"
+            assert len(asked - after) <= LANES, "lost more than what was in flight"
             if status == -signal.SIGKILL:
                 kills += 1
                 continue
             assert status == 0
             assert everything_is_here(tmp_path)
+            assert asked | before == after
             finished += 1
             for path in BODIES:
                 (tmp_path / "models" / path).unlink()

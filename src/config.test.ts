@@ -16,6 +16,7 @@ const bindings = {
 const good: Env = { ...bindings, ...testBindings };
 /** Something that must never be quoted. */
 const CANARY = 'canary';
+const LONG = 'x'.repeat(32);
 
 const without = (name: ConfigName): Env => {
   const { [name]: _gone, ...rest } = { ...testBindings } as Partial<Record<ConfigName, string>>;
@@ -47,6 +48,14 @@ describe('the configuration', () => {
   it.each([
     ['{"default": {"runpod_id": "gpu"}}', 'ENDPOINTS: none is for test keys'],
     ['{"default": {"runpod_id": "gpu", "environment": "any"}}', 'ENDPOINTS.default.environment: "any" lets test keys'],
+    [
+      '{"gpu": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}',
+      'ENDPOINTS: none is called "default": every request of a live key must name its endpoint',
+    ],
+    [
+      '{"gpu": {"runpod_id": "gpu"}, "default": {"runpod_id": "cpu", "environment": "test"}}',
+      'ENDPOINTS.default.environment: "test": every request of a live key must name another endpoint',
+    ],
   ])('is taken with a word of advice: %s', (ENDPOINTS, advice) => {
     const read = readConfig({ ...good, ENDPOINTS });
     expect(read).toMatchObject({ ok: true, advice: [expect.stringContaining(advice)] });
@@ -92,11 +101,22 @@ describe('the configuration', () => {
     ['PUBLIC_URL', `https://gw.test/${CANARY}`, 'PUBLIC_URL'],
     ['PUBLIC_URL', `https://gw.test?${CANARY}`, 'PUBLIC_URL'],
     ['PUBLIC_URL', `https://${CANARY}@gw.test`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `https://gw.test#${CANARY}`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `http://${CANARY}.test`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', `http://localhost.${CANARY}.test`, 'PUBLIC_URL'],
+    ['PUBLIC_URL', 'http://10.0.0.1:8787', 'PUBLIC_URL'],
+    ['PUBLIC_URL', 'http://0.0.0.0:8787', 'PUBLIC_URL'],
     ['RUNPOD_BASE_URL', CANARY, 'RUNPOD_BASE_URL'],
+    ['RUNPOD_BASE_URL', `http://${CANARY}.test/v2`, 'RUNPOD_BASE_URL'],
+    ['RUNPOD_BASE_URL', `https://runpod.test/v2?${CANARY}=1`, 'RUNPOD_BASE_URL'],
+    ['RUNPOD_BASE_URL', 'https://runpod.test/v2?', 'RUNPOD_BASE_URL'],
+    ['RUNPOD_BASE_URL', `https://${CANARY}:x@runpod.test/v2`, 'RUNPOD_BASE_URL'],
     ['ENDPOINTS', `{${CANARY}`, 'ENDPOINTS'],
     ['ENDPOINTS', '{}', 'ENDPOINTS'],
     ['ENDPOINTS', `"${CANARY}"`, 'ENDPOINTS'],
     ['ENDPOINTS', '{"default": {}}', 'ENDPOINTS.default.runpod_id'],
+    ['ENDPOINTS', '{"default": {"runpod_id": "../canary?"}}', 'ENDPOINTS.default.runpod_id'],
+    ['ENDPOINTS', '{"default": {"runpod_id": ""}}', 'ENDPOINTS.default.runpod_id'],
     ['ENDPOINTS', '{"Not A Name": {"runpod_id": "canary"}}', 'ENDPOINTS.Not A Name'],
     ['ENDPOINTS', '{"a": {"runpod_id": "x", "fallback": "canary"}}', 'ENDPOINTS.a.fallback'],
     ['ENDPOINTS', '{"a": {"runpod_id": "x", "fallback": "a"}}', 'ENDPOINTS.a.fallback'],
@@ -133,10 +153,25 @@ describe('the configuration', () => {
     ['LIMITS', '{"max_workflow_bytes": 5000000}', 'LIMITS.max_workflow_bytes'],
     ['LIMITS', '{"max_nodes": 1.5}', 'LIMITS.max_nodes'],
     ['R2_S3_ENDPOINT', CANARY, 'R2_S3_ENDPOINT'],
+    ['R2_S3_ENDPOINT', `http://${CANARY}.test`, 'R2_S3_ENDPOINT'],
+    ['R2_S3_ENDPOINT', `https://${CANARY}@r2.test`, 'R2_S3_ENDPOINT'],
+    ['R2_S3_ENDPOINT', `https://user:${CANARY}@r2.test`, 'R2_S3_ENDPOINT'],
+    ['R2_S3_ENDPOINT', `https://r2.test?${CANARY}`, 'R2_S3_ENDPOINT'],
+    ['R2_S3_ENDPOINT', `https://r2.test#${CANARY}`, 'R2_S3_ENDPOINT'],
     ['R2_BUCKET', '', 'R2_BUCKET'],
+    ['R2_BUCKET', `../${CANARY}?`, 'R2_BUCKET'],
+    ['R2_BUCKET', `${CANARY}/of-another`, 'R2_BUCKET'],
     ['TOKEN_SECRET', CANARY, 'TOKEN_SECRET'],
+    ['TOKEN_SECRET', `${LONG} ${CANARY}`, 'TOKEN_SECRET'],
     ['ADMIN_TOKEN', CANARY, 'ADMIN_TOKEN'],
+    ['ADMIN_TOKEN', `${LONG} ${CANARY}`, 'ADMIN_TOKEN'],
+    ['ADMIN_TOKEN', `${LONG}${CANARY}\n`, 'ADMIN_TOKEN'],
+    ['ADMIN_TOKEN', `${LONG}${CANARY}ä`, 'ADMIN_TOKEN'],
+    ['ADMIN_TOKEN', testBindings.TOKEN_SECRET, 'ADMIN_TOKEN'],
     ['RUNPOD_API_KEY', '', 'RUNPOD_API_KEY'],
+    ['RUNPOD_API_KEY', `${CANARY}\n`, 'RUNPOD_API_KEY'],
+    ['RUNPOD_API_KEY', testBindings.ADMIN_TOKEN, 'RUNPOD_API_KEY'],
+    ['R2_SECRET_ACCESS_KEY', testBindings.TOKEN_SECRET, 'R2_SECRET_ACCESS_KEY'],
     ['R2_ACCESS_KEY_ID', '', 'R2_ACCESS_KEY_ID'],
     ['R2_SECRET_ACCESS_KEY', '', 'R2_SECRET_ACCESS_KEY'],
   ] as const)('with a malformed %s names the place and quotes no value: %s', (name, value, place) => {
@@ -144,6 +179,45 @@ describe('the configuration', () => {
     expect(problems).toHaveLength(1);
     expect(problems[0]?.startsWith(`${place}: `)).toBe(true);
     expect(problems[0]).not.toContain(CANARY);
+  });
+
+  it.each([
+    ['finish_within', 10, 518_400],
+    ['max_finish_within', 900, 518_400],
+    ['channel_grace', 1, 86_400],
+    ['claim_grace', 1, 86_400],
+    ['poll_interval', 1, 900],
+    ['cancel_grace', 1, 86_400],
+    ['deadline_grace', 1, 86_400],
+    ['retention', 60, 315_360_000],
+    ['asset_retention', 60, 315_360_000],
+    ['upload_retention', 3600, 604_800],
+  ])('takes %s from %d to %d seconds', (name, least, most) => {
+    const problemsAt = (value: number): string[] =>
+      problemsOf({ ...good, POLICY: JSON.stringify({ max_finish_within: 518_400, [name]: value }) });
+    expect(problemsAt(least)).toEqual([]);
+    expect(problemsAt(most)).toEqual([]);
+    expect(problemsAt(least - 0.001)).toEqual([expect.stringMatching(/^POLICY\./)]);
+    expect(problemsAt(most + 0.001)).toEqual([expect.stringMatching(/^POLICY\./)]);
+  });
+
+  it.each(['window', 'pause', 'no_workers_after'])("takes a breaker's %s from a second to a day", (name) => {
+    const problemsAt = (value: number): string[] =>
+      problemsOf({ ...good, ENDPOINTS: JSON.stringify({ a: { runpod_id: 'x', breaker: { [name]: value } } }) });
+    expect(problemsAt(1)).toEqual([]);
+    expect(problemsAt(86_400)).toEqual([]);
+    expect(problemsAt(0.999)).toEqual([expect.stringContaining(`ENDPOINTS.a.breaker.${name}: `)]);
+    expect(problemsAt(86_401)).toEqual([expect.stringContaining(`ENDPOINTS.a.breaker.${name}: `)]);
+  });
+
+  it('takes http on loopback, where everything runs on one machine', () => {
+    const read = requireConfig({
+      ...good,
+      RUNPOD_BASE_URL: 'http://127.0.0.1:9000/v2/',
+      R2_S3_ENDPOINT: 'http://localhost:8787/cdn-cgi/local/r2/s3',
+    });
+    expect(read.runpod.baseUrl).toBe('http://127.0.0.1:9000/v2');
+    expect(read.s3.endpoint).toBe('http://localhost:8787/cdn-cgi/local/r2/s3');
   });
 
   const endpoints = (fallbacks: Record<string, string | undefined>): string =>
@@ -179,10 +253,13 @@ describe('the configuration', () => {
     ]);
   });
 
-  it.each(['https://gw.test', 'https://gw.test/', 'http://127.0.0.1:8787', 'https://gw.test:8443'])(
-    'takes %s as the public URL, without a slash at its end',
-    (url) => {
-      expect(requireConfig({ ...good, PUBLIC_URL: url }).publicUrl).toBe(url.replace(/\/$/, ''));
-    },
-  );
+  it.each([
+    'https://gw.test',
+    'https://gw.test/',
+    'http://127.0.0.1:8787',
+    'http://[::1]:8787',
+    'https://gw.test:8443',
+  ])('takes %s as the public URL, without a slash at its end', (url) => {
+    expect(requireConfig({ ...good, PUBLIC_URL: url }).publicUrl).toBe(url.replace(/\/$/, ''));
+  });
 });

@@ -1,34 +1,49 @@
 import { z } from 'zod';
+import { adviceOn } from './config-advice.ts';
+import { MAX_POLL_S, MIN_FINISH_S, MIN_WAIT_S, kept, seconds, wait } from './config-times.ts';
+import {
+  baseUrl,
+  bucketName,
+  json,
+  origin,
+  ownSecret,
+  pageOrigin,
+  runpodId,
+  sharedSecrets,
+  vendorSecret,
+} from './config-values.ts';
+import { PART_URL_LIFE_S } from './contract/assets.ts';
 import { WORKERS } from './contract/run.ts';
-import { SHIELD_NAMES, type Env } from './env.ts';
+import type { Env } from './env.ts';
 
-const seconds = z.number().positive();
+/** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
+const MAX_FINISH_S = 6 * 86_400;
 
 /** Times a job lives by, in seconds. Defaults and meaning: docs/configuration.md. */
 export const policySchema = z
   .strictObject({
     /** Time from submit to a terminal status when the client names none. */
-    finish_within: seconds.default(900),
-    /** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
-    max_finish_within: seconds.max(6 * 86_400).default(86_400),
+    finish_within: z.number().min(MIN_FINISH_S).default(900),
+    /** The longest that a client may name. */
+    max_finish_within: seconds(MIN_FINISH_S, MAX_FINISH_S).default(86_400),
     /** Claimed attempts a job may have; an attempt no worker claimed does not count. */
     max_attempts: z.int().min(1).max(10).default(2),
     /** How long a claimed attempt may be without a channel before its worker counts as lost. */
-    channel_grace: seconds.default(30),
+    channel_grace: wait.default(30),
     /** How long an attempt whose `/run` had an unknown outcome waits for a claim before a new one is made. */
-    claim_grace: seconds.default(60),
+    claim_grace: wait.default(60),
     /** Time between polls of RunPod's status; far inside its 30 min retention (reference/runpod.md 2.5). */
-    poll_interval: seconds.default(30),
+    poll_interval: seconds(MIN_WAIT_S, MAX_POLL_S).default(30),
     /** How long a worker may take to report after a cancel before the job is closed without it. */
-    cancel_grace: seconds.default(15),
+    cancel_grace: wait.default(15),
     /** The same after the deadline. */
-    deadline_grace: seconds.default(30),
+    deadline_grace: wait.default(30),
     /** How long a finished job, its log and its outputs are kept. */
-    retention: seconds.default(7 * 86_400),
+    retention: kept.default(7 * 86_400),
     /** How long an asset is kept after it was last uploaded or used by a job. */
-    asset_retention: seconds.default(30 * 86_400),
-    /** How long an upload may rest before its parts are thrown away; asking how far it got begins the time anew. */
-    upload_retention: seconds.max(7 * 86_400).default(86_400),
+    asset_retention: kept.default(30 * 86_400),
+    /** How long an upload may rest before its parts are thrown away; asking how far it got begins the time anew. Not before a URL of a part ends. */
+    upload_retention: seconds(PART_URL_LIFE_S, 7 * 86_400).default(86_400),
   })
   .refine((policy) => policy.finish_within <= policy.max_finish_within, {
     message: 'must not be above max_finish_within',
@@ -118,24 +133,27 @@ export const graphLimitsSchema = z.strictObject({
 export type GraphLimits = z.infer<typeof graphLimitsSchema>;
 
 /** List price of the endpoint's GPU in US dollars, and how long a job usually takes, for estimates. */
-const priceSchema = z.strictObject({ per_second: z.number().nonnegative(), typical_seconds: seconds.optional() });
+const priceSchema = z.strictObject({
+  per_second: z.number().nonnegative(),
+  typical_seconds: z.number().positive().optional(),
+});
 export type EndpointPrice = z.infer<typeof priceSchema>;
 
 /** When an endpoint is sent nothing for a while (docs/configuration.md). Times in seconds. */
 export const breakerSchema = z.strictObject({
   /** Calls that fail within `window`, at least half of all, open it. */
   failures: z.int().positive().default(5),
-  window: seconds.default(60),
+  window: wait.default(60),
   /** First pause before it is tried again; doubles up to two minutes. */
-  pause: seconds.default(10),
+  pause: wait.default(10),
   /** Runs that wait so long without a worker of any kind open it. Longer than RunPod takes to find a machine. */
-  no_workers_after: seconds.default(180),
+  no_workers_after: wait.default(180),
   /** While it is open, submits are refused once more jobs than this wait. */
   max_waiting: z.int().nonnegative().default(100),
 });
 
 export const endpointSchema = z.strictObject({
-  runpod_id: z.string().min(1),
+  runpod_id: runpodId,
   /** What runs there. Whatever else it is, it must take what `worker-comfyui` takes and answer as it answers. */
   worker: z.enum(WORKERS).default('worker-gpu'),
   /** Keys of which environment may use it: a test key reaches a GPU only where the operator says so. */
@@ -203,40 +221,6 @@ export function fallbacksOf(all: Record<string, Endpoint>, name: string): string
   return chain;
 }
 
-const baseUrl = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''));
-/** Workers and clients put their own paths behind it (docs/worker-contract.md, ticket). */
-const origin = baseUrl.refine(
-  (value) => URL.parse(value)?.origin === value,
-  'must be an origin: no path, no query, no user',
-);
-/** `*`, or an origin as browsers spell it in `Origin`. */
-const pageOrigin = z
-  .string()
-  .refine(
-    (value) => value === '*' || (/^https?:/.test(value) && !value.includes('*') && URL.parse(value)?.origin === value),
-    'must be an origin such as https://app.example, or *',
-  );
-const secret = z.string().min(32, 'must be at least 32 characters');
-
-/** A variable that holds JSON; `{}` when it is not set. */
-const json = <T extends z.ZodType>(schema: T, missing?: string) =>
-  z
-    .string()
-    .optional()
-    .transform((text, context) => {
-      if (text === undefined && missing === undefined) {
-        context.addIssue({ code: 'custom', message: 'is required' });
-        return z.NEVER;
-      }
-      try {
-        return JSON.parse(text ?? missing ?? '') as unknown;
-      } catch {
-        context.addIssue({ code: 'custom', message: 'is not JSON' });
-        return z.NEVER;
-      }
-    })
-    .pipe(schema);
-
 const configSchema = z.object({
   PUBLIC_URL: origin,
   RUNPOD_BASE_URL: baseUrl.default('https://api.runpod.ai/v2'),
@@ -250,12 +234,12 @@ const configSchema = z.object({
   LIMITS: json(limitsSchema, '{}'),
   CORS_ORIGINS: json(z.array(pageOrigin), '[]'),
   R2_S3_ENDPOINT: baseUrl,
-  R2_BUCKET: z.string().min(1).default('comfy-edge'),
-  TOKEN_SECRET: secret,
-  ADMIN_TOKEN: secret,
-  RUNPOD_API_KEY: z.string().min(1),
-  R2_ACCESS_KEY_ID: z.string().min(1),
-  R2_SECRET_ACCESS_KEY: z.string().min(1),
+  R2_BUCKET: bucketName.default('comfy-edge'),
+  TOKEN_SECRET: ownSecret,
+  ADMIN_TOKEN: ownSecret,
+  RUNPOD_API_KEY: vendorSecret,
+  R2_ACCESS_KEY_ID: vendorSecret,
+  R2_SECRET_ACCESS_KEY: vendorSecret,
 });
 
 /** The gateway's configuration, checked. Immutable for the life of an isolate. */
@@ -287,13 +271,14 @@ export function readConfig(env: Env): ConfigResult {
   if (!parsed.success) {
     problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
   }
+  problems.push(...sharedSecrets(env));
   if (!parsed.success || problems.length > 0) {
     return { ok: false, problems };
   }
   const values = parsed.data;
   return {
     ok: true,
-    advice: [...adviceOn(values.ENDPOINTS), ...adviceOnShields(env)],
+    advice: adviceOn(values.ENDPOINTS, env),
     config: {
       publicUrl: values.PUBLIC_URL,
       runpod: { baseUrl: values.RUNPOD_BASE_URL, apiKey: values.RUNPOD_API_KEY },
@@ -312,22 +297,6 @@ export function readConfig(env: Env): ConfigResult {
     },
   };
 }
-
-/** Test keys are for trying things out at no cost; what they may reach should be nobody's surprise. */
-function adviceOn(endpoints: Record<string, Endpoint>): string[] {
-  const all = Object.entries(endpoints);
-  const none = all.every(([, { environment }]) => environment === 'live');
-  return [
-    ...(none ? ['ENDPOINTS: none is for test keys (environment "test"): they can run nothing'] : []),
-    ...all
-      .filter(([, { environment }]) => environment === 'any')
-      .map(([name]) => `ENDPOINTS.${name}.environment: "any" lets test keys use what it costs`),
-  ];
-}
-
-/** Without one the gateway works, and a flood costs what it costs. */
-const adviceOnShields = (env: Env): string[] =>
-  SHIELD_NAMES.filter((name) => env[name] === undefined).map((name) => `${name}: no binding, so no shield`);
 
 const checked = new WeakMap<Env, ConfigResult>();
 

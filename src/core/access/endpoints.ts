@@ -1,4 +1,5 @@
 import type { Config } from '../../config.ts';
+import { USUAL_ENDPOINT } from '../../contract/endpoint.ts';
 import type { Caller } from '../context.ts';
 import { quote, type CoreProblem } from '../problems.ts';
 
@@ -25,6 +26,7 @@ export function endpointBarred(config: Config, caller: Caller, endpoint: string)
 export function usualEndpoint(config: Config, caller: Caller): string {
   const isFor = (name: string): boolean => endpointBarred(config, caller, name) === null;
   const tests = Object.keys(config.endpoints).filter((name) => config.endpoints[name]?.environment === 'test');
-  return caller.environment === 'live' || isFor(USUAL) ? USUAL : (tests.find(isFor) ?? USUAL);
+  return caller.environment === 'live' || isFor(USUAL_ENDPOINT)
+    ? USUAL_ENDPOINT
+    : (tests.find(isFor) ?? USUAL_ENDPOINT);
 }
-const USUAL = 'default';

@@ -20,6 +20,7 @@ import { registerCreateReadToken } from './jobs/tokens.ts';
 import { registerEndpoints } from './endpoints/index.ts';
 import { registerKeys } from './keys/index.ts';
 import { registerMetrics } from './metrics.ts';
+import { strictQuery } from './query.ts';
 import { rateLimitHeaders } from './rate-limit.ts';
 import { newV1App } from './v1-app.ts';
 import { registerWebhooks } from './webhooks/index.ts';
@@ -30,6 +31,7 @@ export const v1Door = newV1App();
 v1Door.use(deprecationHeaders());
 v1Door.use(authorize);
 v1Door.use(rateLimitHeaders);
+v1Door.use(strictQuery(v1Door.openAPIRegistry));
 
 registerSubmitJob(v1Door);
 registerSubmitBatch(v1Door);

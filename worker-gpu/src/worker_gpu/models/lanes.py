@@ -4,13 +4,11 @@ Threads and not asyncio: hashing, TLS and disk all let go of the interpreter loc
 once (docs/decisions/0020-model-fetch.md).
 """
 
-import heapq
 import random
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from worker_gpu.models.download import Download
@@ -19,11 +17,11 @@ from worker_gpu.models.lane import Lane
 from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.pace import Crew, Pace, Slow
 from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import Urgency, rank
+from worker_gpu.models.plan import Urgency
 from worker_gpu.models.settings import ModelSettings
+from worker_gpu.models.tasks import PREPARE, Task, Tasks
 from worker_gpu.models.wire import Passing, Wire
 
-PREPARE = -1
 CLOSE_S = 3.0
 """Lanes end at once when they are told to. Only a name that is being looked up, or a disk that hangs, keeps one."""
 _CLOSE_LOOK_S = 0.05
@@ -39,19 +37,6 @@ Publish: TypeAlias = Callable[[Download], None]
 """Gives a whole part its name. Raises `ModelError`."""
 GiveUp: TypeAlias = Callable[[Download, ModelError], None]
 """A download has failed and no lane is at it. Raises `ModelError`."""
-
-
-@dataclass(order=True)
-class _Task:
-    """A chunk to read. `leads`: the chunk after it is no task yet, and becomes one when this one is begun."""
-
-    order: tuple[int, int, int, str]
-    chunk: int
-    download: Download = field(compare=False)
-    leads: bool = field(default=True, compare=False)
-    tries: int = field(default=0, compare=False)
-    slow: int = field(default=0, compare=False)
-    cause: str = field(default="", compare=False)
 
 
 class Lanes:
@@ -76,8 +61,7 @@ class Lanes:
         self._pace = Pace(settings.patience, now)
         self._crew = Crew(settings.first_lanes, settings.lanes, settings.cpus)
         self._condition = threading.Condition()
-        self._ready: list[_Task] = []
-        self._later: list[tuple[float, _Task]] = []
+        self._tasks = Tasks()
         self._threads: set[threading.Thread] = set()
         self._wires: dict[Wire, Download | None] = {}
         """Of each lane, and what it is at."""
@@ -93,7 +77,7 @@ class Lanes:
             stopped = self._stop.is_set()
             if not stopped:
                 self._downloads.add(download)
-                self._push(_Task(rank(download.file, download.urgency), PREPARE, download))
+                self._push(Task.of(download, PREPARE))
         if stopped:
             self._end(download, _stopping())
 
@@ -101,10 +85,7 @@ class Lanes:
         """Nobody wants it any more."""
         with self._condition:
             download.error = download.error or error
-            self._ready = [task for task in self._ready if task.download is not download]
-            self._later = [entry for entry in self._later if entry[1].download is not download]
-            heapq.heapify(self._ready)
-            heapq.heapify(self._later)
+            self._tasks.drop(download)
             for wire, at in self._wires.items():
                 if at is download:
                     wire.interrupt()
@@ -116,17 +97,13 @@ class Lanes:
         """Somebody else waits for it now."""
         with self._condition:
             download.urgency = urgency
-            for task in [*self._ready, *(task for _, task in self._later)]:
-                if task.download is download:
-                    task.order = rank(download.file, urgency)
-            heapq.heapify(self._ready)
+            self._tasks.reorder(download, urgency)
 
     def close(self) -> None:
         """Stop at once; parts keep what they have. Every result is set when this returns."""
         with self._condition:
             self._stop.set()
-            self._ready.clear()
-            self._later.clear()
+            self._tasks.clear()
             self._condition.notify_all()
             threads = set(self._threads)
         until = time.monotonic() + CLOSE_S
@@ -141,15 +118,15 @@ class Lanes:
         for download in left:
             self._end(download, _stopping())
 
-    def _push(self, task: _Task) -> None:
+    def _push(self, task: Task) -> None:
         """Give the lanes work; the condition is held."""
-        heapq.heappush(self._ready, task)
+        self._tasks.add(task)
         self._start_lanes()
         self._condition.notify()
 
     def _start_lanes(self) -> None:
         """As many as there is work for; the condition is held."""
-        wanted = min(len(self._ready) - self._waiting, self._crew.size - len(self._threads))
+        wanted = min(len(self._tasks) - self._waiting, self._crew.size - len(self._threads))
         for _ in range(max(0, wanted)):
             thread = threading.Thread(target=self._work, name="models", daemon=True)
             self._threads.add(thread)
@@ -161,33 +138,27 @@ class Lanes:
             if not self._stop.is_set() and self._crew.told(spent_s, computed_s, all_computed_s):
                 self._start_lanes()
 
-    def _next(self, lane: Lane) -> _Task | None:
+    def _next(self, lane: Lane) -> Task | None:
         """The next thing to do, or None when there is nothing left and this lane may end."""
         with self._condition:
             while not self._stop.is_set():
                 moment = self._now()
-                while self._later and self._later[0][0] <= moment:
-                    heapq.heappush(self._ready, heapq.heappop(self._later)[1])
-                if self._ready:
-                    task = heapq.heappop(self._ready)
+                task = self._tasks.take(moment)
+                if task is not None:
                     task.download.running += 1
                     self._wires[lane.wire] = task.download
-                    self._lead(task)
+                    follower = task.next()
+                    if follower is not None:
+                        self._push(follower)
                     return task
-                if not self._later:
+                due = self._tasks.next_moment()
+                if due is None:
                     break
                 self._waiting += 1
-                self._condition.wait(self._later[0][0] - moment)
+                self._condition.wait(due - moment)
                 self._waiting -= 1
             self._threads.discard(threading.current_thread())
             return None
-
-    def _lead(self, task: _Task) -> None:
-        """Make the next chunk a task; the condition is held. One at a time: a file may have very many."""
-        download, chunk = task.download, task.chunk + 1
-        if task.chunk != PREPARE and task.leads and chunk < download.file.chunk_count and download.error is None:
-            self._push(_Task(rank(download.file, download.urgency), chunk, download))
-        task.leads = False
 
     def _work(self) -> None:
         """What each thread does: one task after another, until there is none."""
@@ -213,7 +184,7 @@ class Lanes:
             del self._wires[lane.wire]
         lane.wire.drop()
 
-    def _run(self, task: _Task, lane: Lane) -> None:
+    def _run(self, task: Task, lane: Lane) -> None:
         download = task.download
         if download.error is not None:
             return
@@ -246,10 +217,10 @@ class Lanes:
             return False
         if download.left > 1:
             with self._condition:
-                self._push(_Task(rank(file, download.urgency), 1, download))
+                self._push(Task.of(download, 1))
         return True
 
-    def _chunk(self, task: _Task, lane: Lane) -> None:
+    def _chunk(self, task: Task, lane: Lane) -> None:
         """Read one chunk, or find it here. Raises `Passing`, `ModelError`, `Stopped`."""
         download, file, part = task.download, task.download.file, task.download.part
         assert part is not None  # noqa: S101 -- chunks are pushed after it is set
@@ -266,7 +237,7 @@ class Lanes:
             raise Corrupt("its bytes are not those of the manifest")
         part.mark(task.chunk, got)
 
-    def _again(self, task: _Task, fault: Passing) -> None:
+    def _again(self, task: Task, fault: Passing) -> None:
         """Queue the chunk anew after a pause, or give the file up."""
         file, patience = task.download.file, self._patience
         if isinstance(fault, Slow):
@@ -289,7 +260,7 @@ class Lanes:
         with self._condition:
             if self._stop.is_set() or task.download.error is not None:
                 raise Stopped
-            heapq.heappush(self._later, (self._now() + pause, task))
+            self._tasks.add_later(task, self._now() + pause)
             self._condition.notify()
 
     def _finish(self, download: Download) -> None:

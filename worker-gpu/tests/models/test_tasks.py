@@ -1,0 +1,65 @@
+"""The order in which lanes read, and that a file's chunks become tasks one after another."""
+
+from pathlib import Path
+
+from models.samples import CHUNK, content, model, settings
+from worker_gpu.models.download import Download
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.plan import Urgency
+from worker_gpu.models.remote import Remote
+from worker_gpu.models.tasks import PREPARE, Task, Tasks
+
+
+def download(name: str, urgency: Urgency, chunks: int = 3) -> Download:
+    file = model(f"loras/{name}.safetensors", content(CHUNK * chunks, 1))
+    return Download(file, urgency, Remote(file, settings(Path("/nowhere"), None)))
+
+
+def taken(tasks: Tasks, moment: float = 0.0) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    while (task := tasks.take(moment)) is not None:
+        found.append((task.download.file.name, task.chunk))
+    return found
+
+
+def test_who_waits_goes_first_and_may_change() -> None:
+    tasks, behind, job = Tasks(), download("a", Urgency.BACKGROUND), download("b", Urgency.JOB)
+    for one in (behind, job):
+        tasks.add(Task.of(one, 0))
+        tasks.add_later(Task.of(one, 1), 5.0)
+    assert len(tasks) == 2
+    tasks.reorder(behind, Urgency.JOB)
+    assert taken(tasks) == [("a.safetensors", 0), ("b.safetensors", 0)]
+    assert tasks.next_moment() == 5.0
+    assert taken(tasks, 4.9) == []
+    tasks.reorder(behind, Urgency.BACKGROUND)
+    assert taken(tasks, 5.0) == [("b.safetensors", 1), ("a.safetensors", 1)]
+
+
+def test_what_is_dropped_is_gone_and_nothing_else() -> None:
+    tasks, one, other = Tasks(), download("a", Urgency.JOB), download("b", Urgency.JOB)
+    for each in (one, other):
+        tasks.add(Task.of(each, 0))
+        tasks.add_later(Task.of(each, 1), 1.0)
+    tasks.drop(one)
+    assert taken(tasks, 1.0) == [("b.safetensors", 0), ("b.safetensors", 1)]
+    tasks.add(Task.of(other, 2))
+    tasks.add_later(Task.of(other, 0), 1.0)
+    tasks.clear()
+    assert (len(tasks), tasks.next_moment(), taken(tasks, 9.0)) == (0, None, [])
+
+
+def test_each_chunk_brings_the_next_one_once() -> None:
+    one = download("a", Urgency.JOB)
+    first = Task.of(one, 0)
+    second = first.next()
+    assert second is not None
+    assert second.chunk == 1
+    # Tried again, it brings nothing twice.
+    assert first.next() is None
+    third = second.next()
+    assert third is not None
+    assert third.next() is None
+    assert Task.of(one, PREPARE).next() is None
+    one.error = ModelError("model_missing", "gone")
+    assert Task.of(one, 0).next() is None

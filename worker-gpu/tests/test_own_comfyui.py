@@ -1,12 +1,11 @@
 """The worker with a ComfyUI that it starts itself: the CPU engine, which executes for real."""
 
 import asyncio
+import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import os
-import signal
 import struct
 import uuid
 import zlib
@@ -21,8 +20,6 @@ import yaml
 from fakes.gateway import Job
 from fakes.own import ENGINE, engine_settings, own_stage
 from worker_gpu.boot import ComfyDidNotStart, OwnComfy, scrubbed
-from worker_gpu.direct.run import run_direct
-from worker_gpu.fault import NEVER_STARTED
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.settings import Settings
@@ -72,15 +69,24 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
-    settings = engine_settings(tmp_path_factory.mktemp("engine"))
+@contextlib.contextmanager
+def running_engine(data: Path) -> Generator[Engine]:
+    """A ComfyUI that runs."""
+    settings = engine_settings(data)
     path = settings.comfyui_path
     assert path is not None
     comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0, terminate_s=0.5), Log(io.StringIO()))
     asyncio.run(comfy.start())
-    yield Engine(settings, comfy)
-    comfy.end()
+    try:
+        yield Engine(settings, comfy)
+    finally:
+        comfy.end()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
+    with running_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running
 
 
 async def test_a_picture_is_made_uploaded_and_nothing_stays_behind(engine: Engine) -> None:
@@ -220,189 +226,6 @@ async def test_cancel_stops_comfyui_within_a_second(engine: Engine) -> None:
         assert asyncio.get_running_loop().time() - began < 1.0
         status = await stage.place.client.queued(stage.gateway.job.id)
         assert type(status).__name__ == "Gone"
-
-
-async def test_a_comfyui_that_is_killed_fails_the_job_at_once_and_runs_the_next(engine: Engine) -> None:
-    async with own_stage(engine.settings, engine.comfy, slow(steps=200, seconds=60.0)) as stage:
-        running = asyncio.create_task(stage.run())
-        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
-        os.kill(engine.comfy.pid, 9)
-        receipt = await running
-
-        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
-        assert maybe_object(stage.gateway.report["error"])["retryable"] is True
-    async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
-        assert (await stage.run()).outcome == "succeeded"
-
-
-@pytest.mark.parametrize("canceled", [False, True])
-async def test_a_comfyui_that_hangs_is_killed_and_the_next_job_runs(engine: Engine, canceled: bool) -> None:
-    """A process that is stopped answers nothing and ignores every request to end."""
-    patience = Patience(comfy_call_s=0.2, look_quiet_s=0.1, look_most_s=0.1, unreachable_s=0.4)
-    if canceled:
-        # Whatever else takes time may take for ever: the cancel does not wait for it.
-        patience = Patience(comfy_call_s=3600, terminate_s=3600, unreachable_s=3600, look_quiet_s=0.1)
-    async with own_stage(engine.settings, engine.comfy, slow(steps=200, seconds=60.0), patience=patience) as stage:
-        running = asyncio.create_task(stage.run())
-        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
-        os.kill(engine.comfy.pid, signal.SIGSTOP)
-        if canceled:
-            await stage.gateway.say({"cancel": True, "reason": "client"})
-        receipt = await running
-
-        expected = ("canceled", None) if canceled else ("failed", "comfyui_unavailable")
-        assert (receipt.outcome, receipt.code) == expected
-    async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
-        assert (await stage.run()).outcome == "succeeded"
-
-
-async def test_a_cancel_with_the_patience_of_production_waits_for_no_answer(engine: Engine) -> None:
-    """Of a process that is stopped, as one is while it loads a model: no call runs into its limit, killed is at once,
-    and the report comes after that."""
-    async with own_stage(engine.settings, engine.comfy, slow(steps=200, seconds=60.0)) as stage:
-        running = asyncio.create_task(stage.run())
-        await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
-        os.kill(engine.comfy.pid, signal.SIGSTOP)
-        await stage.gateway.say({"cancel": True, "reason": "client"})
-        assert (await running).outcome == "canceled"
-
-        log = stage.log.getvalue()
-        assert "TimeoutError" not in log, "a call was waited for"
-        assert log.index("prompt does not stop") < log.index("event=completed")
-        assert stage.place.patience.cancel_s == 1.0
-
-
-class SlowToStart(OwnComfy):
-    """Starts when it is let, as one that loads many custom nodes."""
-
-    async def start(self) -> None:
-        """See `OwnComfy`."""
-        self.starts += 1
-        self.begun.set()
-        await self.let.wait()
-        await super().start()
-
-    starts = 0
-
-    @functools.cached_property
-    def begun(self) -> asyncio.Event:
-        """Set at the first start."""
-        return asyncio.Event()
-
-    @functools.cached_property
-    def let(self) -> asyncio.Event:
-        """Starts wait for this."""
-        return asyncio.Event()
-
-
-async def test_a_restart_goes_on_after_runpods_job_stop_with_the_jobs_files_gone(tmp_path: Path) -> None:
-    """RunPod is not made to wait for it; the next job is, and finds ComfyUI started once."""
-    patience = Patience(cancel_s=0.2, stop_report_s=0.3)
-    settings = engine_settings(tmp_path)
-    assert settings.comfyui_path is not None
-    comfy = SlowToStart(settings, settings.comfyui_path, os.environ, patience, Log(io.StringIO()))
-    comfy.let.set()
-    await comfy.start()
-    comfy.let.clear()
-    comfy.begun.clear()
-    graph: dict[str, JsonObject] = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "early"}},
-        **{n: node for n, node in slow(steps=1, seconds=600.0).items() if n == "5"},
-        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "late"}},
-    }
-    try:
-        async with own_stage(
-            settings, comfy, graph, lambda job: job.inputs.update({"a.png": png(7)}), patience
-        ) as stage:
-            running = asyncio.create_task(stage.run())
-            await stage.gateway.notice.until(lambda: "output" in stage.gateway.types)
-            assert files_below(settings.data_dir / "input") != []
-            assert files_below(settings.data_dir / "output") != []
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-
-            assert stage.gateway.report["outcome"] == "canceled"
-            await comfy.begun.wait()
-            for folder in ("input", "output", "spool"):
-                assert files_below(settings.data_dir / folder) == []
-            next_job = asyncio.create_task(stage.place.turn.acquire())
-            await asyncio.sleep(0)
-            assert not next_job.done()
-            comfy.let.set()
-            await next_job
-            stage.place.turn.release()
-        async with own_stage(settings, comfy, SAVE, patience=patience) as stage:
-            assert (await stage.run()).outcome == "succeeded"
-        assert comfy.starts == 2
-    finally:
-        comfy.end()
-
-
-async def test_a_comfyui_that_is_starting_for_a_job_is_kept_for_the_next_when_that_job_is_stopped(
-    tmp_path: Path,
-) -> None:
-    settings = engine_settings(tmp_path)
-    assert settings.comfyui_path is not None
-    comfy = SlowToStart(settings, settings.comfyui_path, os.environ, Patience(), Log(io.StringIO()))
-    comfy.let.set()
-    await comfy.start()
-    await comfy.kill()
-    comfy.let.clear()
-    comfy.begun.clear()
-    try:
-        async with own_stage(settings, comfy, SAVE, known=False) as stage:
-            running = asyncio.create_task(stage.run())
-            await comfy.begun.wait()
-            await stage.gateway.notice.until(lambda: len(stage.gateway.channels) == 1)
-            await stage.gateway.say({"cancel": True, "reason": "client"})
-            await stage.gateway.notice.until(lambda: len(stage.gateway.reports) == 1)
-            comfy.let.set()
-            assert (await running).outcome == "canceled"
-        async with own_stage(settings, comfy, SAVE) as stage:
-            assert (await stage.run()).outcome == "succeeded"
-        assert comfy.starts == 2
-    finally:
-        comfy.end()
-
-
-async def test_a_comfyui_that_does_not_start_is_tried_once_for_a_job(tmp_path: Path) -> None:
-    """RunPod replaces the worker then: a second try would only keep it from that, for up to ten minutes."""
-    settings, written = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"}), io.StringIO()
-    assert settings.comfyui_path is not None
-    comfy = OwnComfy(settings, settings.comfyui_path, os.environ, Patience(start_s=30.0), Log(written))
-    async with own_stage(settings, comfy, SAVE, known=False) as stage:
-        receipt = await stage.run()
-
-        assert (receipt.code, receipt.refresh_worker) == ("comfyui_unavailable", True)
-        assert written.getvalue().count('event="comfyui starting"') == 1
-        assert files_below(settings.data_dir / "spool") == []
-
-
-async def test_a_comfyui_that_cannot_be_launched_again_leaves_the_answer_as_it_is(tmp_path: Path) -> None:
-    """With a gateway and without; the next job is told that it does not start."""
-    place_of_comfyui = tmp_path / "comfyui"
-    place_of_comfyui.symlink_to(ENGINE)
-    settings = engine_settings(tmp_path / "data", {"COMFYUI_PATH": str(place_of_comfyui)})
-    comfy = OwnComfy(settings, place_of_comfyui, os.environ, Patience(), Log(io.StringIO()))
-    await comfy.start()
-    try:
-        async with own_stage(settings, comfy, slow(steps=200, seconds=60.0)) as stage:
-            running = asyncio.create_task(stage.run())
-            await stage.gateway.notice.until(lambda: "progress" in stage.gateway.types)
-            place_of_comfyui.unlink()
-            os.kill(comfy.pid, signal.SIGKILL)
-            receipt = await running
-
-            assert (receipt.outcome, receipt.code, receipt.refresh_worker) == ("failed", "comfyui_unavailable", False)
-            assert 'cause="ComfyUI cannot be launched: FileNotFoundError"' in stage.log.getvalue()
-
-            graph: JsonObject = {"workflow": {**SAVE}}
-            answer = await run_direct(stage.place, "1", graph, lambda _told: None)
-            assert (answer["code"], answer["message"]) == ("comfyui_unavailable", NEVER_STARTED)
-    finally:
-        comfy.end()
 
 
 async def test_a_comfyui_that_cannot_start_is_told_with_its_last_lines(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.inputs import Store
 from worker_gpu.log import Log
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from worker_gpu.aftermath import is_comfy_lost
-from worker_gpu.comfy.client import ComfyUnreachable, Prompt
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import Prompt
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage, Timings
 from worker_gpu.errors import JobError

@@ -12,7 +12,8 @@ from typing import Protocol
 import aiohttp
 
 from worker_gpu.boot import Folders
-from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.contract import InputFile
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE

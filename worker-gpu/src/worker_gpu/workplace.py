@@ -12,7 +12,8 @@ import aiohttp
 
 from worker_gpu import VERSION
 from worker_gpu.boot import Comfy
-from worker_gpu.comfy.client import About, Catalog, ComfyClient, ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import About, Catalog, ComfyClient
 from worker_gpu.comfy.execute import Executor
 from worker_gpu.comfy.socket import ComfySocket
 from worker_gpu.contract import WorkerInfo

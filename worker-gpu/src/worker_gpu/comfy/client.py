@@ -1,6 +1,5 @@
 """ComfyUI over HTTP. Every route used exists in 0.3.64; `/api/jobs` is used where a newer version has it."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
+from worker_gpu.comfy.calls import Calls, ComfyUnreachable, read
 from worker_gpu.comfy.failure import refused
 from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting, read_history, read_job
 from worker_gpu.errors import JobError
@@ -16,24 +16,10 @@ from worker_gpu.patience import Patience
 from worker_gpu.shape import (
     Json,
     JsonObject,
-    ShapeError,
-    decode,
-    encode,
     maybe_list,
     maybe_object,
     maybe_text,
 )
-
-MAX_ERROR_BYTES = 4 * 1024 * 1024
-"""A refusal repeats the choices of each list input; more than this is not read."""
-
-
-class ComfyUnreachable(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
-    """ComfyUI did not answer, or answered what it never should. `undecided`: it may still do what it was asked."""
-
-    def __init__(self, message: str, undecided: bool = False) -> None:
-        super().__init__(message)
-        self.undecided = undecided
 
 
 @dataclass(frozen=True)
@@ -81,16 +67,13 @@ class ComfyClient:
     """One ComfyUI at `url`, over a session that is kept open."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, patience: Patience) -> None:
-        self._http = http
-        self._url = url
-        self._call_limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
-        self._stall_limit = aiohttp.ClientTimeout(total=None, sock_read=patience.transfer_stall_s)
+        self._calls = Calls(http, url, patience)
         self._jobs_api = False
 
     @property
     def socket_url(self) -> str:
         """Where the socket is, without the client id."""
-        return f"{self._url}/ws"
+        return f"{self._calls.url}/ws"
 
     def use_jobs_api(self, there: bool) -> None:
         """Whether to use `/api/jobs`, as `about` found out."""
@@ -98,8 +81,8 @@ class ComfyClient:
 
     async def about(self) -> About:
         """Version, device, and whether the jobs API is there. Raises `ComfyUnreachable`."""
-        _, stats = await self._answer("GET", "/system_stats")
-        jobs_status, _ = await self._json("GET", "/api/jobs?limit=1")
+        _, stats = await self._calls.answer("GET", "/system_stats")
+        jobs_status, _ = await self._calls.ask("GET", "/api/jobs?limit=1")
         self._jobs_api = jobs_status == 200
         system = maybe_object(maybe_object(stats).get("system"))
         devices = [maybe_object(device) for device in maybe_list(maybe_object(stats).get("devices"))]
@@ -108,12 +91,12 @@ class ComfyClient:
 
     async def stats(self) -> JsonObject:
         """ComfyUI's own `/system_stats`: versions, devices, memory. Raises `ComfyUnreachable`."""
-        _, stats = await self._answer("GET", "/system_stats")
+        _, stats = await self._calls.answer("GET", "/system_stats")
         return maybe_object(stats)
 
     async def catalog(self) -> Catalog:
         """All node classes. Raises `ComfyUnreachable`."""
-        _, body = await self._answer("GET", "/object_info", limit=self._stall_limit)
+        _, body = await self._calls.answer("GET", "/object_info", limit=self._calls.stall_limit)
         classes = maybe_object(body)
         outputs = (name for name, about in classes.items() if maybe_object(about).get("output_node") is True)
         return Catalog(tuple(sorted(classes)), frozenset(outputs))
@@ -123,7 +106,7 @@ class ComfyClient:
         rest, and drops outputs silently. Raises `JobError` `invalid_workflow`, `model_missing` when it refuses all,
         `ComfyUnreachable`."""
         extra: JsonObject = {**prompt.extra, "preview_method": "auto" if prompt.previews else "none"}
-        status, body = await self._json(
+        status, body = await self._calls.ask(
             "POST",
             "/prompt",
             {
@@ -132,7 +115,7 @@ class ComfyClient:
                 "client_id": client_id,
                 "extra_data": extra,
             },
-            limit=self._stall_limit,
+            limit=self._calls.stall_limit,
         )
         answer = maybe_object(body)
         if status == 200:
@@ -163,7 +146,7 @@ class ComfyClient:
 
     async def queued(self, prompt_id: str) -> Waiting | Gone:
         """Whether a prompt is in the queue or running. Raises `ComfyUnreachable`."""
-        _, body = await self._answer("GET", "/queue")
+        _, body = await self._calls.answer("GET", "/queue")
         queue = maybe_object(body)
         if prompt_id in _ids(queue.get("queue_running")):
             return Waiting(running=True)
@@ -172,21 +155,21 @@ class ComfyClient:
     async def cancel(self, prompt_id: str) -> None:
         """Take a prompt out of the queue or interrupt it, and no other. Raises `ComfyUnreachable`."""
         if self._jobs_api:
-            status, _ = await self._json("POST", f"/api/jobs/{prompt_id}/cancel", {})
+            status, _ = await self._calls.ask("POST", f"/api/jobs/{prompt_id}/cancel", {})
             if status == 200:
                 return
-        await self._answer("POST", "/queue", {"delete": [prompt_id]})
+        await self._calls.answer("POST", "/queue", {"delete": [prompt_id]})
         # Versions that ignore the id interrupt whatever runs; a ComfyUI of our own runs nothing else.
         if await self.queued(prompt_id) == Waiting(running=True):
-            await self._answer("POST", "/interrupt", {"prompt_id": prompt_id})
+            await self._calls.answer("POST", "/interrupt", {"prompt_id": prompt_id})
 
     async def forget(self, prompt_id: str) -> None:
         """Delete a prompt's history. Raises `ComfyUnreachable`."""
-        await self._answer("POST", "/history", {"delete": [prompt_id]})
+        await self._calls.answer("POST", "/history", {"delete": [prompt_id]})
 
     async def free_memory(self, unload_models: bool) -> None:
         """Drop the results kept of earlier prompts, and unload models if asked to. Raises `ComfyUnreachable`."""
-        await self._answer("POST", "/free", {"unload_models": unload_models, "free_memory": True})
+        await self._calls.answer("POST", "/free", {"unload_models": unload_models, "free_memory": True})
 
     @asynccontextmanager
     async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[Viewed | None]:
@@ -205,9 +188,11 @@ class ComfyClient:
         self, filename: str, subfolder: str, folder: str, headers: dict[str, str]
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         query = {"filename": filename, "subfolder": subfolder, "type": folder}
-        url = f"{self._url}/view"
+        url = f"{self._calls.url}/view"
         try:
-            async with self._http.get(url, params=query, headers=headers, timeout=self._stall_limit) as response:
+            async with self._calls.session.get(
+                url, params=query, headers=headers, timeout=self._calls.stall_limit
+            ) as response:
                 if response.status >= 500:
                     raise ComfyUnreachable(f"/view answered {response.status}")
                 yield response
@@ -224,10 +209,10 @@ class ComfyClient:
                 form.add_field("image", file, filename=filename, content_type="application/octet-stream")
                 for name, value in {"type": "input", "subfolder": subfolder, "overwrite": "true"}.items():
                     form.add_field(name, value)
-                async with self._http.post(
-                    f"{self._url}/upload/image", data=form, timeout=self._stall_limit
+                async with self._calls.session.post(
+                    f"{self._calls.url}/upload/image", data=form, timeout=self._calls.stall_limit
                 ) as response:
-                    body = await _read(response)
+                    body = await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ComfyUnreachable(f"/upload/image: {type(error).__name__}") from error
         if response.status != 200:
@@ -239,53 +224,19 @@ class ComfyClient:
     async def _unfinished(self, prompt_id: str) -> Sight:
         """What the jobs API, or else the queue, tells of a prompt that the history lacks."""
         if self._jobs_api:
-            status, body = await self._json("GET", f"/api/jobs/{prompt_id}")
+            status, body = await self._calls.ask("GET", f"/api/jobs/{prompt_id}")
             if status < 500:
                 return read_job(maybe_object(body)) if status == 200 else Gone()
         return await self.queued(prompt_id)
 
     async def _history(self, prompt_id: str) -> Succeeded | Broken | Unreadable | None:
         """The end of a prompt; None where the history lacks it. Raises `ComfyUnreachable`."""
-        status, body = await self._json("GET", f"/history/{prompt_id}")
+        status, body = await self._calls.ask("GET", f"/history/{prompt_id}")
         if status >= 500:
             # An output that is no JSON is enough for that (aiohttp's json_response raises), while all else answers.
             return Unreadable()
         entry = maybe_object(body).get(prompt_id)
         return read_history(entry) if isinstance(entry, dict) else None
-
-    async def _answer(
-        self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
-    ) -> tuple[int, Json]:
-        """As `_json`; an error of ComfyUI's own is no answer."""
-        status, answer = await self._json(method, path, body, limit)
-        if status >= 500:
-            raise ComfyUnreachable(f"{path.split('?')[0]} answered {status}")
-        return status, answer
-
-    async def _json(
-        self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
-    ) -> tuple[int, Json]:
-        data = encode(body).encode() if body is not None else None
-        headers = {"content-type": "application/json"} if data is not None else None
-        try:
-            async with self._http.request(
-                method, self._url + path, data=data, headers=headers, timeout=limit or self._call_limit
-            ) as response:
-                return response.status, await _read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            waited = isinstance(error, TimeoutError)
-            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}", waited) from error
-
-
-async def _read(response: aiohttp.ClientResponse) -> Json:
-    """The JSON of an answer; null for one that holds none."""
-    raw = await response.read()
-    if response.status >= 400:
-        raw = raw[:MAX_ERROR_BYTES]
-    try:
-        return decode(raw)
-    except ShapeError:
-        return None
 
 
 def _ids(tuples: Json) -> set[str]:

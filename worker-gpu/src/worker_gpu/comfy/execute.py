@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping
 from typing import Protocol
 
-from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable, Prompt
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import ComfyClient, Prompt
 from worker_gpu.comfy.follow import Following, Listed, Listener
 from worker_gpu.comfy.sight import Gone
 from worker_gpu.comfy.socket import ComfySocket, Inbox

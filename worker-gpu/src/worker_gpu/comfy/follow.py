@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
-from worker_gpu.comfy.client import ComfyClient, ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.comfy.run import (
     Happening,

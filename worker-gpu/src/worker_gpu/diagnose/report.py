@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worker_gpu import VERSION, resources
 from worker_gpu.boot import OwnComfy
-from worker_gpu.comfy.client import ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.diagnose.gpu import ASK_S, Gpus, look_at_gpus
 from worker_gpu.diagnose.look import LOOK_S, looked
 from worker_gpu.models.settings import VOLUMES

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass
 
-from worker_gpu.comfy.client import ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
 from worker_gpu.outputs.files import LocalFile, Source

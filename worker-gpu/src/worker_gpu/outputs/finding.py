@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker_gpu.comfy.client import ComfyUnreachable
+from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.outputs.files import Source
 from worker_gpu.outputs.kinds import kind_of

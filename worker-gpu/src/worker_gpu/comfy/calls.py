@@ -1,0 +1,64 @@
+"""Single calls to ComfyUI, and what it means when one is not answered."""
+
+import asyncio
+
+import aiohttp
+
+from worker_gpu.patience import Patience
+from worker_gpu.shape import Json, JsonObject, ShapeError, decode, encode
+
+MAX_ERROR_BYTES = 4 * 1024 * 1024
+"""A refusal repeats the choices of each list input; more than this is not read."""
+
+
+class ComfyUnreachable(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
+    """ComfyUI did not answer, or answered what it never should. `undecided`: it may still do what it was asked."""
+
+    def __init__(self, message: str, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.undecided = undecided
+
+
+class Calls:
+    """Calls to the ComfyUI at `url`, over a session that is kept open. `stall_limit` is for answers that take long."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, patience: Patience) -> None:
+        self.session = session
+        self.url = url
+        self.stall_limit = aiohttp.ClientTimeout(total=None, sock_read=patience.transfer_stall_s)
+        self._call_limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
+
+    async def answer(
+        self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
+    ) -> tuple[int, Json]:
+        """As `ask`; an error of ComfyUI's own is no answer. Raises `ComfyUnreachable`."""
+        status, answer = await self.ask(method, path, body, limit)
+        if status >= 500:
+            raise ComfyUnreachable(f"{path.split('?')[0]} answered {status}")
+        return status, answer
+
+    async def ask(
+        self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
+    ) -> tuple[int, Json]:
+        """Status and JSON of an answer; null for one that holds none. Raises `ComfyUnreachable`."""
+        data = encode(body).encode() if body is not None else None
+        headers = {"content-type": "application/json"} if data is not None else None
+        try:
+            async with self.session.request(
+                method, self.url + path, data=data, headers=headers, timeout=limit or self._call_limit
+            ) as response:
+                return response.status, await read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            waited = isinstance(error, TimeoutError)
+            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}", waited) from error
+
+
+async def read(response: aiohttp.ClientResponse) -> Json:
+    """The JSON of an answer; null for one that holds none."""
+    raw = await response.read()
+    if response.status >= 400:
+        raw = raw[:MAX_ERROR_BYTES]
+    try:
+        return decode(raw)
+    except ShapeError:
+        return None

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Generator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from models.faulty import Asked, Fault, FaultyStore, Trickle
 from models.pulling import LIMIT_S, finish
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from models.small_disk import SmallDisk
-from worker_gpu.models import sync as sync_module
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.sync import ModelSync
+from worker_gpu.models.volume import Volume
 
 PATH = "loras/a.safetensors"
 OLD_BODY, NEW_BODY = content(CHUNK * 8, 1), content(CHUNK * 8, 2)
@@ -117,28 +119,57 @@ def test_a_version_wanted_again_while_it_still_winds_down_comes_whole(
 
 
 def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
-    store: FaultyStore, sync: ModelSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(store, OLD, OLD_BODY)
     looking, go_on = threading.Event(), threading.Event()
-    real = sync_module.is_right
-    (tmp_path / "models" / "loras").mkdir(parents=True)
-    (tmp_path / "models" / PATH).write_bytes(OLD_BODY)
+    volume = tmp_path / "volume"
+    (volume / "loras").mkdir(parents=True)
+    (volume / PATH).write_bytes(OLD_BODY)
+    real = Volume.find
 
-    def slow(path: Path, file: ModelFile, stop: threading.Event) -> bool:
+    def slowly(self: Volume, file: ModelFile) -> Path | None:
+        found = real(self, file)
         if file == OLD:
             looking.set()
             go_on.wait(LIMIT_S)
-        return real(path, file, stop)
+        return found
 
-    monkeypatch.setattr(sync_module, "is_right", slow)
+    monkeypatch.setattr(Volume, "find", slowly)
+    sync = ModelSync(replace(settings(tmp_path, store.bucket), volume=volume), silent())
+    sync.open()
+    try:
+        old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+        assert looking.wait(LIMIT_S)
+        offer(store, NEW, NEW_BODY)
+        assert finish(sync, [NEW]).errors == []
+        go_on.set()
+        told = old.exception(LIMIT_S)
+        assert isinstance(told, ModelError)
+        assert told.code == "model_replaced"
+        assert (sync.tree.holds(NEW), here(tmp_path)) == (True, NEW_BODY)
+    finally:
+        sync.close()
+
+
+def test_a_download_that_was_overtaken_ends_even_if_its_part_cannot_be_closed(
+    store: FaultyStore, sync: ModelSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(store, OLD, OLD_BODY)
+    held = Held(store)
+    real = Part.close
+
+    def broken(part: Part) -> None:
+        real(part)
+        if part.file == OLD:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Part, "close", broken)
     old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
-    assert looking.wait(LIMIT_S)
+    assert held.begun.wait(LIMIT_S)
     offer(store, NEW, NEW_BODY)
     assert finish(sync, [NEW]).errors == []
-    go_on.set()
+    held.go_on.set()
     assert isinstance(old.exception(LIMIT_S), ModelError)
-    assert (sync.tree.holds(NEW), here(tmp_path)) == (True, NEW_BODY)
 
 
 @pytest.mark.parametrize("room", [8, 100], ids=["no room for both", "room for both"])

@@ -57,5 +57,16 @@ export function numberOf(value: unknown): number | null {
   return NUMBER.test(text) ? Number(text) : null;
 }
 
+/** Signs of numbers, digits of any script among them. */
+const NUMERIC = /^[\s\p{Nd}_+.e-]+$/iu;
+const DIGIT = /\p{Nd}/u;
+
+/** Text that is no number here, yet may be one to Python: it has other scripts' digits, or more of them than are read here. */
+export const mayBeNumber = (value: unknown): boolean =>
+  typeof value === 'string' &&
+  numberOf(value) === null &&
+  NUMERIC.test(value.slice(0, MAX_NUMBER_CHARS)) &&
+  (value.length > MAX_NUMBER_CHARS || DIGIT.test(value));
+
 /** A node as a message names it: `6 (CLIPTextEncode)`. */
 export const nodeName = (graph: Graph, id: string): string => `${id} (${nodeOf(graph, id)?.class_type ?? 'missing'})`;

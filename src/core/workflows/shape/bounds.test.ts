@@ -52,6 +52,20 @@ describe('a limit cannot be passed', () => {
     expect(bounded(FLUX, { max_pixels: 1024 * 1024 }).at).toEqual([]);
   });
 
+  it.each<[string, string]>([
+    ['in digits of another script', '٢١'],
+    ['behind more zeros than are read', `${'0'.repeat(300)}21`],
+    ['behind more blanks than are read', `${' '.repeat(300)}21`],
+  ])('by a node that only holds the number %s', (_title, value) => {
+    const held = { '2': { class_type: 'PrimitiveInt', inputs: { value } } };
+    expect(bounded({ ...one({ steps: ['2', 0] }), ...held }, { max_steps: 20 }).at).toEqual(at('steps'));
+  });
+
+  it('but a text that something computes from is left to it', () => {
+    const graph = { ...one({ steps: ['2', 0] }), '2': { class_type: 'SimpleMath', inputs: { value: 'a * 2', a: 1 } } };
+    expect(bounded(graph, { max_steps: 20 }).at).toEqual([]);
+  });
+
   it('by two sides that are only together too large', () => {
     expect(bounded(one({ width: 100_000, height: 1 }), { max_pixels: 1000 }).at).toEqual(at('width'));
   });

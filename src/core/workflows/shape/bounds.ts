@@ -25,13 +25,16 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
   const clamped: Clamped[] = [];
   const takers = takersOf(draft.graph);
 
-  /** A number that stands in the graph at this input, or behind it; null when it is computed or not there. */
-  const numberAt = (node: string, input: string): { value: number; own: boolean } | null => {
-    const spot = { node, input };
+  /** What stands in the graph at this input, or behind it; nothing when it is computed or not there. */
+  const literalAt = (node: string, input: string): unknown => {
     const own = inputOf(draft.graph[node], input);
-    const source = isLink(own) ? sourceOf(draft.graph, takers, spot, 'number', []) : { value: own };
-    const value = numberOf(source?.value);
-    return value === null ? null : { value, own: !isLink(own) };
+    return isLink(own) ? sourceOf(draft.graph, takers, { node, input }, 'number', [])?.value : own;
+  };
+
+  /** The same as a number; null when it is none. */
+  const numberAt = (node: string, input: string): { value: number; own: boolean } | null => {
+    const value = numberOf(literalAt(node, input));
+    return value === null ? null : { value, own: !isLink(inputOf(draft.graph[node], input)) };
   };
 
   const over = (spot: Spot, limit: string, detail: string): void =>
@@ -66,8 +69,8 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
 
   /** Text that is no number to us may be one to Python (other scripts have digits too). */
   const unreadable = (id: string, input: string, max: number | undefined, limit: string): void => {
-    const value = inputOf(draft.graph[id], input);
-    if (max !== undefined && typeof value === 'string' && numberOf(value) === null) {
+    const value = max === undefined ? undefined : literalAt(id, input);
+    if (typeof value === 'string' && numberOf(value) === null) {
       over({ node: id, input }, limit, `${input} must be a number`);
     }
   };

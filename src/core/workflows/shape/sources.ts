@@ -1,5 +1,5 @@
 import type { Graph } from '../../../contract/new-job.ts';
-import { inputOf, isLink, nodeOf, numberOf, type Spot } from '../graph.ts';
+import { inputOf, isLink, mayBeNumber, nodeOf, numberOf, type Spot } from '../graph.ts';
 
 /**
  * Where a value really stands: many graphs keep a prompt, a seed or a size in a node of its own (PrimitiveString, PrimitiveInt,
@@ -17,7 +17,7 @@ const HELD: Record<Kind, readonly string[]> = {
 const MAX_HOPS = 32;
 
 export const isLiteral = (value: unknown, kind: Kind): boolean =>
-  kind === 'text' ? typeof value === 'string' : numberOf(value) !== null || value === 'random';
+  kind === 'text' ? typeof value === 'string' : numberOf(value) !== null || value === 'random' || mayBeNumber(value);
 
 /** Which inputs take from a node, by its id: the names they have at the nodes that take. */
 export type Takers = ReadonlyMap<string, ReadonlySet<string>>;

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from direct.stage import direct_stage, entries
 from direct.test_answers import SAVE, listing
-from fakes.comfy import PNG, FakeComfy, Prompt, Script
+from fakes.comfy import PNG, FakeComfy, Prompt, Script, holding
 from fakes.server import serving
 from worker_gpu.contract import Output
 from worker_gpu.direct.answer import AROUND_BYTES, AnswerRoom, KeptFiles, compose, sent_bytes
@@ -59,6 +59,21 @@ async def test_what_is_told_of_each_file_counts(tmp_path: Path) -> None:
 
         assert answer["code"] == "output_too_large"
         assert "BUCKET_ENDPOINT_URL" in str(answer["error"])
+
+
+@pytest.mark.asyncio
+async def test_a_graph_that_gives_too_much_is_stopped_before_its_end(tmp_path: Path) -> None:
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        texts: list[Json] = ["x" * 1_000_000] * 10
+        await comfy.tell(prompt, "execution_start")
+        await comfy.tell(prompt, "executed", node="2", display_node="2", output={"text": texts})
+        return await holding()(comfy, prompt)
+
+    async with direct_stage(tmp_path, script) as stage:
+        answer = await stage.run({"workflow": SAVE, "timeout": 20})
+
+        assert answer["code"] == "output_too_large"
+        assert stage.comfy.prompts[0].interrupted.is_set()
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +82,19 @@ def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
     assert "no answer within" in str(maybe_object(maybe_list(report["volumes"])[0])["problem"])
     assert "no answer within" in str(maybe_list(maybe_object(report["models"])["files"]))
     assert maybe_object(maybe_list(report["disk"])[0])["free_bytes"] is not None
+
+
+def test_a_look_that_hangs_holds_up_no_process() -> None:
+    program = """
+import asyncio, threading
+from worker_gpu.diagnose.look import looked
+print(asyncio.run(looked(threading.Event().wait, lambda problem: problem, 0.05)))
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    ended = subprocess.run(  # noqa: S603 -- a program of this test
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "no answer within" in ended.stdout
 
 
 @pytest.mark.asyncio

@@ -32,7 +32,7 @@ MAX_MANIFEST_BYTES = 32 * 1024 * 1024
 MAX_FILE_BYTES = 5 * 1024**4
 """R2's largest object. Below it every size and place in a file is a number that the system's calls take."""
 MAX_CHUNKS = 100_000
-"""Of one file: more than the largest has at `CHUNK_BYTES`. Each becomes a task as soon as the file is wanted."""
+"""Of one file: more than the largest has at `CHUNK_BYTES`. A mark on disk and a line of work for each."""
 BOOT_GROUP = "boot"
 BACKGROUND_GROUP = "background"
 

@@ -92,6 +92,17 @@ def test_comfyuis_last_lines_come_without_stack_traces() -> None:
         assert "line 12" not in told
 
 
+def test_a_text_of_a_megabyte_is_read_at_its_beginning() -> None:
+    told = public_text("a." * 500_000)
+    assert len(told) <= 500
+
+
+def test_no_piece_of_a_secret_is_left_where_reading_ends() -> None:
+    secret = "hf_" + "s" * 40
+    for before in range(8 * 500 - 40, 8 * 500):
+        assert "hf_" not in public_text("https://x.example/" + "u" * (before - 20) + " " + secret + " end")
+
+
 def test_the_owners_report_keeps_the_lines_of_a_trace() -> None:
     assert placeless_text(TRACE[3]) == 'File "execution.py", line 12, in run'
 

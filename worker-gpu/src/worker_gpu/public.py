@@ -9,6 +9,9 @@ from worker_gpu.shape import well_formed_text
 MAX_MESSAGE_CHARS = 500
 """Enough for any one-line cause; longer texts are tracebacks or dumps of inputs."""
 
+READ_PER_KEPT = 8
+"""Characters that are looked at for each that may be kept: some patterns take the square of what they are given."""
+
 TRACE = "Traceback (most recent call last)"
 _FRAME = re.compile(r"""\bFile (?:"[^"\n]*"|'[^'\n]*'), line \d+(?:, in [\w.<>]+)?""")
 """A frame of Python's traceback, where its head is cut off."""
@@ -56,7 +59,7 @@ def public_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
 
 def placeless_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     """`text` for the worker's owner: as `public_text`, with what is on the line of a stack trace."""
-    text = _SECRET.sub("<secret>", text)
+    text = _SECRET.sub("<secret>", _beginning(text, READ_PER_KEPT * limit))
     text = _URL.sub("<url>", text)
     text = _ADDRESS.sub("<address>", text)
     for host in _HOSTS:
@@ -66,6 +69,14 @@ def placeless_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     text = _UNIX_FOLDERS.sub("", text)
     text = well_formed_text(" ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _beginning(text: str, most: int) -> str:
+    """At most so many characters, and no piece of a word at the end: a secret cut in two is not known as one."""
+    if len(text) <= most:
+        return text
+    words = text[:most].rsplit(None, 1)
+    return words[0] if len(words) > 1 else "…"
 
 
 def without_traces(lines: Iterable[str]) -> list[str]:

@@ -9,7 +9,8 @@ from worker_gpu.shape import JsonObject, ShapeError, decode, encode, maybe_objec
 GRAPH_KEYS = frozenset({"prompt", "workflow", "parameters"})
 """What ComfyUI and its nodes call the graph and what was made of it."""
 GLB_JSON = 0x4E4F534A
-SVG_METADATA = re.compile(rb"<metadata\b[^>]*>.*?</metadata\s*>\s*", re.DOTALL)
+SVG_METADATA = re.compile(rb"<metadata\b")
+SVG_METADATA_END = re.compile(rb"</metadata\s*>\s*")
 
 
 def glb(file: BinaryIO, size: int) -> list[Edit]:
@@ -60,8 +61,14 @@ def exr(file: BinaryIO, size: int) -> list[Edit]:
 
 def svg(file: BinaryIO, size: int) -> list[Edit]:
     """See `Finder`."""
-    found = SVG_METADATA.finditer(read_at(file, 0, size))
-    return [Edit(match.start(), match.end() - match.start()) for match in found]
+    text = read_at(file, 0, size)
+    edits: list[Edit] = []
+    # Step by step, and not by one pattern: that would look for the end of each that has none, through the whole file.
+    begin = SVG_METADATA.search(text)
+    while begin is not None and (end := SVG_METADATA_END.search(text, begin.end())) is not None:
+        edits.append(Edit(begin.start(), end.end() - begin.start()))
+        begin = SVG_METADATA.search(text, end.end())
+    return edits
 
 
 def _json(raw: bytes) -> JsonObject:

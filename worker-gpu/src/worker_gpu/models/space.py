@@ -52,6 +52,8 @@ class Space:
         self._lock = threading.Lock()
         self._making_room = threading.Lock()
         self._active: dict[str, Download] = {}
+        self._filling: dict[str, Part] = {}
+        """Parts of those that have begun, which are few where thousands wait."""
         self._pins: Counter[tuple[str, str]] = Counter()
 
     @contextlib.contextmanager
@@ -79,7 +81,7 @@ class Space:
             if running is not None and running.file.sha256 == file.sha256:
                 return Claim(None if here else running)
             if running is not None:
-                del self._active[file.path]
+                self._end(file.path)
                 if running.part is not None:
                     with contextlib.suppress(ModelError):
                         running.part.forget()
@@ -100,7 +102,7 @@ class Space:
                 if other and self._tree.holds(replace(file, sha256=sha256)):
                     raise ModelError("model_replaced", f"{path}: a running job needs the version before", path)
             yield
-            del self._active[file.path]
+            self._end(file.path)
 
     def publish(self, download: Download) -> None:
         """Give a whole part its name. Raises `ModelError`."""
@@ -128,12 +130,15 @@ class Space:
                 self._refuse_overtaken(download)
                 part.open()
                 download.part = part
+                self._filling[download.file.path] = part
             self._make_room(download, part)
         return part
 
     def _make_room(self, download: Download, part: Part) -> None:
         """Parts that nobody fills go first, then the models used least recently; what was only nice to have evicts
         none. Raises `ModelError` disk_full."""
+        if self._fits(download, part):
+            return
         self._delete_leftovers(download, part)
         deleted = 0
         while True:
@@ -178,8 +183,8 @@ class Space:
 
     def _free_bytes(self, download: Download) -> int:
         """Free disk without what other files under way were promised and have not taken yet; the lock is held."""
-        others = [one.part for one in self._active.values() if one is not download and one.part is not None]
-        return self._tree.free_bytes() - sum(part.lacking_bytes() for part in others)
+        promised = sum(part.lacking_bytes() for path, part in self._filling.items() if path != download.file.path)
+        return self._tree.free_bytes() - promised
 
     def _fits(self, download: Download, part: Part) -> bool:
         with self._lock:
@@ -187,8 +192,6 @@ class Space:
 
     def _delete_leftovers(self, download: Download, part: Part) -> None:
         """What failed downloads have left, the oldest first, until there is room. No part is opened meanwhile."""
-        if self._fits(download, part):
-            return
         with self._lock:
             # One that is not begun may resume its part, but not while somebody waits more urgently.
             owned = {
@@ -222,13 +225,18 @@ class Space:
 
     def _drop(self, download: Download, discard: bool) -> None:
         """It is under way no more; the lock is held."""
-        del self._active[download.file.path]
+        self._end(download.file.path)
         # What cannot be deleted now is met again by whoever makes room.
         with contextlib.suppress(OSError, ModelError):
             if download.part is not None and discard:
                 download.part.discard()
             elif download.part is not None:
                 download.part.close()
+
+    def _end(self, path: str) -> None:
+        """Nobody fetches it any more; the lock is held."""
+        del self._active[path]
+        self._filling.pop(path, None)
 
     def _refuse_overtaken(self, download: Download) -> None:
         path = download.file.path

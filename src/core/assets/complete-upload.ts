@@ -12,15 +12,14 @@ import { missingParts, partCount } from './upload-plan.ts';
 /** Numbers of missing parts that a refusal names. */
 const NAMED_PARTS = 10;
 
-/** Nothing of the file is kept: it is not what the client says it is, or its parts changed under the request. */
-class Unjoined extends Error {
-  readonly why: 'mismatch' | 'changed';
-
-  constructor(why: 'mismatch' | 'changed') {
-    super(why);
-    this.why = why;
-  }
-}
+const changed: CoreProblem = {
+  code: 'upload_incomplete',
+  detail: 'a part changed while the file was put together; send it again',
+};
+const mismatch: CoreProblem = {
+  code: 'hash_mismatch',
+  detail: 'the file does not have the announced SHA-256; it is deleted, begin a new upload',
+};
 
 /**
  * Makes an asset of an upload whose parts are all there. The file passes through once, from R2 to R2: R2 hashes what it stores and
@@ -74,34 +73,15 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
     return inspected;
   }
   const { content_type } = inspected.value;
-  try {
-    return await keepAsset(core, caller, true, async () => {
-      const known = await findAsset(bucket, caller.account, sha256);
-      if (known !== null) {
-        return { asset: known, created: false };
-      }
-      const parts = { count: partCount(upload), size_bytes, head: head.etag };
-      const put = await putJoined(bucket, caller.account, id, parts, { sha256, content_type });
-      if (put === 'mismatch' || put === 'changed') {
-        throw new Unjoined(put);
-      }
-      return put;
-    });
-  } catch (error) {
-    if (error instanceof Unjoined) {
-      if (error.why === 'changed') {
-        return fail({
-          code: 'upload_incomplete',
-          detail: 'a part changed while the file was put together; send it again',
-        });
-      }
-      return fail({
-        code: 'hash_mismatch',
-        detail: 'the file does not have the announced SHA-256; it is deleted, begin a new upload',
-      });
+  return keepAsset(core, caller, true, async () => {
+    const known = await findAsset(bucket, caller.account, sha256);
+    if (known !== null) {
+      return ok({ asset: known, created: false });
     }
-    throw error;
-  }
+    const parts = { count: partCount(upload), size_bytes, head: head.etag };
+    const put = await putJoined(bucket, caller.account, id, parts, { sha256, content_type });
+    return put === 'mismatch' ? fail(mismatch) : put === 'changed' ? fail(changed) : ok(put);
+  });
 }
 
 async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {

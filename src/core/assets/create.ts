@@ -90,7 +90,7 @@ export async function createAsset(
           await spooled.part(part.bytes);
         }
         const asset = { sha256, content_type, size_bytes: size };
-        return await keepAsset(core, caller, uploaded, () => spooled.place(asset));
+        return await keepAsset(core, caller, uploaded, async () => ok(await spooled.place(asset)));
       } finally {
         await spooled.discard();
       }
@@ -98,8 +98,8 @@ export async function createAsset(
     return keepAsset(core, caller, uploaded, async () => {
       const known = await findAsset(bucket, caller.account, sha256);
       return known === null
-        ? putAsset(bucket, caller.account, { sha256, content_type }, part.bytes)
-        : { asset: known, created: false };
+        ? ok(await putAsset(bucket, caller.account, { sha256, content_type }, part.bytes))
+        : ok({ asset: known, created: false });
     });
   }
 }

@@ -1,7 +1,7 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
 import { accountStub } from '../../objects/stubs.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../problems.ts';
+import type { CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { storageFull } from './refusals.ts';
@@ -12,23 +12,26 @@ export type AssetAnswer = { asset: Asset; created: boolean };
 /** How often a file may be deleted by others while it is being stored. */
 const TRIES = 5;
 
+/** A file as it is in R2 now; `created`: it was not there before. */
+export type Put = { asset: StoredFile; created: boolean };
+
 /**
  * Puts a file and has the account note it. A file that was just being deleted is put once more, after the deletion. One that is put
  * and never noted, because the gateway died in between, is found by the sweep.
- * @param put null: there is no such file (any more), and nothing is noted
+ * @param put fails where there is nothing to keep, and nothing is noted
  */
 export async function keepAsset(
   core: Core,
   caller: Caller,
   uploaded: boolean,
-  put: () => Promise<{ asset: StoredFile; created: boolean } | null>,
+  put: () => Promise<Result<Put, CoreProblem>>,
 ): Promise<Result<AssetAnswer, CoreProblem>> {
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const there = await put();
-    if (there === null) {
-      return fail(notFound);
+    if (!there.ok) {
+      return there;
     }
-    const { asset, created } = there;
+    const { asset, created } = there.value;
     const kept = await repeatable(() =>
       accountStub(core.env, caller.account).keepAsset(caller.account, asset, { uploaded, created }),
     );

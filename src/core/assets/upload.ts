@@ -146,7 +146,7 @@ export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload
   // Looked for again where it was being deleted meanwhile.
   const kept = await keepAsset(core, caller, true, async () => {
     const asset = await findAsset(core.env.BUCKET, caller.account, sha256);
-    return asset === null ? null : { asset, created: false };
+    return asset === null ? fail(notFound) : ok({ asset, created: false });
   });
   return kept.ok ? kept.value.asset : null;
 }

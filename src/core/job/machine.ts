@@ -3,7 +3,8 @@ import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config.ts';
 import { onClock } from './clock.ts';
-import { FIRST_LOOK_MS, onRunNamed, onRunResult } from './polled.ts';
+import { FIRST_LOOK_MS, onRunResult } from './polled.ts';
+import { onRunAccepted, onRunNamed } from './run-taken.ts';
 import { onRunStatus } from './run-status.ts';
 import type { Effect, Reply, Signal } from './signals.ts';
 import { currentAttempt, isPolled, type JobState } from './state.ts';
@@ -28,8 +29,6 @@ export type Step = {
   reply: Reply;
 };
 
-/** A run that no worker has claimed by now waits for one: what for is worth a question. A warm worker takes it sooner. */
-const FIRST_CHECK_MS = 5_000;
 /** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
 const REFUSED_BACKOFF_MS = 1_000;
 const REFUSED_BACKOFF_MAX_MS = 30_000;
@@ -168,31 +167,6 @@ function onRouted(turn: Turn, number: number, endpoint: string): Reply {
   attempt.endpoint = endpoint;
   // Elsewhere a call that may never have been made is simply waited out.
   attempt.called = polled;
-  return 'done';
-}
-
-function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
-  const attempt = turn.state.attempts[number - 1];
-  if (attempt === undefined || attempt.run_id !== null) {
-    return 'ignored';
-  }
-  attempt.run_id = runId;
-  attempt.accepted_at = turn.now;
-  if (attempt.phase === 'over') {
-    // Closed while `/run` was under way: only now is there a run to cancel.
-    if (attempt.outcome !== 'succeeded') {
-      turn.do({ kind: 'cancel_run', attempt: number, run_id: runId });
-    }
-    return 'done';
-  }
-  attempt.held = null;
-  const first_ms = isPolled(turn.state) ? FIRST_LOOK_MS : FIRST_CHECK_MS;
-  const next = turn.nextCheck(attempt);
-  attempt.check_at = attempt.phase === 'claimed' ? next : Math.min(turn.now + first_ms, next);
-  if (attempt.phase !== 'claimed') {
-    attempt.phase = 'sent';
-    attempt.due_at = null;
-  }
   return 'done';
 }
 

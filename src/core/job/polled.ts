@@ -1,7 +1,7 @@
 import type { JobError } from '../../contract/job.ts';
 import type { RunNews, RunProgress } from '../../contract/run.ts';
 import type { Reply, Signal } from './signals.ts';
-import { currentAttempt, isPolled, type Attempt, type JobState } from './state.ts';
+import type { Attempt } from './state.ts';
 import { counting, SETTLE_MS, type Turn } from './turn.ts';
 import { noWorkers, onUnclaimed } from './unclaimed.ts';
 import { showProgress } from './progress.ts';
@@ -62,35 +62,6 @@ export function onPolled(turn: Turn, attempt: Attempt, signal: Extract<Signal, {
   if (attempt.phase !== 'over') {
     attempt.check_at = attempt.moving ? null : nextLook(turn, attempt);
   }
-  return 'done';
-}
-
-/**
- * Whether the name of its run would settle what became of an attempt's `/run`. A short run may be over before `/run` has answered, and a
- * worker may have claimed a run of which `/run` never told.
- */
-export function wantsRun(state: JobState, number: number): boolean {
-  const attempt = currentAttempt(state);
-  if (attempt?.number !== number || attempt.run_id !== null) {
-    return false;
-  }
-  return attempt.phase === 'unknown' || attempt.phase === 'claimed' || (attempt.phase === 'sending' && attempt.called);
-}
-
-/** RunPod took the run after all. What it says of it is still asked of RunPod itself. */
-export function onRunNamed(turn: Turn, number: number, runId: string): Reply {
-  const attempt = counting(turn, number);
-  if (attempt === undefined || !wantsRun(turn.state, number)) {
-    return 'ignored';
-  }
-  attempt.run_id = runId;
-  attempt.accepted_at = turn.now;
-  attempt.check_at = isPolled(turn.state) ? turn.now + FIRST_LOOK_MS : turn.nextCheck(attempt);
-  if (attempt.phase !== 'claimed') {
-    attempt.phase = 'sent';
-    attempt.due_at = null;
-  }
-  turn.do({ kind: 'check', attempt: number, run_id: runId });
   return 'done';
 }
 

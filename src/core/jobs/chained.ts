@@ -1,7 +1,7 @@
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
 import { getJob } from './get.ts';
-import type { InlineInput } from './inline.ts';
+import { inlineInput, type InlineInput } from './inline.ts';
 
 /** `job:{id}/outputs/{name}`: a result of one of the account's jobs as an input of another, without a way through the client. */
 const REFERENCE = /^job:([0-9a-f-]{36})\/outputs\/(.{1,255})$/su;
@@ -35,11 +35,7 @@ export async function chainedInput(
 }
 
 /** What a worker said of its text is not believed: the file is stored under the hash that its bytes have. */
-async function fromText(name: string, text: string, content_type: string): Promise<Chained> {
+function fromText(name: string, text: string, content_type: string): Promise<Chained> {
   const bytes = new TextEncoder().encode(text);
-  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
-  return {
-    input: { name, sha256, size_bytes: bytes.length, content_type },
-    inline: { data: bytes.toBase64(), sha256, content_type },
-  };
+  return inlineInput(name, bytes, bytes.toBase64(), content_type);
 }

@@ -1,3 +1,4 @@
+import type { JobInput } from '../../contract/new-job.ts';
 import { findAsset, putAsset } from '../../storage/r2/assets.ts';
 import { decodeBase64 } from '../assets/base64.ts';
 import type { Caller, Core } from '../context.ts';
@@ -17,4 +18,15 @@ export async function storeInline(core: Core, caller: Caller, inline: readonly I
     }
     await putAsset(core.env.BUCKET, caller.account, { sha256, content_type }, bytes);
   }
+}
+
+/** An input whose content is still to be stored, under the hash of its bytes. `data`: the same in base64. */
+export async function inlineInput(
+  name: string,
+  bytes: Uint8Array,
+  data: string,
+  content_type: string,
+): Promise<{ input: JobInput; inline: InlineInput }> {
+  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+  return { input: { name, sha256, size_bytes: bytes.length, content_type }, inline: { data, sha256, content_type } };
 }

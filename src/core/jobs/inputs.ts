@@ -9,7 +9,7 @@ import type { Caller, Core } from '../context.ts';
 import { pointer, quote, type Fault, type FaultCode } from '../problems.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { chainedInput } from './chained.ts';
-import type { InlineInput } from './inline.ts';
+import { inlineInput, type InlineInput } from './inline.ts';
 import { fileNameFault, type InputRequest } from './request.ts';
 
 /**
@@ -172,10 +172,5 @@ async function fromContent(core: Core, name: string, data: string, at: string): 
   if (!inspected.ok) {
     return fault(inspected.problem.code, inspected.problem.detail);
   }
-  const { content_type } = inspected.value;
-  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
-  return {
-    input: { name, sha256, size_bytes: bytes.length, content_type },
-    inline: { data, sha256, content_type },
-  };
+  return inlineInput(name, bytes, data, inspected.value.content_type);
 }

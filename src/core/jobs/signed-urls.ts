@@ -26,8 +26,7 @@ export const linksOf = (job: JobView, now: number, until: number | null): number
 
 /**
  * Signs a link for each file of a job, good until `until` (ms, null: no such bound) at the latest: the end of the read token that asks.
- * No link outlives its job. What may not be shown in
- * place is answered as a download of octets, by the link itself.
+ * No link outlives its job. What may not be shown in place is answered as a download of octets, by the link itself.
  */
 export async function signOutputs(core: Core, job: JobView, until: number | null): Promise<SignedUrls> {
   const at = Math.floor(core.clock() / WINDOW_MS) * WINDOW_MS;

@@ -19,14 +19,7 @@ const WAKE_AT_ONCE = 100;
  */
 export async function sweep(env: Env, now: number, log: Log = consoleLog): Promise<number> {
   const ids = await unfinishedJobs(env.DB, { before: now - FORGOTTEN_MS, limit: WAKE_AT_ONCE });
-  const woken = await Promise.allSettled(
-    ids.map(async (id) => {
-      if (!(await jobStub(env, id).wake())) {
-        await forgetJob(env.DB, id);
-      }
-    }),
-  );
-  const failed = woken.filter((each) => each.status === 'rejected').length;
+  const failed = await callEach(env, ids, 'wake');
   if (ids.length > 0) {
     log({ event: 'swept', found: ids.length, failed });
   }
@@ -40,16 +33,21 @@ export async function sweep(env: Env, now: number, log: Log = consoleLog): Promi
 export async function sweepOver(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
   const ids = await jobsOver(env.DB, { before, after: await readPlace(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
-  const woken = await Promise.allSettled(
+  const failed = await callEach(env, ids, 'tidy');
+  await writePlace(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
+  if (failed > 0) {
+    log({ event: 'swept_over', found: ids.length, failed });
+  }
+}
+
+/** Calls each job's object, and forgets a listed job that has none. Answers how many calls failed: those are met again. */
+async function callEach(env: Env, ids: readonly string[], method: 'wake' | 'tidy'): Promise<number> {
+  const called = await Promise.allSettled(
     ids.map(async (id) => {
-      if (!(await jobStub(env, id).tidy())) {
+      if (!(await jobStub(env, id)[method]())) {
         await forgetJob(env.DB, id);
       }
     }),
   );
-  await writePlace(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
-  const failed = woken.filter((each) => each.status === 'rejected').length;
-  if (failed > 0) {
-    log({ event: 'swept_over', found: ids.length, failed });
-  }
+  return called.filter((each) => each.status === 'rejected').length;
 }

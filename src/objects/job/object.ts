@@ -6,7 +6,7 @@ import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../core/job/clock.ts';
 import { filesArriveUntil } from '../../core/job/late-files.ts';
 import { newState, step } from '../../core/job/machine.ts';
-import { wantsRun } from '../../core/job/polled.ts';
+import { wantsRun } from '../../core/job/run-taken.ts';
 import type { Reply, Signal } from '../../core/job/signals.ts';
 import { outputsFit } from '../../core/job/size.ts';
 import { currentAttempt, type JobState } from '../../core/job/state.ts';

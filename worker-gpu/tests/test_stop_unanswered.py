@@ -12,6 +12,7 @@ from fakes.mortal import MortalComfy, mortal_of
 from fakes.stage import JOB, QUICK, Stage, staged
 from test_stop import GRAPH, started
 from worker_gpu.boot import ExternalComfy
+from worker_gpu.contract import Receipt
 from worker_gpu.patience import Patience
 from worker_gpu.shape import JsonObject
 
@@ -23,21 +24,27 @@ PART_REFUSED: JsonObject = {
 EVENT = re.compile(r'event=(?:"([^"]*)"|(\S+))')
 
 
+async def canceled_while_posting(stage: Stage) -> Receipt:
+    """The client cancels while ComfyUI takes no prompt; how the job ended."""
+    stage.comfy.hold_prompts = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await stage.comfy.notice.until(lambda: "POST /prompt" in stage.comfy.calls)
+    await stage.gateway.notice.until(lambda: len(stage.gateway.channels) == 1)
+    await stage.gateway.say({"cancel": True, "reason": "client"})
+    return await running
+
+
 async def test_a_cancel_does_not_wait_for_a_comfyui_that_does_not_answer(tmp_path: Path) -> None:
     """It is busy loading a model, say, and takes neither the prompt nor its cancel: it is killed, before the report."""
     endless = dataclasses.replace(QUICK, cancel_s=0.1, comfy_call_s=600.0, transfer_stall_s=600.0)
     async with staged(tmp_path, holding(), GRAPH, patience=endless, engine=MortalComfy) as stage:
-        stage.comfy.hold_prompts = asyncio.Event()
-        running = asyncio.create_task(stage.run())
-        await stage.comfy.notice.until(lambda: "POST /prompt" in stage.comfy.calls)
-        await stage.gateway.notice.until(lambda: len(stage.gateway.channels) == 1)
-        await stage.gateway.say({"cancel": True, "reason": "client"})
-        receipt = await running
+        receipt = await canceled_while_posting(stage)
 
         assert receipt.outcome == "canceled"
         assert (mortal_of(stage).kills, mortal_of(stage).restarts) == (1, 1)
         assert happened(stage, "prompt does not stop", "completed") == ["prompt does not stop", "completed"]
         # The post of it was broken off: it cannot come to the ComfyUI that was started next.
+        assert stage.comfy.hold_prompts is not None
         stage.comfy.hold_prompts.set()
         await stage.place.client.queued("any")
         assert stage.comfy.calls.count("POST /prompt") == 1
@@ -61,12 +68,7 @@ async def test_somebody_elses_comfyui_that_answers_late_is_asked_once_more(tmp_p
     async with staged(
         tmp_path, holding(), GRAPH, patience=dataclasses.replace(QUICK, cancel_s=0.1), engine=LateComfy
     ) as stage:
-        stage.comfy.hold_prompts = asyncio.Event()
-        running = asyncio.create_task(stage.run())
-        await stage.comfy.notice.until(lambda: "POST /prompt" in stage.comfy.calls)
-        await stage.gateway.notice.until(lambda: len(stage.gateway.channels) == 1)
-        await stage.gateway.say({"cancel": True, "reason": "client"})
-        receipt = await running
+        receipt = await canceled_while_posting(stage)
 
         assert receipt.outcome == "canceled"
         assert [prompt.interrupted.is_set() for prompt in stage.comfy.prompts] == [True]

@@ -13,6 +13,19 @@ from worker_gpu.models.sigv4 import Credentials
 REPOSITORY = Path(__file__).parents[3]
 
 
+def bucket_env(bucket: Bucket, folder: Path) -> dict[str, str]:
+    """Variables for the `models` commands: this bucket, and `folder` for the files."""
+    return {
+        "MODELS_DIR": str(folder),
+        "MODELS_BUCKET": bucket.name,
+        "MODELS_PREFIX": bucket.prefix,
+        "MODELS_ENDPOINT_URL": bucket.endpoint,
+        "MODELS_ACCESS_KEY_ID": bucket.credentials.key_id,
+        "MODELS_SECRET_ACCESS_KEY": bucket.credentials.secret,
+        "MODELS_VOLUME": "",
+    }
+
+
 @contextmanager
 def r2() -> Generator[Bucket]:
     """An empty bucket in memory."""

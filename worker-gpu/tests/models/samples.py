@@ -63,3 +63,13 @@ def with_patience(base: ModelSettings, patience: Patience) -> ModelSettings:
 def silent() -> Log:
     """A log nobody reads."""
     return Log(io.StringIO())
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.moment = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.moment

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.faulty import Asked, Fault, FaultyStore, Silent, Status
-from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, with_patience
+from models.samples import CHUNK, QUICK, Clock, content, manifest_bytes, model, settings, with_patience
 from worker_gpu.log import Log
 from worker_gpu.models import sync as sync_module
 from worker_gpu.models.bucket import Store
@@ -25,16 +25,6 @@ pytestmark = pytest.mark.asyncio
 
 MANIFEST, HERE, NEW = "manifest.json", "loras/here.safetensors", "loras/new.safetensors"
 BODY = content(CHUNK * 2, 1)
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.moment = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.moment
 
 
 @pytest.fixture

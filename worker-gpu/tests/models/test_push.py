@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.pulling import pull
-from models.r2 import r2
+from models.r2 import bucket_env, r2
 from models.samples import QUICK, content, settings, silent
 from worker_gpu.models.bucket import Store
 from worker_gpu.models.commands import main
@@ -38,15 +38,7 @@ class Place:
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self.bucket = bucket
         self.folder = folder
-        self._env = {
-            "MODELS_DIR": str(folder),
-            "MODELS_BUCKET": bucket.name,
-            "MODELS_PREFIX": bucket.prefix,
-            "MODELS_ENDPOINT_URL": bucket.endpoint,
-            "MODELS_ACCESS_KEY_ID": bucket.credentials.key_id,
-            "MODELS_SECRET_ACCESS_KEY": bucket.credentials.secret,
-            "MODELS_VOLUME": "",
-        }
+        self._env = bucket_env(bucket, folder)
 
     def put(self, path: str, body: bytes) -> str:
         file = self.folder / path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.pulling import pull
-from models.r2 import r2
+from models.r2 import bucket_env, r2
 from models.samples import QUICK, content, settings
 from worker_gpu.models.bucket import Store
 from worker_gpu.models.commands import main
@@ -38,22 +38,9 @@ def bucket(endpoint: Bucket, request: pytest.FixtureRequest) -> Bucket:
     return replace(endpoint, prefix=f"{name}/")
 
 
-def env_of(bucket: Bucket, folder: Path) -> dict[str, str]:
-    return {
-        "MODELS_DIR": str(folder),
-        "MODELS_BUCKET": bucket.name,
-        "MODELS_PREFIX": bucket.prefix,
-        "MODELS_ENDPOINT_URL": bucket.endpoint,
-        "MODELS_ACCESS_KEY_ID": bucket.credentials.key_id,
-        "MODELS_SECRET_ACCESS_KEY": bucket.credentials.secret,
-        "MODELS_MIN_FREE_MB": "0",
-        "MODELS_VOLUME": "",
-    }
-
-
 def run(argv: list[str], bucket: Bucket, folder: Path) -> tuple[int, str]:
     out = io.StringIO()
-    code = main(argv, env_of(bucket, folder), out)
+    code = main(argv, {**bucket_env(bucket, folder), "MODELS_MIN_FREE_MB": "0"}, out)
     return code, out.getvalue()
 
 

@@ -79,13 +79,19 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -
     assert index.get("a") == held("a")
 
 
-def test_an_index_of_many_lines_is_written_anew_and_others_go_on(tmp_path: Path) -> None:
-    path = tmp_path / "index"
+def compacted(path: Path) -> tuple[SharedIndex, SharedIndex]:
+    """Two who share an index of many lines; the second has read it before the first wrote it anew."""
     one, other = SharedIndex(path), SharedIndex(path)
     for size in range(200):
         one.add(held("a", size))
     assert other.get("a") == held("a", 199)
     one.compact()
+    return one, other
+
+
+def test_an_index_of_many_lines_is_written_anew_and_others_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    one, other = compacted(path)
     assert path.read_bytes() == held("a", 199).to_line()
     other.add(held("b"))
     assert (one.get("a"), one.get("b"), other.get("a")) == (held("a", 199), held("b"), held("a", 199))
@@ -107,12 +113,7 @@ def test_a_writer_compacts_where_it_holds_the_lease(tmp_path: Path) -> None:
 
 
 def test_an_index_written_anew_that_has_grown_beyond_the_one_before_is_read_from_its_beginning(tmp_path: Path) -> None:
-    path = tmp_path / "index"
-    one, other = SharedIndex(path), SharedIndex(path)
-    for size in range(200):
-        one.add(held("a", size))
-    assert other.get("a") == held("a", 199)
-    one.compact()
+    one, other = compacted(tmp_path / "index")
     for number in range(300):
         one.add(held(f"b{number}"))
     assert (other.get("b0"), other.get("b299")) == (held("b0"), held("b299"))

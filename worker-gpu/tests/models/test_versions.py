@@ -25,12 +25,11 @@ OLD, NEW = model(PATH, OLD_BODY), model(PATH, NEW_BODY)
 
 
 class Held:
-    """Requests that stop in the middle of their body until they are let go. `which` chooses them."""
+    """Requests for the old version that stop in the middle of their body until they are let go."""
 
     def __init__(self, store: FaultyStore) -> None:
         self.begun = threading.Event()
         self.go_on = threading.Event()
-        self.body = store.objects.get(PATH)
         store.script = self.script
         self.store = store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.faulty import FaultyStore
-from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from models.samples import CHUNK, Clock, content, manifest_bytes, model, settings, silent
 from worker_gpu.models import volume as volume_module
 from worker_gpu.models.index import read_index
 from worker_gpu.models.lease import LEASE_S
@@ -26,16 +26,6 @@ PATH, LAZY = "loras/style.safetensors", "loras/lazy.safetensors"
 BODY = content(CHUNK * 4 + 1, 3)
 FILE = model(PATH, BODY, groups=["background"])
 NAMES_LAZY: dict[str, JsonObject] = {"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "lazy.safetensors"}}}
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.moment = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.moment
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import { describeSyntaxIssue, findSyntaxIssue } from './json-syntax.ts';
 import { invalidRequest, pointer, type CoreProblem, type Fault } from './problems.ts';
 import { fail, ok, type Result } from './result.ts';
 
@@ -37,7 +38,11 @@ export function parseJson(text: string): Result<unknown, CoreProblem> {
     // A reviver costs many times the parsing itself: only a text that may hold such an integer is read with one.
     body = survey.longNumbers ? JSON.parse(text, exactInteger) : JSON.parse(text);
   } catch {
-    return fail({ code: 'invalid_json', detail: 'the body is not JSON' });
+    const issue = findSyntaxIssue(text);
+    return fail({
+      code: 'invalid_json',
+      detail: issue === null ? 'The body is not JSON.' : describeSyntaxIssue(issue),
+    });
   }
   const unsafe = unsafeValue(body);
   return unsafe === null ? ok(body) : fail(invalidRequest([unsafe]));

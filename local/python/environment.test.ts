@@ -22,7 +22,7 @@ interface Checkout {
   programs: string;
 }
 
-/** Answers the questions `ensureEnvironment` asks a Python, makes environments with a pip like `PIP`, and notes each. */
+/** Answers the questions `ensureEnvironment` asks a Python, makes environments with the `pip` and `uv` beside it, and notes each. */
 const PYTHON = `#!/bin/sh
 case "$*" in
   *version_info*) echo VERSION ;;
@@ -31,13 +31,14 @@ case "$*" in
     echo made >> "$(/usr/bin/dirname "$0")/made"
     for folder; do :; done
     /bin/mkdir -p "$folder/bin"
-    /bin/cp "$(/usr/bin/dirname "$0")/pip" "$folder/bin/python" ;;
+    /bin/cp "$(/usr/bin/dirname "$0")/pip" "$folder/bin/python"
+    /bin/cp "$(/usr/bin/dirname "$0")/uv" "$folder/bin/uv" ;;
 esac
 `;
 
 const QUIET = () => undefined;
 
-function checkout(python: { version?: string; venv?: boolean; pip?: string } | null): Checkout {
+function checkout(python: { version?: string; venv?: boolean; pip?: string; uv?: string } | null): Checkout {
   const root = mkdtempSync(join(tmpdir(), 'comfy-edge-python-'));
   onTestFinished(() => rmSync(root, { recursive: true }));
   const programs = join(root, 'programs');
@@ -51,6 +52,7 @@ function checkout(python: { version?: string; venv?: boolean; pip?: string } | n
     );
     program(join(programs, 'python3'), text);
     program(join(programs, 'pip'), `#!/bin/sh\n${python.pip ?? 'exit 0'}\n`);
+    program(join(programs, 'uv'), `#!/bin/sh\n${python.uv ?? 'exit 0'}\n`);
   }
   return { root, programs };
 }
@@ -152,17 +154,29 @@ test('a Python without venv is told apart', async () => {
   expect(result).toMatchObject({ ok: false, message: expect.stringContaining('apt install python3-venv') });
 });
 
-test('a failing pip shows the end of what it said, and leaves nothing that looks finished', async () => {
+test.each(['pip', 'uv'])(
+  'a failing %s shows the end of its output, and leaves nothing that looks finished',
+  async (tool) => {
+    const place = checkout({
+      [tool]: 'for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo "line $n"; done; echo "no such index" >&2; exit 1',
+    });
+    const result = await ensure(place);
+    expect(result).toMatchObject({ ok: false, message: expect.stringContaining(`${tool} could not install`) });
+    const details = result.ok ? [] : result.details;
+    expect(details).toHaveLength(12);
+    expect(details).toContain('no such index');
+    expect(await ensure(place)).toMatchObject({ ok: false });
+    expect(timesMade(place)).toBe(2);
+  },
+);
+
+test("uv asks the package index that pip's configuration names", async () => {
   const place = checkout({
-    pip: 'for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo "line $n"; done; echo "no such index" >&2; exit 1',
+    pip: `case "$*" in *"config list"*) echo "global.extra-index-url='https://other.test'"; echo "global.index-url='https://mirror.test/simple'" ;; esac`,
+    uv: 'echo "$UV_DEFAULT_INDEX" > "${0%/.venv/*}/programs/index"',
   });
-  const result = await ensure(place);
-  expect(result).toMatchObject({ ok: false, message: expect.stringContaining('pip could not install') });
-  const details = result.ok ? [] : result.details;
-  expect(details).toHaveLength(12);
-  expect(details).toContain('no such index');
-  expect(await ensure(place)).toMatchObject({ ok: false });
-  expect(timesMade(place)).toBe(2);
+  await ensure(place);
+  expect(readFileSync(join(place.programs, 'index'), 'utf8')).toBe('https://mirror.test/simple\n');
 });
 
 test('an abort ends pip and then the call', async () => {

@@ -13,6 +13,17 @@ const INTERPRETERS = ['python3', 'python3.14', 'python3.13', 'python3.12', 'pyth
 /** Lines of pip's output that are shown when it fails. */
 const SHOWN_LINES = 12;
 
+/**
+ * Installs the files a lock names and nothing else: without `--no-deps` an installer looks for the needs of each package
+ * again, and may find a newer version of one that came out after the lock was made.
+ */
+const AS_LOCKED = ['--no-deps', '--require-hashes', '--only-binary', ':all:'];
+
+/** The lock of uv, which installs everything else: the one the image's build uses too. */
+const UV_LOCK = join('worker-gpu', 'image', 'builder.lock');
+
+const CHECK_NETWORK = 'Check the network (or your package index) and run the command again.';
+
 /** Written last, into the environment: the hash of the lock file it was made from. */
 const STAMP = '.comfy-edge-lock';
 
@@ -22,7 +33,7 @@ export interface EnvironmentOptions {
   /** Replaces PATH when Python is looked for. */
   searchPath?: string;
   report: (line: string) => void;
-  /** Ends pip and venv when it aborts. */
+  /** Ends venv, pip and uv when it aborts. */
   signal?: AbortSignal;
 }
 
@@ -34,7 +45,7 @@ export interface Environment {
 
 /**
  * Makes `<root>/.venv` hold exactly what `<root>/local/python/requirements.lock` names, and answers its interpreter.
- * Costs a hash of the lock file when it already does. Safe to call from several processes at once: one builds, the others wait.
+ * pip installs uv, and uv the rest, both by hash. Costs a hash of the lock file when it already does. Safe to call from several processes at once: one builds, the others wait.
  */
 export async function ensureEnvironment(options: EnvironmentOptions): Promise<Outcome<Environment>> {
   const { root, report } = options;
@@ -67,27 +78,24 @@ export async function ensureEnvironment(options: EnvironmentOptions): Promise<Ou
       return interpreter;
     }
     const { command, version } = interpreter.value;
-    report(`Making .venv with Python ${version} (once; about a minute)`);
+    report(`Making .venv with Python ${version} (once; a few seconds, and the downloads)`);
     const venv = await run(command, ['-m', 'venv', '--clear', folder], options);
     if (venv.code !== 0) {
       return failure(`Could not make ${folder} with ${command} -m venv.`, venv.lines);
     }
-    const pip = [
-      '-m',
-      'pip',
-      'install',
-      '--disable-pip-version-check',
-      '--no-input',
-      '--require-hashes',
-      '-r',
-      requirements,
-    ];
-    const install = await run(python, pip, options);
+    const pip = ['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', ...AS_LOCKED, '-r'];
+    const installer = await run(python, [...pip, join(root, UV_LOCK)], options);
+    if (installer.code !== 0) {
+      return failure(`pip could not install ${UV_LOCK}. ${CHECK_NETWORK}`, installer.lines);
+    }
+    const install = await run(
+      join(folder, 'bin', 'uv'),
+      ['pip', 'install', '--quiet', '--python', python, ...AS_LOCKED, '-r', requirements],
+      options,
+      uvIndex(python, environmentWith(options.searchPath)),
+    );
     if (install.code !== 0) {
-      return failure(
-        'pip could not install local/python/requirements.lock. Check the network (or your pip index) and run the command again.',
-        install.lines,
-      );
+      return failure(`uv could not install local/python/requirements.lock. ${CHECK_NETWORK}`, install.lines);
     }
     writeFileSync(join(folder, STAMP), wanted);
     return done({ python, made: true });
@@ -151,18 +159,33 @@ function environmentWith(searchPath: string | undefined): NodeJS.ProcessEnv {
   return env;
 }
 
+/**
+ * The package index that pip is configured to use, as a variable for uv, which does not read pip's files. A setting of
+ * uv's own wins.
+ */
+function uvIndex(python: string, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  if (env['UV_DEFAULT_INDEX'] !== undefined || env['UV_INDEX_URL'] !== undefined) {
+    return {};
+  }
+  // One line per setting, such as: global.index-url='https://example.com/simple'
+  const listed = spawnSync(python, ['-m', 'pip', 'config', 'list'], { env, encoding: 'utf8' });
+  const index = /\.index-url='([^']+)'$/m.exec(listed.stdout)?.[1];
+  return index === undefined ? {} : { UV_DEFAULT_INDEX: index };
+}
+
 /** Runs a program to its end; `lines` are the last of what it printed. Rejects with the reason of `signal` when that aborts. */
 async function run(
   command: string,
   args: string[],
   options: EnvironmentOptions,
+  env: NodeJS.ProcessEnv = {},
 ): Promise<{ code: number; lines: string[] }> {
   const { startProgram } = await import('../stack/program.ts');
   const program = await startProgram({
     command,
     args,
     cwd: options.root,
-    env: environmentWith(options.searchPath),
+    env: { ...environmentWith(options.searchPath), ...env },
     log: join(options.root, '.local', 'python.log'),
   });
   const stop = () => void program.stop();

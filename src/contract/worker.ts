@@ -37,10 +37,16 @@ export const claimRequest = z.object({
 });
 export type ClaimRequest = z.infer<typeof claimRequest>;
 
+/** Names of node classes, as ComfyUI's /object_info lists them. */
+export const nodeClasses = z.array(z.string().max(300)).min(1).max(20_000);
+
 export const catalogRequest = z.object({
+  attempt,
+  claim: uuid,
   comfyui_version: z.string().max(50).nullish(),
-  classes: z.array(z.string().max(300)).min(1).max(20_000),
+  classes: nodeClasses,
 });
+export type CatalogRequest = z.infer<typeof catalogRequest>;
 
 export const uploadsRequest = z.object({
   attempt,

@@ -182,6 +182,7 @@ describe('a worker’s report', () => {
       environment_names: expect.arrayContaining(['GATEWAY_ORIGIN']),
     });
     expect(text).not.toContain(platform.adminToken);
+    expect(JSON.parse(text)).not.toHaveProperty('catalog');
     const health = await ask('/v1/endpoints/default/debug?action=health', platform.adminToken);
     expect(await health.json()).toMatchObject({ status: 'ok', busy: false });
   });

@@ -1,6 +1,8 @@
 """Whole jobs: a ticket in, a receipt out, with a gateway and a ComfyUI that hold the worker to its contracts."""
 
+import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script, playing
 from fakes.gateway import Job
 from fakes.recordings import object_info, recording
-from fakes.stage import JOB, staged
+from fakes.stage import JOB, QUICK, staged
 from worker_gpu.shape import Json, JsonObject, maybe_object
 
 pytestmark = pytest.mark.asyncio
@@ -276,17 +278,56 @@ async def test_a_worker_short_of_disk_fails_the_job_before_any_work(tmp_path: Pa
 
 
 async def test_the_catalogue_is_sent_when_it_is_wanted(tmp_path: Path) -> None:
-    def want(job: Job) -> None:
-        job.catalog_wanted = True
-
     classes = sorted(object_info())
     case = recording("success_image")
-    async with staged(tmp_path, playing(case), case.graph, change=want) as stage:
+    async with staged(tmp_path, playing(case), case.graph, change=want_catalog) as stage:
         await stage.run()
         await stage.gateway.notice.until(lambda: len(stage.gateway.catalogs) == 1)
 
         assert stage.gateway.claims[0]["catalog"] == hashlib.sha256("\n".join(classes).encode()).hexdigest()
         assert stage.gateway.catalogs == [{"comfyui_version": "0.3.64", "classes": list(classes)}]
+
+
+def want_catalog(job: Job) -> None:
+    """The gateway asks for the catalogue."""
+    job.catalog_wanted = True
+
+
+async def test_the_catalogue_is_sent_before_the_report_of_a_prompt_that_is_refused(tmp_path: Path) -> None:
+    """An old catalogue refuses the very jobs that would replace it: none of those left may count on success."""
+    async with staged(tmp_path, playing(recording("success_image")), SAVE, change=want_catalog) as stage:
+        stage.comfy.answer = (400, {"error": {"type": "invalid_prompt", "message": "no"}, "node_errors": {}})
+        stage.gateway.hold_catalog = asyncio.Event()
+        running = asyncio.create_task(stage.run())
+        await stage.gateway.notice.until(lambda: "catalog" in stage.gateway.calls)
+        stage.gateway.hold_catalog.set()
+
+        assert (await running).code == "invalid_workflow"
+        assert len(stage.gateway.catalogs) == 1
+
+
+async def test_a_catalogue_that_hangs_holds_up_no_report(tmp_path: Path) -> None:
+    case = recording("success_image")
+    patience = replace(QUICK, catalog_s=0.05)
+    async with staged(tmp_path, playing(case), case.graph, change=want_catalog, patience=patience) as stage:
+        stage.gateway.hold_catalog = asyncio.Event()
+
+        assert (await stage.run()).outcome == "succeeded"
+        assert stage.gateway.catalogs == []
+
+
+async def test_the_catalogue_is_asked_again_after_somebody_elses_comfyui_restarts(tmp_path: Path) -> None:
+    case = recording("success_image")
+    async with staged(tmp_path, playing(case), case.graph, change=want_catalog) as stage:
+        assert stage.place.current is not None
+        stage.comfy.nodes = {"EmptyImage": {}, "SaveImage": {"output_node": True}}
+        await stage.comfy.drop_sockets()
+        await stage.comfy.notice.until(lambda: stage.comfy.connections > 1)
+        assert stage.place.current is None
+        await stage.run()
+
+        assert stage.gateway.claims[0]["catalog"] is None
+        assert [catalog["classes"] for catalog in stage.gateway.catalogs] == [["EmptyImage", "SaveImage"]]
 
 
 async def test_a_claim_that_makes_no_sense_is_reported_as_a_failure(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
+import { z } from 'zod';
+import { nodeClasses } from '../../contract/worker.ts';
 import type { GpuProvider } from '../../providers/gpu/provider.ts';
 import { runpodProvider } from '../../providers/gpu/runpod.ts';
 import type { Core } from '../context.ts';
 import type { Actor } from '../keys/actor.ts';
 import { notFound, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
+import { catalogHash } from '../../storage/r2/catalog.ts';
+import { storeCatalog } from '../worker/catalog.ts';
 
 /** What a worker can be asked for (docs/worker.md). */
 export const REPORTS = ['debug', 'health'] as const;
@@ -20,7 +24,8 @@ const RUN_GRACE_MS = 30_000;
 /**
  * Has a worker of the endpoint report on itself, as a run of its own, and waits for the report. The operator's alone: the workers of
  * an endpoint serve every account, and the report holds what ComfyUI printed last. Answers the worker's JSON as it came, texts cut
- * at 16 KiB and the whole at 1 MB.
+ * at 16 KiB and the whole at 1 MB. A debug report also brings the node classes of the worker's ComfyUI, which become the endpoint's
+ * catalogue and are not part of the answer.
  */
 export async function workerReport(
   core: Core,
@@ -41,7 +46,7 @@ export async function workerReport(
   const life_ms = wait_ms + RUN_GRACE_MS;
   const started = await gpu.run({
     endpoint: target.runpod_id,
-    input: [JSON.stringify({ action: kind })],
+    input: [JSON.stringify(kind === 'debug' ? { action: kind, catalog: true } : { action: kind })],
     webhook: null,
     execution_timeout_ms: life_ms,
     ttl_ms: life_ms,
@@ -50,7 +55,26 @@ export async function workerReport(
     const why = started.kind === 'refused' ? started.message : 'RunPod did not answer.';
     return fail({ code: 'no_worker_report', detail: `no worker was asked: ${why}` });
   }
-  return awaited(gpu, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
+  const report = await awaited(gpu, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
+  return report.ok && kind === 'debug' ? ok(await withoutCatalog(core, name, report.value)) : report;
+}
+
+const withCatalog = z.looseObject({ catalog: z.unknown() });
+const reportedCatalog = z.object({ hash: z.string(), comfyui_version: z.string().nullish(), classes: nodeClasses });
+
+/** Stores the catalogue in a report and takes it out. One that was cut on its way has another hash, and is not stored. */
+async function withoutCatalog(core: Core, endpoint: string, report: unknown): Promise<unknown> {
+  const parsed = withCatalog.safeParse(report);
+  if (!parsed.success) {
+    return report;
+  }
+  const { catalog, ...rest } = parsed.data;
+  const whole = reportedCatalog.safeParse(catalog);
+  if (whole.success && (await catalogHash(whole.data.classes)) === whole.data.hash) {
+    const { comfyui_version, classes } = whole.data;
+    await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes });
+  }
+  return rest;
 }
 
 /** The output of a run once it is over; canceled when that is not so by `until`. */

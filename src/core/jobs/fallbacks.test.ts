@@ -48,7 +48,7 @@ describe('a job may run instead', () => {
   });
 
   it('nowhere that ComfyUI lacks a node', async () => {
-    await writeCatalog(env.BUCKET, 'spare', { comfyui_version: null, classes: ['EmptyImage'] });
+    await writeCatalog(env.BUCKET, 'spare', { comfyui_version: null, classes: ['EmptyImage'] }, Date.now());
     forgetCatalogs();
     expect(await fallbacks({})).toEqual(['last']);
     await env.BUCKET.delete('catalogs/spare.json');

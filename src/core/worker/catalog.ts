@@ -1,29 +1,44 @@
 import { jobStub } from '../../objects/stubs.ts';
-import { catalogHash, writeCatalog } from '../../storage/r2/catalog.ts';
+import type { CatalogRequest } from '../../contract/worker.ts';
+import { catalogMark, writeCatalog, type Catalog } from '../../storage/r2/catalog.ts';
 import type { Core } from '../context.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { forgetCatalogs } from '../workflows/catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
-/** Whether the gateway has this catalogue of the endpoint's node classes already. */
-export const knowsCatalog = async (core: Core, endpoint: string, hash: string): Promise<boolean> =>
-  (await catalogHash(core.env.BUCKET, endpoint)) === hash;
+/**
+ * A worker that claims a job sends its catalogue again when the stored one is older than this, though it has the same classes. Well below
+ * `CATALOG_LIFE_MS`, so that an endpoint in use always has a current one; each time costs one call of a worker and one write to R2.
+ */
+const CONFIRM_AFTER_MS = 600_000;
 
-/** Keeps the node classes of the ComfyUI that runs this job, for refusing unknown nodes before a GPU starts. */
-export async function keepCatalog(
+/** Whether a worker with a catalogue of this hash is to send it. `hash` null: the worker does not know its node classes yet. */
+export async function wantsCatalog(core: Core, endpoint: string, hash: string | null): Promise<boolean> {
+  const stored = hash === null ? null : await catalogMark(core.env.BUCKET, endpoint);
+  return stored === null || stored.hash !== hash || core.clock() - stored.reported_at >= CONFIRM_AFTER_MS;
+}
+
+/** Stores what the worker that has this job's claim says of its node classes. Refuses a worker whose claim does not stand. */
+export async function reportCatalog(
   core: Core,
   job: string,
-  attempt: number,
-  catalog: { comfyui_version?: string | null | undefined; classes: string[] },
+  { attempt, claim, comfyui_version, classes }: CatalogRequest,
 ): Promise<Result<null, WorkerRefusal>> {
-  const endpoint = await jobStub(core.env, job).endpointOf(attempt);
+  const stub = jobStub(core.env, job);
+  const uploader = await stub.uploader(attempt, claim);
+  if ('refused' in uploader) {
+    return fail(refusal(uploader.refused));
+  }
+  const endpoint = await stub.endpointOf(attempt);
   if (endpoint === null) {
     return fail(refusal('over'));
   }
-  await writeCatalog(core.env.BUCKET, endpoint, {
-    comfyui_version: catalog.comfyui_version ?? null,
-    classes: catalog.classes,
-  });
-  forgetCatalogs();
+  await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes });
   return ok(null);
+}
+
+/** Makes this the endpoint's catalogue from now on. */
+export async function storeCatalog(core: Core, endpoint: string, catalog: Catalog): Promise<void> {
+  await writeCatalog(core.env.BUCKET, endpoint, catalog, core.clock());
+  forgetCatalogs();
 }

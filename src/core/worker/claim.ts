@@ -5,7 +5,7 @@ import { assetKey } from '../../storage/keys.ts';
 import { presigner } from '../../storage/presign.ts';
 import type { Core } from '../context.ts';
 import { fail, ok, type Result } from '../result.ts';
-import { knowsCatalog } from './catalog.ts';
+import { wantsCatalog } from './catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
 /** How long ComfyUI may be silent before the worker looks whether it still lives. */
@@ -41,7 +41,7 @@ export async function claim(
   const now = core.clock();
   const sign = presigner(core.config.s3);
   const life_s = (deadline - now + URL_GRACE_MS) / 1000;
-  const [signed, prompt_id, known] = await Promise.all([
+  const [signed, prompt_id, catalog_wanted] = await Promise.all([
     Promise.all(
       inputs.map(async ({ key, ...input }) => ({
         ...input,
@@ -49,7 +49,7 @@ export async function claim(
       })),
     ),
     promptId(job, request.attempt),
-    request.catalog ? knowsCatalog(core, endpoint, request.catalog) : true,
+    wantsCatalog(core, endpoint, request.catalog ?? null),
   ]);
   const { limits } = core.config;
   return ok({
@@ -67,7 +67,7 @@ export async function claim(
     },
     deadline: new Date(deadline).toISOString(),
     server_time: new Date(now).toISOString(),
-    catalog_wanted: !known,
+    catalog_wanted,
   });
 }
 

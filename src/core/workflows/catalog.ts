@@ -6,10 +6,15 @@ import type { Place } from './graph.ts';
 
 /** How long an isolate believes the catalogue it has read; a worker with other nodes is seen this much later. */
 const CACHE_MS = 60_000;
+/**
+ * A catalogue that no worker has confirmed for this long refuses nothing. A wrong one keeps out the very jobs whose workers would correct
+ * it, so it must end by itself (docs/decisions/0052).
+ */
+export const CATALOG_LIFE_MS = 3_600_000;
 
 const cache = new Map<string, { classes: ReadonlySet<string> | null; until: number }>();
 
-/** What is known of an endpoint's node classes: `checked` is false until a worker of it has sent its catalogue. */
+/** What is known of an endpoint's node classes: `checked` is false while there is no catalogue of it, or only an old one. */
 export type KnownNodes = { checked: boolean; faults: Fault[] };
 
 /**
@@ -41,9 +46,14 @@ async function classesOf(core: Core, endpoint: string): Promise<ReadonlySet<stri
   if (cached !== undefined && now < cached.until) {
     return cached.classes;
   }
-  const catalog = await readCatalog(core.env.BUCKET, endpoint);
-  const classes = catalog === null ? null : new Set(catalog.classes);
-  cache.set(endpoint, { classes, until: now + CACHE_MS });
+  const stored = await readCatalog(core.env.BUCKET, endpoint);
+  const ends_at = (stored?.reported_at ?? 0) + CATALOG_LIFE_MS;
+  if (stored === null || now >= ends_at) {
+    cache.set(endpoint, { classes: null, until: now + CACHE_MS });
+    return null;
+  }
+  const classes = new Set(stored.catalog.classes);
+  cache.set(endpoint, { classes, until: Math.min(now + CACHE_MS, ends_at) });
   return classes;
 }
 

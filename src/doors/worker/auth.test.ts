@@ -26,7 +26,8 @@ const CALLS: Record<string, (rig: Claimed, token: string | null) => Promise<Resp
       { attempt: 1, claim: rig.claim, key: 'k', upload_id: 'u', parts: [{ number: 1, etag: 'e' }] },
       { token },
     ),
-  catalog: (rig, token) => workerCall(rig.id, 'catalog?attempt=1', { classes: ['A'] }, { token, method: 'PUT' }),
+  catalog: (rig, token) =>
+    workerCall(rig.id, 'catalog', { attempt: 1, claim: rig.claim, classes: ['A'] }, { token, method: 'PUT' }),
   channel: (rig, token) =>
     anyone(`/worker/jobs/${rig.id}/channel?attempt=1&claim=${rig.claim}`, {
       headers: { upgrade: 'websocket', ...(token === null ? {} : { authorization: `Bearer ${token}` }) },

@@ -361,40 +361,6 @@ describe('complete', () => {
   });
 });
 
-describe('catalog', () => {
-  it('is kept for the endpoint, so that the next claim with it is not asked for it', async () => {
-    fakeRunpod();
-    const classes = ['SaveImage', 'EmptyImage'];
-    const hash = new Uint8Array(
-      await crypto.subtle.digest('SHA-256', new TextEncoder().encode('EmptyImage\nSaveImage')),
-    ).toHex();
-    const [first, second] = [await created(), await created()];
-    const wanted = async (rig: Rig) => {
-      const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER, catalog: hash };
-      return (await told(await workerCall(rig.id, 'claim', claim))).body;
-    };
-    expect(await wanted(first)).toMatchObject({ catalog_wanted: true });
-    for (let times = 0; times < 2; times += 1) {
-      const sent = await workerCall(
-        first.id,
-        'catalog?attempt=1',
-        { comfyui_version: '0.3.64', classes },
-        { method: 'PUT' },
-      );
-      expect(sent.status).toBe(204);
-    }
-    expect(await wanted(second)).toMatchObject({ catalog_wanted: false });
-  });
-
-  it('is not taken without an attempt, or from one that no longer counts', async () => {
-    fakeRunpod();
-    const rig = await claimed();
-    expect((await workerCall(rig.id, 'catalog', { classes: ['A'] }, { method: 'PUT' })).status).toBe(401);
-    await complete(rig);
-    expect((await workerCall(rig.id, 'catalog?attempt=1', { classes: ['A'] }, { method: 'PUT' })).status).toBe(410);
-  });
-});
-
 describe('channel', () => {
   const dial = async (id: string, claim: string, headers: Record<string, string> = { upgrade: 'websocket' }) =>
     anyone(`/worker/jobs/${id}/channel?attempt=1&claim=${claim}`, {

@@ -1,13 +1,13 @@
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
 import { parseWorkerJson } from '../../contract/worker-json.ts';
 import type { Core } from '../../core/context.ts';
 import type { Result } from '../../core/result.ts';
 import { shielded } from '../../core/access/shield.ts';
 import { attemptOf, type WorkerRefusal } from '../../core/worker/access.ts';
-import { keepCatalog } from '../../core/worker/catalog.ts';
+import { reportCatalog } from '../../core/worker/catalog.ts';
 import { openChannel } from '../../core/worker/channel.ts';
 import { claim } from '../../core/worker/claim.ts';
 import { complete } from '../../core/worker/complete.ts';
@@ -47,19 +47,7 @@ workerDoor.post('/jobs/:job/claim', (c) => take(c, claimRequest, claim, (answer)
 workerDoor.post('/jobs/:job/uploads', (c) => take(c, uploadsRequest, uploads, (answer) => c.json({ uploads: answer })));
 workerDoor.post('/jobs/:job/uploads/finish', (c) => take(c, finishRequest, finishUpload, () => c.body(null, 204)));
 workerDoor.post('/jobs/:job/complete', (c) => take(c, completeRequest, complete, (answer) => c.json(answer)));
-workerDoor.put('/jobs/:job/catalog', (c) =>
-  take(
-    c,
-    catalogRequest.extend({
-      attempt: z
-        .int()
-        .positive()
-        .default(Number(c.req.query('attempt'))),
-    }),
-    (core, job, body) => keepCatalog(core, job, body.attempt, body),
-    () => c.body(null, 204),
-  ),
-);
+workerDoor.put('/jobs/:job/catalog', (c) => take(c, catalogRequest, reportCatalog, () => c.body(null, 204)));
 
 workerDoor.get('/jobs/:job/channel', async (c) => {
   const job = c.req.param('job');

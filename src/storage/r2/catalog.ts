@@ -5,32 +5,44 @@ import { catalogKey } from '../keys.ts';
 const catalogSchema = z.object({ comfyui_version: z.string().nullish(), classes: z.array(z.string()) });
 export type Catalog = z.infer<typeof catalogSchema>;
 
+/** What is known of a stored catalogue without reading it. `reported_at`: when a worker last sent it, in ms. */
+export type CatalogMark = { hash: string; reported_at: number };
+
 /** The endpoint's catalogue; null when no worker has sent one yet. */
-export async function readCatalog(bucket: R2Bucket, endpoint: string): Promise<Catalog | null> {
+export async function readCatalog(
+  bucket: R2Bucket,
+  endpoint: string,
+): Promise<{ catalog: Catalog; reported_at: number } | null> {
   const object = await bucket.get(catalogKey(endpoint));
   if (object === null) {
     return null;
   }
   const parsed = catalogSchema.safeParse(await object.json());
-  return parsed.success ? parsed.data : null;
+  return parsed.success ? { catalog: parsed.data, reported_at: markOf(object).reported_at } : null;
 }
 
-/** Keeps the catalogue, with its hash where a look needs no body. */
-export async function writeCatalog(bucket: R2Bucket, endpoint: string, catalog: Catalog): Promise<void> {
+/** Stores the catalogue, its hash and `now` (ms) as the time of the report. */
+export async function writeCatalog(bucket: R2Bucket, endpoint: string, catalog: Catalog, now: number): Promise<void> {
   await bucket.put(catalogKey(endpoint), JSON.stringify(catalog), {
     httpMetadata: { contentType: 'application/json' },
-    customMetadata: { hash: await hashOf(catalog.classes) },
+    customMetadata: { hash: await catalogHash(catalog.classes), reported_at: String(now) },
   });
 }
 
-/** Hash of the catalogue that is stored, as a worker computes it; null when there is none. One look, no read. */
-export async function catalogHash(bucket: R2Bucket, endpoint: string): Promise<string | null> {
+/** Hash and time of the catalogue that is stored, or null. Does not read its body. */
+export async function catalogMark(bucket: R2Bucket, endpoint: string): Promise<CatalogMark | null> {
   const object = await bucket.head(catalogKey(endpoint));
-  return object?.customMetadata?.['hash'] ?? null;
+  return object === null ? null : markOf(object);
 }
 
+/** A catalogue without a time was written before there was one: it counts as infinitely old. */
+const markOf = ({ customMetadata }: R2Object): CatalogMark => ({
+  hash: customMetadata?.['hash'] ?? '',
+  reported_at: Number(customMetadata?.['reported_at'] ?? 0),
+});
+
 /** SHA-256 of the sorted class names, newline separated (docs/worker-contract.md, claim). Sorted by code point, as Python sorts. */
-async function hashOf(classes: readonly string[]): Promise<string> {
+export async function catalogHash(classes: readonly string[]): Promise<string> {
   const text = classes.toSorted(byCodePoint).join('\n');
   return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))).toHex();
 }

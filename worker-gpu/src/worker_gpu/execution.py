@@ -5,7 +5,7 @@ Memory that ran out is freed and the graph tried once more in place. The gateway
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -78,7 +78,6 @@ class Execution:
         spool: Path,
         timings: Timings,
         log: Log,
-        on_posted: Callable[[], None] = lambda: None,
     ) -> None:
         self._place = place
         self._order = order
@@ -87,7 +86,6 @@ class Execution:
         self._spool = spool
         self._timings = timings
         self._log = log
-        self._on_posted = on_posted
         self._now = place.tools.now
         self._classes = class_types(order.workflow)
         self._posted = self._now()
@@ -173,7 +171,6 @@ class Execution:
             if refused_part is not None:
                 # The rest of the graph would run and its missing outputs never be told: `take_off` ends it.
                 raise refused_part
-            self._on_posted()
             try:
                 async with asyncio.TaskGroup() as group:
                     collector = self._make_collector(group, graph.prefixes)

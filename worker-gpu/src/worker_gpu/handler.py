@@ -49,7 +49,7 @@ class Handler:
         given: Json = job.get("input")
         action = named_action(given)
         if action is not None:
-            return await self._act(action)
+            return await self._act(action, maybe_object(given))
         if is_direct(given):
             return await run_direct(await self._workplace(), str(job.get("id")), given, tell)
         try:
@@ -69,13 +69,13 @@ class Handler:
         """Leave the workplace."""
         await self._open.aclose()
 
-    async def _act(self, action: str) -> JsonObject:
+    async def _act(self, action: str, asked: JsonObject) -> JsonObject:
         place = await self._workplace()
         match action:
             case "health":
                 return await health(place)
             case "debug":
-                return await debug(place, os.environ)
+                return await debug(place, os.environ, with_catalog=asked.get("catalog") is True)
             case _:
                 return refusal("invalid_request", "action: must be health or debug")
 

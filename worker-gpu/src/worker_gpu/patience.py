@@ -11,6 +11,8 @@ class Patience:
 
     claim_s: float = 120.0
     """Repeat an unanswered claim this long (contract)."""
+    catalog_s: float = 2.0
+    """A report waits at most this long for the catalogue that is being sent: later the gateway may refuse it."""
     complete_grace_s: float = 120.0
     """Repeat an unanswered complete until this long after the deadline (contract)."""
     settle_s: float = 5.0

@@ -58,7 +58,7 @@ class _JobRun:
         self._report_limit: asyncio.Timeout | None = None
 
     async def run(self) -> Receipt:
-        checking, known = asyncio.create_task(preflight(self._place, self._log)), self._place.known
+        checking, known = asyncio.create_task(preflight(self._place, self._log)), self._place.current
         # Its failure is reported by the attempt; where there is none, it only must not be left unheard.
         checking.add_done_callback(lambda task: task.cancelled() or task.exception())
         self.busy = checking
@@ -134,6 +134,7 @@ class _JobRun:
         report = await self._conclude(work, working, class_types(claim.workflow))
         if report is None:
             return None, self._stop.reason
+        await work.catalog_sent()
         limit_s = self._place.patience.stop_report_s if self._wanted_elsewhere else None
         try:
             async with asyncio.timeout(limit_s) as self._report_limit:

@@ -77,9 +77,12 @@ class Work:
     async def run(self, checking: "asyncio.Task[Known]") -> list[Output]:
         """All outputs, stored. Raises `JobError`, `AttemptOver`."""
         place, claim = self._place, self._claim
+        if place.current is not None:
+            self._send_catalog(place.current)
         place.settings.nodes.check(class_types(claim.workflow))
         # Shielded: a ComfyUI that is being started is wanted by the next job too.
         known = await asyncio.shield(checking)
+        self._send_catalog(known)
         self._spool.mkdir(parents=True, exist_ok=True)
         transfers = Transfers(place.http, place.patience, place.tools.now, place.tools.random, self._log)
         names = await self._fetch_inputs(transfers) if claim.inputs else {}
@@ -100,7 +103,6 @@ class Work:
             self._spool,
             self._timings,
             self._log,
-            lambda: self._send_catalog(known),
         )
         return await self._execution.run(known, names)
 
@@ -128,8 +130,15 @@ class Work:
         self._timings.inputs_ms = round((self._place.tools.now() - began) * 1000)
         return names
 
+    async def catalog_sent(self) -> None:
+        """Return when the catalogue has been sent, if it was wanted, or has taken too long: the gateway takes it only
+        from an attempt that has not ended."""
+        if self._catalog is not None:
+            await asyncio.wait({self._catalog}, timeout=self._place.patience.catalog_s)
+
     def _send_catalog(self, known: Known) -> None:
-        """Off the critical path: only once the prompt is posted, and nobody waits for it."""
+        """Beside everything else, and whatever becomes of the prompt: a catalogue that is wrong lets no better one in
+        by the jobs it refuses."""
         if self._claim.catalog_wanted and self._catalog is None:
             sending = self._gateway.send_catalog(known.about.version, known.catalog.classes)
             self._catalog = asyncio.create_task(sending)

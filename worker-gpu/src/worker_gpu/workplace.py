@@ -11,7 +11,7 @@ from random import Random
 import aiohttp
 
 from worker_gpu import VERSION
-from worker_gpu.boot import Comfy
+from worker_gpu.boot import Comfy, ExternalComfy
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import About, Catalog, ComfyClient
 from worker_gpu.comfy.execute import Executor
@@ -48,7 +48,8 @@ class Known:
 @dataclass
 class Workplace:
     """Everything a job needs and no job owns. `turn` keeps jobs one after the other; `known` is None until ComfyUI has
-    answered for the first time."""
+    answered for the first time. `restarts` counts how often ComfyUI went away and may have come back with other nodes,
+    `known_since` is the count that `known` is from."""
 
     settings: Settings
     comfy: Comfy
@@ -61,6 +62,13 @@ class Workplace:
     turn: asyncio.Lock
     known: Known | None
     models: Models | None = None
+    restarts: int = 0
+    known_since: int = 0
+
+    @property
+    def current(self) -> Known | None:
+        """What ComfyUI said of itself, if it has not gone away since."""
+        return self.known if self.known_since == self.restarts else None
 
     @property
     def info(self) -> WorkerInfo:
@@ -71,10 +79,19 @@ class Workplace:
 
     async def know(self) -> Known:
         """What ComfyUI says of itself, asked where it is not known yet. Raises `ComfyUnreachable`."""
-        if self.known is None:
-            self.known = await ask(self.client)
-            self.log.info("comfyui known", version=self.known.about.version, gpu=self.known.about.gpu)
+        return self.current or await self.know_again()
+
+    async def know_again(self) -> Known:
+        """What ComfyUI says of itself now. Raises `ComfyUnreachable`."""
+        restarts = self.restarts
+        self.known = await ask(self.client)
+        self.known_since = restarts
+        self.log.info("comfyui known", version=self.known.about.version, gpu=self.known.about.gpu)
         return self.known
+
+    def note_restart(self) -> None:
+        """Somebody else's ComfyUI went away: it may come back with other nodes."""
+        self.restarts += 1
 
 
 async def ask(client: ComfyClient) -> Known:
@@ -111,20 +128,23 @@ async def open_workplace(
             client.use_jobs_api(known.about.has_jobs_api)
         socket = ComfySocket(http, client.socket_url, patience, tools.random, log)
         listening = asyncio.create_task(socket.run())
+        place = Workplace(
+            settings=settings,
+            comfy=comfy,
+            http=http,
+            client=client,
+            executor=Executor(client, socket, comfy, patience, tools.now, log),
+            patience=patience,
+            tools=tools,
+            log=log,
+            turn=asyncio.Lock(),
+            known=known,
+            models=models,
+        )
+        if isinstance(comfy, ExternalComfy):
+            socket.on_down = place.note_restart
         try:
-            yield Workplace(
-                settings=settings,
-                comfy=comfy,
-                http=http,
-                client=client,
-                executor=Executor(client, socket, comfy, patience, tools.now, log),
-                patience=patience,
-                tools=tools,
-                log=log,
-                turn=asyncio.Lock(),
-                known=known,
-                models=models,
-            )
+            yield place
         finally:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,6 +1,7 @@
 """The reports come also from a worker whose disks do not: that is what they are for."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import subprocess
@@ -144,6 +145,32 @@ async def test_a_report_fits_what_the_gateway_passes_on_and_has_the_last_lines_f
     assert (len(maybe_list(told["manifest"])), told["manifest_left_out"]) == (MAX_FILES, 2 * MAX_FILES)
     assert next(iter(report)) == "log"
     assert sent_bytes(report) < 1_000_000
+
+
+@pytest.mark.asyncio
+async def test_debug_asks_comfyui_for_its_node_classes_when_they_are_wanted(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        stage.comfy.nodes = {"SaveImage": {}, "EmptyImage": {}}
+        without = await debug(stage.place, {}, volumes=[])
+        report = await debug(stage.place, {}, volumes=[], with_catalog=True)
+
+        assert "catalog" not in without
+        assert maybe_object(report["catalog"]) == {
+            "comfyui_version": "0.3.64",
+            "hash": hashlib.sha256(b"EmptyImage\nSaveImage").hexdigest(),
+            "classes": ["EmptyImage", "SaveImage"],
+        }
+        assert maybe_object(report["comfyui"])["node_classes"] == 2
+
+
+@pytest.mark.asyncio
+async def test_debug_leaves_the_catalogue_out_while_comfyui_does_not_answer(tmp_path: Path) -> None:
+    async with direct_stage(tmp_path, holding()) as stage:
+        stage.comfy.unwell = True
+        report = await debug(stage.place, {}, volumes=[], with_catalog=True)
+
+        assert "catalog" not in report
+        assert set(report) >= PARTS
 
 
 @pytest.mark.asyncio

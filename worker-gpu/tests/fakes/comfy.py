@@ -66,6 +66,8 @@ class FakeComfy:
         self.connections = 0
         self.calls: list[str] = []
         self.deleted: list[str] = []
+        self.nodes: JsonObject | None = None
+        """Its node classes, where they are other ones than the recorded."""
         self.unwell = False
         """Answers 503 to everything but the socket."""
         self.failing: dict[str, int] = {}
@@ -264,7 +266,7 @@ class FakeComfy:
 
     async def _object_info(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response(object_info())
+        return web.json_response(self.nodes if self.nodes is not None else object_info())
 
     async def _empty(self, request: web.Request) -> web.Response:
         del request

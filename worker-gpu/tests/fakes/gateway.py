@@ -75,6 +75,7 @@ class FakeGateway:
         self.violations: list[str] = []
         self.calls: list[str] = []
         self.hold_inputs: asyncio.Event | None = None
+        self.hold_catalog: asyncio.Event | None = None
         self.serve_instead: bytes | None = None
         self.notice = Notice()
         self._parts: dict[str, dict[int, bytes]] = {}
@@ -215,8 +216,12 @@ class FakeGateway:
         )
 
     async def _catalog(self, request: web.Request) -> web.Response:
-        self._must(request.query.get("attempt") == str(self.job.attempt), "the catalogue names the attempt")
-        self.catalogs.append(need_object(decode(await request.read()), "catalog"))
+        body = await self._body(request)
+        if self.hold_catalog is not None:
+            await self.notice.tell()
+            await self.hold_catalog.wait()
+        self._must(not self.reports, "the catalogue comes before the report")
+        self.catalogs.append({name: value for name, value in body.items() if name not in ("attempt", "claim")})
         return web.Response(status=204)
 
     async def _channel(self, request: web.Request) -> web.StreamResponse:

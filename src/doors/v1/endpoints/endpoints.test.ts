@@ -130,7 +130,8 @@ describe('a worker’s report', () => {
     expect(await answer.json()).toEqual(report);
     expect(answer.headers.get('cache-control')).toBe('no-store');
     const run = runpod.calls.find(({ operation }) => operation === 'run')?.body;
-    expect(run).toEqual({ input: { action }, policy: { executionTimeout: 90_000, ttl: 90_000 } });
+    const input = action === 'debug' ? { action, catalog: true } : { action };
+    expect(run).toEqual({ input, policy: { executionTimeout: 90_000, ttl: 90_000 } });
   });
 
   it('that does not come in time is given up: the run is canceled', async () => {

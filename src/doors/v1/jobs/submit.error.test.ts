@@ -421,7 +421,7 @@ describe('a bad submit', () => {
   });
 
   it('of a node class that the endpoint does not have is refused, once a worker has said which it has', async () => {
-    await writeCatalog(env.BUCKET, 'narrow', { classes: ['EmptyImage'] });
+    await writeCatalog(env.BUCKET, 'narrow', { classes: ['EmptyImage'] }, Date.now());
     const body = { workflow: GRAPH, endpoint: 'narrow' };
     const seen = await problemOf(await call('/v1/jobs', postJson(body)));
     expect(seen).toMatchObject({ status: 422, code: 'unknown_node' });

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
@@ -47,6 +47,8 @@ class ComfySocket:
         self._inbox: Inbox | None = None
         self._up = asyncio.Event()
         self._wanted = asyncio.Event()
+        self.on_down: Callable[[], None] = lambda: None
+        """Called each time the socket breaks."""
 
     @property
     def is_up(self) -> bool:
@@ -93,6 +95,7 @@ class ComfySocket:
                 self._log.warn("comfyui socket failed", cause=type(error).__name__)
             if self._up.is_set():
                 self._up.clear()
+                self.on_down()
                 self._hand_over(SocketDown())
             with suppress(TimeoutError):
                 async with asyncio.timeout(next(pauses)):

@@ -41,15 +41,20 @@ async def health(place: Workplace, look_s: float = LOOK_S) -> JsonObject:
 
 
 async def debug(
-    place: Workplace, env: Mapping[str, str], look_s: float = LOOK_S, volumes: Iterable[Path] = VOLUMES
+    place: Workplace,
+    env: Mapping[str, str],
+    look_s: float = LOOK_S,
+    volumes: Iterable[Path] = VOLUMES,
+    with_catalog: bool = False,
 ) -> JsonObject:
     """Everything that explains why a job does not run here. Never raises. Each part comes, or says what is wrong,
-    within `look_s`; the GPU's takes as long as its driver."""
+    within `look_s`; the GPU's takes as long as its driver. `with_catalog`: ComfyUI's node classes too, asked anew."""
     answers = await _ask(place)
     comfy = place.comfy
     own = comfy if isinstance(comfy, OwnComfy) else None
     volumes = tuple(volumes)
-    (told, gpus, mounts), disks, files, (manifest, left_out) = await asyncio.gather(
+    catalog, (told, gpus, mounts), disks, files, (manifest, left_out) = await asyncio.gather(
+        _catalog(place) if with_catalog else _nothing(),
         asyncio.gather(
             _health(place, answers, look_s),
             looked(look_at_gpus, lambda problem: Gpus(problem=problem), ASK_S + look_s),
@@ -62,6 +67,7 @@ async def debug(
     return {
         # First, since whoever passes the report on may cut its end.
         "log": _texts(comfy.tail()),
+        **({"catalog": catalog} if catalog is not None else {}),
         **told,
         "versions": {"worker": VERSION, "python": sys.version.split()[0], "comfyui": place.info.comfyui_version},
         "build": place.settings.build.to_wire(),
@@ -116,6 +122,16 @@ async def _ask(place: Workplace) -> _Answers:
         return _Answers(None, str(error))
     except Exception as error:
         return _Answers(None, type(error).__name__)
+
+
+async def _catalog(place: Workplace) -> JsonObject | None:
+    """The node classes ComfyUI has now; None when it does not say."""
+    try:
+        known = await asyncio.wait_for(place.know_again(), ASK_S)
+    except (ComfyUnreachable, TimeoutError):
+        return None
+    classes = list[Json](known.catalog.classes)
+    return {"comfyui_version": known.about.version, "hash": known.catalog.digest, "classes": classes}
 
 
 async def _volume(volume: Path, look_s: float) -> JsonObject:

@@ -112,9 +112,9 @@ class GatewayClient:
 
     async def send_catalog(self, version: str | None, classes: tuple[str, ...]) -> None:
         """Tell the node classes, once and without insistence."""
-        body: JsonObject = {"comfyui_version": version, "classes": list(classes)}
+        body = self._body(comfyui_version=version, classes=list[Json](classes))
         try:
-            status, _ = await self._call("PUT", f"/catalog?attempt={self._ticket.attempt}", body, self._now())
+            status, _ = await self._call("PUT", "/catalog", body, self._now())
             if status != 204:
                 self._log.warn("catalog not taken", status=status)
         except GatewaySilent as error:

@@ -1,17 +1,19 @@
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { isFinal } from '../../clients/sdk/index.ts';
 import { quickGraph, slowGraph, startPlatform } from '../e2e/platform.ts';
+import { workerdMs } from './processor-time.ts';
 import { markdown } from './table.ts';
 
+/**
+ * The job that is priced. `quiet_ms`: what a job still does after its end (projection, release, notices) is over when nothing was
+ * counted for this long.
+ */
+type Size = { seconds: number; steps: number; quiet_ms: number };
 /** The job of the aim: a minute on the GPU, with progress five times a second and one watcher. */
-const SECONDS = 60;
-const STEPS = 300;
+const FULL: Size = { seconds: 60, steps: 300, quiet_ms: 5_000 };
+const SHORT: Size = { seconds: 0.2, steps: 2, quiet_ms: 500 };
 const WATCH_MS = 180_000;
-/** What a job still does after its end is told: projection, release, notices. Counting ends when nothing moved for this long. */
-const QUIET_MS = 5_000;
 
 /**
  * List prices in US dollars per unit, without what a plan includes. developers.cloudflare.com, read 2026-11: workers/platform/pricing,
@@ -53,7 +55,8 @@ const meterSchema = z.record(z.string(), z.number());
 type Counts = z.infer<typeof meterSchema>;
 
 /** Counts what Cloudflare bills for one job of a minute that one client submits, watches and fetches, and prices it. */
-export async function measurePrice(root: string, signal: AbortSignal): Promise<string> {
+export async function measurePrice(root: string, signal: AbortSignal, short: boolean): Promise<string> {
+  const { seconds, steps, quiet_ms } = short ? SHORT : FULL;
   const platform = await startPlatform({
     policy: {},
     gatewayEntry: `${root}/src/testing/metered-gateway.ts`,
@@ -62,18 +65,20 @@ export async function measurePrice(root: string, signal: AbortSignal): Promise<s
     const { edge } = platform;
     // Isolate, key and worker are warm: a busy gateway is what is priced.
     await follow(edge, quickGraph, signal);
-    await settledCounts(platform.url, signal);
+    await settledCounts(platform.url, quiet_ms, signal);
     await fetch(`${platform.url}/meter`, { method: 'DELETE', signal });
-    const before = cpuMs(platform.gateway.pid);
-    const job = await follow(edge, slowGraph(SECONDS, STEPS), signal);
+    const before = workerdMs(platform.gateway.pid);
+    const job = await follow(edge, slowGraph(seconds, steps), signal);
     const [output] = job.outputs;
     if (output?.url === undefined || output.url === null) {
       throw new Error('the job has no output');
     }
     const content = await fetch(output.url, { headers: { authorization: `Bearer ${platform.key}` }, signal });
     await content.arrayBuffer();
-    const counts = await settledCounts(platform.url, signal);
-    const cpu = cpuMs(platform.gateway.pid) - before;
+    const counts = await settledCounts(platform.url, quiet_ms, signal);
+    const after = workerdMs(platform.gateway.pid);
+    // More than Cloudflare would count: the local D1 and R2 and wrangler's proxy are in it.
+    const cpu = before === null || after === null ? null : after - before;
     // Straight to R2, past the gateway: each output is one PUT.
     return render({ ...counts, r2ClassA: (counts['r2ClassA'] ?? 0) + job.outputs.length }, cpu);
   } finally {
@@ -95,7 +100,7 @@ async function follow(edge: Edge, workflow: Record<string, unknown>, signal: Abo
 }
 
 /** The counts once nothing has moved for a while. */
-async function settledCounts(url: string, signal: AbortSignal): Promise<Counts> {
+async function settledCounts(url: string, quiet_ms: number, signal: AbortSignal): Promise<Counts> {
   for (let last = ''; ;) {
     const counts = meterSchema.parse(await (await fetch(`${url}/meter`, { signal })).json());
     const now = JSON.stringify(counts);
@@ -103,41 +108,23 @@ async function settledCounts(url: string, signal: AbortSignal): Promise<Counts> 
       return counts;
     }
     last = now;
-    await delay(QUIET_MS, undefined, { signal });
+    await delay(quiet_ms, undefined, { signal });
   }
 }
 
-/**
- * CPU time of the gateway's workerd so far, in ms: more than Cloudflare would count, since the local D1, R2 and proxy run in it too.
- * NaN where the system does not tell.
- */
-function cpuMs(group: number): number {
-  try {
-    const processes = execFileSync('pgrep', ['-g', String(group), 'workerd'], { encoding: 'utf8' })
-      .trim()
-      .split('\n');
-    const perSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-    const ticks = processes.map((pid) => {
-      // After the name, which may hold spaces: fields 14 and 15 of the line, user and system.
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-      return Number(fields[11]) + Number(fields[12]);
-    });
-    return (ticks.reduce((sum, one) => sum + one, 0) / perSecond) * 1000;
-  } catch {
-    return Number.NaN;
-  }
-}
-
-function render(counts: Counts, cpu: number): string {
+function render(counts: Counts, cpu: number | null): string {
   const usd = (item: Item): number => (counts[item] ?? Number.NaN) * PRICES[item] * 1000;
   const rows = ITEMS.map((item) => [WHAT[item], (counts[item] ?? Number.NaN).toFixed(0), usd(item).toFixed(4)]);
   const total = ITEMS.reduce((sum, item) => sum + usd(item), 0);
-  const cpuUsd = cpu * CPU_MS_PRICE * 1000;
+  const cpuUsd = (cpu ?? 0) * CPU_MS_PRICE * 1000;
+  const withCpu = [
+    ['Worker and objects: CPU ms, at most (local D1 and R2 included)', (cpu ?? 0).toFixed(0), cpuUsd.toFixed(4)],
+    ['with CPU', '', (total + cpuUsd).toFixed(4)],
+  ];
   return markdown([
     ['', 'one job', '$ per 1,000 jobs'],
     ...rows,
     ['sum', '', total.toFixed(4)],
-    ['Worker and objects: CPU ms, at most (local D1 and R2 included)', cpu.toFixed(0), cpuUsd.toFixed(4)],
-    ['with CPU', '', (total + cpuUsd).toFixed(4)],
+    ...(cpu === null ? [] : withCpu),
   ]);
 }

@@ -11,12 +11,12 @@ import { Watcher } from '../../lone/watcher.ts';
 import { percentile } from '../submit/load.ts';
 import { markdown, median } from '../table.ts';
 
-const ROUNDS = 5;
+/** How much is measured: rounds beside the first, which warms up; events of a round; jobs of the first row; watchers of the others. */
+type Size = { rounds: number; events: number; jobs: number; watchers: readonly number[] };
+const FULL: Size = { rounds: 5, events: 8, jobs: 50, watchers: [1, 100, 1_000] };
+const SHORT: Size = { rounds: 1, events: 1, jobs: 2, watchers: [2] };
 /** As often as a worker may tell progress (docs/worker-contract.md, channel). The events are lines of the log: each is stored, then shown. */
 const EVERY_MS = 250;
-const EVENTS_PER_ROUND = 8;
-const JOBS = 50;
-const WATCHERS = [1, 100, 1_000];
 /** How many connect at the same time. */
 const AT_ONCE = 50;
 /** No limit may be met. */
@@ -31,47 +31,48 @@ type Round = { p50: number; p95: number; first: number; stored: number };
  * How long an event takes from the worker to those who watch: with many jobs that run, and with many watchers of one. Worker and watchers are
  * this process, the gateway is the real one in workerd behind wrangler's own proxy, all on this machine.
  */
-export async function measureEvents(root: string, signal: AbortSignal): Promise<string> {
+export async function measureEvents(root: string, signal: AbortSignal, short: boolean): Promise<string> {
+  const size = short ? SHORT : FULL;
   const gateway = await startLoneGateway(LIMITS);
   try {
-    const rows = [await manyJobs(gateway, signal)];
-    for (const count of WATCHERS) {
-      rows.push(await oneJob(gateway, count, signal));
+    const rows = [await manyJobs(gateway, size, signal)];
+    for (const count of size.watchers) {
+      rows.push(await oneJob(gateway, count, size, signal));
     }
-    rows.push(await bareHub(root, WATCHERS.at(-1) ?? 1, signal));
+    rows.push(await bareHub(root, size.watchers.at(-1) ?? 1, size, signal));
     return markdown([['ms', 'aim p95', 'p50', 'p95', 'first watcher', 'worker’s ack', 'rounds'], ...rows]);
   } finally {
     await gateway.stop();
   }
 }
 
-async function manyJobs(gateway: LoneGateway, signal: AbortSignal): Promise<string[]> {
+async function manyJobs(gateway: LoneGateway, size: Size, signal: AbortSignal): Promise<string[]> {
   const jobs: RunningJob[] = [];
-  for (let count = 0; count < JOBS; count += 1) {
+  for (let count = 0; count < size.jobs; count += 1) {
     jobs.push(await runningJob(gateway));
   }
   const pairs = await Promise.all(jobs.map(async (job) => ({ job, watchers: [await connect(gateway, job.id)] })));
   const rounds: Round[] = [];
-  for (let round = 0; round <= ROUNDS; round += 1) {
+  for (let round = 0; round <= size.rounds; round += 1) {
     const each = await Promise.all(
       pairs.map(async ({ job, watchers }, index) => {
         // Workers do not speak in chorus.
-        await delay((EVERY_MS / JOBS) * index, undefined, { signal });
-        return burst(() => line(job), watchers, signal);
+        await delay((EVERY_MS / size.jobs) * index, undefined, { signal });
+        return burst(() => line(job), watchers, size.events, signal);
       }),
     );
     rounds.push(summary(each.flat()));
   }
   await Promise.all(jobs.map((job) => job.complete()));
-  return row(`${JOBS} jobs, one watcher each`, rounds);
+  return row(`${size.jobs} jobs, one watcher each`, rounds);
 }
 
-async function oneJob(gateway: LoneGateway, count: number, signal: AbortSignal): Promise<string[]> {
+async function oneJob(gateway: LoneGateway, count: number, size: Size, signal: AbortSignal): Promise<string[]> {
   const job = await runningJob(gateway);
   const watchers = await crowd(count, () => connect(gateway, job.id));
   const rounds: Round[] = [];
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    rounds.push(summary(await burst(() => line(job), watchers, signal)));
+  for (let round = 0; round <= size.rounds; round += 1) {
+    rounds.push(summary(await burst(() => line(job), watchers, size.events, signal)));
   }
   await job.complete();
   await Promise.all(watchers.map((watcher) => watcher.ended));
@@ -79,7 +80,7 @@ async function oneJob(gateway: LoneGateway, count: number, signal: AbortSignal):
 }
 
 /** What the platform alone takes for the same: an object that stores nothing, a Worker that knows nothing. */
-async function bareHub(root: string, count: number, signal: AbortSignal): Promise<string[]> {
+async function bareHub(root: string, count: number, size: Size, signal: AbortSignal): Promise<string[]> {
   const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-bench-'));
   const port = valueOf(await claimPort({ port: 0, purpose: 'a benchmark', variable: '' }));
   const url = `http://127.0.0.1:${port}`;
@@ -105,8 +106,8 @@ async function bareHub(root: string, count: number, signal: AbortSignal): Promis
       await answer.arrayBuffer();
     };
     const rounds: Round[] = [];
-    for (let round = 0; round <= ROUNDS; round += 1) {
-      rounds.push(summary(await burst(say, watchers, signal)));
+    for (let round = 0; round <= size.rounds; round += 1) {
+      rounds.push(summary(await burst(say, watchers, size.events, signal)));
     }
     watchers.forEach((watcher) => watcher.leave());
     return row(`bare object and Worker, ${count} watchers`, rounds);
@@ -119,9 +120,14 @@ async function bareHub(root: string, count: number, signal: AbortSignal): Promis
 type Told = { stored: number; latencies: number[] };
 
 /** Some events of one job, at a worker's pace. */
-async function burst(say: () => Promise<void>, watchers: readonly Watcher[], signal: AbortSignal): Promise<Told[]> {
+async function burst(
+  say: () => Promise<void>,
+  watchers: readonly Watcher[],
+  events: number,
+  signal: AbortSignal,
+): Promise<Told[]> {
   const told: Told[] = [];
-  for (let count = 0; count < EVENTS_PER_ROUND; count += 1) {
+  for (let count = 0; count < events; count += 1) {
     const next = Math.max(...watchers.map(lastOf)) + 1;
     const said = performance.now();
     await say();

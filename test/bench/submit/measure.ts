@@ -7,19 +7,25 @@ import { type Outcome, valueOf } from '../../../local/stack/outcome.ts';
 import { claimPort } from '../../../local/stack/ports.ts';
 import { startProgram } from '../../../local/stack/program.ts';
 import { readSecrets } from '../../../local/stack/secrets.ts';
+import { MAX_POLL_S } from '../../../src/config-times.ts';
 import { markdown, median } from '../table.ts';
 import { type Load, type Target, load } from './load.ts';
 import { startRunpodStub } from './runpod-stub.ts';
 
-const ROUNDS = 7;
-/** Requests of one measurement: a few seconds of the slowest. */
-const COUNTS = new Map([
-  [1, 150],
-  [32, 640],
-]);
-/** No limit may be met, and no poll of a run that never ends may come in between. */
+/** How much is measured: rounds beside the first, which warms up; requests of one measurement by the number of connections. */
+type Size = { rounds: number; counts: ReadonlyMap<number, number> };
+/** A few seconds of the slowest in each measurement. */
+const FULL: Size = {
+  rounds: 7,
+  counts: new Map([
+    [1, 150],
+    [32, 640],
+  ]),
+};
+const SHORT: Size = { rounds: 1, counts: new Map([[2, 4]]) };
+/** No limit may be met, and a run that never ends is polled as seldom as may be. */
 const LIMITS = { jobs_in_flight: 1_000_000, submits_per_minute: 10_000_000 };
-const POLICY = { poll_interval: 3_600 };
+const POLICY = { poll_interval: MAX_POLL_S };
 
 /** A text-to-image graph as people send it, 1.5 KB; the seed is new each time. */
 const body = (seed: number): string =>
@@ -50,7 +56,7 @@ const body = (seed: number): string =>
   });
 
 /** Submits against a bare route and a bare proxy, all three in workerd behind wrangler's own proxy on the same machine. */
-export async function measureSubmits(root: string, signal: AbortSignal): Promise<string> {
+export async function measureSubmits(root: string, signal: AbortSignal, short: boolean): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-bench-'));
   const runpod = await startRunpodStub();
   const stops: (() => Promise<void>)[] = [runpod.stop];
@@ -81,7 +87,7 @@ export async function measureSubmits(root: string, signal: AbortSignal): Promise
         { url: new URL('/v1/jobs', gateway.url), headers: { authorization: `Bearer ${key}` }, status: 201 },
       ],
     ]);
-    return tableOf(await measureAll(targets));
+    return tableOf(await measureAll(targets, short ? SHORT : FULL));
   } finally {
     for (const stop of stops.toReversed()) {
       await stop();
@@ -93,15 +99,15 @@ export async function measureSubmits(root: string, signal: AbortSignal): Promise
 type Measured = { what: string; connections: number; rounds: Load[] };
 
 /** All targets in each round, so that whatever else the machine does meets them alike. The first round warms up. */
-async function measureAll(targets: Map<string, Target>): Promise<Measured[]> {
+async function measureAll(targets: Map<string, Target>, { rounds: wanted, counts }: Size): Promise<Measured[]> {
   let seed = 0;
-  const measured: Measured[] = [...COUNTS.keys()].flatMap((connections) =>
+  const measured: Measured[] = [...counts.keys()].flatMap((connections) =>
     [...targets.keys()].map((what) => ({ what, connections, rounds: [] })),
   );
-  for (let round = 0; round <= ROUNDS; round += 1) {
+  for (let round = 0; round <= wanted; round += 1) {
     for (const one of measured) {
       const target = targets.get(one.what);
-      const count = COUNTS.get(one.connections);
+      const count = counts.get(one.connections);
       if (target !== undefined && count !== undefined) {
         const seen = await load(target, () => body((seed += 1)), one.connections, count);
         if (round > 0) {

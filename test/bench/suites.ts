@@ -1,4 +1,5 @@
 import type { Bench } from './bench.ts';
+import { measureDirect } from './direct.ts';
 import { measureEndToEnd } from './end-to-end.ts';
 import { measureEvents } from './events/measure.ts';
 import { measureModels } from './models.ts';
@@ -19,6 +20,10 @@ export const SUITES: Readonly<Record<string, (bench: Bench) => Promise<void>>> =
     const rounds = roundsOf(bench);
     report(`\nWhat the worker adds (${rounds.warmUp} warm-up runs before)\n`);
     report(table(await measureOverhead(root, python, rounds, signal)));
+  },
+  direct: async (bench) => {
+    bench.report('\nWhat a direct job adds, beside worker-comfyui where WORKER_COMFYUI_HANDLER names it');
+    await measureDirect(bench, roundsOf(bench));
   },
   events: async ({ root, signal, short, report }) => {
     report('\nAn event from the worker to those who watch\n');

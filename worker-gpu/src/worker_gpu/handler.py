@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 # The SDK prints inputs and answers at its own default level, DEBUG: graphs and keys belong in no log.
@@ -21,6 +21,7 @@ from worker_gpu.direct.progress import StatusProgress
 from worker_gpu.direct.request import is_direct, named_action
 from worker_gpu.direct.run import Tell, refusal, run_direct
 from worker_gpu.direct.stream import streamed
+from worker_gpu.log import Log
 from worker_gpu.ready import Ready
 from worker_gpu.runner import run_job
 from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text, well_formed_object
@@ -92,18 +93,24 @@ class Handler:
             return self._place
 
 
+def make_handle(handler: Handler, log: Log) -> "Callable[[dict[str, Any]], Awaitable[JsonObject]]":
+    """The function that the SDK calls with each job, where progress goes into the job's status."""
+
+    async def handle(job: "dict[str, Any]") -> JsonObject:
+        progress = StatusProgress(lambda told: _post(job, told), log)
+        try:
+            return await handler(job, progress.tell)
+        finally:
+            await progress.close()
+
+    return handle
+
+
 def serve(ready: Ready) -> None:
     """Take jobs for a ComfyUI that has been started, until told to stop."""
     # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
     tether_forks()
     handler = Handler(ready)
-
-    async def handle(job: "dict[str, Any]") -> JsonObject:
-        progress = StatusProgress(lambda told: _post(job, told), ready.log)
-        try:
-            return await handler(job, progress.tell)
-        finally:
-            await progress.close()
 
     async def stream(job: "dict[str, Any]") -> AsyncGenerator[JsonObject]:
         limit = answer_limit(str(job.get("id")), ready.settings.direct.max_answer_bytes)
@@ -116,7 +123,7 @@ def serve(ready: Ready) -> None:
         return 1
 
     # The SDK asks what kind of function it was given, once: a stream is a choice for the whole worker.
-    chosen = stream if ready.settings.direct.stream else handle
+    chosen = stream if ready.settings.direct.stream else make_handle(handler, ready.log)
     runpod.serverless.start(  # pyright: ignore[reportUnknownMemberType] -- untyped
         {"handler": chosen, "return_aggregate_stream": True, "concurrency_modifier": one_at_a_time}
     )

@@ -140,6 +140,31 @@ async def test_one_file_is_one_output_by_its_path_below_the_jobs_folder_however_
         assert stage.gateway.puts == 1
 
 
+@pytest.mark.parametrize("own", [False, True])
+async def test_file_with_a_backslash_in_its_name_becomes_an_output(tmp_path: Path, own: bool) -> None:
+    # ComfyUI on Linux saves a prefix that a node computed as `a\\b` into a file of that very name.
+    folders = folders_in(tmp_path)
+    image: JsonObject = {"filename": "a\\b_00001_.png", "subfolder": FOLDER, "type": "output"}
+    script = listing({"images": [image]}, {} if own else {("output", FOLDER, "a\\b_00001_.png"): PNG})
+    if own:
+        (folders.output / FOLDER).mkdir(parents=True)
+        (folders.output / FOLDER / "a\\b_00001_.png").write_bytes(PNG)
+    async with staged(tmp_path, script, SAVE, folders=folders if own else None) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert {name: stage.gateway.content(name) for name in stage.gateway.outputs} == {"a_b_00001_.png": PNG}
+
+
+async def test_missing_file_is_named_without_its_windows_folder(tmp_path: Path) -> None:
+    output: JsonObject = {"gifs": [{"filename": "C:\\Users\\me\\a.mp4", "type": "output"}]}
+    async with staged(tmp_path, listing(output, {}), SAVE) as stage:
+        receipt = await stage.run()
+
+        assert receipt.code == "output_missing"
+        assert "Users" not in str(stage.gateway.report["error"])
+
+
 async def test_a_whole_path_out_of_comfyuis_folders_is_no_output(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     (tmp_path / "secret.png").write_bytes(PNG)

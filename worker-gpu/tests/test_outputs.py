@@ -89,7 +89,7 @@ def test_a_string_may_be_a_file_only_when_it_looks_like_one() -> None:
 
 def test_a_string_may_be_a_file_under_any_key() -> None:
     found = walk({"video_path": ["v.mp4"], "model_file": ["sub\\a.glb"], "mesh": "output/a.glb"})
-    assert found == [PathRef("v.mp4"), PathRef("sub/a.glb"), PathRef("output/a.glb")]
+    assert found == [PathRef("v.mp4"), PathRef("sub\\a.glb"), PathRef("output/a.glb")]
 
 
 def test_a_path_says_which_folder_it_is_in() -> None:
@@ -107,7 +107,7 @@ def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
         PathRef("/data/output/a.mp4", "output", needed=True)
     ]
     assert walk({"gifs": [{"filename": "a.mp4", "subfolder": "C:\\out", "type": "temp"}]}) == [
-        PathRef("C:/out/a.mp4", "temp", needed=True)
+        PathRef("C:\\out/a.mp4", "temp", needed=True)
     ]
 
 
@@ -123,6 +123,12 @@ def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
         (PathRef("x/../../a.glb", "output"), []),
         (PathRef("/srv/ComfyUI/output/video/v.mp4"), ["output:video/v.mp4"]),
         (PathRef("C:/ComfyUI/temp/v.mp4"), ["temp:v.mp4"]),
+        (
+            PathRef("C:\\ComfyUI\\temp\\v.mp4"),
+            ["temp:v.mp4", "output:C:\\ComfyUI\\temp\\v.mp4", "temp:C:\\ComfyUI\\temp\\v.mp4"],
+        ),
+        (PathRef("x\\a.png", "output"), ["output:x/a.png", "output:x\\a.png"]),
+        (PathRef("..\\a.png", "output"), ["output:..\\a.png"]),
         (PathRef("/srv/temp/ComfyUI/output/v.mp4"), ["output:v.mp4"]),
         (PathRef("/etc/output/../passwd.txt"), []),
         (PathRef("/etc/passwd.txt"), []),
@@ -150,10 +156,12 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
     assert meant(Path("/srv/output/a.glb")) == []
 
 
-def test_a_subfolder_in_the_file_name_is_a_subfolder() -> None:
-    assert walk({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]}) == [
-        FileRef("b.png", "x/a", "output")
-    ]
+def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(tmp_path: Path) -> None:
+    (ref,) = walk({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]})
+    assert ref == PathRef("x/a\\b.png", "output", needed=True)
+    slashed, as_it_is = FileRef("b.png", "x/a", "output"), FileRef("a\\b.png", "x", "output")
+    assert places(ref, {}) == [slashed, as_it_is]
+    assert places(ref, {"output": tmp_path}) == [as_it_is, slashed]
 
 
 @pytest.mark.parametrize(
@@ -260,4 +268,4 @@ def test_names_are_safe_unique_and_stable(found: list[FileRef | TextRef]) -> Non
         assert 0 < len(name.encode()) <= 255
         assert not name.startswith("/")
         assert ".." not in name.split("/")
-        assert not any(ord(c) < 32 or c == "\\" for c in name)
+        assert not any(ord(c) < 32 or c in "\\\u0085\u2028\u2029\u202e\u2066" for c in name)

@@ -86,7 +86,7 @@ class Finder:
         except ComfyUnreachable as error:
             raise unreachable() from error
         if ref is None and path.needed:
-            raise self.missing(node, path.path.rpartition("/")[2])
+            raise self.missing(node, path.slashed.rpartition("/")[2])
         return ref
 
 

@@ -8,8 +8,9 @@ from worker_gpu.outputs.walk import FileRef, TextRef
 
 TEMP_FOLDER = "temp"
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
-"""Control characters, backslashes, and what no UTF-8 can hold."""
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\\\ud800-\udfff]")
+"""What ends a line (control characters, U+2028, U+2029) or changes the order of the characters around it on a screen,
+backslashes, and what no UTF-8 can hold."""
 
 
 class Names:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker_gpu.outputs.walk import FileRef, PathRef, file_at
+from worker_gpu.outputs.walk import FileRef, PathRef, file_at, is_absolute
 
 FOLDERS = ("output", "temp")
 """ComfyUI's folders that hold results, by the name that its `type` gives them."""
@@ -13,15 +13,21 @@ FOLDERS = ("output", "temp")
 def places(ref: PathRef, roots: Mapping[str, Path]) -> list[FileRef]:
     """The files that `ref` may mean, the likeliest first. `roots` are the folders by their names; where they are out of
     reach, an absolute path is taken to mean what lies below a folder called `output` or `temp`. May touch the disk."""
-    if ref.is_absolute:
-        found = _below_roots(ref.path, roots) if roots else _below_names(ref.path)
-    elif ref.folder is not None:
-        found = [file_at(ref.path, ref.folder)]
+    # A ComfyUI of ours runs on Linux, where a backslash is a character; one out of reach may run on Windows.
+    spellings = (ref.path, ref.slashed) if roots else (ref.slashed, ref.path)
+    return [file for path in dict.fromkeys(spellings) for file in _meant(path, ref.folder, roots)]
+
+
+def _meant(path: str, folder: str | None, roots: Mapping[str, Path]) -> list[FileRef]:
+    if path.startswith("/") or (is_absolute(path) and "\\" not in path):
+        found = _below_roots(path, roots) if roots else _below_names(path)
+    elif folder is not None:
+        found = [file_at(path, folder)]
     else:
-        first, _, rest = ref.path.partition("/")
+        first, _, rest = path.partition("/")
         # Preview3D writes `temp/…` for a file in temp; some nodes put `output/` in front of what is below it.
         named = [file_at(rest, first)] if first in FOLDERS else []
-        found = [file_at(ref.path, folder) for folder in FOLDERS]
+        found = [file_at(path, each) for each in FOLDERS]
         found = [*named, *found] if first == "temp" else [*found, *named]
     return [file for file in found if file is not None]
 

@@ -20,7 +20,7 @@ MAX_PART_BYTES = 255
 
 _ANNOTATION = re.compile(r" ?\[(output|temp|input)\]$")
 """How ComfyUI says which folder a path is in, where one string says all (`folder_paths.annotated_filepath`)."""
-_ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]")
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,18 @@ class FileRef:
 
 @dataclass(frozen=True)
 class PathRef:
-    """A path that a node listed, forward slashes: of `folder`, where it says so, or absolute. `needed`: it says that
-    it is a file; any other is one only if there is such a file."""
+    """A path that a node listed: of `folder`, where it says so, or absolute. A backslash in it is a separator on
+    Windows and a character of the name elsewhere: `places` looks for both. `needed`: it says that it is a file; any
+    other is one only if there is such a file."""
 
     path: str
     folder: str | None = None
     needed: bool = False
 
     @property
-    def is_absolute(self) -> bool:
-        """Whether it begins at the root of a disk."""
-        return _ABSOLUTE.match(self.path) is not None
+    def slashed(self) -> str:
+        """The path with forward slashes only."""
+        return self.path.replace("\\", "/")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ def walk(output: JsonObject) -> list[Found]:
             files.add(item)
             found.append(item)
     return found
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a path begins at the root of a disk, of Windows or another system."""
+    return _ABSOLUTE.match(path) is not None
 
 
 def file_at(path: str, folder: str) -> FileRef | None:
@@ -115,11 +121,13 @@ def _walk(value: Json, key: str, depth: int) -> Iterator[FileRef | PathRef | str
 
 def _file(filename: str, subfolder: str, folder: str) -> FileRef | PathRef | None:
     """Some nodes put the subfolder into the file name, or write it with backslashes, or name the whole path."""
-    filename, subfolder = filename.replace("\\", "/"), subfolder.replace("\\", "/")
-    for path in (filename, f"{subfolder}/{filename}" if subfolder else filename):
-        if (whole := PathRef(path, folder, needed=True)).is_absolute:
-            return whole
-    parts = [part for part in f"{subfolder}/{filename}".split("/") if part]
+    below = f"{subfolder}/{filename}" if subfolder else filename
+    for path in (filename, below):
+        if is_absolute(path):
+            return PathRef(path, folder, needed=True)
+    if "\\" in below:
+        return PathRef(below, folder, needed=True)
+    parts = [part for part in below.split("/") if part]
     return FileRef(parts[-1], "/".join(parts[:-1]), folder) if parts else None
 
 
@@ -128,7 +136,7 @@ def _path(value: str) -> PathRef | None:
         return None
     said = _ANNOTATION.search(value)
     plain = value[: said.start()] if said is not None else value
-    path = plain.replace("\\", "/")
-    if content_type_of(plain) is None or any(len(part.encode()) > MAX_PART_BYTES for part in path.split("/")):
+    ref = PathRef(plain, said[1] if said is not None else None)
+    if content_type_of(plain) is None or any(len(part.encode()) > MAX_PART_BYTES for part in ref.slashed.split("/")):
         return None
-    return PathRef(path, said[1] if said is not None else None)
+    return ref

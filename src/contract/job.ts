@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { mediaType } from './media-type.ts';
 
 /**
  * The words of a job, as every part and every protocol uses them.
@@ -78,6 +79,12 @@ export const OUTPUT_TYPES = ['image', 'video', 'audio', 'text', '3d', 'latent', 
 /** Longest name of an output in bytes of UTF-8: what a file system takes for one name, and R2's keys bear encoded. */
 export const MAX_OUTPUT_NAME_BYTES = 255;
 
+/**
+ * Characters that end a line or change the order of the others on a screen, so that a name reads as another one. Names from outside
+ * that the gateway or a worker may choose anew hold none; an older worker's may (docs/worker-contract.md).
+ */
+export const LINE_AND_ORDER_CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
+
 const utf8Length = (text: string): number => new TextEncoder().encode(text).byteLength;
 
 /** A relative path with forward slashes: no empty, `.` or `..` segment, no backslash or control character. */
@@ -97,7 +104,7 @@ export const output = z.object({
   node_id: z.string(),
   class_type: z.string().default(''),
   type: z.enum(OUTPUT_TYPES).catch('file'),
-  content_type: z.string().max(255),
+  content_type: mediaType,
   size_bytes: z.int().nonnegative(),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   key: z.string().nullable(),

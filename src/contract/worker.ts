@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { mediaType } from './media-type.ts';
 import { FAULTS, jobErrorCode, output, outputName, progress, STAGES } from './job.ts';
 
 /** The worker contract in zod: docs/worker-contract.md is the page, worker-gpu's contract.py the other side. */
@@ -57,8 +58,7 @@ export const uploadsRequest = z.object({
         name: outputName,
         size_bytes: z.int().nonnegative(),
         sha256: z.string().regex(/^[0-9a-f]{64}$/),
-        // Goes into a header, which takes nothing else.
-        content_type: z.string().regex(/^[\x20-\x7e]{1,255}$/),
+        content_type: mediaType,
       }),
     )
     .min(1)
@@ -145,6 +145,6 @@ export const numberedMessage = z.object({ seq });
 export const previewMessage = z.object({
   type: z.literal('preview'),
   node_id: z.string().max(300),
-  content_type: z.string().max(100),
+  content_type: mediaType,
   data_base64: z.string().max(MAX_PREVIEW_CHARS),
 });

@@ -75,6 +75,30 @@ async function watched(): Promise<{
   return { call, rig, channel, events: `/v1/jobs/${rig.id}/events`, end };
 }
 
+/** Line ends of Unicode that are none in SSE, but are in the `splitlines` of some clients. */
+const UNICODE_LINE_ENDS = 'a\u0085b\u2028c\u2029d';
+
+it('the stream of a job holds no line end of Unicode, and its events still have them', async () => {
+  const { call, channel, events, end } = await watched();
+  const first = { id: '1', type: 'image', content_type: 'image/png', size_bytes: 1, sha256: 'a'.repeat(64), key: null };
+  channel.say({ seq: 1, type: 'log', level: 'info', message: UNICODE_LINE_ENDS });
+  channel.say({
+    seq: 2,
+    type: 'output',
+    output: { ...first, name: `${UNICODE_LINE_ENDS}.png`, node_id: '2', text: '' },
+  });
+  await end();
+  const text = await (await call(`${events}?after=0`)).text();
+  expect(text).not.toMatch(/[\u0085\u2028\u2029]/);
+  const data = text.split('\n').filter((line) => line.startsWith('data: '));
+  expect(data.map((line): unknown => JSON.parse(line.slice('data: '.length)))).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ message: UNICODE_LINE_ENDS }),
+      expect.objectContaining({ name: `${UNICODE_LINE_ENDS}.png` }),
+    ]),
+  );
+});
+
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `line ${seq}\r\nand more` });
 
 describe('the events of a job', () => {

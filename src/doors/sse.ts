@@ -24,6 +24,13 @@ const MAX_WAITING_FOR_KEEPALIVES = 256;
 
 const HEADERS = { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' };
 
+/**
+ * What SSE takes for no line end but Python's `splitlines` does, by which some clients cut a stream into lines (httpx). All of them can
+ * only stand inside a text of the JSON, where an escape means the same.
+ */
+const LINE_ENDS = /[\u0085\u2028\u2029]/g;
+const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+
 /** What a door says of a stream. */
 export type StreamOptions = {
   /** Events whose data looks different in this door than in the object, and how. All others are passed on unread. */
@@ -102,8 +109,8 @@ async function relay(
       return;
     }
     const shown = rendered.has(event) ? JSON.stringify(render(frame())) : data;
-    // JSON has no line end in it, so one `data` line holds it.
-    line.queue(`event: ${event}\ndata: ${shown}\n${id === null ? '' : `id: ${id}\n`}\n`);
+    // JSON has no LF or CR in it, so one `data` line holds it.
+    line.queue(`event: ${event}\ndata: ${shown.replaceAll(LINE_ENDS, escaped)}\n${id === null ? '' : `id: ${id}\n`}\n`);
   });
   line.queue(`retry: ${RETRY_MS}\n\n`);
   socket.accept();

@@ -158,6 +158,7 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
 
 def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(tmp_path: Path) -> None:
     (ref,) = walk({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]})
+    assert isinstance(ref, PathRef)
     assert ref == PathRef("x/a\\b.png", "output", needed=True)
     slashed, as_it_is = FileRef("b.png", "x/a", "output"), FileRef("a\\b.png", "x", "output")
     assert places(ref, {}) == [slashed, as_it_is]

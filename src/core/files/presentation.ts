@@ -1,7 +1,7 @@
-/** How a result may be shown to a browser: results are made by anybody's graphs and are not to be trusted. Pure. */
+import { LINE_AND_ORDER_CONTROLS } from '../../contract/job.ts';
+import { mediaTypeOf, UNKNOWN_TYPE } from '../../contract/media-type.ts';
 
-const MEDIA_TYPE =
-  /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(?:\s*;\s*[a-z0-9!#$&^_.+-]+=(?:"[^"\r\n]*"|[a-z0-9!#$&^_.+-]+))*$/i;
+/** How a result may be shown to a browser: results are made by anybody's graphs and are not to be trusted. Pure. */
 
 /**
  * Shown in place: what browsers show by decoders of their own. A closed list, since a browser takes any `…+xml` for XML, whatever stands
@@ -17,8 +17,6 @@ const SHOWN = new Set([
 /** What a browser would run, or take for something to run. */
 const ACTIVE = /html|xml|xsl|svg|script/i;
 
-const OCTETS = 'application/octet-stream';
-
 type File = { name: string; content_type: string };
 
 export type Presentation = {
@@ -30,7 +28,7 @@ export type Presentation = {
 };
 
 export function presentationOf({ name, content_type }: File): Presentation {
-  const type = MEDIA_TYPE.test(content_type) ? content_type : OCTETS;
+  const type = mediaTypeOf(content_type);
   const inline = SHOWN.has(type.split(';', 1)[0]?.trim().toLowerCase() ?? '');
   return { type, inline, disposition: disposition(inline ? 'inline' : 'attachment', name) };
 }
@@ -40,11 +38,14 @@ export function presentationOf({ name, content_type }: File): Presentation {
  * not stored.
  */
 export const storedTypeOf = (content_type: string): string =>
-  MEDIA_TYPE.test(content_type) && !ACTIVE.test(content_type) ? content_type : OCTETS;
+  ACTIVE.test(content_type) ? UNKNOWN_TYPE : mediaTypeOf(content_type);
 
-/** `filename` in ASCII for old clients, `filename*` as it is (RFC 6266, RFC 8187). The folder part of a name is left out. */
+/**
+ * `filename` in ASCII for old clients, `filename*` as it is (RFC 6266, RFC 8187), less what would make it read as another name. The
+ * folder part of a name is left out.
+ */
 function disposition(kind: 'inline' | 'attachment', name: string): string {
-  const base = name.toWellFormed().split('/').at(-1) ?? '';
+  const base = (name.toWellFormed().split('/').at(-1) ?? '').replaceAll(LINE_AND_ORDER_CONTROLS, '_');
   const ascii = base.replace(/[^\x20-\x7e]|["\\%]/g, '_');
   const encoded = encodeURIComponent(base).replace(
     /['()*]/g,

@@ -1,3 +1,4 @@
+import { mediaTypeOf } from '../../contract/media-type.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
 import { getJob } from './get.ts';
@@ -28,7 +29,9 @@ export async function chainedInput(
   if (output === undefined) {
     return null;
   }
-  const { sha256, size_bytes, content_type, key, text = '' } = output;
+  const { sha256, size_bytes, key, text = '' } = output;
+  // Jobs of an older gateway hold whatever their worker said.
+  const content_type = mediaTypeOf(output.content_type);
   return key === null
     ? fromText(name, text, content_type)
     : { input: { name, sha256, size_bytes, content_type, key }, inline: null };

@@ -1,3 +1,4 @@
+import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { JobView } from '../../contract/job.ts';
 import { presigner } from '../../storage/presign.ts';
 import type { Core } from '../context.ts';
@@ -38,7 +39,7 @@ export async function signOutputs(core: Core, job: JobView, until: number | null
         return null;
       }
       const { type, inline, disposition } = presentationOf(output);
-      const answered = { type: inline ? type : 'application/octet-stream', disposition };
+      const answered = { type: inline ? type : UNKNOWN_TYPE, disposition };
       const url = await sign.download(output.key, (expires_at - at) / 1000, at, answered);
       return [output.name, { url, expires_at }] as const;
     }),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RunRecord } from '../../contract/run.ts';
-import { outputTypeOf, Taken, takes, UNKNOWN_TYPE, verdictOf, type TakenText } from './output.ts';
+import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
+import { outputTypeOf, Taken, takes, verdictOf, type TakenText } from './output.ts';
 
 const sha256 = 'a'.repeat(64);
 const png = (key = 'k1'): TakenText => ({

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { outputName, type OUTPUT_TYPES } from '../../contract/job.ts';
+import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
+import { LINE_AND_ORDER_CONTROLS, outputName, type OUTPUT_TYPES } from '../../contract/job.ts';
 import type { RunRecord } from '../../contract/run.ts';
 import type { WorkerError } from '../../contract/worker.ts';
 import { endsTheRun, failureOf, runFailure, textOf } from './failure.ts';
@@ -174,8 +175,7 @@ function filesOf(found: readonly Candidate[]): ResultFile[] {
 /** The file's own name as a job's output may be called; null when nothing of it can be used. */
 function safeName(filename: string): string | null {
   const last = filename.split(/[/\\]/).at(-1) ?? '';
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-  const parsed = outputName.safeParse(last.replaceAll(/[\u0000-\u001f\u007f]/g, ''));
+  const parsed = outputName.safeParse(last.replaceAll(LINE_AND_ORDER_CONTROLS, ''));
   return parsed.success ? parsed.data : null;
 }
 
@@ -218,9 +218,6 @@ function unique(name: string, taken: ReadonlySet<string>): string {
     }
   }
 }
-
-/** The type of content that nothing is known of. */
-export const UNKNOWN_TYPE = 'application/octet-stream';
 
 /** The kind of output that content of this type is. */
 export function outputTypeOf(contentType: string): (typeof OUTPUT_TYPES)[number] {

@@ -31,7 +31,7 @@ const readableBy = (response: Response) => response.headers.get('access-control-
 type Route = { name: string; method: string; path: string; token: boolean };
 const ROUTES: Route[] = Object.entries(ROUTE_ACCESS).map(([name, access]) => {
   const [method = '', path = ''] = name.split(' ');
-  const filled = path.replace(':name{.+}', 'a/b.png').replaceAll(/:\w+(\{[^}]*\})?/g, NOBODY);
+  const filled = path.replace(':name{[^]+}', 'a/b.png').replaceAll(/:\w+(\{[^}]*\})?/g, NOBODY);
   return { name, method, path: `/v1${filled}`, token: access !== 'open' && access.readToken !== undefined };
 });
 

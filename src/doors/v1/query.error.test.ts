@@ -25,7 +25,7 @@ const READS: Route[] = Object.entries(ROUTE_ACCESS).flatMap(([name, access]) => 
   }
   const path = (): string =>
     `/v1${pattern}`
-      .replace(':name{.+}', 'a.png')
+      .replace(':name{[^]+}', 'a.png')
       .replace(':account', account)
       .replace(':name', 'default')
       .replace(':id', job)

@@ -61,7 +61,7 @@ beforeAll(async () => {
 
 /** A path of the route: this job, its output, a key of the account. */
 const pathOf = ({ pattern }: Guarded, id = pattern.startsWith('/keys') ? full.id : job): string =>
-  `/v1${pattern.replace(':name{.+}', 'a.png').replace(':delivery', NOBODY).replace(':name', 'default').replace(':id', id)}`;
+  `/v1${pattern.replace(':name{[^]+}', 'a.png').replace(':delivery', NOBODY).replace(':name', 'default').replace(':id', id)}`;
 
 const send = (route: Guarded, call: Call, headers: Record<string, string> = {}, path = pathOf(route)) =>
   call(path, { method: route.method, headers: { 'x-request-id': 'same', ...headers } });
@@ -88,7 +88,7 @@ describe('the table of routes', () => {
       'GET /jobs/:id',
       'GET /jobs/:id/result',
       'GET /jobs/:id/events',
-      'GET /jobs/:id/outputs/:name{.+}',
+      'GET /jobs/:id/outputs/:name{[^]+}',
     ]);
   });
 });

@@ -33,7 +33,7 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
   'GET /jobs/:id': { scope: 'jobs:read', readToken: 'header' },
   'GET /jobs/:id/result': { scope: 'jobs:read', readToken: 'header' },
   'GET /jobs/:id/events': { scope: 'jobs:read', readToken: 'query' },
-  'GET /jobs/:id/outputs/:name{.+}': { scope: 'jobs:read', readToken: 'query' },
+  'GET /jobs/:id/outputs/:name{[^]+}': { scope: 'jobs:read', readToken: 'query' },
   'POST /jobs/:id/tokens': { scope: 'jobs:read' },
   'POST /jobs/:id/cancel': { scope: 'jobs:write' },
   'DELETE /jobs/:id': { scope: 'jobs:write' },

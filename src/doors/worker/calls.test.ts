@@ -216,14 +216,24 @@ describe('uploads', () => {
     file('x'.repeat(256), 1),
     file('a', -1),
     file('a', 1.5),
-    file('a', 1, 'image/png\r\nx: y'),
-    file('a', 1, 'bild/größe'),
     { ...file('a', 1), sha256: 'A'.repeat(64) },
   ])('refuses a file that cannot be one: %j', async (bad) => {
     fakeRunpod();
     const rig = await claimed();
     expect(await told(await uploads(rig, [bad]))).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
   });
+
+  it.each(['image/png\r\nx: y', 'bild/größe', 'text/plain; a="\0"', ''])(
+    'stores a file as octets whose type cannot stand in a header: %j',
+    async (type) => {
+      fakeRunpod();
+      const rig = await claimed();
+      expect(await told(await uploads(rig, [file('a', 1, type)]))).toMatchObject({
+        status: 200,
+        body: { uploads: [{ headers: { 'content-type': 'application/octet-stream' } }] },
+      });
+    },
+  );
 });
 
 describe('a large file', () => {

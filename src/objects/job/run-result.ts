@@ -1,6 +1,7 @@
 import { sniff } from '../../core/assets/sniff.ts';
 import type { Limits } from '../../config.ts';
 import type { Output } from '../../contract/job.ts';
+import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { RunResult } from '../../contract/run.ts';
 import type { WorkerError } from '../../contract/worker.ts';
 import type { JobState } from '../../core/job/state.ts';
@@ -8,7 +9,6 @@ import { publicUrl } from '../../core/net/public-url.ts';
 import {
   outputTypeOf,
   takes,
-  UNKNOWN_TYPE,
   verdictOf,
   type ResultFile as Found,
   type StoredFile,

@@ -1,3 +1,4 @@
+import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { assetKey, uploadKey } from '../keys.ts';
 
@@ -95,6 +96,6 @@ export async function openSpool(bucket: R2Bucket, account: string, id: string): 
 const describe = (object: R2Object, sha256: string): StoredFile => ({
   sha256,
   size_bytes: object.size,
-  content_type: object.httpMetadata?.contentType ?? 'application/octet-stream',
+  content_type: object.httpMetadata?.contentType ?? UNKNOWN_TYPE,
   created_at: object.uploaded.getTime(),
 });

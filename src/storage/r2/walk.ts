@@ -1,3 +1,4 @@
+import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { assetOfKey, ASSETS_PREFIX, UPLOADS_PREFIX } from '../keys.ts';
 
@@ -21,7 +22,7 @@ export async function assetsPage(
       files.push({
         sha256: named.sha256,
         size_bytes: object.size,
-        content_type: object.httpMetadata?.contentType ?? 'application/octet-stream',
+        content_type: object.httpMetadata?.contentType ?? UNKNOWN_TYPE,
         created_at: object.uploaded.getTime(),
       });
       byAccount.set(named.account, files);

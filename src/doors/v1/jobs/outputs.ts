@@ -36,7 +36,8 @@ export function registerGetOutput(app: V1App): void {
       304: { description: 'The client has it', headers },
     },
   });
-  app.get('/jobs/:id/outputs/:name{.+}', async (c) => {
+  // Not `.+`, which stops at U+2028 and U+2029: a name may hold them.
+  app.get('/jobs/:id/outputs/:name{[^]+}', async (c) => {
     const { core, caller } = c.var;
     const found = await findOutput(core, caller, c.req.param('id'), c.req.param('name'));
     if (!found.ok) {

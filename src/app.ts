@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
-import { methodNotAllowed } from 'hono/method-not-allowed';
 import { configOf } from './config.ts';
 import { publicStatus } from './core/endpoints/public-status.ts';
 import { redactKeys } from './core/keys/format.ts';
 import { isPassing } from './core/repeat.ts';
 import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
+import { methodNotAllowed, methodsOf } from './doors/methods.ts';
 import { problem } from './doors/problem.ts';
 import { comeBackLater, resumes } from './doors/sse.ts';
 import { shieldOpen } from './doors/shield.ts';
@@ -76,17 +76,6 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   // A misconfigured gateway has no configuration to go by, and nothing that a page should read.
   app.use((c, next) => (configOf(c.env).ok ? cors(c, next) : next()));
 
-  app.use(
-    methodNotAllowed({
-      app,
-      onMethodNotAllowed: (c, methods) =>
-        problem(c, 'method_not_allowed', {
-          detail: `${methods.join(', ')} can be used here`,
-          headers: { allow: methods.join(', ') },
-        }),
-    }),
-  );
-
   app.get('/healthz', (c) => c.json({ status: 'ok' }));
   app.get('/readyz', (c) => {
     const checked = configOf(c.env);
@@ -108,7 +97,11 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.route('/worker', workerDoor);
   app.route('/hooks', hooksDoor);
 
-  app.notFound((c) => problem(c, 'not_found', { detail: 'no such resource' }));
+  const methodsAt = methodsOf(() => app.routes);
+  app.notFound((c) => {
+    const methods = methodsAt(c.req.path);
+    return methods === null ? problem(c, 'not_found', { detail: 'no such resource' }) : methodNotAllowed(c, methods);
+  });
 
   app.onError((error, c) => {
     log({

@@ -1,3 +1,4 @@
+import { methodsOf, onlyMethodsOf } from '../methods.ts';
 import { registerLimits } from './account/limits.ts';
 import { registerUsage } from './account/usage.ts';
 import { authorize } from './auth.ts';
@@ -31,6 +32,7 @@ export const v1Door = newV1App();
 v1Door.use(deprecationHeaders());
 v1Door.use(authorize);
 v1Door.use(rateLimitHeaders);
+v1Door.use(onlyMethodsOf(methodsOf(() => v1Door.routes.map((route) => ({ ...route, path: `/v1${route.path}` })))));
 v1Door.use(strictQuery(v1Door.openAPIRegistry));
 
 registerSubmitJob(v1Door);

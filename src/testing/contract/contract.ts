@@ -94,7 +94,9 @@ export class Contract {
     const path = pathname.slice(this.base.length);
     // HEAD is answered wherever GET is (RFC 9110 section 9.3.2), with its headers.
     const asked = method === 'HEAD' ? 'GET' : method;
-    return this.operations.find((each) => each.method === asked && each.pattern.test(path));
+    // A path that the document has literally is that path's, whatever its methods (OpenAPI 3.1, Paths Object).
+    const found = this.operations.find((each) => each.pattern.test(path));
+    return this.operations.find((each) => each.method === asked && each.path === found?.path);
   }
 
   /** Where there is no operation only a refusal can come, and one of the usual form. Outside of v1 that holds for errors. */

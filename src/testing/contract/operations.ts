@@ -1,0 +1,51 @@
+import { z } from 'zod';
+import { openApiDocument } from '../../doors/v1/openapi.ts';
+import { ORIGIN } from '../gateway.ts';
+import { strictChecks, type Check } from './schemas.ts';
+
+/**
+ * The operations of the OpenAPI document, for tests that hold requests against it. From the document's maker rather than over HTTP, so that
+ * a test file can have a test for each.
+ */
+
+const parameterSchema = z.object({ name: z.string(), in: z.enum(['query', 'header', 'path']), schema: z.unknown() });
+const documentSchema = z.object({
+  paths: z.record(
+    z.string(),
+    z.record(
+      z.string(),
+      z.object({
+        parameters: z.array(parameterSchema).default([]),
+        requestBody: z
+          .object({ content: z.record(z.string(), z.object({ schema: z.unknown(), example: z.unknown().optional() })) })
+          .optional(),
+      }),
+    ),
+  ),
+  components: z.object({ schemas: z.record(z.string(), z.unknown()) }),
+});
+
+type Parameter = z.infer<typeof parameterSchema> & { check: Check };
+
+/** `path` as the document writes it; `body`: its JSON body, null without one. `check` finds what does not conform. */
+export type Operation = {
+  method: string;
+  path: string;
+  parameters: Parameter[];
+  body: { schema: unknown; example: unknown; check: Check } | null;
+};
+
+const { paths, components } = documentSchema.parse(JSON.parse(JSON.stringify(openApiDocument(ORIGIN))));
+const checks = strictChecks(components.schemas);
+
+export const DESCRIBED: readonly Operation[] = Object.entries(paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, { parameters, requestBody }]) => {
+    const json = requestBody?.content['application/json'];
+    return {
+      method: method.toUpperCase(),
+      path,
+      parameters: parameters.map((each) => ({ ...each, check: checks(each.schema) })),
+      body: json === undefined ? null : { schema: json.schema, example: json.example, check: checks(json.schema) },
+    };
+  }),
+);

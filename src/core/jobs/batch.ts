@@ -2,7 +2,7 @@ import type { Idempotency } from '../../contract/admission.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
 import type { Caller, Core } from '../context.ts';
 import { jsonText } from '../json.ts';
-import { isIdempotencyKey, IDEMPOTENCY_KEY_FAULT } from '../idempotency-key.ts';
+import { IDEMPOTENCY_KEY_FAULT, idempotencyKeySchema } from '../idempotency-key.ts';
 import { isPassing } from '../repeat.ts';
 import { pointer, type CoreProblem } from '../problems.ts';
 import { fail, type Result } from '../result.ts';
@@ -100,13 +100,10 @@ async function submitOne(
   { body, key, given }: Item,
   options: Pick<SubmitOptions, 'inTurn' | 'standing'>,
 ): Promise<BatchOutcome> {
-  if (given !== undefined && (typeof given !== 'string' || !isIdempotencyKey(given))) {
-    const fault = {
-      pointer: pointer(['idempotency_key']),
-      code: 'invalid_value' as const,
-      detail: IDEMPOTENCY_KEY_FAULT,
-    };
-    return fail({ code: 'invalid_idempotency_key', detail: IDEMPOTENCY_KEY_FAULT, errors: [fault] });
+  if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
+    const detail = `${IDEMPOTENCY_KEY_FAULT}.`;
+    const fault = { pointer: pointer(['idempotency_key']), code: 'invalid_value' as const, detail };
+    return fail({ code: 'invalid_idempotency_key', detail, errors: [fault] });
   }
   const idempotency = key === null ? null : await idempotencyOf(key, body);
   return submitJob(core, caller, body, { ...options, idempotency });

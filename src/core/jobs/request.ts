@@ -42,12 +42,17 @@ const overrideOf = <T extends z.ZodType>(value: T, what: string) =>
     error: `must be ${what}, or {"value": ${what}, "node": "id of a node"}`,
   });
 
+/** As many digits as 2^64 - 1 has. */
+const SEED_DIGITS = /^\d{1,20}$/;
 const seed = z.union([
   z.int().min(-1),
   z.bigint().min(0n).max(MAX_INTEGER),
   z.literal('random'),
   // In one check: a second one would run although the first failed, and BigInt throws on what is no integer.
-  z.string().refine((digits) => /^\d{1,20}$/.test(digits) && BigInt(digits) <= MAX_INTEGER),
+  z
+    .string()
+    .refine((digits) => SEED_DIGITS.test(digits) && BigInt(digits) <= MAX_INTEGER)
+    .meta({ pattern: SEED_DIGITS.source }),
 ]);
 
 const text = overrideOf(z.string(), 'a text');
@@ -65,7 +70,7 @@ const overridesSchema = z.strictObject({
 
 export const jobRequestSchema = z.strictObject({
   /** Parsed by `workflows/parse.ts`, whose faults say more than a schema can. */
-  workflow: z.unknown(),
+  workflow: z.unknown().meta({ type: 'object', minProperties: 1, description: 'A graph in ComfyUI’s API format' }),
   /** Values for `{{ name }}` in the workflow's texts. */
   variables: z
     .record(

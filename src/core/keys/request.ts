@@ -3,6 +3,7 @@ import { nodePolicySchema } from '../../config.ts';
 import { parseRange } from '../access/cidr.ts';
 import type { Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
+import { timestampText } from '../formats.ts';
 import { invalidRequest, pointer, quote, type CoreProblem, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { ENVIRONMENTS } from './format.ts';
@@ -28,14 +29,15 @@ export const accountName = z
 const names = z.array(z.string().min(1).max(MAX_LISTED_CHARS)).max(MAX_LISTED);
 const range = z
   .string()
-  .refine((text) => parseRange(text) !== null, 'must be an IP address or a CIDR range without bits beyond its prefix');
+  .refine((text) => parseRange(text) !== null, 'must be an IP address or a CIDR range without bits beyond its prefix')
+  .meta({ description: 'An IP address, or a CIDR range without bits beyond its prefix' });
 const nodes = nodePolicySchema.extend({ allow: names.optional(), deny: names.optional() });
 
 const name = z.string().max(MAX_NAME_CHARS);
 const scopes = z.array(z.enum(GRANTS)).min(1).max(GRANTS.length);
 /** `null` takes a bound away. */
 const bounds = {
-  expires_at: z.iso.datetime({ offset: true }).nullable().optional(),
+  expires_at: timestampText.nullable().optional(),
   ip_allow: z.array(range).min(1).max(MAX_RANGES).nullable().optional(),
   endpoints: names.min(1).nullable().optional(),
   templates: names.min(1).nullable().optional(),
@@ -75,7 +77,7 @@ export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: C
 function contentFaults(body: unknown, core: Core): Fault[] {
   const seen = z
     .object({
-      expires_at: z.iso.datetime({ offset: true }).optional().catch(undefined),
+      expires_at: timestampText.optional().catch(undefined),
       endpoints: names.optional().catch(undefined),
     })
     .catch({})

@@ -13,6 +13,11 @@ export type Secret = { secret: string; created_at: number; expires_at: number | 
 export const newSecret = (random: (count: number) => Uint8Array): string =>
   PREFIX + random(NEW_SECRET_BYTES).toBase64();
 
+/** The form of a secret: its letters and its length, to a byte or two. `isSecret` counts the bytes. */
+export const SECRET_PATTERN = new RegExp(
+  `^${PREFIX}(?:[A-Za-z0-9+/]{4}){${Math.floor(MIN_SECRET_BYTES / 3)},${Math.floor(MAX_SECRET_BYTES / 3)}}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$`,
+);
+
 /** Whether text is a secret: `whsec_` and base64 of 24 to 64 bytes, in its one spelling. */
 export function isSecret(text: string): boolean {
   const bytes = bytesOf(text);

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { DEFAULT_EVENT_TYPES, DELIVERY_STATUSES, EVENT_TYPES } from '../../contract/webhook.ts';
+import { timestampText } from '../formats.ts';
 import { publicUrl } from '../net/public-url.ts';
-import { isSecret, MAX_SECRET_BYTES, MIN_SECRET_BYTES } from '../webhook/secret.ts';
+import { isSecret, MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PATTERN } from '../webhook/secret.ts';
 import type { Fault } from '../problems.ts';
 
 /** Bodies of the calls about webhooks. Limits: docs/webhooks.md. */
@@ -21,10 +22,13 @@ const events = z
   .min(1)
   .max(EVENT_TYPES.length)
   .pipe(z.array(z.enum(EVENT_TYPES)))
-  .transform((types) => [...new Set(types)]);
+  .transform((types) => [...new Set(types)])
+  .meta({ items: { type: 'string', enum: [...EVENT_TYPES] } });
+const secretForm = `"whsec_" and padded base64 of ${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes`;
 const secret = z
   .string()
-  .refine(isSecret, `must be "whsec_" and padded base64 of ${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes`);
+  .refine(isSecret, `must be ${secretForm}`)
+  .meta({ pattern: SECRET_PATTERN.source, description: secretForm });
 
 /** Body of `POST /v1/webhooks`. */
 export const newWebhookSchema = z.strictObject({
@@ -53,8 +57,8 @@ export const rotationSchema = z.strictObject({
 
 /** Body of `POST /v1/webhooks/{id}/redeliver`. */
 export const redeliverySchema = z.strictObject({
-  since: z.iso.datetime({ offset: true }),
-  until: z.iso.datetime({ offset: true }).optional(),
+  since: timestampText,
+  until: timestampText.optional(),
   status: z.enum([...DELIVERY_STATUSES, 'any']).default('failed'),
 });
 

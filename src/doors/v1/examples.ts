@@ -1,14 +1,16 @@
 import type { ApiJob } from './schemas.ts';
 
 /**
- * One example of each main request and answer, for the OpenAPI document, by operation. A test holds them against the schemas beside
- * them, so they cannot grow old in silence.
+ * An example of every request with a JSON body and of the main answers, for the OpenAPI document, by operation. Tests hold them against the
+ * schemas beside them and send every request as it stands.
  */
 
 const ID = '0192f0c1-7c3e-7d52-9a51-3f2a6f8f1c11';
 const SELF = `https://gateway.example/v1/jobs/${ID}`;
 
 const READ_TOKEN = `ce_read_${ID}-9f86d081884c.1800000000.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
+
+const SHA256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
 
 const WORKFLOW = {
   '3': {
@@ -74,12 +76,13 @@ const QUEUED: ApiJob = {
   last_event: 1,
 };
 
-const WEBHOOK = { url: 'https://shop.example/hooks/comfy', events: ['job.succeeded', 'job.failed'] };
+const WEBHOOK = { url: 'https://shop.example.com/hooks/comfy', events: ['job.succeeded', 'job.failed'] };
 
 type Example = { request?: unknown; answers?: Readonly<Record<number, unknown>> };
 
 export const EXAMPLES: Readonly<Record<string, Example>> = {
   submitJob: { request: SUBMIT, answers: { 201: QUEUED } },
+  submitJobs: { request: { jobs: [SUBMIT, { ...SUBMIT, idempotency_key: 'order-4711-2' }] } },
   dryRunJob: { request: SUBMIT },
   getJob: { answers: { 200: QUEUED } },
   cancelJob: { answers: { 200: { ...QUEUED, status: 'canceled', stage: null } } },
@@ -96,8 +99,13 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
     },
   },
   createKey: { request: { environment: 'test', name: 'my laptop', scopes: ['jobs:write', 'jobs:read'] } },
+  updateKey: { request: { name: 'my old laptop', ip_allow: ['203.0.113.0/24'] } },
+  rotateKey: { request: { grace: 3600 } },
+  revokeFoundKey: { request: { key: 'ce_live_0000000000000000000000000000000000000000' } },
+  openUpload: { request: { name: 'portrait.mp4', size_bytes: 734_003_200, sha256: SHA256 } },
   createWebhook: { request: WEBHOOK },
   updateWebhook: { request: { enabled: false } },
+  rotateWebhookSecret: { request: { overlap: 3600 } },
   redeliverWebhookRange: { request: { since: '2026-11-20T00:00:00Z', status: 'failed' } },
   setLimits: { request: { jobs_in_flight: 50, usd_per_day: 20 } },
 };

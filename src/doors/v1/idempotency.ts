@@ -1,12 +1,21 @@
+import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { IDEMPOTENCY_KEY_FAULT, isIdempotencyKey } from '../../core/idempotency-key.ts';
+import { IDEMPOTENCY_KEY_FAULT, MAX_IDEMPOTENCY_KEY_CHARS } from '../../core/idempotency-key.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
 import type { AppEnv } from '../app-env.ts';
 import type { Refusal } from './body.ts';
 
-/** Visible ASCII and spaces, bare; or the same as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
-const BARE = /^[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]*[\x21\x23-\x5b\x5d-\x7e])?$/;
-const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/;
+/** A key as it is, without a blank at its ends; or as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
+const BARE = String.raw`[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]{0,${MAX_IDEMPOTENCY_KEY_CHARS - 2}}[\x21\x23-\x5b\x5d-\x7e])?`;
+const QUOTED = String.raw`"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,${MAX_IDEMPOTENCY_KEY_CHARS}})"`;
+const HEADER = new RegExp(`^(?:${BARE}|${QUOTED})$`);
+
+/** The header of a request that carries a key: what `idempotencyKey` accepts, for the OpenAPI document. */
+export const idempotencyKeyHeader = z
+  .string()
+  .regex(HEADER)
+  .optional()
+  .openapi({ description: `${IDEMPOTENCY_KEY_FAULT}; as it is, or in double quotes` });
 
 /** The `Idempotency-Key` of a request, null when it has none. `"a"` and `a` are the same key. */
 export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Refusal> {
@@ -14,11 +23,10 @@ export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Refusa
   if (header === undefined) {
     return ok(null);
   }
-  const text = header.trim();
-  const key = QUOTED.exec(text)?.[1]?.replaceAll(/\\(["\\])/g, '$1') ?? (BARE.test(text) ? text : '');
-  return isIdempotencyKey(key)
-    ? ok(key)
-    : fail({ code: 'invalid_idempotency_key', detail: `${IDEMPOTENCY_KEY_FAULT}, bare or in double quotes` });
+  const match = HEADER.exec(header);
+  return match === null
+    ? fail({ code: 'invalid_idempotency_key', detail: `${IDEMPOTENCY_KEY_FAULT}, bare or in double quotes.` })
+    : ok(match[1]?.replaceAll(/\\(["\\])/g, '$1') ?? header);
 }
 
 /** Hashes a request as it comes, to tell whether a later one is the same: method, path, and every byte of the body. */

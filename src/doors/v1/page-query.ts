@@ -2,18 +2,14 @@ import { z } from '@hono/zod-openapi';
 import { accountName } from '../../core/keys/request.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
 import type { Refusal } from './body.ts';
+import { wholeNumber } from './query-fields.ts';
 
 const MAX_LIMIT = 100;
 const DEFAULT_LIMIT = 20;
 
 /** What every list takes: how many, and where to go on. Each list adds its filters. */
 export const pageFields = {
-  limit: z
-    .string()
-    .regex(/^\d{1,3}$/, 'must be a whole number')
-    .transform(Number)
-    .pipe(z.int().min(1).max(MAX_LIMIT))
-    .optional(),
+  limit: wholeNumber({ min: 1, max: MAX_LIMIT, default: DEFAULT_LIMIT }),
   cursor: z.string().min(1).max(200).optional(),
 };
 
@@ -27,7 +23,7 @@ export function readPageQuery(query: Record<string, string>): Result<PageQuery, 
   return asked.ok ? ok({ ...asked.value, account: asked.value.account ?? null }) : asked;
 }
 
-type Paged = { limit?: number | undefined; cursor?: string | undefined };
+type Paged = { limit: number; cursor?: string | undefined };
 
 /** The query of a list with its defaults; a fault names the parameter. */
 export function readListQuery<T extends Paged>(
@@ -41,6 +37,6 @@ export function readListQuery<T extends Paged>(
     const code = name === 'cursor' ? 'invalid_cursor' : 'invalid_parameter';
     return fail({ code, detail: `${name}: ${issue?.message ?? 'not valid'}` });
   }
-  const { limit = DEFAULT_LIMIT, cursor = null, ...filters } = asked.data;
+  const { limit, cursor = null, ...filters } = asked.data;
   return ok({ ...filters, limit, cursor });
 }

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { usageByJob, usageLines, usageOf, type JobUsageRow } from '../../../core/account/usage.ts';
 import { STATUSES } from '../../../contract/job.ts';
+import { dayText } from '../../../core/formats.ts';
 import { coreProblem, problem } from '../../problem.ts';
 import { headerRefs } from '../answers.ts';
 import { refuse } from '../body.ts';
@@ -12,14 +13,11 @@ import { describeRoute, type V1App, type V1Context } from '../v1-app.ts';
 const MAX_DAYS = 366;
 const USUAL_DAYS = 30;
 const DAY_MS = 86_400_000;
-/** No job ended before time 0; the thirty days before the year 0 would have no date of four digits. */
-const FIRST_DAY = '1970-01-01';
 
-const day = z.iso.date().refine((text) => text >= FIRST_DAY, `must not be before ${FIRST_DAY}`);
 const query = z.object({
   ...pageFields,
-  from: day.optional(),
-  to: day.optional(),
+  from: dayText.optional(),
+  to: dayText.optional(),
   group_by: z.enum(['day', 'key', 'day,key', 'key,day', 'job']).default('day'),
   format: z.enum(['json', 'csv']).optional(),
 });

@@ -2,13 +2,14 @@ import { z } from '@hono/zod-openapi';
 import { getEndpoint, listEndpoints } from '../../../core/endpoints/list.ts';
 import { MAX_REPORT_WAIT_S, REPORT_WAIT_S, REPORTS, workerReport } from '../../../core/endpoints/report.ts';
 import { coreProblem, problem } from '../../problem.ts';
+import { wholeNumber } from '../query-fields.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { endpointListSchema, endpointSchema, renderEndpoint } from './schemas.ts';
 
 const params = z.object({ name: z.string() });
 const reportQuery = z.object({
   action: z.enum(REPORTS).default('debug'),
-  wait: z.coerce.number().min(1).max(MAX_REPORT_WAIT_S).default(REPORT_WAIT_S),
+  wait: wholeNumber({ min: 1, max: MAX_REPORT_WAIT_S, default: REPORT_WAIT_S }),
 });
 
 /** `GET /v1/endpoints`, `/v1/endpoints/{name}` and `/v1/endpoints/{name}/debug`. */

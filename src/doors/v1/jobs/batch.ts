@@ -1,11 +1,12 @@
 import { z } from '@hono/zod-openapi';
 import { MAX_BATCH_JOBS, submitBatch, type BatchOutcome } from '../../../core/jobs/batch.ts';
 import { faultsOf } from '../../../core/faults.ts';
+import { idempotencyKeySchema } from '../../../core/idempotency-key.ts';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
 import { invalidRequest } from '../../../core/problems.ts';
 import { coreProblem, problemBody, statusOf } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
-import { idempotencyKey } from '../idempotency.ts';
+import { idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
 import { renderJob } from '../render.ts';
 import { batchSchema, type ApiBatchItem } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
@@ -15,7 +16,7 @@ const envelope = z.strictObject({ jobs: z.array(z.unknown()).min(1).max(MAX_BATC
 
 const described = z.strictObject({
   jobs: z
-    .array(jobRequestSchema.extend({ idempotency_key: z.string().min(1).max(255).optional() }))
+    .array(jobRequestSchema.extend({ idempotency_key: idempotencyKeySchema.optional() }))
     .min(1)
     .max(MAX_BATCH_JOBS),
 });
@@ -31,7 +32,7 @@ export function registerSubmitBatch(app: V1App): void {
     operationId: 'submitJobs',
     summary: 'Submit several workflows',
     request: {
-      headers: z.object({ 'idempotency-key': z.string().optional() }),
+      headers: z.object({ 'idempotency-key': idempotencyKeyHeader }),
       body: { required: true, content: { 'application/json': { schema: described } } },
     },
     responses: { 200: jsonAnswer('What became of each job, in their order', batchSchema) },

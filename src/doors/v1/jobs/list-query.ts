@@ -1,10 +1,12 @@
 import { z } from '@hono/zod-openapi';
 import { STATUSES } from '../../../contract/job.ts';
+import { timestampText, uuidText } from '../../../core/formats.ts';
 import { MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS } from '../../../core/jobs/request.ts';
 import type { JobFilters } from '../../../core/jobs/list.ts';
 import { fail, ok, type Result } from '../../../core/result.ts';
 import type { Refusal } from '../body.ts';
 import { pageFields, readListQuery } from '../page-query.ts';
+import { listOf } from '../query-fields.ts';
 
 /** Pairs a list can be narrowed to at once. Each costs a look per line. */
 const MAX_METADATA_FILTERS = 4;
@@ -12,21 +14,14 @@ const METADATA = 'metadata.';
 /** As long as the name of an endpoint may be (config.ts). */
 const MAX_ENDPOINT_CHARS = 63;
 
-const time = z.iso.datetime({ offset: true, error: 'must be a time as 2026-11-01T00:00:00Z' }).transform(Date.parse);
-
 /** Query of `GET /v1/jobs`, besides `metadata.<name>=<value>`. */
 export const jobListQuery = z.object({
   ...pageFields,
-  /** One, or several with commas between them. */
-  status: z
-    .string()
-    .transform((text) => [...new Set(text.split(','))])
-    .pipe(z.array(z.enum(STATUSES)))
-    .optional(),
+  status: listOf(STATUSES).optional(),
   endpoint: z.string().min(1).max(MAX_ENDPOINT_CHARS).optional(),
-  key: z.uuid().optional(),
-  created_after: time.optional(),
-  created_before: time.optional(),
+  key: uuidText.optional(),
+  created_after: timestampText.transform(Date.parse).optional(),
+  created_before: timestampText.transform(Date.parse).optional(),
 });
 
 type JobListQuery = { limit: number; cursor: string | null; filters: JobFilters };

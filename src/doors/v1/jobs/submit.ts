@@ -6,7 +6,7 @@ import { submitJob } from '../../../core/jobs/submit.ts';
 import { waitAfterSubmit } from '../../../core/jobs/wait.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
-import { Fingerprint, idempotencyKey } from '../idempotency.ts';
+import { Fingerprint, idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
 import { preferredWait } from '../prefer.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
@@ -25,7 +25,7 @@ export function registerSubmitJob(app: V1App): void {
     summary: 'Submit a workflow',
     problems: [402, 409],
     request: {
-      headers: z.object({ 'idempotency-key': z.string().optional(), prefer: z.string().optional() }),
+      headers: z.object({ 'idempotency-key': idempotencyKeyHeader, prefer: z.string().optional() }),
       body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } },
     },
     responses: {

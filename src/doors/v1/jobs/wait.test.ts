@@ -86,7 +86,7 @@ describe('a long poll', () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
-    const early = await call(`/v1/jobs/${id}?wait=0.05`);
+    const early = await call(`/v1/jobs/${id}?wait=1`);
     expect(jobSchema.parse(await early.json()).status).toBe('queued');
     await call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
     const over = await call(`/v1/jobs/${id}?wait=60`);

@@ -37,6 +37,11 @@ describe('finding a mistake in JSON', () => {
     ['{"a":1 "b":2}', 'Line 1, column 8: "\\"" stands where a comma or "}" is expected.'],
     ['[1 2]', 'Line 1, column 4: "2" stands where a comma or "]" is expected.'],
     ['[1}', 'Line 1, column 3: "}" stands where a comma or "]" is expected.'],
+    [
+      '{"a":ce_live_0a1b2c}',
+      'Line 1, column 6, in #/a: A word without quotes is not JSON; write texts and names in double quotes.',
+    ],
+    ['[12.34.56.78.90.12.34]', 'Line 1, column 2, in #/0: This is not a number in JSON.'],
     ['{} x', 'Line 1, column 4: "x" stands where the end of the body is expected.'],
     ['{"😀":"😀" x}', 'Line 1, column 10: "x" stands where a comma or "}" is expected.'],
     ['{"a":{"b":"text', 'Line 1, column 11, in #/a/b: The text that begins here does not end.'],

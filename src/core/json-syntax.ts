@@ -35,6 +35,8 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 /** How much of the text at a mistake is looked at, in characters. Longer words are cut by `quote`. */
 const LOOKED_AT = 100;
+/** Longer than the words that other languages write for a JSON value, shorter than a secret. In characters. */
+const LONGEST_SHOWN_WORD = 16;
 const NOT_DIGIT = /[^0-9]/g;
 const NOT_BLANK = /[^ \t\n\r]/g;
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
@@ -188,7 +190,8 @@ class Reader {
     }
     if (!valid || /[\w.+-]/.test(this.text[end] ?? '')) {
       const token = /^[\w.+-]*/.exec(this.ahead())?.[0] ?? '';
-      return this.fail(`${quote(token)} is not a number in JSON.`);
+      const what = token.length <= LONGEST_SHOWN_WORD ? quote(token) : 'This';
+      return this.fail(`${what} is not a number in JSON.`);
     }
     this.at = end;
     return true;
@@ -246,14 +249,23 @@ class Reader {
       return this.fail(`${quote(ahead.slice(0, 1))} is not a quote in JSON; write texts and names in double quotes.`);
     }
     if (word === undefined || /^the end|comma|colon/.test(expected)) {
-      const what = quote(word ?? String.fromCodePoint(ahead.codePointAt(0) ?? 0).toWellFormed());
+      const what =
+        word === undefined ? quote(String.fromCodePoint(ahead.codePointAt(0) ?? 0).toWellFormed()) : nameOf(word);
       return this.fail(`${what} stands where ${expected} is expected.`);
     }
     const write = WORDS[word.replace(/^[+-]/, '')];
     return expected === 'a value' && write !== undefined
       ? this.fail(`${word} is not JSON; write ${write}.`)
-      : this.fail(`${quote(word)} is not JSON; write texts and names in double quotes.`);
+      : this.fail(`${nameOf(word)} is not JSON; write texts and names in double quotes.`);
   }
+}
+
+/**
+ * A word of the body as an error may name it. A long word, or one with digits, may be a key or a token that lost its quotes:
+ * no error repeats it.
+ */
+function nameOf(word: string): string {
+  return word.length <= LONGEST_SHOWN_WORD && !/[\d_]/.test(word) ? quote(word) : 'A word without quotes';
 }
 
 function placeOf(text: string, at: number): { line: number; column: number } {

@@ -15,6 +15,27 @@ type Edge = [what: string, limits: Partial<GraphLimits>, taken: Graph, refused: 
 describe('a limit takes what is at its edge, and refuses one more:', () => {
   it.each<Edge>([
     ['pixels', { max_pixels: 64 }, one({ width: 8, height: 8 }), one({ width: 8, height: 9 }), 'width'],
+    [
+      'pixels by other names',
+      { max_pixels: 64 },
+      one({ empty_latent_width: 8, empty_latent_height: 8, width: 64 }),
+      one({ empty_latent_width: 8, empty_latent_height: 9, width: 64 }),
+      'empty_latent_width',
+    ],
+    [
+      'pixels within a choice',
+      { max_pixels: 64 },
+      one({ 'resize_type.width': 8, 'resize_type.height': 8 }),
+      one({ 'resize_type.width': 8, 'resize_type.height': 9 }),
+      'resize_type.width',
+    ],
+    [
+      'megapixels within a choice',
+      { max_pixels: 2 ** 20 },
+      one({ 'resize_type.megapixels': 1 }),
+      one({ 'resize_type.megapixels': 1.01 }),
+      'resize_type.megapixels',
+    ],
     ['a side without the other', { max_pixels: 64 }, one({ height: 64 }), one({ height: 65 }), 'height'],
     ['megapixels', { max_pixels: 2 ** 20 }, one({ megapixels: 1 }), one({ megapixels: 1.01 }), 'megapixels'],
     ['frames', { max_frames: 81 }, one({ width: 8, length: 81 }), one({ width: 8, length: 82 }), 'length'],

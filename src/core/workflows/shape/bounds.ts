@@ -2,7 +2,7 @@ import type { Clamped } from '../../../contract/job.ts';
 import type { GraphLimits } from '../../../config.ts';
 import { inputOf, isLink, numberOf, type Node, type Spot } from '../graph.ts';
 import type { Draft } from './draft.ts';
-import { LENGTH_INPUTS } from './numbers.ts';
+import { HEIGHT_INPUTS, LENGTH_INPUTS, WIDTH_INPUTS } from './sizes.ts';
 import { sourceOf, takersOf } from './sources.ts';
 
 /**
@@ -19,7 +19,10 @@ const BATCH_INPUTS = ['batch_size'];
 /** Nodes that repeat a batch call the number `amount`. */
 const REPEATS = /^Repeat/;
 /** `length` means frames only where a picture has a size. */
-const isFrames = (node: Node, input: string): boolean => input !== 'length' || Object.hasOwn(node.inputs, 'width');
+const isFrames = (node: Node, name: string): boolean =>
+  name === 'length' ? Object.hasOwn(node.inputs, 'width') : LENGTH_INPUTS.some((each) => each === name);
+/** What an input of a choice is called by itself: `width` of `resize_type.width`. */
+const lastPart = (input: string): string => input.slice(input.lastIndexOf('.') + 1);
 
 export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
   const clamped: Clamped[] = [];
@@ -75,11 +78,11 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     }
   };
 
-  const pixels = (id: string, max: number): void => {
-    const width = numberAt(id, 'width');
-    const height = numberAt(id, 'height');
-    unreadable(id, 'width', max, 'max_pixels');
-    unreadable(id, 'height', max, 'max_pixels');
+  const pixels = (id: string, names: Sides, max: number): void => {
+    const width = numberAt(id, names.width);
+    const height = numberAt(id, names.height);
+    unreadable(id, names.width, max, 'max_pixels');
+    unreadable(id, names.height, max, 'max_pixels');
     // A side without a known other side counts by itself: whatever the other is, it is at least one pixel.
     const area = Math.max(width?.value ?? 1, 1) * Math.max(height?.value ?? 1, 1);
     if (area <= max) {
@@ -87,10 +90,10 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     }
     if (limits.on_limit === 'clamp' && width?.own === true && height?.own === true) {
       const to = within(width.value, height.value, max);
-      clamp({ node: id, input: 'width' }, width.value, to.width, 'max_pixels');
-      clamp({ node: id, input: 'height' }, height.value, to.height, 'max_pixels');
+      clamp({ node: id, input: names.width }, width.value, to.width, 'max_pixels');
+      clamp({ node: id, input: names.height }, height.value, to.height, 'max_pixels');
     } else {
-      const input = width === null ? 'height' : 'width';
+      const input = width === null ? names.height : names.width;
       const seen = `${width?.value ?? '?'} × ${height?.value ?? '?'} pixels`;
       over({ node: id, input }, 'max_pixels', `node asks for ${seen}; this endpoint takes ${max}`);
     }
@@ -98,15 +101,23 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
 
   for (const [id, node] of Object.entries(draft.graph)) {
     if (limits.max_pixels !== undefined) {
-      pixels(id, limits.max_pixels);
-      atMost(id, 'megapixels', limits.max_pixels / 2 ** 20, 'max_pixels', () => (limits.max_pixels ?? 0) / 2 ** 20);
+      for (const sides of sidesOf(node)) {
+        pixels(id, sides, limits.max_pixels);
+      }
     }
-    for (const input of LENGTH_INPUTS.filter((name) => isFrames(node, name))) {
-      atMost(id, input, limits.max_frames, 'max_frames', (at) => framesBelow(at, limits.max_frames ?? at));
-    }
-    atMost(id, 'steps', limits.max_steps, 'max_steps', () => limits.max_steps ?? 0);
-    for (const input of REPEATS.test(node.class_type) ? [...BATCH_INPUTS, 'amount'] : BATCH_INPUTS) {
-      atMost(id, input, limits.max_batch, 'max_batch', () => limits.max_batch ?? 0);
+    const batch = REPEATS.test(node.class_type) ? [...BATCH_INPUTS, 'amount'] : BATCH_INPUTS;
+    for (const input of Object.keys(node.inputs)) {
+      const name = lastPart(input);
+      if (name === 'megapixels' && limits.max_pixels !== undefined) {
+        const max = limits.max_pixels / 2 ** 20;
+        atMost(id, input, max, 'max_pixels', () => max);
+      } else if (isFrames(node, name)) {
+        atMost(id, input, limits.max_frames, 'max_frames', (at) => framesBelow(at, limits.max_frames ?? at));
+      } else if (name === 'steps') {
+        atMost(id, input, limits.max_steps, 'max_steps', () => limits.max_steps ?? 0);
+      } else if (batch.includes(name)) {
+        atMost(id, input, limits.max_batch, 'max_batch', () => limits.max_batch ?? 0);
+      }
     }
   }
   if (clamped.length > MAX_CLAMPED) {
@@ -116,6 +127,24 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     }));
   }
   return clamped;
+}
+
+type Sides = { width: string; height: string };
+
+/** The inputs of a node that are the two sides of one size: `width` and `height`, `resize_type.width` and `resize_type.height`. */
+function sidesOf(node: Node): Sides[] {
+  const found = new Map<string, Sides>();
+  for (const input of Object.keys(node.inputs)) {
+    const name = lastPart(input);
+    const before = input.slice(0, -name.length || undefined);
+    for (const [at, width] of WIDTH_INPUTS.entries()) {
+      const height = HEIGHT_INPUTS[at] ?? '';
+      if (name === width || name === height) {
+        found.set(before + width, { width: before + width, height: before + height });
+      }
+    }
+  }
+  return [...found.values()];
 }
 
 /** The largest size of the same shape within `max` pixels, on the coarsest grid that both sides were on. */

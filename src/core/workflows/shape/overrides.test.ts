@@ -3,7 +3,8 @@ import type { Graph } from '../../../contract/new-job.ts';
 import { COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, PLAIN, SD15, SDXL, SERVICE, WAN } from '../../../testing/graphs.ts';
 import { shaped } from '../../../testing/shaping.ts';
 import type { Overrides } from './overrides.ts';
-import { promptSpots } from './prompts.ts';
+import { findPrompts } from './prompts.ts';
+import { takersOf } from './sources.ts';
 
 type Case = { title: string; graph: Graph; overrides: Overrides; changed: Record<string, unknown> };
 
@@ -291,6 +292,8 @@ it('a node is walked through once, however many of its outputs lead to it', () =
     b: { class_type: 'Combine', inputs: counted },
     e: { class_type: 'CLIPTextEncode', inputs: { text: 'old' } },
   };
-  expect(promptSpots(graph, 'positive')).toEqual([{ node: 'e', input: 'text' }]);
+  const takers = takersOf(graph);
+  asked = 0;
+  expect(findPrompts(graph, takers).positive).toEqual({ spots: [{ node: 'e', input: 'text' }], unclear: [] });
   expect(asked).toBe(1);
 });

@@ -1,11 +1,13 @@
 import type { ResolvedOverride, ResolvedSeed } from '../../../contract/job.ts';
 import type { NewSeed } from '../../../providers/seeds.ts';
 import { pointer, quote } from '../../problems.ts';
-import { inputOf, nodeName, nodeOf, numberOf, type Spot } from '../graph.ts';
+import { inputOf, nodeName, nodeOf, numberOf, type Node, type Spot } from '../graph.ts';
 import type { Draft } from './draft.ts';
-import { LENGTH_INPUTS, SEED_INPUTS, seedSpots, sizeSpots, stepSpots } from './numbers.ts';
-import { promptSpots, ROLE_INPUTS, TEXT_INPUTS, textsOf, type Role } from './prompts.ts';
+import { intakeOf, ROLE_TEXT_INPUTS, TEXT_INPUTS, type Role } from './conditioning.ts';
+import { SEED_INPUTS, seedSpots, stepSpots } from './numbers.ts';
+import { findPrompts, textsOf, type Search } from './prompts.ts';
 import { drawn, isRandom, portable } from './seeds.ts';
+import { findSizes, HEIGHT_INPUTS, LENGTH_INPUTS, WIDTH_INPUTS } from './sizes.ts';
 import { sourceOf, takersOf, type Kind, type Source, type Takers } from './sources.ts';
 
 /** A value for an input that is found by walking the graph, or, with `node`, for that node's. */
@@ -29,27 +31,32 @@ export type Field = keyof Overrides;
 type Rule = {
   kind: Kind;
   names: readonly string[];
-  find: (graph: Draft['graph']) => Spot[];
+  find: (graph: Draft['graph'], takers: Takers) => Search;
   all?: true;
   role?: Role;
 };
 
 const prompt = (role: Role): Rule => ({
   kind: 'text',
-  names: [...TEXT_INPUTS, ...ROLE_INPUTS[role]],
-  find: (graph) => promptSpots(graph, role),
+  names: [...TEXT_INPUTS, ...ROLE_TEXT_INPUTS[role]],
+  find: (graph, takers) => findPrompts(graph, takers)[role],
   role,
 });
-const size = (names: readonly string[]): Rule => ({ kind: 'number', names, find: (graph) => sizeSpots(graph, names) });
+const size = (names: readonly string[]): Rule => ({
+  kind: 'number',
+  names,
+  find: (graph) => findSizes(graph, names),
+});
+const clear = (spots: Spot[]): Search => ({ spots, unclear: [] });
 
 const RULES: Record<Field, Rule> = {
   prompt: prompt('positive'),
   negative_prompt: prompt('negative'),
-  seed: { kind: 'number', names: SEED_INPUTS, find: seedSpots, all: true },
-  width: size(['width']),
-  height: size(['height']),
+  seed: { kind: 'number', names: SEED_INPUTS, find: (graph) => clear(seedSpots(graph)), all: true },
+  width: size(WIDTH_INPUTS),
+  height: size(HEIGHT_INPUTS),
   length: size(LENGTH_INPUTS),
-  steps: { kind: 'number', names: ['steps'], find: stepSpots },
+  steps: { kind: 'number', names: ['steps'], find: (graph) => clear(stepSpots(graph)) },
 };
 export const FIELDS = Object.keys(RULES).filter((name): name is Field => Object.hasOwn(RULES, name));
 
@@ -91,7 +98,12 @@ function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
     return [];
   }
   const has = (input: string): boolean => Object.hasOwn(node.inputs, input);
-  const inputs = role === undefined ? names.filter(has) : textsOf(node, role);
+  const plain = (spot: Spot): Source | null => {
+    const source = sourceOf(draft.graph, takers, spot, kind, names);
+    return source?.plain === true ? source : null;
+  };
+  const inputs =
+    role === undefined ? names.filter(has) : textsAt(node, role, (input) => plain({ node: id, input }) !== null);
   const taken = inputs.length > 0 ? inputs : ['value', 'string'].filter(has).slice(0, 1);
   if (taken.length === 0) {
     draft.faults.add('override_not_found', () => ({
@@ -102,9 +114,16 @@ function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
   return distinct(
     taken.map((input) => {
       const spot = { node: id, input };
-      return sourceOf(draft.graph, takers, spot, kind, names)?.spot ?? spot;
+      return plain(spot)?.spot ?? spot;
     }),
   );
+}
+
+/** The text inputs of a node in this role: those that hold a text, else those that take one from a node that only holds it. */
+function textsAt(node: Node, role: Role, isHeld: (input: string) => boolean): string[] {
+  const intake = intakeOf(node);
+  const texts = textsOf(intake, role);
+  return texts.length > 0 ? texts : intake.roles[role].map(({ input }) => input).filter(isHeld);
 }
 
 /** Where the graph takes this field, found by walking it. */
@@ -118,12 +137,20 @@ function found(draft: Draft, takers: Takers, field: Field): Spot[] {
     }));
     return [];
   };
-  const spots = find(graph);
+  const { spots, unclear } = find(graph, takers);
+  const [first] = unclear;
+  if (first !== undefined) {
+    const others = spots.length === 0 ? '' : `; ${list(draft, spots)} too`;
+    return refuse(
+      spots.length === 0 ? 'override_not_found' : 'override_ambiguous',
+      `${field} leads to node ${nodeName(graph, first.node)}, which ${first.why}${others}`,
+    );
+  }
   if (spots.length === 0) {
     return refuse('override_not_found', `nothing in the workflow takes ${field}`);
   }
   const sources = spots.map((spot) => sourceOf(graph, takers, spot, kind, names));
-  const computed = spots.filter((_spot, at) => sources[at] === null);
+  const computed = spots.filter((_spot, at) => sources[at]?.plain !== true);
   if (computed.length > 0) {
     return refuse('override_ambiguous', `${field} is computed by other nodes for ${list(draft, computed)}`);
   }
@@ -165,7 +192,9 @@ function isShare(graph: Draft['graph'], spot: Spot): boolean {
 
 function feedsPrompt(draft: Draft, takers: Takers, spots: readonly Spot[]): boolean {
   const { kind, names, find } = RULES.prompt;
-  const positive = find(draft.graph).flatMap((spot) => sourceOf(draft.graph, takers, spot, kind, names)?.spot ?? []);
+  const positive = find(draft.graph, takers).spots.flatMap(
+    (spot) => sourceOf(draft.graph, takers, spot, kind, names)?.spot ?? [],
+  );
   const fed = new Set(positive.map(keyOf));
   return spots.some((spot) => fed.has(keyOf(spot)));
 }

@@ -10,9 +10,13 @@ export type Kind = 'text' | 'number';
 
 /** What nodes that only hold a value call it. */
 const HELD: Record<Kind, readonly string[]> = {
-  text: ['value', 'text', 'string', 'prompt'],
+  text: ['value', 'text', 'string', 'prompt', 'positive', 'negative'],
   number: ['value', 'int', 'number', 'float', 'seed', 'noise_seed'],
 };
+const HELD_SEEDS = ['seed', 'noise_seed'];
+/** Nodes that make a text of the one they are given. */
+const COMPUTES =
+  /llm|gpt|gemini|claude|ollama|openai|chat|caption|interrogat|florence|vlm|vision|generat|enhanc|translat/i;
 /** Longest chain of links followed; also what ends a walk in a graph that has a cycle. */
 const MAX_HOPS = 32;
 
@@ -35,8 +39,8 @@ export function takersOf(graph: Graph): Takers {
   return takers;
 }
 
-/** The literal behind an input, and where to write instead of it. */
-export type Source = { spot: Spot; value: unknown };
+/** The literal behind an input, and where to write instead of it. `plain`: every node on the way only hands it on. */
+export type Source = { spot: Spot; value: unknown; plain: boolean };
 
 /**
  * Follows an input to its literal; null when a node computes it. A node that also feeds inputs with other names than `names` is
@@ -52,16 +56,18 @@ export function sourceOf(
   const passed = [...names];
   let writable = from;
   let shared = false;
+  let plain = true;
   let spot = from;
   for (let hops = 0; hops < MAX_HOPS; hops += 1) {
     const value = inputOf(nodeOf(graph, spot.node), spot.input);
     if (isLiteral(value, kind)) {
-      return { spot: writable, value };
+      return { spot: writable, value, plain };
     }
     const held = isLink(value) ? heldBy(graph, value[0], kind) : null;
-    if (held === null) {
+    if (!isLink(value) || held === null) {
       return null;
     }
+    plain &&= value[1] === 0 && onlyHolds(graph, held) && (!HELD_SEEDS.includes(held.input) || isSeed(names));
     shared ||=
       takers
         .get(held.node)
@@ -72,6 +78,24 @@ export function sourceOf(
     spot = held;
   }
   return null;
+}
+
+const isSeed = (names: readonly string[]): boolean => HELD_SEEDS.some((name) => names.includes(name));
+
+/** The input of a node that only holds a value; null for any other node. */
+export function holderOf(graph: Graph, id: string, kind: Kind): Spot | null {
+  const held = heldBy(graph, id, kind);
+  return held !== null && onlyHolds(graph, held) ? held : null;
+}
+
+/** Whether a node gives what stands in this input as it is, as far as its inputs and its class show. */
+function onlyHolds(graph: Graph, held: Spot): boolean {
+  const node = nodeOf(graph, held.node);
+  return (
+    node !== undefined &&
+    !COMPUTES.test(node.class_type) &&
+    Object.keys(node.inputs).every((input) => input === held.input || !isLink(inputOf(node, input)))
+  );
 }
 
 /** The input that a node holding one value keeps it in; null for a node that holds none, or more than one. */

@@ -1,0 +1,163 @@
+import type { Graph } from '../../../contract/new-job.ts';
+import { inputOf, isLink, nodeOf, type Node } from '../graph.ts';
+import { BUNDLES, isSampler, SWITCHED } from './conditioning.ts';
+import type { Search } from './prompts.ts';
+import { isLiteral } from './sources.ts';
+
+/** Finds where the size and the length of a new picture or video are given. */
+
+export const WIDTH_INPUTS = ['width', 'empty_latent_width', 'latent_width', 'image_width', 'video_width'] as const;
+export const HEIGHT_INPUTS = [
+  'height',
+  'empty_latent_height',
+  'latent_height',
+  'image_height',
+  'video_height',
+] as const;
+export const LENGTH_INPUTS = ['length', 'num_frames', 'video_frames', 'frames', 'frames_number'] as const;
+
+/** Nodes that begin a picture or a video. */
+const BEGINS = /^empty|tovideo|_to_video|img2vid|i2v|t2v/i;
+/** Inputs through which what is sampled comes in. */
+const LATENTS = /latent|samples|image_embeds/i;
+/** Inputs through which pictures come in. */
+const PICTURES = /pixels|image/i;
+/** Classes that make another size. */
+const RESIZES = /scale|resize|crop|pad(?!ding_mode)/i;
+/** What else a size may be called: a node with one of these has a size that is not understood. */
+const SIZED = /width|height|(?<!batch_)size|resolution|dimension|aspect|ratio|megapixel/i;
+/** A choice that counts instead of width and height, unless it says that they count. */
+const PRESET = /resolution|aspect|ratio|preset|dimensions/i;
+const PRESET_OFF = /custom|none|default|manual|^$/i;
+
+/**
+ * Walks from the samplers along the latents to the nodes that begin them; where a latent is made from a picture, along the pictures to
+ * the node next to it that resizes one. What enlarges the work of an earlier sampler has a size too, but not this one. Only a graph
+ * without a sampler is searched by names.
+ */
+export function findSizes(graph: Graph, names: readonly string[]): Search {
+  const samplers = Object.keys(graph).filter((id) => isSamplerAt(graph, id));
+  return samplers.length === 0 ? withoutSampler(graph, names) : walked(graph, names, samplers);
+}
+
+/** `changedBy`: the node nearest to the sampler that makes another size of the one that is looked for behind it. */
+type Step = { id: string; isPicture: boolean; changedBy: string | null };
+
+function walked(graph: Graph, names: readonly string[], samplers: readonly string[]): Search {
+  const found: Search = { spots: [], unclear: [] };
+  const isSize = names !== LENGTH_INPUTS;
+  const resampled = behind(graph, samplers);
+  const seen = new Set<string>();
+  const todo: Step[] = [];
+  const follow = (node: Node, ways: readonly RegExp[], changedBy: string | null): boolean => {
+    const way = ways.find((each) => linkedBy(node, each).length > 0);
+    if (way !== undefined) {
+      todo.push(...linkedBy(node, way).map((id) => ({ id, isPicture: way === PICTURES, changedBy })));
+    }
+    return way !== undefined;
+  };
+  for (const id of samplers) {
+    const node = nodeOf(graph, id);
+    if (node !== undefined && !follow(node, [LATENTS, BUNDLES], null)) {
+      found.spots.push(...sizeOf(node, names).map((input) => ({ node: id, input })));
+    }
+  }
+  for (let step = todo.pop(); step !== undefined; step = todo.pop()) {
+    const { id, isPicture, changedBy } = step;
+    const node = nodeOf(graph, id);
+    const key = `${isPicture} ${id}`;
+    if (node === undefined || seen.has(key) || isSampler(node)) {
+      continue;
+    }
+    seen.add(key);
+    const own = sizeOf(node, names);
+    const isNew = isPicture ? !resampled.has(id) : linkedBy(node, LATENTS).length === 0;
+    if (own.length > 0 && isNew) {
+      const preset = isSize ? presetOf(node) : null;
+      if (preset !== null) {
+        found.unclear.push({ node: id, why: `chooses it by ${JSON.stringify(preset)}` });
+      } else if (isSize && changedBy !== null) {
+        found.unclear.push({ node: changedBy, why: `makes another size of that of node ${id}` });
+      } else {
+        found.spots.push(...own.map((input) => ({ node: id, input })));
+      }
+      continue;
+    }
+    const ways = isPicture ? [PICTURES, LATENTS, SWITCHED] : [LATENTS, BUNDLES, PICTURES, SWITCHED];
+    const isOther = hasOtherSize(node);
+    if (!follow(node, ways, changedBy ?? (isOther ? id : null)) && isSize && isOther && !isPicture) {
+      found.unclear.push({ node: id, why: 'has no input that is known to take it' });
+    }
+  }
+  return found;
+}
+
+/** A graph that samples nothing: the nodes that begin a picture by their class; else whatever has a size. */
+function withoutSampler(graph: Graph, names: readonly string[]): Search {
+  // `length` means frames only where a picture has a size.
+  const counts = (node: Node): boolean =>
+    sizeOf(node, WIDTH_INPUTS).length > 0 || sizeOf(node, names).join() !== 'length';
+  const nodes = Object.entries(graph).filter(([, node]) => sizeOf(node, names).length > 0 && counts(node));
+  const begun = nodes.filter(([, node]) => BEGINS.test(node.class_type));
+  const found: Search = { spots: [], unclear: [] };
+  for (const [id, node] of begun.length > 0 ? begun : nodes) {
+    const preset = names === LENGTH_INPUTS ? null : presetOf(node);
+    if (preset === null) {
+      found.spots.push(...sizeOf(node, names).map((input) => ({ node: id, input })));
+    } else {
+      found.unclear.push({ node: id, why: `chooses it by ${JSON.stringify(preset)}` });
+    }
+  }
+  return found;
+}
+
+/** The nodes that something of `from` goes into, through any number of others. */
+function behind(graph: Graph, from: readonly string[]): Set<string> {
+  const users = new Map<string, string[]>();
+  for (const [id, node] of Object.entries(graph)) {
+    for (const source of linkedBy(node, /(?:)/)) {
+      const known = users.get(source) ?? [];
+      known.push(id);
+      users.set(source, known);
+    }
+  }
+  const found = new Set<string>();
+  const todo = [...from];
+  for (let id = todo.pop(); id !== undefined; id = todo.pop()) {
+    for (const user of users.get(id) ?? []) {
+      if (!found.has(user)) {
+        found.add(user);
+        todo.push(user);
+      }
+    }
+  }
+  return found;
+}
+
+const isSamplerAt = (graph: Graph, id: string): boolean => {
+  const node = nodeOf(graph, id);
+  return node !== undefined && isSampler(node);
+};
+
+/** The input that holds the size, of those it may have: the first counts, others are for other purposes. `model.width` is a width. */
+const sizeOf = (node: Node, names: readonly string[]): string[] => {
+  const given = Object.keys(node.inputs).filter((input) => isGiven(node, input));
+  return names.flatMap((name) => given.filter((input) => input.split('.').at(-1) === name)).slice(0, 1);
+};
+
+const presetOf = (node: Node): string | null =>
+  Object.keys(node.inputs).find((name) => {
+    const value = inputOf(node, name);
+    return PRESET.test(name) && typeof value === 'string' && !PRESET_OFF.test(value);
+  }) ?? null;
+
+const hasOtherSize = (node: Node): boolean =>
+  RESIZES.test(node.class_type) || Object.keys(node.inputs).some((name) => SIZED.test(name));
+
+const isGiven = (node: Node, name: string): boolean => {
+  const value = inputOf(node, name);
+  return isLiteral(value, 'number') || isLink(value);
+};
+
+const linkedBy = (node: Node, names: RegExp): string[] =>
+  Object.entries(node.inputs).flatMap(([name, value]) => (isLink(value) && names.test(name) ? [value[0]] : []));

@@ -50,4 +50,7 @@ export type RunNews = Pick<RunRecord, 'delay_ms' | 'execution_ms' | 'worker'> & 
  * What a run came to whose results RunPod had; they are in R2 now. `error` is null where it succeeded; what came beside an error
  * is kept. `warnings` is what else the worker said.
  */
-export type RunResult = { outputs: Output[]; error: WorkerError | null; warnings: string[]; moved_ms: number };
+export type RunResult = { outputs: Output[]; error: RunFailure | null; warnings: string[]; moved_ms: number };
+
+/** Why a run failed. `ran` false: the graph did not begin; else it did, or may have. */
+export type RunFailure = WorkerError & { ran?: false };

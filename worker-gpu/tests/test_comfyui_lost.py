@@ -1,6 +1,7 @@
 """A ComfyUI that dies, hangs or forgets: the job says so, soon, and may be tried elsewhere."""
 
 import asyncio
+import dataclasses
 import re
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from fakes.comfy import FakeComfy, Prompt, Script, holding, playing
 from fakes.mortal import MortalComfy, mortal_of
 from fakes.recordings import recording
-from fakes.stage import JOB, staged
+from fakes.stage import JOB, QUICK, staged
 from worker_gpu.comfy.run import LOOKS_BEFORE_UNREADABLE, UNREADABLE
 from worker_gpu.shape import JsonObject, maybe_object
 
@@ -44,10 +45,50 @@ async def test_a_comfyui_that_is_silent_too_long_counts_as_hung(tmp_path: Path) 
     ) as stage:
         receipt = await stage.run()
 
-        assert (receipt.outcome, receipt.code) == ("failed", "comfyui_unavailable")
-        told = re.search(r"said nothing for (\d+) seconds", str(maybe_object(stage.gateway.report["error"])["message"]))
+        error = maybe_object(stage.gateway.report["error"])
+        assert (receipt.outcome, receipt.code) == ("failed", "execution_error")
+        assert (error["at"], error["retryable"]) == ("workflow", False)
+        told = re.search(r"said nothing for (\d+) seconds", str(error["message"]))
         assert told is not None
         assert int(told.group(1)) >= 5
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_graph_that_hangs_comfyui_is_not_tried_again_and_its_time_is_told(tmp_path: Path, heard: bool) -> None:
+    """A node that holds Python's interpreter keeps back even the message that the graph began."""
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        comfy.hang = asyncio.Event()
+        if heard:
+            await comfy.tell(prompt, "execution_start")
+            await comfy.tell(prompt, "executing", node="2")
+        await prompt.interrupted.wait()
+        return None
+
+    patience = dataclasses.replace(QUICK, comfy_call_s=0.05, unreachable_s=0.3)
+    async with staged(tmp_path, script, GRAPH, patience=patience, engine=MortalComfy) as stage:
+        receipt = await stage.run()
+
+        error = maybe_object(stage.gateway.report["error"])
+        assert (error["code"], error["at"], error["retryable"]) == ("execution_error", "workflow", False)
+        assert ("node it reported was 2 (SaveImage)" in str(error["message"])) is heard
+        assert receipt.execution_ms is not None
+        assert receipt.execution_ms >= 300
+        assert maybe_object(stage.gateway.report["timings"])["execution_ms"] == receipt.execution_ms
+
+
+async def test_a_comfyui_of_others_that_hangs_before_the_graph_began_is_no_fault_of_the_graph(tmp_path: Path) -> None:
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        comfy.hang = asyncio.Event()
+        await prompt.interrupted.wait()
+        return None
+
+    patience = dataclasses.replace(QUICK, comfy_call_s=0.05, unreachable_s=0.3, look_quiet_s=0.01)
+    async with staged(tmp_path, script, GRAPH, patience=patience) as stage:
+        receipt = await stage.run()
+
+        assert (receipt.code, receipt.execution_ms) == ("comfyui_unavailable", None)
+        assert maybe_object(stage.gateway.report["error"])["retryable"] is True
 
 
 async def test_silence_while_others_run_is_no_fault(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ async def test_a_comfyui_that_hangs_is_killed_and_the_next_job_runs(engine: Engi
             await stage.gateway.say({"cancel": True, "reason": "client"})
         receipt = await running
 
-        expected = ("canceled", None) if canceled else ("failed", "comfyui_unavailable")
+        expected = ("canceled", None) if canceled else ("failed", "execution_error")
         assert (receipt.outcome, receipt.code) == expected
     async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
         assert (await stage.run()).outcome == "succeeded"

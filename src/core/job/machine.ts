@@ -3,6 +3,7 @@ import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config.ts';
 import { onClock } from './clock.ts';
+import { startExecuting, stopExecuting } from './executed.ts';
 import { FIRST_LOOK_MS, onRunResult } from './polled.ts';
 import { onRunAccepted, onRunNamed } from './run-taken.ts';
 import { onRunStatus } from './run-status.ts';
@@ -231,6 +232,11 @@ function onChannel(turn: Turn, number: number, claim: string, open: boolean): Re
     return 'ignored';
   }
   attempt.channel_open = open;
+  if (!open) {
+    stopExecuting(attempt, turn.now);
+  } else if (turn.state.stage === 'executing') {
+    startExecuting(attempt, turn.now);
+  }
   if (open && attempt.check_at !== null) {
     attempt.check_at = turn.nextCheck(attempt);
   }

@@ -33,6 +33,7 @@ export function onPolled(turn: Turn, attempt: Attempt, signal: Extract<Signal, {
     case 'running':
       known(attempt);
       begun(turn, attempt, signal.news);
+      attempt.executed_ms = Math.max(0, turn.now - (attempt.claimed_at ?? turn.now));
       if (signal.news?.progress && state.cancel === null) {
         show(turn, signal.news.progress);
       }
@@ -81,6 +82,9 @@ export function onRunResult(turn: Turn, { attempt: number, result }: Extract<Sig
   if (result.error === null) {
     succeed(turn, attempt, result.outputs);
   } else {
+    if (result.error.ran === false) {
+      attempt.executed_ms = 0;
+    }
     keep(turn, result.outputs);
     turn.retryOrFail(attempt, 'failed', jobError(result.error, number), true);
   }
@@ -141,6 +145,7 @@ function over(turn: Turn, attempt: Attempt, news: RunNews | undefined): void {
   }
   attempt.moving = true;
   attempt.execution_ms = news?.execution_ms ?? null;
+  attempt.executed_ms = attempt.execution_ms ?? attempt.executed_ms;
   attempt.settle_at = turn.now + MOVE_MS;
   attempt.settle_error = notMoved(attempt);
   turn.move(state.cancel === null ? 'running' : 'canceling', 'uploading');

@@ -104,6 +104,10 @@ export type Attempt = {
   moving: boolean;
   /** Time on the GPU as RunPod counts it, in ms; null where the worker says more exactly, or nobody says. */
   execution_ms: number | null;
+  /** Since when its worker has said that the graph executes, in ms; null while it does not, or cannot be heard. */
+  executing_since: number | null;
+  /** For how long the graph executed before `executing_since`: as the worker reported at the end, else as its messages say. */
+  executed_ms: number;
 };
 
 /** The attempt that counts, or none after the job is over. */
@@ -131,6 +135,8 @@ const ADDED_TO_ATTEMPT = {
   looks: 0,
   moving: false,
   execution_ms: null,
+  executing_since: null,
+  executed_ms: 0,
 } satisfies Partial<Attempt>;
 const ADDED_TO_PROGRESS_LOG = { nodes: {} } satisfies Partial<JobState['progress_log']>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;

@@ -2,6 +2,7 @@ import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
 import type { Policy } from '../../config.ts';
 import type { Effect } from './signals.ts';
+import { stopExecuting } from './executed.ts';
 import { fitEvent } from './fit.ts';
 import { type Attempt, currentAttempt, type JobState } from './state.ts';
 
@@ -74,6 +75,7 @@ export class Turn {
   /** Ends an attempt. Its run at RunPod is canceled unless it is known to be over there. */
   close(attempt: Attempt, outcome: NonNullable<Attempt['outcome']>, error: JobError | null, runIsOver = false): void {
     const reported = outcome === 'succeeded';
+    stopExecuting(attempt, this.now);
     attempt.phase = 'over';
     attempt.outcome = outcome;
     attempt.error = this.traced(error);
@@ -216,6 +218,8 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   looks: 0,
   moving: false,
   execution_ms: null,
+  executing_since: null,
+  executed_ms: 0,
 });
 
 /** The attempt with this number, if it is the one that counts. */

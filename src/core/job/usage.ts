@@ -3,8 +3,9 @@ import type { Used } from '../../contract/admission.ts';
 import type { Attempt, JobState } from './state.ts';
 
 /**
- * What a job is charged: the time its attempts held a GPU, from claim to end or as RunPod counts it where no worker claims, at the price that each one's endpoint had when it was submitted.
- * Never more than was reserved, which is its whole time to the deadline. Null until the job is over.
+ * What a job is charged, at the price that each attempt's endpoint had when the job was submitted; null until the job is over. An attempt
+ * that the client's graph, cancel or deadline ended counts from claim to end, or as RunPod counts it where no worker claims. Of one that
+ * failed otherwise counts the time in which its graph executed. Never more than was reserved, the whole time to the deadline.
  */
 export function usedBy(state: JobState): Used | null {
   if (!isTerminal(state.status)) {
@@ -13,11 +14,11 @@ export function usedBy(state: JobState): Used | null {
   let left_ms = state.deadline - state.created_at;
   let gpu_ms = 0;
   let usd = 0;
-  for (const attempt of state.attempts.filter(isCharged)) {
-    const held = Math.min(heldMs(attempt), left_ms);
-    left_ms -= held;
-    gpu_ms += held;
-    usd += (held / 1000) * (priceAt(state, attempt.endpoint) ?? 0);
+  for (const attempt of state.attempts) {
+    const counted = Math.min(isChargedWhole(attempt) ? heldMs(attempt) : executedMs(attempt), left_ms);
+    left_ms -= counted;
+    gpu_ms += counted;
+    usd += (counted / 1000) * (priceAt(state, attempt.endpoint) ?? 0);
   }
   return { gpu_ms, micro_usd: Math.round(usd * 1e6) };
 }
@@ -27,11 +28,16 @@ const priceAt = (state: JobState, endpoint: string): number | null =>
     ? state.price_per_second
     : (state.fallbacks.find((fallback) => fallback.endpoint === endpoint)?.price_per_second ?? null);
 
-const heldMs = ({ claimed_at, ended_at, execution_ms }: Attempt): number =>
-  execution_ms ?? (claimed_at === null || ended_at === null ? 0 : Math.max(0, ended_at - claimed_at));
+const heldMs = (attempt: Attempt): number => attempt.execution_ms ?? claimedMs(attempt);
 
-/** A failure of ours or of the provider costs nothing; what the client's graph, cancel or deadline ended does. */
-function isCharged({ outcome, error }: Attempt): boolean {
+const claimedMs = ({ claimed_at, ended_at }: Attempt): number =>
+  claimed_at === null || ended_at === null ? 0 : Math.max(0, ended_at - claimed_at);
+
+/** A worker's own count is believed as far as it fits into its claim. */
+const executedMs = (attempt: Attempt): number => Math.min(attempt.executed_ms, claimedMs(attempt));
+
+/** Whether the client ended the attempt, by its graph, a cancel or its deadline, rather than the worker, RunPod or the gateway. */
+function isChargedWhole({ outcome, error }: Attempt): boolean {
   switch (outcome) {
     case 'succeeded':
     case 'canceled':

@@ -1,5 +1,6 @@
 import { isTerminal, type JobError, type Output, type Stage } from '../../contract/job.ts';
 import type { CompleteRequest, WorkerError, WorkerMessage } from '../../contract/worker.ts';
+import { startExecuting, stopExecuting } from './executed.ts';
 import { logLastProgress, showProgress } from './progress.ts';
 import { detailsFit, outputsFit } from './size.ts';
 import { counting, type Turn } from './turn.ts';
@@ -58,11 +59,11 @@ export function onWorkerMessage(turn: Turn, signal: Extract<Signal, { kind: 'wor
     return 'gap';
   }
   attempt.acked = signal.message.seq;
-  record(turn, signal.message);
+  record(turn, attempt, signal.message);
   return 'done';
 }
 
-function record(turn: Turn, message: WorkerMessage): void {
+function record(turn: Turn, attempt: Attempt, message: WorkerMessage): void {
   const { state } = turn;
   switch (message.type) {
     case 'unknown':
@@ -70,6 +71,11 @@ function record(turn: Turn, message: WorkerMessage): void {
     case 'stage':
       logLastProgress(turn);
       turn.move(state.status, laterStage(message.stage));
+      if (state.stage === 'executing') {
+        startExecuting(attempt, turn.now);
+      } else {
+        stopExecuting(attempt, turn.now);
+      }
       return;
     case 'progress': {
       const { seq: _seq, type: _type, nodes, ...progress } = message;
@@ -114,6 +120,8 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
     return 'claimed_elsewhere';
   }
   state.timings = report.timings;
+  stopExecuting(attempt, turn.now);
+  attempt.executed_ms = report.timings['execution_ms'] ?? attempt.executed_ms;
   attempt.worker = report.worker ?? attempt.worker;
   logLastProgress(turn);
   attempt.report = report.ran_with ?? null;

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { JOB_ERROR_CODES } from '../../contract/job.ts';
-import { workerError, type WorkerError } from '../../contract/worker.ts';
+import type { RunFailure } from '../../contract/run.ts';
+import { workerError } from '../../contract/worker.ts';
 import { cleanMessage } from './message.ts';
 
 /** What a failure reported by worker-comfyui, or by RunPod about it, means in the words of a job's error. */
 
-type Meaning = Omit<WorkerError, 'message' | 'node' | 'details'>;
+type Meaning = Omit<RunFailure, 'message' | 'node' | 'details'>;
 
 const memory: Meaning = { code: 'out_of_memory', at: 'worker', retryable: true };
 const execution: Meaning = { code: 'execution_error', at: 'workflow', retryable: false };
@@ -23,10 +24,14 @@ const MEANINGS: readonly { text: RegExp; means: Meaning }[] = [
   { text: /workflow execution error|node type:/i, means: execution },
   {
     text: /failed to upload one or more input images/i,
-    means: { code: 'input_fetch_failed', at: 'worker', retryable: true },
+    means: { code: 'input_fetch_failed', at: 'worker', retryable: true, ran: false },
   },
   {
-    text: /comfyui server.*not reachable|communication error|comfyui.*(?:unavailable|unreachable|not running)/i,
+    text: /comfyui server.*not reachable/i,
+    means: { code: 'comfyui_unavailable', at: 'worker', retryable: true, ran: false },
+  },
+  {
+    text: /communication error|comfyui.*(?:unavailable|unreachable|not running)/i,
     means: { code: 'comfyui_unavailable', at: 'worker', retryable: true },
   },
   {
@@ -43,7 +48,7 @@ export const endsTheRun = (text: string): boolean =>
   );
 
 /** A failure in a text. Where nothing is known of it: the graph's run failed on that worker, and nothing says that it would not again. */
-export function failureOf(text: string): WorkerError {
+export function failureOf(text: string): RunFailure {
   const meaning = MEANINGS.find(({ text: pattern }) => pattern.test(text))?.means ?? {
     code: 'execution_error' as const,
     at: 'worker' as const,
@@ -72,7 +77,7 @@ const ownWords = workerError.extend({ code: z.enum(JOB_ERROR_CODES) });
 const withDetails = z.object({ details: z.array(z.string()).max(100) });
 
 /** Why a run that is FAILED failed. */
-export function runFailure(error: unknown, output: unknown): WorkerError {
+export function runFailure(error: unknown, output: unknown): RunFailure {
   const own = ownWords.safeParse(output);
   if (own.success) {
     const { code, at, retryable, message, node } = own.data;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import { LINE_AND_ORDER_CONTROLS, outputName, type OUTPUT_TYPES } from '../../contract/job.ts';
-import type { RunRecord } from '../../contract/run.ts';
+import type { RunFailure, RunRecord } from '../../contract/run.ts';
 import type { WorkerError } from '../../contract/worker.ts';
 import { endsTheRun, failureOf, runFailure, textOf } from './failure.ts';
 import { cleanMessage } from './message.ts';
@@ -39,7 +39,7 @@ export type ResultFile = {
 };
 
 /** `error` is null where the run succeeded. Files may have come with an error; they are worth keeping. */
-export type Verdict = { files: ResultFile[]; error: WorkerError | null; warnings: string[] };
+export type Verdict = { files: ResultFile[]; error: RunFailure | null; warnings: string[] };
 
 /** Lists of results: worker-comfyui has the first, worker-gpu the others too. */
 const LISTS = ['images', 'gifs', 'videos', 'audio', '3d', 'latents', 'text', 'files'] as const;
@@ -109,7 +109,7 @@ export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
     found.push({ filename: null, taken: message.text, node_id: '', class_type: '' });
   }
   const files = filesOf(found);
-  const verdict = (problem: WorkerError | null): Verdict => ({ files, error: problem, warnings });
+  const verdict = (problem: RunFailure | null): Verdict => ({ files, error: problem, warnings });
   const ending = texts.find(endsTheRun) ?? (files.length === 0 ? texts[0] : undefined);
   if (ending !== undefined) {
     return verdict(failureOf(ending));

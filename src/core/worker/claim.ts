@@ -8,8 +8,11 @@ import { fail, ok, type Result } from '../result.ts';
 import { wantsCatalog } from './catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
-/** How long ComfyUI may be silent before the worker looks whether it still lives. */
-const SILENCE_S = 30;
+/**
+ * How long a graph may execute without a message of ComfyUI before it counts as hung. Long, because most nodes say nothing while they
+ * work: loading 40 GB from a network volume at 200 MB/s takes 200 s. A ComfyUI that answers nothing at all is noticed within two minutes.
+ */
+const SILENCE_S = 900;
 /** Presigned input URLs outlive the deadline by this much, so that a slow clock costs nothing. */
 const URL_GRACE_MS = 60_000;
 

@@ -64,7 +64,7 @@ describe('claim', () => {
         workflow: { '1': { class_type: 'EmptyImage' } },
         inputs: [{ ...input, url: expect.stringContaining(`https://r2.test/comfy-edge/${assetKey(ACCOUNT, SHA)}?`) }],
         options: { previews: true, temp_outputs: false, metadata: true },
-        limits: { max_output_bytes: 5 * 1024 ** 3, max_outputs: 1000, max_text_bytes: 16_384, silence_s: 30 },
+        limits: { max_output_bytes: 5 * 1024 ** 3, max_outputs: 1000, max_text_bytes: 16_384, silence_s: 900 },
         deadline: new Date((await view(rig)).deadline).toISOString(),
         server_time: new Date().toISOString(),
         catalog_wanted: true,

@@ -30,7 +30,7 @@ class Leftovers:
 
 def is_comfy_lost(error: JobError | None) -> bool:
     """Whether the job failed because ComfyUI died, hung or did not start."""
-    return error is not None and error.code == "comfyui_unavailable"
+    return error is not None and error.comfy_lost
 
 
 def release_after(task: "asyncio.Task[Any] | None", turn: asyncio.Lock) -> None:

@@ -50,6 +50,7 @@ class ExternalComfy:
     """A ComfyUI somebody else runs: nothing to start, watch or restart, and its folders are out of reach."""
 
     folders: Folders | None = None
+    runs_alone = False
 
     def __init__(self, url: str, patience: Patience) -> None:
         self.url = url
@@ -94,6 +95,8 @@ class ExternalComfy:
 
 class OwnComfy:
     """A ComfyUI that is a child of the worker, on loopback, with an environment without secrets."""
+
+    runs_alone = True
 
     def __init__(self, settings: Settings, path: Path, env: Mapping[str, str], patience: Patience, log: Log) -> None:
         data = settings.data_dir

@@ -48,12 +48,20 @@ class NodeRef:
 
 
 class JobError(Exception):
-    """A job's failure. `message` is for the client's eyes: one cause, no paths, hosts or tracebacks."""
+    """A job's failure. `message` is for the client's eyes: one cause, no paths, hosts or tracebacks. `comfy_lost`: the
+    ComfyUI that ran the job is of no use to the next one before it is restarted."""
 
     def __init__(
-        self, code: Code, message: str, *, node: NodeRef | None = None, details: JsonObject | None = None
+        self,
+        code: Code,
+        message: str,
+        *,
+        node: NodeRef | None = None,
+        details: JsonObject | None = None,
+        comfy_lost: bool = False,
     ) -> None:
         self.code: Code = code
+        self.comfy_lost = comfy_lost or code == "comfyui_unavailable"
         self.message = public_text(message)
         self.node = node
         self.details = details

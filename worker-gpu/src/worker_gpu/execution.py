@@ -181,6 +181,11 @@ class Execution:
                             order.prompt_id, self._classes, inbox, relay, order.silence_s
                         )
                         self._prompt_over = True
+                    except JobError as error:
+                        if error.comfy_lost and self._started is None and place.comfy.runs_alone:
+                            # A node that holds Python's interpreter lets no message out, not even of the start.
+                            self._started = self._posted
+                        raise
                     finally:
                         self._run_ended()
                     self._audience.stage("uploading")
@@ -210,7 +215,7 @@ class Execution:
     def _add_last_words(self, error: JobError) -> None:
         """What ComfyUI printed before it died or hung says more than any message of ours."""
         tail = self._place.comfy.tail(self._printed_before)
-        if error.code == "comfyui_unavailable" and tail and not error.details:
+        if error.comfy_lost and tail and not error.details:
             error.details = last_words(tail)
 
     def _make_collector(self, group: asyncio.TaskGroup, prefixes: dict[str, str]) -> Collector:

@@ -68,6 +68,8 @@ class FakeComfy:
         self.deleted: list[str] = []
         self.nodes: JsonObject | None = None
         """Its node classes, where they are other ones than the recorded."""
+        self.hang: asyncio.Event | None = None
+        """Where set: calls are answered when it is."""
         self.unwell = False
         """Answers 503 to everything but the socket."""
         self.failing: dict[str, int] = {}
@@ -138,6 +140,8 @@ class FakeComfy:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.calls.append(f"{request.method} {request.path}")
+        if self.hang is not None and request.path != "/ws":
+            await self.hang.wait()
         if self.unwell and request.path != "/ws":
             await self.notice.tell()
             return web.Response(status=503)

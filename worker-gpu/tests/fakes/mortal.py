@@ -11,6 +11,8 @@ from worker_gpu.patience import Patience
 class MortalComfy(ExternalComfy):
     """Dies when told to; a restart brings it back without a memory of its prompts."""
 
+    runs_alone = True
+
     def __init__(self, url: str, patience: Patience, fake: FakeComfy) -> None:
         super().__init__(url, patience)
         self.fake = fake
@@ -25,6 +27,7 @@ class MortalComfy(ExternalComfy):
         self.restarts += 1
         self.dead.clear()
         self.fake.unwell = False
+        self.fake.hang = None
         self.fake.history.clear()
         self.fake.running = None
         self.fake.pending.clear()

@@ -16,7 +16,10 @@ from worker_gpu.patience import Patience
 
 
 class Engine(Protocol):
-    """The ComfyUI behind the URL: a child of the worker, or somebody else's."""
+    """The ComfyUI behind the URL: a child of the worker, or somebody else's. `runs_alone`: nobody but this worker posts
+    prompts to it, so that one that was accepted is executed at once."""
+
+    runs_alone: bool
 
     async def wait_exit(self) -> None:
         """Return when the child has exited; never, where there is no child."""
@@ -86,6 +89,7 @@ class Executor:
             classes,
             listener,
             silence_s,
+            self._engine.runs_alone,
         )
         exit_watch = asyncio.create_task(self._engine.wait_exit())
         try:

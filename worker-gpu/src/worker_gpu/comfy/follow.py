@@ -18,7 +18,7 @@ from worker_gpu.comfy.run import (
     RunStarted,
 )
 from worker_gpu.comfy.socket import ComfySocket, Heard, Inbox, SocketDown, SocketUp
-from worker_gpu.errors import JobError
+from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.shape import JsonObject
@@ -61,7 +61,9 @@ class Following:
         classes: Mapping[str, str],
         listener: Listener,
         silence_s: float,
+        runs_alone: bool,
     ) -> None:
+        self._runs_alone = runs_alone
         self._client = client
         self._socket = socket
         self._patience = patience
@@ -114,7 +116,7 @@ class Following:
         try:
             happenings = self._run.see(await self._client.look(self._prompt_id))
         except ComfyUnreachable as error:
-            self._unreachable(str(error))
+            self._unreachable(error)
             return
         self._unanswered_since = None
         now = self._now()
@@ -122,22 +124,35 @@ class Following:
             self._heard_at = now
         silent = now - self._heard_at
         if not happenings and 0 < self._silence_s <= silent and self._socket.is_up:
-            text = f"ComfyUI said nothing for {int(silent)} seconds."
-            happenings = self._run.give_up(JobError("comfyui_unavailable", text))
+            text = f"ComfyUI said nothing for {int(silent)} seconds while it ran the graph."
+            happenings = self._run.give_up(self._hung(text, self._run.current))
         if self._ending:
             self._look_soon(now)
         else:
             self._next_look = now + self._patience.look_quiet_s
         self._take(happenings)
 
-    def _unreachable(self, cause: str) -> None:
+    def _unreachable(self, error: ComfyUnreachable) -> None:
         now = self._now()
         if self._unanswered_since is None:
             self._unanswered_since = now
-            self._log.warn("comfyui does not answer", cause=cause)
+            self._log.warn("comfyui does not answer", cause=str(error))
         if now - self._unanswered_since >= self._patience.unreachable_s:
-            self._take(self._run.give_up(JobError("comfyui_unavailable", "ComfyUI no longer answers.")))
+            self._take(self._run.give_up(self._unanswering(error)))
         self._next_look = now + self._patience.look_most_s
+
+    def _unanswering(self, error: ComfyUnreachable) -> JobError:
+        """A node may hold Python's interpreter: its process takes calls and answers none, and the start of the graph is
+        never told."""
+        if not error.undecided or (self._run.queued and not self._runs_alone):
+            return JobError("comfyui_unavailable", "ComfyUI no longer answers.")
+        last = self._run.current
+        known = f" The last node it reported was {last.id} ({last.class_type})." if last is not None else ""
+        return self._hung(f"ComfyUI stopped answering while it ran the graph: a node is stuck.{known}", None)
+
+    def _hung(self, text: str, node: NodeRef | None) -> JobError:
+        """The graph's own failure: it would hang the next ComfyUI too, on a GPU that nobody pays for."""
+        return JobError("execution_error", text, node=node, comfy_lost=True)
 
     def _take(self, happenings: list[Happening]) -> None:
         now = self._now()

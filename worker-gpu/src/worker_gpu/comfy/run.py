@@ -11,7 +11,7 @@ from worker_gpu.comfy.frames import PreviewFrame
 from worker_gpu.comfy.messages import Cached, Ending, Executed, Executing, Message, ProgressState, Started, Step
 from worker_gpu.comfy.progress import Progress, ProgressBook
 from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting
-from worker_gpu.errors import JobError
+from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.shape import JsonObject
 
 LOOKS_BEFORE_LOST = 2
@@ -92,6 +92,12 @@ class PromptRun:
     def queued(self) -> bool:
         """True until ComfyUI begins it: other prompts may be before it."""
         return self._phase == "queued"
+
+    @property
+    def current(self) -> NodeRef | None:
+        """The node that ComfyUI said last that it runs."""
+        node = self._book.current
+        return NodeRef(node, self._classes.get(node, "")) if node is not None else None
 
     def hear(self, message: Message | PreviewFrame) -> list[Happening]:
         """Take a socket message; messages of other prompts and those after the end do nothing."""

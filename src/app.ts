@@ -7,6 +7,7 @@ import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
 import { methodNotAllowed, methodsOf } from './doors/methods.ts';
 import { problem } from './doors/problem.ts';
+import { setResponseHeader } from './doors/response-headers.ts';
 import { comeBackLater, resumes } from './doors/sse.ts';
 import { shieldOpen } from './doors/shield.ts';
 import { referenceDoor } from './doors/reference/index.ts';
@@ -46,10 +47,8 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     c.set('requestId', requestId);
     const started = clock();
     await next();
-    if (c.res.status !== 101) {
-      c.header('x-request-id', requestId);
-      c.header('x-content-type-options', 'nosniff');
-    }
+    setResponseHeader(c, 'x-request-id', requestId);
+    setResponseHeader(c, 'x-content-type-options', 'nosniff');
     log({
       event: 'request',
       request_id: requestId,

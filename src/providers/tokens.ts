@@ -1,3 +1,5 @@
+import { hmacKey } from '../lib/hmac.ts';
+
 /**
  * Short-lived bearer tokens that the gateway gives to its own workers, to RunPod's webhook and to browsers, and checks without
  * storage: `<expiry, s since the epoch>.<HMAC-SHA256 over purpose, job, attempt or key, and expiry>`. Bound to one purpose, one job,
@@ -18,7 +20,7 @@ const TOKEN = /^([1-9]\d{0,11})\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])$/;
 /** Signs a token that is good until `expires_at` (ms since the epoch). */
 export async function signToken(secret: string, binding: Binding, expires_at: number): Promise<string> {
   const expiry = Math.ceil(expires_at / 1000);
-  const mac = await crypto.subtle.sign('HMAC', await hmacKey(secret, 'sign'), signedBytes(binding, expiry));
+  const mac = await crypto.subtle.sign('HMAC', await hmacKey(encoder.encode(secret)), signedBytes(binding, expiry));
   return `${expiry}.${base64url(mac)}`;
 }
 
@@ -34,7 +36,7 @@ export async function tokenStands(secret: string, binding: Binding, token: strin
   }
   return crypto.subtle.verify(
     'HMAC',
-    await hmacKey(secret, 'verify'),
+    await hmacKey(encoder.encode(secret)),
     fromBase64url(match[2]),
     signedBytes(binding, expiry),
   );
@@ -49,9 +51,6 @@ const signedBytes = (binding: Binding, expiry: number): Uint8Array => {
 };
 
 const makerOf = ({ key, secret }: ReadBinding): string => (secret === null ? key : `${key}-${secret}`);
-
-const hmacKey = (secret: string, usage: 'sign' | 'verify'): Promise<CryptoKey> =>
-  crypto.subtle.importKey('raw', encoder.encode(secret), { name: 'HMAC', hash: 'SHA-256' }, false, [usage]);
 
 const base64url = (bytes: ArrayBuffer): string =>
   btoa(String.fromCharCode(...new Uint8Array(bytes)))

@@ -83,6 +83,16 @@ it('the yardstick of these tests gives what AWS publishes for its example', asyn
 });
 
 describe('a presigned URL', () => {
+  it('derives the keys of a day once, however many signers there are', async () => {
+    const own = { ...S3, secretAccessKey: 'a secret that no other test derives keys from' };
+    await presigner(own).get('a', 60);
+    const imported = vi.spyOn(crypto.subtle, 'importKey');
+    await presigner(own).get('b', 60);
+    // The one that signs; deriving it takes four.
+    expect(imported).toHaveBeenCalledTimes(1);
+    imported.mockRestore();
+  });
+
   it('to read names bucket, key, life and only the host', async () => {
     atNow();
     const url = new URL(await sign.get('assets/acc/0f', 60));

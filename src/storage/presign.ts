@@ -6,6 +6,9 @@ export type S3 = { endpoint: string; bucket: string; accessKeyId: string; secret
 /** Longest life of a presigned URL (reference/cloudflare.md section 5). */
 const MAX_EXPIRY_S = 604_800;
 
+/** The day's signing keys, derived from the secret once per isolate rather than for each set of URLs (four HMACs each). */
+const derivedKeys = new Map<string, ArrayBuffer>();
+
 /** Presigned URLs for one bucket. Lives are in seconds; keys are raw, not percent-encoded. */
 export function presigner(s3: S3) {
   const aws = new AwsClient({
@@ -13,6 +16,7 @@ export function presigner(s3: S3) {
     secretAccessKey: s3.secretAccessKey,
     service: 's3',
     region: 'auto',
+    cache: derivedKeys,
   });
 
   const sign = async (

@@ -1,3 +1,5 @@
+import { hmacKey } from '../../lib/hmac.ts';
+
 /** Secrets and signatures of Standard Webhooks, symmetric scheme `v1` (spec, "Signature scheme"). */
 
 const PREFIX = 'whsec_';
@@ -68,6 +70,5 @@ async function sign(secret: string, message: Uint8Array): Promise<string> {
   if (bytes === null) {
     throw new Error('a stored webhook secret is malformed');
   }
-  const key = await crypto.subtle.importKey('raw', bytes, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
-  return `v1,${new Uint8Array(await crypto.subtle.sign('HMAC', key, message)).toBase64()}`;
+  return `v1,${new Uint8Array(await crypto.subtle.sign('HMAC', await hmacKey(bytes), message)).toBase64()}`;
 }

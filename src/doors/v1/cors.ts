@@ -1,6 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { TrieRouter } from 'hono/router/trie-router';
 import type { AppEnv } from '../app-env.ts';
+import { appendResponseHeader, setResponseHeader } from '../response-headers.ts';
 import { ANSWER_HEADERS } from './answers.ts';
 import { ROUTE_ACCESS } from './route-access.ts';
 
@@ -43,16 +44,13 @@ export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
     return preflight(c, allowed);
   }
   await next();
-  if (c.res.status === 101) {
-    return undefined;
-  }
   if (allowed !== '*') {
     // The answer differs by origin, also where it has none: a cache must not give the one for the other.
-    c.header('vary', 'Origin', { append: true });
+    appendResponseHeader(c, 'vary', 'Origin');
   }
   if (allowed !== null) {
-    c.header('access-control-allow-origin', allowed);
-    c.header('access-control-expose-headers', EXPOSED);
+    setResponseHeader(c, 'access-control-allow-origin', allowed);
+    setResponseHeader(c, 'access-control-expose-headers', EXPOSED);
   }
   return undefined;
 };

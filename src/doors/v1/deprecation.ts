@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import type { AppEnv } from '../app-env.ts';
+import { appendResponseHeader, setResponseHeader } from '../response-headers.ts';
 import { ROUTE_ACCESS, routeName, type Deprecated, type RouteAccess } from './route-access.ts';
 
 /** Tells callers of a deprecated route so, on every answer, refusals included. Nothing where the table says nothing. */
@@ -10,9 +11,9 @@ export const deprecationHeaders =
     await next();
     const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
     const access = route === undefined ? undefined : table[routeName(route)];
-    if (access !== undefined && access !== 'open' && access.deprecated !== undefined && c.res.status !== 101) {
+    if (access !== undefined && access !== 'open' && access.deprecated !== undefined) {
       for (const [name, value] of Object.entries(headersOf(access.deprecated, c.var.core.config.publicUrl))) {
-        c.header(name, value, { append: name === 'link' });
+        (name === 'link' ? appendResponseHeader : setResponseHeader)(c, name, value);
       }
     }
   };

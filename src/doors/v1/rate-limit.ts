@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from 'hono';
 import type { Quota } from '../../contract/admission.ts';
 import { quotaOf } from '../../core/account/quota.ts';
 import type { AppEnv } from '../app-env.ts';
+import { setResponseHeader } from '../response-headers.ts';
 
 /** What asks the account for admission, and so learns what is left. */
 const SUBMITS: ReadonlySet<string> = new Set(['/v1/jobs', '/v1/jobs/batch']);
@@ -20,9 +21,9 @@ export const rateLimitHeaders: MiddlewareHandler<AppEnv> = async (c, next) => {
   const early = isSubmit ? null : quotaOf(core, caller);
   await next();
   const quota = c.get('quota') ?? (await early) ?? (await quotaOf(core, caller));
-  if (quota !== null && c.res.status !== 101) {
-    c.header('ratelimit-policy', quota.map(policyItem).join(', '));
-    c.header('ratelimit', quota.map(stateItem).join(', '));
+  if (quota !== null) {
+    setResponseHeader(c, 'ratelimit-policy', quota.map(policyItem).join(', '));
+    setResponseHeader(c, 'ratelimit', quota.map(stateItem).join(', '));
   }
   return undefined;
 };

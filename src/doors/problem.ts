@@ -16,6 +16,7 @@ export const PROBLEMS = {
   invalid_idempotency_key: { status: 400, title: 'The Idempotency-Key is not valid' },
   unauthorized: { status: 401, title: 'No valid API key' },
   insufficient_scope: { status: 403, title: 'The key lacks a scope' },
+  admin_token_not_accepted: { status: 403, title: 'ADMIN_TOKEN is not accepted on this route' },
   ip_not_allowed: { status: 403, title: 'The key may not be used from this address' },
   endpoint_not_allowed: { status: 403, title: 'The key may not use this endpoint' },
   exceeds_key: { status: 403, title: 'A key gives no more than it has' },

@@ -119,7 +119,7 @@ describe('a key', () => {
 
   it('of the administrator is no API key', async () => {
     const response = await anyone('/v1/jobs', { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
-    expect(await problemOf(response)).toMatchObject({ status: 401 });
+    expect(await problemOf(response)).toMatchObject({ status: 403, code: 'admin_token_not_accepted' });
   });
 });
 

@@ -4,7 +4,7 @@ import { isWithin } from '../../core/access/cidr.ts';
 import { isReadToken, verifyReadToken } from '../../core/access/read-token.ts';
 import { shielded } from '../../core/access/shield.ts';
 import type { KeyRecord } from '../../core/keys/actor.ts';
-import { containsKey } from '../../core/keys/format.ts';
+import { containsKey, isKey } from '../../core/keys/format.ts';
 import { grants, type Scope } from '../../core/keys/scopes.ts';
 import { callerOf, identify, LONG_MS, noteUse, RECHECK_MS, verifyKey } from '../../core/keys/verify.ts';
 import type { AppEnv } from '../app-env.ts';
@@ -38,7 +38,14 @@ export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
     return shieldOpen(c, next);
   }
   const header = bearerOf(c);
-  if (access?.operator === true && header !== null && (await sameText(header, c.var.core.config.adminToken))) {
+  // What has the form of a key is none: ADMIN_TOKEN need not be compared with every key that comes.
+  if (header !== null && !isKey(header) && (await sameText(header, c.var.core.config.adminToken))) {
+    if (access !== null && access.operator !== true) {
+      return problem(c, 'admin_token_not_accepted', {
+        detail:
+          'ADMIN_TOKEN is for the operator’s routes. Send a key of an account; POST /v1/keys with ADMIN_TOKEN makes one.',
+      });
+    }
     c.set('actor', { key: null, requestId: c.var.requestId });
     return next();
   }

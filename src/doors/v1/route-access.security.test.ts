@@ -5,7 +5,7 @@ import { grants, SCOPES } from '../../core/keys/scopes.ts';
 import { systemRandom } from '../../providers/ids.ts';
 import { signToken } from '../../providers/tokens.ts';
 import { anyone, newClient, PNG, problemOf, submitted, type Call } from '../../testing/gateway.ts';
-import { as, madeKey, ownApp, type MadeKey } from '../../testing/keys.ts';
+import { as, madeKey, operator, ownApp, type MadeKey } from '../../testing/keys.ts';
 import { runAsWorker } from '../../testing/worker.ts';
 import { v1Door } from './index.ts';
 import { ROUTE_ACCESS } from './route-access.ts';
@@ -90,6 +90,17 @@ describe('the table of routes', () => {
       'GET /jobs/:id/events',
       'GET /jobs/:id/outputs/:name{[^]+}',
     ]);
+  });
+});
+
+describe.each(guarded.filter(({ operator: isOperators }) => isOperators !== true))('$name', (route) => {
+  it('answers 403 to ADMIN_TOKEN, names what to send instead, and reads nothing', async () => {
+    const read = vi.spyOn(env.DB, 'prepare');
+    const seen = await problemOf(await send(route, operator));
+    expect(seen).toMatchObject({ status: 403, code: 'admin_token_not_accepted' });
+    expect(seen.detail).toContain('POST /v1/keys');
+    expect(read).not.toHaveBeenCalled();
+    read.mockRestore();
   });
 });
 

@@ -1,10 +1,14 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ensureEnvironment } from './environment.ts';
 
 /** The Python projects of this repository, by folder. Each has its own `pyproject.toml`. */
 const PROJECTS = ['worker-gpu', 'local/comfyui'];
+
+/** Tests run in twice as many processes as the machine has processors: most of a test's time is waiting for a program. */
+const PARALLEL = ['-n', String(2 * availableParallelism())];
 
 const root = resolve(import.meta.dirname, '../..');
 
@@ -35,6 +39,7 @@ function stepsOf(task: string, python: string, reports: string | undefined): Ste
         args: [
           '-m',
           'pytest',
+          ...PARALLEL,
           ...(reports === undefined
             ? []
             : [`--junitxml=${join(reports, `pytest-${project.replaceAll('/', '-')}.xml`)}`]),

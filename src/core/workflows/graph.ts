@@ -25,7 +25,7 @@ export function inputOf(node: Node | undefined, name: string): unknown {
   return unwrapped(value);
 }
 
-const WRAPPER = '__value__';
+export const WRAPPER = '__value__';
 
 const unwrapped = (value: unknown): unknown =>
   typeof value === 'object' && value !== null

@@ -68,9 +68,53 @@ describe('a path-like input', () => {
     expect(check('CheckpointLoaderSimple', 'ckpt_name', value)).toEqual([]);
   });
 
+  it.each([
+    ['a JPEG in base64', '/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoH'],
+    ['a JPEG in base64 with line breaks', '/9j/2wBDAAMCAgMCAgMDAwMEAwME\r\nBQgFBQQEBQoHBQ=='],
+    ['a sound in base64', `//uQ${'xAAAAAAAAAAAAAAAAAAAAAAA'.repeat(200)}`],
+  ])('may hold %s, which is no path', (_title, value) => {
+    expect(check('ETN_LoadImageBase64', 'image', value)).toEqual([]);
+    expect(check('PrimitiveString', 'value', value)).toEqual([]);
+  });
+
+  it.each(['/9j/4.txt', '/9j', '/9j/etc/passwd', '//usr/share/dict/words', '/etc/passwd=='])(
+    'that holds %j, which only looks like base64, is refused',
+    (value) => {
+      expect(check('LoadImage', 'image', value)).toHaveLength(1);
+    },
+  );
+
+  it.each(['/view?filename=a.png&type=temp', '/api/view?filename=a.png&type=output&subfolder='])(
+    'that holds %j, a file of ComfyUI by its URL, is refused',
+    (value) => {
+      expect(check('LoadImageFromUrl', 'url', value)).toHaveLength(1);
+      expect(check('LoadImageFromUrl', 'url', { __value__: value })).toHaveLength(1);
+      expect(check('LoadImages', 'images', [{ url: value }])).toHaveLength(1);
+      expect(check('PrimitiveString', 'value', value)).toHaveLength(1);
+    },
+  );
+
+  it('may be what an input of the request is called, as the editor writes it', () => {
+    const graph = { '1': { class_type: 'LoadImage', inputs: { image: 'clipspace/mask.png [input]' } } };
+    const named = new Set(['clipspace/mask.png [input]']);
+    expect(unsafeInputs(graph, false, placeIn([]), named).listed).toEqual([]);
+    expect(unsafeInputs(graph, false, placeIn([])).listed).toHaveLength(1);
+  });
+
   it('may hold a URL where the endpoint says so, but never a file: URL', () => {
     expect(check('LoadImageFromUrl', 'url', 'https://example.com/a.png', true)).toEqual([]);
     expect(check('LoadImageFromUrl', 'url', 'file:///etc/passwd', true)).toHaveLength(1);
+  });
+});
+
+describe('what a widget shows of the last run', () => {
+  const left = { url: '/api/view?filename=rgthree.compare._temp_abcde_00001_.png&type=temp&subfolder=&rand=0.25' };
+
+  it('is taken, since no node opens it', () => {
+    expect(check('Image Comparer (rgthree)', 'rgthree_comparer', { images: [left] })).toEqual([]);
+    expect(check('Another Comparer', 'compared', { images: [left] })).toEqual([]);
+    const params = { filename: 'a.mp4', type: 'output', fullpath: 'C:\\ComfyUI\\output\\a.mp4' };
+    expect(check('VHS_VideoCombine', 'videopreview', { hidden: false, params })).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 import type { Graph } from '../../contract/new-job.ts';
 import { FaultList } from '../fault-list.ts';
 import { quote } from '../problems.ts';
-import { isLink, type Place } from './graph.ts';
+import { isLink, WRAPPER, type Place } from './graph.ts';
 
 /**
  * Texts that would make a node reach beyond its job's files: ComfyUI before 0.28 follows paths out of its folders
@@ -9,15 +9,21 @@ import { isLink, type Place } from './graph.ts';
  * given (reference/comfyui.md sections 6 and 8). Names of inputs and models need none of it.
  *
  * Inputs that name a file or a place are checked strictly. Others only for what is plainly a path, because a path may come
- * from a text node by a link. Texts of prompt encoders are free: nobody opens them.
+ * from a text node by a link. Texts of prompt encoders are free: nobody opens them. `inputNames`: what the job's own files are called; a
+ * value that is one of them becomes that file.
  */
-export function unsafeInputs(graph: Graph, allowUrls: boolean, place: Place): FaultList {
+export function unsafeInputs(
+  graph: Graph,
+  allowUrls: boolean,
+  place: Place,
+  inputNames: ReadonlySet<string> = new Set(),
+): FaultList {
   const faults = new FaultList();
   for (const [id, { class_type, inputs }] of Object.entries(graph)) {
     for (const [input, value] of Object.entries(inputs)) {
       const check = checkFor(class_type, input, allowUrls);
       eachText(value, [id, 'inputs', input], (text, path) => {
-        const what = check(text);
+        const what = inputNames.has(text) ? null : check(text, isWithin(path));
         if (what !== null) {
           faults.add('unsafe_input', () => ({
             pointer: place(...path),
@@ -46,14 +52,31 @@ const ANNOTATED = /\[(input|output|temp)\]\s*$/i;
 const URL = /^\s*[a-z][a-z0-9+.-]*:\/\//i;
 const FILE_URL = /^\s*file:/i;
 
-type Check = (text: string) => string | null;
+/** Where ComfyUI serves its files. A node that is given such a text as a URL may open the file itself. */
+const SERVED = /^\s*\/(?:api\/)?view\?/i;
+/** Widgets that show what the last run made. No node takes them, so that nothing opens what is left over in them. */
+const DISPLAY_ONLY = new Set(['rgthree_comparer', 'videopreview']);
+
+/** The first bytes of a JPEG, with its next marker, as base64 spells them: a path only by its first character. */
+const JPEG = /^\s*\/9j\/[24567wx/]/;
+const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}\s*$/;
+/** Longest path that Linux opens, in bytes: a longer text is none. */
+const MAX_PATH_BYTES = 4096;
+/** Whether a text is the content of a file rather than its path. */
+const isContent = (text: string): boolean => (JPEG.test(text) || text.length > MAX_PATH_BYTES) && BASE64.test(text);
+
+/** Says what is wrong with a text. `isWithin`: it stands within a list or an object. */
+type Check = (text: string, isWithin: boolean) => string | null;
 
 function checkFor(class_type: string, input: string, allowUrls: boolean): Check {
   if (ENCODES.test(class_type) && !LOADS.test(class_type) && PROMPTS.test(input)) {
     return (text) => (text.includes('\0') ? 'a NUL character' : null);
   }
+  if (DISPLAY_ONLY.has(input)) {
+    return (text) => (text.includes('\0') ? 'a NUL character' : null);
+  }
   const strict = NAMES_A_FILE.test(input) || (LOADS.test(class_type) && !PROMPTS.test(input));
-  return (text) => {
+  return (text, isWithin) => {
     if (text.includes('\0')) {
       return 'a NUL character';
     }
@@ -61,7 +84,17 @@ function checkFor(class_type: string, input: string, allowUrls: boolean): Check 
       return 'a path that climbs with ".."';
     }
     if (ANNOTATED.test(text)) {
-      return 'a name that ends in [input], [output] or [temp]';
+      return 'a name that ends in [input], [output] or [temp], unless the request has an input of exactly this name';
+    }
+    if (isContent(text)) {
+      return null;
+    }
+    if (isWithin && !strict && SERVED.test(text)) {
+      // Left over from a widget: what a node opens by itself is not found within an object.
+      return null;
+    }
+    if (SERVED.test(text)) {
+      return "a URL of ComfyUI's own files; send the file as an input";
     }
     if (FILE_URL.test(text) || (strict && !allowUrls && URL.test(text))) {
       return 'a URL; send the file as an input';
@@ -69,6 +102,9 @@ function checkFor(class_type: string, input: string, allowUrls: boolean): Check 
     return (strict ? ROOTED : PLAINLY_ROOTED).test(text) ? 'an absolute path' : null;
   };
 }
+
+/** Whether a place is deeper than an input of a node; the wrapper that ComfyUI takes off does not count. */
+const isWithin = (path: readonly string[]): boolean => path.slice(3).some((key) => key !== WRAPPER);
 
 /** Shows every text within a value, with the way to it, which holds only while it is shown. A link names a node, not a file. */
 function eachText(value: unknown, path: string[], see: (text: string, path: readonly string[]) => void): void {

@@ -42,7 +42,6 @@ export const FAULT_CODES = [
   'storage_full',
   'file_too_large',
   'url_not_allowed',
-  'input_not_taken',
   'run_too_large',
 ] as const;
 export type FaultCode = (typeof FAULT_CODES)[number];

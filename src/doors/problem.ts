@@ -77,7 +77,6 @@ export const PROBLEMS = {
   image_too_large: { status: 422, title: 'The picture has too many pixels' },
   empty_file: { status: 400, title: 'The file is empty' },
   file_too_large: { status: 413, title: 'The file is too large' },
-  input_not_taken: { status: 422, title: 'The endpoint cannot take this file' },
   run_too_large: { status: 413, title: 'The job is too large for the endpoint' },
   url_not_allowed: { status: 422, title: 'The gateway does not call this URL' },
   hash_mismatch: { status: 422, title: 'The file has another hash' },

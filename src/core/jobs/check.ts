@@ -5,7 +5,7 @@ import { endpointBarred, usualEndpoint } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
 import { FaultList } from '../fault-list.ts';
-import { pointer, quote, type CoreProblem } from '../problems.ts';
+import { quote, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { unknownNodes } from '../workflows/catalog.ts';
 import { checkGraph, checkLeastSize } from '../workflows/check.ts';
@@ -93,8 +93,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
   const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, requested);
   faults.addAll(inputFaults);
   if (shaped !== null) {
-    const places = new Map(requested.map(({ name }, at) => [name, pointer(['inputs', at])]));
-    faults.addAll(inlineFaults(target, shaped.shaped.text, inputs, places));
+    faults.addAll(inlineFaults(target, shaped.shaped.text, inputs));
   }
   return shaped === null || faults.count > 0
     ? refuse(faults)

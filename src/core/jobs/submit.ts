@@ -150,9 +150,8 @@ async function fetched(
   const hashes = inputs.map(({ sha256 }) => sha256);
   const all = [...checked.inputs, ...inputs];
   if (inputs.length > 0) {
-    // Only now is it known what they are and how large.
-    const places = new Map(checked.remote.map(({ name, at }) => [name, at]));
-    faults.push(...inlineFaults(core.config.endpoints[checked.endpoint], checked.shaped.text, all, places));
+    // Only now is it known how large they are.
+    faults.push(...inlineFaults(core.config.endpoints[checked.endpoint], checked.shaped.text, all));
   }
   const [fault, ...others] = faults;
   if (fault !== undefined) {

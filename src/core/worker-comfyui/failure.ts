@@ -3,6 +3,7 @@ import { JOB_ERROR_CODES } from '../../contract/job.ts';
 import type { RunFailure } from '../../contract/run.ts';
 import { workerError } from '../../contract/worker.ts';
 import { cleanMessage } from './message.ts';
+import { refusalIn } from './refusal.ts';
 
 /** What a failure reported by worker-comfyui, or by RunPod about it, means in the words of a job's error. */
 
@@ -10,18 +11,30 @@ type Meaning = Omit<RunFailure, 'message' | 'node' | 'details'>;
 
 const memory: Meaning = { code: 'out_of_memory', at: 'worker', retryable: true };
 const execution: Meaning = { code: 'execution_error', at: 'workflow', retryable: false };
+const unknown: Meaning = { code: 'execution_error', at: 'worker', retryable: false };
+
+/** The graph began: a node raised. Such a text may hold anything, for the rest of it is the node's. */
+const RAISED = /workflow execution error|node type:/i;
+
+/** worker-comfyui tells its callers of what ComfyUI lists under `images` and of nothing else. */
+export const NOTHING_LISTED =
+  'The graph listed no pictures or videos. This endpoint runs worker-comfyui, which passes on only what ComfyUI lists under "images". ' +
+  'Add a node that saves one, or use an endpoint that runs worker-gpu.';
 
 /**
  * First match wins. Texts: worker-comfyui 5.x (reference/competitors.md section 3); RunPod's own about a vanished worker are not
- * documented, these have been seen in the wild or are those of local/runpod.
+ * documented, these have been seen in the wild or are those of local/runpod. `says`: in place of the text.
  */
-const MEANINGS: readonly { text: RegExp; means: Meaning }[] = [
+const MEANINGS: readonly { text: RegExp; means: Meaning; says?: string }[] = [
   { text: /out of memory|OutOfMemoryError|allocation on device/i, means: memory },
+  { text: RAISED, means: execution },
   {
-    text: /workflow validation failed|prompt_outputs_failed_validation|invalid prompt/i,
-    means: { code: 'invalid_workflow', at: 'workflow', retryable: false },
+    text: /no outputs found in history/i,
+    means: { code: 'output_missing', at: 'worker', retryable: false },
+    says: NOTHING_LISTED,
   },
-  { text: /workflow execution error|node type:/i, means: execution },
+  { text: /failed to fetch image data for/i, means: { code: 'output_missing', at: 'worker', retryable: false } },
+  { text: /error uploading .* to s3/i, means: { code: 'upload_failed', at: 'worker', retryable: true } },
   {
     text: /failed to upload one or more input images/i,
     means: { code: 'input_fetch_failed', at: 'worker', retryable: true, ran: false },
@@ -31,7 +44,7 @@ const MEANINGS: readonly { text: RegExp; means: Meaning }[] = [
     means: { code: 'comfyui_unavailable', at: 'worker', retryable: true, ran: false },
   },
   {
-    text: /communication error|comfyui.*(?:unavailable|unreachable|not running)/i,
+    text: /communication error|error queuing workflow|not found in history|comfyui.*(?:unavailable|unreachable|not running)/i,
     means: { code: 'comfyui_unavailable', at: 'worker', retryable: true },
   },
   {
@@ -40,24 +53,24 @@ const MEANINGS: readonly { text: RegExp; means: Meaning }[] = [
   },
 ];
 
+const refusalOf = (text: string): RunFailure | null => (RAISED.test(text) ? null : refusalIn(text));
+
 /** Whether a text that came beside results says that the graph did not run to its end. */
 export const endsTheRun = (text: string): boolean =>
-  MEANINGS.some(
-    ({ text: pattern, means }) =>
-      pattern.test(text) && (means === execution || means === memory || means.code === 'invalid_workflow'),
-  );
+  refusalOf(text) !== null ||
+  MEANINGS.some(({ text: pattern, means }) => pattern.test(text) && (means === execution || means === memory));
 
 /** A failure in a text. Where nothing is known of it: the graph's run failed on that worker, and nothing says that it would not again. */
 export function failureOf(text: string): RunFailure {
-  const meaning = MEANINGS.find(({ text: pattern }) => pattern.test(text))?.means ?? {
-    code: 'execution_error' as const,
-    at: 'worker' as const,
-    retryable: false,
-  };
+  const refusal = refusalOf(text);
+  if (refusal !== null) {
+    return refusal;
+  }
+  const known = MEANINGS.find(({ text: pattern }) => pattern.test(text));
   const node = nodeIn(text);
   return {
-    ...meaning,
-    message: cleanMessage(text) || 'The worker reported a failure without a message.',
+    ...(known?.means ?? unknown),
+    message: known?.says ?? (cleanMessage(text) || 'The worker reported a failure without a message.'),
     ...(node === null ? {} : { node }),
   };
 }

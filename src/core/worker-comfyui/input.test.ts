@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { imageBytes, inputPieces, MAX_RUN_BODY_BYTES, roomForImages, takesInput } from './input.ts';
+import { imageBytes, inputPieces, MAX_RUN_BODY_BYTES, roomForImages } from './input.ts';
 
 const utf8 = (text: string): number => new TextEncoder().encode(text).length;
 
@@ -43,15 +43,5 @@ describe('the input', () => {
         },
       ),
     );
-  });
-
-  it.each([
-    ['image/png', true],
-    ['image/webp', true],
-    ['video/mp4', false],
-    ['application/x-safetensors', false],
-    ['text/plain; charset=utf-8', false],
-  ])('takes %s: %s', (type, taken) => {
-    expect(takesInput(type)).toBe(taken);
   });
 });

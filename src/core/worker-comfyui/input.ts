@@ -5,10 +5,10 @@ export const MAX_RUN_BODY_BYTES = 10_000_000;
 /** What stands around the input: the webhook's URL with its token, and the limits of the run. */
 const ENVELOPE_BYTES = 4_096;
 
-/** Whether worker-comfyui can hand a file of this type to ComfyUI: it uploads every input as an image. */
-export const takesInput = (contentType: string): boolean => contentType.startsWith('image/');
-
-/** The input as JSON text, in pieces. `workflow` is JSON text already; `base64` is bare base64. */
+/**
+ * The input as JSON text, in pieces. `workflow` is JSON text already; `base64` is bare base64. Files of every kind go under `images`:
+ * worker-comfyui hands them to ComfyUI's upload route, which keeps any file.
+ */
 export const inputPieces = (workflow: string, images: readonly { name: string; base64: string }[]): string[] => [
   '{"workflow":',
   workflow,

@@ -145,10 +145,10 @@ describe('COMPLETED that is no success', () => {
     });
   });
 
-  it('success_no_images says what that worker drops', () => {
+  it('success_no_images says what that worker passes on', () => {
     expect(verdict({ status: 'success_no_images', images: [] }).error).toMatchObject({
       code: 'output_missing',
-      message: expect.stringContaining('images only'),
+      message: expect.stringContaining('listed no pictures or videos'),
     });
   });
 
@@ -210,6 +210,12 @@ describe('FAILED', () => {
   it.each([
     ['Workflow validation failed: 3: value not in list', 'invalid_workflow', 'workflow', false],
     [
+      'Error queuing workflow: 500 Server Error for url: http://127.0.0.1:8188/prompt',
+      'invalid_workflow',
+      'workflow',
+      false,
+    ],
+    [
       'Workflow execution error: Node Type: VAEDecode, Node ID: 8, Message: CUDA out of memory. Tried 2 GiB',
       'out_of_memory',
       'worker',
@@ -220,9 +226,28 @@ describe('FAILED', () => {
     ['HTTP communication error with ComfyUI: refused', 'comfyui_unavailable', 'worker', true],
     ['worker w1 was lost: exited with code 3', 'worker_lost', 'worker', true],
     ['job timed out after 1 retries', 'worker_lost', 'worker', true],
+    ['WebSocket communication error: Connection closed', 'comfyui_unavailable', 'worker', true],
+    ['Error queuing workflow: HTTPConnectionPool: refused', 'comfyui_unavailable', 'worker', true],
+    ['Prompt ID 0192 not found in history after execution.', 'comfyui_unavailable', 'worker', true],
     ['Job processing failed', 'execution_error', 'worker', false],
   ])('"%s" is %s', (error, code, at, retryable) => {
     expect(verdictOf(failed(error), 10).error).toMatchObject({ code, at, retryable });
+  });
+
+  it.each([
+    ['ComfyUI server (127.0.0.1:8188) not reachable after multiple retries.', false],
+    ['Failed to upload one or more input images', false],
+    ['WebSocket communication error: Connection closed', undefined],
+  ])('"%s" tells whether the graph began', (error, ran) => {
+    expect(verdictOf(failed(error), 10).error?.ran).toBe(ran);
+  });
+
+  it.each([
+    ['No outputs found in history for prompt 0192.', 'output_missing'],
+    ['Failed to fetch image data for a.png from /view endpoint.', 'output_missing'],
+    ['Error uploading a.png to S3: no such bucket', 'upload_failed'],
+  ])('with "%s" as its only detail is %s', (detail, code) => {
+    expect(verdictOf(failed('Job processing failed', { details: [detail] }), 10).error).toMatchObject({ code });
   });
 
   it('adds the details that stand beside the error', () => {

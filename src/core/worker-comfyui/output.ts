@@ -3,7 +3,7 @@ import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import { LINE_AND_ORDER_CONTROLS, outputName, type OUTPUT_TYPES } from '../../contract/job.ts';
 import type { RunFailure, RunRecord } from '../../contract/run.ts';
 import type { WorkerError } from '../../contract/worker.ts';
-import { endsTheRun, failureOf, runFailure, textOf } from './failure.ts';
+import { endsTheRun, failureOf, NOTHING_LISTED, runFailure, textOf } from './failure.ts';
 import { cleanMessage } from './message.ts';
 
 /**
@@ -115,7 +115,7 @@ export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
     return verdict(failureOf(ending));
   }
   if (files.length === 0) {
-    return verdict(nothing(found.length > 0 ? UNREADABLE : status === 'success_no_images' ? NO_IMAGES : EMPTY));
+    return verdict(nothing(found.length > 0 ? UNREADABLE : status === 'success_no_images' ? NOTHING_LISTED : EMPTY));
   }
   if (files.length < found.length) {
     return verdict(nothing(UNREADABLE));
@@ -130,8 +130,6 @@ function withItsMessage(output: unknown): unknown {
 }
 
 const EMPTY = 'The run ended without a result.';
-const NO_IMAGES =
-  'The workflow made no image. This endpoint runs worker-comfyui, which gives back images only: videos, audio and other files are dropped there.';
 const UNREADABLE = 'A result of the run was neither base64 nor a URL.';
 
 const nothing = (message: string): WorkerError => ({ code: 'output_missing', message, at: 'worker', retryable: false });

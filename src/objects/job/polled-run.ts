@@ -2,6 +2,7 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { RunNews, RunStatus } from '../../contract/run.ts';
 import type { JobState } from '../../core/job/state.ts';
 import { inputPieces } from '../../core/worker-comfyui/input.ts';
+import { withPlainNames } from '../../core/worker-comfyui/plain-names.ts';
 import { progressOf } from '../../core/worker-comfyui/progress.ts';
 import type { GpuProvider } from '../../providers/gpu/provider.ts';
 import { assetKey } from '../../storage/keys.ts';
@@ -14,15 +15,16 @@ export async function inlineInput(
   { account }: JobState,
   order: { workflow: string; inputs: JobInput[] },
 ): Promise<string[] | null> {
+  const { workflow, nameOf } = withPlainNames(order.workflow, order.inputs);
   const images: { name: string; base64: string }[] = [];
   for (const { name, key, sha256 } of order.inputs) {
     const object = await bucket.get(key ?? assetKey(account, sha256));
     if (object === null) {
       return null;
     }
-    images.push({ name, base64: new Uint8Array(await object.arrayBuffer()).toBase64() });
+    images.push({ name: nameOf.get(name) ?? name, base64: new Uint8Array(await object.arrayBuffer()).toBase64() });
   }
-  return inputPieces(order.workflow, images);
+  return inputPieces(workflow, images);
 }
 
 /** RunPod's status of a run and what else it says. Texts of the output pass by unread. */

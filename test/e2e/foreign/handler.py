@@ -15,6 +15,11 @@ from typing import Any
 import runpod
 
 FILES = os.environ["FILES_URL"]
+REFUSAL = (
+    "Workflow validation failed:\n\u2022 Node 1 (errors): [{'type': 'value_not_in_list', 'message': 'Value not in list', "
+    "'details': \"ckpt_name: 'nope.safetensors' not in []\", 'extra_info': {'input_name': 'ckpt_name'}}]\n"
+    "\u2022 Node 1 (dependent_outputs): ['2']\n\u2022 Node 1 (class_type): CheckpointLoaderSimple"
+)
 PNG_HEAD = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de")
 
 
@@ -74,6 +79,10 @@ def handler(job: dict[str, Any]) -> dict[str, Any]:
             raise ValueError("boom at /comfyui/handler.py")
         case "no images":
             return {"status": "success_no_images", "images": []}
+        case "no outputs":
+            return {"error": "Job processing failed", "details": ["No outputs found in history for prompt 0192."]}
+        case "refusal":
+            return {"error": REFUSAL}
         case "nothing":
             return {}
         case "exit":

@@ -4,7 +4,7 @@ import { publicUrl } from '../net/public-url.ts';
 import { fail, ok, type Result } from '../result.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { createAsset } from './create.ts';
-import { until } from './flow.ts';
+import { deadlineIn, until } from './flow.ts';
 import { tooLarge } from './refusals.ts';
 
 /** A file has this long to arrive, from the first connection to its last byte. */
@@ -35,9 +35,8 @@ export async function fetchAsset(
   name: string,
   over: AbortSignal,
 ): Promise<Result<StoredFile, FetchProblem>> {
-  const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), FETCH_TIMEOUT_MS);
-  const signal = AbortSignal.any([patience.signal, over]);
+  const own = deadlineIn(FETCH_TIMEOUT_MS);
+  const signal = AbortSignal.any([own.signal, over]);
   try {
     const response = await follow(core, text, signal);
     if (!response.ok) {
@@ -60,7 +59,7 @@ export async function fetchAsset(
     }
     return fail(signal.aborted ? tooSlow : problemOf(created.problem));
   } finally {
-    clearTimeout(timer);
+    own.stop();
   }
 }
 

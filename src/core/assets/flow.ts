@@ -6,6 +6,16 @@
 /** How long a sender may be silent. A connection that is alive sends something within seconds, however slow it is. */
 export const MAX_SILENCE_MS = 60_000;
 
+/** A time within which work must end: `signal` aborts when it is up. `stop` when the work is done, or the timer runs on. */
+export type Deadline = { signal: AbortSignal; stop: () => void };
+
+/** Not `AbortSignal.timeout`: its timer cannot be stopped, and keeps an object from hibernating. */
+export function deadlineIn(ms: number): Deadline {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), ms);
+  return { signal: controller.signal, stop: () => clearTimeout(timer) };
+}
+
 /** The stream, which breaks when nothing comes for too long although it is asked for. */
 export const whileItFlows = (stream: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> =>
   waited(stream, async (read) => {

@@ -7,6 +7,8 @@ import { isPassing } from '../repeat.ts';
 import { pointer, type CoreProblem } from '../problems.ts';
 import { fail, type Result } from '../result.ts';
 import { isRecord } from '../workflows/parse.ts';
+import { deadlineIn } from '../assets/flow.ts';
+import { FETCH_ALL_TIMEOUT_MS } from './inputs.ts';
 import { submitJob, type Submitted, type SubmitOptions } from './submit.ts';
 
 /**
@@ -22,7 +24,8 @@ export type BatchOutcome = Result<Submitted, CoreProblem>;
 /**
  * Takes several jobs as if each had been submitted by itself, in their order: where a limit is reached, it is the first that are let in.
  * One that is refused, or breaks off, touches no other. `key`: the request's own `Idempotency-Key`; it stands for a key of every job
- * that names none, with the job's place. `standing`: as for a submit.
+ * that names none, with the job's place. `standing`: as for a submit. The files that the jobs name by URL are fetched within the time
+ * that those of one job have.
  */
 export async function submitBatch(
   core: Core,
@@ -35,6 +38,7 @@ export async function submitBatch(
   const turns = jobs.map(() => Promise.withResolvers<void>());
   const outcomes: Promise<BatchOutcome>[] = [];
   const latest = new Map<string, Promise<BatchOutcome>>();
+  const fetchDeadline = deadlineIn(FETCH_ALL_TIMEOUT_MS);
   const one = async (at: number, item: Item, same: Promise<BatchOutcome> | undefined): Promise<BatchOutcome> => {
     const before = turns[at - 1]?.promise;
     try {
@@ -43,6 +47,7 @@ export async function submitBatch(
       await same;
       return await submitOne(core, caller, item, {
         standing,
+        fetchDeadline,
         inTurn: async (admit) => {
           await before;
           return admit().finally(() => turns[at]?.resolve());
@@ -80,7 +85,7 @@ export async function submitBatch(
       latest.set(item.key, outcome);
     }
   }
-  return Promise.all(outcomes);
+  return Promise.all(outcomes).finally(fetchDeadline.stop);
 }
 
 /** A job of a batch: what a submit would have as its body, and its key; `given`: the client's own, as it came. */
@@ -98,7 +103,7 @@ async function submitOne(
   core: Core,
   caller: Caller,
   { body, key, given }: Item,
-  options: Pick<SubmitOptions, 'inTurn' | 'standing'>,
+  options: Pick<SubmitOptions, 'inTurn' | 'standing' | 'fetchDeadline'>,
 ): Promise<BatchOutcome> {
   if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
     const detail = `${IDEMPOTENCY_KEY_FAULT}.`;

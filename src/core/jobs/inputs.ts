@@ -24,7 +24,8 @@ export type ResolvedInputs = {
 };
 
 /**
- * The files of one request have this long together: a client that sends the request waits for them, and most give up after 60 to 120 s.
+ * The files of one request have this long together, those of all jobs of a batch: a client that sends the request waits for them, and
+ * most give up after 60 to 120 s.
  */
 export const FETCH_ALL_TIMEOUT_MS = 90_000;
 
@@ -86,28 +87,24 @@ export async function resolveInputs(
 /**
  * Fetches what is elsewhere, one file after another. Called only when nothing else is wrong with the request; a file that cannot be
  * had is a fault of the request like any other.
+ * @param over aborted when the request may wait no longer
  */
 export async function fetchRemote(
   core: Core,
   caller: Caller,
   remote: readonly RemoteInput[],
+  over: AbortSignal,
 ): Promise<{ inputs: JobInput[]; faults: Fault[] }> {
   const inputs: JobInput[] = [];
   const faults: Fault[] = [];
-  const over = new AbortController();
-  const timer = setTimeout(() => over.abort(), FETCH_ALL_TIMEOUT_MS);
-  try {
-    for (const { name, url, at } of remote) {
-      const fetched = await fetchAsset(core, caller, url, name, over.signal);
-      if (fetched.ok) {
-        const { sha256, size_bytes, content_type } = fetched.value;
-        inputs.push({ name, sha256, size_bytes, content_type });
-      } else {
-        faults.push({ pointer: at, ...fetched.problem });
-      }
+  for (const { name, url, at } of remote) {
+    const fetched = await fetchAsset(core, caller, url, name, over);
+    if (fetched.ok) {
+      const { sha256, size_bytes, content_type } = fetched.value;
+      inputs.push({ name, sha256, size_bytes, content_type });
+    } else {
+      faults.push({ pointer: at, ...fetched.problem });
     }
-  } finally {
-    clearTimeout(timer);
   }
   return { inputs, faults };
 }

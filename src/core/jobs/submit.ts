@@ -9,12 +9,13 @@ import { lapsesAt } from '../job/admission.ts';
 import { invalidRequest, type CoreProblem } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
+import { deadlineIn, type Deadline } from '../assets/flow.ts';
 import { storageFull } from '../assets/refusals.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { fallbacksFor } from './fallbacks.ts';
 import { inlineFaults } from './inline-run.ts';
 import { storeInline } from './inline.ts';
-import { fetchRemote } from './inputs.ts';
+import { FETCH_ALL_TIMEOUT_MS, fetchRemote } from './inputs.ts';
 import { goneProblem, letGo, usesOf } from './uses.ts';
 
 /** A job that was taken. `replayed`: it was taken earlier, with the same idempotency key, and this is what was answered then. */
@@ -23,11 +24,15 @@ export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null }
 /** Asks for admission when it is this job's turn; at once where nobody else is waited for. */
 export type InTurn = <T>(admit: () => Promise<T>) => Promise<T>;
 
-/** What a submit may be told beside its body. `standing`: whether whoever asks may still, where that was long ago; else always. */
+/**
+ * What a submit may be told beside its body. `standing`: whether whoever asks may still, where that was long ago; else always.
+ * `fetchDeadline`: for the files of several jobs together; a job by itself has its own.
+ */
 export type SubmitOptions = {
   idempotency?: Idempotency | null;
   inTurn?: InTurn;
   standing?: () => Promise<boolean>;
+  fetchDeadline?: Deadline;
 };
 
 /** When a client whose first request is still being worked on had better ask again. */
@@ -42,7 +47,12 @@ export async function submitJob(
   core: Core,
   caller: Caller,
   body: unknown,
-  { idempotency = null, inTurn = (admit) => admit(), standing = () => Promise.resolve(true) }: SubmitOptions = {},
+  {
+    idempotency = null,
+    inTurn = (admit) => admit(),
+    standing = () => Promise.resolve(true),
+    fetchDeadline,
+  }: SubmitOptions = {},
 ): Promise<Result<Submitted, CoreProblem>> {
   const received_at = core.clock();
   const checked = await checkRequest(core, caller, body);
@@ -63,7 +73,7 @@ export async function submitJob(
       return before;
     }
   }
-  const ready = await fetched(core, caller, checked.value);
+  const ready = await fetched(core, caller, checked.value, fetchDeadline);
   if (!ready.ok) {
     return ready;
   }
@@ -145,8 +155,14 @@ async function fetched(
   core: Core,
   caller: Caller,
   checked: Checked,
+  shared: Deadline | undefined,
 ): Promise<Result<Checked & { fetched: string[] }, CoreProblem>> {
-  const { inputs, faults } = await fetchRemote(core, caller, checked.remote);
+  const deadline = shared ?? deadlineIn(FETCH_ALL_TIMEOUT_MS);
+  const { inputs, faults } = await fetchRemote(core, caller, checked.remote, deadline.signal).finally(() => {
+    if (shared === undefined) {
+      deadline.stop();
+    }
+  });
   const hashes = inputs.map(({ sha256 }) => sha256);
   const all = [...checked.inputs, ...inputs];
   if (inputs.length > 0) {

@@ -15,7 +15,7 @@ import {
   problemOf,
   storedOf,
 } from '../../../testing/gateway.ts';
-import { jobSchema } from '../schemas.ts';
+import { batchSchema, jobSchema } from '../schemas.ts';
 
 /** The internet for the rest of the test: what each URL answers. RunPod takes every run. */
 function internet(answers: Record<string, () => Response>): { fetched: string[] } {
@@ -209,6 +209,35 @@ describe('the time of an input by URL', () => {
     }
     const problem = await problemOf(await answer);
     expect(problem.errors).toHaveLength(inputs.length);
+    expect(await storedOf(account)).toEqual(late.stored);
+  });
+
+  it('ends for all files of a batch together after 90 s', async () => {
+    // Every file hangs for 30 s: six jobs at a time, of three files each, would take 180 s.
+    const jobs = Array.from({ length: 12 }, (_, job) => ({
+      workflow: GRAPH,
+      inputs: [1, 2, 3].map((at) => ({ name: `${at}.png`, url: `${SLOW}${job}-${at}` })),
+    }));
+    let asked = 0;
+    slowSide((signal) => {
+      asked += 1;
+      return new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new Error('aborted')));
+        if (signal.aborted) {
+          reject(new Error('aborted'));
+        }
+      });
+    });
+    const { account, key } = await newClient();
+    const request = new Request(`${ORIGIN}/v1/jobs/batch`, postJson({ jobs }));
+    request.headers.set('authorization', `Bearer ${key}`);
+    const answer = ownGateway().fetch(request, env);
+    for (const round of [1, 2, 3]) {
+      await vi.waitUntil(() => asked === round * 6);
+      await vi.advanceTimersByTimeAsync(FETCH_TIMEOUT_MS);
+    }
+    const { data } = batchSchema.parse(await (await answer).json());
+    expect(data.map((item) => 'problem' in item && item.problem?.code)).toEqual(jobs.map(() => 'input_fetch_failed'));
     expect(await storedOf(account)).toEqual(late.stored);
   });
 

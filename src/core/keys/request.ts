@@ -59,6 +59,12 @@ export const keyChangeSchema = z.strictObject({ name: name.optional(), scopes: s
 /** Body of `POST /v1/keys/{id}/rotate`. `grace`: seconds that the old secret goes on working; 0 ends it at once. */
 export const rotationSchema = z.strictObject({ grace: z.number().min(0).max(MAX_GRACE_S).default(USUAL_GRACE_S) });
 
+/** Largest body of a call about a key, in bytes: its four lists of names at their longest, every character written as an escape. */
+export const MAX_KEY_BODY_BYTES = 512 * 1024;
+
+/** Largest body of `POST /v1/keys/revoke`, in bytes: a secret has fewer than 50 characters, and nobody has to be known to send one. */
+export const MAX_REVOCATION_BYTES = 1024;
+
 /** Body of `POST /v1/keys/revoke`. */
 export const revocationSchema = z.strictObject({ key: z.string().max(MAX_LISTED_CHARS) });
 

@@ -12,13 +12,20 @@ export type Refusal = CoreProblem | { code: ProblemCode; detail: string };
 /** How long a body may be on its way, in ms: as long as 100 MiB, the largest one, takes at 1 Mbit/s (14 minutes). */
 export const MAX_BODY_MS = 15 * 60_000;
 
+/** Largest body of a route that has no limit of its own: room for every field of its schema, written with escapes. */
+export const SMALL_BODY_BYTES = 64 * 1024;
+
 const ENDED = 'the key was ended while the body of this request was on its way';
 
 const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
 
-/** The body as parsed JSON. Its type is checked before it is read, and its size while it is read. `see` is shown the bytes. */
+/**
+ * The body as parsed JSON. Its type is checked before it is read, and its size while it is read. `see` is shown the bytes.
+ * @param limit bytes that the body may have; never more than `max_body_bytes`
+ */
 export async function readJsonBody(
   c: Context<AppEnv>,
+  limit: number = SMALL_BODY_BYTES,
   see: (chunk: Uint8Array) => void = () => {},
 ): Promise<Result<unknown, Refusal>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
@@ -28,7 +35,7 @@ export async function readJsonBody(
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
   const texts: string[] = [];
   let utf8 = true;
-  const read = await readBounded(c, c.var.core.config.limits.max_body_bytes, (chunk) => {
+  const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), (chunk) => {
     see(chunk);
     utf8 &&= decode(decoder, chunk, texts);
   });

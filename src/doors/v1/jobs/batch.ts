@@ -42,7 +42,7 @@ export function registerSubmitBatch(app: V1App): void {
     if (!key.ok) {
       return refuse(c, key.problem);
     }
-    const body = await readJsonBody(c);
+    const body = await readJsonBody(c, c.var.core.config.limits.max_body_bytes);
     if (!body.ok) {
       return refuse(c, body.problem);
     }

@@ -16,7 +16,7 @@ export function registerDryRun(app: V1App): void {
     responses: { 200: jsonAnswer('What would run', dryRunSchema) },
   });
   app.post('/jobs/dry-run', async (c) => {
-    const body = await readJsonBody(c);
+    const body = await readJsonBody(c, c.var.core.config.limits.max_body_bytes);
     if (!body.ok) {
       return refuse(c, body.problem);
     }

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { rotateKey, updateKey } from '../../../core/keys/manage.ts';
-import { keyChangeSchema, rotationSchema } from '../../../core/keys/request.ts';
+import { MAX_KEY_BODY_BYTES, keyChangeSchema, rotationSchema } from '../../../core/keys/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, readOptionalJsonBody, refuse } from '../body.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
@@ -19,7 +19,7 @@ export function registerChangeKey(app: V1App): void {
     responses: { 200: jsonAnswer('The key', keySchema) },
   });
   app.patch('/keys/:id', async (c) => {
-    const body = await readJsonBody(c);
+    const body = await readJsonBody(c, MAX_KEY_BODY_BYTES);
     if (!body.ok) {
       return refuse(c, body.problem);
     }

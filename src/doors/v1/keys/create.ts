@@ -1,5 +1,5 @@
 import { createKey } from '../../../core/keys/create.ts';
-import { newKeySchema } from '../../../core/keys/request.ts';
+import { MAX_KEY_BODY_BYTES, newKeySchema } from '../../../core/keys/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
@@ -16,7 +16,7 @@ export function registerCreateKey(app: V1App): void {
     responses: { 201: jsonAnswer('The key and its secret, shown once', keyWithSecretSchema, 'Location') },
   });
   app.post('/keys', async (c) => {
-    const body = await readJsonBody(c);
+    const body = await readJsonBody(c, MAX_KEY_BODY_BYTES);
     if (!body.ok) {
       return refuse(c, body.problem);
     }

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { revokeBySecret, revokeKey } from '../../../core/keys/manage.ts';
-import { revocationSchema } from '../../../core/keys/request.ts';
+import { MAX_REVOCATION_BYTES, revocationSchema } from '../../../core/keys/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
@@ -19,7 +19,7 @@ export function registerRevokeKey(app: V1App): void {
     responses: { 204: { description: 'No key has this secret any more' } },
   });
   app.post('/keys/revoke', async (c) => {
-    const body = await readJsonBody(c);
+    const body = await readJsonBody(c, MAX_REVOCATION_BYTES);
     if (!body.ok) {
       return refuse(c, body.problem);
     }

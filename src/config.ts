@@ -79,6 +79,8 @@ export const limitsSchema = z.strictObject({
   stored_bytes: z.int().positive().optional(),
   /** Width times height of a picture. Pillow, which ComfyUI decodes with, refuses more (twice its `MAX_IMAGE_PIXELS`). */
   max_image_pixels: z.int().positive().default(178_956_970),
+  /** Pixels of all frames or pages of one picture file together. ComfyUI holds them all at once, at 12 bytes or more each (nodes.py). */
+  max_animation_pixels: z.int().positive().default(1_000_000_000),
   /** Uploads of an account that are under way at a time. */
   max_open_uploads: z.int().nonnegative().default(16),
   /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */

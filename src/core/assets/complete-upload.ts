@@ -1,11 +1,11 @@
 import type { Upload } from '../../contract/assets.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
-import { listParts, putJoined, readHead } from '../../storage/r2/upload-parts.ts';
+import { listParts, PartChanged, PartsReader, putJoined } from '../../storage/r2/upload-parts.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset, type AssetAnswer } from './keep.ts';
-import { inspect, INSPECTED_BYTES } from './inspect.ts';
+import { inspectStored, INSPECTED_BYTES } from './inspect.ts';
 import { findUpload, settle, storedAsset } from './upload.ts';
 import { missingParts, partCount } from './upload-plan.ts';
 
@@ -64,11 +64,11 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
   const bucket = core.env.BUCKET;
   const { id, sha256, size_bytes, name } = upload;
   const missing = missingParts(upload, await listParts(bucket, caller.account, id));
-  const head = missing.length > 0 ? null : await readHead(bucket, caller.account, id, INSPECTED_BYTES);
-  if (head === null) {
+  if (missing.length > 0) {
     return fail(incomplete(missing.map(({ number }) => number)));
   }
-  const inspected = inspect(head.bytes, { size_bytes, name: name ?? undefined }, core.config.limits);
+  const reader = new PartsReader(bucket, caller.account, upload);
+  const inspected = await inspectParts(core, reader, { size_bytes, name: name ?? undefined });
   if (!inspected.ok) {
     return inspected;
   }
@@ -78,10 +78,27 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
     if (known !== null) {
       return ok({ asset: known, created: false });
     }
-    const parts = { count: partCount(upload), size_bytes, head: head.etag };
+    const parts = { count: partCount(upload), size_bytes, etags: reader.etags };
     const put = await putJoined(bucket, caller.account, id, parts, { sha256, content_type });
     return put === 'mismatch' ? fail(mismatch) : put === 'changed' ? fail(changed) : ok(put);
   });
+}
+
+/** What the file is, by its parts; `upload_incomplete` where one of them changed meanwhile. */
+async function inspectParts(
+  core: Core,
+  reader: PartsReader,
+  file: { size_bytes: number; name: string | undefined },
+): Promise<Result<{ content_type: string }, CoreProblem>> {
+  try {
+    const head = await reader.read(0, INSPECTED_BYTES);
+    return await inspectStored(head, file, core.config.limits, (offset, length) => reader.read(offset, length));
+  } catch (error) {
+    if (error instanceof PartChanged) {
+      return fail(changed);
+    }
+    throw error;
+  }
 }
 
 async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {

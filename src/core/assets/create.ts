@@ -4,7 +4,7 @@ import type { CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset, type AssetAnswer } from './keep.ts';
 import { whileItFlows } from './flow.ts';
-import { inspect, INSPECTED_BYTES } from './inspect.ts';
+import { inspect, inspectStored, INSPECTED_BYTES } from './inspect.ts';
 import { tooLarge } from './refusals.ts';
 
 /**
@@ -75,7 +75,14 @@ export async function createAsset(
     if (size === 0) {
       return refuse({ code: 'empty_file', detail: 'the file is empty' });
     }
-    const inspected = inspect(head, { size_bytes: size, name: file.name }, limits);
+    const described = { size_bytes: size, name: file.name };
+    if (spool !== null && part.bytes.length > 0) {
+      await spool.part(part.bytes);
+    }
+    const inspected =
+      spool === null
+        ? inspect(part.bytes, described, limits)
+        : await inspectStored(head, described, limits, spool.read.bind(spool));
     if (!inspected.ok) {
       return refuse(inspected.problem);
     }
@@ -86,9 +93,6 @@ export async function createAsset(
     if (spool !== null) {
       const spooled = spool;
       try {
-        if (part.bytes.length > 0) {
-          await spooled.part(part.bytes);
-        }
         const asset = { sha256, content_type, size_bytes: size };
         return await keepAsset(core, caller, uploaded, async () => ok(await spooled.place(asset)));
       } finally {

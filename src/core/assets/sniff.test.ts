@@ -107,3 +107,30 @@ describe('base64', () => {
     expect(decodeBase64(text)).toBeNull();
   });
 });
+
+describe('a text that a decoder takes for something else', () => {
+  it.each([
+    ['a playlist of FFmpeg', 'ffconcat version 1.0\nfile a.png\n'],
+    ['an HLS playlist', '#EXTM3U\n#EXTINF:10,\n/data/a.ts\n'],
+    ['a DASH manifest', '<?xml version="1.0"?>\n<MPD type="static">'],
+    ['a bitmap in text', 'P1\n# made by hand\n30000 30000\n1 0 1'],
+    ['a grey picture', 'P5 30000 30000 255\naaa'],
+    ['a picture of floats', 'PF\n3 3\n-1.0\n'],
+    ['a PAM', 'P7\nWIDTH 30000\nHEIGHT 30000\n'],
+    ['an XBM', '\n#define a_width 70000\n#define a_height 70000\n'],
+    ['an XPM', '/* XPM */\nstatic char *a[] = {"9000 9000 1 1",'],
+    ['a FITS', 'SIMPLE  =                    T'],
+    ['an EPS', '%!PS-Adobe-3.0 EPSF-3.0'],
+  ])('is refused: %s', (_what, content) => {
+    for (const name of ['a.txt', 'a.json', 'a.vtt', 'a.obj']) {
+      expect(typeOf(content, name)).toBe(null);
+    }
+  });
+
+  it.each(['P1 is the first prompt', '# define a mood', 'PF 3', 'a cat, <MPD>', 'ffconcat'])(
+    'is accepted where it only looks like one: %s',
+    (content) => {
+      expect(typeOf(content, 'a.txt')).toBe('text/plain; charset=utf-8');
+    },
+  );
+});

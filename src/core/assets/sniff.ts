@@ -19,6 +19,7 @@ const SIGNATURES: readonly Signature[] = [
   { type: 'image/vnd.adobe.photoshop', bytes: '8BPS' },
   { type: 'image/x-exr', bytes: '\x76\x2f\x31\x01' },
   { type: 'image/vnd.radiance', bytes: '#?RADIANCE' },
+  { type: 'image/vnd.radiance', bytes: '#?RGBE' },
   { type: 'audio/flac', bytes: 'fLaC' },
   { type: 'audio/mpeg', bytes: 'ID3' },
   { type: 'model/gltf-binary', bytes: 'glTF' },
@@ -27,6 +28,38 @@ const SIGNATURES: readonly Signature[] = [
   { type: 'application/vnd.autodesk.fbx', bytes: 'Kaydara FBX Binary  \0' },
   { type: 'application/x-npy', bytes: '\x93NUMPY' },
 ];
+
+const RIFF_FORMS: ReadonlyMap<string, string> = new Map([
+  ['WEBP', 'image/webp'],
+  ['WAVE', 'audio/wav'],
+  ['AVI ', 'video/x-msvideo'],
+]);
+
+/** Major brands of ISO media files that are not films. */
+const BRANDS: ReadonlyMap<string, string> = new Map([
+  ['avif', 'image/avif'],
+  ['avis', 'image/avif'],
+  ['heic', 'image/heic'],
+  ['heix', 'image/heic'],
+  ['heim', 'image/heic'],
+  ['heis', 'image/heic'],
+  ['hevc', 'image/heic'],
+  ['hevm', 'image/heic'],
+  ['hevs', 'image/heic'],
+  ['hevx', 'image/heic'],
+  ['mif1', 'image/heif'],
+  ['mif2', 'image/heif'],
+  ['msf1', 'image/heif'],
+  ['M4A ', 'audio/mp4'],
+  ['qt  ', 'video/quicktime'],
+]);
+
+/** Every kind of picture that `sniff` knows. */
+export const PICTURE_TYPES: ReadonlySet<string> = new Set(
+  [...SIGNATURES.map(({ type }) => type), ...RIFF_FORMS.values(), ...BRANDS.values(), 'image/bmp'].filter((type) =>
+    type.startsWith('image/'),
+  ),
+);
 
 /** Kinds of text have no signature: the name's extension says which, and the bytes must be UTF-8 without control characters. */
 const TEXT_TYPES: ReadonlyMap<string, string> = new Map([
@@ -39,6 +72,22 @@ const TEXT_TYPES: ReadonlyMap<string, string> = new Map([
   ['obj', 'model/obj'],
   ['stl', 'model/stl'],
 ]);
+
+/**
+ * Texts that the decoders behind ComfyUI's loaders take for something else, whatever the file is called: playlists, by which FFmpeg opens
+ * other files, and pictures written as text (Pillow: PNM, XBM, XPM, FITS, and EPS, which is a program). Their size is not read here.
+ */
+const OPENED_AS_MEDIA: readonly RegExp[] = [
+  /^#EXTM3U/,
+  /^ffconcat version/,
+  /^\s*(?:<\?xml[^>]*>\s*)?<(?:MPD|CompositionPlaylist|AssetMap|SmoothStreamingMedia)\b/,
+  /^P[1-6Ff]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s/,
+  /^P7\s/,
+  /^\s*#define\s/,
+  /^\s*\/\* XPM \*\//,
+  /^SIMPLE {2}=/,
+  /^%!PS/,
+];
 
 /** The file's media type; null when it is no kind of file a workflow could use. `size` is of the whole file, in bytes. */
 export function sniff(head: Uint8Array, size: number, name?: string): string | null {
@@ -68,29 +117,14 @@ function riff(head: Uint8Array): string | null {
   if (!matches(head, 'RIFF')) {
     return null;
   }
-  const forms = new Map([
-    ['WEBP', 'image/webp'],
-    ['WAVE', 'audio/wav'],
-    ['AVI ', 'video/x-msvideo'],
-  ]);
-  return forms.get(latin1(head, 8, 12)) ?? null;
+  return RIFF_FORMS.get(latin1(head, 8, 12)) ?? null;
 }
 
 function isoMedia(head: Uint8Array): string | null {
   if (!matches(head, 'ftyp', 4)) {
     return null;
   }
-  const brands = new Map([
-    ['avif', 'image/avif'],
-    ['avis', 'image/avif'],
-    ['heic', 'image/heic'],
-    ['heix', 'image/heic'],
-    ['hevc', 'image/heic'],
-    ['mif1', 'image/heif'],
-    ['M4A ', 'audio/mp4'],
-    ['qt  ', 'video/quicktime'],
-  ]);
-  return brands.get(latin1(head, 8, 12)) ?? 'video/mp4';
+  return BRANDS.get(latin1(head, 8, 12)) ?? 'video/mp4';
 }
 
 function matroska(head: Uint8Array): string | null {
@@ -152,7 +186,8 @@ function text(head: Uint8Array, extension: string): string | null {
       stream: true,
     });
     // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-    return /[\0-\x08\x0e-\x1f\x7f]/.test(decoded) ? null : type;
+    const isText = !/[\0-\x08\x0e-\x1f\x7f]/.test(decoded);
+    return isText && !OPENED_AS_MEDIA.some((beginning) => beginning.test(decoded)) ? type : null;
   } catch {
     return null;
   }

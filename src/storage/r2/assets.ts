@@ -54,6 +54,8 @@ export const deleteAssets = (bucket: R2Bucket, account: string, hashes: readonly
 export type Spool = {
   /** Adds a part: `SPOOL_PART_BYTES` long, except the last. */
   part(bytes: Uint8Array): Promise<void>;
+  /** Bytes of the file, whose last part has come: as many as there are of `length`. */
+  read(offset: number, length: number): Promise<Uint8Array>;
   /** Puts the file, whose last part has come, under its hash. May be asked again: the spool stays until it is discarded. */
   place(asset: {
     sha256: string;
@@ -69,19 +71,30 @@ export async function openSpool(bucket: R2Bucket, account: string, id: string): 
   const upload = await bucket.createMultipartUpload(key);
   const parts: R2UploadedPart[] = [];
   let completed = false;
+  const complete = async (): Promise<void> => {
+    if (!completed) {
+      await upload.complete(parts);
+      completed = true;
+    }
+  };
   return {
     async part(bytes) {
       parts.push(await upload.uploadPart(parts.length + 1, bytes));
+    },
+    async read(offset, length) {
+      await complete();
+      const spooled = await bucket.get(key, { range: { offset, length } });
+      if (spooled === null) {
+        throw new Error('a completed upload is not in R2');
+      }
+      return spooled.bytes();
     },
     async place(asset) {
       const known = await findAsset(bucket, account, asset.sha256);
       if (known !== null) {
         return { asset: known, created: false };
       }
-      if (!completed) {
-        await upload.complete(parts);
-        completed = true;
-      }
+      await complete();
       const spooled = await bucket.get(key);
       if (spooled === null) {
         throw new Error('a completed upload is not in R2');

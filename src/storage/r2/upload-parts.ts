@@ -14,22 +14,53 @@ export async function listParts(bucket: R2Bucket, account: string, upload: strin
   return new Map(objects.map(({ key, size }) => [Number(key.slice(prefix.length)), size]));
 }
 
-/** The first bytes of the first part, at most `length`, and the part's ETag; null when it is not there. */
-export async function readHead(
-  bucket: R2Bucket,
-  account: string,
-  upload: string,
-  length: number,
-): Promise<{ bytes: Uint8Array; etag: string } | null> {
-  const object = await bucket.get(uploadPartKey(account, upload, 1), { range: { offset: 0, length } });
-  return object === null ? null : { bytes: await object.bytes(), etag: object.etag };
+/** A part is gone, since another request finished the upload meanwhile, or is not the one any more that was read. */
+export class PartChanged extends Error {}
+
+/** Reads an upload whose parts are all there as one file, and remembers which parts it read. */
+export class PartsReader {
+  /** ETags of the parts that were read, by number. */
+  readonly etags = new Map<number, string>();
+  private readonly bucket: R2Bucket;
+  private readonly keyOf: (number: number) => string;
+  private readonly plan: { size_bytes: number; part_bytes: number };
+
+  constructor(bucket: R2Bucket, account: string, upload: { id: string; size_bytes: number; part_bytes: number }) {
+    this.bucket = bucket;
+    this.keyOf = (number) => uploadPartKey(account, upload.id, number);
+    this.plan = upload;
+  }
+
+  /** `length` bytes from `offset`, or as many as the file has. Rejects with `PartChanged`. */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    const { size_bytes, part_bytes } = this.plan;
+    const bytes = new Uint8Array(Math.max(0, Math.min(length, size_bytes - offset)));
+    for (let filled = 0; filled < bytes.length;) {
+      const at = offset + filled;
+      const within = at % part_bytes;
+      const wanted = Math.min(bytes.length - filled, part_bytes - within);
+      const found = await this.readPart(Math.floor(at / part_bytes) + 1, { offset: within, length: wanted });
+      bytes.set(found, filled);
+      filled += found.length;
+    }
+    return bytes;
+  }
+
+  private async readPart(number: number, range: { offset: number; length: number }): Promise<Uint8Array> {
+    const etag = this.etags.get(number);
+    const onlyIf = etag === undefined ? {} : { onlyIf: { etagMatches: etag } };
+    const object = await this.bucket.get(this.keyOf(number), { range, ...onlyIf });
+    const bytes = object !== null && 'body' in object ? await object.bytes() : null;
+    if (object === null || bytes === null || bytes.length === 0) {
+      throw new PartChanged(`part ${number}`);
+    }
+    this.etags.set(number, object.etag);
+    return bytes;
+  }
 }
 
-/** `head`: ETag of the first part. */
-type Parts = { count: number; size_bytes: number; head: string };
-
-/** The parts are not those any more that were found. */
-class Changed extends Error {}
+/** `etags`: of the parts that were read, which must be those still. */
+type Parts = { count: number; size_bytes: number; etags: ReadonlyMap<number, string> };
 
 /** What R2 says of content whose hash is another than the one given (reference/cloudflare.md section 5). */
 const HASH_MISMATCH = /\(10037\)/;
@@ -48,7 +79,7 @@ export async function putJoined(
   const { readable, writable } = new FixedLengthStream(parts.size_bytes);
   let changed = false;
   void feed(bucket, account, upload, parts, writable).catch((error: unknown) => {
-    changed = error instanceof Changed;
+    changed = error instanceof PartChanged;
     return writable.abort(error).catch(() => {});
   });
   try {
@@ -69,16 +100,17 @@ async function feed(
   bucket: R2Bucket,
   account: string,
   upload: string,
-  { count, head }: Parts,
+  { count, etags }: Parts,
   into: WritableStream<Uint8Array>,
 ): Promise<void> {
   for (let number = 1; number <= count; number += 1) {
+    const etag = etags.get(number);
     const part = await bucket.get(
       uploadPartKey(account, upload, number),
-      number === 1 ? { onlyIf: { etagMatches: head } } : {},
+      etag === undefined ? {} : { onlyIf: { etagMatches: etag } },
     );
     if (part === null || !('body' in part)) {
-      throw new Changed(`part ${number}`);
+      throw new PartChanged(`part ${number}`);
     }
     await part.body.pipeTo(into, { preventClose: true });
   }

@@ -162,6 +162,15 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
+  it('when a picture of too many pixels stands behind the first, however far', async () => {
+    const bytes = large(SPOOL_PART_BYTES + 100_000);
+    bytes.set(pictureOf(60_000, 60_000), bytes.length - 1000);
+    for (const body of [bytes, chunked(bytes)]) {
+      expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'image_too_large' });
+    }
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+  });
+
   it('when it begins as a picture and says no size', async () => {
     for (const body of [PNG.subarray(0, 20), pictureOf(0, 1), large(SPOOL_PART_BYTES + 1).fill(7, 8)]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'unsupported_media' });

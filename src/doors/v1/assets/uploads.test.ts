@@ -153,6 +153,11 @@ describe('an upload is refused', () => {
     ['a part that was altered', (bytes: Uint8Array) => bytes.set([0], MIB + 5), 'hash_mismatch'],
     ['a beginning that is no file of use', (bytes: Uint8Array) => bytes.fill(0, 0, 100), 'unsupported_media'],
     ['a picture of too many pixels', (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000)), 'image_too_large'],
+    [
+      'a picture of too many pixels behind the first, across two parts',
+      (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000), 2 * MIB - 18),
+      'image_too_large',
+    ],
   ])('for %s, with all of it deleted', async (_what, alter, code) => {
     const bytes = file();
     const upload = await begun(bytes);
@@ -290,10 +295,11 @@ describe('an upload that is left alone', () => {
 });
 
 describe('a part that is put again while the upload is completed', () => {
-  it('does not take the place of the one that was looked at', async () => {
+  it.each([1, 3])('does not take the place of the one that was looked at: part %i', async (number) => {
+    const offset = (number - 1) * MIB;
     const harmless = file();
     const huge = harmless.slice();
-    huge.set(pictureOf(60_000, 60_000));
+    huge.set(pictureOf(60_000, 60_000), offset);
     const upload = await begun(huge);
     await arriveAll(upload, harmless);
     const BUCKET = new Proxy(env.BUCKET, {
@@ -301,8 +307,8 @@ describe('a part that is put again while the upload is completed', () => {
         name === 'get'
           ? async (at: string, options?: R2GetOptions) => {
               const found = await bucket.get(at, options);
-              if (options?.range !== undefined) {
-                await arrive(upload, 1, huge.subarray(0, MIB));
+              if (options?.range !== undefined && at === uploadPartKey(account, upload.id, number)) {
+                await arrive(upload, number, huge.subarray(offset, offset + MIB));
               }
               return found;
             }

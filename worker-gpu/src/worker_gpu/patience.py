@@ -35,6 +35,8 @@ class Patience:
     """One small call to ComfyUI."""
     comfy_connect_s: float = 2.0
     """Wait for the socket before a prompt is posted without it; history still decides the end."""
+    states_gap_s: float = 0.1
+    """Between readings of ComfyUI's node states, of which each holds all nodes: more often than progress is told."""
     look_quiet_s: float = 5.0
     """After this long without a message of the prompt, look at the history (reference/comfyui.md section 4)."""
     look_first_s: float = 0.01

@@ -76,6 +76,7 @@ class Following:
         self._heard_at = now()
         self._next_look = self._heard_at + patience.look_quiet_s
         self._look_gap = patience.look_first_s
+        self._next_states = self._heard_at
         self._unanswered_since: float | None = None
         self._ending = False
         self._ended: RunEnded | None = None
@@ -93,6 +94,11 @@ class Following:
                     hearing.cancel()
             if hearing.done() and not hearing.cancelled():
                 self._hear(hearing.result())
+            for _ in range(inbox.qsize()):
+                self._hear(inbox.get_nowait())
+            if self._run.has_unread_states and self._now() >= self._next_states:
+                self._take(self._run.read_states())
+                self._next_states = self._now() + self._patience.states_gap_s
             if exit_watch.done():
                 self._take(self._run.give_up(JobError("comfyui_unavailable", "ComfyUI died while it ran the job.")))
             elif self._ended is None and self._now() >= self._next_look:
@@ -181,4 +187,5 @@ class Following:
         self._look_gap = min(self._patience.look_most_s, self._look_gap * 2)
 
     def _time_to_next(self) -> float:
-        return max(0.0, self._next_look - self._now())
+        due = min(self._next_look, self._next_states) if self._run.has_unread_states else self._next_look
+        return max(0.0, due - self._now())

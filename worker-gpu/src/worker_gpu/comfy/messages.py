@@ -1,6 +1,8 @@
 """ComfyUI's JSON socket messages, as far as the worker uses them. Everything else becomes None and is dropped."""
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from worker_gpu.shape import Json, JsonObject, ShapeError, decode, maybe_list, maybe_number, maybe_object, maybe_text
@@ -58,10 +60,20 @@ class NodeProgress:
 
 @dataclass(frozen=True)
 class ProgressState:
-    """`progress_state`: all nodes that have begun."""
+    """`progress_state`: all nodes that have begun. ComfyUI sends it twice for each node, so its size times their number
+    grows with the square of the graph: `raw` is decoded only when somebody reads `nodes`."""
 
     prompt_id: str
-    nodes: tuple[NodeProgress, ...]
+    raw: str
+
+    @cached_property
+    def nodes(self) -> tuple[NodeProgress, ...]:
+        """The nodes, as far as they are understood."""
+        try:
+            frame = maybe_object(decode(self.raw))
+        except ShapeError:
+            return ()
+        return _nodes(maybe_object(maybe_object(frame.get("data")).get("nodes")))
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,8 @@ _ENDINGS: dict[str, Literal["success", "error", "interrupted"]] = {
     "execution_error": "error",
     "execution_interrupted": "interrupted",
 }
+_STATES_OF = re.compile(r'\{"type": ?"progress_state", ?"data": ?\{"prompt_id": ?"([^"\\]+)"')
+"""How the message begins, with the prompt it is of: known without decoding the rest."""
 _PHASES: dict[str, NodePhase] = {
     "pending": "pending",
     "running": "running",
@@ -100,6 +114,8 @@ _PHASES: dict[str, NodePhase] = {
 
 def parse_message(raw: str) -> Message | None:
     """The message in a text frame, or None when it is of a kind the worker does not use or of an unknown shape."""
+    if (states := _STATES_OF.match(raw)) is not None:
+        return ProgressState(states[1], raw)
     try:
         frame = maybe_object(decode(raw))
     except ShapeError:
@@ -119,7 +135,7 @@ def parse_message(raw: str) -> Message | None:
     if kind == "execution_cached":
         return Cached(prompt_id, tuple(item for item in maybe_list(data.get("nodes")) if isinstance(item, str)))
     if kind == "progress_state":
-        return ProgressState(prompt_id, _nodes(maybe_object(data.get("nodes"))))
+        return ProgressState(prompt_id, raw)
     if kind == "executed" and node is not None:
         shown = maybe_text(data.get("display_node")) or node
         return Executed(prompt_id, node, shown, maybe_object(data.get("output")))

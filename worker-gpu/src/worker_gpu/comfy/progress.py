@@ -65,11 +65,13 @@ class Progress:
 
 class ProgressBook:
     """Keeps the state of each node of the graph. Nodes that ComfyUI adds while it runs (expansion) are counted by the
-    node they stand for, which the graph has."""
+    node they stand for, which the graph has. No step costs more in a larger graph."""
 
     def __init__(self, classes: Mapping[str, str]) -> None:
         self._classes = classes
         self._states: dict[str, NodeState] = {}
+        self._running: dict[str, NodeState] = {}
+        self._done = 0
         self._changed: dict[str, NodeState] = {}
         self._current: str | None = None
         self._highest = 0.0
@@ -82,10 +84,17 @@ class ProgressBook:
 
     def mark(self, node: str, phase: NodePhase, value: float = 0.0, most: float = 1.0) -> None:
         """Note the state of a node; nodes that are not in the graph are passed over."""
+        before = self._states.get(node)
+        if node not in self._classes or (
+            before is not None and (before.phase, before.value, before.max) == (phase, value, most)
+        ):
+            return
         state = NodeState(phase, value, most)
-        if node in self._classes and self._states.get(node) != state:
-            self._states[node] = state
-            self._changed[node] = state
+        self._states[node] = self._changed[node] = state
+        self._done += (phase in DONE) - (before is not None and before.phase in DONE)
+        self._running.pop(node, None)
+        if phase == "running":
+            self._running[node] = state
 
     def run(self, node: str | None) -> None:
         """Note which node runs."""
@@ -100,14 +109,13 @@ class ProgressBook:
         """Note that the graph is done: nodes that lead to no output never run, and the whole is complete."""
         self._current = None
         self._highest = 1.0
-        for node, state in list(self._states.items()):
-            if state.phase == "running":
-                self.mark(node, "finished", state.max, state.max)
+        for node, state in list(self._running.items()):
+            self.mark(node, "finished", state.max, state.max)
 
     def take(self) -> Progress | None:
         """Progress since the last take; None when nothing changed."""
         total = len(self._classes)
-        fractions = sum(state.fraction for state in self._states.values())
+        fractions = self._done + sum(state.fraction for state in self._running.values())
         value = max(self._highest, min(1.0, fractions / total) if total else 1.0)
         if not self._changed and value == self._told:
             return None
@@ -117,7 +125,7 @@ class ProgressBook:
         stepping = current if current is not None and current.max > 1 else None
         return Progress(
             value=value,
-            nodes_done=sum(1 for state in self._states.values() if state.phase in DONE),
+            nodes_done=self._done,
             nodes_total=total,
             current_node=self._current,
             current_node_class=self._classes.get(self._current, "") if self._current is not None else None,

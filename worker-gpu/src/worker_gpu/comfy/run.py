@@ -80,6 +80,8 @@ class PromptRun:
         self._book = ProgressBook(classes)
         self._phase: Literal["queued", "running", "ended"] = "queued"
         self._states_seen = False
+        self._unread: ProgressState | None = None
+        self._current_is_newer = False
         self._times_gone = 0
         self._times_unreadable = 0
 
@@ -99,8 +101,23 @@ class PromptRun:
         node = self._book.current
         return NodeRef(node, self._classes.get(node, "")) if node is not None else None
 
+    @property
+    def has_unread_states(self) -> bool:
+        """Whether node states were heard that `read_states` has not read."""
+        return self._unread is not None
+
+    def read_states(self) -> list[Happening]:
+        """Read the latest node states that were heard. They hold all nodes that have begun: reading them now and then
+        loses nothing, and reading every one of them costs the square of the graph's size."""
+        unread, self._unread = self._unread, None
+        if unread is None or self.ended:
+            return []
+        self._progress_state(unread)
+        return self._progress()
+
     def hear(self, message: Message | PreviewFrame) -> list[Happening]:
-        """Take a socket message; messages of other prompts and those after the end do nothing."""
+        """Take a socket message; messages of other prompts and those after the end do nothing. Node states are only
+        kept, for `read_states`."""
         if self.ended or not self._concerns_us(message):
             return []
         happenings: list[Happening] = []
@@ -118,7 +135,8 @@ class PromptRun:
             case Step():
                 self._step(message)
             case ProgressState():
-                self._progress_state(message)
+                self._states_seen = True
+                self._unread, self._current_is_newer = message, False
             case Executed():
                 happenings.append(NodeShowed(self._graph_node(message.node, message.display_node), message.output))
             case Ending():
@@ -175,6 +193,7 @@ class PromptRun:
                 self._book.mark(before, "finished", 1.0, 1.0)
             self._book.mark(node, "running")
         self._book.run(node)
+        self._current_is_newer = True
         return []
 
     def _step(self, message: Step) -> None:
@@ -183,10 +202,9 @@ class PromptRun:
             self._book.mark(node, "running", message.value, message.max)
 
     def _progress_state(self, message: ProgressState) -> None:
-        self._states_seen = True
         for state in message.nodes:
             self._book.mark(state.node, state.phase, state.value, state.max)
-            if state.phase == "running":
+            if state.phase == "running" and not self._current_is_newer:
                 self._book.run(self._graph_node(state.node, state.display_node))
 
     def _graph_node(self, node: str, shown_as: str) -> str:
@@ -197,13 +215,15 @@ class PromptRun:
         outputs = tuple(
             (self._graph_node(node, sight.shown_as.get(node, node)), output) for node, output in sight.outputs.items()
         )
+        states = self.read_states()
         self._book.finish()
-        return [*self._progress(), *self._end(RunEnded(None, outputs, took_ms=sight.took_ms))]
+        return [*states, *self._progress(), *self._end(RunEnded(None, outputs, took_ms=sight.took_ms))]
 
     def _progress(self) -> list[Happening]:
         progress = self._book.take()
         return [Progressed(progress)] if progress is not None else []
 
     def _end(self, ended: RunEnded) -> list[Happening]:
+        states = self.read_states()
         self._phase = "ended"
-        return [ended]
+        return [*states, ended]

@@ -40,7 +40,6 @@ class StatusProgress:
         """Show this as soon as it is its turn."""
         if told.get("type") == "progress":
             self._nodes |= maybe_object(told.get("nodes"))
-            told = {**told, "nodes": dict(self._nodes)} if self._nodes else told
         self._latest = told
         self._news.set()
 
@@ -63,6 +62,9 @@ class StatusProgress:
             told, self._latest = self._latest, None
             if told is None:
                 continue
+            if told.get("type") == "progress" and self._nodes:
+                told = dict(told)
+                told["nodes"] = dict(self._nodes)
             self._posting = True
             try:
                 await self._post(told)

@@ -1,23 +1,17 @@
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
 import { ensureEnvironment } from '../../local/python/environment.ts';
 import { findComfyUi } from '../../local/stack/comfyui.ts';
 import { type Launch, launch } from '../../local/stack/launcher.ts';
 import { type Outcome, done, failure } from '../../local/stack/outcome.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { startProgram } from '../../local/stack/program.ts';
-import { type Observation, observe, stable } from './observe.ts';
+import { judge } from './judge.ts';
+import { observe } from './observe.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
 const START_MS = 30_000;
-const measuredSchema = z.object({ facts: z.tuple([z.unknown(), z.unknown()]), most: z.number().nullable() });
-
-/** Rounding differs by at most one step of a channel (issue "the whole path": "within 1/255"). */
-const MOST_PICTURE = 1;
 
 /**
  * `node test/parity/compare.ts http://127.0.0.1:8188`: the same jobs through two whole platforms, one on the CPU engine, one on
@@ -63,54 +57,6 @@ async function compare({ signal, defer }: Launch): Promise<Outcome<null>> {
   await engine.value.stop();
   rmSync(folder, { recursive: true });
   return done(null);
-}
-
-interface Verdict {
-  same: boolean;
-  text: string;
-}
-
-const verdictOn = (one: unknown, two: unknown, text: string): Verdict =>
-  isDeepStrictEqual(one, two)
-    ? { same: true, text }
-    : { same: false, text: `**differ**: \`${JSON.stringify(one)}\` here, \`${JSON.stringify(two)}\` there` };
-
-function judge(python: string, our: Observation, their: Observation) {
-  const end = ({ job }: Observation) => ({ status: job.status, error: job.error });
-  const outputs = ({ job }: Observation) =>
-    job.outputs.map(({ name, node_id, type, content_type, text }) =>
-      [stable(name), node_id, type, content_type, text].join(' '),
-    );
-  const missing = (one: Observation, two: Observation) => one.story.filter((line) => !two.story.includes(line));
-  const measured = [...our.files].map(([name, path]) => measure(python, name, path, their.files.get(name)));
-  return {
-    ends: verdictOn(end(our), end(their), our.job.error?.code ?? our.job.status),
-    outputs: verdictOn(outputs(our).toSorted(), outputs(their).toSorted(), String(our.job.outputs.length)),
-    files: {
-      same: measured.every((each) => each.same),
-      text: [...new Set(measured.map((each) => each.text))].join('; ') || '-',
-    },
-    events: isDeepStrictEqual(our.story, their.story)
-      ? { same: true, text: `same (${our.story.length})` }
-      : verdictOn(missing(our, their), missing(their, our), '**differ** in order'),
-  };
-}
-
-function measure(python: string, name: string, ours: string, theirs: string | undefined): Verdict {
-  if (theirs === undefined) {
-    return { same: false, text: `**${name} only here**` };
-  }
-  const run = spawnSync(python, [join(import.meta.dirname, 'measure.py'), ours, theirs], { encoding: 'utf8' });
-  if (run.status !== 0) {
-    return { same: false, text: `**${name}: ${run.stderr.trim().split('\n').at(-1)}**` };
-  }
-  const { facts, most } = measuredSchema.parse(JSON.parse(run.stdout));
-  if (!isDeepStrictEqual(facts[0], facts[1])) {
-    return verdictOn(facts[0], facts[1], '');
-  }
-  const lossy = name.endsWith('.mp4') || name.endsWith('.webm');
-  const text = most === 0 ? 'same pixels' : `within ${most}/255`;
-  return { same: most !== null && (lossy || most <= MOST_PICTURE), text: lossy ? `${text} after decoding` : text };
 }
 
 /** The CPU engine on a free port, with its files in `folder`. */

@@ -10,7 +10,7 @@ const JOB_MS = 120_000;
 /** How a job went, without what depends on time or on the machine. */
 export interface Observation {
   name: string;
-  job: Job;
+  job: Pick<Job, 'status' | 'error' | 'outputs'>;
   /** Events in order; see `story`. */
   story: string[];
   /** Where each output's file was put; texts have none. */

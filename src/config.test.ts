@@ -152,6 +152,8 @@ describe('the configuration', () => {
     ['LIMITS', '[]', 'LIMITS'],
     ['LIMITS', '{"max_workflow_bytes": 5000000}', 'LIMITS.max_workflow_bytes'],
     ['LIMITS', '{"max_nodes": 1.5}', 'LIMITS.max_nodes'],
+    ['LIMITS', '{"max_outputs": 5001}', 'LIMITS.max_outputs'],
+    ['LIMITS', '{"max_output_bytes": 167772160001}', 'LIMITS.max_output_bytes'],
     ['R2_S3_ENDPOINT', CANARY, 'R2_S3_ENDPOINT'],
     ['R2_S3_ENDPOINT', `http://${CANARY}.test`, 'R2_S3_ENDPOINT'],
     ['R2_S3_ENDPOINT', `https://${CANARY}@r2.test`, 'R2_S3_ENDPOINT'],

@@ -14,6 +14,7 @@ import {
 } from './config-values.ts';
 import { PART_URL_LIFE_S } from './contract/assets.ts';
 import { WORKERS } from './contract/run.ts';
+import { MAX_PARTS, PART_BYTES } from './contract/worker.ts';
 import type { Env } from './env.ts';
 
 /** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
@@ -91,11 +92,14 @@ export const limitsSchema = z.strictObject({
     .default(1024 * 1024),
   max_nodes: z.int().positive().default(2000),
   max_inputs: z.int().positive().default(32),
+  /** As many parts as R2 takes for one file (reference/cloudflare.md section 5), of the size that workers are given. */
   max_output_bytes: z
     .int()
     .positive()
+    .max(MAX_PARTS * PART_BYTES)
     .default(5 * 1024 ** 3),
-  max_outputs: z.int().positive().default(1000),
+  /** Each is looked for in R2 before a job has succeeded: calls that one request may make (reference/cloudflare.md section 4). */
+  max_outputs: z.int().positive().max(5_000).default(1000),
   /**
    * Watchers of one job. A Durable Object holds 32,768 sockets, the worker's among them (reference/cloudflare.md section 2); telling
    * 2,000 of an event takes it some 25 ms (docs/benchmarks.md), and a worker sends up to four in a second.

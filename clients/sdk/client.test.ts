@@ -54,11 +54,21 @@ test('a refused request carries code, pointers and the id to quote', async () =>
   });
 });
 
-test('a refusal for now says how many seconds to wait', async () => {
+test.each([
+  ['7', 7],
+  ['9'.repeat(400), 86_400],
+  ['-5', null],
+  ['soon', null],
+])('a refusal with Retry-After %s says how many seconds to wait: %d', async (header, retryAfter) => {
   const { url } = await serve((_, response) =>
-    answerJson(response, 429, { code: 'rate_limited', title: 'Too many', detail: 'Slow down' }, { 'retry-after': '7' }),
+    answerJson(
+      response,
+      429,
+      { code: 'rate_limited', title: 'Too many', detail: 'Slow down' },
+      { 'retry-after': header },
+    ),
   );
-  await expect(new ComfyEdge({ url, key: KEY }).jobs.list()).rejects.toMatchObject({ problem: { retryAfter: 7 } });
+  await expect(new ComfyEdge({ url, key: KEY }).jobs.list()).rejects.toMatchObject({ problem: { retryAfter } });
 });
 
 test('an error page of something in between is still an ApiError', async () => {

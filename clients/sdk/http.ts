@@ -76,7 +76,6 @@ async function readProblem(response: Response): Promise<Problem> {
   const body = isObject(raw) ? raw : {};
   const errors: unknown = body['errors'];
   const title = stringOr(body['title'], response.statusText);
-  const wait = Number(response.headers.get('retry-after') ?? Number.NaN);
   return {
     status: response.status,
     code: stringOr(body['code'], 'unknown'),
@@ -84,8 +83,15 @@ async function readProblem(response: Response): Promise<Problem> {
     detail: stringOr(body['detail'], title),
     requestId: response.headers.get('x-request-id'),
     errors: fieldProblems(errors, '', []) ? errors : [],
-    retryAfter: Number.isFinite(wait) ? wait : null,
+    retryAfter: secondsOf(response.headers.get('retry-after')),
   };
+}
+
+/** A day: the gateway never asks for more, and a longer wait counts as this. */
+const MAX_RETRY_AFTER_S = 86_400;
+
+function secondsOf(header: string | null): number | null {
+  return header !== null && /^\d+$/.test(header) ? Math.min(Number(header), MAX_RETRY_AFTER_S) : null;
 }
 
 function stringOr(value: unknown, fallback: string): string {

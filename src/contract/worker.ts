@@ -11,6 +11,13 @@ export const UPLOAD_GRACE_MS = 120_000;
 /** Above this a file goes up in parts. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
 export const SINGLE_PUT_BYTES = 64 * 1024 * 1024;
 export const PART_BYTES = 16 * 1024 * 1024;
+/** Parts of one file that R2 takes (reference/cloudflare.md section 5). */
+export const MAX_PARTS = 10_000;
+/**
+ * URLs that one `uploads` call may ask for, each about 600 bytes of its answer: one for a file, or one for each part of a large one. A
+ * single file may have more of them.
+ */
+export const MAX_UPLOAD_URLS = 1_000;
 /** Longest preview (base64 characters) that is passed on; larger ones are dropped. With what is around it, it fits an event of 64 KiB. */
 export const MAX_PREVIEW_CHARS = 63 * 1024;
 /** Longest frame that is read for more than its number; a longer one is acknowledged and otherwise ignored. */
@@ -49,6 +56,10 @@ export const catalogRequest = z.object({
 });
 export type CatalogRequest = z.infer<typeof catalogRequest>;
 
+/** How many URLs a file of so many bytes is uploaded with. */
+export const uploadUrls = (size_bytes: number): number =>
+  size_bytes <= SINGLE_PUT_BYTES ? 1 : Math.ceil(size_bytes / PART_BYTES);
+
 export const uploadsRequest = z.object({
   attempt,
   claim: uuid,
@@ -62,19 +73,27 @@ export const uploadsRequest = z.object({
       }),
     )
     .min(1)
-    .max(1000),
+    .max(MAX_UPLOAD_URLS)
+    .refine(
+      (files) =>
+        files.length === 1 || files.reduce((sum, { size_bytes }) => sum + uploadUrls(size_bytes), 0) <= MAX_UPLOAD_URLS,
+      `ask for at most ${MAX_UPLOAD_URLS} URLs in one call, or for one file`,
+    ),
 });
 export type UploadsRequest = z.infer<typeof uploadsRequest>;
+
+/** Longest key, upload id or ETag that is passed on to R2: its own are shorter (reference/cloudflare.md section 5). */
+const MAX_STORE_WORD_CHARS = 2_000;
 
 export const finishRequest = z.object({
   attempt,
   claim: uuid,
-  key: z.string(),
-  upload_id: z.string(),
+  key: z.string().max(MAX_STORE_WORD_CHARS),
+  upload_id: z.string().max(MAX_STORE_WORD_CHARS),
   parts: z
-    .array(z.object({ number: z.int().positive(), etag: z.string() }))
+    .array(z.object({ number: z.int().positive(), etag: z.string().max(MAX_STORE_WORD_CHARS) }))
     .min(1)
-    .max(10_000),
+    .max(MAX_PARTS),
 });
 export type FinishRequest = z.infer<typeof finishRequest>;
 

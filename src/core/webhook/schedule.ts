@@ -29,9 +29,6 @@ export const JITTER = 0.2;
 /** Within the 15 to 30 s of the Standard Webhooks spec. */
 export const TIMEOUT_MS = 20 * SECOND;
 
-/** Longest pause that a receiver's `Retry-After` can ask for: no longer than the schedule's own longest wait. */
-export const MAX_RETRY_AFTER_MS = 24 * HOUR;
-
 /** Pause after an answer that says "too much" (429, 502, 504) and not for how long. */
 export const SLOW_DOWN_MS = MINUTE;
 
@@ -111,18 +108,4 @@ function pauseFor(answer: Answer): number | null {
   return retryAfter(answer) ?? (SLOW_DOWN.has(answer.status) ? SLOW_DOWN_MS : null);
 }
 
-const retryAfter = (answer: Answer): number | null =>
-  answer.kind === 'status' && answer.retry_after_ms !== null
-    ? Math.min(answer.retry_after_ms, MAX_RETRY_AFTER_MS)
-    : null;
-
-/** `Retry-After` in ms from now: whole seconds or an HTTP date (RFC 9110 section 10.2.3); null for anything else. */
-export function readRetryAfter(header: string | null, now: number): number | null {
-  const text = header?.trim() ?? '';
-  if (/^\d{1,10}$/.test(text)) {
-    return Number(text) * SECOND;
-  }
-  // A date always names its day; `Date.parse` alone would take `1.5` for a month.
-  const date = /^[A-Z][a-z]+,? /.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(date) ? null : Math.max(0, date - now);
-}
+const retryAfter = (answer: Answer): number | null => (answer.kind === 'status' ? answer.retry_after_ms : null);

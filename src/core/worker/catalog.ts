@@ -1,6 +1,6 @@
 import { jobStub } from '../../objects/stubs.ts';
 import type { CatalogRequest } from '../../contract/worker.ts';
-import { catalogMark, writeCatalog, type Catalog } from '../../storage/r2/catalog.ts';
+import { catalogHash, catalogMark, writeCatalog, type Catalog } from '../../storage/r2/catalog.ts';
 import type { Core } from '../context.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { forgetCatalogs } from '../workflows/catalog.ts';
@@ -33,7 +33,10 @@ export async function reportCatalog(
   if (endpoint === null) {
     return fail(refusal('over'));
   }
-  await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes });
+  // Sent again it would be one more write to R2, however often.
+  if (await wantsCatalog(core, endpoint, await catalogHash(classes))) {
+    await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes });
+  }
   return ok(null);
 }
 

@@ -3,6 +3,7 @@ import {
   PART_BYTES,
   SINGLE_PUT_BYTES,
   UPLOAD_GRACE_MS,
+  uploadUrls,
   type FinishRequest,
   type UploadsRequest,
 } from '../../contract/worker.ts';
@@ -52,7 +53,7 @@ export async function uploads(
           return { name, key, method: 'PUT', url: await sign.put(key, life_s, type), headers };
         }
         const upload_id = await beginMultipart(core.env.BUCKET, key, type);
-        const numbers = Array.from({ length: Math.ceil(size_bytes / PART_BYTES) }, (_, index) => index + 1);
+        const numbers = Array.from({ length: uploadUrls(size_bytes) }, (_, index) => index + 1);
         const parts = await Promise.all(
           numbers.map(async (number) => ({ number, url: await sign.part(key, life_s, upload_id, number) })),
         );

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
-import { PART_BYTES, SINGLE_PUT_BYTES } from '../../contract/worker.ts';
+import { MAX_UPLOAD_URLS, PART_BYTES, SINGLE_PUT_BYTES } from '../../contract/worker.ts';
 import { assetKey, outputKey } from '../../storage/keys.ts';
 import { anyone } from '../../testing/gateway.ts';
 import {
@@ -193,6 +193,23 @@ describe('uploads', () => {
     expect(await keys()).toEqual(await keys());
   });
 
+  it('refuses a call for more than MAX_UPLOAD_URLS URLs and does nothing for it', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const begin = vi.spyOn(env.BUCKET, 'createMultipartUpload');
+    onTestFinished(() => begin.mockRestore());
+    const large = PART_BYTES * 250;
+    const files = (count: number) => Array.from({ length: count }, (_, index) => file(`${index}.mp4`, large));
+    expect(await told(await uploads(rig, [...files(4), file('a.png', 1)]))).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request', detail: expect.stringContaining(String(MAX_UPLOAD_URLS)) },
+    });
+    expect(begin).not.toHaveBeenCalled();
+    const { status, body } = await told(await uploads(rig, files(4)));
+    expect(status).toBe(200);
+    expect(JSON.stringify(body).length).toBeLessThan(1_000_000);
+  });
+
   it('refuses what is too large, a claim that is not the one, and a job that is over', async () => {
     fakeRunpod();
     const rig = await claimed();
@@ -295,6 +312,19 @@ describe('a large file', () => {
 });
 
 describe('complete', () => {
+  it('fails a job with more outputs than max_outputs and looks for none of them', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const looks = vi.spyOn(env.BUCKET, 'head');
+    onTestFinished(() => looks.mockRestore());
+    const outputs = Array.from({ length: 1_001 }, (_, index) => outputOf(rig.id, `${index}.png`, 3));
+    for (let times = 0; times < 2; times += 1) {
+      expect(await told(await complete(rig, { outputs }))).toEqual({ status: 200, body: { status: 'failed' } });
+    }
+    expect(await view(rig)).toMatchObject({ outputs: [], error: { code: 'output_too_large', at: 'workflow' } });
+    expect(looks).not.toHaveBeenCalled();
+  });
+
   it('is answered 200 only when stored, and the same when repeated', async () => {
     fakeRunpod();
     const rig = await claimed();

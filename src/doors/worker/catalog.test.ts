@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { forgetCatalogs, CATALOG_LIFE_MS } from '../../core/workflows/catalog.ts';
 import { catalogHash } from '../../storage/r2/catalog.ts';
 import { ADMIN_TOKEN, GRAPH, newClient, postJson, problemOf, type Call } from '../../testing/gateway.ts';
@@ -50,6 +50,16 @@ describe('sending a catalogue', () => {
     expect(await submit(call)).toBe('unknown_node');
     await reported(CLASSES);
     expect(await submit(call)).toBe(200);
+  });
+
+  it('writes nothing when the same was stored a moment ago', async () => {
+    fakeRunpod();
+    heldClock();
+    await reported(CLASSES);
+    const writes = vi.spyOn(env.BUCKET, 'put');
+    onTestFinished(() => writes.mockRestore());
+    await reported(CLASSES);
+    expect(writes).not.toHaveBeenCalled();
   });
 
   it('is refused while nobody has claimed the attempt', async () => {

@@ -1,5 +1,6 @@
 import { publicUrl } from '../../core/net/public-url.ts';
-import { readRetryAfter, TIMEOUT_MS, type Answer } from '../../core/webhook/schedule.ts';
+import { readRetryAfter } from '../../contract/retry-after.ts';
+import { TIMEOUT_MS, type Answer } from '../../core/webhook/schedule.ts';
 import { signatureHeaders, type Secret } from '../../core/webhook/secret.ts';
 
 /** How a receiver's log sees the gateway. */

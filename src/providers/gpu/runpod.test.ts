@@ -106,7 +106,9 @@ describe('/run', () => {
 
   it.each([
     [{ 'retry-after': '3' }, 3_000],
-    [{ 'retry-after': 'Wed, 21 Oct 2026 07:28:00 GMT' }, null],
+    [{ 'retry-after': 'Wed, 21 Oct 2020 07:28:00 GMT' }, 0],
+    [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
+    [{ 'retry-after': '-5' }, null],
     [{}, null],
   ])('answered with 429 and %j may be tried again', async (headers, retry_after_ms) => {
     answers(new Response('', { status: 429, headers }));

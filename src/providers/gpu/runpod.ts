@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { readRetryAfter } from '../../contract/retry-after.ts';
 import type { RunRecord, RunStatus } from '../../contract/run.ts';
 import { readJsonStream, type JsonPath, type TextSink } from '../json-stream.ts';
 import type { GpuProvider, HealthAnswer, RunAnswer, RunOrder } from './provider.ts';
@@ -161,14 +162,13 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
   await discard(response);
   const { status } = response;
   if (status === 429) {
-    const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
     return {
       kind: 'refused',
       again: true,
       about: 'run',
       code: 'no_capacity',
       message: 'RunPod takes no more runs for now.',
-      retry_after_ms: Number.isFinite(seconds) ? seconds * 1000 : null,
+      retry_after_ms: readRetryAfter(response.headers.get('retry-after'), Date.now()),
     };
   }
   if (status >= 400 && status < 500 && status !== REQUEST_TIMEOUT) {

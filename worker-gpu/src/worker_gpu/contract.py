@@ -30,8 +30,12 @@ SINGLE_PUT_BYTES = 64 * 1024 * 1024
 """Above this the gateway answers with a multipart upload (contract, "uploads")."""
 MAX_PREVIEW_CHARS = 63 * 1024
 """Longest preview in base64 characters (contract, "channel")."""
+PART_BYTES = 16 * 1024 * 1024
+"""Size of its parts (contract, "uploads")."""
 MAX_UPLOADS_PER_CALL = 100
-"""Files asked for in one `uploads` call; the gateway takes up to 1,000, smaller answers start the first PUT sooner."""
+"""Files asked for in one `uploads` call: smaller answers start the first PUT sooner."""
+MAX_URLS_PER_CALL = 1000
+"""URLs asked for in one `uploads` call, unless it is for one file (contract, "uploads")."""
 
 MAX_MODELS_TOLD = 32
 MAX_MODEL_PATH_CHARS = 200

@@ -9,7 +9,15 @@ from typing import Protocol
 
 import aiohttp
 
-from worker_gpu.contract import MAX_UPLOADS_PER_CALL, MultipartUpload, PutUpload, Upload
+from worker_gpu.contract import (
+    MAX_UPLOADS_PER_CALL,
+    MAX_URLS_PER_CALL,
+    PART_BYTES,
+    SINGLE_PUT_BYTES,
+    MultipartUpload,
+    PutUpload,
+    Upload,
+)
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE, FileToUpload
 from worker_gpu.outputs.files import LocalFile
@@ -71,8 +79,7 @@ class Uploader:
     async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
         """Upload `files`; `done` gets each with its key as soon as it is stored. Raises `JobError` `upload_failed`,
         `output_too_large`; `AttemptOver`."""
-        batches = [files[at : at + MAX_UPLOADS_PER_CALL] for at in range(0, len(files), MAX_UPLOADS_PER_CALL)]
-        for batch in batches:
+        for batch in batches_of(files):
             asked = [_asked(named) for named in batch]
             given = await self._store.uploads(asked, self._until)
             await together(self._one(named, upload, done) for named, upload in zip(batch, given, strict=True))
@@ -145,6 +152,21 @@ class Uploader:
                 return response.status, response.headers.get("etag", "")
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 0, ""
+
+
+def batches_of(files: list[NamedFile]) -> list[list[NamedFile]]:
+    """`files` in the order given, as many together as one call may ask for."""
+    batches: list[list[NamedFile]] = []
+    urls = 0
+    for named in files:
+        size = named.file.size_bytes
+        more = 1 if size <= SINGLE_PUT_BYTES else -(-size // PART_BYTES)
+        if not batches or len(batches[-1]) == MAX_UPLOADS_PER_CALL or urls + more > MAX_URLS_PER_CALL:
+            batches.append([])
+            urls = 0
+        batches[-1].append(named)
+        urls += more
+    return batches
 
 
 def _asked(named: NamedFile) -> FileToUpload:

@@ -16,7 +16,13 @@ export const rules = (over: Partial<Omit<Rules, 'limits'>> & { limits?: Partial<
 
 export function shaped(graph: Graph, shaping: Partial<Shaping> = {}, allowed: Rules = rules()) {
   let seed = 1000;
-  const wanted = { params: {}, overrides: {}, randomizeSeeds: false, ...shaping };
+  const wanted = {
+    params: {},
+    overrides: {},
+    randomizeSeeds: false,
+    inputNames: new Map<string, string>(),
+    ...shaping,
+  };
   const result = shape(graph, wanted, allowed, () => (seed += 1), placeIn(['workflow']));
   return {
     ...result.shaped,

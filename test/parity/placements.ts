@@ -29,7 +29,7 @@ const NO_LIMITS: Rules = {
 };
 
 function placed(graph: Graph, overrides: Overrides): { inputs: string[] } | { refused: string; detail: string } {
-  const shaping = { params: {}, overrides, randomizeSeeds: false };
+  const shaping = { params: {}, overrides, randomizeSeeds: false, inputNames: new Map<string, string>() };
   const { shaped, faults } = shape(graph, shaping, NO_LIMITS, () => 1, placeIn(['workflow']));
   const refusal = faults.listed.find(({ pointer }) => pointer.startsWith('#/overrides'));
   return refusal === undefined

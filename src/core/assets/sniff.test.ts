@@ -66,6 +66,7 @@ describe('text', () => {
   it('is known by its name, if it is text', () => {
     expect(typeOf('v 0 0 0\n', 'cube.obj')).toBe('model/obj');
     expect(typeOf('a,b\n', 'A.CSV')).toBe('text/csv; charset=utf-8');
+    expect(typeOf('a cat', 'sub/a.txt [input]')).toBe('text/plain; charset=utf-8');
     expect(typeOf('a\0b', 'a.txt')).toBeNull();
     expect(typeOf('\xff\xfe', 'a.txt')).toBeNull();
     expect(typeOf('hello', 'txt')).toBeNull();

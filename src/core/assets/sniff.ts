@@ -1,3 +1,5 @@
+import { plainName } from '../workflows/input-name.ts';
+
 /**
  * What a file is, by its first bytes. Only kinds that ComfyUI's loaders take are known; a client's word counts for nothing.
  * Signatures: the formats' own specifications, as collected in the WHATWG MIME Sniffing Standard and in `file`'s magic table.
@@ -91,7 +93,12 @@ const OPENED_AS_MEDIA: readonly RegExp[] = [
 
 /** The file's media type; null when it is no kind of file a workflow could use. `size` is of the whole file, in bytes. */
 export function sniff(head: Uint8Array, size: number, name?: string): string | null {
-  const extension = name?.toLowerCase().split('.').slice(1).at(-1) ?? '';
+  const extension =
+    plainName(name ?? '')
+      .toLowerCase()
+      .split('.')
+      .slice(1)
+      .at(-1) ?? '';
   return (
     SIGNATURES.find((signature) => matches(head, signature.bytes, signature.at))?.type ??
     riff(head) ??

@@ -8,7 +8,7 @@ import { findAsset } from '../../storage/r2/assets.ts';
 import { clearParts, listParts } from '../../storage/r2/upload-parts.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../faults.ts';
-import { fileNameFault } from '../jobs/request.ts';
+import { inputNameFault } from '../workflows/input-name.ts';
 import { invalidRequest, notFound, type CoreProblem, type Fault } from '../problems.ts';
 import { repeatable } from '../repeat.ts';
 import { fail, ok, type Result } from '../result.ts';
@@ -152,7 +152,7 @@ export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload
 }
 
 function faultOf(name: string | null, plan: { size_bytes: number; part_bytes: number }): Fault | null {
-  const detail = name === null ? null : fileNameFault(name);
+  const detail = name === null ? null : inputNameFault(name);
   if (detail !== null) {
     return { pointer: '#/name', code: 'invalid_name', detail };
   }

@@ -9,7 +9,9 @@ import { quote, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { unknownNodes } from '../workflows/catalog.ts';
 import { checkGraph, checkLeastSize } from '../workflows/check.ts';
+import { flatNames } from '../worker-comfyui/flat-names.ts';
 import { placeIn } from '../workflows/graph.ts';
+import { nameFaults, portableName } from '../workflows/input-name.ts';
 import { isRecord, parseWorkflow } from '../workflows/parse.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
 import { inlineFaults } from './inline-run.ts';
@@ -20,6 +22,8 @@ import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
 export type Checked = ResolvedInputs & {
   /** The inputs as they were asked for. */
   requested: readonly InputRequest[];
+  /** What they are called in the graph that runs, by their names in the request, with the separators of Linux. */
+  inputNames: ReadonlyMap<string, string>;
   shaped: Shaped;
   endpoint: string;
   metadata: Record<string, string>;
@@ -66,10 +70,13 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
   const rules = rulesOf(core.config.limits, target, caller.nodes);
   const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
   const graph = graphOf(workflow, rules, faults);
+  const portable = requested.map(({ name }) => portableName(name));
+  const inputNames =
+    target?.worker === 'worker-comfyui' ? flatNames(portable) : new Map(portable.map((name) => [name, name]));
   const shaped =
     graph === null
       ? null
-      : shape(graph, { variables, params, overrides, randomizeSeeds }, rules, core.newSeed, placeIn(PATH));
+      : shape(graph, { variables, params, overrides, randomizeSeeds, inputNames }, rules, core.newSeed, placeIn(PATH));
   if (shaped !== null) {
     faults.append(shaped.faults);
   }
@@ -90,7 +97,9 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
     faults.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
   }
-  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, requested);
+  const files = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));
+  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, files);
+  faults.addAll(nameFaults(requested.map(({ name }) => name)));
   faults.addAll(inputFaults);
   if (shaped !== null) {
     faults.addAll(inlineFaults(target, shaped.shaped.text, inputs));
@@ -100,6 +109,7 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     : ok({
         shaped: shaped.shaped,
         requested,
+        inputNames,
         inputs,
         inline,
         remote,

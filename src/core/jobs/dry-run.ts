@@ -3,6 +3,7 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
 import type { CoreProblem } from '../problems.ts';
 import { ok, type Result } from '../result.ts';
+import { portableName } from '../workflows/input-name.ts';
 import type { Renamed } from '../workflows/shape/prefixes.ts';
 import { checkRequest } from './check.ts';
 import { priceOf, type PriceEstimate } from './price.ts';
@@ -43,8 +44,9 @@ export async function dryRun(core: Core, caller: Caller, body: unknown): Promise
   if (!checked.ok) {
     return checked;
   }
-  const { shaped, requested, inputs, endpoint, finishWithinS, nodesChecked } = checked.value;
-  const users = new Map<string, string[]>(requested.map(({ name }) => [name, []]));
+  const { shaped, requested, inputNames, inputs, endpoint, finishWithinS, nodesChecked } = checked.value;
+  const nameOf = ({ name }: InputRequest): string => inputNames.get(portableName(name)) ?? name;
+  const users = new Map<string, string[]>(requested.map((request) => [nameOf(request), []]));
   const found = new Map(inputs.map((input) => [input.name, input]));
   for (const [id, node] of Object.entries(shaped.graph)) {
     for (const name of new Set(Object.values(node.inputs).flatMap(textsIn))) {
@@ -57,7 +59,7 @@ export async function dryRun(core: Core, caller: Caller, body: unknown): Promise
     resolved: shaped.resolved,
     renamed: shaped.renamed,
     nodes: { count: Object.keys(shaped.graph).length, checked: nodesChecked },
-    inputs: requested.map((request) => dryInput(request, found.get(request.name), users.get(request.name) ?? [])),
+    inputs: requested.map((request) => dryInput(request, found.get(nameOf(request)), users.get(nameOf(request)) ?? [])),
     finish_within: finishWithinS,
     price: priceOf(core.config.endpoints[endpoint]?.price, finishWithinS),
   });

@@ -6,11 +6,11 @@ import { inspect } from '../assets/inspect.ts';
 import { tooLarge } from '../assets/refusals.ts';
 import { fetchAsset } from '../assets/fetch.ts';
 import type { Caller, Core } from '../context.ts';
-import { pointer, quote, type Fault, type FaultCode } from '../problems.ts';
+import { pointer, type Fault, type FaultCode } from '../problems.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { chainedInput } from './chained.ts';
 import { inlineInput, type InlineInput } from './inline.ts';
-import { fileNameFault, type InputRequest } from './request.ts';
+import type { InputRequest } from './request.ts';
 
 /**
  * The inputs of a request that was checked: what the job will carry, which contents still have to be stored, and which files have
@@ -32,7 +32,7 @@ export const FETCH_ALL_TIMEOUT_MS = 90_000;
 /** A file that is elsewhere on the internet. `at` is its place in the body. */
 export type RemoteInput = { name: string; url: string; at: string };
 
-/** Checks every input; stores nothing. Faults of all inputs are reported together. */
+/** Checks every input but its name; stores nothing. Faults of all inputs are reported together. */
 export async function resolveInputs(
   core: Core,
   caller: Caller,
@@ -43,7 +43,7 @@ export async function resolveInputs(
     inline: [],
     remote: [],
     named: new Map(),
-    faults: nameFaults(requests),
+    faults: [],
   };
   // Assets are looked up side by side; contents are decoded one after another, to hold one in memory at a time.
   const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
@@ -107,22 +107,6 @@ export async function fetchRemote(
     }
   }
   return { inputs, faults };
-}
-
-function nameFaults(requests: readonly InputRequest[]): Fault[] {
-  const taken = new Set<string>();
-  return requests.flatMap(({ name }, at): Fault[] => {
-    const where = pointer(['inputs', at, 'name']);
-    const detail = fileNameFault(name);
-    if (detail !== null) {
-      return [{ pointer: where, code: 'invalid_name', detail }];
-    }
-    if (taken.has(name)) {
-      return [{ pointer: where, code: 'duplicate_name', detail: `another input has the name ${quote(name)} already` }];
-    }
-    taken.add(name);
-    return [];
-  });
 }
 
 type Resolved = { input: JobInput; inline: InlineInput | null } | { fault: Fault };

@@ -10,7 +10,6 @@ import { VARIABLE_NAME } from '../workflows/shape/variables.ts';
 
 /** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/api.md. */
 
-const MAX_FILE_NAME_CHARS = 255;
 const MAX_METADATA_PAIRS = 16;
 export const MAX_METADATA_KEY_CHARS = 64;
 export const MAX_METADATA_VALUE_CHARS = 512;
@@ -148,19 +147,4 @@ export function tooMany(body: unknown, limits: Limits): Fault[] {
     }
   }
   return faults;
-}
-
-/**
- * Why a name cannot be a file's name on the worker; null when it can. The worker stores it below a folder of its own, so it must
- * be one path segment on any system.
- */
-export function fileNameFault(name: string): string | null {
-  if (name === '' || new TextEncoder().encode(name).length > MAX_FILE_NAME_CHARS) {
-    return `a file name has 1 to ${MAX_FILE_NAME_CHARS} bytes`;
-  }
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[/\\\0-\x1f\x7f]/.test(name) || name === '.' || name.includes('..')) {
-    return 'a file name may hold no slash, no backslash, no ".." and no control character';
-  }
-  return null;
 }

@@ -60,7 +60,8 @@ export async function submitJob(
     const before = idempotency === null ? null : await recalled(core, caller, idempotency);
     return before?.ok === true ? before : checked;
   }
-  const fallbacks = await fallbacksFor(core, caller, checked.value.endpoint, checked.value.shaped.graph);
+  const { endpoint: wanted, shaped: wish, inputNames } = checked.value;
+  const fallbacks = await fallbacksFor(core, caller, wanted, wish.graph, [...inputNames.values()]);
   const names = fallbacks.map((fallback) => fallback.endpoint);
   const unavailable = shed(core, checked.value.endpoint, names);
   if (unavailable !== null) {

@@ -68,14 +68,22 @@ const isContent = (text: string): boolean => (JPEG.test(text) || text.length > M
 /** Says what is wrong with a text. `isWithin`: it stands within a list or an object. */
 type Check = (text: string, isWithin: boolean) => string | null;
 
+/** Whether an input names a file, a folder, a model or a place on the net by what it is called. */
+export const namesAFile = (input: string): boolean => NAMES_A_FILE.test(input);
+
+/** Whether an input names such a thing by what it is called, or by a class that loads. */
+export const isFileInput = (class_type: string, input: string): boolean =>
+  namesAFile(input) || (LOADS.test(class_type) && !PROMPTS.test(input));
+
+/** Whether an input is a text for an encoder, which nobody opens. */
+export const isPrompt = (class_type: string, input: string): boolean =>
+  ENCODES.test(class_type) && !LOADS.test(class_type) && PROMPTS.test(input);
+
 function checkFor(class_type: string, input: string, allowUrls: boolean): Check {
-  if (ENCODES.test(class_type) && !LOADS.test(class_type) && PROMPTS.test(input)) {
+  if (isPrompt(class_type, input) || DISPLAY_ONLY.has(input)) {
     return (text) => (text.includes('\0') ? 'a NUL character' : null);
   }
-  if (DISPLAY_ONLY.has(input)) {
-    return (text) => (text.includes('\0') ? 'a NUL character' : null);
-  }
-  const strict = NAMES_A_FILE.test(input) || (LOADS.test(class_type) && !PROMPTS.test(input));
+  const strict = isFileInput(class_type, input);
   return (text, isWithin) => {
     if (text.includes('\0')) {
       return 'a NUL character';

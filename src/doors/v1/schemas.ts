@@ -164,7 +164,7 @@ export const dryRunSchema = z
     endpoint: z.string(),
     workflow: z.record(z.string(), z.unknown()),
     resolved: resolvedSchema,
-    renamed: z.array(z.object({ node: z.string(), from: z.string(), to: z.string() })),
+    renamed: z.array(z.object({ ...spot, from: z.string(), to: z.string() })),
     nodes: z.object({ count: z.int(), checked: z.boolean() }),
     inputs: z.array(
       z.object({

@@ -27,6 +27,8 @@ MAX_TRIES = 5
 BLOCK_BYTES = 256 * 1024
 MAX_NAME_CHARS = 80
 
+_FOLDER = re.compile(r" \[(input|output|temp)\]$")
+"""Which folder a file is in, as ComfyUI's editor writes it behind a name: no part of the extension."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -153,7 +155,7 @@ class InputFetcher:
 def safe_filename(name: str) -> str:
     """The last part of `name`, with nothing in it that a file system or ComfyUI reads as more than a name; its
     extension stays, since loaders go by it."""
-    last = name.replace("\\", "/").rpartition("/")[2]
+    last = _FOLDER.sub("", name.replace("\\", "/").rpartition("/")[2])
     plain = _UNSAFE.sub("_", last).lstrip(".")
     stem, dot, extension = plain.rpartition(".")
     if not dot:

@@ -5,7 +5,7 @@ import type { Draft } from './draft.ts';
  * execution. The second and every later one gets its node's id behind the prefix. Jobs need no prefix of their own: the worker
  * keeps every attempt's files in a folder of its own.
  */
-export type Renamed = { node: string; from: string; to: string };
+export type Renamed = { node: string; input: string; from: string; to: string };
 
 const PREFIX = 'filename_prefix';
 /** As much of an id as a file's name can spare: names of outputs end at 255 bytes. */
@@ -34,6 +34,6 @@ export function separatePrefixes(draft: Draft): Renamed[] {
     taken.add(to);
     const spot = { node: id, input: PREFIX };
     draft.set(spot, to);
-    return [{ node: id, from: prefix, to }];
+    return [{ ...spot, from: prefix, to }];
   });
 }

@@ -94,12 +94,9 @@ describe('shaping', () => {
         expect(jsonText(graph)).toBe(before);
         expect(Object.keys(result.graph)).toEqual(Object.keys(graph));
         const named = new Set(
-          [
-            ...result.resolved.overrides,
-            ...result.resolved.seeds,
-            ...result.resolved.clamped,
-            ...result.renamed.map(({ node }) => ({ node, input: 'filename_prefix' })),
-          ].map(({ node, input }) => `${node}.${input}`),
+          [...result.resolved.overrides, ...result.resolved.seeds, ...result.resolved.clamped, ...result.renamed].map(
+            ({ node, input }) => `${node}.${input}`,
+          ),
         );
         expect(Object.keys(result.changed).filter((place) => !named.has(place))).toEqual([]);
       }),
@@ -207,8 +204,8 @@ describe('save nodes', () => {
     expect(result.changed).toEqual({ 'b.filename_prefix': 'x_b', '12:3.filename_prefix': 'x_12-3' });
     expect(result.renamed).toEqual(
       [
-        { node: '12:3', from: 'x', to: 'x_12-3' },
-        { node: 'b', from: 'x', to: 'x_b' },
+        { node: '12:3', input: 'filename_prefix', from: 'x', to: 'x_12-3' },
+        { node: 'b', input: 'filename_prefix', from: 'x', to: 'x_b' },
       ].sort((one, two) => (one.node === 'b' ? -1 : two.node === 'b' ? 1 : 0)),
     );
   });

@@ -15,6 +15,7 @@ import { override, type Overrides } from './overrides.ts';
 import { setParams, type Params } from './params.ts';
 import { separatePrefixes, type Renamed } from './prefixes.ts';
 import { drawSeeds } from './seeds.ts';
+import { renamePaths } from './rename-paths.ts';
 import { substitute, type Variables } from './variables.ts';
 
 /** What a request wants changed in its graph. Without `variables`, `{{` in a text means nothing. */
@@ -23,6 +24,8 @@ export type Shaping = {
   params: Params;
   overrides: Overrides;
   randomizeSeeds: boolean;
+  /** What the job's files are called in the graph that runs, by their names in the request, with the separators of Linux. */
+  inputNames: ReadonlyMap<string, string>;
 };
 
 /** What an endpoint and a key allow. */
@@ -38,7 +41,7 @@ export type Rules = {
 export type Shaped = { graph: Graph; text: string; resolved: Resolved; renamed: Renamed[]; place: Place };
 
 /**
- * From the graph of a request to the graph that runs. In this order: variables, params, overrides, seeds, limits, prefixes; then
+ * From the graph of a request to the graph that runs. In this order: variables, params, overrides, seeds, limits, paths, prefixes; then
  * the rules are checked on the result. All faults come together. Nothing given may be far larger than a graph may be: the time and
  * the memory this takes are bounded by it. Pure but for `newSeed`; the graph given is not changed, and
  * shaping a result again with nothing to do leaves it as it is.
@@ -58,7 +61,7 @@ export function shape(
   const { overrides, seeds } = override(draft, shaping.overrides, newSeed);
   seeds.push(...drawSeeds(draft, shaping.randomizeSeeds, newSeed));
   const clamped = bound(draft, rules.limits);
-  const renamed = separatePrefixes(draft);
+  const renamed = [...renamePaths(draft, shaping.inputNames), ...separatePrefixes(draft)];
 
   const { text, faults: tooLarge } = textOf(draft, rules.maxBytes);
   draft.faults.addAll(tooLarge);
@@ -66,7 +69,7 @@ export function shape(
     draft.faults.append(checkGraph(draft.graph, draft.place));
   }
   draft.faults.addAll(disallowedNodes(draft.graph, rules.policies, draft.place));
-  draft.faults.append(unsafeInputs(draft.graph, rules.allowUrls, draft.place));
+  draft.faults.append(unsafeInputs(draft.graph, rules.allowUrls, draft.place, new Set(shaping.inputNames.values())));
   const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped };
   return { shaped: { graph: draft.graph, text, resolved, renamed, place: draft.place }, faults: draft.faults };
 }

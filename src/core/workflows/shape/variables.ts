@@ -1,7 +1,7 @@
 import { jsonText } from '../../json.ts';
 import { pointer } from '../../problems.ts';
-import { isLink } from '../graph.ts';
 import type { Draft } from './draft.ts';
+import { changeTexts } from './texts.ts';
 
 /** A value for a `{{ placeholder }}`. */
 export type Variable = string | number | bigint | boolean;
@@ -50,35 +50,7 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
     });
   };
 
-  const inValue = (value: unknown, at: string[]): unknown => {
-    if (typeof value === 'string') {
-      return value.includes('{{') ? inText(value, at) : value;
-    }
-    if (typeof value !== 'object' || value === null || isLink(value)) {
-      return value;
-    }
-    const before = Object.entries(value);
-    const after = before.map(([name, item]): [string, unknown] => {
-      at.push(name);
-      const changed = inValue(item, at);
-      at.pop();
-      return [name, changed];
-    });
-    if (after.every(([, item], index) => item === before[index]?.[1])) {
-      return value;
-    }
-    return Array.isArray(value) ? after.map(([, item]) => item) : Object.fromEntries(after);
-  };
-
-  for (const [id, node] of Object.entries(draft.graph)) {
-    for (const [input, value] of Object.entries(node.inputs)) {
-      const at = [id, 'inputs', input];
-      const changed = inValue(value, at);
-      if (changed !== value) {
-        draft.set({ node: id, input }, changed);
-      }
-    }
-  }
+  changeTexts(draft, (text, at) => (text.includes('{{') ? inText(text, at) : text));
   if (room < 0) {
     draft.faults.add('workflow_too_large', () => ({
       pointer: '#/variables',

@@ -232,7 +232,7 @@ const WORKFLOW: Bad[] = [
 ];
 
 const INPUTS: Bad[] = [
-  ...['', '.', '..', 'a/b.png', 'a\\b.png', '../x.png', 'a\0.png', 'a..png', 'é'.repeat(128)].map((name) => ({
+  ...['', '.', '..', '/b.png', 'a\\..\\b.png', '../x.png', 'a\0.png', 'b.png[input]', 'é'.repeat(128)].map((name) => ({
     title: `the file name ${JSON.stringify(name.slice(0, 20))}`,
     body: { workflow: GRAPH, inputs: [{ name, data: A_PNG }] },
     status: 422,

@@ -178,6 +178,9 @@ export function wranglerProgram(
       WRANGLER_LOG_PATH: join(options.directory, 'logs', 'wrangler'),
       WRANGLER_REGISTRY_PATH: join(options.directory, 'registry'),
       CLOUDFLARE_CF_FETCH_ENABLED: 'false',
+      // Its own traces and object browser: they cost a third of workerd's time, and a table and a write in every new object.
+      X_LOCAL_OBSERVABILITY: 'false',
+      X_LOCAL_EXPLORER: 'false',
       NO_COLOR: '1',
     },
     log: join(options.directory, 'logs', log),

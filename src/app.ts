@@ -2,6 +2,7 @@ import { Hono } from 'hono';
 import { configOf } from './config.ts';
 import { publicStatus } from './core/endpoints/public-status.ts';
 import { redactKeys } from './core/keys/format.ts';
+import { readiness } from './core/readiness.ts';
 import { isPassing } from './core/repeat.ts';
 import type { AppEnv } from './doors/app-env.ts';
 import { hooksDoor } from './doors/hooks/index.ts';
@@ -76,16 +77,34 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.use((c, next) => (configOf(c.env).ok ? cors(c, next) : next()));
 
   app.get('/healthz', (c) => c.json({ status: 'ok' }));
-  app.get('/readyz', (c) => {
+  app.get('/readyz', async (c) => {
+    const { requestId } = c.var;
     const checked = configOf(c.env);
-    if (checked.ok) {
-      if (checked.advice.length > 0) {
-        log({ event: 'config_advice', request_id: c.var.requestId, advice: checked.advice });
-      }
-      return c.json({ status: 'ok' });
+    if (!checked.ok) {
+      log({ event: 'misconfigured', request_id: requestId, problems: checked.problems });
+      return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
     }
-    log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
-    return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
+    if (checked.advice.length > 0) {
+      log({ event: 'config_advice', request_id: requestId, advice: checked.advice });
+    }
+    const { state, ...found } = await readiness(c.var.core);
+    if (state !== 'ready') {
+      log({ event: state, request_id: requestId, ...found });
+    }
+    switch (state) {
+      case 'ready':
+        return c.json({ status: 'ok' });
+      case 'database_outdated':
+        return problem(c, 'database_outdated', {
+          detail:
+            'The database is older than the gateway. Apply the migrations: "npx wrangler d1 migrations apply DB --remote".',
+        });
+      case 'database_unavailable':
+        return problem(c, 'unavailable', {
+          detail: 'The database does not answer. Try again.',
+          headers: { 'retry-after': String(RETRY_UNAVAILABLE_S) },
+        });
+    }
   });
 
   app.use('/status', shieldOpen);

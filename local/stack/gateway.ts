@@ -224,9 +224,15 @@ function environmentFile(options: GatewayOptions): string {
   return join(options.directory, 'gateway.env');
 }
 
-const problemSchema = z.object({ code: z.string(), detail: z.string().optional() });
+const problemSchema = z.object({ code: z.string() });
 
-/** Polls until 200. A `misconfigured` answer is final: the gateway runs and will not get better by waiting. */
+/** Codes of `/readyz` that waiting does not mend, in words for a machine that keeps its state in one folder. */
+const NOT_READY: Readonly<Record<string, string>> = {
+  misconfigured: 'The gateway is misconfigured: a setting is missing, and its log names it.',
+  database_outdated: 'The local database lacks a migration. Remove the state directory and start again.',
+};
+
+/** Polls until 200. Some answers are final: the gateway runs and will not get better by waiting. */
 export async function waitUntilReady(url: string, program: Program, signal: AbortSignal): Promise<Outcome<null>> {
   const giveUp = AbortSignal.any([signal, AbortSignal.timeout(READY_TIMEOUT_MS)]);
   while (!giveUp.aborted) {
@@ -243,8 +249,9 @@ export async function waitUntilReady(url: string, program: Program, signal: Abor
         return done(null);
       }
       const problem = problemSchema.safeParse(body);
-      if (problem.success && problem.data.code === 'misconfigured') {
-        return failure(`The gateway is misconfigured: ${problem.data.detail ?? 'see its log'}.`);
+      const final = problem.success ? NOT_READY[problem.data.code] : undefined;
+      if (final !== undefined) {
+        return failure(final);
       }
     } catch {
       // Not listening yet.

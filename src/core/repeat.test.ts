@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { repeatable } from './repeat.ts';
+import { isPassing, repeatable } from './repeat.ts';
 
 /** A call that fails in the given ways, one after the other, and then succeeds. */
 function failing(...marks: Record<string, boolean>[]) {
@@ -32,5 +32,16 @@ describe('a call that may be repeated', () => {
       await expect(repeatable(object.call)).rejects.toThrow('moved');
       expect(object.calls()).toBe(1);
     },
+  );
+});
+
+describe('an error that passes', () => {
+  it('is also that of a method which an object of another release lacks (test/skew has the real one)', () => {
+    expect(isPassing(new TypeError('The RPC receiver does not implement the method "next".'))).toBe(true);
+  });
+
+  it.each([new Error('the object does not exist'), new TypeError('not a function'), 'text', null])(
+    'is not %s',
+    (error) => expect(isPassing(error)).toBe(false),
   );
 });

@@ -18,8 +18,17 @@ export async function repeatable<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Errors of the platform that say of themselves that they pass. */
-export const isPassing = (error: unknown): boolean => marked(error, 'overloaded') || marked(error, 'retryable');
+/**
+ * What workerd says where an object has no such method: for some minutes after a deploy an object may still run the code of the release
+ * before (docs/operations.md, Upgrade).
+ */
+const UNKNOWN_METHOD = /does not implement the method/;
+
+/** Errors that pass by themselves: those the platform marks so, and a method that an object of another release lacks. */
+export const isPassing = (error: unknown): boolean =>
+  marked(error, 'overloaded') ||
+  marked(error, 'retryable') ||
+  (error instanceof Error && UNKNOWN_METHOD.test(error.message));
 
 /** Whether the platform has put this mark on an error. */
 export const marked = (error: unknown, mark: 'retryable' | 'overloaded'): boolean =>

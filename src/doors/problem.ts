@@ -39,6 +39,7 @@ export const PROBLEMS = {
   queue_full: { status: 429, title: 'Too many unfinished jobs' },
   internal: { status: 500, title: 'A fault of the gateway' },
   misconfigured: { status: 503, title: 'The gateway is not configured' },
+  database_outdated: { status: 503, title: 'The database lacks a migration' },
   no_worker_report: { status: 504, title: 'No worker gave a report' },
   endpoint_unavailable: { status: 503, title: 'The endpoint takes no jobs for now' },
   unavailable: { status: 503, title: 'Not available at the moment' },

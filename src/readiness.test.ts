@@ -1,0 +1,89 @@
+import { applyD1Migrations } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { LogEntry } from './providers/log.ts';
+import { LATEST_MIGRATION } from './storage/d1/schema-version.ts';
+import { ORIGIN, ownGateway, problemOf } from './testing/gateway.ts';
+
+/** `/readyz` says whether the database has what this build needs. */
+
+const lines: LogEntry[] = [];
+/** Each question comes later than an answer is kept. */
+let now = 0;
+const gateway = ownGateway({ log: (line) => lines.push(line), clock: () => (now += 60_000) });
+const ask = (bindings = env): Promise<Response> => gateway.fetch(new Request(`${ORIGIN}/readyz`), bindings);
+
+/** A database that has the migrations up to this one, and what wrangler notes of them. */
+async function databaseAt(last: string): Promise<void> {
+  const { results } = await env.DB.prepare(
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' AND name NOT GLOB 'sqlite_*'",
+  ).all<{ name: string }>();
+  for (const { name } of results) {
+    await env.DB.prepare(`DROP TABLE ${name}`).run();
+  }
+  const applied = env.TEST_MIGRATIONS.filter(({ name }) => name <= last);
+  await (applied.length === 0 ? null : applyD1Migrations(env.DB, applied));
+}
+
+beforeEach(() => void lines.splice(0));
+
+it('needs the newest file of the folder of migrations', () => {
+  expect(env.TEST_MIGRATIONS.at(-1)?.name).toBe(LATEST_MIGRATION);
+});
+
+describe('a gateway', () => {
+  it.each([
+    ['without a table', ''],
+    ['one migration behind', env.TEST_MIGRATIONS.at(-2)?.name ?? ''],
+  ])('is not ready on a database %s, and its log names the migrations', async (_, last) => {
+    await databaseAt(last);
+    const answer = await ask();
+    expect(answer.headers.get('retry-after')).toBeNull();
+    const seen = await problemOf(answer);
+    expect(seen).toMatchObject({ status: 503, code: 'database_outdated' });
+    expect(seen.detail).toContain('migrations');
+    expect(seen.detail).not.toContain(LATEST_MIGRATION);
+    expect(lines).toContainEqual(
+      expect.objectContaining({
+        event: 'database_outdated',
+        applied: last === '' ? null : last,
+        required: LATEST_MIGRATION,
+      }),
+    );
+  });
+
+  it('is ready once the migrations are applied', async () => {
+    await databaseAt(env.TEST_MIGRATIONS.at(-2)?.name ?? '');
+    expect((await ask()).status).toBe(503);
+    await databaseAt(LATEST_MIGRATION);
+    expect((await ask()).status).toBe(200);
+  });
+
+  it('is ready on the database of a newer release, as after a rollback', async () => {
+    await databaseAt(LATEST_MIGRATION);
+    await env.DB.prepare("INSERT INTO d1_migrations (name) VALUES ('9999_of_a_later_release.sql')").run();
+    expect((await ask()).status).toBe(200);
+  });
+
+  it('is not ready while D1 does not answer', async () => {
+    const DB = Object.assign(Object.create(env.DB) as D1Database, {
+      prepare() {
+        throw new Error('D1_ERROR: internal host-7.example');
+      },
+    });
+    const answer = await ask({ ...env, DB });
+    const text = await answer.clone().text();
+    expect(await problemOf(answer)).toMatchObject({ status: 503, code: 'unavailable' });
+    expect(text).not.toContain('host-7');
+    expect(lines).toContainEqual(expect.objectContaining({ event: 'database_unavailable' }));
+  });
+
+  it('asks D1 once for many who ask at a time', async () => {
+    await databaseAt(LATEST_MIGRATION);
+    const still = ownGateway({ clock: () => 1_000_000_000_000 });
+    const fetch = () => still.fetch(new Request(`${ORIGIN}/readyz`), env);
+    expect((await fetch()).status).toBe(200);
+    await databaseAt('');
+    expect((await fetch()).status).toBe(200);
+  });
+});

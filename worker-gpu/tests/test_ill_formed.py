@@ -23,7 +23,7 @@ from fakes.comfy import PNG, FakeComfy, Prompt, Script
 from fakes.server import serving
 from fakes.stage import JOB, QUICK, staged
 from test_job import SAVE, listing
-from worker_gpu.boot import Folders
+from test_own_folders import folders_in
 from worker_gpu.comfy.client import Catalog
 from worker_gpu.contract import Report
 from worker_gpu.direct.stream import streamed
@@ -95,18 +95,15 @@ async def test_names_and_texts_that_hold_half_a_pair_are_stored_under_whole_ones
 
 @pytest.mark.asyncio
 async def test_files_whose_names_differ_in_what_is_no_unicode_are_each_stored(tmp_path: Path) -> None:
-    folders = Folders(tmp_path / "in", tmp_path / "out", tmp_path / "temp")
-    for folder in (folders.input, folders.output, folders.temp):
-        folder.mkdir()
+    folders = folders_in(tmp_path)
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
         await comfy.tell(prompt, "execution_start")
-        below = folders.output / prompt.folder
-        below.mkdir()
+        below = prompt.own.output
         (below / "caf\udce9.png").write_bytes(PNG)
         (below / "caf\udcea.png").write_bytes(PNG + b"2")
-        images: list[Json] = [{"filename": HALF, "subfolder": prompt.folder, "type": "output"}]
-        output: JsonObject = {"images": images, "value": [f"{prompt.folder}/{HALF}", f"/x/\ud83d/{HALF}"]}
+        images: list[Json] = [{"filename": HALF, "subfolder": "", "type": "output"}]
+        output: JsonObject = {"images": images, "value": [HALF, f"/x/\ud83d/{HALF}"]}
         return {"outputs": {"2": output}, "status": {"status_str": "success", "messages": []}}
 
     async with staged(tmp_path, script, SAVE, folders=folders) as stage:

@@ -9,7 +9,6 @@ from fakes.gateway import Job
 from fakes.stage import JOB, staged
 from test_job import SAVE, listing
 from test_own_folders import folders_in
-from worker_gpu.boot import Folders
 from worker_gpu.shape import Json, JsonObject, maybe_object
 
 pytestmark = pytest.mark.asyncio
@@ -105,13 +104,15 @@ async def test_a_graph_that_gave_previews_only_says_so(tmp_path: Path) -> None:
         assert "options.temp_outputs" in str(maybe_object(stage.gateway.report["error"])["message"])
 
 
-def saving(folders: Folders, listed: str) -> Script:
-    """A model below the job's folder, listed by `listed`, where `{output}` is ComfyUI's output folder."""
+def saving(listed: str) -> Script:
+    """A model in the job's output folder `{output}`, listed by `listed`."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
-        (folders.output / prompt.folder / "3d").mkdir(parents=True)
-        (folders.output / prompt.folder / "3d" / "m.glb").write_bytes(GLB)
-        output: Json = {"result": [listed.format(output=folders.output, folder=prompt.folder)]}
+        own = prompt.own.output
+        (own / "3d").mkdir()
+        (own / "3d" / "m.glb").write_bytes(GLB)
+        (own.parent / "linked").symlink_to(own)
+        output: Json = {"result": [listed.format(output=own)]}
         await comfy.tell(prompt, "executed", node="2", display_node="2", output=output)
         return {"outputs": {"2": output}, "status": {"status_str": "success", "completed": True, "messages": []}}
 
@@ -121,19 +122,17 @@ def saving(folders: Folders, listed: str) -> Script:
 @pytest.mark.parametrize(
     "listed",
     [
-        "{output}/{folder}/3d/m.glb",
-        "{output}/../output/{folder}/3d/m.glb [output]",
-        "{output}/../linked/{folder}/3d/m.glb",
-        "{folder}/./3d//m.glb",
-        "output/{folder}/3d/m.glb",
+        "{output}/3d/m.glb",
+        "{output}/../output/3d/m.glb [output]",
+        "{output}/../linked/3d/m.glb",
+        "./3d//m.glb",
+        "output/3d/m.glb",
     ],
 )
 async def test_one_file_is_one_output_by_its_path_below_the_jobs_folder_however_it_is_listed(
     tmp_path: Path, listed: str
 ) -> None:
-    folders = folders_in(tmp_path)
-    (tmp_path / "linked").symlink_to(folders.output)
-    async with staged(tmp_path, saving(folders, listed), SAVE, folders=folders) as stage:
+    async with staged(tmp_path, saving(listed), SAVE, folders=folders_in(tmp_path)) as stage:
         await stage.run()
 
         assert {name: o["node_id"] for name, o in stage.gateway.outputs.items()} == {"3d/m.glb": "2"}
@@ -143,13 +142,17 @@ async def test_one_file_is_one_output_by_its_path_below_the_jobs_folder_however_
 @pytest.mark.parametrize("own", [False, True])
 async def test_file_with_a_backslash_in_its_name_becomes_an_output(tmp_path: Path, own: bool) -> None:
     # ComfyUI on Linux saves a prefix that a node computed as `a\\b` into a file of that very name.
-    folders = folders_in(tmp_path)
-    image: JsonObject = {"filename": "a\\b_00001_.png", "subfolder": FOLDER, "type": "output"}
-    script = listing({"images": [image]}, {} if own else {("output", FOLDER, "a\\b_00001_.png"): PNG})
-    if own:
-        (folders.output / FOLDER).mkdir(parents=True)
-        (folders.output / FOLDER / "a\\b_00001_.png").write_bytes(PNG)
-    async with staged(tmp_path, script, SAVE, folders=folders if own else None) as stage:
+    image: JsonObject = {"filename": "a\\b_00001_.png", "subfolder": "" if own else FOLDER, "type": "output"}
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        if own:
+            (prompt.own.output / "a\\b_00001_.png").write_bytes(PNG)
+        return await listing({"images": [image]}, {} if own else {("output", FOLDER, "a\\b_00001_.png"): PNG})(
+            comfy, prompt
+        )
+
+    folders = folders_in(tmp_path) if own else None
+    async with staged(tmp_path, script, SAVE, folders=folders) as stage:
         receipt = await stage.run()
 
         assert receipt.outcome == "succeeded"
@@ -173,3 +176,25 @@ async def test_a_whole_path_out_of_comfyuis_folders_is_no_output(tmp_path: Path)
         await stage.run()
 
         assert list(stage.gateway.outputs) == ["2.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "outputs"),
+    [
+        ("t.txt", b"hello", ["t.txt"]),
+        ("t.json", b'{\n  "a": 1\n}', ["t.json"]),
+        ("t.txt", b"hello you", ["2.txt", "t.txt"]),
+        ("t.bin", b"hello", ["2.txt", "t.bin"]),
+    ],
+)
+async def test_a_text_that_a_node_saves_and_lists_as_well_is_one_output(
+    tmp_path: Path, name: str, content: bytes, outputs: list[str]
+) -> None:
+    """SaveText of ComfyUI 0.33.0 does so; it lays JSON out."""
+    text = '{"a":1}' if name.endswith(".json") else "hello"
+    output: JsonObject = {"text": [text], "files": [{"filename": name, "subfolder": "", "type": "output"}]}
+    async with staged(tmp_path, listing(output, {("output", "", name): content}), SAVE) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert sorted(stage.gateway.outputs) == outputs

@@ -135,7 +135,7 @@ def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
     ],
 )
 def test_a_path_means_a_file_of_comfyuis_folders_and_no_other(path: PathRef, meant: list[str]) -> None:
-    assert [f"{file.folder}:{file.path}" for file in places(path, {})] == meant
+    assert [f"{file.folder}:{file.path}" for file in places(path, ())] == meant
 
 
 def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
     temp.mkdir()
     (output / "job.1" / "a.glb").write_bytes(b"glTF")
     (tmp_path / "other").symlink_to(output)
-    roots = {"output": output, "temp": temp}
+    roots = [("output", output), ("temp", temp)]
 
     def meant(path: Path) -> list[FileRef]:
         return places(PathRef(path.as_posix()), roots)
@@ -161,8 +161,8 @@ def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(
     assert isinstance(ref, PathRef)
     assert ref == PathRef("x/a\\b.png", "output", needed=True)
     slashed, as_it_is = FileRef("b.png", "x/a", "output"), FileRef("a\\b.png", "x", "output")
-    assert places(ref, {}) == [slashed, as_it_is]
-    assert places(ref, {"output": tmp_path}) == [as_it_is, slashed]
+    assert places(ref, ()) == [slashed, as_it_is]
+    assert places(ref, [("output", tmp_path)]) == [as_it_is, slashed]
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,8 @@ async def test_a_picture_is_made_uploaded_and_nothing_stays_behind(engine: Engin
         output = stage.gateway.outputs["sub/t_00001_.png"]
         assert (output["node_id"], output["class_type"], output["type"]) == ("2", "SaveImage", "image")
         assert stage.gateway.content("sub/t_00001_.png").startswith(b"\x89PNG")
-        assert files_below(engine.data / "output") == []
-        assert files_below(engine.data / "spool") == []
+        for folder in ("jobs", "input", "output", "temp", "spool"):
+            assert files_below(engine.data / folder) == []
 
 
 @pytest.mark.parametrize("metadata", [True, False])
@@ -148,7 +148,7 @@ async def test_an_output_node_without_a_path_runs_in_every_job_and_what_it_needs
     assert states == {"1": "cached", "2": "finished", "3": "finished"}
 
 
-async def test_a_computed_prefix_saves_in_the_jobs_folder_too(engine: Engine) -> None:
+async def test_a_computed_prefix_saves_where_it_says(engine: Engine) -> None:
     graph: dict[str, JsonObject] = {
         "1": SAVE["1"],
         "3": {"class_type": "PrimitiveString", "inputs": {"value": "linked/x"}},
@@ -166,24 +166,14 @@ async def test_a_computed_prefix_saves_in_the_jobs_folder_too(engine: Engine) ->
 
 
 async def test_a_short_disk_is_cleared_of_what_earlier_jobs_left(engine: Engine) -> None:
-    """Temporary pictures stay for ComfyUI's cache, until their room is needed."""
-    graph: dict[str, JsonObject] = {
-        "1": SAVE["1"],
-        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
-    }
-
-    def wanting_temp(job: Job) -> None:
-        job.options["temp_outputs"] = True
-
-    async with own_stage(engine.settings, engine.comfy, graph, wanting_temp) as stage:
-        assert (await stage.run()).outcome == "succeeded"
-    left = files_below(engine.data / "temp")
-    assert left != []
+    left = engine.data / "jobs" / "of-a-job-whose-files-could-not-be-deleted"
+    left.mkdir()
+    (left / "a.png").write_bytes(png(1))
     greedy = dataclasses.replace(engine.settings, min_free_disk_bytes=2**60)
-    async with own_stage(greedy, engine.comfy, graph) as stage:
+    async with own_stage(greedy, engine.comfy, SAVE) as stage:
         assert (await stage.run()).code == "insufficient_resources"
-    assert files_below(engine.data / "temp") == []
-    async with own_stage(engine.settings, engine.comfy, graph, wanting_temp) as stage:
+    assert not left.exists()
+    async with own_stage(engine.settings, engine.comfy, SAVE) as stage:
         assert (await stage.run()).outcome == "succeeded"
 
 

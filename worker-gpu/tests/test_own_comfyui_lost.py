@@ -123,15 +123,14 @@ async def test_a_restart_goes_on_after_runpods_job_stop_with_the_jobs_files_gone
         ) as stage:
             running = asyncio.create_task(stage.run())
             await stage.gateway.notice.until(lambda: "output" in stage.gateway.types)
-            assert files_below(settings.data_dir / "input") != []
-            assert files_below(settings.data_dir / "output") != []
+            assert len(files_below(settings.data_dir / "jobs")) == 2
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
 
             assert stage.gateway.report["outcome"] == "canceled"
             await comfy.begun.wait()
-            for folder in ("input", "output", "spool"):
+            for folder in ("jobs", "input", "output", "spool"):
                 assert files_below(settings.data_dir / folder) == []
             next_job = asyncio.create_task(stage.place.turn.acquire())
             await asyncio.sleep(0)

@@ -41,8 +41,7 @@ async def test_a_file_written_again_is_uploaded_again_listed_again_or_not(tmp_pa
     stages: list[Stage] = []
 
     def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
-        (folders.output / prompt.folder).mkdir(exist_ok=True)
-        (folders.output / prompt.folder / "log.txt").write_bytes(content)
+        (prompt.own.output / "log.txt").write_bytes(content)
 
     async def told() -> None:
         await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
@@ -78,8 +77,7 @@ async def test_a_file_that_stays_as_it_is_is_uploaded_once(tmp_path: Path) -> No
     stages: list[Stage] = []
 
     def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
-        path = folders.output / prompt.folder / "log.txt"
-        path.parent.mkdir(exist_ok=True)
+        path = prompt.own.output / "log.txt"
         if not path.exists():
             path.write_bytes(content)
 
@@ -113,8 +111,7 @@ async def test_an_upload_that_fails_since_the_file_is_being_written_does_not_fai
     stages: list[Stage] = []
 
     def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
-        (folders.output / prompt.folder).mkdir(exist_ok=True)
-        (folders.output / prompt.folder / "log.txt").write_bytes(content)
+        (prompt.own.output / "log.txt").write_bytes(content)
 
     async def refused() -> None:
         await stages[0].gateway.notice.until(lambda: stages[0].gateway.calls.count("uploads") >= 2)

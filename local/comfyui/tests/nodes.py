@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from local_comfyui.folders import Folders
 from local_comfyui.json_types import JsonObject
@@ -24,11 +25,15 @@ class Watched:
     """An engine that only takes notes."""
 
     texts: list[str] = field(default_factory=list[str])
+    pictures: list[Image.Image] = field(default_factory=list[Image.Image])
     reports: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     def report(self, value: float, maximum: float, preview: Preview | None) -> None:
         del preview
         self.reports.append((value, maximum))
+
+    def send_picture(self, picture: Image.Image) -> None:
+        self.pictures.append(picture)
 
     def show_text(self, text: str) -> None:
         self.texts.append(text)

@@ -2,7 +2,6 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,19 @@ from worker_gpu.boot import ComfyDidNotStart
 from worker_gpu.cleanup import delete_files, forget
 from worker_gpu.errors import JobError
 from worker_gpu.fault import wears_out
-from worker_gpu.inputs import Store
+from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
 from worker_gpu.workplace import Workplace
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What a job left. `prompt_id` is None where ComfyUI never heard of it; `clear` deletes what the graph wrote
-    outside of `folders`."""
+    """What a job left. `prompt_id` is None where ComfyUI never heard of it; `folders` is None in a ComfyUI of somebody
+    else's."""
 
     prompt_id: str | None
-    folders: tuple[Path, ...]
-    store: Store
-    inputs: tuple[str, ...]
-    clear: Callable[[], Awaitable[None]] | None = None
+    spool: Path
+    folders: JobFolders | None
 
 
 def is_comfy_lost(error: JobError | None) -> bool:
@@ -55,9 +52,7 @@ async def _leave(place: Workplace, left: Leftovers, error: JobError | None, log:
         # Somebody else's: at least the prompt goes, if ComfyUI comes to itself in time.
         await place.executor.stop(left.prompt_id)
     # Files first: a start takes up to a minute, in which RunPod may end the worker.
-    await delete_files(list(left.folders), left.store, list(left.inputs), log)
-    if left.clear is not None:
-        await left.clear()
+    await delete_files(left.spool, left.folders, log)
     if is_comfy_lost(error) and wears_out(error):
         return  # it has just been tried, and RunPod replaces the worker; a job that comes all the same tries again
     try:

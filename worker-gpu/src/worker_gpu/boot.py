@@ -4,14 +4,15 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from worker_gpu.job_folders import JOBS, ComfyFolders, Folders, own_input_folder
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.process import Child, spawn
 from worker_gpu.settings import Settings
+from worker_gpu.shape import ShapeError, decode, maybe_object
 
 KEPT_VARIABLES = frozenset(
     {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV"}
@@ -24,9 +25,15 @@ KEPT_PREFIXES = (
 """What a ComfyUI needs of the environment. The rest (keys, tokens, RunPod's URLs) stays here: any custom node can read
 its process's environment (reference/gpu-worker.md section 4)."""
 
-DATASETS_FILE = "datasets.yaml"
-"""Tells ComfyUI that datasets are saved in its output folder, where the worker finds and deletes them: by itself it
-saves those of SaveTrainingDataset beside its models. Those that are there are still loaded."""
+PATHS_FILE = "worker_paths.yaml"
+"""Tells ComfyUI where the worker's package for it is; and that datasets are saved in its output folder, where the
+worker finds and deletes them: by itself it saves those of SaveTrainingDataset beside its models. Those that are there
+are still loaded."""
+EXTENSION = "comfy_edge"
+"""The worker's package inside ComfyUI, and what ComfyUI's `/features` calls it."""
+EXTENSION_PROTOCOL = 1
+EXTENSION_FOLDER = Path(__file__).with_name("comfyui_extension")
+WHITELIST = "--whitelist-custom-nodes"
 
 
 class ComfyDidNotStart(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
@@ -37,19 +44,10 @@ class ComfyDidNotStart(Exception):  # noqa: N818 -- a state of ComfyUI, not of t
         self.tail = tail
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Where a ComfyUI of ours reads and writes. ComfyUI makes `temp` inside the folder it is given for it."""
-
-    input: Path
-    output: Path
-    temp: Path
-
-
 class ExternalComfy:
     """A ComfyUI somebody else runs: nothing to start, watch or restart, and its folders are out of reach."""
 
-    folders: Folders | None = None
+    folders: ComfyFolders | None = None
     runs_alone = False
 
     def __init__(self, url: str, patience: Patience) -> None:
@@ -100,7 +98,11 @@ class OwnComfy:
 
     def __init__(self, settings: Settings, path: Path, env: Mapping[str, str], patience: Patience, log: Log) -> None:
         data = settings.data_dir
-        self.folders: Folders | None = Folders(data / "input", data / "output", data / "temp")
+        self.folders: ComfyFolders | None = ComfyFolders(
+            data / JOBS,
+            Folders(data / "input", data / "output", data / "temp"),
+            own_input_folder(path, settings.comfyui_args),
+        )
         self._path = path
         self._python = settings.comfyui_python
         self._args = settings.comfyui_args
@@ -142,7 +144,7 @@ class OwnComfy:
         """Start its process, and no more: `start` waits for what it does. Raises `OSError`."""
         for name in ("input", "output", "temp", "user"):
             (self._data / name).mkdir(parents=True, exist_ok=True)
-        (self._data / DATASETS_FILE).write_text(datasets_yaml(self._data / "output"), "utf-8")
+        (self._data / PATHS_FILE).write_text(paths_yaml(self._data / "output"), "utf-8")
         self._ready, self._starting = False, True
         self._child = spawn(self._command(), self._path, self._env, self._show, self.printed)
         self._log.info("comfyui starting", pid=self._child.pid, port=self._port)
@@ -159,6 +161,7 @@ class OwnComfy:
             raise ComfyDidNotStart("ComfyUI was not launched", [])
         try:
             await _wait_ready(self.url, self._patience, lambda: child.exit_code, child.tail)
+            await _check_extension(self.url, self._patience, child.tail)
         except ComfyDidNotStart as error:
             await asyncio.to_thread(child.end, self._patience.terminate_s)
             if not child.is_running:
@@ -217,12 +220,13 @@ class OwnComfy:
             folders += [flag, str(self._data / name)]
         # ComfyUI puts its own folder `temp` into the one named here.
         folders += ["--temp-directory", str(self._data)]
-        folders += ["--extra-model-paths-config", str(self._data / DATASETS_FILE)]
+        folders += ["--extra-model-paths-config", str(self._data / PATHS_FILE)]
+        folders += ["--database-url", f"sqlite:///{self._data / 'comfyui.db'}"]
         fixed = ["--listen", "127.0.0.1", "--port", str(self._port), *folders]
         if "--disable-auto-launch" not in given:
             fixed.append("--disable-auto-launch")
         # Ours come last: a flag given twice keeps its last value, and the worker relies on port and folders.
-        return [self._python, "-u", "main.py", *self._args, *fixed]
+        return [self._python, "-u", "main.py", *self._args, *_with_extension(self._args), *fixed]
 
 
 Comfy: TypeAlias = OwnComfy | ExternalComfy
@@ -235,9 +239,25 @@ def make_comfy(settings: Settings, env: Mapping[str, str], patience: Patience, l
     return ExternalComfy(settings.comfyui_url or "", patience)
 
 
-def datasets_yaml(output: Path) -> str:
-    """Text of `DATASETS_FILE`, quoted as JSON does, which YAML reads the same way."""
-    return f'results:\n  base_path: {json.dumps(str(output.absolute()))}\n  is_default: true\n  datasets: "."\n'
+def paths_yaml(output: Path) -> str:
+    """Text of `PATHS_FILE`, quoted as JSON does, which YAML reads the same way."""
+    results = f'results:\n  base_path: {json.dumps(str(output.absolute()))}\n  is_default: true\n  datasets: "."\n'
+    return f"{results}worker:\n  custom_nodes: {json.dumps(str(EXTENSION_FOLDER))}\n"
+
+
+def _with_extension(given: tuple[str, ...]) -> list[str]:
+    """The worker's package is loaded where no other custom node is. A flag given twice keeps its last value."""
+    if "--disable-all-custom-nodes" not in given:
+        return []
+    kept: list[str] = []
+    flag = ""
+    for word in given:
+        if word.startswith("-"):
+            flag = word
+            kept = [] if flag == WHITELIST else kept
+        elif flag == WHITELIST:
+            kept.append(word)
+    return [WHITELIST, *kept, EXTENSION]
 
 
 def scrubbed(env: Mapping[str, str]) -> dict[str, str]:
@@ -279,3 +299,18 @@ async def _wait_ready(
                 pass
             await asyncio.sleep(patience.start_look_s)
     raise ComfyDidNotStart(f"ComfyUI did not answer within {int(patience.start_s)} seconds", tail())
+
+
+async def _check_extension(url: str, patience: Patience, tail: Callable[[], list[str]]) -> None:
+    """Raises `ComfyDidNotStart` for a ComfyUI that would run jobs in one another's folders."""
+    import aiohttp
+
+    limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
+    try:
+        async with aiohttp.ClientSession(timeout=limit) as http, http.get(f"{url}/features") as response:
+            features = maybe_object(decode(await response.read()))
+    except (aiohttp.ClientError, TimeoutError, OSError, ShapeError) as error:
+        raise ComfyDidNotStart(f"ComfyUI does not tell its features: {type(error).__name__}", tail()) from error
+    if features.get(EXTENSION) != EXTENSION_PROTOCOL:
+        text = f"ComfyUI did not load the worker's package {EXTENSION}, which keeps jobs apart. Its log says why."
+        raise ComfyDidNotStart(text, tail())

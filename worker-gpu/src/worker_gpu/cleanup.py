@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient
-from worker_gpu.inputs import Store
+from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
 
 
@@ -21,32 +21,19 @@ async def forget(client: ComfyClient, prompt_id: str | None, free_memory: bool, 
         log.warn("history not deleted", cause=str(error))
 
 
-async def delete_files(folders: list[Path], store: Store, stored_inputs: list[str], log: Log) -> None:
-    """Delete `folders` and the stored inputs. What cannot be done is logged and left."""
-    for folder in folders:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+async def delete_files(spool: Path, folders: JobFolders | None, log: Log) -> None:
+    """Delete a job's `spool` and its folders in ComfyUI. What cannot be done is logged and left: no job begins in
+    folders that are not empty."""
     try:
-        await store.remove(stored_inputs)
+        await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
+        if folders is not None:
+            await asyncio.to_thread(folders.remove)
     except OSError as error:
         log.warn("files not deleted", cause=type(error).__name__)
 
 
-async def make_room(client: ComfyClient, folders: list[Path], log: Log) -> None:
-    """Delete what earlier jobs left in `folders` of a ComfyUI of ours: temporary pictures, files saved outside a job's
-    folder. ComfyUI forgets its results too, since they name those files. Call it while no job runs."""
+async def make_room(folders: list[Path], log: Log) -> None:
+    """Delete what is in `folders`: what earlier jobs left that could not be deleted then. Call it while no job runs."""
     log.warn("disk is short: deleting what earlier jobs left")
-    try:
-        await client.free_memory(unload_models=False)
-    except ComfyUnreachable as error:
-        log.warn("results not dropped", cause=str(error))
-        return
     for folder in folders:
-        await asyncio.to_thread(_empty, folder)
-
-
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir() if folder.is_dir() else ():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -4,26 +4,26 @@ Memory that ran out is freed and the graph tried once more in place. The gateway
 """
 
 import asyncio
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from worker_gpu.aftermath import is_comfy_lost
+from worker_gpu.boot import EXTENSION
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import Prompt
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage, Timings
 from worker_gpu.errors import JobError
 from worker_gpu.graph import class_types, rewrite
+from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
 from worker_gpu.needs import models_for
 from worker_gpu.outputs.collect import Collector, Wishes
 from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
 from worker_gpu.outputs.finding import Finder
 from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.strays import Strays
 from worker_gpu.outputs.texts import write_text
 from worker_gpu.outputs.upload import Sink
 from worker_gpu.preflight import last_words
@@ -55,11 +55,13 @@ class Audience(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be run. `folder` is the job's own below ComfyUI's output folder; `silence_s` 0 means no watchdog."""
+    """What is to be run. `folders` are the job's own in a ComfyUI of ours; in somebody else's, it has the folder
+    `shared_folder` below the output folder. `silence_s` 0 means no watchdog."""
 
     prompt_id: str
     workflow: Mapping[str, JsonObject] = field(repr=False)
-    folder: str
+    folders: JobFolders | None
+    shared_folder: str
     wishes: Wishes
     previews: bool
     silence_s: float
@@ -96,9 +98,6 @@ class Execution:
         self._told_before: tuple[Output, ...] = ()
         # Custom nodes print prompts: what ComfyUI printed before this job is another's.
         self._printed_before = place.comfy.printed
-        self._anew: frozenset[str] = frozenset()
-        folders = place.comfy.folders
-        self._strays = Strays(folders.output, order.folder) if folders is not None else None
         self.collector: Collector | None = None
 
     @property
@@ -119,8 +118,6 @@ class Execution:
     async def run(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
         """All outputs. Raises `JobError`, and what the sink raises."""
         async with models_for(self._place.models, self._order.workflow, self._models_shown, self._timings, self._now):
-            if self._strays is not None and not await asyncio.to_thread(self._strays.begin):
-                self._log.warn("too much in the output folder: only files in the job's own, and listed ones, are found")
             try:
                 return await self._once(known, stored_inputs)
             except JobError as error:
@@ -140,30 +137,13 @@ class Execution:
             return await self._place.executor.stop(self._order.prompt_id) if is_comfy_lost(refusal) else None
         return await self._place.executor.stop(self._order.prompt_id, task)
 
-    async def clear(self) -> None:
-        """Delete what the run wrote outside of the job's folder. What cannot be deleted is logged."""
-        # ComfyUI may list these again from its cache, without running the node that wrote them.
-        kept = self.collector.listed_by_others(self._anew) if self.collector is not None else set[str]()
-        await self._clear(kept)
-
-    async def _clear(self, kept: set[str]) -> None:
-        if self._strays is None:
-            return
-        try:
-            await asyncio.to_thread(self._strays.remove, kept)
-        except OSError as error:
-            self._log.warn("files not deleted", cause=type(error).__name__)
-
     async def _once(self, known: Known, stored_inputs: Mapping[str, str]) -> list[Output]:
         place, order = self._place, self._order
-        # Where its folders are out of reach, ComfyUI's files of earlier jobs stay, and its cache may list them.
-        outputs = known.catalog.output_classes if place.comfy.folders is not None else ()
-        graph = rewrite(order.workflow, order.folder, stored_inputs, known.catalog.classes, outputs)
-        self._anew = graph.anew
+        workflow, extra = await self._prepared(known, stored_inputs)
         self._audience.stage("executing")
         self._prompt_over = False
         with place.executor.open() as inbox:
-            prompt = Prompt(order.prompt_id, graph.workflow, order.previews, order.extra)
+            prompt = Prompt(order.prompt_id, workflow, order.previews, extra)
             # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
             self._submitting = asyncio.create_task(place.executor.submit(prompt))
             self._posted = self._now()
@@ -173,11 +153,11 @@ class Execution:
                 raise refused_part
             try:
                 async with asyncio.TaskGroup() as group:
-                    collector = self._make_collector(group, graph.prefixes)
+                    collector = self._make_collector(group)
                     self.collector = collector
                     relay = Relay(self._audience, collector, order.previews, self._run_started, self._shown_most)
                     try:
-                        listed = await place.executor.follow(
+                        results = await place.executor.follow(
                             order.prompt_id, self._classes, inbox, relay, order.silence_s
                         )
                         self._prompt_over = True
@@ -190,7 +170,7 @@ class Execution:
                         self._run_ended()
                     self._audience.stage("uploading")
                     ended = self._now()
-                    outputs = await collector.finish(listed)
+                    outputs = await collector.finish(results)
                     self._timings.upload_ms = round((self._now() - ended) * 1000)
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
@@ -207,9 +187,8 @@ class Execution:
             return False
         # ComfyUI frees when its queue's thread wakes, which nothing announces; a prompt posted before that runs first.
         await asyncio.sleep(place.patience.free_s)
-        if place.comfy.folders is not None:
-            await asyncio.to_thread(shutil.rmtree, place.comfy.folders.output / order.folder, ignore_errors=True)
-        await self._clear(set())
+        if order.folders is not None:
+            await asyncio.to_thread(order.folders.prepare_again)
         return True
 
     def _add_last_words(self, error: JobError) -> None:
@@ -218,16 +197,30 @@ class Execution:
         if error.comfy_lost and tail and not error.details:
             error.details = last_words(tail)
 
-    def _make_collector(self, group: asyncio.TaskGroup, prefixes: dict[str, str]) -> Collector:
+    async def _prepared(self, known: Known, stored_inputs: Mapping[str, str]) -> tuple[JsonObject, JsonObject]:
+        """The graph and `extra_data` as they are posted."""
+        order, catalog = self._order, known.catalog
+        if order.folders is None:
+            workflow = rewrite(
+                order.workflow, order.shared_folder, stored_inputs, catalog.classes, catalog.output_classes
+            )
+            return workflow, order.extra
+        await asyncio.to_thread(order.folders.bring_baked, order.workflow)
+        return {**order.workflow}, {**order.extra, EXTENSION: order.folders.request()}
+
+    def _make_collector(self, group: asyncio.TaskGroup) -> Collector:
         place, order = self._place, self._order
-        source: Source = ViewedFiles(place.client, self._spool, order.wishes.metadata)
-        if place.comfy.folders is not None and self._strays is not None:
-            source = OwnFiles(place.comfy.folders, order.folder, self._strays.found, source, order.wishes.metadata)
+        source: Source
+        if order.folders is not None:
+            source, names = OwnFiles(order.folders, order.wishes.metadata), Names()
+        else:
+            source = ViewedFiles(place.client, self._spool, order.wishes.metadata)
+            names = Names(f"{order.shared_folder}/")
         return Collector(
             group,
             source,
             self._sink,
-            Finder(source, Names(order.folder), order.folder, self._classes, prefixes, order.wishes.temp_outputs),
+            Finder(source, names, self._classes, order.wishes.temp_outputs),
             order.wishes,
             lambda text: write_text(text, self._spool),
             self._audience.output,

@@ -1,7 +1,7 @@
-"""What the worker changes in a graph before ComfyUI sees it: where files are saved, and what its inputs are called."""
+"""What the worker changes in a graph for a ComfyUI that it did not start, whose folders jobs share: where files are
+saved, and what its inputs are called. A ComfyUI of ours gets the graph as it was sent."""
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 
 from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
 
@@ -19,18 +19,8 @@ CONCATENATE = "StringConcatenate"
 """A core node of ComfyUI: `string_a`, `delimiter` and `string_b` as one text."""
 
 
-@dataclass(frozen=True)
-class Rewritten:
-    """A graph for ComfyUI. `prefixes` tells which node saves under which path below the job's folder, where the graph
-    says so; `anew` which nodes run in every job, whatever ComfyUI keeps of earlier ones."""
-
-    workflow: JsonObject
-    prefixes: dict[str, str]
-    anew: frozenset[str]
-
-
 def job_folder(job: str, attempt: int) -> str:
-    """Name of the folder in ComfyUI's output folder that is this attempt's own."""
+    """Name of what is this attempt's own: its spool, and its folder in the output folder of somebody else's ComfyUI."""
     return f"{job}.{attempt}"
 
 
@@ -40,7 +30,7 @@ def rewrite(
     stored_inputs: Mapping[str, str],
     known_classes: Container[str] = (),
     output_classes: Container[str] = (),
-) -> Rewritten:
+) -> JsonObject:
     """`workflow` with every path that a node saves under put below `folder`, and every input value that is exactly a
     name in `stored_inputs` replaced by its stored path. The graph given is not changed.
 
@@ -52,17 +42,15 @@ def rewrite(
     nothing builds on it, `RUN_INPUT` does the same.
     """
     graph: JsonObject = {}
-    prefixes: dict[str, str] = {}
-    anew: set[str] = set()
     built_on = {_linked(value) for node in workflow.values() for value in _inputs_of(node).values()}
     for node_id, node in workflow.items():
         inputs, class_type = _inputs_of(node), maybe_text(node.get("class_type")) or ""
         placed = _path_input(class_type, inputs)
+        runs_again = False
         for name, value in inputs.items():
             if name == placed and isinstance(value, str):
-                prefixes[node_id] = safe_relative(value)
-                inputs[name] = f"{folder}/{prefixes[node_id]}"
-                anew.add(node_id)
+                inputs[name] = f"{folder}/{safe_relative(value)}"
+                runs_again = True
             elif name == placed and _is_link(value) and CONCATENATE in known_classes:
                 between = _unused_id(f"{node_id}-{name}", workflow)
                 graph[between] = {
@@ -70,18 +58,15 @@ def rewrite(
                     "inputs": {"string_a": f"{folder}/", "string_b": value, "delimiter": ""},
                 }
                 inputs[name] = [between, 0]
-                anew.add(node_id)
+                runs_again = True
             elif name == PREFIX_INPUT and isinstance(value, str):
                 inputs[name] = safe_relative(value)
             else:
                 inputs[name] = _renamed(value, stored_inputs)
-        if node_id not in anew and class_type in output_classes and node_id not in built_on and "inputs" in node:
+        if not runs_again and class_type in output_classes and node_id not in built_on and "inputs" in node:
             inputs[RUN_INPUT] = folder
-            anew.add(node_id)
-        if node_id in prefixes and placed in FOLDER_INPUTS and isinstance(prefix := inputs.get(PREFIX_INPUT), str):
-            prefixes[node_id] += f"/{prefix}"
         graph[node_id] = {**node, "inputs": inputs} if "inputs" in node else node
-    return Rewritten(graph, prefixes, frozenset(anew))
+    return graph
 
 
 def safe_relative(prefix: str) -> str:

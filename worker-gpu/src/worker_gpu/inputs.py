@@ -1,9 +1,7 @@
-"""Fetches a job's input files and puts them where ComfyUI finds them, under names made of their content.
-
-The same content gets the same path in every job, so a warm ComfyUI keeps what it computed from it.
-"""
+"""Fetches a job's input files and puts them where ComfyUI finds them."""
 
 import asyncio
+import errno
 import hashlib
 import re
 from pathlib import Path
@@ -11,17 +9,17 @@ from typing import Protocol
 
 import aiohttp
 
-from worker_gpu.boot import Folders
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.contract import InputFile
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE
+from worker_gpu.job_folders import JobFolders
 from worker_gpu.together import together
 from worker_gpu.transfers import Transfers
 
 FOLDER = "job-inputs"
-"""Below ComfyUI's input folder; what the worker stores lies here and nowhere else."""
+"""Below the input folder of somebody else's ComfyUI; what the worker stores lies here and nowhere else."""
 MAX_FETCHES = 4
 MAX_TRIES = 5
 BLOCK_BYTES = 256 * 1024
@@ -35,67 +33,49 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 class Store(Protocol):
     """Where ComfyUI reads its inputs."""
 
-    async def keep(self, path: Path, subfolder: str, filename: str) -> str:
-        """Move the file at `path` there; gives the name by which a graph calls it. Raises `JobError`."""
-        ...
-
-    async def remove(self, stored: list[str]) -> None:
-        """Delete files kept before, as far as that is possible."""
+    async def keep(self, path: Path, name: str, sha256: str) -> str:
+        """Move the file at `path` there, which the graph calls `name`; gives what it is to be called. Raises
+        `JobError`."""
         ...
 
 
 class OwnStore:
-    """The input folder of a ComfyUI that the worker started."""
+    """The job's folders in a ComfyUI that the worker started: a file keeps the name that the graph has."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, folders: JobFolders) -> None:
+        self._folders = folders
 
-    async def keep(self, path: Path, subfolder: str, filename: str) -> str:
+    async def keep(self, path: Path, name: str, sha256: str) -> str:
         """See `Store`."""
-        target = self._root / subfolder / filename
-
-        def move() -> None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-
-        await asyncio.to_thread(move)
-        return f"{subfolder}/{filename}"
-
-    async def remove(self, stored: list[str]) -> None:
-        """See `Store`."""
-
-        def delete() -> None:
-            for name in stored:
-                path = self._root / name
-                path.unlink(missing_ok=True)
-                if path.parent.is_dir() and not any(path.parent.iterdir()):
-                    path.parent.rmdir()
-
-        await asyncio.to_thread(delete)
+        try:
+            if await asyncio.to_thread(self._folders.keep_input, path, name, sha256):
+                return name
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise JobError("insufficient_resources", "The worker's disk took no more of an input.") from error
+        raise JobError("input_fetch_failed", f"No file can be stored under the name {name}.")
 
 
 class UploadedStore:
-    """The input folder of somebody else's ComfyUI, which takes files and never deletes them."""
+    """The input folder of somebody else's ComfyUI, which takes files and never deletes them: under their hash, so that
+    no two jobs share a name."""
 
     def __init__(self, client: ComfyClient) -> None:
         self._client = client
 
-    async def keep(self, path: Path, subfolder: str, filename: str) -> str:
+    async def keep(self, path: Path, name: str, sha256: str) -> str:
         """See `Store`."""
         try:
-            return await self._client.upload_input(path, subfolder, filename)
+            return await self._client.upload_input(path, f"{FOLDER}/{sha256}", safe_filename(name))
         except ComfyUnreachable as error:
             raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    async def remove(self, stored: list[str]) -> None:
-        """See `Store`."""
 
-
-def store_for(folders: Folders | None, client: ComfyClient) -> Store:
-    """The input folder of a ComfyUI: its own `folders` where they are within reach."""
-    return OwnStore(folders.input) if folders is not None else UploadedStore(client)
+def store_for(folders: JobFolders | None, client: ComfyClient) -> Store:
+    """Where the input files of a job go: into its own `folders`, where there are any."""
+    return OwnStore(folders) if folders is not None else UploadedStore(client)
 
 
 class InputFetcher:
@@ -108,7 +88,7 @@ class InputFetcher:
         self._slots = asyncio.Semaphore(MAX_FETCHES)
 
     async def fetch(self, inputs: tuple[InputFile, ...], until: float) -> dict[str, str]:
-        """Stored path of each input by its name in the graph. `until` is the deadline. Raises `JobError`
+        """What each input is called in ComfyUI, by its name in the graph. `until` is the deadline. Raises `JobError`
         `input_fetch_failed`, `comfyui_unavailable`."""
         stored = await together(self._one(number, file, until) for number, file in enumerate(inputs))
         return {file.name: path for file, path in zip(inputs, stored, strict=True)}
@@ -120,7 +100,7 @@ class InputFetcher:
             async with self._slots:
                 problem, again = await self._try(file, path)
             if problem is None:
-                return await self._store.keep(path, f"{FOLDER}/{file.sha256}", safe_filename(file.name))
+                return await self._store.keep(path, file.name, file.sha256)
             pause = next(pauses)
             if not again or attempt == MAX_TRIES or self._transfers.now() + pause >= until:
                 raise JobError("input_fetch_failed", f"The input {file.name} could not be read: {problem}.")

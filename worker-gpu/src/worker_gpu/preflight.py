@@ -27,7 +27,7 @@ async def preflight(place: Workplace, log: Log) -> Known:
     settings, folders = place.settings, place.comfy.folders
     found = resources.measure(settings.data_dir)
     if found.disk_free_bytes < settings.min_free_disk_bytes and folders is not None:
-        await make_room(place.client, [folders.output, folders.temp, settings.data_dir / "spool"], log)
+        await make_room([folders.jobs, settings.data_dir / "spool"], log)
         found = resources.measure(settings.data_dir)
     resources.check(found, settings.min_free_memory_bytes, settings.min_free_disk_bytes)
     try:

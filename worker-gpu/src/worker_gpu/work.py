@@ -1,7 +1,6 @@
 """The work of one attempt that was claimed: inputs fetched, graph executed, outputs stored."""
 
 import asyncio
-from pathlib import Path
 
 from worker_gpu import resources
 from worker_gpu.aftermath import Leftovers
@@ -40,8 +39,8 @@ class Work:
         self._log = log
         self._folder = job_folder(claim.job, claim.attempt)
         self._spool = place.settings.data_dir / "spool" / self._folder
-        self._store = store_for(place.comfy.folders, place.client)
-        self._stored_inputs: list[str] = []
+        self._folders = place.comfy.folders.for_scope(self._folder) if place.comfy.folders is not None else None
+        self._store = store_for(self._folders, place.client)
         self._execution: Execution | None = None
         self._catalog: asyncio.Task[None] | None = None
 
@@ -57,13 +56,7 @@ class Work:
     def leftovers(self) -> Leftovers:
         """What the attempt left on the worker."""
         submitted = self._execution is not None and self._execution.submitted
-        folders: list[Path] = [self._spool]
-        if self._place.comfy.folders is not None:
-            folders.append(self._place.comfy.folders.output / self._folder)
-        clear = self._execution.clear if self._execution is not None else None
-        return Leftovers(
-            self._claim.prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs), clear
-        )
+        return Leftovers(self._claim.prompt_id if submitted else None, self._spool, self._folders)
 
     def ran_with(self) -> RanWith:
         """What explains the result later: models by their hash, and whether room was short."""
@@ -84,12 +77,15 @@ class Work:
         known = await asyncio.shield(checking)
         self._send_catalog(known)
         self._spool.mkdir(parents=True, exist_ok=True)
+        if self._folders is not None:
+            await asyncio.to_thread(self._folders.prepare)
         transfers = Transfers(place.http, place.patience, place.tools.now, place.tools.random, self._log)
         names = await self._fetch_inputs(transfers) if claim.inputs else {}
         order = Order(
             prompt_id=claim.prompt_id,
             workflow=claim.workflow,
-            folder=self._folder,
+            folders=self._folders,
+            shared_folder=self._folder,
             wishes=Wishes(claim.options.temp_outputs, claim.limits, claim.options.metadata),
             previews=claim.options.previews,
             silence_s=float(claim.limits.silence_s),
@@ -126,7 +122,6 @@ class Work:
         self._channel.stage("inputs")
         fetcher = InputFetcher(transfers, self._store, self._spool)
         names = await fetcher.fetch(self._claim.inputs, self._until)
-        self._stored_inputs = list(names.values())
         self._timings.inputs_ms = round((self._place.tools.now() - began) * 1000)
         return names
 

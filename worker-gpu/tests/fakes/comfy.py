@@ -7,12 +7,15 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from aiohttp import WSMsgType, web
 
 from fakes.notice import Notice
 from fakes.recordings import Recording, object_info
+from worker_gpu.comfyui_extension.comfy_edge.written import Root, Written
+from worker_gpu.job_folders import Folders
 from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 8
@@ -36,8 +39,21 @@ class Prompt:
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def own(self) -> Folders:
+        """The folders that are its own, in a ComfyUI of the worker's."""
+        given = maybe_object(maybe_object(self.extra.get("comfy_edge")).get("folders"))
+        return Folders(*(Path(maybe_text(given.get(name)) or "") for name in ("input", "output", "temp")))
+
+    @property
+    def has_own_folders(self) -> bool:
+        """Whether the worker started this ComfyUI."""
+        return "comfy_edge" in self.extra
+
+    @property
     def folder(self) -> str:
-        """First folder of its save prefixes: the job's own."""
+        """First folder of its save prefixes: the job's own, where jobs share ComfyUI's folders."""
+        if self.has_own_folders:
+            return ""
         for node in map(maybe_object, self.graph.values()):
             prefix = maybe_text(maybe_object(node.get("inputs")).get("filename_prefix"))
             if prefix is not None and "/" in prefix:
@@ -61,6 +77,8 @@ class FakeComfy:
         self.history: dict[str, JsonObject] = {}
         self.files: dict[tuple[str, str, str], bytes] = {}
         self.inputs: dict[str, bytes] = {}
+        self.writers: dict[str, str] = {}
+        """Node that wrote the file at a path of a job's own folders."""
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.first_frames: list[str] = []
         self.connections = 0
@@ -206,7 +224,12 @@ class FakeComfy:
             task.add_done_callback(self._tasks.discard)
 
     async def _play(self, prompt: Prompt) -> None:
-        entry = await self.script(self, prompt)
+        written = _watch(prompt)
+        entry: JsonObject | None = await self.script(self, prompt)
+        if entry is not None and written is not None:
+            files: list[Json] = [{**file, "node": self.writers.get(file["path"], "")} for file in written.report()]
+            told: JsonObject = {"files": files, "nodes": {}}
+            entry = {**entry, "comfy_edge": told}
         if entry is not None:
             self.history[prompt.prompt_id] = entry
         self.running = None
@@ -306,6 +329,13 @@ def _ended_job(entry: JsonObject) -> JsonObject:
     if "execution_interrupted" in said:
         return {"status": "cancelled"}
     return {"status": "failed", "execution_error": said.get("execution_error")}
+
+
+def _watch(prompt: Prompt) -> Written | None:
+    """What the worker's package notes inside a ComfyUI of the worker's."""
+    if not prompt.has_own_folders:
+        return None
+    return Written((Root("output", str(prompt.own.output)), Root("temp", str(prompt.own.temp))))
 
 
 def _cut(request: web.Request) -> Exception:

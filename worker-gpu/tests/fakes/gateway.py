@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from aiohttp import WSMsgType, web
 
@@ -139,7 +140,7 @@ class FakeGateway:
                 web.post(f"{jobs}/uploads", self._uploads),
                 web.post(f"{jobs}/uploads/finish", self._finish),
                 web.post(f"{jobs}/complete", self._complete),
-                web.get("/store/inputs/{name}", self._input),
+                web.get("/store/inputs/{name:.+}", self._input),
                 web.put("/store/put/{key:.*}", self._put),
                 web.put("/store/part/{upload}/{number}", self._part),
             ]
@@ -192,7 +193,7 @@ class FakeGateway:
         inputs: list[Json] = [
             {
                 "name": name,
-                "url": f"{self.url}/store/inputs/{name}?sig=secret",
+                "url": f"{self.url}/store/inputs/{quote(name)}?sig=secret",
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "size_bytes": len(content),
                 "content_type": "image/png",

@@ -12,8 +12,9 @@ from random import Random
 from fakes.comfy import FakeComfy, Script
 from fakes.gateway import FakeGateway, Job
 from fakes.server import serving
-from worker_gpu.boot import ExternalComfy, Folders
+from worker_gpu.boot import ExternalComfy
 from worker_gpu.contract import Receipt, Ticket
+from worker_gpu.job_folders import ComfyFolders
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.runner import run_job
@@ -66,11 +67,11 @@ async def staged(
     min_free_disk_bytes: int = 0,
     change: Callable[[Job], None] = lambda _job: None,
     now: Callable[[], float] = time.monotonic,
-    folders: Folders | None = None,
+    folders: ComfyFolders | None = None,
     engine: Callable[[str, Patience, FakeComfy], ExternalComfy] = lambda url, patience, _: ExternalComfy(url, patience),
 ) -> AsyncGenerator[Stage]:
-    """A stage for one job with `workflow`, whose prompt is played by `script`. With `folders`, the worker reads and
-    writes ComfyUI's folders itself. On leaving, no rule of the contract may
+    """A stage for one job with `workflow`, whose prompt is played by `script`. With `folders`, each job
+    has folders of its own. On leaving, no rule of the contract may
     have been broken."""
     comfy = FakeComfy(script, jobs_api)
     job = Job(JOB, workflow)

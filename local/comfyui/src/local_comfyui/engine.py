@@ -56,13 +56,13 @@ class Engine:
             outcome = execute(self.machinery, task.prompt_id, task.graph, task.prompt, task.extra_data, task.outputs)
         except Exception:  # a fault of the engine, not of a node: end this prompt, or no other would ever run
             log.exception("local/comfyui failed outside a node; this is a bug in it")
-            outcome = Outcome(False, {}, {}, [])
+            outcome = Outcome(False, {}, {}, [], {})
         status: JsonObject = {
             "status_str": "success" if outcome.success else "error",
             "completed": outcome.success,
             "messages": outcome.messages,
         }
-        self.queue.finish({"outputs": outcome.outputs, "status": status, "meta": outcome.meta})
+        self.queue.finish({"outputs": outcome.outputs, "status": status, "meta": outcome.meta, **outcome.more})
         client = self.machinery.current.client
         if client is not None:
             self.sockets.send("executing", {"node": None, "prompt_id": task.prompt_id}, client)

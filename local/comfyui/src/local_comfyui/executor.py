@@ -8,15 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from PIL import Image
+
 from local_comfyui.folders import Folders
 from local_comfyui.graph import Graph, Link, Node, as_link
 from local_comfyui.interrupt import Interrupt, Interrupted
+from local_comfyui.job_folders import FIELD, Written, job_folders_of
 from local_comfyui.json_types import Json, JsonObject, as_object
 from local_comfyui.nodes.registry import Call, Implementation, Preview, Result, Surroundings, Ui, Value, is_list
 from local_comfyui.nodes.shown import as_shown
 from local_comfyui.progress import Channel, Progress
 from local_comfyui.results import Finished, Results, Signatures
 from local_comfyui.schedule import Schedule
+
+SENT_COMPRESSION = 4
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ class Outcome:
     outputs: JsonObject
     meta: JsonObject
     messages: list[Json]
+    more: JsonObject
+    """What else the history entry has."""
 
 
 @dataclass
@@ -71,6 +78,12 @@ class _Running:
     machinery: Machinery
     progress: Progress
     node: str
+    keep_picture: Callable[[str, Image.Image], None]
+
+    def send_picture(self, picture: Image.Image) -> None:
+        self.check_interrupt()
+        self.keep_picture(self.node, picture)
+        self.progress.update(self.node, 1.0, 1.0, Preview("PNG", picture, None))
 
     def report(self, value: float, maximum: float, preview: Preview | None) -> None:
         self.check_interrupt()
@@ -94,10 +107,20 @@ class _Run:
         client = extra_data.get("client_id")
         self._client = client if isinstance(client, str) else None
         self._progress = Progress(prompt_id, self._client, machinery.channel)
-        self._signatures = Signatures(graph, machinery.implementations, machinery.folders)
+        job = job_folders_of(extra_data)
+        folders = machinery.folders if job is None else job.folders
+        self._written = None if job is None else Written(folders)
+        self._signatures = Signatures(
+            graph,
+            machinery.implementations,
+            folders,
+            lambda node: "" if job is None else self._kept_for(node, job.scope),
+        )
+        self._output_folder = folders.output
+        self._pictures: dict[str, int] = {}
         pnginfo = extra_data.get("extra_pnginfo")
         self._around = Surroundings(
-            folders=machinery.folders,
+            folders=folders,
             prompt=prompt if machinery.embed_metadata else None,
             extra_pnginfo=as_object(pnginfo) if machinery.embed_metadata else None,
             now=machinery.now,
@@ -134,12 +157,21 @@ class _Run:
             for node_id in self._graph
             if (found := self._result(node_id)) is not None and found.ui is not None
         }
+        more: JsonObject = {} if self._written is None else {FIELD: {"files": self._written.report(), "nodes": {}}}
         return Outcome(
             success,
             {node_id: as_json_ui(found.ui or {}) for node_id, found in reported.items()},
             {node_id: {**found.meta, **_meta(node_id)} for node_id, found in reported.items()},
             self._messages,
+            more,
         )
+
+    def _kept_for(self, node: Node, scope: str) -> str:
+        """Files of an output node go with their prompt, so it runs in every one. What texts went into stays in its
+        scope."""
+        if self._machinery.is_output(node.class_type):
+            return self._prompt_id
+        return scope if any(isinstance(value, str) for value in node.inputs.values()) else ""
 
     def _kept(self, node_id: str) -> Finished | None:
         return self._machinery.results.get(self._signatures.of(node_id))
@@ -163,6 +195,8 @@ class _Run:
             if self._client is not None:
                 self._send("executing", {"node": node.id, "display_node": node.id})
             finished = self._execute(node, inputs)
+            if self._written is not None:
+                self._written.look(node.id)
         except Interrupted:
             self._announce_interrupt(node)
             return False
@@ -192,7 +226,7 @@ class _Run:
 
     def _execute(self, node: Node, inputs: dict[str, list[Value]]) -> Finished:
         implementation = self._machinery.implementations[node.class_type]
-        running = _Running(self._machinery, self._progress, node.id)
+        running = _Running(self._machinery, self._progress, node.id, self._keep_picture)
         if implementation.takes_lists:
             running.check_interrupt()
             results = [implementation.run(Call(inputs, self._around, running))]
@@ -203,6 +237,13 @@ class _Run:
                 one = {name: values[min(index, len(values) - 1)] for name, values in inputs.items() if values}
                 results.append(implementation.run(Call(one, self._around, running)))
         return Finished(_merged(results, implementation.takes_lists), _merged_ui(results), _meta(node.id))
+
+    def _keep_picture(self, node: str, picture: Image.Image) -> None:
+        """A picture sent as a result is a file of a prompt with folders of its own."""
+        if self._written is not None:
+            count = self._pictures[node] = self._pictures.get(node, 0) + 1
+            name = f"{node}.png" if count == 1 else f"{node}_{count}.png"
+            picture.save(self._output_folder / name, compress_level=SENT_COMPRESSION)
 
     def _announce(self, event: str, data: JsonObject, *, to_all: bool = False) -> None:
         """Send a message that the history keeps. Without a client it is only kept, unless it concerns everyone."""

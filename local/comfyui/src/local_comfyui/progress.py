@@ -116,7 +116,9 @@ def preview_message(preview: Preview) -> bytes:
 
 
 def _encoded(preview: Preview) -> bytes:
-    fitted = ImageOps.contain(preview.image, (preview.max_size, preview.max_size))  # also enlarges, as ComfyUI does
+    size = preview.max_size
+    # It also enlarges, as ComfyUI does.
+    fitted = preview.image if size is None else ImageOps.contain(preview.image, (size, size))
     buffer = io.BytesIO()
     fitted.save(buffer, format=preview.format, quality=PREVIEW_QUALITY, compress_level=1)
     return buffer.getvalue()

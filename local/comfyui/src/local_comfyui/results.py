@@ -9,11 +9,11 @@ import hashlib
 import itertools
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from local_comfyui.folders import Folders
-from local_comfyui.graph import Graph, as_link
+from local_comfyui.graph import Graph, Node, as_link
 from local_comfyui.json_types import Json, JsonObject
 from local_comfyui.nodes.registry import Implementation, Ui, Value
 
@@ -31,10 +31,17 @@ _never_again = itertools.count()
 
 
 class Signatures:
-    """The digests of one prompt's nodes."""
+    """The digests of one prompt's nodes. `kept_for` gives what else must be equal."""
 
-    def __init__(self, graph: Graph, implementations: Mapping[str, Implementation], folders: Folders) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        implementations: Mapping[str, Implementation],
+        folders: Folders,
+        kept_for: Callable[[Node], str] = lambda _: "",
+    ) -> None:
         self._graph, self._implementations, self._folders = graph, implementations, folders
+        self._kept_for = kept_for
         self._known: dict[str, str] = {}
 
     def of(self, node_id: str) -> str:
@@ -45,7 +52,7 @@ class Signatures:
 
     def _compute(self, node_id: str) -> str:
         node = self._graph[node_id]
-        parts: list[Json] = [node.class_type, self._fingerprint(node_id)]
+        parts: list[Json] = [node.class_type, self._fingerprint(node_id), self._kept_for(node)]
         for name, value in sorted(node.inputs.items()):
             link = as_link(value)
             if link is None or link.node not in self._graph:

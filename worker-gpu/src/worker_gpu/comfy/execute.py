@@ -7,7 +7,7 @@ from typing import Protocol
 
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient, Prompt
-from worker_gpu.comfy.follow import Following, Listed, Listener
+from worker_gpu.comfy.follow import Following, Listener, Results
 from worker_gpu.comfy.sight import Gone
 from worker_gpu.comfy.socket import ComfySocket, Inbox
 from worker_gpu.errors import JobError
@@ -76,8 +76,8 @@ class Executor:
 
     async def follow(
         self, prompt_id: str, classes: Mapping[str, str], inbox: Inbox, listener: Listener, silence_s: float
-    ) -> Listed:
-        """Follow a queued prompt to its end; gives what its nodes listed. `silence_s`: without a message of the prompt
+    ) -> Results:
+        """Follow a queued prompt to its end; gives what it gave. `silence_s`: without a message of the prompt
         for this long on an open socket it counts as hung (0: never). Raises `JobError`."""
         following = Following(
             self._client,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from worker_gpu.comfy.calls import ComfyUnreachable
@@ -17,6 +18,7 @@ from worker_gpu.comfy.run import (
     RunEnded,
     RunStarted,
 )
+from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.comfy.socket import ComfySocket, Heard, Inbox, SocketDown, SocketUp
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.log import Log
@@ -25,6 +27,14 @@ from worker_gpu.shape import JsonObject
 
 Listed: TypeAlias = tuple[tuple[str, JsonObject], ...]
 """What each node listed, by node of the graph."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run gave: what its nodes listed, and the files that the worker's package inside ComfyUI saw written."""
+
+    listed: Listed
+    written: tuple[WrittenFile, ...] = ()
 
 
 class Listener(Protocol):
@@ -81,7 +91,7 @@ class Following:
         self._ending = False
         self._ended: RunEnded | None = None
 
-    async def to_the_end(self, inbox: Inbox, exit_watch: "asyncio.Task[None]") -> Listed:
+    async def to_the_end(self, inbox: Inbox, exit_watch: "asyncio.Task[None]") -> Results:
         """Hear and look until the run is over. Raises `JobError`."""
         while self._ended is None:
             hearing = asyncio.ensure_future(inbox.get())
@@ -105,7 +115,7 @@ class Following:
                 await self._look()
         if self._ended.error is not None:
             raise self._ended.error
-        return self._ended.outputs
+        return Results(self._ended.outputs, self._ended.written)
 
     def _hear(self, heard: Heard) -> None:
         now = self._now()

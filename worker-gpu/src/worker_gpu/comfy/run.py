@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from worker_gpu.comfy.frames import PreviewFrame
 from worker_gpu.comfy.messages import Cached, Ending, Executed, Executing, Message, ProgressState, Started, Step
 from worker_gpu.comfy.progress import Progress, ProgressBook
-from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting
+from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting, WrittenFile
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.shape import JsonObject
 
@@ -66,6 +66,7 @@ class RunEnded:
     outputs: tuple[tuple[str, JsonObject], ...] = ()
     interrupted: bool = False
     took_ms: int | None = None
+    written: tuple[WrittenFile, ...] = ()
 
 
 Happening: TypeAlias = RunStarted | Progressed | NodeShowed | Previewed | LookNow | RunEnded
@@ -217,7 +218,8 @@ class PromptRun:
         )
         states = self.read_states()
         self._book.finish()
-        return [*states, *self._progress(), *self._end(RunEnded(None, outputs, took_ms=sight.took_ms))]
+        ended = RunEnded(None, outputs, took_ms=sight.took_ms, written=sight.written)
+        return [*states, *self._progress(), *self._end(ended)]
 
     def _progress(self) -> list[Happening]:
         progress = self._book.take()

@@ -26,12 +26,24 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
+class WrittenFile:
+    """A file that the prompt wrote into the folder `folder` (`output` or `temp`), and the node that was at work then;
+    empty where none was."""
+
+    folder: str
+    path: str
+    node: str
+
+
+@dataclass(frozen=True)
 class Succeeded:
-    """Done. `outputs` is what each output node listed; `shown_as` maps a node to the one it stands for."""
+    """Done. `outputs` is what each output node listed; `shown_as` maps a node to the one it stands for. `written` are
+    files, as the worker's package inside ComfyUI tells them."""
 
     outputs: dict[str, JsonObject]
     shown_as: dict[str, str]
     took_ms: int | None = None
+    written: tuple[WrittenFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def read_history(entry: JsonObject) -> Succeeded | Broken:
         node: maybe_text(maybe_object(meta).get("display_node")) or node
         for node, meta in maybe_object(entry.get("meta")).items()
     }
-    return Succeeded(outputs, shown, _took(messages))
+    return Succeeded(outputs, shown, _took(messages), _written(maybe_object(entry.get("comfy_edge"))))
 
 
 def read_job(job: JsonObject) -> Sight:
@@ -80,6 +92,16 @@ def read_job(job: JsonObject) -> Sight:
 def _messages(listed: list[Json]) -> list[tuple[str, JsonObject]]:
     pairs = [pair for pair in (maybe_list(item) for item in listed) if len(pair) == 2]
     return [(name, maybe_object(data)) for name, data in pairs if isinstance(name, str)]
+
+
+def _written(report: JsonObject) -> tuple[WrittenFile, ...]:
+    files = (maybe_object(file) for file in maybe_list(report.get("files")))
+    return tuple(
+        WrittenFile(
+            maybe_text(file.get("type")) or "", maybe_text(file.get("path")) or "", maybe_text(file.get("node")) or ""
+        )
+        for file in files
+    )
 
 
 def _took(messages: list[tuple[str, JsonObject]]) -> int | None:

@@ -16,7 +16,7 @@ from worker_gpu.errors import JobError
 from worker_gpu.execution import Execution, Order
 from worker_gpu.fault import wears_out
 from worker_gpu.graph import class_types
-from worker_gpu.inputs import FOLDER, safe_filename, store_for
+from worker_gpu.inputs import store_for
 from worker_gpu.outputs.collect import Wishes
 from worker_gpu.outputs.upload import Sink, Uploader
 from worker_gpu.preflight import preflight
@@ -28,6 +28,8 @@ MAX_INLINE_TEXT_BYTES = 1024 * 1024
 """Texts up to this size are in the answer as they are; longer ones are files."""
 MAX_TEXT_BESIDE_BUCKET_BYTES = 16 * 1024
 """The same where there is a bucket: as behind the gateway (contract, "claim"), and hundreds of them fit the answer."""
+SCOPE = "direct"
+"""Direct jobs are all of the one who has RunPod's key: they share what ComfyUI computed."""
 USE_A_BUCKET = "Set BUCKET_ENDPOINT_URL and the variables with it, and they go to a bucket."
 FEWER_OUTPUTS = "Links and short texts alone are that much: run the graph in parts."
 
@@ -68,8 +70,8 @@ class _DirectRun:
         # RunPod's id may be tried again on the same worker: each run has names of its own.
         self._prompt_id = place.tools.new_id()
         self._spool = place.settings.data_dir / "spool" / self._prompt_id
-        self._store = store_for(place.comfy.folders, place.client)
-        self._stored_inputs: list[str] = []
+        self._folders = place.comfy.folders.for_scope(SCOPE) if place.comfy.folders is not None else None
+        self._store = store_for(self._folders, place.client)
         self._wants_outputs = wants_outputs
         self._room = self._make_room() if wants_outputs else None
         self._teller = Teller(tell, self._room)
@@ -113,13 +115,16 @@ class _DirectRun:
         place.settings.nodes.check(class_types(request.workflow))
         known = await preflight(place, self._log)
         self._spool.mkdir(parents=True, exist_ok=True)
+        if self._folders is not None:
+            await asyncio.to_thread(self._folders.prepare)
         names = await self._keep_inputs()
         execution = Execution(
             place,
             Order(
                 prompt_id=self._prompt_id,
                 workflow=request.workflow,
-                folder=self._prompt_id,
+                folders=self._folders,
+                shared_folder=self._prompt_id,
                 wishes=Wishes(request.temp_outputs, self._limits(), request.metadata),
                 previews=False,
                 silence_s=place.settings.direct.silence_s,
@@ -169,15 +174,13 @@ class _DirectRun:
         return {"api_key_comfy_org": key} if key is not None else {}
 
     async def _keep_inputs(self) -> dict[str, str]:
-        """By content, like the gateway's: the same picture keeps what ComfyUI computed from it."""
         began, names = self._now(), dict[str, str]()
         if self._request.pictures:
             self._teller.stage("inputs")
         for number, picture in enumerate(self._request.pictures):
             digest = hashlib.sha256(picture.content).hexdigest()
             path = await asyncio.to_thread(_write, self._spool / f"input-{number}", picture)
-            names[picture.name] = await self._store.keep(path, f"{FOLDER}/{digest}", safe_filename(picture.name))
-            self._stored_inputs.append(names[picture.name])
+            names[picture.name] = await self._store.keep(path, picture.name, digest)
         self._timings.inputs_ms = round((self._now() - began) * 1000)
         return names
 
@@ -187,13 +190,7 @@ class _DirectRun:
         if execution is not None and not is_comfy_lost(error):
             await execution.take_off()
         submitted = execution is not None and execution.submitted
-        folders = [self._spool]
-        if place.comfy.folders is not None:
-            folders.append(place.comfy.folders.output / self._prompt_id)
-        clear = execution.clear if execution is not None else None
-        left = Leftovers(
-            self._prompt_id if submitted else None, tuple(folders), self._store, tuple(self._stored_inputs), clear
-        )
+        left = Leftovers(self._prompt_id if submitted else None, self._spool, self._folders)
         await leave(place, left, error, self._log)
 
 

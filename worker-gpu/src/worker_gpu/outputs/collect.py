@@ -1,21 +1,24 @@
 """Collects the outputs of one attempt: uploads start while the graph runs, the rest follows when it has ended."""
 
 import asyncio
-from collections.abc import Callable, Container, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.follow import Results
+from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
 from worker_gpu.outputs.files import LocalFile, Source
 from worker_gpu.outputs.finding import Finder, Item, unreachable
 from worker_gpu.outputs.kinds import TEXT
-from worker_gpu.outputs.texts import measure_text
+from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
-from worker_gpu.outputs.walk import FileRef, Found, TextRef, walk
+from worker_gpu.outputs.walk import FileRef, Found, TextRef, file_at, walk
 from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 
+OUTPUT_FOLDER = "output"
 MAX_LOOKS = 8
 """So many files at a time are asked for whether they have changed."""
 
@@ -51,6 +54,7 @@ class Collector:
         self._spool = spool
         self._emit = emit
         self._taken: dict[str, Item] = {}
+        self._repeated: set[str] = set()
         self._stored: dict[str, Output] = {}
         self._files: dict[str, NamedFile] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,12 +67,12 @@ class Collector:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
         self._begin(self._take([(node, found) for found in walk(output)]))
 
-    async def finish(self, listed: Iterable[tuple[str, JsonObject]]) -> list[Output]:
-        """All outputs of the job as they are now, in the order they were found, once they are stored. `listed` is what
+    async def finish(self, results: Results) -> list[Output]:
+        """All outputs of the job as they are now, in the order they were found, once they are stored. `results` is what
         the history says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
         early = set(self._taken)
-        self._begin(self._take([(node, found) for node, output in listed for found in walk(output)]))
-        self._begin(self._take([(self._finder.saver_of(ref), ref) for ref in await self._source.scan()]))
+        self._begin(self._take([(node, found) for node, output in results.listed for found in walk(output)]))
+        self._begin(self._take(_unlisted(results.written)))
         await self._settled()
         if not self._taken:
             raise self._finder.nothing()
@@ -78,14 +82,6 @@ class Collector:
     def stored(self) -> tuple[Output, ...]:
         """The outputs stored so far, in the order they were found."""
         return tuple(self._stored[name] for name in self._taken if name in self._stored)
-
-    def listed_by_others(self, nodes: Container[str]) -> set[str]:
-        """Paths in the output folder that nodes other than `nodes` have listed."""
-        return {
-            item.ref.path
-            for item in self._taken.values()
-            if isinstance(item.ref, FileRef) and item.node and item.node not in nodes
-        }
 
     async def upload_again(self, names: Iterable[str]) -> bool:
         """Upload these outputs once more, since R2 lacks them; False when one of them is none of ours."""
@@ -110,7 +106,7 @@ class Collector:
             fresh: list[Item] = []
             for node, found in listed:
                 item = await self._finder.item(node, found)
-                if item is not None and item.name not in self._taken:
+                if item is not None and item.name not in self._taken and item.name not in self._repeated:
                     self._taken[item.name] = item
                     fresh.append(item)
         if fresh:
@@ -121,13 +117,20 @@ class Collector:
         if 0 < most < len(self._taken):
             raise JobError("output_too_large", f"The graph gave more than {most} outputs.")
         files: list[NamedFile] = []
+        fetched = {item.name: await self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef)}
         for item in items:
             if isinstance(item.ref, TextRef):
+                beside = [fetched[other.name] for other in items if other.node == item.node and other.name in fetched]
+                if await asyncio.to_thread(is_in_one_of, beside, item.ref.text):
+                    # A node that saves a text, and lists it as well.
+                    del self._taken[item.name]
+                    self._repeated.add(item.name)
+                    continue
                 if self._kept_inline(item, item.ref.text):
                     continue
                 file = await asyncio.to_thread(self._spool, item.ref.text)
             else:
-                file = await self._fetch(item, item.ref)
+                file = fetched[item.name]
             self._check_size(item.name, file.size_bytes)
             stored = self._stored.get(item.name)
             if stored is None or stored.sha256 != file.sha256:
@@ -213,3 +216,9 @@ class Collector:
         most = self._wishes.limits.max_output_bytes
         if 0 < most < size_bytes:
             raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
+
+
+def _unlisted(written: Iterable[WrittenFile]) -> list[tuple[str, Found]]:
+    """What was written to the output folder, listed by a node or not. What lies in temp is a result only if listed."""
+    refs = ((file.node, file_at(file.path, file.folder)) for file in written if file.folder == OUTPUT_FOLDER)
+    return [(node, ref) for node, ref in refs if ref is not None]

@@ -4,17 +4,15 @@ import asyncio
 import hashlib
 import itertools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import aiohttp
 
-from worker_gpu.boot import Folders
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.errors import JobError
-from worker_gpu.outputs.graphless.edits import UNFINISHED_SUFFIX
+from worker_gpu.job_folders import JobFolders
 from worker_gpu.outputs.graphless.strip import strip
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
 from worker_gpu.outputs.places import places
@@ -46,10 +44,6 @@ class Source(Protocol):
         """The file that a path names; None where there is no such file. Raises `ComfyUnreachable`."""
         ...
 
-    async def has(self, ref: FileRef) -> bool:
-        """Whether the file is there. Raises `ComfyUnreachable`."""
-        ...
-
     async def fetch(self, ref: FileRef) -> LocalFile | None:
         """The file on this disk; None where it does not exist. Raises `ComfyUnreachable`, `JobError`
         `insufficient_resources`."""
@@ -57,10 +51,6 @@ class Source(Protocol):
 
     async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
         """Whether the output is there and was written again since `file` was fetched. Raises `ComfyUnreachable`."""
-        ...
-
-    async def scan(self) -> list[FileRef]:
-        """Every file that the run wrote, listed by a node or not; none where the folder is out of reach."""
         ...
 
 
@@ -75,13 +65,13 @@ class ViewedFiles:
 
     async def place(self, ref: PathRef) -> FileRef | None:
         """See `Source`."""
-        for candidate in places(ref, {}):
-            if await self.has(candidate):
+        for candidate in places(ref, ()):
+            if await self._has(candidate):
                 return candidate
         return None
 
-    async def has(self, ref: FileRef) -> bool:
-        """See `Source`. The body is not read."""
+    async def _has(self, ref: FileRef) -> bool:
+        """Whether the file is there. The body is not read."""
         async with self._client.view(ref.filename, ref.subfolder, ref.folder) as viewed:
             return viewed is not None
 
@@ -90,10 +80,6 @@ class ViewedFiles:
         if not isinstance(file.stamp, str):
             return False
         return await self._client.has_changed(ref.filename, ref.subfolder, ref.folder, file.stamp)
-
-    async def scan(self) -> list[FileRef]:
-        """See `Source`."""
-        return []
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
         """See `Source`."""
@@ -119,37 +105,20 @@ class ViewedFiles:
 
 
 class OwnFiles:
-    """Files in the folders of a ComfyUI that the worker started; temp files come through `others`, files outside of the
-    job's folder that the run wrote from `strays`. Unless `metadata`, ComfyUI's graph is taken out of them where they
-    are."""
+    """Files in the job's own folders of a ComfyUI that the worker started. Unless `metadata`, ComfyUI's graph is taken
+    out of them where they are."""
 
-    def __init__(
-        self, folders: Folders, job_folder: str, strays: Callable[[], list[FileRef]], others: Source, metadata: bool
-    ) -> None:
-        self._output = folders.output
-        self._roots = {"output": folders.output, "temp": folders.temp}
-        self._job_folder = job_folder
-        self._strays = strays
+    def __init__(self, folders: JobFolders, metadata: bool) -> None:
+        self._folders = folders
         self._metadata = metadata
-        self._others = others
 
     async def place(self, ref: PathRef) -> FileRef | None:
         """See `Source`."""
-        for candidate in await asyncio.to_thread(places, ref, self._roots):
-            if await self.has(candidate):
-                return candidate
-        return None
-
-    async def has(self, ref: FileRef) -> bool:
-        """See `Source`."""
-        if ref.folder == "output":
-            return await asyncio.to_thread(self._path_of, ref) is not None
-        return await self._others.has(ref)
+        return await asyncio.to_thread(self._place, ref)
 
     async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
         """See `Source`."""
-        if ref.folder != "output":
-            return await self._others.is_changed(ref, file)
+        del ref
         try:
             return stamp_of(await asyncio.to_thread(file.path.stat)) != file.stamp
         except OSError:
@@ -157,37 +126,19 @@ class OwnFiles:
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
         """See `Source`."""
-        if ref.folder == "output":
-            return await asyncio.to_thread(self._measure, ref)
-        return await self._others.fetch(ref)
+        return await asyncio.to_thread(self._measure, ref)
 
-    async def scan(self) -> list[FileRef]:
-        """See `Source`."""
-        return await asyncio.to_thread(self._scan)
-
-    def _path_of(self, ref: FileRef) -> Path | None:
-        path = self._output / ref.path
-        try:
-            root = os.path.realpath(self._output)
-            return path if os.path.realpath(path).startswith(root + os.sep) and path.is_file() else None
-        except (OSError, ValueError):
-            # A name that no file of this disk can have.
-            return None
+    def _place(self, ref: PathRef) -> FileRef | None:
+        found = places(ref, self._folders.roots)
+        return next((file for file in found if self._folders.find(file) is not None), None)
 
     def _measure(self, ref: FileRef) -> LocalFile | None:
-        path = self._path_of(ref)
+        path = self._folders.find(ref)
         if path is None:
             return None
         if not self._metadata:
             strip(path, ref.filename)
         return measure(path, ref.filename)
-
-    def _scan(self) -> list[FileRef]:
-        root = self._output / self._job_folder
-        found = (path for path in root.rglob("*") if not path.name.endswith(UNFINISHED_SUFFIX))
-        files = sorted(path for path in found if path.is_file() and not path.is_symlink())
-        own = [FileRef(path.name, path.parent.relative_to(self._output).as_posix(), "output") for path in files]
-        return [*own, *self._strays()]
 
 
 def measure(path: Path, name: str) -> LocalFile:

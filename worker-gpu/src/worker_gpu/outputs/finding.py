@@ -22,23 +22,12 @@ class Item:
 
 
 class Finder:
-    """What counts as an output of one job. `folder` is the job's own, `classes` those of the graph's nodes, `prefixes`
-    the paths below the folder that nodes save under."""
+    """What counts as an output of one job, whose graph's nodes have the classes `classes`."""
 
-    def __init__(
-        self,
-        source: Source,
-        names: Names,
-        folder: str,
-        classes: Mapping[str, str],
-        prefixes: Mapping[str, str],
-        temp_outputs: bool,
-    ) -> None:
+    def __init__(self, source: Source, names: Names, classes: Mapping[str, str], temp_outputs: bool) -> None:
         self._source = source
         self._names = names
-        self._below = f"{folder}/"
         self._classes = classes
-        self._prefixes = prefixes
         self._temp_outputs = temp_outputs
         self._has_previews = False
 
@@ -60,15 +49,6 @@ class Finder:
     def class_of(self, node: str) -> str:
         """The node's class; empty for one that the graph does not have."""
         return self._classes.get(node, "")
-
-    def saver_of(self, ref: FileRef) -> str:
-        """The node whose prefix the path of an unlisted file begins with; none where prefixes hold %words%, nor of a
-        file outside of the job's folder."""
-        if not ref.path.startswith(self._below):
-            return ""
-        below = ref.path.removeprefix(self._below)
-        fitting = [node for node, prefix in self._prefixes.items() if below.startswith(prefix)]
-        return max(fitting, key=lambda node: len(self._prefixes[node]), default="")
 
     def missing(self, node: str, name: str) -> JobError:
         """The error of a file that a node listed and that is not there."""

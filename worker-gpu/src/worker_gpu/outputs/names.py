@@ -1,4 +1,4 @@
-"""What an output is called: the path below the job's folder, as ComfyUI named it, unique in the job."""
+"""What an output is called: the path in its folder, as ComfyUI named it, unique in the job."""
 
 import hashlib
 import re
@@ -14,14 +14,15 @@ backslashes, and what no UTF-8 can hold."""
 
 
 class Names:
-    """The names given in one job. A name is given once; asking again for the same thing gives the same name."""
+    """The names given in one job. A name is given once; asking again for the same thing gives the same name. `below` is
+    what the paths of all its files begin with, where they share ComfyUI's folders with others'."""
 
-    def __init__(self, folder: str) -> None:
-        self._below = folder + "/"
+    def __init__(self, below: str = "") -> None:
+        self._below = below
         self._given: dict[str, tuple[str, str]] = {}
 
     def of_file(self, ref: FileRef, temp: bool) -> str:
-        """Name of a file: its path less the job's folder; one that counts as a temp file gets `temp/` in front."""
+        """Name of a file: its path less `below`; one that counts as a temp file gets `temp/` in front."""
         path = ref.path
         clean = _UNSAFE.sub("_", path.removeprefix(self._below))
         parts = [part for part in clean.split("/") if part not in ("", ".", "..")]

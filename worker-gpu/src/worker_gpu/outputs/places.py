@@ -1,8 +1,9 @@
 """Which file of ComfyUI's folders a path that a node listed may mean."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from worker_gpu.outputs.walk import FileRef, PathRef, file_at, is_absolute
 
@@ -10,15 +11,19 @@ FOLDERS = ("output", "temp")
 """ComfyUI's folders that hold results, by the name that its `type` gives them."""
 
 
-def places(ref: PathRef, roots: Mapping[str, Path]) -> list[FileRef]:
-    """The files that `ref` may mean, the likeliest first. `roots` are the folders by their names; where they are out of
-    reach, an absolute path is taken to mean what lies below a folder called `output` or `temp`. May touch the disk."""
+Roots: TypeAlias = Sequence[tuple[str, Path]]
+"""Folders that hold results, each with its name."""
+
+
+def places(ref: PathRef, roots: Roots) -> list[FileRef]:
+    """The files that `ref` may mean, the likeliest first. Where no `roots` are given, since they are out of reach, an
+    absolute path is taken to mean what lies below a folder called `output` or `temp`. May touch the disk."""
     # A ComfyUI of ours runs on Linux, where a backslash is a character; one out of reach may run on Windows.
     spellings = (ref.path, ref.slashed) if roots else (ref.slashed, ref.path)
     return [file for path in dict.fromkeys(spellings) for file in _meant(path, ref.folder, roots)]
 
 
-def _meant(path: str, folder: str | None, roots: Mapping[str, Path]) -> list[FileRef]:
+def _meant(path: str, folder: str | None, roots: Roots) -> list[FileRef]:
     if path.startswith("/") or (is_absolute(path) and "\\" not in path):
         found = _below_roots(path, roots) if roots else _below_names(path)
     elif folder is not None:
@@ -32,10 +37,10 @@ def _meant(path: str, folder: str | None, roots: Mapping[str, Path]) -> list[Fil
     return [file for file in found if file is not None]
 
 
-def _below_roots(path: str, roots: Mapping[str, Path]) -> list[FileRef | None]:
+def _below_roots(path: str, roots: Roots) -> list[FileRef | None]:
     """By the path as it is written, so that a file keeps its name; else by where its links lead."""
     for write in (os.path.normpath, os.path.realpath):
-        for folder, root in roots.items():
+        for folder, root in roots:
             for base in (os.path.normpath(root), os.path.realpath(root)):
                 if write(path).startswith(base + os.sep):
                     return [file_at(Path(write(path)).relative_to(base).as_posix(), folder)]

@@ -1,6 +1,8 @@
 """Text outputs: measured where they travel inline, written to disk where they go up as a file."""
 
 import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from worker_gpu.outputs.files import LocalFile
@@ -19,3 +21,17 @@ def write_text(text: str, folder: Path) -> LocalFile:
     path = folder / f"{sha256}.txt"
     path.write_text(clean, encoding="utf-8", newline="")
     return LocalFile(path, size, sha256, TEXT)
+
+
+def is_in_one_of(files: Iterable[LocalFile], text: str) -> bool:
+    """Whether one of `files` holds `text` and nothing else; JSON may be laid out in another way. Blocks."""
+    return any(_holds(file, text) for file in files if file.kind.type == TEXT.type)
+
+
+def _holds(file: LocalFile, text: str) -> bool:
+    try:
+        content = file.path.read_text("utf-8")
+        return content == text or (file.path.suffix == ".json" and json.loads(content) == json.loads(text))
+    except (OSError, ValueError, RecursionError):
+        # Gone, no UTF-8, or no JSON.
+        return False

@@ -64,6 +64,12 @@ class TextRef:
 Found: TypeAlias = FileRef | PathRef | TextRef
 
 
+def split_annotation(text: str) -> tuple[str, str | None]:
+    """A path and the folder that it says it is in: `("a.png", "temp")` of `a.png [temp]`."""
+    said = _ANNOTATION.search(text)
+    return (text[: said.start()], said[1]) if said is not None else (text, None)
+
+
 def walk(output: JsonObject) -> list[Found]:
     """Files, paths and texts in one node's `output`, in their order, each file once. Input files are no results."""
     found: list[Found] = []
@@ -134,9 +140,8 @@ def _file(filename: str, subfolder: str, folder: str) -> FileRef | PathRef | Non
 def _path(value: str) -> PathRef | None:
     if not 0 < len(value) <= MAX_PATH_CHARS or not value.isprintable() or "://" in value:
         return None
-    said = _ANNOTATION.search(value)
-    plain = value[: said.start()] if said is not None else value
-    ref = PathRef(plain, said[1] if said is not None else None)
+    plain, folder = split_annotation(value)
+    ref = PathRef(plain, folder)
     if content_type_of(plain) is None or any(len(part.encode()) > MAX_PART_BYTES for part in ref.slashed.split("/")):
         return None
     return ref

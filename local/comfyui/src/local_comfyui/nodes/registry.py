@@ -23,11 +23,11 @@ Ui: TypeAlias = dict[str, list[Json]]
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture of work in progress; shown at most `max_size` pixels wide and high."""
+    """A picture of work in progress; shown at most `max_size` pixels wide and high, or as it is."""
 
     format: Literal["JPEG", "PNG"]
     image: Image.Image
-    max_size: int
+    max_size: int | None
 
 
 class Running(Protocol):
@@ -35,6 +35,10 @@ class Running(Protocol):
 
     def report(self, value: float, maximum: float, preview: Preview | None) -> None:
         """Tell the client how far the node is. Raises `Interrupted`."""
+        ...
+
+    def send_picture(self, picture: Image.Image) -> None:
+        """Send the client a picture that is a result, in its full size. Raises `Interrupted`."""
         ...
 
     def show_text(self, text: str) -> None:

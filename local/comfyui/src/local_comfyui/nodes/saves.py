@@ -147,6 +147,14 @@ def save_animated_png(call: Call) -> Result:
     return Result(ui={"images": [saved(target, path.name, "output")], "animated": [True]})
 
 
+@NODES.node("SaveImageWebsocket", fingerprint=lambda _inputs, _folders: None)
+def save_image_websocket(call: Call) -> Result:
+    """Pictures sent over the socket, and no files. ComfyUI runs it in every prompt."""
+    for picture in _pictures(call.image("images")):
+        call.running.send_picture(picture)
+    return Result()
+
+
 @NODES.node("SaveText")
 def save_text(call: Call) -> Result:
     """A text file in the output folder; the text is reported too."""

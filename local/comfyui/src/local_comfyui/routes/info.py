@@ -7,6 +7,7 @@ import numpy as np
 from aiohttp import web
 
 from local_comfyui import PROTOCOL_VERSION
+from local_comfyui.job_folders import FIELD, PROTOCOL
 from local_comfyui.json_types import Json, JsonObject
 from local_comfyui.routes.answers import empty, engine_of
 
@@ -85,7 +86,7 @@ async def get_nothing(_: web.Request) -> web.Response:
 @routes.get("/features")
 async def get_features(request: web.Request) -> web.Response:
     """What the server can do; also sent to clients that send their own flags."""
-    return web.json_response(engine_of(request).features)
+    return web.json_response({**engine_of(request).features, FIELD: PROTOCOL})
 
 
 @routes.get("/system_stats")

@@ -6,6 +6,7 @@ import uuid
 from aiohttp import web
 
 from local_comfyui.input_rules import fault
+from local_comfyui.job_folders import job_folders_of
 from local_comfyui.json_types import JsonObject, as_object, as_strings
 from local_comfyui.prompt_queue import Freeing, Queued
 from local_comfyui.routes.answers import body_of, engine_of, ok
@@ -41,9 +42,9 @@ async def post_prompt(request: web.Request) -> web.Response:
         error = fault("no_prompt", "No prompt provided", "No prompt provided")
         return web.json_response({"error": error, "node_errors": {}}, status=400)
     targets = body.get("partial_execution_targets")
-    judged = validate(
-        prompt, engine.catalog, engine.folders, as_strings(targets) if isinstance(targets, list) else None
-    )
+    job = job_folders_of(as_object(body.get("extra_data")))
+    folders = engine.folders if job is None else job.folders
+    judged = validate(prompt, engine.catalog, folders, as_strings(targets) if isinstance(targets, list) else None)
     if isinstance(judged, Refused):
         return web.json_response({"error": judged.error, "node_errors": judged.node_errors}, status=400)
     chosen = body.get("prompt_id")

@@ -46,7 +46,7 @@ const SEED_DIGITS = /^\d{1,20}$/;
 const seed = z.union([
   z.int().min(-1),
   z.bigint().min(0n).max(MAX_INTEGER),
-  z.literal('random'),
+  z.enum(['random', '-1']),
   // In one check: a second one would run although the first failed, and BigInt throws on what is no integer.
   z
     .string()
@@ -55,7 +55,23 @@ const seed = z.union([
 ]);
 
 const text = overrideOf(z.string(), 'a text');
-const sizeSchema = overrideOf(z.int().min(1).max(MAX_SIZE), `an integer from 1 to ${MAX_SIZE}`);
+
+/** An integer from 1 to `max`, as a number or as the text that forms and command lines have. */
+const count = (max: number) => {
+  const what = `an integer from 1 to ${max}`;
+  const digits = new RegExp(`^\\d{1,${String(max).length}}$`);
+  return overrideOf(
+    z.union([
+      z.int().min(1).max(max),
+      z
+        .string()
+        .refine((value) => digits.test(value) && Number(value) >= 1 && Number(value) <= max, `must be ${what}`)
+        .meta({ pattern: digits.source }),
+    ]),
+    what,
+  );
+};
+const sizeSchema = count(MAX_SIZE);
 
 const overridesSchema = z.strictObject({
   prompt: text.optional(),
@@ -64,7 +80,7 @@ const overridesSchema = z.strictObject({
   width: sizeSchema.optional(),
   height: sizeSchema.optional(),
   length: sizeSchema.optional(),
-  steps: overrideOf(z.int().min(1).max(MAX_STEPS), `an integer from 1 to ${MAX_STEPS}`).optional(),
+  steps: count(MAX_STEPS).optional(),
 });
 
 export const jobRequestSchema = z.strictObject({

@@ -13,14 +13,15 @@ import { sourceOf, takersOf, type Kind, type Source, type Takers } from './sourc
 /** A value for an input that is found by walking the graph, or, with `node`, for that node's. */
 export type Override<T> = T | { value: T; node: string };
 
+/** Numbers may come as texts of digits; the graph gets numbers. */
 export type Overrides = {
   prompt?: Override<string> | undefined;
   negative_prompt?: Override<string> | undefined;
   seed?: Override<number | bigint | string> | undefined;
-  width?: Override<number> | undefined;
-  height?: Override<number> | undefined;
-  length?: Override<number> | undefined;
-  steps?: Override<number> | undefined;
+  width?: Override<number | string> | undefined;
+  height?: Override<number | string> | undefined;
+  length?: Override<number | string> | undefined;
+  steps?: Override<number | string> | undefined;
 };
 export type Field = keyof Overrides;
 
@@ -76,7 +77,7 @@ export function override(draft: Draft, overrides: Overrides, newSeed: NewSeed): 
     }
     const { value, node } = typeof wish === 'object' ? wish : { value: wish, node: null };
     const spots = node === null ? found(draft, takers, field) : named(draft, takers, field, node);
-    const written = field === 'seed' ? drawn(value, newSeed) : value;
+    const written = field === 'seed' ? drawn(value, newSeed) : RULES[field].kind === 'number' ? Number(value) : value;
     for (const spot of spots) {
       draft.set(spot, written, () => pointer(['overrides', field]));
       done.overrides.push({ field, ...spot });

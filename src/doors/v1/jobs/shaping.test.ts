@@ -84,6 +84,15 @@ describe('a dry run', () => {
     });
   });
 
+  it('takes numbers in overrides as texts of digits, and puts numbers into the graph', async () => {
+    const { post } = await gateway();
+    const overrides = { seed: '-1', width: '640', height: { value: '0448', node: '5' }, steps: '7' };
+    const run = dryRunSchema.parse(await (await post('/v1/jobs/dry-run', { workflow: SD15, overrides })).json());
+    expect(run.workflow['5']).toMatchObject({ inputs: { width: 640, height: 448 } });
+    expect(run.workflow['3']).toMatchObject({ inputs: { seed: 42, steps: 7 } });
+    expect(run.resolved.seeds).toEqual([{ node: '3', input: 'seed', value: 42, random: true }]);
+  });
+
   it('writes large integers digit by digit', async () => {
     const { post } = await gateway();
     const response = await post('/v1/jobs/dry-run', {
@@ -138,7 +147,7 @@ describe.each(['/v1/jobs', '/v1/jobs/dry-run'])('POST %s', (path) => {
       ['#/overrides/width'],
     ]),
     ['the seed -2', { workflow: SD15, overrides: { seed: -2 } }, 'out_of_range', ['#/overrides/seed']],
-    ...['512', null].map((width): (typeof refused)[number] => [
+    ...['', '0', '16385', '512px', '-1', '5.5', null].map((width): (typeof refused)[number] => [
       `the width ${JSON.stringify(width)}`,
       { workflow: SD15, overrides: { width } },
       'invalid_value',

@@ -15,6 +15,7 @@ export const FAULT_CODES = [
   'unknown_field',
   'invalid_name',
   'duplicate_name',
+  'request_format',
   'workflow_format_ui',
   'workflow_empty',
   'workflow_too_large',

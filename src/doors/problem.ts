@@ -53,6 +53,7 @@ export const PROBLEMS = {
   unknown_field: { status: 422, title: 'A field is not known' },
   invalid_name: { status: 422, title: 'A file name is not allowed' },
   duplicate_name: { status: 422, title: 'Two inputs have the same name' },
+  request_format: { status: 422, title: 'The body is in the format of another API' },
   workflow_format_ui: { status: 422, title: 'The workflow is in the format of the editor' },
   workflow_empty: { status: 422, title: 'The workflow has no node' },
   workflow_too_large: { status: 413, title: 'The workflow is too large' },

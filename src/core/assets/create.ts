@@ -57,7 +57,7 @@ export async function createAsset(
     size += part.bytes.length;
     if (size > limit) {
       await parts.stop();
-      return refuse(tooLarge(limit));
+      return refuse(tooLarge(limit, core.config.limits.max_upload_bytes));
     }
     await hashing.write(part.bytes);
     if (!part.last) {

@@ -50,7 +50,7 @@ export async function fetchAsset(
     const stated = statedLength(headers);
     if (stated !== null && stated > core.config.limits.max_asset_bytes) {
       await body.cancel();
-      return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes)));
+      return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes, core.config.limits.max_upload_bytes)));
     }
     const stream = whole(body, stated, signal);
     const created = await createAsset(core, caller, { stream, name, forJob: true });

@@ -15,7 +15,11 @@ export const storageFull: CoreProblem = {
   detail: 'the account may not keep that much; delete assets or wait until they expire',
 };
 
-export const tooLarge = (limit: number): CoreProblem => ({
+/** @param inParts bytes that a file sent in parts may have, where that is another way for this one */
+export const tooLarge = (limit: number, inParts = 0): CoreProblem => ({
   code: 'file_too_large',
-  detail: `a file may have ${limit} bytes`,
+  detail:
+    inParts > limit
+      ? `A file may be at most ${limit} bytes this way. Send it in parts with POST /v1/uploads (at most ${inParts} bytes) and name it by "asset".`
+      : `A file may be at most ${limit} bytes.`,
 });

@@ -14,6 +14,7 @@ import { placeIn } from '../workflows/graph.ts';
 import { nameFaults, portableName } from '../workflows/input-name.ts';
 import { isRecord, parseWorkflow } from '../workflows/parse.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
+import { foreignBody } from './foreign-body.ts';
 import { inlineFaults } from './inline-run.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
 import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
@@ -46,6 +47,10 @@ const PATH = ['workflow'];
 export async function checkRequest(core: Core, caller: Caller, body: unknown): Promise<Result<Checked, CoreProblem>> {
   const faults = new FaultList();
   faults.addAll(tooMany(body, core.config.limits));
+  const foreign = foreignBody(body);
+  if (foreign !== null) {
+    faults.addAll([foreign]);
+  }
   if (faults.count > 0) {
     return refuse(faults);
   }

@@ -145,9 +145,9 @@ async function fromContent(core: Core, name: string, data: string, at: string): 
   if (bytes.length === 0) {
     return fault('empty_file', 'the file is empty');
   }
-  const { max_asset_bytes } = core.config.limits;
+  const { max_asset_bytes, max_upload_bytes } = core.config.limits;
   if (bytes.length > max_asset_bytes) {
-    return fault('file_too_large', tooLarge(max_asset_bytes).detail);
+    return fault('file_too_large', tooLarge(max_asset_bytes, max_upload_bytes).detail);
   }
   const inspected = inspect(bytes, { size_bytes: bytes.length, name }, core.config.limits);
   if (!inspected.ok) {

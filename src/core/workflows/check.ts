@@ -4,6 +4,8 @@ import { quote, type Fault } from '../problems.ts';
 import { isLink, type Place } from './graph.ts';
 import { isLargerThan } from './size.ts';
 
+const FILES_ADVICE = 'Send files as inputs, not as base64 in the workflow.';
+
 /** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
 export function checkGraph(graph: Graph, place: Place): FaultList {
   const dangling = danglingLinks(graph, place);
@@ -12,7 +14,7 @@ export function checkGraph(graph: Graph, place: Place): FaultList {
 
 /** The same as `checkSize` of a graph that is not yet text: finds what is certain without writing it. */
 export function checkLeastSize(graph: Graph, maxBytes: number, place: Place): Fault[] {
-  const detail = `the workflow has more than the ${maxBytes} bytes that are allowed`;
+  const detail = `The workflow has more than the ${maxBytes} bytes that are allowed. ${FILES_ADVICE}`;
   return isLargerThan(maxBytes, graph) ? [{ pointer: place(), code: 'workflow_too_large', detail }] : [];
 }
 
@@ -26,7 +28,7 @@ export function checkSize(text: string, maxBytes: number, place: Place): Fault[]
         {
           pointer: place(),
           code: 'workflow_too_large',
-          detail: `the workflow has ${size} bytes; ${maxBytes} are allowed`,
+          detail: `The workflow has ${size} bytes; ${maxBytes} are allowed. ${FILES_ADVICE}`,
         },
       ];
 }

@@ -17,6 +17,10 @@ export const SMALL_BODY_BYTES = 64 * 1024;
 
 const ENDED = 'the key was ended while the body of this request was on its way';
 
+/** What to do with a file that makes a body too large; for bodies that may hold files. */
+const LARGE_FILES_ADVICE =
+  'Upload large files first (POST /v1/assets, or POST /v1/uploads in parts) and name them by "asset".';
+
 const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
 
 /**
@@ -124,7 +128,8 @@ export async function readBounded(
   if (encoding !== 'identity') {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
   }
-  const large: Refusal = { code: 'body_too_large', detail: `a body may have ${limit} bytes here` };
+  const advice = limit < c.var.core.config.limits.max_body_bytes ? '' : ` ${LARGE_FILES_ADVICE}`;
+  const large: Refusal = { code: 'body_too_large', detail: `A body may be at most ${limit} bytes here.${advice}` };
   if (statedLength(c) > limit) {
     return fail(large);
   }

@@ -61,7 +61,7 @@ async function incomingFile(c: V1Context): Promise<Result<Incoming, Refusal>> {
   }
   const limit = c.var.core.config.limits.max_asset_bytes;
   if (statedLength(c) > limit) {
-    return fail(tooLarge(limit));
+    return fail(tooLarge(limit, c.var.core.config.limits.max_upload_bytes));
   }
   const { stream, refusal } = arriving(c);
   return ok({ file: { stream, statedSize: statedLength(c) }, refusal });

@@ -155,8 +155,11 @@ export const workerMessage = z.discriminatedUnion('type', [
   z.object({ seq, type: z.literal('output'), output }),
   z.object({ seq, type: z.literal('log'), level: z.enum(['info', 'warn', 'error']), message: z.string() }),
 ]);
-/** `unknown`: a type this gateway does not know yet; it is acknowledged and otherwise ignored. */
-export type WorkerMessage = z.infer<typeof workerMessage> | { seq: number; type: 'unknown' };
+/**
+ * `unknown`: a type this gateway does not know yet; it is acknowledged and otherwise ignored. `dropped`: one of too many; it is ignored, and
+ * acknowledged with the next that is not.
+ */
+export type WorkerMessage = z.infer<typeof workerMessage> | { seq: number; type: 'unknown' | 'dropped' };
 
 /** What every numbered message has, whatever its type. */
 export const numberedMessage = z.object({ seq });

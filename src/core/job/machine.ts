@@ -10,7 +10,7 @@ import { onRunStatus } from './run-status.ts';
 import type { Effect, Reply, Signal } from './signals.ts';
 import { currentAttempt, isPolled, type JobState } from './state.ts';
 import { counting, Turn } from './turn.ts';
-import { onClaim, onComplete, onWorkerMessage } from './worker-signals.ts';
+import { onClaim, onComplete, onWorkerMessage, passOver } from './worker-signals.ts';
 
 /**
  * The job machine: `(state, signal, now) → (state, events, effects, reply)`. No I/O, no clock of its own, so that every order of
@@ -71,11 +71,15 @@ export const newState = (job: NewJob, policy: Policy, now = job.created_at): Job
   attempts: [],
   erased: false,
   last_event: 0,
+  logged_bytes: 0,
   progress_log: { count: 0, at: 0, nodes: {} },
 });
 
 /** Takes one signal. The given state is not changed. */
 export function step(before: JobState, signal: Signal, now: number, policy: Policy): Step {
+  if (signal.kind === 'worker_message' && signal.message.type === 'dropped') {
+    return passOver(before, signal.attempt, signal.claim, signal.message.seq);
+  }
   const turn = new Turn(structuredClone(before), policy, now);
   const reply = react(turn, signal);
   turn.state.last_event += turn.events.length;

@@ -46,6 +46,8 @@ export type JobState = {
   erased: boolean;
   /** Number of the last event in the log. */
   last_event: number;
+  /** Bytes of all events in the log, as JSON. */
+  logged_bytes: number;
   /** Progress events in the log, when the last was written, and what changed of nodes since: the log is thinner than what is shown live. */
   progress_log: { count: number; at: number; nodes: Record<string, unknown> };
 };
@@ -75,6 +77,8 @@ export type Attempt = {
   /** What the worker said at the end of what it ran with; null until then. */
   report: RunReport | null;
   error: JobError | null;
+  /** Log messages of the worker so far, those that were not kept included. */
+  log_messages: number;
   /** Number of the worker's last stored channel message. */
   acked: number;
   channel_open: boolean;
@@ -122,6 +126,7 @@ export const currentAttempt = (state: JobState): Attempt | undefined => {
  */
 const ADDED = {
   fallbacks: [],
+  logged_bytes: 0,
   start_deadline: null,
   submit_ms: null,
   worker: 'worker-gpu',
@@ -137,6 +142,7 @@ const ADDED_TO_ATTEMPT = {
   execution_ms: null,
   executing_since: null,
   executed_ms: 0,
+  log_messages: 0,
 } satisfies Partial<Attempt>;
 const ADDED_TO_PROGRESS_LOG = { nodes: {} } satisfies Partial<JobState['progress_log']>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;

@@ -4,6 +4,7 @@ import type { Policy } from '../../config.ts';
 import type { Effect } from './signals.ts';
 import { stopExecuting } from './executed.ts';
 import { fitEvent } from './fit.ts';
+import { jsonBytes } from './size.ts';
 import { type Attempt, currentAttempt, type JobState } from './state.ts';
 
 /** One pass of the machine over one signal: what the parts of the machine read and write. */
@@ -23,8 +24,18 @@ export class Turn {
     this.now = now;
   }
 
+  /** Appends an event to the log, unless that is full and the event is one of those that a worker can cause without end. */
   log(event: EventBody): void {
-    this.events.push(fitEvent(event));
+    if (event.event !== 'status' && this.isLogFull) {
+      return;
+    }
+    const fitted = fitEvent(event);
+    this.state.logged_bytes += jsonBytes(fitted.data);
+    this.events.push(fitted);
+  }
+
+  private get isLogFull(): boolean {
+    return this.state.logged_bytes >= MAX_LOG_BYTES;
   }
 
   /** Shows progress to whoever watches now. */
@@ -48,7 +59,9 @@ export class Turn {
     const listed = state.status !== status;
     state.status = status;
     state.stage = stage;
-    this.logStatus();
+    if (listed || !this.isLogFull) {
+      this.logStatus();
+    }
     if (listed) {
       this.do({ kind: 'project' });
       this.notify();
@@ -181,6 +194,11 @@ export class Turn {
 export const ASK_MS = 60_000;
 /** Attempts of every kind a job may have, those that no worker ever claimed included. */
 export const MAX_SENDS = 6;
+/**
+ * Events of a job beyond this many bytes are not kept but for changes of status. An hour of a graph of 2,000 nodes logs about 1 MB, a
+ * thousand outputs with the longest texts 3 MB. A watcher that begins at the first event is sent all of it from memory.
+ */
+export const MAX_LOG_BYTES = 16 * 1024 * 1024;
 /** How much less often RunPod is asked about a worker whose channel is open. */
 const POLLS_PER_CHECK_OF_OPEN_CHANNEL = 4;
 /** How long a run that is over at RunPod may go without its worker's report, which can still be on its way. */
@@ -220,6 +238,7 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   execution_ms: null,
   executing_since: null,
   executed_ms: 0,
+  log_messages: 0,
 });
 
 /** The attempt with this number, if it is the one that counts. */

@@ -5,10 +5,14 @@ import { logLastProgress, showProgress } from './progress.ts';
 import { detailsFit, outputsFit } from './size.ts';
 import { counting, type Turn } from './turn.ts';
 import type { Reply, Signal, StopReason } from './signals.ts';
+import type { Step } from './machine.ts';
 import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
 
 /** Longest text of an error or a log line that is kept, in characters. */
 const MAX_MESSAGE_CHARS = 2_000;
+/** Log messages of an attempt that are kept. */
+export const MAX_LOG_MESSAGES = 1_000;
+const MORE_LOG_MESSAGES = `The worker sent more than ${MAX_LOG_MESSAGES} log messages. Those after this one are not kept.`;
 
 /** Decides a claim. It succeeds once per attempt; asked again with the same claim id, it gives the same answer. */
 export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>): Reply {
@@ -49,24 +53,44 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
 /** Takes the next message of the worker's channel; a gap or a repetition changes nothing. */
 export function onWorkerMessage(turn: Turn, signal: Extract<Signal, { kind: 'worker_message' }>): Reply {
   const attempt = counting(turn, signal.attempt);
-  if (attempt === undefined || attempt.claim !== signal.claim) {
+  const reply = orderOf(attempt, signal.claim, signal.message.seq);
+  if (attempt !== undefined && reply === 'done') {
+    attempt.acked = signal.message.seq;
+    record(turn, attempt, signal.message);
+  }
+  return reply;
+}
+
+/** What becomes of a message with this number: `done` means that it is the next one. */
+function orderOf(attempt: Attempt | undefined, claim: string, seq: number): Reply {
+  if (attempt === undefined || attempt.claim !== claim) {
     return 'over';
   }
-  if (signal.message.seq <= attempt.acked) {
-    return 'ignored';
-  }
-  if (signal.message.seq > attempt.acked + 1) {
-    return 'gap';
-  }
-  attempt.acked = signal.message.seq;
-  record(turn, attempt, signal.message);
-  return 'done';
+  return seq <= attempt.acked ? 'ignored' : seq > attempt.acked + 1 ? 'gap' : 'done';
+}
+
+/** Counts a message of too many as heard. Copies nothing but the attempt: there may be thousands in a second. */
+export function passOver(state: JobState, number: number, claim: string, seq: number): Step {
+  const current = currentAttempt(state);
+  const attempt = current?.number === number ? current : undefined;
+  const reply = orderOf(attempt, claim, seq);
+  const attempts =
+    attempt !== undefined && reply === 'done' ? [...state.attempts.slice(0, -1), { ...attempt, acked: seq }] : null;
+  return {
+    state: attempts === null ? state : { ...state, attempts },
+    events: [],
+    effects: [],
+    live: [],
+    durable: false,
+    reply,
+  };
 }
 
 function record(turn: Turn, attempt: Attempt, message: WorkerMessage): void {
   const { state } = turn;
   switch (message.type) {
     case 'unknown':
+    case 'dropped':
       return;
     case 'stage':
       logLastProgress(turn);
@@ -93,15 +117,24 @@ function record(turn: Turn, attempt: Attempt, message: WorkerMessage): void {
       return;
     }
     case 'log':
-      turn.log({
-        event: 'log',
-        data: {
-          level: message.level,
-          message: message.message.slice(0, MAX_MESSAGE_CHARS),
-          at: new Date(turn.now).toISOString(),
-        },
-      });
+      logMessage(turn, attempt, message);
   }
+}
+
+/** Keeps a worker's log message, up to `MAX_LOG_MESSAGES` of an attempt; the first beyond them says so. */
+function logMessage(turn: Turn, attempt: Attempt, { level, message }: Extract<WorkerMessage, { type: 'log' }>): void {
+  attempt.log_messages += 1;
+  const over = attempt.log_messages - MAX_LOG_MESSAGES;
+  if (over > 1) {
+    turn.passing = true;
+    return;
+  }
+  const at = new Date(turn.now).toISOString();
+  const text = message.slice(0, MAX_MESSAGE_CHARS);
+  turn.log({
+    event: 'log',
+    data: over === 1 ? { level: 'warn', message: MORE_LOG_MESSAGES, at } : { level, message: text, at },
+  });
 }
 
 /** A worker may only name stages of its own. */

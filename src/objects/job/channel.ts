@@ -56,12 +56,13 @@ export type WorkerFrame =
 /**
  * Reads a frame. One that has a number but no sense is taken as `unknown`: it is acknowledged, for a frame that is refused
  * comes again after every reconnect and blocks all that follow it.
+ * @param drop it is one of too many: only its number is read
  */
-export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: number): WorkerFrame {
+export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: number, drop: boolean): WorkerFrame {
   const frame = typeof data === 'string' ? parseJson(data) : null;
   if (anyPreview.safeParse(frame).success) {
-    const preview = previewMessage.safeParse(frame);
-    if (!preview.success) {
+    const preview = drop ? null : previewMessage.safeParse(frame);
+    if (preview?.success !== true) {
       return { kind: 'nothing' };
     }
     const { node_id, content_type, data_base64 } = preview.data;
@@ -70,6 +71,9 @@ export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: 
   const numbered = numberedMessage.safeParse(frame);
   if (!numbered.success) {
     return { kind: 'broken' };
+  }
+  if (drop) {
+    return { kind: 'message', message: { seq: numbered.data.seq, type: 'dropped' } };
   }
   const message = data instanceof ArrayBuffer || data.length > MAX_FRAME_CHARS ? null : workerMessage.safeParse(frame);
   const taken =

@@ -21,6 +21,7 @@ import { accountStub } from '../stubs.ts';
 import { forgetNotices } from '../notify.ts';
 import { openChannel, readFrame } from './channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
+import { FrameBudget } from './frame-budget.ts';
 import { Outbox } from './outbox.ts';
 import { missingOf } from './outputs.ts';
 import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
@@ -58,6 +59,7 @@ export class Job extends DurableObject<Env> {
   private alarmAt: number | null = null;
   /** Everything of the job but its state is removed, as far as this instance knows. */
   private cleared = false;
+  private readonly frames = new FrameBudget();
   /** The erasing that is under way: a client's and the alarm's are one. */
   private erasing: Promise<void> | null = null;
 
@@ -261,7 +263,12 @@ export class Job extends DurableObject<Env> {
     if (identity?.kind !== 'channel' || this.state === null) {
       return;
     }
-    const frame = readFrame(message, this.state, identity.attempt);
+    const allowed = this.frames.take(Date.now());
+    if (allowed === 'close') {
+      close(socket, CLOSE.invalid, 'too many frames');
+      return;
+    }
+    const frame = readFrame(message, this.state, identity.attempt, allowed === 'drop');
     if (frame.kind === 'nothing') {
       return;
     }

@@ -1,9 +1,14 @@
 """Write the lock files of the image from its `.in` files: `python image/relock.py [--upgrade] [--check]`.
+Move to another ComfyUI first: `python image/relock.py --comfyui COMMIT [--from URL-OR-FOLDER] [--read]`.
 
 One resolution covers ComfyUI, its browser side and the nodes of every preset, so any set of presets installs on top of
 the same ComfyUI layer without changing a version in it. A lock holds only what it adds to the layers below it (torch,
 then ComfyUI) and is installed with `--no-deps`. Locked versions stay as they are unless `--upgrade` is given.
 `--check` writes nothing and exits 1 when a file would change. Needs `uv` on PATH (or in `UV`) and a package index.
+
+`--comfyui` reads that commit with git and writes nothing where it lacks a flag or route that the worker uses. Else it
+pins the commit, locks, and prints what differs in the functions our code relies on (`watched.toml`) and what is left to
+do (`checklist.py`). `--read` notes that the differences were read.
 """
 
 # ruff: noqa: T201 -- a command: what it prints is its answer
@@ -15,6 +20,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from checklist import left
+from pin import Repository, move
+from tree import Tree, TreeError, changed, missing, note_read, read_watched, tree_of, worker_uses
+
 HERE = Path(__file__).resolve().parent
 PYTHON_VERSION = "3.12"
 """Ubuntu 24.04's own."""
@@ -23,6 +32,8 @@ PLATFORM = "x86_64-manylinux_2_39"
 LAYERS = ["torch", "comfyui"]
 """Each is installed on top of the one before; every other set on top of both."""
 BUILDER = "builder"
+COMFYUI = "https://github.com/Comfy-Org/ComfyUI"
+REPOSITORY = Repository(HERE.parents[1])
 TIMEOUT_S = 600
 
 
@@ -31,7 +42,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions the .in files allow")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a lock file is out of date")
+    parser.add_argument("--comfyui", metavar="COMMIT", help="pin this commit of ComfyUI")
+    parser.add_argument("--from", dest="source", default=COMFYUI, help="where that commit is (default: %(default)s)")
+    parser.add_argument("--read", action="store_true", help="with --comfyui: what differs was read")
     options = parser.parse_args()
+    if options.comfyui is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                tree = tree_of(options.source, options.comfyui, Path(folder))
+                if not move_to(tree, REPOSITORY, read=options.read):
+                    return 1
+            except TreeError as error:
+                print(f"relock: {error}", file=sys.stderr)
+                return 1
     with tempfile.TemporaryDirectory() as folder:
         try:
             written = lock_all(Path(folder), upgrade=options.upgrade)
@@ -46,6 +69,31 @@ def main() -> int:
             shutil.copyfile(Path(folder) / name, HERE / name)
             print(f"{name}: written")
     return 0
+
+
+def move_to(tree: Tree, repository: Repository, read: bool) -> bool:
+    """Pin this tree and print what is left to do; False, with nothing written, where the worker cannot work with it.
+    Raises `TreeError`."""
+    version = tree.version
+    lacking = missing(tree, *worker_uses(repository.root / "worker-gpu" / "src" / "worker_gpu"))
+    if lacking:
+        print(f"ComfyUI {version} lacks what the worker uses: {', '.join(lacking)}. Nothing was changed.")
+        return False
+    watched = repository.image / "watched.toml"
+    differing = changed(tree, read_watched(watched)[1])
+    for each, now in differing:
+        print(f"{'gone' if now is None else 'differs'}: {each.file} {each.name}\n  {each.why} Used by {each.used_by}.")
+    notes = move(repository, version, tree.commit, tree.text("requirements.txt"))
+    if not tree.is_release:
+        notes.append(
+            f"{tree.commit} is a commit after the release {version}: prefer a release, which was tried as such."
+        )
+    if read or not differing:
+        note_read(watched, version, differing)
+    print(f"ComfyUI {version} is pinned. Left to do:")
+    for line in [*notes, *(f"{item.what}\n    {item.how}" for item in left(repository, version))]:
+        print(f"  - {line}")
+    return True
 
 
 def lock_all(folder: Path, upgrade: bool) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object, maybe
 FIXTURES = Path(__file__).parents[3] / "test" / "fixtures" / "comfyui"
 OLDEST = "0.3.64"
 """The version that single cases are taken from."""
-PINNED = "0.33.0"
+(PINNED,) = re.findall(
+    r"^ARG COMFYUI_VERSION=(\S+)$", (Path(__file__).parents[2] / "Dockerfile").read_text(), re.MULTILINE
+)
 """The version that the image has; it has the jobs API."""
 NO_PROMPT = frozenset({"http_calls", "object_info", "extra_probes"})
 """Files that hold no run of a prompt."""

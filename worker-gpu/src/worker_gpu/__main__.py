@@ -9,7 +9,7 @@ from worker_gpu.boot import make_comfy
 from worker_gpu.log import Log
 from worker_gpu.models.comfyui_paths import with_model_folders
 from worker_gpu.patience import Patience
-from worker_gpu.settings import BadSetting, read_settings
+from worker_gpu.settings import BadSetting, read_settings, start_advice
 
 
 def main() -> int:
@@ -24,6 +24,9 @@ def main() -> int:
         Log(sys.stderr).error("bad setting", cause=str(error))
         return 2
     log = Log(sys.stdout, settings.log_form).bind(worker=settings.worker_id)
+    advice = start_advice(os.environ, settings)
+    if advice is not None:
+        log.warn("start limit is short", advice=advice)
     patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s, cancel_s=settings.cancel_grace_s)
     settings = with_model_folders(settings, os.environ, log)
     comfy = make_comfy(settings, os.environ, patience, log)

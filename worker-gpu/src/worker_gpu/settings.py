@@ -20,6 +20,11 @@ DEFAULT_MIN_FREE_MEMORY_MB = 512
 DEFAULT_MIN_FREE_DISK_MB = 1024
 """Room for the outputs of one video job and ComfyUI's temporary files."""
 
+RUNPOD_INIT_TIMEOUT_S = 420
+"""How long RunPod lets a worker start where the endpoint says nothing (reference/runpod.md 5)."""
+START_MARGIN_S = 300
+"""For what comes before and after ComfyUI's start: the container, the GPU's check, boot models."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -85,6 +90,20 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         nodes=NodePolicy.parse(env.get("NODE_ALLOW", ""), env.get("NODE_DENY", "")),
         direct=_direct(env),
         build=read_build(env),
+    )
+
+
+def start_advice(env: Mapping[str, str], settings: Settings) -> str | None:
+    """What to set where RunPod gives up a worker before ComfyUI's start does; None where there is nothing to say."""
+    if settings.comfyui_url is not None or not env.get("RUNPOD_ENDPOINT_ID"):
+        return None
+    given = env.get("RUNPOD_INIT_TIMEOUT", "")
+    limit_s = int(given) if given.isdecimal() else RUNPOD_INIT_TIMEOUT_S
+    if limit_s > settings.start_timeout_s:
+        return None
+    return (
+        f"RunPod counts a worker as unhealthy after {limit_s} s, ComfyUI may take {settings.start_timeout_s:.0f} s to"
+        f" start: set RUNPOD_INIT_TIMEOUT to {settings.start_timeout_s + START_MARGIN_S:.0f} on the endpoint"
     )
 
 

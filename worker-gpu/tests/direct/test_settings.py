@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from worker_gpu.policy import NodePolicy
-from worker_gpu.settings import BadSetting, read_settings
+from worker_gpu.settings import BadSetting, read_settings, start_advice
 from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object
 
 URL = {"COMFYUI_URL": "http://x"}
@@ -51,3 +51,30 @@ def test_a_pattern_means_here_what_it_means_in_the_gateway(case: JsonObject) -> 
 def test_a_class_with_brackets_is_denied_by_its_name() -> None:
     policy = NodePolicy.parse("", "Load*, Terminal [unsafe]")
     assert [policy.permits(name) for name in ("Terminal [unsafe]", "LoadImage", "Terminal u")] == [False, False, True]
+
+
+ON_RUNPOD = {"RUNPOD_ENDPOINT_ID": "e1"}
+
+
+@pytest.mark.parametrize(
+    ("env", "advised"),
+    [
+        ({}, None),
+        ({"RUNPOD_INIT_TIMEOUT": "900"}, None),
+        (ON_RUNPOD, "900"),
+        ({**ON_RUNPOD, "RUNPOD_INIT_TIMEOUT": "900"}, None),
+        ({**ON_RUNPOD, "RUNPOD_INIT_TIMEOUT": "600"}, "900"),
+        ({**ON_RUNPOD, "RUNPOD_INIT_TIMEOUT": "800", "COMFYUI_START_TIMEOUT_S": "800"}, "1100"),
+        ({**ON_RUNPOD, "COMFYUI_START_TIMEOUT_S": "300"}, None),
+        ({**ON_RUNPOD, "RUNPOD_INIT_TIMEOUT": "soon"}, "900"),
+    ],
+)
+def test_a_start_limit_of_runpods_below_comfyuis_is_named(
+    env: dict[str, str], advised: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").touch()
+    own = {"COMFYUI_PATH": str(tmp_path), **env}
+    advice = start_advice(own, read_settings(own))
+    assert advice is None if advised is None else advice is not None and advice.count(f"to {advised} on") == 1
+    elsewhere = {**URL, **env}
+    assert start_advice(elsewhere, read_settings(elsewhere)) is None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from image.places import ROOT, WORKER, read_dockerfile
+from worker_gpu.settings import START_MARGIN_S, read_settings
 
 BAKE = (WORKER / "docker-bake.hcl").read_text()
 TARGETS = dict(re.findall(r'^target "(\w+)" \{\n(.*?)^\}', BAKE, re.MULTILINE | re.DOTALL))
@@ -58,8 +59,20 @@ def test_models_are_pulled_anew_whenever_the_image_with_models_is_built() -> Non
     assert re.findall(r'no-cache-filter = \["(\w+)"\]', TARGETS["baked"]) == ["baked"]
 
 
-def test_images_have_an_sbom_and_provenance() -> None:
-    assert 'attest = ["type=sbom", "type=provenance,mode=max"]' in TARGETS["_image"]
+def test_bake_asks_for_nothing_that_a_default_docker_lacks() -> None:
+    assert set(re.findall(r"^  (\S+)\s+= ", "\n".join(TARGETS.values()), re.MULTILINE)) <= {
+        *("context", "dockerfile", "platforms", "args", "labels", "target", "inherits", "tags", "secret"),
+        *("no-cache-filter", "output"),
+    }
+    assert re.findall(r"^  output\s+= (.*)", BAKE, re.MULTILINE) == ['["type=cacheonly"]']
+
+
+def test_every_published_image_has_an_sbom_and_provenance() -> None:
+    text = (ROOT / ".github/workflows/image.yml").read_text()
+    builds = [step for step in text.split("      - ") if "bake-action@" in step]
+    published = [step for step in builds if "push: true" in step]
+    assert [step for step in published if "sbom: true" not in step or "provenance: mode=max" not in step] == []
+    assert published
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
@@ -192,3 +205,23 @@ def test_hub_tests_have_what_runpod_asks_for() -> None:
     assert HUB_TESTS["config"]["gpuTypeId"]
     names = [test["name"] for test in HUB_TESTS["tests"]]
     assert len(set(names)) == len(names)
+
+
+def test_the_guides_endpoint_starts_what_the_image_needs() -> None:
+    guide = (ROOT / "docs/operations.md").read_text().split("## Deploy the worker")[1]
+    (written,) = re.findall(r"```json\n(.*?)```", guide.split("\n## ")[0], re.DOTALL)
+    body: dict[str, Any] = json.loads(written)
+    assert set(body) <= {
+        *("name", "type", "image", "gpu", "workers", "scaling", "timeout", "flashboot", "disk", "env"),
+        *("registry", "dataCenterIds", "networkVolumes"),
+    }
+    assert body["type"] == "QUEUE"
+    assert set(body["gpu"]) == {"pools", "minCudaVersion"}
+    assert len(set(body["gpu"]["pools"]) & GPU_POOLS) == len(body["gpu"]["pools"]) >= 2
+    cuda = read_dockerfile().arguments["CUDA_VERSION"].split(".")
+    assert body["gpu"]["minCudaVersion"] == ".".join(cuda[:2])
+    assert body["disk"] == HUB["config"]["containerDiskInGb"]
+    env = {**body["env"], "COMFYUI_URL": "http://x"}
+    assert int(env["RUNPOD_INIT_TIMEOUT"]) >= read_settings(env).start_timeout_s + START_MARGIN_S
+    by_hub = {entry["key"]: entry["input"]["default"] for entry in HUB["config"]["env"]}
+    assert str(by_hub["RUNPOD_INIT_TIMEOUT"]) == env["RUNPOD_INIT_TIMEOUT"]

@@ -78,6 +78,8 @@ class ModelSettings:
     reserve_bytes: int = DEFAULT_MIN_FREE_MB * MIB
     volume: Path | None = None
     volume_write: bool = False
+    volume_check_all: bool = False
+    """Read every byte of a file on a volume whose index cannot be written, at each start."""
     hub: str = HUB
     hub_token: str | None = field(default=None, repr=False)
     hub_caches: tuple[Path, ...] = ()
@@ -110,6 +112,7 @@ def read_model_settings(
         reserve_bytes=_count(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),
+        volume_check_all=_flag(env, "MODELS_VOLUME_CHECK_ALL"),
         hub=_url(env, "HF_ENDPOINT", HUB),
         hub_token=_token(env, "HF_TOKEN") or None,
         hub_caches=_hub_caches(env),

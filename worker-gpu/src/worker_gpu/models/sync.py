@@ -77,7 +77,9 @@ class ModelSync:
         self._tools = tools or Tools()
         self.tree = Tree(settings.folder, self._tools.now)
         self._volume = (
-            Volume(settings.volume, settings.volume_write, self._tools.now) if settings.volume is not None else None
+            Volume(settings.volume, settings.volume_write, self._tools.now, settings.volume_check_all)
+            if settings.volume is not None
+            else None
         )
         self._stop = threading.Event()
         self._space = Space(self.tree, settings, log, self._stop, self._tools.clock)

@@ -16,11 +16,13 @@ from worker_gpu.models.index import Held
 from worker_gpu.models.lease import DEAD, Lease
 from worker_gpu.models.manifest import FromHub, ModelFile
 from worker_gpu.models.parts import part_name
-from worker_gpu.models.proof import Proof, is_right
+from worker_gpu.models.proof import Proof, is_right, is_right_by_samples
 from worker_gpu.models.shared_index import NEW, SharedIndex
 from worker_gpu.models.tree import SYNC_FOLDER
 
 COPY_BYTES = 8 * 1024 * 1024
+SETTLED_S = 600.0
+"""A file that was changed within so long may still be written by somebody: every byte of it is read."""
 
 
 def hub_cache_path(cache: Path, source: FromHub) -> Path | None:
@@ -36,9 +38,12 @@ def hub_cache_path(cache: Path, source: FromHub) -> Path | None:
 class Volume:
     """The models folder of a network volume: `<category>/<file>`, as the one of the container."""
 
-    def __init__(self, root: Path, writable: bool, now: Callable[[], float]) -> None:
+    def __init__(self, root: Path, writable: bool, now: Callable[[], float], check_all: bool = False) -> None:
+        """`writable`: files and the index may be written. `check_all`: every byte of a file that the index does not
+        know is read, also where that has to be done again by every worker that starts."""
         self.root = root
         self._writable = writable
+        self._check_all = check_all
         self._now = now
         self._sync = root / SYNC_FOLDER
         self._index = SharedIndex(self._sync / "index.jsonl")
@@ -50,8 +55,9 @@ class Volume:
         self._ended.set()
 
     def find(self, file: ModelFile) -> Path | None:
-        """The file on the volume, checked by the volume's index or by hashing it. None if it is not there, is
-        another one, or cannot be read. Raises `Stopped` soon after `end`."""
+        """The file on the volume, checked by the volume's index, by hashing it, or by samples where nothing of the
+        hash could be kept. None if it is not there, is another one, or cannot be read. Raises `Stopped` soon after
+        `end`."""
         path = self.root / file.path
         try:
             stat = path.stat()
@@ -61,7 +67,11 @@ class Volume:
             # Another machine may see other inode numbers on the same volume.
             if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
                 return path if known.sha256 == file.sha256 else None
-            if not is_right(path, file, self._ended):
+            # What is found out is kept for the next worker; what cannot be kept may not cost much.
+            is_kept = self._keeps_index()
+            is_settled = stat.st_mtime + SETTLED_S <= self._now()
+            check = is_right if self._check_all or is_kept or not is_settled else is_right_by_samples
+            if not check(path, file, self._ended):
                 return None
         except OSError:
             return None
@@ -105,6 +115,11 @@ class Volume:
         finally:
             part.unlink(missing_ok=True)
             self._lease.end()
+
+    def _keeps_index(self) -> bool:
+        """Whether the index can be written. RunPod mounts a volume as root's, and the worker is another user."""
+        folder = self._sync if self._sync.is_dir() else self.root
+        return self._writable and os.access(folder, os.W_OK)
 
     def _note(self, file: ModelFile, stat: os.stat_result) -> None:
         if self._writable:

@@ -1,0 +1,127 @@
+"""A network volume that the worker's user cannot write: RunPod mounts one as root's, and the worker is user 1000."""
+
+import os
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from models.samples import CHUNK, Clock, content, model
+from worker_gpu.models import proof as proof_module
+from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.proof import SAMPLES
+from worker_gpu.models.volume import SETTLED_S, Volume
+
+PATH = "checkpoints/base.safetensors"
+BODY = content(CHUNK * 100 + 1, 3)
+FILE = model(PATH, BODY)
+SAMPLED = SAMPLES + 2
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def put(root: Path, body: bytes, clock: Clock, age_s: float = SETTLED_S) -> Path:
+    """A file on the volume that was last changed so long ago."""
+    path = root / PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+    os.utime(path, (clock() - age_s, clock() - age_s))
+    return path
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lengths of what is read to be hashed."""
+    read: list[int] = []
+    real = proof_module.pieces
+
+    def counted(fd: int, first: int, length: int, stop: threading.Event | None) -> Generator[memoryview]:
+        read.append(length)
+        return real(fd, first, length, stop)
+
+    monkeypatch.setattr(proof_module, "pieces", counted)
+    return read
+
+
+def broken_at(chunk: int) -> bytes:
+    """`BODY` with one chunk of another file."""
+    return BODY[: chunk * CHUNK] + bytes(CHUNK) + BODY[(chunk + 1) * CHUNK :]
+
+
+def test_every_start_reads_a_few_chunks_and_not_the_file(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+    path = put(tmp_path, BODY, clock)
+    for _ in range(2):
+        assert Volume(tmp_path, False, clock).find(FILE) == path
+    assert sum(hashed) <= 2 * SAMPLED * CHUNK
+    assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [path]
+
+
+def test_a_volume_that_may_be_written_but_cannot_is_read_the_same_way(
+    tmp_path: Path, clock: Clock, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, BODY, clock)
+
+    def refused(_path: Path, _mode: int) -> bool:
+        return False
+
+    monkeypatch.setattr(os, "access", refused)
+    assert Volume(tmp_path, True, clock).find(FILE) == path
+    assert sum(hashed) <= SAMPLED * CHUNK
+
+
+def test_a_volume_that_can_be_written_is_read_whole_once(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+    path = put(tmp_path, BODY, clock)
+    for _ in range(2):
+        assert Volume(tmp_path, True, clock).find(FILE) == path
+    assert sum(hashed) == len(BODY)
+
+
+def test_another_model_of_the_same_size_is_not_used(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path, content(len(BODY), 4), clock)
+    assert Volume(tmp_path, False, clock).find(FILE) is None
+
+
+@pytest.mark.parametrize("chunk", [0, 99, 100])
+def test_a_file_with_a_wrong_end_is_not_used(tmp_path: Path, clock: Clock, chunk: int) -> None:
+    body = BODY[:-1] + b"x" if chunk == 100 else broken_at(0) if chunk == 0 else BODY[: 99 * CHUNK] + bytes(CHUNK + 1)
+    put(tmp_path, body, clock)
+    assert Volume(tmp_path, False, clock).find(FILE) is None
+
+
+def test_a_wrong_chunk_in_the_middle_is_found_where_every_byte_is_read(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path, broken_at(50), clock)
+    assert Volume(tmp_path, False, clock, check_all=True).find(FILE) is None
+    assert Volume(tmp_path, True, clock).find(FILE) is None
+
+
+def test_a_file_that_was_just_changed_is_read_whole(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+    put(tmp_path, BODY, clock, age_s=SETTLED_S - 1)
+    assert Volume(tmp_path, False, clock).find(FILE) is not None
+    assert sum(hashed) == len(BODY)
+
+
+def test_a_file_with_holes_is_read_whole(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+    path = put(tmp_path, BODY, clock)
+    with path.open("r+b") as file:
+        file.truncate(CHUNK * 50)
+        file.truncate(len(BODY))
+        file.seek(CHUNK * 99)
+        file.write(BODY[CHUNK * 99 :])
+    os.utime(path, (clock() - SETTLED_S, clock() - SETTLED_S))
+    assert Volume(tmp_path, False, clock).find(FILE) is None
+    assert hashed == [len(BODY)]
+
+
+@pytest.mark.parametrize(
+    "file", [model(PATH, BODY, chunked=False), model(PATH, BODY[: CHUNK * SAMPLED])], ids=["no chunks", "few chunks"]
+)
+def test_a_file_without_chunks_to_choose_from_is_read_whole(
+    tmp_path: Path, clock: Clock, hashed: list[int], file: ModelFile
+) -> None:
+    put(tmp_path, BODY[: file.size], clock)
+    assert Volume(tmp_path, False, clock).find(file) is not None
+    assert sum(hashed) == file.size

@@ -1,6 +1,7 @@
 import { createApp } from './app.ts';
 import { walkFiles } from './core/assets/walk.ts';
 import { sweep, sweepOver } from './core/jobs/sweep.ts';
+import { sweepKeys } from './core/keys/sweep.ts';
 import type { Env } from './env.ts';
 
 export { Account } from './objects/account/object.ts';
@@ -12,8 +13,12 @@ const app = createApp();
 
 export default {
   fetch: app.fetch,
-  /** Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost, and looks after files that nobody knows of. */
+  /**
+   * Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost, looks after files that nobody knows of, and removes old records of
+   * keys.
+   */
   async scheduled(_controller, env): Promise<void> {
-    await Promise.all([sweep(env, Date.now()), sweepOver(env, Date.now()), walkFiles(env, Date.now())]);
+    const now = Date.now();
+    await Promise.all([sweep(env, now), sweepOver(env, now), walkFiles(env, now), sweepKeys(env, now)]);
   },
 } satisfies ExportedHandler<Env>;

@@ -4,6 +4,7 @@ import type { Core } from '../context.ts';
 import { invalidRequest, type CoreProblem, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { auditOf, type Actor } from './actor.ts';
+import { roomFor, tooManyChanges } from './changes.ts';
 import { hashKey, hintOf, makeKey } from './format.ts';
 import { checkBody, newKeySchema } from './request.ts';
 import { exceeds, type Rights } from './rights.ts';
@@ -57,9 +58,13 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
     revoked_at: null,
   };
   const entry = auditOf(core, actor, 'key.created', key, { name, ...rights });
-  return (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry))
-    ? ok({ key, secret })
-    : fail({ code: 'too_many_keys', detail: `an account may have ${MAX_KEYS} keys that are not revoked` });
+  if (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry, roomFor(core, actor))) {
+    return ok({ key, secret });
+  }
+  const tooMany = await tooManyChanges(core, actor, account);
+  return fail(
+    tooMany ?? { code: 'too_many_keys', detail: `an account may have ${MAX_KEYS} keys that are not revoked` },
+  );
 }
 
 /** A time of a request in ms since the epoch. */

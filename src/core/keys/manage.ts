@@ -16,6 +16,7 @@ import { notFound, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { accountOf, auditOf, type Actor } from './actor.ts';
 import { timeOf, type KeyWithSecret } from './create.ts';
+import { roomFor, tooManyChanges } from './changes.ts';
 import { hashKey, hintOf, isKey, makeKey } from './format.ts';
 import { checkBody, keyChangeSchema, revocationSchema, rotationSchema } from './request.ts';
 import { exceeds } from './rights.ts';
@@ -77,9 +78,9 @@ export async function updateKey(
     return fail(excess);
   }
   const entry = auditOf(core, actor, 'key.updated', key, differences(before, after));
-  const written = await writeFields(core.env.DB, id, after, entry);
+  const written = await writeFields(core.env.DB, id, after, entry, roomFor(core, actor));
   forgetKey(id);
-  return written ? ok(key) : fail(notFound);
+  return written ? ok(key) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
 }
 
 /** Gives a key a new secret; its id, its rights and its history stay. The old secret works on for a while, never past the key's end. */
@@ -113,9 +114,10 @@ export async function rotateKey(
     id,
     { hash: await hashKey(secret), hint: key.hint, at, previous_expires_at },
     entry,
+    roomFor(core, actor),
   );
   forgetKey(id);
-  return written ? ok({ key, secret }) : fail(notFound);
+  return written ? ok({ key, secret }) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
 }
 
 /** Ends a key. Idempotent. In force at once here, and everywhere after 30 s at most. Whoever manages keys may end any of its account. */

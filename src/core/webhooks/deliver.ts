@@ -1,6 +1,6 @@
 import type { DeliveryStatus, DeliveryView } from '../../contract/webhook.ts';
 import { webhookStub } from '../../objects/stubs.ts';
-import type { WebhookRefusal } from '../../objects/webhook/object.ts';
+import { MAX_SENDS_PER_HOUR, type WebhookRefusal } from '../../objects/webhook/object.ts';
 import { isUuidV7 } from '../../providers/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../problems.ts';
@@ -97,8 +97,17 @@ function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<
   if ('queued' in answer) {
     return ok(answer.queued);
   }
+  const { refused } = answer;
+  if (typeof refused === 'number') {
+    return fail({
+      code: 'rate_limited',
+      detail: `A webhook sends on request at most ${MAX_SENDS_PER_HOUR} times in an hour. Try again later.`,
+      retryAfterS: Math.max(1, Math.ceil(refused / 1000)),
+      shouldRetry: true,
+    });
+  }
   return fail(
-    answer.refused === 'disabled'
+    refused === 'disabled'
       ? { code: 'webhook_disabled', detail: 'the webhook is turned off; turn it on before you send' }
       : notFound,
   );

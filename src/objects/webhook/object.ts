@@ -18,6 +18,12 @@ const UNTOLD_AGAIN_MS = 30_000;
 const ALARM_AGAIN_MS = 60_000;
 /** How long a delivery stays in the log: well past the last attempt of the schedule, 90 h with all its jitter. */
 export const LOG_MS = 14 * 86_400_000;
+/**
+ * Pings, and calls to send all deliveries of a time again, in an hour. A ping is a row of the log, and pushes another out of it in the end;
+ * a call for a time may write every row of it.
+ */
+export const MAX_SENDS_PER_HOUR = 60;
+const HOUR_MS = 3_600_000;
 /** Secrets that can sign at a time; a header of more would be refused by receivers. */
 const MAX_SECRETS = 5;
 
@@ -28,8 +34,8 @@ export type NewWebhook = Pick<WebhookState, 'id' | 'account' | 'url' | 'descript
 export type WebhookChange = {
   [Field in 'url' | 'description' | 'events' | 'enabled']?: WebhookState[Field] | undefined;
 };
-/** Why a call was not taken. */
-export type WebhookRefusal = 'not_found' | 'disabled';
+/** Why a call was not taken. A number: too many were made, and one more may be in so many ms. */
+export type WebhookRefusal = 'not_found' | 'disabled' | number;
 
 /**
  * One object per webhook: it keeps the secrets, the queue of deliveries and their log, and owns the one alarm. A receiver that is
@@ -157,7 +163,13 @@ export class Webhook extends DurableObject<Env> {
     if (refused !== null) {
       return { refused };
     }
-    this.queue(event);
+    if (this.store.delivery(event.id) === null) {
+      const wait_ms = this.countSend(Date.now());
+      if (wait_ms !== null) {
+        return { refused: wait_ms };
+      }
+      this.queue(event);
+    }
     return this.queued(event.id);
   }
 
@@ -194,7 +206,7 @@ export class Webhook extends DurableObject<Env> {
     account: string,
     range: { since: number; until: number; status: DeliveryStatus | null },
   ): { queued: number } | { refused: WebhookRefusal } {
-    const refused = this.refusal(account);
+    const refused = this.refusal(account) ?? this.countSend(Date.now());
     if (refused !== null) {
       return { refused };
     }
@@ -239,6 +251,23 @@ export class Webhook extends DurableObject<Env> {
       return 'not_found';
     }
     return this.state.enabled ? null : 'disabled';
+  }
+
+  /** Counts what its owner has it send; where that is too much, in how many ms it may again. */
+  private countSend(now: number): number | null {
+    const { state } = this;
+    if (state === null) {
+      return null;
+    }
+    const { since, count } = state.sends ?? { since: now, count: 0 };
+    const left_ms = since + HOUR_MS - now;
+    const fresh = left_ms <= 0 || left_ms > HOUR_MS;
+    if (!fresh && count >= MAX_SENDS_PER_HOUR) {
+      return left_ms;
+    }
+    state.sends = fresh ? { since: now, count: 1 } : { since, count: count + 1 };
+    this.store.save(state);
+    return null;
   }
 
   private has(account: string, id: string): boolean {

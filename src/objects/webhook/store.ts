@@ -50,6 +50,8 @@ export type WebhookState = {
   version: number;
   /** What others have yet to be told: `project` D1, `notice` the account's other webhooks. Tried at `due_at`. */
   untold: { project: boolean; notice: boolean; due_at: number } | null;
+  /** How often its owner had it send something since `since`; absent: never. */
+  sends?: { since: number; count: number };
 };
 
 export type DueDelivery = { id: string; type: string; body: string; tries: number };

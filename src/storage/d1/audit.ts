@@ -36,6 +36,32 @@ const valuesOf = (entry: AuditEntry) => [
   JSON.stringify(entry.changes),
 ];
 
+/** How many entries an account may have from the id `since` on; a change beyond that is not made. */
+export type AuditRoom = { since: string; most: number };
+
+/**
+ * SQL that holds while an account has room for one more entry. Part of the statement that makes the change, so that calls at the same
+ * moment cannot pass the limit together.
+ */
+export const auditHasRoom = (account: string, since: string, most: string): string =>
+  `(SELECT count(*) FROM (SELECT 1 FROM audit WHERE audit.account = ${account} AND audit.id >= ${since} LIMIT ${most})) < ${most}`;
+
+/** When the account's `n`th newest entry was made, in ms; null when it has fewer. */
+export const nthNewestAudit = (db: D1Database, account: string, n: number): Promise<number | null> =>
+  db
+    .prepare('SELECT at FROM audit WHERE account = ? ORDER BY id DESC LIMIT 1 OFFSET ?')
+    .bind(account, n - 1)
+    .first<number>('at');
+
+/** Removes entries with smaller ids than `before`, the oldest first, at most `limit` of them. Answers how many. */
+export async function forgetAudit(db: D1Database, before: string, limit: number): Promise<number> {
+  const { meta } = await db
+    .prepare('DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? ORDER BY id LIMIT ?)')
+    .bind(before, limit)
+    .run();
+  return meta.changes;
+}
+
 /** For a batch, right after the change: writes the line if that statement changed a row. */
 export const auditIfChanged = (db: D1Database, entry: AuditEntry): D1PreparedStatement =>
   db.prepare(`${INSERT} SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE changes() > 0`).bind(...valuesOf(entry));

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { nodePolicySchema } from '../../config.ts';
-import { auditIfChanged, type AuditEntry } from './audit.ts';
+import { auditHasRoom, auditIfChanged, type AuditEntry, type AuditRoom } from './audit.ts';
 
 /** Table `keys` (migrations/0001, 0003): everything the gateway asks of it. Every change is written together with its audit line. */
 
@@ -41,21 +41,35 @@ export type KeyFields = Pick<
 const COLUMNS = Object.keys(keyRow.shape).join(', ');
 const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value));
 
-/** False when the account has `most` keys that are not revoked already. */
+/** False when the account has `most` keys that are not revoked already, or no room for the entry. */
 export async function insertKey(
   db: D1Database,
   key: KeyRecord,
   hash: string,
   most: number,
   entry: AuditEntry,
+  room: AuditRoom,
 ): Promise<boolean> {
   const insert = db
     .prepare(
       `INSERT INTO keys (id, account, environment, name, hash, hint, scopes, expires_at, ip_allow, endpoints, templates, nodes, created_at)
        SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
-       WHERE (SELECT count(*) FROM keys WHERE account = ?2 AND revoked_at IS NULL) < ?14`,
+       WHERE (SELECT count(*) FROM keys WHERE account = ?2 AND revoked_at IS NULL) < ?14
+       AND ${auditHasRoom('?2', '?15', '?16')}`,
     )
-    .bind(key.id, key.account, key.environment, key.name, hash, key.hint, ...rightsOf(key), key.created_at, most);
+    .bind(
+      key.id,
+      key.account,
+      key.environment,
+      key.name,
+      hash,
+      key.hint,
+      ...rightsOf(key),
+      key.created_at,
+      most,
+      room.since,
+      room.most,
+    );
   return changed(await db.batch([insert, auditIfChanged(db, entry)]));
 }
 
@@ -115,30 +129,37 @@ export async function listKeys(
   return results.map((row) => keyRow.parse(row));
 }
 
-/** False when the key has been revoked meanwhile. */
-export async function updateKey(db: D1Database, id: string, fields: KeyFields, entry: AuditEntry): Promise<boolean> {
+/** False when the key has been revoked meanwhile, or its account has no room for the entry. */
+export async function updateKey(
+  db: D1Database,
+  id: string,
+  fields: KeyFields,
+  entry: AuditEntry,
+  room: AuditRoom,
+): Promise<boolean> {
   const update = db
     .prepare(
       `UPDATE keys SET name = ?2, scopes = ?3, expires_at = ?4, ip_allow = ?5, endpoints = ?6, templates = ?7, nodes = ?8
-       WHERE id = ?1 AND revoked_at IS NULL`,
+       WHERE id = ?1 AND revoked_at IS NULL AND ${auditHasRoom('keys.account', '?9', '?10')}`,
     )
-    .bind(id, fields.name, ...rightsOf(fields));
+    .bind(id, fields.name, ...rightsOf(fields), room.since, room.most);
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** Gives a key a new secret. The one it had goes on until `previous_expires_at`; an older one ends. False when it is revoked. */
+/** Gives a key a new secret. The one it had goes on until `previous_expires_at`; an older one ends. False as for `updateKey`. */
 export async function rotateKey(
   db: D1Database,
   id: string,
   secret: { hash: string; hint: string; at: number; previous_expires_at: number },
   entry: AuditEntry,
+  room: AuditRoom,
 ): Promise<boolean> {
   const update = db
     .prepare(
       `UPDATE keys SET previous_hash = hash, previous_expires_at = ?5, hash = ?2, hint = ?3, rotated_at = ?4
-       WHERE id = ?1 AND revoked_at IS NULL`,
+       WHERE id = ?1 AND revoked_at IS NULL AND ${auditHasRoom('keys.account', '?6', '?7')}`,
     )
-    .bind(id, secret.hash, secret.hint, secret.at, secret.previous_expires_at);
+    .bind(id, secret.hash, secret.hint, secret.at, secret.previous_expires_at, room.since, room.most);
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
@@ -179,6 +200,24 @@ export async function noteKeyUse(db: D1Database, id: string, at: number, unless_
     .prepare('UPDATE keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?3)')
     .bind(id, at, unless_after)
     .run();
+}
+
+/**
+ * Removes keys that were made before the id `made_before` and revoked before `revoked_before` (ms), at most `limit` of them. Answers how
+ * many.
+ */
+export async function forgetKeys(
+  db: D1Database,
+  { made_before, revoked_before }: { made_before: string; revoked_before: number },
+  limit: number,
+): Promise<number> {
+  const { meta } = await db
+    .prepare(
+      'DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE id < ?1 AND revoked_at < ?2 ORDER BY id LIMIT ?3)',
+    )
+    .bind(made_before, revoked_before, limit)
+    .run();
+  return meta.changes;
 }
 
 const rightsOf = (key: Omit<KeyFields, 'name'>) => [

@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { MAX_WEBHOOKS } from '../../../core/webhooks/request.ts';
+import { MAX_SENDS_PER_HOUR } from '../../../objects/webhook/object.ts';
 import { newClient, PNG, postJson, problemOf, submitted } from '../../../testing/gateway.ts';
 import { heldClock, until } from '../../../testing/job.ts';
 import { always, first, Hook, hookOf, newHook, receivers, urlFor, verified } from '../../../testing/webhook.ts';
@@ -250,6 +251,29 @@ describe('sending again', () => {
     ).toEqual(wanted.toSorted());
     const all = await hook.call(hook.path('/redeliver'), postJson({ since, until: end, status: 'any' }));
     expect(await all.json()).toEqual({ redelivered: 3 });
+  });
+
+  it('refuses pings and redeliveries of a time beyond MAX_SENDS_PER_HOUR, with the time to wait', async () => {
+    receivers();
+    const clock = heldClock();
+    const hook = await newHook();
+    for (let sent = 0; sent < MAX_SENDS_PER_HOUR - 1; sent += 1) {
+      await hook.ping();
+    }
+    const range = postJson({ since: new Date(0).toISOString() });
+    expect((await hook.call(hook.path('/redeliver'), range)).status).toBe(202);
+    clock.pass(600_000);
+    for (const [path, init] of [
+      ['/ping', { method: 'POST' }],
+      ['/redeliver', range],
+    ] as const) {
+      const answer = await hook.call(hook.path(path), init);
+      expect(answer.headers.get('retry-after')).toBe('3000');
+      expect(await problemOf(answer)).toMatchObject({ status: 429, code: 'rate_limited' });
+    }
+    expect((await hook.log('?limit=100')).data).toHaveLength(MAX_SENDS_PER_HOUR - 1);
+    clock.pass(3_000_000);
+    await hook.ping();
   });
 
   it('sends nothing from a webhook that is off', async () => {

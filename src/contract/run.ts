@@ -1,5 +1,9 @@
+import { z } from 'zod';
 import type { Output, Stage } from './job.ts';
 import type { WorkerError } from '../contract/worker.ts';
+
+/** RunPod's id of a run, which becomes a part of URLs: a UUID with something before or behind it (reference/runpod.md section 2). */
+export const runIdSchema = z.string().regex(/^[\w-]{1,200}$/);
 
 /** RunPod's words for a run (reference/runpod.md 2.3) reduced to what the job machine tells apart. `missing`: a 404. */
 export type RunStatus =

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { mediaType } from './media-type.ts';
-import { FAULTS, jobErrorCode, output, outputName, progress, STAGES } from './job.ts';
+import { FAULTS, jobErrorCode, output, outputName, type Output, progress, STAGES } from './job.ts';
 
 /** The worker contract in zod: docs/worker-contract.md is the page, worker-gpu's contract.py the other side. */
 
@@ -132,12 +132,18 @@ const runReport = z.object({
 });
 export type RunReport = z.infer<typeof runReport>;
 
+function lastOfEachName(outputs: Output[]): Output[] {
+  const byName = new Map(outputs.map((each) => [each.name, each]));
+  return [...byName.values()];
+}
+
 export const completeRequest = z.object({
   attempt,
   claim: uuid,
   last_seq: z.int().nonnegative(),
   outcome: z.enum(['succeeded', 'failed', 'canceled']),
-  outputs: z.array(output).default([]),
+  // A name means one output: two would share their URL and their place in R2.
+  outputs: z.array(output).default([]).transform(lastOfEachName),
   error: workerError.nullish(),
   timings: z.record(numberName, ms).refine(few).default({}).catch({}),
   usage: z.record(numberName, z.number()).refine(few).default({}).catch({}),

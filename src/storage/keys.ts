@@ -24,6 +24,17 @@ export const outputPrefix = (account: string, job: string): string => `outputs/$
 export const outputKey = (account: string, job: string, attempt: number, name: string): string =>
   `${outputPrefix(account, job)}${attempt}/${name.split('/').map(unreserved).join('/')}`;
 
+/** Longest key that R2 takes, in bytes (reference/cloudflare.md section 5). */
+const MAX_KEY_BYTES = 1024;
+
+/** Whether a key from outside is one that `outputKey` could have made for this attempt; R2 fails for some others. */
+export function isOutputKey(account: string, job: string, attempt: number, key: string): boolean {
+  const prefix = `${outputPrefix(account, job)}${attempt}/`;
+  return (
+    key.length <= MAX_KEY_BYTES && key.startsWith(prefix) && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(key.slice(prefix.length))
+  );
+}
+
 const unreserved = (segment: string): string =>
   encodeURIComponent(segment)
     .replaceAll(/[!'()*~]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)

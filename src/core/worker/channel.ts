@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { runIdSchema } from '../../contract/run.ts';
 import { jobStub } from '../../objects/stubs.ts';
 import { readJsonStream } from '../../providers/json-stream.ts';
 import type { Core } from '../context.ts';
@@ -35,7 +36,7 @@ export async function hint(
   }
 }
 
-const about = z.object({ id: z.string().min(1).max(200) });
+const about = z.object({ id: runIdSchema });
 
 /** The run that a webhook is about. It echoes the input and the output, megabytes of both, which pass by unread. */
 async function runIn(body: ReadableStream<Uint8Array>): Promise<string | null> {

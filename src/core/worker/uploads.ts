@@ -7,7 +7,7 @@ import {
   type FinishRequest,
   type UploadsRequest,
 } from '../../contract/worker.ts';
-import { outputKey, outputPrefix } from '../../storage/keys.ts';
+import { isOutputKey, outputKey } from '../../storage/keys.ts';
 import { presigner } from '../../storage/presign.ts';
 import { beginMultipart, finishMultipart } from '../../storage/r2/multipart.ts';
 import type { Core } from '../context.ts';
@@ -73,7 +73,7 @@ export async function finishUpload(
   if ('refused' in uploader) {
     return fail(refusal(uploader.refused));
   }
-  if (!request.key.startsWith(`${outputPrefix(uploader.account, job)}${request.attempt}/`)) {
+  if (!isOutputKey(uploader.account, job, request.attempt, request.key)) {
     return fail({ code: 'output_missing', missing: [request.key] });
   }
   const done = await finishMultipart(core.env.BUCKET, request.key, request.upload_id, request.parts);

@@ -63,7 +63,18 @@ describe("RunPod's webhook", () => {
       .parse(runpod.calls.find((call) => call.operation === 'run')?.body);
     const body = JSON.stringify({ input: { text: 'x'.repeat(100_000) }, id: 'run-7', status: 'COMPLETED' });
     runpod.answer.status = () => Response.json({ id: 'run-7', status: 'IN_PROGRESS' });
-    for (const nameless of ['', 'no JSON', '{}', '{"id":7}', '{"id":""}', `{"id":"${'r'.repeat(300)}"}`, '[]']) {
+    for (const nameless of [
+      '',
+      'no JSON',
+      '{}',
+      '{"id":7}',
+      '{"id":""}',
+      `{"id":"${'r'.repeat(300)}"}`,
+      '{"id":".."}',
+      '{"id":"../x"}',
+      String.raw`{"id":"\ud800"}`,
+      '[]',
+    ]) {
       expect((await anyone(webhook, { method: 'POST', body: nameless })).status).toBe(200);
     }
     await settled(rig);

@@ -286,6 +286,18 @@ describe('a large file', () => {
     expect(stored).toMatchObject({ size: 9, httpMetadata: { contentType: 'video/mp4' } });
   });
 
+  it('is not closed under a key that R2 cannot have', async () => {
+    const { key, finish } = await inParts();
+    for (const tail of ['x'.repeat(1_500), '/../../x', '\0', '日'.repeat(400)]) {
+      const answer = await told(await finish({ key: `${key}${tail}` }));
+      expect([tail.slice(0, 9), answer]).toMatchObject([
+        tail.slice(0, 9),
+        { status: 409, body: { code: 'output_missing' } },
+      ]);
+    }
+    expect((await finish()).status).toBe(204);
+  });
+
   it('with a part or an upload that R2 does not know is not closed', async () => {
     const { key, finish } = await inParts();
     for (const wrong of [

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { readRetryAfter } from '../../contract/retry-after.ts';
-import type { RunRecord, RunStatus } from '../../contract/run.ts';
+import { runIdSchema, type RunRecord, type RunStatus } from '../../contract/run.ts';
 import { readJsonStream, type JsonPath, type TextSink } from '../json-stream.ts';
 import type { GpuProvider, HealthAnswer, RunAnswer, RunOrder } from './provider.ts';
 
@@ -17,7 +17,7 @@ const READ_TIMEOUT_MS = 120_000;
 const EXECUTION_TIMEOUT_MS = { min: 5_000, max: 7 * 86_400_000 };
 const TTL_MS = { min: 10_000, max: 7 * 86_400_000 };
 
-const runAnswer = z.object({ id: z.string().min(1) });
+const runAnswer = z.object({ id: runIdSchema });
 const count = z.number().nonnegative().catch(0);
 /** RunPod's pages show only some of the words (reference/runpod.md 2.1): one that is missing counts as none. */
 const healthAnswer = z.object({

@@ -87,4 +87,18 @@ describe('names of outputs', () => {
       );
     },
   );
+
+  it('lists a name once that a report has twice, with the content of the last', async () => {
+    const { account, call } = await newClient();
+    const { id } = await submitted(call);
+    const of = (content: string) => ({
+      name: 'a.txt',
+      content_type: 'text/plain',
+      bytes: new TextEncoder().encode(content),
+    });
+    await runAsWorker(account, id, [of('first'), of('last')]);
+    const job = jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
+    expect(job.outputs.map(({ name: listed, text }) => [listed, text])).toEqual([['a.txt', 'last']]);
+    expect(await (await call(job.outputs[0]?.url ?? '')).text()).toBe('last');
+  });
 });

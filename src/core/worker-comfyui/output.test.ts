@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RunRecord } from '../../contract/run.ts';
 import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
-import { outputTypeOf, Taken, takes, verdictOf, type TakenText } from './output.ts';
+import { MAX_WARNINGS, outputTypeOf, Taken, takes, verdictOf, type TakenText } from './output.ts';
 
 const sha256 = 'a'.repeat(64);
 const png = (key = 'k1'): TakenText => ({
@@ -94,6 +94,14 @@ describe('a success', () => {
       files: [{ name: 'a.png' }],
       warnings: [expect.stringContaining('Failed to fetch image data for b.png')],
     });
+  });
+
+  it('tells MAX_WARNINGS warnings, and how many more there were', () => {
+    const errors = Array.from({ length: MAX_WARNINGS + 7 }, (_, index) => `warning ${index}`);
+    const { warnings, error } = verdict({ images: [image('a.png', png())], errors });
+    expect(error).toBeNull();
+    expect(warnings).toHaveLength(MAX_WARNINGS + 1);
+    expect(warnings.at(-1)).toBe('7 more warnings are left out.');
   });
 
   it.each([

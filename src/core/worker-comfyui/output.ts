@@ -81,6 +81,9 @@ const answerSchema = z.object({
 });
 const listsSchema = z.record(z.string(), z.unknown());
 
+/** Warnings that are passed on: all of them are one write of the job, 1,000 characters each. */
+export const MAX_WARNINGS = 100;
+
 /** What a run that is over came to. `maxFiles`: a job may have so many outputs. */
 export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
   if (record.status === 'failed') {
@@ -100,7 +103,7 @@ export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
   const told = textOf(error ?? record.error);
   const found = LISTS.flatMap((name) => list.parse(fields.data[name]).map((each) => candidate(each)));
   const texts = errors.map(textOf).filter((text) => text !== '');
-  const warnings = texts.map(cleanMessage);
+  const warnings = warningsOf(texts);
   if (status === 'error' || told !== '') {
     const text = told === '' ? (message?.text.head ?? texts.join(' ')) : told;
     return { files: filesOf(found), error: failureOf(text), warnings };
@@ -121,6 +124,12 @@ export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
     return verdict(nothing(UNREADABLE));
   }
   return verdict(files.length > maxFiles ? tooMany(maxFiles) : null);
+}
+
+/** As many as the log takes at once; the others are counted. */
+function warningsOf(texts: readonly string[]): string[] {
+  const told = texts.slice(0, MAX_WARNINGS).map(cleanMessage);
+  return texts.length > MAX_WARNINGS ? [...told, `${texts.length - MAX_WARNINGS} more warnings are left out.`] : told;
 }
 
 /** The output of a failure, whose `message` is no result. */

@@ -1,67 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { type Server, connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
+import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { type Launched, launched } from './stack/testing/launched.ts';
 
-const root = resolve(import.meta.dirname, '..');
-
-/** A demo in a process of its own, with its own state, its own output folder and any free ports. */
-interface Demo {
-  process: ChildProcess;
-  folder: string;
-  /** Resolves with the first line that holds `part`; rejects when the output ends without one. */
-  line(part: string): Promise<string>;
-  ended: Promise<{ code: number | null; signal: string | null; stdout: string[]; stderr: string[] }>;
-}
-
-function demo(env: Record<string, string> = {}): Demo {
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-demo-'));
-  const child = spawn(process.execPath, [join(root, 'local/demo.ts')], {
-    env: {
-      ...process.env,
-      GATEWAY_PORT: '0',
-      RUNPOD_PORT: '0',
-      STATE_DIR: join(folder, 'state'),
-      DEMO_OUTPUT: join(folder, 'output'),
-      ...env,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  onTestFinished(async () => {
-    child.kill('SIGTERM');
-    await ended;
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  });
-  const stdout: string[] = [];
-  const stderr: string[] = [];
-  const waiting = new Set<() => void>();
-  const out = createInterface({ input: child.stdout }).on('line', (line) => {
-    stdout.push(line);
-    for (const look of waiting) {
-      look();
-    }
-  });
-  createInterface({ input: child.stderr }).on('line', (line) => stderr.push(line));
-  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }));
-  const line = (part: string) =>
-    new Promise<string>((found, failed) => {
-      const look = () => {
-        const match = stdout.find((each) => each.includes(part));
-        if (match !== undefined) {
-          waiting.delete(look);
-          found(match);
-        }
-      };
-      waiting.add(look);
-      out.once('close', () => failed(new Error(`no "${part}" in:\n${[...stdout, ...stderr].join('\n')}`)));
-      look();
-    });
-  return { process: child, folder, line, ended };
-}
+const demo = (env: Record<string, string> = {}): Launched => launched('local/demo.ts', env);
 
 /** Resolves when nothing listens on any of the ports: holds a connection to each, and takes a new one as long as it can. */
 async function silence(ports: number[]): Promise<void> {

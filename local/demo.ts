@@ -8,6 +8,7 @@ import { NodeProgressBars } from './demo/progress.ts';
 import { Stopwatch } from './demo/stopwatch.ts';
 import { prepareStack } from './prepare.ts';
 import { type Launch, launch } from './stack/launcher.ts';
+import { unanswered } from './stack/probe.ts';
 import { type Outcome, done, failure } from './stack/outcome.ts';
 import { type Stack, startStack } from './stack/stack.ts';
 
@@ -44,7 +45,7 @@ async function demo({ signal, defer }: Launch): Promise<Outcome<null>> {
   const stack = started.value;
   defer(() => stack.stop());
 
-  const finished = await Promise.race([runJob(stack, times, signal, defer), trouble(stack)]);
+  const finished = await Promise.race([runJob(stack, times, signal, defer), trouble(stack, signal)]);
   if (!finished.ok) {
     return failure(finished.message, [...finished.details, `Logs: ${relative(root, stack.logs)}/`]);
   }
@@ -111,9 +112,12 @@ async function runJob(
 }
 
 /** Resolves when a part of the platform is gone and the job cannot end. */
-async function trouble(stack: Stack): Promise<Outcome<never>> {
+async function trouble(stack: Stack, signal: AbortSignal): Promise<Outcome<never>> {
   return Promise.race([
     stack.gateway.died.then((log) => failure('The gateway ended in the middle of the job.', log)),
+    unanswered({ url: `${stack.url}/healthz`, signal }).then(() =>
+      failure('The gateway does not answer any more.', stack.gateway.tail()),
+    ),
     stack.workersFailed.then((log) => failure('The worker does not start.', log)),
   ]);
 }

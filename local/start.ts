@@ -1,6 +1,7 @@
 import { relative, resolve } from 'node:path';
 import { prepareStack } from './prepare.ts';
 import { type Launch, launch } from './stack/launcher.ts';
+import { unanswered } from './stack/probe.ts';
 import { type Outcome, done, failure } from './stack/outcome.ts';
 import { type Stack, startStack } from './stack/stack.ts';
 
@@ -20,11 +21,37 @@ async function start({ signal, defer }: Launch): Promise<Outcome<null>> {
   defer(() => stack.stop());
   console.log(greeting(stack));
   void warnOfWorkers(stack);
-  const asked = new Promise<null>((answer) => {
-    signal.addEventListener('abort', () => answer(null));
+  return keepUp(stack, signal);
+}
+
+/** How often the gateway is started again before there is no point in it, in all. */
+const MAX_RESTARTS = 3;
+
+/** Resolves when it is asked to end, or when the gateway has ended and cannot be had again. Its state is on disk: no job is lost. */
+async function keepUp(stack: Stack, signal: AbortSignal): Promise<Outcome<null>> {
+  const asked = new Promise<'asked'>((answer) => {
+    signal.addEventListener('abort', () => answer('asked'));
   });
-  const log = await Promise.race([stack.gateway.died, asked]);
-  return log === null ? done(null) : failure('The gateway ended by itself.', log);
+  const ended = stack.gateway.died.then((log) => ({ log }));
+  for (let restarts = 0; ; restarts += 1) {
+    const silent = unanswered({ url: `${stack.url}/healthz`, signal }).then(() => 'silent' as const);
+    const what = await Promise.race([asked, ended, silent]);
+    if (what === 'asked') {
+      return done(null);
+    }
+    if (what !== 'silent') {
+      return failure('The gateway ended by itself.', what.log);
+    }
+    if (restarts === MAX_RESTARTS) {
+      return failure('The gateway does not answer any more.', stack.gateway.tail());
+    }
+    console.error('The gateway does not answer. Starting it again.');
+    const again = await stack.gateway.restart();
+    if (!again.ok) {
+      return failure(`The gateway could not be started again. ${again.message}`, again.details);
+    }
+    console.error('The gateway is up again.');
+  }
 }
 
 /** RunPod goes on starting workers, so the platform recovers by itself once the trouble is mended. */

@@ -51,6 +51,8 @@ export interface Gateway {
   /** Starts the gateway again on the same port and the same state; stops it first if it runs. */
   restart(): Promise<Outcome<null>>;
   stop(): Promise<void>;
+  /** The last lines of its log. */
+  tail(): string[];
 }
 
 /** Applies what is new in `migrations/` to the local D1, then starts the gateway and waits until it is ready. */
@@ -103,6 +105,7 @@ export async function startGateway(options: GatewayOptions): Promise<Outcome<Gat
       return launch();
     },
     stop: () => end('stop'),
+    tail: () => program?.tail() ?? [],
   });
 }
 

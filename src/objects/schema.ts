@@ -18,20 +18,24 @@ export function applySchema(storage: DurableObjectStorage, schema: Schema): void
   if (done >= schema.length) {
     return;
   }
-  storage.transactionSync(() => {
-    for (const statements of schema.slice(done)) {
-      sql.exec(statements);
-    }
-    if (schema.length > 1) {
-      sql.exec(VERSION);
-      sql.exec('INSERT OR REPLACE INTO schema_version (one, version) VALUES (1, ?)', schema.length);
-    }
-  });
+  storage.transactionSync(() => createTables(sql, schema, done));
+}
+
+/** Makes the tables of an object that is known to have been through `done` steps. Within a transaction of the caller's. */
+export function createTables(sql: SqlStorage, schema: Schema, done = 0): void {
+  for (const statements of schema.slice(done)) {
+    sql.exec(statements);
+  }
+  if (schema.length > 1) {
+    sql.exec(VERSION);
+    sql.exec('INSERT OR REPLACE INTO schema_version (one, version) VALUES (1, ?)', schema.length);
+  }
 }
 
 /** How many steps an object has been through. Looks for the tables it knows: the platform keeps tables of its own beside them. */
 function stepsDone(sql: SqlStorage, schema: Schema): number {
-  if (hasTable(sql, 'schema_version')) {
+  // One step has no version: an object of a newer gateway has its table too, and is left as it is.
+  if (schema.length > 1 && hasTable(sql, 'schema_version')) {
     return sql.exec<{ version: number }>('SELECT version FROM schema_version').one().version;
   }
   const [, first] = /CREATE TABLE (?:IF NOT EXISTS )?(\w+)/.exec(schema[0]) ?? [];

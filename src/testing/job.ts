@@ -6,7 +6,6 @@ import { readFrame } from '../contract/events.ts';
 import type { JobView } from '../contract/job.ts';
 import type { NewJob } from '../contract/new-job.ts';
 import type { Job } from '../objects/job/object.ts';
-import { Pending, type PendingEffect } from '../objects/job/pending.ts';
 import { jobStub, type JobStub } from '../objects/stubs.ts';
 import { systemClock } from '../providers/clock.ts';
 import { uuidV7 } from '../providers/ids.ts';
@@ -167,14 +166,9 @@ export async function view(rig: Rig): Promise<JobView> {
   return found;
 }
 
-/** The effects that wait or are being done, by key, as they are stored. */
+/** The effects that wait or are being done, by key. That one is done may be stored a little later (objects/job/outbox.ts). */
 export const outbox = (rig: Rig): Promise<string[]> =>
-  runInDurableObject<Job, string[]>(rig.object, (_job, state) => pendingIn(state.storage).keys().toSorted());
-
-/** The stored effects of a job. */
-export const pendingIn = ({ sql }: DurableObjectStorage): Pending =>
-  // Written by the store only, as JSON of this type.
-  new Pending(JSON.parse(sql.exec<{ pending: string }>('SELECT pending FROM job').one().pending) as PendingEffect[]);
+  runInDurableObject<Job, string[]>(rig.object, (job) => job['store'].pending.keys().toSorted());
 
 /** Waits until the object has done all it wanted done. */
 export const settled = (rig: Rig): Promise<void> => until(async () => expect(await outbox(rig)).toEqual([]));

@@ -3,6 +3,7 @@ import type { Policy } from '../../config.ts';
 import type { Turn } from './turn.ts';
 import type { Reply } from './signals.ts';
 import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
+import { firstCheckAt } from './run-taken.ts';
 import { timeoutError } from './worker-signals.ts';
 
 /** As long as a worker's connection may be silent (objects/job/sockets.ts): looked at this often, a dead one stands for two minutes at most. */
@@ -58,7 +59,8 @@ export function onClock(turn: Turn): Reply {
     attempt.check_at = turn.nextCheck(attempt);
     turn.do({ kind: 'check', attempt: attempt.number, run_id: attempt.run_id });
   }
-  return 'done';
+  // An alarm that rang too early changes nothing, and nothing need be stored.
+  return turn.effects.length > 0 ? 'done' : 'ignored';
 }
 
 const due = (at: number | null, now: number): boolean => at !== null && now >= at;
@@ -145,6 +147,11 @@ export function wakeAt(state: JobState, policy: Policy, now: number): number | n
     if (attempt.channel_open && attempt.check_at === null) {
       // Nobody knows the run's id, so RunPod is not asked: the waking alone shows whether the worker's connection still lives.
       times.push(now + CHANNEL_LOOK_MS);
+    }
+    const first = firstCheckAt(state, attempt);
+    if (attempt.phase === 'sending' && now < first) {
+      // When its run will be asked about first: the alarm need not be set once more when RunPod has taken it.
+      times.push(first);
     }
     for (const at of [attempt.due_at, attempt.check_at, attempt.lost_at, attempt.settle_at]) {
       if (at !== null) {

@@ -4,6 +4,7 @@ import { isTerminal } from '../../contract/job.ts';
 import { claimA, claimB, picture, Play, policy, report, START, worker, workerError } from '../../testing/play.ts';
 import { stories } from '../../testing/stories.ts';
 import { wakeAt } from './clock.ts';
+import { FIRST_CHECK_MS } from './run-taken.ts';
 import type { Signal } from './signals.ts';
 import { currentAttempt } from './state.ts';
 import { MAX_SENDS } from './turn.ts';
@@ -372,11 +373,43 @@ describe('a time to start within', () => {
   });
 
   test('wakes the job at that moment, and no more once it has started', ({ expect }) => {
-    expect(wakeAt(soon().state, policy, START)).toBe(START + START_MS);
+    // Before that it wakes to ask about its run.
+    expect(wakeAt(soon().state, policy, START)).toBe(START + FIRST_CHECK_MS);
+    expect(wakeAt(soon().state, policy, START + FIRST_CHECK_MS)).toBe(START + START_MS);
     const started = soon()
       .claimed()
       .after(START_MS - 1);
     expect(wakeAt(started.state, policy, started.now)).not.toBe(START + START_MS);
+  });
+});
+
+describe('the first check of a run', () => {
+  const accepted: Signal = { kind: 'run_accepted', attempt: 1, run_id: 'run-1' };
+
+  test('is due when the new attempt said, so that the alarm is set once', ({ expect }) => {
+    const play = new Play();
+    expect(wakeAt(play.state, policy, play.now)).toBe(START + FIRST_CHECK_MS);
+    play.now += 300;
+    play.on(accepted);
+    expect(wakeAt(play.state, policy, play.now)).toBe(START + FIRST_CHECK_MS);
+    expect(play.after(FIRST_CHECK_MS - 300).did('check')).toHaveLength(1);
+  });
+
+  test('comes FIRST_CHECK_MS after a run that RunPod took late', ({ expect }) => {
+    const play = new Play();
+    play.now += FIRST_CHECK_MS;
+    play.on(accepted);
+    expect(wakeAt(play.state, policy, play.now)).toBe(play.now + FIRST_CHECK_MS);
+  });
+});
+
+describe('an alarm that rings when nothing is due', () => {
+  test('leaves nothing to be stored', ({ expect }) => {
+    expect(new Play().after(1).reply).toBe('ignored');
+    const play = new Play().claimed();
+    const { state } = play;
+    expect(play.after(1).reply).toBe('ignored');
+    expect(play.state).toEqual(state);
   });
 });
 

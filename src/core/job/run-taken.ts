@@ -1,12 +1,17 @@
 import { FIRST_LOOK_MS } from './polled.ts';
 import type { Reply } from './signals.ts';
-import { currentAttempt, isPolled, type JobState } from './state.ts';
+import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
 import { counting, type Turn } from './turn.ts';
 
 /** How a job learns that RunPod took the run of an attempt, and its id: from the answer of `/run`, or from the run's webhook. */
 
 /** A run that no worker has claimed by now waits for one: what for is worth a question. A warm worker takes it sooner. */
-const FIRST_CHECK_MS = 5_000;
+export const FIRST_CHECK_MS = 5_000;
+
+const firstCheckMs = (state: JobState): number => (isPolled(state) ? FIRST_LOOK_MS : FIRST_CHECK_MS);
+
+/** When an attempt's run is asked about first, if RunPod takes it at once. */
+export const firstCheckAt = (state: JobState, attempt: Attempt): number => attempt.created_at + firstCheckMs(state);
 
 /** RunPod has the run. Told of an attempt that is over, it is canceled there; told twice, the first counts. */
 export function onRunAccepted(turn: Turn, number: number, runId: string): Reply {
@@ -24,9 +29,10 @@ export function onRunAccepted(turn: Turn, number: number, runId: string): Reply 
     return 'done';
   }
   attempt.held = null;
-  const first_ms = isPolled(turn.state) ? FIRST_LOOK_MS : FIRST_CHECK_MS;
   const next = turn.nextCheck(attempt);
-  attempt.check_at = attempt.phase === 'claimed' ? next : Math.min(turn.now + first_ms, next);
+  const planned = firstCheckAt(turn.state, attempt);
+  const first = turn.now < planned ? planned : turn.now + firstCheckMs(turn.state);
+  attempt.check_at = attempt.phase === 'claimed' ? next : Math.min(first, next);
   if (attempt.phase !== 'claimed') {
     attempt.phase = 'sent';
     attempt.due_at = null;

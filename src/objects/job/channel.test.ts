@@ -310,6 +310,14 @@ describe('a ping', () => {
     expect(await channel.next()).toBe('pong');
   });
 
+  it('is answered after the object has slept', async () => {
+    const { rig, channel } = await open();
+    await evictDurableObject(rig.object);
+    await view(rig);
+    channel.socket.send('ping');
+    expect(await channel.next()).toBe('pong');
+  });
+
   it('that does not come for a minute says that the worker is gone, although its connection is not', async () => {
     const clock = heldClock();
     const { rig, channel } = await open();

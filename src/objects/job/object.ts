@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { configOf, requireConfig, type Config } from '../../config.ts';
+import type { LogEvent } from '../../contract/events.ts';
 import { isTerminal, type JobView, type Status } from '../../contract/job.ts';
 import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
@@ -22,7 +23,7 @@ import { forgetNotices } from '../notify.ts';
 import { openChannel, readFrame } from './channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
 import { FrameBudget } from './frame-budget.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox, type Begun } from './outbox.ts';
 import { missingOf } from './outputs.ts';
 import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
 import { JobStore } from './store.ts';
@@ -31,6 +32,11 @@ import { Watchers } from './watch.ts';
 
 /** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
 const ALARM_AGAIN_MS = 60_000;
+/**
+ * An object that nobody calls stays in memory for about so long (reference/cloudflare.md section 2). What was done of the outbox need not
+ * be stored for its own sake where the alarm rings sooner: the next turn stores it, or the alarm does.
+ */
+const AWAKE_MS = 10_000;
 
 /** What a granted claim may know. */
 export type WorkOrder = {
@@ -73,6 +79,7 @@ export class Job extends DurableObject<Env> {
       wanted: (effect, now) => this.state !== null && stillWanted(this.state, effect, now),
       perform: (effect, now) => this.perform(effect, now),
       tell: (signal) => this.apply(signal),
+      storesSoon: () => this.alarmAt !== null && this.alarmAt < Date.now() + AWAKE_MS,
     });
     this.state = this.store.load();
     // Misconfigured, it must still be possible to construct it: else the alarm that ends the job would be lost.
@@ -97,9 +104,11 @@ export class Job extends DurableObject<Env> {
     const turn = step(newState(job, this.config.policy, now), { kind: 'created' }, now, this.config.policy);
     const first = { ...viewOf(turn.state), queue_position: job.queue_position };
     const { workflow, inputs } = job;
-    this.store.create({ state: turn.state, workflow, inputs, first }, turn.events, turn.effects, now);
+    const begun = this.begin(turn.state, now, (begin) =>
+      this.store.create({ state: turn.state, workflow, inputs, first }, { ...turn, now }, begin),
+    );
     this.state = turn.state;
-    this.ctx.waitUntil(this.drain());
+    this.ctx.waitUntil(this.finish(begun));
     return first;
   }
 
@@ -215,7 +224,7 @@ export class Job extends DurableObject<Env> {
     if (this.state === null || this.state.erased) {
       return false;
     }
-    this.store.commit(this.state, [], [{ kind: 'project' }], Date.now());
+    this.store.commit(this.state, { events: [], effects: [{ kind: 'project' }], now: Date.now() });
     await this.alarm();
     return true;
   }
@@ -325,29 +334,58 @@ export class Job extends DurableObject<Env> {
       this.sockets.broadcast(turn.live);
       return turn.reply;
     }
-    const later = turn.effects.filter((effect) => effect.kind !== 'stop_worker');
-    const events = this.store.commit(turn.state, turn.events, later, now);
+    const effects = turn.effects.filter((effect) => effect.kind !== 'stop_worker');
+    const stored = { events: turn.events, effects, now };
+    let events: LogEvent[] = [];
+    const begun = this.begin(turn.state, now, (begin) => {
+      events = this.store.commit(turn.state, stored, effects.length > 0 ? begin : undefined);
+    });
     this.state = turn.state;
-    answer?.(turn.state, turn.reply);
-    this.sockets.broadcast([...events, ...turn.live]);
-    for (const effect of turn.effects) {
-      if (effect.kind === 'stop_worker') {
-        this.sockets.stopWorker(effect.attempt, effect.reason);
+    try {
+      answer?.(turn.state, turn.reply);
+      this.sockets.broadcast([...events, ...turn.live]);
+      for (const effect of turn.effects) {
+        if (effect.kind === 'stop_worker') {
+          this.sockets.stopWorker(effect.attempt, effect.reason);
+        }
       }
-    }
-    this.sockets.closeStaleChannels(currentAttempt(turn.state)?.number ?? null);
-    if (isTerminal(turn.state.status)) {
-      this.sockets.closeWatchers();
-    }
-    if (later.length > 0) {
-      this.ctx.waitUntil(this.drain());
-    } else {
-      this.setAlarm();
+      this.sockets.closeStaleChannels(currentAttempt(turn.state)?.number ?? null);
+      if (isTerminal(turn.state.status)) {
+        this.sockets.closeWatchers();
+      }
+    } finally {
+      if (effects.length > 0) {
+        this.ctx.waitUntil(this.finish(begun));
+      } else {
+        this.setAlarm();
+      }
     }
     return turn.reply;
   }
 
-  /** Does what is due. The alarm is set before the waiting and after it: whenever this instance dies, it rings. */
+  /** Begins what is due after a turn that is being stored, so that one write holds both. */
+  private begin(state: JobState, now: number, store: (begin: () => void) => void): Begun {
+    let begun: Begun = { effects: [], signals: [] };
+    try {
+      store(() => {
+        begun = this.outbox.begin(now, (effect) => stillWanted(state, effect, now));
+      });
+    } catch (error) {
+      this.outbox.takeBack(begun);
+      throw error;
+    }
+    return begun;
+  }
+
+  /** Does what was begun. The alarm is set before the waiting and after it: whenever this instance dies, it rings. */
+  private async finish(begun: Begun): Promise<void> {
+    const work = this.outbox.run(begun, Date.now());
+    this.setAlarm();
+    await work;
+    this.setAlarm();
+  }
+
+  /** Does what is due. */
   private async drain(): Promise<void> {
     const work = this.outbox.drain(Date.now());
     this.setAlarm();
@@ -387,6 +425,7 @@ export class Job extends DurableObject<Env> {
       this.noticeClosed(silent);
     }
     this.apply({ kind: 'clock' });
+    this.store.flush();
     await this.drain();
   }
 

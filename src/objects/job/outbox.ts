@@ -26,7 +26,12 @@ export type OutboxParts = {
   perform: (effect: OutwardEffect, now: number) => Promise<EffectOutcome>;
   /** Gives a signal to the machine. */
   tell: (signal: Signal) => void;
+  /** Whether the object stores what was done before it can go to sleep, without being made to. */
+  storesSoon: () => boolean;
 };
+
+/** Effects that this instance has begun, and what the machine is to be told first. */
+export type Begun = { effects: readonly DueEffect[]; signals: readonly Signal[] };
 
 /**
  * Does the effects that the machine left in the store: each at least once, none twice at a time. An effect wanted again
@@ -42,50 +47,71 @@ export class Outbox {
   }
 
   /**
-   * Begins every effect that is due and waits for their end. Everything up to the leases happens before the first await, so
-   * that an alarm set right after the call finds nothing left that is due at once.
+   * Begins every effect that is due, in memory: that a `send` was begun must outlive this instance, so the caller stores it and then
+   * calls `run`, or `takeBack` where it could not be stored.
    */
-  async drain(now: number): Promise<void> {
-    const { store, wanted, tell } = this.parts;
-    const begun: DueEffect[] = [];
+  begin(now: number, wanted = this.parts.wanted): Begun {
+    const { pending } = this.parts.store;
+    const effects: DueEffect[] = [];
     const signals: Signal[] = [];
-    for (const due of store.pending.due(now)) {
+    for (const due of pending.due(now)) {
       if (this.inFlight.has(due.key)) {
         // Slower than its lease, or asked for again: due, but not to be begun.
-        store.pending.lease(due.key, now + LEASE_MS);
+        pending.lease(due.key, now + LEASE_MS);
       } else if (!wanted(due.effect, now)) {
-        store.pending.done(due, now);
+        pending.done(due, now);
       } else if (due.effect.kind === 'send' && due.started) {
         // `/run` was being called when an earlier instance ended: whether RunPod took it nobody knows.
-        store.pending.done(due, now);
+        pending.done(due, now);
         signals.push({ kind: 'run_unknown', attempt: due.effect.attempt });
       } else {
         this.inFlight.add(due.key);
-        store.pending.lease(due.key, now + LEASE_MS);
-        begun.push(due);
+        pending.lease(due.key, now + LEASE_MS);
+        effects.push(due);
       }
     }
-    try {
-      // Before anything is begun: that a `send` was begun must outlive this instance.
-      store.flush();
-    } catch (error) {
-      for (const { key } of begun) {
-        this.inFlight.delete(key);
-      }
-      throw error;
+    return { effects, signals };
+  }
+
+  /** The beginning could not be stored: nothing was begun. */
+  takeBack({ effects }: Begun): void {
+    for (const { key } of effects) {
+      this.inFlight.delete(key);
     }
-    const work = begun.map((row) => this.carryOut(row, now));
+  }
+
+  /**
+   * Does what was begun and waits for its end. All of it is under way before the first await, so that an alarm set right after the call
+   * finds nothing left that is due at once.
+   */
+  async run({ effects, signals }: Begun, now: number): Promise<void> {
+    const { store, tell, storesSoon } = this.parts;
+    const work = effects.map((effect) => this.carryOut(effect, now));
     for (const signal of signals) {
       tell(signal);
     }
     await Promise.all(work);
-    // Once for all that was done meanwhile; what goes unstored by a crash is done again.
-    store.flush();
+    if (!storesSoon()) {
+      // Once for all that was done meanwhile; what goes unstored by a crash is done again.
+      store.flush();
+    }
     // What was wanted again while it was being done.
     const next = store.pending.nextDue();
     if (next !== null && next <= Date.now()) {
       await this.drain(Date.now());
     }
+  }
+
+  /** Begins every effect that is due, stores that, and does them. */
+  async drain(now: number): Promise<void> {
+    const begun = this.begin(now);
+    try {
+      this.parts.store.flush();
+    } catch (error) {
+      this.takeBack(begun);
+      throw error;
+    }
+    await this.run(begun, now);
   }
 
   private async carryOut(due: DueEffect, now: number): Promise<void> {

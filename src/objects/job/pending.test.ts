@@ -61,6 +61,7 @@ describe('an outbox whose store fails', () => {
     const outbox = new Outbox({
       store,
       wanted: () => true,
+      storesSoon: () => false,
       perform: (effect) => {
         begun.push(effect.kind);
         return Promise.resolve({ kind: 'done' });

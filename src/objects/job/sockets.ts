@@ -27,13 +27,14 @@ export class JobSockets {
 
   constructor(ctx: DurableObjectState) {
     this.ctx = ctx;
-    // Answered by the platform without waking the object (docs/worker-contract.md, channel).
-    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
   }
 
   /** Accepts the server end of a new pair under this identity and returns the client end. */
   accept(identity: SocketIdentity): { client: WebSocket; server: WebSocket } {
     const { 0: client, 1: server } = new WebSocketPair();
+    // Answered by the platform without waking the object (docs/worker-contract.md, channel). Most jobs of an object's life are over
+    // before it has a socket: none is set up for it before.
+    this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
     this.ctx.acceptWebSocket(server, [identity.kind]);
     server.serializeAttachment(identity);
     return { client, server };

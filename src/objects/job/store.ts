@@ -3,7 +3,7 @@ import type { JobView } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Effect } from '../../core/job/signals.ts';
 import { currentAttempt, readState, type JobState } from '../../core/job/state.ts';
-import { applySchema, type Schema } from '../schema.ts';
+import { applySchema, createTables, type Schema } from '../schema.ts';
 import { Pending, type PendingEffect } from './pending.ts';
 import { readView } from './view.ts';
 
@@ -19,13 +19,19 @@ CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, 
 -- One row: the graph (JSON text) and inputs that the claim hands out, and the first view of the job, which a repeated submit is answered
 -- with. Beside the state, which has a row's 2 MB to itself.
 CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT NOT NULL);
--- The log before its tail. \`events\`: JSON list of events up to number \`last\`.
-CREATE TABLE chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL);
 `,
 ];
+/**
+ * The log before its tail. `events`: JSON list of events up to number `last`. Few jobs have so long a log; this table is made for those
+ * that do.
+ */
+const CHUNKS = 'CREATE TABLE IF NOT EXISTS chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL)';
 
 /** The tail of the log becomes a chunk above this, in characters: small beside a row's 2 MB, which the state has most of. */
 const MAX_TAIL_CHARS = 32 * 1024;
+
+/** What a turn of the machine leaves to be stored beside the new state. */
+export type StoredTurn = { events: readonly EventBody[]; effects: readonly Effect[]; now: number };
 
 export class JobStore {
   private readonly storage: DurableObjectStorage;
@@ -56,23 +62,26 @@ export class JobStore {
     return this.kept.state;
   }
 
-  /** Stores a new job with what came of its first turn, and `first`, which the submit is answered with. */
+  /**
+   * Stores a new job with what came of its first turn, and `first`, which the submit is answered with. For an object of which `load`
+   * said that it holds no job. `begin` as in `commit`.
+   */
   create(
     job: { state: JobState; workflow: string; inputs: JobInput[]; first: JobView },
-    events: EventBody[],
-    effects: Effect[],
-    now: number,
-  ): LogEvent[] {
-    return this.storage.transactionSync(() => {
-      applySchema(this.storage, SCHEMA);
+    turn: StoredTurn,
+    begin: () => void,
+  ): void {
+    this.orReload(() => {
+      createTables(this.sql, SCHEMA);
       this.sql.exec(
         'INSERT INTO work_order (one, workflow, inputs, first) VALUES (1, ?, ?, ?)',
         job.workflow,
         JSON.stringify(job.inputs),
         JSON.stringify(job.first),
       );
-      this.kept = { state: job.state, tail: [] };
-      return this.commit(job.state, events, effects, now);
+      this.add(job.state, turn);
+      begin();
+      this.write();
     });
   }
 
@@ -88,22 +97,24 @@ export class JobStore {
     return { workflow: row.workflow, inputs: JSON.parse(row.inputs) as JobInput[] };
   }
 
-  /** Stores one turn of the machine: state, events and effects together or not at all. Returns the events with their numbers. */
-  commit(state: JobState, events: EventBody[], effects: Effect[], now: number): LogEvent[] {
-    const first = state.last_event - events.length + 1;
-    const numbered = events.map((event, index) => ({ ...event, id: first + index }));
-    this.kept = { state, tail: [...(this.kept?.tail ?? []), ...numbered] };
-    for (const effect of effects) {
-      this.pending.add(effect, now);
-    }
-    this.writeOrReload();
+  /**
+   * Stores one turn of the machine: state, events and effects together or not at all. Returns the events with their numbers.
+   * @param begin called once the effects are among those still to be done and before anything is written: that one was begun is stored
+   * with the turn that wants it
+   */
+  commit(state: JobState, turn: StoredTurn, begin: () => void = () => {}): LogEvent[] {
+    const numbered = this.add(state, turn);
+    this.orReload(() => {
+      begin();
+      this.write();
+    });
     return numbered;
   }
 
   /** Stores what has changed of the effects, if anything has. */
   flush(): void {
     if (this.pending.changed && this.kept !== null) {
-      this.writeOrReload();
+      this.orReload(() => this.write());
     }
   }
 
@@ -115,9 +126,10 @@ export class JobStore {
   /** Events after `id`, oldest first. */
   eventsAfter(id: number): LogEvent[] {
     const tail = this.kept?.tail ?? [];
+    const beforeTail = (tail[0]?.id ?? (this.kept?.state.last_event ?? 0) + 1) - 1;
     // Most watchers want what is in memory.
     const chunks =
-      (tail[0]?.id ?? Infinity) <= id + 1
+      beforeTail <= id
         ? []
         : this.sql
             .exec<{ events: string }>('SELECT events FROM chunks WHERE last > ? ORDER BY last', id)
@@ -133,12 +145,24 @@ export class JobStore {
     this.pending = new Pending([]);
   }
 
+  /** Adds a turn to what is in memory. */
+  private add(state: JobState, { events, effects, now }: StoredTurn): LogEvent[] {
+    const first = state.last_event - events.length + 1;
+    const numbered = events.map((event, index) => ({ ...event, id: first + index }));
+    this.kept = { state, tail: [...(this.kept?.tail ?? []), ...numbered] };
+    for (const effect of effects) {
+      this.pending.add(effect, now);
+    }
+    return numbered;
+  }
+
   /** What is in memory is what is stored, whatever happens. */
-  private writeOrReload(): void {
+  private orReload(change: () => void): void {
     try {
-      this.storage.transactionSync(() => this.write());
+      this.storage.transactionSync(change);
     } catch (error) {
       this.kept = null;
+      this.pending = new Pending([]);
       this.load();
       throw error;
     }
@@ -152,6 +176,7 @@ export class JobStore {
     let tail = JSON.stringify(this.kept.tail);
     const last = this.kept.tail.at(-1);
     if (tail.length > MAX_TAIL_CHARS && last !== undefined) {
+      this.sql.exec(CHUNKS);
       this.sql.exec('INSERT INTO chunks (last, events) VALUES (?, ?)', last.id, tail);
       this.kept = { state, tail: [] };
       tail = '[]';

@@ -132,8 +132,23 @@ export type ResolvedOverride = { field: string; node: string; input: string };
 /** A value that was over an endpoint's limit and was lowered. */
 export type Clamped = { node: string; input: string; from: number; to: number; limit: string };
 
+export const WARNING_CODES = ['dangling_link', 'no_output_node', 'only_previews', 'input_missing'] as const;
+/** What is odd about a graph that may run all the same. `node` and `input` say where, null where it is about the whole. */
+export type Warning = {
+  code: (typeof WARNING_CODES)[number];
+  node: string | null;
+  input: string | null;
+  detail: string;
+};
+
 /** What the gateway decided on the way from the request to the graph that runs. Holds no prompt. */
-export type Resolved = { seeds: ResolvedSeed[]; overrides: ResolvedOverride[]; clamped: Clamped[] };
+export type Resolved = {
+  seeds: ResolvedSeed[];
+  overrides: ResolvedOverride[];
+  clamped: Clamped[];
+  /** Missing in jobs of an older gateway. */
+  warnings?: Warning[];
+};
 
 /** One try on a GPU, as clients see it. `status` is `waiting` until a worker claims it. */
 export type AttemptView = {

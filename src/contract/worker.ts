@@ -48,11 +48,19 @@ export type ClaimRequest = z.infer<typeof claimRequest>;
 /** Names of node classes, as ComfyUI's /object_info lists them. */
 export const nodeClasses = z.array(z.string().max(300)).min(1).max(20_000);
 
+/** What ComfyUI says of node classes: whether it runs them by themselves, and the inputs they must have. Classes with neither are left out. */
+export const nodeFacts = z.record(
+  z.string().max(300),
+  z.object({ output: z.boolean().default(false), required: z.array(z.string().max(300)).max(500).default([]) }),
+);
+
 export const catalogRequest = z.object({
   attempt,
   claim: uuid,
   comfyui_version: z.string().max(50).nullish(),
   classes: nodeClasses,
+  // What only explains never stands in the way: facts of another form count as none.
+  nodes: nodeFacts.optional().catch(undefined),
 });
 export type CatalogRequest = z.infer<typeof catalogRequest>;
 

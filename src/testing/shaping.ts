@@ -10,6 +10,7 @@ export const rules = (over: Partial<Omit<Rules, 'limits'>> & { limits?: Partial<
   maxBytes: 1_000_000,
   policies: [],
   allowUrls: false,
+  facts: null,
   ...over,
   limits: { ...graphLimitsSchema.parse({}), ...over.limits },
 });
@@ -21,6 +22,7 @@ export function shaped(graph: Graph, shaping: Partial<Shaping> = {}, allowed: Ru
     overrides: {},
     randomizeSeeds: false,
     inputNames: new Map<string, string>(),
+    tempOutputs: false,
     ...shaping,
   };
   const result = shape(graph, wanted, allowed, () => (seed += 1), placeIn(['workflow']));

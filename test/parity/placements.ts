@@ -26,10 +26,17 @@ const NO_LIMITS: Rules = {
   maxBytes: 100_000_000,
   policies: [],
   allowUrls: true,
+  facts: null,
 };
 
 function placed(graph: Graph, overrides: Overrides): { inputs: string[] } | { refused: string; detail: string } {
-  const shaping = { params: {}, overrides, randomizeSeeds: false, inputNames: new Map<string, string>() };
+  const shaping = {
+    params: {},
+    overrides,
+    randomizeSeeds: false,
+    inputNames: new Map<string, string>(),
+    tempOutputs: false,
+  };
   const { shaped, faults } = shape(graph, shaping, NO_LIMITS, () => 1, placeIn(['workflow']));
   const refusal = faults.listed.find(({ pointer }) => pointer.startsWith('#/overrides'));
   return refusal === undefined

@@ -285,7 +285,11 @@ async def test_the_catalogue_is_sent_when_it_is_wanted(tmp_path: Path) -> None:
         await stage.gateway.notice.until(lambda: len(stage.gateway.catalogs) == 1)
 
         assert stage.gateway.claims[0]["catalog"] == hashlib.sha256("\n".join(classes).encode()).hexdigest()
-        assert stage.gateway.catalogs == [{"comfyui_version": "0.3.64", "classes": list(classes)}]
+        (sent,) = stage.gateway.catalogs
+        assert (sent["comfyui_version"], sent["classes"]) == ("0.3.64", classes)
+        nodes = maybe_object(sent["nodes"])
+        assert nodes["SaveImage"] == {"output": True, "required": ["images", "filename_prefix"]}
+        assert nodes["ImageInvert"] == {"required": ["image"]}
 
 
 def want_catalog(job: Job) -> None:

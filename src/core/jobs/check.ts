@@ -7,12 +7,13 @@ import { faultsOf } from '../faults.ts';
 import { FaultList } from '../fault-list.ts';
 import { quote, type CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
-import { unknownNodes } from '../workflows/catalog.ts';
+import { nodesOf, unknownNodes } from '../workflows/catalog.ts';
 import { checkGraph, checkLeastSize } from '../workflows/check.ts';
 import { flatNames } from '../worker-comfyui/flat-names.ts';
 import { placeIn } from '../workflows/graph.ts';
 import { nameFaults, portableName } from '../workflows/input-name.ts';
 import { isRecord, parseWorkflow } from '../workflows/parse.ts';
+import type { Facts } from '../workflows/results.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
 import { foreignBody } from './foreign-body.ts';
 import { inlineFaults } from './inline-run.ts';
@@ -72,8 +73,10 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     const detail = `there is no endpoint ${quote(endpoint)}`;
     faults.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
   }
-  const rules = rulesOf(core.config.limits, target, caller.nodes);
+  const nodes = target === undefined ? null : await nodesOf(core, endpoint);
+  const rules = rulesOf(core.config.limits, target, caller.nodes, nodes?.facts);
   const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
+  const { temp_outputs: tempOutputs } = jobOptions;
   const graph = graphOf(workflow, rules, faults);
   const portable = requested.map(({ name }) => portableName(name));
   const inputNames =
@@ -81,15 +84,18 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
   const shaped =
     graph === null
       ? null
-      : shape(graph, { variables, params, overrides, randomizeSeeds, inputNames }, rules, core.newSeed, placeIn(PATH));
+      : shape(
+          graph,
+          { variables, params, overrides, randomizeSeeds, inputNames, tempOutputs },
+          rules,
+          core.newSeed,
+          placeIn(PATH),
+        );
   if (shaped !== null) {
     faults.append(shaped.faults);
   }
-  let nodesChecked = false;
-  if (shaped !== null && target !== undefined) {
-    const known = await unknownNodes(core, endpoint, shaped.shaped.graph, shaped.shaped.place);
-    nodesChecked = known.checked;
-    faults.addAll(known.faults);
+  if (shaped !== null) {
+    faults.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.place));
   }
   const { max_finish_within, finish_within: usual } = core.config.policy;
   const finishWithinS = finish_within ?? usual;
@@ -126,12 +132,17 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
         startWithinS,
         retention,
         priority,
-        nodesChecked,
+        nodesChecked: nodes !== null,
       });
 }
 
 /** What holds for a graph on this endpoint with this key: the stricter of each limit, and all policies. */
-export function rulesOf(limits: Limits, endpoint: Endpoint | undefined, keyPolicy: NodePolicy | null): Rules {
+export function rulesOf(
+  limits: Limits,
+  endpoint: Endpoint | undefined,
+  keyPolicy: NodePolicy | null,
+  facts: Facts = null,
+): Rules {
   const own = endpoint?.limits ?? { on_limit: 'refuse' as const };
   return {
     limits: own,
@@ -139,6 +150,7 @@ export function rulesOf(limits: Limits, endpoint: Endpoint | undefined, keyPolic
     maxBytes: Math.min(limits.max_workflow_bytes, own.max_workflow_bytes ?? Infinity),
     policies: [endpoint?.nodes, keyPolicy].filter((policy) => policy !== null && policy !== undefined),
     allowUrls: endpoint?.allow_urls ?? false,
+    facts,
   };
 }
 

@@ -2,7 +2,7 @@ import { fallbacksOf } from '../../config.ts';
 import type { FallbackEndpoint, Graph } from '../../contract/new-job.ts';
 import { endpointBarred } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
-import { unknownNodes } from '../workflows/catalog.ts';
+import { nodesOf, unknownNodes } from '../workflows/catalog.ts';
 import { placeIn } from '../workflows/graph.ts';
 import { shape } from '../workflows/shape/shape.ts';
 import { rulesOf } from './check.ts';
@@ -33,7 +33,8 @@ async function mayRun(
   graph: Graph,
   fileNames: readonly string[],
 ): Promise<boolean> {
-  const rules = rulesOf(core.config.limits, core.config.endpoints[endpoint], caller.nodes);
+  const nodes = await nodesOf(core, endpoint);
+  const rules = rulesOf(core.config.limits, core.config.endpoints[endpoint], caller.nodes, nodes?.facts);
   const refusing = { ...rules, limits: { ...rules.limits, on_limit: 'refuse' as const } };
   if (Object.keys(graph).length > rules.maxNodes) {
     return false;
@@ -43,8 +44,9 @@ async function mayRun(
     overrides: {},
     randomizeSeeds: false,
     inputNames: new Map(fileNames.map((name) => [name, name])),
+    tempOutputs: false,
   };
   const place = placeIn([]);
   const { faults } = shape(graph, nothing, refusing, core.newSeed, place);
-  return faults.count === 0 && (await unknownNodes(core, endpoint, graph, place)).faults.length === 0;
+  return faults.count === 0 && unknownNodes(nodes, endpoint, graph, place).length === 0;
 }

@@ -1,6 +1,6 @@
 import { jobStub } from '../../objects/stubs.ts';
 import type { CatalogRequest } from '../../contract/worker.ts';
-import { catalogHash, catalogMark, writeCatalog, type Catalog } from '../../storage/r2/catalog.ts';
+import { catalogHash, catalogMark, readCatalog, writeCatalog, type Catalog } from '../../storage/r2/catalog.ts';
 import type { Core } from '../context.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { forgetCatalogs } from '../workflows/catalog.ts';
@@ -22,7 +22,7 @@ export async function wantsCatalog(core: Core, endpoint: string, hash: string | 
 export async function reportCatalog(
   core: Core,
   job: string,
-  { attempt, claim, comfyui_version, classes }: CatalogRequest,
+  { attempt, claim, comfyui_version, classes, nodes }: CatalogRequest,
 ): Promise<Result<null, WorkerRefusal>> {
   const stub = jobStub(core.env, job);
   const uploader = await stub.uploader(attempt, claim);
@@ -35,13 +35,20 @@ export async function reportCatalog(
   }
   // Sent again it would be one more write to R2, however often.
   if (await wantsCatalog(core, endpoint, await catalogHash(classes))) {
-    await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes });
+    await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes, nodes });
   }
   return ok(null);
 }
 
-/** Makes this the endpoint's catalogue from now on. */
+/** Makes this the endpoint's catalogue from now on. Without facts of the classes it keeps those that are stored of the same classes. */
 export async function storeCatalog(core: Core, endpoint: string, catalog: Catalog): Promise<void> {
-  await writeCatalog(core.env.BUCKET, endpoint, catalog, core.clock());
+  const nodes = catalog.nodes ?? (await storedFacts(core, endpoint, catalog.classes));
+  await writeCatalog(core.env.BUCKET, endpoint, { ...catalog, nodes }, core.clock());
   forgetCatalogs();
+}
+
+async function storedFacts(core: Core, endpoint: string, classes: readonly string[]): Promise<Catalog['nodes']> {
+  const stored = await readCatalog(core.env.BUCKET, endpoint);
+  const isSame = stored !== null && (await catalogHash(stored.catalog.classes)) === (await catalogHash(classes));
+  return isSame ? stored.catalog.nodes : undefined;
 }

@@ -2,13 +2,14 @@ import type { Graph } from '../../contract/new-job.ts';
 import { FaultList } from '../fault-list.ts';
 import { quote, type Fault } from '../problems.ts';
 import { isLink, type Place } from './graph.ts';
+import { neededNodes, type Facts } from './results.ts';
 import { isLargerThan } from './size.ts';
 
 const FILES_ADVICE = 'Send files as inputs, not as base64 in the workflow.';
 
 /** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
-export function checkGraph(graph: Graph, place: Place): FaultList {
-  const dangling = danglingLinks(graph, place);
+export function checkGraph(graph: Graph, place: Place, facts: Facts = null): FaultList {
+  const dangling = danglingLinks(graph, place, facts);
   return dangling.count > 0 ? dangling : cycles(graph, place);
 }
 
@@ -33,11 +34,13 @@ export function checkSize(text: string, maxBytes: number, place: Place): Fault[]
       ];
 }
 
-function danglingLinks(graph: Graph, place: Place): FaultList {
+/** One fault per link to a node that is not there, at nodes that some output needs: ComfyUI does not look at others. */
+function danglingLinks(graph: Graph, place: Place, facts: Facts): FaultList {
   const faults = new FaultList();
+  let needed: Set<string> | null = null;
   for (const [id, node] of Object.entries(graph)) {
     for (const [input, value] of Object.entries(node.inputs)) {
-      if (isLink(value) && !Object.hasOwn(graph, value[0])) {
+      if (isLink(value) && !Object.hasOwn(graph, value[0]) && (needed ??= neededNodes(graph, facts)).has(id)) {
         faults.add('dangling_link', () => ({
           pointer: place(id, 'inputs', input),
           detail: `node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow`,

@@ -67,6 +67,7 @@ const QUEUED: ApiJob = {
       { field: 'width', node: '5', input: 'width' },
     ],
     clamped: [],
+    warnings: [],
   },
   error: null,
   usage: null,

@@ -1,5 +1,5 @@
 import type { Asset } from '../../contract/assets.ts';
-import type { AttemptView, JobView, Output, Progress, Status, TerminalStatus } from '../../contract/job.ts';
+import type { AttemptView, JobView, Output, Progress, Resolved, Status, TerminalStatus } from '../../contract/job.ts';
 import type { SignedUrls } from '../../core/jobs/signed-urls.ts';
 import type { ApiAsset, ApiJob, ApiJobPending, ApiJobResult, ApiJobSummary, ApiOutput } from './schemas.ts';
 
@@ -47,13 +47,19 @@ export function renderJob(job: JobView, publicUrl: string, links?: SignedUrls): 
     progress: job.progress === null ? null : renderProgress(job.progress),
     outputs: job.outputs.map((output) => renderOutput(output, job.id, publicUrl, links)),
     attempts: job.attempts.map(renderAttempt),
-    resolved: job.resolved,
+    resolved: renderResolved(job.resolved),
     usage: job.usage,
     metrics: renderMetrics(job.metrics),
     last_event: job.last_event,
     ...(job.truncated === undefined ? {} : { truncated: job.truncated }),
   };
 }
+
+/** What was decided for a job's graph. */
+export const renderResolved = (resolved: Resolved): ApiJob['resolved'] => ({
+  ...resolved,
+  warnings: resolved.warnings ?? [],
+});
 
 /** What a job that succeeded came to. */
 export function renderResult(job: JobView, publicUrl: string, links: SignedUrls): ApiJobResult {

@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi';
-import { FAULTS, JOB_ERROR_CODES, OUTPUT_TYPES, STAGES, STATUSES } from '../../contract/job.ts';
+import { FAULTS, JOB_ERROR_CODES, OUTPUT_TYPES, STAGES, STATUSES, WARNING_CODES } from '../../contract/job.ts';
 import { PROBLEM_CODES } from '../problem.ts';
 
 /** What v1 answers, as schemas: the types that `render.ts` must produce, and the components of the OpenAPI document. */
@@ -86,6 +86,14 @@ export const resolvedSchema = z
     seeds: z.array(z.object({ ...spot, value: z.union([z.number(), z.string()]), random: z.boolean() })),
     overrides: z.array(z.object({ field: z.string(), ...spot })),
     clamped: z.array(z.object({ ...spot, from: z.number(), to: z.number(), limit: z.string() })),
+    warnings: z.array(
+      z.object({
+        code: z.enum(WARNING_CODES),
+        node: z.string().nullable(),
+        input: z.string().nullable(),
+        detail: z.string(),
+      }),
+    ),
   })
   .openapi('Resolved');
 

@@ -5,6 +5,7 @@ import { catalogHash } from '../../storage/r2/catalog.ts';
 import { ADMIN_TOKEN, GRAPH, newClient, postJson, problemOf, type Call } from '../../testing/gateway.ts';
 import { claimed, created, fakeRunpod, heldClock, settled, WORKER, type Rig } from '../../testing/job.ts';
 import { as } from '../../testing/keys.ts';
+import { dryRunSchema } from '../v1/schemas.ts';
 import { told, workerCall } from '../../testing/worker-calls.ts';
 
 /** Catalogues of node classes: who may set one, what it refuses, and how a wrong one ends (docs/decisions/0052). */
@@ -41,6 +42,44 @@ async function submit(call: Call): Promise<number | string> {
   const answer = await call('/v1/jobs/dry-run', postJson({ workflow: GRAPH, endpoint: ENDPOINT }));
   return answer.status === 422 ? (await problemOf(answer)).code : answer.status;
 }
+
+describe('what a catalogue says of classes', () => {
+  const nodes = {
+    EmptyImage: { required: ['width', 'height', 'batch_size', 'color', 'alpha'] },
+    SaveImage: { output: true, required: ['images'] },
+  };
+  const warnings = async (call: Call): Promise<string[]> => {
+    const body = postJson({ workflow: GRAPH, endpoint: ENDPOINT });
+    const run = dryRunSchema.parse(await (await call('/v1/jobs/dry-run', body)).json());
+    return run.resolved.warnings.map(({ code, node, input }) => `${code} ${node}.${input}`);
+  };
+  const report = async (facts: unknown): Promise<number> => {
+    const { rig } = await claimWith(null);
+    const body = { attempt: 1, claim: rig.claim, classes: CLASSES, nodes: facts };
+    return (await workerCall(rig.id, 'catalog', body, { method: 'PUT', attempt: 1 })).status;
+  };
+
+  it('shows in a dry run, and stays when a catalogue without it has the same classes', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const { call } = await newClient();
+    expect(await report(nodes)).toBe(204);
+    expect(await warnings(call)).toEqual(['input_missing 1.alpha']);
+    clock.pass(600_000);
+    await reported(CLASSES);
+    expect(await warnings(call)).toEqual(['input_missing 1.alpha']);
+    await reported([...CLASSES, 'Another']);
+    expect(await warnings(call)).toEqual([]);
+  });
+
+  it('counts as nothing where it has another form', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    expect(await report({ EmptyImage: { required: 'alpha' } })).toBe(204);
+    expect(await submit(call)).toBe(200);
+    expect(await warnings(call)).toEqual([]);
+  });
+});
 
 describe('sending a catalogue', () => {
   it('stores it for the endpoint of the claimed attempt', async () => {

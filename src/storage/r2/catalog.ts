@@ -1,8 +1,13 @@
 import { z } from 'zod';
+import { nodeFacts } from '../../contract/worker.ts';
 import { catalogKey } from '../keys.ts';
 
 /** The node classes that an endpoint's ComfyUI knows, as a worker reported them (docs/worker-contract.md, catalog). */
-const catalogSchema = z.object({ comfyui_version: z.string().nullish(), classes: z.array(z.string()) });
+const catalogSchema = z.object({
+  comfyui_version: z.string().nullish(),
+  classes: z.array(z.string()),
+  nodes: nodeFacts.optional(),
+});
 export type Catalog = z.infer<typeof catalogSchema>;
 
 /** What is known of a stored catalogue without reading it. `reported_at`: when a worker last sent it, in ms. */

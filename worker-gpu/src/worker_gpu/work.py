@@ -135,5 +135,5 @@ class Work:
         """Beside everything else, and whatever becomes of the prompt: a catalogue that is wrong lets no better one in
         by the jobs it refuses."""
         if self._claim.catalog_wanted and self._catalog is None:
-            sending = self._gateway.send_catalog(known.about.version, known.catalog.classes)
+            sending = self._gateway.send_catalog(known.about.version, known.catalog)
             self._catalog = asyncio.create_task(sending)

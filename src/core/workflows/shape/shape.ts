@@ -9,6 +9,7 @@ import { checkGraph, checkLeastSize, checkSize } from '../check.ts';
 import type { Place } from '../graph.ts';
 import { unsafeInputs } from '../paths.ts';
 import { disallowedNodes } from '../policy.ts';
+import { warningsOf, type Facts } from '../results.ts';
 import { bound } from './bounds.ts';
 import { draftOf, type Draft } from './draft.ts';
 import { override, type Overrides } from './overrides.ts';
@@ -26,6 +27,8 @@ export type Shaping = {
   randomizeSeeds: boolean;
   /** What the job's files are called in the graph that runs, by their names in the request, with the separators of Linux. */
   inputNames: ReadonlyMap<string, string>;
+  /** Whether previews are results of the job. */
+  tempOutputs: boolean;
 };
 
 /** What an endpoint and a key allow. */
@@ -35,6 +38,8 @@ export type Rules = {
   maxBytes: number;
   policies: readonly NodePolicy[];
   allowUrls: boolean;
+  /** What is known of the endpoint's node classes. */
+  facts: Facts;
 };
 
 /** The graph that will run, as value and as text, what was decided on the way, and where each part of it came from. */
@@ -66,11 +71,12 @@ export function shape(
   const { text, faults: tooLarge } = textOf(draft, rules.maxBytes);
   draft.faults.addAll(tooLarge);
   if (tooLarge.length === 0) {
-    draft.faults.append(checkGraph(draft.graph, draft.place));
+    draft.faults.append(checkGraph(draft.graph, draft.place, rules.facts));
   }
   draft.faults.addAll(disallowedNodes(draft.graph, rules.policies, draft.place));
   draft.faults.append(unsafeInputs(draft.graph, rules.allowUrls, draft.place, new Set(shaping.inputNames.values())));
-  const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped };
+  const warnings = draft.faults.count > 0 ? [] : warningsOf(draft.graph, rules.facts, shaping.tempOutputs);
+  const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped, warnings };
   return { shaped: { graph: draft.graph, text, resolved, renamed, place: draft.place }, faults: draft.faults };
 }
 

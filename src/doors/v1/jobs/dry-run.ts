@@ -2,6 +2,7 @@ import { dryRun, type DryRun } from '../../../core/jobs/dry-run.ts';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
 import { coreProblem } from '../../problem.ts';
 import { readJsonBody, refuse } from '../body.ts';
+import { renderResolved } from '../render.ts';
 import { dryRunSchema, type ApiDryRun } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
@@ -32,4 +33,8 @@ export function registerDryRun(app: V1App): void {
   });
 }
 
-const render = (run: DryRun): Omit<ApiDryRun, 'workflow'> & { workflow: string } => ({ object: 'dry_run', ...run });
+const render = (run: DryRun): Omit<ApiDryRun, 'workflow'> & { workflow: string } => ({
+  object: 'dry_run',
+  ...run,
+  resolved: renderResolved(run.resolved),
+});

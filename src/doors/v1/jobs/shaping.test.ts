@@ -186,5 +186,6 @@ it('a job reports the seeds that were drawn for it and where its overrides went'
       { field: 'seed', node: '3', input: 'seed' },
     ],
     clamped: [],
+    warnings: [],
   });
 });

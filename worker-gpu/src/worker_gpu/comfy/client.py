@@ -1,7 +1,7 @@
 """ComfyUI over HTTP. Every route used exists in 0.3.64; `/api/jobs` is used where a newer version has it."""
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,15 +33,28 @@ class About:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The class names ComfyUI knows, and which of them are output nodes. `digest` is the contract's `catalog`."""
+    """The class names ComfyUI knows, which of them are output nodes, and the inputs that each must have. `digest` is
+    the contract's `catalog`."""
 
     classes: tuple[str, ...]
     output_classes: frozenset[str] = frozenset()
+    required: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict[str, tuple[str, ...]]())
 
     @property
     def digest(self) -> str:
         """SHA-256 of the sorted names, newline separated."""
         return hashlib.sha256("\n".join(self.classes).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def facts(self) -> JsonObject:
+        """The contract's `nodes`: what is known of each class, without those of which nothing is."""
+        facts: JsonObject = {}
+        for name in self.classes:
+            known: JsonObject = {"output": True} if name in self.output_classes else {}
+            if required := self.required.get(name):
+                known["required"] = list[Json](required)
+            if known:
+                facts[name] = known
+        return facts
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,8 @@ class ComfyClient:
         _, body = await self._calls.answer("GET", "/object_info", limit=self._calls.stall_limit)
         classes = maybe_object(body)
         outputs = (name for name, about in classes.items() if maybe_object(about).get("output_node") is True)
-        return Catalog(tuple(sorted(classes)), frozenset(outputs))
+        required = {name: _required(maybe_object(about)) for name, about in classes.items()}
+        return Catalog(tuple(sorted(classes)), frozenset(outputs), required)
 
     async def submit(self, prompt: Prompt, client_id: str) -> JobError | None:
         """Queue a prompt. Gives the refusal where ComfyUI refused a part of it (a 200 with `node_errors`): it runs the
@@ -237,6 +251,18 @@ class ComfyClient:
             return Unreadable()
         entry = maybe_object(body).get(prompt_id)
         return read_history(entry) if isinstance(entry, dict) else None
+
+
+def _required(about: JsonObject) -> tuple[str, ...]:
+    """The inputs that a class must have. Those that stand for several inputs of other names (`COMFY_AUTOGROW_V3`) are
+    left out: a graph does not hold them."""
+    inputs = maybe_object(maybe_object(about.get("input")).get("required"))
+    return tuple(name for name, spec in inputs.items() if not _is_dynamic(maybe_list(spec)))
+
+
+def _is_dynamic(spec: list[Json]) -> bool:
+    kind = spec[0] if spec else None
+    return isinstance(kind, str) and kind.startswith("COMFY_") and kind != "COMFY_MATCHTYPE_V3"
 
 
 def _ids(tuples: Json) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import aiohttp
 
+from worker_gpu.comfy.client import Catalog
 from worker_gpu.contract import (
     Claim,
     MultipartUpload,
@@ -110,9 +111,9 @@ class GatewayClient:
             raise ShapeError("claim: for another job or attempt")
         return claim
 
-    async def send_catalog(self, version: str | None, classes: tuple[str, ...]) -> None:
+    async def send_catalog(self, version: str | None, catalog: Catalog) -> None:
         """Tell the node classes, once and without insistence."""
-        body = self._body(comfyui_version=version, classes=list[Json](classes))
+        body = self._body(comfyui_version=version, classes=list[Json](catalog.classes), nodes=catalog.facts())
         try:
             status, _ = await self._call("PUT", "/catalog", body, self._now())
             if status != 204:

@@ -4,3 +4,10 @@ declare module '*.md?raw' {
   // oxlint-disable-next-line import/no-default-export -- the bundler's form
   export default text;
 }
+
+/** Bodies of tests that are not JSON. */
+declare module '*.txt?raw' {
+  const text: string;
+  // oxlint-disable-next-line import/no-default-export -- the bundler's form
+  export default text;
+}

@@ -139,7 +139,7 @@ export type Read = (offset: number, length: number) => Promise<Uint8Array>;
 
 /** What is read ahead of a walk that jumps, and of one that goes on where it was, in bytes. The latter is held in memory. */
 const LEAST_WINDOW_BYTES = 64 * 1024;
-const MOST_WINDOW_BYTES = 8 * 1024 * 1024;
+const MOST_WINDOW_BYTES = 2 * 1024 * 1024;
 /** Reads for one file. A request to the gateway has 1,000 calls (reference/cloudflare.md section 4), for everything it does. */
 const MAX_READS = 500;
 /** What is read of one file, in bytes: seconds, not minutes. */

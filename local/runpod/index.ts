@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { finished } from 'node:stream/promises';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import { type Clock, systemClock } from './clock.ts';
@@ -117,11 +118,27 @@ export async function startRunpod(options: RunpodOptions, parts: RunpodParts = {
 
 function routes(platform: Platform): Hono<FaceEnv> {
   const app = new Hono<FaceEnv>();
+  app.use(async (c, next) => {
+    await next();
+    await readRest(c.env.incoming);
+  });
   app.route('/', clientFace(platform));
   app.route('/', workerFace(platform));
   app.route('/', adminFace(platform));
   app.notFound((c) => c.json({ error: 'not found' }, 404));
   return app;
+}
+
+/**
+ * Reads what is left of a request before it is answered: the adaptor cuts off a client that still writes half a second after its answer,
+ * and most clients read only once they have written all.
+ */
+async function readRest(incoming: FaceEnv['Bindings']['incoming']): Promise<void> {
+  if (incoming.complete || incoming.destroyed) {
+    return;
+  }
+  incoming.resume();
+  await finished(incoming, { writable: false }).catch(() => {});
 }
 
 function listen(server: ReturnType<typeof createAdaptorServer>, config: RunpodConfig): Promise<number> {

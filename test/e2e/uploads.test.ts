@@ -99,6 +99,21 @@ function cut(part: Part, piece: Buffer, after: number): Promise<void> {
   });
 }
 
+/**
+ * The status that a PUT of so many bytes is refused with. Only its head is sent, which is all that R2 looks at: a refusal that comes
+ * while the body is still being written can be lost with the connection.
+ */
+function announce(url: string, size: number): Promise<number> {
+  return new Promise((done, reject) => {
+    const sending = request(url, { method: 'PUT', headers: { 'content-length': size }, agent: false }, (response) => {
+      done(response.statusCode ?? 0);
+      sending.destroy();
+    });
+    sending.on('error', reject);
+    sending.flushHeaders();
+  });
+}
+
 /** Numbers from 0 up to 1 that follow from a seed (mulberry32). */
 function chance(seed: number): () => number {
   let at = seed;
@@ -162,11 +177,8 @@ describe('a file in parts', () => {
     const bytes = newFile(2 * MIB);
     const upload = await open(bytes);
     const first = upload.missing[0] ?? fail('nothing to send');
-    const piece = pieceOf(bytes, first);
-    // The dev server turns a refusal before the whole body was read into a 500 now and then: what counts is what is stored.
-    const put = async (url: string, body: BodyInit) => (await fetch(url, { method: 'PUT', body })).ok;
     for (const size of [1, MIB - 1, MIB + 1]) {
-      expect(await put(first.url, new Uint8Array(size))).toBe(false);
+      expect(await announce(first.url, size)).toBe(403);
     }
     const elsewhere = new URL(first.url);
     elsewhere.pathname = elsewhere.pathname.replace('/00001', '/00002');
@@ -174,13 +186,13 @@ describe('a file in parts', () => {
     unsigned.search = '';
     const longer = new URL(first.url);
     longer.searchParams.set('X-Amz-Expires', '604800');
-    for (const url of [elsewhere, unsigned, longer]) {
-      expect(await put(url.href, piece)).toBe(false);
-    }
+    expect(await announce(elsewhere.href, MIB)).toBe(403);
+    expect(await announce(longer.href, MIB)).toBe(403);
+    expect(await announce(unsigned.href, MIB)).toBe(400);
     // It lets one write a part, not read it.
     expect((await fetch(first.url)).status).toBe(403);
     expect((await state(upload.id)).received_bytes).toBe(0);
-    expect(await put(first.url, piece)).toBe(true);
+    expect((await fetch(first.url, { method: 'PUT', body: pieceOf(bytes, first) })).status).toBe(200);
     expect((await state(upload.id)).received_bytes).toBe(MIB);
   });
 });

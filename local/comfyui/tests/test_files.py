@@ -220,6 +220,8 @@ async def test_an_uploads_name_cannot_be_a_way_out(server: Server, name: str) ->
 async def test_an_upload_over_the_limit_is_a_413(start: Start) -> None:
     server = await start("--max-upload-size", "0.001")
     assert (await upload(server, b"x" * 2000))[0] == 413
+    # More than the sockets hold: the refusal is read although the server stops reading first.
+    assert (await upload(server, b"x" * 20_000_000))[0] == 413
     assert (await server.get("/features"))["max_upload_size"] == 1049
 
 

@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STOP_AFTER_TAKE_MS, STREAM_HOLD_MS } from '../limits.ts';
 import { attachedOnly, startForTest, startFrozen } from '../testing/rig.ts';
@@ -17,6 +18,25 @@ describe('who may call', () => {
     const { url } = await startFrozen({ ...attachedOnly, api_keys: ['k1'] });
     const response = await fetch(`${url}/v2/e1/health`, { headers: { authorization } });
     expect(response.status).toBe(200);
+  });
+
+  it('is answered with a refusal only when the whole body is written', async () => {
+    const { url } = await startFrozen({ ...attachedOnly, api_keys: ['k1'] });
+    let status: number | undefined;
+    const ended = Promise.withResolvers<void>();
+    const sending = request(`${url}/v2/e1/run`, { method: 'POST', headers: { authorization: 'other' }, agent: false });
+    sending.on('response', (response) => {
+      status = response.statusCode;
+      response.resume().on('end', ended.resolve);
+    });
+    sending.on('error', ended.reject);
+    await new Promise((written) => void sending.write(Buffer.alloc(1_000_000), written));
+    // Answered after the half above has come.
+    expect((await fetch(`${url}/v2/e1/health`)).status).toBe(401);
+    expect(status).toBeUndefined();
+    sending.end(Buffer.alloc(1_000_000));
+    await ended.promise;
+    expect(status).toBe(401);
   });
 
   it('answers 404 for an endpoint that does not exist', async () => {

@@ -3,7 +3,6 @@ import type { Caller, Core } from '../context.ts';
 import type { CoreProblem } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { keepAsset, type AssetAnswer } from './keep.ts';
-import { whileItFlows } from './flow.ts';
 import { inspect, inspectStored, INSPECTED_BYTES } from './inspect.ts';
 import { tooLarge } from './refusals.ts';
 
@@ -12,7 +11,8 @@ import { tooLarge } from './refusals.ts';
  * use be refused before all of it is here. `forJob`: it comes with a job, so it goes with the jobs that use it.
  */
 export type IncomingFile = {
-  stream: ReadableStream<Uint8Array>;
+  /** Each is valid until the next is asked for. */
+  chunks: AsyncIterable<Uint8Array>;
   name?: string;
   statedSize?: number;
   forJob?: boolean;
@@ -44,7 +44,7 @@ export async function createAsset(
     return fail(problem);
   };
 
-  const parts = inParts(whileItFlows(file.stream), SPOOL_PART_BYTES);
+  const parts = inParts(file.chunks, SPOOL_PART_BYTES);
   for (;;) {
     const next = await parts.next();
     if (!next.ok) {
@@ -111,35 +111,35 @@ export async function createAsset(
 type Part = { bytes: Uint8Array; last: boolean };
 
 /**
- * A stream cut into parts of exactly `size` bytes; the last may be shorter or empty. A broken stream is a value: the client's
+ * A file cut into parts of exactly `size` bytes; the last may be shorter or empty. One that breaks off is a value: the client's
  * connection is not our failure.
  */
-function inParts(stream: ReadableStream<Uint8Array>, size: number) {
-  const reader = stream.getReader();
+function inParts(file: AsyncIterable<Uint8Array>, size: number) {
+  const iterator = file[Symbol.asyncIterator]();
   let rest: Uint8Array = new Uint8Array();
   return {
     async next(): Promise<Result<Part, 'broken'>> {
       const chunks = [rest];
       let have = rest.length;
       while (have < size) {
-        let chunk: ReadableStreamReadResult<Uint8Array>;
+        let chunk: IteratorResult<Uint8Array>;
         try {
-          chunk = await reader.read();
+          chunk = await iterator.next();
         } catch {
           return fail('broken');
         }
-        if (chunk.done) {
+        if (chunk.done === true) {
           rest = new Uint8Array();
           return ok({ bytes: join(chunks, have), last: true });
         }
-        chunks.push(chunk.value);
+        chunks.push(chunk.value.slice());
         have += chunk.value.length;
       }
       const all = join(chunks, have);
       rest = all.slice(size);
       return ok({ bytes: all.subarray(0, size), last: false });
     },
-    stop: (): Promise<void> => reader.cancel().catch(() => {}),
+    stop: async (): Promise<void> => void (await iterator.return?.()),
   };
 }
 

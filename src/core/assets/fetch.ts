@@ -1,4 +1,5 @@
 import type { Caller, Core } from '../context.ts';
+import { chunksOf } from '../chunks.ts';
 import { fetchPublic } from '../../providers/public-fetch.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { fail, ok, type Result } from '../result.ts';
@@ -52,8 +53,8 @@ export async function fetchAsset(
       await body.cancel();
       return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes, core.config.limits.max_upload_bytes)));
     }
-    const stream = whole(body, stated, signal);
-    const created = await createAsset(core, caller, { stream, name, forJob: true });
+    const chunks = whole(body, stated, signal);
+    const created = await createAsset(core, caller, { chunks, name, forJob: true });
     if (created.ok) {
       return ok(created.value.asset);
     }
@@ -72,24 +73,24 @@ function statedLength(headers: Headers): number | null {
 }
 
 /** The body, which breaks when the time is up, and when it is not as long as announced: a file cut short must not pass for a whole one. */
-function whole(
+async function* whole(
   body: ReadableStream<Uint8Array>,
   stated: number | null,
   signal: AbortSignal,
-): ReadableStream<Uint8Array> {
+): AsyncGenerator<Uint8Array, void, undefined> {
   let size = 0;
-  const counted = new TransformStream<Uint8Array, Uint8Array>({
-    transform(chunk, controller) {
+  try {
+    for await (const chunk of chunksOf(body, until(signal))) {
       size += chunk.length;
-      controller.enqueue(chunk);
-    },
-    flush(controller) {
-      if (stated !== null && size !== stated) {
-        controller.error(new Error('another length than announced'));
-      }
-    },
-  });
-  return until(signal, body).pipeThrough(counted);
+      yield chunk;
+    }
+    if (stated !== null && size !== stated) {
+      throw new Error('another length than announced');
+    }
+  } finally {
+    // Whoever sends more than is wanted is told to stop.
+    await body.cancel().catch(() => {});
+  }
 }
 
 async function follow(core: Core, text: string, signal: AbortSignal): Promise<Result<Response, FetchProblem>> {

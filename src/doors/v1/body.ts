@@ -3,6 +3,7 @@ import { whileItFlows } from '../../core/assets/flow.ts';
 import { parseJson } from '../../core/json.ts';
 import type { CoreProblem } from '../../core/problems.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
+import { chunksOf } from '../../core/chunks.ts';
 import type { AppEnv } from '../app-env.ts';
 import { problem, type ProblemCode } from '../problem.ts';
 
@@ -30,7 +31,7 @@ const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset=
 export async function readJsonBody(
   c: Context<AppEnv>,
   limit: number = SMALL_BODY_BYTES,
-  see: (chunk: Uint8Array) => void = () => {},
+  see: (chunk: Uint8Array) => Promise<void> = () => Promise.resolve(),
 ): Promise<Result<unknown, Refusal>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
@@ -39,8 +40,8 @@ export async function readJsonBody(
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
   const texts: string[] = [];
   let utf8 = true;
-  const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), (chunk) => {
-    see(chunk);
+  const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), async (chunk) => {
+    await see(chunk);
     utf8 &&= decode(decoder, chunk, texts);
   });
   if (!read.ok) {
@@ -75,46 +76,34 @@ function decode(decoder: TextDecoder, chunk: Uint8Array | null, texts: string[])
 }
 
 /**
- * The body as it arrives, for a reader that takes a stream that broke for a client that left. It breaks when it comes for too long, and at
- * its very end if whoever sends it may not do so any more: `refusal` says so.
+ * The body as it arrives. It breaks when it comes for too long, or not at all any more, and at its very end if whoever sends it may not
+ * do so any more: `refusal` says so.
  */
 export function arriving(c: Context<AppEnv>): {
-  stream: ReadableStream<Uint8Array>;
+  chunks: AsyncIterable<Uint8Array>;
   refusal: () => Promise<Refusal | null>;
 } {
-  const reader = (c.req.raw.body ?? new Blob([]).stream()).getReader();
   let standing: Promise<boolean> | null = null;
-  const stream = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const { done, value } = await reader.read();
-          if (isOverdue(c)) {
-            throw new Error('the body came for too long');
-          }
-          if (!done) {
-            controller.enqueue(value);
-            return;
-          }
-          standing = c.var.standing();
-          if (!(await standing)) {
-            throw new Error(ENDED);
-          }
-          controller.close();
-        } catch (error) {
-          controller.error(error);
-          await reader.cancel(error).catch(() => {});
-        }
-      },
-      cancel: (reason) => reader.cancel(reason),
-    },
-    { highWaterMark: 0 },
-  );
+  async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of bodyOf(c)) {
+      if (isOverdue(c)) {
+        throw new Error('the body came for too long');
+      }
+      yield chunk;
+    }
+    standing = c.var.standing();
+    if (!(await standing)) {
+      throw new Error(ENDED);
+    }
+  }
   // A fault in asking is not the client's: it is thrown here again.
   const refusal = async (): Promise<Refusal | null> =>
     standing === null || (await standing) ? null : { code: 'unauthorized', detail: ENDED };
-  return { stream, refusal };
+  return { chunks: chunks(), refusal };
 }
+
+const bodyOf = (c: Context<AppEnv>): AsyncIterable<Uint8Array> =>
+  chunksOf(c.req.raw.body ?? new Blob([]).stream(), whileItFlows);
 
 const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.begun > MAX_BODY_MS;
 
@@ -122,7 +111,7 @@ const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.be
 export async function readBounded(
   c: Context<AppEnv>,
   limit: number,
-  take: (chunk: Uint8Array) => void,
+  take: (chunk: Uint8Array) => Promise<void> | void,
 ): Promise<Result<null, Refusal>> {
   const encoding = c.req.header('content-encoding') ?? 'identity';
   if (encoding !== 'identity') {
@@ -134,9 +123,8 @@ export async function readBounded(
     return fail(large);
   }
   let size = 0;
-  const body = c.req.raw.body;
   try {
-    for await (const chunk of body === null ? [] : whileItFlows(body)) {
+    for await (const chunk of bodyOf(c)) {
       if (isOverdue(c)) {
         return fail({ code: 'incomplete_body', detail: 'the body came for too long' });
       }
@@ -144,7 +132,7 @@ export async function readBounded(
       if (size > limit) {
         return fail(large);
       }
-      take(chunk);
+      await take(chunk);
     }
   } catch {
     return fail({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });

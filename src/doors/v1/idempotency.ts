@@ -33,19 +33,19 @@ export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Refusa
 export class Fingerprint {
   private readonly stream = new crypto.DigestStream('SHA-256');
   private readonly writer = this.stream.getWriter();
-  private written: Promise<void>;
+  private readonly begun: Promise<void>;
 
   constructor(c: Context<AppEnv>) {
-    this.written = this.writer.write(new TextEncoder().encode(`${c.req.method} ${c.req.path}\n`));
+    this.begun = this.writer.write(new TextEncoder().encode(`${c.req.method} ${c.req.path}\n`));
   }
 
-  add(chunk: Uint8Array): void {
-    // Writes are taken in order; a stream that fails says so when it ends.
-    this.written = this.writer.write(chunk);
+  /** Resolves when the chunk may be overwritten. */
+  add(chunk: Uint8Array): Promise<void> {
+    return this.writer.write(chunk);
   }
 
   async hex(): Promise<string> {
-    await this.written;
+    await this.begun;
     await this.writer.close();
     return new Uint8Array(await this.stream.digest).toHex();
   }

@@ -1,6 +1,7 @@
 import { methodsOf, onlyMethodsOf } from '../methods.ts';
 import { registerLimits } from './account/limits.ts';
 import { registerUsage } from './account/usage.ts';
+import { drained } from '../drain.ts';
 import { authorize } from './auth.ts';
 import { registerListAudit } from './audit/list.ts';
 import { deprecationHeaders } from './deprecation.ts';
@@ -29,6 +30,7 @@ import { registerWebhooks } from './webhooks/index.ts';
 /** The gateway's own API (docs/api.md). What each route needs is in `route-access.ts`. */
 export const v1Door = newV1App();
 
+v1Door.use(drained);
 v1Door.use(deprecationHeaders());
 v1Door.use(authorize);
 v1Door.use(rateLimitHeaders);

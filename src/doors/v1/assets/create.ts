@@ -2,6 +2,7 @@ import { z } from '@hono/zod-openapi';
 import { createAsset, type IncomingFile } from '../../../core/assets/create.ts';
 import { tooLarge } from '../../../core/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../core/result.ts';
+import { chunksOf } from '../../../core/chunks.ts';
 import { coreProblem } from '../../problem.ts';
 import { arriving, readBounded, refuse, statedLength, type Refusal } from '../body.ts';
 import { renderAsset } from '../render.ts';
@@ -63,14 +64,18 @@ async function incomingFile(c: V1Context): Promise<Result<Incoming, Refusal>> {
   if (statedLength(c) > limit) {
     return fail(tooLarge(limit, c.var.core.config.limits.max_upload_bytes));
   }
-  const { stream, refusal } = arriving(c);
-  return ok({ file: { stream, statedSize: statedLength(c) }, refusal });
+  const { chunks, refusal } = arriving(c);
+  return ok({ file: { chunks, statedSize: statedLength(c) }, refusal });
 }
 
 /** Forms are parsed in memory, so they may be as large as a JSON body; larger files go as the raw body, which is streamed. */
 async function fileOfForm(c: V1Context, type: string): Promise<Result<IncomingFile, Refusal>> {
   const chunks: Uint8Array[] = [];
-  const read = await readBounded(c, c.var.core.config.limits.max_body_bytes, (chunk) => void chunks.push(chunk));
+  const read = await readBounded(
+    c,
+    c.var.core.config.limits.max_body_bytes,
+    (chunk) => void chunks.push(chunk.slice()),
+  );
   if (!read.ok) {
     return read;
   }
@@ -80,5 +85,5 @@ async function fileOfForm(c: V1Context, type: string): Promise<Result<IncomingFi
   if (first === undefined || others.length > 0 || first[0] !== 'file' || typeof first[1] === 'string') {
     return fail({ code: 'invalid_multipart', detail: 'the form must hold one part: a file with the name "file"' });
   }
-  return ok({ stream: first[1].stream(), name: first[1].name });
+  return ok({ chunks: chunksOf(first[1].stream()), name: first[1].name });
 }

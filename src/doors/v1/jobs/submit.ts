@@ -44,7 +44,11 @@ export function registerSubmitJob(app: V1App): void {
       return refuse(c, key.problem);
     }
     const fingerprint = key.value === null ? null : new Fingerprint(c);
-    const body = await readJsonBody(c, c.var.core.config.limits.max_body_bytes, (chunk) => fingerprint?.add(chunk));
+    const body = await readJsonBody(
+      c,
+      c.var.core.config.limits.max_body_bytes,
+      (chunk) => fingerprint?.add(chunk) ?? Promise.resolve(),
+    );
     if (!body.ok) {
       return refuse(c, body.problem);
     }

@@ -203,7 +203,7 @@ describe('what is secret', () => {
     await until(() => expect(events()).toContain('effect_failed'));
     away.mockRestore();
     await until(async () => expect(await outbox(rig)).toEqual(['project']));
-    await vi.waitFor(async () => {
+    await until(async () => {
       await ring(rig);
       await settled(rig);
     });

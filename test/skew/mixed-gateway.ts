@@ -13,7 +13,10 @@ export const CLASSES = { JOB: 'Job', ACCOUNT: 'Account', WEBHOOK: 'Webhook', END
 export type Part = 'WORKER' | keyof typeof CLASSES;
 export type Mix = Record<Part, Release>;
 
-const MIGRATIONS = resolve(import.meta.dirname, '..', '..', 'migrations');
+const root = resolve(import.meta.dirname, '..', '..');
+const MIGRATIONS = join(root, 'migrations');
+const [, COMPATIBILITY_DATE = ''] =
+  /^compatibility_date = "(.*)"$/m.exec(readFileSync(join(root, 'wrangler.toml'), 'utf8')) ?? [];
 
 /** Events of the log that a failed call between Worker and objects leaves (docs/operations.md, What to look at). */
 const FAILURE = /"event":"(?:uncaught|\w+_failed|\w+_untold|endpoint_unreachable)"|^Uncaught/;
@@ -78,7 +81,7 @@ export async function startMixedGateway(code: Record<Release, string>, mix: Mix)
   const script = (release: Release) => ({
     config: {
       name: release,
-      compatibilityDate: '2026-11-01',
+      compatibilityDate: COMPATIBILITY_DATE,
       manifest: {
         mainModule: 'worker.js',
         modules: { 'worker.js': { type: 'esm' as const, contents: code[release] } },

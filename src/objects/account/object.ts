@@ -10,20 +10,25 @@ import { applySchema, type Schema } from '../schema.ts';
 import { ASSETS, Assets } from './assets.ts';
 import { Files, OWNER } from './files.ts';
 import { Limits, OWN_LIMITS } from './limits.ts';
-import { PLACES, Places } from './places.ts';
+import { PLACES, Places, SLOTS } from './places.ts';
 import { type Fill, quotaOf, refusal } from './refusal.ts';
-import { REPEATS, Repeats } from './repeats.ts';
+import { IDEMPOTENCY_KEYS, REPEATS, Repeats } from './repeats.ts';
 import { SPEND, Spend } from './spend.ts';
 import { SUBMITS, Submits } from './submits.ts';
 import { UPLOADS, Uploads } from './uploads.ts';
 
-const SCHEMA: Schema = [SUBMITS + OWN_LIMITS + PLACES + REPEATS + SPEND, ASSETS + UPLOADS + OWNER];
+const SCHEMA: Schema = [
+  SUBMITS + OWN_LIMITS + PLACES + REPEATS + SPEND,
+  ASSETS + UPLOADS + OWNER,
+  SLOTS + IDEMPOTENCY_KEYS,
+];
 
 type Unkept = DistributiveOmit<Extract<Admission, { kind: 'kept_too_long' | 'no_room' | 'gone' }>, 'quota'>;
 
 /**
  * One object per account: decides whether a job may start, waits or is refused. A decision is one call and one transaction, so
- * parallel submits can never pass a limit together. State is in SQLite, not on the heap: a restart must not forget who is in.
+ * parallel submits can never pass a limit together. State is in SQLite: a restart must not forget who is in. What all rows come to is kept
+ * on the heap beside it, so that a decision reads no more rows the more jobs there are.
  */
 export class Account extends DurableObject<Env> {
   private readonly submits: Submits;
@@ -61,7 +66,7 @@ export class Account extends DurableObject<Env> {
   async admit(request: AdmitRequest): Promise<Admission> {
     await this.files.makeWayFor(request.inputs);
     const now = Date.now();
-    const decided = this.ctx.storage.transactionSync(() => this.decide(request, now));
+    const decided = this.together(() => this.decide(request, now));
     if (request.inputs.length > 0) {
       this.setAlarm(now);
     }
@@ -70,7 +75,7 @@ export class Account extends DurableObject<Env> {
 
   private decide(request: AdmitRequest, now: number): DistributiveOmit<Admission, 'quota'> {
     const { idempotency } = request;
-    this.places.lapse(now);
+    this.places.expire(now);
     const seen = idempotency === null ? { kind: 'free' as const } : this.repeats.look(idempotency, now);
     if (seen.kind === 'reused') {
       return { kind: 'reused' };
@@ -83,15 +88,15 @@ export class Account extends DurableObject<Env> {
     // An earlier request with this key broke off: its work is finished under the id it was given.
     const job = 'job' in seen ? seen.job : request.job;
     const place = this.places.stateOf(job);
-    if (place === 'in' || place === 'waiting') {
+    if (place === 'active' || place === 'queued') {
       this.places.extend(job, request.expires_at);
     } else {
       const unkept = this.cannotKeep(request, limits, now);
       if (unkept !== null) {
         return unkept;
       }
-      const fill = { ...this.fillAt(now), spent: this.spend.today(now), reserved: this.places.reserved() };
-      const refused = refusal(request, limits, fill, now);
+      const costs = () => ({ spent: this.spend.today(now), reserved: this.places.reserved() });
+      const refused = refusal(request, limits, this.fillAt(now), costs, now);
       if (refused !== null) {
         return refused;
       }
@@ -105,7 +110,7 @@ export class Account extends DurableObject<Env> {
       this.assets.use(job, request.inputs, { now, until: request.expires_at, expires_at });
     }
     this.fill(job);
-    const waits = this.places.stateOf(job) === 'waiting';
+    const waits = this.places.count('queued') > 0 && this.places.stateOf(job) === 'queued';
     const queue_position = waits ? this.places.placeOf(job) : null;
     return {
       kind: 'admitted',
@@ -171,25 +176,25 @@ export class Account extends DurableObject<Env> {
 
   /** A job in line asks whether it may begin. One that the account has lost joins the line again: it exists, so it was admitted. */
   ask(job: string, expires_at: number): boolean {
-    this.places.lapse(Date.now());
+    this.places.expire(Date.now());
     const place = this.places.stateOf(job);
-    if (place === null || place === 'lapsed') {
+    if (place === null || place === 'expired') {
       this.places.enterAgain(job, expires_at);
     }
     this.fill(job);
-    return this.places.stateOf(job) === 'in';
+    return this.places.stateOf(job) === 'active';
   }
 
   /** Gives a job's place back and takes its cost from the budget instead of what was reserved. Repeating it does nothing. */
   release(job: string, used: Used): void {
     const now = Date.now();
-    this.ctx.storage.transactionSync(() => {
+    this.together(() => {
       if (this.places.leave(job)) {
         this.spend.add(used, now);
       }
       this.repeats.finish(job);
       this.assets.over(job, this.assetExpiry(now));
-      this.places.lapse(now);
+      this.places.expire(now);
       this.fill();
     });
   }
@@ -325,12 +330,27 @@ export class Account extends DurableObject<Env> {
     }
   }
 
+  /** All of it or nothing; what is counted on the heap too. */
+  private together<T>(work: () => T): T {
+    try {
+      return this.ctx.storage.transactionSync(work);
+    } catch (error) {
+      this.places.recount();
+      this.submits.recount();
+      throw error;
+    }
+  }
+
   private quotaAt(now: number): Quota {
     return quotaOf(this.limits(), this.fillAt(now), now);
   }
 
   private fillAt(now: number): Fill {
-    return { submits: this.submits.count(now), in: this.places.count('in'), waiting: this.places.count('waiting') };
+    return {
+      submits: this.submits.count(now),
+      active: this.places.count('active'),
+      queued: this.places.count('queued'),
+    };
   }
 
   /**

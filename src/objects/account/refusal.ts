@@ -8,24 +8,25 @@ const RETRY_WHEN_FULL_S = 5;
 
 type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
 
-/** How full an account is: submits of this minute, jobs that are in, jobs in line. */
-export type Fill = { submits: number; in: number; waiting: number };
+/** How full an account is: submits of this minute, jobs that have a slot, jobs that wait for one. */
+export type Fill = { submits: number; active: number; queued: number };
 
 /** What an account's jobs have cost today, and what those may cost that are not over. */
 export type Costs = { spent: Used; reserved: Used };
 
-/** Which limit one more job would pass, if any: the rate, then the places, then the budgets. */
+/** Which limit one more job would pass, if any: the rate, then the places, then the budgets. `costs` is asked where there is a budget. */
 export function refusal(
   { reserve }: Pick<AdmitRequest, 'reserve'>,
   limits: AccountLimits,
-  fill: Fill & Costs,
+  fill: Fill,
+  costs: () => Costs,
   now: number,
 ): Refused | null {
   if (fill.submits >= limits.submits_per_minute) {
     const detail = `${limits.submits_per_minute} jobs may be submitted in ${WINDOW_S} seconds`;
     return refuse('rate_limited', detail, windowLeft(now));
   }
-  if (fill.in >= limits.jobs_in_flight && fill.waiting >= limits.max_queued) {
+  if (fill.active >= limits.jobs_in_flight && fill.queued >= limits.max_queued) {
     const detail = `${limits.jobs_in_flight} jobs may be in work and ${limits.max_queued} in line at a time`;
     return refuse('queue_full', detail, RETRY_WHEN_FULL_S);
   }
@@ -40,7 +41,8 @@ export function refusal(
     if (wants === null) {
       return refuse('budget_exceeded', 'the endpoint has no price, so no budget can be kept', untilTomorrow(now));
     }
-    const [spent, reserved] = [fill.spent[of], fill.reserved[of]];
+    const all = costs();
+    const [spent, reserved] = [all.spent[of], all.reserved[of]];
     if (spent + reserved + wants > cap * per) {
       const left = Math.max(0, cap - (spent + reserved) / per);
       const detail = `${cap} ${unit} may be used a day (UTC); ${round(left)} are left and the job may take ${round(wants / per)}`;
@@ -70,8 +72,8 @@ export function quotaOf(limits: AccountLimits, fill: Fill, now: number): Quota {
       remaining: Math.max(0, limits.submits_per_minute - fill.submits),
       reset_s: windowLeft(now),
     },
-    places('jobs', limits.jobs_in_flight, fill.in),
-    places('queued', limits.max_queued, fill.waiting),
+    places('jobs', limits.jobs_in_flight, fill.active),
+    places('queued', limits.max_queued, fill.queued),
   ];
 }
 

@@ -9,6 +9,8 @@ const DAY_MS = 86_400_000;
 
 export class Spend {
   private readonly sql: SqlStorage;
+  /** The day of which it is known that nothing older is stored. */
+  private day: number | null = null;
 
   constructor(sql: SqlStorage) {
     this.sql = sql;
@@ -20,7 +22,10 @@ export class Spend {
   }
 
   add(used: Used, now: number): void {
-    this.sql.exec('DELETE FROM spend WHERE day < ?', dayOf(now));
+    if (this.day !== dayOf(now)) {
+      this.sql.exec('DELETE FROM spend WHERE day < ?', dayOf(now));
+      this.day = dayOf(now);
+    }
     this.sql.exec(
       `INSERT INTO spend (day, gpu_ms, micro_usd) VALUES (?, ?, ?)
        ON CONFLICT (day) DO UPDATE SET gpu_ms = gpu_ms + excluded.gpu_ms, micro_usd = micro_usd + excluded.micro_usd`,

@@ -8,23 +8,40 @@ CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 /** How many jobs were submitted in the window that is now: fixed windows, aligned to the clock. */
 export class Submits {
   private readonly sql: SqlStorage;
+  /** The window that was read or written last. Nobody else writes it. */
+  private known: { window: number; count: number } | null = null;
 
   constructor(sql: SqlStorage) {
     this.sql = sql;
   }
 
+  /** A transaction was undone: what was counted in it does not hold. */
+  recount(): void {
+    this.known = null;
+  }
+
   count(now: number): number {
-    return this.sql
-      .exec<{ n: number }>('SELECT coalesce(sum(count), 0) AS n FROM submits WHERE window_start = ?', windowStart(now))
-      .one().n;
+    return this.at(now).count;
   }
 
   add(now: number): void {
-    this.sql.exec('DELETE FROM submits WHERE window_start <> ?', windowStart(now));
-    this.sql.exec(
-      'INSERT INTO submits (window_start, count) VALUES (?, 1) ON CONFLICT (window_start) DO UPDATE SET count = count + 1',
-      windowStart(now),
-    );
+    const known = this.at(now);
+    if (known.count === 0) {
+      this.sql.exec('DELETE FROM submits WHERE window_start <> ?', known.window);
+    }
+    known.count += 1;
+    this.sql.exec('INSERT OR REPLACE INTO submits (window_start, count) VALUES (?, ?)', known.window, known.count);
+  }
+
+  private at(now: number): { window: number; count: number } {
+    const window = windowStart(now);
+    if (this.known?.window !== window) {
+      const row = this.sql
+        .exec<{ count: number }>('SELECT count FROM submits WHERE window_start = ?', window)
+        .toArray()[0];
+      this.known = { window, count: row?.count ?? 0 };
+    }
+    return this.known;
   }
 }
 

@@ -112,7 +112,7 @@ describe('a job', () => {
     expect(await view(rig)).toMatchObject({ status: 'succeeded', stage: null, outputs: [{ name: 't.png' }] });
     expect(await listed(rig.id)).toMatchObject({ status: 'succeeded' });
     const places = await runInDurableObject(env.ACCOUNT.getByName(ACCOUNT), (_account, state) =>
-      state.storage.sql.exec('SELECT job FROM places WHERE job = ?', rig.id).toArray(),
+      state.storage.sql.exec('SELECT job FROM slots WHERE job = ?', rig.id).toArray(),
     );
     expect(places).toEqual([]);
   });

@@ -104,7 +104,7 @@ def test_a_computed_folder_gets_the_jobs_folder_in_front_and_the_prefix_stays() 
     assert maybe_object(after["1-folder_name"])["class_type"] == "StringConcatenate"
 
 
-def test_an_output_node_at_the_end_of_the_graph_runs_anew_in_every_job() -> None:
+def test_an_output_node_without_a_path_runs_in_every_job() -> None:
     graph: dict[str, JsonObject] = {
         "1": {"class_type": "MakeModel", "inputs": {}},
         "2": {"class_type": "Show", "inputs": {"model": ["1", 0]}},
@@ -115,7 +115,7 @@ def test_an_output_node_at_the_end_of_the_graph_runs_anew_in_every_job() -> None
     }
     made = rewrite(graph, FOLDER, {}, (), {"Show", "ShowAndPass"})
     marked = [node for node, about in made.items() if RUN_INPUT in maybe_object(maybe_object(about).get("inputs"))]
-    assert marked == ["2"]
+    assert marked == ["2", "3"]
     assert maybe_object(maybe_object(made["2"])["inputs"])[RUN_INPUT] == FOLDER
 
 

@@ -1,5 +1,9 @@
 """Outputs that a node lists as plain strings and values, not as file entries: found where they are, else skipped."""
 
+import json
+import struct
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from fakes.gateway import Job
 from fakes.stage import JOB, staged
 from test_job import SAVE, listing
 from test_own_folders import folders_in
+from worker_gpu.comfy.client import changed_ns
 from worker_gpu.shape import Json, JsonObject, maybe_object
 
 pytestmark = pytest.mark.asyncio
@@ -192,9 +197,130 @@ async def test_a_text_that_a_node_saves_and_lists_as_well_is_one_output(
 ) -> None:
     """SaveText of ComfyUI 0.33.0 does so; it lays JSON out."""
     text = '{"a":1}' if name.endswith(".json") else "hello"
-    output: JsonObject = {"text": [text], "files": [{"filename": name, "subfolder": "", "type": "output"}]}
-    async with staged(tmp_path, listing(output, {("output", "", name): content}), SAVE) as stage:
+    output: JsonObject = {"text": [text], "files": [{"filename": name, "subfolder": FOLDER, "type": "output"}]}
+    async with staged(tmp_path, listing(output, {("output", FOLDER, name): content}), SAVE) as stage:
         receipt = await stage.run()
 
         assert receipt.outcome == "succeeded"
         assert sorted(stage.gateway.outputs) == outputs
+
+
+OLD_S = 60.0
+GONE_BY: JsonObject = {
+    "result": ["temp/secret.png", "m.glb", "secret.glb [temp]", "/srv/ComfyUI/output/x/secret.glb"],
+    "images": [{"filename": "shown.png", "subfolder": "", "type": "temp"}],
+    "text": ["done"],
+}
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_file_that_was_there_before_the_run_is_no_output_of_it(tmp_path: Path, early: bool) -> None:
+    """Preview3D lists any name that it is given. Where the folders are out of reach, a file's time tells."""
+    files = {
+        ("temp", "", "secret.png"): PNG,
+        ("temp", "", "secret.glb"): GLB,
+        ("output", "x", "secret.glb"): GLB,
+        ("output", "", "m.glb"): GLB,
+        ("temp", "", "shown.png"): PNG,
+    }
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        entry = await listing(GONE_BY, files)(comfy, prompt)
+        if early:
+            await comfy.tell(prompt, "executed", node="2", display_node="2", output=GONE_BY)
+        return entry
+
+    async with staged(tmp_path, script, SAVE, change=wanting_temp) as stage:
+        old = time.time() - OLD_S
+        stage.comfy.written = {ref: old for ref in files if ref[2] != "m.glb"}
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        assert sorted(stage.gateway.outputs) == ["2.txt", "m.glb"]
+
+
+async def test_a_file_whose_age_nothing_tells_is_an_output_only_as_an_entry(tmp_path: Path) -> None:
+    output: JsonObject = {
+        "result": ["temp/secret.png"],
+        "images": [{"filename": "shown.png", "subfolder": "", "type": "output"}],
+    }
+    files = {("temp", "", "secret.png"): PNG, ("output", "", "shown.png"): PNG}
+
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        entry = await listing(output, files)(comfy, prompt)
+        assert entry is not None
+        return {**entry, "status": {"status_str": "success", "messages": [["execution_start", {}]]}}
+
+    async with staged(tmp_path, script, SAVE, change=wanting_temp) as stage:
+        await stage.run()
+
+        assert list(stage.gateway.outputs) == ["shown.png"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "changed"),
+    [
+        ({"etag": '"18bcfe5686a-3f"', "last-modified": "Thu, 01 Jan 1970 00:28:20 GMT"}, 1_700_000_000_106),
+        ({"etag": '"18bcfe5686a-3f"', "last-modified": "Thu, 01 Jan 1970 00:28:21 GMT"}, 1_700_000_000_106),
+        ({"etag": 'W/"18bcfe5686a-3f"', "last-modified": "Thu, 01 Jan 1970 00:28:20 GMT"}, 1_700_000_000_106),
+        ({"etag": '"18bcfe5686a-3f"', "last-modified": "Thu, 01 Jan 1970 00:28:18 GMT"}, 1_698_999_999_999),
+        ({"etag": '"abc"', "last-modified": "Thu, 01 Jan 1970 00:28:20 GMT"}, 1_700_999_999_999),
+        ({"etag": '"18bcfe5686a-3f"'}, None),
+        ({"last-modified": "yesterday"}, None),
+    ],
+)
+async def test_when_a_served_file_was_written_is_read_off_its_headers(
+    headers: dict[str, str], changed: int | None
+) -> None:
+    assert changed_ns(headers) == changed
+
+
+def sending(messages: Callable[[FakeComfy, Prompt], Awaitable[None]]) -> Script:
+    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
+        await comfy.tell(prompt, "execution_start")
+        await comfy.tell(prompt, "executing", node="2", display_node="2")
+        await messages(comfy, prompt)
+        return {"outputs": {}, "status": {"status_str": "success", "completed": True, "messages": []}}
+
+    return script
+
+
+SEND: dict[str, JsonObject] = {"2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
+JPEG = b"\xff\xd8\xff\xe0picture"
+
+
+@pytest.mark.parametrize("previews", [True, False])
+async def test_pictures_that_a_node_sends_over_the_socket_are_outputs_and_no_previews(
+    tmp_path: Path, previews: bool
+) -> None:
+    async def messages(comfy: FakeComfy, prompt: Prompt) -> None:
+        await comfy.send(prompt, struct.pack(">II", 1, 2) + PNG)
+        about = json.dumps({"display_node_id": "2", "prompt_id": prompt.prompt_id, "image_type": "image/jpeg"}).encode()
+        await comfy.send(prompt, struct.pack(">II", 4, len(about)) + about + JPEG)
+
+    def wishing(job: Job) -> None:
+        job.options["previews"] = previews
+
+    async with staged(tmp_path, sending(messages), SEND, change=wishing) as stage:
+        receipt = await stage.run()
+
+        assert receipt.outcome == "succeeded"
+        told = {name: (o["node_id"], o["content_type"]) for name, o in stage.gateway.outputs.items()}
+        assert told == {"2.png": ("2", "image/png"), "2_2.jpg": ("2", "image/jpeg")}
+        assert stage.gateway.content("2.png") == PNG
+        assert stage.gateway.previews == []
+
+
+async def test_a_job_whose_sent_pictures_may_be_lost_with_the_socket_fails(tmp_path: Path) -> None:
+    async def messages(comfy: FakeComfy, prompt: Prompt) -> None:
+        await comfy.send(prompt, struct.pack(">II", 1, 2) + PNG)
+        connections = comfy.connections
+        await comfy.drop_sockets()
+        await comfy.notice.until(lambda: comfy.connections > connections)
+
+    async with staged(tmp_path, sending(messages), SEND) as stage:
+        receipt = await stage.run()
+
+        assert receipt.code == "output_missing"
+        error = maybe_object(stage.gateway.report["error"])
+        assert error["node"] == {"id": "2", "class_type": "SaveImageWebsocket"}

@@ -4,6 +4,7 @@ Memory that ran out is freed and the graph tried once more in place. The gateway
 """
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,11 @@ from worker_gpu.aftermath import is_comfy_lost
 from worker_gpu.boot import EXTENSION
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import Prompt
+from worker_gpu.comfy.follow import Results
 from worker_gpu.comfy.progress import Progress
+from worker_gpu.comfyui_extension.comfy_edge.sent_pictures import SENDERS
 from worker_gpu.contract import Output, Stage, Timings
-from worker_gpu.errors import JobError
+from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.graph import class_types, rewrite
 from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
@@ -95,6 +98,7 @@ class Execution:
         self._submitting: asyncio.Task[JobError | None] | None = None
         self._prompt_over = False
         self._shown = 0.0
+        self._pictures = itertools.count(1)
         self._told_before: tuple[Output, ...] = ()
         # Custom nodes print prompts: what ComfyUI printed before this job is another's.
         self._printed_before = place.comfy.printed
@@ -155,12 +159,15 @@ class Execution:
                 async with asyncio.TaskGroup() as group:
                     collector = self._make_collector(group)
                     self.collector = collector
-                    relay = Relay(self._audience, collector, order.previews, self._run_started, self._shown_most)
+                    relay = Relay(
+                        self._audience, collector, self._sends, order.previews, self._run_started, self._shown_most
+                    )
                     try:
                         results = await place.executor.follow(
                             order.prompt_id, self._classes, inbox, relay, order.silence_s
                         )
                         self._prompt_over = True
+                        self._check_pictures(results)
                     except JobError as error:
                         if error.comfy_lost and self._started is None and place.comfy.runs_alone:
                             # A node that holds Python's interpreter lets no message out, not even of the start.
@@ -214,7 +221,7 @@ class Execution:
         if order.folders is not None:
             source, names = OwnFiles(order.folders, order.wishes.metadata), Names()
         else:
-            source = ViewedFiles(place.client, self._spool, order.wishes.metadata)
+            source = ViewedFiles(place.client, self._spool, order.shared_folder, order.wishes.metadata)
             names = Names(f"{order.shared_folder}/")
         return Collector(
             group,
@@ -223,8 +230,23 @@ class Execution:
             Finder(source, names, self._classes, order.wishes.temp_outputs),
             order.wishes,
             lambda text: write_text(text, self._spool),
+            None if order.folders is not None else self._place_for_picture,
             self._audience.output,
         )
+
+    def _place_for_picture(self) -> Path:
+        return self._spool / f"picture-{next(self._pictures)}"
+
+    def _sends(self, node: str) -> bool:
+        """Whether the pictures that a node sends over the socket are its result."""
+        return self._classes.get(node) in SENDERS
+
+    def _check_pictures(self, results: Results) -> None:
+        """Where ComfyUI's folders are shared, pictures that are sent come over the socket alone. Raises `JobError`."""
+        sender = next((node for node in self._classes if self._sends(node)), None)
+        if sender is not None and self._order.folders is None and not results.heard_all:
+            text = "The connection to ComfyUI broke while the graph ran, so pictures that a node sent may be missing."
+            raise JobError("output_missing", text, node=NodeRef(sender, self._classes[sender]))
 
     def _shown_most(self, value: float) -> float:
         """Progress never falls, not even when the graph is run again."""

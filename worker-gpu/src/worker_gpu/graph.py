@@ -38,11 +38,10 @@ def rewrite(
     `known_classes`; else it stays as it is.
 
     A path of its own for each attempt makes ComfyUI run its save nodes again on a warm cache instead of listing the
-    files of an earlier job (reference/comfyui.md section 6). Where a node of `output_classes` has no such path, and
-    nothing builds on it, `RUN_INPUT` does the same.
+    files of an earlier job (reference/comfyui.md section 6). Where a node of `output_classes` has no such path,
+    `RUN_INPUT` does the same.
     """
     graph: JsonObject = {}
-    built_on = {_linked(value) for node in workflow.values() for value in _inputs_of(node).values()}
     for node_id, node in workflow.items():
         inputs, class_type = _inputs_of(node), maybe_text(node.get("class_type")) or ""
         placed = _path_input(class_type, inputs)
@@ -63,7 +62,7 @@ def rewrite(
                 inputs[name] = safe_relative(value)
             else:
                 inputs[name] = _renamed(value, stored_inputs)
-        if not runs_again and class_type in output_classes and node_id not in built_on and "inputs" in node:
+        if not runs_again and class_type in output_classes and "inputs" in node:
             inputs[RUN_INPUT] = folder
         graph[node_id] = {**node, "inputs": inputs} if "inputs" in node else node
     return graph
@@ -111,15 +110,11 @@ def _renamed(value: Json, stored: Mapping[str, str]) -> Json:
 
 
 def _is_link(value: Json) -> bool:
-    return _linked(value) is not None
-
-
-def _linked(value: Json) -> str | None:
-    """The node that a link `[id, slot]` leads to; None for anything else."""
+    """Whether an input is another node's output, `[id, slot]`."""
     if not isinstance(value, list) or len(value) != 2:
-        return None
+        return False
     node, slot = value
-    return node if isinstance(node, str) and isinstance(slot, int) and not isinstance(slot, bool) else None
+    return isinstance(node, str) and isinstance(slot, int) and not isinstance(slot, bool)
 
 
 def _unused_id(wish: str, workflow: Mapping[str, JsonObject]) -> str:

@@ -22,13 +22,15 @@ class Viewer(Protocol):
 
 
 class Relay:
-    """A `comfy.follow.Listener`. Previews are passed on only if the client wants them; `shown` gives the share of the
-    graph to show for the one it is at."""
+    """A `comfy.follow.Listener`. Pictures of a node that `sends` them as its result go to the collector; others are
+    previews, passed on only if the client wants them. `shown` gives the share of the graph to show for the one it is
+    at."""
 
     def __init__(
         self,
         viewer: Viewer,
         collector: Collector,
+        sends: Callable[[str], bool],
         previews: bool,
         on_start: Callable[[], None],
         shown: Callable[[float], float],
@@ -36,6 +38,7 @@ class Relay:
         self._viewer = viewer
         self._shown = shown
         self._collector = collector
+        self._sends = sends
         self._previews = previews
         self._on_start = on_start
 
@@ -53,5 +56,7 @@ class Relay:
 
     def previewed(self, node: str, content_type: str, image: bytes) -> None:
         """See `Listener`."""
-        if self._previews:
+        if self._sends(node):
+            self._collector.sent(node, content_type, image)
+        elif self._previews:
             self._viewer.preview(node, content_type, image)

@@ -5,8 +5,10 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import TypeAlias
 
@@ -76,6 +78,8 @@ class FakeComfy:
         self.pending: list[Prompt] = []
         self.history: dict[str, JsonObject] = {}
         self.files: dict[tuple[str, str, str], bytes] = {}
+        self.written: dict[tuple[str, str, str], float] = {}
+        """When one of `files` was written, in seconds since 1970; where it does not say, now."""
         self.inputs: dict[str, bytes] = {}
         self.writers: dict[str, str] = {}
         """Node that wrote the file at a path of a job's own folders."""
@@ -224,14 +228,14 @@ class FakeComfy:
             task.add_done_callback(self._tasks.discard)
 
     async def _play(self, prompt: Prompt) -> None:
-        written = _watch(prompt)
+        written, began = _watch(prompt), time.time_ns() // 1_000_000
         entry: JsonObject | None = await self.script(self, prompt)
         if entry is not None and written is not None:
             files: list[Json] = [{**file, "node": self.writers.get(file["path"], "")} for file in written.report()]
             told: JsonObject = {"files": files, "nodes": {}}
             entry = {**entry, "comfy_edge": told}
         if entry is not None:
-            self.history[prompt.prompt_id] = entry
+            self.history[prompt.prompt_id] = _with_start(entry, began)
         self.running = None
         # ComfyUI says this after the history is written.
         await self.send(
@@ -277,7 +281,9 @@ class FakeComfy:
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         if request.headers.get("if-none-match") == etag:
             return web.Response(status=304)
-        return web.Response(body=content, headers={"etag": etag})
+        written = self.written.get((query.get("type", "output"), query.get("subfolder", ""), query["filename"]))
+        age: dict[str, str] = {"last-modified": formatdate(written if written is not None else time.time())}
+        return web.Response(body=content, headers={"etag": etag, **age})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -336,6 +342,17 @@ def _watch(prompt: Prompt) -> Written | None:
     if not prompt.has_own_folders:
         return None
     return Written((Root("output", str(prompt.own.output)), Root("temp", str(prompt.own.temp))))
+
+
+def _with_start(entry: JsonObject, began_ms: int) -> JsonObject:
+    """A history entry that says when its prompt began, as ComfyUI's do."""
+    status = maybe_object(entry.get("status"))
+    messages = maybe_list(status.get("messages"))
+    if any(maybe_list(message)[:1] == ["execution_start"] for message in messages):
+        return entry
+    start: JsonObject = {"timestamp": began_ms}
+    told: list[Json] = [["execution_start", start], *messages]
+    return {**entry, "status": {**status, "messages": told}}
 
 
 def _cut(request: web.Request) -> Exception:

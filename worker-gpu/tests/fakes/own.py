@@ -12,7 +12,7 @@ from random import Random
 
 from fakes.gateway import FakeGateway, Job
 from fakes.server import serving
-from worker_gpu.boot import OwnComfy
+from worker_gpu.boot import Comfy
 from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
@@ -56,7 +56,7 @@ def engine_settings(data: Path, env: Mapping[str, str] | None = None) -> Setting
 @contextlib.asynccontextmanager
 async def own_stage(
     settings: Settings,
-    comfy: OwnComfy,
+    comfy: Comfy,
     workflow: dict[str, JsonObject],
     change: Callable[[Job], None] = lambda _job: None,
     patience: Patience | None = None,

@@ -17,7 +17,7 @@ from direct.stage import entries
 from fakes.gateway import Job
 from fakes.own import OwnStage, own_stage
 from test_own_comfyui import Engine, files_below, png
-from worker_gpu.boot import OwnComfy
+from worker_gpu.boot import Comfy, ExternalComfy, OwnComfy
 from worker_gpu.direct.run import run_direct
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
@@ -70,11 +70,15 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 async def run(engine: Engine, graph: dict[str, JsonObject], **inputs: bytes) -> OwnStage:
     """One job of a scope of its own. `inputs` are files by name, with `.` for `_`."""
 
+    return await run_on(engine.comfy, engine, graph, inputs)
+
+
+async def run_on(comfy: Comfy, engine: Engine, graph: dict[str, JsonObject], inputs: dict[str, bytes]) -> OwnStage:
     def change(job: Job) -> None:
         job.inputs.update({name.replace("_", "."): content for name, content in inputs.items()})
         job.options["temp_outputs"] = True
 
-    async with own_stage(engine.settings, engine.comfy, graph, change) as stage:
+    async with own_stage(engine.settings, comfy, graph, change) as stage:
         await stage.run()
         return stage
 
@@ -268,3 +272,35 @@ async def test_nothing_of_any_job_is_left_in_the_workers_folder(engine: Engine) 
     await run(engine, {"1": EMPTY, "2": SAVE})
     kept = {path.relative_to(engine.data).as_posix() for path in files_below(engine.data)}
     assert kept <= {"worker_paths.yaml", "comfyui.db", "comfyui.db.lock"}
+
+
+async def run_shared(engine: Engine, graph: dict[str, JsonObject], **inputs: bytes) -> OwnStage:
+    """One job on the same ComfyUI as if somebody else had started it (`COMFYUI_URL`)."""
+    return await run_on(ExternalComfy(engine.comfy.url, Patience()), engine, graph, inputs)
+
+
+async def test_where_folders_are_shared_a_file_of_before_is_no_output_by_its_exact_name(engine: Engine) -> None:
+    names = ("temp/secret.png", "secret.glb", "secret.glb [temp]", "output/x/secret.glb")
+    for folder in ("temp", "output", "output/x"):
+        for name in ("secret.png", "secret.glb"):
+            (engine.data / folder).mkdir(exist_ok=True)
+            (engine.data / folder / name).write_bytes(png(7))
+    for name in names:
+        shown: JsonObject = {"class_type": "Preview3D", "inputs": {"model_file": name}}
+        stage = await run_shared(engine, {"7": shown, "1": EMPTY, "2": SAVE})
+        assert list(stage.gateway.outputs) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"], name
+
+
+async def test_where_folders_are_shared_results_come_again_for_the_same_graph(engine: Engine) -> None:
+    graph: dict[str, JsonObject] = {
+        "1": EMPTY,
+        "2": SAVE,
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "4": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
+    }
+    for _ in range(2):
+        stage = await run_shared(engine, graph)
+        assert outcome(stage) == "succeeded", stage.gateway.report["error"]
+        found = sorted(name for name in stage.gateway.outputs if not name.startswith("temp/"))
+        assert found == ["4.png", "4_2.png", "ComfyUI_00001_.png", "ComfyUI_00002_.png"]
+        assert len(stage.gateway.outputs) == 6

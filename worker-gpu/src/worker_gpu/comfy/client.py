@@ -1,9 +1,11 @@
 """ComfyUI over HTTP. Every route used exists in 0.3.64; `/api/jobs` is used where a newer version has it."""
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +22,9 @@ from worker_gpu.shape import (
     maybe_object,
     maybe_text,
 )
+
+SECOND_NS = 1_000_000_000
+_ETAG = re.compile(r'(?:W/)?"([0-9a-f]{1,16})-[0-9a-f]+"')
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Viewed:
-    """A file that ComfyUI serves. `etag` changes with it; None where ComfyUI gives none."""
+    """A file that ComfyUI serves. `etag` changes with it; None where ComfyUI gives none. `changed_ns` is when it was
+    written at the latest, in nanoseconds since 1970; None where ComfyUI does not say."""
 
     content: aiohttp.StreamReader
     etag: str | None
+    changed_ns: int | None
 
 
 class ComfyClient:
@@ -190,7 +197,9 @@ class ComfyClient:
         """An output file; None where there is no such file. Raises `ComfyUnreachable`."""
         async with self._view(filename, subfolder, folder, {}) as response:
             found = response.status == 200
-            yield Viewed(response.content, response.headers.get("etag")) if found else None
+            yield (
+                Viewed(response.content, response.headers.get("etag"), changed_ns(response.headers)) if found else None
+            )
 
     async def has_changed(self, filename: str, subfolder: str, folder: str, etag: str) -> bool:
         """Whether an output file is there and is another one than that with `etag`. Raises `ComfyUnreachable`."""
@@ -263,6 +272,19 @@ def _required(about: JsonObject) -> tuple[str, ...]:
 def _is_dynamic(spec: list[Json]) -> bool:
     kind = spec[0] if spec else None
     return isinstance(kind, str) and kind.startswith("COMFY_") and kind != "COMFY_MATCHTYPE_V3"
+
+
+def changed_ns(headers: Mapping[str, str]) -> int | None:
+    """When a file served with `headers` was written at the latest. aiohttp, ComfyUI's server, begins a file's ETag with
+    its time in nanoseconds; `Last-Modified` is in whole seconds, so the file may be almost a second younger."""
+    try:
+        second = round(parsedate_to_datetime(headers.get("last-modified", "")).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    tagged = _ETAG.fullmatch(headers.get("etag", ""))
+    exact = int(tagged[1], 16) if tagged is not None else 0
+    # Whole seconds are rounded up by aiohttp, and down by others.
+    return exact if abs(exact - second * SECOND_NS) < SECOND_NS else (second + 1) * SECOND_NS - 1
 
 
 def _ids(tuples: Json) -> set[str]:

@@ -31,10 +31,13 @@ Listed: TypeAlias = tuple[tuple[str, JsonObject], ...]
 
 @dataclass(frozen=True)
 class Results:
-    """What a run gave: what its nodes listed, and the files that the worker's package inside ComfyUI saw written."""
+    """What a run gave: what its nodes listed, and the files that the worker's package inside ComfyUI saw written.
+    `began_ms` is when it began, by ComfyUI's clock. `heard_all`: the socket was up all the while."""
 
     listed: Listed
     written: tuple[WrittenFile, ...] = ()
+    began_ms: int | None = None
+    heard_all: bool = True
 
 
 class Listener(Protocol):
@@ -90,6 +93,7 @@ class Following:
         self._unanswered_since: float | None = None
         self._ending = False
         self._ended: RunEnded | None = None
+        self._heard_all = True
 
     async def to_the_end(self, inbox: Inbox, exit_watch: "asyncio.Task[None]") -> Results:
         """Hear and look until the run is over. Raises `JobError`."""
@@ -115,10 +119,12 @@ class Following:
                 await self._look()
         if self._ended.error is not None:
             raise self._ended.error
-        return Results(self._ended.outputs, self._ended.written)
+        return Results(self._ended.outputs, self._ended.written, self._ended.began_ms, self._heard_all)
 
     def _hear(self, heard: Heard) -> None:
         now = self._now()
+        if isinstance(heard, SocketUp | SocketDown):
+            self._heard_all = False
         if isinstance(heard, SocketUp):
             self._heard_at = now
             self._next_look = now

@@ -67,6 +67,7 @@ class RunEnded:
     interrupted: bool = False
     took_ms: int | None = None
     written: tuple[WrittenFile, ...] = ()
+    began_ms: int | None = None
 
 
 Happening: TypeAlias = RunStarted | Progressed | NodeShowed | Previewed | LookNow | RunEnded
@@ -218,7 +219,7 @@ class PromptRun:
         )
         states = self.read_states()
         self._book.finish()
-        ended = RunEnded(None, outputs, took_ms=sight.took_ms, written=sight.written)
+        ended = RunEnded(None, outputs, took_ms=sight.took_ms, written=sight.written, began_ms=sight.began_ms)
         return [*states, *self._progress(), *self._end(ended)]
 
     def _progress(self) -> list[Happening]:

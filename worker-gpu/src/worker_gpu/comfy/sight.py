@@ -38,12 +38,14 @@ class WrittenFile:
 @dataclass(frozen=True)
 class Succeeded:
     """Done. `outputs` is what each output node listed; `shown_as` maps a node to the one it stands for. `written` are
-    files, as the worker's package inside ComfyUI tells them."""
+    files, as the worker's package inside ComfyUI tells them; `began_ms` is when the run began, by ComfyUI's clock, in
+    milliseconds since 1970."""
 
     outputs: dict[str, JsonObject]
     shown_as: dict[str, str]
     took_ms: int | None = None
     written: tuple[WrittenFile, ...] = ()
+    began_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def read_history(entry: JsonObject) -> Succeeded | Broken:
         node: maybe_text(maybe_object(meta).get("display_node")) or node
         for node, meta in maybe_object(entry.get("meta")).items()
     }
-    return Succeeded(outputs, shown, _took(messages), _written(maybe_object(entry.get("comfy_edge"))))
+    written = _written(maybe_object(entry.get("comfy_edge")))
+    return Succeeded(outputs, shown, _took(messages), written, _stamp_of("execution_start", messages))
 
 
 def read_job(job: JsonObject) -> Sight:
@@ -105,6 +108,10 @@ def _written(report: JsonObject) -> tuple[WrittenFile, ...]:
 
 
 def _took(messages: list[tuple[str, JsonObject]]) -> int | None:
-    stamps = {name: data.get("timestamp") for name, data in messages}
-    start, end = stamps.get("execution_start"), stamps.get("execution_success")
-    return end - start if isinstance(start, int) and isinstance(end, int) and end >= start else None
+    start, end = _stamp_of("execution_start", messages), _stamp_of("execution_success", messages)
+    return end - start if start is not None and end is not None and end >= start else None
+
+
+def _stamp_of(event: str, messages: list[tuple[str, JsonObject]]) -> int | None:
+    stamps = [data.get("timestamp") for name, data in messages if name == event]
+    return next((stamp for stamp in stamps if isinstance(stamp, int)), None)

@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.follow import Results
 from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
-from worker_gpu.outputs.files import LocalFile, Source
+from worker_gpu.outputs.files import LocalFile, Source, measure
 from worker_gpu.outputs.finding import Finder, Item, unreachable
 from worker_gpu.outputs.kinds import TEXT
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
-from worker_gpu.outputs.walk import FileRef, Found, TextRef, file_at, walk
+from worker_gpu.outputs.walk import FileRef, Found, PictureRef, TextRef, file_at, walk
 from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 
@@ -34,7 +35,8 @@ class Wishes:
 
 class Collector:
     """Call `showed` for each node as it lists outputs, then `finish` once. Tasks live in `group`, which fails with the
-    first of them. `emit` gets each output as soon as it is stored, and again where its file was written again."""
+    first of them. `keep_picture` gives a place for a picture that a node sends; None where those come as files. `emit`
+    gets each output as soon as it is stored, and again where its file was written again."""
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Collector:
         finder: Finder,
         wishes: Wishes,
         spool: Callable[[str], LocalFile],
+        keep_picture: Callable[[], Path] | None,
         emit: Callable[[Output], None],
     ) -> None:
         self._group = group
@@ -52,9 +55,11 @@ class Collector:
         self._finder = finder
         self._wishes = wishes
         self._spool = spool
+        self._keep_picture = keep_picture
         self._emit = emit
         self._taken: dict[str, Item] = {}
         self._repeated: set[str] = set()
+        self._sent: dict[str, int] = {}
         self._stored: dict[str, Output] = {}
         self._files: dict[str, NamedFile] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,9 +72,18 @@ class Collector:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
         self._begin(self._take([(node, found) for found in walk(output)]))
 
+    def sent(self, node: str, content_type: str, picture: bytes) -> None:
+        """A node sent a picture as its result. Does nothing where such pictures come as files."""
+        if self._keep_picture is None:
+            return
+        count = self._sent[node] = self._sent.get(node, 0) + 1
+        extension = "png" if content_type == "image/png" else "jpg"
+        self._begin(self._take_sent(node, PictureRef(self._keep_picture(), extension, count - 1), picture))
+
     async def finish(self, results: Results) -> list[Output]:
         """All outputs of the job as they are now, in the order they were found, once they are stored. `results` is what
         the history says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
+        self._source.ended(results.began_ms)
         early = set(self._taken)
         self._begin(self._take([(node, found) for node, output in results.listed for found in walk(output)]))
         self._begin(self._take(_unlisted(results.written)))
@@ -112,6 +126,10 @@ class Collector:
         if fresh:
             await self._bring_in(fresh)
 
+    async def _take_sent(self, node: str, ref: PictureRef, picture: bytes) -> None:
+        await asyncio.to_thread(ref.path.write_bytes, picture)
+        await self._take([(node, ref)])
+
     async def _bring_in(self, items: list[Item]) -> None:
         most = self._wishes.limits.max_outputs
         if 0 < most < len(self._taken):
@@ -129,6 +147,8 @@ class Collector:
                 if self._kept_inline(item, item.ref.text):
                     continue
                 file = await asyncio.to_thread(self._spool, item.ref.text)
+            elif isinstance(item.ref, PictureRef):
+                file = await asyncio.to_thread(measure, item.ref.path, item.name)
             else:
                 file = fetched[item.name]
             self._check_size(item.name, file.size_bytes)

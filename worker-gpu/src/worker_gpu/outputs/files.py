@@ -19,6 +19,9 @@ from worker_gpu.outputs.places import places
 from worker_gpu.outputs.walk import FileRef, PathRef
 
 BLOCK_BYTES = 1024 * 1024
+CLOCK_STEP_NS = 10_000_000
+"""A file may be that much older than the moment in which it was written: Linux stamps files by a clock that moves 100
+to 1,000 times a second."""
 
 
 Stamp: TypeAlias = tuple[int, int, int] | str
@@ -44,6 +47,16 @@ class Source(Protocol):
         """The file that a path names; None where there is no such file. Raises `ComfyUnreachable`."""
         ...
 
+    async def is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
+        """Whether the run wrote the file. One that is not there counts as written. Where nothing tells, it is what the
+        node says if that is `certain`, an entry rather than a text. Raises `ComfyUnreachable`."""
+        ...
+
+    def ended(self, began_ms: int | None) -> None:
+        """The run is over, and began at that time by ComfyUI's clock: files that nothing told of before can be judged
+        now."""
+        ...
+
     async def fetch(self, ref: FileRef) -> LocalFile | None:
         """The file on this disk; None where it does not exist. Raises `ComfyUnreachable`, `JobError`
         `insufficient_resources`."""
@@ -55,25 +68,44 @@ class Source(Protocol):
 
 
 class ViewedFiles:
-    """Files behind `/view`, spooled to `spool` and hashed on the way; without ComfyUI's graph unless `metadata`."""
+    """Files behind `/view` of a ComfyUI whose folders jobs share, spooled to `spool` and hashed on the way; without
+    ComfyUI's graph unless `metadata`. What lies below `own_folder` of the output folder is the job's; else the time of
+    a file says whether the run wrote it, which is known when the run is over."""
 
-    def __init__(self, client: ComfyClient, spool: Path, metadata: bool) -> None:
+    def __init__(self, client: ComfyClient, spool: Path, own_folder: str, metadata: bool) -> None:
         self._client = client
         self._spool = spool
+        self._below = f"{own_folder}/"
         self._metadata = metadata
         self._numbers = itertools.count(1)
+        self._is_over = False
+        self._began_ns: int | None = None
 
     async def place(self, ref: PathRef) -> FileRef | None:
         """See `Source`."""
         for candidate in places(ref, ()):
-            if await self._has(candidate):
-                return candidate
+            async with self._client.view(candidate.filename, candidate.subfolder, candidate.folder) as viewed:
+                if viewed is not None:  # the body is not read
+                    return candidate
         return None
 
-    async def _has(self, ref: FileRef) -> bool:
-        """Whether the file is there. The body is not read."""
+    async def is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
+        """See `Source`."""
+        if ref.folder == "output" and ref.path.startswith(self._below):
+            return True
+        if not self._is_over:
+            return False
         async with self._client.view(ref.filename, ref.subfolder, ref.folder) as viewed:
-            return viewed is not None
+            if viewed is None:
+                return True
+        if viewed.changed_ns is None or self._began_ns is None:
+            return certain
+        return viewed.changed_ns >= self._began_ns - CLOCK_STEP_NS
+
+    def ended(self, began_ms: int | None) -> None:
+        """See `Source`."""
+        self._is_over = True
+        self._began_ns = began_ms * 1_000_000 if began_ms is not None else None
 
     async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
         """See `Source`."""
@@ -115,6 +147,14 @@ class OwnFiles:
     async def place(self, ref: PathRef) -> FileRef | None:
         """See `Source`."""
         return await asyncio.to_thread(self._place, ref)
+
+    async def is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
+        """Always: a job has its folders to itself."""
+        del ref, certain
+        return True
+
+    def ended(self, began_ms: int | None) -> None:
+        """Nothing to learn."""
 
     async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
         """See `Source`."""

@@ -8,7 +8,7 @@ from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.outputs.files import Source
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import TEMP_FOLDER, Names
-from worker_gpu.outputs.walk import FileRef, Found, PathRef, TextRef
+from worker_gpu.outputs.walk import FileRef, Found, PathRef, PictureRef, TextRef
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Item:
     name: str
     node: str
     temp: bool
-    ref: FileRef | TextRef
+    ref: FileRef | TextRef | PictureRef
 
 
 class Finder:
@@ -35,6 +35,8 @@ class Finder:
         """What `node` listed, as something to bring in; None where it is no output. Raises `JobError`."""
         if isinstance(found, TextRef):
             return Item(self._names.of_text(node, found), node, temp=False, ref=found)
+        if isinstance(found, PictureRef):
+            return Item(self._names.of_picture(node, found), node, temp=False, ref=found)
         ref = await self._place(node, found) if isinstance(found, PathRef) else found
         if ref is None:
             return None
@@ -44,7 +46,15 @@ class Finder:
         if temp and not self._temp_outputs:
             self._has_previews = True
             return None
+        if not await self._is_of_this_run(ref, isinstance(found, FileRef) or found.needed):
+            return None
         return Item(self._names.of_file(ref, temp), node, temp, ref)
+
+    async def _is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
+        try:
+            return await self._source.is_of_this_run(ref, certain)
+        except ComfyUnreachable as error:
+            raise unreachable() from error
 
     def class_of(self, node: str) -> str:
         """The node's class; empty for one that the graph does not have."""

@@ -17,6 +17,7 @@ class Kind:
 
 
 TEXT = Kind("text", "text/plain; charset=utf-8")
+JSON = Kind("text", "application/json")
 UNKNOWN = Kind("file", "application/octet-stream")
 
 _BY_EXTENSION: dict[str, Kind] = {
@@ -67,7 +68,7 @@ _BY_EXTENSION: dict[str, Kind] = {
     "csv": Kind("text", "text/csv; charset=utf-8"),
     "srt": Kind("text", "application/x-subrip"),
     "vtt": Kind("text", "text/vtt; charset=utf-8"),
-    "json": Kind("text", "application/json"),
+    "json": JSON,
     "zip": Kind("file", "application/zip"),
     "pdf": Kind("file", "application/pdf"),
     "npy": Kind("file", "application/octet-stream"),

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 from worker_gpu.contract import MAX_NAME_BYTES
-from worker_gpu.outputs.walk import FileRef, TextRef
+from worker_gpu.outputs.walk import FileRef, PictureRef, TextRef
 
 TEMP_FOLDER = "temp"
 
@@ -33,9 +33,16 @@ class Names:
 
     def of_text(self, node: str, ref: TextRef) -> str:
         """Name of a text of a node: `2.txt`, then `2_2.txt`, `2_3.txt`."""
-        stem = _UNSAFE.sub("_", node).replace("/", "_").strip(".") or "text"
-        name = f"{stem}.txt" if ref.index == 0 else f"{stem}_{ref.index + 1}.txt"
-        return self._unique(name, ("text", f"{node} {ref.index}"))
+        return self._numbered(node, ref.index, "txt")
+
+    def of_picture(self, node: str, ref: PictureRef) -> str:
+        """Name of a picture that a node sent: `2.png`, then `2_2.png`, `2_3.png`."""
+        return self._numbered(node, ref.index, ref.extension)
+
+    def _numbered(self, node: str, index: int, extension: str) -> str:
+        stem = _UNSAFE.sub("_", node).replace("/", "_").strip(".") or "node"
+        name = f"{stem}.{extension}" if index == 0 else f"{stem}_{index + 1}.{extension}"
+        return self._unique(name, (extension, f"{node} {index}"))
 
     def _unique(self, name: str, owner: tuple[str, str]) -> str:
         """A name taken by something else, or too long, gets a mark made of what it stands for."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from worker_gpu.outputs.files import LocalFile
-from worker_gpu.outputs.kinds import TEXT
+from worker_gpu.outputs.kinds import JSON, TEXT
 
 
 def measure_text(text: str) -> tuple[int, str, str]:
@@ -31,7 +31,7 @@ def is_in_one_of(files: Iterable[LocalFile], text: str) -> bool:
 def _holds(file: LocalFile, text: str) -> bool:
     try:
         content = file.path.read_text("utf-8")
-        return content == text or (file.path.suffix == ".json" and json.loads(content) == json.loads(text))
+        return content == text or (file.kind == JSON and json.loads(content) == json.loads(text))
     except (OSError, ValueError, RecursionError):
         # Gone, no UTF-8, or no JSON.
         return False

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from worker_gpu.outputs.kinds import content_type_of
@@ -61,7 +62,17 @@ class TextRef:
     index: int
 
 
-Found: TypeAlias = FileRef | PathRef | TextRef
+@dataclass(frozen=True)
+class PictureRef:
+    """A picture that a node sent as its result, at `path` on this disk; `index` counts the pictures of the node."""
+
+    path: Path
+    extension: str
+    index: int
+
+
+Found: TypeAlias = FileRef | PathRef | TextRef | PictureRef
+"""What a node gave."""
 
 
 def split_annotation(text: str) -> tuple[str, str | None]:
@@ -70,9 +81,9 @@ def split_annotation(text: str) -> tuple[str, str | None]:
     return (text[: said.start()], said[1]) if said is not None else (text, None)
 
 
-def walk(output: JsonObject) -> list[Found]:
+def walk(output: JsonObject) -> list[FileRef | PathRef | TextRef]:
     """Files, paths and texts in one node's `output`, in their order, each file once. Input files are no results."""
-    found: list[Found] = []
+    found: list[FileRef | PathRef | TextRef] = []
     files: set[FileRef | PathRef] = set()
     texts = 0
     for item in _walk(output, "", 0):

@@ -96,11 +96,12 @@ def _run_in_the_folders(comfy: Comfy, state: _State) -> None:
     @functools.wraps(original)
     def execute(self: Any, prompt: Any, prompt_id: str, extra_data: Any = None, execute_outputs: Any = ()) -> None:
         request = read_request(extra_data or {})
+        _enter_scope(self, state, request.scope if request is not None else None)
         if request is None:
             original(self, prompt, prompt_id, extra_data or {}, execute_outputs)
             return
         shared = (Root("output", paths.get_output_directory()), Root("temp", paths.get_temp_directory()))
-        _forget_others(comfy, self, state, request.scope)
+        _forget_others(comfy)
         with folders_of(request, paths), process_state(request.scratch):
             run = state.run = Run(request, str(next(state.tokens)), state.keys, shared)
             try:
@@ -112,12 +113,17 @@ def _run_in_the_folders(comfy: Comfy, state: _State) -> None:
     executor.execute = execute
 
 
-def _forget_others(comfy: Comfy, executor: Any, state: _State, scope: str) -> None:
-    """Before a prompt begins: no history of others, no lines they printed; of another scope no node's memory."""
+def _forget_others(comfy: Comfy) -> None:
+    """Before a prompt begins: no history of others, and no lines they printed."""
     comfy.server.PromptServer.instance.prompt_queue.wipe_history()
     lines = getattr(comfy.logger, "logs", None)
     if lines is not None:
         lines.clear()
+
+
+def _enter_scope(executor: Any, state: _State, scope: "str | None") -> None:
+    """ComfyUI keeps instances of nodes by their ids, with all that they remember, such as paths of folders: not for
+    another scope."""
     if state.scope != scope:
         state.scope = scope
         instances = executor.caches.objects

@@ -329,6 +329,17 @@ const REFUSED: Refused[] = [
     'nothing in the workflow takes seed',
   ],
   [
+    'a background, in a graph that samples nothing and resizes a picture as well',
+    {
+      '1': node('EmptyImage', { width: 512, height: 512, color: 0 }),
+      '2': node('LoadImage', { image: 'x.png' }),
+      '3': node('ImageResize+', { image: ['2', 0], width: 1024, height: 1024 }),
+    },
+    { width: 640 },
+    ['override_ambiguous #/overrides/width'],
+    '1 (EmptyImage), 3 (ImageResize+)',
+  ],
+  [
     'what a file is said to be made with, in a graph without a sampler',
     {
       '1': node('Image Saver', { positive: '', negative: '', images: ['2', 0] }),

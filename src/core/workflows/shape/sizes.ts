@@ -16,8 +16,6 @@ export const HEIGHT_INPUTS = [
 ] as const;
 export const LENGTH_INPUTS = ['length', 'num_frames', 'video_frames', 'frames', 'frames_number'] as const;
 
-/** Nodes that begin a picture or a video. */
-const BEGINS = /^empty|tovideo|_to_video|img2vid|i2v|t2v/i;
 /** Inputs through which what is sampled comes in. */
 const LATENTS = /latent|samples|image_embeds/i;
 /** Inputs through which pictures come in. */
@@ -92,18 +90,18 @@ function walked(graph: Graph, names: readonly string[], samplers: readonly strin
   return found;
 }
 
-/** A graph that samples nothing: the nodes that begin a picture by their class; else whatever has a size. */
+/** A graph that samples nothing: whatever has a size, where all have the same. */
 function withoutSampler(graph: Graph, names: readonly string[]): Search {
-  // `length` means frames only where a picture has a size.
-  const counts = (node: Node): boolean =>
-    sizeOf(node, WIDTH_INPUTS).length > 0 || sizeOf(node, names).join() !== 'length';
-  const nodes = Object.entries(graph).filter(([, node]) => sizeOf(node, names).length > 0 && counts(node));
-  const begun = nodes.filter(([, node]) => BEGINS.test(node.class_type));
   const found: Search = { spots: [], unclear: [] };
-  for (const [id, node] of begun.length > 0 ? begun : nodes) {
+  for (const [id, node] of Object.entries(graph)) {
+    const [size] = sizeOf(node, names);
+    // `length` means frames only where a picture has a size.
+    if (size === undefined || (size === 'length' && sizeOf(node, WIDTH_INPUTS).length === 0)) {
+      continue;
+    }
     const preset = names === LENGTH_INPUTS ? null : presetOf(node);
     if (preset === null) {
-      found.spots.push(...sizeOf(node, names).map((input) => ({ node: id, input })));
+      found.spots.push({ node: id, input: size });
     } else {
       found.unclear.push({ node: id, why: `chooses it by ${JSON.stringify(preset)}` });
     }

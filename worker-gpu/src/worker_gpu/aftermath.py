@@ -1,6 +1,8 @@
 """After a job, with a gateway or without: a ComfyUI that runs, and nothing of the job left on the worker."""
 
 import asyncio
+import contextlib
+import shutil
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +32,32 @@ def is_comfy_lost(error: JobError | None) -> bool:
     return error is not None and error.comfy_lost
 
 
-def release_after(task: "asyncio.Task[Any] | None", turn: asyncio.Lock) -> None:
+def release_after(task: "asyncio.Task[Any] | None", place: Workplace) -> None:
     """Let the next job begin once `task` is over: at once, where it is or never was."""
     if task is None or task.done():
-        turn.release()
-    else:
-        task.add_done_callback(lambda _: turn.release())
+        place.turn.release()
+        return
+
+    def release(over: "asyncio.Task[Any]") -> None:
+        place.tidying.discard(over)
+        place.turn.release()
+
+    place.tidying.add(task)
+    task.add_done_callback(release)
 
 
 async def leave(place: Workplace, left: Leftovers, error: JobError | None, log: Log) -> None:
-    """Leave the workplace as it was found, after a job that ended with `error`. Never raises: what cannot be done is
-    logged, and the job's answer stands."""
+    """Leave the workplace as it was found, after a job that ended with `error`. Never raises but for cancellation: what
+    cannot be done is logged, and the job's answer stands."""
     try:
         await _leave(place, left, error, log)
+    except asyncio.CancelledError:
+        # The worker ends, and nobody waits: files still go.
+        shutil.rmtree(left.spool, ignore_errors=True)
+        if left.folders is not None:
+            with contextlib.suppress(OSError):
+                left.folders.remove()
+        raise
     except Exception as bug:
         log.error("bug in the worker", trace="".join(traceback.format_exception(bug))[-4000:])
 

@@ -29,7 +29,7 @@ async def run_job(place: Workplace, ticket: Ticket) -> Receipt:
     try:
         return await run.run()
     finally:
-        release_after(run.busy, place.turn)
+        release_after(run.busy, place)
 
 
 class _JobRun:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import aiohttp
 
@@ -47,9 +48,9 @@ class Known:
 
 @dataclass
 class Workplace:
-    """Everything a job needs and no job owns. `turn` keeps jobs one after the other; `known` is None until ComfyUI has
-    answered for the first time. `restarts` counts how often ComfyUI went away and may have come back with other nodes,
-    `known_since` is the count that `known` is from."""
+    """Everything a job needs and no job owns. `turn` keeps jobs one after the other, and `tidying` is what goes on of
+    one that was answered; `known` is None until ComfyUI has answered for the first time. `restarts` counts how often
+    ComfyUI went away and may have come back with other nodes, `known_since` is the count that `known` is from."""
 
     settings: Settings
     comfy: Comfy
@@ -64,6 +65,7 @@ class Workplace:
     models: Models | None = None
     restarts: int = 0
     known_since: int = 0
+    tidying: "set[asyncio.Task[Any]]" = field(default_factory=set["asyncio.Task[Any]"])
 
     @property
     def current(self) -> Known | None:
@@ -146,6 +148,8 @@ async def open_workplace(
         try:
             yield place
         finally:
+            if place.tidying:
+                await asyncio.wait(place.tidying)
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening

@@ -31,8 +31,19 @@ class DirectStage:
     told: list[JsonObject] = field(default_factory=list[JsonObject])
 
     async def run(self, given: Json, job: str = "job-1") -> JsonObject:
-        """One direct job."""
+        """One direct job, and what is left to do after its answer."""
+        answer = await self.answer(given, job)
+        await self.tidied()
+        return answer
+
+    async def answer(self, given: Json, job: str = "job-1") -> JsonObject:
+        """One direct job up to its answer."""
         return await run_direct(self.place, job, given, self.told.append)
+
+    async def tidied(self) -> None:
+        """Wait until nothing is left of the jobs before."""
+        async with self.place.turn:
+            pass
 
 
 @contextlib.asynccontextmanager

@@ -98,6 +98,8 @@ class FakeComfy:
         """Answers 500 so often to a method and the first word of a path, such as `GET /history`."""
         self.hold_prompts: asyncio.Event | None = None
         """Where set: `/prompt` is answered, and the prompt queued, only when it is."""
+        self.hold_deletions: asyncio.Event | None = None
+        """Where set: history is deleted only when it is."""
         self.lose_answers = 0
         """So many answers to `/prompt` are lost: those of `lose_prompts` with their prompts."""
         self.lose_prompts = False
@@ -261,6 +263,9 @@ class FakeComfy:
         return web.json_response({prompt_id: entry} if entry is not None else {})
 
     async def _delete_history(self, request: web.Request) -> web.Response:
+        if self.hold_deletions is not None:
+            await self.notice.tell()
+            await self.hold_deletions.wait()
         for prompt_id in maybe_list(maybe_object(decode(await request.read())).get("delete")):
             if isinstance(prompt_id, str):
                 self.deleted.append(prompt_id)

@@ -38,8 +38,9 @@ Tell = Callable[[JsonObject], None]
 
 async def run_direct(place: Workplace, job: str, given: Json, tell: Tell, *, wants_outputs: bool = True) -> JsonObject:
     """Run the graph in `given` (RunPod's `input`) as RunPod's job `job`; `tell` gets progress. Gives the answer, or
-    `{"error": …}` for anything that failed: a partial result is a failure. Raises nothing but cancellation. Unless it
-    `wants_outputs`, they are neither kept nor stored, and of any size."""
+    `{"error": …}` for anything that failed: a partial result is a failure. Raises nothing but cancellation, once the
+    graph is stopped. What is left to do then, such as to delete the job's files or to restart ComfyUI, goes on, and
+    the next job waits for it. Unless it `wants_outputs`, they are neither kept nor stored, and of any size."""
     try:
         request = Request.parse(given)
     except BadRequest as error:
@@ -50,7 +51,7 @@ async def run_direct(place: Workplace, job: str, given: Json, tell: Tell, *, wan
     try:
         return await run.run()
     finally:
-        release_after(run.leaving, place.turn)
+        release_after(run.leaving, place)
 
 
 def refusal(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
@@ -78,7 +79,8 @@ class _DirectRun:
         self._execution: Execution | None = None
         self._kept: KeptFiles | None = None
         self.leaving: asyncio.Task[None] | None = None
-        """Goes on when RunPod cancels a second time, and the next job waits for it."""
+        """Begins with the answer; the next job waits for it."""
+        self._stopped = asyncio.Event()
 
     async def run(self) -> JsonObject:
         request, settings = self._request, self._place.settings.direct
@@ -93,12 +95,14 @@ class _DirectRun:
         except TimeoutError:
             error = JobError("timeout", "The job did not finish in its time.")
         except Exception as bug:
-            self._log.error("bug in the worker", trace="".join(traceback.format_exception(bug))[-4000:])
+            self._log_bug(bug)
             error = JobError("internal", "The worker failed.")
-        finally:
-            # Also on RunPod's cancellation, which goes on afterwards: ComfyUI is idle first.
-            self.leaving = asyncio.create_task(self._leave(error))
-            await asyncio.shield(self.leaving)
+        except asyncio.CancelledError:
+            # RunPod's job-stop waits until ComfyUI is idle, unless it is repeated.
+            self.leaving = asyncio.create_task(self._leave(None))
+            await self._stopped.wait()
+            raise
+        self.leaving = asyncio.create_task(self._leave(error))
         self._timings.total_ms = round((self._now() - self._began) * 1000)
         outcome = "succeeded" if error is None else "failed"
         self._log.info("job over", outcome=outcome, code=error.code if error is not None else None)
@@ -184,11 +188,19 @@ class _DirectRun:
         self._timings.inputs_ms = round((self._now() - began) * 1000)
         return names
 
+    def _log_bug(self, bug: Exception) -> None:
+        self._log.error("bug in the worker", trace="".join(traceback.format_exception(bug))[-4000:])
+
     async def _leave(self, error: JobError | None) -> None:
         """Leave the workplace as it was found."""
         place, execution = self._place, self._execution
-        if execution is not None and not is_comfy_lost(error):
-            await execution.take_off()
+        try:
+            if execution is not None and not is_comfy_lost(error):
+                await execution.take_off()
+        except Exception as bug:
+            self._log_bug(bug)
+        finally:
+            self._stopped.set()
         submitted = execution is not None and execution.submitted
         left = Leftovers(self._prompt_id if submitted else None, self._spool, self._folders)
         await leave(place, left, error, self._log)

@@ -44,6 +44,8 @@ class Patience:
     """Between looks while the end is announced and history lacks it: doubling from first to most."""
     unreachable_s: float = 60.0
     """ComfyUI that does not answer for this long is given up: loading a model can block it for tens of seconds."""
+    refused_s: float = 5.0
+    """The same where it refuses connections: its process is gone, and the prompt with it, whoever restarts it."""
     cancel_s: float = 1.0
     """A stopped prompt must be gone after this; else ComfyUI is killed, and started anew once the stop is reported."""
     cancel_look_s: float = 0.05

@@ -1,6 +1,7 @@
 """Single calls to ComfyUI, and what it means when one is not answered."""
 
 import asyncio
+import errno
 
 import aiohttp
 
@@ -12,11 +13,13 @@ MAX_ERROR_BYTES = 4 * 1024 * 1024
 
 
 class ComfyUnreachable(Exception):  # noqa: N818 -- a state of ComfyUI, not of the code
-    """ComfyUI did not answer, or answered what it never should. `undecided`: it may still do what it was asked."""
+    """ComfyUI did not answer, or answered what it never should. `undecided`: it may still do what it was asked.
+    `refused`: nothing listens where it should be."""
 
-    def __init__(self, message: str, undecided: bool = False) -> None:
+    def __init__(self, message: str, undecided: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.undecided = undecided
+        self.refused = refused
 
 
 class Calls:
@@ -50,7 +53,8 @@ class Calls:
                 return response.status, await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             waited = isinstance(error, TimeoutError)
-            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}", waited) from error
+            refused = isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
+            raise ComfyUnreachable(f"{path.split('?')[0]}: {type(error).__name__}", waited, refused) from error
 
 
 async def read(response: aiohttp.ClientResponse) -> Json:

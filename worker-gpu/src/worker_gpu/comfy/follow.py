@@ -91,6 +91,7 @@ class Following:
         self._look_gap = patience.look_first_s
         self._next_states = self._heard_at
         self._unanswered_since: float | None = None
+        self._refused_since: float | None = None
         self._ending = False
         self._ended: RunEnded | None = None
         self._heard_all = True
@@ -128,7 +129,9 @@ class Following:
         if isinstance(heard, SocketUp):
             self._heard_at = now
             self._next_look = now
-        elif not isinstance(heard, SocketDown):
+        elif isinstance(heard, SocketDown):
+            self._next_look = now
+        else:
             self._heard_at = now
             if not self._ending:
                 self._next_look = now + self._patience.look_quiet_s
@@ -140,7 +143,7 @@ class Following:
         except ComfyUnreachable as error:
             self._unreachable(error)
             return
-        self._unanswered_since = None
+        self._unanswered_since = self._refused_since = None
         now = self._now()
         if self._run.queued:
             self._heard_at = now
@@ -159,7 +162,12 @@ class Following:
         if self._unanswered_since is None:
             self._unanswered_since = now
             self._log.warn("comfyui does not answer", cause=str(error))
-        if now - self._unanswered_since >= self._patience.unreachable_s:
+        if not error.refused:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
+        gone = self._refused_since is not None and now - self._refused_since >= self._patience.refused_s
+        if gone or now - self._unanswered_since >= self._patience.unreachable_s:
             self._take(self._run.give_up(self._unanswering(error)))
         self._next_look = now + self._patience.look_most_s
 

@@ -1,0 +1,40 @@
+"""A ComfyUI of COMFYUI_URL whose process ends while a graph runs."""
+
+import asyncio
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+
+from direct.test_answers import SAVE
+from fakes.comfy import FakeComfy, holding
+from fakes.server import vanishing
+from fakes.stage import QUICK, make_settings
+from worker_gpu.boot import ExternalComfy
+from worker_gpu.direct.run import run_direct
+from worker_gpu.log import Log
+from worker_gpu.patience import Patience
+from worker_gpu.workplace import Tools, open_workplace
+
+NEVER_S = 3600.0
+
+
+@pytest.mark.asyncio
+async def test_gives_up_a_refused_connection_long_before_a_silent_one(tmp_path: Path) -> None:
+    assert Patience().refused_s <= 5
+    patience = dataclasses.replace(QUICK, refused_s=0.2, unreachable_s=NEVER_S, look_quiet_s=NEVER_S)
+    comfy = FakeComfy(holding())
+    async with vanishing(comfy.application()) as (url, vanish):
+        external = ExternalComfy(url, patience)
+        settings = make_settings(tmp_path, url)
+        async with open_workplace(settings, external, patience, Tools(), Log(io.StringIO())) as place:
+            await comfy.notice.until(lambda: comfy.connections > 0)
+            job = run_direct(place, "job-1", {"workflow": SAVE}, lambda _told: None)
+            running = asyncio.create_task(job)
+            await comfy.notice.until(lambda: comfy.running is not None)
+            await vanish()
+            answer = await running
+
+            assert answer["code"] == "comfyui_unavailable"
+            assert answer["message"] == "ComfyUI no longer answers."

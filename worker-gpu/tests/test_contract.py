@@ -39,6 +39,11 @@ def test_a_ticket_is_read() -> None:
     assert Ticket.parse({**TICKET, "extra": 1}) == Ticket(JOB, 1, "https://gw.example", "t")
 
 
+def test_a_claim_that_names_no_scope_is_of_a_scope_of_its_own() -> None:
+    assert Claim.parse(CLAIM).scope == f"{JOB}.1"
+    assert Claim.parse({**CLAIM, "scope": "s"}).scope == "s"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -159,6 +159,22 @@ async def test_results_that_a_text_went_into_are_not_kept_for_another_scope(engi
     assert states == {"1": "cached", "2": "finished", "3": "finished", "4": "finished", "5": "finished"}
 
 
+async def test_results_are_kept_for_a_job_of_the_same_scope(engine: Engine) -> None:
+    """Such as two jobs of one account."""
+
+    def of_one_scope(job: Job) -> None:
+        job.scope = "an account's"
+
+    for expected in ("finished", "cached"):
+        async with own_stage(engine.settings, engine.comfy, SECRET, of_one_scope) as stage:
+            assert (await stage.run()).outcome == "succeeded"
+
+            told = [maybe_object(m.get("nodes")) for m in stage.gateway.messages if m["type"] == "progress"]
+            states = {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
+        assert states["4"] == expected
+        assert states["5"] == "finished"
+
+
 async def test_history_queue_and_view_have_nothing_of_a_job_that_is_over(engine: Engine) -> None:
     names = await first_job(engine)
     async with aiohttp.ClientSession(engine.comfy.url) as http:

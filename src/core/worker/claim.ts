@@ -28,6 +28,7 @@ export type ClaimAnswer = {
   deadline: string;
   server_time: string;
   catalog_wanted: boolean;
+  scope: string;
 };
 
 /** Grants an attempt to a worker, once, and hands out all it needs. */
@@ -44,7 +45,7 @@ export async function claim(
   const now = core.clock();
   const sign = presigner(core.config.s3);
   const life_s = (deadline - now + URL_GRACE_MS) / 1000;
-  const [signed, prompt_id, catalog_wanted] = await Promise.all([
+  const [signed, prompt_id, catalog_wanted, scope] = await Promise.all([
     Promise.all(
       inputs.map(async ({ key, ...input }) => ({
         ...input,
@@ -53,6 +54,7 @@ export async function claim(
     ),
     promptId(job, request.attempt),
     wantsCatalog(core, endpoint, request.catalog ?? null),
+    scopeOf(account),
   ]);
   const { limits } = core.config;
   return ok({
@@ -71,7 +73,14 @@ export async function claim(
     deadline: new Date(deadline).toISOString(),
     server_time: new Date(now).toISOString(),
     catalog_wanted,
+    scope,
   });
+}
+
+/** What tells a warm worker whose jobs may share what ComfyUI computed: equal for the jobs of one account, and no name of it. */
+async function scopeOf(account: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`scope:${account}`));
+  return new Uint8Array(digest).toHex();
 }
 
 /**

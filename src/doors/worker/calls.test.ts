@@ -81,6 +81,18 @@ describe('claim', () => {
     expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({ body: { options } });
   });
 
+  it('tells the worker which jobs are of one account, and not its name', async () => {
+    fakeRunpod();
+    const scopeFor = async (account: string) => {
+      const rig = await created({ account });
+      const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
+      const { body } = await told(await workerCall(rig.id, 'claim', claim));
+      return z.object({ scope: z.string().regex(/^[0-9a-f]{64}$/) }).parse(body).scope;
+    };
+    expect(await scopeFor('acme')).toBe(await scopeFor('acme'));
+    expect(await scopeFor('acme')).not.toBe(await scopeFor('other'));
+  });
+
   it('is granted to one delivery of the ticket, however many come at once', async () => {
     fakeRunpod();
     const rig = await created();

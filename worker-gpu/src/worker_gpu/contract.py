@@ -130,6 +130,8 @@ class Claim:
     limits: Limits
     time_left_s: float
     catalog_wanted: bool
+    scope: str
+    """Whose jobs may share what ComfyUI computed; the attempt's own where the gateway does not say."""
 
     @staticmethod
     def parse(value: Json) -> "Claim":
@@ -138,9 +140,10 @@ class Claim:
         options = need_object(source.get("options"), "options")
         limits = need_object(source.get("limits"), "limits")
         left = _instant(source, "deadline") - _instant(source, "server_time")
+        job, attempt = _uuid(source, "job"), need_count(source, "attempt", 1)
         return Claim(
-            job=_uuid(source, "job"),
-            attempt=need_count(source, "attempt", 1),
+            job=job,
+            attempt=attempt,
             prompt_id=_uuid(source, "prompt_id"),
             workflow={
                 node_id: need_object(node, f"workflow.{node_id}")
@@ -160,6 +163,7 @@ class Claim:
             ),
             time_left_s=left,
             catalog_wanted=source.get("catalog_wanted") is True,
+            scope=maybe_text(source.get("scope")) or f"{job}.{attempt}",
         )
 
 

@@ -39,7 +39,7 @@ class Work:
         self._log = log
         self._folder = job_folder(claim.job, claim.attempt)
         self._spool = place.settings.data_dir / "spool" / self._folder
-        self._folders = place.comfy.folders.for_scope(self._folder) if place.comfy.folders is not None else None
+        self._folders = place.comfy.folders.for_scope(claim.scope) if place.comfy.folders is not None else None
         self._store = store_for(self._folders, place.client)
         self._execution: Execution | None = None
         self._catalog: asyncio.Task[None] | None = None

@@ -35,6 +35,7 @@ class Job:
     workflow: dict[str, JsonObject]
     attempt: int = 1
     inputs: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    scope: str | None = None
     options: JsonObject = field(default_factory=lambda: {"previews": True, "temp_outputs": False, "metadata": True})
     limits: JsonObject = field(
         default_factory=lambda: {"max_output_bytes": 0, "max_outputs": 0, "max_text_bytes": 1024, "silence_s": 0}
@@ -213,6 +214,7 @@ class FakeGateway:
                 "server_time": _iso(now),
                 "catalog_wanted": self.job.catalog_wanted,
                 "unknown": {"is": "ignored"},
+                **({"scope": self.job.scope} if self.job.scope is not None else {}),
             }
         )
 

@@ -9,9 +9,10 @@ export function flatNames(names: readonly string[]): Map<string, string> {
   return new Map(
     names.map((name) => {
       const flat = plainName(name).replaceAll('/', '_');
+      const dot = flat.includes('.') ? flat.lastIndexOf('.') : flat.length;
       let own = flat;
       for (let next = 2; own !== name && taken.has(own); next += 1) {
-        own = flat.replace(/(?=\.[^.]*$)|(?<!\..*)$/, `-${next}`);
+        own = `${flat.slice(0, dot)}-${next}${flat.slice(dot)}`;
       }
       taken.add(own);
       return [name, own];

@@ -77,6 +77,11 @@ describe('a path-like input', () => {
     expect(check('PrimitiveString', 'value', value)).toEqual([]);
   });
 
+  it('is judged in one pass, however long a run of blanks it has', () => {
+    expect(check('LoadImage', 'image', `/A${' '.repeat(900_000)}!`)).toHaveLength(1);
+    expect(check('LoadImage', 'image', `/9j/4AAQ${' '.repeat(900_000)}`)).toEqual([]);
+  });
+
   it.each(['/9j/4.txt', '/9j', '/9j/etc/passwd', '//usr/share/dict/words', '/etc/passwd=='])(
     'that holds %j, which only looks like base64, is refused',
     (value) => {

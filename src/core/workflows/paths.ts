@@ -59,11 +59,13 @@ const DISPLAY_ONLY = new Set(['rgthree_comparer', 'videopreview']);
 
 /** The first bytes of a JPEG, with its next marker, as base64 spells them: a path only by its first character. */
 const JPEG = /^\s*\/9j\/[24567wx/]/;
-const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}\s*$/;
+/** Without blanks at its end: one expression for both would try every split of a long run of blanks. */
+const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}$/;
 /** Longest path that Linux opens, in bytes: a longer text is none. */
 const MAX_PATH_BYTES = 4096;
 /** Whether a text is the content of a file rather than its path. */
-const isContent = (text: string): boolean => (JPEG.test(text) || text.length > MAX_PATH_BYTES) && BASE64.test(text);
+const isContent = (text: string): boolean =>
+  (JPEG.test(text) || text.length > MAX_PATH_BYTES) && BASE64.test(text.trimEnd());
 
 /** Says what is wrong with a text. `isWithin`: it stands within a list or an object. */
 type Check = (text: string, isWithin: boolean) => string | null;

@@ -42,6 +42,28 @@ describe('an input file', () => {
     expect(await storedOf(account)).toEqual({ jobs: 1, objects: 1 });
   });
 
+  it('in a folder gets one flat name, in the graph and beside it', async () => {
+    const { call } = await newClient();
+    const bodies: unknown[] = [];
+    const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
+      bodies.push(await new Request(input, init).json());
+      return Response.json({ id: 'r', status: 'IN_QUEUE' });
+    });
+    onTestFinished(() => spy.mockRestore());
+    const load = (image: string) => ({ class_type: 'LoadImage', inputs: { image } });
+    const workflow = { '1': load('pasted/image (1).png'), '2': load('mask.png [input]'), '3': load('sub\\x.png') };
+    const names = ['pasted/image (1).png', 'mask.png [input]', 'sub/x.png'];
+    const inputs = names.map((name) => ({ name, data: base64(PNG) }));
+    expect((await call('/v1/jobs', foreign({ workflow, inputs }))).status).toBe(201);
+    await vi.waitFor(() => expect(bodies).toHaveLength(1));
+    expect(bodies[0]).toMatchObject({
+      input: {
+        workflow: { '1': load('pasted_image (1).png'), '2': load('mask.png'), '3': load('sub_x.png') },
+        images: ['pasted_image (1).png', 'mask.png', 'sub_x.png'].map((name) => ({ name, image: base64(PNG) })),
+      },
+    });
+  });
+
   it('behind a URL is accepted whatever its kind', async () => {
     const { call } = await newClient();
     const spy = vi

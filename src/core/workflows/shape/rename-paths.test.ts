@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import cases from '../../../testing/file-names.json' with { type: 'json' };
 import { shaped } from '../../../testing/shaping.ts';
 
 const valueOf = (class_type: string, input: string, value: unknown, names: Record<string, string> = {}): unknown =>
@@ -6,22 +7,7 @@ const valueOf = (class_type: string, input: string, value: unknown, names: Recor
     ?.inputs[input];
 
 describe('a path of Windows', () => {
-  it.each<[string, string, unknown, unknown]>([
-    ['CheckpointLoaderSimple', 'ckpt_name', 'SDXL\\base.safetensors', 'SDXL/base.safetensors'],
-    ['UnetLoaderGGUF', 'unet_name', 'a\\b c\\x-Q4.gguf', 'a/b c/x-Q4.gguf'],
-    ['LoadImage', 'image', 'pasted\\image (1).png', 'pasted/image (1).png'],
-    ['LoadImage', 'image', 'clipspace\\mask.png [input]', 'clipspace/mask.png [input]'],
-    ['VHS_LoadVideo', 'video', 'in\\a.mp4', 'in/a.mp4'],
-    ['SaveImage', 'filename_prefix', '%date:yyyy-MM-dd%\\ComfyUI', '%date:yyyy-MM-dd%/ComfyUI'],
-    ['DiffusersLoader', 'model_path', 'models\\sd', 'models/sd'],
-    ['PrimitiveString', 'value', 'SDXL\\base.safetensors', 'SDXL/base.safetensors'],
-    [
-      'Power Lora Loader (rgthree)',
-      'lora_1',
-      { on: true, lora: 'styles\\ink.safetensors', strength: 1 },
-      { on: true, lora: 'styles/ink.safetensors', strength: 1 },
-    ],
-  ])('of %s.%s becomes one of Linux', (class_type, input, value, expected) => {
+  it.each(cases.paths)('of $class_type.$input becomes one of Linux', ({ class_type, input, value, expected }) => {
     expect(valueOf(class_type, input, value)).toEqual(expected);
   });
 
@@ -34,18 +20,7 @@ describe('a path of Windows', () => {
 });
 
 describe('a text with backslashes is left as it is', () => {
-  it.each<[string, string, string]>([
-    ['CLIPTextEncode', 'text', 'fate \\(series\\), a cat'],
-    ['CLIPTextEncode', 'text', 'see a\\b.safetensors'],
-    ['RegexReplace', 'regex_pattern', 'a\\.png'],
-    ['RegexReplace', 'regex_pattern', '(\\w+)\\model.safetensors'],
-    ['StringReplace', 'find', 'a\\b.safetensors'],
-    ['LoadTextFile', 'delimiter', 'a\\n'],
-    ['PrimitiveString', 'value', 'C\\D'],
-    ['PrimitiveString', 'value', 'one\\ntwo.png'],
-    ['LLMLoader', 'system_message', 'Write \\n between lines'],
-    ['SaveText', 'text', 'a\\b'],
-  ])('in %s.%s: %j', (class_type, input, value) => {
+  it.each(cases.texts)('in $class_type.$input: $value', ({ class_type, input, value }) => {
     expect(valueOf(class_type, input, value)).toBe(value);
   });
 });

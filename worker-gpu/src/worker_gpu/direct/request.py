@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from worker_gpu.comfy.progress import Progress
+from worker_gpu.direct.file_names import clashing, name_problem, portable_name, with_linux_paths
 from worker_gpu.shape import (
     Json,
     JsonObject,
@@ -74,10 +75,14 @@ class Request:
                 raise BadRequest("invalid_request", f"input: lists and objects are nested over {MAX_DEPTH} levels deep")
             options = need_object(source.get("options") or {}, "options")
             pictures = tuple(_picture(item) for item in need_list(source.get("images") or [], "images"))
-            if len({picture.name for picture in pictures}) < len(pictures):
-                raise BadRequest("invalid_request", "images: two files have the same name")
+            names = [picture.name for picture in pictures]
+            if (clash := clashing(names)) is not None:
+                raise BadRequest(
+                    "invalid_request", f"images: {clash[:80]} has the name of another file, or of its folder"
+                )
+            workflow = _with_params(_workflow(source.get("workflow")), source.get("params"))
             return Request(
-                workflow=_with_params(_workflow(source.get("workflow")), source.get("params")),
+                workflow=with_linux_paths(workflow, names),
                 pictures=pictures,
                 timeout_s=_timeout(source.get("timeout")),
                 temp_outputs=_flag(options, "temp_outputs", False),
@@ -140,7 +145,9 @@ def _with_params(graph: dict[str, JsonObject], params: Json) -> dict[str, JsonOb
 def _picture(value: Json) -> Picture:
     source = need_object(value, "images")
     name, text = need_text(source, "name"), need_text(source, "image")
-    return Picture(name, _bytes(name, text))
+    if (problem := name_problem(name)) is not None:
+        raise BadRequest("invalid_request", f"images: the name {name[:80]} {problem}")
+    return Picture(portable_name(name), _bytes(name, text))
 
 
 def _bytes(name: str, text: str) -> bytes:

@@ -1,0 +1,82 @@
+"""Names of input files and paths in a direct job's graph, held against the gateway's own cases."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from direct.stage import direct_stage
+from direct.test_answers import listing
+from fakes.comfy import PNG
+from worker_gpu.direct.file_names import clashing, name_problem, with_linux_paths
+from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object
+
+CASES = maybe_object(decode((Path(__file__).parents[3] / "src" / "testing" / "file-names.json").read_bytes()))
+PATHS = [maybe_object(case) for case in maybe_list(CASES["paths"])]
+TEXTS = [maybe_object(case) for case in maybe_list(CASES["texts"])]
+
+
+def value_of(class_type: Json, name: Json, value: Json) -> Json:
+    """What a value becomes."""
+    node: JsonObject = {"class_type": class_type, "inputs": {str(name): value}}
+    return maybe_object(with_linux_paths({"1": node}, [])["1"]["inputs"])[str(name)]
+
+
+@pytest.mark.parametrize("case", PATHS, ids=str)
+def test_a_path_of_windows_gets_the_separators_of_linux(case: JsonObject) -> None:
+    assert value_of(case["class_type"], case["input"], case["value"]) == case["expected"]
+
+
+@pytest.mark.parametrize("case", TEXTS, ids=str)
+def test_a_text_keeps_its_backslashes(case: JsonObject) -> None:
+    assert value_of(case["class_type"], case["input"], case["value"]) == case["value"]
+
+
+@pytest.mark.parametrize("name", maybe_list(CASES["valid_names"]))
+def test_a_name_that_the_editor_writes_is_accepted(name: Json) -> None:
+    assert name_problem(str(name)) is None
+
+
+@pytest.mark.parametrize("name", maybe_list(CASES["invalid_names"]))
+def test_a_name_that_leads_elsewhere_is_refused(name: Json) -> None:
+    assert name_problem(str(name)) is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "clash"),
+    [
+        (["x.png", "a/x.png", "a/b/x.png", "x.png [temp]"], None),
+        (["x.png", "x.png"], "x.png"),
+        (["a/x.png", "a\\x.png"], "a\\x.png"),
+        (["x.png", "x.png [input]"], "x.png [input]"),
+        (["a/b/x.png", "a"], "a/b/x.png"),
+    ],
+)
+def test_two_files_of_one_place_clash(names: list[str], clash: str | None) -> None:
+    assert clashing(names) == clash
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pasted/image (1).png", "pasted/image (1).png"),
+        ("clipspace/clipspace-mask-1.png [input]", "clipspace/clipspace-mask-1.png [input]"),
+        ("x.png [input]", "x.png [input]"),
+        ("sub/x.png", "sub\\x.png"),
+        ("sub\\x.png", "sub/x.png"),
+    ],
+)
+async def test_an_input_replaces_the_value_that_is_its_name(tmp_path: Path, name: str, value: str) -> None:
+    graph: JsonObject = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": value}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
+    }
+    images: list[Json] = [{"name": name, "image": base64.b64encode(PNG).decode()}]
+    async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
+        answer = await stage.run({"workflow": graph, "images": images})
+
+        assert "error" not in answer
+        (prompt,) = stage.comfy.prompts
+        loaded = maybe_object(maybe_object(prompt.graph["1"])["inputs"])["image"]
+        assert stage.comfy.inputs == {str(loaded): PNG}

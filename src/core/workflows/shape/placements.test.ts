@@ -105,6 +105,23 @@ const PLACED: Case[] = [
     { '9.text': 'p', '3.text': 'n' },
   ],
   [
+    'prompts in a tuple of base and refiner',
+    {
+      ...BASE,
+      '40': node('Pack SDXL Tuple', {
+        base_positive: ['2', 0],
+        base_negative: ['3', 0],
+        refiner_positive: ['2', 0],
+        refiner_negative: ['3', 0],
+      }),
+      '4': node('Unpack SDXL Tuple', { sdxl_tuple: ['40', 0] }),
+      '6': sampler({ positive: ['4', 2], negative: ['4', 3], latent_image: ['5', 0] }),
+      '9': sampler({ positive: ['4', 6], negative: ['4', 7], latent_image: ['6', 0] }),
+    },
+    PROMPTS,
+    ENCODED,
+  ],
+  [
     'prompts in a context',
     through(
       { '40': node('Context (rgthree)', both), '4': node('Context (rgthree)', { base_ctx: ['40', 0] }) },

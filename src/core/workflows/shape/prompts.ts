@@ -62,6 +62,13 @@ export const textsOf = ({ roleTexts, texts }: Intake, role: Role): string[] =>
 
 type Step = { id: string; role: Role };
 
+/** Nodes give the positive conditioning right before the negative one, base before refiner. */
+function inUsualOrder(positive: ReadonlySet<number>, negative: ReadonlySet<number>): boolean {
+  const after = [...negative].toSorted((left, right) => left - right);
+  const before = [...positive].toSorted((left, right) => left - right);
+  return before.every((slot, at) => !negative.has(slot) && slot < (after[at] ?? Infinity));
+}
+
 class Walk {
   private readonly graph: Graph;
   private readonly intakes = new Map<string, Intake>();
@@ -110,8 +117,8 @@ class Walk {
 
   found(): Record<Role, Search> {
     for (const [node, { positive, negative }] of this.slots) {
-      if (positive.size > 0 && negative.size > 0 && Math.max(...positive) >= Math.min(...negative)) {
-        // Nodes give the positive conditioning first; here it is crossed, or the node is of another kind.
+      if (!inUsualOrder(positive, negative)) {
+        // It is crossed, or the node is of another kind.
         for (const role of ROLES) {
           this.searches[role].unclear.push({ node, why: 'gives both roles, and not in the usual order' });
         }

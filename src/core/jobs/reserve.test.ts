@@ -22,7 +22,7 @@ it('a budget reserves what the dearest endpoint would cost that the job may run 
   const reserved = async (): Promise<number[]> =>
     runInDurableObject(env.ACCOUNT.getByName(account), (_account, state) =>
       state.storage.sql
-        .exec<{ micro_usd: number }>('SELECT micro_usd FROM places ORDER BY rowid')
+        .exec<{ micro_usd: number }>('SELECT micro_usd FROM slots ORDER BY arrival')
         .toArray()
         .map(({ micro_usd }) => micro_usd),
     );

@@ -218,7 +218,7 @@ describe('an idempotency key', () => {
     const { account, call } = await fresh();
     await send(call, 'k', { workflow: GRAPH, metadata: { secret: 'do-not-keep' } });
     const rows = await runInDurableObject(env.ACCOUNT.getByName(account), (_, state) =>
-      JSON.stringify(state.storage.sql.exec('SELECT * FROM repeats').toArray()),
+      JSON.stringify(state.storage.sql.exec('SELECT * FROM idempotency_keys').toArray()),
     );
     expect(rows).toMatch(/"fingerprint":"[0-9a-f]{64}"/);
     expect(rows).not.toContain('do-not-keep');

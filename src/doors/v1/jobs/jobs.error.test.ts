@@ -135,7 +135,7 @@ describe('admission', () => {
     const request = new Request(`${ORIGIN}/v1/jobs`, { ...postJson({ workflow: GRAPH }), headers });
     expect((await app.fetch(request, { ...env, JOB })).status).toBe(500);
     const inFlight = await runInDurableObject(env.ACCOUNT.getByName(unlucky.account), (_, state) =>
-      state.storage.sql.exec("SELECT count(*) AS n FROM places WHERE state IN ('in', 'waiting')").one(),
+      state.storage.sql.exec("SELECT count(*) AS n FROM slots WHERE state <> 'expired'").one(),
     );
     expect(inFlight).toEqual({ n: 0 });
   });

@@ -304,3 +304,48 @@ async def test_a_job_that_is_neither_ticket_nor_graph_fails_with_its_reason(tmp_
 def ready_at(url: str, tmp_path: Path) -> Ready:
     settings = make_settings(tmp_path, url)
     return Ready(settings, ExternalComfy(url, QUICK), None, None, QUICK, Log(io.StringIO()))
+
+
+READ_ENVIRONMENT = """
+import ctypes, os, sys
+sys.path.insert(0, sys.argv[1])
+from worker_gpu.tether import hide_from_others
+
+def start(work):
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+        work()
+        os.write(told, b"x")
+        os.read(os.pipe()[0], 1)
+    os.read(ready, 1)
+    return pid
+
+def can_read(pid):
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            os._exit(0 if open(f"/proc/{pid}/environ", "rb").read() else 1)
+        except PermissionError:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+plain, hidden = start(lambda: None), start(hide_from_others)
+print(can_read(plain), can_read(hidden))
+for pid in (plain, hidden):
+    os.kill(pid, 9)
+"""
+
+
+def test_a_custom_node_cannot_read_the_workers_environment_from_outside() -> None:
+    """Not as the same user, who may read that of other processes."""
+    sources = str(Path(__file__).parents[1] / "src")
+    told = subprocess.run(  # noqa: S603 -- this test's own program
+        [sys.executable, "-c", READ_ENVIRONMENT, sources], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert told.stdout.split() == ["True", "False"]

@@ -10,6 +10,7 @@ from worker_gpu.log import Log
 from worker_gpu.models.comfyui_paths import with_model_folders
 from worker_gpu.patience import Patience
 from worker_gpu.settings import BadSetting, read_settings, start_advice
+from worker_gpu.tether import hide_from_others
 
 
 def main() -> int:
@@ -23,6 +24,7 @@ def main() -> int:
     except BadSetting as error:
         Log(sys.stderr).error("bad setting", cause=str(error))
         return 2
+    hide_from_others()
     log = Log(sys.stdout, settings.log_form).bind(worker=settings.worker_id)
     advice = start_advice(os.environ, settings)
     if advice is not None:

@@ -11,12 +11,20 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 
 
 def die_with_parent() -> None:
     """Let the kernel kill this process when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def hide_from_others() -> None:
+    """Let no other process of this user read this one's memory or environment (`/proc/PID/environ`), as a custom node
+    could. A program that this process starts is not hidden."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def tether_forks() -> None:

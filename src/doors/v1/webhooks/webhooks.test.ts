@@ -309,7 +309,7 @@ describe('a body', () => {
     [{ url, events: [] }, 'out_of_range', '#/events'],
     [{ url, events: ['job.done'] }, 'invalid_value', '#/events/0'],
     [{ url, events: ['webhook.ping'] }, 'invalid_value', '#/events/0'],
-    [{ url, events: Array.from({ length: 200_000 }, () => 1) }, 'out_of_range', '#/events'],
+    [{ url, events: Array.from({ length: 20_000 }, () => 1) }, 'out_of_range', '#/events'],
     [{ url, description: 'x'.repeat(201) }, 'out_of_range', '#/description'],
     [{ url, enabled: 'yes' }, 'invalid_type', '#/enabled'],
     [{ url, secret: 'secret' }, 'invalid_value', '#/secret'],

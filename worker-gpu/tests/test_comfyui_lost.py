@@ -12,12 +12,19 @@ from fakes.comfy import FakeComfy, Prompt, Script, holding, playing
 from fakes.mortal import MortalComfy, mortal_of
 from fakes.recordings import recording
 from fakes.stage import JOB, QUICK, staged
+from worker_gpu.boot import ExternalComfy
 from worker_gpu.comfy.run import LOOKS_BEFORE_UNREADABLE, UNREADABLE
+from worker_gpu.patience import Patience
 from worker_gpu.shape import JsonObject, maybe_object
 
 pytestmark = pytest.mark.asyncio
 
 GRAPH: dict[str, JsonObject] = {"2": {"class_type": "SaveImage", "inputs": {"filename_prefix": "t"}}}
+
+
+def external(url: str, patience: Patience, _fake: FakeComfy) -> ExternalComfy:
+    """Somebody else's ComfyUI."""
+    return ExternalComfy(url, patience)
 
 
 async def test_a_comfyui_that_no_longer_answers_fails_the_job(tmp_path: Path) -> None:
@@ -53,8 +60,11 @@ async def test_a_comfyui_that_is_silent_too_long_counts_as_hung(tmp_path: Path) 
         assert int(told.group(1)) >= 5
 
 
+@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("heard", [True, False])
-async def test_a_graph_that_hangs_comfyui_is_not_tried_again_and_its_time_is_told(tmp_path: Path, heard: bool) -> None:
+async def test_a_graph_that_hangs_comfyui_is_not_tried_again_and_its_time_is_told(
+    tmp_path: Path, heard: bool, own: bool
+) -> None:
     """A node that holds Python's interpreter keeps back even the message that the graph began."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -65,8 +75,8 @@ async def test_a_graph_that_hangs_comfyui_is_not_tried_again_and_its_time_is_tol
         await prompt.interrupted.wait()
         return None
 
-    patience = dataclasses.replace(QUICK, comfy_call_s=0.05, unreachable_s=0.3)
-    async with staged(tmp_path, script, GRAPH, patience=patience, engine=MortalComfy) as stage:
+    patience = dataclasses.replace(QUICK, comfy_call_s=0.5, unreachable_s=0.3)
+    async with staged(tmp_path, script, GRAPH, patience=patience, engine=MortalComfy if own else external) as stage:
         receipt = await stage.run()
 
         error = maybe_object(stage.gateway.report["error"])
@@ -77,15 +87,15 @@ async def test_a_graph_that_hangs_comfyui_is_not_tried_again_and_its_time_is_tol
         assert maybe_object(stage.gateway.report["timings"])["execution_ms"] == receipt.execution_ms
 
 
-async def test_a_comfyui_of_others_that_hangs_before_the_graph_began_is_no_fault_of_the_graph(tmp_path: Path) -> None:
-    async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
-        comfy.hang = asyncio.Event()
-        await prompt.interrupted.wait()
-        return None
-
-    patience = dataclasses.replace(QUICK, comfy_call_s=0.05, unreachable_s=0.3, look_quiet_s=0.01)
-    async with staged(tmp_path, script, GRAPH, patience=patience) as stage:
-        receipt = await stage.run()
+async def test_a_comfyui_that_hangs_on_the_prompt_of_others_is_no_fault_of_the_graph(tmp_path: Path) -> None:
+    patience = dataclasses.replace(QUICK, comfy_call_s=0.5, unreachable_s=0.3)
+    async with staged(tmp_path, holding(), GRAPH, patience=patience) as stage:
+        stage.comfy.running = Prompt("other", {}, "other", {})
+        await stage.comfy.tell_status()
+        running = asyncio.create_task(stage.run())
+        await stage.comfy.notice.until(lambda: len(stage.comfy.prompts) == 1)
+        stage.comfy.hang = asyncio.Event()
+        receipt = await running
 
         assert (receipt.code, receipt.execution_ms) == ("comfyui_unavailable", None)
         assert maybe_object(stage.gateway.report["error"])["retryable"] is True

@@ -97,7 +97,7 @@ async def test_following_a_chain_decodes_node_states_by_time_not_by_node() -> No
     classes = {str(number): "ImageInvert" for number in range(CHAIN)}
     patience = dataclasses.replace(QUICK, states_gap_s=GAP_S)
     following = Following(
-        Ended(), Silent(), patience, clock, Log(io.StringIO()), PROMPT, classes, listener, 0, runs_alone=True
+        Ended(), Silent(), patience, clock, Log(io.StringIO()), PROMPT, classes, listener, 0, at_once=True
     )
     exit_watch = asyncio.create_task(never())
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import io
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,12 @@ from fakes.mortal import MortalComfy, mortal_of
 from fakes.stage import JOB, QUICK, Stage, staged
 from test_stop import GRAPH, started
 from worker_gpu.boot import ExternalComfy
+from worker_gpu.comfy.calls import ComfyUnreachable
+from worker_gpu.comfy.client import ComfyClient
+from worker_gpu.comfy.execute import Executor
+from worker_gpu.comfy.socket import ComfySocket
 from worker_gpu.contract import Receipt
+from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 from worker_gpu.shape import JsonObject
 
@@ -165,3 +172,44 @@ def happened(stage: Stage, *events: str) -> list[str]:
     found = (EVENT.search(line) for line in stage.log.getvalue().splitlines())
     names = [(event[1] or event[2]) for event in found if event is not None]
     return [name for name in names if name in events]
+
+
+class DeafClient(ComfyClient):
+    """A ComfyUI that answers no call; a call that is canceled says that it ran into its own limit."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def cancel(self, prompt_id: str) -> None:
+        """See `ComfyClient`."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ComfyUnreachable("/queue: TimeoutError", undecided=True) from None
+
+
+class NoSocket(ComfySocket):
+    """A socket that is not used."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class Killable(ExternalComfy):
+    """One that can be ended."""
+
+    async def kill(self) -> bool:
+        """See `ExternalComfy`."""
+        return True
+
+
+async def test_a_stop_ends_though_a_call_takes_its_cancellation_for_a_timeout() -> None:
+    patience = dataclasses.replace(QUICK, cancel_s=0.01)
+    engine = Killable("http://127.0.0.1:1", patience)
+    executor = Executor(DeafClient(), NoSocket(), engine, patience, time.monotonic, Log(io.StringIO()))
+    stopping = asyncio.create_task(executor.stop(JOB))
+    # The call that would be made next is canceled by nothing.
+    done, _ = await asyncio.wait({stopping}, timeout=10)
+
+    assert done == {stopping}
+    assert stopping.result() is True

@@ -169,7 +169,7 @@ class Execution:
                         self._prompt_over = True
                         self._check_pictures(results)
                     except JobError as error:
-                        if error.comfy_lost and self._started is None and place.comfy.runs_alone:
+                        if error.comfy_lost and self._started is None and place.executor.at_once:
                             # A node that holds Python's interpreter lets no message out, not even of the start.
                             self._started = self._posted
                         raise

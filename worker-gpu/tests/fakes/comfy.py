@@ -123,6 +123,15 @@ class FakeComfy:
         """A JSON message about `prompt`."""
         await self.send(prompt, json.dumps({"type": kind, "data": {**data, "prompt_id": prompt.prompt_id}}))
 
+    async def tell_status(self) -> None:
+        """To everyone: how many prompts there are."""
+        for socket in list(self.sockets.values()):
+            await socket.send_str(self._status())
+
+    def _status(self) -> str:
+        remaining = len(self.pending) + (self.running is not None)
+        return json.dumps({"type": "status", "data": {"status": {"exec_info": {"queue_remaining": remaining}}}})
+
     async def drop_sockets(self) -> None:
         """Cut every socket without a word."""
         for socket in list(self.sockets.values()):
@@ -133,6 +142,7 @@ class FakeComfy:
     def application(self) -> web.Application:
         """The routes."""
         app = web.Application(middlewares=[self._note], client_max_size=2**30)
+        app.on_shutdown.append(self._let_go)
         app.add_routes(
             [
                 web.get("/ws", self._ws),
@@ -159,6 +169,11 @@ class FakeComfy:
             )
         return app
 
+    async def _let_go(self, _app: web.Application) -> None:
+        """The server waits for calls that are not answered."""
+        if self.hang is not None:
+            self.hang.set()
+
     @web.middleware
     async def _note(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -184,8 +199,7 @@ class FakeComfy:
         client = request.query["clientId"]
         self.sockets[client] = socket
         self.connections += 1
-        status: JsonObject = {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client}
-        await socket.send_str(json.dumps({"type": "status", "data": status}))
+        await socket.send_str(self._status())
         await self.notice.tell()
         async for frame in socket:
             if frame.type is WSMsgType.TEXT:

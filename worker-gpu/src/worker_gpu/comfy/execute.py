@@ -17,7 +17,7 @@ from worker_gpu.patience import Patience
 
 class Engine(Protocol):
     """The ComfyUI behind the URL: a child of the worker, or somebody else's. `runs_alone`: nobody but this worker posts
-    prompts to it, so that one that was accepted is executed at once."""
+    prompts to it."""
 
     runs_alone: bool
 
@@ -48,10 +48,13 @@ class Executor:
         self._patience = patience
         self._now = now
         self._log = log
+        self.at_once = False
+        """Whether the prompt of the run that was opened last is executed at once: no other one is before it."""
 
     @contextlib.contextmanager
     def open(self) -> Generator[Inbox]:
         """Hear the socket from now on: open before `submit`, so that nothing is missed."""
+        self.at_once = self._engine.runs_alone or self._socket.is_idle
         with self._socket.listen() as inbox:
             yield inbox
 
@@ -89,7 +92,7 @@ class Executor:
             classes,
             listener,
             silence_s,
-            self._engine.runs_alone,
+            self.at_once,
         )
         exit_watch = asyncio.create_task(self._engine.wait_exit())
         try:
@@ -103,10 +106,11 @@ class Executor:
         run."""
         asked = False
         try:
-            async with asyncio.timeout(self._patience.cancel_s):
+            async with asyncio.timeout(self._patience.cancel_s) as limit:
                 if submitting is not None:
                     await asyncio.wait({submitting})
-                while True:
+                # Looked at besides: a call that runs into its own limit at that moment takes the cancellation for it.
+                while not limit.expired():
                     try:
                         if not asked:
                             await self._client.cancel(prompt_id)
@@ -117,7 +121,8 @@ class Executor:
                         self._log.warn("cancel unanswered", cause=str(error))
                     await asyncio.sleep(self._patience.cancel_look_s)
         except TimeoutError:
-            self._log.error("prompt does not stop", seconds=self._patience.cancel_s)
+            pass
+        self._log.error("prompt does not stop", seconds=self._patience.cancel_s)
         if await self._engine.kill():
             if submitting is not None:
                 submitting.cancel()  # or it would post the prompt to the ComfyUI that is started next

@@ -74,9 +74,9 @@ class Following:
         classes: Mapping[str, str],
         listener: Listener,
         silence_s: float,
-        runs_alone: bool,
+        at_once: bool,
     ) -> None:
-        self._runs_alone = runs_alone
+        self._at_once = at_once
         self._client = client
         self._socket = socket
         self._patience = patience
@@ -174,7 +174,7 @@ class Following:
     def _unanswering(self, error: ComfyUnreachable) -> JobError:
         """A node may hold Python's interpreter: its process takes calls and answers none, and the start of the graph is
         never told."""
-        if not error.undecided or (self._run.queued and not self._runs_alone):
+        if not error.undecided or (self._run.queued and not self._at_once):
             return JobError("comfyui_unavailable", "ComfyUI no longer answers.")
         last = self._run.current
         known = f" The last node it reported was {last.id} ({last.class_type})." if last is not None else ""

@@ -103,6 +103,7 @@ _ENDINGS: dict[str, Literal["success", "error", "interrupted"]] = {
 }
 _STATES_OF = re.compile(r'\{"type": ?"progress_state", ?"data": ?\{"prompt_id": ?"([^"\\]+)"')
 """How the message begins, with the prompt it is of: known without decoding the rest."""
+_STATUS = re.compile(r'\{"type": ?"status"')
 _PHASES: dict[str, NodePhase] = {
     "pending": "pending",
     "running": "running",
@@ -142,6 +143,18 @@ def parse_message(raw: str) -> Message | None:
     if isinstance(kind, str) and kind in _ENDINGS:
         return Ending(prompt_id, _ENDINGS[kind])
     return None
+
+
+def parse_queue_length(raw: str) -> int | None:
+    """How many prompts ComfyUI has, the one that runs included; None in a frame that is no `status`."""
+    if _STATUS.match(raw) is None:
+        return None
+    try:
+        status = maybe_object(maybe_object(maybe_object(decode(raw)).get("data")).get("status"))
+    except ShapeError:
+        return None
+    remaining = maybe_number(maybe_object(status.get("exec_info")).get("queue_remaining"))
+    return int(remaining) if remaining is not None else None
 
 
 def _nodes(states: JsonObject) -> tuple[NodeProgress, ...]:

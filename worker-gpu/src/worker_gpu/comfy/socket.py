@@ -11,7 +11,7 @@ from typing import TypeAlias
 import aiohttp
 
 from worker_gpu.comfy.frames import FEATURE_FLAGS, PreviewFrame, parse_frame
-from worker_gpu.comfy.messages import Message, parse_message
+from worker_gpu.comfy.messages import Message, parse_message, parse_queue_length
 from worker_gpu.log import Log
 from worker_gpu.patience import Patience
 
@@ -49,11 +49,17 @@ class ComfySocket:
         self._wanted = asyncio.Event()
         self.on_down: Callable[[], None] = lambda: None
         """Called each time the socket breaks."""
+        self._queued: int | None = None
 
     @property
     def is_up(self) -> bool:
         """Whether messages can come in now."""
         return self._up.is_set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether ComfyUI has no prompt, as far as it said last."""
+        return self._queued == 0
 
     async def wait_up(self, limit_s: float) -> bool:
         """Wait until the socket is up, at most `limit_s`; says whether it is. Cuts a pause between tries short."""
@@ -95,6 +101,7 @@ class ComfySocket:
                 self._log.warn("comfyui socket failed", cause=type(error).__name__)
             if self._up.is_set():
                 self._up.clear()
+                self._queued = None
                 self.on_down()
                 self._hand_over(SocketDown())
             with suppress(TimeoutError):
@@ -104,6 +111,8 @@ class ComfySocket:
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
             if frame.type is aiohttp.WSMsgType.TEXT:
+                queued = parse_queue_length(frame.data)
+                self._queued = queued if queued is not None else self._queued
                 self._hand_over(parse_message(frame.data))
             elif frame.type is aiohttp.WSMsgType.BINARY:
                 self._hand_over(parse_frame(frame.data))

@@ -66,7 +66,8 @@ ITEMS = (
     ),
     Item(
         "docs/comfyui-versions.md says what was tried with it and what differs",
-        "python -m pytest worker-gpu/tests/test_replay.py, node test/parity/compare.ts URL; then a row for the version",
+        "python -m pytest worker-gpu/tests/test_replay.py, worker-gpu/tests/real (its conftest.py says how), "
+        "node test/parity/compare.ts URL; then a row for the version",
         _in_table,
     ),
 )

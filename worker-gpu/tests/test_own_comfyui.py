@@ -33,6 +33,21 @@ SAVE: dict[str, JsonObject] = {
 }
 
 
+WITHOUT_PACKAGE = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"supports_preview_metadata": true}')
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+"""A ComfyUI that could not load it."""
+
+
 def slow(steps: int, seconds: float) -> dict[str, JsonObject]:
     return {
         "1": SAVE["1"],
@@ -235,6 +250,51 @@ async def test_comfyui_gets_no_secret_of_the_worker() -> None:
 
 def told_in(file: str) -> JsonObject:
     return maybe_object(yaml.safe_load(Path(file).read_text("utf-8")))
+
+
+async def test_files_of_jobs_of_a_killed_worker_are_gone_when_the_next_starts_in_its_folder(tmp_path: Path) -> None:
+    settings = engine_settings(tmp_path)
+    left = settings.data_dir / "jobs" / "of-an-earlier-process" / "output"
+    left.mkdir(parents=True)
+    (left / "a.png").write_bytes(png(1))
+    comfy = OwnComfy(settings, ENGINE, os.environ, Patience(), Log(io.StringIO()))
+    comfy.launch()
+    comfy.end()
+
+    assert not left.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "whitelist"),
+    [
+        ("--cpu", None),
+        ("--disable-all-custom-nodes", ["comfy_edge"]),
+        ("--whitelist-custom-nodes a b --cpu --disable-all-custom-nodes", ["a", "b", "comfy_edge"]),
+        ("--disable-all-custom-nodes --whitelist-custom-nodes a --whitelist-custom-nodes b", ["b", "comfy_edge"]),
+    ],
+)
+async def test_the_workers_package_is_loaded_where_no_other_custom_node_is(
+    tmp_path: Path, given: str, whitelist: list[str] | None
+) -> None:
+    settings = engine_settings(tmp_path, {"COMFYUI_ARGS": given})
+    arguments = OwnComfy(settings, ENGINE, os.environ, Patience(), Log(io.StringIO())).arguments
+    flags = [at for at, word in enumerate(arguments) if word == "--whitelist-custom-nodes"]
+    if whitelist is None:
+        assert flags == []
+    else:
+        last = arguments[flags[-1] + 1 :]
+        assert last[: len(whitelist) + 1] == [*whitelist, "--listen"]
+
+
+async def test_a_comfyui_without_the_workers_package_does_not_start(tmp_path: Path) -> None:
+    """It would run jobs in one another's folders."""
+    (tmp_path / "main.py").write_text(WITHOUT_PACKAGE)
+    settings = engine_settings(tmp_path / "data", {"COMFYUI_PATH": str(tmp_path)})
+    assert settings.comfyui_path is not None
+    patience = Patience(start_s=30.0, terminate_s=0.5)
+    comfy = OwnComfy(settings, settings.comfyui_path, os.environ, patience, Log(io.StringIO()))
+    with pytest.raises(ComfyDidNotStart, match="comfy_edge"):
+        await comfy.start()
 
 
 async def test_datasets_are_saved_in_the_output_folder_where_the_worker_finds_them(tmp_path: Path) -> None:

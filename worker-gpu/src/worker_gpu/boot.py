@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -142,6 +143,9 @@ class OwnComfy:
 
     def launch(self) -> None:
         """Start its process, and no more: `start` waits for what it does. Raises `OSError`."""
+        if self._child is None:
+            # Of a worker that was killed and had this folder before.
+            shutil.rmtree(self._data / JOBS, ignore_errors=True)
         for name in ("input", "output", "temp", "user"):
             (self._data / name).mkdir(parents=True, exist_ok=True)
         (self._data / PATHS_FILE).write_text(paths_yaml(self._data / "output"), "utf-8")

@@ -3,9 +3,11 @@
 import asyncio
 import errno
 import hashlib
+import io
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import aiohttp
 
@@ -38,6 +40,10 @@ class Store(Protocol):
         `JobError`."""
         ...
 
+    async def keep_content(self, content: bytes, name: str, sha256: str) -> str:
+        """The same for a file that is in memory."""
+        ...
+
 
 class OwnStore:
     """The job's folders in a ComfyUI that the worker started: a file keeps the name that the graph has."""
@@ -47,8 +53,15 @@ class OwnStore:
 
     async def keep(self, path: Path, name: str, sha256: str) -> str:
         """See `Store`."""
+        return await self._kept(name, lambda: self._folders.keep_input(path, name, sha256))
+
+    async def keep_content(self, content: bytes, name: str, sha256: str) -> str:
+        """See `Store`."""
+        return await self._kept(name, lambda: self._folders.write_input(content, name, sha256))
+
+    async def _kept(self, name: str, keep: Callable[[], bool]) -> str:
         try:
-            if await asyncio.to_thread(self._folders.keep_input, path, name, sha256):
+            if await asyncio.to_thread(keep):
                 return name
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -66,11 +79,20 @@ class UploadedStore:
     async def keep(self, path: Path, name: str, sha256: str) -> str:
         """See `Store`."""
         try:
-            return await self._client.upload_input(path, f"{FOLDER}/{sha256}", safe_filename(name))
-        except ComfyUnreachable as error:
-            raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
+            with await asyncio.to_thread(path.open, "rb") as file:
+                return await self._upload(file, name, sha256)
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def keep_content(self, content: bytes, name: str, sha256: str) -> str:
+        """See `Store`."""
+        return await self._upload(io.BytesIO(content), name, sha256)
+
+    async def _upload(self, file: IO[bytes], name: str, sha256: str) -> str:
+        try:
+            return await self._client.upload_input(file, f"{FOLDER}/{sha256}", safe_filename(name))
+        except ComfyUnreachable as error:
+            raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
 
 
 def store_for(folders: JobFolders | None, client: ComfyClient) -> Store:

@@ -6,7 +6,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -84,11 +84,18 @@ class JobFolders:
     def keep_input(self, path: Path, name: str, digest: str) -> bool:
         """Move the file at `path` to where ComfyUI looks for an input file that the graph calls `name`; False for a
         name that no file can have. Blocks. Raises `OSError`."""
+        return self._keep(name, digest, lambda target: shutil.move(path, target))
+
+    def write_input(self, content: bytes, name: str, digest: str) -> bool:
+        """As `keep_input`, with a file that is in memory. Blocks. Raises `OSError`."""
+        return self._keep(name, digest, lambda target: target.write_bytes(content))
+
+    def _keep(self, name: str, digest: str, put: Callable[[Path], object]) -> bool:
         target = self._input_path(name)
         if target is None:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)
+        put(target)
         self._given.add(target)
         self._digests[name] = digest
         return True

@@ -13,7 +13,7 @@ from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG, FakeComfy, Prompt, Script, holding
 from fakes.server import serving
 from worker_gpu.contract import Output
-from worker_gpu.direct.answer import AROUND_BYTES, AnswerRoom, KeptFiles, compose, sent_bytes
+from worker_gpu.direct.answer import AROUND_BYTES, AnswerRoom, KeptFiles, answer_bytes, compose, sent_bytes
 from worker_gpu.direct.run import MAX_TEXT_BESIDE_BUCKET_BYTES
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.errors import JobError
@@ -122,7 +122,7 @@ async def test_an_answer_is_never_larger_than_the_limit_and_never_refused_below_
         file = LocalFile(path, len(raw), "0" * 64, Kind("file", "application/octet-stream"))
         made[name] = Output(name, "2", "X", "file", "application/octet-stream", len(raw), "0" * 64, None, False, text)
         await kept.put([NamedFile(name, file)], lambda _named, _key: None)
-    answer = await compose(made.values(), kept, lambda key: key)
+    answer = compose(made.values(), kept, lambda key: key)
 
     def fits() -> bool:
         try:
@@ -134,6 +134,7 @@ async def test_an_answer_is_never_larger_than_the_limit_and_never_refused_below_
             return False
         return True
 
+    assert answer_bytes(answer) == sent_bytes(answer)
     if fits():
         assert sent_bytes(answer) + AROUND_BYTES <= limit
     else:

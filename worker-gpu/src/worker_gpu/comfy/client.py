@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from pathlib import Path
+from typing import IO
 
 import aiohttp
 
@@ -223,19 +223,18 @@ class ComfyClient:
             # No other `OSError`: what the caller does with the bytes is inside this too, and its disk may be full.
             raise ComfyUnreachable(f"/view: {type(error).__name__}") from error
 
-    async def upload_input(self, path: Path, subfolder: str, filename: str) -> str:
+    async def upload_input(self, file: IO[bytes], subfolder: str, filename: str) -> str:
         """Store a file in ComfyUI's input folder; gives the name by which a graph calls it. Raises `ComfyUnreachable`,
         `JobError` `input_fetch_failed` when ComfyUI does not take it."""
+        form = aiohttp.FormData()
+        form.add_field("image", file, filename=filename, content_type="application/octet-stream")
+        for name, value in {"type": "input", "subfolder": subfolder, "overwrite": "true"}.items():
+            form.add_field(name, value)
         try:
-            with path.open("rb") as file:
-                form = aiohttp.FormData()
-                form.add_field("image", file, filename=filename, content_type="application/octet-stream")
-                for name, value in {"type": "input", "subfolder": subfolder, "overwrite": "true"}.items():
-                    form.add_field(name, value)
-                async with self._calls.session.post(
-                    f"{self._calls.url}/upload/image", data=form, timeout=self._calls.stall_limit
-                ) as response:
-                    body = await read(response)
+            async with self._calls.session.post(
+                f"{self._calls.url}/upload/image", data=form, timeout=self._calls.stall_limit
+            ) as response:
+                body = await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ComfyUnreachable(f"/upload/image: {type(error).__name__}") from error
         if response.status != 200:

@@ -4,12 +4,11 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from worker_gpu.contract import Output
 from worker_gpu.errors import JobError
 from worker_gpu.outputs.upload import NamedFile
-from worker_gpu.shape import Json, JsonObject
+from worker_gpu.shape import Json, JsonObject, maybe_list
 
 MAX_RUN_ANSWER_BYTES = 10_000_000
 MAX_RUNSYNC_ANSWER_BYTES = 20_000_000
@@ -35,6 +34,22 @@ def answer_limit(job: str, wanted: int | None) -> int:
 def sent_bytes(value: Json) -> int:
     """Bytes of `value` as RunPod's SDK sends it."""
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+
+
+def answer_bytes(answer: JsonObject) -> int:
+    """Bytes of an answer as RunPod's SDK sends it. Base64, most of it, has as many as it has characters: it is counted,
+    and not written for that."""
+    counted, rest = 0, dict(answer)
+    for name in LISTS:
+        entries: list[Json] = []
+        for entry in maybe_list(answer.get(name)):
+            if isinstance(entry, dict) and entry.get("type") == "base64" and isinstance(data := entry["data"], str):
+                counted += len(data)
+                entry = {**entry, "data": ""}
+            entries.append(entry)
+        if name in rest:
+            rest[name] = entries
+    return counted + sent_bytes(rest)
 
 
 class AnswerRoom:
@@ -66,7 +81,7 @@ class AnswerRoom:
 
     def check(self, answer: JsonObject) -> None:
         """Raises `JobError` `output_too_large` for an answer that RunPod would refuse."""
-        if sent_bytes(answer) + AROUND_BYTES > self._limit:
+        if answer_bytes(answer) + AROUND_BYTES > self._limit:
             raise self._too_large()
 
     def _too_large(self) -> JobError:
@@ -79,21 +94,23 @@ def too_large(limit: int) -> str:
 
 
 class KeptFiles:
-    """A sink that leaves files where they are, for the answer to hold them."""
+    """A sink that keeps what files hold, in base64, for the answer."""
 
     def __init__(self) -> None:
-        self._paths: dict[str, Path] = {}
+        self._texts: dict[str, str] = {}
 
     async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
-        """See `outputs.upload.Sink`."""
+        """See `outputs.upload.Sink`. `done` comes first: it may find that the answer cannot hold the file."""
         for named in files:
-            self._paths[named.name] = named.file.path
             done(named, "")
+            content = named.file.content
+            if content is None:
+                content = await asyncio.to_thread(named.file.path.read_bytes)
+            self._texts[named.name] = base64.b64encode(content).decode()
 
-    async def data(self, output: Output) -> str:
+    def data(self, output: Output) -> str:
         """Content of a kept file in base64."""
-        raw = await asyncio.to_thread(self._paths[output.name].read_bytes)
-        return base64.b64encode(raw).decode()
+        return self._texts[output.name]
 
 
 class DroppedFiles:
@@ -105,14 +122,14 @@ class DroppedFiles:
             done(named, "")
 
 
-async def compose(outputs: Iterable[Output], kept: KeptFiles | None, link: Callable[[str], str]) -> JsonObject:
+def compose(outputs: Iterable[Output], kept: KeptFiles | None, link: Callable[[str], str]) -> JsonObject:
     """`{"images": [...], "videos": [...], …}`: `images` always, the other lists where there is something."""
     lists: dict[str, list[Json]] = {"images": []}
     for output in outputs:
         if output.text is not None:
             entry = _entry(output, "text", output.text)
         elif kept is not None:
-            entry = _entry(output, "base64", await kept.data(output))
+            entry = _entry(output, "base64", kept.data(output))
         else:
             entry = _entry(output, "s3_url", link(output.key or ""))
         lists.setdefault(list_of(output), []).append(entry)

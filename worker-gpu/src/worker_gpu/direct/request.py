@@ -1,6 +1,5 @@
 """What a direct job asks for, checked: the graph and its files. Faults are told in words a person can act on."""
 
-import base64
 import binascii
 import re
 from dataclasses import dataclass, field
@@ -159,7 +158,7 @@ def _bytes(name: str, text: str) -> bytes:
     elif "://" in text[:12]:
         raise BadRequest("invalid_request", f"images: {name[:80]} is a URL; send base64 or a data URL")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest("invalid_request", f"images: {name[:80]} is no base64") from error
 

@@ -4,14 +4,13 @@ import asyncio
 import hashlib
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave, release_after
 from worker_gpu.contract import Limits, Output, Timings
 from worker_gpu.direct.answer import AnswerRoom, DroppedFiles, KeptFiles, answer_limit, compose
 from worker_gpu.direct.audience import Teller
 from worker_gpu.direct.bucket import BucketStore
-from worker_gpu.direct.request import BadRequest, Picture, Request
+from worker_gpu.direct.request import BadRequest, Request
 from worker_gpu.errors import JobError
 from worker_gpu.execution import Execution, Order
 from worker_gpu.fault import wears_out
@@ -141,14 +140,14 @@ class _DirectRun:
             self._log,
         )
         self._execution = execution
-        return await self._composed(await execution.run(known, names))
+        return self._composed(await execution.run(known, names))
 
-    async def _composed(self, outputs: list[Output]) -> JsonObject:
+    def _composed(self, outputs: list[Output]) -> JsonObject:
         if self._room is None:
             return {}
         bucket = self._place.settings.direct.bucket
         store = BucketStore(bucket, self._job, self._place.tools.wall) if bucket is not None else None
-        answer = await compose(outputs, self._kept, store.link if store is not None else _no_link)
+        answer = compose(outputs, self._kept, store.link if store is not None else _no_link)
         self._room.check(answer)
         return answer
 
@@ -181,10 +180,9 @@ class _DirectRun:
         began, names = self._now(), dict[str, str]()
         if self._request.pictures:
             self._teller.stage("inputs")
-        for number, picture in enumerate(self._request.pictures):
+        for picture in self._request.pictures:
             digest = hashlib.sha256(picture.content).hexdigest()
-            path = await asyncio.to_thread(_write, self._spool / f"input-{number}", picture)
-            names[picture.name] = await self._store.keep(path, picture.name, digest)
+            names[picture.name] = await self._store.keep_content(picture.content, picture.name, digest)
         self._timings.inputs_ms = round((self._now() - began) * 1000)
         return names
 
@@ -204,11 +202,6 @@ class _DirectRun:
         submitted = execution is not None and execution.submitted
         left = Leftovers(self._prompt_id if submitted else None, self._spool, self._folders)
         await leave(place, left, error, self._log)
-
-
-def _write(path: Path, picture: Picture) -> Path:
-    path.write_bytes(picture.content)
-    return path
 
 
 def _no_link(_key: str) -> str:

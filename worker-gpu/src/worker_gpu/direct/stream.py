@@ -9,7 +9,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from worker_gpu.direct.answer import sent_bytes, too_large
+from worker_gpu.direct.answer import answer_bytes, sent_bytes, too_large
 from worker_gpu.direct.run import Tell, refusal
 from worker_gpu.shape import JsonObject
 
@@ -38,7 +38,7 @@ async def streamed(
                 sent += size
                 yield chunk
         answer = task.result()
-        if sent + sent_bytes(answer) > limit:
+        if sent + answer_bytes(answer) > limit:
             answer = refusal("output_too_large", f"{too_large(limit)} In a stream its progress counts too.")
         yield answer
     finally:

@@ -20,6 +20,8 @@ from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 
 OUTPUT_FOLDER = "output"
+MAX_HELD_BYTES = 32 * 1024 * 1024
+"""Content of files that wait for their upload, of a job: further ones are read from disk again."""
 MAX_LOOKS = 8
 """So many files at a time are asked for whether they have changed."""
 
@@ -62,6 +64,7 @@ class Collector:
         self._sent: dict[str, int] = {}
         self._stored: dict[str, Output] = {}
         self._files: dict[str, NamedFile] = {}
+        self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # Fair: what is listed first is named and kept first.
         self._naming = asyncio.Lock()
@@ -156,14 +159,16 @@ class Collector:
             if stored is None or stored.sha256 != file.sha256:
                 files.append(NamedFile(item.name, file))
             elif item.name in self._files:
-                self._files[item.name] = NamedFile(item.name, file)
-        self._files.update({named.name: named for named in files})
+                self._files[item.name] = NamedFile(item.name, file.released())
+        self._files.update({named.name: NamedFile(named.name, named.file.released()) for named in files})
         try:
             await self._uploader.put(files, self._uploaded)
         except JobError:
             # A file that is being written has no upload that fits; the last look brings it in.
             if self._ending or not await self._changed({named.name for named in files}):
                 raise
+        finally:
+            self._held_bytes -= sum(len(file.content or b"") for file in fetched.values())
 
     async def _look_again(self, early: set[str]) -> None:
         """The last look at files that came in while the graph ran: a node may have gone on writing them."""
@@ -210,6 +215,10 @@ class Collector:
             raise unreachable() from error
         if file is None:
             raise self._finder.missing(item.node, item.name)
+        size = len(file.content or b"")
+        if self._held_bytes + size > MAX_HELD_BYTES:
+            return file.released()
+        self._held_bytes += size
         return file
 
     def _uploaded(self, named: NamedFile, key: str) -> None:

@@ -4,11 +4,9 @@ import asyncio
 import hashlib
 import itertools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
-
-import aiohttp
 
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.errors import JobError
@@ -19,6 +17,8 @@ from worker_gpu.outputs.places import places
 from worker_gpu.outputs.walk import FileRef, PathRef
 
 BLOCK_BYTES = 1024 * 1024
+IN_MEMORY_BYTES = 8 * 1024 * 1024
+"""A file up to this size is read once, and what reads it later has its content."""
 CLOCK_STEP_NS = 10_000_000
 """A file may be that much older than the moment in which it was written: Linux stamps files by a clock that moves 100
 to 1,000 times a second."""
@@ -31,13 +31,19 @@ the file was written again."""
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this disk, measured. `stamp` is what the output had before that; None where nothing tells."""
+    """A file on this disk, measured. `stamp` is what the output had before that; None where nothing tells. `content` is
+    what was measured, where it is still in memory."""
 
     path: Path
     size_bytes: int
     sha256: str
     kind: Kind
     stamp: Stamp | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+    def released(self) -> "LocalFile":
+        """The file without its content, which is to be read from disk from now on."""
+        return replace(self, content=None)
 
 
 class Source(Protocol):
@@ -118,22 +124,54 @@ class ViewedFiles:
         async with self._client.view(ref.filename, ref.subfolder, ref.folder) as viewed:
             if viewed is None:
                 return None
-            path = self._spool / str(next(self._numbers))
-            digest, size, head = hashlib.sha256(), 0, b""
-            try:
-                with path.open("wb") as file:
-                    while block := await viewed.content.read(BLOCK_BYTES):
-                        head = head or block[:HEAD_BYTES]
-                        digest.update(block)
-                        file.write(block)
-                        size += len(block)
-            except (aiohttp.ClientError, TimeoutError, ConnectionError):
-                raise  # of the connection, though some of them are `OSError`s too
-            except OSError as error:
-                raise JobError("insufficient_resources", "The worker's disk took no more of an output.") from error
-        if not self._metadata and await asyncio.to_thread(strip, path, ref.filename):
-            return replace(await asyncio.to_thread(measure, path, ref.filename), stamp=viewed.etag)
-        return LocalFile(path, size, digest.hexdigest(), kind_of(head, ref.filename), viewed.etag)
+            spooled = _Spooled(self._spool / str(next(self._numbers)))
+            async for block in viewed.content.iter_chunked(BLOCK_BYTES):
+                if spooled.add(block):
+                    await asyncio.to_thread(spooled.flush)
+        file = replace(await asyncio.to_thread(spooled.end, ref.filename), stamp=viewed.etag)
+        if not self._metadata and await asyncio.to_thread(strip, file.path, ref.filename):
+            return replace(await asyncio.to_thread(measure, file.path, ref.filename), stamp=viewed.etag)
+        return file
+
+
+class _Spooled:
+    """A file that comes in blocks: written and hashed in large pieces. `flush` and `end` block, and raise `JobError`
+    `insufficient_resources`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = hashlib.sha256()
+        self._head = b""
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._written = 0
+
+    def add(self, block: bytes) -> bool:
+        """Take the next block; says whether it is time to `flush`."""
+        self._held.append(block)
+        self._held_bytes += len(block)
+        return self._held_bytes > IN_MEMORY_BYTES
+
+    def flush(self) -> bytes:
+        """Write what is held; gives it."""
+        content = b"".join(self._held)
+        self._head = self._head or content[:HEAD_BYTES]
+        self._digest.update(content)
+        try:
+            with self._path.open("ab") as file:
+                file.write(content)
+        except OSError as error:
+            raise JobError("insufficient_resources", "The worker's disk took no more of an output.") from error
+        self._written += len(content)
+        self._held, self._held_bytes = [], 0
+        return content
+
+    def end(self, name: str) -> LocalFile:
+        """The whole file, called `name`."""
+        is_first = self._written == 0
+        content = self.flush()
+        digest, kind = self._digest.hexdigest(), kind_of(self._head, name)
+        return LocalFile(self._path, self._written, digest, kind, content=content if is_first else None)
 
 
 class OwnFiles:
@@ -182,15 +220,17 @@ class OwnFiles:
 
 
 def measure(path: Path, name: str) -> LocalFile:
-    """Size, hash and kind of a file. Blocks. Raises `OSError`."""
-    digest, size, head = hashlib.sha256(), 0, b""
+    """Size, hash and kind of a file, with its content if it is small. Blocks. Raises `OSError`."""
+    digest, size, head, content = hashlib.sha256(), 0, b"", None
     with path.open("rb") as file:
-        stamp = stamp_of(os.fstat(file.fileno()))
-        while block := file.read(BLOCK_BYTES):
+        about = os.fstat(file.fileno())
+        block_bytes = IN_MEMORY_BYTES if about.st_size <= IN_MEMORY_BYTES else BLOCK_BYTES
+        while block := file.read(block_bytes):
+            content = block if size == 0 and about.st_size <= IN_MEMORY_BYTES else None
             head = head or block[:HEAD_BYTES]
             digest.update(block)
             size += len(block)
-    return LocalFile(path, size, digest.hexdigest(), kind_of(head, name), stamp)
+    return LocalFile(path, size, digest.hexdigest(), kind_of(head, name), stamp_of(about), content)
 
 
 def stamp_of(stat: os.stat_result) -> Stamp:

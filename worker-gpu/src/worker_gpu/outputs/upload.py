@@ -20,14 +20,12 @@ from worker_gpu.contract import (
 )
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE, FileToUpload
-from worker_gpu.outputs.files import LocalFile
+from worker_gpu.outputs.files import IN_MEMORY_BYTES, LocalFile
 from worker_gpu.together import together
 from worker_gpu.transfers import Transfers
 
 MAX_TRANSFERS = 4
 """Files or parts at a time: one connection to R2 carries 20 to 30 MB/s (reference/gpu-worker.md section 1.1)."""
-IN_MEMORY_BYTES = 8 * 1024 * 1024
-"""Bodies up to this size are read whole, which saves the trips to a thread."""
 BLOCK_BYTES = 1024 * 1024
 MAX_FRESH_URLS = 2
 """How often new URLs are asked for when R2 refuses those given: most likely they have expired."""
@@ -88,7 +86,7 @@ class Uploader:
         for fresh in range(MAX_FRESH_URLS + 1):
             try:
                 if isinstance(upload, PutUpload):
-                    await self._transfer(upload.url, upload.headers, named.file.path, 0, named.file.size_bytes)
+                    await self._transfer(upload.url, upload.headers, named.file, 0, named.file.size_bytes)
                 else:
                     await self._in_parts(upload, named.file)
             except _UrlRefused as refused:
@@ -108,18 +106,18 @@ class Uploader:
         async def part(number: int, url: str) -> tuple[int, str]:
             offset = (number - 1) * upload.part_bytes
             length = min(upload.part_bytes, file.size_bytes - offset)
-            return number, await self._transfer(url, {}, file.path, offset, length)
+            return number, await self._transfer(url, {}, file, offset, length)
 
         etags = await together(part(number, url) for number, url in upload.parts)
         if not await self._store.finish_upload(upload, etags, self._until):
             raise _UrlRefused("the multipart upload is gone")
 
-    async def _transfer(self, url: str, headers: dict[str, str], path: Path, offset: int, length: int) -> str:
+    async def _transfer(self, url: str, headers: dict[str, str], file: LocalFile, offset: int, length: int) -> str:
         """PUT `length` bytes of a file from `offset`; gives the ETag. Raises `_UrlRefused`, `JobError`."""
         pauses = self._transfers.pauses()
         for attempt in range(1, MAX_TRIES + 1):
             async with self._slots:
-                status, etag = await self._put_once(url, headers, path, offset, length)
+                status, etag = await self._put_once(url, headers, file, offset, length)
             if status in (200, 201, 204):
                 return etag
             if status != 0 and status not in REPEATABLE:
@@ -132,13 +130,15 @@ class Uploader:
         raise JobError("upload_failed", "The store did not take an output.")
 
     async def _put_once(
-        self, url: str, headers: dict[str, str], path: Path, offset: int, length: int
+        self, url: str, headers: dict[str, str], file: LocalFile, offset: int, length: int
     ) -> tuple[int, str]:
         body: io.BytesIO | AsyncIterator[bytes]
-        if length <= IN_MEMORY_BYTES:
-            body = io.BytesIO(await asyncio.to_thread(_read_range, path, offset, length))
+        if file.content is not None:
+            body = io.BytesIO(file.content[offset : offset + length])
+        elif length <= IN_MEMORY_BYTES:
+            body = io.BytesIO(await asyncio.to_thread(_read_range, file.path, offset, length))
         else:
-            body = _stream(path, offset, length)
+            body = _stream(file.path, offset, length)
         try:
             async with self._transfers.http.put(
                 url,

@@ -172,6 +172,19 @@ async def test_pictures_sent_over_the_socket_are_outputs(engine: Engine, sender:
         assert told == {"2.png": ("2", "image/png"), "2_2.png": ("2", "image/png")}
 
 
+@pytest.mark.parametrize(("form", "text"), [("txt", "hello"), ("json", '{"a":1}')])
+async def test_a_text_that_is_saved_is_one_output(engine: Engine, form: str, text: str) -> None:
+    graph: dict[str, JsonObject] = {
+        "1": {"class_type": "PrimitiveString", "inputs": {"value": text}},
+        "2": {"class_type": "SaveText", "inputs": {"text": ["1", 0], "filename_prefix": "t", "format": form}},
+    }
+    stage = await run(engine, graph)
+    if not keeps_to_its_folder(engine):
+        assert "SaveText" in str(stage.gateway.report["error"])  # a node of newer versions
+        return
+    assert list(stage.gateway.outputs) == [f"t_00001.{form}"]
+
+
 async def test_results_of_numbers_alone_are_kept_for_every_scope_and_others_are_not(engine: Engine) -> None:
     graph: dict[str, JsonObject] = {
         "1": EMPTY,

@@ -23,8 +23,7 @@ def ours(url: str, folder: Path, what: str) -> None:
 
     from worker_gpu.log import Log
     from worker_gpu.models.plan import Urgency
-    from worker_gpu.models.settings import Bucket, ModelSettings
-    from worker_gpu.models.sigv4 import Credentials
+    from worker_gpu.models.settings import Bucket, Credentials, ModelSettings
     from worker_gpu.models.sync import ModelSync
 
     bucket = Bucket(url, "models", Credentials("local", "local-secret"))

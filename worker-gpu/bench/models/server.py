@@ -57,7 +57,13 @@ def _certificate(folder: Path) -> ssl.SSLContext:
     key, cert = folder / "key.pem", folder / "ca.pem"
     if not cert.exists():
         kind = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        # Rust's TLS takes none for a server that may sign others.
+        names = [
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ]
         subprocess.run(  # noqa: S603 -- fixed words and a folder of ours
             ["openssl", "req", *kind.split(), *names, "-keyout", str(key), "-out", str(cert)],  # noqa: S607
             check=True,

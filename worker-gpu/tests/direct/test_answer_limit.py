@@ -17,7 +17,7 @@ from worker_gpu.direct.answer import AROUND_BYTES, AnswerRoom, KeptFiles, answer
 from worker_gpu.direct.run import MAX_TEXT_BESIDE_BUCKET_BYTES
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.errors import JobError
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Credentials
 from worker_gpu.outputs.files import LocalFile
 from worker_gpu.outputs.kinds import Kind
 from worker_gpu.outputs.upload import NamedFile

@@ -12,7 +12,7 @@ from fakes.comfy import PNG
 from models.r2 import r2
 from worker_gpu.direct.bucket import presigned_get
 from worker_gpu.direct.settings import BucketIncomplete, DirectSettings, OutputBucket, read_bucket
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Credentials
 
 
 def fetch(url: str) -> bytes:

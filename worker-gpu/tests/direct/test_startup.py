@@ -24,7 +24,7 @@ from worker_gpu.diagnose.report import list_models, look_at_volume
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Credentials
 from worker_gpu.patience import Patience
 from worker_gpu.settings import read_settings
 from worker_gpu.shape import maybe_list, maybe_object

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,8 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 
-from worker_gpu.models.settings import Bucket
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Bucket, Credentials
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _PIECE = 4096
@@ -144,10 +144,13 @@ class FaultyStore:
 
 
 @contextmanager
-def faulty_store() -> Generator[FaultyStore]:
+def faulty_store(tls: ssl.SSLContext | None = None) -> Generator[FaultyStore]:
     """A store on a free loopback port."""
     store = FaultyStore()
     server = _Server(("127.0.0.1", 0), _handler(store))
+    if tls is not None:
+        # The handshake is the handler's, in a thread of its own.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     store.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

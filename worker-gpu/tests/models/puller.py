@@ -16,8 +16,7 @@ from typing import Any
 
 from models.pulling import pull
 from models.samples import settings
-from worker_gpu.models.settings import Bucket
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Bucket, Credentials
 
 TOUCHES = ("pwrite", "write", "posix_fallocate", "ftruncate", "open", "rename", "replace", "unlink", "mkdir")
 """What of `os` changes a disk; `Path.replace` and `Path.unlink` use these too."""

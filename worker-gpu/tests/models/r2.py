@@ -7,8 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker_gpu.models.settings import Bucket
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Bucket, Credentials
 
 REPOSITORY = Path(__file__).parents[3]
 

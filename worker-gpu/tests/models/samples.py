@@ -12,7 +12,7 @@ from worker_gpu.models.manifest import FromBucket, Manifest, ModelFile, Source
 from worker_gpu.models.settings import Bucket, ModelSettings, Patience
 
 CHUNK = 16 * 1024
-QUICK = Patience(read_s=5.0, first_pause_s=0.001, most_pause_s=0.002, slow_grace_s=60.0, given_back_s=0.0)
+QUICK = Patience(read_s=5.0, first_pause_s=0.001, most_pause_s=0.002, slow_grace_s=60.0, look_s=0.01, given_back_s=0.0)
 """No test waits for a pause to end; `read_s` is a bound, except where a test is about silence."""
 
 

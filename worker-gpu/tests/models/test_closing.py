@@ -1,4 +1,4 @@
-"""A worker that is told to stop does so at once, whatever its lanes are waiting for, and nobody waits for them."""
+"""A worker that is told to stop does so at once, whatever its threads are waiting for, and nobody waits for them."""
 
 import os
 import socket
@@ -13,16 +13,13 @@ import pytest
 
 from models.faulty import FaultyStore, Silent
 from models.pulling import LIMIT_S
-from models.samples import CHUNK, QUICK, content, model, settings, silent, with_patience
-from worker_gpu.models import dial as dial_module
-from worker_gpu.models import lanes as lanes_module
+from models.samples import CHUNK, QUICK, content, model, settings, silent
+from worker_gpu.models.download.speed import ChunkSpeed
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.manifest import FromHub, ModelFile
 from worker_gpu.models.plan import Urgency
-from worker_gpu.models.settings import Bucket
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import HUB, Bucket, Credentials
 from worker_gpu.models.sync import ModelSync
-from worker_gpu.models.wire import Passing, Wire
 
 FILE = model("loras/x.safetensors", content(CHUNK * 3, 1))
 AT_ONCE_S = 1.5
@@ -30,9 +27,11 @@ AT_ONCE_S = 1.5
 PATIENT = replace(QUICK, read_s=LIMIT_S)
 
 
-def stops_at_once(folder: Path, bucket: Bucket, waits: Callable[[], bool], file: ModelFile = FILE) -> None:
-    """Wants a model, and closes when the lanes wait."""
-    sync = ModelSync(with_patience(settings(folder, bucket), PATIENT), silent())
+def stops_at_once(
+    folder: Path, bucket: Bucket, waits: Callable[[], bool], file: ModelFile = FILE, hub: str = HUB
+) -> None:
+    """Wants a model, and closes when its threads wait."""
+    sync = ModelSync(replace(settings(folder, bucket, patience=PATIENT), hub=hub), silent())
     sync.open()
     wanted = sync.want([file], Urgency.JOB).futures()[0]
     assert waits()
@@ -72,20 +71,6 @@ def taken_but_not_answered() -> Generator[tuple[int, threading.Event]]:
         thread.join(LIMIT_S)
 
 
-@pytest.fixture
-def dialled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when somebody begins to connect."""
-    begun = threading.Event()
-    real = socket.socket.connect
-
-    def connect(self: socket.socket, address: tuple[str, int]) -> None:
-        begun.set()
-        real(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    return begun
-
-
 def test_in_a_tls_handshake(tmp_path: Path) -> None:
     with taken_but_not_answered() as (port, heard):
         stops_at_once(tmp_path, bucket_at(port, "https"), lambda: heard.wait(LIMIT_S))
@@ -104,7 +89,7 @@ def test_in_a_body(store: FaultyStore, tmp_path: Path) -> None:
     stops_at_once(tmp_path, store.bucket, lambda: begun.wait(LIMIT_S))
 
 
-def test_while_connecting(tmp_path: Path, dialled: threading.Event) -> None:
+def test_while_connecting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as kept:
         listener = kept.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -114,8 +99,15 @@ def test_while_connecting(tmp_path: Path, dialled: threading.Event) -> None:
             waiting = kept.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        dialled.clear()
-        stops_at_once(tmp_path, bucket_at(listener.getsockname()[1]), lambda: dialled.wait(LIMIT_S))
+        waits = threading.Event()
+        real = ChunkSpeed.look
+
+        def look(speed: ChunkSpeed, received: int) -> None:
+            waits.set()
+            real(speed, received)
+
+        monkeypatch.setattr(ChunkSpeed, "look", look)
+        stops_at_once(tmp_path, bucket_at(listener.getsockname()[1]), lambda: waits.wait(LIMIT_S))
 
 
 def test_while_a_file_is_hashed(store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,26 +129,9 @@ def test_while_a_file_is_hashed(store: FaultyStore, tmp_path: Path, monkeypatch:
     stops_at_once(tmp_path, store.bucket, lambda: begun.wait(LIMIT_S), huge)
 
 
-def test_while_a_name_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, over = threading.Event(), threading.Event()
-
-    def never(*_args: object, **_more: object) -> list[object]:
-        begun.set()
-        over.wait(LIMIT_S)
-        return []
-
-    monkeypatch.setattr(dial_module.socket, "getaddrinfo", never)
-    monkeypatch.setattr(lanes_module, "CLOSE_S", 0.1)
-    try:
-        # Nobody can interrupt the resolver; so nobody waits for it.
-        stops_at_once(tmp_path, bucket_at(1), lambda: begun.wait(LIMIT_S))
-    finally:
-        over.set()
-
-
-def test_a_wire_that_was_cut_begins_nothing(store: FaultyStore) -> None:
-    wire = Wire(LIMIT_S)
-    wire.cut()
-    with pytest.raises(Passing, match="cut off"):
-        wire.send("GET", f"{store.url}/models/x", {})
-    assert store.asked == []
+def test_while_the_hub_is_asked_where_a_file_is(tmp_path: Path) -> None:
+    # Nobody can interrupt that; so nobody waits for it.
+    file = replace(FILE, source=FromHub("lab/flux", "x.safetensors"))
+    with taken_but_not_answered() as (port, heard):
+        hub = f"http://127.0.0.1:{port}"
+        stops_at_once(tmp_path, bucket_at(1), lambda: heard.wait(LIMIT_S), file, hub)

@@ -59,7 +59,7 @@ class Push:
     def manifest(self) -> Manifest:
         store = Store(self.bucket, QUICK)
         answer = store.get(MANIFEST_KEY)
-        store.close()
+        assert answer is not None
         return Manifest.parse(answer.body)
 
 
@@ -209,10 +209,12 @@ def test_a_signed_url_that_has_expired_is_asked_for_anew(store: FaultyStore, tmp
     def hub(asked: Asked) -> Fault | None:
         if asked.key.startswith("lab/"):
             return Status(302, b"", {"Location": f"/cdn/{1 + min(asked.number, 1)}"})
-        return Status(403) if asked.key == "cdn/1" and asked.number > 0 else None
+        # It works for the first look and for one chunk.
+        return Status(403) if asked.key == "cdn/1" and asked.number > 1 else None
 
     store.script = hub
     chosen = replace(settings(tmp_path, store.bucket, lanes=1), hub=store.url)
     assert pull(chosen).errors == []
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
-    assert len(store.of("cdn/2")) == 3
+    # All but the first chunk, besides the look whether it redirects further.
+    assert sorted(asked.first for asked in store.of("cdn/2")[1:]) == [CHUNK, CHUNK * 2, CHUNK * 3]

@@ -17,7 +17,7 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.lookout import FAILED_S, HELD_TRIES, MANIFEST_AGE_S, READ_S, SAME_S
 from worker_gpu.models.manifest import FromBucket, ModelFile
 from worker_gpu.models.service import REPLACED_PAUSES_S, Fetched, Models
-from worker_gpu.models.settings import ModelSettings, Patience
+from worker_gpu.models.settings import Bucket, ModelSettings, Patience
 from worker_gpu.models.sync import Tools
 from worker_gpu.shape import JsonObject
 
@@ -115,9 +115,9 @@ async def test_a_store_that_says_nothing_is_not_waited_for_as_for_a_model(
     patiences: list[Patience] = []
 
     class Noted(Store):
-        def __init__(self, bucket: object, patience: Patience, now: object) -> None:
+        def __init__(self, _bucket: Bucket, patience: Patience) -> None:
             patiences.append(patience)
-            super().__init__(store.bucket, replace(patience, read_s=0.01))
+            super().__init__(store.bucket, replace(patience, read_s=0.05))
 
     monkeypatch.setattr(sync_module, "Store", Noted)
     offer(store, HERE)

@@ -17,8 +17,7 @@ from worker_gpu.models.entries import Entry, with_entries
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromBucket, Manifest
 from worker_gpu.models.push import Pusher, describe
-from worker_gpu.models.settings import Bucket
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Bucket, Credentials
 
 PART = 5 * 1024 * 1024
 """R2's smallest part."""
@@ -75,7 +74,6 @@ def test_a_multipart_model_has_every_part_checked_and_comes_back_whole(bucket: B
     pusher = Pusher(bucket, QUICK, Store)
     file, sent = pusher.upload(source, describe(source, Entry("unet/m.safetensors"), PART))
     pusher.update_manifest(lambda before: with_entries(before, [file]))
-    pusher.close()
     assert sent
     assert isinstance(file.source, FromBucket)
     assert file.source.etag is not None
@@ -94,9 +92,7 @@ def test_a_file_changed_while_it_is_pushed_is_noticed(bucket: Bucket, tmp_path: 
         pusher.upload(source, file)
     assert told.value.code == "model_replaced"
     store = Store(bucket, QUICK)
-    assert store.head("unet/m.safetensors").status == 404
-    store.close()
-    pusher.close()
+    assert store.head("unet/m.safetensors") is None
 
 
 def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path) -> None:
@@ -104,8 +100,7 @@ def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path)
     assert run(["push", str(tmp_path / "x.safetensors"), "--to", "loras/x.safetensors"], bucket, tmp_path)[0] == 0
     store = Store(bucket, QUICK)
     other = content(1000, 7)
-    store.put("loras/x.safetensors", other, {}, hashlib.sha256(other).hexdigest())
-    store.close()
+    store.put("loras/x.safetensors", other, "text/plain")
     assert pull(settings(tmp_path, bucket)).codes == ["model_replaced"]
 
 
@@ -124,8 +119,6 @@ def test_two_who_push_at_once_lose_nothing(bucket: Bucket, tmp_path: Path) -> No
 
     after = one.update_manifest(change)
     assert set(after.files) == {"loras/mine.safetensors", "loras/theirs.safetensors"}
-    one.close()
-    other.close()
 
 
 def test_wrong_credentials_are_named(bucket: Bucket, tmp_path: Path) -> None:

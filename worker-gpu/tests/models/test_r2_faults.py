@@ -33,11 +33,10 @@ def bucket() -> Generator[Bucket]:
         files: list[ModelFile] = []
         for path, body in BODIES.items():
             file = model(path, body)
-            etag = store.put(path, body, {}, file.sha256).etag
+            etag = store.put(path, body, "text/plain")
             files.append(replace(file, source=FromBucket(etag)))
         manifest = manifest_bytes(*files)
-        store.put("manifest.json", manifest, {}, model("x/manifest", manifest).sha256)
-        store.close()
+        store.put("manifest.json", manifest, "application/json")
         yield made
 
 
@@ -137,6 +136,7 @@ def _manifest_of(bucket: Bucket, folder: Path) -> Path:
     kept = folder / "manifest.json"
     if not kept.exists():
         store = Store(bucket, QUICK)
-        kept.write_bytes(store.get("manifest.json").body)
-        store.close()
+        found = store.get("manifest.json")
+        assert found is not None
+        kept.write_bytes(found.body)
     return kept

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.settings import HUB, MIB, ModelSettings, read_model_settings
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import HUB, MIB, Credentials, ModelSettings, read_model_settings
 
 BUCKET = {
     "MODELS_BUCKET": "models",
@@ -49,10 +48,9 @@ def test_a_manifest_on_disk_is_enough(tmp_path: Path) -> None:
     assert read({"MODELS_MANIFEST": str(tmp_path / "m.json")}).enabled
 
 
-@pytest.mark.parametrize(("cpus", "first", "most"), [(1, 1, 16), (2, 2, 16), (4, 4, 32), (128, 128, 64)])
-def test_lanes_follow_the_processors(cpus: int, first: int, most: int) -> None:
-    settings = read_model_settings({}, cpus, nothing_mounted)
-    assert (settings.cpus, settings.first_lanes, settings.lanes) == (cpus, first, most)
+@pytest.mark.parametrize(("cpus", "most"), [(1, 16), (2, 16), (4, 32), (128, 64)])
+def test_connections_follow_the_processors(cpus: int, most: int) -> None:
+    assert read_model_settings({}, cpus, nothing_mounted).lanes == most
 
 
 def test_numbers_are_taken_as_given() -> None:

@@ -1,5 +1,6 @@
 """Connections that bring something, and far too little: noticed by time and not by bytes, and given up in the end."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -11,9 +12,8 @@ import pytest
 from models.faulty import Asked, Fault, FaultyStore, Trickle
 from models.pulling import pull
 from models.samples import QUICK, content, manifest_bytes, model, settings, with_patience
-from worker_gpu.models.settings import Patience
+from worker_gpu.models.settings import Bucket, Credentials, Patience
 from worker_gpu.models.sync import Tools
-from worker_gpu.models.wire import Passing, Wire
 
 PATH = "checkpoints/slow.safetensors"
 BIG = 512 * 1024
@@ -22,6 +22,7 @@ LAST = 5 * BIG
 BODY = content(LAST + BIG, 5)
 PATIENCE = replace(QUICK, slow_grace_s=4.0)
 LIMIT_S = 10.0
+SILENCE_S = 0.2
 
 
 class Second:
@@ -107,28 +108,32 @@ def test_the_floor_is_far_below_what_a_store_gives() -> None:
     assert Patience().floor_bytes_s * 300 <= 20_000_000
 
 
-def test_a_head_that_trickles_is_no_answer() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    clock = Second()
+def test_a_head_that_trickles_is_no_answer(tmp_path: Path) -> None:
+    over = threading.Event()
+    asked: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-    def serve() -> None:
-        connection = listener.accept()[0]
-        gate = clock.gate()
-        with connection:
-            connection.recv(4096)
-            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1000:
-                try:
-                    gate()
-                    connection.sendall(bytes([byte]))
-                except OSError:
-                    return
+        def trickle(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                asked.append(1)
+                connection.sendall(b"HTTP/1.1 206 Partial Content\r\nX: ")
+                while not over.wait(SILENCE_S / 10):
+                    connection.sendall(b"y")
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    with pytest.raises(Passing, match="too slowly"):
-        Wire(LIMIT_S, clock).send("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/", {})
-    assert clock.turns <= 2 * LIMIT_S + 3
-    listener.close()
-    clock.gate()
-    clock()
-    thread.join(LIMIT_S)
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=trickle, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        (tmp_path / "m.json").write_bytes(manifest_bytes(model(PATH, BODY, chunk_bytes=len(BODY))))
+        bucket = Bucket(f"http://127.0.0.1:{listener.getsockname()[1]}", "models", Credentials("id", "secret"))
+        chosen = with_patience(settings(tmp_path, bucket), replace(QUICK, read_s=SILENCE_S, attempts=2))
+        try:
+            pulled = pull(replace(chosen, manifest=tmp_path / "m.json"))
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+    assert pulled.codes == ["store_unreachable"]
+    assert len(asked) == 2

@@ -13,7 +13,7 @@ from models.parts_seen import marked_chunks
 from models.pulling import LIMIT_S, finish
 from models.samples import CHUNK, QUICK, content, model, settings, silent
 from models.small_disk import SmallDisk
-from worker_gpu.models.download import Download
+from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.errors import Stopped
 from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.parts import Part
@@ -45,7 +45,7 @@ def one_lane(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
 def opened(store: FaultyStore, tmp_path: Path, lanes: int = 4, given_back_s: float = 0.0) -> ModelSync:
     patience = replace(QUICK, given_back_s=given_back_s)
     clock = Counter()
-    chosen = replace(settings(tmp_path, store.bucket, lanes, patience), first_lanes=lanes)
+    chosen = settings(tmp_path, store.bucket, lanes, patience)
     made = ModelSync(chosen, silent(), Tools(now=clock))
     made.open()
     return made

@@ -6,7 +6,7 @@ import io
 import json
 import socket
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,50 +16,28 @@ from hypothesis import strategies as st
 
 from models.samples import QUICK
 from worker_gpu.log import Log
-from worker_gpu.models import wire as wire_module
+from worker_gpu.models.download.transport import TransientError, Transport
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.http1 import Connection, Head, Hung
 from worker_gpu.models.manifest import Manifest
 from worker_gpu.models.remote import Remote
 from worker_gpu.models.service import Models
-from worker_gpu.models.settings import Bucket, ModelSettings, Patience, read_model_settings
-from worker_gpu.models.sigv4 import Credentials
-from worker_gpu.models.wire import Passing, Wire
+from worker_gpu.models.settings import Bucket, Credentials, ModelSettings, Patience, read_model_settings
 from worker_gpu.shape import Json, JsonObject
 
 ONE_TRY = Patience(attempts=1, read_s=QUICK.read_s)
 BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secret"))
 
 
-class NobodyThere(Connection):
-    """Everything up to the socket is done; then it is closed without an answer."""
-
-    def connect(self) -> None:
-        host, port = self.host, self.port
-        # What socket.getaddrinfo does with them first.
-        host.encode("idna")
-        assert host
-        assert "\0" not in host
-        assert 0 < port < 65536
-        self._socket, self._peer = socket.socketpair()
-
-    def __init__(self, host: str, port: int, tls: bool, silence_s: float, now: Callable[[], float]) -> None:
-        super().__init__(host, port, tls, silence_s, now)
-        self.host, self.port = host, port
-
-    def head(self) -> Head:
-        raise Hung("closed without an answer")
-
-    def close(self) -> None:
-        if hasattr(self, "_peer"):
-            self._peer.close()
-            self._socket.close()
-
-
 @pytest.fixture(autouse=True, scope="module")
 def offline() -> Generator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(wire_module, "Connection", NobodyThere)
+    """Everything up to the socket is done; then nobody is there. obstore and the standard library alike send all
+    requests to a proxy that the environment names."""
+    with pytest.MonkeyPatch.context() as patched, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patched.setenv(name, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        for name in ("no_proxy", "NO_PROXY"):
+            patched.delenv(name, raising=False)
         yield
 
 
@@ -116,11 +94,12 @@ def manifests(draw: st.DrawFn) -> bytes:
 def sendable(manifest: Manifest, settings: ModelSettings) -> None:
     """Each entry gives a request, and the manifest can be written again."""
     assert Manifest.parse(manifest.to_bytes()) == manifest
-    wire = Wire(1.0)
+    transport = Transport(QUICK.look_s)
     for file in manifest.files.values():
         first, length = file.span(max(0, file.chunk_count - 1))
-        with pytest.raises(Passing):
-            Remote(file, settings, lambda: 1e9).open_range(wire, first, max(1, length))
+        with pytest.raises(TransientError):
+            Remote(file, settings).open_range(transport, first, max(1, length), lambda: None)
+    transport.close()
 
 
 def start(settings: ModelSettings) -> str:
@@ -192,4 +171,4 @@ def test_a_setting_is_refused_by_its_name_or_the_worker_starts(changed: dict[str
             return
         said = start(ModelSettings(settings.folder, settings.bucket, patience=ONE_TRY))
         assert (settings.bucket is None) == (said == "")
-        assert settings.bucket is None or "closed without an answer" in said
+        assert settings.bucket is None or "store_unreachable" in said

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from worker_gpu.contract import MultipartUpload, PutUpload, Upload
 from worker_gpu.direct.settings import OutputBucket
+from worker_gpu.direct.sigv4 import encode_path, encode_query, signed
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import FileToUpload
-from worker_gpu.models.sigv4 import Credentials, encode_path, encode_query, signed
+from worker_gpu.models.settings import Credentials
 
 LINK_S = 7 * 24 * 3600
 """How long an answer's links work: the longest that SigV4 allows, and what worker-comfyui's had (reference/runpod.md

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker_gpu.models.sigv4 import Credentials
+from worker_gpu.models.settings import Credentials
 
 _AWS_REGION = re.compile(r"\bs3[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com$")
 

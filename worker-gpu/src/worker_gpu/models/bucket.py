@@ -1,145 +1,185 @@
-"""The models bucket as a whole object store: small reads, and uploads. Ranged reads of models are `remote.py`."""
+"""The models bucket as a whole object store: small reads, and uploads. Ranged reads of models are `remote.py`.
 
-import random
-import re
-import time
-from collections.abc import Callable, Mapping
+By obstore, like those (`download/transport.py`), with its own retries: nothing here has to end before it is done. Each
+request carries the SHA-256 of its body in the signature, so the store checks what arrives.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
 
+from worker_gpu.models.download.transport import RefusedError, bucket_store, failure
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.remote import bucket_denied, object_url, sign
+from worker_gpu.models.remote import bucket_denied
 from worker_gpu.models.settings import Bucket, Patience
-from worker_gpu.models.sigv4 import EMPTY_SHA256, encode_query
-from worker_gpu.models.wire import Passing, Reply, Wire
 
-SHA_HEADER = "x-amz-meta-sha256"
-_UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
-_ETAG = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]+)")
+if TYPE_CHECKING:
+    from obstore import PutMode
+    from obstore.store import S3Store
+
+PARTS_AT_ONCE = 4
+"""Parts of an upload sent at once: each holds a chunk in memory."""
+MIN_PART_BYTES = 5 * 1024 * 1024
+"""S3's smallest part."""
+_SHA256 = "sha256"
+"""As metadata of an object: x-amz-meta-sha256."""
+LEAST_PAUSE_S = 0.001
+_RETRY_S = 300.0
+"""No try begins later than this after the first."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the store said. `headers` have lower-case names."""
+class Found:
+    """An object. `etag` without quotes, empty where the store gives none."""
 
-    status: int
-    headers: Mapping[str, str]
     body: bytes
+    etag: str
 
-    @property
-    def etag(self) -> str:
-        """Without quotes."""
-        return self.headers.get("etag", "").removeprefix("W/").strip('"')
+
+@dataclass(frozen=True)
+class Described:
+    """What the store says of an object. `sha256`: what who uploaded it said of it."""
+
+    size: int
+    etag: str
+    sha256: str | None
+
+
+class Unchanged:
+    """The object is still the one whose tag was given."""
 
 
 class Store:
-    """Requests to one bucket, each tried again while it may help. For one thread; `another` gives one for the next."""
+    """Requests to one bucket, each tried again while it may help: `patience.attempts` times, with a silence of
+    `patience.read_s` at most. All of its methods raise `ModelError`."""
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        patience: Patience,
-        now: Callable[[], float] = time.time,
-        pause: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
+    def __init__(self, bucket: Bucket, patience: Patience) -> None:
         self._bucket = bucket
-        self._patience = patience
-        self._now = now
-        self._pause = pause
-        self._chance = chance
-        self._wire = Wire(patience.read_s)
-
-    def another(self) -> "Store":
-        """The same bucket over a connection of its own."""
-        return Store(self._bucket, self._patience, self._now, self._pause, self._chance)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._wire.drop()
-
-    def get(self, key: str, known_etag: str | None = None) -> Answer:
-        """An object; 304 without a body when `known_etag` is still its tag, 404 when there is none."""
-        return self._send("GET", key, {}, {"If-None-Match": f'"{known_etag}"'} if known_etag else {}, b"", {304, 404})
-
-    def head(self, key: str) -> Answer:
-        """An object's headers; 404 when there is none."""
-        return self._send("HEAD", key, {}, {}, b"", {404})
-
-    def put(
-        self, key: str, body: bytes, headers: Mapping[str, str], sha256: str, only_if: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Store an object, checked by the store against `sha256`; 412 when `only_if` does not hold."""
-        return self._send("PUT", key, {}, {**headers, **(only_if or {})}, body, {412}, sha256)
-
-    def begin_multipart(self, key: str, headers: Mapping[str, str]) -> str:
-        """The id of a new multipart upload."""
-        answer = self._send("POST", key, {"uploads": ""}, headers, b"", set())
-        found = _UPLOAD_ID.search(answer.body)
-        if found is None:
-            raise ModelError("store_unreachable", "the models bucket began an upload without giving its id")
-        return found[1].decode()
-
-    def put_part(self, key: str, upload: str, number: int, body: bytes, sha256: str) -> str:
-        """Store a part (numbers from 1); its tag."""
-        query = {"partNumber": str(number), "uploadId": upload}
-        return self._send("PUT", key, query, {}, body, set(), sha256).etag
-
-    def end_multipart(self, key: str, upload: str, etags: list[str], sha256_of: Callable[[bytes], str]) -> str:
-        """Put the parts together; the object's tag."""
-        parts = "".join(
-            f'<Part><PartNumber>{number}</PartNumber><ETag>"{etag}"</ETag></Part>'
-            for number, etag in enumerate(etags, 1)
+        # obstore draws each pause from a range, and panics where that is empty.
+        first_pause = max(LEAST_PAUSE_S, patience.first_pause_s)
+        self._store: S3Store = bucket_store(
+            bucket,
+            patience.read_s,
+            {
+                "max_retries": patience.attempts - 1,
+                "retry_timeout": timedelta(seconds=_RETRY_S),
+                "backoff": {
+                    "init_backoff": timedelta(seconds=first_pause),
+                    "max_backoff": timedelta(seconds=max(2 * first_pause, patience.most_pause_s)),
+                    "base": 2,
+                },
+            },
         )
-        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        answer = self._send("POST", key, {"uploadId": upload}, {}, body, set(), sha256_of(body))
-        found = _ETAG.search(answer.body)
-        # S3 may say 200 and put an error into the body.
-        if found is None:
-            raise ModelError("store_unreachable", "the models bucket did not put the parts of an upload together")
-        return found[1].decode()
 
-    def abort_multipart(self, key: str, upload: str) -> None:
-        """Throw the parts away."""
-        self._send("DELETE", key, {"uploadId": upload}, {}, b"", {404})
+    def get(self, key: str) -> Found | None:
+        """An object; None when there is none."""
+        found = self.get_changed(key, None)
+        return None if isinstance(found, Unchanged) else found
 
-    def _send(
-        self,
-        method: str,
-        key: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        body: bytes,
-        expected: set[int],
-        sha256: str = EMPTY_SHA256,
-    ) -> Answer:
-        """2xx and `expected` come back. Raises `ModelError` for the rest."""
-        url = object_url(self._bucket, key) + (f"?{encode_query(query)}" if query else "")
-        cause = ""
-        for tries in range(self._patience.attempts):
-            if tries:
-                most = min(self._patience.most_pause_s, self._patience.first_pause_s * 2 ** (tries - 1))
-                self._pause(self._chance() * most)
-            try:
-                signed = sign(self._bucket, method, url, dict(headers), self._now(), sha256)
-                answer = self._read(self._wire.send(method, url, signed, body or None))
-            except Passing as fault:
-                cause = str(fault)
-                continue
-            if answer.status < 300 or answer.status in expected:
-                return answer
-            if answer.status in (401, 403):
-                raise bucket_denied(answer.status, answer.body)
-            if answer.status == 404:
-                raise ModelError("store_denied", f"there is no bucket {self._bucket.name} at MODELS_ENDPOINT_URL")
-            cause = f"the store answered {answer.status}"
-            if answer.status < 500 and answer.status not in (408, 429):
-                break
-        raise ModelError("store_unreachable", f"the models bucket cannot be used: {cause}")
+    def get_changed(self, key: str, known_etag: str | None) -> Found | Unchanged | None:
+        """An object, unless `known_etag` is still its tag; None when there is none."""
+        from obstore import get
+        from obstore.exceptions import NotModifiedError
 
-    def _read(self, reply: Reply) -> Answer:
+        def read() -> Found:
+            answer = get(
+                self._store, self._key(key), options={"if_none_match": f'"{known_etag}"'} if known_etag else {}
+            )
+            return Found(bytes(answer.bytes()), _plain(answer.meta["e_tag"]))
+
         try:
-            body = reply.read()
-        except Passing:
-            self._wire.drop()
+            return self._do(read)
+        except FileNotFoundError:
+            return None
+        except NotModifiedError:
+            return Unchanged()
+
+    def head(self, key: str) -> Described | None:
+        """What the store says of an object; None when there is none."""
+        from obstore import get
+
+        try:
+            answer = self._do(lambda: get(self._store, self._key(key), options={"head": True}))
+        except FileNotFoundError:
+            return None
+        return Described(answer.meta["size"], _plain(answer.meta["e_tag"]), answer.attributes.get(_SHA256))
+
+    def put(self, key: str, body: bytes, content_type: str, sha256: str | None = None) -> str:
+        """Store an object; its tag."""
+        return self._put(key, body, content_type, sha256, "overwrite")
+
+    def replace(self, key: str, body: bytes, content_type: str, known_etag: str | None) -> bool:
+        """Store an object in place of the one with `known_etag`, or where there is none (None). False when something
+        else is there."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        mode: PutMode = {"e_tag": f'"{known_etag}"'} if known_etag is not None else "create"
+        try:
+            self._put(key, body, content_type, None, mode)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def put_parts(
+        self, key: str, parts: Iterator[bytes], part_bytes: int, content_type: str, sha256: str | None = None
+    ) -> str:
+        """Store a large object of parts of `part_bytes`, the last one shorter; its tag. What `parts` raises ends the
+        upload, and nothing of it stays."""
+        return self._put(key, parts, content_type, sha256, "overwrite", part_bytes)
+
+    def _put(
+        self,
+        key: str,
+        body: bytes | Iterator[bytes],
+        content_type: str,
+        sha256: str | None,
+        mode: "PutMode",
+        part_bytes: int | None = None,
+    ) -> str:
+        from obstore import put
+
+        attributes = {"Content-Type": content_type, **({_SHA256: sha256} if sha256 is not None else {})}
+
+        def write() -> str:
+            done = put(
+                self._store,
+                self._key(key),
+                body,
+                attributes=attributes,
+                mode=None if part_bytes else mode,
+                use_multipart=part_bytes is not None,
+                chunk_size=part_bytes or MIN_PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            return _plain(done["e_tag"])
+
+        try:
+            return self._do(write)
+        except FileNotFoundError:
+            raise self._no_bucket() from None
+
+    def _key(self, key: str) -> str:
+        return self._bucket.prefix + key
+
+    def _no_bucket(self) -> ModelError:
+        return ModelError("store_denied", f"there is no bucket {self._bucket.name} at MODELS_ENDPOINT_URL")
+
+    def _do(self, work: Callable[[], _T]) -> _T:
+        """Its result. `FileNotFoundError`, and what a condition of the request raises, pass."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
+
+        try:
+            return work()
+        except (AlreadyExistsError, NotModifiedError, PreconditionError):
             raise
-        return Answer(reply.status, reply.headers, body)
+        except BaseError as error:
+            why = failure(error)
+        if isinstance(why, RefusedError) and why.status in (401, 403):
+            raise bucket_denied(why.status, why.body)
+        raise ModelError("store_unreachable", f"the models bucket cannot be used: {why}")
+
+
+def _plain(etag: str | None) -> str:
+    return (etag or "").removeprefix("W/").strip('"')

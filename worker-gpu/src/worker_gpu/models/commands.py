@@ -51,24 +51,21 @@ def _push(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -
         pushed.clear()
         return noted
 
+    manifest = pusher.manifest()
     try:
-        manifest = pusher.manifest()
-        try:
-            for source, path in sources:
-                entry, former = _entry(arguments, path), manifest.files.get(path)
-                file = _push_one(arguments, settings, pusher, source, entry, former, out)
-                pushed.append((entry, file))
-                if replaces(file, former):
-                    # From here on the object is another than workers are told.
-                    note()
-        except BaseException:
-            if pushed:
-                with contextlib.suppress(ModelError):
-                    note()
-            raise
-        manifest = note()
-    finally:
-        pusher.close()
+        for source, path in sources:
+            entry, former = _entry(arguments, path), manifest.files.get(path)
+            file = _push_one(arguments, settings, pusher, source, entry, former, out)
+            pushed.append((entry, file))
+            if replaces(file, former):
+                # From here on the object is another than workers are told.
+                note()
+    except BaseException:
+        if pushed:
+            with contextlib.suppress(ModelError):
+                note()
+        raise
+    manifest = note()
     out.write(f"manifest.json: {len(manifest.files)} files\n")
     return 0
 
@@ -98,10 +95,7 @@ def _push_one(
 
 def _remove(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
     pusher = Pusher(_bucket(settings), settings.patience, Store)
-    try:
-        manifest = pusher.update_manifest(lambda before: without_entries(before, arguments.paths))
-    finally:
-        pusher.close()
+    manifest = pusher.update_manifest(lambda before: without_entries(before, arguments.paths))
     out.write(f"manifest.json: {len(manifest.files)} files; the objects stay in the bucket\n")
     return 0
 
@@ -195,14 +189,10 @@ def _manifest(settings: ModelSettings) -> Manifest:
         except OSError as error:
             raise ModelError("manifest_missing", f"MODELS_MANIFEST cannot be read: {error}") from error
     bucket = _bucket(settings)
-    store = Store(bucket, settings.patience)
-    try:
-        answer = store.get(MANIFEST_KEY)
-    finally:
-        store.close()
-    if answer.status == 404:
+    found = Store(bucket, settings.patience).get(MANIFEST_KEY)
+    if found is None:
         raise ModelError("manifest_missing", f"the bucket {bucket.name} has no manifest.json: run `models push`")
-    return Manifest.parse(answer.body)
+    return Manifest.parse(found.body)
 
 
 def _bucket(settings: ModelSettings) -> Bucket:

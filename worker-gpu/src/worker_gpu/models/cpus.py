@@ -13,7 +13,7 @@ def usable_cpus(cgroup: Path = CGROUP) -> int:
     `os.cpu_count` says what the machine has: 128, where a slice of it was rented."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota_v2(cgroup) or _quota_v1(cgroup)
-    # Half a processor more is worth a lane more.
+    # Half a processor more is worth a connection more.
     return max(1, min(allowed, math.ceil(quota) if quota is not None else allowed))
 
 

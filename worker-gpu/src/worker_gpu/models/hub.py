@@ -1,15 +1,16 @@
 """Manifest entries for files that stay on Hugging Face or on the web: their size and hash without reading them."""
 
 import re
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from worker_gpu.models.download.transport import TransientError
 from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile
 from worker_gpu.models.model_path import check_path
-from worker_gpu.models.remote import MAX_REDIRECTS, hub_refusal
+from worker_gpu.models.redirects import MAX_REDIRECTS, REDIRECTS, ask
+from worker_gpu.models.remote import hub_refusal, hub_url
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.models.wire import REDIRECTS, Passing, Wire
 from worker_gpu.shape import ShapeError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -20,14 +21,12 @@ def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) ->
     """The entry for a file of a repository, which must be one that the hub keeps in its large file store: only of
     those does it tell the SHA-256 (X-Linked-Etag). Raises `ModelError`."""
     _check(entry)
-    wire = Wire(settings.patience.read_s)
     token = {"Authorization": f"Bearer {settings.hub_token}"} if settings.hub_token else {}
-    url = f"{settings.hub}/{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.file)}"
+    url = hub_url(settings, source)
     try:
         # A renamed repository redirects within the hub first; the answer that leads out of it has the hash.
         for _ in range(MAX_REDIRECTS):
-            response = wire.send("HEAD", url, token)
-            response.read()
+            response = ask("HEAD", url, token, settings.patience.read_s)
             sha256 = response.headers.get("x-linked-etag", "").strip('"')
             size = response.headers.get("x-linked-size", "")
             if _SHA256.fullmatch(sha256) and _SIZE.fullmatch(size):
@@ -39,10 +38,8 @@ def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) ->
             if response.status not in REDIRECTS or target is None:
                 break
             url = target
-    except Passing as fault:
+    except TransientError as fault:
         raise ModelError("store_unreachable", f"{source.repo}: {fault}", entry.path) from fault
-    finally:
-        wire.drop()
     raise ModelError(
         "bad_setting", f"{source.repo} does not tell the SHA-256 of {source.file}: push a copy instead", entry.path
     )

@@ -58,7 +58,7 @@ class Part:
             if os.fstat(self._data).st_size != file.size:
                 self._marks_path.unlink(missing_ok=True)
                 # Not allocated here: that is a second write of every byte where the disk has no call for it, and one
-                # lane's work while all others wait where it has.
+                # thread's work while all others wait where it has.
                 os.ftruncate(self._data, 0)
                 os.ftruncate(self._data, file.size)
             self._marks = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

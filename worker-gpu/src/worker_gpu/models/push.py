@@ -8,13 +8,11 @@ every part.
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from worker_gpu.models.bucket import SHA_HEADER, Answer, Store
+from worker_gpu.models.bucket import Found, Store
 from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile
@@ -22,11 +20,9 @@ from worker_gpu.models.model_path import check_path
 from worker_gpu.models.settings import Bucket, Patience
 from worker_gpu.shape import ShapeError
 
-UPLOADS = 4
-"""Parts sent at once: each holds a chunk in memory."""
 MANIFEST_TRIES = 5
 _READ_BYTES = 4 * 1024 * 1024
-_CHANGED = frozenset({412})
+MODEL_TYPE = "application/octet-stream"
 
 
 def describe(source: Path, entry: Entry, chunk_size: int = CHUNK_BYTES) -> ModelFile:
@@ -65,20 +61,12 @@ class Pusher:
     """Uploads to one bucket."""
 
     def __init__(self, bucket: Bucket, patience: Patience, make_store: Callable[[Bucket, Patience], Store]) -> None:
-        self._bucket = bucket
-        self._patience = patience
-        self._make_store = make_store
         self._store = make_store(bucket, patience)
-        self._local = threading.local()
 
     def upload(self, source: Path, file: ModelFile) -> tuple[ModelFile, bool]:
         """`file` with the tag of its object, and whether it had to be sent. Raises `ModelError`."""
         there = self._store.head(file.path)
-        if (
-            there.status == 200
-            and there.headers.get(SHA_HEADER) == file.sha256
-            and there.headers.get("content-length") == str(file.size)
-        ):
+        if there is not None and (there.sha256, there.size) == (file.sha256, file.size):
             return _with_etag(file, there.etag), False
         etag = self._put_whole(source, file) if file.chunk_count < 2 else self._put_parts(source, file)
         return _with_etag(file, etag), True
@@ -94,57 +82,34 @@ class Pusher:
             got = self._store.get(MANIFEST_KEY)
             before = _parse(got)
             after = change(before)
-            if got.status == 200 and after == before:
+            if got is not None and after == before:
                 return after
             body = after.to_bytes()
             _check(body)
             digest = hashlib.sha256(body).hexdigest()
             # A copy that is never changed: what was pushed when. It is a way back for what a manifest says of objects
             # that are still those.
-            headers = {"Content-Type": "application/json"}
-            self._store.put(f"manifests/{digest}.json", body, headers, digest)
-            condition = {"If-Match": f'"{got.etag}"'} if got.status == 200 else {"If-None-Match": "*"}
-            if self._store.put(MANIFEST_KEY, body, headers, digest, condition).status not in _CHANGED:
+            self._store.put(f"manifests/{digest}.json", body, "application/json")
+            only_if = got.etag if got is not None else None
+            if self._store.replace(MANIFEST_KEY, body, "application/json", only_if):
                 return after
         raise ModelError("store_unreachable", "manifest.json is being changed by somebody else all the time")
 
-    def close(self) -> None:
-        """Close connections."""
-        self._store.close()
-
     def _put_whole(self, source: Path, file: ModelFile) -> str:
         body = _read(source, 0, file.size, file.sha256, file.path)
-        headers = {"Content-Type": "application/octet-stream", SHA_HEADER: file.sha256}
-        return self._store.put(file.path, body, headers, file.sha256).etag
+        return self._store.put(file.path, body, MODEL_TYPE, file.sha256)
 
     def _put_parts(self, source: Path, file: ModelFile) -> str:
-        headers = {"Content-Type": "application/octet-stream", SHA_HEADER: file.sha256}
-        upload = self._store.begin_multipart(file.path, headers)
-        stores: list[Store] = []
+        def chunks() -> Iterator[bytes]:
+            for chunk in range(file.chunk_count):
+                first, length = file.span(chunk)
+                yield _read(source, first, length, file.chunks[chunk], file.path)
 
-        def send(chunk: int) -> str:
-            store: Store | None = getattr(self._local, "store", None)
-            if store is None:
-                store = self._local.store = self._store.another()
-                stores.append(store)
-            first, length = file.span(chunk)
-            body = _read(source, first, length, file.chunks[chunk], file.path)
-            return store.put_part(file.path, upload, chunk + 1, body, file.chunks[chunk])
-
-        try:
-            with ThreadPoolExecutor(UPLOADS) as pool:
-                etags = list(pool.map(send, range(file.chunk_count)))
-            return self._store.end_multipart(file.path, upload, etags, lambda body: hashlib.sha256(body).hexdigest())
-        except ModelError:
-            self._store.abort_multipart(file.path, upload)
-            raise
-        finally:
-            for store in stores:
-                store.close()
+        return self._store.put_parts(file.path, chunks(), file.chunk_size, MODEL_TYPE, file.sha256)
 
 
-def _parse(answer: Answer) -> Manifest:
-    return Manifest.parse(answer.body) if answer.status == 200 else Manifest({})
+def _parse(answer: Found | None) -> Manifest:
+    return Manifest.parse(answer.body) if answer is not None else Manifest({})
 
 
 def _check(body: bytes) -> None:

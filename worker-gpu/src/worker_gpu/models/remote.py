@@ -2,107 +2,109 @@
 
 import re
 import threading
-import time
-from collections.abc import Callable
-from urllib.parse import parse_qsl, quote, urljoin, urlsplit
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
+from worker_gpu.models.download.transport import (
+    Look,
+    NoRangesError,
+    RangeBody,
+    RefusedError,
+    Store,
+    TransientError,
+    Transport,
+    UnexpectedRangeError,
+    url_store,
+)
 from worker_gpu.models.errors import ModelCode, ModelError
 from worker_gpu.models.manifest import FromBucket, FromHub, FromUrl, ModelFile
-from worker_gpu.models.settings import HUB, Bucket, ModelSettings
-from worker_gpu.models.sigv4 import EMPTY_SHA256, encode_path, signed
-from worker_gpu.models.urls import is_private, parse_url
-from worker_gpu.models.wire import REDIRECTS, Passing, Reply, Wire
-from worker_gpu.shape import ShapeError
+from worker_gpu.models.redirects import final_head, token_for
+from worker_gpu.models.settings import HUB, ModelSettings
 
-MAX_REDIRECTS = 5
-_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
-_ERROR_CODE = re.compile(rb"<Code>(\w+)</Code>")
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+_ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
+_NOT_HERE = frozenset({401, 403, 404, 410})
 
 
 class Remote:
-    """A file of the manifest as its source serves it. For several lanes at once."""
+    """A file of the manifest as its source serves it. For several threads at once."""
 
-    def __init__(self, file: ModelFile, settings: ModelSettings, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, file: ModelFile, settings: ModelSettings) -> None:
         self._file = file
         self._settings = settings
-        self._now = now
-        self._moved_to: str | None = None
+        self._object: _Object | None = None
         self._lock = threading.Lock()
         self._etag = file.source.etag if isinstance(file.source, FromBucket) else None
 
-    def open_range(self, wire: Wire, first: int, length: int) -> Reply:
-        """An answer whose body is `length` bytes from `first`. Raises `Passing`, or `ModelError` when no further try
-        can help."""
-        wanted = {"Range": f"bytes={first}-{first + length - 1}"}
-        url, moved = self._moved_to or self._url(), self._moved_to is not None
-        for _ in range(MAX_REDIRECTS + 1):
-            response = wire.send("GET", url, self._headers(url, wanted))
-            if response.status not in REDIRECTS:
-                break
-            wire.drain(response)
-            url, moved = _follow(url, response, self._file.path), True
-        else:
-            raise Passing("too many redirects")
-        if response.status in (200, 206):
-            self._check(response, first, length, wire)
-            if moved:
-                self._moved_to = url
-            return response
-        raise self._refusal(response, wire.drain(response), moved)
+    def open_range(self, transport: Transport, first: int, length: int, look: Look) -> RangeBody:
+        """An answer whose body is `length` bytes from `first`. Raises `TransientError`, or `ModelError` when no further
+        try can help, and what `look` raises."""
+        chosen = self._chosen(transport, look)
+        options: GetOptions = {"range": (first, first + length)}
+        if self._etag is not None:
+            options["if_match"] = f'"{self._etag}"'
+        try:
+            try:
+                body = transport.get(chosen.store, chosen.key, options, look)
+            except NoRangesError:
+                # A web server may know no ranges; of a file of one chunk everything is the range.
+                if (first, length) != (0, self._file.size):
+                    raise
+                body = transport.get(chosen.store, chosen.key, {}, look)
+        except RefusedError as refused:
+            raise self._refusal(refused, chosen) from refused
+        except UnexpectedRangeError as error:
+            if error.requested != (first, first + length):
+                raise self._replaced("has fewer bytes at its source than in the manifest") from error
+            raise
+        try:
+            self._check(body, first, length)
+        except Exception:
+            body.close()
+            raise
+        return body
 
-    def _url(self) -> str:
+    def _chosen(self, transport: Transport, look: Look) -> "_Object":
+        """Where its bytes are. Of the hub and the web that is asked for, by one thread."""
+        while not self._lock.acquire(timeout=transport.look_s):
+            look()
+        try:
+            if self._object is None:
+                self._object = self._find(transport)
+            return self._object
+        finally:
+            self._lock.release()
+
+    def _find(self, transport: Transport) -> "_Object":
+        settings, path, silence_s = self._settings, self._file.path, self._settings.patience.read_s
         match self._file.source:
             case FromBucket():
-                if self._settings.bucket is None:
-                    raise ModelError(
-                        "bad_setting", f"{self._file.path} is in the bucket: set MODELS_BUCKET", self._file.path
-                    )
-                return object_url(self._settings.bucket, self._file.path)
-            case FromHub(repo, file, revision):
-                return f"{self._settings.hub}/{repo}/resolve/{quote(revision, safe='')}/{quote(file)}"
+                if settings.bucket is None:
+                    raise ModelError("bad_setting", f"{path} is in the bucket: set MODELS_BUCKET", path)
+                return _Object(transport.store_of(settings.bucket, silence_s), settings.bucket.prefix + path, False)
+            case FromHub() as source:
+                url, token = hub_url(settings, source), settings.hub_token
             case FromUrl(url):
-                return url
+                token = None
+        host = urlsplit(settings.hub).netloc
+        head = final_head(url, host, token, path, silence_s)
+        if head.status not in (200, 206):
+            raise self._refused(head.status, head.headers.get("x-error-code"), "", head.url != url)
+        return _Object(url_store(head.url, token_for(head.url, host, token), silence_s), "", head.url != url)
 
-    def _headers(self, url: str, wanted: dict[str, str]) -> dict[str, str]:
-        match self._file.source:
-            case FromBucket():
-                conditions = {"If-Match": f'"{self._etag}"'} if self._etag is not None else {}
-                bucket = self._settings.bucket
-                assert bucket is not None  # noqa: S101 -- _url has looked
-                return sign(bucket, "GET", url, {**wanted, **conditions}, self._now())
-            case FromHub():
-                # The hub redirects to a store whose URL is signed; the token is for the hub alone.
-                token = self._settings.hub_token
-                ours = urlsplit(url).netloc == urlsplit(self._settings.hub).netloc
-                return {**wanted, "Authorization": f"Bearer {token}"} if token and ours else wanted
-            case FromUrl():
-                return wanted
-
-    def _check(self, response: Reply, first: int, length: int, wire: Wire) -> None:
+    def _check(self, body: RangeBody, first: int, length: int) -> None:
         """Raises unless the answer is about the range asked for, of the object that was planned."""
         file = self._file
-        try:
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise Passing("the answer is compressed")
-            if response.status == 200:
-                total, given = response.length, (0, (response.length or 0) - 1)
-                if first == 0 and length == file.size and total != file.size:
-                    raise self._replaced(f"has {total} bytes at its source, {file.size} in the manifest")
-            else:
-                found = _RANGE.fullmatch(response.headers.get("content-range", ""))
-                if found is None:
-                    raise Passing("206 without a Content-Range")
-                given, total = (int(found[1]), int(found[2])), int(found[3])
-                if total != file.size:
-                    raise self._replaced(f"has {total} bytes at its source, {file.size} in the manifest")
-            if given != (first, first + length - 1):
-                raise Passing(f"asked for bytes {first}-{first + length - 1}, got {given[0]}-{given[1]}")
-            if response.length is not None and response.length != length:
-                raise Passing(f"Content-Length is {response.length}, the range has {length}")
-            self._same_object(response.headers.get("etag"))
-        except (Passing, ModelError):
-            wire.drop()
-            raise
+        if body.attributes.get("Content-Encoding", "identity") != "identity":
+            raise TransientError("the answer is compressed")
+        if body.meta["size"] != file.size:
+            raise self._replaced(f"has {body.meta['size']} bytes at its source, {file.size} in the manifest")
+        if body.range != (first, first + length):
+            raise TransientError(f"asked for bytes {first} to {first + length}, got {body.range[0]} to {body.range[1]}")
+        self._same_object(body.meta["e_tag"])
 
     def _same_object(self, header: str | None) -> None:
         if header is None or not isinstance(self._file.source, FromBucket):
@@ -114,48 +116,53 @@ class Remote:
         if etag != self._etag:
             raise self._replaced("was replaced in the bucket while it was read")
 
-    def _refusal(self, response: Reply, body: bytes, moved: bool) -> Exception:
-        status, path = response.status, self._file.path
+    def _refusal(self, refused: RefusedError, asked: "_Object") -> Exception:
+        if asked.moved and refused.status in _NOT_HERE:
+            # A signed URL that has expired: ask the source for a new one.
+            with self._lock:
+                if self._object is asked:
+                    self._object = None
+            return TransientError(f"the redirect target answered {refused.status}")
+        return self._refused(refused.status, None, refused.body, asked.moved)
+
+    def _refused(self, status: int, code: str | None, body: str, moved: bool) -> Exception:
+        path, source = self._file.path, self._file.source
         if status in (412, 416):
             return self._replaced("was replaced in the bucket since the manifest was written")
-        if moved and status in (401, 403, 404, 410):
-            # A signed URL that has expired: ask the source for a new one.
-            self._moved_to = None
-            return Passing(f"the redirect target answered {status}")
-        if status in (401, 403, 404, 410):
-            if isinstance(self._file.source, FromHub):
-                return hub_refusal(
-                    self._file.source, path, status, response.headers.get("x-error-code"), self._settings
-                )
-            if status in (404, 410):
-                return ModelError("model_missing", f"{path} is in the manifest but not at its source", path)
-            if isinstance(self._file.source, FromBucket):
-                return bucket_denied(status, body)
-            return ModelError("model_denied", f"{path}: its URL answered {status}", path)
-        return Passing(f"the source answered {status}")
+        if status not in _NOT_HERE:
+            return TransientError(f"the source answered {status}")
+        if moved:
+            return TransientError(f"the redirect target answered {status}")
+        if isinstance(source, FromHub):
+            return hub_refusal(source, path, status, code, self._settings)
+        if status in (404, 410):
+            return ModelError("model_missing", f"{path} is in the manifest but not at its source", path)
+        if isinstance(source, FromBucket):
+            return bucket_denied(status, body)
+        return ModelError("model_denied", f"{path}: its URL answered {status}", path)
 
     def _replaced(self, what: str) -> ModelError:
         return ModelError("model_replaced", f"{self._file.path} {what}; push it again", self._file.path)
 
 
-def object_url(bucket: Bucket, key: str) -> str:
-    """Where `key`, below the bucket's prefix, is."""
-    return f"{bucket.endpoint}/{encode_path(bucket.name)}/{encode_path(bucket.prefix + key)}"
+@dataclass(frozen=True)
+class _Object:
+    """What ranges are read from. `moved`: a redirect of the source led there."""
+
+    store: Store
+    key: str
+    moved: bool
 
 
-def sign(
-    bucket: Bucket, method: str, url: str, headers: dict[str, str], now: float, payload_sha256: str = EMPTY_SHA256
-) -> dict[str, str]:
-    """`headers` with a signature for `url`."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return signed(bucket.credentials, method, parts.netloc, parts.path, query, headers, payload_sha256, now)
+def hub_url(settings: ModelSettings, source: FromHub) -> str:
+    """Where the hub gives a file, or says where it is."""
+    return f"{settings.hub}/{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.file)}"
 
 
-def bucket_denied(status: int, body: bytes) -> ModelError:
+def bucket_denied(status: int, body: str) -> ModelError:
     """The error for a bucket that answers 401 or 403."""
     code = _ERROR_CODE.search(body)
-    reason = code[1].decode() if code else str(status)
+    reason = code[1] if code else str(status)
     return ModelError("store_denied", f"the models bucket refuses the credentials in MODELS_ACCESS_KEY_ID ({reason})")
 
 
@@ -175,19 +182,3 @@ def hub_refusal(source: FromHub, path: str, status: int, code: str | None, setti
         how = "with the account of HF_TOKEN" if settings.hub_token else "and set HF_TOKEN"
         return refused("model_denied", f"is gated: accept its terms at {page} {how}")
     return refused("model_denied", f"is private, gated or does not exist: set HF_TOKEN ({page})")
-
-
-def _follow(url: str, response: Reply, path: str) -> str:
-    target = redirect_target(url, response)
-    if target is None:
-        raise ModelError("model_denied", f"{path}: its source redirects to something that is not https", path)
-    return target
-
-
-def redirect_target(url: str, response: Reply) -> str | None:
-    """Where a redirect from `url` leads; None where nobody should follow."""
-    try:
-        target = urljoin(url, response.headers.get("location", ""))
-        return target if is_private(parse_url(target)) else None
-    except (ValueError, ShapeError):
-        return None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.sigv4 import Credentials
 from worker_gpu.models.urls import parse_url
 from worker_gpu.shape import ShapeError
 
@@ -19,13 +18,19 @@ LANES_PER_CPU = 8
 MIN_LANES, MAX_LANES = 16, 64
 """One connection to R2 gives 20 to 30 MB/s, so throughput is a matter of their number; 64 give about 1.6 GB/s
 (reference/gpu-worker.md 1.1)."""
-FIRST_LANES_PER_CPU = 1
-"""Lanes to begin with. More are started as soon as these wait for the network (pace.py); where they wait for the
-processor, more only get into each other's way: over TLS two processors take 930 MB/s with 2 lanes, 880 with 6."""
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 """Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
 HUB = "https://huggingface.co"
 _NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who signs. The secret stays out of texts made of this."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    region: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Patience:
     first_pause_s: float = 0.2
     most_pause_s: float = 15.0
     slow_share: float = 0.25
-    """A lane below this share of the median is replaced (reference/gpu-worker.md 5.1)."""
+    """A connection below this share of the median is replaced (reference/gpu-worker.md 5.1)."""
     slow_grace_s: float = 4.0
     """A new connection needs this long to show its speed."""
     slow_replacements: int = 3
@@ -61,6 +66,8 @@ class Patience:
     floor_s: float = 20.0
     """A connection that brings less than `floor_bytes_s` for so long counts as silent, whatever the others do: 1/300 of
     what R2 gives. At 1 KB/s a chunk of 64 MiB would take 18 hours of a GPU; this way it fails after `attempts`."""
+    look_s: float = 0.25
+    """A thread that waits for bytes looks this often whether it should stop, and whether they come too slowly."""
     given_back_s: float = 2.0
     """How long room is waited for after models were deleted: XFS frees their blocks in the background."""
 
@@ -73,8 +80,6 @@ class ModelSettings:
     bucket: Bucket | None = None
     manifest: Path | None = None
     lanes: int = MIN_LANES
-    first_lanes: int = FIRST_LANES_PER_CPU * 2
-    cpus: int = 2
     reserve_bytes: int = DEFAULT_MIN_FREE_MB * MIB
     volume: Path | None = None
     volume_write: bool = False
@@ -107,8 +112,6 @@ def read_model_settings(
         bucket=_bucket(env),
         manifest=Path(manifest).absolute() if manifest else None,
         lanes=_count(env, "MODELS_LANES", lanes, 1, 256),
-        first_lanes=FIRST_LANES_PER_CPU * cpus,
-        cpus=cpus,
         reserve_bytes=_count(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),

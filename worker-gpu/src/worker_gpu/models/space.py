@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker_gpu.log import Log
-from worker_gpu.models.download import Download
+from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.errors import ModelError, Stopped
 from worker_gpu.models.manifest import ModelFile
 from worker_gpu.models.parts import PART_SUFFIX, Part, disk_faults, part_name
@@ -106,14 +106,14 @@ class Space:
 
     def publish(self, download: Download) -> None:
         """Give a whole part its name. Raises `ModelError`."""
-        assert download.part is not None  # noqa: S101 -- the lanes call this when it is full
+        assert download.part is not None  # noqa: S101 -- the threads call this when it is full
         with self.naming(download):
             stat = download.part.publish(self._tree.root / download.file.path)
             self._tree.record(download.file, stat)
 
     def give_up(self, download: Download, error: ModelError) -> None:
-        """No lane is at it any more. What is there stays for another try, unless it is in the way or of no use. Raises
-        `ModelError`."""
+        """No thread is at it any more. What is there is kept for another try, unless it is in the way or of no use.
+        Raises `ModelError`."""
         # Without hashes of its chunks nobody knows which of them is wrong.
         useless = error.code == "model_corrupt" and not download.file.chunks
         with self._lock:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker_gpu.log import Log
-from worker_gpu.models.bucket import Store
-from worker_gpu.models.download import Download
+from worker_gpu.models.bucket import Store, Unchanged
+from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.pool import DownloadPool
 from worker_gpu.models.errors import ModelError, Stopped
-from worker_gpu.models.lanes import Lanes
 from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
 from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import Urgency, rank
@@ -83,7 +83,7 @@ class ModelSync:
         )
         self._stop = threading.Event()
         self._space = Space(self.tree, settings, log, self._stop, self._tools.clock)
-        self._lanes = Lanes(
+        self._pool = DownloadPool(
             settings,
             self._prepare,
             self._publish,
@@ -103,7 +103,7 @@ class ModelSync:
     @property
     def replaced_lanes(self) -> int:
         """Connections given up for being slow, since the start."""
-        return self._lanes.replaced_lanes
+        return self._pool.replaced_lanes
 
     def open(self) -> None:
         """Take the folder. Raises `ModelError` folder_busy, disk_failed."""
@@ -114,7 +114,7 @@ class ModelSync:
         self._stop.set()
         if self._volume is not None:
             self._volume.end()
-        self._lanes.close()
+        self._pool.close()
         self.tree.close()
 
     def load_cached_manifest(self) -> bool:
@@ -151,7 +151,7 @@ class ModelSync:
         """Let the rest of a batch come earlier or later."""
         for download in batch.downloads:
             if not download.result.done():
-                self._lanes.reorder(download, urgency)
+                self._pool.reorder(download, urgency)
 
     def pinned(self, files: Iterable[ModelFile]) -> AbstractContextManager[None]:
         """While this is open nothing of `files` is evicted, or replaced by another version."""
@@ -193,19 +193,15 @@ class ModelSync:
                     "manifest_missing", f"MODELS_MANIFEST cannot be read: {error.strerror or error}"
                 ) from error
         elif settings.bucket is not None:
-            store = Store(settings.bucket, patience, self._tools.now)
-            try:
-                answer = store.get(MANIFEST_KEY, self._etag)
-            finally:
-                store.close()
-            if answer.status == 304:
+            found = Store(settings.bucket, patience).get_changed(MANIFEST_KEY, self._etag)
+            if isinstance(found, Unchanged):
                 return False
-            if answer.status == 404:
+            if found is None:
                 raise ModelError(
                     "manifest_missing", f"the bucket {settings.bucket.name} has no manifest.json: run `models push`"
                 )
-            body = answer.body
-            self._etag = answer.etag or None
+            body = found.body
+            self._etag = found.etag or None
         else:
             return False
         try:
@@ -224,15 +220,15 @@ class ModelSync:
 
     def _download(self, file: ModelFile, urgency: Urgency) -> Download | None:
         """The download of `file`, under way now; None when it is here."""
-        claim = self._space.claim(file, lambda: Download(file, urgency, Remote(file, self.settings, self._tools.now)))
+        claim = self._space.claim(file, lambda: Download(file, urgency, Remote(file, self.settings)))
         if claim.overtaken is not None:
-            self._lanes.abandon(claim.overtaken, overtaken(file.path))
+            self._pool.abandon(claim.overtaken, overtaken(file.path))
         if claim.download is None:
             return None
         if claim.is_new:
-            self._lanes.fetch(claim.download)
+            self._pool.fetch(claim.download)
         elif urgency < claim.download.urgency:
-            self._lanes.reorder(claim.download, urgency)
+            self._pool.reorder(claim.download, urgency)
         return claim.download
 
     def _prepare(self, download: Download) -> Part | None:

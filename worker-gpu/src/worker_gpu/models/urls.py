@@ -1,4 +1,4 @@
-"""Which URLs a request can be sent to: looked at where they come in, so that no lane meets one that cannot be used."""
+"""Which URLs a request can be sent to: looked at where they come in, so that no download meets an unusable one."""
 
 import re
 from urllib.parse import SplitResult, urlsplit

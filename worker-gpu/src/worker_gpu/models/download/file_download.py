@@ -24,9 +24,9 @@ class Download:
         self.received = 0
         """Bytes that are here, right or still unchecked."""
         self.left = 0
-        """Chunks that are not here yet. This and what follows is the lanes' own, below their lock."""
+        """Chunks that are not here yet. This and what follows is the pool's own, below its lock."""
         self.running = 0
-        """Lanes that are at it."""
+        """Threads that are at it."""
         self.ended = False
         """Whether somebody has taken it on to set `result`."""
         self._lock = threading.Lock()

@@ -1,13 +1,13 @@
-"""The order in which lanes read, and that a file's chunks become tasks one after another."""
+"""The order in which threads read, and that a file's chunks become tasks one after another."""
 
 from pathlib import Path
 
 from models.samples import CHUNK, content, model, settings
-from worker_gpu.models.download import Download
+from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.work_queue import PREPARE, Task, WorkQueue
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.remote import Remote
-from worker_gpu.models.tasks import PREPARE, Task, Tasks
 
 
 def download(name: str, urgency: Urgency, chunks: int = 3) -> Download:
@@ -15,7 +15,7 @@ def download(name: str, urgency: Urgency, chunks: int = 3) -> Download:
     return Download(file, urgency, Remote(file, settings(Path("/nowhere"), None)))
 
 
-def taken(tasks: Tasks, moment: float = 0.0) -> list[tuple[str, int]]:
+def taken(tasks: WorkQueue, moment: float = 0.0) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     while (task := tasks.take(moment)) is not None:
         found.append((task.download.file.name, task.chunk))
@@ -23,7 +23,7 @@ def taken(tasks: Tasks, moment: float = 0.0) -> list[tuple[str, int]]:
 
 
 def test_who_waits_goes_first_and_may_change() -> None:
-    tasks, behind, job = Tasks(), download("a", Urgency.BACKGROUND), download("b", Urgency.JOB)
+    tasks, behind, job = WorkQueue(), download("a", Urgency.BACKGROUND), download("b", Urgency.JOB)
     for one in (behind, job):
         tasks.add(Task.of(one, 0))
         tasks.add_later(Task.of(one, 1), 5.0)
@@ -37,7 +37,7 @@ def test_who_waits_goes_first_and_may_change() -> None:
 
 
 def test_what_is_dropped_is_gone_and_nothing_else() -> None:
-    tasks, one, other = Tasks(), download("a", Urgency.JOB), download("b", Urgency.JOB)
+    tasks, one, other = WorkQueue(), download("a", Urgency.JOB), download("b", Urgency.JOB)
     for each in (one, other):
         tasks.add(Task.of(each, 0))
         tasks.add_later(Task.of(each, 1), 1.0)

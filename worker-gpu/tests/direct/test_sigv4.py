@@ -5,7 +5,8 @@ import hashlib
 
 import pytest
 
-from worker_gpu.models.sigv4 import EMPTY_SHA256, Credentials, encode_path, signed
+from worker_gpu.direct.sigv4 import EMPTY_SHA256, encode_path, signed
+from worker_gpu.models.settings import Credentials
 
 EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1")
 HOST = "examplebucket.s3.amazonaws.com"

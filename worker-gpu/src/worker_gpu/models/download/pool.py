@@ -1,7 +1,7 @@
-"""The lanes: threads that read chunks of all wanted files, hash them while they are written, and try again.
+"""A pool of threads that read chunks of all wanted files, hash them while they are written, and try again.
 
-Threads and not asyncio: hashing, TLS and disk all let go of the interpreter lock, and this way each byte is copied
-once (docs/decisions/0020-model-fetch.md).
+A thread for each connection, since hashing and writing let go of the interpreter lock
+(docs/decisions/0060-models-are-read-by-obstore.md).
 """
 
 import random
@@ -11,23 +11,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-from worker_gpu.models.download import Download
+from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.speed import SlowConnection, SpeedTracker
+from worker_gpu.models.download.transport import TransientError, Transport
+from worker_gpu.models.download.work_queue import PREPARE, Task, WorkQueue
+from worker_gpu.models.download.worker_thread import read_chunk
 from worker_gpu.models.errors import ModelError, Stopped
-from worker_gpu.models.lane import Lane
 from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.pace import Crew, Pace, Slow
 from worker_gpu.models.parts import Part
 from worker_gpu.models.plan import Urgency
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.models.tasks import PREPARE, Task, Tasks
-from worker_gpu.models.wire import Passing, Wire
 
-CLOSE_S = 3.0
-"""Lanes end at once when they are told to. Only a name that is being looked up, or a disk that hangs, keeps one."""
-_CLOSE_LOOK_S = 0.05
+CLOSE_S = 0.9
+"""Threads see within `Patience.look_s` that they shall end. Only a hub that is asked where a file is, or a disk that
+hangs, keeps one: nobody waits for that."""
 
 
-class Corrupt(Passing):
+class Corrupt(TransientError):  # noqa: N818 -- what it is, beside other transient errors
     """A chunk came whole and is not what the manifest says."""
 
 
@@ -36,10 +36,10 @@ Prepare: TypeAlias = Callable[[Download], Part | None]
 Publish: TypeAlias = Callable[[Download], None]
 """Gives a whole part its name. Raises `ModelError`."""
 GiveUp: TypeAlias = Callable[[Download, ModelError], None]
-"""A download has failed and no lane is at it. Raises `ModelError`."""
+"""A download has failed and no thread is at it. Raises `ModelError`."""
 
 
-class Lanes:
+class DownloadPool:
     """Fetches files with up to `settings.lanes` connections. Threads live only while there is work."""
 
     def __init__(
@@ -58,13 +58,12 @@ class Lanes:
         self._give_up = give_up
         self._now = now
         self._chance = chance
-        self._pace = Pace(settings.patience, now)
-        self._crew = Crew(settings.first_lanes, settings.lanes, settings.cpus)
+        self._size = settings.lanes
+        self._speeds = SpeedTracker(settings.patience, now)
+        self._transport = Transport(settings.patience.look_s)
         self._condition = threading.Condition()
-        self._tasks = Tasks()
+        self._tasks = WorkQueue()
         self._threads: set[threading.Thread] = set()
-        self._wires: dict[Wire, Download | None] = {}
-        """Of each lane, and what it is at."""
         self._downloads: set[Download] = set()
         self._waiting = 0
         self._stop = stop
@@ -86,9 +85,6 @@ class Lanes:
         with self._condition:
             download.error = download.error or error
             self._tasks.drop(download)
-            for wire, at in self._wires.items():
-                if at is download:
-                    wire.interrupt()
             over = download.running == 0
         if over:
             self._end(download, download.error)
@@ -107,46 +103,36 @@ class Lanes:
             self._condition.notify_all()
             threads = set(self._threads)
         until = time.monotonic() + CLOSE_S
-        while (alive := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < until:
-            # More than once: between the making of a socket and its connecting there is nothing to cut.
-            with self._condition:
-                for wire in self._wires:
-                    wire.cut()
-            alive[0].join(_CLOSE_LOOK_S)
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._transport.close()
         with self._condition:
             left = list(self._downloads)
         for download in left:
             self._end(download, _stopping())
 
     def _push(self, task: Task) -> None:
-        """Give the lanes work; the condition is held."""
+        """Give the threads work; the condition is held."""
         self._tasks.add(task)
-        self._start_lanes()
+        self._start_threads()
         self._condition.notify()
 
-    def _start_lanes(self) -> None:
+    def _start_threads(self) -> None:
         """As many as there is work for; the condition is held."""
-        wanted = min(len(self._tasks) - self._waiting, self._crew.size - len(self._threads))
+        wanted = min(len(self._tasks) - self._waiting, self._size - len(self._threads))
         for _ in range(max(0, wanted)):
             thread = threading.Thread(target=self._work, name="models", daemon=True)
             self._threads.add(thread)
             thread.start()
 
-    def _told(self, spent_s: float, computed_s: float, all_computed_s: float) -> None:
-        """A lane says how its last while was; perhaps there may be one more."""
-        with self._condition:
-            if not self._stop.is_set() and self._crew.told(spent_s, computed_s, all_computed_s):
-                self._start_lanes()
-
-    def _next(self, lane: Lane) -> Task | None:
-        """The next thing to do, or None when there is nothing left and this lane may end."""
+    def _next(self) -> Task | None:
+        """The next thing to do, or None when there is nothing left and this thread may end."""
         with self._condition:
             while not self._stop.is_set():
                 moment = self._now()
                 task = self._tasks.take(moment)
                 if task is not None:
                     task.download.running += 1
-                    self._wires[lane.wire] = task.download
                     follower = task.next()
                     if follower is not None:
                         self._push(follower)
@@ -162,29 +148,20 @@ class Lanes:
 
     def _work(self) -> None:
         """What each thread does: one task after another, until there is none."""
-        lane = Lane(Wire(self._patience.read_s, self._now), self._stop, self._now, self._told)
-        with self._condition:
-            self._wires[lane.wire] = None
-        while (task := self._next(lane)) is not None:
+        while (task := self._next()) is not None:
             download = task.download
             try:
-                self._run(task, lane)
+                self._run(task)
             except ModelError as error:
-                lane.wire.drop()
                 download.error = download.error or error
             except Stopped:
-                lane.wire.drop()
                 download.error = download.error or _stopping()
             except Exception as error:
                 # A bug must not leave somebody waiting for ever.
-                lane.wire.drop()
                 download.error = download.error or ModelError("disk_failed", f"{download.file.path}: {error!r}")
-            self._leave(download, lane)
-        with self._condition:
-            del self._wires[lane.wire]
-        lane.wire.drop()
+            self._leave(download)
 
-    def _run(self, task: Task, lane: Lane) -> None:
+    def _run(self, task: Task) -> None:
         download = task.download
         if download.error is not None:
             return
@@ -193,9 +170,8 @@ class Lanes:
                 return
             task.chunk = 0
         try:
-            self._chunk(task, lane)
-        except Passing as fault:
-            lane.wire.drop()
+            self._chunk(task)
+        except TransientError as fault:
             self._again(task, fault)
             return
         with self._condition:
@@ -205,7 +181,7 @@ class Lanes:
             self._finish(download)
 
     def _begin(self, download: Download) -> bool:
-        """Let the other lanes begin with the second chunk; this one shall read the first. False when there is none."""
+        """Let another thread begin with the second chunk; this one reads the first. False when there is none."""
         file = download.file
         if self._prepare(download) is None:
             download.received = file.size
@@ -220,8 +196,8 @@ class Lanes:
                 self._push(Task.of(download, 1))
         return True
 
-    def _chunk(self, task: Task, lane: Lane) -> None:
-        """Read one chunk, or find it here. Raises `Passing`, `ModelError`, `Stopped`."""
+    def _chunk(self, task: Task) -> None:
+        """Read one chunk, or find it here. Raises `TransientError`, `ModelError`, `Stopped`."""
         download, file, part = task.download, task.download.file, task.download.part
         assert part is not None  # noqa: S101 -- chunks are pushed after it is set
         wanted = _chunk_hash(file, task.chunk)
@@ -230,17 +206,17 @@ class Lanes:
         if marked is not None and marked == (wanted or marked) and part.hash_chunk(task.chunk, self._stop) == marked:
             download.count(length)
             return
-        run = self._pace.start(task.slow >= self._patience.slow_replacements)
-        got = lane.read(download, part, run, first, length)
+        speed = self._speeds.start(task.slow >= self._patience.slow_replacements)
+        got = read_chunk(self._transport, download, part, speed, first, length, self._stop)
         if wanted is not None and got != wanted:
             download.count(-length)
             raise Corrupt("its bytes are not those of the manifest")
         part.mark(task.chunk, got)
 
-    def _again(self, task: Task, fault: Passing) -> None:
+    def _again(self, task: Task, fault: TransientError) -> None:
         """Queue the chunk anew after a pause, or give the file up."""
         file, patience = task.download.file, self._patience
-        if isinstance(fault, Slow):
+        if isinstance(fault, SlowConnection):
             task.slow += 1
             self.replaced_lanes += 1
             pause = 0.0
@@ -271,10 +247,9 @@ class Lanes:
         self._publish(download)
         self._end(download, None)
 
-    def _leave(self, download: Download, lane: Lane) -> None:
-        """A lane has done its task; the last one out closes what failed."""
+    def _leave(self, download: Download) -> None:
+        """A thread has done its task; the last one out closes what failed."""
         with self._condition:
-            self._wires[lane.wire] = None
             download.running -= 1
             error = download.error if download.running == 0 else None
         if error is not None:

@@ -1,9 +1,9 @@
-"""What lanes have to do, in which order: the most urgent first, and what failed after a pause."""
+"""What the threads have to do, in which order: the most urgent first, and what failed after a pause."""
 
 import heapq
 from dataclasses import dataclass, field
 
-from worker_gpu.models.download import Download
+from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.plan import Urgency, rank
 
 PREPARE = -1
@@ -36,8 +36,8 @@ class Task:
         return Task.of(download, chunk)
 
 
-class Tasks:
-    """The tasks that no lane has taken. The lock is the caller's; moments are of the caller's clock."""
+class WorkQueue:
+    """The tasks that no thread has taken. The lock is the caller's; moments are of the caller's clock."""
 
     def __init__(self) -> None:
         self._ready: list[Task] = []

@@ -7,20 +7,12 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote
 
+from worker_gpu.models.settings import Credentials
+
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Who signs. The secret stays out of texts made of this."""
-
-    key_id: str
-    secret: str = field(repr=False)
-    region: str = "auto"
 
 
 def encode_path(path: str) -> str:

@@ -1,0 +1,51 @@
+"""The loop in which every byte of a chunk is read, hashed and written."""
+
+import hashlib
+import threading
+
+from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.speed import ChunkSpeed
+from worker_gpu.models.download.transport import TransientError, Transport
+from worker_gpu.models.errors import Stopped
+from worker_gpu.models.parts import Part
+
+
+def read_chunk(
+    transport: Transport,
+    download: Download,
+    part: Part,
+    speed: ChunkSpeed,
+    first: int,
+    length: int,
+    stop: threading.Event,
+) -> str:
+    """`length` bytes from byte `first` of the source to the part; their SHA-256. Raises `TransientError`, `ModelError`,
+    and `Stopped` when the worker stops or the download has failed meanwhile."""
+    received = 0
+
+    def look() -> None:
+        if stop.is_set() or download.error is not None:
+            raise Stopped
+        speed.look(received)
+
+    body = download.remote.open_range(transport, first, length, look)
+    try:
+        digest = hashlib.sha256()
+        # One more than the last: a body that goes on is not the range.
+        while piece := body.read(look):
+            if received + len(piece) > length:
+                raise TransientError(f"the body goes on after {length} bytes")
+            digest.update(piece)
+            part.write(piece, first + received)
+            received += len(piece)
+            download.count(len(piece))
+            look()
+        if received < length:
+            raise TransientError(f"the body ended after {received} of {length} bytes")
+    except (TransientError, Stopped):
+        download.count(-received)
+        raise
+    finally:
+        body.close()
+    speed.done(length)
+    return digest.hexdigest()

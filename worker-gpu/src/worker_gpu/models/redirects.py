@@ -1,0 +1,96 @@
+"""Where a file of Hugging Face or of the web really is: asked once, before its ranges are read.
+
+By the standard library and not by obstore, which follows redirects by itself and shows no header of an error: the hub
+says in one why it refuses (X-Error-Code), its token is for the hub alone, and nothing is read over plain HTTP.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from typing import IO
+from urllib.error import HTTPError
+from urllib.parse import quote, urljoin, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from worker_gpu.models.download.transport import USER_AGENT, TransientError
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.urls import is_private, parse_url
+from worker_gpu.shape import ShapeError
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
+_IN_A_URL = "%/:?#[]@!$&'()*+,;=~-._"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of an answer. `headers` have lower-case names; `url`: who gave it."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Leaves a redirect to be an error, like any other status that is none of success."""
+
+    def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> None:  # noqa: ARG002
+        return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def ask(method: str, url: str, headers: Mapping[str, str], silence_s: float) -> Head:
+    """One request, of whose answer the body is not read. Raises `TransientError`, or `ModelError` bad_setting for what
+    cannot be put into a request."""
+    try:
+        request = Request(quote(url, safe=_IN_A_URL), method=method)  # noqa: S310 -- of parse_url: http or https
+        for name, value in {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}.items():
+            request.add_header(name, value)
+        try:
+            with build_opener(_NoRedirects).open(request, timeout=silence_s) as answer:
+                status, sent = answer.status, answer.headers
+        except HTTPError as error:
+            with error:
+                status, sent = error.code, error.headers
+        return Head(url, status, {name.lower(): value for name, value in sent.items()})
+    except (OSError, HTTPException) as error:
+        raise TransientError(f"{urlsplit(url).hostname}: {_cause(error)}") from error
+    except ValueError as error:
+        # Its text may quote what was to be sent, a key among it.
+        raise ModelError(
+            "bad_setting", f"A request cannot hold this URL or key ({type(error).__name__}): look at URLs and keys."
+        ) from error
+
+
+def final_head(url: str, token_host: str, token: str | None, path: str, silence_s: float) -> Head:
+    """The head of a small range of the file at `url`, after the redirects. `token` is sent to `token_host` (host and
+    port) only. Raises `TransientError`, or `ModelError` for a redirect that must not be followed."""
+    for _ in range(MAX_REDIRECTS + 1):
+        head = ask("GET", url, {"Range": "bytes=0-0", **token_for(url, token_host, token)}, silence_s)
+        if head.status not in REDIRECTS:
+            return head
+        target = redirect_target(head)
+        if target is None:
+            raise ModelError("model_denied", f"{path}: its source redirects to something that is not https", path)
+        url = target
+    raise TransientError("too many redirects")
+
+
+def token_for(url: str, token_host: str, token: str | None) -> dict[str, str]:
+    """The header with the token, if `url` is at its host."""
+    return {"Authorization": f"Bearer {token}"} if token and urlsplit(url).netloc == token_host else {}
+
+
+def redirect_target(head: Head) -> str | None:
+    """Where a redirect leads; None where nobody should follow."""
+    try:
+        target = urljoin(head.url, head.headers.get("location", ""))
+        return target if is_private(parse_url(target)) else None
+    except (ValueError, ShapeError):
+        return None
+
+
+def _cause(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    return str(reason) or type(error).__name__

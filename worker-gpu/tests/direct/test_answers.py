@@ -171,7 +171,7 @@ EDITOR: JsonObject = {"last_node_id": 3, "nodes": [{"id": 3, "type": "KSampler"}
         ({"workflow": "not json"}, "invalid_workflow", "no JSON"),
         ({"workflow": {"1": {}}}, "invalid_workflow", "node 1 has no class_type"),
         ({"workflow": SAVE, "images": [{"name": "a"}]}, "invalid_request", "image"),
-        ({"workflow": SAVE, "images": [{"name": "a", "image": "*"}]}, "invalid_request", "no base64"),
+        ({"workflow": SAVE, "images": [{"name": "a", "image": "*"}]}, "invalid_request", "not base64"),
         ({"workflow": SAVE, "images": [{"name": "a", "image": "https://x/y"}]}, "invalid_request", "is a URL"),
         ({"workflow": SAVE, "params": {"9": {"x": 1}}}, "invalid_request", "no node 9"),
         ({"workflow": SAVE, "timeout": -1}, "invalid_request", "timeout"),

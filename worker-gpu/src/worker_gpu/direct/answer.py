@@ -1,9 +1,10 @@
 """The answer of a direct job: worker-comfyui's shape, with a list for each kind of output and not only for pictures."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Callable, Iterable
+
+import pybase64
 
 from worker_gpu.contract import Output
 from worker_gpu.errors import JobError
@@ -106,7 +107,7 @@ class KeptFiles:
             content = named.file.content
             if content is None:
                 content = await asyncio.to_thread(named.file.path.read_bytes)
-            self._texts[named.name] = base64.b64encode(content).decode()
+            self._texts[named.name] = pybase64.b64encode_as_string(content)
 
     def data(self, output: Output) -> str:
         """Content of a kept file in base64."""

@@ -4,6 +4,8 @@ import binascii
 import re
 from dataclasses import dataclass, field
 
+import pybase64
+
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.direct.file_names import clashing, name_problem, portable_name, with_linux_paths
 from worker_gpu.shape import (
@@ -158,9 +160,13 @@ def _bytes(name: str, text: str) -> bytes:
     elif "://" in text[:12]:
         raise BadRequest("invalid_request", f"images: {name[:80]} is a URL; send base64 or a data URL")
     try:
-        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
+        return pybase64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        pass  # it may be in lines
+    try:
+        return pybase64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequest("invalid_request", f"images: {name[:80]} is no base64") from error
+        raise BadRequest("invalid_request", f"images: {name[:80]} is not base64") from error
 
 
 def _flag(options: JsonObject, name: str, default: bool) -> bool:

@@ -8,8 +8,8 @@ and no part of this project). It needs `runpod`, `requests` and `websocket-clien
 WORKER_COMFYUI_PYTHON, which is else this one.
 
 ComfyUI is that of COMFYUI_PATH with COMFYUI_PYTHON and COMFYUI_ARGS, else the CPU engine. In the mode `own` the worker
-starts it, in `url` it runs already. The two take turns, job by job, so that a busy machine hurts both alike. What a
-handler adds is its time from job to answer, less the time that ComfyUI's queue held the prompt of this very job.
+starts it, in `url` it runs already. All take turns, job by job, so that a busy machine hurts all alike. What a handler
+adds is its time from job to answer, less ComfyUI's own time for the same graph (`bare.py`); both are medians.
 """
 
 # ruff: noqa: T201 -- a command: what it prints is its answer
@@ -34,8 +34,8 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 sys.path.insert(0, str(HERE))
 
-from cases import CASES, Case  # noqa: E402 -- after its path is set
-from observer import Observer, observing  # noqa: E402 -- as above
+from bare import bare_client  # noqa: E402 -- after its path is set
+from cases import CASES, Case  # noqa: E402 -- as above
 
 START_S = 180.0
 BETWEEN_S = 0.2
@@ -133,29 +133,21 @@ def measure(mode: str, warm_up: int, rounds: int) -> dict[str, Times]:
 async def take_turns(
     url: str, ours: HandlerProcess, theirs: HandlerProcess | None, warm_up: int, rounds: int
 ) -> dict[str, Times]:
-    """Each case by each handler, round by round."""
+    """Each case by each client, round by round."""
     times = {case.title: Times() for case in CASES}
     seeds = itertools.count(1)
-    async with observing(url) as observer:
+    async with bare_client(url) as bare:
         for number in range(warm_up + rounds):
             for case in CASES:
                 its = Times() if number < warm_up else times[case.title]
-                share, added = await one_job(observer, ours, case, next(seeds))
-                its.comfyui.append(share)
-                its.ours.append(added)
+                its.comfyui.append(await bare.run(case, next(seeds)))
+                await asyncio.sleep(BETWEEN_S)
+                its.ours.append(await asyncio.to_thread(ours.run, case, next(seeds)))
+                await asyncio.sleep(BETWEEN_S)
                 if theirs is not None:
-                    _, added = await one_job(observer, theirs, case, next(seeds))
-                    its.theirs.append(added)
+                    its.theirs.append(await asyncio.to_thread(theirs.run, case, next(seeds)))
+                    await asyncio.sleep(BETWEEN_S)
     return times
-
-
-async def one_job(observer: Observer, handler: HandlerProcess, case: Case, seed: int) -> tuple[float, float]:
-    """Milliseconds of ComfyUI, and those that the handler added."""
-    observer.begin()
-    whole = await asyncio.to_thread(handler.run, case, seed)
-    share = await observer.share_ms()
-    await asyncio.sleep(BETWEEN_S)
-    return share, whole - share
 
 
 def table(mode: str, times: Mapping[str, Times]) -> str:
@@ -167,8 +159,9 @@ def table(mode: str, times: Mapping[str, Times]) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     for title, its in times.items():
-        share, ours = statistics.median(its.comfyui), statistics.median(its.ours)
-        theirs = statistics.median(its.theirs) if its.theirs else None
+        share = statistics.median(its.comfyui)
+        ours = statistics.median(its.ours) - share
+        theirs = statistics.median(its.theirs) - share if its.theirs else None
         beside = f"{theirs:.1f} | {ours / theirs:.2f}" if theirs else " | "
         lines.append(f"| {title} | {share:.1f} | {ours:.1f} | {beside} |")
     return "\n".join(lines)

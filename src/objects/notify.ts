@@ -1,19 +1,21 @@
 import type { WebhookEvent, WebhookEventType } from '../contract/webhook.ts';
 import type { Env } from '../env.ts';
-import { webhooksOf, webhooksWanting } from '../storage/d1/webhooks.ts';
+import { idsOf, webhooksOf, webhooksWanting } from '../storage/d1/webhooks.ts';
 import { webhookStub } from './stubs.ts';
 
 /**
  * Hands an event to every webhook of an account that wants it; each stores it durably before it answers. Throws if one could
  * not be reached: the whole may be repeated, since a webhook knows an event it has by its id.
+ * @param before statements that are carried out in the transaction that asks for the webhooks
  */
 export async function notify(
   env: Env,
   account: string,
   event: WebhookEvent<WebhookEventType>,
-  except: string | null = null,
+  { except = null, before = [] }: { except?: string | null; before?: readonly D1PreparedStatement[] } = {},
 ): Promise<void> {
-  const ids = await webhooksWanting(env.DB, account, event.type);
+  const answers = await env.DB.batch([...before, webhooksWanting(env.DB, account, event.type)]);
+  const ids = idsOf(answers.at(-1));
   const handed = await Promise.allSettled(
     ids.filter((id) => id !== except).map((id) => webhookStub(env, id).take(event)),
   );

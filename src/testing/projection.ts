@@ -1,10 +1,10 @@
-import type { JobView } from '../contract/job.ts';
+import { isTerminal, type JobView } from '../contract/job.ts';
 import { uuidV7 } from '../providers/ids.ts';
 
 /** Ids of one millisecond, in the order they are made. */
 export const newId = uuidV7(() => 1_700_000_000_000);
 
-/** A job as it is projected; nothing of it matters but what is given. */
+/** A job as it is projected; nothing of it matters but what is given. One that is over has ended some time. */
 export const viewOfJob = (given: Partial<JobView> & { account: string }): JobView => ({
   id: newId(),
   endpoint: 'default',
@@ -12,7 +12,7 @@ export const viewOfJob = (given: Partial<JobView> & { account: string }): JobVie
   stage: 'admission',
   created_at: 1,
   started_at: null,
-  completed_at: null,
+  completed_at: given.status !== undefined && isTerminal(given.status) ? 2 : null,
   deadline: 1000,
   expires_at: 2000,
   progress: null,

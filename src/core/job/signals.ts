@@ -78,7 +78,7 @@ export type Effect =
   | { kind: 'project' }
   /** Give the account its place back, and say what the job used. */
   | { kind: 'release' }
-  /** Tell the account's webhooks of a change of status. `sequence`: number of the log's event that says it, hence of this notice alone. */
+  /** Write the projection, and tell the account's webhooks of a change of status. `sequence`: number of the log's event that says it, hence of this notice alone. */
   | { kind: 'notify'; sequence: number; status: Status; tries: number; at: number };
 
 export type StopReason = 'client' | 'deadline' | 'superseded';

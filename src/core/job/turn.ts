@@ -63,7 +63,6 @@ export class Turn {
       this.logStatus();
     }
     if (listed) {
-      this.do({ kind: 'project' });
       this.notify();
     }
   }
@@ -80,7 +79,6 @@ export class Turn {
     state.error = this.traced(error);
     state.completed_at = this.now;
     this.logStatus();
-    this.do({ kind: 'project' });
     this.do({ kind: 'release' });
     this.notify();
   }
@@ -106,7 +104,6 @@ export class Turn {
   wait(): void {
     this.ask();
     this.logStatus();
-    this.do({ kind: 'project' });
     this.notify();
   }
 
@@ -130,7 +127,6 @@ export class Turn {
     state.status = 'queued';
     state.stage = 'capacity';
     this.logStatus();
-    this.do({ kind: 'project' });
     this.notify();
   }
 
@@ -168,7 +164,7 @@ export class Turn {
     return this.now + this.policy.poll_interval * 1000 * (attempt.channel_open ? POLLS_PER_CHECK_OF_OPEN_CHANNEL : 1);
   }
 
-  /** Tells webhooks of the status that was logged last. */
+  /** Has lists and webhooks learn the status that was logged last. */
   private notify(): void {
     const { state, now } = this;
     const sequence = state.last_event + this.events.length;

@@ -14,7 +14,7 @@ import type { Env } from '../../env.ts';
 import type { GpuProvider, RunAnswer } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { signToken } from '../../providers/tokens.ts';
-import { projectJob } from '../../storage/d1/jobs.ts';
+import { projectionOf } from '../../storage/d1/jobs.ts';
 import { inlineInput, look } from './polled-run.ts';
 import { lineOf, reportRun, routeOf } from './route.ts';
 import { moveResult } from './run-result.ts';
@@ -64,7 +64,6 @@ export async function perform(effect: OutwardEffect, context: EffectContext): Pr
 async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
   const { env, gpu, state } = context;
   const runpodId = runpodIdOf(effect, context);
-  const used = usedBy(state);
   switch (effect.kind) {
     case 'send':
       return await send(effect.attempt, context);
@@ -75,26 +74,32 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
     case 'cancel_run':
       return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
     case 'project':
-      await projectJob(
-        env.DB,
-        viewOf(state),
-        used === null || state.completed_at === null ? null : { ...state, ...used, completed_at: state.completed_at },
-        state.submit_ms,
-      );
+      await env.DB.batch(projected(env.DB, state));
       return { kind: 'done' };
     case 'ask_admission': {
       const mine = await accountStub(env, state.account).ask(state.id, lapsesAt(state.deadline, context.config.policy));
       return signal({ kind: 'asked', mine });
     }
     case 'release':
-      await accountStub(env, state.account).release(state.id, used ?? { gpu_ms: 0, micro_usd: 0 });
+      await accountStub(env, state.account).release(state.id, usedBy(state) ?? { gpu_ms: 0, micro_usd: 0 });
       return { kind: 'done' };
     case 'notify': {
       const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);
-      await notify(env, state.account, event);
+      await notify(env, state.account, event, { before: projected(env.DB, state) });
       return { kind: 'done' };
     }
   }
+}
+
+/** Writes the job into the lists as it is now, and once it is over what it used. */
+function projected(db: D1Database, state: JobState): D1PreparedStatement[] {
+  const used = usedBy(state);
+  return projectionOf(
+    db,
+    viewOf(state),
+    used === null || state.completed_at === null ? null : { ...state, ...used, completed_at: state.completed_at },
+    state.submit_ms,
+  );
 }
 
 /** Asks RunPod about a run, and its endpoint what a run waits for that has not begun. */

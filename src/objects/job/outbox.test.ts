@@ -28,39 +28,27 @@ const statusInList = async (id: string) =>
   (await projection.listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)
     ?.status;
 
-describe('an effect wanted again while it is being done', () => {
-  it('is done once more: the list shows the end although it was slow to learn the beginning', async () => {
+describe('the list', () => {
+  it('shows the end of a job although it was slow to learn the beginning', async () => {
     fakeRunpod();
     const slow = Promise.withResolvers<null>();
-    const write = env.DB.prepare.bind(env.DB);
-    let delayed = 0;
-    const spy = vi.spyOn(env.DB, 'prepare').mockImplementation((query) => {
-      const statement = write(query);
-      if (!query.includes('INSERT INTO jobs') || delayed > 0) {
-        return statement;
-      }
-      delayed += 1;
-      const bind = statement.bind.bind(statement);
-      statement.bind = (...values) => {
-        const bound = bind(...values);
-        const run = bound.run.bind(bound);
-        bound.run = async () => {
-          await slow.promise;
-          return run();
-        };
-        return bound;
-      };
-      return statement;
+    const write = env.DB.batch.bind(env.DB);
+    const spy = vi.spyOn(env.DB, 'batch').mockImplementationOnce(async (statements) => {
+      await slow.promise;
+      return write(statements);
     });
     onTestFinished(() => spy.mockRestore());
     const rig = await created();
-    expect(delayed).toBe(1);
+    await until(() => expect(spy).toHaveBeenCalledTimes(1));
     await rig.stub.cancel(ACCOUNT);
+    await until(async () => expect(await statusInList(rig.id)).toBe('canceled'));
     await runInDurableObject(rig.object, () => slow.resolve(null));
     await settled(rig);
     expect(await statusInList(rig.id)).toBe('canceled');
   });
+});
 
+describe('an effect wanted again while it is being done', () => {
   it('does not make the alarm ring without end', async () => {
     const runpod = fakeRunpod();
     const clock = heldClock();

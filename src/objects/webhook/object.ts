@@ -329,7 +329,7 @@ export class Webhook extends DurableObject<Env> {
     try {
       await projectWebhook(this.env.DB, { ...state, failing_since: state.health.failing_since });
       if (untold.notice && disabled !== null) {
-        await notify(this.env, state.account, disabledEvent(state, disabled, disabled.at), state.id);
+        await notify(this.env, state.account, disabledEvent(state, disabled, disabled.at), { except: state.id });
       }
     } catch (error) {
       const detail = error instanceof Error ? error.message : 'unknown';

@@ -1,7 +1,7 @@
-import type { Status } from '../../contract/job.ts';
+import { isTerminal, type Status } from '../../contract/job.ts';
 import { idFloor } from '../../providers/ids.ts';
 
-/** The query behind `GET /v1/jobs`: tables `jobs` and `job_metadata` (migrations/0001, 0005). */
+/** The query behind `GET /v1/jobs`: tables `jobs` and `job_metadata` (migrations/0005, 0009). */
 
 /** What a list is narrowed to; everything that is named must hold. Times in ms since the epoch. */
 export type JobFilters = {
@@ -43,7 +43,8 @@ const MAX_MERGED = 4;
 
 /**
  * Each list walks one index from the newest on, so that a page costs what it shows and never a sort: that of metadata, key or endpoint
- * where one is named, else that of the status, several statuses being merged. What is left is checked line by line.
+ * where one is named, else that of jobs that are not over and that of each final status, which are merged. What is left is checked line
+ * by line.
  */
 export function listQuery(account: string, filters: JobFilters, page: ListedPage): { sql: string; values: unknown[] } {
   const values: unknown[] = [];
@@ -65,7 +66,9 @@ export function listQuery(account: string, filters: JobFilters, page: ListedPage
     ...(endpoint === null ? [] : [`endpoint = ${bind(endpoint)}`]),
     ...(key === null ? [] : [`jobs.key = ${bind(key)}`]),
   ];
-  const among = statuses.length === 0 ? [] : [`status IN (${statuses.map(bind).join(', ')})`];
+  const oneOf = (some: readonly Status[]): string[] =>
+    some.length === 0 ? [] : [`status IN (${some.map(bind).join(', ')})`];
+  const among = oneOf(statuses);
   const where = (conditions: string[]): string => `WHERE ${conditions.join(' AND ')}`;
   const [first, ...more] = metadata;
   if (first !== undefined) {
@@ -90,9 +93,19 @@ export function listQuery(account: string, filters: JobFilters, page: ListedPage
         : statuses.length === 0 || statuses.length > MAX_MERGED
           ? walk('jobs_by_account', [...conditions, ...among])
           : null;
+  const unfinished = statuses.filter((status) => !isTerminal(status));
   const parts =
     single === null
-      ? statuses.map((status) => walk('jobs_by_account_status', [...conditions, `status = ${bind(status)}`]))
+      ? [
+          ...(unfinished.length === 0
+            ? []
+            : [walk('jobs_by_account_unfinished', [...conditions, 'completed_at IS NULL', ...oneOf(unfinished)])]),
+          ...statuses
+            .filter(isTerminal)
+            .map((status) =>
+              walk('jobs_by_account_finished', [...conditions, 'completed_at IS NOT NULL', ...oneOf([status])]),
+            ),
+        ]
       : [single];
   return { sql: `${parts.join(' UNION ALL ')} ORDER BY id DESC LIMIT ${limit}`, values };
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Status } from '../../contract/job.ts';
 import { newId, viewOfJob as view } from '../../testing/projection.ts';
 import { NO_FILTERS } from './job-list.ts';
-import { forgetJob, listJobs, projectJob, unfinishedJobs } from './jobs.ts';
+import { forgetJob, listJobs, projectionOf, projectJob, unfinishedJobs } from './jobs.ts';
 import { listUsage } from './usage.ts';
 
 const newAccount = (): string => `d${crypto.randomUUID()}`;
@@ -46,6 +46,23 @@ describe('the projection of a job', () => {
         },
       ]);
     }
+  });
+
+  it('costs ten rows over the life of a job, indexes and usage included', async () => {
+    const job = view({ account: newAccount() });
+    const over = { ...job, status: 'succeeded', started_at: 10, completed_at: 20, last_event: 9 } as const;
+    const used = { ...over, gpu_ms: 1, micro_usd: 2, price_per_second: 1 };
+    const rows: number[] = [];
+    for (const statements of [
+      projectionOf(env.DB, job),
+      projectionOf(env.DB, { ...job, status: 'running', started_at: 10, last_event: 5 }),
+      projectionOf(env.DB, over, used),
+      projectionOf(env.DB, over, used),
+    ]) {
+      const answers = await env.DB.batch(statements);
+      rows.push(answers.reduce((sum, { meta }) => sum + meta.rows_written, 0));
+    }
+    expect(rows).toEqual([5, 1, 4, 0]);
   });
 
   it('is forgotten with the job, and its metadata with it', async () => {

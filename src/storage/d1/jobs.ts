@@ -4,7 +4,7 @@ import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
 import { idFloor } from '../../providers/ids.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
-/** Tables `jobs` and `job_metadata` (migrations/0001, 0005, 0008): the projection of the Job objects, for listing and for the sweeper. */
+/** Tables `jobs` and `job_metadata` (migrations/0005, 0009): the projection of the Job objects, for listing and for the sweeper. */
 
 /** A job as it is listed. Times in ms since the epoch. */
 export type JobSummary = Pick<
@@ -30,22 +30,28 @@ const row = z.object({
 });
 
 /**
- * Writes what a job is now, and once it is over what it used. An older view never overwrites a newer one: views may arrive late and
- * out of order.
+ * Writes what a job is now, and once it is over what it used: statements of one batch. An older view never overwrites a newer one: views
+ * may arrive late and out of order.
  */
-export async function projectJob(
+export function projectionOf(
   db: D1Database,
   view: JobView,
   usage: JobUsage | null = null,
   submit_ms: number | null = null,
-): Promise<void> {
+): D1PreparedStatement[] {
+  // A column that is not set costs no row of the indexes that have it.
+  const changes = ['status = ?4', 'started_at = ?6', 'error = ?9', 'version = ?11'];
+  if (view.completed_at !== null) {
+    changes.push('completed_at = ?7');
+  }
+  if (view.start_deadline !== null) {
+    changes.push('deadline = ?8');
+  }
   const listed = db
     .prepare(
       `INSERT INTO jobs (id, account, endpoint, status, created_at, started_at, completed_at, deadline, error, metadata, version, key, submit_ms)
        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-       ON CONFLICT (id) DO UPDATE SET
-         status = ?4, started_at = ?6, completed_at = ?7, deadline = ?8, error = ?9, version = ?11
-       WHERE excluded.version > jobs.version`,
+       ON CONFLICT (id) DO UPDATE SET ${changes.join(', ')} WHERE excluded.version > jobs.version`,
     )
     .bind(
       view.id,
@@ -64,7 +70,17 @@ export async function projectJob(
       submit_ms,
     );
   const pairs = Object.keys(view.metadata).length === 0 ? [] : [pairsOf(db, view)];
-  await db.batch([listed, ...pairs, ...(usage === null ? [] : [usageOf(db, usage)])]);
+  return [listed, ...pairs, ...(usage === null ? [] : [usageOf(db, usage)])];
+}
+
+/** `projectionOf`, written. */
+export async function projectJob(
+  db: D1Database,
+  view: JobView,
+  usage: JobUsage | null = null,
+  submit_ms: number | null = null,
+): Promise<void> {
+  await db.batch(projectionOf(db, view, usage, submit_ms));
 }
 
 /** Metadata never changes: after the first time this writes nothing. */
@@ -91,11 +107,11 @@ export async function listJobs(
   return results.map((each) => row.parse(each));
 }
 
-/** Ids of jobs that are not over although their deadline (ms) has passed: their objects may have lost an alarm. */
+/** Ids of jobs that are not over although their deadline (ms) has passed: their objects may have lost an alarm. Reads all that are not over. */
 export async function unfinishedJobs(db: D1Database, page: { before: number; limit: number }): Promise<string[]> {
   const { results } = await db
     .prepare(
-      `SELECT id FROM jobs WHERE status IN ('queued', 'running', 'canceling') AND deadline < ?
+      `SELECT id FROM jobs INDEXED BY jobs_by_account_unfinished WHERE completed_at IS NULL AND deadline < ?
        ORDER BY deadline LIMIT ?`,
     )
     .bind(page.before, page.limit)

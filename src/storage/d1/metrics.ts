@@ -13,7 +13,7 @@ const unfinishedRow = z.object({
 
 /**
  * Jobs that are not over, by endpoint and status; of those how many were submitted before `stuckBefore` and have never started, and
- * how many should have been over before `overdueBefore`. Reads a row per such job (index `jobs_unfinished`).
+ * how many should have been over before `overdueBefore`. Reads a row per such job (index `jobs_by_account_unfinished`).
  */
 export async function unfinishedByEndpoint(
   db: D1Database,
@@ -23,7 +23,8 @@ export async function unfinishedByEndpoint(
     .prepare(
       `SELECT endpoint, status, count(*) AS jobs,
          sum(started_at IS NULL AND created_at < ?1) AS stuck, sum(deadline < ?2) AS overdue
-       FROM jobs WHERE status IN ('queued', 'running', 'canceling') GROUP BY endpoint, status ORDER BY endpoint, status`,
+       FROM jobs INDEXED BY jobs_by_account_unfinished WHERE completed_at IS NULL
+       GROUP BY endpoint, status ORDER BY endpoint, status`,
     )
     .bind(times.stuckBefore, times.overdueBefore)
     .all();

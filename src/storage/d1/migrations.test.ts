@@ -42,6 +42,8 @@ it('jobs and usage of before get the metadata and the key that lists and exports
   const ids = async (narrowed: Partial<typeof NO_FILTERS>) =>
     (await listJobs(env.DB, 'acc', { ...NO_FILTERS, ...narrowed }, page)).map(({ id }) => id);
   expect(await ids({})).toEqual([running, over]);
+  expect(await ids({ statuses: ['succeeded'] })).toEqual([over]);
+  expect(await ids({ statuses: ['queued', 'running'] })).toEqual([running]);
   expect(await ids({ metadata: Object.entries(metadata) })).toEqual([over]);
   expect(await ids({ key: 'k1' })).toEqual([over]);
   expect(await listUsage(env.DB, 'acc', { from: 0, to: 9, after: null, limit: 9 })).toMatchObject([

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
 
-/** Table `usage` (migrations/0004, 0005): what each job used. */
+/** Table `usage` (migrations/0009): what each job used. */
 
 export type JobUsage = {
   id: string;

@@ -59,17 +59,18 @@ export async function webhooksOf(db: D1Database, account: string): Promise<strin
   return results.map((each) => idRow.parse(each).id);
 }
 
-/** Ids of an account's webhooks that are on and want this type of event. */
-export async function webhooksWanting(db: D1Database, account: string, type: WebhookEventType): Promise<string[]> {
-  const { results } = await db
+/** Asks for the webhooks of an account that are on and want this type of event; `idsOf` reads the answer. */
+export const webhooksWanting = (db: D1Database, account: string, type: WebhookEventType): D1PreparedStatement =>
+  db
     .prepare(
       `SELECT id FROM webhooks WHERE account = ?1 AND enabled = 1
        AND EXISTS (SELECT 1 FROM json_each(webhooks.events) WHERE value = ?2)`,
     )
-    .bind(account, type)
-    .all();
-  return results.map((each) => idRow.parse(each).id);
-}
+    .bind(account, type);
+
+/** The ids that a question for webhooks was answered with. */
+export const idsOf = (answer: D1Result | undefined): string[] =>
+  (answer?.results ?? []).map((each) => idRow.parse(each).id);
 
 export async function forgetWebhook(db: D1Database, account: string, id: string): Promise<void> {
   await db.prepare('DELETE FROM webhooks WHERE id = ? AND account = ?').bind(id, account).run();

@@ -1,3 +1,4 @@
+import type { Cut } from './json-extract.ts';
 import { pointer, quote } from './problems.ts';
 
 /**
@@ -8,12 +9,15 @@ import { pointer, quote } from './problems.ts';
 /** `line` and `column` count from 1, a column is one Unicode character. `path`: the way to the value that holds the mistake. */
 export type SyntaxIssue = { line: number; column: number; path: readonly string[]; found: string };
 
-/** The first mistake of a text; null where it is JSON. The text must not be nested deeper than a recursive reader can go. */
-export function findSyntaxIssue(text: string): SyntaxIssue | null {
-  const reader = new Reader(text);
+/**
+ * The first mistake of a text; null where it is JSON. The text must not be nested deeper than a recursive reader can go.
+ * @param cuts where the text is shorter than what the client sent, in order: places are those of what was sent
+ */
+export function findSyntaxIssue(text: string, cuts: readonly Cut[] = []): SyntaxIssue | null {
+  const reader = new Reader(text, cuts);
   reader.body();
   const { issue } = reader;
-  return issue === null ? null : { ...placeOf(text, issue.at), path: issue.path, found: issue.found };
+  return issue === null ? null : { ...placeOf(text, cuts, issue.at), path: issue.path, found: issue.found };
 }
 
 /** The mistake as a sentence: `Line 3, column 12, in #/workflow/1/inputs/seed: NaN is not JSON; write a number or null.` */
@@ -51,10 +55,12 @@ class Reader {
   issue: { at: number; path: readonly string[]; found: string } | null = null;
   private at = 0;
   private readonly text: string;
+  private readonly cuts: readonly Cut[];
   private readonly path: string[] = [];
 
-  constructor(text: string) {
+  constructor(text: string, cuts: readonly Cut[]) {
     this.text = text;
+    this.cuts = cuts;
   }
 
   /** Reads the whole text. Like every reader here it says whether it succeeded, and notes the mistake where it did not. */
@@ -232,7 +238,7 @@ class Reader {
   }
 
   private endsInside(what: string, start: number): false {
-    const { line, column } = placeOf(this.text, start);
+    const { line, column } = placeOf(this.text, this.cuts, start);
     return this.fail(`The body ends inside the ${what} that begins at line ${line}, column ${column}.`);
   }
 
@@ -268,10 +274,17 @@ function nameOf(word: string): string {
   return word.length <= LONGEST_SHOWN_WORD && !/[\d_]/.test(word) ? quote(word) : 'A word without quotes';
 }
 
-function placeOf(text: string, at: number): { line: number; column: number } {
+function placeOf(text: string, cuts: readonly Cut[], at: number): { line: number; column: number } {
   let line = 1;
   let column = 1;
-  for (let index = 0; index < at; index += 1) {
+  let passed = 0;
+  for (let index = 0; index <= at; index += 1) {
+    for (; cuts[passed]?.at === index; passed += 1) {
+      column += cuts[passed]?.missing ?? 0;
+    }
+    if (index === at) {
+      break;
+    }
     const code = text.charCodeAt(index);
     if (code === 0x0a || (code === 0x0d && text.charCodeAt(index + 1) !== 0x0a)) {
       line += 1;

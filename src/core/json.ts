@@ -1,3 +1,4 @@
+import type { Cut } from './json-extract.ts';
 import { describeSyntaxIssue, findSyntaxIssue } from './json-syntax.ts';
 import { invalidRequest, pointer, type CoreProblem, type Fault } from './problems.ts';
 import { fail, ok, type Result } from './result.ts';
@@ -27,8 +28,9 @@ const MAX_INTEGER_CHARS = 20;
  * that they fill an isolate, nesting that overflows serialisers, strings that are no Unicode (file names and URLs cannot carry
  * them), numbers that overflow to infinity, integers no node could take, and the key `__proto__`, which is no plain field in
  * JavaScript.
+ * @param cuts where the text is shorter than what the client sent (`json-extract.ts`)
  */
-export function parseJson(text: string): Result<unknown, CoreProblem> {
+export function parseJson(text: string, cuts: readonly Cut[] = []): Result<unknown, CoreProblem> {
   const survey = surveyed(text);
   if (survey.fault !== null) {
     return fail(invalidRequest([survey.fault]));
@@ -38,7 +40,7 @@ export function parseJson(text: string): Result<unknown, CoreProblem> {
     // A reviver costs many times the parsing itself: only a text that may hold such an integer is read with one.
     body = survey.longNumbers ? JSON.parse(text, exactInteger) : JSON.parse(text);
   } catch {
-    const issue = findSyntaxIssue(text);
+    const issue = findSyntaxIssue(text, cuts);
     return fail({
       code: 'invalid_json',
       detail: issue === null ? 'The body is not JSON.' : describeSyntaxIssue(issue),

@@ -460,3 +460,20 @@ describe('channel', () => {
     expect(await told(await dial(rig.id, rig.claim))).toMatchObject({ status: 410, body: { code: 'job_over' } });
   });
 });
+
+describe('the body of a call', () => {
+  it.each([
+    ['claim', 'POST', 64 * 1024],
+    ['uploads', 'POST', 2 * 1024 * 1024],
+    ['uploads/finish', 'POST', 2 * 1024 * 1024],
+    ['complete', 'POST', 16 * 1024 * 1024],
+    ['catalog', 'PUT', 16 * 1024 * 1024],
+  ])('of %s is refused beyond its limit', async (path, method, limit) => {
+    fakeRunpod();
+    const rig = await claimed();
+    const send = async (length: number) => told(await workerCall(rig.id, path, ' '.repeat(length), { method }));
+    const tooLarge = { code: 'invalid_request', detail: `The body may be at most ${limit} bytes.` };
+    expect((await send(limit + 1)).body).toMatchObject(tooLarge);
+    expect((await send(limit)).body).not.toMatchObject(tooLarge);
+  });
+});

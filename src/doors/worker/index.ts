@@ -1,4 +1,4 @@
-import { Hono, type Context } from 'hono';
+import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
@@ -16,8 +16,12 @@ import type { AppEnv } from '../app-env.ts';
 import { senderOf } from '../shield.ts';
 import { granted, refuse } from './answers.ts';
 
-/** Room for a report of a thousand outputs with short texts, or the names of every node of a large ComfyUI. */
-const MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** Most bytes of a call's body. A claim holds a few names. */
+const CLAIM_BYTES = 64 * 1024;
+/** A thousand files with the longest names, or the parts of the largest file. */
+const UPLOADS_BYTES = 2 * 1024 * 1024;
+/** A thousand outputs with short texts, or the names of every node of a large ComfyUI. */
+const REPORT_BYTES = 16 * 1024 * 1024;
 
 /** `attempt`: the one whose token came. */
 type WorkerEnv = { Bindings: AppEnv['Bindings']; Variables: AppEnv['Variables'] & { attempt: number } };
@@ -36,12 +40,16 @@ workerDoor.use('/jobs/:job/*', async (c, next) => {
   return next();
 });
 
-workerDoor.use(
+const atMost = (maxSize: number): MiddlewareHandler =>
   bodyLimit({
-    maxSize: MAX_BODY_BYTES,
-    onError: (c) => refuse(c, { code: 'invalid_request', detail: 'the body is too large' }),
-  }),
-);
+    maxSize,
+    onError: (c) => refuse(c, { code: 'invalid_request', detail: `The body may be at most ${maxSize} bytes.` }),
+  });
+
+workerDoor.use('/jobs/:job/claim', atMost(CLAIM_BYTES));
+workerDoor.use('/jobs/:job/uploads', atMost(UPLOADS_BYTES));
+workerDoor.use('/jobs/:job/uploads/finish', atMost(UPLOADS_BYTES));
+workerDoor.use(atMost(REPORT_BYTES));
 
 workerDoor.post('/jobs/:job/claim', (c) => take(c, claimRequest, claim, (answer) => granted(c, answer)));
 workerDoor.post('/jobs/:job/uploads', (c) => take(c, uploadsRequest, uploads, (answer) => c.json({ uploads: answer })));

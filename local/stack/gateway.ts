@@ -37,6 +37,8 @@ export interface GatewayOptions {
   limits: Record<string, number>;
   /** Another Worker's entry that wraps the gateway's, for measuring; `wrangler.toml` names the gateway's own. */
   entry?: string;
+  /** Where the inspector of the gateway's isolate listens; any free port where it is not named. */
+  inspectorPort?: number;
   signal: AbortSignal;
 }
 
@@ -150,7 +152,7 @@ function serveArguments(options: GatewayOptions): string[] {
     ...(options.entry === undefined ? [] : [options.entry]),
     '--ip=127.0.0.1',
     `--port=${options.port}`,
-    '--inspector-port=0',
+    `--inspector-port=${options.inspectorPort ?? 0}`,
     `--persist-to=${stateOf(options)}`,
     `--env-file=${environmentFile(options)}`,
     '--show-interactive-dev-session=false',

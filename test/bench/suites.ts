@@ -2,6 +2,7 @@ import type { Bench } from './bench.ts';
 import { measureDirect } from './direct.ts';
 import { measureEndToEnd } from './end-to-end.ts';
 import { measureEvents } from './events/measure.ts';
+import { measureMemory } from './memory/measure.ts';
 import { measureModels } from './models.ts';
 import { measureOverhead } from './overhead.ts';
 import { measurePrice } from './price.ts';
@@ -40,6 +41,10 @@ export const SUITES: Readonly<Record<string, (bench: Bench) => Promise<void>>> =
   price: async ({ root, signal, short, report }) => {
     report('\nWhat a job of 60 s with one watcher costs at Cloudflare\n');
     report(await measurePrice(root, signal, short));
+  },
+  memory: async ({ root, signal, short, report }) => {
+    report('\nWhat large requests add to the memory of the isolate\n');
+    report(await measureMemory(root, signal, short));
   },
   models: async (bench) => {
     bench.report('\nModels from a bucket, against other tools\n');

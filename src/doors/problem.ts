@@ -156,8 +156,11 @@ export function problem(c: Context, code: ProblemCode, options: ProblemOptions):
   return c.body(JSON.stringify(problemBody(c, code, options)), PROBLEMS[code].status, headers);
 }
 
-/** A refusal of the core as an answer. */
-export function coreProblem(c: Context, refusal: CoreProblem): Response {
+/** A refusal by the core, or one that only HTTP knows. */
+export type Refusal = Omit<CoreProblem, 'code'> & { code: ProblemCode };
+
+/** A refusal as an answer. */
+export function coreProblem(c: Context, refusal: Refusal): Response {
   const { code, detail, errors, retryAfterS, shouldRetry, violated, quota, job } = refusal;
   if (quota !== undefined) {
     c.set('quota', quota);

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_OUTPUT_NAME_BYTES, outputName } from '../contract/job.ts';
-import { assetKey, catalogKey, outputKey, outputPrefix, uploadKey } from './keys.ts';
+import { assetKey, catalogKey, outputKey, outputPrefix, uploadPartKey } from './keys.ts';
 
 const ACCOUNT = 'a'.repeat(63);
 const JOB = '0192f0c1-0000-7000-8000-000000000000';
@@ -79,6 +79,6 @@ describe('a name of an output', () => {
 });
 
 it('every kind of thing has a prefix of its own', () => {
-  const keys = [assetKey('a', 'b'), uploadKey('a', 'b'), catalogKey('a'), outputKey('a', 'b', 1, 'c')];
+  const keys = [assetKey('a', 'b'), uploadPartKey('a', 'b', 1), catalogKey('a'), outputKey('a', 'b', 1, 'c')];
   expect(new Set(keys.map((key) => key.split('/')[0])).size).toBe(keys.length);
 });

@@ -42,10 +42,10 @@ const unreserved = (segment: string): string =>
 
 export const catalogKey = (endpoint: string): string => `catalogs/${endpoint}.json`;
 
-/** A large asset while it arrives in one request, before its hash is known. Gone within the request; the sweep clears what a crash leaves. */
-export const uploadKey = (account: string, id: string): string => `uploads/${account}/${id}`;
-
-/** The parts of a resumable upload: objects of their own until all of them are there. */
+/**
+ * What is on its way in, in numbered objects: the parts of a resumable upload until all of them are there, and what comes with one request
+ * before its hash is known. The latter is gone within the request; the sweep clears what a crash leaves.
+ */
 export const uploadPrefix = (account: string, upload: string): string => `uploads/${account}/${upload}/`;
 
 /** Numbers begin at 1 and have five digits, so that parts are listed in their order. */

@@ -1,17 +1,164 @@
-const DATA_URL = /^data:[^,]{0,200};base64,/;
+/** What stands in front of base64 in a data URL. Its media type is not looked at: the bytes say what they are. */
+export const DATA_URL = /^data:[^,]{0,200};base64,/;
+/** Characters within which the comma of a data URL has come. */
+export const MAX_DATA_URL_CHARS = 220;
+const SCHEME = 'data:';
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+/** Six bits for each character of base64; for others something negative, which survives being shifted and joined. */
+const SIX_BITS = new Int32Array(256).fill(-1);
+for (const [value, char] of [...ALPHABET].entries()) {
+  SIX_BITS[char.charCodeAt(0)] = value;
+}
+const PAD = 0x3d;
+const isBlank = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d && byte !== 0x0b);
+
+/** How much of a group of four characters has come, and whether it must be, or was, the last. */
+type State = 'open' | 'one more pad' | 'over';
 
 /**
- * Bytes of base64 text, bare or as a data URL; null when it is not exactly that. The standard alphabet with padding is
- * required (RFC 4648 section 4); line breaks are let through. A data URL's media type is ignored: the bytes say what they are.
+ * Base64 decoded as it arrives, with padding and no bit too many (RFC 4648 sections 3.5 and 4); white space is let through. It is decoded by
+ * hand because the engine's own decoder reads strings, and strings of all that a body holds are garbage by the megabyte.
  */
-export function decodeBase64(text: string): Uint8Array | null {
-  const prefix = text.startsWith('data:') ? DATA_URL.exec(text)?.[0] : '';
-  if (prefix === undefined) {
-    return null;
+export class Base64Stream {
+  private bits = 0;
+  private count = 0;
+  private state: State = 'open';
+  private memory = new Uint8Array(0);
+
+  /** The bytes that are known now, valid until the next piece; null: the text is not base64. */
+  push(text: Uint8Array): Uint8Array | null {
+    const most = 3 * Math.ceil((text.length + this.count) / 4);
+    if (this.memory.length < most) {
+      this.memory = new Uint8Array(most);
+    }
+    let out = 0;
+    for (let at = 0; at < text.length;) {
+      if (this.count === 0 && this.state === 'open') {
+        const read = decodeGroups(text, at, this.memory, out);
+        at += read;
+        out += (read / 4) * 3;
+        if (at === text.length) {
+          break;
+        }
+      }
+      const byte = text[at] ?? 0;
+      at += 1;
+      if (isBlank(byte)) {
+        continue;
+      }
+      const known = this.take(byte, out);
+      if (known === null) {
+        return null;
+      }
+      out += known;
+    }
+    return this.memory.subarray(0, out);
   }
-  try {
-    return Uint8Array.fromBase64(prefix === '' ? text : text.slice(prefix.length), { lastChunkHandling: 'strict' });
-  } catch {
-    return null;
+
+  /** Whether the text may end here. */
+  get complete(): boolean {
+    return this.count === 0 && this.state !== 'one more pad';
+  }
+
+  /** Takes one character; how many bytes that gave, at `out`. */
+  private take(byte: number, out: number): number | null {
+    if (byte === PAD) {
+      return this.pad(out);
+    }
+    const six = SIX_BITS[byte] ?? -1;
+    if (six < 0 || this.state !== 'open') {
+      return null;
+    }
+    this.bits = (this.bits << 6) | six;
+    this.count += 1;
+    return this.count === 4 ? this.give(out, 24, 3) : 0;
+  }
+
+  /** The first `=` ends the last group: two characters stand for one byte then, three for two. */
+  private pad(out: number): number | null {
+    if (this.state === 'one more pad') {
+      this.state = 'over';
+      return 0;
+    }
+    const spare = this.count === 2 ? 4 : 2;
+    if (this.state !== 'open' || this.count < 2 || (this.bits & ((1 << spare) - 1)) !== 0) {
+      return null;
+    }
+    this.state = this.count === 2 ? 'one more pad' : 'over';
+    const length = this.count - 1;
+    this.bits >>= spare;
+    return this.give(out, 8 * length, length);
+  }
+
+  private give(out: number, bits: number, length: number): number {
+    for (let byte = 0; byte < length; byte += 1) {
+      this.memory[out + byte] = this.bits >> (bits - 8 * (byte + 1));
+    }
+    this.bits = 0;
+    this.count = 0;
+    return length;
+  }
+}
+
+/** Decodes whole groups of four characters while nothing else stands between them. How many characters that were. */
+function decodeGroups(text: Uint8Array, from: number, into: Uint8Array, start: number): number {
+  let at = from;
+  for (let out = start; at + 4 <= text.length; at += 4, out += 3) {
+    const group =
+      (sixOf(text, at) << 18) | (sixOf(text, at + 1) << 12) | (sixOf(text, at + 2) << 6) | sixOf(text, at + 3);
+    if (group < 0) {
+      break;
+    }
+    into[out] = group >> 16;
+    into[out + 1] = group >> 8;
+    into[out + 2] = group;
+  }
+  return at - from;
+}
+
+const sixOf = (text: Uint8Array, at: number): number => SIX_BITS[text[at] ?? 0] ?? -1;
+
+/** The same for a file that a client sends: bare base64, or a data URL of it. */
+export class Base64File {
+  private readonly base64 = new Base64Stream();
+  /** The beginning, while it may still become that of a data URL; null once that is decided. */
+  private beginning: string | null = '';
+
+  /** The bytes that are known now, valid until the next piece; null: the text is neither. */
+  push(text: Uint8Array): Uint8Array | null {
+    if (this.beginning === null) {
+      return this.base64.push(text);
+    }
+    const looked = Math.min(text.length, MAX_DATA_URL_CHARS);
+    const all = this.beginning + String.fromCharCode(...text.subarray(0, looked));
+    const isUrl = all.startsWith(SCHEME);
+    if (!isUrl && !SCHEME.startsWith(all)) {
+      return this.decide(all, text.subarray(looked));
+    }
+    const prefix = isUrl ? DATA_URL.exec(all)?.[0] : undefined;
+    if (prefix !== undefined) {
+      return this.decide(all.slice(prefix.length), text.subarray(looked));
+    }
+    this.beginning = all;
+    return isUrl && (all.length > MAX_DATA_URL_CHARS || looked < text.length) ? null : new Uint8Array();
+  }
+
+  /** The last bytes; null: the text is neither, or not whole. */
+  end(): Uint8Array | null {
+    const { beginning } = this;
+    if (beginning?.startsWith(SCHEME) === true) {
+      return null;
+    }
+    const last = beginning === null ? new Uint8Array() : this.decide(beginning, new Uint8Array());
+    return this.base64.complete ? last : null;
+  }
+
+  private decide(first: string, rest: Uint8Array): Uint8Array | null {
+    this.beginning = null;
+    const text = new Uint8Array(first.length + rest.length);
+    text.set(Uint8Array.from(first, (char) => char.charCodeAt(0)));
+    text.set(rest, first.length);
+    return this.base64.push(text);
   }
 }

@@ -54,7 +54,12 @@ export async function fetchAsset(
       return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes, core.config.limits.max_upload_bytes)));
     }
     const chunks = whole(body, stated, signal);
-    const created = await createAsset(core, caller, { chunks, name, forJob: true });
+    const created = await createAsset(core, caller, {
+      chunks,
+      name,
+      forJob: true,
+      ...(stated === null ? {} : { size: { bytes: stated, isExact: true } }),
+    });
     if (created.ok) {
       return ok(created.value.asset);
     }

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { decodeBase64 } from './base64.ts';
 import { sniff } from './sniff.ts';
 
 const bytes = (latin1: string, length = latin1.length): Uint8Array => {
@@ -84,28 +83,6 @@ describe('text', () => {
     expect(sniff(stl, stl.length, 'a.stl')).toBe('model/stl');
     expect(sniff(stl, stl.length + 1, 'a.stl')).toBeNull();
     expect(sniff(stl, stl.length, 'a.png')).toBeNull();
-  });
-});
-
-describe('base64', () => {
-  it('is taken bare, with line breaks, and as a data URL', () => {
-    const hello = new TextEncoder().encode('hello');
-    for (const text of ['aGVsbG8=', 'aGVs\r\nbG8=', 'data:image/png;base64,aGVsbG8=', 'data:;base64,aGVsbG8=']) {
-      expect(decodeBase64(text)).toEqual(hello);
-    }
-  });
-
-  it.each([
-    'aGVsbG8',
-    'aGVsbG9=',
-    'aGVsbG8==',
-    'aGVsbG8=x',
-    'aGVs*',
-    'data:image/png,aGVsbG8=',
-    'data:image/png;base64',
-    '\ud800',
-  ])('is not taken loosely: %j', (text) => {
-    expect(decodeBase64(text)).toBeNull();
   });
 });
 

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { accountStub } from '../../objects/stubs.ts';
-import { assetKey, uploadKey, uploadPartKey } from '../../storage/keys.ts';
+import { assetKey, uploadPartKey } from '../../storage/keys.ts';
 import { newClient } from '../../testing/gateway.ts';
 import { walkFiles } from './walk.ts';
 
@@ -63,7 +63,7 @@ describe('the walk over the files', () => {
 
   it('deletes what is left of uploads that are over, and nothing of those under way', async () => {
     const { account } = await newClient();
-    await env.BUCKET.put(uploadKey(account, 'spool'), 'x');
+    await env.BUCKET.put(uploadPartKey(account, 'spool', 1), 'x');
     await env.BUCKET.put(uploadPartKey(account, 'upload', 1), 'x');
     const left = async () => (await env.BUCKET.list({ prefix: 'uploads/' })).objects.length;
     await walkFiles(env, Date.now() + 7 * DAY_MS);

@@ -8,6 +8,7 @@ import { pointer, type CoreProblem } from '../problems.ts';
 import { fail, type Result } from '../result.ts';
 import { isRecord } from '../workflows/parse.ts';
 import { deadlineIn } from '../assets/flow.ts';
+import type { InlineFiles } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS } from './inputs.ts';
 import { submitJob, type Submitted, type SubmitOptions } from './submit.ts';
 
@@ -30,7 +31,7 @@ export type BatchOutcome = Result<Submitted, CoreProblem>;
 export async function submitBatch(
   core: Core,
   caller: Caller,
-  jobs: readonly unknown[],
+  { jobs, files }: { jobs: readonly unknown[]; files: InlineFiles },
   key: string | null,
   standing: () => Promise<boolean>,
   log: Log = consoleLog,
@@ -45,7 +46,7 @@ export async function submitBatch(
       await outcomes[at - AT_ONCE];
       // Two with one key: the second is a repetition of the first, which must have come to something.
       await same;
-      return await submitOne(core, caller, item, {
+      return await submitOne(core, caller, item, files, {
         standing,
         fetchDeadline,
         inTurn: async (admit) => {
@@ -103,6 +104,7 @@ async function submitOne(
   core: Core,
   caller: Caller,
   { body, key, given }: Item,
+  files: InlineFiles,
   options: Pick<SubmitOptions, 'inTurn' | 'standing' | 'fetchDeadline'>,
 ): Promise<BatchOutcome> {
   if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
@@ -111,7 +113,7 @@ async function submitOne(
     return fail({ code: 'invalid_idempotency_key', detail, errors: [fault] });
   }
   const idempotency = key === null ? null : await idempotencyOf(key, body);
-  return submitJob(core, caller, body, { ...options, idempotency });
+  return submitJob(core, caller, { value: body, files }, { ...options, idempotency });
 }
 
 /** The same job is the same value: unlike a request's, its bytes are not to be had once the batch is parsed. */

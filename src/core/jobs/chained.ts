@@ -38,7 +38,8 @@ export async function chainedInput(
 }
 
 /** What a worker said of its text is not believed: the file is stored under the hash that its bytes have. */
-function fromText(name: string, text: string, content_type: string): Promise<Chained> {
-  const bytes = new TextEncoder().encode(text);
-  return inlineInput(name, bytes, bytes.toBase64(), content_type);
+async function fromText(name: string, text: string, content_type: string): Promise<Chained> {
+  const content = new TextEncoder().encode(text);
+  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', content)).toHex();
+  return inlineInput(name, { content, sha256, size_bytes: content.length }, content_type);
 }

@@ -17,6 +17,7 @@ import type { Facts } from '../workflows/results.ts';
 import { shape, type Rules, type Shaped } from '../workflows/shape/shape.ts';
 import { foreignBody } from './foreign-body.ts';
 import { inlineFaults } from './inline-run.ts';
+import type { JobBody } from './inline.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
 import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
 
@@ -45,7 +46,11 @@ const PATH = ['workflow'];
  * Checks a request and shapes its graph; stores and counts nothing. All faults are reported together: those of its shape, of its
  * graph, of what it wants changed in it, and of its inputs.
  */
-export async function checkRequest(core: Core, caller: Caller, body: unknown): Promise<Result<Checked, CoreProblem>> {
+export async function checkRequest(
+  core: Core,
+  caller: Caller,
+  { value: body, files }: JobBody,
+): Promise<Result<Checked, CoreProblem>> {
   const faults = new FaultList();
   faults.addAll(tooMany(body, core.config.limits));
   const foreign = foreignBody(body);
@@ -108,8 +113,8 @@ export async function checkRequest(core: Core, caller: Caller, body: unknown): P
     const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
     faults.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
   }
-  const files = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));
-  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, files);
+  const renamed = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));
+  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, renamed, files);
   faults.addAll(nameFaults(requested.map(({ name }) => name)));
   faults.addAll(inputFaults);
   if (shaped !== null) {

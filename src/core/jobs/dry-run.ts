@@ -5,6 +5,7 @@ import type { CoreProblem } from '../problems.ts';
 import { ok, type Result } from '../result.ts';
 import { portableName } from '../workflows/input-name.ts';
 import type { Renamed } from '../workflows/shape/prefixes.ts';
+import type { JobBody } from './inline.ts';
 import { checkRequest } from './check.ts';
 import { priceOf, type PriceEstimate } from './price.ts';
 import type { InputRequest } from './request.ts';
@@ -39,7 +40,7 @@ export type DryInput = {
  * Everything a submit does up to admission, and nothing after: nothing is stored, counted or sent. It succeeds exactly when a
  * submit would get as far as admission. Seeds it draws are examples: a submit draws its own.
  */
-export async function dryRun(core: Core, caller: Caller, body: unknown): Promise<Result<DryRun, CoreProblem>> {
+export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise<Result<DryRun, CoreProblem>> {
   const checked = await checkRequest(core, caller, body);
   if (!checked.ok) {
     return checked;

@@ -1,15 +1,13 @@
 import type { JobInput } from '../../contract/new-job.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
-import { decodeBase64 } from '../assets/base64.ts';
-import { inspect } from '../assets/inspect.ts';
-import { tooLarge } from '../assets/refusals.ts';
 import { fetchAsset } from '../assets/fetch.ts';
+import { inspectSpooled } from '../assets/spooled.ts';
 import type { Caller, Core } from '../context.ts';
-import { pointer, type Fault, type FaultCode } from '../problems.ts';
+import { pointer, type Fault } from '../problems.ts';
 import { publicUrl } from '../net/public-url.ts';
 import { chainedInput } from './chained.ts';
-import { inlineInput, type InlineInput } from './inline.ts';
+import { inlineInput, invalidBase64, type InlineFiles, type InlineInput } from './inline.ts';
 import type { InputRequest } from './request.ts';
 
 /**
@@ -37,6 +35,7 @@ export async function resolveInputs(
   core: Core,
   caller: Caller,
   requests: readonly InputRequest[],
+  files: InlineFiles,
 ): Promise<ResolvedInputs & { faults: Fault[] }> {
   const resolved: ResolvedInputs & { faults: Fault[] } = {
     inputs: [],
@@ -45,7 +44,7 @@ export async function resolveInputs(
     named: new Map(),
     faults: [],
   };
-  // Assets are looked up side by side; contents are decoded one after another, to hold one in memory at a time.
+  // Assets are looked up side by side; contents are looked at one after another.
   const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
   const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(core, caller, id)] as const)));
   for (const [at, { name, asset, data, url, output }] of requests.entries()) {
@@ -67,7 +66,7 @@ export async function resolveInputs(
       output !== undefined
         ? await fromOutput(core, caller, name, output, pointer([...path, 'output']))
         : asset === undefined
-          ? await fromContent(core, name, data ?? '', pointer([...path, 'data']))
+          ? await fromContent(core, files, { name, data: data ?? '' }, pointer([...path, 'data']))
           : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
     if ('fault' in each) {
       resolved.faults.push(each.fault);
@@ -136,22 +135,21 @@ async function fromOutput(core: Core, caller: Caller, name: string, output: stri
   );
 }
 
-async function fromContent(core: Core, name: string, data: string, at: string): Promise<Resolved> {
-  const fault = (code: FaultCode, detail: string): Resolved => ({ fault: { pointer: at, code, detail } });
-  const bytes = decodeBase64(data);
-  if (bytes === null) {
-    return fault('invalid_base64', 'data must be base64 with padding, or a data URL of it');
+/** `data` stands for a file that was taken out of the body as it came. */
+async function fromContent(
+  core: Core,
+  files: InlineFiles,
+  { name, data }: { name: string; data: string },
+  at: string,
+): Promise<Resolved> {
+  const file = files.find(data) ?? invalidBase64;
+  if ('code' in file) {
+    return { fault: { pointer: at, ...file } };
   }
-  if (bytes.length === 0) {
-    return fault('empty_file', 'the file is empty');
-  }
-  const { max_asset_bytes, max_upload_bytes } = core.config.limits;
-  if (bytes.length > max_asset_bytes) {
-    return fault('file_too_large', tooLarge(max_asset_bytes, max_upload_bytes).detail);
-  }
-  const inspected = inspect(bytes, { size_bytes: bytes.length, name }, core.config.limits);
+  const inspected = await inspectSpooled(file, name, core.config.limits);
   if (!inspected.ok) {
-    return fault(inspected.problem.code, inspected.problem.detail);
+    return { fault: { pointer: at, ...inspected.problem } };
   }
-  return inlineInput(name, bytes, data, inspected.value.content_type);
+  const { sha256, size_bytes } = file;
+  return inlineInput(name, { content: file, sha256, size_bytes }, inspected.value.content_type);
 }

@@ -6,6 +6,7 @@ import { requireConfig } from '../../config.ts';
 import { fakeRunpod, newId } from '../../testing/job.ts';
 import { GRAPH } from '../../testing/gateway.ts';
 import type { Caller, Core } from '../context.ts';
+import { InlineFiles } from './inline.ts';
 import { submitJob } from './submit.ts';
 
 it('a budget reserves what the dearest endpoint would cost that the job may run on', async () => {
@@ -31,9 +32,11 @@ it('a budget reserves what the dearest endpoint would cost that the job may run 
     { account, key: 'one', endpoints: ['default'], ...open },
   ];
   for (const caller of callers) {
-    expect(await submitJob(core, caller, { workflow: GRAPH, endpoint: 'default', finish_within: 100 })).toMatchObject({
-      ok: true,
-    });
+    const body = {
+      value: { workflow: GRAPH, endpoint: 'default', finish_within: 100 },
+      files: new InlineFiles(core, caller, null),
+    };
+    expect(await submitJob(core, caller, body)).toMatchObject({ ok: true });
   }
   expect(await reserved()).toEqual([300_000, 100_000]);
 });

@@ -14,7 +14,7 @@ import { storageFull } from '../assets/refusals.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { fallbacksFor } from './fallbacks.ts';
 import { inlineFaults } from './inline-run.ts';
-import { storeInline } from './inline.ts';
+import { storeInline, type JobBody } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS, fetchRemote } from './inputs.ts';
 import { goneProblem, letGo, usesOf } from './uses.ts';
 
@@ -46,7 +46,7 @@ const IN_FLIGHT_AGAIN_S = 1;
 export async function submitJob(
   core: Core,
   caller: Caller,
-  body: unknown,
+  body: JobBody,
   {
     idempotency = null,
     inTurn = (admit) => admit(),

@@ -1,14 +1,11 @@
 import type { Context } from 'hono';
 import { whileItFlows } from '../../core/assets/flow.ts';
+import { JsonExtractor, type TextSink } from '../../core/json-extract.ts';
 import { parseJson } from '../../core/json.ts';
-import type { CoreProblem } from '../../core/problems.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
 import { chunksOf } from '../../core/chunks.ts';
 import type { AppEnv } from '../app-env.ts';
-import { problem, type ProblemCode } from '../problem.ts';
-
-/** A refusal by the core, or one that only HTTP knows. */
-export type Refusal = CoreProblem | { code: ProblemCode; detail: string };
+import { coreProblem, type Refusal } from '../problem.ts';
 
 /** How long a body may be on its way, in ms: as long as 100 MiB, the largest one, takes at 1 Mbit/s (14 minutes). */
 export const MAX_BODY_MS = 15 * 60_000;
@@ -25,31 +22,46 @@ const LARGE_FILES_ADVICE =
 const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
 
 /**
- * The body as parsed JSON. Its type is checked before it is read, and its size while it is read. `see` is shown the bytes.
+ * The body as parsed JSON. Its type is checked before it is read, and its size while it is read.
  * @param limit bytes that the body may have; never more than `max_body_bytes`
  */
-export async function readJsonBody(
+export const readJsonBody = (c: Context<AppEnv>, limit: number = SMALL_BODY_BYTES): Promise<Result<unknown, Refusal>> =>
+  readDocument(c, new JsonExtractor([], () => nothing), { limit });
+
+/** What a body without files has of them. */
+const nothing: TextSink = { write: () => {}, end: () => '' };
+
+/**
+ * The same of a body that holds more than its document: `extractor` takes the rest out of it as it comes.
+ * @param documentLimit bytes that the document may have
+ * @param see is shown every chunk of the body
+ */
+export async function readDocument(
   c: Context<AppEnv>,
-  limit: number = SMALL_BODY_BYTES,
-  see: (chunk: Uint8Array) => Promise<void> = () => Promise.resolve(),
+  extractor: JsonExtractor,
+  { limit, documentLimit = limit, see }: { limit: number; documentLimit?: number; see?: Taking },
 ): Promise<Result<unknown, Refusal>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
   }
-  // Decoded as it comes: base64 in a body can be tens of MB, and bytes and text of it need not be in memory together.
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
-  const texts: string[] = [];
-  let utf8 = true;
   const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), async (chunk) => {
-    await see(chunk);
-    utf8 &&= decode(decoder, chunk, texts);
+    await see?.(chunk);
+    await extractor.push(chunk);
+    return extractor.documentBytes > documentLimit ? documentTooLarge(documentLimit) : null;
   });
   if (!read.ok) {
     return read;
   }
-  utf8 &&= decode(decoder, null, texts);
-  return utf8 ? parseJson(texts.join('')) : fail({ code: 'invalid_json', detail: 'the body is not UTF-8' });
+  const document = extractor.finish();
+  return document === null
+    ? fail({ code: 'invalid_json', detail: 'the body is not UTF-8' })
+    : parseJson(document.text, document.cuts);
 }
+
+const documentTooLarge = (limit: number): Refusal => ({
+  code: 'body_too_large',
+  detail: `Everything in a body but the content of its files ("data") may be at most ${limit} bytes here.`,
+});
 
 /**
  * The same for a route whose every field has a default: no Content-Type and nothing in the body stand for `{}`. Over real HTTP a POST
@@ -59,20 +71,8 @@ export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<u
   if (c.req.header('content-type') !== undefined) {
     return readJsonBody(c);
   }
-  const nothing = await readBounded(c, 0, () => {});
-  return nothing.ok
-    ? ok({})
-    : fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
-}
-
-/** Adds the text of one more chunk; `null` ends it. False when it is no UTF-8. */
-function decode(decoder: TextDecoder, chunk: Uint8Array | null, texts: string[]): boolean {
-  try {
-    texts.push(chunk === null ? decoder.decode() : decoder.decode(chunk, { stream: true }));
-    return true;
-  } catch {
-    return false;
-  }
+  const empty = await readBounded(c, 0, () => null);
+  return empty.ok ? ok({}) : fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
 }
 
 /**
@@ -80,7 +80,7 @@ function decode(decoder: TextDecoder, chunk: Uint8Array | null, texts: string[])
  * do so any more: `refusal` says so.
  */
 export function arriving(c: Context<AppEnv>): {
-  chunks: AsyncIterable<Uint8Array>;
+  chunks: AsyncGenerator<Uint8Array, void, undefined>;
   refusal: () => Promise<Refusal | null>;
 } {
   let standing: Promise<boolean> | null = null;
@@ -102,16 +102,22 @@ export function arriving(c: Context<AppEnv>): {
   return { chunks: chunks(), refusal };
 }
 
-const bodyOf = (c: Context<AppEnv>): AsyncIterable<Uint8Array> =>
+const bodyOf = (c: Context<AppEnv>): AsyncGenerator<Uint8Array, void, undefined> =>
   chunksOf(c.req.raw.body ?? new Blob([]).stream(), whileItFlows);
 
 const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.begun > MAX_BODY_MS;
 
-/** Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read. */
+/** Is given a chunk, which may be overwritten once it resolves. */
+type Taking = (chunk: Uint8Array) => Promise<unknown>;
+
+/**
+ * Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read.
+ * @param take answers why it wants no more, or null
+ */
 export async function readBounded(
   c: Context<AppEnv>,
   limit: number,
-  take: (chunk: Uint8Array) => Promise<void> | void,
+  take: (chunk: Uint8Array) => Promise<Refusal | null> | null,
 ): Promise<Result<null, Refusal>> {
   const encoding = c.req.header('content-encoding') ?? 'identity';
   if (encoding !== 'identity') {
@@ -122,20 +128,27 @@ export async function readBounded(
   if (statedLength(c) > limit) {
     return fail(large);
   }
-  let size = 0;
+  const chunks = bodyOf(c);
   try {
-    for await (const chunk of bodyOf(c)) {
+    for (let size = 0; ;) {
+      const next = await chunks.next().catch(() => null);
+      if (next === null) {
+        return fail({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });
+      }
+      if (next.done === true) {
+        break;
+      }
       if (isOverdue(c)) {
         return fail({ code: 'incomplete_body', detail: 'the body came for too long' });
       }
-      size += chunk.length;
-      if (size > limit) {
-        return fail(large);
+      size += next.value.length;
+      const refused = size > limit ? large : await take(next.value);
+      if (refused !== null) {
+        return fail(refused);
       }
-      await take(chunk);
     }
-  } catch {
-    return fail({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });
+  } finally {
+    await chunks.return();
   }
   return (await c.var.standing()) ? ok(null) : fail({ code: 'unauthorized', detail: ENDED });
 }
@@ -144,7 +157,4 @@ export async function readBounded(
 export const statedLength = (c: Context<AppEnv>): number => Number(c.req.header('content-length') ?? 0) || 0;
 
 /** A refusal of either kind as an answer. */
-export const refuse = (c: Context<AppEnv>, refusal: Refusal): Response => {
-  const { code, detail, errors } = { errors: undefined, ...refusal };
-  return problem(c, code, { detail, errors });
-};
+export const refuse = coreProblem;

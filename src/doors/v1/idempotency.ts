@@ -1,9 +1,10 @@
+import type { Idempotency } from '../../contract/admission.ts';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { IDEMPOTENCY_KEY_FAULT, MAX_IDEMPOTENCY_KEY_CHARS } from '../../core/idempotency-key.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
 import type { AppEnv } from '../app-env.ts';
-import type { Refusal } from './body.ts';
+import type { Refusal } from '../problem.ts';
 
 /** A key as it is, without a blank at its ends; or as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
 const BARE = String.raw`[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]{0,${MAX_IDEMPOTENCY_KEY_CHARS - 2}}[\x21\x23-\x5b\x5d-\x7e])?`;
@@ -29,13 +30,15 @@ export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Refusa
     : ok(match[1]?.replaceAll(/\\(["\\])/g, '$1') ?? header);
 }
 
-/** Hashes a request as it comes, to tell whether a later one is the same: method, path, and every byte of the body. */
+/** Hashes a request as it comes, to tell whether a later one with the same key is the same: method, path, and every byte of the body. */
 export class Fingerprint {
+  private readonly key: string;
   private readonly stream = new crypto.DigestStream('SHA-256');
   private readonly writer = this.stream.getWriter();
   private readonly begun: Promise<void>;
 
-  constructor(c: Context<AppEnv>) {
+  constructor(c: Context<AppEnv>, key: string) {
+    this.key = key;
     this.begun = this.writer.write(new TextEncoder().encode(`${c.req.method} ${c.req.path}\n`));
   }
 
@@ -44,9 +47,10 @@ export class Fingerprint {
     return this.writer.write(chunk);
   }
 
-  async hex(): Promise<string> {
+  /** The key and the hash, once the whole body has come. */
+  async idempotency(): Promise<Idempotency> {
     await this.begun;
     await this.writer.close();
-    return new Uint8Array(await this.stream.digest).toHex();
+    return { key: this.key, fingerprint: new Uint8Array(await this.stream.digest).toHex() };
   }
 }

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { accountName } from '../../core/keys/request.ts';
 import { fail, ok, type Result } from '../../core/result.ts';
-import type { Refusal } from './body.ts';
+import type { Refusal } from '../problem.ts';
 import { wholeNumber } from './query-fields.ts';
 
 const MAX_LIMIT = 100;

@@ -1,4 +1,4 @@
-import { Base64Stream } from '../../core/worker-comfyui/base64-stream.ts';
+import { Base64Stream, DATA_URL, MAX_DATA_URL_CHARS } from '../../core/assets/base64.ts';
 import { Taken } from '../../core/worker-comfyui/output.ts';
 import type { TextSink } from '../../providers/json-stream.ts';
 import type { ResultFile } from '../../storage/r2/result-file.ts';
@@ -7,9 +7,6 @@ import type { ResultFile } from '../../storage/r2/result-file.ts';
 const MAX_URL_CHARS = 2_100;
 /** How much of a text is kept besides, in case it is a message and no file. */
 const HEAD_CHARS = 2_000;
-/** `data:` and its media type, before the comma. */
-const DATA_URL = /^data:[^,]{0,200};base64,/;
-const MAX_DATA_PREFIX_CHARS = 220;
 /** A URL can be told from base64 by so many characters: base64 has no colon. */
 const TELLING_CHARS = 6;
 
@@ -24,6 +21,7 @@ export class Base64Sink implements TextSink {
   /** All of the text while it is undecided, or the URL. */
   private text = '';
   private readonly base64 = new Base64Stream();
+  private readonly encoder = new TextEncoder();
   private file: ResultFile | null = null;
 
   constructor(open: () => ResultFile) {
@@ -70,7 +68,7 @@ export class Base64Sink implements TextSink {
     }
     const prefix = DATA_URL.exec(text)?.[0] ?? '';
     if (text.startsWith('data:') && prefix === '') {
-      this.mode = last || text.length > MAX_DATA_PREFIX_CHARS ? 'neither' : 'undecided';
+      this.mode = last || text.length > MAX_DATA_URL_CHARS ? 'neither' : 'undecided';
       return;
     }
     if (last || text.length >= TELLING_CHARS) {
@@ -81,7 +79,7 @@ export class Base64Sink implements TextSink {
   }
 
   private async decode(piece: string): Promise<void> {
-    const bytes = this.base64.push(piece);
+    const bytes = this.base64.push(this.encoder.encode(piece));
     if (bytes === null) {
       await this.file?.discard();
       this.file = null;

@@ -6,7 +6,10 @@
 /** Bytes that a walk wants: `length` of them from `offset`, both within the file. */
 export type Need = { offset: number; length: number };
 
-/** Is given bytes from the offset it asked for: at least as many as it asked for, or fewer where they cannot be had. */
+/**
+ * Is given bytes from the offset it asked for: at least as many as it asked for, or fewer where they cannot be had. They may be overwritten
+ * once it asks for more.
+ */
 export type Walk<Answer> = Generator<Need, Answer, Uint8Array>;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -39,25 +42,32 @@ export class Cursor {
     this.steps = MAX_STEPS + 1;
   }
 
-  /** `length` bytes from `offset`; null where the file ends before. */
+  /** `length` bytes from `offset`, a copy of them; null where the file ends before. */
   *bytes(offset: number, length: number): Walk<DataView | null> {
+    if (!(yield* this.fetch(offset, length))) {
+      return null;
+    }
+    const from = offset - this.start;
+    return new DataView(this.window.slice(from, from + length).buffer);
+  }
+
+  /** One byte; undefined at the end of the file. */
+  *byte(offset: number): Walk<number | undefined> {
+    return (yield* this.fetch(offset, 1)) ? this.at(offset) : undefined;
+  }
+
+  /** Has these bytes at hand; false where the file ends before. */
+  private *fetch(offset: number, length: number): Walk<boolean> {
     this.steps += 1;
     if (offset + length > this.size || this.refused) {
-      return null;
+      return false;
     }
     if (!this.holds(offset, length)) {
       this.window = yield { offset, length };
       this.view = viewOf(this.window);
       this.start = offset;
     }
-    return this.holds(offset, length)
-      ? new DataView(this.window.buffer, this.window.byteOffset + offset - this.start, length)
-      : null;
-  }
-
-  /** One byte; undefined at the end of the file. */
-  *byte(offset: number): Walk<number | undefined> {
-    return (yield* this.bytes(offset, 1))?.getUint8(0);
+    return this.holds(offset, length);
   }
 
   /** Whether these bytes are at hand. */
@@ -81,7 +91,7 @@ export class Cursor {
    */
   *search(offset: number, span: number, look: (bytes: Uint8Array, from: number) => number): Walk<number | null> {
     for (let from = offset; ;) {
-      if ((yield* this.bytes(from, span)) === null) {
+      if (!(yield* this.fetch(from, span))) {
         return null;
       }
       const found = look(this.window, from - this.start);
@@ -134,12 +144,12 @@ export function walkBeginning<Answer>(walk: Walk<Answer>, bytes: Uint8Array): An
   }
 }
 
-/** Reads bytes of a file: all that were asked for, but for the end of the file. */
+/** Reads bytes of a file: all that were asked for, but for the end of the file. They may be overwritten by the next read. */
 export type Read = (offset: number, length: number) => Promise<Uint8Array>;
 
 /** What is read ahead of a walk that jumps, and of one that goes on where it was, in bytes. The latter is held in memory. */
 const LEAST_WINDOW_BYTES = 64 * 1024;
-const MOST_WINDOW_BYTES = 2 * 1024 * 1024;
+const MOST_WINDOW_BYTES = 1024 * 1024;
 /** Reads for one file. A request to the gateway has 1,000 calls (reference/cloudflare.md section 4), for everything it does. */
 const MAX_READS = 500;
 /** What is read of one file, in bytes: seconds, not minutes. */

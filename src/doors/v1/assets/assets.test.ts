@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { requireConfig } from '../../../config.ts';
 import { MAX_SILENCE_MS } from '../../../core/assets/flow.ts';
 import { assetKey } from '../../../storage/keys.ts';
-import { SPOOL_PART_BYTES } from '../../../storage/r2/assets.ts';
+import { FIRST_PUT_BYTES, HELD_BYTES } from '../../../storage/r2/spool.ts';
 import {
   newClient,
   ORIGIN,
@@ -27,6 +27,9 @@ beforeEach(async () => {
 const upload = (body: BodyInit | null, headers: Record<string, string> = {}) =>
   call('/v1/assets', { method: 'POST', body, headers });
 const sha256 = async (bytes: Uint8Array) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+
+/** Longer than what is held in memory, and than one put of what comes without its length. */
+const LARGE_BYTES = 8 * 1024 * 1024;
 
 /** A PNG with so many bytes behind it; each `fill` is another file. */
 function large(size: number, fill = 7): Uint8Array {
@@ -84,11 +87,13 @@ describe('an upload', () => {
   });
 
   it.each([
-    ['one part less a byte', SPOOL_PART_BYTES - 1],
-    ['exactly one part', SPOOL_PART_BYTES],
-    ['one part and a byte', SPOOL_PART_BYTES + 1],
-    ['two parts', 2 * SPOOL_PART_BYTES],
-    ['two parts and some', 2 * SPOOL_PART_BYTES + 12_345],
+    ['a byte less than is held in memory', HELD_BYTES - 1],
+    ['what is held in memory', HELD_BYTES],
+    ['a byte more than is held in memory', HELD_BYTES + 1],
+    ['one put', FIRST_PUT_BYTES],
+    ['one put and a byte', FIRST_PUT_BYTES + 1],
+    ['two puts', 3 * FIRST_PUT_BYTES],
+    ['two puts and some', 3 * FIRST_PUT_BYTES + 12_345],
   ])('of %s arrives whole and leaves nothing else behind', async (_title, size) => {
     const bytes = large(size);
     const response = await upload(chunked(bytes));
@@ -127,14 +132,14 @@ describe('an upload is refused', () => {
   );
 
   it('when it is large and of no use, with all that was sent thrown away', async () => {
-    for (const body of [chunked(new Uint8Array(SPOOL_PART_BYTES + 1)), new Uint8Array(SPOOL_PART_BYTES + 1)]) {
+    for (const body of [chunked(new Uint8Array(LARGE_BYTES + 1)), new Uint8Array(LARGE_BYTES + 1)]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'unsupported_media' });
     }
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
   it('when it is too large, by its stated length or by what arrives', async () => {
-    const limit = SPOOL_PART_BYTES + 1000;
+    const limit = LARGE_BYTES + 1000;
     const app = ownGateway();
     const small = { ...env, LIMITS: JSON.stringify({ max_asset_bytes: limit }) };
     const send = (body: BodyInit) =>
@@ -163,7 +168,7 @@ describe('an upload is refused', () => {
   });
 
   it('when a picture of too many pixels stands behind the first, however far', async () => {
-    const bytes = large(SPOOL_PART_BYTES + 100_000);
+    const bytes = large(LARGE_BYTES + 100_000);
     bytes.set(pictureOf(60_000, 60_000), bytes.length - 1000);
     for (const body of [bytes, chunked(bytes)]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'image_too_large' });
@@ -172,15 +177,15 @@ describe('an upload is refused', () => {
   });
 
   it('when it begins as a picture and says no size', async () => {
-    for (const body of [PNG.subarray(0, 20), pictureOf(0, 1), large(SPOOL_PART_BYTES + 1).fill(7, 8)]) {
+    for (const body of [PNG.subarray(0, 20), pictureOf(0, 1), large(LARGE_BYTES + 1).fill(7, 8)]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'unsupported_media' });
     }
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
   it('when its connection breaks, at any byte, with nothing kept of it', async () => {
-    const bytes = large(SPOOL_PART_BYTES + 100_000);
-    for (const end of [0, 1, PNG.length, 500_000, SPOOL_PART_BYTES + 1]) {
+    const bytes = large(LARGE_BYTES + 100_000);
+    for (const end of [0, 1, PNG.length, 500_000, LARGE_BYTES + 1]) {
       let at = 0;
       const broken = new ReadableStream<Uint8Array>({
         pull(controller) {
@@ -207,7 +212,7 @@ describe('an upload is refused', () => {
     });
     const asked = Promise.withResolvers<void>();
     let dropped = false;
-    const bytes = large(SPOOL_PART_BYTES + 1000);
+    const bytes = large(LARGE_BYTES + 1000);
     const stalled = new ReadableStream<Uint8Array>(
       {
         pull(controller) {

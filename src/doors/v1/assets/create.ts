@@ -1,13 +1,16 @@
 import { z } from '@hono/zod-openapi';
-import { createAsset, type IncomingFile } from '../../../core/assets/create.ts';
+import { createAsset, incompleteBody, type IncomingFile } from '../../../core/assets/create.ts';
+import { boundaryOf, NotOneFile, openForm } from '../../../core/assets/form.ts';
 import { tooLarge } from '../../../core/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../core/result.ts';
-import { chunksOf } from '../../../core/chunks.ts';
-import { coreProblem } from '../../problem.ts';
-import { arriving, readBounded, refuse, statedLength, type Refusal } from '../body.ts';
+import { coreProblem, type Refusal } from '../../problem.ts';
+import { arriving, refuse, statedLength } from '../body.ts';
 import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
+
+/** What a form may have around its file. */
+const FORM_BYTES = 64 * 1024;
 
 /** `POST /v1/assets`: stores a file under its hash. 201 when it is new, 200 when it was there. */
 export function registerCreateAsset(app: V1App): void {
@@ -47,43 +50,64 @@ export function registerCreateAsset(app: V1App): void {
   });
 }
 
-/** A file, and why its sender may not send it any more, which is known when it has been read. */
+/** A file, and why its sender may not send it any more, or how its form is wrong, which is known when it has been read. */
 type Incoming = { file: IncomingFile; refusal: () => Promise<Refusal | null> };
 
-/** The raw body as a stream, or the one `file` part of a form. The stated type is not looked at beyond telling the two apart. */
+/** The raw body, or the one `file` part of a form. The stated type is not looked at beyond telling the two apart. */
 async function incomingFile(c: V1Context): Promise<Result<Incoming, Refusal>> {
   const type = c.req.header('content-type') ?? '';
-  if (/^multipart\/form-data\b/i.test(type)) {
-    const form = await fileOfForm(c, type);
-    return form.ok ? ok({ file: form.value, refusal: () => Promise.resolve(null) }) : form;
-  }
   if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
   }
-  const limit = c.var.core.config.limits.max_asset_bytes;
-  if (statedLength(c) > limit) {
-    return fail(tooLarge(limit, c.var.core.config.limits.max_upload_bytes));
+  const isForm = /^multipart\/form-data\b/i.test(type);
+  const { max_asset_bytes, max_upload_bytes } = c.var.core.config.limits;
+  const stated = statedLength(c);
+  if (stated > max_asset_bytes + (isForm ? FORM_BYTES : 0)) {
+    return fail(tooLarge(max_asset_bytes, max_upload_bytes));
   }
   const { chunks, refusal } = arriving(c);
-  return ok({ file: { chunks, statedSize: statedLength(c) }, refusal });
+  if (isForm) {
+    return fileOfForm(chunks, type, stated, refusal);
+  }
+  return ok({ file: { chunks, ...(stated === 0 ? {} : { size: { bytes: stated, isExact: true } }) }, refusal });
 }
 
-/** Forms are parsed in memory, so they may be as large as a JSON body; larger files go as the raw body, which is streamed. */
-async function fileOfForm(c: V1Context, type: string): Promise<Result<IncomingFile, Refusal>> {
-  const chunks: Uint8Array[] = [];
-  const read = await readBounded(
-    c,
-    c.var.core.config.limits.max_body_bytes,
-    (chunk) => void chunks.push(chunk.slice()),
-  );
-  if (!read.ok) {
-    return read;
+const notOneFile: Refusal = {
+  code: 'invalid_multipart',
+  detail: 'the form must hold one part: a file with the name "file"',
+};
+
+async function fileOfForm(
+  body: AsyncGenerator<Uint8Array, void, undefined>,
+  type: string,
+  stated: number,
+  refusal: () => Promise<Refusal | null>,
+): Promise<Result<Incoming, Refusal>> {
+  const boundary = boundaryOf(type);
+  if (boundary === null) {
+    return fail(notOneFile);
   }
-  const form = await new Response(new Blob(chunks), { headers: { 'content-type': type } }).formData().catch(() => null);
-  const parts = form === null ? [] : [...form.entries()];
-  const [first, ...others] = parts;
-  if (first === undefined || others.length > 0 || first[0] !== 'file' || typeof first[1] === 'string') {
-    return fail({ code: 'invalid_multipart', detail: 'the form must hold one part: a file with the name "file"' });
+  const form = await openForm(body, boundary, 'file').catch(() => null);
+  if (form === null) {
+    return fail((await refusal()) ?? incompleteBody);
   }
-  return ok({ chunks: chunksOf(first[1].stream()), name: first[1].name });
+  if (!form.ok) {
+    await body.return();
+    return fail(notOneFile);
+  }
+  const { name, chunks } = form.value;
+  let isOneFile = true;
+  async function* watched(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* chunks;
+    } catch (error) {
+      isOneFile = !(error instanceof NotOneFile);
+      throw error;
+    }
+  }
+  const size = stated === 0 ? {} : { size: { bytes: stated, isExact: false } };
+  return ok({
+    file: { chunks: watched(), name, ...size },
+    refusal: async () => (isOneFile ? refusal() : notOneFile),
+  });
 }

@@ -4,12 +4,14 @@ import { faultsOf } from '../../../core/faults.ts';
 import { idempotencyKeySchema } from '../../../core/idempotency-key.ts';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
 import { invalidRequest } from '../../../core/problems.ts';
-import { coreProblem, problemBody, statusOf } from '../../problem.ts';
-import { readJsonBody, refuse } from '../body.ts';
+import { fail, ok } from '../../../core/result.ts';
+import { problemBody, statusOf } from '../../problem.ts';
+import { refuse } from '../body.ts';
 import { idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
 import { renderJob } from '../render.ts';
 import { batchSchema, type ApiBatchItem } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
+import { withJobBody } from './body.ts';
 
 /** Only the list itself: each job in it is checked by itself, so that a fault of one touches no other. */
 const envelope = z.strictObject({ jobs: z.array(z.unknown()).min(1).max(MAX_BATCH_JOBS) });
@@ -42,20 +44,21 @@ export function registerSubmitBatch(app: V1App): void {
     if (!key.ok) {
       return refuse(c, key.problem);
     }
-    const body = await readJsonBody(c, c.var.core.config.limits.max_body_bytes);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
-    const parsed = envelope.safeParse(body.value);
-    if (!parsed.success) {
-      return coreProblem(c, invalidRequest(faultsOf(parsed.error)));
-    }
     const { core, caller } = c.var;
-    const outcomes = await submitBatch(core, caller, parsed.data.jobs, key.value, c.var.standing);
+    const submitted = await withJobBody(c, 'batch', async ({ value, files }) => {
+      const parsed = envelope.safeParse(value);
+      return parsed.success
+        ? ok(await submitBatch(core, caller, { jobs: parsed.data.jobs, files }, key.value, c.var.standing))
+        : fail(invalidRequest(faultsOf(parsed.error)));
+    });
+    if (!submitted.ok) {
+      return refuse(c, submitted.problem);
+    }
+    const outcomes = submitted.value;
     // They were admitted in their order: the last that asked knows what is left.
     c.set('quota', outcomes.map(quotaOf).findLast((quota) => quota !== null) ?? undefined);
     const data = outcomes.map((outcome) => renderOutcome(c, outcome));
-    const accepted = outcomes.filter(({ ok }) => ok).length;
+    const accepted = outcomes.filter((outcome) => outcome.ok).length;
     return c.json({ object: 'job_batch', accepted, refused: outcomes.length - accepted, data });
   });
 }

@@ -1,10 +1,10 @@
 import { dryRun, type DryRun } from '../../../core/jobs/dry-run.ts';
 import { jobRequestSchema } from '../../../core/jobs/request.ts';
-import { coreProblem } from '../../problem.ts';
-import { readJsonBody, refuse } from '../body.ts';
+import { refuse } from '../body.ts';
 import { renderResolved } from '../render.ts';
 import { dryRunSchema, type ApiDryRun } from '../schemas.ts';
 import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { withJobBody } from './body.ts';
 
 /** `POST /v1/jobs/dry-run`: what a submit of this body would run, and its price. Stores, counts and sends nothing. */
 export function registerDryRun(app: V1App): void {
@@ -17,14 +17,10 @@ export function registerDryRun(app: V1App): void {
     responses: { 200: jsonAnswer('What would run', dryRunSchema) },
   });
   app.post('/jobs/dry-run', async (c) => {
-    const body = await readJsonBody(c, c.var.core.config.limits.max_body_bytes);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
     const { core, caller } = c.var;
-    const result = await dryRun(core, caller, body.value);
+    const result = await withJobBody(c, 'job', (body) => dryRun(core, caller, body));
     if (!result.ok) {
-      return coreProblem(c, result.problem);
+      return refuse(c, result.problem);
     }
     const { workflow, ...rest } = render(result.value);
     // The graph is text already and goes in as it is: parsing it here would round 64-bit seeds.

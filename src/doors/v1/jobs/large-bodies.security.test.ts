@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { answerRunpod, GRAPH, newClient, postJson, problemOf } from '../../../testing/gateway.ts';
+import { answerRunpod, GRAPH, newClient, postJson, problemOf, storedOf } from '../../../testing/gateway.ts';
 
 /** What one request of any key can hold, and what it must not do: break the isolate that other requests share. */
 
@@ -10,7 +10,8 @@ const many = (count: number, value: unknown): Record<string, unknown> =>
   Object.fromEntries(Array.from({ length: count }, (_, at) => [`a${at}`, value]));
 const listOf = (count: number, value: unknown): unknown[] => Array.from({ length: count }, () => value);
 const one = (inputs: Record<string, unknown>) => ({ workflow: { '1': { class_type: 'A', inputs } } });
-const LONG = 'é'.repeat(5_000_000);
+/** Nearly all that a body may hold beside its files. */
+const LONG = 'é'.repeat(2_500_000);
 
 type Case = [title: string, body: Record<string, unknown>, code: string, pointer: string];
 
@@ -28,13 +29,13 @@ describe('a body is refused in few words when it holds', () => {
     ],
     [
       'more placeholders than that',
-      { ...one({ a: '{{x}}'.repeat(3_000_000) }), variables: {} },
+      { ...one({ a: '{{x}}'.repeat(1_000_000) }), variables: {} },
       'workflow_too_large',
       '#/workflow',
     ],
     [
       'params in any number',
-      { workflow: GRAPH, params: { '1': many(400_000, '/x/y') } },
+      { workflow: GRAPH, params: { '1': many(300_000, '/x/y') } },
       'workflow_too_large',
       '#/params',
     ],
@@ -60,6 +61,17 @@ describe('a body is refused in few words when it holds', () => {
     const problem = await problemOf(response);
     expect({ code: problem.code, pointer: problem.errors?.[0]?.pointer }).toEqual({ code, pointer });
   });
+});
+
+it.each([
+  ['/v1/jobs', { workflow: GRAPH, endpoint: LONG + LONG }],
+  ['/v1/jobs/dry-run', one({ a: LONG + LONG })],
+  ['/v1/jobs/batch', { jobs: listOf(7, { workflow: GRAPH, metadata: { a: LONG } }) }],
+])('%s refuses more than a document may have, whatever it is', async (path, body) => {
+  const { account, call } = await newClient();
+  const problem = await problemOf(await call(path, postJson(body)));
+  expect(problem).toMatchObject({ status: 413, code: 'body_too_large' });
+  expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
 });
 
 it('a graph of which every sampler has the same long text is taken, with the text once', async () => {

@@ -4,7 +4,7 @@ import { timestampText, uuidText } from '../../../core/formats.ts';
 import { MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS } from '../../../core/jobs/request.ts';
 import type { JobFilters } from '../../../core/jobs/list.ts';
 import { fail, ok, type Result } from '../../../core/result.ts';
-import type { Refusal } from '../body.ts';
+import type { Refusal } from '../../problem.ts';
 import { pageFields, readListQuery } from '../page-query.ts';
 import { listOf } from '../query-fields.ts';
 

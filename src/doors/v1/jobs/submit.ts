@@ -4,9 +4,9 @@ import { LONG_MS } from '../../../core/keys/verify.ts';
 import { signOutputs } from '../../../core/jobs/signed-urls.ts';
 import { submitJob } from '../../../core/jobs/submit.ts';
 import { waitAfterSubmit } from '../../../core/jobs/wait.ts';
-import { coreProblem } from '../../problem.ts';
-import { readJsonBody, refuse } from '../body.ts';
+import { refuse } from '../body.ts';
 import { Fingerprint, idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
+import { withJobBody } from './body.ts';
 import { preferredWait } from '../prefer.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
@@ -43,21 +43,19 @@ export function registerSubmitJob(app: V1App): void {
     if (!key.ok) {
       return refuse(c, key.problem);
     }
-    const fingerprint = key.value === null ? null : new Fingerprint(c);
-    const body = await readJsonBody(
-      c,
-      c.var.core.config.limits.max_body_bytes,
-      (chunk) => fingerprint?.add(chunk) ?? Promise.resolve(),
-    );
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
     const { core, caller } = c.var;
-    const idempotency =
-      key.value === null || fingerprint === null ? null : { key: key.value, fingerprint: await fingerprint.hex() };
-    const submitted = await submitJob(core, caller, body.value, { idempotency, standing: c.var.standing });
+    const fingerprint = key.value === null ? undefined : new Fingerprint(c, key.value);
+    const submitted = await withJobBody(
+      c,
+      'job',
+      async (body) => {
+        const idempotency = (await fingerprint?.idempotency()) ?? null;
+        return submitJob(core, caller, body, { idempotency, standing: c.var.standing });
+      },
+      fingerprint && ((chunk) => fingerprint.add(chunk)),
+    );
     if (!submitted.ok) {
-      return coreProblem(c, submitted.problem);
+      return refuse(c, submitted.problem);
     }
     const { job: taken, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);

@@ -1,0 +1,134 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Base64File, Base64Stream } from './base64.ts';
+
+type Piece = Uint8Array | null;
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** All bytes of text that comes cut at these places, or null. */
+function decode(push: (text: string) => Piece, end: () => Piece, text: string, cuts: readonly number[]): Piece {
+  const bytes: number[] = [];
+  const edges = [0, ...cuts.map((cut) => cut % (text.length + 1)).toSorted((a, b) => a - b), text.length];
+  const pieces = [...edges.slice(1).map((edge, at) => () => push(text.slice(edges[at], edge))), end];
+  for (const next of pieces) {
+    const piece = next();
+    if (piece === null) {
+      return null;
+    }
+    bytes.push(...piece);
+  }
+  return new Uint8Array(bytes);
+}
+
+function bare(text: string, cuts: readonly number[] = []): Piece {
+  const stream = new Base64Stream();
+  return decode(
+    (piece) => stream.push(utf8(piece)),
+    () => (stream.complete ? new Uint8Array() : null),
+    text,
+    cuts,
+  );
+}
+
+function file(text: string, cuts: readonly number[] = []): Piece {
+  const stream = new Base64File();
+  return decode(
+    (piece) => stream.push(utf8(piece)),
+    () => stream.end(),
+    text,
+    cuts,
+  );
+}
+
+const content = fc.uint8Array({ maxLength: 100 });
+const cuts = fc.array(fc.nat(), { maxLength: 8 });
+/** What the engine's own decoder makes of it. */
+function native(text: string): Piece {
+  try {
+    return Uint8Array.fromBase64(text, { lastChunkHandling: 'strict' });
+  } catch {
+    return null;
+  }
+}
+const EVERYWHERE = Array.from({ length: 100 }, (_, at) => at);
+
+describe('base64 in pieces', () => {
+  it('gives what was encoded, wherever it is cut, with line breaks or without', () => {
+    fc.assert(
+      fc.property(content, cuts, fc.boolean(), (bytes, at, lines) => {
+        const plain = bytes.toBase64();
+        const text = lines ? plain.replaceAll(/.{7}/g, '$&\r\n') : plain;
+        expect(bare(text, at)).toEqual(bytes);
+        expect(file(text, at)).toEqual(bytes);
+      }),
+    );
+  });
+
+  it('is judged as the engine judges it', () => {
+    const text = fc.string({ unit: fc.constantFrom(...'AQRZgw+/019= \n\v-é'), maxLength: 12 });
+    fc.assert(
+      fc.property(fc.oneof(text, fc.base64String()), cuts, (sent, at) => {
+        expect(bare(sent, at)).toEqual(native(sent));
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it.each([
+    'A',
+    'AB',
+    'ABC',
+    'AB=',
+    'A===',
+    'AB==CD==',
+    'QQ==QQ',
+    'QR==',
+    'AB-_',
+    'hello world',
+    'é',
+    'aGVs*',
+    '\ud800',
+  ])('is refused where it is not base64: %j', (text) => {
+    for (const decoder of [bare, file]) {
+      expect(decoder(text)).toBeNull();
+      expect(decoder(text, [1, 2, 3])).toBeNull();
+    }
+  });
+});
+
+describe('a file as text', () => {
+  const hello = new TextEncoder().encode('hello');
+
+  it.each(['aGVsbG8=', 'aGVs\r\nbG8=', 'data:image/png;base64,aGVsbG8=', 'data:;base64,aGVsbG8='])(
+    'is accepted in any pieces: %j',
+    (text) => {
+      expect(file(text)).toEqual(hello);
+      expect(file(text, EVERYWHERE)).toEqual(hello);
+    },
+  );
+
+  it('may begin as a data URL does', () => {
+    expect(file('data', EVERYWHERE)).toEqual(Uint8Array.fromBase64('data'));
+    expect(file('dat', EVERYWHERE)).toBeNull();
+    expect(file('', EVERYWHERE)).toEqual(new Uint8Array());
+  });
+
+  it.each([
+    'data:image/png,aGVsbG8=',
+    'data:image/png;base64',
+    'data:',
+    ' data:;base64,aGVsbG8=',
+    'data:;base64,data:;base64,aGVsbG8=',
+    `data:${'x'.repeat(201)};base64,aGVsbG8=`,
+  ])('is refused where it is another URL: %j', (text) => {
+    expect(file(text)).toBeNull();
+    expect(file(text, EVERYWHERE)).toBeNull();
+  });
+
+  it('holds little of a data URL that has no end', () => {
+    const stream = new Base64File();
+    const pushed = Array.from({ length: 300 }, () => stream.push(utf8('data:')));
+    expect(pushed.findIndex((piece) => piece === null)).toBeLessThan(50);
+  });
+});

@@ -1,0 +1,110 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { boundaryOf, NotOneFile, openForm } from './form.ts';
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+function joined(...parts: Uint8Array[]): Uint8Array {
+  return new Uint8Array(parts.flatMap((part) => [...part]));
+}
+
+/** A body in chunks of `size` bytes, each of which is overwritten when the next is asked for. */
+async function* inChunks(body: Uint8Array, size: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < body.length; at += size) {
+    const chunk = body.slice(at, at + size);
+    yield chunk;
+    chunk.fill(0);
+  }
+}
+
+/** The name and the content of the file in a form; what is wrong with it where it holds no file or more. */
+async function read(
+  body: Uint8Array,
+  size = 7,
+  boundary = 'b',
+): Promise<{ name: string; content: Uint8Array } | string> {
+  const form = await openForm(inChunks(body, size), boundary, 'file');
+  if (!form.ok) {
+    return form.problem.message;
+  }
+  const parts: Uint8Array[] = [];
+  try {
+    for await (const chunk of form.value.chunks) {
+      parts.push(chunk.slice());
+    }
+  } catch (error) {
+    return error instanceof NotOneFile ? error.message : `another error: ${String(error)}`;
+  }
+  return { name: form.value.name, content: joined(...parts) };
+}
+
+const HEAD = '--b\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n';
+const formOf = (content: Uint8Array, head = HEAD, end = '\r\n--b--\r\n') => joined(utf8(head), content, utf8(end));
+
+describe('a form with one file', () => {
+  it('gives the file byte by byte, wherever the form is cut', async () => {
+    const near = fc.constantFrom('\r', '\n', '\r\n', '\r\n-', '\r\n--', '\r\n--c', '-', 'b', '\r\n--\r\n--', '\0');
+    const content = fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      fc.array(near, { maxLength: 12 }).map((pieces) => utf8(pieces.join(''))),
+    );
+    await fc.assert(
+      fc.asyncProperty(content, fc.integer({ min: 1, max: 90 }), async (bytes, size) => {
+        // Whoever chooses a boundary takes one that its file does not hold.
+        fc.pre(!new TextDecoder('latin1').decode(bytes).includes('\r\n--b'));
+        expect(await read(formOf(bytes), size)).toEqual({ name: 'a.png', content: bytes });
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('is read as the platform writes it', async () => {
+    const form = new FormData();
+    const content = Uint8Array.from({ length: 100_000 }, (_, at) => (at * 7) % 256);
+    form.set('file', new File([content], 'Bild "ü".png', { type: 'image/png' }));
+    const response = new Response(form);
+    const boundary = boundaryOf(response.headers.get('content-type') ?? '') ?? '';
+    expect(await read(new Uint8Array(await response.arrayBuffer()), 4096, boundary)).toEqual({
+      name: 'Bild %22ü%22.png',
+      content,
+    });
+  });
+
+  it.each([
+    ['content-disposition: form-data; name=file; filename=a.txt', 'a.txt'],
+    [
+      'Content-Type: image/png\r\nCONTENT-DISPOSITION:form-data;filename="a;\\" name=\\"x.png";name="file"',
+      'a;" name="x.png',
+    ],
+    ['content-disposition: form-data; name="file"; filename=""', ''],
+  ])('names its file in the head %j', async (head, name) => {
+    expect(await read(formOf(utf8('x'), `--b\r\n${head}\r\n\r\n`))).toEqual({ name, content: utf8('x') });
+  });
+
+  it.each([
+    ['nothing', '', 'the form ends before its file'],
+    ['another body', 'PNG', 'the body does not begin with a part'],
+    ['another boundary', HEAD.replace('--b', '--c'), 'the body does not begin with a part'],
+    ['a head without an end', `--b\r\nx: ${'y'.repeat(20_000)}`, 'the body does not begin with a part'],
+    ['a text', HEAD.replace('; filename="a.png"', ''), 'the first part is not the file'],
+    ['another field', HEAD.replace('name="file"', 'name="image"'), 'the first part is not the file'],
+    ['no field', HEAD.replace('content-disposition', 'x'), 'the first part is not the file'],
+    ['an attachment', HEAD.replace('form-data', 'attachment'), 'the first part is not the file'],
+    ['no end', `${HEAD}content`, 'the form does not end'],
+    ['half an end', `${HEAD}content\r\n--b`, 'more than one part'],
+    ['two files', `${HEAD}content\r\n${HEAD}content\r\n--b--`, 'more than one part'],
+  ])('is refused where the body holds %s', async (_what, body, problem) => {
+    for (const size of [1, 7, 100_000]) {
+      expect(await read(utf8(body), size)).toBe(problem);
+    }
+  });
+
+  it.each([
+    ['multipart/form-data; boundary=b', 'b'],
+    ['multipart/form-data; charset=x; Boundary="a b"', 'a b'],
+    ['multipart/form-data', null],
+    [`multipart/form-data; boundary=${'x'.repeat(71)}`, null],
+  ])('has the boundary of the type %j', (type, boundary) => {
+    expect(boundaryOf(type)).toBe(boundary);
+  });
+});

@@ -24,6 +24,7 @@ from worker_gpu.shape import JsonObject
 PROMPT = "11111111-2222-3333-4444-555555555555"
 CHAIN = 300
 SMALL = 500
+TRIES = 5
 GAP_S = 0.1
 
 
@@ -151,6 +152,7 @@ def test_progress_costs_as_much_per_node_in_a_larger_graph(work: Callable[[int],
         work(nodes)
         return time.thread_time() - began
 
-    cost(SMALL)
-    # Eight times the nodes cost 8 times as much; a cost that grows with the square would be 64 times as much.
-    assert cost(SMALL * 8) < 24 * max(cost(SMALL), 0.001)
+    # Eight times the nodes cost 8 times as much; a cost that grows with the square would be 64 times as much. The least
+    # of several says what the work takes, however busy the machine is.
+    large = min(cost(SMALL * 8) for _ in range(TRIES))
+    assert large < 24 * min(cost(SMALL) for _ in range(TRIES))

@@ -21,9 +21,6 @@ export const inputPieces = (workflow: string, images: readonly { name: string; b
   ']}',
 ];
 
-/** Bytes that a graph adds to the body. */
-export const workflowBytes = (workflow: string): number => utf8Length(workflow);
-
 /** Bytes that a file adds to the body. */
 export const imageBytes = ({ name, size_bytes }: { name: string; size_bytes: number }): number =>
   utf8Length(inputPieces('', [{ name, base64: '' }]).join('')) + 4 * Math.ceil(size_bytes / 3);

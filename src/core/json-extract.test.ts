@@ -147,7 +147,7 @@ describe('any body', () => {
     );
   });
 
-  it('that is not JSON is not JSON without the texts, at the same place and for the same reason', async () => {
+  it('keeps its syntax error, with the same place and reason, when the texts are taken out', async () => {
     const token = fc.constantFrom(
       '{',
       '}',

@@ -103,7 +103,7 @@ def test_a_class_that_wrote_a_file_is_run_in_every_execution() -> None:
     assert addition({"text": "a"}, keys=keys) == ["run", "run-7"]
 
 
-def test_a_class_that_asked_for_a_folder_is_run_in_every_execution_unless_it_names_its_file() -> None:
+def test_a_class_that_asks_for_a_folder_runs_in_every_job_unless_it_names_a_file() -> None:
     keys = CacheKeys()
     keys.asked("Loader")
     assert addition({"kind": "x"}, keys=keys) == ["run", "run-7"]

@@ -247,9 +247,7 @@ def test_the_cache_key_of_a_node_says_who_may_share_its_result(engine: Engine, t
     assert engine.keys["2"] == [["computed"], ["scope", "t"]]
 
 
-def test_a_cache_key_that_a_client_sends_is_dropped_and_none_is_written_into_the_graph(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_a_cache_key_that_a_client_sends_is_dropped_and_none_is_written(engine: Engine, tmp_path: Path) -> None:
     sent = {**node("Plain"), "is_changed": ["chosen"]}
     engine.run(asked(tmp_path), {"1": sent})
     assert engine.keys["1"] == ["computed"]

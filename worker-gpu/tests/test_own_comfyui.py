@@ -252,7 +252,7 @@ def told_in(file: str) -> JsonObject:
     return maybe_object(yaml.safe_load(Path(file).read_text("utf-8")))
 
 
-async def test_files_of_jobs_of_a_killed_worker_are_gone_when_the_next_starts_in_its_folder(tmp_path: Path) -> None:
+async def test_files_that_a_killed_worker_left_are_deleted_when_the_next_starts(tmp_path: Path) -> None:
     settings = engine_settings(tmp_path)
     left = settings.data_dir / "jobs" / "of-an-earlier-process" / "output"
     left.mkdir(parents=True)

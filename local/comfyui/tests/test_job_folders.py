@@ -60,7 +60,7 @@ async def test_a_prompt_reads_and_writes_in_its_own_folders_and_tells_what_it_wr
     assert list(server.engine.folders.output.iterdir()) == list(server.engine.folders.temp.iterdir()) == []
 
 
-async def test_an_output_node_runs_in_every_prompt_and_results_of_texts_stay_in_their_scope(
+async def test_an_output_node_runs_in_every_prompt_and_texts_stay_in_their_scope(
     server: Server, tmp_path: Path
 ) -> None:
     text: JsonObject = {"class_type": "PrimitiveString", "inputs": {"value": "a"}}

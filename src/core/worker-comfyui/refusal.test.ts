@@ -61,7 +61,7 @@ describe('a refusal of ComfyUI', () => {
     });
   });
 
-  it('of several nodes names each and no single one', () => {
+  it('names every node in its message, and none in `node`, when several nodes have errors', () => {
     const line = (id: string): string =>
       `\n• Node ${id} (errors): [{'type': 'required_input_missing', 'message': 'Required input is missing', 'details': 'x'}]` +
       `\n• Node ${id} (class_type): Save`;
@@ -74,7 +74,7 @@ describe('a refusal of ComfyUI', () => {
     });
   });
 
-  it('of a missing model is told though the list of models is cut off', () => {
+  it('is read as a missing model when the list of models is cut off', () => {
     const text =
       `Workflow validation failed:\n• Node 4 (errors): [{'type': 'value_not_in_list', 'message': 'Value not in list', ` +
       `'details': "lora: 'b.safetensors' not in ['a.safetensors', 'c.safe`;
@@ -84,7 +84,7 @@ describe('a refusal of ComfyUI', () => {
     });
   });
 
-  it('of a value that is no model is invalid_workflow, without the list of what may stand there', () => {
+  it('becomes invalid_workflow, without the list of choices, for a value that is not a model', () => {
     const text =
       `Workflow validation failed:\n• Node 4 (errors): [{'type': 'value_not_in_list', 'message': 'Value not in list', ` +
       `'details': "sampler_name: 'best' not in ['euler', 'ddim']", 'extra_info': {}}]`;

@@ -58,14 +58,14 @@ describe('a link to a missing node', () => {
 });
 
 describe('a graph', () => {
-  it('without an output node is warned of', () => {
+  it('gets a warning when it has no output node', () => {
     expect(found({ '1': IMAGE })).toEqual(warned('no_output_node'));
     const complete = node('EmptyImage', { ...IMAGE.inputs, color: 0 });
     expect(found({ '1': complete }, FACTS)).toEqual(warned('no_output_node'));
     expect(found({ '1': complete, '2': node('Sink', { image: ['1', 0] }) }, FACTS)).toEqual(warned());
   });
 
-  it('that only makes previews is warned of, unless they are results', () => {
+  it('gets a warning when it only makes previews, unless previews are results', () => {
     const graph = { '1': IMAGE, '2': node('PreviewImage', { images: ['1', 0] }) };
     expect(found(graph)).toEqual(warned('only_previews'));
     expect(found(graph, null, true)).toEqual(warned());
@@ -73,7 +73,7 @@ describe('a graph', () => {
     expect(found({ ...graph, ...SAVED })).toEqual(warned());
   });
 
-  it('that lacks a required input is warned of, where an output needs it', () => {
+  it('gets a warning when a node that an output needs lacks a required input', () => {
     expect(found(SAVED, FACTS)).toEqual(warned('input_missing 1 color'));
     const unneeded = { ...SAVED, '3': node('ImageInvert') };
     expect(found(unneeded, FACTS)).toEqual(warned('input_missing 1 color'));
@@ -85,7 +85,7 @@ describe('a graph', () => {
     expect(found({ ...SAVED, ...many }).warnings).toHaveLength(20);
   });
 
-  it('as people send it has none', () => {
+  it('gets no warning when it is complete', () => {
     expect(found(SD15)).toEqual(warned());
   });
 });

@@ -174,7 +174,7 @@ describe('a wrong catalogue', () => {
     expect(await submit(call)).toBe(200);
   });
 
-  it('from a gateway that did not note its time refuses nothing', async () => {
+  it('refuses nothing when it was stored without a time', async () => {
     const { call } = await newClient();
     await env.BUCKET.put(`catalogs/${ENDPOINT}.json`, JSON.stringify({ classes: WRONG }), {
       customMetadata: { hash: await catalogHash(WRONG) },

@@ -109,7 +109,7 @@ def graph_in(picture: bytes) -> Json:
     raise AssertionError("no graph")
 
 
-async def test_the_same_job_gives_the_same_bytes_and_the_graph_in_them_is_the_one_that_was_sent(engine: Engine) -> None:
+async def test_the_same_job_gives_the_same_bytes_with_the_graph_as_it_was_sent(engine: Engine) -> None:
     graph: dict[str, JsonObject] = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "sub/x"}, "_meta": {}},
@@ -213,7 +213,7 @@ async def test_a_node_that_lists_the_input_folder_sees_the_jobs_own_files(engine
     assert shown(await run(engine, graph, other_txt=b"1")) == "other.txt"
 
 
-async def test_a_node_that_kept_the_output_folders_path_from_its_import_gives_an_output_of_its_job(
+async def test_a_node_that_kept_the_output_folders_path_gives_an_output_of_its_job(
     engine: Engine,
 ) -> None:
     stage = await run(engine, text_of("ProbeImportedPath", text="mine"))

@@ -167,7 +167,7 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('when a picture of too many pixels stands behind the first, however far', async () => {
+  it('when a picture with too many pixels follows the first, at any distance', async () => {
     const bytes = large(LARGE_BYTES + 100_000);
     bytes.set(pictureOf(60_000, 60_000), bytes.length - 1000);
     for (const body of [bytes, chunked(bytes)]) {

@@ -59,7 +59,7 @@ describe('an override', () => {
     expect((await dryRun(body)).workflow).toEqual(withInputs(body.workflow, changed));
   });
 
-  it('of the seed by the text -1 draws one (13)', async () => {
+  it('draws a seed when the seed is the text -1 (13)', async () => {
     expect((await dryRun(case13)).resolved.seeds).toMatchObject([{ node: '3', input: 'seed', random: true }]);
   });
 });
@@ -73,12 +73,12 @@ describe('a workflow', () => {
     expect((await dryRun(body)).workflow).toEqual(body.workflow);
   });
 
-  it('with a dangling link that no output needs gets a warning (11)', async () => {
+  it('gets a warning for a dangling link that no output needs (11)', async () => {
     const { warnings } = (await dryRun(case11)).resolved;
     expect(warnings).toMatchObject([{ code: 'dangling_link', node: '97', input: 'image' }]);
   });
 
-  it('that is not JSON is refused with the place and what stands there (12)', async () => {
+  it('gets a 400 with the line, the column and what was found when it is not JSON (12)', async () => {
     const { call } = await newClient();
     const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: case12 };
     const seen = await problemOf(await call('/v1/jobs/dry-run', init));

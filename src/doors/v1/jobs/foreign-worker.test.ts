@@ -42,7 +42,7 @@ describe('an input file', () => {
     expect(await storedOf(account)).toEqual({ jobs: 1, objects: 1 });
   });
 
-  it('in a folder gets one flat name, in the graph and beside it', async () => {
+  it('gets a name without folders, in the graph and in the list of inputs', async () => {
     const { call } = await newClient();
     const bodies: unknown[] = [];
     const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {

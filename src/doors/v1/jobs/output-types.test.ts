@@ -68,7 +68,7 @@ describe('the content type that a worker reports', () => {
     expect(await unserved([type])).toEqual([]);
   });
 
-  it('never makes an output unreadable, whatever text it is', async () => {
+  it('leaves the output readable for any text', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(oddType, { minLength: 1, maxLength: 20 }), async (types) => {
         expect(await unserved(types)).toEqual([]);

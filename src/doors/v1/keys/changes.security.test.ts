@@ -56,7 +56,7 @@ describe('changes of keys beyond MAX_CHANGES_PER_DAY', () => {
     expect(await entriesOf(account)).toBe(MAX_CHANGES_PER_DAY);
   });
 
-  it('of yesterday do not count', async () => {
+  it('exclude those made more than 24 hours ago', async () => {
     const account = newAccount();
     const { id, call } = await madeKey(account);
     await changed(account, MAX_CHANGES_PER_DAY, 25 * HOUR_MS);

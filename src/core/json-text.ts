@@ -1,3 +1,5 @@
+import { JSON_ESCAPES } from '../lib/json-escapes.ts';
+
 /** The content of a text in JSON: bytes between its quotes, in UTF-8, with escapes. */
 
 export const QUOTE = 0x22;
@@ -8,16 +10,6 @@ const SPACE = 0x20;
 const NOT_ASCII = 0xff;
 const ESCAPE = /^\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))$/;
 const ESCAPE_BEGUN = /^\\(?:u[0-9a-fA-F]{0,3})?$/;
-const ESCAPED: ReadonlyMap<string, string> = new Map([
-  ['"', '"'],
-  ['\\', '\\'],
-  ['/', '/'],
-  ['b', '\b'],
-  ['f', '\f'],
-  ['n', '\n'],
-  ['r', '\r'],
-  ['t', '\t'],
-]);
 
 /** A text of which a part has been read. `escape`: an escape that has begun, as it was written; `chars`: characters read, as written. */
 export type Unescaping = { escape: string; chars: number };
@@ -63,7 +55,7 @@ export function unescapeWithin(chunk: Uint8Array, from: number, taken: Unescapin
 }
 
 function byteOf(code: string | undefined, char: string | undefined): number {
-  const value = code === undefined ? ESCAPED.get(char ?? '')?.charCodeAt(0) : Number.parseInt(code, 16);
+  const value = code === undefined ? JSON_ESCAPES.get(char ?? '')?.charCodeAt(0) : Number.parseInt(code, 16);
   return value === undefined || value > 0x7f ? NOT_ASCII : value;
 }
 

@@ -1,3 +1,5 @@
+import { JSON_ESCAPES } from '../lib/json-escapes.ts';
+
 /**
  * JSON read as it arrives, for answers that may hold megabytes of base64: strings that the reader wants are handed on piece by
  * piece, everything else becomes a value as from `JSON.parse`, within bounds. Memory stays at one chunk of the body and those bounds.
@@ -53,16 +55,6 @@ type Expect = 'value' | 'value or ]' | 'key or }' | 'key' | ':' | ', or end' | '
 
 type OpenText = { key: boolean; sink: TextSink | null; text: string; escape: string };
 
-const ESCAPES: ReadonlyMap<string, string> = new Map([
-  ['"', '"'],
-  ['\\', '\\'],
-  ['/', '/'],
-  ['b', '\b'],
-  ['f', '\f'],
-  ['n', '\n'],
-  ['r', '\r'],
-  ['t', '\t'],
-]);
 const WORDS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['true', true],
   ['false', false],
@@ -255,7 +247,7 @@ class Reader {
       await this.addText(open, String.fromCharCode(Number.parseInt(code.slice(1), 16)));
       return;
     }
-    const plain = ESCAPES.get(code);
+    const plain = JSON_ESCAPES.get(code);
     if (plain === undefined) {
       throw new JsonStreamError('no escape of JSON');
     }

@@ -28,7 +28,7 @@ function urlFault(text: string, url: URL): string | null {
   return /[?#@\\]/.test(text) ? 'must have no user, query or fragment' : null;
 }
 
-/** Workers and clients put their own paths behind it (docs/worker-contract.md, ticket). */
+/** Workers and clients put their own paths behind it (docs/reference/worker-contract.md, ticket). */
 export const origin = baseUrl.refine((value) => URL.parse(value)?.origin === value, 'must be an origin: no path');
 
 /** `*`, or an origin as browsers spell it in `Origin`. */

@@ -20,7 +20,7 @@ import type { Env } from './env.ts';
 /** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
 const MAX_FINISH_S = 6 * 86_400;
 
-/** Times a job lives by, in seconds. Defaults and meaning: docs/configuration.md. */
+/** Times a job lives by, in seconds. Defaults and meaning: docs/reference/configuration.md. */
 export const policySchema = z
   .strictObject({
     /** Time from submit to a terminal status when the client names none. */
@@ -102,7 +102,7 @@ export const limitsSchema = z.strictObject({
   max_outputs: z.int().positive().max(5_000).default(1000),
   /**
    * Watchers of one job. A Durable Object holds 32,768 sockets, the worker's among them (reference/cloudflare.md section 2); telling
-   * 2,000 of an event takes it some 25 ms (docs/benchmarks.md), and a worker sends up to four in a second.
+   * 2,000 of an event takes it some 25 ms (docs/operations/benchmarks.md), and a worker sends up to four in a second.
    */
   max_watchers: z.int().positive().max(32_000).default(2000),
 });
@@ -145,7 +145,7 @@ const priceSchema = z.strictObject({
 });
 export type EndpointPrice = z.infer<typeof priceSchema>;
 
-/** When an endpoint is sent nothing for a while (docs/configuration.md). Times in seconds. */
+/** When an endpoint is sent nothing for a while (docs/reference/configuration.md). Times in seconds. */
 export const breakerSchema = z.strictObject({
   /** Calls that fail within `window`, at least half of all, open it. */
   failures: z.int().positive().default(5),

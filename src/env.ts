@@ -13,7 +13,7 @@ export type Env = {
 export const SHIELD_NAMES = ['SHIELD_BAD_KEY', 'SHIELD_OPEN', 'SHIELD_KEY'] as const;
 export type ShieldName = (typeof SHIELD_NAMES)[number];
 
-/** Names of the variables and secrets (docs/configuration.md). */
+/** Names of the variables and secrets (docs/reference/configuration.md). */
 export const CONFIG_NAMES = [
   'PUBLIC_URL',
   'RUNPOD_BASE_URL',

@@ -5,7 +5,7 @@ export interface FieldProblem {
   detail: string;
 }
 
-/** What an answer said was wrong (docs/api.md, Errors). */
+/** What an answer said was wrong (docs/reference/api.md, Errors). */
 export interface Problem {
   status: number;
   /** Stable name of the error, as `unknown_node`. */

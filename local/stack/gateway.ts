@@ -20,7 +20,7 @@ const READY_POLL_MS = 25;
 /** wrangler says so and then waits for the source to change. */
 const BUILD_FAILED = 'Build failed with';
 
-/** One entry of `ENDPOINTS` (docs/configuration.md). */
+/** One entry of `ENDPOINTS` (docs/reference/configuration.md). */
 export type EndpointSettings = { runpod_id: string } & Record<string, unknown>;
 
 export interface GatewayOptions {
@@ -32,7 +32,7 @@ export interface GatewayOptions {
   /** Client-side names of endpoints and the RunPod endpoint behind each. */
   endpoints: Record<string, EndpointSettings>;
   secrets: Secrets;
-  /** `POLICY` and `LIMITS` of docs/configuration.md. */
+  /** `POLICY` and `LIMITS` of docs/reference/configuration.md. */
   policy: Record<string, number>;
   limits: Record<string, number>;
   /** Another Worker's entry that wraps the gateway's, for measuring; `wrangler.toml` names the gateway's own. */
@@ -192,7 +192,7 @@ export function wranglerProgram(
   };
 }
 
-/** Every variable and secret of docs/configuration.md. */
+/** Every variable and secret of docs/reference/configuration.md. */
 function variablesOf(options: GatewayOptions): Record<string, string> {
   const url = originOf(options);
   return {

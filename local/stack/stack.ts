@@ -39,7 +39,7 @@ export interface StackOptions {
   runpodEndpoint?: Partial<Omit<RunpodEndpoint, 'id' | 'workers'>>;
   /** Endpoints beside `default`: by the name clients use, the gateway's settings and, where RunPod is to have it, RunPod's. */
   endpoints?: Record<string, { gateway: EndpointSettings; runpod?: RunpodEndpoint }>;
-  /** `POLICY` and `LIMITS` of the gateway (docs/configuration.md). */
+  /** `POLICY` and `LIMITS` of the gateway (docs/reference/configuration.md). */
   policy?: Record<string, number>;
   limits?: Record<string, number>;
   /** See `GatewayOptions.entry`. */

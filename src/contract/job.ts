@@ -18,7 +18,7 @@ export const isTerminal = (status: Status): status is TerminalStatus =>
 
 /**
  * Which status may follow which; every job begins `queued`. Held by a model test over random stories (core/job/transitions.test.ts)
- * and published in docs/api.md. `running` goes back to `queued` when another attempt is made.
+ * and published in docs/reference/api.md. `running` goes back to `queued` when another attempt is made.
  */
 export const NEXT_STATUSES = {
   queued: ['running', 'failed', 'canceled', 'expired'],
@@ -37,7 +37,7 @@ export type Stage = (typeof STAGES)[number];
 /** Where a failure lies: in what the client sent, in its graph, in our worker, at RunPod, or in the gateway. */
 export const FAULTS = ['request', 'workflow', 'worker', 'provider', 'gateway'] as const;
 
-/** Codes a failed job can carry. Closed and documented in docs/errors.md; a worker's unknown code becomes `internal`. */
+/** Codes a failed job can carry. Closed and documented in docs/reference/errors.md; a worker's unknown code becomes `internal`. */
 export const JOB_ERROR_CODES = [
   'invalid_workflow',
   'node_not_allowed',
@@ -81,7 +81,7 @@ export const MAX_OUTPUT_NAME_BYTES = 255;
 
 /**
  * Characters that end a line or change the order of the others on a screen, so that a name reads as another one. Names from outside
- * that the gateway or a worker may choose anew hold none; an older worker's may (docs/worker-contract.md).
+ * that the gateway or a worker may choose anew hold none; an older worker's may (docs/reference/worker-contract.md).
  */
 export const LINE_AND_ORDER_CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
 
@@ -207,7 +207,7 @@ export type JobView = {
   resolved: Resolved;
   /** What it cost; null until it is over. `cost_usd` is null where the endpoint has no price. */
   usage: { billed_seconds: number; cost_usd: number | null } | null;
-  /** Durations in ms, null where they are not known (docs/api.md). */
+  /** Durations in ms, null where they are not known (docs/reference/api.md). */
   metrics: {
     queue_ms: number | null;
     cold_start_ms: number | null;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { mediaType } from './media-type.ts';
 import { FAULTS, jobErrorCode, output, outputName, type Output, progress, STAGES } from './job.ts';
 
-/** The worker contract in zod: docs/worker-contract.md is the page, worker-gpu's contract.py the other side. */
+/** The worker contract in zod: docs/reference/worker-contract.md is the page, worker-gpu's contract.py the other side. */
 
 /** Longest text output that travels inline rather than as a file in R2. */
 export const MAX_INLINE_TEXT_BYTES = 16_384;

@@ -3,7 +3,7 @@ import type { JobView } from '../contract/job.ts';
 
 /**
  * What the core may refuse, in words every door understands. A door turns a code into its protocol's error.
- * Meaning of every code: docs/errors.md.
+ * Meaning of every code: docs/reference/errors.md.
  */
 
 /** Codes of a single fault in a request, each with a place in the body. */

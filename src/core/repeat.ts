@@ -20,7 +20,7 @@ export async function repeatable<T>(call: () => Promise<T>): Promise<T> {
 
 /**
  * What workerd says where an object has no such method: for some minutes after a deploy an object may still run the code of the release
- * before (docs/operations.md, Upgrade).
+ * before (docs/operations/upgrade.md).
  */
 const UNKNOWN_METHOD = /does not implement the method/;
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import errorsPage from '../../docs/errors.md?raw';
+import errorsPage from '../../docs/reference/errors.md?raw';
 import { JOB_ERROR_CODES } from '../contract/job.ts';
 import { PROBLEMS } from './problem.ts';
 
@@ -8,7 +8,7 @@ const [requests = '', jobs = ''] = errorsPage.split('\n## Jobs\n');
 const codesOf = (page: string) =>
   new Map([...page.matchAll(/^\| `([a-z_0-9]+)` \| ([^|]+?) \|/gm)].map(([, code = '', next = '']) => [code, next]));
 
-describe('docs/errors.md', () => {
+describe('docs/reference/errors.md', () => {
   it('has every code of a request with its status, and no other', () => {
     const statuses = Object.entries(PROBLEMS).map(([code, { status }]): [string, string] => [code, String(status)]);
     expect(codesOf(requests)).toEqual(new Map(statuses));

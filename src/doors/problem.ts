@@ -4,7 +4,7 @@ import type { CoreCode, CoreProblem, Fault } from '../core/problems.ts';
 
 /**
  * The error envelope of v1 and of every answer outside the doors: `application/problem+json` (RFC 9457).
- * The list of codes is closed; docs/errors.md says what each means.
+ * The list of codes is closed; docs/reference/errors.md says what each means.
  */
 export const PROBLEMS = {
   // HTTP

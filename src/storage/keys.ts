@@ -1,5 +1,5 @@
 /**
- * Where things are in R2. Every prefix is listed in docs/storage.md.
+ * Where things are in R2. Every prefix is listed in docs/reference/storage.md.
  * Keys are built here and nowhere else, so that an account can never name another account's object.
  */
 

@@ -20,7 +20,7 @@ export interface Attempt {
   stored: number[];
 }
 
-/** The gateway's and the store's side of docs/worker-contract.md, in memory, without a rule it could slow down. */
+/** The gateway's and the store's side of docs/reference/worker-contract.md, in memory, without a rule it could slow down. */
 export interface ContractGateway {
   url: string;
   /** A ticket for the job, and how its attempt will have gone. */

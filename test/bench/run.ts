@@ -9,7 +9,7 @@ const root = resolve(import.meta.dirname, '..', '..');
 
 const report = (text: string): void => console.log(text);
 
-/** `npm run bench [-- NAME …]`: docs/benchmarks.md says what is measured and what bounds it. */
+/** `npm run bench [-- NAME …]`: docs/operations/benchmarks.md says what is measured and what bounds it. */
 async function bench({ signal }: Launch): Promise<Outcome<null>> {
   const named = process.argv.slice(2);
   const unknown = named.find((name) => SUITES[name] === undefined);

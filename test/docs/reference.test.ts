@@ -6,13 +6,13 @@ import { expect, test } from 'vitest';
 const root = resolve(import.meta.dirname, '../..');
 
 /** `reference/runpod.md 2.1`, `reference/http-api.md section 7`, also over the end of a comment's line. */
-const CITED = /reference\/([a-z0-9-]+\.md)(?:(?:\s|\*|#|\/)+(?:sections? )?(\d+(?:\.\d+)?))?/g;
+const CITED = /(?<![\w.]\/)reference\/([a-z0-9-]+\.md)(?:(?:\s|\*|#|\/)+(?:sections? )?(\d+(?:\.\d+)?))?/g;
 
-/** Sections of `docs/reference.md`, by page. */
+/** Sections of `docs/reference/assumptions.md`, by page. */
 function known(): Map<string, Set<string>> {
   const pages = new Map<string, Set<string>>();
   let page = new Set<string>();
-  for (const line of readFileSync(join(root, 'docs/reference.md'), 'utf8').split('\n')) {
+  for (const line of readFileSync(join(root, 'docs/reference/assumptions.md'), 'utf8').split('\n')) {
     const heading = /^## (\S+\.md)$/.exec(line)?.[1];
     if (heading !== undefined) {
       page = new Set();

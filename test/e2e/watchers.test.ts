@@ -7,7 +7,7 @@ import { Watcher } from '../lone/watcher.ts';
 const WATCHERS = 1_000;
 /** How many connect at the same time. */
 const AT_ONCE = 50;
-/** A client that has gone is noticed by keep-alives (docs/api.md, Events). Some more for a busy machine. */
+/** A client that has gone is noticed by keep-alives (docs/reference/api.md, Events). Some more for a busy machine. */
 const NOTICED_MS = 15_000 + 10_000;
 /** A thousand connections take their time where other tests run too. */
 const PATIENCE_MS = 180_000;
@@ -66,7 +66,7 @@ describe('a thousand watchers of one job', { timeout: PATIENCE_MS }, () => {
       watchers.map((watcher) => JSON.stringify(watcher.seen.map(({ id, event, data }) => ({ id, event, data })))),
     );
     expect(others).toEqual(new Set([JSON.stringify(log)]));
-    // A worker gives a silent gateway 20 s (docs/worker-contract.md); a tenth of one leaves room for a busy machine.
+    // A worker gives a silent gateway 20 s (docs/reference/worker-contract.md); a tenth of one leaves room for a busy machine.
     expect(Math.max(...stored)).toBeLessThan(2_000);
   });
 

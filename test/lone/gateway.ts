@@ -30,7 +30,7 @@ export type LoneGateway = {
   stop(): Promise<void>;
 };
 
-/** @param limits `LIMITS` of the gateway (docs/configuration.md) */
+/** @param limits `LIMITS` of the gateway (docs/reference/configuration.md) */
 export async function startLoneGateway(limits: Record<string, number> = {}): Promise<LoneGateway> {
   const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-lone-'));
   const signal = new AbortController().signal;
@@ -94,7 +94,7 @@ export type RunningJob = {
   complete(): Promise<void>;
 };
 
-/** How often a worker shows that it lives (docs/worker-contract.md, channel). */
+/** How often a worker shows that it lives (docs/reference/worker-contract.md, channel). */
 const PING_MS = 10_000;
 
 const GRAPH = {

@@ -18,7 +18,7 @@ const MIGRATIONS = join(root, 'migrations');
 const [, COMPATIBILITY_DATE = ''] =
   /^compatibility_date = "(.*)"$/m.exec(readFileSync(join(root, 'wrangler.toml'), 'utf8')) ?? [];
 
-/** Events of the log that a failed call between Worker and objects leaves (docs/operations.md, What to look at). */
+/** Events of the log that a failed call between Worker and objects leaves (docs/operations/monitor.md). */
 const FAILURE = /"event":"(?:uncaught|\w+_failed|\w+_untold|endpoint_unreachable)"|^Uncaught/;
 
 /** A picture of one pixel: what any other host gives. */

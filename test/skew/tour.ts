@@ -161,7 +161,7 @@ function runOf(gateway: MixedGateway, job: string): Promise<Run> {
   );
 }
 
-/** A worker's part (docs/worker-contract.md): claim, an upload's link, the channel, the report. */
+/** A worker's part (docs/reference/worker-contract.md): claim, an upload's link, the channel, the report. */
 async function work(gateway: MixedGateway, { ticket: { job, attempt, token } }: Run): Promise<void> {
   const claim = '5f0f6c2e-7f55-4c39-9a35-0d1f8a0c2b11';
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };

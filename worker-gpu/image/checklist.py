@@ -33,7 +33,7 @@ def _recorded(repository: Repository, version: str) -> bool:
 
 
 def _in_table(repository: Repository, version: str) -> bool:
-    page = (repository.root / "docs" / "comfyui-versions.md").read_text()
+    page = (repository.root / "docs/reference/comfyui-versions.md").read_text()
     return re.search(rf"^\| {re.escape(version)} \|", page, re.MULTILINE) is not None
 
 
@@ -65,7 +65,7 @@ ITEMS = (
         _recorded,
     ),
     Item(
-        "docs/comfyui-versions.md says what was tried with it and what differs",
+        "docs/reference/comfyui-versions.md says what was tried with it and what differs",
         "python -m pytest worker-gpu/tests/test_replay.py, worker-gpu/tests/real (its conftest.py says how), "
         "node test/parity/compare.ts URL; then a row for the version",
         _in_table,

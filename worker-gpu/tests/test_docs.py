@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-DOCS = TESTS.parents[1] / "docs"
+DOCS = TESTS.parents[1] / "docs/reference"
 REAL = "real/test_real_comfyui.py"
 
 

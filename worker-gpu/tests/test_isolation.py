@@ -1,5 +1,5 @@
-"""What one job leaves in a warm worker, and that nothing of it reaches the next (docs/isolation.md). The engine is
-local/comfyui, which executes for real; `tests/real` shows the same of ComfyUI itself."""
+"""What one job leaves in a warm worker, and that nothing of it reaches the next (docs/reference/isolation.md). The
+engine is local/comfyui, which executes for real; `tests/real` shows the same of ComfyUI itself."""
 
 from collections.abc import Generator
 

@@ -1,4 +1,4 @@
-"""How many files go into one `uploads` call: as many as it may ask URLs for (docs/worker-contract.md)."""
+"""How many files go into one `uploads` call: as many as it may ask URLs for (docs/reference/worker-contract.md)."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ export const OUTPUT: Output = {
   url: `https://gw.example/v1/jobs/${JOB_ID}/outputs/clip/bl%C3%A4u%201_00001_.png`,
 };
 
-/** A job as docs/api.md shows it. */
+/** A job as docs/reference/api.md shows it. */
 export function sampleJob(changes: Partial<Job> = {}): Job {
   return {
     id: JOB_ID,

@@ -9,7 +9,7 @@ import { fail, ok, type Result } from '../result.ts';
 import { catalogHash } from '../../storage/r2/catalog.ts';
 import { storeCatalog } from '../worker/catalog.ts';
 
-/** What a worker can be asked for (docs/worker.md). */
+/** What a worker can be asked for (docs/reference/worker.md). */
 export const REPORTS = ['debug', 'health'] as const;
 export type ReportKind = (typeof REPORTS)[number];
 

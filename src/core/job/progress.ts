@@ -4,7 +4,7 @@ import type { Turn } from './turn.ts';
 
 /**
  * The log keeps the first progress message, then at most one per so many ms; what lies between is shown live only. A stored message
- * is two thirds of what a running job costs (docs/benchmarks.md), and a log is read for what happened, not for how fast.
+ * is two thirds of what a running job costs (docs/operations/benchmarks.md), and a log is read for what happened, not for how fast.
  */
 const PROGRESS_THINNING = [
   { after: 1_500, every_ms: 60_000 },

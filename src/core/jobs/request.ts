@@ -8,7 +8,7 @@ import { isRecord } from '../workflows/parse.ts';
 import { isLargerThan } from '../workflows/size.ts';
 import { VARIABLE_NAME } from '../workflows/shape/variables.ts';
 
-/** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/api.md. */
+/** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/reference/api.md. */
 
 const MAX_METADATA_PAIRS = 16;
 export const MAX_METADATA_KEY_CHARS = 64;

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { systemRandom } from '../../providers/ids.ts';
-import keysPage from '../../../docs/keys.md?raw';
+import keysPage from '../../../docs/guides/keys.md?raw';
 import { containsKey, hashKey, isKey, KEY, makeKey, redactKeys } from './format.ts';
 
 describe('a key', () => {

@@ -12,7 +12,7 @@ export type Environment = (typeof ENVIRONMENTS)[number];
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const RANDOM_CHARS = 32;
 const CHECKSUM_CHARS = 6;
-/** For secret scanners too: docs/keys.md publishes it without the anchors. */
+/** For secret scanners too: docs/guides/keys.md publishes it without the anchors. */
 export const KEY = /^ce_(live|test)_[0-9A-Za-z]{38}$/;
 /** A key anywhere in a text, whole or cut short; for redacting and for refusing keys in URLs. */
 const KEY_WITHIN = /ce_(live|test)_[0-9A-Za-z]+/g;

@@ -9,7 +9,7 @@ import { fail, ok, type Result } from '../result.ts';
 import { ENVIRONMENTS } from './format.ts';
 import { GRANTS } from './scopes.ts';
 
-/** Bodies of the calls about keys (docs/keys.md). */
+/** Bodies of the calls about keys (docs/guides/keys.md). */
 
 /** Part of storage keys in R2 and of names of objects, hence no slash, no dot and no upper case. */
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;

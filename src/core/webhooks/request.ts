@@ -5,7 +5,7 @@ import { publicUrl } from '../net/public-url.ts';
 import { isSecret, MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PATTERN } from '../webhook/secret.ts';
 import type { Fault } from '../problems.ts';
 
-/** Bodies of the calls about webhooks. Limits: docs/webhooks.md. */
+/** Bodies of the calls about webhooks. Limits: docs/guides/webhooks.md. */
 
 /** Each is one object that every event of the account is offered to. */
 export const MAX_WEBHOOKS = 16;

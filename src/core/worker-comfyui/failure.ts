@@ -85,7 +85,7 @@ function nodeIn(text: string): { id: string; class_type: string } | null {
 
 /** What the SDK makes of an exception in a handler: a JSON text that also names the host and holds the trace (reference/runpod.md 2.7). */
 const raised = z.object({ error_type: z.string().optional(), error_message: z.string() });
-/** worker-gpu used without a gateway says it in the contract's own words (docs/worker.md). */
+/** worker-gpu used without a gateway says it in the contract's own words (docs/reference/worker.md). */
 const ownWords = workerError.extend({ code: z.enum(JOB_ERROR_CODES) });
 const withDetails = z.object({ details: z.array(z.string()).max(100) });
 

@@ -4,7 +4,7 @@ import type { RunProgress } from '../../contract/run.ts';
 
 /**
  * Progress in the `output` of a run that is not over: what a worker tells by the SDK's `progress_update`. The stock worker-comfyui
- * tells nothing; its forks tell of one node's steps (worker-comfyui#221), worker-gpu without a gateway of the whole graph (docs/worker.md).
+ * tells nothing; its forks tell of one node's steps (worker-comfyui#221), worker-gpu without a gateway of the whole graph (docs/reference/worker.md).
  */
 
 const whole = z.number().int().nonnegative();

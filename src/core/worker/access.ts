@@ -3,7 +3,7 @@ import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
 import type { Core } from '../context.ts';
 import { MAX_SENDS } from '../job/turn.ts';
 
-/** Why a worker's call was not taken; the codes of docs/worker-contract.md. */
+/** Why a worker's call was not taken; the codes of docs/reference/worker-contract.md. */
 export type WorkerRefusal =
   | { code: 'invalid_token' }
   | { code: 'job_not_found' }

@@ -16,7 +16,7 @@ const SILENCE_S = 900;
 /** Presigned input URLs outlive the deadline by this much, so that a slow clock costs nothing. */
 const URL_GRACE_MS = 60_000;
 
-/** The answer to a granted claim (docs/worker-contract.md). `workflow` is JSON text already, to be put in as it is. */
+/** The answer to a granted claim (docs/reference/worker-contract.md). `workflow` is JSON text already, to be put in as it is. */
 export type ClaimAnswer = {
   job: string;
   attempt: number;

@@ -15,7 +15,7 @@ import { storedTypeOf } from '../files/presentation.ts';
 import { fail, ok, type Result } from '../result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
-/** Where one file goes (docs/worker-contract.md, uploads). */
+/** Where one file goes (docs/reference/worker-contract.md, uploads). */
 export type Upload =
   | { name: string; key: string; method: 'PUT'; url: string; headers: Record<string, string> }
   | {

@@ -27,7 +27,7 @@ import { rateLimitHeaders } from './rate-limit.ts';
 import { newV1App } from './v1-app.ts';
 import { registerWebhooks } from './webhooks/index.ts';
 
-/** The gateway's own API (docs/api.md). What each route needs is in `route-access.ts`. */
+/** The gateway's own API (docs/reference/api.md). What each route needs is in `route-access.ts`. */
 export const v1Door = newV1App();
 
 v1Door.use(drained);

@@ -7,7 +7,7 @@ import { batchSchema } from './schemas.ts';
 
 /** A request that takes long is carried out only if its key still stands when it is all there, and no request takes for ever. */
 
-/** What the gateway promises: docs/keys.md. */
+/** What the gateway promises: docs/guides/keys.md. */
 const REVOKED_EVERYWHERE_MS = 30_000;
 const FILE = 'https://files.example.com/a';
 

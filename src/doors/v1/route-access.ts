@@ -10,7 +10,7 @@ export type RouteAccess =
   | 'open';
 
 /**
- * A route that is on its way out (docs/api.md, Versions): dates as ISO 8601, the first of a day in UTC; `sunset` null while no end is
+ * A route that is on its way out (docs/reference/api.md, Versions): dates as ISO 8601, the first of a day in UTC; `sunset` null while no end is
  * decided; `successor` a path of v1 or null. Callers are told by headers and by the OpenAPI document.
  */
 export type Deprecated = { since: string; sunset: string | null; successor: string | null };

@@ -26,7 +26,7 @@ const REPORT_BYTES = 16 * 1024 * 1024;
 /** `attempt`: the one whose token came. */
 type WorkerEnv = { Bindings: AppEnv['Bindings']; Variables: AppEnv['Variables'] & { attempt: number } };
 
-/** The door of our own workers (docs/worker-contract.md). Every call carries the token of one attempt of one job. */
+/** The door of our own workers (docs/reference/worker-contract.md). Every call carries the token of one attempt of one job. */
 export const workerDoor = new Hono<WorkerEnv>();
 
 /** Nobody without a token of the job is read any further. What such callers send is counted for their address. */

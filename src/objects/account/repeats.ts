@@ -24,7 +24,7 @@ DROP TABLE repeats;
 CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job);
 `;
 
-/** How long a key is remembered. Published in docs/api.md; Stripe and Comfy API v2 promise the same (reference/http-api.md 1). */
+/** How long a key is remembered. Published in docs/reference/api.md; Stripe and Comfy API v2 promise the same (reference/http-api.md 1). */
 export const KEY_LIFE_MS = 24 * 3_600_000;
 /** How long the first request with a key may take before another one may finish its work: longer than storing 32 MB takes. */
 export const LEASE_MS = 30_000;

@@ -2,7 +2,7 @@ import type { EndpointStatus } from '../../contract/endpoint.ts';
 import { closedBreaker, type Breaker } from '../../core/endpoint/breaker.ts';
 import { applySchema, type Schema } from '../schema.ts';
 
-/** All SQL of the Endpoint object. Times are ms since the epoch. Every table is described in docs/storage.md. */
+/** All SQL of the Endpoint object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
 
 const SCHEMA: Schema = [
   `

@@ -44,7 +44,7 @@ export function openChannel(
   return new Response(null, { status: 101, webSocket: client });
 }
 
-/** What a frame of the worker's channel says (docs/worker-contract.md, channel). */
+/** What a frame of the worker's channel says (docs/reference/worker-contract.md, channel). */
 export type WorkerFrame =
   | { kind: 'preview'; preview: Preview }
   | { kind: 'message'; message: WorkerMessage }

@@ -1,5 +1,5 @@
 /**
- * How many frames of a worker's channel are acted on. A worker sends six in a second at most (docs/worker-contract.md, channel), and its
+ * How many frames of a worker's channel are acted on. A worker sends six in a second at most (docs/reference/worker-contract.md, channel), and its
  * thousand outputs twice at the end of a graph. Each that is acted on may be a write of the whole state, so a flood would hold up the job's
  * object, and on one machine the gateway, for minutes.
  */

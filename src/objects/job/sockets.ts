@@ -16,7 +16,7 @@ export type SocketIdentity = z.infer<typeof attachment>;
 /** Close codes of the worker contract. */
 export const CLOSE = { replaced: 4000, silent: 4008, invalid: 4400, superseded: 4409, over: 4410 } as const;
 
-/** A worker pings every 10 s (docs/worker-contract.md, channel). One that is silent for this long is gone, or cannot be reached. */
+/** A worker pings every 10 s (docs/reference/worker-contract.md, channel). One that is silent for this long is gone, or cannot be reached. */
 export const SILENT_MS = 60_000;
 
 export const identityOf = (socket: WebSocket): SocketIdentity | null =>
@@ -32,7 +32,7 @@ export class JobSockets {
   /** Accepts the server end of a new pair under this identity and returns the client end. */
   accept(identity: SocketIdentity): { client: WebSocket; server: WebSocket } {
     const { 0: client, 1: server } = new WebSocketPair();
-    // Answered by the platform without waking the object (docs/worker-contract.md, channel). Most jobs of an object's life are over
+    // Answered by the platform without waking the object (docs/reference/worker-contract.md, channel). Most jobs of an object's life are over
     // before it has a socket: none is set up for it before.
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
     this.ctx.acceptWebSocket(server, [identity.kind]);

@@ -8,8 +8,8 @@ import { Pending, type PendingEffect } from './pending.ts';
 import { readView } from './view.ts';
 
 /**
- * All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/storage.md. A row written is most of what a
- * job costs (docs/benchmarks.md), so what changes with a turn is one row: the state, the effects still to be done, and the end of the log.
+ * All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. A row written is most of what a
+ * job costs (docs/operations/benchmarks.md), so what changes with a turn is one row: the state, the effects still to be done, and the end of the log.
  */
 const SCHEMA: Schema = [
   `

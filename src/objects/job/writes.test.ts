@@ -16,7 +16,7 @@ import {
 } from '../../testing/job.ts';
 import type { Job } from './object.ts';
 
-/** A row written is most of what a job costs (docs/benchmarks.md): these are counts, not bounds. */
+/** A row written is most of what a job costs (docs/operations/benchmarks.md): these are counts, not bounds. */
 
 /** What of a job is stored now: the row that is written with every turn, read by the side. */
 const storedEffects = (rig: Rig): Promise<number> =>

@@ -10,7 +10,7 @@ import type { Health, Next } from '../../core/webhook/schedule.ts';
 import type { Secret } from '../../core/webhook/secret.ts';
 import { applySchema, type Schema } from '../schema.ts';
 
-/** All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/storage.md. */
+/** All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
 
 const SCHEMA: Schema = [
   `

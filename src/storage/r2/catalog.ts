@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { nodeFacts } from '../../contract/worker.ts';
 import { catalogKey } from '../keys.ts';
 
-/** The node classes that an endpoint's ComfyUI knows, as a worker reported them (docs/worker-contract.md, catalog). */
+/** The node classes that an endpoint's ComfyUI knows, as a worker reported them (docs/reference/worker-contract.md, catalog). */
 const catalogSchema = z.object({
   comfyui_version: z.string().nullish(),
   classes: z.array(z.string()),
@@ -46,7 +46,7 @@ const markOf = ({ customMetadata }: R2Object): CatalogMark => ({
   reported_at: Number(customMetadata?.['reported_at'] ?? 0),
 });
 
-/** SHA-256 of the sorted class names, newline separated (docs/worker-contract.md, claim). Sorted by code point, as Python sorts. */
+/** SHA-256 of the sorted class names, newline separated (docs/reference/worker-contract.md, claim). Sorted by code point, as Python sorts. */
 export async function catalogHash(classes: readonly string[]): Promise<string> {
   const text = classes.toSorted(byCodePoint).join('\n');
   return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))).toHex();

@@ -15,7 +15,7 @@ import { markdown, median } from '../table.ts';
 type Size = { rounds: number; events: number; jobs: number; watchers: readonly number[] };
 const FULL: Size = { rounds: 5, events: 8, jobs: 50, watchers: [1, 100, 1_000] };
 const SHORT: Size = { rounds: 1, events: 1, jobs: 2, watchers: [2] };
-/** As often as a worker may tell progress (docs/worker-contract.md, channel). The events are lines of the log: each is stored, then shown. */
+/** As often as a worker may tell progress (docs/reference/worker-contract.md, channel). The events are lines of the log: each is stored, then shown. */
 const EVERY_MS = 250;
 /** How many connect at the same time. */
 const AT_ONCE = 50;

@@ -1,4 +1,4 @@
-"""The worker contract in Python: docs/worker-contract.md is the page, src/contract/worker.ts the other side.
+"""The worker contract in Python: docs/reference/worker-contract.md is the page, src/contract/worker.ts the other side.
 
 Parsers are strict about what the worker needs and ignore what it does not know.
 """

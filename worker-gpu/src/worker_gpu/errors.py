@@ -22,7 +22,7 @@ Code = Literal[
     "upload_failed",
     "internal",
 ]
-"""The codes a worker reports (docs/worker-contract.md, "Error codes a worker reports")."""
+"""The codes a worker reports (docs/reference/worker-contract.md, "Error codes a worker reports")."""
 
 AT_WORKFLOW: frozenset[Code] = frozenset(
     {"invalid_workflow", "node_not_allowed", "model_missing", "execution_error", "output_too_large"}

@@ -1,6 +1,7 @@
 """The folders of one job in a ComfyUI of ours: empty before it, gone after it, and nobody else's in between.
 
-`docs/isolation.md` says what that is for. The package `comfyui_extension/comfy_edge` puts them in force inside ComfyUI.
+`docs/reference/isolation.md` says what that is for. The package `comfyui_extension/comfy_edge` puts them in force
+inside ComfyUI.
 """
 
 import hashlib
@@ -129,7 +130,7 @@ class JobFolders:
         return None
 
     def request(self) -> JsonObject:
-        """What the package inside ComfyUI is told of the job (docs/worker.md)."""
+        """What the package inside ComfyUI is told of the job (docs/reference/worker.md)."""
         digests: dict[str, Json] = dict(self._digests)
         folders: JsonObject = {name: str(self._root / name) for name in ("input", "output", "temp", "scratch")}
         return {"scope": self._scope, "folders": folders, "inputs": digests}

@@ -7,7 +7,7 @@ from random import Random
 
 @dataclass(frozen=True)
 class Patience:
-    """Waiting times. "contract" means docs/worker-contract.md."""
+    """Waiting times. "contract" means docs/reference/worker-contract.md."""
 
     claim_s: float = 120.0
     """Repeat an unanswered claim this long (contract)."""

@@ -16,7 +16,7 @@ from worker_gpu.policy import NodePolicy
 
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MEMORY_MB = 512
-"""Below half a gigabyte free a run was always lost (design/use-cases.md A4)."""
+"""Below half a gigabyte free a run was always lost."""
 DEFAULT_MIN_FREE_DISK_MB = 1024
 """Room for the outputs of one video job and ComfyUI's temporary files."""
 

@@ -96,7 +96,8 @@ def test_health_and_debug_are_jobs_too_and_tell_no_secret(runpod: Platform) -> N
     assert "development engine" in str(maybe_list(told["log"])), "the last lines that ComfyUI printed"
     memory = told["worker_memory_bytes"]
     assert isinstance(memory, int)
-    # A worker without models. obstore is imported with the first manifest and costs 9 MB (docs/benchmarks.md).
+    # A worker without models. obstore is imported with the first manifest and costs 9 MB
+    # (docs/operations/benchmarks.md).
     assert memory <= 80_000_000
 
 

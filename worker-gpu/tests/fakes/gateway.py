@@ -1,5 +1,5 @@
-"""A gateway and its store that hold the worker to docs/worker-contract.md: whatever the contract forbids is noted in
-`violations`, which every test checks at its end. Faults are attributes that a test sets."""
+"""A gateway and its store that hold the worker to docs/reference/worker-contract.md: whatever the contract forbids
+is noted in `violations`, which every test checks at its end. Faults are attributes that a test sets."""
 
 import asyncio
 import hashlib

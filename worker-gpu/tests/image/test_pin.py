@@ -68,7 +68,7 @@ class Moved:
         self.root = folder / "copy"
         for name in ("worker-gpu/image", "worker-gpu/src/worker_gpu/comfy", "test/fixtures/comfyui/0.3.64"):
             shutil.copytree(ROOT / name, self.root / name)
-        for name in ("worker-gpu/Dockerfile", "docs/comfyui-versions.md"):
+        for name in ("worker-gpu/Dockerfile", "docs/reference/comfyui-versions.md"):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, self.root / name)
         for name in ("boot.py", "settings.py"):
@@ -138,7 +138,7 @@ def test_move_pins_the_commit_and_its_requirements_and_says_what_is_left(moved: 
     assert (moved.image / "comfyui.lock").read_text() == "a==1\n"
     assert "torch.in has torchaudio, which ComfyUI 99.1.0 does not ask for." in done.stdout
     assert "its protocol is recorded" in done.stdout
-    assert "docs/comfyui-versions.md" in done.stdout
+    assert "docs/reference/comfyui-versions.md" in done.stdout
     assert "differs:" not in done.stdout
     assert "prefer a release" not in done.stdout
 

@@ -208,7 +208,7 @@ def test_hub_tests_have_what_runpod_asks_for() -> None:
 
 
 def test_the_guides_endpoint_starts_what_the_image_needs() -> None:
-    guide = (ROOT / "docs/operations.md").read_text().split("## Deploy the worker")[1]
+    guide = (ROOT / "docs/operations/deploy.md").read_text().split("## Deploy the worker")[1]
     (written,) = re.findall(r"```json\n(.*?)```", guide.split("\n## ")[0], re.DOTALL)
     body: dict[str, Any] = json.loads(written)
     assert set(body) <= {

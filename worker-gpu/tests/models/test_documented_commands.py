@@ -1,4 +1,4 @@
-"""The commands of docs/models.md, run as they stand from the root of a clone by a Python that has obstore alone."""
+"""The commands of docs/guides/models.md, run as they stand from the root of a clone by a Python with obstore alone."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 from models.r2 import REPOSITORY, bucket_env, r2
 from models.samples import content
 
-PAGE = (REPOSITORY / "docs" / "models.md").read_text()
+PAGE = (REPOSITORY / "docs/guides/models.md").read_text()
 BLOCK = next(block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "worker_gpu models push" in block)
 ELSEWHERE = ("--hf", "--url")
 """Sources that no test reaches."""

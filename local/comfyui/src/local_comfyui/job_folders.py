@@ -1,4 +1,4 @@
-"""Folders of one prompt, as worker-gpu's package puts them in force inside a real ComfyUI (docs/worker.md)."""
+"""Folders of one prompt, as worker-gpu's package puts them in force in a real ComfyUI (docs/reference/worker.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

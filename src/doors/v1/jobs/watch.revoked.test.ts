@@ -6,7 +6,7 @@ import { madeKey, ownApp } from '../../../testing/keys.ts';
 import { fakeRunpod } from '../../../testing/job.ts';
 import { KEEPALIVE_MS } from '../../sse.ts';
 
-/** What the gateway promises: docs/keys.md. */
+/** What the gateway promises: docs/guides/keys.md. */
 const REVOKED_EVERYWHERE_MS = 30_000;
 
 /** Time as the gateway sees it, for keys and keep-alives alike. */

@@ -4,7 +4,7 @@ import { registerCreateKey } from './create.ts';
 import { registerReadKeys } from './read.ts';
 import { registerRevokeKey } from './revoke.ts';
 
-/** All routes about keys (docs/keys.md). */
+/** All routes about keys (docs/guides/keys.md). */
 export function registerKeys(app: V1App): void {
   registerCreateKey(app);
   registerRevokeKey(app);

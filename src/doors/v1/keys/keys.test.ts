@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import keysPage from '../../../../docs/keys.md?raw';
+import keysPage from '../../../../docs/guides/keys.md?raw';
 import { ADMIN_TOKEN, anyone, postJson, problemOf } from '../../../testing/gateway.ts';
 
 const create = (body: unknown) => {
@@ -8,7 +8,7 @@ const create = (body: unknown) => {
 };
 
 describe('the first key of an account', () => {
-  it('is made by the one command of docs/keys.md', async () => {
+  it('is made by the one command of docs/guides/keys.md', async () => {
     const [, command = ''] = /-d '(\{.*\})'/.exec(keysPage) ?? [];
     const response = await create(JSON.parse(command));
     expect(response.status).toBe(201);

@@ -10,7 +10,7 @@ const works = async (key: string): Promise<boolean> => (await as(key)('/v1/jobs'
 const rotated = async (response: Response) => keyWithSecretSchema.parse(await response.json());
 const patch = (body: unknown): RequestInit => ({ ...postJson(body), method: 'PATCH' });
 
-/** What the gateway promises: docs/keys.md. */
+/** What the gateway promises: docs/guides/keys.md. */
 const REVOKED_EVERYWHERE_MS = 30_000;
 
 describe('a key', () => {

@@ -4,7 +4,7 @@ import { registerCreateWebhook } from './create.ts';
 import { registerReadDeliveries, registerSendDeliveries } from './deliveries.ts';
 import { registerReadWebhooks } from './read.ts';
 
-/** All routes about webhooks (docs/webhooks.md). */
+/** All routes about webhooks (docs/guides/webhooks.md). */
 export function registerWebhooks(app: V1App): void {
   registerCreateWebhook(app);
   registerReadWebhooks(app);

@@ -22,7 +22,7 @@ from worker_gpu.workplace import Workplace
 
 MAX_FILES = 1000
 """Model files listed of a folder, and of the manifest; more are counted. The gateway passes on 1 MB of a report
-(docs/operations.md), and an entry takes 100 to 250 bytes."""
+(docs/operations/monitor.md), and an entry takes 100 to 250 bytes."""
 MAX_NAMES = 1000
 MAX_LINE_CHARS = 500
 

@@ -1,4 +1,4 @@
-"""How direct jobs are answered, read from the environment once. docs/worker.md lists the variables."""
+"""How direct jobs are answered, read from the environment once. docs/reference/worker.md lists the variables."""
 
 import re
 from collections.abc import Mapping

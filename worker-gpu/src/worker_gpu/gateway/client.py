@@ -1,4 +1,4 @@
-"""The calls under `/worker/*` for one attempt, repeated as docs/worker-contract.md says."""
+"""The calls under `/worker/*` for one attempt, repeated as docs/reference/worker-contract.md says."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`python -m worker_gpu models …`: fill the bucket, and look after a models folder by hand. docs/models.md."""
+"""`python -m worker_gpu models …`: fill the bucket, and look after a models folder by hand. docs/guides/models.md."""
 
 import argparse
 import asyncio

@@ -17,7 +17,7 @@ ModelCode = Literal[
     "folder_busy",
     "bad_setting",
 ]
-"""docs/models.md, "Errors", says what each means and what to do about it."""
+"""docs/guides/models.md, "Errors", says what each means and what to do about it."""
 
 RETRYABLE: frozenset[ModelCode] = frozenset({"store_unreachable", "model_replaced", "disk_full", "folder_busy"})
 """Where the same wish may be granted later without anybody changing a setting or a file."""

@@ -1,4 +1,4 @@
-"""Where models come from and go to, read from the environment once. docs/models.md lists the variables."""
+"""Where models come from and go to, read from the environment once. docs/guides/models.md lists the variables."""
 
 import re
 import tempfile

@@ -1,7 +1,8 @@
 """A custom-node package without nodes: runs each of the worker's prompts in folders of its own.
 
 ComfyUI imports it by its path (`custom_nodes` of an `extra_model_paths` file), in ComfyUI's process and with ComfyUI's
-Python, so it uses nothing of the worker. Its protocol is in docs/worker.md, its reasons in docs/isolation.md.
+Python, so it uses nothing of the worker. Its protocol is in docs/reference/worker.md, its reasons
+in docs/reference/isolation.md.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""What the worker asks for with a prompt: `extra_data.comfy_edge` (docs/worker.md)."""
+"""What the worker asks for with a prompt: `extra_data.comfy_edge` (docs/reference/worker.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -61,7 +61,7 @@ class Run:
         self._pictures.keep(self.node, form, picture)
 
     def report(self) -> "dict[str, Any]":
-        """What the history tells of the prompt beside ComfyUI's own (docs/worker.md)."""
+        """What the history tells of the prompt beside ComfyUI's own (docs/reference/worker.md)."""
         times = {node: {"ms": round(ms, 1)} for node, ms in self._ms.items() if node in self._executed}
         return {"files": self._written.report(), "nodes": times}
 

@@ -10,22 +10,27 @@ from hypothesis import strategies as st
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import Names
 from worker_gpu.outputs.places import places
-from worker_gpu.outputs.walk import FileRef, PathRef, TextRef, walk
+from worker_gpu.outputs.walk import FileRef, Found, Listed, PathRef, PictureRef, TextRef, walk
 from worker_gpu.shape import Json, JsonObject
 
 names = st.text(alphabet=string.ascii_letters + string.digits + "_-.", min_size=1, max_size=12)
 folders = st.sampled_from(["output", "temp", "input"])
 
 
-@st.composite
-def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[FileRef]]:
-    """An output of any shape, and the files that were put into it."""
-    put: set[FileRef] = set()
+def walked(output: JsonObject) -> list[Found]:
+    """What node 2 lists with `output`."""
+    return [listed.found for listed in walk("2", output)]
 
-    def file() -> JsonObject:
+
+@st.composite
+def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[Listed]]:
+    """An output of any shape, and the files that were put into it, each with its key."""
+    put: set[Listed] = set()
+
+    def file(key: str) -> JsonObject:
         name, below, folder = draw(names), draw(st.sampled_from(["", "a", "a/b"])), draw(folders)
         if folder != "input":
-            put.add(FileRef(name, below, folder))
+            put.add(Listed("2", key, FileRef(name, below, folder)))
         return {
             "filename": name,
             "subfolder": below,
@@ -33,24 +38,24 @@ def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[FileRef]]:
             "extra": draw(st.integers() | st.text(max_size=4)),
         }
 
-    def value(depth: int) -> Json:
+    def value(key: str, depth: int) -> Json:
         kind = draw(st.sampled_from(["file", "noise", "list", "object"] if depth < 3 else ["file", "noise"]))
         if kind == "file":
-            return file()
+            return file(key)
         if kind == "list":
-            return [value(depth + 1) for _ in range(draw(st.integers(0, 3)))]
+            return [value(key, depth + 1) for _ in range(draw(st.integers(0, 3)))]
         if kind == "object":
-            return {f"k{n}": value(depth + 1) for n in range(draw(st.integers(0, 3)))}
+            return {f"k{n}": value(key, depth + 1) for n in range(draw(st.integers(0, 3)))}
         return draw(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False))
 
-    return {f"key{n}": value(0) for n in range(draw(st.integers(0, 4)))}, put
+    return {f"key{n}": value(f"key{n}", 0) for n in range(draw(st.integers(0, 4)))}, put
 
 
 @given(made=outputs_with_files())
-def test_every_file_is_found_wherever_it_is_listed(made: tuple[JsonObject, set[FileRef]]) -> None:
+def test_every_file_is_found_once_for_each_key_that_lists_it(made: tuple[JsonObject, set[Listed]]) -> None:
     output, put = made
-    found = walk(output)
-    assert {ref for ref in found if isinstance(ref, FileRef)} == put
+    found = walk("2", output)
+    assert set(found) == put
     assert len(found) == len(put)
 
 
@@ -67,9 +72,9 @@ json_values = st.recursive(
 @given(output=st.dictionaries(st.text(max_size=6), json_values, max_size=4))
 @example(output={"images": [{"filename": "/"}]})
 def test_no_output_breaks_the_walk(output: JsonObject) -> None:
-    for found in walk(output):
+    for found in walked(output):
         match found:
-            case TextRef():
+            case TextRef() | PictureRef():
                 pass
             case PathRef():
                 assert found.path
@@ -78,35 +83,35 @@ def test_no_output_breaks_the_walk(output: JsonObject) -> None:
 
 
 def test_texts_are_counted_by_node() -> None:
-    assert walk({"text": ["a", "b"], "other": ["c"]}) == [TextRef("a", 0), TextRef("b", 1)]
+    assert walked({"text": ["a", "b"], "other": ["c"]}) == [TextRef("a", 0), TextRef("b", 1)]
 
 
 def test_a_string_may_be_a_file_only_when_it_looks_like_one() -> None:
-    found = walk({"result": ["3d/name_00001_.ply", "just words", {"camera": "x.ply"}, None, "https://a/b.png"]})
+    found = walked({"result": ["3d/name_00001_.ply", "just words", {"camera": "x.ply"}, None, "https://a/b.png"]})
     assert found == [PathRef("3d/name_00001_.ply"), PathRef("x.ply")]
-    assert walk({"result": ["a\n.png", "a\ud83d.png", "a" * 300 + ".png", ".png/" * 300 + "a.png", ""]}) == []
+    assert walked({"result": ["a\n.png", "a\ud83d.png", "a" * 300 + ".png", ".png/" * 300 + "a.png", ""]}) == []
 
 
 def test_a_string_may_be_a_file_under_any_key() -> None:
-    found = walk({"video_path": ["v.mp4"], "model_file": ["sub\\a.glb"], "mesh": "output/a.glb"})
+    found = walked({"video_path": ["v.mp4"], "model_file": ["sub\\a.glb"], "mesh": "output/a.glb"})
     assert found == [PathRef("v.mp4"), PathRef("sub\\a.glb"), PathRef("output/a.glb")]
 
 
 def test_a_path_says_which_folder_it_is_in() -> None:
-    found = walk({"result": ["a.glb [temp]", "b.glb [output]", "c.glb [input]", "d.glb[temp]", "e.glb [other]"]})
+    found = walked({"result": ["a.glb [temp]", "b.glb [output]", "c.glb [input]", "d.glb[temp]", "e.glb [other]"]})
     assert found == [PathRef("a.glb", "temp"), PathRef("b.glb", "output"), PathRef("d.glb", "temp")]
 
 
 def test_numbers_and_booleans_are_texts_where_strings_are() -> None:
-    found = walk({"text": [42, "s", None], "value": [3.14, True], "animated": [True], "width": [512]})
+    found = walked({"text": [42, "s", None], "value": [3.14, True], "animated": [True], "width": [512]})
     assert found == [TextRef("42", 0), TextRef("s", 1), TextRef("3.14", 2), TextRef("true", 3)]
 
 
 def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
-    assert walk({"gifs": [{"filename": "/data/output/a.mp4", "type": "output"}]}) == [
+    assert walked({"gifs": [{"filename": "/data/output/a.mp4", "type": "output"}]}) == [
         PathRef("/data/output/a.mp4", "output", needed=True)
     ]
-    assert walk({"gifs": [{"filename": "a.mp4", "subfolder": "C:\\out", "type": "temp"}]}) == [
+    assert walked({"gifs": [{"filename": "a.mp4", "subfolder": "C:\\out", "type": "temp"}]}) == [
         PathRef("C:\\out/a.mp4", "temp", needed=True)
     ]
 
@@ -157,7 +162,7 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
 
 
 def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(tmp_path: Path) -> None:
-    (ref,) = walk({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]})
+    (ref,) = walked({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]})
     assert isinstance(ref, PathRef)
     assert ref == PathRef("x/a\\b.png", "output", needed=True)
     slashed, as_it_is = FileRef("b.png", "x/a", "output"), FileRef("a\\b.png", "x", "output")

@@ -207,7 +207,8 @@ def parse_uploads(value: Json, names: list[str]) -> list[Upload]:
 
 @dataclass(frozen=True)
 class Output:
-    """A result of the job, stored: in R2 under `key`, or as `text` here."""
+    """A result of the job, stored: in R2 under `key`, or as `text` here. `keys` of its nodes' outputs list it, such as
+    `images`; the gateway does not get them."""
 
     name: str
     node_id: str
@@ -219,6 +220,7 @@ class Output:
     key: str | None
     temp: bool
     text: str | None = None
+    keys: frozenset[str] = frozenset()
 
     def to_wire(self) -> JsonObject:
         """An Output as the channel and complete carry it."""

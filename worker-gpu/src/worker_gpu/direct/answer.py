@@ -1,4 +1,4 @@
-"""The answer of a direct job: worker-comfyui's shape, with a list for each kind of output and not only for pictures."""
+"""The answer of a direct job: that of worker-comfyui 5.8.5, and a list for each kind of output that it leaves out."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ import pybase64
 
 from worker_gpu.contract import Output
 from worker_gpu.errors import JobError
+from worker_gpu.outputs.names import TEMP_FOLDER
 from worker_gpu.outputs.upload import NamedFile
 from worker_gpu.shape import Json, JsonObject, maybe_list
 
@@ -20,8 +21,10 @@ AROUND_BYTES = 4096
 SYNC_PREFIX = "sync-"
 """How RunPod begins the ids of jobs that came by `/runsync` (reference/runpod.md 2.1)."""
 
-LISTS = ("images", "gifs", "videos", "audio", "3d", "latents", "text", "files")
-_LIST_OF: dict[str, str] = {"image": "images", "video": "videos", "latent": "latents", "file": "files"}
+IMAGES = "images"
+NO_IMAGES = "success_no_images"
+LISTS = (IMAGES, "gifs", "videos", "audio", "3d", "latents", "text", "files")
+_LIST_OF: dict[str, str] = {"image": IMAGES, "video": "videos", "latent": "latents", "file": "files"}
 _SEPARATOR_BYTES = 2
 
 
@@ -124,8 +127,9 @@ class DroppedFiles:
 
 
 def compose(outputs: Iterable[Output], kept: KeptFiles | None, link: Callable[[str], str]) -> JsonObject:
-    """`{"images": [...], "videos": [...], …}`: `images` always, the other lists where there is something."""
-    lists: dict[str, list[Json]] = {"images": []}
+    """`{"images": [...], "videos": [...], …}`: `images` always, the other lists where there is something. Without
+    images the `status` says so, as worker-comfyui does."""
+    lists: dict[str, list[Json]] = {IMAGES: []}
     for output in outputs:
         if output.text is not None:
             entry = _entry(output, "text", output.text)
@@ -134,12 +138,21 @@ def compose(outputs: Iterable[Output], kept: KeptFiles | None, link: Callable[[s
         else:
             entry = _entry(output, "s3_url", link(output.key or ""))
         lists.setdefault(list_of(output), []).append(entry)
-    return {name: lists[name] for name in LISTS if name in lists}
+    status: JsonObject = {} if lists[IMAGES] else {"status": NO_IMAGES}
+    return {**{name: lists[name] for name in LISTS if name in lists}, **status}
+
+
+def file_name(output: Output) -> JsonObject:
+    """`filename` and `subfolder` as ComfyUI lists them; `temp` marks a file of its temp folder."""
+    path = output.name.removeprefix(f"{TEMP_FOLDER}/") if output.temp else output.name
+    subfolder, _, filename = path.rpartition("/")
+    named: JsonObject = {"filename": filename, "subfolder": subfolder}
+    return {**named, "temp": True} if output.temp else named
 
 
 def _entry(output: Output, kind: str, data: str) -> JsonObject:
     return {
-        "filename": output.name,
+        **file_name(output),
         "type": kind,
         "data": data,
         "content_type": output.content_type,
@@ -151,7 +164,10 @@ def _entry(output: Output, kind: str, data: str) -> JsonObject:
 
 
 def list_of(output: Output) -> str:
-    """The list an output is in. Moving pictures are in `gifs`, as the nodes that make them say."""
+    """The list that an output is in: `images` if ComfyUI lists it there, as worker-comfyui does, else by its kind.
+    Moving pictures are in `gifs`, as the nodes that make them call them."""
+    if IMAGES in output.keys:
+        return IMAGES
     if output.content_type == "image/gif":
         return "gifs"
     return _LIST_OF.get(output.type, output.type)

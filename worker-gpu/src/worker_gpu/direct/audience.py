@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage
-from worker_gpu.direct.answer import AnswerRoom
+from worker_gpu.direct.answer import AnswerRoom, file_name
 from worker_gpu.direct.request import progress_line
 from worker_gpu.shape import JsonObject
 
@@ -35,7 +35,7 @@ class Teller:
         self._tell(
             {
                 "type": "output",
-                "filename": output.name,
+                **file_name(output),
                 "content_type": output.content_type,
                 "size_bytes": output.size_bytes,
             }

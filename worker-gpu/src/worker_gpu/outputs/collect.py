@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker_gpu.comfy.calls import ComfyUnreachable
@@ -15,7 +15,7 @@ from worker_gpu.outputs.finding import Finder, Item, unreachable
 from worker_gpu.outputs.kinds import TEXT
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
-from worker_gpu.outputs.walk import FileRef, Found, PictureRef, TextRef, file_at, walk
+from worker_gpu.outputs.walk import FileRef, Listed, PictureRef, TextRef, file_at, walk
 from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 
@@ -73,7 +73,7 @@ class Collector:
 
     def showed(self, node: str, output: JsonObject) -> None:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
-        self._begin(self._take([(node, found) for found in walk(output)]))
+        self._begin(self._take(walk(node, output)))
 
     def sent(self, node: str, content_type: str, picture: bytes) -> None:
         """A node sent a picture as its result. Does nothing where such pictures come as files."""
@@ -88,13 +88,13 @@ class Collector:
         the history says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
         self._source.ended(results.began_ms)
         early = set(self._taken)
-        self._begin(self._take([(node, found) for node, output in results.listed for found in walk(output)]))
+        self._begin(self._take([each for node, output in results.listed for each in walk(node, output)]))
         self._begin(self._take(_unlisted(results.written)))
         await self._settled()
         if not self._taken:
             raise self._finder.nothing()
         await self._look_again(early & set(self._files))
-        return [self._stored[name] for name in self._taken]
+        return [replace(self._stored[name], keys=item.keys) for name, item in self._taken.items()]
 
     def stored(self) -> tuple[Output, ...]:
         """The outputs stored so far, in the order they were found."""
@@ -117,21 +117,26 @@ class Collector:
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
 
-    async def _take(self, listed: list[tuple[str, Found]]) -> None:
+    async def _take(self, listed: list[Listed]) -> None:
         """Bring in what is new of `listed`."""
         async with self._naming:
             fresh: list[Item] = []
-            for node, found in listed:
-                item = await self._finder.item(node, found)
-                if item is not None and item.name not in self._taken and item.name not in self._repeated:
+            for each in listed:
+                item = await self._finder.item(each)
+                if item is None or item.name in self._repeated:
+                    continue
+                taken = self._taken.get(item.name)
+                if taken is None:
                     self._taken[item.name] = item
                     fresh.append(item)
+                else:
+                    self._taken[item.name] = replace(taken, keys=taken.keys | item.keys)
         if fresh:
             await self._bring_in(fresh)
 
     async def _take_sent(self, node: str, ref: PictureRef, picture: bytes) -> None:
         await asyncio.to_thread(ref.path.write_bytes, picture)
-        await self._take([(node, ref)])
+        await self._take([Listed(node, "", ref)])
 
     async def _bring_in(self, items: list[Item]) -> None:
         most = self._wishes.limits.max_outputs
@@ -247,7 +252,7 @@ class Collector:
             raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
 
 
-def _unlisted(written: Iterable[WrittenFile]) -> list[tuple[str, Found]]:
+def _unlisted(written: Iterable[WrittenFile]) -> list[Listed]:
     """What was written to the output folder, listed by a node or not. What lies in temp is a result only if listed."""
     refs = ((file.node, file_at(file.path, file.folder)) for file in written if file.folder == OUTPUT_FOLDER)
-    return [(node, ref) for node, ref in refs if ref is not None]
+    return [Listed(node, "", ref) for node, ref in refs if ref is not None]

@@ -8,15 +8,16 @@ from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.outputs.files import Source
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import TEMP_FOLDER, Names
-from worker_gpu.outputs.walk import FileRef, Found, PathRef, PictureRef, TextRef
+from worker_gpu.outputs.walk import FileRef, Listed, PathRef, PictureRef, TextRef
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something to bring in: where it comes from and what it is called."""
+    """Something to bring in: where it comes from, what it is called, and the keys of outputs that list it."""
 
     name: str
     node: str
+    keys: frozenset[str]
     temp: bool
     ref: FileRef | TextRef | PictureRef
 
@@ -31,12 +32,13 @@ class Finder:
         self._temp_outputs = temp_outputs
         self._has_previews = False
 
-    async def item(self, node: str, found: Found) -> Item | None:
-        """What `node` listed, as something to bring in; None where it is no output. Raises `JobError`."""
+    async def item(self, listed: Listed) -> Item | None:
+        """What a node listed, as something to bring in; None where it is not an output. Raises `JobError`."""
+        node, found, keys = listed.node, listed.found, frozenset({listed.key} - {""})
         if isinstance(found, TextRef):
-            return Item(self._names.of_text(node, found), node, temp=False, ref=found)
+            return Item(self._names.of_text(node, found), node, keys, temp=False, ref=found)
         if isinstance(found, PictureRef):
-            return Item(self._names.of_picture(node, found), node, temp=False, ref=found)
+            return Item(self._names.of_picture(node, found), node, keys, temp=False, ref=found)
         ref = await self._place(node, found) if isinstance(found, PathRef) else found
         if ref is None:
             return None
@@ -48,7 +50,7 @@ class Finder:
             return None
         if not await self._is_of_this_run(ref, isinstance(found, FileRef) or found.needed):
             return None
-        return Item(self._names.of_file(ref, temp), node, temp, ref)
+        return Item(self._names.of_file(ref, temp), node, keys, temp, ref)
 
     async def _is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
         try:

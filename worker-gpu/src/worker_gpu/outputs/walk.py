@@ -75,24 +75,34 @@ Found: TypeAlias = FileRef | PathRef | TextRef | PictureRef
 """What a node gave."""
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Something that `node` gave. `key` of its output lists it; empty for what no node listed."""
+
+    node: str
+    key: str
+    found: Found
+
+
 def split_annotation(text: str) -> tuple[str, str | None]:
     """A path and the folder that it says it is in: `("a.png", "temp")` of `a.png [temp]`."""
     said = _ANNOTATION.search(text)
     return (text[: said.start()], said[1]) if said is not None else (text, None)
 
 
-def walk(output: JsonObject) -> list[FileRef | PathRef | TextRef]:
-    """Files, paths and texts in one node's `output`, in their order, each file once. Input files are no results."""
-    found: list[FileRef | PathRef | TextRef] = []
-    files: set[FileRef | PathRef] = set()
+def walk(node: str, output: JsonObject) -> list[Listed]:
+    """Files, paths and texts in the `output` of `node`, in their order. A file is listed once for each key. Input
+    files are not results."""
+    found: list[Listed] = []
+    files: set[Listed] = set()
     texts = 0
-    for item in _walk(output, "", 0):
+    for key, item in _walk(output, "", 0):
         if isinstance(item, str):
-            found.append(TextRef(item, texts))
+            found.append(Listed(node, key, TextRef(item, texts)))
             texts += 1
-        elif item not in files and item.folder != "input":
-            files.add(item)
-            found.append(item)
+        elif item.folder != "input" and (listed := Listed(node, key, item)) not in files:
+            files.add(listed)
+            found.append(listed)
     return found
 
 
@@ -114,7 +124,8 @@ def file_at(path: str, folder: str) -> FileRef | None:
     return FileRef(parts[-1], "/".join(parts[:-1]), folder) if parts else None
 
 
-def _walk(value: Json, key: str, depth: int) -> Iterator[FileRef | PathRef | str]:
+def _walk(value: Json, key: str, depth: int) -> Iterator[tuple[str, FileRef | PathRef | str]]:
+    """Each with the key of the output that it is under."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, dict):
@@ -122,7 +133,7 @@ def _walk(value: Json, key: str, depth: int) -> Iterator[FileRef | PathRef | str
         if filename:
             ref = _file(filename, maybe_text(value.get("subfolder")) or "", maybe_text(value.get("type")) or "output")
             if ref is not None:
-                yield ref
+                yield key, ref
             return
         for name, item in value.items():
             yield from _walk(item, name if depth == 0 else key, depth + 1)
@@ -131,9 +142,9 @@ def _walk(value: Json, key: str, depth: int) -> Iterator[FileRef | PathRef | str
             yield from _walk(item, key, depth + 1)
     elif key in TEXT_KEYS:
         if value is not None:
-            yield value if isinstance(value, str) else json.dumps(value)
+            yield key, value if isinstance(value, str) else json.dumps(value)
     elif isinstance(value, str) and (ref := _path(value)) is not None:
-        yield ref
+        yield key, ref
 
 
 def _file(filename: str, subfolder: str, folder: str) -> FileRef | PathRef | None:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,16 @@ def env(tmp_path: Path) -> dict[str, str]:
 def start(env: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
     """Start it as tini would."""
     command = [str(ENTRYPOINT), *arguments]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    return subprocess.Popen(  # noqa: S603
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell ignores SIGINT in its background jobs, children inherit that, and Bash cannot trap what it inherits
+        # as ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run(env: dict[str, str], *arguments: str) -> tuple[int, list[str], str]:

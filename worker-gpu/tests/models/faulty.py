@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 
+from models.accepted import TIMEOUT_S, wait_until_accepted
 from worker_gpu.models.settings import Bucket, Credentials
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
@@ -80,10 +81,11 @@ class Silent:
 
 @dataclass(frozen=True)
 class Trickle:
-    """`size` bytes a turn of `gate`."""
+    """Sends `size` bytes each time `gate` returns. After `pieces` of them it sends nothing until the client closes."""
 
     gate: Callable[[], None]
     size: int = 1
+    pieces: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Whole:
 
 Fault: TypeAlias = Cut | Status | Shifted | Headers | Flipped | Silent | Trickle | Whole
 Script: TypeAlias = Callable[[Asked], Fault | None]
+_Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
 
 
 class FaultyStore:
@@ -106,6 +109,8 @@ class FaultyStore:
         self.port = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._open = 0
+        self._closed = threading.Condition()
 
     @property
     def url(self) -> str:
@@ -130,6 +135,22 @@ class FaultyStore:
             self.asked.append(asked)
         return asked
 
+    def take_asked(self) -> list[Asked]:
+        """The requests since the last call. Waits until every client has closed its connections, since the request of
+        a killed client may be read after its death."""
+        wait_until_accepted(self.url)
+        with self._closed:
+            assert self._closed.wait_for(lambda: self._open == 0, TIMEOUT_S), "a connection stays open"
+        with self._lock:
+            taken, self.asked = self.asked, []
+        return taken
+
+    def count_open(self, change: int) -> None:
+        """A connection was accepted (1) or has ended (-1)."""
+        with self._closed:
+            self._open += change
+            self._closed.notify_all()
+
     def wait_gone(self, peer: socket.socket) -> None:
         """Return when the client has closed its side, or the test is over."""
         peer.settimeout(0.05)
@@ -147,7 +168,7 @@ class FaultyStore:
 def faulty_store(tls: ssl.SSLContext | None = None) -> Generator[FaultyStore]:
     """A store on a free loopback port."""
     store = FaultyStore()
-    server = _Server(("127.0.0.1", 0), _handler(store))
+    server = _Server(store)
     if tls is not None:
         # The handshake is the handler's, in a thread of its own.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -172,6 +193,18 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+    def __init__(self, store: FaultyStore) -> None:
+        super().__init__(("127.0.0.1", 0), _handler(store))
+        self._store = store
+
+    def process_request(self, request: _Request, client_address: object) -> None:
+        self._store.count_open(1)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: _Request) -> None:
+        super().shutdown_request(request)
+        self._store.count_open(-1)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is no news."""
@@ -242,7 +275,11 @@ def _handler(store: FaultyStore) -> type[BaseHTTPRequestHandler]:
 
         def _body(self, key: str, part: bytes, fault: Fault | None) -> None:
             if isinstance(fault, Trickle):
-                for at in range(0, len(part), fault.size):
+                for number, at in enumerate(range(0, len(part), fault.size)):
+                    if number == fault.pieces:
+                        store.wait_gone(self.connection)
+                        self.close_connection = True
+                        return
                     fault.gate()
                     self.wfile.write(part[at : at + fault.size])
                 return

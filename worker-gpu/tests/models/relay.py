@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from models.accepted import TIMEOUT_S, wait_until_accepted
+
 PIECE = 8192
 _REQUEST = re.compile(rb"GET (\S+) HTTP/1\.1\r\n")
 _RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-", re.IGNORECASE)
@@ -53,8 +55,9 @@ class Relay:
 
     def take_asked(self) -> list[tuple[str, int]]:
         """What was asked for since the last look, when every client has gone and nothing is on its way any more."""
+        wait_until_accepted(self.endpoint)
         with self.changed:
-            assert self.changed.wait_for(lambda: self.open == 0, 10), "a connection stays open"
+            assert self.changed.wait_for(lambda: self.open == 0, TIMEOUT_S), "a connection stays open"
             taken, self.asked = self.asked, []
         return taken
 

@@ -93,8 +93,7 @@ class Scene:
 
     def asked(self) -> set[tuple[str, int]]:
         """The chunks asked for since the last look."""
-        with_range = [one for one in self.store.asked if one.first >= 0]
-        self.store.asked.clear()
+        with_range = [one for one in self.store.take_asked() if one.first >= 0]
         return {(one.key, one.first // CHUNK) for one in with_range}
 
     def begin_anew(self, seed: int) -> None:

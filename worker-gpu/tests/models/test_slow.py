@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,34 +24,33 @@ LIMIT_S = 10.0
 SILENCE_S = 0.2
 
 
-class Second:
-    """A clock for the lanes that hardly moves. `gate` is for `Trickle`: a second for each piece, which is sent when the
-    lane has looked at the clock since the one before. A new gate ends the one before it."""
+class TrickleClock:
+    """A clock that only a trickling connection moves: `second` is the gate of a `Trickle`, one second for each piece.
+
+    A second passes only after the pool has read the clock since the one before, so the pool sees every second. The
+    number of pieces of a connection is therefore also the time after which the pool has to give it up: if it reads the
+    clock and keeps the connection, no time passes any more and the pull hangs."""
 
     def __init__(self) -> None:
         self.moment = 0.0
-        self.turns = 0
-        self._gates = 0
-        self._looked = threading.Event()
+        self._read_at = -1.0
+        self._changed = threading.Condition()
 
     def __call__(self) -> float:
-        self._looked.set()
-        self.moment += 1e-6
-        return self.moment
+        with self._changed:
+            self._read_at = self.moment
+            self._changed.notify_all()
+            return self.moment
 
-    def gate(self) -> Callable[[], None]:
-        self._gates += 1
-        mine = self._gates
-
-        def turn() -> None:
-            self._looked.wait(LIMIT_S)
-            if mine != self._gates:
-                raise BrokenPipeError
-            self._looked.clear()
-            self.turns += 1
+    def second(self) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._read_at == self.moment, LIMIT_S), "nobody reads the clock"
             self.moment += 1.0
 
-        return turn
+
+def tools(clock: TrickleClock) -> Tools:
+    """Retries follow at once: the clock stands still during a pause."""
+    return Tools(clock=clock, chance=lambda: 0.0)
 
 
 def offer(store: FaultyStore, chunk_bytes: int) -> None:
@@ -65,26 +63,36 @@ def asked_for(store: FaultyStore, first: int) -> int:
 
 def test_a_connection_far_behind_the_others_is_replaced_within_seconds(store: FaultyStore, tmp_path: Path) -> None:
     offer(store, BIG)
-    clock = Second()
+    clock = TrickleClock()
+    asked_at: list[float] = []
 
     def script(asked: Asked) -> Fault | None:
-        return Trickle(clock.gate()) if asked.first == LAST and asked_for(store, LAST) == 1 else None
+        if asked.first != LAST:
+            return None
+        asked_at.append(clock.moment)
+        return Trickle(clock.second, pieces=int(PATIENCE.slow_grace_s)) if len(asked_at) == 1 else None
 
     store.script = script
-    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), PATIENCE), Tools(clock=clock))
-    assert (pulled.errors, pulled.replaced_lanes, asked_for(store, LAST)) == ([], 1, 2)
-    # A byte a second: not a piece of 128 KiB was waited for.
-    assert clock.turns <= PATIENCE.slow_grace_s + 3
+    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), PATIENCE), tools(clock))
+    assert (pulled.errors, pulled.replaced_lanes) == ([], 1)
+    # At a byte a second: no piece of `PIECE_BYTES` was waited for.
+    assert asked_at == [0.0, PATIENCE.slow_grace_s]
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
 
 
 def test_where_others_are_no_better_a_chunk_may_be_slow(store: FaultyStore, tmp_path: Path) -> None:
     offer(store, BIG)
-    clock = Second()
-    # Slower than the median, faster than the floor.
-    store.script = lambda asked: Trickle(clock.gate(), 80_000) if asked.first == LAST else None
+    clock = TrickleClock()
     hasty = replace(PATIENCE, slow_grace_s=1.0)
-    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), hasty), Tools(clock=clock))
+
+    def script(asked: Asked) -> Fault | None:
+        if asked.first != LAST:
+            return None
+        # Slower than the median, faster than the floor.
+        return Trickle(clock.second, 80_000, 1 if asked_for(store, LAST) <= hasty.slow_replacements else None)
+
+    store.script = script
+    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), hasty), tools(clock))
     assert (pulled.errors, pulled.replaced_lanes) == ([], hasty.slow_replacements)
     assert asked_for(store, LAST) == 1 + hasty.slow_replacements
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
@@ -93,14 +101,16 @@ def test_where_others_are_no_better_a_chunk_may_be_slow(store: FaultyStore, tmp_
 @pytest.mark.parametrize("chunk_bytes", [len(BODY), BIG], ids=["one chunk", "all chunks"])
 def test_a_store_that_only_trickles_is_given_up(store: FaultyStore, tmp_path: Path, chunk_bytes: int) -> None:
     offer(store, chunk_bytes)
-    clock = Second()
-    store.script = lambda asked: Trickle(clock.gate()) if asked.key == PATH else None
+    clock = TrickleClock()
     patience = replace(PATIENCE, attempts=3)
-    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), patience), Tools(clock=clock))
+    pieces = int(patience.floor_s)
+    store.script = lambda asked: Trickle(clock.second, pieces=pieces) if asked.key == PATH else None
+    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), patience), tools(clock))
     assert pulled.codes == ["store_unreachable"]
-    assert "bytes came in 2" in pulled.errors[0].message
+    assert "bytes came in 20 s" in pulled.errors[0].message
     # There is no median to be slower than.
     assert (pulled.replaced_lanes, asked_for(store, 0)) == (0, 3)
+    assert clock.moment == 3 * patience.floor_s
     assert not (tmp_path / "models" / PATH).exists()
 
 

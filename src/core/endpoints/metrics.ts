@@ -143,7 +143,7 @@ function ofEndpoints(endpoints: readonly Named[]): Metric[] {
     {
       name: 'comfy_edge_runs_total',
       type: 'counter',
-      help: 'Calls of RunPod’s /run.',
+      help: 'Calls of RunPod’s /run. Those of the last seconds may be counted later.',
       samples: each(({ counts }) => counts.sent),
     },
     {

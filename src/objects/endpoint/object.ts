@@ -42,9 +42,13 @@ export class Endpoint extends DurableObject<Env> {
     this.breaker = this.store.breaker();
   }
 
-  /** A job is about to call `/run`. Every job asks, and again each time it was told to wait. */
-  ask(job: string): Ask {
+  /**
+   * A job is about to call `/run`. It asks unless its isolate has just heard that the breaker is closed, and again each time it was
+   * told to wait. `unasked`: runs that its isolate sent since it last asked; they are counted now.
+   */
+  ask(job: string, unasked = 0): Ask {
     const now = Date.now();
+    this.store.count('sent', unasked);
     const { breaker, wait_ms } = ask(this.breaker, job, now, this.settings());
     this.keep(breaker);
     if (wait_ms === null) {

@@ -50,10 +50,14 @@ export class EndpointStore {
     }
   }
 
-  count(name: keyof EndpointStatus['counts']): void {
+  count(name: keyof EndpointStatus['counts'], calls = 1): void {
+    if (calls === 0) {
+      return;
+    }
     this.sql.exec(
-      'INSERT INTO counts (name, count) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET count = count + 1',
+      'INSERT INTO counts (name, count) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET count = count + ?2',
       name,
+      calls,
     );
   }
 

@@ -161,8 +161,8 @@ function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): st
 
 /** Calls `/run` where the run may go now. The place is settled and stored before the call. */
 async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
-  const { env, config, state, tell, wanted } = context;
-  const route = await routeOf(env, config, state);
+  const { env, config, state, now, tell, wanted } = context;
+  const route = await routeOf(env, config, state, now);
   const input = route.kind === 'go' ? await inputOf(attempt, context) : null;
   if (!wanted()) {
     return { kind: 'done' };

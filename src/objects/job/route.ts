@@ -1,11 +1,12 @@
 import type { Config } from '../../config.ts';
-import type { BreakerCause, BreakerMode, CallOutcome } from '../../contract/endpoint.ts';
+import type { Ask, BreakerCause, BreakerMode, CallOutcome } from '../../contract/endpoint.ts';
 import type { JobError } from '../../contract/job.ts';
-import type { JobState } from '../../core/job/state.ts';
+import { currentAttempt, type JobState } from '../../core/job/state.ts';
 import type { Env } from '../../env.ts';
 import type { RunAnswer } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { endpointStub } from '../stubs.ts';
+import { forgetClosed, passesUnasked, rememberClosed, takeUnreported } from './closed-endpoints.ts';
 
 /** Where a run goes now: to an endpoint, nowhere yet, or nowhere at all because none of its endpoints is configured any more. */
 export type Route =
@@ -13,14 +14,21 @@ export type Route =
   | { kind: 'wait'; wait_ms: number; why: Pick<JobError, 'code' | 'message'> }
   | { kind: 'nowhere' };
 
-/** A job asks its own endpoint first, then those that may stand in for it, until one lets it through. */
-export async function routeOf(env: Env, config: Config, state: JobState): Promise<Route> {
+/**
+ * A job asks its own endpoint first, then those that may stand in for it, until one lets it through. It asks nobody where this
+ * isolate has just heard that the endpoint takes runs, unless it was told to wait before: the endpoint counts it as waiting.
+ */
+export async function routeOf(env: Env, config: Config, state: JobState, now: number): Promise<Route> {
+  const waited = (currentAttempt(state)?.held ?? null) !== null;
   const held: { endpoint: string; wait_ms: number; cause: BreakerCause }[] = [];
   for (const endpoint of endpointsOf(state)) {
     if (!Object.hasOwn(config.endpoints, endpoint)) {
       continue;
     }
-    const answer = await asked(env, endpoint, state.id);
+    if (!waited && held.length === 0 && passesUnasked(endpoint, now)) {
+      return { kind: 'go', endpoint, report: 'trouble' };
+    }
+    const answer = await asked(env, endpoint, state.id, now);
     if (answer.kind === 'go') {
       leave(
         env,
@@ -48,9 +56,13 @@ function leave(env: Env, endpoints: readonly string[], job: string): void {
 }
 
 /** An Endpoint object that cannot be reached holds up no job: it only ever keeps calls from failing. */
-async function asked(env: Env, endpoint: string, job: string): ReturnType<ReturnType<typeof endpointStub>['ask']> {
+async function asked(env: Env, endpoint: string, job: string, now: number): Promise<Ask> {
   try {
-    return await endpointStub(env, endpoint).ask(job);
+    const answer = await endpointStub(env, endpoint).ask(job, takeUnreported(endpoint));
+    if (answer.kind === 'go' && answer.report === 'trouble') {
+      rememberClosed(endpoint, now);
+    }
+    return answer;
   } catch (error) {
     consoleLog({
       event: 'endpoint_unreachable',
@@ -72,6 +84,9 @@ export async function reportRun(
   const outcome = outcomeOf(answer);
   if (outcome === 'ok' && report === 'trouble') {
     return 'closed';
+  }
+  if (outcome !== 'ok') {
+    forgetClosed(endpoint);
   }
   const retry_after_ms = answer.kind === 'refused' ? answer.retry_after_ms : null;
   return endpointStub(env, endpoint)

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { env } from 'cloudflare:workers';
 import {
   ACCOUNT,
@@ -15,6 +15,7 @@ import {
   type Rig,
 } from '../../testing/job.ts';
 import { endpointStub } from '../stubs.ts';
+import { CLOSED_FRESH_MS } from './closed-endpoints.ts';
 
 let tests = 0;
 
@@ -130,6 +131,101 @@ describe('a job whose endpoint is sent nothing', () => {
       error: { code: 'no_capacity', at: 'provider', retryable: true },
       usage: { billed_seconds: 0 },
     });
+  });
+});
+
+/** How often the object of an endpoint is called from here on. */
+function callsOf(endpoint: string): () => number {
+  const spy = vi.spyOn(env.ENDPOINT, 'getByName');
+  onTestFinished(() => spy.mockRestore());
+  return () => spy.mock.calls.filter(([name]) => name === endpoint).length;
+}
+
+async function sent(endpoint: string): Promise<Rig> {
+  const rig = await created({ endpoint });
+  await settled(rig);
+  return rig;
+}
+
+describe('a job whose endpoint was closed a moment ago', () => {
+  it('calls /run without asking the Endpoint object', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const { own } = pair();
+    await sent(own);
+    const calls = callsOf(own);
+    await sent(own);
+    await sent(own);
+    expect(sentTo(runpod)).toEqual([own, own, own]);
+    expect(calls()).toBe(0);
+  });
+
+  it('asks the Endpoint object again after CLOSED_FRESH_MS, and so notices a breaker that opened', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await sent(own);
+    await shut(own);
+    clock.pass(CLOSED_FRESH_MS);
+    const rig = await sent(own);
+    expect(sentTo(runpod)).toEqual([own]);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity' });
+  });
+
+  it('waits when the breaker opened within CLOSED_FRESH_MS and RunPod refuses its run', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const { own } = pair();
+    await sent(own);
+    await shut(own);
+    runpod.answer.run = () => new Response('{}', { status: 429 });
+    const rig = await sent(own);
+    expect(sentTo(runpod)).toEqual([own, own]);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ number: 1 }] });
+  });
+
+  it('asks the Endpoint object again after a call of /run failed', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const { own } = pair();
+    await sent(own);
+    runpod.answer.run = () => new Response('{}', { status: 500 });
+    await sent(own);
+    const calls = callsOf(own);
+    runpod.answer.run = () => Response.json({ id: 'taken' });
+    await sent(own);
+    // One question, and one report: after a failure the endpoint wants to hear of every call.
+    expect(calls()).toBe(2);
+  });
+
+  it('is counted by the Endpoint object with the next question', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await sent(own);
+    await sent(own);
+    await sent(own);
+    clock.pass(CLOSED_FRESH_MS);
+    await sent(own);
+    expect((await endpointStub(env, own).status()).counts).toMatchObject({ sent: 4 });
+  });
+
+  it('asks the Endpoint object when it was told to wait before, so that it leaves the line', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await shut(own);
+    const rig = await sent(own);
+    clock.pass(10_000);
+    await endpointStub(env, own).line();
+    await sent(own);
+    await ringInTime(rig, clock);
+    // The probe has closed the breaker; this isolate hears so.
+    await sent(own);
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'closed', waiting: 1 });
+    await ringInTime(rig, clock);
+    expect(sentTo(runpod)).toEqual([own, own, own]);
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
   });
 });
 

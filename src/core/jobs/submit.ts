@@ -41,7 +41,8 @@ const IN_FLIGHT_AGAIN_S = 1;
 /**
  * Takes a job: checks everything, asks the account for admission, stores what came inline, and hands the job to its object.
  * The job exists, durably, when this returns it. Nothing is stored or counted for a request that has a fault. Two calls of objects
- * on this way: the account's, and the job's.
+ * on this way: the account's, and the job's. A request with an idempotency key makes one more before anything is checked or fetched;
+ * `admit` decides between requests with one key that come at the same time.
  */
 export async function submitJob(
   core: Core,
@@ -55,24 +56,20 @@ export async function submitJob(
   }: SubmitOptions = {},
 ): Promise<Result<Submitted, CoreProblem>> {
   const received_at = core.clock();
+  const earlier = idempotency === null ? null : await recalled(core, caller, idempotency);
+  if (earlier !== null) {
+    return earlier;
+  }
   const checked = await checkRequest(core, caller, body);
   if (!checked.ok) {
-    const before = idempotency === null ? null : await recalled(core, caller, idempotency);
-    return before?.ok === true ? before : checked;
+    return checked;
   }
   const { endpoint: wanted, shaped: wish, inputNames } = checked.value;
   const fallbacks = await fallbacksFor(core, caller, wanted, wish.graph, [...inputNames.values()]);
   const names = fallbacks.map((fallback) => fallback.endpoint);
   const unavailable = shed(core, checked.value.endpoint, names);
   if (unavailable !== null) {
-    return (idempotency === null ? null : await recalled(core, caller, idempotency)) ?? fail(unavailable);
-  }
-  if (idempotency !== null && checked.value.remote.length > 0) {
-    // Fetching is the one thing before admission that costs others something: a repeated request does not do it again.
-    const before = await recalled(core, caller, idempotency);
-    if (before !== null) {
-      return before;
-    }
+    return fail(unavailable);
   }
   const ready = await fetched(core, caller, checked.value, fetchDeadline);
   if (!ready.ok) {

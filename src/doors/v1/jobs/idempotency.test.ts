@@ -103,6 +103,13 @@ describe('a repeated submit', () => {
     expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
   });
 
+  it('is refused for its key before the body is checked', async () => {
+    const { call } = await fresh();
+    await send(call, 'k');
+    const other = await send(call, 'k', { workflow: {} });
+    expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
+  });
+
   it('never meets another account’s', async () => {
     const { call } = await fresh();
     const stranger = await newClient();

@@ -17,6 +17,9 @@ export async function startRunpodStub(): Promise<{ url: string; stop(): Promise<
       answer.end(JSON.stringify(asksHealth ? HEALTH : { id: randomUUID(), status: 'IN_QUEUE' }));
     });
   });
+  // Node closes a connection that was idle for 5 s. workerd keeps it and may use it at that moment, which fails the call: at RunPod
+  // that is rare, here a pause between two rounds would do it to all connections at once.
+  server.keepAliveTimeout = 0;
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Launched, launched } from './stack/testing/launched.ts';
 
-const demo = (env: Record<string, string> = {}): Launched => launched('local/demo.ts', env);
+const demo = (env: Record<string, string> = {}): Promise<Launched> => launched('local/demo.ts', env);
 
 /** Resolves when nothing listens on any of the ports: holds a connection to each, and takes a new one as long as it can. */
 async function silence(ports: number[]): Promise<void> {
@@ -57,7 +57,7 @@ async function busyPort(): Promise<{ server: Server; port: number }> {
 }
 
 test('the demo turns a workflow into a picture and a video on disk, and ends with 0', async () => {
-  const { ended, folder } = demo();
+  const { ended, folder } = await launched('local/demo.ts', {}, 'empty');
   const { code, stdout, stderr } = await ended;
   expect({ code, stderr }).toEqual({ code: 0, stderr: [] });
   const output = join(folder, 'output');
@@ -78,7 +78,7 @@ test.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const)('%s in the middle of the job ends everything, with %i', async (signal, code) => {
-  const run = demo();
+  const run = await demo();
   await run.line('executing');
   const ports = portsOf(run.folder);
   run.process.kill(signal);
@@ -87,14 +87,14 @@ test.each([
 });
 
 test('SIGINT while the platform starts ends everything, with 130', async () => {
-  const run = demo();
+  const run = await demo();
   await run.line('Starting');
   run.process.kill('SIGINT');
   expect(await run.ended).toMatchObject({ code: 130, stderr: ['Stopped.'] });
 });
 
 test('kill -9 of the demo leaves nothing running', async () => {
-  const run = demo();
+  const run = await demo();
   await run.line('executing');
   const ports = portsOf(run.folder);
   run.process.kill('SIGKILL');
@@ -107,7 +107,7 @@ test.each([
   ['RUNPOD_PORT', 'local RunPod'],
 ])('a busy %s is one line that says what to do', async (variable, purpose) => {
   const { port } = await busyPort();
-  const { code, stderr } = await demo({ [variable]: String(port) }).ended;
+  const { code, stderr } = await (await demo({ [variable]: String(port) })).ended;
   expect(code).toBe(1);
   expect(stderr).toEqual([
     `Port ${port} (${purpose}) is in use. Stop what listens there, or choose another: ${variable}=<port> in front of the command.`,
@@ -119,7 +119,7 @@ test('a COMFYUI_URL where nothing answers is one line that says what to do', asy
   server.close();
   await once(server, 'close');
   const url = `http://127.0.0.1:${port}`;
-  const { code, stderr } = await demo({ COMFYUI_URL: url }).ended;
+  const { code, stderr } = await (await demo({ COMFYUI_URL: url })).ended;
   expect(code).toBe(1);
   expect(stderr).toEqual([
     `COMFYUI_URL: nothing at ${url} answers as a ComfyUI. Start ComfyUI there, or leave COMFYUI_URL out to use the CPU engine.`,
@@ -127,10 +127,10 @@ test('a COMFYUI_URL where nothing answers is one line that says what to do', asy
 });
 
 test('a second one in the same folder is told about the first', async () => {
-  const first = demo();
+  const first = await demo();
   await first.line('Starting');
   await first.line('Uploaded');
-  const second = demo({ STATE_DIR: join(first.folder, 'state') });
+  const second = await demo({ STATE_DIR: join(first.folder, 'state') });
   expect(await second.ended).toMatchObject({
     code: 1,
     stderr: [expect.stringMatching(/^Another comfy-edge runs from .*Stop it first/)],

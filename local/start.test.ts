@@ -36,7 +36,7 @@ test(
   'npm start notices that both runtimes of the gateway are gone, and starts it again',
   { timeout: 180_000 },
   async () => {
-    const run = launched('local/start.ts');
+    const run = await launched('local/start.ts');
     await run.line('comfy-edge is up');
     expect(await runJob(run)).toBe('succeeded');
     kill(run, '/bin/workerd ');
@@ -47,7 +47,7 @@ test(
 );
 
 test('npm start goes on after its worker and its ComfyUI are killed', { timeout: 180_000 }, async () => {
-  const run = launched('local/start.ts');
+  const run = await launched('local/start.ts');
   await run.line('comfy-edge is up');
   expect(await runJob(run)).toBe('succeeded');
   kill(run, 'main.py');
@@ -57,7 +57,7 @@ test('npm start goes on after its worker and its ComfyUI are killed', { timeout:
 });
 
 test('npm start ends with a sentence when wrangler is killed', { timeout: 180_000 }, async () => {
-  const run = launched('local/start.ts');
+  const run = await launched('local/start.ts');
   await run.line('comfy-edge is up');
   kill(run, 'wrangler.js');
   const { code, stderr } = await run.ended;

@@ -13,6 +13,9 @@ const LOCAL_R2 = { accessKeyId: 'local', secretAccessKey: 'local-secret' };
 /** The one binding of D1 in `wrangler.toml`. */
 const DATABASE = 'DB';
 
+/** In a state directory: the hash of the migrations that its database has. */
+const MIGRATIONS_STAMP = 'migrations.sha256';
+
 /** wrangler takes about a second; a loaded machine some more. */
 const READY_TIMEOUT_MS = 60_000;
 const READY_POLL_MS = 25;
@@ -111,25 +114,29 @@ export async function startGateway(options: GatewayOptions): Promise<Outcome<Gat
   });
 }
 
-/** Runs `wrangler d1 migrations apply`, unless the stamp says that this state has exactly these migrations. */
-async function applyMigrations(options: GatewayOptions): Promise<Outcome<null>> {
-  const folder = join(options.root, 'migrations');
-  const files = existsSync(folder)
-    ? readdirSync(folder)
-        .filter((name) => name.endsWith('.sql'))
-        .sort()
-    : [];
+/** The files of `migrations/`, as one hash: a state directory with this stamp has exactly these migrations. */
+export function migrationsHash(root: string): string {
+  const folder = join(root, 'migrations');
   const hash = createHash('sha256');
-  for (const name of files) {
-    hash
-      .update(name)
-      .update('\0')
-      .update(readFileSync(join(folder, name)))
-      .update('\0');
+  for (const name of existsSync(folder) ? readdirSync(folder).sort() : []) {
+    if (name.endsWith('.sql')) {
+      hash
+        .update(name)
+        .update('\0')
+        .update(readFileSync(join(folder, name)))
+        .update('\0');
+    }
   }
-  const wanted = hash.digest('hex');
-  const stamp = join(options.directory, 'migrations.sha256');
-  if (files.length === 0 || (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted)) {
+  return hash.digest('hex');
+}
+
+/** Runs `wrangler d1 migrations apply`, unless the stamp says that this state has exactly these migrations. */
+export async function applyMigrations(
+  options: Pick<GatewayOptions, 'root' | 'directory' | 'signal'>,
+): Promise<Outcome<null>> {
+  const wanted = migrationsHash(options.root);
+  const stamp = join(options.directory, MIGRATIONS_STAMP);
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) {
     return done(null);
   }
   const args = ['d1', 'migrations', 'apply', DATABASE, '--local', `--persist-to=${stateOf(options)}`];
@@ -159,7 +166,7 @@ function serveArguments(options: GatewayOptions): string[] {
   ];
 }
 
-function wrangler(options: GatewayOptions, args: string[], log: string): ProgramOptions {
+function wrangler(options: Pick<GatewayOptions, 'root' | 'directory'>, args: string[], log: string): ProgramOptions {
   return wranglerProgram(options, [...args, '--config', join(options.root, 'wrangler.toml')], log);
 }
 
@@ -221,7 +228,7 @@ function originOf(options: GatewayOptions): string {
   return `http://127.0.0.1:${options.port}`;
 }
 
-function stateOf(options: GatewayOptions): string {
+function stateOf(options: Pick<GatewayOptions, 'directory'>): string {
   return join(options.directory, 'state');
 }
 

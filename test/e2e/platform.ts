@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ComfyEdge, type Job, type JobEvent, isFinal } from '../../clients/sdk/index.ts';
 import { ensureEnvironment } from '../../local/python/environment.ts';
@@ -7,6 +6,7 @@ import type { PlatformEvent } from '../../local/runpod/index.ts';
 import { Contract, keepingTo } from '../../src/testing/contract/contract.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { type Stack, type StackOptions, startStack } from '../../local/stack/stack.ts';
+import { newStateDirectory } from '../../local/stack/testing/state.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
 
@@ -31,7 +31,7 @@ export type Platform = Stack & {
 /** The whole platform in a folder of its own, with the real worker and the CPU engine and its probe nodes. */
 export async function startPlatform(options: Partial<StackOptions> = {}): Promise<Platform> {
   const python = must(await ensureEnvironment({ root, signal: AbortSignal.timeout(300_000), report: () => undefined }));
-  const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-'));
+  const directory = await newStateDirectory('platform');
   const comfyuiPort = must(await claimPort({ port: 0, purpose: 'ComfyUI', variable: 'COMFYUI_PORT' }));
   const { workerEnv, ...rest } = options;
   const stack = must(

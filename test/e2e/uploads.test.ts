@@ -1,8 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ComfyEdge } from '../../clients/sdk/index.ts';
@@ -11,6 +10,7 @@ import { type Gateway, startGateway } from '../../local/stack/gateway.ts';
 import { valueOf } from '../../local/stack/outcome.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { readSecrets } from '../../local/stack/secrets.ts';
+import { newStateDirectory } from '../../local/stack/testing/state.ts';
 
 /** Files in parts over real HTTP: the real gateway, and R2's S3 endpoint of this machine, to which the parts go. */
 
@@ -25,7 +25,7 @@ let key: string;
 let edge: ComfyEdge;
 
 beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'comfy-edge-uploads-'));
+  directory = await newStateDirectory('uploads');
   const signal = AbortSignal.timeout(100_000);
   const secrets = readSecrets(directory);
   gateway = valueOf(

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
@@ -10,6 +9,7 @@ import { startGateway } from '../../local/stack/gateway.ts';
 import { valueOf } from '../../local/stack/outcome.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { readSecrets } from '../../local/stack/secrets.ts';
+import { newStateDirectory } from '../../local/stack/testing/state.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
 
@@ -32,7 +32,7 @@ export type LoneGateway = {
 
 /** @param limits `LIMITS` of the gateway (docs/reference/configuration.md) */
 export async function startLoneGateway(limits: Record<string, number> = {}): Promise<LoneGateway> {
-  const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-lone-'));
+  const directory = await newStateDirectory('lone');
   const signal = new AbortController().signal;
   const tickets = new Map<string, PromiseWithResolvers<Ticket>>();
   const ticketOf = (job: string): PromiseWithResolvers<Ticket> => {

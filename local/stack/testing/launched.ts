@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
+import { addMigratedState } from './state.ts';
 
 const root = resolve(import.meta.dirname, '..', '..', '..');
 
@@ -17,9 +18,20 @@ export interface Launched {
   ended: Promise<{ code: number | null; signal: string | null; stdout: string[]; stderr: string[] }>;
 }
 
-/** Starts `script`, a path from the repository's root, for the length of the test. */
-export function launched(script: string, env: Record<string, string> = {}): Launched {
+/**
+ * Starts `script`, a path from the repository's root, for the length of the test.
+ *
+ * @param from `empty`: with nothing in its state directory, as the first time; `migrated`: with its database made.
+ */
+export async function launched(
+  script: string,
+  env: Record<string, string> = {},
+  from: 'empty' | 'migrated' = 'migrated',
+): Promise<Launched> {
   const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-launched-'));
+  if (from === 'migrated') {
+    await addMigratedState(join(folder, 'state'));
+  }
   const child = spawn(process.execPath, [join(root, script)], {
     env: {
       ...process.env,

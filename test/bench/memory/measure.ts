@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ensureApiKey } from '../../../local/stack/api-key.ts';
 import { startGateway } from '../../../local/stack/gateway.ts';
 import { valueOf } from '../../../local/stack/outcome.ts';
 import { claimPort } from '../../../local/stack/ports.ts';
 import { readSecrets } from '../../../local/stack/secrets.ts';
+import { newStateDirectory } from '../../../local/stack/testing/state.ts';
 import { startRunpodStub } from '../submit/runpod-stub.ts';
 import { markdown } from '../table.ts';
 import { openInspector, type Heap, type Inspector } from './inspector.ts';
@@ -80,7 +79,7 @@ const REQUESTS: Readonly<Record<string, (bytes: number) => Sent>> = {
  */
 export async function measureMemory(root: string, signal: AbortSignal, short: boolean): Promise<string> {
   const { bytes, atOnce } = short ? SHORT : FULL;
-  const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-memory-'));
+  const directory = await newStateDirectory('memory');
   const runpod = await startRunpodStub();
   const stops: (() => Promise<void>)[] = [runpod.stop];
   try {

@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureApiKey } from '../../../local/stack/api-key.ts';
 import { startGateway, waitUntilReady, wranglerProgram } from '../../../local/stack/gateway.ts';
@@ -7,6 +6,7 @@ import { type Outcome, valueOf } from '../../../local/stack/outcome.ts';
 import { claimPort } from '../../../local/stack/ports.ts';
 import { startProgram } from '../../../local/stack/program.ts';
 import { readSecrets } from '../../../local/stack/secrets.ts';
+import { newStateDirectory } from '../../../local/stack/testing/state.ts';
 import { MAX_POLL_S } from '../../../src/config-times.ts';
 import { markdown, median } from '../table.ts';
 import { type Load, type Target, load } from './load.ts';
@@ -62,7 +62,7 @@ const body = (seed: number): string =>
 
 /** Submits against a bare route and a bare proxy, all three in workerd behind wrangler's own proxy on the same machine. */
 export async function measureSubmits(root: string, signal: AbortSignal, short: boolean): Promise<string> {
-  const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-bench-'));
+  const directory = await newStateDirectory('bench');
   const runpod = await startRunpodStub();
   const stops: (() => Promise<void>)[] = [runpod.stop];
   try {

@@ -5,22 +5,24 @@ import { quote, type Fault } from '../problems.ts';
 import type { Place } from './graph.ts';
 import type { Facts } from './results.ts';
 
-/** How long an isolate believes the catalogue it has read; a worker with other nodes is seen this much later. */
+/**
+ * How long an isolate caches a node catalogue. A change of an endpoint's nodes takes effect at most this much later.
+ */
 const CACHE_MS = 60_000;
 /**
- * A catalogue that no worker has confirmed for this long refuses nothing. A wrong one keeps out the very jobs whose workers would correct
- * it, so it must end by itself (docs/decisions/0052).
+ * A catalogue that no worker has confirmed for this long is ignored. A wrong catalogue rejects the jobs whose workers
+ * would correct it, so it must expire by itself (docs/decisions/0052).
  */
 export const CATALOG_LIFE_MS = 3_600_000;
 
-/** What an endpoint's ComfyUI has. `facts` is null where its workers send none. */
+/** The node classes of an endpoint's ComfyUI. `facts` is null when its workers send none. */
 export type KnownNodes = { classes: ReadonlySet<string>; facts: Facts };
 
 const cache = new Map<string, { nodes: KnownNodes | null; until: number }>();
 
 /**
- * One fault per node whose class the endpoint's ComfyUI does not have. Without a catalogue nothing is refused: the worker's
- * ComfyUI will say so itself.
+ * Reports each node whose class the endpoint's ComfyUI does not have. Without a catalogue it reports nothing, and the
+ * worker's ComfyUI decides.
  */
 export const unknownNodes = (nodes: KnownNodes | null, endpoint: string, graph: Graph, place: Place): Fault[] =>
   Object.entries(graph).flatMap(([id, node]): Fault[] =>
@@ -30,12 +32,12 @@ export const unknownNodes = (nodes: KnownNodes | null, endpoint: string, graph: 
           {
             pointer: place(id, 'class_type'),
             code: 'unknown_node',
-            detail: `endpoint ${quote(endpoint)} has no node class ${quote(node.class_type)}`,
+            detail: `Endpoint ${quote(endpoint)} has no node class ${quote(node.class_type)}.`,
           },
         ],
   );
 
-/** The endpoint's node classes; null while there is no catalogue of it, or only an old one. */
+/** The endpoint's node classes; null while its catalogue is missing or expired. */
 export async function nodesOf(core: Core, endpoint: string): Promise<KnownNodes | null> {
   const now = core.clock();
   const cached = cache.get(endpoint);
@@ -55,5 +57,5 @@ export async function nodesOf(core: Core, endpoint: string): Promise<KnownNodes 
   return nodes;
 }
 
-/** Makes this isolate read again: a worker has just brought a new catalogue. */
+/** Clears this isolate's cache, after a worker has sent a new catalogue. */
 export const forgetCatalogs = (): void => cache.clear();

@@ -28,7 +28,7 @@ describe('a graph', () => {
   const size = 12;
   const link = fc.tuple(fc.nat({ max: size - 1 }), fc.nat({ max: size - 1 }));
 
-  it('whose links all go one way has no fault', () => {
+  it('has no issue when it has no cycle', () => {
     const downhill = link.filter(([to, from]) => to > from);
     fc.assert(
       fc.property(fc.array(downhill, { maxLength: 40 }), (links) => {
@@ -37,7 +37,7 @@ describe('a graph', () => {
     );
   });
 
-  it('has a cycle exactly when no order of its nodes exists', () => {
+  it('has a cycle exactly when its nodes have no topological order', () => {
     fc.assert(
       fc.property(fc.array(link, { maxLength: 20 }), (links) => {
         const faults = check(graphOf(size, links));
@@ -54,7 +54,7 @@ describe('a graph', () => {
     expect(check(graphOf(limits.max_nodes, [...links, [limits.max_nodes - 1, 0]]))).toHaveLength(1);
   });
 
-  it('may hold lists that are no links', () => {
+  it('may contain lists that are not links', () => {
     const inputs = { a: ['9'], b: ['9', 0, 0], c: [9, 0], d: ['9', '0'], e: [], f: { 0: '9' } };
     expect(check({ '1': { class_type: 'A', inputs } })).toEqual([]);
   });
@@ -72,7 +72,7 @@ function canBeOrdered(size: number, links: readonly (readonly [number, number])[
   }
 }
 
-describe('a workflow as it comes', () => {
+describe('parsing a workflow', () => {
   it('keeps class, inputs and _meta of each node, and drops the rest', () => {
     const parsed = parseWorkflow(
       { '1': { class_type: 'A', inputs: { x: 1 }, _meta: { title: 't' }, is_changed: ['x'] } },
@@ -82,13 +82,13 @@ describe('a workflow as it comes', () => {
     expect(parsed).toEqual({ ok: true, value: { '1': { class_type: 'A', inputs: { x: 1 }, _meta: { title: 't' } } } });
   });
 
-  it('may name a node like a property of every object', () => {
+  it('accepts a node named like a property of every object', () => {
     const graph = { constructor: { class_type: 'A', inputs: { toString: 1 } } };
     const parsed = parseWorkflow(graph, limits.max_nodes, []);
     expect(parsed.ok && Object.hasOwn(parsed.value, 'constructor')).toBe(true);
   });
 
-  it('is not taken for the format of the editor because a node is called "nodes"', () => {
+  it('accepts a node named "nodes" in API format', () => {
     const parsed = parseWorkflow({ nodes: { class_type: 'A', inputs: {} } }, limits.max_nodes, []);
     expect(parsed.ok).toBe(true);
   });

@@ -7,21 +7,21 @@ import { isLargerThan } from './size.ts';
 
 const FILES_ADVICE = 'Send files as inputs, not as base64 in the workflow.';
 
-/** Rules every graph must obey before a GPU is asked to run it. Pure; what a class accepts is ComfyUI's to judge. */
+/** Checks a graph before a GPU runs it: links and cycles. ComfyUI itself checks which values a node class accepts. */
 export function checkGraph(graph: Graph, place: Place, facts: Facts = null): FaultList {
   const dangling = danglingLinks(graph, place, facts);
   return dangling.count > 0 ? dangling : cycles(graph, place);
 }
 
-/** The same as `checkSize` of a graph that is not yet text: finds what is certain without writing it. */
+/** Like `checkSize`, before the graph is written as text. Reports only a graph that is certainly too large. */
 export function checkLeastSize(graph: Graph, maxBytes: number, place: Place): Fault[] {
-  const detail = `The workflow has more than the ${maxBytes} bytes that are allowed. ${FILES_ADVICE}`;
+  const detail = `The workflow is larger than the maximum of ${maxBytes} bytes. ${FILES_ADVICE}`;
   return isLargerThan(maxBytes, graph) ? [{ pointer: place(), code: 'workflow_too_large', detail }] : [];
 }
 
-/** A graph's text may have this many bytes. */
+/** Checks that a graph's text has at most `maxBytes` bytes. */
 export function checkSize(text: string, maxBytes: number, place: Place): Fault[] {
-  // Every UTF-16 unit is one to three bytes: most texts need no count.
+  // A UTF-16 unit takes at most three bytes, so most texts need no exact count.
   const size = text.length * 3 <= maxBytes ? 0 : new TextEncoder().encode(text).length;
   return size <= maxBytes
     ? []
@@ -29,12 +29,12 @@ export function checkSize(text: string, maxBytes: number, place: Place): Fault[]
         {
           pointer: place(),
           code: 'workflow_too_large',
-          detail: `The workflow has ${size} bytes; ${maxBytes} are allowed. ${FILES_ADVICE}`,
+          detail: `The workflow has ${size} bytes. The maximum is ${maxBytes}. ${FILES_ADVICE}`,
         },
       ];
 }
 
-/** One fault per link to a node that is not there, at nodes that some output needs: ComfyUI does not look at others. */
+/** Reports each link to a missing node, at nodes that an output needs. ComfyUI does not check other nodes. */
 function danglingLinks(graph: Graph, place: Place, facts: Facts): FaultList {
   const faults = new FaultList();
   let needed: Set<string> | null = null;
@@ -43,7 +43,7 @@ function danglingLinks(graph: Graph, place: Place, facts: Facts): FaultList {
       if (isLink(value) && !Object.hasOwn(graph, value[0]) && (needed ??= neededNodes(graph, facts)).has(id)) {
         faults.add('dangling_link', () => ({
           pointer: place(id, 'inputs', input),
-          detail: `node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow`,
+          detail: `Node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow.`,
         }));
       }
     }
@@ -51,7 +51,7 @@ function danglingLinks(graph: Graph, place: Place, facts: Facts): FaultList {
   return faults;
 }
 
-/** One fault per cycle found, at the input that closes it. Walks with a stack of its own: a graph may be a long chain. */
+/** Reports each cycle at the input that closes it. Uses its own stack, because a graph may be one long chain. */
 function cycles(graph: Graph, place: Place): FaultList {
   const faults = new FaultList();
   const state = new Map<string, 'open' | 'done'>();
@@ -73,7 +73,7 @@ function cycles(graph: Graph, place: Place): FaultList {
         const { id } = top;
         faults.add('dependency_cycle', () => ({
           pointer: place(id, 'inputs', link.input),
-          detail: `node ${quote(id)} needs its own result, through ${quote(link.input)}`,
+          detail: `Node ${quote(id)} depends on its own result, through ${quote(link.input)}.`,
         }));
       } else if (seen === undefined) {
         state.set(link.from, 'open');

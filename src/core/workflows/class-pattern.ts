@@ -1,27 +1,27 @@
 /**
- * Names of node classes in a policy: `*` stands for any characters, `?` for one, and everything else for itself (brackets too:
- * there are classes called `Terminal [unsafe]`). Names are exact, as ComfyUI's own look-up is. The worker reads NODE_ALLOW and
- * NODE_DENY in the same way; test/fixtures/class-patterns.json holds both to it.
+ * Patterns for node classes in a policy: `*` matches any characters, `?` matches one, and everything else matches
+ * itself. Brackets are literal, because classes have names like `Terminal [unsafe]`. Case matters, as in ComfyUI. The
+ * worker reads NODE_ALLOW and NODE_DENY by the same rules; test/fixtures/class-patterns.json tests both.
  */
 
-/** Whether a pattern is a name as it stands. */
+/** Whether a pattern has no wildcard. */
 export const isPlain = (pattern: string): boolean => !/[*?]/.test(pattern);
 
-/** Whether `name` is one of the names that `pattern` stands for. Takes at most the product of their lengths. */
+/** Whether `pattern` matches `name`. The time is at most proportional to the product of their lengths. */
 export function matchesClass(pattern: string, name: string): boolean {
   return covered([...pattern], [...name], () => true);
 }
 
 /**
- * Whether every name that `inner` stands for is one that `outer` stands for. Says no in doubt: of two patterns that only together
- * come to the same it knows nothing.
+ * Whether `outer` matches every name that `inner` matches. The answer is conservative: it may be false where `outer`
+ * does match all of them by a combination of wildcards.
  */
 export function coversPattern(outer: string, inner: string): boolean {
-  // What may be several characters, or none, is no one character.
+  // `?` in `outer` must not match `*` in `inner`, which may be several characters or none.
   return covered([...outer], [...inner], (char) => char !== '*');
 }
 
-/** The usual match with one step back: to the last `*`, which takes one character more. */
+/** Wildcard matching with one backtracking point: on a mismatch the last `*` matches one more character. */
 function covered(pattern: readonly string[], text: readonly string[], isOne: (char: string) => boolean): boolean {
   let at = 0;
   let star = -1;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { numberOf } from './graph.ts';
 
-describe('a text is the number that ComfyUI makes of it', () => {
+describe('numberOf', () => {
   it.each<[string, number]>([
     ['7', 7],
     ['-7', -7],
@@ -17,7 +17,7 @@ describe('a text is the number that ComfyUI makes of it', () => {
   });
 
   it.each(['', ' ', '.', 'e5', '1e', '1.5.2', '1 2', '0x10', 'NaN', 'Infinity', '7x', '1'.repeat(257)])(
-    '%j is none',
+    'returns null for %j',
     (text) => {
       expect(numberOf(text)).toBeNull();
     },
@@ -25,7 +25,7 @@ describe('a text is the number that ComfyUI makes of it', () => {
 
   // By backtracking this took a millisecond times the square of the length in thousands: a quarter of an hour.
   it.each(['1'.repeat(1_000_000), `${' '.repeat(1_000_000)}1`, '_'.repeat(1_000_000)])(
-    'a megabyte that is almost one is known at once not to be',
+    'rejects a megabyte of digits in one pass',
     (digits) => {
       expect(numberOf(`${digits}x`)).toBeNull();
     },

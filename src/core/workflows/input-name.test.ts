@@ -12,10 +12,10 @@ describe('the name of an input', () => {
   });
 });
 
-describe('the names of a request', () => {
+describe("the names of a request's inputs", () => {
   const faults = (...names: string[]) => nameFaults(names).map(({ code, pointer }) => `${code} ${pointer}`);
 
-  it('may be alike in different folders', () => {
+  it('may be equal in different folders', () => {
     expect(faults('x.png', 'a/x.png', 'a/b/x.png', 'x.png [temp]')).toEqual([]);
   });
 
@@ -23,11 +23,11 @@ describe('the names of a request', () => {
     ['x.png', 'x.png'],
     ['a/x.png', 'a\\x.png'],
     ['x.png', 'x.png [input]'],
-  ])('may not lead to one file: %j and %j', (...names) => {
+  ])('may not lead to the same file: %j and %j', (...names) => {
     expect(faults(...names)).toEqual(['duplicate_name #/inputs/1/name']);
   });
 
-  it('may not be the folder of another', () => {
+  it('may not equal the folder of another input', () => {
     expect(faults('a/b/x.png', 'a')).toEqual(['invalid_name #/inputs/0/name']);
     expect(faults('a', 'a/x.png [input]')).toEqual(['invalid_name #/inputs/1/name']);
   });

@@ -1,34 +1,34 @@
 import { pointer, quote, type Fault } from '../problems.ts';
 
 /**
- * What an input may be called: a relative path, as ComfyUI's editor writes the names of files into a graph: `photo.png`,
- * `pasted/image (1).png`, `clipspace/mask.png [input]`. The worker keeps each job's inputs in a folder of its own.
+ * Rules for the name of an input: a relative path, as ComfyUI's editor writes file names into a graph: `photo.png`,
+ * `pasted/image (1).png`, `clipspace/mask.png [input]`. The worker keeps each job's inputs in a separate folder.
  */
 
 const MAX_NAME_BYTES = 255;
-/** Which of its folders ComfyUI looks in, where it is not the one for inputs. It reads this off the end of the name. */
+/** A suffix that selects the folder in which ComfyUI looks for the file. */
 const ANNOTATION = / \[(input|output|temp)\]$/;
-/** The same in forms that ComfyUI reads otherwise, or not at all. */
+/** Forms of the suffix that ComfyUI reads differently or ignores. */
 const ODD_ANNOTATION = /\[(?:input|output|temp)\]\s*$/i;
 const DRIVE = /^[A-Za-z]:/;
-// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+// oxlint-disable-next-line no-control-regex -- this pattern looks for control characters
 const CONTROL = /[\0-\x1f\x7f]/;
 
-/** The name with the separators of Linux: graphs and names that come from Windows have its own. */
+/** Replaces the backslashes of names from Windows by slashes. */
 export const portableName = (name: string): string => name.replaceAll(/\\+/g, '/');
 
-/** The name without the folder that may be written behind it. */
+/** The name without a folder suffix such as ` [input]`. */
 export const plainName = (name: string): string => name.replace(ANNOTATION, '');
 
-/** Why an input cannot have this name, as a sentence; null when it can. */
+/** Says, as a sentence, why a name is not valid for an input. Null when it is valid. */
 export function inputNameFault(name: string): string | null {
   if (name === '' || new TextEncoder().encode(name).length > MAX_NAME_BYTES) {
-    return `A file name has 1 to ${MAX_NAME_BYTES} bytes.`;
+    return `A file name must have 1 to ${MAX_NAME_BYTES} bytes.`;
   }
   const plain = plainName(portableName(name));
   const segments = plain.split('/').map((segment) => segment.trim());
   if (CONTROL.test(name) || ODD_ANNOTATION.test(plain)) {
-    return 'A file name must not hold control characters, and end in [input], [output] or [temp] only behind a space.';
+    return 'A file name must not contain control characters. A space must precede a final [input], [output] or [temp].';
   }
   if (DRIVE.test(plain) || plain.startsWith('~') || segments.some((each) => each === '' || /^\.{1,2}$/.test(each))) {
     return 'A file name must be a relative path without empty, "." and ".." parts.';
@@ -36,7 +36,7 @@ export function inputNameFault(name: string): string | null {
   return null;
 }
 
-/** What is wrong with the names of a request's inputs. Names that lead to one file are duplicates. */
+/** Validates the names of a request's inputs. Two names that lead to the same file are duplicates. */
 export function nameFaults(names: readonly string[]): Fault[] {
   const files = new Set<string>();
   const faults = names.flatMap((name, at): Fault[] => {
@@ -47,7 +47,7 @@ export function nameFaults(names: readonly string[]): Fault[] {
     }
     const file = fileOf(name);
     if (files.has(file)) {
-      return [{ pointer: where, code: 'duplicate_name', detail: `Another input has the name ${quote(name)} already.` }];
+      return [{ pointer: where, code: 'duplicate_name', detail: `Another input already has the name ${quote(name)}.` }];
     }
     files.add(file);
     return [];
@@ -55,14 +55,14 @@ export function nameFaults(names: readonly string[]): Fault[] {
   for (const [at, name] of names.entries()) {
     const folder = foldersOf(fileOf(name)).find((each) => files.has(each));
     if (folder !== undefined) {
-      const detail = `${quote(name)} is in a folder that has the name of another input.`;
+      const detail = `The folder of ${quote(name)} has the same name as another input.`;
       faults.push({ pointer: pointer(['inputs', at, 'name']), code: 'invalid_name', detail });
     }
   }
   return faults;
 }
 
-/** The file that a name leads to: ComfyUI's folder and the path in it. */
+/** The file of a name: ComfyUI's folder and the path in it. */
 const fileOf = (name: string): string => {
   const portable = portableName(name);
   return `${ANNOTATION.exec(portable)?.[1] ?? 'input'}/${plainName(portable)}`;

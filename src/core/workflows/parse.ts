@@ -3,29 +3,31 @@ import { pointer, quote, type Fault } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 
 /**
- * From unknown JSON to a graph in ComfyUI's API format: `{node id: {class_type, inputs, _meta?}}`.
- * Unknown fields of a node are ignored by ComfyUI and so are dropped here (`is_changed` and the like appear in real exports).
+ * Parses unknown JSON into a graph in ComfyUI's API format: `{node id: {class_type, inputs, _meta?}}`.
+ * ComfyUI ignores unknown fields of a node (`is_changed` and others appear in real exports), so they are dropped here.
  */
 
 const EXPORT_ADVICE =
-  'this is the format of the ComfyUI editor; export the API format instead (menu Workflow → Export (API))';
+  "The workflow is in the ComfyUI editor's format. Export it in API format instead (menu Workflow → Export (API)).";
 const MAX_ID_CHARS = 256;
 const MAX_CLASS_CHARS = 300;
 
 export function parseWorkflow(value: unknown, maxNodes: number, base: readonly string[]): Result<Graph, Fault[]> {
   const here = pointer(base);
   if (!isRecord(value)) {
-    return fail([{ pointer: here, code: 'invalid_type', detail: 'workflow must be an object of nodes (API format)' }]);
+    return fail([
+      { pointer: here, code: 'invalid_type', detail: 'The workflow must be an object of nodes (API format).' },
+    ]);
   }
   if (isEditorFormat(value)) {
     return fail([{ pointer: here, code: 'workflow_format_ui', detail: EXPORT_ADVICE }]);
   }
   const entries = Object.entries(value);
   if (entries.length === 0) {
-    return fail([{ pointer: here, code: 'workflow_empty', detail: 'the workflow has no node' }]);
+    return fail([{ pointer: here, code: 'workflow_empty', detail: 'The workflow has no nodes.' }]);
   }
   if (entries.length > maxNodes) {
-    const detail = `the workflow has ${entries.length} nodes; ${maxNodes} are allowed`;
+    const detail = `The workflow has ${entries.length} nodes. The maximum is ${maxNodes}.`;
     return fail([{ pointer: here, code: 'workflow_too_large', detail }]);
   }
   const faults: Fault[] = [];
@@ -48,18 +50,18 @@ function parseNode(id: string, node: unknown, path: readonly string[]): Result<G
     detail,
   });
   if (id === '' || id.length > MAX_ID_CHARS) {
-    return fail([invalid(path, `a node id has 1 to ${MAX_ID_CHARS} characters`)]);
+    return fail([invalid(path, `A node id must have 1 to ${MAX_ID_CHARS} characters.`)]);
   }
   if (!isRecord(node)) {
-    return fail([invalid(path, `node ${quote(id)} must be an object with class_type and inputs`)]);
+    return fail([invalid(path, `Node ${quote(id)} must be an object with class_type and inputs.`)]);
   }
   const faults: Fault[] = [];
   const { class_type, inputs, _meta } = node;
   if (typeof class_type !== 'string' || class_type === '' || class_type.length > MAX_CLASS_CHARS) {
-    faults.push(invalid([...path, 'class_type'], `node ${quote(id)} needs a class_type: the name of a node class`));
+    faults.push(invalid([...path, 'class_type'], `Node ${quote(id)} needs a class_type: the name of a node class.`));
   }
   if (!isRecord(inputs)) {
-    faults.push(invalid([...path, 'inputs'], `node ${quote(id)} needs inputs: an object, which may be empty`));
+    faults.push(invalid([...path, 'inputs'], `Node ${quote(id)} needs inputs: an object, which may be empty.`));
   }
   if (typeof class_type !== 'string' || !isRecord(inputs) || faults.length > 0) {
     return fail(faults);
@@ -67,7 +69,7 @@ function parseNode(id: string, node: unknown, path: readonly string[]): Result<G
   return ok(_meta === undefined ? { class_type, inputs } : { class_type, inputs, _meta });
 }
 
-/** What the editor saves: lists of nodes and links side by side, where the API format has one object per node. */
+/** The editor saves one list of nodes and one of links. The API format has one object per node. */
 const isEditorFormat = (value: Record<string, unknown>): boolean =>
   Array.isArray(value['nodes']) || Array.isArray(value['links']) || 'last_node_id' in value;
 

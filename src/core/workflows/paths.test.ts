@@ -34,13 +34,13 @@ const PATHS = [
 ];
 
 describe('a path-like input', () => {
-  it.each(PATHS)('that holds %j is refused, with its place', (value) => {
+  it.each(PATHS)('is rejected with its pointer for %j', (value) => {
     expect(check('LoadImage', 'image', value)).toEqual(['unsafe_input #/workflow/1/inputs/image']);
     expect(check('SaveImage', 'filename_prefix', value)).toHaveLength(1);
     expect(check('VHS_LoadVideoPath', 'anything', value)).toHaveLength(1);
   });
 
-  it('within a list, an object or the wrapper is refused too', () => {
+  it('is also rejected inside a list, an object or the wrapper', () => {
     expect(check('LoadImages', 'images', ['a.png', ['../b.png']])).toEqual([
       'unsafe_input #/workflow/1/inputs/images/1/0',
     ]);
@@ -62,7 +62,7 @@ describe('a path-like input', () => {
     'a [x].png',
     '',
     'ünïcode.png',
-  ])('that holds %j is taken', (value) => {
+  ])('accepts %j', (value) => {
     expect(check('LoadImage', 'image', value)).toEqual([]);
     expect(check('SaveImage', 'filename_prefix', value)).toEqual([]);
     expect(check('CheckpointLoaderSimple', 'ckpt_name', value)).toEqual([]);
@@ -72,12 +72,12 @@ describe('a path-like input', () => {
     ['a JPEG in base64', '/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoH'],
     ['a JPEG in base64 with line breaks', '/9j/2wBDAAMCAgMCAgMDAwMEAwME\r\nBQgFBQQEBQoHBQ=='],
     ['a sound in base64', `//uQ${'xAAAAAAAAAAAAAAAAAAAAAAA'.repeat(200)}`],
-  ])('may hold %s, which is no path', (_title, value) => {
+  ])('accepts %s', (_title, value) => {
     expect(check('ETN_LoadImageBase64', 'image', value)).toEqual([]);
     expect(check('PrimitiveString', 'value', value)).toEqual([]);
   });
 
-  it('is judged in one pass, however long a run of blanks it has', () => {
+  it('is checked in one pass despite a long run of blanks', () => {
     expect(check('LoadImage', 'image', `/A${' '.repeat(900_000)}!`)).toHaveLength(1);
     expect(check('LoadImage', 'image', `/9j/4AAQ${' '.repeat(900_000)}`)).toEqual([]);
   });
@@ -99,23 +99,23 @@ describe('a path-like input', () => {
     },
   );
 
-  it('may be what an input of the request is called, as the editor writes it', () => {
+  it('accepts the name of an input of the request, as the editor writes it', () => {
     const graph = { '1': { class_type: 'LoadImage', inputs: { image: 'clipspace/mask.png [input]' } } };
     const named = new Set(['clipspace/mask.png [input]']);
     expect(unsafeInputs(graph, false, placeIn([]), named).listed).toEqual([]);
     expect(unsafeInputs(graph, false, placeIn([])).listed).toHaveLength(1);
   });
 
-  it('may hold a URL where the endpoint says so, but never a file: URL', () => {
+  it('accepts a URL when the endpoint allows it, but never a file: URL', () => {
     expect(check('LoadImageFromUrl', 'url', 'https://example.com/a.png', true)).toEqual([]);
     expect(check('LoadImageFromUrl', 'url', 'file:///etc/passwd', true)).toHaveLength(1);
   });
 });
 
-describe('what a widget shows of the last run', () => {
+describe('a display-only widget', () => {
   const left = { url: '/api/view?filename=rgthree.compare._temp_abcde_00001_.png&type=temp&subfolder=&rand=0.25' };
 
-  it('is taken, since no node opens it', () => {
+  it('is not checked, because no node reads it', () => {
     expect(check('Image Comparer (rgthree)', 'rgthree_comparer', { images: [left] })).toEqual([]);
     expect(check('Another Comparer', 'compared', { images: [left] })).toEqual([]);
     const params = { filename: 'a.mp4', type: 'output', fullpath: 'C:\\ComfyUI\\output\\a.mp4' };
@@ -123,17 +123,17 @@ describe('what a widget shows of the last run', () => {
   });
 });
 
-describe('a prompt', () => {
-  it.each(PATHS.filter((value) => !value.includes('\0')))('may say %j', (value) => {
+describe('a prompt input', () => {
+  it.each(PATHS.filter((value) => !value.includes('\0')))('accepts %j', (value) => {
     expect(check('CLIPTextEncode', 'text', value)).toEqual([]);
   });
 
-  it('may hold no NUL', () => {
+  it('rejects a NUL character', () => {
     expect(check('CLIPTextEncode', 'text', 'a\0b')).toHaveLength(1);
   });
 });
 
-describe('another text', () => {
+describe('any other text input', () => {
   it.each(['/etc/passwd', '../x', 'C:\\x', 'file:///x', 'x.png [temp]'])(
     'that is plainly a path (%j) is refused: a link may carry it to a node that opens it',
     (value) => {
@@ -141,16 +141,16 @@ describe('another text', () => {
     },
   );
 
-  it.each(['/imagine a cat', 'see https://example.com', 'and/or', 'wait... what', '50/50'])('%j is taken', (value) => {
+  it.each(['/imagine a cat', 'see https://example.com', 'and/or', 'wait... what', '50/50'])('accepts %j', (value) => {
     expect(check('PrimitiveString', 'value', value)).toEqual([]);
   });
 });
 
-it('a link names a node, not a file', () => {
+it('unsafeInputs ignores links', () => {
   expect(check('LoadImage', 'image', ['/etc/passwd', 0])).toEqual([]);
 });
 
-it('graphs as people send them hold nothing unsafe', () => {
+it('unsafeInputs accepts the fixture workflows', () => {
   for (const graph of [COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, SD15, SDXL, SERVICE, WAN]) {
     expect(unsafeInputs(graph, false, placeIn([])).listed).toEqual([]);
   }

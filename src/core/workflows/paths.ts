@@ -4,13 +4,13 @@ import { quote } from '../problems.ts';
 import { isLink, WRAPPER, type Place } from './graph.ts';
 
 /**
- * Texts that would make a node reach beyond its job's files: ComfyUI before 0.28 follows paths out of its folders
- * (CVE-2026-56673), a suffix like `[output]` makes LoadImage read what other jobs left, and custom nodes open whatever they are
- * given (reference/comfyui.md sections 6 and 8). Names of inputs and models need none of it.
+ * Finds texts that would make a node read or write outside its job's directory. ComfyUI before 0.28 follows paths out
+ * of its folders (CVE-2026-56673), a suffix like `[output]` makes LoadImage read files of other jobs, and custom nodes
+ * open any path (reference/comfyui.md sections 6 and 8). Names of inputs and models never need such a path.
  *
- * Inputs that name a file or a place are checked strictly. Others only for what is plainly a path, because a path may come
- * from a text node by a link. Texts of prompt encoders are free: nobody opens them. `inputNames`: what the job's own files are called; a
- * value that is one of them becomes that file.
+ * Inputs that name a file, folder or URL are checked strictly. Other inputs are checked for a text that is plainly a
+ * path, because a text node may pass a path on by a link. Prompts of text encoders are not checked: no node opens them.
+ * `inputNames`: the names of the job's own files; a value equal to one of them becomes that file.
  */
 export function unsafeInputs(
   graph: Graph,
@@ -27,7 +27,7 @@ export function unsafeInputs(
         if (what !== null) {
           faults.add('unsafe_input', () => ({
             pointer: place(...path),
-            detail: `${quote(input)} may not hold ${what}`,
+            detail: `${quote(input)} must not contain ${what}.`,
           }));
         }
       });
@@ -36,7 +36,7 @@ export function unsafeInputs(
   return faults;
 }
 
-/** What an input that names a file, a folder, a model or a place on the net is called. */
+/** Names of inputs that take a file, a folder, a model or a URL. */
 const NAMES_A_FILE =
   /(^|_)(file|files|filename|filenames|filepath|path|paths|dir|directory|folder|subfolder|prefix|name|url|urls|uri|image|images|mask|masks|video|videos|audio|audios|model|lora|vae|ckpt|checkpoint|mesh|latent)(_|\d|$)/i;
 const LOADS = /load/i;
@@ -44,40 +44,40 @@ const ENCODES = /encode/i;
 const PROMPTS = /(^|_)(text|prompt|tags|lyrics|caption)(_|$)/i;
 
 const ROOTED = /^\s*([/\\]|~[/\\]|[A-Za-z]:([/\\]|$))/;
-/** The same where any text may stand: more than a slash that begins a sentence. */
+/** The same for inputs that take any text: a slash at the beginning of a sentence is not a path. */
 const PLAINLY_ROOTED = /^\s*(\/[^\s/]+\/|\\\\[^\s\\]+\\|~[/\\]\S|[A-Za-z]:[/\\]\S)/;
 const CLIMBS = /(^|[/\\])\s*\.\.\s*([/\\]|$)/;
-/** ComfyUI reads the suffix off the end of the name (`folder_paths`, annotated file paths). */
+/** ComfyUI reads this suffix at the end of a name (`folder_paths`, annotated file paths). */
 const ANNOTATED = /\[(input|output|temp)\]\s*$/i;
 const URL = /^\s*[a-z][a-z0-9+.-]*:\/\//i;
 const FILE_URL = /^\s*file:/i;
 
-/** Where ComfyUI serves its files. A node that is given such a text as a URL may open the file itself. */
+/** The path where ComfyUI serves its files. A node that takes a URL may open such a file itself. */
 const SERVED = /^\s*\/(?:api\/)?view\?/i;
-/** Widgets that show what the last run made. No node takes them, so that nothing opens what is left over in them. */
+/** Widgets that only display the result of the last run. No node reads them. */
 const DISPLAY_ONLY = new Set(['rgthree_comparer', 'videopreview']);
 
-/** The first bytes of a JPEG, with its next marker, as base64 spells them: a path only by its first character. */
+/** The first bytes of a JPEG and its next marker in base64. The leading slash makes it look like a path. */
 const JPEG = /^\s*\/9j\/[24567wx/]/;
-/** Without blanks at its end: one expression for both would try every split of a long run of blanks. */
+/** Applied to text without trailing blanks: an expression that also matched them would backtrack over a long run. */
 const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}$/;
-/** Longest path that Linux opens, in bytes: a longer text is none. */
+/** The longest path that Linux opens, in bytes (PATH_MAX). A longer text is not a path. */
 const MAX_PATH_BYTES = 4096;
-/** Whether a text is the content of a file rather than its path. */
+/** Whether a text is a file's content in base64 rather than its path. */
 const isContent = (text: string): boolean =>
   (JPEG.test(text) || text.length > MAX_PATH_BYTES) && BASE64.test(text.trimEnd());
 
-/** Says what is wrong with a text. `isWithin`: it stands within a list or an object. */
+/** Names what is wrong with a text, or null. `isWithin`: the text is inside a list or an object. */
 type Check = (text: string, isWithin: boolean) => string | null;
 
-/** Whether an input names a file, a folder, a model or a place on the net by what it is called. */
+/** Whether the name of an input says that it takes a file, a folder, a model or a URL. */
 export const namesAFile = (input: string): boolean => NAMES_A_FILE.test(input);
 
-/** Whether an input names such a thing by what it is called, or by a class that loads. */
+/** Whether an input takes such a value by its name, or because its node class loads files. */
 export const isFileInput = (class_type: string, input: string): boolean =>
   namesAFile(input) || (LOADS.test(class_type) && !PROMPTS.test(input));
 
-/** Whether an input is a text for an encoder, which nobody opens. */
+/** Whether an input is a prompt for a text encoder, which is never opened as a path. */
 export const isPrompt = (class_type: string, input: string): boolean =>
   ENCODES.test(class_type) && !LOADS.test(class_type) && PROMPTS.test(input);
 
@@ -100,7 +100,7 @@ function checkFor(class_type: string, input: string, allowUrls: boolean): Check 
       return null;
     }
     if (isWithin && !strict && SERVED.test(text)) {
-      // Left over from a widget: what a node opens by itself is not found within an object.
+      // A value that a widget left behind: nodes do not open paths inside an object.
       return null;
     }
     if (SERVED.test(text)) {
@@ -113,17 +113,20 @@ function checkFor(class_type: string, input: string, allowUrls: boolean): Check 
   };
 }
 
-/** Whether a place is deeper than an input of a node; the wrapper that ComfyUI takes off does not count. */
+/** Whether a path leads inside the value of an input. The wrapper that ComfyUI removes does not count. */
 const isWithin = (path: readonly string[]): boolean => path.slice(3).some((key) => key !== WRAPPER);
 
-/** Shows every text within a value, with the way to it, which holds only while it is shown. A link names a node, not a file. */
-function eachText(value: unknown, path: string[], see: (text: string, path: readonly string[]) => void): void {
+/**
+ * Calls `visit` for every text in a value. `path` is reused between calls. Links are skipped: they name a node, not a
+ * file.
+ */
+function eachText(value: unknown, path: string[], visit: (text: string, path: readonly string[]) => void): void {
   if (typeof value === 'string') {
-    see(value, path);
+    visit(value, path);
   } else if (typeof value === 'object' && value !== null && !isLink(value)) {
     for (const [key, inner] of Object.entries(value)) {
       path.push(key);
-      eachText(inner, path, see);
+      eachText(inner, path, visit);
       path.pop();
     }
   }

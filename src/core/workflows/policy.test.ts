@@ -16,18 +16,22 @@ const refused = (...policies: NodePolicy[]): string[] =>
   });
 
 it.each<[string, NodePolicy[], string[]]>([
-  ['no policy lets everything run', [], []],
-  ['an empty policy lets everything run', [{}], []],
-  ['an empty allow-list lets nothing run', [{ allow: [] }], CLASSES],
-  ['an allow-list lets run what it names', [{ allow: ['KSampler', 'SaveImage'] }], CLASSES.slice(2)],
-  ['a deny-list refuses what it names', [{ deny: ['Terminal'] }], ['Terminal']],
-  ['a name that ends in * is a beginning', [{ deny: ['Impact*'] }], ['ImpactSwitch']],
-  ['* alone is every class', [{ allow: ['*'], deny: ['Terminal'] }], ['Terminal']],
-  ['a star stands for any characters, wherever it is', [{ deny: ['*Sampl*'] }], ['KSampler']],
-  ['a question mark stands for one character', [{ deny: ['?Sampler', 'SaveImage?'] }], ['KSampler']],
-  ['what is denied stays denied though allowed', [{ allow: ['Terminal'], deny: ['Terminal'] }], CLASSES],
-  ['every policy must agree', [{ allow: ['KSampler', 'SaveImage'] }, { deny: ['SaveImage'] }], CLASSES.slice(1)],
-  ['names are exact', [{ deny: ['terminal', ' Terminal', 'Terminal '] }], []],
+  ['no policy allows all classes', [], []],
+  ['an empty policy allows all classes', [{}], []],
+  ['an empty allow-list forbids all classes', [{ allow: [] }], CLASSES],
+  ['an allow-list allows only the classes it names', [{ allow: ['KSampler', 'SaveImage'] }], CLASSES.slice(2)],
+  ['a deny-list forbids only the classes it names', [{ deny: ['Terminal'] }], ['Terminal']],
+  ['a name that ends in * matches a prefix', [{ deny: ['Impact*'] }], ['ImpactSwitch']],
+  ['* alone matches all classes', [{ allow: ['*'], deny: ['Terminal'] }], ['Terminal']],
+  ['* matches any characters anywhere in a name', [{ deny: ['*Sampl*'] }], ['KSampler']],
+  ['? matches one character', [{ deny: ['?Sampler', 'SaveImage?'] }], ['KSampler']],
+  ['a class that is allowed and denied is denied', [{ allow: ['Terminal'], deny: ['Terminal'] }], CLASSES],
+  [
+    'a class must be allowed by every policy',
+    [{ allow: ['KSampler', 'SaveImage'] }, { deny: ['SaveImage'] }],
+    CLASSES.slice(1),
+  ],
+  ['names match exactly', [{ deny: ['terminal', ' Terminal', 'Terminal '] }], []],
 ])('%s', (_title, policies, expected) => {
   expect(refused(...policies)).toEqual(expected);
 });

@@ -5,8 +5,8 @@ import { isPlain, matchesClass } from './class-pattern.ts';
 import type { Place } from './graph.ts';
 
 /**
- * One fault per node that a policy does not let run. Every policy must agree: the endpoint's, the key's. Names may be
- * patterns (class-pattern.ts); a denied class stays denied though allowed.
+ * Reports each node that a policy forbids. A node must be allowed by every policy: the endpoint's and the key's. Names
+ * may be patterns (class-pattern.ts). A class that is both allowed and denied is denied.
  */
 export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], place: Place): Fault[] {
   const tests = policies.map(({ allow, deny }) => {
@@ -21,7 +21,7 @@ export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], p
           {
             pointer: place(id, 'class_type'),
             code: 'node_not_allowed',
-            detail: `node class ${quote(class_type)} may not be used here`,
+            detail: `Node class ${quote(class_type)} is not allowed here.`,
           },
         ],
   );

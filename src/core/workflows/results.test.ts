@@ -22,13 +22,13 @@ const warned = (...warnings: string[]) => ({ at: [], warnings });
 const refused = (...at: string[]) => ({ at, warnings: [] });
 
 describe('a link to a missing node', () => {
-  it('is a warning at a node that no output needs', () => {
+  it('is a warning at a node that no output depends on', () => {
     const graph = { ...SAVED, '97': node('ImageInvert', { image: ['96', 0] }) };
     expect(found(graph)).toEqual(warned('dangling_link 97 image'));
     expect(shaped(graph).graph).toEqual(graph);
   });
 
-  it('is a warning at what only such a node needs', () => {
+  it('is a warning at a node that only such a node depends on', () => {
     const graph = {
       ...SAVED,
       '97': node('ImageInvert', { image: ['96', 0] }),
@@ -40,13 +40,13 @@ describe('a link to a missing node', () => {
   it.each<[string, Graph]>([
     ['a node that saves', { '2': node('SaveImage', { images: ['9', 0] }) }],
     ['a node that shows', { ...SAVED, '3': node('PreviewImage', { images: ['9', 0] }) }],
-    ['what a node that saves needs', { ...SAVED, '1': node('ImageInvert', { image: ['9', 0] }) }],
+    ['a node that a save node depends on', { ...SAVED, '1': node('ImageInvert', { image: ['9', 0] }) }],
     ['the only node', { '1': node('ImageInvert', { image: ['9', 0] }) }],
-  ])('is refused at %s', (_title, graph) => {
+  ])('is an issue at %s', (_title, graph) => {
     expect(found(graph).at).toHaveLength(1);
   });
 
-  it('is judged by what the endpoint says of its classes, where it does', () => {
+  it("is judged by the facts of the endpoint's classes when there are any", () => {
     const sink = { ...SAVED, '3': node('Sink', { image: ['9', 0] }) };
     expect(found(sink).at).toEqual([]);
     expect(found(sink, FACTS)).toEqual(refused('dangling_link #/workflow/3/inputs/image'));
@@ -65,7 +65,7 @@ describe('a graph', () => {
     expect(found({ '1': complete, '2': node('Sink', { image: ['1', 0] }) }, FACTS)).toEqual(warned());
   });
 
-  it('gets a warning when it only makes previews, unless previews are results', () => {
+  it('gets a warning when it only makes previews, unless previews count as outputs', () => {
     const graph = { '1': IMAGE, '2': node('PreviewImage', { images: ['1', 0] }) };
     expect(found(graph)).toEqual(warned('only_previews'));
     expect(found(graph, null, true)).toEqual(warned());
@@ -73,14 +73,14 @@ describe('a graph', () => {
     expect(found({ ...graph, ...SAVED })).toEqual(warned());
   });
 
-  it('gets a warning when a node that an output needs lacks a required input', () => {
+  it('gets a warning when a needed node lacks a required input', () => {
     expect(found(SAVED, FACTS)).toEqual(warned('input_missing 1 color'));
     const unneeded = { ...SAVED, '3': node('ImageInvert') };
     expect(found(unneeded, FACTS)).toEqual(warned('input_missing 1 color'));
     expect(found(SAVED)).toEqual(warned());
   });
 
-  it('has twenty warnings at most', () => {
+  it('gets at most MAX_WARNINGS warnings', () => {
     const many = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`x${at}`, node('A', { a: ['none', 0] })]));
     expect(found({ ...SAVED, ...many }).warnings).toHaveLength(20);
   });

@@ -4,25 +4,31 @@ import { quote } from '../problems.ts';
 import { isLink, nodeName, nodeOf } from './graph.ts';
 
 /**
- * Which nodes of a graph give results, and what those need. ComfyUI runs its output nodes and what they need, and looks at nothing
- * else: a node that no output needs may be broken.
+ * Finds the nodes of a graph that give results, and the nodes that these depend on. ComfyUI runs and checks only those:
+ * a node that no output depends on may be broken.
  */
 
-/** What is known of a node class: whether ComfyUI runs it by itself, and which inputs it must have. */
+/** Facts about a node class: whether it is an output node, and its required inputs. */
 export type NodeFacts = { output: boolean; required: readonly string[] };
-/** What an endpoint's workers said of its classes; null where they said nothing. A class without an entry is no output node. */
+/**
+ * Facts that an endpoint's workers reported; null when they reported none. A class without an entry is not an output
+ * node.
+ */
 export type Facts = ReadonlyMap<string, NodeFacts> | null;
 
-/** Classes that save or show something, as far as a name tells. */
+/** Names of classes that probably save or show something. */
 const SEEMS_OUTPUT =
   /save|preview|show|display|view|output|export|upload|send|write|webhook|websocket|combine|compar|print|log|debug/i;
 /** Classes whose files are previews, which ComfyUI writes to its temp folder. */
 const PREVIEWS = /^preview(?:image|audio|mask|latent|bridge|video)|maskpreview|imagepreview|image ?compar/i;
 
-/** Warnings that a job carries; its record must stay small. */
+/** The most warnings stored with a job; its record must stay small. */
 const MAX_WARNINGS = 20;
 
-/** The output nodes. Where no facts are known: those that seem to be some by their class; else all that nothing builds on. */
+/**
+ * The output nodes. Without facts: the nodes whose class name suggests an output, else the nodes that no other node
+ * uses.
+ */
 function outputNodes(graph: Graph, facts: Facts): string[] {
   const ids = Object.keys(graph);
   const classOf = (id: string): string => nodeOf(graph, id)?.class_type ?? '';
@@ -34,7 +40,7 @@ function outputNodes(graph: Graph, facts: Facts): string[] {
   return seeming.length > 0 ? seeming : ids.filter((id) => !used.has(id));
 }
 
-/** The nodes that some output needs, the output nodes themselves among them. */
+/** The output nodes and all nodes that they depend on. */
 export function neededNodes(graph: Graph, facts: Facts): Set<string> {
   const needed = new Set<string>();
   const todo = outputNodes(graph, facts);
@@ -48,7 +54,8 @@ export function neededNodes(graph: Graph, facts: Facts): Set<string> {
 }
 
 /**
- * What is odd about a graph that may run. `tempOutputs`: whether previews are results. Beyond `MAX_WARNINGS` none is listed.
+ * Warnings about a graph that may run nevertheless, at most `MAX_WARNINGS`. `tempOutputs`: whether previews count as
+ * outputs.
  */
 export function warningsOf(graph: Graph, facts: Facts, tempOutputs: boolean): Warning[] {
   const outputs = outputNodes(graph, facts);
@@ -62,22 +69,22 @@ export function warningsOf(graph: Graph, facts: Facts, tempOutputs: boolean): Wa
   ) {
     const what =
       facts === null ? 'No node seems to save or show a result' : 'No node of the workflow is an output node';
-    warnings.push(about('no_output_node', `${what}. ComfyUI refuses a workflow without an output node.`));
+    warnings.push(about('no_output_node', `${what}. ComfyUI rejects a workflow without an output node.`));
   } else if (!tempOutputs && outputs.every((id) => PREVIEWS.test(nodeOf(graph, id)?.class_type ?? ''))) {
     const advice = 'Add a node that saves, or set options.temp_outputs.';
-    warnings.push(about('only_previews', `All outputs are previews, which are no results of a job. ${advice}`));
+    warnings.push(about('only_previews', `All outputs are previews, which are not outputs of a job. ${advice}`));
   }
   for (const id of Object.keys(graph)) {
     for (const { input, from } of linksOf(graph, id)) {
       if (!Object.hasOwn(graph, from) && !needed.has(id)) {
-        const detail = `Node ${nodeName(graph, id)} takes ${quote(input)} from node ${quote(from)}, which is not in the workflow. It does not run, since no output needs it.`;
+        const detail = `Node ${nodeName(graph, id)} takes ${quote(input)} from node ${quote(from)}, which is not in the workflow. The node does not run, because no output depends on it.`;
         warnings.push({ code: 'dangling_link', node: id, input, detail });
       }
     }
     const node = needed.has(id) ? nodeOf(graph, id) : undefined;
     for (const input of (node && facts?.get(node.class_type)?.required) ?? []) {
       if (node !== undefined && !Object.hasOwn(node.inputs, input)) {
-        const detail = `Node ${nodeName(graph, id)} lacks its required input ${quote(input)}. ComfyUI refuses it.`;
+        const detail = `Node ${nodeName(graph, id)} lacks its required input ${quote(input)}. ComfyUI will reject it.`;
         warnings.push({ code: 'input_missing', node: id, input, detail });
       }
     }

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { isLargerThan } from './size.ts';
 
-it('calls nothing too large that is not', () => {
+it('isLargerThan never exceeds the real size', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       expect(isLargerThan(new TextEncoder().encode(JSON.stringify(value)).length, value)).toBe(false);
@@ -10,7 +10,7 @@ it('calls nothing too large that is not', () => {
   );
 });
 
-it('leaves no text that is many times as long', () => {
+it('isLargerThan detects a text of more than six times the limit', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const size = JSON.stringify(value).length;
@@ -19,12 +19,12 @@ it('leaves no text that is many times as long', () => {
   );
 });
 
-it('counts what stands in many places as often as it would be written, and does not write it', () => {
+it('isLargerThan counts a repeated text each time without writing it', () => {
   const places = Array.from({ length: 100_000 }, () => 'x'.repeat(1_000_000));
   expect(isLargerThan(2_000_000, places)).toBe(true);
 });
 
-it('counts long integers, which JSON.stringify alone would not write', () => {
+it('isLargerThan counts integers beyond 2^53', () => {
   expect(isLargerThan(19, [2n ** 64n - 1n])).toBe(true);
   expect(isLargerThan(22, [2n ** 64n - 1n])).toBe(false);
 });

@@ -1,11 +1,11 @@
-/** What JSON writes around a text, and behind a name: its quotes, and those and a colon. */
+/** Characters that JSON adds to a text (two quotes), and to the name of a property (two quotes and a colon). */
 const QUOTES = 2;
 const QUOTES_AND_COLON = 3;
 
 /**
- * Whether a value has more than `bytes` bytes as JSON, told without writing it: one text that stands in two thousand places is one
- * in memory and gigabytes when written. True is certain. Where it says false the text itself must be measured, for escapes, commas
- * and letters of more than one byte are not counted here; it is then at most six times as long.
+ * Whether a value is certainly larger than `bytes` bytes as JSON, found without writing it. A text that occurs in 2,000
+ * places is stored once in memory but takes gigabytes when written. After false, measure the text itself: escapes,
+ * commas and multi-byte characters are not counted here, so the text may be up to six times as long.
  */
 export function isLargerThan(bytes: number, value: unknown): boolean {
   let least = 0;

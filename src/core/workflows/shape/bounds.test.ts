@@ -12,34 +12,34 @@ const at = (input: string) => [`limit_exceeded #/workflow/1/inputs/${input}`];
 
 type Edge = [what: string, limits: Partial<GraphLimits>, taken: Graph, refused: Graph, input: string];
 
-describe('a limit takes what is at its edge, and refuses one more:', () => {
+describe('bounding accepts the limit itself and rejects one more:', () => {
   it.each<Edge>([
     ['pixels', { max_pixels: 64 }, one({ width: 8, height: 8 }), one({ width: 8, height: 9 }), 'width'],
     [
-      'pixels by other names',
+      'pixels under other names',
       { max_pixels: 64 },
       one({ empty_latent_width: 8, empty_latent_height: 8, width: 64 }),
       one({ empty_latent_width: 8, empty_latent_height: 9, width: 64 }),
       'empty_latent_width',
     ],
     [
-      'pixels within a choice',
+      'pixels in a dotted input',
       { max_pixels: 64 },
       one({ 'resize_type.width': 8, 'resize_type.height': 8 }),
       one({ 'resize_type.width': 8, 'resize_type.height': 9 }),
       'resize_type.width',
     ],
     [
-      'megapixels within a choice',
+      'megapixels in a dotted input',
       { max_pixels: 2 ** 20 },
       one({ 'resize_type.megapixels': 1 }),
       one({ 'resize_type.megapixels': 1.01 }),
       'resize_type.megapixels',
     ],
-    ['a side without the other', { max_pixels: 64 }, one({ height: 64 }), one({ height: 65 }), 'height'],
+    ['one side without the other', { max_pixels: 64 }, one({ height: 64 }), one({ height: 65 }), 'height'],
     ['megapixels', { max_pixels: 2 ** 20 }, one({ megapixels: 1 }), one({ megapixels: 1.01 }), 'megapixels'],
     ['frames', { max_frames: 81 }, one({ width: 8, length: 81 }), one({ width: 8, length: 82 }), 'length'],
-    ['frames by another name', { max_frames: 81 }, one({ num_frames: 81 }), one({ num_frames: 82 }), 'num_frames'],
+    ['frames under another name', { max_frames: 81 }, one({ num_frames: 81 }), one({ num_frames: 82 }), 'num_frames'],
     ['steps', { max_steps: 20 }, one({ steps: 20 }), one({ steps: 21 }), 'steps'],
     ['batch', { max_batch: 4 }, one({ batch_size: 4 }), one({ batch_size: 5 }), 'batch_size'],
     [
@@ -49,55 +49,55 @@ describe('a limit takes what is at its edge, and refuses one more:', () => {
       one({ amount: 5 }, 'RepeatLatentBatch'),
       'amount',
     ],
-  ])('%s', (_what, limits, taken, refused, input) => {
+  ])('for %s', (_what, limits, taken, refused, input) => {
     expect(bounded(taken, limits).at).toEqual([]);
     expect(bounded(refused, limits).at).toEqual(at(input));
   });
 });
 
-describe('a limit cannot be passed', () => {
+describe('bounding', () => {
   it.each<[string, unknown]>([
-    ['as text', '21'],
-    ['as text with what Python ignores', ' +2_1 '],
-    ['as an exponent', '2.1e1'],
-    ['as a fraction', 20.5],
-    ['as a large integer', 2n ** 64n - 1n],
-    ['within the wrapper that ComfyUI takes off', { __value__: 21 }],
-    ['in digits of another script', '٢١'],
-  ])('%s', (_title, steps) => {
+    ['number as text', '21'],
+    ['text with characters that Python ignores', ' +2_1 '],
+    ['text with an exponent', '2.1e1'],
+    ['fraction', 20.5],
+    ['large integer', 2n ** 64n - 1n],
+    ['number inside the wrapper that ComfyUI removes', { __value__: 21 }],
+    ['digits of another script', '٢١'],
+  ])('rejects a %s above the limit', (_title, steps) => {
     expect(bounded(one({ steps }), { max_steps: 20 }).at).toEqual(at('steps'));
   });
 
-  it('by a node that only holds the number', () => {
+  it('rejects a number above the limit in a linked node', () => {
     expect(bounded(FLUX, { max_pixels: 1024 * 1024 - 1 }).at).toEqual(['limit_exceeded #/workflow/27/inputs/width']);
     expect(bounded(FLUX, { max_pixels: 1024 * 1024 }).at).toEqual([]);
   });
 
   it.each<[string, string]>([
-    ['in digits of another script', '٢١'],
+    ['digits of another script', '٢١'],
     ['behind more zeros than are read', `${'0'.repeat(300)}21`],
     ['behind more blanks than are read', `${' '.repeat(300)}21`],
-  ])('by a node that only holds the number %s', (_title, value) => {
+  ])('rejects a linked number given as %s', (_title, value) => {
     const held = { '2': { class_type: 'PrimitiveInt', inputs: { value } } };
     expect(bounded({ ...one({ steps: ['2', 0] }), ...held }, { max_steps: 20 }).at).toEqual(at('steps'));
   });
 
-  it('but a text that something computes from is left to it', () => {
+  it('accepts any text that another node computes from', () => {
     const graph = { ...one({ steps: ['2', 0] }), '2': { class_type: 'SimpleMath', inputs: { value: 'a * 2', a: 1 } } };
     expect(bounded(graph, { max_steps: 20 }).at).toEqual([]);
   });
 
-  it('by two sides that are only together too large', () => {
+  it('rejects two sides whose product is too large', () => {
     expect(bounded(one({ width: 100_000, height: 1 }), { max_pixels: 1000 }).at).toEqual(at('width'));
   });
 
-  it('by negative sides', () => {
+  it('rejects negative sides', () => {
     expect(bounded(one({ width: -1, height: 2000 }), { max_pixels: 1000 }).at).toEqual(at('width'));
   });
 });
 
-describe('a limit that clamps', () => {
-  it('lowers what is over, reports it, and keeps the shape of a picture', () => {
+describe('clamping', () => {
+  it('lowers values above the limit, reports them, and keeps the aspect ratio', () => {
     const result = bounded(SD15, { max_pixels: 256 * 256, max_steps: 4, on_limit: 'clamp' });
     expect(result.faults).toEqual([]);
     expect(result.changed).toEqual({ '5.width': 256, '5.height': 256, '3.steps': 4 });
@@ -108,22 +108,22 @@ describe('a limit that clamps', () => {
     ]);
   });
 
-  it('keeps a length that video models take', () => {
+  it('keeps a length that video models accept', () => {
     expect(bounded(WAN, { max_frames: 50, on_limit: 'clamp' }).changed).toEqual({ '50.length': 49 });
   });
 
-  it('lowers what an override asked for', () => {
+  it('lowers a value that an override set', () => {
     const result = shaped(SD15, { overrides: { steps: 100 } }, rules({ limits: { max_steps: 30, on_limit: 'clamp' } }));
     expect(result.changed).toEqual({ '3.steps': 30 });
   });
 
-  it('refuses what it cannot lower by itself: a number that feeds other inputs too', () => {
+  it('rejects a number that also feeds other inputs', () => {
     expect(bounded(FLUX, { max_pixels: 1000, on_limit: 'clamp' }).at).toEqual([
       'limit_exceeded #/workflow/27/inputs/width',
     ]);
   });
 
-  it('leaves at most so many pixels, in about the shape it was', () => {
+  it('keeps the pixels within max_pixels and the aspect ratio almost unchanged', () => {
     const side = fc.integer({ min: 1, max: 16_384 });
     fc.assert(
       fc.property(side, side, fc.integer({ min: 1, max: 2 ** 22 }), (width, height, max) => {
@@ -136,12 +136,12 @@ describe('a limit that clamps', () => {
     );
   });
 
-  it('leaves a size on the grid it was on', () => {
+  it('keeps a size on its grid', () => {
     expect(within(1920, 1088, 1024 * 1024)).toEqual({ width: 1360, height: 768 });
     expect(within(1000, 600, 300_000)).toEqual({ width: 704, height: 424 });
   });
 
-  it('leaves at most so many frames, and at least one', () => {
+  it('keeps between one and max_frames frames', () => {
     const count = fc.integer({ min: 1, max: 1000 });
     fc.assert(
       fc.property(count, count, (frames, max) => {
@@ -152,6 +152,6 @@ describe('a limit that clamps', () => {
   });
 });
 
-it('without limits nothing is bounded', () => {
+it('bounding changes nothing without limits', () => {
   expect(bounded(one({ width: 1e9, height: 1e9, steps: 1e9, batch_size: 1e9, length: 1e9 }), {}).at).toEqual([]);
 });

@@ -6,35 +6,37 @@ import { HEIGHT_INPUTS, LENGTH_INPUTS, WIDTH_INPUTS } from './sizes.ts';
 import { sourceOf, takersOf } from './sources.ts';
 
 /**
- * Limits on what a graph asks for, by the numbers that stand in it. What a graph computes while it runs is not seen here: an
- * endpoint that must be certain also says which nodes may run.
+ * Applies an endpoint's limits to the numbers in a graph. Numbers that a graph computes while it runs are not checked:
+ * an endpoint that needs strict limits must also restrict the node classes.
  */
 
-/** Clamps a job reports; a graph that needs more is refused, so that nothing is changed unseen. */
+/**
+ * The most clamped values that a job reports. A graph that needs more is rejected, so that every change is reported.
+ */
 const MAX_CLAMPED = 100;
-/** A clamped size stays a multiple of this: latents are an eighth of the picture, and video models want 16. */
+/** A clamped size stays a multiple of these: latents have an eighth of the image's size, and video models need 16. */
 const GRID = [16, 8, 1] as const;
 
 const BATCH_INPUTS = ['batch_size'];
-/** Nodes that repeat a batch call the number `amount`. */
+/** Nodes that repeat a batch name the count `amount`. */
 const REPEATS = /^Repeat/;
-/** `length` means frames only where a picture has a size. */
+/** `length` means frames only in a node that also has a width. */
 const isFrames = (node: Node, name: string): boolean =>
   name === 'length' ? Object.hasOwn(node.inputs, 'width') : LENGTH_INPUTS.some((each) => each === name);
-/** What an input of a choice is called by itself: `width` of `resize_type.width`. */
+/** The last part of a dotted input name: `width` of `resize_type.width`. */
 const lastPart = (input: string): string => input.slice(input.lastIndexOf('.') + 1);
 
 export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
   const clamped: Clamped[] = [];
   const takers = takersOf(draft.graph);
 
-  /** What stands in the graph at this input, or behind it; nothing when it is computed or not there. */
+  /** The literal at this input, or at the end of its links; undefined when it is computed or missing. */
   const literalAt = (node: string, input: string): unknown => {
     const own = inputOf(draft.graph[node], input);
     return isLink(own) ? sourceOf(draft.graph, takers, { node, input }, 'number', [])?.value : own;
   };
 
-  /** The same as a number; null when it is none. */
+  /** The same as a number; null when it is not one. */
   const numberAt = (node: string, input: string): { value: number; own: boolean } | null => {
     const value = numberOf(literalAt(node, input));
     return value === null ? null : { value, own: !isLink(inputOf(draft.graph[node], input)) };
@@ -43,7 +45,7 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
   const over = (spot: Spot, limit: string, detail: string): void =>
     draft.faults.add('limit_exceeded', () => ({
       pointer: draft.place(spot.node, 'inputs', spot.input),
-      detail: `${detail} (${limit})`,
+      detail: `${detail} (${limit}).`,
     }));
 
   const clamp = (spot: Spot, from: number, to: number, limit: string): void => {
@@ -66,11 +68,11 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     if (limits.on_limit === 'clamp' && found.own) {
       clamp({ node: id, input }, found.value, nearest(found.value), limit);
     } else {
-      over({ node: id, input }, limit, `${input} is ${found.value}; this endpoint takes ${max}`);
+      over({ node: id, input }, limit, `${input} is ${found.value}. The maximum of this endpoint is ${max}`);
     }
   };
 
-  /** Text that is no number to us may be one to Python (other scripts have digits too). */
+  /** Text that this code cannot read as a number may be one to Python, for example digits of another script. */
   const unreadable = (id: string, input: string, max: number | undefined, limit: string): void => {
     const value = max === undefined ? undefined : literalAt(id, input);
     if (typeof value === 'string' && numberOf(value) === null) {
@@ -83,7 +85,7 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     const height = numberAt(id, names.height);
     unreadable(id, names.width, max, 'max_pixels');
     unreadable(id, names.height, max, 'max_pixels');
-    // A side without a known other side counts by itself: whatever the other is, it is at least one pixel.
+    // An unknown side counts as one pixel, its least possible value.
     const area = Math.max(width?.value ?? 1, 1) * Math.max(height?.value ?? 1, 1);
     if (area <= max) {
       return;
@@ -95,7 +97,7 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     } else {
       const input = width === null ? names.height : names.width;
       const seen = `${width?.value ?? '?'} × ${height?.value ?? '?'} pixels`;
-      over({ node: id, input }, 'max_pixels', `node asks for ${seen}; this endpoint takes ${max}`);
+      over({ node: id, input }, 'max_pixels', `The node asks for ${seen}. The maximum of this endpoint is ${max}`);
     }
   };
 
@@ -123,7 +125,7 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
   if (clamped.length > MAX_CLAMPED) {
     draft.faults.add('limit_exceeded', () => ({
       pointer: draft.place(),
-      detail: `${clamped.length} values are over this endpoint's limits`,
+      detail: `${clamped.length} values exceed this endpoint's limits. At most ${MAX_CLAMPED} values are clamped.`,
     }));
   }
   return clamped;
@@ -131,7 +133,7 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
 
 type Sides = { width: string; height: string };
 
-/** The inputs of a node that are the two sides of one size: `width` and `height`, `resize_type.width` and `resize_type.height`. */
+/** The pairs of inputs that give a size: `width` and `height`, `resize_type.width` and `resize_type.height`. */
 function sidesOf(node: Node): Sides[] {
   const found = new Map<string, Sides>();
   for (const input of Object.keys(node.inputs)) {
@@ -147,7 +149,7 @@ function sidesOf(node: Node): Sides[] {
   return [...found.values()];
 }
 
-/** The largest size of the same shape within `max` pixels, on the coarsest grid that both sides were on. */
+/** The largest size with the same aspect ratio within `max` pixels, on the coarsest grid that divides both sides. */
 export function within(width: number, height: number, max: number): { width: number; height: number } {
   const scale = Math.sqrt(max / (width * height));
   const grid = GRID.find((step) => width % step === 0 && height % step === 0) ?? 1;
@@ -158,11 +160,11 @@ export function within(width: number, height: number, max: number): { width: num
       return to;
     }
   }
-  // So long and thin that one side is a single pixel and the other alone fills the limit.
+  // The image is very long and thin: one side is a single pixel, and the other reaches the limit.
   return width > height ? { width: max, height: 1 } : { width: 1, height: max };
 }
 
-/** Video models take 8n + 1 or 4n + 1 frames: a length of that form keeps it. */
+/** Video models accept 8n + 1 or 4n + 1 frames. A length of that form keeps it. */
 export function framesBelow(frames: number, max: number): number {
   const period = [8, 4].find((each) => (frames - 1) % each === 0 && max > each);
   return period === undefined ? max : Math.floor((max - 1) / period) * period + 1;

@@ -1,45 +1,45 @@
 import { inputOf, isLink, type Node } from '../graph.ts';
 
-/** How a node takes conditioning and texts, read off the names of its inputs: a graph in API format has no types. */
+/** Classifies a node's inputs for conditioning and texts by their names, because a graph in API format has no types. */
 
 export type Role = 'positive' | 'negative';
 export const ROLES = ['positive', 'negative'] as const;
 
-/** A link as the node that takes it sees it: `input` of this node takes output `slot` of node `from`. */
+/** A link into a node: `input` of this node receives output `slot` of node `from`. */
 export type Link = { input: string; from: string; slot: number };
 
-/** Nodes that sample, and nodes that guide one that does. */
+/** Samplers, and guiders that a sampler uses. */
 const SAMPLES = /sampler|guider|detailer|ultimatesdupscale/i;
-/** Nodes that only choose or enlarge something, and those that put conditioning into a bundle or take it out. */
+/** Nodes that only select or upscale, and nodes that pack conditioning into a pipe or unpack it. */
 const SAMPLES_NOT = /select|config|upsampler|^(?:to|from|edit|basic)\w*pipe/i;
 export const isSampler = (node: Node): boolean => SAMPLES.test(node.class_type) && !SAMPLES_NOT.test(node.class_type);
 
-/** What of a node's inputs has to do with conditioning. */
+/** The inputs of a node that have to do with conditioning. */
 export type Intake = {
   /** Links of one role: `positive`, `neg_conditioning`, `base_negative`. */
   roles: Record<Role, Link[]>;
   /** Links that carry conditioning of either role: `conditioning`, `conditioning_to`, the inputs of a switch. */
   neutral: Link[];
-  /** Links to many things in one, conditioning of both roles among them: `basic_pipe`, `base_ctx`. */
+  /** Links that carry a bundle, including the conditioning of both roles: `basic_pipe`, `base_ctx`. */
   bundles: Link[];
-  /** Inputs that hold or take a text of one role: `positive`, `negative_prompt`. */
+  /** Inputs for a text of one role: `positive`, `negative_prompt`. */
   roleTexts: Record<Role, string[]>;
-  /** Inputs that hold or take a text: `text`, `clip_l`. */
+  /** Inputs for a text without a role: `text`, `clip_l`. */
   texts: string[];
-  /** Whether some input may have to do with texts or conditioning, under whatever name. */
+  /** Whether some input may take a text or conditioning under an unknown name. */
   isTextual: boolean;
   /** Whether a link brings conditioning whose role depends on the class. */
   isMixed: boolean;
 };
 
-/** What encoders call a text: one for CLIPTextEncode, several for encoders of more than one language model. */
+/** Input names of text encoders. CLIPTextEncode has one; encoders with several language models have several. */
 export const TEXT_INPUTS: readonly string[] = (
   'text prompt user_prompt text_g text_l clip_l clip_g t5xxl llama bert mt5xl qwen25_7b tags ' +
-  // What a node with wildcards is given, and what it last made of that: one of them counts, by a third input.
+  // A wildcard node has the text and its last expansion. A third input selects one of them.
   'wildcard_text populated_text'
 ).split(' ');
 
-/** What the texts of nodes that take both roles are mostly called; those of others are known by `ROLE_NAMES`. */
+/** Common text inputs of nodes that take both roles. `ROLE_NAMES` covers the others. */
 export const ROLE_TEXT_INPUTS: Readonly<Record<Role, readonly string[]>> = {
   positive: ['positive', 'positive_prompt', 'prompt_positive'],
   negative: ['negative', 'negative_prompt', 'prompt_negative'],
@@ -51,22 +51,25 @@ export const ROLE_NAMES: Readonly<Record<Role, RegExp>> = {
   positive: named('positive|pos'),
   negative: named('negative|neg|uncond'),
 };
-/** The inputs of a node that hands on one of several things, or whatever it is given. */
+/** Inputs of a switch or a reroute, which passes on one of several values of any type. */
 export const SWITCHED = /^any|^input_?\d*$|^value_?\d*$|^\*?$|^on_(?:true|false)$|^(?:tt|ff)_value$/i;
-/** Inputs through which conditioning passes a node that changes it or chooses one of several. */
+/** Conditioning inputs of nodes that modify conditioning or select one of several. */
 const NEUTRAL = new RegExp(`^cond|^(?:original_)?text_embeds|${SWITCHED.source}`, 'i');
-/** One of the two texts of a normalized-attention guidance node; which of its encoder's roles it reads depends on the class. */
+/**
+ * Inputs of normalized attention guidance (NAG) nodes. Which role of its encoder such a node reads depends on the
+ * class.
+ */
 const MIXED = /^nag_/i;
 export const BUNDLES = /(?<!models?_)pipe(?!line)|ctx|^context(?:_\d+)?$|sdxl_tuple|^bus$/i;
 const TEXTUAL = /text|prompt|caption|tags|string|wildcard|clip(?!_?vis|_?skip)|cond|positive|negative/i;
-/** A text of three words and more, whatever the input that holds it is called. */
+/** A text of three or more words. */
 const PROSE = /\S\s+\S+\s+\S/;
-/** Links that bring neither a text nor conditioning. */
+/** Names of links that carry neither a text nor conditioning. */
 const OTHER = /model|vae|clip_?vis|image|pixels|mask|latent|samples|control|audio|video|embeds|unet|lora|noise|sigmas/i;
-/** Links that bring a number. */
+/** Names of links that carry a number. */
 const NUMERIC = /width|height|length|frames|fps|rate|seed|steps|cfg|strength|scale|denoise|size|index|start|end/i;
 
-/** How much of a text shows whether it is prose. */
+/** The number of characters tested for prose. */
 const PROSE_CHARS = 200;
 const isProse = (value: unknown): boolean => typeof value === 'string' && PROSE.test(value.slice(0, PROSE_CHARS));
 

@@ -4,20 +4,20 @@ import { quote } from '../../problems.ts';
 import { nodeOf, type Place, type Spot } from '../graph.ts';
 
 /**
- * A graph while it is shaped: a copy that may be written to, what was wrong so far, and for every input that was set the place
- * in the request it was set from, so that a fault found later points to what the client wrote.
+ * The working copy of a graph during shaping, with the issues found so far. For every input that was set it remembers
+ * which part of the request set it, so that an issue found later points to what the client wrote.
  */
 export type Draft = {
   readonly graph: Graph;
   readonly faults: FaultList;
   readonly place: Place;
-  /** `origin`: where in the request the value stands; without one that stays as it was. */
+  /** `origin`: the JSON pointer of the value in the request. Without it, the input keeps its earlier origin. */
   readonly set: (spot: Spot, value: unknown, origin?: () => string) => void;
-  /** Whether an override or a parameter has set this input. */
+  /** Whether an override or a param has set this input. */
   readonly wasSet: (spot: Spot) => boolean;
 };
 
-/** The graph given is not changed: nodes and their inputs are copied, values are shared and never written to. */
+/** Copies nodes and their inputs, so that the original does not change. Values are shared and never written to. */
 export function draftOf(original: Graph, inRequest: Place): Draft {
   const graph: Graph = Object.fromEntries(
     Object.entries(original).map(([id, node]) => [id, { ...node, inputs: { ...node.inputs } }]),
@@ -35,9 +35,9 @@ export function draftOf(original: Graph, inRequest: Place): Draft {
     set: (spot, value, origin) => {
       const node = nodeOf(graph, spot.node);
       if (node === undefined) {
-        throw new Error(`there is no node ${quote(spot.node)} to set`);
+        throw new Error(`node ${quote(spot.node)} does not exist`);
       }
-      // Defined rather than assigned: an input may have any name, `__proto__` too.
+      // Defined rather than assigned, because an input may be named `__proto__`.
       Object.defineProperty(node.inputs, spot.input, { value, writable: true, enumerable: true, configurable: true });
       const inputs = origins.get(spot.node) ?? new Map<string, (() => string) | undefined>();
       origins.set(spot.node, inputs.set(spot.input, origin ?? inputs.get(spot.input)));

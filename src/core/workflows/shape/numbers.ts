@@ -3,21 +3,21 @@ import { inputOf, isLink, type Node, type Spot } from '../graph.ts';
 import { isSampler } from './conditioning.ts';
 import { isLiteral } from './sources.ts';
 
-/** Finds the seeds and the numbers of steps that overrides may set. */
+/** Finds the seed and step inputs that overrides may set. */
 
 export const SEED_INPUTS = ['seed', 'noise_seed'] as const;
 const STEP_INPUTS = ['steps'] as const;
 
-/** Nodes that prepare sampling for a sampler. */
+/** Nodes that prepare values for a sampler. */
 const PREPARES = /sampl(?:e|ing)/i;
 const SCHEDULES = /scheduler|sigmas/i;
-/** Where noise is made. */
+/** Nodes that make noise. */
 const SEEDED = /noise/i;
 
-/** Every seed of a node that samples or makes noise; of any node, where nothing samples. */
+/** The seeds of samplers and noise nodes; the seeds of all nodes in a graph without a sampler. */
 export const seedSpots = (graph: Graph): Spot[] => spotsOf(graph, SEED_INPUTS, SEEDED);
 
-/** The steps of samplers and of schedulers; of any node, where nothing samples. */
+/** The steps of samplers and schedulers; the steps of all nodes in a graph without a sampler. */
 export const stepSpots = (graph: Graph): Spot[] => spotsOf(graph, STEP_INPUTS, SCHEDULES);
 
 function spotsOf(graph: Graph, names: readonly string[], alsoIn: RegExp): Spot[] {

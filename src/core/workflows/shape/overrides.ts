@@ -10,10 +10,10 @@ import { drawn, isRandom, portable } from './seeds.ts';
 import { findSizes, HEIGHT_INPUTS, LENGTH_INPUTS, WIDTH_INPUTS } from './sizes.ts';
 import { sourceOf, takersOf, type Kind, type Source, type Takers } from './sources.ts';
 
-/** A value for an input that is found by walking the graph, or, with `node`, for that node's. */
+/** A value for an input that the gateway finds in the graph, or, with `node`, for an input of that node. */
 export type Override<T> = T | { value: T; node: string };
 
-/** Numbers may come as texts of digits; the graph gets numbers. */
+/** Numbers may be given as text of digits; the graph gets numbers. */
 export type Overrides = {
   prompt?: Override<string> | undefined;
   negative_prompt?: Override<string> | undefined;
@@ -26,8 +26,8 @@ export type Overrides = {
 export type Field = keyof Overrides;
 
 /**
- * How a field is found. `names`: what the inputs are called. `all`: set every place found; otherwise there must be one, or all
- * must hold the same value now. `role`: it is a prompt.
+ * Says how to find the inputs of a field. `names`: the input names. `all`: set every input found; otherwise there must
+ * be exactly one, or all must have the same value now. `role`: the field is a prompt of this role.
  */
 type Rule = {
   kind: Kind;
@@ -61,12 +61,12 @@ const RULES: Record<Field, Rule> = {
 };
 export const FIELDS = Object.keys(RULES).filter((name): name is Field => Object.hasOwn(RULES, name));
 
-/** Candidates a message names. */
+/** The most nodes that a message names. */
 const MAX_NAMED = 8;
 
 export type Overridden = { overrides: ResolvedOverride[]; seeds: ResolvedSeed[] };
 
-/** Sets what the overrides ask for. One that cannot be placed without doubt is a fault that names the candidates. */
+/** Applies the overrides. An override whose input is missing or ambiguous is an issue that names the candidates. */
 export function override(draft: Draft, overrides: Overrides, newSeed: NewSeed): Overridden {
   const done: Overridden = { overrides: [], seeds: [] };
   const takers = takersOf(draft.graph);
@@ -89,13 +89,16 @@ export function override(draft: Draft, overrides: Overrides, newSeed: NewSeed): 
   return done;
 }
 
-/** Where the named node takes this field. A link that leads to no plain value is replaced: the client asked for this node. */
+/**
+ * The inputs of the named node for this field. A link to a computed value is replaced, because the client named this
+ * node.
+ */
 function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
   const { kind, names, role } = RULES[field];
   const at = pointer(['overrides', field, 'node']);
   const node = nodeOf(draft.graph, id);
   if (node === undefined) {
-    draft.faults.add('node_missing', () => ({ pointer: at, detail: `the workflow has no node ${quote(id)}` }));
+    draft.faults.add('node_missing', () => ({ pointer: at, detail: `The workflow has no node ${quote(id)}.` }));
     return [];
   }
   const has = (input: string): boolean => Object.hasOwn(node.inputs, input);
@@ -109,7 +112,7 @@ function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
   if (taken.length === 0) {
     draft.faults.add('override_not_found', () => ({
       pointer: at,
-      detail: `node ${nodeName(draft.graph, id)} has no input that takes ${field}; use params`,
+      detail: `Node ${nodeName(draft.graph, id)} has no input for ${field}. Use params instead.`,
     }));
   }
   return distinct(
@@ -120,57 +123,63 @@ function named(draft: Draft, takers: Takers, field: Field, id: string): Spot[] {
   );
 }
 
-/** The text inputs of a node in this role: those that hold a text, else those that take one from a node that only holds it. */
+/** The text inputs of a node for this role: inputs with a text, else links to a node that only holds a text. */
 function textsAt(node: Node, role: Role, isHeld: (input: string) => boolean): string[] {
   const intake = intakeOf(node);
   const texts = textsOf(intake, role);
   return texts.length > 0 ? texts : intake.roles[role].map(({ input }) => input).filter(isHeld);
 }
 
-/** Where the graph takes this field, found by walking it. */
+/** The inputs for this field, found by following the links of the graph. */
 function found(draft: Draft, takers: Takers, field: Field): Spot[] {
   const { graph } = draft;
   const { kind, names, find, all, role } = RULES[field];
   const refuse = (code: 'override_not_found' | 'override_ambiguous', detail: string): Spot[] => {
     draft.faults.add(code, () => ({
       pointer: pointer(['overrides', field]),
-      detail: `${detail}; name a node: {"value": …, "node": "…"}`,
+      detail: `${detail}. Name a node: {"value": …, "node": "…"}.`,
     }));
     return [];
   };
   const { spots, unclear } = find(graph, takers);
   const [first] = unclear;
   if (first !== undefined) {
-    const others = spots.length === 0 ? '' : `; ${list(draft, spots)} too`;
+    const others = spots.length === 0 ? '' : `, and to ${list(draft, spots)}`;
     return refuse(
       spots.length === 0 ? 'override_not_found' : 'override_ambiguous',
-      `${field} leads to node ${nodeName(graph, first.node)}, which ${first.why}${others}`,
+      `The ${field} leads to node ${nodeName(graph, first.node)}, which ${first.why}${others}`,
     );
   }
   if (spots.length === 0) {
-    return refuse('override_not_found', `nothing in the workflow takes ${field}`);
+    return refuse('override_not_found', `The workflow has no input for ${field}`);
   }
   const sources = spots.map((spot) => sourceOf(graph, takers, spot, kind, names));
   const computed = spots.filter((_spot, at) => sources[at]?.plain !== true);
   if (computed.length > 0) {
-    return refuse('override_ambiguous', `${field} is computed by other nodes for ${list(draft, computed)}`);
+    return refuse('override_ambiguous', `Other nodes compute the ${field} for ${list(draft, computed)}`);
   }
   const targets = distinct(sources.flatMap((source) => source?.spot ?? []));
   if (all !== true && !areAlike(sources)) {
-    return refuse('override_ambiguous', `${list(draft, targets)} take ${field}, with different values`);
+    return refuse(
+      'override_ambiguous',
+      `Several inputs take the ${field}, with different values: ${list(draft, targets)}`,
+    );
   }
   if (field === 'steps' && spots.some((spot) => isShare(graph, spot))) {
-    return refuse('override_ambiguous', `${list(draft, spots)} share the steps (start_at_step, end_at_step)`);
+    return refuse('override_ambiguous', `The steps are split over ${list(draft, spots)} (start_at_step, end_at_step)`);
   }
   if (role === 'negative' && feedsPrompt(draft, takers, targets)) {
-    return refuse('override_ambiguous', `${list(draft, targets)} is the prompt as well as the negative prompt`);
+    return refuse(
+      'override_ambiguous',
+      `The same text is both the prompt and the negative prompt, at ${list(draft, targets)}`,
+    );
   }
   return targets;
 }
 
 /**
- * Whether every node holds the same values now. They are literals and are compared as they are: a text that feeds many nodes is one
- * in memory, however long it is.
+ * Whether all nodes have the same values now. Literals are compared directly: a text that feeds many nodes is stored
+ * once in memory, so writing it for each comparison would be expensive.
  */
 function areAlike(sources: readonly (Source | null)[]): boolean {
   const values = new Map<string, Set<unknown>>();
@@ -184,7 +193,9 @@ function areAlike(sources: readonly (Source | null)[]): boolean {
   return first === undefined || others.every((each) => each.symmetricDifference(first).size === 0);
 }
 
-/** Whether a sampler does only a part of its steps: another number of them would move the border to the next sampler. */
+/**
+ * Whether a sampler runs only a part of its steps. Changing their number would change where the next sampler begins.
+ */
 function isShare(graph: Draft['graph'], spot: Spot): boolean {
   const node = nodeOf(graph, spot.node);
   const [start, end, steps] = ['start_at_step', 'end_at_step', 'steps'].map((name) => numberOf(inputOf(node, name)));

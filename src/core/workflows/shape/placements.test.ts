@@ -3,7 +3,10 @@ import type { Graph } from '../../../contract/new-job.ts';
 import { shaped } from '../../../testing/shaping.ts';
 import type { Overrides } from './overrides.ts';
 
-/** Shapes of real graphs in which an override could land at the wrong node. Custom nodes take and give what their sources say. */
+/**
+ * Shapes of real graphs in which an override could land at the wrong node. Custom nodes take and give what their
+ * sources say.
+ */
 
 const node = (class_type: string, inputs: Record<string, unknown> = {}) => ({ class_type, inputs });
 const text = (value: unknown) => node('CLIPTextEncode', { text: value, clip: ['1', 1] });
@@ -74,7 +77,7 @@ const PLACED: Case[] = [
     ENCODED,
   ]),
   [
-    'prompts behind a node that gives conditioning first',
+    'prompts behind a node whose first output is conditioning',
     through({ '4': node('ControlNetApplyAdvanced', both) }, ['4', 0], ['4', 1]),
     PROMPTS,
     ENCODED,
@@ -93,7 +96,7 @@ const PLACED: Case[] = [
     ENCODED,
   ],
   [
-    'prompts in a pipe of which one was replaced',
+    'prompts in a pipe with one replaced',
     {
       ...BASE,
       '9': text('a dog'),
@@ -167,13 +170,13 @@ const PLACED: Case[] = [
     },
   ],
   [
-    'both texts of a wildcard encoder, whichever its mode uses',
+    'both texts of a wildcard encoder in each mode',
     through({ '4': WILDCARD }, ['4', 2], ['3', 0]),
     PROMPTS,
     { '4.wildcard_text': 'p', '4.populated_text': 'p', '3.text': 'n' },
   ],
   [
-    'the negative prompt of a sampler that calls it neg_conditioning',
+    'the negative prompt of a sampler whose input is neg_conditioning',
     {
       ...BASE,
       '6': node('XlabsSampler', {
@@ -187,13 +190,13 @@ const PLACED: Case[] = [
     ENCODED,
   ],
   [
-    'prompts of a sampler whose class does not say so',
+    'prompts of a sampler with an unknown class name',
     { ...BASE, '6': node('SUPIR_sample', { seed: 1, latents: ['5', 0], ...both }) },
     PROMPTS,
     ENCODED,
   ],
   [
-    'a prompt that a loader takes from a node of its own',
+    'a prompt that a loader takes from a separate node',
     {
       ...BASE,
       '9': node('PrimitiveString', { value: 'a cat' }),
@@ -204,7 +207,7 @@ const PLACED: Case[] = [
     { '9.value': 'p', '2.negative': 'n' },
   ],
   [
-    'the size of the first pass where a second one enlarges its picture',
+    'the size of the first pass when a second pass upscales its image',
     {
       ...BASE,
       '31': node('ImageScale', { image: ['7', 0], width: 1024, height: 1024 }),
@@ -217,7 +220,7 @@ const PLACED: Case[] = [
   ['the size that the picture is brought to', PICTURE, SIZE, { '31.width': 640, '31.height': 448 }],
 ];
 
-describe('an override lands on', () => {
+describe('an override sets', () => {
   it.each(PLACED)('%s', (_title, graph, overrides, changed) => {
     const result = shaped(graph, { overrides });
     expect(result.faults).toEqual([]);
@@ -229,7 +232,7 @@ type Refused = [title: string, graph: Graph, overrides: Overrides, at: string[],
 
 const REFUSED: Refused[] = [
   [
-    'a text whose name is not known, though another encoder and a segmenter have a known one',
+    'a text with an unknown name, when another encoder and a segmenter have known names',
     through(
       {
         '30': node('GroundingDinoSAMSegment (segment anything)', { prompt: 'face' }),
@@ -243,7 +246,7 @@ const REFUSED: Refused[] = [
     '4 (StyledEncode)',
   ],
   [
-    'one of two samplers, where the text of the other is not known',
+    'one of two samplers, when the text of the other is unknown',
     {
       ...BASE,
       '4': node('StyledEncode', { description: 'a cat', clip: ['1', 1] }),
@@ -254,14 +257,14 @@ const REFUSED: Refused[] = [
     '4 (StyledEncode)',
   ],
   [
-    'conditioning that a sampler takes crossed',
+    'conditioning with crossed links',
     through({ '4': node('ControlNetApplyAdvanced', both) }, ['4', 1], ['4', 0]),
     PROMPTS,
     ['override_ambiguous #/overrides/negative_prompt', 'override_ambiguous #/overrides/prompt'],
     '4 (ControlNetApplyAdvanced)',
   ],
   [
-    'the text of a box, where the prompt passes by',
+    'the text of a box in a node that passes on the prompt',
     through(
       { '4': node('GLIGENTextBoxApply', { conditioning_to: ['2', 0], clip: ['1', 1], text: 'a hat', width: 64 }) },
       ['4', 0],
@@ -272,14 +275,14 @@ const REFUSED: Refused[] = [
     '4 (GLIGENTextBoxApply)',
   ],
   [
-    'what a language model is told',
+    'the prompt of a language model',
     { ...BASE, '2': text(['9', 0]), '9': node('OllamaGenerate', { prompt: 'Describe a cat', model: 'x' }) },
     { prompt: 'p' },
     ['override_ambiguous #/overrides/prompt'],
     '2 (CLIPTextEncode)',
   ],
   [
-    'the text that a node shows, where it hands on another',
+    'the text that a node shows, when it passes on another',
     {
       ...BASE,
       '2': text(['9', 0]),
@@ -302,7 +305,7 @@ const REFUSED: Refused[] = [
     '5 (EmptyLatentImage)',
   ],
   [
-    'the final resize, where the first size is chosen by a preset',
+    'the final resize, when a preset gives the first size',
     {
       ...BASE,
       '5': node('SDXLEmptyLatentSizePicker+', { resolution: '1024x1024 (1.0)', batch_size: 1 }),
@@ -313,7 +316,7 @@ const REFUSED: Refused[] = [
     '5 (SDXLEmptyLatentSizePicker+)',
   ],
   [
-    'a width that does not count, since a preset is chosen beside it',
+    'a width that a preset replaces',
     {
       '2': node('easy fullLoader', { ...EASY.inputs, resolution: '512 x 512' }),
       '6': node('easy kSampler', { pipe: ['2', 0] }),
@@ -334,7 +337,7 @@ const REFUSED: Refused[] = [
     '33 (ImageScaleToTotalPixels)',
   ],
   [
-    'the seed of another node, where the sampler has none of that name',
+    'the seed of another node, when the sampler has no seed input',
     {
       ...BASE,
       '6': node('OddSampler', { ...both, latent_image: ['5', 0], dice: 1 }),
@@ -343,10 +346,10 @@ const REFUSED: Refused[] = [
     },
     { seed: 9, steps: 2 },
     ['override_not_found #/overrides/seed', 'override_not_found #/overrides/steps'],
-    'nothing in the workflow takes seed',
+    'The workflow has no input for seed',
   ],
   [
-    'a background, in a graph that samples nothing and resizes a picture as well',
+    'a background, in a graph without a sampler that also resizes an image',
     {
       '1': node('EmptyImage', { width: 512, height: 512, color: 0 }),
       '2': node('LoadImage', { image: 'x.png' }),
@@ -357,7 +360,7 @@ const REFUSED: Refused[] = [
     '1 (EmptyImage), 3 (ImageResize+)',
   ],
   [
-    'what a file is said to be made with, in a graph without a sampler',
+    'metadata of a file, in a graph without a sampler',
     {
       '1': node('Image Saver', { positive: '', negative: '', images: ['2', 0] }),
       '2': node('Upscale', { image: ['3', 0] }),
@@ -365,11 +368,11 @@ const REFUSED: Refused[] = [
     },
     PROMPTS,
     ['override_not_found #/overrides/negative_prompt', 'override_not_found #/overrides/prompt'],
-    'nothing in the workflow takes prompt',
+    'The workflow has no input for prompt',
   ],
 ];
 
-describe('an override is refused rather than set at', () => {
+describe('an override is rejected instead of setting', () => {
   it.each(REFUSED)('%s', (_title, graph, overrides, at, names) => {
     const result = shaped(graph, { overrides });
     expect(result.at).toEqual(at);

@@ -1,14 +1,14 @@
 import type { Draft } from './draft.ts';
 
 /**
- * Save nodes that share a `filename_prefix` take turns in numbering their files, so that a file's name depends on the order of
- * execution. The second and every later one gets its node's id behind the prefix. Jobs need no prefix of their own: the worker
- * keeps every attempt's files in a folder of its own.
+ * Gives save nodes different prefixes. Nodes with the same `filename_prefix` share one numbering, so that file names
+ * would depend on the order of execution. The second and each later node gets its id appended to the prefix. A prefix
+ * per job is not needed, because the worker gives every attempt a separate folder.
  */
 export type Renamed = { node: string; input: string; from: string; to: string };
 
 const PREFIX = 'filename_prefix';
-/** As much of an id as a file's name can spare: names of outputs end at 255 bytes. */
+/** The most characters of an id in a prefix. A file name has at most 255 bytes in all. */
 const MAX_ID_CHARS = 40;
 
 export function separatePrefixes(draft: Draft): Renamed[] {
@@ -26,7 +26,7 @@ export function separatePrefixes(draft: Draft): Renamed[] {
     }
     const own = `${prefix}_${id.slice(0, MAX_ID_CHARS).replaceAll(/[^A-Za-z0-9-]/g, '-')}`;
     let to = own;
-    // Ids that look alike here: each next one is told apart by the next number.
+    // Different ids may give the same name here. A number makes each one unique.
     for (let next = numbers.get(own) ?? 2; taken.has(to); next += 1) {
       to = `${own}-${next}`;
       numbers.set(own, next + 1);

@@ -13,28 +13,30 @@ import {
 import { holderOf, type Takers } from './sources.ts';
 
 /**
- * Finds the texts that steer a picture, by walking from the samplers against the links: the conditioning of a sampler or guider,
- * through whatever changes it on the way, to the text encoders. A text keeps the role that the sampler's input has.
+ * Finds the prompts of a graph. It follows links backwards from the samplers and guiders, through nodes that modify
+ * conditioning, to the text encoders. A text has the role of the sampler's input from which it was reached.
  */
 
-/** Where a sampler takes conditioning that has no role in its name, by the role that it has there. */
+/** Sampler inputs for conditioning whose names do not say the role, by the role that they have there. */
 const SAMPLER_INPUTS: Readonly<Record<Role, RegExp>> = {
   positive: /^(?:conditioning|cond_?1?|text_embeds)$/i,
   negative: /^text_embeds$/i,
 };
-/** Makes nothing of its conditioning: what stands behind it is no prompt. */
+/** Nodes that zero their conditioning. A text before such a node is not a prompt. */
 const ZEROES = /zeroout/i;
-/** Nodes that look for something in a picture, and those that write down what it was made with: none shows what its texts say. */
+/** Nodes that detect something in an image or save metadata. Their texts are not prompts. */
 const SHOWS_NOTHING = /segment|sam\d|dino|detect|florence|caption|interrogat|clipseg|mask|save|show|metadata/i;
 
-/** Language models: they make texts and no pictures. */
+/** Language models, which make texts instead of images. */
 const TALKS =
   /^(?!.*(?:image|video|audio|speech|music|banana)).*(?:llm|gpt|gemini|claude|ollama|openai|chat|textgen|transformersgen)/i;
 const ENCODES = /textencode/i;
-/** The text of a service; `model.prompt` belongs to the model that is chosen. */
+/** The prompt input of an API node; `model.prompt` belongs to the selected model. */
 const PROMPT = /^(?:\w+\.)*prompt$/;
 
-/** Inputs that take what is looked for, and nodes that may but are not understood, each with the reason as a sentence's end. */
+/**
+ * The inputs found, and the nodes that may take the value but are unclear. `why` completes a sentence about the node.
+ */
 export type Search = { spots: Spot[]; unclear: { node: string; why: string }[] };
 
 export function findPrompts(graph: Graph, takers: Takers): Record<Role, Search> {
@@ -44,7 +46,7 @@ export function findPrompts(graph: Graph, takers: Takers): Record<Role, Search> 
   for (const [id] of samplers) {
     walk.begin(id);
   }
-  // What takes both roles and gives neither on samples too, whatever its class is called.
+  // A node that takes both roles and passes neither on is a sampler too, even under an unknown class name.
   for (const [id] of nodes) {
     const { roles } = walk.intake(id);
     if (takers.has(id) && !walk.reached(id) && ROLES.every((role) => roles[role].length > 0)) {
@@ -56,14 +58,14 @@ export function findPrompts(graph: Graph, takers: Takers): Record<Role, Search> 
     : walk.found();
 }
 
-/** The text inputs of a node that conditioning comes from. */
+/** The text inputs of a node that produces conditioning. */
 export const textsOf = ({ roleTexts, texts }: Intake, role: Role): string[] =>
   roleTexts[role].length > 0 ? roleTexts[role] : texts;
 
 type Step = { id: string; role: Role };
 
-/** Nodes give the positive conditioning right before the negative one, base before refiner. */
-function inUsualOrder(positive: ReadonlySet<number>, negative: ReadonlySet<number>): boolean {
+/** Whether each positive output comes before its negative one, as in all known nodes: base before refiner. */
+function inDefaultOrder(positive: ReadonlySet<number>, negative: ReadonlySet<number>): boolean {
   const after = [...negative].toSorted((left, right) => left - right);
   const before = [...positive].toSorted((left, right) => left - right);
   return before.every((slot, at) => !negative.has(slot) && slot < (after[at] ?? Infinity));
@@ -74,7 +76,7 @@ class Walk {
   private readonly intakes = new Map<string, Intake>();
   private readonly seen = new Map<string, Set<Role>>();
   private readonly begun = new Set<string>();
-  /** Outputs of nodes that have both roles, by the role they are taken for. */
+  /** Outputs of nodes with both roles, by the role of the input that uses them. */
   private readonly slots = new Map<string, Record<Role, Set<number>>>();
   private readonly searches: Record<Role, Search> = {
     positive: { spots: [], unclear: [] },
@@ -117,10 +119,10 @@ class Walk {
 
   found(): Record<Role, Search> {
     for (const [node, { positive, negative }] of this.slots) {
-      if (!inUsualOrder(positive, negative)) {
-        // It is crossed, or the node is of another kind.
+      if (!inDefaultOrder(positive, negative)) {
+        // The links are crossed, or the node works in another way.
         for (const role of ROLES) {
-          this.searches[role].unclear.push({ node, why: 'gives both roles, and not in the usual order' });
+          this.searches[role].unclear.push({ node, why: 'returns both roles in an unexpected order' });
         }
       }
     }
@@ -130,7 +132,7 @@ class Walk {
   private visit({ id, role }: Step, todo: Step[]): void {
     const node = nodeOf(this.graph, id);
     const roles = this.seen.get(id) ?? new Set<Role>();
-    // A node is walked through once in each role, however many links lead to it.
+    // Each node is visited once per role, even when many links lead to it.
     if (node === undefined || roles.has(role)) {
       return;
     }
@@ -148,7 +150,7 @@ class Walk {
     if (intake.isMixed && role === 'negative') {
       unclear.push({ node: id, why: 'has two negative texts' });
     } else if (texts.length + onward.length === 0 && held === null && intake.isTextual) {
-      unclear.push({ node: id, why: 'has no input that is known to take it' });
+      unclear.push({ node: id, why: 'has no known input for it' });
     }
     this.follow(onward, role, todo);
   }
@@ -157,7 +159,7 @@ class Walk {
     for (const { from, slot, input } of links) {
       const { roles, roleTexts, bundles } = this.intake(from);
       const hasBoth = ROLES.every((each) => roles[each].length + roleTexts[each].length > 0);
-      // An output that is taken for one role by name is one of several; others carry both.
+      // An input named after a role uses one of several outputs. Other inputs use an output that carries both roles.
       if ((hasBoth || bundles.length > 0) && ROLE_NAMES[role].test(input)) {
         const slots = this.slots.get(from) ?? { positive: new Set(), negative: new Set() };
         slots[role].add(slot);
@@ -169,8 +171,8 @@ class Walk {
 }
 
 /**
- * Graphs that sample nothing themselves: nodes that call a service, and all-in-one nodes. There a text is known only by its name. What a
- * language model is told counts only where it makes nothing for another node to show.
+ * For graphs without a sampler: API nodes and all-in-one nodes. The name of the input alone says whether a text is a
+ * prompt. The prompt of a language model counts only when no other node has a prompt.
  */
 function withoutSampler(graph: Graph, role: Role): Search {
   const detected = new Set(

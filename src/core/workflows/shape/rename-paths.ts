@@ -5,22 +5,23 @@ import type { Renamed } from './prefixes.ts';
 import { changeTexts } from './texts.ts';
 
 /**
- * Gives paths the names that they have where the graph runs. Those of the job's files are known; of others the separators of Windows
- * become those of Linux, where `SDXL\base.safetensors` is no model. Only what is certainly a path is changed: prompts, patterns and other
- * texts have backslashes of their own.
+ * Adapts paths to the worker. Names of the job's own files become the names that these have on the worker. In other
+ * paths the backslashes of Windows become slashes, because on Linux `SDXL\base.safetensors` is not the name of a model.
+ * Only texts that are certainly paths are changed: prompts, patterns and other texts may contain backslashes of their
+ * own.
  */
 
-/** A relative path with Windows's separators, and nothing that no file is called. */
+/** A relative path, perhaps with backslashes, without characters that file names cannot contain. */
 const PATH = /^[^\\/*?"<>|\r\n]+(?:[\\/]+[^\\/*?"<>|\r\n]+)*[\\/]?$/;
 const MAX_PATH_CHARS = 1024;
 const MODEL = /\.(?:safetensors|sft|ckpt|pt|pth|bin|gguf|onnx|engine|pkl)$/i;
 const FILE = /\.[a-z0-9]{2,11}(?: \[(?:input|output|temp)\])?$/i;
-/** Inputs that name a folder, or the beginning of a name. */
+/** Names of inputs that take a folder or a prefix. */
 const FOLDERS = /(?:^|_)(?:prefix|path|paths|dir|directory|folder|subfolder)(?:_|\d|$)/i;
-/** Inputs whose texts are about other texts. */
+/** Names of inputs that take a pattern, a template or code. */
 const PATTERNS = /regex|pattern|expression|match|find|replace|delimiter|separator|template|code|script/i;
 
-/** `inputNames`: what the job's files are called in the graph that runs, by their portable names in the request. */
+/** `inputNames`: the names of the job's files on the worker, by their portable names in the request. */
 export function renamePaths(draft: Draft, inputNames: ReadonlyMap<string, string>): Renamed[] {
   const renamed: Renamed[] = [];
   changeTexts(draft, (text, [node = '', , input = '']) => {

@@ -6,25 +6,25 @@ import type { Draft } from './draft.ts';
 import { SEED_INPUTS } from './numbers.ts';
 import { sourceOf, takersOf } from './sources.ts';
 
-/** Seeds that may be drawn for one job: all of them are reported, and a job's record must stay small. */
+/** The most random seeds of one job. All of them are reported, and a job's record must stay small. */
 export const MAX_RANDOM_SEEDS = 100;
 
-/** How a request asks for a seed to be drawn: by this word, or by the -1 that other programs use for it. */
+/** Whether a value asks for a random seed: the word "random", or -1 as in other programs. */
 export const isRandom = (value: unknown): boolean => value === 'random' || value === -1 || value === '-1';
 
-/** The seed to write into the graph: drawn, or as given; text of digits becomes the integer it spells. */
+/** The seed to write into the graph: a random one, or the given one as an integer. */
 export const drawn = (value: number | bigint | string, newSeed: NewSeed): number | bigint => {
   const seed = isRandom(value) ? newSeed() : typeof value === 'string' ? BigInt(value) : value;
   return typeof seed === 'bigint' && seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(seed) : seed;
 };
 
-/** A seed as JavaScript clients can read it without rounding. */
+/** A seed in a form that JavaScript clients read without rounding. */
 export const portable = (seed: number | bigint | string): number | string =>
   typeof seed === 'number' ? seed : String(seed);
 
 /**
- * Draws a seed for every seed input that asks for one ("random" or -1), and with `all` for every other that the request itself
- * did not set. Equal seeds stay no longer equal: each place draws its own, unless one node feeds several.
+ * Draws a random seed for every seed input that asks for one ("random" or -1), and with `all` also for every other seed
+ * input that the request did not set. Each input gets its own seed, unless one node feeds several inputs.
  */
 export function drawSeeds(draft: Draft, all: boolean, newSeed: NewSeed): ResolvedSeed[] {
   const takers = takersOf(draft.graph);
@@ -40,7 +40,7 @@ export function drawSeeds(draft: Draft, all: boolean, newSeed: NewSeed): Resolve
   if (drawnAt.size > MAX_RANDOM_SEEDS) {
     draft.faults.add('out_of_range', () => ({
       pointer: all ? pointer(['options', 'randomize_seeds']) : draft.place(),
-      detail: `${MAX_RANDOM_SEEDS} seeds may be drawn for one job`,
+      detail: `A job may have at most ${MAX_RANDOM_SEEDS} random seeds.`,
     }));
     return [];
   }

@@ -65,7 +65,7 @@ const limits = fc.record({
 });
 
 describe('shaping', () => {
-  it('of a shaped graph changes nothing', () => {
+  it('changes nothing in a shaped graph', () => {
     fc.assert(
       fc.property(graphs, overrides, limits, fc.boolean(), (graph, wanted, bounds, randomizeSeeds) => {
         const allowed = rules({ limits: bounds });
@@ -79,14 +79,14 @@ describe('shaping', () => {
     );
   });
 
-  it('with nothing to do, in a graph that asks for no seed and repeats no prefix, changes nothing', () => {
+  it('changes nothing without changes, random seeds or repeated prefixes', () => {
     const quiet = [SD15, HIRES, FLUX, WAN, SDXL, SERVICE, COMPUTED, PLAIN];
     for (const graph of quiet) {
       expect(shaped(graph).text).toBe(jsonText(graph));
     }
   });
 
-  it('changes only what its report names, and never the graph given', () => {
+  it('changes only the inputs that it reports, and never the given graph', () => {
     fc.assert(
       fc.property(graphs, overrides, limits, fc.boolean(), (graph, wanted, bounds, randomizeSeeds) => {
         const before = jsonText(graph);
@@ -104,14 +104,14 @@ describe('shaping', () => {
     );
   });
 
-  it('sets params where they say, whatever the names, and reaches no prototype', () => {
+  it('sets params with any names and does not touch prototypes', () => {
     fc.assert(
       fc.property(graphs, record(record(literal, 4), 4), (graph, params) => {
         const result = shaped(graph, { params });
         for (const [id, inputs] of Object.entries(params)) {
           const node = Object.hasOwn(graph, id) ? result.graph[id] : undefined;
           const faults = result.faults.filter(({ code }) => code === 'node_missing');
-          expect(node === undefined).toBe(faults.some(({ detail }) => detail.endsWith(JSON.stringify(id))));
+          expect(node === undefined).toBe(faults.some(({ detail }) => detail.endsWith(`${JSON.stringify(id)}.`)));
           expect(Object.keys(inputs).every((input) => node === undefined || Object.hasOwn(node.inputs, input))).toBe(
             true,
           );
@@ -124,7 +124,7 @@ describe('shaping', () => {
     );
   });
 
-  it('reports every fault it meets at once', () => {
+  it('reports all issues together', () => {
     const graph: Graph = {
       ...SD15,
       '9': { class_type: 'SaveImage', inputs: { filename_prefix: '/etc/x', images: ['77', 0] } },
@@ -147,7 +147,7 @@ describe('shaping', () => {
     ]);
   });
 
-  it('points to where the client wrote what is wrong', () => {
+  it('points to the part of the request that set a wrong value', () => {
     const result = shaped(
       SD15,
       { params: { '9': { images: ['nowhere', 0] }, '5': { width: 9000 } }, overrides: { height: 9000 } },
@@ -163,7 +163,7 @@ describe('shaping', () => {
     expect(result.graph['1']?.inputs).toEqual({ seed: 3, steps: 1 });
   });
 
-  it('counts all faults and lists a hundred, wherever they are', () => {
+  it('counts all issues and lists at most 100', () => {
     const inputs = Object.fromEntries(Array.from({ length: 30_000 }, (_, at) => [`a${at}`, '/x/y']));
     const links = Object.fromEntries(Array.from({ length: 30_000 }, (_, at) => [`b${at}`, ['gone', 0]]));
     const text = { text: '{{ gone }}'.repeat(30_000) };
@@ -173,7 +173,7 @@ describe('shaping', () => {
     expect(faults).toHaveLength(100);
   });
 
-  it('does not write a graph that one text in many places makes gigabytes', () => {
+  it('does not write a graph whose repeated text would take gigabytes', () => {
     const encoder = { class_type: 'CLIPTextEncode', inputs: { text: '' } };
     const sampler = (id: number) => ({ class_type: 'KSampler', inputs: { positive: [`e${id}`, 0] } });
     const graph: Graph = Object.fromEntries(
@@ -187,7 +187,7 @@ describe('shaping', () => {
     expect(result.text).toBe('');
   });
 
-  it('measures the graph that runs, not the one that came', () => {
+  it('measures the graph that runs, not the one in the request', () => {
     const allowed = rules({ maxBytes: 2000 });
     const text = 'x'.repeat(3000);
     expect(shaped(PLAIN, {}, allowed).at).toEqual([]);
@@ -198,7 +198,7 @@ describe('shaping', () => {
 describe('save nodes', () => {
   const save = (filename_prefix: unknown) => ({ class_type: 'SaveImage', inputs: { filename_prefix } });
 
-  it('that share a prefix get one each, by their ids', () => {
+  it('get different prefixes by their ids', () => {
     const graph = { a: save('x'), b: save('x'), '12:3': save('x'), d: save('y'), e: save(['a', 0]) };
     const result = shaped(graph);
     expect(result.changed).toEqual({ 'b.filename_prefix': 'x_b', '12:3.filename_prefix': 'x_12-3' });
@@ -210,7 +210,7 @@ describe('save nodes', () => {
     );
   });
 
-  it('with ids that are alike in what a prefix takes of them get a number each, and stay as short as one', () => {
+  it('get short numbered prefixes when the used part of their ids is equal', () => {
     const ids = Array.from({ length: 1900 }, (_, at) => `${'a'.repeat(60)}${at}`);
     const graph: Graph = Object.fromEntries(ids.map((id) => [id, save('q')]));
     const { renamed } = shaped(graph);
@@ -218,7 +218,7 @@ describe('save nodes', () => {
     expect(Math.max(...renamed.map(({ to }) => to.length))).toBe('q_'.length + 40 + '-1899'.length);
   });
 
-  it('end up with prefixes that are all different', () => {
+  it('never share a prefix', () => {
     const prefix = fc.constantFrom('x', 'x_1', 'x_2', 'x_1-', 'y');
     fc.assert(
       fc.property(fc.dictionary(fc.constantFrom('1', '2', ':1', '/1', '3'), prefix.map(save)), (graph) => {

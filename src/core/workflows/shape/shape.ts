@@ -19,37 +19,37 @@ import { drawSeeds } from './seeds.ts';
 import { renamePaths } from './rename-paths.ts';
 import { substitute, type Variables } from './variables.ts';
 
-/** What a request wants changed in its graph. Without `variables`, `{{` in a text means nothing. */
+/** The changes that a request asks for. Without `variables`, `{{` in a text has no meaning. */
 export type Shaping = {
   variables?: Variables | undefined;
   params: Params;
   overrides: Overrides;
   randomizeSeeds: boolean;
-  /** What the job's files are called in the graph that runs, by their names in the request, with the separators of Linux. */
+  /** The names of the job's files on the worker, by their portable names in the request. */
   inputNames: ReadonlyMap<string, string>;
-  /** Whether previews are results of the job. */
+  /** Whether previews count as outputs of the job. */
   tempOutputs: boolean;
 };
 
-/** What an endpoint and a key allow. */
+/** The limits and policies of an endpoint and a key. */
 export type Rules = {
   limits: GraphLimits;
   maxNodes: number;
   maxBytes: number;
   policies: readonly NodePolicy[];
   allowUrls: boolean;
-  /** What is known of the endpoint's node classes. */
+  /** Facts about the endpoint's node classes. */
   facts: Facts;
 };
 
-/** The graph that will run, as value and as text, what was decided on the way, and where each part of it came from. */
+/** The graph that will run, as value and as text, with the decisions made and the origin of each part. */
 export type Shaped = { graph: Graph; text: string; resolved: Resolved; renamed: Renamed[]; place: Place };
 
 /**
- * From the graph of a request to the graph that runs. In this order: variables, params, overrides, seeds, limits, paths, prefixes; then
- * the rules are checked on the result. All faults come together. Nothing given may be far larger than a graph may be: the time and
- * the memory this takes are bounded by it. Pure but for `newSeed`; the graph given is not changed, and
- * shaping a result again with nothing to do leaves it as it is.
+ * Turns the graph of a request into the graph that runs. The order is: variables, params, overrides, seeds, limits,
+ * paths, prefixes. Then the result is checked. All issues are reported together. Time and memory are proportional to
+ * the size of the input, so check that size first. Pure except for `newSeed`. The given graph does not change. Shaping
+ * a result again without changes returns it unchanged.
  */
 export function shape(
   graph: Graph,
@@ -80,7 +80,7 @@ export function shape(
   return { shaped: { graph: draft.graph, text, resolved, renamed, place: draft.place }, faults: draft.faults };
 }
 
-/** The graph as text; empty where it is far too large to be written at all. */
+/** The graph as text; empty when the graph is certainly too large. */
 function textOf({ graph, place }: Draft, maxBytes: number): { text: string; faults: Fault[] } {
   const tooLarge = checkLeastSize(graph, maxBytes, place);
   if (tooLarge.length > 0) {
@@ -90,5 +90,5 @@ function textOf({ graph, place }: Draft, maxBytes: number): { text: string; faul
   return { text, faults: checkSize(text, maxBytes, place) };
 }
 
-/** Places of overrides a job reports; its record must stay small. */
+/** The most overridden inputs that a job reports; its record must stay small. */
 const MAX_REPORTED = 100;

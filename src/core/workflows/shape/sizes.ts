@@ -16,35 +16,36 @@ export const HEIGHT_INPUTS = [
 ] as const;
 export const LENGTH_INPUTS = ['length', 'num_frames', 'video_frames', 'frames', 'frames_number'] as const;
 
-/** Inputs through which what is sampled comes in. */
+/** Names of inputs for latents. */
 const LATENTS = /latent|samples|image_embeds/i;
-/** Inputs through which pictures come in. */
+/** Names of inputs for images. */
 const PICTURES = /pixels|image/i;
-/** Classes that make another size. */
+/** Classes that change the size. */
 const RESIZES = /scale|resize|crop|pad(?!ding_mode)/i;
-/** What else a size may be called: a node with one of these has a size that is not understood. */
+/** Other names for a size. A node with such an input has a size that this code cannot set. */
 const SIZED = /width|height|(?<!batch_)size|resolution|dimension|aspect|ratio|megapixel/i;
-/** A choice that counts instead of width and height, unless it says that they count. */
+/** Inputs for a preset that replaces width and height, unless the preset is off. */
 const PRESET = /resolution|aspect|ratio|preset|dimensions/i;
 const PRESET_OFF = /custom|none|default|manual|^$/i;
 
 /**
- * Walks from the samplers along the latents to the nodes that begin them; where a latent is made from a picture, along the pictures to
- * the node next to it that resizes one. What enlarges the work of an earlier sampler has a size too, but not this one. Only a graph
- * without a sampler is searched by names.
+ * Finds the inputs for a size. It follows latents backwards from the samplers to the nodes that create them. Where a
+ * latent comes from an image, it follows the images to the nearest node that resizes one. A node that upscales the
+ * result of an earlier sampler is skipped, because its size is not the one asked for. A graph without a sampler is
+ * searched by input names only.
  */
 export function findSizes(graph: Graph, names: readonly string[]): Search {
   const samplers = Object.keys(graph).filter((id) => isSamplerAt(graph, id));
   return samplers.length === 0 ? withoutSampler(graph, names) : walked(graph, names, samplers);
 }
 
-/** `changedBy`: the node nearest to the sampler that makes another size of the one that is looked for behind it. */
+/** `changedBy`: the node nearest to the sampler that changes the size between here and the sampler. */
 type Step = { id: string; isPicture: boolean; changedBy: string | null };
 
 function walked(graph: Graph, names: readonly string[], samplers: readonly string[]): Search {
   const found: Search = { spots: [], unclear: [] };
   const isSize = names !== LENGTH_INPUTS;
-  const resampled = behind(graph, samplers);
+  const resampled = dependentsOf(graph, samplers);
   const seen = new Set<string>();
   const todo: Step[] = [];
   const follow = (node: Node, ways: readonly RegExp[], changedBy: string | null): boolean => {
@@ -73,9 +74,9 @@ function walked(graph: Graph, names: readonly string[], samplers: readonly strin
     if (own.length > 0 && isNew) {
       const preset = isSize ? presetOf(node) : null;
       if (preset !== null) {
-        found.unclear.push({ node: id, why: `chooses it by ${JSON.stringify(preset)}` });
+        found.unclear.push({ node: id, why: `chooses it by the preset ${JSON.stringify(preset)}` });
       } else if (isSize && changedBy !== null) {
-        found.unclear.push({ node: changedBy, why: `makes another size of that of node ${id}` });
+        found.unclear.push({ node: changedBy, why: `changes the size of node ${id}` });
       } else {
         found.spots.push(...own.map((input) => ({ node: id, input })));
       }
@@ -84,18 +85,18 @@ function walked(graph: Graph, names: readonly string[], samplers: readonly strin
     const ways = isPicture ? [PICTURES, LATENTS, SWITCHED] : [LATENTS, BUNDLES, PICTURES, SWITCHED];
     const isOther = hasOtherSize(node);
     if (!follow(node, ways, changedBy ?? (isOther ? id : null)) && isSize && isOther && !isPicture) {
-      found.unclear.push({ node: id, why: 'has no input that is known to take it' });
+      found.unclear.push({ node: id, why: 'has no known input for it' });
     }
   }
   return found;
 }
 
-/** A graph that samples nothing: whatever has a size, where all have the same. */
+/** For a graph without a sampler: every node with a size. */
 function withoutSampler(graph: Graph, names: readonly string[]): Search {
   const found: Search = { spots: [], unclear: [] };
   for (const [id, node] of Object.entries(graph)) {
     const [size] = sizeOf(node, names);
-    // `length` means frames only where a picture has a size.
+    // `length` means frames only in a node that also has a width.
     if (size === undefined || (size === 'length' && sizeOf(node, WIDTH_INPUTS).length === 0)) {
       continue;
     }
@@ -103,14 +104,14 @@ function withoutSampler(graph: Graph, names: readonly string[]): Search {
     if (preset === null) {
       found.spots.push({ node: id, input: size });
     } else {
-      found.unclear.push({ node: id, why: `chooses it by ${JSON.stringify(preset)}` });
+      found.unclear.push({ node: id, why: `chooses it by the preset ${JSON.stringify(preset)}` });
     }
   }
   return found;
 }
 
-/** The nodes that something of `from` goes into, through any number of others. */
-function behind(graph: Graph, from: readonly string[]): Set<string> {
+/** The nodes that depend on a node of `from`, directly or through others. */
+function dependentsOf(graph: Graph, from: readonly string[]): Set<string> {
   const users = new Map<string, string[]>();
   for (const [id, node] of Object.entries(graph)) {
     for (const source of linkedBy(node, /(?:)/)) {
@@ -137,7 +138,9 @@ const isSamplerAt = (graph: Graph, id: string): boolean => {
   return node !== undefined && isSampler(node);
 };
 
-/** The input that holds the size, of those it may have: the first counts, others are for other purposes. `model.width` is a width. */
+/**
+ * The first input of the node that is in `names`; further ones serve other purposes. `model.width` counts as `width`.
+ */
 const sizeOf = (node: Node, names: readonly string[]): string[] => {
   const given = Object.keys(node.inputs).filter((input) => isGiven(node, input));
   return names.flatMap((name) => given.filter((input) => input.split('.').at(-1) === name)).slice(0, 1);

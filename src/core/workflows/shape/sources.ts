@@ -2,28 +2,28 @@ import type { Graph } from '../../../contract/new-job.ts';
 import { inputOf, isLink, mayBeNumber, nodeOf, numberOf, type Spot } from '../graph.ts';
 
 /**
- * Where a value really stands: many graphs keep a prompt, a seed or a size in a node of its own (PrimitiveString, PrimitiveInt,
- * a seed node) and link to it.
+ * Finds the literal behind an input. Many graphs keep a prompt, a seed or a size in a separate node (PrimitiveString,
+ * PrimitiveInt, a seed node) and link to it.
  */
 
 export type Kind = 'text' | 'number';
 
-/** What nodes that only hold a value call it. */
+/** Input names of nodes that only hold a value. */
 const HELD: Record<Kind, readonly string[]> = {
   text: ['value', 'text', 'string', 'prompt', 'positive', 'negative'],
   number: ['value', 'int', 'number', 'float', 'seed', 'noise_seed'],
 };
 const HELD_SEEDS = ['seed', 'noise_seed'];
-/** Nodes that make a text of the one they are given. */
+/** Nodes that compute a new text from a given one. */
 const COMPUTES =
   /llm|gpt|gemini|claude|ollama|openai|chat|caption|interrogat|florence|vlm|vision|generat|enhanc|translat/i;
-/** Longest chain of links followed; also what ends a walk in a graph that has a cycle. */
+/** The most links followed. This also ends the search in a graph with a cycle. */
 const MAX_HOPS = 32;
 
 export const isLiteral = (value: unknown, kind: Kind): boolean =>
   kind === 'text' ? typeof value === 'string' : numberOf(value) !== null || value === 'random' || mayBeNumber(value);
 
-/** Which inputs take from a node, by its id: the names they have at the nodes that take. */
+/** The names of the inputs that use a node's outputs, by the node's id. */
 export type Takers = ReadonlyMap<string, ReadonlySet<string>>;
 
 export function takersOf(graph: Graph): Takers {
@@ -39,12 +39,14 @@ export function takersOf(graph: Graph): Takers {
   return takers;
 }
 
-/** The literal behind an input, and where to write instead of it. `plain`: every node on the way only hands it on. */
+/**
+ * The literal behind an input, and the input to write to. `plain`: every node in between passes the value on unchanged.
+ */
 export type Source = { spot: Spot; value: unknown; plain: boolean };
 
 /**
- * Follows an input to its literal; null when a node computes it. A node that also feeds inputs with other names than `names` is
- * no place to write to, for what is meant for the width must not change the height: there the link to it is replaced.
+ * Follows an input to its literal; null when a node computes it. A node that also feeds inputs outside `names` is not
+ * written to, because a new width must not change the height. There the link to the node is replaced.
  */
 export function sourceOf(
   graph: Graph,
@@ -88,7 +90,7 @@ export function holderOf(graph: Graph, id: string, kind: Kind): Spot | null {
   return held !== null && onlyHolds(graph, held) ? held : null;
 }
 
-/** Whether a node gives what stands in this input as it is, as far as its inputs and its class show. */
+/** Whether a node returns the value of this input unchanged, judged by its class and its other inputs. */
 function onlyHolds(graph: Graph, held: Spot): boolean {
   const node = nodeOf(graph, held.node);
   return (
@@ -98,7 +100,7 @@ function onlyHolds(graph: Graph, held: Spot): boolean {
   );
 }
 
-/** The input that a node holding one value keeps it in; null for a node that holds none, or more than one. */
+/** The input of a node that holds exactly one value; null for any other node. */
 function heldBy(graph: Graph, id: string, kind: Kind): Spot | null {
   const node = nodeOf(graph, id);
   const fits = HELD[kind].filter((name) => {

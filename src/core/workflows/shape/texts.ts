@@ -1,10 +1,13 @@
 import { isLink } from '../graph.ts';
 import type { Draft } from './draft.ts';
 
-/** Makes another value of a text; `at` is its place: node, `inputs`, input, and the keys within it. It holds only while it is shown. */
+/**
+ * Returns the new value of a text. `at` is its path: node, `inputs`, input, and the keys inside. `at` is reused between
+ * calls.
+ */
 export type Change = (text: string, at: readonly string[]) => unknown;
 
-/** Replaces texts in the inputs of a graph, those within lists and objects too. Links are left alone. */
+/** Replaces texts in the inputs of a graph, also inside lists and objects. Links do not change. */
 export function changeTexts(draft: Draft, change: Change): void {
   for (const [node, { inputs }] of Object.entries(draft.graph)) {
     for (const [input, value] of Object.entries(inputs)) {

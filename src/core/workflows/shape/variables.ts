@@ -7,17 +7,17 @@ import { changeTexts } from './texts.ts';
 export type Variable = string | number | bigint | boolean;
 export type Variables = Readonly<Record<string, Variable>>;
 
-/** What a variable may be called; checked before this module sees one. */
+/** Valid names of variables. The caller checks them first. */
 export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/;
 const PLACEHOLDER = /\{\{\s{0,16}([A-Za-z_][A-Za-z0-9_.-]{0,63})\s{0,16}\}\}/g;
-/** A text that is one and nothing else. */
+/** A text that is exactly one placeholder. */
 const WHOLE = new RegExp(`^${PLACEHOLDER.source}$`);
 
 /**
- * Puts variables in place of `{{ name }}` in the inputs' texts. A text that is one placeholder and nothing else becomes the
- * value with its type; within other text the value is written out. Values are not searched for placeholders again.
- * A placeholder without a variable and a variable without a placeholder are faults. Results longer than `maxChars` together
- * are one too: a small body could otherwise ask for any amount of memory.
+ * Replaces `{{ name }}` in the inputs' texts by variables. A text that is exactly one placeholder becomes the value
+ * with its type; inside other text the value is written as text. Placeholders inside values are not replaced. A
+ * placeholder without a variable and a variable without a placeholder are issues. So is a result of more than
+ * `maxChars` characters in total: otherwise a small body could use any amount of memory.
  */
 export function substitute(draft: Draft, variables: Variables, maxChars: number): void {
   const used = new Set<string>();
@@ -27,7 +27,7 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
     if (!Object.hasOwn(variables, name)) {
       draft.faults.add('variable_missing', () => ({
         pointer: draft.place(...at),
-        detail: `there is no variable for {{ ${name} }}`,
+        detail: `No variable is given for {{ ${name} }}.`,
       }));
       return undefined;
     }
@@ -54,14 +54,14 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
   if (room < 0) {
     draft.faults.add('workflow_too_large', () => ({
       pointer: '#/variables',
-      detail: `with its variables the workflow is larger than ${maxChars} bytes`,
+      detail: `The workflow with its variables is larger than the maximum of ${maxChars} bytes.`,
     }));
   }
   for (const name of Object.keys(variables)) {
     if (!used.has(name)) {
       draft.faults.add('variable_unused', () => ({
         pointer: pointer(['variables', name]),
-        detail: `no input holds {{ ${name} }}`,
+        detail: `No input contains {{ ${name} }}.`,
       }));
     }
   }

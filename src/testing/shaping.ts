@@ -1,6 +1,6 @@
 import { graphLimitsSchema, type GraphLimits } from '../config.ts';
 import type { Graph } from '../contract/new-job.ts';
-import { placeIn } from '../core/workflows/graph.ts';
+import { pointersIn } from '../core/workflows/graph.ts';
 import { shape, type Rules, type Shaping } from '../core/workflows/shape/shape.ts';
 
 /** Shaping by hand: nothing is limited and nothing changed unless the test says so. Drawn seeds count up from 1001. */
@@ -25,7 +25,7 @@ export function shaped(graph: Graph, shaping: Partial<Shaping> = {}, allowed: Ru
     tempOutputs: false,
     ...shaping,
   };
-  const result = shape(graph, wanted, allowed, () => (seed += 1), placeIn(['workflow']));
+  const result = shape(graph, wanted, allowed, () => (seed += 1), pointersIn(['workflow']));
   return {
     ...result.shaped,
     faults: result.faults.listed,

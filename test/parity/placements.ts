@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Graph } from '../../src/contract/new-job.ts';
-import { placeIn } from '../../src/core/workflows/graph.ts';
+import { pointersIn } from '../../src/core/workflows/graph.ts';
 import { parseWorkflow } from '../../src/core/workflows/parse.ts';
 import { FIELDS, type Overrides } from '../../src/core/workflows/shape/overrides.ts';
 import { shape, type Rules } from '../../src/core/workflows/shape/shape.ts';
@@ -37,7 +37,7 @@ function placed(graph: Graph, overrides: Overrides): { inputs: string[] } | { re
     inputNames: new Map<string, string>(),
     tempOutputs: false,
   };
-  const { shaped, faults } = shape(graph, shaping, NO_LIMITS, () => 1, placeIn(['workflow']));
+  const { shaped, faults } = shape(graph, shaping, NO_LIMITS, () => 1, pointersIn(['workflow']));
   const refusal = faults.listed.find(({ pointer }) => pointer.startsWith('#/overrides'));
   return refusal === undefined
     ? { inputs: shaped.resolved.overrides.map(({ node, input }) => `${node}.${input}`) }

@@ -10,7 +10,7 @@ import { fail, ok, type Result } from '../result.ts';
 import { nodesOf, unknownNodes } from '../workflows/catalog.ts';
 import { checkGraph, checkLeastSize } from '../workflows/check.ts';
 import { flatNames } from '../worker-comfyui/flat-names.ts';
-import { placeIn } from '../workflows/graph.ts';
+import { pointersIn } from '../workflows/graph.ts';
 import { nameFaults, portableName } from '../workflows/input-name.ts';
 import { isRecord, parseWorkflow } from '../workflows/parse.ts';
 import type { Facts } from '../workflows/results.ts';
@@ -94,13 +94,13 @@ export async function checkRequest(
           { variables, params, overrides, randomizeSeeds, inputNames, tempOutputs },
           rules,
           core.newSeed,
-          placeIn(PATH),
+          pointersIn(PATH),
         );
   if (shaped !== null) {
     faults.append(shaped.faults);
   }
   if (shaped !== null) {
-    faults.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.place));
+    faults.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.pointerOf));
   }
   const { max_finish_within, finish_within: usual } = core.config.policy;
   const finishWithinS = finish_within ?? usual;
@@ -162,7 +162,7 @@ export function rulesOf(
 /** The graph as it came, or null where it cannot be shaped; its faults are added to the list. Its size is looked at before it is. */
 function graphOf(workflow: unknown, rules: Rules, faults: FaultList): Graph | null {
   const parsed = parseWorkflow(workflow, rules.maxNodes, PATH);
-  const found = parsed.ok ? checkLeastSize(parsed.value, rules.maxBytes, placeIn(PATH)) : parsed.problem;
+  const found = parsed.ok ? checkLeastSize(parsed.value, rules.maxBytes, pointersIn(PATH)) : parsed.problem;
   faults.addAll(found);
   return parsed.ok && found.length === 0 ? parsed.value : null;
 }
@@ -173,7 +173,7 @@ function graphFaults(body: unknown, limits: Limits): FaultList {
   if (isRecord(body) && body['workflow'] !== undefined) {
     const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), faults);
     if (graph !== null) {
-      faults.append(checkGraph(graph, placeIn(PATH)));
+      faults.append(checkGraph(graph, pointersIn(PATH)));
     }
   }
   return faults;

@@ -3,7 +3,7 @@ import type { FallbackEndpoint, Graph } from '../../contract/new-job.ts';
 import { endpointBarred } from '../access/endpoints.ts';
 import type { Caller, Core } from '../context.ts';
 import { nodesOf, unknownNodes } from '../workflows/catalog.ts';
-import { placeIn } from '../workflows/graph.ts';
+import { pointersIn } from '../workflows/graph.ts';
 import { shape } from '../workflows/shape/shape.ts';
 import { rulesOf } from './check.ts';
 
@@ -46,7 +46,7 @@ async function mayRun(
     inputNames: new Map(fileNames.map((name) => [name, name])),
     tempOutputs: false,
   };
-  const place = placeIn([]);
-  const { faults } = shape(graph, nothing, refusing, core.newSeed, place);
-  return faults.count === 0 && unknownNodes(nodes, endpoint, graph, place).length === 0;
+  const pointerOf = pointersIn([]);
+  const { faults } = shape(graph, nothing, refusing, core.newSeed, pointerOf);
+  return faults.count === 0 && unknownNodes(nodes, endpoint, graph, pointerOf).length === 0;
 }

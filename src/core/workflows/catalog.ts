@@ -2,7 +2,7 @@ import type { Graph } from '../../contract/new-job.ts';
 import { readCatalog } from '../../storage/r2/catalog.ts';
 import type { Core } from '../context.ts';
 import { quote, type Fault } from '../problems.ts';
-import type { Place } from './graph.ts';
+import type { RequestPointer } from './graph.ts';
 import type { Facts } from './results.ts';
 
 /**
@@ -24,13 +24,18 @@ const cache = new Map<string, { nodes: KnownNodes | null; until: number }>();
  * Reports each node whose class the endpoint's ComfyUI does not have. Without a catalogue it reports nothing, and the
  * worker's ComfyUI decides.
  */
-export const unknownNodes = (nodes: KnownNodes | null, endpoint: string, graph: Graph, place: Place): Fault[] =>
+export const unknownNodes = (
+  nodes: KnownNodes | null,
+  endpoint: string,
+  graph: Graph,
+  pointerOf: RequestPointer,
+): Fault[] =>
   Object.entries(graph).flatMap(([id, node]): Fault[] =>
     nodes === null || nodes.classes.has(node.class_type)
       ? []
       : [
           {
-            pointer: place(id, 'class_type'),
+            pointer: pointerOf(id, 'class_type'),
             code: 'unknown_node',
             detail: `Endpoint ${quote(endpoint)} has no node class ${quote(node.class_type)}.`,
           },

@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { limitsSchema } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { checkGraph } from './check.ts';
-import { placeIn } from './graph.ts';
+import { pointersIn } from './graph.ts';
 import { parseWorkflow } from './parse.ts';
 
 const limits = limitsSchema.parse({});
-const check = (graph: Graph) => checkGraph(graph, placeIn(['workflow'])).listed;
+const check = (graph: Graph) => checkGraph(graph, pointersIn(['workflow'])).listed;
 
 /** A graph of nodes 0 to n-1 from pairs [node, node it takes from]. */
 function graphOf(size: number, links: readonly (readonly [number, number])[]): Graph {

@@ -1,33 +1,33 @@
 import type { Graph } from '../../contract/new-job.ts';
 import { FaultList } from '../fault-list.ts';
 import { quote, type Fault } from '../problems.ts';
-import { isLink, type Place } from './graph.ts';
+import { isLink, type RequestPointer } from './graph.ts';
 import { neededNodes, type Facts } from './results.ts';
 import { isLargerThan } from './size.ts';
 
 const FILES_ADVICE = 'Send files as inputs, not as base64 in the workflow.';
 
 /** Checks a graph before a GPU runs it: links and cycles. ComfyUI itself checks which values a node class accepts. */
-export function checkGraph(graph: Graph, place: Place, facts: Facts = null): FaultList {
-  const dangling = danglingLinks(graph, place, facts);
-  return dangling.count > 0 ? dangling : cycles(graph, place);
+export function checkGraph(graph: Graph, pointerOf: RequestPointer, facts: Facts = null): FaultList {
+  const dangling = danglingLinks(graph, pointerOf, facts);
+  return dangling.count > 0 ? dangling : cycles(graph, pointerOf);
 }
 
 /** Like `checkSize`, before the graph is written as text. Reports only a graph that is certainly too large. */
-export function checkLeastSize(graph: Graph, maxBytes: number, place: Place): Fault[] {
+export function checkLeastSize(graph: Graph, maxBytes: number, pointerOf: RequestPointer): Fault[] {
   const detail = `The workflow is larger than the maximum of ${maxBytes} bytes. ${FILES_ADVICE}`;
-  return isLargerThan(maxBytes, graph) ? [{ pointer: place(), code: 'workflow_too_large', detail }] : [];
+  return isLargerThan(maxBytes, graph) ? [{ pointer: pointerOf(), code: 'workflow_too_large', detail }] : [];
 }
 
 /** Checks that a graph's text has at most `maxBytes` bytes. */
-export function checkSize(text: string, maxBytes: number, place: Place): Fault[] {
+export function checkSize(text: string, maxBytes: number, pointerOf: RequestPointer): Fault[] {
   // A UTF-16 unit takes at most three bytes, so most texts need no exact count.
   const size = text.length * 3 <= maxBytes ? 0 : new TextEncoder().encode(text).length;
   return size <= maxBytes
     ? []
     : [
         {
-          pointer: place(),
+          pointer: pointerOf(),
           code: 'workflow_too_large',
           detail: `The workflow has ${size} bytes. The maximum is ${maxBytes}. ${FILES_ADVICE}`,
         },
@@ -35,14 +35,14 @@ export function checkSize(text: string, maxBytes: number, place: Place): Fault[]
 }
 
 /** Reports each link to a missing node, at nodes that an output needs. ComfyUI does not check other nodes. */
-function danglingLinks(graph: Graph, place: Place, facts: Facts): FaultList {
+function danglingLinks(graph: Graph, pointerOf: RequestPointer, facts: Facts): FaultList {
   const faults = new FaultList();
   let needed: Set<string> | null = null;
   for (const [id, node] of Object.entries(graph)) {
     for (const [input, value] of Object.entries(node.inputs)) {
       if (isLink(value) && !Object.hasOwn(graph, value[0]) && (needed ??= neededNodes(graph, facts)).has(id)) {
         faults.add('dangling_link', () => ({
-          pointer: place(id, 'inputs', input),
+          pointer: pointerOf(id, 'inputs', input),
           detail: `Node ${quote(id)} takes ${quote(input)} from node ${quote(value[0])}, which is not in the workflow.`,
         }));
       }
@@ -52,7 +52,7 @@ function danglingLinks(graph: Graph, place: Place, facts: Facts): FaultList {
 }
 
 /** Reports each cycle at the input that closes it. Uses its own stack, because a graph may be one long chain. */
-function cycles(graph: Graph, place: Place): FaultList {
+function cycles(graph: Graph, pointerOf: RequestPointer): FaultList {
   const faults = new FaultList();
   const state = new Map<string, 'open' | 'done'>();
   for (const start of Object.keys(graph)) {
@@ -72,7 +72,7 @@ function cycles(graph: Graph, place: Place): FaultList {
       if (seen === 'open') {
         const { id } = top;
         faults.add('dependency_cycle', () => ({
-          pointer: place(id, 'inputs', link.input),
+          pointer: pointerOf(id, 'inputs', link.input),
           detail: `Node ${quote(id)} depends on its own result, through ${quote(link.input)}.`,
         }));
       } else if (seen === undefined) {

@@ -6,13 +6,13 @@ import { pointer } from '../problems.ts';
 export type Node = Graph[string];
 
 /** One input of one node. */
-export type Spot = { node: string; input: string };
+export type NodeInput = { node: string; input: string };
 
-/** Makes the JSON pointer of a part of the graph in the request: `place('3', 'inputs', 'image')`. */
-export type Place = (...path: string[]) => string;
+/** Makes the JSON pointer of a part of the graph in the request: `pointerOf('3', 'inputs', 'image')`. */
+export type RequestPointer = (...path: string[]) => string;
 
-export const placeIn =
-  (base: readonly string[]): Place =>
+export const pointersIn =
+  (base: readonly string[]): RequestPointer =>
   (...path) =>
     pointer([...base, ...path]);
 

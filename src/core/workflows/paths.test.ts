@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, SD15, SDXL, SERVICE, WAN } from '../../testing/graphs.ts';
-import { placeIn } from './graph.ts';
+import { pointersIn } from './graph.ts';
 import { unsafeInputs } from './paths.ts';
 
 const check = (class_type: string, input: string, value: unknown, allowUrls = false): string[] =>
-  unsafeInputs({ '1': { class_type, inputs: { [input]: value } } }, allowUrls, placeIn(['workflow'])).listed.map(
+  unsafeInputs({ '1': { class_type, inputs: { [input]: value } } }, allowUrls, pointersIn(['workflow'])).listed.map(
     ({ code, pointer }) => `${code} ${pointer}`,
   );
 
@@ -102,8 +102,8 @@ describe('a path-like input', () => {
   it('accepts the name of an input of the request, as the editor writes it', () => {
     const graph = { '1': { class_type: 'LoadImage', inputs: { image: 'clipspace/mask.png [input]' } } };
     const named = new Set(['clipspace/mask.png [input]']);
-    expect(unsafeInputs(graph, false, placeIn([]), named).listed).toEqual([]);
-    expect(unsafeInputs(graph, false, placeIn([])).listed).toHaveLength(1);
+    expect(unsafeInputs(graph, false, pointersIn([]), named).listed).toEqual([]);
+    expect(unsafeInputs(graph, false, pointersIn([])).listed).toHaveLength(1);
   });
 
   it('accepts a URL when the endpoint allows it, but never a file: URL', () => {
@@ -152,6 +152,6 @@ it('unsafeInputs ignores links', () => {
 
 it('unsafeInputs accepts the fixture workflows', () => {
   for (const graph of [COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, SD15, SDXL, SERVICE, WAN]) {
-    expect(unsafeInputs(graph, false, placeIn([])).listed).toEqual([]);
+    expect(unsafeInputs(graph, false, pointersIn([])).listed).toEqual([]);
   }
 });

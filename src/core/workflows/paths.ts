@@ -1,7 +1,7 @@
 import type { Graph } from '../../contract/new-job.ts';
 import { FaultList } from '../fault-list.ts';
 import { quote } from '../problems.ts';
-import { isLink, WRAPPER, type Place } from './graph.ts';
+import { isLink, WRAPPER, type RequestPointer } from './graph.ts';
 
 /**
  * Finds texts that would make a node read or write outside its job's directory. ComfyUI before 0.28 follows paths out
@@ -15,7 +15,7 @@ import { isLink, WRAPPER, type Place } from './graph.ts';
 export function unsafeInputs(
   graph: Graph,
   allowUrls: boolean,
-  place: Place,
+  pointerOf: RequestPointer,
   inputNames: ReadonlySet<string> = new Set(),
 ): FaultList {
   const faults = new FaultList();
@@ -26,7 +26,7 @@ export function unsafeInputs(
         const what = inputNames.has(text) ? null : check(text, isWithin(path));
         if (what !== null) {
           faults.add('unsafe_input', () => ({
-            pointer: place(...path),
+            pointer: pointerOf(...path),
             detail: `${quote(input)} must not contain ${what}.`,
           }));
         }

@@ -1,13 +1,13 @@
 import { expect, it } from 'vitest';
 import type { NodePolicy } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
-import { placeIn } from './graph.ts';
+import { pointersIn } from './graph.ts';
 import { disallowedNodes } from './policy.ts';
 
 const CLASSES = ['KSampler', 'SaveImage', 'ImpactSwitch', 'Terminal', 'constructor'];
 const graph: Graph = Object.fromEntries(CLASSES.map((class_type, id) => [String(id), { class_type, inputs: {} }]));
 const refused = (...policies: NodePolicy[]): string[] =>
-  disallowedNodes(graph, policies, placeIn(['workflow'])).map(({ pointer, code, detail }) => {
+  disallowedNodes(graph, policies, pointersIn(['workflow'])).map(({ pointer, code, detail }) => {
     expect(code).toBe('node_not_allowed');
     const found = CLASSES[Number(pointer.split('/')[2])] ?? '';
     expect(pointer).toMatch(/^#\/workflow\/\d\/class_type$/);

@@ -2,13 +2,13 @@ import type { NodePolicy } from '../../config.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { quote, type Fault } from '../problems.ts';
 import { isPlain, matchesClass } from './class-pattern.ts';
-import type { Place } from './graph.ts';
+import type { RequestPointer } from './graph.ts';
 
 /**
  * Reports each node that a policy forbids. A node must be allowed by every policy: the endpoint's and the key's. Names
  * may be patterns (class-pattern.ts). A class that is both allowed and denied is denied.
  */
-export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], place: Place): Fault[] {
+export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], pointerOf: RequestPointer): Fault[] {
   const tests = policies.map(({ allow, deny }) => {
     const allowed = allow === undefined ? () => true : matcher(allow);
     const denied = matcher(deny ?? []);
@@ -19,7 +19,7 @@ export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], p
       ? []
       : [
           {
-            pointer: place(id, 'class_type'),
+            pointer: pointerOf(id, 'class_type'),
             code: 'node_not_allowed',
             detail: `Node class ${quote(class_type)} is not allowed here.`,
           },

@@ -1,9 +1,9 @@
 import type { Clamped } from '../../../contract/job.ts';
 import type { GraphLimits } from '../../../config.ts';
-import { inputOf, isLink, numberOf, type Node, type Spot } from '../graph.ts';
-import type { Draft } from './draft.ts';
+import { inputOf, isLink, numberOf, type Node, type NodeInput } from '../graph.ts';
+import type { WorkingCopy } from './working-copy.ts';
 import { HEIGHT_INPUTS, LENGTH_INPUTS, WIDTH_INPUTS } from './sizes.ts';
-import { sourceOf, takersOf } from './sources.ts';
+import { findLiteral, inputsUsing } from './literals.ts';
 
 /**
  * Applies an endpoint's limits to the numbers in a graph. Numbers that a graph computes while it runs are not checked:
@@ -26,31 +26,31 @@ const isFrames = (node: Node, name: string): boolean =>
 /** The last part of a dotted input name: `width` of `resize_type.width`. */
 const lastPart = (input: string): string => input.slice(input.lastIndexOf('.') + 1);
 
-export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
+export function bound(copy: WorkingCopy, limits: GraphLimits): Clamped[] {
   const clamped: Clamped[] = [];
-  const takers = takersOf(draft.graph);
+  const users = inputsUsing(copy.graph);
 
   /** The literal at this input, or at the end of its links; undefined when it is computed or missing. */
   const literalAt = (node: string, input: string): unknown => {
-    const own = inputOf(draft.graph[node], input);
-    return isLink(own) ? sourceOf(draft.graph, takers, { node, input }, 'number', [])?.value : own;
+    const own = inputOf(copy.graph[node], input);
+    return isLink(own) ? findLiteral(copy.graph, users, { node, input }, 'number', [])?.value : own;
   };
 
   /** The same as a number; null when it is not one. */
   const numberAt = (node: string, input: string): { value: number; own: boolean } | null => {
     const value = numberOf(literalAt(node, input));
-    return value === null ? null : { value, own: !isLink(inputOf(draft.graph[node], input)) };
+    return value === null ? null : { value, own: !isLink(inputOf(copy.graph[node], input)) };
   };
 
-  const over = (spot: Spot, limit: string, detail: string): void =>
-    draft.faults.add('limit_exceeded', () => ({
-      pointer: draft.place(spot.node, 'inputs', spot.input),
+  const over = (target: NodeInput, limit: string, detail: string): void =>
+    copy.faults.add('limit_exceeded', () => ({
+      pointer: copy.pointerOf(target.node, 'inputs', target.input),
       detail: `${detail} (${limit}).`,
     }));
 
-  const clamp = (spot: Spot, from: number, to: number, limit: string): void => {
-    draft.set(spot, to);
-    clamped.push({ ...spot, from, to, limit });
+  const clamp = (target: NodeInput, from: number, to: number, limit: string): void => {
+    copy.set(target, to);
+    clamped.push({ ...target, from, to, limit });
   };
 
   const atMost = (
@@ -101,7 +101,7 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     }
   };
 
-  for (const [id, node] of Object.entries(draft.graph)) {
+  for (const [id, node] of Object.entries(copy.graph)) {
     if (limits.max_pixels !== undefined) {
       for (const sides of sidesOf(node)) {
         pixels(id, sides, limits.max_pixels);
@@ -123,8 +123,8 @@ export function bound(draft: Draft, limits: GraphLimits): Clamped[] {
     }
   }
   if (clamped.length > MAX_CLAMPED) {
-    draft.faults.add('limit_exceeded', () => ({
-      pointer: draft.place(),
+    copy.faults.add('limit_exceeded', () => ({
+      pointer: copy.pointerOf(),
       detail: `${clamped.length} values exceed this endpoint's limits. At most ${MAX_CLAMPED} values are clamped.`,
     }));
   }

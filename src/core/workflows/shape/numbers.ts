@@ -1,7 +1,7 @@
 import type { Graph } from '../../../contract/new-job.ts';
-import { inputOf, isLink, type Node, type Spot } from '../graph.ts';
+import { inputOf, isLink, type Node, type NodeInput } from '../graph.ts';
 import { isSampler } from './conditioning.ts';
-import { isLiteral } from './sources.ts';
+import { isLiteral } from './literals.ts';
 
 /** Finds the seed and step inputs that overrides may set. */
 
@@ -15,22 +15,22 @@ const SCHEDULES = /scheduler|sigmas/i;
 const SEEDED = /noise/i;
 
 /** The seeds of samplers and noise nodes; the seeds of all nodes in a graph without a sampler. */
-export const seedSpots = (graph: Graph): Spot[] => spotsOf(graph, SEED_INPUTS, SEEDED);
+export const seedInputs = (graph: Graph): NodeInput[] => inputsOf(graph, SEED_INPUTS, SEEDED);
 
 /** The steps of samplers and schedulers; the steps of all nodes in a graph without a sampler. */
-export const stepSpots = (graph: Graph): Spot[] => spotsOf(graph, STEP_INPUTS, SCHEDULES);
+export const stepInputs = (graph: Graph): NodeInput[] => inputsOf(graph, STEP_INPUTS, SCHEDULES);
 
-function spotsOf(graph: Graph, names: readonly string[], alsoIn: RegExp): Spot[] {
+function inputsOf(graph: Graph, names: readonly string[], alsoIn: RegExp): NodeInput[] {
   const nodes = Object.entries(graph);
   const hasSampler = nodes.some(([, node]) => isSampler(node));
-  const spots = (fits: (node: Node) => boolean): Spot[] =>
+  const targets = (fits: (node: Node) => boolean): NodeInput[] =>
     nodes.flatMap(([id, node]) =>
       fits(node) ? names.filter((name) => isGiven(node, name)).map((input) => ({ node: id, input })) : [],
     );
-  const found = spots(
+  const found = targets(
     (node) => isSampler(node) || alsoIn.test(node.class_type) || (hasSampler && PREPARES.test(node.class_type)),
   );
-  return found.length > 0 || hasSampler ? found : spots(() => true);
+  return found.length > 0 || hasSampler ? found : targets(() => true);
 }
 
 const isGiven = (node: Node, name: string): boolean => {

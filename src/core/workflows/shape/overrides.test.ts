@@ -4,7 +4,7 @@ import { COMPUTED, FLUX, HIRES, IMAGE_TO_IMAGE, PLAIN, SD15, SDXL, SERVICE, WAN 
 import { shaped } from '../../../testing/shaping.ts';
 import type { Overrides } from './overrides.ts';
 import { findPrompts } from './prompts.ts';
-import { takersOf } from './sources.ts';
+import { inputsUsing } from './literals.ts';
 
 type Case = { title: string; graph: Graph; overrides: Overrides; changed: Record<string, unknown> };
 
@@ -292,8 +292,8 @@ it('finding prompts visits a node once, even when many of its outputs are used',
     b: { class_type: 'Combine', inputs: counted },
     e: { class_type: 'CLIPTextEncode', inputs: { text: 'old' } },
   };
-  const takers = takersOf(graph);
+  const users = inputsUsing(graph);
   asked = 0;
-  expect(findPrompts(graph, takers).positive).toEqual({ spots: [{ node: 'e', input: 'text' }], unclear: [] });
+  expect(findPrompts(graph, users).positive).toEqual({ inputs: [{ node: 'e', input: 'text' }], unclear: [] });
   expect(asked).toBe(1);
 });

@@ -1,4 +1,4 @@
-import type { Draft } from './draft.ts';
+import type { WorkingCopy } from './working-copy.ts';
 
 /**
  * Gives save nodes different prefixes. Nodes with the same `filename_prefix` share one numbering, so that file names
@@ -11,8 +11,8 @@ const PREFIX = 'filename_prefix';
 /** The most characters of an id in a prefix. A file name has at most 255 bytes in all. */
 const MAX_ID_CHARS = 40;
 
-export function separatePrefixes(draft: Draft): Renamed[] {
-  const nodes = Object.entries(draft.graph).flatMap(([id, { inputs }]) => {
+export function separatePrefixes(copy: WorkingCopy): Renamed[] {
+  const nodes = Object.entries(copy.graph).flatMap(([id, { inputs }]) => {
     const prefix = Object.hasOwn(inputs, PREFIX) ? inputs[PREFIX] : undefined;
     return typeof prefix === 'string' ? [{ id, prefix }] : [];
   });
@@ -32,8 +32,8 @@ export function separatePrefixes(draft: Draft): Renamed[] {
       numbers.set(own, next + 1);
     }
     taken.add(to);
-    const spot = { node: id, input: PREFIX };
-    draft.set(spot, to);
-    return [{ ...spot, from: prefix, to }];
+    const target = { node: id, input: PREFIX };
+    copy.set(target, to);
+    return [{ ...target, from: prefix, to }];
   });
 }

@@ -1,5 +1,5 @@
 import type { Graph } from '../../../contract/new-job.ts';
-import { inputOf, isLink, nodeOf, type Node, type Spot } from '../graph.ts';
+import { inputOf, isLink, nodeOf, type Node, type NodeInput } from '../graph.ts';
 import {
   intakeOf,
   isSampler,
@@ -10,7 +10,7 @@ import {
   type Link,
   type Role,
 } from './conditioning.ts';
-import { holderOf, type Takers } from './sources.ts';
+import { holderOf, type InputsUsing } from './literals.ts';
 
 /**
  * Finds the prompts of a graph. It follows links backwards from the samplers and guiders, through nodes that modify
@@ -37,10 +37,10 @@ const PROMPT = /^(?:\w+\.)*prompt$/;
 /**
  * The inputs found, and the nodes that may take the value but are unclear. `why` completes a sentence about the node.
  */
-export type Search = { spots: Spot[]; unclear: { node: string; why: string }[] };
+export type Search = { inputs: NodeInput[]; unclear: { node: string; why: string }[] };
 
-export function findPrompts(graph: Graph, takers: Takers): Record<Role, Search> {
-  const walk = new Walk(graph);
+export function findPrompts(graph: Graph, users: InputsUsing): Record<Role, Search> {
+  const walk = new PromptSearch(graph);
   const nodes = Object.entries(graph);
   const samplers = nodes.filter(([, node]) => isSampler(node));
   for (const [id] of samplers) {
@@ -49,7 +49,7 @@ export function findPrompts(graph: Graph, takers: Takers): Record<Role, Search> 
   // A node that takes both roles and passes neither on is a sampler too, even under an unknown class name.
   for (const [id] of nodes) {
     const { roles } = walk.intake(id);
-    if (takers.has(id) && !walk.reached(id) && ROLES.every((role) => roles[role].length > 0)) {
+    if (users.has(id) && !walk.reached(id) && ROLES.every((role) => roles[role].length > 0)) {
       walk.begin(id);
     }
   }
@@ -71,7 +71,7 @@ function inDefaultOrder(positive: ReadonlySet<number>, negative: ReadonlySet<num
   return before.every((slot, at) => !negative.has(slot) && slot < (after[at] ?? Infinity));
 }
 
-class Walk {
+class PromptSearch {
   private readonly graph: Graph;
   private readonly intakes = new Map<string, Intake>();
   private readonly seen = new Map<string, Set<Role>>();
@@ -79,8 +79,8 @@ class Walk {
   /** Outputs of nodes with both roles, by the role of the input that uses them. */
   private readonly slots = new Map<string, Record<Role, Set<number>>>();
   private readonly searches: Record<Role, Search> = {
-    positive: { spots: [], unclear: [] },
-    negative: { spots: [], unclear: [] },
+    positive: { inputs: [], unclear: [] },
+    negative: { inputs: [], unclear: [] },
   };
 
   constructor(graph: Graph) {
@@ -110,7 +110,7 @@ class Walk {
       this.follow(roles[role].length > 0 ? roles[role] : [...unnamed, ...bundles], role, todo);
       // A sampler that encodes its texts itself.
       const own = roleTexts[role].length > 0 || links.length > 0 || role === 'negative' ? roleTexts[role] : texts;
-      this.searches[role].spots.push(...own.map((input) => ({ node: id, input })));
+      this.searches[role].inputs.push(...own.map((input) => ({ node: id, input })));
       for (let step = todo.pop(); step !== undefined; step = todo.pop()) {
         this.visit(step, todo);
       }
@@ -141,12 +141,12 @@ class Walk {
       return;
     }
     const intake = this.intake(id);
-    const { spots, unclear } = this.searches[role];
+    const { inputs, unclear } = this.searches[role];
     const texts = textsOf(intake, role);
     const own = intake.roles[role];
     const onward = own.length > 0 ? own : [...intake.neutral, ...intake.bundles];
     const held = texts.length + onward.length > 0 ? null : holderOf(this.graph, id, 'text');
-    spots.push(...texts.map((input) => ({ node: id, input })), ...(held === null ? [] : [held]));
+    inputs.push(...texts.map((input) => ({ node: id, input })), ...(held === null ? [] : [held]));
     if (intake.isMixed && role === 'negative') {
       unclear.push({ node: id, why: 'has two negative texts' });
     } else if (texts.length + onward.length === 0 && held === null && intake.isTextual) {
@@ -179,21 +179,21 @@ function withoutSampler(graph: Graph, role: Role): Search {
     Object.values(graph).flatMap((node) => (SHOWS_NOTHING.test(node.class_type) ? sourcesOf(node) : [])),
   );
   const nodes = Object.entries(graph).filter(([, node]) => !SHOWS_NOTHING.test(node.class_type));
-  const spots = (fits: (input: string, node: Node, id: string) => boolean): Spot[] =>
+  const targets = (fits: (input: string, node: Node, id: string) => boolean): NodeInput[] =>
     nodes.flatMap(([id, node]) =>
       Object.keys(node.inputs).flatMap((input) =>
         fits(input, node, id) && isText(node, input) ? [{ node: id, input }] : [],
       ),
     );
   const found = [
-    spots((input) => ROLE_NAMES[role].test(input)),
-    role === 'negative' ? [] : spots((input, node) => PROMPT.test(input) && !TALKS.test(node.class_type)),
-    role === 'negative' ? [] : spots((input) => PROMPT.test(input)),
+    targets((input) => ROLE_NAMES[role].test(input)),
+    role === 'negative' ? [] : targets((input, node) => PROMPT.test(input) && !TALKS.test(node.class_type)),
+    role === 'negative' ? [] : targets((input) => PROMPT.test(input)),
     role === 'negative'
       ? []
-      : spots((input, node, id) => TEXT_INPUTS.includes(input) && ENCODES.test(node.class_type) && !detected.has(id)),
+      : targets((input, node, id) => TEXT_INPUTS.includes(input) && ENCODES.test(node.class_type) && !detected.has(id)),
   ].find((each) => each.length > 0);
-  return { spots: found ?? [], unclear: [] };
+  return { inputs: found ?? [], unclear: [] };
 }
 
 const isText = (node: Node, input: string): boolean => {

@@ -1,6 +1,6 @@
 import { portableName } from '../input-name.ts';
 import { isFileInput, isPrompt, namesAFile } from '../paths.ts';
-import type { Draft } from './draft.ts';
+import type { WorkingCopy } from './working-copy.ts';
 import type { Renamed } from './prefixes.ts';
 import { changeTexts } from './texts.ts';
 
@@ -22,11 +22,11 @@ const FOLDERS = /(?:^|_)(?:prefix|path|paths|dir|directory|folder|subfolder)(?:_
 const PATTERNS = /regex|pattern|expression|match|find|replace|delimiter|separator|template|code|script/i;
 
 /** `inputNames`: the names of the job's files on the worker, by their portable names in the request. */
-export function renamePaths(draft: Draft, inputNames: ReadonlyMap<string, string>): Renamed[] {
+export function renamePaths(copy: WorkingCopy, inputNames: ReadonlyMap<string, string>): Renamed[] {
   const renamed: Renamed[] = [];
-  changeTexts(draft, (text, [node = '', , input = '']) => {
+  changeTexts(copy, (text, [node = '', , input = '']) => {
     const portable = portableName(text);
-    const isKnown = portable === text || isPath(draft.graph[node]?.class_type ?? '', input, text);
+    const isKnown = portable === text || isPath(copy.graph[node]?.class_type ?? '', input, text);
     const to = inputNames.get(portable) ?? (isKnown ? portable : text);
     if (to !== text) {
       renamed.push({ node, input, from: text, to });

@@ -1,10 +1,10 @@
 import type { ResolvedSeed } from '../../../contract/job.ts';
 import type { NewSeed } from '../../../providers/seeds.ts';
 import { pointer } from '../../problems.ts';
-import type { Spot } from '../graph.ts';
-import type { Draft } from './draft.ts';
+import type { NodeInput } from '../graph.ts';
+import type { WorkingCopy } from './working-copy.ts';
 import { SEED_INPUTS } from './numbers.ts';
-import { sourceOf, takersOf } from './sources.ts';
+import { findLiteral, inputsUsing } from './literals.ts';
 
 /** The most random seeds of one job. All of them are reported, and a job's record must stay small. */
 export const MAX_RANDOM_SEEDS = 100;
@@ -26,27 +26,27 @@ export const portable = (seed: number | bigint | string): number | string =>
  * Draws a random seed for every seed input that asks for one ("random" or -1), and with `all` also for every other seed
  * input that the request did not set. Each input gets its own seed, unless one node feeds several inputs.
  */
-export function drawSeeds(draft: Draft, all: boolean, newSeed: NewSeed): ResolvedSeed[] {
-  const takers = takersOf(draft.graph);
-  const drawnAt = new Map<string, Spot>();
-  for (const [id, node] of Object.entries(draft.graph)) {
+export function drawSeeds(copy: WorkingCopy, all: boolean, newSeed: NewSeed): ResolvedSeed[] {
+  const users = inputsUsing(copy.graph);
+  const drawnAt = new Map<string, NodeInput>();
+  for (const [id, node] of Object.entries(copy.graph)) {
     for (const input of SEED_INPUTS.filter((name) => Object.hasOwn(node.inputs, name))) {
-      const source = sourceOf(draft.graph, takers, { node: id, input }, 'number', SEED_INPUTS);
-      if (source !== null && (isRandom(source.value) || (all && !draft.wasSet(source.spot)))) {
-        drawnAt.set(JSON.stringify([source.spot.node, source.spot.input]), source.spot);
+      const source = findLiteral(copy.graph, users, { node: id, input }, 'number', SEED_INPUTS);
+      if (source !== null && (isRandom(source.value) || (all && !copy.wasSet(source.target)))) {
+        drawnAt.set(JSON.stringify([source.target.node, source.target.input]), source.target);
       }
     }
   }
   if (drawnAt.size > MAX_RANDOM_SEEDS) {
-    draft.faults.add('out_of_range', () => ({
-      pointer: all ? pointer(['options', 'randomize_seeds']) : draft.place(),
+    copy.faults.add('out_of_range', () => ({
+      pointer: all ? pointer(['options', 'randomize_seeds']) : copy.pointerOf(),
       detail: `A job may have at most ${MAX_RANDOM_SEEDS} random seeds.`,
     }));
     return [];
   }
-  return [...drawnAt.values()].map((spot) => {
+  return [...drawnAt.values()].map((target) => {
     const value = newSeed();
-    draft.set(spot, value);
-    return { ...spot, value, random: true };
+    copy.set(target, value);
+    return { ...target, value, random: true };
   });
 }

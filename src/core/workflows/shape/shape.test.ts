@@ -98,7 +98,7 @@ describe('shaping', () => {
             ({ node, input }) => `${node}.${input}`,
           ),
         );
-        expect(Object.keys(result.changed).filter((place) => !named.has(place))).toEqual([]);
+        expect(Object.keys(result.changed).filter((input) => !named.has(input))).toEqual([]);
       }),
       { numRuns: 1000 },
     );

@@ -6,12 +6,12 @@ import { jsonText } from '../../json.ts';
 import type { FaultList } from '../../fault-list.ts';
 import type { Fault } from '../../problems.ts';
 import { checkGraph, checkLeastSize, checkSize } from '../check.ts';
-import type { Place } from '../graph.ts';
+import type { RequestPointer } from '../graph.ts';
 import { unsafeInputs } from '../paths.ts';
 import { disallowedNodes } from '../policy.ts';
 import { warningsOf, type Facts } from '../results.ts';
 import { bound } from './bounds.ts';
-import { draftOf, type Draft } from './draft.ts';
+import { workingCopyOf, type WorkingCopy } from './working-copy.ts';
 import { override, type Overrides } from './overrides.ts';
 import { setParams, type Params } from './params.ts';
 import { separatePrefixes, type Renamed } from './prefixes.ts';
@@ -43,7 +43,7 @@ export type Rules = {
 };
 
 /** The graph that will run, as value and as text, with the decisions made and the origin of each part. */
-export type Shaped = { graph: Graph; text: string; resolved: Resolved; renamed: Renamed[]; place: Place };
+export type Shaped = { graph: Graph; text: string; resolved: Resolved; renamed: Renamed[]; pointerOf: RequestPointer };
 
 /**
  * Turns the graph of a request into the graph that runs. The order is: variables, params, overrides, seeds, limits,
@@ -56,38 +56,38 @@ export function shape(
   shaping: Shaping,
   rules: Rules,
   newSeed: NewSeed,
-  inRequest: Place,
+  inRequest: RequestPointer,
 ): { shaped: Shaped; faults: FaultList } {
-  const draft = draftOf(graph, inRequest);
+  const copy = workingCopyOf(graph, inRequest);
   if (shaping.variables !== undefined) {
-    substitute(draft, shaping.variables, rules.maxBytes);
+    substitute(copy, shaping.variables, rules.maxBytes);
   }
-  setParams(draft, shaping.params);
-  const { overrides, seeds } = override(draft, shaping.overrides, newSeed);
-  seeds.push(...drawSeeds(draft, shaping.randomizeSeeds, newSeed));
-  const clamped = bound(draft, rules.limits);
-  const renamed = [...renamePaths(draft, shaping.inputNames), ...separatePrefixes(draft)];
+  setParams(copy, shaping.params);
+  const { overrides, seeds } = override(copy, shaping.overrides, newSeed);
+  seeds.push(...drawSeeds(copy, shaping.randomizeSeeds, newSeed));
+  const clamped = bound(copy, rules.limits);
+  const renamed = [...renamePaths(copy, shaping.inputNames), ...separatePrefixes(copy)];
 
-  const { text, faults: tooLarge } = textOf(draft, rules.maxBytes);
-  draft.faults.addAll(tooLarge);
+  const { text, faults: tooLarge } = textOf(copy, rules.maxBytes);
+  copy.faults.addAll(tooLarge);
   if (tooLarge.length === 0) {
-    draft.faults.append(checkGraph(draft.graph, draft.place, rules.facts));
+    copy.faults.append(checkGraph(copy.graph, copy.pointerOf, rules.facts));
   }
-  draft.faults.addAll(disallowedNodes(draft.graph, rules.policies, draft.place));
-  draft.faults.append(unsafeInputs(draft.graph, rules.allowUrls, draft.place, new Set(shaping.inputNames.values())));
-  const warnings = draft.faults.count > 0 ? [] : warningsOf(draft.graph, rules.facts, shaping.tempOutputs);
+  copy.faults.addAll(disallowedNodes(copy.graph, rules.policies, copy.pointerOf));
+  copy.faults.append(unsafeInputs(copy.graph, rules.allowUrls, copy.pointerOf, new Set(shaping.inputNames.values())));
+  const warnings = copy.faults.count > 0 ? [] : warningsOf(copy.graph, rules.facts, shaping.tempOutputs);
   const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped, warnings };
-  return { shaped: { graph: draft.graph, text, resolved, renamed, place: draft.place }, faults: draft.faults };
+  return { shaped: { graph: copy.graph, text, resolved, renamed, pointerOf: copy.pointerOf }, faults: copy.faults };
 }
 
 /** The graph as text; empty when the graph is certainly too large. */
-function textOf({ graph, place }: Draft, maxBytes: number): { text: string; faults: Fault[] } {
-  const tooLarge = checkLeastSize(graph, maxBytes, place);
+function textOf({ graph, pointerOf }: WorkingCopy, maxBytes: number): { text: string; faults: Fault[] } {
+  const tooLarge = checkLeastSize(graph, maxBytes, pointerOf);
   if (tooLarge.length > 0) {
     return { text: '', faults: tooLarge };
   }
   const text = jsonText(graph);
-  return { text, faults: checkSize(text, maxBytes, place) };
+  return { text, faults: checkSize(text, maxBytes, pointerOf) };
 }
 
 /** The most overridden inputs that a job reports; its record must stay small. */

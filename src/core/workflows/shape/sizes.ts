@@ -2,7 +2,7 @@ import type { Graph } from '../../../contract/new-job.ts';
 import { inputOf, isLink, nodeOf, type Node } from '../graph.ts';
 import { BUNDLES, isSampler, SWITCHED } from './conditioning.ts';
 import type { Search } from './prompts.ts';
-import { isLiteral } from './sources.ts';
+import { isLiteral } from './literals.ts';
 
 /** Finds where the size and the length of a new picture or video are given. */
 
@@ -43,7 +43,7 @@ export function findSizes(graph: Graph, names: readonly string[]): Search {
 type Step = { id: string; isPicture: boolean; changedBy: string | null };
 
 function walked(graph: Graph, names: readonly string[], samplers: readonly string[]): Search {
-  const found: Search = { spots: [], unclear: [] };
+  const found: Search = { inputs: [], unclear: [] };
   const isSize = names !== LENGTH_INPUTS;
   const resampled = dependentsOf(graph, samplers);
   const seen = new Set<string>();
@@ -58,7 +58,7 @@ function walked(graph: Graph, names: readonly string[], samplers: readonly strin
   for (const id of samplers) {
     const node = nodeOf(graph, id);
     if (node !== undefined && !follow(node, [LATENTS, BUNDLES], null)) {
-      found.spots.push(...sizeOf(node, names).map((input) => ({ node: id, input })));
+      found.inputs.push(...sizeOf(node, names).map((input) => ({ node: id, input })));
     }
   }
   for (let step = todo.pop(); step !== undefined; step = todo.pop()) {
@@ -78,7 +78,7 @@ function walked(graph: Graph, names: readonly string[], samplers: readonly strin
       } else if (isSize && changedBy !== null) {
         found.unclear.push({ node: changedBy, why: `changes the size of node ${id}` });
       } else {
-        found.spots.push(...own.map((input) => ({ node: id, input })));
+        found.inputs.push(...own.map((input) => ({ node: id, input })));
       }
       continue;
     }
@@ -93,7 +93,7 @@ function walked(graph: Graph, names: readonly string[], samplers: readonly strin
 
 /** For a graph without a sampler: every node with a size. */
 function withoutSampler(graph: Graph, names: readonly string[]): Search {
-  const found: Search = { spots: [], unclear: [] };
+  const found: Search = { inputs: [], unclear: [] };
   for (const [id, node] of Object.entries(graph)) {
     const [size] = sizeOf(node, names);
     // `length` means frames only in a node that also has a width.
@@ -102,7 +102,7 @@ function withoutSampler(graph: Graph, names: readonly string[]): Search {
     }
     const preset = names === LENGTH_INPUTS ? null : presetOf(node);
     if (preset === null) {
-      found.spots.push({ node: id, input: size });
+      found.inputs.push({ node: id, input: size });
     } else {
       found.unclear.push({ node: id, why: `chooses it by the preset ${JSON.stringify(preset)}` });
     }

@@ -1,5 +1,5 @@
 import { isLink } from '../graph.ts';
-import type { Draft } from './draft.ts';
+import type { WorkingCopy } from './working-copy.ts';
 
 /**
  * Returns the new value of a text. `at` is its path: node, `inputs`, input, and the keys inside. `at` is reused between
@@ -8,12 +8,12 @@ import type { Draft } from './draft.ts';
 export type Change = (text: string, at: readonly string[]) => unknown;
 
 /** Replaces texts in the inputs of a graph, also inside lists and objects. Links do not change. */
-export function changeTexts(draft: Draft, change: Change): void {
-  for (const [node, { inputs }] of Object.entries(draft.graph)) {
+export function changeTexts(copy: WorkingCopy, change: Change): void {
+  for (const [node, { inputs }] of Object.entries(copy.graph)) {
     for (const [input, value] of Object.entries(inputs)) {
       const changed = changedIn(value, [node, 'inputs', input], change);
       if (changed !== value) {
-        draft.set({ node, input }, changed);
+        copy.set({ node, input }, changed);
       }
     }
   }

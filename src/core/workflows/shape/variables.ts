@@ -1,6 +1,6 @@
 import { jsonText } from '../../json.ts';
 import { pointer } from '../../problems.ts';
-import type { Draft } from './draft.ts';
+import type { WorkingCopy } from './working-copy.ts';
 import { changeTexts } from './texts.ts';
 
 /** A value for a `{{ placeholder }}`. */
@@ -19,14 +19,14 @@ const WHOLE = new RegExp(`^${PLACEHOLDER.source}$`);
  * placeholder without a variable and a variable without a placeholder are issues. So is a result of more than
  * `maxChars` characters in total: otherwise a small body could use any amount of memory.
  */
-export function substitute(draft: Draft, variables: Variables, maxChars: number): void {
+export function substitute(copy: WorkingCopy, variables: Variables, maxChars: number): void {
   const used = new Set<string>();
   let room = maxChars;
 
   const valueOf = (name: string, at: readonly string[]): Variable | undefined => {
     if (!Object.hasOwn(variables, name)) {
-      draft.faults.add('variable_missing', () => ({
-        pointer: draft.place(...at),
+      copy.faults.add('variable_missing', () => ({
+        pointer: copy.pointerOf(...at),
         detail: `No variable is given for {{ ${name} }}.`,
       }));
       return undefined;
@@ -50,16 +50,16 @@ export function substitute(draft: Draft, variables: Variables, maxChars: number)
     });
   };
 
-  changeTexts(draft, (text, at) => (text.includes('{{') ? inText(text, at) : text));
+  changeTexts(copy, (text, at) => (text.includes('{{') ? inText(text, at) : text));
   if (room < 0) {
-    draft.faults.add('workflow_too_large', () => ({
+    copy.faults.add('workflow_too_large', () => ({
       pointer: '#/variables',
       detail: `The workflow with its variables is larger than the maximum of ${maxChars} bytes.`,
     }));
   }
   for (const name of Object.keys(variables)) {
     if (!used.has(name)) {
-      draft.faults.add('variable_unused', () => ({
+      copy.faults.add('variable_unused', () => ({
         pointer: pointer(['variables', name]),
         detail: `No input contains {{ ${name} }}.`,
       }));

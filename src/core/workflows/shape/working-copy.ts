@@ -1,24 +1,24 @@
 import type { Graph } from '../../../contract/new-job.ts';
 import { FaultList } from '../../fault-list.ts';
 import { quote } from '../../problems.ts';
-import { nodeOf, type Place, type Spot } from '../graph.ts';
+import { nodeOf, type RequestPointer, type NodeInput } from '../graph.ts';
 
 /**
  * The working copy of a graph during shaping, with the issues found so far. For every input that was set it remembers
  * which part of the request set it, so that an issue found later points to what the client wrote.
  */
-export type Draft = {
+export type WorkingCopy = {
   readonly graph: Graph;
   readonly faults: FaultList;
-  readonly place: Place;
+  readonly pointerOf: RequestPointer;
   /** `origin`: the JSON pointer of the value in the request. Without it, the input keeps its earlier origin. */
-  readonly set: (spot: Spot, value: unknown, origin?: () => string) => void;
+  readonly set: (target: NodeInput, value: unknown, origin?: () => string) => void;
   /** Whether an override or a param has set this input. */
-  readonly wasSet: (spot: Spot) => boolean;
+  readonly wasSet: (target: NodeInput) => boolean;
 };
 
 /** Copies nodes and their inputs, so that the original does not change. Values are shared and never written to. */
-export function draftOf(original: Graph, inRequest: Place): Draft {
+export function workingCopyOf(original: Graph, inRequest: RequestPointer): WorkingCopy {
   const graph: Graph = Object.fromEntries(
     Object.entries(original).map(([id, node]) => [id, { ...node, inputs: { ...node.inputs } }]),
   );
@@ -26,21 +26,21 @@ export function draftOf(original: Graph, inRequest: Place): Draft {
   return {
     graph,
     faults: new FaultList(),
-    place: (...path) => {
+    pointerOf: (...path) => {
       const [id, inputs, input] = path;
       const origin =
         id === undefined || inputs !== 'inputs' || input === undefined ? undefined : origins.get(id)?.get(input);
       return origin?.() ?? inRequest(...path);
     },
-    set: (spot, value, origin) => {
-      const node = nodeOf(graph, spot.node);
+    set: (target, value, origin) => {
+      const node = nodeOf(graph, target.node);
       if (node === undefined) {
-        throw new Error(`node ${quote(spot.node)} does not exist`);
+        throw new Error(`node ${quote(target.node)} does not exist`);
       }
       // Defined rather than assigned, because an input may be named `__proto__`.
-      Object.defineProperty(node.inputs, spot.input, { value, writable: true, enumerable: true, configurable: true });
-      const inputs = origins.get(spot.node) ?? new Map<string, (() => string) | undefined>();
-      origins.set(spot.node, inputs.set(spot.input, origin ?? inputs.get(spot.input)));
+      Object.defineProperty(node.inputs, target.input, { value, writable: true, enumerable: true, configurable: true });
+      const inputs = origins.get(target.node) ?? new Map<string, (() => string) | undefined>();
+      origins.set(target.node, inputs.set(target.input, origin ?? inputs.get(target.input)));
     },
     wasSet: ({ node, input }) => origins.get(node)?.has(input) === true,
   };

@@ -1,5 +1,5 @@
 import type { Graph } from '../../../contract/new-job.ts';
-import { inputOf, isLink, mayBeNumber, nodeOf, numberOf, type Spot } from '../graph.ts';
+import { inputOf, isLink, mayBeNumber, nodeOf, numberOf, type NodeInput } from '../graph.ts';
 
 /**
  * Finds the literal behind an input. Many graphs keep a prompt, a seed or a size in a separate node (PrimitiveString,
@@ -24,46 +24,46 @@ export const isLiteral = (value: unknown, kind: Kind): boolean =>
   kind === 'text' ? typeof value === 'string' : numberOf(value) !== null || value === 'random' || mayBeNumber(value);
 
 /** The names of the inputs that use a node's outputs, by the node's id. */
-export type Takers = ReadonlyMap<string, ReadonlySet<string>>;
+export type InputsUsing = ReadonlyMap<string, ReadonlySet<string>>;
 
-export function takersOf(graph: Graph): Takers {
-  const takers = new Map<string, Set<string>>();
+export function inputsUsing(graph: Graph): InputsUsing {
+  const users = new Map<string, Set<string>>();
   for (const node of Object.values(graph)) {
     for (const [name, value] of Object.entries(node.inputs)) {
       if (isLink(value)) {
-        const names = takers.get(value[0]) ?? new Set();
-        takers.set(value[0], names.add(name));
+        const names = users.get(value[0]) ?? new Set();
+        users.set(value[0], names.add(name));
       }
     }
   }
-  return takers;
+  return users;
 }
 
 /**
  * The literal behind an input, and the input to write to. `plain`: every node in between passes the value on unchanged.
  */
-export type Source = { spot: Spot; value: unknown; plain: boolean };
+export type Literal = { target: NodeInput; value: unknown; plain: boolean };
 
 /**
  * Follows an input to its literal; null when a node computes it. A node that also feeds inputs outside `names` is not
  * written to, because a new width must not change the height. There the link to the node is replaced.
  */
-export function sourceOf(
+export function findLiteral(
   graph: Graph,
-  takers: Takers,
-  from: Spot,
+  users: InputsUsing,
+  from: NodeInput,
   kind: Kind,
   names: readonly string[],
-): Source | null {
+): Literal | null {
   const passed = [...names];
   let writable = from;
   let shared = false;
   let plain = true;
-  let spot = from;
+  let target = from;
   for (let hops = 0; hops < MAX_HOPS; hops += 1) {
-    const value = inputOf(nodeOf(graph, spot.node), spot.input);
+    const value = inputOf(nodeOf(graph, target.node), target.input);
     if (isLiteral(value, kind)) {
-      return { spot: writable, value, plain };
+      return { target: writable, value, plain };
     }
     const held = isLink(value) ? heldBy(graph, value[0], kind) : null;
     if (!isLink(value) || held === null) {
@@ -71,13 +71,13 @@ export function sourceOf(
     }
     plain &&= value[1] === 0 && onlyHolds(graph, held) && (!HELD_SEEDS.includes(held.input) || isSeed(names));
     shared ||=
-      takers
+      users
         .get(held.node)
         ?.values()
         .some((name) => !passed.includes(name)) === true;
     writable = shared ? writable : held;
     passed.push(held.input);
-    spot = held;
+    target = held;
   }
   return null;
 }
@@ -85,13 +85,13 @@ export function sourceOf(
 const isSeed = (names: readonly string[]): boolean => HELD_SEEDS.some((name) => names.includes(name));
 
 /** The input of a node that only holds a value; null for any other node. */
-export function holderOf(graph: Graph, id: string, kind: Kind): Spot | null {
+export function holderOf(graph: Graph, id: string, kind: Kind): NodeInput | null {
   const held = heldBy(graph, id, kind);
   return held !== null && onlyHolds(graph, held) ? held : null;
 }
 
 /** Whether a node returns the value of this input unchanged, judged by its class and its other inputs. */
-function onlyHolds(graph: Graph, held: Spot): boolean {
+function onlyHolds(graph: Graph, held: NodeInput): boolean {
   const node = nodeOf(graph, held.node);
   return (
     node !== undefined &&
@@ -101,7 +101,7 @@ function onlyHolds(graph: Graph, held: Spot): boolean {
 }
 
 /** The input of a node that holds exactly one value; null for any other node. */
-function heldBy(graph: Graph, id: string, kind: Kind): Spot | null {
+function heldBy(graph: Graph, id: string, kind: Kind): NodeInput | null {
   const node = nodeOf(graph, id);
   const fits = HELD[kind].filter((name) => {
     const value = inputOf(node, name);

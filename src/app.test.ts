@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { v1Door } from './doors/v1/index.ts';
+import { v1Routes } from './routes/v1/index.ts';
 import type { LogEntry } from './providers/log.ts';
 import { anyone, newClient, ORIGIN, ownGateway, postJson, problemOf } from './testing/gateway.ts';
 
@@ -57,7 +57,7 @@ describe('the OpenAPI document', () => {
     const described = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
-    const routed = v1Door.routes
+    const routed = v1Routes.routes
       .filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method} ${path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}')}`);
     expect(described.sort()).toEqual(routed.sort());

@@ -1,25 +1,25 @@
 import { Hono } from 'hono';
-import { configOf } from './config.ts';
-import { publicStatus } from './core/endpoints/public-status.ts';
-import { redactKeys } from './core/keys/format.ts';
-import { readiness } from './core/readiness.ts';
-import { isPassing } from './core/repeat.ts';
-import type { AppEnv } from './doors/app-env.ts';
-import { hooksDoor } from './doors/hooks/index.ts';
-import { methodNotAllowed, methodsOf } from './doors/methods.ts';
-import { problem } from './doors/problem.ts';
-import { setResponseHeader } from './doors/response-headers.ts';
-import { comeBackLater, resumes } from './doors/sse.ts';
-import { shieldOpen } from './doors/shield.ts';
-import { referenceDoor } from './doors/reference/index.ts';
-import { cors } from './doors/v1/cors.ts';
-import { v1Door } from './doors/v1/index.ts';
-import { readTraceparent } from './doors/trace.ts';
-import { workerDoor } from './doors/worker/index.ts';
-import { systemClock, type Clock } from './providers/clock.ts';
-import { uuidV7, type NewId } from './providers/ids.ts';
+import { configOf } from './config/schema.ts';
+import { publicStatus } from './services/endpoints/public-status.ts';
+import { redactKeys } from './domain/key/format.ts';
+import { readiness } from './services/readiness.ts';
+import { isPassing } from './durable-objects/shared/rpc-retry.ts';
+import type { AppEnv } from './routes/http/app-env.ts';
+import { hooksRoutes } from './routes/hooks/index.ts';
+import { methodNotAllowed, methodsOf } from './routes/http/methods.ts';
+import { problem } from './routes/http/problem.ts';
+import { setResponseHeader } from './routes/http/response-headers.ts';
+import { comeBackLater, resumes } from './routes/http/sse.ts';
+import { shieldOpen } from './routes/http/edge-rate-limit.ts';
+import { docsRoutes } from './routes/docs/index.ts';
+import { cors } from './routes/v1/cors.ts';
+import { v1Routes } from './routes/v1/index.ts';
+import { readTraceparent } from './routes/http/trace.ts';
+import { workerRoutes } from './routes/worker/index.ts';
+import { systemClock, type Clock } from './lib/clock.ts';
+import { uuidV7, type NewId } from './lib/ids.ts';
 import { consoleLog, type Log } from './providers/log.ts';
-import { randomSeed, type NewSeed } from './providers/seeds.ts';
+import { randomSeed, type NewSeed } from './lib/seeds.ts';
 
 /** What the app takes from outside; the platform's own where nothing is given. */
 export type AppParts = { clock?: Clock; newId?: NewId; newSeed?: NewSeed; log?: Log };
@@ -110,10 +110,10 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.use('/status', shieldOpen);
   app.get('/status', async (c) => c.json(await publicStatus(c.var.core)));
 
-  app.route('/', referenceDoor);
-  app.route('/v1', v1Door);
-  app.route('/worker', workerDoor);
-  app.route('/hooks', hooksDoor);
+  app.route('/', docsRoutes);
+  app.route('/v1', v1Routes);
+  app.route('/worker', workerRoutes);
+  app.route('/hooks', hooksRoutes);
 
   const methodsAt = methodsOf(() => app.routes);
   app.notFound((c) => {

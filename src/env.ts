@@ -1,4 +1,4 @@
-/** Bindings, variables and secrets as the platform hands them over; `config.ts` checks the strings. Objects are reached through `objects/stubs.ts`. */
+/** Bindings, variables and secrets as the platform hands them over; `config/schema.ts` checks the strings. Objects are reached through `durable-objects/shared/stubs.ts`. */
 export type Env = {
   JOB: DurableObjectNamespace;
   ACCOUNT: DurableObjectNamespace;
@@ -9,7 +9,7 @@ export type Env = {
 } & Partial<Record<ShieldName, RateLimit>> &
   Partial<Record<ConfigName, string>>;
 
-/** Bindings to the platform's rate limits (core/access/shield.ts). A gateway can do without each. */
+/** Bindings to the platform's rate limits (services/auth/edge-rate-limit.ts). A gateway can do without each. */
 export const SHIELD_NAMES = ['SHIELD_BAD_KEY', 'SHIELD_OPEN', 'SHIELD_KEY'] as const;
 export type ShieldName = (typeof SHIELD_NAMES)[number];
 

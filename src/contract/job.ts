@@ -17,7 +17,7 @@ export const isTerminal = (status: Status): status is TerminalStatus =>
   (TERMINAL_STATUSES as readonly Status[]).includes(status);
 
 /**
- * Which status may follow which; every job begins `queued`. Held by a model test over random stories (core/job/transitions.test.ts)
+ * Which status may follow which; every job begins `queued`. Held by a model test over random stories (domain/job/transitions.test.ts)
  * and published in docs/reference/api.md. `running` goes back to `queued` when another attempt is made.
  */
 export const NEXT_STATUSES = {
@@ -217,6 +217,6 @@ export type JobView = {
   };
   /** Number of the last event in the log that this view includes. */
   last_event: number;
-  /** What is not all there: in a snapshot that had no room for it (core/job/fit.ts), or for who may not read it (core/jobs/withheld.ts). */
+  /** What is not all there: in a snapshot that had no room for it (domain/job/event-size.ts), or for who may not read it (services/jobs/redact-job.ts). */
   truncated?: string[];
 };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Output, Stage } from './job.ts';
-import type { WorkerError } from '../contract/worker.ts';
+import type { WorkerError } from './worker.ts';
 
 /** RunPod's id of a run, which becomes a part of URLs: a UUID with something before or behind it (reference/runpod.md section 2). */
 export const runIdSchema = z.string().regex(/^[\w-]{1,200}$/);

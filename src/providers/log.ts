@@ -1,4 +1,4 @@
-import { redact } from './redact.ts';
+import { redact } from '../lib/redact.ts';
 
 /** One line of the gateway's log: JSON with an event name. No query string, body, key or token goes in. */
 export type LogEntry = { event: string } & Record<string, string | number | boolean | null | readonly string[]>;

@@ -8,7 +8,7 @@ import { hmacKey } from '../lib/hmac.ts';
 
 export type TokenPurpose = 'worker' | 'webhook';
 export type TokenBinding = { purpose: TokenPurpose; job: string; attempt: number };
-/** `secret`: the tag of the key's secret (core/keys/verify.ts); null in tokens of gateways that did not tell secrets apart. */
+/** `secret`: the tag of the key's secret (services/auth/verify-key.ts); null in tokens of gateways that did not tell secrets apart. */
 export type ReadBinding = { purpose: 'read'; job: string; key: string; secret: string | null };
 type Binding = TokenBinding | ReadBinding;
 

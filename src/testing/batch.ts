@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { batchSchema, type ApiBatchItem, type ApiJob } from '../doors/v1/schemas.ts';
+import { batchSchema, type ApiBatchItem, type ApiJob } from '../routes/v1/schemas.ts';
 import { postJson, type Call } from './gateway.ts';
 
 /** Submits a batch as it is given. */

@@ -5,10 +5,10 @@ import { testBindings } from '../../test/gateway-bindings.ts';
 import { readFrame } from '../contract/events.ts';
 import type { JobView } from '../contract/job.ts';
 import type { NewJob } from '../contract/new-job.ts';
-import type { Job } from '../objects/job/object.ts';
-import { jobStub, type JobStub } from '../objects/stubs.ts';
-import { systemClock } from '../providers/clock.ts';
-import { uuidV7 } from '../providers/ids.ts';
+import type { Job } from '../durable-objects/job/object.ts';
+import { jobStub, type JobStub } from '../durable-objects/shared/stubs.ts';
+import { systemClock } from '../lib/clock.ts';
+import { uuidV7 } from '../lib/ids.ts';
 
 /** A real Job object in workerd, with RunPod and the time in the test's hand. */
 
@@ -166,7 +166,7 @@ export async function view(rig: Rig): Promise<JobView> {
   return found;
 }
 
-/** The effects that wait or are being done, by key. That one is done may be stored a little later (objects/job/outbox.ts). */
+/** The effects that wait or are being done, by key. That one is done may be stored a little later (durable-objects/job/outbox.ts). */
 export const outbox = (rig: Rig): Promise<string[]> =>
   runInDurableObject<Job, string[]>(rig.object, (job) => job['store'].pending.keys().toSorted());
 

@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { expect } from 'vitest';
 import type { AppParts } from '../app.ts';
 import type { Env } from '../env.ts';
-import { keyWithSecretSchema } from '../doors/v1/keys/schemas.ts';
+import { keyWithSecretSchema } from '../routes/v1/keys/schemas.ts';
 import { ADMIN_TOKEN, anyone, ORIGIN, ownGateway, postJson, type Call } from './gateway.ts';
 
 /** Keys for tests, made as the operator makes them. */

@@ -1,4 +1,4 @@
-import gateway, { Account, Endpoint, Job, Webhook } from '../worker.ts';
+import gateway, { Account, Endpoint, Job, Webhook } from '../index.ts';
 import type { Env } from '../env.ts';
 import { Meter, meteredEnv, meterStorage } from './metering.ts';
 

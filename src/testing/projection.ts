@@ -1,5 +1,5 @@
 import { isTerminal, type JobView } from '../contract/job.ts';
-import { uuidV7 } from '../providers/ids.ts';
+import { uuidV7 } from '../lib/ids.ts';
 
 /** Ids of one millisecond, in the order they are made. */
 export const newId = uuidV7(() => 1_700_000_000_000);

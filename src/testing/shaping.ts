@@ -1,7 +1,7 @@
-import { graphLimitsSchema, type GraphLimits } from '../config.ts';
+import { graphLimitsSchema, type GraphLimits } from '../config/schema.ts';
 import type { Graph } from '../contract/new-job.ts';
-import { pointersIn } from '../core/workflows/graph.ts';
-import { shape, type Rules, type Shaping } from '../core/workflows/shape/shape.ts';
+import { pointersIn } from '../domain/workflow/graph.ts';
+import { shape, type Rules, type Shaping } from '../domain/workflow/shaping/shape.ts';
 
 /** Shaping by hand: nothing is limited and nothing changed unless the test says so. Drawn seeds count up from 1001. */
 

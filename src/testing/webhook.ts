@@ -10,8 +10,8 @@ import {
   webhookWithSecretSchema,
   type ApiDelivery,
   type ApiWebhook,
-} from '../doors/v1/webhooks/schemas.ts';
-import { webhookStub } from '../objects/stubs.ts';
+} from '../routes/v1/webhooks/schemas.ts';
+import { webhookStub } from '../durable-objects/shared/stubs.ts';
 import { newClient, postJson, type Call } from './gateway.ts';
 import { until } from './job.ts';
 

@@ -1,10 +1,10 @@
 import { env } from 'cloudflare:workers';
 import { expect } from 'vitest';
 import { testBindings } from '../../test/gateway-bindings.ts';
-import { storedTypeOf } from '../core/files/presentation.ts';
+import { storedTypeOf } from '../domain/files/presentation.ts';
 import { MAX_INLINE_TEXT_BYTES } from '../contract/worker.ts';
 import { signToken } from '../providers/tokens.ts';
-import { outputKey } from '../storage/keys.ts';
+import { outputKey } from '../storage/r2/keys.ts';
 import { anyone } from './gateway.ts';
 
 /** A file or text that the pretended worker brings. */
@@ -43,7 +43,7 @@ async function deliver(account: string, job: string, { name, content_type, bytes
     return { ...common, type: 'text', key: null, text: new TextDecoder().decode(bytes) };
   }
   const key = outputKey(account, job, 1, name);
-  // The gateway decides what type a worker's upload has (core/worker/uploads.ts).
+  // The gateway decides what type a worker's upload has (services/worker/uploads.ts).
   await env.BUCKET.put(key, bytes, { httpMetadata: { contentType: storedTypeOf(content_type) } });
   return { ...common, type: 'image', key };
 }

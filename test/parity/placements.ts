@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Graph } from '../../src/contract/new-job.ts';
-import { pointersIn } from '../../src/core/workflows/graph.ts';
-import { parseWorkflow } from '../../src/core/workflows/parse.ts';
-import { FIELDS, type Overrides } from '../../src/core/workflows/shape/overrides.ts';
-import { shape, type Rules } from '../../src/core/workflows/shape/shape.ts';
+import { pointersIn } from '../../src/domain/workflow/graph.ts';
+import { parseWorkflow } from '../../src/domain/workflow/parse.ts';
+import { FIELDS, type Overrides } from '../../src/domain/workflow/shaping/overrides.ts';
+import { shape, type Rules } from '../../src/domain/workflow/shaping/shape.ts';
 
 /**
  * Says where overrides would go in graphs of your own: `node test/parity/placements.ts FOLDER` reads every JSON file of the folder that

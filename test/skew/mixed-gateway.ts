@@ -83,8 +83,8 @@ export async function startMixedGateway(code: Record<Release, string>, mix: Mix)
       name: release,
       compatibilityDate: COMPATIBILITY_DATE,
       manifest: {
-        mainModule: 'worker.js',
-        modules: { 'worker.js': { type: 'esm' as const, contents: code[release] } },
+        mainModule: 'index.js',
+        modules: { 'index.js': { type: 'esm' as const, contents: code[release] } },
       },
       exports: Object.fromEntries(
         Object.values(CLASSES).map((name) => [name, { type: 'durable-object' as const, storage: 'sqlite' as const }]),

@@ -21,7 +21,7 @@ export async function thisRelease(): Promise<string> {
       throw new Error(`the gateway does not build:\n${build.tail().join('\n')}`);
     }
     await build.stop();
-    return readFileSync(join(directory, 'worker.js'), 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n');
+    return readFileSync(join(directory, 'index.js'), 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n');
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

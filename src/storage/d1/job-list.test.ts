@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { STATUSES, type JobView, type Status } from '../../contract/job.ts';
-import { systemRandom, uuidV7 } from '../../providers/ids.ts';
+import { systemRandom, uuidV7 } from '../../lib/ids.ts';
 import { viewOfJob } from '../../testing/projection.ts';
 import { listQuery, NO_FILTERS, type JobFilters } from './job-list.ts';
 import { listJobs, projectJob } from './jobs.ts';

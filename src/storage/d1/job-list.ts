@@ -1,5 +1,5 @@
 import { isTerminal, type Status } from '../../contract/job.ts';
-import { idFloor } from '../../providers/ids.ts';
+import { idFloor } from '../../lib/ids.ts';
 
 /** The query behind `GET /v1/jobs`: tables `jobs` and `job_metadata` (migrations/0005, 0009). */
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { listQuery, type JobFilters, type ListedPage } from './job-list.ts';
 import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
-import { idFloor } from '../../providers/ids.ts';
+import { idFloor } from '../../lib/ids.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
 /** Tables `jobs` and `job_metadata` (migrations/0005, 0009): the projection of the Job objects, for listing and for the sweeper. */

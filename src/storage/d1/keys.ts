@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { nodePolicySchema } from '../../config.ts';
+import { nodePolicySchema } from '../../config/schema.ts';
 import { auditHasRoom, auditIfChanged, type AuditEntry, type AuditRoom } from './audit.ts';
 
 /** Table `keys` (migrations/0001, 0003): everything the gateway asks of it. Every change is written together with its audit line. */

@@ -1,6 +1,6 @@
 import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { StoredFile } from '../../contract/assets.ts';
-import { assetKey } from '../keys.ts';
+import { assetKey } from './keys.ts';
 
 /** Assets in R2: one object per account and content. The key holds the hash, the object's metadata the sniffed type. */
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { nodeFacts } from '../../contract/worker.ts';
-import { catalogKey } from '../keys.ts';
+import { catalogKey } from './keys.ts';
 
 /** The node classes that an endpoint's ComfyUI knows, as a worker reported them (docs/reference/worker-contract.md, catalog). */
 const catalogSchema = z.object({

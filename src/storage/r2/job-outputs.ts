@@ -1,5 +1,5 @@
 import type { Output } from '../../contract/job.ts';
-import { outputPrefix } from '../keys.ts';
+import { outputPrefix } from './keys.ts';
 
 /** Looks at once at so many objects; more would only wait for a connection (reference/cloudflare.md section 4). */
 const HEADS_AT_ONCE = 6;

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { uploadPrefix } from '../keys.ts';
+import { uploadPrefix } from './keys.ts';
 import { FIRST_PUT_BYTES, HELD_BYTES, Spool } from './spool.ts';
 
 const ACCOUNT = 'spool';

@@ -1,4 +1,4 @@
-import { uploadPartKey } from '../keys.ts';
+import { uploadPartKey } from './keys.ts';
 
 /**
  * What comes with one request and is not known yet by its hash: bytes in a row, the first of them in memory and, where more comes, all of

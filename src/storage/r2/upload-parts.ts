@@ -1,5 +1,5 @@
 import type { StoredFile } from '../../contract/assets.ts';
-import { uploadPartKey, uploadPrefix } from '../keys.ts';
+import { uploadPartKey, uploadPrefix } from './keys.ts';
 import { putAsset } from './assets.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { openApiDocument } from '../../doors/v1/openapi.ts';
+import { openApiDocument } from '../../routes/v1/openapi.ts';
 import { ORIGIN } from '../gateway.ts';
 import { strictChecks, type Check } from './schemas.ts';
 

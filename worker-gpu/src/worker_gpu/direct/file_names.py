@@ -1,6 +1,6 @@
 """Names of files in a direct job, as ComfyUI's editor writes them and as Windows does.
 
-The gateway has the same rules for its jobs (src/core/workflows/input-name.ts, shape/rename-paths.ts); both are held
+The gateway has the same rules for its jobs (src/domain/workflow/input-name.ts, shape/rename-paths.ts); both are held
 against src/testing/file-names.json.
 """
 

@@ -1,0 +1,327 @@
+import { z } from 'zod';
+import { adviceOn } from './advice.ts';
+import { MAX_POLL_S, MIN_FINISH_S, MIN_WAIT_S, kept, seconds, wait } from './timeouts.ts';
+import {
+  baseUrl,
+  bucketName,
+  json,
+  origin,
+  ownSecret,
+  pageOrigin,
+  runpodId,
+  sharedSecrets,
+  vendorSecret,
+} from './values.ts';
+import { PART_URL_LIFE_S } from '../contract/assets.ts';
+import { WORKERS } from '../contract/run.ts';
+import { MAX_PARTS, PART_BYTES } from '../contract/worker.ts';
+import type { Env } from '../env.ts';
+
+/** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
+const MAX_FINISH_S = 6 * 86_400;
+
+/** Times a job lives by, in seconds. Defaults and meaning: docs/reference/configuration.md. */
+export const policySchema = z
+  .strictObject({
+    /** Time from submit to a terminal status when the client names none. */
+    finish_within: z.number().min(MIN_FINISH_S).default(900),
+    /** The longest that a client may name. */
+    max_finish_within: seconds(MIN_FINISH_S, MAX_FINISH_S).default(86_400),
+    /** Claimed attempts a job may have; an attempt no worker claimed does not count. */
+    max_attempts: z.int().min(1).max(10).default(2),
+    /** How long a claimed attempt may be without a channel before its worker counts as lost. */
+    channel_grace: wait.default(30),
+    /** How long an attempt whose `/run` had an unknown outcome waits for a claim before a new one is made. */
+    claim_grace: wait.default(60),
+    /** Time between polls of RunPod's status; far inside its 30 min retention (reference/runpod.md 2.5). */
+    poll_interval: seconds(MIN_WAIT_S, MAX_POLL_S).default(30),
+    /** How long a worker may take to report after a cancel before the job is closed without it. */
+    cancel_grace: wait.default(15),
+    /** The same after the deadline. */
+    deadline_grace: wait.default(30),
+    /** How long a finished job, its log and its outputs are kept. */
+    retention: kept.default(7 * 86_400),
+    /** How long an asset is kept after it was last uploaded or used by a job. */
+    asset_retention: kept.default(30 * 86_400),
+    /** How long an upload may rest before its parts are thrown away; asking how far it got begins the time anew. Not before a URL of a part ends. */
+    upload_retention: seconds(PART_URL_LIFE_S, 7 * 86_400).default(86_400),
+  })
+  .refine((policy) => policy.finish_within <= policy.max_finish_within, {
+    message: 'must not be above max_finish_within',
+    path: ['finish_within'],
+  });
+export type Policy = z.infer<typeof policySchema>;
+
+/** Sizes and counts. A request over one is refused with a 4xx that names it. */
+export const limitsSchema = z.strictObject({
+  jobs_in_flight: z.int().positive().default(20),
+  /** Jobs in line for a place beyond those in flight. */
+  max_queued: z.int().nonnegative().default(100),
+  submits_per_minute: z.int().positive().default(120),
+  /** Budget of a UTC day; none where it is not named. */
+  usd_per_day: z.number().nonnegative().optional(),
+  gpu_seconds_per_day: z.number().nonnegative().optional(),
+  /** Base64 inputs travel in the body; Workers take 100 MB on every plan (reference/cloudflare.md section 4). */
+  max_body_bytes: z
+    .int()
+    .positive()
+    .default(32 * 1024 * 1024),
+  max_asset_bytes: z
+    .int()
+    .positive()
+    .default(100 * 1024 * 1024),
+  /** A file in parts ends as one put, of which R2 takes 4.995 GiB (reference/cloudflare.md section 5). */
+  max_upload_bytes: z
+    .int()
+    .positive()
+    .max(Math.floor(4.995 * 1024 ** 3))
+    .default(4 * 1024 ** 3),
+  /** Bytes of assets that an account may keep, uploads under way included; no limit where it is not named. */
+  stored_bytes: z.int().positive().optional(),
+  /** Width times height of a picture. Pillow, which ComfyUI decodes with, refuses more (twice its `MAX_IMAGE_PIXELS`). */
+  max_image_pixels: z.int().positive().default(178_956_970),
+  /** Pixels of all frames or pages of one picture file together. ComfyUI holds them all at once, at 12 bytes or more each (nodes.py). */
+  max_animation_pixels: z.int().positive().default(1_000_000_000),
+  /** Uploads of an account that are under way at a time. */
+  max_open_uploads: z.int().nonnegative().default(16),
+  /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */
+  max_workflow_bytes: z
+    .int()
+    .positive()
+    .max(1_900_000)
+    .default(1024 * 1024),
+  max_nodes: z.int().positive().default(2000),
+  max_inputs: z.int().positive().default(32),
+  /** As many parts as R2 takes for one file (reference/cloudflare.md section 5), of the size that workers are given. */
+  max_output_bytes: z
+    .int()
+    .positive()
+    .max(MAX_PARTS * PART_BYTES)
+    .default(5 * 1024 ** 3),
+  /** Each is looked for in R2 before a job has succeeded: calls that one request may make (reference/cloudflare.md section 4). */
+  max_outputs: z.int().positive().max(5_000).default(1000),
+  /**
+   * Watchers of one job. A Durable Object holds 32,768 sockets, the worker's among them (reference/cloudflare.md section 2); telling
+   * 2,000 of an event takes it some 25 ms (docs/operations/benchmarks.md), and a worker sends up to four in a second.
+   */
+  max_watchers: z.int().positive().max(32_000).default(2000),
+});
+export type Limits = z.infer<typeof limitsSchema>;
+
+/** The limits that an account may have of its own. */
+export type AccountLimits = Pick<
+  Limits,
+  'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day' | 'stored_bytes'
+> &
+  Pick<Policy, 'retention' | 'asset_retention'>;
+/** Those it has; what is not given is as configured. */
+export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
+
+/** Which node classes may run. Names are exact but for `*` (any characters) and `?` (one). */
+export const nodePolicySchema = z.strictObject({
+  allow: z.array(z.string().min(1)).optional(),
+  deny: z.array(z.string().min(1)).optional(),
+});
+export type NodePolicy = z.infer<typeof nodePolicySchema>;
+
+const count = z.int().positive().optional();
+
+/** What a graph may ask of an endpoint; no limit where none is named. `on_limit`: refuse it, or lower what is over. */
+export const graphLimitsSchema = z.strictObject({
+  max_pixels: count,
+  max_frames: count,
+  max_steps: count,
+  max_batch: count,
+  max_nodes: count,
+  max_workflow_bytes: count,
+  on_limit: z.enum(['refuse', 'clamp']).default('refuse'),
+});
+export type GraphLimits = z.infer<typeof graphLimitsSchema>;
+
+/** List price of the endpoint's GPU in US dollars, and how long a job usually takes, for estimates. */
+const priceSchema = z.strictObject({
+  per_second: z.number().nonnegative(),
+  typical_seconds: z.number().positive().optional(),
+});
+export type EndpointPrice = z.infer<typeof priceSchema>;
+
+/** When an endpoint is sent nothing for a while (docs/reference/configuration.md). Times in seconds. */
+export const breakerSchema = z.strictObject({
+  /** Calls that fail within `window`, at least half of all, open it. */
+  failures: z.int().positive().default(5),
+  window: wait.default(60),
+  /** First pause before it is tried again; doubles up to two minutes. */
+  pause: wait.default(10),
+  /** Runs that wait so long without a worker of any kind open it. Longer than RunPod takes to find a machine. */
+  no_workers_after: wait.default(180),
+  /** While it is open, submits are refused once more jobs than this wait. */
+  max_waiting: z.int().nonnegative().default(100),
+});
+
+export const endpointSchema = z.strictObject({
+  runpod_id: runpodId,
+  /** What runs there. Whatever else it is, it must take what `worker-comfyui` takes and answer as it answers. */
+  worker: z.enum(WORKERS).default('worker-gpu'),
+  /** Keys of which environment may use it: a test key reaches a GPU only where the operator says so. */
+  environment: z.enum(['test', 'live', 'any']).default('live'),
+  nodes: nodePolicySchema.optional(),
+  limits: graphLimitsSchema.prefault({}),
+  /** Let nodes load from URLs by themselves. The gateway then knows nothing of what they fetch. */
+  allow_urls: z.boolean().default(false),
+  price: priceSchema.optional(),
+  breaker: breakerSchema.prefault({}),
+  /** Name of the endpoint to run on while this one is sent nothing. */
+  fallback: z.string().optional(),
+  /** Named to everyone in the public status. */
+  listed: z.boolean().default(false),
+});
+export type Endpoint = z.infer<typeof endpointSchema>;
+
+/**
+ * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, and have a price exactly if the
+ * endpoint has one: a budget could not be kept otherwise.
+ */
+function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx): void {
+  for (const [name, endpoint] of Object.entries(all)) {
+    const { fallback } = endpoint;
+    if (fallback === undefined) {
+      continue;
+    }
+    const message = fallbackFault(all, name, endpoint, fallback);
+    if (message !== null) {
+      context.addIssue({ code: 'custom', message, path: [name, 'fallback'] });
+    }
+  }
+}
+
+function fallbackFault(
+  all: Record<string, Endpoint>,
+  name: string,
+  endpoint: Endpoint,
+  fallback: string,
+): string | null {
+  const target = Object.hasOwn(all, fallback) ? all[fallback] : undefined;
+  if (target === undefined) {
+    return 'is no endpoint';
+  }
+  if (target.environment !== 'any' && target.environment !== endpoint.environment) {
+    return 'is not for the same keys (environment)';
+  }
+  if (target.worker !== endpoint.worker) {
+    return 'has another kind of worker';
+  }
+  if ((target.price === undefined) !== (endpoint.price === undefined)) {
+    return 'has a price and this endpoint none, or the other way round';
+  }
+  return fallbacksOf(all, name).includes(name) ? 'leads back to this endpoint' : null;
+}
+
+/** The endpoints that may stand in for one, in order: its fallback, the fallback of that, and so on. */
+export function fallbacksOf(all: Record<string, Endpoint>, name: string): string[] {
+  const chain: string[] = [];
+  let next = all[name]?.fallback;
+  while (next !== undefined && !chain.includes(next) && Object.hasOwn(all, next)) {
+    chain.push(next);
+    next = all[next]?.fallback;
+  }
+  return chain;
+}
+
+const configSchema = z.object({
+  PUBLIC_URL: origin,
+  RUNPOD_BASE_URL: baseUrl.default('https://api.runpod.ai/v2'),
+  ENDPOINTS: json(
+    z
+      .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), endpointSchema)
+      .refine((all) => Object.keys(all).length > 0, 'names no endpoint')
+      .superRefine(checkFallbacks),
+  ),
+  POLICY: json(policySchema, '{}'),
+  LIMITS: json(limitsSchema, '{}'),
+  CORS_ORIGINS: json(z.array(pageOrigin), '[]'),
+  R2_S3_ENDPOINT: baseUrl,
+  R2_BUCKET: bucketName.default('comfy-edge'),
+  TOKEN_SECRET: ownSecret,
+  ADMIN_TOKEN: ownSecret,
+  RUNPOD_API_KEY: vendorSecret,
+  R2_ACCESS_KEY_ID: vendorSecret,
+  R2_SECRET_ACCESS_KEY: vendorSecret,
+});
+
+/** The gateway's configuration, checked. Immutable for the life of an isolate. */
+export type Config = {
+  publicUrl: string;
+  runpod: { baseUrl: string; apiKey: string };
+  endpoints: Record<string, Endpoint>;
+  policy: Policy;
+  limits: Limits;
+  /** Whose pages may call with keys; `*`: everybody's. */
+  corsOrigins: readonly string[];
+  s3: { endpoint: string; bucket: string; accessKeyId: string; secretAccessKey: string };
+  tokenSecret: string;
+  adminToken: string;
+};
+
+/** `advice`: what is allowed and may not be meant; for the log. */
+export type ConfigResult = { ok: true; config: Config; advice: string[] } | { ok: false; problems: string[] };
+
+/** Checks bindings, variables and secrets. Problems name what is wrong and never quote a value. */
+export function readConfig(env: Env): ConfigResult {
+  const problems: string[] = [];
+  for (const binding of ['JOB', 'ACCOUNT', 'WEBHOOK', 'ENDPOINT', 'DB', 'BUCKET'] as const) {
+    if (env[binding] === undefined) {
+      problems.push(`${binding}: binding is missing`);
+    }
+  }
+  const parsed = configSchema.safeParse(env);
+  if (!parsed.success) {
+    problems.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  }
+  problems.push(...sharedSecrets(env));
+  if (!parsed.success || problems.length > 0) {
+    return { ok: false, problems };
+  }
+  const values = parsed.data;
+  return {
+    ok: true,
+    advice: adviceOn(values.ENDPOINTS, env),
+    config: {
+      publicUrl: values.PUBLIC_URL,
+      runpod: { baseUrl: values.RUNPOD_BASE_URL, apiKey: values.RUNPOD_API_KEY },
+      endpoints: values.ENDPOINTS,
+      policy: values.POLICY,
+      limits: values.LIMITS,
+      corsOrigins: values.CORS_ORIGINS,
+      s3: {
+        endpoint: values.R2_S3_ENDPOINT,
+        bucket: values.R2_BUCKET,
+        accessKeyId: values.R2_ACCESS_KEY_ID,
+        secretAccessKey: values.R2_SECRET_ACCESS_KEY,
+      },
+      tokenSecret: values.TOKEN_SECRET,
+      adminToken: values.ADMIN_TOKEN,
+    },
+  };
+}
+
+const checked = new WeakMap<Env, ConfigResult>();
+
+/** `readConfig`, once per isolate and environment. */
+export function configOf(env: Env): ConfigResult {
+  const known = checked.get(env);
+  if (known !== undefined) {
+    return known;
+  }
+  const result = readConfig(env);
+  checked.set(env, result);
+  return result;
+}
+
+/** For code behind the entry's check, where a bad configuration can no longer occur. */
+export function requireConfig(env: Env): Config {
+  const result = configOf(env);
+  if (!result.ok) {
+    throw new Error(`misconfigured: ${result.problems.join('; ')}`);
+  }
+  return result.config;
+}

@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import type { ConfigName, Env } from '../env.ts';
+
+/** What the value of one variable or secret may be. Messages name what is wrong and never quote a value. */
+
+/** Hosts that plain http may go to: those that the worker takes too (worker-gpu, `is_trusted_url`). */
+const LOOPBACK = new Set(['127.0.0.1', '[::1]', 'localhost']);
+
+/** A URL that the gateway puts paths behind, without slashes at its end. Keys, tokens and files travel to it, so never in clear. */
+export const baseUrl = z
+  .string()
+  .trim()
+  .transform((text, context) => {
+    const url = URL.parse(text);
+    const message = url === null ? 'must be a URL' : urlFault(text, url);
+    if (url === null || message !== null) {
+      context.addIssue({ code: 'custom', message: message ?? '' });
+      return z.NEVER;
+    }
+    return url.origin + url.pathname.replace(/\/+$/, '');
+  });
+
+function urlFault(text: string, url: URL): string | null {
+  const trusted = url.protocol === 'https:' || (url.protocol === 'http:' && LOOPBACK.has(url.hostname));
+  if (!trusted) {
+    return 'must be https; http is for loopback only';
+  }
+  return /[?#@\\]/.test(text) ? 'must have no user, query or fragment' : null;
+}
+
+/** Workers and clients put their own paths behind it (docs/reference/worker-contract.md, ticket). */
+export const origin = baseUrl.refine((value) => URL.parse(value)?.origin === value, 'must be an origin: no path');
+
+/** `*`, or an origin as browsers spell it in `Origin`. */
+export const pageOrigin = z
+  .string()
+  .refine(
+    (value) => value === '*' || (/^https?:/.test(value) && !value.includes('*') && URL.parse(value)?.origin === value),
+    'must be an origin such as https://app.example, or *',
+  );
+
+/** Its characters go into a header; a space or a newline there cuts it short or is refused. */
+const inHeader = z.string().regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without a space or newline');
+
+/** A secret that the operator makes up. */
+export const ownSecret = inHeader.min(32, 'must be at least 32 characters');
+
+/** A secret that a vendor made up. */
+export const vendorSecret = inHeader.min(1);
+
+/** Goes into URLs as it is. RunPod's ids are letters and digits; ours of tests have hyphens. */
+export const runpodId = z.string().regex(/^[\w-]+$/, 'must be letters, digits, _ and - only');
+
+/** Goes into URLs as it is; R2's own rule for names. */
+export const bucketName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/, 'must be 3 to 63 lower-case letters, digits and - within');
+
+/** A variable that holds JSON; `missing` stands for one that is not set. */
+export const json = <T extends z.ZodType>(schema: T, missing?: string) =>
+  z
+    .string()
+    .optional()
+    .transform((text, context) => {
+      if (text === undefined && missing === undefined) {
+        context.addIssue({ code: 'custom', message: 'is required' });
+        return z.NEVER;
+      }
+      try {
+        return JSON.parse(text ?? missing ?? '') as unknown;
+      } catch {
+        context.addIssue({ code: 'custom', message: 'is not JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+/** Whoever holds one of these must not hold another by it: RunPod gets its key, and would get the operator's. */
+const APART: readonly ConfigName[] = ['TOKEN_SECRET', 'ADMIN_TOKEN', 'RUNPOD_API_KEY', 'R2_SECRET_ACCESS_KEY'];
+
+/** Problems of secrets that are the same as another. */
+export function sharedSecrets(env: Env): string[] {
+  return APART.flatMap((name, index) => {
+    const value = env[name];
+    const same = value === undefined ? undefined : APART.slice(0, index).find((other) => env[other] === value);
+    return same === undefined || value === '' ? [] : [`${name}: must not be the same as ${same}`];
+  });
+}

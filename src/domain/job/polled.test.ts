@@ -1,0 +1,499 @@
+import * as fc from 'fast-check';
+import { describe, test } from 'vitest';
+import { isTerminal, NEXT_STATUSES, type Status } from '../../contract/job.ts';
+import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
+import { claimA, picture, Play, policy, report, START, worker } from '../../testing/scenario.ts';
+import { wakeAt } from './clock.ts';
+import type { Signal } from './signals.ts';
+import { currentAttempt, readState } from './state.ts';
+import { usedBy } from './usage.ts';
+
+const quiet: RunNews = { delay_ms: null, execution_ms: null, worker: null, progress: null };
+const says = (status: RunStatus, news: Partial<RunNews> = {}, attempt = 1): Signal =>
+  status === 'missing' || status === 'unreachable'
+    ? { kind: 'run_status', attempt, status }
+    : { kind: 'run_status', attempt, status, news: { ...quiet, ...news } };
+const result = (over: Partial<RunResult> = {}, attempt = 1): Signal => ({
+  kind: 'run_result',
+  attempt,
+  result: { outputs: [picture], error: null, warnings: [], moved_ms: 40, ...over },
+});
+
+const failure = { code: 'execution_error', message: 'no', at: 'workflow', retryable: false } as const;
+const passing = { code: 'worker_lost', message: 'gone', at: 'worker', retryable: true } as const;
+
+/** A job whose run RunPod has taken. */
+const sent = (over: ConstructorParameters<typeof Play>[0] = {}): Play =>
+  new Play({ worker: 'worker-comfyui', ...over }).on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' });
+const running = (over: ConstructorParameters<typeof Play>[0] = {}): Play =>
+  sent(over).on(says('running', { worker: 'w7' }));
+
+describe('a run that goes well', () => {
+  test('is queued, running, then succeeded once its results are in R2', ({ expect }) => {
+    const play = sent()
+      .on(says('queued'))
+      .on(says('running', { worker: 'w7' }));
+    expect(play.state).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: { id: 'w7' } }] });
+    play.on(says('completed', { execution_ms: 4_000 }));
+    expect(play.state).toMatchObject({ status: 'running', stage: 'uploading' });
+    expect(play.did('fetch_result')).toEqual([{ kind: 'fetch_result', attempt: 1, run_id: 'run-1' }]);
+    play.on(result());
+    expect(play.state).toMatchObject({
+      status: 'succeeded',
+      outputs: [picture],
+      timings: { execution_ms: 4_000, upload_ms: 40 },
+    });
+    expect(play.statuses()).toEqual(['queued', 'running', 'running', 'succeeded']);
+    expect(play.did('cancel_run')).toEqual([]);
+    expect(play.did('stop_worker')).toEqual([]);
+  });
+
+  test('so fast that nobody saw it run counts as begun when its time on the GPU began', ({ expect }) => {
+    const play = sent();
+    play.now += 9_000;
+    play.on(says('completed', { execution_ms: 2_500 }));
+    expect(play.state.started_at).toBe(START + 6_500);
+    expect(play.statuses()).toContain('running');
+  });
+
+  test('counts as begun when RunPod says that a worker took it, however late somebody looked', ({ expect }) => {
+    const play = sent();
+    play.now += 9_000;
+    play.on(says('running', { delay_ms: 3_000 }));
+    expect(play.state.started_at).toBe(START + 3_000);
+    const odd = sent();
+    odd.now += 2_000;
+    odd.on(says('running', { delay_ms: 50_000 }));
+    expect(odd.state.started_at).toBe(odd.now);
+  });
+
+  test('asks for its results once, however often RunPod says that it is over', ({ expect }) => {
+    const play = running().on(says('completed')).on(says('completed')).on({ kind: 'run_hint', attempt: 1 });
+    expect(play.did('fetch_result')).toHaveLength(1);
+  });
+
+  test('takes its results once', ({ expect }) => {
+    const play = running().on(says('completed')).on(result());
+    const events = play.events.length;
+    play.on(result());
+    expect(play.reply).toBe('ignored');
+    expect(play.events).toHaveLength(events);
+  });
+
+  test('tells what the worker said besides', ({ expect }) => {
+    const play = running()
+      .on(says('completed'))
+      .on(result({ warnings: ['one file was skipped'] }));
+    expect(play.events).toContainEqual(
+      expect.objectContaining({ event: 'log', data: expect.objectContaining({ message: 'one file was skipped' }) }),
+    );
+  });
+
+  test('is charged the time that RunPod counts, not the time until somebody looked', ({ expect }) => {
+    const play = running({ price_per_second: 0.001 });
+    play.now += 20_000;
+    play.on(says('completed', { execution_ms: 12_000 })).on(result());
+    expect(usedBy(play.state)).toEqual({ gpu_ms: 12_000, micro_usd: 12_000 });
+  });
+});
+
+describe('looks at the status', () => {
+  test('come soon at first, then later each time, and soon again once something is new', ({ expect }) => {
+    const play = sent();
+    const waits: number[] = [];
+    const wait = (status: RunStatus): void => {
+      const at = play.now;
+      play.on(says(status));
+      waits.push((currentAttempt(play.state)?.check_at ?? 0) - at);
+    };
+    for (const status of ['queued', 'queued', 'queued', 'queued', 'queued', 'queued', 'queued'] as const) {
+      wait(status);
+    }
+    expect(waits).toEqual(waits.toSorted((a, b) => a - b));
+    expect(waits.at(-1)).toBe(10_000);
+    wait('running');
+    expect(waits.at(-1)).toBe(1_000);
+  });
+
+  test('are asked for by the alarm, at the time the machine names', ({ expect }) => {
+    const play = sent();
+    expect(wakeAt(play.state, policy, play.now)).toBe(START + 1_000);
+    play.after(1_000);
+    expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+  });
+});
+
+describe('a start deadline', () => {
+  test('is not passed without a look shortly before', ({ expect }) => {
+    const play = sent({ start_deadline: START + 20_000 });
+    for (let at = play.now; at < START + 19_000; at = play.now) {
+      play.now = currentAttempt(play.state)?.check_at ?? Infinity;
+      play.on({ kind: 'clock' }).on(says('queued'));
+    }
+    expect(play.now).toBe(START + 19_000);
+    play.on(says('running'));
+    play.now = START + 20_000;
+    expect(play.on({ kind: 'clock' }).state.status).toBe('running');
+  });
+
+  test('expires a job that has not begun, and cancels its run', ({ expect }) => {
+    const play = sent({ start_deadline: START + 20_000 })
+      .on(says('queued'))
+      .after(20_000);
+    expect(play.state.status).toBe('expired');
+    expect(play.did('cancel_run')).toHaveLength(1);
+  });
+});
+
+describe('progress that a worker tells RunPod', () => {
+  const told = { nodes_done: 1, nodes_total: 4, current_node: '5', current_node_class: null, step: 3, steps: 20 };
+
+  test('is shown, never falls, and is not repeated', ({ expect }) => {
+    const play = running()
+      .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
+      .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
+      .on(says('running', { progress: { value: 0.2, stage: null, ...told, step: 4 } }));
+    const shown = [...play.events, ...play.live].flatMap((event) => (event.event === 'progress' ? [event.data] : []));
+    expect(shown.map(({ value, step }) => [value, step])).toEqual([
+      [0.5, 3],
+      [0.5, 4],
+    ]);
+    expect(play.durable).toBe(true);
+  });
+
+  test('may name a stage, but none of those before a worker has the job', ({ expect }) => {
+    const nothing = { ...told, value: null, current_node: null, step: null, steps: null };
+    const play = running().on(says('running', { progress: { ...nothing, stage: 'models' } }));
+    expect(play.state.stage).toBe('models');
+    play.on(says('running', { progress: { ...nothing, stage: 'capacity' } }));
+    expect(play.state.stage).toBe('executing');
+  });
+});
+
+describe('a run that fails', () => {
+  test('ends the job with the worker’s error, and keeps what came beside it', ({ expect }) => {
+    const play = running()
+      .on(says('failed'))
+      .on(result({ error: failure }));
+    expect(play.state).toMatchObject({
+      status: 'failed',
+      error: { code: 'execution_error', at: 'workflow', attempt: 1 },
+      outputs: [picture],
+    });
+  });
+
+  test('in a way that may pass is run again, within the budget of attempts', ({ expect }) => {
+    const play = running()
+      .on(says('failed'))
+      .on(result({ error: passing, outputs: [] }));
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'failed' }, { phase: 'sending' }] });
+    play
+      .on({ kind: 'run_accepted', attempt: 2, run_id: 'run-2' })
+      .on(says('running', {}, 2))
+      .on(says('failed', {}, 2));
+    play.on(result({ error: passing, outputs: [] }, 2));
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost', attempt: 2 } });
+  });
+
+  test('because its time was up is a timeout, or no capacity where no worker ever had it', ({ expect }) => {
+    expect(running().on(says('timed_out')).state.error?.code).toBe('timeout');
+    expect(sent().on(says('timed_out')).state.error?.code).toBe('no_capacity');
+  });
+
+  test('because somebody canceled it at RunPod fails, or cancels the job where nothing had begun', ({ expect }) => {
+    expect(running().on(says('canceled')).state).toMatchObject({
+      status: 'failed',
+      error: { code: 'provider_failed' },
+    });
+    expect(sent().on(says('canceled')).state.status).toBe('canceled');
+  });
+});
+
+describe('a run that RunPod does not know', () => {
+  test('is waited for a little: a replica may not have heard of it yet', ({ expect }) => {
+    const play = sent().on(says('missing')).on(says('queued'));
+    play.now += 60_000;
+    play.on({ kind: 'clock' });
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sent' }] });
+  });
+
+  test('after a worker had it is lost with its result, and not run a second time', ({ expect }) => {
+    const play = running().on(says('missing')).after(10_000);
+    expect(play.state).toMatchObject({
+      status: 'failed',
+      error: { code: 'worker_lost' },
+      attempts: [{ outcome: 'lost' }],
+    });
+  });
+
+  test('before any worker had it is sent again', ({ expect }) => {
+    const play = sent().on(says('missing')).after(10_000);
+    expect(play.did('send')).toHaveLength(2);
+    // Nothing fences the first one off: should RunPod have it after all, it is not to run beside the second.
+    expect(play.did('cancel_run')).toMatchObject([{ attempt: 1 }]);
+  });
+
+  test('while its results are fetched is lost at once', ({ expect }) => {
+    const play = running().on(says('completed')).on(says('missing'));
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
+  });
+});
+
+describe('an endpoint without workers, while another would take the run', () => {
+  const starved: Signal = {
+    kind: 'run_status',
+    attempt: 1,
+    status: 'queued',
+    news: quiet,
+    line: { stage: 'capacity', none: true, elsewhere: true },
+  };
+
+  test('gives it up only once RunPod has canceled it: nothing else keeps it from running twice', ({ expect }) => {
+    const play = sent().on(starved).on(starved);
+    expect(play.did('cancel_run')).toHaveLength(1);
+    expect(play.did('send')).toHaveLength(1);
+    play.on(says('canceled'));
+    expect(play.did('send')).toHaveLength(2);
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'superseded' }, { phase: 'sending' }] });
+  });
+
+  test('that got one in time after all keeps its result', ({ expect }) => {
+    const play = sent().on(starved).on(says('completed')).on(result());
+    expect(play.state).toMatchObject({ status: 'succeeded' });
+    expect(play.did('send')).toHaveLength(1);
+  });
+
+  test('loses a run that had begun when the cancel came to the other one', ({ expect }) => {
+    const play = sent().on(starved).on(says('running')).on(says('canceled'));
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'superseded' }, { phase: 'sending' }] });
+  });
+
+  test('is left by a client’s cancel for good', ({ expect }) => {
+    expect(sent().on(starved).on({ kind: 'cancel' }).on(says('canceled')).state.status).toBe('canceled');
+  });
+});
+
+describe('results that cannot be moved', () => {
+  test('are tried for so long and no longer', ({ expect }) => {
+    const play = running().on(says('completed')).after(299_999);
+    expect(play.state.stage).toBe('uploading');
+    play.after(1);
+    expect(play.state.attempts[0]).toMatchObject({ outcome: 'lost', error: { code: 'upload_failed' } });
+  });
+
+  test('of a run that goes on after all are asked for when it is over', ({ expect }) => {
+    const play = running().on(says('completed')).on(says('running')).on(result());
+    expect(play.reply).toBe('ignored');
+    play.on(says('completed'));
+    expect(play.did('fetch_result')).toHaveLength(2);
+  });
+});
+
+describe('an unknown outcome of /run', () => {
+  const unknown = (): Play =>
+    new Play({ worker: 'worker-comfyui' })
+      .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
+      .on({ kind: 'run_unknown', attempt: 1 });
+
+  test('fails the job after a while and for good: no claim could fence a second run off', ({ expect }) => {
+    const play = unknown().after(policy.claim_grace * 1000 - 1);
+    expect(play.state.status).toBe('queued');
+    play.after(1);
+    expect(play.state).toMatchObject({
+      status: 'failed',
+      error: { code: 'provider_failed', retryable: false },
+      attempts: [{ outcome: 'lost' }],
+    });
+    expect(play.did('send')).toHaveLength(1);
+  });
+
+  test('is settled by a webhook that names the run, which RunPod is then asked about', ({ expect }) => {
+    const play = unknown().on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
+    expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+    play
+      .after(policy.claim_grace * 1000)
+      .on(says('completed'))
+      .on(result());
+    expect(play.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
+  });
+
+  test('need not come about: a webhook may be there before /run has answered, or instead', ({ expect }) => {
+    const called = (): Play =>
+      new Play({ worker: 'worker-comfyui' })
+        .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
+        .on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
+    for (const answer of [
+      { kind: 'run_accepted', attempt: 1, run_id: 'run-1' },
+      { kind: 'run_unknown', attempt: 1 },
+    ] as const) {
+      const play = called().on(answer).on(says('completed')).on(result());
+      expect(play.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
+    }
+  });
+
+  test('is no longer open once the run is known: another name changes nothing', ({ expect }) => {
+    for (const play of [sent(), running(), unknown().on({ kind: 'cancel' })]) {
+      const before = structuredClone(play.state);
+      play.on({ kind: 'run_named', attempt: 1, run_id: 'run-x' });
+      expect(play.reply).toBe('ignored');
+      expect(play.state).toEqual(before);
+    }
+  });
+
+  test('that was never called, for the gateway crashed before, is sent again', ({ expect }) => {
+    const play = new Play({ worker: 'worker-comfyui' }).on({ kind: 'run_unknown', attempt: 1 });
+    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sending' }] });
+    expect(play.did('send')).toEqual([
+      { kind: 'send', attempt: 1 },
+      { kind: 'send', attempt: 1 },
+    ]);
+  });
+
+  test('is not that of a call that was refused: the next one counts anew', ({ expect }) => {
+    const play = new Play({ worker: 'worker-comfyui' })
+      .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
+      .on({ kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '', retry_after_ms: null })
+      .on({ kind: 'run_unknown', attempt: 1 });
+    expect(play.state.status).toBe('queued');
+  });
+});
+
+describe('a cancel', () => {
+  test('of a job that waits ends it at once and cancels the run', ({ expect }) => {
+    const play = sent().on({ kind: 'cancel' });
+    expect(play.state.status).toBe('canceled');
+    expect(play.did('cancel_run')).toHaveLength(1);
+  });
+
+  test('of a running job cancels the run at once, and ends when RunPod says so', ({ expect }) => {
+    const play = running().on({ kind: 'cancel' });
+    expect(play.state.status).toBe('canceling');
+    expect(play.did('cancel_run')).toHaveLength(1);
+    play.on(says('canceled'));
+    expect(play.state).toMatchObject({ status: 'canceled', error: null, attempts: [{ outcome: 'canceled' }] });
+  });
+
+  test('ends after its grace where RunPod says nothing', ({ expect }) => {
+    const play = running().on({ kind: 'cancel' }).on(says('unreachable'));
+    expect(play.after(policy.cancel_grace * 1000).state.status).toBe('canceled');
+  });
+
+  test('that crosses the end leaves the result: the work is done and paid', ({ expect }) => {
+    const play = running().on({ kind: 'cancel' }).on(says('completed')).on(result());
+    expect(play.state).toMatchObject({ status: 'succeeded', outputs: [picture] });
+  });
+
+  test('that crosses a failure is a cancel', ({ expect }) => {
+    const play = running()
+      .on({ kind: 'cancel' })
+      .on(says('failed'))
+      .on(result({ error: passing }));
+    expect(play.state.status).toBe('canceled');
+  });
+});
+
+describe('the deadline', () => {
+  test('of a running job stops it at once: the worker knows none', ({ expect }) => {
+    const play = running().after(900_000);
+    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
+    expect(play.did('cancel_run')).toHaveLength(1);
+    expect(play.did('stop_worker')).toEqual([]);
+  });
+
+  test('of a job whose results are on their way gives them a grace', ({ expect }) => {
+    const play = running({ deadline: START + 60_000 })
+      .on(says('completed'))
+      .after(60_000);
+    expect(play.state.stage).toBe('uploading');
+    expect(wakeAt(play.state, policy, play.now)).toBe(START + 60_000 + policy.deadline_grace * 1000);
+    expect(play.after(policy.deadline_grace * 1000).state).toMatchObject({
+      status: 'failed',
+      error: { code: 'timeout' },
+    });
+  });
+
+  test('of a job that nobody began expires it', ({ expect }) => {
+    expect(sent().after(900_000).state.status).toBe('expired');
+  });
+});
+
+test('a claim is refused: no such worker has a ticket', ({ expect }) => {
+  expect(sent().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+  expect(running().on(report(1, claimA, {})).reply).not.toBe('done');
+});
+
+test('a job that was stored before there were such endpoints is one of worker-gpu', ({ expect }) => {
+  const { worker: _later, attempts, ...rest } = new Play().state;
+  const stored = {
+    ...rest,
+    attempts: attempts.map(
+      ({ called: _c, leaving: _v, looks: _l, moving: _m, execution_ms: _e, ...attempt }) => attempt,
+    ),
+  };
+  expect(readState(JSON.stringify(stored))).toMatchObject({
+    worker: 'worker-gpu',
+    attempts: [{ looks: 0, moving: false, execution_ms: null }],
+  });
+});
+
+describe('whatever RunPod says, in whatever order', () => {
+  const STATUSES: RunStatus[] = [
+    'queued',
+    'running',
+    'completed',
+    'failed',
+    'canceled',
+    'timed_out',
+    'missing',
+    'unreachable',
+  ];
+  const story = fc.array(
+    fc.oneof(
+      fc
+        .record({ status: fc.constantFrom(...STATUSES), attempt: fc.integer({ min: 1, max: 3 }) })
+        .map((each) => says(each.status, {}, each.attempt)),
+      fc.integer({ min: 1, max: 3 }).map((attempt) => result({}, attempt)),
+      fc.integer({ min: 1, max: 3 }).map((attempt) => result({ error: passing, outputs: [] }, attempt)),
+      fc
+        .integer({ min: 1, max: 3 })
+        .map((attempt): Signal => ({ kind: 'run_accepted', attempt, run_id: `run-${attempt}` })),
+      fc.constantFrom<Signal>(
+        { kind: 'cancel' },
+        { kind: 'run_hint', attempt: 1 },
+        { kind: 'routed', attempt: 1, endpoint: 'default' },
+        { kind: 'run_named', attempt: 1, run_id: 'run-n' },
+      ),
+      fc.integer({ min: 0, max: 400_000 }),
+    ),
+    { maxLength: 30 },
+  );
+
+  test('the job ends once, by its deadline and grace, and no run is sent twice for an attempt', ({ expect }) => {
+    fc.assert(
+      fc.property(story, (steps) => {
+        const play = new Play({ worker: 'worker-comfyui' });
+        for (const each of steps) {
+          if (typeof each === 'number') {
+            play.after(each);
+          } else {
+            play.on(each);
+          }
+        }
+        play.now = Math.max(play.now, play.state.deadline + policy.deadline_grace * 1000);
+        play.on({ kind: 'clock' });
+        expect(isTerminal(play.state.status)).toBe(true);
+        expect(play.statuses().filter((status) => isTerminal(status as 'failed'))).toHaveLength(1);
+        expect(wakeAt(play.state, policy, play.now)).toBeNull();
+        const sends = play.did('send').map((effect) => JSON.stringify(effect));
+        expect(new Set(sends).size).toBe(sends.length);
+        expect(play.did('stop_worker')).toEqual([]);
+        const words = play.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
+        for (const [at, word] of words.entries()) {
+          const next = words[at + 1];
+          const may: readonly Status[] = NEXT_STATUSES[word];
+          expect(next === undefined || next === word || may.includes(next)).toBe(true);
+        }
+      }),
+    );
+  });
+});

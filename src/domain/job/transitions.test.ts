@@ -1,0 +1,80 @@
+import * as fc from 'fast-check';
+import { describe, test } from 'vitest';
+import { isTerminal, NEXT_STATUSES, STATUSES, TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
+import { claimA, Play, report, START, worker, workerError } from '../../testing/scenario.ts';
+import { stories } from '../../testing/random-scenarios.ts';
+import type { Signal } from './signals.ts';
+
+/** The changes of status that a story brought about, as "from → to". A repeated status is a new stage or attempt, no change. */
+function changesIn(story: readonly [Signal, number][], options: ConstructorParameters<typeof Play>[0]): string[] {
+  const play = new Play(options);
+  for (const [signal, pause] of story) {
+    play.now += pause;
+    play.on(signal);
+  }
+  // The log says every change, in order: what a client sees is what is checked.
+  const seen = play.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
+  const changes = seen.slice(1).flatMap((status, at) => (seen[at] === status ? [] : [`${seen[at]} → ${status}`]));
+  return seen[0] === 'queued' ? changes : [`nothing → ${seen[0]}`, ...changes];
+}
+
+const legal = new Set(STATUSES.flatMap((from) => NEXT_STATUSES[from].map((to: Status): string => `${from} → ${to}`)));
+
+const options = fc.record(
+  {
+    waits: fc.boolean(),
+    worker: fc.constant('worker-comfyui' as const),
+    start_deadline: fc.integer({ min: START + 1, max: START + 200_000 }),
+    deadline: fc.integer({ min: START + 200_000, max: START + 900_000 }),
+  },
+  { requiredKeys: [] },
+);
+
+/** How far a job is when its story begins: random signals alone seldom lead to a worker that reports. */
+const admitted: [Signal, number] = [{ kind: 'admitted' }, 5];
+const claimed: [Signal, number] = [{ kind: 'claim', attempt: 1, claim: claimA, worker }, 5];
+const canceled: [Signal, number] = [{ kind: 'cancel' }, 5];
+const firstSteps = fc.constantFrom<[Signal, number][][]>(
+  [],
+  [admitted],
+  [admitted, claimed],
+  [admitted, claimed, canceled],
+);
+
+describe('the table of statuses', () => {
+  test('lets nothing follow an end, and reaches every status from the first', ({ expect }) => {
+    expect(STATUSES.filter((status) => NEXT_STATUSES[status].length === 0)).toEqual([...TERMINAL_STATUSES]);
+    const reached = new Set<Status>(['queued']);
+    for (const status of reached) {
+      NEXT_STATUSES[status].forEach((next: Status) => reached.add(next));
+    }
+    expect([...reached].toSorted()).toEqual([...STATUSES].toSorted());
+    expect(STATUSES.filter(isTerminal)).toEqual([...TERMINAL_STATUSES]);
+  });
+
+  test('holds whatever happens to a job, in whatever order', ({ expect }) => {
+    fc.assert(
+      fc.property(options, firstSteps, stories, (given, first, story) => {
+        expect(changesIn([...first, ...story], given).filter((change) => !legal.has(change))).toEqual([]);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test('has no line that never happens', ({ expect }) => {
+    const failed = report(1, claimA, { outcome: 'failed', error: workerError({ retryable: false }) });
+    const told: [Signal, number][][] = [
+      // What random stories seldom tell, or never: a cancel so late that the deadline's grace ends before its own.
+      [claimed, [{ kind: 'cancel' }, 919_995], [{ kind: 'clock' }, 10_000]],
+      [claimed, [failed, 5]],
+    ];
+    const seen = new Set(told.flatMap((story) => changesIn(story, {})));
+    fc.assert(
+      fc.property(options, firstSteps, stories, (given, first, story) => {
+        changesIn([...first, ...story], given).forEach((change) => seen.add(change));
+      }),
+      { numRuns: 3_000, seed: 1 },
+    );
+    expect([...seen].toSorted()).toEqual([...legal].toSorted());
+  });
+});

@@ -1,0 +1,69 @@
+import type { EndpointStatus } from '../../contract/endpoint.ts';
+import { closedBreaker, type Breaker } from '../../domain/endpoint/circuit-breaker.ts';
+import { applySchema, type Schema } from '../shared/schema.ts';
+
+/** All SQL of the Endpoint object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
+
+const SCHEMA: Schema = [
+  `
+-- One row: the endpoint's name, which an alarm does not bring along, and the breaker as JSON. None while nothing has ever failed.
+CREATE TABLE breaker (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, state TEXT NOT NULL);
+-- One row: since when runs have waited without a worker of any kind.
+CREATE TABLE starving (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
+-- Calls of \`/run\`: \`sent\`, and of those \`failed\` and \`refused\`.
+CREATE TABLE counts (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
+`,
+];
+
+export class EndpointStore {
+  private readonly sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    applySchema(storage, SCHEMA);
+    this.sql = storage.sql;
+  }
+
+  breaker(): Breaker {
+    const row = this.sql.exec<{ state: string }>('SELECT state FROM breaker').toArray()[0];
+    // Written by `keepBreaker` only.
+    return row === undefined ? closedBreaker : { ...closedBreaker, ...(JSON.parse(row.state) as Partial<Breaker>) };
+  }
+
+  /** The name that came with `keepBreaker`; null before. */
+  name(): string | null {
+    return this.sql.exec<{ name: string }>('SELECT name FROM breaker').toArray()[0]?.name ?? null;
+  }
+
+  keepBreaker(name: string, breaker: Breaker): void {
+    this.sql.exec('INSERT OR REPLACE INTO breaker (one, name, state) VALUES (1, ?, ?)', name, JSON.stringify(breaker));
+  }
+
+  starvingSince(): number | null {
+    return this.sql.exec<{ since: number }>('SELECT since FROM starving').toArray()[0]?.since ?? null;
+  }
+
+  keepStarving(since: number | null): void {
+    if (since === null) {
+      this.sql.exec('DELETE FROM starving');
+    } else {
+      this.sql.exec('INSERT OR REPLACE INTO starving (one, since) VALUES (1, ?)', since);
+    }
+  }
+
+  count(name: keyof EndpointStatus['counts'], calls = 1): void {
+    if (calls === 0) {
+      return;
+    }
+    this.sql.exec(
+      'INSERT INTO counts (name, count) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET count = count + ?2',
+      name,
+      calls,
+    );
+  }
+
+  counts(): EndpointStatus['counts'] {
+    const rows = this.sql.exec<{ name: string; count: number }>('SELECT name, count FROM counts').toArray();
+    const of = (wanted: string): number => rows.find(({ name }) => name === wanted)?.count ?? 0;
+    return { sent: of('sent'), failed: of('failed'), refused: of('refused') };
+  }
+}

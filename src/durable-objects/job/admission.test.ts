@@ -1,0 +1,101 @@
+import { evictDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { fakeRunpod, heldClock, newJob, ring, rigOf, settled, until } from '../../testing/job.ts';
+import { accountStub } from '../shared/stubs.ts';
+import { Account } from '../account/object.ts';
+
+/** An account with one place, which another job has, and a job that waits behind it. */
+async function inLine() {
+  const runpod = fakeRunpod();
+  const clock = heldClock();
+  const account = `a${crypto.randomUUID()}`;
+  const stub = accountStub(env, account);
+  await stub.setLimits({ jobs_in_flight: 1 });
+  const admit = (job: string) =>
+    stub.admit({
+      job,
+      account,
+      inputs: [],
+      retention: null,
+      key: 'k',
+      priority: 'normal',
+      expires_at: Date.now() + 3_600_000,
+      reserve: { gpu_ms: 1, micro_usd: null },
+      idempotency: null,
+    });
+  await admit('other');
+  const job = newJob({ account, waits: true });
+  expect(await admit(job.id)).toMatchObject({ kind: 'admitted', waits: true });
+  const leaves = () => stub.release('other', { gpu_ms: 0, micro_usd: 0 });
+  return { runpod, clock, account, job, rig: rigOf(job.id), leaves };
+}
+
+describe('a job in line', () => {
+  it('waits, and runs when it is told that its turn has come', async () => {
+    const { runpod, rig, job, leaves } = await inLine();
+    expect(await rig.stub.create(job)).toMatchObject({ status: 'queued', stage: 'admission' });
+    await settled(rig);
+    expect(runpod.count('run')).toBe(0);
+    await leaves();
+    await until(() => expect(runpod.count('run')).toBe(1));
+  });
+
+  it('runs although its turn came before it was made', async () => {
+    const { runpod, rig, job, leaves } = await inLine();
+    await leaves();
+    await rig.stub.create(job);
+    await until(() => expect(runpod.count('run')).toBe(1));
+  });
+
+  it('runs although nobody could tell it, a minute later, and after both objects slept', async () => {
+    const { runpod, clock, account, rig, job, leaves } = await inLine();
+    await rig.stub.create(job);
+    await settled(rig);
+    const silent = vi.spyOn(Account.prototype as unknown as { tell(): Promise<void> }, 'tell').mockResolvedValue();
+    await leaves();
+    expect(silent).toHaveBeenCalled();
+    silent.mockRestore();
+    await evictDurableObject(env.ACCOUNT.getByName(account));
+    await evictDurableObject(rig.object);
+    expect(runpod.count('run')).toBe(0);
+    clock.pass(60_000);
+    await ring(rig);
+    await until(() => expect(runpod.count('run')).toBe(1));
+  });
+
+  it('gives its place in the line back when it is canceled', async () => {
+    const { account, runpod, rig, job, leaves } = await inLine();
+    await rig.stub.create(job);
+    await rig.stub.cancel(account);
+    await settled(rig);
+    await leaves();
+    expect((await accountStub(env, account).quota()).find(({ name }) => name === 'queued')).toMatchObject({
+      remaining: 100,
+    });
+    expect(runpod.count('run')).toBe(0);
+  });
+
+  it('holds no place although its question arrives after it was canceled', async () => {
+    const { account, rig, job } = await inLine();
+    const arrived = Promise.withResolvers<void>();
+    const goesOn = Promise.withResolvers<void>();
+    const { ask } = Account.prototype;
+    const slow = vi
+      .spyOn(Account.prototype as { ask(...args: Parameters<typeof ask>): Promise<boolean> | boolean }, 'ask')
+      .mockImplementation(async function (this: Account, ...args) {
+        arrived.resolve();
+        await goesOn.promise;
+        return ask.apply(this, args);
+      });
+    onTestFinished(() => slow.mockRestore());
+    await rig.stub.create(job);
+    await arrived.promise;
+    await rig.stub.cancel(account);
+    const queued = async () => (await accountStub(env, account).quota()).find(({ name }) => name === 'queued');
+    await until(async () => expect(await queued()).toMatchObject({ remaining: 100 }));
+    goesOn.resolve();
+    await settled(rig);
+    expect(await queued()).toMatchObject({ remaining: 100 });
+  });
+});

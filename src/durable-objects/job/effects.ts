@@ -1,0 +1,245 @@
+import { notify } from '../shared/notify.ts';
+import { accountStub } from '../shared/stubs.ts';
+import type { Config } from '../../config/schema.ts';
+import type { JobInput } from '../../contract/new-job.ts';
+import type { RunNews, RunStatus } from '../../contract/run.ts';
+import type { BreakerMode } from '../../contract/endpoint.ts';
+import type { Effect, Signal } from '../../domain/job/signals.ts';
+import { isPolled, type JobState } from '../../domain/job/state.ts';
+import { usedBy } from '../../domain/job/usage.ts';
+import { lapsesAt } from '../../domain/job/admission.ts';
+import { RUN_GRACE_MS } from '../../domain/job/effect-relevance.ts';
+import { jobEvent } from '../../domain/webhook/payload.ts';
+import type { Env } from '../../env.ts';
+import type { GpuProvider, RunAnswer } from '../../providers/gpu/provider.ts';
+import { consoleLog } from '../../providers/log.ts';
+import { signToken } from '../../providers/tokens.ts';
+import { projectionOf } from '../../storage/d1/jobs.ts';
+import { inlineInput, look } from './polled-run.ts';
+import { lineOf, reportRun, routeOf } from './route.ts';
+import { moveResult } from './run-result.ts';
+import { noticeOf, viewOf } from './view.ts';
+
+/** An effect that leaves the object. */
+export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
+
+/** What doing an effect came to: a signal for the machine, nothing more to say, or: try again later. */
+export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' } | { kind: 'again' };
+
+/** How long a worker's token outlives the deadline: the worker may repeat its report for 120 s after it. */
+const TOKEN_GRACE_MS = 180_000;
+
+/** How soon a run that its endpoint did not take looks for another one. */
+const REROUTE_MS = 1_000;
+
+export type EffectContext = {
+  env: Env;
+  config: Config;
+  gpu: GpuProvider;
+  state: JobState;
+  /** The graph and the files that the job runs with. */
+  order: () => { workflow: string; inputs: JobInput[] };
+  now: number;
+  /** Gives the machine a signal while the effect goes on. */
+  tell: (signal: Signal) => void;
+  /** Whether the effect is still wanted. */
+  wanted: () => boolean;
+};
+
+/** Does one effect. Answers with a value whatever the network does. */
+export async function perform(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
+  try {
+    return await carryOut(effect, context);
+  } catch (error) {
+    consoleLog({
+      event: 'effect_failed',
+      job: context.state.id,
+      effect: effect.kind,
+      detail: error instanceof Error ? error.message : 'unknown',
+    });
+    return { kind: 'again' };
+  }
+}
+
+async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
+  const { env, gpu, state } = context;
+  const runpodId = runpodIdOf(effect, context);
+  switch (effect.kind) {
+    case 'send':
+      return await send(effect.attempt, context);
+    case 'check':
+      return signal(await check(effect, runpodId, context));
+    case 'fetch_result':
+      return runpodId === undefined ? { kind: 'again' } : fetchResult(effect, runpodId, context);
+    case 'cancel_run':
+      return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
+    case 'project':
+      await env.DB.batch(projected(env.DB, state));
+      return { kind: 'done' };
+    case 'ask_admission': {
+      const mine = await accountStub(env, state.account).ask(state.id, lapsesAt(state.deadline, context.config.policy));
+      return signal({ kind: 'asked', mine });
+    }
+    case 'release':
+      await accountStub(env, state.account).release(state.id, usedBy(state) ?? { gpu_ms: 0, micro_usd: 0 });
+      return { kind: 'done' };
+    case 'notify': {
+      const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);
+      await notify(env, state.account, event, { before: projected(env.DB, state) });
+      return { kind: 'done' };
+    }
+  }
+}
+
+/** Writes the job into the lists as it is now, and once it is over what it used. */
+function projected(db: D1Database, state: JobState): D1PreparedStatement[] {
+  const used = usedBy(state);
+  return projectionOf(
+    db,
+    viewOf(state),
+    used === null || state.completed_at === null ? null : { ...state, ...used, completed_at: state.completed_at },
+    state.submit_ms,
+  );
+}
+
+/** Asks RunPod about a run, and its endpoint what a run waits for that has not begun. */
+async function check(
+  { attempt, run_id }: Extract<Effect, { kind: 'check' }>,
+  runpodId: string | undefined,
+  { env, gpu, state }: EffectContext,
+): Promise<Signal> {
+  const said: { status: RunStatus; news?: RunNews } =
+    runpodId === undefined
+      ? { status: 'unreachable' }
+      : isPolled(state)
+        ? await look(gpu, runpodId, run_id)
+        : { status: await gpu.status(runpodId, run_id) };
+  const asks = said.status === 'queued' || said.status === 'unreachable';
+  const line = asks ? await lineOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
+  return { kind: 'run_status', attempt, ...said, line };
+}
+
+async function fetchResult(
+  { attempt, run_id }: Extract<Effect, { kind: 'fetch_result' }>,
+  endpoint: string,
+  { env, config, gpu, state, wanted }: EffectContext,
+): Promise<EffectOutcome> {
+  const { limits, publicUrl } = config;
+  const moved = await moveResult({
+    bucket: env.BUCKET,
+    gpu,
+    limits,
+    publicUrl,
+    state,
+    attempt,
+    endpoint,
+    runId: run_id,
+    clock: Date.now,
+  });
+  switch (moved.kind) {
+    case 'result':
+      if (!wanted()) {
+        // The job ended meanwhile, and may have been erased: nobody else would ever delete these.
+        await env.BUCKET.delete(moved.result.outputs.flatMap(({ key }) => key ?? []));
+        return { kind: 'done' };
+      }
+      return signal({ kind: 'run_result', attempt, result: moved.result });
+    case 'missing':
+      return signal({ kind: 'run_status', attempt, status: 'missing' });
+    case 'not_over':
+      return signal({ kind: 'run_status', attempt, status: 'running' });
+    case 'again':
+      return { kind: 'again' };
+  }
+}
+
+/** RunPod's id of the endpoint that an effect is for: that of the effect's own attempt. */
+function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): string | undefined {
+  const attempt = 'attempt' in effect ? state.attempts[effect.attempt - 1] : undefined;
+  return attempt === undefined ? undefined : config.endpoints[attempt.endpoint]?.runpod_id;
+}
+
+/** Calls `/run` where the run may go now. The place is settled and stored before the call. */
+async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
+  const { env, config, state, now, tell, wanted } = context;
+  const route = await routeOf(env, config, state, now);
+  const input = route.kind === 'go' ? await inputOf(attempt, context) : null;
+  if (!wanted()) {
+    return { kind: 'done' };
+  }
+  const refusal = { kind: 'run_refused', attempt, again: false, retry_after_ms: null } as const;
+  switch (route.kind) {
+    case 'nowhere':
+      return signal({ ...refusal, code: 'provider_refused', message: 'The endpoint is no longer configured.' });
+    case 'wait':
+      return signal({ kind: 'run_held', attempt, wait_ms: route.wait_ms, ...route.why });
+    case 'go': {
+      if (input === null) {
+        const message = 'An input of the job is no longer there.';
+        return signal({ ...refusal, code: 'input_fetch_failed', at: 'request', message });
+      }
+      tell({ kind: 'routed', attempt, endpoint: route.endpoint });
+      const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', input, context);
+      if (answer.kind === 'accepted' && route.report === 'all') {
+        // First of all the run's id is stored: what the endpoint is told must not stand between.
+        tell(cameOf(attempt, answer, 'closed'));
+        await reportRun(env, state.id, route, answer);
+        return { kind: 'done' };
+      }
+      const mode = await reportRun(env, state.id, route, answer);
+      return signal(cameOf(attempt, answer, mode));
+    }
+  }
+}
+
+const signal = (what: Signal): EffectOutcome => ({ kind: 'signal', signal: what });
+
+async function run(
+  attempt: number,
+  endpoint: string,
+  input: readonly string[],
+  { config, gpu, state, now }: EffectContext,
+): Promise<RunAnswer> {
+  const binding = { job: state.id, attempt };
+  const hookToken = await signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, tokenEnd(state));
+  const left_ms = state.deadline - now;
+  return gpu.run({
+    endpoint,
+    input,
+    webhook: `${config.publicUrl}/hooks/runpod/${state.id}/${attempt}?token=${hookToken}`,
+    // A worker of ours ends at the deadline by itself and says so; the other is ended by RunPod.
+    execution_timeout_ms: isPolled(state) ? left_ms : left_ms + RUN_GRACE_MS,
+    ttl_ms: left_ms + RUN_GRACE_MS,
+  });
+}
+
+function cameOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal {
+  switch (answer.kind) {
+    case 'accepted':
+      return { kind: 'run_accepted', attempt, run_id: answer.run_id };
+    case 'refused': {
+      const { about, again, code, message, retry_after_ms } = answer;
+      return about === 'endpoint' || (again && mode !== 'closed')
+        ? // Not this run's fault, nor for it to sit out: the endpoint says until when to wait, or another one takes the run.
+          { kind: 'run_held', attempt, wait_ms: REROUTE_MS, code, message }
+        : { kind: 'run_refused', attempt, again, code, message, retry_after_ms };
+    }
+    case 'unknown':
+      return { kind: 'run_unknown', attempt };
+  }
+}
+
+/** What the worker gets from RunPod: a ticket to claim, or all of it where the worker knows no gateway. Null: a file is gone. */
+async function inputOf(
+  attempt: number,
+  { env, config, state, order }: EffectContext,
+): Promise<readonly string[] | null> {
+  if (isPolled(state)) {
+    return inlineInput(env.BUCKET, state, order());
+  }
+  const binding = { job: state.id, attempt };
+  const token = await signToken(config.tokenSecret, { purpose: 'worker', ...binding }, tokenEnd(state));
+  return [JSON.stringify({ ...binding, gateway: config.publicUrl, token })];
+}
+
+const tokenEnd = (state: JobState): number => state.deadline + TOKEN_GRACE_MS;

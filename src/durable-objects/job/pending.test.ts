@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import type { Effect } from '../../domain/job/signals.ts';
+import { Outbox } from './outbox.ts';
+import { Pending, type PendingEffect } from './pending.ts';
+
+const project: Effect = { kind: 'project' };
+const send: Effect = { kind: 'send', attempt: 1 };
+
+describe('what is still to be done', () => {
+  it('comes back after a restart, begun or not; only that a send began is known then', () => {
+    const pending = new Pending([]);
+    pending.add(project, 0);
+    pending.add(send, 0);
+    pending.lease('project', 30_000);
+    pending.lease('send:1', 30_000);
+    expect(pending.due(0)).toEqual([]);
+    const after = new Pending(JSON.parse(pending.stored()));
+    expect(after.due(0).map(({ key, started }) => [key, started])).toEqual([
+      ['project', false],
+      ['send:1', true],
+    ]);
+  });
+
+  it('is stored again only when something has changed', () => {
+    const pending = new Pending([]);
+    pending.add(project, 0);
+    pending.stored();
+    pending.lease('project', 30_000);
+    expect(pending.changed).toBe(false);
+    pending.done({ key: 'project', wanted: 1 }, 0);
+    expect(pending.changed).toBe(true);
+  });
+
+  it('is done once more when it was asked for while it was being done', () => {
+    const pending = new Pending([]);
+    pending.add(project, 0);
+    const [first] = pending.due(0);
+    pending.lease('project', 30_000);
+    pending.add(project, 5);
+    pending.done(first ?? { key: '', wanted: 0 }, 6);
+    expect(pending.due(6).map(({ key }) => key)).toEqual(['project']);
+  });
+});
+
+describe('an outbox whose store fails', () => {
+  it('begins nothing then, and all of it at the next try', async () => {
+    const stored: PendingEffect[] = [{ effect: send, due_at: 0, tries: 0, started: false }];
+    const begun: string[] = [];
+    let fails = true;
+    const store = {
+      pending: new Pending(stored),
+      flush: () => {
+        if (fails) {
+          // As the store does: what is in memory is what is stored.
+          store.pending = new Pending(stored);
+          throw new Error('the disk is full');
+        }
+        store.pending.stored();
+      },
+    };
+    const outbox = new Outbox({
+      store,
+      wanted: () => true,
+      storesSoon: () => false,
+      perform: (effect) => {
+        begun.push(effect.kind);
+        return Promise.resolve({ kind: 'done' });
+      },
+      tell: () => {},
+    });
+    await expect(outbox.drain(0)).rejects.toThrow('full');
+    expect(begun).toEqual([]);
+    fails = false;
+    await outbox.drain(0);
+    expect(begun).toEqual(['send']);
+    expect(store.pending.keys()).toEqual([]);
+  });
+});

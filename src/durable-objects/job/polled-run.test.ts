@@ -1,0 +1,393 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { assetKey } from '../../storage/r2/keys.ts';
+import {
+  ACCOUNT,
+  connected,
+  created,
+  dialWatch,
+  fakeRunpod,
+  heldAnswer,
+  heldClock,
+  outbox,
+  ring,
+  settled,
+  until,
+  view,
+  type FakeRunpod,
+  type Rig,
+} from '../../testing/job.ts';
+import { PNG } from '../../testing/gateway.ts';
+
+const FOREIGN = { endpoint: 'foreign', worker: 'worker-comfyui' } as const;
+const IN_PROGRESS = { id: 'run', status: 'IN_PROGRESS', workerId: 'w9', delayTime: 800 };
+
+const hashOf = async (bytes: Uint8Array): Promise<string> =>
+  new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+
+/** A PNG of this many bytes: a real head, and then what nobody looks at. */
+function pngOf(size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  for (let at = 0; at < size; at += 1) {
+    bytes[at] = (at * 31) % 251;
+  }
+  bytes.set(PNG);
+  return bytes;
+}
+
+const image = (bytes: Uint8Array, filename = 'a.png') => ({ filename, type: 'base64', data: bytes.toBase64() });
+/** As RunPod writes it: keys in the order of the alphabet, the status behind the output. */
+const completed = (output: unknown) => ({
+  delayTime: 800,
+  executionTime: 2_500,
+  id: 'run',
+  output,
+  status: 'COMPLETED',
+});
+
+/** The job looks at its run now. */
+async function looks(rig: Rig, clock: { pass(ms: number): void }): Promise<void> {
+  clock.pass(10_000);
+  await ring(rig);
+  await settled(rig);
+}
+
+/** A job whose run ends with this answer. */
+async function ranTo(runpod: FakeRunpod, status: unknown, clock = heldClock()): Promise<Rig> {
+  const rig = await created(FOREIGN);
+  await settled(rig);
+  runpod.answer.status = () => Response.json(status);
+  await looks(rig, clock);
+  return rig;
+}
+
+const stored = async (key: string | null): Promise<Uint8Array> => {
+  const object = key === null ? null : await env.BUCKET.get(key);
+  return object === null ? new Uint8Array() : new Uint8Array(await object.arrayBuffer());
+};
+
+describe('what such a worker gets', () => {
+  it('is the graph and the images themselves, and no ticket', async () => {
+    const runpod = fakeRunpod();
+    const sha256 = await hashOf(PNG);
+    await env.BUCKET.put(assetKey(ACCOUNT, sha256), PNG);
+    const rig = await created({
+      ...FOREIGN,
+      inputs: [{ name: 'me.png', sha256, size_bytes: PNG.length, content_type: 'image/png' }],
+    });
+    await settled(rig);
+    const { url, body } = runpod.calls.find((call) => call.operation === 'run') ?? {};
+    expect(url?.pathname).toBe('/v2/ep3/run');
+    expect(body).toEqual({
+      input: {
+        workflow: { '1': { class_type: 'EmptyImage', inputs: {} } },
+        images: [{ name: 'me.png', image: PNG.toBase64() }],
+      },
+      webhook: expect.stringContaining(`/hooks/runpod/${rig.id}/1?token=`),
+      policy: expect.objectContaining({ executionTimeout: expect.any(Number), ttl: expect.any(Number) }),
+    });
+  });
+
+  it('cannot be had when a file is gone: the job fails, and no run is paid', async () => {
+    const runpod = fakeRunpod();
+    const rig = await created({
+      ...FOREIGN,
+      inputs: [{ name: 'me.png', sha256: 'f'.repeat(64), size_bytes: 3, content_type: 'image/png' }],
+    });
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'input_fetch_failed', at: 'request' } });
+    expect(runpod.count('run')).toBe(0);
+  });
+});
+
+describe('a run of such a worker', () => {
+  it('is watched by its status, from queued to running to the end, and its picture is stored', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created(FOREIGN);
+    const watch = await connected(dialWatch(rig, null));
+    await settled(rig);
+    runpod.answer.status = () => Response.json(IN_PROGRESS);
+    await looks(rig, clock);
+    expect(await view(rig)).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: 'w9' }] });
+    runpod.answer.status = () => Response.json(completed({ images: [image(PNG, 'sub/t_00001_.png')] }));
+    await looks(rig, clock);
+    const done = await view(rig);
+    expect(done).toMatchObject({
+      status: 'succeeded',
+      outputs: [
+        {
+          name: 't_00001_.png',
+          type: 'image',
+          content_type: 'image/png',
+          size_bytes: PNG.length,
+          sha256: await hashOf(PNG),
+        },
+      ],
+      metrics: { execution_ms: 2_500 },
+      usage: { billed_seconds: 2.5 },
+    });
+    expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
+    const words = (await watch.rest()).flatMap((frame) => {
+      const { event, data } = frame as { event: string; data: { status?: string; stage?: string | null } };
+      return event === 'status' ? [`${data.status}/${data.stage}`] : event === 'output' ? ['output'] : [];
+    });
+    expect(words).toEqual(['running/executing', 'running/uploading', 'output', 'succeeded/null']);
+  });
+
+  it('brings large pictures through in parts, byte for byte', async () => {
+    const large = pngOf(9_000_001);
+    const rig = await ranTo(fakeRunpod(), completed({ images: [image(large, 'large.png'), image(PNG, 'small.png')] }));
+    const { status, outputs } = await view(rig);
+    expect(status).toBe('succeeded');
+    expect(outputs.map(({ name, size_bytes }) => [name, size_bytes])).toEqual([
+      ['large.png', large.length],
+      ['small.png', PNG.length],
+    ]);
+    expect(outputs[0]?.sha256).toBe(await hashOf(large));
+    expect(await hashOf(await stored(outputs[0]?.key ?? null))).toBe(outputs[0]?.sha256);
+  });
+
+  it('may answer as worker-comfyui did before version 5', async () => {
+    const rig = await ranTo(
+      fakeRunpod(),
+      completed({ message: PNG.toBase64(), refresh_worker: false, status: 'success' }),
+    );
+    const done = await view(rig);
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'output.png' }] });
+    expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
+  });
+
+  it('whose webhook comes is looked at at once', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    runpod.answer.status = () => Response.json(completed({ images: [image(PNG)] }));
+    await rig.stub.hint(1);
+    await settled(rig);
+    expect((await view(rig)).status).toBe('succeeded');
+  });
+
+  it.each([
+    ['nothing', undefined, 'output_missing'],
+    ['an empty list', { images: [] }, 'output_missing'],
+    ['no image', { status: 'success_no_images', images: [] }, 'output_missing'],
+    ['an error', { error: 'Workflow validation failed: 3: bad' }, 'invalid_workflow'],
+    [
+      'a status of error',
+      { status: 'error', message: 'Workflow execution error: Node Type: K, Node ID: 3, Message: x' },
+      'execution_error',
+    ],
+    ['only errors', { errors: ['something in /comfyui/handler.py broke'] }, 'execution_error'],
+    ['no base64', { images: [{ filename: 'a.png', type: 'base64', data: 'not / base64!' }] }, 'output_missing'],
+    [
+      'base64 that is cut',
+      { images: [{ filename: 'a.png', type: 'base64', data: PNG.toBase64().slice(0, -5) }] },
+      'output_missing',
+    ],
+  ])('that is COMPLETED with %2$s fails the job', async (_name, output, code) => {
+    const rig = await ranTo(fakeRunpod(), completed(output));
+    const { status, error } = await view(rig);
+    expect({ status, code: error?.code }).toEqual({ status: 'failed', code });
+    expect(error?.message).not.toMatch(/\/comfyui/);
+  });
+
+  it('keeps no file that is no output: a message that happened to be base64', async () => {
+    const rig = await ranTo(fakeRunpod(), completed({ status: 'success', message: 'done' }));
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' }, outputs: [] });
+    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` })).objects).toEqual([]);
+  });
+
+  it('that is FAILED shows its error without trace, host and path', async () => {
+    const error = JSON.stringify({
+      error_type: 'ValueError',
+      error_message: 'no such file /root/x.png',
+      error_traceback: 'Traceback',
+      hostname: 'secret-host',
+    });
+    const rig = await ranTo(fakeRunpod(), { id: 'run', status: 'FAILED', error });
+    const done = await view(rig);
+    expect(done).toMatchObject({ status: 'failed', error: { code: 'execution_error', message: 'no such file x.png' } });
+    expect(JSON.stringify(done)).not.toMatch(/secret-host|Traceback|\/root/);
+  });
+
+  it('that RunPod has forgotten is lost, not waited for', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    runpod.answer.status = () => Response.json(IN_PROGRESS);
+    await looks(rig, clock);
+    runpod.answer.status = () => new Response(null, { status: 404 });
+    await looks(rig, clock);
+    await looks(rig, clock);
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
+    expect(runpod.count('run')).toBe(1);
+  });
+
+  it('of which nobody knows whether RunPod took it is not started again', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.run = () => new Response(null, { status: 502 });
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    clock.pass(60_000);
+    await ring(rig);
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({
+      status: 'failed',
+      error: { code: 'provider_failed', retryable: false },
+      attempts: [{ status: 'lost' }],
+    });
+    expect(runpod.count('run')).toBe(1);
+  });
+});
+
+describe('a result behind a URL', () => {
+  const FILE = 'https://files.example.org/bucket/a.png?X-Amz-Signature=s';
+  const withUrl = completed({ images: [{ filename: 'a.png', type: 's3_url', data: FILE }] });
+
+  it('is fetched, without our credentials, and stored', async () => {
+    const runpod = fakeRunpod();
+    runpod.answer.elsewhere = (url) => (url.href === FILE ? new Response(PNG) : new Response(null, { status: 404 }));
+    const rig = await ranTo(runpod, withUrl);
+    const done = await view(rig);
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png', sha256: await hashOf(PNG) }] });
+    expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
+    expect(JSON.stringify(done)).not.toContain('X-Amz');
+  });
+
+  it.each([
+    ['a private address', 'http://169.254.169.254/latest/meta-data'],
+    ['plain http', 'http://files.example.org/a.png'],
+    ['the gateway itself', 'https://gateway.test/v1/jobs'],
+    ['an endless text', `https://files.example.org/${'a'.repeat(5_000)}`],
+  ])('that leads to %s is not called', async (_name, data) => {
+    const runpod = fakeRunpod();
+    const rig = await ranTo(runpod, completed({ images: [{ filename: 'a.png', type: 's3_url', data }] }));
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
+    expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toEqual([]);
+  });
+
+  it('that redirects inside is not followed there', async () => {
+    const runpod = fakeRunpod();
+    runpod.answer.elsewhere = () => new Response(null, { status: 302, headers: { location: 'http://10.0.0.1/a.png' } });
+    const rig = await ranTo(runpod, withUrl);
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
+    expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
+  });
+
+  it('that is gone is a missing output; one that fails for now is asked for again', async () => {
+    const gone = fakeRunpod();
+    const lost = await ranTo(gone, withUrl);
+    expect(await view(lost)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
+    expect(gone.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
+
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    runpod.answer.status = () => Response.json(withUrl);
+    runpod.answer.elsewhere = () => new Response(null, { status: 503 });
+    clock.pass(10_000);
+    await ring(rig);
+    await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
+    expect(await view(rig)).toMatchObject({ status: 'running', stage: 'uploading' });
+    runpod.answer.elsewhere = () => new Response(PNG);
+    await looks(rig, clock);
+    expect((await view(rig)).status).toBe('succeeded');
+  });
+});
+
+describe('after a crash', () => {
+  it('while results were moved they are moved again, to the same places, and counted once', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    const answer = completed({
+      images: [image(PNG, 'a.png'), { filename: 'b.png', type: 's3_url', data: 'https://files.example.org/b.png' }],
+    });
+    runpod.answer.status = () => Response.json(answer);
+    runpod.answer.elsewhere = () => heldAnswer().promise;
+    clock.pass(10_000);
+    await ring(rig);
+    await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
+    await abortAllDurableObjects();
+    runpod.answer.elsewhere = () => new Response(PNG);
+    expect((await view(rig)).status).toBe('running');
+    await ring(rig);
+    await settled(rig);
+    const done = await view(rig);
+    expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png' }, { name: 'b.png' }] });
+    const files = await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` });
+    expect(files.objects.map((object) => object.key).toSorted()).toEqual(done.outputs.map(({ key }) => key).toSorted());
+  });
+
+  it('in the middle of /run nobody calls it again: the job fails, and says so', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.run = () => heldAnswer().promise;
+    const rig = await created(FOREIGN);
+    await until(() => expect(runpod.count('run')).toBe(1));
+    await abortAllDurableObjects();
+    runpod.answer.run = () => Response.json({ id: 'second' });
+    await view(rig);
+    await ring(rig);
+    clock.pass(60_000);
+    await ring(rig);
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } });
+    expect(runpod.count('run')).toBe(1);
+  });
+});
+
+describe('a cancel', () => {
+  it('of a running job cancels the run at RunPod, and ends with it', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    runpod.answer.status = () => Response.json(IN_PROGRESS);
+    await looks(rig, clock);
+    expect((await rig.stub.cancel(ACCOUNT))?.status).toBe('canceling');
+    await settled(rig);
+    expect(runpod.count('cancel')).toBe(1);
+    runpod.answer.status = () => Response.json({ id: 'run', status: 'CANCELLED' });
+    clock.pass(1_000);
+    await ring(rig);
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'canceled', error: null, attempts: [{ status: 'canceled' }] });
+  });
+
+  it('while results are moved leaves nothing behind that the job does not know', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const rig = await created(FOREIGN);
+    await settled(rig);
+    runpod.answer.status = () =>
+      Response.json(completed({ images: [{ filename: 'b.png', data: 'https://files.example.org/b.png' }] }));
+    const held = heldAnswer();
+    runpod.answer.elsewhere = () => held.promise;
+    clock.pass(10_000);
+    await ring(rig);
+    await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
+    await rig.stub.cancel(ACCOUNT);
+    clock.pass(15_000);
+    await rig.stub.wake();
+    expect((await view(rig)).status).toBe('canceled');
+    await held.give(rig, () => new Response(PNG));
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'canceled', outputs: [] });
+    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` })).objects).toEqual([]);
+  });
+});
+
+describe('the effects of such a job', () => {
+  it('are done and none is left', async () => {
+    const rig = await ranTo(fakeRunpod(), completed({ images: [image(PNG)] }));
+    expect(await outbox(rig)).toEqual([]);
+  });
+});

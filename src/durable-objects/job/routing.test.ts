@@ -1,0 +1,367 @@
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { env } from 'cloudflare:workers';
+import {
+  ACCOUNT,
+  alarmOf,
+  created,
+  fakeRunpod,
+  heldClock,
+  ring,
+  runpodHealth,
+  settled,
+  takes,
+  view,
+  type FakeRunpod,
+  type Rig,
+} from '../../testing/job.ts';
+import { endpointStub } from '../shared/stubs.ts';
+import { CLOSED_FRESH_MS } from './closed-endpoints.ts';
+
+let tests = 0;
+
+/** A pair of endpoints that no other test has touched: `own` opens after three failures for 10 s and falls back on `spare`. */
+function pair() {
+  tests += 1;
+  const own = `leaning-${tests}`;
+  const spare = `spare-${tests}`;
+  return { own, spare, fallbacks: [{ endpoint: spare, price_per_second: null }] };
+}
+
+async function shut(endpoint: string): Promise<void> {
+  for (const job of ['x', 'y', 'z']) {
+    await endpointStub(env, endpoint).ran(job, 'failed', null);
+  }
+  expect(await endpointStub(env, endpoint).verdict()).toMatchObject({ mode: 'open' });
+}
+
+/**
+ * Names of this test's endpoints that `/run` was called at, in order. RunPod's ids of them are their names. What jobs of other tests
+ * still do counts for nothing.
+ */
+const sentTo = (runpod: FakeRunpod): string[] =>
+  runpod.calls
+    .filter(({ operation }) => operation === 'run')
+    .flatMap(({ url }) => url.pathname.split('/')[2] ?? [])
+    .filter((name) => [`leaning-${tests}`, `spare-${tests}`].includes(name));
+
+/** Rings the job's alarm at its time, or now if that has passed. */
+async function ringInTime(rig: Rig, clock: { pass: (ms: number) => void }): Promise<void> {
+  clock.pass(Math.max(0, ((await alarmOf(rig)) ?? 0) - Date.now()));
+  await ring(rig);
+  await settled(rig);
+}
+
+describe('a job whose endpoint is sent nothing', () => {
+  it('runs at the fallback, and everything about that run is asked there', async () => {
+    const runpod = fakeRunpod();
+    const { own, spare, fallbacks } = pair();
+    runpod.answer.run = () => Response.json({ id: 'mine' });
+    await shut(own);
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    await rig.stub.hint(1);
+    await settled(rig);
+    await rig.stub.cancel(ACCOUNT);
+    await settled(rig);
+    const asked = runpod.calls.filter(
+      ({ operation, url }) => operation !== 'health' && url.pathname.includes(`/${spare}/`),
+    );
+    expect(asked.map(({ url }) => url.pathname)).toEqual([
+      `/v2/${spare}/run`,
+      `/v2/${spare}/status/mine`,
+      `/v2/${spare}/cancel/mine`,
+    ]);
+    expect(await view(rig)).toMatchObject({ endpoint: own, attempts: [{ endpoint: spare }] });
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
+  });
+
+  it('tells its worker’s node classes to the endpoint that it ran on', async () => {
+    fakeRunpod();
+    const { own, spare, fallbacks } = pair();
+    await shut(own);
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    await takes(rig, crypto.randomUUID(), 1);
+    expect(await rig.stub.endpointOf(1)).toBe(spare);
+  });
+
+  it('waits where it has no fallback, calls nobody meanwhile, and goes when the endpoint is well again', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await shut(own);
+    const rig = await created({ endpoint: own });
+    await settled(rig);
+    expect(sentTo(runpod)).toEqual([]);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ status: 'waiting' }] });
+    clock.pass(10_000);
+    await endpointStub(env, own).line();
+    // Set for the first question about a run, before the job was told to wait: it finds nothing due.
+    await ringInTime(rig, clock);
+    expect(sentTo(runpod)).toEqual([]);
+    await ringInTime(rig, clock);
+    expect(sentTo(runpod)).toEqual([own]);
+    expect(await view(rig)).toMatchObject({ attempts: [{ number: 1, endpoint: own }] });
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'closed' });
+  });
+
+  it('waits for both where both are shut', async () => {
+    const runpod = fakeRunpod();
+    const { own, spare, fallbacks } = pair();
+    await shut(own);
+    await shut(spare);
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    expect(sentTo(runpod)).toEqual([]);
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 1 });
+  });
+
+  it('fails with no_capacity at its deadline, having cost nothing', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await shut(own);
+    const rig = await created({ endpoint: own });
+    await settled(rig);
+    clock.pass(900_000);
+    await ring(rig);
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({
+      status: 'failed',
+      error: { code: 'no_capacity', at: 'provider', retryable: true },
+      usage: { billed_seconds: 0 },
+    });
+  });
+});
+
+/** How often the object of an endpoint is called from here on. */
+function callsOf(endpoint: string): () => number {
+  const spy = vi.spyOn(env.ENDPOINT, 'getByName');
+  onTestFinished(() => spy.mockRestore());
+  return () => spy.mock.calls.filter(([name]) => name === endpoint).length;
+}
+
+async function sent(endpoint: string): Promise<Rig> {
+  const rig = await created({ endpoint });
+  await settled(rig);
+  return rig;
+}
+
+describe('a job whose endpoint was closed a moment ago', () => {
+  it('calls /run without asking the Endpoint object', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const { own } = pair();
+    await sent(own);
+    const calls = callsOf(own);
+    await sent(own);
+    await sent(own);
+    expect(sentTo(runpod)).toEqual([own, own, own]);
+    expect(calls()).toBe(0);
+  });
+
+  it('asks the Endpoint object again after CLOSED_FRESH_MS, and so notices a breaker that opened', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await sent(own);
+    await shut(own);
+    clock.pass(CLOSED_FRESH_MS);
+    const rig = await sent(own);
+    expect(sentTo(runpod)).toEqual([own]);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity' });
+  });
+
+  it('waits when the breaker opened within CLOSED_FRESH_MS and RunPod refuses its run', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const { own } = pair();
+    await sent(own);
+    await shut(own);
+    runpod.answer.run = () => new Response('{}', { status: 429 });
+    const rig = await sent(own);
+    expect(sentTo(runpod)).toEqual([own, own]);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ number: 1 }] });
+  });
+
+  it('asks the Endpoint object again after a call of /run failed', async () => {
+    const runpod = fakeRunpod();
+    heldClock();
+    const { own } = pair();
+    await sent(own);
+    runpod.answer.run = () => new Response('{}', { status: 500 });
+    await sent(own);
+    const calls = callsOf(own);
+    runpod.answer.run = () => Response.json({ id: 'taken' });
+    await sent(own);
+    // One question, and one report: after a failure the endpoint wants to hear of every call.
+    expect(calls()).toBe(2);
+  });
+
+  it('is counted by the Endpoint object with the next question', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await sent(own);
+    await sent(own);
+    await sent(own);
+    clock.pass(CLOSED_FRESH_MS);
+    await sent(own);
+    expect((await endpointStub(env, own).status()).counts).toMatchObject({ sent: 4 });
+  });
+
+  it('asks the Endpoint object when it was told to wait before, so that it leaves the line', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own } = pair();
+    await shut(own);
+    const rig = await sent(own);
+    clock.pass(10_000);
+    await endpointStub(env, own).line();
+    await sent(own);
+    await ringInTime(rig, clock);
+    // The probe has closed the breaker; this isolate hears so.
+    await sent(own);
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'closed', waiting: 1 });
+    await ringInTime(rig, clock);
+    expect(sentTo(runpod)).toEqual([own, own, own]);
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
+  });
+});
+
+describe('a run that RunPod refuses because of its endpoint', () => {
+  it.each([401, 402, 403, 404])('goes to the fallback, as the same attempt: %d', async (status) => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own, spare, fallbacks } = pair();
+    runpod.answer.run = () =>
+      sentTo(runpod).length === 1 ? new Response('{}', { status }) : Response.json({ id: 'taken' });
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    await ringInTime(rig, clock);
+    expect(sentTo(runpod)).toEqual([own, spare]);
+    expect((await view(rig)).attempts).toMatchObject([{ number: 1, endpoint: spare }]);
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'open', cause: 'refused' });
+  });
+
+  it('waits without a fallback, and says at its deadline that it was refused', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.run = () => new Response('{}', { status: 401 });
+    const rig = await created({ endpoint: pair().own });
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity' });
+    clock.pass(900_000);
+    await ring(rig);
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });
+  });
+});
+
+describe('a storm of 429', () => {
+  it('opens the breaker; the job goes to the fallback', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own, spare, fallbacks } = pair();
+    runpod.answer.run = () =>
+      sentTo(runpod).at(-1) === own ? new Response('', { status: 429 }) : Response.json({ id: 'taken' });
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    for (let calls = 0; calls < 3; calls += 1) {
+      await ringInTime(rig, clock);
+    }
+    expect(sentTo(runpod)).toEqual([own, own, own, spare]);
+    expect((await view(rig)).attempts).toHaveLength(1);
+  });
+});
+
+describe('a job that goes ahead while its endpoint is tried again', () => {
+  it('does not pay for the trial: refused, it is with the fallback a second later', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own, spare, fallbacks } = pair();
+    await shut(own);
+    clock.pass(10_000);
+    await endpointStub(env, own).line();
+    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'half_open' });
+    runpod.answer.run = () =>
+      sentTo(runpod).at(-1) === own ? new Response('', { status: 429 }) : Response.json({ id: 'taken' });
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    clock.pass(1_000);
+    await ring(rig);
+    await settled(rig);
+    expect(sentTo(runpod)).toEqual([own, spare]);
+  });
+});
+
+describe('a run that waits at RunPod', () => {
+  it.each([
+    [{ initializing: 1 }, 'cold_start'],
+    [{ throttled: 1 }, 'capacity'],
+    [{ running: 1 }, 'capacity'],
+  ])('with workers %j is in stage %s after a few seconds', async (workers, stage) => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.health = () => runpodHealth(workers, 1);
+    const rig = await created({ endpoint: pair().own });
+    await settled(rig);
+    clock.pass(5_000);
+    await ring(rig);
+    await settled(rig);
+    expect(await view(rig)).toMatchObject({ status: 'queued', stage });
+  });
+
+  it('without any worker for too long moves to the fallback; its run is canceled', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    const { own, spare, fallbacks } = pair();
+    runpod.answer.health = () => runpodHealth({}, 1);
+    runpod.answer.run = () => Response.json({ id: 'mine' });
+    const rig = await created({ endpoint: own, fallbacks });
+    await settled(rig);
+    for (let seconds = 0; seconds <= 90; seconds += 30) {
+      clock.pass(30_000);
+      await ring(rig);
+      await settled(rig);
+    }
+    expect(sentTo(runpod)).toEqual([own, spare]);
+    expect(
+      runpod.calls.flatMap(({ operation, url }) =>
+        operation === 'cancel' && url.pathname.includes(`/${own}/`) ? url.pathname : [],
+      ),
+    ).toEqual([`/v2/${own}/cancel/mine`]);
+    expect((await view(rig)).attempts).toMatchObject([
+      { endpoint: own, status: 'superseded', error: { code: 'no_capacity' } },
+      { endpoint: spare, status: 'waiting' },
+    ]);
+  });
+
+  it('without any worker and without a fallback fails with no_capacity at its deadline', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.health = () => runpodHealth({}, 1);
+    const rig = await created({ endpoint: pair().own, deadline: Date.now() + 120_000 });
+    await settled(rig);
+    for (let seconds = 0; seconds < 120; seconds += 30) {
+      clock.pass(30_000);
+      await ring(rig);
+      await settled(rig);
+    }
+    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'no_capacity' } });
+  });
+
+  it('behind busy workers expires at its deadline: nothing was wrong', async () => {
+    const runpod = fakeRunpod();
+    const clock = heldClock();
+    runpod.answer.health = () => runpodHealth({ running: 1 }, 1);
+    const rig = await created({ endpoint: pair().own, deadline: Date.now() + 60_000 });
+    await settled(rig);
+    for (let seconds = 0; seconds < 60; seconds += 30) {
+      clock.pass(30_000);
+      await ring(rig);
+      await settled(rig);
+    }
+    expect(await view(rig)).toMatchObject({ status: 'expired', error: null });
+  });
+});

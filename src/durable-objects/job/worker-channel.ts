@@ -1,0 +1,95 @@
+import { z } from 'zod';
+import type { Preview } from '../../contract/events.ts';
+import {
+  MAX_FRAME_CHARS,
+  numberedMessage,
+  previewMessage,
+  workerMessage,
+  type WorkerMessage,
+} from '../../contract/worker.ts';
+import { parseWorkerJson } from '../../contract/worker-json.ts';
+import { currentAttempt, type JobState } from '../../domain/job/state.ts';
+import { claimStands, stopReason } from '../../domain/job/worker-messages.ts';
+import { isPlaced } from './outputs.ts';
+import { CLOSE, close, type JobSockets, sendFrame } from './sockets.ts';
+
+/**
+ * A socket to the worker, in place of any it had: an earlier one may be dead without knowing it. The first frame is the `ack`,
+ * then comes what the worker missed while it was away. 409 or 410 where the claim does not stand.
+ * @param opened tells the machine
+ */
+export function openChannel(
+  sockets: JobSockets,
+  state: JobState,
+  attempt: number,
+  claim: string,
+  opened: () => void,
+): Response {
+  const stands = claimStands({ state }, attempt, claim);
+  if (stands !== 'granted') {
+    return new Response(null, { status: stands === 'claimed_elsewhere' ? 409 : 410 });
+  }
+  const older = sockets.channels(attempt);
+  const now = Date.now();
+  const { client, server } = sockets.accept({ kind: 'channel', attempt, claim, opened_at: now });
+  for (const socket of older) {
+    close(socket, CLOSE.replaced, 'replaced by a newer connection');
+  }
+  opened();
+  sendFrame(server, { ack: currentAttempt(state)?.acked ?? 0 });
+  const reason = stopReason(state, now);
+  if (reason !== null) {
+    sendFrame(server, { cancel: true, reason });
+  }
+  return new Response(null, { status: 101, webSocket: client });
+}
+
+/** What a frame of the worker's channel says (docs/reference/worker-contract.md, channel). */
+export type WorkerFrame =
+  | { kind: 'preview'; preview: Preview }
+  | { kind: 'message'; message: WorkerMessage }
+  /** A preview that is too large or malformed: dropped, as any preview may be. */
+  | { kind: 'nothing' }
+  /** No frame of the contract. */
+  | { kind: 'broken' };
+
+/**
+ * Reads a frame. One that has a number but no sense is taken as `unknown`: it is acknowledged, for a frame that is refused
+ * comes again after every reconnect and blocks all that follow it.
+ * @param drop it is one of too many: only its number is read
+ */
+export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: number, drop: boolean): WorkerFrame {
+  const frame = typeof data === 'string' ? parseJson(data) : null;
+  if (anyPreview.safeParse(frame).success) {
+    const preview = drop ? null : previewMessage.safeParse(frame);
+    if (preview?.success !== true) {
+      return { kind: 'nothing' };
+    }
+    const { node_id, content_type, data_base64 } = preview.data;
+    return { kind: 'preview', preview: { node_id, content_type, data_base64 } };
+  }
+  const numbered = numberedMessage.safeParse(frame);
+  if (!numbered.success) {
+    return { kind: 'broken' };
+  }
+  if (drop) {
+    return { kind: 'message', message: { seq: numbered.data.seq, type: 'dropped' } };
+  }
+  const message = data instanceof ArrayBuffer || data.length > MAX_FRAME_CHARS ? null : workerMessage.safeParse(frame);
+  const taken =
+    message?.success === true && (message.data.type !== 'output' || isPlaced(state, attempt, message.data.output));
+  return {
+    kind: 'message',
+    message: taken ? message.data : { seq: numbered.data.seq, type: 'unknown' },
+  };
+}
+
+const anyPreview = z.object({ type: z.literal('preview') });
+
+function parseJson(text: string): unknown {
+  try {
+    return parseWorkerJson(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,121 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { created, heldClock, outbox, ring, settled, until, type Rig } from '../../testing/job.ts';
+import { always, crash, newHook, receivers, verified, type Received } from '../../testing/webhook.ts';
+
+/** From a job to the webhooks of its account: nothing is lost on the way, and nothing arrives as two. */
+
+const waits = (rig: Rig) => outbox(rig).then((keys) => keys.filter((key) => key.startsWith('notify')));
+
+/** The search for webhooks fails until it is mended. */
+function broken(): { mend: () => void; tried: () => number } {
+  const prepare = env.DB.prepare.bind(env.DB);
+  let tried = 0;
+  const spy = vi.spyOn(env.DB, 'prepare').mockImplementation((query) => {
+    if (query.includes('json_each')) {
+      tried += 1;
+      throw new Error('D1 is away');
+    }
+    return prepare(query);
+  });
+  onTestFinished(() => spy.mockRestore());
+  return { mend: () => spy.mockRestore(), tried: () => tried };
+}
+
+describe('the end of a job', () => {
+  it('reaches its webhooks although D1 was away when it ended', async () => {
+    const { at } = receivers();
+    const clock = heldClock();
+    const hook = await newHook();
+    const d1 = broken();
+    const rig = await created({ account: hook.account });
+    await rig.stub.cancel(hook.account);
+    await until(() => expect(d1.tried()).toBe(2));
+    await until(async () => expect(await waits(rig)).toHaveLength(2));
+    d1.mend();
+    clock.pass(60_000);
+    await ring(rig);
+    await settled(rig);
+    await until(() => expect(at(hook.url)).toHaveLength(1));
+  });
+
+  it('reaches its webhooks although the gateway died before it was handed over', async () => {
+    const { at } = receivers();
+    const clock = heldClock();
+    const hook = await newHook();
+    const d1 = broken();
+    const rig = await created({ account: hook.account });
+    await rig.stub.cancel(hook.account);
+    await until(() => expect(d1.tried()).toBe(2));
+    await crash();
+    d1.mend();
+    clock.pass(60_000);
+    await ring(rig);
+    await settled(rig);
+    await until(() => expect(at(hook.url)).toHaveLength(1));
+    expect((await hook.log()).data.map((each) => each.type)).toEqual(['job.canceled']);
+  });
+});
+
+describe('a job that is erased', () => {
+  it('leaves its ids and how it ended in the log of the webhooks, and nothing else', async () => {
+    const { at } = receivers();
+    heldClock();
+    const hook = await newHook();
+    const rig = await created({ account: hook.account, metadata: { name: 'canary' } });
+    const other = await created({ account: hook.account, metadata: { name: 'kept' } });
+    for (const job of [rig, other]) {
+      await job.stub.cancel(hook.account);
+      await settled(job);
+    }
+    await until(() => expect(at(hook.url)).toHaveLength(2));
+    const before = await hook.log();
+    const [, last] = await Promise.all(before.data.map(({ id }) => hook.tried(id, 1)));
+    expect(last?.body).toContain('canary');
+
+    expect(await rig.stub.eraseNow(hook.account)).toBe('erased');
+
+    const after = await Promise.all((await hook.log()).data.map(({ id }) => hook.delivery(id)));
+    expect(after.map(({ id, job, status, attempts }) => ({ id, job, status, attempts }))).toEqual(
+      before.data.map(({ id, job }) => ({ id, job, status: 'delivered', attempts: [expect.anything()] })),
+    );
+    const bodies: Record<string, unknown>[] = after.map(({ body }) => JSON.parse(body));
+    expect(bodies[1]).toMatchObject({
+      type: 'job.canceled',
+      data: { id: rig.id, object: 'job', status: 'canceled', erased: true },
+    });
+    expect(JSON.stringify(bodies[1])).not.toContain('canary');
+    expect(JSON.stringify(bodies[0])).toContain('kept');
+  });
+
+  it('is still told of as having ended, where that could not be delivered before', async () => {
+    const { at, answer } = receivers();
+    const clock = heldClock();
+    const hook = await newHook();
+    answer(hook.url, always(500));
+    const rig = await created({ account: hook.account, metadata: { name: 'canary' } });
+    await rig.stub.cancel(hook.account);
+    await settled(rig);
+    const [delivery] = (await hook.log()).data;
+    await hook.tried(delivery?.id ?? '', 1);
+    await rig.stub.eraseNow(hook.account);
+    answer(hook.url, always(204));
+    clock.pass(3_600_000);
+    await hook.ring();
+    await hook.tried(delivery?.id ?? '', 2);
+    const [first, second] = at(hook.url);
+    expect(first?.body).toContain('canary');
+    expect(second?.body).not.toContain('canary');
+    expect(verified(hook.secret, must(second))).toMatchObject({
+      type: 'job.canceled',
+      data: { id: rig.id, erased: true },
+    });
+  });
+});
+
+const must = (received: Received | undefined): Received => {
+  if (received === undefined) {
+    throw new Error('nothing was received');
+  }
+  return received;
+};

@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { isPassing, repeatable } from './rpc-retry.ts';
+
+/** A call that fails in the given ways, one after the other, and then succeeds. */
+function failing(...marks: Record<string, boolean>[]) {
+  let calls = 0;
+  const call = () => {
+    const mark = marks[calls];
+    calls += 1;
+    return mark === undefined ? Promise.resolve('done') : Promise.reject(Object.assign(new Error('moved'), mark));
+  };
+  return { call, calls: () => calls };
+}
+
+describe('a call that may be repeated', () => {
+  it('is, when the platform says that the error passes', async () => {
+    const object = failing({ retryable: true }, { retryable: true });
+    expect(await repeatable(object.call)).toBe('done');
+    expect(object.calls()).toBe(3);
+  });
+
+  it('is given up after three times', async () => {
+    const object = failing({ retryable: true }, { retryable: true }, { retryable: true });
+    await expect(repeatable(object.call)).rejects.toThrow('moved');
+    expect(object.calls()).toBe(3);
+  });
+
+  it.each([{}, { retryable: false }, { overloaded: true }, { retryable: true, overloaded: true }])(
+    'is not repeated after %j',
+    async (mark) => {
+      const object = failing(mark);
+      await expect(repeatable(object.call)).rejects.toThrow('moved');
+      expect(object.calls()).toBe(1);
+    },
+  );
+});
+
+describe('an error that passes', () => {
+  it('is also that of a method which an object of another release lacks (test/skew has the real one)', () => {
+    expect(isPassing(new TypeError('The RPC receiver does not implement the method "next".'))).toBe(true);
+  });
+
+  it.each([new Error('the object does not exist'), new TypeError('not a function'), 'text', null])(
+    'is not %s',
+    (error) => expect(isPassing(error)).toBe(false),
+  );
+});

@@ -1,0 +1,81 @@
+import type { AttemptOutcome } from '../../contract/webhook.ts';
+import { isDelivered, nextOf, type Answer } from '../../domain/webhook/schedule.ts';
+import { post } from './post.ts';
+import type { DueDelivery, WebhookState, WebhookStore } from './store.ts';
+
+/** Attempts under way at a time: one connection fewer than an invocation may wait on (reference/cloudflare.md section 4). */
+const AT_ONCE = 5;
+/** How long an attempt may take before it counts as dropped. Longer than its timeout. */
+const LEASE_MS = 30_000;
+
+/** What the sender takes from the Webhook object that owns it. */
+export type SenderParts = {
+  store: WebhookStore;
+  /** The webhook as it is now; null once it was erased. */
+  webhook: () => WebhookState | null;
+  /** The gateway's own origin. */
+  gateway: () => string;
+  /** Hears of every answer, and to what it was one. */
+  judge: (answer: Answer, sent: { url: string }) => void;
+};
+
+/** Sends what is due: each at least once, none twice at a time, a few at a time. A lease brings back what a crash cut off. */
+export class Sender {
+  private readonly parts: SenderParts;
+  /** Deliveries being sent right now by this instance; a restart forgets them, and their lease brings them back. */
+  private readonly inFlight = new Set<string>();
+
+  constructor(parts: SenderParts) {
+    this.parts = parts;
+  }
+
+  /** Begins as many due deliveries as there are places. Everything up to the leases happens at once. */
+  begin(): Promise<void>[] {
+    const { store } = this.parts;
+    const webhook = this.parts.webhook();
+    const now = Date.now();
+    if (webhook?.enabled !== true || now < (webhook.health.held_until ?? 0)) {
+      return [];
+    }
+    const gateway = this.parts.gateway();
+    const begun: DueDelivery[] = [];
+    for (const row of store.due(now, AT_ONCE + this.inFlight.size)) {
+      if (this.inFlight.has(row.id)) {
+        // Slower than its lease, not dropped.
+        store.lease(row.id, now + LEASE_MS);
+      } else if (this.inFlight.size < AT_ONCE) {
+        this.inFlight.add(row.id);
+        store.lease(row.id, now + LEASE_MS);
+        begun.push(row);
+      }
+    }
+    return begun.map((row) => this.attempt({ url: webhook.url, secrets: webhook.secrets, gateway }, row));
+  }
+
+  private async attempt(to: Parameters<typeof post>[0], row: DueDelivery): Promise<void> {
+    const { store, webhook, judge } = this.parts;
+    const started = Date.now();
+    const answer = await post(to, row, started).finally(() => this.inFlight.delete(row.id));
+    if (webhook() === null) {
+      return;
+    }
+    const now = Date.now();
+    const attempt = {
+      at: started,
+      duration_ms: now - started,
+      outcome: outcomeOf(answer),
+      response_status: answer.kind === 'status' ? answer.status : null,
+    };
+    store.record(row.id, attempt, nextOf(row.type, row.tries + 1, answer, now, Math.random()));
+    judge(answer, to);
+    // A place is free.
+    await Promise.all(this.begin());
+  }
+}
+
+const outcomeOf = (answer: Answer): AttemptOutcome => {
+  if (answer.kind !== 'status') {
+    return answer.kind;
+  }
+  return isDelivered(answer) ? 'delivered' : 'rejected';
+};

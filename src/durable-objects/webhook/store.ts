@@ -1,0 +1,253 @@
+import type {
+  DeliveryAttempt,
+  DeliveryStatus,
+  DeliveryView,
+  WebhookEvent,
+  WebhookEventType,
+  WebhookView,
+} from '../../contract/webhook.ts';
+import type { Health, Next } from '../../domain/webhook/schedule.ts';
+import type { Secret } from '../../domain/webhook/secret.ts';
+import { applySchema, type Schema } from '../shared/schema.ts';
+
+/** All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
+
+const SCHEMA: Schema = [
+  `
+-- One row: what the webhook is.
+CREATE TABLE webhook (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
+-- Queue and log in one: what is pending is due at \`due_at\`, what is over stays for a while. \`n\`: order of arrival. \`tries\`: attempts
+-- of the present round. \`leased\`: it is being sent. \`attempts\`: JSON array of the last ones.
+CREATE TABLE deliveries (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, job TEXT, body TEXT NOT NULL,
+  status TEXT NOT NULL, created_at INTEGER NOT NULL, due_at INTEGER, tries INTEGER NOT NULL, leased INTEGER NOT NULL,
+  attempts TEXT NOT NULL
+);
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_age ON deliveries (created_at);
+`,
+];
+
+/** Attempts of one delivery that are kept: three rounds. */
+const MAX_ATTEMPTS_KEPT = 30;
+/** Deliveries kept in all. At 20 KB each they fill a fifth of the object's 10 GB (reference/cloudflare.md section 2). */
+const MAX_KEPT = 100_000;
+
+/** What a webhook remembers: one JSON value. */
+export type WebhookState = {
+  readonly id: string;
+  readonly account: string;
+  readonly created_at: number;
+  url: string;
+  description: string;
+  events: WebhookEventType[];
+  enabled: boolean;
+  disabled: WebhookView['disabled'];
+  health: Health;
+  secrets: Secret[];
+  updated_at: number;
+  /** Number of the last change of what is listed in D1. */
+  version: number;
+  /** What others have yet to be told: `project` D1, `notice` the account's other webhooks. Tried at `due_at`. */
+  untold: { project: boolean; notice: boolean; due_at: number } | null;
+  /** How often its owner had it send something since `since`; absent: never. */
+  sends?: { since: number; count: number };
+};
+
+export type DueDelivery = { id: string; type: string; body: string; tries: number };
+
+type Row = {
+  n: number;
+  id: string;
+  type: string;
+  job: string | null;
+  body: string;
+  status: string;
+  created_at: number;
+  due_at: number | null;
+  attempts: string;
+};
+
+/** Written here only, as JSON of these types. */
+const attemptsOf = (text: string): DeliveryAttempt[] => JSON.parse(text) as DeliveryAttempt[];
+
+const viewOf = (row: Row): DeliveryView & { n: number } => ({
+  n: row.n,
+  id: row.id,
+  type: row.type,
+  job: row.job,
+  status: row.status as DeliveryStatus,
+  created_at: row.created_at,
+  next_attempt_at: row.due_at,
+  attempts: attemptsOf(row.attempts),
+  body: row.body,
+});
+
+export class WebhookStore {
+  private readonly storage: DurableObjectStorage;
+  private readonly sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.storage = storage;
+    this.sql = storage.sql;
+  }
+
+  /** The state, or null where no webhook was created. Looking creates nothing. */
+  load(): WebhookState | null {
+    if (this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'webhook'").toArray().length === 0) {
+      return null;
+    }
+    applySchema(this.storage, SCHEMA);
+    const row = this.sql.exec<{ state: string }>('SELECT state FROM webhook').toArray()[0];
+    return row === undefined ? null : (JSON.parse(row.state) as WebhookState);
+  }
+
+  create(state: WebhookState): void {
+    this.storage.transactionSync(() => {
+      applySchema(this.storage, SCHEMA);
+      this.sql.exec('INSERT INTO webhook (one, state) VALUES (1, ?)', JSON.stringify(state));
+    });
+  }
+
+  save(state: WebhookState): void {
+    this.sql.exec('UPDATE webhook SET state = ?', JSON.stringify(state));
+  }
+
+  /** Queues an event; one that is known already changes nothing. */
+  add(event: WebhookEvent, now: number): void {
+    this.sql.exec(
+      `INSERT INTO deliveries (id, type, job, body, status, created_at, due_at, tries, leased, attempts)
+       VALUES (?, ?, ?, ?, 'pending', ?, ?, 0, 0, '[]') ON CONFLICT (id) DO NOTHING`,
+      event.id,
+      event.type,
+      event.job,
+      event.body,
+      now,
+      now,
+    );
+    this.sql.exec('DELETE FROM deliveries WHERE n <= (SELECT max(n) FROM deliveries) - ?', MAX_KEPT);
+  }
+
+  due(now: number, limit: number): DueDelivery[] {
+    return this.sql
+      .exec<DueDelivery>(
+        'SELECT id, type, body, tries FROM deliveries WHERE due_at <= ? ORDER BY due_at, n LIMIT ?',
+        now,
+        limit,
+      )
+      .toArray();
+  }
+
+  /** When the next delivery is due; null when none waits. */
+  nextDue(): number | null {
+    return this.sql
+      .exec<{ at: number | null }>('SELECT min(due_at) AS at FROM deliveries WHERE due_at IS NOT NULL')
+      .one().at;
+  }
+
+  /** A delivery is being sent: if nothing is heard of it by `until`, it is due again. */
+  lease(id: string, until: number): void {
+    this.sql.exec('UPDATE deliveries SET leased = 1, due_at = ? WHERE id = ?', until, id);
+  }
+
+  /** A new instance sends nothing yet: whatever an earlier one was sending is due now. True when there was any. */
+  dropLeases(now: number): boolean {
+    return this.sql.exec('UPDATE deliveries SET leased = 0, due_at = ? WHERE leased = 1', now).rowsWritten > 0;
+  }
+
+  /** Writes down an attempt and what follows from it. */
+  record(id: string, attempt: Omit<DeliveryAttempt, 'number'>, next: Next): void {
+    const row = this.sql.exec<{ attempts: string }>('SELECT attempts FROM deliveries WHERE id = ?', id).toArray()[0];
+    if (row === undefined) {
+      return;
+    }
+    const before = attemptsOf(row.attempts);
+    const attempts = [...before, { number: (before.at(-1)?.number ?? 0) + 1, ...attempt }].slice(-MAX_ATTEMPTS_KEPT);
+    this.sql.exec(
+      'UPDATE deliveries SET status = ?, due_at = ?, leased = 0, tries = tries + 1, attempts = ? WHERE id = ?',
+      next.status,
+      next.status === 'pending' ? next.due_at : null,
+      JSON.stringify(attempts),
+      id,
+    );
+  }
+
+  /** Gives all events of a job another body. Found by their ids, which begin with the job's (domain/webhook/payload.ts). */
+  rewriteJob(job: string, rewrite: (body: string) => string): void {
+    const rows = this.sql
+      .exec<{ id: string; body: string }>(
+        // `\`` is the character after `_`.
+        'SELECT id, body FROM deliveries WHERE id >= ? AND id < ?',
+        `evt_${job}_`,
+        `evt_${job}\``,
+      )
+      .toArray();
+    this.storage.transactionSync(() => {
+      for (const { id, body } of rows) {
+        this.sql.exec('UPDATE deliveries SET body = ? WHERE id = ?', rewrite(body), id);
+      }
+    });
+  }
+
+  delivery(id: string): DeliveryView | null {
+    const row = this.sql.exec<Row>('SELECT * FROM deliveries WHERE id = ?', id).toArray()[0];
+    return row === undefined ? null : viewOf(row);
+  }
+
+  /** Newest first. `before`: the `n` of the last one seen. */
+  deliveries(page: {
+    limit: number;
+    before: number | null;
+    status: DeliveryStatus | null;
+  }): (DeliveryView & { n: number })[] {
+    return this.sql
+      .exec<Row>(
+        'SELECT * FROM deliveries WHERE n < ? AND (? IS NULL OR status = ?) ORDER BY n DESC LIMIT ?',
+        page.before ?? Number.MAX_SAFE_INTEGER,
+        page.status,
+        page.status,
+        page.limit,
+      )
+      .toArray()
+      .map(viewOf);
+  }
+
+  /** Begins a new round for a delivery now, unless it is being sent. */
+  again(id: string, now: number): void {
+    this.sql.exec(
+      "UPDATE deliveries SET status = 'pending', due_at = ?, tries = 0 WHERE id = ? AND leased = 0",
+      now,
+      id,
+    );
+  }
+
+  /** The same for all that arrived from `since` until before `until` and have this status. Says how many. */
+  againRange(range: { since: number; until: number; status: DeliveryStatus | null }, now: number): number {
+    return this.sql
+      .exec<{ id: string }>(
+        `UPDATE deliveries SET status = 'pending', due_at = ?, tries = 0
+         WHERE created_at >= ? AND created_at < ? AND leased = 0 AND (? IS NULL OR status = ?) RETURNING id`,
+        now,
+        range.since,
+        range.until,
+        range.status,
+        range.status,
+      )
+      .toArray().length;
+  }
+
+  /** Forgets deliveries that arrived before this; those still to be sent only when `pending` too. */
+  prune(before: number, pending: boolean): void {
+    this.sql.exec(
+      `DELETE FROM deliveries WHERE created_at < ? AND leased = 0 ${pending ? '' : "AND status != 'pending'"}`,
+      before,
+    );
+  }
+
+  /** When the oldest delivery that is over arrived; null when there is none. */
+  oldest(): number | null {
+    return this.sql
+      .exec<{ at: number | null }>("SELECT min(created_at) AS at FROM deliveries WHERE status != 'pending'")
+      .one().at;
+  }
+}

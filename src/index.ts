@@ -1,0 +1,24 @@
+import { createApp } from './app.ts';
+import { walkFiles } from './services/maintenance/sweep-files.ts';
+import { sweep, sweepOver } from './services/maintenance/sweep-jobs.ts';
+import { sweepKeys } from './services/maintenance/sweep-keys.ts';
+import type { Env } from './env.ts';
+
+export { Account } from './durable-objects/account/object.ts';
+export { Endpoint } from './durable-objects/endpoint/object.ts';
+export { Job } from './durable-objects/job/object.ts';
+export { Webhook } from './durable-objects/webhook/object.ts';
+
+const app = createApp();
+
+export default {
+  fetch: app.fetch,
+  /**
+   * Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost, looks after files that nobody knows of, and removes old records of
+   * keys.
+   */
+  async scheduled(_controller, env): Promise<void> {
+    const now = Date.now();
+    await Promise.all([sweep(env, now), sweepOver(env, now), walkFiles(env, now), sweepKeys(env, now)]);
+  },
+} satisfies ExportedHandler<Env>;

@@ -1,0 +1,173 @@
+import { Hono } from 'hono';
+import { z } from 'zod';
+import type { AppEnv } from '../http/app-env.ts';
+import { describeProblem, problem, PROBLEM_CODES } from '../http/problem.ts';
+import { shieldOpen } from '../http/edge-rate-limit.ts';
+import { openApiDocument } from '../v1/openapi.ts';
+import { html, page, type Markup } from './page.ts';
+
+/** What tells strangers how to use the gateway, without a key: the OpenAPI document, the same as pages, and what each problem is. */
+export const docsRoutes = new Hono<AppEnv>();
+
+const media = z.object({ schema: z.unknown(), example: z.unknown().optional() });
+
+/** What the pages read of the document: our own, so its shape is known; parsed all the same, as it comes through JSON. */
+const operation = z.object({
+  operationId: z.string(),
+  summary: z.string().default(''),
+  parameters: z
+    .array(z.object({ name: z.string(), in: z.string(), required: z.boolean().default(false), schema: z.unknown() }))
+    .default([]),
+  deprecated: z.boolean().default(false),
+  security: z.array(z.record(z.string(), z.array(z.string()))).default([]),
+  requestBody: z.object({ content: z.record(z.string(), media) }).optional(),
+  responses: z.record(
+    z.string(),
+    z.object({ description: z.string(), content: z.record(z.string(), media).default({}) }),
+  ),
+});
+type Operation = z.infer<typeof operation>;
+const document = z.object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
+
+for (const path of ['/openapi.json', '/docs', '/problems', '/problems/:code']) {
+  docsRoutes.use(path, shieldOpen);
+}
+
+docsRoutes.get('/openapi.json', (c) => c.json(openApiDocument(c.var.core.config.publicUrl)));
+
+docsRoutes.get('/docs', (c) => {
+  const { publicUrl } = c.var.core.config;
+  const { paths } = document.parse(JSON.parse(JSON.stringify(openApiDocument(publicUrl))));
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, described]) => {
+      const parsed = operation.safeParse(described);
+      return parsed.success ? [{ method: method.toUpperCase(), path: `/v1${path}`, ...parsed.data }] : [];
+    }),
+  );
+  return page(
+    'comfy-edge API',
+    html`<h1>comfy-edge API v1</h1>
+      <p>
+        Every call carries <code>Authorization: Bearer &lt;key&gt;</code>. As a document:
+        <a href="/openapi.json">openapi.json</a>. Problems: <a href="/problems">what each code means</a>.
+      </p>
+      <table>
+        ${operations.map(
+          ({ method, path, operationId, summary }) =>
+            html`<tr>
+              <td class="method">${method}</td>
+              <td>
+                <a href="#${operationId}"><code>${path}</code></a>
+              </td>
+              <td>${summary}</td>
+            </tr>`,
+        )}
+      </table>
+      ${operations.map((each) => section(each))}`,
+  );
+});
+
+const section = ({
+  method,
+  path,
+  operationId,
+  summary,
+  deprecated,
+  security,
+  parameters,
+  requestBody,
+  responses,
+}: Operation & { method: string; path: string }): Markup =>
+  html`<h2 id="${operationId}"><span class="method">${method}</span> <code>${path}</code></h2>
+    <p>${deprecated ? 'Deprecated. ' : ''}${summary}. ${whoMay(security)}</p>
+    <table>
+      ${parameters.map(
+        (each) =>
+          html`<tr>
+            <td><code>${each.name}</code></td>
+            <td>${each.in}${each.required ? ', required' : ''}</td>
+            <td><code>${JSON.stringify(each.schema)}</code></td>
+          </tr>`,
+      )}
+    </table>
+    ${Object.entries(requestBody?.content ?? {}).map(
+      ([type, { schema, example }]) =>
+        html`<p>Body, <code>${type}</code>:</p>
+          ${exampleOf(example)}
+          <pre>${JSON.stringify(schema, null, 2)}</pre>`,
+    )}
+    <table>
+      ${Object.entries(responses).map(
+        ([status, { description }]) =>
+          html`<tr>
+            <td><code>${status}</code></td>
+            <td>${description}</td>
+          </tr>`,
+      )}
+    </table>
+    ${Object.entries(responses).flatMap(([status, { content }]) =>
+      Number(status) >= 400
+        ? []
+        : Object.values(content).flatMap(({ example }) =>
+            example === undefined ? [] : [html`<p>${status}:</p>`, ...exampleOf(example)],
+          ),
+    )}`;
+
+const exampleOf = (example: unknown): Markup[] =>
+  example === undefined ? [] : [html`<pre class="example">${JSON.stringify(example, null, 2)}</pre>`];
+
+/** Who may call it, in words: the alternatives of its security. */
+function whoMay(security: Operation['security']): Markup {
+  const words: Record<string, string> = {
+    admin: 'the operator’s ADMIN_TOKEN',
+    readToken: 'a read token of the job',
+    readTokenInQuery: 'a read token in ?token=',
+  };
+  const [key] = security.flatMap((each) => each['key'] ?? []);
+  const others = security.flatMap((each) => Object.keys(each)).flatMap((scheme) => words[scheme] ?? []);
+  return key === undefined
+    ? html`Needs no key.`
+    : html`Needs a key with <code>${key}</code>${others.map((other) => `, or ${other}`).join('')}.`;
+}
+
+docsRoutes.get('/problems', () =>
+  page(
+    'Problems',
+    html`<h1>Problems</h1>
+      <p>The <code>type</code> of every <code>application/problem+json</code> answer is one of these.</p>
+      <table>
+        <tr>
+          <th>code</th>
+          <th>status</th>
+          <th></th>
+        </tr>
+        ${PROBLEM_CODES.map((code) => {
+          const { status, title } = describeProblem(code);
+          return html`<tr>
+            <td>
+              <a href="/problems/${code}"><code>${code}</code></a>
+            </td>
+            <td>${status}</td>
+            <td>${title}</td>
+          </tr>`;
+        })}
+      </table>`,
+  ),
+);
+
+docsRoutes.get('/problems/:code', (c) => {
+  const code = PROBLEM_CODES.find((each) => each === c.req.param('code'));
+  if (code === undefined) {
+    return problem(c, 'not_found', { detail: 'no such resource' });
+  }
+  const { status, title } = describeProblem(code);
+  return page(
+    title,
+    html`<h1>${title}</h1>
+      <p>
+        Code <code>${code}</code>, status ${status}. The answer's <code>detail</code> says more; for bodies,
+        <code>errors</code> names each place by a JSON pointer.
+      </p>
+      <p><a href="/problems">All problems</a></p>`,
+  );
+});

@@ -1,0 +1,26 @@
+import { Hono } from 'hono';
+import { shielded } from '../../services/auth/edge-rate-limit.ts';
+import { tokenGiven } from '../../services/worker/access.ts';
+import { hint } from '../../services/worker/channel.ts';
+import type { AppEnv } from '../http/app-env.ts';
+import { senderOf } from '../http/edge-rate-limit.ts';
+
+/**
+ * RunPod's webhook. It is unsigned and its body proves nothing (reference/runpod.md 2.6), so the URL carries a token, and
+ * the job is only told to ask RunPod for the status. Calls without the token are counted for their address.
+ */
+export const hooksRoutes = new Hono<AppEnv>();
+
+hooksRoutes.post('/runpod/:job/:attempt', async (c) => {
+  const job = c.req.param('job');
+  const attempt = Number(c.req.param('attempt'));
+  if (!(await tokenGiven(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
+    const wait_s = await shielded(c.env, 'bad_key', senderOf(c));
+    return wait_s === null
+      ? c.json({ error: 'unauthorized' }, 401)
+      : c.json({ error: 'rate_limited' }, 429, { 'retry-after': String(wait_s) });
+  }
+  await hint(c.var.core, job, attempt, c.req.raw.body);
+  // RunPod repeats a webhook that is not answered with exactly 200.
+  return c.json({ received: true }, 200);
+});

@@ -1,0 +1,160 @@
+import type { Context } from 'hono';
+import { whileItFlows } from '../../lib/stalled-stream.ts';
+import { JsonExtractor, type TextSink } from '../../domain/json-extract.ts';
+import { parseJson } from '../../domain/json.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { chunksOf } from '../../lib/chunks.ts';
+import type { AppEnv } from './app-env.ts';
+import { coreProblem, type Refusal } from './problem.ts';
+
+/** How long a body may be on its way, in ms: as long as 100 MiB, the largest one, takes at 1 Mbit/s (14 minutes). */
+export const MAX_BODY_MS = 15 * 60_000;
+
+/** Largest body of a route that has no limit of its own: room for every field of its schema, written with escapes. */
+export const SMALL_BODY_BYTES = 64 * 1024;
+
+const ENDED = 'the key was ended while the body of this request was on its way';
+
+/** What to do with a file that makes a body too large; for bodies that may hold files. */
+const LARGE_FILES_ADVICE =
+  'Upload large files first (POST /v1/assets, or POST /v1/uploads in parts) and name them by "asset".';
+
+const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset="?utf-8"?\s*)?$/i;
+
+/**
+ * The body as parsed JSON. Its type is checked before it is read, and its size while it is read.
+ * @param limit bytes that the body may have; never more than `max_body_bytes`
+ */
+export const readJsonBody = (c: Context<AppEnv>, limit: number = SMALL_BODY_BYTES): Promise<Result<unknown, Refusal>> =>
+  readDocument(c, new JsonExtractor([], () => nothing), { limit });
+
+/** What a body without files has of them. */
+const nothing: TextSink = { write: () => {}, end: () => '' };
+
+/**
+ * The same of a body that holds more than its document: `extractor` takes the rest out of it as it comes.
+ * @param documentLimit bytes that the document may have
+ * @param see is shown every chunk of the body
+ */
+export async function readDocument(
+  c: Context<AppEnv>,
+  extractor: JsonExtractor,
+  { limit, documentLimit = limit, see }: { limit: number; documentLimit?: number; see?: Taking },
+): Promise<Result<unknown, Refusal>> {
+  if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
+    return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
+  }
+  const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), async (chunk) => {
+    await see?.(chunk);
+    await extractor.push(chunk);
+    return extractor.documentBytes > documentLimit ? documentTooLarge(documentLimit) : null;
+  });
+  if (!read.ok) {
+    return read;
+  }
+  const document = extractor.finish();
+  return document === null
+    ? fail({ code: 'invalid_json', detail: 'the body is not UTF-8' })
+    : parseJson(document.text, document.cuts);
+}
+
+const documentTooLarge = (limit: number): Refusal => ({
+  code: 'body_too_large',
+  detail: `Everything in a body but the content of its files ("data") may be at most ${limit} bytes here.`,
+});
+
+/**
+ * The same for a route whose every field has a default: no Content-Type and nothing in the body stand for `{}`. Over real HTTP a POST
+ * without a body has an empty one, not none.
+ */
+export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Refusal>> {
+  if (c.req.header('content-type') !== undefined) {
+    return readJsonBody(c);
+  }
+  const empty = await readBounded(c, 0, () => null);
+  return empty.ok ? ok({}) : fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
+}
+
+/**
+ * The body as it arrives. It breaks when it comes for too long, or not at all any more, and at its very end if whoever sends it may not
+ * do so any more: `refusal` says so.
+ */
+export function arriving(c: Context<AppEnv>): {
+  chunks: AsyncGenerator<Uint8Array, void, undefined>;
+  refusal: () => Promise<Refusal | null>;
+} {
+  let standing: Promise<boolean> | null = null;
+  async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of bodyOf(c)) {
+      if (isOverdue(c)) {
+        throw new Error('the body came for too long');
+      }
+      yield chunk;
+    }
+    standing = c.var.standing();
+    if (!(await standing)) {
+      throw new Error(ENDED);
+    }
+  }
+  // A fault in asking is not the client's: it is thrown here again.
+  const refusal = async (): Promise<Refusal | null> =>
+    standing === null || (await standing) ? null : { code: 'unauthorized', detail: ENDED };
+  return { chunks: chunks(), refusal };
+}
+
+const bodyOf = (c: Context<AppEnv>): AsyncGenerator<Uint8Array, void, undefined> =>
+  chunksOf(c.req.raw.body ?? new Blob([]).stream(), whileItFlows);
+
+const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.begun > MAX_BODY_MS;
+
+/** Is given a chunk, which may be overwritten once it resolves. */
+type Taking = (chunk: Uint8Array) => Promise<unknown>;
+
+/**
+ * Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read.
+ * @param take answers why it wants no more, or null
+ */
+export async function readBounded(
+  c: Context<AppEnv>,
+  limit: number,
+  take: (chunk: Uint8Array) => Promise<Refusal | null> | null,
+): Promise<Result<null, Refusal>> {
+  const encoding = c.req.header('content-encoding') ?? 'identity';
+  if (encoding !== 'identity') {
+    return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
+  }
+  const advice = limit < c.var.core.config.limits.max_body_bytes ? '' : ` ${LARGE_FILES_ADVICE}`;
+  const large: Refusal = { code: 'body_too_large', detail: `A body may be at most ${limit} bytes here.${advice}` };
+  if (statedLength(c) > limit) {
+    return fail(large);
+  }
+  const chunks = bodyOf(c);
+  try {
+    for (let size = 0; ;) {
+      const next = await chunks.next().catch(() => null);
+      if (next === null) {
+        return fail({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });
+      }
+      if (next.done === true) {
+        break;
+      }
+      if (isOverdue(c)) {
+        return fail({ code: 'incomplete_body', detail: 'the body came for too long' });
+      }
+      size += next.value.length;
+      const refused = size > limit ? large : await take(next.value);
+      if (refused !== null) {
+        return fail(refused);
+      }
+    }
+  } finally {
+    await chunks.return();
+  }
+  return (await c.var.standing()) ? ok(null) : fail({ code: 'unauthorized', detail: ENDED });
+}
+
+/** What Content-Length says; 0 when it says nothing, which proves nothing. */
+export const statedLength = (c: Context<AppEnv>): number => Number(c.req.header('content-length') ?? 0) || 0;
+
+/** A refusal of either kind as an answer. */
+export const refuse = coreProblem;

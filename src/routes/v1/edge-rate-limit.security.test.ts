@@ -1,0 +1,217 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { hashKey, makeKey } from '../../domain/key/format.ts';
+import type { Env } from '../../env.ts';
+import { systemRandom } from '../../lib/ids.ts';
+import { wasGoodKey } from '../../storage/edge-cache/good-keys.ts';
+import { anyone, postJson, problemOf, submitted, type Call } from '../../testing/gateway.ts';
+import { as, madeKey, ownApp } from '../../testing/keys.ts';
+
+/** The shield in front of exact limits: floods are stopped before anything is read, and nobody else feels it. */
+
+const newAccount = () => `a${crypto.randomUUID()}`;
+
+/** A binding that lets so many calls of each key pass. */
+function allowing(most: number): RateLimit & { counts: Map<string, number> } {
+  const counts = new Map<string, number>();
+  return {
+    counts,
+    limit: ({ key = '' }) => {
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+      return Promise.resolve({ success: (counts.get(key) ?? 0) <= most });
+    },
+  };
+}
+
+const from =
+  (address: string, call: Call): Call =>
+  (path, init = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set('cf-connecting-ip', address);
+    return call(path, { ...init, headers });
+  };
+
+const readsOfKeys = () => {
+  const spy = vi.spyOn(env.DB, 'prepare');
+  onTestFinished(() => spy.mockRestore());
+  return spy;
+};
+
+const flood = async (call: () => Promise<Response>, count: number): Promise<number[]> => {
+  const seen: number[] = [];
+  for (let n = 0; n < count; n += 1) {
+    const response = await call();
+    await response.arrayBuffer();
+    seen.push(response.status);
+  }
+  return seen;
+};
+
+describe('a flood of keys that do not exist', () => {
+  it('is stopped before anything is read for it, for its address only', async () => {
+    const app = ownApp({}, { SHIELD_BAD_KEY: allowing(3) });
+    const reads = readsOfKeys();
+    const wrong = (address: string) => from(address, app(makeKey('test', systemRandom)))('/v1/jobs');
+    expect(await flood(() => wrong('203.0.113.1'), 10)).toEqual([401, 401, 401, ...Array<number>(7).fill(429)]);
+    expect(reads).toHaveBeenCalledTimes(3);
+    const refused = await wrong('203.0.113.1');
+    expect(refused.headers.get('retry-after')).toBe('60');
+    expect(await problemOf(refused)).toMatchObject({ code: 'rate_limited', 'violated-policies': ['address'] });
+    expect((await wrong('203.0.113.2')).status).toBe(401);
+  });
+
+  it.each([
+    ['no key at all', ''],
+    ['a word', 'secret'],
+    ['a token we did not sign', 'ce_read_01890000-0000-7000-8000-000000000000.1.x'],
+  ])('counts %s too', async (_title, credential) => {
+    const app = ownApp({}, { SHIELD_BAD_KEY: allowing(2) });
+    const path = '/v1/jobs/01890000-0000-7000-8000-000000000000/events';
+    expect(await flood(() => from('2001:db8::1', app(credential))(path), 4)).toEqual([401, 401, 429, 429]);
+    expect((await from('2001:db8::ffff', app(credential))(path)).status).toBe(429);
+    expect((await from('2001:db8:0:1::1', app(credential))(path)).status).toBe(401);
+  });
+
+  it('does not shut out a good key behind the same address, here or in another isolate of the place', async () => {
+    const [seen, fresh] = [await madeKey(newAccount()), await madeKey(newAccount())];
+    const shield = allowing(3);
+    const app = ownApp({}, { SHIELD_BAD_KEY: shield });
+    const behind = (key: string) => from('203.0.113.9', app(key))('/v1/jobs');
+    expect((await behind(seen.key)).status).toBe(200);
+    await flood(() => behind(makeKey('test', systemRandom)), 5);
+    expect(await flood(() => behind(seen.key), 5)).toEqual([200, 200, 200, 200, 200]);
+
+    // Another isolate, which has never seen the key, has the location's cache to go by.
+    vi.resetModules();
+    const { createApp } = await import('../../app.ts');
+    const elsewhere = createApp({ log: () => {} });
+    const there = (key: string) => {
+      const headers = { authorization: `Bearer ${key}`, 'cf-connecting-ip': '203.0.113.9' };
+      return elsewhere.fetch(new Request('https://gateway.test/v1/jobs', { headers }), {
+        ...env,
+        SHIELD_BAD_KEY: shield,
+      });
+    };
+    expect((await there(seen.key)).status).toBe(200);
+    // Never good anywhere before: nothing tells it from the flood.
+    expect((await there(fresh.key)).status).toBe(429);
+  });
+});
+
+describe('a secret that was good once', () => {
+  it('is not known as good any more once it was found wrong: it counts like any other', async () => {
+    const made = await madeKey(newAccount());
+    const shield = allowing(0);
+    const app = ownApp({}, { SHIELD_BAD_KEY: shield });
+    const attempt = () => from('203.0.113.40', app(made.key))('/v1/jobs');
+    // Good while nothing else came from there; the location remembers it.
+    expect((await made.call('/v1/jobs')).status).toBe(200);
+    const hash = await hashKey(made.key);
+    await vi.waitFor(async () => expect(await wasGoodKey(hash)).toBe(true));
+    const rotate = async (call: Call): Promise<Call> => {
+      const answer = await call(`/v1/keys/${made.id}/rotate`, postJson({ grace: 60 }));
+      return as((await answer.json<{ key: string }>()).key);
+    };
+    await rotate(await rotate(made.call));
+    expect((await attempt()).status).toBe(401);
+    await vi.waitFor(async () => expect(await wasGoodKey(hash)).toBe(false));
+    const reads = readsOfKeys();
+    expect(await flood(attempt, 3)).toEqual([429, 429, 429]);
+    expect(reads).not.toHaveBeenCalled();
+  });
+});
+
+describe('a key', () => {
+  it('that calls far too often is refused before anything else is asked, and no other key is', async () => {
+    const account = newAccount();
+    const [hot, calm] = [await madeKey(account), await madeKey(account)];
+    const app = ownApp({}, { SHIELD_KEY: allowing(2) });
+    expect(await flood(() => app(hot.key)('/v1/jobs'), 4)).toEqual([200, 200, 429, 429]);
+    const refused = await app(hot.key)('/v1/jobs');
+    expect(refused.headers.get('retry-after')).toBe('10');
+    expect(await problemOf(refused)).toMatchObject({ code: 'rate_limited', 'violated-policies': ['key'] });
+    expect((await app(calm.key)('/v1/jobs')).status).toBe(200);
+    // A stream that was cut off must not be told 429: its EventSource would never come back.
+    const resumed = await app(hot.key)('/v1/jobs/01890000-0000-7000-8000-000000000000/events?after=3');
+    expect(resumed.status).toBe(200);
+    expect(await resumed.text()).toMatch(/^retry: \d+\n\n$/);
+  });
+});
+
+describe('the read tokens of a key', () => {
+  it('have a limit together, and whoever uses it up shuts out neither the key nor other tokens', async () => {
+    const account = newAccount();
+    const [shown, other] = await Promise.all([madeKey(account), madeKey(account)]);
+    const { id } = await submitted(shown.call);
+    const tokenOf = async ({ call }: { call: Call }): Promise<string> => {
+      const made = await call(`/v1/jobs/${id}/tokens`, { method: 'POST' });
+      return (await made.json<{ token: string }>()).token;
+    };
+    const app = ownApp({}, { SHIELD_KEY: allowing(2) });
+    const [first, second, apart] = [await tokenOf(shown), await tokenOf(shown), await tokenOf(other)];
+    expect(await flood(() => app(first)(`/v1/jobs/${id}`), 3)).toEqual([200, 200, 429]);
+    const refused = await app(second)(`/v1/jobs/${id}`);
+    expect(refused.headers.get('retry-after')).toBe('10');
+    expect(await problemOf(refused)).toMatchObject({ code: 'rate_limited', 'violated-policies': ['key'] });
+    expect((await app(shown.key)(`/v1/jobs/${id}`)).status).toBe(200);
+    expect((await app(apart)(`/v1/jobs/${id}`)).status).toBe(200);
+  });
+});
+
+describe('what anybody may call', () => {
+  it.each([
+    ['the revocation of a found key', '/v1/keys/revoke', postJson({ key: '' })],
+    ['the document', '/openapi.json', {}],
+    ['the pages', '/docs', {}],
+    ['a problem’s page', '/problems/not_found', {}],
+  ])('has a limit for an address: %s', async (_title, path, init: RequestInit) => {
+    const app = ownApp({}, { SHIELD_OPEN: allowing(2) });
+    expect((await flood(() => from('203.0.113.3', app(''))(path, init), 4)).slice(2)).toEqual([429, 429]);
+    expect((await from('203.0.113.4', app(''))(path, init)).status).toBeLessThan(300);
+  });
+
+  it('has none where it must answer: health', async () => {
+    const shields = { SHIELD_BAD_KEY: allowing(0), SHIELD_OPEN: allowing(0), SHIELD_KEY: allowing(0) };
+    const call = from('203.0.113.5', ownApp({}, shields)('x'));
+    for (const path of ['/healthz', '/readyz']) {
+      expect((await call(path)).status).not.toBe(429);
+    }
+  });
+});
+
+describe('a shield', () => {
+  it('that is missing, broken or has no address to go by lets everything through', async () => {
+    const made = await madeKey(newAccount());
+    const broken: RateLimit = { limit: () => Promise.reject(new Error('no')) };
+    const none = {
+      SHIELD_BAD_KEY: undefined,
+      SHIELD_OPEN: undefined,
+      SHIELD_KEY: undefined,
+    } as unknown as Partial<Env>;
+    const settings: Partial<Env>[] = [none, { SHIELD_BAD_KEY: broken, SHIELD_OPEN: broken, SHIELD_KEY: broken }];
+    for (const setting of settings) {
+      const app = ownApp({}, setting);
+      expect((await from('203.0.113.6', app(made.key))('/v1/jobs')).status).toBe(200);
+      expect((await from('203.0.113.6', app('x'))('/v1/jobs')).status).toBe(401);
+    }
+    const app = ownApp({}, { SHIELD_BAD_KEY: allowing(0) });
+    expect((await app('x')('/v1/jobs')).status).toBe(401);
+    expect((await from('not an address', app('x'))('/v1/jobs')).status).toBe(401);
+  });
+
+  it('that is missing is named in the log of the readiness check', async () => {
+    const lines: unknown[] = [];
+    const without = { SHIELD_KEY: undefined } as unknown as Partial<Env>;
+    const app = ownApp({ log: (line) => void lines.push(line) }, without);
+    expect((await app('')('/readyz')).status).toBe(200);
+    expect(JSON.stringify(lines)).toContain('SHIELD_KEY: no binding');
+    expect(JSON.stringify(lines)).not.toContain('SHIELD_OPEN');
+  });
+
+  it("is the platform's, as wrangler.toml binds it", async () => {
+    const call = from('198.51.100.77', anyone);
+    // 100 in a minute; the minute may end in between.
+    const seen = new Set(await flood(() => call('/v1/jobs'), 201));
+    expect(seen).toEqual(new Set([401, 429]));
+  });
+});

@@ -1,0 +1,109 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, vi } from 'vitest';
+import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
+import { accountStub } from '../../../durable-objects/shared/stubs.ts';
+import { batchOf, outcomes, postBatch, taken } from '../../../testing/batch.ts';
+import { answerRunpod, GRAPH, newClient, PNG } from '../../../testing/gateway.ts';
+import { jobPageSchema, jobSchema } from '../schemas.ts';
+
+const item = (over: Record<string, unknown> = {}) => ({ workflow: GRAPH, ...over });
+const numbered = (count: number, over: Record<string, unknown> = {}) =>
+  Array.from({ length: count }, (_, at) => item({ metadata: { at: String(at) }, ...over }));
+
+/** How often RunPod was asked to run any of these. */
+const runsOf = (runs: readonly string[], jobs: readonly { id: string }[]): number =>
+  runs.filter((job) => jobs.some(({ id }) => id === job)).length;
+
+describe('a batch', () => {
+  it('takes every job as a submit of its own would, and answers in their order', async () => {
+    const { runs } = answerRunpod();
+    const { call } = await newClient();
+    const items = await batchOf(call, [
+      item({ metadata: { at: '0' }, priority: 'high' }),
+      item({ metadata: { at: '1' }, inputs: [{ name: 'a.png', data: PNG.toBase64() }] }),
+      item({ metadata: { at: '2' }, start_within: 30 }),
+    ]);
+    expect(outcomes(items)).toEqual([201, 201, 201]);
+    expect(taken(items).map(({ metadata }) => metadata['at'])).toEqual(['0', '1', '2']);
+    for (const job of taken(items)) {
+      expect(jobSchema.parse(await (await call(job.urls.self)).json()).id).toBe(job.id);
+    }
+    await vi.waitFor(() => expect(runsOf(runs, taken(items))).toBe(3));
+  });
+
+  it('may have as many jobs as it may', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const items = await batchOf(call, numbered(MAX_BATCH_JOBS));
+    expect(new Set(taken(items).map(({ id }) => id)).size).toBe(MAX_BATCH_JOBS);
+    expect(taken(items).map(({ metadata }) => metadata['at'])).toEqual(
+      numbered(MAX_BATCH_JOBS).map((_, at) => String(at)),
+    );
+  });
+
+  it('says with its headers what is left after its last job', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const answer = await postBatch(call, { jobs: numbered(7) });
+    expect(answer.headers.get('ratelimit')).toMatch(/^"submits";r=113;/);
+  });
+
+  it('lets the first in where a limit is reached, and says of each other which', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    await accountStub(env, account).setLimits({ jobs_in_flight: 2, max_queued: 3 });
+    const items = await batchOf(call, numbered(8));
+    expect(outcomes(items)).toEqual([201, 201, 201, 201, 201, 'queue_full', 'queue_full', 'queue_full']);
+    expect(taken(items).map(({ queue_position }) => queue_position)).toEqual([null, null, 1, 2, 3]);
+    expect(items.at(-1)).toMatchObject({ status: 429, retry_after: 5, problem: { 'violated-policies': ['queued'] } });
+  });
+});
+
+describe('an idempotency key in a batch', () => {
+  it('makes one job of each, however often the batch is sent', async () => {
+    const { runs } = answerRunpod();
+    const { call } = await newClient();
+    const jobs = [
+      item({ idempotency_key: 'a' }),
+      item({ idempotency_key: 'b' }),
+      item({ idempotency_key: 'c', metadata: { n: '3' } }),
+    ];
+    const first = await batchOf(call, jobs);
+    const again = await batchOf(call, [...jobs.toReversed(), item({ idempotency_key: 'd' })]);
+    expect(taken(again).slice(0, 3)).toEqual(taken(first).toReversed());
+    expect(again.map((each) => 'job' in each && each.replayed)).toEqual([true, true, true, false]);
+    await vi.waitFor(() => expect(runsOf(runs, taken(again))).toBe(4));
+  });
+
+  it('of the request stands for one of every job that has none: a retry after a lost answer doubles nothing', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const headers = { 'idempotency-key': 'batch-1' };
+    const jobs = [item(), item(), item({ idempotency_key: 'own' }), { workflow: {} }];
+    await (await postBatch(call, { jobs }, headers)).body?.cancel();
+    const again = await batchOf(call, jobs, headers);
+    expect(outcomes(again)).toEqual([201, 201, 201, 'workflow_empty']);
+    expect(again.slice(0, 3).map((each) => 'job' in each && each.replayed)).toEqual([true, true, true]);
+    expect(new Set(taken(again).map(({ id }) => id)).size).toBe(3);
+    // What was refused left its key free: put right, it is taken, and the others are what they were.
+    const fixed = await batchOf(call, [...jobs.slice(0, 3), item({ metadata: { fixed: 'yes' } })], headers);
+    expect(fixed.map((each) => 'job' in each && each.replayed)).toEqual([true, true, true, false]);
+    await vi.waitFor(async () => {
+      const { data } = jobPageSchema.parse(await (await call('/v1/jobs')).json());
+      expect(data).toHaveLength(4);
+    });
+  });
+
+  it('that comes twice in one batch is one job, or a conflict where the jobs differ', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const items = await batchOf(call, [
+      item({ idempotency_key: 'k' }),
+      item({ idempotency_key: 'k' }),
+      item({ idempotency_key: 'k', metadata: { other: 'job' } }),
+    ]);
+    expect(outcomes(items)).toEqual([201, 201, 'idempotency_key_reuse']);
+    const [first, second] = taken(items);
+    expect(second).toEqual(first);
+  });
+});

@@ -1,0 +1,102 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { accountStub } from '../../../durable-objects/shared/stubs.ts';
+import { batchOf, outcomes, taken } from '../../../testing/batch.ts';
+import { answerRunpod, GRAPH, newClient } from '../../../testing/gateway.ts';
+import { madeKey } from '../../../testing/keys.ts';
+import { jobPageSchema } from '../schemas.ts';
+
+const BATCHES = 100;
+const JOBS = 2;
+const batches = Array.from({ length: BATCHES });
+const jobs = Array.from({ length: JOBS }, () => ({ workflow: GRAPH }));
+const countOf = (all: (string | number)[], what: string | number): number => all.filter((each) => each === what).length;
+
+/** Submits are counted by the minute: it must not end in the middle of a test. */
+function inOneMinute(): void {
+  vi.useFakeTimers({ toFake: ['Date'], now: Math.floor(Date.now() / 60_000) * 60_000 + 1_000 });
+  onTestFinished(() => void vi.useRealTimers());
+}
+
+/** Hundreds of submits take their time where other work goes on beside the tests. */
+const PATIENCE_MS = 60_000;
+
+describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
+  it('let in exactly as many jobs as have a place or room in line', async () => {
+    answerRunpod();
+    inOneMinute();
+    const { account, call } = await newClient();
+    await accountStub(env, account).setLimits({ jobs_in_flight: 30, max_queued: 70, submits_per_minute: 1_000 });
+    const all = (await Promise.all(batches.map(() => batchOf(call, jobs)))).flatMap(outcomes);
+    expect(countOf(all, 201)).toBe(100);
+    expect(countOf(all, 'queue_full')).toBe(BATCHES * JOBS - 100);
+    expect(await accountStub(env, account).quota()).toMatchObject([
+      { name: 'submits', remaining: 900 },
+      { name: 'jobs', remaining: 0 },
+      { name: 'queued', remaining: 0 },
+    ]);
+  });
+
+  it('let in exactly as many jobs as may be submitted in a minute', async () => {
+    answerRunpod();
+    inOneMinute();
+    const { account, call } = await newClient();
+    const limits = { jobs_in_flight: 1_000, submits_per_minute: 123 };
+    await accountStub(env, account).setLimits(limits);
+    const all = (await Promise.all(batches.map(() => batchOf(call, jobs)))).flatMap(outcomes);
+    expect(countOf(all, 201)).toBe(123);
+    expect(countOf(all, 'rate_limited')).toBe(BATCHES * JOBS - 123);
+  });
+
+  it('with the same keys make each job once', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    await accountStub(env, account).setLimits({ jobs_in_flight: 1_000, submits_per_minute: 1_000 });
+    const keyed = jobs.map((job, at) => ({ ...job, idempotency_key: `k${at}` }));
+    const all = (await Promise.all(batches.map(() => batchOf(call, keyed)))).flat();
+    expect(new Set(taken(all).map(({ id }) => id)).size).toBe(JOBS);
+    expect(countOf(outcomes(all), 201) + countOf(outcomes(all), 'idempotency_in_flight')).toBe(BATCHES * JOBS);
+    await vi.waitFor(async () => {
+      const { data } = jobPageSchema.parse(await (await call('/v1/jobs?limit=100')).json());
+      expect(data).toHaveLength(JOBS);
+    });
+  });
+});
+
+describe('a batch', () => {
+  it('never meets another account’s keys', async () => {
+    answerRunpod();
+    const [mine, theirs] = await Promise.all([newClient(), newClient()]);
+    const headers = { 'idempotency-key': 'shared' };
+    const body = [{ workflow: GRAPH, idempotency_key: 'k', metadata: { secret: 'mine' } }, { workflow: GRAPH }];
+    const first = await batchOf(mine.call, body, headers);
+    const [same, other] = [await batchOf(theirs.call, body, headers), [{ workflow: GRAPH, idempotency_key: 'k' }]];
+    expect(same.map((each) => 'job' in each && each.replayed)).toEqual([false, false]);
+    const ids = new Set([...taken(first), ...taken(same)].map(({ id }) => id));
+    expect(ids.size).toBe(4);
+    const third = await newClient();
+    expect(outcomes(await batchOf(third.call, other, headers))).toEqual([201]);
+  });
+
+  it('tells a single submit’s key from its own: the same key there is another request', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const single = await call('/v1/jobs', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': 'k' },
+      body: JSON.stringify({ workflow: GRAPH }),
+    });
+    expect(single.status).toBe(201);
+    const items = await batchOf(call, [{ workflow: GRAPH, idempotency_key: 'k' }]);
+    expect(outcomes(items)).toEqual(['idempotency_key_reuse']);
+  });
+
+  it('holds each job to what the key may use', async () => {
+    answerRunpod();
+    const { account } = await newClient();
+    const bound = await madeKey(account, { nodes: { deny: ['SaveImage'] } });
+    const allowed = { '1': { class_type: 'EmptyImage', inputs: {} } };
+    const items = await batchOf(bound.call, [{ workflow: GRAPH }, { workflow: allowed }]);
+    expect(outcomes(items)).toEqual(['node_not_allowed', 201]);
+  });
+});

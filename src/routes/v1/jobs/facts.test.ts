@@ -1,0 +1,128 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, vi } from 'vitest';
+import { accountStub } from '../../../durable-objects/shared/stubs.ts';
+import { sweep } from '../../../services/maintenance/sweep-jobs.ts';
+import { answerRunpod, GRAPH, newClient, postJson, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
+import { heldClock, ring, rigOf, settled } from '../../../testing/job.ts';
+import { runAsWorker } from '../../../testing/worker.ts';
+import { jobSchema, type ApiJob } from '../schemas.ts';
+
+const read = async (call: Call, id: string): Promise<ApiJob> =>
+  jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
+
+describe('a place in the line', () => {
+  it('is said of a job that waits for its account, from the submit on, and of no other', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    await accountStub(env, account).setLimits({ jobs_in_flight: 1 });
+    const inWork = await submitted(call);
+    const second = await submitted(call);
+    const third = await submitted(call);
+    expect([inWork, second, third].map(({ stage, queue_position }) => [stage, queue_position])).toEqual([
+      ['capacity', null],
+      ['admission', 1],
+      ['admission', 2],
+    ]);
+    await call(`/v1/jobs/${second.id}/cancel`, { method: 'POST' });
+    await vi.waitFor(async () => expect((await read(call, third.id)).queue_position).toBe(1));
+    await call(`/v1/jobs/${inWork.id}/cancel`, { method: 'POST' });
+    await vi.waitFor(async () =>
+      expect(await read(call, third.id)).toMatchObject({ stage: 'capacity', queue_position: null }),
+    );
+  });
+
+  it('is null rather than a guess when the account does not answer', async () => {
+    answerRunpod();
+    const { account, call } = await newClient();
+    await accountStub(env, account).setLimits({ jobs_in_flight: 0 });
+    const { id } = await submitted(call);
+    const away = vi.spyOn(env.ACCOUNT, 'getByName').mockImplementation(() => {
+      throw new Error('the account is away');
+    });
+    const job = await read(call, id);
+    away.mockRestore();
+    expect(job).toMatchObject({ status: 'queued', stage: 'admission', queue_position: null });
+  });
+});
+
+describe('what a job says of its run', () => {
+  it("is RunPod's id, and the time from there to the claim", async () => {
+    answerRunpod();
+    const clock = heldClock();
+    const { account, call } = await newClient();
+    const { id } = await submitted(call);
+    await settled(rigOf(id));
+    expect(await read(call, id)).toMatchObject({
+      attempts: [{ number: 1, upstream_id: expect.stringMatching(/^run-\d+$/) }],
+      metrics: { cold_start_ms: null, queue_ms: null },
+    });
+    clock.pass(7_000);
+    await runAsWorker(account, id, []);
+    expect((await read(call, id)).metrics).toMatchObject({ cold_start_ms: 7_000, queue_ms: 7_000 });
+  });
+
+  it('names neither the endpoint nor the host it runs on', async () => {
+    const runpod = answerRunpod();
+    const { call } = await newClient();
+    const { id } = await submitted(call);
+    await settled(rigOf(id));
+    const text = await (await call(`/v1/jobs/${id}`)).text();
+    const [, , , version = '', endpoint = ''] = (runpod.calls[0] ?? '').split('/');
+    expect([version, endpoint]).toEqual(['v2', expect.stringMatching(/./)]);
+    expect(text).not.toContain(endpoint);
+    expect(text).not.toContain('runpod');
+  });
+});
+
+describe('a time to start within', () => {
+  it('is answered as a deadline of its own', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const job = await submitted(call, { start_within: 30, finish_within: 60 });
+    expect(Date.parse(job.start_deadline ?? '') - Date.parse(job.created_at)).toBe(30_000);
+    expect((await submitted(call)).start_deadline).toBeNull();
+  });
+
+  it('may be all of the time to finish within, and no more', async () => {
+    answerRunpod();
+    const { call } = await newClient();
+    const job = await submitted(call, { start_within: 60, finish_within: 60 });
+    expect(job.start_deadline).toBe(job.deadline);
+    const over = await call('/v1/jobs', postJson({ workflow: GRAPH, start_within: 60.1, finish_within: 60 }));
+    expect(await problemOf(over)).toMatchObject({ code: 'out_of_range', errors: [{ pointer: '#/start_within' }] });
+    const usual = await call('/v1/jobs', postJson({ workflow: GRAPH, start_within: 901 }));
+    expect(await problemOf(usual)).toMatchObject({ code: 'out_of_range', errors: [{ pointer: '#/start_within' }] });
+  });
+
+  it.each([0, -1, '5', null, true])('is not %j', async (start_within) => {
+    const { call } = await newClient();
+    const answer = await call('/v1/jobs', postJson({ workflow: GRAPH, start_within }));
+    expect(await problemOf(answer)).toMatchObject({ status: 422, errors: [{ pointer: '#/start_within' }] });
+  });
+
+  it('ends a job as expired, not billed, with the alarm alone', async () => {
+    answerRunpod();
+    const clock = heldClock();
+    const { call } = await newClient();
+    const { id } = await submitted(call, { start_within: 30 });
+    await settled(rigOf(id));
+    clock.pass(29_999);
+    expect((await read(call, id)).status).toBe('queued');
+    clock.pass(1);
+    await ring(rigOf(id));
+    const job = await read(call, id);
+    expect(job).toMatchObject({ status: 'expired', error: null, usage: { billed_seconds: 0 } });
+    expect(Date.parse(job.completed_at ?? '')).toBe(Date.parse(job.start_deadline ?? ''));
+  });
+
+  it('is found by the sweeper when the alarm was lost, long before the job’s deadline', async () => {
+    answerRunpod();
+    const clock = heldClock();
+    const { call } = await newClient();
+    const { id } = await submitted(call, { start_within: 30, finish_within: 86_400 });
+    await settled(rigOf(id));
+    clock.pass(30_000 + 120_001);
+    await sweep(env, Date.now(), () => {});
+    expect((await read(call, id)).status).toBe('expired');
+  });
+});

@@ -1,0 +1,233 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, vi } from 'vitest';
+import { accountStub } from '../../../durable-objects/shared/stubs.ts';
+import {
+  answerRunpod,
+  GRAPH,
+  newClient,
+  ORIGIN,
+  ownGateway,
+  PNG,
+  postJson,
+  problemOf,
+  type Call,
+} from '../../../testing/gateway.ts';
+import { newId } from '../../../testing/job.ts';
+import { jobSchema } from '../schemas.ts';
+
+const send = (call: Call, key: string, body: unknown = { workflow: GRAPH }) =>
+  call('/v1/jobs', {
+    ...postJson(body),
+    headers: { 'content-type': 'application/json', 'idempotency-key': key },
+  });
+
+/** A key nobody used, so that what RunPod was asked can be told apart by its job. */
+async function fresh() {
+  const runpod = answerRunpod();
+  const client = await newClient();
+  return { ...client, runpod };
+}
+
+const jobsOf = async (account: string): Promise<string[]> => {
+  const { results } = await env.DB.prepare('SELECT id FROM jobs WHERE account = ?').bind(account).all<{ id: string }>();
+  return results.map(({ id }) => id);
+};
+
+describe('a repeated submit', () => {
+  it('is answered byte for byte as the first time, whatever has become of the job, and runs nothing', async () => {
+    const { call, runpod } = await fresh();
+    const first = await send(call, 'k');
+    expect(first.status).toBe(201);
+    expect(first.headers.has('idempotent-replayed')).toBe(false);
+    const text = await first.text();
+    const { id } = jobSchema.parse(JSON.parse(text));
+    await vi.waitFor(() => expect(runpod.runs).toContain(id));
+    await (await call(`/v1/jobs/${id}/cancel`, { method: 'POST' })).text();
+    const again = await send(call, '"k"');
+    expect(again.status).toBe(201);
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(again.headers.get('location')).toBe(first.headers.get('location'));
+    expect(await again.text()).toBe(text);
+    expect(runpod.runs.filter((job) => job === id)).toHaveLength(1);
+  });
+
+  it('makes one job and one run of 50 that come at once; each is that job or told to come back', async () => {
+    const { account, call, runpod } = await fresh();
+    const answers = await Promise.all(Array.from({ length: 50 }, () => send(call, 'burst')));
+    expect(new Set(answers.map(({ status }) => status)).difference(new Set([201, 409]))).toEqual(new Set());
+    const taken = answers.filter(({ status }) => status === 201);
+    const ids = new Set(await Promise.all(taken.map(async (each) => jobSchema.parse(await each.json()).id)));
+    expect(ids.size).toBe(1);
+    const last = await send(call, 'burst');
+    expect(ids).toContain(jobSchema.parse(await last.json()).id);
+    await vi.waitFor(async () => expect(await jobsOf(account)).toHaveLength(1));
+    await vi.waitFor(() => expect(runpod.runs.filter((job) => ids.has(job))).toHaveLength(1));
+  });
+
+  it('is told to come back while the first is still being worked on', async () => {
+    const { account, call } = await fresh();
+    const body = JSON.stringify({ workflow: GRAPH });
+    const request = new TextEncoder().encode(`POST /v1/jobs\n${body}`);
+    const fingerprint = new Uint8Array(await crypto.subtle.digest('SHA-256', request)).toHex();
+    await accountStub(env, account).admit({
+      job: newId(),
+      account,
+      inputs: [],
+      retention: null,
+      key: 'other',
+      priority: 'normal',
+      expires_at: Date.now() + 60_000,
+      reserve: { gpu_ms: 1, micro_usd: null },
+      idempotency: { key: 'k', fingerprint },
+    });
+    const answer = await send(call, 'k');
+    expect(answer.headers.get('retry-after')).toBe('1');
+    expect(answer.headers.get('x-should-retry')).toBe('true');
+    expect(await problemOf(answer)).toMatchObject({ status: 409, code: 'idempotency_in_flight' });
+  });
+
+  it('finds its job although the answer to the first was lost on the way', async () => {
+    const { account, call, runpod } = await fresh();
+    // The gateway answers; nobody receives it. The client's SDK sends the request again.
+    await (await send(call, 'lost')).body?.cancel();
+    const retried = jobSchema.parse(await (await send(call, 'lost')).json());
+    await vi.waitFor(async () => expect(await jobsOf(account)).toEqual([retried.id]));
+    await vi.waitFor(() => expect(runpod.runs.filter((job) => job === retried.id)).toHaveLength(1));
+  });
+
+  it('is refused with another body, and by byte: method, path and body make the request', async () => {
+    const { call } = await fresh();
+    await send(call, 'k');
+    const other = await send(call, 'k', { workflow: GRAPH, metadata: { a: 'b' } });
+    expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
+  });
+
+  it('is refused for its key before the body is checked', async () => {
+    const { call } = await fresh();
+    await send(call, 'k');
+    const other = await send(call, 'k', { workflow: {} });
+    expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
+  });
+
+  it('never meets another account’s', async () => {
+    const { call } = await fresh();
+    const stranger = await newClient();
+    const mine = jobSchema.parse(await (await send(call, 'k')).json());
+    const theirs = await send(stranger.call, 'k', { workflow: GRAPH, metadata: { a: 'b' } });
+    expect(theirs.status).toBe(201);
+    expect(theirs.headers.has('idempotent-replayed')).toBe(false);
+    expect(jobSchema.parse(await theirs.json()).id).not.toBe(mine.id);
+  });
+
+  it('uses up nothing', async () => {
+    const { call } = await fresh();
+    const first = await send(call, 'k');
+    const again = await send(call, 'k');
+    expect(first.headers.get('ratelimit')).toMatch(/^"submits";r=119;t=\d+/);
+    expect(again.headers.get('ratelimit')).toMatch(/^"submits";r=119;t=\d+/);
+  });
+
+  it('is answered as before when it would be refused today', async () => {
+    const { account, call } = await fresh();
+    const upload = await (await call('/v1/assets', { method: 'POST', body: PNG })).json<{ id: string }>();
+    const body = { workflow: GRAPH, inputs: [{ name: 'a.png', asset: upload.id }] };
+    const first = await (await send(call, 'k', body)).text();
+    await env.BUCKET.delete(`assets/${account}/${upload.id.slice('sha256:'.length)}`);
+    const again = await send(call, 'k', body);
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(await again.text()).toBe(first);
+  });
+});
+
+describe('an idempotency key', () => {
+  it.each(['', '""', 'a'.repeat(256), `"${'a'.repeat(256)}"`, 'a"b', '"a', 'a\tb', '"a\\b"'])(
+    'is refused as %j, before anything else',
+    async (key) => {
+      const { call } = await fresh();
+      expect(await problemOf(await send(call, key))).toMatchObject({ status: 400, code: 'invalid_idempotency_key' });
+    },
+  );
+
+  it('may have 255 characters', async () => {
+    const { call } = await fresh();
+    expect((await send(call, 'a'.repeat(255))).status).toBe(201);
+  });
+
+  it('is free after a request with a fault, and after one that was refused', async () => {
+    const { account, call } = await fresh();
+    expect((await send(call, 'k', { workflow: {} })).status).toBe(422);
+    await accountStub(env, account).setLimits({ jobs_in_flight: 1, max_queued: 0, submits_per_minute: 0 });
+    expect((await send(call, 'k', { workflow: GRAPH, metadata: { a: 'b' } })).status).toBe(429);
+    await accountStub(env, account).setLimits({});
+    expect((await send(call, 'k')).status).toBe(201);
+  });
+
+  const failing = (JOB: object) => ({
+    ...env,
+    JOB: Object.assign(Object.create(env.JOB) as typeof env.JOB, { getByName: () => JOB }),
+  });
+  const post = (key: string, body: unknown): Request =>
+    new Request(`${ORIGIN}/v1/jobs`, {
+      ...postJson(body),
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', 'idempotency-key': 'k' },
+    });
+
+  it('is free after a failure that came before the job', async () => {
+    const { key, call } = await fresh();
+    const app = ownGateway();
+    const BUCKET = Object.assign(Object.create(env.BUCKET) as typeof env.BUCKET, {
+      head: () => Promise.reject(new Error('no bucket today')),
+    });
+    const body = { workflow: GRAPH, inputs: [{ name: 'a.png', data: PNG.toBase64() }] };
+    expect((await app.fetch(post(key, body), { ...env, BUCKET })).status).toBe(500);
+    const other = await send(call, 'k');
+    expect(other.status).toBe(201);
+    expect(other.headers.has('idempotent-replayed')).toBe(false);
+  });
+
+  it('leads to the same job when the gateway fell over after it had made it', async () => {
+    const { account, key, call, runpod } = await fresh();
+    const app = ownGateway();
+    let made = '';
+    const cut = failing({
+      create: async (job: { id: string }) => {
+        made = job.id;
+        await (env.JOB.getByName(job.id) as unknown as { create(job: unknown): Promise<unknown> }).create(job);
+        throw new Error('the answer was lost');
+      },
+    });
+    expect((await app.fetch(post(key, { workflow: GRAPH }), cut)).status).toBe(500);
+    const again = await send(call, 'k');
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(jobSchema.parse(await again.json()).id).toBe(made);
+    await vi.waitFor(async () => expect(await jobsOf(account)).toEqual([made]));
+    await vi.waitFor(() => expect(runpod.runs.filter((job) => job === made)).toHaveLength(1));
+  });
+
+  it('makes the job under the id it was given when the gateway fell over before', async () => {
+    const { key, call } = await fresh();
+    const app = ownGateway();
+    let promised = '';
+    const cut = failing({
+      create: (job: { id: string }) => {
+        promised = job.id;
+        return Promise.reject(new Error('no object today'));
+      },
+    });
+    expect((await app.fetch(post(key, { workflow: GRAPH }), cut)).status).toBe(500);
+    const again = await send(call, 'k');
+    expect(again.status).toBe(201);
+    expect(jobSchema.parse(await again.json()).id).toBe(promised);
+  });
+
+  it('is kept with a hash of the request, not with the request', async () => {
+    const { account, call } = await fresh();
+    await send(call, 'k', { workflow: GRAPH, metadata: { secret: 'do-not-keep' } });
+    const rows = await runInDurableObject(env.ACCOUNT.getByName(account), (_, state) =>
+      JSON.stringify(state.storage.sql.exec('SELECT * FROM idempotency_keys').toArray()),
+    );
+    expect(rows).toMatch(/"fingerprint":"[0-9a-f]{64}"/);
+    expect(rows).not.toContain('do-not-keep');
+  });
+});

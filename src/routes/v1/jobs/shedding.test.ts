@@ -1,0 +1,132 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { Verdict } from '../../../contract/endpoint.ts';
+import { accountStub, endpointStub } from '../../../durable-objects/shared/stubs.ts';
+import {
+  GRAPH,
+  newClient,
+  PNG,
+  postJson,
+  problemOf,
+  storedOf,
+  submitted,
+  type Call,
+} from '../../../testing/gateway.ts';
+import { fakeRunpod, heldClock, until } from '../../../testing/job.ts';
+
+/** Endpoints of test/gateway-bindings.ts: they open after three failures, for 10 s, and hold two jobs in line. */
+
+async function shut(endpoint: string): Promise<void> {
+  for (const job of ['x', 'y', 'z']) {
+    await endpointStub(env, endpoint).ran(job, 'failed', null);
+  }
+}
+
+/** As many jobs ask at the endpoint and are told to wait. */
+async function fill(endpoint: string, jobs: number): Promise<void> {
+  for (let job = 0; job < jobs; job += 1) {
+    await endpointStub(env, endpoint).ask(`w${job}`);
+  }
+}
+
+const submit = (call: Call, endpoint: string, init: RequestInit = {}) => {
+  const { headers, ...rest } = postJson({ workflow: GRAPH, endpoint });
+  return call('/v1/jobs', { ...rest, headers: { ...Object(headers), ...Object(init.headers) } });
+};
+
+/** Submits until this isolate has heard that the endpoint is shut; gives the refusal. What it heard before is old by then. */
+async function refused(call: Call, endpoint: string, init: RequestInit = {}): Promise<Response> {
+  heldClock().pass(3_000);
+  let answer = await submit(call, endpoint, init);
+  await until(async () => {
+    answer = await submit(call, endpoint, init);
+    expect(answer.status).toBe(503);
+  });
+  return answer;
+}
+
+describe('a submit to an endpoint that is sent nothing', () => {
+  it('with a full line is refused, with a time to come back', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    await shut('frail-1');
+    await fill('frail-1', 2);
+    const answer = await refused(call, 'frail-1');
+    expect(await problemOf(answer)).toMatchObject({ code: 'endpoint_unavailable' });
+    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    expect(Number(answer.headers.get('retry-after'))).toBeLessThanOrEqual(10);
+    expect(answer.headers.get('x-should-retry')).toBe('true');
+  });
+
+  it('that is refused has stored, counted and spent nothing, and its Idempotency-Key stays free', async () => {
+    fakeRunpod();
+    const { account, call } = await newClient();
+    await shut('frail-2');
+    await fill('frail-2', 2);
+    const other = await newClient();
+    await refused(other.call, 'frail-2');
+    const data = PNG.toBase64();
+    const body = { workflow: GRAPH, endpoint: 'frail-2', inputs: [{ name: 'a.png', data }] };
+    const init = postJson(body);
+    const headers = { ...Object(init.headers), 'idempotency-key': 'once' };
+    expect((await call('/v1/jobs', { ...init, headers })).status).toBe(503);
+    expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
+    const quota = await accountStub(env, account).quota();
+    expect(quota.find(({ name }) => name === 'submits')).toMatchObject({ remaining: 120 });
+    expect((await submit(call, 'default', { headers: { 'idempotency-key': 'once' } })).status).toBe(201);
+  });
+
+  it('that was taken before is answered as it was then', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    const headers = { 'idempotency-key': 'again' };
+    const first = await submit(call, 'frail-3', { headers });
+    await shut('frail-3');
+    await fill('frail-3', 2);
+    await refused(call, 'frail-3');
+    const again = await submit(call, 'frail-3', { headers });
+    expect(again.status).toBe(201);
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(await again.text()).toBe(await first.text());
+  });
+
+  it('is taken while there is room in the line', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    await shut('frail-4');
+    await fill('frail-4', 1);
+    await submitted(call, { endpoint: 'frail-4' });
+    // By now this isolate knows.
+    expect(await endpointStub(env, 'frail-4').verdict()).toMatchObject({ mode: 'open' });
+    expect((await submit(call, 'frail-4')).status).toBe(201);
+  });
+
+  it('is taken while another endpoint stands in for it, and refused when that is shut too', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    await shut('leaning-1');
+    await fill('leaning-1', 2);
+    for (let count = 0; count < 5; count += 1) {
+      expect((await submit(call, 'leaning-1')).status).toBe(201);
+    }
+    await shut('spare-1');
+    const answer = await refused(call, 'leaning-1');
+    expect(await problemOf(answer)).toMatchObject({ code: 'endpoint_unavailable' });
+  });
+
+  it('waits for no Endpoint object: the answer is there before theirs', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    const { promise, resolve } = Promise.withResolvers<Verdict>();
+    const asked: string[] = [];
+    const spy = vi.spyOn(env.ENDPOINT, 'getByName').mockImplementation((name) => {
+      asked.push(name);
+      const ask = () => promise.then(() => ({ kind: 'go', report: 'trouble' }));
+      return { verdict: () => promise, ask } as unknown as DurableObjectStub;
+    });
+    onTestFinished(() => spy.mockRestore());
+    expect((await submit(call, 'frail-5')).status).toBe(201);
+    expect(asked).toContain('frail-5');
+    resolve({ mode: 'closed', cause: null, retry_at: null, waiting: 0 });
+  });
+});

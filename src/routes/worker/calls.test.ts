@@ -1,0 +1,479 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { z } from 'zod';
+import { MAX_UPLOAD_URLS, PART_BYTES, SINGLE_PUT_BYTES } from '../../contract/worker.ts';
+import { assetKey, outputKey } from '../../storage/r2/keys.ts';
+import { anyone } from '../../testing/gateway.ts';
+import {
+  ACCOUNT,
+  claimed,
+  created,
+  fakeRunpod,
+  heldClock,
+  Line,
+  newId,
+  settled,
+  view,
+  WORKER,
+  type Rig,
+} from '../../testing/job.ts';
+import { told, tokenFor, workerCall } from '../../testing/worker-calls.ts';
+
+const SHA = 'a'.repeat(64);
+const file = (name: string, size_bytes: number, content_type = 'image/png') => ({
+  name,
+  size_bytes,
+  sha256: SHA,
+  content_type,
+});
+const outputOf = (id: string, name: string, size_bytes: number) => ({
+  name,
+  node_id: '2',
+  class_type: 'SaveImage',
+  type: 'image',
+  content_type: 'image/png',
+  size_bytes,
+  sha256: SHA,
+  key: outputKey(ACCOUNT, id, 1, name),
+  temp: false,
+});
+const complete = (rig: Rig & { claim: string }, over: object = {}) =>
+  workerCall(rig.id, 'complete', {
+    attempt: 1,
+    claim: rig.claim,
+    last_seq: 0,
+    outcome: 'succeeded',
+    outputs: [],
+    ...over,
+  });
+
+describe('claim', () => {
+  it('hands out all that a run needs, and the same again to the same claim', async () => {
+    fakeRunpod();
+    heldClock();
+    const input = { name: 'photo.png', sha256: SHA, size_bytes: 3, content_type: 'image/png' };
+    const rig = await created({ inputs: [input] });
+    const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER, catalog: SHA };
+    const first = await told(await workerCall(rig.id, 'claim', claim));
+    expect(first).toMatchObject({
+      status: 200,
+      body: {
+        job: rig.id,
+        attempt: 1,
+        prompt_id: rig.id,
+        workflow: { '1': { class_type: 'EmptyImage' } },
+        inputs: [{ ...input, url: expect.stringContaining(`https://r2.test/comfy-edge/${assetKey(ACCOUNT, SHA)}?`) }],
+        options: { previews: true, temp_outputs: false, metadata: true },
+        limits: { max_output_bytes: 5 * 1024 ** 3, max_outputs: 1000, max_text_bytes: 16_384, silence_s: 900 },
+        deadline: new Date((await view(rig)).deadline).toISOString(),
+        server_time: new Date().toISOString(),
+        catalog_wanted: true,
+      },
+    });
+    expect(await told(await workerCall(rig.id, 'claim', claim))).toEqual(first);
+  });
+
+  it('tells the worker what the client wishes of the outputs', async () => {
+    fakeRunpod();
+    const options = { previews: false, temp_outputs: true, metadata: false };
+    const rig = await created({ options });
+    const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
+    expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({ body: { options } });
+  });
+
+  it('tells the worker which jobs are of one account, and not its name', async () => {
+    fakeRunpod();
+    const scopeFor = async (account: string) => {
+      const rig = await created({ account });
+      const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
+      const { body } = await told(await workerCall(rig.id, 'claim', claim));
+      return z.object({ scope: z.string().regex(/^[0-9a-f]{64}$/) }).parse(body).scope;
+    };
+    expect(await scopeFor('acme')).toBe(await scopeFor('acme'));
+    expect(await scopeFor('acme')).not.toBe(await scopeFor('other'));
+  });
+
+  it('is granted to one delivery of the ticket, however many come at once', async () => {
+    fakeRunpod();
+    const rig = await created();
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        workerCall(rig.id, 'claim', { attempt: 1, claim: crypto.randomUUID(), worker: WORKER }).then(told),
+      ),
+    );
+    expect(answers.filter((answer) => answer.status === 200)).toHaveLength(1);
+    expect(answers.filter((answer) => answer.status === 409)).toHaveLength(7);
+    expect(answers.find((answer) => answer.status === 409)?.body).toMatchObject({ code: 'claimed_elsewhere' });
+  });
+
+  it('comes too late for a job that is over or canceled, and for a job that is gone', async () => {
+    fakeRunpod();
+    const rig = await created();
+    await rig.stub.cancel(ACCOUNT);
+    const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
+    expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({
+      status: 410,
+      body: { code: 'job_over' },
+    });
+    expect(await told(await workerCall(newId(), 'claim', claim))).toMatchObject({
+      status: 404,
+      body: { code: 'job_not_found' },
+    });
+  });
+
+  it('of a later attempt gets a prompt id of its own, the same each time', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const error = { code: 'out_of_memory', message: 'no', at: 'worker', retryable: true };
+    expect(await told(await complete(rig, { outcome: 'failed', error }))).toEqual({
+      status: 200,
+      body: { status: 'queued' },
+    });
+    const again = { attempt: 2, claim: crypto.randomUUID(), worker: WORKER };
+    const ask = async () =>
+      z
+        .object({ prompt_id: z.string() })
+        .parse((await told(await workerCall(rig.id, 'claim', again, { attempt: 2 }))).body).prompt_id;
+    const id = await ask();
+    expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(id).not.toBe(rig.id);
+    expect(await ask()).toBe(id);
+  });
+
+  it.each([
+    ['no JSON', '{'],
+    ['no attempt', { claim: crypto.randomUUID(), worker: WORKER }],
+    ['attempt zero', { attempt: 0, claim: crypto.randomUUID(), worker: WORKER }],
+    ['a claim that is no UUID', { attempt: 1, claim: 'x', worker: WORKER }],
+    ['no worker', { attempt: 1, claim: crypto.randomUUID() }],
+  ])('with %s is refused by name', async (_name, body) => {
+    fakeRunpod();
+    const rig = await created();
+    expect(await told(await workerCall(rig.id, 'claim', body))).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request' },
+    });
+    await settled(rig);
+    expect((await view(rig)).status).toBe('queued');
+  });
+});
+
+describe('uploads', () => {
+  const uploads = (rig: Rig & { claim: string }, files: unknown[], claim = rig.claim) =>
+    workerCall(rig.id, 'uploads', { attempt: 1, claim, files });
+
+  it('answers in the order asked: one PUT up to the limit, equal parts above it', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const files = [
+      file('b.png', 1),
+      file('big.mp4', SINGLE_PUT_BYTES + 1, 'video/mp4'),
+      file('a b.png', SINGLE_PUT_BYTES),
+    ];
+    const { status, body } = await told(await uploads(rig, files));
+    expect(status).toBe(200);
+    const put = (name: string) => ({
+      name,
+      key: outputKey(ACCOUNT, rig.id, 1, name),
+      method: 'PUT',
+      url: expect.stringContaining(`https://r2.test/comfy-edge/${outputKey(ACCOUNT, rig.id, 1, name)}?`),
+      headers: { 'content-type': 'image/png' },
+    });
+    expect(body).toEqual({
+      uploads: [
+        put('b.png'),
+        {
+          name: 'big.mp4',
+          key: outputKey(ACCOUNT, rig.id, 1, 'big.mp4'),
+          method: 'MULTIPART',
+          upload_id: expect.any(String),
+          part_bytes: PART_BYTES,
+          parts: [1, 2, 3, 4, 5].map((number) => ({ number, url: expect.stringContaining(`partNumber=${number}`) })),
+        },
+        put('a b.png'),
+      ],
+    });
+  });
+
+  it('asked for again gives the same key', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const keys = async () =>
+      z
+        .object({ uploads: z.array(z.object({ key: z.string() })) })
+        .parse((await told(await uploads(rig, [file('a.png', 1)]))).body).uploads;
+    expect(await keys()).toEqual(await keys());
+  });
+
+  it('refuses a call for more than MAX_UPLOAD_URLS URLs and does nothing for it', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const begin = vi.spyOn(env.BUCKET, 'createMultipartUpload');
+    onTestFinished(() => begin.mockRestore());
+    const large = PART_BYTES * 250;
+    const files = (count: number) => Array.from({ length: count }, (_, index) => file(`${index}.mp4`, large));
+    expect(await told(await uploads(rig, [...files(4), file('a.png', 1)]))).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request', detail: expect.stringContaining(String(MAX_UPLOAD_URLS)) },
+    });
+    expect(begin).not.toHaveBeenCalled();
+    const { status, body } = await told(await uploads(rig, files(4)));
+    expect(status).toBe(200);
+    expect(JSON.stringify(body).length).toBeLessThan(1_000_000);
+  });
+
+  it('refuses what is too large, a claim that is not the one, and a job that is over', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect(await told(await uploads(rig, [file('a', 5 * 1024 ** 3 + 1)]))).toMatchObject({
+      status: 413,
+      body: { code: 'output_too_large', names: ['a'] },
+    });
+    expect(await told(await uploads(rig, [file('a', 1)], crypto.randomUUID()))).toMatchObject({
+      status: 409,
+      body: { code: 'claimed_elsewhere' },
+    });
+    await complete(rig);
+    expect(await told(await uploads(rig, [file('a', 1)]))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+  });
+
+  it.each([
+    file('../a', 1),
+    file('/a', 1),
+    file('a\\b', 1),
+    file('', 1),
+    file('x'.repeat(256), 1),
+    file('a', -1),
+    file('a', 1.5),
+    { ...file('a', 1), sha256: 'A'.repeat(64) },
+  ])('refuses a file that cannot be one: %j', async (bad) => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect(await told(await uploads(rig, [bad]))).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
+  });
+
+  it.each(['image/png\r\nx: y', 'bild/größe', 'text/plain; a="\0"', ''])(
+    'stores a file as octets whose type cannot stand in a header: %j',
+    async (type) => {
+      fakeRunpod();
+      const rig = await claimed();
+      expect(await told(await uploads(rig, [file('a', 1, type)]))).toMatchObject({
+        status: 200,
+        body: { uploads: [{ headers: { 'content-type': 'application/octet-stream' } }] },
+      });
+    },
+  );
+});
+
+describe('a large file', () => {
+  const begun = z.object({ uploads: z.tuple([z.object({ key: z.string(), upload_id: z.string() })]) });
+
+  async function inParts() {
+    fakeRunpod();
+    const rig = await claimed();
+    const asked = await workerCall(rig.id, 'uploads', {
+      attempt: 1,
+      claim: rig.claim,
+      files: [file('big.mp4', SINGLE_PUT_BYTES + 1, 'video/mp4')],
+    });
+    const { key, upload_id } = begun.parse((await told(asked)).body).uploads[0];
+    const part = await env.BUCKET.resumeMultipartUpload(key, upload_id).uploadPart(1, 'all of it');
+    const finish = (over: object = {}) =>
+      workerCall(rig.id, 'uploads/finish', {
+        attempt: 1,
+        claim: rig.claim,
+        key,
+        upload_id,
+        parts: [{ number: 1, etag: `"${part.etag}"` }],
+        ...over,
+      });
+    return { rig, key, finish };
+  }
+
+  it('is closed once, and closing it again says the same', async () => {
+    const { key, finish } = await inParts();
+    expect((await finish()).status).toBe(204);
+    expect((await finish()).status).toBe(204);
+    const stored = await env.BUCKET.head(key);
+    expect(stored).toMatchObject({ size: 9, httpMetadata: { contentType: 'video/mp4' } });
+  });
+
+  it('is not closed under a key that R2 cannot have', async () => {
+    const { key, finish } = await inParts();
+    for (const tail of ['x'.repeat(1_500), '/../../x', '\0', '日'.repeat(400)]) {
+      const answer = await told(await finish({ key: `${key}${tail}` }));
+      expect([tail.slice(0, 9), answer]).toMatchObject([
+        tail.slice(0, 9),
+        { status: 409, body: { code: 'output_missing' } },
+      ]);
+    }
+    expect((await finish()).status).toBe(204);
+  });
+
+  it('with a part or an upload that R2 does not know is not closed', async () => {
+    const { key, finish } = await inParts();
+    for (const wrong of [
+      { parts: [{ number: 1, etag: 'nope' }] },
+      { parts: [{ number: 2, etag: 'nope' }] },
+      { upload_id: 'nope' },
+    ]) {
+      expect(await told(await finish(wrong))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
+    }
+    expect(await env.BUCKET.head(key)).toBeNull();
+    expect((await finish()).status).toBe(204);
+  });
+
+  it('cannot be closed under a key of another job, attempt or kind', async () => {
+    const { rig, finish } = await inParts();
+    for (const key of [
+      outputKey(ACCOUNT, newId(), 1, 'x'),
+      outputKey(ACCOUNT, rig.id, 2, 'x'),
+      assetKey(ACCOUNT, SHA),
+    ]) {
+      expect(await told(await finish({ key }))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
+    }
+  });
+});
+
+describe('complete', () => {
+  it('fails a job with more outputs than max_outputs and looks for none of them', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const looks = vi.spyOn(env.BUCKET, 'head');
+    onTestFinished(() => looks.mockRestore());
+    const outputs = Array.from({ length: 1_001 }, (_, index) => outputOf(rig.id, `${index}.png`, 3));
+    for (let times = 0; times < 2; times += 1) {
+      expect(await told(await complete(rig, { outputs }))).toEqual({ status: 200, body: { status: 'failed' } });
+    }
+    expect(await view(rig)).toMatchObject({ outputs: [], error: { code: 'output_too_large', at: 'workflow' } });
+    expect(looks).not.toHaveBeenCalled();
+  });
+
+  it('is answered 200 only when stored, and the same when repeated', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const output = outputOf(rig.id, 't.png', 3);
+    const missing = { status: 409, body: { code: 'output_missing', missing: ['t.png'] } };
+    expect(await told(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
+    await env.BUCKET.put(output.key, 'ab');
+    expect(await told(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
+    await env.BUCKET.put(output.key, 'abc');
+    const stored = { status: 200, body: { status: 'succeeded' } };
+    expect(await told(await complete(rig, { outputs: [output] }))).toEqual(stored);
+    expect(await told(await complete(rig, { outputs: [output] }))).toEqual(stored);
+    expect(await view(rig)).toMatchObject({
+      status: 'succeeded',
+      outputs: [{ name: 't.png', class_type: 'SaveImage' }],
+    });
+  });
+
+  it('with an error the gateway does not know is an internal error, and its unknown fields are let be', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const error = { code: 'cosmic_ray', message: 'bit', at: 'space', retryable: false, colour: 'blue' };
+    expect((await complete(rig, { outcome: 'failed', error, mood: 'bad' })).status).toBe(200);
+    expect(await view(rig)).toMatchObject({
+      status: 'failed',
+      error: { code: 'internal', at: 'worker', message: 'bit' },
+    });
+  });
+
+  it('keeps what the attempt ran with, and nothing in it stands in the way of a result', async () => {
+    fakeRunpod();
+    const rig = await created();
+    const claim = crypto.randomUUID();
+    const worker = {
+      id: 'w1',
+      version: '0.2.0',
+      comfyui_version: '0.33.0',
+      gpu: 'L4',
+      image: '1.4.0',
+      nodes: 'n'.repeat(64),
+    };
+    await workerCall(rig.id, 'claim', { attempt: 1, claim, worker });
+    const said = {
+      worker_version: '0.2.0',
+      comfyui_version: '0.33.0',
+      gpu: 'L4',
+      image: '1.4.0',
+      nodes: 'n'.repeat(64),
+    };
+    expect((await view(rig)).attempts[0]?.environment).toEqual({
+      ...said,
+      models: null,
+      memory_free_bytes: null,
+      disk_free_bytes: null,
+    });
+    const models = [{ path: 'loras/a.safetensors', sha256: SHA }];
+    const ran_with = { models, memory_free_bytes: 1, disk_free_bytes: null };
+    await complete({ ...rig, claim }, { ran_with });
+    expect((await view(rig)).attempts[0]?.environment).toEqual({ ...said, ...ran_with });
+
+    const other = await claimed();
+    expect((await complete(other, { ran_with: { models: 'all of them' } })).status).toBe(200);
+    expect((await view(other)).attempts[0]).toMatchObject({ status: 'succeeded', environment: { models: null } });
+  });
+
+  it('is refused to another claim, and to a stale attempt', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const body = { claim: crypto.randomUUID() };
+    expect(await told(await complete(rig, body))).toMatchObject({ status: 409, body: { code: 'claimed_elsewhere' } });
+    const error = { code: 'out_of_memory', message: 'no', at: 'worker', retryable: true };
+    await complete(rig, { outcome: 'failed', error });
+    expect(await told(await complete(rig))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+  });
+});
+
+describe('channel', () => {
+  const dial = async (id: string, claim: string, headers: Record<string, string> = { upgrade: 'websocket' }) =>
+    anyone(`/worker/jobs/${id}/channel?attempt=1&claim=${claim}`, {
+      headers: { authorization: `Bearer ${await tokenFor(id)}`, ...headers },
+    });
+
+  it('is a WebSocket to the job, with the ack as its first frame', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    const { webSocket } = await dial(rig.id, rig.claim);
+    if (webSocket === null) {
+      throw new Error('no socket');
+    }
+    const line = new Line(webSocket);
+    expect(await line.next()).toEqual({ ack: 0 });
+    expect(await line.ask({ seq: 1, type: 'stage', stage: 'models' })).toEqual({ ack: 1 });
+    expect(await view(rig)).toMatchObject({ stage: 'models' });
+  });
+
+  it('is refused in the words of the contract', async () => {
+    fakeRunpod();
+    const rig = await claimed();
+    expect(await told(await dial(rig.id, rig.claim, {}))).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request' },
+    });
+    expect(await told(await dial(rig.id, crypto.randomUUID()))).toMatchObject({
+      status: 409,
+      body: { code: 'claimed_elsewhere' },
+    });
+    expect(await told(await dial(newId(), rig.claim))).toMatchObject({ status: 404, body: { code: 'job_not_found' } });
+    await complete(rig);
+    expect(await told(await dial(rig.id, rig.claim))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+  });
+});
+
+describe('the body of a call', () => {
+  it.each([
+    ['claim', 'POST', 64 * 1024],
+    ['uploads', 'POST', 2 * 1024 * 1024],
+    ['uploads/finish', 'POST', 2 * 1024 * 1024],
+    ['complete', 'POST', 16 * 1024 * 1024],
+    ['catalog', 'PUT', 16 * 1024 * 1024],
+  ])('of %s is refused beyond its limit', async (path, method, limit) => {
+    fakeRunpod();
+    const rig = await claimed();
+    const send = async (length: number) => told(await workerCall(rig.id, path, ' '.repeat(length), { method }));
+    const tooLarge = { code: 'invalid_request', detail: `The body may be at most ${limit} bytes.` };
+    expect((await send(limit + 1)).body).toMatchObject(tooLarge);
+    expect((await send(limit)).body).not.toMatchObject(tooLarge);
+  });
+});

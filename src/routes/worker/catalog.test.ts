@@ -1,0 +1,214 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { forgetCatalogs, CATALOG_LIFE_MS } from '../../services/endpoints/node-catalog.ts';
+import { catalogHash } from '../../storage/r2/catalog.ts';
+import { ADMIN_TOKEN, GRAPH, newClient, postJson, problemOf, type Call } from '../../testing/gateway.ts';
+import { claimed, created, fakeRunpod, heldClock, settled, WORKER, type Rig } from '../../testing/job.ts';
+import { as } from '../../testing/keys.ts';
+import { dryRunSchema } from '../v1/schemas.ts';
+import { told, workerCall } from '../../testing/worker-calls.ts';
+
+/** Catalogues of node classes: who may set one, what it refuses, and how a wrong one ends (docs/decisions/0052). */
+
+const ENDPOINT = 'narrow';
+const CLASSES = ['EmptyImage', 'SaveImage'];
+/** What a worker would send that failed to load its nodes. */
+const WRONG = ['PreviewImage'];
+
+type Claimed = Rig & { claim: string };
+
+const send = (rig: Rig, claim: string, classes: string[], attempt = 1): Promise<Response> =>
+  workerCall(rig.id, 'catalog', { attempt, claim, classes }, { method: 'PUT', attempt });
+
+/** A worker claims a new job of the endpoint; whether the gateway wants its catalogue. */
+async function claimWith(classes: string[] | null): Promise<{ rig: Claimed; wanted: unknown }> {
+  const rig = await created({ endpoint: ENDPOINT });
+  await settled(rig);
+  const claim = crypto.randomUUID();
+  const catalog = classes === null ? null : await catalogHash(classes);
+  const answer = await told(await workerCall(rig.id, 'claim', { attempt: 1, claim, worker: WORKER, catalog }));
+  expect(answer.status).toBe(200);
+  return { rig: Object.assign(rig, { claim }), wanted: Object(answer.body).catalog_wanted };
+}
+
+/** A worker of the endpoint has reported these classes now. */
+async function reported(classes: string[]): Promise<void> {
+  const { rig } = await claimWith(null);
+  expect((await send(rig, rig.claim, classes)).status).toBe(204);
+}
+
+/** What a submit of a graph with EmptyImage and SaveImage comes to. */
+async function submit(call: Call): Promise<number | string> {
+  const answer = await call('/v1/jobs/dry-run', postJson({ workflow: GRAPH, endpoint: ENDPOINT }));
+  return answer.status === 422 ? (await problemOf(answer)).code : answer.status;
+}
+
+describe('what a catalogue says of classes', () => {
+  const nodes = {
+    EmptyImage: { required: ['width', 'height', 'batch_size', 'color', 'alpha'] },
+    SaveImage: { output: true, required: ['images'] },
+  };
+  const warnings = async (call: Call): Promise<string[]> => {
+    const body = postJson({ workflow: GRAPH, endpoint: ENDPOINT });
+    const run = dryRunSchema.parse(await (await call('/v1/jobs/dry-run', body)).json());
+    return run.resolved.warnings.map(({ code, node, input }) => `${code} ${node}.${input}`);
+  };
+  const report = async (facts: unknown): Promise<number> => {
+    const { rig } = await claimWith(null);
+    const body = { attempt: 1, claim: rig.claim, classes: CLASSES, nodes: facts };
+    return (await workerCall(rig.id, 'catalog', body, { method: 'PUT', attempt: 1 })).status;
+  };
+
+  it('shows in a dry run, and stays when a catalogue without it has the same classes', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const { call } = await newClient();
+    expect(await report(nodes)).toBe(204);
+    expect(await warnings(call)).toEqual(['input_missing 1.alpha']);
+    clock.pass(600_000);
+    await reported(CLASSES);
+    expect(await warnings(call)).toEqual(['input_missing 1.alpha']);
+    await reported([...CLASSES, 'Another']);
+    expect(await warnings(call)).toEqual([]);
+  });
+
+  it('counts as nothing where it has another form', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    expect(await report({ EmptyImage: { required: 'alpha' } })).toBe(204);
+    expect(await submit(call)).toBe(200);
+    expect(await warnings(call)).toEqual([]);
+  });
+});
+
+describe('sending a catalogue', () => {
+  it('stores it for the endpoint of the claimed attempt', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    await reported(WRONG);
+    expect(await submit(call)).toBe('unknown_node');
+    await reported(CLASSES);
+    expect(await submit(call)).toBe(200);
+  });
+
+  it('writes nothing when the same was stored a moment ago', async () => {
+    fakeRunpod();
+    heldClock();
+    await reported(CLASSES);
+    const writes = vi.spyOn(env.BUCKET, 'put');
+    onTestFinished(() => writes.mockRestore());
+    await reported(CLASSES);
+    expect(writes).not.toHaveBeenCalled();
+  });
+
+  it('is refused while nobody has claimed the attempt', async () => {
+    fakeRunpod();
+    const rig = await created({ endpoint: ENDPOINT });
+    expect(await told(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
+      status: 410,
+      body: { code: 'job_over' },
+    });
+  });
+
+  it('is refused with a claim that is not the one that was granted', async () => {
+    fakeRunpod();
+    const rig = await claimed({ endpoint: ENDPOINT });
+    expect(await told(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
+      status: 409,
+      body: { code: 'claimed_elsewhere' },
+    });
+  });
+
+  it('is refused without a claim', async () => {
+    fakeRunpod();
+    const rig = await claimed({ endpoint: ENDPOINT });
+    const answer = await workerCall(rig.id, 'catalog', { attempt: 1, classes: WRONG }, { method: 'PUT' });
+    expect(await told(answer)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
+  });
+
+  it('is refused from an attempt that has ended', async () => {
+    fakeRunpod();
+    const rig = await claimed({ endpoint: ENDPOINT });
+    await workerCall(rig.id, 'complete', { attempt: 1, claim: rig.claim, last_seq: 0, outcome: 'succeeded' });
+    expect((await send(rig, rig.claim, WRONG)).status).toBe(410);
+  });
+});
+
+describe('a claim', () => {
+  it('asks for a catalogue that differs from the stored one', async () => {
+    fakeRunpod();
+    await reported(WRONG);
+    expect(await claimWith(CLASSES)).toMatchObject({ wanted: true });
+  });
+
+  it('asks for no catalogue that was stored a moment ago', async () => {
+    fakeRunpod();
+    await reported(CLASSES);
+    expect(await claimWith(CLASSES)).toMatchObject({ wanted: false });
+  });
+
+  it('asks for the same catalogue again after ten minutes', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    await reported(CLASSES);
+    clock.pass(600_000);
+    expect(await claimWith(CLASSES)).toMatchObject({ wanted: true });
+  });
+
+  it('asks a worker for its catalogue that does not know its hash yet', async () => {
+    fakeRunpod();
+    await reported(CLASSES);
+    expect(await claimWith(null)).toMatchObject({ wanted: true });
+  });
+});
+
+describe('a wrong catalogue', () => {
+  it('refuses nothing once no worker has confirmed it for CATALOG_LIFE_MS', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const { call } = await newClient();
+    await reported(WRONG);
+    clock.pass(CATALOG_LIFE_MS - 1);
+    expect(await submit(call)).toBe('unknown_node');
+    clock.pass(1);
+    expect(await submit(call)).toBe(200);
+  });
+
+  it('refuses nothing when it was stored without a time', async () => {
+    const { call } = await newClient();
+    await env.BUCKET.put(`catalogs/${ENDPOINT}.json`, JSON.stringify({ classes: WRONG }), {
+      customMetadata: { hash: await catalogHash(WRONG) },
+    });
+    forgetCatalogs();
+    expect(await submit(call)).toBe(200);
+  });
+});
+
+describe('a debug report', () => {
+  const operator = as(ADMIN_TOKEN);
+  const debug = async (catalog: unknown): Promise<unknown> => {
+    const runpod = fakeRunpod();
+    runpod.answer.status = () => Response.json({ id: 'r', status: 'COMPLETED', output: { log: ['a'], catalog } });
+    const answer = await operator(`/v1/endpoints/${ENDPOINT}/debug`);
+    expect(answer.status).toBe(200);
+    return answer.json();
+  };
+
+  it('replaces the catalogue and is answered without it', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    await reported(WRONG);
+    expect(await submit(call)).toBe('unknown_node');
+    const catalog = { comfyui_version: '0.33.0', hash: await catalogHash(CLASSES), classes: CLASSES };
+    expect(await debug(catalog)).toEqual({ log: ['a'] });
+    expect(await submit(call)).toBe(200);
+  });
+
+  it('replaces nothing by a catalogue that was cut on its way', async () => {
+    fakeRunpod();
+    const { call } = await newClient();
+    await reported(CLASSES);
+    await debug({ comfyui_version: '0.33.0', hash: await catalogHash(CLASSES), classes: ['EmptyImage'] });
+    expect(await submit(call)).toBe(200);
+  });
+});

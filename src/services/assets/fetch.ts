@@ -1,0 +1,131 @@
+import type { Caller, Core } from '../context.ts';
+import { chunksOf } from '../../lib/chunks.ts';
+import { fetchPublic } from '../../providers/public-fetch.ts';
+import { publicUrl } from '../../domain/net/public-url.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import type { StoredFile } from '../../contract/assets.ts';
+import { createAsset } from './create.ts';
+import { deadlineIn, until } from '../../lib/stalled-stream.ts';
+import { tooLarge } from './refusals.ts';
+
+/** A file has this long to arrive, from the first connection to its last byte. */
+export const FETCH_TIMEOUT_MS = 30_000;
+
+/** Why a file could not be had. Nothing of the other side's answer is quoted but its status. */
+export type FetchProblem = {
+  code:
+    | 'input_url_refused'
+    | 'input_fetch_failed'
+    | 'file_too_large'
+    | 'unsupported_media'
+    | 'image_too_large'
+    | 'empty_file'
+    | 'storage_full';
+  detail: string;
+};
+
+/**
+ * Fetches a file from the public internet into the caller's assets: by rule of `publicUrl` at every hop, without our headers or
+ * credentials, within a time and a size. What arrives is sniffed; what the other side calls it counts for nothing.
+ * @param over aborted when the request that wants the file waits no longer
+ */
+export async function fetchAsset(
+  core: Core,
+  caller: Caller,
+  text: string,
+  name: string,
+  over: AbortSignal,
+): Promise<Result<StoredFile, FetchProblem>> {
+  const own = deadlineIn(FETCH_TIMEOUT_MS);
+  const signal = AbortSignal.any([own.signal, over]);
+  try {
+    const response = await follow(core, text, signal);
+    if (!response.ok) {
+      return response;
+    }
+    const { body, headers, status } = response.value;
+    if (status !== 200 || body === null) {
+      await body?.cancel();
+      return fail({ code: 'input_fetch_failed', detail: `the URL answered ${status}` });
+    }
+    const stated = statedLength(headers);
+    if (stated !== null && stated > core.config.limits.max_asset_bytes) {
+      await body.cancel();
+      return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes, core.config.limits.max_upload_bytes)));
+    }
+    const chunks = whole(body, stated, signal);
+    const created = await createAsset(core, caller, {
+      chunks,
+      name,
+      forJob: true,
+      ...(stated === null ? {} : { size: { bytes: stated, isExact: true } }),
+    });
+    if (created.ok) {
+      return ok(created.value.asset);
+    }
+    return fail(signal.aborted ? tooSlow : problemOf(created.problem));
+  } finally {
+    own.stop();
+  }
+}
+
+const tooSlow: FetchProblem = { code: 'input_fetch_failed', detail: 'the file did not arrive in time' };
+
+/** The size the other side announces; null when it does not, or means that of something compressed, which is undone on the way. */
+function statedLength(headers: Headers): number | null {
+  const stated = headers.get('content-length');
+  return stated !== null && /^\d{1,15}$/.test(stated) && !headers.has('content-encoding') ? Number(stated) : null;
+}
+
+/** The body, which breaks when the time is up, and when it is not as long as announced: a file cut short must not pass for a whole one. */
+async function* whole(
+  body: ReadableStream<Uint8Array>,
+  stated: number | null,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let size = 0;
+  try {
+    for await (const chunk of chunksOf(body, until(signal))) {
+      size += chunk.length;
+      yield chunk;
+    }
+    if (stated !== null && size !== stated) {
+      throw new Error('another length than announced');
+    }
+  } finally {
+    // Whoever sends more than is wanted is told to stop.
+    await body.cancel().catch(() => {});
+  }
+}
+
+async function follow(core: Core, text: string, signal: AbortSignal): Promise<Result<Response, FetchProblem>> {
+  const answer = await fetchPublic(text, (url) => publicUrl(url, core.config.publicUrl), signal);
+  switch (answer.kind) {
+    case 'answer':
+      return ok(answer.response);
+    case 'refused': {
+      const detail = answer.hop === 0 ? answer.problem : `it redirects to a URL that ${answer.problem}`;
+      return fail({ code: 'input_url_refused', detail });
+    }
+    case 'too_many_redirects':
+      return fail({ code: 'input_fetch_failed', detail: `the URL redirects more than ${answer.most} times` });
+    case 'no_answer':
+      return fail({
+        code: 'input_fetch_failed',
+        detail: signal.aborted ? tooSlow.detail : 'the host did not answer',
+      });
+  }
+}
+
+function problemOf(problem: { code: string; detail: string }): FetchProblem {
+  switch (problem.code) {
+    case 'file_too_large':
+    case 'unsupported_media':
+    case 'image_too_large':
+    case 'empty_file':
+    case 'storage_full':
+      return { code: problem.code, detail: problem.detail };
+    default:
+      return { code: 'input_fetch_failed', detail: 'the file did not arrive whole' };
+  }
+}

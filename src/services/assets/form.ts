@@ -1,0 +1,164 @@
+import { fail, ok, type Result } from '../../domain/result.ts';
+
+/**
+ * A form with one file (multipart/form-data, RFC 7578), read as it comes. The platform's own parser has the whole form in memory, a few
+ * times over; here the file of a form goes the way of every other.
+ */
+
+type Chunks = AsyncGenerator<Uint8Array, void, undefined>;
+
+/** `name`: what the client calls its file. `chunks` break with `NotOneFile` where anything else comes with it. */
+export type FormFile = { name: string; chunks: Chunks };
+
+/** The body is not a form with one file and nothing else. */
+export class NotOneFile extends Error {}
+
+const CR = 0x0d;
+/** What may stand in front of the content of a part. Clients send a few hundred bytes. */
+const MAX_HEAD_BYTES = 16 * 1024;
+const HEAD_END = '\r\n\r\n';
+/** Behind the boundary that ends a form. */
+const CLOSE = '--';
+/** Decodes each byte to one character, so that places in the text are places in the bytes. */
+const BYTES = new TextDecoder('latin1');
+
+/** The boundary that a Content-Type names, bare or quoted (RFC 2046 section 5.1.1); null where it names none. */
+export function boundaryOf(contentType: string): string | null {
+  const [, quoted, bare] = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)/i.exec(contentType) ?? [];
+  return quoted ?? bare ?? null;
+}
+
+/** Reads up to the content of the first part, which must be a file of the field `field`. Rejects with what `body` rejects with. */
+export async function openForm(body: Chunks, boundary: string, field: string): Promise<Result<FormFile, NotOneFile>> {
+  const opening = `--${boundary}\r\n`;
+  let head: Uint8Array = new Uint8Array(0);
+  for (;;) {
+    const next = await body.next();
+    if (next.done === true) {
+      return fail(new NotOneFile('the form ends before its file'));
+    }
+    head = joined(head, next.value);
+    const text = BYTES.decode(head.subarray(0, MAX_HEAD_BYTES));
+    const end = text.indexOf(HEAD_END);
+    if (!(text.startsWith(opening) || opening.startsWith(text)) || (end < 0 && head.length >= MAX_HEAD_BYTES)) {
+      return fail(new NotOneFile('the body does not begin with a part'));
+    }
+    if (end >= 0) {
+      const fields = new TextDecoder().decode(head.subarray(opening.length, end));
+      const name = fileNameIn(fields, field);
+      const chunks = contentOf(head.subarray(end + HEAD_END.length), body, boundary);
+      return name === null ? fail(new NotOneFile('the first part is not the file')) : ok({ name, chunks });
+    }
+  }
+}
+
+/** The name of the file that the head of a part announces for a field; null where it announces something else. */
+function fileNameIn(head: string, field: string): string | null {
+  const line = head.split('\r\n').find((each) => /^content-disposition\s*:/i.test(each)) ?? '';
+  const [disposition] = /^[^:]*:\s*form-data\s*/i.exec(line) ?? [];
+  if (disposition === undefined) {
+    return null;
+  }
+  const parameters = new Map<string, string>();
+  const parameter = /;\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*/y;
+  parameter.lastIndex = disposition.length;
+  for (let found = parameter.exec(line); found !== null; found = parameter.exec(line)) {
+    const [, key = '', quoted, bare = ''] = found;
+    parameters.set(key.toLowerCase(), quoted?.replaceAll(/\\(.)/g, '$1') ?? bare);
+  }
+  return parameters.get('name') === field ? (parameters.get('filename') ?? null) : null;
+}
+
+/** The content of a part: everything before the line that ends it, and the line break in front of that. */
+async function* contentOf(first: Uint8Array, rest: Chunks, boundary: string): Chunks {
+  const search = new EndSearch(new TextEncoder().encode(`\r\n--${boundary}`));
+  for (let chunk = first; ;) {
+    const { content, behind } = search.push(chunk);
+    yield* content;
+    if (behind !== null) {
+      await endOfForm(chunk.slice(behind), rest);
+      return;
+    }
+    const next = await rest.next();
+    if (next.done === true) {
+      throw new NotOneFile('the form does not end');
+    }
+    chunk = next.value;
+  }
+}
+
+/** Looks for what ends a part. Only its first byte is a carriage return: a match that breaks can begin anew only where it broke. */
+class EndSearch {
+  private readonly end: Uint8Array;
+  /** How much of it the chunk before ended with. */
+  private matched = 0;
+
+  constructor(end: Uint8Array) {
+    this.end = end;
+  }
+
+  /** What of a chunk is content, for certain; `behind`: where in the chunk the end ends, null where it does not. */
+  push(chunk: Uint8Array): { content: Uint8Array[]; behind: number | null } {
+    const content: Uint8Array[] = [];
+    let start = 0;
+    if (this.matched > 0) {
+      start = this.match(chunk, 0, this.matched);
+      const length = this.matched + start;
+      if (length === this.end.length) {
+        return { content, behind: start };
+      }
+      if (start === chunk.length) {
+        this.matched = length;
+        return { content, behind: null };
+      }
+      content.push(this.end.subarray(0, length));
+      this.matched = 0;
+    }
+    for (let from = start; ;) {
+      const begun = chunk.indexOf(CR, from);
+      if (begun < 0) {
+        content.push(chunk.subarray(start));
+        return { content, behind: null };
+      }
+      const length = this.match(chunk, begun, 0);
+      const isWhole = length === this.end.length;
+      if (isWhole || begun + length === chunk.length) {
+        content.push(chunk.subarray(start, begun));
+        this.matched = isWhole ? 0 : length;
+        return { content, behind: isWhole ? begun + length : null };
+      }
+      from = begun + length;
+    }
+  }
+
+  /** How many bytes from `at` on are those of the end, from its `matched`th on. */
+  private match(chunk: Uint8Array, at: number, matched: number): number {
+    let length = 0;
+    while (matched + length < this.end.length && chunk[at + length] === this.end[matched + length]) {
+      length += 1;
+    }
+    return length;
+  }
+}
+
+/** Reads behind the end of the first part: it must be the last. */
+async function endOfForm(first: Uint8Array, rest: Chunks): Promise<void> {
+  let tail = BYTES.decode(first.subarray(0, CLOSE.length));
+  for (;;) {
+    const next = await rest.next();
+    if (next.done === true) {
+      break;
+    }
+    tail += BYTES.decode(next.value.subarray(0, Math.max(0, CLOSE.length - tail.length)));
+  }
+  if (tail !== CLOSE) {
+    throw new NotOneFile('more than one part');
+  }
+}
+
+function joined(left: Uint8Array, right: Uint8Array): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(left.length + right.length);
+  all.set(left);
+  all.set(right, left.length);
+  return all;
+}

@@ -1,0 +1,85 @@
+import type { Limits } from '../../config/schema.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { MAX_READ_WHOLE_BYTES, measure, type Measured } from '../../domain/files/pictures/measure.ts';
+import { MAX_PICTURES } from '../../domain/files/pictures/tally.ts';
+import { walkBeginning, walkStored, type Read, type Walk } from '../../domain/files/pictures/walk.ts';
+import { unsupportedMedia, type ContentProblem } from './refusals.ts';
+import { HEAD_BYTES, sniff } from '../../domain/files/sniff.ts';
+
+/** How much of a file's beginning `inspect` and `inspectStored` want to see: most pictures show their size within. */
+export const INSPECTED_BYTES = 1024 * 1024;
+
+type File = { size_bytes: number; name: string | undefined };
+type Inspected = Result<{ content_type: string }, ContentProblem>;
+
+/**
+ * What a file is, by its beginning and its size in bytes, or why it is not accepted: of no kind that a workflow could use, a picture
+ * without a size, or one that would be too large when it is decoded. Of a file that goes on behind `beginning` only what stands in it.
+ */
+export function inspect(beginning: Uint8Array, file: File, limits: Limits): Inspected {
+  return begin(beginning, file, limits, (walk) => {
+    const measured = walkBeginning(walk, beginning);
+    return measured === 'unfinished' ? null : measured;
+  });
+}
+
+/** The same for a file in storage, all of it. */
+export async function inspectStored(beginning: Uint8Array, file: File, limits: Limits, read: Read): Promise<Inspected> {
+  let walk: Walk<Measured> | null = null;
+  const known = begin(beginning, file, limits, (found) => {
+    walk = found;
+    return null;
+  });
+  return known.ok && walk !== null ? judge(known.value.content_type, await walkOf(walk, read), limits) : known;
+}
+
+async function walkOf(walk: Walk<Measured>, read: Read): Promise<Measured> {
+  const measured = await walkStored(walk, read);
+  return measured === 'unfinished' ? { problem: 'unreadable' } : measured;
+}
+
+function begin(
+  beginning: Uint8Array,
+  { size_bytes, name }: File,
+  limits: Limits,
+  walked: (walk: Walk<Measured>) => Measured,
+): Inspected {
+  const content_type = sniff(beginning.subarray(0, HEAD_BYTES), size_bytes, name);
+  if (content_type === null) {
+    return fail(unsupportedMedia);
+  }
+  const walk = measure(content_type, size_bytes, {
+    picture: limits.max_image_pixels,
+    file: limits.max_animation_pixels,
+  });
+  return judge(content_type, walk === null ? null : walked(walk), limits);
+}
+
+function judge(content_type: string, measured: Measured, limits: Limits): Inspected {
+  switch (measured?.problem) {
+    case undefined:
+      return ok({ content_type });
+    case 'no_size':
+      return refuse('unsupported_media', `The file begins as ${content_type} but does not state its size.`);
+    case 'unreadable':
+      return refuse(
+        'unsupported_media',
+        `The file is not an ordinary ${content_type}; save it anew with another program.`,
+      );
+    case 'file_too_large':
+      return refuse('image_too_large', `A file of ${content_type} may have at most ${MAX_READ_WHOLE_BYTES} bytes.`);
+    case 'pixels':
+      return refuse('image_too_large', detailOf(measured, limits));
+  }
+}
+
+function detailOf({ tally }: Extract<Measured, { problem: 'pixels' }>, limits: Limits): string {
+  const { problem, largest, pictures, pixels } = tally;
+  return problem === 'picture'
+    ? `The picture has ${largest?.width} × ${largest?.height} pixels; at most ${limits.max_image_pixels} are allowed.`
+    : problem === 'pictures'
+      ? `The file has more than ${MAX_PICTURES} frames or pages.`
+      : `The first ${pictures} frames or pages of the file have ${pixels} pixels together; at most ${limits.max_animation_pixels} are allowed.`;
+}
+
+const refuse = (code: ContentProblem['code'], detail: string): Inspected => fail({ code, detail });

@@ -1,0 +1,25 @@
+import type { CoreProblem } from '../../domain/problems.ts';
+
+/** Why a file is not taken, whichever way it came. */
+
+/** What a file's content can be refused for. */
+export type ContentProblem = { code: 'unsupported_media' | 'image_too_large'; detail: string };
+
+export const unsupportedMedia: ContentProblem = {
+  code: 'unsupported_media',
+  detail: 'the content is no image, video, audio, 3D, latent or text file that a workflow could use',
+};
+
+export const storageFull: CoreProblem = {
+  code: 'storage_full',
+  detail: 'the account may not keep that much; delete assets or wait until they expire',
+};
+
+/** @param inParts bytes that a file sent in parts may have, where that is another way for this one */
+export const tooLarge = (limit: number, inParts = 0): CoreProblem => ({
+  code: 'file_too_large',
+  detail:
+    inParts > limit
+      ? `A file may be at most ${limit} bytes this way. Send it in parts with POST /v1/uploads (at most ${inParts} bytes) and name it by "asset".`
+      : `A file may be at most ${limit} bytes.`,
+});

@@ -1,0 +1,96 @@
+import type { Limits } from '../../config/schema.ts';
+import { putAsset } from '../../storage/r2/assets.ts';
+import { Spool } from '../../storage/r2/spool.ts';
+import type { Caller, Core } from '../context.ts';
+import type { Result } from '../../domain/result.ts';
+import type { StoredFile } from '../../contract/assets.ts';
+import { inspect, inspectStored } from './inspect.ts';
+import type { ContentProblem } from './refusals.ts';
+import { HEAD_BYTES } from '../../domain/files/sniff.ts';
+
+/** A file that has come, and lies in a spool from `offset` on. */
+export type SpooledFile = { spool: Spool; offset: number; size_bytes: number; sha256: string };
+
+/** @param expected bytes that will come with the request, or at most; null where that is not known */
+export const openSpool = (core: Core, caller: Caller, expected: number | null): Spool =>
+  new Spool(core.env.BUCKET, caller.account, core.newId(), expected);
+
+/** A file on its way into a spool, hashed and counted. A spool takes one file after another. */
+export class SpoolWriter {
+  private readonly spool: Spool;
+  private readonly offset: number;
+  private readonly digest = new crypto.DigestStream('SHA-256');
+  private readonly hashing = this.digest.getWriter();
+
+  constructor(spool: Spool) {
+    this.spool = spool;
+    this.offset = spool.length;
+    // Asked for only when all went well; without this the hash of a file that is given up would be an unhandled rejection.
+    this.digest.digest.catch(() => {});
+  }
+
+  /** Bytes that have come. */
+  get size(): number {
+    return this.spool.length - this.offset;
+  }
+
+  /** What has come, as long as all of it is in memory. */
+  get beginning(): Uint8Array | null {
+    return this.spool.inMemory?.subarray(this.offset) ?? null;
+  }
+
+  /** Adds bytes, which may be overwritten once this resolves. */
+  async write(bytes: Uint8Array): Promise<void> {
+    await this.hashing.write(bytes);
+    await this.spool.write(bytes);
+  }
+
+  async finish(): Promise<SpooledFile> {
+    const { spool, offset, size } = this;
+    await this.hashing.close();
+    return { spool, offset, size_bytes: size, sha256: new Uint8Array(await this.digest.digest).toHex() };
+  }
+
+  /** The file is not wanted. Its bytes go with the spool. */
+  giveUp(): Promise<void> {
+    return this.hashing.abort();
+  }
+}
+
+/** What a file in a closed spool is, or why it is not accepted. */
+export async function inspectSpooled(
+  { spool, offset, size_bytes }: SpooledFile,
+  name: string | undefined,
+  limits: Limits,
+): Promise<Result<{ content_type: string }, ContentProblem>> {
+  const file = { size_bytes, name };
+  const held = spool.inMemory;
+  if (held !== null) {
+    return inspect(held.subarray(offset, offset + size_bytes), file, limits);
+  }
+  const read = (from: number, length: number): Promise<Uint8Array> =>
+    spool.read(offset + from, Math.max(0, Math.min(length, size_bytes - from)));
+  return spool.inTurn(async () => inspectStored((await read(0, HEAD_BYTES)).slice(), file, limits, read));
+}
+
+/** Stores a file of a closed spool under its hash. `created` is false where it was there already. */
+export async function placeSpooled(
+  core: Core,
+  caller: Caller,
+  { spool, offset, size_bytes, sha256 }: SpooledFile,
+  content_type: string,
+): Promise<{ asset: StoredFile; created: boolean }> {
+  const put = (content: Uint8Array | ReadableStream) =>
+    putAsset(core.env.BUCKET, caller.account, { sha256, content_type }, content);
+  const held = spool.inMemory;
+  if (held !== null) {
+    return put(held.subarray(offset, offset + size_bytes));
+  }
+  const stream = spool.stream(offset, size_bytes);
+  try {
+    return await put(stream);
+  } finally {
+    // R2 does not read a file that it has already.
+    void stream.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { isUuidV7 } from '../../lib/ids.ts';
+import { expiryOf, signToken, tokenStands } from '../../providers/tokens.ts';
+import type { KeyRecord } from '../../storage/d1/keys.ts';
+import type { Caller, Core } from '../context.ts';
+import { faultsOf } from '../../domain/validation.ts';
+import { getJob } from '../jobs/get.ts';
+import { keyOf, type SecretUse } from './verify-key.ts';
+import { invalidRequest, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+
+/**
+ * Read tokens, for browsers: they show one job, its events and its outputs, and nothing else. `ce_read_<key>-<tag>.<expiry>.<HMAC>` is
+ * checked without storage; then the key that made it, and its secret with that tag, must still be valid, so that revoking the key or
+ * rotating the secret away ends the tokens as well. Those that came without a tag, from older gateways, stand or fall with the key.
+ */
+
+const PREFIX = 'ce_read_';
+
+/** How long a token may outlive its job's deadline, in seconds: time to look at the results. */
+export const MARGIN_S = 900;
+
+/** Body of `POST /v1/jobs/{id}/tokens`. `expires_in` in whole seconds, as the token has them. */
+export const readTokenRequestSchema = z.strictObject({ expires_in: z.int().min(1).optional() });
+
+export type ReadToken = { token: string; expires_at: number };
+
+/**
+ * A token for one job of the caller's. It lives as long as the job may run and `MARGIN_S` longer, or shorter if that is asked for, and
+ * no longer than the secret that makes it.
+ */
+export async function createReadToken(
+  core: Core,
+  caller: Caller,
+  secret: SecretUse,
+  id: string,
+  body: unknown,
+): Promise<Result<ReadToken, CoreProblem>> {
+  const parsed = readTokenRequestSchema.safeParse(body);
+  if (!parsed.success) {
+    return fail(invalidRequest(faultsOf(parsed.error)));
+  }
+  const job = await getJob(core, caller, id);
+  if (!job.ok) {
+    return job;
+  }
+  const now = core.clock();
+  const latest = Math.min(Math.max(now, job.value.deadline) + MARGIN_S * 1000, secret.ends_at ?? Infinity);
+  const longest = Math.floor((latest - now) / 1000);
+  const { expires_in = longest } = parsed.data;
+  if (expires_in > longest) {
+    const detail = `"expires_in" may be ${longest} seconds for this job`;
+    return fail(invalidRequest([{ pointer: '#/expires_in', code: 'out_of_range', detail }]));
+  }
+  // Whole seconds: not shorter than asked for, unless that were too long.
+  const expires_at = Math.min(Math.ceil(now / 1000 + expires_in), Math.floor(latest / 1000)) * 1000;
+  const mac = await signToken(core.config.tokenSecret, bindingOf(caller.key, secret.tag, id), expires_at);
+  return ok({ token: `${PREFIX}${caller.key}-${secret.tag}.${mac}`, expires_at });
+}
+
+export const isReadToken = (credential: string): boolean => credential.startsWith(PREFIX);
+
+/** Who made a token, up to its first dot: a key and, of its secret, the tag. */
+const MAKER = /^ce_read_([0-9a-f-]{36})(?:-([0-9a-f]{12}))?$/;
+
+/**
+ * The key behind a token that is good for this job now, and when the token ends (ms); null for anything else. Nothing is read for a
+ * token that we did not sign.
+ */
+export async function verifyReadToken(
+  core: Core,
+  token: string,
+  job: string,
+  age?: number,
+): Promise<{ key: KeyRecord; expires_at: number } | null> {
+  const dot = token.indexOf('.');
+  const [, maker = '', tag = null] = MAKER.exec(token.slice(0, dot)) ?? [];
+  if (dot < 0 || !isUuidV7(maker) || !isUuidV7(job)) {
+    return null;
+  }
+  const mac = token.slice(dot + 1);
+  const stands = await tokenStands(core.config.tokenSecret, bindingOf(maker, tag, job), mac, core.clock());
+  const key = stands ? await keyOf(core, maker, tag, age) : null;
+  return key === null ? null : { key, expires_at: expiryOf(mac) };
+}
+
+const bindingOf = (key: string, secret: string | null, job: string) => ({ purpose: 'read', job, key, secret }) as const;

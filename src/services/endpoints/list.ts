@@ -1,0 +1,50 @@
+import type { EndpointStatus } from '../../contract/endpoint.ts';
+import type { Endpoint } from '../../config/schema.ts';
+import { endpointStub } from '../../durable-objects/shared/stubs.ts';
+import { endpointBarred } from '../auth/endpoint-access.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+
+/** An endpoint as configured and as it is. `fallback`: null also where the caller may not use it. */
+export type EndpointView = {
+  name: string;
+  config: Pick<Endpoint, 'environment' | 'worker' | 'limits' | 'price'>;
+  fallback: string | null;
+  /** Null when its object did not answer. */
+  status: EndpointStatus | null;
+};
+
+/** The endpoints that the caller may use, by name. */
+export async function listEndpoints(core: Core, caller: Caller): Promise<EndpointView[]> {
+  const names = Object.keys(core.config.endpoints).filter((name) => isOpenTo(core, caller, name));
+  return Promise.all(names.sort().map((name) => viewOf(core, caller, name)));
+}
+
+/** One of them. What the caller may not use is answered like what does not exist. */
+export async function getEndpoint(
+  core: Core,
+  caller: Caller,
+  name: string,
+): Promise<Result<EndpointView, CoreProblem>> {
+  return isOpenTo(core, caller, name) ? ok(await viewOf(core, caller, name)) : fail(notFound);
+}
+
+const isOpenTo = (core: Core, caller: Caller, name: string): boolean =>
+  Object.hasOwn(core.config.endpoints, name) && endpointBarred(core.config, caller, name) === null;
+
+async function viewOf(core: Core, caller: Caller, name: string): Promise<EndpointView> {
+  const config = core.config.endpoints[name];
+  if (config === undefined) {
+    throw new Error(`there is no endpoint ${name}`);
+  }
+  const { environment, worker, limits, price, fallback } = config;
+  return {
+    name,
+    config: { environment, worker, limits, ...(price === undefined ? {} : { price }) },
+    fallback: fallback !== undefined && isOpenTo(core, caller, fallback) ? fallback : null,
+    status: await endpointStub(core.env, name)
+      .status()
+      .catch(() => null),
+  };
+}

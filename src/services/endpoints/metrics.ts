@@ -1,0 +1,166 @@
+import { WORKER_STATES, type EndpointStatus } from '../../contract/endpoint.ts';
+import { endpointStub } from '../../durable-objects/shared/stubs.ts';
+import { submittedSince, timesOf, type Times, unfinishedByEndpoint, webhookHealth } from '../../storage/d1/metrics.ts';
+import type { Core } from '../context.ts';
+import type { Actor } from '../auth/actor.ts';
+import type { CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+
+/** A job that has waited longer without ever starting is worth a look: cold starts take up to 7 minutes (reference/runpod.md section 5). */
+const STUCK_MS = 600_000;
+/** The sweeper wakes jobs this long past their deadline (services/maintenance/sweep-jobs.ts); one that stays so is lost. */
+const OVERDUE_MS = 300_000;
+/** Width of the window that submits are counted in. */
+const SUBMITS_MS = 300_000;
+
+/** One number. `labels` name what it is of. */
+export type Sample = { labels: Record<string, string>; value: number };
+/** A metric in Prometheus' words. A `counter` begins again at 0 when an endpoint is made anew. */
+export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; samples: Sample[] };
+
+/**
+ * What the operator watches. Cheap enough for a scrape every 30 s: five questions to D1, which read a row per job that is not over
+ * or was submitted in the last five minutes, and one call of each Endpoint object. The operator's alone.
+ */
+export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], CoreProblem>> {
+  if (actor.key !== null) {
+    return fail({ code: 'insufficient_scope', detail: 'only the operator (ADMIN_TOKEN) reads metrics' });
+  }
+  const now = core.clock();
+  const [jobs, submits, taken, starts, webhooks, endpoints] = await Promise.all([
+    unfinishedByEndpoint(core.env.DB, { stuckBefore: now - STUCK_MS, overdueBefore: now - OVERDUE_MS }),
+    submittedSince(core.env.DB, now - SUBMITS_MS),
+    timesOf(core.env.DB, 'submit', now - SUBMITS_MS),
+    timesOf(core.env.DB, 'start', now - SUBMITS_MS),
+    webhookHealth(core.env.DB),
+    Promise.all(
+      Object.keys(core.config.endpoints)
+        .sort()
+        .map((name) => statusOf(core, name)),
+    ),
+  ]);
+  const sum = (pick: (job: (typeof jobs)[number]) => number): Sample[] => [
+    { labels: {}, value: jobs.reduce((total, job) => total + pick(job), 0) },
+  ];
+  return ok([
+    gauge(
+      'jobs',
+      'Jobs that are not over, by endpoint and status.',
+      jobs.map(({ endpoint, status, jobs: value }) => ({ labels: { endpoint, status }, value })),
+    ),
+    gauge(
+      'jobs_stuck',
+      `Jobs submitted over ${STUCK_MS / 1000} s ago that have never started.`,
+      sum((job) => job.stuck),
+    ),
+    gauge(
+      'jobs_overdue',
+      `Jobs that should have been over ${OVERDUE_MS / 1000} s ago.`,
+      sum((job) => job.overdue),
+    ),
+    gauge(
+      'jobs_submitted_recently',
+      `Jobs submitted in the last ${SUBMITS_MS / 1000} s, by what they are now.`,
+      submits.map(({ status, jobs: value }) => ({ labels: { status }, value })),
+    ),
+    gauge(
+      'submit_seconds',
+      `From a checked request to its job being stored, of jobs submitted in the last ${SUBMITS_MS / 1000} s.`,
+      quantiles(taken),
+    ),
+    gauge(
+      'time_to_start_seconds',
+      `From submit to the first claim, of jobs submitted in the last ${SUBMITS_MS / 1000} s that have started.`,
+      quantiles(starts),
+    ),
+    gauge('webhooks_failing', 'Webhooks whose receiver does not take what is sent.', [
+      { labels: {}, value: webhooks.failing },
+    ]),
+    gauge('webhooks_disabled', 'Webhooks that are off.', [{ labels: {}, value: webhooks.disabled }]),
+    gauge('webhook_lag_seconds', 'For how long the webhook has failed that fails longest.', [
+      { labels: {}, value: webhooks.since === null ? 0 : Math.max(0, (now - webhooks.since) / 1000) },
+    ]),
+    ...ofEndpoints(endpoints),
+  ]);
+}
+
+const quantiles = ({ p50_ms, p99_ms }: Times): Sample[] =>
+  [
+    { quantile: '0.5', ms: p50_ms },
+    { quantile: '0.99', ms: p99_ms },
+  ].flatMap(({ quantile, ms }) => (ms === null ? [] : [{ labels: { quantile }, value: ms / 1000 }]));
+
+type Named = { name: string; status: EndpointStatus | null };
+
+const statusOf = async (core: Core, name: string): Promise<Named> => ({
+  name,
+  status: await endpointStub(core.env, name)
+    .status()
+    .catch(() => null),
+});
+
+function ofEndpoints(endpoints: readonly Named[]): Metric[] {
+  const known = endpoints.flatMap(({ name, status }) => (status === null ? [] : [{ endpoint: name, ...status }]));
+  const each = (pick: (status: EndpointStatus) => number): Sample[] =>
+    known.map(({ endpoint, ...status }) => ({ labels: { endpoint }, value: pick(status) }));
+  const healthy = known.flatMap(({ endpoint, health }) => (health === null ? [] : [{ endpoint, health }]));
+  return [
+    gauge(
+      'endpoint_reachable',
+      'Whether RunPod answered about the endpoint (1) or not (0).',
+      endpoints.map(({ name, status }) => ({
+        labels: { endpoint: name },
+        value: status === null || status.health === null ? 0 : 1,
+      })),
+    ),
+    gauge(
+      'breaker_state',
+      'Whether runs are sent: 0 closed (all), 1 half-open (one), 2 open (none).',
+      each(({ mode }) => ({ closed: 0, half_open: 1, open: 2 })[mode]),
+    ),
+    gauge(
+      'endpoint_held',
+      'Jobs that were told to wait because the breaker is not closed.',
+      each(({ waiting }) => waiting),
+    ),
+    gauge(
+      'runpod_queued',
+      'Runs in RunPod’s queue.',
+      healthy.map(({ endpoint, health }) => ({ labels: { endpoint }, value: health.in_queue })),
+    ),
+    gauge(
+      'runpod_running',
+      'Runs on RunPod’s workers.',
+      healthy.map(({ endpoint, health }) => ({ labels: { endpoint }, value: health.in_progress })),
+    ),
+    gauge(
+      'runpod_workers',
+      'Workers by state.',
+      healthy.flatMap(({ endpoint, health }) =>
+        WORKER_STATES.map((state) => ({ labels: { endpoint, state }, value: health.workers[state] })),
+      ),
+    ),
+    {
+      name: 'comfy_edge_runs_total',
+      type: 'counter',
+      help: 'Calls of RunPod’s /run. Those of the last seconds may be counted later.',
+      samples: each(({ counts }) => counts.sent),
+    },
+    {
+      name: 'comfy_edge_run_errors_total',
+      type: 'counter',
+      help: 'Calls of /run that failed (no answer, 429, 5xx) or were refused (401, 402, 403, 404).',
+      samples: known.flatMap(({ endpoint, counts }) => [
+        { labels: { endpoint, kind: 'failed' }, value: counts.failed },
+        { labels: { endpoint, kind: 'refused' }, value: counts.refused },
+      ]),
+    },
+  ];
+}
+
+const gauge = (name: string, help: string, samples: Sample[]): Metric => ({
+  name: `comfy_edge_${name}`,
+  type: 'gauge',
+  help,
+  samples,
+});

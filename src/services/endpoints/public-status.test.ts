@@ -1,0 +1,74 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { testBindings } from '../../../test/gateway-bindings.ts';
+import { requireConfig } from '../../config/schema.ts';
+import { endpointStub } from '../../durable-objects/shared/stubs.ts';
+import { anyone } from '../../testing/gateway.ts';
+import { fakeRunpod, heldClock, runpodHealth } from '../../testing/job.ts';
+import type { Core } from '../context.ts';
+import { publicStatus } from './public-status.ts';
+
+let tests = 0;
+
+/** Two endpoints that no other test has touched, of which the first is listed, at a time when what was read before is old. */
+function rig() {
+  tests += 1;
+  const [listed, hidden] = [`frail-${tests}`, `leaning-${tests}`];
+  const endpoints = { [listed]: { runpod_id: 'a', listed: true }, [hidden]: { runpod_id: 'b' } };
+  const config = requireConfig({ ...env, ...testBindings, ENDPOINTS: JSON.stringify(endpoints) });
+  const core: Core = { env, config, clock: () => Date.now(), newId: () => 'id', newSeed: () => 1 };
+  const runpod = fakeRunpod();
+  const clock = heldClock();
+  clock.pass(tests * 60_000);
+  return { core, listed, hidden, runpod, clock };
+}
+
+describe('what anybody may know', () => {
+  it('is whether all is well, how long the line is, and the endpoints that are listed', async () => {
+    const { core, listed, runpod } = rig();
+    runpod.answer.health = () => runpodHealth({ idle: 1 }, 2);
+    expect(await publicStatus(core)).toEqual({
+      status: 'ok',
+      queue_depth: 4,
+      endpoints: [{ name: listed, status: 'ok' }],
+    });
+  });
+
+  it('is asked for once in ten seconds, however many want to know', async () => {
+    const { core, runpod, clock } = rig();
+    await publicStatus(core);
+    for (let calls = 0; calls < 20; calls += 1) {
+      clock.pass(400);
+      await publicStatus(core);
+    }
+    expect(runpod.count('health')).toBe(2);
+  });
+
+  it('names no endpoint that is not listed when that one is in trouble', async () => {
+    const { core, listed, hidden, clock } = rig();
+    await publicStatus(core);
+    for (const job of ['x', 'y', 'z']) {
+      await endpointStub(env, hidden).ran(job, 'failed', null);
+    }
+    clock.pass(10_000);
+    expect(await publicStatus(core)).toMatchObject({
+      status: 'degraded',
+      endpoints: [{ name: listed, status: 'ok' }],
+    });
+  });
+
+  it('says that it is not known when RunPod does not answer', async () => {
+    const { core, runpod } = rig();
+    runpod.answer.health = () => new Response('', { status: 500 });
+    expect(await publicStatus(core)).toMatchObject({ status: 'degraded', queue_depth: null });
+  });
+
+  it('is at /status, without a key', async () => {
+    fakeRunpod();
+    const answer = await anyone('/status');
+    expect(answer.status).toBe(200);
+    const text = await answer.text();
+    expect(JSON.parse(text)).toMatchObject({ endpoints: expect.any(Array) });
+    expect(text).not.toContain('runpod');
+  });
+});

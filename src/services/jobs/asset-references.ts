@@ -1,0 +1,41 @@
+import type { Admission } from '../../contract/admission.ts';
+import type { InputUse } from '../../contract/assets.ts';
+import { accountStub } from '../../durable-objects/shared/stubs.ts';
+import type { Caller, Core } from '../context.ts';
+import { invalidRequest, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { unknownAsset, type ResolvedInputs } from './inputs.ts';
+
+/** Assets that a job reads, each once. Results of other jobs are not the account's assets: they stay with their job. */
+export function usesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
+  const brought = new Set(inline.map(({ sha256 }) => sha256));
+  const uses = new Map<string, InputUse>();
+  for (const { sha256, size_bytes, content_type, key } of inputs) {
+    if (key === undefined) {
+      uses.set(sha256, { sha256, size_bytes, content_type, brought: brought.has(sha256) });
+    }
+  }
+  return [...uses.values()];
+}
+
+/** The refusal of a job whose assets were deleted while it was being checked. */
+export function goneProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): CoreProblem {
+  const faults = assets.map((sha256): Fault => {
+    const at = named.get(sha256);
+    // A fetched file is named nowhere by its hash.
+    const detail = 'the file was deleted while the request was being worked on; send it again';
+    return at === undefined ? { pointer: '#/inputs', code: 'input_fetch_failed', detail } : unknownAsset(at);
+  });
+  const [first, ...rest] = faults;
+  if (first === undefined) {
+    throw new Error('a job was refused for assets and none is named');
+  }
+  return invalidRequest([first, ...rest]);
+}
+
+/** Lets go of files that were fetched for a request that came to nothing, unless something else uses them. */
+export async function letGo(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
+  if (hashes.length > 0) {
+    await repeatable(() => accountStub(core.env, caller.account).giveUpLoose(hashes)).catch(() => {});
+  }
+}

@@ -1,0 +1,123 @@
+import type { Idempotency } from '../../contract/admission.ts';
+import { consoleLog, type Log } from '../../providers/log.ts';
+import type { Caller, Core } from '../context.ts';
+import { jsonText } from '../../domain/json.ts';
+import { IDEMPOTENCY_KEY_FAULT, idempotencyKeySchema } from '../../domain/idempotency-key.ts';
+import { isPassing } from '../../durable-objects/shared/rpc-retry.ts';
+import { pointer, type CoreProblem } from '../../domain/problems.ts';
+import { fail, type Result } from '../../domain/result.ts';
+import { isRecord } from '../../domain/workflow/parse.ts';
+import { deadlineIn } from '../../lib/stalled-stream.ts';
+import type { InlineFiles } from './inline.ts';
+import { FETCH_ALL_TIMEOUT_MS } from './inputs.ts';
+import { submitJob, type Submitted, type SubmitOptions } from './submit.ts';
+
+/**
+ * Jobs a batch may have. The worst of them look up or fetch 32 inputs each, six requests per input with redirects: with 50 that stays
+ * below the 10,000 subrequests of one invocation (reference/cloudflare.md section 4).
+ */
+export const MAX_BATCH_JOBS = 50;
+/** Worked on side by side: an invocation has six connections that wait for an answer. */
+const AT_ONCE = 6;
+
+export type BatchOutcome = Result<Submitted, CoreProblem>;
+
+/**
+ * Takes several jobs as if each had been submitted by itself, in their order: where a limit is reached, it is the first that are let in.
+ * One that is refused, or breaks off, touches no other. `key`: the request's own `Idempotency-Key`; it stands for a key of every job
+ * that names none, with the job's place. `standing`: as for a submit. The files that the jobs name by URL are fetched within the time
+ * that those of one job have.
+ */
+export async function submitBatch(
+  core: Core,
+  caller: Caller,
+  { jobs, files }: { jobs: readonly unknown[]; files: InlineFiles },
+  key: string | null,
+  standing: () => Promise<boolean>,
+  log: Log = consoleLog,
+): Promise<BatchOutcome[]> {
+  const turns = jobs.map(() => Promise.withResolvers<void>());
+  const outcomes: Promise<BatchOutcome>[] = [];
+  const latest = new Map<string, Promise<BatchOutcome>>();
+  const fetchDeadline = deadlineIn(FETCH_ALL_TIMEOUT_MS);
+  const one = async (at: number, item: Item, same: Promise<BatchOutcome> | undefined): Promise<BatchOutcome> => {
+    const before = turns[at - 1]?.promise;
+    try {
+      await outcomes[at - AT_ONCE];
+      // Two with one key: the second is a repetition of the first, which must have come to something.
+      await same;
+      return await submitOne(core, caller, item, files, {
+        standing,
+        fetchDeadline,
+        inTurn: async (admit) => {
+          await before;
+          return admit().finally(() => turns[at]?.resolve());
+        },
+      });
+    } catch (error) {
+      log({
+        event: 'batch_job_failed',
+        account: caller.account,
+        index: at,
+        detail: error instanceof Error ? error.message : 'unknown',
+      });
+      return fail(
+        isPassing(error)
+          ? {
+              code: 'unavailable',
+              detail: 'a part of the platform is busy or restarting; try this job again',
+              shouldRetry: true,
+            }
+          : { code: 'internal', detail: 'the gateway failed with this job; the log has it' },
+      );
+    } finally {
+      // One that got nowhere isPassing the turn on only when those before it had theirs.
+      void before?.then(() => turns[at]?.resolve());
+      if (at === 0) {
+        turns[0]?.resolve();
+      }
+    }
+  };
+  for (const [at, body] of jobs.entries()) {
+    const item = itemOf(body, key === null ? null : `${key}\n${at}`);
+    const outcome = one(at, item, item.key === null ? undefined : latest.get(item.key));
+    outcomes.push(outcome);
+    if (item.key !== null) {
+      latest.set(item.key, outcome);
+    }
+  }
+  return Promise.all(outcomes).finally(fetchDeadline.stop);
+}
+
+/** A job of a batch: what a submit would have as its body, and its key; `given`: the client's own, as it came. */
+type Item = { body: unknown; key: string | null; given: unknown };
+
+function itemOf(body: unknown, derived: string | null): Item {
+  if (!isRecord(body)) {
+    return { body, key: derived, given: undefined };
+  }
+  const { idempotency_key: given, ...rest } = body;
+  return { body: rest, key: typeof given === 'string' ? given : derived, given };
+}
+
+async function submitOne(
+  core: Core,
+  caller: Caller,
+  { body, key, given }: Item,
+  files: InlineFiles,
+  options: Pick<SubmitOptions, 'inTurn' | 'standing' | 'fetchDeadline'>,
+): Promise<BatchOutcome> {
+  if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
+    const detail = `${IDEMPOTENCY_KEY_FAULT}.`;
+    const fault = { pointer: pointer(['idempotency_key']), code: 'invalid_value' as const, detail };
+    return fail({ code: 'invalid_idempotency_key', detail, errors: [fault] });
+  }
+  const idempotency = key === null ? null : await idempotencyOf(key, body);
+  return submitJob(core, caller, { value: body, files }, { ...options, idempotency });
+}
+
+/** The same job is the same value: unlike a request's, its bytes are not to be had once the batch is parsed. */
+async function idempotencyOf(key: string, body: unknown): Promise<Idempotency> {
+  const text = new TextEncoder().encode(`POST /v1/jobs/batch\n${jsonText(body)}`);
+  return { key, fingerprint: new Uint8Array(await crypto.subtle.digest('SHA-256', text)).toHex() };
+}

@@ -1,0 +1,188 @@
+import type { Priority } from '../../contract/admission.ts';
+import type { Endpoint, Limits, NodePolicy } from '../../config/schema.ts';
+import type { Graph, JobOptions } from '../../contract/new-job.ts';
+import { endpointBarred, usualEndpoint } from '../auth/endpoint-access.ts';
+import type { Caller, Core } from '../context.ts';
+import { faultsOf } from '../../domain/validation.ts';
+import { FaultList } from '../../domain/validation-errors.ts';
+import { quote, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { nodesOf, unknownNodes } from '../endpoints/node-catalog.ts';
+import { checkGraph, checkLeastSize } from '../../domain/workflow/check.ts';
+import { flatNames } from '../../providers/gpu/worker-comfyui/flat-names.ts';
+import { pointersIn } from '../../domain/workflow/graph.ts';
+import { nameFaults, portableName } from '../../domain/workflow/input-name.ts';
+import { isRecord, parseWorkflow } from '../../domain/workflow/parse.ts';
+import type { Facts } from '../../domain/workflow/results.ts';
+import { shape, type Rules, type Shaped } from '../../domain/workflow/shaping/shape.ts';
+import { foreignBody } from './foreign-body.ts';
+import { inlineFaults } from './inline-run.ts';
+import type { JobBody } from './inline.ts';
+import { resolveInputs, type ResolvedInputs } from './inputs.ts';
+import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
+
+/** A request without a fault, and the graph that will run. */
+export type Checked = ResolvedInputs & {
+  /** The inputs as they were asked for. */
+  requested: readonly InputRequest[];
+  /** What they are called in the graph that runs, by their names in the request, with the separators of Linux. */
+  inputNames: ReadonlyMap<string, string>;
+  shaped: Shaped;
+  endpoint: string;
+  metadata: Record<string, string>;
+  options: JobOptions;
+  finishWithinS: number;
+  startWithinS: number | null;
+  /** Seconds; null where the client leaves it to the account. */
+  retention: number | null;
+  priority: Priority;
+  /** Whether the classes of the nodes could be compared with what the endpoint's ComfyUI has. */
+  nodesChecked: boolean;
+};
+
+const PATH = ['workflow'];
+
+/**
+ * Checks a request and shapes its graph; stores and counts nothing. All faults are reported together: those of its shape, of its
+ * graph, of what it wants changed in it, and of its inputs.
+ */
+export async function checkRequest(
+  core: Core,
+  caller: Caller,
+  { value: body, files }: JobBody,
+): Promise<Result<Checked, CoreProblem>> {
+  const faults = new FaultList();
+  faults.addAll(tooMany(body, core.config.limits));
+  const foreign = foreignBody(body);
+  if (foreign !== null) {
+    faults.addAll([foreign]);
+  }
+  if (faults.count > 0) {
+    return refuse(faults);
+  }
+  const parsed = jobRequestSchema.safeParse(body);
+  if (!parsed.success) {
+    faults.addAll(faultsOf(parsed.error));
+    faults.append(graphFaults(body, core.config.limits));
+    return refuse(faults);
+  }
+  const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
+  const { variables, priority, start_within, retention = null } = parsed.data;
+  const endpoint = parsed.data.endpoint ?? usualEndpoint(core.config, caller);
+  const barred = endpointBarred(core.config, caller, endpoint);
+  if (barred !== null) {
+    return fail(barred);
+  }
+  const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
+  if (target === undefined) {
+    const detail = `there is no endpoint ${quote(endpoint)}`;
+    faults.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
+  }
+  const nodes = target === undefined ? null : await nodesOf(core, endpoint);
+  const rules = rulesOf(core.config.limits, target, caller.nodes, nodes?.facts);
+  const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
+  const { temp_outputs: tempOutputs } = jobOptions;
+  const graph = graphOf(workflow, rules, faults);
+  const portable = requested.map(({ name }) => portableName(name));
+  const inputNames =
+    target?.worker === 'worker-comfyui' ? flatNames(portable) : new Map(portable.map((name) => [name, name]));
+  const shaped =
+    graph === null
+      ? null
+      : shape(
+          graph,
+          { variables, params, overrides, randomizeSeeds, inputNames, tempOutputs },
+          rules,
+          core.newSeed,
+          pointersIn(PATH),
+        );
+  if (shaped !== null) {
+    faults.append(shaped.faults);
+  }
+  if (shaped !== null) {
+    faults.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.pointerOf));
+  }
+  const { max_finish_within, finish_within: usual } = core.config.policy;
+  const finishWithinS = finish_within ?? usual;
+  if (finishWithinS > max_finish_within) {
+    const detail = `finish_within may be ${max_finish_within} seconds`;
+    faults.add('out_of_range', () => ({ pointer: '#/finish_within', detail }));
+  }
+  const startWithinS = start_within ?? null;
+  if (startWithinS !== null && startWithinS > finishWithinS) {
+    const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
+    faults.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
+  }
+  const renamed = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));
+  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, renamed, files);
+  faults.addAll(nameFaults(requested.map(({ name }) => name)));
+  faults.addAll(inputFaults);
+  if (shaped !== null) {
+    faults.addAll(inlineFaults(target, shaped.shaped.text, inputs));
+  }
+  return shaped === null || faults.count > 0
+    ? refuse(faults)
+    : ok({
+        shaped: shaped.shaped,
+        requested,
+        inputNames,
+        inputs,
+        inline,
+        remote,
+        named,
+        endpoint,
+        metadata,
+        options: jobOptions,
+        finishWithinS,
+        startWithinS,
+        retention,
+        priority,
+        nodesChecked: nodes !== null,
+      });
+}
+
+/** What holds for a graph on this endpoint with this key: the stricter of each limit, and all policies. */
+export function rulesOf(
+  limits: Limits,
+  endpoint: Endpoint | undefined,
+  keyPolicy: NodePolicy | null,
+  facts: Facts = null,
+): Rules {
+  const own = endpoint?.limits ?? { on_limit: 'refuse' as const };
+  return {
+    limits: own,
+    maxNodes: Math.min(limits.max_nodes, own.max_nodes ?? Infinity),
+    maxBytes: Math.min(limits.max_workflow_bytes, own.max_workflow_bytes ?? Infinity),
+    policies: [endpoint?.nodes, keyPolicy].filter((policy) => policy !== null && policy !== undefined),
+    allowUrls: endpoint?.allow_urls ?? false,
+    facts,
+  };
+}
+
+/** The graph as it came, or null where it cannot be shaped; its faults are added to the list. Its size is looked at before it is. */
+function graphOf(workflow: unknown, rules: Rules, faults: FaultList): Graph | null {
+  const parsed = parseWorkflow(workflow, rules.maxNodes, PATH);
+  const found = parsed.ok ? checkLeastSize(parsed.value, rules.maxBytes, pointersIn(PATH)) : parsed.problem;
+  faults.addAll(found);
+  return parsed.ok && found.length === 0 ? parsed.value : null;
+}
+
+/** What is wrong with the graph of a request that is malformed elsewhere. */
+function graphFaults(body: unknown, limits: Limits): FaultList {
+  const faults = new FaultList();
+  if (isRecord(body) && body['workflow'] !== undefined) {
+    const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), faults);
+    if (graph !== null) {
+      faults.append(checkGraph(graph, pointersIn(PATH)));
+    }
+  }
+  return faults;
+}
+
+function refuse(faults: FaultList): Result<never, CoreProblem> {
+  const problem = faults.problem();
+  if (problem === null) {
+    throw new Error('a request was refused without a fault');
+  }
+  return fail(problem);
+}

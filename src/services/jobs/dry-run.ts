@@ -1,0 +1,86 @@
+import type { Resolved } from '../../contract/job.ts';
+import type { JobInput } from '../../contract/new-job.ts';
+import type { Caller, Core } from '../context.ts';
+import type { CoreProblem } from '../../domain/problems.ts';
+import { ok, type Result } from '../../domain/result.ts';
+import { portableName } from '../../domain/workflow/input-name.ts';
+import type { Renamed } from '../../domain/workflow/shaping/prefixes.ts';
+import type { JobBody } from './inline.ts';
+import { checkRequest } from './check.ts';
+import { priceOf, type PriceEstimate } from '../../domain/job/price.ts';
+import type { InputRequest } from './request.ts';
+
+/** What a submit would run. `workflow` is JSON text. */
+export type DryRun = {
+  endpoint: string;
+  workflow: string;
+  resolved: Resolved;
+  renamed: Renamed[];
+  nodes: { count: number; checked: boolean };
+  inputs: DryInput[];
+  finish_within: number;
+  price: PriceEstimate | null;
+};
+
+/**
+ * An input that the job would have: an asset of the account (of a file in the body: the one it would become), an output of another job,
+ * or a file elsewhere, of which nothing is known before a submit fetches it. `used_by`: ids of nodes.
+ */
+export type DryInput = {
+  name: string;
+  asset: string | null;
+  output: string | null;
+  url: string | null;
+  size_bytes: number | null;
+  content_type: string | null;
+  used_by: string[];
+};
+
+/**
+ * Everything a submit does up to admission, and nothing after: nothing is stored, counted or sent. It succeeds exactly when a
+ * submit would get as far as admission. Seeds it draws are examples: a submit draws its own.
+ */
+export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise<Result<DryRun, CoreProblem>> {
+  const checked = await checkRequest(core, caller, body);
+  if (!checked.ok) {
+    return checked;
+  }
+  const { shaped, requested, inputNames, inputs, endpoint, finishWithinS, nodesChecked } = checked.value;
+  const nameOf = ({ name }: InputRequest): string => inputNames.get(portableName(name)) ?? name;
+  const users = new Map<string, string[]>(requested.map((request) => [nameOf(request), []]));
+  const found = new Map(inputs.map((input) => [input.name, input]));
+  for (const [id, node] of Object.entries(shaped.graph)) {
+    for (const name of new Set(Object.values(node.inputs).flatMap(textsIn))) {
+      users.get(name)?.push(id);
+    }
+  }
+  return ok({
+    endpoint,
+    workflow: shaped.text,
+    resolved: shaped.resolved,
+    renamed: shaped.renamed,
+    nodes: { count: Object.keys(shaped.graph).length, checked: nodesChecked },
+    inputs: requested.map((request) => dryInput(request, found.get(nameOf(request)), users.get(nameOf(request)) ?? [])),
+    finish_within: finishWithinS,
+    price: priceOf(core.config.endpoints[endpoint]?.price, finishWithinS),
+  });
+}
+
+const dryInput = ({ name, output, url }: InputRequest, found: JobInput | undefined, used_by: string[]): DryInput => ({
+  name,
+  // Where an output lies in R2 is the gateway's own affair.
+  asset: found === undefined || output !== undefined ? null : `sha256:${found.sha256}`,
+  output: output ?? null,
+  url: url ?? null,
+  size_bytes: found?.size_bytes ?? null,
+  content_type: found?.content_type ?? null,
+  used_by,
+});
+
+/** The texts a worker compares with the names of inputs: whole values, also within lists and objects. */
+const textsIn = (value: unknown): string[] =>
+  typeof value === 'string'
+    ? [value]
+    : typeof value === 'object' && value !== null
+      ? Object.values(value).flatMap(textsIn)
+      : [];

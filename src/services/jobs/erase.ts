@@ -1,0 +1,25 @@
+import { isUuidV7 } from '../../lib/ids.ts';
+import { jobStub } from '../../durable-objects/shared/stubs.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+
+/**
+ * Erases a job that is over: graph, log, outputs, and its line in the list. Its inputs are assets of the account, which other jobs
+ * may share; they go by themselves. A job that is not over must be canceled first: nothing may run unseen.
+ */
+export async function eraseJob(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  const erased = await repeatable(() => jobStub(core.env, id).eraseNow(caller.account));
+  switch (erased) {
+    case 'erased':
+      return ok(null);
+    case 'not_found':
+      return fail(notFound);
+    case 'not_over':
+      return fail({ code: 'job_not_over', detail: 'the job is not over; cancel it, then erase it' });
+  }
+}

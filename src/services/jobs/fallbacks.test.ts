@@ -1,0 +1,57 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { testBindings } from '../../../test/gateway-bindings.ts';
+import { requireConfig } from '../../config/schema.ts';
+import type { Graph } from '../../contract/new-job.ts';
+import { writeCatalog } from '../../storage/r2/catalog.ts';
+import type { Caller, Core } from '../context.ts';
+import { forgetCatalogs } from '../endpoints/node-catalog.ts';
+import { fallbacksFor } from './fallbacks.ts';
+
+const GRAPH: Graph = {
+  '1': { class_type: 'EmptyImage', inputs: { width: 512, height: 512, batch_size: 1, color: 0 } },
+  '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 't' } },
+};
+const caller: Caller = { account: 'acc', key: 'k', environment: 'live', endpoints: null, templates: null, nodes: null };
+
+/** Where the graph may run instead of at `own`, whose fallback is `spare` with these settings, and whose fallback is `last`. */
+async function fallbacks(spare: Record<string, unknown>, over: Partial<Caller> = {}): Promise<unknown> {
+  const endpoints = {
+    own: { runpod_id: 'a', fallback: 'spare' },
+    spare: { runpod_id: 'b', fallback: 'last', ...spare },
+    last: { runpod_id: 'c' },
+  };
+  const config = requireConfig({ ...env, ...testBindings, ENDPOINTS: JSON.stringify(endpoints) });
+  const core: Core = { env, config, clock: () => Date.now(), newId: () => 'id', newSeed: () => 1 };
+  const found = await fallbacksFor(core, { ...caller, ...over }, 'own', GRAPH);
+  return found.map(({ endpoint }) => endpoint);
+}
+
+describe('a job may run instead', () => {
+  it('at the fallback of its endpoint, and at that one’s', async () => {
+    expect(await fallbacks({})).toEqual(['spare', 'last']);
+  });
+
+  it('nowhere that its key may not use', async () => {
+    expect(await fallbacks({}, { endpoints: ['own', 'last'] })).toEqual(['last']);
+    expect(await fallbacks({}, { endpoints: ['own'] })).toEqual([]);
+  });
+
+  it.each([
+    ['its limits refuse the graph', { limits: { max_pixels: 1024 } }],
+    ['its limits would change the graph', { limits: { max_pixels: 1024, on_limit: 'clamp' } }],
+    ['it has too many nodes', { limits: { max_nodes: 1 } }],
+    ['a node may not run there', { nodes: { deny: ['SaveImage'] } }],
+    ['a node is not among those allowed there', { nodes: { allow: ['EmptyImage'] } }],
+  ])('nowhere that %s', async (_why, spare) => {
+    expect(await fallbacks(spare)).toEqual(['last']);
+  });
+
+  it('nowhere that ComfyUI lacks a node', async () => {
+    await writeCatalog(env.BUCKET, 'spare', { comfyui_version: null, classes: ['EmptyImage'] }, Date.now());
+    forgetCatalogs();
+    expect(await fallbacks({})).toEqual(['last']);
+    await env.BUCKET.delete('catalogs/spare.json');
+    forgetCatalogs();
+  });
+});

@@ -1,0 +1,52 @@
+import { fallbacksOf } from '../../config/schema.ts';
+import type { FallbackEndpoint, Graph } from '../../contract/new-job.ts';
+import { endpointBarred } from '../auth/endpoint-access.ts';
+import type { Caller, Core } from '../context.ts';
+import { nodesOf, unknownNodes } from '../endpoints/node-catalog.ts';
+import { pointersIn } from '../../domain/workflow/graph.ts';
+import { shape } from '../../domain/workflow/shaping/shape.ts';
+import { rulesOf } from './check.ts';
+
+/**
+ * The endpoints that may stand in for one, for this graph, whose values may be `fileNames` of the job, and key: those the key may use anyhow, and whose limits, nodes and policy
+ * let the graph run as it is. What would be refused at an endpoint, or changed to fit it, does not get there by a detour.
+ */
+export async function fallbacksFor(
+  core: Core,
+  caller: Caller,
+  endpoint: string,
+  graph: Graph,
+  fileNames: readonly string[] = [],
+): Promise<FallbackEndpoint[]> {
+  const { endpoints } = core.config;
+  const usable = fallbacksOf(endpoints, endpoint).filter((name) => endpointBarred(core.config, caller, name) === null);
+  const fits = await Promise.all(usable.map((name) => mayRun(core, caller, name, graph, fileNames)));
+  return usable
+    .filter((_, index) => fits[index] === true)
+    .map((name) => ({ endpoint: name, price_per_second: endpoints[name]?.price?.per_second ?? null }));
+}
+
+async function mayRun(
+  core: Core,
+  caller: Caller,
+  endpoint: string,
+  graph: Graph,
+  fileNames: readonly string[],
+): Promise<boolean> {
+  const nodes = await nodesOf(core, endpoint);
+  const rules = rulesOf(core.config.limits, core.config.endpoints[endpoint], caller.nodes, nodes?.facts);
+  const refusing = { ...rules, limits: { ...rules.limits, on_limit: 'refuse' as const } };
+  if (Object.keys(graph).length > rules.maxNodes) {
+    return false;
+  }
+  const nothing = {
+    params: {},
+    overrides: {},
+    randomizeSeeds: false,
+    inputNames: new Map(fileNames.map((name) => [name, name])),
+    tempOutputs: false,
+  };
+  const pointerOf = pointersIn([]);
+  const { faults } = shape(graph, nothing, refusing, core.newSeed, pointerOf);
+  return faults.count === 0 && unknownNodes(nodes, endpoint, graph, pointerOf).length === 0;
+}

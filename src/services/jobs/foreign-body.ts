@@ -1,0 +1,55 @@
+import type { Fault } from '../../domain/problems.ts';
+import { isRecord } from '../../domain/workflow/parse.ts';
+
+/** Bodies of other APIs, which people send first: they are told how to send them here. */
+
+const SAMPLE = 3;
+
+/** Whether a value looks like a graph in API format, by its first nodes. */
+const isGraph = (value: unknown): value is Record<string, unknown> => {
+  const nodes = isRecord(value) ? Object.values(value).slice(0, SAMPLE) : [];
+  return nodes.length > 0 && nodes.every((node) => isRecord(node) && typeof node['class_type'] === 'string');
+};
+
+const isEditorGraph = (value: Record<string, unknown>): boolean =>
+  Array.isArray(value['nodes']) && (Array.isArray(value['links']) || 'last_node_id' in value);
+
+const fault = (pointer: string, detail: string): Fault => ({ pointer, code: 'request_format', detail });
+
+/** What is wrong with a body that is another API's, as one fault; null for any other body. */
+export function foreignBody(body: unknown): Fault | null {
+  if (!isRecord(body)) {
+    return null;
+  }
+  const { workflow, prompt, input } = body;
+  if (workflow !== undefined) {
+    return isRecord(workflow) && isGraph(workflow['prompt'])
+      ? fault(
+          '#/workflow/prompt',
+          'This is a body of ComfyUI\'s POST /prompt. Send what is in "prompt" as "workflow": {"workflow": {…}}.',
+        )
+      : null;
+  }
+  if (isGraph(prompt)) {
+    return fault(
+      '#/prompt',
+      'This is a body of ComfyUI\'s POST /prompt. Send its "prompt" as "workflow" and leave the rest out: {"workflow": {…}}.',
+    );
+  }
+  if (isRecord(input)) {
+    const images = input['images'] === undefined ? '' : ', its "images" as "inputs" ({"name", "data": "base64"})';
+    return fault(
+      '#/input',
+      `This is a body of RunPod's POST /run. Send what is in "input" as the body itself: its "workflow"${images}: {"workflow": {…}}.`,
+    );
+  }
+  if (isGraph(body)) {
+    return fault('#', 'This is a workflow by itself. Send it as {"workflow": {…}}.');
+  }
+  return isEditorGraph(body)
+    ? fault(
+        '#',
+        'This is what the ComfyUI editor saves. Export the API format (menu Workflow → Export (API)) and send it as {"workflow": {…}}.',
+      )
+    : null;
+}

@@ -1,0 +1,24 @@
+import type { Endpoint } from '../../config/schema.ts';
+import type { JobInput } from '../../contract/new-job.ts';
+import type { Fault } from '../../domain/problems.ts';
+import { imageBytes, MAX_RUN_BODY_BYTES, roomForImages } from '../../providers/gpu/worker-comfyui/input.ts';
+
+/** What is wrong with a job for an endpoint whose worker knows no gateway: everything travels in one request to RunPod there. */
+export function inlineFaults(endpoint: Endpoint | undefined, workflow: string, inputs: readonly JobInput[]): Fault[] {
+  if (endpoint?.worker !== 'worker-comfyui') {
+    return [];
+  }
+  const over = inputs.reduce((sum, input) => sum + imageBytes(input), 0) - roomForImages(workflow);
+  if (over <= 0) {
+    return [];
+  }
+  return [
+    {
+      pointer: inputs.length === 0 ? '#/workflow' : '#/inputs',
+      code: 'run_too_large',
+      detail:
+        `the workflow and its files, in base64, are ${over} bytes over the ${MAX_RUN_BODY_BYTES} that RunPod takes in one request; ` +
+        'this endpoint runs worker-comfyui, which gets them no other way. Make the files smaller, or use an endpoint that runs worker-gpu',
+    },
+  ];
+}

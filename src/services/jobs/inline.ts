@@ -1,0 +1,136 @@
+import type { JobInput } from '../../contract/new-job.ts';
+import { later } from '../../providers/background.ts';
+import { findAsset, putAsset } from '../../storage/r2/assets.ts';
+import type { Spool } from '../../storage/r2/spool.ts';
+import { Base64File } from '../../lib/base64.ts';
+import { tooLarge } from '../assets/refusals.ts';
+import { openSpool, placeSpooled, SpoolWriter, type SpooledFile } from '../assets/spooled.ts';
+import type { Caller, Core } from '../context.ts';
+import type { TextSink } from '../../domain/json-extract.ts';
+import type { Fault } from '../../domain/problems.ts';
+
+type FileFault = Pick<Fault, 'code' | 'detail'>;
+
+/** A file that came in the body of a request, or what is wrong with it. */
+export type InlineFile = SpooledFile | FileFault;
+
+export const invalidBase64: FileFault = {
+  code: 'invalid_base64',
+  detail: 'data must be base64 with padding, or a data URL of it',
+};
+
+/** A body that was parsed, and the files that were taken out of it. */
+export type JobBody = { value: unknown; files: InlineFiles };
+
+/**
+ * The files of one body. Their base64 never is in memory as a whole: it is decoded as it comes, and in the body its SHA-256 stands in its
+ * place, so that a body without its files still says all that it said.
+ */
+export class InlineFiles {
+  private readonly core: Core;
+  private readonly spool: Spool;
+  private readonly files = new Map<string, InlineFile>();
+
+  /** @param most bytes that all of them may have together; null where that is not known */
+  constructor(core: Core, caller: Caller, most: number | null) {
+    this.core = core;
+    this.spool = openSpool(core, caller, most);
+  }
+
+  /** Takes the base64 of the next file. One file comes after the other. */
+  next(): TextSink {
+    const base64 = new Base64File();
+    const writer = new SpoolWriter(this.spool);
+    const { max_asset_bytes, max_upload_bytes } = this.core.config.limits;
+    let fault: FileFault | null = null;
+    const add = async (bytes: Uint8Array | null): Promise<void> => {
+      if (bytes === null) {
+        fault = invalidBase64;
+      } else if (writer.size + bytes.length > max_asset_bytes) {
+        fault = { code: 'file_too_large', detail: tooLarge(max_asset_bytes, max_upload_bytes).detail };
+      } else if (fault === null) {
+        await writer.write(bytes);
+      }
+    };
+    return {
+      write: (piece) => (fault === null ? add(base64.push(piece)) : undefined),
+      end: async () => {
+        if (fault === null) {
+          await add(base64.end());
+        }
+        if (fault === null && writer.size === 0) {
+          fault = { code: 'empty_file', detail: 'the file is empty' };
+        }
+        if (fault !== null) {
+          await writer.giveUp();
+          return this.named(fault.code, fault);
+        }
+        const file = await writer.finish();
+        return this.named(`sha256:${file.sha256}`, file);
+      },
+    };
+  }
+
+  /** Ends the taking: the files can be read now. */
+  close(): Promise<void> {
+    return this.spool.close();
+  }
+
+  /** The file that this text stands for; null where it stands for none. */
+  find(name: string): InlineFile | null {
+    return this.files.get(name) ?? null;
+  }
+
+  /** Throws away what was not stored meanwhile. */
+  discard(): Promise<void> {
+    return this.spool.discard();
+  }
+
+  private named(name: string, file: InlineFile): string {
+    this.files.set(name, file);
+    return name;
+  }
+}
+
+/**
+ * Works with the files of a body. What became no asset by the end is thrown away, also where the client has left meanwhile and its request
+ * would end with it.
+ */
+export function withInlineFiles<T>(
+  core: Core,
+  caller: Caller,
+  most: number | null,
+  work: (files: InlineFiles) => Promise<T>,
+): Promise<T> {
+  const files = new InlineFiles(core, caller, most);
+  const done = work(files).finally(() => files.discard());
+  later(done);
+  return done;
+}
+
+/** Content that is still to be stored as an asset. */
+export type InlineInput = { content: SpooledFile | Uint8Array; sha256: string; content_type: string };
+
+/** Stores what came inline, one file after another. Content that is there already is not written again. */
+export async function storeInline(core: Core, caller: Caller, inline: readonly InlineInput[]): Promise<void> {
+  for (const { content, sha256, content_type } of inline) {
+    if ((await findAsset(core.env.BUCKET, caller.account, sha256)) !== null) {
+      continue;
+    }
+    if (content instanceof Uint8Array) {
+      await putAsset(core.env.BUCKET, caller.account, { sha256, content_type }, content);
+    } else {
+      await placeSpooled(core, caller, content, content_type);
+    }
+  }
+}
+
+/** An input whose content is still to be stored, under the hash of its bytes. */
+export function inlineInput(
+  name: string,
+  file: { content: SpooledFile | Uint8Array; sha256: string; size_bytes: number },
+  content_type: string,
+): { input: JobInput; inline: InlineInput } {
+  const { content, sha256, size_bytes } = file;
+  return { input: { name, sha256, size_bytes, content_type }, inline: { content, sha256, content_type } };
+}

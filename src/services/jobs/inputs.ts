@@ -1,0 +1,155 @@
+import type { JobInput } from '../../contract/new-job.ts';
+import type { StoredFile } from '../../contract/assets.ts';
+import { findAsset } from '../../storage/r2/assets.ts';
+import { fetchAsset } from '../assets/fetch.ts';
+import { inspectSpooled } from '../assets/spooled.ts';
+import type { Caller, Core } from '../context.ts';
+import { pointer, type Fault } from '../../domain/problems.ts';
+import { publicUrl } from '../../domain/net/public-url.ts';
+import { chainedInput } from './chained.ts';
+import { inlineInput, invalidBase64, type InlineFiles, type InlineInput } from './inline.ts';
+import type { InputRequest } from './request.ts';
+
+/**
+ * The inputs of a request that was checked: what the job will carry, which contents still have to be stored, and which files have
+ * to be fetched first. `named`: the places in the body where assets are named by their id, by hash.
+ */
+export type ResolvedInputs = {
+  inputs: JobInput[];
+  inline: InlineInput[];
+  remote: RemoteInput[];
+  named: Map<string, string>;
+};
+
+/**
+ * The files of one request have this long together, those of all jobs of a batch: a client that sends the request waits for them, and
+ * most give up after 60 to 120 s.
+ */
+export const FETCH_ALL_TIMEOUT_MS = 90_000;
+
+/** A file that is elsewhere on the internet. `at` is its place in the body. */
+export type RemoteInput = { name: string; url: string; at: string };
+
+/** Checks every input but its name; stores nothing. Faults of all inputs are reported together. */
+export async function resolveInputs(
+  core: Core,
+  caller: Caller,
+  requests: readonly InputRequest[],
+  files: InlineFiles,
+): Promise<ResolvedInputs & { faults: Fault[] }> {
+  const resolved: ResolvedInputs & { faults: Fault[] } = {
+    inputs: [],
+    inline: [],
+    remote: [],
+    named: new Map(),
+    faults: [],
+  };
+  // Assets are looked up side by side; contents are looked at one after another.
+  const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
+  const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(core, caller, id)] as const)));
+  for (const [at, { name, asset, data, url, output }] of requests.entries()) {
+    const path = ['inputs', String(at)];
+    if (url !== undefined) {
+      const allowed = publicUrl(url, core.config.publicUrl);
+      if (allowed.ok) {
+        resolved.remote.push({ name, url, at: pointer([...path, 'url']) });
+      } else {
+        resolved.faults.push({
+          pointer: pointer([...path, 'url']),
+          code: 'input_url_refused',
+          detail: `url ${allowed.problem}`,
+        });
+      }
+      continue;
+    }
+    const each =
+      output !== undefined
+        ? await fromOutput(core, caller, name, output, pointer([...path, 'output']))
+        : asset === undefined
+          ? await fromContent(core, files, { name, data: data ?? '' }, pointer([...path, 'data']))
+          : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
+    if ('fault' in each) {
+      resolved.faults.push(each.fault);
+      continue;
+    }
+    resolved.inputs.push(each.input);
+    if (asset !== undefined) {
+      resolved.named.set(each.input.sha256, pointer([...path, 'asset']));
+    }
+    if (each.inline !== null) {
+      resolved.inline.push(each.inline);
+    }
+  }
+  return resolved;
+}
+
+/**
+ * Fetches what is elsewhere, one file after another. Called only when nothing else is wrong with the request; a file that cannot be
+ * had is a fault of the request like any other.
+ * @param over aborted when the request may wait no longer
+ */
+export async function fetchRemote(
+  core: Core,
+  caller: Caller,
+  remote: readonly RemoteInput[],
+  over: AbortSignal,
+): Promise<{ inputs: JobInput[]; faults: Fault[] }> {
+  const inputs: JobInput[] = [];
+  const faults: Fault[] = [];
+  for (const { name, url, at } of remote) {
+    const fetched = await fetchAsset(core, caller, url, name, over);
+    if (fetched.ok) {
+      const { sha256, size_bytes, content_type } = fetched.value;
+      inputs.push({ name, sha256, size_bytes, content_type });
+    } else {
+      faults.push({ pointer: at, ...fetched.problem });
+    }
+  }
+  return { inputs, faults };
+}
+
+type Resolved = { input: JobInput; inline: InlineInput | null } | { fault: Fault };
+
+const find = (core: Core, caller: Caller, asset: string): Promise<StoredFile | null> =>
+  findAsset(core.env.BUCKET, caller.account, asset.slice('sha256:'.length));
+
+/** An asset that is not there, or no longer. */
+export const unknownAsset = (at: string): Fault => ({
+  pointer: at,
+  code: 'unknown_asset',
+  detail: 'no such asset; upload it with POST /v1/assets first',
+});
+
+function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved {
+  if (asset === null) {
+    return { fault: unknownAsset(at) };
+  }
+  const { sha256, size_bytes, content_type } = asset;
+  return { input: { name, sha256, size_bytes, content_type }, inline: null };
+}
+
+async function fromOutput(core: Core, caller: Caller, name: string, output: string, at: string): Promise<Resolved> {
+  const chained = await chainedInput(core, caller, name, output);
+  return (
+    chained ?? { fault: { pointer: at, code: 'unknown_output', detail: 'no job of this account has such an output' } }
+  );
+}
+
+/** `data` stands for a file that was taken out of the body as it came. */
+async function fromContent(
+  core: Core,
+  files: InlineFiles,
+  { name, data }: { name: string; data: string },
+  at: string,
+): Promise<Resolved> {
+  const file = files.find(data) ?? invalidBase64;
+  if ('code' in file) {
+    return { fault: { pointer: at, ...file } };
+  }
+  const inspected = await inspectSpooled(file, name, core.config.limits);
+  if (!inspected.ok) {
+    return { fault: { pointer: at, ...inspected.problem } };
+  }
+  const { sha256, size_bytes } = file;
+  return inlineInput(name, { content: file, sha256, size_bytes }, inspected.value.content_type);
+}

@@ -1,0 +1,54 @@
+import type { Output } from '../../contract/job.ts';
+import { headOutput, openOutput, type ByteRange, type OutputHead } from '../../storage/r2/outputs.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { getJob } from './get.ts';
+
+/** An output that can be read. Its head costs a look into R2, its content another; a door takes what it needs. */
+export type OpenOutput = {
+  output: Output;
+  head(): Promise<OutputHead | null>;
+  /** The whole content, or one range of the version with this ETag. Null: the file is gone. */
+  read(wanted: { range: ByteRange; etag: string } | null): Promise<(OutputHead & { body: ReadableStream }) | null>;
+};
+
+/** Finds an output by its name in the job's record. A job of another account and a name no output has look the same. */
+export async function findOutput(
+  core: Core,
+  caller: Caller,
+  job: string,
+  name: string,
+): Promise<Result<OpenOutput, CoreProblem>> {
+  const view = await getJob(core, caller, job);
+  if (!view.ok) {
+    return view;
+  }
+  const output = view.value.outputs.find((each) => each.name === name);
+  if (output === undefined) {
+    return fail(notFound);
+  }
+  const { key } = output;
+  if (key === null) {
+    return ok(inlineOutput(output, new Date(view.value.created_at)));
+  }
+  return ok({
+    output,
+    head: () => headOutput(core.env.BUCKET, key),
+    read: (wanted) => openOutput(core.env.BUCKET, key, wanted),
+  });
+}
+
+/** Short text lives in the job's record. It never changes, so its hash is its ETag. */
+function inlineOutput(output: Output, modified: Date): OpenOutput {
+  const bytes = new TextEncoder().encode(output.text ?? '');
+  const head: OutputHead = { size: bytes.length, etag: `"${output.sha256}"`, modified };
+  return {
+    output,
+    head: () => Promise.resolve(head),
+    read: (wanted) => {
+      const { offset, length } = wanted?.range ?? { offset: 0, length: bytes.length };
+      return Promise.resolve({ ...head, body: new Blob([bytes.subarray(offset, offset + length)]).stream() });
+    },
+  };
+}

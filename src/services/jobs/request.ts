@@ -1,0 +1,166 @@
+import { z } from 'zod';
+import { PRIORITIES } from '../../contract/admission.ts';
+import type { Limits } from '../../config/schema.ts';
+import { MAX_INTEGER } from '../../domain/json.ts';
+import type { Fault } from '../../domain/problems.ts';
+import { isOutputReference } from './chained.ts';
+import { isRecord } from '../../domain/workflow/parse.ts';
+import { isLargerThan } from '../../domain/workflow/size.ts';
+import { VARIABLE_NAME } from '../../domain/workflow/shaping/variables.ts';
+
+/** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/reference/api.md. */
+
+const MAX_METADATA_PAIRS = 16;
+export const MAX_METADATA_KEY_CHARS = 64;
+export const MAX_METADATA_VALUE_CHARS = 512;
+
+const ASSET_ID = /^sha256:[0-9a-f]{64}$/;
+
+const inputSchema = z
+  .strictObject({
+    name: z.string(),
+    asset: z.string().regex(ASSET_ID, 'must be "sha256:" and 64 lower-case hex digits').optional(),
+    data: z.string().optional(),
+    url: z.string().optional(),
+    output: z.string().refine(isOutputReference, 'must be "job:{id}/outputs/{name}"').optional(),
+  })
+  .refine(
+    ({ asset, data, url, output }) => [asset, data, url, output].filter((source) => source !== undefined).length === 1,
+    'needs exactly one of asset, data, url and output',
+  );
+
+/** ComfyUI's MAX_RESOLUTION; also far more frames than any model makes. */
+const MAX_SIZE = 16_384;
+/** ComfyUI's samplers take no more. */
+const MAX_STEPS = 10_000;
+const MAX_NODE_ID_CHARS = 256;
+
+/** A value for the place the gateway finds, or for a node of the client's choice. */
+const overrideOf = <T extends z.ZodType>(value: T, what: string) =>
+  z.union([value, z.strictObject({ value, node: z.string().min(1).max(MAX_NODE_ID_CHARS) })], {
+    error: `must be ${what}, or {"value": ${what}, "node": "id of a node"}`,
+  });
+
+/** As many digits as 2^64 - 1 has. */
+const SEED_DIGITS = /^\d{1,20}$/;
+const seed = z.union([
+  z.int().min(-1),
+  z.bigint().min(0n).max(MAX_INTEGER),
+  z.enum(['random', '-1']),
+  // In one check: a second one would run although the first failed, and BigInt throws on what is no integer.
+  z
+    .string()
+    .refine((digits) => SEED_DIGITS.test(digits) && BigInt(digits) <= MAX_INTEGER)
+    .meta({ pattern: SEED_DIGITS.source }),
+]);
+
+const text = overrideOf(z.string(), 'a text');
+
+/** An integer from 1 to `max`, as a number or as the text that forms and command lines have. */
+const count = (max: number) => {
+  const what = `an integer from 1 to ${max}`;
+  const digits = new RegExp(`^\\d{1,${String(max).length}}$`);
+  return overrideOf(
+    z.union([
+      z.int().min(1).max(max),
+      z
+        .string()
+        .refine((value) => digits.test(value) && Number(value) >= 1 && Number(value) <= max, `must be ${what}`)
+        .meta({ pattern: digits.source }),
+    ]),
+    what,
+  );
+};
+const sizeSchema = count(MAX_SIZE);
+
+const overridesSchema = z.strictObject({
+  prompt: text.optional(),
+  negative_prompt: text.optional(),
+  seed: overrideOf(seed, 'an integer from 0 to 2^64 - 1, its digits as a text, -1 or "random"').optional(),
+  width: sizeSchema.optional(),
+  height: sizeSchema.optional(),
+  length: sizeSchema.optional(),
+  steps: count(MAX_STEPS).optional(),
+});
+
+export const jobRequestSchema = z.strictObject({
+  /** Parsed by `workflows/parse.ts`, whose faults say more than a schema can. */
+  workflow: z.unknown().meta({ type: 'object', minProperties: 1, description: 'A graph in ComfyUI’s API format' }),
+  /** Values for `{{ name }}` in the workflow's texts. */
+  variables: z
+    .record(
+      z.string().regex(VARIABLE_NAME, 'must be a letter, then letters, digits and . _ -'),
+      z.union([z.string(), z.number(), z.bigint(), z.boolean()], { error: 'must be a text, a number or a boolean' }),
+    )
+    .optional(),
+  /** Inputs to set, by node. */
+  params: z.record(z.string(), z.record(z.string(), z.unknown())).default({}),
+  overrides: overridesSchema.prefault({}),
+  inputs: z.array(inputSchema).default([]),
+  endpoint: z.string().optional(),
+  metadata: z
+    .record(z.string().min(1).max(MAX_METADATA_KEY_CHARS), z.string().max(MAX_METADATA_VALUE_CHARS))
+    .default({}),
+  options: z
+    .strictObject({
+      previews: z.boolean().default(true),
+      temp_outputs: z.boolean().default(false),
+      /** `false`: outputs without the graph that ComfyUI writes into them. */
+      metadata: z.boolean().default(true),
+      /** Draw every seed that the request itself does not set. */
+      randomize_seeds: z.boolean().default(false),
+    })
+    .prefault({}),
+  finish_within: z.number().positive().optional(),
+  /** Seconds in which a worker must have claimed it, else it expires; none where it is not named. */
+  start_within: z.number().positive().optional(),
+  /** Seconds that the finished job, its log and its outputs are kept; no longer than the account keeps its jobs. */
+  retention: z.number().positive().optional(),
+  /** Its class in the account's line, where there is one. */
+  priority: z.enum(PRIORITIES).default('normal'),
+});
+export type JobRequest = z.infer<typeof jobRequestSchema>;
+export type InputRequest = JobRequest['inputs'][number];
+
+/** Variables a request can have, and nodes whose params it sets; a graph has fewer in earnest. */
+const MAX_VARIABLES = 200;
+
+/** Fields a body can have, with room for typing errors, which are reported by name. */
+const MAX_FIELDS = 50;
+
+/**
+ * What is longer than allowed. Looked at before anything in it is: a fault for each of half a million entries would fill the
+ * isolate. What is put into the graph may not be larger than the graph may be.
+ */
+export function tooMany(body: unknown, limits: Limits): Fault[] {
+  if (!isRecord(body)) {
+    return [];
+  }
+  const { inputs, metadata, variables, params, overrides } = body;
+  const faults: Fault[] = [];
+  const over = (at: string, detail: string): void => {
+    faults.push({ pointer: at, code: 'out_of_range', detail });
+  };
+  if (Object.keys(body).length > MAX_FIELDS) {
+    over('#', `a body may have ${MAX_FIELDS} fields`);
+  }
+  if (Array.isArray(inputs) && inputs.length > limits.max_inputs) {
+    over('#/inputs', `a job may have ${limits.max_inputs} inputs`);
+  }
+  if (isRecord(metadata) && Object.keys(metadata).length > MAX_METADATA_PAIRS) {
+    over('#/metadata', `metadata may have ${MAX_METADATA_PAIRS} pairs`);
+  }
+  if (isRecord(variables) && Object.keys(variables).length > MAX_VARIABLES) {
+    over('#/variables', `a request may have ${MAX_VARIABLES} variables`);
+  }
+  if (isRecord(params) && Object.keys(params).length > limits.max_nodes) {
+    over('#/params', `params may name ${limits.max_nodes} nodes`);
+  }
+  for (const [name, value] of Object.entries({ variables, params, overrides })) {
+    if (isLargerThan(limits.max_workflow_bytes, value)) {
+      const detail = `${name} have more than the ${limits.max_workflow_bytes} bytes that a workflow may have`;
+      faults.push({ pointer: `#/${name}`, code: 'workflow_too_large', detail });
+    }
+  }
+  return faults;
+}

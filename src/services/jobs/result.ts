@@ -1,0 +1,43 @@
+import type { JobView, Status, TerminalStatus } from '../../contract/job.ts';
+import type { Caller, Core } from '../context.ts';
+import type { CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { waitForJob } from './wait.ts';
+
+/** What a job came to. `ready`: it succeeded, its outputs are there. `pending`: nobody knows yet. */
+export type JobResult =
+  | { kind: 'ready'; job: JobView }
+  | { kind: 'pending'; job: JobView & { status: Exclude<Status, TerminalStatus> } };
+
+/**
+ * What a job came to, waiting up to `seconds` for its end. A job that ended without a result is a refusal, with the job's own error: a
+ * client that asks for a result can never take a failure for an empty one.
+ */
+export async function jobResult(
+  core: Core,
+  caller: Caller,
+  id: string,
+  seconds: number,
+  signal: AbortSignal | null = null,
+): Promise<Result<JobResult, CoreProblem>> {
+  const found = await waitForJob(core, caller, id, { until: 'over' }, seconds, signal);
+  if (!found.ok) {
+    return found;
+  }
+  const job = found.value;
+  const about = { job: { id: job.id, status: job.status, error: job.error } };
+  switch (job.status) {
+    case 'queued':
+    case 'running':
+    case 'canceling':
+      return ok({ kind: 'pending', job: { ...job, status: job.status } });
+    case 'succeeded':
+      return ok({ kind: 'ready', job });
+    case 'failed':
+      return fail({ code: 'job_failed', detail: job.error?.message ?? 'the job failed', ...about });
+    case 'canceled':
+      return fail({ code: 'job_canceled', detail: 'the job was canceled before it had a result', ...about });
+    case 'expired':
+      return fail({ code: 'job_expired', detail: 'the job expired: no worker could start it in time', ...about });
+  }
+}

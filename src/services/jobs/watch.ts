@@ -1,0 +1,36 @@
+import { jobStub } from '../../durable-objects/shared/stubs.ts';
+import { isUuidV7 } from '../../lib/ids.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+
+/**
+ * A socket to the job's events: after event `after` (0: all), or from a snapshot when it is null. Frames are `WatchFrame`s.
+ * `null`: the job is over and the caller has seen all of it.
+ */
+export async function watch(
+  core: Core,
+  caller: Caller,
+  id: string,
+  after: number | null,
+): Promise<Result<WebSocket | null, CoreProblem>> {
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  const url = new URL('https://job/watch');
+  url.searchParams.set('account', caller.account);
+  if (after !== null) {
+    url.searchParams.set('after', String(after));
+  }
+  const response = await jobStub(core.env, id).fetch(url, { headers: { upgrade: 'websocket' } });
+  if (response.status === 204) {
+    return ok(null);
+  }
+  if (response.status === 400) {
+    return fail({ code: 'invalid_cursor', detail: 'the job has no such event yet' });
+  }
+  if (response.status === 429) {
+    return fail({ code: 'too_many_watchers', detail: 'as many clients watch this job as may; poll it instead' });
+  }
+  return response.webSocket === null ? fail(notFound) : ok(response.webSocket);
+}

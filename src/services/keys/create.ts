@@ -1,0 +1,77 @@
+import { systemRandom } from '../../lib/ids.ts';
+import { insertKey, type KeyRecord } from '../../storage/d1/keys.ts';
+import type { Core } from '../context.ts';
+import { invalidRequest, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { auditOf, type Actor } from '../auth/actor.ts';
+import { roomFor, tooManyChanges } from './changes.ts';
+import { hashKey, hintOf, makeKey } from '../../domain/key/format.ts';
+import { checkBody, newKeySchema } from './request.ts';
+import { exceeds, type Rights } from '../../domain/key/rights.ts';
+import { DEFAULT_GRANTS, grants } from '../../domain/key/scopes.ts';
+
+/** Keys of an account that are not revoked. Far above any use, far below what would burden the database. */
+export const MAX_KEYS = 500;
+
+/** A key with its secret, which is shown this once and stored as a hash only. */
+export type KeyWithSecret = { key: KeyRecord; secret: string };
+
+/** Makes a key. What the request does not bound is bounded as the key that asks is; the operator names the account. */
+export async function createKey(core: Core, actor: Actor, body: unknown): Promise<Result<KeyWithSecret, CoreProblem>> {
+  const checked = checkBody(newKeySchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  const { environment, name, scopes, expires_at, ...lists } = checked.value;
+  const maker = actor.key;
+  const account = checked.value.account ?? maker?.account;
+  if (account === undefined) {
+    return refuse({ pointer: '#/account', code: 'required', detail: '"account" is required' });
+  }
+  if (maker !== null && account !== maker.account) {
+    return refuse({ pointer: '#/account', code: 'invalid_value', detail: 'a key makes keys of its own account only' });
+  }
+  const rights: Rights = {
+    environment,
+    scopes: scopes ?? usualGrants(maker),
+    expires_at: expires_at === undefined ? (maker?.expires_at ?? null) : timeOf(expires_at),
+    ip_allow: lists.ip_allow === undefined ? (maker?.ip_allow ?? null) : lists.ip_allow,
+    endpoints: lists.endpoints === undefined ? (maker?.endpoints ?? null) : lists.endpoints,
+    templates: lists.templates === undefined ? (maker?.templates ?? null) : lists.templates,
+    nodes: lists.nodes === undefined ? (maker?.nodes ?? null) : lists.nodes,
+  };
+  const excess = exceeds(maker, rights);
+  if (excess !== null) {
+    return fail(excess);
+  }
+  const secret = makeKey(environment, systemRandom);
+  const key: KeyRecord = {
+    id: core.newId(),
+    account,
+    name,
+    hint: hintOf(secret),
+    ...rights,
+    created_at: core.clock(),
+    last_used_at: null,
+    rotated_at: null,
+    previous_expires_at: null,
+    revoked_at: null,
+  };
+  const entry = auditOf(core, actor, 'key.created', key, { name, ...rights });
+  if (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry, roomFor(core, actor))) {
+    return ok({ key, secret });
+  }
+  const tooMany = await tooManyChanges(core, actor, account);
+  return fail(
+    tooMany ?? { code: 'too_many_keys', detail: `an account may have ${MAX_KEYS} keys that are not revoked` },
+  );
+}
+
+/** A time of a request in ms since the epoch. */
+export const timeOf = (text: string | null): number | null => (text === null ? null : Date.parse(text));
+
+/** All but `admin`, as far as the maker has it. */
+const usualGrants = (maker: KeyRecord | null): string[] =>
+  maker === null || grants(maker.scopes, 'admin') ? [...DEFAULT_GRANTS] : maker.scopes;
+
+const refuse = (fault: Fault): Result<never, CoreProblem> => fail(invalidRequest([fault]));

@@ -1,0 +1,187 @@
+import { systemRandom } from '../../lib/ids.ts';
+import {
+  endGrace,
+  findBySecret,
+  findKey,
+  listKeys as readKeys,
+  revokeKey as markRevoked,
+  rotateKey as replaceSecret,
+  updateKey as writeFields,
+  type KeyFields,
+  type KeyRecord,
+} from '../../storage/d1/keys.ts';
+import type { Core } from '../context.ts';
+import { readCursor, writeCursor } from '../../lib/cursor.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { accountOf, auditOf, type Actor } from '../auth/actor.ts';
+import { timeOf, type KeyWithSecret } from './create.ts';
+import { roomFor, tooManyChanges } from './changes.ts';
+import { hashKey, hintOf, isKey, makeKey } from '../../domain/key/format.ts';
+import { checkBody, keyChangeSchema, revocationSchema, rotationSchema } from './request.ts';
+import { exceeds } from '../../domain/key/rights.ts';
+import { forgetKey } from '../auth/verify-key.ts';
+
+export type KeyPage = { keys: KeyRecord[]; next_cursor: string | null };
+
+/** A page of keys, newest first, revoked ones too. A key sees its account's; the operator one account's or all. */
+export async function listKeys(
+  core: Core,
+  actor: Actor,
+  page: { limit: number; cursor: string | null; account: string | null },
+): Promise<Result<KeyPage, CoreProblem>> {
+  const before = page.cursor === null ? null : readCursor(page.cursor);
+  if (page.cursor !== null && before === null) {
+    return fail({ code: 'invalid_cursor', detail: 'the cursor is none that a list has answered with' });
+  }
+  const found = await readKeys(core.env.DB, accountOf(actor) ?? page.account, { limit: page.limit + 1, before });
+  const keys = found.slice(0, page.limit);
+  const last = keys.at(-1);
+  return ok({ keys, next_cursor: found.length > page.limit && last !== undefined ? writeCursor(last.id) : null });
+}
+
+/** One key. Another account's looks as if it did not exist. */
+export async function getKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+  const key = await findKey(core.env.DB, id, accountOf(actor));
+  return key === null ? fail(notFound) : ok(key);
+}
+
+/** Changes what a key may do. It holds everywhere after 30 s at most, as a revocation does. */
+export async function updateKey(
+  core: Core,
+  actor: Actor,
+  id: string,
+  body: unknown,
+): Promise<Result<KeyRecord, CoreProblem>> {
+  const checked = checkBody(keyChangeSchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  const found = await liveKey(core, actor, id);
+  if (!found.ok) {
+    return found;
+  }
+  const before = found.value;
+  const { name, scopes, expires_at, ip_allow, endpoints, templates, nodes } = checked.value;
+  const after: KeyFields = {
+    name: name ?? before.name,
+    scopes: scopes ?? before.scopes,
+    expires_at: expires_at === undefined ? before.expires_at : timeOf(expires_at),
+    ip_allow: ip_allow === undefined ? before.ip_allow : ip_allow,
+    endpoints: endpoints === undefined ? before.endpoints : endpoints,
+    templates: templates === undefined ? before.templates : templates,
+    nodes: nodes === undefined ? before.nodes : nodes,
+  };
+  const key: KeyRecord = { ...before, ...after };
+  const excess = exceeds(actor.key, key);
+  if (excess !== null) {
+    return fail(excess);
+  }
+  const entry = auditOf(core, actor, 'key.updated', key, differences(before, after));
+  const written = await writeFields(core.env.DB, id, after, entry, roomFor(core, actor));
+  forgetKey(id);
+  return written ? ok(key) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
+}
+
+/** Gives a key a new secret; its id, its rights and its history stay. The old secret works on for a while, never past the key's end. */
+export async function rotateKey(
+  core: Core,
+  actor: Actor,
+  id: string,
+  body: unknown,
+): Promise<Result<KeyWithSecret, CoreProblem>> {
+  const checked = checkBody(rotationSchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  const found = await liveKey(core, actor, id);
+  if (!found.ok) {
+    return found;
+  }
+  const before = found.value;
+  // Whoever sees the new secret has all the key's rights.
+  const excess = exceeds(actor.key, before);
+  if (excess !== null) {
+    return fail(excess);
+  }
+  const at = core.clock();
+  const secret = makeKey(before.environment, systemRandom);
+  const previous_expires_at = Math.min(at + Math.round(checked.value.grace * 1000), before.expires_at ?? Infinity);
+  const key: KeyRecord = { ...before, hint: hintOf(secret), rotated_at: at, previous_expires_at };
+  const entry = auditOf(core, actor, 'key.rotated', key, { hint: key.hint, previous_expires_at });
+  const written = await replaceSecret(
+    core.env.DB,
+    id,
+    { hash: await hashKey(secret), hint: key.hint, at, previous_expires_at },
+    entry,
+    roomFor(core, actor),
+  );
+  forgetKey(id);
+  return written ? ok({ key, secret }) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
+}
+
+/** Ends a key. Idempotent. In force at once here, and everywhere after 30 s at most. Whoever manages keys may end any of its account. */
+export async function revokeKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+  const found = await getKey(core, actor, id);
+  return found.ok ? ok(await revoke(core, actor, found.value, null)) : found;
+}
+
+/**
+ * Ends the key that has this secret: for whoever found one where it should not be. Of a secret that a rotation replaced only the grace
+ * ends, if there is any left: it must not be worth anything against the key that goes on without it. Holding the secret is all it
+ * takes, and the answer is the same whether there was such a key or not.
+ */
+export async function revokeBySecret(core: Core, body: unknown, requestId: string): Promise<Result<null, CoreProblem>> {
+  const checked = checkBody(revocationSchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  if (!isKey(checked.value.key)) {
+    return ok(null);
+  }
+  const hash = await hashKey(checked.value.key);
+  const found = await findBySecret(core.env.DB, hash);
+  if (found !== null) {
+    const actor = { secretOf: found.key, requestId };
+    await (found.ends_at === null ? revoke(core, actor, found.key, hash) : endOld(core, actor, found.key, hash));
+  }
+  return ok(null);
+}
+
+type AuditActor = Parameters<typeof auditOf>[1];
+
+/** `secret`: the hash it must still have as its newest, so that a rotation at the same moment is not undone by its old secret. */
+async function revoke(core: Core, actor: AuditActor, key: KeyRecord, secret: string | null): Promise<KeyRecord> {
+  if (key.revoked_at !== null) {
+    return key;
+  }
+  const at = core.clock();
+  await markRevoked(core.env.DB, key.id, at, auditOf(core, actor, 'key.revoked', key, {}), secret);
+  forgetKey(key.id);
+  return { ...key, revoked_at: at };
+}
+
+/** Ends what is left of the grace of a key's replaced secret. */
+async function endOld(core: Core, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
+  const at = core.clock();
+  const changes = { previous_expires_at: { from: key.previous_expires_at, to: at } };
+  await endGrace(core.env.DB, key.id, hash, at, auditOf(core, actor, 'key.updated', key, changes));
+  forgetKey(key.id);
+}
+
+/** A key that can still be changed. */
+async function liveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+  const found = await getKey(core, actor, id);
+  return found.ok && found.value.revoked_at !== null
+    ? fail({ code: 'key_revoked', detail: 'the key is revoked; make a new one' })
+    : found;
+}
+
+function differences(before: KeyRecord, after: KeyFields): Record<string, { from: unknown; to: unknown }> {
+  const was: Record<string, unknown> = before;
+  return Object.fromEntries(
+    Object.entries(after)
+      .filter(([field, value]) => JSON.stringify(was[field]) !== JSON.stringify(value))
+      .map(([field, value]) => [field, { from: was[field], to: value }]),
+  );
+}

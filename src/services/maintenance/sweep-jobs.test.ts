@@ -1,0 +1,148 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { LogEntry } from '../../providers/log.ts';
+import { ACCOUNT, alarmOf, created, fakeRunpod, heldClock, newId, settled, view, type Rig } from '../../testing/job.ts';
+import type { NewJob } from '../../contract/new-job.ts';
+import { uuidV7 } from '../../lib/ids.ts';
+import { NO_FILTERS } from '../../storage/d1/job-list.ts';
+import { listJobs, projectJob } from '../../storage/d1/jobs.ts';
+import { requireConfig } from '../../config/schema.ts';
+import { sweep, sweepOver } from './sweep-jobs.ts';
+
+const statusInList = async (id: string) =>
+  (await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)?.status;
+
+beforeEach(async () => {
+  await env.DB.exec('DELETE FROM jobs');
+});
+
+const OVERDUE_MS = 900_000 + 120_001;
+
+describe('the sweeper', () => {
+  it('ends a job that lost its alarm', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    await runInDurableObject(rig.object, (_job, state) => state.storage.deleteAlarm());
+    clock.pass(OVERDUE_MS);
+    expect(await sweep(env, Date.now())).toBe(1);
+    await settled(rig);
+    expect((await view(rig)).status).toBe('expired');
+    expect(await statusInList(rig.id)).toBe('expired');
+    expect(await alarmOf(rig)).not.toBeNull();
+    expect(await sweep(env, Date.now())).toBe(0);
+  });
+
+  it('lists a job as over that is over', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    const queued = await view(rig);
+    await rig.stub.cancel(ACCOUNT);
+    await settled(rig);
+    // As if the last write to the list had been lost.
+    await env.DB.exec('DELETE FROM jobs');
+    await projectJob(env.DB, queued);
+    clock.pass(OVERDUE_MS);
+    await sweep(env, Date.now());
+    await settled(rig);
+    expect(await statusInList(rig.id)).toBe('canceled');
+  });
+
+  it('forgets a listed job that has no object', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    const ghost = newId();
+    await projectJob(env.DB, { ...(await view(rig)), id: ghost });
+    clock.pass(OVERDUE_MS);
+    expect(await sweep(env, Date.now())).toBe(2);
+    expect(await statusInList(ghost)).toBeUndefined();
+    expect(await statusInList(rig.id)).toBeDefined();
+  });
+
+  it('leaves alone what is in time', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await created();
+    await settled(rig);
+    clock.pass(OVERDUE_MS - 2);
+    expect(await sweep(env, Date.now())).toBe(0);
+    expect((await view(rig)).status).toBe('queued');
+  });
+
+  it('goes on when one job cannot be woken, and says so', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const [broken, rig] = [await created(), await created()];
+    await settled(broken);
+    await settled(rig);
+    await runInDurableObject(broken.object, (_job, state) => void state.storage.sql.exec('DROP TABLE job'));
+    clock.pass(OVERDUE_MS);
+    const lines: LogEntry[] = [];
+    expect(await sweep(env, Date.now(), (entry) => lines.push(entry))).toBe(2);
+    await settled(rig);
+    expect((await view(rig)).status).toBe('expired');
+    expect(lines).toEqual([{ event: 'swept', found: 2, failed: 1 }]);
+  });
+});
+
+describe('the sweeper of jobs that are over', () => {
+  const KEPT_MS = requireConfig(env).policy.retention * 1000;
+
+  /** An id of this very moment: the shared source of ids never goes back, and other tests have moved the clock. */
+  const idNow = () => uuidV7(() => Date.now())();
+
+  async function over(more: Partial<NewJob> = {}): Promise<Rig> {
+    const rig = await created({ id: idNow(), ...more });
+    await rig.stub.cancel(ACCOUNT);
+    await settled(rig);
+    return rig;
+  }
+
+  it('removes one that lost its alarm, and leaves alone what is still kept', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const lost = await over();
+    await runInDurableObject(lost.object, (_job, state) => state.storage.deleteAlarm());
+    clock.pass(KEPT_MS + 3_600_000);
+    const kept = await over();
+    await sweepOver(env, Date.now());
+    expect(await statusInList(lost.id)).toBe('canceled');
+    clock.pass(1);
+    await sweepOver(env, Date.now());
+    expect([await statusInList(lost.id), await lost.stub.view(ACCOUNT)]).toEqual([undefined, null]);
+    expect(await statusInList(kept.id)).toBe('canceled');
+  });
+
+  it('forgets one that has no object, and passes over those that an account keeps for longer', async () => {
+    fakeRunpod();
+    const clock = heldClock();
+    const rig = await over({ retention_ms: 2 * KEPT_MS });
+    const ghost = idNow();
+    await projectJob(env.DB, { ...(await view(rig)), id: ghost });
+    clock.pass(KEPT_MS + 3_600_001);
+    await sweepOver(env, Date.now());
+    expect(await statusInList(ghost)).toBeUndefined();
+    expect(await statusInList(rig.id)).toBe('canceled');
+    expect((await view(rig)).status).toBe('canceled');
+  });
+
+  it('comes by everybody, however many there are', async () => {
+    const clock = heldClock();
+    fakeRunpod();
+    const seen = await view(await over());
+    await env.DB.exec('DELETE FROM jobs');
+    for (let at = 0; at < 150; at += 1) {
+      await projectJob(env.DB, { ...seen, id: idNow() });
+    }
+    clock.pass(KEPT_MS + 3_600_001);
+    await sweepOver(env, Date.now());
+    expect(await env.DB.prepare('SELECT count(*) AS n FROM jobs').first('n')).toBe(50);
+    await sweepOver(env, Date.now());
+    expect(await env.DB.prepare('SELECT count(*) AS n FROM jobs').first('n')).toBe(0);
+  });
+});

@@ -1,0 +1,113 @@
+import type { Upload } from '../../contract/assets.ts';
+import { findAsset } from '../../storage/r2/assets.ts';
+import { listParts, PartChanged, PartsReader, putJoined } from '../../storage/r2/upload-parts.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { keepAsset, type AssetAnswer } from '../assets/store.ts';
+import { inspectStored, INSPECTED_BYTES } from '../assets/inspect.ts';
+import { findUpload, settle, storedAsset } from './upload.ts';
+import { missingParts, partCount } from '../../domain/files/upload-plan.ts';
+
+/** Numbers of missing parts that a refusal names. */
+const NAMED_PARTS = 10;
+
+const changed: CoreProblem = {
+  code: 'upload_incomplete',
+  detail: 'a part changed while the file was put together; send it again',
+};
+const mismatch: CoreProblem = {
+  code: 'hash_mismatch',
+  detail: 'the file does not have the announced SHA-256; it is deleted, begin a new upload',
+};
+
+/**
+ * Makes an asset of an upload whose parts are all there. The file passes through once, from R2 to R2: R2 hashes what it stores and
+ * takes it only if the hash is the one that was announced, which is also the asset's name. Repeating it, even at the same time,
+ * answers the same asset. A file that is refused is deleted.
+ */
+export async function completeUpload(
+  core: Core,
+  caller: Caller,
+  id: string,
+): Promise<Result<AssetAnswer, CoreProblem>> {
+  const upload = await findUpload(core, caller, id);
+  if (upload === null) {
+    return fail(notFound);
+  }
+  if (upload.status === 'stored') {
+    return stored(core, caller, upload);
+  }
+  const outcome = await join(core, caller, upload).catch((error: unknown) => ({ error }));
+  if ('error' in outcome || !outcome.ok) {
+    // Another request may have completed it meanwhile, and taken the parts away under this one.
+    const now = await findUpload(core, caller, id);
+    if (now?.status === 'stored') {
+      return stored(core, caller, now);
+    }
+    if (now === null) {
+      return fail(notFound);
+    }
+    if ('error' in outcome) {
+      throw outcome.error;
+    }
+    if (outcome.problem.code !== 'upload_incomplete') {
+      await settle(core, caller, id, 'closed');
+    }
+    return outcome;
+  }
+  await settle(core, caller, id, 'stored');
+  return outcome;
+}
+
+async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {
+  const bucket = core.env.BUCKET;
+  const { id, sha256, size_bytes, name } = upload;
+  const missing = missingParts(upload, await listParts(bucket, caller.account, id));
+  if (missing.length > 0) {
+    return fail(incomplete(missing.map(({ number }) => number)));
+  }
+  const reader = new PartsReader(bucket, caller.account, upload);
+  const inspected = await inspectParts(core, reader, { size_bytes, name: name ?? undefined });
+  if (!inspected.ok) {
+    return inspected;
+  }
+  const { content_type } = inspected.value;
+  return keepAsset(core, caller, true, async () => {
+    const known = await findAsset(bucket, caller.account, sha256);
+    if (known !== null) {
+      return ok({ asset: known, created: false });
+    }
+    const parts = { count: partCount(upload), size_bytes, etags: reader.etags };
+    const put = await putJoined(bucket, caller.account, id, parts, { sha256, content_type });
+    return put === 'mismatch' ? fail(mismatch) : put === 'changed' ? fail(changed) : ok(put);
+  });
+}
+
+/** What the file is, by its parts; `upload_incomplete` where one of them changed meanwhile. */
+async function inspectParts(
+  core: Core,
+  reader: PartsReader,
+  file: { size_bytes: number; name: string | undefined },
+): Promise<Result<{ content_type: string }, CoreProblem>> {
+  try {
+    const head = await reader.read(0, INSPECTED_BYTES);
+    return await inspectStored(head, file, core.config.limits, (offset, length) => reader.read(offset, length));
+  } catch (error) {
+    if (error instanceof PartChanged) {
+      return fail(changed);
+    }
+    throw error;
+  }
+}
+
+async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {
+  const asset = await storedAsset(core, caller, upload);
+  return asset === null ? fail(notFound) : ok({ asset, created: false });
+}
+
+function incomplete(numbers: readonly number[]): CoreProblem {
+  const named = numbers.slice(0, NAMED_PARTS).join(', ');
+  const more = numbers.length > NAMED_PARTS ? ` and ${numbers.length - NAMED_PARTS} more` : '';
+  return { code: 'upload_incomplete', detail: `parts are missing or have another size: ${named}${more}` };
+}

@@ -1,0 +1,170 @@
+import { z } from 'zod';
+import { PART_URL_LIFE_S, type Asset, type Upload } from '../../contract/assets.ts';
+import { accountStub } from '../../durable-objects/shared/stubs.ts';
+import { isUuidV7 } from '../../lib/ids.ts';
+import { uploadPartKey } from '../../storage/r2/keys.ts';
+import { presigner } from '../../storage/r2/presign.ts';
+import { findAsset } from '../../storage/r2/assets.ts';
+import { clearParts, listParts } from '../../storage/r2/upload-parts.ts';
+import type { Caller, Core } from '../context.ts';
+import { faultsOf } from '../../domain/validation.ts';
+import { inputNameFault } from '../../domain/workflow/input-name.ts';
+import { invalidRequest, notFound, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { keepAsset } from '../assets/store.ts';
+import { storageFull, tooLarge } from '../assets/refusals.ts';
+import {
+  MAX_PART_BYTES,
+  MAX_PARTS,
+  MIN_PART_BYTES,
+  missingParts,
+  PART_BYTES,
+  partCount,
+  type Part,
+} from '../../domain/files/upload-plan.ts';
+
+/** Parts that one answer has URLs for; the client asks again for more. */
+const URLS_AT_ONCE = 100;
+
+/** Body of `POST /v1/uploads`. The hash is of the whole file: R2 checks it before there is an asset. */
+export const uploadRequestSchema = z.strictObject({
+  size_bytes: z.int().min(1),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits'),
+  name: z.string().optional(),
+  part_bytes: z.int().min(MIN_PART_BYTES).max(MAX_PART_BYTES).default(PART_BYTES),
+});
+
+/** An upload as it stands: what is still to be sent, and where; once it is stored, its asset. */
+export type UploadView = {
+  upload: Upload;
+  received_bytes: number;
+  missing_parts: number;
+  /** The first of the missing parts, with URLs that work until `urls_expire_at`. */
+  missing: (Part & { url: string })[];
+  urls_expire_at: number | null;
+  asset: Asset | null;
+};
+
+/**
+ * Begins an upload of a file in parts, which go straight to R2. Asking again for the same file in the same parts finds the upload that
+ * is under way, whoever began it in this account: so a client that has forgotten everything goes on all the same.
+ */
+export async function openUpload(
+  core: Core,
+  caller: Caller,
+  body: unknown,
+): Promise<Result<{ view: UploadView; created: boolean }, CoreProblem>> {
+  const parsed = uploadRequestSchema.safeParse(body);
+  if (!parsed.success) {
+    return refuse(faultsOf(parsed.error));
+  }
+  const { size_bytes, sha256, name = null, part_bytes } = parsed.data;
+  const { max_upload_bytes } = core.config.limits;
+  if (size_bytes > max_upload_bytes) {
+    return fail(tooLarge(max_upload_bytes));
+  }
+  const fault = faultOf(name, { size_bytes, part_bytes });
+  if (fault !== null) {
+    return refuse([fault]);
+  }
+  const account = accountStub(core.env, caller.account);
+  const id = core.newId();
+  const upload = await repeatable(() =>
+    account.beginUpload(caller.account, { id, sha256, size_bytes, part_bytes, name }),
+  );
+  if (upload === 'full') {
+    return fail(storageFull);
+  }
+  if (upload === 'too_many') {
+    const detail = `an account may have ${core.config.limits.max_open_uploads} uploads under way, those counted that were given up within the last hour; finish one, or wait`;
+    return fail({ code: 'too_many_uploads', detail });
+  }
+  const known = await findAsset(core.env.BUCKET, caller.account, sha256);
+  if (known === null || known.size_bytes !== size_bytes) {
+    return ok({ view: await viewOf(core, caller, upload), created: upload.id === id });
+  }
+  // The account has this very file: there is nothing to send.
+  await settle(core, caller, upload.id, 'stored');
+  return ok({ view: await viewOf(core, caller, { ...upload, status: 'stored' }), created: upload.id === id });
+}
+
+/** The upload as it stands. Asking keeps it from expiring. */
+export async function getUpload(core: Core, caller: Caller, id: string): Promise<Result<UploadView, CoreProblem>> {
+  const upload = await findUpload(core, caller, id);
+  return upload === null ? fail(notFound) : ok(await viewOf(core, caller, upload));
+}
+
+/** Gives an upload up and deletes what has arrived. One that is stored already stays an asset. */
+export async function dropUpload(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+  if ((await findUpload(core, caller, id)) === null) {
+    return fail(notFound);
+  }
+  await settle(core, caller, id, 'closed');
+  return ok(null);
+}
+
+/** Null for what is no id, does not exist, is over, or belongs to somebody else: an account's object knows only its own. */
+export const findUpload = (core: Core, caller: Caller, id: string): Promise<Upload | null> =>
+  isUuidV7(id) ? repeatable(() => accountStub(core.env, caller.account).upload(id)) : Promise.resolve(null);
+
+/** Says how an upload ended, and deletes its parts: in this order, so that nobody takes parts for missing that were used up. */
+export async function settle(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
+  await repeatable(() => accountStub(core.env, caller.account).endUpload(id, status));
+  await clearParts(core.env.BUCKET, caller.account, id);
+}
+
+async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<UploadView> {
+  if (upload.status === 'stored') {
+    const asset = await storedAsset(core, caller, upload);
+    return { upload, received_bytes: upload.size_bytes, missing_parts: 0, missing: [], urls_expire_at: null, asset };
+  }
+  const missing = missingParts(upload, await listParts(core.env.BUCKET, caller.account, upload.id));
+  const sign = presigner(core.config.s3);
+  const first = await Promise.all(
+    missing.slice(0, URLS_AT_ONCE).map(async (part) => ({
+      ...part,
+      url: await sign.putExactly(
+        uploadPartKey(caller.account, upload.id, part.number),
+        PART_URL_LIFE_S,
+        part.size_bytes,
+      ),
+    })),
+  );
+  return {
+    upload,
+    received_bytes: upload.size_bytes - missing.reduce((sum, part) => sum + part.size_bytes, 0),
+    missing_parts: missing.length,
+    missing: first,
+    urls_expire_at: missing.length === 0 ? null : core.clock() + PART_URL_LIFE_S * 1000,
+    asset: null,
+  };
+}
+
+/** The asset an upload became, which counts as a use of it; null when it has been deleted since. */
+export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload): Promise<Asset | null> {
+  // Looked for again where it was being deleted meanwhile.
+  const kept = await keepAsset(core, caller, true, async () => {
+    const asset = await findAsset(core.env.BUCKET, caller.account, sha256);
+    return asset === null ? fail(notFound) : ok({ asset, created: false });
+  });
+  return kept.ok ? kept.value.asset : null;
+}
+
+function faultOf(name: string | null, plan: { size_bytes: number; part_bytes: number }): Fault | null {
+  const detail = name === null ? null : inputNameFault(name);
+  if (detail !== null) {
+    return { pointer: '#/name', code: 'invalid_name', detail };
+  }
+  return partCount(plan) > MAX_PARTS
+    ? { pointer: '#/part_bytes', code: 'out_of_range', detail: `a file may have ${MAX_PARTS} parts; take larger ones` }
+    : null;
+}
+
+function refuse(faults: readonly Fault[]): Result<never, CoreProblem> {
+  const [first, ...rest] = faults;
+  if (first === undefined) {
+    throw new Error('an upload was refused without a fault');
+  }
+  return fail(invalidRequest([first, ...rest]));
+}

@@ -1,0 +1,131 @@
+import type { DeliveryStatus, DeliveryView } from '../../contract/webhook.ts';
+import { webhookStub } from '../../durable-objects/shared/stubs.ts';
+import { MAX_SENDS_PER_HOUR, type WebhookRefusal } from '../../durable-objects/webhook/object.ts';
+import { isUuidV7 } from '../../lib/ids.ts';
+import type { Caller, Core } from '../context.ts';
+import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { pingEvent } from '../../domain/webhook/payload.ts';
+import { check } from './manage.ts';
+import { redeliverySchema } from './request.ts';
+
+/** The log of a webhook's deliveries, and sending again. */
+
+export type DeliveryPage = { deliveries: DeliveryView[]; next_cursor: string | null };
+
+/** A page of a webhook's deliveries, newest first. */
+export async function listDeliveries(
+  core: Core,
+  caller: Caller,
+  id: string,
+  page: { limit: number; cursor: string | null; status: DeliveryStatus | null },
+): Promise<Result<DeliveryPage, CoreProblem>> {
+  const before = page.cursor === null ? null : readCursor(page.cursor);
+  if (page.cursor !== null && before === null) {
+    return fail({ code: 'invalid_cursor', detail: 'the cursor is none that a list has answered with' });
+  }
+  const asked = { limit: page.limit, before, status: page.status };
+  const found = isUuidV7(id)
+    ? await repeatable(() => webhookStub(core.env, id).deliveries(caller.account, asked))
+    : null;
+  if (found === null) {
+    return fail(notFound);
+  }
+  return ok({ deliveries: found.deliveries, next_cursor: found.next === null ? null : writeCursor(found.next) });
+}
+
+/** One delivery, with what is sent. */
+export async function getDelivery(
+  core: Core,
+  caller: Caller,
+  id: string,
+  delivery: string,
+): Promise<Result<DeliveryView, CoreProblem>> {
+  const found = isUuidV7(id)
+    ? await repeatable(() => webhookStub(core.env, id).delivery(caller.account, delivery))
+    : null;
+  return found === null ? fail(notFound) : ok(found);
+}
+
+/** Sends a test event, once, whatever the filter. */
+export async function pingWebhook(core: Core, caller: Caller, id: string): Promise<Result<DeliveryView, CoreProblem>> {
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  const event = pingEvent(core.newId(), id, core.clock());
+  return queued(await repeatable(() => webhookStub(core.env, id).ping(caller.account, event)));
+}
+
+/** Sends one delivery again: same id, same body, a whole new schedule. */
+export async function redeliver(
+  core: Core,
+  caller: Caller,
+  id: string,
+  delivery: string,
+): Promise<Result<DeliveryView, CoreProblem>> {
+  return isUuidV7(id)
+    ? queued(await repeatable(() => webhookStub(core.env, id).redeliver(caller.account, delivery)))
+    : fail(notFound);
+}
+
+/** The same for all deliveries of a time and a status. Answers how many. */
+export async function redeliverRange(
+  core: Core,
+  caller: Caller,
+  id: string,
+  body: unknown,
+): Promise<Result<number, CoreProblem>> {
+  const checked = check(redeliverySchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  const { since, until, status } = checked.value;
+  const range = {
+    since: Date.parse(since),
+    // What arrives while this is asked is no part of it.
+    until: until === undefined ? core.clock() : Date.parse(until),
+    status: status === 'any' ? null : status,
+  };
+  return queued(await repeatable(() => webhookStub(core.env, id).redeliverRange(caller.account, range)));
+}
+
+function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<T, CoreProblem> {
+  if ('queued' in answer) {
+    return ok(answer.queued);
+  }
+  const { refused } = answer;
+  if (typeof refused === 'number') {
+    return fail({
+      code: 'rate_limited',
+      detail: `A webhook sends on request at most ${MAX_SENDS_PER_HOUR} times in an hour. Try again later.`,
+      retryAfterS: Math.max(1, Math.ceil(refused / 1000)),
+      shouldRetry: true,
+    });
+  }
+  return fail(
+    refused === 'disabled'
+      ? { code: 'webhook_disabled', detail: 'the webhook is turned off; turn it on before you send' }
+      : notFound,
+  );
+}
+
+/** Opaque to clients: base64url of a version letter and the number of the last delivery of a page. */
+const VERSION = 'd';
+
+const writeCursor = (n: number): string =>
+  new TextEncoder().encode(`${VERSION}${n}`).toBase64({ alphabet: 'base64url', omitPadding: true });
+
+function readCursor(cursor: string): number | null {
+  let text: string;
+  try {
+    text = new TextDecoder().decode(Uint8Array.fromBase64(cursor, { alphabet: 'base64url' }));
+  } catch {
+    return null;
+  }
+  const match = /^d([1-9]\d{0,14})$/.exec(text);
+  return match?.[1] === undefined ? null : Number(match[1]);
+}

@@ -1,0 +1,103 @@
+import type { z } from 'zod';
+import type { WebhookView } from '../../contract/webhook.ts';
+import { webhookStub } from '../../durable-objects/shared/stubs.ts';
+import { isUuidV7, systemRandom } from '../../lib/ids.ts';
+import { forgetWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
+import type { Caller, Core } from '../context.ts';
+import { faultsOf } from '../../domain/validation.ts';
+import { invalidRequest, notFound, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { newSecret } from '../../domain/webhook/secret.ts';
+import { MAX_WEBHOOKS, newWebhookSchema, rotationSchema, urlFaults, webhookChangeSchema } from './request.ts';
+
+/** A webhook with its newest secret, which is shown this once. */
+export type WebhookWithSecret = { webhook: WebhookView; secret: string };
+
+/** Makes a webhook. It hears of every event from when this returns. */
+export async function createWebhook(
+  core: Core,
+  caller: Caller,
+  body: unknown,
+): Promise<Result<WebhookWithSecret, CoreProblem>> {
+  const checked = check(newWebhookSchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  const { secret = newSecret(systemRandom), ...wanted } = checked.value;
+  const id = core.newId();
+  const stub = () => webhookStub(core.env, id);
+  const webhook = await repeatable(() => stub().create({ id, account: caller.account, secret, ...wanted }));
+  // Listed last: a webhook that is listed exists. What a crash leaves in between is never found and never called.
+  if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
+    await repeatable(() => stub().erase(caller.account));
+    return fail({ code: 'too_many_webhooks', detail: `an account may have ${MAX_WEBHOOKS} webhooks` });
+  }
+  return ok({ webhook, secret });
+}
+
+/** The account's webhooks, newest first; as their objects know them now. */
+export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookView[]> {
+  const ids = await webhooksOf(core.env.DB, caller.account);
+  const views = await Promise.all(ids.map((id) => repeatable(() => webhookStub(core.env, id).view(caller.account))));
+  return views.filter((view) => view !== null);
+}
+
+/** One webhook. As for jobs, the id's form is checked before an object is addressed by it. */
+export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, CoreProblem>> =>
+  found(id, () => webhookStub(core.env, id).view(caller.account));
+
+/** Changes url, description, filter or whether it is on. */
+export async function updateWebhook(
+  core: Core,
+  caller: Caller,
+  id: string,
+  body: unknown,
+): Promise<Result<WebhookView, CoreProblem>> {
+  const checked = check(webhookChangeSchema, body, core);
+  return checked.ok ? found(id, () => webhookStub(core.env, id).change(caller.account, checked.value)) : checked;
+}
+
+/** Gives a webhook a new secret; the old one signs along for a while. */
+export async function rotateSecret(
+  core: Core,
+  caller: Caller,
+  id: string,
+  body: unknown,
+): Promise<Result<WebhookWithSecret, CoreProblem>> {
+  const checked = check(rotationSchema, body, core);
+  if (!checked.ok) {
+    return checked;
+  }
+  const { secret = newSecret(systemRandom), overlap } = checked.value;
+  const rotated = await found(id, () => webhookStub(core.env, id).rotate(caller.account, secret, overlap * 1000));
+  return rotated.ok ? ok({ webhook: rotated.value, secret }) : rotated;
+}
+
+/** Removes a webhook, its log and what it had yet to send. Unlisted first, so that no new event finds it. */
+export async function removeWebhook(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+  if (!isUuidV7(id)) {
+    return fail(notFound);
+  }
+  await forgetWebhook(core.env.DB, caller.account, id);
+  return (await repeatable(() => webhookStub(core.env, id).erase(caller.account))) ? ok(null) : fail(notFound);
+}
+
+async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, CoreProblem>> {
+  const answer = isUuidV7(id) ? await repeatable(ask) : null;
+  return answer === null ? fail(notFound) : ok(answer);
+}
+
+/** The body in its schema, with all its faults together. */
+export function check<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, CoreProblem> {
+  const parsed = schema.safeParse(body);
+  const faults: Fault[] = parsed.success ? [] : faultsOf(parsed.error);
+  if (typeof body === 'object' && body !== null && 'url' in body && typeof body.url === 'string') {
+    faults.push(...urlFaults(body.url, core.config.publicUrl));
+  }
+  const [first, ...rest] = faults;
+  if (first !== undefined) {
+    return fail(invalidRequest([first, ...rest]));
+  }
+  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'the body is not valid' });
+}

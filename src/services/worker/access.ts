@@ -1,0 +1,51 @@
+import { isUuidV7 } from '../../lib/ids.ts';
+import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
+import type { Core } from '../context.ts';
+import { MAX_SENDS } from '../../domain/job/transition.ts';
+
+/** Why a worker's call was not taken; the codes of docs/reference/worker-contract.md. */
+export type WorkerRefusal =
+  | { code: 'invalid_token' }
+  | { code: 'job_not_found' }
+  | { code: 'claimed_elsewhere' }
+  | { code: 'job_over' }
+  | { code: 'output_too_large'; names: string[] }
+  | { code: 'output_missing'; missing: string[] };
+
+/** Whether this token was given to this attempt of this job. */
+export const tokenGiven = (
+  core: Core,
+  purpose: TokenPurpose,
+  job: string,
+  attempt: number,
+  token: string | undefined,
+): Promise<boolean> =>
+  token === undefined || !isUuidV7(job)
+    ? Promise.resolve(false)
+    : tokenStands(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
+
+/**
+ * Which attempt of this job a token was given to; null: none. The token does not say, and most calls say it in their body, which nobody
+ * without a token should have read: so all the attempts that a job may have are tried.
+ */
+export async function attemptOf(
+  core: Core,
+  purpose: TokenPurpose,
+  job: string,
+  token: string | undefined,
+): Promise<number | null> {
+  for (let attempt = 1; attempt <= MAX_SENDS; attempt += 1) {
+    if (await tokenGiven(core, purpose, job, attempt, token)) {
+      return attempt;
+    }
+  }
+  return null;
+}
+
+/** The Job object's refusal in the contract's words. */
+export const refusal = (refused: 'not_found' | 'claimed_elsewhere' | 'over'): WorkerRefusal =>
+  refused === 'not_found'
+    ? { code: 'job_not_found' }
+    : refused === 'over'
+      ? { code: 'job_over' }
+      : { code: 'claimed_elsewhere' };

@@ -1,0 +1,103 @@
+import { jobStub } from '../../durable-objects/shared/stubs.ts';
+import type { JobOptions } from '../../contract/new-job.ts';
+import { MAX_INLINE_TEXT_BYTES, type ClaimRequest } from '../../contract/worker.ts';
+import { assetKey } from '../../storage/r2/keys.ts';
+import { presigner } from '../../storage/r2/presign.ts';
+import type { Core } from '../context.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { wantsCatalog } from './catalog.ts';
+import { refusal, type WorkerRefusal } from './access.ts';
+
+/**
+ * How long a graph may execute without a message of ComfyUI before it counts as hung. Long, because most nodes say nothing while they
+ * work: loading 40 GB from a network volume at 200 MB/s takes 200 s. A ComfyUI that answers nothing at all is noticed within two minutes.
+ */
+const SILENCE_S = 900;
+/** Presigned input URLs outlive the deadline by this much, so that a slow clock costs nothing. */
+const URL_GRACE_MS = 60_000;
+
+/** The answer to a granted claim (docs/reference/worker-contract.md). `workflow` is JSON text already, to be put in as it is. */
+export type ClaimAnswer = {
+  job: string;
+  attempt: number;
+  prompt_id: string;
+  workflow: string;
+  inputs: { name: string; url: string; sha256: string; size_bytes: number; content_type: string }[];
+  options: JobOptions;
+  limits: { max_output_bytes: number; max_outputs: number; max_text_bytes: number; silence_s: number };
+  deadline: string;
+  server_time: string;
+  catalog_wanted: boolean;
+  scope: string;
+};
+
+/** Grants an attempt to a worker, once, and hands out all it needs. */
+export async function claim(
+  core: Core,
+  job: string,
+  request: ClaimRequest,
+): Promise<Result<ClaimAnswer, WorkerRefusal>> {
+  const answer = await jobStub(core.env, job).claim(request);
+  if ('refused' in answer) {
+    return fail(refusal(answer.refused));
+  }
+  const { account, endpoint, workflow, inputs, options, deadline } = answer.granted;
+  const now = core.clock();
+  const sign = presigner(core.config.s3);
+  const life_s = (deadline - now + URL_GRACE_MS) / 1000;
+  const [signed, prompt_id, catalog_wanted, scope] = await Promise.all([
+    Promise.all(
+      inputs.map(async ({ key, ...input }) => ({
+        ...input,
+        url: await sign.get(key ?? assetKey(account, input.sha256), life_s),
+      })),
+    ),
+    promptId(job, request.attempt),
+    wantsCatalog(core, endpoint, request.catalog ?? null),
+    scopeOf(account),
+  ]);
+  const { limits } = core.config;
+  return ok({
+    job,
+    attempt: request.attempt,
+    prompt_id,
+    workflow,
+    inputs: signed,
+    options,
+    limits: {
+      max_output_bytes: limits.max_output_bytes,
+      max_outputs: limits.max_outputs,
+      max_text_bytes: MAX_INLINE_TEXT_BYTES,
+      silence_s: SILENCE_S,
+    },
+    deadline: new Date(deadline).toISOString(),
+    server_time: new Date(now).toISOString(),
+    catalog_wanted,
+    scope,
+  });
+}
+
+/** What tells a warm worker whose jobs may share what ComfyUI computed: equal for the jobs of one account, and no name of it. */
+async function scopeOf(account: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`scope:${account}`));
+  return new Uint8Array(digest).toHex();
+}
+
+/**
+ * ComfyUI's id for the attempt's prompt. The first attempt's is the job's own id, so that cancel and inspection need no map;
+ * a later one on the same ComfyUI must not find the earlier one's history.
+ */
+async function promptId(job: string, attempt: number): Promise<string> {
+  if (attempt === 1) {
+    return job;
+  }
+  const digest = new Uint8Array(
+    await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`prompt:${job}:${attempt}`)),
+  );
+  const bytes = digest.slice(0, 16);
+  // Version 8 (custom) and the RFC 9562 variant: newer ComfyUI takes canonical UUIDs only.
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

@@ -1,0 +1,33 @@
+import { jobStub } from '../../durable-objects/shared/stubs.ts';
+import type { Status } from '../../contract/job.ts';
+import type { CompleteRequest, WorkerError } from '../../contract/worker.ts';
+import type { Core } from '../context.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { refusal, type WorkerRefusal } from './access.ts';
+
+/** Takes a worker's terminal report. Repeating it gives the same answer. A success with more outputs than a job may have is a failure. */
+export async function complete(
+  core: Core,
+  job: string,
+  report: CompleteRequest,
+): Promise<Result<{ status: Status }, WorkerRefusal>> {
+  const most = core.config.limits.max_outputs;
+  const many = report.outcome === 'succeeded' && report.outputs.length > most;
+  const answer = await jobStub(core.env, job).complete(
+    many ? { ...report, outcome: 'failed', outputs: [], error: tooManyOutputs(most) } : report,
+  );
+  if ('refused' in answer) {
+    return fail(refusal(answer.refused));
+  }
+  if ('missing' in answer) {
+    return fail({ code: 'output_missing', missing: answer.missing });
+  }
+  return ok({ status: answer.stored });
+}
+
+const tooManyOutputs = (most: number): WorkerError => ({
+  code: 'output_too_large',
+  message: `The job has more than ${most} outputs.`,
+  at: 'workflow',
+  retryable: false,
+});

@@ -1,0 +1,81 @@
+import { jobStub } from '../../durable-objects/shared/stubs.ts';
+import {
+  PART_BYTES,
+  SINGLE_PUT_BYTES,
+  UPLOAD_GRACE_MS,
+  uploadUrls,
+  type FinishRequest,
+  type UploadsRequest,
+} from '../../contract/worker.ts';
+import { isOutputKey, outputKey } from '../../storage/r2/keys.ts';
+import { presigner } from '../../storage/r2/presign.ts';
+import { beginMultipart, finishMultipart } from '../../storage/r2/multipart.ts';
+import type { Core } from '../context.ts';
+import { storedTypeOf } from '../../domain/files/presentation.ts';
+import { fail, ok, type Result } from '../../domain/result.ts';
+import { refusal, type WorkerRefusal } from './access.ts';
+
+/** Where one file goes (docs/reference/worker-contract.md, uploads). */
+export type Upload =
+  | { name: string; key: string; method: 'PUT'; url: string; headers: Record<string, string> }
+  | {
+      name: string;
+      key: string;
+      method: 'MULTIPART';
+      upload_id: string;
+      part_bytes: number;
+      parts: { number: number; url: string }[];
+    };
+
+/** Presigned URLs for the files of an attempt, in the order asked. Asking again is safe. */
+export async function uploads(
+  core: Core,
+  job: string,
+  request: UploadsRequest,
+): Promise<Result<Upload[], WorkerRefusal>> {
+  const uploader = await jobStub(core.env, job).uploader(request.attempt, request.claim);
+  if ('refused' in uploader) {
+    return fail(refusal(uploader.refused));
+  }
+  const tooLarge = request.files.filter((file) => file.size_bytes > core.config.limits.max_output_bytes);
+  if (tooLarge.length > 0) {
+    return fail({ code: 'output_too_large', names: tooLarge.map((file) => file.name) });
+  }
+  const sign = presigner(core.config.s3);
+  const life_s = (uploader.deadline - core.clock() + UPLOAD_GRACE_MS) / 1000;
+  return ok(
+    await Promise.all(
+      request.files.map(async ({ name, size_bytes, content_type }): Promise<Upload> => {
+        const key = outputKey(uploader.account, job, request.attempt, name);
+        const type = storedTypeOf(content_type);
+        if (size_bytes <= SINGLE_PUT_BYTES) {
+          const headers = { 'content-type': type };
+          return { name, key, method: 'PUT', url: await sign.put(key, life_s, type), headers };
+        }
+        const upload_id = await beginMultipart(core.env.BUCKET, key, type);
+        const numbers = Array.from({ length: uploadUrls(size_bytes) }, (_, index) => index + 1);
+        const parts = await Promise.all(
+          numbers.map(async (number) => ({ number, url: await sign.part(key, life_s, upload_id, number) })),
+        );
+        return { name, key, method: 'MULTIPART', upload_id, part_bytes: PART_BYTES, parts };
+      }),
+    ),
+  );
+}
+
+/** Closes a multipart upload. Repeating it after it has succeeded is safe. */
+export async function finishUpload(
+  core: Core,
+  job: string,
+  request: FinishRequest,
+): Promise<Result<null, WorkerRefusal>> {
+  const uploader = await jobStub(core.env, job).uploader(request.attempt, request.claim);
+  if ('refused' in uploader) {
+    return fail(refusal(uploader.refused));
+  }
+  if (!isOutputKey(uploader.account, job, request.attempt, request.key)) {
+    return fail({ code: 'output_missing', missing: [request.key] });
+  }
+  const done = await finishMultipart(core.env.BUCKET, request.key, request.upload_id, request.parts);
+  return done ? ok(null) : fail({ code: 'output_missing', missing: [request.key] });
+}

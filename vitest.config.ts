@@ -6,7 +6,10 @@ import { testBindings } from './test/gateway-bindings.ts';
 /** A folder for results in a form that programs read; `.ci/run` asks for it. */
 const reports = process.env['TEST_REPORTS'];
 
-/** Two projects: the gateway's own tests run inside workerd, everything else in Node. */
+/** Tests of pure rules: they need neither the platform nor a fresh process for each file. */
+const rules = ['src/{contract,domain/{endpoint,job,net,workflow}}/**/*.test.ts'];
+
+/** Three projects: pure rules of the gateway in Node, its other tests inside workerd, everything else in Node. */
 export default defineConfig({
   test: {
     // The gateway logs a line per request; they are of interest only where a test failed.
@@ -15,6 +18,14 @@ export default defineConfig({
       ? {}
       : { reporters: ['default', 'json'], outputFile: { json: `${reports}/vitest.json` } }),
     projects: [
+      {
+        test: {
+          name: 'rules',
+          include: rules,
+          isolate: false,
+          testTimeout: 20_000,
+        },
+      },
       {
         plugins: [
           cloudflareTest(async () => ({
@@ -29,6 +40,7 @@ export default defineConfig({
         test: {
           name: 'gateway',
           include: ['src/**/*.test.ts'],
+          exclude: rules,
           setupFiles: ['src/testing/migrate.ts'],
           testTimeout: 20_000,
           hookTimeout: 30_000,

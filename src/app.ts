@@ -14,6 +14,7 @@ import { shieldOpen } from './routes/http/edge-rate-limit.ts';
 import { docsRoutes } from './routes/docs/index.ts';
 import { cors } from './routes/v1/cors.ts';
 import { v1Routes } from './routes/v1/index.ts';
+import { openApiDocument } from './routes/v1/openapi.ts';
 import { readTraceparent } from './routes/http/trace.ts';
 import { workerRoutes } from './routes/worker/index.ts';
 import { systemClock, type Clock } from './lib/clock.ts';
@@ -110,7 +111,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.use('/status', shieldOpen);
   app.get('/status', async (c) => c.json(await publicStatus(c.var.core)));
 
-  app.route('/', docsRoutes);
+  app.route('/', docsRoutes(openApiDocument));
   app.route('/v1', v1Routes);
   app.route('/worker', workerRoutes);
   app.route('/hooks', hooksRoutes);

@@ -3,11 +3,7 @@ import { z } from 'zod';
 import type { AppEnv } from '../http/app-env.ts';
 import { describeProblem, problem, PROBLEM_CODES } from '../http/problem.ts';
 import { shieldOpen } from '../http/edge-rate-limit.ts';
-import { openApiDocument } from '../v1/openapi.ts';
 import { html, page, type Markup } from './page.ts';
-
-/** What tells strangers how to use the gateway, without a key: the OpenAPI document, the same as pages, and what each problem is. */
-export const docsRoutes = new Hono<AppEnv>();
 
 const media = z.object({ schema: z.unknown(), example: z.unknown().optional() });
 
@@ -29,43 +25,95 @@ const operation = z.object({
 type Operation = z.infer<typeof operation>;
 const document = z.object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
 
-for (const path of ['/openapi.json', '/docs', '/problems', '/problems/:code']) {
-  docsRoutes.use(path, shieldOpen);
-}
+/**
+ * What tells strangers how to use the gateway, without a key: the OpenAPI document, the same as pages, and what each problem is.
+ * `documentOf` makes the document, for the address at which the gateway is reached.
+ */
+export function docsRoutes(documentOf: (publicUrl: string) => unknown): Hono<AppEnv> {
+  const routes = new Hono<AppEnv>();
 
-docsRoutes.get('/openapi.json', (c) => c.json(openApiDocument(c.var.core.config.publicUrl)));
+  for (const path of ['/openapi.json', '/docs', '/problems', '/problems/:code']) {
+    routes.use(path, shieldOpen);
+  }
 
-docsRoutes.get('/docs', (c) => {
-  const { publicUrl } = c.var.core.config;
-  const { paths } = document.parse(JSON.parse(JSON.stringify(openApiDocument(publicUrl))));
-  const operations = Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).flatMap(([method, described]) => {
-      const parsed = operation.safeParse(described);
-      return parsed.success ? [{ method: method.toUpperCase(), path: `/v1${path}`, ...parsed.data }] : [];
-    }),
-  );
-  return page(
-    'comfy-edge API',
-    html`<h1>comfy-edge API v1</h1>
-      <p>
-        Every call carries <code>Authorization: Bearer &lt;key&gt;</code>. As a document:
-        <a href="/openapi.json">openapi.json</a>. Problems: <a href="/problems">what each code means</a>.
-      </p>
-      <table>
-        ${operations.map(
-          ({ method, path, operationId, summary }) =>
-            html`<tr>
-              <td class="method">${method}</td>
+  routes.get('/openapi.json', (c) => c.json(documentOf(c.var.core.config.publicUrl)));
+
+  routes.get('/docs', (c) => {
+    const { publicUrl } = c.var.core.config;
+    const { paths } = document.parse(JSON.parse(JSON.stringify(documentOf(publicUrl))));
+    const operations = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).flatMap(([method, described]) => {
+        const parsed = operation.safeParse(described);
+        return parsed.success ? [{ method: method.toUpperCase(), path: `/v1${path}`, ...parsed.data }] : [];
+      }),
+    );
+    return page(
+      'comfy-edge API',
+      html`<h1>comfy-edge API v1</h1>
+        <p>
+          Every call carries <code>Authorization: Bearer &lt;key&gt;</code>. As a document:
+          <a href="/openapi.json">openapi.json</a>. Problems: <a href="/problems">what each code means</a>.
+        </p>
+        <table>
+          ${operations.map(
+            ({ method, path, operationId, summary }) =>
+              html`<tr>
+                <td class="method">${method}</td>
+                <td>
+                  <a href="#${operationId}"><code>${path}</code></a>
+                </td>
+                <td>${summary}</td>
+              </tr>`,
+          )}
+        </table>
+        ${operations.map((each) => section(each))}`,
+    );
+  });
+
+  routes.get('/problems', () =>
+    page(
+      'Problems',
+      html`<h1>Problems</h1>
+        <p>The <code>type</code> of every <code>application/problem+json</code> answer is one of these.</p>
+        <table>
+          <tr>
+            <th>code</th>
+            <th>status</th>
+            <th></th>
+          </tr>
+          ${PROBLEM_CODES.map((code) => {
+            const { status, title } = describeProblem(code);
+            return html`<tr>
               <td>
-                <a href="#${operationId}"><code>${path}</code></a>
+                <a href="/problems/${code}"><code>${code}</code></a>
               </td>
-              <td>${summary}</td>
-            </tr>`,
-        )}
-      </table>
-      ${operations.map((each) => section(each))}`,
+              <td>${status}</td>
+              <td>${title}</td>
+            </tr>`;
+          })}
+        </table>`,
+    ),
   );
-});
+
+  routes.get('/problems/:code', (c) => {
+    const code = PROBLEM_CODES.find((each) => each === c.req.param('code'));
+    if (code === undefined) {
+      return problem(c, 'not_found', { detail: 'no such resource' });
+    }
+    const { status, title } = describeProblem(code);
+    return page(
+      title,
+      html`<h1>${title}</h1>
+        <p>
+          Code <code>${code}</code>, status ${status}. The answer's <code>detail</code> says more; for bodies,
+          <code>errors</code> names each place by a JSON pointer.
+        </p>
+        <p><a href="/problems">All problems</a></p>`,
+    );
+  });
+
+  return routes;
+}
 
 const section = ({
   method,
@@ -129,45 +177,3 @@ function whoMay(security: Operation['security']): Markup {
     ? html`Needs no key.`
     : html`Needs a key with <code>${key}</code>${others.map((other) => `, or ${other}`).join('')}.`;
 }
-
-docsRoutes.get('/problems', () =>
-  page(
-    'Problems',
-    html`<h1>Problems</h1>
-      <p>The <code>type</code> of every <code>application/problem+json</code> answer is one of these.</p>
-      <table>
-        <tr>
-          <th>code</th>
-          <th>status</th>
-          <th></th>
-        </tr>
-        ${PROBLEM_CODES.map((code) => {
-          const { status, title } = describeProblem(code);
-          return html`<tr>
-            <td>
-              <a href="/problems/${code}"><code>${code}</code></a>
-            </td>
-            <td>${status}</td>
-            <td>${title}</td>
-          </tr>`;
-        })}
-      </table>`,
-  ),
-);
-
-docsRoutes.get('/problems/:code', (c) => {
-  const code = PROBLEM_CODES.find((each) => each === c.req.param('code'));
-  if (code === undefined) {
-    return problem(c, 'not_found', { detail: 'no such resource' });
-  }
-  const { status, title } = describeProblem(code);
-  return page(
-    title,
-    html`<h1>${title}</h1>
-      <p>
-        Code <code>${code}</code>, status ${status}. The answer's <code>detail</code> says more; for bodies,
-        <code>errors</code> names each place by a JSON pointer.
-      </p>
-      <p><a href="/problems">All problems</a></p>`,
-  );
-});

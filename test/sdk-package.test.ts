@@ -30,11 +30,18 @@ it('the package of the TypeScript client builds to what its manifest exports', a
   expect(module).toMatchObject({ ComfyEdge: expect.any(Function), ApiError: expect.any(Function) });
 });
 
+/** The package that an import names: its scope and name, without the file in it. */
+const packageOf = (path: string): string =>
+  path
+    .split('/')
+    .slice(0, path.startsWith('@') ? 2 : 1)
+    .join('/');
+
 it('the package of the TypeScript client names every package that its code imports', () => {
   const imported = execFileSync('git', ['ls-files', '*.ts'], { cwd: sdk, encoding: 'utf8' })
     .split('\n')
     .filter((file) => file !== '' && !/\.test\.ts$|^testing\//.test(file))
     .flatMap((file) => [...readFileSync(join(sdk, file), 'utf8').matchAll(/from '([^.'][^']*)'/g)])
-    .map(([, name]) => name);
+    .map(([, path = '']) => packageOf(path));
   expect(Object.keys(manifest.dependencies).sort()).toEqual([...new Set(imported)].sort());
 });

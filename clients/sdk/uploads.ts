@@ -1,6 +1,7 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
 import { ConnectionError, ApiError } from './errors.ts';
 import { type Connection, sendForJson } from './http.ts';
-import { Sha256 } from './sha256.ts';
 import type { Timing } from './timing.ts';
 import { type Asset, type Upload, type UploadPart, asset, upload } from './types.ts';
 
@@ -92,11 +93,12 @@ async function sendPart(connection: Connection, file: Blob, part: UploadPart, si
   }
 }
 
+/** By a library: the platform's own `crypto.subtle.digest` takes only what is in memory as a whole. */
 async function hashOf(file: Blob, signal: AbortSignal | undefined): Promise<string> {
-  const hash = new Sha256();
+  const hash = sha256.create();
   for (let at = 0; at < file.size; at += HASH_PIECE_BYTES) {
     signal?.throwIfAborted();
-    hash.add(new Uint8Array(await file.slice(at, at + HASH_PIECE_BYTES).arrayBuffer()));
+    hash.update(new Uint8Array(await file.slice(at, at + HASH_PIECE_BYTES).arrayBuffer()));
   }
-  return hash.hex();
+  return bytesToHex(hash.digest());
 }

@@ -3,6 +3,9 @@ import { BACKSLASH, QUOTE, unescapeWithin, type Unescaping } from './json-text.t
 /**
  * JSON read as it arrives, with chosen texts taken out of it: what a body has of files goes elsewhere piece by piece, and only the rest,
  * the document, is kept to be parsed. Nothing is judged here: a document with a mistake keeps it, at a place that can still be named.
+ *
+ * Own code: `@streamparser/json` gives a string as a whole and builds the values, where `JSON.parse` with exact integers must stay
+ * the one judge of a document.
  */
 
 /** The way to a text: names of fields, and `'*'` for any place in a list. */

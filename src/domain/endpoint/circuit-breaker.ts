@@ -6,6 +6,9 @@ import type { BreakerCause, BreakerMode, CallOutcome } from '../../contract/endp
  *   queued has had no worker for too long;
  * - open, nothing is sent before the pause is over, and then only once the provider's health answers;
  * - half-open, one job at a time goes ahead: its success closes, its failure opens for twice as long.
+ *
+ * Own code: `cockatiel` and `opossum` wrap a call and keep their state in the process. This state is stored by one object for all
+ * isolates, and the provider's health and a lack of workers change it, as failed calls do.
  */
 export type Breaker = {
   mode: BreakerMode;

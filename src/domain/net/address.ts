@@ -1,4 +1,9 @@
-/** IP addresses as numbers, and which of them are on the public internet. */
+/**
+ * IP addresses as numbers, and which of them are on the public internet.
+ *
+ * Own code: `ipaddr.js` 2.5 lists what is not public and calls the rest unicast (`4000::1`, which is nobody's), where only what is
+ * known to be public may pass; `hono/utils/ipaddr` has no such list.
+ */
 
 export type Ipv4 = readonly [number, number, number, number];
 

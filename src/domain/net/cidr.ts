@@ -1,6 +1,11 @@
 import { parseIpv4, parseIpv6 } from './address.ts';
 
-/** Ranges of IP addresses in CIDR notation (RFC 4632, RFC 4291): `203.0.113.0/24`, `2001:db8::/32`, or one address. */
+/**
+ * Ranges of IP addresses in CIDR notation (RFC 4632, RFC 4291): `203.0.113.0/24`, `2001:db8::/32`, or one address.
+ *
+ * Own code: `ipaddr.js` 2.5 reads `010.0.0.0/8` as `8.0.0.0/8` and takes `10.0.0.1/8`. A range that means something else than it
+ * says would open an account to strangers.
+ */
 
 export type Range = { version: 4 | 6; network: bigint; prefix: number };
 

@@ -1,6 +1,12 @@
 import { wholeSeconds } from './range.ts';
 
-/** Preconditions of a GET or HEAD (RFC 9110 section 13). Pure. */
+/**
+ * Preconditions of a GET or HEAD (RFC 9110 section 13). Pure.
+ *
+ * Own code: R2's `get(key, {onlyIf: headers})` does not say whether its answer is 304 or 412, throws for an `If-Match` without quotes,
+ * and finds an object changed since its own `Last-Modified`, which has no milliseconds. It has no HEAD, and not the texts that a
+ * worker reports.
+ */
 
 export type Precondition = 'holds' | 'failed' | 'not_modified';
 

@@ -1,4 +1,9 @@
-/** `Range` of one resource (RFC 9110 section 14). Pure. */
+/**
+ * `Range` of one resource (RFC 9110 section 14). Pure.
+ *
+ * Own code: R2's `get(key, {range: headers})` answers all of an object to a range outside of it or to none at all (here 416), and
+ * does not know `If-Range`; texts that a worker reports are not in R2. `range-parser` 1.3 does not know `If-Range` either.
+ */
 
 export type Range = { offset: number; length: number };
 

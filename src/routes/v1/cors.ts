@@ -9,6 +9,9 @@ import { ROUTE_ACCESS } from './route-access.ts';
  * Which pages may read which answers (docs/reference/api.md, Browsers). No answer depends on a cookie or on where a browser is, so nothing is
  * ever given to a page that it could not fetch elsewhere: what a read token shows, and the public documents, any page may read. All
  * else is for the origins that the operator names, lest keys get into pages by habit.
+ *
+ * Own code: `hono/cors` takes every `OPTIONS` for a preflight, where one without `Origin` is a method that no route has; it repeats the
+ * header names of a preflight unchecked; and its `origin` and `allowMethods` would be the two functions below.
  */
 
 /** Chromium asks again after two hours at most, whatever it is told. */

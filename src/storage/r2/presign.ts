@@ -9,7 +9,11 @@ const MAX_EXPIRY_S = 604_800;
 /** The day's signing keys, derived from the secret once per isolate rather than for each set of URLs (four HMACs each). */
 const derivedKeys = new Map<string, ArrayBuffer>();
 
-/** Presigned URLs for one bucket. Lives are in seconds; keys are raw, not percent-encoded. */
+/**
+ * Presigned URLs for one bucket. Lives are in seconds; keys are raw, not percent-encoded. `aws4fetch` signs; what is here is which
+ * headers a URL fixes, and how a key is written into it. `@aws-sdk/s3-request-presigner` does the same with the SDK's client in the
+ * bundle.
+ */
 export function presigner(s3: S3) {
   const aws = new AwsClient({
     accessKeyId: s3.accessKeyId,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker_gpu.outputs.history_outputs import FileRef, Found, Listed, PathRef, PictureRef, TextRef, walk
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.places import places
-from worker_gpu.outputs.walk import FileRef, Found, Listed, PathRef, PictureRef, TextRef, walk
+from worker_gpu.outputs.output_paths import places
 from worker_gpu.shape import Json, JsonObject
 
 names = st.text(alphabet=string.ascii_letters + string.digits + "_-.", min_size=1, max_size=12)

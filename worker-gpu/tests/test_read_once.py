@@ -10,7 +10,7 @@ from direct.stage import direct_stage, entries
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG
 from worker_gpu.contract import Output
-from worker_gpu.direct.answer import KeptFiles
+from worker_gpu.direct.response import KeptFiles
 from worker_gpu.outputs import collect
 from worker_gpu.outputs.files import IN_MEMORY_BYTES, measure
 from worker_gpu.outputs.upload import NamedFile

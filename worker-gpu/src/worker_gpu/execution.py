@@ -25,8 +25,8 @@ from worker_gpu.log import Log
 from worker_gpu.needs import models_for
 from worker_gpu.outputs.collect import Collector, Wishes
 from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
-from worker_gpu.outputs.finding import Finder
 from worker_gpu.outputs.names import Names
+from worker_gpu.outputs.output_discovery import Finder
 from worker_gpu.outputs.texts import write_text
 from worker_gpu.outputs.upload import Sink
 from worker_gpu.preflight import last_words

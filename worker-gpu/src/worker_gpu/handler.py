@@ -16,9 +16,9 @@ from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[rep
 
 from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.diagnose.report import debug, health
-from worker_gpu.direct.answer import answer_limit
 from worker_gpu.direct.progress import StatusProgress
 from worker_gpu.direct.request import is_direct, named_action
+from worker_gpu.direct.response import answer_limit
 from worker_gpu.direct.run import Tell, refusal, run_direct
 from worker_gpu.direct.stream import streamed
 from worker_gpu.log import Log

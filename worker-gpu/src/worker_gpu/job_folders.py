@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from worker_gpu.outputs.walk import FileRef, file_at, split_annotation
+from worker_gpu.outputs.history_outputs import FileRef, file_at, split_annotation
 from worker_gpu.shape import Json, JsonObject
 
 JOBS = "jobs"

@@ -13,7 +13,7 @@ from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG, FakeComfy, Prompt, Script, holding
 from fakes.server import serving
 from worker_gpu.contract import Output
-from worker_gpu.direct.answer import AROUND_BYTES, AnswerRoom, KeptFiles, answer_bytes, compose, sent_bytes
+from worker_gpu.direct.response import AROUND_BYTES, AnswerRoom, KeptFiles, answer_bytes, compose, sent_bytes
 from worker_gpu.direct.run import MAX_TEXT_BESIDE_BUCKET_BYTES
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.errors import JobError

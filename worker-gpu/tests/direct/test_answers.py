@@ -9,7 +9,7 @@ import pytest
 from direct.stage import direct_stage, entries
 from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script, holding, playing
 from fakes.recordings import Recording, all_recordings, recording
-from worker_gpu.direct.answer import MAX_RUN_ANSWER_BYTES, MAX_RUNSYNC_ANSWER_BYTES, answer_limit
+from worker_gpu.direct.response import MAX_RUN_ANSWER_BYTES, MAX_RUNSYNC_ANSWER_BYTES, answer_limit
 from worker_gpu.direct.settings import DirectSettings
 from worker_gpu.policy import NodePolicy
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object

@@ -17,9 +17,9 @@ from direct.stage import direct_stage
 from fakes.comfy import holding
 from models.faulty import faulty_store
 from models.samples import manifest_bytes, model, settings, silent
-from worker_gpu.diagnose.look import looked
+from worker_gpu.diagnose.probe import looked
 from worker_gpu.diagnose.report import MAX_FILES, debug, health
-from worker_gpu.direct.answer import sent_bytes
+from worker_gpu.direct.response import sent_bytes
 from worker_gpu.models.service import Models
 from worker_gpu.shape import JsonObject, maybe_list, maybe_object
 
@@ -88,7 +88,7 @@ def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
 def test_a_look_that_hangs_holds_up_no_process() -> None:
     program = """
 import asyncio, threading
-from worker_gpu.diagnose.look import looked
+from worker_gpu.diagnose.probe import looked
 print(asyncio.run(looked(threading.Event().wait, lambda problem: problem, 0.05)))
 """
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker_gpu.direct.answer import sent_bytes
+from worker_gpu.direct.response import sent_bytes
 from worker_gpu.direct.run import Tell
 from worker_gpu.direct.stream import PROGRESS_SHARE, streamed
 from worker_gpu.shape import Json, JsonObject

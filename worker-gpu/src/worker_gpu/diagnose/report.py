@@ -14,7 +14,7 @@ from worker_gpu import VERSION, resources
 from worker_gpu.boot import OwnComfy
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.diagnose.gpu import ASK_S, Gpus, look_at_gpus
-from worker_gpu.diagnose.look import LOOK_S, looked
+from worker_gpu.diagnose.probe import LOOK_S, looked
 from worker_gpu.models.settings import VOLUMES
 from worker_gpu.public import placeless_text
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave, release_after
 from worker_gpu.contract import Limits, Output, Timings
-from worker_gpu.direct.answer import AnswerRoom, DroppedFiles, KeptFiles, answer_limit, compose
-from worker_gpu.direct.audience import Teller
 from worker_gpu.direct.bucket import BucketStore
+from worker_gpu.direct.progress_sink import Teller
 from worker_gpu.direct.request import BadRequest, Request
+from worker_gpu.direct.response import AnswerRoom, DroppedFiles, KeptFiles, answer_limit, compose
 from worker_gpu.errors import JobError
 from worker_gpu.execution import Execution, Order
 from worker_gpu.fault import wears_out

@@ -9,7 +9,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from worker_gpu.direct.answer import answer_bytes, sent_bytes, too_large
+from worker_gpu.direct.response import answer_bytes, sent_bytes, too_large
 from worker_gpu.direct.run import Tell, refusal
 from worker_gpu.shape import JsonObject
 

@@ -11,11 +11,11 @@ from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
 from worker_gpu.outputs.files import LocalFile, Source, measure
-from worker_gpu.outputs.finding import Finder, Item, unreachable
+from worker_gpu.outputs.history_outputs import FileRef, Listed, PictureRef, TextRef, file_at, walk
 from worker_gpu.outputs.kinds import TEXT
+from worker_gpu.outputs.output_discovery import Finder, Item, unreachable
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
-from worker_gpu.outputs.walk import FileRef, Listed, PictureRef, TextRef, file_at, walk
 from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 from worker_gpu.contract import MAX_NAME_BYTES
-from worker_gpu.outputs.walk import FileRef, PictureRef, TextRef
+from worker_gpu.outputs.history_outputs import FileRef, PictureRef, TextRef
 
 TEMP_FOLDER = "temp"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.outputs.files import Source
+from worker_gpu.outputs.history_outputs import FileRef, Listed, PathRef, PictureRef, TextRef
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import TEMP_FOLDER, Names
-from worker_gpu.outputs.walk import FileRef, Listed, PathRef, PictureRef, TextRef
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from worker_gpu.outputs.walk import FileRef, PathRef, file_at, is_absolute
+from worker_gpu.outputs.history_outputs import FileRef, PathRef, file_at, is_absolute
 
 FOLDERS = ("output", "temp")
 """ComfyUI's folders that hold results, by the name that its `type` gives them."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from graph_files import GRAPH, MAKERS, NEEDLE
-from worker_gpu.outputs.graphless.strip import strip
+from worker_gpu.outputs.strip_metadata.strip import strip
 
 PICTURES = [name for name in MAKERS if Path(name).suffix in (".png", ".webp", ".jpg", ".gif")]
 FILMS = [name for name in MAKERS if name.startswith("film")]

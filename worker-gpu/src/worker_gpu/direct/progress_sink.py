@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage
-from worker_gpu.direct.answer import AnswerRoom, file_name
 from worker_gpu.direct.request import progress_line
+from worker_gpu.direct.response import AnswerRoom, file_name
 from worker_gpu.shape import JsonObject
 
 

@@ -41,8 +41,8 @@ class FileRef:
 @dataclass(frozen=True)
 class PathRef:
     """A path that a node listed: of `folder`, where it says so, or absolute. A backslash in it is a separator on
-    Windows and a character of the name elsewhere: `places` looks for both. `needed`: it says that it is a file; any
-    other is one only if there is such a file."""
+    Windows and a character of the name elsewhere: `output_paths` looks for both. `needed`: it says that it is a file;
+    any other is one only if there is such a file."""
 
     path: str
     folder: str | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 BLOCK_BYTES = 1024 * 1024
-UNFINISHED_SUFFIX = ".graphless"
+UNFINISHED_SUFFIX = ".unfinished"
 """Of a file that is being written anew: no output."""
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 """No header that holds a graph is larger; one that says so is broken."""

@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from worker_gpu.outputs.graphless.edits import Edit, Malformed, number, read_at
+from worker_gpu.outputs.strip_metadata.edits import Edit, Malformed, number, read_at
 
 PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"comf"})
 """`comf` is ComfyUI's own, in animated PNG."""

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from worker_gpu.outputs.graphless.edits import Edit, Malformed, number, read_at
+from worker_gpu.outputs.strip_metadata.edits import Edit, Malformed, number, read_at
 
 FLAC_COMMENT, FLAC_PADDING, FLAC_LAST = 4, 1, 0x80
 OPUS_HEAD, OPUS_COMMENTS = b"OpusHead", b"OpusTags"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from worker_gpu.outputs.graphless.edits import MAX_HEADER_BYTES, Edit, Malformed, number, read_at
+from worker_gpu.outputs.strip_metadata.edits import MAX_HEADER_BYTES, Edit, Malformed, number, read_at
 
 HOLDERS = frozenset({b"moov", b"trak"})
 TAG_BOXES = frozenset({b"udta", b"meta"})

@@ -3,7 +3,7 @@
 import re
 from typing import BinaryIO
 
-from worker_gpu.outputs.graphless.edits import MAX_HEADER_BYTES, Edit, Malformed, number, read_at
+from worker_gpu.outputs.strip_metadata.edits import MAX_HEADER_BYTES, Edit, Malformed, number, read_at
 from worker_gpu.shape import JsonObject, ShapeError, decode, encode, maybe_object
 
 GRAPH_KEYS = frozenset({"prompt", "workflow", "parameters"})

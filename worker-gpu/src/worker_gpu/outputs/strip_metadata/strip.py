@@ -2,27 +2,27 @@
 
 from pathlib import Path
 
-from worker_gpu.outputs.graphless import films, headers, pictures, sounds
-from worker_gpu.outputs.graphless.edits import Edit, Finder, Malformed, apply
 from worker_gpu.outputs.kinds import HEAD_BYTES, kind_of
+from worker_gpu.outputs.strip_metadata import audio, headers, image, video
+from worker_gpu.outputs.strip_metadata.edits import Edit, Finder, Malformed, apply
 
 _BY_CONTENT_TYPE: dict[str, Finder] = {
-    "image/png": pictures.png,
-    "image/apng": pictures.png,
-    "image/jpeg": pictures.jpeg,
-    "image/webp": pictures.riff,
-    "image/gif": pictures.gif,
+    "image/png": image.png,
+    "image/apng": image.png,
+    "image/jpeg": image.jpeg,
+    "image/webp": image.riff,
+    "image/gif": image.gif,
     "image/svg+xml": headers.svg,
     "image/x-exr": headers.exr,
-    "video/mp4": films.mp4,
-    "video/quicktime": films.mp4,
-    "audio/mp4": films.mp4,
-    "video/webm": films.matroska,
-    "video/x-matroska": films.matroska,
-    "audio/flac": sounds.flac,
-    "audio/mpeg": sounds.mp3,
-    "audio/ogg": sounds.ogg,
-    "audio/wav": pictures.riff,
+    "video/mp4": video.mp4,
+    "video/quicktime": video.mp4,
+    "audio/mp4": video.mp4,
+    "video/webm": video.matroska,
+    "video/x-matroska": video.matroska,
+    "audio/flac": audio.flac,
+    "audio/mpeg": audio.mp3,
+    "audio/ogg": audio.ogg,
+    "audio/wav": image.riff,
     "model/gltf-binary": headers.glb,
 }
 _BY_EXTENSION: dict[str, Finder] = {

@@ -4,7 +4,7 @@ import { type Connection, checked, send } from './http.ts';
 import type { Timing } from './timing.ts';
 import { type JobEvent, eventData, isFinal } from './types.ts';
 
-/** Three keep-alives of the gateway (15 s each, docs/reference/api.md) missed: the connection is dead. */
+/** Three keep-alives of the gateway (15 s each, docs/reference/events.md) missed: the connection is dead. */
 const SILENCE_MS = 45_000;
 /** First wait before a reconnect; doubles up to the longest. */
 const FIRST_WAIT_MS = 100;

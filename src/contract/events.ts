@@ -1,6 +1,6 @@
 import type { JobError, JobView, Output, Progress, Stage, Status } from './job.ts';
 
-/** What an entry of a job's log says. Numbered from 1, ordered, replayable (docs/reference/api.md, Events). */
+/** What an entry of a job's log says. Numbered from 1, ordered, replayable (docs/reference/events.md). */
 export type EventBody =
   | { event: 'status'; data: { status: Status; stage: Stage | null; attempt: number; error?: JobError; at: string } }
   | { event: 'progress'; data: Progress & { nodes?: Record<string, unknown> } }

@@ -7,7 +7,7 @@ import { Watcher } from '../lone/watcher.ts';
 const WATCHERS = 1_000;
 /** How many connect at the same time. */
 const AT_ONCE = 50;
-/** A client that has gone is noticed by keep-alives (docs/reference/api.md, Events). Some more for a busy machine. */
+/** A client that has gone is noticed by keep-alives (docs/reference/events.md). Some more for a busy machine. */
 const NOTICED_MS = 15_000 + 10_000;
 /** A thousand connections take their time where other tests run too. */
 const PATIENCE_MS = 180_000;

@@ -4,7 +4,7 @@ import { jsonBytes } from './size.ts';
 
 /**
  * What a watcher is sent at once: no event is longer than `MAX_EVENT_BYTES`, since clients bound what they buffer (reference/http-api.md
- * section 8). What is left out can be had elsewhere (docs/reference/api.md, Events).
+ * section 8). What is left out can be had elsewhere (docs/reference/events.md).
  */
 export const MAX_EVENT_BYTES = 64 * 1024;
 

@@ -6,7 +6,7 @@ import { ANSWER_HEADERS } from './answers.ts';
 import { ROUTE_ACCESS } from './route-access.ts';
 
 /**
- * Which pages may read which answers (docs/reference/api.md, Browsers). No answer depends on a cookie or on where a browser is, so nothing is
+ * Which pages may read which answers (docs/guides/browsers.md). No answer depends on a cookie or on where a browser is, so nothing is
  * ever given to a page that it could not fetch elsewhere: what a read token shows, and the public documents, any page may read. All
  * else is for the origins that the operator names, lest keys get into pages by habit.
  *

@@ -8,7 +8,7 @@ import { isRecord } from '../../domain/workflow/parse.ts';
 import { isLargerThan } from '../../domain/workflow/size.ts';
 import { VARIABLE_NAME } from '../../domain/workflow/shaping/variables.ts';
 
-/** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/reference/api.md. */
+/** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/reference/configuration.md. */
 
 const MAX_METADATA_PAIRS = 16;
 export const MAX_METADATA_KEY_CHARS = 64;

@@ -18,7 +18,7 @@ const params = z.object({ id: z.uuid() });
 /** Links in the answer work for whoever has them. */
 const PRIVATE = { 'cache-control': 'no-store' };
 
-/** `/v1/uploads`: a file in parts, which go straight to R2 and can be cut anywhere (docs/reference/api.md, Large files). */
+/** `/v1/uploads`: a file in parts, which go straight to R2 and can be cut anywhere (docs/reference/files.md). */
 export function registerUploads(app: V1App): void {
   describeRoute(app, {
     method: 'post',

@@ -4,12 +4,12 @@ import type { Clock } from '../lib/clock.ts';
 import type { NewId } from '../lib/ids.ts';
 import type { NewSeed } from '../lib/seeds.ts';
 
-/** What a use case of the core works with. Built once per request by the app, or by a test. */
+/** The dependencies of every service. The app builds one per request, and tests build their own. */
 export type Core = { env: Env; config: Config; clock: Clock; newId: NewId; newSeed: NewSeed };
 
 /**
- * Who asks: the account behind a verified key, and what the key may use. Scopes are checked before a use case is called. `null`: no
- * restriction. With a read token it is the key that made the token.
+ * The caller of a service: the account of a verified key, and the key's restrictions (`null`: none). Routes check
+ * scopes before they call a service. For a read token, the key that created the token.
  */
 export type Caller = {
   account: string;

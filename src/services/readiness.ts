@@ -1,10 +1,10 @@
 import { appliedMigration, LATEST_MIGRATION } from '../storage/d1/schema-version.ts';
 import type { Core } from './context.ts';
 
-/** How long an isolate gives the same answer: however many ask, D1 is asked this seldom. */
+/** How long an isolate caches the answer, so that many requests cause few D1 queries. */
 const FRESH_MS = 2_000;
 
-/** Whether requests can be served. `applied`: the newest migration that the database has, null for none. */
+/** Whether the gateway can serve requests. `applied`: the newest migration of the database, or null. */
 export type Readiness =
   | { state: 'ready' }
   | { state: 'database_outdated'; applied: string | null; required: string }
@@ -13,8 +13,8 @@ export type Readiness =
 let known: { readiness: Readiness; at: number } | null = null;
 
 /**
- * Whether the database has every migration that this build needs, as this isolate knew it within the last two seconds. A newer database is fine:
- * migrations only add, so that a gateway can be rolled back.
+ * Returns whether the database has all migrations that this build needs, at most `FRESH_MS` old. A newer database is
+ * accepted: migrations only add, so that the gateway can be rolled back.
  */
 export async function readiness(core: Core): Promise<Readiness> {
   const now = core.clock();

@@ -7,7 +7,9 @@ import { fail, ok, type Result } from '../../domain/result.ts';
 
 export type AuditPage = { entries: AuditEntry[]; next_cursor: string | null };
 
-/** A page of the audit log, newest first: of the actor's account; for the operator, of one account or of all. */
+/**
+ * Returns a page of the audit log, newest first. A key reads its own account; the operator reads one account or all.
+ */
 export async function listAudit(
   core: Core,
   actor: Actor,

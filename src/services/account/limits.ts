@@ -11,23 +11,25 @@ import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 const count = z.int().nonnegative().max(1_000_000);
-/** Ten years: longer than any promise, and still a time that can be written down. */
+/** Ten years: more than any account needs, and still a valid date when added to the current time. */
 const retention = z.number().positive().max(315_360_000);
-/** Body of `PUT /v1/accounts/{account}/limits`: an account's own limits. What it does not name is as configured (LIMITS). */
+/**
+ * Body of `PUT /v1/accounts/{account}/limits`: an account's own limits. A missing limit is the configured one (LIMITS).
+ */
 export const accountLimitsSchema = z.strictObject({
   jobs_in_flight: count.optional(),
   max_queued: count.optional(),
   submits_per_minute: count.optional(),
   usd_per_day: z.number().nonnegative().max(1_000_000).optional(),
   gpu_seconds_per_day: z.number().nonnegative().max(1_000_000_000).optional(),
-  /** Bytes of assets, uploads under way included. */
+  /** Bytes of assets, including uploads in progress. */
   stored_bytes: z.int().nonnegative().optional(),
   /** Seconds; how long finished jobs and assets are kept. */
   retention: retention.optional(),
   asset_retention: retention.optional(),
 });
 
-/** The limits that hold for an account. A key sees its own account's only. */
+/** Returns the effective limits of an account. A key may read only its own account's limits. */
 export async function getLimits(
   core: Core,
   actor: Actor,
@@ -41,8 +43,8 @@ export async function getLimits(
 }
 
 /**
- * Gives an account its own limits, instead of those it had; holds for the next submit. The operator's alone: no key may raise what
- * bounds it. The audit line comes first, so that no change goes unseen.
+ * Replaces an account's own limits. They apply from the next submit. Only the operator may call this, because a key
+ * must not raise its own limits. The audit entry is written first, so that every change is in the log.
  */
 export async function setLimits(
   core: Core,

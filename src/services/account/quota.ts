@@ -2,17 +2,18 @@ import type { Quota } from '../../contract/admission.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
 
-/** How long a reading stands in for the truth on answers to requests that use nothing up. */
+/** How long a cached quota is used for requests that consume nothing. */
 const FRESH_MS = 2_000;
-/** Bounds the memory of an isolate; the oldest entry goes first. */
+/** The most cached entries per isolate; the oldest is removed first. */
 const ENTRIES = 1000;
 
 const readings = new Map<string, { quota: Quota; at: number }>();
 
 /**
- * What is left of the account's limits. A submit brings a true reading of its own; every other request uses the last one of its
- * isolate, and asks the object when that is older than two seconds: a client that polls costs no object call per poll.
- * Null when the object does not answer: a header is not worth a failed request.
+ * Returns the remaining quota of the account for the response headers. A submit gets an exact quota from admission.
+ * Other requests use this isolate's cached quota and ask the Account object only when it is older than `FRESH_MS`, so
+ * that polling clients do not cost one object call per request. Null when the object does not answer, because a header
+ * must not fail a request.
  */
 export async function quotaOf(core: Core, caller: Caller): Promise<Quota | null> {
   const known = readings.get(caller.account);
@@ -29,7 +30,7 @@ export async function quotaOf(core: Core, caller: Caller): Promise<Quota | null>
   }
 }
 
-/** Keeps a reading for the answers that follow. */
+/** Caches a quota for the next responses. */
 export function remember(account: string, quota: Quota, at: number): void {
   readings.delete(account);
   if (readings.size >= ENTRIES) {

@@ -5,13 +5,13 @@ import type { CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 const DAY_MS = 86_400_000;
-/** Jobs that are read at once for an export: far below what one D1 answer can hold with the longest metadata. */
+/** Jobs read at once for an export. One D1 result holds far more, even with the longest metadata. */
 const EXPORT_PAGE = 500;
 
 export type { JobUsageRow };
 export type UsageGroup = 'day' | 'key';
 
-/** From the first day to the last, both included (UTC). */
+/** A range of days in UTC, including both ends. */
 export type Days = { from: string; to: string };
 
 const spanOf = ({ from, to }: Days): { from: number; to: number } => ({
@@ -19,7 +19,7 @@ const spanOf = ({ from, to }: Days): { from: number; to: number } => ({
   to: Date.parse(to) + DAY_MS,
 });
 
-/** Sums of what the caller's account used, of jobs that ended in these days. */
+/** Returns the total usage of the caller's jobs that ended in these days. */
 export async function usageOf(
   core: Core,
   caller: Caller,
@@ -28,7 +28,7 @@ export async function usageOf(
   return ok(await sumUsage(core.env.DB, caller.account, { ...spanOf(days), by }));
 }
 
-/** A page of the jobs that ended in these days, in the order of their end, with what each used. */
+/** Returns a page of the jobs that ended in these days, in order of their end, each with its usage. */
 export async function usageByJob(
   core: Core,
   caller: Caller,
@@ -39,14 +39,14 @@ export async function usageByJob(
   if (page.cursor !== null && after === null) {
     return fail({ code: 'invalid_cursor', detail: 'the cursor is none that this list has answered with' });
   }
-  // One more than asked for says whether there is more.
+  // One more row than requested shows whether another page exists.
   const found = await listUsage(core.env.DB, caller.account, { ...spanOf(days), after, limit: page.limit + 1 });
   const jobs = found.slice(0, page.limit);
   const last = jobs.at(-1);
   return ok({ jobs, next_cursor: found.length > page.limit && last !== undefined ? writeCursor(last.job) : null });
 }
 
-/** The same, all of it, page by page. A job that ends while it is read is in it if it ends on a day that was asked for. */
+/** Yields the same for all pages. A job that ends during the export is included when its day is in the range. */
 export async function* usageLines(core: Core, caller: Caller, days: Days): AsyncGenerator<JobUsageRow[]> {
   for (let after: string | null = null; ;) {
     const rows: JobUsageRow[] = await listUsage(core.env.DB, caller.account, {

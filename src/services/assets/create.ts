@@ -12,12 +12,12 @@ import { HEAD_BYTES } from '../../domain/files/sniff.ts';
 import { inspectSpooled, openSpool, placeSpooled, SpoolWriter } from './spooled.ts';
 
 /**
- * A file as it arrives. `name` (from a form) only helps to tell kinds of text apart. `size`: the bytes that it will have, or at most: it goes
- * into storage in one piece then, and where that is exact a large file of no use is refused before all of it is here. `forJob`: it comes
- * with a job, so it goes with the jobs that use it.
+ * An incoming file. `name` (from a form) only helps to distinguish kinds of text. `size`: its exact or maximum number
+ * of bytes. A file of known size is stored in one piece, and with an exact size an unusable large file is rejected
+ * before it has arrived completely. `forJob`: the file comes with a job and is deleted with the jobs that use it.
  */
 export type IncomingFile = {
-  /** Each is valid until the next is asked for. */
+  /** Each chunk is valid until the next one is requested. */
   chunks: AsyncIterable<Uint8Array>;
   name?: string;
   size?: { bytes: number; isExact: boolean };
@@ -30,13 +30,14 @@ export const incompleteBody: CoreProblem = {
 };
 
 /**
- * Stores a file in the caller's account under the SHA-256 of its content, which is computed here. Little of it is in memory at any time:
- * a small file is put at once, a larger one is spooled and then moved (docs/decisions/0056).
+ * Stores a file in the caller's account under the SHA-256 of its content, which is computed here. Only a small part is
+ * in memory at any time: a small file is stored directly, and a larger one is spooled and then moved
+ * (docs/decisions/0056).
  */
 export function createAsset(core: Core, caller: Caller, file: IncomingFile): Promise<Result<AssetAnswer, CoreProblem>> {
   const spool = openSpool(core, caller, file.size?.bytes ?? null);
   const done = create(core, caller, file, spool).finally(() => spool.discard());
-  // A client that leaves takes its request with it: what was spooled goes all the same.
+  // The spool is deleted even when the client disconnects and its request ends.
   later(done);
   return done;
 }
@@ -69,7 +70,10 @@ async function create(
   });
 }
 
-/** Writes the file into its spool, as far as it is wanted; null: all of it. One that breaks off is its sender's fault, not ours. */
+/**
+ * Writes the file into its spool until a check rejects it; null: all of it is written. An aborted body is a client
+ * error.
+ */
 async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Promise<CoreProblem | null> {
   const { limits } = core.config;
   const chunks = file.chunks[Symbol.asyncIterator]();
@@ -97,7 +101,7 @@ async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Pro
   }
 }
 
-/** Looks at a large file as soon as its beginning is there. */
+/** Inspects a large file as soon as its beginning has arrived. */
 function unwantedSoFar(
   { size, name }: IncomingFile,
   beginning: Uint8Array | null,

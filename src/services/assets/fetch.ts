@@ -8,10 +8,10 @@ import { createAsset } from './create.ts';
 import { deadlineIn, until } from '../../lib/stalled-stream.ts';
 import { tooLarge } from './refusals.ts';
 
-/** A file has this long to arrive, from the first connection to its last byte. */
+/** The time limit for one file, from connecting to the last byte. */
 export const FETCH_TIMEOUT_MS = 30_000;
 
-/** Why a file could not be had. Nothing of the other side's answer is quoted but its status. */
+/** Why a file could not be fetched. Of the remote response, only the status is quoted. */
 export type FetchProblem = {
   code:
     | 'input_url_refused'
@@ -25,9 +25,10 @@ export type FetchProblem = {
 };
 
 /**
- * Fetches a file from the public internet into the caller's assets: by rule of `publicUrl` at every hop, without our headers or
- * credentials, within a time and a size. What arrives is sniffed; what the other side calls it counts for nothing.
- * @param over aborted when the request that wants the file waits no longer
+ * Fetches a file from the public internet into the caller's assets. `publicUrl` checks every redirect. The request
+ * carries none of our headers or credentials, and has limits of time and size. The content decides the type; the remote
+ * Content-Type is ignored.
+ * @param over aborts when the request that needs the file ends
  */
 export async function fetchAsset(
   core: Core,
@@ -71,13 +72,16 @@ export async function fetchAsset(
 
 const tooSlow: FetchProblem = { code: 'input_fetch_failed', detail: 'the file did not arrive in time' };
 
-/** The size the other side announces; null when it does not, or means that of something compressed, which is undone on the way. */
+/** The Content-Length of the response; null when it is missing, or is the size before decompression. */
 function statedLength(headers: Headers): number | null {
   const stated = headers.get('content-length');
   return stated !== null && /^\d{1,15}$/.test(stated) && !headers.has('content-encoding') ? Number(stated) : null;
 }
 
-/** The body, which breaks when the time is up, and when it is not as long as announced: a file cut short must not pass for a whole one. */
+/**
+ * The body. It fails at the time limit, and when its length differs from Content-Length: a truncated file must not be
+ * stored.
+ */
 async function* whole(
   body: ReadableStream<Uint8Array>,
   stated: number | null,
@@ -93,7 +97,7 @@ async function* whole(
       throw new Error('another length than announced');
     }
   } finally {
-    // Whoever sends more than is wanted is told to stop.
+    // Closes the connection of a server that sends more than the limit.
     await body.cancel().catch(() => {});
   }
 }

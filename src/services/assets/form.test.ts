@@ -8,7 +8,7 @@ function joined(...parts: Uint8Array[]): Uint8Array {
   return new Uint8Array(parts.flatMap((part) => [...part]));
 }
 
-/** A body in chunks of `size` bytes, each of which is overwritten when the next is asked for. */
+/** Yields a body in chunks of `size` bytes. Overwrites each chunk when the next one is requested. */
 async function* inChunks(body: Uint8Array, size: number): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at = 0; at < body.length; at += size) {
     const chunk = body.slice(at, at + size);
@@ -17,7 +17,9 @@ async function* inChunks(body: Uint8Array, size: number): AsyncGenerator<Uint8Ar
   }
 }
 
-/** The name and the content of the file in a form; what is wrong with it where it holds no file or more. */
+/**
+ * Reads the name and content of the file in a form; the error message when the form does not contain exactly one file.
+ */
 async function read(
   body: Uint8Array,
   size = 7,
@@ -42,7 +44,7 @@ const HEAD = '--b\r\ncontent-disposition: form-data; name="file"; filename="a.pn
 const formOf = (content: Uint8Array, head = HEAD, end = '\r\n--b--\r\n') => joined(utf8(head), content, utf8(end));
 
 describe('a form with one file', () => {
-  it('gives the file byte by byte, wherever the form is cut', async () => {
+  it('yields the exact bytes of the file for every chunk size', async () => {
     const near = fc.constantFrom('\r', '\n', '\r\n', '\r\n-', '\r\n--', '\r\n--c', '-', 'b', '\r\n--\r\n--', '\0');
     const content = fc.oneof(
       fc.uint8Array({ maxLength: 40 }),
@@ -58,7 +60,7 @@ describe('a form with one file', () => {
     );
   });
 
-  it('is read as the platform writes it', async () => {
+  it('reads a form that the platform writes', async () => {
     const form = new FormData();
     const content = Uint8Array.from({ length: 100_000 }, (_, at) => (at * 7) % 256);
     form.set('file', new File([content], 'Bild "ü".png', { type: 'image/png' }));
@@ -77,7 +79,7 @@ describe('a form with one file', () => {
       'a;" name="x.png',
     ],
     ['content-disposition: form-data; name="file"; filename=""', ''],
-  ])('names its file in the head %j', async (head, name) => {
+  ])('reads the file name from the head %j', async (head, name) => {
     expect(await read(formOf(utf8('x'), `--b\r\n${head}\r\n\r\n`))).toEqual({ name, content: utf8('x') });
   });
 
@@ -93,7 +95,7 @@ describe('a form with one file', () => {
     ['no end', `${HEAD}content`, 'the form does not end'],
     ['half an end', `${HEAD}content\r\n--b`, 'more than one part'],
     ['two files', `${HEAD}content\r\n${HEAD}content\r\n--b--`, 'more than one part'],
-  ])('is refused where the body holds %s', async (_what, body, problem) => {
+  ])('rejects a body with %s', async (_what, body, problem) => {
     for (const size of [1, 7, 100_000]) {
       expect(await read(utf8(body), size)).toBe(problem);
     }
@@ -104,7 +106,7 @@ describe('a form with one file', () => {
     ['multipart/form-data; charset=x; Boundary="a b"', 'a b'],
     ['multipart/form-data', null],
     [`multipart/form-data; boundary=${'x'.repeat(71)}`, null],
-  ])('has the boundary of the type %j', (type, boundary) => {
+  ])('reads the boundary of the type %j', (type, boundary) => {
     expect(boundaryOf(type)).toBe(boundary);
   });
 });

@@ -1,34 +1,34 @@
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
- * A form with one file (multipart/form-data, RFC 7578), read as it comes. The platform's own parser has the whole form in memory, a few
- * times over; here the file of a form goes the way of every other.
+ * Reads a form with one file (multipart/form-data, RFC 7578) as a stream. The platform's own parser holds several
+ * copies of the whole form in memory.
  */
 
 type Chunks = AsyncGenerator<Uint8Array, void, undefined>;
 
-/** `name`: what the client calls its file. `chunks` break with `NotOneFile` where anything else comes with it. */
+/** `name`: the file name that the client sent. `chunks` fails with `NotOneFile` when another part follows. */
 export type FormFile = { name: string; chunks: Chunks };
 
 /** The body is not a form with one file and nothing else. */
 export class NotOneFile extends Error {}
 
 const CR = 0x0d;
-/** What may stand in front of the content of a part. Clients send a few hundred bytes. */
+/** The most bytes before the content of a part. Clients send a few hundred. */
 const MAX_HEAD_BYTES = 16 * 1024;
 const HEAD_END = '\r\n\r\n';
-/** Behind the boundary that ends a form. */
+/** Follows the last boundary of a form. */
 const CLOSE = '--';
-/** Decodes each byte to one character, so that places in the text are places in the bytes. */
+/** Decodes each byte to one character, so that positions in the text are positions in the bytes. */
 const BYTES = new TextDecoder('latin1');
 
-/** The boundary that a Content-Type names, bare or quoted (RFC 2046 section 5.1.1); null where it names none. */
+/** The boundary of a Content-Type, quoted or not (RFC 2046 section 5.1.1); null when it has none. */
 export function boundaryOf(contentType: string): string | null {
   const [, quoted, bare] = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)/i.exec(contentType) ?? [];
   return quoted ?? bare ?? null;
 }
 
-/** Reads up to the content of the first part, which must be a file of the field `field`. Rejects with what `body` rejects with. */
+/** Reads up to the content of the first part, which must be a file in the field `field`. Rejects when `body` does. */
 export async function openForm(body: Chunks, boundary: string, field: string): Promise<Result<FormFile, NotOneFile>> {
   const opening = `--${boundary}\r\n`;
   let head: Uint8Array = new Uint8Array(0);
@@ -52,7 +52,7 @@ export async function openForm(body: Chunks, boundary: string, field: string): P
   }
 }
 
-/** The name of the file that the head of a part announces for a field; null where it announces something else. */
+/** The file name in the head of a part for this field; null when the part is anything else. */
 function fileNameIn(head: string, field: string): string | null {
   const line = head.split('\r\n').find((each) => /^content-disposition\s*:/i.test(each)) ?? '';
   const [disposition] = /^[^:]*:\s*form-data\s*/i.exec(line) ?? [];
@@ -69,7 +69,7 @@ function fileNameIn(head: string, field: string): string | null {
   return parameters.get('name') === field ? (parameters.get('filename') ?? null) : null;
 }
 
-/** The content of a part: everything before the line that ends it, and the line break in front of that. */
+/** The content of a part: everything before the delimiter and its preceding line break. */
 async function* contentOf(first: Uint8Array, rest: Chunks, boundary: string): Chunks {
   const search = new EndSearch(new TextEncoder().encode(`\r\n--${boundary}`));
   for (let chunk = first; ;) {
@@ -87,17 +87,22 @@ async function* contentOf(first: Uint8Array, rest: Chunks, boundary: string): Ch
   }
 }
 
-/** Looks for what ends a part. Only its first byte is a carriage return: a match that breaks can begin anew only where it broke. */
+/**
+ * Searches for the delimiter that ends a part. Only its first byte is a carriage return, so a failed match restarts
+ * where it failed.
+ */
 class EndSearch {
   private readonly end: Uint8Array;
-  /** How much of it the chunk before ended with. */
+  /** The number of delimiter bytes at the end of the previous chunk. */
   private matched = 0;
 
   constructor(end: Uint8Array) {
     this.end = end;
   }
 
-  /** What of a chunk is content, for certain; `behind`: where in the chunk the end ends, null where it does not. */
+  /**
+   * Returns the content bytes of a chunk. `behind`: the position after the delimiter, null while it has not been found.
+   */
   push(chunk: Uint8Array): { content: Uint8Array[]; behind: number | null } {
     const content: Uint8Array[] = [];
     let start = 0;
@@ -131,7 +136,7 @@ class EndSearch {
     }
   }
 
-  /** How many bytes from `at` on are those of the end, from its `matched`th on. */
+  /** Counts the bytes from `at` on that match the delimiter from its byte `matched` on. */
   private match(chunk: Uint8Array, at: number, matched: number): number {
     let length = 0;
     while (matched + length < this.end.length && chunk[at + length] === this.end[matched + length]) {
@@ -141,7 +146,7 @@ class EndSearch {
   }
 }
 
-/** Reads behind the end of the first part: it must be the last. */
+/** Reads the rest of the form. The first part must be the last. */
 async function endOfForm(first: Uint8Array, rest: Chunks): Promise<void> {
   let tail = BYTES.decode(first.subarray(0, CLOSE.length));
   for (;;) {

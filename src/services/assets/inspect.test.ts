@@ -163,7 +163,7 @@ const outcome = (bytes: number[] | Uint8Array, limits = LIMITS) => {
   return inspected.ok ? inspected.value.content_type : inspected.problem.code;
 };
 
-describe('a picture of as many pixels as are allowed', () => {
+describe('an image with exactly max_image_pixels', () => {
   it.each([
     ['PNG', png(1000, 1000), 'image/png'],
     ['JPEG', jpeg(sof(1000, 1000)), 'image/jpeg'],
@@ -193,7 +193,7 @@ describe('a picture of as many pixels as are allowed', () => {
   });
 });
 
-describe('a picture of too many pixels', () => {
+describe('an image with more than max_image_pixels', () => {
   it.each([
     ['a PNG', png(1001, 1000)],
     ['a PNG behind a PNG', [...png(1, 1), ...zeros(99), ...png(1001, 1000)]],
@@ -233,11 +233,11 @@ describe('a picture of too many pixels', () => {
     ['the second part of an EXR', exr(0x10, exrBox('dataWindow', 1, 1), exrBox('dataWindow', 1001, 1000))],
     ['a Radiance HDR', radiance('-Y 1000 +X 1001')],
     ['a Radiance HDR of columns', radiance('+X 1001 -Y 1000')],
-  ])('is refused: %s', (_what, bytes) => {
+  ])('is rejected: %s', (_what, bytes) => {
     expect(outcome(bytes)).toBe('image_too_large');
   });
 
-  it('is refused with its size and the limit', () => {
+  it('is rejected with its size and the limit', () => {
     const bytes = Uint8Array.from(png(2000, 1000));
     expect(inspect(bytes, { size_bytes: bytes.length, name: undefined }, LIMITS)).toEqual({
       ok: false,
@@ -249,7 +249,7 @@ describe('a picture of too many pixels', () => {
   });
 });
 
-describe('a file whose pictures have too many pixels together', () => {
+describe('a file whose images together exceed max_animation_pixels', () => {
   it.each([
     ['an animated PNG', png(1000, 1000, ...Array.from({ length: 11 }, () => fcTL(1, 1)))],
     ['PNGs behind one another', repeat(11, png(1000, 1000))],
@@ -261,17 +261,17 @@ describe('a file whose pictures have too many pixels together', () => {
     ['an animated WebP', riff(vp8x(1000, 1000), ...Array.from({ length: 11 }, () => anmf(1, 1, vp8(1, 1))))],
     ['a TIFF of many pages', tiff(false, ...Array.from({ length: 11 }, () => page(1000, 1000)))],
     ['an animated AVIF', [...ftyp('avis'), ...track(1000, 1000, 11)]],
-  ])('is refused: %s', (_what, bytes) => {
+  ])('is rejected: %s', (_what, bytes) => {
     expect(outcome(bytes)).toBe('image_too_large');
   });
 
-  it('is accepted while it has as many as are allowed', () => {
+  it('is accepted with exactly max_animation_pixels', () => {
     expect(outcome(png(1000, 1000, ...Array.from({ length: 10 }, () => fcTL(1, 1))))).toBe('image/png');
     expect(outcome([...ftyp('avis'), ...track(1000, 1000, 10)])).toBe('image/avif');
   });
 });
 
-describe('a picture that states no size', () => {
+describe('an image that does not state its size', () => {
   it.each([
     ['a PNG that does not begin with its header', png(1, 1).with(12, 0)],
     ['a PNG without a width', png(0, 1000)],
@@ -289,31 +289,31 @@ describe('a picture that states no size', () => {
     ['an AVIF without properties', [...ftyp('avif'), ...box('mdat', zeros(9))]],
     ['an EXR without a window', exr(0, latin1('a\0b\0').concat(le32(0)))],
     ['a Radiance HDR without a resolution', radiance('nothing')],
-  ])('is refused: %s', (_what, bytes) => {
+  ])('is rejected: %s', (_what, bytes) => {
     expect(outcome(bytes)).toBe('unsupported_media');
   });
 });
 
-describe('a sound with a picture behind its tag', () => {
+describe('an audio file with an image after its tag', () => {
   const tag = [...latin1('ID3'), 4, 0, 0, 0, 0, 1, 2, ...zeros(130)];
 
-  it('is refused, since FFmpeg decodes the picture', () => {
+  it('is rejected, because FFmpeg decodes the image', () => {
     expect(outcome([...tag, ...png(9, 9)])).toBe('unsupported_media');
   });
 
-  it('is accepted with a sound behind its tag', () => {
+  it('is accepted with audio after its tag', () => {
     expect(outcome([...tag, 0xff, 0xfb, 0x90, 0x64, ...zeros(99)])).toBe('audio/mpeg');
     expect(outcome(tag)).toBe('audio/mpeg');
   });
 });
 
 describe('a video', () => {
-  it('is accepted whatever the size of its frames, which its decoder reads frame by frame', () => {
+  it('is accepted with frames of any size, because a decoder reads one frame at a time', () => {
     expect(outcome([...ftyp('isom'), ...track(9999, 9999, 99_999)])).toBe('video/mp4');
   });
 });
 
-describe('a picture in storage', () => {
+describe('an image in storage', () => {
   const inStorage = async (bytes: number[], size_bytes = bytes.length) => {
     const file = Uint8Array.from(bytes);
     const asked: { offset: number; length: number }[] = [];
@@ -329,20 +329,20 @@ describe('a picture in storage', () => {
     return { code: inspected.ok ? inspected.value.content_type : inspected.problem.code, asked };
   };
 
-  it('is refused for what stands at its end', async () => {
+  it('is rejected for an image at its end', async () => {
     expect((await inStorage([...png(1, 1), ...zeros(300_000), ...png(1001, 1000)])).code).toBe('image_too_large');
   });
 
-  it('is read with few calls', async () => {
+  it('is read with few R2 calls', async () => {
     const { code, asked } = await inStorage([...png(1, 1), ...repeat(20, chunk('IDAT', zeros(100_000)))]);
     expect([code, asked.length < 12]).toEqual(['image/png', true]);
   });
 
-  it('is refused when it is too large to be read', async () => {
+  it('is rejected when it is too large to be read', async () => {
     expect(await inStorage(png(1, 1), MAX_READ_WHOLE_BYTES + 1)).toEqual({ code: 'image_too_large', asked: [] });
   });
 
-  it('is refused when its pages are scattered over more than 500 places', async () => {
+  it('is rejected when its pages are in more than 500 separate places', async () => {
     const far = 1024 * 1024;
     const read = (offset: number): Promise<Uint8Array> =>
       Promise.resolve(

@@ -6,15 +6,16 @@ import { walkBeginning, walkStored, type Read, type Walk } from '../../domain/fi
 import { unsupportedMedia, type ContentProblem } from './refusals.ts';
 import { HEAD_BYTES, sniff } from '../../domain/files/sniff.ts';
 
-/** How much of a file's beginning `inspect` and `inspectStored` want to see: most pictures show their size within. */
+/** The number of bytes that `inspect` and `inspectStored` read first. Most images state their size within them. */
 export const INSPECTED_BYTES = 1024 * 1024;
 
 type File = { size_bytes: number; name: string | undefined };
 type Inspected = Result<{ content_type: string }, ContentProblem>;
 
 /**
- * What a file is, by its beginning and its size in bytes, or why it is not accepted: of no kind that a workflow could use, a picture
- * without a size, or one that would be too large when it is decoded. Of a file that goes on behind `beginning` only what stands in it.
+ * Returns the type of a file by its first bytes and its size, or why the gateway does not accept it: an unsupported
+ * type, an image without a size, or an image that is too large when decoded. Checks only `beginning`, even when the
+ * file is longer.
  */
 export function inspect(beginning: Uint8Array, file: File, limits: Limits): Inspected {
   return begin(beginning, file, limits, (walk) => {
@@ -23,7 +24,7 @@ export function inspect(beginning: Uint8Array, file: File, limits: Limits): Insp
   });
 }
 
-/** The same for a file in storage, all of it. */
+/** The same for a complete file in storage. */
 export async function inspectStored(beginning: Uint8Array, file: File, limits: Limits, read: Read): Promise<Inspected> {
   let walk: Walk<Measured> | null = null;
   const known = begin(beginning, file, limits, (found) => {
@@ -64,7 +65,7 @@ function judge(content_type: string, measured: Measured, limits: Limits): Inspec
     case 'unreadable':
       return refuse(
         'unsupported_media',
-        `The file is not an ordinary ${content_type}; save it anew with another program.`,
+        `The file is not an ordinary ${content_type}; save it again with another program.`,
       );
     case 'file_too_large':
       return refuse('image_too_large', `A file of ${content_type} may have at most ${MAX_READ_WHOLE_BYTES} bytes.`);

@@ -6,7 +6,9 @@ import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
-/** Looking at and deleting the assets of the caller's account. The account knows them; R2 is not asked. */
+/**
+ * Lists, reads and deletes the assets of the caller's account. The Account object has their records; R2 is not read.
+ */
 
 const ID = /^sha256:([0-9a-f]{64})$/;
 
@@ -19,7 +21,7 @@ export async function getAsset(core: Core, caller: Caller, id: string): Promise<
   return asset === null ? fail(notFound) : ok(asset);
 }
 
-/** A page of assets, newest first. */
+/** Returns a page of assets, newest first. */
 export async function listAssets(
   core: Core,
   caller: Caller,
@@ -29,14 +31,14 @@ export async function listAssets(
   if (page.cursor !== null && before === null) {
     return fail({ code: 'invalid_cursor', detail: 'the cursor is none that a list has answered with' });
   }
-  // One more than asked for says whether there is more.
+  // One more row than requested shows whether another page exists.
   const found = await repeatable(() => accountStub(core.env, caller.account).listAssets(page.limit + 1, before));
   const assets = found.slice(0, page.limit);
   const last = assets.at(-1);
   return ok({ assets, next_cursor: found.length > page.limit && last !== undefined ? writeCursor(last.place) : null });
 }
 
-/** Deletes an asset, file and all. What an unfinished job reads stays. */
+/** Deletes an asset and its file. Refuses while an unfinished job uses it. */
 export async function deleteAsset(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
   const sha256 = ID.exec(id)?.[1];
   if (sha256 === undefined) {

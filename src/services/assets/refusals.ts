@@ -1,8 +1,8 @@
 import type { CoreProblem } from '../../domain/problems.ts';
 
-/** Why a file is not taken, whichever way it came. */
+/** Problems with a file, shared by all ways to send one. */
 
-/** What a file's content can be refused for. */
+/** Problems with the content of a file. */
 export type ContentProblem = { code: 'unsupported_media' | 'image_too_large'; detail: string };
 
 export const unsupportedMedia: ContentProblem = {
@@ -15,7 +15,7 @@ export const storageFull: CoreProblem = {
   detail: 'the account may not keep that much; delete assets or wait until they expire',
 };
 
-/** @param inParts bytes that a file sent in parts may have, where that is another way for this one */
+/** @param inParts the maximum size of a multipart upload, in bytes, when the client could use one instead */
 export const tooLarge = (limit: number, inParts = 0): CoreProblem => ({
   code: 'file_too_large',
   detail:

@@ -8,14 +8,14 @@ import { inspect, inspectStored } from './inspect.ts';
 import type { ContentProblem } from './refusals.ts';
 import { HEAD_BYTES } from '../../domain/files/sniff.ts';
 
-/** A file that has come, and lies in a spool from `offset` on. */
+/** A received file that begins at `offset` of a spool. */
 export type SpooledFile = { spool: Spool; offset: number; size_bytes: number; sha256: string };
 
-/** @param expected bytes that will come with the request, or at most; null where that is not known */
+/** @param expected the exact or maximum number of bytes of the request; null when unknown */
 export const openSpool = (core: Core, caller: Caller, expected: number | null): Spool =>
   new Spool(core.env.BUCKET, caller.account, core.newId(), expected);
 
-/** A file on its way into a spool, hashed and counted. A spool takes one file after another. */
+/** Writes one file into a spool, and hashes and counts its bytes. A spool holds several files one after another. */
 export class SpoolWriter {
   private readonly spool: Spool;
   private readonly offset: number;
@@ -25,21 +25,22 @@ export class SpoolWriter {
   constructor(spool: Spool) {
     this.spool = spool;
     this.offset = spool.length;
-    // Asked for only when all went well; without this the hash of a file that is given up would be an unhandled rejection.
+    // The digest is awaited only on success. Without this handler, discarding a file would cause an unhandled
+    // rejection.
     this.digest.digest.catch(() => {});
   }
 
-  /** Bytes that have come. */
+  /** The number of bytes received. */
   get size(): number {
     return this.spool.length - this.offset;
   }
 
-  /** What has come, as long as all of it is in memory. */
+  /** The bytes received, while all of them are in memory. */
   get beginning(): Uint8Array | null {
     return this.spool.inMemory?.subarray(this.offset) ?? null;
   }
 
-  /** Adds bytes, which may be overwritten once this resolves. */
+  /** Adds bytes. The caller may overwrite them once this resolves. */
   async write(bytes: Uint8Array): Promise<void> {
     await this.hashing.write(bytes);
     await this.spool.write(bytes);
@@ -51,13 +52,13 @@ export class SpoolWriter {
     return { spool, offset, size_bytes: size, sha256: new Uint8Array(await this.digest.digest).toHex() };
   }
 
-  /** The file is not wanted. Its bytes go with the spool. */
+  /** Discards the file. Its bytes are deleted with the spool. */
   giveUp(): Promise<void> {
     return this.hashing.abort();
   }
 }
 
-/** What a file in a closed spool is, or why it is not accepted. */
+/** Returns the type of a file in a closed spool, or why it is not accepted. */
 export async function inspectSpooled(
   { spool, offset, size_bytes }: SpooledFile,
   name: string | undefined,
@@ -73,7 +74,7 @@ export async function inspectSpooled(
   return spool.inTurn(async () => inspectStored((await read(0, HEAD_BYTES)).slice(), file, limits, read));
 }
 
-/** Stores a file of a closed spool under its hash. `created` is false where it was there already. */
+/** Stores a file of a closed spool under its hash. `created` is false when it was already stored. */
 export async function placeSpooled(
   core: Core,
   caller: Caller,
@@ -90,7 +91,7 @@ export async function placeSpooled(
   try {
     return await put(stream);
   } finally {
-    // R2 does not read a file that it has already.
+    // R2 does not read the body when it already has the file.
     void stream.cancel().catch(() => {});
   }
 }

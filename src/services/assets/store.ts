@@ -6,19 +6,19 @@ import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storageFull } from './refusals.ts';
 
-/** An asset, and whether the request that is answered with it made it. */
+/** An asset, and whether this request created it. */
 export type AssetAnswer = { asset: Asset; created: boolean };
 
-/** How often a file may be deleted by others while it is being stored. */
+/** The most attempts to store a file that other requests delete at the same time. */
 const TRIES = 5;
 
-/** A file as it is in R2 now; `created`: it was not there before. */
+/** A file in R2; `created`: it was not there before. */
 export type Put = { asset: StoredFile; created: boolean };
 
 /**
- * Puts a file and has the account note it. A file that was just being deleted is put once more, after the deletion. One that is put
- * and never noted, because the gateway died in between, is found by the sweep.
- * @param put fails where there is nothing to keep, and nothing is noted
+ * Stores a file and records it in the Account object. A file that was being deleted is stored again after the deletion.
+ * The sweep finds a file that was stored but not recorded, because the gateway stopped in between.
+ * @param put stores the file; when it fails, nothing is recorded
  */
 export async function keepAsset(
   core: Core,

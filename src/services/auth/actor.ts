@@ -4,13 +4,15 @@ import type { Core } from '../context.ts';
 
 export type { KeyRecord };
 
-/** Who manages keys: a key within its account and its own bounds, or the operator (ADMIN_TOKEN) anywhere. */
+/**
+ * Who manages keys: a key, within its account and its own restrictions, or the operator (ADMIN_TOKEN), in any account.
+ */
 export type Actor = { key: KeyRecord | null; requestId: string };
 
-/** The account an actor is confined to; null: none. */
+/** The account to which an actor is restricted; null for the operator. */
 export const accountOf = (actor: Actor): string | null => actor.key?.account ?? null;
 
-/** A line for the audit log about a key. */
+/** Makes an audit log entry about a key. */
 export function auditOf(
   core: Core,
   actor: Actor | { secretOf: KeyRecord; requestId: string },

@@ -2,21 +2,27 @@ import type { Env, ShieldName } from '../../env.ts';
 import { parseIpv4, parseIpv6 } from '../../domain/net/address.ts';
 
 /**
- * The platform's rate limits, as a shield in front of everything that counts exactly (docs/decisions, shield). They are cheap, per
- * Cloudflare location and only about right (reference/cloudflare.md section 7); whoever has no binding for one does without it.
+ * Cloudflare's rate limiting bindings, checked before the exact limits. They are cheap, count per Cloudflare location,
+ * and are approximate (reference/cloudflare.md section 7). A limit without a binding is not applied.
  */
 
-/** What is limited: wrong credentials of an address, calls of an address that need none, calls of a key. */
+/** The limits: invalid credentials per address, unauthenticated calls per address, calls per key. */
 export type Guard = 'bad_key' | 'open' | 'key';
 
-/** Each guard's binding, and its period in seconds as `wrangler.toml` has it: the longest that who is refused may have to wait. */
+/**
+ * The binding of each limit, and its period in seconds as in `wrangler.toml`, which is the longest wait after a
+ * refusal.
+ */
 export const SHIELDS = {
   bad_key: { binding: 'SHIELD_BAD_KEY', period_s: 60 },
   open: { binding: 'SHIELD_OPEN', period_s: 60 },
   key: { binding: 'SHIELD_KEY', period_s: 10 },
 } as const satisfies Record<Guard, { binding: ShieldName; period_s: number }>;
 
-/** Counts one call. Null: it may pass; else how many seconds to wait. `who` null: nobody to count it for. */
+/**
+ * Counts one call of `who`. Returns null when it may pass, else the seconds to wait. `who` null: the call is not
+ * counted.
+ */
 export async function shielded(env: Env, guard: Guard, who: string | null): Promise<number | null> {
   const { binding, period_s } = SHIELDS[guard];
   const limit = env[binding];
@@ -27,14 +33,14 @@ export async function shielded(env: Env, guard: Guard, who: string | null): Prom
     const { success } = await limit.limit({ key: `${guard}:${who}` });
     return success ? null : period_s;
   } catch {
-    // A shield that is broken must not shut the door.
+    // A failing limiter must not block requests.
     return null;
   }
 }
 
 /**
- * Whom an address stands for: an IPv4 address for itself, an IPv6 address for its /64, which is what one customer has (RFC 6177).
- * Null for what is no address.
+ * The group in which an address is counted: an IPv4 address itself, or the /64 of an IPv6 address, because one customer
+ * has a whole /64 (RFC 6177). Null when the text is not an address.
  */
 export function addressGroup(address: string | undefined): string | null {
   const text = address ?? '';

@@ -12,14 +12,14 @@ const withKey = ownApp({}, { ENDPOINTS });
 const newAccount = () => `a${crypto.randomUUID()}`;
 const job = (endpoint?: string) => postJson({ workflow: GRAPH, ...(endpoint === undefined ? {} : { endpoint }) });
 
-describe('an endpoint', () => {
+describe('endpoint access', () => {
   it.each([
     ['test', 'cheap'],
     ['test', 'both'],
     ['live', 'both'],
     ['live', 'gpu'],
     ['live', 'default'],
-  ])('lets %s keys use %s', async (environment, endpoint) => {
+  ])('accepts %s keys for %s', async (environment, endpoint) => {
     const call = withKey((await madeKey(newAccount(), { environment })).key);
     expect((await call('/v1/jobs/dry-run', job(endpoint))).status).toBe(200);
   });
@@ -28,7 +28,7 @@ describe('an endpoint', () => {
     ['test', 'gpu'],
     ['test', 'default'],
     ['live', 'cheap'],
-  ])('does not let %s keys use %s, and nothing is stored', async (environment, endpoint) => {
+  ])('rejects %s keys for %s and stores nothing', async (environment, endpoint) => {
     const account = newAccount();
     const call = withKey((await madeKey(account, { environment })).key);
     for (const path of ['/v1/jobs', '/v1/jobs/dry-run']) {
@@ -41,13 +41,13 @@ describe('an endpoint', () => {
   it.each([
     ['live', 'default'],
     ['test', 'cheap'],
-  ])('need not be named: the usual one of %s keys is %s', async (environment, endpoint) => {
+  ])('uses a default endpoint: for %s keys it is %s', async (environment, endpoint) => {
     const call = withKey((await madeKey(newAccount(), { environment })).key);
     const run = await call('/v1/jobs/dry-run', job());
     expect(await run.json()).toMatchObject({ endpoint });
   });
 
-  it('for test keys must be said to be one: without it they run nothing', async () => {
+  it('rejects all test keys when no endpoint is marked for tests', async () => {
     const alone = ownApp({}, { ENDPOINTS: JSON.stringify({ default: { runpod_id: 'gpu' } }) });
     const call = alone((await madeKey(newAccount())).key);
     for (const body of [job(), job('default')]) {
@@ -56,7 +56,7 @@ describe('an endpoint', () => {
     }
   });
 
-  it('that is not in the list of a key looks the same whether it exists or not', async () => {
+  it("gives the same answer for existing and unknown endpoints outside the key's list", async () => {
     const call = withKey((await madeKey(newAccount(), { environment: 'live', endpoints: ['default'] })).key);
     expect((await call('/v1/jobs/dry-run', job())).status).toBe(200);
     for (const endpoint of ['cheap', 'nowhere', '__proto__']) {
@@ -66,7 +66,7 @@ describe('an endpoint', () => {
     }
   });
 
-  it('that does not exist is still said to be unknown where the key has no list', async () => {
+  it('reports an unknown endpoint to a key without a list', async () => {
     const call = withKey((await madeKey(newAccount())).key);
     expect(await problemOf(await call('/v1/jobs', job('nowhere')))).toMatchObject({
       status: 422,
@@ -76,7 +76,7 @@ describe('an endpoint', () => {
 });
 
 describe('the node policy of a key', () => {
-  it('holds for every job it submits', async () => {
+  it('applies to every job that the key submits', async () => {
     const call = withKey((await madeKey(newAccount(), { nodes: { deny: ['EmptyI*'] } })).key);
     const seen = await problemOf(await call('/v1/jobs', job()));
     expect(seen).toMatchObject({

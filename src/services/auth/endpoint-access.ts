@@ -4,8 +4,8 @@ import type { Caller } from '../context.ts';
 import { quote, type CoreProblem } from '../../domain/problems.ts';
 
 /**
- * Why a caller may not use an endpoint; null when it may, or when there is no such endpoint, which is another answer. The key's list
- * is looked at first, so that a bounded key does not learn which endpoints there are.
+ * Returns why a caller may not use an endpoint. Null when it may, or when the endpoint does not exist, which is a
+ * different error. The key's list is checked first, so that a restricted key cannot find out which endpoints exist.
  */
 export function endpointBarred(config: Config, caller: Caller, endpoint: string): CoreProblem | null {
   const { endpoints, environment } = caller;
@@ -20,8 +20,8 @@ export function endpointBarred(config: Config, caller: Caller, endpoint: string)
 }
 
 /**
- * The endpoint of a request that names none: `default`; for a test key that may not use it the first that is for test keys, so that
- * the same request works with a key of either environment.
+ * The endpoint of a request that names none: `default`, or, for a test key that may not use it, the first test
+ * endpoint. So the same request works with keys of both environments.
  */
 export function usualEndpoint(config: Config, caller: Caller): string {
   const isFor = (name: string): boolean => endpointBarred(config, caller, name) === null;

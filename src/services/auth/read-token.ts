@@ -10,24 +10,25 @@ import { invalidRequest, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
- * Read tokens, for browsers: they show one job, its events and its outputs, and nothing else. `ce_read_<key>-<tag>.<expiry>.<HMAC>` is
- * checked without storage; then the key that made it, and its secret with that tag, must still be valid, so that revoking the key or
- * rotating the secret away ends the tokens as well. Those that came without a tag, from older gateways, stand or fall with the key.
+ * Read tokens for browsers. A token gives access to one job, its events and its outputs. Its form,
+ * `ce_read_<key>-<tag>.<expiry>.<HMAC>`, is checked without storage. Then the key that created it, and the key's secret
+ * with that tag, must still be valid, so that revoking the key or rotating the secret also ends its tokens. A token
+ * without a tag, from an older gateway, is valid as long as its key.
  */
 
 const PREFIX = 'ce_read_';
 
-/** How long a token may outlive its job's deadline, in seconds: time to look at the results. */
+/** How long a token stays valid after its job's deadline, in seconds, so that results can be read. */
 export const MARGIN_S = 900;
 
-/** Body of `POST /v1/jobs/{id}/tokens`. `expires_in` in whole seconds, as the token has them. */
+/** Body of `POST /v1/jobs/{id}/tokens`. `expires_in` is in whole seconds, like the token's expiry. */
 export const readTokenRequestSchema = z.strictObject({ expires_in: z.int().min(1).optional() });
 
 export type ReadToken = { token: string; expires_at: number };
 
 /**
- * A token for one job of the caller's. It lives as long as the job may run and `MARGIN_S` longer, or shorter if that is asked for, and
- * no longer than the secret that makes it.
+ * Creates a token for one job of the caller. By default it is valid until `MARGIN_S` after the job's deadline; the
+ * request may ask for less. It never outlives the secret that creates it.
  */
 export async function createReadToken(
   core: Core,
@@ -52,7 +53,7 @@ export async function createReadToken(
     const detail = `"expires_in" may be ${longest} seconds for this job`;
     return fail(invalidRequest([{ pointer: '#/expires_in', code: 'out_of_range', detail }]));
   }
-  // Whole seconds: not shorter than asked for, unless that were too long.
+  // Rounds up to whole seconds, up to the maximum.
   const expires_at = Math.min(Math.ceil(now / 1000 + expires_in), Math.floor(latest / 1000)) * 1000;
   const mac = await signToken(core.config.tokenSecret, bindingOf(caller.key, secret.tag, id), expires_at);
   return ok({ token: `${PREFIX}${caller.key}-${secret.tag}.${mac}`, expires_at });
@@ -60,12 +61,12 @@ export async function createReadToken(
 
 export const isReadToken = (credential: string): boolean => credential.startsWith(PREFIX);
 
-/** Who made a token, up to its first dot: a key and, of its secret, the tag. */
+/** The part of a token before its first dot: the id of its key, and the tag of the secret. */
 const MAKER = /^ce_read_([0-9a-f-]{36})(?:-([0-9a-f]{12}))?$/;
 
 /**
- * The key behind a token that is good for this job now, and when the token ends (ms); null for anything else. Nothing is read for a
- * token that we did not sign.
+ * Returns the key of a token that is valid for this job now, and when the token expires (ms). Null for anything else.
+ * Reads nothing for a token with an invalid signature.
  */
 export async function verifyReadToken(
   core: Core,

@@ -5,53 +5,61 @@ import type { Caller, Core } from '../context.ts';
 import { hashKey, isKey } from '../../domain/key/format.ts';
 
 /**
- * A key that is revoked or bounded works on for at most this long in an isolate that has just seen it. Counted from before the
- * read, and below the 30 s that are promised, so that a slow read does not break the promise.
+ * How long an isolate caches a key. A revoked or restricted key works for at most this long. The time counts from
+ * before the read and is below the documented 30 s, so that a slow read does not exceed them.
  */
 export const CACHE_MS = 25_000;
-/** An answer that goes on for long asks again, and takes nothing older than this. With the 5 s between two questions (routes/http/sse.ts) it keeps the promise. */
+/**
+ * The maximum age of a key when a long response rechecks it. With 5 s between two checks (routes/http/sse.ts) the total
+ * stays below 30 s.
+ */
 export const RECHECK_MS = 20_000;
 /**
- * What took this long is done, or answered, only if its key still stands: the check before it may be `CACHE_MS` old already. Below
- * the 30 s that are promised less that time.
+ * A request that has taken this long checks its key again before it has an effect, because the first check may already
+ * have been `CACHE_MS` old. The sum of both is at most the documented 30 s.
  */
 export const LONG_MS = 5_000;
-/** Bounds the memory of an isolate; the oldest entry goes first. */
+/** The most cached entries per isolate; the oldest is removed first. */
 const CACHE_ENTRIES = 1000;
-/** How exact `last_used_at` is. A key in constant use costs one write in this time, however many isolates see it. */
+/** The precision of `last_used_at`. A key in constant use costs one write per period, across all isolates. */
 export const USE_NOTED_MS = 5 * 60_000;
 
-/** How long this isolate remembers that a secret was good, and says so again to the location's cache. */
+/** How long this isolate remembers that a secret was valid, and refreshes it in the location's cache. */
 const GOOD_MS = 60 * 60_000;
-/** Hashes are small; more secrets than this in one isolate are not seen in an hour. */
+/** The most remembered secrets. Hashes are small, and one isolate sees fewer secrets in an hour. */
 const GOOD_ENTRIES = 10_000;
 
-/** How much of a secret's hash tells a key's secrets apart: 48 bits, of which nothing leads back to 190 of chance. */
+/**
+ * The length of a tag: 48 bits of a secret's hash distinguish the secrets of a key and do not reveal its 190 random
+ * bits.
+ */
 const TAG_CHARS = 12;
 
-/** Which of its key's secrets somebody came with. `ends_at`: the end of its grace, in ms, if a rotation has replaced it. */
+/** The secret that a request used. `ends_at`: the end of its grace period in ms, when a rotation has replaced it. */
 export type SecretUse = { tag: string; ends_at: number | null };
 
-/** `tags`: of the key's secrets, where it was read by its id. */
+/** `tags`: the tags of the key's secrets, when the key was read by its id. */
 type Known = {
   key: KeyRecord;
   ends_at: number | null;
   tags?: { newest: string; previous: string | null };
 };
 
-/** By hash of a secret, or by id. A secret itself is not kept. */
+/** Keyed by the hash of a secret, or by id. Secrets themselves are not stored. */
 const cache = new Map<string, { known: Known; read_at: number }>();
 
-/** When a secret, by its hash, was last found good by a read. */
+/** When a read last found a secret valid, keyed by its hash. */
 const good = new Map<string, number>();
 
-/** Who sends a credential. `wait_s`: so much of what came from this address was no valid key that nothing is read for it, for so long. */
+/**
+ * The result of authentication. `wait_s`: this address has sent too many invalid keys and must wait this many seconds.
+ */
 export type Identified = { key: KeyRecord; secret: SecretUse } | { key: null; wait_s: number | null };
 
 /**
- * `verifyKey` for what comes from outside. A flood of keys that are none costs no reads: they are counted for the address they come
- * from, before anything is read. A key that was good lately is not, whoever else shares its address.
- * @param later takes work that the answer need not wait for
+ * `verifyKey` for requests from outside. Invalid keys are counted per address before anything is read, so that a flood
+ * of them costs no reads. A key that was valid recently is not counted, even when its address has sent invalid keys.
+ * @param later runs work for which the response does not wait
  */
 export async function identify(
   core: Core,
@@ -84,9 +92,9 @@ export async function identify(
 }
 
 /**
- * The key that has this secret; null for anything that is no valid key. Form and checksum are checked first, so that noise costs no
- * read.
- * @param age how old what is known of the key may be, in ms
+ * Returns the key with this secret; null when it is not valid. Checks form and checksum first, so that random text
+ * costs no read.
+ * @param age the maximum age of a cached key, in ms
  */
 export async function verifyKey(core: Core, secret: string, age = CACHE_MS): Promise<KeyRecord | null> {
   if (!isKey(secret)) {
@@ -99,8 +107,8 @@ const byHash = async (core: Core, hash: string, age: number): Promise<Known | nu
   valid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
 
 /**
- * The key with this id, if it is valid and the secret with this tag still works: what a read token stands or falls with.
- * @param tag null for a token that does not say which secret made it: then the key alone counts
+ * Returns the key with this id if the key, and its secret with this tag, are still valid. Read tokens depend on it.
+ * @param tag null for a token without a tag: only the key is checked
  */
 export async function keyOf(core: Core, id: string, tag: string | null, age = CACHE_MS): Promise<KeyRecord | null> {
   const find = async (): Promise<Known | null> => {
@@ -111,7 +119,7 @@ export async function keyOf(core: Core, id: string, tag: string | null, age = CA
   return known === null ? null : (valid(core, { ...known, ends_at: endOf(known, tag) })?.key ?? null);
 }
 
-/** When the key's secret with this tag ends, in ms; null: it is the newest. One that is neither of the two has ended long ago. */
+/** When the secret with this tag expires, in ms; null for the newest. A tag of neither secret has expired. */
 function endOf({ key, tags }: Known, tag: string | null): number | null {
   if (tag === null || tag === tags?.newest) {
     return null;
@@ -119,7 +127,7 @@ function endOf({ key, tags }: Known, tag: string | null): number | null {
   return tag === tags?.previous ? (key.previous_expires_at ?? 0) : 0;
 }
 
-/** Makes this isolate look again. Others do within `CACHE_MS`. */
+/** Removes a key from this isolate's cache. Other isolates follow within `CACHE_MS`. */
 export function forgetKey(id: string): void {
   for (const [name, { known }] of cache) {
     if (known.key.id === id) {
@@ -128,18 +136,18 @@ export function forgetKey(id: string): void {
   }
 }
 
-/** Notes that the key was used; nothing, and no write, if that was noted a short time ago. */
+/** Records that the key was used, unless that was recorded within `USE_NOTED_MS`. */
 export async function noteUse(core: Core, key: KeyRecord): Promise<void> {
   const now = core.clock();
   if (key.last_used_at !== null && key.last_used_at > now - USE_NOTED_MS) {
     return;
   }
-  // The cached record, so that the next request of this isolate does not ask again.
+  // Updates the cached record, so that the next request of this isolate does not write again.
   key.last_used_at = now;
   await noteKeyUse(core.env.DB, key.id, now, now - USE_NOTED_MS);
 }
 
-/** What the use cases know of a key. */
+/** The caller that services see for a key. */
 export const callerOf = ({ account, id, environment, endpoints, templates, nodes }: KeyRecord): Caller => ({
   account,
   key: id,
@@ -149,7 +157,7 @@ export const callerOf = ({ account, id, environment, endpoints, templates, nodes
   nodes,
 });
 
-/** Looked at on every use: a cached key still ends when it is due. */
+/** Checks expiry on every use, because a cached key may expire. */
 function valid(core: Core, known: Known | null): Known | null {
   const now = core.clock();
   const over = (at: number | null): boolean => at !== null && at <= now;
@@ -173,7 +181,7 @@ async function cached(core: Core, name: string, age: number, find: () => Promise
   return known;
 }
 
-/** The map with room for one more: the oldest entry makes it. */
+/** Removes the oldest entry of a full map to make room for one more. */
 function bounded<Value>(map: Map<string, Value>, entries: number): Map<string, Value> {
   const oldest = map.size >= entries ? map.keys().next() : null;
   if (oldest?.done === false) {

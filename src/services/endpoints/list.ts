@@ -6,7 +6,7 @@ import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
-/** An endpoint as configured and as it is. `fallback`: null also where the caller may not use it. */
+/** An endpoint's configuration and status. `fallback` is also null when the caller may not use it. */
 export type EndpointView = {
   name: string;
   config: Pick<Endpoint, 'environment' | 'worker' | 'limits' | 'price'>;
@@ -15,13 +15,13 @@ export type EndpointView = {
   status: EndpointStatus | null;
 };
 
-/** The endpoints that the caller may use, by name. */
+/** Lists the endpoints that the caller may use, by name. */
 export async function listEndpoints(core: Core, caller: Caller): Promise<EndpointView[]> {
   const names = Object.keys(core.config.endpoints).filter((name) => isOpenTo(core, caller, name));
   return Promise.all(names.sort().map((name) => viewOf(core, caller, name)));
 }
 
-/** One of them. What the caller may not use is answered like what does not exist. */
+/** Returns one endpoint. An endpoint that the caller may not use is not found. */
 export async function getEndpoint(
   core: Core,
   caller: Caller,

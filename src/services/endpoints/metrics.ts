@@ -6,21 +6,28 @@ import type { Actor } from '../auth/actor.ts';
 import type { CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
-/** A job that has waited longer without ever starting is worth a look: cold starts take up to 7 minutes (reference/runpod.md section 5). */
+/**
+ * A job counts as stuck when it has waited this long without starting. Cold starts take up to 7 minutes
+ * (reference/runpod.md section 5).
+ */
 const STUCK_MS = 600_000;
-/** The sweeper wakes jobs this long past their deadline (services/maintenance/sweep-jobs.ts); one that stays so is lost. */
+/**
+ * A job counts as overdue this long after its deadline, when the sweep (services/maintenance/sweep-jobs.ts) must have
+ * woken it.
+ */
 const OVERDUE_MS = 300_000;
-/** Width of the window that submits are counted in. */
+/** The window in which submits are counted. */
 const SUBMITS_MS = 300_000;
 
-/** One number. `labels` name what it is of. */
+/** One value. `labels` say what it measures. */
 export type Sample = { labels: Record<string, string>; value: number };
-/** A metric in Prometheus' words. A `counter` begins again at 0 when an endpoint is made anew. */
+/** A Prometheus metric. A `counter` restarts at 0 when an endpoint is created again. */
 export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; samples: Sample[] };
 
 /**
- * What the operator watches. Cheap enough for a scrape every 30 s: five questions to D1, which read a row per job that is not over
- * or was submitted in the last five minutes, and one call of each Endpoint object. The operator's alone.
+ * Returns the metrics for the operator. A scrape costs five D1 queries, which read one row per job that is unfinished
+ * or was submitted in the last five minutes, and one call of each Endpoint object. That is cheap enough for one scrape
+ * every 30 s.
  */
 export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], CoreProblem>> {
   if (actor.key !== null) {
@@ -55,12 +62,12 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
     ),
     gauge(
       'jobs_overdue',
-      `Jobs that should have been over ${OVERDUE_MS / 1000} s ago.`,
+      `Unfinished jobs whose deadline passed more than ${OVERDUE_MS / 1000} s ago.`,
       sum((job) => job.overdue),
     ),
     gauge(
       'jobs_submitted_recently',
-      `Jobs submitted in the last ${SUBMITS_MS / 1000} s, by what they are now.`,
+      `Jobs submitted in the last ${SUBMITS_MS / 1000} s, by current status.`,
       submits.map(({ status, jobs: value }) => ({ labels: { status }, value })),
     ),
     gauge(
@@ -73,11 +80,9 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
       `From submit to the first claim, of jobs submitted in the last ${SUBMITS_MS / 1000} s that have started.`,
       quantiles(starts),
     ),
-    gauge('webhooks_failing', 'Webhooks whose receiver does not take what is sent.', [
-      { labels: {}, value: webhooks.failing },
-    ]),
-    gauge('webhooks_disabled', 'Webhooks that are off.', [{ labels: {}, value: webhooks.disabled }]),
-    gauge('webhook_lag_seconds', 'For how long the webhook has failed that fails longest.', [
+    gauge('webhooks_failing', 'Webhooks whose receiver rejects deliveries.', [{ labels: {}, value: webhooks.failing }]),
+    gauge('webhooks_disabled', 'Disabled webhooks.', [{ labels: {}, value: webhooks.disabled }]),
+    gauge('webhook_lag_seconds', 'Time since the first failed delivery of the webhook that has been failing longest.', [
       { labels: {}, value: webhooks.since === null ? 0 : Math.max(0, (now - webhooks.since) / 1000) },
     ]),
     ...ofEndpoints(endpoints),
@@ -120,7 +125,7 @@ function ofEndpoints(endpoints: readonly Named[]): Metric[] {
     ),
     gauge(
       'endpoint_held',
-      'Jobs that were told to wait because the breaker is not closed.',
+      'Jobs held back because the circuit breaker is not closed.',
       each(({ waiting }) => waiting),
     ),
     gauge(

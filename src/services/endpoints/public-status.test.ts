@@ -10,7 +10,9 @@ import { publicStatus } from './public-status.ts';
 
 let tests = 0;
 
-/** Two endpoints that no other test has touched, of which the first is listed, at a time when what was read before is old. */
+/**
+ * Makes two endpoints of this test alone, the first of them listed, at a time when earlier cached states have expired.
+ */
 function rig() {
   tests += 1;
   const [listed, hidden] = [`frail-${tests}`, `leaning-${tests}`];
@@ -23,8 +25,8 @@ function rig() {
   return { core, listed, hidden, runpod, clock };
 }
 
-describe('what anybody may know', () => {
-  it('is whether all is well, how long the line is, and the endpoints that are listed', async () => {
+describe('the public status', () => {
+  it('contains the overall state, the queue depth and the listed endpoints', async () => {
     const { core, listed, runpod } = rig();
     runpod.answer.health = () => runpodHealth({ idle: 1 }, 2);
     expect(await publicStatus(core)).toEqual({
@@ -34,7 +36,7 @@ describe('what anybody may know', () => {
     });
   });
 
-  it('is asked for once in ten seconds, however many want to know', async () => {
+  it('calls the Endpoint objects once in FRESH_MS for any number of requests', async () => {
     const { core, runpod, clock } = rig();
     await publicStatus(core);
     for (let calls = 0; calls < 20; calls += 1) {
@@ -44,7 +46,7 @@ describe('what anybody may know', () => {
     expect(runpod.count('health')).toBe(2);
   });
 
-  it('names no endpoint that is not listed when that one is in trouble', async () => {
+  it('does not name an unlisted endpoint whose breaker is open', async () => {
     const { core, listed, hidden, clock } = rig();
     await publicStatus(core);
     for (const job of ['x', 'y', 'z']) {
@@ -57,13 +59,13 @@ describe('what anybody may know', () => {
     });
   });
 
-  it('says that it is not known when RunPod does not answer', async () => {
+  it('reports an unknown queue depth when RunPod does not answer', async () => {
     const { core, runpod } = rig();
     runpod.answer.health = () => new Response('', { status: 500 });
     expect(await publicStatus(core)).toMatchObject({ status: 'degraded', queue_depth: null });
   });
 
-  it('is at /status, without a key', async () => {
+  it('is served at /status without a key', async () => {
     fakeRunpod();
     const answer = await anyone('/status');
     expect(answer.status).toBe(200);

@@ -1,20 +1,23 @@
 import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import type { Core } from '../context.ts';
 
-/** How long an isolate shows strangers the same: however many ask, an Endpoint object is asked this seldom. */
+/** How long an isolate caches the status, so that any number of requests causes few calls of Endpoint objects. */
 const FRESH_MS = 10_000;
 
-/** What anybody may know. `degraded`: an endpoint is sent nothing, or cannot be asked. Only endpoints that are `listed` are named. */
+/**
+ * The public status. `degraded`: an endpoint's circuit breaker is open, or its object does not answer. Names only
+ * `listed` endpoints.
+ */
 export type PublicStatus = {
   status: 'ok' | 'degraded';
-  /** Runs and jobs that wait, over all endpoints; null while RunPod tells of none of them. */
+  /** Waiting runs and jobs of all endpoints; null while RunPod reports no counts. */
   queue_depth: number | null;
   endpoints: { name: string; status: 'ok' | 'degraded' }[];
 };
 
 let reading: { status: PublicStatus; at: number } | null = null;
 
-/** How the gateway does, as this isolate knew it within the last ten seconds. */
+/** Returns the status of the gateway, at most `FRESH_MS` old. */
 export async function publicStatus(core: Core): Promise<PublicStatus> {
   const now = core.clock();
   if (reading === null || now - reading.at >= FRESH_MS || now < reading.at) {

@@ -9,23 +9,29 @@ import { fail, ok, type Result } from '../../domain/result.ts';
 import { catalogHash } from '../../storage/r2/catalog.ts';
 import { storeCatalog } from '../worker/catalog.ts';
 
-/** What a worker can be asked for (docs/reference/worker.md). */
+/** The reports that a worker can make (docs/reference/worker.md). */
 export const REPORTS = ['debug', 'health'] as const;
 export type ReportKind = (typeof REPORTS)[number];
 
-/** Longest and usual wait for a report, in seconds. A cold start may take longer: ask again then, the worker stays for a while. */
+/**
+ * The maximum and default wait for a report, in seconds. A cold start may take longer; the next request finds the
+ * worker running.
+ */
 export const MAX_REPORT_WAIT_S = 90;
 export const REPORT_WAIT_S = 60;
-/** Time between questions for the report: a person waits for it, and RunPod takes 200 a second (reference/runpod.md 2.4). */
+/**
+ * Time between two polls. A person waits for the report, and RunPod accepts 200 polls a second (reference/runpod.md
+ * 2.4).
+ */
 const POLL_MS = 1_000;
-/** A run that nobody took by the end of the wait is to vanish by itself, should the cancel not reach RunPod. */
+/** RunPod drops a run that no worker has taken this long after the wait, in case the cancel does not reach it. */
 const RUN_GRACE_MS = 30_000;
 
 /**
- * Has a worker of the endpoint report on itself, as a run of its own, and waits for the report. The operator's alone: the workers of
- * an endpoint serve every account, and the report holds what ComfyUI printed last. Answers the worker's JSON as it came, texts cut
- * at 16 KiB and the whole at 1 MB. A debug report also brings the node classes of the worker's ComfyUI, which become the endpoint's
- * catalogue and are not part of the answer.
+ * Asks a worker of the endpoint for a report, in a separate run, and waits for it. Only the operator may call this:
+ * workers serve all accounts, and the report contains ComfyUI's last output. Returns the worker's JSON, with texts cut
+ * at 16 KiB and 1 MB in total. A debug report also contains the node classes of the worker's ComfyUI. They become the
+ * endpoint's catalogue and are not returned.
  */
 export async function workerReport(
   core: Core,
@@ -62,7 +68,10 @@ export async function workerReport(
 const withCatalog = z.looseObject({ catalog: z.unknown() });
 const reportedCatalog = z.object({ hash: z.string(), comfyui_version: z.string().nullish(), classes: nodeClasses });
 
-/** Stores the catalogue in a report and takes it out. One that was cut on its way has another hash, and is not stored. */
+/**
+ * Removes the catalogue from a report and stores it. A catalogue that was cut does not match its hash and is not
+ * stored.
+ */
 async function withoutCatalog(core: Core, endpoint: string, report: unknown): Promise<unknown> {
   const parsed = withCatalog.safeParse(report);
   if (!parsed.success) {
@@ -77,7 +86,7 @@ async function withoutCatalog(core: Core, endpoint: string, report: unknown): Pr
   return rest;
 }
 
-/** The output of a run once it is over; canceled when that is not so by `until`. */
+/** Returns the output of a run when it has finished. Cancels the run when it has not finished by `until`. */
 async function awaited(
   gpu: GpuProvider,
   endpoint: string,

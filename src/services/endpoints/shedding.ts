@@ -4,20 +4,22 @@ import { later } from '../../providers/background.ts';
 import type { Core } from '../context.ts';
 import type { CoreProblem } from '../../domain/problems.ts';
 
-/** How long an isolate goes by what it was told; that an endpoint has just opened it notices this much later. */
+/**
+ * How long an isolate uses a cached breaker state. It notices that an endpoint has reopened at most this much later.
+ */
 const FRESH_MS = 3_000;
-/** What is older says nothing any more: the isolate has had no submits for a while. */
+/** An older state is ignored: the isolate has had no submits for a while. */
 const STALE_MS = 30_000;
-/** Longest a client is told to stay away: an endpoint may be well again before its pause is over. */
+/** The longest Retry-After, because an endpoint may recover before its pause ends. */
 const RETRY_MAX_S = 60;
 
 const readings = new Map<string, { verdict: Verdict; at: number }>();
 const underWay = new Set<string>();
 
 /**
- * Refuses a submit while its endpoint, and every one that may stand in for it, is sent nothing and has a line of `max_waiting`
- * jobs; null otherwise. Decided by what this isolate was told last, and asked anew behind the answer: a submit never waits for an
- * Endpoint object. An isolate that was told nothing yet takes the job, which then waits.
+ * Rejects a submit while its endpoint and all its fallbacks have an open circuit breaker and a backlog of `max_waiting`
+ * jobs; null otherwise. Uses the state that this isolate has cached, and refreshes it in the background: a submit never
+ * waits for an Endpoint object. An isolate without a cached state accepts the job, which then waits.
  */
 export function shed(core: Core, endpoint: string, fallbacks: readonly string[]): CoreProblem | null {
   const now = core.clock();
@@ -34,7 +36,7 @@ export function shed(core: Core, endpoint: string, fallbacks: readonly string[])
   };
 }
 
-/** For how many ms an endpoint is still sent nothing, as far as this isolate knows; null: it may take a job. */
+/** The ms until an endpoint may accept jobs again, as far as this isolate knows; null when it accepts them now. */
 function shutFor(core: Core, name: string, now: number): number | null {
   const reading = readings.get(name);
   if ((reading === undefined || now - reading.at >= FRESH_MS) && !underWay.has(name)) {

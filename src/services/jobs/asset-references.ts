@@ -6,7 +6,9 @@ import { invalidRequest, type CoreProblem, type Fault } from '../../domain/probl
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { unknownAsset, type ResolvedInputs } from './inputs.ts';
 
-/** Assets that a job reads, each once. Results of other jobs are not the account's assets: they stay with their job. */
+/**
+ * The assets that a job uses, each once. Outputs of other jobs are not assets of the account; they belong to their job.
+ */
 export function usesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
   const brought = new Set(inline.map(({ sha256 }) => sha256));
   const uses = new Map<string, InputUse>();
@@ -18,11 +20,11 @@ export function usesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
   return [...uses.values()];
 }
 
-/** The refusal of a job whose assets were deleted while it was being checked. */
+/** The problem of a job whose assets were deleted while it was being checked. */
 export function goneProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): CoreProblem {
   const faults = assets.map((sha256): Fault => {
     const at = named.get(sha256);
-    // A fetched file is named nowhere by its hash.
+    // The request does not name a fetched file by its hash.
     const detail = 'the file was deleted while the request was being worked on; send it again';
     return at === undefined ? { pointer: '#/inputs', code: 'input_fetch_failed', detail } : unknownAsset(at);
   });
@@ -33,7 +35,7 @@ export function goneProblem({ assets }: Admission & { kind: 'gone' }, { named }:
   return invalidRequest([first, ...rest]);
 }
 
-/** Lets go of files that were fetched for a request that came to nothing, unless something else uses them. */
+/** Releases files that were fetched for a request that failed, unless something else uses them. */
 export async function letGo(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
   if (hashes.length > 0) {
     await repeatable(() => accountStub(core.env, caller.account).giveUpLoose(hashes)).catch(() => {});

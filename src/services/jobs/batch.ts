@@ -13,20 +13,20 @@ import { FETCH_ALL_TIMEOUT_MS } from './inputs.ts';
 import { submitJob, type Submitted, type SubmitOptions } from './submit.ts';
 
 /**
- * Jobs a batch may have. The worst of them look up or fetch 32 inputs each, six requests per input with redirects: with 50 that stays
- * below the 10,000 subrequests of one invocation (reference/cloudflare.md section 4).
+ * The most jobs in a batch. A job looks up or fetches at most 32 inputs, with up to six requests per input because of
+ * redirects. 50 jobs stay below the 10,000 subrequests of one invocation (reference/cloudflare.md section 4).
  */
 export const MAX_BATCH_JOBS = 50;
-/** Worked on side by side: an invocation has six connections that wait for an answer. */
+/** Jobs processed concurrently. An invocation may have six connections that wait for a response. */
 const AT_ONCE = 6;
 
 export type BatchOutcome = Result<Submitted, CoreProblem>;
 
 /**
- * Takes several jobs as if each had been submitted by itself, in their order: where a limit is reached, it is the first that are let in.
- * One that is refused, or breaks off, touches no other. `key`: the request's own `Idempotency-Key`; it stands for a key of every job
- * that names none, with the job's place. `standing`: as for a submit. The files that the jobs name by URL are fetched within the time
- * that those of one job have.
+ * Submits several jobs as if each had been submitted alone, in order: at a limit, the first jobs are admitted. A job
+ * that is rejected or fails does not affect the others. `key`: the `Idempotency-Key` of the request. A job without a
+ * key of its own gets one from it and its index. `standing`: as for a submit. The remote files of all jobs share the
+ * time limit of one job.
  */
 export async function submitBatch(
   core: Core,
@@ -44,7 +44,7 @@ export async function submitBatch(
     const before = turns[at - 1]?.promise;
     try {
       await outcomes[at - AT_ONCE];
-      // Two with one key: the second is a repetition of the first, which must have come to something.
+      // A second job with the same key repeats the first, so it waits for the first's outcome.
       await same;
       return await submitOne(core, caller, item, files, {
         standing,
@@ -71,7 +71,7 @@ export async function submitBatch(
           : { code: 'internal', detail: 'the gateway failed with this job; the log has it' },
       );
     } finally {
-      // One that got nowhere isPassing the turn on only when those before it had theirs.
+      // A job that ends before its turn passes the turn on only after the jobs before it have had theirs.
       void before?.then(() => turns[at]?.resolve());
       if (at === 0) {
         turns[0]?.resolve();
@@ -89,7 +89,7 @@ export async function submitBatch(
   return Promise.all(outcomes).finally(fetchDeadline.stop);
 }
 
-/** A job of a batch: what a submit would have as its body, and its key; `given`: the client's own, as it came. */
+/** A job of a batch: the body and the key for a submit. `given`: the client's own key, not yet validated. */
 type Item = { body: unknown; key: string | null; given: unknown };
 
 function itemOf(body: unknown, derived: string | null): Item {
@@ -116,7 +116,7 @@ async function submitOne(
   return submitJob(core, caller, { value: body, files }, { ...options, idempotency });
 }
 
-/** The same job is the same value: unlike a request's, its bytes are not to be had once the batch is parsed. */
+/** The fingerprint covers the parsed value of a job, because its bytes are not available after the batch is parsed. */
 async function idempotencyOf(key: string, body: unknown): Promise<Idempotency> {
   const text = new TextEncoder().encode(`POST /v1/jobs/batch\n${jsonText(body)}`);
   return { key, fingerprint: new Uint8Array(await crypto.subtle.digest('SHA-256', text)).toHex() };

@@ -6,7 +6,7 @@ import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
-/** Asks a job to stop. Idempotent: a job that is being canceled or is over is answered as it is. */
+/** Cancels a job. Idempotent: returns a job that is canceling or finished unchanged. */
 export async function cancelJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, CoreProblem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);

@@ -4,18 +4,22 @@ import type { Caller, Core } from '../context.ts';
 import { getJob } from './get.ts';
 import { inlineInput, type InlineInput } from './inline.ts';
 
-/** `job:{id}/outputs/{name}`: a result of one of the account's jobs as an input of another, without a way through the client. */
+/**
+ * `job:{id}/outputs/{name}`: an output of one job of the account as an input of another, without a download by the
+ * client.
+ */
 const REFERENCE = /^job:([0-9a-f-]{36})\/outputs\/(.{1,255})$/su;
 
-/** Whether text has the form of a reference; whether there is such an output is another question. */
+/** Whether a text has the form of a reference. The output may not exist. */
 export const isOutputReference = (text: string): boolean => REFERENCE.test(text);
 
-/** Text that has no place in R2 yet and must be stored before the job runs. */
+/** `inline`: a short text that is not in R2 yet and must be stored before the job runs. */
 type Chained = { input: JobInput; inline: InlineInput | null };
 
 /**
- * The input an output becomes, or null when the account has no such output (yet). A file stays where it is: the job reads it from
- * the other job's place in R2, so erasing that job first makes this one fail. Short text, which has no place in R2, becomes an asset.
+ * Returns the input for an output, or null when the account has no such output (yet). A file is not copied: the job
+ * reads it from the other job's R2 prefix, and fails when that job is erased first. Short text, which is not in R2,
+ * becomes an asset.
  */
 export async function chainedInput(
   core: Core,
@@ -30,14 +34,14 @@ export async function chainedInput(
     return null;
   }
   const { sha256, size_bytes, key, text = '' } = output;
-  // Jobs of an older gateway hold whatever their worker said.
+  // Jobs of an older gateway may contain names that a worker sent unchecked.
   const content_type = mediaTypeOf(output.content_type);
   return key === null
     ? fromText(name, text, content_type)
     : { input: { name, sha256, size_bytes, content_type, key }, inline: null };
 }
 
-/** What a worker said of its text is not believed: the file is stored under the hash that its bytes have. */
+/** Stores a text under the hash of its bytes, computed here. The hash that the worker reported is not trusted. */
 async function fromText(name: string, text: string, content_type: string): Promise<Chained> {
   const content = new TextEncoder().encode(text);
   const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', content)).toHex();

@@ -21,11 +21,11 @@ import type { JobBody } from './inline.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
 import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
 
-/** A request without a fault, and the graph that will run. */
+/** A valid request, and the graph that will run. */
 export type Checked = ResolvedInputs & {
-  /** The inputs as they were asked for. */
+  /** The inputs of the request. */
   requested: readonly InputRequest[];
-  /** What they are called in the graph that runs, by their names in the request, with the separators of Linux. */
+  /** The names of the inputs on the worker, by their portable names in the request. */
   inputNames: ReadonlyMap<string, string>;
   shaped: Shaped;
   endpoint: string;
@@ -33,18 +33,18 @@ export type Checked = ResolvedInputs & {
   options: JobOptions;
   finishWithinS: number;
   startWithinS: number | null;
-  /** Seconds; null where the client leaves it to the account. */
+  /** Seconds; null for the account's default. */
   retention: number | null;
   priority: Priority;
-  /** Whether the classes of the nodes could be compared with what the endpoint's ComfyUI has. */
+  /** Whether the node classes were checked against the endpoint's catalogue. */
   nodesChecked: boolean;
 };
 
 const PATH = ['workflow'];
 
 /**
- * Checks a request and shapes its graph; stores and counts nothing. All faults are reported together: those of its shape, of its
- * graph, of what it wants changed in it, and of its inputs.
+ * Checks a request and shapes its graph. Stores and counts nothing. Reports all issues together: of the body, the
+ * graph, the changes to the graph, and the inputs.
  */
 export async function checkRequest(
   core: Core,
@@ -141,7 +141,7 @@ export async function checkRequest(
       });
 }
 
-/** What holds for a graph on this endpoint with this key: the stricter of each limit, and all policies. */
+/** The rules for a graph on this endpoint with this key: the stricter of each limit, and all policies. */
 export function rulesOf(
   limits: Limits,
   endpoint: Endpoint | undefined,
@@ -159,7 +159,10 @@ export function rulesOf(
   };
 }
 
-/** The graph as it came, or null where it cannot be shaped; its faults are added to the list. Its size is looked at before it is. */
+/**
+ * Parses the graph; null when it cannot be shaped, and its issues are added to the list. Checks the size before
+ * shaping.
+ */
 function graphOf(workflow: unknown, rules: Rules, faults: FaultList): Graph | null {
   const parsed = parseWorkflow(workflow, rules.maxNodes, PATH);
   const found = parsed.ok ? checkLeastSize(parsed.value, rules.maxBytes, pointersIn(PATH)) : parsed.problem;
@@ -167,7 +170,7 @@ function graphOf(workflow: unknown, rules: Rules, faults: FaultList): Graph | nu
   return parsed.ok && found.length === 0 ? parsed.value : null;
 }
 
-/** What is wrong with the graph of a request that is malformed elsewhere. */
+/** The issues of the graph in a request whose other fields are invalid. */
 function graphFaults(body: unknown, limits: Limits): FaultList {
   const faults = new FaultList();
   if (isRecord(body) && body['workflow'] !== undefined) {

@@ -10,7 +10,7 @@ import { checkRequest } from './check.ts';
 import { priceOf, type PriceEstimate } from '../../domain/job/price.ts';
 import type { InputRequest } from './request.ts';
 
-/** What a submit would run. `workflow` is JSON text. */
+/** The job that a submit would run. `workflow` is JSON text. */
 export type DryRun = {
   endpoint: string;
   workflow: string;
@@ -23,8 +23,8 @@ export type DryRun = {
 };
 
 /**
- * An input that the job would have: an asset of the account (of a file in the body: the one it would become), an output of another job,
- * or a file elsewhere, of which nothing is known before a submit fetches it. `used_by`: ids of nodes.
+ * An input that the job would have: an asset of the account (for a file in the body, the future asset), an output of
+ * another job, or a remote file, which only a submit fetches. `used_by`: ids of the nodes that use it.
  */
 export type DryInput = {
   name: string;
@@ -37,8 +37,8 @@ export type DryInput = {
 };
 
 /**
- * Everything a submit does up to admission, and nothing after: nothing is stored, counted or sent. It succeeds exactly when a
- * submit would get as far as admission. Seeds it draws are examples: a submit draws its own.
+ * Does everything that a submit does before admission. Stores, counts and sends nothing. Succeeds exactly when a submit
+ * would reach admission. Random seeds are examples: a submit draws its own.
  */
 export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise<Result<DryRun, CoreProblem>> {
   const checked = await checkRequest(core, caller, body);
@@ -68,7 +68,7 @@ export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise
 
 const dryInput = ({ name, output, url }: InputRequest, found: JobInput | undefined, used_by: string[]): DryInput => ({
   name,
-  // Where an output lies in R2 is the gateway's own affair.
+  // R2 keys are internal to the gateway.
   asset: found === undefined || output !== undefined ? null : `sha256:${found.sha256}`,
   output: output ?? null,
   url: url ?? null,
@@ -77,7 +77,7 @@ const dryInput = ({ name, output, url }: InputRequest, found: JobInput | undefin
   used_by,
 });
 
-/** The texts a worker compares with the names of inputs: whole values, also within lists and objects. */
+/** The texts that a worker compares with input names: whole values, also inside lists and objects. */
 const textsIn = (value: unknown): string[] =>
   typeof value === 'string'
     ? [value]

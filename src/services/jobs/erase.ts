@@ -6,8 +6,8 @@ import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
- * Erases a job that is over: graph, log, outputs, and its line in the list. Its inputs are assets of the account, which other jobs
- * may share; they go by themselves. A job that is not over must be canceled first: nothing may run unseen.
+ * Erases a finished job: its graph, log, outputs and list entry. Its inputs are assets of the account, which other jobs
+ * may use; they expire separately. An unfinished job must be canceled first, so that no job runs without a record.
  */
 export async function eraseJob(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
   if (!isUuidV7(id)) {

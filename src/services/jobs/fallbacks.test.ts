@@ -14,7 +14,10 @@ const GRAPH: Graph = {
 };
 const caller: Caller = { account: 'acc', key: 'k', environment: 'live', endpoints: null, templates: null, nodes: null };
 
-/** Where the graph may run instead of at `own`, whose fallback is `spare` with these settings, and whose fallback is `last`. */
+/**
+ * Returns the fallbacks of endpoint `own` for the graph. Its fallback is `spare` with these settings, and the fallback
+ * of `spare` is `last`.
+ */
 async function fallbacks(spare: Record<string, unknown>, over: Partial<Caller> = {}): Promise<unknown> {
   const endpoints = {
     own: { runpod_id: 'a', fallback: 'spare' },
@@ -27,27 +30,27 @@ async function fallbacks(spare: Record<string, unknown>, over: Partial<Caller> =
   return found.map(({ endpoint }) => endpoint);
 }
 
-describe('a job may run instead', () => {
-  it('at the fallback of its endpoint, and at that one’s', async () => {
+describe('finding fallbacks', () => {
+  it('returns the fallback of the endpoint and its own fallback', async () => {
     expect(await fallbacks({})).toEqual(['spare', 'last']);
   });
 
-  it('nowhere that its key may not use', async () => {
+  it('skips endpoints that the key may not use', async () => {
     expect(await fallbacks({}, { endpoints: ['own', 'last'] })).toEqual(['last']);
     expect(await fallbacks({}, { endpoints: ['own'] })).toEqual([]);
   });
 
   it.each([
-    ['its limits refuse the graph', { limits: { max_pixels: 1024 } }],
-    ['its limits would change the graph', { limits: { max_pixels: 1024, on_limit: 'clamp' } }],
-    ['it has too many nodes', { limits: { max_nodes: 1 } }],
-    ['a node may not run there', { nodes: { deny: ['SaveImage'] } }],
-    ['a node is not among those allowed there', { nodes: { allow: ['EmptyImage'] } }],
-  ])('nowhere that %s', async (_why, spare) => {
+    ['whose limits reject the graph', { limits: { max_pixels: 1024 } }],
+    ['whose limits would clamp the graph', { limits: { max_pixels: 1024, on_limit: 'clamp' } }],
+    ['whose node limit the graph exceeds', { limits: { max_nodes: 1 } }],
+    ['that denies a node class', { nodes: { deny: ['SaveImage'] } }],
+    ['that does not allow a node class', { nodes: { allow: ['EmptyImage'] } }],
+  ])('skips an endpoint %s', async (_why, spare) => {
     expect(await fallbacks(spare)).toEqual(['last']);
   });
 
-  it('nowhere that ComfyUI lacks a node', async () => {
+  it('skips an endpoint whose ComfyUI lacks a node class', async () => {
     await writeCatalog(env.BUCKET, 'spare', { comfyui_version: null, classes: ['EmptyImage'] }, Date.now());
     forgetCatalogs();
     expect(await fallbacks({})).toEqual(['last']);

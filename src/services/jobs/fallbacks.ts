@@ -8,8 +8,9 @@ import { shape } from '../../domain/workflow/shaping/shape.ts';
 import { rulesOf } from './check.ts';
 
 /**
- * The endpoints that may stand in for one, for this graph, whose values may be `fileNames` of the job, and key: those the key may use anyhow, and whose limits, nodes and policy
- * let the graph run as it is. What would be refused at an endpoint, or changed to fit it, does not get there by a detour.
+ * Returns the fallbacks of an endpoint for this graph and key: endpoints that the key may use, and whose limits, nodes
+ * and policy accept the graph unchanged. `fileNames`: the names of the job's files. A graph that an endpoint would
+ * reject or clamp must not reach it as a fallback either.
  */
 export async function fallbacksFor(
   core: Core,

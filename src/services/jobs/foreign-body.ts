@@ -1,11 +1,11 @@
 import type { Fault } from '../../domain/problems.ts';
 import { isRecord } from '../../domain/workflow/parse.ts';
 
-/** Bodies of other APIs, which people send first: they are told how to send them here. */
+/** Recognizes bodies of other APIs, so that the error says how to send them here. */
 
 const SAMPLE = 3;
 
-/** Whether a value looks like a graph in API format, by its first nodes. */
+/** Whether a value looks like a graph in API format, judged by its first nodes. */
 const isGraph = (value: unknown): value is Record<string, unknown> => {
   const nodes = isRecord(value) ? Object.values(value).slice(0, SAMPLE) : [];
   return nodes.length > 0 && nodes.every((node) => isRecord(node) && typeof node['class_type'] === 'string');
@@ -16,7 +16,7 @@ const isEditorGraph = (value: Record<string, unknown>): boolean =>
 
 const fault = (pointer: string, detail: string): Fault => ({ pointer, code: 'request_format', detail });
 
-/** What is wrong with a body that is another API's, as one fault; null for any other body. */
+/** Returns the issue of a body that belongs to another API; null for any other body. */
 export function foreignBody(body: unknown): Fault | null {
   if (!isRecord(body)) {
     return null;

@@ -7,8 +7,8 @@ import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
- * The job as its object knows it now. The id's form is checked first: addressing an object creates it, and made-up names must
- * create nothing.
+ * Returns the current job from its object. Checks the form of the id first, because addressing an object creates it,
+ * and invalid ids must not create objects.
  */
 export async function getJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, CoreProblem>> {
   if (!isUuidV7(id)) {
@@ -18,7 +18,10 @@ export async function getJob(core: Core, caller: Caller, id: string): Promise<Re
   return view === null ? fail(notFound) : ok({ ...view, queue_position: await queuePosition(core, view) });
 }
 
-/** Asked only of the account, and only while the job is in its line. Null also when the account does not answer: the job is worth more. */
+/**
+ * The job's position in the account's queue. Null when the job is not queued there, or when the Account object does not
+ * answer.
+ */
 async function queuePosition(core: Core, { id, account, stage }: JobView): Promise<number | null> {
   if (stage !== 'admission') {
     return null;

@@ -3,7 +3,10 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { Fault } from '../../domain/problems.ts';
 import { imageBytes, MAX_RUN_BODY_BYTES, roomForImages } from '../../providers/gpu/worker-comfyui/input.ts';
 
-/** What is wrong with a job for an endpoint whose worker knows no gateway: everything travels in one request to RunPod there. */
+/**
+ * Checks the total size of a job for a worker that does not call the gateway: its graph and files are sent in one
+ * request to RunPod.
+ */
 export function inlineFaults(endpoint: Endpoint | undefined, workflow: string, inputs: readonly JobInput[]): Fault[] {
   if (endpoint?.worker !== 'worker-comfyui') {
     return [];

@@ -11,7 +11,7 @@ import type { Fault } from '../../domain/problems.ts';
 
 type FileFault = Pick<Fault, 'code' | 'detail'>;
 
-/** A file that came in the body of a request, or what is wrong with it. */
+/** A file from the body of a request, or its issue. */
 export type InlineFile = SpooledFile | FileFault;
 
 export const invalidBase64: FileFault = {
@@ -19,25 +19,25 @@ export const invalidBase64: FileFault = {
   detail: 'data must be base64 with padding, or a data URL of it',
 };
 
-/** A body that was parsed, and the files that were taken out of it. */
+/** A parsed body, and the files that were extracted from it. */
 export type JobBody = { value: unknown; files: InlineFiles };
 
 /**
- * The files of one body. Their base64 never is in memory as a whole: it is decoded as it comes, and in the body its SHA-256 stands in its
- * place, so that a body without its files still says all that it said.
+ * The files of one body. Base64 is decoded while it arrives and is never in memory as a whole. In the parsed body each
+ * file is replaced by its SHA-256, so that the body still identifies its files.
  */
 export class InlineFiles {
   private readonly core: Core;
   private readonly spool: Spool;
   private readonly files = new Map<string, InlineFile>();
 
-  /** @param most bytes that all of them may have together; null where that is not known */
+  /** @param most the maximum total size of all files, in bytes; null when unknown */
   constructor(core: Core, caller: Caller, most: number | null) {
     this.core = core;
     this.spool = openSpool(core, caller, most);
   }
 
-  /** Takes the base64 of the next file. One file comes after the other. */
+  /** Returns a sink for the base64 of the next file. Files are written one after another. */
   next(): TextSink {
     const base64 = new Base64File();
     const writer = new SpoolWriter(this.spool);
@@ -71,17 +71,17 @@ export class InlineFiles {
     };
   }
 
-  /** Ends the taking: the files can be read now. */
+  /** Finishes writing, so that the files can be read. */
   close(): Promise<void> {
     return this.spool.close();
   }
 
-  /** The file that this text stands for; null where it stands for none. */
+  /** The file that this text identifies, or null. */
   find(name: string): InlineFile | null {
     return this.files.get(name) ?? null;
   }
 
-  /** Throws away what was not stored meanwhile. */
+  /** Deletes the files that were not stored as assets. */
   discard(): Promise<void> {
     return this.spool.discard();
   }
@@ -93,8 +93,8 @@ export class InlineFiles {
 }
 
 /**
- * Works with the files of a body. What became no asset by the end is thrown away, also where the client has left meanwhile and its request
- * would end with it.
+ * Runs `work` with the files of a body, and then deletes the files that did not become assets, even when the client has
+ * disconnected and its request would end.
  */
 export function withInlineFiles<T>(
   core: Core,
@@ -108,10 +108,10 @@ export function withInlineFiles<T>(
   return done;
 }
 
-/** Content that is still to be stored as an asset. */
+/** Content that must still be stored as an asset. */
 export type InlineInput = { content: SpooledFile | Uint8Array; sha256: string; content_type: string };
 
-/** Stores what came inline, one file after another. Content that is there already is not written again. */
+/** Stores inline files as assets, one after another. Content that is already stored is not written again. */
 export async function storeInline(core: Core, caller: Caller, inline: readonly InlineInput[]): Promise<void> {
   for (const { content, sha256, content_type } of inline) {
     if ((await findAsset(core.env.BUCKET, caller.account, sha256)) !== null) {
@@ -125,7 +125,7 @@ export async function storeInline(core: Core, caller: Caller, inline: readonly I
   }
 }
 
-/** An input whose content is still to be stored, under the hash of its bytes. */
+/** Makes an input whose content must still be stored, under the hash of its bytes. */
 export function inlineInput(
   name: string,
   file: { content: SpooledFile | Uint8Array; sha256: string; size_bytes: number },

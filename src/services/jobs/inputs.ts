@@ -11,8 +11,8 @@ import { inlineInput, invalidBase64, type InlineFiles, type InlineInput } from '
 import type { InputRequest } from './request.ts';
 
 /**
- * The inputs of a request that was checked: what the job will carry, which contents still have to be stored, and which files have
- * to be fetched first. `named`: the places in the body where assets are named by their id, by hash.
+ * The inputs of a checked request: the job's inputs, the contents to store, and the remote files to fetch first.
+ * `named`: the JSON pointers where the body names assets by id, by hash.
  */
 export type ResolvedInputs = {
   inputs: JobInput[];
@@ -22,15 +22,15 @@ export type ResolvedInputs = {
 };
 
 /**
- * The files of one request have this long together, those of all jobs of a batch: a client that sends the request waits for them, and
- * most give up after 60 to 120 s.
+ * The time limit for all remote files of one request, including all jobs of a batch. The client waits meanwhile, and
+ * most clients time out after 60 to 120 s.
  */
 export const FETCH_ALL_TIMEOUT_MS = 90_000;
 
-/** A file that is elsewhere on the internet. `at` is its place in the body. */
+/** A file on the internet. `at` is its JSON pointer in the body. */
 export type RemoteInput = { name: string; url: string; at: string };
 
-/** Checks every input but its name; stores nothing. Faults of all inputs are reported together. */
+/** Checks all inputs except their names. Stores nothing. Reports the issues of all inputs together. */
 export async function resolveInputs(
   core: Core,
   caller: Caller,
@@ -44,7 +44,7 @@ export async function resolveInputs(
     named: new Map(),
     faults: [],
   };
-  // Assets are looked up side by side; contents are looked at one after another.
+  // Assets are looked up concurrently; contents are inspected one after another.
   const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
   const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(core, caller, id)] as const)));
   for (const [at, { name, asset, data, url, output }] of requests.entries()) {
@@ -84,9 +84,9 @@ export async function resolveInputs(
 }
 
 /**
- * Fetches what is elsewhere, one file after another. Called only when nothing else is wrong with the request; a file that cannot be
- * had is a fault of the request like any other.
- * @param over aborted when the request may wait no longer
+ * Fetches the remote files one after another. Called only when the rest of the request is valid. A file that cannot be
+ * fetched is an issue of the request.
+ * @param over aborts at the time limit of the request
  */
 export async function fetchRemote(
   core: Core,
@@ -113,7 +113,7 @@ type Resolved = { input: JobInput; inline: InlineInput | null } | { fault: Fault
 const find = (core: Core, caller: Caller, asset: string): Promise<StoredFile | null> =>
   findAsset(core.env.BUCKET, caller.account, asset.slice('sha256:'.length));
 
-/** An asset that is not there, or no longer. */
+/** The issue of an asset that does not exist, or no longer exists. */
 export const unknownAsset = (at: string): Fault => ({
   pointer: at,
   code: 'unknown_asset',
@@ -135,7 +135,7 @@ async function fromOutput(core: Core, caller: Caller, name: string, output: stri
   );
 }
 
-/** `data` stands for a file that was taken out of the body as it came. */
+/** `data` identifies a file that was extracted from the body while it was read. */
 async function fromContent(
   core: Core,
   files: InlineFiles,

@@ -8,7 +8,7 @@ import { fail, ok, type Result } from '../../domain/result.ts';
 export type { JobFilters };
 export type JobPage = { jobs: JobSummary[]; next_cursor: string | null };
 
-/** A page of the caller's jobs that fit, newest first. Jobs made while a client pages do not move the pages. */
+/** Returns a page of the caller's matching jobs, newest first. New jobs do not shift later pages. */
 export async function listJobs(
   core: Core,
   caller: Caller,
@@ -19,7 +19,7 @@ export async function listJobs(
   if (page.cursor !== null && before === null) {
     return fail({ code: 'invalid_cursor', detail: 'the cursor is none that a list has answered with' });
   }
-  // One more than asked for says whether there is more.
+  // One more row than requested shows whether another page exists.
   const found = await readJobs(core.env.DB, caller.account, filters, { limit: page.limit + 1, before });
   const jobs = found.slice(0, page.limit);
   const last = jobs.at(-1);

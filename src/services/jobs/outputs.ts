@@ -5,15 +5,15 @@ import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { getJob } from './get.ts';
 
-/** An output that can be read. Its head costs a look into R2, its content another; a door takes what it needs. */
+/** A readable output. The head and the content each cost one R2 read, so a route reads only the one it needs. */
 export type OpenOutput = {
   output: Output;
   head(): Promise<OutputHead | null>;
-  /** The whole content, or one range of the version with this ETag. Null: the file is gone. */
+  /** Reads the whole content, or one range of the version with this ETag. Null when the file does not exist. */
   read(wanted: { range: ByteRange; etag: string } | null): Promise<(OutputHead & { body: ReadableStream }) | null>;
 };
 
-/** Finds an output by its name in the job's record. A job of another account and a name no output has look the same. */
+/** Finds an output by its name. A job of another account is reported like an unknown name. */
 export async function findOutput(
   core: Core,
   caller: Caller,
@@ -39,7 +39,7 @@ export async function findOutput(
   });
 }
 
-/** Short text lives in the job's record. It never changes, so its hash is its ETag. */
+/** A short text is stored in the job's record. It never changes, so its hash is its ETag. */
 function inlineOutput(output: Output, modified: Date): OpenOutput {
   const bytes = new TextEncoder().encode(output.text ?? '');
   const head: OutputHead = { size: bytes.length, etag: `"${output.sha256}"`, modified };

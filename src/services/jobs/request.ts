@@ -8,7 +8,9 @@ import { isRecord } from '../../domain/workflow/parse.ts';
 import { isLargerThan } from '../../domain/workflow/size.ts';
 import { VARIABLE_NAME } from '../../domain/workflow/shaping/variables.ts';
 
-/** Body of `POST /v1/jobs`, and what every other door makes of its own protocol's request. Limits: docs/reference/configuration.md. */
+/**
+ * Body of `POST /v1/jobs`. Routes of other protocols translate their requests into it. Limits: docs/reference/configuration.md.
+ */
 
 const MAX_METADATA_PAIRS = 16;
 export const MAX_METADATA_KEY_CHARS = 64;
@@ -29,25 +31,25 @@ const inputSchema = z
     'needs exactly one of asset, data, url and output',
   );
 
-/** ComfyUI's MAX_RESOLUTION; also far more frames than any model makes. */
+/** ComfyUI's MAX_RESOLUTION. It is also far above the frame count of any model. */
 const MAX_SIZE = 16_384;
-/** ComfyUI's samplers take no more. */
+/** The maximum of ComfyUI's samplers. */
 const MAX_STEPS = 10_000;
 const MAX_NODE_ID_CHARS = 256;
 
-/** A value for the place the gateway finds, or for a node of the client's choice. */
+/** A value for the input that the gateway finds, or for a node that the client names. */
 const overrideOf = <T extends z.ZodType>(value: T, what: string) =>
   z.union([value, z.strictObject({ value, node: z.string().min(1).max(MAX_NODE_ID_CHARS) })], {
     error: `must be ${what}, or {"value": ${what}, "node": "id of a node"}`,
   });
 
-/** As many digits as 2^64 - 1 has. */
+/** 2^64 - 1 has 20 digits. */
 const SEED_DIGITS = /^\d{1,20}$/;
 const seed = z.union([
   z.int().min(-1),
   z.bigint().min(0n).max(MAX_INTEGER),
   z.enum(['random', '-1']),
-  // In one check: a second one would run although the first failed, and BigInt throws on what is no integer.
+  // One check: a second one would run even when the first failed, and BigInt throws on text that is not an integer.
   z
     .string()
     .refine((digits) => SEED_DIGITS.test(digits) && BigInt(digits) <= MAX_INTEGER)
@@ -56,7 +58,7 @@ const seed = z.union([
 
 const text = overrideOf(z.string(), 'a text');
 
-/** An integer from 1 to `max`, as a number or as the text that forms and command lines have. */
+/** An integer from 1 to `max`, as a number or as text, because forms and command lines send text. */
 const count = (max: number) => {
   const what = `an integer from 1 to ${max}`;
   const digits = new RegExp(`^\\d{1,${String(max).length}}$`);
@@ -107,30 +109,30 @@ export const jobRequestSchema = z.strictObject({
       temp_outputs: z.boolean().default(false),
       /** `false`: outputs without the graph that ComfyUI writes into them. */
       metadata: z.boolean().default(true),
-      /** Draw every seed that the request itself does not set. */
+      /** Draws a random value for every seed that the request does not set. */
       randomize_seeds: z.boolean().default(false),
     })
     .prefault({}),
   finish_within: z.number().positive().optional(),
-  /** Seconds in which a worker must have claimed it, else it expires; none where it is not named. */
+  /** Seconds within which a worker must claim the job; otherwise the job expires. No limit by default. */
   start_within: z.number().positive().optional(),
-  /** Seconds that the finished job, its log and its outputs are kept; no longer than the account keeps its jobs. */
+  /** Seconds to keep the finished job, its log and its outputs, at most the account's retention. */
   retention: z.number().positive().optional(),
-  /** Its class in the account's line, where there is one. */
+  /** The job's priority in the account's queue. */
   priority: z.enum(PRIORITIES).default('normal'),
 });
 export type JobRequest = z.infer<typeof jobRequestSchema>;
 export type InputRequest = JobRequest['inputs'][number];
 
-/** Variables a request can have, and nodes whose params it sets; a graph has fewer in earnest. */
+/** The most variables in a request, and the most nodes with params. Real graphs use fewer. */
 const MAX_VARIABLES = 200;
 
-/** Fields a body can have, with room for typing errors, which are reported by name. */
+/** The most fields of a body, with room for misspelled ones, which are reported by name. */
 const MAX_FIELDS = 50;
 
 /**
- * What is longer than allowed. Looked at before anything in it is: a fault for each of half a million entries would fill the
- * isolate. What is put into the graph may not be larger than the graph may be.
+ * Reports collections that are too long. Runs before their entries are checked, because issues for half a million
+ * entries would exhaust the isolate's memory. Values for the graph must not be larger than a graph may be.
  */
 export function tooMany(body: unknown, limits: Limits): Fault[] {
   if (!isRecord(body)) {

@@ -9,7 +9,7 @@ import type { Caller, Core } from '../context.ts';
 import { InlineFiles } from './inline.ts';
 import { submitJob } from './submit.ts';
 
-it('a budget reserves what the dearest endpoint would cost that the job may run on', async () => {
+it('admission reserves the cost of the most expensive endpoint on which the job may run', async () => {
   fakeRunpod();
   const price = (per_second: number) => ({ price: { per_second }, environment: 'any' });
   const endpoints = {

@@ -4,14 +4,14 @@ import type { CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { waitForJob } from './wait.ts';
 
-/** What a job came to. `ready`: it succeeded, its outputs are there. `pending`: nobody knows yet. */
+/** The result of a job. `ready`: it succeeded and has its outputs. `pending`: it has not finished. */
 export type JobResult =
   | { kind: 'ready'; job: JobView }
   | { kind: 'pending'; job: JobView & { status: Exclude<Status, TerminalStatus> } };
 
 /**
- * What a job came to, waiting up to `seconds` for its end. A job that ended without a result is a refusal, with the job's own error: a
- * client that asks for a result can never take a failure for an empty one.
+ * Returns the result of a job, after waiting up to `seconds` for its end. A job without a result is a problem with the
+ * job's own error, so that a client cannot mistake a failure for an empty result.
  */
 export async function jobResult(
   core: Core,

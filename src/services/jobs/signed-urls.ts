@@ -5,29 +5,31 @@ import type { Core } from '../context.ts';
 import { presentationOf } from '../../domain/files/presentation.ts';
 
 /**
- * Links are signed at the full hour and work for two: so all answers of an hour have the same link (a browser's cache, and an ETag,
- * stay good), and every link works for an hour at least after it was answered. Links that die within the hour are what users of
- * other services complain of (reference/http-api.md section 12).
+ * Links are signed at the full hour and are valid for two hours. So all responses of one hour contain the same link,
+ * which keeps browser caches and ETags valid, and every link works for at least one hour. Users of other services
+ * complain about links that expire sooner (reference/http-api.md section 12).
  */
 export const WINDOW_MS = 3_600_000;
 const LIFE_MS = 2 * WINDOW_MS;
 
-/** Links of a job's files by their names, straight to storage; a text that has no file is not among them. */
+/** Links to a job's files in storage, by name. Texts without a file have no link. */
 export type SignedUrls = ReadonlyMap<string, { url: string; expires_at: number }>;
 
-/** Which links all answers of now have that are good until `until` (ms; null: as long as any): the hour's, by its number, or those that end then, by the second. */
+/**
+ * Identifies the links of a response: by the hour, or, when they end at `until` (ms; null: no bound), by that second.
+ */
 export const linksNow = (now: number, until: number | null): number => {
   const hour = Math.floor(now / WINDOW_MS);
   return until === null || until >= hour * WINDOW_MS + LIFE_MS ? hour : Math.ceil(until / 1000);
 };
 
-/** `linksNow` of a job; null for a job without files, whose answers do not change with their links. */
+/** `linksNow` for a job; null for a job without files, whose responses do not depend on links. */
 export const linksOf = (job: JobView, now: number, until: number | null): number | null =>
   job.outputs.some(({ key }) => key !== null) ? linksNow(now, until) : null;
 
 /**
- * Signs a link for each file of a job, good until `until` (ms, null: no such bound) at the latest: the end of the read token that asks.
- * No link outlives its job. What may not be shown in place is answered as a download of octets, by the link itself.
+ * Signs a link for each file of a job, valid until `until` at the latest (ms; null: no bound), which is the expiry of
+ * the read token. No link outlives its job. Links to types that a browser must not display make it download the file.
  */
 export async function signOutputs(core: Core, job: JobView, until: number | null): Promise<SignedUrls> {
   const at = Math.floor(core.clock() / WINDOW_MS) * WINDOW_MS;

@@ -18,15 +18,19 @@ import { storeInline, type JobBody } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS, fetchRemote } from './inputs.ts';
 import { goneProblem, letGo, usesOf } from './asset-references.ts';
 
-/** A job that was taken. `replayed`: it was taken earlier, with the same idempotency key, and this is what was answered then. */
+/**
+ * An accepted job. `replayed`: an earlier request with the same idempotency key created it, and gets the same answer
+ * again.
+ */
 export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null };
 
-/** Asks for admission when it is this job's turn; at once where nobody else is waited for. */
+/** Delays admission until it is this job's turn in a batch. Without a batch, admission happens at once. */
 export type InTurn = <T>(admit: () => Promise<T>) => Promise<T>;
 
 /**
- * What a submit may be told beside its body. `standing`: whether whoever asks may still, where that was long ago; else always.
- * `fetchDeadline`: for the files of several jobs together; a job by itself has its own.
+ * Options of a submit besides its body. `standing`: rechecks that the caller is still authorized after a long fetch; by
+ * default it always is. `fetchDeadline`: a shared deadline for the files of all jobs of a batch; a single job has its
+ * own.
  */
 export type SubmitOptions = {
   idempotency?: Idempotency | null;
@@ -35,14 +39,14 @@ export type SubmitOptions = {
   fetchDeadline?: Deadline;
 };
 
-/** When a client whose first request is still being worked on had better ask again. */
+/** Retry-After, in seconds, while the first request with the same idempotency key is in progress. */
 const IN_FLIGHT_AGAIN_S = 1;
 
 /**
- * Takes a job: checks everything, asks the account for admission, stores what came inline, and hands the job to its object.
- * The job exists, durably, when this returns it. Nothing is stored or counted for a request that has a fault. Two calls of objects
- * on this way: the account's, and the job's. A request with an idempotency key makes one more before anything is checked or fetched;
- * `admit` decides between requests with one key that come at the same time.
+ * Submits a job: checks the request, asks the Account object for admission, stores inline files, and creates the job in
+ * its object. When this returns a job, it is stored durably. An invalid request stores and counts nothing. A submit
+ * makes two object calls, `Account.admit` and `Job.create`. A request with an idempotency key first makes one more
+ * call, before anything is checked or fetched. `admit` decides between concurrent requests with the same key.
  */
 export async function submitJob(
   core: Core,
@@ -84,7 +88,8 @@ export async function submitJob(
   const created_at = core.clock();
   const finish_ms = Math.round(finishWithinS * 1000);
   const price_per_second = core.config.endpoints[endpoint]?.price?.per_second ?? null;
-  // It may run at any of them, in the end at the dearest. All have a price or none has (config/schema.ts).
+  // The job may run on any of them, so the most expensive one counts. Either all have a price or none has
+  // (config/schema.ts).
   const dearest = Math.max(price_per_second ?? 0, ...fallbacks.map((each) => each.price_per_second ?? 0));
   const account = accountStub(core.env, caller.account);
   const request: AdmitRequest = {
@@ -133,7 +138,7 @@ export async function submitJob(
   let mayExist = admitted !== id;
   try {
     if (mayExist) {
-      // An earlier request with this key broke off before or after it had made its job.
+      // An earlier request with this key was interrupted before or after it created its job.
       const first = await repeatable(() => jobStub(core.env, admitted).first(caller.account));
       if (first !== null) {
         return ok({ job: first, replayed: true, quota });
@@ -148,7 +153,7 @@ export async function submitJob(
   }
 }
 
-/** The request with the files that are elsewhere; `fetched`: their hashes. */
+/** Fetches the request's remote files and adds them to its inputs. `fetched`: their hashes. */
 async function fetched(
   core: Core,
   caller: Caller,
@@ -164,7 +169,7 @@ async function fetched(
   const hashes = inputs.map(({ sha256 }) => sha256);
   const all = [...checked.inputs, ...inputs];
   if (inputs.length > 0) {
-    // Only now is it known how large they are.
+    // The sizes of remote files are known only now.
     faults.push(...inlineFaults(core.config.endpoints[checked.endpoint], checked.shaped.text, all));
   }
   const [fault, ...others] = faults;
@@ -176,8 +181,9 @@ async function fetched(
 }
 
 /**
- * What became of an earlier request with this key, without asking to be admitted; null when there was none, or when its work is to be
- * finished. It is answered as it was then, even if it would be refused today: an asset or an endpoint may have gone since.
+ * Returns the answer of an earlier request with this key, without asking for admission. Null when there was none, or
+ * when this request must finish its work. The answer is the same as then, even when the request would be rejected today
+ * because an asset or endpoint is gone.
  */
 async function recalled(
   core: Core,
@@ -192,11 +198,11 @@ async function recalled(
     return fail(reused(seen.quota));
   }
   const answer = await known(core, caller, seen);
-  // Neither a job nor anyone who works on it: it broke off.
+  // The earlier request was interrupted: it has no job and is not in progress.
   return answer.ok || seen.in_flight || seen.over ? answer : null;
 }
 
-/** The same request came before: its answer, once there is one. */
+/** Returns the answer of an earlier request with the same key and body, or a problem while it is in progress. */
 async function known(
   core: Core,
   caller: Caller,

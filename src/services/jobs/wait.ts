@@ -6,15 +6,18 @@ import type { Result } from '../../domain/result.ts';
 import { getJob } from './get.ts';
 import { watch } from './watch.ts';
 
-/** Longest wait of one request, in seconds. Proxies cut a silent answer at about 100 s (reference/http-api.md point 5: at most 60). */
+/**
+ * The longest wait of one request, in seconds. Proxies cut a silent response after about 100 s (reference/http-api.md
+ * point 5: at most 60).
+ */
 export const MAX_WAIT_S = 60;
 
-/** What a waiting client waits for: the job's end, or anything new after an event it has seen. */
+/** The condition of a wait: the end of the job, or any event after the last one the client has seen. */
 export type WaitFor = { until: 'over' } | { until: 'changed'; after: number };
 
 /**
- * The job once it is what the caller waits for, or as it is after `seconds`. The wait costs the job nothing: it is one more
- * watcher, and leaves with the request, or when `signal` says that the client has left.
+ * Returns the job when the condition is met, or its current state after `seconds`. The wait is one more watcher of the
+ * Job object, and ends with the request, or when `signal` aborts because the client has disconnected.
  */
 export async function waitForJob(
   core: Core,
@@ -36,8 +39,8 @@ export async function waitForJob(
 }
 
 /**
- * The job that was just submitted, once it is over, or as it is after `seconds`. It has been taken, whatever becomes of the waiting:
- * if that fails, the job is answered as it was.
+ * Returns a submitted job when it has finished, or its current state after `seconds`. The job is already accepted, so
+ * when the wait fails, this returns the job as it was.
  */
 export async function waitAfterSubmit(
   core: Core,
@@ -57,8 +60,11 @@ export async function waitAfterSubmit(
 const isThere = (job: JobView, wait: WaitFor): boolean =>
   isTerminal(job.status) || (wait.until === 'changed' && job.last_event > wait.after);
 
-/** Resolves when a numbered frame (or, waiting for the end, the socket's end) comes, when the time is up, or when the client has left. */
-function ready(socket: WebSocket, wait: WaitFor, patience_ms: number, signal: AbortSignal | null): Promise<void> {
+/**
+ * Resolves on a numbered frame (or, when waiting for the end, on close), at the timeout, or when the client has
+ * disconnected.
+ */
+function ready(socket: WebSocket, wait: WaitFor, timeout_ms: number, signal: AbortSignal | null): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
@@ -66,11 +72,11 @@ function ready(socket: WebSocket, wait: WaitFor, patience_ms: number, signal: Ab
       try {
         socket.close(1000, 'seen enough');
       } catch {
-        // The object closed it first.
+        // The object may have closed the socket first.
       }
       resolve();
     };
-    const timer = setTimeout(done, patience_ms);
+    const timer = setTimeout(done, timeout_ms);
     signal?.addEventListener('abort', done);
     socket.addEventListener('close', done);
     socket.addEventListener('error', done);

@@ -5,8 +5,8 @@ import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
- * A socket to the job's events: after event `after` (0: all), or from a snapshot when it is null. Frames are `WatchFrame`s.
- * `null`: the job is over and the caller has seen all of it.
+ * Opens a socket to the job's events: after event `after` (0: all), or from a snapshot when `after` is null. Frames are
+ * `WatchFrame`s. Returns null when the job has finished and the caller has seen all events.
  */
 export async function watch(
   core: Core,

@@ -5,19 +5,20 @@ import type { CoreProblem } from '../../domain/problems.ts';
 import type { Actor } from '../auth/actor.ts';
 
 /**
- * Changes of an account's keys in 24 hours by its own keys. Each leaves an entry in the audit log, and a made key a row, for
- * `RECORDS_KEPT_MS`; 500 keys may be rotated twice a day. To revoke a key is always possible, and so is everything for the operator.
+ * The most changes to an account's keys in 24 hours by its own keys. Each adds an audit entry, and each new key adds a
+ * row, kept for `RECORDS_KEPT_MS`. The limit allows 500 keys to be rotated twice a day. Revoking a key, and all changes
+ * by the operator, are unlimited.
  */
 export const MAX_CHANGES_PER_DAY = 1_000;
 const DAY_MS = 86_400_000;
 
-/** How many more entries a change by this actor may find in the account's audit log. */
+/** The audit log limit that applies to a change by this actor. */
 export const roomFor = (core: Core, actor: Actor): AuditRoom => ({
   since: idFloor(core.clock() - DAY_MS),
   most: actor.key === null ? Number.MAX_SAFE_INTEGER : MAX_CHANGES_PER_DAY,
 });
 
-/** Why a change was not made: the account has had as many as it may. Null: that is not why. */
+/** Returns the problem when the account has reached `MAX_CHANGES_PER_DAY`; null otherwise. */
 export async function tooManyChanges(core: Core, actor: Actor, account: string): Promise<CoreProblem | null> {
   const now = core.clock();
   const at = actor.key === null ? null : await nthNewestAudit(core.env.DB, account, MAX_CHANGES_PER_DAY);

@@ -10,13 +10,16 @@ import { checkBody, newKeySchema } from './request.ts';
 import { exceeds, type Rights } from '../../domain/key/rights.ts';
 import { DEFAULT_GRANTS, grants } from '../../domain/key/scopes.ts';
 
-/** Keys of an account that are not revoked. Far above any use, far below what would burden the database. */
+/** The most active keys of an account: far above real use, and small for the database. */
 export const MAX_KEYS = 500;
 
-/** A key with its secret, which is shown this once and stored as a hash only. */
+/** A key with its secret, which is returned only once and stored only as a hash. */
 export type KeyWithSecret = { key: KeyRecord; secret: string };
 
-/** Makes a key. What the request does not bound is bounded as the key that asks is; the operator names the account. */
+/**
+ * Creates a key. It inherits every restriction of the calling key that the request does not set. The operator names the
+ * account.
+ */
 export async function createKey(core: Core, actor: Actor, body: unknown): Promise<Result<KeyWithSecret, CoreProblem>> {
   const checked = checkBody(newKeySchema, body, core);
   if (!checked.ok) {
@@ -67,7 +70,7 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
   );
 }
 
-/** A time of a request in ms since the epoch. */
+/** Converts a time of a request to ms since the epoch. */
 export const timeOf = (text: string | null): number | null => (text === null ? null : Date.parse(text));
 
 /** All but `admin`, as far as the maker has it. */

@@ -24,7 +24,10 @@ import { forgetKey } from '../auth/verify-key.ts';
 
 export type KeyPage = { keys: KeyRecord[]; next_cursor: string | null };
 
-/** A page of keys, newest first, revoked ones too. A key sees its account's; the operator one account's or all. */
+/**
+ * Returns a page of keys, newest first, including revoked ones. A key lists its account; the operator one account or
+ * all.
+ */
 export async function listKeys(
   core: Core,
   actor: Actor,
@@ -40,13 +43,13 @@ export async function listKeys(
   return ok({ keys, next_cursor: found.length > page.limit && last !== undefined ? writeCursor(last.id) : null });
 }
 
-/** One key. Another account's looks as if it did not exist. */
+/** Returns one key. A key of another account is not found. */
 export async function getKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
   const key = await findKey(core.env.DB, id, accountOf(actor));
   return key === null ? fail(notFound) : ok(key);
 }
 
-/** Changes what a key may do. It holds everywhere after 30 s at most, as a revocation does. */
+/** Updates a key's permissions. The change takes effect everywhere within 30 s, like a revocation. */
 export async function updateKey(
   core: Core,
   actor: Actor,
@@ -83,7 +86,10 @@ export async function updateKey(
   return written ? ok(key) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
 }
 
-/** Gives a key a new secret; its id, its rights and its history stay. The old secret works on for a while, never past the key's end. */
+/**
+ * Rotates a key's secret; its id, permissions and history stay. The old secret works for a grace period that ends no
+ * later than the key.
+ */
 export async function rotateKey(
   core: Core,
   actor: Actor,
@@ -99,7 +105,7 @@ export async function rotateKey(
     return found;
   }
   const before = found.value;
-  // Whoever sees the new secret has all the key's rights.
+  // The caller gets the new secret, and with it all permissions of the key.
   const excess = exceeds(actor.key, before);
   if (excess !== null) {
     return fail(excess);
@@ -120,16 +126,19 @@ export async function rotateKey(
   return written ? ok({ key, secret }) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
 }
 
-/** Ends a key. Idempotent. In force at once here, and everywhere after 30 s at most. Whoever manages keys may end any of its account. */
+/**
+ * Revokes a key. Idempotent. Takes effect at once in this isolate, and everywhere within 30 s. A key with `keys:write`
+ * may revoke any key of its account.
+ */
 export async function revokeKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
   const found = await getKey(core, actor, id);
   return found.ok ? ok(await revoke(core, actor, found.value, null)) : found;
 }
 
 /**
- * Ends the key that has this secret: for whoever found one where it should not be. Of a secret that a rotation replaced only the grace
- * ends, if there is any left: it must not be worth anything against the key that goes on without it. Holding the secret is all it
- * takes, and the answer is the same whether there was such a key or not.
+ * Revokes the key with this secret, for example after a leak. For a secret that a rotation has replaced, only its grace
+ * period ends: an old secret must not revoke the key. The call needs nothing but the secret, and the response does not
+ * reveal whether the key existed.
  */
 export async function revokeBySecret(core: Core, body: unknown, requestId: string): Promise<Result<null, CoreProblem>> {
   const checked = checkBody(revocationSchema, body, core);
@@ -150,7 +159,10 @@ export async function revokeBySecret(core: Core, body: unknown, requestId: strin
 
 type AuditActor = Parameters<typeof auditOf>[1];
 
-/** `secret`: the hash it must still have as its newest, so that a rotation at the same moment is not undone by its old secret. */
+/**
+ * `secret`: the hash that must still be the newest, so that an old secret cannot revoke a key that is rotated at the
+ * same moment.
+ */
 async function revoke(core: Core, actor: AuditActor, key: KeyRecord, secret: string | null): Promise<KeyRecord> {
   if (key.revoked_at !== null) {
     return key;
@@ -161,7 +173,7 @@ async function revoke(core: Core, actor: AuditActor, key: KeyRecord, secret: str
   return { ...key, revoked_at: at };
 }
 
-/** Ends what is left of the grace of a key's replaced secret. */
+/** Ends the grace period of a key's replaced secret. */
 async function endOld(core: Core, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
   const at = core.clock();
   const changes = { previous_expires_at: { from: key.previous_expires_at, to: at } };
@@ -169,7 +181,7 @@ async function endOld(core: Core, actor: AuditActor, key: KeyRecord, hash: strin
   forgetKey(key.id);
 }
 
-/** A key that can still be changed. */
+/** Finds a key that is not revoked. */
 async function liveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
   const found = await getKey(core, actor, id);
   return found.ok && found.value.revoked_at !== null

@@ -9,17 +9,17 @@ import { fail, ok, type Result } from '../../domain/result.ts';
 import { ENVIRONMENTS } from '../../domain/key/format.ts';
 import { GRANTS } from '../../domain/key/scopes.ts';
 
-/** Bodies of the calls about keys (docs/guides/keys.md). */
+/** Bodies of the key routes (docs/guides/keys.md). */
 
-/** Part of storage keys in R2 and of names of objects, hence no slash, no dot and no upper case. */
+/** Account names are part of R2 keys and object names, so they contain no slash, no dot and no upper case. */
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 const MAX_NAME_CHARS = 100;
-/** Bounds a key's row, which is read with every first request of a key in an isolate. */
+/** Limits the size of a key's row, which the first request of a key in each isolate reads. */
 const MAX_RANGES = 50;
 const MAX_LISTED = 100;
 const MAX_LISTED_CHARS = 200;
 
-/** How long the old secret goes on working unless the client says otherwise, and at most, in seconds. */
+/** The default and the maximum grace period of an old secret, in seconds. */
 const USUAL_GRACE_S = 86_400;
 export const MAX_GRACE_S = 7 * 86_400;
 
@@ -35,7 +35,7 @@ const nodes = nodePolicySchema.extend({ allow: names.optional(), deny: names.opt
 
 const name = z.string().max(MAX_NAME_CHARS);
 const scopes = z.array(z.enum(GRANTS)).min(1).max(GRANTS.length);
-/** `null` takes a bound away. */
+/** `null` removes a restriction. */
 const bounds = {
   expires_at: timestampText.nullable().optional(),
   ip_allow: z.array(range).min(1).max(MAX_RANGES).nullable().optional(),
@@ -53,22 +53,27 @@ export const newKeySchema = z.strictObject({
   ...bounds,
 });
 
-/** Body of `PATCH /v1/keys/{id}`: what it does not name stays. */
+/** Body of `PATCH /v1/keys/{id}`. Missing fields do not change. */
 export const keyChangeSchema = z.strictObject({ name: name.optional(), scopes: scopes.optional(), ...bounds });
 
-/** Body of `POST /v1/keys/{id}/rotate`. `grace`: seconds that the old secret goes on working; 0 ends it at once. */
+/** Body of `POST /v1/keys/{id}/rotate`. `grace`: seconds during which the old secret still works; 0 ends it at once. */
 export const rotationSchema = z.strictObject({ grace: z.number().min(0).max(MAX_GRACE_S).default(USUAL_GRACE_S) });
 
-/** Largest body of a call about a key, in bytes: its four lists of names at their longest, every character written as an escape. */
+/**
+ * The largest body of a key route, in bytes: the longest allowed lists, with every character written as an escape.
+ */
 export const MAX_KEY_BODY_BYTES = 512 * 1024;
 
-/** Largest body of `POST /v1/keys/revoke`, in bytes: a secret has fewer than 50 characters, and nobody has to be known to send one. */
+/**
+ * The largest body of `POST /v1/keys/revoke`, in bytes. A secret has fewer than 50 characters, and the route needs no
+ * key.
+ */
 export const MAX_REVOCATION_BYTES = 1024;
 
 /** Body of `POST /v1/keys/revoke`. */
 export const revocationSchema = z.strictObject({ key: z.string().max(MAX_LISTED_CHARS) });
 
-/** The body in its schema; faults of its shape and of what it names come together. */
+/** Parses the body with a schema and checks its content. Reports all issues together. */
 export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, CoreProblem> {
   const parsed = schema.safeParse(body);
   const faults: Fault[] = [...(parsed.success ? [] : faultsOf(parsed.error)), ...contentFaults(body, core)];
@@ -79,7 +84,10 @@ export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: C
   return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'the body is not valid' });
 }
 
-/** What a schema cannot know: the time, and which endpoints there are. A misspelt endpoint would lock a key out silently. */
+/**
+ * Checks what a schema cannot: that times are in the future, and that endpoints exist. A misspelled endpoint would
+ * silently lock out a key.
+ */
 function contentFaults(body: unknown, core: Core): Fault[] {
   const seen = z
     .object({

@@ -7,8 +7,8 @@ import { walkFiles } from './sweep-files.ts';
 
 const DAY_MS = 86_400_000;
 const hash = (at: number): string => at.toString(16).padStart(64, '0');
-/** A file as a gateway left it that told nobody. */
-const stray = (account: string, at: number) =>
+/** Stores a file that the Account object has not recorded, as a gateway that stopped too early leaves it. */
+const unrecorded = (account: string, at: number) =>
   env.BUCKET.put(assetKey(account, hash(at)), 'x', { httpMetadata: { contentType: 'image/png' } });
 
 beforeEach(async () => {
@@ -17,12 +17,12 @@ beforeEach(async () => {
   await env.BUCKET.delete(objects.map(({ key }) => key));
 });
 
-describe('the walk over the files', () => {
-  it('makes assets known that their account does not know, once', async () => {
+describe('sweeping files', () => {
+  it('records assets that their account does not have, once', async () => {
     const [one, other] = [await newClient(), await newClient()];
-    await stray(one.account, 1);
-    await stray(one.account, 2);
-    await stray(other.account, 1);
+    await unrecorded(one.account, 1);
+    await unrecorded(one.account, 2);
+    await unrecorded(other.account, 1);
     await env.BUCKET.put('assets/strange', 'x');
     await walkFiles(env, Date.now());
     await walkFiles(env, Date.now());
@@ -33,22 +33,22 @@ describe('the walk over the files', () => {
     expect(await accountStub(env, other.account).listAssets(10, null)).toHaveLength(1);
   });
 
-  it('leaves what an account knows as it is, and what it is deleting', async () => {
+  it('leaves recorded assets and pending deletions unchanged', async () => {
     const { account } = await newClient();
-    await stray(account, 1);
+    await unrecorded(account, 1);
     await walkFiles(env, Date.now());
     const before = await accountStub(env, account).asset(hash(1));
     await accountStub(env, account).deleteAsset(hash(1));
-    await stray(account, 1);
+    await unrecorded(account, 1);
     await walkFiles(env, Date.now());
     expect(before).not.toBeNull();
     expect(await accountStub(env, account).asset(hash(1))).toBeNull();
   });
 
-  it('goes on where the last run stopped', async () => {
+  it('continues where the last run stopped', async () => {
     const { account } = await newClient();
     for (const at of [1, 2, 3]) {
-      await stray(account, at);
+      await unrecorded(account, at);
     }
     const real = env.BUCKET.list.bind(env.BUCKET);
     const short = vi.spyOn(env.BUCKET, 'list').mockImplementation((options) => real({ ...options, limit: 1 }));
@@ -61,7 +61,7 @@ describe('the walk over the files', () => {
     expect(found).toEqual([1, 2, 3, 3]);
   });
 
-  it('deletes what is left of uploads that are over, and nothing of those under way', async () => {
+  it('deletes parts of ended uploads, but not of uploads in progress', async () => {
     const { account } = await newClient();
     await env.BUCKET.put(uploadPartKey(account, 'spool', 1), 'x');
     await env.BUCKET.put(uploadPartKey(account, 'upload', 1), 'x');

@@ -4,13 +4,13 @@ import { consoleLog, type Log } from '../../providers/log.ts';
 import { readPlace, writePlace } from '../../storage/d1/sweep-cursors.ts';
 import { assetsPage, clearUploadsPage } from '../../storage/r2/list-files.ts';
 
-/** An upload lives a week at most and its URLs an hour: what is older belongs to none. */
+/** An upload lives at most a week, and its URLs an hour, so older parts belong to no upload. */
 const FORGOTTEN_UPLOAD_MS = 8 * 86_400_000;
 
 /**
- * Goes over the files in R2, a page of each kind per run, and goes on where the last run stopped. Assets that their account does not
- * know (stored by an older gateway, or by one that died before it could say so) are made known to it, and so expire one day; what is
- * left of uploads that nobody finished is deleted. An account that cannot be asked now is asked in the next round.
+ * Sweeps the files in R2, one page of each kind per run, and continues where the last run stopped. Records assets that
+ * their account does not have (stored by an older gateway, or by one that stopped before it recorded them), so that
+ * they expire. Deletes the parts of abandoned uploads. An account that does not answer is retried in the next round.
  */
 export async function walkFiles(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const page = await assetsPage(env.BUCKET, await readPlace(env.DB, 'assets'));

@@ -19,7 +19,7 @@ beforeEach(async () => {
 
 const OVERDUE_MS = 900_000 + 120_001;
 
-describe('the sweeper', () => {
+describe('sweeping unfinished jobs', () => {
   it('ends a job that lost its alarm', async () => {
     fakeRunpod();
     const clock = heldClock();
@@ -35,7 +35,7 @@ describe('the sweeper', () => {
     expect(await sweep(env, Date.now())).toBe(0);
   });
 
-  it('lists a job as over that is over', async () => {
+  it('lists a finished job as finished', async () => {
     fakeRunpod();
     const clock = heldClock();
     const rig = await created();
@@ -51,7 +51,7 @@ describe('the sweeper', () => {
     expect(await statusInList(rig.id)).toBe('canceled');
   });
 
-  it('forgets a listed job that has no object', async () => {
+  it('removes a listed job that has no object', async () => {
     fakeRunpod();
     const clock = heldClock();
     const rig = await created();
@@ -64,7 +64,7 @@ describe('the sweeper', () => {
     expect(await statusInList(rig.id)).toBeDefined();
   });
 
-  it('leaves alone what is in time', async () => {
+  it('leaves jobs before their deadline unchanged', async () => {
     fakeRunpod();
     const clock = heldClock();
     const rig = await created();
@@ -74,7 +74,7 @@ describe('the sweeper', () => {
     expect((await view(rig)).status).toBe('queued');
   });
 
-  it('goes on when one job cannot be woken, and says so', async () => {
+  it('continues when one job cannot be woken, and logs it', async () => {
     fakeRunpod();
     const clock = heldClock();
     const [broken, rig] = [await created(), await created()];
@@ -90,7 +90,7 @@ describe('the sweeper', () => {
   });
 });
 
-describe('the sweeper of jobs that are over', () => {
+describe('sweeping finished jobs', () => {
   const KEPT_MS = requireConfig(env).policy.retention * 1000;
 
   /** An id of this very moment: the shared source of ids never goes back, and other tests have moved the clock. */
@@ -103,7 +103,7 @@ describe('the sweeper of jobs that are over', () => {
     return rig;
   }
 
-  it('removes one that lost its alarm, and leaves alone what is still kept', async () => {
+  it('removes a job that lost its alarm, and keeps jobs within their retention', async () => {
     fakeRunpod();
     const clock = heldClock();
     const lost = await over();
@@ -118,7 +118,7 @@ describe('the sweeper of jobs that are over', () => {
     expect(await statusInList(kept.id)).toBe('canceled');
   });
 
-  it('forgets one that has no object, and passes over those that an account keeps for longer', async () => {
+  it('removes a job without an object, and skips jobs that an account keeps longer', async () => {
     fakeRunpod();
     const clock = heldClock();
     const rig = await over({ retention_ms: 2 * KEPT_MS });
@@ -131,7 +131,7 @@ describe('the sweeper of jobs that are over', () => {
     expect((await view(rig)).status).toBe('canceled');
   });
 
-  it('comes by everybody, however many there are', async () => {
+  it('reaches every job over several runs', async () => {
     const clock = heldClock();
     fakeRunpod();
     const seen = await view(await over());

@@ -5,17 +5,20 @@ import { requireConfig } from '../../config/schema.ts';
 import { forgetJob, jobsOver, unfinishedJobs } from '../../storage/d1/jobs.ts';
 import { readPlace, writePlace } from '../../storage/d1/sweep-cursors.ts';
 
-/** How far past its deadline a job must be before the sweeper takes it for forgotten. */
+/** How long past its deadline a job must be before the sweep wakes it. */
 const FORGOTTEN_MS = 120_000;
-/** How far past its time to be kept a job must be; accounts that keep theirs longer have theirs looked at for nothing. */
+/**
+ * How long past the default retention a finished job must be. Jobs of accounts with a longer retention are checked
+ * needlessly.
+ */
 const STAYED_MS = 3_600_000;
-/** Woken per sweep; the rest waits for the next one. Each is one request to an object. */
+/** The most jobs woken per sweep, each with one object call. The next sweep continues. */
 const WAKE_AT_ONCE = 100;
 
 /**
- * Wakes jobs that are past their deadline and still listed as unfinished: they lost their alarm (it is retried six times and
- * then lost, reference/cloudflare.md section 2) or the write that would have listed them as over. A listed job without an
- * object is forgotten. Answers how many were found; one that cannot be woken does not keep the others from it.
+ * Wakes jobs that are past their deadline and still listed as unfinished. They lost their alarm (Cloudflare drops it
+ * after six retries, reference/cloudflare.md section 2) or the write that lists them as finished. Removes listed jobs
+ * that have no object. Returns the number of jobs found. A job that cannot be woken does not stop the others.
  */
 export async function sweep(env: Env, now: number, log: Log = consoleLog): Promise<number> {
   const ids = await unfinishedJobs(env.DB, { before: now - FORGOTTEN_MS, limit: WAKE_AT_ONCE });
@@ -27,8 +30,8 @@ export async function sweep(env: Env, now: number, log: Log = consoleLog): Promi
 }
 
 /**
- * Wakes jobs that are over and still listed although their time to be kept has passed: they lost the alarm that removes them, or that
- * tells others of their end. So many per run, and the next run goes on behind them.
+ * Wakes finished jobs that are still listed after their retention. They lost the alarm that removes them or that sends
+ * their last notifications. Each run handles `WAKE_AT_ONCE` jobs, and the next run continues after them.
  */
 export async function sweepOver(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
@@ -40,7 +43,10 @@ export async function sweepOver(env: Env, now: number, log: Log = consoleLog): P
   }
 }
 
-/** Calls each job's object, and forgets a listed job that has none. Answers how many calls failed: those are met again. */
+/**
+ * Calls each job's object, and removes a listed job without one. Returns the number of failed calls, which are retried
+ * later.
+ */
 async function callEach(env: Env, ids: readonly string[], method: 'wake' | 'tidy'): Promise<number> {
   const called = await Promise.allSettled(
     ids.map(async (id) => {

@@ -4,12 +4,12 @@ import { consoleLog, type Log } from '../../providers/log.ts';
 import { forgetAudit } from '../../storage/d1/audit.ts';
 import { forgetKeys } from '../../storage/d1/keys.ts';
 
-/** How long entries of the audit log, and keys that were revoked, are kept: a yearly review finds the whole year. */
+/** How long audit entries and revoked keys are kept: more than a year, for yearly reviews. */
 export const RECORDS_KEPT_MS = 400 * 86_400_000;
-/** Removed in one sweep; the next one goes on. */
+/** The most rows removed in one sweep. The next sweep continues. */
 const REMOVE_AT_ONCE = 1_000;
 
-/** Removes what has been kept long enough. */
+/** Removes audit entries and revoked keys that are older than `RECORDS_KEPT_MS`. */
 export async function sweepKeys(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const before = now - RECORDS_KEPT_MS;
   const made_before = idFloor(before);

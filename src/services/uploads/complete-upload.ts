@@ -9,7 +9,7 @@ import { inspectStored, INSPECTED_BYTES } from '../assets/inspect.ts';
 import { findUpload, settle, storedAsset } from './upload.ts';
 import { missingParts, partCount } from '../../domain/files/upload-plan.ts';
 
-/** Numbers of missing parts that a refusal names. */
+/** The most missing part numbers that an error names. */
 const NAMED_PARTS = 10;
 
 const changed: CoreProblem = {
@@ -22,9 +22,9 @@ const mismatch: CoreProblem = {
 };
 
 /**
- * Makes an asset of an upload whose parts are all there. The file passes through once, from R2 to R2: R2 hashes what it stores and
- * takes it only if the hash is the one that was announced, which is also the asset's name. Repeating it, even at the same time,
- * answers the same asset. A file that is refused is deleted.
+ * Turns an upload with all its parts into an asset. Streams the file once from R2 to R2. R2 hashes the file while
+ * storing it and accepts it only when the hash matches the declared one, which is also the asset's id. Repeated or
+ * concurrent calls return the same asset. A rejected file is deleted.
  */
 export async function completeUpload(
   core: Core,
@@ -40,7 +40,7 @@ export async function completeUpload(
   }
   const outcome = await join(core, caller, upload).catch((error: unknown) => ({ error }));
   if ('error' in outcome || !outcome.ok) {
-    // Another request may have completed it meanwhile, and taken the parts away under this one.
+    // Another request may have completed the upload and deleted its parts meanwhile.
     const now = await findUpload(core, caller, id);
     if (now?.status === 'stored') {
       return stored(core, caller, now);
@@ -84,7 +84,7 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
   });
 }
 
-/** What the file is, by its parts; `upload_incomplete` where one of them changed meanwhile. */
+/** Inspects the file by its parts; `upload_incomplete` when one of them changed meanwhile. */
 async function inspectParts(
   core: Core,
   reader: PartsReader,

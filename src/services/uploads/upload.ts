@@ -24,10 +24,10 @@ import {
   type Part,
 } from '../../domain/files/upload-plan.ts';
 
-/** Parts that one answer has URLs for; the client asks again for more. */
+/** The most part URLs in one response. The client asks again for more. */
 const URLS_AT_ONCE = 100;
 
-/** Body of `POST /v1/uploads`. The hash is of the whole file: R2 checks it before there is an asset. */
+/** Body of `POST /v1/uploads`. The hash is of the whole file; R2 checks it before the file becomes an asset. */
 export const uploadRequestSchema = z.strictObject({
   size_bytes: z.int().min(1),
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits'),
@@ -35,20 +35,20 @@ export const uploadRequestSchema = z.strictObject({
   part_bytes: z.int().min(MIN_PART_BYTES).max(MAX_PART_BYTES).default(PART_BYTES),
 });
 
-/** An upload as it stands: what is still to be sent, and where; once it is stored, its asset. */
+/** The state of an upload: the missing parts with their URLs, or the asset once it is stored. */
 export type UploadView = {
   upload: Upload;
   received_bytes: number;
   missing_parts: number;
-  /** The first of the missing parts, with URLs that work until `urls_expire_at`. */
+  /** The first missing parts, with URLs that are valid until `urls_expire_at`. */
   missing: (Part & { url: string })[];
   urls_expire_at: number | null;
   asset: Asset | null;
 };
 
 /**
- * Begins an upload of a file in parts, which go straight to R2. Asking again for the same file in the same parts finds the upload that
- * is under way, whoever began it in this account: so a client that has forgotten everything goes on all the same.
+ * Starts a multipart upload, whose parts the client sends directly to R2. A request for the same file and part size
+ * returns the upload in progress of this account, so that a client without local state can resume.
  */
 export async function openUpload(
   core: Core,
@@ -84,18 +84,18 @@ export async function openUpload(
   if (known === null || known.size_bytes !== size_bytes) {
     return ok({ view: await viewOf(core, caller, upload), created: upload.id === id });
   }
-  // The account has this very file: there is nothing to send.
+  // The account already has this file.
   await settle(core, caller, upload.id, 'stored');
   return ok({ view: await viewOf(core, caller, { ...upload, status: 'stored' }), created: upload.id === id });
 }
 
-/** The upload as it stands. Asking keeps it from expiring. */
+/** Returns the state of an upload. Each call extends its lifetime. */
 export async function getUpload(core: Core, caller: Caller, id: string): Promise<Result<UploadView, CoreProblem>> {
   const upload = await findUpload(core, caller, id);
   return upload === null ? fail(notFound) : ok(await viewOf(core, caller, upload));
 }
 
-/** Gives an upload up and deletes what has arrived. One that is stored already stays an asset. */
+/** Cancels an upload and deletes its parts. A completed upload remains an asset. */
 export async function dropUpload(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
   if ((await findUpload(core, caller, id)) === null) {
     return fail(notFound);
@@ -104,11 +104,11 @@ export async function dropUpload(core: Core, caller: Caller, id: string): Promis
   return ok(null);
 }
 
-/** Null for what is no id, does not exist, is over, or belongs to somebody else: an account's object knows only its own. */
+/** Null for an invalid id, and for an upload that does not exist, has ended, or belongs to another account. */
 export const findUpload = (core: Core, caller: Caller, id: string): Promise<Upload | null> =>
   isUuidV7(id) ? repeatable(() => accountStub(core.env, caller.account).upload(id)) : Promise.resolve(null);
 
-/** Says how an upload ended, and deletes its parts: in this order, so that nobody takes parts for missing that were used up. */
+/** Records the end of an upload, and then deletes its parts. In this order no request sees used parts as missing. */
 export async function settle(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
   await repeatable(() => accountStub(core.env, caller.account).endUpload(id, status));
   await clearParts(core.env.BUCKET, caller.account, id);
@@ -141,9 +141,9 @@ async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<Uploa
   };
 }
 
-/** The asset an upload became, which counts as a use of it; null when it has been deleted since. */
+/** Returns the asset of a completed upload, and counts it as used; null when it has been deleted. */
 export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload): Promise<Asset | null> {
-  // Looked for again where it was being deleted meanwhile.
+  // Looked up again when it was being deleted meanwhile.
   const kept = await keepAsset(core, caller, true, async () => {
     const asset = await findAsset(core.env.BUCKET, caller.account, sha256);
     return asset === null ? fail(notFound) : ok({ asset, created: false });

@@ -10,11 +10,11 @@ import { pingEvent } from '../../domain/webhook/payload.ts';
 import { check } from './manage.ts';
 import { redeliverySchema } from './request.ts';
 
-/** The log of a webhook's deliveries, and sending again. */
+/** Lists and repeats the deliveries of a webhook. */
 
 export type DeliveryPage = { deliveries: DeliveryView[]; next_cursor: string | null };
 
-/** A page of a webhook's deliveries, newest first. */
+/** Returns a page of a webhook's deliveries, newest first. */
 export async function listDeliveries(
   core: Core,
   caller: Caller,
@@ -35,7 +35,7 @@ export async function listDeliveries(
   return ok({ deliveries: found.deliveries, next_cursor: found.next === null ? null : writeCursor(found.next) });
 }
 
-/** One delivery, with what is sent. */
+/** Returns one delivery, with its body. */
 export async function getDelivery(
   core: Core,
   caller: Caller,
@@ -48,7 +48,7 @@ export async function getDelivery(
   return found === null ? fail(notFound) : ok(found);
 }
 
-/** Sends a test event, once, whatever the filter. */
+/** Sends a test event once, regardless of the filter. */
 export async function pingWebhook(core: Core, caller: Caller, id: string): Promise<Result<DeliveryView, CoreProblem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
@@ -57,7 +57,7 @@ export async function pingWebhook(core: Core, caller: Caller, id: string): Promi
   return queued(await repeatable(() => webhookStub(core.env, id).ping(caller.account, event)));
 }
 
-/** Sends one delivery again: same id, same body, a whole new schedule. */
+/** Sends one delivery again, with the same id and body and a new retry schedule. */
 export async function redeliver(
   core: Core,
   caller: Caller,
@@ -69,7 +69,7 @@ export async function redeliver(
     : fail(notFound);
 }
 
-/** The same for all deliveries of a time and a status. Answers how many. */
+/** Sends all deliveries of a time range and status again. Returns their number. */
 export async function redeliverRange(
   core: Core,
   caller: Caller,
@@ -86,7 +86,7 @@ export async function redeliverRange(
   const { since, until, status } = checked.value;
   const range = {
     since: Date.parse(since),
-    // What arrives while this is asked is no part of it.
+    // Deliveries that arrive after the call are not included.
     until: until === undefined ? core.clock() : Date.parse(until),
     status: status === 'any' ? null : status,
   };
@@ -113,7 +113,7 @@ function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<
   );
 }
 
-/** Opaque to clients: base64url of a version letter and the number of the last delivery of a page. */
+/** A cursor is base64url of a version letter and the number of the last delivery of a page. It is opaque to clients. */
 const VERSION = 'd';
 
 const writeCursor = (n: number): string =>

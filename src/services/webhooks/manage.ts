@@ -11,10 +11,10 @@ import { fail, ok, type Result } from '../../domain/result.ts';
 import { newSecret } from '../../domain/webhook/secret.ts';
 import { MAX_WEBHOOKS, newWebhookSchema, rotationSchema, urlFaults, webhookChangeSchema } from './request.ts';
 
-/** A webhook with its newest secret, which is shown this once. */
+/** A webhook with its newest secret, which is returned only once. */
 export type WebhookWithSecret = { webhook: WebhookView; secret: string };
 
-/** Makes a webhook. It hears of every event from when this returns. */
+/** Creates a webhook. It receives all events after this returns. */
 export async function createWebhook(
   core: Core,
   caller: Caller,
@@ -28,7 +28,8 @@ export async function createWebhook(
   const id = core.newId();
   const stub = () => webhookStub(core.env, id);
   const webhook = await repeatable(() => stub().create({ id, account: caller.account, secret, ...wanted }));
-  // Listed last: a webhook that is listed exists. What a crash leaves in between is never found and never called.
+  // The list entry is written last, so that every listed webhook exists. An unlisted webhook left by a crash is never
+  // called.
   if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
     await repeatable(() => stub().erase(caller.account));
     return fail({ code: 'too_many_webhooks', detail: `an account may have ${MAX_WEBHOOKS} webhooks` });
@@ -36,18 +37,18 @@ export async function createWebhook(
   return ok({ webhook, secret });
 }
 
-/** The account's webhooks, newest first; as their objects know them now. */
+/** Lists the account's webhooks, newest first, with the current state from their objects. */
 export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookView[]> {
   const ids = await webhooksOf(core.env.DB, caller.account);
   const views = await Promise.all(ids.map((id) => repeatable(() => webhookStub(core.env, id).view(caller.account))));
   return views.filter((view) => view !== null);
 }
 
-/** One webhook. As for jobs, the id's form is checked before an object is addressed by it. */
+/** Returns one webhook. Checks the form of the id before it addresses an object. */
 export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, CoreProblem>> =>
   found(id, () => webhookStub(core.env, id).view(caller.account));
 
-/** Changes url, description, filter or whether it is on. */
+/** Updates the URL, the description, the filter, or the enabled state. */
 export async function updateWebhook(
   core: Core,
   caller: Caller,
@@ -58,7 +59,7 @@ export async function updateWebhook(
   return checked.ok ? found(id, () => webhookStub(core.env, id).change(caller.account, checked.value)) : checked;
 }
 
-/** Gives a webhook a new secret; the old one signs along for a while. */
+/** Rotates a webhook's secret. The old secret also signs during the overlap. */
 export async function rotateSecret(
   core: Core,
   caller: Caller,
@@ -74,7 +75,9 @@ export async function rotateSecret(
   return rotated.ok ? ok({ webhook: rotated.value, secret }) : rotated;
 }
 
-/** Removes a webhook, its log and what it had yet to send. Unlisted first, so that no new event finds it. */
+/**
+ * Deletes a webhook, its log and its pending deliveries. Removes the list entry first, so that it gets no new events.
+ */
 export async function removeWebhook(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
@@ -88,7 +91,7 @@ async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Resul
   return answer === null ? fail(notFound) : ok(answer);
 }
 
-/** The body in its schema, with all its faults together. */
+/** Parses a body with a schema and reports all issues together. */
 export function check<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, CoreProblem> {
   const parsed = schema.safeParse(body);
   const faults: Fault[] = parsed.success ? [] : faultsOf(parsed.error);

@@ -3,7 +3,7 @@ import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
 import type { Core } from '../context.ts';
 import { MAX_SENDS } from '../../domain/job/transition.ts';
 
-/** Why a worker's call was not taken; the codes of docs/reference/worker-contract.md. */
+/** Why a worker's call was rejected, with the codes of docs/reference/worker-contract.md. */
 export type WorkerRefusal =
   | { code: 'invalid_token' }
   | { code: 'job_not_found' }
@@ -12,7 +12,7 @@ export type WorkerRefusal =
   | { code: 'output_too_large'; names: string[] }
   | { code: 'output_missing'; missing: string[] };
 
-/** Whether this token was given to this attempt of this job. */
+/** Whether this token belongs to this attempt of this job. */
 export const tokenGiven = (
   core: Core,
   purpose: TokenPurpose,
@@ -25,8 +25,9 @@ export const tokenGiven = (
     : tokenStands(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
 
 /**
- * Which attempt of this job a token was given to; null: none. The token does not say, and most calls say it in their body, which nobody
- * without a token should have read: so all the attempts that a job may have are tried.
+ * Returns the attempt of this job to which a token belongs, or null. The token does not contain the attempt, and most
+ * calls name it only in their body, which must not be read before the token is verified. So all attempts that a job may
+ * have are tried.
  */
 export async function attemptOf(
   core: Core,
@@ -42,7 +43,7 @@ export async function attemptOf(
   return null;
 }
 
-/** The Job object's refusal in the contract's words. */
+/** Translates a refusal of the Job object to the worker contract. */
 export const refusal = (refused: 'not_found' | 'claimed_elsewhere' | 'over'): WorkerRefusal =>
   refused === 'not_found'
     ? { code: 'job_not_found' }

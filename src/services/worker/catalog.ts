@@ -7,18 +7,22 @@ import { forgetCatalogs } from '../endpoints/node-catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
 /**
- * A worker that claims a job sends its catalogue again when the stored one is older than this, though it has the same classes. Well below
- * `CATALOG_LIFE_MS`, so that an endpoint in use always has a current one; each time costs one call of a worker and one write to R2.
+ * A worker that claims a job sends its catalogue again when the stored one is older than this, even with the same
+ * classes. It is well below `CATALOG_LIFE_MS`, so that an active endpoint always has a current catalogue. Each time
+ * costs one worker call and one R2 write.
  */
 const CONFIRM_AFTER_MS = 600_000;
 
-/** Whether a worker with a catalogue of this hash is to send it. `hash` null: the worker does not know its node classes yet. */
+/**
+ * Whether a worker with a catalogue of this hash must send it. `hash` null: the worker does not know its node classes
+ * yet.
+ */
 export async function wantsCatalog(core: Core, endpoint: string, hash: string | null): Promise<boolean> {
   const stored = hash === null ? null : await catalogMark(core.env.BUCKET, endpoint);
   return stored === null || stored.hash !== hash || core.clock() - stored.reported_at >= CONFIRM_AFTER_MS;
 }
 
-/** Stores what the worker that has this job's claim says of its node classes. Refuses a worker whose claim does not stand. */
+/** Stores the node catalogue of the worker that holds this job's claim. Rejects a worker without a valid claim. */
 export async function reportCatalog(
   core: Core,
   job: string,
@@ -33,14 +37,14 @@ export async function reportCatalog(
   if (endpoint === null) {
     return fail(refusal('over'));
   }
-  // Sent again it would be one more write to R2, however often.
+  // A repeated call must not write to R2 again.
   if (await wantsCatalog(core, endpoint, await catalogHash(classes))) {
     await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes, nodes });
   }
   return ok(null);
 }
 
-/** Makes this the endpoint's catalogue from now on. Without facts of the classes it keeps those that are stored of the same classes. */
+/** Replaces the endpoint's catalogue. When it has no facts, keeps the stored facts of the same classes. */
 export async function storeCatalog(core: Core, endpoint: string, catalog: Catalog): Promise<void> {
   const nodes = catalog.nodes ?? (await storedFacts(core, endpoint, catalog.classes));
   await writeCatalog(core.env.BUCKET, endpoint, { ...catalog, nodes }, core.clock());

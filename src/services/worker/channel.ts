@@ -5,8 +5,8 @@ import { readJsonStream } from '../../providers/json-stream.ts';
 import type { Core } from '../context.ts';
 
 /**
- * Opens the worker's channel to the Job object. Answers 101 with the socket; 404, 409 or 410 where the claim does not stand.
- * The caller has checked the token.
+ * Opens the worker's channel to the Job object. Responds with 101 and the socket, or with 404, 409 or 410 when the
+ * claim is not valid. The caller has checked the token.
  */
 export function openChannel(core: Core, job: string, attempt: number, claim: string): Promise<Response> {
   const url = new URL('https://job/channel');
@@ -16,8 +16,8 @@ export function openChannel(core: Core, job: string, attempt: number, claim: str
 }
 
 /**
- * RunPod says something about an attempt: have the object ask RunPod itself. Its body proves nothing and is not read, but where
- * `/run` never answered it alone can name the run to ask about.
+ * Handles RunPod's webhook for an attempt: the Job object polls RunPod itself. The body is not trusted and not read,
+ * except when `/run` never answered: then only the body names the run to poll.
  */
 export async function hint(
   core: Core,
@@ -38,7 +38,7 @@ export async function hint(
 
 const about = z.object({ id: runIdSchema });
 
-/** The run that a webhook is about. It echoes the input and the output, megabytes of both, which pass by unread. */
+/** Reads the run's id from a webhook. The body repeats the input and output, which may be megabytes and are skipped. */
 async function runIn(body: ReadableStream<Uint8Array>): Promise<string | null> {
   try {
     const parsed = about.safeParse(await readJsonStream(body, () => null));

@@ -9,14 +9,18 @@ import { wantsCatalog } from './catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
 /**
- * How long a graph may execute without a message of ComfyUI before it counts as hung. Long, because most nodes say nothing while they
- * work: loading 40 GB from a network volume at 200 MB/s takes 200 s. A ComfyUI that answers nothing at all is noticed within two minutes.
+ * How long a graph may execute without a message from ComfyUI before it counts as hung, in seconds. Most nodes send
+ * nothing while they work: loading 40 GB from a network volume at 200 MB/s takes 200 s. A ComfyUI that does not respond
+ * at all is noticed within two minutes.
  */
 const SILENCE_S = 900;
-/** Presigned input URLs outlive the deadline by this much, so that a slow clock costs nothing. */
+/** Presigned input URLs outlive the deadline by this time, to tolerate clock differences. */
 const URL_GRACE_MS = 60_000;
 
-/** The answer to a granted claim (docs/reference/worker-contract.md). `workflow` is JSON text already, to be put in as it is. */
+/**
+ * The response to a granted claim (docs/reference/worker-contract.md). `workflow` is already JSON text and is inserted
+ * unchanged.
+ */
 export type ClaimAnswer = {
   job: string;
   attempt: number;
@@ -31,7 +35,7 @@ export type ClaimAnswer = {
   scope: string;
 };
 
-/** Grants an attempt to a worker, once, and hands out all it needs. */
+/** Grants an attempt to one worker, and returns everything the worker needs. */
 export async function claim(
   core: Core,
   job: string,
@@ -77,15 +81,18 @@ export async function claim(
   });
 }
 
-/** What tells a warm worker whose jobs may share what ComfyUI computed: equal for the jobs of one account, and no name of it. */
+/**
+ * Tells a warm worker which jobs may share ComfyUI's cache: equal for all jobs of an account, without revealing the
+ * account.
+ */
 async function scopeOf(account: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`scope:${account}`));
   return new Uint8Array(digest).toHex();
 }
 
 /**
- * ComfyUI's id for the attempt's prompt. The first attempt's is the job's own id, so that cancel and inspection need no map;
- * a later one on the same ComfyUI must not find the earlier one's history.
+ * The prompt id of an attempt in ComfyUI. The first attempt uses the job's id, so that cancel and inspection need no
+ * mapping. A later attempt on the same ComfyUI must not find the history of an earlier one.
  */
 async function promptId(job: string, attempt: number): Promise<string> {
   if (attempt === 1) {
@@ -95,7 +102,7 @@ async function promptId(job: string, attempt: number): Promise<string> {
     await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`prompt:${job}:${attempt}`)),
   );
   const bytes = digest.slice(0, 16);
-  // Version 8 (custom) and the RFC 9562 variant: newer ComfyUI takes canonical UUIDs only.
+  // Version 8 (custom) with the RFC 9562 variant, because newer ComfyUI accepts only canonical UUIDs.
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -5,7 +5,10 @@ import type { Core } from '../context.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
-/** Takes a worker's terminal report. Repeating it gives the same answer. A success with more outputs than a job may have is a failure. */
+/**
+ * Accepts a worker's final report. Repeated calls get the same response. A success with too many outputs counts as a
+ * failure.
+ */
 export async function complete(
   core: Core,
   job: string,

@@ -15,7 +15,7 @@ import { storedTypeOf } from '../../domain/files/presentation.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
-/** Where one file goes (docs/reference/worker-contract.md, uploads). */
+/** The upload target of one file (docs/reference/worker-contract.md, uploads). */
 export type Upload =
   | { name: string; key: string; method: 'PUT'; url: string; headers: Record<string, string> }
   | {
@@ -27,7 +27,7 @@ export type Upload =
       parts: { number: number; url: string }[];
     };
 
-/** Presigned URLs for the files of an attempt, in the order asked. Asking again is safe. */
+/** Returns presigned URLs for the files of an attempt, in the given order. The call may be repeated. */
 export async function uploads(
   core: Core,
   job: string,
@@ -63,7 +63,7 @@ export async function uploads(
   );
 }
 
-/** Closes a multipart upload. Repeating it after it has succeeded is safe. */
+/** Completes a multipart upload. The call may be repeated after it has succeeded. */
 export async function finishUpload(
   core: Core,
   job: string,

@@ -1,6 +1,6 @@
 import { createApp } from './app.ts';
-import { walkFiles } from './services/maintenance/sweep-files.ts';
-import { sweep, sweepOver } from './services/maintenance/sweep-jobs.ts';
+import { sweepFiles } from './services/maintenance/sweep-files.ts';
+import { sweepUnfinishedJobs, sweepFinishedJobs } from './services/maintenance/sweep-jobs.ts';
 import { sweepKeys } from './services/maintenance/sweep-keys.ts';
 import type { Env } from './env.ts';
 
@@ -19,6 +19,11 @@ export default {
    */
   async scheduled(_controller, env): Promise<void> {
     const now = Date.now();
-    await Promise.all([sweep(env, now), sweepOver(env, now), walkFiles(env, now), sweepKeys(env, now)]);
+    await Promise.all([
+      sweepUnfinishedJobs(env, now),
+      sweepFinishedJobs(env, now),
+      sweepFiles(env, now),
+      sweepKeys(env, now),
+    ]);
   },
 } satisfies ExportedHandler<Env>;

@@ -6,7 +6,7 @@ import type { Waiting } from './chunks.ts';
  */
 
 /** How long a sender may be silent. A connection that is alive sends something within seconds, however slow it is. */
-export const MAX_SILENCE_MS = 60_000;
+export const IDLE_TIMEOUT_MS = 60_000;
 
 /** A time within which work must end: `signal` aborts when it is up. `stop` when the work is done, or the timer runs on. */
 export type Deadline = { signal: AbortSignal; stop: () => void };
@@ -19,8 +19,8 @@ export function deadlineIn(ms: number): Deadline {
 }
 
 /** Waits for a chunk, but not for too long. */
-export const whileItFlows: Waiting = async (read) => {
-  const silence = deadlineIn(MAX_SILENCE_MS);
+export const withIdleTimeout: Waiting = async (read) => {
+  const silence = deadlineIn(IDLE_TIMEOUT_MS);
   try {
     return await until(silence.signal)(read);
   } finally {
@@ -32,15 +32,15 @@ export const whileItFlows: Waiting = async (read) => {
 export const until =
   (signal: AbortSignal): Waiting =>
   async (read) => {
-    const { promise: over, reject } = Promise.withResolvers<never>();
-    const giveUp = (): void => reject(new Error('the time is up'));
-    signal.addEventListener('abort', giveUp);
+    const { promise: timedOut, reject } = Promise.withResolvers<never>();
+    const onAbort = (): void => reject(new Error('the time is up'));
+    signal.addEventListener('abort', onAbort);
     if (signal.aborted) {
-      giveUp();
+      onAbort();
     }
     try {
-      return await Promise.race([read, over]);
+      return await Promise.race([read, timedOut]);
     } finally {
-      signal.removeEventListener('abort', giveUp);
+      signal.removeEventListener('abort', onAbort);
     }
   };

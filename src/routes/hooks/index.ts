@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
-import { shielded } from '../../services/auth/edge-rate-limit.ts';
+import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
 import { tokenGiven } from '../../services/worker/access.ts';
-import { hint } from '../../services/worker/channel.ts';
+import { onProviderWebhook } from '../../services/worker/channel.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { senderOf } from '../http/edge-rate-limit.ts';
 
@@ -15,12 +15,12 @@ hooksRoutes.post('/runpod/:job/:attempt', async (c) => {
   const job = c.req.param('job');
   const attempt = Number(c.req.param('attempt'));
   if (!(await tokenGiven(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
-    const wait_s = await shielded(c.env, 'bad_key', senderOf(c));
+    const wait_s = await checkEdgeLimit(c.env, 'bad_key', senderOf(c));
     return wait_s === null
       ? c.json({ error: 'unauthorized' }, 401)
       : c.json({ error: 'rate_limited' }, 429, { 'retry-after': String(wait_s) });
   }
-  await hint(c.var.core, job, attempt, c.req.raw.body);
+  await onProviderWebhook(c.var.core, job, attempt, c.req.raw.body);
   // RunPod repeats a webhook that is not answered with exactly 200.
   return c.json({ received: true }, 200);
 });

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { whileItFlows } from '../../lib/stalled-stream.ts';
+import { withIdleTimeout } from '../../lib/stalled-stream.ts';
 import { JsonExtractor, type TextSink } from '../../domain/json-extract.ts';
 import { parseJson } from '../../domain/json.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -103,7 +103,7 @@ export function arriving(c: Context<AppEnv>): {
 }
 
 const bodyOf = (c: Context<AppEnv>): AsyncGenerator<Uint8Array, void, undefined> =>
-  chunksOf(c.req.raw.body ?? new Blob([]).stream(), whileItFlows);
+  chunksOf(c.req.raw.body ?? new Blob([]).stream(), withIdleTimeout);
 
 const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.begun > MAX_BODY_MS;
 

@@ -1,5 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono';
-import { addressGroup, shielded } from '../../services/auth/edge-rate-limit.ts';
+import { addressGroup, checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
 import type { AppEnv } from './app-env.ts';
 import { problem } from './problem.ts';
 import { comeBackLater, resumes } from './sse.ts';
@@ -19,6 +19,6 @@ export const senderOf = (c: Context): string | null => addressGroup(c.req.header
 
 /** In front of what anybody may call. */
 export const shieldOpen: MiddlewareHandler<AppEnv> = async (c, next) => {
-  const wait_s = await shielded(c.env, 'open', senderOf(c));
+  const wait_s = await checkEdgeLimit(c.env, 'open', senderOf(c));
   return wait_s === null ? next() : flooded(c, 'address', wait_s);
 };

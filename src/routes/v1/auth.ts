@@ -2,7 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { isWithin } from '../../domain/net/cidr.ts';
 import { isReadToken, verifyReadToken } from '../../services/auth/read-token.ts';
-import { shielded } from '../../services/auth/edge-rate-limit.ts';
+import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
 import type { KeyRecord } from '../../services/auth/actor.ts';
 import { containsKey, isKey } from '../../domain/key/format.ts';
 import { grants, type Scope } from '../../domain/key/scopes.ts';
@@ -78,7 +78,7 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
       : flooded(c, 'address', identified.wait_s);
   }
   const { key, secret: used } = identified;
-  const wait_s = await shielded(core.env, 'key', key.id);
+  const wait_s = await checkEdgeLimit(core.env, 'key', key.id);
   if (wait_s !== null) {
     return flooded(c, 'key', wait_s);
   }
@@ -114,14 +114,14 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
   const { core } = c.var;
   const verified = taken ? await verifyReadToken(core, token, job) : null;
   if (verified === null || !taken) {
-    const wait_s = await shielded(core.env, 'bad_key', senderOf(c));
+    const wait_s = await checkEdgeLimit(core.env, 'bad_key', senderOf(c));
     return wait_s !== null
       ? flooded(c, 'address', wait_s)
       : unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
   }
   const { key, expires_at } = verified;
   // All tokens of a key together, beside its own calls: whoever watches must not shut out whoever submits.
-  const wait_s = await shielded(core.env, 'key', `${key.id}:tokens`);
+  const wait_s = await checkEdgeLimit(core.env, 'key', `${key.id}:tokens`);
   if (wait_s !== null) {
     return flooded(c, 'key', wait_s);
   }

@@ -5,7 +5,7 @@ import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRe
 import { parseWorkerJson } from '../../contract/worker-json.ts';
 import type { Core } from '../../services/context.ts';
 import type { Result } from '../../domain/result.ts';
-import { shielded } from '../../services/auth/edge-rate-limit.ts';
+import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
 import { attemptOf, type WorkerRefusal } from '../../services/worker/access.ts';
 import { reportCatalog } from '../../services/worker/catalog.ts';
 import { openChannel } from '../../services/worker/channel.ts';
@@ -33,7 +33,7 @@ export const workerRoutes = new Hono<WorkerEnv>();
 workerRoutes.use('/jobs/:job/*', async (c, next) => {
   const attempt = await attemptOf(c.var.core, 'worker', c.req.param('job'), bearer(c));
   if (attempt === null) {
-    const wait_s = await shielded(c.env, 'bad_key', senderOf(c));
+    const wait_s = await checkEdgeLimit(c.env, 'bad_key', senderOf(c));
     return refuse(c, wait_s === null ? { code: 'invalid_token' } : { code: 'rate_limited', wait_s });
   }
   c.set('attempt', attempt);

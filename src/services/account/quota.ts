@@ -7,7 +7,7 @@ const FRESH_MS = 2_000;
 /** The most cached entries per isolate; the oldest is removed first. */
 const ENTRIES = 1000;
 
-const readings = new Map<string, { quota: Quota; at: number }>();
+const quotaCache = new Map<string, { quota: Quota; at: number }>();
 
 /**
  * Returns the remaining quota of the account for the response headers. A submit gets an exact quota from admission.
@@ -16,14 +16,14 @@ const readings = new Map<string, { quota: Quota; at: number }>();
  * must not fail a request.
  */
 export async function quotaOf(core: Core, caller: Caller): Promise<Quota | null> {
-  const known = readings.get(caller.account);
+  const known = quotaCache.get(caller.account);
   const now = core.clock();
   if (known !== undefined && now >= known.at && now - known.at < FRESH_MS) {
     return known.quota;
   }
   try {
     const quota = await accountStub(core.env, caller.account).quota();
-    remember(caller.account, quota, now);
+    cacheQuota(caller.account, quota, now);
     return quota;
   } catch {
     return null;
@@ -31,13 +31,13 @@ export async function quotaOf(core: Core, caller: Caller): Promise<Quota | null>
 }
 
 /** Caches a quota for the next responses. */
-export function remember(account: string, quota: Quota, at: number): void {
-  readings.delete(account);
-  if (readings.size >= ENTRIES) {
-    const oldest = readings.keys().next();
+export function cacheQuota(account: string, quota: Quota, at: number): void {
+  quotaCache.delete(account);
+  if (quotaCache.size >= ENTRIES) {
+    const oldest = quotaCache.keys().next();
     if (!oldest.done) {
-      readings.delete(oldest.value);
+      quotaCache.delete(oldest.value);
     }
   }
-  readings.set(account, { quota, at });
+  quotaCache.set(account, { quota, at });
 }

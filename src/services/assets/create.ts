@@ -5,7 +5,7 @@ import type { Spool } from '../../storage/r2/spool.ts';
 import type { Caller, Core } from '../context.ts';
 import type { CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
-import { keepAsset, type AssetAnswer } from './store.ts';
+import { storeAsset, type AssetAnswer } from './store.ts';
 import { inspect, INSPECTED_BYTES } from './inspect.ts';
 import { tooLarge } from './refusals.ts';
 import { HEAD_BYTES } from '../../domain/files/sniff.ts';
@@ -51,7 +51,7 @@ async function create(
   const writer = new SpoolWriter(spool);
   const problem = await receive(core, file, writer);
   if (problem !== null) {
-    await writer.giveUp();
+    await writer.discard();
     return fail(problem);
   }
   const spooled = await writer.finish();
@@ -60,7 +60,7 @@ async function create(
   if (!inspected.ok) {
     return inspected;
   }
-  return keepAsset(core, caller, file.forJob !== true, async () => {
+  return storeAsset(core, caller, file.forJob !== true, async () => {
     const known = await findAsset(core.env.BUCKET, caller.account, spooled.sha256);
     return ok(
       known === null

@@ -53,7 +53,7 @@ export class SpoolWriter {
   }
 
   /** Discards the file. Its bytes are deleted with the spool. */
-  giveUp(): Promise<void> {
+  discard(): Promise<void> {
     return this.hashing.abort();
   }
 }

@@ -20,7 +20,7 @@ export type Put = { asset: StoredFile; created: boolean };
  * The sweep finds a file that was stored but not recorded, because the gateway stopped in between.
  * @param put stores the file; when it fails, nothing is recorded
  */
-export async function keepAsset(
+export async function storeAsset(
   core: Core,
   caller: Caller,
   uploaded: boolean,

@@ -7,30 +7,30 @@ import { parseIpv4, parseIpv6 } from '../../domain/net/address.ts';
  */
 
 /** The limits: invalid credentials per address, unauthenticated calls per address, calls per key. */
-export type Guard = 'bad_key' | 'open' | 'key';
+export type EdgeLimit = 'bad_key' | 'open' | 'key';
 
 /**
  * The binding of each limit, and its period in seconds as in `wrangler.toml`, which is the longest wait after a
  * refusal.
  */
-export const SHIELDS = {
+export const EDGE_LIMITS = {
   bad_key: { binding: 'SHIELD_BAD_KEY', period_s: 60 },
   open: { binding: 'SHIELD_OPEN', period_s: 60 },
   key: { binding: 'SHIELD_KEY', period_s: 10 },
-} as const satisfies Record<Guard, { binding: ShieldName; period_s: number }>;
+} as const satisfies Record<EdgeLimit, { binding: ShieldName; period_s: number }>;
 
 /**
  * Counts one call of `who`. Returns null when it may pass, else the seconds to wait. `who` null: the call is not
  * counted.
  */
-export async function shielded(env: Env, guard: Guard, who: string | null): Promise<number | null> {
-  const { binding, period_s } = SHIELDS[guard];
+export async function checkEdgeLimit(env: Env, limitName: EdgeLimit, who: string | null): Promise<number | null> {
+  const { binding, period_s } = EDGE_LIMITS[limitName];
   const limit = env[binding];
   if (limit === undefined || who === null) {
     return null;
   }
   try {
-    const { success } = await limit.limit({ key: `${guard}:${who}` });
+    const { success } = await limit.limit({ key: `${limitName}:${who}` });
     return success ? null : period_s;
   } catch {
     // A failing limiter must not block requests.

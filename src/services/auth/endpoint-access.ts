@@ -7,7 +7,7 @@ import { quote, type CoreProblem } from '../../domain/problems.ts';
  * Returns why a caller may not use an endpoint. Null when it may, or when the endpoint does not exist, which is a
  * different error. The key's list is checked first, so that a restricted key cannot find out which endpoints exist.
  */
-export function endpointBarred(config: Config, caller: Caller, endpoint: string): CoreProblem | null {
+export function endpointAccessProblem(config: Config, caller: Caller, endpoint: string): CoreProblem | null {
   const { endpoints, environment } = caller;
   if (endpoints !== null && !endpoints.includes(endpoint)) {
     const detail = `the key may use ${endpoints.map(quote).join(', ')}, not ${quote(endpoint)}`;
@@ -23,8 +23,8 @@ export function endpointBarred(config: Config, caller: Caller, endpoint: string)
  * The endpoint of a request that names none: `default`, or, for a test key that may not use it, the first test
  * endpoint. So the same request works with keys of both environments.
  */
-export function usualEndpoint(config: Config, caller: Caller): string {
-  const isFor = (name: string): boolean => endpointBarred(config, caller, name) === null;
+export function defaultEndpoint(config: Config, caller: Caller): string {
+  const isFor = (name: string): boolean => endpointAccessProblem(config, caller, name) === null;
   const tests = Object.keys(config.endpoints).filter((name) => config.endpoints[name]?.environment === 'test');
   return caller.environment === 'live' || isFor(USUAL_ENDPOINT)
     ? USUAL_ENDPOINT

@@ -1,6 +1,6 @@
 import { findBySecret, findKeyWithTags, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
 import { forgetGoodKey, rememberGoodKey, wasGoodKey } from '../../storage/edge-cache/good-keys.ts';
-import { shielded } from './edge-rate-limit.ts';
+import { checkEdgeLimit } from './edge-rate-limit.ts';
 import type { Caller, Core } from '../context.ts';
 import { hashKey, isKey } from '../../domain/key/format.ts';
 
@@ -68,11 +68,11 @@ export async function identify(
   later: (work: Promise<void>) => void,
 ): Promise<Identified> {
   if (secret === null || !isKey(secret)) {
-    return { key: null, wait_s: await shielded(core.env, 'bad_key', address) };
+    return { key: null, wait_s: await checkEdgeLimit(core.env, 'bad_key', address) };
   }
   const hash = await hashKey(secret);
   if (!good.has(hash)) {
-    const wait_s = await shielded(core.env, 'bad_key', address);
+    const wait_s = await checkEdgeLimit(core.env, 'bad_key', address);
     if (wait_s !== null && !(await wasGoodKey(hash))) {
       return { key: null, wait_s };
     }

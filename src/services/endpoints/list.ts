@@ -1,7 +1,7 @@
 import type { EndpointStatus } from '../../contract/endpoint.ts';
 import type { Endpoint } from '../../config/schema.ts';
 import { endpointStub } from '../../durable-objects/shared/stubs.ts';
-import { endpointBarred } from '../auth/endpoint-access.ts';
+import { endpointAccessProblem } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -31,7 +31,7 @@ export async function getEndpoint(
 }
 
 const isOpenTo = (core: Core, caller: Caller, name: string): boolean =>
-  Object.hasOwn(core.config.endpoints, name) && endpointBarred(core.config, caller, name) === null;
+  Object.hasOwn(core.config.endpoints, name) && endpointAccessProblem(core.config, caller, name) === null;
 
 async function viewOf(core: Core, caller: Caller, name: string): Promise<EndpointView> {
   const config = core.config.endpoints[name];

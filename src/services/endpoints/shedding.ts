@@ -13,39 +13,42 @@ const STALE_MS = 30_000;
 /** The longest Retry-After, because an endpoint may recover before its pause ends. */
 const RETRY_MAX_S = 60;
 
-const readings = new Map<string, { verdict: Verdict; at: number }>();
-const underWay = new Set<string>();
+const breakerStates = new Map<string, { verdict: Verdict; at: number }>();
+const refreshing = new Set<string>();
 
 /**
  * Rejects a submit while its endpoint and all its fallbacks have an open circuit breaker and a backlog of `max_waiting`
  * jobs; null otherwise. Uses the state that this isolate has cached, and refreshes it in the background: a submit never
  * waits for an Endpoint object. An isolate without a cached state accepts the job, which then waits.
  */
-export function shed(core: Core, endpoint: string, fallbacks: readonly string[]): CoreProblem | null {
+export function overloadProblem(core: Core, endpoint: string, fallbacks: readonly string[]): CoreProblem | null {
   const now = core.clock();
-  const waits = [endpoint, ...fallbacks].map((name) => shutFor(core, name, now));
-  const shut = waits.filter((ms) => ms !== null);
-  if (shut.length < waits.length || lineOf(endpoint) < (core.config.endpoints[endpoint]?.breaker.max_waiting ?? 0)) {
+  const waits = [endpoint, ...fallbacks].map((name) => pausedFor(core, name, now));
+  const paused = waits.filter((ms) => ms !== null);
+  if (
+    paused.length < waits.length ||
+    backlogOf(endpoint) < (core.config.endpoints[endpoint]?.breaker.max_waiting ?? 0)
+  ) {
     return null;
   }
   return {
     code: 'endpoint_unavailable',
     detail: 'the endpoint takes no jobs for now, and as many as may wait for it do',
-    retryAfterS: Math.min(RETRY_MAX_S, Math.max(1, Math.ceil(Math.min(...shut) / 1000))),
+    retryAfterS: Math.min(RETRY_MAX_S, Math.max(1, Math.ceil(Math.min(...paused) / 1000))),
     shouldRetry: true,
   };
 }
 
 /** The ms until an endpoint may accept jobs again, as far as this isolate knows; null when it accepts them now. */
-function shutFor(core: Core, name: string, now: number): number | null {
-  const reading = readings.get(name);
-  if ((reading === undefined || now - reading.at >= FRESH_MS) && !underWay.has(name)) {
-    underWay.add(name);
+function pausedFor(core: Core, name: string, now: number): number | null {
+  const reading = breakerStates.get(name);
+  if ((reading === undefined || now - reading.at >= FRESH_MS) && !refreshing.has(name)) {
+    refreshing.add(name);
     later(
       endpointStub(core.env, name)
         .verdict()
-        .then((verdict) => readings.set(name, { verdict, at: core.clock() }))
-        .finally(() => underWay.delete(name)),
+        .then((verdict) => breakerStates.set(name, { verdict, at: core.clock() }))
+        .finally(() => refreshing.delete(name)),
     );
   }
   if (reading === undefined || now - reading.at >= STALE_MS) {
@@ -55,4 +58,4 @@ function shutFor(core: Core, name: string, now: number): number | null {
   return retry_at !== null && now < retry_at ? retry_at - now : null;
 }
 
-const lineOf = (name: string): number => readings.get(name)?.verdict.waiting ?? 0;
+const backlogOf = (name: string): number => breakerStates.get(name)?.verdict.waiting ?? 0;

@@ -9,7 +9,7 @@ import { unknownAsset, type ResolvedInputs } from './inputs.ts';
 /**
  * The assets that a job uses, each once. Outputs of other jobs are not assets of the account; they belong to their job.
  */
-export function usesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
+export function referencesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
   const brought = new Set(inline.map(({ sha256 }) => sha256));
   const uses = new Map<string, InputUse>();
   for (const { sha256, size_bytes, content_type, key } of inputs) {
@@ -21,7 +21,7 @@ export function usesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
 }
 
 /** The problem of a job whose assets were deleted while it was being checked. */
-export function goneProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): CoreProblem {
+export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): CoreProblem {
   const faults = assets.map((sha256): Fault => {
     const at = named.get(sha256);
     // The request does not name a fetched file by its hash.
@@ -36,7 +36,7 @@ export function goneProblem({ assets }: Admission & { kind: 'gone' }, { named }:
 }
 
 /** Releases files that were fetched for a request that failed, unless something else uses them. */
-export async function letGo(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
+export async function releaseAssets(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
   if (hashes.length > 0) {
     await repeatable(() => accountStub(core.env, caller.account).giveUpLoose(hashes)).catch(() => {});
   }

@@ -25,7 +25,7 @@ export type BatchOutcome = Result<Submitted, CoreProblem>;
 /**
  * Submits several jobs as if each had been submitted alone, in order: at a limit, the first jobs are admitted. A job
  * that is rejected or fails does not affect the others. `key`: the `Idempotency-Key` of the request. A job without a
- * key of its own gets one from it and its index. `standing`: as for a submit. The remote files of all jobs share the
+ * key of its own gets one from it and its index. `isStillAuthorized`: as for a submit. The remote files of all jobs share the
  * time limit of one job.
  */
 export async function submitBatch(
@@ -33,7 +33,7 @@ export async function submitBatch(
   caller: Caller,
   { jobs, files }: { jobs: readonly unknown[]; files: InlineFiles },
   key: string | null,
-  standing: () => Promise<boolean>,
+  isStillAuthorized: () => Promise<boolean>,
   log: Log = consoleLog,
 ): Promise<BatchOutcome[]> {
   const turns = jobs.map(() => Promise.withResolvers<void>());
@@ -47,7 +47,7 @@ export async function submitBatch(
       // A second job with the same key repeats the first, so it waits for the first's outcome.
       await same;
       return await submitOne(core, caller, item, files, {
-        standing,
+        isStillAuthorized,
         fetchDeadline,
         inTurn: async (admit) => {
           await before;
@@ -105,7 +105,7 @@ async function submitOne(
   caller: Caller,
   { body, key, given }: Item,
   files: InlineFiles,
-  options: Pick<SubmitOptions, 'inTurn' | 'standing' | 'fetchDeadline'>,
+  options: Pick<SubmitOptions, 'inTurn' | 'isStillAuthorized' | 'fetchDeadline'>,
 ): Promise<BatchOutcome> {
   if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
     const detail = `${IDEMPOTENCY_KEY_FAULT}.`;

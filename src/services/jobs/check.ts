@@ -1,7 +1,7 @@
 import type { Priority } from '../../contract/admission.ts';
 import type { Endpoint, Limits, NodePolicy } from '../../config/schema.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
-import { endpointBarred, usualEndpoint } from '../auth/endpoint-access.ts';
+import { endpointAccessProblem, defaultEndpoint } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
 import { faultsOf } from '../../domain/validation.ts';
 import { FaultList } from '../../domain/validation-errors.ts';
@@ -68,8 +68,8 @@ export async function checkRequest(
   }
   const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables, priority, start_within, retention = null } = parsed.data;
-  const endpoint = parsed.data.endpoint ?? usualEndpoint(core.config, caller);
-  const barred = endpointBarred(core.config, caller, endpoint);
+  const endpoint = parsed.data.endpoint ?? defaultEndpoint(core.config, caller);
+  const barred = endpointAccessProblem(core.config, caller, endpoint);
   if (barred !== null) {
     return fail(barred);
   }

@@ -1,6 +1,6 @@
 import { fallbacksOf } from '../../config/schema.ts';
 import type { FallbackEndpoint, Graph } from '../../contract/new-job.ts';
-import { endpointBarred } from '../auth/endpoint-access.ts';
+import { endpointAccessProblem } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
 import { nodesOf, unknownNodes } from '../endpoints/node-catalog.ts';
 import { pointersIn } from '../../domain/workflow/graph.ts';
@@ -20,7 +20,9 @@ export async function fallbacksFor(
   fileNames: readonly string[] = [],
 ): Promise<FallbackEndpoint[]> {
   const { endpoints } = core.config;
-  const usable = fallbacksOf(endpoints, endpoint).filter((name) => endpointBarred(core.config, caller, name) === null);
+  const usable = fallbacksOf(endpoints, endpoint).filter(
+    (name) => endpointAccessProblem(core.config, caller, name) === null,
+  );
   const fits = await Promise.all(usable.map((name) => mayRun(core, caller, name, graph, fileNames)));
   return usable
     .filter((_, index) => fits[index] === true)

@@ -62,7 +62,7 @@ export class InlineFiles {
           fault = { code: 'empty_file', detail: 'the file is empty' };
         }
         if (fault !== null) {
-          await writer.giveUp();
+          await writer.discard();
           return this.named(fault.code, fault);
         }
         const file = await writer.finish();

@@ -2,9 +2,9 @@ import { VIOLATED, type Admission, type AdmitRequest, type Idempotency, type Quo
 import type { JobView } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import { accountStub, jobStub } from '../../durable-objects/shared/stubs.ts';
-import { remember } from '../account/quota.ts';
+import { cacheQuota } from '../account/quota.ts';
 import type { Caller, Core } from '../context.ts';
-import { shed } from '../endpoints/shedding.ts';
+import { overloadProblem } from '../endpoints/shedding.ts';
 import { lapsesAt } from '../../domain/job/admission.ts';
 import { invalidRequest, type CoreProblem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
@@ -16,7 +16,7 @@ import { fallbacksFor } from './fallbacks.ts';
 import { inlineFaults } from './inline-run.ts';
 import { storeInline, type JobBody } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS, fetchRemote } from './inputs.ts';
-import { goneProblem, letGo, usesOf } from './asset-references.ts';
+import { missingAssetProblem, releaseAssets, referencesOf } from './asset-references.ts';
 
 /**
  * An accepted job. `replayed`: an earlier request with the same idempotency key created it, and gets the same answer
@@ -28,14 +28,14 @@ export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null }
 export type InTurn = <T>(admit: () => Promise<T>) => Promise<T>;
 
 /**
- * Options of a submit besides its body. `standing`: rechecks that the caller is still authorized after a long fetch; by
+ * Options of a submit besides its body. `isStillAuthorized`: rechecks that the caller is still authorized after a long fetch; by
  * default it always is. `fetchDeadline`: a shared deadline for the files of all jobs of a batch; a single job has its
  * own.
  */
 export type SubmitOptions = {
   idempotency?: Idempotency | null;
   inTurn?: InTurn;
-  standing?: () => Promise<boolean>;
+  isStillAuthorized?: () => Promise<boolean>;
   fetchDeadline?: Deadline;
 };
 
@@ -55,12 +55,12 @@ export async function submitJob(
   {
     idempotency = null,
     inTurn = (admit) => admit(),
-    standing = () => Promise.resolve(true),
+    isStillAuthorized = () => Promise.resolve(true),
     fetchDeadline,
   }: SubmitOptions = {},
 ): Promise<Result<Submitted, CoreProblem>> {
   const received_at = core.clock();
-  const earlier = idempotency === null ? null : await recalled(core, caller, idempotency);
+  const earlier = idempotency === null ? null : await findEarlierSubmit(core, caller, idempotency);
   if (earlier !== null) {
     return earlier;
   }
@@ -71,16 +71,16 @@ export async function submitJob(
   const { endpoint: wanted, shaped: wish, inputNames } = checked.value;
   const fallbacks = await fallbacksFor(core, caller, wanted, wish.graph, [...inputNames.values()]);
   const names = fallbacks.map((fallback) => fallback.endpoint);
-  const unavailable = shed(core, checked.value.endpoint, names);
+  const unavailable = overloadProblem(core, checked.value.endpoint, names);
   if (unavailable !== null) {
     return fail(unavailable);
   }
-  const ready = await fetched(core, caller, checked.value, fetchDeadline);
+  const ready = await fetchRemoteInputs(core, caller, checked.value, fetchDeadline);
   if (!ready.ok) {
     return ready;
   }
-  if (!(await standing())) {
-    await letGo(core, caller, ready.value.fetched);
+  if (!(await isStillAuthorized())) {
+    await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
     return fail({ code: 'unauthorized', detail: 'the key was ended while the files of this job were fetched' });
   }
   const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
@@ -96,7 +96,7 @@ export async function submitJob(
     job: id,
     account: caller.account,
     key: caller.key,
-    inputs: usesOf(ready.value),
+    inputs: referencesOf(ready.value),
     retention: ready.value.retention,
     priority,
     expires_at: lapsesAt(created_at + finish_ms, core.config.policy),
@@ -107,10 +107,12 @@ export async function submitJob(
     idempotency,
   };
   const admission = await inTurn(() => repeatable(() => account.admit(request)));
-  remember(caller.account, admission.quota, core.clock());
+  cacheQuota(caller.account, admission.quota, core.clock());
   if (admission.kind !== 'admitted') {
-    await letGo(core, caller, ready.value.fetched);
-    return admission.kind === 'known' ? known(core, caller, admission) : fail(refused(admission, ready.value));
+    await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
+    return admission.kind === 'known'
+      ? earlierAnswer(core, caller, admission)
+      : fail(admissionProblem(admission, ready.value));
   }
   const { job: admitted, lease, waits, queue_position, retention_ms, quota } = admission;
   const { shaped, inputs, metadata, options } = ready.value;
@@ -154,12 +156,12 @@ export async function submitJob(
 }
 
 /** Fetches the request's remote files and adds them to its inputs. `fetched`: their hashes. */
-async function fetched(
+async function fetchRemoteInputs(
   core: Core,
   caller: Caller,
   checked: Checked,
   shared: Deadline | undefined,
-): Promise<Result<Checked & { fetched: string[] }, CoreProblem>> {
+): Promise<Result<Checked & { fetchRemoteInputs: string[] }, CoreProblem>> {
   const deadline = shared ?? deadlineIn(FETCH_ALL_TIMEOUT_MS);
   const { inputs, faults } = await fetchRemote(core, caller, checked.remote, deadline.signal).finally(() => {
     if (shared === undefined) {
@@ -174,10 +176,10 @@ async function fetched(
   }
   const [fault, ...others] = faults;
   if (fault !== undefined) {
-    await letGo(core, caller, hashes);
+    await releaseAssets(core, caller, hashes);
     return fail(invalidRequest([fault, ...others]));
   }
-  return ok({ ...checked, inputs: all, fetched: hashes });
+  return ok({ ...checked, inputs: all, fetchRemoteInputs: hashes });
 }
 
 /**
@@ -185,7 +187,7 @@ async function fetched(
  * when this request must finish its work. The answer is the same as then, even when the request would be rejected today
  * because an asset or endpoint is gone.
  */
-async function recalled(
+async function findEarlierSubmit(
   core: Core,
   caller: Caller,
   idempotency: Idempotency,
@@ -195,15 +197,15 @@ async function recalled(
     return null;
   }
   if (seen.kind === 'reused') {
-    return fail(reused(seen.quota));
+    return fail(keyReuseProblem(seen.quota));
   }
-  const answer = await known(core, caller, seen);
+  const answer = await earlierAnswer(core, caller, seen);
   // The earlier request was interrupted: it has no job and is not in progress.
   return answer.ok || seen.in_flight || seen.over ? answer : null;
 }
 
 /** Returns the answer of an earlier request with the same key and body, or a problem while it is in progress. */
-async function known(
+async function earlierAnswer(
   core: Core,
   caller: Caller,
   { job, in_flight, quota }: Admission & { kind: 'known' },
@@ -225,19 +227,22 @@ async function known(
   );
 }
 
-const reused = (quota: Quota): CoreProblem => ({
+const keyReuseProblem = (quota: Quota): CoreProblem => ({
   code: 'idempotency_key_reuse',
   detail: 'this Idempotency-Key came with another body before; use a new one',
   quota,
 });
 
-function refused(admission: Exclude<Admission, { kind: 'admitted' | 'known' }>, checked: Checked): CoreProblem {
+function admissionProblem(
+  admission: Exclude<Admission, { kind: 'admitted' | 'known' }>,
+  checked: Checked,
+): CoreProblem {
   const { quota } = admission;
   switch (admission.kind) {
     case 'reused':
-      return reused(quota);
+      return keyReuseProblem(quota);
     case 'gone':
-      return { ...goneProblem(admission, checked), quota };
+      return { ...missingAssetProblem(admission, checked), quota };
     case 'no_room':
       return { ...storageFull, quota };
     case 'kept_too_long': {

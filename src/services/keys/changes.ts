@@ -13,7 +13,7 @@ export const MAX_CHANGES_PER_DAY = 1_000;
 const DAY_MS = 86_400_000;
 
 /** The audit log limit that applies to a change by this actor. */
-export const roomFor = (core: Core, actor: Actor): AuditRoom => ({
+export const auditLimitFor = (core: Core, actor: Actor): AuditRoom => ({
   since: idFloor(core.clock() - DAY_MS),
   most: actor.key === null ? Number.MAX_SAFE_INTEGER : MAX_CHANGES_PER_DAY,
 });

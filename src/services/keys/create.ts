@@ -4,7 +4,7 @@ import type { Core } from '../context.ts';
 import { invalidRequest, type CoreProblem, type Fault } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { auditOf, type Actor } from '../auth/actor.ts';
-import { roomFor, tooManyChanges } from './changes.ts';
+import { auditLimitFor, tooManyChanges } from './changes.ts';
 import { hashKey, hintOf, makeKey } from '../../domain/key/format.ts';
 import { checkBody, newKeySchema } from './request.ts';
 import { exceeds, type Rights } from '../../domain/key/rights.ts';
@@ -61,7 +61,7 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
     revoked_at: null,
   };
   const entry = auditOf(core, actor, 'key.created', key, { name, ...rights });
-  if (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry, roomFor(core, actor))) {
+  if (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry, auditLimitFor(core, actor))) {
     return ok({ key, secret });
   }
   const tooMany = await tooManyChanges(core, actor, account);

@@ -16,7 +16,7 @@ import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { accountOf, auditOf, type Actor } from '../auth/actor.ts';
 import { timeOf, type KeyWithSecret } from './create.ts';
-import { roomFor, tooManyChanges } from './changes.ts';
+import { auditLimitFor, tooManyChanges } from './changes.ts';
 import { hashKey, hintOf, isKey, makeKey } from '../../domain/key/format.ts';
 import { checkBody, keyChangeSchema, revocationSchema, rotationSchema } from './request.ts';
 import { exceeds } from '../../domain/key/rights.ts';
@@ -60,7 +60,7 @@ export async function updateKey(
   if (!checked.ok) {
     return checked;
   }
-  const found = await liveKey(core, actor, id);
+  const found = await findActiveKey(core, actor, id);
   if (!found.ok) {
     return found;
   }
@@ -81,7 +81,7 @@ export async function updateKey(
     return fail(excess);
   }
   const entry = auditOf(core, actor, 'key.updated', key, differences(before, after));
-  const written = await writeFields(core.env.DB, id, after, entry, roomFor(core, actor));
+  const written = await writeFields(core.env.DB, id, after, entry, auditLimitFor(core, actor));
   forgetKey(id);
   return written ? ok(key) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
 }
@@ -100,7 +100,7 @@ export async function rotateKey(
   if (!checked.ok) {
     return checked;
   }
-  const found = await liveKey(core, actor, id);
+  const found = await findActiveKey(core, actor, id);
   if (!found.ok) {
     return found;
   }
@@ -120,7 +120,7 @@ export async function rotateKey(
     id,
     { hash: await hashKey(secret), hint: key.hint, at, previous_expires_at },
     entry,
-    roomFor(core, actor),
+    auditLimitFor(core, actor),
   );
   forgetKey(id);
   return written ? ok({ key, secret }) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
@@ -152,7 +152,9 @@ export async function revokeBySecret(core: Core, body: unknown, requestId: strin
   const found = await findBySecret(core.env.DB, hash);
   if (found !== null) {
     const actor = { secretOf: found.key, requestId };
-    await (found.ends_at === null ? revoke(core, actor, found.key, hash) : endOld(core, actor, found.key, hash));
+    await (found.ends_at === null
+      ? revoke(core, actor, found.key, hash)
+      : endGracePeriod(core, actor, found.key, hash));
   }
   return ok(null);
 }
@@ -174,7 +176,7 @@ async function revoke(core: Core, actor: AuditActor, key: KeyRecord, secret: str
 }
 
 /** Ends the grace period of a key's replaced secret. */
-async function endOld(core: Core, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
+async function endGracePeriod(core: Core, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
   const at = core.clock();
   const changes = { previous_expires_at: { from: key.previous_expires_at, to: at } };
   await endGrace(core.env.DB, key.id, hash, at, auditOf(core, actor, 'key.updated', key, changes));
@@ -182,7 +184,7 @@ async function endOld(core: Core, actor: AuditActor, key: KeyRecord, hash: strin
 }
 
 /** Finds a key that is not revoked. */
-async function liveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+async function findActiveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
   const found = await getKey(core, actor, id);
   return found.ok && found.value.revoked_at !== null
     ? fail({ code: 'key_revoked', detail: 'the key is revoked; make a new one' })

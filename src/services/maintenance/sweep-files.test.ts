@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { assetKey, uploadPartKey } from '../../storage/r2/keys.ts';
 import { newClient } from '../../testing/gateway.ts';
-import { walkFiles } from './sweep-files.ts';
+import { sweepFiles } from './sweep-files.ts';
 
 const DAY_MS = 86_400_000;
 const hash = (at: number): string => at.toString(16).padStart(64, '0');
@@ -24,8 +24,8 @@ describe('sweeping files', () => {
     await unrecorded(one.account, 2);
     await unrecorded(other.account, 1);
     await env.BUCKET.put('assets/strange', 'x');
-    await walkFiles(env, Date.now());
-    await walkFiles(env, Date.now());
+    await sweepFiles(env, Date.now());
+    await sweepFiles(env, Date.now());
     const known = await accountStub(env, one.account).listAssets(10, null);
     expect(known.map(({ sha256 }) => sha256).sort()).toEqual([hash(1), hash(2)]);
     expect(known[0]).toMatchObject({ content_type: 'image/png', size_bytes: 1 });
@@ -36,11 +36,11 @@ describe('sweeping files', () => {
   it('leaves recorded assets and pending deletions unchanged', async () => {
     const { account } = await newClient();
     await unrecorded(account, 1);
-    await walkFiles(env, Date.now());
+    await sweepFiles(env, Date.now());
     const before = await accountStub(env, account).asset(hash(1));
     await accountStub(env, account).deleteAsset(hash(1));
     await unrecorded(account, 1);
-    await walkFiles(env, Date.now());
+    await sweepFiles(env, Date.now());
     expect(before).not.toBeNull();
     expect(await accountStub(env, account).asset(hash(1))).toBeNull();
   });
@@ -54,7 +54,7 @@ describe('sweeping files', () => {
     const short = vi.spyOn(env.BUCKET, 'list').mockImplementation((options) => real({ ...options, limit: 1 }));
     const found: number[] = [];
     for (let run = 0; run < 4; run += 1) {
-      await walkFiles(env, Date.now());
+      await sweepFiles(env, Date.now());
       found.push((await accountStub(env, account).listAssets(10, null)).length);
     }
     short.mockRestore();
@@ -66,9 +66,9 @@ describe('sweeping files', () => {
     await env.BUCKET.put(uploadPartKey(account, 'spool', 1), 'x');
     await env.BUCKET.put(uploadPartKey(account, 'upload', 1), 'x');
     const left = async () => (await env.BUCKET.list({ prefix: 'uploads/' })).objects.length;
-    await walkFiles(env, Date.now() + 7 * DAY_MS);
+    await sweepFiles(env, Date.now() + 7 * DAY_MS);
     expect(await left()).toBe(2);
-    await walkFiles(env, Date.now() + 9 * DAY_MS);
+    await sweepFiles(env, Date.now() + 9 * DAY_MS);
     expect(await left()).toBe(0);
   });
 });

@@ -12,7 +12,7 @@ const FORGOTTEN_UPLOAD_MS = 8 * 86_400_000;
  * their account does not have (stored by an older gateway, or by one that stopped before it recorded them), so that
  * they expire. Deletes the parts of abandoned uploads. An account that does not answer is retried in the next round.
  */
-export async function walkFiles(env: Env, now: number, log: Log = consoleLog): Promise<void> {
+export async function sweepFiles(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const page = await assetsPage(env.BUCKET, await readPlace(env.DB, 'assets'));
   const asked = await Promise.allSettled(
     [...page.byAccount].map(([account, files]) => accountStub(env, account).adoptAssets(account, files)),
@@ -22,6 +22,6 @@ export async function walkFiles(env: Env, now: number, log: Log = consoleLog): P
   await writePlace(env.DB, 'uploads', uploads.cursor);
   const failed = asked.filter(({ status }) => status === 'rejected').length;
   if (failed > 0 || uploads.deleted > 0) {
-    log({ event: 'files_walked', failed, deleted: uploads.deleted });
+    log({ event: 'files_swept', failed, deleted: uploads.deleted });
   }
 }

@@ -8,7 +8,7 @@ import { uuidV7 } from '../../lib/ids.ts';
 import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import { listJobs, projectJob } from '../../storage/d1/jobs.ts';
 import { requireConfig } from '../../config/schema.ts';
-import { sweep, sweepOver } from './sweep-jobs.ts';
+import { sweepUnfinishedJobs, sweepFinishedJobs } from './sweep-jobs.ts';
 
 const statusInList = async (id: string) =>
   (await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)?.status;
@@ -27,12 +27,12 @@ describe('sweeping unfinished jobs', () => {
     await settled(rig);
     await runInDurableObject(rig.object, (_job, state) => state.storage.deleteAlarm());
     clock.pass(OVERDUE_MS);
-    expect(await sweep(env, Date.now())).toBe(1);
+    expect(await sweepUnfinishedJobs(env, Date.now())).toBe(1);
     await settled(rig);
     expect((await view(rig)).status).toBe('expired');
     expect(await statusInList(rig.id)).toBe('expired');
     expect(await alarmOf(rig)).not.toBeNull();
-    expect(await sweep(env, Date.now())).toBe(0);
+    expect(await sweepUnfinishedJobs(env, Date.now())).toBe(0);
   });
 
   it('lists a finished job as finished', async () => {
@@ -46,7 +46,7 @@ describe('sweeping unfinished jobs', () => {
     await env.DB.exec('DELETE FROM jobs');
     await projectJob(env.DB, queued);
     clock.pass(OVERDUE_MS);
-    await sweep(env, Date.now());
+    await sweepUnfinishedJobs(env, Date.now());
     await settled(rig);
     expect(await statusInList(rig.id)).toBe('canceled');
   });
@@ -59,7 +59,7 @@ describe('sweeping unfinished jobs', () => {
     const ghost = newId();
     await projectJob(env.DB, { ...(await view(rig)), id: ghost });
     clock.pass(OVERDUE_MS);
-    expect(await sweep(env, Date.now())).toBe(2);
+    expect(await sweepUnfinishedJobs(env, Date.now())).toBe(2);
     expect(await statusInList(ghost)).toBeUndefined();
     expect(await statusInList(rig.id)).toBeDefined();
   });
@@ -70,7 +70,7 @@ describe('sweeping unfinished jobs', () => {
     const rig = await created();
     await settled(rig);
     clock.pass(OVERDUE_MS - 2);
-    expect(await sweep(env, Date.now())).toBe(0);
+    expect(await sweepUnfinishedJobs(env, Date.now())).toBe(0);
     expect((await view(rig)).status).toBe('queued');
   });
 
@@ -83,10 +83,10 @@ describe('sweeping unfinished jobs', () => {
     await runInDurableObject(broken.object, (_job, state) => void state.storage.sql.exec('DROP TABLE job'));
     clock.pass(OVERDUE_MS);
     const lines: LogEntry[] = [];
-    expect(await sweep(env, Date.now(), (entry) => lines.push(entry))).toBe(2);
+    expect(await sweepUnfinishedJobs(env, Date.now(), (entry) => lines.push(entry))).toBe(2);
     await settled(rig);
     expect((await view(rig)).status).toBe('expired');
-    expect(lines).toEqual([{ event: 'swept', found: 2, failed: 1 }]);
+    expect(lines).toEqual([{ event: 'unfinished_jobs_swept', found: 2, failed: 1 }]);
   });
 });
 
@@ -110,10 +110,10 @@ describe('sweeping finished jobs', () => {
     await runInDurableObject(lost.object, (_job, state) => state.storage.deleteAlarm());
     clock.pass(KEPT_MS + 3_600_000);
     const kept = await over();
-    await sweepOver(env, Date.now());
+    await sweepFinishedJobs(env, Date.now());
     expect(await statusInList(lost.id)).toBe('canceled');
     clock.pass(1);
-    await sweepOver(env, Date.now());
+    await sweepFinishedJobs(env, Date.now());
     expect([await statusInList(lost.id), await lost.stub.view(ACCOUNT)]).toEqual([undefined, null]);
     expect(await statusInList(kept.id)).toBe('canceled');
   });
@@ -125,7 +125,7 @@ describe('sweeping finished jobs', () => {
     const ghost = idNow();
     await projectJob(env.DB, { ...(await view(rig)), id: ghost });
     clock.pass(KEPT_MS + 3_600_001);
-    await sweepOver(env, Date.now());
+    await sweepFinishedJobs(env, Date.now());
     expect(await statusInList(ghost)).toBeUndefined();
     expect(await statusInList(rig.id)).toBe('canceled');
     expect((await view(rig)).status).toBe('canceled');
@@ -140,9 +140,9 @@ describe('sweeping finished jobs', () => {
       await projectJob(env.DB, { ...seen, id: idNow() });
     }
     clock.pass(KEPT_MS + 3_600_001);
-    await sweepOver(env, Date.now());
+    await sweepFinishedJobs(env, Date.now());
     expect(await env.DB.prepare('SELECT count(*) AS n FROM jobs').first('n')).toBe(50);
-    await sweepOver(env, Date.now());
+    await sweepFinishedJobs(env, Date.now());
     expect(await env.DB.prepare('SELECT count(*) AS n FROM jobs').first('n')).toBe(0);
   });
 });

@@ -20,11 +20,11 @@ const WAKE_AT_ONCE = 100;
  * after six retries, reference/cloudflare.md section 2) or the write that lists them as finished. Removes listed jobs
  * that have no object. Returns the number of jobs found. A job that cannot be woken does not stop the others.
  */
-export async function sweep(env: Env, now: number, log: Log = consoleLog): Promise<number> {
+export async function sweepUnfinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<number> {
   const ids = await unfinishedJobs(env.DB, { before: now - FORGOTTEN_MS, limit: WAKE_AT_ONCE });
   const failed = await callEach(env, ids, 'wake');
   if (ids.length > 0) {
-    log({ event: 'swept', found: ids.length, failed });
+    log({ event: 'unfinished_jobs_swept', found: ids.length, failed });
   }
   return ids.length;
 }
@@ -33,13 +33,13 @@ export async function sweep(env: Env, now: number, log: Log = consoleLog): Promi
  * Wakes finished jobs that are still listed after their retention. They lost the alarm that removes them or that sends
  * their last notifications. Each run handles `WAKE_AT_ONCE` jobs, and the next run continues after them.
  */
-export async function sweepOver(env: Env, now: number, log: Log = consoleLog): Promise<void> {
+export async function sweepFinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
   const ids = await jobsOver(env.DB, { before, after: await readPlace(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
   const failed = await callEach(env, ids, 'tidy');
   await writePlace(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
   if (failed > 0) {
-    log({ event: 'swept_over', found: ids.length, failed });
+    log({ event: 'finished_jobs_swept', found: ids.length, failed });
   }
 }
 

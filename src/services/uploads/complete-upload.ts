@@ -4,9 +4,9 @@ import { listParts, PartChanged, PartsReader, putJoined } from '../../storage/r2
 import type { Caller, Core } from '../context.ts';
 import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
-import { keepAsset, type AssetAnswer } from '../assets/store.ts';
+import { storeAsset, type AssetAnswer } from '../assets/store.ts';
 import { inspectStored, INSPECTED_BYTES } from '../assets/inspect.ts';
-import { findUpload, settle, storedAsset } from './upload.ts';
+import { findUpload, endUpload, storedAsset } from './upload.ts';
 import { missingParts, partCount } from '../../domain/files/upload-plan.ts';
 
 /** The most missing part numbers that an error names. */
@@ -52,11 +52,11 @@ export async function completeUpload(
       throw outcome.error;
     }
     if (outcome.problem.code !== 'upload_incomplete') {
-      await settle(core, caller, id, 'closed');
+      await endUpload(core, caller, id, 'closed');
     }
     return outcome;
   }
-  await settle(core, caller, id, 'stored');
+  await endUpload(core, caller, id, 'stored');
   return outcome;
 }
 
@@ -73,7 +73,7 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
     return inspected;
   }
   const { content_type } = inspected.value;
-  return keepAsset(core, caller, true, async () => {
+  return storeAsset(core, caller, true, async () => {
     const known = await findAsset(bucket, caller.account, sha256);
     if (known !== null) {
       return ok({ asset: known, created: false });

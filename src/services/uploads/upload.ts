@@ -12,7 +12,7 @@ import { inputNameFault } from '../../domain/workflow/input-name.ts';
 import { invalidRequest, notFound, type CoreProblem, type Fault } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
-import { keepAsset } from '../assets/store.ts';
+import { storeAsset } from '../assets/store.ts';
 import { storageFull, tooLarge } from '../assets/refusals.ts';
 import {
   MAX_PART_BYTES,
@@ -85,7 +85,7 @@ export async function openUpload(
     return ok({ view: await viewOf(core, caller, upload), created: upload.id === id });
   }
   // The account already has this file.
-  await settle(core, caller, upload.id, 'stored');
+  await endUpload(core, caller, upload.id, 'stored');
   return ok({ view: await viewOf(core, caller, { ...upload, status: 'stored' }), created: upload.id === id });
 }
 
@@ -96,11 +96,11 @@ export async function getUpload(core: Core, caller: Caller, id: string): Promise
 }
 
 /** Cancels an upload and deletes its parts. A completed upload remains an asset. */
-export async function dropUpload(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+export async function cancelUpload(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
   if ((await findUpload(core, caller, id)) === null) {
     return fail(notFound);
   }
-  await settle(core, caller, id, 'closed');
+  await endUpload(core, caller, id, 'closed');
   return ok(null);
 }
 
@@ -109,7 +109,7 @@ export const findUpload = (core: Core, caller: Caller, id: string): Promise<Uplo
   isUuidV7(id) ? repeatable(() => accountStub(core.env, caller.account).upload(id)) : Promise.resolve(null);
 
 /** Records the end of an upload, and then deletes its parts. In this order no request sees used parts as missing. */
-export async function settle(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
+export async function endUpload(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
   await repeatable(() => accountStub(core.env, caller.account).endUpload(id, status));
   await clearParts(core.env.BUCKET, caller.account, id);
 }
@@ -144,7 +144,7 @@ async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<Uploa
 /** Returns the asset of a completed upload, and counts it as used; null when it has been deleted. */
 export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload): Promise<Asset | null> {
   // Looked up again when it was being deleted meanwhile.
-  const kept = await keepAsset(core, caller, true, async () => {
+  const kept = await storeAsset(core, caller, true, async () => {
     const asset = await findAsset(core.env.BUCKET, caller.account, sha256);
     return asset === null ? fail(notFound) : ok({ asset, created: false });
   });

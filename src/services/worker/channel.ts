@@ -19,7 +19,7 @@ export function openChannel(core: Core, job: string, attempt: number, claim: str
  * Handles RunPod's webhook for an attempt: the Job object polls RunPod itself. The body is not trusted and not read,
  * except when `/run` never answered: then only the body names the run to poll.
  */
-export async function hint(
+export async function onProviderWebhook(
   core: Core,
   job: string,
   attempt: number,

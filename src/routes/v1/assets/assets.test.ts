@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { requireConfig } from '../../../config/schema.ts';
-import { MAX_SILENCE_MS } from '../../../lib/stalled-stream.ts';
+import { IDLE_TIMEOUT_MS } from '../../../lib/stalled-stream.ts';
 import { assetKey } from '../../../storage/r2/keys.ts';
 import { FIRST_PUT_BYTES, HELD_BYTES } from '../../../storage/r2/spool.ts';
 import {
@@ -234,7 +234,7 @@ describe('an upload is refused', () => {
         answered = true;
       });
     await asked.promise;
-    await vi.advanceTimersByTimeAsync(MAX_SILENCE_MS - 1000);
+    await vi.advanceTimersByTimeAsync(IDLE_TIMEOUT_MS - 1000);
     expect(answered).toBe(false);
     await vi.advanceTimersByTimeAsync(1000);
     expect(await problemOf(await answer)).toMatchObject({ status: 400, code: 'incomplete_body' });

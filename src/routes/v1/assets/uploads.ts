@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { completeUpload } from '../../../services/uploads/complete-upload.ts';
 import {
-  dropUpload,
+  cancelUpload,
   getUpload,
   openUpload,
   uploadRequestSchema,
@@ -87,7 +87,7 @@ export function registerUploads(app: V1App): void {
     responses: { 204: { description: 'Nothing of it is kept' } },
   });
   app.delete('/uploads/:id', async (c) => {
-    const dropped = await dropUpload(c.var.core, c.var.caller, c.req.param('id'));
+    const dropped = await cancelUpload(c.var.core, c.var.caller, c.req.param('id'));
     return dropped.ok ? c.body(null, 204) : coreProblem(c, dropped.problem);
   });
 }

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { cancelJob } from '../../../services/jobs/cancel.ts';
 import { signOutputs } from '../../../services/jobs/signed-urls.ts';
-import { withheld } from '../../../services/jobs/redact-job.ts';
+import { redactJob } from '../../../services/jobs/redact-job.ts';
 import { coreProblem } from '../../http/problem.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
@@ -31,6 +31,6 @@ export function registerCancelJob(app: V1App): void {
     const { publicUrl } = core.config;
     return c.var.may('jobs:read')
       ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(core, canceled.value, null)))
-      : c.json(renderJob(withheld(canceled.value), publicUrl));
+      : c.json(renderJob(redactJob(canceled.value), publicUrl));
   });
 }

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
 import { accountStub } from '../../../durable-objects/shared/stubs.ts';
-import { sweep } from '../../../services/maintenance/sweep-jobs.ts';
+import { sweepUnfinishedJobs } from '../../../services/maintenance/sweep-jobs.ts';
 import { answerRunpod, GRAPH, newClient, postJson, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
 import { heldClock, ring, rigOf, settled } from '../../../testing/job.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
@@ -122,7 +122,7 @@ describe('a time to start within', () => {
     const { id } = await submitted(call, { start_within: 30, finish_within: 86_400 });
     await settled(rigOf(id));
     clock.pass(30_000 + 120_001);
-    await sweep(env, Date.now(), () => {});
+    await sweepUnfinishedJobs(env, Date.now(), () => {});
     expect((await read(call, id)).status).toBe('expired');
   });
 });

@@ -50,7 +50,7 @@ export function registerSubmitJob(app: V1App): void {
       'job',
       async (body) => {
         const idempotency = (await fingerprint?.idempotency()) ?? null;
-        return submitJob(core, caller, body, { idempotency, standing: c.var.standing });
+        return submitJob(core, caller, body, { idempotency, isStillAuthorized: c.var.standing });
       },
       fingerprint && ((chunk) => fingerprint.add(chunk)),
     );

@@ -102,7 +102,7 @@ def test_ci_runs_what_a_developer_runs() -> None:
         assert script in scripts
         assert f"- run: npm run {script}\n" in workflow
     projects = set(re.findall(r"\bname: '(\w+)'", (ROOT / "vitest.config.ts").read_text()))
-    run = re.findall(r"--project (\w+)", scripts["test:gateway"] + scripts["test:e2e"])
+    run = re.findall(r"--project (\w+)", f"{scripts['test:gateway']} {scripts['test:e2e']}")
     assert set(run) == projects
 
 

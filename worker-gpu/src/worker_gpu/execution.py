@@ -51,6 +51,10 @@ class Audience(Protocol):
         """A result that is stored."""
         ...
 
+    def warning(self, code: str, message: str) -> None:
+        """A warning for the owner of the job, which does not end it."""
+        ...
+
     def preview(self, node: str, content_type: str, image: bytes) -> None:
         """A picture of a node at work."""
         ...
@@ -232,6 +236,7 @@ class Execution:
             lambda text: write_text(text, self._spool),
             None if order.folders is not None else self._place_for_picture,
             self._audience.output,
+            self._audience.warning,
         )
 
     def _place_for_picture(self) -> Path:

@@ -6,7 +6,7 @@ from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage
 from worker_gpu.direct.request import progress_line
 from worker_gpu.direct.response import AnswerRoom, file_name
-from worker_gpu.shape import JsonObject
+from worker_gpu.shape import Json, JsonObject
 
 
 class Teller:
@@ -15,6 +15,11 @@ class Teller:
     def __init__(self, tell: Callable[[JsonObject], None], room: AnswerRoom | None) -> None:
         self._tell = tell
         self._room = room
+        self._warnings: dict[tuple[str, str], Json] = {}
+
+    def warnings(self) -> JsonObject:
+        """The warnings of the job as a part of its response; empty without any."""
+        return {"warnings": list(self._warnings.values())} if self._warnings else {}
 
     def stage(self, stage: Stage, message: str | None = None) -> None:
         """See `Audience`."""
@@ -40,6 +45,10 @@ class Teller:
                 "size_bytes": output.size_bytes,
             }
         )
+
+    def warning(self, code: str, message: str) -> None:
+        """See `Audience`. A graph that is run again repeats its warnings."""
+        self._warnings[code, message] = {"code": code, "message": message}
 
     def preview(self, node: str, content_type: str, image: bytes) -> None:
         """See `Audience`."""

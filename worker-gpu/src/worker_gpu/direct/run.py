@@ -147,7 +147,10 @@ class _DirectRun:
             return {}
         bucket = self._place.settings.direct.bucket
         store = BucketStore(bucket, self._job, self._place.tools.wall) if bucket is not None else None
-        answer = compose(outputs, self._kept, store.link if store is not None else _no_link)
+        answer = {
+            **compose(outputs, self._kept, store.link if store is not None else _no_link),
+            **self._teller.warnings(),
+        }
         self._room.check(answer)
         return answer
 

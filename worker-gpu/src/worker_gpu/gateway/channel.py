@@ -78,6 +78,10 @@ class Channel:
         """A line for the job's log that its owner may read."""
         self._put({"type": "log", "level": level, "message": public_text(message, MAX_LOG_CHARS)})
 
+    def warning(self, code: str, message: str) -> None:
+        """A warning for the owner of the job, as a line of its log."""
+        self.note("warn", f"{code}: {message}")
+
     def preview(self, node: str, content_type: str, image: bytes) -> None:
         """A picture of a node at work; too large a one is dropped, as is one that the next overtakes."""
         if len(image) * 4 // 3 + 4 > MAX_PREVIEW_CHARS:

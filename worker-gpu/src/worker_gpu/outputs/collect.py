@@ -13,6 +13,7 @@ from worker_gpu.errors import JobError
 from worker_gpu.outputs.files import LocalFile, Source, measure
 from worker_gpu.outputs.history_outputs import FileRef, Listed, PictureRef, TextRef, file_at, walk
 from worker_gpu.outputs.kinds import TEXT
+from worker_gpu.outputs.metadata_warnings import MetadataWarnings, Warn
 from worker_gpu.outputs.output_discovery import Finder, Item, unreachable
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
@@ -38,7 +39,8 @@ class Wishes:
 class Collector:
     """Call `showed` for each node as it lists outputs, then `finish` once. Tasks live in `group`, which fails with the
     first of them. `keep_picture` gives a place for a picture that a node sends; None where those come as files. `emit`
-    gets each output as soon as it is stored, and again where its file was written again."""
+    gets each output as soon as it is stored, and again where its file was written again. `warn` gets warnings about
+    the outputs."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Collector:
         spool: Callable[[str], LocalFile],
         keep_picture: Callable[[], Path] | None,
         emit: Callable[[Output], None],
+        warn: Warn,
     ) -> None:
         self._group = group
         self._source = source
@@ -59,6 +62,7 @@ class Collector:
         self._spool = spool
         self._keep_picture = keep_picture
         self._emit = emit
+        self._metadata_warnings = MetadataWarnings(warn)
         self._taken: dict[str, Item] = {}
         self._repeated: set[str] = set()
         self._sent: dict[str, int] = {}
@@ -228,6 +232,7 @@ class Collector:
 
     def _uploaded(self, named: NamedFile, key: str) -> None:
         item, file = self._taken[named.name], named.file
+        self._metadata_warnings.check(named)
         self._store(
             Output(
                 named.name,

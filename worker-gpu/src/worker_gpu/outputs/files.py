@@ -14,7 +14,7 @@ from worker_gpu.job_folders import JobFolders
 from worker_gpu.outputs.history_outputs import FileRef, PathRef
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
 from worker_gpu.outputs.output_paths import places
-from worker_gpu.outputs.strip_metadata.strip import strip
+from worker_gpu.outputs.strip_metadata.strip import StripResult, strip
 
 BLOCK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024
@@ -32,7 +32,7 @@ the file was written again."""
 @dataclass(frozen=True)
 class LocalFile:
     """A file on this disk, measured. `stamp` is what the output had before that; None where nothing tells. `content` is
-    what was measured, where it is still in memory."""
+    what was measured, where it is still in memory. `strip_result` is None if the job keeps metadata."""
 
     path: Path
     size_bytes: int
@@ -40,6 +40,7 @@ class LocalFile:
     kind: Kind
     stamp: Stamp | None = None
     content: bytes | None = field(default=None, repr=False)
+    strip_result: StripResult | None = None
 
     def released(self) -> "LocalFile":
         """The file without its content, which is to be read from disk from now on."""
@@ -129,9 +130,12 @@ class ViewedFiles:
                 if spooled.add(block):
                     await asyncio.to_thread(spooled.flush)
         file = replace(await asyncio.to_thread(spooled.end, ref.filename), stamp=viewed.etag)
-        if not self._metadata and await asyncio.to_thread(strip, file.path, ref.filename):
-            return replace(await asyncio.to_thread(measure, file.path, ref.filename), stamp=viewed.etag)
-        return file
+        if self._metadata:
+            return file
+        result = await asyncio.to_thread(strip, file.path, ref.filename)
+        if result is StripResult.REMOVED:
+            file = replace(await asyncio.to_thread(measure, file.path, ref.filename), stamp=viewed.etag)
+        return replace(file, strip_result=result)
 
 
 class _Spooled:
@@ -214,9 +218,8 @@ class OwnFiles:
         path = self._folders.find(ref)
         if path is None:
             return None
-        if not self._metadata:
-            strip(path, ref.filename)
-        return measure(path, ref.filename)
+        result = None if self._metadata else strip(path, ref.filename)
+        return replace(measure(path, ref.filename), strip_result=result)
 
 
 def measure(path: Path, name: str) -> LocalFile:

@@ -1,4 +1,2 @@
-"""Takes the graph that ComfyUI wrote into a file out of it (`options.metadata: false`).
-
-Page: docs/reference/worker.md, "Metadata".
-"""
+"""Removes the workflow that ComfyUI wrote into a file (`options.metadata: false`). docs/reference/worker.md,
+"Metadata"."""

@@ -1,4 +1,4 @@
-"""FLAC, MP3 and Opus: comments and ID3 tags go, the sound stays as it is."""
+"""FLAC, MP3 and Opus: comments and ID3 tags are removed, the audio stays as it is."""
 
 import struct
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import BinaryIO
 from worker_gpu.outputs.strip_metadata.edits import Edit, Malformed, number, read_at
 
 FLAC_COMMENT, FLAC_PADDING, FLAC_LAST = 4, 1, 0x80
-OPUS_HEAD, OPUS_COMMENTS = b"OpusHead", b"OpusTags"
+OGG_PAGE, OPUS_HEAD, OPUS_COMMENTS = b"OggS", b"OpusHead", b"OpusTags"
 MAX_COMMENT_PAGES = 1000
-"""64 KiB each: far more than any graph."""
+"""Of 64 KiB each: far more than any workflow needs."""
 
 
 def flac(file: BinaryIO, size: int) -> list[Edit]:
-    """See `Finder`. The block of comments becomes padding."""
+    """See `FindEdits`. The block of comments becomes padding."""
     edits: list[Edit] = []
     at, last = 4, False
     while not last:
         head = number(file, at, "B")
         length = int.from_bytes(read_at(file, at + 1, 3), "big")
         if at + 4 + length > size:
-            raise Malformed("a block goes beyond the end")
+            raise Malformed("a block is longer than the file")
         last = bool(head & FLAC_LAST)
         if head & ~FLAC_LAST == FLAC_COMMENT:
             edits.append(Edit(at, 1, bytes([head & FLAC_LAST | FLAC_PADDING])))
@@ -30,7 +30,7 @@ def flac(file: BinaryIO, size: int) -> list[Edit]:
 
 
 def mp3(file: BinaryIO, size: int) -> list[Edit]:
-    """See `Finder`. ID3v2 at the begin and ID3v1 at the end."""
+    """See `FindEdits`. ID3v2 is at the start of a file, ID3v1 at its end."""
     edits: list[Edit] = []
     if size >= 10 and read_at(file, 0, 3) == b"ID3":
         flags = number(file, 5, "B")
@@ -54,12 +54,17 @@ class _Page:
         return self.at + len(self.head) + len(self.body)
 
 
-def ogg(file: BinaryIO, size: int) -> list[Edit]:
-    """See `Finder`. The second packet, where comments are, keeps its length: none are in it, and zeros follow, which
-    RFC 7845 (section 5.2) has readers pass over."""
+def is_opus(head: bytes) -> bool:
+    """Whether a file that starts with `head` is Opus in Ogg."""
+    return head.startswith(OGG_PAGE) and OPUS_HEAD in head
+
+
+def opus(file: BinaryIO, size: int) -> list[Edit]:
+    """See `FindEdits`. The second packet holds the comments and keeps its length: it becomes an empty list of comments
+    and zeros, which readers skip (RFC 7845, section 5.2)."""
     first = _page(file, 0, size)
     if not first.body.startswith(OPUS_HEAD):
-        raise Malformed("another kind of Ogg")
+        raise Malformed("the first page is not Opus")
     comments: list[_Page] = []
     content = b""
     length: int | None = None
@@ -68,16 +73,16 @@ def ogg(file: BinaryIO, size: int) -> list[Edit]:
         comments.append(page)
         content += page.body
         if len(comments) > MAX_COMMENT_PAGES:
-            raise Malformed("comments without an end")
+            raise Malformed("the comments do not end")
         length = _first_packet(comments)
     packet = content[:length]
     if not packet.startswith(OPUS_COMMENTS) or len(packet) < 16:
-        raise Malformed("no comments where they must be")
+        raise Malformed("the comments are missing")
     (vendor,) = struct.unpack_from("<I", packet, 8)
-    bare = packet[: 12 + vendor] + bytes(4)
-    if len(bare) > length:
-        raise Malformed("comments of no sense")
-    content = bare + bytes(length - len(bare)) + content[length:]
+    empty = packet[: 12 + vendor] + bytes(4)
+    if len(empty) > length:
+        raise Malformed("the comments have a wrong length")
+    content = empty + bytes(length - len(empty)) + content[length:]
     edits: list[Edit] = []
     for page in comments:
         body, content = content[: len(page.body)], content[len(page.body) :]
@@ -88,14 +93,14 @@ def ogg(file: BinaryIO, size: int) -> list[Edit]:
 
 
 def _page(file: BinaryIO, at: int, size: int) -> _Page:
-    if at + 27 > size or read_at(file, at, 4) != b"OggS":
-        raise Malformed("no page where one must be")
+    if at + 27 > size or read_at(file, at, 4) != OGG_PAGE:
+        raise Malformed("a page is missing")
     head = read_at(file, at, 27 + number(file, at + 26, "B"))
     return _Page(at, head, read_at(file, at + len(head), sum(head[27:])))
 
 
 def _first_packet(pages: list[_Page]) -> int | None:
-    """Length of the packet that begins these pages; None while its end is not among them."""
+    """Length of the packet that starts these pages; None until its end is among them."""
     length = 0
     for page in pages:
         for lace in page.head[27:]:
@@ -119,7 +124,7 @@ _TABLE = _table()
 
 
 def _checksum(data: bytes) -> int:
-    """Ogg's CRC (RFC 3533, section 6): polynomial 0x04c11db7, nothing reflected, begun with zero."""
+    """Ogg's CRC (RFC 3533, section 6): polynomial 0x04c11db7, not reflected, initial value zero."""
     value = 0
     for byte in data:
         value = (value << 8) & 0xFFFFFFFF ^ _TABLE[value >> 24 ^ byte]

@@ -1,4 +1,4 @@
-"""What is changed in a file: bytes in place where lengths stay, else the file is written anew beside itself."""
+"""Changes of a file: bytes are overwritten in place if every length stays the same, else the file is rewritten."""
 
 import os
 import struct
@@ -9,47 +9,47 @@ from typing import BinaryIO, TypeAlias
 
 BLOCK_BYTES = 1024 * 1024
 UNFINISHED_SUFFIX = ".unfinished"
-"""Of a file that is being written anew: no output."""
+"""Marks a file that is being rewritten. It starts with a dot, so it is not an output."""
 MAX_HEADER_BYTES = 64 * 1024 * 1024
-"""No header that holds a graph is larger; one that says so is broken."""
+"""A header that claims to be larger is damaged."""
 
 
 class Malformed(Exception):  # noqa: N818 -- a state of the file, not of the code
-    """The file is not what its first bytes promise."""
+    """The content of the file does not match its first bytes."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """`length` bytes from `at` become `put`."""
+    """Replaces `length` bytes at offset `at` by `put`."""
 
     at: int
     length: int
     put: bytes = b""
 
 
-Finder: TypeAlias = Callable[[BinaryIO, int], list[Edit]]
-"""The edits of an open file of so many bytes, in the order of their places. Raises `Malformed`."""
+FindEdits: TypeAlias = Callable[[BinaryIO, int], list[Edit]]
+"""Gets an open file and its size; returns the edits that remove its metadata, by offset. Raises `Malformed`."""
 
 
 def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    """Exactly `length` bytes from `at`. Raises `Malformed`."""
+    """Read exactly `length` bytes at offset `at`. Raises `Malformed`."""
     if length < 0 or length > MAX_HEADER_BYTES:
-        raise Malformed(f"a part of {length} bytes")
+        raise Malformed(f"a part has {length} bytes")
     file.seek(at)
     found = file.read(length)
     if len(found) != length:
-        raise Malformed("ends too soon")
+        raise Malformed("the file ends too soon")
     return found
 
 
-def number(file: BinaryIO, at: int, form: str) -> int:
-    """One integer in the form of `struct`. Raises `Malformed`."""
-    (value,) = struct.unpack(form, read_at(file, at, struct.calcsize(form)))
+def number(file: BinaryIO, at: int, format_: str) -> int:
+    """Read one integer in a format of `struct`. Raises `Malformed`."""
+    (value,) = struct.unpack(format_, read_at(file, at, struct.calcsize(format_)))
     return int(value)
 
 
 def apply(path: Path, edits: list[Edit]) -> None:
-    """Change the file at `path`. Blocks. Raises `OSError`."""
+    """Apply `edits` to the file at `path`. Blocks. Raises `OSError`."""
     if all(len(edit.put) == edit.length for edit in edits):
         with path.open("r+b") as file:
             for edit in edits:

@@ -1,52 +1,53 @@
-"""Which kind of file holds the graph where, and the one call that takes it out."""
+"""Removes the workflow from a file of a type that ComfyUI's own savers write, and says what became of it."""
 
+from enum import Enum
 from pathlib import Path
 
 from worker_gpu.outputs.kinds import HEAD_BYTES, kind_of
-from worker_gpu.outputs.strip_metadata import audio, headers, image, video
-from worker_gpu.outputs.strip_metadata.edits import Edit, Finder, Malformed, apply
+from worker_gpu.outputs.strip_metadata import audio, image, video
+from worker_gpu.outputs.strip_metadata.edits import FindEdits, Malformed, apply
 
-_BY_CONTENT_TYPE: dict[str, Finder] = {
+_BY_CONTENT_TYPE: dict[str, FindEdits] = {
     "image/png": image.png,
     "image/apng": image.png,
-    "image/jpeg": image.jpeg,
-    "image/webp": image.riff,
-    "image/gif": image.gif,
-    "image/svg+xml": headers.svg,
-    "image/x-exr": headers.exr,
+    "image/webp": image.webp,
     "video/mp4": video.mp4,
-    "video/quicktime": video.mp4,
-    "audio/mp4": video.mp4,
-    "video/webm": video.matroska,
-    "video/x-matroska": video.matroska,
+    "video/webm": video.webm,
     "audio/flac": audio.flac,
     "audio/mpeg": audio.mp3,
-    "audio/ogg": audio.ogg,
-    "audio/wav": image.riff,
-    "model/gltf-binary": headers.glb,
-}
-_BY_EXTENSION: dict[str, Finder] = {
-    ".latent": headers.safetensors,
-    ".safetensors": headers.safetensors,
-    ".sft": headers.safetensors,
 }
 
 
-def strip(path: Path, name: str) -> bool:
-    """Take the graph out of the file at `path`, which is called `name`; whether there was one. A file of a kind that is
-    not known, or that is not what it seems, stays as it is. Blocks. Raises `OSError`."""
+class StripResult(Enum):
+    """What became of the metadata of a file."""
+
+    REMOVED = "removed"
+    NONE_FOUND = "none found"
+    NOT_SUPPORTED = "not supported"
+    """The type of the file is one that ComfyUI's own savers do not write."""
+    DAMAGED = "damaged"
+    """The content of the file does not match its first bytes."""
+
+
+def strip(path: Path, name: str) -> StripResult:
+    """Remove the workflow from the file at `path`, whose name in the job is `name`. A file that is damaged or of a type
+    that is not supported stays as it is. Blocks. Raises `OSError`."""
     with path.open("rb") as file:
-        find = _finder(file.read(HEAD_BYTES), name)
-        if find is None:
-            return False
+        head = file.read(HEAD_BYTES)
+        kind = kind_of(head, name)
+        if kind.type == "text":
+            # A text has no place for metadata: all of it is what the node wrote.
+            return StripResult.NONE_FOUND
+        find_edits = _BY_CONTENT_TYPE.get(kind.content_type)
+        if audio.is_opus(head):
+            find_edits = audio.opus
+        if find_edits is None:
+            return StripResult.NOT_SUPPORTED
         try:
-            edits: list[Edit] = find(file, path.stat().st_size)
+            edits = find_edits(file, path.stat().st_size)
         except Malformed:
-            return False
-    if edits:
-        apply(path, edits)
-    return bool(edits)
-
-
-def _finder(head: bytes, name: str) -> Finder | None:
-    return _BY_EXTENSION.get(Path(name).suffix.lower()) or _BY_CONTENT_TYPE.get(kind_of(head, name).content_type)
+            return StripResult.DAMAGED
+    if not edits:
+        return StripResult.NONE_FOUND
+    apply(path, edits)
+    return StripResult.REMOVED

@@ -1,12 +1,18 @@
 """Where the files of the image are, and what a Dockerfile says."""
 
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKER = ROOT / "worker-gpu"
 IMAGE = WORKER / "image"
+UBUNTU = (
+    *("bash", "cat", "cut", "dpkg", "echo", "env", "getent", "grep", "install", "mkdir", "mktemp", "rm", "sed"),
+    *("sleep", "sort", "timeout"),
+)
+"""Programs of every Ubuntu 24.04 image that the scripts may call."""
 LOCKS = sorted(path for path in IMAGE.glob("*.lock") if path.name != "nodes.lock")
 
 
@@ -96,3 +102,13 @@ def read_dockerfile(path: Path = WORKER / "Dockerfile") -> Dockerfile:
 def pins(lock: Path) -> dict[str, str]:
     """Version by package of a lock file."""
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
+
+
+def path_of_an_image(folder: Path) -> str:
+    """A PATH that has the programs of an Ubuntu image and no others of this machine."""
+    folder.mkdir()
+    for name in UBUNTU:
+        found = shutil.which(name)
+        if found is not None:
+            (folder / name).symlink_to(found)
+    return str(folder)

@@ -29,19 +29,6 @@ def sources() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("source", sources())
-def test_what_is_copied_exists(source: str) -> None:
-    assert list(ROOT.glob(source))
-
-
-@pytest.mark.parametrize("source", sources())
-def test_what_is_copied_is_in_the_build_context(source: str) -> None:
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
-    assert lines[1] == "*"
-    kept = [line[1:] for line in lines if line.startswith("!")]
-    assert any(source == path or source.startswith(f"{path}/") for path in kept)
-
-
 def test_nothing_stays_in_the_build_context_that_no_instruction_takes() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert [path for path in kept if not any(source.startswith(path) for source in sources())] == []
@@ -80,14 +67,6 @@ def test_every_stage_serves_a_target() -> None:
             reached.add(name)
             waiting += DOCKERFILE.stages[name].needs()
     assert set(DOCKERFILE.stages) - reached == set()
-
-
-def test_stages_take_only_from_stages_above_them() -> None:
-    above: set[str] = set()
-    for stage in STAGES:
-        outside = stage.needs() - above
-        assert outside <= {"scratch", "nvidia/cuda:${CUDA_VERSION}-base-ubuntu24.04@${CUDA_DIGEST}"}, stage.name
-        above.add(stage.name)
 
 
 def test_a_build_without_a_target_makes_the_serverless_image() -> None:
@@ -157,11 +136,7 @@ def test_what_is_built_from_source_is_named_and_locked() -> None:
     assert all(f"\n{name}==" in locks for name in named)
 
 
-def test_no_secret_is_an_argument_or_in_a_layer() -> None:
-    suspicious = re.compile(r"TOKEN|SECRET|PASSWORD|ACCESS_KEY|API_KEY", re.IGNORECASE)
-    for stage in STAGES:
-        for instruction in [*stage.of("ARG"), *stage.of("ENV")]:
-            assert not suspicious.search(instruction.rest), stage.name
+def test_the_keys_of_the_bucket_are_a_secret_of_the_baked_target_only() -> None:
     assert "type=secret,id=models,required=true" in " ".join(run.rest for run in DOCKERFILE.stages["baked"].of("RUN"))
     assert "secrets" not in " ".join(i.rest for i in DOCKERFILE.stages["serverless"].instructions)
 

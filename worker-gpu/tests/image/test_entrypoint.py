@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from image.places import IMAGE, WORKER
-from image.programs import path_of_an_image
+from image.places import IMAGE, WORKER, path_of_an_image
 
 ENTRYPOINT = IMAGE / "entrypoint.sh"
 TIMEOUT_S = 30

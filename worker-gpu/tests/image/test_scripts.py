@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from image.places import IMAGE
-from image.programs import path_of_an_image
+from image.places import IMAGE, path_of_an_image
 
 TIMEOUT_S = 30
 SCRIPTS = sorted(IMAGE.glob("*.sh"))

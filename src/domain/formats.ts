@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * Formats of texts in requests. Each schema is both the check and its description: what it accepts is in the OpenAPI document as a
- * `pattern` too, because generators and validators read `format` in different ways (RFC 3339 allows a lower-case "t" and leap seconds).
+ * Text formats in requests. Each schema is also its description in the OpenAPI document, with a `pattern`, because
+ * generators and validators interpret `format` differently (RFC 3339 allows a lower-case "t" and leap seconds).
  */
 
 const UUID = z.regexes.uuid();
@@ -14,7 +14,7 @@ export const timestampText = z.iso
   .datetime({ offset: true, error: 'must be a time as 2026-11-01T00:00:00Z' })
   .meta({ pattern: RFC3339.source });
 
-/** No job finished before time 0; days before the year 0 would have no date of four digits. */
+/** Days from 1970 to 9999: no job finished before 1970, and a date has four digits for the year. */
 const SINCE_1970 = /^(?:19[7-9]\d|[2-9]\d{3})-\d{2}-\d{2}$/;
 /** A day from 1970-01-01 on. */
 export const dayText = z.iso

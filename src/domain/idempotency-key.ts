@@ -1,12 +1,12 @@
 import { z } from 'zod';
 
-/** As long as Stripe's and the IETF draft's may be (reference/http-api.md section 1). */
+/** The maximum length of Stripe and of the IETF draft (reference/http-api.md section 1). */
 export const MAX_IDEMPOTENCY_KEY_CHARS = 255;
 
-/** What is wrong with a text that cannot be an idempotency key. */
+/** The error text for an invalid idempotency key. */
 export const IDEMPOTENCY_KEY_FAULT = `An idempotency key is 1 to ${MAX_IDEMPOTENCY_KEY_CHARS} printable ASCII characters, spaces included`;
 
-/** An idempotency key: characters that every header can carry, quoted if need be. */
+/** An idempotency key consists of characters that are valid in every header, in quotes if necessary. */
 export const idempotencyKeySchema = z
   .string()
   .regex(new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_CHARS}}$`), IDEMPOTENCY_KEY_FAULT);

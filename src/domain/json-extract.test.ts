@@ -10,7 +10,10 @@ const WAYS: Way[] = [
 
 type Taken = { places: number[]; text: string; longest: number };
 
-/** What is left of a body that arrives in chunks of `size` bytes, and what was taken out of it. The n-th text leaves `T<n>`. */
+/**
+ * What is left of a body that arrives in chunks of `size` bytes, and what was taken out of it. The n-th text leaves
+ * `T<n>`.
+ */
 async function extracted(body: string | Uint8Array, size = 7) {
   const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body;
   const taken: Taken[] = [];

@@ -1,26 +1,28 @@
 import { BACKSLASH, QUOTE, unescapeWithin, type Unescaping } from './json-text.ts';
 
 /**
- * JSON read as it arrives, with chosen texts taken out of it: what a body has of files goes elsewhere piece by piece, and only the rest,
- * the document, is kept to be parsed. Nothing is judged here: a document with a mistake keeps it, at a place that can still be named.
+ * Reads JSON as a stream and extracts chosen strings from it. The files of a body go to sinks piece by piece, and only
+ * the rest, the document, is kept and parsed later. This code does not validate: a document with a syntax error keeps
+ * it, at a known position.
  *
- * Own code: `@streamparser/json` gives a string as a whole and builds the values, where `JSON.parse` with exact integers must stay
- * the one judge of a document.
+ * Own code: `@streamparser/json` delivers each string as a whole and builds the values, but `JSON.parse` with exact
+ * integers must remain the only parser of the document.
  */
 
-/** The way to a text: names of fields, and `'*'` for any place in a list. */
+/** The path to a string: field names, and `'*'` for any index of a list. */
 export type Way = readonly string[];
 
 /**
- * Takes a text piece by piece, as bytes, its escapes undone: ASCII as it is, everything else as some bytes that are not ASCII. A sink may
- * overwrite a piece, which is its own until it resolves. What `end` gives, plain ASCII, stands in the document instead of the text.
+ * Receives a string piece by piece, as bytes without escapes: ASCII unchanged, and every other character as some
+ * non-ASCII bytes. A sink may overwrite a piece until it resolves. The ASCII text that `end` returns replaces the
+ * string in the document.
  */
 export type TextSink = { write(piece: Uint8Array): Promise<void> | void; end(): Promise<string> | string };
 
-/** Where characters are missing from the document: in front of the one with this index, so many. */
+/** A cut in the document: `missing` characters before the character with index `at`. */
 export type Cut = { at: number; missing: number };
 
-/** The document, as UTF-16, and where it is shorter than what came. */
+/** The document as UTF-16, and where it is shorter than the received body. */
 export type Extracted = { text: string; cuts: Cut[] };
 
 const COMMA = 0x2c;
@@ -30,29 +32,29 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Longer names are none that a way has, even with every character written as an escape. */
+/** Paths contain no longer names, even when every character is written as an escape. */
 const MAX_NAME_CHARS = 64;
-/** What is open: an object, with the name of its last field, or a list, with the index of its last entry. */
+/** An open object with the name of its last field, or an open list with the index of its last entry. */
 type Frame = { isList: boolean; name: string; index: number };
 
-/** A text that is being taken. `chars` are those that the document lacks by now. */
+/** A string that is being extracted. `chars`: the characters missing from the document so far. */
 type Taken = Unescaping & { sink: TextSink };
 
-/** Gives a sink for a text, by its places in the lists on the way to it. */
+/** Returns a sink for a string. `places`: the list indexes on its path. */
 export type OpenSink = (places: number[], way: Way) => TextSink;
 
-/** Reads a body chunk by chunk. `open` is asked for each text that one of the ways leads to. */
+/** Reads a body chunk by chunk. Calls `open` for each string that matches one of the paths. */
 export class JsonExtractor {
   private readonly ways: readonly Way[];
   private readonly open: OpenSink;
   private readonly deepest: number;
   private readonly frames: Frame[] = [];
   private depth = 0;
-  /** In an object: whether the next text is the name of a field. */
+  /** In an object: whether the next string is a field name. */
   private atName = false;
   private within: 'nothing' | 'name' | 'text' | 'taken' = 'nothing';
   private name = '';
-  /** The last character of a text that is not taken was a backslash that escapes the next one. */
+  /** Whether the last character of the current, not extracted string was a backslash that escapes the next one. */
   private escapes = false;
   private taken: Taken = { sink: { write: () => {}, end: () => '' }, escape: '', chars: 0 };
 
@@ -71,12 +73,12 @@ export class JsonExtractor {
     this.deepest = Math.max(0, ...ways.map(({ length }) => length));
   }
 
-  /** Bytes of the document so far. */
+  /** The size of the document so far, in bytes. */
   get documentBytes(): number {
     return this.bytes;
   }
 
-  /** Takes the next chunk. It may be overwritten once this resolves. */
+  /** Processes the next chunk. The caller may overwrite it once this resolves. */
   async push(chunk: Uint8Array): Promise<void> {
     let kept = 0;
     for (let at = 0; at < chunk.length;) {
@@ -93,13 +95,13 @@ export class JsonExtractor {
     this.keep(chunk.subarray(kept));
   }
 
-  /** The document when everything has come; null where it is not UTF-8. */
+  /** Returns the document after the last chunk; null when it is not UTF-8. */
   finish(): Extracted | null {
     this.decode(null);
     return this.isUtf8 ? { text: this.texts.join(''), cuts: this.cuts } : null;
   }
 
-  /** Reads on to behind the quote that begins the next text. */
+  /** Reads up to and including the quote that begins the next string. */
   private structure(chunk: Uint8Array, from: number): number {
     for (let at = from; at < chunk.length; at += 1) {
       switch (chunk[at]) {
@@ -137,7 +139,7 @@ export class JsonExtractor {
     this.atName = !isList;
   }
 
-  /** The innermost frame; undefined where it is deeper than any way leads, or where nothing is open. */
+  /** The innermost frame; undefined at the top level, and deeper than any path. */
   private top(): Frame | undefined {
     return this.depth > this.deepest ? undefined : this.frames[this.depth - 1];
   }
@@ -175,7 +177,7 @@ export class JsonExtractor {
     );
   }
 
-  /** Reads on in a text that stays: to behind its end, or to the end of the chunk. */
+  /** Reads a string that stays in the document, up to its end or the end of the chunk. */
   private text(chunk: Uint8Array, from: number): number {
     const end = endOfText(chunk, from, this.escapes);
     if (this.within === 'name' && this.name.length <= MAX_NAME_CHARS) {
@@ -193,7 +195,7 @@ export class JsonExtractor {
     return end + 1;
   }
 
-  /** Reads on in a text that is taken: to behind its end, to the end of the chunk, or to where it is no text of JSON. */
+  /** Reads a string that is extracted, up to its end, the end of the chunk, or a syntax error. */
   private async take(chunk: Uint8Array, from: number): Promise<number> {
     const { taken } = this;
     const { at, out } = unescapeWithin(chunk, from, taken);
@@ -208,11 +210,11 @@ export class JsonExtractor {
       this.keep(this.encoder.encode(instead));
       this.cut(taken.chars - instead.length);
       this.within = 'nothing';
-      // The quote stays in the document, behind what stands for the text.
+      // The closing quote stays in the document, after the replacement.
       this.keep(chunk.subarray(at, at + 1));
       return at + 1;
     }
-    // From here on it is no text: the document gets what is wrong with it, for the parser to find.
+    // A syntax error: the rest goes into the document, where the parser will report it.
     this.cut(taken.chars);
     this.within = 'text';
     this.escapes = false;
@@ -231,7 +233,7 @@ export class JsonExtractor {
     }
   }
 
-  /** Adds text to the document; `null` ends it. */
+  /** Adds bytes to the document; `null` ends it. */
   private decode(bytes: Uint8Array | null): void {
     if (!this.isUtf8) {
       return;
@@ -246,7 +248,7 @@ export class JsonExtractor {
   }
 }
 
-/** Index of the quote that ends a text which goes on at `from`; the length of the chunk where none does. */
+/** The index of the quote that ends the string at `from`; the length of the chunk when there is none. */
 function endOfText(chunk: Uint8Array, from: number, isEscaped: boolean): number {
   for (let at = isEscaped ? from + 1 : from; ;) {
     const quote = chunk.indexOf(QUOTE, at);
@@ -260,7 +262,7 @@ function endOfText(chunk: Uint8Array, from: number, isEscaped: boolean): number 
   }
 }
 
-/** How many backslashes stand right before `end`, from `start` on. */
+/** Counts the backslashes directly before `end`, not before `start`. */
 function backslashesBefore(chunk: Uint8Array, start: number, end: number): number {
   let at = end;
   while (at > start && chunk[at - 1] === BACKSLASH) {

@@ -2,16 +2,19 @@ import type { Cut } from './json-extract.ts';
 import { pointer, quote } from './problems.ts';
 
 /**
- * Says where a text stops being JSON, and what stands there. `JSON.parse` decides whether a text is JSON; this reads one that it
- * refused a second time, character by character, because V8's messages name a place only for some mistakes.
+ * Finds the first syntax error in a text. `JSON.parse` decides whether a text is JSON. This code reads a rejected text
+ * again, character by character, because V8's messages give a position only for some errors.
  */
 
-/** `line` and `column` count from 1, a column is one Unicode character. `path`: the way to the value that holds the mistake. */
+/**
+ * `line` and `column` count from 1; a column is one Unicode character. `path`: the path of the value with the error.
+ */
 export type SyntaxIssue = { line: number; column: number; path: readonly string[]; found: string };
 
 /**
- * The first mistake of a text; null where it is JSON. The text must not be nested deeper than a recursive reader can go.
- * @param cuts where the text is shorter than what the client sent, in order: places are those of what was sent
+ * Returns the first syntax error of a text; null when it is JSON. The text must not be nested too deeply for a
+ * recursive parser.
+ * @param cuts where the text is shorter than the body that the client sent, in order: positions refer to the body
  */
 export function findSyntaxIssue(text: string, cuts: readonly Cut[] = []): SyntaxIssue | null {
   const reader = new Reader(text, cuts);
@@ -20,13 +23,13 @@ export function findSyntaxIssue(text: string, cuts: readonly Cut[] = []): Syntax
   return issue === null ? null : { ...placeOf(text, cuts, issue.at), path: issue.path, found: issue.found };
 }
 
-/** The mistake as a sentence: `Line 3, column 12, in #/workflow/1/inputs/seed: NaN is not JSON; write a number or null.` */
+/** Describes the error: `Line 3, column 12, in #/workflow/1/inputs/seed: NaN is not JSON; write a number or null.` */
 export function describeSyntaxIssue({ line, column, path, found }: SyntaxIssue): string {
   const where = path.length === 0 ? '' : `, in ${pointer(path)}`;
   return `Line ${line}, column ${column}${where}: ${found}`;
 }
 
-/** What is written for a value that JSON writes otherwise: JavaScript's and Python's words. */
+/** Words of JavaScript and Python for values that JSON spells differently. */
 const WORDS: Readonly<Record<string, string>> = {
   NaN: 'a number or null',
   Infinity: 'a number or null',
@@ -37,13 +40,13 @@ const WORDS: Readonly<Record<string, string>> = {
   True: 'true',
   False: 'false',
 };
-/** How much of the text at a mistake is looked at, in characters. Longer words are cut by `quote`. */
+/** The number of characters inspected at an error. `quote` cuts longer words. */
 const LOOKED_AT = 100;
-/** Longer than the words that other languages write for a JSON value, shorter than a secret. In characters. */
+/** In characters: longer than any word for a JSON value in other languages, shorter than a secret. */
 const LONGEST_SHOWN_WORD = 16;
 const NOT_DIGIT = /[^0-9]/g;
 const NOT_BLANK = /[^ \t\n\r]/g;
-// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+// oxlint-disable-next-line no-control-regex -- this pattern looks for control characters
 const ENDS_PLAIN_TEXT = /["\\\0-\x1f]/g;
 const UNICODE_ESCAPE = /^\\u[0-9a-fA-F]{4}$/;
 const isEscaped = (char: string | undefined): boolean => char !== undefined && '"\\/bfnrt'.includes(char);
@@ -63,7 +66,7 @@ class Reader {
     this.cuts = cuts;
   }
 
-  /** Reads the whole text. Like every reader here it says whether it succeeded, and notes the mistake where it did not. */
+  /** Reads the whole text. Like all readers here, returns whether it succeeded, and records the error otherwise. */
   body(): boolean {
     this.skipBlanks();
     if (this.at === this.text.length) {
@@ -147,7 +150,7 @@ class Reader {
     }
   }
 
-  /** Reads the bracket that ends an object or a list. `comma`: where a comma stands right before it. */
+  /** Reads the bracket that ends an object or a list. `comma`: the position of a comma directly before it. */
   private end(comma: number | null): boolean {
     if (comma !== null) {
       return this.fail(`A comma before ${quote(this.text[this.at] ?? '')} is not JSON; remove it.`, comma);
@@ -208,7 +211,7 @@ class Reader {
     return NOT_DIGIT.exec(this.text)?.index ?? this.text.length;
   }
 
-  /** Reads a comma; null where none stands here. */
+  /** Reads a comma; null when there is none. */
   private comma(): number | null {
     if (this.next() !== ',') {
       return null;
@@ -267,8 +270,8 @@ class Reader {
 }
 
 /**
- * A word of the body as an error may name it. A long word, or one with digits, may be a key or a token that lost its quotes:
- * no error repeats it.
+ * Returns a word of the body for an error message. A long word, or one with digits, may be a key or a token without its
+ * quotes, and is not repeated.
  */
 function nameOf(word: string): string {
   return word.length <= LONGEST_SHOWN_WORD && !/[\d_]/.test(word) ? quote(word) : 'A word without quotes';

@@ -1,22 +1,25 @@
 import { JSON_ESCAPES } from '../lib/json-escapes.ts';
 
-/** The content of a text in JSON: bytes between its quotes, in UTF-8, with escapes. */
+/** Decodes the content of a JSON string: the UTF-8 bytes between its quotes, with escapes. */
 
 export const QUOTE = 0x22;
 export const BACKSLASH = 0x5c;
-/** The first of the characters that JSON has no place for in a text is the space. */
+/** JSON does not allow characters below the space in a string. */
 const SPACE = 0x20;
-/** What stands for a character of an escape that is not ASCII. */
+/** Replaces an escaped character that is not ASCII. */
 const NOT_ASCII = 0xff;
 const ESCAPE = /^\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))$/;
 const ESCAPE_BEGUN = /^\\(?:u[0-9a-fA-F]{0,3})?$/;
 
-/** A text of which a part has been read. `escape`: an escape that has begun, as it was written; `chars`: characters read, as written. */
+/**
+ * The state of a partly read string. `escape`: an incomplete escape as written; `chars`: characters read, as written.
+ */
 export type Unescaping = { escape: string; chars: number };
 
 /**
- * Undoes the escapes of a text within the chunk itself, from `from` on: what it stands for ends at `out`. `at`: where the chunk or the text
- * ends, or a mistake is; one in an escape has `escape` in front of it.
+ * Decodes the escapes of a string in place, from `from` on. The decoded bytes end at `out`. `at`: the end of the chunk
+ * or the string, or the position of a syntax error; for an error in an escape, `escape` contains the characters before
+ * it.
  */
 export function unescapeWithin(chunk: Uint8Array, from: number, taken: Unescaping): { at: number; out: number } {
   let at = from;
@@ -59,7 +62,9 @@ function byteOf(code: string | undefined, char: string | undefined): number {
   return value === undefined || value > 0x7f ? NOT_ASCII : value;
 }
 
-/** Where characters end that stand for themselves, from `from` on; they are counted. Bytes that continue one are none of UTF-8's. */
+/**
+ * Returns the end of the plain characters from `from` on, and counts them. UTF-8 continuation bytes are not counted.
+ */
 function endOfPlain(chunk: Uint8Array, from: number, taken: Unescaping): number {
   let continuing = 0;
   let at = from;

@@ -5,30 +5,36 @@ import { fail, ok, type Result } from './result.ts';
 
 declare global {
   interface JSON {
-    /** Text that `JSON.stringify` writes as it is (TC39 "JSON.parse source text access"; missing in TypeScript's library). */
+    /**
+     * Text that `JSON.stringify` writes unchanged (TC39 "JSON.parse source text access"; missing in TypeScript's
+     * library).
+     */
     rawJSON(text: string): object;
   }
 }
 
-/** Far deeper than any real graph, far shallower than what overflows a recursive serialiser. */
+/** Far deeper than any real graph, and far shallower than the limit of a recursive serializer. */
 const MAX_DEPTH = 64;
-/** Values in a body; a workflow of the largest size allowed has fewer. Bounds the memory and time of one request. */
+/** The most values in a body. The largest allowed workflow has fewer. Limits the memory and time of one request. */
 const MAX_VALUES = 500_000;
-/** Every integer with fewer digits is a safe one. */
+/** Integers with fewer digits are safe integers. */
 const LONG_DIGITS = 16;
-/** Integers that some node could take: ComfyUI's seeds reach 2^64 - 1 (reference/comfyui.md), a signed one -2^63. */
+/**
+ * The largest integer that a node accepts: ComfyUI's seeds reach 2^64 - 1 (reference/comfyui.md), signed integers
+ * -2^63.
+ */
 export const MAX_INTEGER = 2n ** 64n - 1n;
 const MIN_INTEGER = -(2n ** 63n);
-/** Characters of the longest of them: 20 digits, or a sign and 19. */
+/** The longest of them has 20 digits, or a sign and 19 digits. */
 const MAX_INTEGER_CHARS = 20;
 
 /**
- * Parses a body. Integers that a double cannot hold exactly come as `bigint`; `jsonText` writes them back digit by digit.
- * Beyond `JSON.parse` it refuses what no schema looks for and what would break something later: so many values
- * that they fill an isolate, nesting that overflows serialisers, strings that are no Unicode (file names and URLs cannot carry
- * them), numbers that overflow to infinity, integers no node could take, and the key `__proto__`, which is no plain field in
- * JavaScript.
- * @param cuts where the text is shorter than what the client sent (`json-extract.ts`)
+ * Parses a body. Integers that a double cannot represent become `bigint`; `jsonText` writes them back exactly. In
+ * addition to `JSON.parse`, it rejects values that no schema checks and that would fail later: more than `MAX_VALUES`
+ * values, nesting deeper than `MAX_DEPTH`, strings with lone surrogates (file names and URLs cannot contain them),
+ * numbers that overflow to infinity, integers that no node accepts, and the key `__proto__`, which is not a plain field
+ * in JavaScript.
+ * @param cuts where the text is shorter than the body that the client sent (`json-extract.ts`)
  */
 export function parseJson(text: string, cuts: readonly Cut[] = []): Result<unknown, CoreProblem> {
   const survey = surveyed(text);
@@ -37,7 +43,7 @@ export function parseJson(text: string, cuts: readonly Cut[] = []): Result<unkno
   }
   let body: unknown;
   try {
-    // A reviver costs many times the parsing itself: only a text that may hold such an integer is read with one.
+    // A reviver is much slower than parsing, so it is used only for a text that may contain such an integer.
     body = survey.longNumbers ? JSON.parse(text, exactInteger) : JSON.parse(text);
   } catch {
     const issue = findSyntaxIssue(text, cuts);
@@ -50,13 +56,16 @@ export function parseJson(text: string, cuts: readonly Cut[] = []): Result<unkno
   return unsafe === null ? ok(body) : fail(invalidRequest([unsafe]));
 }
 
-/** A value as JSON text, `bigint`s as the integers they are (`JSON.stringify` alone throws on them). */
+/** Writes a value as JSON text, including `bigint`s, on which `JSON.stringify` alone throws. */
 export const jsonText = (value: unknown): string => JSON.stringify(value, rawInteger);
 
 const rawInteger = (_key: string, value: unknown): unknown =>
   typeof value === 'bigint' ? JSON.rawJSON(String(value)) : value;
 
-/** A reviver: integers beyond the safe ones as `bigint`; those beyond all limits as infinity, which is refused with its place. */
+/**
+ * A reviver: unsafe integers become `bigint`, and integers beyond the limits become infinity, which is rejected with
+ * its position.
+ */
 function exactInteger(_key: string, value: unknown, { source }: { source?: string } = {}): unknown {
   if (typeof value !== 'number' || Number.isSafeInteger(value) || source === undefined || !/^-?\d+$/.test(source)) {
     return value;
@@ -67,7 +76,7 @@ function exactInteger(_key: string, value: unknown, { source }: { source?: strin
 
 type Survey = { fault: Fault | null; longNumbers: boolean };
 
-/** Looks at the structure of the text only, before anything is built from it. Strings are skipped by a native search. */
+/** Checks the structure of the text before values are built. Skips strings with a native search. */
 function surveyed(text: string): Survey {
   let depth = 0;
   let values = 1;
@@ -106,7 +115,7 @@ function surveyed(text: string): Survey {
   return { fault: null, longNumbers };
 }
 
-/** Index of the quote that ends the string which begins at `start`; the end of the text if none does. */
+/** The index of the quote that ends the string at `start`; the end of the text when there is none. */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
     let slashes = 0;
@@ -120,10 +129,10 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-/** A value together with the way to it: a chain to the root, cheap to extend and spelled out only for a fault. */
+/** A value with its path as a linked list to the root, which is cheap to extend and written out only for an issue. */
 type Place = { value: unknown; key: string; up: Place | null };
 
-/** The first unsafe value found. The depth is bounded already, so walking needs no guard. */
+/** Finds the first unsafe value. The depth is already limited, so recursion is safe. */
 function unsafeValue(body: unknown): Fault | null {
   const todo: Place[] = [{ value: body, key: '', up: null }];
   for (let place = todo.pop(); place !== undefined; place = todo.pop()) {

@@ -85,7 +85,10 @@ export const CORE_CODES = [
 
 export type CoreCode = FaultCode | (typeof CORE_CODES)[number];
 
-/** One fault in a body. `pointer` is a JSON pointer in URI fragment form (RFC 6901 section 6): `#/workflow/3/inputs/image`. */
+/**
+ * One fault in a body. `pointer` is a JSON pointer in URI fragment form (RFC 6901 section 6):
+ * `#/workflow/3/inputs/image`.
+ */
 export type Fault = { pointer: string; code: FaultCode; detail: string };
 
 /** Why the core refused. `detail` is for people: no input is quoted in it beyond short names, and no internals. */
@@ -133,8 +136,8 @@ const MAX_TOKEN_CHARS = 256;
 const MAX_POINTER_CHARS = 1024;
 
 /**
- * JSON pointer to a place in the body, as a URI fragment. A name may be as long as the body: one that is too long to be repeated
- * ends the pointer before it, at the value that holds the name.
+ * JSON pointer to a place in the body, as a URI fragment. A name may be as long as the body: one that is too long to be
+ * repeated ends the pointer before it, at the value that holds the name.
  */
 export function pointer(path: readonly PropertyKey[]): string {
   let text = '#';

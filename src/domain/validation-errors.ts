@@ -4,8 +4,8 @@ import { faultProblem, MAX_LISTED_FAULTS, type CoreProblem, type Fault, type Fau
 type Describe = () => Omit<Fault, 'code'>;
 
 /**
- * The faults of a request while it is looked at. A body can have half a million: those beyond `MAX_LISTED_FAULTS` are counted, and
- * neither their words nor their places are made.
+ * The faults of a request while it is looked at. A body can have half a million: those beyond `MAX_LISTED_FAULTS` are
+ * counted, and neither their words nor their places are made.
  */
 export class FaultList {
   readonly listed: Fault[] = [];

@@ -2,24 +2,26 @@ import type { BreakerCause, BreakerMode, CallOutcome } from '../../contract/endp
 
 /**
  * The circuit breaker of an endpoint: `(breaker, event, now) → breaker`. No I/O and no clock of its own. Rules:
- * - closed, it opens when calls keep failing, at once when the provider refuses the account or the endpoint, and when what is
- *   queued has had no worker for too long;
- * - open, nothing is sent before the pause is over, and then only once the provider's health answers;
- * - half-open, one job at a time goes ahead: its success closes, its failure opens for twice as long.
+ * - closed: it opens when calls keep failing, at once when the provider rejects the account or the endpoint, and when
+ *   queued runs have
+ *   had no worker for too long;
+ * - open: no run is sent until the pause has ended and the provider's health responds;
+ * - half-open: one job at a time is sent as a probe. Its success closes the breaker; its failure opens it for twice as
+ *   long.
  *
- * Own code: `cockatiel` and `opossum` wrap a call and keep their state in the process. This state is stored by one object for all
- * isolates, and the provider's health and a lack of workers change it, as failed calls do.
+ * Own code: `cockatiel` and `opossum` wrap a call and keep their state in the process. This state is stored by one
+ * object for all isolates, and the provider's health and a lack of workers change it, as failed calls do.
  */
 export type Breaker = {
   mode: BreakerMode;
   cause: BreakerCause | null;
-  /** What was seen since the first failure; null while nothing fails. */
+  /** Calls since the first failure; null while no call fails. */
   window: { since: number; run: Tally; health: Tally } | null;
-  /** Length of the pause under way. */
+  /** Length of the current pause. */
   pause_ms: number;
-  /** Open: when health is asked next. */
+  /** Open: when health is checked next. */
   retry_at: number | null;
-  /** Half-open: the job that goes ahead, and until when it alone may. */
+  /** Half-open: the job that is the probe, and the end of its exclusive time. */
   probe: { job: string; until: number } | null;
 };
 type Tally = { ok: number; failed: number };
@@ -28,24 +30,25 @@ type Tally = { ok: number; failed: number };
 export type BreakerSettings = { failures: number; window_ms: number; pause_ms: number; no_workers_after_ms: number };
 
 export type BreakerEvent =
-  /** `/run` was called for this job. `retry_after_ms`: how long the provider wants to be left alone. */
+  /** `/run` was called for this job. `retry_after_ms`: the provider's Retry-After. */
   | { kind: 'run'; job: string; outcome: CallOutcome; retry_after_ms: number | null }
-  /** Health was asked. `workers` is null where it did not answer. */
+  /** Health was checked. `workers` is null when it did not respond. */
   | { kind: 'health'; outcome: CallOutcome; workers: Supply | null };
 
 /**
- * Workers for what is queued. `some`: there are, or RunPod is looking for a machine; `starved`: none of any kind for longer than is
- * normal although runs wait; `idle`: none, and no run waits for one; `unknown`: none, and runs have not waited for long.
+ * The workers for queued runs. `some`: there are some, or RunPod is looking for a machine; `starved`: runs wait, and
+ * there have been none for longer than normal; `idle`: none, and no run waits; `unknown`: none, and runs have not
+ * waited long.
  */
 export type Supply = 'some' | 'starved' | 'idle' | 'unknown';
 
-/** A pause doubles up to this: what waits begins at most so long after the endpoint is well again. */
+/** A pause doubles up to this limit, so waiting jobs start at most this long after the endpoint has recovered. */
 export const MAX_PAUSE_MS = 120_000;
-/** How long a probe may take; longer than the provider's own timeout of `/run` (providers/gpu/runpod.ts). */
+/** How long a probe may take: longer than the timeout of `/run` (providers/gpu/runpod.ts). */
 export const PROBE_MS = 30_000;
-/** How soon a job asks again that came while another one goes ahead. */
+/** When a job asks again that arrived during another job's probe. */
 const BEHIND_PROBE_MS = 2_000;
-/** The least wait: the object's alarm and the job's may ring in either order. */
+/** The shortest wait: the alarms of the Endpoint and the Job object may fire in either order. */
 const MIN_WAIT_MS = 500;
 
 export const closedBreaker: Breaker = {
@@ -57,7 +60,7 @@ export const closedBreaker: Breaker = {
   probe: null,
 };
 
-/** Takes one event. The given breaker is not changed; the very same one is returned when nothing has changed. */
+/** Applies one event. Does not modify the given breaker, and returns the same one when nothing changes. */
 export function feed(breaker: Breaker, event: BreakerEvent, now: number, settings: BreakerSettings): Breaker {
   switch (breaker.mode) {
     case 'closed':
@@ -69,7 +72,7 @@ export function feed(breaker: Breaker, event: BreakerEvent, now: number, setting
   }
 }
 
-/** A job asks whether it may call `/run` now. */
+/** Decides whether a job may call `/run` now. */
 export function ask(
   breaker: Breaker,
   job: string,
@@ -86,7 +89,7 @@ export function ask(
       if (probe !== null && probe.job !== job && now < probe.until) {
         return { breaker, wait_ms: Math.max(MIN_WAIT_MS, Math.min(probe.until - now, BEHIND_PROBE_MS)) };
       }
-      // A run that waits for a worker says nothing for as long as that may take.
+      // A run that waits for a worker gives no information, however long it waits.
       const life = breaker.cause === 'no_workers' ? settings.no_workers_after_ms + PROBE_MS : PROBE_MS;
       return { breaker: { ...breaker, probe: { job, until: now + life } }, wait_ms: null };
     }
@@ -114,7 +117,7 @@ function whenClosed(breaker: Breaker, event: BreakerEvent, now: number, settings
 
 function whenOpen(breaker: Breaker, event: BreakerEvent, now: number, settings: BreakerSettings): Breaker {
   if (event.kind === 'run') {
-    // Sent before it opened: old news.
+    // The call was made before the breaker opened, so its outcome is outdated.
     return breaker;
   }
   if (breaker.cause === 'no_workers' && event.workers === 'some') {
@@ -136,7 +139,7 @@ function whenHalfOpen(breaker: Breaker, event: BreakerEvent, now: number, settin
     if (event.outcome !== 'ok' || event.workers === 'starved') {
       return reopened(breaker, causeOf(event), now, settings);
     }
-    // No run waits for a worker any more: the probe's was canceled, or is over so soon that no worker was ever seen.
+    // No run waits for a worker: the probe's run was canceled, or finished before a worker was seen.
     return event.workers === 'idle' &&
       breaker.probe !== null &&
       now >= breaker.probe.until - settings.no_workers_after_ms
@@ -149,7 +152,7 @@ function whenHalfOpen(breaker: Breaker, event: BreakerEvent, now: number, settin
   if (event.outcome !== 'ok') {
     return reopened(breaker, causeOf(event), now, settings, retryAfter(event));
   }
-  // That a run was taken says nothing of workers: health will.
+  // An accepted run says nothing about workers; health does.
   return breaker.cause === 'no_workers' ? breaker : closedBreaker;
 }
 

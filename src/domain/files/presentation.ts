@@ -1,11 +1,11 @@
 import { LINE_AND_ORDER_CONTROLS } from '../../contract/job.ts';
 import { mediaTypeOf, UNKNOWN_TYPE } from '../../contract/media-type.ts';
 
-/** How a result may be shown to a browser: results are made by anybody's graphs and are not to be trusted. Pure. */
+/** Decides how a browser may display an output. Outputs come from clients' graphs and are not trusted. */
 
 /**
- * Shown in place: what browsers show by decoders of their own. A closed list, since a browser takes any `…+xml` for XML, whatever stands
- * before it. Everything else (SVG and HTML can hold scripts) is offered as a download.
+ * The types that are displayed inline: those that browsers decode themselves. The list is closed, because browsers
+ * treat every `…+xml` type as XML. All other types are downloads, because SVG and HTML may contain scripts.
  */
 const SHOWN = new Set([
   ...['png', 'jpeg', 'gif', 'webp', 'avif', 'bmp', 'apng'].map((type) => `image/${type}`),
@@ -14,13 +14,13 @@ const SHOWN = new Set([
   'text/plain',
 ]);
 
-/** What a browser would run, or take for something to run. */
+/** Types that a browser may execute. */
 const ACTIVE = /html|xml|xsl|svg|script/i;
 
 type File = { name: string; content_type: string };
 
 export type Presentation = {
-  /** The file's type, if it is one at all. */
+  /** The Content-Type of the response. */
   type: string;
   inline: boolean;
   /** `Content-Disposition`. */
@@ -34,15 +34,15 @@ export function presentationOf({ name, content_type }: File): Presentation {
 }
 
 /**
- * The type a result has in storage, whose links are answered without our headers: a type that a browser might run, or guess at, is
- * not stored.
+ * The Content-Type of an output in storage. Links to storage are served without our headers, so a type that a browser
+ * may execute or guess is replaced.
  */
 export const storedTypeOf = (content_type: string): string =>
   ACTIVE.test(content_type) ? UNKNOWN_TYPE : mediaTypeOf(content_type);
 
 /**
- * `filename` in ASCII for old clients, `filename*` as it is (RFC 6266, RFC 8187), less what would make it read as another name. The
- * folder part of a name is left out.
+ * `filename` in ASCII for old clients, and `filename*` in UTF-8 (RFC 6266, RFC 8187), without characters that would
+ * make it look like another name and without the folder.
  */
 function disposition(kind: 'inline' | 'attachment', name: string): string {
   const base = (name.toWellFormed().split('/').at(-1) ?? '').replaceAll(LINE_AND_ORDER_CONTROLS, '_');

@@ -1,19 +1,20 @@
 import { plainName } from '../workflow/input-name.ts';
 
 /**
- * What a file is, by its first bytes. Only kinds that ComfyUI's loaders take are known; a client's word counts for nothing.
- * Signatures: the formats' own specifications, as collected in the WHATWG MIME Sniffing Standard and in `file`'s magic table.
+ * Detects the type of a file by its first bytes. It knows only types that ComfyUI's loaders accept. The type that a
+ * client sends is ignored. Signatures: the formats' own specifications, as collected in the WHATWG MIME Sniffing
+ * Standard and in `file`'s magic table.
  *
- * Own code: `file-type` 22 knows over a hundred kinds, where this list is closed on purpose, and none of text; it reads as much of a
- * file as it likes, where `HEAD_BYTES` are at hand.
+ * Own code: `file-type` 22 knows over a hundred types, but this list is closed on purpose. It knows no text types, and
+ * it may read more of a file than `HEAD_BYTES`.
  */
 
-/** How much of a file's beginning `sniff` wants to see. */
+/** The number of first bytes that `sniff` needs. */
 export const HEAD_BYTES = 4096;
 
 type Signature = { type: string; at?: number; bytes: string };
 
-/** `bytes` is Latin-1 text, so that signatures read as they are documented. First match wins. */
+/** `bytes` is Latin-1 text, so that signatures look as they are documented. The first match wins. */
 const SIGNATURES: readonly Signature[] = [
   { type: 'image/png', bytes: '\x89PNG\r\n\x1a\n' },
   { type: 'image/jpeg', bytes: '\xff\xd8\xff' },
@@ -40,7 +41,7 @@ const RIFF_FORMS: ReadonlyMap<string, string> = new Map([
   ['AVI ', 'video/x-msvideo'],
 ]);
 
-/** Major brands of ISO media files that are not films. */
+/** Major brands of ISO media files that are not videos. */
 const BRANDS: ReadonlyMap<string, string> = new Map([
   ['avif', 'image/avif'],
   ['avis', 'image/avif'],
@@ -59,14 +60,17 @@ const BRANDS: ReadonlyMap<string, string> = new Map([
   ['qt  ', 'video/quicktime'],
 ]);
 
-/** Every kind of picture that `sniff` knows. */
+/** All image types that `sniff` detects. */
 export const PICTURE_TYPES: ReadonlySet<string> = new Set(
   [...SIGNATURES.map(({ type }) => type), ...RIFF_FORMS.values(), ...BRANDS.values(), 'image/bmp'].filter((type) =>
     type.startsWith('image/'),
   ),
 );
 
-/** Kinds of text have no signature: the name's extension says which, and the bytes must be UTF-8 without control characters. */
+/**
+ * Text types have no signature. The extension of the name selects the type, and the bytes must be UTF-8 without control
+ * characters.
+ */
 const TEXT_TYPES: ReadonlyMap<string, string> = new Map([
   ['txt', 'text/plain; charset=utf-8'],
   ['csv', 'text/csv; charset=utf-8'],
@@ -79,8 +83,9 @@ const TEXT_TYPES: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Texts that the decoders behind ComfyUI's loaders take for something else, whatever the file is called: playlists, by which FFmpeg opens
- * other files, and pictures written as text (Pillow: PNM, XBM, XPM, FITS, and EPS, which is a program). Their size is not read here.
+ * Texts that the decoders of ComfyUI's loaders open as media, regardless of the file name: playlists, through which
+ * FFmpeg opens other files, and images in text form (Pillow: PNM, XBM, XPM, FITS, and EPS, which is a program). Their
+ * size is not checked here.
  */
 const OPENED_AS_MEDIA: readonly RegExp[] = [
   /^#EXTM3U/,
@@ -94,7 +99,9 @@ const OPENED_AS_MEDIA: readonly RegExp[] = [
   /^%!PS/,
 ];
 
-/** The file's media type; null when it is no kind of file a workflow could use. `size` is of the whole file, in bytes. */
+/**
+ * Returns the file's media type; null when no workflow could use it. `size` is the size of the whole file, in bytes.
+ */
 export function sniff(head: Uint8Array, size: number, name?: string): string | null {
   const extension =
     plainName(name ?? '')
@@ -151,12 +158,12 @@ function ogg(head: Uint8Array): string | null {
   return latin1(head, 0, 64).includes('theora') ? 'video/ogg' : 'audio/ogg';
 }
 
-/** Two letters are a weak signature, so the size the header states must be the file's. */
+/** Two letters are a weak signature, so the size in the header must match the file. */
 function bitmap(head: Uint8Array, size: number): string | null {
   return matches(head, 'BM') && head.length >= 6 && view(head).getUint32(2, true) === size ? 'image/bmp' : null;
 }
 
-/** MPEG audio without a tag: eleven set bits, then a version, layer, bit rate and sample rate that exist. */
+/** MPEG audio without a tag: eleven set bits, then a valid version, layer, bit rate and sample rate. */
 function mpegAudio(head: Uint8Array): string | null {
   const [first = 0, second = 0, third = 0] = head;
   if (first !== 0xff || (second & 0xe0) !== 0xe0 || (second & 0x18) === 0x08) {
@@ -177,7 +184,7 @@ function safetensors(head: Uint8Array, size: number): string | null {
   return view(head).getBigUint64(0, true) <= BigInt(size - 8) ? 'application/x-safetensors' : null;
 }
 
-/** 80 bytes of anything, a count of triangles, 50 bytes for each: the size must agree. */
+/** A header of 80 arbitrary bytes, a count of triangles, and 50 bytes for each. The size must match. */
 function binaryStl(head: Uint8Array, size: number, extension: string): string | null {
   if (extension !== 'stl' || head.length < 84) {
     return null;
@@ -191,11 +198,11 @@ function text(head: Uint8Array, extension: string): string | null {
     return null;
   }
   try {
-    // A character may be cut by the end of the head, hence `stream`.
+    // The last character of the head may be incomplete, so this decodes with `stream`.
     const decoded = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(head.subarray(0, HEAD_BYTES), {
       stream: true,
     });
-    // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+    // oxlint-disable-next-line no-control-regex -- this pattern looks for control characters
     const isText = !/[\0-\x08\x0e-\x1f\x7f]/.test(decoded);
     return isText && !OPENED_AS_MEDIA.some((beginning) => beginning.test(decoded)) ? type : null;
   } catch {

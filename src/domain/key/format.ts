@@ -1,9 +1,10 @@
 import type { RandomBytes } from '../../lib/ids.ts';
 
 /**
- * The form of an API key: `ce_live_` or `ce_test_`, 32 base62 characters of randomness (190 bits), 6 base62 characters of
- * CRC-32 over all before them. Underscores let a double click select all of it; the checksum lets a typo or a scanner's false
- * hit be refused without a look into storage. It is no security: that is the randomness (reference/http-api.md section 6).
+ * The form of an API key: `ce_live_` or `ce_test_`, 32 base62 characters of randomness (190 bits), 6 base62 characters
+ * of CRC-32 over everything before them. With underscores a double click selects the whole key. With the checksum a
+ * typo or a scanner's false positive is rejected without reading storage. Only the randomness gives security
+ * (reference/http-api.md section 6).
  */
 
 export const ENVIRONMENTS = ['live', 'test'] as const;
@@ -12,12 +13,12 @@ export type Environment = (typeof ENVIRONMENTS)[number];
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const RANDOM_CHARS = 32;
 const CHECKSUM_CHARS = 6;
-/** For secret scanners too: docs/guides/keys.md publishes it without the anchors. */
+/** docs/guides/keys.md publishes this pattern without the anchors for secret scanners. */
 export const KEY = /^ce_(live|test)_[0-9A-Za-z]{38}$/;
-/** A key anywhere in a text, whole or cut short; for redacting and for refusing keys in URLs. */
+/** A complete or truncated key anywhere in a text, for redacting keys and for rejecting keys in URLs. */
 const KEY_WITHIN = /ce_(live|test)_[0-9A-Za-z]+/g;
 
-/** A new key. Bytes of 248 and above are thrown away, so that every character is equally likely. */
+/** Makes a new key. Skips random bytes of 248 and above, so that every character is equally likely. */
 export function makeKey(environment: Environment, random: RandomBytes): string {
   let secret = '';
   while (secret.length < RANDOM_CHARS) {
@@ -31,23 +32,23 @@ export function makeKey(environment: Environment, random: RandomBytes): string {
   return body + checksum(body);
 }
 
-/** Whether text has a key's form and checksum. Says nothing about whether the key exists. */
+/** Whether a text has the form and checksum of a key. The key may not exist. */
 export const isKey = (text: string): boolean =>
   KEY.test(text) && checksum(text.slice(0, -CHECKSUM_CHARS)) === text.slice(-CHECKSUM_CHARS);
 
 const HINT_CHARS = 4;
 
-/** What is shown of a key to tell it from others. */
+/** The last characters of a key, which identify it in lists. */
 export const hintOf = (key: string): string => key.slice(-HINT_CHARS);
 
-/** What a key begins with. */
+/** The prefix of a key. */
 export const prefixOf = (environment: Environment): string => `ce_${environment}_`;
 
 export const containsKey = (text: string): boolean => text.search(KEY_WITHIN) >= 0;
 
 export const redactKeys = (text: string): string => text.replace(KEY_WITHIN, 'ce_$1_[redacted]');
 
-/** SHA-256 of text, lower-case hex: all that is ever stored of a key. */
+/** SHA-256 of a key in lower-case hex. Only this hash is stored. */
 export async function hashKey(key: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key));
   return new Uint8Array(digest).toHex();

@@ -6,7 +6,7 @@ import { coversPattern } from '../workflow/class-pattern.ts';
 import type { Environment } from './format.ts';
 import { grants } from './scopes.ts';
 
-/** Everything that bounds a key. `null`: not bounded in this respect. Times in ms since the epoch. */
+/** The permissions and restrictions of a key. `null`: not restricted. Times are in ms since the epoch. */
 export type Rights = {
   environment: Environment;
   scopes: string[];
@@ -18,8 +18,8 @@ export type Rights = {
 };
 
 /**
- * Why whoever holds `held` may not hand out `wanted`; null when it may. A key gives no more than it has, in any respect: a leaked
- * key that may make keys must not be a way around its own bounds. `held` null is the operator, who has no bounds.
+ * Returns why a key with permissions `held` may not grant `wanted`; null when it may. A key never grants more than it
+ * has, so that a leaked key cannot escape its own restrictions. `held` null is the operator, who has no restrictions.
  */
 export function exceeds(held: Rights | null, wanted: Rights): CoreProblem | null {
   if (held === null) {
@@ -35,7 +35,7 @@ export function exceeds(held: Rights | null, wanted: Rights): CoreProblem | null
     : { code: 'exceeds_key', detail: `${quote(field)} would give more than the key that asks has itself` };
 }
 
-/** The first respect in which `wanted` is wider. */
+/** The first permission in which `wanted` exceeds `held`. */
 function wider(held: Rights, wanted: Rights): keyof Rights | null {
   if (held.environment === 'test' && wanted.environment !== 'test') {
     return 'environment';
@@ -57,7 +57,7 @@ function wider(held: Rights, wanted: Rights): keyof Rights | null {
   return deniesLess || !within(held.nodes?.allow ?? null, wanted.nodes?.allow ?? null, coversPattern) ? 'nodes' : null;
 }
 
-/** Whether everything allowed by `inner` is allowed by `outer`; null allows all. */
+/** Whether `outer` allows everything that `inner` allows; null allows everything. */
 function within(
   outer: readonly string[] | null,
   inner: readonly string[] | null,

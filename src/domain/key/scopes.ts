@@ -1,4 +1,4 @@
-/** What a key may do. A route needs one scope; a key has scopes, or wildcards for all scopes of one kind. */
+/** The scopes of keys. A route requires one scope. A key has scopes, or wildcards for all scopes of one resource. */
 
 export const SCOPES = [
   'jobs:read',
@@ -16,10 +16,10 @@ export const SCOPES = [
 ] as const;
 export type Scope = (typeof SCOPES)[number];
 
-/** What can be written into a key: a scope, or a wildcard. `admin` is every scope within the key's own account. */
+/** The values that a key may have: scopes and wildcards. `admin` grants every scope within the key's account. */
 export const GRANTS = [...SCOPES, 'jobs:*', 'assets:*', 'templates:*', 'webhooks:*', 'keys:*', 'usage:*'] as const;
 
-/** Every scope but `admin`. The default of the column in migrations/0003 says the same. */
+/** All scopes except `admin`. The default of the column in migrations/0003 is the same. */
 export const DEFAULT_GRANTS: readonly string[] = [
   'jobs:*',
   'assets:*',
@@ -29,7 +29,7 @@ export const DEFAULT_GRANTS: readonly string[] = [
   'usage:read',
 ];
 
-/** Whether these grants include the scope, or all that a wildcard stands for. */
+/** Whether these grants include the scope, directly or by a wildcard. */
 export function grants(held: readonly string[], wanted: string): boolean {
   const [kind = ''] = wanted.split(':');
   return held.includes('admin') || held.includes(wanted) || (wanted !== 'admin' && held.includes(`${kind}:*`));

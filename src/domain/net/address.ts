@@ -1,13 +1,13 @@
 /**
- * IP addresses as numbers, and which of them are on the public internet.
+ * Parses IP addresses and decides which of them are on the public internet.
  *
- * Own code: `ipaddr.js` 2.5 lists what is not public and calls the rest unicast (`4000::1`, which is nobody's), where only what is
- * known to be public may pass; `hono/utils/ipaddr` has no such list.
+ * Own code: `ipaddr.js` 2.5 lists special ranges and treats all other addresses as unicast, for example the unassigned
+ * `4000::1`. Here only addresses that are known to be public may pass. `hono/utils/ipaddr` has no such list.
  */
 
 export type Ipv4 = readonly [number, number, number, number];
 
-/** `a.b.c.d` in decimal, as URL parsers spell every form of an IPv4 address; null for anything else. */
+/** Parses decimal `a.b.c.d`, the form into which URL parsers convert every IPv4 address; null for anything else. */
 export function parseIpv4(text: string): Ipv4 | null {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
   if (match === null) {
@@ -18,8 +18,8 @@ export function parseIpv4(text: string): Ipv4 | null {
 }
 
 /**
- * What is not for use on the public internet, as [network, bits]: IANA's IPv4 Special-Purpose Address Registry (RFC 6890) with
- * multicast (RFC 5771), and the anycast nets that no server of a client's can have.
+ * Networks that are not on the public internet, as [network, bits]: IANA's IPv4 Special-Purpose Address Registry (RFC
+ * 6890), multicast (RFC 5771), and anycast networks.
  */
 const SPECIAL_IPV4: readonly (readonly [Ipv4, number])[] = [
   [[0, 0, 0, 0], 8], // this network
@@ -47,7 +47,10 @@ export const isPublicIpv4 = (address: Ipv4): boolean =>
 
 const toNumber = ([a, b, c, d]: Ipv4): number => ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
 
-/** The eight groups of an IPv6 address; null for anything else. Zones (`%eth0`) are refused: they only make sense inside. */
+/**
+ * Parses an IPv6 address into its eight groups; null for anything else. Rejects zones (`%eth0`), which only have a
+ * local meaning.
+ */
 export function parseIpv6(text: string): readonly number[] | null {
   const [head, tail, ...more] = text.split('::');
   if (head === undefined || more.length > 0) {
@@ -84,7 +87,7 @@ function groups(text: string): number[] | null {
   return found;
 }
 
-/** Within global unicast, what is not for servers: IANA's IPv6 Special-Purpose Address Registry, as [leading groups, bits]. */
+/** Special networks within global unicast, as [leading groups, bits]: IANA's IPv6 Special-Purpose Address Registry. */
 const SPECIAL_IPV6: readonly (readonly [readonly number[], number])[] = [
   [[0x2001, 0], 23], // protocol assignments: Teredo, PCP, TURN, benchmarks, AMT, AS112, ORCHID, drone ids
   [[0x2001, 0xdb8], 32], // documentation
@@ -93,11 +96,14 @@ const SPECIAL_IPV6: readonly (readonly [readonly number[], number])[] = [
   [[0x3fff, 0], 20], // documentation
 ];
 
-/** Only global unicast (2000::/3) counts. Everything that maps or translates to IPv4, loopback, ULA, link-local and multicast lies outside of it. */
+/**
+ * Only global unicast (2000::/3) is public. Mapped and translated IPv4 addresses, loopback, ULA, link-local and
+ * multicast are outside of it.
+ */
 export const isPublicIpv6 = (address: readonly number[]): boolean =>
   startsWith(address, [0x2000], 3) && !SPECIAL_IPV6.some(([network, bits]) => startsWith(address, network, bits));
 
-/** Whether the first `bits` of an address are those of a network, whose groups hold at least so many. */
+/** Whether the first `bits` of an address equal those of a network, which has at least that many bits. */
 const startsWith = (address: readonly number[], network: readonly number[], bits: number): boolean =>
   network.every((group, index) => {
     const beyond = Math.max(0, 16 * (index + 1) - bits);

@@ -3,15 +3,15 @@ import { parseIpv4, parseIpv6 } from './address.ts';
 /**
  * Ranges of IP addresses in CIDR notation (RFC 4632, RFC 4291): `203.0.113.0/24`, `2001:db8::/32`, or one address.
  *
- * Own code: `ipaddr.js` 2.5 reads `010.0.0.0/8` as `8.0.0.0/8` and takes `10.0.0.1/8`. A range that means something else than it
- * says would open an account to strangers.
+ * Own code: `ipaddr.js` 2.5 reads `010.0.0.0/8` as `8.0.0.0/8` and accepts `10.0.0.1/8`. A range with an unexpected
+ * meaning would open an account to other addresses.
  */
 
 export type Range = { version: 4 | 6; network: bigint; prefix: number };
 
 const BITS = { 4: 32, 6: 128 } as const;
 
-/** The range, or null for what is none. Bits set beyond the prefix are a mistake, not a range. */
+/** Parses a range; null when it is invalid. Bits set beyond the prefix make it invalid. */
 export function parseRange(text: string): Range | null {
   const [address = '', length, ...more] = text.split('/');
   const parsed = parseAddress(address);
@@ -24,7 +24,7 @@ export function parseRange(text: string): Range | null {
   return prefix > bits || (parsed.network >> outside) << outside !== parsed.network ? null : { ...parsed, prefix };
 }
 
-/** Whether all of `inner` lies in `outer`. One address is a range as well. */
+/** Whether `outer` contains all of `inner`. A single address is a range too. */
 export function contains(outer: Range, inner: Range): boolean {
   const outside = BigInt(BITS[outer.version] - outer.prefix);
   return (
@@ -34,7 +34,7 @@ export function contains(outer: Range, inner: Range): boolean {
   );
 }
 
-/** Whether an address is in one of the ranges. What is no address is in none. */
+/** Whether one of the ranges contains an address. False for text that is not an address. */
 export function isWithin(ranges: readonly string[], address: string): boolean {
   const one = parseRange(address);
   return (
@@ -47,7 +47,7 @@ export function isWithin(ranges: readonly string[], address: string): boolean {
   );
 }
 
-/** An IPv4 address that came in IPv6 clothes (`::ffff:a.b.c.d`) is the IPv4 address. */
+/** Parses an address. An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) becomes the IPv4 address. */
 function parseAddress(text: string): Omit<Range, 'prefix'> | null {
   const v4 = parseIpv4(text);
   if (v4 !== null) {

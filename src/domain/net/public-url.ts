@@ -2,18 +2,21 @@ import { fail, ok, type Result } from '../result.ts';
 import { isPublicIpv4, isPublicIpv6, parseIpv4, parseIpv6 } from './address.ts';
 
 /**
- * Which URLs the gateway calls on a client's behalf (webhooks, inputs by URL). By rule only: a Worker cannot see what a name
- * resolves to, and the platform itself routes to no private network (reference/http-api.md section 7). Callers must also fetch
- * with `redirect: 'manual'`, and check again whatever a redirect names.
+ * Decides which URLs the gateway may call for a client (webhooks, inputs by URL). It checks only the URL: a Worker
+ * cannot see the resolved address, and Cloudflare does not route to private networks (reference/http-api.md section 7).
+ * Callers must also fetch with `redirect: 'manual'`, and check the target of each redirect.
  */
 
-/** Longest URL that is taken, in characters; the platform's own limit is 16 KB (reference/cloudflare.md section 4). */
+/** The longest accepted URL, in characters. The platform's own limit is 16 KB (reference/cloudflare.md section 4). */
 export const MAX_URL_CHARS = 2048;
 
-/** HTTPS and its usual alternative. Others are how one talks to mail servers and databases. */
+/** HTTPS and its common alternative. Other ports belong to mail servers, databases and other services. */
 const PORTS = new Set(['', '443', '8443']);
 
-/** Names that stand for something inside: RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal` (2024), and habits of company networks. */
+/**
+ * Names of internal hosts: RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal` (2024), and common names of company
+ * networks.
+ */
 const INSIDE = new Set([
   'localhost',
   'local',
@@ -32,16 +35,17 @@ const INSIDE = new Set([
 ]);
 
 /**
- * The URL, parsed, if it may be called; else why not, for people.
- * @param gateway the gateway's own origin (`PUBLIC_URL`). A URL of its host would let a client call it from within. If the gateway
- *   itself is on loopback (local development), `http:` and any port of loopback are allowed, save its own.
+ * Returns the parsed URL when the gateway may call it, else the reason as a sentence.
+ * @param gateway the gateway's own origin (`PUBLIC_URL`). A URL of its host would let a client call it from inside.
+ * When the gateway is on
+ *   loopback (local development), `http:` and all other ports of loopback are allowed.
  */
 export function publicUrl(text: string, gateway: string): Result<URL, string> {
   if (text.length > MAX_URL_CHARS) {
     return fail(`a URL may have ${MAX_URL_CHARS} characters`);
   }
-  // The parser drops these silently; what was checked must be what was written.
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  // The URL parser silently removes these characters, so the checked URL would differ from the given one.
+  // oxlint-disable-next-line no-control-regex -- this pattern looks for control characters
   if (/[\u0000-\u0020\u007f\\]/.test(text)) {
     return fail('a URL holds no space, control character or backslash');
   }
@@ -84,7 +88,7 @@ function hostFault(host: string, own: string): string | null {
   return host === own || host.endsWith(`.${own}`) ? 'must not be the gateway itself' : null;
 }
 
-/** The host as names are compared: the parser has lower-cased it and spelled out every form of an IPv4 address. */
+/** The host without a final dot. The URL parser has already lower-cased it and normalized IPv4 addresses. */
 const hostOf = (url: URL): string => url.hostname.replace(/\.$/, '');
 
 const portOf = (url: URL): string => (url.port === '' ? url.protocol : url.port);

@@ -8,16 +8,20 @@ import {
 } from '../../contract/webhook.ts';
 
 /**
- * Bodies of events: `{type, timestamp, data}`, a job's with `sequence`. `timestamp` is when it happened, not when it is sent. `data`
- * of a job's event is the job as `GET /v1/jobs` lists it: small, with links to what is large.
+ * Makes the bodies of webhook events: `{type, timestamp, data}`, and `sequence` for job events. `timestamp` is the time
+ * of the event, not of the delivery. The `data` of a job event is the job as `GET /v1/jobs` lists it, with links to
+ * large parts.
  */
 
-/** Standard Webhooks asks for payloads below 20 KB, and receivers refuse more (reference/http-api.md section 12). */
+/**
+ * Standard Webhooks recommends payloads below 20 KB, and receivers reject larger ones (reference/http-api.md section
+ * 12).
+ */
 export const MAX_BODY_BYTES = 20_000;
 
 /**
- * The event of a job's change of status.
- * @param sequence number of the entry in the job's log: a receiver drops what is lower than what it has seen of the job
+ * Makes the event of a job's status change.
+ * @param sequence the number of the entry in the job's log. A receiver ignores a number below the last one it has seen.
  */
 export function jobEvent(job: JobNotice, sequence: number, at: number, publicUrl: string): WebhookEvent<JobEventType> {
   const type = `job.${job.status}` as const;
@@ -43,7 +47,7 @@ export function jobEvent(job: JobNotice, sequence: number, at: number, publicUrl
   };
 }
 
-/** What is left of a job's event once the job is erased: that it happened, to which job. */
+/** The parts of a job event that remain after the job is erased: its type and its job. */
 const leftSchema = z.object({
   type: z.string(),
   timestamp: z.string(),
@@ -51,7 +55,7 @@ const leftSchema = z.object({
   data: z.object({ id: z.string(), object: z.literal('job'), status: z.string() }),
 });
 
-/** The body of a job's event without what it tells of the job beside id and status. A body that is none of ours is emptied. */
+/** Reduces the body of a job event to the job's id and status. A body in another form becomes empty. */
 export function erasedBody(body: string): string {
   let event: unknown;
   try {
@@ -63,11 +67,11 @@ export function erasedBody(body: string): string {
   return left.success ? JSON.stringify({ ...left.data, data: { ...left.data.data, erased: true } }) : '{}';
 }
 
-/** Asked for by the owner, to see whether the receiver works. */
+/** The event of a test delivery, which the owner requests. */
 export const pingEvent = (event: string, webhook: string, at: number): WebhookEvent<typeof PING> =>
   aboutWebhook(`evt_${event}`, PING, at, { id: webhook, object: 'webhook' });
 
-/** Tells the other webhooks of an account that one was turned off. */
+/** Notifies the other webhooks of an account that one was disabled. */
 export const disabledEvent = (
   webhook: { id: string; url: string; version: number },
   disabled: { reason: string; detail: string },
@@ -101,8 +105,8 @@ type JobBody = {
 };
 
 /**
- * As JSON within the limit. What can be large is left out and named in `omitted`; the job itself, behind `urls.self`, has it. An
- * error's details are as large as a graph's faults, and metadata in six-byte escapes passes the limit by itself.
+ * Writes the body as JSON within the limit. Large fields are left out and named in `omitted`; the client finds them at
+ * `urls.self`. Error details may be large, and metadata written as six-byte escapes exceeds the limit by itself.
  */
 function fitting(body: JobBody): string {
   const details = body.data.error?.details === undefined ? [] : ['data.error.details'];

@@ -1,14 +1,14 @@
 import { PING } from '../../contract/webhook.ts';
 
-/** When a delivery is tried, and what its webhook's health comes to. Pure. */
+/** Decides when a delivery is attempted, and computes the health of its webhook. */
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
 /**
- * Wait before each attempt, counted from the one before: ten attempts over 75.6 h. The schedule that Standard Webhooks recommends
- * (standard-webhooks spec, "Deliverability and reliability").
+ * The delay before each attempt, counted from the previous one: ten attempts over 75.6 h, as Standard Webhooks
+ * recommends (standard-webhooks spec, "Deliverability and reliability").
  */
 export const DELAYS_MS = [
   0,
@@ -23,40 +23,43 @@ export const DELAYS_MS = [
   24 * HOUR,
 ] as const;
 
-/** A wait is longer by up to this share of itself, so that what failed together does not come back together. Never shorter. */
+/**
+ * Each delay is extended by a random share up to this one, so that deliveries that failed together are not retried
+ * together.
+ */
 export const JITTER = 0.2;
 
 /** Within the 15 to 30 s of the Standard Webhooks spec. */
 export const TIMEOUT_MS = 20 * SECOND;
 
-/** Pause after an answer that says "too much" (429, 502, 504) and not for how long. */
+/** The pause after a 429, 502 or 504 without a Retry-After. */
 export const SLOW_DOWN_MS = MINUTE;
 
-/** Answers at which the spec asks a sender to slow down. */
+/** The statuses at which the specification asks a sender to slow down. */
 const SLOW_DOWN = new Set([429, 502, 504]);
 
-/** 410: the receiver wants nothing any more. */
+/** 410: the receiver wants no more deliveries. */
 const GONE = 410;
 
-/** A webhook that failed for so long without one success is turned off (Svix's default: 120 h). */
+/** A webhook that has failed for this time without a success is disabled (Svix's default: 120 h). */
 export const DISABLE_AFTER_MS = 120 * HOUR;
 
-/** What the network said to one POST. `retry_after_ms`: from now; null when the answer named none. */
+/** The result of one POST. `retry_after_ms`: from now; null when the response had no Retry-After. */
 export type Answer =
   | { kind: 'status'; status: number; retry_after_ms: number | null }
   | { kind: 'timeout' }
   | { kind: 'unreachable' }
-  /** The URL may no longer be called; nothing was sent. */
+  /** The URL is no longer allowed; nothing was sent. */
   | { kind: 'not_allowed' };
 
-/** What to do with a delivery after an attempt. */
+/** The next state of a delivery after an attempt. */
 export type Next = { status: 'delivered' } | { status: 'failed' } | { status: 'pending'; due_at: number };
 
 export const isDelivered = (answer: Answer): boolean =>
   answer.kind === 'status' && answer.status >= 200 && answer.status <= 299;
 
 /**
- * @param tries attempts of this round, the one just made included
+ * @param tries the number of attempts in this round, including the last one
  * @param random from 0 up to 1
  */
 export function nextOf(type: string, tries: number, answer: Answer, now: number, random: number): Next {
@@ -64,7 +67,7 @@ export function nextOf(type: string, tries: number, answer: Answer, now: number,
     return { status: 'delivered' };
   }
   const delay = DELAYS_MS[tries];
-  // A ping asks whether the receiver answers now.
+  // A ping tests whether the receiver responds now, so it is not retried.
   if (delay === undefined || type === PING) {
     return { status: 'failed' };
   }
@@ -74,10 +77,10 @@ export function nextOf(type: string, tries: number, answer: Answer, now: number,
   };
 }
 
-/** How a webhook is doing, beside what its owner set. */
+/** The health of a webhook. */
 export type Health = { failing_since: number | null; held_until: number | null };
 
-/** Health after an attempt, and why the webhook must be turned off, if it must. */
+/** Returns the health after an attempt, and the reason to disable the webhook, if any. */
 export function healthAfter(
   health: Health,
   answer: Answer,
@@ -100,7 +103,7 @@ export function healthAfter(
   return { health: after, disable: null };
 }
 
-/** How long nothing at all should be sent to this receiver; null: go on. */
+/** How long to send nothing to this receiver; null: no pause. */
 function pauseFor(answer: Answer): number | null {
   if (answer.kind !== 'status') {
     return null;

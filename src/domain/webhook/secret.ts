@@ -9,18 +9,18 @@ export const MAX_SECRET_BYTES = 64;
 /** 256 bits, the size of the hash. */
 const NEW_SECRET_BYTES = 32;
 
-/** A secret that signs. Times in ms since the epoch; `expires_at` null: until it is replaced. */
+/** A signing secret. Times are in ms since the epoch; `expires_at` null: until it is rotated. */
 export type Secret = { secret: string; created_at: number; expires_at: number | null };
 
 export const newSecret = (random: (count: number) => Uint8Array): string =>
   PREFIX + random(NEW_SECRET_BYTES).toBase64();
 
-/** The form of a secret: its letters and its length, to a byte or two. `isSecret` counts the bytes. */
+/** The characters and the approximate length of a secret. `isSecret` checks the exact number of bytes. */
 export const SECRET_PATTERN = new RegExp(
   `^${PREFIX}(?:[A-Za-z0-9+/]{4}){${Math.floor(MIN_SECRET_BYTES / 3)},${Math.floor(MAX_SECRET_BYTES / 3)}}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$`,
 );
 
-/** Whether text is a secret: `whsec_` and base64 of 24 to 64 bytes, in its one spelling. */
+/** Whether a text is a secret: `whsec_` and the canonical base64 of 24 to 64 bytes. */
 export function isSecret(text: string): boolean {
   const bytes = bytesOf(text);
   return (
@@ -42,13 +42,14 @@ function bytesOf(text: string): Uint8Array | null {
   }
 }
 
-/** Secrets that sign at a time, newest first: after a rotation, old and new until the old one's end. */
+/** The secrets that sign now, newest first. After a rotation the old one also signs until it expires. */
 export const signing = (secrets: readonly Secret[], now: number): Secret[] =>
   secrets.filter((each) => each.expires_at === null || now < each.expires_at);
 
 /**
- * The three headers of an attempt. One signature per secret: a receiver takes the message if any of them fits.
- * @param now time of the attempt in ms, not of the event: receivers refuse old timestamps
+ * Makes the three headers of an attempt. There is one signature per secret, and a receiver accepts the message when any
+ * of them is valid.
+ * @param now the time of the attempt in ms, not of the event, because receivers reject old timestamps
  */
 export async function signatureHeaders(
   secrets: readonly Secret[],

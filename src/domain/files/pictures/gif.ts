@@ -6,8 +6,8 @@ const IMAGE = 0x2c;
 const TRAILER = 0x3b;
 
 /**
- * GIF (GIF89a specification). A frame may be larger than the logical screen: Pillow then enlarges the canvas, from that frame on, so
- * both count.
+ * GIF (GIF89a specification). A frame may be larger than the logical screen: Pillow then enlarges the canvas, from that
+ * frame on, so both count.
  */
 export function* gif(cursor: Cursor, tally: Tally): Walk<void> {
   const screen = yield* cursor.bytes(6, 7);

@@ -16,7 +16,10 @@ export function* bmp(cursor: Cursor, tally: Tally): Walk<void> {
   }
 }
 
-/** PSD and PSB (Adobe Photoshop File Formats Specification, File Header Section): the canvas. Layers are decoded into it. */
+/**
+ * PSD and PSB (Adobe Photoshop File Formats Specification, File Header Section): the canvas. Layers are decoded into
+ * it.
+ */
 export function* psd(cursor: Cursor, tally: Tally): Walk<void> {
   const header = yield* cursor.bytes(14, 8);
   if (header !== null) {
@@ -36,7 +39,10 @@ export function* radiance(cursor: Cursor, tally: Tally): Walk<void> {
   tally.add(Number(width ?? 0), Number(height ?? 0));
 }
 
-/** OpenEXR: attributes of one or several parts. The windows for data and for display may differ; a decoder allocates either. */
+/**
+ * OpenEXR: attributes of one or several parts. The windows for data and for display may differ; a decoder allocates
+ * either.
+ */
 export function* exr(cursor: Cursor, tally: Tally): Walk<void> {
   const hasParts = (((yield* cursor.byte(5)) ?? 0) & 0x10) !== 0;
   for (let at = 8; !tally.full;) {

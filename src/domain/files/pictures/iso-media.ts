@@ -2,8 +2,9 @@ import type { Tally } from './tally.ts';
 import { text, type Cursor, type Walk } from './walk.ts';
 
 /**
- * Pictures in ISO media files: AVIF, HEIC and the like (ISO/IEC 23008-12). Every `ispe` is the size of a picture, of a tile of one, or of
- * a thumbnail, of which a decoder takes one; a track is an animation, of which it takes every sample. Whoever calls it a video, `meta` with an `ispe` is a picture all the same.
+ * Pictures in ISO media files: AVIF, HEIC and the like (ISO/IEC 23008-12). Every `ispe` is the size of a picture, of a
+ * tile of one, or of a thumbnail, of which a decoder takes one; a track is an animation, of which it takes every
+ * sample. Whoever calls it a video, `meta` with an `ispe` is a picture all the same.
  */
 export function* isoPicture(cursor: Cursor, tally: Tally): Walk<void> {
   yield* boxes(cursor, tally, { from: 0, to: cursor.size }, PICTURE_BOXES);
@@ -17,7 +18,10 @@ export function* isoFilm(cursor: Cursor, tally: Tally): Walk<void> {
   yield* boxes(cursor, tally, { from: 0, to: cursor.size }, new Set(['meta']));
 }
 
-/** Boxes at the top of a file that are looked at. Pictures have fewer than ten; a video cut into fragments has thousands. */
+/**
+ * Boxes at the top of a file that are looked at. Pictures have fewer than ten; a video cut into fragments has
+ * thousands.
+ */
 const MAX_TOP_BOXES = 64;
 
 const PICTURE_BOXES = new Set(['meta', 'moov', 'moof']);

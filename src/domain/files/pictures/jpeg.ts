@@ -4,8 +4,8 @@ import { latin1, type Cursor, type Walk } from './walk.ts';
 const START = latin1('\xff\xd8\xff');
 
 /**
- * JPEG (ITU-T T.81, annex B) and JPEG-LS. Further pictures stand behind the first in the multi-picture format (CIPA DC-007), and FFmpeg
- * decodes what is put there.
+ * JPEG (ITU-T T.81, annex B) and JPEG-LS. Further pictures stand behind the first in the multi-picture format (CIPA
+ * DC-007), and FFmpeg decodes what is put there.
  */
 export function* jpeg(cursor: Cursor, tally: Tally): Walk<void> {
   let at: number | null = 0;
@@ -22,7 +22,9 @@ export function* jpeg(cursor: Cursor, tally: Tally): Walk<void> {
 
 type OneJpeg = { size: Size | null; end: number };
 
-/** The largest frame of the JPEG at `start`, null where it has none before its first scan, and where the picture ends. */
+/**
+ * The largest frame of the JPEG at `start`, null where it has none before its first scan, and where the picture ends.
+ */
 function* oneJpeg(cursor: Cursor, start: number): Walk<OneJpeg> {
   let size: Size | null = null;
   let at = start + 2;

@@ -10,15 +10,19 @@ import { Cursor, text, type Walk } from './walk.ts';
 import { webp } from './webp.ts';
 
 /**
- * What a file decodes to, without decoding it: a few kilobytes can become gigabytes, and nobody should have to find out by trying. The
- * sizes are what the file's headers say, of every frame and page.
+ * What a file decodes to, without decoding it: a few kilobytes can become gigabytes, and nobody should have to find out
+ * by trying. The sizes are what the file's headers say, of every frame and page.
  *
- * Own code: `image-size` 2.1 reads the first size that a file names, and an attacker writes a large one behind it (decision 57).
+ * Own code: `image-size` 2.1 reads the first size that a file names, and an attacker writes a large one behind it
+ * (decision 57).
  */
 
 type Walker = (cursor: Cursor, tally: Tally) => Walk<void>;
 
-/** Every kind of picture that `sniff` knows, and how its size is read. A kind of picture that is not here is not accepted. */
+/**
+ * Every kind of picture that `sniff` knows, and how its size is read. A kind of picture that is not here is not
+ * accepted.
+ */
 export const PICTURES: ReadonlyMap<string, Walker> = new Map([
   ['image/png', png],
   ['image/jpeg', jpeg],
@@ -45,8 +49,8 @@ const OTHERS: ReadonlyMap<string, Walker> = new Map([
 function* unknownPicture(): Walk<void> {}
 
 /**
- * MPEG audio with a tag in front (id3.org, id3v2.4.0-structure section 3.1). FFmpeg passes over the tag and decodes what it finds behind it:
- * a picture there is none of a sound's.
+ * MPEG audio with a tag in front (id3.org, id3v2.4.0-structure section 3.1). FFmpeg passes over the tag and decodes
+ * what it finds behind it: a picture there is none of a sound's.
  */
 function* tagged(cursor: Cursor): Walk<void> {
   const tag = yield* cursor.bytes(0, 10);
@@ -75,7 +79,10 @@ export type Measured =
   | { problem: 'pixels'; tally: Tally }
   | null;
 
-/** Walks through a file of this type. Null for a type that holds no pictures; a kind of picture that is not known has no size. */
+/**
+ * Walks through a file of this type. Null for a type that holds no pictures; a kind of picture that is not known has no
+ * size.
+ */
 export function measure(type: string, size_bytes: number, limits: PixelLimits): Walk<Measured> | null {
   const walker = PICTURES.get(type) ?? OTHERS.get(type) ?? (type.startsWith('image/') ? unknownPicture : undefined);
   return walker === undefined ? null : measured(walker, type, size_bytes, limits);

@@ -4,8 +4,8 @@ import { latin1, text, type Cursor, type Walk } from './walk.ts';
 const SIGNATURE = latin1('\x89PNG\r\n\x1a\n');
 
 /**
- * PNG and APNG (PNG specification, third edition, sections 5 and 11.3.5). FFmpeg, which ComfyUI's loaders ask first, also decodes every
- * further PNG that stands behind the first.
+ * PNG and APNG (PNG specification, third edition, sections 5 and 11.3.5). FFmpeg, which ComfyUI's loaders ask first,
+ * also decodes every further PNG that stands behind the first.
  */
 export function* png(cursor: Cursor, tally: Tally): Walk<void> {
   for (let at: number | null = 0; at !== null && !tally.full;) {

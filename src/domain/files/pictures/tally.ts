@@ -7,8 +7,8 @@ export type PixelLimits = { picture: number; file: number };
 export type Size = { width: number; height: number };
 
 /**
- * Counts what a decoder would allocate for a file. ComfyUI's `LoadImage` decodes every frame or page of it, each as large as the canvas
- * (nodes.py of 0.33.0).
+ * Counts what a decoder would allocate for a file. ComfyUI's `LoadImage` decodes every frame or page of it, each as
+ * large as the canvas (nodes.py of 0.33.0).
  */
 export class Tally {
   /** The largest picture; null until one with a width and a height was found. */

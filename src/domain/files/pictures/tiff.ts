@@ -9,7 +9,10 @@ const IMAGE_LENGTH = 257;
 const TILE_WIDTH = 322;
 const TILE_LENGTH = 323;
 
-/** TIFF 6.0: a chain of directories, anywhere in the file, each a page. A decoder also allocates the tile that a page states. */
+/**
+ * TIFF 6.0: a chain of directories, anywhere in the file, each a page. A decoder also allocates the tile that a page
+ * states.
+ */
 export function* tiff(cursor: Cursor, tally: Tally): Walk<void> {
   const header = yield* cursor.bytes(0, 8);
   if (header === null) {
@@ -40,7 +43,10 @@ export function* tiff(cursor: Cursor, tally: Tally): Walk<void> {
 const BYTE = 1;
 const SHORT = 3;
 
-/** The value of a directory's entry; the largest where there are several, since decoders differ in which they take. 0: there is none. */
+/**
+ * The value of a directory's entry; the largest where there are several, since decoders differ in which they take. 0:
+ * there is none.
+ */
 function largestValue(directory: DataView, tag: number, little: boolean): number {
   let largest = 0;
   for (let at = 0; at < directory.byteLength; at += 12) {

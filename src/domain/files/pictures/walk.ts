@@ -1,22 +1,22 @@
 /**
- * Walks through a file without holding it: a walk says which bytes it needs next and gets them, from memory or from storage. So the
- * same rules read a small file that is here and a large one that is in R2.
+ * Walks through a file without holding it: a walk says which bytes it needs next and gets them, from memory or from
+ * storage. So the same rules read a small file that is here and a large one that is in R2.
  */
 
 /** Bytes that a walk wants: `length` of them from `offset`, both within the file. */
 export type Need = { offset: number; length: number };
 
 /**
- * Is given bytes from the offset it asked for: at least as many as it asked for, or fewer where they cannot be had. They may be overwritten
- * once it asks for more.
+ * Is given bytes from the offset it asked for: at least as many as it asked for, or fewer where they cannot be had.
+ * They may be overwritten once it asks for more.
  */
 export type Walk<Answer> = Generator<Need, Answer, Uint8Array>;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /**
- * Reads that one walk may make of what it has. Files of millions of tiny parts are made to keep a reader busy; a film of an hour in one
- * GIF takes half as many.
+ * Reads that one walk may make of what it has. Files of millions of tiny parts are made to keep a reader busy; a film
+ * of an hour in one GIF takes half as many.
  */
 export const MAX_STEPS = 1_000_000;
 
@@ -32,7 +32,10 @@ export class Cursor {
     this.size = size;
   }
 
-  /** Whether the walk refused the file, or made more than `MAX_STEPS` reads. It gets nothing more, as at the end of the file. */
+  /**
+   * Whether the walk refused the file, or made more than `MAX_STEPS` reads. It gets nothing more, as at the end of the
+   * file.
+   */
   get refused(): boolean {
     return this.steps > MAX_STEPS;
   }
@@ -86,8 +89,8 @@ export class Cursor {
   }
 
   /**
-   * Where `look` next finds something, from `offset` on. It gets bytes and where to begin in them, answers an index or -1, and needs
-   * `span` bytes to know it when it sees it.
+   * Where `look` next finds something, from `offset` on. It gets bytes and where to begin in them, answers an index or
+   * -1, and needs `span` bytes to know it when it sees it.
    */
   *search(offset: number, span: number, look: (bytes: Uint8Array, from: number) => number): Walk<number | null> {
     for (let from = offset; ;) {
@@ -144,13 +147,22 @@ export function walkBeginning<Answer>(walk: Walk<Answer>, bytes: Uint8Array): An
   }
 }
 
-/** Reads bytes of a file: all that were asked for, but for the end of the file. They may be overwritten by the next read. */
+/**
+ * Reads bytes of a file: all that were asked for, but for the end of the file. They may be overwritten by the next
+ * read.
+ */
 export type Read = (offset: number, length: number) => Promise<Uint8Array>;
 
-/** What is read ahead of a walk that jumps, and of one that goes on where it was, in bytes. The latter is held in memory. */
+/**
+ * What is read ahead of a walk that jumps, and of one that goes on where it was, in bytes. The latter is held in
+ * memory.
+ */
 const LEAST_WINDOW_BYTES = 64 * 1024;
 const MOST_WINDOW_BYTES = 1024 * 1024;
-/** Reads for one file. A request to the gateway has 1,000 calls (reference/cloudflare.md section 4), for everything it does. */
+/**
+ * Reads for one file. A request to the gateway has 1,000 calls (reference/cloudflare.md section 4), for everything it
+ * does.
+ */
 const MAX_READS = 500;
 /** What is read of one file, in bytes: seconds, not minutes. */
 const MAX_READ_BYTES = 1024 * 1024 * 1024;

@@ -6,8 +6,8 @@ const RIFF_HEADER_BYTES = 12;
 const FRAME_HEADER_BYTES = 16;
 
 /**
- * WebP (RFC 9649): still, extended and animated. FFmpeg believes the picture's own header rather than the canvas, reads on behind the
- * length that the file states, and decodes every further WebP behind the first.
+ * WebP (RFC 9649): still, extended and animated. FFmpeg believes the picture's own header rather than the canvas, reads
+ * on behind the length that the file states, and decodes every further WebP behind the first.
  */
 export function* webp(cursor: Cursor, tally: Tally): Walk<void> {
   yield* chunks(cursor, tally, RIFF_HEADER_BYTES, cursor.size);

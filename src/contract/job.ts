@@ -3,7 +3,7 @@ import { mediaType } from './media-type.ts';
 
 /**
  * The words of a job, as every part and every protocol uses them.
- * Status and most field names follow Comfy API v2 (docs/decisions/0002).
+ * Status and most field names follow Comfy API v2 (docs/reference/api.md).
  */
 
 export const STATUSES = ['queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled', 'expired'] as const;

@@ -12,7 +12,7 @@ export type NewJob = {
   endpoint: string;
   /** What runs on that endpoint, and on its fallbacks. */
   worker: WorkerKind;
-  /** The graph as JSON text, ready for the worker: text passes RPC, storage and 64-bit seeds unharmed (decision 0012). */
+  /** The graph as JSON text, ready for the worker: text passes RPC, storage and 64-bit seeds unharmed (docs/decisions/0012). */
   workflow: string;
   inputs: JobInput[];
   options: JobOptions;

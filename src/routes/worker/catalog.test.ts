@@ -8,7 +8,7 @@ import { as } from '../../testing/keys.ts';
 import { dryRunSchema } from '../v1/schemas.ts';
 import { told, workerCall } from '../../testing/worker-calls.ts';
 
-/** Catalogues of node classes: who may set one, what it refuses, and how a wrong one ends (docs/decisions/0052). */
+/** Catalogues of node classes: who may set one, what it refuses, and how a wrong one ends (docs/decisions/0009). */
 
 const ENDPOINT = 'narrow';
 const CLASSES = ['EmptyImage', 'SaveImage'];

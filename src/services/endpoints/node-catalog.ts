@@ -11,7 +11,7 @@ import type { Facts } from '../../domain/workflow/results.ts';
 const CACHE_MS = 60_000;
 /**
  * A catalogue that no worker has confirmed for this long is ignored. A wrong catalogue rejects the jobs whose workers
- * would correct it, so it must expire by itself (docs/decisions/0052).
+ * would correct it, so it must expire by itself (docs/decisions/0009).
  */
 export const CATALOG_LIFE_MS = 3_600_000;
 

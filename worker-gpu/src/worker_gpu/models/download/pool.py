@@ -1,7 +1,7 @@
 """A pool of threads that read chunks of all wanted files, hash them while they are written, and try again.
 
 A thread for each connection, since hashing and writing let go of the interpreter lock
-(docs/decisions/0060-models-are-read-by-obstore.md).
+(docs/decisions/0060-obstore.md).
 """
 
 import random

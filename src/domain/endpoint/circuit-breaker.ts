@@ -44,7 +44,7 @@ export type Supply = 'some' | 'starved' | 'idle' | 'unknown';
 
 /** A pause doubles up to this limit, so waiting jobs start at most this long after the endpoint has recovered. */
 export const MAX_PAUSE_MS = 120_000;
-/** How long a probe may take: longer than the timeout of `/run` (providers/gpu/runpod.ts). */
+/** How long a probe may take: longer than the timeout of `/run` (providers/gpu/runpod/client.ts). */
 export const PROBE_MS = 30_000;
 /** When a job asks again that arrived during another job's probe. */
 const BEHIND_PROBE_MS = 2_000;

@@ -11,7 +11,7 @@ import {
 } from '../../domain/endpoint/circuit-breaker.ts';
 import { isStarving, stageOf, supplyOf } from '../../domain/endpoint/health.ts';
 import type { Env } from '../../env.ts';
-import { runpodProvider } from '../../providers/gpu/runpod.ts';
+import { runpodClient } from '../../providers/gpu/runpod/client.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { EndpointStore } from './store.ts';
 import { Waiting } from './waiting.ts';
@@ -131,7 +131,7 @@ export class Endpoint extends DurableObject<Env> {
       return;
     }
     this.askedAt = Date.now();
-    const answer = await runpodProvider(requireConfig(this.env).runpod).health(target.runpod_id);
+    const answer = await runpodClient(requireConfig(this.env).runpod).health(target.runpod_id);
     const now = Date.now();
     this.askedAt = now;
     this.health = answer.kind === 'ok' ? { ...answer.health, at: now } : null;

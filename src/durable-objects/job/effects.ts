@@ -2,22 +2,17 @@ import { notify } from '../shared/notify.ts';
 import { accountStub } from '../shared/stubs.ts';
 import type { Config } from '../../config/schema.ts';
 import type { JobInput } from '../../contract/new-job.ts';
-import type { RunNews, RunStatus } from '../../contract/run.ts';
 import type { BreakerMode } from '../../contract/endpoint.ts';
 import type { Effect, Signal } from '../../domain/job/signals.ts';
-import { isPolled, type JobState } from '../../domain/job/state.ts';
+import type { JobState } from '../../domain/job/state.ts';
 import { usedBy } from '../../domain/job/usage.ts';
 import { lapsesAt } from '../../domain/job/admission.ts';
-import { RUN_GRACE_MS } from '../../domain/job/effect-relevance.ts';
 import { jobEvent } from '../../domain/webhook/payload.ts';
 import type { Env } from '../../env.ts';
-import type { GpuProvider, RunAnswer } from '../../providers/gpu/provider.ts';
+import type { GpuProvider, RunAnswer, RunReport } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
-import { signToken } from '../../providers/tokens.ts';
 import { projectionOf } from '../../storage/d1/jobs.ts';
-import { inlineInput, look } from './polled-run.ts';
 import { lineOf, reportRun, routeOf } from './route.ts';
-import { moveResult } from './run-result.ts';
 import { noticeOf, viewOf } from './view.ts';
 
 /** An effect that leaves the object. */
@@ -25,9 +20,6 @@ export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
 
 /** What doing an effect came to: a signal for the machine, nothing more to say, or: try again later. */
 export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' } | { kind: 'again' };
-
-/** How long a worker's token outlives the deadline: the worker may repeat its report for 120 s after it. */
-const TOKEN_GRACE_MS = 180_000;
 
 /** How soon a run that its endpoint did not take looks for another one. */
 const REROUTE_MS = 1_000;
@@ -38,7 +30,7 @@ export type EffectContext = {
   gpu: GpuProvider;
   state: JobState;
   /** The graph and the files that the job runs with. */
-  order: () => { workflow: string; inputs: JobInput[] };
+  spec: () => { workflow: string; inputs: JobInput[] };
   now: number;
   /** Gives the machine a signal while the effect goes on. */
   tell: (signal: Signal) => void;
@@ -72,7 +64,9 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
     case 'fetch_result':
       return runpodId === undefined ? { kind: 'again' } : fetchResult(effect, runpodId, context);
     case 'cancel_run':
-      return { kind: runpodId === undefined ? 'done' : await gpu.cancel(runpodId, effect.run_id) };
+      return {
+        kind: runpodId === undefined ? 'done' : await gpu.cancel({ endpoint: runpodId, run_id: effect.run_id }),
+      };
     case 'project':
       await env.DB.batch(projected(env.DB, state));
       return { kind: 'done' };
@@ -108,12 +102,8 @@ async function check(
   runpodId: string | undefined,
   { env, gpu, state }: EffectContext,
 ): Promise<Signal> {
-  const said: { status: RunStatus; news?: RunNews } =
-    runpodId === undefined
-      ? { status: 'unreachable' }
-      : isPolled(state)
-        ? await look(gpu, runpodId, run_id)
-        : { status: await gpu.status(runpodId, run_id) };
+  const said: RunReport =
+    runpodId === undefined ? { status: 'unreachable' } : await gpu.status({ endpoint: runpodId, run_id });
   const asks = said.status === 'queued' || said.status === 'unreachable';
   const line = asks ? await lineOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
   return { kind: 'run_status', attempt, ...said, line };
@@ -122,20 +112,9 @@ async function check(
 async function fetchResult(
   { attempt, run_id }: Extract<Effect, { kind: 'fetch_result' }>,
   endpoint: string,
-  { env, config, gpu, state, wanted }: EffectContext,
+  { env, gpu, state, wanted }: EffectContext,
 ): Promise<EffectOutcome> {
-  const { limits, publicUrl } = config;
-  const moved = await moveResult({
-    bucket: env.BUCKET,
-    gpu,
-    limits,
-    publicUrl,
-    state,
-    attempt,
-    endpoint,
-    runId: run_id,
-    clock: Date.now,
-  });
+  const moved = await gpu.result({ endpoint, run_id, account: state.account, job: state.id, attempt });
   switch (moved.kind) {
     case 'result':
       if (!wanted()) {
@@ -161,57 +140,51 @@ function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): st
 
 /** Calls `/run` where the run may go now. The place is settled and stored before the call. */
 async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
-  const { env, config, state, now, tell, wanted } = context;
+  const { env, config, gpu, state, now, spec, tell, wanted } = context;
   const route = await routeOf(env, config, state, now);
-  const input = route.kind === 'go' ? await inputOf(attempt, context) : null;
   if (!wanted()) {
     return { kind: 'done' };
   }
   const refusal = { kind: 'run_refused', attempt, again: false, retry_after_ms: null } as const;
-  switch (route.kind) {
-    case 'nowhere':
-      return signal({ ...refusal, code: 'provider_refused', message: 'The endpoint is no longer configured.' });
-    case 'wait':
-      return signal({ kind: 'run_held', attempt, wait_ms: route.wait_ms, ...route.why });
-    case 'go': {
-      if (input === null) {
-        const message = 'An input of the job is no longer there.';
-        return signal({ ...refusal, code: 'input_fetch_failed', at: 'request', message });
+  if (route.kind === 'nowhere') {
+    return signal({ ...refusal, code: 'provider_refused', message: 'The endpoint is no longer configured.' });
+  }
+  if (route.kind === 'wait') {
+    return signal({ kind: 'run_held', attempt, wait_ms: route.wait_ms, ...route.why });
+  }
+  const answer = await gpu.submit({
+    endpoint: config.endpoints[route.endpoint]?.runpod_id ?? '',
+    account: state.account,
+    job: state.id,
+    attempt,
+    deadline: state.deadline,
+    now,
+    spec,
+    confirm: () => {
+      if (!wanted()) {
+        return false;
       }
       tell({ kind: 'routed', attempt, endpoint: route.endpoint });
-      const answer = await run(attempt, config.endpoints[route.endpoint]?.runpod_id ?? '', input, context);
-      if (answer.kind === 'accepted' && route.report === 'all') {
-        // First of all the run's id is stored: what the endpoint is told must not stand between.
-        tell(cameOf(attempt, answer, 'closed'));
-        await reportRun(env, state.id, route, answer);
-        return { kind: 'done' };
-      }
-      const mode = await reportRun(env, state.id, route, answer);
-      return signal(cameOf(attempt, answer, mode));
-    }
+      return true;
+    },
+  });
+  if (answer.kind === 'withdrawn') {
+    return { kind: 'done' };
   }
+  if (answer.kind === 'input_missing') {
+    const message = 'An input of the job is no longer there.';
+    return signal({ ...refusal, code: 'input_fetch_failed', at: 'request', message });
+  }
+  if (answer.kind === 'accepted' && route.report === 'all') {
+    // First of all the run's id is stored: what the endpoint is told must not stand between.
+    tell(cameOf(attempt, answer, 'closed'));
+    await reportRun(env, state.id, route, answer);
+    return { kind: 'done' };
+  }
+  return signal(cameOf(attempt, answer, await reportRun(env, state.id, route, answer)));
 }
 
 const signal = (what: Signal): EffectOutcome => ({ kind: 'signal', signal: what });
-
-async function run(
-  attempt: number,
-  endpoint: string,
-  input: readonly string[],
-  { config, gpu, state, now }: EffectContext,
-): Promise<RunAnswer> {
-  const binding = { job: state.id, attempt };
-  const hookToken = await signToken(config.tokenSecret, { purpose: 'webhook', ...binding }, tokenEnd(state));
-  const left_ms = state.deadline - now;
-  return gpu.run({
-    endpoint,
-    input,
-    webhook: `${config.publicUrl}/hooks/runpod/${state.id}/${attempt}?token=${hookToken}`,
-    // A worker of ours ends at the deadline by itself and says so; the other is ended by RunPod.
-    execution_timeout_ms: isPolled(state) ? left_ms : left_ms + RUN_GRACE_MS,
-    ttl_ms: left_ms + RUN_GRACE_MS,
-  });
-}
 
 function cameOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal {
   switch (answer.kind) {
@@ -228,18 +201,3 @@ function cameOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal {
       return { kind: 'run_unknown', attempt };
   }
 }
-
-/** What the worker gets from RunPod: a ticket to claim, or all of it where the worker knows no gateway. Null: a file is gone. */
-async function inputOf(
-  attempt: number,
-  { env, config, state, order }: EffectContext,
-): Promise<readonly string[] | null> {
-  if (isPolled(state)) {
-    return inlineInput(env.BUCKET, state, order());
-  }
-  const binding = { job: state.id, attempt };
-  const token = await signToken(config.tokenSecret, { purpose: 'worker', ...binding }, tokenEnd(state));
-  return [JSON.stringify({ ...binding, gateway: config.publicUrl, token })];
-}
-
-const tokenEnd = (state: JobState): number => state.deadline + TOKEN_GRACE_MS;

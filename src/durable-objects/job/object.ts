@@ -14,7 +14,7 @@ import { currentAttempt, type JobState } from '../../domain/job/state.ts';
 import { stillWanted } from '../../domain/job/effect-relevance.ts';
 import { claimStands } from '../../domain/job/worker-messages.ts';
 import type { Env } from '../../env.ts';
-import { runpodProvider } from '../../providers/gpu/runpod.ts';
+import { gpuProvider } from '../../providers/gpu/providers.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
@@ -400,9 +400,9 @@ export class Job extends DurableObject<Env> {
       : perform(effect, {
           env,
           config,
-          gpu: runpodProvider(config.runpod),
+          gpu: gpuProvider(state.worker, { config, bucket: env.BUCKET, clock: Date.now }),
           state,
-          order: () => this.store.order(),
+          spec: () => this.store.order(),
           now,
           tell: (signal) => void this.apply(signal),
           wanted: () => this.state !== null && stillWanted(this.state, effect, Date.now()),

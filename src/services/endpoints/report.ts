@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { nodeClasses } from '../../contract/worker.ts';
-import type { GpuProvider } from '../../providers/gpu/provider.ts';
-import { runpodProvider } from '../../providers/gpu/runpod.ts';
+import { runpodClient, type RunpodClient } from '../../providers/gpu/runpod/client.ts';
 import type { Core } from '../context.ts';
 import type { Actor } from '../auth/actor.ts';
 import { notFound, type CoreProblem } from '../../domain/problems.ts';
@@ -47,10 +46,10 @@ export async function workerReport(
   if (target === undefined) {
     return fail(notFound);
   }
-  const gpu = runpodProvider(core.config.runpod);
+  const runpod = runpodClient(core.config.runpod);
   const wait_ms = wait_s * 1000;
   const life_ms = wait_ms + RUN_GRACE_MS;
-  const started = await gpu.run({
+  const started = await runpod.run({
     endpoint: target.runpod_id,
     input: [JSON.stringify(kind === 'debug' ? { action: kind, catalog: true } : { action: kind })],
     webhook: null,
@@ -61,7 +60,7 @@ export async function workerReport(
     const why = started.kind === 'refused' ? started.message : 'RunPod did not answer.';
     return fail({ code: 'no_worker_report', detail: `no worker was asked: ${why}` });
   }
-  const report = await awaited(gpu, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
+  const report = await awaited(runpod, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
   return report.ok && kind === 'debug' ? ok(await withoutCatalog(core, name, report.value)) : report;
 }
 
@@ -88,14 +87,14 @@ async function withoutCatalog(core: Core, endpoint: string, report: unknown): Pr
 
 /** Returns the output of a run when it has finished. Cancels the run when it has not finished by `until`. */
 async function awaited(
-  gpu: GpuProvider,
+  runpod: RunpodClient,
   endpoint: string,
   run: string,
   clock: () => number,
   until: number,
 ): Promise<Result<unknown, CoreProblem>> {
   for (;;) {
-    const record = await gpu.read(endpoint, run, () => null);
+    const record = await runpod.read(endpoint, run, () => null);
     const status = typeof record === 'string' ? record : record.status;
     if (typeof record !== 'string' && status === 'completed' && (record.output ?? null) !== null) {
       return ok(record.output);
@@ -104,7 +103,7 @@ async function awaited(
       return fail({ code: 'no_worker_report', detail: `the worker gave no report: its run is ${status}` });
     }
     if (clock() + POLL_MS >= until) {
-      await gpu.cancel(endpoint, run);
+      await runpod.cancel(endpoint, run);
       const detail = `no worker reported in time: the run is ${status}`;
       return fail({ code: 'no_worker_report', detail, shouldRetry: true });
     }

@@ -1,9 +1,8 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { runpodProvider } from './runpod.ts';
-import type { RunOrder } from './provider.ts';
+import { runpodClient, type RunpodRequest } from './client.ts';
 
-const provider = runpodProvider({ baseUrl: 'https://runpod.test/v2', apiKey: 'secret-key' });
-const order: RunOrder = {
+const client = runpodClient({ baseUrl: 'https://runpod.test/v2', apiKey: 'secret-key' });
+const RUN: RunpodRequest = {
   endpoint: 'ep1',
   input: ['{"job":"j",', '"text":"é"}'],
   webhook: 'https://gw.test/hooks/runpod/j/1?token=h',
@@ -34,14 +33,14 @@ const brokenBody = () =>
 describe('/run', () => {
   it('carries the ticket, the webhook and the limits, and the key as a bearer', async () => {
     const asked = answers(Response.json({ id: 'r1', status: 'IN_QUEUE' }));
-    expect(await provider.run(order)).toEqual({ kind: 'accepted', run_id: 'r1' });
+    expect(await client.run(RUN)).toEqual({ kind: 'accepted', run_id: 'r1' });
     const [request] = asked;
     expect(request?.method).toBe('POST');
     expect(request?.url).toBe('https://runpod.test/v2/ep1/run');
     expect(request?.headers.get('authorization')).toBe('Bearer secret-key');
     expect(await request?.json()).toEqual({
       input: { job: 'j', text: 'é' },
-      webhook: order.webhook,
+      webhook: RUN.webhook,
       policy: { executionTimeout: 60_000, ttl: 60_000 },
     });
   });
@@ -53,7 +52,7 @@ describe('/run', () => {
     [12_345.6, { executionTimeout: 12_346, ttl: 12_346 }],
   ])('keeps the limits within what RunPod takes: %d ms', async (ms, policy) => {
     const asked = answers(Response.json({ id: 'r1' }));
-    await provider.run({ ...order, execution_timeout_ms: ms, ttl_ms: ms });
+    await client.run({ ...RUN, execution_timeout_ms: ms, ttl_ms: ms });
     expect(await asked[0]?.json()).toMatchObject({ policy });
   });
 
@@ -72,12 +71,12 @@ describe('/run', () => {
     ['a body that breaks off', brokenBody()],
   ])('answered with %s has an unknown outcome', async (_name, answer) => {
     answers(answer);
-    expect(await provider.run(order)).toEqual({ kind: 'unknown' });
+    expect(await client.run(RUN)).toEqual({ kind: 'unknown' });
   });
 
   it('that meets no network has an unknown outcome', async () => {
     answers(() => Promise.reject(new TypeError('connection refused')));
-    expect(await provider.run(order)).toEqual({ kind: 'unknown' });
+    expect(await client.run(RUN)).toEqual({ kind: 'unknown' });
   });
 
   it.each([
@@ -92,7 +91,7 @@ describe('/run', () => {
     'answered with %d is refused for good, without quoting RunPod; it is about the %s',
     async (status, about) => {
       answers(new Response('{"error":"key secret-key is bad"}', { status }));
-      const answer = await provider.run(order);
+      const answer = await client.run(RUN);
       expect(answer).toMatchObject({
         kind: 'refused',
         again: false,
@@ -112,7 +111,7 @@ describe('/run', () => {
     [{}, null],
   ])('answered with 429 and %j may be tried again', async (headers, retry_after_ms) => {
     answers(new Response('', { status: 429, headers }));
-    expect(await provider.run(order)).toMatchObject({
+    expect(await client.run(RUN)).toMatchObject({
       kind: 'refused',
       again: true,
       about: 'run',
@@ -136,7 +135,7 @@ describe('/status', () => {
     ['', 'running'],
   ])('"%s" means %s', async (word, status) => {
     const asked = answers(Response.json({ id: 'r/1', status: word, output: {}, delayTime: 1, workerId: 'w' }));
-    expect(await provider.status('ep1', 'r/1')).toBe(status);
+    expect(await client.status('ep1', 'r/1')).toBe(status);
     expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
   });
 
@@ -153,7 +152,7 @@ describe('/status', () => {
     ['a body that breaks off', brokenBody(), 'unreachable'],
   ])('%s decides nothing that it does not say', async (_name, answer, status) => {
     answers(answer);
-    expect(await provider.status('ep1', 'r')).toBe(status);
+    expect(await client.status('ep1', 'r')).toBe(status);
   });
 });
 
@@ -170,7 +169,7 @@ describe('/status with all it says', () => {
 
   it('gives the output, the times and the worker', async () => {
     const asked = answers(Response.json(whole));
-    expect(await provider.read('ep1', 'r/1', none)).toEqual({
+    expect(await client.read('ep1', 'r/1', none)).toEqual({
       status: 'completed',
       output: whole.output,
       error: undefined,
@@ -184,7 +183,7 @@ describe('/status with all it says', () => {
   it('hands on the texts that are wanted', async () => {
     answers(Response.json(whole));
     const pieces: string[] = [];
-    const record = await provider.read('ep1', 'r', (path) =>
+    const record = await client.read('ep1', 'r', (path) =>
       path.at(-1) === 'data'
         ? { write: (piece) => void pieces.push(piece), end: () => Promise.resolve({ stored: true }) }
         : null,
@@ -195,7 +194,7 @@ describe('/status with all it says', () => {
 
   it('takes a queued run that has nothing else to say, and facts of the wrong kind as not said', async () => {
     answers(Response.json({ id: 'r', status: 'IN_QUEUE', delayTime: 'soon', workerId: 7 }));
-    expect(await provider.read('ep1', 'r', none)).toMatchObject({
+    expect(await client.read('ep1', 'r', none)).toMatchObject({
       status: 'queued',
       delay_ms: null,
       execution_ms: null,
@@ -212,14 +211,14 @@ describe('/status with all it says', () => {
     ['a body that ends early', () => new Response('{"status":"COMPLETED"'), 'unreachable'],
   ])('%s decides nothing', async (_name, answer, said) => {
     answers(answer());
-    expect(await provider.read('ep1', 'r', none)).toBe(said);
+    expect(await client.read('ep1', 'r', none)).toBe(said);
   });
 
   it('rejects with what a sink rejects with: that is not RunPod being unreachable', async () => {
     answers(Response.json(whole));
     const full = new Error('no room');
     await expect(
-      provider.read('ep1', 'r', (path) =>
+      client.read('ep1', 'r', (path) =>
         path.at(-1) === 'data' ? { write: () => Promise.reject(full), end: () => Promise.resolve(null) } : null,
       ),
     ).rejects.toBe(full);
@@ -240,12 +239,12 @@ describe('/cancel', () => {
     [503, 'again'],
   ] as const)('answered with %d is %s', async (status, outcome) => {
     answers(new Response(status === 302 ? null : 'x', { status }));
-    expect(await provider.cancel('ep1', 'r')).toBe(outcome);
+    expect(await client.cancel('ep1', 'r')).toBe(outcome);
   });
 
   it('that meets no network is tried again', async () => {
     answers(() => Promise.reject(new TypeError('connection refused')));
-    expect(await provider.cancel('ep1', 'r')).toBe('again');
+    expect(await client.cancel('ep1', 'r')).toBe('again');
   });
 });
 
@@ -259,7 +258,7 @@ describe('/health', () => {
         workers: { idle: 1, initializing: 2, ready: 3, running: 4, throttled: 5, unhealthy: 6 },
       }),
     );
-    expect(await provider.health('ep1')).toEqual({
+    expect(await client.health('ep1')).toEqual({
       kind: 'ok',
       health: {
         workers: { idle: 1, initializing: 2, ready: 3, running: 4, throttled: 5, unhealthy: 6 },
@@ -272,7 +271,7 @@ describe('/health', () => {
 
   it('counts a word that is missing, or that makes no sense, as none', async () => {
     answers(Response.json({ jobs: { inQueue: 1 }, workers: { idle: 1, running: 'many', throttled: -1 } }));
-    expect(await provider.health('ep1')).toEqual({
+    expect(await client.health('ep1')).toEqual({
       kind: 'ok',
       health: { workers: { ...workers, idle: 1 }, in_queue: 1, in_progress: 0 },
     });
@@ -291,7 +290,7 @@ describe('/health', () => {
     ['a body that breaks off', brokenBody(), 'failed'],
   ])('%s is %s', async (_name, answer, kind) => {
     answers(answer);
-    expect(await provider.health('ep1')).toEqual({ kind });
+    expect(await client.health('ep1')).toEqual({ kind });
   });
 });
 
@@ -308,11 +307,11 @@ describe('a RunPod that does not answer', () => {
   };
 
   it.each([
-    ['run', 15_000, () => provider.run(order), { kind: 'unknown' }],
-    ['status', 10_000, () => provider.status('ep1', 'r'), 'unreachable'],
-    ['the whole status', 120_000, () => provider.read('ep1', 'r', () => null), 'unreachable'],
-    ['cancel', 10_000, () => provider.cancel('ep1', 'r'), 'again'],
-    ['health', 5_000, () => provider.health('ep1'), { kind: 'failed' }],
+    ['run', 15_000, () => client.run(RUN), { kind: 'unknown' }],
+    ['status', 10_000, () => client.status('ep1', 'r'), 'unreachable'],
+    ['the whole status', 120_000, () => client.read('ep1', 'r', () => null), 'unreachable'],
+    ['cancel', 10_000, () => client.cancel('ep1', 'r'), 'again'],
+    ['health', 5_000, () => client.health('ep1'), { kind: 'failed' }],
   ] as const)('is given up on: %s after %d ms', async (_name, ms, ask, outcome) => {
     vi.useFakeTimers();
     onTestFinished(() => {
@@ -330,7 +329,7 @@ describe('a RunPod that does not answer', () => {
       vi.useRealTimers();
     });
     answers(Response.json({ id: 'r1' }));
-    await provider.run(order);
+    await client.run(RUN);
     expect(vi.getTimerCount()).toBe(0);
   });
 });

@@ -1,10 +1,49 @@
 import { z } from 'zod';
-import { readRetryAfter } from '../../contract/retry-after.ts';
-import { runIdSchema, type RunRecord, type RunStatus } from '../../contract/run.ts';
-import { readJsonStream, type JsonPath, type TextSink } from '../json-stream.ts';
-import type { GpuProvider, HealthAnswer, RunAnswer, RunOrder } from './provider.ts';
+import type { Health } from '../../../contract/endpoint.ts';
+import { readRetryAfter } from '../../../contract/retry-after.ts';
+import { runIdSchema, type RunRecord, type RunStatus } from '../../../contract/run.ts';
+import { readJsonStream, type JsonPath, type TextSink } from '../../json-stream.ts';
+import type { RunAnswer } from '../provider.ts';
 
-/** RunPod's job API (reference/runpod.md section 2). */
+/** RunPod's job API (reference/runpod.md section 2). `endpoint` in each call is RunPod's endpoint id. */
+export type RunpodClient = {
+  /** Calls `/run`, once. */
+  run(request: RunpodRequest): Promise<RunAnswer>;
+  /** The status of a run, and no more. */
+  status(endpoint: string, runId: string): Promise<RunStatus>;
+  /**
+   * All that RunPod says of a run, its output included.
+   * @param take asked at the beginning of every text in it: one that is wanted is handed on piece by piece as it arrives, and what
+   *   comes of it stands in its place. What a sink rejects with, this rejects with.
+   */
+  read(
+    endpoint: string,
+    runId: string,
+    take: (path: JsonPath) => TextSink | null,
+  ): Promise<RunRecord | 'missing' | 'unreachable'>;
+  /** Cancels a run, queued or running. `done` also when it is over or unknown there. */
+  cancel(endpoint: string, runId: string): Promise<'done' | 'again'>;
+  /** What RunPod says of an endpoint's workers and queue. */
+  health(endpoint: string): Promise<HealthAnswer>;
+};
+
+/** Times in ms. */
+export type RunpodRequest = {
+  endpoint: string;
+  /** What the worker gets as its input: one JSON object as text, in pieces, so that large ones are not copied together first. */
+  input: readonly string[];
+  /** Where RunPod says that the run is over; null: nowhere. */
+  webhook: string | null;
+  execution_timeout_ms: number;
+  ttl_ms: number;
+};
+
+export type HealthAnswer =
+  | { kind: 'ok'; health: Health }
+  /** RunPod knows the endpoint no longer, or does not serve this account. */
+  | { kind: 'refused' }
+  /** No answer, or none that makes sense. */
+  | { kind: 'failed' };
 
 /** RunPod answers `/run` in well under this; its own clients give up after 3 to 10 s. */
 const RUN_TIMEOUT_MS = 15_000;
@@ -60,8 +99,7 @@ const REQUEST_TIMEOUT = 408;
 /** Answers to a cancel that mean there is no such run, or no longer. Others of 4xx say that *we* were refused: try again. */
 const NOTHING_TO_CANCEL: ReadonlySet<number> = new Set([400, 404, 409, 410, 422]);
 
-/** `endpoint` in each call is RunPod's endpoint id. */
-export function runpodProvider(options: { baseUrl: string; apiKey: string }): GpuProvider {
+export function runpodClient(options: { baseUrl: string; apiKey: string }): RunpodClient {
   /** One call and the reading of its answer, within a time. Rejects for whatever the network does. */
   const call = async <T>(
     path: string,
@@ -86,10 +124,10 @@ export function runpodProvider(options: { baseUrl: string; apiKey: string }): Gp
   };
 
   return {
-    async run(order) {
-      const post = { method: 'POST', body: runBody(order) };
+    async run(request) {
+      const post = { method: 'POST', body: runBody(request) };
       try {
-        return await call(`${order.endpoint}/run`, post, RUN_TIMEOUT_MS, readRunAnswer);
+        return await call(`${request.endpoint}/run`, post, RUN_TIMEOUT_MS, readRunAnswer);
       } catch {
         return { kind: 'unknown' };
       }
@@ -142,13 +180,13 @@ export function runpodProvider(options: { baseUrl: string; apiKey: string }): Gp
   };
 }
 
-function runBody(order: RunOrder): Blob {
-  const webhook = order.webhook === null ? '' : `,"webhook":${JSON.stringify(order.webhook)}`;
+function runBody(request: RunpodRequest): Blob {
+  const webhook = request.webhook === null ? '' : `,"webhook":${JSON.stringify(request.webhook)}`;
   const policy = JSON.stringify({
-    executionTimeout: clamp(order.execution_timeout_ms, EXECUTION_TIMEOUT_MS),
-    ttl: clamp(order.ttl_ms, TTL_MS),
+    executionTimeout: clamp(request.execution_timeout_ms, EXECUTION_TIMEOUT_MS),
+    ttl: clamp(request.ttl_ms, TTL_MS),
   });
-  return new Blob(['{"input":', ...order.input, `${webhook},"policy":${policy}}`]);
+  return new Blob(['{"input":', ...request.input, `${webhook},"policy":${policy}}`]);
 }
 
 const clamp = (value: number, { min, max }: { min: number; max: number }): number =>

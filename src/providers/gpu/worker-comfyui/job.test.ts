@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { assetKey } from '../../storage/r2/keys.ts';
+import { assetKey } from '../../../storage/r2/keys.ts';
 import {
   ACCOUNT,
   connected,
@@ -17,8 +17,8 @@ import {
   view,
   type FakeRunpod,
   type Rig,
-} from '../../testing/job.ts';
-import { PNG } from '../../testing/gateway.ts';
+} from '../../../testing/job.ts';
+import { PNG } from '../../../testing/gateway.ts';
 
 const FOREIGN = { endpoint: 'foreign', worker: 'worker-comfyui' } as const;
 const IN_PROGRESS = { id: 'run', status: 'IN_PROGRESS', workerId: 'w9', delayTime: 800 };

@@ -1,23 +1,49 @@
-import type { JobInput } from '../../contract/new-job.ts';
-import type { RunNews, RunStatus } from '../../contract/run.ts';
-import type { JobState } from '../../domain/job/state.ts';
-import { inputPieces } from '../../providers/gpu/worker-comfyui/input.ts';
-import { withPlainNames } from '../../providers/gpu/worker-comfyui/plain-names.ts';
-import { progressOf } from '../../providers/gpu/worker-comfyui/progress.ts';
-import type { GpuProvider } from '../../providers/gpu/provider.ts';
-import { assetKey } from '../../storage/r2/keys.ts';
+import { RUN_GRACE_MS } from '../../../domain/job/effect-relevance.ts';
+import { assetKey } from '../../../storage/r2/keys.ts';
+import type { GpuProvider, ProviderParts, RunReport, RunRequest } from '../provider.ts';
+import { runpodClient, type RunpodClient } from '../runpod/client.ts';
+import { webhookOf } from '../runpod/request.ts';
+import { inputPieces } from './input.ts';
+import { withPlainNames } from './plain-names.ts';
+import { progressOf } from './progress.ts';
+import { moveResult } from './result.ts';
 
-/** What the gateway does itself for a worker that knows no gateway: hands it the files, and looks how it is doing. */
+/**
+ * Endpoints of RunPod whose worker is the public worker-comfyui, or another that knows no gateway (docs/decisions/0036). The graph and
+ * the files travel in the run's input, RunPod's status is all there is to hear of it, and its results are in RunPod's answer.
+ */
+export function workerComfyuiProvider({ config, bucket, clock }: ProviderParts): GpuProvider {
+  const client = runpodClient(config.runpod);
+  return {
+    async submit(run) {
+      const { endpoint, deadline, now, confirm } = run;
+      const input = await inlineInput(bucket, run);
+      if (input === null) {
+        return { kind: 'input_missing' };
+      }
+      const webhook = await webhookOf(run, config);
+      if (!confirm()) {
+        return { kind: 'withdrawn' };
+      }
+      const left_ms = deadline - now;
+      // The worker knows no deadline: RunPod ends its run.
+      return client.run({ endpoint, input, webhook, execution_timeout_ms: left_ms, ttl_ms: left_ms + RUN_GRACE_MS });
+    },
+
+    status: ({ endpoint, run_id }) => reportOf(client, endpoint, run_id),
+
+    result: (run) => moveResult({ ...run, client, bucket, clock, limits: config.limits, publicUrl: config.publicUrl }),
+
+    cancel: ({ endpoint, run_id }) => client.cancel(endpoint, run_id),
+  };
+}
 
 /** The graph and the files as the worker's input; null when a file is no longer there. At most `/run`'s 10 MB of it, as submit made sure. */
-export async function inlineInput(
-  bucket: R2Bucket,
-  { account }: JobState,
-  order: { workflow: string; inputs: JobInput[] },
-): Promise<string[] | null> {
-  const { workflow, nameOf } = withPlainNames(order.workflow, order.inputs);
+async function inlineInput(bucket: R2Bucket, { account, spec }: RunRequest): Promise<string[] | null> {
+  const { workflow: sent, inputs } = spec();
+  const { workflow, nameOf } = withPlainNames(sent, inputs);
   const images: { name: string; base64: string }[] = [];
-  for (const { name, key, sha256 } of order.inputs) {
+  for (const { name, key, sha256 } of inputs) {
     const object = await bucket.get(key ?? assetKey(account, sha256));
     if (object === null) {
       return null;
@@ -28,12 +54,8 @@ export async function inlineInput(
 }
 
 /** RunPod's status of a run and what else it says. Texts of the output pass by unread. */
-export async function look(
-  gpu: GpuProvider,
-  endpoint: string,
-  runId: string,
-): Promise<{ status: RunStatus; news?: RunNews }> {
-  const record = await gpu.read(endpoint, runId, () => null);
+async function reportOf(client: RunpodClient, endpoint: string, runId: string): Promise<RunReport> {
+  const record = await client.read(endpoint, runId, () => null);
   if (record === 'missing' || record === 'unreachable') {
     return { status: record };
   }

@@ -1,56 +1,32 @@
-import { sniff } from '../../domain/files/sniff.ts';
-import type { Limits } from '../../config/schema.ts';
-import type { Output } from '../../contract/job.ts';
-import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
-import type { RunResult } from '../../contract/run.ts';
-import type { WorkerError } from '../../contract/worker.ts';
-import type { JobState } from '../../domain/job/state.ts';
-import { publicUrl } from '../../domain/net/public-url.ts';
-import {
-  outputTypeOf,
-  takes,
-  verdictOf,
-  type ResultFile as Found,
-  type StoredFile,
-} from '../../providers/gpu/worker-comfyui/output.ts';
-import type { GpuProvider } from '../../providers/gpu/provider.ts';
-import { fetchPublic } from '../../providers/public-fetch.ts';
-import { outputKey } from '../../storage/r2/keys.ts';
-import { ResultFile } from '../../storage/r2/result-file.ts';
-import { Base64Sink, PlainSink } from './taken-text.ts';
+import { sniff } from '../../../domain/files/sniff.ts';
+import type { Limits } from '../../../config/schema.ts';
+import type { Output } from '../../../contract/job.ts';
+import { UNKNOWN_TYPE } from '../../../contract/media-type.ts';
+import type { WorkerError } from '../../../contract/worker.ts';
+import { publicUrl } from '../../../domain/net/public-url.ts';
+import { outputTypeOf, takes, verdictOf, type ResultFile as Found, type StoredFile } from './output.ts';
+import { fetchPublic } from '../../public-fetch.ts';
+import type { JobRef, ResultOutcome, RunRef } from '../provider.ts';
+import type { RunpodClient } from '../runpod/client.ts';
+import { outputKey } from '../../../storage/r2/keys.ts';
+import { ResultFile } from '../../../storage/r2/result-file.ts';
+import { Base64Sink, PlainSink } from './text-sinks.ts';
 
 /** One result behind a URL has this long to arrive whole. All of them share the time the machine gives the moving. */
 const FETCH_TIMEOUT_MS = 120_000;
 
-export type Moving = {
-  bucket: R2Bucket;
-  gpu: GpuProvider;
-  limits: Limits;
-  publicUrl: string;
-  state: JobState;
-  attempt: number;
-  /** RunPod's ids of the endpoint and of the run. */
-  endpoint: string;
-  runId: string;
-  clock: () => number;
-};
-
-/** What moving came to. `not_over`: RunPod says the run goes on. `again`: something failed that may pass; nothing is lost. */
-export type Moved =
-  | { kind: 'result'; result: RunResult }
-  | { kind: 'missing' }
-  | { kind: 'not_over' }
-  | { kind: 'again' };
+export type Moving = RunRef &
+  JobRef & { client: RunpodClient; bucket: R2Bucket; limits: Limits; publicUrl: string; clock: () => number };
 
 /**
  * Moves the results of a run from RunPod's answer, or from where its URLs lead, into R2. The answer passes through in slices; at most
  * one part of one file is in memory. Doing it again writes the same files to the same places.
  */
-export async function moveResult(moving: Moving): Promise<Moved> {
+export async function moveResult(moving: Moving): Promise<ResultOutcome> {
   const began = moving.clock();
   const files = new FilesOfRun(moving);
   try {
-    const record = await moving.gpu.read(moving.endpoint, moving.runId, (path) => {
+    const record = await moving.client.read(moving.endpoint, moving.run_id, (path) => {
       const how = takes(path);
       return how === null || !files.hasRoom
         ? null
@@ -106,8 +82,8 @@ class FilesOfRun {
 
   /** @param type what the file is, where its bytes do not have to say it */
   open(type?: string): ResultFile {
-    const { state, attempt, bucket } = this.moving;
-    const key = outputKey(state.account, state.id, attempt, `result-${this.opened.length + 1}`);
+    const { account, job, attempt, bucket } = this.moving;
+    const key = outputKey(account, job, attempt, `result-${this.opened.length + 1}`);
     const file = new ResultFile(bucket, key, (head, size) => type ?? sniff(head, size) ?? UNKNOWN_TYPE);
     this.opened.push(file);
     return file;

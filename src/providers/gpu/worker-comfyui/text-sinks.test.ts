@@ -1,8 +1,8 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { ResultFile } from '../../storage/r2/result-file.ts';
-import { PNG } from '../../testing/gateway.ts';
-import { Base64Sink, PlainSink } from './taken-text.ts';
+import { ResultFile } from '../../../storage/r2/result-file.ts';
+import { PNG } from '../../../testing/gateway.ts';
+import { Base64Sink, PlainSink } from './text-sinks.ts';
 
 /** A sink with a place of its own in R2, and what lies there afterwards. */
 function rig(make: (open: () => ResultFile) => Base64Sink | PlainSink) {

@@ -1,7 +1,7 @@
-import { Base64Stream, DATA_URL, MAX_DATA_URL_CHARS } from '../../lib/base64.ts';
-import { Taken } from '../../providers/gpu/worker-comfyui/output.ts';
-import type { TextSink } from '../../providers/json-stream.ts';
-import type { ResultFile } from '../../storage/r2/result-file.ts';
+import { Base64Stream, DATA_URL, MAX_DATA_URL_CHARS } from '../../../lib/base64.ts';
+import { Taken } from './output.ts';
+import type { TextSink } from '../../json-stream.ts';
+import type { ResultFile } from '../../../storage/r2/result-file.ts';
 
 /** Longest URL that is taken, in characters (domain/net/public-url.ts); one that is longer is kept a little longer still, and refused there. */
 const MAX_URL_CHARS = 2_100;

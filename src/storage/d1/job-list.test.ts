@@ -10,7 +10,9 @@ import { usageQuery } from './usage.ts';
 const DAY = Date.UTC(2026, 5, 1);
 const HOUR_MS = 3_600_000;
 
-/** An account whose jobs are made one per hour; every job differs from the one before in all that a list can ask for. */
+/**
+ * An account whose jobs are made one per hour; every job differs from the one before in all that a list can ask for.
+ */
 function maker() {
   const account = `d${crypto.randomUUID()}`;
   let now = DAY;

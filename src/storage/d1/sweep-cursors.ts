@@ -1,6 +1,9 @@
 import { z } from 'zod';
 
-/** Table `walks` (migrations/0006): how far each walk over R2, or over the list of jobs, has come. A place that is lost only begins a walk anew. */
+/**
+ * Table `walks` (migrations/0006): how far each walk over R2, or over the list of jobs, has come. A place that is lost
+ * only begins a walk anew.
+ */
 
 /** Where to go on (R2's cursor, or the last job's id); undefined: from the beginning. */
 export async function readPlace(db: D1Database, walk: string): Promise<string | undefined> {

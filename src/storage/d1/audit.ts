@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** Table `audit` (migrations/0003): who changed what. An entry is written in one transaction with its change. */
+/** Table `audit`: who changed what. An entry is written in one transaction with its change. */
 
 const ACTORS = ['key', 'operator', 'secret'] as const;
 

@@ -1,7 +1,7 @@
 import { isTerminal, type Status } from '../../contract/job.ts';
 import { idFloor } from '../../lib/ids.ts';
 
-/** The query of `GET /v1/jobs`, on the tables `jobs` and `job_metadata` (migrations/0005, 0009). */
+/** The query of `GET /v1/jobs`, on the tables `jobs` and `job_metadata`. */
 
 /** The filters of a list. A job must match all of them. Times are in ms since the epoch. */
 export type JobFilters = {

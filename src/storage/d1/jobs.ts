@@ -5,7 +5,7 @@ import { idFloor } from '../../lib/ids.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
 /**
- * Tables `jobs` and `job_metadata` (migrations/0005, 0009): the projection of the Job objects, for lists and for the
+ * Tables `jobs` and `job_metadata`: the projection of the Job objects, for lists and for the
  * sweep.
  */
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { nodePolicySchema } from '../../config/schema.ts';
 import { auditHasRoom, auditIfChanged, type AuditEntry, type AuditRoom } from './audit.ts';
 
-/** All queries on the table `keys` (migrations/0001, 0003). Each change is written together with its audit entry. */
+/** All queries on the table `keys`. Each change is written together with its audit entry. */
 
 /** Parses JSON that only this file writes. */
 const json = (text: string): unknown => JSON.parse(text);

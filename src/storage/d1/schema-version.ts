@@ -2,7 +2,7 @@
  * The newest file in `migrations/` that this build needs. Wrangler applies migrations in order of their names and stops
  * at the first failure, so a database with this one has all earlier ones. A test compares it with the folder.
  */
-export const LATEST_MIGRATION = '0009_fewer_rows.sql';
+export const LATEST_MIGRATION = '0001_initial.sql';
 
 /** Returns the newest migration of the database; null for a database without any. Throws when D1 does not respond. */
 export async function appliedMigration(db: D1Database): Promise<string | null> {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
 
-/** Table `usage` (migrations/0009): the usage of each job. */
+/** Table `usage`: the usage of each job. */
 
 export type JobUsage = {
   id: string;

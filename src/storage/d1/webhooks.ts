@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { WebhookEventType, WebhookView } from '../../contract/webhook.ts';
 
-/** Table `webhooks` (migrations/0002): the webhooks of an account and their event filters. */
+/** Table `webhooks`: the webhooks of an account and their event filters. */
 
 /** A webhook in a list. `version` counts its changes. */
 export type WebhookRow = Pick<WebhookView, 'id' | 'account' | 'url' | 'events' | 'enabled' | 'created_at'> & {

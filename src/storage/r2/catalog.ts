@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nodeFacts } from '../../contract/worker.ts';
 import { catalogKey } from './keys.ts';
+import { sha256Hex } from '../../lib/hash.ts';
 
 /** The node classes of an endpoint's ComfyUI, as reported by a worker (docs/reference/worker-contract.md, catalog). */
 const catalogSchema = z.object({
@@ -52,7 +53,7 @@ const markOf = ({ customMetadata }: R2Object): CatalogMark => ({
  */
 export async function catalogHash(classes: readonly string[]): Promise<string> {
   const text = classes.toSorted(byCodePoint).join('\n');
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))).toHex();
+  return sha256Hex(text);
 }
 
 /** UTF-8 bytes sort as code points do; JavaScript's own order is by UTF-16 units. */

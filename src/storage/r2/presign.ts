@@ -1,4 +1,5 @@
 import { AwsClient } from 'aws4fetch';
+import { iso } from '../../lib/time.ts';
 
 /** The address and credentials of R2's S3 API. `endpoint` does not include the bucket; addressing is path style. */
 export type S3 = { endpoint: string; bucket: string; accessKeyId: string; secretAccessKey: string };
@@ -73,7 +74,7 @@ export function presigner(s3: S3) {
 }
 
 /** `20261121T053000Z`. */
-const amzDate = (at: number): string => new Date(at).toISOString().replaceAll(/[:-]|\.\d{3}/g, '');
+const amzDate = (at: number): string => iso(at).replaceAll(/[:-]|\.\d{3}/g, '');
 
 /** RFC 3986 percent-encoding as SigV4 requires it. `encodeURIComponent` leaves out five characters. */
 const encodeSegment = (segment: string): string =>

@@ -1,3 +1,5 @@
+import { hex } from '../../lib/hash.ts';
+
 /** Writes a file to R2 while it is read from elsewhere. Its size and hash are known only at the end. */
 
 /**
@@ -61,7 +63,7 @@ export class ResultFile {
   async finish(): Promise<WrittenFile> {
     this.over = true;
     await this.hashing.close();
-    const sha256 = new Uint8Array(await this.digest.digest).toHex();
+    const sha256 = hex(await this.digest.digest);
     const content_type = this.typeOf(this.head, this.size);
     if (this.upload === null) {
       const held = this.part.subarray(0, this.filled);

@@ -1,5 +1,4 @@
-import type { IssueCode } from '../contract/errors.ts';
-import { faultProblem, MAX_LISTED_FAULTS, type CoreProblem, type Fault } from './problems.ts';
+import { faultProblem, MAX_LISTED_FAULTS, type CoreProblem, type Fault, type FaultCode } from './problems.ts';
 
 /** What is wrong at one place, and where. Made only for a fault that will be listed. */
 type Describe = () => Omit<Fault, 'code'>;
@@ -11,9 +10,9 @@ type Describe = () => Omit<Fault, 'code'>;
 export class FaultList {
   readonly listed: Fault[] = [];
   count = 0;
-  private readonly codes = new Set<IssueCode>();
+  private readonly codes = new Set<FaultCode>();
 
-  add(code: IssueCode, describe: Describe): void {
+  add(code: FaultCode, describe: Describe): void {
     this.count += 1;
     this.codes.add(code);
     if (this.listed.length < MAX_LISTED_FAULTS) {

@@ -3,20 +3,18 @@
  * (reference/cloudflare-operations.md section 3).
  */
 
-import { IsolateCache } from './isolate-cache.ts';
-
-/** A gateway has one secret for tokens and a few for each webhook. */
+/** A gateway has one secret for tokens and a few for each webhook. The oldest is imported again when it is needed. */
 const MAX_KEYS = 256;
 
-const keys = new IsolateCache<string, CryptoKey>({ maxEntries: MAX_KEYS });
+const keys = new Map<string, CryptoKey>();
 
 /**
  * The key that signs and verifies with these bytes. Kept once it is there and not as a promise: a promise belongs to the request that
- * made it, and another request that waits for it may never be answered.
+ * made it, and another request that waits for it may wait for ever.
  */
 export async function hmacKey(secret: Uint8Array): Promise<CryptoKey> {
   const name = secret.toBase64();
-  const known = keys.get(name, 0);
+  const known = keys.get(name);
   if (known !== undefined) {
     return known;
   }
@@ -24,6 +22,10 @@ export async function hmacKey(secret: Uint8Array): Promise<CryptoKey> {
     'sign',
     'verify',
   ]);
-  keys.set(name, made, 0);
+  const oldest = keys.size >= MAX_KEYS ? keys.keys().next() : null;
+  if (oldest?.done === false) {
+    keys.delete(oldest.value);
+  }
+  keys.set(name, made);
   return made;
 }

@@ -57,7 +57,7 @@ class Engine:
         engine = self
         self.folders = {"input": "shared-in", "output": str(tmp_path / "out"), "temp": str(tmp_path / "tmp")}
         self.scripts: dict[str, Script] = {}
-        self.sent: list[object] = []
+        self.sent: list[tuple[object, object]] = []
         self.checked_in: list[str] = []
         self.wiped = 0
         self.keys: dict[str, object] = {}
@@ -275,7 +275,7 @@ def test_pictures_of_a_websocket_saver_are_files_and_those_of_other_nodes_are_no
     engine.scripts = {"1": send, "2": send}
     report = engine.run(asked(tmp_path), {"1": node("SaveImageWebsocket"), "2": node("Plain")})
     assert [file["path"] for file in report["files"]] == ["1.png"]
-    assert len(engine.sent) == 6
+    assert [sent[0] for sent in engine.sent] == ["progress", 2, 4, "progress", 2, 4, "comfy_edge"]
 
 
 def test_a_prompt_that_asks_for_nothing_is_left_alone(engine: Engine) -> None:

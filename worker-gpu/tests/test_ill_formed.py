@@ -136,7 +136,7 @@ async def test_a_report_that_cannot_be_sent_becomes_a_bare_one_and_the_workplace
         assert (receipt.outcome, receipt.code) == ("failed", "internal")
         assert maybe_object(stage.gateway.report["error"])["code"] == "internal"
         assert stage.comfy.deleted == [JOB]
-        assert list((stage.place.settings.data_dir / "spool").iterdir()) == []
+        assert list((stage.place.settings.data_dir / "spool").glob("*")) == []
 
 
 @pytest.mark.asyncio

@@ -98,7 +98,9 @@ async def test_following_a_chain_decodes_node_states_by_time_not_by_node() -> No
     classes = {str(number): "ImageInvert" for number in range(CHAIN)}
     patience = dataclasses.replace(QUICK, states_gap_s=GAP_S)
     following = Following(
-        Ended(), Silent(), patience, clock, Log(io.StringIO()), PROMPT, classes, listener, 0, at_once=True
+        *(Ended(), Silent(), patience, clock, Log(io.StringIO()), PROMPT, classes, listener, 0),
+        at_once=True,
+        reports_files=False,
     )
     exit_watch = asyncio.create_task(never())
 
@@ -137,7 +139,7 @@ def status_of(nodes: int) -> None:
         async def post(_told: JsonObject) -> None:
             await asyncio.Event().wait()
 
-        status = StatusProgress(post, Log(io.StringIO()))
+        status = StatusProgress(post, Log(io.StringIO()), first_s=0)
         for number in range(nodes):
             status.tell({"type": "progress", "nodes": {str(number): {"state": "finished"}}})
         await status.close()

@@ -166,7 +166,7 @@ async def test_an_input_lies_where_comfyui_looks_for_its_name_and_is_gone_after_
         assert receipt.outcome == "succeeded", stage.log.getvalue()
         assert seen == [f"content of {name}".encode()]
         assert list(maybe_object(asked[0]["inputs"])) == [name]
-        assert list(folders.jobs.iterdir()) == []
+        assert files_below(folders.jobs) == []
 
 
 async def test_an_input_that_lies_in_the_output_folder_is_no_output(tmp_path: Path) -> None:
@@ -265,7 +265,8 @@ async def test_nothing_of_a_job_is_left_however_it_ends(
             await stage.gateway.say({"cancel": True, "reason": "client"})
 
         assert (await running).outcome == outcome
-    for folder in (folders.jobs, folders.shared.input, folders.shared.output, folders.shared.temp):
+    assert files_below(folders.jobs) == []
+    for folder in (folders.shared.input, folders.shared.output, folders.shared.temp):
         assert list(folder.rglob("*")) == []
 
 

@@ -1,5 +1,4 @@
-import type { JobErrorCode } from '../../contract/errors.ts';
-import type { JobError, Status } from '../../contract/job.ts';
+import type { JobError, JobErrorCode, Status } from '../../contract/job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
 import type { CompleteRequest, WorkerInfo, WorkerMessage } from '../../contract/worker.ts';
 

@@ -1,5 +1,4 @@
 import type { RandomBytes } from '../../lib/ids.ts';
-import { sha256Hex } from '../../lib/hash.ts';
 
 /**
  * The form of an API key: `ce_live_` or `ce_test_`, 32 base62 characters of randomness (190 bits), 6 base62 characters
@@ -50,7 +49,10 @@ export const containsKey = (text: string): boolean => text.search(KEY_WITHIN) >=
 export const redactKeys = (text: string): string => text.replace(KEY_WITHIN, 'ce_$1_[redacted]');
 
 /** SHA-256 of a key in lower-case hex. Only this hash is stored. */
-export const hashKey = (key: string): Promise<string> => sha256Hex(key);
+export async function hashKey(key: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key));
+  return new Uint8Array(digest).toHex();
+}
 
 function checksum(text: string): string {
   let value = crc32(new TextEncoder().encode(text));

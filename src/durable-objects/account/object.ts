@@ -1,6 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
-import type { AccountLimits, OwnLimits } from '../../config/limits.ts';
-import { requireConfig } from '../../config/schema.ts';
+import { requireConfig, type AccountLimits, type OwnLimits } from '../../config/schema.ts';
 import type { Admission, AdmitRequest, Idempotency, Quota, Recalled, Used } from '../../contract/admission.ts';
 import type { Asset, NewUpload, StoredFile, Upload } from '../../contract/assets.ts';
 import type { Env } from '../../env.ts';
@@ -17,7 +16,6 @@ import { IDEMPOTENCY_KEYS, REPEATS, Repeats } from './idempotency.ts';
 import { SPEND, Spend } from './budget.ts';
 import { SUBMITS, Submits } from './rate-limit.ts';
 import { UPLOADS, Uploads } from './uploads.ts';
-import { errorMessage } from '../../lib/error-message.ts';
 
 const SCHEMA: Schema = [
   SUBMITS + OWN_LIMITS + PLACES + REPEATS + SPEND,
@@ -284,7 +282,7 @@ export class Account extends DurableObject<Env> {
     try {
       await this.files.sweep(Date.now());
     } catch (error) {
-      consoleLog({ event: 'asset_sweep_failed', detail: errorMessage(error) });
+      consoleLog({ event: 'asset_sweep_failed', detail: error instanceof Error ? error.message : 'unknown' });
     }
     this.setAlarm(Date.now());
   }
@@ -370,7 +368,7 @@ export class Account extends DurableObject<Env> {
     try {
       await jobStub(this.env, job).admitted();
     } catch (error) {
-      consoleLog({ event: 'admission_untold', job, detail: errorMessage(error) });
+      consoleLog({ event: 'admission_untold', job, detail: error instanceof Error ? error.message : 'unknown' });
     }
   }
 }

@@ -14,7 +14,6 @@ import { consoleLog } from '../../providers/log.ts';
 import { projectionOf } from '../../storage/d1/jobs.ts';
 import { lineOf, reportRun, routeOf } from './route.ts';
 import { noticeOf, viewOf } from './view.ts';
-import { errorMessage } from '../../lib/error-message.ts';
 
 /** An effect that leaves the object. */
 export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
@@ -48,7 +47,7 @@ export async function perform(effect: OutwardEffect, context: EffectContext): Pr
       event: 'effect_failed',
       job: context.state.id,
       effect: effect.kind,
-      detail: errorMessage(error),
+      detail: error instanceof Error ? error.message : 'unknown',
     });
     return { kind: 'again' };
   }

@@ -29,7 +29,6 @@ import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
 import { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 import { Watchers } from './watchers.ts';
-import { errorMessage } from '../../lib/error-message.ts';
 
 /** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
 const ALARM_AGAIN_MS = 60_000;
@@ -244,7 +243,7 @@ export class Job extends DurableObject<Env> {
       consoleLog({
         event: 'alarm_failed',
         job: this.state?.id ?? '',
-        detail: errorMessage(error),
+        detail: error instanceof Error ? error.message : 'unknown',
       });
       await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
     }

@@ -236,7 +236,7 @@ describe('a webhook is turned off', () => {
       disabled: {
         reason: 'failing',
         at: new Date().toISOString(),
-        detail: 'Every attempt failed for 120 hours.',
+        detail: 'every attempt failed for 120 hours',
       },
     });
   });

@@ -11,7 +11,6 @@ import { notify } from '../shared/notify.ts';
 import { Sender } from './sender.ts';
 import { WebhookStore, type WebhookState } from './store.ts';
 import { viewOf } from './view.ts';
-import { errorMessage } from '../../lib/error-message.ts';
 
 /** Wait before D1 or the other webhooks are told again what they could not be told. */
 const UNTOLD_AGAIN_MS = 30_000;
@@ -231,7 +230,7 @@ export class Webhook extends DurableObject<Env> {
       consoleLog({
         event: 'alarm_failed',
         webhook: this.state?.id ?? '',
-        detail: errorMessage(error),
+        detail: error instanceof Error ? error.message : 'unknown',
       });
       await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
     }
@@ -333,7 +332,7 @@ export class Webhook extends DurableObject<Env> {
         await notify(this.env, state.account, disabledEvent(state, disabled, disabled.at), { except: state.id });
       }
     } catch (error) {
-      const detail = errorMessage(error);
+      const detail = error instanceof Error ? error.message : 'unknown';
       consoleLog({ event: 'webhook_untold', webhook: state.id, detail });
       return;
     }
@@ -370,8 +369,4 @@ export class Webhook extends DurableObject<Env> {
   }
 }
 
-const byOwner = (at: number): WebhookView['disabled'] => ({
-  reason: 'owner',
-  at,
-  detail: 'The owner disabled the webhook.',
-});
+const byOwner = (at: number): WebhookView['disabled'] => ({ reason: 'owner', at, detail: 'turned off by its owner' });

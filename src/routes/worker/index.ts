@@ -3,7 +3,6 @@ import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
 import { parseWorkerJson } from '../../contract/worker-json.ts';
-import { ruleOf } from '../../domain/validation.ts';
 import type { Core } from '../../services/context.ts';
 import type { Result } from '../../domain/result.ts';
 import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
@@ -67,7 +66,7 @@ workerRoutes.get('/jobs/:job/channel', async (c) => {
     return refuse(c, { code: 'invalid_token' });
   }
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') {
-    return refuse(c, { code: 'invalid_request', detail: 'This route requires a WebSocket upgrade.' });
+    return refuse(c, { code: 'invalid_request', detail: 'a WebSocket upgrade is required' });
   }
   const opened = await openChannel(c.var.core, job, attempt, c.req.query('claim') ?? '');
   switch (opened.status) {
@@ -95,7 +94,7 @@ async function take<T extends { attempt: number }, R>(
     const issue = parsed.error.issues[0];
     return refuse(c, {
       code: 'invalid_request',
-      detail: issue === undefined ? 'The body is invalid.' : `"${issue.path.join('.')}" ${ruleOf(issue)}.`,
+      detail: issue === undefined ? 'invalid' : `${issue.path.join('.')}: ${issue.message}`,
     });
   }
   if (parsed.data.attempt !== c.var.attempt) {

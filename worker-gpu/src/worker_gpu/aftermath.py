@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import shutil
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from worker_gpu.boot import ComfyDidNotStart
@@ -14,6 +12,7 @@ from worker_gpu.errors import JobError
 from worker_gpu.fault import wears_out
 from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
+from worker_gpu.spool import Spool
 from worker_gpu.workplace import Workplace
 
 
@@ -23,7 +22,7 @@ class Leftovers:
     else's."""
 
     prompt_id: str | None
-    spool: Path
+    spool: Spool
     folders: JobFolders | None
 
 
@@ -53,7 +52,7 @@ async def leave(place: Workplace, left: Leftovers, error: JobError | None, log: 
         await _leave(place, left, error, log)
     except asyncio.CancelledError:
         # The worker ends, and nobody waits: files still go.
-        shutil.rmtree(left.spool, ignore_errors=True)
+        left.spool.remove()
         if left.folders is not None:
             with contextlib.suppress(OSError):
                 left.folders.remove()

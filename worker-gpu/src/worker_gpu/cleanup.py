@@ -8,6 +8,7 @@ from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
+from worker_gpu.spool import Spool
 
 
 async def forget(client: ComfyClient, prompt_id: str | None, free_memory: bool, log: Log) -> None:
@@ -21,13 +22,13 @@ async def forget(client: ComfyClient, prompt_id: str | None, free_memory: bool, 
         log.warn("history not deleted", cause=str(error))
 
 
-async def delete_files(spool: Path, folders: JobFolders | None, log: Log) -> None:
-    """Delete a job's `spool` and its folders in ComfyUI. What cannot be done is logged and left: no job begins in
-    folders that are not empty."""
+async def delete_files(spool: Spool, folders: JobFolders | None, log: Log) -> None:
+    """Delete a job's `spool` and all in its folders in ComfyUI, which are left ready for the next job. What cannot be
+    done is logged and left: no job begins in folders that are not empty."""
     try:
-        await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
+        await asyncio.to_thread(spool.remove)
         if folders is not None:
-            await asyncio.to_thread(folders.remove)
+            await asyncio.to_thread(folders.make_ready)
     except OSError as error:
         log.warn("files not deleted", cause=type(error).__name__)
 

@@ -26,12 +26,13 @@ from worker_gpu.needs import models_for
 from worker_gpu.outputs.collect import Collector, Wishes
 from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
 from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.output_discovery import OutputFinder
+from worker_gpu.outputs.output_discovery import Finder
 from worker_gpu.outputs.texts import write_text
 from worker_gpu.outputs.upload import Sink
 from worker_gpu.preflight import last_words
 from worker_gpu.relay import Relay
 from worker_gpu.shape import JsonObject
+from worker_gpu.spool import Spool
 from worker_gpu.together import first_of
 from worker_gpu.workplace import Known, Workplace
 
@@ -84,7 +85,7 @@ class Execution:
         order: Order,
         audience: Audience,
         sink: Sink,
-        spool: Path,
+        spool: Spool,
         timings: Timings,
         log: Log,
     ) -> None:
@@ -152,7 +153,7 @@ class Execution:
         self._prompt_over = False
         with place.executor.open() as inbox:
             prompt = Prompt(order.prompt_id, workflow, order.previews, extra)
-            # Shielded: a prompt whose post is cut off may still be queued after it was probe for.
+            # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
             self._submitting = asyncio.create_task(place.executor.submit(prompt))
             self._posted = self._now()
             refused_part = await asyncio.shield(self._submitting)
@@ -168,7 +169,7 @@ class Execution:
                     )
                     try:
                         results = await place.executor.follow(
-                            order.prompt_id, self._classes, inbox, relay, order.silence_s
+                            order.prompt_id, self._classes, inbox, relay, order.silence_s, order.folders is not None
                         )
                         self._prompt_over = True
                         self._check_pictures(results)
@@ -225,13 +226,14 @@ class Execution:
         if order.folders is not None:
             source, names = OwnFiles(order.folders, order.wishes.metadata), Names()
         else:
-            source = ViewedFiles(place.client, self._spool, order.shared_folder, order.wishes.metadata)
+            in_memory = self._sink.reads_once
+            source = ViewedFiles(place.client, self._spool, order.shared_folder, order.wishes.metadata, in_memory)
             names = Names(f"{order.shared_folder}/")
         return Collector(
             group,
             source,
             self._sink,
-            OutputFinder(source, names, self._classes, order.wishes.temp_outputs),
+            Finder(source, names, self._classes, order.wishes.temp_outputs),
             order.wishes,
             lambda text: write_text(text, self._spool),
             None if order.folders is not None else self._place_for_picture,
@@ -240,7 +242,7 @@ class Execution:
         )
 
     def _place_for_picture(self) -> Path:
-        return self._spool / f"picture-{next(self._pictures)}"
+        return self._spool.file(f"picture-{next(self._pictures)}")
 
     def _sends(self, node: str) -> bool:
         """Whether the pictures that a node sends over the socket are its result."""

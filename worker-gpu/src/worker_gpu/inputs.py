@@ -17,6 +17,7 @@ from worker_gpu.contract import InputFile
 from worker_gpu.errors import JobError
 from worker_gpu.gateway.client import REPEATABLE
 from worker_gpu.job_folders import JobFolders
+from worker_gpu.spool import Spool
 from worker_gpu.together import together
 from worker_gpu.transfers import Transfers
 
@@ -40,7 +41,7 @@ class Store(Protocol):
         `JobError`."""
         ...
 
-    async def keep_content(self, content: bytes, name: str, sha256: str) -> str:
+    async def keep_content(self, content: bytes, name: str) -> str:
         """The same for a file that is in memory."""
         ...
 
@@ -55,9 +56,9 @@ class OwnStore:
         """See `Store`."""
         return await self._kept(name, lambda: self._folders.keep_input(path, name, sha256))
 
-    async def keep_content(self, content: bytes, name: str, sha256: str) -> str:
+    async def keep_content(self, content: bytes, name: str) -> str:
         """See `Store`."""
-        return await self._kept(name, lambda: self._folders.write_input(content, name, sha256))
+        return await self._kept(name, lambda: self._folders.write_input(content, name))
 
     async def _kept(self, name: str, keep: Callable[[], bool]) -> str:
         try:
@@ -78,19 +79,21 @@ class UploadedStore:
 
     async def keep(self, path: Path, name: str, sha256: str) -> str:
         """See `Store`."""
+        del sha256
         try:
+            size = (await asyncio.to_thread(path.stat)).st_size
             with await asyncio.to_thread(path.open, "rb") as file:
-                return await self._upload(file, name, sha256)
+                return await self._upload(file, size, name)
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    async def keep_content(self, content: bytes, name: str, sha256: str) -> str:
+    async def keep_content(self, content: bytes, name: str) -> str:
         """See `Store`."""
-        return await self._upload(io.BytesIO(content), name, sha256)
+        return await self._upload(io.BytesIO(content), len(content), name)
 
-    async def _upload(self, file: IO[bytes], name: str, sha256: str) -> str:
+    async def _upload(self, file: IO[bytes], size: int, name: str) -> str:
         try:
-            return await self._client.upload_input(file, f"{FOLDER}/{sha256}", safe_filename(name))
+            return await self._client.upload_input(file, size, FOLDER, safe_filename(name))
         except ComfyUnreachable as error:
             raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
 
@@ -103,7 +106,7 @@ def store_for(folders: JobFolders | None, client: ComfyClient) -> Store:
 class InputFetcher:
     """Fetches input files into `spool` and hands them to `store`."""
 
-    def __init__(self, transfers: Transfers, store: Store, spool: Path) -> None:
+    def __init__(self, transfers: Transfers, store: Store, spool: Spool) -> None:
         self._transfers = transfers
         self._store = store
         self._spool = spool
@@ -117,7 +120,7 @@ class InputFetcher:
 
     async def _one(self, number: int, file: InputFile, until: float) -> str:
         pauses = self._transfers.pauses()
-        path = self._spool / f"input-{number}"
+        path = self._spool.file(f"input-{number}")
         for attempt in range(1, MAX_TRIES + 1):
             async with self._slots:
                 problem, again = await self._try(file, path)

@@ -17,6 +17,8 @@ from worker_gpu.shape import Json, JsonObject
 
 JOBS = "jobs"
 """Below the worker's data folder: one folder for each scope."""
+NAMES = ("input", "output", "temp", "scratch")
+"""The folders of a scope."""
 FOLDER_CHARS = 32
 """Of a scope's hash: as many bits as a UUID has."""
 
@@ -64,10 +66,15 @@ class JobFolders:
         """Where results may lie, by ComfyUI's name for the folder."""
 
     def prepare(self) -> None:
-        """Make the folders, empty. Blocks. Raises `OSError`."""
+        """Make the folders, empty; those of another scope go. After the job before of the same scope they are as they
+        have to be, which is only looked at. Blocks. Raises `OSError`."""
+        if not self._are_ready():
+            self._make()
+
+    def make_ready(self) -> None:
+        """Delete all that is in them, and leave them empty for the next job of the scope. Blocks. Raises `OSError`."""
         self.remove()
-        for name in ("input", "output", "temp", "scratch"):
-            (self._root / name).mkdir(parents=True)
+        self._make()
 
     def prepare_again(self) -> None:
         """Empty them of what a first run wrote; the input files stay. Blocks. Raises `OSError`."""
@@ -87,8 +94,9 @@ class JobFolders:
         name that no file can have. Blocks. Raises `OSError`."""
         return self._keep(name, digest, lambda target: shutil.move(path, target))
 
-    def write_input(self, content: bytes, name: str, digest: str) -> bool:
+    def write_input(self, content: bytes, name: str) -> bool:
         """As `keep_input`, with a file that is in memory. Blocks. Raises `OSError`."""
+        digest = hashlib.sha256(content).hexdigest()
         return self._keep(name, digest, lambda target: target.write_bytes(content))
 
     def _keep(self, name: str, digest: str, put: Callable[[Path], object]) -> bool:
@@ -132,8 +140,22 @@ class JobFolders:
     def request(self) -> JsonObject:
         """What the package inside ComfyUI is told of the job (docs/reference/worker.md)."""
         digests: dict[str, Json] = dict(self._digests)
-        folders: JsonObject = {name: str(self._root / name) for name in ("input", "output", "temp", "scratch")}
+        folders: JsonObject = {name: str(self._root / name) for name in NAMES}
         return {"scope": self._scope, "folders": folders, "inputs": digests}
+
+    def _are_ready(self) -> bool:
+        """Whether the folders are there and hold nothing, and there are none of another scope."""
+        own = [self._root / name for name in NAMES]
+        scopes = list(self._root.parent.iterdir()) if self._root.parent.is_dir() else []
+        held = [*own, self._shared.input, self._shared.output, self._shared.temp]
+        return scopes == [self._root] and all(path.is_dir() for path in own) and not any(map(_holds_something, held))
+
+    def _make(self) -> None:
+        if self._root.parent.is_dir():
+            shutil.rmtree(self._root.parent)
+        self._empty_shared()
+        for name in NAMES:
+            (self._root / name).mkdir(parents=True)
 
     def _input_path(self, name: str) -> Path | None:
         plain, folder = split_annotation(name)
@@ -180,6 +202,13 @@ def _is_below(path: Path, root: str) -> bool:
 
 def _is_file_below(path: Path, root: str) -> bool:
     return _is_below(path, root) and path.is_file()
+
+
+def _holds_something(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(True for _ in entries)
 
 
 def _empty(folder: Path, kept: set[Path]) -> None:

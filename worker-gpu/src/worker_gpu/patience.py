@@ -39,7 +39,7 @@ class Patience:
     """Between readings of ComfyUI's node states, of which each holds all nodes: more often than progress is told."""
     look_quiet_s: float = 5.0
     """After this long without a message of the prompt, look at the history (reference/comfyui.md section 4)."""
-    look_first_s: float = 0.01
+    look_first_s: float = 0.1
     look_most_s: float = 1.0
     """Between looks while the end is announced and history lacks it: doubling from first to most."""
     unreachable_s: float = 60.0

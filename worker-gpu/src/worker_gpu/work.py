@@ -13,6 +13,7 @@ from worker_gpu.inputs import InputFetcher, store_for
 from worker_gpu.log import Log
 from worker_gpu.outputs.collect import Wishes
 from worker_gpu.outputs.upload import Uploader
+from worker_gpu.spool import Spool
 from worker_gpu.transfers import Transfers
 from worker_gpu.workplace import Known, Workplace
 
@@ -38,7 +39,7 @@ class Work:
         self._timings = timings
         self._log = log
         self._folder = job_folder(claim.job, claim.attempt)
-        self._spool = place.settings.data_dir / "spool" / self._folder
+        self._spool = Spool(place.settings.data_dir / "spool" / self._folder)
         self._folders = place.comfy.folders.for_scope(claim.scope) if place.comfy.folders is not None else None
         self._store = store_for(self._folders, place.client)
         self._execution: Execution | None = None
@@ -76,7 +77,6 @@ class Work:
         # Shielded: a ComfyUI that is being started is wanted by the next job too.
         known = await asyncio.shield(checking)
         self._send_catalog(known)
-        self._spool.mkdir(parents=True, exist_ok=True)
         if self._folders is not None:
             await asyncio.to_thread(self._folders.prepare)
         transfers = Transfers(place.http, place.patience, place.tools.now, place.tools.random, self._log)

@@ -41,7 +41,7 @@ def progress(**nodes: str) -> JsonObject:
 async def test_a_progress_shows_every_node_that_was_told_of() -> None:
     """Each message names only what changed since the one before, which the reader may not have seen."""
     status = Status(held=True)
-    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0)
+    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
     shown.tell(progress(a="finished", b="running"))
     await status.begun.wait()
     shown.tell(progress(b="finished", c="running"))
@@ -56,7 +56,7 @@ async def test_a_progress_shows_every_node_that_was_told_of() -> None:
 async def test_a_message_that_fails_does_not_silence_the_next() -> None:
     status, log = Status(), io.StringIO()
     status.faults.append(ValueError("no"))
-    shown = StatusProgress(status.post, Log(log), gap_s=0)
+    shown = StatusProgress(status.post, Log(log), gap_s=0, first_s=0)
     shown.tell(progress(a="running"))
     await status.done.get()
     shown.tell(progress(a="finished"))
@@ -68,7 +68,7 @@ async def test_a_message_that_fails_does_not_silence_the_next() -> None:
 
 async def test_nothing_is_posted_after_the_end() -> None:
     status = Status(held=True)
-    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0)
+    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
     shown.tell(progress(a="running"))
     await status.begun.wait()
     shown.tell(progress(a="finished"))

@@ -103,6 +103,12 @@ class FakeComfy:
         self.lose_answers = 0
         """So many answers to `/prompt` are lost: those of `lose_prompts` with their prompts."""
         self.lose_prompts = False
+        self.most_views = 0
+        """The most calls to `/view` that waited for an answer at one moment; each waits for `view_s`."""
+        self.view_s = 0.0
+        self._views = 0
+        self.reports_by_message = True
+        """Whether the worker's package inside it sends its report, besides putting it into the history."""
         self.notice = Notice()
         self._jobs_api = jobs_api
         self._tasks: set[asyncio.Task[None]] = set()
@@ -250,6 +256,8 @@ class FakeComfy:
             files: list[Json] = [{**file, "node": self.writers.get(file["path"], "")} for file in written.report()]
             told: JsonObject = {"files": files, "nodes": {}}
             entry = {**entry, "comfy_edge": told}
+            if self.reports_by_message:
+                await self.tell(prompt, "comfy_edge", **told)
         if entry is not None:
             self.history[prompt.prompt_id] = _with_start(entry, began)
         self.running = None
@@ -294,6 +302,10 @@ class FakeComfy:
 
     async def _view(self, request: web.Request) -> web.Response:
         query = request.query
+        self._views += 1
+        self.most_views = max(self.most_views, self._views)
+        await asyncio.sleep(self.view_s)
+        self._views -= 1
         content = self.files.get((query.get("type", "output"), query.get("subfolder", ""), query["filename"]))
         if content is None:
             return web.Response(status=404)

@@ -152,12 +152,17 @@ class _Run:
         if success:
             self._announce("execution_success", {})
         machinery.current.node = None
+        more: JsonObject = {}
+        if self._written is not None:
+            report: JsonObject = {"files": self._written.report(), "nodes": {}}
+            more = {FIELD: report}
+            if self._client is not None:
+                self._send(FIELD, report)
         reported = {
             node_id: found
             for node_id in self._graph
             if (found := self._result(node_id)) is not None and found.ui is not None
         }
-        more: JsonObject = {} if self._written is None else {FIELD: {"files": self._written.report(), "nodes": {}}}
         return Outcome(
             success,
             {node_id: as_json_ui(found.ui or {}) for node_id, found in reported.items()},

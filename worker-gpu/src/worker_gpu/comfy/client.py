@@ -12,6 +12,7 @@ import aiohttp
 
 from worker_gpu.comfy.calls import Calls, ComfyUnreachable, read
 from worker_gpu.comfy.failure import refused
+from worker_gpu.comfy.input_form import InputForm
 from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting, read_history, read_job
 from worker_gpu.errors import JobError
 from worker_gpu.patience import Patience
@@ -223,16 +224,17 @@ class ComfyClient:
             # No other `OSError`: what the caller does with the bytes is inside this too, and its disk may be full.
             raise ComfyUnreachable(f"/view: {type(error).__name__}") from error
 
-    async def upload_input(self, file: IO[bytes], subfolder: str, filename: str) -> str:
-        """Store a file in ComfyUI's input folder; gives the name by which a graph calls it. Raises `ComfyUnreachable`,
-        `JobError` `input_fetch_failed` when ComfyUI does not take it."""
-        form = aiohttp.FormData()
-        form.add_field("image", file, filename=filename, content_type="application/octet-stream")
-        for name, value in {"type": "input", "subfolder": subfolder, "overwrite": "true"}.items():
-            form.add_field(name, value)
+    async def upload_input(self, file: IO[bytes], size: int, folder: str, filename: str) -> str:
+        """Store a file of `size` bytes in ComfyUI's input folder, below `folder` and its SHA-256; gives the name by
+        which a graph calls it. Raises `ComfyUnreachable`, `JobError` `input_fetch_failed` when ComfyUI does not take
+        it."""
+        form = InputForm(file, size, folder, filename)
         try:
             async with self._calls.session.post(
-                f"{self._calls.url}/upload/image", data=form, timeout=self._calls.stall_limit
+                f"{self._calls.url}/upload/image",
+                data=form.body(),
+                headers=form.headers,
+                timeout=self._calls.stall_limit,
             ) as response:
                 body = await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -240,8 +242,8 @@ class ComfyClient:
         if response.status != 200:
             raise JobError("input_fetch_failed", f"ComfyUI did not take an input file (status {response.status}).")
         answer = maybe_object(body)
-        folder, stored = maybe_text(answer.get("subfolder")) or "", maybe_text(answer.get("name")) or filename
-        return f"{folder}/{stored}" if folder else stored
+        below, stored = maybe_text(answer.get("subfolder")) or "", maybe_text(answer.get("name")) or filename
+        return f"{below}/{stored}" if below else stored
 
     async def _unfinished(self, prompt_id: str) -> Sight:
         """What the jobs API, or else the queue, tells of a prompt that the history lacks."""

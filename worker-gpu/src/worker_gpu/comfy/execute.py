@@ -78,10 +78,17 @@ class Executor:
             return None
 
     async def follow(
-        self, prompt_id: str, classes: Mapping[str, str], inbox: Inbox, listener: Listener, silence_s: float
+        self,
+        prompt_id: str,
+        classes: Mapping[str, str],
+        inbox: Inbox,
+        listener: Listener,
+        silence_s: float,
+        reports_files: bool,
     ) -> Results:
         """Follow a queued prompt to its end; gives what it gave. `silence_s`: without a message of the prompt
-        for this long on an open socket it counts as hung (0: never). Raises `JobError`."""
+        for this long on an open socket it counts as hung (0: never). `reports_files`: the worker's package inside
+        ComfyUI says what the prompt wrote. Raises `JobError`."""
         following = Following(
             self._client,
             self._socket,
@@ -93,6 +100,7 @@ class Executor:
             listener,
             silence_s,
             self.at_once,
+            reports_files,
         )
         exit_watch = asyncio.create_task(self._engine.wait_exit())
         try:

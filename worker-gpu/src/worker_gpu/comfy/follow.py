@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient
+from worker_gpu.comfy.messages import WrittenFile
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.comfy.run import (
     Happening,
@@ -18,7 +19,6 @@ from worker_gpu.comfy.run import (
     RunEnded,
     RunStarted,
 )
-from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.comfy.socket import ComfySocket, Heard, Inbox, SocketDown, SocketUp
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.log import Log
@@ -32,12 +32,14 @@ Listed: TypeAlias = tuple[tuple[str, JsonObject], ...]
 @dataclass(frozen=True)
 class Results:
     """What a run gave: what its nodes listed, and the files that the worker's package inside ComfyUI saw written.
-    `began_ms` is when it began, by ComfyUI's clock. `heard_all`: the socket was up all the while."""
+    `began_ms` is when it began, by ComfyUI's clock. `heard_all`: the socket was up all the while. `listed_last`: the
+    nodes after whose listing no node ran."""
 
     listed: Listed
     written: tuple[WrittenFile, ...] = ()
     began_ms: int | None = None
     heard_all: bool = True
+    listed_last: frozenset[str] = frozenset()
 
 
 class Listener(Protocol):
@@ -75,6 +77,7 @@ class Following:
         listener: Listener,
         silence_s: float,
         at_once: bool,
+        reports_files: bool,
     ) -> None:
         self._at_once = at_once
         self._client = client
@@ -82,7 +85,7 @@ class Following:
         self._patience = patience
         self._now = now
         self._log = log
-        self._run = PromptRun(prompt_id, classes)
+        self._run = PromptRun(prompt_id, classes, reports_files)
         self._prompt_id = prompt_id
         self._listener = listener
         self._silence_s = silence_s
@@ -94,7 +97,6 @@ class Following:
         self._refused_since: float | None = None
         self._ending = False
         self._ended: RunEnded | None = None
-        self._heard_all = True
 
     async def to_the_end(self, inbox: Inbox, exit_watch: "asyncio.Task[None]") -> Results:
         """Hear and look until the run is over. Raises `JobError`."""
@@ -120,12 +122,13 @@ class Following:
                 await self._look()
         if self._ended.error is not None:
             raise self._ended.error
-        return Results(self._ended.outputs, self._ended.written, self._ended.began_ms, self._heard_all)
+        ended = self._ended
+        return Results(ended.outputs, ended.written, ended.began_ms, self._run.heard_all, ended.listed_last)
 
     def _hear(self, heard: Heard) -> None:
         now = self._now()
         if isinstance(heard, SocketUp | SocketDown):
-            self._heard_all = False
+            self._run.miss_messages()
         if isinstance(heard, SocketUp):
             self._heard_at = now
             self._next_look = now

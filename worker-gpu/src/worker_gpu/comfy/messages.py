@@ -12,9 +12,10 @@ NodePhase = Literal["pending", "running", "finished", "cached", "error"]
 
 @dataclass(frozen=True)
 class Started:
-    """`execution_start`."""
+    """`execution_start`. `at_ms` is when, by ComfyUI's clock, in milliseconds since 1970."""
 
     prompt_id: str
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,24 @@ class Executed:
 
 
 @dataclass(frozen=True)
+class WrittenFile:
+    """A file that the prompt wrote into the folder `folder` (`output` or `temp`), and the node that was at work then;
+    empty where none was."""
+
+    folder: str
+    path: str
+    node: str
+
+
+@dataclass(frozen=True)
+class FilesWritten:
+    """`comfy_edge`, from the worker's package inside ComfyUI: every file that the prompt wrote, once it has run."""
+
+    prompt_id: str
+    files: tuple[WrittenFile, ...]
+
+
+@dataclass(frozen=True)
 class Ending:
     """`execution_success`, `execution_error`, `execution_interrupted`: the end is near; history decides what it was."""
 
@@ -94,7 +113,10 @@ class Ending:
     kind: Literal["success", "error", "interrupted"]
 
 
-Message: TypeAlias = Started | Cached | Executing | Step | ProgressState | Executed | Ending
+Message: TypeAlias = Started | Cached | Executing | Step | ProgressState | Executed | FilesWritten | Ending
+
+REPORT = "comfy_edge"
+"""What the package's report is called, as a message and in a history entry."""
 
 _ENDINGS: dict[str, Literal["success", "error", "interrupted"]] = {
     "execution_success": "success",
@@ -132,7 +154,8 @@ def parse_message(raw: str) -> Message | None:
     if prompt_id is None:
         return None
     if kind == "execution_start":
-        return Started(prompt_id)
+        at_ms = data.get("timestamp")
+        return Started(prompt_id, at_ms if isinstance(at_ms, int) else None)
     if kind == "execution_cached":
         return Cached(prompt_id, tuple(item for item in maybe_list(data.get("nodes")) if isinstance(item, str)))
     if kind == "progress_state":
@@ -140,9 +163,22 @@ def parse_message(raw: str) -> Message | None:
     if kind == "executed" and node is not None:
         shown = maybe_text(data.get("display_node")) or node
         return Executed(prompt_id, node, shown, maybe_object(data.get("output")))
+    if kind == REPORT:
+        return FilesWritten(prompt_id, written_files(data))
     if isinstance(kind, str) and kind in _ENDINGS:
         return Ending(prompt_id, _ENDINGS[kind])
     return None
+
+
+def written_files(report: JsonObject) -> tuple[WrittenFile, ...]:
+    """The files of a report of the worker's package inside ComfyUI (docs/worker.md)."""
+    files = (maybe_object(file) for file in maybe_list(report.get("files")))
+    return tuple(
+        WrittenFile(
+            maybe_text(file.get("type")) or "", maybe_text(file.get("path")) or "", maybe_text(file.get("node")) or ""
+        )
+        for file in files
+    )
 
 
 def parse_queue_length(raw: str) -> int | None:

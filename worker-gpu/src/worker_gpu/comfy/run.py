@@ -1,6 +1,7 @@
 """One prompt's state machine. Socket messages and looks at the history go in, happenings come out; no I/O, no clock.
 
-The socket moves progress and outputs; only a look decides the end, since the socket can miss it and never repeats it.
+The messages of a prompt tell its whole run, success included, as long as none was missed. A socket that broke can
+have missed some and never repeats them: then the history decides the end, as it does for every failure.
 """
 
 from collections.abc import Mapping
@@ -8,9 +9,20 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from worker_gpu.comfy.frames import PreviewFrame
-from worker_gpu.comfy.messages import Cached, Ending, Executed, Executing, Message, ProgressState, Started, Step
+from worker_gpu.comfy.messages import (
+    Cached,
+    Ending,
+    Executed,
+    Executing,
+    FilesWritten,
+    Message,
+    ProgressState,
+    Started,
+    Step,
+    WrittenFile,
+)
 from worker_gpu.comfy.progress import Progress, ProgressBook
-from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting, WrittenFile
+from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.shape import JsonObject
 
@@ -60,12 +72,13 @@ class LookNow:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The prompt is over. `outputs` are all that were listed, by node of the graph."""
+    """The prompt is over. `outputs` are all that were listed, by node of the graph. `listed_last` are the nodes after
+    whose listing no node ran; empty where the history told of the end, which may be ahead of the messages."""
 
     error: JobError | None
     outputs: tuple[tuple[str, JsonObject], ...] = ()
     interrupted: bool = False
-    took_ms: int | None = None
+    listed_last: frozenset[str] = frozenset()
     written: tuple[WrittenFile, ...] = ()
     began_ms: int | None = None
 
@@ -74,9 +87,10 @@ Happening: TypeAlias = RunStarted | Progressed | NodeShowed | Previewed | LookNo
 
 
 class PromptRun:
-    """The run of the prompt `prompt_id` whose nodes have the classes `classes`."""
+    """The run of the prompt `prompt_id` whose nodes have the classes `classes`. `reports_files`: the worker's package
+    is inside this ComfyUI and tells at the end what the prompt wrote."""
 
-    def __init__(self, prompt_id: str, classes: Mapping[str, str]) -> None:
+    def __init__(self, prompt_id: str, classes: Mapping[str, str], reports_files: bool = False) -> None:
         self._prompt_id = prompt_id
         self._classes = classes
         self._book = ProgressBook(classes)
@@ -86,6 +100,19 @@ class PromptRun:
         self._current_is_newer = False
         self._times_gone = 0
         self._times_unreadable = 0
+        self._reports_files = reports_files
+        self._missed = False
+        self._began_ms: int | None = None
+        self._succeeded_by_message = False
+        self._listed: dict[str, JsonObject] = {}
+        self._shown_as: dict[str, str] = {}
+        self._listed_last: set[str] = set()
+        self._written: tuple[WrittenFile, ...] | None = None
+
+    @property
+    def heard_all(self) -> bool:
+        """Whether no message of the prompt can have been missed."""
+        return not self._missed
 
     @property
     def ended(self) -> bool:
@@ -117,6 +144,10 @@ class PromptRun:
         self._progress_state(unread)
         return self._progress()
 
+    def miss_messages(self) -> None:
+        """The socket broke, or was opened again: from now on only the history is believed."""
+        self._missed = True
+
     def hear(self, message: Message | PreviewFrame) -> list[Happening]:
         """Take a socket message; messages of other prompts and those after the end do nothing. Node states are only
         kept, for `read_states`."""
@@ -127,8 +158,8 @@ class PromptRun:
             self._phase = "running"
             happenings.append(RunStarted())
         match message:
-            case Started():
-                pass
+            case Started(at_ms=at_ms):
+                self._began_ms = at_ms
             case Cached(nodes=nodes):
                 for node in nodes:
                     self._book.mark(node, "cached", 1.0, 1.0)
@@ -140,8 +171,11 @@ class PromptRun:
                 self._states_seen = True
                 self._unread, self._current_is_newer = message, False
             case Executed():
-                happenings.append(NodeShowed(self._graph_node(message.node, message.display_node), message.output))
-            case Ending():
+                happenings.append(self._executed(message))
+            case FilesWritten(files=files):
+                self._written = files
+            case Ending(kind=kind):
+                self._succeeded_by_message = kind == "success"
                 happenings.append(LookNow(written=False))
             case PreviewFrame():
                 node = message.node or self._book.current
@@ -186,7 +220,8 @@ class PromptRun:
 
     def _executing(self, message: Executing) -> list[Happening]:
         if message.node is None:
-            return [LookNow(written=True)]
+            return self._end_of_messages()
+        self._listed_last.clear()
         node = self._graph_node(message.node, message.display_node or message.node)
         if not self._states_seen:
             # Versions without progress_state: a node has finished when the next one begins.
@@ -197,6 +232,25 @@ class PromptRun:
         self._book.run(node)
         self._current_is_newer = True
         return []
+
+    def _executed(self, message: Executed) -> NodeShowed:
+        node = self._graph_node(message.node, message.display_node)
+        if message.node in self._listed:
+            # It listed something before and went on: what it wrote then may have changed.
+            self._listed_last.discard(node)
+        else:
+            self._listed_last.add(node)
+        self._listed[message.node] = message.output
+        self._shown_as[message.node] = message.display_node
+        return NodeShowed(node, message.output)
+
+    def _end_of_messages(self) -> list[Happening]:
+        """ComfyUI sends nothing more of the prompt, and its history has the run."""
+        told_all = self._succeeded_by_message and self._began_ms is not None and not self._missed
+        if not told_all or (self._reports_files and self._written is None):
+            return [LookNow(written=True)]
+        told = Succeeded(self._listed, self._shown_as, self._written or (), self._began_ms)
+        return self._succeeded(told, frozenset(self._listed_last))
 
     def _step(self, message: Step) -> None:
         node = message.node or self._book.current
@@ -213,13 +267,13 @@ class PromptRun:
         """Nodes made by expansion carry ids the client never saw; they are told by the node they stand for."""
         return node if node in self._classes else shown_as
 
-    def _succeeded(self, sight: Succeeded) -> list[Happening]:
+    def _succeeded(self, sight: Succeeded, listed_last: frozenset[str] = frozenset()) -> list[Happening]:
         outputs = tuple(
             (self._graph_node(node, sight.shown_as.get(node, node)), output) for node, output in sight.outputs.items()
         )
         states = self.read_states()
         self._book.finish()
-        ended = RunEnded(None, outputs, took_ms=sight.took_ms, written=sight.written, began_ms=sight.began_ms)
+        ended = RunEnded(None, outputs, listed_last=listed_last, written=sight.written, began_ms=sight.began_ms)
         return [*states, *self._progress(), *self._end(ended)]
 
     def _progress(self) -> list[Happening]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from worker_gpu.comfy.failure import from_history
+from worker_gpu.comfy.messages import REPORT, WrittenFile, written_files
 from worker_gpu.errors import JobError
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object, maybe_text
 
@@ -26,16 +27,6 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class WrittenFile:
-    """A file that the prompt wrote into the folder `folder` (`output` or `temp`), and the node that was at work then;
-    empty where none was."""
-
-    folder: str
-    path: str
-    node: str
-
-
-@dataclass(frozen=True)
 class Succeeded:
     """Done. `outputs` is what each output node listed; `shown_as` maps a node to the one it stands for. `written` are
     files, as the worker's package inside ComfyUI tells them; `began_ms` is when the run began, by ComfyUI's clock, in
@@ -43,7 +34,6 @@ class Succeeded:
 
     outputs: dict[str, JsonObject]
     shown_as: dict[str, str]
-    took_ms: int | None = None
     written: tuple[WrittenFile, ...] = ()
     began_ms: int | None = None
 
@@ -71,8 +61,8 @@ def read_history(entry: JsonObject) -> Succeeded | Broken:
         node: maybe_text(maybe_object(meta).get("display_node")) or node
         for node, meta in maybe_object(entry.get("meta")).items()
     }
-    written = _written(maybe_object(entry.get("comfy_edge")))
-    return Succeeded(outputs, shown, _took(messages), written, _stamp_of("execution_start", messages))
+    written = written_files(maybe_object(entry.get(REPORT)))
+    return Succeeded(outputs, shown, written, _stamp_of("execution_start", messages))
 
 
 def read_job(job: JsonObject) -> Sight:
@@ -95,21 +85,6 @@ def read_job(job: JsonObject) -> Sight:
 def _messages(listed: list[Json]) -> list[tuple[str, JsonObject]]:
     pairs = [pair for pair in (maybe_list(item) for item in listed) if len(pair) == 2]
     return [(name, maybe_object(data)) for name, data in pairs if isinstance(name, str)]
-
-
-def _written(report: JsonObject) -> tuple[WrittenFile, ...]:
-    files = (maybe_object(file) for file in maybe_list(report.get("files")))
-    return tuple(
-        WrittenFile(
-            maybe_text(file.get("type")) or "", maybe_text(file.get("path")) or "", maybe_text(file.get("node")) or ""
-        )
-        for file in files
-    )
-
-
-def _took(messages: list[tuple[str, JsonObject]]) -> int | None:
-    start, end = _stamp_of("execution_start", messages), _stamp_of("execution_success", messages)
-    return end - start if start is not None and end is not None and end >= start else None
 
 
 def _stamp_of(event: str, messages: list[tuple[str, JsonObject]]) -> int | None:

@@ -1,5 +1,5 @@
-"""Runs a check that may hang or fail, within a time limit. A network volume that does not answer blocks its reader in
-the kernel, where nothing ends the wait."""
+"""Looks at what may hang or fail, and comes back all the same: a network volume that does not answer holds whoever asks
+it in the kernel, where nothing ends the wait."""
 
 import asyncio
 import contextlib
@@ -9,35 +9,35 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PROBE_TIMEOUT_S = 10.0
-"""Listing 2,000 files on a slow network volume takes a few seconds."""
+LOOK_S = 10.0
+"""Longest look at a disk: a listing of 2,000 files on a slow network volume takes a few seconds."""
 
 
-async def probe(check: Callable[[], T], on_problem: Callable[[str], T], timeout_s: float = PROBE_TIMEOUT_S) -> T:
-    """The result of `check`, which runs in a thread, or of `on_problem`, which gets the reason, if the check fails or
-    takes longer than `timeout_s`. A hung thread delays neither the end of the loop nor that of the process."""
+async def looked(look: Callable[[], T], otherwise: Callable[[str], T], limit_s: float = LOOK_S) -> T:
+    """What `look` gives, in a thread; `otherwise` with what is wrong where it fails or takes longer than `limit_s`. The
+    thread of one that hangs is left to itself: it holds up neither the loop's end nor the process's."""
     loop = asyncio.get_running_loop()
-    result: asyncio.Future[T] = loop.create_future()
+    found: asyncio.Future[T] = loop.create_future()
 
-    def deliver(value: T) -> None:
-        if not result.done():
-            result.set_result(value)
+    def settle(value: T) -> None:
+        if not found.done():
+            found.set_result(value)
 
-    def run_check() -> None:
+    def work() -> None:
         try:
-            value = check()
+            value = look()
         except Exception as error:
-            value = on_problem(type(error).__name__)
+            value = otherwise(type(error).__name__)
         # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(deliver, value)
+            loop.call_soon_threadsafe(settle, value)
 
     try:
-        # A thread of its own: the loop waits for those of its executor when it ends.
-        threading.Thread(target=run_check, name="probe", daemon=True).start()
-        async with asyncio.timeout(timeout_s):
-            return await result
+        # Not one of the loop's own threads, which are waited for at its end.
+        threading.Thread(target=work, name="look", daemon=True).start()
+        async with asyncio.timeout(limit_s):
+            return await found
     except TimeoutError:
-        return on_problem(f"no answer within {timeout_s:g} seconds")
+        return otherwise(f"no answer within {limit_s:g} seconds")
     except RuntimeError as error:
-        return on_problem(str(error))
+        return otherwise(str(error))

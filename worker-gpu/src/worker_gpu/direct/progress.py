@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from worker_gpu.log import Log
 from worker_gpu.shape import JsonObject, maybe_object
 
+FIRST_S = 1.0
+"""Before the first message: of a job that is over by then nobody sees progress, and its answer would wait for it."""
 GAP_S = 0.5
 """Between messages: a status is polled, and each message is a request."""
 LAST_S = 5.0
@@ -26,10 +28,11 @@ class StatusProgress:
     A status is read now and then, and shows one message: in a progress the `nodes` are all that were told of so far,
     not only those that changed since a message that the reader may never have seen."""
 
-    def __init__(self, post: Post, log: Log, gap_s: float = GAP_S) -> None:
+    def __init__(self, post: Post, log: Log, gap_s: float = GAP_S, first_s: float = FIRST_S) -> None:
         self._post = post
         self._log = log
         self._gap_s = gap_s
+        self._first_s = first_s
         self._nodes: JsonObject = {}
         self._latest: JsonObject | None = None
         self._news = asyncio.Event()
@@ -56,6 +59,7 @@ class StatusProgress:
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:
+        await asyncio.sleep(self._first_s)
         while True:
             await self._news.wait()
             self._news.clear()

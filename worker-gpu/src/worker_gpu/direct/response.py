@@ -100,6 +100,8 @@ def too_large(limit: int) -> str:
 class KeptFiles:
     """A sink that keeps what files hold, in base64, for the answer."""
 
+    reads_once = True
+
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
 
@@ -109,7 +111,7 @@ class KeptFiles:
             done(named, "")
             content = named.file.content
             if content is None:
-                content = await asyncio.to_thread(named.file.path.read_bytes)
+                content = await asyncio.to_thread(named.file.read)
             self._texts[named.name] = pybase64.b64encode_as_string(content)
 
     def data(self, output: Output) -> str:
@@ -119,6 +121,8 @@ class KeptFiles:
 
 class DroppedFiles:
     """A sink for a run whose outputs nobody wants."""
+
+    reads_once = True
 
     async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
         """See `outputs.upload.Sink`."""

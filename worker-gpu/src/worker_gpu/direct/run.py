@@ -1,7 +1,6 @@
 """One direct job: inputs, execute, answer. However it ends, ComfyUI is idle and nothing of it stays behind."""
 
 import asyncio
-import hashlib
 import traceback
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from worker_gpu.outputs.collect import Wishes
 from worker_gpu.outputs.upload import Sink, Uploader
 from worker_gpu.preflight import preflight
 from worker_gpu.shape import Json, JsonObject
+from worker_gpu.spool import Spool
 from worker_gpu.transfers import Transfers
 from worker_gpu.workplace import Workplace
 
@@ -69,7 +69,7 @@ class _DirectRun:
         self._timings = Timings()
         # RunPod's id may be tried again on the same worker: each run has names of its own.
         self._prompt_id = place.tools.new_id()
-        self._spool = place.settings.data_dir / "spool" / self._prompt_id
+        self._spool = Spool(place.settings.data_dir / "spool" / self._prompt_id)
         self._folders = place.comfy.folders.for_scope(SCOPE) if place.comfy.folders is not None else None
         self._store = store_for(self._folders, place.client)
         self._wants_outputs = wants_outputs
@@ -117,7 +117,6 @@ class _DirectRun:
         place, request = self._place, self._request
         place.settings.nodes.check(class_types(request.workflow))
         known = await preflight(place, self._log)
-        self._spool.mkdir(parents=True, exist_ok=True)
         if self._folders is not None:
             await asyncio.to_thread(self._folders.prepare)
         names = await self._keep_inputs()
@@ -184,8 +183,7 @@ class _DirectRun:
         if self._request.pictures:
             self._teller.stage("inputs")
         for picture in self._request.pictures:
-            digest = hashlib.sha256(picture.content).hexdigest()
-            names[picture.name] = await self._store.keep_content(picture.content, picture.name, digest)
+            names[picture.name] = await self._store.keep_content(picture.content, picture.name)
         self._timings.inputs_ms = round((self._now() - began) * 1000)
         return names
 

@@ -10,19 +10,19 @@ from worker_gpu.comfy.follow import Results
 from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
-from worker_gpu.outputs.files import LocalFile, Source, measure
-from worker_gpu.outputs.history_outputs import FileRef, ListedOutput, PictureRef, TextRef, file_at, list_outputs
+from worker_gpu.outputs.files import MAX_HELD_BYTES, LocalFile, Source, measure
+from worker_gpu.outputs.history_outputs import FileRef, Listed, PictureRef, TextRef, file_at, walk
 from worker_gpu.outputs.kinds import TEXT
 from worker_gpu.outputs.metadata_warnings import MetadataWarnings, Warn
-from worker_gpu.outputs.output_discovery import OutputFinder, PendingOutput, comfyui_unreachable
+from worker_gpu.outputs.output_discovery import Finder, Item, unreachable
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
 from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 
 OUTPUT_FOLDER = "output"
-MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Content of files that wait for their upload, of a job: further ones are read from disk again."""
+MAX_FETCHES = 4
+"""So many files at a time are brought in."""
 MAX_LOOKS = 8
 """So many files at a time are asked for whether they have changed."""
 
@@ -47,7 +47,7 @@ class Collector:
         group: asyncio.TaskGroup,
         source: Source,
         uploader: Sink,
-        finder: OutputFinder,
+        finder: Finder,
         wishes: Wishes,
         spool: Callable[[str], LocalFile],
         keep_picture: Callable[[], Path] | None,
@@ -63,7 +63,7 @@ class Collector:
         self._keep_picture = keep_picture
         self._emit = emit
         self._metadata_warnings = MetadataWarnings(warn)
-        self._taken: dict[str, PendingOutput] = {}
+        self._taken: dict[str, Item] = {}
         self._repeated: set[str] = set()
         self._sent: dict[str, int] = {}
         self._stored: dict[str, Output] = {}
@@ -73,11 +73,13 @@ class Collector:
         # Fair: what is listed first is named and kept first.
         self._naming = asyncio.Lock()
         self._ending = False
+        self._fetching = asyncio.Semaphore(MAX_FETCHES)
         self._looking = asyncio.Semaphore(MAX_LOOKS)
+        self._listed_last: frozenset[str] = frozenset()
 
     def showed(self, node: str, output: JsonObject) -> None:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
-        self._begin(self._take(list_outputs(node, output)))
+        self._begin(self._take(walk(node, output)))
 
     def sent(self, node: str, content_type: str, picture: bytes) -> None:
         """A node sent a picture as its result. Does nothing where such pictures come as files."""
@@ -91,12 +93,13 @@ class Collector:
         """All outputs of the job as they are now, in the order they were found, once they are stored. `results` is what
         the history says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
         self._source.ended(results.began_ms)
+        self._listed_last = results.listed_last
         early = set(self._taken)
-        self._begin(self._take([each for node, output in results.listed for each in list_outputs(node, output)]))
+        self._begin(self._take([each for node, output in results.listed for each in walk(node, output)]))
         self._begin(self._take(_unlisted(results.written)))
         await self._settled()
         if not self._taken:
-            raise self._finder.no_outputs_error()
+            raise self._finder.nothing()
         await self._look_again(early & set(self._files))
         return [replace(self._stored[name], keys=item.keys) for name, item in self._taken.items()]
 
@@ -121,12 +124,12 @@ class Collector:
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
 
-    async def _take(self, listed: list[ListedOutput]) -> None:
+    async def _take(self, listed: list[Listed]) -> None:
         """Bring in what is new of `listed`."""
         async with self._naming:
-            fresh: list[PendingOutput] = []
+            fresh: list[Item] = []
             for each in listed:
-                item = await self._finder.resolve(each)
+                item = await self._finder.item(each)
                 if item is None or item.name in self._repeated:
                     continue
                 taken = self._taken.get(item.name)
@@ -140,14 +143,15 @@ class Collector:
 
     async def _take_sent(self, node: str, ref: PictureRef, picture: bytes) -> None:
         await asyncio.to_thread(ref.path.write_bytes, picture)
-        await self._take([ListedOutput(node, "", ref)])
+        await self._take([Listed(node, "", ref)])
 
-    async def _bring_in(self, items: list[PendingOutput]) -> None:
+    async def _bring_in(self, items: list[Item]) -> None:
         most = self._wishes.limits.max_outputs
         if 0 < most < len(self._taken):
             raise JobError("output_too_large", f"The graph gave more than {most} outputs.")
         files: list[NamedFile] = []
-        fetched = {item.name: await self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef)}
+        brought = await together(self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef))
+        fetched = dict(brought)
         for item in items:
             if isinstance(item.ref, TextRef):
                 beside = [fetched[other.name] for other in items if other.node == item.node and other.name in fetched]
@@ -189,15 +193,18 @@ class Collector:
     async def _changed(self, names: set[str]) -> set[str]:
         async def is_changed(name: str) -> tuple[str, bool]:
             ref = self._taken[name].ref
+            if not isinstance(ref, FileRef):
+                return name, False
+            ran_after = self._taken[name].node not in self._listed_last
             async with self._looking:
-                return name, isinstance(ref, FileRef) and await self._source.is_changed(ref, self._files[name].file)
+                return name, await self._source.is_changed(ref, self._files[name].file, ran_after)
 
         try:
             return {name for name, changed in await together(is_changed(name) for name in names) if changed}
         except ComfyUnreachable as error:
-            raise comfyui_unreachable() from error
+            raise unreachable() from error
 
-    def _kept_inline(self, item: PendingOutput, text: str) -> bool:
+    def _kept_inline(self, item: Item, text: str) -> bool:
         if len(text.encode("utf-8", "replace")) > self._wishes.limits.max_text_bytes:
             return False
         size, sha256, clean = measure_text(text)
@@ -217,18 +224,20 @@ class Collector:
         )
         return True
 
-    async def _fetch(self, item: PendingOutput, ref: FileRef) -> LocalFile:
+    async def _fetch(self, item: Item, ref: FileRef) -> tuple[str, LocalFile]:
+        """The item's name and its file."""
         try:
-            file = await self._source.fetch(ref)
+            async with self._fetching:
+                file = await self._source.fetch(ref)
         except ComfyUnreachable as error:
-            raise comfyui_unreachable() from error
+            raise unreachable() from error
         if file is None:
-            raise self._finder.missing_file_error(item.node, item.name)
+            raise self._finder.missing(item.node, item.name)
         size = len(file.content or b"")
-        if self._held_bytes + size > MAX_HELD_BYTES:
-            return file.released()
+        if file.path is not None and self._held_bytes + size > MAX_HELD_BYTES:
+            return item.name, file.released()
         self._held_bytes += size
-        return file
+        return item.name, file
 
     def _uploaded(self, named: NamedFile, key: str) -> None:
         item, file = self._taken[named.name], named.file
@@ -257,7 +266,7 @@ class Collector:
             raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
 
 
-def _unlisted(written: Iterable[WrittenFile]) -> list[ListedOutput]:
+def _unlisted(written: Iterable[WrittenFile]) -> list[Listed]:
     """What was written to the output folder, listed by a node or not. What lies in temp is a result only if listed."""
     refs = ((file.node, file_at(file.path, file.folder)) for file in written if file.folder == OUTPUT_FOLDER)
-    return [ListedOutput(node, "", ref) for node, ref in refs if ref is not None]
+    return [Listed(node, "", ref) for node, ref in refs if ref is not None]

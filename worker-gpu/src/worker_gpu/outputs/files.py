@@ -13,12 +13,15 @@ from worker_gpu.errors import JobError
 from worker_gpu.job_folders import JobFolders
 from worker_gpu.outputs.history_outputs import FileRef, PathRef
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
-from worker_gpu.outputs.output_paths import candidate_files
+from worker_gpu.outputs.output_paths import places
 from worker_gpu.outputs.strip_metadata.strip import StripResult, strip
+from worker_gpu.spool import Spool
 
 BLOCK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024
 """A file up to this size is read once, and what reads it later has its content."""
+MAX_HELD_BYTES = 32 * 1024 * 1024
+"""Content of files of a job that is held in memory at a time: further ones are read from disk again."""
 CLOCK_STEP_NS = 10_000_000
 """A file may be that much older than the moment in which it was written: Linux stamps files by a clock that moves 100
 to 1,000 times a second."""
@@ -31,16 +34,27 @@ the file was written again."""
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this disk, measured. `stamp` is what the output had before that; None where nothing tells. `content` is
-    what was measured, where it is still in memory. `strip_result` is None if the job keeps metadata."""
+    """A file, measured: on this disk at `path`, in memory as `content`, or both. `stamp` is what the output had before
+    it was measured; None where nothing tells. `strip_result` is None if the job keeps metadata."""
 
-    path: Path
+    path: Path | None
     size_bytes: int
     sha256: str
     kind: Kind
     stamp: Stamp | None = None
     content: bytes | None = field(default=None, repr=False)
     strip_result: StripResult | None = None
+
+    def read(self) -> bytes:
+        """All that it holds. Blocks. Raises `OSError`."""
+        return self.content if self.content is not None else self.on_disk.read_bytes()
+
+    @property
+    def on_disk(self) -> Path:
+        """Where it is on this disk. Raises `FileNotFoundError` for one that was in memory only and was released."""
+        if self.path is None:
+            raise FileNotFoundError("the file was never on this disk")
+        return self.path
 
     def released(self) -> "LocalFile":
         """The file without its content, which is to be read from disk from now on."""
@@ -69,28 +83,34 @@ class Source(Protocol):
         `insufficient_resources`."""
         ...
 
-    async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
-        """Whether the output is there and was written again since `file` was fetched. Raises `ComfyUnreachable`."""
+    async def is_changed(self, ref: FileRef, file: LocalFile, ran_after: bool) -> bool:
+        """Whether the output is there and was written again since `file` was fetched. `ran_after`: a node ran after the
+        one that listed it. Raises `ComfyUnreachable`."""
         ...
 
 
 class ViewedFiles:
     """Files behind `/view` of a ComfyUI whose folders jobs share, spooled to `spool` and hashed on the way; without
-    ComfyUI's graph unless `metadata`. What lies below `own_folder` of the output folder is the job's; else the time of
-    a file says whether the run wrote it, which is known when the run is over."""
+    ComfyUI's graph unless `metadata`. `in_memory`: small ones need no copy on disk. What lies below `own_folder` of the
+    output folder is the job's; else the time of a file says whether the run wrote it, which is known when the run is
+    over."""
 
-    def __init__(self, client: ComfyClient, spool: Path, own_folder: str, metadata: bool) -> None:
+    def __init__(
+        self, client: ComfyClient, spool: Spool, own_folder: str, metadata: bool, in_memory: bool = False
+    ) -> None:
         self._client = client
         self._spool = spool
         self._below = f"{own_folder}/"
         self._metadata = metadata
+        self._in_memory = in_memory and metadata
+        self._held_bytes = 0
         self._numbers = itertools.count(1)
         self._is_over = False
         self._began_ns: int | None = None
 
     async def place(self, ref: PathRef) -> FileRef | None:
         """See `Source`."""
-        for candidate in candidate_files(ref, ()):
+        for candidate in places(ref, ()):
             async with self._client.view(candidate.filename, candidate.subfolder, candidate.folder) as viewed:
                 if viewed is not None:  # the body is not read
                     return candidate
@@ -114,9 +134,9 @@ class ViewedFiles:
         self._is_over = True
         self._began_ns = began_ms * 1_000_000 if began_ms is not None else None
 
-    async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
+    async def is_changed(self, ref: FileRef, file: LocalFile, ran_after: bool) -> bool:
         """See `Source`."""
-        if not isinstance(file.stamp, str):
+        if not ran_after or not isinstance(file.stamp, str):
             return False
         return await self._client.has_changed(ref.filename, ref.subfolder, ref.folder, file.stamp)
 
@@ -125,49 +145,58 @@ class ViewedFiles:
         async with self._client.view(ref.filename, ref.subfolder, ref.folder) as viewed:
             if viewed is None:
                 return None
-            spooled = _Spooled(self._spool / str(next(self._numbers)))
+            spooled = _Spooled(self._spool, str(next(self._numbers)))
             async for block in viewed.content.iter_chunked(BLOCK_BYTES):
                 if spooled.add(block):
                     await asyncio.to_thread(spooled.flush)
-        file = replace(await asyncio.to_thread(spooled.end, ref.filename), stamp=viewed.etag)
-        if self._metadata:
-            return file
-        result = await asyncio.to_thread(strip, file.path, ref.filename)
-        if result is StripResult.REMOVED:
-            file = replace(await asyncio.to_thread(measure, file.path, ref.filename), stamp=viewed.etag)
-        return replace(file, strip_result=result)
+        held = self._held_bytes + spooled.held_bytes
+        if self._in_memory and spooled.is_all_held and held <= MAX_HELD_BYTES:
+            self._held_bytes = held
+            file = await asyncio.to_thread(spooled.in_memory, ref.filename)
+        else:
+            file = await asyncio.to_thread(spooled.end, ref.filename)
+        result: StripResult | None = None
+        if not self._metadata:
+            result = await asyncio.to_thread(strip, file.on_disk, ref.filename)
+            if result is StripResult.REMOVED:
+                file = await asyncio.to_thread(measure, file.on_disk, ref.filename)
+        return replace(file, stamp=viewed.etag, strip_result=result)
 
 
 class _Spooled:
-    """A file that comes in blocks: written and hashed in large pieces. `flush` and `end` block, and raise `JobError`
-    `insufficient_resources`."""
+    """A file that comes in blocks: written to `spool` under `number` and hashed in large pieces. `flush`, `end` and
+    `in_memory` block; the first two raise `JobError` `insufficient_resources`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, spool: Spool, number: str) -> None:
+        self._spool = spool
+        self._number = number
         self._digest = hashlib.sha256()
         self._head = b""
         self._held: list[bytes] = []
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._written = 0
+
+    @property
+    def is_all_held(self) -> bool:
+        """Whether nothing of it was written yet."""
+        return self._written == 0
 
     def add(self, block: bytes) -> bool:
         """Take the next block; says whether it is time to `flush`."""
         self._held.append(block)
-        self._held_bytes += len(block)
-        return self._held_bytes > IN_MEMORY_BYTES
+        self.held_bytes += len(block)
+        return self.held_bytes > IN_MEMORY_BYTES
 
     def flush(self) -> bytes:
         """Write what is held; gives it."""
-        content = b"".join(self._held)
-        self._head = self._head or content[:HEAD_BYTES]
-        self._digest.update(content)
+        content = self._hashed()
         try:
-            with self._path.open("ab") as file:
+            with self._spool.file(self._number).open("ab") as file:
                 file.write(content)
         except OSError as error:
             raise JobError("insufficient_resources", "The worker's disk took no more of an output.") from error
         self._written += len(content)
-        self._held, self._held_bytes = [], 0
+        self._held, self.held_bytes = [], 0
         return content
 
     def end(self, name: str) -> LocalFile:
@@ -175,7 +204,20 @@ class _Spooled:
         is_first = self._written == 0
         content = self.flush()
         digest, kind = self._digest.hexdigest(), kind_of(self._head, name)
-        return LocalFile(self._path, self._written, digest, kind, content=content if is_first else None)
+        path = self._spool.file(self._number)
+        return LocalFile(path, self._written, digest, kind, content=content if is_first else None)
+
+    def in_memory(self, name: str) -> LocalFile:
+        """The whole file, called `name`, of which nothing was written to disk."""
+        content = self._hashed()
+        return LocalFile(None, len(content), self._digest.hexdigest(), kind_of(self._head, name), content=content)
+
+    def _hashed(self) -> bytes:
+        """What is held, hashed."""
+        content = b"".join(self._held)
+        self._head = self._head or content[:HEAD_BYTES]
+        self._digest.update(content)
+        return content
 
 
 class OwnFiles:
@@ -198,11 +240,11 @@ class OwnFiles:
     def ended(self, began_ms: int | None) -> None:
         """Nothing to learn."""
 
-    async def is_changed(self, ref: FileRef, file: LocalFile) -> bool:
+    async def is_changed(self, ref: FileRef, file: LocalFile, ran_after: bool) -> bool:
         """See `Source`."""
-        del ref
+        del ref, ran_after
         try:
-            return stamp_of(await asyncio.to_thread(file.path.stat)) != file.stamp
+            return stamp_of(file.on_disk.stat()) != file.stamp
         except OSError:
             return False
 
@@ -211,7 +253,7 @@ class OwnFiles:
         return await asyncio.to_thread(self._measure, ref)
 
     def _place(self, ref: PathRef) -> FileRef | None:
-        found = candidate_files(ref, self._folders.roots)
+        found = places(ref, self._folders.roots)
         return next((file for file in found if self._folders.find(file) is not None), None)
 
     def _measure(self, ref: FileRef) -> LocalFile | None:

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from worker_gpu.outputs.files import LocalFile
 from worker_gpu.outputs.kinds import JSON, TEXT
+from worker_gpu.spool import Spool
 
 
 def measure_text(text: str) -> tuple[int, str, str]:
@@ -15,10 +15,10 @@ def measure_text(text: str) -> tuple[int, str, str]:
     return len(raw), hashlib.sha256(raw).hexdigest(), raw.decode()
 
 
-def write_text(text: str, folder: Path) -> LocalFile:
-    """`text` as a file in `folder`, named by its hash. Blocks. Raises `OSError`."""
+def write_text(text: str, spool: Spool) -> LocalFile:
+    """`text` as a file in `spool`, named by its hash. Blocks. Raises `OSError`."""
     size, sha256, clean = measure_text(text)
-    path = folder / f"{sha256}.txt"
+    path = spool.file(f"{sha256}.txt")
     path.write_text(clean, encoding="utf-8", newline="")
     return LocalFile(path, size, sha256, TEXT)
 
@@ -30,7 +30,7 @@ def is_in_one_of(files: Iterable[LocalFile], text: str) -> bool:
 
 def _holds(file: LocalFile, text: str) -> bool:
     try:
-        content = file.path.read_text("utf-8")
+        content = file.read().decode("utf-8")
         return content == text or (file.kind == JSON and json.loads(content) == json.loads(text))
     except (OSError, ValueError, RecursionError):
         # Gone, no UTF-8, or no JSON.

@@ -42,7 +42,9 @@ class NamedFile:
 
 
 class Sink(Protocol):
-    """Where outputs go."""
+    """Where outputs go. `reads_once`: nothing of a file is read after it was stored."""
+
+    reads_once: bool
 
     async def put(self, files: list[NamedFile], done: Callable[[NamedFile, str], None]) -> None:
         """Store `files`; `done` gets each with its key as soon as it is stored. Raises `JobError`, `AttemptOver`."""
@@ -67,6 +69,8 @@ class _UrlRefused(Exception):  # noqa: N818 -- an answer, handled below
 
 class Uploader:
     """Uploads for one attempt. `until` is the job's deadline on the clock of `transfers`."""
+
+    reads_once = False
 
     def __init__(self, transfers: Transfers, store: Store, until: float) -> None:
         self._transfers = transfers
@@ -136,9 +140,9 @@ class Uploader:
         if file.content is not None:
             body = io.BytesIO(file.content[offset : offset + length])
         elif length <= IN_MEMORY_BYTES:
-            body = io.BytesIO(await asyncio.to_thread(_read_range, file.path, offset, length))
+            body = io.BytesIO(await asyncio.to_thread(_read_range, file.on_disk, offset, length))
         else:
-            body = _stream(file.path, offset, length)
+            body = _stream(file.on_disk, offset, length)
         try:
             async with self._transfers.http.put(
                 url,

@@ -108,7 +108,11 @@ def _run_in_the_folders(comfy: Comfy, state: _State) -> None:
                 original(self, prompt, prompt_id, extra_data, execute_outputs)
             finally:
                 state.run = None
-            self.history_result[FIELD] = run.report()
+            report = self.history_result[FIELD] = run.report()
+            server = comfy.server.PromptServer.instance
+            if server.client_id is not None:
+                # It comes before ComfyUI's last message of the prompt: a client that has both asks for no history.
+                server.send_sync(FIELD, {**report, "prompt_id": prompt_id}, server.client_id)
 
     executor.execute = execute
 

@@ -22,7 +22,7 @@ def ours(url: str, folder: Path, what: str) -> None:
     from concurrent.futures import wait
 
     from worker_gpu.log import Log
-    from worker_gpu.models.plan import Urgency
+    from worker_gpu.models.download.priority import Urgency
     from worker_gpu.models.settings import Bucket, Credentials, ModelSettings
     from worker_gpu.models.sync import ModelSync
 

@@ -34,10 +34,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from worker_gpu.models.entries import Entry  # noqa: E402 -- after its path is set
-from worker_gpu.models.manifest import Manifest, ModelFile  # noqa: E402 -- as above
-from worker_gpu.models.push import describe  # noqa: E402 -- as above
-from worker_gpu.models.tree import Tree  # noqa: E402 -- as above
+from worker_gpu.models.cli.push import describe  # noqa: E402 -- as above
+from worker_gpu.models.disk.local_tree import Tree  # noqa: E402 -- as above
+from worker_gpu.models.manifest.manifest import Manifest, ModelFile  # noqa: E402 -- as above
+from worker_gpu.models.manifest.manifest_entries import Entry  # noqa: E402 -- after its path is set
 
 PIECE_BYTES = 1024**2
 SMALL_BYTES = 20_000

@@ -16,7 +16,7 @@ from worker_gpu.tether import hide_from_others
 def main() -> int:
     """Exit code: 0 after an orderly stop, 1 when the GPU is broken, 2 for a bad setting."""
     if sys.argv[1:2] == ["models"]:
-        from worker_gpu.models.commands import main as models_main
+        from worker_gpu.models.cli.commands import main as models_main
 
         return models_main(sys.argv[2:])
     try:

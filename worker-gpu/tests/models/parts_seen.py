@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import part_name
+from worker_gpu.models.disk.partial_file import part_name
+from worker_gpu.models.manifest.manifest import ModelFile
 
 
 def marked_chunks(models: Path, file: ModelFile) -> set[int]:

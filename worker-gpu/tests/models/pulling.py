@@ -5,9 +5,9 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 
 from models.samples import silent
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import ModelSync, Tools
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from worker_gpu.log import Log
-from worker_gpu.models.manifest import FromBucket, Manifest, ModelFile, Source
+from worker_gpu.models.manifest.manifest import FromBucket, Manifest, ModelFile, Source
 from worker_gpu.models.settings import Bucket, ModelSettings, Patience
 
 CHUNK = 16 * 1024

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.samples import CHUNK
-from worker_gpu.models.tree import Tree
+from worker_gpu.models.disk.local_tree import Tree
 
 BLOCK_BYTES = 512
 

@@ -12,9 +12,9 @@ from models.faulty import FaultyStore
 from models.pulling import pull
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from worker_gpu.models import sync as sync_module
-from worker_gpu.models.commands import main
-from worker_gpu.models.index import read_index
-from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.cli.commands import main
+from worker_gpu.models.disk.file_index import read_index
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.sync import ModelSync
 
 PATH = "checkpoints/baked.safetensors"

@@ -14,10 +14,10 @@ import pytest
 from models.faulty import FaultyStore, Silent
 from models.pulling import LIMIT_S
 from models.samples import CHUNK, QUICK, content, model, settings, silent
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.download.speed import ChunkSpeed
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromHub, ModelFile
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import FromHub, ModelFile
 from worker_gpu.models.settings import HUB, Bucket, Credentials
 from worker_gpu.models.sync import ModelSync
 

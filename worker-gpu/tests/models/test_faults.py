@@ -23,11 +23,11 @@ from models.faulty import (
 )
 from models.pulling import finish, pull
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, silent, with_patience
+from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromBucket, FromHub, ModelFile
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import FromBucket, FromHub, ModelFile
 from worker_gpu.models.sync import ModelSync
-from worker_gpu.models.tree import Tree
 
 BIG = "checkpoints/big.safetensors"
 BODY = content(CHUNK * 7 + 123)

@@ -13,9 +13,9 @@ from models.faulty import Asked, Fault, FaultyStore, Status
 from models.pulling import pull
 from models.r2 import r2
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings
-from worker_gpu.models.bucket import Store
-from worker_gpu.models.commands import main
-from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest
+from worker_gpu.models.cli.commands import main
+from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.manifest.manifest import MANIFEST_KEY, FromHub, Manifest
 from worker_gpu.models.settings import Bucket
 
 BODY = content(CHUNK * 3 + 5, 8)

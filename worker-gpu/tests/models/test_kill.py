@@ -14,7 +14,7 @@ import pytest
 from models.faulty import FaultyStore
 from models.parts_seen import safe_chunks
 from models.samples import CHUNK, content, manifest_bytes, model
-from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.manifest.manifest import ModelFile
 
 KILLS = 50
 LANES = 3

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.samples import CHUNK, content, model
-from worker_gpu.models.lease import LEASE_S, Lease
-from worker_gpu.models.volume import Volume
+from worker_gpu.models.volume.lease import LEASE_S, Lease
+from worker_gpu.models.volume.network_volume import Volume
 
 NOW = 1_000_000.0
 BODY = content(CHUNK * 3, 1)

@@ -12,10 +12,10 @@ from models.faulty import Asked, Fault, FaultyStore, Silent, Status
 from models.samples import CHUNK, QUICK, Clock, content, manifest_bytes, model, settings, with_patience
 from worker_gpu.log import Log
 from worker_gpu.models import sync as sync_module
-from worker_gpu.models.bucket import Store
+from worker_gpu.models.download.bucket import Store
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.lookout import FAILED_S, HELD_TRIES, MANIFEST_AGE_S, READ_S, SAME_S
-from worker_gpu.models.manifest import FromBucket, ModelFile
+from worker_gpu.models.manifest.manifest import FromBucket, ModelFile
+from worker_gpu.models.manifest.manifest_watcher import FAILED_S, HELD_TRIES, MANIFEST_AGE_S, READ_S, SAME_S
 from worker_gpu.models.service import REPLACED_PAUSES_S, Fetched, Models
 from worker_gpu.models.settings import Bucket, ModelSettings, Patience
 from worker_gpu.models.sync import Tools

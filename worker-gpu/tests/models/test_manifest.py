@@ -5,7 +5,7 @@ import json
 import pytest
 
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import MAX_FILE_BYTES, Manifest
+from worker_gpu.models.manifest.manifest import MAX_FILE_BYTES, Manifest
 from worker_gpu.shape import Json, JsonObject
 
 PATH = "loras/x.safetensors"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker_gpu.models.manifest import Manifest, ModelFile
-from worker_gpu.models.named import named_in
+from worker_gpu.models.manifest.manifest import Manifest, ModelFile
+from worker_gpu.models.manifest.requested_models import named_in
 from worker_gpu.shape import Json, JsonObject
 
 MANIFEST = Manifest.of(

@@ -14,8 +14,8 @@ from fakes.stage import Stage, staged
 from models.faulty import FaultyStore, Flipped, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from worker_gpu.contract import Timings
-from worker_gpu.models.manifest import FromHub, FromUrl, Source
-from worker_gpu.models.remote import hub_refusal
+from worker_gpu.models.download.remote_file import hub_refusal
+from worker_gpu.models.manifest.manifest import FromHub, FromUrl, Source
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import HUB, ModelSettings
 from worker_gpu.needs import job_error, models_for

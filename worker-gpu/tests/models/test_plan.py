@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_gpu.models.index import Held
-from worker_gpu.models.manifest import Manifest, ModelFile
-from worker_gpu.models.plan import NoRoom, Room, Urgency, make_room, rank
+from worker_gpu.models.disk.eviction import NoRoom, Room, make_room
+from worker_gpu.models.disk.file_index import Held
+from worker_gpu.models.download.priority import Urgency, rank
+from worker_gpu.models.manifest.manifest import Manifest, ModelFile
 
 SIZES = st.integers(0, 1000)
 

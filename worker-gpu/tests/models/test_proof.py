@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from models.faulty import FaultyStore
 from models.pulling import pull
 from models.samples import CHUNK, content, manifest_bytes, model, settings
+from worker_gpu.models.cli.verify import check
+from worker_gpu.models.disk.integrity import Proof, is_right
+from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.disk.partial_file import Part
 from worker_gpu.models.errors import Stopped
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import Part
-from worker_gpu.models.proof import Proof, is_right
-from worker_gpu.models.tree import Tree
-from worker_gpu.models.verify import check
-from worker_gpu.models.volume import Volume
+from worker_gpu.models.manifest.manifest import ModelFile
+from worker_gpu.models.volume.network_volume import Volume
 
 PATH = "loras/x.safetensors"
 BODY = content(CHUNK * 3 + 5, 1)

@@ -14,11 +14,11 @@ import pytest
 from models.pulling import pull
 from models.r2 import bucket_env, r2
 from models.samples import QUICK, content, settings, silent
-from worker_gpu.models.bucket import Store
-from worker_gpu.models.commands import main
-from worker_gpu.models.entries import with_entries
-from worker_gpu.models.manifest import FromBucket, FromHub, Manifest, ModelFile
-from worker_gpu.models.push import Pusher
+from worker_gpu.models.cli.commands import main
+from worker_gpu.models.cli.push import Pusher
+from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.manifest.manifest import FromBucket, FromHub, Manifest, ModelFile
+from worker_gpu.models.manifest.manifest_entries import with_entries
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import Bucket
 from worker_gpu.shape import JsonObject

@@ -11,12 +11,12 @@ import pytest
 from models.pulling import pull
 from models.r2 import bucket_env, r2
 from models.samples import QUICK, content, settings
-from worker_gpu.models.bucket import Store
-from worker_gpu.models.commands import main
-from worker_gpu.models.entries import Entry, with_entries
+from worker_gpu.models.cli.commands import main
+from worker_gpu.models.cli.push import Pusher, describe
+from worker_gpu.models.download.bucket import Store
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromBucket, Manifest
-from worker_gpu.models.push import Pusher, describe
+from worker_gpu.models.manifest.manifest import FromBucket, Manifest
+from worker_gpu.models.manifest.manifest_entries import Entry, with_entries
 from worker_gpu.models.settings import Bucket, Credentials
 
 PART = 5 * 1024 * 1024

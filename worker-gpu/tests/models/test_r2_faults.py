@@ -15,8 +15,8 @@ from models.r2 import r2
 from models.relay import Harm, Relay, relay_to
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, with_patience
 from models.test_kill import Puller
-from worker_gpu.models.bucket import Store
-from worker_gpu.models.manifest import FromBucket, ModelFile
+from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.manifest.manifest import FromBucket, ModelFile
 from worker_gpu.models.settings import Bucket
 
 SIZES = {"checkpoints/a.safetensors": CHUNK * 9 + 5, "loras/b.safetensors": CHUNK * 4, "loras/c.safetensors": 100}

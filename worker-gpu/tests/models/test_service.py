@@ -12,13 +12,13 @@ import pytest
 
 from models.faulty import Asked, Fault, FaultyStore, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import FromHub, FromUrl, ModelFile
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import ModelSync, Progress
-from worker_gpu.models.tree import Tree
 from worker_gpu.shape import JsonObject
 
 pytestmark = pytest.mark.asyncio

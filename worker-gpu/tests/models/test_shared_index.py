@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from models.samples import model
-from worker_gpu.models import shared_index as module
-from worker_gpu.models.index import Held, apply_lines, read_index
-from worker_gpu.models.shared_index import SharedIndex
-from worker_gpu.models.volume import Volume
+from worker_gpu.models.disk.file_index import Held, apply_lines, read_index
+from worker_gpu.models.volume import shared_index as module
+from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.volume.shared_index import SharedIndex
 
 SHA = "0" * 64
 

@@ -14,15 +14,15 @@ from models.parts_seen import marked_chunks
 from models.pulling import LIMIT_S, finish
 from models.samples import CHUNK, QUICK, content, model, settings, silent
 from models.small_disk import SmallDisk
+from worker_gpu.models.disk.disk_space import Space
+from worker_gpu.models.disk.partial_file import Part
 from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.priority import Urgency
+from worker_gpu.models.download.remote_file import Remote
 from worker_gpu.models.errors import Stopped
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import Urgency
-from worker_gpu.models.remote import Remote
-from worker_gpu.models.space import Space
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.sync import ModelSync, Tools
-from worker_gpu.models.volume import Volume
+from worker_gpu.models.volume.network_volume import Volume
 
 EACH = 8
 """Chunks of each model."""

@@ -12,7 +12,7 @@ from models.faulty import FaultyStore, faulty_store
 from models.pulling import pull
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromUrl
+from worker_gpu.models.manifest.manifest import FromUrl
 from worker_gpu.models.settings import Bucket
 
 PATH = "checkpoints/x.safetensors"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from models.samples import QUICK
 from worker_gpu.log import Log
+from worker_gpu.models.download.remote_file import Remote
 from worker_gpu.models.download.transport import TransientError, Transport
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import Manifest
-from worker_gpu.models.remote import Remote
+from worker_gpu.models.manifest.manifest import Manifest
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import Bucket, Credentials, ModelSettings, Patience, read_model_settings
 from worker_gpu.shape import Json, JsonObject

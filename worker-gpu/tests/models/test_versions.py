@@ -12,12 +12,12 @@ from models.faulty import Asked, Fault, FaultyStore, Trickle
 from models.pulling import LIMIT_S, finish
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from models.small_disk import SmallDisk
+from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.sync import ModelSync
-from worker_gpu.models.volume import Volume
+from worker_gpu.models.volume.network_volume import Volume
 
 PATH = "loras/a.safetensors"
 OLD_BODY, NEW_BODY = content(CHUNK * 8, 1), content(CHUNK * 8, 2)

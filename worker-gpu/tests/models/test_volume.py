@@ -12,14 +12,14 @@ import pytest
 
 from models.faulty import FaultyStore
 from models.samples import CHUNK, Clock, content, manifest_bytes, model, settings, silent
-from worker_gpu.models import volume as volume_module
-from worker_gpu.models.index import read_index
-from worker_gpu.models.lease import LEASE_S
-from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.disk.file_index import read_index
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import ModelSync
-from worker_gpu.models.volume import Volume
+from worker_gpu.models.volume import network_volume as volume_module
+from worker_gpu.models.volume.lease import LEASE_S
+from worker_gpu.models.volume.network_volume import Volume
 from worker_gpu.shape import JsonObject
 
 PATH, LAZY = "loras/style.safetensors", "loras/lazy.safetensors"

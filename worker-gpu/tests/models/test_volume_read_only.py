@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from models.samples import CHUNK, Clock, content, model
-from worker_gpu.models import proof as proof_module
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.proof import SAMPLES
-from worker_gpu.models.volume import SETTLED_S, Volume
+from worker_gpu.models.disk import integrity as proof_module
+from worker_gpu.models.disk.integrity import SAMPLES
+from worker_gpu.models.manifest.manifest import ModelFile
+from worker_gpu.models.volume.network_volume import SETTLED_S, Volume
 
 PATH = "checkpoints/base.safetensors"
 BODY = content(CHUNK * 100 + 1, 3)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from models.samples import CHUNK, content, model, settings
 from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.priority import Urgency
+from worker_gpu.models.download.remote_file import Remote
 from worker_gpu.models.download.work_queue import PREPARE, Task, WorkQueue
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.plan import Urgency
-from worker_gpu.models.remote import Remote
 
 
 def download(name: str, urgency: Urgency, chunks: int = 3) -> Download:

@@ -1,4 +1,1 @@
-"""Model files: what the bucket holds, what this machine has, and how the one becomes the other.
-
-Guide: docs/guides/models.md.
-"""
+"""Model files: the manifest, downloads, the models folder on disk, the network volume, and the command line."""

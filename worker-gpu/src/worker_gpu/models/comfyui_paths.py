@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worker_gpu.log import Log
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.model_path import CODE_FOLDERS
+from worker_gpu.models.manifest.model_path import CODE_FOLDERS
 from worker_gpu.models.settings import ModelSettings, read_model_settings
 from worker_gpu.settings import Settings
 

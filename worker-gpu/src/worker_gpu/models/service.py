@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from worker_gpu.log import Log
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.lookout import Lookout
-from worker_gpu.models.manifest import BACKGROUND_GROUP, BOOT_GROUP, ModelFile
-from worker_gpu.models.named import named_in
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import BACKGROUND_GROUP, BOOT_GROUP, ModelFile
+from worker_gpu.models.manifest.manifest_watcher import Lookout
+from worker_gpu.models.manifest.requested_models import named_in
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import Batch, ModelSync, Progress, Tools
 from worker_gpu.shape import Json, JsonObject

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.urls import parse_url
+from worker_gpu.models.manifest.urls import parse_url
 from worker_gpu.shape import ShapeError
 
 MIB = 1024 * 1024

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker_gpu.log import Log
-from worker_gpu.models.bucket import Store, Unchanged
+from worker_gpu.models.disk.disk_space import Space, overtaken
+from worker_gpu.models.disk.integrity import is_right
+from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.download.bucket import Store, Unchanged
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.pool import DownloadPool
+from worker_gpu.models.download.priority import Urgency, rank
+from worker_gpu.models.download.remote_file import Remote
 from worker_gpu.models.errors import ModelError, Stopped
-from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
-from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import Urgency, rank
-from worker_gpu.models.proof import is_right
-from worker_gpu.models.remote import Remote
+from worker_gpu.models.manifest.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
 from worker_gpu.models.settings import ModelSettings, Patience
-from worker_gpu.models.space import Space, overtaken
-from worker_gpu.models.tree import Tree
-from worker_gpu.models.volume import Volume, hub_cache_path
+from worker_gpu.models.volume.network_volume import Volume, hub_cache_path
 
 
 @dataclass(frozen=True)

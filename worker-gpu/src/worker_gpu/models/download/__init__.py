@@ -1,1 +1,1 @@
-"""Fetching the files of a manifest: a pool of threads that read ranges by obstore, hash them and write them."""
+"""Downloads of model files: a pool of threads that read ranges with obstore, hash them and write them."""

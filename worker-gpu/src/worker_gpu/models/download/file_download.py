@@ -3,11 +3,11 @@
 import threading
 from concurrent.futures import Future
 
+from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.download.priority import Urgency
+from worker_gpu.models.download.remote_file import Remote
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import Urgency
-from worker_gpu.models.remote import Remote
+from worker_gpu.models.manifest.manifest import ModelFile
 
 
 class Download:

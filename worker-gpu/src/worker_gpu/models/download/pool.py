@@ -11,15 +11,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
+from worker_gpu.models.disk.partial_file import Part
 from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.download.speed import SlowConnection, SpeedTracker
 from worker_gpu.models.download.transport import TransientError, Transport
 from worker_gpu.models.download.work_queue import PREPARE, Task, WorkQueue
 from worker_gpu.models.download.worker_thread import read_chunk
 from worker_gpu.models.errors import ModelError, Stopped
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import Part
-from worker_gpu.models.plan import Urgency
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.settings import ModelSettings
 
 CLOSE_S = 0.9

@@ -4,7 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from worker_gpu.models.download.file_download import Download
-from worker_gpu.models.plan import Urgency, rank
+from worker_gpu.models.download.priority import Urgency, rank
 
 PREPARE = -1
 """In place of a chunk: find out what there is to read at all."""

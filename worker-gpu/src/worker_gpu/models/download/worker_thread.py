@@ -3,11 +3,11 @@
 import hashlib
 import threading
 
+from worker_gpu.models.disk.partial_file import Part
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.speed import ChunkSpeed
 from worker_gpu.models.download.transport import TransientError, Transport
 from worker_gpu.models.errors import Stopped
-from worker_gpu.models.parts import Part
 
 
 def read_chunk(

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
+from worker_gpu.models.disk.integrity import hash_span
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.proof import hash_span
+from worker_gpu.models.manifest.manifest import ModelFile
 
 PART_SUFFIX = ".part"
 _FULL = (errno.ENOSPC, errno.EDQUOT)

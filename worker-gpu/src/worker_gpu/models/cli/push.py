@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from worker_gpu.models.bucket import Found, Store
-from worker_gpu.models.entries import Entry, settled
+from worker_gpu.models.download.bucket import Found, Store
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile
-from worker_gpu.models.model_path import check_path
+from worker_gpu.models.manifest.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile
+from worker_gpu.models.manifest.manifest_entries import Entry, settled
+from worker_gpu.models.manifest.model_path import check_path
 from worker_gpu.models.settings import Bucket, Patience
 from worker_gpu.shape import ShapeError
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from worker_gpu.models.download.redirects import final_head, token_for
 from worker_gpu.models.download.transport import (
     Look,
     NoRangesError,
@@ -18,8 +19,7 @@ from worker_gpu.models.download.transport import (
     url_store,
 )
 from worker_gpu.models.errors import ModelCode, ModelError
-from worker_gpu.models.manifest import FromBucket, FromHub, FromUrl, ModelFile
-from worker_gpu.models.redirects import final_head, token_for
+from worker_gpu.models.manifest.manifest import FromBucket, FromHub, FromUrl, ModelFile
 from worker_gpu.models.settings import HUB, ModelSettings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from worker_gpu.models.download.transport import USER_AGENT, TransientError
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.urls import is_private, parse_url
+from worker_gpu.models.manifest.urls import is_private, parse_url
 from worker_gpu.shape import ShapeError
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from worker_gpu.models.download.remote_file import bucket_denied
 from worker_gpu.models.download.transport import RefusedError, bucket_store, failure
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.remote import bucket_denied
 from worker_gpu.models.settings import Bucket, Patience
 
 if TYPE_CHECKING:

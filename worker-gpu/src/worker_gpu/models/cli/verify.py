@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from worker_gpu.models.cpus import usable_cpus
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.proof import is_right
-from worker_gpu.models.tree import Tree
+from worker_gpu.models.disk.integrity import is_right
+from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.manifest.manifest import ModelFile
 
 State = Literal["ok", "missing", "wrong_size", "unchecked", "corrupt"]
 """`unchecked`: there, with the right size, but not known to the index, or changed since it was checked."""

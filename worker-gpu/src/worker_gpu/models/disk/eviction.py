@@ -1,39 +1,23 @@
-"""What to fetch, in which order, and what to evict for it. Pure: nothing here reads a disk or a clock."""
+"""Which files to evict for a new one. Pure: nothing here reads a disk or a clock."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
-from worker_gpu.models.index import Held
-from worker_gpu.models.manifest import ModelFile
-
-
-class Urgency(IntEnum):
-    """Who waits. Smaller goes first."""
-
-    JOB = 0
-    BOOT = 1
-    BACKGROUND = 2
+from worker_gpu.models.disk.file_index import Held
 
 
 @dataclass(frozen=True)
 class Room:
-    """Files to delete, oldest first, before the new one fits."""
+    """Files to delete, least recently used first, before the new one fits."""
 
     evict: tuple[Held, ...]
 
 
 @dataclass(frozen=True)
 class NoRoom:
-    """Even with everything gone that may go, this many bytes are lacking."""
+    """This many bytes are missing even when every file that may be evicted is."""
 
     lacking: int
-
-
-def rank(file: ModelFile, urgency: Urgency) -> tuple[int, int, int, str]:
-    """Order of fetching: who waits, the manifest's priority (higher first), the biggest first so that no long file
-    starts last, then the path."""
-    return (urgency, -file.priority, -file.size, file.path)
 
 
 def make_room(

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from worker_gpu.models.disk.file_index import Held, gone_line, read_index, used_line
+from worker_gpu.models.disk.partial_file import disk_faults, part_name
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.index import Held, gone_line, read_index, used_line
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import disk_faults, part_name
+from worker_gpu.models.manifest.manifest import ModelFile
 
 SYNC_FOLDER = ".sync"
 GONE_SUFFIX = ".gone"

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_gpu.models.index import Held
-from worker_gpu.models.lease import DEAD, Lease
-from worker_gpu.models.manifest import FromHub, ModelFile
-from worker_gpu.models.parts import part_name
-from worker_gpu.models.proof import Proof, is_right, is_right_by_samples
-from worker_gpu.models.shared_index import NEW, SharedIndex
-from worker_gpu.models.tree import SYNC_FOLDER
+from worker_gpu.models.disk.file_index import Held
+from worker_gpu.models.disk.integrity import Proof, is_right, is_right_by_samples
+from worker_gpu.models.disk.local_tree import SYNC_FOLDER
+from worker_gpu.models.disk.partial_file import part_name
+from worker_gpu.models.manifest.manifest import FromHub, ModelFile
+from worker_gpu.models.volume.lease import DEAD, Lease
+from worker_gpu.models.volume.shared_index import NEW, SharedIndex
 
 COPY_BYTES = 8 * 1024 * 1024
 SETTLED_S = 600.0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from worker_gpu.models.manifest import Manifest, ModelFile
+from worker_gpu.models.manifest.manifest import Manifest, ModelFile
 from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
 
 SAME_FOLDER: Mapping[str, frozenset[str]] = {

@@ -3,13 +3,13 @@
 import re
 from urllib.parse import urljoin, urlsplit
 
+from worker_gpu.models.download.redirects import MAX_REDIRECTS, REDIRECTS, ask
+from worker_gpu.models.download.remote_file import hub_refusal, hub_url
 from worker_gpu.models.download.transport import TransientError
-from worker_gpu.models.entries import Entry, settled
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromHub, FromUrl, ModelFile
-from worker_gpu.models.model_path import check_path
-from worker_gpu.models.redirects import MAX_REDIRECTS, REDIRECTS, ask
-from worker_gpu.models.remote import hub_refusal, hub_url
+from worker_gpu.models.manifest.manifest import FromHub, FromUrl, ModelFile
+from worker_gpu.models.manifest.manifest_entries import Entry, settled
+from worker_gpu.models.manifest.model_path import check_path
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.shape import ShapeError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.model_path import check_path
-from worker_gpu.models.urls import is_private, parse_url
+from worker_gpu.models.manifest.model_path import check_path
+from worker_gpu.models.manifest.urls import is_private, parse_url
 from worker_gpu.shape import (
     Json,
     JsonObject,

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from worker_gpu.models.errors import Stopped
-from worker_gpu.models.manifest import ModelFile
+from worker_gpu.models.manifest.manifest import ModelFile
 
 _READ_BYTES = 1024 * 1024
 _BLOCK_BYTES = 512

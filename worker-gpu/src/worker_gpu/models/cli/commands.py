@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TextIO
 
 from worker_gpu.log import Log
-from worker_gpu.models.arguments import parser
-from worker_gpu.models.bucket import Store
-from worker_gpu.models.entries import Entry, replaces, stays_elsewhere, with_pushed, without_entries
+from worker_gpu.models.cli.arguments import parser
+from worker_gpu.models.cli.push import Pusher, describe
+from worker_gpu.models.cli.remote_entries import describe_hub_file, describe_url
+from worker_gpu.models.cli.verify import check
+from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.hub import describe_hub_file, describe_url
-from worker_gpu.models.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
-from worker_gpu.models.model_path import CODE_FOLDERS, PLAIN_SUFFIXES
-from worker_gpu.models.plan import Urgency
-from worker_gpu.models.push import Pusher, describe
+from worker_gpu.models.manifest.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
+from worker_gpu.models.manifest.manifest_entries import Entry, replaces, stays_elsewhere, with_pushed, without_entries
+from worker_gpu.models.manifest.model_path import CODE_FOLDERS, PLAIN_SUFFIXES
 from worker_gpu.models.settings import Bucket, ModelSettings, read_model_settings
 from worker_gpu.models.sync import Batch, ModelSync, Progress
-from worker_gpu.models.tree import Tree
-from worker_gpu.models.verify import check
 
 EXIT_FAULTS = 1
 EXIT_USAGE = 2

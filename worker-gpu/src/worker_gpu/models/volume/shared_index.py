@@ -6,8 +6,8 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from worker_gpu.models.index import Held, apply_lines
-from worker_gpu.models.tree import COMPACT_AFTER
+from worker_gpu.models.disk.file_index import Held, apply_lines
+from worker_gpu.models.disk.local_tree import COMPACT_AFTER
 
 NEW = ".new."
 """In the name of an index that is being written anew."""

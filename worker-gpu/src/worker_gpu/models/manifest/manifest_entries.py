@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest import FromBucket, Manifest, ModelFile
+from worker_gpu.models.manifest.manifest import FromBucket, Manifest, ModelFile
 
 
 @dataclass(frozen=True)

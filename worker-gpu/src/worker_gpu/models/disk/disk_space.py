@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker_gpu.log import Log
+from worker_gpu.models.disk.eviction import NoRoom, Room, make_room
+from worker_gpu.models.disk.local_tree import GONE_SUFFIX, Tree
+from worker_gpu.models.disk.partial_file import PART_SUFFIX, Part, disk_faults, part_name
 from worker_gpu.models.download.file_download import Download
+from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError, Stopped
-from worker_gpu.models.manifest import ModelFile
-from worker_gpu.models.parts import PART_SUFFIX, Part, disk_faults, part_name
-from worker_gpu.models.plan import NoRoom, Room, Urgency, make_room
+from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.models.tree import GONE_SUFFIX, Tree
 
 _GIVEN_BACK_LOOK_S = 0.02
 _ANY = ""

@@ -7,7 +7,7 @@ import pytest
 from fakes.comfy import playing
 from fakes.recordings import recording
 from fakes.stage import staged
-from models.faulty import faulty_store
+from models.faulty_store import faulty_store
 from models.samples import content, manifest_bytes, model, settings, silent
 from worker_gpu.models.service import Models
 from worker_gpu.shape import JsonObject

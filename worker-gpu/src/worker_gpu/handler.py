@@ -89,7 +89,7 @@ class Handler:
                 )
                 self._place = await self._open.enter_async_context(opened)
                 if ready.models is not None:
-                    ready.models.begin_background()
+                    ready.models.start_background()
             return self._place
 
 

@@ -62,7 +62,7 @@ class Work:
     def ran_with(self) -> RanWith:
         """What explains the result later: models by their hash, and whether room was short."""
         place = self._place
-        models = place.models.named(self._claim.workflow) if place.models is not None else ()
+        models = place.models.requested_by(self._claim.workflow) if place.models is not None else ()
         free = resources.measure(place.settings.data_dir)
         return RanWith(
             tuple((model.path, model.sha256) for model in models), free.memory_free_bytes, free.disk_free_bytes

@@ -9,7 +9,7 @@ import pytest
 from direct.stage import direct_stage, entries
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG
-from models.r2 import r2
+from models.local_r2 import r2
 from worker_gpu.direct.bucket import presigned_get
 from worker_gpu.direct.settings import BucketIncomplete, DirectSettings, OutputBucket, read_bucket
 from worker_gpu.models.settings import Credentials

@@ -15,7 +15,7 @@ import pytest
 
 from direct.stage import direct_stage
 from fakes.comfy import holding
-from models.faulty import faulty_store
+from models.faulty_store import faulty_store
 from models.samples import manifest_bytes, model, settings, silent
 from worker_gpu.diagnose.probe import looked
 from worker_gpu.diagnose.report import MAX_FILES, debug, health

@@ -7,7 +7,7 @@ import pytest
 from direct.stage import direct_stage, entries
 from direct.test_answers import listing
 from fakes.comfy import PNG, FakeComfy, Prompt
-from models.faulty import faulty_store
+from models.faulty_store import faulty_store
 from models.samples import content, manifest_bytes, model, settings, silent
 from worker_gpu.models.service import Models
 from worker_gpu.shape import JsonObject

@@ -18,7 +18,7 @@ from direct.test_platform import SAVE, slow
 from fakes.gateway import FakeGateway, Job
 from fakes.server import serving
 from fakes.stage import JOB
-from models.faulty import Asked, Fault, faulty_store
+from models.faulty_store import Asked, Fault, faulty_store
 from models.samples import content, manifest_bytes, model
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
 

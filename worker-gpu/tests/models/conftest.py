@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from models.faulty import FaultyStore, faulty_store
+from models.faulty_store import FaultyStore, faulty_store
 
 
 @pytest.fixture

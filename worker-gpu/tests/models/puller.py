@@ -23,7 +23,7 @@ TOUCHES = ("pwrite", "write", "posix_fallocate", "ftruncate", "open", "rename", 
 
 
 def main() -> None:
-    folder, url, lanes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, url, connections = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     bucket = Bucket(url, "models", Credentials("local", "local-secret"))
     for line in sys.stdin:
         step, share = line.split()
@@ -31,7 +31,7 @@ def main() -> None:
         if child == 0:
             _die_at(int(step), float(share))
             try:
-                errors = pull(settings(folder, bucket, lanes)).errors
+                errors = pull(settings(folder, bucket, connections)).errors
             except BaseException as error:
                 sys.stderr.write(f"{error!r}\n")
                 os._exit(3)

@@ -9,7 +9,7 @@ from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.models.sync import ModelSync, Tools
+from worker_gpu.models.sync import Deps, ModelSync
 
 LIMIT_S = 20.0
 """A pull of a test that takes longer hangs."""
@@ -21,7 +21,7 @@ class Pulled:
 
     errors: list[ModelError]
     fetched: list[str]
-    replaced_lanes: int
+    replaced_connections: int
 
     @property
     def codes(self) -> list[str]:
@@ -29,9 +29,9 @@ class Pulled:
         return sorted(error.code for error in self.errors)
 
 
-def pull(settings: ModelSettings, tools: Tools | None = None, only: Sequence[str] | None = None) -> Pulled:
+def pull(settings: ModelSettings, deps: Deps | None = None, only: Sequence[str] | None = None) -> Pulled:
     """Have everything of the manifest here, or `only` these paths. Raises `ModelError` for what concerns all."""
-    sync = ModelSync(settings, silent(), tools)
+    sync = ModelSync(settings, silent(), deps)
     sync.open()
     try:
         sync.load_manifest()
@@ -43,9 +43,9 @@ def pull(settings: ModelSettings, tools: Tools | None = None, only: Sequence[str
 
 def finish(sync: ModelSync, files: Sequence[ModelFile], urgency: Urgency = Urgency.JOB) -> Pulled:
     """Have `files` here."""
-    batch = sync.want(files, urgency)
+    batch = sync.request(files, urgency)
     done, left = wait(batch.futures(), timeout=LIMIT_S)
     assert not left, "the pull hangs"
     errors = [error for future in done if isinstance(error := future.exception(), ModelError)]
     fetched = [one.file.path for one in batch.downloads if one.result.exception() is None]
-    return Pulled(errors, fetched, sync.replaced_lanes)
+    return Pulled(errors, fetched, sync.replaced_connections)

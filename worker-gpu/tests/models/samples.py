@@ -9,10 +9,17 @@ from pathlib import Path
 
 from worker_gpu.log import Log
 from worker_gpu.models.manifest.manifest import FromBucket, Manifest, ModelFile, Source
-from worker_gpu.models.settings import Bucket, ModelSettings, Patience
+from worker_gpu.models.settings import Bucket, ModelSettings, TransferTimeouts
 
 CHUNK = 16 * 1024
-QUICK = Patience(read_s=5.0, first_pause_s=0.001, most_pause_s=0.002, slow_grace_s=60.0, look_s=0.01, given_back_s=0.0)
+QUICK = TransferTimeouts(
+    read_timeout_s=5.0,
+    first_pause_s=0.001,
+    max_pause_s=0.002,
+    slow_grace_s=60.0,
+    check_interval_s=0.01,
+    freed_blocks_s=0.0,
+)
 """No test waits for a pause to end; `read_s` is a bound, except where a test is about silence."""
 
 
@@ -50,14 +57,16 @@ def manifest_bytes(*files: ModelFile) -> bytes:
     return Manifest.of(files).to_bytes()
 
 
-def settings(folder: Path, bucket: Bucket | None, lanes: int = 4, patience: Patience = QUICK) -> ModelSettings:
+def settings(
+    folder: Path, bucket: Bucket | None, connections: int = 4, timeouts: TransferTimeouts = QUICK
+) -> ModelSettings:
     """A folder filled from `bucket`, with nothing kept free."""
-    return ModelSettings(folder / "models", bucket, lanes=lanes, reserve_bytes=0, patience=patience)
+    return ModelSettings(folder / "models", bucket, connections=connections, min_free_bytes=0, timeouts=timeouts)
 
 
-def with_patience(base: ModelSettings, patience: Patience) -> ModelSettings:
+def with_timeouts(base: ModelSettings, timeouts: TransferTimeouts) -> ModelSettings:
     """The same with another patience."""
-    return replace(base, patience=patience)
+    return replace(base, timeouts=timeouts)
 
 
 def silent() -> Log:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.samples import CHUNK
-from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.disk.local_tree import LocalTree
 
 BLOCK_BYTES = 512
 
@@ -21,11 +21,11 @@ class SmallDisk:
         self.open_files: dict[Path, int] = {}
         self.look: Callable[[], None] = lambda: None
 
-        def free(_: Tree) -> int:
+        def free(_: LocalTree) -> int:
             self.look()
             return self.chunks * CHUNK - self.used()
 
-        monkeypatch.setattr(Tree, "free_bytes", free)
+        monkeypatch.setattr(LocalTree, "free_bytes", free)
 
     def used(self) -> int:
         """Bytes taken, by what is there and by what a program has open."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import FaultyStore
+from models.faulty_store import FaultyStore
 from models.pulling import pull
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from worker_gpu.models import sync as sync_module
@@ -66,13 +66,13 @@ def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every file that was hashed to find out what it is."""
     seen: list[Path] = []
-    real = sync_module.is_right
+    real = sync_module.is_intact
 
     def noted(path: Path, file: ModelFile, stop: threading.Event) -> bool:
         seen.append(path)
         return real(path, file, stop)
 
-    monkeypatch.setattr(sync_module, "is_right", noted)
+    monkeypatch.setattr(sync_module, "is_intact", noted)
     return seen
 
 
@@ -106,7 +106,7 @@ def test_a_newer_manifest_replaces_a_baked_model(store: FaultyStore, image: Path
     assert (image / "models" / PATH).read_bytes() == other
     sync = ModelSync(settings(image, store.bucket), silent())
     sync.open()
-    assert [held.baked for held in sync.tree.held()] == [False]
+    assert [held.baked for held in sync.tree.known_files()] == [False]
     sync.close()
 
 
@@ -129,6 +129,6 @@ def test_a_baked_model_is_not_evicted_for_it_would_give_no_disk_back(store: Faul
     body = content(CHUNK, 3)
     store.objects["loras/new.safetensors"] = body
     store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY), model("loras/new.safetensors", body))
-    full = replace(settings(image, store.bucket), reserve_bytes=2**60)
+    full = replace(settings(image, store.bucket), min_free_bytes=2**60)
     assert pull(full, only=["loras/new.safetensors"]).codes == ["disk_full"]
     assert (image / "models" / PATH).exists()

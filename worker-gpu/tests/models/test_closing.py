@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import FaultyStore, Silent
+from models.faulty_store import FaultyStore, Silent
 from models.pulling import LIMIT_S
 from models.samples import CHUNK, QUICK, content, model, settings, silent
 from worker_gpu.models.download.priority import Urgency
@@ -24,16 +24,16 @@ from worker_gpu.models.sync import ModelSync
 FILE = model("loras/x.safetensors", content(CHUNK * 3, 1))
 AT_ONCE_S = 1.5
 """Silence is given up after `LIMIT_S`; what takes that long was not interrupted."""
-PATIENT = replace(QUICK, read_s=LIMIT_S)
+PATIENT = replace(QUICK, read_timeout_s=LIMIT_S)
 
 
 def stops_at_once(
     folder: Path, bucket: Bucket, waits: Callable[[], bool], file: ModelFile = FILE, hub: str = HUB
 ) -> None:
     """Wants a model, and closes when its threads wait."""
-    sync = ModelSync(replace(settings(folder, bucket, patience=PATIENT), hub=hub), silent())
+    sync = ModelSync(replace(settings(folder, bucket, timeouts=PATIENT), hub=hub), silent())
     sync.open()
-    wanted = sync.want([file], Urgency.JOB).futures()[0]
+    wanted = sync.request([file], Urgency.JOB).futures()[0]
     assert waits()
     began = time.monotonic()
     sync.close()
@@ -100,13 +100,13 @@ def test_while_connecting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         waits = threading.Event()
-        real = ChunkSpeed.look
+        real = ChunkSpeed.check
 
         def look(speed: ChunkSpeed, received: int) -> None:
             waits.set()
             real(speed, received)
 
-        monkeypatch.setattr(ChunkSpeed, "look", look)
+        monkeypatch.setattr(ChunkSpeed, "check", look)
         stops_at_once(tmp_path, bucket_at(listener.getsockname()[1]), lambda: waits.wait(LIMIT_S))
 
 

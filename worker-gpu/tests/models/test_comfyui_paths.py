@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from worker_gpu.log import Log
-from worker_gpu.models.comfyui_paths import CATEGORIES, FLAG, extra_arguments, paths_yaml, with_model_folders
+from worker_gpu.models.comfyui_paths import CATEGORIES, PATHS_FLAG, extra_arguments, paths_yaml, with_model_folders
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.settings import read_settings
 
@@ -24,7 +24,7 @@ def as_comfyui_reads(file: Path) -> dict[str, list[str]]:
 
 def read_back(arguments: tuple[str, ...]) -> dict[str, list[str]]:
     flag, file = arguments
-    assert flag == FLAG
+    assert flag == PATHS_FLAG
     return as_comfyui_reads(Path(file))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.r2 import REPOSITORY, bucket_env, r2
+from models.local_r2 import REPOSITORY, bucket_env, r2
 from models.samples import content
 
 PAGE = (REPOSITORY / "docs/guides/models.md").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import (
+from models.faulty_store import (
     Asked,
     Cut,
     Fault,
@@ -22,8 +22,8 @@ from models.faulty import (
     Whole,
 )
 from models.pulling import finish, pull
-from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, silent, with_patience
-from worker_gpu.models.disk.local_tree import Tree
+from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, silent, with_timeouts
+from worker_gpu.models.disk.local_tree import LocalTree
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import FromBucket, FromHub, ModelFile
@@ -91,7 +91,7 @@ def test_a_fault_that_passes_costs_nothing_but_a_second_read(store: FaultyStore,
 
     store.script = every_chunk_once
     # A body shorter than its Content-Length is silence.
-    quick = with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.5))
+    quick = with_timeouts(settings(tmp_path, store.bucket), replace(QUICK, read_timeout_s=0.5))
     assert pull(quick).errors == []
     assert (tmp_path / "models" / BIG).read_bytes() == BODY
     # The last chunk is too short for some of the faults.
@@ -138,7 +138,7 @@ def test_one_bad_model_does_not_keep_the_others_away(store: FaultyStore, tmp_pat
 @pytest.mark.usefixtures("big")
 def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, tmp_path: Path) -> None:
     store.script = lambda asked: Silent(CHUNK // 3) if asked.key == BIG and asked.number < 3 else None
-    quick = with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.1))
+    quick = with_timeouts(settings(tmp_path, store.bucket), replace(QUICK, read_timeout_s=0.1))
     assert pull(quick).errors == []
     assert (tmp_path / "models" / BIG).read_bytes() == BODY
 
@@ -168,7 +168,7 @@ def test_an_object_replaced_since_the_manifest_is_noticed_before_its_bytes(store
 @pytest.mark.usefixtures("big")
 def test_a_store_that_ignores_if_match_cannot_mix_two_objects(store: FaultyStore, tmp_path: Path) -> None:
     store.script = lambda asked: Headers({"ETag": f'"{asked.number // 2}"'}) if asked.key == BIG else None
-    assert pull(settings(tmp_path, store.bucket, lanes=1)).codes == ["model_replaced"]
+    assert pull(settings(tmp_path, store.bucket, connections=1)).codes == ["model_replaced"]
 
 
 def test_without_chunk_hashes_the_whole_decides(store: FaultyStore, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_every_size_arrives(store: FaultyStore, tmp_path: Path, size: int, chunk
 
 @pytest.mark.usefixtures("big")
 def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, tmp_path: Path) -> None:
-    everything = replace(settings(tmp_path, store.bucket), reserve_bytes=2**60)
+    everything = replace(settings(tmp_path, store.bucket), min_free_bytes=2**60)
     pulled = pull(everything)
     assert pulled.codes == ["disk_full"]
     assert "must stay free" in pulled.errors[0].message
@@ -216,7 +216,7 @@ def test_a_disk_that_fills_up_gives_its_space_back(
     assert pull(settings(tmp_path, store.bucket)).errors == []
 
 
-def _one_and_a_half(_: Tree) -> int:
+def _one_and_a_half(_: LocalTree) -> int:
     return len(BODY) * 3 // 2
 
 
@@ -235,12 +235,12 @@ def test_disk_that_one_model_was_promised_is_not_promised_to_the_next(
         return Silent(0)
 
     store.script = never
-    monkeypatch.setattr(Tree, "free_bytes", _one_and_a_half)
+    monkeypatch.setattr(LocalTree, "free_bytes", _one_and_a_half)
     # More lanes than the first one has chunks.
-    sync = ModelSync(settings(tmp_path, store.bucket, lanes=12), silent())
+    sync = ModelSync(settings(tmp_path, store.bucket, connections=12), silent())
     sync.open()
     try:
-        slow = sync.want([first], Urgency.JOB)
+        slow = sync.request([first], Urgency.JOB)
         assert begun.wait(5)
         # Nothing of the first is on the disk yet, so the disk alone would have room for both.
         assert finish(sync, [second]).codes == ["disk_full"]
@@ -277,10 +277,10 @@ def test_a_trickle_hangs_nothing_when_the_worker_stops(store: FaultyStore, big: 
         go_on.wait(5)
 
     store.script = lambda asked: Trickle(gate) if asked.key == BIG else None
-    sync = ModelSync(with_patience(settings(tmp_path, store.bucket), replace(QUICK, read_s=0.2)), silent())
+    sync = ModelSync(with_timeouts(settings(tmp_path, store.bucket), replace(QUICK, read_timeout_s=0.2)), silent())
     sync.open()
     sync.load_manifest()
-    batch = sync.want([big], Urgency.JOB)
+    batch = sync.request([big], Urgency.JOB)
     assert begun.wait(5)
     sync.close()
     go_on.set()

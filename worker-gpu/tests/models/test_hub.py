@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import Asked, Fault, FaultyStore, Status
+from models.faulty_store import Asked, Fault, FaultyStore, Status
+from models.local_r2 import r2
 from models.pulling import pull
-from models.r2 import r2
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings
 from worker_gpu.models.cli.commands import main
-from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.download.bucket import BucketClient
 from worker_gpu.models.manifest.manifest import MANIFEST_KEY, FromHub, Manifest
 from worker_gpu.models.settings import Bucket
 
@@ -57,7 +57,7 @@ class Push:
         return main(list(argv), env, out), out.getvalue()
 
     def manifest(self) -> Manifest:
-        store = Store(self.bucket, QUICK)
+        store = BucketClient(self.bucket, QUICK)
         answer = store.get(MANIFEST_KEY)
         assert answer is not None
         return Manifest.parse(answer.body)
@@ -213,7 +213,7 @@ def test_a_signed_url_that_has_expired_is_asked_for_anew(store: FaultyStore, tmp
         return Status(403) if asked.key == "cdn/1" and asked.number > 1 else None
 
     store.script = hub
-    chosen = replace(settings(tmp_path, store.bucket, lanes=1), hub=store.url)
+    chosen = replace(settings(tmp_path, store.bucket, connections=1), hub=store.url)
     assert pull(chosen).errors == []
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
     # All but the first chunk, besides the look whether it redirects further.

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import FaultyStore
-from models.parts_seen import safe_chunks
+from models.faulty_store import FaultyStore
+from models.partial_files import safe_chunks
 from models.samples import CHUNK, content, manifest_bytes, model
 from worker_gpu.models.manifest.manifest import ModelFile
 
 KILLS = 50
-LANES = 3
+CONNECTIONS = 3
 SIZES = {
     "checkpoints/a.safetensors": CHUNK * 9 + 5,
     "loras/b.safetensors": CHUNK * 4,
@@ -30,10 +30,10 @@ TOTAL_CHUNKS = 10 + 4 + 1 + 6
 class Puller:
     """The process of puller.py."""
 
-    def __init__(self, folder: Path, url: str, lanes: int, store: FaultyStore | None = None) -> None:
+    def __init__(self, folder: Path, url: str, connections: int, store: FaultyStore | None = None) -> None:
         self._store = store
         self._process = subprocess.Popen(  # noqa: S603 -- a script of ours
-            [sys.executable, str(Path(__file__).with_name("puller.py")), str(folder), url, str(lanes)],
+            [sys.executable, str(Path(__file__).with_name("puller.py")), str(folder), url, str(connections)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -107,7 +107,7 @@ class Scene:
 
 @pytest.fixture
 def scene(store: FaultyStore, tmp_path: Path) -> Generator[Scene]:
-    puller = Puller(tmp_path, store.url, LANES, store)
+    puller = Puller(tmp_path, store.url, CONNECTIONS, store)
     made = Scene(puller, store, tmp_path / "models", {}, {})
     made.begin_anew(0)
     yield made
@@ -125,7 +125,7 @@ def test_fifty_kills_while_bytes_come(scene: Scene) -> None:
         assert not asked & before, "read again what was safe"
         if status == -signal.SIGKILL:
             kills += 1
-            assert len(asked - scene.safe()) <= LANES, "lost more than what was in flight"
+            assert len(asked - scene.safe()) <= CONNECTIONS, "lost more than what was in flight"
         else:
             assert status == 0
             assert len(scene.safe()) == TOTAL_CHUNKS
@@ -144,7 +144,7 @@ def test_fifty_kills_at_a_touch_of_the_disk(scene: Scene) -> None:
         assert not asked & before, "read again what was safe"
         if status == -signal.SIGKILL:
             kills += 1
-            assert len(asked - scene.safe()) <= LANES, "lost more than what was in flight"
+            assert len(asked - scene.safe()) <= CONNECTIONS, "lost more than what was in flight"
         else:
             assert status == 0
             assert len(scene.safe()) == TOTAL_CHUNKS

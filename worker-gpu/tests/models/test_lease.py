@@ -8,7 +8,7 @@ import pytest
 
 from models.samples import CHUNK, content, model
 from worker_gpu.models.volume.lease import LEASE_S, Lease
-from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.volume.network_volume import NetworkVolume
 
 NOW = 1_000_000.0
 BODY = content(CHUNK * 3, 1)
@@ -54,15 +54,15 @@ def names(root: Path) -> list[str]:
 def test_a_lease_is_kept_from_others_until_it_is_given_back_or_its_owner_is_silent(root: Path) -> None:
     path = root / ".sync" / "writer"
     one, other = Lease(path, lambda: NOW), Lease(path, lambda: NOW + LEASE_S - 1)
-    assert one.take()
-    assert not other.take()
+    assert one.acquire()
+    assert not other.acquire()
     assert one.renew()
-    one.end()
-    assert other.take()
+    one.release()
+    assert other.acquire()
     later = Lease(path, lambda: NOW + 2 * LEASE_S)
-    assert later.take()
+    assert later.acquire()
     assert not other.renew()
-    other.end()
+    other.release()
     assert path.read_text() == later.owner
     assert names(root) == ["writer"]
 
@@ -74,11 +74,11 @@ def test_of_two_who_find_a_dead_lease_the_second_gives_up_and_harms_nothing(root
 
     def first_takes_over() -> None:
         # The second has looked at the dead lease and is about to take it away.
-        assert first.take()
+        assert first.acquire()
         part.write_bytes(b"half of a model")
 
-    second = Volume(root, True, Moments(first_takes_over))
-    assert not second.keep(FILE, source)
+    second = NetworkVolume(root, True, Moments(first_takes_over))
+    assert not second.store(FILE, source)
     assert path.read_text() == first.owner
     assert first.renew()
     assert part.read_bytes() == b"half of a model"
@@ -91,7 +91,7 @@ def test_a_writer_thought_dead_that_has_renewed_goes_on(root: Path) -> None:
     awake = Lease(path, lambda: NOW)
     path.write_text(awake.owner)
     os.utime(path, (NOW - LEASE_S, NOW - LEASE_S))
-    assert not Lease(path, Moments(awake.renew)).take()
+    assert not Lease(path, Moments(awake.renew)).acquire()
     assert awake.renew()
     assert names(root) == ["writer"]
 
@@ -102,11 +102,11 @@ def test_of_three_who_meet_at_most_one_writes(root: Path, monkeypatch: pytest.Mo
     real = os.link
 
     def third_was_faster(source: Path, target: Path) -> None:
-        assert third.take()
+        assert third.acquire()
         real(source, target)
 
     monkeypatch.setattr(os, "link", third_was_faster)
-    assert not Lease(path, Moments(first.take)).take()
+    assert not Lease(path, Moments(first.acquire)).acquire()
     assert third.renew()
     # It asks before it writes on, or gives the file its name.
     assert not first.renew()
@@ -121,9 +121,9 @@ def test_a_volume_without_links_has_no_writer_rather_than_two(root: Path, monkey
         raise PermissionError
 
     monkeypatch.setattr(os, "link", refused)
-    assert not Lease(path, Moments(first.take)).take()
+    assert not Lease(path, Moments(first.acquire)).acquire()
     assert not first.renew()
-    assert Lease(path, lambda: NOW).take()
+    assert Lease(path, lambda: NOW).acquire()
 
 
 @pytest.mark.parametrize("asked_before", [1, 2, 3])
@@ -133,8 +133,8 @@ def test_a_writer_that_lost_its_lease_leaves_the_file_to_the_other(root: Path, s
     def taken() -> None:
         path.write_text("another worker")
 
-    volume = Volume(root, True, Moments(*[nothing] * asked_before, taken))
-    assert not volume.keep(FILE, source)
+    volume = NetworkVolume(root, True, Moments(*[nothing] * asked_before, taken))
+    assert not volume.store(FILE, source)
     assert not (root / FILE.path).exists()
     assert names(root) == ["writer"]
     assert path.read_text() == "another worker"
@@ -143,6 +143,6 @@ def test_a_writer_that_lost_its_lease_leaves_the_file_to_the_other(root: Path, s
 def test_who_takes_over_clears_what_others_left(root: Path, source: Path) -> None:
     for name in ("x.part.dead", "dead.0123", "index.jsonl.new.0123"):
         (root / ".sync" / name).write_bytes(b"left")
-    assert Volume(root, True, lambda: NOW).keep(FILE, source)
+    assert NetworkVolume(root, True, lambda: NOW).store(FILE, source)
     assert (root / FILE.path).read_bytes() == BODY
     assert names(root) == ["index.jsonl"]

@@ -11,10 +11,10 @@ import pytest
 from fakes.comfy import playing
 from fakes.recordings import recording
 from fakes.stage import Stage, staged
-from models.faulty import FaultyStore, Flipped, Status
+from models.faulty_store import FaultyStore, Flipped, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from worker_gpu.contract import Timings
-from worker_gpu.models.download.remote_file import hub_refusal
+from worker_gpu.models.download.remote_file import hub_error
 from worker_gpu.models.manifest.manifest import FromHub, FromUrl, Source
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import HUB, ModelSettings
@@ -109,7 +109,7 @@ async def test_a_model_that_cannot_be_had_is_named_with_what_to_do(
 )
 async def test_a_gated_model_has_its_page_in_the_details(tmp_path: Path, hub: str, page: str | None) -> None:
     chosen = replace(settings(tmp_path, None), hub=hub)
-    refusal = hub_refusal(FromHub("lab/flux", "f.safetensors"), PATH, 401, "GatedRepo", chosen)
+    refusal = hub_error(FromHub("lab/flux", "f.safetensors"), PATH, 401, "GatedRepo", chosen)
     told = job_error(refusal).to_wire()
     details: JsonObject = {"model_error": "model_denied", "model": PATH}
     assert told["details"] == (details if page is None else {**details, "get_it_at": page})
@@ -118,7 +118,7 @@ async def test_a_gated_model_has_its_page_in_the_details(tmp_path: Path, hub: st
 
 async def test_a_disk_that_is_full_fails_the_job_and_not_the_worker(store: FaultyStore, tmp_path: Path) -> None:
     offer(store)
-    chosen = replace(settings(tmp_path, store.bucket), reserve_bytes=2**60)
+    chosen = replace(settings(tmp_path, store.bucket), min_free_bytes=2**60)
     async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (stage, _):
         receipt = await stage.run()
         assert (receipt.outcome, receipt.code) == ("failed", "insufficient_resources")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import FaultyStore
+from models.faulty_store import FaultyStore
 from models.pulling import pull
 from models.samples import CHUNK, content, manifest_bytes, model, settings
-from worker_gpu.models.download.transport import RefusedError, TransientError, UnexpectedRangeError, failure
+from worker_gpu.models.download.transport import RefusedError, TransientError, UnexpectedRangeError, to_transient_error
 
 PATH = "checkpoints/x.safetensors"
 BODY = content(CHUNK * 3, 1)
@@ -52,17 +52,17 @@ def test_an_error_text_holds_neither_url_nor_the_structures_of_rust() -> None:
         f"- HTTP error: error sending request\n\nDebug source:\nurl: {SECRET_URL}\n"
         'error: "failed to lookup address information"'
     )
-    said = str(failure(Exception(text)))
+    said = str(to_transient_error(Exception(text)))
     assert said == "Generic HTTP error: HTTP error: error sending request (failed to lookup address information)"
 
 
 def test_a_status_and_a_wrong_range_are_read_from_the_error_text() -> None:
-    refused = failure(
+    refused = to_transient_error(
         Exception(f"Error performing GET {SECRET_URL} in 1ms - Server returned non-2xx status code: 503 X: hi")
     )
     assert isinstance(refused, RefusedError)
     assert (refused.status, refused.body) == (503, "hi")
-    other = failure(Exception("Generic S3 error: Requested 0..7, got 0..1000"))
+    other = to_transient_error(Exception("Generic S3 error: Requested 0..7, got 0..1000"))
     assert isinstance(other, UnexpectedRangeError)
     assert other.requested == (0, 7)
-    assert type(failure(Exception("anything else"))) is TransientError
+    assert type(to_transient_error(Exception("anything else"))) is TransientError

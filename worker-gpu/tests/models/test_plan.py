@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_gpu.models.disk.eviction import NoRoom, Room, make_room
-from worker_gpu.models.disk.file_index import Held
+from worker_gpu.models.disk.eviction import Eviction, NoRoom, plan_eviction
+from worker_gpu.models.disk.file_index import KnownFile
 from worker_gpu.models.download.priority import Urgency, rank
 from worker_gpu.models.manifest.manifest import Manifest, ModelFile
 
@@ -13,10 +13,10 @@ SIZES = st.integers(0, 1000)
 
 
 @st.composite
-def held_files(draw: st.DrawFn) -> list[Held]:
+def held_files(draw: st.DrawFn) -> list[KnownFile]:
     count = draw(st.integers(0, 12))
     return [
-        Held(
+        KnownFile(
             *(f"loras/{n}.safetensors", draw(SIZES), 0, n, "0" * 64, draw(st.booleans()), draw(st.integers(0, 5))),
             draw(st.booleans()),
         )
@@ -28,27 +28,27 @@ PINS = st.sets(st.integers(0, 11)).map(lambda ns: {f"loras/{n}.safetensors" for 
 
 
 @given(need=SIZES, free=SIZES, reserve=SIZES, held=held_files(), pinned=PINS, may=st.booleans())
-def test_room(need: int, free: int, reserve: int, held: list[Held], pinned: set[str], may: bool) -> None:
+def test_room(need: int, free: int, reserve: int, held: list[KnownFile], pinned: set[str], may: bool) -> None:
     able = [one for one in held if may and not one.linked and not one.baked and one.path not in pinned]
-    plan = make_room(need, free, reserve, held, pinned, may)
+    plan = plan_eviction(need, free, reserve, held, pinned, may)
     if isinstance(plan, NoRoom):
-        assert plan.lacking == need + reserve - free - sum(one.size for one in able) > 0
+        assert plan.missing == need + reserve - free - sum(one.size for one in able) > 0
         return
-    assert set(plan.evict) <= set(able)
-    left = free + sum(one.size for one in plan.evict) - need - reserve
-    assert left >= 0 or (not plan.evict and need + reserve <= free)
+    assert set(plan.files) <= set(able)
+    left = free + sum(one.size for one in plan.files) - need - reserve
+    assert left >= 0 or (not plan.files and need + reserve <= free)
     # Nothing is evicted that could have stayed.
-    assert all(left - one.size < 0 for one in plan.evict)
+    assert all(left - one.size < 0 for one in plan.files)
     # What stays although it is older than something evicted was too small to matter.
-    for gone in plan.evict:
+    for gone in plan.files:
         for stays in able:
-            if stays not in plan.evict and stays.used_s < gone.used_s:
+            if stays not in plan.files and stays.used_s < gone.used_s:
                 assert left < gone.size
 
 
 @given(held=held_files())
-def test_with_room_enough_nothing_goes(held: list[Held]) -> None:
-    assert make_room(10, 30, 20, held, set()) == Room(())
+def test_with_room_enough_nothing_goes(held: list[KnownFile]) -> None:
+    assert plan_eviction(10, 30, 20, held, set()) == Eviction(())
 
 
 @given(st.lists(st.tuples(SIZES, st.integers(-3, 3), st.sampled_from(Urgency)), max_size=20))
@@ -67,7 +67,7 @@ def test_spans_cover_a_file_exactly(size: int, chunk: int) -> None:
     file = ModelFile("vae/x.sft", size, "0" * 64, chunk_size=chunk)
     at = 0
     for n in range(file.chunk_count):
-        first, length = file.span(n)
+        first, length = file.chunk_range(n)
         assert first == at
         assert 0 < length <= chunk
         at += length
@@ -96,6 +96,6 @@ def test_a_manifest_reads_as_it_was_written(files: list[ModelFile]) -> None:
 
 @pytest.mark.parametrize("urgency", Urgency)
 def test_only_what_is_waited_for_evicts(urgency: Urgency) -> None:
-    old = Held("loras/old.sft", 100, 0, 1, "0" * 64, False, 0)
-    plan = make_room(50, 0, 0, [old], set(), urgency is not Urgency.BACKGROUND)
-    assert plan == (NoRoom(50) if urgency is Urgency.BACKGROUND else Room((old,)))
+    old = KnownFile("loras/old.sft", 100, 0, 1, "0" * 64, False, 0)
+    plan = plan_eviction(50, 0, 0, [old], set(), urgency is not Urgency.BACKGROUND)
+    assert plan == (NoRoom(50) if urgency is Urgency.BACKGROUND else Eviction((old,)))

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from models.local_r2 import bucket_env, r2
 from models.pulling import pull
-from models.r2 import bucket_env, r2
 from models.samples import QUICK, content, settings, silent
 from worker_gpu.models.cli.commands import main
 from worker_gpu.models.cli.push import Pusher
-from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.download.bucket import BucketClient
 from worker_gpu.models.manifest.manifest import FromBucket, FromHub, Manifest, ModelFile
 from worker_gpu.models.manifest.manifest_entries import with_entries
 from worker_gpu.models.service import Models
@@ -56,11 +56,11 @@ class Place:
         assert code == 0, said
 
     def manifest(self) -> dict[str, ModelFile]:
-        pusher = Pusher(self.bucket, QUICK, Store)
+        pusher = Pusher(self.bucket, QUICK, BucketClient)
         return dict(pusher.manifest().files)
 
     def update(self, change: Callable[[Manifest], Manifest]) -> None:
-        pusher = Pusher(self.bucket, QUICK, Store)
+        pusher = Pusher(self.bucket, QUICK, BucketClient)
         pusher.update_manifest(change)
 
 
@@ -164,15 +164,15 @@ def test_the_manifest_follows_a_replaced_object_before_the_next_is_sent(
 
 def test_many_new_files_are_one_new_manifest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    real = Store.replace
+    real = BucketClient.replace
 
-    def noted(store: Store, key: str, body: bytes, content_type: str, known_etag: str | None) -> bool:
+    def noted(store: BucketClient, key: str, body: bytes, content_type: str, known_etag: str | None) -> bool:
         written.append(key)
         return real(store, key, body, content_type, known_etag)
 
     for number in range(5):
         place.put(f"loras/{number}.safetensors", content(100, number))
-    monkeypatch.setattr(Store, "replace", noted)
+    monkeypatch.setattr(BucketClient, "replace", noted)
     place.push(str(place.folder))
     assert written == ["manifest.json"]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from models.local_r2 import bucket_env, r2
 from models.pulling import pull
-from models.r2 import bucket_env, r2
 from models.samples import QUICK, content, settings
 from worker_gpu.models.cli.commands import main
 from worker_gpu.models.cli.push import Pusher, describe
-from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.download.bucket import BucketClient
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import FromBucket, Manifest
-from worker_gpu.models.manifest.manifest_entries import Entry, with_entries
+from worker_gpu.models.manifest.manifest_entries import PushEntry, with_entries
 from worker_gpu.models.settings import Bucket, Credentials
 
 PART = 5 * 1024 * 1024
@@ -71,8 +71,8 @@ def test_a_multipart_model_has_every_part_checked_and_comes_back_whole(bucket: B
     body = content(2 * PART + 77, 3)
     source = tmp_path / "m.safetensors"
     source.write_bytes(body)
-    pusher = Pusher(bucket, QUICK, Store)
-    file, sent = pusher.upload(source, describe(source, Entry("unet/m.safetensors"), PART))
+    pusher = Pusher(bucket, QUICK, BucketClient)
+    file, sent = pusher.upload(source, describe(source, PushEntry("unet/m.safetensors"), PART))
     pusher.update_manifest(lambda before: with_entries(before, [file]))
     assert sent
     assert isinstance(file.source, FromBucket)
@@ -85,20 +85,20 @@ def test_a_multipart_model_has_every_part_checked_and_comes_back_whole(bucket: B
 def test_a_file_changed_while_it_is_pushed_is_noticed(bucket: Bucket, tmp_path: Path) -> None:
     source = tmp_path / "m.safetensors"
     source.write_bytes(content(2 * PART, 4))
-    file = describe(source, Entry("unet/m.safetensors"), PART)
+    file = describe(source, PushEntry("unet/m.safetensors"), PART)
     source.write_bytes(content(2 * PART, 5))
-    pusher = Pusher(bucket, QUICK, Store)
+    pusher = Pusher(bucket, QUICK, BucketClient)
     with pytest.raises(ModelError) as told:
         pusher.upload(source, file)
     assert told.value.code == "model_replaced"
-    store = Store(bucket, QUICK)
+    store = BucketClient(bucket, QUICK)
     assert store.head("unet/m.safetensors") is None
 
 
 def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(content(1000, 6))
     assert run(["push", str(tmp_path / "x.safetensors"), "--to", "loras/x.safetensors"], bucket, tmp_path)[0] == 0
-    store = Store(bucket, QUICK)
+    store = BucketClient(bucket, QUICK)
     other = content(1000, 7)
     store.put("loras/x.safetensors", other, "text/plain")
     assert pull(settings(tmp_path, bucket)).codes == ["model_replaced"]
@@ -106,9 +106,9 @@ def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path)
 
 def test_two_who_push_at_once_lose_nothing(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"x")
-    one, other = Pusher(bucket, QUICK, Store), Pusher(bucket, QUICK, Store)
-    mine = describe(tmp_path / "x.safetensors", Entry("loras/mine.safetensors"))
-    theirs = describe(tmp_path / "x.safetensors", Entry("loras/theirs.safetensors"))
+    one, other = Pusher(bucket, QUICK, BucketClient), Pusher(bucket, QUICK, BucketClient)
+    mine = describe(tmp_path / "x.safetensors", PushEntry("loras/mine.safetensors"))
+    theirs = describe(tmp_path / "x.safetensors", PushEntry("loras/theirs.safetensors"))
     met = iter([True])
 
     def change(before: Manifest) -> Manifest:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import Asked, Fault, FaultyStore, Status
+from models.faulty_store import Asked, Fault, FaultyStore, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
-from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.disk.local_tree import LocalTree
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import FromHub, FromUrl, ModelFile
@@ -59,7 +59,7 @@ async def test_boot_brings_its_group_and_a_job_what_its_graph_names(store: Fault
         assert (report.files, report.fetched.files, report.errors) == (1, 1, ())
         assert not (tmp_path / "models" / LAZY).exists()
         wanted = graph(lora_name="style.safetensors", ckpt_name="boot.safetensors")
-        assert models.lacking(wanted) == CHUNK * 3 + 2
+        assert models.missing_bytes(wanted) == CHUNK * 3 + 2
         async with models.needed_by(wanted, told.append) as fetched:
             assert fetched.files == 1
             assert (tmp_path / "models" / LAZY).read_bytes() == store.objects[LAZY]
@@ -109,7 +109,7 @@ async def test_a_model_replaced_while_it_is_read_comes_as_the_new_manifest_says(
         return None
 
     store.script = replaced
-    one_lane = settings(tmp_path, store.bucket, lanes=1)
+    one_lane = settings(tmp_path, store.bucket, connections=1)
     async with models_of(one_lane) as models, models.needed_by(graph(lora_name="style.safetensors")):
         assert (tmp_path / "models" / LAZY).read_bytes() == content(CHUNK * 3 + 7, 7)
 
@@ -122,10 +122,10 @@ async def test_room_is_made_by_the_least_used_and_never_by_what_a_job_needs(
     disk = 2 * (CHUNK * 3 + 10)
     folder = tmp_path / "models"
 
-    def free(_: Tree) -> int:
+    def free(_: LocalTree) -> int:
         return disk - sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
-    monkeypatch.setattr(Tree, "free_bytes", free)
+    monkeypatch.setattr(LocalTree, "free_bytes", free)
     roomy = settings(tmp_path, store.bucket)
     async with models_of(roomy) as models, models.needed_by(graph(lora_name="a.safetensors")):
         async with models.needed_by(graph(lora_name="b.safetensors")):
@@ -140,7 +140,7 @@ async def test_room_is_made_by_the_least_used_and_never_by_what_a_job_needs(
 async def test_without_settings_there_is_nothing_to_do(tmp_path: Path) -> None:
     async with models_of(ModelSettings(tmp_path)) as models:
         assert (await models.boot()).files == 0
-        models.begin_background()
+        models.start_background()
         async with models.needed_by(graph(ckpt_name="x.safetensors")) as fetched:
             assert fetched.files == 0
         assert models.health()["enabled"] is False
@@ -154,14 +154,14 @@ async def test_the_volume_is_read_through_and_written_by_one(store: FaultyStore,
     first = ModelSync(shared, silent())
     await asyncio.to_thread(first.open)
     first.load_manifest()
-    await asyncio.wait_for(asyncio.wrap_future(first.want([file], Urgency.JOB).futures()[0]), 10)
+    await asyncio.wait_for(asyncio.wrap_future(first.request([file], Urgency.JOB).futures()[0]), 10)
     (volume / ".sync").mkdir(parents=True)
     (volume / ".sync" / "writer").write_text("another worker")
-    assert first.keep_on_volume() == 0
+    assert first.copy_to_volume() == 0
     assert not (volume / BEHIND).exists()
     # The other worker has died: its lease runs out.
     os.utime(volume / ".sync" / "writer", (0, 0))
-    assert first.keep_on_volume() == 1
+    assert first.copy_to_volume() == 1
     assert (volume / BEHIND).read_bytes() == body
     first.close()
     asked = len(store.of(BEHIND))

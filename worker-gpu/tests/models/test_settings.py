@@ -50,13 +50,13 @@ def test_a_manifest_on_disk_is_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cpus", "most"), [(1, 16), (2, 16), (4, 32), (128, 64)])
 def test_connections_follow_the_processors(cpus: int, most: int) -> None:
-    assert read_model_settings({}, cpus, nothing_mounted).lanes == most
+    assert read_model_settings({}, cpus, nothing_mounted).connections == most
 
 
 def test_numbers_are_taken_as_given() -> None:
     settings = read({"MODELS_LANES": "7", "MODELS_MIN_FREE_MB": "0"})
-    assert (settings.lanes, settings.reserve_bytes) == (7, 0)
-    assert read({"MODELS_MIN_FREE_MB": "10"}).reserve_bytes == 10 * MIB
+    assert (settings.connections, settings.min_free_bytes) == (7, 0)
+    assert read({"MODELS_MIN_FREE_MB": "10"}).min_free_bytes == 10 * MIB
 
 
 @pytest.mark.parametrize("lacking", [name for name in BUCKET if name != "MODELS_BUCKET"])

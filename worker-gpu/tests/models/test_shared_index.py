@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from models.samples import model
-from worker_gpu.models.disk.file_index import Held, apply_lines, read_index
+from worker_gpu.models.disk.file_index import KnownFile, apply_lines, read_index
 from worker_gpu.models.volume import shared_index as module
-from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.volume.network_volume import NetworkVolume
 from worker_gpu.models.volume.shared_index import SharedIndex
 
 SHA = "0" * 64
 
 
-def held(path: str, size: int = 1) -> Held:
-    return Held(path, size, 5, 6, SHA, False, 7)
+def held(path: str, size: int = 1) -> KnownFile:
+    return KnownFile(path, size, 5, 6, SHA, False, 7)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Every line that was read."""
     lines: list[bytes] = []
 
-    def noted(found: Iterable[bytes], known: dict[str, Held]) -> None:
+    def noted(found: Iterable[bytes], known: dict[str, KnownFile]) -> None:
         here = list(found)
         lines.extend(here)
         apply_lines(here, known)
@@ -37,12 +37,12 @@ def test_many_files_are_found_for_one_reading_of_the_index(tmp_path: Path, read:
     (tmp_path / "loras").mkdir()
     for file in files:
         (tmp_path / file.path).write_bytes(b"x")
-    first = Volume(tmp_path, True, lambda: 1.0)
+    first = NetworkVolume(tmp_path, True, lambda: 1.0)
     # Each is hashed and added.
     assert all(first.find(file) is not None for file in files)
     assert len(read) == len(files) - 1
     read.clear()
-    second = Volume(tmp_path, False, lambda: 1.0)
+    second = NetworkVolume(tmp_path, False, lambda: 1.0)
     assert all(second.find(file) is not None for file in files)
     assert len(read) == len(files)
 
@@ -107,7 +107,7 @@ def test_a_writer_compacts_where_it_holds_the_lease(tmp_path: Path) -> None:
     index = root / ".sync" / "index.jsonl"
     index.write_bytes(held("old").to_line() * 500)
     (tmp_path / "x").write_bytes(b"x")
-    assert Volume(root, True, lambda: 1.0).keep(model("loras/x.safetensors", b"x"), tmp_path / "x")
+    assert NetworkVolume(root, True, lambda: 1.0).store(model("loras/x.safetensors", b"x"), tmp_path / "x")
     found, lines = read_index(index)
     assert (sorted(found), lines) == (["loras/x.safetensors", "old"], 2)
 

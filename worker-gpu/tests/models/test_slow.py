@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import Asked, Fault, FaultyStore, Trickle
+from models.faulty_store import Asked, Fault, FaultyStore, Trickle
 from models.pulling import pull
-from models.samples import QUICK, content, manifest_bytes, model, settings, with_patience
-from worker_gpu.models.settings import Bucket, Credentials, Patience
-from worker_gpu.models.sync import Tools
+from models.samples import QUICK, content, manifest_bytes, model, settings, with_timeouts
+from worker_gpu.models.settings import Bucket, Credentials, TransferTimeouts
+from worker_gpu.models.sync import Deps
 
 PATH = "checkpoints/slow.safetensors"
 BIG = 512 * 1024
 """A chunk of several looks at the speed, were those counted in bytes."""
 LAST = 5 * BIG
 BODY = content(LAST + BIG, 5)
-PATIENCE = replace(QUICK, slow_grace_s=4.0)
+TIMEOUTS = replace(QUICK, slow_grace_s=4.0)
 LIMIT_S = 10.0
 SILENCE_S = 0.2
 
@@ -48,9 +48,9 @@ class TrickleClock:
             self.moment += 1.0
 
 
-def tools(clock: TrickleClock) -> Tools:
+def tools(clock: TrickleClock) -> Deps:
     """Retries follow at once: the clock stands still during a pause."""
-    return Tools(clock=clock, chance=lambda: 0.0)
+    return Deps(clock=clock, random=lambda: 0.0)
 
 
 def offer(store: FaultyStore, chunk_bytes: int) -> None:
@@ -70,20 +70,20 @@ def test_a_connection_far_behind_the_others_is_replaced_within_seconds(store: Fa
         if asked.first != LAST:
             return None
         asked_at.append(clock.moment)
-        return Trickle(clock.second, pieces=int(PATIENCE.slow_grace_s)) if len(asked_at) == 1 else None
+        return Trickle(clock.second, pieces=int(TIMEOUTS.slow_grace_s)) if len(asked_at) == 1 else None
 
     store.script = script
-    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), PATIENCE), tools(clock))
-    assert (pulled.errors, pulled.replaced_lanes) == ([], 1)
+    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), TIMEOUTS), tools(clock))
+    assert (pulled.errors, pulled.replaced_connections) == ([], 1)
     # At a byte a second: no piece of `PIECE_BYTES` was waited for.
-    assert asked_at == [0.0, PATIENCE.slow_grace_s]
+    assert asked_at == [0.0, TIMEOUTS.slow_grace_s]
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
 
 
 def test_where_others_are_no_better_a_chunk_may_be_slow(store: FaultyStore, tmp_path: Path) -> None:
     offer(store, BIG)
     clock = TrickleClock()
-    hasty = replace(PATIENCE, slow_grace_s=1.0)
+    hasty = replace(TIMEOUTS, slow_grace_s=1.0)
 
     def script(asked: Asked) -> Fault | None:
         if asked.first != LAST:
@@ -92,8 +92,8 @@ def test_where_others_are_no_better_a_chunk_may_be_slow(store: FaultyStore, tmp_
         return Trickle(clock.second, 80_000, 1 if asked_for(store, LAST) <= hasty.slow_replacements else None)
 
     store.script = script
-    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), hasty), tools(clock))
-    assert (pulled.errors, pulled.replaced_lanes) == ([], hasty.slow_replacements)
+    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), hasty), tools(clock))
+    assert (pulled.errors, pulled.replaced_connections) == ([], hasty.slow_replacements)
     assert asked_for(store, LAST) == 1 + hasty.slow_replacements
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
 
@@ -102,20 +102,20 @@ def test_where_others_are_no_better_a_chunk_may_be_slow(store: FaultyStore, tmp_
 def test_a_store_that_only_trickles_is_given_up(store: FaultyStore, tmp_path: Path, chunk_bytes: int) -> None:
     offer(store, chunk_bytes)
     clock = TrickleClock()
-    patience = replace(PATIENCE, attempts=3)
-    pieces = int(patience.floor_s)
+    timeouts = replace(TIMEOUTS, attempts=3)
+    pieces = int(timeouts.min_speed_window_s)
     store.script = lambda asked: Trickle(clock.second, pieces=pieces) if asked.key == PATH else None
-    pulled = pull(with_patience(settings(tmp_path, store.bucket, lanes=1), patience), tools(clock))
+    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), timeouts), tools(clock))
     assert pulled.codes == ["store_unreachable"]
     assert "bytes came in 20 s" in pulled.errors[0].message
     # There is no median to be slower than.
-    assert (pulled.replaced_lanes, asked_for(store, 0)) == (0, 3)
-    assert clock.moment == 3 * patience.floor_s
+    assert (pulled.replaced_connections, asked_for(store, 0)) == (0, 3)
+    assert clock.moment == 3 * timeouts.min_speed_window_s
     assert not (tmp_path / "models" / PATH).exists()
 
 
 def test_the_floor_is_far_below_what_a_store_gives() -> None:
-    assert Patience().floor_bytes_s * 300 <= 20_000_000
+    assert TransferTimeouts().min_bytes_per_s * 300 <= 20_000_000
 
 
 def test_a_head_that_trickles_is_no_answer(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_head_that_trickles_is_no_answer(tmp_path: Path) -> None:
         threading.Thread(target=serve, daemon=True).start()
         (tmp_path / "m.json").write_bytes(manifest_bytes(model(PATH, BODY, chunk_bytes=len(BODY))))
         bucket = Bucket(f"http://127.0.0.1:{listener.getsockname()[1]}", "models", Credentials("id", "secret"))
-        chosen = with_patience(settings(tmp_path, bucket), replace(QUICK, read_s=SILENCE_S, attempts=2))
+        chosen = with_timeouts(settings(tmp_path, bucket), replace(QUICK, read_timeout_s=SILENCE_S, attempts=2))
         try:
             pulled = pull(replace(chosen, manifest=tmp_path / "m.json"))
         finally:

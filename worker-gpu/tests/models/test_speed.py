@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from models.samples import QUICK
-from worker_gpu.models.download.speed import NEEDED, SlowConnection, SpeedTracker
+from worker_gpu.models.download.speed import MIN_CHUNKS, SlowConnection, SpeedTracker
 from worker_gpu.models.download.transport import TransientError
 
 
@@ -16,40 +16,40 @@ class Clock:
         return self.moment
 
 
-NO_FLOOR = replace(QUICK, floor_bytes_s=0)
+NO_FLOOR = replace(QUICK, min_bytes_per_s=0)
 
 
 def test_a_lane_is_slow_only_against_others_and_after_a_while() -> None:
     clock = Clock()
     tracker = SpeedTracker(NO_FLOOR, clock)
-    run, patient = tracker.start(), tracker.start(may_be_slow=True)
+    run, patient = tracker.start(), tracker.start(allow_slow=True)
     clock.moment = QUICK.slow_grace_s + 1
-    run.look(0)
-    for _ in range(NEEDED):
-        tracker.done(1000.0)
+    run.check(0)
+    for _ in range(MIN_CHUNKS):
+        tracker.record(1000.0)
     enough = int(QUICK.slow_share * 1000 * clock.moment)
     with pytest.raises(SlowConnection):
-        run.look(enough - 1)
-    run.look(enough + 1)
-    patient.look(0)
+        run.check(enough - 1)
+    run.check(enough + 1)
+    patient.check(0)
     clock.moment = QUICK.slow_grace_s - 1
-    run.look(0)
+    run.check(0)
 
 
 @pytest.mark.parametrize("may_be_slow", [True, False])
 def test_what_hardly_moves_is_as_good_as_silent_whatever_others_do(may_be_slow: bool) -> None:
     clock = Clock()
     run = SpeedTracker(QUICK, clock).start(may_be_slow)
-    per_look = int(QUICK.floor_bytes_s * QUICK.floor_s)
+    per_look = int(QUICK.min_bytes_per_s * QUICK.min_speed_window_s)
     # However fast it was before: the last while counts.
     for turn in range(1, 4):
-        clock.moment = QUICK.floor_s * turn
-        run.look(per_look * turn)
-    clock.moment += QUICK.floor_s - 0.1
-    run.look(per_look * 3)
+        clock.moment = QUICK.min_speed_window_s * turn
+        run.check(per_look * turn)
+    clock.moment += QUICK.min_speed_window_s - 0.1
+    run.check(per_look * 3)
     clock.moment += 0.1
     with pytest.raises(TransientError, match="only 1 bytes came in 20 s"):
-        run.look(per_look * 3 + 1)
+        run.check(per_look * 3 + 1)
 
 
 def test_the_median_is_of_the_chunks_that_came_through() -> None:
@@ -58,5 +58,5 @@ def test_the_median_is_of_the_chunks_that_came_through() -> None:
     for speed in (10, 20, 30, 1000):
         run = tracker.start()
         clock.moment += 1.0
-        run.done(speed)
-    assert tracker.typical == 25
+        run.finish(speed)
+    assert tracker.median_speed == 25

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import FaultyStore, faulty_store
+from models.faulty_store import FaultyStore, faulty_store
 from models.pulling import pull
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings
 from worker_gpu.models.errors import ModelError
@@ -71,7 +71,7 @@ def test_pull_from_a_url_trusts_the_certificates_of_ssl_cert_file(
 def test_pull_refuses_a_certificate_that_nobody_trusts(secure: FaultyStore, tmp_path: Path) -> None:
     impatient = replace(QUICK, attempts=2)
     with pytest.raises(ModelError) as raised:
-        pull(settings(tmp_path, bucket_of(secure), patience=impatient))
+        pull(settings(tmp_path, bucket_of(secure), timeouts=impatient))
     assert raised.value.code == "store_unreachable"
     assert "UnknownIssuer" in raised.value.message
     assert secure.asked == []

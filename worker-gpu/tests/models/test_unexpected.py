@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from models.samples import QUICK
 from worker_gpu.log import Log
-from worker_gpu.models.download.remote_file import Remote
+from worker_gpu.models.download.remote_file import RemoteFile
 from worker_gpu.models.download.transport import TransientError, Transport
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import Manifest
 from worker_gpu.models.service import Models
-from worker_gpu.models.settings import Bucket, Credentials, ModelSettings, Patience, read_model_settings
+from worker_gpu.models.settings import Bucket, Credentials, ModelSettings, TransferTimeouts, read_model_settings
 from worker_gpu.shape import Json, JsonObject
 
-ONE_TRY = Patience(attempts=1, read_s=QUICK.read_s)
+ONE_TRY = TransferTimeouts(attempts=1, read_timeout_s=QUICK.read_timeout_s)
 BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secret"))
 
 
@@ -94,11 +94,11 @@ def manifests(draw: st.DrawFn) -> bytes:
 def sendable(manifest: Manifest, settings: ModelSettings) -> None:
     """Each entry gives a request, and the manifest can be written again."""
     assert Manifest.parse(manifest.to_bytes()) == manifest
-    transport = Transport(QUICK.look_s)
+    transport = Transport(QUICK.check_interval_s)
     for file in manifest.files.values():
-        first, length = file.span(max(0, file.chunk_count - 1))
+        first, length = file.chunk_range(max(0, file.chunk_count - 1))
         with pytest.raises(TransientError):
-            Remote(file, settings).open_range(transport, first, max(1, length), lambda: None)
+            RemoteFile(file, settings).open_range(transport, first, max(1, length), lambda: None)
     transport.close()
 
 
@@ -135,7 +135,7 @@ def test_a_worker_starts_with_any_manifest(body: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "manifest.json"
         file.write_bytes(body)
-        start(ModelSettings(Path(folder) / "models", manifest=file, patience=ONE_TRY))
+        start(ModelSettings(Path(folder) / "models", manifest=file, timeouts=ONE_TRY))
 
 
 WHOLE = {
@@ -169,6 +169,6 @@ def test_a_setting_is_refused_by_its_name_or_the_worker_starts(changed: dict[str
             assert any(name in error.message for name in WHOLE)
             error.message.encode()
             return
-        said = start(ModelSettings(settings.folder, settings.bucket, patience=ONE_TRY))
+        said = start(ModelSettings(settings.folder, settings.bucket, timeouts=ONE_TRY))
         assert (settings.bucket is None) == (said == "")
         assert settings.bucket is None or "store_unreachable" in said

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import Asked, Fault, FaultyStore, Trickle
+from models.faulty_store import Asked, Fault, FaultyStore, Trickle
 from models.pulling import LIMIT_S, finish
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
 from models.small_disk import SmallDisk
-from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.disk.partial_file import PartialFile
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.sync import ModelSync
-from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.volume.network_volume import NetworkVolume
 
 PATH = "loras/a.safetensors"
 OLD_BODY, NEW_BODY = content(CHUNK * 8, 1), content(CHUNK * 8, 2)
@@ -67,7 +67,7 @@ def test_an_old_version_that_comes_late_does_not_replace_what_a_job_reads(
 ) -> None:
     offer(store, OLD, OLD_BODY)
     held = Held(store)
-    old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    old = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
     assert held.begun.wait(LIMIT_S)
     offer(store, NEW, NEW_BODY)
     with sync.pinned([NEW]):
@@ -76,7 +76,7 @@ def test_an_old_version_that_comes_late_does_not_replace_what_a_job_reads(
         told = old.exception(LIMIT_S)
         assert isinstance(told, ModelError)
         assert told.code == "model_replaced"
-        assert sync.tree.holds(NEW)
+        assert sync.tree.has(NEW)
         assert here(tmp_path) == NEW_BODY
     assert parts(tmp_path) == []
 
@@ -89,10 +89,10 @@ def test_a_version_that_is_here_already_also_ends_the_one_on_its_way(
     # The manifest goes back to the version before, and then forth again.
     offer(store, OLD, OLD_BODY)
     held = Held(store)
-    old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    old = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
     assert held.begun.wait(LIMIT_S)
     with sync.pinned([NEW]):
-        assert sync.want([NEW], Urgency.JOB).already == [NEW]
+        assert sync.request([NEW], Urgency.JOB).present == [NEW]
         held.go_on.set()
         assert isinstance(old.exception(LIMIT_S), ModelError)
         assert here(tmp_path) == NEW_BODY
@@ -103,18 +103,18 @@ def test_a_version_wanted_again_while_it_still_winds_down_comes_whole(
 ) -> None:
     offer(store, OLD, OLD_BODY)
     held = Held(store)
-    first = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    first = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
     assert held.begun.wait(LIMIT_S)
     offer(store, NEW, NEW_BODY)
     assert finish(sync, [NEW]).errors == []
     store.script = lambda _: None
     offer(store, OLD, OLD_BODY)
-    again = sync.want([OLD], Urgency.JOB).futures()[0]
+    again = sync.request([OLD], Urgency.JOB).futures()[0]
     held.go_on.set()
     again.result(LIMIT_S)
     assert isinstance(first.exception(LIMIT_S), ModelError)
     assert here(tmp_path) == OLD_BODY
-    assert sync.tree.holds(OLD)
+    assert sync.tree.has(OLD)
 
 
 def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
@@ -124,20 +124,20 @@ def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
     volume = tmp_path / "volume"
     (volume / "loras").mkdir(parents=True)
     (volume / PATH).write_bytes(OLD_BODY)
-    real = Volume.find
+    real = NetworkVolume.find
 
-    def slowly(self: Volume, file: ModelFile) -> Path | None:
+    def slowly(self: NetworkVolume, file: ModelFile) -> Path | None:
         found = real(self, file)
         if file == OLD:
             looking.set()
             go_on.wait(LIMIT_S)
         return found
 
-    monkeypatch.setattr(Volume, "find", slowly)
+    monkeypatch.setattr(NetworkVolume, "find", slowly)
     sync = ModelSync(replace(settings(tmp_path, store.bucket), volume=volume), silent())
     sync.open()
     try:
-        old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+        old = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
         assert looking.wait(LIMIT_S)
         offer(store, NEW, NEW_BODY)
         assert finish(sync, [NEW]).errors == []
@@ -145,7 +145,7 @@ def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
         told = old.exception(LIMIT_S)
         assert isinstance(told, ModelError)
         assert told.code == "model_replaced"
-        assert (sync.tree.holds(NEW), here(tmp_path)) == (True, NEW_BODY)
+        assert (sync.tree.has(NEW), here(tmp_path)) == (True, NEW_BODY)
     finally:
         sync.close()
 
@@ -155,15 +155,15 @@ def test_a_download_that_was_overtaken_ends_even_if_its_part_cannot_be_closed(
 ) -> None:
     offer(store, OLD, OLD_BODY)
     held = Held(store)
-    real = Part.close
+    real = PartialFile.close
 
-    def broken(part: Part) -> None:
+    def broken(part: PartialFile) -> None:
         real(part)
         if part.file == OLD:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Part, "close", broken)
-    old = sync.want([OLD], Urgency.BACKGROUND).futures()[0]
+    monkeypatch.setattr(PartialFile, "close", broken)
+    old = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
     assert held.begun.wait(LIMIT_S)
     offer(store, NEW, NEW_BODY)
     assert finish(sync, [NEW]).errors == []
@@ -205,5 +205,5 @@ def test_the_version_before_gives_way_to_its_own_replacement_first(
     with sync.pinned([NEW]):
         assert finish(sync, [NEW]).errors == []
     assert here(tmp_path) == NEW_BODY
-    assert sync.tree.holds(other)
+    assert sync.tree.has(other)
     assert sync.evicted == 1

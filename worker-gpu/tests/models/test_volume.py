@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import FaultyStore
+from models.faulty_store import FaultyStore
 from models.samples import CHUNK, Clock, content, manifest_bytes, model, settings, silent
 from worker_gpu.models.disk.file_index import read_index
 from worker_gpu.models.manifest.manifest import ModelFile
@@ -19,7 +19,7 @@ from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import ModelSync
 from worker_gpu.models.volume import network_volume as volume_module
 from worker_gpu.models.volume.lease import LEASE_S
-from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.volume.network_volume import NetworkVolume
 from worker_gpu.shape import JsonObject
 
 PATH, LAZY = "loras/style.safetensors", "loras/lazy.safetensors"
@@ -42,8 +42,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def on(root: Path, clock: Clock, writable: bool = True) -> Volume:
-    return Volume(root, writable, clock)
+def on(root: Path, clock: Clock, writable: bool = True) -> NetworkVolume:
+    return NetworkVolume(root, writable, clock)
 
 
 def leftovers(root: Path) -> list[str]:
@@ -52,7 +52,7 @@ def leftovers(root: Path) -> list[str]:
 
 def test_what_one_worker_writes_another_finds_by_the_index(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
-    assert on(root, clock).keep(FILE, source)
+    assert on(root, clock).store(FILE, source)
     assert (root / PATH).read_bytes() == BODY
     assert leftovers(root) == []
     # Of the same size and time: only the index can have told.
@@ -80,7 +80,7 @@ def test_a_file_that_people_put_there_is_hashed_once(
     def again(_: Path, _file: ModelFile, _stop: threading.Event) -> bool:
         pytest.fail("hashed again")
 
-    monkeypatch.setattr(volume_module, "is_right", again)
+    monkeypatch.setattr(volume_module, "is_intact", again)
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
 
 
@@ -90,7 +90,7 @@ def test_a_volume_that_may_not_be_written_stays_as_it_is(tmp_path: Path, source:
     (root / PATH).write_bytes(BODY)
     reader = on(root, clock, writable=False)
     assert reader.find(FILE) == root / PATH
-    assert not reader.keep(model(LAZY, BODY), source)
+    assert not reader.store(model(LAZY, BODY), source)
     assert [path for path in root.rglob("*") if path.is_file()] == [root / PATH]
 
 
@@ -101,10 +101,10 @@ def test_only_one_writes_and_a_dead_one_is_taken_over(tmp_path: Path, source: Pa
     (root / ".sync" / "half.part.another").write_bytes(BODY[:100])
     os.utime(root / ".sync" / "writer", (clock(), clock()))
     clock.moment += LEASE_S - 1
-    assert not on(root, clock).keep(FILE, source)
+    assert not on(root, clock).store(FILE, source)
     assert not (root / PATH).exists()
     clock.moment += 2
-    assert on(root, clock).keep(FILE, source)
+    assert on(root, clock).store(FILE, source)
     assert (root / PATH).read_bytes() == BODY
     assert leftovers(root) == []
 
@@ -115,7 +115,7 @@ def test_a_copy_that_is_wrong_is_thrown_away_and_the_lease_given_back(
     root = tmp_path / "volume"
     source.write_bytes(bytes(len(BODY)))
     with pytest.raises(OSError, match="not what was checked"):
-        on(root, clock).keep(FILE, source)
+        on(root, clock).store(FILE, source)
     assert leftovers(root) == []
     assert not (root / PATH).exists()
 
@@ -123,8 +123,8 @@ def test_a_copy_that_is_wrong_is_thrown_away_and_the_lease_given_back(
 def test_a_worker_that_stops_lets_go_of_its_copy(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
     volume = on(root, clock)
-    volume.end()
-    assert not volume.keep(FILE, source)
+    volume.cancel_copy()
+    assert not volume.store(FILE, source)
     assert leftovers(root) == []
     assert not (root / PATH).exists()
 
@@ -150,7 +150,7 @@ async def models_of(chosen: ModelSettings) -> AsyncGenerator[Models]:
 def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Returns after each whole look at what the volume lacks."""
     looked = threading.Semaphore(0)
-    real = ModelSync.keep_on_volume
+    real = ModelSync.copy_to_volume
 
     def noted(sync: ModelSync) -> int:
         try:
@@ -161,7 +161,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def wait() -> None:
         assert looked.acquire(timeout=10)
 
-    monkeypatch.setattr(ModelSync, "keep_on_volume", noted)
+    monkeypatch.setattr(ModelSync, "copy_to_volume", noted)
     return wait
 
 
@@ -170,7 +170,7 @@ async def test_the_volume_is_filled_behind_the_background_group_and_behind_each_
     shared: ModelSettings, kept: Callable[[], None], tmp_path: Path
 ) -> None:
     async with models_of(shared) as models:
-        models.begin_background()
+        models.start_background()
         await asyncio.to_thread(kept)
         assert (tmp_path / "volume" / PATH).read_bytes() == BODY
         async with models.needed_by(NAMES_LAZY) as fetched:
@@ -190,7 +190,7 @@ async def test_a_volume_that_another_worker_fills_is_tried_again_after_the_next_
     writer.parent.mkdir(parents=True)
     writer.write_text("another worker")
     async with models_of(shared) as models:
-        models.begin_background()
+        models.start_background()
         await asyncio.to_thread(kept)
         assert not (tmp_path / "volume" / PATH).exists()
         writer.unlink()
@@ -206,7 +206,7 @@ async def test_a_volume_that_is_full_costs_a_line_in_the_log(
 ) -> None:
     (tmp_path / "volume").write_text("no folder at all")
     async with models_of(shared) as models:
-        models.begin_background()
+        models.start_background()
         await asyncio.to_thread(kept)
         async with models.needed_by(NAMES_LAZY) as fetched:
             assert fetched.files == 1

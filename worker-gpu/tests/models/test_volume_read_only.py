@@ -11,7 +11,7 @@ from models.samples import CHUNK, Clock, content, model
 from worker_gpu.models.disk import integrity as proof_module
 from worker_gpu.models.disk.integrity import SAMPLES
 from worker_gpu.models.manifest.manifest import ModelFile
-from worker_gpu.models.volume.network_volume import SETTLED_S, Volume
+from worker_gpu.models.volume.network_volume import RECENT_CHANGE_S, NetworkVolume
 
 PATH = "checkpoints/base.safetensors"
 BODY = content(CHUNK * 100 + 1, 3)
@@ -24,7 +24,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def put(root: Path, body: bytes, clock: Clock, age_s: float = SETTLED_S) -> Path:
+def put(root: Path, body: bytes, clock: Clock, age_s: float = RECENT_CHANGE_S) -> Path:
     """A file on the volume that was last changed so long ago."""
     path = root / PATH
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,13 +37,13 @@ def put(root: Path, body: bytes, clock: Clock, age_s: float = SETTLED_S) -> Path
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lengths of what is read to be hashed."""
     read: list[int] = []
-    real = proof_module.pieces
+    real = proof_module.read_pieces
 
     def counted(fd: int, first: int, length: int, stop: threading.Event | None) -> Generator[memoryview]:
         read.append(length)
         return real(fd, first, length, stop)
 
-    monkeypatch.setattr(proof_module, "pieces", counted)
+    monkeypatch.setattr(proof_module, "read_pieces", counted)
     return read
 
 
@@ -55,7 +55,7 @@ def broken_at(chunk: int) -> bytes:
 def test_every_start_reads_a_few_chunks_and_not_the_file(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
     path = put(tmp_path, BODY, clock)
     for _ in range(2):
-        assert Volume(tmp_path, False, clock).find(FILE) == path
+        assert NetworkVolume(tmp_path, False, clock).find(FILE) == path
     assert sum(hashed) <= 2 * SAMPLED * CHUNK
     assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [path]
 
@@ -69,38 +69,38 @@ def test_a_volume_that_may_be_written_but_cannot_is_read_the_same_way(
         return False
 
     monkeypatch.setattr(os, "access", refused)
-    assert Volume(tmp_path, True, clock).find(FILE) == path
+    assert NetworkVolume(tmp_path, True, clock).find(FILE) == path
     assert sum(hashed) <= SAMPLED * CHUNK
 
 
 def test_a_volume_that_can_be_written_is_read_whole_once(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
     path = put(tmp_path, BODY, clock)
     for _ in range(2):
-        assert Volume(tmp_path, True, clock).find(FILE) == path
+        assert NetworkVolume(tmp_path, True, clock).find(FILE) == path
     assert sum(hashed) == len(BODY)
 
 
 def test_another_model_of_the_same_size_is_not_used(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path, content(len(BODY), 4), clock)
-    assert Volume(tmp_path, False, clock).find(FILE) is None
+    assert NetworkVolume(tmp_path, False, clock).find(FILE) is None
 
 
 @pytest.mark.parametrize("chunk", [0, 99, 100])
 def test_a_file_with_a_wrong_end_is_not_used(tmp_path: Path, clock: Clock, chunk: int) -> None:
     body = BODY[:-1] + b"x" if chunk == 100 else broken_at(0) if chunk == 0 else BODY[: 99 * CHUNK] + bytes(CHUNK + 1)
     put(tmp_path, body, clock)
-    assert Volume(tmp_path, False, clock).find(FILE) is None
+    assert NetworkVolume(tmp_path, False, clock).find(FILE) is None
 
 
 def test_a_wrong_chunk_in_the_middle_is_found_where_every_byte_is_read(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path, broken_at(50), clock)
-    assert Volume(tmp_path, False, clock, check_all=True).find(FILE) is None
-    assert Volume(tmp_path, True, clock).find(FILE) is None
+    assert NetworkVolume(tmp_path, False, clock, check_all=True).find(FILE) is None
+    assert NetworkVolume(tmp_path, True, clock).find(FILE) is None
 
 
 def test_a_file_that_was_just_changed_is_read_whole(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
-    put(tmp_path, BODY, clock, age_s=SETTLED_S - 1)
-    assert Volume(tmp_path, False, clock).find(FILE) is not None
+    put(tmp_path, BODY, clock, age_s=RECENT_CHANGE_S - 1)
+    assert NetworkVolume(tmp_path, False, clock).find(FILE) is not None
     assert sum(hashed) == len(BODY)
 
 
@@ -111,8 +111,8 @@ def test_a_file_with_holes_is_read_whole(tmp_path: Path, clock: Clock, hashed: l
         file.truncate(len(BODY))
         file.seek(CHUNK * 99)
         file.write(BODY[CHUNK * 99 :])
-    os.utime(path, (clock() - SETTLED_S, clock() - SETTLED_S))
-    assert Volume(tmp_path, False, clock).find(FILE) is None
+    os.utime(path, (clock() - RECENT_CHANGE_S, clock() - RECENT_CHANGE_S))
+    assert NetworkVolume(tmp_path, False, clock).find(FILE) is None
     assert hashed == [len(BODY)]
 
 
@@ -123,5 +123,5 @@ def test_a_file_without_chunks_to_choose_from_is_read_whole(
     tmp_path: Path, clock: Clock, hashed: list[int], file: ModelFile
 ) -> None:
     put(tmp_path, BODY[: file.size], clock)
-    assert Volume(tmp_path, False, clock).find(file) is not None
+    assert NetworkVolume(tmp_path, False, clock).find(file) is not None
     assert sum(hashed) == file.size

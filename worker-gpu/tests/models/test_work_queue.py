@@ -5,19 +5,19 @@ from pathlib import Path
 from models.samples import CHUNK, content, model, settings
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.priority import Urgency
-from worker_gpu.models.download.remote_file import Remote
+from worker_gpu.models.download.remote_file import RemoteFile
 from worker_gpu.models.download.work_queue import PREPARE, Task, WorkQueue
 from worker_gpu.models.errors import ModelError
 
 
 def download(name: str, urgency: Urgency, chunks: int = 3) -> Download:
     file = model(f"loras/{name}.safetensors", content(CHUNK * chunks, 1))
-    return Download(file, urgency, Remote(file, settings(Path("/nowhere"), None)))
+    return Download(file, urgency, RemoteFile(file, settings(Path("/nowhere"), None)))
 
 
 def taken(tasks: WorkQueue, moment: float = 0.0) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
-    while (task := tasks.take(moment)) is not None:
+    while (task := tasks.pop(moment)) is not None:
         found.append((task.download.file.name, task.chunk))
     return found
 
@@ -30,7 +30,7 @@ def test_who_waits_goes_first_and_may_change() -> None:
     assert len(tasks) == 2
     tasks.reorder(behind, Urgency.JOB)
     assert taken(tasks) == [("a.safetensors", 0), ("b.safetensors", 0)]
-    assert tasks.next_moment() == 5.0
+    assert tasks.next_due() == 5.0
     assert taken(tasks, 4.9) == []
     tasks.reorder(behind, Urgency.BACKGROUND)
     assert taken(tasks, 5.0) == [("b.safetensors", 1), ("a.safetensors", 1)]
@@ -41,25 +41,25 @@ def test_what_is_dropped_is_gone_and_nothing_else() -> None:
     for each in (one, other):
         tasks.add(Task.of(each, 0))
         tasks.add_later(Task.of(each, 1), 1.0)
-    tasks.drop(one)
+    tasks.remove(one)
     assert taken(tasks, 1.0) == [("b.safetensors", 0), ("b.safetensors", 1)]
     tasks.add(Task.of(other, 2))
     tasks.add_later(Task.of(other, 0), 1.0)
     tasks.clear()
-    assert (len(tasks), tasks.next_moment(), taken(tasks, 9.0)) == (0, None, [])
+    assert (len(tasks), tasks.next_due(), taken(tasks, 9.0)) == (0, None, [])
 
 
 def test_each_chunk_brings_the_next_one_once() -> None:
     one = download("a", Urgency.JOB)
     first = Task.of(one, 0)
-    second = first.next()
+    second = first.take_follower()
     assert second is not None
     assert second.chunk == 1
     # Tried again, it brings nothing twice.
-    assert first.next() is None
-    third = second.next()
+    assert first.take_follower() is None
+    third = second.take_follower()
     assert third is not None
-    assert third.next() is None
-    assert Task.of(one, PREPARE).next() is None
+    assert third.take_follower() is None
+    assert Task.of(one, PREPARE).take_follower() is None
     one.error = ModelError("model_missing", "gone")
-    assert Task.of(one, 0).next() is None
+    assert Task.of(one, 0).take_follower() is None

@@ -16,8 +16,8 @@ from worker_gpu.models.manifest.model_path import CODE_FOLDERS
 from worker_gpu.models.settings import ModelSettings, read_model_settings
 from worker_gpu.settings import Settings
 
-FLAG = "--extra-model-paths-config"
-FILE = "extra_model_paths.yaml"
+PATHS_FLAG = "--extra-model-paths-config"
+PATHS_FILE = "extra_model_paths.yaml"
 CATEGORIES = (
     *(
         "audio_encoders",
@@ -46,7 +46,7 @@ models. Those of custom nodes are found by looking at what folders there are."""
 _NOT_MODELS = CODE_FOLDERS | {"datasets", "base_path", "is_default"}
 """Folders that are no category, whatever is in them: ComfyUI imports code from the first, and the last two are words of
 the file itself (ComfyUI, utils/extra_config.py)."""
-_SAME = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
+_CATEGORY_ALIASES = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
 """Folders that ComfyUI reads under another category's name."""
 
 
@@ -63,47 +63,47 @@ def with_model_folders(settings: Settings, env: Mapping[str, str], log: Log) -> 
     return replace(settings, comfyui_args=(*settings.comfyui_args, *added))
 
 
-def paths_yaml(tiers: Sequence[Path]) -> str:
+def paths_yaml(folders: Sequence[Path]) -> str:
     """The file's text: what comes first wins. Every word is quoted as JSON does, which YAML reads the same way."""
     sections: list[str] = []
-    for number, tier in enumerate(tiers):
-        folders: dict[str, list[str]] = {}
-        for name in (*CATEGORIES, *_others(tier)):
-            folders.setdefault(_SAME.get(name, name), []).append(name)
-        lines = [f"  {json.dumps(category)}: {json.dumps(chr(10).join(names))}" for category, names in folders.items()]
-        sections.append("\n".join([f"tier_{number}:", f"  base_path: {json.dumps(str(tier))}", *lines, ""]))
+    for number, folder in enumerate(folders):
+        names_of: dict[str, list[str]] = {}
+        for name in (*CATEGORIES, *_extra_categories(folder)):
+            names_of.setdefault(_CATEGORY_ALIASES.get(name, name), []).append(name)
+        lines = [f"  {json.dumps(category)}: {json.dumps(chr(10).join(names))}" for category, names in names_of.items()]
+        sections.append("\n".join([f"folder_{number}:", f"  base_path: {json.dumps(str(folder))}", *lines, ""]))
     return "\n".join(sections)
 
 
 def extra_arguments(settings: ModelSettings, comfyui: Path, given: Sequence[str], data: Path) -> tuple[str, ...]:
     """What to add to the flags `given` to a ComfyUI in `comfyui` so that it finds every tier; nothing where it does
     already. Writes the file to `data`. Raises `OSError`."""
-    own = _own_folder(comfyui, given)
+    own = _default_folder(comfyui, given)
     tiers = [settings.folder] if settings.folder != own else []
     if settings.volume is not None and settings.volume != own and settings.volume.is_dir():
         tiers.append(settings.volume)
     if not tiers:
         return ()
     data.mkdir(parents=True, exist_ok=True)
-    file = data / FILE
+    file = data / PATHS_FILE
     file.write_text(paths_yaml(tiers), "utf-8")
-    return (FLAG, str(file))
+    return (PATHS_FLAG, str(file))
 
 
-def _others(tier: Path) -> list[str]:
+def _extra_categories(tier: Path) -> list[str]:
     """Folders of categories that only custom nodes know."""
     try:
         found = sorted(entry.name for entry in tier.iterdir() if entry.is_dir())
     except OSError:
         return []
-    return [name for name in found if _may_be_category(name)]
+    return [name for name in found if _is_category_name(name)]
 
 
-def _may_be_category(name: str) -> bool:
+def _is_category_name(name: str) -> bool:
     return name not in CATEGORIES and name.casefold() not in _NOT_MODELS and name[0] != "." and name.isprintable()
 
 
-def _own_folder(comfyui: Path, given: Sequence[str]) -> Path:
+def _default_folder(comfyui: Path, given: Sequence[str]) -> Path:
     """Where this ComfyUI looks by itself. A flag given twice keeps its last value."""
     values = dict(pairwise(given))
     for flag, below in (("--models-directory", ""), ("--base-directory", "models")):

@@ -20,21 +20,21 @@ from worker_gpu.log import Log
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import BACKGROUND_GROUP, BOOT_GROUP, ModelFile
-from worker_gpu.models.manifest.manifest_watcher import Lookout
-from worker_gpu.models.manifest.requested_models import named_in
+from worker_gpu.models.manifest.manifest_watcher import ManifestWatcher
+from worker_gpu.models.manifest.requested_models import find_requested
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.models.sync import Batch, ModelSync, Progress, Tools
+from worker_gpu.models.sync import Batch, Deps, ModelSync, Progress
 from worker_gpu.shape import Json, JsonObject
 
-Tell: TypeAlias = Callable[[Progress], None]
+OnProgress: TypeAlias = Callable[[Progress], None]
 
-TELL_EVERY_S = 0.25
+PROGRESS_INTERVAL_S = 0.25
 """As often as the worker sends progress at all (reference/gpu-worker.md 5.2)."""
-REPLACED_TRIES = 2
+REPLACED_ATTEMPTS = 2
 """How often a file that was replaced while it was read is looked up anew in the manifest."""
 REPLACED_PAUSES_S = (0.5, 1.5, 3.0)
 """A push writes the manifest right after the object that it replaces (push.py): two small requests later."""
-MAX_FAULTS = 20
+MAX_ERRORS = 20
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ class Models:
         self,
         settings: ModelSettings,
         log: Log,
-        tools: Tools | None = None,
+        deps: Deps | None = None,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
         self._pause = pause
         self._log = log
-        self._tools = tools or Tools()
-        self._sync = ModelSync(settings, log, self._tools)
+        self._deps = deps or Deps()
+        self._sync = ModelSync(settings, log, self._deps)
         self._open = False
-        self._lookout = Lookout(self._sync, log, self._tools.now)
-        self._faults: dict[str, ModelError] = {}
+        self._watcher = ManifestWatcher(self._sync, log, self._deps.now)
+        self._errors: dict[str, ModelError] = {}
         self._background: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[int] | None = None
+        self._volume_copy: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
         """Take the folder and read the manifest. What goes wrong is in `health` and the log."""
@@ -83,45 +83,47 @@ class Models:
         try:
             await asyncio.to_thread(self._sync.open)
         except ModelError as error:
-            self._note(error)
+            self._record_error(error)
             return
         self._open = True
-        await self._lookout.look()
+        await self._watcher.refresh()
         parts = list(self._sync.manifest.files.values())
-        await asyncio.to_thread(self._sync.tree.drop_parts, parts)
+        await asyncio.to_thread(self._sync.tree.delete_stale_parts, parts)
 
-    async def boot(self, tell: Tell | None = None) -> BootReport:
+    async def boot(self, on_progress: OnProgress | None = None) -> BootReport:
         """Have the boot group here. Never raises: what could not be had is in the report."""
         files = self._sync.manifest.in_group(BOOT_GROUP) if self._open else []
-        began = self._tools.clock()
-        errors = [self._lookout.error] if self._lookout.error is not None else []
+        began = self._deps.clock()
+        errors = [self._watcher.error] if self._watcher.error is not None else []
         with self._sync.pinned(files):
-            batch, failed = await self._fetch(files, Urgency.BOOT, tell)
+            batch, failed = await self._fetch(files, Urgency.BOOT, on_progress)
         fetched = self._fetched(batch, began)
         self._log.info(
             "boot models", files=len(files), fetched=fetched.files, bytes=fetched.bytes, s=round(fetched.seconds, 3)
         )
         return BootReport(fetched, len(files), (*errors, *failed))
 
-    def begin_background(self) -> None:
+    def start_background(self) -> None:
         """Fetch the background group by and by, then fill the volume. Jobs go first."""
         if self._open and self._background is None:
             self._background = asyncio.create_task(self._run_background())
 
     @asynccontextmanager
-    async def needed_by(self, workflow: Mapping[str, JsonObject], tell: Tell | None = None) -> AsyncGenerator[Fetched]:
+    async def needed_by(
+        self, workflow: Mapping[str, JsonObject], on_progress: OnProgress | None = None
+    ) -> AsyncGenerator[Fetched]:
         """Every file of the manifest that `workflow` names is here before the body runs, and stays until it ends.
         Raises `ModelError`. When the caller is cancelled, the rest comes in the background."""
         if not self._open:
             yield Fetched(0, 0, 0.0)
             return
-        named = named_in(workflow, self._sync.manifest)
-        if self._lookout.is_due(bool(named.unknown)):
-            await self._lookout.look()
-            named = named_in(workflow, self._sync.manifest)
-        began = self._tools.clock()
+        named = find_requested(workflow, self._sync.manifest)
+        if self._watcher.is_due(bool(named.unknown)):
+            await self._watcher.refresh()
+            named = find_requested(workflow, self._sync.manifest)
+        began = self._deps.clock()
         with self._sync.pinned(named.files):
-            batch, failed = await self._fetch(named.files, Urgency.JOB, tell)
+            batch, failed = await self._fetch(named.files, Urgency.JOB, on_progress)
             if failed:
                 raise failed[0]
             try:
@@ -129,23 +131,23 @@ class Models:
             finally:
                 # Not before: the copy reads the disk that the job reads.
                 if self._background is not None and self._background.done():
-                    self._begin_keeping()
+                    self._start_volume_copy()
 
-    def named(self, workflow: Mapping[str, JsonObject]) -> tuple[ModelFile, ...]:
+    def requested_by(self, workflow: Mapping[str, JsonObject]) -> tuple[ModelFile, ...]:
         """The manifest's files that `workflow` names."""
-        return named_in(workflow, self._sync.manifest).files if self._open else ()
+        return find_requested(workflow, self._sync.manifest).files if self._open else ()
 
-    def lacking(self, workflow: Mapping[str, JsonObject]) -> int:
+    def missing_bytes(self, workflow: Mapping[str, JsonObject]) -> int:
         """Bytes `needed_by` would fetch for `workflow`, as far as is known: whether to show a stage for it."""
         if not self._open:
             return 0
-        named = named_in(workflow, self._sync.manifest)
-        return sum(file.size for file in named.files if not self._sync.tree.holds(file))
+        named = find_requested(workflow, self._sync.manifest)
+        return sum(file.size for file in named.files if not self._sync.tree.has(file))
 
     def health(self) -> JsonObject:
         """What is here, what comes, what went wrong; no credentials."""
         sync = self._sync
-        manifest_error = self._lookout.error
+        manifest_error = self._watcher.error
         report: JsonObject = {
             "enabled": self.settings.enabled,
             "folder": str(self.settings.folder),
@@ -158,11 +160,11 @@ class Models:
                 {"path": one.file.path, "received_bytes": one.received, "bytes": one.file.size} for one in sync.active()
             ],
             "evicted_files": sync.evicted,
-            "replaced_lanes": sync.replaced_lanes,
-            "errors": [_error(error) for error in self._faults.values()],
+            "replaced_connections": sync.replaced_connections,
+            "errors": [_error(error) for error in self._errors.values()],
         }
         if self._open:
-            held = sync.tree.held()
+            held = sync.tree.known_files()
             report["here"] = {
                 "files": len(held),
                 "bytes": sum(one.size for one in held if not one.linked),
@@ -176,7 +178,7 @@ class Models:
         """Every file of the manifest: whether it is here (by stat), and what it should be."""
         tree = self._sync.tree
         return [
-            {"path": file.path, "bytes": file.size, "sha256": file.sha256, "here": self._open and tree.holds(file)}
+            {"path": file.path, "bytes": file.size, "sha256": file.sha256, "here": self._open and tree.has(file)}
             for file in self._sync.manifest.files.values()
         ]
 
@@ -188,39 +190,39 @@ class Models:
         if self._open:
             self._open = False
             await asyncio.to_thread(self._sync.close)
-        if self._keeping is not None:
-            await asyncio.wait({self._keeping})
+        if self._volume_copy is not None:
+            await asyncio.wait({self._volume_copy})
 
     async def _run_background(self) -> None:
         files = self._sync.manifest.in_group(BACKGROUND_GROUP)
         await self._fetch(files, Urgency.BACKGROUND, None)
-        self._begin_keeping()
+        self._start_volume_copy()
 
-    def _begin_keeping(self) -> None:
+    def _start_volume_copy(self) -> None:
         """Copy to the volume what is not there, unless that is being done. A volume that another worker writes to is
         tried again after the next job."""
-        if self.settings.volume_write and self._open and (self._keeping is None or self._keeping.done()):
-            self._keeping = asyncio.create_task(asyncio.to_thread(self._sync.keep_on_volume))
+        if self.settings.volume_write and self._open and (self._volume_copy is None or self._volume_copy.done()):
+            self._volume_copy = asyncio.create_task(asyncio.to_thread(self._sync.copy_to_volume))
 
     async def _fetch(
-        self, files: Iterable[ModelFile], urgency: Urgency, tell: Tell | None
+        self, files: Iterable[ModelFile], urgency: Urgency, on_progress: OnProgress | None
     ) -> tuple[Batch, list[ModelError]]:
         wanted = {file.path: file for file in files}
-        batch = await asyncio.to_thread(self._sync.want, wanted.values(), urgency)
-        errors = await self._wait(batch, tell)
-        for _ in range(REPLACED_TRIES):
+        batch = await asyncio.to_thread(self._sync.request, wanted.values(), urgency)
+        errors = await self._wait(batch, on_progress)
+        for _ in range(REPLACED_ATTEMPTS):
             newer = await self._newer(wanted, errors)
             if not newer:
                 break
             wanted.update(newer)
-            anew = await asyncio.to_thread(self._sync.want, newer.values(), urgency)
+            retried = await asyncio.to_thread(self._sync.request, newer.values(), urgency)
             rest = [download for download in batch.downloads if download.file.path not in newer]
-            batch = Batch([*rest, *anew.downloads], [*batch.already, *anew.already])
-            errors = await self._wait(batch, tell)
+            batch = Batch([*rest, *retried.downloads], [*batch.present, *retried.present])
+            errors = await self._wait(batch, on_progress)
         for error in errors:
-            self._note(error)
+            self._record_error(error)
         for path in wanted.keys() - {error.path for error in errors}:
-            self._faults.pop(path, None)
+            self._errors.pop(path, None)
         return batch, errors
 
     async def _newer(self, known: Mapping[str, ModelFile], errors: Iterable[ModelError]) -> dict[str, ModelFile]:
@@ -230,7 +232,7 @@ class Models:
         for pause_s in (0.0, *REPLACED_PAUSES_S) if codes else ():
             if pause_s:
                 await self._pause(pause_s)
-            readable = await self._lookout.look()
+            readable = await self._watcher.refresh()
             files = self._sync.manifest.files
             newer = {
                 path: files[path] for path in known if path in codes and files.get(path, known[path]) != known[path]
@@ -239,7 +241,7 @@ class Models:
                 return newer
         return {}
 
-    async def _wait(self, batch: Batch, tell: Tell | None) -> list[ModelError]:
+    async def _wait(self, batch: Batch, on_progress: OnProgress | None) -> list[ModelError]:
         """Until every file of `batch` is here or has failed."""
         futures = {asyncio.wrap_future(future) for future in batch.futures()}
         shown = 0
@@ -249,25 +251,25 @@ class Models:
                 progress = batch.progress()
                 # What is taken back because it was wrong is not shown: a bar does not run backwards.
                 shown = max(shown, progress.done_bytes)
-                if tell is not None:
-                    tell(Progress(shown, progress.total_bytes, progress.done_files, progress.total_files))
-                _, left = await asyncio.wait(left, timeout=TELL_EVERY_S)
+                if on_progress is not None:
+                    on_progress(Progress(shown, progress.total_bytes, progress.done_files, progress.total_files))
+                _, left = await asyncio.wait(left, timeout=PROGRESS_INTERVAL_S)
         except asyncio.CancelledError:
             self._sync.reorder(batch, Urgency.BACKGROUND)
             raise
-        if futures and tell is not None:
-            tell(batch.progress())
+        if futures and on_progress is not None:
+            on_progress(batch.progress())
         return [error for future in futures if isinstance(error := future.exception(), ModelError)]
 
     def _fetched(self, batch: Batch, began: float) -> Fetched:
         done = [one for one in batch.downloads if one.result.done() and one.result.exception() is None]
-        return Fetched(len(done), sum(one.file.size for one in done), self._tools.clock() - began)
+        return Fetched(len(done), sum(one.file.size for one in done), self._deps.clock() - began)
 
-    def _note(self, error: ModelError) -> None:
+    def _record_error(self, error: ModelError) -> None:
         self._log.error("model not here", code=error.code, path=error.path, cause=error.message)
-        self._faults[error.path or ""] = error
-        while len(self._faults) > MAX_FAULTS:
-            self._faults.pop(next(iter(self._faults)))
+        self._errors[error.path or ""] = error
+        while len(self._errors) > MAX_ERRORS:
+            self._errors.pop(next(iter(self._errors)))
 
 
 def _error(error: ModelError) -> JsonObject:

@@ -14,8 +14,8 @@ from worker_gpu.shape import ShapeError
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MB = 2048
 """Free disk that eviction keeps: the outputs of a video job and ComfyUI's temporary files, twice."""
-LANES_PER_CPU = 8
-MIN_LANES, MAX_LANES = 16, 64
+CONNECTIONS_PER_CPU = 8
+MIN_CONNECTIONS, MAX_CONNECTIONS = 16, 64
 """One connection to R2 gives 20 to 30 MB/s, so throughput is a matter of their number; 64 give about 1.6 GB/s
 (reference/gpu-worker.md 1.1)."""
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
@@ -44,10 +44,10 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Patience:
+class TransferTimeouts:
     """How long and how often a read is tried before a model is given up."""
 
-    read_s: float = 15.0
+    read_timeout_s: float = 15.0
     """Silence on a connection; a healthy one sends something every few milliseconds."""
     attempts: int = 8
     """Tries of one chunk. With the pauses below about a minute: an incident of the store that is longer fails the job
@@ -55,20 +55,20 @@ class Patience:
     corrupt_attempts: int = 3
     """Tries of a chunk that arrives whole and wrong: a flipped bit passes, a wrong object does not."""
     first_pause_s: float = 0.2
-    most_pause_s: float = 15.0
+    max_pause_s: float = 15.0
     slow_share: float = 0.25
     """A connection below this share of the median is replaced (reference/gpu-worker.md 5.1)."""
     slow_grace_s: float = 4.0
     """A new connection needs this long to show its speed."""
     slow_replacements: int = 3
     """After this many the chunk may be slower than the others."""
-    floor_bytes_s: int = 64 * 1024
-    floor_s: float = 20.0
+    min_bytes_per_s: int = 64 * 1024
+    min_speed_window_s: float = 20.0
     """A connection that brings less than `floor_bytes_s` for so long counts as silent, whatever the others do: 1/300 of
     what R2 gives. At 1 KB/s a chunk of 64 MiB would take 18 hours of a GPU; this way it fails after `attempts`."""
-    look_s: float = 0.25
+    check_interval_s: float = 0.25
     """A thread that waits for bytes looks this often whether it should stop, and whether they come too slowly."""
-    given_back_s: float = 2.0
+    freed_blocks_s: float = 2.0
     """How long room is waited for after models were deleted: XFS frees their blocks in the background."""
 
 
@@ -79,8 +79,8 @@ class ModelSettings:
     folder: Path
     bucket: Bucket | None = None
     manifest: Path | None = None
-    lanes: int = MIN_LANES
-    reserve_bytes: int = DEFAULT_MIN_FREE_MB * MIB
+    connections: int = MIN_CONNECTIONS
+    min_free_bytes: int = DEFAULT_MIN_FREE_MB * MIB
     volume: Path | None = None
     volume_write: bool = False
     volume_check_all: bool = False
@@ -88,7 +88,7 @@ class ModelSettings:
     hub: str = HUB
     hub_token: str | None = field(default=None, repr=False)
     hub_caches: tuple[Path, ...] = ()
-    patience: Patience = Patience()
+    timeouts: TransferTimeouts = TransferTimeouts()
 
     @property
     def enabled(self) -> bool:
@@ -105,14 +105,14 @@ def read_model_settings(
     folder = Path(env.get("MODELS_DIR") or (Path(comfyui) / "models" if comfyui else data / "models")).absolute()
     manifest = env.get("MODELS_MANIFEST")
     cpus = cpus or usable_cpus()
-    lanes = min(MAX_LANES, max(MIN_LANES, LANES_PER_CPU * cpus))
+    lanes = min(MAX_CONNECTIONS, max(MIN_CONNECTIONS, CONNECTIONS_PER_CPU * cpus))
     volume = _volume(env, is_mount)
     return ModelSettings(
         folder=folder,
         bucket=_bucket(env),
         manifest=Path(manifest).absolute() if manifest else None,
-        lanes=_count(env, "MODELS_LANES", lanes, 1, 256),
-        reserve_bytes=_count(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
+        connections=_int(env, "MODELS_LANES", lanes, 1, 256),
+        min_free_bytes=_int(env, "MODELS_MIN_FREE_MB", DEFAULT_MIN_FREE_MB, 0, 2**31) * MIB,
         volume=volume,
         volume_write=_flag(env, "MODELS_VOLUME_WRITE"),
         volume_check_all=_flag(env, "MODELS_VOLUME_CHECK_ALL"),
@@ -123,14 +123,14 @@ def read_model_settings(
 
 
 def _bucket(env: Mapping[str, str]) -> Bucket | None:
-    name = _word(env, "MODELS_BUCKET")
+    name = _url_path(env, "MODELS_BUCKET")
     if not name:
         return None
-    wanted = ("MODELS_ENDPOINT_URL", "MODELS_ACCESS_KEY_ID", "MODELS_SECRET_ACCESS_KEY")
-    lacking = [variable for variable in wanted if not env.get(variable, "").strip()]
-    if lacking:
-        raise ModelError("bad_setting", f"MODELS_BUCKET is set, so {' and '.join(lacking)} must be set too")
-    prefix = _word(env, "MODELS_PREFIX").strip("/")
+    required = ("MODELS_ENDPOINT_URL", "MODELS_ACCESS_KEY_ID", "MODELS_SECRET_ACCESS_KEY")
+    missing = [variable for variable in required if not env.get(variable, "").strip()]
+    if missing:
+        raise ModelError("bad_setting", f"MODELS_BUCKET is set, so {' and '.join(missing)} must be set too")
+    prefix = _url_path(env, "MODELS_PREFIX").strip("/")
     credentials = Credentials(
         _token(env, "MODELS_ACCESS_KEY_ID"),
         _token(env, "MODELS_SECRET_ACCESS_KEY"),
@@ -175,7 +175,7 @@ def _token(env: Mapping[str, str], name: str) -> str:
     return text
 
 
-def _word(env: Mapping[str, str], name: str) -> str:
+def _url_path(env: Mapping[str, str], name: str) -> str:
     """A part of a URL's path."""
     text = env.get(name, "").strip()
     if not text.isprintable():
@@ -190,10 +190,10 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     return text in ("1", "true")
 
 
-def _count(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+def _int(env: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:
     text = env.get(name)
     if not text:
         return default
-    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise ModelError("bad_setting", f"{name}: must be a whole number from {least} to {most}")
+    if not _NUMBER.fullmatch(text) or not minimum <= int(text) <= maximum:
+        raise ModelError("bad_setting", f"{name}: must be a whole number from {minimum} to {maximum}")
     return int(text)

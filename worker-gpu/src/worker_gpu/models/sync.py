@@ -14,28 +14,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker_gpu.log import Log
-from worker_gpu.models.disk.disk_space import Space, overtaken
-from worker_gpu.models.disk.integrity import is_right
-from worker_gpu.models.disk.local_tree import Tree
-from worker_gpu.models.disk.partial_file import Part
-from worker_gpu.models.download.bucket import Store, Unchanged
+from worker_gpu.models.disk.disk_space import DiskSpace, superseded_error
+from worker_gpu.models.disk.integrity import is_intact
+from worker_gpu.models.disk.local_tree import LocalTree
+from worker_gpu.models.disk.partial_file import PartialFile
+from worker_gpu.models.download.bucket import BucketClient, Unchanged
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.pool import DownloadPool
 from worker_gpu.models.download.priority import Urgency, rank
-from worker_gpu.models.download.remote_file import Remote
+from worker_gpu.models.download.remote_file import RemoteFile
 from worker_gpu.models.errors import ModelError, Stopped
 from worker_gpu.models.manifest.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
-from worker_gpu.models.settings import ModelSettings, Patience
-from worker_gpu.models.volume.network_volume import Volume, hub_cache_path
+from worker_gpu.models.settings import ModelSettings, TransferTimeouts
+from worker_gpu.models.volume.network_volume import NetworkVolume, hub_cache_path
 
 
 @dataclass(frozen=True)
-class Tools:
+class Deps:
     """Time and chance. `now` in seconds since 1970, `clock` in seconds since any moment."""
 
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
-    chance: Callable[[], float] = random.random
+    random: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Batch:
     """Files somebody waits for together."""
 
     downloads: Sequence[Download]
-    already: Sequence[ModelFile] = field(default=())
+    present: Sequence[ModelFile] = field(default=())
 
     def progress(self) -> Progress:
         """How far it is now. Bytes that turn out to be wrong are taken back."""
@@ -70,40 +70,40 @@ class Batch:
 class ModelSync:
     """One models folder and where it is filled from. `open` first, `close` last."""
 
-    def __init__(self, settings: ModelSettings, log: Log, tools: Tools | None = None) -> None:
+    def __init__(self, settings: ModelSettings, log: Log, deps: Deps | None = None) -> None:
         self.settings = settings
         self.manifest = Manifest({})
         self._log = log
-        self._tools = tools or Tools()
-        self.tree = Tree(settings.folder, self._tools.now)
+        self._deps = deps or Deps()
+        self.tree = LocalTree(settings.folder, self._deps.now)
         self._volume = (
-            Volume(settings.volume, settings.volume_write, self._tools.now, settings.volume_check_all)
+            NetworkVolume(settings.volume, settings.volume_write, self._deps.now, settings.volume_check_all)
             if settings.volume is not None
             else None
         )
         self._stop = threading.Event()
-        self._space = Space(self.tree, settings, log, self._stop, self._tools.clock)
+        self._disk_space = DiskSpace(self.tree, settings, log, self._stop, self._deps.clock)
         self._pool = DownloadPool(
             settings,
             self._prepare,
             self._publish,
-            self._space.give_up,
+            self._disk_space.release,
             self._stop,
-            self._tools.clock,
-            self._tools.chance,
+            self._deps.clock,
+            self._deps.random,
         )
         self._etag: str | None = None
-        self._to_keep: list[ModelFile] = []
+        self._to_copy: list[ModelFile] = []
 
     @property
     def evicted(self) -> int:
         """Files deleted to make room, since the start."""
-        return self._space.evicted
+        return self._disk_space.evicted
 
     @property
-    def replaced_lanes(self) -> int:
+    def replaced_connections(self) -> int:
         """Connections given up for being slow, since the start."""
-        return self._pool.replaced_lanes
+        return self._pool.replaced_connections
 
     def open(self) -> None:
         """Take the folder. Raises `ModelError` folder_busy, disk_failed."""
@@ -113,7 +113,7 @@ class ModelSync:
         """Stop what runs and let go of the folder. Parts keep what they have."""
         self._stop.set()
         if self._volume is not None:
-            self._volume.end()
+            self._volume.cancel_copy()
         self._pool.close()
         self.tree.close()
 
@@ -124,28 +124,28 @@ class ModelSync:
                 self.manifest = Manifest.parse(self.tree.cached_manifest.read_bytes())
         return bool(self.manifest.files)
 
-    def load_manifest(self, patience: Patience | None = None) -> bool:
+    def load_manifest(self, timeouts: TransferTimeouts | None = None) -> bool:
         """Read the manifest anew, with the settings' patience or another; says whether it changed. Raises `ModelError`,
         and then the one before stays: the last good one of an earlier run, when there was none in this."""
         try:
-            return self._load_manifest(patience or self.settings.patience)
+            return self._load_manifest(timeouts or self.settings.timeouts)
         except ModelError:
             self.load_cached_manifest()
             raise
 
-    def want(self, files: Iterable[ModelFile], urgency: Urgency) -> Batch:
+    def request(self, files: Iterable[ModelFile], urgency: Urgency) -> Batch:
         """Begin to fetch what is not here of `files`. Files here already count as used now."""
-        here: list[ModelFile] = []
+        present: list[ModelFile] = []
         downloads: list[Download] = []
         for file in sorted(files, key=lambda file: rank(file, urgency)):
             download = self._download(file, urgency)
             if download is None:
-                here.append(file)
+                present.append(file)
             else:
                 downloads.append(download)
         if urgency is not Urgency.BACKGROUND:
-            self.tree.touch(file.path for file in here)
-        return Batch(downloads, here)
+            self.tree.touch(file.path for file in present)
+        return Batch(downloads, present)
 
     def reorder(self, batch: Batch, urgency: Urgency) -> None:
         """Let the rest of a batch come earlier or later."""
@@ -155,35 +155,35 @@ class ModelSync:
 
     def pinned(self, files: Iterable[ModelFile]) -> AbstractContextManager[None]:
         """While this is open nothing of `files` is evicted, or replaced by another version."""
-        return self._space.pinned(files)
+        return self._disk_space.pinned(files)
 
     def active(self) -> list[Download]:
         """What is being fetched."""
-        return self._space.active()
+        return self._disk_space.active()
 
-    def keep_on_volume(self) -> int:
+    def copy_to_volume(self) -> int:
         """Copy what was fetched to the volume, for the workers that come after; the number of files. Blocks for as
         long as that takes. Faults are logged: the models of this worker are complete without it."""
-        kept = 0
-        while self._volume is not None and self._to_keep:
-            file = self._to_keep[0]
-            with self._space.kept(file.path):
+        copied = 0
+        while self._volume is not None and self._to_copy:
+            file = self._to_copy[0]
+            with self._disk_space.keeping_path(file.path):
                 try:
-                    if self.tree.holds(file):
-                        if not self._volume.keep(file, self.tree.root / file.path):
+                    if self.tree.has(file):
+                        if not self._volume.store(file, self.tree.root / file.path):
                             # Another worker is writing; the next call may try again.
-                            return kept
-                        kept += 1
+                            return copied
+                        copied += 1
                 except Stopped:
-                    return kept
+                    return copied
                 except OSError as error:
                     self._log.warn("volume not written", path=file.path, cause=error.strerror)
-                    self._to_keep.clear()
-                    return kept
-            self._to_keep.pop(0)
-        return kept
+                    self._to_copy.clear()
+                    return copied
+            self._to_copy.pop(0)
+        return copied
 
-    def _load_manifest(self, patience: Patience) -> bool:
+    def _load_manifest(self, timeouts: TransferTimeouts) -> bool:
         settings = self.settings
         if settings.manifest is not None:
             try:
@@ -193,7 +193,7 @@ class ModelSync:
                     "manifest_missing", f"MODELS_MANIFEST cannot be read: {error.strerror or error}"
                 ) from error
         elif settings.bucket is not None:
-            found = Store(settings.bucket, patience).get_changed(MANIFEST_KEY, self._etag)
+            found = BucketClient(settings.bucket, timeouts).get_if_changed(MANIFEST_KEY, self._etag)
             if isinstance(found, Unchanged):
                 return False
             if found is None:
@@ -220,33 +220,33 @@ class ModelSync:
 
     def _download(self, file: ModelFile, urgency: Urgency) -> Download | None:
         """The download of `file`, under way now; None when it is here."""
-        claim = self._space.claim(file, lambda: Download(file, urgency, Remote(file, self.settings)))
-        if claim.overtaken is not None:
-            self._pool.abandon(claim.overtaken, overtaken(file.path))
+        claim = self._disk_space.claim(file, lambda: Download(file, urgency, RemoteFile(file, self.settings)))
+        if claim.superseded is not None:
+            self._pool.cancel(claim.superseded, superseded_error(file.path))
         if claim.download is None:
             return None
         if claim.is_new:
-            self._pool.fetch(claim.download)
+            self._pool.start(claim.download)
         elif urgency < claim.download.urgency:
             self._pool.reorder(claim.download, urgency)
         return claim.download
 
-    def _prepare(self, download: Download) -> Part | None:
+    def _prepare(self, download: Download) -> PartialFile | None:
         """None if the file is here, or lies where it can be linked to; else its part, with room made for it."""
-        if self._is_here_unknown(download) or self._link(download):
+        if self._adopt_existing(download) or self._link(download):
             return None
-        return self._space.part_for(download)
+        return self._disk_space.open_partial(download)
 
-    def _is_here_unknown(self, download: Download) -> bool:
+    def _adopt_existing(self, download: Download) -> bool:
         """Part of the image, put there by hand, or published just before a kill."""
         file, path = download.file, self.tree.root / download.file.path
         try:
             stat = path.stat()
-            if stat.st_size != file.size or not is_right(path, file, self._stop):
+            if stat.st_size != file.size or not is_intact(path, file, self._stop):
                 return False
         except OSError:
             return False
-        with self._space.naming(download):
+        with self._disk_space.publishing(download):
             self.tree.record(file, stat, linked=path.is_symlink())
         return True
 
@@ -257,7 +257,7 @@ class ModelSync:
             found = self._find_in_hub_cache(file, file.source)
         if found is None:
             return False
-        with self._space.naming(download):
+        with self._disk_space.publishing(download):
             self.tree.link(file, found)
         return True
 
@@ -265,11 +265,11 @@ class ModelSync:
         for cache in self.settings.hub_caches:
             path = hub_cache_path(cache, source)
             with contextlib.suppress(OSError):
-                if path is not None and path.stat().st_size == file.size and is_right(path, file, self._stop):
+                if path is not None and path.stat().st_size == file.size and is_intact(path, file, self._stop):
                     return path
         return None
 
     def _publish(self, download: Download) -> None:
-        self._space.publish(download)
+        self._disk_space.publish(download)
         if self._volume is not None and self.settings.volume_write:
-            self._to_keep.append(download.file)
+            self._to_copy.append(download.file)

@@ -14,18 +14,24 @@ from worker_gpu.log import Log
 from worker_gpu.models.cli.arguments import parser
 from worker_gpu.models.cli.push import Pusher, describe
 from worker_gpu.models.cli.remote_entries import describe_hub_file, describe_url
-from worker_gpu.models.cli.verify import check
-from worker_gpu.models.disk.local_tree import Tree
-from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.cli.verify import verify_files
+from worker_gpu.models.disk.local_tree import LocalTree
+from worker_gpu.models.download.bucket import BucketClient
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import MANIFEST_KEY, FromHub, Manifest, ModelFile
-from worker_gpu.models.manifest.manifest_entries import Entry, replaces, stays_elsewhere, with_pushed, without_entries
+from worker_gpu.models.manifest.manifest_entries import (
+    PushEntry,
+    is_stored_elsewhere,
+    replaces_object,
+    with_pushed,
+    without_entries,
+)
 from worker_gpu.models.manifest.model_path import CODE_FOLDERS, PLAIN_SUFFIXES
 from worker_gpu.models.settings import Bucket, ModelSettings, read_model_settings
 from worker_gpu.models.sync import Batch, ModelSync, Progress
 
-EXIT_FAULTS = 1
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
@@ -38,13 +44,13 @@ def main(argv: Sequence[str], env: Mapping[str, str] | None = None, out: TextIO 
         return _COMMANDS[arguments.command](arguments, settings, shown)
     except ModelError as error:
         shown.write(f"{error.code}: {error.message}\n")
-        return EXIT_USAGE if error.code == "bad_setting" else EXIT_FAULTS
+        return EXIT_USAGE if error.code == "bad_setting" else EXIT_FAILED
 
 
 def _push(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
     sources = _sources(arguments, settings)
-    pusher = Pusher(_bucket(settings), settings.patience, Store)
-    pushed: list[tuple[Entry, ModelFile]] = []
+    pusher = Pusher(_bucket(settings), settings.timeouts, BucketClient)
+    pushed: list[tuple[PushEntry, ModelFile]] = []
 
     def note() -> Manifest:
         noted = pusher.update_manifest(lambda before: with_pushed(before, pushed))
@@ -57,7 +63,7 @@ def _push(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -
             entry, former = _entry(arguments, path), manifest.files.get(path)
             file = _push_one(arguments, settings, pusher, source, entry, former, out)
             pushed.append((entry, file))
-            if replaces(file, former):
+            if replaces_object(file, former):
                 # From here on the object is another than workers are told.
                 note()
     except BaseException:
@@ -75,26 +81,26 @@ def _push_one(
     settings: ModelSettings,
     pusher: Pusher,
     source: Path | None,
-    entry: Entry,
-    former: ModelFile | None,
+    entry: PushEntry,
+    previous: ModelFile | None,
     out: TextIO,
 ) -> ModelFile:
     """What the manifest is to say of the file; `source` None: it stays elsewhere."""
     if source is None:
-        file = _elsewhere(arguments, entry, settings)
+        file = _describe_remote(arguments, entry, settings)
         out.write(f"{entry.path}: stays at its source\n")
         return file
     described = describe(source, entry)
-    if former is not None and stays_elsewhere(described, former) and not arguments.upload:
+    if previous is not None and is_stored_elsewhere(described, previous) and not arguments.upload:
         out.write(f"{entry.path}: stays at its source; --upload puts it into the bucket\n")
-        return replace(described, source=former.source)
+        return replace(described, source=previous.source)
     file, sent = pusher.upload(source, described)
     out.write(f"{entry.path}: {'pushed' if sent else 'already there'}, {file.size} bytes\n")
     return file
 
 
 def _remove(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
-    pusher = Pusher(_bucket(settings), settings.patience, Store)
+    pusher = Pusher(_bucket(settings), settings.timeouts, BucketClient)
     manifest = pusher.update_manifest(lambda before: without_entries(before, arguments.paths))
     out.write(f"manifest.json: {len(manifest.files)} files; the objects stay in the bucket\n")
     return 0
@@ -114,17 +120,17 @@ def _list(_: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
 
 def _verify(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
     manifest = _manifest(settings)
-    tree = Tree(settings.folder, lambda: 0)
+    tree = LocalTree(settings.folder, lambda: 0)
     tree.open()
     try:
-        findings = check(tree, manifest.files.values(), arguments.full)
+        findings = verify_files(tree, manifest.files.values(), arguments.full)
     finally:
         tree.close()
     wrong = [finding for finding in findings if finding.state != "ok"]
     for finding in wrong:
         out.write(f"{finding.file.path}: {finding.state}\n")
     out.write(f"{len(findings) - len(wrong)} of {len(findings)} files ok\n")
-    return EXIT_FAULTS if wrong else 0
+    return EXIT_FAILED if wrong else 0
 
 
 def _pull(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
@@ -134,20 +140,20 @@ def _pull(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -
     sync.open()
     try:
         sync.load_manifest()
-        wanted = _chosen(sync.manifest, arguments.paths, arguments.group)
+        wanted = _select_files(sync.manifest, arguments.paths, arguments.group)
         with sync.pinned(wanted):
-            batch = sync.want(wanted, Urgency.JOB)
+            batch = sync.request(wanted, Urgency.JOB)
             errors = asyncio.run(_wait(batch, out if arguments.progress else None))
             if not arguments.no_volume:
-                sync.keep_on_volume()
+                sync.copy_to_volume()
             if arguments.baked:
-                sync.tree.bake(file.path for file in wanted)
+                sync.tree.mark_baked(file.path for file in wanted)
     finally:
         sync.close()
     for error in errors:
         out.write(f"{error.code}: {error.message}\n")
-    out.write(f"{len(wanted) - len(errors)} of {len(wanted)} files here, {len(batch.already)} were\n")
-    return EXIT_FAULTS if errors else 0
+    out.write(f"{len(wanted) - len(errors)} of {len(wanted)} files here, {len(batch.present)} were\n")
+    return EXIT_FAILED if errors else 0
 
 
 async def _wait(batch: Batch, out: TextIO | None) -> list[ModelError]:
@@ -157,17 +163,17 @@ async def _wait(batch: Batch, out: TextIO | None) -> list[ModelError]:
         done, left = await asyncio.wait(left, timeout=1.0)
         errors += [error for future in done if isinstance(error := future.exception(), ModelError)]
         if out is not None:
-            out.write(_line(batch.progress()) + "\n")
+            out.write(_progress_line(batch.progress()) + "\n")
             out.flush()
     return errors
 
 
-def _line(progress: Progress) -> str:
+def _progress_line(progress: Progress) -> str:
     share = 100 * progress.done_bytes // max(1, progress.total_bytes)
     return f"{share}% {progress.done_bytes}/{progress.total_bytes} bytes, {progress.done_files}/{progress.total_files}"
 
 
-def _chosen(manifest: Manifest, paths: Sequence[str], group: str | None) -> list[ModelFile]:
+def _select_files(manifest: Manifest, paths: Sequence[str], group: str | None) -> list[ModelFile]:
     for path in paths:
         if path not in manifest.files:
             raise ModelError("model_unknown", f"{path} is not in the manifest", path)
@@ -189,7 +195,7 @@ def _manifest(settings: ModelSettings) -> Manifest:
         except OSError as error:
             raise ModelError("manifest_missing", f"MODELS_MANIFEST cannot be read: {error}") from error
     bucket = _bucket(settings)
-    found = Store(bucket, settings.patience).get(MANIFEST_KEY)
+    found = BucketClient(bucket, settings.timeouts).get(MANIFEST_KEY)
     if found is None:
         raise ModelError("manifest_missing", f"the bucket {bucket.name} has no manifest.json: run `models push`")
     return Manifest.parse(found.body)
@@ -214,7 +220,7 @@ def _sources(arguments: argparse.Namespace, settings: ModelSettings) -> list[tup
             found += [
                 (path, path.relative_to(source).as_posix())
                 for path in sorted(source.rglob("*"))
-                if path.is_file() and _may_push(path.relative_to(source), arguments.allow_unsafe)
+                if path.is_file() and _is_pushable(path.relative_to(source), arguments.allow_unsafe)
             ]
         elif arguments.to:
             found.append((source, arguments.to))
@@ -227,12 +233,12 @@ def _sources(arguments: argparse.Namespace, settings: ModelSettings) -> list[tup
     return found
 
 
-def _may_push(path: Path, allow_unsafe: bool) -> bool:
+def _is_pushable(path: Path, allow_unsafe: bool) -> bool:
     left = any(part.startswith(".") for part in path.parts) or path.parts[0].casefold() in CODE_FOLDERS
     return not left and len(path.parts) > 1 and (allow_unsafe or path.suffix.lower() in PLAIN_SUFFIXES)
 
 
-def _elsewhere(arguments: argparse.Namespace, entry: Entry, settings: ModelSettings) -> ModelFile:
+def _describe_remote(arguments: argparse.Namespace, entry: PushEntry, settings: ModelSettings) -> ModelFile:
     if arguments.url:
         return describe_url(arguments.url, arguments.size, arguments.sha256 or "", entry)
     repo, _, rest = str(arguments.hf).partition(":")
@@ -242,9 +248,9 @@ def _elsewhere(arguments: argparse.Namespace, entry: Entry, settings: ModelSetti
     return describe_hub_file(FromHub(repo, file, revision or "main"), entry, settings)
 
 
-def _entry(arguments: argparse.Namespace, path: str) -> Entry:
+def _entry(arguments: argparse.Namespace, path: str) -> PushEntry:
     groups = () if arguments.no_group else tuple(arguments.group) if arguments.group else None
-    return Entry(path, groups, arguments.priority, arguments.allow_unsafe)
+    return PushEntry(path, groups, arguments.priority, arguments.allow_unsafe)
 
 
 _COMMANDS = {"push": _push, "remove": _remove, "list": _list, "verify": _verify, "pull": _pull}

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from worker_gpu.models.download.bucket import Found, Store
+from worker_gpu.models.download.bucket import BucketClient, BucketObject
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile
-from worker_gpu.models.manifest.manifest_entries import Entry, settled
+from worker_gpu.models.manifest.manifest_entries import PushEntry, apply_entry
 from worker_gpu.models.manifest.model_path import check_path
-from worker_gpu.models.settings import Bucket, Patience
+from worker_gpu.models.settings import Bucket, TransferTimeouts
 from worker_gpu.shape import ShapeError
 
-MANIFEST_TRIES = 5
+MANIFEST_ATTEMPTS = 5
 _READ_BYTES = 4 * 1024 * 1024
-MODEL_TYPE = "application/octet-stream"
+MODEL_CONTENT_TYPE = "application/octet-stream"
 
 
-def describe(source: Path, entry: Entry, chunk_size: int = CHUNK_BYTES) -> ModelFile:
+def describe(source: Path, entry: PushEntry, chunk_size: int = CHUNK_BYTES) -> ModelFile:
     """The manifest entry of a file on disk. Reads all of it. Raises `ModelError`."""
     try:
         check_path(entry.path, entry.allow_unsafe)
@@ -54,13 +54,15 @@ def describe(source: Path, entry: Entry, chunk_size: int = CHUNK_BYTES) -> Model
         chunks=tuple(chunks),
         allow_unsafe=entry.allow_unsafe,
     )
-    return settled(entry, file, None)
+    return apply_entry(entry, file, None)
 
 
 class Pusher:
     """Uploads to one bucket."""
 
-    def __init__(self, bucket: Bucket, patience: Patience, make_store: Callable[[Bucket, Patience], Store]) -> None:
+    def __init__(
+        self, bucket: Bucket, patience: TransferTimeouts, make_store: Callable[[Bucket, TransferTimeouts], BucketClient]
+    ) -> None:
         self._store = make_store(bucket, patience)
 
     def upload(self, source: Path, file: ModelFile) -> tuple[ModelFile, bool]:
@@ -78,7 +80,7 @@ class Pusher:
     def update_manifest(self, change: Callable[[Manifest], Manifest]) -> Manifest:
         """Change the bucket's manifest, whoever else does so at the same time. Raises `ModelError`; one that workers
         would refuse is not written."""
-        for _ in range(MANIFEST_TRIES):
+        for _ in range(MANIFEST_ATTEMPTS):
             got = self._store.get(MANIFEST_KEY)
             before = _parse(got)
             after = change(before)
@@ -97,18 +99,18 @@ class Pusher:
 
     def _put_whole(self, source: Path, file: ModelFile) -> str:
         body = _read(source, 0, file.size, file.sha256, file.path)
-        return self._store.put(file.path, body, MODEL_TYPE, file.sha256)
+        return self._store.put(file.path, body, MODEL_CONTENT_TYPE, file.sha256)
 
     def _put_parts(self, source: Path, file: ModelFile) -> str:
         def chunks() -> Iterator[bytes]:
             for chunk in range(file.chunk_count):
-                first, length = file.span(chunk)
+                first, length = file.chunk_range(chunk)
                 yield _read(source, first, length, file.chunks[chunk], file.path)
 
-        return self._store.put_parts(file.path, chunks(), file.chunk_size, MODEL_TYPE, file.sha256)
+        return self._store.put_parts(file.path, chunks(), file.chunk_size, MODEL_CONTENT_TYPE, file.sha256)
 
 
-def _parse(answer: Found | None) -> Manifest:
+def _parse(answer: BucketObject | None) -> Manifest:
     return Manifest.parse(answer.body) if answer is not None else Manifest({})
 
 

@@ -3,12 +3,12 @@
 import re
 from urllib.parse import urljoin, urlsplit
 
-from worker_gpu.models.download.redirects import MAX_REDIRECTS, REDIRECTS, ask
-from worker_gpu.models.download.remote_file import hub_refusal, hub_url
+from worker_gpu.models.download.redirects import MAX_REDIRECTS, REDIRECTS, request_head
+from worker_gpu.models.download.remote_file import hub_error, hub_url
 from worker_gpu.models.download.transport import TransientError
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import FromHub, FromUrl, ModelFile
-from worker_gpu.models.manifest.manifest_entries import Entry, settled
+from worker_gpu.models.manifest.manifest_entries import PushEntry, apply_entry
 from worker_gpu.models.manifest.model_path import check_path
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.shape import ShapeError
@@ -17,24 +17,24 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
 
-def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) -> ModelFile:
+def describe_hub_file(source: FromHub, entry: PushEntry, settings: ModelSettings) -> ModelFile:
     """The entry for a file of a repository, which must be one that the hub keeps in its large file store: only of
     those does it tell the SHA-256 (X-Linked-Etag). Raises `ModelError`."""
-    _check(entry)
+    _require_valid_path(entry)
     token = {"Authorization": f"Bearer {settings.hub_token}"} if settings.hub_token else {}
     url = hub_url(settings, source)
     try:
         # A renamed repository redirects within the hub first; the answer that leads out of it has the hash.
         for _ in range(MAX_REDIRECTS):
-            response = ask("HEAD", url, token, settings.patience.read_s)
+            response = request_head("HEAD", url, token, settings.timeouts.read_timeout_s)
             sha256 = response.headers.get("x-linked-etag", "").strip('"')
             size = response.headers.get("x-linked-size", "")
             if _SHA256.fullmatch(sha256) and _SIZE.fullmatch(size):
                 return _entry(entry, int(size), sha256, source)
             if response.status >= 400:
                 code = response.headers.get("x-error-code")
-                raise hub_refusal(source, entry.path, response.status, code, settings)
-            target = _within(url, response.headers.get("location", ""))
+                raise hub_error(source, entry.path, response.status, code, settings)
+            target = _same_host_target(url, response.headers.get("location", ""))
             if response.status not in REDIRECTS or target is None:
                 break
             url = target
@@ -45,15 +45,15 @@ def describe_hub_file(source: FromHub, entry: Entry, settings: ModelSettings) ->
     )
 
 
-def describe_url(url: str, size: int, sha256: str, entry: Entry) -> ModelFile:
+def describe_url(url: str, size: int, sha256: str, entry: PushEntry) -> ModelFile:
     """The entry for a file on the web, whose size and hash the caller knows. Raises `ModelError`."""
-    _check(entry)
+    _require_valid_path(entry)
     if not _SHA256.fullmatch(sha256):
         raise ModelError("bad_setting", "--sha256: must be 64 lower-case hex digits", entry.path)
     return _entry(entry, size, sha256, FromUrl(url))
 
 
-def _within(url: str, location: str) -> str | None:
+def _same_host_target(url: str, location: str) -> str | None:
     """Where a redirect leads, if that is at the same host."""
     try:
         target = urljoin(url, location)
@@ -62,12 +62,12 @@ def _within(url: str, location: str) -> str | None:
         return None
 
 
-def _entry(entry: Entry, size: int, sha256: str, source: FromHub | FromUrl) -> ModelFile:
+def _entry(entry: PushEntry, size: int, sha256: str, source: FromHub | FromUrl) -> ModelFile:
     file = ModelFile(path=entry.path, size=size, sha256=sha256, source=source, allow_unsafe=entry.allow_unsafe)
-    return settled(entry, file, None)
+    return apply_entry(entry, file, None)
 
 
-def _check(entry: Entry) -> None:
+def _require_valid_path(entry: PushEntry) -> None:
     try:
         check_path(entry.path, entry.allow_unsafe)
     except ShapeError as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from worker_gpu.models.cpus import usable_cpus
-from worker_gpu.models.disk.integrity import is_right
-from worker_gpu.models.disk.local_tree import Tree
+from worker_gpu.models.disk.integrity import is_intact
+from worker_gpu.models.disk.local_tree import LocalTree
 from worker_gpu.models.manifest.manifest import ModelFile
 
 State = Literal["ok", "missing", "wrong_size", "unchecked", "corrupt"]
@@ -24,34 +24,34 @@ class Finding:
     state: State
 
 
-def check(tree: Tree, files: Iterable[ModelFile], full: bool) -> list[Finding]:
+def verify_files(tree: LocalTree, files: Iterable[ModelFile], full: bool) -> list[Finding]:
     """Every file with its state. `full` reads all of them, one thread for each processor."""
     wanted = list(files)
     if not full:
-        return [Finding(file, _quick(tree, file)) for file in wanted]
+        return [Finding(file, _check_stat(tree, file)) for file in wanted]
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        return list(pool.map(_full, repeat(tree), wanted))
+        return list(pool.map(_check_hash, repeat(tree), wanted))
 
 
-def _quick(tree: Tree, file: ModelFile) -> State:
-    return "ok" if tree.holds(file) else _look(tree.root / file.path, file)
+def _check_stat(tree: LocalTree, file: ModelFile) -> State:
+    return "ok" if tree.has(file) else _check_size(tree.root / file.path, file)
 
 
-def _look(path: Path, file: ModelFile) -> State:
+def _check_size(path: Path, file: ModelFile) -> State:
     try:
         return "unchecked" if path.stat().st_size == file.size else "wrong_size"
     except OSError:
         return "missing"
 
 
-def _full(tree: Tree, file: ModelFile) -> Finding:
+def _check_hash(tree: LocalTree, file: ModelFile) -> Finding:
     path = tree.root / file.path
-    state = _look(path, file)
+    state = _check_size(path, file)
     if state != "unchecked":
         return Finding(file, state)
     try:
         stat = path.stat()
-        if not is_right(path, file):
+        if not is_intact(path, file):
             return Finding(file, "corrupt")
     except OSError:
         return Finding(file, "missing")

@@ -15,7 +15,7 @@ _SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Held:
+class KnownFile:
     """A file that was checked. `linked`: it lies elsewhere (volume, Hugging Face cache) and only its name is here.
     `baked`: it is to become part of an image. `used_s` in seconds since 1970."""
 
@@ -29,11 +29,11 @@ class Held:
     baked: bool = False
 
     @staticmethod
-    def of(path: str, stat: os.stat_result, sha256: str, linked: bool, used_s: int) -> "Held":
+    def of(path: str, stat: os.stat_result, sha256: str, linked: bool, used_s: int) -> "KnownFile":
         """A file as it is now."""
-        return Held(path, stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256, linked, used_s)
+        return KnownFile(path, stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256, linked, used_s)
 
-    def describes(self, stat: os.stat_result) -> bool:
+    def matches(self, stat: os.stat_result) -> bool:
         """Whether a file with this `stat` is the one that was checked. An image's layer keeps neither the inode nor
         what is below a second of the time, so of a baked file only size and seconds are compared, and only when the
         fraction is gone: a file put there later has one."""
@@ -64,36 +64,36 @@ def used_line(path: str, used_s: int) -> bytes:
     return (encode({"path": path, "used_s": used_s}) + "\n").encode()
 
 
-def gone_line(path: str) -> bytes:
+def deleted_line(path: str) -> bytes:
     """A line that says the file was deleted."""
     return (encode({"path": path, "gone": True}) + "\n").encode()
 
 
-def read_index(path: Path) -> tuple[dict[str, Held], int]:
+def read_index(path: Path) -> tuple[dict[str, KnownFile], int]:
     """What the index says last of each file, and its number of lines. Raises `OSError`, but not for a missing file."""
-    held: dict[str, Held] = {}
+    known: dict[str, KnownFile] = {}
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return held, 0
-    apply_lines(lines, held)
-    return held, len(lines)
+        return known, 0
+    apply_lines(lines, known)
+    return known, len(lines)
 
 
-def apply_lines(lines: Iterable[bytes], held: dict[str, Held]) -> None:
+def apply_lines(lines: Iterable[bytes], known: dict[str, KnownFile]) -> None:
     """What further lines say; one that is none says nothing."""
     for line in lines:
         with contextlib.suppress(ShapeError):
             if line:
-                _apply(need_object(decode(line), "line"), held)
+                _apply(need_object(decode(line), "line"), known)
 
 
-def _apply(line: JsonObject, held: dict[str, Held]) -> None:
+def _apply(line: JsonObject, known: dict[str, KnownFile]) -> None:
     path = need_text(line, "path")
     if "gone" in line:
-        held.pop(path, None)
+        known.pop(path, None)
     elif "sha256" in line:
-        held[path] = Held(
+        known[path] = KnownFile(
             path,
             need_count(line, "size"),
             need_count(line, "mtime_ns"),
@@ -103,5 +103,5 @@ def _apply(line: JsonObject, held: dict[str, Held]) -> None:
             need_count(line, "used_s"),
             "baked" in line,
         )
-    elif path in held:
-        held[path] = replace(held[path], used_s=need_count(line, "used_s"))
+    elif path in known:
+        known[path] = replace(known[path], used_s=need_count(line, "used_s"))

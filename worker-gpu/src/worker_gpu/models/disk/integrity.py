@@ -22,62 +22,62 @@ SAMPLES = 2
 all of 17 GB take 43 to 85 (reference/gpu-worker.md 5.1)."""
 
 
-class Proof:
+class IntegrityCheck:
     """The bytes of one file, told in order."""
 
     def __init__(self, file: ModelFile) -> None:
         self._size = file.size
-        self._unit = file.chunk_size if file.chunks else file.size
+        self._chunk_size = file.chunk_size if file.chunks else file.size
         self._expected = iter(file.chunks or (file.sha256,))
         self._digest = hashlib.sha256()
-        self._at = 0
-        self._left = min(self._unit, self._size)
-        self._right = True
+        self._offset = 0
+        self._chunk_left = min(self._chunk_size, self._size)
+        self._matches = True
         if self._size == 0:
-            self._settle()
+            self._finish_chunk()
 
     def add(self, data: memoryview) -> bool:
         """The next bytes. False as soon as the file cannot be the right one any more."""
-        while data and self._right:
-            taken = min(len(data), self._left)
+        while data and self._matches:
+            taken = min(len(data), self._chunk_left)
             self._digest.update(data[:taken])
             data = data[taken:]
-            self._at += taken
-            self._left -= taken
-            if self._left == 0:
-                self._settle()
-                self._left = min(self._unit, self._size - self._at)
+            self._offset += taken
+            self._chunk_left -= taken
+            if self._chunk_left == 0:
+                self._finish_chunk()
+                self._chunk_left = min(self._chunk_size, self._size - self._offset)
                 # What comes after the last byte belongs to another file.
-                self._right &= not data or self._left > 0
-        return self._right
+                self._matches &= not data or self._chunk_left > 0
+        return self._matches
 
-    def holds(self) -> bool:
+    def passed(self) -> bool:
         """Whether everything has come and was right."""
-        return self._right and self._at == self._size
+        return self._matches and self._offset == self._size
 
-    def _settle(self) -> None:
-        self._right = self._digest.hexdigest() == next(self._expected, None)
+    def _finish_chunk(self) -> None:
+        self._matches = self._digest.hexdigest() == next(self._expected, None)
         self._digest = hashlib.sha256()
 
 
-def is_right(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
+def is_intact(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
     """Whether what lies at `path` is `file`, by reading it. Raises `OSError`, and `Stopped` soon after `stop`."""
-    proof = Proof(file)
+    check = IntegrityCheck(file)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return all(proof.add(piece) for piece in pieces(fd, 0, os.fstat(fd).st_size, stop)) and proof.holds()
+        return all(check.add(piece) for piece in read_pieces(fd, 0, os.fstat(fd).st_size, stop)) and check.passed()
     finally:
         os.close(fd)
 
 
-def is_right_by_samples(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
+def is_intact_by_samples(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
     """The same by the first chunk, the last, and `SAMPLES` between them that depend on the file: enough to tell another
     model of the same size, or a copy that was cut short. A file without hashes of chunks is read whole, and so is one
     with holes, which a download leaves that reserved its room first. Raises as `is_right` does."""
     last = len(file.chunks) - 1
     stat = path.stat()
     if last <= SAMPLES + 1 or stat.st_blocks * _BLOCK_BYTES < stat.st_size:
-        return is_right(path, file, stop)
+        return is_intact(path, file, stop)
     between = random.Random(file.sha256).sample(range(1, last), SAMPLES)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -93,12 +93,12 @@ def is_right_by_samples(path: Path, file: ModelFile, stop: threading.Event | Non
 def hash_span(fd: int, first: int, length: int, stop: threading.Event | None = None) -> str:
     """SHA-256 of `length` bytes from `first`. Raises `OSError`, and `Stopped` soon after `stop`."""
     digest = hashlib.sha256()
-    for piece in pieces(fd, first, length, stop):
+    for piece in read_pieces(fd, first, length, stop):
         digest.update(piece)
     return digest.hexdigest()
 
 
-def pieces(fd: int, first: int, length: int, stop: threading.Event | None) -> Generator[memoryview]:
+def read_pieces(fd: int, first: int, length: int, stop: threading.Event | None) -> Generator[memoryview]:
     """What an open file has from `first` on, a MiB at a time; each piece is good until the next is taken."""
     view = memoryview(bytearray(min(_READ_BYTES, max(1, length))))
     at, end = first, first + length

@@ -17,7 +17,7 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import ModelFile
 
 PART_SUFFIX = ".part"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _MARK_BYTES = 32
 _BLOCK_BYTES = 512
 """Unit of `st_blocks`, whatever the disk."""
@@ -25,100 +25,100 @@ _NO_MARK = bytes(_MARK_BYTES)
 
 
 @contextlib.contextmanager
-def disk_faults(path: str) -> Generator[None]:
+def disk_errors(path: str) -> Generator[None]:
     """Turns what the disk says about `path` into a `ModelError`."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _FULL_ERRORS:
             raise ModelError("disk_full", f"{path}: the disk is full", path) from error
         raise ModelError("disk_failed", f"{path}: {error.strerror or error}", path) from error
 
 
-class Part:
+class PartialFile:
     """The part of one file. Different chunks may be written by different threads at once."""
 
     def __init__(self, folder: Path, file: ModelFile) -> None:
         self.file = file
-        self._path = folder / part_name(file)
+        self._path = folder / partial_name(file)
         self._marks_path = self._path.with_suffix(".marks")
-        self._marks = -1
-        self._data = -1
-        self._marked: dict[int, str] = {}
+        self._marks_fd = -1
+        self._data_fd = -1
+        self._marks: dict[int, str] = {}
 
     def open(self) -> None:
         """Take up what an earlier run left of it, or begin. Raises `ModelError`."""
         file = self.file
-        with disk_faults(file.path):
+        with disk_errors(file.path):
             if file.chunk_count < 2:
                 # Nothing of it could be marked done.
-                self._data = self._create(os.O_TRUNC)
+                self._data_fd = self._create(os.O_TRUNC)
                 return
-            self._data = self._create(0)
-            if os.fstat(self._data).st_size != file.size:
+            self._data_fd = self._create(0)
+            if os.fstat(self._data_fd).st_size != file.size:
                 self._marks_path.unlink(missing_ok=True)
                 # Not allocated here: that is a second write of every byte where the disk has no call for it, and one
                 # thread's work while all others wait where it has.
-                os.ftruncate(self._data, 0)
-                os.ftruncate(self._data, file.size)
-            self._marks = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            marks = os.pread(self._marks, min(file.chunk_count * _MARK_BYTES, os.fstat(self._marks).st_size), 0)
+                os.ftruncate(self._data_fd, 0)
+                os.ftruncate(self._data_fd, file.size)
+            self._marks_fd = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            marks = os.pread(self._marks_fd, min(file.chunk_count * _MARK_BYTES, os.fstat(self._marks_fd).st_size), 0)
         for chunk in range(len(marks) // _MARK_BYTES):
             mark = marks[chunk * _MARK_BYTES : (chunk + 1) * _MARK_BYTES]
             if mark != _NO_MARK:
-                self._marked[chunk] = mark.hex()
+                self._marks[chunk] = mark.hex()
 
     @property
     def name(self) -> str:
         """In the folder of parts."""
         return self._path.name
 
-    def take_mark(self, chunk: int) -> str | None:
+    def pop_mark(self, chunk: int) -> str | None:
         """The SHA-256 under which an earlier run has marked the chunk done; asked once for each chunk."""
-        return self._marked.pop(chunk, None)
+        return self._marks.pop(chunk, None)
 
-    def write(self, data: memoryview, at: int) -> None:
+    def write(self, data: memoryview, offset: int) -> None:
         """Put `data` at byte `at`. Raises `ModelError`."""
-        with disk_faults(self.file.path):
+        with disk_errors(self.file.path):
             while data:
-                written = os.pwrite(self._data, data, at)
-                data, at = data[written:], at + written
+                written = os.pwrite(self._data_fd, data, offset)
+                data, offset = data[written:], offset + written
 
     def mark(self, chunk: int, sha256: str) -> None:
         """The chunk is there, with this hash."""
-        if self._marks >= 0:
-            with disk_faults(self.file.path):
-                os.pwrite(self._marks, bytes.fromhex(sha256), chunk * _MARK_BYTES)
+        if self._marks_fd >= 0:
+            with disk_errors(self.file.path):
+                os.pwrite(self._marks_fd, bytes.fromhex(sha256), chunk * _MARK_BYTES)
 
     def hash_chunk(self, chunk: int, stop: threading.Event) -> str:
         """SHA-256 of what is on disk of a chunk. Raises `ModelError`, and `Stopped` soon after `stop`."""
-        first, length = self.file.span(chunk)
-        with disk_faults(self.file.path):
-            return hash_span(self._data, first, length, stop)
+        first, length = self.file.chunk_range(chunk)
+        with disk_errors(self.file.path):
+            return hash_span(self._data_fd, first, length, stop)
 
     def hash_all(self, stop: threading.Event) -> str:
         """SHA-256 of what is on disk. Raises as `hash_chunk`."""
-        with disk_faults(self.file.path):
-            return hash_span(self._data, 0, self.file.size, stop)
+        with disk_errors(self.file.path):
+            return hash_span(self._data_fd, 0, self.file.size, stop)
 
-    def lacking_bytes(self) -> int:
+    def missing_bytes(self) -> int:
         """Disk that the file will still take."""
         try:
-            return max(0, self.file.size - os.fstat(self._data).st_blocks * _BLOCK_BYTES)
+            return max(0, self.file.size - os.fstat(self._data_fd).st_blocks * _BLOCK_BYTES)
         except OSError:
             # Closed meanwhile: whole, or given up.
             return 0
 
     def publish(self, target: Path) -> os.stat_result:
         """Give the file its name at once; what stood there before is replaced. The part must be whole."""
-        with disk_faults(self.file.path):
-            stat = os.fstat(self._data)
+        with disk_errors(self.file.path):
+            stat = os.fstat(self._data_fd)
             try:
                 self._path.replace(target)
             except FileNotFoundError:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._path.replace(target)
-            if self._marks >= 0:
+            if self._marks_fd >= 0:
                 self._marks_path.unlink(missing_ok=True)
         self.close()
         return stat
@@ -133,7 +133,7 @@ class Part:
 
     def close(self) -> None:
         """Keep what is there for a later run."""
-        fds, self._data, self._marks = (self._data, self._marks), -1, -1
+        fds, self._data_fd, self._marks_fd = (self._data_fd, self._marks_fd), -1, -1
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
@@ -141,16 +141,16 @@ class Part:
     def discard(self) -> None:
         """Give the disk back. Raises `ModelError`."""
         self.close()
-        self.forget()
+        self.unlink()
 
-    def forget(self) -> None:
+    def unlink(self) -> None:
         """Take its names away: who still writes to it harms nobody who begins the same anew. Raises `ModelError`."""
-        with disk_faults(self.file.path):
+        with disk_errors(self.file.path):
             self._path.unlink(missing_ok=True)
             self._marks_path.unlink(missing_ok=True)
 
 
-def part_name(file: ModelFile) -> str:
+def partial_name(file: ModelFile) -> str:
     """Other content under the same path, and the same content under another path, have parts of their own."""
-    place = hashlib.sha256(f"{file.path}\0{file.chunk_size}".encode()).hexdigest()[:16]
-    return f"{file.sha256[:32]}-{place}{PART_SUFFIX}"
+    path_hash = hashlib.sha256(f"{file.path}\0{file.chunk_size}".encode()).hexdigest()[:16]
+    return f"{file.sha256[:32]}-{path_hash}{PART_SUFFIX}"

@@ -10,28 +10,28 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from worker_gpu.models.download.remote_file import bucket_denied
-from worker_gpu.models.download.transport import RefusedError, bucket_store, failure
+from worker_gpu.models.download.transport import RefusedError, bucket_store, to_transient_error
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.settings import Bucket, Patience
+from worker_gpu.models.settings import Bucket, TransferTimeouts
 
 if TYPE_CHECKING:
     from obstore import PutMode
     from obstore.store import S3Store
 
-PARTS_AT_ONCE = 4
+PARALLEL_PARTS = 4
 """Parts of an upload sent at once: each holds a chunk in memory."""
 MIN_PART_BYTES = 5 * 1024 * 1024
 """S3's smallest part."""
-_SHA256 = "sha256"
+_SHA256_ATTRIBUTE = "sha256"
 """As metadata of an object: x-amz-meta-sha256."""
-LEAST_PAUSE_S = 0.001
-_RETRY_S = 300.0
+MIN_PAUSE_S = 0.001
+_RETRY_TIMEOUT_S = 300.0
 """No try begins later than this after the first."""
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Found:
+class BucketObject:
     """An object. `etag` without quotes, empty where the store gives none."""
 
     body: bytes
@@ -39,7 +39,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Described:
+class ObjectInfo:
     """What the store says of an object. `sha256`: what who uploaded it said of it."""
 
     size: int
@@ -51,60 +51,62 @@ class Unchanged:
     """The object is still the one whose tag was given."""
 
 
-class Store:
+class BucketClient:
     """Requests to one bucket, each tried again while it may help: `patience.attempts` times, with a silence of
     `patience.read_s` at most. All of its methods raise `ModelError`."""
 
-    def __init__(self, bucket: Bucket, patience: Patience) -> None:
+    def __init__(self, bucket: Bucket, timeouts: TransferTimeouts) -> None:
         self._bucket = bucket
         # obstore draws each pause from a range, and panics where that is empty.
-        first_pause = max(LEAST_PAUSE_S, patience.first_pause_s)
+        first_pause = max(MIN_PAUSE_S, timeouts.first_pause_s)
         self._store: S3Store = bucket_store(
             bucket,
-            patience.read_s,
+            timeouts.read_timeout_s,
             {
-                "max_retries": patience.attempts - 1,
-                "retry_timeout": timedelta(seconds=_RETRY_S),
+                "max_retries": timeouts.attempts - 1,
+                "retry_timeout": timedelta(seconds=_RETRY_TIMEOUT_S),
                 "backoff": {
                     "init_backoff": timedelta(seconds=first_pause),
-                    "max_backoff": timedelta(seconds=max(2 * first_pause, patience.most_pause_s)),
+                    "max_backoff": timedelta(seconds=max(2 * first_pause, timeouts.max_pause_s)),
                     "base": 2,
                 },
             },
         )
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> BucketObject | None:
         """An object; None when there is none."""
-        found = self.get_changed(key, None)
+        found = self.get_if_changed(key, None)
         return None if isinstance(found, Unchanged) else found
 
-    def get_changed(self, key: str, known_etag: str | None) -> Found | Unchanged | None:
+    def get_if_changed(self, key: str, known_etag: str | None) -> BucketObject | Unchanged | None:
         """An object, unless `known_etag` is still its tag; None when there is none."""
         from obstore import get
         from obstore.exceptions import NotModifiedError
 
-        def read() -> Found:
+        def read() -> BucketObject:
             answer = get(
                 self._store, self._key(key), options={"if_none_match": f'"{known_etag}"'} if known_etag else {}
             )
-            return Found(bytes(answer.bytes()), _plain(answer.meta["e_tag"]))
+            return BucketObject(bytes(answer.bytes()), _unquoted(answer.meta["e_tag"]))
 
         try:
-            return self._do(read)
+            return self._run(read)
         except FileNotFoundError:
             return None
         except NotModifiedError:
             return Unchanged()
 
-    def head(self, key: str) -> Described | None:
+    def head(self, key: str) -> ObjectInfo | None:
         """What the store says of an object; None when there is none."""
         from obstore import get
 
         try:
-            answer = self._do(lambda: get(self._store, self._key(key), options={"head": True}))
+            answer = self._run(lambda: get(self._store, self._key(key), options={"head": True}))
         except FileNotFoundError:
             return None
-        return Described(answer.meta["size"], _plain(answer.meta["e_tag"]), answer.attributes.get(_SHA256))
+        return ObjectInfo(
+            answer.meta["size"], _unquoted(answer.meta["e_tag"]), answer.attributes.get(_SHA256_ATTRIBUTE)
+        )
 
     def put(self, key: str, body: bytes, content_type: str, sha256: str | None = None) -> str:
         """Store an object; its tag."""
@@ -140,7 +142,7 @@ class Store:
     ) -> str:
         from obstore import put
 
-        attributes = {"Content-Type": content_type, **({_SHA256: sha256} if sha256 is not None else {})}
+        attributes = {"Content-Type": content_type, **({_SHA256_ATTRIBUTE: sha256} if sha256 is not None else {})}
 
         def write() -> str:
             done = put(
@@ -151,12 +153,12 @@ class Store:
                 mode=None if part_bytes else mode,
                 use_multipart=part_bytes is not None,
                 chunk_size=part_bytes or MIN_PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
+                max_concurrency=PARALLEL_PARTS,
             )
-            return _plain(done["e_tag"])
+            return _unquoted(done["e_tag"])
 
         try:
-            return self._do(write)
+            return self._run(write)
         except FileNotFoundError:
             raise self._no_bucket() from None
 
@@ -166,7 +168,7 @@ class Store:
     def _no_bucket(self) -> ModelError:
         return ModelError("store_denied", f"there is no bucket {self._bucket.name} at MODELS_ENDPOINT_URL")
 
-    def _do(self, work: Callable[[], _T]) -> _T:
+    def _run(self, work: Callable[[], _T]) -> _T:
         """Its result. `FileNotFoundError`, and what a condition of the request raises, pass."""
         from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 
@@ -175,11 +177,11 @@ class Store:
         except (AlreadyExistsError, NotModifiedError, PreconditionError):
             raise
         except BaseError as error:
-            why = failure(error)
+            why = to_transient_error(error)
         if isinstance(why, RefusedError) and why.status in (401, 403):
             raise bucket_denied(why.status, why.body)
         raise ModelError("store_unreachable", f"the models bucket cannot be used: {why}")
 
 
-def _plain(etag: str | None) -> str:
+def _unquoted(etag: str | None) -> str:
     return (etag or "").removeprefix("W/").strip('"')

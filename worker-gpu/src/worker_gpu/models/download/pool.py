@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.disk.partial_file import PartialFile
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.download.speed import SlowConnection, SpeedTracker
@@ -22,7 +22,7 @@ from worker_gpu.models.errors import ModelError, Stopped
 from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.settings import ModelSettings
 
-CLOSE_S = 0.9
+CLOSE_TIMEOUT_S = 0.9
 """Threads see within `Patience.look_s` that they shall end. Only a hub that is asked where a file is, or a disk that
 hangs, keeps one: nobody waits for that."""
 
@@ -31,11 +31,11 @@ class Corrupt(TransientError):  # noqa: N818 -- what it is, beside other transie
     """A chunk came whole and is not what the manifest says."""
 
 
-Prepare: TypeAlias = Callable[[Download], Part | None]
+Prepare: TypeAlias = Callable[[Download], PartialFile | None]
 """Makes room and gives the part, opened; None when the file is here. Raises `ModelError`, `Stopped`."""
 Publish: TypeAlias = Callable[[Download], None]
 """Gives a whole part its name. Raises `ModelError`."""
-GiveUp: TypeAlias = Callable[[Download, ModelError], None]
+Release: TypeAlias = Callable[[Download, ModelError], None]
 """A download has failed and no thread is at it. Raises `ModelError`."""
 
 
@@ -47,30 +47,30 @@ class DownloadPool:
         settings: ModelSettings,
         prepare: Prepare,
         publish: Publish,
-        give_up: GiveUp,
+        release: Release,
         stop: threading.Event,
         now: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
+        random: Callable[[], float] = random.random,
     ) -> None:
-        self._patience = settings.patience
+        self._timeouts = settings.timeouts
         self._prepare = prepare
         self._publish = publish
-        self._give_up = give_up
+        self._release = release
         self._now = now
-        self._chance = chance
-        self._size = settings.lanes
-        self._speeds = SpeedTracker(settings.patience, now)
-        self._transport = Transport(settings.patience.look_s)
+        self._random = random
+        self._size = settings.connections
+        self._speeds = SpeedTracker(settings.timeouts, now)
+        self._transport = Transport(settings.timeouts.check_interval_s)
         self._condition = threading.Condition()
         self._tasks = WorkQueue()
         self._threads: set[threading.Thread] = set()
         self._downloads: set[Download] = set()
         self._waiting = 0
         self._stop = stop
-        self.replaced_lanes = 0
+        self.replaced_connections = 0
         """Connections given up for being slow."""
 
-    def fetch(self, download: Download) -> None:
+    def start(self, download: Download) -> None:
         """Begin. `download.result` is set when the file has its name, or to a `ModelError`."""
         with self._condition:
             stopped = self._stop.is_set()
@@ -78,16 +78,16 @@ class DownloadPool:
                 self._downloads.add(download)
                 self._push(Task.of(download, PREPARE))
         if stopped:
-            self._end(download, _stopping())
+            self._complete(download, _stopping_error())
 
-    def abandon(self, download: Download, error: ModelError) -> None:
+    def cancel(self, download: Download, error: ModelError) -> None:
         """Nobody wants it any more."""
         with self._condition:
             download.error = download.error or error
-            self._tasks.drop(download)
-            over = download.running == 0
+            self._tasks.remove(download)
+            over = download.active_threads == 0
         if over:
-            self._end(download, download.error)
+            self._complete(download, download.error)
 
     def reorder(self, download: Download, urgency: Urgency) -> None:
         """Somebody else waits for it now."""
@@ -102,14 +102,14 @@ class DownloadPool:
             self._tasks.clear()
             self._condition.notify_all()
             threads = set(self._threads)
-        until = time.monotonic() + CLOSE_S
+        until = time.monotonic() + CLOSE_TIMEOUT_S
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         self._transport.close()
         with self._condition:
             left = list(self._downloads)
         for download in left:
-            self._end(download, _stopping())
+            self._complete(download, _stopping_error())
 
     def _push(self, task: Task) -> None:
         """Give the threads work; the condition is held."""
@@ -119,8 +119,8 @@ class DownloadPool:
 
     def _start_threads(self) -> None:
         """As many as there is work for; the condition is held."""
-        wanted = min(len(self._tasks) - self._waiting, self._size - len(self._threads))
-        for _ in range(max(0, wanted)):
+        missing = min(len(self._tasks) - self._waiting, self._size - len(self._threads))
+        for _ in range(max(0, missing)):
             thread = threading.Thread(target=self._work, name="models", daemon=True)
             self._threads.add(thread)
             thread.start()
@@ -130,14 +130,14 @@ class DownloadPool:
         with self._condition:
             while not self._stop.is_set():
                 moment = self._now()
-                task = self._tasks.take(moment)
+                task = self._tasks.pop(moment)
                 if task is not None:
-                    task.download.running += 1
-                    follower = task.next()
+                    task.download.active_threads += 1
+                    follower = task.take_follower()
                     if follower is not None:
                         self._push(follower)
                     return task
-                due = self._tasks.next_moment()
+                due = self._tasks.next_due()
                 if due is None:
                     break
                 self._waiting += 1
@@ -155,11 +155,11 @@ class DownloadPool:
             except ModelError as error:
                 download.error = download.error or error
             except Stopped:
-                download.error = download.error or _stopping()
+                download.error = download.error or _stopping_error()
             except Exception as error:
                 # A bug must not leave somebody waiting for ever.
                 download.error = download.error or ModelError("disk_failed", f"{download.file.path}: {error!r}")
-            self._leave(download)
+            self._release_task(download)
 
     def _run(self, task: Task) -> None:
         download = task.download
@@ -170,13 +170,13 @@ class DownloadPool:
                 return
             task.chunk = 0
         try:
-            self._chunk(task)
+            self._fetch_chunk(task)
         except TransientError as fault:
-            self._again(task, fault)
+            self._retry(task, fault)
             return
         with self._condition:
-            download.left -= 1
-            last = download.left == 0
+            download.remaining_chunks -= 1
+            last = download.remaining_chunks == 0
         if last:
             self._finish(download)
 
@@ -185,54 +185,54 @@ class DownloadPool:
         file = download.file
         if self._prepare(download) is None:
             download.received = file.size
-            self._end(download, None)
+            self._complete(download, None)
             return False
-        download.left = file.chunk_count
-        if download.left == 0:
+        download.remaining_chunks = file.chunk_count
+        if download.remaining_chunks == 0:
             self._finish(download)
             return False
-        if download.left > 1:
+        if download.remaining_chunks > 1:
             with self._condition:
                 self._push(Task.of(download, 1))
         return True
 
-    def _chunk(self, task: Task) -> None:
+    def _fetch_chunk(self, task: Task) -> None:
         """Read one chunk, or find it here. Raises `TransientError`, `ModelError`, `Stopped`."""
-        download, file, part = task.download, task.download.file, task.download.part
+        download, file, part = task.download, task.download.file, task.download.partial
         assert part is not None  # noqa: S101 -- chunks are pushed after it is set
-        wanted = _chunk_hash(file, task.chunk)
-        first, length = file.span(task.chunk)
-        marked = part.take_mark(task.chunk)
-        if marked is not None and marked == (wanted or marked) and part.hash_chunk(task.chunk, self._stop) == marked:
-            download.count(length)
+        expected = _chunk_hash(file, task.chunk)
+        first, length = file.chunk_range(task.chunk)
+        marked = part.pop_mark(task.chunk)
+        if marked is not None and marked == (expected or marked) and part.hash_chunk(task.chunk, self._stop) == marked:
+            download.add_received(length)
             return
-        speed = self._speeds.start(task.slow >= self._patience.slow_replacements)
-        got = read_chunk(self._transport, download, part, speed, first, length, self._stop)
-        if wanted is not None and got != wanted:
-            download.count(-length)
+        speed = self._speeds.start(task.replacements >= self._timeouts.slow_replacements)
+        actual = read_chunk(self._transport, download, part, speed, first, length, self._stop)
+        if expected is not None and actual != expected:
+            download.add_received(-length)
             raise Corrupt("its bytes are not those of the manifest")
-        part.mark(task.chunk, got)
+        part.mark(task.chunk, actual)
 
-    def _again(self, task: Task, fault: TransientError) -> None:
+    def _retry(self, task: Task, error: TransientError) -> None:
         """Queue the chunk anew after a pause, or give the file up."""
-        file, patience = task.download.file, self._patience
-        if isinstance(fault, SlowConnection):
-            task.slow += 1
-            self.replaced_lanes += 1
+        file, timeouts = task.download.file, self._timeouts
+        if isinstance(error, SlowConnection):
+            task.replacements += 1
+            self.replaced_connections += 1
             pause = 0.0
         else:
-            task.tries += 1
-            task.cause = str(fault)
-            most = patience.corrupt_attempts if isinstance(fault, Corrupt) else patience.attempts
-            if task.tries >= most:
-                if isinstance(fault, Corrupt):
+            task.attempts += 1
+            task.cause = str(error)
+            max_attempts = timeouts.corrupt_attempts if isinstance(error, Corrupt) else timeouts.attempts
+            if task.attempts >= max_attempts:
+                if isinstance(error, Corrupt):
                     what = "differs from the manifest at its source; push it again"
                     raise ModelError("model_corrupt", f"{file.path} {what}", file.path)
                 raise ModelError(
-                    "store_unreachable", f"{file.path}: gave up after {task.tries} tries: {task.cause}", file.path
+                    "store_unreachable", f"{file.path}: gave up after {task.attempts} tries: {task.cause}", file.path
                 )
             # Full jitter: many workers that met the same fault must not come back together.
-            pause = self._chance() * min(patience.most_pause_s, patience.first_pause_s * 2 ** (task.tries - 1))
+            pause = self._random() * min(timeouts.max_pause_s, timeouts.first_pause_s * 2 ** (task.attempts - 1))
         with self._condition:
             if self._stop.is_set() or task.download.error is not None:
                 raise Stopped
@@ -240,22 +240,22 @@ class DownloadPool:
             self._condition.notify()
 
     def _finish(self, download: Download) -> None:
-        part, file = download.part, download.file
+        part, file = download.partial, download.file
         assert part is not None  # noqa: S101 -- only begun downloads finish
         if not file.chunks and file.chunk_count != 1 and part.hash_all(self._stop) != file.sha256:
             raise ModelError("model_corrupt", f"{file.path} differs from the manifest at its source", file.path)
         self._publish(download)
-        self._end(download, None)
+        self._complete(download, None)
 
-    def _leave(self, download: Download) -> None:
+    def _release_task(self, download: Download) -> None:
         """A thread has done its task; the last one out closes what failed."""
         with self._condition:
-            download.running -= 1
-            error = download.error if download.running == 0 else None
+            download.active_threads -= 1
+            error = download.error if download.active_threads == 0 else None
         if error is not None:
-            self._end(download, error)
+            self._complete(download, error)
 
-    def _end(self, download: Download, error: ModelError | None) -> None:
+    def _complete(self, download: Download, error: ModelError | None) -> None:
         """Tell who waits, once. No lock is held: they may ask for more."""
         with self._condition:
             if download.ended:
@@ -267,7 +267,7 @@ class DownloadPool:
             return
         # Who waits has to hear of it, whatever else goes wrong.
         with suppress(OSError, ModelError):
-            self._give_up(download, error)
+            self._release(download, error)
         download.result.set_exception(error)
 
 
@@ -277,5 +277,5 @@ def _chunk_hash(file: ModelFile, chunk: int) -> str | None:
     return file.sha256 if file.chunk_count == 1 else None
 
 
-def _stopping() -> ModelError:
+def _stopping_error() -> ModelError:
     return ModelError("store_unreachable", "the worker is stopping")

@@ -14,12 +14,12 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from worker_gpu.models.download.transport import USER_AGENT, TransientError
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest.urls import is_private, parse_url
+from worker_gpu.models.manifest.urls import is_secure, parse_url
 from worker_gpu.shape import ShapeError
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
-_IN_A_URL = "%/:?#[]@!$&'()*+,;=~-._"
+_URL_SAFE = "%/:?#[]@!$&'()*+,;=~-._"
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class _NoRedirects(HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def ask(method: str, url: str, headers: Mapping[str, str], silence_s: float) -> Head:
+def request_head(method: str, url: str, headers: Mapping[str, str], read_timeout_s: float) -> Head:
     """One request, of whose answer the body is not read. Raises `TransientError`, or `ModelError` bad_setting for what
     cannot be put into a request."""
     try:
-        request = Request(quote(url, safe=_IN_A_URL), method=method)  # noqa: S310 -- of parse_url: http or https
+        request = Request(quote(url, safe=_URL_SAFE), method=method)  # noqa: S310 -- of parse_url: http or https
         for name, value in {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}.items():
             request.add_header(name, value)
         try:
-            with build_opener(_NoRedirects).open(request, timeout=silence_s) as answer:
+            with build_opener(_NoRedirects).open(request, timeout=read_timeout_s) as answer:
                 status, sent = answer.status, answer.headers
         except HTTPError as error:
             with error:
@@ -63,11 +63,11 @@ def ask(method: str, url: str, headers: Mapping[str, str], silence_s: float) -> 
         ) from error
 
 
-def final_head(url: str, token_host: str, token: str | None, path: str, silence_s: float) -> Head:
+def final_head(url: str, token_host: str, token: str | None, path: str, read_timeout_s: float) -> Head:
     """The head of a small range of the file at `url`, after the redirects. `token` is sent to `token_host` (host and
     port) only. Raises `TransientError`, or `ModelError` for a redirect that must not be followed."""
     for _ in range(MAX_REDIRECTS + 1):
-        head = ask("GET", url, {"Range": "bytes=0-0", **token_for(url, token_host, token)}, silence_s)
+        head = request_head("GET", url, {"Range": "bytes=0-0", **token_for(url, token_host, token)}, read_timeout_s)
         if head.status not in REDIRECTS:
             return head
         target = redirect_target(head)
@@ -86,7 +86,7 @@ def redirect_target(head: Head) -> str | None:
     """Where a redirect leads; None where nobody should follow."""
     try:
         target = urljoin(head.url, head.headers.get("location", ""))
-        return target if is_private(parse_url(target)) else None
+        return target if is_secure(parse_url(target)) else None
     except (ValueError, ShapeError):
         return None
 

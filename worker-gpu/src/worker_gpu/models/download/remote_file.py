@@ -8,11 +8,11 @@ from urllib.parse import quote, urlsplit
 
 from worker_gpu.models.download.redirects import final_head, token_for
 from worker_gpu.models.download.transport import (
-    Look,
+    Check,
     NoRangesError,
+    ObjectStore,
     RangeBody,
     RefusedError,
-    Store,
     TransientError,
     Transport,
     UnexpectedRangeError,
@@ -26,39 +26,39 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 _ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
-_NOT_HERE = frozenset({401, 403, 404, 410})
+_UNAVAILABLE = frozenset({401, 403, 404, 410})
 
 
-class Remote:
+class RemoteFile:
     """A file of the manifest as its source serves it. For several threads at once."""
 
     def __init__(self, file: ModelFile, settings: ModelSettings) -> None:
         self._file = file
         self._settings = settings
-        self._object: _Object | None = None
+        self._location: _Location | None = None
         self._lock = threading.Lock()
         self._etag = file.source.etag if isinstance(file.source, FromBucket) else None
 
-    def open_range(self, transport: Transport, first: int, length: int, look: Look) -> RangeBody:
+    def open_range(self, transport: Transport, first: int, length: int, check: Check) -> RangeBody:
         """An answer whose body is `length` bytes from `first`. Raises `TransientError`, or `ModelError` when no further
         try can help, and what `look` raises."""
-        chosen = self._chosen(transport, look)
+        chosen = self._locate_once(transport, check)
         options: GetOptions = {"range": (first, first + length)}
         if self._etag is not None:
             options["if_match"] = f'"{self._etag}"'
         try:
             try:
-                body = transport.get(chosen.store, chosen.key, options, look)
+                body = transport.get(chosen.store, chosen.key, options, check)
             except NoRangesError:
                 # A web server may know no ranges; of a file of one chunk everything is the range.
                 if (first, length) != (0, self._file.size):
                     raise
-                body = transport.get(chosen.store, chosen.key, {}, look)
+                body = transport.get(chosen.store, chosen.key, {}, check)
         except RefusedError as refused:
-            raise self._refusal(refused, chosen) from refused
+            raise self._refused_error(refused, chosen) from refused
         except UnexpectedRangeError as error:
             if error.requested != (first, first + length):
-                raise self._replaced("has fewer bytes at its source than in the manifest") from error
+                raise self._replaced_error("has fewer bytes at its source than in the manifest") from error
             raise
         try:
             self._check(body, first, length)
@@ -67,33 +67,35 @@ class Remote:
             raise
         return body
 
-    def _chosen(self, transport: Transport, look: Look) -> "_Object":
+    def _locate_once(self, transport: Transport, check: Check) -> "_Location":
         """Where its bytes are. Of the hub and the web that is asked for, by one thread."""
-        while not self._lock.acquire(timeout=transport.look_s):
-            look()
+        while not self._lock.acquire(timeout=transport.check_interval_s):
+            check()
         try:
-            if self._object is None:
-                self._object = self._find(transport)
-            return self._object
+            if self._location is None:
+                self._location = self._locate(transport)
+            return self._location
         finally:
             self._lock.release()
 
-    def _find(self, transport: Transport) -> "_Object":
-        settings, path, silence_s = self._settings, self._file.path, self._settings.patience.read_s
+    def _locate(self, transport: Transport) -> "_Location":
+        settings, path, read_timeout_s = self._settings, self._file.path, self._settings.timeouts.read_timeout_s
         match self._file.source:
             case FromBucket():
                 if settings.bucket is None:
                     raise ModelError("bad_setting", f"{path} is in the bucket: set MODELS_BUCKET", path)
-                return _Object(transport.store_of(settings.bucket, silence_s), settings.bucket.prefix + path, False)
+                return _Location(
+                    transport.bucket_store(settings.bucket, read_timeout_s), settings.bucket.prefix + path, False
+                )
             case FromHub() as source:
                 url, token = hub_url(settings, source), settings.hub_token
             case FromUrl(url):
                 token = None
         host = urlsplit(settings.hub).netloc
-        head = final_head(url, host, token, path, silence_s)
+        head = final_head(url, host, token, path, read_timeout_s)
         if head.status not in (200, 206):
-            raise self._refused(head.status, head.headers.get("x-error-code"), "", head.url != url)
-        return _Object(url_store(head.url, token_for(head.url, host, token), silence_s), "", head.url != url)
+            raise self._error_for_status(head.status, head.headers.get("x-error-code"), "", head.url != url)
+        return _Location(url_store(head.url, token_for(head.url, host, token), read_timeout_s), "", head.url != url)
 
     def _check(self, body: RangeBody, first: int, length: int) -> None:
         """Raises unless the answer is about the range asked for, of the object that was planned."""
@@ -101,7 +103,7 @@ class Remote:
         if body.attributes.get("Content-Encoding", "identity") != "identity":
             raise TransientError("the answer is compressed")
         if body.meta["size"] != file.size:
-            raise self._replaced(f"has {body.meta['size']} bytes at its source, {file.size} in the manifest")
+            raise self._replaced_error(f"has {body.meta['size']} bytes at its source, {file.size} in the manifest")
         if body.range != (first, first + length):
             raise TransientError(f"asked for bytes {first} to {first + length}, got {body.range[0]} to {body.range[1]}")
         self._same_object(body.meta["e_tag"])
@@ -114,42 +116,42 @@ class Remote:
             if self._etag is None:
                 self._etag = etag
         if etag != self._etag:
-            raise self._replaced("was replaced in the bucket while it was read")
+            raise self._replaced_error("was replaced in the bucket while it was read")
 
-    def _refusal(self, refused: RefusedError, asked: "_Object") -> Exception:
-        if asked.moved and refused.status in _NOT_HERE:
+    def _refused_error(self, refused: RefusedError, asked: "_Location") -> Exception:
+        if asked.moved and refused.status in _UNAVAILABLE:
             # A signed URL that has expired: ask the source for a new one.
             with self._lock:
-                if self._object is asked:
-                    self._object = None
+                if self._location is asked:
+                    self._location = None
             return TransientError(f"the redirect target answered {refused.status}")
-        return self._refused(refused.status, None, refused.body, asked.moved)
+        return self._error_for_status(refused.status, None, refused.body, asked.moved)
 
-    def _refused(self, status: int, code: str | None, body: str, moved: bool) -> Exception:
+    def _error_for_status(self, status: int, code: str | None, body: str, redirected: bool) -> Exception:
         path, source = self._file.path, self._file.source
         if status in (412, 416):
-            return self._replaced("was replaced in the bucket since the manifest was written")
-        if status not in _NOT_HERE:
+            return self._replaced_error("was replaced in the bucket since the manifest was written")
+        if status not in _UNAVAILABLE:
             return TransientError(f"the source answered {status}")
-        if moved:
+        if redirected:
             return TransientError(f"the redirect target answered {status}")
         if isinstance(source, FromHub):
-            return hub_refusal(source, path, status, code, self._settings)
+            return hub_error(source, path, status, code, self._settings)
         if status in (404, 410):
             return ModelError("model_missing", f"{path} is in the manifest but not at its source", path)
         if isinstance(source, FromBucket):
             return bucket_denied(status, body)
         return ModelError("model_denied", f"{path}: its URL answered {status}", path)
 
-    def _replaced(self, what: str) -> ModelError:
+    def _replaced_error(self, what: str) -> ModelError:
         return ModelError("model_replaced", f"{self._file.path} {what}; push it again", self._file.path)
 
 
 @dataclass(frozen=True)
-class _Object:
+class _Location:
     """What ranges are read from. `moved`: a redirect of the source led there."""
 
-    store: Store
+    store: ObjectStore
     key: str
     moved: bool
 
@@ -166,7 +168,7 @@ def bucket_denied(status: int, body: str) -> ModelError:
     return ModelError("store_denied", f"the models bucket refuses the credentials in MODELS_ACCESS_KEY_ID ({reason})")
 
 
-def hub_refusal(source: FromHub, path: str, status: int, code: str | None, settings: ModelSettings) -> ModelError:
+def hub_error(source: FromHub, path: str, status: int, code: str | None, settings: ModelSettings) -> ModelError:
     """The error for a repository that does not give a file (X-Error-Code is the hub's own word for why)."""
     repo, page = source.repo, f"{settings.hub}/{source.repo}"
 

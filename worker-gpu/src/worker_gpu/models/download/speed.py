@@ -6,11 +6,11 @@ from collections.abc import Callable
 from statistics import median
 
 from worker_gpu.models.download.transport import TransientError
-from worker_gpu.models.settings import Patience
+from worker_gpu.models.settings import TransferTimeouts
 
-REMEMBERED = 32
+MEDIAN_CHUNKS = 32
 """Chunks the median is taken of."""
-NEEDED = 4
+MIN_CHUNKS = 4
 """With fewer there is nothing to compare with."""
 
 
@@ -21,52 +21,52 @@ class SlowConnection(TransientError):  # noqa: N818 -- what it is, beside other 
 class SpeedTracker:
     """Speeds of the chunks that came through. For several threads at once."""
 
-    def __init__(self, patience: Patience, now: Callable[[], float]) -> None:
-        self.patience = patience
+    def __init__(self, timeouts: TransferTimeouts, now: Callable[[], float]) -> None:
+        self.timeouts = timeouts
         self.now = now
-        self.typical = 0.0
+        self.median_speed = 0.0
         """Bytes a second of the median chunk; 0 while there are too few."""
-        self._speeds: deque[float] = deque(maxlen=REMEMBERED)
+        self._speeds: deque[float] = deque(maxlen=MEDIAN_CHUNKS)
         self._lock = threading.Lock()
 
-    def start(self, may_be_slow: bool = False) -> "ChunkSpeed":
+    def start(self, allow_slow: bool = False) -> "ChunkSpeed":
         """A chunk begins. `may_be_slow`: other connections were no better."""
-        return ChunkSpeed(self, may_be_slow)
+        return ChunkSpeed(self, allow_slow)
 
-    def done(self, bytes_a_second: float) -> None:
+    def record(self, bytes_a_second: float) -> None:
         """A chunk came through."""
         with self._lock:
             self._speeds.append(bytes_a_second)
-            self.typical = median(self._speeds) if len(self._speeds) >= NEEDED else 0.0
+            self.median_speed = median(self._speeds) if len(self._speeds) >= MIN_CHUNKS else 0.0
 
 
 class ChunkSpeed:
     """One chunk on its way over one connection."""
 
-    def __init__(self, tracker: SpeedTracker, may_be_slow: bool) -> None:
+    def __init__(self, tracker: SpeedTracker, allow_slow: bool) -> None:
         self._tracker = tracker
-        self._may_be_slow = may_be_slow
+        self._allow_slow = allow_slow
         self._began = tracker.now()
-        self._since, self._then = self._began, 0
+        self._window_began, self._window_bytes = self._began, 0
 
-    def look(self, received: int) -> None:
+    def check(self, received: int) -> None:
         """Called now and then while the chunk comes, of which `received` bytes are here. Raises `SlowConnection` for a
         connection far behind the others, and `TransientError` for one so slow that it is as good as silent, whatever
         the others do."""
-        tracker, patience = self._tracker, self._tracker.patience
-        moment = tracker.now()
-        spent = moment - self._began
+        tracker, timeouts = self._tracker, self._tracker.timeouts
+        now = tracker.now()
+        elapsed = now - self._began
         if (
-            not self._may_be_slow
-            and spent >= patience.slow_grace_s
-            and received < patience.slow_share * tracker.typical * spent
+            not self._allow_slow
+            and elapsed >= timeouts.slow_grace_s
+            and received < timeouts.slow_share * tracker.median_speed * elapsed
         ):
             raise SlowConnection("slower than the others")
-        if (passed := moment - self._since) >= patience.floor_s:
-            if received - self._then < patience.floor_bytes_s * passed:
-                raise TransientError(f"only {received - self._then} bytes came in {passed:.0f} s")
-            self._since, self._then = moment, received
+        if (window_s := now - self._window_began) >= timeouts.min_speed_window_s:
+            if received - self._window_bytes < timeouts.min_bytes_per_s * window_s:
+                raise TransientError(f"only {received - self._window_bytes} bytes came in {window_s:.0f} s")
+            self._window_began, self._window_bytes = now, received
 
-    def done(self, length: int) -> None:
+    def finish(self, length: int) -> None:
         """It came through."""
-        self._tracker.done(length / max(self._tracker.now() - self._began, 1e-6))
+        self._tracker.record(length / max(self._tracker.now() - self._began, 1e-6))

@@ -27,7 +27,7 @@ USER_AGENT = "comfy-edge-worker"
 PIECE_BYTES = 512 * 1024
 """A body arrives in pieces of at least this size: each costs a turn of the event loop (about 0.1 ms of the interpreter
 lock), and at `settings.Patience.floor_bytes_s` one still comes every 8 s."""
-LONGEST_S = 7 * 24 * 3600.0
+TOTAL_TIMEOUT_S = 7 * 24 * 3600.0
 """What obstore may take for one answer in all. Silence and slowness are what ends a read (`speed.py`)."""
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})[^:\n]*: ?(.*)", re.DOTALL)
 _RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got ")
@@ -39,9 +39,9 @@ _CAUSE = re.compile(
 )
 _TEXT_CHARACTERS = 300
 
-Look: TypeAlias = Callable[[], None]
+Check: TypeAlias = Callable[[], None]
 """Called every `look_s` while a thread waits. What it raises ends the wait and cancels the request."""
-Store: TypeAlias = "S3Store | HTTPStore"
+ObjectStore: TypeAlias = "S3Store | HTTPStore"
 _T = TypeVar("_T")
 
 
@@ -71,7 +71,7 @@ class NoRangesError(TransientError):
     """The answer is the whole object, where a range of it was asked for."""
 
 
-def bucket_store(bucket: Bucket, silence_s: float, retries: "RetryConfig | None" = None) -> "S3Store":
+def bucket_store(bucket: Bucket, read_timeout_s: float, retries: "RetryConfig | None" = None) -> "S3Store":
     """A client of `bucket`; without `retries` it tries once. Raises `ModelError` bad_setting."""
     from obstore.store import S3Store
 
@@ -92,22 +92,22 @@ def bucket_store(bucket: Bucket, silence_s: float, retries: "RetryConfig | None"
             skip_signature=False,
             request_payer=False,
             credential_provider=lambda: keys,  # pyright: ignore[reportArgumentType] -- a TypedDict of the stubs alone
-            client_options=_client(bucket.endpoint, silence_s),
-            retry_config=retries or _once(),
+            client_options=_client_options(bucket.endpoint, read_timeout_s),
+            retry_config=retries or _no_retries(),
         )
     except Exception as error:
-        raise _unusable(error) from None
+        raise _bad_setting(error) from None
 
 
-def url_store(url: str, headers: dict[str, str], silence_s: float) -> "HTTPStore":
+def url_store(url: str, headers: dict[str, str], read_timeout_s: float) -> "HTTPStore":
     """A client of the one object at `url`, whose key is "". `headers` are not sent on to another host. Raises
     `ModelError` bad_setting."""
     from obstore.store import HTTPStore
 
     try:
-        return HTTPStore(url, client_options=_client(url, silence_s, headers), retry_config=_once())
+        return HTTPStore(url, client_options=_client_options(url, read_timeout_s, headers), retry_config=_no_retries())
     except Exception as error:
-        raise _unusable(error) from None
+        raise _bad_setting(error) from None
 
 
 class RangeBody:
@@ -119,57 +119,57 @@ class RangeBody:
         self.attributes: Attributes = result.attributes
         self._transport = transport
         self._stream = aiter(result.stream(PIECE_BYTES))
-        self._next: Future[bytes | Bytes] = self._ask()
+        self._next: Future[bytes | Bytes] = self._request_next()
 
-    def read(self, look: Look) -> memoryview:
+    def read(self, check: Check) -> memoryview:
         """The next piece; empty at the end. Raises `TransientError`, and what `look` raises."""
-        piece = memoryview(self._transport.wait(self._next, look))
+        piece = memoryview(self._transport.wait(self._next, check))
         if piece:
             # It comes while this one is hashed and written.
-            self._next = self._ask()
+            self._next = self._request_next()
         return piece
 
     def close(self) -> None:
         """Nobody wants the rest: its connection is closed, unless the body was read to its end."""
         self._next.cancel()
 
-    def _ask(self) -> "Future[bytes | Bytes]":
-        return self._transport.begin(_piece(self._stream))
+    def _request_next(self) -> "Future[bytes | Bytes]":
+        return self._transport.start(_next_piece(self._stream))
 
 
 class Transport:
     """The event loop of a pool and its client of the bucket. For several threads at once. `look_s`: how often a thread
     that waits looks whether it still should."""
 
-    def __init__(self, look_s: float) -> None:
-        self.look_s = look_s
+    def __init__(self, check_interval_s: float) -> None:
+        self.check_interval_s = check_interval_s
         self._bucket: tuple[Bucket, S3Store] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
-    def get(self, store: Store, key: str, options: "GetOptions", look: Look) -> RangeBody:
+    def get(self, store: ObjectStore, key: str, options: "GetOptions", check: Check) -> RangeBody:
         """The head of an answer. Raises `TransientError`, `ModelError`, and what `look` raises."""
-        return RangeBody(self, self.wait(self.begin(_get(store, key, options)), look))
+        return RangeBody(self, self.wait(self.start(_get(store, key, options)), check))
 
-    def store_of(self, bucket: Bucket, silence_s: float) -> "S3Store":
+    def bucket_store(self, bucket: Bucket, read_timeout_s: float) -> "S3Store":
         """The client of `bucket`, whose connections all files share. Raises `ModelError` bad_setting."""
         with self._lock:
             if self._bucket is None or self._bucket[0] != bucket:
-                self._bucket = (bucket, bucket_store(bucket, silence_s))
+                self._bucket = (bucket, bucket_store(bucket, read_timeout_s))
             return self._bucket[1]
 
-    def begin(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
+    def start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
         """Have `work` done."""
-        return asyncio.run_coroutine_threadsafe(work, self._started())
+        return asyncio.run_coroutine_threadsafe(work, self._running_loop())
 
-    def wait(self, future: "Future[_T]", look: Look) -> _T:
+    def wait(self, future: "Future[_T]", check: Check) -> _T:
         """Its result. Calls `look` every `look_s`; cancels it when that raises."""
         try:
             while True:
                 try:
-                    return future.result(self.look_s)
+                    return future.result(self.check_interval_s)
                 except TimeoutError:
-                    look()
+                    check()
         except BaseException:
             future.cancel()
             raise
@@ -182,7 +182,7 @@ class Transport:
         if loop is not None:
             asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -190,7 +190,7 @@ class Transport:
             return self._loop
 
 
-def failure(error: Exception) -> TransientError:
+def to_transient_error(error: Exception) -> TransientError:
     """What obstore raised, with nothing of URLs and keys in its text."""
     # What follows is a picture of Rust's structures.
     text, _, debug = str(error).partition("\n\nDebug source")
@@ -207,22 +207,22 @@ def failure(error: Exception) -> TransientError:
     return TransientError(f"{text} ({_URL.sub('<url>', causes[-1])})" if causes else text)
 
 
-async def _get(store: Store, key: str, options: "GetOptions") -> "GetResult":
+async def _get(store: ObjectStore, key: str, options: "GetOptions") -> "GetResult":
     from obstore import get_async
 
     try:
         return await get_async(store, key, options=options)
     except ValueError as error:
-        raise _unusable(error) from None
+        raise _bad_setting(error) from None
     except Exception as error:
-        raise failure(error) from None
+        raise to_transient_error(error) from None
 
 
-async def _piece(stream: "AsyncIterator[bytes]") -> bytes:
+async def _next_piece(stream: "AsyncIterator[bytes]") -> bytes:
     try:
         return await anext(stream, b"")
     except Exception as error:
-        raise failure(error) from None
+        raise to_transient_error(error) from None
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -239,15 +239,15 @@ async def _cancel_all() -> None:
     loop.stop()
 
 
-def _client(url: str, silence_s: float, headers: dict[str, str] | None = None) -> "ClientConfig":
+def _client_options(url: str, read_timeout_s: float, headers: dict[str, str] | None = None) -> "ClientConfig":
     # Over https nothing else is read, whatever a redirect says. HTTP/1.1: ranges on one connection gain nothing.
     plain = urlsplit(url).scheme == "http"
     options: ClientConfig = {
         "allow_http": plain,
         "http1_only": True,
-        "connect_timeout": timedelta(seconds=silence_s),
-        "read_timeout": timedelta(seconds=silence_s),
-        "timeout": timedelta(seconds=LONGEST_S),
+        "connect_timeout": timedelta(seconds=read_timeout_s),
+        "read_timeout": timedelta(seconds=read_timeout_s),
+        "timeout": timedelta(seconds=TOTAL_TIMEOUT_S),
         "user_agent": USER_AGENT,
     }
     if headers:
@@ -255,11 +255,11 @@ def _client(url: str, silence_s: float, headers: dict[str, str] | None = None) -
     return options
 
 
-def _once() -> "RetryConfig":
-    return {"max_retries": 0, "retry_timeout": timedelta(seconds=LONGEST_S)}
+def _no_retries() -> "RetryConfig":
+    return {"max_retries": 0, "retry_timeout": timedelta(seconds=TOTAL_TIMEOUT_S)}
 
 
-def _unusable(error: Exception) -> ModelError:
+def _bad_setting(error: Exception) -> ModelError:
     # Its text may quote what was to be sent, a key among it.
     return ModelError(
         "bad_setting", f"A request cannot hold this URL or key ({type(error).__name__}): look at URLs and keys."

@@ -17,9 +17,9 @@ class Task:
     order: tuple[int, int, int, str]
     chunk: int
     download: Download = field(compare=False)
-    leads: bool = field(default=True, compare=False)
-    tries: int = field(default=0, compare=False)
-    slow: int = field(default=0, compare=False)
+    has_follower: bool = field(default=True, compare=False)
+    attempts: int = field(default=0, compare=False)
+    replacements: int = field(default=0, compare=False)
     cause: str = field(default="", compare=False)
 
     @staticmethod
@@ -27,9 +27,9 @@ class Task:
         """A chunk as urgent as its file is now."""
         return Task(rank(download.file, download.urgency), chunk, download)
 
-    def next(self) -> "Task | None":
+    def take_follower(self) -> "Task | None":
         """The task that beginning this one brings about, asked once: one at a time, since a file may have very many."""
-        leads, self.leads = self.leads, False
+        leads, self.has_follower = self.has_follower, False
         chunk, download = self.chunk + 1, self.download
         if not leads or self.chunk == PREPARE or chunk >= download.file.chunk_count or download.error is not None:
             return None
@@ -41,7 +41,7 @@ class WorkQueue:
 
     def __init__(self) -> None:
         self._ready: list[Task] = []
-        self._later: list[tuple[float, Task]] = []
+        self._delayed: list[tuple[float, Task]] = []
 
     def __len__(self) -> int:
         """Those that can be begun now."""
@@ -53,34 +53,34 @@ class WorkQueue:
 
     def add_later(self, task: Task, moment: float) -> None:
         """Not to be begun before `moment`."""
-        heapq.heappush(self._later, (moment, task))
+        heapq.heappush(self._delayed, (moment, task))
 
-    def take(self, moment: float) -> Task | None:
+    def pop(self, moment: float) -> Task | None:
         """The first of those that can be begun at `moment`."""
-        while self._later and self._later[0][0] <= moment:
-            heapq.heappush(self._ready, heapq.heappop(self._later)[1])
+        while self._delayed and self._delayed[0][0] <= moment:
+            heapq.heappush(self._ready, heapq.heappop(self._delayed)[1])
         return heapq.heappop(self._ready) if self._ready else None
 
-    def next_moment(self) -> float | None:
+    def next_due(self) -> float | None:
         """When the first of those that wait can be begun; None when none waits."""
-        return self._later[0][0] if self._later else None
+        return self._delayed[0][0] if self._delayed else None
 
     def reorder(self, download: Download, urgency: Urgency) -> None:
         """Tasks of `download` are as urgent as this now."""
-        for task in [*self._ready, *(task for _, task in self._later)]:
+        for task in [*self._ready, *(task for _, task in self._delayed)]:
             if task.download is download:
                 task.order = rank(download.file, urgency)
         heapq.heapify(self._ready)
-        heapq.heapify(self._later)
+        heapq.heapify(self._delayed)
 
-    def drop(self, download: Download) -> None:
+    def remove(self, download: Download) -> None:
         """Nobody wants `download` any more."""
         self._ready = [task for task in self._ready if task.download is not download]
-        self._later = [entry for entry in self._later if entry[1].download is not download]
+        self._delayed = [entry for entry in self._delayed if entry[1].download is not download]
         heapq.heapify(self._ready)
-        heapq.heapify(self._later)
+        heapq.heapify(self._delayed)
 
     def clear(self) -> None:
         """There is nothing to do any more."""
         self._ready.clear()
-        self._later.clear()
+        self._delayed.clear()

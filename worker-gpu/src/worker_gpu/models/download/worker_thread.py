@@ -3,7 +3,7 @@
 import hashlib
 import threading
 
-from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.disk.partial_file import PartialFile
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.speed import ChunkSpeed
 from worker_gpu.models.download.transport import TransientError, Transport
@@ -13,7 +13,7 @@ from worker_gpu.models.errors import Stopped
 def read_chunk(
     transport: Transport,
     download: Download,
-    part: Part,
+    part: PartialFile,
     speed: ChunkSpeed,
     first: int,
     length: int,
@@ -23,29 +23,29 @@ def read_chunk(
     and `Stopped` when the worker stops or the download has failed meanwhile."""
     received = 0
 
-    def look() -> None:
+    def check() -> None:
         if stop.is_set() or download.error is not None:
             raise Stopped
-        speed.look(received)
+        speed.check(received)
 
-    body = download.remote.open_range(transport, first, length, look)
+    body = download.remote.open_range(transport, first, length, check)
     try:
         digest = hashlib.sha256()
         # One more than the last: a body that goes on is not the range.
-        while piece := body.read(look):
+        while piece := body.read(check):
             if received + len(piece) > length:
                 raise TransientError(f"the body goes on after {length} bytes")
             digest.update(piece)
             part.write(piece, first + received)
             received += len(piece)
-            download.count(len(piece))
-            look()
+            download.add_received(len(piece))
+            check()
         if received < length:
             raise TransientError(f"the body ended after {received} of {length} bytes")
     except (TransientError, Stopped):
-        download.count(-received)
+        download.add_received(-received)
         raise
     finally:
         body.close()
-    speed.done(length)
+    speed.finish(length)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.model_path import check_path
-from worker_gpu.models.manifest.urls import is_private, parse_url
+from worker_gpu.models.manifest.urls import is_secure, parse_url
 from worker_gpu.shape import (
     Json,
     JsonObject,
@@ -99,7 +99,7 @@ class ModelFile:
         """What a graph calls it: the path below its category."""
         return self.path.partition("/")[2]
 
-    def span(self, chunk: int) -> tuple[int, int]:
+    def chunk_range(self, chunk: int) -> tuple[int, int]:
         """First byte and length of a piece."""
         start = chunk * self.chunk_size
         return start, min(self.chunk_size, self.size - start)
@@ -151,7 +151,7 @@ class Manifest:
         files: dict[str, ModelFile] = {}
         for index, entry in enumerate(entries):
             try:
-                file = _file(need_object(entry, "entry"))
+                file = _parse_file(need_object(entry, "entry"))
             except ShapeError as error:
                 named = maybe_text(entry.get("path")) if isinstance(entry, dict) else None
                 # A log is no place for what cannot be printed.
@@ -173,7 +173,7 @@ class Manifest:
         return [file for file in self.files.values() if group in file.groups]
 
 
-def _file(entry: JsonObject) -> ModelFile:
+def _parse_file(entry: JsonObject) -> ModelFile:
     allow = entry.get("allow_unsafe", False)
     if not isinstance(allow, bool):
         raise ShapeError("allow_unsafe: must be true or false")
@@ -181,16 +181,16 @@ def _file(entry: JsonObject) -> ModelFile:
     if size > MAX_FILE_BYTES:
         raise ShapeError(f"size: must be at most {MAX_FILE_BYTES}")
     chunk_size = need_count(entry, "chunk_size", MIN_CHUNK_BYTES)
-    chunks = tuple(_sha256(item, "chunks") for item in need_list(entry.get("chunks"), "chunks"))
+    chunks = tuple(_parse_sha256(item, "chunks") for item in need_list(entry.get("chunks"), "chunks"))
     file = ModelFile(
         path=check_path(need_text(entry, "path"), allow),
         size=size,
-        sha256=_sha256(entry.get("sha256"), "sha256"),
+        sha256=_parse_sha256(entry.get("sha256"), "sha256"),
         chunk_size=chunk_size,
         chunks=chunks,
-        groups=tuple(_word(item, "groups") for item in need_list(entry.get("groups", []), "groups")),
-        priority=_whole(entry.get("priority", 0), "priority"),
-        source=_source(need_object(entry.get("source"), "source")),
+        groups=tuple(_group_name(item, "groups") for item in need_list(entry.get("groups", []), "groups")),
+        priority=_int(entry.get("priority", 0), "priority"),
+        source=_parse_source(need_object(entry.get("source"), "source")),
         allow_unsafe=allow,
     )
     if chunks and len(chunks) != file.chunk_count:
@@ -202,7 +202,7 @@ def _file(entry: JsonObject) -> ModelFile:
     return file
 
 
-def _source(wire: JsonObject) -> Source:
+def _parse_source(wire: JsonObject) -> Source:
     kind = need_text(wire, "kind")
     if kind == "r2":
         etag = maybe_text(wire.get("etag"))
@@ -225,7 +225,7 @@ def _source(wire: JsonObject) -> Source:
             parts = parse_url(url)
         except ShapeError as error:
             raise ShapeError(f"source.url: {error}") from None
-        if not is_private(parts):
+        if not is_secure(parts):
             raise ShapeError("source.url: must be https, or http on loopback")
         return FromUrl(url)
     raise ShapeError("source.kind: must be r2, hf or url")
@@ -241,19 +241,19 @@ def _source_to_wire(source: Source) -> JsonObject:
             return {"kind": "url", "url": url}
 
 
-def _sha256(value: Json, name: str) -> str:
+def _parse_sha256(value: Json, name: str) -> str:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         raise ShapeError(f"{name}: must be a SHA-256 in lower-case hex")
     return value
 
 
-def _word(value: Json, name: str) -> str:
+def _group_name(value: Json, name: str) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ShapeError(f"{name}: must be a list of words")
     return value
 
 
-def _whole(value: Json, name: str) -> int:
+def _int(value: Json, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ShapeError(f"{name}: must be a whole number")
     return value

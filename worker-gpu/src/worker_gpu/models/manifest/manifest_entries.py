@@ -8,7 +8,7 @@ from worker_gpu.models.manifest.manifest import FromBucket, Manifest, ModelFile
 
 
 @dataclass(frozen=True)
-class Entry:
+class PushEntry:
     """What the caller says of a file to push. None: as the manifest has it; of a new file no group, and priority 0."""
 
     path: str
@@ -17,21 +17,21 @@ class Entry:
     allow_unsafe: bool = False
 
 
-def settled(entry: Entry, file: ModelFile, former: ModelFile | None) -> ModelFile:
+def apply_entry(entry: PushEntry, file: ModelFile, previous: ModelFile | None) -> ModelFile:
     """`file` with the groups and the priority that `entry` gives it, else those of `former`, the entry before."""
-    groups = entry.groups if entry.groups is not None else former.groups if former is not None else ()
-    priority = entry.priority if entry.priority is not None else former.priority if former is not None else 0
+    groups = entry.groups if entry.groups is not None else previous.groups if previous is not None else ()
+    priority = entry.priority if entry.priority is not None else previous.priority if previous is not None else 0
     return replace(file, groups=groups, priority=priority)
 
 
-def stays_elsewhere(file: ModelFile, former: ModelFile | None) -> bool:
+def is_stored_elsewhere(file: ModelFile, previous: ModelFile | None) -> bool:
     """Whether the manifest has this very file from another place than the bucket."""
-    return former is not None and former.sha256 == file.sha256 and not isinstance(former.source, FromBucket)
+    return previous is not None and previous.sha256 == file.sha256 and not isinstance(previous.source, FromBucket)
 
 
-def replaces(file: ModelFile, former: ModelFile | None) -> bool:
+def replaces_object(file: ModelFile, previous: ModelFile | None) -> bool:
     """Whether workers that go by `former` are refused now that `file` is in the bucket."""
-    return former is not None and (former.sha256, former.source) != (file.sha256, file.source)
+    return previous is not None and (previous.sha256, previous.source) != (file.sha256, file.source)
 
 
 def with_entries(manifest: Manifest, files: Iterable[ModelFile]) -> Manifest:
@@ -39,9 +39,9 @@ def with_entries(manifest: Manifest, files: Iterable[ModelFile]) -> Manifest:
     return Manifest.of(list({**manifest.files, **{file.path: file for file in files}}.values()))
 
 
-def with_pushed(manifest: Manifest, pushed: Iterable[tuple[Entry, ModelFile]]) -> Manifest:
+def with_pushed(manifest: Manifest, pushed: Iterable[tuple[PushEntry, ModelFile]]) -> Manifest:
     """`manifest` with what was pushed, each with what the caller said of it."""
-    return with_entries(manifest, [settled(entry, file, manifest.files.get(file.path)) for entry, file in pushed])
+    return with_entries(manifest, [apply_entry(entry, file, manifest.files.get(file.path)) for entry, file in pushed])
 
 
 def without_entries(manifest: Manifest, paths: Sequence[str]) -> Manifest:

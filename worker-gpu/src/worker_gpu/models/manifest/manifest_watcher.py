@@ -9,21 +9,21 @@ from worker_gpu.log import Log
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.sync import ModelSync
 
-MANIFEST_AGE_S = 300.0
+MAX_AGE_S = 300.0
 """After this a job has the manifest looked at again: one small request. By the wall clock, since a worker that was
 frozen between jobs (FlashBoot) must notice too."""
-READ_S = 5.0
+READ_TIMEOUT_S = 5.0
 """Silence of the store while it sends the manifest, which is small: less than while it sends a model."""
-HELD_TRIES = 2
+CACHED_ATTEMPTS = 2
 """Tries to read the manifest, but for the first time: then there is one already, or the store was tried for long."""
-SAME_S = 5.0
+UNCHANGED_PAUSE_S = 5.0
 """A manifest that had not changed is not asked for again so soon, by jobs that name what it does not have. Short: who
 has just been told that a model is lacking pushes it and tries again."""
-FAILED_S = 30.0
+FAILED_PAUSE_S = 30.0
 """Nor is a store that could not be read."""
 
 
-class Lookout:
+class ManifestWatcher:
     """Keeps a sync's manifest fresh."""
 
     def __init__(self, sync: ModelSync, log: Log, now: Callable[[], float]) -> None:
@@ -31,39 +31,41 @@ class Lookout:
         self._log = log
         self._now = now
         # Not asyncio's: a worker starts in one event loop and takes jobs in another.
-        self._one = threading.Lock()
-        self._looked_at: float | None = None
-        self._quiet_s = 0.0
+        self._load_lock = threading.Lock()
+        self._checked_at: float | None = None
+        self._pause_s = 0.0
         self.error: ModelError | None = None
         """Why the manifest could not be read the last time."""
 
-    def is_due(self, lacking: bool) -> bool:
+    def is_due(self, has_unknown: bool) -> bool:
         """Whether a job shall look again: the manifest is old, or it is `lacking` what the job names."""
-        if self._looked_at is None:
+        if self._checked_at is None:
             return True
-        since = self._now() - self._looked_at
+        since = self._now() - self._checked_at
         # A clock that was set back says nothing.
-        return since < 0 or (since >= self._quiet_s and (lacking or since > MANIFEST_AGE_S))
+        return since < 0 or (since >= self._pause_s and (has_unknown or since > MAX_AGE_S))
 
-    async def look(self) -> bool:
+    async def refresh(self) -> bool:
         """Look now. False when it could not be read: then the manifest before stays."""
-        first = self._looked_at is None
+        first = self._checked_at is None
         try:
             changed = await asyncio.to_thread(self._load, first)
             self.error = None
-            self._quiet_s = 0.0 if changed else SAME_S
+            self._pause_s = 0.0 if changed else UNCHANGED_PAUSE_S
             if changed or first:
                 self._log.info("models manifest", files=len(self._sync.manifest.files))
         except ModelError as error:
             self.error = error
-            self._quiet_s = FAILED_S
+            self._pause_s = FAILED_PAUSE_S
             self._log.error("models manifest", code=error.code, cause=error.message)
-        self._looked_at = self._now()
+        self._checked_at = self._now()
         return self.error is None
 
     def _load(self, first: bool) -> bool:
-        patience = self._sync.settings.patience
-        with self._one:
-            held = self._sync.load_cached_manifest()
-            tries = min(HELD_TRIES, patience.attempts) if held or not first else patience.attempts
-            return self._sync.load_manifest(replace(patience, attempts=tries, read_s=min(READ_S, patience.read_s)))
+        timeouts = self._sync.settings.timeouts
+        with self._load_lock:
+            cached = self._sync.load_cached_manifest()
+            attempts = min(CACHED_ATTEMPTS, timeouts.attempts) if cached or not first else timeouts.attempts
+            return self._sync.load_manifest(
+                replace(timeouts, attempts=attempts, read_timeout_s=min(READ_TIMEOUT_S, timeouts.read_timeout_s))
+            )

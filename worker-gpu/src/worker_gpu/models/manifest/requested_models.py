@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from worker_gpu.models.manifest.manifest import Manifest, ModelFile
 from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
 
-SAME_FOLDER: Mapping[str, frozenset[str]] = {
+CATEGORY_ALIASES: Mapping[str, frozenset[str]] = {
     name: group
     for group in (
         frozenset({"unet", "diffusion_models"}),
@@ -17,7 +17,7 @@ SAME_FOLDER: Mapping[str, frozenset[str]] = {
     for name in group
 }
 """Categories ComfyUI takes for one (reference/comfyui.md section 7)."""
-CATEGORIES: Mapping[str, str] = {
+INPUT_CATEGORIES: Mapping[str, str] = {
     "ckpt_name": "checkpoints",
     "lora_name": "loras",
     "vae_name": "vae",
@@ -35,7 +35,7 @@ _EMBEDDING = re.compile(r"embedding:([^\s,:()\[\]]+)")
 
 
 @dataclass(frozen=True)
-class Named:
+class RequestedModels:
     """`files` are in the manifest. `unknown` are values that look like model files and are not: they may still be
     in ComfyUI's folders by other means."""
 
@@ -43,7 +43,7 @@ class Named:
     unknown: tuple[str, ...]
 
 
-def named_in(workflow: Mapping[str, JsonObject], manifest: Manifest) -> Named:
+def find_requested(workflow: Mapping[str, JsonObject], manifest: Manifest) -> RequestedModels:
     """What the literal inputs of `workflow` name. A name that several categories have means all of them, unless the
     input's own name says which."""
     by_name: dict[str, list[ModelFile]] = {}
@@ -51,23 +51,23 @@ def named_in(workflow: Mapping[str, JsonObject], manifest: Manifest) -> Named:
         by_name.setdefault(file.name, []).append(file)
     files: dict[str, ModelFile] = {}
     unknown: dict[str, None] = {}
-    for name, text in _texts(workflow):
+    for name, text in _input_strings(workflow):
         value = text.replace("\\", "/")
-        found = _of_category(name, by_name.get(value, []))
+        found = _in_category(name, by_name.get(value, []))
         for embedding in _EMBEDDING.findall(value):
             found += _embedding(embedding.removesuffix("."), by_name)
         files.update({file.path: file for file in found})
         if not found and value.lower().endswith(MODEL_SUFFIXES) and "\n" not in value:
             unknown[value] = None
-    return Named(tuple(files.values()), tuple(unknown))
+    return RequestedModels(tuple(files.values()), tuple(unknown))
 
 
-def _of_category(name: str, found: list[ModelFile]) -> list[ModelFile]:
-    category = CATEGORIES.get(name)
+def _in_category(name: str, found: list[ModelFile]) -> list[ModelFile]:
+    category = INPUT_CATEGORIES.get(name)
     if category is None:
         return list(found)
-    wanted = SAME_FOLDER.get(category, frozenset({category}))
-    return [file for file in found if file.category in wanted] or list(found)
+    categories = CATEGORY_ALIASES.get(category, frozenset({category}))
+    return [file for file in found if file.category in categories] or list(found)
 
 
 def _embedding(name: str, by_name: Mapping[str, list[ModelFile]]) -> list[ModelFile]:
@@ -75,20 +75,20 @@ def _embedding(name: str, by_name: Mapping[str, list[ModelFile]]) -> list[ModelF
     return [file for one in names for file in by_name.get(one, []) if file.category == "embeddings"]
 
 
-def _texts(workflow: Mapping[str, JsonObject]) -> Iterator[tuple[str, str]]:
+def _input_strings(workflow: Mapping[str, JsonObject]) -> Iterator[tuple[str, str]]:
     for node in workflow.values():
         for name, value in maybe_object(node.get("inputs")).items():
-            yield from _literals(name, value)
+            yield from _strings_in(name, value)
 
 
-def _literals(name: str, value: Json) -> Iterator[tuple[str, str]]:
+def _strings_in(name: str, value: Json) -> Iterator[tuple[str, str]]:
     """Custom nodes keep model names in lists and objects too."""
     text = maybe_text(value)
     if text is not None:
         yield name, text
     elif isinstance(value, list):
         for item in value:
-            yield from _literals(name, item)
+            yield from _strings_in(name, item)
     elif isinstance(value, dict):
         for inner, item in value.items():
-            yield from _literals(inner, item)
+            yield from _strings_in(inner, item)

@@ -5,7 +5,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from worker_gpu.shape import ShapeError
 
-_PLACE = re.compile(r"(?:[^@]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_NETLOC = re.compile(r"(?:[^@]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -19,11 +19,11 @@ def parse_url(text: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         raise ShapeError("is no URL: look at its host and port") from None
-    if not (text.isprintable() and parts.scheme in ("http", "https") and _PLACE.fullmatch(parts.netloc)):
+    if not (text.isprintable() and parts.scheme in ("http", "https") and _NETLOC.fullmatch(parts.netloc)):
         raise ShapeError("must be an http or https URL; in its host only letters, digits, dots and hyphens")
     return parts
 
 
-def is_private(parts: SplitResult) -> bool:
+def is_secure(parts: SplitResult) -> bool:
     """Whether nobody between here and there can read or change what is sent: https, or this machine."""
     return parts.scheme == "https" or parts.hostname in _LOOPBACK

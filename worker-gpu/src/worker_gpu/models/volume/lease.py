@@ -15,12 +15,12 @@ from pathlib import Path
 LEASE_S = 120.0
 """A writer that has not renewed its lease for this long is dead. It renews with every piece it writes."""
 _OWNER_BYTES = 100
-DEAD = "dead."
+EXPIRED_PREFIX = "dead."
 """How the name begins of a lease that was moved aside."""
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _LeaseFile:
     owner: bytes
     mtime_ns: int
 
@@ -33,22 +33,22 @@ class Lease:
         self._path = path
         self._now = now
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether this machine may write from now on. Raises `OSError`."""
         for _ in range(2):
-            if self._make():
+            if self._create():
                 return True
-            seen = _look(self._path)
+            seen = _read_lease(self._path)
             if seen is None:
                 continue
-            if self._now() - seen.mtime_ns / 1e9 < LEASE_S or not self._clear(seen):
+            if self._now() - seen.mtime_ns / 1e9 < LEASE_S or not self._remove_expired(seen):
                 return False
         return False
 
     def renew(self) -> bool:
         """Whether this machine still may; if so, for another `LEASE_S`."""
         moment = self._now()
-        seen = _look(self._path)
+        seen = _read_lease(self._path)
         if seen is None or seen.owner != self.owner.encode():
             return False
         with contextlib.suppress(FileNotFoundError):
@@ -56,14 +56,14 @@ class Lease:
             return True
         return False
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Let the next one in."""
         with contextlib.suppress(OSError):
-            seen = _look(self._path)
+            seen = _read_lease(self._path)
             if seen is not None and seen.owner == self.owner.encode():
                 self._path.unlink()
 
-    def _make(self) -> bool:
+    def _create(self) -> bool:
         try:
             fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         except FileExistsError:
@@ -74,29 +74,29 @@ class Lease:
             os.close(fd)
         return self.renew()
 
-    def _clear(self, dead: _Seen) -> bool:
+    def _remove_expired(self, expired: _LeaseFile) -> bool:
         """Take the lease of a dead writer away; False when there is somebody alive. Moved aside rather than deleted, to
         see what it was: another machine may have taken it over since it was looked at."""
-        aside = self._path.with_name(f"{DEAD}{self.owner}")
+        aside = self._path.with_name(f"{EXPIRED_PREFIX}{self.owner}")
         try:
             self._path.rename(aside)
         except FileNotFoundError:
             return True
-        moved = _look(aside)
-        if moved != dead:
+        moved = _read_lease(aside)
+        if moved != expired:
             # Where that fails (a third machine was faster), whose lease it is finds out when it renews it.
             with contextlib.suppress(OSError):
                 os.link(aside, self._path)
         aside.unlink(missing_ok=True)
-        return moved == dead
+        return moved == expired
 
 
-def _look(path: Path) -> _Seen | None:
+def _read_lease(path: Path) -> _LeaseFile | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        return _Seen(os.read(fd, _OWNER_BYTES), os.fstat(fd).st_mtime_ns)
+        return _LeaseFile(os.read(fd, _OWNER_BYTES), os.fstat(fd).st_mtime_ns)
     finally:
         os.close(fd)

@@ -6,10 +6,10 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from worker_gpu.models.disk.file_index import Held, apply_lines
+from worker_gpu.models.disk.file_index import KnownFile, apply_lines
 from worker_gpu.models.disk.local_tree import COMPACT_AFTER
 
-NEW = ".new."
+NEW_INFIX = ".new."
 """In the name of an index that is being written anew."""
 
 
@@ -19,63 +19,63 @@ class SharedIndex:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._held: dict[str, Held] = {}
+        self._known: dict[str, KnownFile] = {}
         self._lines = 0
         self._stamp: tuple[int, int, int] | None = None
-        self._read = 0
+        self._read_bytes = 0
         """Bytes read: up to the end of the last whole line."""
 
-    def get(self, path: str) -> Held | None:
+    def get(self, path: str) -> KnownFile | None:
         """What is said last of a file. Raises `OSError`."""
         with self._lock:
-            self._look()
-            return self._held.get(path)
+            self._refresh()
+            return self._known.get(path)
 
-    def add(self, held: Held) -> None:
+    def add(self, known: KnownFile) -> None:
         """Say something of a file. Raises `OSError`."""
         with self._lock:
-            self._look()
+            self._refresh()
             # A line that a kill cut off must not swallow this one.
-            torn = self._stamp is not None and self._stamp[1] > self._read
+            torn = self._stamp is not None and self._stamp[1] > self._read_bytes
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab", buffering=0) as file:
-                file.write((b"\n" if torn else b"") + held.to_line())
+                file.write((b"\n" if torn else b"") + known.to_line())
 
     def compact(self) -> None:
         """Write it anew when it has many lines for each file. For whoever holds the lease; what others add meanwhile is
         lost, which costs them a hash. Raises `OSError`."""
         with self._lock:
-            self._look()
-            if self._lines <= COMPACT_AFTER * (len(self._held) + 16):
+            self._refresh()
+            if self._lines <= COMPACT_AFTER * (len(self._known) + 16):
                 return
-            made = self._path.with_name(f"{self._path.name}{NEW}{uuid.uuid4().hex}")
-            made.write_bytes(b"".join(held.to_line() for held in self._held.values()))
-            made.replace(self._path)
+            rewritten = self._path.with_name(f"{self._path.name}{NEW_INFIX}{uuid.uuid4().hex}")
+            rewritten.write_bytes(b"".join(held.to_line() for held in self._known.values()))
+            rewritten.replace(self._path)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             stat = self._path.stat()
             stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if stamp == self._stamp:
                 return
             with self._path.open("rb") as file:
-                self._take(file)
+                self._read_new_lines(file)
         except FileNotFoundError:
-            self._forget()
+            self._clear()
 
-    def _take(self, file: BinaryIO) -> None:
+    def _read_new_lines(self, file: BinaryIO) -> None:
         stat = os.fstat(file.fileno())
-        if self._stamp is None or self._stamp[0] != stat.st_ino or stat.st_size < self._read:
-            self._forget()
-        file.seek(self._read)
+        if self._stamp is None or self._stamp[0] != stat.st_ino or stat.st_size < self._read_bytes:
+            self._clear()
+        file.seek(self._read_bytes)
         grown = file.read()
         whole = grown[: grown.rfind(b"\n") + 1]
         lines = whole.splitlines()
-        apply_lines(lines, self._held)
+        apply_lines(lines, self._known)
         self._lines += len(lines)
-        self._read += len(whole)
+        self._read_bytes += len(whole)
         self._stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
-    def _forget(self) -> None:
-        self._held.clear()
-        self._lines, self._read, self._stamp = 0, 0, None
+    def _clear(self) -> None:
+        self._known.clear()
+        self._lines, self._read_bytes, self._stamp = 0, 0, None

@@ -8,17 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import Asked, Fault, FaultyStore, Silent, Status
-from models.samples import CHUNK, QUICK, Clock, content, manifest_bytes, model, settings, with_patience
+from models.faulty_store import Asked, Fault, FaultyStore, Silent, Status
+from models.samples import CHUNK, QUICK, Clock, content, manifest_bytes, model, settings, with_timeouts
 from worker_gpu.log import Log
 from worker_gpu.models import sync as sync_module
-from worker_gpu.models.download.bucket import Store
+from worker_gpu.models.download.bucket import BucketClient
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import FromBucket, ModelFile
-from worker_gpu.models.manifest.manifest_watcher import FAILED_S, HELD_TRIES, MANIFEST_AGE_S, READ_S, SAME_S
+from worker_gpu.models.manifest.manifest_watcher import (
+    CACHED_ATTEMPTS,
+    FAILED_PAUSE_S,
+    MAX_AGE_S,
+    READ_TIMEOUT_S,
+    UNCHANGED_PAUSE_S,
+)
 from worker_gpu.models.service import REPLACED_PAUSES_S, Fetched, Models
-from worker_gpu.models.settings import Bucket, ModelSettings, Patience
-from worker_gpu.models.sync import Tools
+from worker_gpu.models.settings import Bucket, ModelSettings, TransferTimeouts
+from worker_gpu.models.sync import Deps
 from worker_gpu.shape import JsonObject
 
 pytestmark = pytest.mark.asyncio
@@ -40,7 +46,7 @@ async def no_pause(_: float) -> None:
 async def models_of(
     chosen: ModelSettings, clock: Clock, pause: Callable[[float], Awaitable[None]] = no_pause
 ) -> AsyncGenerator[Models]:
-    models = Models(chosen, Log(io.StringIO()), Tools(now=clock), pause)
+    models = Models(chosen, Log(io.StringIO()), Deps(now=clock), pause)
     await models.start()
     try:
         yield models
@@ -79,7 +85,7 @@ async def test_a_store_that_is_down_is_tried_for_long_only_by_a_worker_that_has_
     asked = len(store.of(MANIFEST))
     store.script = down
     async with models_of(settings(tmp_path, store.bucket), clock) as models:
-        assert len(store.of(MANIFEST)) == asked + HELD_TRIES
+        assert len(store.of(MANIFEST)) == asked + CACHED_ATTEMPTS
         assert [error.code for error in (await models.boot()).errors] == ["store_unreachable"]
         await run(models, "here.safetensors")
 
@@ -99,34 +105,39 @@ async def test_a_store_that_is_down_is_left_alone_for_a_while(
             for _ in range(5):
                 await run(models, "on-the-volume.safetensors")
             assert len(store.of(MANIFEST)) == asked
-            clock.moment += FAILED_S
+            clock.moment += FAILED_PAUSE_S
             await run(models, "on-the-volume.safetensors")
-            assert len(store.of(MANIFEST)) == asked + HELD_TRIES
+            assert len(store.of(MANIFEST)) == asked + CACHED_ATTEMPTS
         # It is well again.
         offer(store, HERE, NEW)
         store.script = lambda _: None
-        clock.moment += FAILED_S
+        clock.moment += FAILED_PAUSE_S
         assert (await run(models, "new.safetensors")).files == 1
 
 
 async def test_a_store_that_says_nothing_is_not_waited_for_as_for_a_model(
     store: FaultyStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patiences: list[Patience] = []
+    patiences: list[TransferTimeouts] = []
 
-    class Noted(Store):
-        def __init__(self, _bucket: Bucket, patience: Patience) -> None:
+    class Noted(BucketClient):
+        def __init__(self, _bucket: Bucket, patience: TransferTimeouts) -> None:
             patiences.append(patience)
-            super().__init__(store.bucket, replace(patience, read_s=0.05))
+            super().__init__(store.bucket, replace(patience, read_timeout_s=0.05))
 
-    monkeypatch.setattr(sync_module, "Store", Noted)
+    monkeypatch.setattr(sync_module, "BucketClient", Noted)
     offer(store, HERE)
-    chosen = with_patience(settings(tmp_path, store.bucket), replace(Patience(), first_pause_s=0.0, most_pause_s=0.0))
+    chosen = with_timeouts(
+        settings(tmp_path, store.bucket), replace(TransferTimeouts(), first_pause_s=0.0, max_pause_s=0.0)
+    )
     async with models_of(chosen, clock) as models:
         store.script = lambda asked: Silent(0) if asked.key == MANIFEST else None
-        clock.moment += MANIFEST_AGE_S + 1
+        clock.moment += MAX_AGE_S + 1
         await run(models, "here.safetensors")
-    assert [(one.attempts, one.read_s) for one in patiences] == [(Patience().attempts, READ_S), (HELD_TRIES, READ_S)]
+    assert [(one.attempts, one.read_timeout_s) for one in patiences] == [
+        (TransferTimeouts().attempts, READ_TIMEOUT_S),
+        (CACHED_ATTEMPTS, READ_TIMEOUT_S),
+    ]
 
 
 async def test_what_was_pushed_a_moment_ago_is_found(store: FaultyStore, tmp_path: Path, clock: Clock) -> None:
@@ -137,7 +148,7 @@ async def test_what_was_pushed_a_moment_ago_is_found(store: FaultyStore, tmp_pat
         await run(models, "new.safetensors")
         assert len(store.of(MANIFEST)) == asked
         offer(store, HERE, NEW)
-        clock.moment += SAME_S
+        clock.moment += UNCHANGED_PAUSE_S
         assert (await run(models, "new.safetensors")).files == 1
 
 
@@ -146,7 +157,7 @@ async def test_an_old_manifest_is_looked_at_by_jobs_that_lack_nothing(
 ) -> None:
     offer(store, HERE)
     async with models_of(settings(tmp_path, store.bucket), clock) as models:
-        for moved, more in ((MANIFEST_AGE_S, 0), (1, 1), (MANIFEST_AGE_S, 0), (-3600, 1)):
+        for moved, more in ((MAX_AGE_S, 0), (1, 1), (MAX_AGE_S, 0), (-3600, 1)):
             asked = len(store.of(MANIFEST))
             clock.moment += moved
             await run(models, "here.safetensors")

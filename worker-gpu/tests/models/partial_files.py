@@ -4,20 +4,20 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from worker_gpu.models.disk.partial_file import part_name
+from worker_gpu.models.disk.partial_file import partial_name
 from worker_gpu.models.manifest.manifest import ModelFile
 
 
 def marked_chunks(models: Path, file: ModelFile) -> set[int]:
     """The chunks of `file` that are marked done and are right in its part."""
-    part = models / ".sync" / "parts" / part_name(file)
+    part = models / ".sync" / "parts" / partial_name(file)
     marks = part.with_suffix(".marks")
     if not part.exists() or not marks.exists():
         return set()
     data, hashes = part.read_bytes(), marks.read_bytes()
     found: set[int] = set()
     for chunk in range(len(hashes) // 32):
-        first, length = file.span(chunk)
+        first, length = file.chunk_range(chunk)
         if hashes[chunk * 32 : chunk * 32 + 32] == hashlib.sha256(data[first : first + length]).digest():
             found.add(chunk)
     return found

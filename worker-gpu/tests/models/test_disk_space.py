@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from models.faulty import Asked, FaultyStore, Silent, Status, faulty_store
-from models.parts_seen import marked_chunks
+from models.faulty_store import Asked, FaultyStore, Silent, Status, faulty_store
+from models.partial_files import marked_chunks
 from models.pulling import LIMIT_S, finish
 from models.samples import CHUNK, QUICK, content, model, settings, silent
 from models.small_disk import SmallDisk
-from worker_gpu.models.disk.disk_space import Space
-from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.disk.disk_space import DiskSpace
+from worker_gpu.models.disk.partial_file import PartialFile
 from worker_gpu.models.download.file_download import Download
 from worker_gpu.models.download.priority import Urgency
-from worker_gpu.models.download.remote_file import Remote
+from worker_gpu.models.download.remote_file import RemoteFile
 from worker_gpu.models.errors import Stopped
 from worker_gpu.models.manifest.manifest import ModelFile
-from worker_gpu.models.sync import ModelSync, Tools
-from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.sync import Deps, ModelSync
+from worker_gpu.models.volume.network_volume import NetworkVolume
 
 EACH = 8
 """Chunks of each model."""
@@ -38,16 +38,16 @@ def sync(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
 @pytest.fixture
 def one_lane(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
     """Reads one chunk after another."""
-    made = opened(store, tmp_path, lanes=1)
+    made = opened(store, tmp_path, connections=1)
     yield made
     made.close()
 
 
-def opened(store: FaultyStore, tmp_path: Path, lanes: int = 4, given_back_s: float = 0.0) -> ModelSync:
-    patience = replace(QUICK, given_back_s=given_back_s)
+def opened(store: FaultyStore, tmp_path: Path, connections: int = 4, freed_blocks_s: float = 0.0) -> ModelSync:
+    patience = replace(QUICK, freed_blocks_s=freed_blocks_s)
     clock = Counter()
-    chosen = settings(tmp_path, store.bucket, lanes, patience)
-    made = ModelSync(chosen, silent(), Tools(now=clock))
+    chosen = settings(tmp_path, store.bucket, connections, patience)
+    made = ModelSync(chosen, silent(), Deps(now=clock))
     made.open()
     return made
 
@@ -101,7 +101,7 @@ def test_what_a_failed_download_left_goes_before_any_model(
     assert finish(one_lane, [a]).codes == ["store_unreachable"]
     assert disk.used() >= (EACH + 6) * CHUNK
     assert finish(one_lane, [c]).errors == []
-    assert (one_lane.evicted, one_lane.tree.holds(b), one_lane.tree.holds(c)) == (0, True, True)
+    assert (one_lane.evicted, one_lane.tree.has(b), one_lane.tree.has(c)) == (0, True, True)
 
 
 def test_what_a_failed_download_left_stays_while_there_is_room(
@@ -123,12 +123,12 @@ def test_a_part_that_is_being_filled_is_nobodys_room(
     store: FaultyStore, tmp_path: Path, disk: SmallDisk, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
     # More lanes than the first one has chunks.
-    sync = opened(store, tmp_path, lanes=12)
+    sync = opened(store, tmp_path, connections=12)
     try:
         begun = threading.Event()
         disk.look = begun.set
         store.script = lambda asked: Silent(CHUNK // 2) if asked.key == a.path else None
-        under_way = sync.want([a], Urgency.BACKGROUND).futures()[0]
+        under_way = sync.request([a], Urgency.BACKGROUND).futures()[0]
         assert begun.wait(LIMIT_S)
         assert finish(sync, [b]).errors == []
         assert finish(sync, [c]).errors == []
@@ -145,7 +145,7 @@ def test_a_job_finds_no_file_that_is_just_being_evicted(
     assert finish(sync, [a]).errors == []
     assert finish(sync, [b]).errors == []
     deciding, go_on, pinning = threading.Event(), threading.Event(), threading.Event()
-    real = sync.tree.held
+    real = sync.tree.known_files
 
     def slowly() -> list[object]:
         deciding.set()
@@ -154,17 +154,17 @@ def test_a_job_finds_no_file_that_is_just_being_evicted(
         go_on.wait(0.05)
         return list(real())
 
-    setattr(sync.tree, "held", slowly)  # noqa: B010 -- the moment between the look at the pins and the deletion
+    setattr(sync.tree, "known_files", slowly)  # noqa: B010 -- the moment between the look at the pins and the deletion
     found: list[bool] = []
 
     def job() -> None:
         pinning.set()
         with sync.pinned([a]):
-            here = sync.want([a], Urgency.JOB).already
+            here = sync.request([a], Urgency.JOB).present
             go_on.set()
             found.append(here == [a] and not (tmp_path / "models" / a.path).exists())
 
-    batch = sync.want([c], Urgency.JOB)
+    batch = sync.request([c], Urgency.JOB)
     assert deciding.wait(LIMIT_S)
     thread = threading.Thread(target=job)
     thread.start()
@@ -179,27 +179,27 @@ def test_a_job_that_joins_a_background_download_may_evict_for_it(
 ) -> None:
     assert finish(sync, [a, b]).errors == []
     looking, go_on = threading.Event(), threading.Event()
-    real = Part.open
+    real = PartialFile.open
 
-    def slowly(part: Part) -> None:
+    def slowly(part: PartialFile) -> None:
         looking.set()
         go_on.wait(LIMIT_S)
         real(part)
 
-    monkeypatch.setattr(Part, "open", slowly)
-    sync.want([c], Urgency.BACKGROUND)
+    monkeypatch.setattr(PartialFile, "open", slowly)
+    sync.request([c], Urgency.BACKGROUND)
     assert looking.wait(LIMIT_S)
     joined: list[Exception | BaseException | None] = []
 
     def job() -> None:
-        joined.append(sync.want([c], Urgency.JOB).futures()[0].exception(LIMIT_S))
+        joined.append(sync.request([c], Urgency.JOB).futures()[0].exception(LIMIT_S))
 
     thread = threading.Thread(target=job)
     thread.start()
     go_on.set()
     thread.join(LIMIT_S)
     assert joined == [None]
-    assert (sync.tree.holds(c), sync.evicted) == (True, 1)
+    assert (sync.tree.has(c), sync.evicted) == (True, 1)
 
 
 @pytest.mark.usefixtures("disk")
@@ -216,7 +216,7 @@ def test_blocks_that_a_program_keeps_are_found_elsewhere(
     assert finish(sync, [b]).errors == []
     disk.hold_open(tmp_path / "models" / a.path)
     assert finish(sync, [c]).errors == []
-    assert (sync.tree.holds(b), sync.tree.holds(c), sync.evicted) == (False, True, 2)
+    assert (sync.tree.has(b), sync.tree.has(c), sync.evicted) == (False, True, 2)
 
 
 def test_a_disk_that_gives_nothing_back_is_full_before_a_byte_is_read(
@@ -234,7 +234,7 @@ def test_a_disk_that_gives_nothing_back_is_full_before_a_byte_is_read(
 def test_a_disk_that_gives_back_a_moment_later_costs_no_second_model(
     store: FaultyStore, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
-    sync = opened(store, tmp_path, given_back_s=LIMIT_S)
+    sync = opened(store, tmp_path, freed_blocks_s=LIMIT_S)
     try:
         assert finish(sync, [a]).errors == []
         assert finish(sync, [b]).errors == []
@@ -248,7 +248,7 @@ def test_a_disk_that_gives_back_a_moment_later_costs_no_second_model(
 
         disk.look = later
         assert finish(sync, [c]).errors == []
-        assert (sync.tree.holds(b), sync.evicted) == (True, 1)
+        assert (sync.tree.has(b), sync.evicted) == (True, 1)
     finally:
         sync.close()
 
@@ -257,14 +257,14 @@ def test_a_disk_that_gives_back_a_moment_later_costs_no_second_model(
 def test_a_part_that_cannot_be_put_away_leaves_nobody_waiting(
     store: FaultyStore, sync: ModelSync, a: ModelFile, b: ModelFile, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = getattr(Part, which)
+    real = getattr(PartialFile, which)
 
-    def broken(part: Part) -> None:
+    def broken(part: PartialFile) -> None:
         real(part)
         if part.file == a:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Part, which, broken)
+    monkeypatch.setattr(PartialFile, which, broken)
     store.script = lambda asked: Status(404) if asked.key == a.path else None
     assert finish(sync, [a]).codes == ["model_missing"]
     assert finish(sync, [b]).errors == []
@@ -298,7 +298,7 @@ def peak_of_many_chunks(folder: Path) -> int:
             # What the first file costs once: obstore and its threads.
             assert finish(sync, [stored(store, "a")]).errors == []
             before = peak_memory()
-            sync.want([huge], Urgency.JOB)
+            sync.request([huge], Urgency.JOB)
             assert begun.wait(LIMIT_S)
             return peak_memory() - before
         finally:
@@ -319,14 +319,14 @@ def test_a_volume_that_is_copied_from_does_not_hold_up_a_new_version(
     sync.open()
     copying, go_on = threading.Event(), threading.Event()
 
-    def slowly(_volume: Volume, _file: ModelFile, _source: Path) -> bool:
+    def slowly(_volume: NetworkVolume, _file: ModelFile, _source: Path) -> bool:
         copying.set()
         return go_on.wait(LIMIT_S)
 
-    monkeypatch.setattr(Volume, "keep", slowly)
+    monkeypatch.setattr(NetworkVolume, "store", slowly)
     try:
         assert finish(sync, [a]).errors == []
-        thread = threading.Thread(target=sync.keep_on_volume)
+        thread = threading.Thread(target=sync.copy_to_volume)
         thread.start()
         assert copying.wait(LIMIT_S)
         newer = content(CHUNK, 77)
@@ -342,10 +342,10 @@ def test_a_volume_that_is_copied_from_does_not_hold_up_a_new_version(
 def test_a_worker_that_stops_evicts_nothing_more(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
     assert finish(sync, [a, b]).errors == []
     stop = threading.Event()
-    space = Space(sync.tree, sync.settings, silent(), stop, lambda: 0.0)
-    claim = space.claim(c, lambda: Download(c, Urgency.JOB, Remote(c, sync.settings)))
+    space = DiskSpace(sync.tree, sync.settings, silent(), stop, lambda: 0.0)
+    claim = space.claim(c, lambda: Download(c, Urgency.JOB, RemoteFile(c, sync.settings)))
     assert claim.download is not None
     stop.set()
     with pytest.raises(Stopped):
-        space.part_for(claim.download)
-    assert (sync.tree.holds(a), sync.tree.holds(b)) == (True, True)
+        space.open_partial(claim.download)
+    assert (sync.tree.has(a), sync.tree.has(b)) == (True, True)

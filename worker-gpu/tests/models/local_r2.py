@@ -32,7 +32,7 @@ def r2() -> Generator[Bucket]:
     node = str(installed) if installed.exists() else shutil.which("node")
     assert node is not None, "the repository's Node is not installed: npm ci"
     process = subprocess.Popen(  # noqa: S603 -- a script of ours
-        [node, str(Path(__file__).with_name("r2.mjs"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [node, str(Path(__file__).with_name("local_r2.mjs"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None

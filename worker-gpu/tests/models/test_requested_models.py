@@ -3,7 +3,7 @@
 import pytest
 
 from worker_gpu.models.manifest.manifest import Manifest, ModelFile
-from worker_gpu.models.manifest.requested_models import named_in
+from worker_gpu.models.manifest.requested_models import find_requested
 from worker_gpu.shape import Json, JsonObject
 
 MANIFEST = Manifest.of(
@@ -27,7 +27,7 @@ MANIFEST = Manifest.of(
 
 def named(**inputs: Json) -> tuple[list[str], list[str]]:
     graph: dict[str, JsonObject] = {"1": {"class_type": "X", "inputs": {**inputs}}}
-    found = named_in(graph, MANIFEST)
+    found = find_requested(graph, MANIFEST)
     return sorted(file.path for file in found.files), list(found.unknown)
 
 
@@ -78,4 +78,4 @@ def test_what_is_no_model_is_nothing(value: str) -> None:
 
 def test_a_graph_without_sense_names_nothing() -> None:
     graph: dict[str, JsonObject] = {"1": {}, "2": {"inputs": ["a.safetensors"]}, "3": {"inputs": "a.safetensors"}}
-    assert named_in(graph, MANIFEST).files == ()
+    assert find_requested(graph, MANIFEST).files == ()

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.faulty import FaultyStore
+from models.faulty_store import FaultyStore
 from models.pulling import pull
 from models.samples import CHUNK, content, manifest_bytes, model, settings
-from worker_gpu.models.cli.verify import check
-from worker_gpu.models.disk.integrity import Proof, is_right
-from worker_gpu.models.disk.local_tree import Tree
-from worker_gpu.models.disk.partial_file import Part
+from worker_gpu.models.cli.verify import verify_files
+from worker_gpu.models.disk.integrity import IntegrityCheck, is_intact
+from worker_gpu.models.disk.local_tree import LocalTree
+from worker_gpu.models.disk.partial_file import PartialFile
 from worker_gpu.models.errors import Stopped
 from worker_gpu.models.manifest.manifest import ModelFile
-from worker_gpu.models.volume.network_volume import Volume
+from worker_gpu.models.volume.network_volume import NetworkVolume
 
 PATH = "loras/x.safetensors"
 BODY = content(CHUNK * 3 + 5, 1)
@@ -43,14 +43,14 @@ def test_only_the_right_bytes_prove_a_file_however_they_come(
         told = told[: at % size] if size else told
     elif harm == "long":
         told += b"x"
-    proof = Proof(file)
+    proof = IntegrityCheck(file)
     for first in range(0, len(told), cut):
         proof.add(memoryview(bytes(told[first : first + cut])))
-    assert proof.holds() == (bytes(told) == body)
+    assert proof.passed() == (bytes(told) == body)
 
 
 def test_a_wrong_chunk_is_known_without_reading_the_rest() -> None:
-    proof = Proof(model(PATH, BODY))
+    proof = IntegrityCheck(model(PATH, BODY))
     assert not proof.add(memoryview(bytes(CHUNK)))
 
 
@@ -68,12 +68,12 @@ def test_where_there_are_chunk_hashes_everybody_goes_by_them(
     chosen = settings(tmp_path, store.bucket)
     assert pull(chosen).fetched == [PATH]
     asked = len(store.of(PATH))
-    tree = Tree(chosen.folder, lambda: 0.0)
+    tree = LocalTree(chosen.folder, lambda: 0.0)
     tree.open()
-    assert [finding.state for finding in check(tree, [odd], full=True)] == ["ok"]
+    assert [finding.state for finding in verify_files(tree, [odd], full=True)] == ["ok"]
     tree.close()
-    volume = Volume(tmp_path / "volume", True, lambda: 0.0)
-    assert volume.keep(odd, chosen.folder / PATH)
+    volume = NetworkVolume(tmp_path / "volume", True, lambda: 0.0)
+    assert volume.store(odd, chosen.folder / PATH)
     # Not known to the index any more: the bytes alone tell.
     (chosen.folder / ".sync" / "index.jsonl").unlink()
     assert pull(chosen).errors == []
@@ -84,14 +84,14 @@ def test_where_there_are_chunk_hashes_everybody_goes_by_them(
 
 @pytest.mark.usefixtures("store")
 def test_a_full_check_reads_a_file_by_its_chunks(tmp_path: Path) -> None:
-    tree = Tree(tmp_path, lambda: 0.0)
+    tree = LocalTree(tmp_path, lambda: 0.0)
     tree.open()
     (tmp_path / "loras").mkdir()
     for at in (0, CHUNK, len(BODY) - 1):
         wrong = bytearray(BODY)
         wrong[at] ^= 1
         (tmp_path / PATH).write_bytes(wrong)
-        assert [finding.state for finding in check(tree, [model(PATH, BODY)], full=True)] == ["corrupt"]
+        assert [finding.state for finding in verify_files(tree, [model(PATH, BODY)], full=True)] == ["corrupt"]
     tree.close()
 
 
@@ -101,22 +101,22 @@ def test_reading_ends_when_the_worker_stops(tmp_path: Path) -> None:
     place = tmp_path / "x"
     place.write_bytes(BODY)
     with pytest.raises(Stopped):
-        is_right(place, model(PATH, BODY), stop)
-    part = Part(tmp_path / "parts", model(PATH, BODY))
+        is_intact(place, model(PATH, BODY), stop)
+    part = PartialFile(tmp_path / "parts", model(PATH, BODY))
     part.open()
     with pytest.raises(Stopped):
         part.hash_all(stop)
     with pytest.raises(Stopped):
         part.hash_chunk(0, stop)
     part.close()
-    volume = Volume(tmp_path / "volume", False, lambda: 0.0)
+    volume = NetworkVolume(tmp_path / "volume", False, lambda: 0.0)
     (tmp_path / "volume" / "loras").mkdir(parents=True)
     (tmp_path / "volume" / PATH).write_bytes(BODY)
-    volume.end()
+    volume.cancel_copy()
     with pytest.raises(Stopped):
         volume.find(model(PATH, BODY))
 
 
 def test_an_empty_file_is_proved_by_its_hash() -> None:
-    assert Proof(model(PATH, b"")).holds()
-    assert not Proof(replace(model(PATH, b""), sha256=hashlib.sha256(b"x").hexdigest())).holds()
+    assert IntegrityCheck(model(PATH, b"")).passed()
+    assert not IntegrityCheck(replace(model(PATH, b""), sha256=hashlib.sha256(b"x").hexdigest())).passed()

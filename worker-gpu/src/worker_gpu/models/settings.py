@@ -22,6 +22,9 @@ VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 """Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
 HUB = "https://huggingface.co"
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+"""obstore panics while it signs a request whose URL contains another character."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,16 @@ def read_model_settings(
 
 
 def _bucket(env: Mapping[str, str]) -> Bucket | None:
-    name = _url_path(env, "MODELS_BUCKET")
+    name = env.get("MODELS_BUCKET", "").strip()
     if not name:
         return None
+    if not _BUCKET_NAME.fullmatch(name):
+        raise ModelError("bad_setting", "MODELS_BUCKET: must be letters, digits, dots, hyphens and underscores")
     required = ("MODELS_ENDPOINT_URL", "MODELS_ACCESS_KEY_ID", "MODELS_SECRET_ACCESS_KEY")
     missing = [variable for variable in required if not env.get(variable, "").strip()]
     if missing:
         raise ModelError("bad_setting", f"MODELS_BUCKET is set, so {' and '.join(missing)} must be set too")
-    prefix = _url_path(env, "MODELS_PREFIX").strip("/")
+    prefix = _prefix(env)
     credentials = Credentials(
         _token(env, "MODELS_ACCESS_KEY_ID"),
         _token(env, "MODELS_SECRET_ACCESS_KEY"),
@@ -162,6 +167,8 @@ def _url(env: Mapping[str, str], name: str, default: str) -> str:
         parts = parse_url(text)
     except ShapeError as error:
         raise ModelError("bad_setting", f"{name}: {error}") from None
+    if not _URL_CHARACTERS.fullmatch(text):
+        raise ModelError("bad_setting", f"{name}: must contain only URL characters; percent-encode the others")
     if "?" in text or "#" in text or "@" in parts.netloc:
         raise ModelError("bad_setting", f"{name}: must be an http or https URL without query and user")
     return text
@@ -175,11 +182,12 @@ def _token(env: Mapping[str, str], name: str) -> str:
     return text
 
 
-def _url_path(env: Mapping[str, str], name: str) -> str:
-    """A part of a URL's path."""
-    text = env.get(name, "").strip()
+def _prefix(env: Mapping[str, str]) -> str:
+    text = env.get("MODELS_PREFIX", "").strip().strip("/")
     if not text.isprintable():
-        raise ModelError("bad_setting", f"{name}: holds an unprintable character")
+        raise ModelError("bad_setting", "MODELS_PREFIX: must contain only printable characters")
+    if text and any(part in ("", ".", "..") for part in text.split("/")):
+        raise ModelError("bad_setting", "MODELS_PREFIX: must not contain an empty part, '.' or '..'")
     return text
 
 

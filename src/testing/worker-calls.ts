@@ -2,7 +2,7 @@ import { testBindings } from '../../test/gateway-bindings.ts';
 import { signToken, type TokenBinding } from '../providers/tokens.ts';
 import { anyone } from './gateway.ts';
 
-/** The worker door as a worker calls it, for tests of its every answer. */
+/** Calls the worker routes as a worker does, for tests of their answers. */
 
 const HOUR_MS = 3_600_000;
 
@@ -13,7 +13,7 @@ export const tokenFor = (
   expires_at = Date.now() + HOUR_MS,
 ): Promise<string> => signToken(testBindings.TOKEN_SECRET, { purpose: 'worker', job, attempt, ...over }, expires_at);
 
-/** One call of the worker door. Without a token given, the right one for the attempt is sent; null sends none. */
+/** Makes one call. By default it sends the right token of the attempt; null sends none. */
 export async function workerCall(
   job: string,
   path: string,
@@ -28,8 +28,8 @@ export async function workerCall(
   });
 }
 
-/** Status and body of an answer. */
-export async function told(response: Response): Promise<{ status: number; body: unknown }> {
+/** Returns the status and the body of a response. */
+export async function answerOf(response: Response): Promise<{ status: number; body: unknown }> {
   const text = await response.text();
   return { status: response.status, body: text === '' ? null : JSON.parse(text) };
 }

@@ -7,10 +7,10 @@ import { signToken } from '../providers/tokens.ts';
 import { outputKey } from '../storage/r2/keys.ts';
 import { anyone } from './gateway.ts';
 
-/** A file or text that the pretended worker brings. */
+/** A file or text that the fake worker produces. */
 export type Made = { name: string; content_type: string; bytes: Uint8Array };
 
-/** Runs a job's first attempt as a worker would, over the worker door: claim, outputs into R2, complete. */
+/** Runs a job's first attempt as a worker does: claims it, stores the outputs in R2, and completes it. */
 export async function runAsWorker(account: string, job: string, made: readonly Made[]): Promise<void> {
   const token = await signToken(testBindings.TOKEN_SECRET, { purpose: 'worker', job, attempt: 1 }, Date.now() + 60_000);
   const claim = crypto.randomUUID();

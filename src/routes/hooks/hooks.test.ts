@@ -13,7 +13,7 @@ async function ran(): Promise<{ rig: Rig; runpod: FakeRunpod; hook: string }> {
 }
 
 describe("RunPod's webhook", () => {
-  it('has the gateway ask RunPod, and is answered with exactly 200', async () => {
+  it('makes the gateway poll RunPod, and gets exactly 200', async () => {
     const { rig, runpod, hook } = await ran();
     runpod.answer.status = () => Response.json({ status: 'IN_PROGRESS' });
     const response = await anyone(hook, { method: 'POST', body: '{}' });
@@ -23,7 +23,7 @@ describe("RunPod's webhook", () => {
     expect((await view(rig)).stage).toBe('cold_start');
   });
 
-  it('proves nothing by what it says', async () => {
+  it('is not trusted: its content changes nothing', async () => {
     const { rig, hook } = await ran();
     for (const body of [
       JSON.stringify({ id: 'run-1', status: 'FAILED', output: { error: 'all is lost' } }),
@@ -36,7 +36,7 @@ describe("RunPod's webhook", () => {
     expect((await view(rig)).status).toBe('queued');
   });
 
-  it('about a job that is over, or an attempt that is, is taken and ignored', async () => {
+  it('is accepted and ignored for a finished job or attempt', async () => {
     const { rig, runpod, hook } = await ran();
     await rig.stub.cancel('acc');
     await settled(rig);
@@ -47,13 +47,13 @@ describe("RunPod's webhook", () => {
     expect((await view(rig)).last_event).toBe(last);
   });
 
-  it('about a job that is gone is taken: RunPod need not repeat it', async () => {
+  it('is accepted for an erased job, so that RunPod does not repeat it', async () => {
     const id = newId();
     const token = await tokenFor(id, 1, { purpose: 'webhook' });
     expect((await anyone(`/hooks/runpod/${id}/1?token=${token}`, { method: 'POST' })).status).toBe(200);
   });
 
-  it('about a run of which /run never said that it was taken names it, and RunPod is asked about it', async () => {
+  it('names the run when /run never answered, and the gateway polls that run', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response(null, { status: 502 });
     const rig = await created({ endpoint: 'foreign', worker: 'worker-comfyui' });
@@ -93,7 +93,7 @@ describe("RunPod's webhook", () => {
     ["another job's token", async () => `?token=${await tokenFor(newId(), 1, { purpose: 'webhook' })}`],
     ["another attempt's token", async (id) => `?token=${await tokenFor(id, 2, { purpose: 'webhook' })}`],
     ['an expired token', async (id) => `?token=${await tokenFor(id, 1, { purpose: 'webhook' }, Date.now() - 1_001)}`],
-  ])('with %s asks nobody anything', async (_name, query) => {
+  ])('calls nothing with %s', async (_name, query) => {
     const { rig, runpod } = await ran();
     const response = await anyone(`/hooks/runpod/${rig.id}/1${await query(rig.id)}`, { method: 'POST' });
     expect(response.status).toBe(401);
@@ -101,7 +101,7 @@ describe("RunPod's webhook", () => {
     expect(runpod.count('status')).toBe(0);
   });
 
-  it('is a POST', async () => {
+  it('accepts only POST', async () => {
     const { hook } = await ran();
     expect((await anyone(hook)).status).toBe(405);
   });

@@ -6,8 +6,9 @@ import type { AppEnv } from '../http/app-env.ts';
 import { senderOf } from '../http/edge-rate-limit.ts';
 
 /**
- * RunPod's webhook. It is unsigned and its body proves nothing (reference/runpod.md 2.6), so the URL carries a token, and
- * the job is only told to ask RunPod for the status. Calls without the token are counted for their address.
+ * RunPod's webhook. It is unsigned, and its body is not trusted (reference/runpod.md 2.6). So the URL contains a token,
+ * and the webhook only makes the job poll RunPod for its status. Calls without the token are counted for the sender's
+ * address.
  */
 export const hooksRoutes = new Hono<AppEnv>();
 
@@ -21,6 +22,6 @@ hooksRoutes.post('/runpod/:job/:attempt', async (c) => {
       : c.json({ error: 'rate_limited' }, 429, { 'retry-after': String(wait_s) });
   }
   await onProviderWebhook(c.var.core, job, attempt, c.req.raw.body);
-  // RunPod repeats a webhook that is not answered with exactly 200.
+  // RunPod repeats a webhook that does not get exactly 200.
   return c.json({ received: true }, 200);
 });

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { anyone } from '../../testing/gateway.ts';
 import { claimed, fakeRunpod, newId, WORKER, type Rig } from '../../testing/job.ts';
-import { told, tokenFor, workerCall } from '../../testing/worker-calls.ts';
+import { answerOf, tokenFor, workerCall } from '../../testing/worker-calls.ts';
 
 type Claimed = Rig & { claim: string };
 
-/** Every call of the contract, in a form that a worker with the right token may make. */
+/** Every call of the contract, in a valid form for a worker with the right token. */
 const CALLS: Record<string, (rig: Claimed, token: string | null) => Promise<Response>> = {
   claim: (rig, token) => workerCall(rig.id, 'claim', { attempt: 1, claim: rig.claim, worker: WORKER }, { token }),
   uploads: (rig, token) =>
@@ -49,21 +49,21 @@ const WRONG: [string, (rig: Claimed) => Promise<string | null>][] = [
 ];
 
 describe.each(Object.entries(CALLS))('%s', (name, call) => {
-  it.each(WRONG)('with %s is refused and does nothing', async (_what, token) => {
+  it.each(WRONG)('rejects a request with %s and does nothing', async (_what, token) => {
     fakeRunpod();
     const rig = await claimed();
     const before = await rig.stub.view('acc');
     const answer = await call(rig, await token(rig));
     expect(answer.headers.get('content-type')).toBe('application/problem+json');
-    expect(await told(answer)).toMatchObject({ status: 401, body: { code: 'invalid_token', status: 401 } });
+    expect(await answerOf(answer)).toMatchObject({ status: 401, body: { code: 'invalid_token', status: 401 } });
     expect(await rig.stub.view('acc')).toEqual(before);
   });
 
-  it('with its own token is taken', async () => {
+  it('accepts a request with its own token', async () => {
     fakeRunpod();
     const rig = await claimed();
     const answer = await call(rig, await tokenFor(rig.id));
-    // `finish` names an upload that R2 does not know; that is past the door.
+    // `finish` names an upload that R2 does not know, so it fails only after authentication.
     expect(answer.status).toBe(name === 'channel' ? 101 : name === 'finish' ? 409 : name === 'catalog' ? 204 : 200);
     answer.webSocket?.accept();
     answer.webSocket?.close();
@@ -71,7 +71,7 @@ describe.each(Object.entries(CALLS))('%s', (name, call) => {
   });
 });
 
-it('a token in another scheme is none', async () => {
+it('the worker routes reject a token in another scheme', async () => {
   fakeRunpod();
   const rig = await claimed();
   const response = await anyone(`/worker/jobs/${rig.id}/claim`, {
@@ -82,7 +82,7 @@ it('a token in another scheme is none', async () => {
   expect(response.status).toBe(401);
 });
 
-it('without a token the body is not even judged', async () => {
+it('the worker routes reject a missing token before they parse the body', async () => {
   fakeRunpod();
   const rig = await claimed();
   expect((await workerCall(rig.id, 'claim', 'no json', { token: null })).status).toBe(401);

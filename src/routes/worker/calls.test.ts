@@ -17,7 +17,7 @@ import {
   WORKER,
   type Rig,
 } from '../../testing/job.ts';
-import { told, tokenFor, workerCall } from '../../testing/worker-calls.ts';
+import { answerOf, tokenFor, workerCall } from '../../testing/worker-calls.ts';
 
 const SHA = 'a'.repeat(64);
 const file = (name: string, size_bytes: number, content_type = 'image/png') => ({
@@ -47,14 +47,14 @@ const complete = (rig: Rig & { claim: string }, over: object = {}) =>
     ...over,
   });
 
-describe('claim', () => {
-  it('hands out all that a run needs, and the same again to the same claim', async () => {
+describe('a claim', () => {
+  it('returns everything that a run needs, and the same on a repeated claim', async () => {
     fakeRunpod();
     heldClock();
     const input = { name: 'photo.png', sha256: SHA, size_bytes: 3, content_type: 'image/png' };
     const rig = await created({ inputs: [input] });
     const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER, catalog: SHA };
-    const first = await told(await workerCall(rig.id, 'claim', claim));
+    const first = await answerOf(await workerCall(rig.id, 'claim', claim));
     expect(first).toMatchObject({
       status: 200,
       body: {
@@ -70,35 +70,35 @@ describe('claim', () => {
         catalog_wanted: true,
       },
     });
-    expect(await told(await workerCall(rig.id, 'claim', claim))).toEqual(first);
+    expect(await answerOf(await workerCall(rig.id, 'claim', claim))).toEqual(first);
   });
 
-  it('tells the worker what the client wishes of the outputs', async () => {
+  it("returns the client's output options", async () => {
     fakeRunpod();
     const options = { previews: false, temp_outputs: true, metadata: false };
     const rig = await created({ options });
     const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
-    expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({ body: { options } });
+    expect(await answerOf(await workerCall(rig.id, 'claim', claim))).toMatchObject({ body: { options } });
   });
 
-  it('tells the worker which jobs are of one account, and not its name', async () => {
+  it('returns a scope that is equal for one account and does not reveal its name', async () => {
     fakeRunpod();
     const scopeFor = async (account: string) => {
       const rig = await created({ account });
       const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
-      const { body } = await told(await workerCall(rig.id, 'claim', claim));
+      const { body } = await answerOf(await workerCall(rig.id, 'claim', claim));
       return z.object({ scope: z.string().regex(/^[0-9a-f]{64}$/) }).parse(body).scope;
     };
     expect(await scopeFor('acme')).toBe(await scopeFor('acme'));
     expect(await scopeFor('acme')).not.toBe(await scopeFor('other'));
   });
 
-  it('is granted to one delivery of the ticket, however many come at once', async () => {
+  it('is granted to one of several concurrent deliveries of a ticket', async () => {
     fakeRunpod();
     const rig = await created();
     const answers = await Promise.all(
       Array.from({ length: 8 }, () =>
-        workerCall(rig.id, 'claim', { attempt: 1, claim: crypto.randomUUID(), worker: WORKER }).then(told),
+        workerCall(rig.id, 'claim', { attempt: 1, claim: crypto.randomUUID(), worker: WORKER }).then(answerOf),
       ),
     );
     expect(answers.filter((answer) => answer.status === 200)).toHaveLength(1);
@@ -106,26 +106,26 @@ describe('claim', () => {
     expect(answers.find((answer) => answer.status === 409)?.body).toMatchObject({ code: 'claimed_elsewhere' });
   });
 
-  it('comes too late for a job that is over or canceled, and for a job that is gone', async () => {
+  it('is rejected for a finished, canceled or erased job', async () => {
     fakeRunpod();
     const rig = await created();
     await rig.stub.cancel(ACCOUNT);
     const claim = { attempt: 1, claim: crypto.randomUUID(), worker: WORKER };
-    expect(await told(await workerCall(rig.id, 'claim', claim))).toMatchObject({
+    expect(await answerOf(await workerCall(rig.id, 'claim', claim))).toMatchObject({
       status: 410,
       body: { code: 'job_over' },
     });
-    expect(await told(await workerCall(newId(), 'claim', claim))).toMatchObject({
+    expect(await answerOf(await workerCall(newId(), 'claim', claim))).toMatchObject({
       status: 404,
       body: { code: 'job_not_found' },
     });
   });
 
-  it('of a later attempt gets a prompt id of its own, the same each time', async () => {
+  it('gets a different, stable prompt id for a later attempt', async () => {
     fakeRunpod();
     const rig = await claimed();
     const error = { code: 'out_of_memory', message: 'no', at: 'worker', retryable: true };
-    expect(await told(await complete(rig, { outcome: 'failed', error }))).toEqual({
+    expect(await answerOf(await complete(rig, { outcome: 'failed', error }))).toEqual({
       status: 200,
       body: { status: 'queued' },
     });
@@ -133,7 +133,7 @@ describe('claim', () => {
     const ask = async () =>
       z
         .object({ prompt_id: z.string() })
-        .parse((await told(await workerCall(rig.id, 'claim', again, { attempt: 2 }))).body).prompt_id;
+        .parse((await answerOf(await workerCall(rig.id, 'claim', again, { attempt: 2 }))).body).prompt_id;
     const id = await ask();
     expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(id).not.toBe(rig.id);
@@ -146,10 +146,10 @@ describe('claim', () => {
     ['attempt zero', { attempt: 0, claim: crypto.randomUUID(), worker: WORKER }],
     ['a claim that is no UUID', { attempt: 1, claim: 'x', worker: WORKER }],
     ['no worker', { attempt: 1, claim: crypto.randomUUID() }],
-  ])('with %s is refused by name', async (_name, body) => {
+  ])('is rejected with %s, and the error names the field', async (_name, body) => {
     fakeRunpod();
     const rig = await created();
-    expect(await told(await workerCall(rig.id, 'claim', body))).toMatchObject({
+    expect(await answerOf(await workerCall(rig.id, 'claim', body))).toMatchObject({
       status: 422,
       body: { code: 'invalid_request' },
     });
@@ -158,11 +158,11 @@ describe('claim', () => {
   });
 });
 
-describe('uploads', () => {
+describe('upload URLs', () => {
   const uploads = (rig: Rig & { claim: string }, files: unknown[], claim = rig.claim) =>
     workerCall(rig.id, 'uploads', { attempt: 1, claim, files });
 
-  it('answers in the order asked: one PUT up to the limit, equal parts above it', async () => {
+  it('returns URLs in the given order: one PUT up to the limit, equal parts above it', async () => {
     fakeRunpod();
     const rig = await claimed();
     const files = [
@@ -170,7 +170,7 @@ describe('uploads', () => {
       file('big.mp4', SINGLE_PUT_BYTES + 1, 'video/mp4'),
       file('a b.png', SINGLE_PUT_BYTES),
     ];
-    const { status, body } = await told(await uploads(rig, files));
+    const { status, body } = await answerOf(await uploads(rig, files));
     expect(status).toBe(200);
     const put = (name: string) => ({
       name,
@@ -195,46 +195,49 @@ describe('uploads', () => {
     });
   });
 
-  it('asked for again gives the same key', async () => {
+  it('returns the same key when repeated', async () => {
     fakeRunpod();
     const rig = await claimed();
     const keys = async () =>
       z
         .object({ uploads: z.array(z.object({ key: z.string() })) })
-        .parse((await told(await uploads(rig, [file('a.png', 1)]))).body).uploads;
+        .parse((await answerOf(await uploads(rig, [file('a.png', 1)]))).body).uploads;
     expect(await keys()).toEqual(await keys());
   });
 
-  it('refuses a call for more than MAX_UPLOAD_URLS URLs and does nothing for it', async () => {
+  it('rejects a call for more than MAX_UPLOAD_URLS URLs and does nothing', async () => {
     fakeRunpod();
     const rig = await claimed();
     const begin = vi.spyOn(env.BUCKET, 'createMultipartUpload');
     onTestFinished(() => begin.mockRestore());
     const large = PART_BYTES * 250;
     const files = (count: number) => Array.from({ length: count }, (_, index) => file(`${index}.mp4`, large));
-    expect(await told(await uploads(rig, [...files(4), file('a.png', 1)]))).toMatchObject({
+    expect(await answerOf(await uploads(rig, [...files(4), file('a.png', 1)]))).toMatchObject({
       status: 422,
       body: { code: 'invalid_request', detail: expect.stringContaining(String(MAX_UPLOAD_URLS)) },
     });
     expect(begin).not.toHaveBeenCalled();
-    const { status, body } = await told(await uploads(rig, files(4)));
+    const { status, body } = await answerOf(await uploads(rig, files(4)));
     expect(status).toBe(200);
     expect(JSON.stringify(body).length).toBeLessThan(1_000_000);
   });
 
-  it('refuses what is too large, a claim that is not the one, and a job that is over', async () => {
+  it('rejects a file that is too large, another claim, and a finished job', async () => {
     fakeRunpod();
     const rig = await claimed();
-    expect(await told(await uploads(rig, [file('a', 5 * 1024 ** 3 + 1)]))).toMatchObject({
+    expect(await answerOf(await uploads(rig, [file('a', 5 * 1024 ** 3 + 1)]))).toMatchObject({
       status: 413,
       body: { code: 'output_too_large', names: ['a'] },
     });
-    expect(await told(await uploads(rig, [file('a', 1)], crypto.randomUUID()))).toMatchObject({
+    expect(await answerOf(await uploads(rig, [file('a', 1)], crypto.randomUUID()))).toMatchObject({
       status: 409,
       body: { code: 'claimed_elsewhere' },
     });
     await complete(rig);
-    expect(await told(await uploads(rig, [file('a', 1)]))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+    expect(await answerOf(await uploads(rig, [file('a', 1)]))).toMatchObject({
+      status: 410,
+      body: { code: 'job_over' },
+    });
   });
 
   it.each([
@@ -246,10 +249,10 @@ describe('uploads', () => {
     file('a', -1),
     file('a', 1.5),
     { ...file('a', 1), sha256: 'A'.repeat(64) },
-  ])('refuses a file that cannot be one: %j', async (bad) => {
+  ])('rejects an invalid file: %j', async (bad) => {
     fakeRunpod();
     const rig = await claimed();
-    expect(await told(await uploads(rig, [bad]))).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
+    expect(await answerOf(await uploads(rig, [bad]))).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
   });
 
   it.each(['image/png\r\nx: y', 'bild/größe', 'text/plain; a="\0"', ''])(
@@ -257,7 +260,7 @@ describe('uploads', () => {
     async (type) => {
       fakeRunpod();
       const rig = await claimed();
-      expect(await told(await uploads(rig, [file('a', 1, type)]))).toMatchObject({
+      expect(await answerOf(await uploads(rig, [file('a', 1, type)]))).toMatchObject({
         status: 200,
         body: { uploads: [{ headers: { 'content-type': 'application/octet-stream' } }] },
       });
@@ -265,7 +268,7 @@ describe('uploads', () => {
   );
 });
 
-describe('a large file', () => {
+describe('a multipart upload', () => {
   const begun = z.object({ uploads: z.tuple([z.object({ key: z.string(), upload_id: z.string() })]) });
 
   async function inParts() {
@@ -276,7 +279,7 @@ describe('a large file', () => {
       claim: rig.claim,
       files: [file('big.mp4', SINGLE_PUT_BYTES + 1, 'video/mp4')],
     });
-    const { key, upload_id } = begun.parse((await told(asked)).body).uploads[0];
+    const { key, upload_id } = begun.parse((await answerOf(asked)).body).uploads[0];
     const part = await env.BUCKET.resumeMultipartUpload(key, upload_id).uploadPart(1, 'all of it');
     const finish = (over: object = {}) =>
       workerCall(rig.id, 'uploads/finish', {
@@ -290,7 +293,7 @@ describe('a large file', () => {
     return { rig, key, finish };
   }
 
-  it('is closed once, and closing it again says the same', async () => {
+  it('is completed once, and a repeated call gets the same answer', async () => {
     const { key, finish } = await inParts();
     expect((await finish()).status).toBe(204);
     expect((await finish()).status).toBe(204);
@@ -298,10 +301,10 @@ describe('a large file', () => {
     expect(stored).toMatchObject({ size: 9, httpMetadata: { contentType: 'video/mp4' } });
   });
 
-  it('is not closed under a key that R2 cannot have', async () => {
+  it('is not completed under a key that R2 does not accept', async () => {
     const { key, finish } = await inParts();
     for (const tail of ['x'.repeat(1_500), '/../../x', '\0', '日'.repeat(400)]) {
-      const answer = await told(await finish({ key: `${key}${tail}` }));
+      const answer = await answerOf(await finish({ key: `${key}${tail}` }));
       expect([tail.slice(0, 9), answer]).toMatchObject([
         tail.slice(0, 9),
         { status: 409, body: { code: 'output_missing' } },
@@ -310,64 +313,64 @@ describe('a large file', () => {
     expect((await finish()).status).toBe(204);
   });
 
-  it('with a part or an upload that R2 does not know is not closed', async () => {
+  it('is not completed when R2 does not know the upload or a part', async () => {
     const { key, finish } = await inParts();
     for (const wrong of [
       { parts: [{ number: 1, etag: 'nope' }] },
       { parts: [{ number: 2, etag: 'nope' }] },
       { upload_id: 'nope' },
     ]) {
-      expect(await told(await finish(wrong))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
+      expect(await answerOf(await finish(wrong))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
     }
     expect(await env.BUCKET.head(key)).toBeNull();
     expect((await finish()).status).toBe(204);
   });
 
-  it('cannot be closed under a key of another job, attempt or kind', async () => {
+  it('cannot be completed under a key of another job, attempt or kind', async () => {
     const { rig, finish } = await inParts();
     for (const key of [
       outputKey(ACCOUNT, newId(), 1, 'x'),
       outputKey(ACCOUNT, rig.id, 2, 'x'),
       assetKey(ACCOUNT, SHA),
     ]) {
-      expect(await told(await finish({ key }))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
+      expect(await answerOf(await finish({ key }))).toMatchObject({ status: 409, body: { code: 'output_missing' } });
     }
   });
 });
 
-describe('complete', () => {
-  it('fails a job with more outputs than max_outputs and looks for none of them', async () => {
+describe('a final report', () => {
+  it('fails a job with more outputs than max_outputs without looking them up', async () => {
     fakeRunpod();
     const rig = await claimed();
     const looks = vi.spyOn(env.BUCKET, 'head');
     onTestFinished(() => looks.mockRestore());
     const outputs = Array.from({ length: 1_001 }, (_, index) => outputOf(rig.id, `${index}.png`, 3));
     for (let times = 0; times < 2; times += 1) {
-      expect(await told(await complete(rig, { outputs }))).toEqual({ status: 200, body: { status: 'failed' } });
+      expect(await answerOf(await complete(rig, { outputs }))).toEqual({ status: 200, body: { status: 'failed' } });
     }
     expect(await view(rig)).toMatchObject({ outputs: [], error: { code: 'output_too_large', at: 'workflow' } });
     expect(looks).not.toHaveBeenCalled();
   });
 
-  it('is answered 200 only when stored, and the same when repeated', async () => {
+  it('gets 200 only when it is stored, and the same answer when repeated', async () => {
     fakeRunpod();
     const rig = await claimed();
     const output = outputOf(rig.id, 't.png', 3);
     const missing = { status: 409, body: { code: 'output_missing', missing: ['t.png'] } };
-    expect(await told(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
+    expect(await answerOf(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
     await env.BUCKET.put(output.key, 'ab');
-    expect(await told(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
+    expect(await answerOf(await complete(rig, { outputs: [output] }))).toMatchObject(missing);
     await env.BUCKET.put(output.key, 'abc');
     const stored = { status: 200, body: { status: 'succeeded' } };
-    expect(await told(await complete(rig, { outputs: [output] }))).toEqual(stored);
-    expect(await told(await complete(rig, { outputs: [output] }))).toEqual(stored);
+    expect(await answerOf(await complete(rig, { outputs: [output] }))).toEqual(stored);
+    expect(await answerOf(await complete(rig, { outputs: [output] }))).toEqual(stored);
     expect(await view(rig)).toMatchObject({
       status: 'succeeded',
       outputs: [{ name: 't.png', class_type: 'SaveImage' }],
     });
   });
 
-  it('with an error the gateway does not know is an internal error, and its unknown fields are let be', async () => {
+  it('becomes an internal error when its code is unknown, and its unknown fields are ignored', async () => {
     fakeRunpod();
     const rig = await claimed();
     const error = { code: 'cosmic_ray', message: 'bit', at: 'space', retryable: false, colour: 'blue' };
@@ -378,7 +381,7 @@ describe('complete', () => {
     });
   });
 
-  it('keeps what the attempt ran with, and nothing in it stands in the way of a result', async () => {
+  it("stores the attempt's environment, and an invalid environment does not prevent the result", async () => {
     fakeRunpod();
     const rig = await created();
     const claim = crypto.randomUUID();
@@ -414,24 +417,27 @@ describe('complete', () => {
     expect((await view(other)).attempts[0]).toMatchObject({ status: 'succeeded', environment: { models: null } });
   });
 
-  it('is refused to another claim, and to a stale attempt', async () => {
+  it('is rejected from another claim and from a stale attempt', async () => {
     fakeRunpod();
     const rig = await claimed();
     const body = { claim: crypto.randomUUID() };
-    expect(await told(await complete(rig, body))).toMatchObject({ status: 409, body: { code: 'claimed_elsewhere' } });
+    expect(await answerOf(await complete(rig, body))).toMatchObject({
+      status: 409,
+      body: { code: 'claimed_elsewhere' },
+    });
     const error = { code: 'out_of_memory', message: 'no', at: 'worker', retryable: true };
     await complete(rig, { outcome: 'failed', error });
-    expect(await told(await complete(rig))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+    expect(await answerOf(await complete(rig))).toMatchObject({ status: 410, body: { code: 'job_over' } });
   });
 });
 
-describe('channel', () => {
+describe('the channel', () => {
   const dial = async (id: string, claim: string, headers: Record<string, string> = { upgrade: 'websocket' }) =>
     anyone(`/worker/jobs/${id}/channel?attempt=1&claim=${claim}`, {
       headers: { authorization: `Bearer ${await tokenFor(id)}`, ...headers },
     });
 
-  it('is a WebSocket to the job, with the ack as its first frame', async () => {
+  it('is a WebSocket to the job whose first frame is the ack', async () => {
     fakeRunpod();
     const rig = await claimed();
     const { webSocket } = await dial(rig.id, rig.claim);
@@ -444,34 +450,37 @@ describe('channel', () => {
     expect(await view(rig)).toMatchObject({ stage: 'models' });
   });
 
-  it('is refused in the words of the contract', async () => {
+  it('is rejected with the codes of the contract', async () => {
     fakeRunpod();
     const rig = await claimed();
-    expect(await told(await dial(rig.id, rig.claim, {}))).toMatchObject({
+    expect(await answerOf(await dial(rig.id, rig.claim, {}))).toMatchObject({
       status: 422,
       body: { code: 'invalid_request' },
     });
-    expect(await told(await dial(rig.id, crypto.randomUUID()))).toMatchObject({
+    expect(await answerOf(await dial(rig.id, crypto.randomUUID()))).toMatchObject({
       status: 409,
       body: { code: 'claimed_elsewhere' },
     });
-    expect(await told(await dial(newId(), rig.claim))).toMatchObject({ status: 404, body: { code: 'job_not_found' } });
+    expect(await answerOf(await dial(newId(), rig.claim))).toMatchObject({
+      status: 404,
+      body: { code: 'job_not_found' },
+    });
     await complete(rig);
-    expect(await told(await dial(rig.id, rig.claim))).toMatchObject({ status: 410, body: { code: 'job_over' } });
+    expect(await answerOf(await dial(rig.id, rig.claim))).toMatchObject({ status: 410, body: { code: 'job_over' } });
   });
 });
 
-describe('the body of a call', () => {
+describe('the body of a worker call', () => {
   it.each([
     ['claim', 'POST', 64 * 1024],
     ['uploads', 'POST', 2 * 1024 * 1024],
     ['uploads/finish', 'POST', 2 * 1024 * 1024],
     ['complete', 'POST', 16 * 1024 * 1024],
     ['catalog', 'PUT', 16 * 1024 * 1024],
-  ])('of %s is refused beyond its limit', async (path, method, limit) => {
+  ])('is rejected above its limit for %s', async (path, method, limit) => {
     fakeRunpod();
     const rig = await claimed();
-    const send = async (length: number) => told(await workerCall(rig.id, path, ' '.repeat(length), { method }));
+    const send = async (length: number) => answerOf(await workerCall(rig.id, path, ' '.repeat(length), { method }));
     const tooLarge = { code: 'invalid_request', detail: `The body may be at most ${limit} bytes.` };
     expect((await send(limit + 1)).body).toMatchObject(tooLarge);
     expect((await send(limit)).body).not.toMatchObject(tooLarge);

@@ -6,13 +6,15 @@ import { ADMIN_TOKEN, GRAPH, newClient, postJson, problemOf, type Call } from '.
 import { claimed, created, fakeRunpod, heldClock, settled, WORKER, type Rig } from '../../testing/job.ts';
 import { as } from '../../testing/keys.ts';
 import { dryRunSchema } from '../v1/schemas.ts';
-import { told, workerCall } from '../../testing/worker-calls.ts';
+import { answerOf, workerCall } from '../../testing/worker-calls.ts';
 
-/** Catalogues of node classes: who may set one, what it refuses, and how a wrong one ends (docs/decisions/0009). */
+/**
+ * Catalogues of node classes: who may set one, which jobs it rejects, and how a wrong one ends (docs/decisions/0009).
+ */
 
 const ENDPOINT = 'narrow';
 const CLASSES = ['EmptyImage', 'SaveImage'];
-/** What a worker would send that failed to load its nodes. */
+/** The catalogue of a worker that failed to load its nodes. */
 const WRONG = ['PreviewImage'];
 
 type Claimed = Rig & { claim: string };
@@ -20,30 +22,30 @@ type Claimed = Rig & { claim: string };
 const send = (rig: Rig, claim: string, classes: string[], attempt = 1): Promise<Response> =>
   workerCall(rig.id, 'catalog', { attempt, claim, classes }, { method: 'PUT', attempt });
 
-/** A worker claims a new job of the endpoint; whether the gateway wants its catalogue. */
+/** Claims a new job of the endpoint as a worker. Returns whether the gateway asks for its catalogue. */
 async function claimWith(classes: string[] | null): Promise<{ rig: Claimed; wanted: unknown }> {
   const rig = await created({ endpoint: ENDPOINT });
   await settled(rig);
   const claim = crypto.randomUUID();
   const catalog = classes === null ? null : await catalogHash(classes);
-  const answer = await told(await workerCall(rig.id, 'claim', { attempt: 1, claim, worker: WORKER, catalog }));
+  const answer = await answerOf(await workerCall(rig.id, 'claim', { attempt: 1, claim, worker: WORKER, catalog }));
   expect(answer.status).toBe(200);
   return { rig: Object.assign(rig, { claim }), wanted: Object(answer.body).catalog_wanted };
 }
 
-/** A worker of the endpoint has reported these classes now. */
+/** Reports these classes as a worker of the endpoint. */
 async function reported(classes: string[]): Promise<void> {
   const { rig } = await claimWith(null);
   expect((await send(rig, rig.claim, classes)).status).toBe(204);
 }
 
-/** What a submit of a graph with EmptyImage and SaveImage comes to. */
+/** Submits a graph with EmptyImage and SaveImage. Returns the status, or the code of the problem. */
 async function submit(call: Call): Promise<number | string> {
   const answer = await call('/v1/jobs/dry-run', postJson({ workflow: GRAPH, endpoint: ENDPOINT }));
   return answer.status === 422 ? (await problemOf(answer)).code : answer.status;
 }
 
-describe('what a catalogue says of classes', () => {
+describe('the facts of a catalogue', () => {
   const nodes = {
     EmptyImage: { required: ['width', 'height', 'batch_size', 'color', 'alpha'] },
     SaveImage: { output: true, required: ['images'] },
@@ -59,7 +61,7 @@ describe('what a catalogue says of classes', () => {
     return (await workerCall(rig.id, 'catalog', body, { method: 'PUT', attempt: 1 })).status;
   };
 
-  it('shows in a dry run, and stays when a catalogue without it has the same classes', async () => {
+  it('appear in a dry run, and are kept when a catalogue without facts has the same classes', async () => {
     fakeRunpod();
     const clock = heldClock();
     const { call } = await newClient();
@@ -72,7 +74,7 @@ describe('what a catalogue says of classes', () => {
     expect(await warnings(call)).toEqual([]);
   });
 
-  it('counts as nothing where it has another form', async () => {
+  it('are ignored when they have another form', async () => {
     fakeRunpod();
     const { call } = await newClient();
     expect(await report({ EmptyImage: { required: 'alpha' } })).toBe(204);
@@ -91,7 +93,7 @@ describe('sending a catalogue', () => {
     expect(await submit(call)).toBe(200);
   });
 
-  it('writes nothing when the same was stored a moment ago', async () => {
+  it('writes nothing when the same catalogue was just stored', async () => {
     fakeRunpod();
     heldClock();
     await reported(CLASSES);
@@ -101,32 +103,32 @@ describe('sending a catalogue', () => {
     expect(writes).not.toHaveBeenCalled();
   });
 
-  it('is refused while nobody has claimed the attempt', async () => {
+  it('is rejected while the attempt is not claimed', async () => {
     fakeRunpod();
     const rig = await created({ endpoint: ENDPOINT });
-    expect(await told(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
+    expect(await answerOf(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
       status: 410,
       body: { code: 'job_over' },
     });
   });
 
-  it('is refused with a claim that is not the one that was granted', async () => {
+  it('is rejected with another claim than the granted one', async () => {
     fakeRunpod();
     const rig = await claimed({ endpoint: ENDPOINT });
-    expect(await told(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
+    expect(await answerOf(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
       status: 409,
       body: { code: 'claimed_elsewhere' },
     });
   });
 
-  it('is refused without a claim', async () => {
+  it('is rejected without a claim', async () => {
     fakeRunpod();
     const rig = await claimed({ endpoint: ENDPOINT });
     const answer = await workerCall(rig.id, 'catalog', { attempt: 1, classes: WRONG }, { method: 'PUT' });
-    expect(await told(answer)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
+    expect(await answerOf(answer)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
   });
 
-  it('is refused from an attempt that has ended', async () => {
+  it('is rejected from an attempt that has ended', async () => {
     fakeRunpod();
     const rig = await claimed({ endpoint: ENDPOINT });
     await workerCall(rig.id, 'complete', { attempt: 1, claim: rig.claim, last_seq: 0, outcome: 'succeeded' });
@@ -141,7 +143,7 @@ describe('a claim', () => {
     expect(await claimWith(CLASSES)).toMatchObject({ wanted: true });
   });
 
-  it('asks for no catalogue that was stored a moment ago', async () => {
+  it('does not ask for a catalogue that was just stored', async () => {
     fakeRunpod();
     await reported(CLASSES);
     expect(await claimWith(CLASSES)).toMatchObject({ wanted: false });
@@ -155,7 +157,7 @@ describe('a claim', () => {
     expect(await claimWith(CLASSES)).toMatchObject({ wanted: true });
   });
 
-  it('asks a worker for its catalogue that does not know its hash yet', async () => {
+  it('asks a worker that does not know its hash yet', async () => {
     fakeRunpod();
     await reported(CLASSES);
     expect(await claimWith(null)).toMatchObject({ wanted: true });
@@ -163,7 +165,7 @@ describe('a claim', () => {
 });
 
 describe('a wrong catalogue', () => {
-  it('refuses nothing once no worker has confirmed it for CATALOG_LIFE_MS', async () => {
+  it('rejects nothing after no worker has confirmed it for CATALOG_LIFE_MS', async () => {
     fakeRunpod();
     const clock = heldClock();
     const { call } = await newClient();
@@ -174,7 +176,7 @@ describe('a wrong catalogue', () => {
     expect(await submit(call)).toBe(200);
   });
 
-  it('refuses nothing when it was stored without a time', async () => {
+  it('rejects nothing when it was stored without a time', async () => {
     const { call } = await newClient();
     await env.BUCKET.put(`catalogs/${ENDPOINT}.json`, JSON.stringify({ classes: WRONG }), {
       customMetadata: { hash: await catalogHash(WRONG) },
@@ -194,7 +196,7 @@ describe('a debug report', () => {
     return answer.json();
   };
 
-  it('replaces the catalogue and is answered without it', async () => {
+  it('replaces the catalogue, and the answer does not contain it', async () => {
     fakeRunpod();
     const { call } = await newClient();
     await reported(WRONG);
@@ -204,7 +206,7 @@ describe('a debug report', () => {
     expect(await submit(call)).toBe(200);
   });
 
-  it('replaces nothing by a catalogue that was cut on its way', async () => {
+  it('does not store a truncated catalogue', async () => {
     fakeRunpod();
     const { call } = await newClient();
     await reported(CLASSES);

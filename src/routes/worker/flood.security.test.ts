@@ -4,14 +4,14 @@ import { ORIGIN, ownGateway } from '../../testing/gateway.ts';
 import { claimed, fakeRunpod, newId, WORKER, type Rig } from '../../testing/job.ts';
 import { tokenFor } from '../../testing/worker-calls.ts';
 
-/** Whoever has no token of a job costs the doors of machines a look at what they sent as one, and nothing more. */
+/** A request without a valid token costs the routes for machines only the check of that token. */
 
 const ADDRESS = '203.0.113.30';
-/** More than a claim, less than the door would read. */
+/** Larger than a claim, and below the limit of the route. */
 const LARGE_BYTES = 15_000_000;
 
-/** A limit that lets nobody pass, and whom it was asked about. */
-function shut(): RateLimit & { asked: string[] } {
+/** A limit that rejects every request, and the keys that were checked. */
+function rejectingLimit(): RateLimit & { asked: string[] } {
   const asked: string[] = [];
   return {
     asked,
@@ -24,7 +24,7 @@ function shut(): RateLimit & { asked: string[] } {
 
 const open: RateLimit = { limit: () => Promise.resolve({ success: true }) };
 
-/** The gateway with these limits, called from one address. */
+/** Makes a gateway with these limits, called from one address. */
 function from(limit: RateLimit): (path: string, init: RequestInit) => Promise<Response> {
   const app = ownGateway();
   const bindings = { ...env, SHIELD_BAD_KEY: limit, SHIELD_OPEN: limit, SHIELD_KEY: limit };
@@ -35,7 +35,7 @@ function from(limit: RateLimit): (path: string, init: RequestInit) => Promise<Re
   };
 }
 
-/** A body that says how much of it was read. */
+/** Makes a body that reports how much of it was read. */
 function watched(bytes: number): { body: ReadableStream<Uint8Array>; pulled: () => number } {
   let given = 0;
   const body = new ReadableStream<Uint8Array>(
@@ -69,8 +69,8 @@ const WRONG: [string, (rig: Rig) => Promise<string>][] = [
   ['a token that is over', (rig) => tokenFor(rig.id, 1, {}, Date.now() - 1_001)],
 ];
 
-describe("the workers' door", () => {
-  it.each(WRONG)('with %s is shut before the body is looked at', async (_what, token) => {
+describe('the worker routes', () => {
+  it.each(WRONG)('reject a flood with %s before they read the body', async (_what, token) => {
     fakeRunpod();
     const rig = await claimed();
     const { body, pulled } = watched(LARGE_BYTES);
@@ -80,10 +80,10 @@ describe("the workers' door", () => {
     expect(pulled()).toBe(0);
   });
 
-  it.each(WRONG)('counts %s for the address it comes from', async (_what, token) => {
+  it.each(WRONG)("count %s for the sender's address", async (_what, token) => {
     fakeRunpod();
     const rig = await claimed();
-    const limit = shut();
+    const limit = rejectingLimit();
     const answer = await from(limit)(`/worker/jobs/${rig.id}/claim`, sent(await token(rig), claim(rig)));
     expect(answer.status).toBe(429);
     expect(answer.headers.get('retry-after')).toBe('60');
@@ -92,10 +92,10 @@ describe("the workers' door", () => {
     expect(limit.asked).toEqual([`bad_key:${ADDRESS}`]);
   });
 
-  it('takes who has the token, whatever else comes from the same address', async () => {
+  it('accept a valid token during a flood from the same address', async () => {
     fakeRunpod();
     const rig = await claimed();
-    const limit = shut();
+    const limit = rejectingLimit();
     const call = from(limit);
     const token = await tokenFor(rig.id);
     expect((await call(`/worker/jobs/${rig.id}/claim`, sent(token, claim(rig)))).status).toBe(200);
@@ -107,7 +107,7 @@ describe("the workers' door", () => {
     expect(limit.asked).toEqual([]);
   });
 
-  it('asks no object and no database about who has no token', async () => {
+  it('call no object and no database without a valid token', async () => {
     fakeRunpod();
     const rig = await claimed();
     const reads = vi.spyOn(env.DB, 'prepare');
@@ -118,18 +118,18 @@ describe("the workers' door", () => {
   });
 });
 
-describe("the door of RunPod's webhook", () => {
-  it('counts calls without the right token for their address', async () => {
+describe("the route of RunPod's webhook", () => {
+  it("counts calls without the right token for the sender's address", async () => {
     fakeRunpod();
     const rig = await claimed();
-    const limit = shut();
+    const limit = rejectingLimit();
     const good = await tokenFor(rig.id, 1, { purpose: 'webhook' });
     const hook = (token: string) => `/hooks/runpod/${rig.id}/1?token=${token}`;
     const refused = await from(limit)(hook('x'), { method: 'POST', body: '{}' });
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '60']);
     expect(limit.asked).toEqual([`bad_key:${ADDRESS}`]);
     expect((await from(open)(hook('x'), { method: 'POST', body: '{}' })).status).toBe(401);
-    // RunPod's own calls are never in the way of a flood.
+    // A flood never blocks RunPod's own calls.
     expect((await from(limit)(hook(good), { method: 'POST', body: '{}' })).status).toBe(200);
     expect(limit.asked).toHaveLength(1);
   });

@@ -1,11 +1,12 @@
 import { expect, it } from 'vitest';
 import { answerRunpod, newClient, submitted } from '../../testing/gateway.ts';
 import { connected, dialChannel, rigOf, settled, WORKER } from '../../testing/job.ts';
-import { told, workerCall } from '../../testing/worker-calls.ts';
+import { answerOf, workerCall } from '../../testing/worker-calls.ts';
 
 /**
- * JSON may escape half of a surrogate pair, which no UTF-8 can hold: Python writes a byte of a file name so that is no Unicode. Our
- * worker sends U+FFFD in its place, an older one does not. Nothing of it is an error, and nothing is lost but the half.
+ * JSON may contain an escaped lone surrogate, which UTF-8 cannot encode. Python writes a byte of a file name that is
+ * not UTF-8 in this form. The worker sends U+FFFD instead, but an older worker does not. It must not cause an error,
+ * and only this character is replaced.
  */
 const HALF = 'caf\udce9.png';
 const WHOLE = 'caf\ufffd.png';
@@ -49,12 +50,12 @@ async function claimedBy(outputs: unknown[], outcome: string, error: unknown) {
     channel.say({ seq: at + 1, ...line });
   }
   const report = { attempt: 1, claim, last_seq: lines.length, outcome, outputs, error, timings: { [HALF]: 1 } };
-  const answer = await told(await workerCall(id, 'complete', { ...report, worker, ran_with: { models: [] } }));
+  const answer = await answerOf(await workerCall(id, 'complete', { ...report, worker, ran_with: { models: [] } }));
   await settled(rigOf(id));
   return { id, call, answer };
 }
 
-it('half of a pair in an error is told as U+FFFD, everywhere the job is shown', async () => {
+it('a lone surrogate in an error becomes U+FFFD wherever the job is shown', async () => {
   const error = { code: 'execution_error', message: HALF, at: 'workflow', retryable: false };
   const node = { id: HALF, class_type: HALF };
   const { id, call, answer } = await claimedBy([], 'failed', { ...error, node, details: { [HALF]: [HALF] } });
@@ -68,13 +69,13 @@ it('half of a pair in an error is told as U+FFFD, everywhere the job is shown', 
   expect(await (await call(`/v1/jobs/${id}`)).json()).toMatchObject({ error: { message: WHOLE, node: { id: WHOLE } } });
 });
 
-it('half of a pair in an output does not keep the job from succeeding', async () => {
+it('a lone surrogate in an output does not prevent success', async () => {
   const { id, call, answer } = await claimedBy([text('2.txt', HALF)], 'succeeded', null);
   expect(answer).toEqual({ status: 200, body: { status: 'succeeded' } });
   expect(await (await call(`/v1/jobs/${id}`)).json()).toMatchObject({ outputs: [{ name: '2.txt', text: WHOLE }] });
 });
 
-it('half of a pair in the name of an output is told as U+FFFD too', async () => {
+it('a lone surrogate in the name of an output becomes U+FFFD', async () => {
   const { id, call, answer } = await claimedBy([text(HALF, '2')], 'succeeded', null);
   expect(answer).toEqual({ status: 200, body: { status: 'succeeded' } });
   expect(await (await call(`/v1/jobs/${id}`)).json()).toMatchObject({ outputs: [{ name: WHOLE }] });

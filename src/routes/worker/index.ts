@@ -16,20 +16,22 @@ import type { AppEnv } from '../http/app-env.ts';
 import { senderOf } from '../http/edge-rate-limit.ts';
 import { granted, refuse } from './answers.ts';
 
-/** Most bytes of a call's body. A claim holds a few names. */
+/** The largest body of a claim, in bytes. A claim contains a few names. */
 const CLAIM_BYTES = 64 * 1024;
-/** A thousand files with the longest names, or the parts of the largest file. */
+/** The largest body of an upload call: 1,000 files with the longest names, or the parts of the largest file. */
 const UPLOADS_BYTES = 2 * 1024 * 1024;
-/** A thousand outputs with short texts, or the names of every node of a large ComfyUI. */
+/** The largest report: 1,000 outputs with short texts, or the node names of a large ComfyUI. */
 const REPORT_BYTES = 16 * 1024 * 1024;
 
-/** `attempt`: the one whose token came. */
+/** `attempt`: the attempt of the token. */
 type WorkerEnv = { Bindings: AppEnv['Bindings']; Variables: AppEnv['Variables'] & { attempt: number } };
 
-/** The door of our own workers (docs/reference/worker-contract.md). Every call carries the token of one attempt of one job. */
+/**
+ * The routes of worker-gpu (docs/reference/worker-contract.md). Every call carries the token of one attempt of one job.
+ */
 export const workerRoutes = new Hono<WorkerEnv>();
 
-/** Nobody without a token of the job is read any further. What such callers send is counted for their address. */
+/** Rejects requests without a token of the job before their body is read, and counts them for the sender's address. */
 workerRoutes.use('/jobs/:job/*', async (c, next) => {
   const attempt = await attemptOf(c.var.core, 'worker', c.req.param('job'), bearer(c));
   if (attempt === null) {
@@ -51,13 +53,15 @@ workerRoutes.use('/jobs/:job/uploads', atMost(UPLOADS_BYTES));
 workerRoutes.use('/jobs/:job/uploads/finish', atMost(UPLOADS_BYTES));
 workerRoutes.use(atMost(REPORT_BYTES));
 
-workerRoutes.post('/jobs/:job/claim', (c) => take(c, claimRequest, claim, (answer) => granted(c, answer)));
+workerRoutes.post('/jobs/:job/claim', (c) => handleCall(c, claimRequest, claim, (answer) => granted(c, answer)));
 workerRoutes.post('/jobs/:job/uploads', (c) =>
-  take(c, uploadsRequest, uploads, (answer) => c.json({ uploads: answer })),
+  handleCall(c, uploadsRequest, uploads, (answer) => c.json({ uploads: answer })),
 );
-workerRoutes.post('/jobs/:job/uploads/finish', (c) => take(c, finishRequest, finishUpload, () => c.body(null, 204)));
-workerRoutes.post('/jobs/:job/complete', (c) => take(c, completeRequest, complete, (answer) => c.json(answer)));
-workerRoutes.put('/jobs/:job/catalog', (c) => take(c, catalogRequest, reportCatalog, () => c.body(null, 204)));
+workerRoutes.post('/jobs/:job/uploads/finish', (c) =>
+  handleCall(c, finishRequest, finishUpload, () => c.body(null, 204)),
+);
+workerRoutes.post('/jobs/:job/complete', (c) => handleCall(c, completeRequest, complete, (answer) => c.json(answer)));
+workerRoutes.put('/jobs/:job/catalog', (c) => handleCall(c, catalogRequest, reportCatalog, () => c.body(null, 204)));
 
 workerRoutes.get('/jobs/:job/channel', async (c) => {
   const job = c.req.param('job');
@@ -81,8 +85,10 @@ workerRoutes.get('/jobs/:job/channel', async (c) => {
   }
 });
 
-/** One call with a body: parse, see that it speaks for the token's attempt, act, answer. */
-async function take<T extends { attempt: number }, R>(
+/**
+ * Handles a call with a body: parses it, checks that it is about the token's attempt, calls the service, and responds.
+ */
+async function handleCall<T extends { attempt: number }, R>(
   c: Context<WorkerEnv, '/jobs/:job/*'>,
   schema: z.ZodType<T>,
   act: (core: Core, job: string, body: T) => Promise<Result<R, WorkerRefusal>>,

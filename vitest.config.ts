@@ -1,13 +1,37 @@
+import { resolve } from 'node:path';
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { Response } from 'miniflare';
 import { defineConfig } from 'vitest/config';
 import { testBindings } from './test/gateway-bindings.ts';
 
+// wrangler.toml is read once per test file; its notice about a local setting would come as often.
+process.env['WRANGLER_LOG'] ??= 'error';
+
 /** A folder for results in a form that programs read; `.ci/run` asks for it. */
 const reports = process.env['TEST_REPORTS'];
 
-/** Tests of pure rules: they need neither the platform nor a fresh process for each file. */
-const rules = ['src/{contract,domain/{endpoint,job,net,workflow}}/**/*.test.ts'];
+/** Every processor: vitest keeps one for itself by default, which is half of a small machine. */
+const maxWorkers = '100%';
+
+/**
+ * Tests of pure rules. They need neither workerd nor a fresh process for each file, which together cost more than most of
+ * these tests take. `chunks` is about the platform's own streams.
+ */
+const rules = [
+  'src/{contract,domain,providers}/**/*.test.ts',
+  'src/lib/**/!(chunks).test.ts',
+  'src/durable-objects/{account/queue,endpoint/waiting,job/pending,shared/rpc-retry}.test.ts',
+  'src/routes/http/{csv,file-headers,prefer}.test.ts',
+  'src/services/{assets/form,auth/edge-rate-limit}.test.ts',
+  'src/storage/r2/{keys,presign}.test.ts',
+];
+
+/** Every file loads the whole gateway into a new workerd. Source maps of packages were half of what is sent for that. */
+const withoutPackageMaps = {
+  name: 'without-package-source-maps',
+  transform: (code: string, id: string) =>
+    id.includes('/node_modules/') ? { code, map: { mappings: '' } } : undefined,
+};
 
 /** Three projects: pure rules of the gateway in Node, its other tests inside workerd, everything else in Node. */
 export default defineConfig({
@@ -23,13 +47,20 @@ export default defineConfig({
           name: 'rules',
           include: rules,
           isolate: false,
+          maxWorkers,
+          pool: 'forks',
+          // workerd has `Uint8Array.fromBase64` and its kin; Node 24 has them behind this flag.
+          execArgv: ['--js-base-64'],
           testTimeout: 20_000,
         },
       },
       {
         plugins: [
+          withoutPackageMaps,
           cloudflareTest(async () => ({
             wrangler: { configPath: './wrangler.toml' },
+            // workerd tells of each connection that a test cuts on purpose.
+            verbose: false,
             miniflare: {
               bindings: { ...testBindings, TEST_MIGRATIONS: await readD1Migrations('migrations') },
               // No test reaches a network: what is not answered by the test itself ends here.
@@ -37,11 +68,14 @@ export default defineConfig({
             },
           })),
         ],
+        // As in wrangler.toml.
+        resolve: { alias: [{ find: /^zod$/, replacement: resolve(import.meta.dirname, 'src/lib/zod/index.ts') }] },
         test: {
           name: 'gateway',
           include: ['src/**/*.test.ts'],
           exclude: rules,
-          setupFiles: ['src/testing/migrate.ts'],
+          setupFiles: ['src/testing/entry-module.ts', 'src/testing/migrate.ts'],
+          maxWorkers,
           testTimeout: 20_000,
           hookTimeout: 30_000,
         },
@@ -50,6 +84,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['local/**/*.test.ts', 'clients/**/*.test.ts', 'test/**/*.test.ts'],
+          maxWorkers,
           testTimeout: 60_000,
           hookTimeout: 120_000,
           pool: 'forks',

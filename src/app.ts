@@ -69,7 +69,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
       c.set('core', { env: c.env, config: checked.config, clock, newId, newSeed });
     } else if (!HEALTH.has(c.req.path)) {
       log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
-      return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
+      return problem(c, 'misconfigured', {
+        detail: 'A setting of the gateway is missing or invalid. Its log names it.',
+      });
     }
     return next();
   });
@@ -83,7 +85,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     const checked = configOf(c.env);
     if (!checked.ok) {
       log({ event: 'misconfigured', request_id: requestId, problems: checked.problems });
-      return problem(c, 'misconfigured', { detail: 'a setting of the gateway is missing; its log names it' });
+      return problem(c, 'misconfigured', {
+        detail: 'A setting of the gateway is missing or invalid. Its log names it.',
+      });
     }
     if (checked.advice.length > 0) {
       log({ event: 'config_advice', request_id: requestId, advice: checked.advice });
@@ -119,7 +123,9 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   const methodsAt = methodsOf(() => app.routes);
   app.notFound((c) => {
     const methods = methodsAt(c.req.path);
-    return methods === null ? problem(c, 'not_found', { detail: 'no such resource' }) : methodNotAllowed(c, methods);
+    return methods === null
+      ? problem(c, 'not_found', { detail: 'The resource does not exist.' })
+      : methodNotAllowed(c, methods);
   });
 
   app.onError((error, c) => {
@@ -134,10 +140,10 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     }
     return isPassing(error)
       ? problem(c, 'unavailable', {
-          detail: 'a part of the platform is busy or restarting; try again',
+          detail: 'A part of the platform is overloaded or restarting. Try again.',
           headers: { 'retry-after': String(RETRY_UNAVAILABLE_S) },
         })
-      : problem(c, 'internal', { detail: 'the gateway failed; the request id finds it in the log' });
+      : problem(c, 'internal', { detail: 'The gateway failed. Its log has the cause under the request id.' });
   });
 
   return app;

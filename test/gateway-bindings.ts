@@ -2,7 +2,7 @@
  * Endpoints for tests of what happens when RunPod fails: what an endpoint remembers outlives a test, so each takes one of its own.
  * `frail-n` stands alone; `leaning-n` falls back on `spare-n`.
  */
-const FRAIL = { window: 60, failures: 3, pause: 10, no_workers_after: 60, max_waiting: 2 };
+const FRAIL = { window: 60, failures: 3, pause: 10, no_workers_after: 60, max_backlog: 2 };
 const frailEndpoints = Object.fromEntries(
   Array.from({ length: 32 }, (_, n) => [
     [`frail-${n}`, { runpod_id: `frail-${n}`, environment: 'any', breaker: FRAIL }],

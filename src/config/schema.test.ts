@@ -1,7 +1,8 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { testBindings } from '../../test/gateway-bindings.ts';
-import { configOf, fallbacksOf, limitsSchema, policySchema, readConfig, requireConfig } from './schema.ts';
+import { limitsSchema, policySchema } from './limits.ts';
+import { configOf, fallbacksOf, readConfig, requireConfig } from './schema.ts';
 import { CONFIG_NAMES, SHIELD_NAMES, type ConfigName, type Env } from '../env.ts';
 
 const bindings = {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { adviceOn } from './advice.ts';
-import { MAX_POLL_S, MIN_FINISH_S, MIN_WAIT_S, kept, seconds, wait } from './timeouts.ts';
+import { limitsSchema, policySchema, type Limits, type Policy } from './limits.ts';
+import { wait } from './timeouts.ts';
 import {
   baseUrl,
   bucketName,
@@ -12,110 +13,8 @@ import {
   sharedSecrets,
   vendorSecret,
 } from './values.ts';
-import { PART_URL_LIFE_S } from '../contract/assets.ts';
 import { WORKERS } from '../contract/run.ts';
-import { MAX_PARTS, PART_BYTES } from '../contract/worker.ts';
 import type { Env } from '../env.ts';
-
-/** RunPod forgets a run after 7 days, however long it may take (reference/runpod.md 2.2). */
-const MAX_FINISH_S = 6 * 86_400;
-
-/** Times a job lives by, in seconds. Defaults and meaning: docs/reference/configuration.md. */
-export const policySchema = z
-  .strictObject({
-    /** Time from submit to a terminal status when the client names none. */
-    finish_within: z.number().min(MIN_FINISH_S).default(900),
-    /** The longest that a client may name. */
-    max_finish_within: seconds(MIN_FINISH_S, MAX_FINISH_S).default(86_400),
-    /** Claimed attempts a job may have; an attempt no worker claimed does not count. */
-    max_attempts: z.int().min(1).max(10).default(2),
-    /** How long a claimed attempt may be without a channel before its worker counts as lost. */
-    channel_grace: wait.default(30),
-    /** How long an attempt whose `/run` had an unknown outcome waits for a claim before a new one is made. */
-    claim_grace: wait.default(60),
-    /** Time between polls of RunPod's status; far inside its 30 min retention (reference/runpod.md 2.5). */
-    poll_interval: seconds(MIN_WAIT_S, MAX_POLL_S).default(30),
-    /** How long a worker may take to report after a cancel before the job is closed without it. */
-    cancel_grace: wait.default(15),
-    /** The same after the deadline. */
-    deadline_grace: wait.default(30),
-    /** How long a finished job, its log and its outputs are kept. */
-    retention: kept.default(7 * 86_400),
-    /** How long an asset is kept after it was last uploaded or used by a job. */
-    asset_retention: kept.default(30 * 86_400),
-    /** How long an upload may rest before its parts are thrown away; asking how far it got begins the time anew. Not before a URL of a part ends. */
-    upload_retention: seconds(PART_URL_LIFE_S, 7 * 86_400).default(86_400),
-  })
-  .refine((policy) => policy.finish_within <= policy.max_finish_within, {
-    message: 'must not be above max_finish_within',
-    path: ['finish_within'],
-  });
-export type Policy = z.infer<typeof policySchema>;
-
-/** Sizes and counts. A request over one is refused with a 4xx that names it. */
-export const limitsSchema = z.strictObject({
-  jobs_in_flight: z.int().positive().default(20),
-  /** Jobs in line for a place beyond those in flight. */
-  max_queued: z.int().nonnegative().default(100),
-  submits_per_minute: z.int().positive().default(120),
-  /** Budget of a UTC day; none where it is not named. */
-  usd_per_day: z.number().nonnegative().optional(),
-  gpu_seconds_per_day: z.number().nonnegative().optional(),
-  /** Base64 inputs travel in the body; Workers take 100 MB on every plan (reference/cloudflare.md section 4). */
-  max_body_bytes: z
-    .int()
-    .positive()
-    .default(32 * 1024 * 1024),
-  max_asset_bytes: z
-    .int()
-    .positive()
-    .default(100 * 1024 * 1024),
-  /** A file in parts ends as one put, of which R2 takes 4.995 GiB (reference/cloudflare.md section 5). */
-  max_upload_bytes: z
-    .int()
-    .positive()
-    .max(Math.floor(4.995 * 1024 ** 3))
-    .default(4 * 1024 ** 3),
-  /** Bytes of assets that an account may keep, uploads under way included; no limit where it is not named. */
-  stored_bytes: z.int().positive().optional(),
-  /** Width times height of a picture. Pillow, which ComfyUI decodes with, refuses more (twice its `MAX_IMAGE_PIXELS`). */
-  max_image_pixels: z.int().positive().default(178_956_970),
-  /** Pixels of all frames or pages of one picture file together. ComfyUI holds them all at once, at 12 bytes or more each (nodes.py). */
-  max_animation_pixels: z.int().positive().default(1_000_000_000),
-  /** Uploads of an account that are under way at a time. */
-  max_open_uploads: z.int().nonnegative().default(16),
-  /** A row of a Durable Object's SQLite holds at most 2 MB (reference/cloudflare.md section 2). */
-  max_workflow_bytes: z
-    .int()
-    .positive()
-    .max(1_900_000)
-    .default(1024 * 1024),
-  max_nodes: z.int().positive().default(2000),
-  max_inputs: z.int().positive().default(32),
-  /** As many parts as R2 takes for one file (reference/cloudflare.md section 5), of the size that workers are given. */
-  max_output_bytes: z
-    .int()
-    .positive()
-    .max(MAX_PARTS * PART_BYTES)
-    .default(5 * 1024 ** 3),
-  /** Each is looked for in R2 before a job has succeeded: calls that one request may make (reference/cloudflare.md section 4). */
-  max_outputs: z.int().positive().max(5_000).default(1000),
-  /**
-   * Watchers of one job. A Durable Object holds 32,768 sockets, the worker's among them (reference/cloudflare.md section 2); telling
-   * 2,000 of an event takes it some 25 ms (docs/operations/benchmarks.md), and a worker sends up to four in a second.
-   */
-  max_watchers: z.int().positive().max(32_000).default(2000),
-});
-export type Limits = z.infer<typeof limitsSchema>;
-
-/** The limits that an account may have of its own. */
-export type AccountLimits = Pick<
-  Limits,
-  'jobs_in_flight' | 'max_queued' | 'submits_per_minute' | 'usd_per_day' | 'gpu_seconds_per_day' | 'stored_bytes'
-> &
-  Pick<Policy, 'retention' | 'asset_retention'>;
-/** Those it has; what is not given is as configured. */
-export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
 
 /** Which node classes may run. Names are exact but for `*` (any characters) and `?` (one). */
 export const nodePolicySchema = z.strictObject({
@@ -155,7 +54,7 @@ export const breakerSchema = z.strictObject({
   /** Runs that wait so long without a worker of any kind open it. Longer than RunPod takes to find a machine. */
   no_workers_after: wait.default(180),
   /** While it is open, submits are refused once more jobs than this wait. */
-  max_waiting: z.int().nonnegative().default(100),
+  max_backlog: z.int().nonnegative().default(100),
 });
 
 export const endpointSchema = z.strictObject({

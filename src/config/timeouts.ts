@@ -24,11 +24,5 @@ export const MIN_KEPT_S = 60;
 /** Ten years: longer than any promise, and still a time that can be written down. */
 export const MAX_KEPT_S = 315_360_000;
 
-/** Seconds within bounds. */
-export const seconds = (least: number, most: number) => z.number().min(least).max(most);
-
-/** A wait in a run. */
-export const wait = seconds(MIN_WAIT_S, MAX_WAIT_S);
-
-/** How long something is kept. */
-export const kept = seconds(MIN_KEPT_S, MAX_KEPT_S);
+/** A wait in a run, in seconds. */
+export const wait = z.number().min(MIN_WAIT_S).max(MAX_WAIT_S);

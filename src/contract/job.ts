@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { JOB_ERROR_CODES, type ErrorSource, type JobErrorCode } from './errors.ts';
 import { mediaType } from './media-type.ts';
 
 /**
@@ -34,38 +35,14 @@ export const NEXT_STATUSES = {
 export const STAGES = ['admission', 'capacity', 'cold_start', 'models', 'inputs', 'executing', 'uploading'] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** Where a failure lies: in what the client sent, in its graph, in our worker, at RunPod, or in the gateway. */
-export const FAULTS = ['request', 'workflow', 'worker', 'provider', 'gateway'] as const;
-
-/** Codes a failed job can carry. Closed and documented in docs/reference/errors.md; a worker's unknown code becomes `internal`. */
-export const JOB_ERROR_CODES = [
-  'invalid_workflow',
-  'node_not_allowed',
-  'input_fetch_failed',
-  'model_missing',
-  'out_of_memory',
-  'insufficient_resources',
-  'execution_error',
-  'timeout',
-  'comfyui_unavailable',
-  'output_missing',
-  'output_too_large',
-  'upload_failed',
-  'no_capacity',
-  'provider_refused',
-  'provider_failed',
-  'worker_lost',
-  'internal',
-] as const;
-export type JobErrorCode = (typeof JOB_ERROR_CODES)[number];
-
+/** A worker's code that is not in the table becomes `internal`. */
 export const jobErrorCode = z.enum(JOB_ERROR_CODES).catch('internal');
 
 /** Why a job, or one attempt of it, failed. `message` is for people and holds no stack trace, path or host name. */
 export type JobError = {
   code: JobErrorCode;
   message: string;
-  at: (typeof FAULTS)[number];
+  at: ErrorSource;
   retryable: boolean;
   attempt: number;
   /** RunPod's id of the run of that attempt, where there was one: what its support asks for. */

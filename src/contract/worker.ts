@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { mediaType } from './media-type.ts';
-import { FAULTS, jobErrorCode, output, outputName, type Output, progress, STAGES } from './job.ts';
+import { ERROR_SOURCES } from './errors.ts';
+import { jobErrorCode, output, outputName, type Output, progress, STAGES } from './job.ts';
 
 /** The worker contract in zod: docs/reference/worker-contract.md is the page, worker-gpu's contract.py the other side. */
 
@@ -111,7 +112,7 @@ const MAX_NODE_CHARS = 300;
 export const workerError = z.object({
   code: jobErrorCode,
   message: z.string(),
-  at: z.enum(FAULTS).catch('worker'),
+  at: z.enum(ERROR_SOURCES).catch('worker'),
   retryable: z.boolean(),
   node: z
     .object({ id: z.string().max(MAX_NODE_CHARS), class_type: z.string().max(MAX_NODE_CHARS) })

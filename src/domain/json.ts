@@ -106,10 +106,10 @@ function surveyed(text: string): Survey {
       default:
     }
     if (depth > MAX_DEPTH) {
-      return over(`a body may be nested ${MAX_DEPTH} deep`);
+      return over(`A body may be nested at most ${MAX_DEPTH} levels deep.`);
     }
     if (values > MAX_VALUES) {
-      return over(`a body may hold ${MAX_VALUES} values`);
+      return over(`A body may have at most ${MAX_VALUES} values.`);
     }
   }
   return { fault: null, longNumbers };
@@ -138,10 +138,14 @@ function unsafeValue(body: unknown): Fault | null {
   for (let place = todo.pop(); place !== undefined; place = todo.pop()) {
     const { value } = place;
     if (typeof value === 'string' && !value.isWellFormed()) {
-      return { pointer: pointerTo(place), code: 'invalid_value', detail: 'a string holds half of a surrogate pair' };
+      return {
+        pointer: pointerTo(place),
+        code: 'invalid_value',
+        detail: 'A string contains half of a surrogate pair.',
+      };
     }
     if (typeof value === 'number' && !Number.isFinite(value)) {
-      return { pointer: pointerTo(place), code: 'out_of_range', detail: 'a number is too large' };
+      return { pointer: pointerTo(place), code: 'out_of_range', detail: 'A number is too large.' };
     }
     if (typeof value !== 'object' || value === null) {
       continue;
@@ -150,7 +154,9 @@ function unsafeValue(body: unknown): Fault | null {
       const within: Place = { value: inner, key, up: place };
       if (key === '__proto__' || !key.isWellFormed()) {
         const detail =
-          key === '__proto__' ? '"__proto__" cannot be a field name' : 'a field name holds half of a surrogate pair';
+          key === '__proto__'
+            ? '"__proto__" cannot be a field name.'
+            : 'A field name contains half of a surrogate pair.';
         return { pointer: pointerTo(within), code: 'invalid_value', detail };
       }
       todo.push(within);

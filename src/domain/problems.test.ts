@@ -34,7 +34,7 @@ describe('a list of faults', () => {
     expect(made).toBe(100);
     expect(faults.problem()).toMatchObject({
       code: 'unsafe_input',
-      detail: 'the request has 500000 faults; the first 100 are listed',
+      detail: 'The request has 500000 issues; the first 100 are listed.',
       errors: { length: 100 },
     });
   });
@@ -47,7 +47,7 @@ describe('a list of faults', () => {
     expect(one.listed).toHaveLength(100);
     expect(one.problem()).toMatchObject({
       code: 'invalid_request',
-      detail: 'the request has 191 faults; the first 100 are listed',
+      detail: 'The request has 191 issues; the first 100 are listed.',
     });
   });
 

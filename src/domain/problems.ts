@@ -1,104 +1,22 @@
 import type { Quota } from '../contract/admission.ts';
+import type { ErrorCode, IssueCode } from '../contract/errors.ts';
 import type { JobView } from '../contract/job.ts';
-
-/**
- * What the core may refuse, in words every door understands. A door turns a code into its protocol's error.
- * Meaning of every code: docs/reference/errors.md.
- */
-
-/** Codes of a single fault in a request, each with a place in the body. */
-export const FAULT_CODES = [
-  'required',
-  'invalid_type',
-  'invalid_value',
-  'out_of_range',
-  'unknown_field',
-  'invalid_name',
-  'duplicate_name',
-  'request_format',
-  'workflow_format_ui',
-  'workflow_empty',
-  'workflow_too_large',
-  'invalid_node',
-  'dangling_link',
-  'dependency_cycle',
-  'unknown_node',
-  'node_missing',
-  'override_not_found',
-  'override_ambiguous',
-  'variable_missing',
-  'variable_unused',
-  'limit_exceeded',
-  'node_not_allowed',
-  'unsafe_input',
-  'unknown_endpoint',
-  'unknown_asset',
-  'unknown_output',
-  'input_url_refused',
-  'input_fetch_failed',
-  'invalid_base64',
-  'unsupported_media',
-  'image_too_large',
-  'empty_file',
-  'storage_full',
-  'file_too_large',
-  'url_not_allowed',
-  'run_too_large',
-] as const;
-export type FaultCode = (typeof FAULT_CODES)[number];
-
-/** Codes that stand for a request as a whole. */
-export const CORE_CODES = [
-  'invalid_json',
-  'incomplete_body',
-  'invalid_request',
-  'not_found',
-  'unauthorized',
-  'insufficient_scope',
-  'endpoint_not_allowed',
-  'exceeds_key',
-  'too_many_keys',
-  'key_revoked',
-  'invalid_cursor',
-  'invalid_idempotency_key',
-  'idempotency_key_reuse',
-  'idempotency_in_flight',
-  'rate_limited',
-  'queue_full',
-  'budget_exceeded',
-  'too_many_webhooks',
-  'webhook_disabled',
-  'job_not_over',
-  'endpoint_unavailable',
-  'no_worker_report',
-  'job_failed',
-  'job_canceled',
-  'job_expired',
-  'internal',
-  'unavailable',
-  'asset_in_use',
-  'too_many_watchers',
-  'upload_incomplete',
-  'hash_mismatch',
-  'too_many_uploads',
-] as const;
-
-export type CoreCode = FaultCode | (typeof CORE_CODES)[number];
 
 /**
  * One fault in a body. `pointer` is a JSON pointer in URI fragment form (RFC 6901 section 6):
  * `#/workflow/3/inputs/image`.
  */
-export type Fault = { pointer: string; code: FaultCode; detail: string };
+export type Fault = { pointer: string; code: IssueCode; detail: string };
 
-/** Why the core refused. `detail` is for people: no input is quoted in it beyond short names, and no internals. */
+/**
+ * Why a request is refused, in words that every protocol understands. `detail` is for people: it quotes only short names
+ * of the input, and no internals.
+ */
 export type CoreProblem = {
-  code: CoreCode;
+  code: ErrorCode;
   detail: string;
   errors?: Fault[];
   retryAfterS?: number;
-  /** Whether the same request may succeed later: for clients that would guess it from the status otherwise. */
-  shouldRetry?: boolean;
   /** Names of the policies that are used up. */
   violated?: string[];
   /** What is left, where the refusal knows. */
@@ -123,12 +41,12 @@ export function invalidRequest(faults: [Fault, ...Fault[]]): CoreProblem {
 /** The same of faults that were counted (`FaultList`). `first` is the first of those listed. */
 export function faultProblem(first: Fault, listed: Fault[], count: number, alike: boolean): CoreProblem {
   const more = count > listed.length ? `; the first ${listed.length} are listed` : '';
-  const detail = count === 1 ? first.detail : `the request has ${count} faults${more}`;
+  const detail = count === 1 ? first.detail : `The request has ${count} issues${more}.`;
   return { code: alike ? first.code : 'invalid_request', detail, errors: listed };
 }
 
 /** The one answer for what does not exist and for what belongs to somebody else; the two must not differ. */
-export const notFound: CoreProblem = { code: 'not_found', detail: 'no such resource' };
+export const notFound: CoreProblem = { code: 'not_found', detail: 'The resource does not exist.' };
 
 /** The longest name in a pointer; a node's id has as many characters at most. */
 const MAX_TOKEN_CHARS = 256;

@@ -1,4 +1,5 @@
-import { faultProblem, MAX_LISTED_FAULTS, type CoreProblem, type Fault, type FaultCode } from './problems.ts';
+import type { IssueCode } from '../contract/errors.ts';
+import { faultProblem, MAX_LISTED_FAULTS, type CoreProblem, type Fault } from './problems.ts';
 
 /** What is wrong at one place, and where. Made only for a fault that will be listed. */
 type Describe = () => Omit<Fault, 'code'>;
@@ -10,9 +11,9 @@ type Describe = () => Omit<Fault, 'code'>;
 export class FaultList {
   readonly listed: Fault[] = [];
   count = 0;
-  private readonly codes = new Set<FaultCode>();
+  private readonly codes = new Set<IssueCode>();
 
-  add(code: FaultCode, describe: Describe): void {
+  add(code: IssueCode, describe: Describe): void {
     this.count += 1;
     this.codes.add(code);
     if (this.listed.length < MAX_LISTED_FAULTS) {

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { MAX_LISTED_FAULTS, pointer, quote, type Fault, type FaultCode } from './problems.ts';
+import type { IssueCode } from '../contract/errors.ts';
+import { MAX_LISTED_FAULTS, pointer, quote, type Fault } from './problems.ts';
 
 type Issue = z.core.$ZodIssue;
 
@@ -8,7 +9,7 @@ export function faultsOf(error: z.ZodError, base: readonly PropertyKey[] = []): 
   // One more than is listed tells that there are more; a list in a body may have half a million entries that are wrong.
   const [first, ...rest] = error.issues.slice(0, MAX_LISTED_FAULTS + 1).flatMap((issue) => faults(issue, base));
   return first === undefined
-    ? [{ pointer: pointer(base), code: 'invalid_value', detail: 'is not valid' }]
+    ? [{ pointer: pointer(base), code: 'invalid_value', detail: 'The value is invalid.' }]
     : [first, ...rest];
 }
 
@@ -19,26 +20,73 @@ function faults(issue: Issue, base: readonly PropertyKey[]): Fault[] {
     return issue.keys.slice(0, MAX_LISTED_FAULTS + 1).map((key) => ({
       pointer: pointer([...path, key]),
       code: 'unknown_field',
-      detail: `${quote(key)} is not a field here`,
+      detail: `Unknown field ${quote(key)}.`,
     }));
   }
-  const missing = issue.code === 'invalid_type' && issue.input === undefined && issue.message.endsWith('undefined');
   return [
     {
       pointer: pointer(path),
-      code: missing ? 'required' : codeOf(issue),
-      detail: missing ? `${place(path)} is required` : `${place(path)}: ${issue.message}`,
+      code: isMissing(issue) ? 'required' : codeOf(issue),
+      detail: `${place(path)} ${isMissing(issue) ? 'is required' : ruleOf(issue)}.`,
     },
   ];
 }
 
 const place = (path: readonly PropertyKey[]): string =>
-  path.length === 0 ? 'the body' : quote(path.map((name) => String(name).slice(0, MAX_NAME_CHARS)).join('.'));
+  path.length === 0 ? 'The body' : quote(path.map((name) => String(name).slice(0, MAX_NAME_CHARS)).join('.'));
 
 /** A name's part in a detail; the whole is cut once more. */
 const MAX_NAME_CHARS = 100;
 
-function codeOf(issue: Issue): FaultCode {
+const isMissing = (issue: Issue): boolean =>
+  issue.code === 'invalid_type' && issue.input === undefined && issue.message.endsWith('undefined');
+
+/** What an issue says of a value, as the rest of a sentence: `must be a string`. */
+export function ruleOf(issue: Issue): string {
+  // The messages of our own schemas are such rests; zod's own are sentences.
+  if (/^[a-z]/.test(issue.message)) {
+    return issue.message;
+  }
+  switch (issue.code) {
+    case 'invalid_type':
+      return `must be ${TYPES[issue.expected] ?? `of type ${issue.expected}`}`;
+    case 'too_big':
+      return bound('at most', issue.inclusive === false ? 'less than' : null, issue.maximum, issue.origin);
+    case 'too_small':
+      return bound('at least', issue.inclusive === false ? 'greater than' : null, issue.minimum, issue.origin);
+    case 'invalid_value':
+      return `must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map((each) => quote(String(each))).join(', ')}`;
+    case 'invalid_format':
+      return 'has an invalid format';
+    case 'invalid_key':
+    case 'invalid_element':
+      return issue.issues[0] === undefined ? 'is invalid' : ruleOf(issue.issues[0]);
+    default:
+      return 'is invalid';
+  }
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'a string',
+  number: 'a number',
+  int: 'an integer',
+  bigint: 'an integer',
+  boolean: 'a boolean',
+  object: 'an object',
+  record: 'an object',
+  array: 'an array',
+  tuple: 'an array',
+  null: 'null',
+};
+
+const UNITS: Readonly<Record<string, string>> = { string: ' characters', array: ' entries', record: ' entries' };
+
+function bound(inclusive: string, exclusive: string | null, limit: number | bigint, origin: string): string {
+  const unit = UNITS[origin];
+  return unit === undefined ? `must be ${exclusive ?? inclusive} ${limit}` : `must have ${inclusive} ${limit}${unit}`;
+}
+
+function codeOf(issue: Issue): IssueCode {
   switch (issue.code) {
     case 'invalid_type':
       return 'invalid_type';

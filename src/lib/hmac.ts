@@ -3,18 +3,20 @@
  * (reference/cloudflare-operations.md section 3).
  */
 
-/** A gateway has one secret for tokens and a few for each webhook. The oldest is imported again when it is needed. */
+import { IsolateCache } from './isolate-cache.ts';
+
+/** A gateway has one secret for tokens and a few for each webhook. */
 const MAX_KEYS = 256;
 
-const keys = new Map<string, CryptoKey>();
+const keys = new IsolateCache<string, CryptoKey>({ maxEntries: MAX_KEYS });
 
 /**
  * The key that signs and verifies with these bytes. Kept once it is there and not as a promise: a promise belongs to the request that
- * made it, and another request that waits for it may wait for ever.
+ * made it, and another request that waits for it may never be answered.
  */
 export async function hmacKey(secret: Uint8Array): Promise<CryptoKey> {
   const name = secret.toBase64();
-  const known = keys.get(name);
+  const known = keys.get(name, 0);
   if (known !== undefined) {
     return known;
   }
@@ -22,10 +24,6 @@ export async function hmacKey(secret: Uint8Array): Promise<CryptoKey> {
     'sign',
     'verify',
   ]);
-  const oldest = keys.size >= MAX_KEYS ? keys.keys().next() : null;
-  if (oldest?.done === false) {
-    keys.delete(oldest.value);
-  }
-  keys.set(name, made);
+  keys.set(name, made, 0);
   return made;
 }

@@ -33,17 +33,26 @@ export function uuidV7(clock: Clock, random: RandomBytes = systemRandom): NewId 
     }
     const time = lastMs.toString(16).padStart(12, '0');
     const rest = [...bytes.subarray(2)].map((byte, at) => (at === 0 ? (byte & 0x3f) | 0x80 : byte));
-    const tail = rest.map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    const tail = new Uint8Array(rest).toHex();
     const count = counter.toString(16).padStart(3, '0');
-    return `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${tail.slice(0, 4)}-${tail.slice(4)}`;
+    return dashed(`${time}7${count}${tail}`);
   };
 }
 
 /** The smallest id that could be made at a time (ms since the epoch): ids made before it sort before it. */
 export function idFloor(ms: number): string {
   const time = Math.max(0, Math.floor(ms)).toString(16).padStart(12, '0');
-  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+  return dashed(`${time}70008000000000000000`);
 }
+
+/** A UUID that stands for a hash (hex digits): version 8, custom (RFC 9562 section 5.8). */
+export function uuidFromHash(hash: string): string {
+  const variant = ((Number.parseInt(hash.charAt(16), 16) & 0x3) | 0x8).toString(16);
+  return dashed(`${hash.slice(0, 12)}8${hash.slice(13, 16)}${variant}${hash.slice(17, 32)}`);
+}
+
+/** The 32 hex digits of a UUID in its text form. */
+const dashed = (digits: string): string => digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 

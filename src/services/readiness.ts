@@ -1,5 +1,6 @@
 import { appliedMigration, LATEST_MIGRATION } from '../storage/d1/schema-version.ts';
 import type { Core } from './context.ts';
+import { errorMessage } from '../lib/error-message.ts';
 
 /** How long an isolate caches the answer, so that many requests cause few D1 queries. */
 const FRESH_MS = 2_000;
@@ -31,6 +32,6 @@ async function read({ env }: Core): Promise<Readiness> {
       ? { state: 'ready' }
       : { state: 'database_outdated', applied, required: LATEST_MIGRATION };
   } catch (error) {
-    return { state: 'database_unavailable', detail: error instanceof Error ? error.message : 'unknown' };
+    return { state: 'database_unavailable', detail: errorMessage(error) };
   }
 }

@@ -3,7 +3,8 @@ import { expect, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { createApp, type AppParts } from '../app.ts';
 import { testBindings } from '../../test/gateway-bindings.ts';
-import { PROBLEM_CODES, TYPES } from '../routes/http/problem.ts';
+import { ERROR_CODES } from '../contract/errors.ts';
+import { typeOf } from '../routes/http/problem.ts';
 import { jobErrorSchema, jobSchema, type ApiJob } from '../routes/v1/schemas.ts';
 import type { Env } from '../env.ts';
 import { Contract, keepingTo } from './contract/contract.ts';
@@ -96,15 +97,18 @@ export async function submitted(call: Call, body: Record<string, unknown> = {}):
   return jobSchema.parse(await response.json());
 }
 
+/** A text for people begins like a sentence and ends like one. */
+const sentence = z.string().regex(/^[A-Z"].*[.]$/s);
+
 const problemShape = z.strictObject({
   type: z.string(),
   title: z.string().min(1),
   status: z.int().min(400).max(599),
-  detail: z.string().min(1),
-  code: z.enum(PROBLEM_CODES),
+  detail: sentence,
+  code: z.enum(ERROR_CODES),
   request_id: z.string().min(1),
   errors: z
-    .array(z.strictObject({ pointer: z.string().startsWith('#'), code: z.string(), detail: z.string().min(1) }))
+    .array(z.strictObject({ pointer: z.string().startsWith('#'), code: z.string(), detail: sentence }))
     .optional(),
   'violated-policies': z.array(z.string()).optional(),
   job: z.strictObject({ id: z.string(), status: z.string(), error: jobErrorSchema.nullable() }).optional(),
@@ -117,7 +121,7 @@ export async function problemOf(response: Response): Promise<SeenProblem> {
   expect(response.headers.get('content-type')).toBe('application/problem+json');
   const seen = problemShape.parse(await response.json());
   expect(seen.status).toBe(response.status);
-  expect(seen.type).toBe(TYPES[seen.code] ?? `${ORIGIN}/problems/${seen.code}`);
+  expect(seen.type).toBe(typeOf(seen.code, ORIGIN));
   expect(response.headers.get('x-request-id')).toBe(seen.request_id);
   return seen;
 }

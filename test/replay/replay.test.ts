@@ -11,7 +11,7 @@ const recordings = allRecordings();
 const rows = <T>(table: Record<string, T>) =>
   Object.entries(table).map(([name, expected]) => ({ name, expected, recorded: recording(name) }));
 
-/** What every job tells once a worker has claimed it, whatever comes of it. */
+/** Statuses of every job after a worker has claimed it, however it ends. */
 const ran = ['running/inputs', 'running/executing'];
 const executing = (event: JobEvent) => event.event === 'status' && event.data.stage === 'executing';
 
@@ -21,20 +21,24 @@ beforeAll(async () => {
 });
 afterAll(() => stage.close());
 
-test('every prompt of every recording is replayed here', ({ expect }) => {
+test('SUCCEEDS and FAILS name every recording', ({ expect }) => {
   expect(recordings.map(({ name }) => name).toSorted()).toEqual(Object.keys({ ...SUCCEEDS, ...FAILS }).toSorted());
   const files = new Set(recordings.map(({ name }) => name.split(' ')[0]));
   expect([...files, ...WITHOUT_PROMPT].toSorted()).toEqual(recordedCases());
 });
 
-describe('a job whose ComfyUI says and does what was recorded', () => {
-  test.for(rows(SUCCEEDS))('$name: gives its outputs', async ({ recorded, expected }, { expect }) => {
-    // A socket that comes late hears the rest only if the end has not come first.
-    const heard = Promise.withResolvers<void>();
-    const manner = recorded.late ? { hold: { before: 'executed', until: heard.promise } } : {};
+/**
+ * ComfyUI as it was recorded, behind the whole platform. How the worker reads each message, and that the loss of any changes
+ * nothing, is proved in `worker-gpu/tests/test_every_message.py`.
+ */
+describe('a job on a recorded ComfyUI', () => {
+  test.for(rows(SUCCEEDS))('succeeds with the recorded outputs: $name', async ({ recorded, expected }, { expect }) => {
+    // A late socket receives the rest only if the run has not ended before.
+    const progressed = Promise.withResolvers<void>();
+    const manner = recorded.late ? { hold: { before: 'executed', until: progressed.promise } } : {};
     const { job, events } = await stage.perform(recorded, manner, (event) => {
       if (event.event === 'progress') {
-        heard.resolve();
+        progressed.resolve();
       }
     });
 
@@ -48,9 +52,9 @@ describe('a job whose ComfyUI says and does what was recorded', () => {
     }
 
     expect(statuses(events)).toEqual(['queued/capacity', ...ran, 'running/uploading', 'succeeded/null']);
-    // An output is told as soon as it is stored, which may be before the graph has ended.
-    const told = events.flatMap((event) => (event.event === 'output' ? [event.data.name] : []));
-    expect(told.toSorted()).toEqual(job.outputs.map(({ name }) => name).toSorted());
+    // An output event comes as soon as the output is stored, which may be before the graph has ended.
+    const announced = events.flatMap((event) => (event.event === 'output' ? [event.data.name] : []));
+    expect(announced.toSorted()).toEqual(job.outputs.map(({ name }) => name).toSorted());
     expect(events.findIndex((event) => event.event === 'output')).toBeGreaterThan(events.findIndex(executing));
     expect(numbers(events)).toEqual(upTo(job.last_event));
     expect(events.at(-1)).toEqual(finals(events)[0]);
@@ -59,7 +63,7 @@ describe('a job whose ComfyUI says and does what was recorded', () => {
     expect(progressValues(events).at(-1)).toBe(1);
   });
 
-  test.for(rows(FAILS))('$name: fails and says why', async ({ recorded, expected }, { expect }) => {
+  test.for(rows(FAILS))('fails with the recorded error: $name', async ({ recorded, expected }, { expect }) => {
     const { job, events } = await stage.perform(recorded);
 
     expect(job.status).toBe('failed');
@@ -73,7 +77,7 @@ describe('a job whose ComfyUI says and does what was recorded', () => {
   });
 
   test.for(['progress_with_previews', 'previews_with_metadata'])(
-    '%s: shows previews of the node at work while it works',
+    'streams previews of the running node: %s',
     async (name, { expect }) => {
       const seen = Promise.withResolvers<void>();
       const hold = { before: 'executed', until: seen.promise };
@@ -92,7 +96,7 @@ describe('a job whose ComfyUI says and does what was recorded', () => {
     },
   );
 
-  test('interrupted: is canceled when its client asked for the interrupt', async ({ expect }) => {
+  test('is canceled when its client asked for the interrupt', async ({ expect }) => {
     const { edge } = stage.platform;
     const asked = Promise.withResolvers<void>();
     const hold = { before: 'execution_interrupted', until: asked.promise };
@@ -110,7 +114,27 @@ describe('a job whose ComfyUI says and does what was recorded', () => {
   });
 });
 
-/** Where the first attempt's file of that name was in ComfyUI. */
+describe('a socket to ComfyUI that is lost during a run', () => {
+  test('does not change a success', async ({ expect }) => {
+    const { job, events } = await stage.perform(recording('success_image'), { cutAfter: 3 });
+    expect([job.status, job.error]).toEqual(['succeeded', null]);
+    expect(outputs(job)).toEqual(['t_00001_.png image image/png']);
+    expect(numbers(events)).toEqual(upTo(job.last_event));
+    expect(finals(events)).toHaveLength(1);
+  });
+
+  test('does not change a failure', async ({ expect }) => {
+    const { job, events } = await stage.perform(recording('execution_error'), { cutAfter: 3 });
+    expect(job).toMatchObject({
+      status: 'failed',
+      error: { code: 'out_of_memory', node: { id: '9', class_type: 'Explode' } },
+      outputs: [],
+    });
+    expect(finals(events)).toHaveLength(1);
+  });
+});
+
+/** Path of the first attempt's file in ComfyUI. */
 function viewPath(job: string, name: string): string {
   if (name.startsWith('temp/')) {
     return `temp//${name.slice('temp/'.length)}`;

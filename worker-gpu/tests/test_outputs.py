@@ -7,30 +7,38 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker_gpu.outputs.history_outputs import FileRef, Found, Listed, PathRef, PictureRef, TextRef, walk
+from worker_gpu.outputs.history_outputs import (
+    FileRef,
+    ListedOutput,
+    OutputRef,
+    PathRef,
+    PictureRef,
+    TextRef,
+    list_outputs,
+)
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.output_paths import places
+from worker_gpu.outputs.output_paths import candidate_files
 from worker_gpu.shape import Json, JsonObject
 
 names = st.text(alphabet=string.ascii_letters + string.digits + "_-.", min_size=1, max_size=12)
 folders = st.sampled_from(["output", "temp", "input"])
 
 
-def walked(output: JsonObject) -> list[Found]:
+def walked(output: JsonObject) -> list[OutputRef]:
     """What node 2 lists with `output`."""
-    return [listed.found for listed in walk("2", output)]
+    return [listed.ref for listed in list_outputs("2", output)]
 
 
 @st.composite
-def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[Listed]]:
+def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[ListedOutput]]:
     """An output of any shape, and the files that were put into it, each with its key."""
-    put: set[Listed] = set()
+    put: set[ListedOutput] = set()
 
     def file(key: str) -> JsonObject:
         name, below, folder = draw(names), draw(st.sampled_from(["", "a", "a/b"])), draw(folders)
         if folder != "input":
-            put.add(Listed("2", key, FileRef(name, below, folder)))
+            put.add(ListedOutput("2", key, FileRef(name, below, folder)))
         return {
             "filename": name,
             "subfolder": below,
@@ -52,9 +60,9 @@ def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[Listed]]:
 
 
 @given(made=outputs_with_files())
-def test_every_file_is_found_once_for_each_key_that_lists_it(made: tuple[JsonObject, set[Listed]]) -> None:
+def test_every_file_is_found_once_for_each_key_that_lists_it(made: tuple[JsonObject, set[ListedOutput]]) -> None:
     output, put = made
-    found = walk("2", output)
+    found = list_outputs("2", output)
     assert set(found) == put
     assert len(found) == len(put)
 
@@ -109,10 +117,10 @@ def test_numbers_and_booleans_are_texts_where_strings_are() -> None:
 
 def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
     assert walked({"gifs": [{"filename": "/data/output/a.mp4", "type": "output"}]}) == [
-        PathRef("/data/output/a.mp4", "output", needed=True)
+        PathRef("/data/output/a.mp4", "output", required=True)
     ]
     assert walked({"gifs": [{"filename": "a.mp4", "subfolder": "C:\\out", "type": "temp"}]}) == [
-        PathRef("C:\\out/a.mp4", "temp", needed=True)
+        PathRef("C:\\out/a.mp4", "temp", required=True)
     ]
 
 
@@ -140,7 +148,7 @@ def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
     ],
 )
 def test_a_path_means_a_file_of_comfyuis_folders_and_no_other(path: PathRef, meant: list[str]) -> None:
-    assert [f"{file.folder}:{file.path}" for file in places(path, ())] == meant
+    assert [f"{file.folder}:{file.path}" for file in candidate_files(path, ())] == meant
 
 
 def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> None:
@@ -152,7 +160,7 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
     roots = [("output", output), ("temp", temp)]
 
     def meant(path: Path) -> list[FileRef]:
-        return places(PathRef(path.as_posix()), roots)
+        return candidate_files(PathRef(path.as_posix()), roots)
 
     assert meant(output / "job.1" / "a.glb") == [FileRef("a.glb", "job.1", "output")]
     assert meant(tmp_path / "other" / "job.1" / "a.glb") == [FileRef("a.glb", "job.1", "output")]
@@ -164,10 +172,10 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
 def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(tmp_path: Path) -> None:
     (ref,) = walked({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]})
     assert isinstance(ref, PathRef)
-    assert ref == PathRef("x/a\\b.png", "output", needed=True)
+    assert ref == PathRef("x/a\\b.png", "output", required=True)
     slashed, as_it_is = FileRef("b.png", "x/a", "output"), FileRef("a\\b.png", "x", "output")
-    assert places(ref, ()) == [slashed, as_it_is]
-    assert places(ref, [("output", tmp_path)]) == [as_it_is, slashed]
+    assert candidate_files(ref, ()) == [slashed, as_it_is]
+    assert candidate_files(ref, [("output", tmp_path)]) == [as_it_is, slashed]
 
 
 @pytest.mark.parametrize(

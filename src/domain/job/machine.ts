@@ -1,7 +1,7 @@
 import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
-import type { Policy } from '../../config/schema.ts';
+import type { Policy } from '../../config/limits.ts';
 import { onClock } from './clock.ts';
 import { startExecuting, stopExecuting } from './executed.ts';
 import { FIRST_LOOK_MS, onRunResult } from './polled.ts';

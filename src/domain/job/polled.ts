@@ -6,6 +6,7 @@ import { counting, SETTLE_MS, type Turn } from './transition.ts';
 import { noWorkers, onUnclaimed } from './waiting-run.ts';
 import { showProgress } from './progress.ts';
 import { jobError, keep, laterStage, succeed } from './worker-messages.ts';
+import { iso } from '../../lib/time.ts';
 
 /**
  * Runs of a worker that knows no gateway (docs/decisions/0036). Nobody claims them and nobody reports: what RunPod's status says is
@@ -73,7 +74,7 @@ export function onRunResult(turn: Turn, { attempt: number, result }: Extract<Sig
     return 'ignored';
   }
   for (const message of result.warnings) {
-    turn.log({ event: 'log', data: { level: 'warn', message, at: new Date(turn.now).toISOString() } });
+    turn.log({ event: 'log', data: { level: 'warn', message, at: iso(turn.now) } });
   }
   turn.state.timings = {
     ...(attempt.execution_ms === null ? {} : { execution_ms: attempt.execution_ms }),

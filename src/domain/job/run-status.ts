@@ -1,4 +1,5 @@
-import type { JobError, JobErrorCode } from '../../contract/job.ts';
+import type { JobErrorCode } from '../../contract/errors.ts';
+import type { JobError } from '../../contract/job.ts';
 import { counting, SETTLE_MS, type Turn } from './transition.ts';
 import type { Reply, Signal } from './signals.ts';
 import { isPolled, type Attempt } from './state.ts';

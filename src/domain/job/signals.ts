@@ -1,4 +1,5 @@
-import type { JobError, JobErrorCode, Status } from '../../contract/job.ts';
+import type { JobErrorCode } from '../../contract/errors.ts';
+import type { JobError, Status } from '../../contract/job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
 import type { CompleteRequest, WorkerInfo, WorkerMessage } from '../../contract/worker.ts';
 

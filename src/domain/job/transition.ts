@@ -1,11 +1,12 @@
 import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
-import type { Policy } from '../../config/schema.ts';
+import type { Policy } from '../../config/limits.ts';
 import type { Effect } from './signals.ts';
 import { stopExecuting } from './executed.ts';
 import { fitEvent } from './event-size.ts';
 import { jsonBytes } from './size.ts';
 import { type Attempt, currentAttempt, type JobState } from './state.ts';
+import { iso } from '../../lib/time.ts';
 
 /** One pass of the machine over one signal: what the parts of the machine read and write. */
 export class Turn {
@@ -180,7 +181,7 @@ export class Turn {
         stage: state.stage,
         attempt: state.attempts.length,
         ...(state.error === null ? {} : { error: state.error }),
-        at: new Date(this.now).toISOString(),
+        at: iso(this.now),
       },
     });
   }

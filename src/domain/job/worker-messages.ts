@@ -7,6 +7,7 @@ import { counting, type Turn } from './transition.ts';
 import type { Reply, Signal, StopReason } from './signals.ts';
 import type { Step } from './machine.ts';
 import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
+import { iso } from '../../lib/time.ts';
 
 /** Longest text of an error or a log line that is kept, in characters. */
 const MAX_MESSAGE_CHARS = 2_000;
@@ -129,7 +130,7 @@ function logMessage(turn: Turn, attempt: Attempt, { level, message }: Extract<Wo
     turn.passing = true;
     return;
   }
-  const at = new Date(turn.now).toISOString();
+  const at = iso(turn.now);
   const text = message.slice(0, MAX_MESSAGE_CHARS);
   turn.log({
     event: 'log',

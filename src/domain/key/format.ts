@@ -1,4 +1,5 @@
 import type { RandomBytes } from '../../lib/ids.ts';
+import { sha256Hex } from '../../lib/hash.ts';
 
 /**
  * The form of an API key: `ce_live_` or `ce_test_`, 32 base62 characters of randomness (190 bits), 6 base62 characters
@@ -49,10 +50,7 @@ export const containsKey = (text: string): boolean => text.search(KEY_WITHIN) >=
 export const redactKeys = (text: string): string => text.replace(KEY_WITHIN, 'ce_$1_[redacted]');
 
 /** SHA-256 of a key in lower-case hex. Only this hash is stored. */
-export async function hashKey(key: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key));
-  return new Uint8Array(digest).toHex();
-}
+export const hashKey = (key: string): Promise<string> => sha256Hex(key);
 
 function checksum(text: string): string {
   let value = crc32(new TextEncoder().encode(text));

@@ -27,12 +27,12 @@ export function exceeds(held: Rights | null, wanted: Rights): CoreProblem | null
   }
   const scope = wanted.scopes.find((each) => !grants(held.scopes, each));
   if (scope !== undefined) {
-    return { code: 'insufficient_scope', detail: `the scope ${quote(scope)} is needed to give it` };
+    return { code: 'insufficient_scope', detail: `A key without the scope ${quote(scope)} cannot grant it.` };
   }
   const field = wider(held, wanted);
   return field === null
     ? null
-    : { code: 'exceeds_key', detail: `${quote(field)} would give more than the key that asks has itself` };
+    : { code: 'exceeds_key', detail: `${quote(field)} would grant more than this key has itself.` };
 }
 
 /** The first permission in which `wanted` exceeds `held`. */

@@ -19,7 +19,7 @@ export type Scope = (typeof SCOPES)[number];
 /** The values that a key may have: scopes and wildcards. `admin` grants every scope within the key's account. */
 export const GRANTS = [...SCOPES, 'jobs:*', 'assets:*', 'templates:*', 'webhooks:*', 'keys:*', 'usage:*'] as const;
 
-/** All scopes except `admin`. The default of the column in migrations/0003 is the same. */
+/** All scopes except `admin`. The column in migrations/ has the same default. */
 export const DEFAULT_GRANTS: readonly string[] = [
   'jobs:*',
   'assets:*',

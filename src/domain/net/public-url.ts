@@ -42,19 +42,19 @@ const INSIDE = new Set([
  */
 export function publicUrl(text: string, gateway: string): Result<URL, string> {
   if (text.length > MAX_URL_CHARS) {
-    return fail(`a URL may have ${MAX_URL_CHARS} characters`);
+    return fail(`must have at most ${MAX_URL_CHARS} characters`);
   }
   // The URL parser silently removes these characters, so the checked URL would differ from the given one.
   // oxlint-disable-next-line no-control-regex -- this pattern looks for control characters
   if (/[\u0000-\u0020\u007f\\]/.test(text)) {
-    return fail('a URL holds no space, control character or backslash');
+    return fail('must not contain a space, a control character or a backslash');
   }
   const url = URL.parse(text);
   if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     return fail('must be an absolute https URL');
   }
   if (url.username !== '' || url.password !== '' || /^[a-z]+:\/*[^/?#]*@/i.test(text)) {
-    return fail('must hold no user name or password');
+    return fail('must not contain a user name or a password');
   }
   const own = new URL(gateway);
   if (isLoopback(hostOf(url)) && isLoopback(hostOf(own))) {

@@ -6,6 +6,7 @@ import {
   type JobNotice,
   type WebhookEvent,
 } from '../../contract/webhook.ts';
+import { iso, isoOrNull } from '../../lib/time.ts';
 
 /**
  * Makes the bodies of webhook events: `{type, timestamp, data}`, and `sequence` for job events. `timestamp` is the time
@@ -132,5 +133,3 @@ function withoutDetails(error: JobNotice['error']): JobNotice['error'] {
 }
 
 const bytesOf = (text: string): number => new TextEncoder().encode(text).length;
-const iso = (ms: number): string => new Date(ms).toISOString();
-const isoOrNull = (ms: number | null): string | null => (ms === null ? null : iso(ms));

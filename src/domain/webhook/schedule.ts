@@ -94,10 +94,10 @@ export function healthAfter(
   const held_until = pause === null ? health.held_until : Math.max(health.held_until ?? 0, now + pause);
   const after: Health = { failing_since, held_until };
   if (answer.kind === 'status' && answer.status === GONE) {
-    return { health: after, disable: { reason: 'gone', detail: 'the receiver answered 410 Gone' } };
+    return { health: after, disable: { reason: 'gone', detail: 'The receiver answered 410 Gone.' } };
   }
   if (now - failing_since >= DISABLE_AFTER_MS) {
-    const detail = `every attempt failed for ${DISABLE_AFTER_MS / HOUR} hours`;
+    const detail = `Every attempt failed for ${DISABLE_AFTER_MS / HOUR} hours.`;
     return { health: after, disable: { reason: 'failing', detail } };
   }
   return { health: after, disable: null };

@@ -1,4 +1,5 @@
-import type { AccountLimits, Config, OwnLimits } from '../../config/schema.ts';
+import type { AccountLimits, OwnLimits } from '../../config/limits.ts';
+import type { Config } from '../../config/schema.ts';
 
 /** One row: the account's limits that differ from the configured ones, as JSON. */
 export const OWN_LIMITS = `

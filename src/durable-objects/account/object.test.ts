@@ -1,7 +1,8 @@
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { requireConfig, type AccountLimits } from '../../config/schema.ts';
+import type { AccountLimits } from '../../config/limits.ts';
+import { requireConfig } from '../../config/schema.ts';
 import type { Admission, AdmitRequest } from '../../contract/admission.ts';
 import { heldClock } from '../../testing/job.ts';
 import { accountStub } from '../shared/stubs.ts';

@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
-import { requireConfig, type AccountLimits, type OwnLimits } from '../../config/schema.ts';
+import type { AccountLimits, OwnLimits } from '../../config/limits.ts';
+import { requireConfig } from '../../config/schema.ts';
 import type { Admission, AdmitRequest, Idempotency, Quota, Recalled, Used } from '../../contract/admission.ts';
 import type { Asset, NewUpload, StoredFile, Upload } from '../../contract/assets.ts';
 import type { Env } from '../../env.ts';
@@ -16,6 +17,7 @@ import { IDEMPOTENCY_KEYS, REPEATS, Repeats } from './idempotency.ts';
 import { SPEND, Spend } from './budget.ts';
 import { SUBMITS, Submits } from './rate-limit.ts';
 import { UPLOADS, Uploads } from './uploads.ts';
+import { errorMessage } from '../../lib/error-message.ts';
 
 const SCHEMA: Schema = [
   SUBMITS + OWN_LIMITS + PLACES + REPEATS + SPEND,
@@ -282,7 +284,7 @@ export class Account extends DurableObject<Env> {
     try {
       await this.files.sweep(Date.now());
     } catch (error) {
-      consoleLog({ event: 'asset_sweep_failed', detail: error instanceof Error ? error.message : 'unknown' });
+      consoleLog({ event: 'asset_sweep_failed', detail: errorMessage(error) });
     }
     this.setAlarm(Date.now());
   }
@@ -368,7 +370,7 @@ export class Account extends DurableObject<Env> {
     try {
       await jobStub(this.env, job).admitted();
     } catch (error) {
-      consoleLog({ event: 'admission_untold', job, detail: error instanceof Error ? error.message : 'unknown' });
+      consoleLog({ event: 'admission_untold', job, detail: errorMessage(error) });
     }
   }
 }

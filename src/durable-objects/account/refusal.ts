@@ -1,4 +1,4 @@
-import type { AccountLimits } from '../../config/schema.ts';
+import type { AccountLimits } from '../../config/limits.ts';
 import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
 import { untilTomorrow } from './budget.ts';
 import { windowLeft, WINDOW_S } from './rate-limit.ts';
@@ -23,11 +23,11 @@ export function refusal(
   now: number,
 ): Refused | null {
   if (fill.submits >= limits.submits_per_minute) {
-    const detail = `${limits.submits_per_minute} jobs may be submitted in ${WINDOW_S} seconds`;
+    const detail = `An account may submit at most ${limits.submits_per_minute} jobs in ${WINDOW_S} seconds.`;
     return refuse('rate_limited', detail, windowLeft(now));
   }
   if (fill.active >= limits.jobs_in_flight && fill.queued >= limits.max_queued) {
-    const detail = `${limits.jobs_in_flight} jobs may be in work and ${limits.max_queued} in line at a time`;
+    const detail = `The account already runs ${limits.jobs_in_flight} jobs and queues ${limits.max_queued} more.`;
     return refuse('queue_full', detail, RETRY_WHEN_FULL_S);
   }
   const budgets = [
@@ -39,13 +39,17 @@ export function refusal(
       continue;
     }
     if (wants === null) {
-      return refuse('budget_exceeded', 'the endpoint has no price, so no budget can be kept', untilTomorrow(now));
+      return refuse(
+        'budget_exceeded',
+        'The account has a budget, and the endpoint does not have a price to charge to it.',
+        untilTomorrow(now),
+      );
     }
     const all = costs();
     const [spent, reserved] = [all.spent[of], all.reserved[of]];
     if (spent + reserved + wants > cap * per) {
       const left = Math.max(0, cap - (spent + reserved) / per);
-      const detail = `${cap} ${unit} may be used a day (UTC); ${round(left)} are left and the job may take ${round(wants / per)}`;
+      const detail = `The daily budget is ${cap} ${unit} (UTC): ${round(left)} are left, and the job may use ${round(wants / per)}.`;
       // What is only reserved comes back as jobs end; what is spent does not come back today.
       return refuse('budget_exceeded', detail, spent + wants <= cap * per ? RETRY_WHEN_FULL_S : untilTomorrow(now));
     }

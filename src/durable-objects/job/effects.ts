@@ -14,6 +14,7 @@ import { consoleLog } from '../../providers/log.ts';
 import { projectionOf } from '../../storage/d1/jobs.ts';
 import { lineOf, reportRun, routeOf } from './route.ts';
 import { noticeOf, viewOf } from './view.ts';
+import { errorMessage } from '../../lib/error-message.ts';
 
 /** An effect that leaves the object. */
 export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
@@ -47,7 +48,7 @@ export async function perform(effect: OutwardEffect, context: EffectContext): Pr
       event: 'effect_failed',
       job: context.state.id,
       effect: effect.kind,
-      detail: error instanceof Error ? error.message : 'unknown',
+      detail: errorMessage(error),
     });
     return { kind: 'again' };
   }

@@ -29,6 +29,7 @@ import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
 import { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 import { Watchers } from './watchers.ts';
+import { errorMessage } from '../../lib/error-message.ts';
 
 /** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
 const ALARM_AGAIN_MS = 60_000;
@@ -243,7 +244,7 @@ export class Job extends DurableObject<Env> {
       consoleLog({
         event: 'alarm_failed',
         job: this.state?.id ?? '',
-        detail: error instanceof Error ? error.message : 'unknown',
+        detail: errorMessage(error),
       });
       await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
     }

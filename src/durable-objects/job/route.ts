@@ -7,6 +7,7 @@ import type { RunAnswer } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { endpointStub } from '../shared/stubs.ts';
 import { forgetClosed, passesUnasked, rememberClosed, takeUnreported } from './closed-endpoints.ts';
+import { errorMessage } from '../../lib/error-message.ts';
 
 /** Where a run goes now: to an endpoint, nowhere yet, or nowhere at all because none of its endpoints is configured any more. */
 export type Route =
@@ -68,7 +69,7 @@ async function asked(env: Env, endpoint: string, job: string, now: number): Prom
       event: 'endpoint_unreachable',
       job,
       endpoint,
-      detail: error instanceof Error ? error.message : 'unknown',
+      detail: errorMessage(error),
     });
     return { kind: 'go', report: 'trouble' };
   }

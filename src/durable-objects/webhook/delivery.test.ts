@@ -236,7 +236,7 @@ describe('a webhook is turned off', () => {
       disabled: {
         reason: 'failing',
         at: new Date().toISOString(),
-        detail: 'every attempt failed for 120 hours',
+        detail: 'Every attempt failed for 120 hours.',
       },
     });
   });

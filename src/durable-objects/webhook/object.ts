@@ -11,6 +11,7 @@ import { notify } from '../shared/notify.ts';
 import { Sender } from './sender.ts';
 import { WebhookStore, type WebhookState } from './store.ts';
 import { viewOf } from './view.ts';
+import { errorMessage } from '../../lib/error-message.ts';
 
 /** Wait before D1 or the other webhooks are told again what they could not be told. */
 const UNTOLD_AGAIN_MS = 30_000;
@@ -230,7 +231,7 @@ export class Webhook extends DurableObject<Env> {
       consoleLog({
         event: 'alarm_failed',
         webhook: this.state?.id ?? '',
-        detail: error instanceof Error ? error.message : 'unknown',
+        detail: errorMessage(error),
       });
       await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
     }
@@ -332,7 +333,7 @@ export class Webhook extends DurableObject<Env> {
         await notify(this.env, state.account, disabledEvent(state, disabled, disabled.at), { except: state.id });
       }
     } catch (error) {
-      const detail = error instanceof Error ? error.message : 'unknown';
+      const detail = errorMessage(error);
       consoleLog({ event: 'webhook_untold', webhook: state.id, detail });
       return;
     }
@@ -369,4 +370,8 @@ export class Webhook extends DurableObject<Env> {
   }
 }
 
-const byOwner = (at: number): WebhookView['disabled'] => ({ reason: 'owner', at, detail: 'turned off by its owner' });
+const byOwner = (at: number): WebhookView['disabled'] => ({
+  reason: 'owner',
+  at,
+  detail: 'The owner disabled the webhook.',
+});

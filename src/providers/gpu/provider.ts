@@ -1,4 +1,4 @@
-import type { JobErrorCode } from '../../contract/job.ts';
+import type { JobErrorCode } from '../../contract/errors.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
 import type { Config } from '../../config/schema.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { anyone, ORIGIN, problemOf } from '../../testing/gateway.ts';
-import { describeProblem, PROBLEM_CODES } from '../http/problem.ts';
+import { ERROR_CODES, errorOf } from '../../contract/errors.ts';
 import { html } from './page.ts';
 
 describe('the reference', () => {
@@ -23,10 +23,10 @@ describe('the reference', () => {
     expect(text).not.toContain('<script');
   });
 
-  it.each(PROBLEM_CODES)('has a page where the type of %s leads', async (code) => {
+  it.each(ERROR_CODES)('has a page where the type of %s leads', async (code) => {
     const response = await anyone(`${ORIGIN}/problems/${code}`);
     expect(response.status).toBe(200);
-    expect(await response.text()).toContain(html`${describeProblem(code).title}`.markup);
+    expect(await response.text()).toContain(html`${errorOf(code).title}`.markup);
   });
 
   it('has no page for a problem that does not exist', async () => {

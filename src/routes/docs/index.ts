@@ -1,7 +1,8 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import type { AppEnv } from '../http/app-env.ts';
-import { describeProblem, problem, PROBLEM_CODES } from '../http/problem.ts';
+import { ERROR_CODES, errorOf } from '../../contract/errors.ts';
+import { problem } from '../http/problem.ts';
 import { shieldOpen } from '../http/edge-rate-limit.ts';
 import { html, page, type Markup } from './page.ts';
 
@@ -81,8 +82,8 @@ export function docsRoutes(documentOf: (publicUrl: string) => unknown): Hono<App
             <th>status</th>
             <th></th>
           </tr>
-          ${PROBLEM_CODES.map((code) => {
-            const { status, title } = describeProblem(code);
+          ${ERROR_CODES.map((code) => {
+            const { status, title } = errorOf(code);
             return html`<tr>
               <td>
                 <a href="/problems/${code}"><code>${code}</code></a>
@@ -96,17 +97,18 @@ export function docsRoutes(documentOf: (publicUrl: string) => unknown): Hono<App
   );
 
   routes.get('/problems/:code', (c) => {
-    const code = PROBLEM_CODES.find((each) => each === c.req.param('code'));
+    const code = ERROR_CODES.find((each) => each === c.req.param('code'));
     if (code === undefined) {
-      return problem(c, 'not_found', { detail: 'no such resource' });
+      return problem(c, 'not_found', { detail: 'The resource does not exist.' });
     }
-    const { status, title } = describeProblem(code);
+    const { status, title, text, retryable } = errorOf(code);
     return page(
       title,
       html`<h1>${title}</h1>
+        <p>${withCode(text)}</p>
         <p>
-          Code <code>${code}</code>, status ${status}. The answer's <code>detail</code> says more; for bodies,
-          <code>errors</code> names each place by a JSON pointer.
+          Code <code>${code}</code>, status ${status}${retryable === true ? ', retryable' : ''}. The response's
+          <code>detail</code> says more; for bodies, <code>errors</code> names each place by a JSON pointer.
         </p>
         <p><a href="/problems">All problems</a></p>`,
     );
@@ -177,3 +179,11 @@ function whoMay(security: Operation['security']): Markup {
     ? html`Needs no key.`
     : html`Needs a key with <code>${key}</code>${others.map((other) => `, or ${other}`).join('')}.`;
 }
+
+/** A text of the tables, with `code` for what is in backticks, and without links, which lead to other documents. */
+const withCode = (text: string): Markup => {
+  const parts = text.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').split('`');
+  return {
+    markup: parts.map((part, at) => (at % 2 === 0 ? html`${part}` : html`<code>${part}</code>`).markup).join(''),
+  };
+};

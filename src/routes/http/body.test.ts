@@ -5,7 +5,8 @@ import { MAX_KEY_BODY_BYTES, MAX_REVOCATION_BYTES } from '../../services/keys/re
 import { newClient, problemOf, submitted } from '../../testing/gateway.ts';
 import { as, madeKey, operator } from '../../testing/keys.ts';
 import { SMALL_BODY_BYTES } from './body.ts';
-import { ROUTE_ACCESS } from '../v1/route-access.ts';
+import { routeName } from '../v1/route.ts';
+import { ROUTES } from '../v1/routes.ts';
 
 describe('a body that may be left out', () => {
   it.each([
@@ -36,34 +37,34 @@ describe('the size of a body', () => {
     'POST /jobs': max_body_bytes,
     'POST /jobs/batch': max_body_bytes,
     'POST /jobs/dry-run': max_body_bytes,
-    'POST /jobs/:id/tokens': SMALL_BODY_BYTES,
+    'POST /jobs/{id}/tokens': SMALL_BODY_BYTES,
     'POST /uploads': SMALL_BODY_BYTES,
     'POST /webhooks': SMALL_BODY_BYTES,
-    'PATCH /webhooks/:id': SMALL_BODY_BYTES,
-    'POST /webhooks/:id/rotate': SMALL_BODY_BYTES,
-    'POST /webhooks/:id/redeliver': SMALL_BODY_BYTES,
+    'PATCH /webhooks/{id}': SMALL_BODY_BYTES,
+    'POST /webhooks/{id}/rotate': SMALL_BODY_BYTES,
+    'POST /webhooks/{id}/redeliver': SMALL_BODY_BYTES,
     'POST /keys': MAX_KEY_BODY_BYTES,
-    'PATCH /keys/:id': MAX_KEY_BODY_BYTES,
-    'POST /keys/:id/rotate': SMALL_BODY_BYTES,
+    'PATCH /keys/{id}': MAX_KEY_BODY_BYTES,
+    'POST /keys/{id}/rotate': SMALL_BODY_BYTES,
     'POST /keys/revoke': MAX_REVOCATION_BYTES,
-    'PUT /accounts/:account/limits': SMALL_BODY_BYTES,
+    'PUT /accounts/{account}/limits': SMALL_BODY_BYTES,
   };
   /** Routes that read no JSON: a file, or nothing. */
   const NO_JSON = [
     'POST /assets',
-    'POST /jobs/:id/cancel',
-    'POST /uploads/:id/complete',
-    'POST /webhooks/:id/ping',
-    'POST /webhooks/:id/deliveries/:delivery/redeliver',
+    'POST /jobs/{id}/cancel',
+    'POST /uploads/{id}/complete',
+    'POST /webhooks/{id}/ping',
+    'POST /webhooks/{id}/deliveries/{delivery}/redeliver',
   ];
 
   it('has a limit on every route that reads JSON', () => {
-    const sending = Object.keys(ROUTE_ACCESS).filter((route) => /^(POST|PUT|PATCH) /.test(route));
+    const sending = ROUTES.map(routeName).filter((route) => /^(POST|PUT|PATCH) /.test(route));
     expect([...Object.keys(LIMITS), ...NO_JSON].toSorted()).toEqual(sending.toSorted());
   });
 
   it('is smallest where no key is needed', () => {
-    const open = Object.keys(LIMITS).filter((route) => ROUTE_ACCESS[route] === 'open');
+    const open = ROUTES.filter(({ access }) => access === 'open').map(routeName);
     expect(open).toEqual(['POST /keys/revoke']);
     expect(Math.min(...Object.values(LIMITS))).toBe(MAX_REVOCATION_BYTES);
   });
@@ -74,7 +75,7 @@ describe('the size of a body', () => {
     const { key } = await madeKey(`a${crypto.randomUUID()}`, { scopes: ['admin'] });
     const call = route.startsWith('PUT') ? operator : as(key);
     const send = (body: BodyInit) =>
-      call(`/v1${path.replace(/:\w+/, NOBODY)}`, { method, headers: { 'content-type': 'application/json' }, body });
+      call(`/v1${path.replace(/\{\w+\}/, NOBODY)}`, { method, headers: { 'content-type': 'application/json' }, body });
     const text = `{"a":"${'x'.repeat(limit - 8)}"}`;
     const fits = await send(text);
     expect({ limit: text.length, status: fits.status }).not.toMatchObject({ status: 413 });

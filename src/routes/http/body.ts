@@ -5,7 +5,8 @@ import { parseJson } from '../../domain/json.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { chunksOf } from '../../lib/chunks.ts';
 import type { AppEnv } from './app-env.ts';
-import { coreProblem, type Refusal } from './problem.ts';
+import type { CoreProblem } from '../../domain/problems.ts';
+import { coreProblem } from './problem.ts';
 
 /** How long a body may be on its way, in ms: as long as 100 MiB, the largest one, takes at 1 Mbit/s (14 minutes). */
 export const MAX_BODY_MS = 15 * 60_000;
@@ -13,7 +14,7 @@ export const MAX_BODY_MS = 15 * 60_000;
 /** Largest body of a route that has no limit of its own: room for every field of its schema, written with escapes. */
 export const SMALL_BODY_BYTES = 64 * 1024;
 
-const ENDED = 'the key was ended while the body of this request was on its way';
+const ENDED = 'The API key was revoked while the request body was being sent.';
 
 /** What to do with a file that makes a body too large; for bodies that may hold files. */
 const LARGE_FILES_ADVICE =
@@ -25,8 +26,10 @@ const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset=
  * The body as parsed JSON. Its type is checked before it is read, and its size while it is read.
  * @param limit bytes that the body may have; never more than `max_body_bytes`
  */
-export const readJsonBody = (c: Context<AppEnv>, limit: number = SMALL_BODY_BYTES): Promise<Result<unknown, Refusal>> =>
-  readDocument(c, new JsonExtractor([], () => nothing), { limit });
+export const readJsonBody = (
+  c: Context<AppEnv>,
+  limit: number = SMALL_BODY_BYTES,
+): Promise<Result<unknown, CoreProblem>> => readDocument(c, new JsonExtractor([], () => nothing), { limit });
 
 /** What a body without files has of them. */
 const nothing: TextSink = { write: () => {}, end: () => '' };
@@ -40,9 +43,9 @@ export async function readDocument(
   c: Context<AppEnv>,
   extractor: JsonExtractor,
   { limit, documentLimit = limit, see }: { limit: number; documentLimit?: number; see?: Taking },
-): Promise<Result<unknown, Refusal>> {
+): Promise<Result<unknown, CoreProblem>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
-    return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
+    return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json.' });
   }
   const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), async (chunk) => {
     await see?.(chunk);
@@ -54,25 +57,25 @@ export async function readDocument(
   }
   const document = extractor.finish();
   return document === null
-    ? fail({ code: 'invalid_json', detail: 'the body is not UTF-8' })
+    ? fail({ code: 'invalid_json', detail: 'The body is not UTF-8.' })
     : parseJson(document.text, document.cuts);
 }
 
-const documentTooLarge = (limit: number): Refusal => ({
+const documentTooLarge = (limit: number): CoreProblem => ({
   code: 'body_too_large',
-  detail: `Everything in a body but the content of its files ("data") may be at most ${limit} bytes here.`,
+  detail: `The body without the content of its files ("data") may be at most ${limit} bytes on this route.`,
 });
 
 /**
  * The same for a route whose every field has a default: no Content-Type and nothing in the body stand for `{}`. Over real HTTP a POST
  * without a body has an empty one, not none.
  */
-export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Refusal>> {
+export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, CoreProblem>> {
   if (c.req.header('content-type') !== undefined) {
     return readJsonBody(c);
   }
   const empty = await readBounded(c, 0, () => null);
-  return empty.ok ? ok({}) : fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json' });
+  return empty.ok ? ok({}) : fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json.' });
 }
 
 /**
@@ -81,13 +84,13 @@ export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<u
  */
 export function arriving(c: Context<AppEnv>): {
   chunks: AsyncGenerator<Uint8Array, void, undefined>;
-  refusal: () => Promise<Refusal | null>;
+  refusal: () => Promise<CoreProblem | null>;
 } {
   let standing: Promise<boolean> | null = null;
   async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of bodyOf(c)) {
       if (isOverdue(c)) {
-        throw new Error('the body came for too long');
+        throw new Error('The request body took too long to arrive.');
       }
       yield chunk;
     }
@@ -97,7 +100,7 @@ export function arriving(c: Context<AppEnv>): {
     }
   }
   // A fault in asking is not the client's: it is thrown here again.
-  const refusal = async (): Promise<Refusal | null> =>
+  const refusal = async (): Promise<CoreProblem | null> =>
     standing === null || (await standing) ? null : { code: 'unauthorized', detail: ENDED };
   return { chunks: chunks(), refusal };
 }
@@ -117,14 +120,20 @@ type Taking = (chunk: Uint8Array) => Promise<unknown>;
 export async function readBounded(
   c: Context<AppEnv>,
   limit: number,
-  take: (chunk: Uint8Array) => Promise<Refusal | null> | null,
-): Promise<Result<null, Refusal>> {
+  take: (chunk: Uint8Array) => Promise<CoreProblem | null> | null,
+): Promise<Result<null, CoreProblem>> {
   const encoding = c.req.header('content-encoding') ?? 'identity';
   if (encoding !== 'identity') {
-    return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
+    return fail({
+      code: 'unsupported_media_type',
+      detail: 'Content-Encoding is not supported. Send the body as it is.',
+    });
   }
   const advice = limit < c.var.core.config.limits.max_body_bytes ? '' : ` ${LARGE_FILES_ADVICE}`;
-  const large: Refusal = { code: 'body_too_large', detail: `A body may be at most ${limit} bytes here.${advice}` };
+  const large: CoreProblem = {
+    code: 'body_too_large',
+    detail: `A body may be at most ${limit} bytes on this route.${advice}`,
+  };
   if (statedLength(c) > limit) {
     return fail(large);
   }
@@ -133,13 +142,13 @@ export async function readBounded(
     for (let size = 0; ;) {
       const next = await chunks.next().catch(() => null);
       if (next === null) {
-        return fail({ code: 'incomplete_body', detail: 'the body ended, or stood still, before it was complete' });
+        return fail({ code: 'incomplete_body', detail: 'The request body was incomplete or timed out.' });
       }
       if (next.done === true) {
         break;
       }
       if (isOverdue(c)) {
-        return fail({ code: 'incomplete_body', detail: 'the body came for too long' });
+        return fail({ code: 'incomplete_body', detail: 'The request body took too long to arrive.' });
       }
       size += next.value.length;
       const refused = size > limit ? large : await take(next.value);

@@ -9,7 +9,7 @@ export const flooded = (c: Context<AppEnv>, what: 'address' | 'key', wait_s: num
   resumes(c)
     ? comeBackLater(c, c.var.core.newSeed)
     : problem(c, 'rate_limited', {
-        detail: `too many requests ${what === 'key' ? 'with this key' : 'from this address'}; ask again later`,
+        detail: `Too many requests ${what === 'key' ? 'with this key' : 'from this address'}. Try again later.`,
         violated: [what],
         headers: { 'retry-after': String(wait_s) },
       });

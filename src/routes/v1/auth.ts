@@ -1,5 +1,4 @@
 import type { Context, MiddlewareHandler } from 'hono';
-import { matchedRoutes } from 'hono/route';
 import { isWithin } from '../../domain/net/cidr.ts';
 import { isReadToken, verifyReadToken } from '../../services/auth/read-token.ts';
 import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
@@ -10,63 +9,64 @@ import { callerOf, identify, LONG_MS, noteUse, RECHECK_MS, verifyKey } from '../
 import type { AppEnv } from '../http/app-env.ts';
 import { CHALLENGE, problem, PROBLEM_TYPE } from '../http/problem.ts';
 import { flooded, senderOf, shieldOpen } from '../http/edge-rate-limit.ts';
-import { ROUTE_ACCESS, routeName, type RouteAccess } from './route-access.ts';
-
-type V1Context = Context<AppEnv>;
+import type { FindRoute, RouteAccess, V1Context } from './route.ts';
 
 /**
  * Lets a request through that may do what its route does, and says whose it is. One 401 for every way of not having a key, so that it
  * tells nothing about keys; 403 for a key that may not. Scopes are checked before anything is looked up: what a key may not ask for
  * it does not learn about either.
  */
-export const authorize: MiddlewareHandler<AppEnv> = async (c, next) => {
-  const begun = c.var.core.clock();
-  const isLong = (): boolean => c.var.core.clock() - begun >= LONG_MS;
-  c.set('begun', begun);
-  c.set('stillAllowed', () => Promise.resolve(true));
-  c.set('standing', async () => !isLong() || c.var.stillAllowed());
-  c.set('readUntil', null);
-  // Even beside a good header, and on open routes: URLs end up in logs and histories.
-  if (containsKey(decodedQuery(c.req.url))) {
-    return unauthorized(
-      c,
-      'a key in a URL is not accepted; send it as "Authorization: Bearer <key>" and replace this one',
-    );
-  }
-  const access = accessOf(c);
-  if (access === 'open') {
-    return shieldOpen(c, next);
-  }
-  const header = bearerOf(c);
-  // What has the form of a key is none: ADMIN_TOKEN need not be compared with every key that comes.
-  if (header !== null && !isKey(header) && (await sameText(header, c.var.core.config.adminToken))) {
-    if (access !== null && access.operator !== true) {
-      return problem(c, 'admin_token_not_accepted', {
-        detail:
-          'ADMIN_TOKEN is for the operator’s routes. Send a key of an account; POST /v1/keys with ADMIN_TOKEN makes one.',
-      });
+export const authorize =
+  (findRoute: FindRoute): MiddlewareHandler<AppEnv> =>
+  async (c, next) => {
+    const begun = c.var.core.clock();
+    const isLong = (): boolean => c.var.core.clock() - begun >= LONG_MS;
+    c.set('begun', begun);
+    c.set('stillAllowed', () => Promise.resolve(true));
+    c.set('standing', async () => !isLong() || c.var.stillAllowed());
+    c.set('readUntil', null);
+    // Even beside a good header, and on open routes: URLs end up in logs and histories.
+    if (containsKey(decodedQuery(c.req.url))) {
+      return unauthorized(
+        c,
+        'A key in a URL is not accepted. Send it as "Authorization: Bearer <key>", and rotate this key.',
+      );
     }
-    c.set('actor', { key: null, requestId: c.var.requestId });
-    return next();
-  }
-  const inQuery = header === null && access?.readToken === 'query' ? (c.req.query('token') ?? null) : null;
-  const credential = header ?? inQuery;
-  const refused =
-    credential !== null && isReadToken(credential)
-      ? await letRead(c, credential, access)
-      : await letKey(c, header, access?.scope ?? null);
-  if (refused !== null) {
-    return refused;
-  }
-  await next();
-  if (c.req.method === 'GET' && isLong() && !(await c.var.stillAllowed())) {
-    const { body, status } = unauthorized(c, 'the key or token was ended while this request waited');
-    // Without the headers that the answer had which is not given: they speak of the job.
-    c.res = undefined;
-    c.res = new Response(body, { status, headers: { ...CHALLENGE, 'content-type': PROBLEM_TYPE } });
-  }
-  return undefined;
-};
+    // Null where there is no such route, which only a valid key learns.
+    const access = findRoute(c)?.access ?? null;
+    if (access === 'open') {
+      return shieldOpen(c, next);
+    }
+    const header = bearerOf(c);
+    // What has the form of a key is none: ADMIN_TOKEN need not be compared with every key that comes.
+    if (header !== null && !isKey(header) && (await sameText(header, c.var.core.config.adminToken))) {
+      if (access !== null && access.operator !== true) {
+        return problem(c, 'admin_token_not_accepted', {
+          detail:
+            'ADMIN_TOKEN is for the operator’s routes. Send a key of an account; POST /v1/keys with ADMIN_TOKEN creates one.',
+        });
+      }
+      c.set('actor', { key: null, requestId: c.var.requestId });
+      return next();
+    }
+    const inQuery = header === null && access?.readToken === 'query' ? (c.req.query('token') ?? null) : null;
+    const credential = header ?? inQuery;
+    const refused =
+      credential !== null && isReadToken(credential)
+        ? await letRead(c, credential, access)
+        : await letKey(c, header, access?.scope ?? null);
+    if (refused !== null) {
+      return refused;
+    }
+    await next();
+    if (c.req.method === 'GET' && isLong() && !(await c.var.stillAllowed())) {
+      const { body, status } = unauthorized(c, 'The key or token was revoked, or expired, during this request.');
+      // Without the headers that the answer had which is not given: they speak of the job.
+      c.res = undefined;
+      c.res = new Response(body, { status, headers: { ...CHALLENGE, 'content-type': PROBLEM_TYPE } });
+    }
+    return undefined;
+  };
 
 /** By key: valid, from an address it may be used from, and with the scope. Null: let through. */
 async function letKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
@@ -74,7 +74,7 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
   const identified = await identify(core, secret, senderOf(c), (work) => later(c, work));
   if (identified.key === null) {
     return identified.wait_s === null
-      ? unauthorized(c, 'send a valid key as "Authorization: Bearer <key>"')
+      ? unauthorized(c, 'Send a valid key as "Authorization: Bearer <key>".')
       : flooded(c, 'address', identified.wait_s);
   }
   const { key, secret: used } = identified;
@@ -85,14 +85,16 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
   // Set by Cloudflare on every request; a client's own header of this name does not get through.
   const address = c.req.header('cf-connecting-ip') ?? '';
   if (!comesFrom(key, address)) {
-    return problem(c, 'ip_not_allowed', { detail: 'the key may not be used from this address' });
+    return problem(c, 'ip_not_allowed', { detail: 'The key is not allowed from this IP address.' });
   }
   if (scope !== null && !grants(key.scopes, scope)) {
     return lacks(c, scope);
   }
   if (scope === 'keys:write' && used.ends_at !== null) {
     // What it made, or a secret it was given, would outlive its grace.
-    return problem(c, 'exceeds_key', { detail: 'a secret that a rotation replaced manages no keys; use the new one' });
+    return problem(c, 'exceeds_key', {
+      detail: 'A secret that a rotation replaced cannot manage keys. Use the new one.',
+    });
   }
   c.set('caller', callerOf(key));
   c.set('secret', used);
@@ -117,7 +119,7 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
     const wait_s = await checkEdgeLimit(core.env, 'bad_key', senderOf(c));
     return wait_s !== null
       ? flooded(c, 'address', wait_s)
-      : unauthorized(c, 'the read token is expired, is for another job, or shows nothing of this');
+      : unauthorized(c, 'The read token has expired, is for another job, or does not allow this route.');
   }
   const { key, expires_at } = verified;
   // All tokens of a key together, beside its own calls: whoever watches must not shut out whoever submits.
@@ -138,26 +140,12 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
   return null;
 }
 
-/** What the route that will answer asks for; null when there is none, which a valid key is told and nobody else. */
-function accessOf(c: V1Context): RouteAccess | null {
-  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
-  if (route === undefined) {
-    return null;
-  }
-  const name = routeName(route);
-  const access = ROUTE_ACCESS[name];
-  if (access === undefined) {
-    throw new Error(`"${name}" is not in the table of routes (route-access.ts)`);
-  }
-  return access;
-}
-
 const comesFrom = (key: KeyRecord, address: string): boolean =>
   key.ip_allow === null || isWithin(key.ip_allow, address);
 
 const lacks = (c: V1Context, scope: Scope): Response =>
   problem(c, 'insufficient_scope', {
-    detail: `the key needs the scope "${scope}"`,
+    detail: `The key must have the scope "${scope}".`,
     // RFC 6750 section 3.
     headers: { 'www-authenticate': `Bearer realm="comfy-edge", error="insufficient_scope", scope="${scope}"` },
   });

@@ -4,7 +4,8 @@ import { z } from 'zod';
 import { answerRunpod, anyone, postJson, submitted, type Call } from '../../testing/gateway.ts';
 import { madeKey, ownApp } from '../../testing/keys.ts';
 import { readConfig } from '../../config/schema.ts';
-import { ROUTE_ACCESS } from './route-access.ts';
+import { routeName } from './route.ts';
+import { ROUTES } from './routes.ts';
 
 /** What browsers let pages do: which origins may read which answers. The browser's side is the Fetch standard's. */
 
@@ -28,14 +29,18 @@ const preflight = (origin: string, method: string): RequestInit => ({
 });
 const readableBy = (response: Response) => response.headers.get('access-control-allow-origin');
 
-type Route = { name: string; method: string; path: string; token: boolean };
-const ROUTES: Route[] = Object.entries(ROUTE_ACCESS).map(([name, access]) => {
-  const [method = '', path = ''] = name.split(' ');
-  const filled = path.replace(':name{[^]+}', 'a/b.png').replaceAll(/:\w+(\{[^}]*\})?/g, NOBODY);
-  return { name, method, path: `/v1${filled}`, token: access !== 'open' && access.readToken !== undefined };
+const CASES = ROUTES.map((route) => {
+  const { method, path, access } = route;
+  const filled = path.replace('outputs/{name}', 'outputs/a/b.png').replaceAll(/\{\w+\}/g, NOBODY);
+  return {
+    name: routeName(route),
+    method: method.toUpperCase(),
+    path: `/v1${filled}`,
+    token: access !== 'open' && access.readToken !== undefined,
+  };
 });
 
-describe.each(ROUTES)('$name', ({ method, path, token }) => {
+describe.each(CASES)('$name', ({ method, path, token }) => {
   it(`may be read by ${token ? 'any page: it can have a read token' : 'the named origins only'}`, async () => {
     const seen = async (call: Call, origin: string) => {
       const asked = await call(path, preflight(origin, method));

@@ -2,8 +2,9 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { TrieRouter } from 'hono/router/trie-router';
 import type { AppEnv } from '../http/app-env.ts';
 import { appendResponseHeader, setResponseHeader } from '../http/response-headers.ts';
-import { ANSWER_HEADERS } from './answers.ts';
-import { ROUTE_ACCESS } from './route-access.ts';
+import { RESPONSE_HEADERS } from './response-headers.ts';
+import { routerPath } from './route.ts';
+import { ROUTES } from './routes.ts';
 
 /**
  * Which pages may read which answers (docs/guides/browsers.md). No answer depends on a cookie or on where a browser is, so nothing is
@@ -19,7 +20,7 @@ const PREFLIGHT_S = 7200;
 /** Header names as RFC 9110 section 5.1 has them. */
 const HEADER_NAMES = /^[\w!#$%&'*+.^`|~-]+(?:\s*,\s*[\w!#$%&'*+.^`|~-]+)*$/;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
-const EXPOSED = Object.keys(ANSWER_HEADERS).join(', ');
+const EXPOSED = Object.keys(RESPONSE_HEADERS).join(', ');
 
 /** Not for browsers: workers and RunPod call these. */
 const MACHINES = /^\/(?:worker|hooks)\//;
@@ -28,10 +29,9 @@ const forAnyPage = new TrieRouter<true>();
 for (const path of ['/openapi.json', '/docs', '/problems', '/problems/*', '/healthz', '/readyz', '/status']) {
   forAnyPage.add('GET', path, true);
 }
-for (const [route, access] of Object.entries(ROUTE_ACCESS)) {
-  const [method = '', path = ''] = route.split(' ');
-  if (access !== 'open' && access.readToken !== undefined) {
-    forAnyPage.add(method, `/v1${path}`, true);
+for (const route of ROUTES) {
+  if (route.access !== 'open' && route.access.readToken !== undefined) {
+    forAnyPage.add(route.method.toUpperCase(), `/v1${routerPath(route)}`, true);
   }
 }
 

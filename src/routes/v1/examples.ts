@@ -1,14 +1,14 @@
 import type { ApiJob } from './schemas.ts';
 
 /**
- * An example of every request with a JSON body and of the main answers, for the OpenAPI document, by operation. Tests hold them against the
- * schemas beside them and send every request as it stands.
+ * Examples of requests and responses in the OpenAPI document that are too long for the routes that have them. Tests check them against
+ * the schemas beside them and send every request as it is.
  */
 
 const ID = '0192f0c1-7c3e-7d52-9a51-3f2a6f8f1c11';
 const SELF = `https://gateway.example/v1/jobs/${ID}`;
 
-const READ_TOKEN = `ce_read_${ID}-9f86d081884c.1800000000.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
+const TOKEN = `ce_read_${ID}-9f86d081884c.1800000000.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
 
 const SHA256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
 
@@ -36,7 +36,7 @@ const WORKFLOW = {
   '9': { class_type: 'SaveImage', inputs: { filename_prefix: 'castle', images: ['8', 0] } },
 };
 
-const SUBMIT = {
+export const SUBMIT = {
   workflow: WORKFLOW,
   variables: { PROMPT: 'a castle at dawn' },
   overrides: { seed: 'random', width: 768 },
@@ -44,7 +44,7 @@ const SUBMIT = {
   finish_within: 300,
 };
 
-const QUEUED: ApiJob = {
+export const QUEUED_JOB: ApiJob = {
   id: ID,
   object: 'job',
   status: 'queued',
@@ -77,53 +77,31 @@ const QUEUED: ApiJob = {
   last_event: 1,
 };
 
-const WEBHOOK = { url: 'https://shop.example.com/hooks/comfy', events: ['job.succeeded', 'job.failed'] };
+export const WEBHOOK = { url: 'https://shop.example.com/hooks/comfy', events: ['job.succeeded', 'job.failed'] };
 
-type Example = { request?: unknown; answers?: Readonly<Record<number, unknown>> };
+export const UPLOAD = { name: 'portrait.mp4', size_bytes: 734_003_200, sha256: SHA256 };
 
-export const EXAMPLES: Readonly<Record<string, Example>> = {
-  submitJob: { request: SUBMIT, answers: { 201: QUEUED } },
-  submitJobs: { request: { jobs: [SUBMIT, { ...SUBMIT, idempotency_key: 'order-4711-2' }] } },
-  dryRunJob: { request: SUBMIT },
-  getJob: { answers: { 200: QUEUED } },
-  cancelJob: { answers: { 200: { ...QUEUED, status: 'canceled', stage: null } } },
-  createReadToken: {
-    request: { expires_in: 600 },
-    answers: {
-      201: {
-        object: 'read_token',
-        token: READ_TOKEN,
-        job: ID,
-        expires_at: '2026-11-21T06:10:00.000Z',
-        urls: { self: SELF, events: `${SELF}/events?token=${READ_TOKEN}` },
-      },
-    },
-  },
-  createKey: { request: { environment: 'test', name: 'my laptop', scopes: ['jobs:write', 'jobs:read'] } },
-  updateKey: { request: { name: 'my old laptop', ip_allow: ['203.0.113.0/24'] } },
-  rotateKey: { request: { grace: 3600 } },
-  revokeFoundKey: { request: { key: 'ce_live_0000000000000000000000000000000000000000' } },
-  openUpload: { request: { name: 'portrait.mp4', size_bytes: 734_003_200, sha256: SHA256 } },
-  createWebhook: { request: WEBHOOK },
-  updateWebhook: { request: { enabled: false } },
-  rotateWebhookSecret: { request: { overlap: 3600 } },
-  redeliverWebhookRange: { request: { since: '2026-11-20T00:00:00Z', status: 'failed' } },
-  setLimits: { request: { jobs_in_flight: 50, usd_per_day: 20 } },
+export const READ_TOKEN = {
+  object: 'read_token',
+  token: TOKEN,
+  job: ID,
+  expires_at: '2026-11-21T06:10:00.000Z',
+  urls: { self: SELF, events: `${SELF}/events?token=${TOKEN}` },
 };
 
 /** A refusal, for every route that takes a body. */
-export const REFUSED = {
+export const REFUSAL_EXAMPLE = {
   type: 'https://gateway.example/problems/dangling_link',
-  title: 'A link leads nowhere',
+  title: 'A link points to a missing node',
   status: 422,
-  detail: 'node "9" takes its "images" from node "8", which is not there',
+  detail: 'Node "9" takes "images" from node "8", which does not exist.',
   code: 'dangling_link',
   request_id: '0192f0c1-0000-7000-8000-000000000000',
   errors: [
     {
       pointer: '#/workflow/9/inputs/images',
       code: 'dangling_link',
-      detail: 'node "9" takes its "images" from node "8", which is not there',
+      detail: 'Node "9" takes "images" from node "8", which does not exist.',
     },
   ],
 };

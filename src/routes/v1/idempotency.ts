@@ -1,10 +1,11 @@
 import type { Idempotency } from '../../contract/admission.ts';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { IDEMPOTENCY_KEY_FAULT, MAX_IDEMPOTENCY_KEY_CHARS } from '../../domain/idempotency-key.ts';
+import { IDEMPOTENCY_KEY_RULE, MAX_IDEMPOTENCY_KEY_CHARS } from '../../domain/idempotency-key.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import type { AppEnv } from '../http/app-env.ts';
-import type { Refusal } from '../http/problem.ts';
+import type { CoreProblem } from '../../domain/problems.ts';
+import { hex } from '../../lib/hash.ts';
 
 /** A key as it is, without a blank at its ends; or as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
 const BARE = String.raw`[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]{0,${MAX_IDEMPOTENCY_KEY_CHARS - 2}}[\x21\x23-\x5b\x5d-\x7e])?`;
@@ -16,17 +17,20 @@ export const idempotencyKeyHeader = z
   .string()
   .regex(HEADER)
   .optional()
-  .openapi({ description: `${IDEMPOTENCY_KEY_FAULT}; as it is, or in double quotes` });
+  .openapi({ description: `It ${IDEMPOTENCY_KEY_RULE}, bare or in double quotes.` });
 
 /** The `Idempotency-Key` of a request, null when it has none. `"a"` and `a` are the same key. */
-export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Refusal> {
+export function idempotencyKey(c: Context<AppEnv>): Result<string | null, CoreProblem> {
   const header = c.req.header('idempotency-key');
   if (header === undefined) {
     return ok(null);
   }
   const match = HEADER.exec(header);
   return match === null
-    ? fail({ code: 'invalid_idempotency_key', detail: `${IDEMPOTENCY_KEY_FAULT}, bare or in double quotes.` })
+    ? fail({
+        code: 'invalid_idempotency_key',
+        detail: `The Idempotency-Key ${IDEMPOTENCY_KEY_RULE}, bare or in double quotes.`,
+      })
     : ok(match[1]?.replaceAll(/\\(["\\])/g, '$1') ?? header);
 }
 
@@ -51,6 +55,6 @@ export class Fingerprint {
   async idempotency(): Promise<Idempotency> {
     await this.begun;
     await this.writer.close();
-    return { key: this.key, fingerprint: new Uint8Array(await this.stream.digest).toHex() };
+    return { key: this.key, fingerprint: hex(await this.stream.digest) };
   }
 }

@@ -1,29 +1,27 @@
 import { z } from '@hono/zod-openapi';
 import { metrics, type Metric, type Sample } from '../../services/endpoints/metrics.ts';
-import { coreProblem } from '../http/problem.ts';
-import { describeRoute, type V1App } from './v1-app.ts';
+import { defineRoute, type Route } from './route.ts';
 
 /** Prometheus' text format. */
 const TEXT = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** `GET /v1/metrics`: what the operator watches, for Prometheus. */
-export function registerMetrics(app: V1App): void {
-  describeRoute(app, {
-    method: 'get',
-    path: '/metrics',
-    operationId: 'getMetrics',
-    summary: 'Read the metrics (operator)',
-    responses: {
-      200: { description: 'In Prometheus’ text format', content: { 'text/plain': { schema: z.string() } } },
-    },
-  });
-  app.get('/metrics', async (c) => {
+/** `GET /v1/metrics`: what the operator monitors, for Prometheus. */
+const getMetrics = defineRoute({
+  method: 'get',
+  path: '/metrics',
+  access: { scope: 'admin', operator: true },
+  operationId: 'getMetrics',
+  summary: 'Read the metrics (operator)',
+  responses: { 200: { description: 'In Prometheus’ text format', content: { 'text/plain': { schema: z.string() } } } },
+  async handle(c) {
     const found = await metrics(c.var.core, c.var.actor);
     return found.ok
       ? c.body(found.value.map(written).join(''), 200, { 'content-type': TEXT, 'cache-control': 'no-store' })
-      : coreProblem(c, found.problem);
-  });
-}
+      : found;
+  },
+});
+
+export const metricsRoutes: readonly Route[] = [getMetrics];
 
 /** A metric without samples is left out: Prometheus would take its head for an empty one. */
 const written = ({ name, type, help, samples }: Metric): string =>

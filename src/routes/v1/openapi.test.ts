@@ -2,9 +2,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { strictChecks } from '../../testing/contract/schemas.ts';
 import { anyone, ORIGIN } from '../../testing/gateway.ts';
-import { documentPath } from './answers.ts';
-import { EXAMPLES } from './examples.ts';
-import { ROUTE_ACCESS } from './route-access.ts';
+import { STATUSES } from '../../contract/job.ts';
+import type { JobNotice } from '../../contract/webhook.ts';
+import { disabledEvent, erasedBody, jobEvent, pingEvent } from '../../domain/webhook/payload.ts';
+import { routeName } from './route.ts';
+import { ROUTES } from './routes.ts';
 
 /** The document as strangers get it: what OpenAPI 3.1 asks of it and what generators of clients stumble over. */
 
@@ -28,12 +30,15 @@ const documentSchema = z.object({
   servers: z.array(z.object({ url: z.url() })).length(1),
   tags: z.array(z.object({ name: z.string(), description: z.string() })),
   paths: z.record(z.string().startsWith('/'), z.record(z.string(), operationSchema)),
+  webhooks: z.record(z.string(), z.object({ post: z.object({ requestBody: z.object({ content: contentSchema }) }) })),
   components: z.object({
     schemas: z.record(z.string(), z.unknown()),
     securitySchemes: z.record(z.string(), z.object({ type: z.string() })),
     headers: z.record(z.string(), z.unknown()),
   }),
 });
+
+const NOTED = '01930000-0000-7000-8000-000000000000';
 
 let text: string;
 let document: z.infer<typeof documentSchema>;
@@ -55,7 +60,7 @@ describe('the OpenAPI document', () => {
   it('names every operation once', () => {
     const ids = operations.map(({ operationId }) => operationId);
     expect(new Set(ids).size).toBe(ids.length);
-    expect(ids.length).toBe(Object.keys(ROUTE_ACCESS).length);
+    expect(ids.length).toBe(ROUTES.length);
     expect(document.servers).toEqual([{ url: `${ORIGIN}/v1` }]);
   });
 
@@ -90,15 +95,16 @@ describe('the OpenAPI document', () => {
   });
 
   it('says for every operation which scope it asks for, and where a read token or the operator is taken', () => {
-    for (const [route, access] of Object.entries(ROUTE_ACCESS)) {
-      const security = operations.find(({ name }) => name === documentPath(route))?.security ?? [];
+    for (const { access, ...route } of ROUTES) {
+      const name = routeName(route);
+      const security = operations.find((each) => each.name === name)?.security ?? [];
       const schemes = security.flatMap((each) => Object.keys(each));
       expect(schemes.every((scheme) => scheme in document.components.securitySchemes)).toBe(true);
-      expect([route, security[0]]).toEqual([route, access === 'open' ? undefined : { key: [access.scope] }]);
+      expect([name, security[0]]).toEqual([name, access === 'open' ? undefined : { key: [access.scope] }]);
       const { operator, readToken } = access === 'open' ? {} : access;
-      expect([route, schemes.includes('admin')]).toEqual([route, operator === true]);
-      expect([route, schemes.includes('readToken')]).toEqual([route, readToken !== undefined]);
-      expect([route, schemes.includes('readTokenInQuery')]).toEqual([route, readToken === 'query']);
+      expect([name, schemes.includes('admin')]).toEqual([name, operator === true]);
+      expect([name, schemes.includes('readToken')]).toEqual([name, readToken !== undefined]);
+      expect([name, schemes.includes('readTokenInQuery')]).toEqual([name, readToken === 'query']);
     }
   });
 
@@ -118,13 +124,36 @@ describe('the OpenAPI document', () => {
       ),
     );
     const examples = bodies.filter(({ example }) => example !== undefined);
-    const wanted = Object.values(EXAMPLES).flatMap(({ request, answers = {} }) => [
-      ...(request === undefined ? [] : [request]),
-      ...Object.values(answers),
-    ]);
-    expect(examples.length).toBeGreaterThanOrEqual(wanted.length);
+    expect(examples.length).toBeGreaterThan(ROUTES.filter(({ body }) => body !== undefined).length);
     expect(
       examples.flatMap(({ name, schema, example }) => check(schema)(example).map((fault) => `${name} ${fault}`)),
     ).toEqual([]);
+  });
+
+  it('describes every event that a webhook is sent', () => {
+    const check = strictChecks(document.components.schemas);
+    const at = 1_800_000_000_000;
+    const job: JobNotice = {
+      id: NOTED,
+      endpoint: 'default',
+      status: 'succeeded',
+      attempt: 1,
+      created_at: at,
+      started_at: null,
+      completed_at: at,
+      error: null,
+      metadata: {},
+    };
+    const events = [
+      ...STATUSES.map((status) => jobEvent({ ...job, status }, 7, at, ORIGIN)),
+      disabledEvent({ id: NOTED, url: 'https://a.example', version: 1 }, { reason: 'gone', detail: 'Gone.' }, at),
+      pingEvent('x', NOTED, at),
+    ];
+    const erased = events.slice(0, 1).map(({ body, ...event }) => ({ ...event, body: erasedBody(body) }));
+    expect(Object.keys(document.webhooks).toSorted()).toEqual(events.map(({ type }) => type).toSorted());
+    for (const { type, body } of [...events, ...erased]) {
+      const { schema } = document.webhooks[type]?.post.requestBody.content['application/json'] ?? {};
+      expect([type, ...check(schema)(JSON.parse(body))]).toEqual([type]);
+    }
   });
 });

@@ -1,14 +1,16 @@
-import { ANSWER_HEADERS, TAGS } from './answers.ts';
 import { v1Routes } from './index.ts';
+import { TAGS } from './operation.ts';
+import { RESPONSE_HEADERS } from './response-headers.ts';
+import { WEBHOOK_EVENTS } from './webhooks/events.ts';
 
-/** The ways of showing who one is. The scope a route asks of a key stands with the route. */
+/** The kinds of credentials. The scope that a route asks of a key is in its definition. */
 const SECURITY_SCHEMES = {
   key: { type: 'http', scheme: 'bearer', description: 'An API key: ce_live_… or ce_test_…, with the scope named here' },
   admin: { type: 'http', scheme: 'bearer', description: 'The gateway’s ADMIN_TOKEN' },
   readToken: {
     type: 'http',
     scheme: 'bearer',
-    description: 'A read token of the job in the path: POST /jobs/{id}/tokens makes one',
+    description: 'A read token of the job in the path: POST /jobs/{id}/tokens creates one',
   },
   readTokenInQuery: {
     type: 'apiKey',
@@ -18,14 +20,18 @@ const SECURITY_SCHEMES = {
   },
 } as const;
 
+const { openAPIRegistry: registry } = v1Routes;
 for (const [name, scheme] of Object.entries(SECURITY_SCHEMES)) {
-  v1Routes.openAPIRegistry.registerComponent('securitySchemes', name, scheme);
+  registry.registerComponent('securitySchemes', name, scheme);
 }
-for (const [name, header] of Object.entries(ANSWER_HEADERS)) {
-  v1Routes.openAPIRegistry.registerComponent('headers', name, header);
+for (const [name, header] of Object.entries(RESPONSE_HEADERS)) {
+  registry.registerComponent('headers', name, header);
+}
+for (const event of WEBHOOK_EVENTS) {
+  registry.registerWebhook(event);
 }
 
-/** The v1 API as an OpenAPI 3.1 document, made from the routes' own descriptions. */
+/** The v1 API as an OpenAPI 3.1 document, made from the definitions of its routes. */
 export function openApiDocument(publicUrl: string) {
   return v1Routes.getOpenAPI31Document({
     openapi: '3.1.0',

@@ -2,7 +2,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { anyone, PNG, problemOf, submitted } from '../../testing/gateway.ts';
 import { as, madeKey, operator, type MadeKey } from '../../testing/keys.ts';
 import { runAsWorker } from '../../testing/worker.ts';
-import { ROUTE_ACCESS } from './route-access.ts';
+import { routeName } from './route.ts';
+import { ROUTES } from './routes.ts';
 
 /** A parameter that a route does not have is refused: a filter that is misspelt must not look like one that holds. */
 
@@ -16,20 +17,19 @@ beforeAll(async () => {
   await runAsWorker(account, job, [{ name: 'a.png', content_type: 'image/png', bytes: PNG }]);
 });
 
-type Route = { name: string; path: () => string; byUrlAlone: boolean; operatorOnly: boolean };
-
-const READS: Route[] = Object.entries(ROUTE_ACCESS).flatMap(([name, access]) => {
-  const [method, pattern = ''] = name.split(' ');
-  if (method !== 'GET' || access === 'open') {
+const READS = ROUTES.flatMap((route) => {
+  const { method, path: template, access } = route;
+  if (method !== 'get' || access === 'open') {
     return [];
   }
+  const name = routeName(route);
   const path = (): string =>
-    `/v1${pattern}`
-      .replace(':name{[^]+}', 'a.png')
-      .replace(':account', account)
-      .replace(':name', 'default')
-      .replace(':id', job)
-      .replace(':delivery', job);
+    `/v1${template}`
+      .replace('outputs/{name}', 'outputs/a.png')
+      .replace('{account}', account)
+      .replace('{name}', 'default')
+      .replace('{id}', job)
+      .replace('{delivery}', job);
   const byUrlAlone = access.readToken === 'query';
   return [{ name, path, byUrlAlone, operatorOnly: name === 'GET /metrics' || name.endsWith('/debug') }];
 });

@@ -1,12 +1,10 @@
 import type { Asset } from '../../contract/assets.ts';
 import type { AttemptView, JobView, Output, Progress, Resolved, Status, TerminalStatus } from '../../contract/job.ts';
+import { iso, isoOrNull } from '../../lib/time.ts';
 import type { SignedUrls } from '../../services/jobs/signed-urls.ts';
 import type { ApiAsset, ApiJob, ApiJobPending, ApiJobResult, ApiJobSummary, ApiOutput } from './schemas.ts';
 
 /** From the core's views to what v1 answers: times as ISO 8601, links as absolute URLs. */
-
-const iso = (ms: number): string => new Date(ms).toISOString();
-const isoOrNull = (ms: number | null): string | null => (ms === null ? null : iso(ms));
 
 /** Where clients find a job. */
 const jobUrl = (publicUrl: string, id: string): string => `${publicUrl}/v1/jobs/${id}`;

@@ -8,7 +8,8 @@ import { anyone, newClient, PNG, problemOf, submitted, type Call } from '../../t
 import { as, madeKey, operator, ownApp, type MadeKey } from '../../testing/keys.ts';
 import { runAsWorker } from '../../testing/worker.ts';
 import { v1Routes } from './index.ts';
-import { ROUTE_ACCESS } from './route-access.ts';
+import { routeName, routerPath } from './route.ts';
+import { ROUTES } from './routes.ts';
 
 /** Every route that is mounted against every credential that must not open it. A new route is in here by being mounted. */
 
@@ -16,13 +17,9 @@ const HOUR_MS = 3_600_000;
 const INSIDE = { 'cf-connecting-ip': '203.0.113.9' };
 const NOBODY = '01890000-0000-7000-8000-000000000000';
 
-const mounted = [
-  ...new Set(v1Routes.routes.filter(({ method }) => method !== 'ALL').map(({ method, path }) => `${method} ${path}`)),
-];
-const guarded = mounted.flatMap((name) => {
-  const access = ROUTE_ACCESS[name];
-  const [method = '', pattern = ''] = name.split(' ');
-  return access === undefined || access === 'open' ? [] : [{ name, method, pattern, ...access }];
+const guarded = ROUTES.flatMap((route) => {
+  const { method, path, access } = route;
+  return access === 'open' ? [] : [{ name: routeName(route), method: method.toUpperCase(), path, ...access }];
 });
 type Guarded = (typeof guarded)[number];
 
@@ -60,8 +57,12 @@ beforeAll(async () => {
 });
 
 /** A path of the route: this job, its output, a key of the account. */
-const pathOf = ({ pattern }: Guarded, id = pattern.startsWith('/keys') ? full.id : job): string =>
-  `/v1${pattern.replace(':name{[^]+}', 'a.png').replace(':delivery', NOBODY).replace(':name', 'default').replace(':id', id)}`;
+const pathOf = ({ path }: Guarded, id = path.startsWith('/keys') ? full.id : job): string =>
+  `/v1${path
+    .replace('outputs/{name}', 'outputs/a.png')
+    .replace('{delivery}', NOBODY)
+    .replace('{name}', 'default')
+    .replace('{id}', id)}`;
 
 const send = (route: Guarded, call: Call, headers: Record<string, string> = {}, path = pathOf(route)) =>
   call(path, { method: route.method, headers: { 'x-request-id': 'same', ...headers } });
@@ -74,21 +75,25 @@ async function refusalOf(response: Response) {
   return { status, code, challenge };
 }
 
-describe('the table of routes', () => {
-  it('has every route that is mounted, and no other', () => {
-    expect(Object.keys(ROUTE_ACCESS).toSorted()).toEqual(mounted.toSorted());
+describe('the definitions of routes', () => {
+  it('are what the router has, and nothing else', () => {
+    const mounted = v1Routes.routes
+      .filter(({ method }) => method !== 'ALL')
+      .map(({ method, path }) => `${method} ${path}`);
+    const defined = ROUTES.map((route) => `${route.method.toUpperCase()} ${routerPath(route)}`);
+    expect([...new Set(mounted)].toSorted()).toEqual(defined.toSorted());
   });
 
-  it('leaves one route open: giving back a key that was found', () => {
-    expect(mounted.filter((name) => ROUTE_ACCESS[name] === 'open')).toEqual(['POST /keys/revoke']);
+  it('leave one route open: revoking a key that was found', () => {
+    expect(ROUTES.filter(({ access }) => access === 'open').map(routeName)).toEqual(['POST /keys/revoke']);
   });
 
-  it('lets a read token read four things and do nothing', () => {
+  it('accept a read token on four routes, which all read', () => {
     expect(guarded.filter(({ readToken }) => readToken !== undefined).map(({ name }) => name)).toEqual([
-      'GET /jobs/:id',
-      'GET /jobs/:id/result',
-      'GET /jobs/:id/events',
-      'GET /jobs/:id/outputs/:name{[^]+}',
+      'GET /jobs/{id}',
+      'GET /jobs/{id}/result',
+      'GET /jobs/{id}/events',
+      'GET /jobs/{id}/outputs/{name}',
     ]);
   });
 });
@@ -179,8 +184,8 @@ describe.each(guarded)('$name', (route) => {
     const existing = pathOf(route).includes(full.id) ? full.id : job;
     const [foreign, missing] = [await seen(existing), await seen(NOBODY)];
     // A body that is not valid is refused before anything is looked up, and routes without an id have nothing to find.
-    const usual = route.pattern.includes(':account') ? [403, 404] : [200, 201, 403, 422];
-    expect(route.pattern.includes(':id') ? [404, 422] : usual).toContain(foreign.status);
+    const usual = route.path.includes('{account}') ? [403, 404] : [200, 201, 403, 422];
+    expect(route.path.includes('{id}') ? [404, 422] : usual).toContain(foreign.status);
     expect({ ...foreign, body: foreign.body.replaceAll(existing, NOBODY) }).toEqual(missing);
   });
 });

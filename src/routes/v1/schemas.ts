@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
-import { FAULTS, JOB_ERROR_CODES, OUTPUT_TYPES, STAGES, STATUSES, WARNING_CODES } from '../../contract/job.ts';
-import { PROBLEM_CODES } from '../http/problem.ts';
+import { ERROR_CODES, ERROR_SOURCES, JOB_ERROR_CODES } from '../../contract/errors.ts';
+import { OUTPUT_TYPES, STAGES, STATUSES, WARNING_CODES } from '../../contract/job.ts';
+import { pageOf } from './page.ts';
 
 /** What v1 answers, as schemas: the types that `render.ts` must produce, and the components of the OpenAPI document. */
 
@@ -11,7 +12,7 @@ export const jobErrorSchema = z
   .object({
     code: z.enum(JOB_ERROR_CODES),
     message: z.string(),
-    at: z.enum(FAULTS),
+    at: z.enum(ERROR_SOURCES),
     retryable: z.boolean(),
     attempt: z.int(),
     upstream_id: z.string().optional(),
@@ -198,9 +199,7 @@ export const dryRunSchema = z
   })
   .openapi('DryRun');
 
-export const jobPageSchema = z
-  .object({ data: z.array(jobSummarySchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
-  .openapi('JobPage');
+export const jobPageSchema = pageOf(jobSummarySchema).openapi('JobPage');
 
 export const assetSchema = z
   .object({
@@ -214,9 +213,7 @@ export const assetSchema = z
   })
   .openapi('Asset');
 
-export const assetPageSchema = z
-  .object({ data: z.array(assetSchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
-  .openapi('AssetPage');
+export const assetPageSchema = pageOf(assetSchema).openapi('AssetPage');
 
 export const uploadSchema = z
   .object({
@@ -244,7 +241,7 @@ export const problemSchema = z
     title: z.string(),
     status: z.int(),
     detail: z.string(),
-    code: z.enum(PROBLEM_CODES),
+    code: z.enum(ERROR_CODES),
     request_id: z.string(),
     errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
     'violated-policies': z.array(z.string()).optional(),

@@ -1,25 +1,15 @@
 import type { Context } from 'hono';
+import { WORKER_ERRORS } from '../../contract/errors.ts';
 import type { WorkerRefusal } from '../../services/worker/access.ts';
 import type { ClaimAnswer } from '../../services/worker/claim.ts';
 
-const STATUS = {
-  invalid_token: 401,
-  job_not_found: 404,
-  claimed_elsewhere: 409,
-  output_missing: 409,
-  job_over: 410,
-  output_too_large: 413,
-  invalid_request: 422,
-  rate_limited: 429,
-} as const;
+/** Refusals that only this protocol has. `wait_s`: the address sent too many requests without a valid token. */
+type RouteRefusal = { code: 'invalid_request'; detail: string } | { code: 'rate_limited'; wait_s: number };
 
-/** What only this door refuses. `wait_s`: too much without a token came from this address. */
-type DoorRefusal = { code: 'invalid_request'; detail: string } | { code: 'rate_limited'; wait_s: number };
-
-/** The contract's problem for a worker: it reads `code`, people read the rest. */
-export function refuse(c: Context, refusal: WorkerRefusal | DoorRefusal): Response {
-  const status = STATUS[refusal.code];
-  return c.json({ title: refusal.code.replaceAll('_', ' '), status, ...refusal }, status, {
+/** A refusal as a problem of the worker contract: workers read `code`, people read the rest. */
+export function refuse(c: Context, refusal: WorkerRefusal | RouteRefusal): Response {
+  const { status, title } = WORKER_ERRORS[refusal.code];
+  return c.json({ title, status, ...refusal }, status, {
     'content-type': 'application/problem+json',
     ...(refusal.code === 'rate_limited' ? { 'retry-after': String(refusal.wait_s) } : {}),
   });

@@ -3,6 +3,7 @@ import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
 import { parseWorkerJson } from '../../contract/worker-json.ts';
+import { ruleOf } from '../../domain/validation.ts';
 import type { Core } from '../../services/context.ts';
 import type { Result } from '../../domain/result.ts';
 import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
@@ -70,7 +71,7 @@ workerRoutes.get('/jobs/:job/channel', async (c) => {
     return refuse(c, { code: 'invalid_token' });
   }
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') {
-    return refuse(c, { code: 'invalid_request', detail: 'a WebSocket upgrade is required' });
+    return refuse(c, { code: 'invalid_request', detail: 'This route requires a WebSocket upgrade.' });
   }
   const opened = await openChannel(c.var.core, job, attempt, c.req.query('claim') ?? '');
   switch (opened.status) {
@@ -100,7 +101,7 @@ async function handleCall<T extends { attempt: number }, R>(
     const issue = parsed.error.issues[0];
     return refuse(c, {
       code: 'invalid_request',
-      detail: issue === undefined ? 'invalid' : `${issue.path.join('.')}: ${issue.message}`,
+      detail: issue === undefined ? 'The body is invalid.' : `"${issue.path.join('.')}" ${ruleOf(issue)}.`,
     });
   }
   if (parsed.data.attempt !== c.var.attempt) {

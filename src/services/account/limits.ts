@@ -1,5 +1,4 @@
-import { z } from 'zod';
-import type { AccountLimits } from '../../config/schema.ts';
+import { ownLimitsSchema, type AccountLimits } from '../../config/limits.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { insertAudit } from '../../storage/d1/audit.ts';
 import type { Core } from '../context.ts';
@@ -9,25 +8,6 @@ import { accountName } from '../keys/request.ts';
 import { invalidRequest, notFound, type CoreProblem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
-
-const count = z.int().nonnegative().max(1_000_000);
-/** Ten years: more than any account needs, and still a valid date when added to the current time. */
-const retention = z.number().positive().max(315_360_000);
-/**
- * Body of `PUT /v1/accounts/{account}/limits`: an account's own limits. A missing limit is the configured one (LIMITS).
- */
-export const accountLimitsSchema = z.strictObject({
-  jobs_in_flight: count.optional(),
-  max_queued: count.optional(),
-  submits_per_minute: count.optional(),
-  usd_per_day: z.number().nonnegative().max(1_000_000).optional(),
-  gpu_seconds_per_day: z.number().nonnegative().max(1_000_000_000).optional(),
-  /** Bytes of assets, including uploads in progress. */
-  stored_bytes: z.int().nonnegative().optional(),
-  /** Seconds; how long finished jobs and assets are kept. */
-  retention: retention.optional(),
-  asset_retention: retention.optional(),
-});
 
 /** Returns the effective limits of an account. A key may read only its own account's limits. */
 export async function getLimits(
@@ -53,12 +33,12 @@ export async function setLimits(
   body: unknown,
 ): Promise<Result<AccountLimits, CoreProblem>> {
   if (actor.key !== null) {
-    return fail({ code: 'insufficient_scope', detail: 'only the operator (ADMIN_TOKEN) sets limits' });
+    return fail({ code: 'insufficient_scope', detail: 'Only the operator can set limits. Send ADMIN_TOKEN.' });
   }
   if (!accountName.safeParse(account).success) {
     return fail(notFound);
   }
-  const parsed = accountLimitsSchema.safeParse(body);
+  const parsed = ownLimitsSchema.safeParse(body);
   if (!parsed.success) {
     const [first, ...rest] = faultsOf(parsed.error);
     if (first === undefined) {

@@ -1,10 +1,10 @@
 import { listUsage, sumUsage, type JobUsageRow, type UsageRow } from '../../storage/d1/usage.ts';
 import type { Caller, Core } from '../context.ts';
-import { readCursor, writeCursor } from '../../lib/cursor.ts';
 import type { CoreProblem } from '../../domain/problems.ts';
-import { fail, ok, type Result } from '../../domain/result.ts';
+import { ok, type Result } from '../../domain/result.ts';
+import { DAY_MS } from '../../lib/time.ts';
+import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
-const DAY_MS = 86_400_000;
 /** Jobs read at once for an export. One D1 result holds far more, even with the longest metadata. */
 const EXPORT_PAGE = 500;
 
@@ -29,22 +29,17 @@ export async function usageOf(
 }
 
 /** Returns a page of the jobs that ended in these days, in order of their end, each with its usage. */
-export async function usageByJob(
+export const usageByJob = (
   core: Core,
   caller: Caller,
   days: Days,
-  page: { limit: number; cursor: string | null },
-): Promise<Result<{ jobs: JobUsageRow[]; next_cursor: string | null }, CoreProblem>> {
-  const after = page.cursor === null ? null : readCursor(page.cursor);
-  if (page.cursor !== null && after === null) {
-    return fail({ code: 'invalid_cursor', detail: 'the cursor is none that this list has answered with' });
-  }
-  // One more row than requested shows whether another page exists.
-  const found = await listUsage(core.env.DB, caller.account, { ...spanOf(days), after, limit: page.limit + 1 });
-  const jobs = found.slice(0, page.limit);
-  const last = jobs.at(-1);
-  return ok({ jobs, next_cursor: found.length > page.limit && last !== undefined ? writeCursor(last.job) : null });
-}
+  page: PageRequest,
+): Promise<Result<Page<JobUsageRow>, CoreProblem>> =>
+  paginate(
+    page,
+    ({ limit, after }) => listUsage(core.env.DB, caller.account, { ...spanOf(days), after, limit }),
+    ({ job }) => job,
+  );
 
 /** Yields the same for all pages. A job that ends during the export is included when its day is in the range. */
 export async function* usageLines(core: Core, caller: Caller, days: Days): AsyncGenerator<JobUsageRow[]> {

@@ -1,4 +1,4 @@
-import type { Limits } from '../../config/schema.ts';
+import type { Limits } from '../../config/limits.ts';
 import { later } from '../../providers/background.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import type { Spool } from '../../storage/r2/spool.ts';
@@ -26,7 +26,7 @@ export type IncomingFile = {
 
 export const incompleteBody: CoreProblem = {
   code: 'incomplete_body',
-  detail: 'the body ended, or stood still, before it was complete',
+  detail: 'The request body was incomplete or timed out.',
 };
 
 /**
@@ -84,7 +84,7 @@ async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Pro
         return incompleteBody;
       }
       if (next.done === true) {
-        return writer.size === 0 ? { code: 'empty_file', detail: 'the file is empty' } : null;
+        return writer.size === 0 ? { code: 'empty_file', detail: 'The file is empty.' } : null;
       }
       const { value: chunk } = next;
       if (writer.size + chunk.length > limits.max_asset_bytes) {

@@ -47,7 +47,7 @@ export async function fetchAsset(
     const { body, headers, status } = response.value;
     if (status !== 200 || body === null) {
       await body?.cancel();
-      return fail({ code: 'input_fetch_failed', detail: `the URL answered ${status}` });
+      return fail({ code: 'input_fetch_failed', detail: `The URL answered ${status}.` });
     }
     const stated = statedLength(headers);
     if (stated !== null && stated > core.config.limits.max_asset_bytes) {
@@ -70,7 +70,7 @@ export async function fetchAsset(
   }
 }
 
-const tooSlow: FetchProblem = { code: 'input_fetch_failed', detail: 'the file did not arrive in time' };
+const tooSlow: FetchProblem = { code: 'input_fetch_failed', detail: 'The file did not arrive in time.' };
 
 /** The Content-Length of the response; null when it is missing, or is the size before decompression. */
 function statedLength(headers: Headers): number | null {
@@ -108,15 +108,16 @@ async function follow(core: Core, text: string, signal: AbortSignal): Promise<Re
     case 'answer':
       return ok(answer.response);
     case 'refused': {
-      const detail = answer.hop === 0 ? answer.problem : `it redirects to a URL that ${answer.problem}`;
+      const detail =
+        answer.hop === 0 ? `The URL ${answer.problem}.` : `The URL redirects to a URL that ${answer.problem}.`;
       return fail({ code: 'input_url_refused', detail });
     }
     case 'too_many_redirects':
-      return fail({ code: 'input_fetch_failed', detail: `the URL redirects more than ${answer.most} times` });
+      return fail({ code: 'input_fetch_failed', detail: `The URL redirects more than ${answer.most} times.` });
     case 'no_answer':
       return fail({
         code: 'input_fetch_failed',
-        detail: signal.aborted ? tooSlow.detail : 'the host did not answer',
+        detail: signal.aborted ? tooSlow.detail : 'The host did not answer.',
       });
   }
 }
@@ -130,6 +131,6 @@ function problemOf(problem: { code: string; detail: string }): FetchProblem {
     case 'storage_full':
       return { code: problem.code, detail: problem.detail };
     default:
-      return { code: 'input_fetch_failed', detail: 'the file did not arrive whole' };
+      return { code: 'input_fetch_failed', detail: 'The file did not arrive completely.' };
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { limitsSchema } from '../../config/schema.ts';
+import { limitsSchema } from '../../config/limits.ts';
 import { REAL_PICTURES } from '../../testing/pictures.ts';
 import { inspect, inspectStored } from './inspect.ts';
 import { MAX_READ_WHOLE_BYTES } from '../../domain/files/pictures/measure.ts';
@@ -243,7 +243,7 @@ describe('an image with more than max_image_pixels', () => {
       ok: false,
       problem: {
         code: 'image_too_large',
-        detail: 'The picture has 2000 × 1000 pixels; at most 1000000 are allowed.',
+        detail: 'The image has 2000 × 1000 pixels; at most 1000000 are allowed.',
       },
     });
   });

@@ -1,4 +1,4 @@
-import type { Limits } from '../../config/schema.ts';
+import type { Limits } from '../../config/limits.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { MAX_READ_WHOLE_BYTES, measure, type Measured } from '../../domain/files/pictures/measure.ts';
 import { MAX_PICTURES } from '../../domain/files/pictures/tally.ts';
@@ -61,14 +61,14 @@ function judge(content_type: string, measured: Measured, limits: Limits): Inspec
     case undefined:
       return ok({ content_type });
     case 'no_size':
-      return refuse('unsupported_media', `The file begins as ${content_type} but does not state its size.`);
+      return refuse('unsupported_media', `The file begins as ${content_type}, but does not state its size in pixels.`);
     case 'unreadable':
       return refuse(
         'unsupported_media',
-        `The file is not an ordinary ${content_type}; save it again with another program.`,
+        `The file is not a regular ${content_type} file. Save it again with another program.`,
       );
     case 'file_too_large':
-      return refuse('image_too_large', `A file of ${content_type} may have at most ${MAX_READ_WHOLE_BYTES} bytes.`);
+      return refuse('image_too_large', `A file of type ${content_type} may be at most ${MAX_READ_WHOLE_BYTES} bytes.`);
     case 'pixels':
       return refuse('image_too_large', detailOf(measured, limits));
   }
@@ -77,10 +77,10 @@ function judge(content_type: string, measured: Measured, limits: Limits): Inspec
 function detailOf({ tally }: Extract<Measured, { problem: 'pixels' }>, limits: Limits): string {
   const { problem, largest, pictures, pixels } = tally;
   return problem === 'picture'
-    ? `The picture has ${largest?.width} × ${largest?.height} pixels; at most ${limits.max_image_pixels} are allowed.`
+    ? `The image has ${largest?.width} × ${largest?.height} pixels; at most ${limits.max_image_pixels} are allowed.`
     : problem === 'pictures'
-      ? `The file has more than ${MAX_PICTURES} frames or pages.`
-      : `The first ${pictures} frames or pages of the file have ${pixels} pixels together; at most ${limits.max_animation_pixels} are allowed.`;
+      ? `The file may have at most ${MAX_PICTURES} frames or pages.`
+      : `The first ${pictures} frames or pages have ${pixels} pixels together; at most ${limits.max_animation_pixels} are allowed.`;
 }
 
 const refuse = (code: ContentProblem['code'], detail: string): Inspected => fail({ code, detail });

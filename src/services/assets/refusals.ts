@@ -7,12 +7,12 @@ export type ContentProblem = { code: 'unsupported_media' | 'image_too_large'; de
 
 export const unsupportedMedia: ContentProblem = {
   code: 'unsupported_media',
-  detail: 'the content is no image, video, audio, 3D, latent or text file that a workflow could use',
+  detail: 'The content is not an image, video, audio, 3D, latent or text file.',
 };
 
 export const storageFull: CoreProblem = {
   code: 'storage_full',
-  detail: 'the account may not keep that much; delete assets or wait until they expire',
+  detail: "The file would exceed the account's storage limit. Delete assets, or wait until they expire.",
 };
 
 /** @param inParts the maximum size of a multipart upload, in bytes, when the client could use one instead */

@@ -1,4 +1,4 @@
-import type { Limits } from '../../config/schema.ts';
+import type { Limits } from '../../config/limits.ts';
 import { putAsset } from '../../storage/r2/assets.ts';
 import { Spool } from '../../storage/r2/spool.ts';
 import type { Caller, Core } from '../context.ts';
@@ -7,6 +7,7 @@ import type { StoredFile } from '../../contract/assets.ts';
 import { inspect, inspectStored } from './inspect.ts';
 import type { ContentProblem } from './refusals.ts';
 import { HEAD_BYTES } from '../../domain/files/sniff.ts';
+import { hex } from '../../lib/hash.ts';
 
 /** A received file that begins at `offset` of a spool. */
 export type SpooledFile = { spool: Spool; offset: number; size_bytes: number; sha256: string };
@@ -49,7 +50,7 @@ export class SpoolWriter {
   async finish(): Promise<SpooledFile> {
     const { spool, offset, size } = this;
     await this.hashing.close();
-    return { spool, offset, size_bytes: size, sha256: new Uint8Array(await this.digest.digest).toHex() };
+    return { spool, offset, size_bytes: size, sha256: hex(await this.digest.digest) };
   }
 
   /** Discards the file. Its bytes are deleted with the spool. */

@@ -62,7 +62,7 @@ describe('endpoint access', () => {
     for (const endpoint of ['cheap', 'nowhere', '__proto__']) {
       const seen = await problemOf(await call('/v1/jobs', job(endpoint)));
       expect(seen).toMatchObject({ status: 403, code: 'endpoint_not_allowed' });
-      expect(seen.detail).toBe(`the key may use "default", not "${endpoint}"`);
+      expect(seen.detail).toBe(`The key may use "default", not "${endpoint}".`);
     }
   });
 

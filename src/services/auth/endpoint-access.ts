@@ -10,13 +10,13 @@ import { quote, type CoreProblem } from '../../domain/problems.ts';
 export function endpointAccessProblem(config: Config, caller: Caller, endpoint: string): CoreProblem | null {
   const { endpoints, environment } = caller;
   if (endpoints !== null && !endpoints.includes(endpoint)) {
-    const detail = `the key may use ${endpoints.map(quote).join(', ')}, not ${quote(endpoint)}`;
+    const detail = `The key may use ${endpoints.map(quote).join(', ')}, not ${quote(endpoint)}.`;
     return { code: 'endpoint_not_allowed', detail };
   }
   const target = Object.hasOwn(config.endpoints, endpoint) ? config.endpoints[endpoint] : undefined;
   return target === undefined || target.environment === 'any' || target.environment === environment
     ? null
-    : { code: 'endpoint_not_allowed', detail: `${quote(endpoint)} is for ${target.environment} keys` };
+    : { code: 'endpoint_not_allowed', detail: `Endpoint ${quote(endpoint)} accepts only ${target.environment} keys.` };
 }
 
 /**

@@ -22,7 +22,9 @@ const PREFIX = 'ce_read_';
 export const MARGIN_S = 900;
 
 /** Body of `POST /v1/jobs/{id}/tokens`. `expires_in` is in whole seconds, like the token's expiry. */
-export const readTokenRequestSchema = z.strictObject({ expires_in: z.int().min(1).optional() });
+export const readTokenRequestSchema = z
+  .strictObject({ expires_in: z.int().min(1).optional() })
+  .meta({ id: 'ReadTokenRequest' });
 
 export type ReadToken = { token: string; expires_at: number };
 
@@ -50,7 +52,7 @@ export async function createReadToken(
   const longest = Math.floor((latest - now) / 1000);
   const { expires_in = longest } = parsed.data;
   if (expires_in > longest) {
-    const detail = `"expires_in" may be ${longest} seconds for this job`;
+    const detail = `"expires_in" must be at most ${longest} seconds for this job.`;
     return fail(invalidRequest([{ pointer: '#/expires_in', code: 'out_of_range', detail }]));
   }
   // Rounds up to whole seconds, up to the maximum.

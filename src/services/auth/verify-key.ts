@@ -1,6 +1,7 @@
 import { findBySecret, findKeyWithTags, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
 import { forgetGoodKey, rememberGoodKey, wasGoodKey } from '../../storage/edge-cache/good-keys.ts';
 import { checkEdgeLimit } from './edge-rate-limit.ts';
+import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Caller, Core } from '../context.ts';
 import { hashKey, isKey } from '../../domain/key/format.ts';
 
@@ -46,10 +47,10 @@ type Known = {
 };
 
 /** Keyed by the hash of a secret, or by id. Secrets themselves are not stored. */
-const cache = new Map<string, { known: Known; read_at: number }>();
+const cache = new IsolateCache<string, Known>({ maxEntries: CACHE_ENTRIES, ttlMs: CACHE_MS });
 
-/** When a read last found a secret valid, keyed by its hash. */
-const good = new Map<string, number>();
+/** Hashes of secrets that were valid when they were last read. */
+const good = new IsolateCache<string, 'noted'>({ maxEntries: GOOD_ENTRIES });
 
 /**
  * The result of authentication. `wait_s`: this address has sent too many invalid keys and must wait this many seconds.
@@ -71,7 +72,7 @@ export async function identify(
     return { key: null, wait_s: await checkEdgeLimit(core.env, 'bad_key', address) };
   }
   const hash = await hashKey(secret);
-  if (!good.has(hash)) {
+  if (good.get(hash, core.clock()) === undefined) {
     const wait_s = await checkEdgeLimit(core.env, 'bad_key', address);
     if (wait_s !== null && !(await wasGoodKey(hash))) {
       return { key: null, wait_s };
@@ -84,8 +85,8 @@ export async function identify(
     return { key: null, wait_s: null };
   }
   const now = core.clock();
-  if (now - (good.get(hash) ?? Number.NEGATIVE_INFINITY) >= GOOD_MS) {
-    bounded(good, GOOD_ENTRIES).set(hash, now);
+  if (good.get(hash, now, GOOD_MS) === undefined) {
+    good.set(hash, 'noted', now);
     later(rememberGoodKey(hash));
   }
   return { key: known.key, secret: { tag: hash.slice(0, TAG_CHARS), ends_at: known.ends_at } };
@@ -128,13 +129,7 @@ function endOf({ key, tags }: Known, tag: string | null): number | null {
 }
 
 /** Removes a key from this isolate's cache. Other isolates follow within `CACHE_MS`. */
-export function forgetKey(id: string): void {
-  for (const [name, { known }] of cache) {
-    if (known.key.id === id) {
-      cache.delete(name);
-    }
-  }
-}
+export const forgetKey = (id: string): void => cache.deleteWhere(({ key }) => key.id === id);
 
 /** Records that the key was used, unless that was recorded within `USE_NOTED_MS`. */
 export async function noteUse(core: Core, key: KeyRecord): Promise<void> {
@@ -167,25 +162,16 @@ function valid(core: Core, known: Known | null): Known | null {
 }
 
 async function cached(core: Core, name: string, age: number, find: () => Promise<Known | null>): Promise<Known | null> {
+  // From before the read, so that a slow read does not make a key valid for longer.
   const now = core.clock();
-  const entry = cache.get(name);
-  if (entry !== undefined && now < entry.read_at + age) {
-    return entry.known;
+  const entry = cache.get(name, now, age);
+  if (entry !== undefined) {
+    return entry;
   }
   cache.delete(name);
   const known = await find();
-  if (known === null) {
-    return null;
+  if (known !== null) {
+    cache.set(name, known, now);
   }
-  bounded(cache, CACHE_ENTRIES).set(name, { known, read_at: now });
   return known;
-}
-
-/** Removes the oldest entry of a full map to make room for one more. */
-function bounded<Value>(map: Map<string, Value>, entries: number): Map<string, Value> {
-  const oldest = map.size >= entries ? map.keys().next() : null;
-  if (oldest?.done === false) {
-    map.delete(oldest.value);
-  }
-  return map;
 }

@@ -31,7 +31,7 @@ export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; sa
  */
 export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], CoreProblem>> {
   if (actor.key !== null) {
-    return fail({ code: 'insufficient_scope', detail: 'only the operator (ADMIN_TOKEN) reads metrics' });
+    return fail({ code: 'insufficient_scope', detail: 'Only the operator can read the metrics. Send ADMIN_TOKEN.' });
   }
   const now = core.clock();
   const [jobs, submits, taken, starts, webhooks, endpoints] = await Promise.all([

@@ -40,7 +40,7 @@ export async function workerReport(
   wait_s: number,
 ): Promise<Result<unknown, CoreProblem>> {
   if (actor.key !== null) {
-    return fail({ code: 'insufficient_scope', detail: 'only the operator (ADMIN_TOKEN) asks workers for reports' });
+    return fail({ code: 'insufficient_scope', detail: 'Only the operator can ask for a report. Send ADMIN_TOKEN.' });
   }
   const target = Object.hasOwn(core.config.endpoints, name) ? core.config.endpoints[name] : undefined;
   if (target === undefined) {
@@ -58,7 +58,7 @@ export async function workerReport(
   });
   if (started.kind !== 'accepted') {
     const why = started.kind === 'refused' ? started.message : 'RunPod did not answer.';
-    return fail({ code: 'no_worker_report', detail: `no worker was asked: ${why}` });
+    return fail({ code: 'no_worker_report', detail: `No worker was asked: ${why}` });
   }
   const report = await awaited(runpod, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
   return report.ok && kind === 'debug' ? ok(await withoutCatalog(core, name, report.value)) : report;
@@ -100,12 +100,12 @@ async function awaited(
       return ok(record.output);
     }
     if (status !== 'queued' && status !== 'running' && status !== 'unreachable') {
-      return fail({ code: 'no_worker_report', detail: `the worker gave no report: its run is ${status}` });
+      return fail({ code: 'no_worker_report', detail: `The worker sent no report: its run is ${status}.` });
     }
     if (clock() + POLL_MS >= until) {
       await runpod.cancel(endpoint, run);
-      const detail = `no worker reported in time: the run is ${status}`;
-      return fail({ code: 'no_worker_report', detail, shouldRetry: true });
+      const detail = `No worker sent a report in time: the run is ${status}.`;
+      return fail({ code: 'no_worker_report', detail });
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

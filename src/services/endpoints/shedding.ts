@@ -1,6 +1,7 @@
 import type { Verdict } from '../../contract/endpoint.ts';
 import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { later } from '../../providers/background.ts';
+import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Core } from '../context.ts';
 import type { CoreProblem } from '../../domain/problems.ts';
 
@@ -13,11 +14,11 @@ const STALE_MS = 30_000;
 /** The longest Retry-After, because an endpoint may recover before its pause ends. */
 const RETRY_MAX_S = 60;
 
-const breakerStates = new Map<string, { verdict: Verdict; at: number }>();
+const breakerStates = new IsolateCache<string, Verdict>({ maxEntries: 1000, ttlMs: STALE_MS });
 const refreshing = new Set<string>();
 
 /**
- * Rejects a submit while its endpoint and all its fallbacks have an open circuit breaker and a backlog of `max_waiting`
+ * Rejects a submit while its endpoint and all its fallbacks have an open circuit breaker and a backlog of `max_backlog`
  * jobs; null otherwise. Uses the state that this isolate has cached, and refreshes it in the background: a submit never
  * waits for an Endpoint object. An isolate without a cached state accepts the job, which then waits.
  */
@@ -27,35 +28,30 @@ export function overloadProblem(core: Core, endpoint: string, fallbacks: readonl
   const paused = waits.filter((ms) => ms !== null);
   if (
     paused.length < waits.length ||
-    backlogOf(endpoint) < (core.config.endpoints[endpoint]?.breaker.max_waiting ?? 0)
+    backlogOf(endpoint, now) < (core.config.endpoints[endpoint]?.breaker.max_backlog ?? 0)
   ) {
     return null;
   }
   return {
     code: 'endpoint_unavailable',
-    detail: 'the endpoint takes no jobs for now, and as many as may wait for it do',
+    detail: 'The endpoint is unavailable and its queue is full.',
     retryAfterS: Math.min(RETRY_MAX_S, Math.max(1, Math.ceil(Math.min(...paused) / 1000))),
-    shouldRetry: true,
   };
 }
 
 /** The ms until an endpoint may accept jobs again, as far as this isolate knows; null when it accepts them now. */
 function pausedFor(core: Core, name: string, now: number): number | null {
-  const reading = breakerStates.get(name);
-  if ((reading === undefined || now - reading.at >= FRESH_MS) && !refreshing.has(name)) {
+  if (breakerStates.get(name, now, FRESH_MS) === undefined && !refreshing.has(name)) {
     refreshing.add(name);
     later(
       endpointStub(core.env, name)
         .verdict()
-        .then((verdict) => breakerStates.set(name, { verdict, at: core.clock() }))
+        .then((verdict) => breakerStates.set(name, verdict, core.clock()))
         .finally(() => refreshing.delete(name)),
     );
   }
-  if (reading === undefined || now - reading.at >= STALE_MS) {
-    return null;
-  }
-  const { retry_at } = reading.verdict;
+  const retry_at = breakerStates.get(name, now)?.retry_at ?? null;
   return retry_at !== null && now < retry_at ? retry_at - now : null;
 }
 
-const backlogOf = (name: string): number => breakerStates.get(name)?.verdict.waiting ?? 0;
+const backlogOf = (name: string, now: number): number => breakerStates.get(name, now)?.waiting ?? 0;

@@ -25,7 +25,7 @@ export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { 
   const faults = assets.map((sha256): Fault => {
     const at = named.get(sha256);
     // The request does not name a fetched file by its hash.
-    const detail = 'the file was deleted while the request was being worked on; send it again';
+    const detail = 'The file was deleted during the request. Send the request again.';
     return at === undefined ? { pointer: '#/inputs', code: 'input_fetch_failed', detail } : unknownAsset(at);
   });
   const [first, ...rest] = faults;

@@ -2,7 +2,7 @@ import type { Idempotency } from '../../contract/admission.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
 import type { Caller, Core } from '../context.ts';
 import { jsonText } from '../../domain/json.ts';
-import { IDEMPOTENCY_KEY_FAULT, idempotencyKeySchema } from '../../domain/idempotency-key.ts';
+import { IDEMPOTENCY_KEY_RULE, idempotencyKeySchema } from '../../domain/idempotency-key.ts';
 import { isPassing } from '../../durable-objects/shared/rpc-retry.ts';
 import { pointer, type CoreProblem } from '../../domain/problems.ts';
 import { fail, type Result } from '../../domain/result.ts';
@@ -11,6 +11,8 @@ import { deadlineIn } from '../../lib/stalled-stream.ts';
 import type { InlineFiles } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS } from './inputs.ts';
 import { submitJob, type Submitted, type SubmitOptions } from './submit.ts';
+import { errorMessage } from '../../lib/error-message.ts';
+import { sha256Hex } from '../../lib/hash.ts';
 
 /**
  * The most jobs in a batch. A job looks up or fetches at most 32 inputs, with up to six requests per input because of
@@ -59,16 +61,15 @@ export async function submitBatch(
         event: 'batch_job_failed',
         account: caller.account,
         index: at,
-        detail: error instanceof Error ? error.message : 'unknown',
+        detail: errorMessage(error),
       });
       return fail(
         isPassing(error)
           ? {
               code: 'unavailable',
-              detail: 'a part of the platform is busy or restarting; try this job again',
-              shouldRetry: true,
+              detail: 'A part of the platform is overloaded or restarting. Submit this job again.',
             }
-          : { code: 'internal', detail: 'the gateway failed with this job; the log has it' },
+          : { code: 'internal', detail: 'The gateway failed on this job. Its log has the cause under the request id.' },
       );
     } finally {
       // A job that ends before its turn passes the turn on only after the jobs before it have had theirs.
@@ -108,7 +109,7 @@ async function submitOne(
   options: Pick<SubmitOptions, 'inTurn' | 'isStillAuthorized' | 'fetchDeadline'>,
 ): Promise<BatchOutcome> {
   if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
-    const detail = `${IDEMPOTENCY_KEY_FAULT}.`;
+    const detail = `"idempotency_key" ${IDEMPOTENCY_KEY_RULE}.`;
     const fault = { pointer: pointer(['idempotency_key']), code: 'invalid_value' as const, detail };
     return fail({ code: 'invalid_idempotency_key', detail, errors: [fault] });
   }
@@ -119,5 +120,5 @@ async function submitOne(
 /** The fingerprint covers the parsed value of a job, because its bytes are not available after the batch is parsed. */
 async function idempotencyOf(key: string, body: unknown): Promise<Idempotency> {
   const text = new TextEncoder().encode(`POST /v1/jobs/batch\n${jsonText(body)}`);
-  return { key, fingerprint: new Uint8Array(await crypto.subtle.digest('SHA-256', text)).toHex() };
+  return { key, fingerprint: await sha256Hex(text) };
 }

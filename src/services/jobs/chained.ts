@@ -3,6 +3,7 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
 import { getJob } from './get.ts';
 import { inlineInput, type InlineInput } from './inline.ts';
+import { sha256Hex } from '../../lib/hash.ts';
 
 /**
  * `job:{id}/outputs/{name}`: an output of one job of the account as an input of another, without a download by the
@@ -44,6 +45,6 @@ export async function chainedInput(
 /** Stores a text under the hash of its bytes, computed here. The hash that the worker reported is not trusted. */
 async function fromText(name: string, text: string, content_type: string): Promise<Chained> {
   const content = new TextEncoder().encode(text);
-  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', content)).toHex();
+  const sha256 = await sha256Hex(content);
   return inlineInput(name, { content, sha256, size_bytes: content.length }, content_type);
 }

@@ -1,5 +1,6 @@
 import type { Priority } from '../../contract/admission.ts';
-import type { Endpoint, Limits, NodePolicy } from '../../config/schema.ts';
+import type { Limits } from '../../config/limits.ts';
+import type { Endpoint, NodePolicy } from '../../config/schema.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointAccessProblem, defaultEndpoint } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
@@ -75,7 +76,7 @@ export async function checkRequest(
   }
   const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
   if (target === undefined) {
-    const detail = `there is no endpoint ${quote(endpoint)}`;
+    const detail = `Endpoint ${quote(endpoint)} does not exist.`;
     faults.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
   }
   const nodes = target === undefined ? null : await nodesOf(core, endpoint);
@@ -105,12 +106,12 @@ export async function checkRequest(
   const { max_finish_within, finish_within: usual } = core.config.policy;
   const finishWithinS = finish_within ?? usual;
   if (finishWithinS > max_finish_within) {
-    const detail = `finish_within may be ${max_finish_within} seconds`;
+    const detail = `"finish_within" must be at most ${max_finish_within} seconds.`;
     faults.add('out_of_range', () => ({ pointer: '#/finish_within', detail }));
   }
   const startWithinS = start_within ?? null;
   if (startWithinS !== null && startWithinS > finishWithinS) {
-    const detail = `start_within may not be above finish_within, which is ${finishWithinS} seconds`;
+    const detail = `"start_within" must not be greater than "finish_within", which is ${finishWithinS} seconds.`;
     faults.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
   }
   const renamed = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));

@@ -20,6 +20,6 @@ export async function eraseJob(core: Core, caller: Caller, id: string): Promise<
     case 'not_found':
       return fail(notFound);
     case 'not_over':
-      return fail({ code: 'job_not_over', detail: 'the job is not over; cancel it, then erase it' });
+      return fail({ code: 'job_not_finished', detail: 'The job has not finished. Cancel it, then erase it.' });
   }
 }

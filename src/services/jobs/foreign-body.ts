@@ -26,30 +26,30 @@ export function foreignBody(body: unknown): Fault | null {
     return isRecord(workflow) && isGraph(workflow['prompt'])
       ? fault(
           '#/workflow/prompt',
-          'This is a body of ComfyUI\'s POST /prompt. Send what is in "prompt" as "workflow": {"workflow": {…}}.',
+          'This is a body for ComfyUI\'s POST /prompt. Send the value of "prompt" as "workflow": {"workflow": {…}}.',
         )
       : null;
   }
   if (isGraph(prompt)) {
     return fault(
       '#/prompt',
-      'This is a body of ComfyUI\'s POST /prompt. Send its "prompt" as "workflow" and leave the rest out: {"workflow": {…}}.',
+      'This is a body for ComfyUI\'s POST /prompt. Send only its "prompt", as "workflow": {"workflow": {…}}.',
     );
   }
   if (isRecord(input)) {
     const images = input['images'] === undefined ? '' : ', its "images" as "inputs" ({"name", "data": "base64"})';
     return fault(
       '#/input',
-      `This is a body of RunPod's POST /run. Send what is in "input" as the body itself: its "workflow"${images}: {"workflow": {…}}.`,
+      `This is a body for RunPod's POST /run. Send the value of "input" as the body: its "workflow"${images}.`,
     );
   }
   if (isGraph(body)) {
-    return fault('#', 'This is a workflow by itself. Send it as {"workflow": {…}}.');
+    return fault('#', 'This is a bare workflow. Send it as {"workflow": {…}}.');
   }
   return isEditorGraph(body)
     ? fault(
         '#',
-        'This is what the ComfyUI editor saves. Export the API format (menu Workflow → Export (API)) and send it as {"workflow": {…}}.',
+        'This workflow is in the editor\'s format. Export it with Workflow → Export (API), and send it as {"workflow": {…}}.',
       )
     : null;
 }

@@ -20,8 +20,8 @@ export function inlineFaults(endpoint: Endpoint | undefined, workflow: string, i
       pointer: inputs.length === 0 ? '#/workflow' : '#/inputs',
       code: 'run_too_large',
       detail:
-        `the workflow and its files, in base64, are ${over} bytes over the ${MAX_RUN_BODY_BYTES} that RunPod takes in one request; ` +
-        'this endpoint runs worker-comfyui, which gets them no other way. Make the files smaller, or use an endpoint that runs worker-gpu',
+        `The workflow and its files are ${over} bytes over the ${MAX_RUN_BODY_BYTES} bytes that RunPod accepts in one request, ` +
+        'and worker-comfyui gets its files only there. Make the files smaller, or use an endpoint that runs worker-gpu.',
     },
   ];
 }

@@ -16,7 +16,7 @@ export type InlineFile = SpooledFile | FileFault;
 
 export const invalidBase64: FileFault = {
   code: 'invalid_base64',
-  detail: 'data must be base64 with padding, or a data URL of it',
+  detail: '"data" must be base64 with padding, or a data URL of it.',
 };
 
 /** A parsed body, and the files that were extracted from it. */
@@ -59,7 +59,7 @@ export class InlineFiles {
           await add(base64.end());
         }
         if (fault === null && writer.size === 0) {
-          fault = { code: 'empty_file', detail: 'the file is empty' };
+          fault = { code: 'empty_file', detail: 'The file is empty.' };
         }
         if (fault !== null) {
           await writer.discard();

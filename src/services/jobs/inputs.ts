@@ -57,7 +57,7 @@ export async function resolveInputs(
         resolved.faults.push({
           pointer: pointer([...path, 'url']),
           code: 'input_url_refused',
-          detail: `url ${allowed.problem}`,
+          detail: `"url" ${allowed.problem}.`,
         });
       }
       continue;
@@ -117,7 +117,7 @@ const find = (core: Core, caller: Caller, asset: string): Promise<StoredFile | n
 export const unknownAsset = (at: string): Fault => ({
   pointer: at,
   code: 'unknown_asset',
-  detail: 'no such asset; upload it with POST /v1/assets first',
+  detail: 'The account does not have this asset. Upload it with POST /v1/assets first.',
 });
 
 function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved {
@@ -131,7 +131,7 @@ function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved
 async function fromOutput(core: Core, caller: Caller, name: string, output: string, at: string): Promise<Resolved> {
   const chained = await chainedInput(core, caller, name, output);
   return (
-    chained ?? { fault: { pointer: at, code: 'unknown_output', detail: 'no job of this account has such an output' } }
+    chained ?? { fault: { pointer: at, code: 'unknown_output', detail: 'No job of this account has this output.' } }
   );
 }
 

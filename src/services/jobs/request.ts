@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { PRIORITIES } from '../../contract/admission.ts';
-import type { Limits } from '../../config/schema.ts';
+import type { Limits } from '../../config/limits.ts';
 import { MAX_INTEGER } from '../../domain/json.ts';
 import type { Fault } from '../../domain/problems.ts';
 import { isOutputReference } from './chained.ts';
@@ -28,8 +28,9 @@ const inputSchema = z
   })
   .refine(
     ({ asset, data, url, output }) => [asset, data, url, output].filter((source) => source !== undefined).length === 1,
-    'needs exactly one of asset, data, url and output',
-  );
+    'must have exactly one of "asset", "data", "url" and "output"',
+  )
+  .meta({ id: 'JobInputRequest' });
 
 /** ComfyUI's MAX_RESOLUTION. It is also far above the frame count of any model. */
 const MAX_SIZE = 16_384;
@@ -56,7 +57,7 @@ const seed = z.union([
     .meta({ pattern: SEED_DIGITS.source }),
 ]);
 
-const text = overrideOf(z.string(), 'a text');
+const text = overrideOf(z.string(), 'a string');
 
 /** An integer from 1 to `max`, as a number or as text, because forms and command lines send text. */
 const count = (max: number) => {
@@ -75,52 +76,59 @@ const count = (max: number) => {
 };
 const sizeSchema = count(MAX_SIZE);
 
-const overridesSchema = z.strictObject({
-  prompt: text.optional(),
-  negative_prompt: text.optional(),
-  seed: overrideOf(seed, 'an integer from 0 to 2^64 - 1, its digits as a text, -1 or "random"').optional(),
-  width: sizeSchema.optional(),
-  height: sizeSchema.optional(),
-  length: sizeSchema.optional(),
-  steps: count(MAX_STEPS).optional(),
-});
+const overridesSchema = z
+  .strictObject({
+    prompt: text.optional(),
+    negative_prompt: text.optional(),
+    seed: overrideOf(seed, 'an integer from 0 to 2^64 - 1 (or its digits as a string), -1 or "random"').optional(),
+    width: sizeSchema.optional(),
+    height: sizeSchema.optional(),
+    length: sizeSchema.optional(),
+    steps: count(MAX_STEPS).optional(),
+  })
+  .meta({ id: 'JobOverrides' });
 
-export const jobRequestSchema = z.strictObject({
-  /** Parsed by `workflows/parse.ts`, whose faults say more than a schema can. */
-  workflow: z.unknown().meta({ type: 'object', minProperties: 1, description: 'A graph in ComfyUI’s API format' }),
-  /** Values for `{{ name }}` in the workflow's texts. */
-  variables: z
-    .record(
-      z.string().regex(VARIABLE_NAME, 'must be a letter, then letters, digits and . _ -'),
-      z.union([z.string(), z.number(), z.bigint(), z.boolean()], { error: 'must be a text, a number or a boolean' }),
-    )
-    .optional(),
-  /** Inputs to set, by node. */
-  params: z.record(z.string(), z.record(z.string(), z.unknown())).default({}),
-  overrides: overridesSchema.prefault({}),
-  inputs: z.array(inputSchema).default([]),
-  endpoint: z.string().optional(),
-  metadata: z
-    .record(z.string().min(1).max(MAX_METADATA_KEY_CHARS), z.string().max(MAX_METADATA_VALUE_CHARS))
-    .default({}),
-  options: z
-    .strictObject({
-      previews: z.boolean().default(true),
-      temp_outputs: z.boolean().default(false),
-      /** `false`: outputs without the graph that ComfyUI writes into them. */
-      metadata: z.boolean().default(true),
-      /** Draws a random value for every seed that the request does not set. */
-      randomize_seeds: z.boolean().default(false),
-    })
-    .prefault({}),
-  finish_within: z.number().positive().optional(),
-  /** Seconds within which a worker must claim the job; otherwise the job expires. No limit by default. */
-  start_within: z.number().positive().optional(),
-  /** Seconds to keep the finished job, its log and its outputs, at most the account's retention. */
-  retention: z.number().positive().optional(),
-  /** The job's priority in the account's queue. */
-  priority: z.enum(PRIORITIES).default('normal'),
-});
+export const jobRequestSchema = z
+  .strictObject({
+    /** Parsed by `workflows/parse.ts`, whose faults say more than a schema can. */
+    workflow: z.unknown().meta({ type: 'object', minProperties: 1, description: 'A graph in ComfyUI’s API format' }),
+    /** Values for `{{ name }}` in the workflow's texts. */
+    variables: z
+      .record(
+        z.string().regex(VARIABLE_NAME, 'must begin with a letter and contain only letters, digits, ".", "_" and "-"'),
+        z.union([z.string(), z.number(), z.bigint(), z.boolean()], {
+          error: 'must be a string, a number or a boolean',
+        }),
+      )
+      .optional(),
+    /** Inputs to set, by node. */
+    params: z.record(z.string(), z.record(z.string(), z.unknown())).default({}),
+    overrides: overridesSchema.prefault({}),
+    inputs: z.array(inputSchema).default([]),
+    endpoint: z.string().optional(),
+    metadata: z
+      .record(z.string().min(1).max(MAX_METADATA_KEY_CHARS), z.string().max(MAX_METADATA_VALUE_CHARS))
+      .default({}),
+    options: z
+      .strictObject({
+        previews: z.boolean().default(true),
+        temp_outputs: z.boolean().default(false),
+        /** `false`: outputs without the graph that ComfyUI writes into them. */
+        metadata: z.boolean().default(true),
+        /** Draws a random value for every seed that the request does not set. */
+        randomize_seeds: z.boolean().default(false),
+      })
+      .meta({ id: 'JobOptions' })
+      .prefault({}),
+    finish_within: z.number().positive().optional(),
+    /** Seconds within which a worker must claim the job; otherwise the job expires. No limit by default. */
+    start_within: z.number().positive().optional(),
+    /** Seconds to keep the finished job, its log and its outputs, at most the account's retention. */
+    retention: z.number().positive().optional(),
+    /** The job's priority in the account's queue. */
+    priority: z.enum(PRIORITIES).default('normal'),
+  })
+  .meta({ id: 'JobRequest' });
 export type JobRequest = z.infer<typeof jobRequestSchema>;
 export type InputRequest = JobRequest['inputs'][number];
 
@@ -144,23 +152,23 @@ export function tooMany(body: unknown, limits: Limits): Fault[] {
     faults.push({ pointer: at, code: 'out_of_range', detail });
   };
   if (Object.keys(body).length > MAX_FIELDS) {
-    over('#', `a body may have ${MAX_FIELDS} fields`);
+    over('#', `A body may have at most ${MAX_FIELDS} fields.`);
   }
   if (Array.isArray(inputs) && inputs.length > limits.max_inputs) {
-    over('#/inputs', `a job may have ${limits.max_inputs} inputs`);
+    over('#/inputs', `A job may have at most ${limits.max_inputs} inputs.`);
   }
   if (isRecord(metadata) && Object.keys(metadata).length > MAX_METADATA_PAIRS) {
-    over('#/metadata', `metadata may have ${MAX_METADATA_PAIRS} pairs`);
+    over('#/metadata', `"metadata" may have at most ${MAX_METADATA_PAIRS} entries.`);
   }
   if (isRecord(variables) && Object.keys(variables).length > MAX_VARIABLES) {
-    over('#/variables', `a request may have ${MAX_VARIABLES} variables`);
+    over('#/variables', `A request may have at most ${MAX_VARIABLES} variables.`);
   }
   if (isRecord(params) && Object.keys(params).length > limits.max_nodes) {
-    over('#/params', `params may name ${limits.max_nodes} nodes`);
+    over('#/params', `"params" may name at most ${limits.max_nodes} nodes.`);
   }
   for (const [name, value] of Object.entries({ variables, params, overrides })) {
     if (isLargerThan(limits.max_workflow_bytes, value)) {
-      const detail = `${name} have more than the ${limits.max_workflow_bytes} bytes that a workflow may have`;
+      const detail = `"${name}" may be at most ${limits.max_workflow_bytes} bytes, the largest size of a workflow.`;
       faults.push({ pointer: `#/${name}`, code: 'workflow_too_large', detail });
     }
   }

@@ -34,10 +34,14 @@ export async function jobResult(
     case 'succeeded':
       return ok({ kind: 'ready', job });
     case 'failed':
-      return fail({ code: 'job_failed', detail: job.error?.message ?? 'the job failed', ...about });
+      return fail({ code: 'job_failed', detail: job.error?.message ?? 'The job failed.', ...about });
     case 'canceled':
-      return fail({ code: 'job_canceled', detail: 'the job was canceled before it had a result', ...about });
+      return fail({ code: 'job_canceled', detail: 'The job was canceled before it had a result.', ...about });
     case 'expired':
-      return fail({ code: 'job_expired', detail: 'the job expired: no worker could start it in time', ...about });
+      return fail({
+        code: 'job_expired',
+        detail: 'The job expired because no worker could start it in time.',
+        ...about,
+      });
   }
 }

@@ -81,7 +81,7 @@ export async function submitJob(
   }
   if (!(await isStillAuthorized())) {
     await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
-    return fail({ code: 'unauthorized', detail: 'the key was ended while the files of this job were fetched' });
+    return fail({ code: 'unauthorized', detail: "The API key was revoked while the job's inputs were being fetched." });
   }
   const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
   const id = core.newId();
@@ -218,18 +218,21 @@ async function earlierAnswer(
     in_flight
       ? {
           code: 'idempotency_in_flight',
-          detail: 'the first request with this Idempotency-Key is still being worked on',
+          detail: 'The first request with this Idempotency-Key is still in progress. Send this request again later.',
           retryAfterS: IN_FLIGHT_AGAIN_S,
-          shouldRetry: true,
           quota,
         }
-      : { code: 'idempotency_key_reuse', detail: 'the job of this Idempotency-Key has been erased', quota },
+      : {
+          code: 'idempotency_key_reuse',
+          detail: 'The job of this Idempotency-Key has been erased. Use a new key.',
+          quota,
+        },
   );
 }
 
 const keyReuseProblem = (quota: Quota): CoreProblem => ({
   code: 'idempotency_key_reuse',
-  detail: 'this Idempotency-Key came with another body before; use a new one',
+  detail: 'This Idempotency-Key was used with a different request. Use a new key.',
   quota,
 });
 
@@ -246,7 +249,7 @@ function admissionProblem(
     case 'no_room':
       return { ...storageFull, quota };
     case 'kept_too_long': {
-      const detail = `jobs of this account are kept for ${admission.most} seconds at most`;
+      const detail = `"retention" must be at most ${admission.most} seconds for this account.`;
       return { ...invalidRequest([{ pointer: '#/retention', code: 'out_of_range', detail }]), quota };
     }
     case 'refused': {
@@ -255,7 +258,6 @@ function admissionProblem(
         code,
         detail,
         retryAfterS: Math.max(1, Math.ceil(retry_after_s)),
-        shouldRetry: code !== 'budget_exceeded',
         violated: [VIOLATED[code]],
         quota,
       };

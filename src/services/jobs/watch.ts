@@ -27,10 +27,13 @@ export async function watch(
     return ok(null);
   }
   if (response.status === 400) {
-    return fail({ code: 'invalid_cursor', detail: 'the job has no such event yet' });
+    return fail({ code: 'invalid_cursor', detail: 'The job has no event with this number yet.' });
   }
   if (response.status === 429) {
-    return fail({ code: 'too_many_watchers', detail: 'as many clients watch this job as may; poll it instead' });
+    return fail({
+      code: 'too_many_watchers',
+      detail: 'This job already has the maximum number of watchers; poll it instead.',
+    });
   }
   return response.webSocket === null ? fail(notFound) : ok(response.webSocket);
 }

@@ -26,8 +26,7 @@ export async function tooManyChanges(core: Core, actor: Actor, account: string):
     ? null
     : {
         code: 'rate_limited',
-        detail: `The account's keys were changed ${MAX_CHANGES_PER_DAY} times in 24 hours. Try again later; keys can still be revoked.`,
+        detail: `The account's keys may be changed at most ${MAX_CHANGES_PER_DAY} times in 24 hours. Try again later; keys can still be revoked.`,
         retryAfterS: Math.max(1, Math.ceil((at + DAY_MS - now) / 1000)),
-        shouldRetry: true,
       };
 }

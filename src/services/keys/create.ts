@@ -29,10 +29,14 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
   const maker = actor.key;
   const account = checked.value.account ?? maker?.account;
   if (account === undefined) {
-    return refuse({ pointer: '#/account', code: 'required', detail: '"account" is required' });
+    return refuse({ pointer: '#/account', code: 'required', detail: '"account" is required.' });
   }
   if (maker !== null && account !== maker.account) {
-    return refuse({ pointer: '#/account', code: 'invalid_value', detail: 'a key makes keys of its own account only' });
+    return refuse({
+      pointer: '#/account',
+      code: 'invalid_value',
+      detail: 'A key can create keys of its own account only.',
+    });
   }
   const rights: Rights = {
     environment,
@@ -66,7 +70,10 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
   }
   const tooMany = await tooManyChanges(core, actor, account);
   return fail(
-    tooMany ?? { code: 'too_many_keys', detail: `an account may have ${MAX_KEYS} keys that are not revoked` },
+    tooMany ?? {
+      code: 'too_many_keys',
+      detail: `An account may have at most ${MAX_KEYS} active keys. Revoke one first.`,
+    },
   );
 }
 

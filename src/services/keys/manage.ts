@@ -11,7 +11,6 @@ import {
   type KeyRecord,
 } from '../../storage/d1/keys.ts';
 import type { Core } from '../context.ts';
-import { readCursor, writeCursor } from '../../lib/cursor.ts';
 import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { accountOf, auditOf, type Actor } from '../auth/actor.ts';
@@ -21,27 +20,19 @@ import { hashKey, hintOf, isKey, makeKey } from '../../domain/key/format.ts';
 import { checkBody, keyChangeSchema, revocationSchema, rotationSchema } from './request.ts';
 import { exceeds } from '../../domain/key/rights.ts';
 import { forgetKey } from '../auth/verify-key.ts';
+import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
-export type KeyPage = { keys: KeyRecord[]; next_cursor: string | null };
-
-/**
- * Returns a page of keys, newest first, including revoked ones. A key lists its account; the operator one account or
- * all.
- */
-export async function listKeys(
+/** Returns a page of keys, newest first, including revoked ones. A key lists its account; the operator one or all. */
+export const listKeys = (
   core: Core,
   actor: Actor,
-  page: { limit: number; cursor: string | null; account: string | null },
-): Promise<Result<KeyPage, CoreProblem>> {
-  const before = page.cursor === null ? null : readCursor(page.cursor);
-  if (page.cursor !== null && before === null) {
-    return fail({ code: 'invalid_cursor', detail: 'the cursor is none that a list has answered with' });
-  }
-  const found = await readKeys(core.env.DB, accountOf(actor) ?? page.account, { limit: page.limit + 1, before });
-  const keys = found.slice(0, page.limit);
-  const last = keys.at(-1);
-  return ok({ keys, next_cursor: found.length > page.limit && last !== undefined ? writeCursor(last.id) : null });
-}
+  page: PageRequest & { account: string | null },
+): Promise<Result<Page<KeyRecord>, CoreProblem>> =>
+  paginate(
+    page,
+    ({ limit, after }) => readKeys(core.env.DB, accountOf(actor) ?? page.account, { limit, before: after }),
+    ({ id }) => id,
+  );
 
 /** Returns one key. A key of another account is not found. */
 export async function getKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
@@ -187,7 +178,7 @@ async function endGracePeriod(core: Core, actor: AuditActor, key: KeyRecord, has
 async function findActiveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
   const found = await getKey(core, actor, id);
   return found.ok && found.value.revoked_at !== null
-    ? fail({ code: 'key_revoked', detail: 'the key is revoked; make a new one' })
+    ? fail({ code: 'key_revoked', detail: 'The key is revoked. Create a new one.' })
     : found;
 }
 

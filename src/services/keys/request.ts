@@ -25,7 +25,7 @@ export const MAX_GRACE_S = 7 * 86_400;
 
 export const accountName = z
   .string()
-  .regex(ACCOUNT_NAME, 'must be 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit');
+  .regex(ACCOUNT_NAME, 'must be 1 to 63 characters of a-z, 0-9, "_" and "-", and begin with a letter or digit');
 const names = z.array(z.string().min(1).max(MAX_LISTED_CHARS)).max(MAX_LISTED);
 const range = z
   .string()
@@ -45,19 +45,25 @@ const bounds = {
 };
 
 /** Body of `POST /v1/keys`. */
-export const newKeySchema = z.strictObject({
-  account: accountName.optional(),
-  environment: z.enum(ENVIRONMENTS),
-  name: name.default(''),
-  scopes: scopes.optional(),
-  ...bounds,
-});
+export const newKeySchema = z
+  .strictObject({
+    account: accountName.optional(),
+    environment: z.enum(ENVIRONMENTS),
+    name: name.default(''),
+    scopes: scopes.optional(),
+    ...bounds,
+  })
+  .meta({ id: 'KeyRequest' });
 
 /** Body of `PATCH /v1/keys/{id}`. Missing fields do not change. */
-export const keyChangeSchema = z.strictObject({ name: name.optional(), scopes: scopes.optional(), ...bounds });
+export const keyChangeSchema = z
+  .strictObject({ name: name.optional(), scopes: scopes.optional(), ...bounds })
+  .meta({ id: 'KeyChange' });
 
 /** Body of `POST /v1/keys/{id}/rotate`. `grace`: seconds during which the old secret still works; 0 ends it at once. */
-export const rotationSchema = z.strictObject({ grace: z.number().min(0).max(MAX_GRACE_S).default(USUAL_GRACE_S) });
+export const rotationSchema = z
+  .strictObject({ grace: z.number().min(0).max(MAX_GRACE_S).default(USUAL_GRACE_S) })
+  .meta({ id: 'KeyRotation' });
 
 /**
  * The largest body of a key route, in bytes: the longest allowed lists, with every character written as an escape.
@@ -71,7 +77,7 @@ export const MAX_KEY_BODY_BYTES = 512 * 1024;
 export const MAX_REVOCATION_BYTES = 1024;
 
 /** Body of `POST /v1/keys/revoke`. */
-export const revocationSchema = z.strictObject({ key: z.string().max(MAX_LISTED_CHARS) });
+export const revocationSchema = z.strictObject({ key: z.string().max(MAX_LISTED_CHARS) }).meta({ id: 'KeyRevocation' });
 
 /** Parses the body with a schema and checks its content. Reports all issues together. */
 export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, CoreProblem> {
@@ -81,7 +87,7 @@ export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: C
   if (first !== undefined) {
     return fail(invalidRequest([first, ...rest]));
   }
-  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'the body is not valid' });
+  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'The body is invalid.' });
 }
 
 /**
@@ -98,11 +104,11 @@ function contentFaults(body: unknown, core: Core): Fault[] {
     .parse(body);
   const faults: Fault[] = [];
   if (seen.expires_at !== undefined && Date.parse(seen.expires_at) <= core.clock()) {
-    faults.push({ pointer: '#/expires_at', code: 'out_of_range', detail: '"expires_at" must be in the future' });
+    faults.push({ pointer: '#/expires_at', code: 'out_of_range', detail: '"expires_at" must be in the future.' });
   }
   for (const [at, endpoint] of (seen.endpoints ?? []).entries()) {
     if (!Object.hasOwn(core.config.endpoints, endpoint)) {
-      const detail = `there is no endpoint ${quote(endpoint)}`;
+      const detail = `Endpoint ${quote(endpoint)} does not exist.`;
       faults.push({ pointer: pointer(['endpoints', at]), code: 'unknown_endpoint', detail });
     }
   }

@@ -12,7 +12,7 @@ const unrecorded = (account: string, at: number) =>
   env.BUCKET.put(assetKey(account, hash(at)), 'x', { httpMetadata: { contentType: 'image/png' } });
 
 beforeEach(async () => {
-  await env.DB.exec('DELETE FROM walks');
+  await env.DB.exec('DELETE FROM sweep_cursors');
   const { objects } = await env.BUCKET.list();
   await env.BUCKET.delete(objects.map(({ key }) => key));
 });

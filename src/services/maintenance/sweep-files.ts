@@ -1,7 +1,7 @@
 import type { Env } from '../../env.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
-import { readPlace, writePlace } from '../../storage/d1/sweep-cursors.ts';
+import { readSweepCursor, writeSweepCursor } from '../../storage/d1/sweep-cursors.ts';
 import { assetsPage, clearUploadsPage } from '../../storage/r2/list-files.ts';
 
 /** An upload lives at most a week, and its URLs an hour, so older parts belong to no upload. */
@@ -13,13 +13,17 @@ const FORGOTTEN_UPLOAD_MS = 8 * 86_400_000;
  * they expire. Deletes the parts of abandoned uploads. An account that does not answer is retried in the next round.
  */
 export async function sweepFiles(env: Env, now: number, log: Log = consoleLog): Promise<void> {
-  const page = await assetsPage(env.BUCKET, await readPlace(env.DB, 'assets'));
+  const page = await assetsPage(env.BUCKET, await readSweepCursor(env.DB, 'assets'));
   const asked = await Promise.allSettled(
     [...page.byAccount].map(([account, files]) => accountStub(env, account).adoptAssets(account, files)),
   );
-  await writePlace(env.DB, 'assets', page.cursor);
-  const uploads = await clearUploadsPage(env.BUCKET, await readPlace(env.DB, 'uploads'), now - FORGOTTEN_UPLOAD_MS);
-  await writePlace(env.DB, 'uploads', uploads.cursor);
+  await writeSweepCursor(env.DB, 'assets', page.cursor);
+  const uploads = await clearUploadsPage(
+    env.BUCKET,
+    await readSweepCursor(env.DB, 'uploads'),
+    now - FORGOTTEN_UPLOAD_MS,
+  );
+  await writeSweepCursor(env.DB, 'uploads', uploads.cursor);
   const failed = asked.filter(({ status }) => status === 'rejected').length;
   if (failed > 0 || uploads.deleted > 0) {
     log({ event: 'files_swept', failed, deleted: uploads.deleted });

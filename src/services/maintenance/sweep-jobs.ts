@@ -3,7 +3,7 @@ import type { Env } from '../../env.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
 import { requireConfig } from '../../config/schema.ts';
 import { forgetJob, jobsOver, unfinishedJobs } from '../../storage/d1/jobs.ts';
-import { readPlace, writePlace } from '../../storage/d1/sweep-cursors.ts';
+import { readSweepCursor, writeSweepCursor } from '../../storage/d1/sweep-cursors.ts';
 
 /** How long past its deadline a job must be before the sweep wakes it. */
 const FORGOTTEN_MS = 120_000;
@@ -35,9 +35,9 @@ export async function sweepUnfinishedJobs(env: Env, now: number, log: Log = cons
  */
 export async function sweepFinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
-  const ids = await jobsOver(env.DB, { before, after: await readPlace(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
+  const ids = await jobsOver(env.DB, { before, after: await readSweepCursor(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
   const failed = await callEach(env, ids, 'tidy');
-  await writePlace(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
+  await writeSweepCursor(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
   if (failed > 0) {
     log({ event: 'finished_jobs_swept', found: ids.length, failed });
   }

@@ -14,11 +14,11 @@ const NAMED_PARTS = 10;
 
 const changed: CoreProblem = {
   code: 'upload_incomplete',
-  detail: 'a part changed while the file was put together; send it again',
+  detail: 'A part changed while the file was assembled. Send it again.',
 };
 const mismatch: CoreProblem = {
   code: 'hash_mismatch',
-  detail: 'the file does not have the announced SHA-256; it is deleted, begin a new upload',
+  detail: 'The file does not match the announced SHA-256 and was deleted. Start a new upload.',
 };
 
 /**
@@ -109,5 +109,5 @@ async function stored(core: Core, caller: Caller, upload: Upload): Promise<Resul
 function incomplete(numbers: readonly number[]): CoreProblem {
   const named = numbers.slice(0, NAMED_PARTS).join(', ');
   const more = numbers.length > NAMED_PARTS ? ` and ${numbers.length - NAMED_PARTS} more` : '';
-  return { code: 'upload_incomplete', detail: `parts are missing or have another size: ${named}${more}` };
+  return { code: 'upload_incomplete', detail: `These parts are missing or have the wrong size: ${named}${more}.` };
 }

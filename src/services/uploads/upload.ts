@@ -28,12 +28,14 @@ import {
 const URLS_AT_ONCE = 100;
 
 /** Body of `POST /v1/uploads`. The hash is of the whole file; R2 checks it before the file becomes an asset. */
-export const uploadRequestSchema = z.strictObject({
-  size_bytes: z.int().min(1),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits'),
-  name: z.string().optional(),
-  part_bytes: z.int().min(MIN_PART_BYTES).max(MAX_PART_BYTES).default(PART_BYTES),
-});
+export const uploadRequestSchema = z
+  .strictObject({
+    size_bytes: z.int().min(1),
+    sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits'),
+    name: z.string().optional(),
+    part_bytes: z.int().min(MIN_PART_BYTES).max(MAX_PART_BYTES).default(PART_BYTES),
+  })
+  .meta({ id: 'UploadRequest' });
 
 /** The state of an upload: the missing parts with their URLs, or the asset once it is stored. */
 export type UploadView = {
@@ -77,7 +79,7 @@ export async function openUpload(
     return fail(storageFull);
   }
   if (upload === 'too_many') {
-    const detail = `an account may have ${core.config.limits.max_open_uploads} uploads under way, those counted that were given up within the last hour; finish one, or wait`;
+    const detail = `An account may have at most ${core.config.limits.max_open_uploads} open uploads, including those deleted in the last hour. Complete one, or wait.`;
     return fail({ code: 'too_many_uploads', detail });
   }
   const known = await findAsset(core.env.BUCKET, caller.account, sha256);
@@ -157,7 +159,11 @@ function faultOf(name: string | null, plan: { size_bytes: number; part_bytes: nu
     return { pointer: '#/name', code: 'invalid_name', detail };
   }
   return partCount(plan) > MAX_PARTS
-    ? { pointer: '#/part_bytes', code: 'out_of_range', detail: `a file may have ${MAX_PARTS} parts; take larger ones` }
+    ? {
+        pointer: '#/part_bytes',
+        code: 'out_of_range',
+        detail: `A file may have at most ${MAX_PARTS} parts. Use larger parts.`,
+      }
     : null;
 }
 

@@ -7,23 +7,22 @@ import { notFound, type CoreProblem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { pingEvent } from '../../domain/webhook/payload.ts';
+import { invalidCursor, type Page, type PageRequest } from '../paginate.ts';
 import { check } from './manage.ts';
 import { redeliverySchema } from './request.ts';
 
 /** Lists and repeats the deliveries of a webhook. */
-
-export type DeliveryPage = { deliveries: DeliveryView[]; next_cursor: string | null };
 
 /** Returns a page of a webhook's deliveries, newest first. */
 export async function listDeliveries(
   core: Core,
   caller: Caller,
   id: string,
-  page: { limit: number; cursor: string | null; status: DeliveryStatus | null },
-): Promise<Result<DeliveryPage, CoreProblem>> {
+  page: PageRequest & { status: DeliveryStatus | null },
+): Promise<Result<Page<DeliveryView>, CoreProblem>> {
   const before = page.cursor === null ? null : readCursor(page.cursor);
   if (page.cursor !== null && before === null) {
-    return fail({ code: 'invalid_cursor', detail: 'the cursor is none that a list has answered with' });
+    return fail(invalidCursor);
   }
   const asked = { limit: page.limit, before, status: page.status };
   const found = isUuidV7(id)
@@ -32,7 +31,7 @@ export async function listDeliveries(
   if (found === null) {
     return fail(notFound);
   }
-  return ok({ deliveries: found.deliveries, next_cursor: found.next === null ? null : writeCursor(found.next) });
+  return ok({ items: found.deliveries, next_cursor: found.next === null ? null : writeCursor(found.next) });
 }
 
 /** Returns one delivery, with its body. */
@@ -101,14 +100,13 @@ function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<
   if (typeof refused === 'number') {
     return fail({
       code: 'rate_limited',
-      detail: `A webhook sends on request at most ${MAX_SENDS_PER_HOUR} times in an hour. Try again later.`,
+      detail: `A webhook can be sent on request at most ${MAX_SENDS_PER_HOUR} times an hour. Try again later.`,
       retryAfterS: Math.max(1, Math.ceil(refused / 1000)),
-      shouldRetry: true,
     });
   }
   return fail(
     refused === 'disabled'
-      ? { code: 'webhook_disabled', detail: 'the webhook is turned off; turn it on before you send' }
+      ? { code: 'webhook_disabled', detail: 'The webhook is disabled. Enable it before you send.' }
       : notFound,
   );
 }

@@ -32,7 +32,10 @@ export async function createWebhook(
   // called.
   if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
     await repeatable(() => stub().erase(caller.account));
-    return fail({ code: 'too_many_webhooks', detail: `an account may have ${MAX_WEBHOOKS} webhooks` });
+    return fail({
+      code: 'too_many_webhooks',
+      detail: `An account may have at most ${MAX_WEBHOOKS} webhooks. Delete one first.`,
+    });
   }
   return ok({ webhook, secret });
 }
@@ -102,5 +105,5 @@ export function check<T extends z.ZodType>(schema: T, body: unknown, core: Core)
   if (first !== undefined) {
     return fail(invalidRequest([first, ...rest]));
   }
-  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'the body is not valid' });
+  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'The body is invalid.' });
 }

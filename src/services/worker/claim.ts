@@ -7,6 +7,9 @@ import type { Core } from '../context.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { wantsCatalog } from './catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
+import { sha256Hex } from '../../lib/hash.ts';
+import { uuidFromHash } from '../../lib/ids.ts';
+import { iso } from '../../lib/time.ts';
 
 /**
  * How long a graph may execute without a message from ComfyUI before it counts as hung, in seconds. Most nodes send
@@ -74,8 +77,8 @@ export async function claim(
       max_text_bytes: MAX_INLINE_TEXT_BYTES,
       silence_s: SILENCE_S,
     },
-    deadline: new Date(deadline).toISOString(),
-    server_time: new Date(now).toISOString(),
+    deadline: iso(deadline),
+    server_time: iso(now),
     catalog_wanted,
     scope,
   });
@@ -85,10 +88,7 @@ export async function claim(
  * Tells a warm worker which jobs may share ComfyUI's cache: equal for all jobs of an account, without revealing the
  * account.
  */
-async function scopeOf(account: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`scope:${account}`));
-  return new Uint8Array(digest).toHex();
-}
+const scopeOf = (account: string): Promise<string> => sha256Hex(`scope:${account}`);
 
 /**
  * The prompt id of an attempt in ComfyUI. The first attempt uses the job's id, so that cancel and inspection need no
@@ -98,13 +98,7 @@ async function promptId(job: string, attempt: number): Promise<string> {
   if (attempt === 1) {
     return job;
   }
-  const digest = new Uint8Array(
-    await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`prompt:${job}:${attempt}`)),
-  );
-  const bytes = digest.slice(0, 16);
-  // Version 8 (custom) with the RFC 9562 variant, because newer ComfyUI accepts only canonical UUIDs.
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  const digest = await sha256Hex(`prompt:${job}:${attempt}`);
+  // Newer ComfyUI accepts canonical UUIDs only.
+  return uuidFromHash(digest);
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** Table `audit` (migrations/0003): who changed what. A line is written in one transaction with the change it tells of. */
+/** Table `audit`: who changed what. An entry is written in one transaction with its change. */
 
 const ACTORS = ['key', 'operator', 'secret'] as const;
 
@@ -19,7 +19,7 @@ const auditRow = z.object({
     .pipe(z.record(z.string(), z.unknown())),
 });
 
-/** One line. `at` in ms since the epoch. `changes` holds no secret and no hash. */
+/** One entry. `at` is in ms since the epoch. `changes` contains no secret and no hash. */
 export type AuditEntry = z.infer<typeof auditRow>;
 
 const INSERT = 'INSERT INTO audit (id, account, at, actor, actor_key, action, target, request_id, changes)';
@@ -36,24 +36,26 @@ const valuesOf = (entry: AuditEntry) => [
   JSON.stringify(entry.changes),
 ];
 
-/** How many entries an account may have from the id `since` on; a change beyond that is not made. */
+/**
+ * The most entries (`most`) that an account may have with ids from `since` on. A change beyond the limit is rejected.
+ */
 export type AuditRoom = { since: string; most: number };
 
 /**
- * SQL that holds while an account has room for one more entry. Part of the statement that makes the change, so that calls at the same
- * moment cannot pass the limit together.
+ * SQL that is true while an account is below its limit of entries. It is part of the statement that makes the change,
+ * so that concurrent calls cannot exceed the limit together.
  */
 export const auditHasRoom = (account: string, since: string, most: string): string =>
   `(SELECT count(*) FROM (SELECT 1 FROM audit WHERE audit.account = ${account} AND audit.id >= ${since} LIMIT ${most})) < ${most}`;
 
-/** When the account's `n`th newest entry was made, in ms; null when it has fewer. */
+/** Returns the time of the account's `n`th newest entry, in ms; null when it has fewer. */
 export const nthNewestAudit = (db: D1Database, account: string, n: number): Promise<number | null> =>
   db
     .prepare('SELECT at FROM audit WHERE account = ? ORDER BY id DESC LIMIT 1 OFFSET ?')
     .bind(account, n - 1)
     .first<number>('at');
 
-/** Removes entries with smaller ids than `before`, the oldest first, at most `limit` of them. Answers how many. */
+/** Removes at most `limit` entries with ids below `before`, the oldest first. Returns their number. */
 export async function forgetAudit(db: D1Database, before: string, limit: number): Promise<number> {
   const { meta } = await db
     .prepare('DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? ORDER BY id LIMIT ?)')
@@ -62,11 +64,11 @@ export async function forgetAudit(db: D1Database, before: string, limit: number)
   return meta.changes;
 }
 
-/** For a batch, right after the change: writes the line if that statement changed a row. */
+/** For a batch, directly after the change: writes the entry if that statement changed a row. */
 export const auditIfChanged = (db: D1Database, entry: AuditEntry): D1PreparedStatement =>
   db.prepare(`${INSERT} SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE changes() > 0`).bind(...valuesOf(entry));
 
-/** For a change that is not in D1, such as a limit in the Account object. */
+/** Writes the entry of a change outside D1, such as a limit in the Account object. */
 export async function insertAudit(db: D1Database, entry: AuditEntry): Promise<void> {
   await db
     .prepare(`${INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
@@ -74,7 +76,7 @@ export async function insertAudit(db: D1Database, entry: AuditEntry): Promise<vo
     .run();
 }
 
-/** Lines of an account, or of all, newest first; `before` (an id) continues after the last one seen. */
+/** Lists entries of one account or of all, newest first. `before`: the last id of the previous page. */
 export async function listAudit(
   db: D1Database,
   account: string | null,

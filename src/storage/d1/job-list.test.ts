@@ -10,7 +10,9 @@ import { usageQuery } from './usage.ts';
 const DAY = Date.UTC(2026, 5, 1);
 const HOUR_MS = 3_600_000;
 
-/** An account whose jobs are made one per hour; every job differs from the one before in all that a list can ask for. */
+/**
+ * An account whose jobs are made one per hour; every job differs from the one before in all that a list can ask for.
+ */
 function maker() {
   const account = `d${crypto.randomUUID()}`;
   let now = DAY;
@@ -113,7 +115,7 @@ describe.each(CASES)('a list narrowed to %s', (_name, narrowed, fits) => {
     expect(seen).toEqual(expected);
   });
 
-  it('walks one index and sorts nothing', async () => {
+  it('reads one index and sorts nothing', async () => {
     for (const before of [null, '01900000-0000-7000-8000-000000000000']) {
       const plan = await planOf(listQuery('a', narrowed, { limit: 21, before }));
       expect(plan).toMatch(/USING (COVERING )?INDEX jobs_by_account|USING PRIMARY KEY \(account=/);

@@ -1,18 +1,18 @@
 import { isTerminal, type Status } from '../../contract/job.ts';
 import { idFloor } from '../../lib/ids.ts';
 
-/** The query behind `GET /v1/jobs`: tables `jobs` and `job_metadata` (migrations/0005, 0009). */
+/** The query of `GET /v1/jobs`, on the tables `jobs` and `job_metadata`. */
 
-/** What a list is narrowed to; everything that is named must hold. Times in ms since the epoch. */
+/** The filters of a list. A job must match all of them. Times are in ms since the epoch. */
 export type JobFilters = {
-  /** Any of these; none named: all. */
+  /** Any of these statuses; an empty list matches all. */
   statuses: readonly Status[];
   endpoint: string | null;
   /** Id of an API key. */
   key: string | null;
-  /** Made then or later. */
+  /** Created at this time or later. */
   created_after: number | null;
-  /** Made earlier than then. */
+  /** Created before this time. */
   created_before: number | null;
   metadata: readonly (readonly [name: string, value: string])[];
 };
@@ -26,25 +26,29 @@ export const NO_FILTERS: JobFilters = {
   metadata: [],
 };
 
-/** A page: so many, older than the last one seen. */
+/** A page of at most `limit` jobs, older than the job `before`. */
 export type ListedPage = { limit: number; before: string | null };
 
 const COLUMNS = 'id, endpoint, status, created_at, started_at, completed_at, error, metadata';
 
 /**
- * An id holds the time it was made at, which lets an index find a span of time. It may be older than its job by as long as an
- * idempotency key lives (a request that broke off is finished under the id of its first try), and newer by what clocks differ.
+ * An id contains its creation time, so an index over ids finds a time range. An id may be older than its job by the
+ * lifetime of an idempotency key (a retry of an interrupted request uses the first id), and newer by the difference of
+ * clocks.
  */
 const ID_OLDER_MS = 25 * 3_600_000;
 const ID_NEWER_MS = 60_000;
 
-/** SQLite merges so many ordered parts at most (D1 allows five terms); with more statuses than this, most jobs fit anyhow. */
+/**
+ * The most statuses that are merged as separate ordered queries (D1 allows five terms). With more, most jobs match
+ * anyway.
+ */
 const MAX_MERGED = 4;
 
 /**
- * Each list walks one index from the newest on, so that a page costs what it shows and never a sort: that of metadata, key or endpoint
- * where one is named, else that of jobs that are not over and that of each final status, which are merged. What is left is checked line
- * by line.
+ * Builds the query. Each list reads one index from the newest entry on, so that a page reads only its rows and never
+ * sorts. With a filter on metadata, key or endpoint it uses that index. Otherwise it merges the index of unfinished
+ * jobs with that of each final status. Other filters are checked per row.
  */
 export function listQuery(account: string, filters: JobFilters, page: ListedPage): { sql: string; values: unknown[] } {
   const values: unknown[] = [];
@@ -78,7 +82,7 @@ export function listQuery(account: string, filters: JobFilters, page: ListedPage
       (pair) => `EXISTS (SELECT 1 FROM job_metadata AS other WHERE ${pairOf('other', pair)} AND other.job = pair.job)`,
     );
     const conditions = [pairOf('pair', first), ...span('pair.job'), ...rest, ...among, ...others];
-    // A CROSS JOIN keeps its order: SQLite begins with the pairs.
+    // A CROSS JOIN keeps its order, so SQLite begins with the metadata pairs.
     const sql = `SELECT ${COLUMNS} FROM job_metadata AS pair CROSS JOIN jobs ON jobs.id = pair.job ${where(conditions)} ORDER BY pair.job DESC LIMIT ${limit}`;
     return { sql, values };
   }

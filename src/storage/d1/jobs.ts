@@ -4,9 +4,12 @@ import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
 import { idFloor } from '../../lib/ids.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
-/** Tables `jobs` and `job_metadata` (migrations/0005, 0009): the projection of the Job objects, for listing and for the sweeper. */
+/**
+ * Tables `jobs` and `job_metadata`: the projection of the Job objects, for lists and for the
+ * sweep.
+ */
 
-/** A job as it is listed. Times in ms since the epoch. */
+/** A job in a list. Times are in ms since the epoch. */
 export type JobSummary = Pick<
   JobView,
   'id' | 'endpoint' | 'status' | 'created_at' | 'started_at' | 'completed_at' | 'error' | 'metadata'
@@ -21,7 +24,7 @@ const row = z.object({
   created_at: z.number(),
   started_at: z.number().nullable(),
   completed_at: z.number().nullable(),
-  // What `projectJob` wrote, and nothing else writes here.
+  // Only `projectJob` writes this column.
   error: z
     .string()
     .transform(json<JobError>)
@@ -30,8 +33,8 @@ const row = z.object({
 });
 
 /**
- * Writes what a job is now, and once it is over what it used: statements of one batch. An older view never overwrites a newer one: views
- * may arrive late and out of order.
+ * Makes the statements of one batch that write a job's current view and, when it has finished, its usage. An older view
+ * never overwrites a newer one, because views may arrive late and out of order.
  */
 export function projectionOf(
   db: D1Database,
@@ -39,7 +42,7 @@ export function projectionOf(
   usage: JobUsage | null = null,
   submit_ms: number | null = null,
 ): D1PreparedStatement[] {
-  // A column that is not set costs no row of the indexes that have it.
+  // A column that is not set adds no row to its indexes.
   const changes = ['status = ?4', 'started_at = ?6', 'error = ?9', 'version = ?11'];
   if (view.completed_at !== null) {
     changes.push('completed_at = ?7');
@@ -61,7 +64,7 @@ export function projectionOf(
       view.created_at,
       view.started_at,
       view.completed_at,
-      // What the sweeper watches: the next time at which the job must have moved.
+      // The sweep reads this: the time by which the job must have made progress.
       view.started_at === null ? (view.start_deadline ?? view.deadline) : view.deadline,
       view.error === null ? null : JSON.stringify(view.error),
       JSON.stringify(view.metadata),
@@ -73,7 +76,7 @@ export function projectionOf(
   return [listed, ...pairs, ...(usage === null ? [] : [usageOf(db, usage)])];
 }
 
-/** `projectionOf`, written. */
+/** Executes `projectionOf`. */
 export async function projectJob(
   db: D1Database,
   view: JobView,
@@ -83,7 +86,7 @@ export async function projectJob(
   await db.batch(projectionOf(db, view, usage, submit_ms));
 }
 
-/** Metadata never changes: after the first time this writes nothing. */
+/** Metadata never changes, so this writes only the first time. */
 const pairsOf = (db: D1Database, { id, account, metadata }: JobView): D1PreparedStatement =>
   db
     .prepare(
@@ -92,7 +95,9 @@ const pairsOf = (db: D1Database, { id, account, metadata }: JobView): D1Prepared
     )
     .bind(account, id, JSON.stringify(metadata));
 
-/** Jobs of an account, newest first; `before` (an id) continues after the last one seen. Ids are version 7, so they sort by age. */
+/**
+ * Lists an account's jobs, newest first. `before`: the last id of the previous page. Ids are UUIDv7 and sort by age.
+ */
 export async function listJobs(
   db: D1Database,
   account: string,
@@ -107,7 +112,10 @@ export async function listJobs(
   return results.map((each) => row.parse(each));
 }
 
-/** Ids of jobs that are not over although their deadline (ms) has passed: their objects may have lost an alarm. Reads all that are not over. */
+/**
+ * Returns the ids of unfinished jobs whose deadline (ms) has passed. Their objects may have lost an alarm. Reads all
+ * unfinished jobs.
+ */
 export async function unfinishedJobs(db: D1Database, page: { before: number; limit: number }): Promise<string[]> {
   const { results } = await db
     .prepare(
@@ -119,7 +127,7 @@ export async function unfinishedJobs(db: D1Database, page: { before: number; lim
   return results.map((each) => z.object({ id: z.string() }).parse(each).id);
 }
 
-/** Ids of jobs that were over before `before` (ms), in the order of their ids, from behind `after`. */
+/** Returns the ids of jobs that finished before `before` (ms), in order of their ids, after the id `after`. */
 export async function jobsOver(
   db: D1Database,
   page: { before: number; after: string | undefined; limit: number },
@@ -132,7 +140,8 @@ export async function jobsOver(
 }
 
 /**
- * Removes a job from the lists. What it used stays; `erased`: a client erased the job, so nothing that the client wrote stays with it.
+ * Removes a job from the lists. Its usage is kept. `erased`: a client erased the job, so the client's metadata is also
+ * removed from the usage.
  */
 export async function forgetJob(db: D1Database, id: string, erased = false): Promise<void> {
   const pairs = db

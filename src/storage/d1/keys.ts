@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { nodePolicySchema } from '../../config/schema.ts';
 import { auditHasRoom, auditIfChanged, type AuditEntry, type AuditRoom } from './audit.ts';
 
-/** Table `keys` (migrations/0001, 0003): everything the gateway asks of it. Every change is written together with its audit line. */
+/** All queries on the table `keys`. Each change is written together with its audit entry. */
 
-/** JSON that this file wrote, and nothing else writes here. */
+/** Parses JSON that only this file writes. */
 const json = (text: string): unknown => JSON.parse(text);
 const jsonOf = <T extends z.ZodType>(schema: T) => z.string().transform(json).pipe(schema);
 const list = jsonOf(z.array(z.string()));
@@ -30,9 +30,9 @@ const keyRow = z.object({
 
 const tagsRow = z.object({ newest: z.string(), previous: z.string().nullable() });
 
-/** A key without its secrets. Times in ms since the epoch. */
+/** A key without its secrets. Times are in ms since the epoch. */
 export type KeyRecord = z.infer<typeof keyRow>;
-/** What `PATCH` may change. */
+/** The fields that `PATCH` may change. */
 export type KeyFields = Pick<
   KeyRecord,
   'name' | 'scopes' | 'expires_at' | 'ip_allow' | 'endpoints' | 'templates' | 'nodes'
@@ -41,7 +41,7 @@ export type KeyFields = Pick<
 const COLUMNS = Object.keys(keyRow.shape).join(', ');
 const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value));
 
-/** False when the account has `most` keys that are not revoked already, or no room for the entry. */
+/** Inserts a key. False when the account already has `most` active keys, or has reached its limit of audit entries. */
 export async function insertKey(
   db: D1Database,
   key: KeyRecord,
@@ -73,7 +73,10 @@ export async function insertKey(
   return changed(await db.batch([insert, auditIfChanged(db, entry)]));
 }
 
-/** The key that has this secret now, or had it before it was rotated; then `ends_at` says until when. Revoked keys are found too. */
+/**
+ * Finds the key with this secret, including revoked keys. For a secret that a rotation has replaced, `ends_at` is its
+ * expiry.
+ */
 export async function findBySecret(
   db: D1Database,
   hash: string,
@@ -89,7 +92,10 @@ export async function findBySecret(
   return { key, ends_at: row['newest'] === 1 ? null : (key.previous_expires_at ?? 0) };
 }
 
-/** One key, and by what its secrets are told apart: so many first characters of their hashes. `previous` null: it was never rotated. */
+/**
+ * Finds a key with the tags of its secrets: the first characters of their hashes. `previous` null: it was never
+ * rotated.
+ */
 export async function findKeyWithTags(
   db: D1Database,
   id: string,
@@ -104,7 +110,7 @@ export async function findKeyWithTags(
   return row === null ? null : { key: keyRow.parse(row), tags: tagsRow.parse(row) };
 }
 
-/** One key; of this account unless that is null. */
+/** Finds a key. `account`: only in this account, unless null. */
 export async function findKey(db: D1Database, id: string, account: string | null): Promise<KeyRecord | null> {
   const row = await db
     .prepare(`SELECT ${COLUMNS} FROM keys WHERE id = ?1 AND (?2 IS NULL OR account = ?2)`)
@@ -113,7 +119,7 @@ export async function findKey(db: D1Database, id: string, account: string | null
   return row === null ? null : keyRow.parse(row);
 }
 
-/** Keys of an account, or of all, newest first; `before` (an id) continues after the last one seen. */
+/** Lists keys of one account or of all, newest first. `before`: the last id of the previous page. */
 export async function listKeys(
   db: D1Database,
   account: string | null,
@@ -129,7 +135,7 @@ export async function listKeys(
   return results.map((row) => keyRow.parse(row));
 }
 
-/** False when the key has been revoked meanwhile, or its account has no room for the entry. */
+/** Updates a key. False when it has been revoked meanwhile, or its account has reached its limit of audit entries. */
 export async function updateKey(
   db: D1Database,
   id: string,
@@ -146,7 +152,10 @@ export async function updateKey(
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** Gives a key a new secret. The one it had goes on until `previous_expires_at`; an older one ends. False as for `updateKey`. */
+/**
+ * Sets a new secret. The previous one works until `previous_expires_at`; an older one expires. False as for
+ * `updateKey`.
+ */
 export async function rotateKey(
   db: D1Database,
   id: string,
@@ -163,7 +172,10 @@ export async function rotateKey(
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** `secret`: only while that hash is its newest secret's; null: whatever its secret. False when it was revoked already, or has another. */
+/**
+ * Revokes a key. `secret`: only while this is the hash of its newest secret; null: always. False when nothing was
+ * revoked.
+ */
 export async function revokeKey(
   db: D1Database,
   id: string,
@@ -177,7 +189,10 @@ export async function revokeKey(
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** Ends the grace of the secret that was replaced last, if that is the one with this hash. False when its grace was over already. */
+/**
+ * Ends the grace period of the last replaced secret, if it has this hash. False when the grace period had already
+ * ended.
+ */
 export async function endGrace(
   db: D1Database,
   id: string,
@@ -194,7 +209,7 @@ export async function endGrace(
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
-/** Notes that a key was used. Writes nothing when a use after `unless_after` is noted already. */
+/** Records that a key was used. Writes nothing when a use after `unless_after` is already recorded. */
 export async function noteKeyUse(db: D1Database, id: string, at: number, unless_after: number): Promise<void> {
   await db
     .prepare('UPDATE keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?3)')
@@ -203,8 +218,8 @@ export async function noteKeyUse(db: D1Database, id: string, at: number, unless_
 }
 
 /**
- * Removes keys that were made before the id `made_before` and revoked before `revoked_before` (ms), at most `limit` of them. Answers how
- * many.
+ * Removes at most `limit` keys with ids below `made_before` that were revoked before `revoked_before` (ms). Returns
+ * their number.
  */
 export async function forgetKeys(
   db: D1Database,

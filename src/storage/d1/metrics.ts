@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { STATUSES } from '../../contract/job.ts';
 
-/** What the operator's metrics read of the projections. Times in ms since the epoch; a count where nothing is counted is 0. */
+/** Queries of the operator's metrics. Times are in ms since the epoch. A count without rows is 0. */
 
 const unfinishedRow = z.object({
   endpoint: z.string(),
@@ -12,8 +12,9 @@ const unfinishedRow = z.object({
 });
 
 /**
- * Jobs that are not over, by endpoint and status; of those how many were submitted before `stuckBefore` and have never started, and
- * how many should have been over before `overdueBefore`. Reads a row per such job (index `jobs_by_account_unfinished`).
+ * Counts unfinished jobs by endpoint and status, those submitted before `stuckBefore` that have never started, and
+ * those whose deadline passed before `overdueBefore`. Reads one row per unfinished job (index
+ * `jobs_by_account_unfinished`).
  */
 export async function unfinishedByEndpoint(
   db: D1Database,
@@ -33,7 +34,10 @@ export async function unfinishedByEndpoint(
 
 const submittedRow = z.object({ status: z.enum(STATUSES), jobs: z.number() });
 
-/** Jobs submitted since, by what they are now. Ids begin with their time (UUID version 7), so this reads those jobs only. */
+/**
+ * Counts jobs submitted since a time, by current status. Ids begin with their time (UUIDv7), so this reads only these
+ * jobs.
+ */
 export async function submittedSince(db: D1Database, since: number): Promise<z.infer<typeof submittedRow>[]> {
   const { results } = await db
     .prepare('SELECT status, count(*) AS jobs FROM jobs WHERE id >= ? GROUP BY status ORDER BY status')
@@ -45,10 +49,13 @@ export async function submittedSince(db: D1Database, since: number): Promise<z.i
 const timeRow = z.object({ p50_ms: z.number().nullable(), p99_ms: z.number().nullable() });
 export type Times = z.infer<typeof timeRow>;
 
-/** What is measured of a job, in SQL; null where it has not come to that. */
+/** The measured times of a job, in SQL; null when the job has not reached that point. */
 const TIMES = { submit: 'submit_ms', start: 'started_at - created_at' } as const;
 
-/** Of jobs submitted since: how long it took to store them, or to start them, for half and for 99 of 100 of them. Null where there is none. */
+/**
+ * Returns the median and the 99th percentile of the time to store or to start jobs submitted since a time. Null without
+ * jobs.
+ */
 export async function timesOf(db: D1Database, what: keyof typeof TIMES, since: number): Promise<Times> {
   const row = await db
     .prepare(
@@ -63,7 +70,7 @@ export async function timesOf(db: D1Database, what: keyof typeof TIMES, since: n
   return timeRow.parse(row);
 }
 
-/** The smallest id of that moment: 48 bits of time, then nothing (RFC 9562 section 5.7). */
+/** The smallest id of a time: 48 bits of time, then zeros (RFC 9562 section 5.7). */
 const firstIdAt = (at: number): string => {
   const hex = at.toString(16).padStart(12, '0');
   return `${hex.slice(0, 8)}-${hex.slice(8)}`;
@@ -71,7 +78,7 @@ const firstIdAt = (at: number): string => {
 
 const webhooksRow = z.object({ failing: z.number(), disabled: z.number(), since: z.number().nullable() });
 
-/** Webhooks that are on and fail, those that are off, and since when the one has failed that fails longest. */
+/** Counts enabled webhooks that fail and disabled webhooks, and returns the start of the longest current failure. */
 export async function webhookHealth(db: D1Database): Promise<z.infer<typeof webhooksRow>> {
   const row = await db
     .prepare(

@@ -1,13 +1,13 @@
 /**
- * The newest file in `migrations/` that this build needs. wrangler applies them in the order of their names and stops at the first that fails, so
- * a database that has this one has those before it. A test holds it against the folder.
+ * The newest file in `migrations/` that this build needs. Wrangler applies migrations in order of their names and stops
+ * at the first failure, so a database with this one has all earlier ones. A test compares it with the folder.
  */
-export const LATEST_MIGRATION = '0009_fewer_rows.sql';
+export const LATEST_MIGRATION = '0001_initial.sql';
 
-/** The newest migration that the database has; null for a database without any. Throws where D1 does not answer. */
+/** Returns the newest migration of the database; null for a database without any. Throws when D1 does not respond. */
 export async function appliedMigration(db: D1Database): Promise<string | null> {
   try {
-    // wrangler's own record (`migrations_table`).
+    // Wrangler's own table (`migrations_table`).
     return await db.prepare('SELECT max(name) AS name FROM d1_migrations').first<string>('name');
   } catch (error) {
     if (error instanceof Error && error.message.includes('no such table')) {

@@ -1,16 +1,20 @@
 import { z } from 'zod';
 
-/** Table `walks` (migrations/0006): how far each walk over R2, or over the list of jobs, has come. A place that is lost only begins a walk anew. */
+/**
+ * Table `sweep_cursors`: how far each sweep over R2, or over the list of jobs, has come. A lost cursor only restarts a sweep
+ * from the beginning.
+ */
 
-/** Where to go on (R2's cursor, or the last job's id); undefined: from the beginning. */
-export async function readPlace(db: D1Database, walk: string): Promise<string | undefined> {
-  const row = await db.prepare('SELECT cursor FROM walks WHERE name = ?').bind(walk).first();
+/** Returns where a sweep continues: R2's cursor, or the last job's id. Undefined: from the beginning. */
+export async function readSweepCursor(db: D1Database, sweep: string): Promise<string | undefined> {
+  const row = await db.prepare('SELECT cursor FROM sweep_cursors WHERE name = ?').bind(sweep).first();
   return z.object({ cursor: z.string().nullable() }).nullable().parse(row)?.cursor ?? undefined;
 }
 
-export async function writePlace(db: D1Database, walk: string, cursor: string | undefined): Promise<void> {
+/** Stores where a sweep continues. Undefined: from the beginning. */
+export async function writeSweepCursor(db: D1Database, sweep: string, cursor: string | undefined): Promise<void> {
   await db
-    .prepare('INSERT INTO walks (name, cursor) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET cursor = ?2')
-    .bind(walk, cursor ?? null)
+    .prepare('INSERT INTO sweep_cursors (name, cursor) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET cursor = ?2')
+    .bind(sweep, cursor ?? null)
     .run();
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
 
-/** Table `usage` (migrations/0009): what each job used. */
+/** Table `usage`: the usage of each job. */
 
 export type JobUsage = {
   id: string;
@@ -16,7 +16,7 @@ export type JobUsage = {
   metadata: Record<string, string>;
 };
 
-/** Writes what a job used. A job is over once, so a second time changes nothing. */
+/** Writes a job's usage. A job finishes once, so a second call changes nothing. */
 export function usageOf(db: D1Database, job: JobUsage): D1PreparedStatement {
   return db
     .prepare(
@@ -36,7 +36,7 @@ export function usageOf(db: D1Database, job: JobUsage): D1PreparedStatement {
     );
 }
 
-/** Takes away what a client wrote about a job that it erased; what the job used stays. */
+/** Removes a client's metadata from the usage of an erased job. The usage itself is kept. */
 export const forgetMetadata = (db: D1Database, job: string): D1PreparedStatement =>
   db.prepare("UPDATE usage SET metadata = '{}' WHERE job = ?").bind(job);
 
@@ -48,12 +48,15 @@ const jobRow = z.object({
   completed_at: z.number(),
   gpu_ms: z.number(),
   micro_usd: z.number().nullable(),
-  // What `usageOf` wrote, and nothing else writes here.
+  // Only `usageOf` writes this column.
   metadata: z.string().transform((text): Record<string, string> => JSON.parse(text)),
 });
 export type JobUsageRow = z.infer<typeof jobRow>;
 
-/** Jobs of an account that ended in [from, to) and what each used, in the order of their end; `after` (an id) continues after the last one seen. */
+/**
+ * Lists an account's jobs that ended in [from, to) with their usage, in order of their end. `after`: the last id of the
+ * previous page.
+ */
 export async function listUsage(
   db: D1Database,
   account: string,
@@ -88,7 +91,7 @@ const row = z.object({
 });
 export type UsageRow = z.infer<typeof row>;
 
-/** Sums of the jobs of an account that ended in [from, to), by UTC day, by key, or both. */
+/** Sums the usage of an account's jobs that ended in [from, to), by UTC day, by key, or both. */
 export async function sumUsage(
   db: D1Database,
   account: string,

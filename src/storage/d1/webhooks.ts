@@ -1,18 +1,21 @@
 import { z } from 'zod';
 import type { WebhookEventType, WebhookView } from '../../contract/webhook.ts';
 
-/** Table `webhooks` (migrations/0002): which webhooks an account has, and which of them want an event. */
+/** Table `webhooks`: the webhooks of an account and their event filters. */
 
-/** What of a webhook is listed. `version` counts its changes. */
+/** A webhook in a list. `version` counts its changes. */
 export type WebhookRow = Pick<WebhookView, 'id' | 'account' | 'url' | 'events' | 'enabled' | 'created_at'> & {
   version: number;
-  /** Since when its receiver has not taken what was sent; null while it does. */
+  /** When its receiver began to reject deliveries; null while it accepts them. */
   failing_since: number | null;
 };
 
 const idRow = z.object({ id: z.string() });
 
-/** Lists a new webhook, unless the account has `max` of them: one statement, so parallel calls cannot pass the limit together. */
+/**
+ * Inserts a webhook, unless the account already has `max`. One statement, so concurrent calls cannot exceed the limit
+ * together.
+ */
 export async function insertWebhook(db: D1Database, webhook: WebhookRow, max: number): Promise<boolean> {
   const { meta } = await db
     .prepare(
@@ -33,7 +36,7 @@ export async function insertWebhook(db: D1Database, webhook: WebhookRow, max: nu
   return meta.changes > 0;
 }
 
-/** Writes what a listed webhook is now; never brings back one that was removed. */
+/** Updates a webhook's row. Never restores a deleted webhook. */
 export async function projectWebhook(db: D1Database, webhook: WebhookRow): Promise<void> {
   await db
     .prepare(
@@ -50,7 +53,7 @@ export async function projectWebhook(db: D1Database, webhook: WebhookRow): Promi
     .run();
 }
 
-/** Ids of an account's webhooks, newest first. */
+/** Returns the ids of an account's webhooks, newest first. */
 export async function webhooksOf(db: D1Database, account: string): Promise<string[]> {
   const { results } = await db
     .prepare('SELECT id FROM webhooks WHERE account = ? ORDER BY id DESC')
@@ -59,7 +62,7 @@ export async function webhooksOf(db: D1Database, account: string): Promise<strin
   return results.map((each) => idRow.parse(each).id);
 }
 
-/** Asks for the webhooks of an account that are on and want this type of event; `idsOf` reads the answer. */
+/** Makes the query for an account's enabled webhooks that receive this type of event. `idsOf` reads its result. */
 export const webhooksWanting = (db: D1Database, account: string, type: WebhookEventType): D1PreparedStatement =>
   db
     .prepare(
@@ -68,7 +71,7 @@ export const webhooksWanting = (db: D1Database, account: string, type: WebhookEv
     )
     .bind(account, type);
 
-/** The ids that a question for webhooks was answered with. */
+/** Reads the ids from the result of a `webhooksWanting` query. */
 export const idsOf = (answer: D1Result | undefined): string[] =>
   (answer?.results ?? []).map((each) => idRow.parse(each).id);
 

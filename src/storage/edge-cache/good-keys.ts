@@ -1,20 +1,21 @@
 /**
- * Which secrets were lately found good at this Cloudflare location, in the location's cache: it outlives an isolate and costs no read
- * of the database. Only hashes go in, as made-up addresses that lead nowhere. A hint: it says whose word is worth looking up.
+ * Remembers in the cache of this Cloudflare location which secrets were valid recently. The cache outlives an isolate
+ * and needs no database read. It stores only hashes, as made-up URLs. It is a hint only: it decides whether a key is
+ * looked up without being counted as invalid.
  */
 
-/** How long a secret counts as lately good, in seconds. */
+/** How long a secret counts as recently valid, in seconds. */
 const KEPT_S = 86_400;
 
 const place = (hash: string): string => `https://good-keys.invalid/${hash}`;
 
-/** Remembers the hash of a secret that is good. Does nothing where the platform has no cache (workers.dev). */
+/** Remembers the hash of a valid secret. Does nothing where the platform has no cache (workers.dev). */
 export async function rememberGoodKey(hash: string): Promise<void> {
   const note = new Response(null, { headers: { 'cache-control': `max-age=${KEPT_S}` } });
   await caches.default.put(place(hash), note);
 }
 
-/** Forgets a hash whose secret is good no longer: it must not pass a shield because of what it was. */
+/** Removes the hash of a secret that is no longer valid, so that it does not bypass the rate limit. */
 export async function forgetGoodKey(hash: string): Promise<void> {
   await caches.default.delete(place(hash));
 }

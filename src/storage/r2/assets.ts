@@ -2,7 +2,10 @@ import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { assetKey } from './keys.ts';
 
-/** Assets in R2: one object per account and content. The key holds the hash, the object's metadata the sniffed type. */
+/**
+ * Assets in R2: one object per account and content. The key contains the hash, and the object's metadata the detected
+ * type.
+ */
 
 const WRITE_ONCE: R2Conditional = { etagDoesNotMatch: '*' };
 
@@ -12,8 +15,8 @@ export async function findAsset(bucket: R2Bucket, account: string, sha256: strin
 }
 
 /**
- * Stores content under its hash; R2 checks the hash again. False when it was there already. Two requests with the same new
- * file may meet: R2 then refuses the later write (one write per second to a key), and the file is there all the same.
+ * Stores content under its hash, which R2 verifies. False when it was already stored. When two requests store the same
+ * new file, R2 may reject the later write (one write per second per key), and the file is stored anyway.
  */
 export async function putAsset(
   bucket: R2Bucket,
@@ -43,7 +46,7 @@ export async function putAsset(
   return { asset: present, created: false };
 }
 
-/** Deletes assets; those that are not there are no fault. At most 1,000 at once. */
+/** Deletes assets, at most 1,000 at once. Missing ones are ignored. */
 export const deleteAssets = (bucket: R2Bucket, account: string, hashes: readonly string[]): Promise<void> =>
   bucket.delete(hashes.map((sha256) => assetKey(account, sha256)));
 

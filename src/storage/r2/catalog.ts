@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { nodeFacts } from '../../contract/worker.ts';
 import { catalogKey } from './keys.ts';
+import { sha256Hex } from '../../lib/hash.ts';
 
-/** The node classes that an endpoint's ComfyUI knows, as a worker reported them (docs/reference/worker-contract.md, catalog). */
+/** The node classes of an endpoint's ComfyUI, as reported by a worker (docs/reference/worker-contract.md, catalog). */
 const catalogSchema = z.object({
   comfyui_version: z.string().nullish(),
   classes: z.array(z.string()),
@@ -10,10 +11,10 @@ const catalogSchema = z.object({
 });
 export type Catalog = z.infer<typeof catalogSchema>;
 
-/** What is known of a stored catalogue without reading it. `reported_at`: when a worker last sent it, in ms. */
+/** The metadata of a stored catalogue. `reported_at`: when a worker last sent it, in ms. */
 export type CatalogMark = { hash: string; reported_at: number };
 
-/** The endpoint's catalogue; null when no worker has sent one yet. */
+/** Reads the endpoint's catalogue; null when no worker has sent one yet. */
 export async function readCatalog(
   bucket: R2Bucket,
   endpoint: string,
@@ -26,7 +27,7 @@ export async function readCatalog(
   return parsed.success ? { catalog: parsed.data, reported_at: markOf(object).reported_at } : null;
 }
 
-/** Stores the catalogue, its hash and `now` (ms) as the time of the report. */
+/** Stores the catalogue with its hash, and with `now` (ms) as the time of the report. */
 export async function writeCatalog(bucket: R2Bucket, endpoint: string, catalog: Catalog, now: number): Promise<void> {
   await bucket.put(catalogKey(endpoint), JSON.stringify(catalog), {
     httpMetadata: { contentType: 'application/json' },
@@ -34,22 +35,25 @@ export async function writeCatalog(bucket: R2Bucket, endpoint: string, catalog: 
   });
 }
 
-/** Hash and time of the catalogue that is stored, or null. Does not read its body. */
+/** Reads the hash and time of the stored catalogue, or null. Does not read its body. */
 export async function catalogMark(bucket: R2Bucket, endpoint: string): Promise<CatalogMark | null> {
   const object = await bucket.head(catalogKey(endpoint));
   return object === null ? null : markOf(object);
 }
 
-/** A catalogue without a time was written before there was one: it counts as infinitely old. */
+/** A catalogue without a time was written by an older gateway and counts as infinitely old. */
 const markOf = ({ customMetadata }: R2Object): CatalogMark => ({
   hash: customMetadata?.['hash'] ?? '',
   reported_at: Number(customMetadata?.['reported_at'] ?? 0),
 });
 
-/** SHA-256 of the sorted class names, newline separated (docs/reference/worker-contract.md, claim). Sorted by code point, as Python sorts. */
+/**
+ * SHA-256 of the sorted class names, newline separated (docs/reference/worker-contract.md, claim). Sorted by code
+ * point, as Python sorts.
+ */
 export async function catalogHash(classes: readonly string[]): Promise<string> {
   const text = classes.toSorted(byCodePoint).join('\n');
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))).toHex();
+  return sha256Hex(text);
 }
 
 /** UTF-8 bytes sort as code points do; JavaScript's own order is by UTF-16 units. */

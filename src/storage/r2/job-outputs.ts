@@ -1,10 +1,10 @@
 import type { Output } from '../../contract/job.ts';
 import { outputPrefix } from './keys.ts';
 
-/** Looks at once at so many objects; more would only wait for a connection (reference/cloudflare.md section 4). */
+/** Concurrent head requests. More would only wait for a connection (reference/cloudflare.md section 4). */
 const HEADS_AT_ONCE = 6;
 
-/** Names of the outputs that are not in R2 with the size they should have. Inline text is always there. */
+/** Returns the names of outputs that are missing in R2 or have another size. Inline text is never missing. */
 export async function missingOutputs(bucket: R2Bucket, outputs: readonly Output[]): Promise<string[]> {
   const stored = outputs.filter((output) => output.key !== null);
   const missing: string[] = [];
@@ -20,7 +20,7 @@ export async function missingOutputs(bucket: R2Bucket, outputs: readonly Output[
   return missing;
 }
 
-/** Deletes everything any attempt of a job stored. */
+/** Deletes the files of all attempts of a job. */
 export async function deleteOutputs(bucket: R2Bucket, account: string, job: string): Promise<void> {
   const prefix = outputPrefix(account, job);
   for (;;) {

@@ -2,9 +2,9 @@ import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { assetOfKey, ASSETS_PREFIX, UPLOADS_PREFIX } from './keys.ts';
 
-/** Going over all that is kept, page by page: to find what nobody knows of. A page has up to 1,000 objects. */
+/** Lists all stored files page by page, to find unreferenced ones. A page has up to 1,000 objects. */
 
-/** A page of assets by account; `cursor`: where the next page begins, undefined behind the last. */
+/** Returns a page of assets by account. `cursor`: the start of the next page, undefined after the last. */
 export async function assetsPage(
   bucket: R2Bucket,
   cursor: string | undefined,
@@ -31,7 +31,7 @@ export async function assetsPage(
   return { byAccount, cursor: page.truncated ? page.cursor : undefined };
 }
 
-/** Deletes what a page of unfinished uploads has from before `before` (ms). Answers how much that was. */
+/** Deletes the objects of one page of unfinished uploads that are older than `before` (ms). Returns their number. */
 export async function clearUploadsPage(
   bucket: R2Bucket,
   cursor: string | undefined,

@@ -1,11 +1,13 @@
-/** Multipart uploads whose parts the worker sends by presigned URL and the gateway opens and closes. */
+/** Multipart uploads: the gateway starts and completes them, and the worker sends the parts by presigned URLs. */
 
 export async function beginMultipart(bucket: R2Bucket, key: string, contentType: string): Promise<string> {
   const upload = await bucket.createMultipartUpload(key, { httpMetadata: { contentType } });
   return upload.uploadId;
 }
 
-/** False when R2 does not know the upload or a part; true also when an earlier call already closed it. */
+/**
+ * Completes an upload. False when R2 does not know the upload or a part; true also when an earlier call completed it.
+ */
 export async function finishMultipart(
   bucket: R2Bucket,
   key: string,

@@ -1,6 +1,6 @@
-/** Reading outputs from R2. Workers write them, by presigned URL; keys come from the job's own record. */
+/** Reads outputs from R2. Workers write them by presigned URLs. Keys come from the job's record. */
 
-/** What R2 says about a stored output. `etag` is quoted and strong. */
+/** The metadata of a stored output. `etag` is quoted and strong. */
 export type OutputHead = { size: number; etag: string; modified: Date };
 
 /** Bytes `offset` to `offset + length - 1`. */

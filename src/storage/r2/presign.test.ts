@@ -32,8 +32,8 @@ const rfc3986 = (text: string): string =>
   encodeURIComponent(text).replaceAll(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /**
- * What a server computes for a presigned request (AWS Signature Version 4, query parameters), from the request as it arrives.
- * Written from the specification, so that the signer is not checked against itself.
+ * What a server computes for a presigned request (AWS Signature Version 4, query parameters), from the request as it
+ * arrives. Written from the specification, so that the signer is not checked against itself.
  */
 async function expectedSignature(method: string, text: string, headers: Record<string, string>): Promise<string> {
   const url = new URL(text);

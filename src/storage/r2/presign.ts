@@ -1,18 +1,19 @@
 import { AwsClient } from 'aws4fetch';
+import { iso } from '../../lib/time.ts';
 
-/** R2's S3 API: where it is and who may sign for it. `endpoint` without the bucket; addressing is path style. */
+/** The address and credentials of R2's S3 API. `endpoint` does not include the bucket; addressing is path style. */
 export type S3 = { endpoint: string; bucket: string; accessKeyId: string; secretAccessKey: string };
 
-/** Longest life of a presigned URL (reference/cloudflare.md section 5). */
+/** The longest lifetime of a presigned URL (reference/cloudflare.md section 5). */
 const MAX_EXPIRY_S = 604_800;
 
-/** The day's signing keys, derived from the secret once per isolate rather than for each set of URLs (four HMACs each). */
+/** The signing keys of the day, derived once per isolate instead of for each set of URLs (four HMACs each). */
 const derivedKeys = new Map<string, ArrayBuffer>();
 
 /**
- * Presigned URLs for one bucket. Lives are in seconds; keys are raw, not percent-encoded. `aws4fetch` signs; what is here is which
- * headers a URL fixes, and how a key is written into it. `@aws-sdk/s3-request-presigner` does the same with the SDK's client in the
- * bundle.
+ * Presigned URLs for one bucket. Lives are in seconds; keys are raw, not percent-encoded. `aws4fetch` signs; what is
+ * here is which headers a URL fixes, and how a key is written into it. `@aws-sdk/s3-request-presigner` does the same
+ * with the SDK's client in the bundle.
  */
 export function presigner(s3: S3) {
   const aws = new AwsClient({
@@ -50,8 +51,8 @@ export function presigner(s3: S3) {
   return {
     get: (key: string, life_s: number) => sign('GET', key, life_s, {}),
     /**
-     * A link for a person or a browser, good for `life_s` from `at` (ms): signed at the same moment it is the same text. The type and
-     * name it is answered with are part of what is signed.
+     * A link for a person or a browser, valid for `life_s` from `at` (ms). The same arguments give the same link. The
+     * signature covers the type and name of the response.
      */
     download: (key: string, life_s: number, at: number, answered: { type: string; disposition: string }) =>
       sign(
@@ -64,7 +65,7 @@ export function presigner(s3: S3) {
     /** The caller must send exactly this content type. */
     put: (key: string, life_s: number, contentType: string) =>
       sign('PUT', key, life_s, {}, { headers: { 'content-type': contentType } }),
-    /** The caller must send exactly so many bytes. */
+    /** The caller must send exactly `size_bytes` bytes. */
     putExactly: (key: string, life_s: number, size_bytes: number) =>
       sign('PUT', key, life_s, {}, { headers: { 'content-length': String(size_bytes) } }),
     part: (key: string, life_s: number, uploadId: string, number: number) =>
@@ -73,8 +74,8 @@ export function presigner(s3: S3) {
 }
 
 /** `20261121T053000Z`. */
-const amzDate = (at: number): string => new Date(at).toISOString().replaceAll(/[:-]|\.\d{3}/g, '');
+const amzDate = (at: number): string => iso(at).replaceAll(/[:-]|\.\d{3}/g, '');
 
-/** RFC 3986 percent-encoding, which SigV4 wants and `encodeURIComponent` misses by five characters. */
+/** RFC 3986 percent-encoding as SigV4 requires it. `encodeURIComponent` leaves out five characters. */
 const encodeSegment = (segment: string): string =>
   encodeURIComponent(segment).replaceAll(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);

@@ -1,15 +1,20 @@
-/** A result on its way into R2 while it is read from elsewhere: its size and hash become known only at the end. */
+import { hex } from '../../lib/hash.ts';
 
-/** Held in memory before it is sent on. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
+/** Writes a file to R2 while it is read from elsewhere. Its size and hash are known only at the end. */
+
+/**
+ * The part size, which is held in memory. R2 requires equal parts of at least 5 MiB (reference/cloudflare.md section
+ * 5).
+ */
 const PART_BYTES = 8 * 1024 * 1024;
-/** How much of a file's beginning is kept for whoever wants to know what it is. */
+/** The number of first bytes kept to detect the type. */
 const HEAD_BYTES = 4096;
 
 export type WrittenFile = { key: string; size_bytes: number; sha256: string; content_type: string };
 
 /**
- * Writes one file under `key`, piece by piece, over whatever is there; memory stays at one part. Nothing is visible under the key
- * before `finish`.
+ * Writes one file under `key` piece by piece and replaces an existing one. Holds one part in memory. The file is not
+ * visible before `finish`.
  */
 export class ResultFile {
   private readonly bucket: R2Bucket;
@@ -25,16 +30,16 @@ export class ResultFile {
   private size = 0;
   private over = false;
 
-  /** @param typeOf the media type of a file that begins so and has this size */
+  /** @param typeOf returns the media type of a file by its first bytes and size */
   constructor(bucket: R2Bucket, key: string, typeOf: (head: Uint8Array, size: number) => string) {
     this.bucket = bucket;
     this.key = key;
     this.typeOf = typeOf;
-    // Asked for only when all went well; without this a discarded one would be an unhandled rejection.
+    // The digest is awaited only on success. Without this handler, discarding would cause an unhandled rejection.
     this.digest.digest.catch(() => {});
   }
 
-  /** Bytes written so far. */
+  /** The number of bytes written so far. */
   get length(): number {
     return this.size;
   }
@@ -58,7 +63,7 @@ export class ResultFile {
   async finish(): Promise<WrittenFile> {
     this.over = true;
     await this.hashing.close();
-    const sha256 = new Uint8Array(await this.digest.digest).toHex();
+    const sha256 = hex(await this.digest.digest);
     const content_type = this.typeOf(this.head, this.size);
     if (this.upload === null) {
       const held = this.part.subarray(0, this.filled);
@@ -70,7 +75,7 @@ export class ResultFile {
     return { key: this.key, size_bytes: this.size, sha256, content_type };
   }
 
-  /** Throws away what was sent, unless the file is finished. */
+  /** Deletes the parts that were sent, unless the file is finished. */
   async discard(): Promise<void> {
     if (this.over) {
       return;
@@ -83,7 +88,7 @@ export class ResultFile {
   private hold(bytes: Uint8Array): void {
     const needed = this.filled + bytes.length;
     if (needed > this.part.length) {
-      // Most files are small: the room grows with them instead of being a whole part from the start.
+      // Most files are small, so the buffer grows with the file instead of starting at a whole part.
       const room = new Uint8Array(Math.min(PART_BYTES, Math.max(needed, 2 * this.part.length)));
       room.set(this.part.subarray(0, this.filled));
       this.part = room;

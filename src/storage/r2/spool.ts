@@ -1,17 +1,20 @@
 import { uploadPartKey } from './keys.ts';
 
 /**
- * What comes with one request and is not known yet by its hash: bytes in a row, the first of them in memory and, where more comes, all of
- * them in R2 (docs/decisions/0056). They go there as they come, through puts whose length R2 is told beforehand.
+ * Holds the data of one request until its hash is known (docs/decisions/0056). Small data stays in memory. Larger data
+ * is written to R2 while it arrives, in puts of a known length.
  */
 
-/** What is held in memory. Most pictures are smaller, and need no other way into storage than their own. */
+/** The most bytes held in memory. Most images are smaller and are stored without a spool in R2. */
 export const HELD_BYTES = 1024 * 1024;
-/** Length of a put where nobody knows what will come; each further one is twice as long. What is too long is filled with zeros. */
+/**
+ * The length of the first put when the total size is unknown. Each further put is twice as long. The rest of a put is
+ * filled with zeros.
+ */
 export const FIRST_PUT_BYTES = 4 * 1024 * 1024;
 const ZEROS = new Uint8Array(64 * 1024);
 
-/** One object: its bytes begin at `start` of the spool. */
+/** One object in R2. Its bytes begin at `start` of the spool. */
 type Put = {
   key: string;
   start: number;
@@ -19,7 +22,10 @@ type Put = {
   written: number;
   writer: WritableStreamDefaultWriter<Uint8Array>;
   stored: Promise<unknown>;
-  /** Rejects where R2 does not store it, and never resolves: a writer would be left waiting for R2 to go on reading. */
+  /**
+   * Rejects when R2 fails to store the object, and never resolves. Otherwise a writer would wait forever for R2 to
+   * read.
+   */
   failed: Promise<never>;
 };
 
@@ -27,15 +33,15 @@ export class Spool {
   private readonly bucket: R2Bucket;
   private readonly keyOf: (number: number) => string;
   private readonly expected: number | null;
-  /** What came first; once that is in R2, memory for what is read back. */
+  /** The first bytes; after they are written to R2, a buffer for reads. */
   private held = new Uint8Array(0);
   private size = 0;
   private readonly puts: Put[] = [];
   private turn: Promise<unknown> = Promise.resolve();
 
   /**
-   * @param id names the objects, under `uploads/` of the account
-   * @param expected bytes that will come, or at most; null where that is not known
+   * @param id names the objects under `uploads/` of the account
+   * @param expected the exact or maximum number of bytes; null when unknown
    */
   constructor(bucket: R2Bucket, account: string, id: string, expected: number | null) {
     this.bucket = bucket;
@@ -43,17 +49,17 @@ export class Spool {
     this.expected = expected;
   }
 
-  /** Bytes that have come. */
+  /** The number of bytes received. */
   get length(): number {
     return this.size;
   }
 
-  /** What came first, as long as all of it is in memory. */
+  /** The bytes received, while all of them are in memory. */
   get inMemory(): Uint8Array | null {
     return this.puts.length === 0 ? this.held.subarray(0, this.size) : null;
   }
 
-  /** Adds bytes, which may be overwritten once this resolves. */
+  /** Adds bytes. The caller may overwrite them once this resolves. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.puts.length === 0 && this.size + bytes.length <= HELD_BYTES) {
       this.hold(bytes);
@@ -66,7 +72,7 @@ export class Spool {
     this.size += bytes.length;
   }
 
-  /** Resolves when everything can be read. Nothing is added after that. */
+  /** Resolves when everything can be read. No bytes may be added after this. */
   async close(): Promise<void> {
     const last = this.puts.at(-1);
     if (last === undefined || last.written === last.length) {
@@ -78,7 +84,7 @@ export class Spool {
     await end(last);
   }
 
-  /** `length` bytes from `offset`, or as many as there are; valid until the next read. Read in turn (`inTurn`). */
+  /** Reads `length` bytes from `offset`, or fewer at the end; valid until the next read. Call it inside `inTurn`. */
   async read(offset: number, length: number): Promise<Uint8Array> {
     const held = this.inMemory;
     if (held !== null) {
@@ -100,14 +106,14 @@ export class Spool {
     return this.held.subarray(0, wanted);
   }
 
-  /** Does work that reads when the work before has ended: there is memory for one of them. */
+  /** Runs work that reads after earlier work has ended, because there is one read buffer. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.turn.then(work);
     this.turn = done.catch(() => {});
     return done;
   }
 
-  /** The same as a stream, of a length that R2 knows. Whoever needs no more of it cancels it. */
+  /** Reads the same as a stream of a known length. Cancel it when no more is needed. */
   stream(offset: number, length: number): ReadableStream<Uint8Array> {
     const { readable, writable } = new FixedLengthStream(length);
     const feed = async (): Promise<void> => {
@@ -120,7 +126,7 @@ export class Spool {
     return readable;
   }
 
-  /** Deletes what is in R2, and gives up what is on its way there. Never rejects: the sweep deletes what is left. */
+  /** Deletes the objects in R2 and aborts writes in progress. Never rejects, because the sweep deletes the rest. */
   async discard(): Promise<void> {
     const { puts } = this;
     const last = puts.at(-1);
@@ -144,7 +150,7 @@ export class Spool {
     this.held.set(bytes, this.size);
   }
 
-  /** Writes bytes that begin at `start` of the spool, to as many objects as they need. */
+  /** Writes bytes that begin at `start` of the spool to one or more objects. */
   private async send(bytes: Uint8Array, start: number): Promise<void> {
     for (let sent = 0; sent < bytes.length;) {
       const last = this.puts.at(-1);
@@ -167,14 +173,14 @@ export class Spool {
     const stored = this.bucket.put(key, readable);
     const failed = stored.then(() => new Promise<never>(() => {}));
     const writer = writable.getWriter();
-    // Whoever writes or ends it is told.
+    // `write` and `close` report the failure.
     void Promise.allSettled([stored, failed, writer.closed]);
     const put = { key, start, length, written: 0, writer, stored, failed };
     this.puts.push(put);
     return put;
   }
 
-  /** Which ranges of which objects hold these bytes. */
+  /** The objects and ranges that contain these bytes. */
   private piecesOf(offset: number, length: number): { key: string; range: { offset: number; length: number } }[] {
     return this.puts.flatMap(({ key, start, length: room }) => {
       const from = Math.max(offset, start);

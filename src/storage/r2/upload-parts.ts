@@ -3,23 +3,23 @@ import { uploadPartKey, uploadPrefix } from './keys.ts';
 import { putAsset } from './assets.ts';
 
 /**
- * Parts of resumable uploads: objects of their own, which clients put by presigned URL. R2 stores such a put whole or not at all, so
- * what is listed is exactly what has arrived.
+ * Parts of resumable uploads. Each part is an object that a client puts by presigned URL. R2 stores a put completely or
+ * not at all, so the listed parts are exactly those that have arrived.
  */
 
-/** Sizes in bytes of the parts that are there, by number. An upload has at most as many as one list holds. */
+/** Returns the sizes of the stored parts in bytes, by number. One list call returns all parts of an upload. */
 export async function listParts(bucket: R2Bucket, account: string, upload: string): Promise<Map<number, number>> {
   const prefix = uploadPrefix(account, upload);
   const { objects } = await bucket.list({ prefix });
   return new Map(objects.map(({ key, size }) => [Number(key.slice(prefix.length)), size]));
 }
 
-/** A part is gone, since another request finished the upload meanwhile, or is not the one any more that was read. */
+/** A part was replaced, or was deleted because another request completed the upload. */
 export class PartChanged extends Error {}
 
-/** Reads an upload whose parts are all there as one file, and remembers which parts it read. */
+/** Reads a complete upload as one file, and records which parts it read. */
 export class PartsReader {
-  /** ETags of the parts that were read, by number. */
+  /** The ETags of the parts that were read, by number. */
   readonly etags = new Map<number, string>();
   private readonly bucket: R2Bucket;
   private readonly keyOf: (number: number) => string;
@@ -31,7 +31,7 @@ export class PartsReader {
     this.plan = upload;
   }
 
-  /** `length` bytes from `offset`, or as many as the file has. Rejects with `PartChanged`. */
+  /** Reads `length` bytes from `offset`, or fewer at the end of the file. Rejects with `PartChanged`. */
   async read(offset: number, length: number): Promise<Uint8Array> {
     const { size_bytes, part_bytes } = this.plan;
     const bytes = new Uint8Array(Math.max(0, Math.min(length, size_bytes - offset)));
@@ -59,15 +59,15 @@ export class PartsReader {
   }
 }
 
-/** `etags`: of the parts that were read, which must be those still. */
+/** `etags`: the ETags of the parts that were read, which must not have changed. */
 type Parts = { count: number; size_bytes: number; etags: ReadonlyMap<number, string> };
 
-/** What R2 says of content whose hash is another than the one given (reference/cloudflare.md section 5). */
+/** R2's error for content that does not match the given hash (reference/cloudflare.md section 5). */
 const HASH_MISMATCH = /\(10037\)/;
 
 /**
- * Stores all parts, one behind the other, as an asset; R2 hashes them on the way and stores nothing if the hash is another. `changed`: a
- * part is gone, since another request finished the upload meanwhile, or the first is not the one with `head` any more, which was looked at.
+ * Stores all parts in order as one asset. R2 hashes them and stores nothing when the hash differs. `changed`: a part
+ * was deleted, because another request completed the upload, or was replaced after it was inspected.
  */
 export async function putJoined(
   bucket: R2Bucket,
@@ -83,7 +83,7 @@ export async function putJoined(
     return writable.abort(error).catch(() => {});
   });
   try {
-    // A stream of a known length, without which R2 takes none.
+    // R2 accepts only streams of a known length.
     return await putAsset(bucket, account, asset, readable);
   } catch (error) {
     if (changed) {
@@ -117,7 +117,7 @@ async function feed(
   await into.close();
 }
 
-/** Deletes every part there is. */
+/** Deletes all parts. */
 export async function clearParts(bucket: R2Bucket, account: string, upload: string): Promise<void> {
   const { objects } = await bucket.list({ prefix: uploadPrefix(account, upload) });
   if (objects.length > 0) {

@@ -38,6 +38,24 @@ export type Operation = {
 const { paths, components } = documentSchema.parse(JSON.parse(JSON.stringify(openApiDocument(ORIGIN))));
 const checks = strictChecks(components.schemas);
 
+const COMPONENTS = '#/components/schemas/';
+
+/** A schema with components in the place of references to them. No component refers to itself. */
+function resolved(schema: unknown): unknown {
+  if (Array.isArray(schema)) {
+    return schema.map(resolved);
+  }
+  if (typeof schema !== 'object' || schema === null) {
+    return schema;
+  }
+  const target =
+    '$ref' in schema && typeof schema.$ref === 'string' ? components.schemas[schema.$ref.slice(COMPONENTS.length)] : {};
+  const whole = { ...(typeof target === 'object' ? target : {}), ...schema };
+  return Object.fromEntries(
+    Object.entries(whole).flatMap(([key, value]) => (key === '$ref' ? [] : [[key, resolved(value)]])),
+  );
+}
+
 export const DESCRIBED: readonly Operation[] = Object.entries(paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, { parameters, requestBody }]) => {
     const json = requestBody?.content['application/json'];
@@ -45,7 +63,10 @@ export const DESCRIBED: readonly Operation[] = Object.entries(paths).flatMap(([p
       method: method.toUpperCase(),
       path,
       parameters: parameters.map((each) => ({ ...each, check: checks(each.schema) })),
-      body: json === undefined ? null : { schema: json.schema, example: json.example, check: checks(json.schema) },
+      body:
+        json === undefined
+          ? null
+          : { schema: resolved(json.schema), example: json.example, check: checks(json.schema) },
     };
   }),
 );

@@ -26,7 +26,7 @@ from worker_gpu.needs import models_for
 from worker_gpu.outputs.collect import Collector, Wishes
 from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
 from worker_gpu.outputs.names import Names
-from worker_gpu.outputs.output_discovery import Finder
+from worker_gpu.outputs.output_discovery import OutputFinder
 from worker_gpu.outputs.texts import write_text
 from worker_gpu.outputs.upload import Sink
 from worker_gpu.preflight import last_words
@@ -153,7 +153,7 @@ class Execution:
         self._prompt_over = False
         with place.executor.open() as inbox:
             prompt = Prompt(order.prompt_id, workflow, order.previews, extra)
-            # Shielded: a prompt whose post is cut off may still be queued after it was looked for.
+            # Shielded: a prompt whose post is cut off may still be queued after it was probe for.
             self._submitting = asyncio.create_task(place.executor.submit(prompt))
             self._posted = self._now()
             refused_part = await asyncio.shield(self._submitting)
@@ -233,7 +233,7 @@ class Execution:
             group,
             source,
             self._sink,
-            Finder(source, names, self._classes, order.wishes.temp_outputs),
+            OutputFinder(source, names, self._classes, order.wishes.temp_outputs),
             order.wishes,
             lambda text: write_text(text, self._spool),
             None if order.folders is not None else self._place_for_picture,

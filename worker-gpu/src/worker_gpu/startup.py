@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker_gpu import VERSION, resources
 from worker_gpu.boot import Comfy, ComfyDidNotStart
-from worker_gpu.diagnose.gpu import Gpus, look_at_gpus
+from worker_gpu.diagnose.gpu import Gpus, query_gpus
 from worker_gpu.diagnose.report import resident_bytes
 from worker_gpu.direct.run import run_direct
 from worker_gpu.log import Log
@@ -53,7 +53,7 @@ async def start_up(settings: Settings, comfy: Comfy, models: Models | None, pati
     # A worker beside somebody else's ComfyUI finds nobody else to make it.
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     starting = asyncio.create_task(_start_comfy(comfy, patience, log))
-    looking = asyncio.create_task(asyncio.to_thread(look_at_gpus))
+    looking = asyncio.create_task(asyncio.to_thread(query_gpus))
     loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, ADAPTER))
     booting = asyncio.create_task(_boot_models(models))
     try:

@@ -17,7 +17,7 @@ from direct.stage import direct_stage
 from fakes.comfy import holding
 from models.faulty_store import faulty_store
 from models.samples import manifest_bytes, model, settings, silent
-from worker_gpu.diagnose.probe import looked
+from worker_gpu.diagnose.probe import probe
 from worker_gpu.diagnose.report import MAX_FILES, debug, health
 from worker_gpu.direct.response import sent_bytes
 from worker_gpu.models.service import Models
@@ -72,7 +72,7 @@ def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
 
     async def ask() -> JsonObject:
         async with direct_stage(tmp_path, holding()) as stage:
-            return await debug(stage.place, {}, look_s=0.2, volumes=[volume])
+            return await debug(stage.place, {}, timeout_s=0.2, volumes=[volume])
 
     try:
         # The loop is closed before anything lets go: a thread that was waited for would hang this test.
@@ -88,8 +88,8 @@ def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
 def test_a_look_that_hangs_holds_up_no_process() -> None:
     program = """
 import asyncio, threading
-from worker_gpu.diagnose.probe import looked
-print(asyncio.run(looked(threading.Event().wait, lambda problem: problem, 0.05)))
+from worker_gpu.diagnose.probe import probe
+print(asyncio.run(probe(threading.Event().wait, lambda problem: problem, 0.05)))
 """
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     ended = subprocess.run(  # noqa: S603 -- a program of this test
@@ -183,5 +183,5 @@ async def test_a_comfyui_that_says_nonsense_is_a_problem_and_no_failure(tmp_path
 
 @pytest.mark.asyncio
 async def test_a_look_gives_what_it_found_or_what_went_wrong() -> None:
-    assert await looked(lambda: 1, lambda _problem: 2) == 1
-    assert await looked(lambda: 1 // 0, lambda _problem: 2) == 2
+    assert await probe(lambda: 1, lambda _problem: 2) == 1
+    assert await probe(lambda: 1 // 0, lambda _problem: 2) == 2

@@ -19,8 +19,8 @@ from fakes.server import serving
 from fakes.stage import QUICK, make_settings
 from worker_gpu.boot import ExternalComfy, OwnComfy
 from worker_gpu.build import read_build
-from worker_gpu.diagnose.gpu import look_at_gpus, read_gpus
-from worker_gpu.diagnose.report import list_models, look_at_volume
+from worker_gpu.diagnose.gpu import query_gpus, read_gpus
+from worker_gpu.diagnose.report import describe_volume, list_models
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
@@ -167,19 +167,19 @@ def driver(folder: Path, script: str) -> str:
 
 
 def test_a_machine_without_a_driver_is_skipped_with_the_reason() -> None:
-    found = look_at_gpus("no-such-program-here")
+    found = query_gpus("no-such-program-here")
     assert found.problem is None
-    assert "no no-such-program-here here" in (found.skipped or "")
+    assert "no-such-program-here is not installed" in (found.skipped or "")
 
 
 def test_a_driver_that_works_tells_its_gpus(tmp_path: Path) -> None:
-    found = look_at_gpus(driver(tmp_path, "echo 'NVIDIA L4, 570.1, 23034, 22000, 0'"))
+    found = query_gpus(driver(tmp_path, "echo 'NVIDIA L4, 570.1, 23034, 22000, 0'"))
     assert (found.names, found.driver, found.problem) == (("NVIDIA L4",), "570.1", None)
     assert found.memory_total_bytes == (23034 * 1024 * 1024,)
 
 
 def test_a_driver_that_fails_and_worn_memory_are_problems(tmp_path: Path) -> None:
-    assert "ended with 9" in (look_at_gpus(driver(tmp_path, "echo lost; exit 9")).problem or "")
+    assert "exited with code 9" in (query_gpus(driver(tmp_path, "echo lost; exit 9")).problem or "")
     assert "lists no GPU" in (read_gpus("").problem or "")
     assert "memory errors" in (read_gpus("NVIDIA L4, 570.1, 23034, 22000, 3").problem or "")
 
@@ -190,7 +190,7 @@ async def test_a_broken_gpu_ends_the_start(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     comfy = FakeComfy(listing({}))
     async with serving(comfy.application()) as url:
-        with pytest.raises(GpuBroken, match="ended with 9"):
+        with pytest.raises(GpuBroken, match="exited with code 9"):
             await start_up(make_settings(tmp_path, url), ExternalComfy(url, QUICK), None, QUICK, Log(io.StringIO()))
 
 
@@ -212,7 +212,7 @@ def test_the_report_tells_volumes_and_models(tmp_path: Path) -> None:
     (tmp_path / "models" / "loras").mkdir(parents=True)
     (tmp_path / "models" / "loras" / "a.safetensors").write_bytes(b"12345")
     (tmp_path / "models" / "loras" / "gone.safetensors").symlink_to(tmp_path / "nowhere")
-    volumes = [look_at_volume(folder) for folder in (tmp_path, tmp_path / "none")]
+    volumes = [describe_volume(folder) for folder in (tmp_path, tmp_path / "none")]
     assert [(one["there"], one["mounted"]) for one in volumes] == [(True, False), (False, False)]
     assert volumes[0]["entries"] == ["models"]
     files = [maybe_object(one) for one in maybe_list(list_models(tmp_path / "models")["files"])]

@@ -68,7 +68,7 @@ export function bound(copy: WorkingCopy, limits: GraphLimits): Clamped[] {
     if (limits.on_limit === 'clamp' && found.own) {
       clamp({ node: id, input }, found.value, nearest(found.value), limit);
     } else {
-      over({ node: id, input }, limit, `${input} is ${found.value}. The maximum of this endpoint is ${max}`);
+      over({ node: id, input }, limit, `"${input}" is ${found.value}. The maximum of this endpoint is ${max}`);
     }
   };
 
@@ -76,7 +76,7 @@ export function bound(copy: WorkingCopy, limits: GraphLimits): Clamped[] {
   const unreadable = (id: string, input: string, max: number | undefined, limit: string): void => {
     const value = max === undefined ? undefined : literalAt(id, input);
     if (typeof value === 'string' && numberOf(value) === null) {
-      over({ node: id, input }, limit, `${input} must be a number`);
+      over({ node: id, input }, limit, `"${input}" must be a number`);
     }
   };
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { JOB_ERROR_CODES } from '../../../contract/job.ts';
+import { JOB_ERROR_CODES } from '../../../contract/errors.ts';
 import type { RunFailure } from '../../../contract/run.ts';
 import { workerError } from '../../../contract/worker.ts';
 import { cleanMessage } from './message.ts';

@@ -1,5 +1,5 @@
 import { sniff } from '../../../domain/files/sniff.ts';
-import type { Limits } from '../../../config/schema.ts';
+import type { Limits } from '../../../config/limits.ts';
 import type { Output } from '../../../contract/job.ts';
 import { UNKNOWN_TYPE } from '../../../contract/media-type.ts';
 import type { WorkerError } from '../../../contract/worker.ts';
@@ -168,7 +168,7 @@ async function streamed(
 
 const tooLarge = (most: number): WorkerError => ({
   code: 'output_too_large',
-  message: `An output may have ${most} bytes.`,
+  message: `An output may be at most ${most} bytes.`,
   at: 'workflow',
   retryable: false,
 });

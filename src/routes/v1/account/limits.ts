@@ -1,9 +1,7 @@
 import { z } from '@hono/zod-openapi';
-import type { AccountLimits } from '../../../config/schema.ts';
-import { accountLimitsSchema, getLimits, setLimits } from '../../../services/account/limits.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { readJsonBody, refuse } from '../../http/body.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { ownLimitsSchema, type AccountLimits } from '../../../config/limits.ts';
+import { getLimits, setLimits } from '../../../services/account/limits.ts';
+import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 
 const limitsSchema = z
   .object({
@@ -33,42 +31,40 @@ const render = (account: string, limits: AccountLimits): z.infer<typeof limitsSc
   asset_retention: limits.asset_retention,
 });
 
-/** `GET` and `PUT /v1/accounts/{account}/limits`. */
-export function registerLimits(app: V1App): void {
-  const route = {
-    path: '/accounts/{account}/limits',
-    responses: { 200: jsonAnswer('The limits that hold', limitsSchema) },
-  };
-  const params = z.object({ account: z.string() });
-  describeRoute(app, {
-    ...route,
-    method: 'get',
-    operationId: 'getLimits',
-    summary: 'Get the limits of an account',
-    request: { params },
-  });
-  app.get('/accounts/:account/limits', async (c) => {
+const LIMITS = {
+  path: '/accounts/{account}/limits',
+  params: z.object({ account: z.string() }),
+  responses: { 200: jsonResponse('The limits of the account', limitsSchema) },
+} as const;
+
+const getAccountLimits = defineRoute({
+  ...LIMITS,
+  method: 'get',
+  access: { scope: 'usage:read', operator: true },
+  operationId: 'getLimits',
+  summary: 'Get the limits of an account',
+  async handle(c) {
     const { core, actor } = c.var;
     const account = c.req.param('account');
     const found = await getLimits(core, actor, account);
-    return found.ok ? c.json(render(account, found.value)) : coreProblem(c, found.problem);
-  });
+    return found.ok ? c.json(render(account, found.value)) : found;
+  },
+});
 
-  describeRoute(app, {
-    ...route,
-    method: 'put',
-    operationId: 'setLimits',
-    summary: 'Give an account its own limits (operator)',
-    request: { params, body: { required: true, content: { 'application/json': { schema: accountLimitsSchema } } } },
-  });
-  app.put('/accounts/:account/limits', async (c) => {
-    const body = await readJsonBody(c);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
+const setAccountLimits = defineRoute({
+  ...LIMITS,
+  method: 'put',
+  access: { scope: 'admin', operator: true },
+  operationId: 'setLimits',
+  summary: 'Give an account its own limits (operator)',
+  body: jsonBody(ownLimitsSchema, { example: { jobs_in_flight: 50, usd_per_day: 20 } }),
+  async handle(c, { body }) {
     const { core, actor } = c.var;
     const account = c.req.param('account');
-    const set = await setLimits(core, actor, account, body.value);
-    return set.ok ? c.json(render(account, set.value)) : coreProblem(c, set.problem);
-  });
-}
+    const set = await setLimits(core, actor, account, body);
+    return set.ok ? c.json(render(account, set.value)) : set;
+  },
+});
+
+/** `/v1/accounts/{account}/limits`. */
+export const limitRoutes: readonly Route[] = [getAccountLimits, setAccountLimits];

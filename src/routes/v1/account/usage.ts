@@ -2,17 +2,15 @@ import { z } from '@hono/zod-openapi';
 import { usageByJob, usageLines, usageOf, type JobUsageRow } from '../../../services/account/usage.ts';
 import { STATUSES } from '../../../contract/job.ts';
 import { dayText } from '../../../domain/formats.ts';
-import { coreProblem, problem } from '../../http/problem.ts';
-import { headerRefs } from '../answers.ts';
-import { refuse } from '../../http/body.ts';
+import { DAY_MS, iso, isoDay } from '../../../lib/time.ts';
+import { problem } from '../../http/problem.ts';
 import { csvLine } from '../../http/csv.ts';
-import { pageFields, readListQuery } from '../page-query.ts';
-import { describeRoute, type V1App, type V1Context } from '../v1-app.ts';
+import { pageFields, pageOf, renderPage } from '../page.ts';
+import { defineRoute, type Route, type V1Context } from '../route.ts';
 
 /** Bounds the rows an answer can have. */
 const MAX_DAYS = 366;
-const USUAL_DAYS = 30;
-const DAY_MS = 86_400_000;
+const DEFAULT_DAYS = 30;
 
 const query = z.object({
   ...pageFields,
@@ -24,15 +22,13 @@ const query = z.object({
 
 /** The days asked for; without any, the last thirty. */
 function daysOf({ from, to }: Pick<z.infer<typeof query>, 'from' | 'to'>, now: number): Days | null {
-  const last = to ?? dayOf(now);
-  const first = from ?? dayOf(Date.parse(last) - (USUAL_DAYS - 1) * DAY_MS);
+  const last = to ?? isoDay(now);
+  const first = from ?? isoDay(Date.parse(last) - (DEFAULT_DAYS - 1) * DAY_MS);
   const span = Date.parse(last) - Date.parse(first);
   return span < 0 || span >= MAX_DAYS * DAY_MS ? null : { from: first, to: last };
 }
 
 type Days = { from: string; to: string };
-
-const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
 const lineSchema = z.object({
   day: z.iso.date().nullable(),
@@ -72,58 +68,49 @@ const usageByJobSchema = z
     from: z.iso.date(),
     to: z.iso.date(),
     group_by: z.tuple([z.literal('job')]),
-    data: z.array(jobLineSchema),
-    has_more: z.boolean(),
-    next_cursor: z.string().nullable(),
+    ...pageOf(jobLineSchema).shape,
   })
   .openapi('UsageByJob');
 
 /** `GET /v1/usage`: what the account used, by day, key, both, or job by job, as JSON or CSV. */
-export function registerUsage(app: V1App): void {
-  describeRoute(app, {
-    method: 'get',
-    path: '/usage',
-    operationId: 'getUsage',
-    summary: 'Say what jobs used and cost, in sums or one by one',
-    request: { query },
-    responses: {
-      200: {
-        description: 'Oldest first; a page of it where group_by is job, all of it as CSV',
-        headers: headerRefs('Content-Disposition'),
-        content: {
-          'application/json': { schema: z.union([usageSchema, usageByJobSchema]) },
-          'text/csv': { schema: z.string() },
-        },
+const getUsage = defineRoute({
+  method: 'get',
+  path: '/usage',
+  access: { scope: 'usage:read' },
+  operationId: 'getUsage',
+  summary: 'Show what jobs used and cost, in sums or one by one',
+  query,
+  responses: {
+    200: {
+      description: 'Oldest first; a page of it where group_by is job, all of it as CSV',
+      headers: ['Content-Disposition'],
+      content: {
+        'application/json': { schema: z.union([usageSchema, usageByJobSchema]) },
+        'text/csv': { schema: z.string() },
       },
     },
-  });
-  app.get('/usage', async (c) => {
-    const asked = readListQuery(query, c.req.query());
-    if (!asked.ok) {
-      return refuse(c, asked.problem);
-    }
-    const { format, group_by, limit, cursor } = asked.value;
-    const days = daysOf(asked.value, c.var.core.clock());
+  },
+  async handle(c, { query: asked }) {
+    const { format, group_by, limit, cursor = null } = asked;
+    const days = daysOf(asked, c.var.core.clock());
     if (days === null) {
-      return problem(c, 'invalid_parameter', {
-        detail: `from must not be after to, nor more than ${MAX_DAYS} days apart`,
-      });
+      const detail = `"from" must not be after "to", and at most ${MAX_DAYS} days before it.`;
+      return problem(c, 'invalid_parameter', { detail });
     }
     const { core, caller } = c.var;
     const csv = format === 'csv' || (format === undefined && /^text\/csv\b/i.test(c.req.header('accept') ?? ''));
     if (group_by === 'job') {
       if (csv) {
+        const detail = 'A CSV file has every job of the days. Remove "limit" and "cursor".';
         return cursor === null && c.req.query('limit') === undefined
           ? csvAnswer(c, days, JOB_COLUMNS, jobCells(usageLines(core, caller, days)))
-          : problem(c, 'invalid_parameter', { detail: 'limit and cursor: CSV holds every job of the days asked for' });
+          : problem(c, 'invalid_parameter', { detail });
       }
       const page = await usageByJob(core, caller, days, { limit, cursor });
       if (!page.ok) {
-        return coreProblem(c, page.problem);
+        return page;
       }
-      const { jobs, next_cursor } = page.value;
-      const data = jobs.map(renderJobLine);
-      return c.json({ object: 'usage', ...days, group_by: ['job'], data, has_more: next_cursor !== null, next_cursor });
+      return c.json({ object: 'usage', ...days, group_by: ['job'], ...renderPage(page.value, renderJobLine) });
     }
     const by = (['day', 'key'] as const).filter((each) => group_by.split(',').includes(each));
     const found = await usageOf(core, caller, { ...days, by });
@@ -135,12 +122,14 @@ export function registerUsage(app: V1App): void {
     return csv
       ? csvAnswer(c, days, COLUMNS, [data.map((line) => COLUMNS.map((column) => line[column]))])
       : c.json({ object: 'usage', ...days, group_by: by, data });
-  });
-}
+  },
+});
+
+export const usageRoutes: readonly Route[] = [getUsage];
 
 const renderJobLine = ({ gpu_ms, micro_usd, completed_at, ...line }: JobUsageRow): JobLine => ({
   ...line,
-  completed_at: new Date(completed_at).toISOString(),
+  completed_at: iso(completed_at),
   billed_seconds: gpu_ms / 1000,
   cost_usd: micro_usd === null ? null : micro_usd / 1e6,
 });

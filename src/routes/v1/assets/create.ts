@@ -3,61 +3,64 @@ import { createAsset, incompleteBody, type IncomingFile } from '../../../service
 import { boundaryOf, NotOneFile, openForm } from '../../../services/assets/form.ts';
 import { tooLarge } from '../../../services/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../domain/result.ts';
-import { coreProblem, type Refusal } from '../../http/problem.ts';
-import { arriving, refuse, statedLength } from '../../http/body.ts';
+import type { CoreProblem } from '../../../domain/problems.ts';
+import { arriving, statedLength } from '../../http/body.ts';
 import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
+import { defineRoute, jsonResponse, type Route, type V1Context } from '../route.ts';
 
 /** What a form may have around its file. */
 const FORM_BYTES = 64 * 1024;
 
+const BINARY = z.string().openapi({ format: 'binary' });
+
 /** `POST /v1/assets`: stores a file under its hash. 201 when it is new, 200 when it was there. */
-export function registerCreateAsset(app: V1App): void {
-  const binary = z.string().openapi({ format: 'binary' });
-  describeRoute(app, {
-    method: 'post',
-    path: '/assets',
-    operationId: 'createAsset',
-    summary: 'Upload an input file',
-    request: {
-      body: {
-        required: true,
-        content: {
-          'application/octet-stream': { schema: binary },
-          'multipart/form-data': { schema: z.object({ file: binary }) },
-        },
-      },
+const create = defineRoute({
+  method: 'post',
+  path: '/assets',
+  access: { scope: 'assets:write' },
+  operationId: 'createAsset',
+  summary: 'Upload an input file',
+  body: {
+    kind: 'streamed',
+    content: {
+      'application/octet-stream': { schema: BINARY },
+      'multipart/form-data': { schema: z.object({ file: BINARY }).openapi('AssetForm') },
     },
-    responses: {
-      201: jsonAnswer('Stored', assetSchema),
-      200: jsonAnswer('Known already', assetSchema),
-    },
-  });
-  app.post('/assets', async (c) => {
+  },
+  responses: {
+    201: jsonResponse('The new asset', assetSchema),
+    200: jsonResponse('The asset, which was already stored', assetSchema),
+  },
+  async handle(c) {
     const { core, caller } = c.var;
     const incoming = await incomingFile(c);
     if (!incoming.ok) {
-      return refuse(c, incoming.problem);
+      return incoming;
     }
     const { file, refusal } = incoming.value;
     const stored = await createAsset(core, caller, file);
     if (!stored.ok) {
       const ended = await refusal();
-      return ended === null ? coreProblem(c, stored.problem) : refuse(c, ended);
+      return ended === null ? stored : fail(ended);
     }
     return c.json(renderAsset(stored.value.asset), stored.value.created ? 201 : 200);
-  });
-}
+  },
+});
+
+export const createAssetRoutes: readonly Route[] = [create];
 
 /** A file, and why its sender may not send it any more, or how its form is wrong, which is known when it has been read. */
-type Incoming = { file: IncomingFile; refusal: () => Promise<Refusal | null> };
+type Incoming = { file: IncomingFile; refusal: () => Promise<CoreProblem | null> };
 
 /** The raw body, or the one `file` part of a form. The stated type is not looked at beyond telling the two apart. */
-async function incomingFile(c: V1Context): Promise<Result<Incoming, Refusal>> {
+async function incomingFile(c: V1Context): Promise<Result<Incoming, CoreProblem>> {
   const type = c.req.header('content-type') ?? '';
   if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {
-    return fail({ code: 'unsupported_media_type', detail: 'Content-Encoding is not taken here' });
+    return fail({
+      code: 'unsupported_media_type',
+      detail: 'Content-Encoding is not supported. Send the file as it is.',
+    });
   }
   const isForm = /^multipart\/form-data\b/i.test(type);
   const { max_asset_bytes, max_upload_bytes } = c.var.core.config.limits;
@@ -72,17 +75,17 @@ async function incomingFile(c: V1Context): Promise<Result<Incoming, Refusal>> {
   return ok({ file: { chunks, ...(stated === 0 ? {} : { size: { bytes: stated, isExact: true } }) }, refusal });
 }
 
-const notOneFile: Refusal = {
+const notOneFile: CoreProblem = {
   code: 'invalid_multipart',
-  detail: 'the form must hold one part: a file with the name "file"',
+  detail: 'The form must have exactly one part: a file with the name "file".',
 };
 
 async function fileOfForm(
   body: AsyncGenerator<Uint8Array, void, undefined>,
   type: string,
   stated: number,
-  refusal: () => Promise<Refusal | null>,
-): Promise<Result<Incoming, Refusal>> {
+  refusal: () => Promise<CoreProblem | null>,
+): Promise<Result<Incoming, CoreProblem>> {
   const boundary = boundaryOf(type);
   if (boundary === null) {
     return fail(notOneFile);

@@ -1,4 +1,4 @@
-import { z } from '@hono/zod-openapi';
+import { iso, isoOrNull } from '../../../lib/time.ts';
 import { completeUpload } from '../../../services/uploads/complete-upload.ts';
 import {
   cancelUpload,
@@ -7,90 +7,86 @@ import {
   uploadRequestSchema,
   type UploadView,
 } from '../../../services/uploads/upload.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { readJsonBody, refuse } from '../../http/body.ts';
+import { UPLOAD } from '../examples.ts';
+import { idParams } from '../params.ts';
 import { renderAsset } from '../render.ts';
+import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 import { assetSchema, uploadSchema, type ApiUpload } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
-const params = z.object({ id: z.uuid() });
-
-/** Links in the answer work for whoever has them. */
+/** The links in the response work for everyone who has them. */
 const PRIVATE = { 'cache-control': 'no-store' };
 
-/** `/v1/uploads`: a file in parts, which go straight to R2 and can be cut anywhere (docs/reference/files.md). */
-export function registerUploads(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/uploads',
-    operationId: 'openUpload',
-    summary: 'Begin or find a resumable upload',
-    request: { body: { required: true, content: { 'application/json': { schema: uploadRequestSchema } } } },
-    responses: {
-      201: jsonAnswer('Begun', uploadSchema, 'Location'),
-      200: jsonAnswer('Under way already', uploadSchema, 'Location'),
-    },
-  });
-  app.post('/uploads', async (c) => {
-    const body = await readJsonBody(c);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
+const open = defineRoute({
+  method: 'post',
+  path: '/uploads',
+  access: { scope: 'assets:write' },
+  operationId: 'openUpload',
+  summary: 'Start or find a resumable upload',
+  body: jsonBody(uploadRequestSchema, { example: UPLOAD }),
+  responses: {
+    201: jsonResponse('The new upload', uploadSchema, { headers: ['Location'] }),
+    200: jsonResponse('The upload, which was already open', uploadSchema, { headers: ['Location'] }),
+  },
+  async handle(c, { body }) {
     const { core, caller } = c.var;
-    const opened = await openUpload(core, caller, body.value);
+    const opened = await openUpload(core, caller, body);
     if (!opened.ok) {
-      return coreProblem(c, opened.problem);
+      return opened;
     }
     const upload = render(opened.value.view, core.config.publicUrl);
     return c.json(upload, opened.value.created ? 201 : 200, { ...PRIVATE, location: upload.urls.self });
-  });
+  },
+});
 
-  describeRoute(app, {
-    method: 'get',
-    path: '/uploads/{id}',
-    operationId: 'getUpload',
-    summary: 'Say how far an upload is',
-    request: { params },
-    responses: { 200: jsonAnswer('The upload, with URLs for what is missing', uploadSchema) },
-  });
-  app.get('/uploads/:id', async (c) => {
+const get = defineRoute({
+  method: 'get',
+  path: '/uploads/{id}',
+  access: { scope: 'assets:write' },
+  operationId: 'getUpload',
+  summary: 'Show the progress of an upload',
+  params: idParams,
+  responses: { 200: jsonResponse('The upload, with URLs for the missing parts', uploadSchema) },
+  async handle(c) {
     const { core, caller } = c.var;
     const found = await getUpload(core, caller, c.req.param('id'));
-    return found.ok ? c.json(render(found.value, core.config.publicUrl), 200, PRIVATE) : coreProblem(c, found.problem);
-  });
+    return found.ok ? c.json(render(found.value, core.config.publicUrl), 200, PRIVATE) : found;
+  },
+});
 
-  describeRoute(app, {
-    method: 'post',
-    path: '/uploads/{id}/complete',
-    operationId: 'completeUpload',
-    summary: 'Make an asset of an upload',
-    problems: [409, 422],
-    request: { params },
-    responses: {
-      201: jsonAnswer('Stored', assetSchema),
-      200: jsonAnswer('Known already', assetSchema),
-    },
-  });
-  app.post('/uploads/:id/complete', async (c) => {
+const complete = defineRoute({
+  method: 'post',
+  path: '/uploads/{id}/complete',
+  access: { scope: 'assets:write' },
+  operationId: 'completeUpload',
+  summary: 'Turn an upload into an asset',
+  params: idParams,
+  responses: {
+    201: jsonResponse('The new asset', assetSchema),
+    200: jsonResponse('The asset, which was already stored', assetSchema),
+  },
+  refusals: [409, 422],
+  async handle(c) {
     const completed = await completeUpload(c.var.core, c.var.caller, c.req.param('id'));
-    return completed.ok
-      ? c.json(renderAsset(completed.value.asset), completed.value.created ? 201 : 200)
-      : coreProblem(c, completed.problem);
-  });
+    return completed.ok ? c.json(renderAsset(completed.value.asset), completed.value.created ? 201 : 200) : completed;
+  },
+});
 
-  describeRoute(app, {
-    method: 'delete',
-    path: '/uploads/{id}',
-    operationId: 'deleteUpload',
-    summary: 'Give up an upload',
-    request: { params },
-    responses: { 204: { description: 'Nothing of it is kept' } },
-  });
-  app.delete('/uploads/:id', async (c) => {
-    const dropped = await cancelUpload(c.var.core, c.var.caller, c.req.param('id'));
-    return dropped.ok ? c.body(null, 204) : coreProblem(c, dropped.problem);
-  });
-}
+const cancel = defineRoute({
+  method: 'delete',
+  path: '/uploads/{id}',
+  access: { scope: 'assets:write' },
+  operationId: 'deleteUpload',
+  summary: 'Cancel an upload',
+  params: idParams,
+  responses: { 204: { description: 'The upload and its parts are deleted' } },
+  async handle(c) {
+    const canceled = await cancelUpload(c.var.core, c.var.caller, c.req.param('id'));
+    return canceled.ok ? c.body(null, 204) : canceled;
+  },
+});
+
+/** `/v1/uploads`: a file in parts, which go straight to R2 and can stop and resume anywhere (docs/reference/files.md). */
+export const uploadRoutes: readonly Route[] = [open, get, complete, cancel];
 
 function render({ upload, asset, urls_expire_at, ...rest }: UploadView, publicUrl: string): ApiUpload {
   const { id, status, sha256, size_bytes, part_bytes, created_at, expires_at } = upload;
@@ -103,10 +99,10 @@ function render({ upload, asset, urls_expire_at, ...rest }: UploadView, publicUr
     size_bytes,
     part_bytes,
     ...rest,
-    urls_expire_at: urls_expire_at === null ? null : new Date(urls_expire_at).toISOString(),
+    urls_expire_at: isoOrNull(urls_expire_at),
     asset: asset === null ? null : renderAsset(asset),
-    created_at: new Date(created_at).toISOString(),
-    expires_at: new Date(expires_at).toISOString(),
+    created_at: iso(created_at),
+    expires_at: iso(expires_at),
     urls: { self, complete: `${self}/complete` },
   };
 }

@@ -1,9 +1,8 @@
 import { z } from '@hono/zod-openapi';
-import { listAudit } from '../../../services/account/audit.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { refuse } from '../../http/body.ts';
-import { pageQuerySchema, readPageQuery } from '../page-query.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { iso } from '../../../lib/time.ts';
+import { listAudit, type AuditEntry } from '../../../services/account/audit.ts';
+import { accountPageQuery, pageOf, renderPage } from '../page.ts';
+import { defineRoute, jsonResponse, type Route } from '../route.ts';
 
 const entrySchema = z
   .object({
@@ -19,37 +18,29 @@ const entrySchema = z
   })
   .openapi('AuditEntry');
 
-const pageSchema = z
-  .object({ data: z.array(entrySchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
-  .openapi('AuditPage');
+const pageSchema = pageOf(entrySchema).openapi('AuditPage');
 
 /** `GET /v1/audit`: who changed which key or limit, newest first. */
-export function registerListAudit(app: V1App): void {
-  describeRoute(app, {
-    method: 'get',
-    path: '/audit',
-    operationId: 'listAudit',
-    summary: 'List changes of keys and limits',
-    request: { query: pageQuerySchema },
-    responses: { 200: jsonAnswer('A page of the audit log, newest first', pageSchema) },
-  });
-  app.get('/audit', async (c) => {
-    const query = readPageQuery(c.req.query());
-    if (!query.ok) {
-      return refuse(c, query.problem);
-    }
+const list = defineRoute({
+  method: 'get',
+  path: '/audit',
+  access: { scope: 'admin', operator: true },
+  operationId: 'listAudit',
+  summary: 'List changes of keys and limits',
+  query: accountPageQuery,
+  responses: { 200: jsonResponse('A page of the audit log, newest first', pageSchema) },
+  async handle(c, { query: { limit, cursor = null, account = null } }) {
     const { core, actor } = c.var;
-    const page = await listAudit(core, actor, query.value);
-    if (!page.ok) {
-      return coreProblem(c, page.problem);
-    }
-    const { entries, next_cursor } = page.value;
-    const data: z.infer<typeof entrySchema>[] = entries.map(({ actor: type, actor_key, at, ...entry }) => ({
-      ...entry,
-      object: 'audit_entry',
-      at: new Date(at).toISOString(),
-      actor: { type, key: actor_key },
-    }));
-    return c.json({ data, has_more: next_cursor !== null, next_cursor });
-  });
-}
+    const page = await listAudit(core, actor, { limit, cursor, account });
+    return page.ok ? c.json(renderPage(page.value, render)) : page;
+  },
+});
+
+const render = ({ actor: type, actor_key, at, ...entry }: AuditEntry): z.infer<typeof entrySchema> => ({
+  ...entry,
+  object: 'audit_entry',
+  at: iso(at),
+  actor: { type, key: actor_key },
+});
+
+export const auditRoutes: readonly Route[] = [list];

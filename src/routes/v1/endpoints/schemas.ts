@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { BREAKER_CAUSES, BREAKER_MODES } from '../../../contract/endpoint.ts';
 import { WORKERS } from '../../../contract/run.ts';
+import { isoOrNull } from '../../../lib/time.ts';
 import type { EndpointView } from '../../../services/endpoints/list.ts';
 
 const limit = z.int().nullable();
@@ -47,9 +48,6 @@ export const endpointSchema = z
 export const endpointListSchema = z
   .object({ object: z.literal('list'), data: z.array(endpointSchema) })
   .openapi('EndpointList');
-
-const isoOrNull = (ms: number | null | undefined): string | null =>
-  ms === null || ms === undefined ? null : new Date(ms).toISOString();
 
 /** An endpoint for clients: its name, never RunPod's id of it. */
 export function renderEndpoint({ name, config, fallback, status }: EndpointView): z.infer<typeof endpointSchema> {

@@ -1,48 +1,57 @@
 import { z } from '@hono/zod-openapi';
-import { MAX_BATCH_JOBS, submitBatch, type BatchOutcome } from '../../../services/jobs/batch.ts';
-import { faultsOf } from '../../../domain/validation.ts';
+import { errorOf } from '../../../contract/errors.ts';
 import { idempotencyKeySchema } from '../../../domain/idempotency-key.ts';
-import { jobRequestSchema } from '../../../services/jobs/request.ts';
 import { invalidRequest } from '../../../domain/problems.ts';
 import { fail, ok } from '../../../domain/result.ts';
-import { problemBody, statusOf } from '../../http/problem.ts';
-import { refuse } from '../../http/body.ts';
+import { faultsOf } from '../../../domain/validation.ts';
+import { MAX_BATCH_JOBS, submitBatch, type BatchOutcome } from '../../../services/jobs/batch.ts';
+import { jobRequestSchema } from '../../../services/jobs/request.ts';
+import { problemBody } from '../../http/problem.ts';
+import { SUBMIT } from '../examples.ts';
 import { idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
 import { renderJob } from '../render.ts';
+import { defineRoute, jsonResponse, type Route, type V1Context } from '../route.ts';
 import { batchSchema, type ApiBatchItem } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App, type V1Context } from '../v1-app.ts';
 import { withJobBody } from './body.ts';
 
-/** Only the list itself: each job in it is checked by itself, so that a fault of one touches no other. */
+/** Only the list itself: each job in it is checked by itself, so that an issue of one does not affect the others. */
 const envelope = z.strictObject({ jobs: z.array(z.unknown()).min(1).max(MAX_BATCH_JOBS) });
 
-const described = z.strictObject({
-  jobs: z
-    .array(jobRequestSchema.extend({ idempotency_key: idempotencyKeySchema.optional() }))
-    .min(1)
-    .max(MAX_BATCH_JOBS),
-});
+const requestSchema = z
+  .strictObject({
+    jobs: z
+      .array(jobRequestSchema.extend({ idempotency_key: idempotencyKeySchema.optional() }).openapi('BatchJobRequest'))
+      .min(1)
+      .max(MAX_BATCH_JOBS),
+  })
+  .openapi('JobBatchRequest');
 
 /**
- * `POST /v1/jobs/batch`: several jobs in one request, each taken or refused as a submit of its own would be. 200 with an outcome per
- * job, in their order.
+ * `POST /v1/jobs/batch`: several jobs in one request, each accepted or refused as a submit of its own would be. 200 with an outcome
+ * for each job, in their order.
  */
-export function registerSubmitBatch(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/jobs/batch',
-    operationId: 'submitJobs',
-    summary: 'Submit several workflows',
-    request: {
-      headers: z.object({ 'idempotency-key': idempotencyKeyHeader }),
-      body: { required: true, content: { 'application/json': { schema: described } } },
+const submitBatchRoute = defineRoute({
+  method: 'post',
+  path: '/jobs/batch',
+  access: { scope: 'jobs:write' },
+  operationId: 'submitJobs',
+  summary: 'Submit several workflows',
+  admission: true,
+  headers: z.object({ 'idempotency-key': idempotencyKeyHeader }),
+  body: {
+    kind: 'streamed',
+    content: {
+      'application/json': {
+        schema: requestSchema,
+        example: { jobs: [SUBMIT, { ...SUBMIT, idempotency_key: 'order-4711-2' }] },
+      },
     },
-    responses: { 200: jsonAnswer('What became of each job, in their order', batchSchema) },
-  });
-  app.post('/jobs/batch', async (c) => {
+  },
+  responses: { 200: jsonResponse('The outcome of each job, in their order', batchSchema) },
+  async handle(c) {
     const key = idempotencyKey(c);
     if (!key.ok) {
-      return refuse(c, key.problem);
+      return key;
     }
     const { core, caller } = c.var;
     const submitted = await withJobBody(c, 'batch', async ({ value, files }) => {
@@ -52,16 +61,18 @@ export function registerSubmitBatch(app: V1App): void {
         : fail(invalidRequest(faultsOf(parsed.error)));
     });
     if (!submitted.ok) {
-      return refuse(c, submitted.problem);
+      return submitted;
     }
     const outcomes = submitted.value;
-    // They were admitted in their order: the last that asked knows what is left.
+    // They were admitted in their order: the last one that asked knows what is left.
     c.set('quota', outcomes.map(quotaOf).findLast((quota) => quota !== null) ?? undefined);
     const data = outcomes.map((outcome) => renderOutcome(c, outcome));
     const accepted = outcomes.filter((outcome) => outcome.ok).length;
     return c.json({ object: 'job_batch', accepted, refused: outcomes.length - accepted, data });
-  });
-}
+  },
+});
+
+export const batchRoutes: readonly Route[] = [submitBatchRoute];
 
 const quotaOf = (outcome: BatchOutcome) => (outcome.ok ? outcome.value.quota : (outcome.problem.quota ?? null));
 
@@ -71,5 +82,5 @@ function renderOutcome(c: V1Context, outcome: BatchOutcome): ApiBatchItem {
     return { status: 201, replayed, job: renderJob(job, c.var.core.config.publicUrl) };
   }
   const { code, retryAfterS = null, ...rest } = outcome.problem;
-  return { status: statusOf(code), problem: problemBody(c, code, rest), retry_after: retryAfterS };
+  return { status: errorOf(code).status, problem: problemBody(c, code, rest), retry_after: retryAfterS };
 }

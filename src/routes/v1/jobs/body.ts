@@ -1,11 +1,11 @@
-import type { Limits } from '../../../config/schema.ts';
+import type { Limits } from '../../../config/limits.ts';
 import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
 import { withInlineFiles, type JobBody } from '../../../services/jobs/inline.ts';
 import { JsonExtractor, type TextSink, type Way } from '../../../domain/json-extract.ts';
 import type { Result } from '../../../domain/result.ts';
-import type { Refusal } from '../../http/problem.ts';
+import type { CoreProblem } from '../../../domain/problems.ts';
 import { readDocument, statedLength } from '../../http/body.ts';
-import type { V1Context } from '../v1-app.ts';
+import type { V1Context } from '../route.ts';
 
 /** Where the content of files is, in base64, in the body of a job and in that of a batch. */
 const JOB_FILES: Way = ['inputs', '*', 'data'];
@@ -29,9 +29,9 @@ const unwanted: TextSink = { write: () => {}, end: () => '' };
 export function withJobBody<T>(
   c: V1Context,
   kind: 'job' | 'batch',
-  work: (body: JobBody) => Promise<Result<T, Refusal>>,
+  work: (body: JobBody) => Promise<Result<T, CoreProblem>>,
   see?: (chunk: Uint8Array) => Promise<void>,
-): Promise<Result<T, Refusal>> {
+): Promise<Result<T, CoreProblem>> {
   const { core, caller } = c.var;
   const { limits } = core.config;
   const stated = statedLength(c);

@@ -1,36 +1,39 @@
-import { z } from '@hono/zod-openapi';
 import { cancelJob } from '../../../services/jobs/cancel.ts';
-import { signOutputs } from '../../../services/jobs/signed-urls.ts';
 import { redactJob } from '../../../services/jobs/redact-job.ts';
-import { coreProblem } from '../../http/problem.ts';
+import { signOutputs } from '../../../services/jobs/signed-urls.ts';
+import { QUEUED_JOB } from '../examples.ts';
+import { idParams } from '../params.ts';
 import { renderJob } from '../render.ts';
+import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { jobSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 
 /**
- * `POST /v1/jobs/{id}/cancel`: asks a job to stop. Idempotent; a job that is over is answered as it is. A key without `jobs:read` is told
- * how the job stands, not what is in it.
+ * `POST /v1/jobs/{id}/cancel`: asks a job to stop. Idempotent; a finished job is answered as it is. A key without `jobs:read` gets
+ * the job's state, not its content.
  */
-export function registerCancelJob(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/jobs/{id}/cancel',
-    operationId: 'cancelJob',
-    summary: 'Cancel a job',
-    request: { params: z.object({ id: z.uuid() }) },
-    responses: {
-      200: jsonAnswer('The job, canceling or over; without jobs:read only its state and its times', jobSchema),
-    },
-  });
-  app.post('/jobs/:id/cancel', async (c) => {
+const cancel = defineRoute({
+  method: 'post',
+  path: '/jobs/{id}/cancel',
+  access: { scope: 'jobs:write' },
+  operationId: 'cancelJob',
+  summary: 'Cancel a job',
+  params: idParams,
+  responses: {
+    200: jsonResponse('The job, canceling or finished; without jobs:read only its state and its times', jobSchema, {
+      example: { ...QUEUED_JOB, status: 'canceled', stage: null },
+    }),
+  },
+  async handle(c) {
     const { core, caller } = c.var;
     const canceled = await cancelJob(core, caller, c.req.param('id'));
     if (!canceled.ok) {
-      return coreProblem(c, canceled.problem);
+      return canceled;
     }
     const { publicUrl } = core.config;
     return c.var.may('jobs:read')
       ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(core, canceled.value, null)))
       : c.json(renderJob(redactJob(canceled.value), publicUrl));
-  });
-}
+  },
+});
+
+export const cancelRoutes: readonly Route[] = [cancel];

@@ -1,33 +1,34 @@
 import { dryRun, type DryRun } from '../../../services/jobs/dry-run.ts';
 import { jobRequestSchema } from '../../../services/jobs/request.ts';
-import { refuse } from '../../http/body.ts';
+import { SUBMIT } from '../examples.ts';
 import { renderResolved } from '../render.ts';
+import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { dryRunSchema, type ApiDryRun } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
 import { withJobBody } from './body.ts';
 
 /** `POST /v1/jobs/dry-run`: what a submit of this body would run, and its price. Stores, counts and sends nothing. */
-export function registerDryRun(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/jobs/dry-run',
-    operationId: 'dryRunJob',
-    summary: 'Say what a submit would run, and its price',
-    request: { body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } } },
-    responses: { 200: jsonAnswer('What would run', dryRunSchema) },
-  });
-  app.post('/jobs/dry-run', async (c) => {
+const dryRunRoute = defineRoute({
+  method: 'post',
+  path: '/jobs/dry-run',
+  access: { scope: 'jobs:write' },
+  operationId: 'dryRunJob',
+  summary: 'Show what a submit would run, and its price',
+  body: { kind: 'streamed', content: { 'application/json': { schema: jobRequestSchema, example: SUBMIT } } },
+  responses: { 200: jsonResponse('What would run', dryRunSchema) },
+  async handle(c) {
     const { core, caller } = c.var;
     const result = await withJobBody(c, 'job', (body) => dryRun(core, caller, body));
     if (!result.ok) {
-      return refuse(c, result.problem);
+      return result;
     }
     const { workflow, ...rest } = render(result.value);
     // The graph is text already and goes in as it is: parsing it here would round 64-bit seeds.
     const text = `{"workflow":${workflow},${JSON.stringify(rest).slice(1)}`;
     return c.body(text, 200, { 'content-type': 'application/json' });
-  });
-}
+  },
+});
+
+export const dryRunRoutes: readonly Route[] = [dryRunRoute];
 
 const render = (run: DryRun): Omit<ApiDryRun, 'workflow'> & { workflow: string } => ({
   object: 'dry_run',

@@ -25,7 +25,7 @@ describe('a job that is erased', () => {
     const { id } = await submitted(call);
     expect(await problemOf(await call(`/v1/jobs/${id}`, { method: 'DELETE' }))).toMatchObject({
       status: 409,
-      code: 'job_not_over',
+      code: 'job_not_finished',
     });
     expect((await call(`/v1/jobs/${id}`)).status).toBe(200);
   });

@@ -1,21 +1,22 @@
 import { z } from '@hono/zod-openapi';
 import { STATUSES } from '../../../contract/job.ts';
 import { timestampText, uuidText } from '../../../domain/formats.ts';
-import { MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS } from '../../../services/jobs/request.ts';
-import type { JobFilters } from '../../../services/jobs/list.ts';
+import type { CoreProblem } from '../../../domain/problems.ts';
 import { fail, ok, type Result } from '../../../domain/result.ts';
-import type { Refusal } from '../../http/problem.ts';
-import { pageFields, readListQuery } from '../page-query.ts';
+import type { JobFilters } from '../../../services/jobs/list.ts';
+import { MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS } from '../../../services/jobs/request.ts';
+import { readQuery } from '../mount.ts';
+import { pageFields } from '../page.ts';
 import { listOf } from '../query-fields.ts';
+import type { CustomQuery } from '../route.ts';
 
-/** Pairs a list can be narrowed to at once. Each costs a look per line. */
+/** Filters by metadata that a list accepts at once. Each costs a read per row. */
 const MAX_METADATA_FILTERS = 4;
 const METADATA = 'metadata.';
-/** As long as the name of an endpoint may be (config/schema.ts). */
+/** The longest name of an endpoint (config/schema.ts). */
 const MAX_ENDPOINT_CHARS = 63;
 
-/** Query of `GET /v1/jobs`, besides `metadata.<name>=<value>`. */
-export const jobListQuery = z.object({
+const fields = z.object({
   ...pageFields,
   status: listOf(STATUSES).optional(),
   endpoint: z.string().min(1).max(MAX_ENDPOINT_CHARS).optional(),
@@ -24,13 +25,23 @@ export const jobListQuery = z.object({
   created_before: timestampText.transform(Date.parse).optional(),
 });
 
-type JobListQuery = { limit: number; cursor: string | null; filters: JobFilters };
+type JobListQuery = { page: { limit: number; cursor: string | null }; filters: JobFilters };
 
-/** What a list of jobs was asked for. `queries`: every value of every parameter. */
-export function readJobListQuery(queries: Record<string, string[]>): Result<JobListQuery, Refusal> {
-  // Said twice, a status means either; any other filter is one value.
+/** Query of `GET /v1/jobs`. `metadata.<name>=<value>` may be repeated. */
+export const jobListQuery: CustomQuery<JobListQuery> = {
+  schema: fields.extend({
+    'metadata.{name}': z
+      .string()
+      .optional()
+      .openapi({ description: 'Jobs whose metadata has this value under this name; at most four such filters' }),
+  }),
+  read,
+};
+
+function read(queries: Record<string, string[]>): Result<JobListQuery, CoreProblem> {
+  // A repeated status means either of them; of any other filter a list is not a value.
   const once = Object.entries(queries).map(([name, values]) => [name, values.join(',')]);
-  const asked = readListQuery(jobListQuery, Object.fromEntries(once));
+  const asked = readQuery(fields, Object.fromEntries(once));
   if (!asked.ok) {
     return asked;
   }
@@ -38,19 +49,18 @@ export function readJobListQuery(queries: Record<string, string[]>): Result<JobL
     name.startsWith(METADATA) ? values.map((value) => [name.slice(METADATA.length), value] as const) : [],
   );
   if (metadata.length > MAX_METADATA_FILTERS) {
-    return refused(`metadata: a list can be narrowed to ${MAX_METADATA_FILTERS} pairs`);
+    return refused(`A list accepts at most ${MAX_METADATA_FILTERS} "metadata" filters.`);
   }
   if (metadata.some(([name, value]) => !isPair(name, value))) {
     return refused(
-      `metadata: a name has 1 to ${MAX_METADATA_KEY_CHARS} characters, a value at most ${MAX_METADATA_VALUE_CHARS}`,
+      `A "metadata" name must have 1 to ${MAX_METADATA_KEY_CHARS} characters, and a value at most ${MAX_METADATA_VALUE_CHARS}.`,
     );
   }
-  const { limit, cursor, status = [], endpoint = null, key = null, created_after, created_before } = asked.value;
+  const { limit, cursor = null, status, endpoint = null, key = null, created_after, created_before } = asked.value;
   return ok({
-    limit,
-    cursor,
+    page: { limit, cursor },
     filters: {
-      statuses: status,
+      statuses: status ?? [],
       endpoint,
       key,
       created_after: created_after ?? null,
@@ -63,4 +73,4 @@ export function readJobListQuery(queries: Record<string, string[]>): Result<JobL
 const isPair = (name: string, value: string): boolean =>
   name.length >= 1 && name.length <= MAX_METADATA_KEY_CHARS && value.length <= MAX_METADATA_VALUE_CHARS;
 
-const refused = (detail: string): Result<never, Refusal> => fail({ code: 'invalid_parameter', detail });
+const refused = (detail: string): Result<never, CoreProblem> => fail({ code: 'invalid_parameter', detail });

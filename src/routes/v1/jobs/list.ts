@@ -1,42 +1,24 @@
-import { z } from '@hono/zod-openapi';
 import { listJobs } from '../../../services/jobs/list.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { refuse } from '../../http/body.ts';
+import { renderPage } from '../page.ts';
 import { renderJobSummary } from '../render.ts';
+import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { jobPageSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
-import { jobListQuery, readJobListQuery } from './list-query.ts';
+import { jobListQuery } from './list-query.ts';
 
-/** `GET /v1/jobs`: the account's jobs that fit every filter, newest first. */
-export function registerListJobs(app: V1App): void {
-  describeRoute(app, {
-    method: 'get',
-    path: '/jobs',
-    operationId: 'listJobs',
-    summary: 'List jobs',
-    request: {
-      query: jobListQuery.extend({
-        'metadata.{name}': z
-          .string()
-          .optional()
-          .openapi({ description: 'Jobs whose metadata has this value under this name; up to four of them' }),
-      }),
-    },
-    responses: { 200: jsonAnswer('A page of jobs, newest first', jobPageSchema) },
-  });
-  app.get('/jobs', async (c) => {
-    const asked = readJobListQuery(c.req.queries());
-    if (!asked.ok) {
-      return refuse(c, asked.problem);
-    }
+/** `GET /v1/jobs`: the account's jobs that match every filter, newest first. */
+const list = defineRoute({
+  method: 'get',
+  path: '/jobs',
+  access: { scope: 'jobs:read' },
+  operationId: 'listJobs',
+  summary: 'List jobs',
+  query: jobListQuery,
+  responses: { 200: jsonResponse('A page of jobs, newest first', jobPageSchema) },
+  async handle(c, { query: { page, filters } }) {
     const { core, caller } = c.var;
-    const { limit, cursor, filters } = asked.value;
-    const page = await listJobs(core, caller, { limit, cursor }, filters);
-    if (!page.ok) {
-      return coreProblem(c, page.problem);
-    }
-    const { jobs, next_cursor } = page.value;
-    const data = jobs.map((job) => renderJobSummary(job, core.config.publicUrl));
-    return c.json({ data, has_more: next_cursor !== null, next_cursor });
-  });
-}
+    const jobs = await listJobs(core, caller, page, filters);
+    return jobs.ok ? c.json(renderPage(jobs.value, (job) => renderJobSummary(job, core.config.publicUrl))) : jobs;
+  },
+});
+
+export const listRoutes: readonly Route[] = [list];

@@ -1,50 +1,44 @@
 import { z } from '@hono/zod-openapi';
-import { findOutput, type OpenOutput } from '../../../services/jobs/outputs.ts';
 import { notFound } from '../../../domain/problems.ts';
-import { coreProblem, problem } from '../../http/problem.ts';
-import { contentHeaders } from '../../http/file-headers.ts';
+import { findOutput, type OpenOutput } from '../../../services/jobs/outputs.ts';
 import { preconditionOf } from '../../http/conditional.ts';
+import { contentHeaders } from '../../http/file-headers.ts';
+import { coreProblem, problem } from '../../http/problem.ts';
 import { rangeOf } from '../../http/range.ts';
-import { headerRefs } from '../answers.ts';
-import { describeRoute, type V1App, type V1Context } from '../v1-app.ts';
+import type { ResponseHeader } from '../response-headers.ts';
+import { defineRoute, type Route, type V1Context } from '../route.ts';
 
-/** `GET /v1/jobs/{id}/outputs/{name}`: a result. One range, conditional requests, and HEAD (RFC 9110 sections 13 and 14). */
-export function registerGetOutput(app: V1App): void {
-  const binary = { '*/*': { schema: z.string().openapi({ format: 'binary' }) } };
-  const headers = headerRefs('ETag', 'Last-Modified', 'Accept-Ranges', 'Content-Disposition');
-  describeRoute(app, {
-    method: 'get',
-    path: '/jobs/{id}/outputs/{name}',
-    operationId: 'getOutput',
-    summary: 'Read an output',
-    problems: [412, 416],
-    request: {
-      params: z.object({ id: z.uuid(), name: z.string() }),
-      headers: z.object({
-        range: z.string().optional(),
-        'if-none-match': z.string().optional(),
-        'if-range': z.string().optional(),
-      }),
-    },
-    responses: {
-      200: { description: 'The content', headers, content: binary },
-      206: {
-        description: 'The range asked for',
-        headers: { ...headers, ...headerRefs('Content-Range') },
-        content: binary,
-      },
-      304: { description: 'The client has it', headers },
-    },
-  });
-  // Not `.+`, which stops at U+2028 and U+2029: a name may hold them.
-  app.get('/jobs/:id/outputs/:name{[^]+}', async (c) => {
+const BINARY = { '*/*': { schema: z.string().openapi({ format: 'binary' }) } };
+const HEADERS: readonly ResponseHeader[] = ['ETag', 'Last-Modified', 'Accept-Ranges', 'Content-Disposition'];
+
+/** `GET /v1/jobs/{id}/outputs/{name}`: one range, conditional requests, and HEAD (RFC 9110 sections 13 and 14). */
+const getOutput = defineRoute({
+  method: 'get',
+  path: '/jobs/{id}/outputs/{name}',
+  wildcard: true,
+  access: { scope: 'jobs:read', readToken: 'query' },
+  operationId: 'getOutput',
+  summary: 'Read an output',
+  params: z.object({ id: z.uuid(), name: z.string() }),
+  headers: z.object({
+    range: z.string().optional(),
+    'if-none-match': z.string().optional(),
+    'if-range': z.string().optional(),
+  }),
+  responses: {
+    200: { description: 'The content', headers: HEADERS, content: BINARY },
+    206: { description: 'The requested range', headers: [...HEADERS, 'Content-Range'], content: BINARY },
+    304: { description: 'The client has this version', headers: HEADERS },
+  },
+  refusals: [412, 416],
+  async handle(c) {
     const { core, caller } = c.var;
     const found = await findOutput(core, caller, c.req.param('id'), c.req.param('name'));
     if (!found.ok) {
-      return coreProblem(c, found.problem);
+      return found;
     }
     const { output, head: readHead, read } = found.value;
-    // A plain GET needs one look into R2; anything that depends on size or ETag needs two.
+    // A plain GET needs one call to R2; a response that depends on size or ETag needs two.
     if (!wantsHead(c)) {
       const whole = await read(null);
       return whole === null
@@ -56,8 +50,10 @@ export function registerGetOutput(app: V1App): void {
       return coreProblem(c, notFound);
     }
     return answerWith(c, head, contentHeaders(output, head), read);
-  });
-}
+  },
+});
+
+export const outputRoutes: readonly Route[] = [getOutput];
 
 const CONDITIONS = ['range', 'if-range', 'if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'];
 
@@ -76,7 +72,7 @@ async function answerWith(
 ): Promise<Response> {
   switch (preconditionOf(c.req.raw.headers, head)) {
     case 'failed':
-      return problem(c, 'precondition_failed', { detail: 'the output is not the version the request names' });
+      return problem(c, 'precondition_failed', { detail: 'The output is not the version that the request names.' });
     case 'not_modified':
       return c.body(null, 304, headers);
     case 'holds':
@@ -85,7 +81,7 @@ async function answerWith(
   const range = isHead(c) ? null : rangeOf(c.req.raw.headers, head);
   if (range === 'unsatisfiable') {
     return problem(c, 'invalid_range', {
-      detail: `the output has ${head.size} bytes; ask for one range within, as in "bytes=0-99"`,
+      detail: `The output has ${head.size} bytes. Ask for one range within it, such as "bytes=0-99".`,
       headers: { 'content-range': `bytes */${head.size}` },
     });
   }

@@ -171,7 +171,7 @@ describe('the time of an input by URL', () => {
   }
 
   const late = {
-    problem: { status: 422, code: 'input_fetch_failed', detail: 'the file did not arrive in time' },
+    problem: { status: 422, code: 'input_fetch_failed', detail: 'The file did not arrive in time.' },
     stored: { jobs: 0, objects: 0 },
   };
 

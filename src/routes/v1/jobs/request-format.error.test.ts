@@ -9,7 +9,7 @@ const BODIES: [title: string, body: unknown, at: string, says: string][] = [
   ["ComfyUI's POST /prompt as a workflow", { workflow: { prompt: GRAPH } }, '#/workflow/prompt', 'POST /prompt'],
   ["RunPod's POST /run", { input: { workflow: GRAPH } }, '#/input', 'POST /run'],
   ['worker-comfyui with images', { input: { workflow: GRAPH, images: [] } }, '#/input', '"images" as "inputs"'],
-  ['a workflow by itself', GRAPH, '#', 'a workflow by itself'],
+  ['a workflow by itself', GRAPH, '#', 'a bare workflow'],
   ["the editor's file by itself", EDITOR, '#', 'Export (API)'],
 ];
 
@@ -20,7 +20,7 @@ describe.each(['/v1/jobs', '/v1/jobs/dry-run'])('POST %s', (path) => {
     expect({ status: seen.status, code: seen.code }).toEqual({ status: 422, code: 'request_format' });
     expect(seen.errors?.map(({ pointer }) => pointer)).toEqual([at]);
     expect(seen.detail).toContain(says);
-    expect(seen.detail).toContain('{"workflow": {…}}');
+    expect(seen.detail).toContain('"workflow"');
   });
 
   it.each([{ prompt: 'a cat' }, { input: 'x' }, { nodes: 1 }, {}])('does not take %j for one of them', async (body) => {

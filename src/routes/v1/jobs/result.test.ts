@@ -59,12 +59,12 @@ describe('a job that ended without a result', () => {
     await settled(rigOf(id));
     const claim = crypto.randomUUID();
     await workerCall(id, 'claim', { attempt: 1, claim, worker: { id: 'w1', version: 'test' } });
-    const error = { code: 'execution_error', message: 'no', at: 'workflow', retryable: false };
+    const error = { code: 'execution_error', message: 'The node failed.', at: 'workflow', retryable: false };
     await workerCall(id, 'complete', { attempt: 1, claim, last_seq: 0, outcome: 'failed', error });
     expect(await problemOf(await resultOf(call, urls.result))).toMatchObject({
       status: 410,
       code: 'job_failed',
-      detail: 'no',
+      detail: 'The node failed.',
       job: {
         id,
         status: 'failed',

@@ -1,47 +1,42 @@
 import { z } from '@hono/zod-openapi';
-import { jobRequestSchema } from '../../../services/jobs/request.ts';
 import { LONG_MS } from '../../../services/auth/verify-key.ts';
+import { jobRequestSchema } from '../../../services/jobs/request.ts';
 import { signOutputs } from '../../../services/jobs/signed-urls.ts';
 import { submitJob } from '../../../services/jobs/submit.ts';
 import { waitAfterSubmit } from '../../../services/jobs/wait.ts';
-import { refuse } from '../../http/body.ts';
-import { Fingerprint, idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
-import { withJobBody } from './body.ts';
 import { preferredWait } from '../../http/prefer.ts';
+import { QUEUED_JOB, SUBMIT } from '../examples.ts';
+import { Fingerprint, idempotencyKey, idempotencyKeyHeader } from '../idempotency.ts';
 import { renderJob } from '../render.ts';
+import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { jobSchema } from '../schemas.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { withJobBody } from './body.ts';
 
 /**
- * `POST /v1/jobs`: takes a job. 201 with `Location`; the job exists durably by then. With an `Idempotency-Key` the same request is
- * answered the same, once made one job however often it comes. `Prefer: wait=n` holds the answer until the job is over, n seconds at
- * most; it is then the job as it is, also when it is a repeated one. That is reading: a key without `jobs:read` is answered at once.
+ * `POST /v1/jobs`: accepts a job. 201 with `Location`; the job is stored durably by then. With an `Idempotency-Key`, the same request
+ * gets the same response and makes one job, however often it is sent. `Prefer: wait=n` holds the response until the job has finished,
+ * at most n seconds, and answers with its current state, also for a replay. That is reading: without `jobs:read` there is no wait.
  */
-export function registerSubmitJob(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/jobs',
-    operationId: 'submitJob',
-    summary: 'Submit a workflow',
-    problems: [402, 409],
-    request: {
-      headers: z.object({ 'idempotency-key': idempotencyKeyHeader, prefer: z.string().optional() }),
-      body: { required: true, content: { 'application/json': { schema: jobRequestSchema } } },
-    },
-    responses: {
-      201: jsonAnswer(
-        'The job, queued; with Prefer: wait as it is then',
-        jobSchema,
-        'Location',
-        'Idempotent-Replayed',
-        'Preference-Applied',
-      ),
-    },
-  });
-  app.post('/jobs', async (c) => {
+const submit = defineRoute({
+  method: 'post',
+  path: '/jobs',
+  access: { scope: 'jobs:write' },
+  operationId: 'submitJob',
+  summary: 'Submit a workflow',
+  admission: true,
+  headers: z.object({ 'idempotency-key': idempotencyKeyHeader, prefer: z.string().optional() }),
+  body: { kind: 'streamed', content: { 'application/json': { schema: jobRequestSchema, example: SUBMIT } } },
+  responses: {
+    201: jsonResponse('The job, queued; with Prefer: wait as it is then', jobSchema, {
+      headers: ['Location', 'Idempotent-Replayed', 'Preference-Applied'],
+      example: QUEUED_JOB,
+    }),
+  },
+  refusals: [402, 409],
+  async handle(c) {
     const key = idempotencyKey(c);
     if (!key.ok) {
-      return refuse(c, key.problem);
+      return key;
     }
     const { core, caller } = c.var;
     const fingerprint = key.value === null ? undefined : new Fingerprint(c, key.value);
@@ -55,16 +50,16 @@ export function registerSubmitJob(app: V1App): void {
       fingerprint && ((chunk) => fingerprint.add(chunk)),
     );
     if (!submitted.ok) {
-      return refuse(c, submitted.problem);
+      return submitted;
     }
-    const { job: taken, replayed, quota } = submitted.value;
+    const { job: accepted, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);
     const wait = c.var.may('jobs:read') ? preferredWait(c.req.header('prefer')) : null;
     const begun = core.clock();
-    const waited = wait === null ? taken : await waitAfterSubmit(core, caller, taken, wait, c.req.raw.signal);
-    // A key that ended meanwhile is told that its job was taken, as it would have been without the wait, and nothing since.
-    const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed('jobs:read')) ? waited : taken;
-    // The plain answer is the same whenever it is repeated; one that waited is a reading like any other.
+    const waited = wait === null ? accepted : await waitAfterSubmit(core, caller, accepted, wait, c.req.raw.signal);
+    // A key that was revoked meanwhile learns that its job was accepted, as it would have without the wait, and nothing since.
+    const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed('jobs:read')) ? waited : accepted;
+    // The plain response is the same in every replay; a response after a wait is a read like any other.
     const links = wait === null ? undefined : await signOutputs(core, view, null);
     const job = renderJob(view, core.config.publicUrl, links);
     return c.json(job, 201, {
@@ -72,5 +67,7 @@ export function registerSubmitJob(app: V1App): void {
       ...(wait === null ? {} : { 'preference-applied': `wait=${wait}` }),
       ...(replayed ? { 'idempotent-replayed': 'true' } : {}),
     });
-  });
-}
+  },
+});
+
+export const submitRoutes: readonly Route[] = [submit];

@@ -1,8 +1,9 @@
 import { z } from '@hono/zod-openapi';
+import { iso } from '../../../lib/time.ts';
 import { createReadToken, readTokenRequestSchema } from '../../../services/auth/read-token.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { readOptionalJsonBody, refuse } from '../../http/body.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { READ_TOKEN } from '../examples.ts';
+import { idParams } from '../params.ts';
+import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 
 const readTokenSchema = z
   .object({
@@ -15,38 +16,33 @@ const readTokenSchema = z
   .openapi('ReadToken');
 
 /** `POST /v1/jobs/{id}/tokens`: a token that shows one job to a browser. `urls.events` has it in the query, for EventSource. */
-export function registerCreateReadToken(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/jobs/{id}/tokens',
-    operationId: 'createReadToken',
-    summary: 'Make a read token for a browser',
-    request: {
-      params: z.object({ id: z.uuid() }),
-      body: { content: { 'application/json': { schema: readTokenRequestSchema } } },
-    },
-    responses: { 201: jsonAnswer('The token', readTokenSchema) },
-  });
-  app.post('/jobs/:id/tokens', async (c) => {
-    const body = await readOptionalJsonBody(c);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
+const createToken = defineRoute({
+  method: 'post',
+  path: '/jobs/{id}/tokens',
+  access: { scope: 'jobs:read' },
+  operationId: 'createReadToken',
+  summary: 'Create a read token for a browser',
+  params: idParams,
+  body: jsonBody(readTokenRequestSchema, { optional: true, example: { expires_in: 600 } }),
+  responses: { 201: jsonResponse('The token', readTokenSchema, { example: READ_TOKEN }) },
+  async handle(c, { body }) {
     const { core, caller } = c.var;
     const job = c.req.param('id');
-    const made = await createReadToken(core, caller, c.var.secret, job, body.value);
-    if (!made.ok) {
-      return coreProblem(c, made.problem);
+    const created = await createReadToken(core, caller, c.var.secret, job, body);
+    if (!created.ok) {
+      return created;
     }
-    const { token, expires_at } = made.value;
+    const { token, expires_at } = created.value;
     const self = `${core.config.publicUrl}/v1/jobs/${job}`;
-    const answer: z.infer<typeof readTokenSchema> = {
+    const response: z.infer<typeof readTokenSchema> = {
       object: 'read_token',
       token,
       job,
-      expires_at: new Date(expires_at).toISOString(),
+      expires_at: iso(expires_at),
       urls: { self, events: `${self}/events?token=${token}` },
     };
-    return c.json(answer, 201, { 'cache-control': 'no-store' });
-  });
-}
+    return c.json(response, 201, { 'cache-control': 'no-store' });
+  },
+});
+
+export const tokenRoutes: readonly Route[] = [createToken];

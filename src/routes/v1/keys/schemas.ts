@@ -2,6 +2,8 @@ import { z } from '@hono/zod-openapi';
 import { nodePolicySchema } from '../../../config/schema.ts';
 import type { KeyRecord } from '../../../services/auth/actor.ts';
 import { prefixOf } from '../../../domain/key/format.ts';
+import { iso, isoOrNull } from '../../../lib/time.ts';
+import { pageOf } from '../page.ts';
 
 /** What v1 answers about keys. */
 
@@ -34,11 +36,7 @@ export type ApiKey = z.infer<typeof keySchema>;
 
 export const keyWithSecretSchema = keySchema.extend({ key: z.string() }).openapi('KeyWithSecret');
 
-export const keyPageSchema = z
-  .object({ data: z.array(keySchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
-  .openapi('KeyPage');
-
-const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+export const keyPageSchema = pageOf(keySchema).openapi('KeyPage');
 
 export const renderKey = (key: KeyRecord): ApiKey => ({
   id: key.id,
@@ -49,14 +47,14 @@ export const renderKey = (key: KeyRecord): ApiKey => ({
   prefix: prefixOf(key.environment),
   hint: key.hint,
   scopes: key.scopes,
-  expires_at: iso(key.expires_at),
+  expires_at: isoOrNull(key.expires_at),
   ip_allow: key.ip_allow,
   endpoints: key.endpoints,
   templates: key.templates,
   nodes: key.nodes,
-  created_at: new Date(key.created_at).toISOString(),
-  last_used_at: iso(key.last_used_at),
-  rotated_at: iso(key.rotated_at),
-  previous_expires_at: iso(key.previous_expires_at),
-  revoked_at: iso(key.revoked_at),
+  created_at: iso(key.created_at),
+  last_used_at: isoOrNull(key.last_used_at),
+  rotated_at: isoOrNull(key.rotated_at),
+  previous_expires_at: isoOrNull(key.previous_expires_at),
+  revoked_at: isoOrNull(key.revoked_at),
 });

@@ -1,69 +1,60 @@
-import { z } from '@hono/zod-openapi';
 import { removeWebhook, rotateSecret, updateWebhook } from '../../../services/webhooks/manage.ts';
 import { rotationSchema, webhookChangeSchema } from '../../../services/webhooks/request.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { readJsonBody, readOptionalJsonBody, refuse } from '../../http/body.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { idParams } from '../params.ts';
+import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 import { renderWebhook } from './render.ts';
 import { webhookSchema, webhookWithSecretSchema } from './schemas.ts';
 
-const params = z.object({ id: z.uuid() });
-
-/** `PATCH` and `DELETE /v1/webhooks/{id}`, and `POST /v1/webhooks/{id}/rotate`. */
-export function registerChangeWebhook(app: V1App): void {
-  describeRoute(app, {
-    method: 'patch',
-    path: '/webhooks/{id}',
-    operationId: 'updateWebhook',
-    summary: 'Change a webhook, or turn it on or off',
-    request: { params, body: { required: true, content: { 'application/json': { schema: webhookChangeSchema } } } },
-    responses: { 200: jsonAnswer('The webhook', webhookSchema) },
-  });
-  app.patch('/webhooks/:id', async (c) => {
-    const body = await readJsonBody(c);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
+const update = defineRoute({
+  method: 'patch',
+  path: '/webhooks/{id}',
+  access: { scope: 'webhooks:write' },
+  operationId: 'updateWebhook',
+  summary: 'Change, enable or disable a webhook',
+  params: idParams,
+  body: jsonBody(webhookChangeSchema, { example: { enabled: false } }),
+  responses: { 200: jsonResponse('The webhook', webhookSchema) },
+  async handle(c, { body }) {
     const { core, caller } = c.var;
-    const changed = await updateWebhook(core, caller, c.req.param('id'), body.value);
-    return changed.ok ? c.json(renderWebhook(changed.value)) : coreProblem(c, changed.problem);
-  });
+    const changed = await updateWebhook(core, caller, c.req.param('id'), body);
+    return changed.ok ? c.json(renderWebhook(changed.value)) : changed;
+  },
+});
 
-  describeRoute(app, {
-    method: 'post',
-    path: '/webhooks/{id}/rotate',
-    operationId: 'rotateWebhookSecret',
-    summary: 'Give a webhook a new secret',
-    request: { params, body: { content: { 'application/json': { schema: rotationSchema } } } },
-    responses: {
-      200: jsonAnswer('The webhook and its new secret, shown once', webhookWithSecretSchema),
-    },
-  });
-  app.post('/webhooks/:id/rotate', async (c) => {
-    const body = await readOptionalJsonBody(c);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
+const rotate = defineRoute({
+  method: 'post',
+  path: '/webhooks/{id}/rotate',
+  access: { scope: 'webhooks:write' },
+  operationId: 'rotateWebhookSecret',
+  summary: 'Give a webhook a new secret',
+  params: idParams,
+  body: jsonBody(rotationSchema, { optional: true, example: { overlap: 3600 } }),
+  responses: { 200: jsonResponse('The webhook and its new secret, shown once', webhookWithSecretSchema) },
+  async handle(c, { body }) {
     const { core, caller } = c.var;
-    const rotated = await rotateSecret(core, caller, c.req.param('id'), body.value);
+    const rotated = await rotateSecret(core, caller, c.req.param('id'), body);
     if (!rotated.ok) {
-      return coreProblem(c, rotated.problem);
+      return rotated;
     }
     const { webhook, secret } = rotated.value;
     return c.json({ ...renderWebhook(webhook), secret }, 200, { 'cache-control': 'no-store' });
-  });
+  },
+});
 
-  describeRoute(app, {
-    method: 'delete',
-    path: '/webhooks/{id}',
-    operationId: 'deleteWebhook',
-    summary: 'Remove a webhook and its log',
-    request: { params },
-    responses: { 204: { description: 'It is gone' } },
-  });
-  app.delete('/webhooks/:id', async (c) => {
+const remove = defineRoute({
+  method: 'delete',
+  path: '/webhooks/{id}',
+  access: { scope: 'webhooks:write' },
+  operationId: 'deleteWebhook',
+  summary: 'Delete a webhook and its log',
+  params: idParams,
+  responses: { 204: { description: 'The webhook is deleted' } },
+  async handle(c) {
     const { core, caller } = c.var;
     const removed = await removeWebhook(core, caller, c.req.param('id'));
-    return removed.ok ? c.body(null, 204) : coreProblem(c, removed.problem);
-  });
-}
+    return removed.ok ? c.body(null, 204) : removed;
+  },
+});
+
+/** `PATCH` and `DELETE /v1/webhooks/{id}`, and `POST /v1/webhooks/{id}/rotate`. */
+export const changeWebhookRoutes: readonly Route[] = [update, rotate, remove];

@@ -8,106 +8,94 @@ import {
   redeliverRange,
 } from '../../../services/webhooks/deliver.ts';
 import { redeliverySchema } from '../../../services/webhooks/request.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { readJsonBody, refuse } from '../../http/body.ts';
-import { pageFields, readListQuery } from '../page-query.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { pageFields, renderPage } from '../page.ts';
+import { idParams } from '../params.ts';
+import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 import { renderDelivery, renderDeliverySummary } from './render.ts';
 import { deliveryPageSchema, deliverySchema, redeliveredSchema } from './schemas.ts';
 
-const query = z.object({ ...pageFields, status: z.enum(DELIVERY_STATUSES).optional() });
-const params = z.object({ id: z.uuid() });
 const deliveryParams = z.object({ id: z.uuid(), delivery: z.string() });
 
-/** `GET /v1/webhooks/{id}/deliveries` and one of them: the log. */
-export function registerReadDeliveries(app: V1App): void {
-  describeRoute(app, {
-    method: 'get',
-    path: '/webhooks/{id}/deliveries',
-    operationId: 'listWebhookDeliveries',
-    summary: 'List what a webhook was sent',
-    request: { params, query },
-    responses: { 200: jsonAnswer('A page of deliveries, newest first', deliveryPageSchema) },
-  });
-  app.get('/webhooks/:id/deliveries', async (c) => {
-    const asked = readListQuery(query, c.req.query());
-    if (!asked.ok) {
-      return refuse(c, asked.problem);
-    }
+const list = defineRoute({
+  method: 'get',
+  path: '/webhooks/{id}/deliveries',
+  access: { scope: 'webhooks:read' },
+  operationId: 'listWebhookDeliveries',
+  summary: 'List the deliveries of a webhook',
+  params: idParams,
+  query: z.object({ ...pageFields, status: z.enum(DELIVERY_STATUSES).optional() }),
+  responses: { 200: jsonResponse('A page of deliveries, newest first', deliveryPageSchema) },
+  async handle(c, { query: { limit, cursor = null, status = null } }) {
     const { core, caller } = c.var;
-    const { limit, cursor, status = null } = asked.value;
     const page = await listDeliveries(core, caller, c.req.param('id'), { limit, cursor, status });
-    if (!page.ok) {
-      return coreProblem(c, page.problem);
-    }
-    const { deliveries, next_cursor } = page.value;
-    return c.json({ data: deliveries.map(renderDeliverySummary), has_more: next_cursor !== null, next_cursor });
-  });
+    return page.ok ? c.json(renderPage(page.value, renderDeliverySummary)) : page;
+  },
+});
 
-  describeRoute(app, {
-    method: 'get',
-    path: '/webhooks/{id}/deliveries/{delivery}',
-    operationId: 'getWebhookDelivery',
-    summary: 'Get one delivery with its body',
-    request: { params: deliveryParams },
-    responses: { 200: jsonAnswer('The delivery', deliverySchema) },
-  });
-  app.get('/webhooks/:id/deliveries/:delivery', async (c) => {
+const get = defineRoute({
+  method: 'get',
+  path: '/webhooks/{id}/deliveries/{delivery}',
+  access: { scope: 'webhooks:read' },
+  operationId: 'getWebhookDelivery',
+  summary: 'Get one delivery with its body',
+  params: deliveryParams,
+  responses: { 200: jsonResponse('The delivery', deliverySchema) },
+  async handle(c) {
     const { core, caller } = c.var;
     const { id, delivery } = c.req.param();
     const found = await getDelivery(core, caller, id, delivery);
-    return found.ok ? c.json(renderDelivery(found.value)) : coreProblem(c, found.problem);
-  });
-}
+    return found.ok ? c.json(renderDelivery(found.value)) : found;
+  },
+});
 
-/** `POST /v1/webhooks/{id}/ping`, `…/deliveries/{delivery}/redeliver` and `…/redeliver`: what is sent because the owner asks. */
-export function registerSendDeliveries(app: V1App): void {
-  describeRoute(app, {
-    method: 'post',
-    path: '/webhooks/{id}/ping',
-    operationId: 'pingWebhook',
-    summary: 'Send a test event',
-    problems: [422],
-    request: { params },
-    responses: { 202: jsonAnswer('The delivery; the log says what came of it', deliverySchema) },
-  });
-  app.post('/webhooks/:id/ping', async (c) => {
+const ping = defineRoute({
+  method: 'post',
+  path: '/webhooks/{id}/ping',
+  access: { scope: 'webhooks:write' },
+  operationId: 'pingWebhook',
+  summary: 'Send a test event',
+  params: idParams,
+  responses: { 202: jsonResponse('The delivery; the log has its outcome', deliverySchema) },
+  refusals: [422],
+  async handle(c) {
     const { core, caller } = c.var;
     const sent = await pingWebhook(core, caller, c.req.param('id'));
-    return sent.ok ? c.json(renderDelivery(sent.value), 202) : coreProblem(c, sent.problem);
-  });
+    return sent.ok ? c.json(renderDelivery(sent.value), 202) : sent;
+  },
+});
 
-  describeRoute(app, {
-    method: 'post',
-    path: '/webhooks/{id}/deliveries/{delivery}/redeliver',
-    operationId: 'redeliverWebhookDelivery',
-    summary: 'Send a delivery again',
-    problems: [422],
-    request: { params: deliveryParams },
-    responses: { 202: jsonAnswer('The delivery', deliverySchema) },
-  });
-  app.post('/webhooks/:id/deliveries/:delivery/redeliver', async (c) => {
+const redeliverOne = defineRoute({
+  method: 'post',
+  path: '/webhooks/{id}/deliveries/{delivery}/redeliver',
+  access: { scope: 'webhooks:write' },
+  operationId: 'redeliverWebhookDelivery',
+  summary: 'Send a delivery again',
+  params: deliveryParams,
+  responses: { 202: jsonResponse('The delivery', deliverySchema) },
+  refusals: [422],
+  async handle(c) {
     const { core, caller } = c.var;
     const { id, delivery } = c.req.param();
     const sent = await redeliver(core, caller, id, delivery);
-    return sent.ok ? c.json(renderDelivery(sent.value), 202) : coreProblem(c, sent.problem);
-  });
+    return sent.ok ? c.json(renderDelivery(sent.value), 202) : sent;
+  },
+});
 
-  describeRoute(app, {
-    method: 'post',
-    path: '/webhooks/{id}/redeliver',
-    operationId: 'redeliverWebhookRange',
-    summary: 'Send all deliveries of a time again',
-    request: { params, body: { required: true, content: { 'application/json': { schema: redeliverySchema } } } },
-    responses: { 202: jsonAnswer('How many are sent again', redeliveredSchema) },
-  });
-  app.post('/webhooks/:id/redeliver', async (c) => {
-    const body = await readJsonBody(c);
-    if (!body.ok) {
-      return refuse(c, body.problem);
-    }
+const redeliverMany = defineRoute({
+  method: 'post',
+  path: '/webhooks/{id}/redeliver',
+  access: { scope: 'webhooks:write' },
+  operationId: 'redeliverWebhookRange',
+  summary: 'Send all deliveries of a period again',
+  params: idParams,
+  body: jsonBody(redeliverySchema, { example: { since: '2026-11-20T00:00:00Z', status: 'failed' } }),
+  responses: { 202: jsonResponse('The number of deliveries that are sent again', redeliveredSchema) },
+  async handle(c, { body }) {
     const { core, caller } = c.var;
-    const sent = await redeliverRange(core, caller, c.req.param('id'), body.value);
-    return sent.ok ? c.json({ redelivered: sent.value }, 202) : coreProblem(c, sent.problem);
-  });
-}
+    const sent = await redeliverRange(core, caller, c.req.param('id'), body);
+    return sent.ok ? c.json({ redelivered: sent.value }, 202) : sent;
+  },
+});
+
+/** The log of a webhook's deliveries, and what its owner sends: test events and repeated deliveries. */
+export const deliveryRoutes: readonly Route[] = [list, get, ping, redeliverOne, redeliverMany];

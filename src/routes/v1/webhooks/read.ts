@@ -1,37 +1,38 @@
-import { z } from '@hono/zod-openapi';
 import { getWebhook, listWebhooks } from '../../../services/webhooks/manage.ts';
-import { coreProblem } from '../../http/problem.ts';
-import { describeRoute, jsonAnswer, type V1App } from '../v1-app.ts';
+import { renderPage } from '../page.ts';
+import { idParams } from '../params.ts';
+import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { renderWebhook } from './render.ts';
 import { webhookPageSchema, webhookSchema } from './schemas.ts';
 
-/** `GET /v1/webhooks` and `GET /v1/webhooks/{id}`: what an account has. Secrets are never shown again. */
-export function registerReadWebhooks(app: V1App): void {
-  describeRoute(app, {
-    method: 'get',
-    path: '/webhooks',
-    operationId: 'listWebhooks',
-    summary: 'List webhooks',
-    responses: { 200: jsonAnswer('All webhooks of the account, newest first', webhookPageSchema) },
-  });
-  app.get('/webhooks', async (c) => {
+const list = defineRoute({
+  method: 'get',
+  path: '/webhooks',
+  access: { scope: 'webhooks:read' },
+  operationId: 'listWebhooks',
+  summary: 'List webhooks',
+  responses: { 200: jsonResponse('All webhooks of the account, newest first', webhookPageSchema) },
+  async handle(c) {
     const { core, caller } = c.var;
-    const webhooks = await listWebhooks(core, caller);
-    // An account has so few that they are one page; the form is that of every list.
-    return c.json({ data: webhooks.map(renderWebhook), has_more: false, next_cursor: null });
-  });
+    // `MAX_WEBHOOKS` fit into one page; the form is that of every list.
+    return c.json(renderPage({ items: await listWebhooks(core, caller), next_cursor: null }, renderWebhook));
+  },
+});
 
-  describeRoute(app, {
-    method: 'get',
-    path: '/webhooks/{id}',
-    operationId: 'getWebhook',
-    summary: 'Get a webhook',
-    request: { params: z.object({ id: z.uuid() }) },
-    responses: { 200: jsonAnswer('The webhook', webhookSchema) },
-  });
-  app.get('/webhooks/:id', async (c) => {
+const get = defineRoute({
+  method: 'get',
+  path: '/webhooks/{id}',
+  access: { scope: 'webhooks:read' },
+  operationId: 'getWebhook',
+  summary: 'Get a webhook',
+  params: idParams,
+  responses: { 200: jsonResponse('The webhook', webhookSchema) },
+  async handle(c) {
     const { core, caller } = c.var;
     const found = await getWebhook(core, caller, c.req.param('id'));
-    return found.ok ? c.json(renderWebhook(found.value)) : coreProblem(c, found.problem);
-  });
-}
+    return found.ok ? c.json(renderWebhook(found.value)) : found;
+  },
+});
+
+/** `GET /v1/webhooks` and `GET /v1/webhooks/{id}`. Secrets are never shown again. */
+export const readWebhookRoutes: readonly Route[] = [list, get];

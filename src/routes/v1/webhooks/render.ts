@@ -1,8 +1,6 @@
 import type { DeliveryView, WebhookView } from '../../../contract/webhook.ts';
+import { iso, isoOrNull } from '../../../lib/time.ts';
 import type { ApiDelivery, ApiDeliverySummary, ApiWebhook } from './schemas.ts';
-
-const iso = (ms: number): string => new Date(ms).toISOString();
-const isoOrNull = (ms: number | null): string | null => (ms === null ? null : iso(ms));
 
 export const renderWebhook = (webhook: WebhookView): ApiWebhook => ({
   id: webhook.id,

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { ATTEMPT_OUTCOMES, DELIVERY_STATUSES, DISABLED_REASONS, EVENT_TYPES } from '../../../contract/webhook.ts';
+import { pageOf } from '../page.ts';
 
 /** What v1 answers about webhooks. */
 
@@ -24,9 +25,7 @@ export const webhookSchema = z
 
 export const webhookWithSecretSchema = webhookSchema.extend({ secret: z.string() }).openapi('WebhookWithSecret');
 
-export const webhookPageSchema = z
-  .object({ data: z.array(webhookSchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
-  .openapi('WebhookPage');
+export const webhookPageSchema = pageOf(webhookSchema).openapi('WebhookPage');
 
 export const deliverySummarySchema = z
   .object({
@@ -51,9 +50,7 @@ export const deliverySummarySchema = z
 
 export const deliverySchema = deliverySummarySchema.extend({ body: z.string() }).openapi('WebhookDelivery');
 
-export const deliveryPageSchema = z
-  .object({ data: z.array(deliverySummarySchema), has_more: z.boolean(), next_cursor: z.string().nullable() })
-  .openapi('WebhookDeliveryPage');
+export const deliveryPageSchema = pageOf(deliverySummarySchema).openapi('WebhookDeliveryPage');
 
 export const redeliveredSchema = z.object({ redelivered: z.int() }).openapi('Redelivered');
 

@@ -1,1 +1,1 @@
-"""What a worker says of itself: `action: "health"`, `action: "debug"`, and the log at its start."""
+"""Reports about the worker: `action: "health"`, `action: "debug"`, and the GPU check at its start."""

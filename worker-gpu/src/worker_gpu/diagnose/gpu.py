@@ -1,4 +1,4 @@
-"""The GPU as `nvidia-smi` sees it, without torch in this process."""
+"""The GPUs that `nvidia-smi` reports. This process does not load torch."""
 
 import shutil
 import subprocess
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from worker_gpu.shape import Json, JsonObject
 
-ASK_S = 20.0
-"""A driver that hangs must not hang the start; nvidia-smi takes about a second after a cold boot."""
+NVIDIA_SMI_TIMEOUT_S = 20.0
+"""A hung driver must not hang the start. nvidia-smi takes about a second after a cold boot."""
 MIB = 1024 * 1024
 _FIELDS = "name,driver_version,memory.total,memory.free,ecc.errors.uncorrected.volatile.total"
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """What is there. `problem`: the driver is there and does not work. `skipped`: there is nothing to look at."""
+    """The GPUs of the machine. `problem` says why the driver does not work, `skipped` why there is nothing to check."""
 
     names: tuple[str, ...] = ()
     driver: str | None = None
@@ -24,7 +24,7 @@ class Gpus:
     skipped: str | None = None
 
     def to_wire(self) -> JsonObject:
-        """As the reports carry it."""
+        """The `gpu` of a report."""
         devices: list[Json] = [
             {"name": name, "memory_bytes": total, "memory_free_bytes": free}
             for name, total, free in zip(self.names, self.memory_total_bytes, self.memory_free_bytes, strict=True)
@@ -32,41 +32,41 @@ class Gpus:
         return {"devices": devices, "driver": self.driver, "problem": self.problem, "skipped": self.skipped}
 
 
-def look_at_gpus(program: str = "nvidia-smi") -> Gpus:
-    """Ask the driver. Blocks for up to ASK_S. Never raises."""
+def query_gpus(program: str = "nvidia-smi") -> Gpus:
+    """Query the driver. Blocks for up to NVIDIA_SMI_TIMEOUT_S. Never raises."""
     path = shutil.which(program)
     if path is None:
-        return Gpus(skipped=f"no {program} here: not a machine with an NVIDIA GPU")
+        return Gpus(skipped=f"{program} is not installed: this machine has no NVIDIA GPU")
     try:
-        asked = subprocess.run(  # noqa: S603 -- a program of the driver
+        done = subprocess.run(  # noqa: S603 -- a program of the driver
             [path, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
-            timeout=ASK_S,
+            timeout=NVIDIA_SMI_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Gpus(problem=f"{program} did not answer within {int(ASK_S)} seconds")
+        return Gpus(problem=f"{program} did not answer within {int(NVIDIA_SMI_TIMEOUT_S)} seconds")
     except OSError as error:
         return Gpus(problem=f"{program} did not start ({type(error).__name__})")
-    if asked.returncode != 0:
-        text = " ".join((asked.stdout + asked.stderr).split())[:200]
-        return Gpus(problem=f"{program} ended with {asked.returncode}: {text}")
-    return read_gpus(asked.stdout)
+    if done.returncode != 0:
+        text = " ".join((done.stdout + done.stderr).split())[:200]
+        return Gpus(problem=f"{program} exited with code {done.returncode}: {text}")
+    return read_gpus(done.stdout)
 
 
 def read_gpus(text: str) -> Gpus:
-    """The table that `nvidia-smi` printed."""
+    """Parse the table that `nvidia-smi` printed."""
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
     if not rows or any(len(row) != len(_FIELDS.split(",")) for row in rows):
-        return Gpus(problem="the driver lists no GPU" if not rows else "the driver's list has another form")
-    worn = [row[0] for row in rows if row[4].isdecimal() and int(row[4]) > 0]
+        return Gpus(problem="the driver lists no GPU" if not rows else "the output of the driver has an unknown format")
+    faulty = [row[0] for row in rows if row[4].isdecimal() and int(row[4]) > 0]
     return Gpus(
         tuple(row[0] for row in rows),
         rows[0][1],
         tuple(_mib(row[2]) for row in rows),
         tuple(_mib(row[3]) for row in rows),
-        problem=f"uncorrected memory errors on {worn[0]}" if worn else None,
+        problem=f"uncorrected memory errors on {faulty[0]}" if faulty else None,
     )
 
 

@@ -1,5 +1,5 @@
-"""Looks at what may hang or fail, and comes back all the same: a network volume that does not answer holds whoever asks
-it in the kernel, where nothing ends the wait."""
+"""Runs a check that may hang or fail, within a time limit. A network volume that does not answer blocks its reader in
+the kernel, where nothing ends the wait."""
 
 import asyncio
 import contextlib
@@ -9,35 +9,35 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LOOK_S = 10.0
-"""Longest look at a disk: a listing of 2,000 files on a slow network volume takes a few seconds."""
+PROBE_TIMEOUT_S = 10.0
+"""Listing 2,000 files on a slow network volume takes a few seconds."""
 
 
-async def looked(look: Callable[[], T], otherwise: Callable[[str], T], limit_s: float = LOOK_S) -> T:
-    """What `look` gives, in a thread; `otherwise` with what is wrong where it fails or takes longer than `limit_s`. The
-    thread of one that hangs is left to itself: it holds up neither the loop's end nor the process's."""
+async def probe(check: Callable[[], T], on_problem: Callable[[str], T], timeout_s: float = PROBE_TIMEOUT_S) -> T:
+    """The result of `check`, which runs in a thread, or of `on_problem`, which gets the reason, if the check fails or
+    takes longer than `timeout_s`. A hung thread delays neither the end of the loop nor that of the process."""
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[T] = loop.create_future()
+    result: asyncio.Future[T] = loop.create_future()
 
-    def settle(value: T) -> None:
-        if not found.done():
-            found.set_result(value)
+    def deliver(value: T) -> None:
+        if not result.done():
+            result.set_result(value)
 
-    def work() -> None:
+    def run_check() -> None:
         try:
-            value = look()
+            value = check()
         except Exception as error:
-            value = otherwise(type(error).__name__)
+            value = on_problem(type(error).__name__)
         # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, value)
+            loop.call_soon_threadsafe(deliver, value)
 
     try:
-        # Not one of the loop's own threads, which are waited for at its end.
-        threading.Thread(target=work, name="look", daemon=True).start()
-        async with asyncio.timeout(limit_s):
-            return await found
+        # A thread of its own: the loop waits for those of its executor when it ends.
+        threading.Thread(target=run_check, name="probe", daemon=True).start()
+        async with asyncio.timeout(timeout_s):
+            return await result
     except TimeoutError:
-        return otherwise(f"no answer within {limit_s:g} seconds")
+        return on_problem(f"no answer within {timeout_s:g} seconds")
     except RuntimeError as error:
-        return otherwise(str(error))
+        return on_problem(str(error))

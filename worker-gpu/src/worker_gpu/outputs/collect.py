@@ -11,10 +11,10 @@ from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
 from worker_gpu.outputs.files import MAX_HELD_BYTES, LocalFile, Source, measure
-from worker_gpu.outputs.history_outputs import FileRef, Listed, PictureRef, TextRef, file_at, walk
+from worker_gpu.outputs.history_outputs import FileRef, ListedOutput, PictureRef, TextRef, file_at, list_outputs
 from worker_gpu.outputs.kinds import TEXT
 from worker_gpu.outputs.metadata_warnings import MetadataWarnings, Warn
-from worker_gpu.outputs.output_discovery import Finder, Item, unreachable
+from worker_gpu.outputs.output_discovery import OutputFinder, PendingOutput, comfyui_unreachable
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, Sink
 from worker_gpu.shape import JsonObject
@@ -47,7 +47,7 @@ class Collector:
         group: asyncio.TaskGroup,
         source: Source,
         uploader: Sink,
-        finder: Finder,
+        finder: OutputFinder,
         wishes: Wishes,
         spool: Callable[[str], LocalFile],
         keep_picture: Callable[[], Path] | None,
@@ -63,7 +63,7 @@ class Collector:
         self._keep_picture = keep_picture
         self._emit = emit
         self._metadata_warnings = MetadataWarnings(warn)
-        self._taken: dict[str, Item] = {}
+        self._taken: dict[str, PendingOutput] = {}
         self._repeated: set[str] = set()
         self._sent: dict[str, int] = {}
         self._stored: dict[str, Output] = {}
@@ -79,7 +79,7 @@ class Collector:
 
     def showed(self, node: str, output: JsonObject) -> None:
         """A node listed outputs: begin to bring them in. What was listed before is passed over."""
-        self._begin(self._take(walk(node, output)))
+        self._begin(self._take(list_outputs(node, output)))
 
     def sent(self, node: str, content_type: str, picture: bytes) -> None:
         """A node sent a picture as its result. Does nothing where such pictures come as files."""
@@ -95,11 +95,11 @@ class Collector:
         self._source.ended(results.began_ms)
         self._listed_last = results.listed_last
         early = set(self._taken)
-        self._begin(self._take([each for node, output in results.listed for each in walk(node, output)]))
+        self._begin(self._take([each for node, output in results.listed for each in list_outputs(node, output)]))
         self._begin(self._take(_unlisted(results.written)))
         await self._settled()
         if not self._taken:
-            raise self._finder.nothing()
+            raise self._finder.no_outputs_error()
         await self._look_again(early & set(self._files))
         return [replace(self._stored[name], keys=item.keys) for name, item in self._taken.items()]
 
@@ -124,12 +124,12 @@ class Collector:
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
 
-    async def _take(self, listed: list[Listed]) -> None:
+    async def _take(self, listed: list[ListedOutput]) -> None:
         """Bring in what is new of `listed`."""
         async with self._naming:
-            fresh: list[Item] = []
+            fresh: list[PendingOutput] = []
             for each in listed:
-                item = await self._finder.item(each)
+                item = await self._finder.resolve(each)
                 if item is None or item.name in self._repeated:
                     continue
                 taken = self._taken.get(item.name)
@@ -143,9 +143,9 @@ class Collector:
 
     async def _take_sent(self, node: str, ref: PictureRef, picture: bytes) -> None:
         await asyncio.to_thread(ref.path.write_bytes, picture)
-        await self._take([Listed(node, "", ref)])
+        await self._take([ListedOutput(node, "", ref)])
 
-    async def _bring_in(self, items: list[Item]) -> None:
+    async def _bring_in(self, items: list[PendingOutput]) -> None:
         most = self._wishes.limits.max_outputs
         if 0 < most < len(self._taken):
             raise JobError("output_too_large", f"The graph gave more than {most} outputs.")
@@ -202,9 +202,9 @@ class Collector:
         try:
             return {name for name, changed in await together(is_changed(name) for name in names) if changed}
         except ComfyUnreachable as error:
-            raise unreachable() from error
+            raise comfyui_unreachable() from error
 
-    def _kept_inline(self, item: Item, text: str) -> bool:
+    def _kept_inline(self, item: PendingOutput, text: str) -> bool:
         if len(text.encode("utf-8", "replace")) > self._wishes.limits.max_text_bytes:
             return False
         size, sha256, clean = measure_text(text)
@@ -224,15 +224,15 @@ class Collector:
         )
         return True
 
-    async def _fetch(self, item: Item, ref: FileRef) -> tuple[str, LocalFile]:
+    async def _fetch(self, item: PendingOutput, ref: FileRef) -> tuple[str, LocalFile]:
         """The item's name and its file."""
         try:
             async with self._fetching:
                 file = await self._source.fetch(ref)
         except ComfyUnreachable as error:
-            raise unreachable() from error
+            raise comfyui_unreachable() from error
         if file is None:
-            raise self._finder.missing(item.node, item.name)
+            raise self._finder.missing_file_error(item.node, item.name)
         size = len(file.content or b"")
         if file.path is not None and self._held_bytes + size > MAX_HELD_BYTES:
             return item.name, file.released()
@@ -266,7 +266,7 @@ class Collector:
             raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
 
 
-def _unlisted(written: Iterable[WrittenFile]) -> list[Listed]:
+def _unlisted(written: Iterable[WrittenFile]) -> list[ListedOutput]:
     """What was written to the output folder, listed by a node or not. What lies in temp is a result only if listed."""
     refs = ((file.node, file_at(file.path, file.folder)) for file in written if file.folder == OUTPUT_FOLDER)
-    return [Listed(node, "", ref) for node, ref in refs if ref is not None]
+    return [ListedOutput(node, "", ref) for node, ref in refs if ref is not None]

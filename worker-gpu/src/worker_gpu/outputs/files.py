@@ -13,7 +13,7 @@ from worker_gpu.errors import JobError
 from worker_gpu.job_folders import JobFolders
 from worker_gpu.outputs.history_outputs import FileRef, PathRef
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
-from worker_gpu.outputs.output_paths import places
+from worker_gpu.outputs.output_paths import candidate_files
 from worker_gpu.outputs.strip_metadata.strip import StripResult, strip
 from worker_gpu.spool import Spool
 
@@ -110,7 +110,7 @@ class ViewedFiles:
 
     async def place(self, ref: PathRef) -> FileRef | None:
         """See `Source`."""
-        for candidate in places(ref, ()):
+        for candidate in candidate_files(ref, ()):
             async with self._client.view(candidate.filename, candidate.subfolder, candidate.folder) as viewed:
                 if viewed is not None:  # the body is not read
                     return candidate
@@ -253,7 +253,7 @@ class OwnFiles:
         return await asyncio.to_thread(self._measure, ref)
 
     def _place(self, ref: PathRef) -> FileRef | None:
-        found = places(ref, self._folders.roots)
+        found = candidate_files(ref, self._folders.roots)
         return next((file for file in found if self._folders.find(file) is not None), None)
 
     def _measure(self, ref: FileRef) -> LocalFile | None:

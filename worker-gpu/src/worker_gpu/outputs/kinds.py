@@ -1,16 +1,16 @@
-"""What kind of thing a file is: by its first bytes, then by its extension."""
+"""The type of a file, by its first bytes and then by its extension."""
 
 from dataclasses import dataclass
 
 from worker_gpu.contract import OutputType
 
 HEAD_BYTES = 4096
-"""How much of a file is looked at; the farthest mark read here is the DocType of a Matroska header."""
+"""How much of a file is read. The DocType of a Matroska header is the farthest mark."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Type of an output and its media type."""
+    """The type of an output and its media type."""
 
     type: OutputType
     content_type: str
@@ -95,10 +95,10 @@ _STARTS: tuple[tuple[bytes, Kind], ...] = (
     (b"%PDF-", _BY_EXTENSION["pdf"]),
 )
 _WITH_HEADER_LENGTH = frozenset({"latent", "safetensors", "sft"})
-"""Safetensors: eight bytes of length, which may be any signature, then a JSON object."""
+"""Safetensors start with a length of eight bytes, which can look like any signature, then a JSON object."""
 _MP3_SYNC = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 _DIB_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
-"""Sizes that a bitmap's second header has had (BITMAPCOREHEADER to BITMAPV5HEADER)."""
+"""Known sizes of the second header of a bitmap (BITMAPCOREHEADER to BITMAPV5HEADER)."""
 _TEXT_CONTROLS = b"\t\n\r\f\x1b"
 _BRANDS: dict[bytes, Kind] = {
     b"avif": _BY_EXTENSION["avif"],
@@ -111,12 +111,12 @@ _BRANDS: dict[bytes, Kind] = {
 
 
 def kind_of(head: bytes, name: str) -> Kind:
-    """The kind of a file called `name` that begins with `head` (its first HEAD_BYTES)."""
+    """The type of the file `name` whose first HEAD_BYTES are `head`."""
     return _by_content(head, name) or _by_extension(name) or UNKNOWN
 
 
 def content_type_of(name: str) -> str | None:
-    """The media type that a file name promises; None for an extension that is not known."""
+    """The media type by the extension of `name`; None for an unknown extension."""
     kind = _by_extension(name)
     return kind.content_type if kind is not None else None
 
@@ -134,9 +134,9 @@ def _by_content(head: bytes, name: str) -> Kind | None:
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if begin.startswith(b"<svg") or (begin.startswith(b"<?xml") and b"<svg" in head):
         return _BY_EXTENSION["svg"]
-    promised = _by_extension(name)
-    if promised is not None and promised.type == "text" and _is_text(head):
-        # Most signatures are words: a note about glTF is no model.
+    by_name = _by_extension(name)
+    if by_name is not None and by_name.type == "text" and _is_text(head):
+        # Most signatures are words: a note about glTF is not a model.
         return None
     if _extension(name) in _WITH_HEADER_LENGTH and head[4:9] == b"\0\0\0\0{":
         return None
@@ -150,7 +150,7 @@ def _by_content(head: bytes, name: str) -> Kind | None:
         return _BY_EXTENSION["webm" if b"webm" in head else "mkv"]
     if head[:4] == b"OggS":
         return _BY_EXTENSION["ogv" if b"theora" in head else "ogg"]
-    if head.startswith(_MP3_SYNC) and (promised is None or promised.type == "audio"):
+    if head.startswith(_MP3_SYNC) and (by_name is None or by_name.type == "audio"):
         return _BY_EXTENSION["mp3"]
     if _is_id3(head):
         return _BY_EXTENSION["mp3"]
@@ -165,7 +165,7 @@ def _by_content(head: bytes, name: str) -> Kind | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """UTF-8 without control characters; a character may be cut at the end."""
+    """Whether `head` is UTF-8 without control characters. The last character may be incomplete."""
     if any(byte < 32 and byte not in _TEXT_CONTROLS for byte in head):
         return False
     try:
@@ -176,7 +176,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _is_id3(head: bytes) -> bool:
-    """Version 2.2 to 2.4, no flag that is undefined, a size of four seven-bit bytes (id3.org, id3v2.4.0-structure)."""
+    """Version 2.2 to 2.4, no undefined flag, a size of four seven-bit bytes (id3.org, id3v2.4.0-structure)."""
     known = 2 <= _at(head, 3) <= 4 and _at(head, 5) & 0x0F == 0
     return head[:3] == b"ID3" and known and max(head[6:10], default=0) < 128
 
@@ -187,7 +187,7 @@ def _is_jpeg(head: bytes) -> bool:
 
 
 def _is_bitmap(head: bytes) -> bool:
-    """Four reserved bytes of zero, and a second header of a size there is."""
+    """Four reserved zero bytes, and a second header of a known size."""
     return head[:2] == b"BM" and head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _DIB_HEADER_BYTES
 
 

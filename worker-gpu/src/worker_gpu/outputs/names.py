@@ -1,4 +1,4 @@
-"""What an output is called: the path in its folder, as ComfyUI named it, unique in the job."""
+"""Names of outputs: the path in ComfyUI's folder, safe and unique in the job."""
 
 import hashlib
 import re
@@ -9,20 +9,20 @@ from worker_gpu.outputs.history_outputs import FileRef, PictureRef, TextRef
 TEMP_FOLDER = "temp"
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\\\ud800-\udfff]")
-"""What ends a line (control characters, U+2028, U+2029) or changes the order of the characters around it on a screen,
-backslashes, and what no UTF-8 can hold."""
+"""Characters that end a line (control characters, U+2028, U+2029) or change the direction of text, backslashes, and
+lone surrogates, which UTF-8 cannot encode."""
 
 
 class Names:
-    """The names given in one job. A name is given once; asking again for the same thing gives the same name. `below` is
-    what the paths of all its files begin with, where they share ComfyUI's folders with others'."""
+    """The names in one job. Each output has its own name, and the same output always gets the same name. `below` is the
+    prefix of the job's files if jobs share ComfyUI's folders."""
 
     def __init__(self, below: str = "") -> None:
         self._below = below
         self._given: dict[str, tuple[str, str]] = {}
 
     def of_file(self, ref: FileRef, temp: bool) -> str:
-        """Name of a file: its path less `below`; one that counts as a temp file gets `temp/` in front."""
+        """The name of a file: its path without `below`. The name of a temp file starts with `temp/`."""
         path = ref.path
         clean = _UNSAFE.sub("_", path.removeprefix(self._below))
         parts = [part for part in clean.split("/") if part not in ("", ".", "..")]
@@ -32,11 +32,11 @@ class Names:
         return self._unique(plain, (ref.folder, path))
 
     def of_text(self, node: str, ref: TextRef) -> str:
-        """Name of a text of a node: `2.txt`, then `2_2.txt`, `2_3.txt`."""
+        """The name of a text of a node: `2.txt`, then `2_2.txt`, `2_3.txt`."""
         return self._numbered(node, ref.index, "txt")
 
     def of_picture(self, node: str, ref: PictureRef) -> str:
-        """Name of a picture that a node sent: `2.png`, then `2_2.png`, `2_3.png`."""
+        """The name of an image that a node sent: `2.png`, then `2_2.png`, `2_3.png`."""
         return self._numbered(node, ref.index, ref.extension)
 
     def _numbered(self, node: str, index: int, extension: str) -> str:
@@ -45,7 +45,7 @@ class Names:
         return self._unique(name, (extension, f"{node} {index}"))
 
     def _unique(self, name: str, owner: tuple[str, str]) -> str:
-        """A name taken by something else, or too long, gets a mark made of what it stands for."""
+        """Add a hash of `owner` to a name that is too long or belongs to another output."""
         if len(name.encode()) > MAX_NAME_BYTES or self._given.get(name, owner) != owner:
             mark = hashlib.sha256("\0".join(owner).encode("utf-8", "surrogatepass")).hexdigest()[:8]
             stem, dot, extension = name.rpartition(".")

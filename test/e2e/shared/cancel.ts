@@ -1,13 +1,8 @@
-import { afterAll, beforeAll, describe, test } from 'vitest';
-import { type Platform, eventsOf, executing, finals, slowGraph, startPlatform, until } from './platform.ts';
+import { describe, test } from 'vitest';
+import { eventsOf, executing, finals, slowGraph, until } from '../platform.ts';
+import { platform } from './stack.ts';
 
-let platform: Platform;
-beforeAll(async () => {
-  platform = await startPlatform();
-});
-afterAll(() => platform.stop());
-
-/** Resolves with the time at which ComfyUI has nothing to do any more. */
+/** Resolves with the time at which ComfyUI is idle. */
 async function comfyuiIdle(): Promise<number> {
   for (;;) {
     const response = await fetch(`${platform.comfyui}/queue`);
@@ -21,8 +16,8 @@ async function comfyuiIdle(): Promise<number> {
   }
 }
 
-describe('a cancel', () => {
-  test('while executing: ComfyUI is idle within a second, the job is canceled, with one end', async ({ expect }) => {
+describe('canceling a running job', () => {
+  test('stops ComfyUI within a second and ends the job once', async ({ expect }) => {
     const { edge } = platform;
     const job = await edge.jobs.submit({ workflow: slowGraph(60) });
     await until(edge, job.id, executing);
@@ -42,7 +37,7 @@ describe('a cancel', () => {
     expect((await edge.jobs.cancel(job.id)).status).toBe('canceled');
   });
 
-  test('the worker takes the next job as if nothing had been', async ({ expect }) => {
+  test('leaves the worker ready for the next job', async ({ expect }) => {
     const { edge } = platform;
     const job = await edge.jobs.submit({ workflow: slowGraph(1) });
     await eventsOf(edge, job.id);
@@ -50,10 +45,9 @@ describe('a cancel', () => {
   });
 });
 
-describe('a cancel of a job that waits', () => {
-  test('ends it at once, and no worker is ever started for it', async ({ expect }) => {
+describe('canceling a queued job', () => {
+  test('ends it immediately and starts no worker for it', async ({ expect }) => {
     const { edge } = platform;
-    await platform.admin('/state');
     const running = await edge.jobs.submit({ workflow: slowGraph(60) });
     await until(edge, running.id, executing);
     const mark = platform.runpod.events.last;

@@ -1,23 +1,9 @@
-import { afterAll, beforeAll, describe, test, vi } from 'vitest';
-import {
-  PATIENCE_MS,
-  type Platform,
-  ended,
-  executing,
-  quickGraph,
-  slowGraph,
-  startPlatform,
-  until,
-} from './platform.ts';
+import { describe, test, vi } from 'vitest';
+import { PATIENCE_MS, ended, executing, quickGraph, slowGraph, until } from '../platform.ts';
+import { platform } from './stack.ts';
 
-let platform: Platform;
-beforeAll(async () => {
-  platform = await startPlatform();
-});
-afterAll(() => platform.stop());
-
-describe('a submit that waits', () => {
-  test('is answered with the finished job, whose result is what it says', async ({ expect }) => {
+describe('a submit with wait', () => {
+  test('returns the finished job', async ({ expect }) => {
     const { edge } = platform;
     const job = await edge.jobs.submit(
       { workflow: quickGraph },
@@ -25,11 +11,12 @@ describe('a submit that waits', () => {
     );
     expect(job).toMatchObject({ status: 'succeeded', outputs: [{ name: 't_00001_.png' }] });
     expect(job.attempts[0]?.upstream_id).toMatch(/./);
-    expect(job.metrics.cold_start_ms).toBeGreaterThanOrEqual(0);
     expect((await edge.jobs.result(job.id))?.outputs).toEqual(job.outputs);
   });
 
-  test('whose client leaves has its job all the same, and the same again under its key', async ({ expect }) => {
+  test('keeps the job of a client that disconnects, and returns it for the same Idempotency-Key', async ({
+    expect,
+  }) => {
     const { edge, happened } = platform;
     const leaving = new AbortController();
     const newJob = {
@@ -47,7 +34,7 @@ describe('a submit that waits', () => {
   });
 });
 
-test('a job that no worker takes in time expires, costs nothing, and its run is taken back at RunPod', async ({
+test('a job that no worker claims before its start deadline expires, and its run at RunPod is canceled', async ({
   expect,
 }) => {
   const { edge } = platform;
@@ -69,7 +56,7 @@ test('a job that no worker takes in time expires, costs nothing, and its run is 
   expect((await ended(edge, slow.id)).status).toBe('canceled');
 });
 
-test('a batch runs its good jobs, and they are found and charged by their metadata', async ({ expect }) => {
+test('a batch runs its valid jobs; the list and the usage report find them by metadata', async ({ expect }) => {
   const { edge, key, url, fetch: ask } = platform;
   const metadata = { campaign: 'a&b "c"' };
   const batch = await edge.jobs.submitBatch([
@@ -88,7 +75,7 @@ test('a batch runs its good jobs, and they are found and charged by their metada
   }
   expect((await edge.jobs.list({ metadata })).data.map(({ id }) => id)).toEqual(ids.toReversed());
   const headers = { authorization: `Bearer ${key}` };
-  // What a job used is written when it is over, beside the answer that says so.
+  // Usage is written after the job has ended.
   const lines = await vi.waitFor(async () => {
     const answer = await ask(`${url}/v1/usage?group_by=job&format=csv`, { headers });
     const mine = (await answer.text()).split('\r\n').filter((line) => ids.some((id) => line.startsWith(id)));

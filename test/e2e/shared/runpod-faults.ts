@@ -1,25 +1,13 @@
-import { type ExpectStatic, afterAll, beforeAll, describe, test } from 'vitest';
-import {
-  type Platform,
-  ended,
-  eventsOf,
-  executing,
-  finals,
-  numbers,
-  quickGraph,
-  slowGraph,
-  startPlatform,
-  until,
-  upTo,
-} from './platform.ts';
+import { type ExpectStatic, describe, test } from 'vitest';
+import { ended, eventsOf, executing, finals, numbers, quickGraph, slowGraph, until, upTo } from '../platform.ts';
+import { platform } from './stack.ts';
 
-let platform: Platform;
-beforeAll(async () => {
-  platform = await startPlatform();
-});
-afterAll(() => platform.stop());
+/**
+ * Guards reconciliation with RunPod: an unknown outcome of `/run` is resolved, never repeated blindly, and a lost, late or
+ * repeated webhook changes nothing.
+ */
 
-/** Runs one job to its end under the faults set before, and checks what must hold of every job. */
+/** Runs one job to its end under the faults set before, and checks what holds for every job. */
 async function run(expect: ExpectStatic) {
   const { edge } = platform;
   const job = await edge.jobs.submit({ workflow: quickGraph });
@@ -30,12 +18,12 @@ async function run(expect: ExpectStatic) {
   return done;
 }
 
-describe("RunPod's webhook", () => {
+describe('a webhook of RunPod', () => {
   test.for([
     ['lost', { kind: 'webhook', action: 'lose' }, 'webhook_lost'],
-    ['repeated', { kind: 'webhook', action: 'repeat', copies: 5 }, 'webhook_sent'],
+    ['sent five times', { kind: 'webhook', action: 'repeat', copies: 5 }, 'webhook_sent'],
     ['late', { kind: 'webhook', action: 'delay', delay_ms: 1_500 }, 'webhook_sent'],
-  ] as const)('%s changes nothing of how the job ends', async ([, fault, met], { expect }) => {
+  ] as const)('does not change the end of the job when it is %s', async ([, fault, met], { expect }) => {
     const mark = platform.runpod.events.last;
     await platform.admin('/faults', fault);
     const done = await run(expect);
@@ -45,20 +33,20 @@ describe("RunPod's webhook", () => {
   });
 });
 
-describe("RunPod's status 404", () => {
-  test('while the worker runs the job: it succeeds all the same', async ({ expect }) => {
+describe('a run that RunPod no longer knows', () => {
+  test('is run again when a worker had it', async ({ expect }) => {
     const { edge } = platform;
     const mark = platform.runpod.events.last;
     const job = await edge.jobs.submit({ workflow: slowGraph(3) });
     await until(edge, job.id, executing);
     const queued = await platform.happened({ type: 'job_queued', after: mark });
     await platform.admin(`/endpoints/local/jobs/${'job' in queued ? queued.job : ''}/forget`, {});
-    // The local RunPod stops a run it forgets, as an expired TTL does; nobody asked for that, so the job runs again.
+    // The local RunPod stops a run that it forgets, as an expired TTL does.
     const done = await ended(edge, job.id);
     expect(done).toMatchObject({ status: 'succeeded', attempts: [{ status: 'lost' }, { status: 'succeeded' }] });
   });
 
-  test('before a worker took it: a new attempt is made, and the job succeeds', async ({ expect }) => {
+  test('gets a new attempt when no worker had it', async ({ expect }) => {
     const { edge } = platform;
     const blocker = await edge.jobs.submit({ workflow: slowGraph(60) });
     await until(edge, blocker.id, executing);
@@ -75,8 +63,8 @@ describe("RunPod's status 404", () => {
   });
 });
 
-describe("RunPod's /run", () => {
-  test('that took the job and never answered: one run, one claim, no second attempt', async ({ expect }) => {
+describe('a call of /run', () => {
+  test('makes one run and one attempt when its answer is lost', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'after' });
     const done = await run(expect);
@@ -84,14 +72,14 @@ describe("RunPod's /run", () => {
     expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toHaveLength(1);
   });
 
-  test('that answers 429, then takes it: same attempt, a little later', async ({ expect }) => {
+  test('is repeated in the same attempt after a 429', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     await platform.admin('/faults', { kind: 'answer', operation: 'run', status: 429, times: 2 });
     expect(await run(expect)).toMatchObject({ status: 'succeeded', attempts: [{ number: 1 }] });
     expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toHaveLength(1);
   });
 
-  test('that was cut before it took the job: a new attempt after the grace', async ({ expect }) => {
+  test('leads to a new attempt after the claim grace when it never reached RunPod', async ({ expect }) => {
     await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'before' });
     expect(await run(expect)).toMatchObject({
       status: 'succeeded',

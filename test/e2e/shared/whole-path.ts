@@ -1,19 +1,14 @@
 import { createHash } from 'node:crypto';
-import { afterAll, beforeAll, describe, test } from 'vitest';
-import { ApiError } from '../../clients/sdk/index.ts';
-import { type Platform, ended, eventsOf, finals, numbers, quickGraph, startPlatform, upTo } from './platform.ts';
+import { describe, test } from 'vitest';
+import { ApiError } from '../../../clients/sdk/index.ts';
+import { ended, eventsOf, finals, numbers, quickGraph, upTo } from '../platform.ts';
+import { platform } from './stack.ts';
 
 /** A 2 × 1 PNG, one red and one blue pixel. */
 const TWO_PIXELS = 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4z8DAwPAfAAcAAf+TEjBnAAAAAElFTkSuQmCC';
 
-let platform: Platform;
-beforeAll(async () => {
-  platform = await startPlatform();
-});
-afterAll(() => platform.stop());
-
-describe('a job through gateway, RunPod, worker and ComfyUI', () => {
-  test('gives the picture that was asked for, with every event numbered once and one end', async ({ expect }) => {
+describe('a job', () => {
+  test('returns its image, numbers every event once, and ends once', async ({ expect }) => {
     const { edge } = platform;
     const job = await edge.jobs.submit({ workflow: quickGraph, metadata: { order: '7' } });
     const events = await eventsOf(edge, job.id);
@@ -32,7 +27,7 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     const bytes = new Uint8Array(await (await edge.jobs.download(job.id, 't_00001_.png')).arrayBuffer());
     expect(createHash('sha256').update(bytes).digest('hex')).toBe(output?.sha256);
 
-    // The link straight to storage gives the same, to anyone, and only as it was signed.
+    // The signed link returns the same bytes without a key, and only as it was signed.
     const link = new URL(output?.signed_url ?? '');
     const direct = await fetch(link);
     expect(direct.status).toBe(200);
@@ -41,7 +36,7 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     expect((await fetch(link)).status).toBe(403);
   });
 
-  test('gives the same graph a picture of its own each time, though ComfyUI has it cached', async ({ expect }) => {
+  test('gets an image of its own although ComfyUI has the same graph cached', async ({ expect }) => {
     const { edge } = platform;
     const first = await edge.jobs.submit({ workflow: quickGraph });
     const second = await edge.jobs.submit({ workflow: quickGraph });
@@ -51,7 +46,7 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     await expect(edge.jobs.download(second.id, 't_00001_.png').then((response) => response.status)).resolves.toBe(200);
   });
 
-  test('takes its pictures by upload and as base64, and gives back video, animation, text and folders', async ({
+  test('accepts inputs as uploads and base64, and returns video, animation, text and subfolders', async ({
     expect,
   }) => {
     const { edge } = platform;
@@ -103,7 +98,7 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     }
   });
 
-  test('that a node ends fails with that node and no stack trace', async ({ expect }) => {
+  test('names the failed node without a stack trace', async ({ expect }) => {
     const { edge } = platform;
     const job = await edge.jobs.submit({
       workflow: {
@@ -121,9 +116,7 @@ describe('a job through gateway, RunPod, worker and ComfyUI', () => {
     expect(JSON.stringify(done)).not.toMatch(/Traceback|\.py|\/comfyui/);
   });
 
-  test('with a node that ComfyUI does not have is refused before anything runs, once a worker has said what it has', async ({
-    expect,
-  }) => {
+  test('is rejected at submit when its graph has a node class that the endpoint lacks', async ({ expect }) => {
     const { edge } = platform;
     await ended(edge, (await edge.jobs.submit({ workflow: quickGraph })).id);
     const taken = platform.runpod.events.find({ type: 'job_queued', after: 0 }).length;

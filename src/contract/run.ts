@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Output, Stage } from './job.ts';
-import type { WorkerError } from './worker.ts';
+import type { WorkerError, WorkerInfo } from './worker.ts';
 
 /** RunPod's id of a run, which becomes a part of URLs: a UUID with something before or behind it (reference/runpod.md section 2). */
 export const runIdSchema = z.string().regex(/^[\w-]{1,200}$/);
@@ -22,6 +22,12 @@ export type RunStatus =
  */
 export const WORKERS = ['worker-gpu', 'worker-comfyui'] as const;
 export type WorkerKind = (typeof WORKERS)[number];
+
+/**
+ * Whether a worker of this kind claims its runs and reports to the gateway. Else the provider's word is all there is about a run, and
+ * nothing fences it off from another one.
+ */
+export const WORKER_REPORTS: Readonly<Record<WorkerKind, boolean>> = { 'worker-gpu': true, 'worker-comfyui': false };
 
 /** RunPod's whole answer about a run. `output` and `error` are as the worker gave them, long texts cut or taken out. Times in ms. */
 export type RunRecord = {
@@ -47,8 +53,11 @@ export type RunProgress = {
   stage: Stage | null;
 };
 
-/** What a look at RunPod's status brought beside the word. Times in ms. */
-export type RunNews = Pick<RunRecord, 'delay_ms' | 'execution_ms' | 'worker'> & { progress: RunProgress | null };
+/** What the provider's status of a run says beside the word. Times in ms. */
+export type RunNews = Pick<RunRecord, 'delay_ms' | 'execution_ms'> & {
+  worker: WorkerInfo | null;
+  progress: RunProgress | null;
+};
 
 /**
  * What a run came to whose results RunPod had; they are in R2 now. `error` is null where it succeeded; what came beside an error

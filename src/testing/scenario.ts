@@ -13,6 +13,8 @@ import type { JobState } from '../domain/job/state.ts';
 export const START = 1_800_000_000_000;
 export const policy = policySchema.parse({});
 export const worker = { id: 'w1', version: '0.1.0' };
+/** A kind of worker that does not report to the gateway. */
+export const SILENT_WORKER: WorkerKind = 'worker-comfyui';
 export const claimA = '00000000-0000-4000-8000-00000000000a';
 export const claimB = '00000000-0000-4000-8000-00000000000b';
 const sha = 'a'.repeat(64);

@@ -2,7 +2,7 @@ import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { Policy } from '../../config/limits.ts';
 import type { Turn } from './transition.ts';
 import type { Reply } from './signals.ts';
-import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
+import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';
 import { firstCheckAt } from './run-accepted.ts';
 import { timeoutError } from './worker-messages.ts';
 
@@ -39,15 +39,15 @@ export function onClock(turn: Turn): Reply {
   }
   const error = endedBy(attempt, now);
   if (error !== null) {
-    // Nothing fences a run off that is only polled: RunPod may have it after all, and is told to cancel it.
-    turn.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null && !isPolled(state));
+    // Nothing fences a run off that no worker claims: the provider may have it after all, and is told to cancel it.
+    turn.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null && workersReport(state));
     return 'done';
   }
   if (attempt.phase === 'unknown' && due(attempt.due_at, now)) {
-    if (isPolled(state)) {
-      turn.retryOrFail(attempt, 'lost', unknownForEver(attempt.number), true);
-    } else {
+    if (workersReport(state)) {
       turn.retryOrFail(attempt, 'superseded', unknownRun(attempt.number), true);
+    } else {
+      turn.retryOrFail(attempt, 'lost', unknownForEver(attempt.number), true);
     }
     return 'done';
   }
@@ -71,12 +71,12 @@ const due = (at: number | null, now: number): boolean => at !== null && now >= a
  */
 function onDeadline(turn: Turn, attempt: Attempt | undefined): void {
   const { state, now } = turn;
-  const mayFinish = attempt?.phase === 'claimed' && (!isPolled(state) || attempt.moving);
+  const mayFinish = attempt?.phase === 'claimed' && (workersReport(state) || attempt.moving);
   if (state.started_at === null) {
     endUnstarted(turn, attempt);
   } else if (!mayFinish || now >= closeAt(state, turn.policy)) {
     turn.finish('failed', timeoutError(state.attempts.length));
-  } else if (!isPolled(state)) {
+  } else if (workersReport(state)) {
     turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'deadline' });
   }
 }

@@ -1,5 +1,5 @@
 import { UPLOAD_GRACE_MS } from '../../contract/worker.ts';
-import { isPolled, type JobState } from './state.ts';
+import { type JobState, workersReport } from './state.ts';
 
 /** The longest that one put lasts which began with a URL's last moment: 32 MiB at 60 kB/s. Larger files go up in parts, which the gateway joins. */
 const LAST_PUT_MS = 600_000;
@@ -9,6 +9,6 @@ const LAST_PUT_MS = 600_000;
  * for all that. In the past where no worker ever had any.
  */
 export const filesArriveUntil = (state: JobState): number =>
-  isPolled(state) || state.attempts.every(({ claim }) => claim === null)
+  !workersReport(state) || state.attempts.every(({ claim }) => claim === null)
     ? state.created_at
     : state.deadline + UPLOAD_GRACE_MS + LAST_PUT_MS;

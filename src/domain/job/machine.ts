@@ -4,11 +4,11 @@ import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config/limits.ts';
 import { onClock } from './clock.ts';
 import { startExecuting, stopExecuting } from './executed.ts';
-import { FIRST_LOOK_MS, onRunResult } from './polled.ts';
+import { FIRST_LOOK_MS, onRunResult } from './provider-reports.ts';
 import { onRunAccepted, onRunNamed } from './run-accepted.ts';
 import { onRunStatus } from './run-status.ts';
 import type { Effect, Reply, Signal } from './signals.ts';
-import { currentAttempt, isPolled, type JobState } from './state.ts';
+import { currentAttempt, type JobState, workersReport } from './state.ts';
 import { counting, Turn } from './transition.ts';
 import { onClaim, onComplete, onWorkerMessage, passOver } from './worker-messages.ts';
 
@@ -165,13 +165,13 @@ function onAsked(turn: Turn, mine: boolean): Reply {
 /** The run goes elsewhere than was planned. Settled before `/run` is called, so that whatever becomes of the call is known by its place. */
 function onRouted(turn: Turn, number: number, endpoint: string): Reply {
   const attempt = counting(turn, number);
-  const polled = isPolled(turn.state);
-  if (attempt === undefined || attempt.phase !== 'sending' || (attempt.endpoint === endpoint && !polled)) {
+  // Where workers claim runs, a call that may never have been made is simply waited out.
+  const called = !workersReport(turn.state);
+  if (attempt === undefined || attempt.phase !== 'sending' || (attempt.endpoint === endpoint && !called)) {
     return 'ignored';
   }
   attempt.endpoint = endpoint;
-  // Elsewhere a call that may never have been made is simply waited out.
-  attempt.called = polled;
+  attempt.called = called;
   return 'done';
 }
 
@@ -217,7 +217,7 @@ function onRunUnknown(turn: Turn, number: number): Reply {
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
-  if (isPolled(turn.state) && !attempt.called) {
+  if (!workersReport(turn.state) && !attempt.called) {
     turn.do({ kind: 'send', attempt: number });
     return 'done';
   }
@@ -260,7 +260,7 @@ function onCancel(turn: Turn): Reply {
   const attempt = currentAttempt(state);
   if (attempt?.phase === 'claimed') {
     turn.move('canceling', state.stage);
-    if (!isPolled(state)) {
+    if (workersReport(state)) {
       turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'client' });
     } else if (attempt.run_id !== null) {
       turn.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });

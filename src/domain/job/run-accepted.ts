@@ -1,6 +1,6 @@
-import { FIRST_LOOK_MS } from './polled.ts';
+import { FIRST_LOOK_MS } from './provider-reports.ts';
 import type { Reply } from './signals.ts';
-import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
+import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';
 import { counting, type Turn } from './transition.ts';
 
 /** How a job learns that RunPod took the run of an attempt, and its id: from the answer of `/run`, or from the run's webhook. */
@@ -8,7 +8,7 @@ import { counting, type Turn } from './transition.ts';
 /** A run that no worker has claimed by now waits for one: what for is worth a question. A warm worker takes it sooner. */
 export const FIRST_CHECK_MS = 5_000;
 
-const firstCheckMs = (state: JobState): number => (isPolled(state) ? FIRST_LOOK_MS : FIRST_CHECK_MS);
+const firstCheckMs = (state: JobState): number => (workersReport(state) ? FIRST_CHECK_MS : FIRST_LOOK_MS);
 
 /** When an attempt's run is asked about first, if RunPod takes it at once. */
 export const firstCheckAt = (state: JobState, attempt: Attempt): number => attempt.created_at + firstCheckMs(state);

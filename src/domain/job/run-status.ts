@@ -2,8 +2,8 @@ import type { JobErrorCode } from '../../contract/errors.ts';
 import type { JobError } from '../../contract/job.ts';
 import { counting, SETTLE_MS, type Turn } from './transition.ts';
 import type { Reply, Signal } from './signals.ts';
-import { isPolled, type Attempt } from './state.ts';
-import { onPolled } from './polled.ts';
+import { onProviderReport } from './provider-reports.ts';
+import { workersReport, type Attempt } from './state.ts';
 import { onUnclaimed } from './waiting-run.ts';
 
 /**
@@ -16,8 +16,8 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
   if (attempt === undefined || attempt.run_id === null) {
     return 'ignored';
   }
-  if (isPolled(turn.state)) {
-    return onPolled(turn, attempt, signal);
+  if (!workersReport(turn.state)) {
+    return onProviderReport(turn, attempt, signal);
   }
   attempt.check_at = turn.nextCheck(attempt);
   const { state } = turn;

@@ -1,6 +1,6 @@
 import type { JobError, Output, Progress, Resolved, Stage, Status } from '../../contract/job.ts';
 import type { FallbackEndpoint, JobOptions } from '../../contract/new-job.ts';
-import type { WorkerKind } from '../../contract/run.ts';
+import { WORKER_REPORTS, type WorkerKind } from '../../contract/run.ts';
 import type { RunReport, WorkerInfo } from '../../contract/worker.ts';
 
 /**
@@ -147,8 +147,8 @@ const ADDED_TO_ATTEMPT = {
 const ADDED_TO_PROGRESS_LOG = { nodes: {} } satisfies Partial<JobState['progress_log']>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
 
-/** Whether nobody but RunPod speaks of a job's runs: no worker claims them, and what they come to is in RunPod's status. */
-export const isPolled = (state: JobState): boolean => state.worker === 'worker-comfyui';
+/** Whether workers claim the job's runs and report on them. Else only the provider says what becomes of a run. */
+export const workersReport = (state: JobState): boolean => WORKER_REPORTS[state.worker];
 
 /** An attempt as any release wrote it. */
 type StoredAttempt = Omit<Attempt, 'endpoint'> & Partial<Pick<Attempt, 'endpoint'>>;

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { isTerminal, NEXT_STATUSES, STATUSES, TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
-import { claimA, Play, report, START, worker, workerError } from '../../testing/scenario.ts';
+import { claimA, Play, report, SILENT_WORKER, START, worker, workerError } from '../../testing/scenario.ts';
 import { stories } from '../../testing/random-scenarios.ts';
 import type { Signal } from './signals.ts';
 
@@ -23,7 +23,7 @@ const legal = new Set(STATUSES.flatMap((from) => NEXT_STATUSES[from].map((to: St
 const options = fc.record(
   {
     waits: fc.boolean(),
-    worker: fc.constant('worker-comfyui' as const),
+    worker: fc.constant(SILENT_WORKER),
     start_deadline: fc.integer({ min: START + 1, max: START + 200_000 }),
     deadline: fc.integer({ min: START + 200_000, max: START + 900_000 }),
   },

@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { claimA, claimB, Play, policy, report, worker, workerError } from '../../testing/scenario.ts';
+import { claimA, claimB, Play, policy, report, SILENT_WORKER, worker, workerError } from '../../testing/scenario.ts';
 import { currentAttempt, readState } from './state.ts';
 import { usedBy } from './usage.ts';
 
@@ -73,10 +73,10 @@ describe('a worker that failed before the graph executed', () => {
   });
 });
 
-describe('a run of worker-comfyui that failed at the worker', () => {
+describe('a run that no worker claims and that failed at the worker', () => {
   const running = () =>
     pass(
-      new Play({ worker: 'worker-comfyui' })
+      new Play({ worker: SILENT_WORKER })
         .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
         .on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' })
         .on({ kind: 'run_status', attempt: 1, status: 'running' }),

@@ -1,6 +1,6 @@
 import type { JobError } from '../../contract/job.ts';
 import type { WaitsFor } from './signals.ts';
-import { isPolled, type Attempt } from './state.ts';
+import { workersReport, type Attempt } from './state.ts';
 import { MAX_SENDS, type Turn } from './transition.ts';
 
 /** A run that no worker has claimed: says what it waits for, and moves on where it would wait in vain. */
@@ -8,11 +8,11 @@ export function onUnclaimed(turn: Turn, attempt: Attempt, status: 'queued' | 'ru
   const starved = status === 'queued' && line?.none === true;
   attempt.held = starved ? noWorkers(attempt.number) : null;
   if (starved && line.elsewhere && turn.state.attempts.length < MAX_SENDS) {
-    if (!isPolled(turn.state)) {
+    if (workersReport(turn.state)) {
       turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
       return;
     }
-    // Nothing would fence this run off: it goes elsewhere only once RunPod has canceled it (`polled.ts`).
+    // Nothing would fence this run off: it goes elsewhere only once RunPod has canceled it (`provider-reports.ts`).
     if (!attempt.leaving && attempt.run_id !== null) {
       attempt.leaving = true;
       turn.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });

@@ -6,7 +6,7 @@ import { detailsFit, outputsFit } from './size.ts';
 import { counting, type Turn } from './transition.ts';
 import type { Reply, Signal, StopReason } from './signals.ts';
 import type { Step } from './machine.ts';
-import { type Attempt, currentAttempt, isPolled, type JobState } from './state.ts';
+import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';
 import { iso } from '../../lib/time.ts';
 
 /** Longest text of an error or a log line that is kept, in characters. */
@@ -20,7 +20,7 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
   const { state } = turn;
   const attempt = counting(turn, signal.attempt);
   const deadline = state.started_at === null ? (state.start_deadline ?? state.deadline) : state.deadline;
-  const open = attempt !== undefined && state.cancel === null && turn.now < deadline && !isPolled(state);
+  const open = attempt !== undefined && state.cancel === null && turn.now < deadline && workersReport(state);
   if (isTerminal(state.status) || !open) {
     return 'over';
   }

@@ -61,5 +61,6 @@ async function reportOf(client: RunpodClient, endpoint: string, runId: string): 
   }
   const { status, delay_ms, execution_ms, worker, output } = record;
   const progress = status === 'running' ? progressOf(output) : null;
-  return { status, news: { delay_ms, execution_ms, worker, progress } };
+  const info = worker ? { id: worker, version: 'worker-comfyui' } : null;
+  return { status, news: { delay_ms, execution_ms, worker: info, progress } };
 }

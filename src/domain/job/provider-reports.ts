@@ -9,8 +9,8 @@ import { jobError, keep, laterStage, succeed } from './worker-messages.ts';
 import { iso } from '../../lib/time.ts';
 
 /**
- * Runs of a worker that knows no gateway (docs/decisions/0036). Nobody claims them and nobody reports: what RunPod's status says is
- * all there is, so here it does decide. A run that is over has its results in that status; they are moved into R2 before the job ends.
+ * Runs that no worker claims (docs/decisions/0036). The provider's status is all there is to hear of them, so here it decides. What a
+ * run came to is the provider's to bring into R2 before the job ends.
  */
 
 /** The first look at a run, and the first after anything changed: soon, for a warm worker makes a small picture in about a second. */
@@ -20,8 +20,8 @@ const LAST_LOOK_MS = 10_000;
 /** How long results may take into R2, tries after a failure included; RunPod keeps them for 30 min (reference/runpod.md 2.5). */
 const MOVE_MS = 300_000;
 
-/** What RunPod says of a run. `news` comes with every word but `missing` and `unreachable`. */
-export function onPolled(turn: Turn, attempt: Attempt, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
+/** What the provider says of a run. `news` comes with every word but `missing` and `unreachable`. */
+export function onProviderReport(turn: Turn, attempt: Attempt, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
   const { state } = turn;
   attempt.looks += 1;
   switch (signal.status) {
@@ -120,7 +120,7 @@ function begun(turn: Turn, attempt: Attempt, news: RunNews | undefined): void {
   attempt.phase = 'claimed';
   attempt.looks = 0;
   attempt.claimed_at = at;
-  attempt.worker = news?.worker ? { id: news.worker, version: 'worker-comfyui' } : null;
+  attempt.worker = news?.worker ?? null;
   state.started_at ??= at;
   turn.move('running', 'executing');
 }

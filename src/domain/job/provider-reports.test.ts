@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { isTerminal, NEXT_STATUSES, type Status } from '../../contract/job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
-import { claimA, picture, Play, policy, report, START, worker } from '../../testing/scenario.ts';
+import { claimA, picture, Play, policy, report, SILENT_WORKER, START, worker } from '../../testing/scenario.ts';
 import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
 import { currentAttempt, readState } from './state.ts';
@@ -24,15 +24,15 @@ const passing = { code: 'worker_lost', message: 'gone', at: 'worker', retryable:
 
 /** A job whose run RunPod has taken. */
 const sent = (over: ConstructorParameters<typeof Play>[0] = {}): Play =>
-  new Play({ worker: 'worker-comfyui', ...over }).on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' });
+  new Play({ worker: SILENT_WORKER, ...over }).on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' });
 const running = (over: ConstructorParameters<typeof Play>[0] = {}): Play =>
-  sent(over).on(says('running', { worker: 'w7' }));
+  sent(over).on(says('running', { worker: { id: 'w7', version: 'v1' } }));
 
 describe('a run that goes well', () => {
   test('is queued, running, then succeeded once its results are in R2', ({ expect }) => {
     const play = sent()
       .on(says('queued'))
-      .on(says('running', { worker: 'w7' }));
+      .on(says('running', { worker: { id: 'w7', version: 'v1' } }));
     expect(play.state).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: { id: 'w7' } }] });
     play.on(says('completed', { execution_ms: 4_000 }));
     expect(play.state).toMatchObject({ status: 'running', stage: 'uploading' });
@@ -291,7 +291,7 @@ describe('results that cannot be moved', () => {
 
 describe('an unknown outcome of /run', () => {
   const unknown = (): Play =>
-    new Play({ worker: 'worker-comfyui' })
+    new Play({ worker: SILENT_WORKER })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_unknown', attempt: 1 });
 
@@ -319,7 +319,7 @@ describe('an unknown outcome of /run', () => {
 
   test('need not come about: a webhook may be there before /run has answered, or instead', ({ expect }) => {
     const called = (): Play =>
-      new Play({ worker: 'worker-comfyui' })
+      new Play({ worker: SILENT_WORKER })
         .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
         .on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
     for (const answer of [
@@ -341,7 +341,7 @@ describe('an unknown outcome of /run', () => {
   });
 
   test('that was never called, for the gateway crashed before, is sent again', ({ expect }) => {
-    const play = new Play({ worker: 'worker-comfyui' }).on({ kind: 'run_unknown', attempt: 1 });
+    const play = new Play({ worker: SILENT_WORKER }).on({ kind: 'run_unknown', attempt: 1 });
     expect(play.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sending' }] });
     expect(play.did('send')).toEqual([
       { kind: 'send', attempt: 1 },
@@ -350,7 +350,7 @@ describe('an unknown outcome of /run', () => {
   });
 
   test('is not that of a call that was refused: the next one counts anew', ({ expect }) => {
-    const play = new Play({ worker: 'worker-comfyui' })
+    const play = new Play({ worker: SILENT_WORKER })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '', retry_after_ms: null })
       .on({ kind: 'run_unknown', attempt: 1 });
@@ -471,7 +471,7 @@ describe('whatever RunPod says, in whatever order', () => {
   test('the job ends once, by its deadline and grace, and no run is sent twice for an attempt', ({ expect }) => {
     fc.assert(
       fc.property(story, (steps) => {
-        const play = new Play({ worker: 'worker-comfyui' });
+        const play = new Play({ worker: SILENT_WORKER });
         for (const each of steps) {
           if (typeof each === 'number') {
             play.after(each);

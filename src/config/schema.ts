@@ -86,14 +86,14 @@ function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx)
     if (fallback === undefined) {
       continue;
     }
-    const message = fallbackFault(all, name, endpoint, fallback);
+    const message = fallbackIssue(all, name, endpoint, fallback);
     if (message !== null) {
       context.addIssue({ code: 'custom', message, path: [name, 'fallback'] });
     }
   }
 }
 
-function fallbackFault(
+function fallbackIssue(
   all: Record<string, Endpoint>,
   name: string,
   endpoint: Endpoint,

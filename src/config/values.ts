@@ -12,7 +12,7 @@ export const baseUrl = z
   .trim()
   .transform((text, context) => {
     const url = URL.parse(text);
-    const message = url === null ? 'must be a URL' : urlFault(text, url);
+    const message = url === null ? 'must be a URL' : urlIssue(text, url);
     if (url === null || message !== null) {
       context.addIssue({ code: 'custom', message: message ?? '' });
       return z.NEVER;
@@ -20,7 +20,7 @@ export const baseUrl = z
     return url.origin + url.pathname.replace(/\/+$/, '');
   });
 
-function urlFault(text: string, url: URL): string | null {
+function urlIssue(text: string, url: URL): string | null {
   const trusted = url.protocol === 'https:' || (url.protocol === 'http:' && LOOPBACK.has(url.hostname));
   if (!trusted) {
     return 'must be https; http is for loopback only';

@@ -1,6 +1,6 @@
 import type { Cut } from './json-extract.ts';
 import { describeSyntaxIssue, findSyntaxIssue } from './json-syntax.ts';
-import { invalidRequest, pointer, type CoreProblem, type Fault } from './problems.ts';
+import { invalidRequest, pointer, type Problem, type Issue } from './problems.ts';
 import { fail, ok, type Result } from './result.ts';
 
 declare global {
@@ -36,10 +36,10 @@ const MAX_INTEGER_CHARS = 20;
  * in JavaScript.
  * @param cuts where the text is shorter than the body that the client sent (`json-extract.ts`)
  */
-export function parseJson(text: string, cuts: readonly Cut[] = []): Result<unknown, CoreProblem> {
+export function parseJson(text: string, cuts: readonly Cut[] = []): Result<unknown, Problem> {
   const survey = surveyed(text);
-  if (survey.fault !== null) {
-    return fail(invalidRequest([survey.fault]));
+  if (survey.issue !== null) {
+    return fail(invalidRequest([survey.issue]));
   }
   let body: unknown;
   try {
@@ -74,7 +74,7 @@ function exactInteger(_key: string, value: unknown, { source }: { source?: strin
   return exact === null || exact > MAX_INTEGER || exact < MIN_INTEGER ? Infinity : exact;
 }
 
-type Survey = { fault: Fault | null; longNumbers: boolean };
+type Survey = { issue: Issue | null; longNumbers: boolean };
 
 /** Checks the structure of the text before values are built. Skips strings with a native search. */
 function surveyed(text: string): Survey {
@@ -82,7 +82,7 @@ function surveyed(text: string): Survey {
   let values = 1;
   let digits = 0;
   let longNumbers = false;
-  const over = (detail: string): Survey => ({ fault: { pointer: '#', code: 'out_of_range', detail }, longNumbers });
+  const over = (detail: string): Survey => ({ issue: { pointer: '#', code: 'out_of_range', detail }, longNumbers });
   for (let at = 0; at < text.length; at += 1) {
     const char = text[at];
     digits = char !== undefined && char >= '0' && char <= '9' ? digits + 1 : 0;
@@ -112,7 +112,7 @@ function surveyed(text: string): Survey {
       return over(`A body may have at most ${MAX_VALUES} values.`);
     }
   }
-  return { fault: null, longNumbers };
+  return { issue: null, longNumbers };
 }
 
 /** The index of the quote that ends the string at `start`; the end of the text when there is none. */
@@ -133,7 +133,7 @@ function endOfString(text: string, start: number): number {
 type Place = { value: unknown; key: string; up: Place | null };
 
 /** Finds the first unsafe value. The depth is already limited, so recursion is safe. */
-function unsafeValue(body: unknown): Fault | null {
+function unsafeValue(body: unknown): Issue | null {
   const todo: Place[] = [{ value: body, key: '', up: null }];
   for (let place = todo.pop(); place !== undefined; place = todo.pop()) {
     const { value } = place;

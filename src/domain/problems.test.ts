@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { FaultList } from './validation-errors.ts';
-import { pointer, type Fault } from './problems.ts';
+import { ValidationErrors } from './validation-errors.ts';
+import { pointer, type Issue } from './problems.ts';
 
 describe('a pointer', () => {
   it.each<[string, PropertyKey[], string]>([
@@ -23,16 +23,16 @@ describe('a pointer', () => {
 });
 
 describe('a list of faults', () => {
-  const fault = (code: Fault['code']): Fault => ({ pointer: '#', code, detail: 'wrong' });
+  const issue = (code: Issue['code']): Issue => ({ pointer: '#', code, detail: 'wrong' });
 
   it('makes neither place nor words of what it only counts', () => {
-    const faults = new FaultList();
+    const issues = new ValidationErrors();
     let made = 0;
     for (let at = 0; at < 500_000; at += 1) {
-      faults.add('unsafe_input', () => ((made += 1), { pointer: '#', detail: 'wrong' }));
+      issues.add('unsafe_input', () => ((made += 1), { pointer: '#', detail: 'wrong' }));
     }
     expect(made).toBe(100);
-    expect(faults.problem()).toMatchObject({
+    expect(issues.problem()).toMatchObject({
       code: 'unsafe_input',
       detail: 'The request has 500000 issues; the first 100 are listed.',
       errors: { length: 100 },
@@ -40,9 +40,9 @@ describe('a list of faults', () => {
   });
 
   it('appended to another counts there, whether listed or not', () => {
-    const [one, other] = [new FaultList(), new FaultList()];
-    one.addAll(Array.from({ length: 90 }, () => fault('unsafe_input')));
-    other.addAll([...Array.from({ length: 100 }, () => fault('unsafe_input')), fault('dangling_link')]);
+    const [one, other] = [new ValidationErrors(), new ValidationErrors()];
+    one.addAll(Array.from({ length: 90 }, () => issue('unsafe_input')));
+    other.addAll([...Array.from({ length: 100 }, () => issue('unsafe_input')), issue('dangling_link')]);
     one.append(other);
     expect(one.listed).toHaveLength(100);
     expect(one.problem()).toMatchObject({
@@ -52,9 +52,9 @@ describe('a list of faults', () => {
   });
 
   it('of one fault says what that says; an empty one is no problem', () => {
-    const faults = new FaultList();
-    expect(faults.problem()).toBeNull();
-    faults.addAll([fault('required')]);
-    expect(faults.problem()).toEqual({ code: 'required', detail: 'wrong', errors: [fault('required')] });
+    const issues = new ValidationErrors();
+    expect(issues.problem()).toBeNull();
+    issues.addAll([issue('required')]);
+    expect(issues.problem()).toEqual({ code: 'required', detail: 'wrong', errors: [issue('required')] });
   });
 });

@@ -3,19 +3,19 @@ import type { ErrorCode, IssueCode } from '../contract/errors.ts';
 import type { JobView } from '../contract/job.ts';
 
 /**
- * One fault in a body. `pointer` is a JSON pointer in URI fragment form (RFC 6901 section 6):
+ * One issue of a body. `pointer` is a JSON pointer in URI fragment form (RFC 6901 section 6):
  * `#/workflow/3/inputs/image`.
  */
-export type Fault = { pointer: string; code: IssueCode; detail: string };
+export type Issue = { pointer: string; code: IssueCode; detail: string };
 
 /**
  * Why a request is refused, in words that every protocol understands. `detail` is for people: it quotes only short names
  * of the input, and no internals.
  */
-export type CoreProblem = {
+export type Problem = {
   code: ErrorCode;
   detail: string;
-  errors?: Fault[];
+  errors?: Issue[];
   retryAfterS?: number;
   /** Names of the policies that are used up. */
   violated?: string[];
@@ -25,32 +25,32 @@ export type CoreProblem = {
   job?: Pick<JobView, 'id' | 'status' | 'error'>;
 };
 
-/** Faults beyond this many are counted, not listed, so that an answer stays small. */
-export const MAX_LISTED_FAULTS = 100;
+/** Issues beyond this number are counted, not listed, so that a response stays small. */
+export const MAX_LISTED_ISSUES = 100;
 
 /**
- * All faults of a request as one problem. Faults of one kind give the problem their own code;
- * several kinds together are an `invalid_request`.
+ * All issues of a request as one problem. Issues with one code give the problem that code;
+ * different codes together are an `invalid_request`.
  */
-export function invalidRequest(faults: [Fault, ...Fault[]]): CoreProblem {
-  const [first] = faults;
-  const alike = faults.every((fault) => fault.code === first.code);
-  return faultProblem(first, faults.slice(0, MAX_LISTED_FAULTS), faults.length, alike);
+export function invalidRequest(issues: [Issue, ...Issue[]]): Problem {
+  const [first] = issues;
+  const alike = issues.every((issue) => issue.code === first.code);
+  return problemOfIssues(first, issues.slice(0, MAX_LISTED_ISSUES), issues.length, alike);
 }
 
-/** The same of faults that were counted (`FaultList`). `first` is the first of those listed. */
-export function faultProblem(first: Fault, listed: Fault[], count: number, alike: boolean): CoreProblem {
+/** The same of issues that were counted (`ValidationErrors`). `first` is the first of those listed. */
+export function problemOfIssues(first: Issue, listed: Issue[], count: number, alike: boolean): Problem {
   const more = count > listed.length ? `; the first ${listed.length} are listed` : '';
   const detail = count === 1 ? first.detail : `The request has ${count} issues${more}.`;
   return { code: alike ? first.code : 'invalid_request', detail, errors: listed };
 }
 
 /** The one answer for what does not exist and for what belongs to somebody else; the two must not differ. */
-export const notFound: CoreProblem = { code: 'not_found', detail: 'The resource does not exist.' };
+export const notFound: Problem = { code: 'not_found', detail: 'The resource does not exist.' };
 
 /** The longest name in a pointer; a node's id has as many characters at most. */
 const MAX_TOKEN_CHARS = 256;
-/** The longest pointer: with those of a hundred faults an answer stays small. */
+/** The longest pointer: with those of a hundred issues a response stays small. */
 const MAX_POINTER_CHARS = 1024;
 
 /**

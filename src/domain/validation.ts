@@ -1,23 +1,23 @@
 import type { z } from 'zod';
 import type { IssueCode } from '../contract/errors.ts';
-import { MAX_LISTED_FAULTS, pointer, quote, type Fault } from './problems.ts';
+import { MAX_LISTED_ISSUES, pointer, quote, type Issue } from './problems.ts';
 
-type Issue = z.core.$ZodIssue;
+type ZodIssue = z.core.$ZodIssue;
 
 /** zod's findings in the words of the API. The list is never empty: a failed parse has at least one issue. */
-export function faultsOf(error: z.ZodError, base: readonly PropertyKey[] = []): [Fault, ...Fault[]] {
+export function issuesOf(error: z.ZodError, base: readonly PropertyKey[] = []): [Issue, ...Issue[]] {
   // One more than is listed tells that there are more; a list in a body may have half a million entries that are wrong.
-  const [first, ...rest] = error.issues.slice(0, MAX_LISTED_FAULTS + 1).flatMap((issue) => faults(issue, base));
+  const [first, ...rest] = error.issues.slice(0, MAX_LISTED_ISSUES + 1).flatMap((issue) => fromZod(issue, base));
   return first === undefined
     ? [{ pointer: pointer(base), code: 'invalid_value', detail: 'The value is invalid.' }]
     : [first, ...rest];
 }
 
-function faults(issue: Issue, base: readonly PropertyKey[]): Fault[] {
+function fromZod(issue: ZodIssue, base: readonly PropertyKey[]): Issue[] {
   const path = [...base, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
-    // A body may hold any number of unknown fields; the answer lists a few (`MAX_LISTED_FAULTS`).
-    return issue.keys.slice(0, MAX_LISTED_FAULTS + 1).map((key) => ({
+    // A body may hold any number of unknown fields; the answer lists a few (`MAX_LISTED_ISSUES`).
+    return issue.keys.slice(0, MAX_LISTED_ISSUES + 1).map((key) => ({
       pointer: pointer([...path, key]),
       code: 'unknown_field',
       detail: `Unknown field ${quote(key)}.`,
@@ -38,11 +38,11 @@ const place = (path: readonly PropertyKey[]): string =>
 /** A name's part in a detail; the whole is cut once more. */
 const MAX_NAME_CHARS = 100;
 
-const isMissing = (issue: Issue): boolean =>
+const isMissing = (issue: ZodIssue): boolean =>
   issue.code === 'invalid_type' && issue.input === undefined && issue.message.endsWith('undefined');
 
 /** What an issue says of a value, as the rest of a sentence: `must be a string`. */
-export function ruleOf(issue: Issue): string {
+export function ruleOf(issue: ZodIssue): string {
   // The messages of our own schemas are such rests; zod's own are sentences.
   if (/^[a-z]/.test(issue.message)) {
     return issue.message;
@@ -86,7 +86,7 @@ function bound(inclusive: string, exclusive: string | null, limit: number | bigi
   return unit === undefined ? `must be ${exclusive ?? inclusive} ${limit}` : `must have ${inclusive} ${limit}${unit}`;
 }
 
-function codeOf(issue: Issue): IssueCode {
+function codeOf(issue: ZodIssue): IssueCode {
   switch (issue.code) {
     case 'invalid_type':
       return 'invalid_type';

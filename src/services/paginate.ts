@@ -1,4 +1,4 @@
-import type { CoreProblem } from '../domain/problems.ts';
+import type { Problem } from '../domain/problems.ts';
 import { fail, ok, type Result } from '../domain/result.ts';
 import { readCursor, writeCursor } from '../lib/cursor.ts';
 
@@ -15,7 +15,7 @@ export async function paginate<Item>(
   { limit, cursor }: PageRequest,
   fetch: (page: { limit: number; after: string | null }) => Promise<Item[]>,
   placeOf: (item: Item) => string,
-): Promise<Result<Page<Item>, CoreProblem>> {
+): Promise<Result<Page<Item>, Problem>> {
   const after = placeIn(cursor);
   if (!after.ok) {
     return after;
@@ -28,12 +28,12 @@ export async function paginate<Item>(
 }
 
 /** For a cursor that no page of the list had. */
-export const invalidCursor: CoreProblem = {
+export const invalidCursor: Problem = {
   code: 'invalid_cursor',
   detail: 'The cursor is not one returned by this list.',
 };
 
-function placeIn(cursor: string | null): Result<string | null, CoreProblem> {
+function placeIn(cursor: string | null): Result<string | null, Problem> {
   const place = cursor === null ? null : readCursor(cursor);
   return cursor !== null && place === null ? fail(invalidCursor) : ok(place);
 }

@@ -8,7 +8,7 @@ import { typeOf } from '../routes/http/problem.ts';
 import { jobErrorSchema, jobSchema, type ApiJob } from '../routes/v1/schemas.ts';
 import type { Env } from '../env.ts';
 import { Contract, keepingTo } from './contract/contract.ts';
-import { notedFaults } from './contract/noted.ts';
+import { notedIssues } from './contract/noted.ts';
 
 /** The gateway as a client sees it, for tests inside workerd: real D1, R2 and objects, RunPod answered by the test. */
 
@@ -50,7 +50,7 @@ const servedContract = (): Promise<Contract> =>
     .then(async (response) => new Contract(await response.json())));
 
 /** The gateway; an answer that breaks its own OpenAPI document fails the test that asked. */
-const note = notedFaults();
+const note = notedIssues();
 const checkedGateway = keepingTo(servedContract, note, (request) => exports.default.fetch(request));
 
 /** The same for a gateway in an app of its own, with the time, a setting or a broken part in the test's hand. */

@@ -28,10 +28,10 @@ export function shaped(graph: Graph, shaping: Partial<Shaping> = {}, allowed: Ru
   const result = shape(graph, wanted, allowed, () => (seed += 1), pointersIn(['workflow']));
   return {
     ...result.shaped,
-    faults: result.faults.listed,
-    count: result.faults.count,
-    /** The faults as `code pointer`, sorted. */
-    at: result.faults.listed.map(({ code, pointer }) => `${code} ${pointer}`).sort(),
+    issues: result.issues.listed,
+    count: result.issues.count,
+    /** The issues as `code pointer`, sorted. */
+    at: result.issues.listed.map(({ code, pointer }) => `${code} ${pointer}`).sort(),
     /** What differs from the graph given, as `node.input`: new value. */
     changed: differences(graph, result.shaped.graph),
   };

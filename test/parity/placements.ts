@@ -37,8 +37,8 @@ function placed(graph: Graph, overrides: Overrides): { inputs: string[] } | { re
     inputNames: new Map<string, string>(),
     tempOutputs: false,
   };
-  const { shaped, faults } = shape(graph, shaping, NO_LIMITS, () => 1, pointersIn(['workflow']));
-  const refusal = faults.listed.find(({ pointer }) => pointer.startsWith('#/overrides'));
+  const { shaped, issues } = shape(graph, shaping, NO_LIMITS, () => 1, pointersIn(['workflow']));
+  const refusal = issues.listed.find(({ pointer }) => pointer.startsWith('#/overrides'));
   return refusal === undefined
     ? { inputs: shaped.resolved.overrides.map(({ node, input }) => `${node}.${input}`) }
     : { refused: refusal.code, detail: refusal.detail };

@@ -1,6 +1,6 @@
 import type { NodePolicy } from '../../config/schema.ts';
 import { contains, parseRange } from '../net/cidr.ts';
-import type { CoreProblem } from '../problems.ts';
+import type { Problem } from '../problems.ts';
 import { quote } from '../problems.ts';
 import { coversPattern } from '../workflow/class-pattern.ts';
 import type { Environment } from './format.ts';
@@ -21,7 +21,7 @@ export type Rights = {
  * Returns why a key with permissions `held` may not grant `wanted`; null when it may. A key never grants more than it
  * has, so that a leaked key cannot escape its own restrictions. `held` null is the operator, who has no restrictions.
  */
-export function exceeds(held: Rights | null, wanted: Rights): CoreProblem | null {
+export function exceeds(held: Rights | null, wanted: Rights): Problem | null {
   if (held === null) {
     return null;
   }

@@ -66,11 +66,11 @@ export function publicUrl(text: string, gateway: string): Result<URL, string> {
   if (!PORTS.has(url.port)) {
     return fail('must use port 443 or 8443');
   }
-  const detail = hostFault(hostOf(url), hostOf(own));
+  const detail = hostIssue(hostOf(url), hostOf(own));
   return detail === null ? ok(url) : fail(detail);
 }
 
-function hostFault(host: string, own: string): string | null {
+function hostIssue(host: string, own: string): string | null {
   const inside = 'must have a host on the public internet';
   const v4 = parseIpv4(host);
   if (v4 !== null) {

@@ -40,9 +40,9 @@ describe('a graph', () => {
   it('has a cycle exactly when its nodes have no topological order', () => {
     fc.assert(
       fc.property(fc.array(link, { maxLength: 20 }), (links) => {
-        const faults = check(graphOf(size, links));
-        expect(faults.length > 0).toBe(!canBeOrdered(size, links));
-        expect(faults.every((fault) => fault.code === 'dependency_cycle')).toBe(true);
+        const issues = check(graphOf(size, links));
+        expect(issues.length > 0).toBe(!canBeOrdered(size, links));
+        expect(issues.every((issue) => issue.code === 'dependency_cycle')).toBe(true);
       }),
       { numRuns: 500 },
     );

@@ -1,4 +1,4 @@
-import { pointer, quote, type Fault } from '../problems.ts';
+import { pointer, quote, type Issue } from '../problems.ts';
 
 /**
  * Rules for the name of an input: a relative path, as ComfyUI's editor writes file names into a graph: `photo.png`,
@@ -21,7 +21,7 @@ export const portableName = (name: string): string => name.replaceAll(/\\+/g, '/
 export const plainName = (name: string): string => name.replace(ANNOTATION, '');
 
 /** Says, as a sentence, why a name is not valid for an input. Null when it is valid. */
-export function inputNameFault(name: string): string | null {
+export function inputNameIssue(name: string): string | null {
   if (name === '' || new TextEncoder().encode(name).length > MAX_NAME_BYTES) {
     return `A file name must have 1 to ${MAX_NAME_BYTES} bytes.`;
   }
@@ -37,11 +37,11 @@ export function inputNameFault(name: string): string | null {
 }
 
 /** Validates the names of a request's inputs. Two names that lead to the same file are duplicates. */
-export function nameFaults(names: readonly string[]): Fault[] {
+export function nameIssues(names: readonly string[]): Issue[] {
   const files = new Set<string>();
-  const faults = names.flatMap((name, at): Fault[] => {
+  const issues = names.flatMap((name, at): Issue[] => {
     const where = pointer(['inputs', at, 'name']);
-    const detail = inputNameFault(name);
+    const detail = inputNameIssue(name);
     if (detail !== null) {
       return [{ pointer: where, code: 'invalid_name', detail }];
     }
@@ -56,10 +56,10 @@ export function nameFaults(names: readonly string[]): Fault[] {
     const folder = foldersOf(fileOf(name)).find((each) => files.has(each));
     if (folder !== undefined) {
       const detail = `The folder of ${quote(name)} has the same name as another input.`;
-      faults.push({ pointer: pointer(['inputs', at, 'name']), code: 'invalid_name', detail });
+      issues.push({ pointer: pointer(['inputs', at, 'name']), code: 'invalid_name', detail });
     }
   }
-  return faults;
+  return issues;
 }
 
 /** The file of a name: ComfyUI's folder and the path in it. */

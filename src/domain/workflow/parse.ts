@@ -1,5 +1,5 @@
 import type { Graph } from '../../contract/new-job.ts';
-import { pointer, quote, type Fault } from '../problems.ts';
+import { pointer, quote, type Issue } from '../problems.ts';
 import { fail, ok, type Result } from '../result.ts';
 
 /**
@@ -12,7 +12,7 @@ const EXPORT_ADVICE =
 const MAX_ID_CHARS = 256;
 const MAX_CLASS_CHARS = 300;
 
-export function parseWorkflow(value: unknown, maxNodes: number, base: readonly string[]): Result<Graph, Fault[]> {
+export function parseWorkflow(value: unknown, maxNodes: number, base: readonly string[]): Result<Graph, Issue[]> {
   const here = pointer(base);
   if (!isRecord(value)) {
     return fail([
@@ -30,21 +30,21 @@ export function parseWorkflow(value: unknown, maxNodes: number, base: readonly s
     const detail = `The workflow has ${entries.length} nodes. The maximum is ${maxNodes}.`;
     return fail([{ pointer: here, code: 'workflow_too_large', detail }]);
   }
-  const faults: Fault[] = [];
+  const issues: Issue[] = [];
   const nodes: [string, Graph[string]][] = [];
   for (const [id, node] of entries) {
     const parsed = parseNode(id, node, [...base, id]);
     if (parsed.ok) {
       nodes.push([id, parsed.value]);
     } else {
-      faults.push(...parsed.problem);
+      issues.push(...parsed.problem);
     }
   }
-  return faults.length > 0 ? fail(faults) : ok(Object.fromEntries(nodes));
+  return issues.length > 0 ? fail(issues) : ok(Object.fromEntries(nodes));
 }
 
-function parseNode(id: string, node: unknown, path: readonly string[]): Result<Graph[string], Fault[]> {
-  const invalid = (at: readonly string[], detail: string): Fault => ({
+function parseNode(id: string, node: unknown, path: readonly string[]): Result<Graph[string], Issue[]> {
+  const invalid = (at: readonly string[], detail: string): Issue => ({
     pointer: pointer(at),
     code: 'invalid_node',
     detail,
@@ -55,16 +55,16 @@ function parseNode(id: string, node: unknown, path: readonly string[]): Result<G
   if (!isRecord(node)) {
     return fail([invalid(path, `Node ${quote(id)} must be an object with class_type and inputs.`)]);
   }
-  const faults: Fault[] = [];
+  const issues: Issue[] = [];
   const { class_type, inputs, _meta } = node;
   if (typeof class_type !== 'string' || class_type === '' || class_type.length > MAX_CLASS_CHARS) {
-    faults.push(invalid([...path, 'class_type'], `Node ${quote(id)} needs a class_type: the name of a node class.`));
+    issues.push(invalid([...path, 'class_type'], `Node ${quote(id)} needs a class_type: the name of a node class.`));
   }
   if (!isRecord(inputs)) {
-    faults.push(invalid([...path, 'inputs'], `Node ${quote(id)} needs inputs: an object, which may be empty.`));
+    issues.push(invalid([...path, 'inputs'], `Node ${quote(id)} needs inputs: an object, which may be empty.`));
   }
-  if (typeof class_type !== 'string' || !isRecord(inputs) || faults.length > 0) {
-    return fail(faults);
+  if (typeof class_type !== 'string' || !isRecord(inputs) || issues.length > 0) {
+    return fail(issues);
   }
   return ok(_meta === undefined ? { class_type, inputs } : { class_type, inputs, _meta });
 }

@@ -1,5 +1,5 @@
 import type { Graph } from '../../contract/new-job.ts';
-import { FaultList } from '../validation-errors.ts';
+import { ValidationErrors } from '../validation-errors.ts';
 import { quote } from '../problems.ts';
 import { isLink, WRAPPER, type RequestPointer } from './graph.ts';
 
@@ -17,15 +17,15 @@ export function unsafeInputs(
   allowUrls: boolean,
   pointerOf: RequestPointer,
   inputNames: ReadonlySet<string> = new Set(),
-): FaultList {
-  const faults = new FaultList();
+): ValidationErrors {
+  const issues = new ValidationErrors();
   for (const [id, { class_type, inputs }] of Object.entries(graph)) {
     for (const [input, value] of Object.entries(inputs)) {
       const check = checkFor(class_type, input, allowUrls);
       eachText(value, [id, 'inputs', input], (text, path) => {
         const what = inputNames.has(text) ? null : check(text, isWithin(path));
         if (what !== null) {
-          faults.add('unsafe_input', () => ({
+          issues.add('unsafe_input', () => ({
             pointer: pointerOf(...path),
             detail: `${quote(input)} must not contain ${what}.`,
           }));
@@ -33,7 +33,7 @@ export function unsafeInputs(
       });
     }
   }
-  return faults;
+  return issues;
 }
 
 /** Names of inputs that take a file, a folder, a model or a URL. */

@@ -1,6 +1,6 @@
 import type { NodePolicy } from '../../config/schema.ts';
 import type { Graph } from '../../contract/new-job.ts';
-import { quote, type Fault } from '../problems.ts';
+import { quote, type Issue } from '../problems.ts';
 import { isPlain, matchesClass } from './class-pattern.ts';
 import type { RequestPointer } from './graph.ts';
 
@@ -8,13 +8,13 @@ import type { RequestPointer } from './graph.ts';
  * Reports each node that a policy forbids. A node must be allowed by every policy: the endpoint's and the key's. Names
  * may be patterns (class-pattern.ts). A class that is both allowed and denied is denied.
  */
-export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], pointerOf: RequestPointer): Fault[] {
+export function disallowedNodes(graph: Graph, policies: readonly NodePolicy[], pointerOf: RequestPointer): Issue[] {
   const tests = policies.map(({ allow, deny }) => {
     const allowed = allow === undefined ? () => true : matcher(allow);
     const denied = matcher(deny ?? []);
     return (name: string): boolean => allowed(name) && !denied(name);
   });
-  return Object.entries(graph).flatMap(([id, { class_type }]): Fault[] =>
+  return Object.entries(graph).flatMap(([id, { class_type }]): Issue[] =>
     tests.every((mayRun) => mayRun(class_type))
       ? []
       : [

@@ -5,8 +5,8 @@ import { parseJson } from '../../domain/json.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { chunksOf } from '../../lib/chunks.ts';
 import type { AppEnv } from './app-env.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
-import { coreProblem } from './problem.ts';
+import type { Problem } from '../../domain/problems.ts';
+import { problemResponse } from './problem.ts';
 
 /** How long a body may be on its way, in ms: as long as 100 MiB, the largest one, takes at 1 Mbit/s (14 minutes). */
 export const MAX_BODY_MS = 15 * 60_000;
@@ -26,10 +26,8 @@ const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset=
  * The body as parsed JSON. Its type is checked before it is read, and its size while it is read.
  * @param limit bytes that the body may have; never more than `max_body_bytes`
  */
-export const readJsonBody = (
-  c: Context<AppEnv>,
-  limit: number = SMALL_BODY_BYTES,
-): Promise<Result<unknown, CoreProblem>> => readDocument(c, new JsonExtractor([], () => nothing), { limit });
+export const readJsonBody = (c: Context<AppEnv>, limit: number = SMALL_BODY_BYTES): Promise<Result<unknown, Problem>> =>
+  readDocument(c, new JsonExtractor([], () => nothing), { limit });
 
 /** What a body without files has of them. */
 const nothing: TextSink = { write: () => {}, end: () => '' };
@@ -43,7 +41,7 @@ export async function readDocument(
   c: Context<AppEnv>,
   extractor: JsonExtractor,
   { limit, documentLimit = limit, see }: { limit: number; documentLimit?: number; see?: Taking },
-): Promise<Result<unknown, CoreProblem>> {
+): Promise<Result<unknown, Problem>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json.' });
   }
@@ -61,7 +59,7 @@ export async function readDocument(
     : parseJson(document.text, document.cuts);
 }
 
-const documentTooLarge = (limit: number): CoreProblem => ({
+const documentTooLarge = (limit: number): Problem => ({
   code: 'body_too_large',
   detail: `The body without the content of its files ("data") may be at most ${limit} bytes on this route.`,
 });
@@ -70,7 +68,7 @@ const documentTooLarge = (limit: number): CoreProblem => ({
  * The same for a route whose every field has a default: no Content-Type and nothing in the body stand for `{}`. Over real HTTP a POST
  * without a body has an empty one, not none.
  */
-export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, CoreProblem>> {
+export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Problem>> {
   if (c.req.header('content-type') !== undefined) {
     return readJsonBody(c);
   }
@@ -84,7 +82,7 @@ export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<u
  */
 export function arriving(c: Context<AppEnv>): {
   chunks: AsyncGenerator<Uint8Array, void, undefined>;
-  refusal: () => Promise<CoreProblem | null>;
+  refusal: () => Promise<Problem | null>;
 } {
   let standing: Promise<boolean> | null = null;
   async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -100,7 +98,7 @@ export function arriving(c: Context<AppEnv>): {
     }
   }
   // A fault in asking is not the client's: it is thrown here again.
-  const refusal = async (): Promise<CoreProblem | null> =>
+  const refusal = async (): Promise<Problem | null> =>
     standing === null || (await standing) ? null : { code: 'unauthorized', detail: ENDED };
   return { chunks: chunks(), refusal };
 }
@@ -120,8 +118,8 @@ type Taking = (chunk: Uint8Array) => Promise<unknown>;
 export async function readBounded(
   c: Context<AppEnv>,
   limit: number,
-  take: (chunk: Uint8Array) => Promise<CoreProblem | null> | null,
-): Promise<Result<null, CoreProblem>> {
+  take: (chunk: Uint8Array) => Promise<Problem | null> | null,
+): Promise<Result<null, Problem>> {
   const encoding = c.req.header('content-encoding') ?? 'identity';
   if (encoding !== 'identity') {
     return fail({
@@ -130,7 +128,7 @@ export async function readBounded(
     });
   }
   const advice = limit < c.var.core.config.limits.max_body_bytes ? '' : ` ${LARGE_FILES_ADVICE}`;
-  const large: CoreProblem = {
+  const large: Problem = {
     code: 'body_too_large',
     detail: `A body may be at most ${limit} bytes on this route.${advice}`,
   };
@@ -166,4 +164,4 @@ export async function readBounded(
 export const statedLength = (c: Context<AppEnv>): number => Number(c.req.header('content-length') ?? 0) || 0;
 
 /** A refusal of either kind as an answer. */
-export const refuse = coreProblem;
+export const refuse = problemResponse;

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { errorOf, isRetryable, type ErrorCode, type ErrorStatus } from '../../contract/errors.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 
 /**
  * The error envelope of v1 and of every response outside of the other protocols: `application/problem+json` (RFC 9457).
@@ -8,7 +8,7 @@ import type { CoreProblem } from '../../domain/problems.ts';
  */
 
 /** What a problem says beyond its code. `detail` is for people; `errors` name the places in the body. */
-export type ProblemOptions = Omit<CoreProblem, 'code' | 'retryAfterS' | 'quota'> & {
+export type ProblemOptions = Omit<Problem, 'code' | 'retryAfterS' | 'quota'> & {
   /** The URL to poll instead of a stream. */
   poll?: string | undefined;
   headers?: Record<string, string> | undefined;
@@ -62,7 +62,7 @@ export function problem(c: Context, code: ErrorCode, options: ProblemOptions): R
 }
 
 /** The problem of a service as a response. */
-export function coreProblem(c: Context, { code, retryAfterS, quota, ...options }: CoreProblem): Response {
+export function problemResponse(c: Context, { code, retryAfterS, quota, ...options }: Problem): Response {
   if (quota !== undefined) {
     c.set('quota', quota);
   }

@@ -25,7 +25,7 @@ beforeAll(async () => {
   };
 });
 
-/** Codes of faults that a schema can know. Others are about what a value names or means. */
+/** Codes of issues that a schema can know. Others are about what a value names or means. */
 const OF_FORM = new Set([
   'required',
   'invalid_type',
@@ -45,7 +45,7 @@ async function refusesForm(answer: Response): Promise<boolean> {
   const problems = [body, ...(batchSchema.safeParse(body).data?.data.map(({ problem }) => problem) ?? [])];
   return problems.some((problem) => {
     const { code, errors } = problemSchema.safeParse(problem).data ?? { code: '', errors: [] };
-    return OF_FORM.has(code) || errors.some((fault) => OF_FORM.has(fault.code));
+    return OF_FORM.has(code) || errors.some((issue) => OF_FORM.has(issue.code));
   });
 }
 

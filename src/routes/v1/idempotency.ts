@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import { IDEMPOTENCY_KEY_RULE, MAX_IDEMPOTENCY_KEY_CHARS } from '../../domain/idempotency-key.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import type { AppEnv } from '../http/app-env.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { hex } from '../../lib/hash.ts';
 
 /** A key as it is, without a blank at its ends; or as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
@@ -20,7 +20,7 @@ export const idempotencyKeyHeader = z
   .openapi({ description: `It ${IDEMPOTENCY_KEY_RULE}, bare or in double quotes.` });
 
 /** The `Idempotency-Key` of a request, null when it has none. `"a"` and `a` are the same key. */
-export function idempotencyKey(c: Context<AppEnv>): Result<string | null, CoreProblem> {
+export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Problem> {
   const header = c.req.header('idempotency-key');
   if (header === undefined) {
     return ok(null);

@@ -5,7 +5,7 @@ import { fail, ok, type Result } from '../../domain/result.ts';
 import { ruleOf } from '../../domain/validation.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { readJsonBody, readOptionalJsonBody } from '../http/body.ts';
-import { coreProblem } from '../http/problem.ts';
+import { problemResponse } from '../http/problem.ts';
 import { operationOf } from './operation.ts';
 import { routerPath, type Failure, type FindRoute, type Route, type V1Context } from './route.ts';
 
@@ -37,14 +37,14 @@ export function routeFinder(routes: readonly Route[]): FindRoute {
 async function respond(c: V1Context, route: Route): Promise<Response> {
   const query = queryOf(c, route.query);
   if (!query.ok) {
-    return coreProblem(c, query.problem);
+    return problemResponse(c, query.problem);
   }
   const body = await bodyOf(c, route.body);
   if (!body.ok) {
-    return coreProblem(c, body.problem);
+    return problemResponse(c, body.problem);
   }
   const answer = await route.handle(c, { query: query.value, body: body.value });
-  return answer instanceof Response ? answer : coreProblem(c, answer.problem);
+  return answer instanceof Response ? answer : problemResponse(c, answer.problem);
 }
 
 function queryOf(c: V1Context, query: Route['query']): { ok: true; value: unknown } | Failure {

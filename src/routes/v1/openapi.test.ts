@@ -126,7 +126,7 @@ describe('the OpenAPI document', () => {
     const examples = bodies.filter(({ example }) => example !== undefined);
     expect(examples.length).toBeGreaterThan(ROUTES.filter(({ body }) => body !== undefined).length);
     expect(
-      examples.flatMap(({ name, schema, example }) => check(schema)(example).map((fault) => `${name} ${fault}`)),
+      examples.flatMap(({ name, schema, example }) => check(schema)(example).map((issue) => `${name} ${issue}`)),
     ).toEqual([]);
   });
 

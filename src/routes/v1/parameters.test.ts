@@ -102,8 +102,8 @@ describe.each(TESTED)('$method $path $name', (parameter) => {
       const refusal = await refusalOf(await send(parameter, text));
       // A cursor is opaque: one that no list has answered with is refused, whatever its form.
       const fits = conforms(schema, check, text) && !(name === 'cursor' && refusal === 'invalid_cursor');
-      const fault = wrongOf(fits, refusal, place === 'query' || text === text.trim());
-      wrong.push(...(fault === null ? [] : [`${JSON.stringify(text)} ${fault}`]));
+      const issue = wrongOf(fits, refusal, place === 'query' || text === text.trim());
+      wrong.push(...(issue === null ? [] : [`${JSON.stringify(text)} ${issue}`]));
     }
     expect(wrong).toEqual([]);
   });

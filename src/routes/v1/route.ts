@@ -1,7 +1,7 @@
 import type { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { ErrorStatus } from '../../contract/errors.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import type { Scope } from '../../domain/key/scopes.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import type { ResponseHeader } from './response-headers.ts';
@@ -49,7 +49,7 @@ export type RouteResponse = {
   content?: Readonly<Record<string, Media>>;
 };
 
-export type Failure = { ok: false; problem: CoreProblem };
+export type Failure = { ok: false; problem: Problem };
 
 export type V1Context<Path extends string = string> = Context<AppEnv, RouterPath<Path>>;
 

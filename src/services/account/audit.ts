@@ -1,4 +1,4 @@
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import type { Result } from '../../domain/result.ts';
 import { listAudit as readAudit, type AuditEntry } from '../../storage/d1/audit.ts';
 import { accountOf, type Actor } from '../auth/actor.ts';
@@ -12,7 +12,7 @@ export const listAudit = (
   core: Core,
   actor: Actor,
   page: PageRequest & { account: string | null },
-): Promise<Result<Page<AuditEntry>, CoreProblem>> =>
+): Promise<Result<Page<AuditEntry>, Problem>> =>
   paginate(
     page,
     ({ limit, after }) => readAudit(core.env.DB, accountOf(actor) ?? page.account, { limit, before: after }),

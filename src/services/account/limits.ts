@@ -2,19 +2,15 @@ import { ownLimitsSchema, type AccountLimits } from '../../config/limits.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { insertAudit } from '../../storage/d1/audit.ts';
 import type { Core } from '../context.ts';
-import { faultsOf } from '../../domain/validation.ts';
+import { issuesOf } from '../../domain/validation.ts';
 import { accountOf, type Actor } from '../auth/actor.ts';
 import { accountName } from '../keys/request.ts';
-import { invalidRequest, notFound, type CoreProblem } from '../../domain/problems.ts';
+import { invalidRequest, notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /** Returns the effective limits of an account. A key may read only its own account's limits. */
-export async function getLimits(
-  core: Core,
-  actor: Actor,
-  account: string,
-): Promise<Result<AccountLimits, CoreProblem>> {
+export async function getLimits(core: Core, actor: Actor, account: string): Promise<Result<AccountLimits, Problem>> {
   const own = accountOf(actor);
   if (!accountName.safeParse(account).success || (own !== null && own !== account)) {
     return fail(notFound);
@@ -31,7 +27,7 @@ export async function setLimits(
   actor: Actor,
   account: string,
   body: unknown,
-): Promise<Result<AccountLimits, CoreProblem>> {
+): Promise<Result<AccountLimits, Problem>> {
   if (actor.key !== null) {
     return fail({ code: 'insufficient_scope', detail: 'Only the operator can set limits. Send ADMIN_TOKEN.' });
   }
@@ -40,9 +36,9 @@ export async function setLimits(
   }
   const parsed = ownLimitsSchema.safeParse(body);
   if (!parsed.success) {
-    const [first, ...rest] = faultsOf(parsed.error);
+    const [first, ...rest] = issuesOf(parsed.error);
     if (first === undefined) {
-      throw new Error('limits were refused without a fault');
+      throw new Error('limits were refused without an issue');
     }
     return fail(invalidRequest([first, ...rest]));
   }

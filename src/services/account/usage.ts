@@ -1,6 +1,6 @@
 import { listUsage, sumUsage, type JobUsageRow, type UsageRow } from '../../storage/d1/usage.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { ok, type Result } from '../../domain/result.ts';
 import { DAY_MS } from '../../lib/time.ts';
 import { paginate, type Page, type PageRequest } from '../paginate.ts';
@@ -34,7 +34,7 @@ export const usageByJob = (
   caller: Caller,
   days: Days,
   page: PageRequest,
-): Promise<Result<Page<JobUsageRow>, CoreProblem>> =>
+): Promise<Result<Page<JobUsageRow>, Problem>> =>
   paginate(
     page,
     ({ limit, after }) => listUsage(core.env.DB, caller.account, { ...spanOf(days), after, limit }),

@@ -3,7 +3,7 @@ import { later } from '../../providers/background.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import type { Spool } from '../../storage/r2/spool.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storeAsset, type AssetAnswer } from './store.ts';
 import { inspect, INSPECTED_BYTES } from './inspect.ts';
@@ -24,7 +24,7 @@ export type IncomingFile = {
   forJob?: boolean;
 };
 
-export const incompleteBody: CoreProblem = {
+export const incompleteBody: Problem = {
   code: 'incomplete_body',
   detail: 'The request body was incomplete or timed out.',
 };
@@ -34,7 +34,7 @@ export const incompleteBody: CoreProblem = {
  * in memory at any time: a small file is stored directly, and a larger one is spooled and then moved
  * (docs/decisions/0056).
  */
-export function createAsset(core: Core, caller: Caller, file: IncomingFile): Promise<Result<AssetAnswer, CoreProblem>> {
+export function createAsset(core: Core, caller: Caller, file: IncomingFile): Promise<Result<AssetAnswer, Problem>> {
   const spool = openSpool(core, caller, file.size?.bytes ?? null);
   const done = create(core, caller, file, spool).finally(() => spool.discard());
   // The spool is deleted even when the client disconnects and its request ends.
@@ -47,7 +47,7 @@ async function create(
   caller: Caller,
   file: IncomingFile,
   spool: Spool,
-): Promise<Result<AssetAnswer, CoreProblem>> {
+): Promise<Result<AssetAnswer, Problem>> {
   const writer = new SpoolWriter(spool);
   const problem = await receive(core, file, writer);
   if (problem !== null) {
@@ -74,7 +74,7 @@ async function create(
  * Writes the file into its spool until a check rejects it; null: all of it is written. An aborted body is a client
  * error.
  */
-async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Promise<CoreProblem | null> {
+async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Promise<Problem | null> {
   const { limits } = core.config;
   const chunks = file.chunks[Symbol.asyncIterator]();
   try {
@@ -107,7 +107,7 @@ function unwantedSoFar(
   beginning: Uint8Array | null,
   next: number,
   limits: Limits,
-): CoreProblem | null {
+): Problem | null {
   const isNext = beginning !== null && beginning.length >= HEAD_BYTES && beginning.length + next > INSPECTED_BYTES;
   if (size?.isExact !== true || !isNext) {
     return null;

@@ -1,7 +1,7 @@
 import type { Asset } from '../../contract/assets.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { paginate, type Page, type PageRequest } from '../paginate.ts';
@@ -12,7 +12,7 @@ import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
 const ID = /^sha256:([0-9a-f]{64})$/;
 
-export async function getAsset(core: Core, caller: Caller, id: string): Promise<Result<Asset, CoreProblem>> {
+export async function getAsset(core: Core, caller: Caller, id: string): Promise<Result<Asset, Problem>> {
   const sha256 = ID.exec(id)?.[1];
   const asset =
     sha256 === undefined ? null : await repeatable(() => accountStub(core.env, caller.account).asset(sha256));
@@ -20,7 +20,7 @@ export async function getAsset(core: Core, caller: Caller, id: string): Promise<
 }
 
 /** Returns a page of assets, newest first. */
-export const listAssets = (core: Core, caller: Caller, page: PageRequest): Promise<Result<Page<Asset>, CoreProblem>> =>
+export const listAssets = (core: Core, caller: Caller, page: PageRequest): Promise<Result<Page<Asset>, Problem>> =>
   paginate(
     page,
     ({ limit, after }) => repeatable(() => accountStub(core.env, caller.account).listAssets(limit, after)),
@@ -28,7 +28,7 @@ export const listAssets = (core: Core, caller: Caller, page: PageRequest): Promi
   );
 
 /** Deletes an asset and its file. Refuses while an unfinished job uses it. */
-export async function deleteAsset(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+export async function deleteAsset(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
   const sha256 = ID.exec(id)?.[1];
   if (sha256 === undefined) {
     return fail(notFound);

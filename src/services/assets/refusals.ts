@@ -1,4 +1,4 @@
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 
 /** Problems with a file, shared by all ways to send one. */
 
@@ -10,13 +10,13 @@ export const unsupportedMedia: ContentProblem = {
   detail: 'The content is not an image, video, audio, 3D, latent or text file.',
 };
 
-export const storageFull: CoreProblem = {
+export const storageFull: Problem = {
   code: 'storage_full',
   detail: "The file would exceed the account's storage limit. Delete assets, or wait until they expire.",
 };
 
 /** @param inParts the maximum size of a multipart upload, in bytes, when the client could use one instead */
-export const tooLarge = (limit: number, inParts = 0): CoreProblem => ({
+export const tooLarge = (limit: number, inParts = 0): Problem => ({
   code: 'file_too_large',
   detail:
     inParts > limit

@@ -1,7 +1,7 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storageFull } from './refusals.ts';
@@ -24,8 +24,8 @@ export async function storeAsset(
   core: Core,
   caller: Caller,
   uploaded: boolean,
-  put: () => Promise<Result<Put, CoreProblem>>,
-): Promise<Result<AssetAnswer, CoreProblem>> {
+  put: () => Promise<Result<Put, Problem>>,
+): Promise<Result<AssetAnswer, Problem>> {
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const there = await put();
     if (!there.ok) {

@@ -1,13 +1,13 @@
 import type { Config } from '../../config/schema.ts';
 import { USUAL_ENDPOINT } from '../../contract/endpoint.ts';
 import type { Caller } from '../context.ts';
-import { quote, type CoreProblem } from '../../domain/problems.ts';
+import { quote, type Problem } from '../../domain/problems.ts';
 
 /**
  * Returns why a caller may not use an endpoint. Null when it may, or when the endpoint does not exist, which is a
  * different error. The key's list is checked first, so that a restricted key cannot find out which endpoints exist.
  */
-export function endpointAccessProblem(config: Config, caller: Caller, endpoint: string): CoreProblem | null {
+export function endpointAccessProblem(config: Config, caller: Caller, endpoint: string): Problem | null {
   const { endpoints, environment } = caller;
   if (endpoints !== null && !endpoints.includes(endpoint)) {
     const detail = `The key may use ${endpoints.map(quote).join(', ')}, not ${quote(endpoint)}.`;

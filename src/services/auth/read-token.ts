@@ -3,10 +3,10 @@ import { isUuidV7 } from '../../lib/ids.ts';
 import { expiryOf, signToken, tokenStands } from '../../providers/tokens.ts';
 import type { KeyRecord } from '../../storage/d1/keys.ts';
 import type { Caller, Core } from '../context.ts';
-import { faultsOf } from '../../domain/validation.ts';
+import { issuesOf } from '../../domain/validation.ts';
 import { getJob } from '../jobs/get.ts';
 import { keyOf, type SecretUse } from './verify-key.ts';
-import { invalidRequest, type CoreProblem } from '../../domain/problems.ts';
+import { invalidRequest, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
@@ -38,10 +38,10 @@ export async function createReadToken(
   secret: SecretUse,
   id: string,
   body: unknown,
-): Promise<Result<ReadToken, CoreProblem>> {
+): Promise<Result<ReadToken, Problem>> {
   const parsed = readTokenRequestSchema.safeParse(body);
   if (!parsed.success) {
-    return fail(invalidRequest(faultsOf(parsed.error)));
+    return fail(invalidRequest(issuesOf(parsed.error)));
   }
   const job = await getJob(core, caller, id);
   if (!job.ok) {

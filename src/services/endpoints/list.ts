@@ -3,7 +3,7 @@ import type { Endpoint } from '../../config/schema.ts';
 import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { endpointAccessProblem } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /** An endpoint's configuration and status. `fallback` is also null when the caller may not use it. */
@@ -22,11 +22,7 @@ export async function listEndpoints(core: Core, caller: Caller): Promise<Endpoin
 }
 
 /** Returns one endpoint. An endpoint that the caller may not use is not found. */
-export async function getEndpoint(
-  core: Core,
-  caller: Caller,
-  name: string,
-): Promise<Result<EndpointView, CoreProblem>> {
+export async function getEndpoint(core: Core, caller: Caller, name: string): Promise<Result<EndpointView, Problem>> {
   return isOpenTo(core, caller, name) ? ok(await viewOf(core, caller, name)) : fail(notFound);
 }
 

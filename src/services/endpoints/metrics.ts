@@ -3,7 +3,7 @@ import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { submittedSince, timesOf, type Times, unfinishedByEndpoint, webhookHealth } from '../../storage/d1/metrics.ts';
 import type { Core } from '../context.ts';
 import type { Actor } from '../auth/actor.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
@@ -29,7 +29,7 @@ export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; sa
  * or was submitted in the last five minutes, and one call of each Endpoint object. That is cheap enough for one scrape
  * every 30 s.
  */
-export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], CoreProblem>> {
+export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], Problem>> {
   if (actor.key !== null) {
     return fail({ code: 'insufficient_scope', detail: 'Only the operator can read the metrics. Send ADMIN_TOKEN.' });
   }

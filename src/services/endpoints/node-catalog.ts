@@ -2,7 +2,7 @@ import type { Graph } from '../../contract/new-job.ts';
 import { readCatalog } from '../../storage/r2/catalog.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Core } from '../context.ts';
-import { quote, type Fault } from '../../domain/problems.ts';
+import { quote, type Issue } from '../../domain/problems.ts';
 import type { RequestPointer } from '../../domain/workflow/graph.ts';
 import type { Facts } from '../../domain/workflow/results.ts';
 
@@ -32,8 +32,8 @@ export const unknownNodes = (
   endpoint: string,
   graph: Graph,
   pointerOf: RequestPointer,
-): Fault[] =>
-  Object.entries(graph).flatMap(([id, node]): Fault[] =>
+): Issue[] =>
+  Object.entries(graph).flatMap(([id, node]): Issue[] =>
     nodes === null || nodes.classes.has(node.class_type)
       ? []
       : [

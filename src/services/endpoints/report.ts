@@ -3,7 +3,7 @@ import { nodeClasses } from '../../contract/worker.ts';
 import { runpodClient, type RunpodClient } from '../../providers/gpu/runpod/client.ts';
 import type { Core } from '../context.ts';
 import type { Actor } from '../auth/actor.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { catalogHash } from '../../storage/r2/catalog.ts';
 import { storeCatalog } from '../worker/catalog.ts';
@@ -38,7 +38,7 @@ export async function workerReport(
   name: string,
   kind: ReportKind,
   wait_s: number,
-): Promise<Result<unknown, CoreProblem>> {
+): Promise<Result<unknown, Problem>> {
   if (actor.key !== null) {
     return fail({ code: 'insufficient_scope', detail: 'Only the operator can ask for a report. Send ADMIN_TOKEN.' });
   }
@@ -92,7 +92,7 @@ async function awaited(
   run: string,
   clock: () => number,
   until: number,
-): Promise<Result<unknown, CoreProblem>> {
+): Promise<Result<unknown, Problem>> {
   for (;;) {
     const record = await runpod.read(endpoint, run, () => null);
     const status = typeof record === 'string' ? record : record.status;

@@ -3,7 +3,7 @@ import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { later } from '../../providers/background.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 
 /**
  * How long an isolate uses a cached breaker state. It notices that an endpoint has reopened at most this much later.
@@ -22,7 +22,7 @@ const refreshing = new Set<string>();
  * jobs; null otherwise. Uses the state that this isolate has cached, and refreshes it in the background: a submit never
  * waits for an Endpoint object. An isolate without a cached state accepts the job, which then waits.
  */
-export function overloadProblem(core: Core, endpoint: string, fallbacks: readonly string[]): CoreProblem | null {
+export function overloadProblem(core: Core, endpoint: string, fallbacks: readonly string[]): Problem | null {
   const now = core.clock();
   const waits = [endpoint, ...fallbacks].map((name) => pausedFor(core, name, now));
   const paused = waits.filter((ms) => ms !== null);

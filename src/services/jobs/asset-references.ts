@@ -2,7 +2,7 @@ import type { Admission } from '../../contract/admission.ts';
 import type { InputUse } from '../../contract/assets.ts';
 import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
-import { invalidRequest, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { invalidRequest, type Problem, type Issue } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { unknownAsset, type ResolvedInputs } from './inputs.ts';
 
@@ -21,14 +21,14 @@ export function referencesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
 }
 
 /** The problem of a job whose assets were deleted while it was being checked. */
-export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): CoreProblem {
-  const faults = assets.map((sha256): Fault => {
+export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): Problem {
+  const issues = assets.map((sha256): Issue => {
     const at = named.get(sha256);
     // The request does not name a fetched file by its hash.
     const detail = 'The file was deleted during the request. Send the request again.';
     return at === undefined ? { pointer: '#/inputs', code: 'input_fetch_failed', detail } : unknownAsset(at);
   });
-  const [first, ...rest] = faults;
+  const [first, ...rest] = issues;
   if (first === undefined) {
     throw new Error('a job was refused for assets and none is named');
   }

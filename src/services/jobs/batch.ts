@@ -4,7 +4,7 @@ import type { Caller, Core } from '../context.ts';
 import { jsonText } from '../../domain/json.ts';
 import { IDEMPOTENCY_KEY_RULE, idempotencyKeySchema } from '../../domain/idempotency-key.ts';
 import { isPassing } from '../../durable-objects/shared/rpc-retry.ts';
-import { pointer, type CoreProblem } from '../../domain/problems.ts';
+import { pointer, type Problem } from '../../domain/problems.ts';
 import { fail, type Result } from '../../domain/result.ts';
 import { isRecord } from '../../domain/workflow/parse.ts';
 import { deadlineIn } from '../../lib/stalled-stream.ts';
@@ -22,7 +22,7 @@ export const MAX_BATCH_JOBS = 50;
 /** Jobs processed concurrently. An invocation may have six connections that wait for a response. */
 const AT_ONCE = 6;
 
-export type BatchOutcome = Result<Submitted, CoreProblem>;
+export type BatchOutcome = Result<Submitted, Problem>;
 
 /**
  * Submits several jobs as if each had been submitted alone, in order: at a limit, the first jobs are admitted. A job
@@ -110,8 +110,8 @@ async function submitOne(
 ): Promise<BatchOutcome> {
   if (given !== undefined && !idempotencyKeySchema.safeParse(given).success) {
     const detail = `"idempotency_key" ${IDEMPOTENCY_KEY_RULE}.`;
-    const fault = { pointer: pointer(['idempotency_key']), code: 'invalid_value' as const, detail };
-    return fail({ code: 'invalid_idempotency_key', detail, errors: [fault] });
+    const issue = { pointer: pointer(['idempotency_key']), code: 'invalid_value' as const, detail };
+    return fail({ code: 'invalid_idempotency_key', detail, errors: [issue] });
   }
   const idempotency = key === null ? null : await idempotencyOf(key, body);
   return submitJob(core, caller, { value: body, files }, { ...options, idempotency });

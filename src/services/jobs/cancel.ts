@@ -2,12 +2,12 @@ import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /** Cancels a job. Idempotent: returns a job that is canceling or finished unchanged. */
-export async function cancelJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, CoreProblem>> {
+export async function cancelJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }

@@ -4,20 +4,20 @@ import type { Endpoint, NodePolicy } from '../../config/schema.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointAccessProblem, defaultEndpoint } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
-import { faultsOf } from '../../domain/validation.ts';
-import { FaultList } from '../../domain/validation-errors.ts';
-import { quote, type CoreProblem } from '../../domain/problems.ts';
+import { issuesOf } from '../../domain/validation.ts';
+import { ValidationErrors } from '../../domain/validation-errors.ts';
+import { quote, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { nodesOf, unknownNodes } from '../endpoints/node-catalog.ts';
 import { checkGraph, checkLeastSize } from '../../domain/workflow/check.ts';
 import { flatNames } from '../../providers/gpu/worker-comfyui/flat-names.ts';
 import { pointersIn } from '../../domain/workflow/graph.ts';
-import { nameFaults, portableName } from '../../domain/workflow/input-name.ts';
+import { nameIssues, portableName } from '../../domain/workflow/input-name.ts';
 import { isRecord, parseWorkflow } from '../../domain/workflow/parse.ts';
 import type { Facts } from '../../domain/workflow/results.ts';
 import { shape, type Rules, type Shaped } from '../../domain/workflow/shaping/shape.ts';
 import { foreignBody } from './foreign-body.ts';
-import { inlineFaults } from './inline-run.ts';
+import { inlineIssues } from './inline-run.ts';
 import type { JobBody } from './inline.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
 import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
@@ -51,21 +51,21 @@ export async function checkRequest(
   core: Core,
   caller: Caller,
   { value: body, files }: JobBody,
-): Promise<Result<Checked, CoreProblem>> {
-  const faults = new FaultList();
-  faults.addAll(tooMany(body, core.config.limits));
+): Promise<Result<Checked, Problem>> {
+  const issues = new ValidationErrors();
+  issues.addAll(tooMany(body, core.config.limits));
   const foreign = foreignBody(body);
   if (foreign !== null) {
-    faults.addAll([foreign]);
+    issues.addAll([foreign]);
   }
-  if (faults.count > 0) {
-    return refuse(faults);
+  if (issues.count > 0) {
+    return refuse(issues);
   }
   const parsed = jobRequestSchema.safeParse(body);
   if (!parsed.success) {
-    faults.addAll(faultsOf(parsed.error));
-    faults.append(graphFaults(body, core.config.limits));
-    return refuse(faults);
+    issues.addAll(issuesOf(parsed.error));
+    issues.append(graphIssues(body, core.config.limits));
+    return refuse(issues);
   }
   const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables, priority, start_within, retention = null } = parsed.data;
@@ -77,13 +77,13 @@ export async function checkRequest(
   const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
   if (target === undefined) {
     const detail = `Endpoint ${quote(endpoint)} does not exist.`;
-    faults.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
+    issues.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
   }
   const nodes = target === undefined ? null : await nodesOf(core, endpoint);
   const rules = rulesOf(core.config.limits, target, caller.nodes, nodes?.facts);
   const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
   const { temp_outputs: tempOutputs } = jobOptions;
-  const graph = graphOf(workflow, rules, faults);
+  const graph = graphOf(workflow, rules, issues);
   const portable = requested.map(({ name }) => portableName(name));
   const inputNames =
     target?.worker === 'worker-comfyui' ? flatNames(portable) : new Map(portable.map((name) => [name, name]));
@@ -98,31 +98,31 @@ export async function checkRequest(
           pointersIn(PATH),
         );
   if (shaped !== null) {
-    faults.append(shaped.faults);
+    issues.append(shaped.issues);
   }
   if (shaped !== null) {
-    faults.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.pointerOf));
+    issues.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.pointerOf));
   }
   const { max_finish_within, finish_within: usual } = core.config.policy;
   const finishWithinS = finish_within ?? usual;
   if (finishWithinS > max_finish_within) {
     const detail = `"finish_within" must be at most ${max_finish_within} seconds.`;
-    faults.add('out_of_range', () => ({ pointer: '#/finish_within', detail }));
+    issues.add('out_of_range', () => ({ pointer: '#/finish_within', detail }));
   }
   const startWithinS = start_within ?? null;
   if (startWithinS !== null && startWithinS > finishWithinS) {
     const detail = `"start_within" must not be greater than "finish_within", which is ${finishWithinS} seconds.`;
-    faults.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
+    issues.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
   }
   const renamed = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));
-  const { inputs, inline, remote, named, faults: inputFaults } = await resolveInputs(core, caller, renamed, files);
-  faults.addAll(nameFaults(requested.map(({ name }) => name)));
-  faults.addAll(inputFaults);
+  const { inputs, inline, remote, named, issues: inputIssues } = await resolveInputs(core, caller, renamed, files);
+  issues.addAll(nameIssues(requested.map(({ name }) => name)));
+  issues.addAll(inputIssues);
   if (shaped !== null) {
-    faults.addAll(inlineFaults(target, shaped.shaped.text, inputs));
+    issues.addAll(inlineIssues(target, shaped.shaped.text, inputs));
   }
-  return shaped === null || faults.count > 0
-    ? refuse(faults)
+  return shaped === null || issues.count > 0
+    ? refuse(issues)
     : ok({
         shaped: shaped.shaped,
         requested,
@@ -164,29 +164,29 @@ export function rulesOf(
  * Parses the graph; null when it cannot be shaped, and its issues are added to the list. Checks the size before
  * shaping.
  */
-function graphOf(workflow: unknown, rules: Rules, faults: FaultList): Graph | null {
+function graphOf(workflow: unknown, rules: Rules, issues: ValidationErrors): Graph | null {
   const parsed = parseWorkflow(workflow, rules.maxNodes, PATH);
   const found = parsed.ok ? checkLeastSize(parsed.value, rules.maxBytes, pointersIn(PATH)) : parsed.problem;
-  faults.addAll(found);
+  issues.addAll(found);
   return parsed.ok && found.length === 0 ? parsed.value : null;
 }
 
 /** The issues of the graph in a request whose other fields are invalid. */
-function graphFaults(body: unknown, limits: Limits): FaultList {
-  const faults = new FaultList();
+function graphIssues(body: unknown, limits: Limits): ValidationErrors {
+  const issues = new ValidationErrors();
   if (isRecord(body) && body['workflow'] !== undefined) {
-    const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), faults);
+    const graph = graphOf(body['workflow'], rulesOf(limits, undefined, null), issues);
     if (graph !== null) {
-      faults.append(checkGraph(graph, pointersIn(PATH)));
+      issues.append(checkGraph(graph, pointersIn(PATH)));
     }
   }
-  return faults;
+  return issues;
 }
 
-function refuse(faults: FaultList): Result<never, CoreProblem> {
-  const problem = faults.problem();
+function refuse(issues: ValidationErrors): Result<never, Problem> {
+  const problem = issues.problem();
   if (problem === null) {
-    throw new Error('a request was refused without a fault');
+    throw new Error('a request was refused without an issue');
   }
   return fail(problem);
 }

@@ -1,7 +1,7 @@
 import type { Resolved } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { ok, type Result } from '../../domain/result.ts';
 import { portableName } from '../../domain/workflow/input-name.ts';
 import type { Renamed } from '../../domain/workflow/shaping/prefixes.ts';
@@ -40,7 +40,7 @@ export type DryInput = {
  * Does everything that a submit does before admission. Stores, counts and sends nothing. Succeeds exactly when a submit
  * would reach admission. Random seeds are examples: a submit draws its own.
  */
-export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise<Result<DryRun, CoreProblem>> {
+export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise<Result<DryRun, Problem>> {
   const checked = await checkRequest(core, caller, body);
   if (!checked.ok) {
     return checked;

@@ -1,7 +1,7 @@
 import { isUuidV7 } from '../../lib/ids.ts';
 import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
@@ -9,7 +9,7 @@ import { fail, ok, type Result } from '../../domain/result.ts';
  * Erases a finished job: its graph, log, outputs and list entry. Its inputs are assets of the account, which other jobs
  * may use; they expire separately. An unfinished job must be canceled first, so that no job runs without a record.
  */
-export async function eraseJob(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+export async function eraseJob(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }

@@ -50,6 +50,6 @@ async function mayRun(
     tempOutputs: false,
   };
   const pointerOf = pointersIn([]);
-  const { faults } = shape(graph, nothing, refusing, core.newSeed, pointerOf);
-  return faults.count === 0 && unknownNodes(nodes, endpoint, graph, pointerOf).length === 0;
+  const { issues } = shape(graph, nothing, refusing, core.newSeed, pointerOf);
+  return issues.count === 0 && unknownNodes(nodes, endpoint, graph, pointerOf).length === 0;
 }

@@ -2,7 +2,7 @@ import { accountStub, jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
@@ -10,7 +10,7 @@ import { fail, ok, type Result } from '../../domain/result.ts';
  * Returns the current job from its object. Checks the form of the id first, because addressing an object creates it,
  * and invalid ids must not create objects.
  */
-export async function getJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, CoreProblem>> {
+export async function getJob(core: Core, caller: Caller, id: string): Promise<Result<JobView, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }

@@ -1,13 +1,13 @@
 import type { Endpoint } from '../../config/schema.ts';
 import type { JobInput } from '../../contract/new-job.ts';
-import type { Fault } from '../../domain/problems.ts';
+import type { Issue } from '../../domain/problems.ts';
 import { imageBytes, MAX_RUN_BODY_BYTES, roomForImages } from '../../providers/gpu/worker-comfyui/input.ts';
 
 /**
  * Checks the total size of a job for a worker that does not call the gateway: its graph and files are sent in one
  * request to RunPod.
  */
-export function inlineFaults(endpoint: Endpoint | undefined, workflow: string, inputs: readonly JobInput[]): Fault[] {
+export function inlineIssues(endpoint: Endpoint | undefined, workflow: string, inputs: readonly JobInput[]): Issue[] {
   if (endpoint?.worker !== 'worker-comfyui') {
     return [];
   }

@@ -7,14 +7,14 @@ import { tooLarge } from '../assets/refusals.ts';
 import { openSpool, placeSpooled, SpoolWriter, type SpooledFile } from '../assets/spooled.ts';
 import type { Caller, Core } from '../context.ts';
 import type { TextSink } from '../../domain/json-extract.ts';
-import type { Fault } from '../../domain/problems.ts';
+import type { Issue } from '../../domain/problems.ts';
 
-type FileFault = Pick<Fault, 'code' | 'detail'>;
+type FileIssue = Pick<Issue, 'code' | 'detail'>;
 
 /** A file from the body of a request, or its issue. */
-export type InlineFile = SpooledFile | FileFault;
+export type InlineFile = SpooledFile | FileIssue;
 
-export const invalidBase64: FileFault = {
+export const invalidBase64: FileIssue = {
   code: 'invalid_base64',
   detail: '"data" must be base64 with padding, or a data URL of it.',
 };
@@ -42,28 +42,28 @@ export class InlineFiles {
     const base64 = new Base64File();
     const writer = new SpoolWriter(this.spool);
     const { max_asset_bytes, max_upload_bytes } = this.core.config.limits;
-    let fault: FileFault | null = null;
+    let issue: FileIssue | null = null;
     const add = async (bytes: Uint8Array | null): Promise<void> => {
       if (bytes === null) {
-        fault = invalidBase64;
+        issue = invalidBase64;
       } else if (writer.size + bytes.length > max_asset_bytes) {
-        fault = { code: 'file_too_large', detail: tooLarge(max_asset_bytes, max_upload_bytes).detail };
-      } else if (fault === null) {
+        issue = { code: 'file_too_large', detail: tooLarge(max_asset_bytes, max_upload_bytes).detail };
+      } else if (issue === null) {
         await writer.write(bytes);
       }
     };
     return {
-      write: (piece) => (fault === null ? add(base64.push(piece)) : undefined),
+      write: (piece) => (issue === null ? add(base64.push(piece)) : undefined),
       end: async () => {
-        if (fault === null) {
+        if (issue === null) {
           await add(base64.end());
         }
-        if (fault === null && writer.size === 0) {
-          fault = { code: 'empty_file', detail: 'The file is empty.' };
+        if (issue === null && writer.size === 0) {
+          issue = { code: 'empty_file', detail: 'The file is empty.' };
         }
-        if (fault !== null) {
+        if (issue !== null) {
           await writer.discard();
-          return this.named(fault.code, fault);
+          return this.named(issue.code, issue);
         }
         const file = await writer.finish();
         return this.named(`sha256:${file.sha256}`, file);

@@ -4,7 +4,7 @@ import { findAsset } from '../../storage/r2/assets.ts';
 import { fetchAsset } from '../assets/fetch.ts';
 import { inspectSpooled } from '../assets/spooled.ts';
 import type { Caller, Core } from '../context.ts';
-import { pointer, type Fault } from '../../domain/problems.ts';
+import { pointer, type Issue } from '../../domain/problems.ts';
 import { publicUrl } from '../../domain/net/public-url.ts';
 import { chainedInput } from './chained.ts';
 import { inlineInput, invalidBase64, type InlineFiles, type InlineInput } from './inline.ts';
@@ -36,13 +36,13 @@ export async function resolveInputs(
   caller: Caller,
   requests: readonly InputRequest[],
   files: InlineFiles,
-): Promise<ResolvedInputs & { faults: Fault[] }> {
-  const resolved: ResolvedInputs & { faults: Fault[] } = {
+): Promise<ResolvedInputs & { issues: Issue[] }> {
+  const resolved: ResolvedInputs & { issues: Issue[] } = {
     inputs: [],
     inline: [],
     remote: [],
     named: new Map(),
-    faults: [],
+    issues: [],
   };
   // Assets are looked up concurrently; contents are inspected one after another.
   const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
@@ -54,7 +54,7 @@ export async function resolveInputs(
       if (allowed.ok) {
         resolved.remote.push({ name, url, at: pointer([...path, 'url']) });
       } else {
-        resolved.faults.push({
+        resolved.issues.push({
           pointer: pointer([...path, 'url']),
           code: 'input_url_refused',
           detail: `"url" ${allowed.problem}.`,
@@ -68,8 +68,8 @@ export async function resolveInputs(
         : asset === undefined
           ? await fromContent(core, files, { name, data: data ?? '' }, pointer([...path, 'data']))
           : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
-    if ('fault' in each) {
-      resolved.faults.push(each.fault);
+    if ('issue' in each) {
+      resolved.issues.push(each.issue);
       continue;
     }
     resolved.inputs.push(each.input);
@@ -93,28 +93,28 @@ export async function fetchRemote(
   caller: Caller,
   remote: readonly RemoteInput[],
   over: AbortSignal,
-): Promise<{ inputs: JobInput[]; faults: Fault[] }> {
+): Promise<{ inputs: JobInput[]; issues: Issue[] }> {
   const inputs: JobInput[] = [];
-  const faults: Fault[] = [];
+  const issues: Issue[] = [];
   for (const { name, url, at } of remote) {
     const fetched = await fetchAsset(core, caller, url, name, over);
     if (fetched.ok) {
       const { sha256, size_bytes, content_type } = fetched.value;
       inputs.push({ name, sha256, size_bytes, content_type });
     } else {
-      faults.push({ pointer: at, ...fetched.problem });
+      issues.push({ pointer: at, ...fetched.problem });
     }
   }
-  return { inputs, faults };
+  return { inputs, issues };
 }
 
-type Resolved = { input: JobInput; inline: InlineInput | null } | { fault: Fault };
+type Resolved = { input: JobInput; inline: InlineInput | null } | { issue: Issue };
 
 const find = (core: Core, caller: Caller, asset: string): Promise<StoredFile | null> =>
   findAsset(core.env.BUCKET, caller.account, asset.slice('sha256:'.length));
 
 /** The issue of an asset that does not exist, or no longer exists. */
-export const unknownAsset = (at: string): Fault => ({
+export const unknownAsset = (at: string): Issue => ({
   pointer: at,
   code: 'unknown_asset',
   detail: 'The account does not have this asset. Upload it with POST /v1/assets first.',
@@ -122,7 +122,7 @@ export const unknownAsset = (at: string): Fault => ({
 
 function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved {
   if (asset === null) {
-    return { fault: unknownAsset(at) };
+    return { issue: unknownAsset(at) };
   }
   const { sha256, size_bytes, content_type } = asset;
   return { input: { name, sha256, size_bytes, content_type }, inline: null };
@@ -131,7 +131,7 @@ function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved
 async function fromOutput(core: Core, caller: Caller, name: string, output: string, at: string): Promise<Resolved> {
   const chained = await chainedInput(core, caller, name, output);
   return (
-    chained ?? { fault: { pointer: at, code: 'unknown_output', detail: 'No job of this account has this output.' } }
+    chained ?? { issue: { pointer: at, code: 'unknown_output', detail: 'No job of this account has this output.' } }
   );
 }
 
@@ -144,11 +144,11 @@ async function fromContent(
 ): Promise<Resolved> {
   const file = files.find(data) ?? invalidBase64;
   if ('code' in file) {
-    return { fault: { pointer: at, ...file } };
+    return { issue: { pointer: at, ...file } };
   }
   const inspected = await inspectSpooled(file, name, core.config.limits);
   if (!inspected.ok) {
-    return { fault: { pointer: at, ...inspected.problem } };
+    return { issue: { pointer: at, ...inspected.problem } };
   }
   const { sha256, size_bytes } = file;
   return inlineInput(name, { content: file, sha256, size_bytes }, inspected.value.content_type);

@@ -1,7 +1,7 @@
 import { NO_FILTERS, type JobFilters } from '../../storage/d1/job-list.ts';
 import { listJobs as readJobs, type JobSummary } from '../../storage/d1/jobs.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import type { Result } from '../../domain/result.ts';
 import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
@@ -13,7 +13,7 @@ export const listJobs = (
   caller: Caller,
   page: PageRequest,
   filters: JobFilters = NO_FILTERS,
-): Promise<Result<Page<JobSummary>, CoreProblem>> =>
+): Promise<Result<Page<JobSummary>, Problem>> =>
   paginate(
     page,
     ({ limit, after }) => readJobs(core.env.DB, caller.account, filters, { limit, before: after }),

@@ -1,7 +1,7 @@
 import type { Output } from '../../contract/job.ts';
 import { headOutput, openOutput, type ByteRange, type OutputHead } from '../../storage/r2/outputs.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { getJob } from './get.ts';
 
@@ -19,7 +19,7 @@ export async function findOutput(
   caller: Caller,
   job: string,
   name: string,
-): Promise<Result<OpenOutput, CoreProblem>> {
+): Promise<Result<OpenOutput, Problem>> {
   const view = await getJob(core, caller, job);
   if (!view.ok) {
     return view;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { PRIORITIES } from '../../contract/admission.ts';
 import type { Limits } from '../../config/limits.ts';
 import { MAX_INTEGER } from '../../domain/json.ts';
-import type { Fault } from '../../domain/problems.ts';
+import type { Issue } from '../../domain/problems.ts';
 import { isOutputReference } from './chained.ts';
 import { isRecord } from '../../domain/workflow/parse.ts';
 import { isLargerThan } from '../../domain/workflow/size.ts';
@@ -90,7 +90,7 @@ const overridesSchema = z
 
 export const jobRequestSchema = z
   .strictObject({
-    /** Parsed by `workflows/parse.ts`, whose faults say more than a schema can. */
+    /** Parsed by `workflows/parse.ts`, whose issues say more than a schema can. */
     workflow: z.unknown().meta({ type: 'object', minProperties: 1, description: 'A graph in ComfyUI’s API format' }),
     /** Values for `{{ name }}` in the workflow's texts. */
     variables: z
@@ -142,14 +142,14 @@ const MAX_FIELDS = 50;
  * Reports collections that are too long. Runs before their entries are checked, because issues for half a million
  * entries would exhaust the isolate's memory. Values for the graph must not be larger than a graph may be.
  */
-export function tooMany(body: unknown, limits: Limits): Fault[] {
+export function tooMany(body: unknown, limits: Limits): Issue[] {
   if (!isRecord(body)) {
     return [];
   }
   const { inputs, metadata, variables, params, overrides } = body;
-  const faults: Fault[] = [];
+  const issues: Issue[] = [];
   const over = (at: string, detail: string): void => {
-    faults.push({ pointer: at, code: 'out_of_range', detail });
+    issues.push({ pointer: at, code: 'out_of_range', detail });
   };
   if (Object.keys(body).length > MAX_FIELDS) {
     over('#', `A body may have at most ${MAX_FIELDS} fields.`);
@@ -169,8 +169,8 @@ export function tooMany(body: unknown, limits: Limits): Fault[] {
   for (const [name, value] of Object.entries({ variables, params, overrides })) {
     if (isLargerThan(limits.max_workflow_bytes, value)) {
       const detail = `"${name}" may be at most ${limits.max_workflow_bytes} bytes, the largest size of a workflow.`;
-      faults.push({ pointer: `#/${name}`, code: 'workflow_too_large', detail });
+      issues.push({ pointer: `#/${name}`, code: 'workflow_too_large', detail });
     }
   }
-  return faults;
+  return issues;
 }

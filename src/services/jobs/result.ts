@@ -1,6 +1,6 @@
 import type { JobView, Status, TerminalStatus } from '../../contract/job.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { waitForJob } from './wait.ts';
 
@@ -19,7 +19,7 @@ export async function jobResult(
   id: string,
   seconds: number,
   signal: AbortSignal | null = null,
-): Promise<Result<JobResult, CoreProblem>> {
+): Promise<Result<JobResult, Problem>> {
   const found = await waitForJob(core, caller, id, { until: 'over' }, seconds, signal);
   if (!found.ok) {
     return found;

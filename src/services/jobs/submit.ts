@@ -6,14 +6,14 @@ import { cacheQuota } from '../account/quota.ts';
 import type { Caller, Core } from '../context.ts';
 import { overloadProblem } from '../endpoints/shedding.ts';
 import { lapsesAt } from '../../domain/job/admission.ts';
-import { invalidRequest, type CoreProblem } from '../../domain/problems.ts';
+import { invalidRequest, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { deadlineIn, type Deadline } from '../../lib/stalled-stream.ts';
 import { storageFull } from '../assets/refusals.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { fallbacksFor } from './fallbacks.ts';
-import { inlineFaults } from './inline-run.ts';
+import { inlineIssues } from './inline-run.ts';
 import { storeInline, type JobBody } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS, fetchRemote } from './inputs.ts';
 import { missingAssetProblem, releaseAssets, referencesOf } from './asset-references.ts';
@@ -58,7 +58,7 @@ export async function submitJob(
     isStillAuthorized = () => Promise.resolve(true),
     fetchDeadline,
   }: SubmitOptions = {},
-): Promise<Result<Submitted, CoreProblem>> {
+): Promise<Result<Submitted, Problem>> {
   const received_at = core.clock();
   const earlier = idempotency === null ? null : await findEarlierSubmit(core, caller, idempotency);
   if (earlier !== null) {
@@ -161,9 +161,9 @@ async function fetchRemoteInputs(
   caller: Caller,
   checked: Checked,
   shared: Deadline | undefined,
-): Promise<Result<Checked & { fetchRemoteInputs: string[] }, CoreProblem>> {
+): Promise<Result<Checked & { fetchRemoteInputs: string[] }, Problem>> {
   const deadline = shared ?? deadlineIn(FETCH_ALL_TIMEOUT_MS);
-  const { inputs, faults } = await fetchRemote(core, caller, checked.remote, deadline.signal).finally(() => {
+  const { inputs, issues } = await fetchRemote(core, caller, checked.remote, deadline.signal).finally(() => {
     if (shared === undefined) {
       deadline.stop();
     }
@@ -172,12 +172,12 @@ async function fetchRemoteInputs(
   const all = [...checked.inputs, ...inputs];
   if (inputs.length > 0) {
     // The sizes of remote files are known only now.
-    faults.push(...inlineFaults(core.config.endpoints[checked.endpoint], checked.shaped.text, all));
+    issues.push(...inlineIssues(core.config.endpoints[checked.endpoint], checked.shaped.text, all));
   }
-  const [fault, ...others] = faults;
-  if (fault !== undefined) {
+  const [issue, ...others] = issues;
+  if (issue !== undefined) {
     await releaseAssets(core, caller, hashes);
-    return fail(invalidRequest([fault, ...others]));
+    return fail(invalidRequest([issue, ...others]));
   }
   return ok({ ...checked, inputs: all, fetchRemoteInputs: hashes });
 }
@@ -191,7 +191,7 @@ async function findEarlierSubmit(
   core: Core,
   caller: Caller,
   idempotency: Idempotency,
-): Promise<Result<Submitted, CoreProblem> | null> {
+): Promise<Result<Submitted, Problem> | null> {
   const seen = await repeatable(() => accountStub(core.env, caller.account).recall(idempotency));
   if (seen === null) {
     return null;
@@ -209,7 +209,7 @@ async function earlierAnswer(
   core: Core,
   caller: Caller,
   { job, in_flight, quota }: Admission & { kind: 'known' },
-): Promise<Result<Submitted, CoreProblem>> {
+): Promise<Result<Submitted, Problem>> {
   const first = await repeatable(() => jobStub(core.env, job).first(caller.account));
   if (first !== null) {
     return ok({ job: first, replayed: true, quota });
@@ -230,16 +230,13 @@ async function earlierAnswer(
   );
 }
 
-const keyReuseProblem = (quota: Quota): CoreProblem => ({
+const keyReuseProblem = (quota: Quota): Problem => ({
   code: 'idempotency_key_reuse',
   detail: 'This Idempotency-Key was used with a different request. Use a new key.',
   quota,
 });
 
-function admissionProblem(
-  admission: Exclude<Admission, { kind: 'admitted' | 'known' }>,
-  checked: Checked,
-): CoreProblem {
+function admissionProblem(admission: Exclude<Admission, { kind: 'admitted' | 'known' }>, checked: Checked): Problem {
   const { quota } = admission;
   switch (admission.kind) {
     case 'reused':

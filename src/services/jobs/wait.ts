@@ -1,7 +1,7 @@
 import { isTerminal, type JobView } from '../../contract/job.ts';
 import type { WatchFrame } from '../../contract/events.ts';
 import type { Caller, Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import type { Result } from '../../domain/result.ts';
 import { getJob } from './get.ts';
 import { watch } from './watch.ts';
@@ -26,7 +26,7 @@ export async function waitForJob(
   wait: WaitFor,
   seconds: number,
   signal: AbortSignal | null = null,
-): Promise<Result<JobView, CoreProblem>> {
+): Promise<Result<JobView, Problem>> {
   const now = await getJob(core, caller, id);
   if (!now.ok || seconds <= 0 || isThere(now.value, wait)) {
     return now;

@@ -1,7 +1,7 @@
 import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
@@ -13,7 +13,7 @@ export async function watch(
   caller: Caller,
   id: string,
   after: number | null,
-): Promise<Result<WebSocket | null, CoreProblem>> {
+): Promise<Result<WebSocket | null, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }

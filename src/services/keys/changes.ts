@@ -1,7 +1,7 @@
 import { idFloor } from '../../lib/ids.ts';
 import { nthNewestAudit, type AuditRoom } from '../../storage/d1/audit.ts';
 import type { Core } from '../context.ts';
-import type { CoreProblem } from '../../domain/problems.ts';
+import type { Problem } from '../../domain/problems.ts';
 import type { Actor } from '../auth/actor.ts';
 
 /**
@@ -19,7 +19,7 @@ export const auditLimitFor = (core: Core, actor: Actor): AuditRoom => ({
 });
 
 /** Returns the problem when the account has reached `MAX_CHANGES_PER_DAY`; null otherwise. */
-export async function tooManyChanges(core: Core, actor: Actor, account: string): Promise<CoreProblem | null> {
+export async function tooManyChanges(core: Core, actor: Actor, account: string): Promise<Problem | null> {
   const now = core.clock();
   const at = actor.key === null ? null : await nthNewestAudit(core.env.DB, account, MAX_CHANGES_PER_DAY);
   return at === null || at <= now - DAY_MS

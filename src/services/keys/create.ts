@@ -1,7 +1,7 @@
 import { systemRandom } from '../../lib/ids.ts';
 import { insertKey, type KeyRecord } from '../../storage/d1/keys.ts';
 import type { Core } from '../context.ts';
-import { invalidRequest, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { invalidRequest, type Problem, type Issue } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { auditOf, type Actor } from '../auth/actor.ts';
 import { auditLimitFor, tooManyChanges } from './changes.ts';
@@ -20,7 +20,7 @@ export type KeyWithSecret = { key: KeyRecord; secret: string };
  * Creates a key. It inherits every restriction of the calling key that the request does not set. The operator names the
  * account.
  */
-export async function createKey(core: Core, actor: Actor, body: unknown): Promise<Result<KeyWithSecret, CoreProblem>> {
+export async function createKey(core: Core, actor: Actor, body: unknown): Promise<Result<KeyWithSecret, Problem>> {
   const checked = checkBody(newKeySchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -84,4 +84,4 @@ export const timeOf = (text: string | null): number | null => (text === null ? n
 const usualGrants = (maker: KeyRecord | null): string[] =>
   maker === null || grants(maker.scopes, 'admin') ? [...DEFAULT_GRANTS] : maker.scopes;
 
-const refuse = (fault: Fault): Result<never, CoreProblem> => fail(invalidRequest([fault]));
+const refuse = (issue: Issue): Result<never, Problem> => fail(invalidRequest([issue]));

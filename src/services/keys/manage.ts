@@ -11,7 +11,7 @@ import {
   type KeyRecord,
 } from '../../storage/d1/keys.ts';
 import type { Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { accountOf, auditOf, type Actor } from '../auth/actor.ts';
 import { timeOf, type KeyWithSecret } from './create.ts';
@@ -27,7 +27,7 @@ export const listKeys = (
   core: Core,
   actor: Actor,
   page: PageRequest & { account: string | null },
-): Promise<Result<Page<KeyRecord>, CoreProblem>> =>
+): Promise<Result<Page<KeyRecord>, Problem>> =>
   paginate(
     page,
     ({ limit, after }) => readKeys(core.env.DB, accountOf(actor) ?? page.account, { limit, before: after }),
@@ -35,7 +35,7 @@ export const listKeys = (
   );
 
 /** Returns one key. A key of another account is not found. */
-export async function getKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+export async function getKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
   const key = await findKey(core.env.DB, id, accountOf(actor));
   return key === null ? fail(notFound) : ok(key);
 }
@@ -46,7 +46,7 @@ export async function updateKey(
   actor: Actor,
   id: string,
   body: unknown,
-): Promise<Result<KeyRecord, CoreProblem>> {
+): Promise<Result<KeyRecord, Problem>> {
   const checked = checkBody(keyChangeSchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -86,7 +86,7 @@ export async function rotateKey(
   actor: Actor,
   id: string,
   body: unknown,
-): Promise<Result<KeyWithSecret, CoreProblem>> {
+): Promise<Result<KeyWithSecret, Problem>> {
   const checked = checkBody(rotationSchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -121,7 +121,7 @@ export async function rotateKey(
  * Revokes a key. Idempotent. Takes effect at once in this isolate, and everywhere within 30 s. A key with `keys:write`
  * may revoke any key of its account.
  */
-export async function revokeKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+export async function revokeKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
   const found = await getKey(core, actor, id);
   return found.ok ? ok(await revoke(core, actor, found.value, null)) : found;
 }
@@ -131,7 +131,7 @@ export async function revokeKey(core: Core, actor: Actor, id: string): Promise<R
  * period ends: an old secret must not revoke the key. The call needs nothing but the secret, and the response does not
  * reveal whether the key existed.
  */
-export async function revokeBySecret(core: Core, body: unknown, requestId: string): Promise<Result<null, CoreProblem>> {
+export async function revokeBySecret(core: Core, body: unknown, requestId: string): Promise<Result<null, Problem>> {
   const checked = checkBody(revocationSchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -175,7 +175,7 @@ async function endGracePeriod(core: Core, actor: AuditActor, key: KeyRecord, has
 }
 
 /** Finds a key that is not revoked. */
-async function findActiveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, CoreProblem>> {
+async function findActiveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
   const found = await getKey(core, actor, id);
   return found.ok && found.value.revoked_at !== null
     ? fail({ code: 'key_revoked', detail: 'The key is revoked. Create a new one.' })

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { nodePolicySchema } from '../../config/schema.ts';
 import { parseRange } from '../../domain/net/cidr.ts';
 import type { Core } from '../context.ts';
-import { faultsOf } from '../../domain/validation.ts';
+import { issuesOf } from '../../domain/validation.ts';
 import { timestampText } from '../../domain/formats.ts';
-import { invalidRequest, pointer, quote, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { invalidRequest, pointer, quote, type Problem, type Issue } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { ENVIRONMENTS } from '../../domain/key/format.ts';
 import { GRANTS } from '../../domain/key/scopes.ts';
@@ -80,10 +80,10 @@ export const MAX_REVOCATION_BYTES = 1024;
 export const revocationSchema = z.strictObject({ key: z.string().max(MAX_LISTED_CHARS) }).meta({ id: 'KeyRevocation' });
 
 /** Parses the body with a schema and checks its content. Reports all issues together. */
-export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, CoreProblem> {
+export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, Problem> {
   const parsed = schema.safeParse(body);
-  const faults: Fault[] = [...(parsed.success ? [] : faultsOf(parsed.error)), ...contentFaults(body, core)];
-  const [first, ...rest] = faults;
+  const issues: Issue[] = [...(parsed.success ? [] : issuesOf(parsed.error)), ...contentIssues(body, core)];
+  const [first, ...rest] = issues;
   if (first !== undefined) {
     return fail(invalidRequest([first, ...rest]));
   }
@@ -94,7 +94,7 @@ export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: C
  * Checks what a schema cannot: that times are in the future, and that endpoints exist. A misspelled endpoint would
  * silently lock out a key.
  */
-function contentFaults(body: unknown, core: Core): Fault[] {
+function contentIssues(body: unknown, core: Core): Issue[] {
   const seen = z
     .object({
       expires_at: timestampText.optional().catch(undefined),
@@ -102,15 +102,15 @@ function contentFaults(body: unknown, core: Core): Fault[] {
     })
     .catch({})
     .parse(body);
-  const faults: Fault[] = [];
+  const issues: Issue[] = [];
   if (seen.expires_at !== undefined && Date.parse(seen.expires_at) <= core.clock()) {
-    faults.push({ pointer: '#/expires_at', code: 'out_of_range', detail: '"expires_at" must be in the future.' });
+    issues.push({ pointer: '#/expires_at', code: 'out_of_range', detail: '"expires_at" must be in the future.' });
   }
   for (const [at, endpoint] of (seen.endpoints ?? []).entries()) {
     if (!Object.hasOwn(core.config.endpoints, endpoint)) {
       const detail = `Endpoint ${quote(endpoint)} does not exist.`;
-      faults.push({ pointer: pointer(['endpoints', at]), code: 'unknown_endpoint', detail });
+      issues.push({ pointer: pointer(['endpoints', at]), code: 'unknown_endpoint', detail });
     }
   }
-  return faults;
+  return issues;
 }

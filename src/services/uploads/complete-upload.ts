@@ -2,7 +2,7 @@ import type { Upload } from '../../contract/assets.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { listParts, PartChanged, PartsReader, putJoined } from '../../storage/r2/upload-parts.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storeAsset, type AssetAnswer } from '../assets/store.ts';
 import { inspectStored, INSPECTED_BYTES } from '../assets/inspect.ts';
@@ -12,11 +12,11 @@ import { missingParts, partCount } from '../../domain/files/upload-plan.ts';
 /** The most missing part numbers that an error names. */
 const NAMED_PARTS = 10;
 
-const changed: CoreProblem = {
+const changed: Problem = {
   code: 'upload_incomplete',
   detail: 'A part changed while the file was assembled. Send it again.',
 };
-const mismatch: CoreProblem = {
+const mismatch: Problem = {
   code: 'hash_mismatch',
   detail: 'The file does not match the announced SHA-256 and was deleted. Start a new upload.',
 };
@@ -26,11 +26,7 @@ const mismatch: CoreProblem = {
  * storing it and accepts it only when the hash matches the declared one, which is also the asset's id. Repeated or
  * concurrent calls return the same asset. A rejected file is deleted.
  */
-export async function completeUpload(
-  core: Core,
-  caller: Caller,
-  id: string,
-): Promise<Result<AssetAnswer, CoreProblem>> {
+export async function completeUpload(core: Core, caller: Caller, id: string): Promise<Result<AssetAnswer, Problem>> {
   const upload = await findUpload(core, caller, id);
   if (upload === null) {
     return fail(notFound);
@@ -60,7 +56,7 @@ export async function completeUpload(
   return outcome;
 }
 
-async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {
+async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, Problem>> {
   const bucket = core.env.BUCKET;
   const { id, sha256, size_bytes, name } = upload;
   const missing = missingParts(upload, await listParts(bucket, caller.account, id));
@@ -89,7 +85,7 @@ async function inspectParts(
   core: Core,
   reader: PartsReader,
   file: { size_bytes: number; name: string | undefined },
-): Promise<Result<{ content_type: string }, CoreProblem>> {
+): Promise<Result<{ content_type: string }, Problem>> {
   try {
     const head = await reader.read(0, INSPECTED_BYTES);
     return await inspectStored(head, file, core.config.limits, (offset, length) => reader.read(offset, length));
@@ -101,12 +97,12 @@ async function inspectParts(
   }
 }
 
-async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, CoreProblem>> {
+async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, Problem>> {
   const asset = await storedAsset(core, caller, upload);
   return asset === null ? fail(notFound) : ok({ asset, created: false });
 }
 
-function incomplete(numbers: readonly number[]): CoreProblem {
+function incomplete(numbers: readonly number[]): Problem {
   const named = numbers.slice(0, NAMED_PARTS).join(', ');
   const more = numbers.length > NAMED_PARTS ? ` and ${numbers.length - NAMED_PARTS} more` : '';
   return { code: 'upload_incomplete', detail: `These parts are missing or have the wrong size: ${named}${more}.` };

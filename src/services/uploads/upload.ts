@@ -7,9 +7,9 @@ import { presigner } from '../../storage/r2/presign.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { clearParts, listParts } from '../../storage/r2/upload-parts.ts';
 import type { Caller, Core } from '../context.ts';
-import { faultsOf } from '../../domain/validation.ts';
-import { inputNameFault } from '../../domain/workflow/input-name.ts';
-import { invalidRequest, notFound, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { issuesOf } from '../../domain/validation.ts';
+import { inputNameIssue } from '../../domain/workflow/input-name.ts';
+import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storeAsset } from '../assets/store.ts';
@@ -56,19 +56,19 @@ export async function openUpload(
   core: Core,
   caller: Caller,
   body: unknown,
-): Promise<Result<{ view: UploadView; created: boolean }, CoreProblem>> {
+): Promise<Result<{ view: UploadView; created: boolean }, Problem>> {
   const parsed = uploadRequestSchema.safeParse(body);
   if (!parsed.success) {
-    return refuse(faultsOf(parsed.error));
+    return refuse(issuesOf(parsed.error));
   }
   const { size_bytes, sha256, name = null, part_bytes } = parsed.data;
   const { max_upload_bytes } = core.config.limits;
   if (size_bytes > max_upload_bytes) {
     return fail(tooLarge(max_upload_bytes));
   }
-  const fault = faultOf(name, { size_bytes, part_bytes });
-  if (fault !== null) {
-    return refuse([fault]);
+  const issue = issueOf(name, { size_bytes, part_bytes });
+  if (issue !== null) {
+    return refuse([issue]);
   }
   const account = accountStub(core.env, caller.account);
   const id = core.newId();
@@ -92,13 +92,13 @@ export async function openUpload(
 }
 
 /** Returns the state of an upload. Each call extends its lifetime. */
-export async function getUpload(core: Core, caller: Caller, id: string): Promise<Result<UploadView, CoreProblem>> {
+export async function getUpload(core: Core, caller: Caller, id: string): Promise<Result<UploadView, Problem>> {
   const upload = await findUpload(core, caller, id);
   return upload === null ? fail(notFound) : ok(await viewOf(core, caller, upload));
 }
 
 /** Cancels an upload and deletes its parts. A completed upload remains an asset. */
-export async function cancelUpload(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+export async function cancelUpload(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
   if ((await findUpload(core, caller, id)) === null) {
     return fail(notFound);
   }
@@ -153,8 +153,8 @@ export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload
   return kept.ok ? kept.value.asset : null;
 }
 
-function faultOf(name: string | null, plan: { size_bytes: number; part_bytes: number }): Fault | null {
-  const detail = name === null ? null : inputNameFault(name);
+function issueOf(name: string | null, plan: { size_bytes: number; part_bytes: number }): Issue | null {
+  const detail = name === null ? null : inputNameIssue(name);
   if (detail !== null) {
     return { pointer: '#/name', code: 'invalid_name', detail };
   }
@@ -167,10 +167,10 @@ function faultOf(name: string | null, plan: { size_bytes: number; part_bytes: nu
     : null;
 }
 
-function refuse(faults: readonly Fault[]): Result<never, CoreProblem> {
-  const [first, ...rest] = faults;
+function refuse(issues: readonly Issue[]): Result<never, Problem> {
+  const [first, ...rest] = issues;
   if (first === undefined) {
-    throw new Error('an upload was refused without a fault');
+    throw new Error('an upload was refused without an issue');
   }
   return fail(invalidRequest([first, ...rest]));
 }

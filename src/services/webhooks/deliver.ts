@@ -3,7 +3,7 @@ import { webhookStub } from '../../durable-objects/shared/stubs.ts';
 import { MAX_SENDS_PER_HOUR, type WebhookRefusal } from '../../durable-objects/webhook/object.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
-import { notFound, type CoreProblem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { pingEvent } from '../../domain/webhook/payload.ts';
@@ -19,7 +19,7 @@ export async function listDeliveries(
   caller: Caller,
   id: string,
   page: PageRequest & { status: DeliveryStatus | null },
-): Promise<Result<Page<DeliveryView>, CoreProblem>> {
+): Promise<Result<Page<DeliveryView>, Problem>> {
   const before = page.cursor === null ? null : readCursor(page.cursor);
   if (page.cursor !== null && before === null) {
     return fail(invalidCursor);
@@ -40,7 +40,7 @@ export async function getDelivery(
   caller: Caller,
   id: string,
   delivery: string,
-): Promise<Result<DeliveryView, CoreProblem>> {
+): Promise<Result<DeliveryView, Problem>> {
   const found = isUuidV7(id)
     ? await repeatable(() => webhookStub(core.env, id).delivery(caller.account, delivery))
     : null;
@@ -48,7 +48,7 @@ export async function getDelivery(
 }
 
 /** Sends a test event once, regardless of the filter. */
-export async function pingWebhook(core: Core, caller: Caller, id: string): Promise<Result<DeliveryView, CoreProblem>> {
+export async function pingWebhook(core: Core, caller: Caller, id: string): Promise<Result<DeliveryView, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
@@ -62,7 +62,7 @@ export async function redeliver(
   caller: Caller,
   id: string,
   delivery: string,
-): Promise<Result<DeliveryView, CoreProblem>> {
+): Promise<Result<DeliveryView, Problem>> {
   return isUuidV7(id)
     ? queued(await repeatable(() => webhookStub(core.env, id).redeliver(caller.account, delivery)))
     : fail(notFound);
@@ -74,7 +74,7 @@ export async function redeliverRange(
   caller: Caller,
   id: string,
   body: unknown,
-): Promise<Result<number, CoreProblem>> {
+): Promise<Result<number, Problem>> {
   const checked = check(redeliverySchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -92,7 +92,7 @@ export async function redeliverRange(
   return queued(await repeatable(() => webhookStub(core.env, id).redeliverRange(caller.account, range)));
 }
 
-function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<T, CoreProblem> {
+function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<T, Problem> {
   if ('queued' in answer) {
     return ok(answer.queued);
   }

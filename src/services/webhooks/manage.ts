@@ -4,12 +4,12 @@ import { webhookStub } from '../../durable-objects/shared/stubs.ts';
 import { isUuidV7, systemRandom } from '../../lib/ids.ts';
 import { forgetWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
 import type { Caller, Core } from '../context.ts';
-import { faultsOf } from '../../domain/validation.ts';
-import { invalidRequest, notFound, type CoreProblem, type Fault } from '../../domain/problems.ts';
+import { issuesOf } from '../../domain/validation.ts';
+import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { newSecret } from '../../domain/webhook/secret.ts';
-import { MAX_WEBHOOKS, newWebhookSchema, rotationSchema, urlFaults, webhookChangeSchema } from './request.ts';
+import { MAX_WEBHOOKS, newWebhookSchema, rotationSchema, urlIssues, webhookChangeSchema } from './request.ts';
 
 /** A webhook with its newest secret, which is returned only once. */
 export type WebhookWithSecret = { webhook: WebhookView; secret: string };
@@ -19,7 +19,7 @@ export async function createWebhook(
   core: Core,
   caller: Caller,
   body: unknown,
-): Promise<Result<WebhookWithSecret, CoreProblem>> {
+): Promise<Result<WebhookWithSecret, Problem>> {
   const checked = check(newWebhookSchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -48,7 +48,7 @@ export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookV
 }
 
 /** Returns one webhook. Checks the form of the id before it addresses an object. */
-export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, CoreProblem>> =>
+export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, Problem>> =>
   found(id, () => webhookStub(core.env, id).view(caller.account));
 
 /** Updates the URL, the description, the filter, or the enabled state. */
@@ -57,7 +57,7 @@ export async function updateWebhook(
   caller: Caller,
   id: string,
   body: unknown,
-): Promise<Result<WebhookView, CoreProblem>> {
+): Promise<Result<WebhookView, Problem>> {
   const checked = check(webhookChangeSchema, body, core);
   return checked.ok ? found(id, () => webhookStub(core.env, id).change(caller.account, checked.value)) : checked;
 }
@@ -68,7 +68,7 @@ export async function rotateSecret(
   caller: Caller,
   id: string,
   body: unknown,
-): Promise<Result<WebhookWithSecret, CoreProblem>> {
+): Promise<Result<WebhookWithSecret, Problem>> {
   const checked = check(rotationSchema, body, core);
   if (!checked.ok) {
     return checked;
@@ -81,7 +81,7 @@ export async function rotateSecret(
 /**
  * Deletes a webhook, its log and its pending deliveries. Removes the list entry first, so that it gets no new events.
  */
-export async function removeWebhook(core: Core, caller: Caller, id: string): Promise<Result<null, CoreProblem>> {
+export async function removeWebhook(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
@@ -89,19 +89,19 @@ export async function removeWebhook(core: Core, caller: Caller, id: string): Pro
   return (await repeatable(() => webhookStub(core.env, id).erase(caller.account))) ? ok(null) : fail(notFound);
 }
 
-async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, CoreProblem>> {
+async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, Problem>> {
   const answer = isUuidV7(id) ? await repeatable(ask) : null;
   return answer === null ? fail(notFound) : ok(answer);
 }
 
 /** Parses a body with a schema and reports all issues together. */
-export function check<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, CoreProblem> {
+export function check<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, Problem> {
   const parsed = schema.safeParse(body);
-  const faults: Fault[] = parsed.success ? [] : faultsOf(parsed.error);
+  const issues: Issue[] = parsed.success ? [] : issuesOf(parsed.error);
   if (typeof body === 'object' && body !== null && 'url' in body && typeof body.url === 'string') {
-    faults.push(...urlFaults(body.url, core.config.publicUrl));
+    issues.push(...urlIssues(body.url, core.config.publicUrl));
   }
-  const [first, ...rest] = faults;
+  const [first, ...rest] = issues;
   if (first !== undefined) {
     return fail(invalidRequest([first, ...rest]));
   }

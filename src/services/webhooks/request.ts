@@ -3,7 +3,7 @@ import { DEFAULT_EVENT_TYPES, DELIVERY_STATUSES, EVENT_TYPES } from '../../contr
 import { timestampText } from '../../domain/formats.ts';
 import { publicUrl } from '../../domain/net/public-url.ts';
 import { isSecret, MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PATTERN } from '../../domain/webhook/secret.ts';
-import type { Fault } from '../../domain/problems.ts';
+import type { Issue } from '../../domain/problems.ts';
 
 /** Bodies of the webhook routes. Limits: docs/guides/webhooks.md. */
 
@@ -71,7 +71,7 @@ export const redeliverySchema = z
   .meta({ id: 'RedeliveryRequest' });
 
 /** Reports why the gateway would not call this URL. Empty when it is valid or missing. */
-export function urlFaults(given: string | undefined, gateway: string): Fault[] {
+export function urlIssues(given: string | undefined, gateway: string): Issue[] {
   const allowed = given === undefined ? null : publicUrl(given, gateway);
   return allowed === null || allowed.ok
     ? []

@@ -65,9 +65,9 @@ describe('an answer that breaks the document', () => {
       (_, answer) => void (answer.status = 404),
     ],
   ])('fails the test that got it: it %s', async (_, said, spoil) => {
-    const fault = await spoiled(spoil);
-    expect(fault).toContain('GET /v1/jobs/ID answered');
-    expect(fault).toContain(said);
+    const issue = await spoiled(spoil);
+    expect(issue).toContain('GET /v1/jobs/ID answered');
+    expect(issue).toContain(said);
   });
 
   it('fails where there is no route, too', async () => {

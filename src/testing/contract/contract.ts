@@ -125,7 +125,7 @@ export class Contract {
         return known ? [] : [`the header ${name} is not described`];
       }
       const value = isInteger(header.schema) && /^\d+$/.test(text) ? Number(text) : text;
-      return this.check(header.schema)(value).map((fault) => `the header ${name}: ${fault}`);
+      return this.check(header.schema)(value).map((issue) => `the header ${name}: ${issue}`);
     });
     return [...missing, ...wrong];
   }
@@ -172,7 +172,7 @@ export class Contract {
 /** A call whose answer is held against the contract; what breaks it is noted, and thrown at the caller. */
 export function keepingTo<A extends unknown[]>(
   contract: () => Promise<Contract>,
-  note: (fault: string) => void,
+  note: (issue: string) => void,
   call: (request: Request, ...rest: A) => Promise<Response> | Response,
 ): (request: Request, ...rest: A) => Promise<Response> {
   return async (request, ...rest) => {
@@ -181,9 +181,9 @@ export function keepingTo<A extends unknown[]>(
     const broken = await (await contract()).broken(method, url, response);
     if (broken.length > 0) {
       const what = `${method} ${new URL(url).pathname} answered ${response.status} against /openapi.json`;
-      const fault = `${what}:\n  ${broken.join('\n  ')}`;
-      note(fault);
-      throw new Error(fault);
+      const issue = `${what}:\n  ${broken.join('\n  ')}`;
+      note(issue);
+      throw new Error(issue);
     }
     return response;
   };

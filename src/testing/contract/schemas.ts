@@ -50,7 +50,7 @@ function closed(schema: unknown, part = false): unknown {
   return part || !shapes || 'additionalProperties' in made ? made : { ...made, unevaluatedProperties: false };
 }
 
-/** Finds what is wrong with a value; nothing, when it fits. Each fault says where it is. */
+/** Finds what is wrong with a value; nothing, when it fits. Each text says where it is. */
 export type Check = (value: unknown) => string[];
 
 /** Checks of values against schemas that may refer to the document's components. */
@@ -85,11 +85,11 @@ const AROUND = new Set([
  * counts as undescribed: that is told only when nothing else is wrong.
  */
 function told(errors: readonly OutputUnit[]): string[] {
-  const faults = errors.filter(({ keyword }) => !AROUND.has(keyword));
-  const wrong = faults.filter(({ keyword }) => keyword !== 'false');
+  const issues = errors.filter(({ keyword }) => !AROUND.has(keyword));
+  const wrong = issues.filter(({ keyword }) => keyword !== 'false');
   const lines =
     wrong.length > 0
       ? wrong.map(({ instanceLocation, error }) => `${instanceLocation}: ${error}`)
-      : faults.map(({ instanceLocation }) => `${instanceLocation}: this field is not described`);
+      : issues.map(({ instanceLocation }) => `${instanceLocation}: this field is not described`);
   return lines.length > 0 ? [...new Set(lines)] : errors.map(({ error }) => error);
 }

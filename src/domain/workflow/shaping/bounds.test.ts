@@ -99,7 +99,7 @@ describe('bounding', () => {
 describe('clamping', () => {
   it('lowers values above the limit, reports them, and keeps the aspect ratio', () => {
     const result = bounded(SD15, { max_pixels: 256 * 256, max_steps: 4, on_limit: 'clamp' });
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
     expect(result.changed).toEqual({ '5.width': 256, '5.height': 256, '3.steps': 4 });
     expect(result.resolved.clamped).toEqual([
       { node: '3', input: 'steps', from: 20, to: 4, limit: 'max_steps' },

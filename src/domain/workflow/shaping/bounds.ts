@@ -43,7 +43,7 @@ export function bound(copy: WorkingCopy, limits: GraphLimits): Clamped[] {
   };
 
   const over = (target: NodeInput, limit: string, detail: string): void =>
-    copy.faults.add('limit_exceeded', () => ({
+    copy.issues.add('limit_exceeded', () => ({
       pointer: copy.pointerOf(target.node, 'inputs', target.input),
       detail: `${detail} (${limit}).`,
     }));
@@ -123,7 +123,7 @@ export function bound(copy: WorkingCopy, limits: GraphLimits): Clamped[] {
     }
   }
   if (clamped.length > MAX_CLAMPED) {
-    copy.faults.add('limit_exceeded', () => ({
+    copy.issues.add('limit_exceeded', () => ({
       pointer: copy.pointerOf(),
       detail: `${clamped.length} values exceed this endpoint's limits. At most ${MAX_CLAMPED} values are clamped.`,
     }));

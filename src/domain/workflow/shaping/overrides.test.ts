@@ -96,7 +96,7 @@ const FOUND: Case[] = [
 describe('an override without a node sets', () => {
   it.each(FOUND)('$title', ({ graph, overrides, changed }) => {
     const result = shaped(graph, { overrides });
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
     expect(result.changed).toEqual(changed);
     expect(result.resolved.overrides.map(({ node, input }) => `${node}.${input}`).sort()).toEqual(
       Object.keys(changed).sort(),
@@ -178,7 +178,7 @@ describe('an override is rejected, and the graph is unchanged, for', () => {
     expect(result.at).toEqual(at);
     expect(result.text).toBe(shaped(graph).text);
     for (const name of names) {
-      expect(result.faults.map(({ detail }) => detail).join()).toContain(name);
+      expect(result.issues.map(({ detail }) => detail).join()).toContain(name);
     }
   });
 });
@@ -211,7 +211,7 @@ describe('an override for a named node', () => {
     },
   ])('$title', ({ graph, overrides, changed }) => {
     const result = shaped(graph, { overrides });
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
     expect(result.changed).toEqual(changed);
   });
 });

@@ -98,7 +98,7 @@ function named(copy: WorkingCopy, users: InputsUsing, field: Field, id: string):
   const at = pointer(['overrides', field, 'node']);
   const node = nodeOf(copy.graph, id);
   if (node === undefined) {
-    copy.faults.add('node_missing', () => ({ pointer: at, detail: `The workflow has no node ${quote(id)}.` }));
+    copy.issues.add('node_missing', () => ({ pointer: at, detail: `The workflow has no node ${quote(id)}.` }));
     return [];
   }
   const has = (input: string): boolean => Object.hasOwn(node.inputs, input);
@@ -110,7 +110,7 @@ function named(copy: WorkingCopy, users: InputsUsing, field: Field, id: string):
     role === undefined ? names.filter(has) : textsAt(node, role, (input) => plain({ node: id, input }) !== null);
   const taken = inputs.length > 0 ? inputs : ['value', 'string'].filter(has).slice(0, 1);
   if (taken.length === 0) {
-    copy.faults.add('override_not_found', () => ({
+    copy.issues.add('override_not_found', () => ({
       pointer: at,
       detail: `Node ${nodeName(copy.graph, id)} has no input for ${field}. Use params instead.`,
     }));
@@ -135,7 +135,7 @@ function found(copy: WorkingCopy, users: InputsUsing, field: Field): NodeInput[]
   const { graph } = copy;
   const { kind, names, find, all, role } = RULES[field];
   const refuse = (code: 'override_not_found' | 'override_ambiguous', detail: string): NodeInput[] => {
-    copy.faults.add(code, () => ({
+    copy.issues.add(code, () => ({
       pointer: pointer(['overrides', field]),
       detail: `${detail}. Name a node: {"value": …, "node": "…"}.`,
     }));

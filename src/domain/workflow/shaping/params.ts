@@ -12,7 +12,7 @@ export type Params = Readonly<Record<string, Readonly<Record<string, unknown>>>>
 export function setParams(copy: WorkingCopy, params: Params): void {
   for (const [node, inputs] of Object.entries(params)) {
     if (nodeOf(copy.graph, node) === undefined) {
-      copy.faults.add('node_missing', () => ({
+      copy.issues.add('node_missing', () => ({
         pointer: pointer(['params', node]),
         detail: `The workflow has no node ${quote(node)}.`,
       }));

@@ -223,7 +223,7 @@ const PLACED: Case[] = [
 describe('an override sets', () => {
   it.each(PLACED)('%s', (_title, graph, overrides, changed) => {
     const result = shaped(graph, { overrides });
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
     expect(result.changed).toEqual(changed);
   });
 });
@@ -377,6 +377,6 @@ describe('an override is rejected instead of setting', () => {
     const result = shaped(graph, { overrides });
     expect(result.at).toEqual(at);
     expect(result.changed).toEqual({});
-    expect(result.faults.map(({ detail }) => detail).join()).toContain(names);
+    expect(result.issues.map(({ detail }) => detail).join()).toContain(names);
   });
 });

@@ -38,7 +38,7 @@ export function drawSeeds(copy: WorkingCopy, all: boolean, newSeed: NewSeed): Re
     }
   }
   if (drawnAt.size > MAX_RANDOM_SEEDS) {
-    copy.faults.add('out_of_range', () => ({
+    copy.issues.add('out_of_range', () => ({
       pointer: all ? pointer(['options', 'randomize_seeds']) : copy.pointerOf(),
       detail: `A job may have at most ${MAX_RANDOM_SEEDS} random seeds.`,
     }));

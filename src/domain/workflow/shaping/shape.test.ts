@@ -110,8 +110,8 @@ describe('shaping', () => {
         const result = shaped(graph, { params });
         for (const [id, inputs] of Object.entries(params)) {
           const node = Object.hasOwn(graph, id) ? result.graph[id] : undefined;
-          const faults = result.faults.filter(({ code }) => code === 'node_missing');
-          expect(node === undefined).toBe(faults.some(({ detail }) => detail.endsWith(`${JSON.stringify(id)}.`)));
+          const issues = result.issues.filter(({ code }) => code === 'node_missing');
+          expect(node === undefined).toBe(issues.some(({ detail }) => detail.endsWith(`${JSON.stringify(id)}.`)));
           expect(Object.keys(inputs).every((input) => node === undefined || Object.hasOwn(node.inputs, input))).toBe(
             true,
           );
@@ -159,7 +159,7 @@ describe('shaping', () => {
   it('lets overrides win over params, and params over variables', () => {
     const graph: Graph = { '1': { class_type: 'KSampler', inputs: { seed: '{{ s }}', steps: '{{ s }}' } } };
     const result = shaped(graph, { variables: { s: 1 }, params: { '1': { seed: 2 } }, overrides: { seed: 3 } });
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
     expect(result.graph['1']?.inputs).toEqual({ seed: 3, steps: 1 });
   });
 
@@ -168,9 +168,9 @@ describe('shaping', () => {
     const links = Object.fromEntries(Array.from({ length: 30_000 }, (_, at) => [`b${at}`, ['gone', 0]]));
     const text = { text: '{{ gone }}'.repeat(30_000) };
     const graph: Graph = { '1': { class_type: 'A', inputs: { ...inputs, ...links, ...text } } };
-    const { faults, count } = shaped(graph, { variables: {} }, rules({ maxBytes: 10_000_000 }));
+    const { issues, count } = shaped(graph, { variables: {} }, rules({ maxBytes: 10_000_000 }));
     expect(count).toBe(90_000);
-    expect(faults).toHaveLength(100);
+    expect(issues).toHaveLength(100);
   });
 
   it('does not write a graph whose repeated text would take gigabytes', () => {

@@ -3,8 +3,8 @@ import type { Graph } from '../../../contract/new-job.ts';
 import type { Resolved } from '../../../contract/job.ts';
 import type { NewSeed } from '../../../lib/seeds.ts';
 import { jsonText } from '../../json.ts';
-import type { FaultList } from '../../validation-errors.ts';
-import type { Fault } from '../../problems.ts';
+import type { ValidationErrors } from '../../validation-errors.ts';
+import type { Issue } from '../../problems.ts';
 import { checkGraph, checkLeastSize, checkSize } from '../check.ts';
 import type { RequestPointer } from '../graph.ts';
 import { unsafeInputs } from '../paths.ts';
@@ -57,7 +57,7 @@ export function shape(
   rules: Rules,
   newSeed: NewSeed,
   inRequest: RequestPointer,
-): { shaped: Shaped; faults: FaultList } {
+): { shaped: Shaped; issues: ValidationErrors } {
   const copy = workingCopyOf(graph, inRequest);
   if (shaping.variables !== undefined) {
     substitute(copy, shaping.variables, rules.maxBytes);
@@ -68,26 +68,26 @@ export function shape(
   const clamped = bound(copy, rules.limits);
   const renamed = [...renamePaths(copy, shaping.inputNames), ...separatePrefixes(copy)];
 
-  const { text, faults: tooLarge } = textOf(copy, rules.maxBytes);
-  copy.faults.addAll(tooLarge);
+  const { text, issues: tooLarge } = textOf(copy, rules.maxBytes);
+  copy.issues.addAll(tooLarge);
   if (tooLarge.length === 0) {
-    copy.faults.append(checkGraph(copy.graph, copy.pointerOf, rules.facts));
+    copy.issues.append(checkGraph(copy.graph, copy.pointerOf, rules.facts));
   }
-  copy.faults.addAll(disallowedNodes(copy.graph, rules.policies, copy.pointerOf));
-  copy.faults.append(unsafeInputs(copy.graph, rules.allowUrls, copy.pointerOf, new Set(shaping.inputNames.values())));
-  const warnings = copy.faults.count > 0 ? [] : warningsOf(copy.graph, rules.facts, shaping.tempOutputs);
+  copy.issues.addAll(disallowedNodes(copy.graph, rules.policies, copy.pointerOf));
+  copy.issues.append(unsafeInputs(copy.graph, rules.allowUrls, copy.pointerOf, new Set(shaping.inputNames.values())));
+  const warnings = copy.issues.count > 0 ? [] : warningsOf(copy.graph, rules.facts, shaping.tempOutputs);
   const resolved = { seeds, overrides: overrides.slice(0, MAX_REPORTED), clamped, warnings };
-  return { shaped: { graph: copy.graph, text, resolved, renamed, pointerOf: copy.pointerOf }, faults: copy.faults };
+  return { shaped: { graph: copy.graph, text, resolved, renamed, pointerOf: copy.pointerOf }, issues: copy.issues };
 }
 
 /** The graph as text; empty when the graph is certainly too large. */
-function textOf({ graph, pointerOf }: WorkingCopy, maxBytes: number): { text: string; faults: Fault[] } {
+function textOf({ graph, pointerOf }: WorkingCopy, maxBytes: number): { text: string; issues: Issue[] } {
   const tooLarge = checkLeastSize(graph, maxBytes, pointerOf);
   if (tooLarge.length > 0) {
-    return { text: '', faults: tooLarge };
+    return { text: '', issues: tooLarge };
   }
   const text = jsonText(graph);
-  return { text, faults: checkSize(text, maxBytes, pointerOf) };
+  return { text, issues: checkSize(text, maxBytes, pointerOf) };
 }
 
 /** The most overridden inputs that a job reports; its record must stay small. */

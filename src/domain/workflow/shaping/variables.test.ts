@@ -41,14 +41,14 @@ describe('a placeholder', () => {
 
   it('has no meaning in a link', () => {
     const graph = { '{{ a }}': { class_type: 'A', inputs: { x: ['{{ a }}', 0] } } };
-    expect(shaped(graph, { variables: {} }).faults.map(({ code }) => code)).toEqual(['dependency_cycle']);
+    expect(shaped(graph, { variables: {} }).issues.map(({ code }) => code)).toEqual(['dependency_cycle']);
   });
 });
 
 describe('variables', () => {
   it('fill the placeholders of a video graph', () => {
     const result = shaped(WAN, { variables: { VIDEO_PROMPT: 'a dog runs', INPUT_IMAGE: 'dog.png' } });
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
     expect(result.changed).toEqual({ '6.text': 'a dog runs', '52.image': 'dog.png' });
   });
 
@@ -59,7 +59,7 @@ describe('variables', () => {
   it('leave double braces unchanged when the request has none', () => {
     const result = shaped({ '1': { class_type: 'CLIPTextEncode', inputs: { text: '{{masterpiece}}' } } });
     expect(result.changed).toEqual({});
-    expect(result.faults).toEqual([]);
+    expect(result.issues).toEqual([]);
   });
 
   it('do not grow the graph beyond its limit', () => {

@@ -25,7 +25,7 @@ export function substitute(copy: WorkingCopy, variables: Variables, maxChars: nu
 
   const valueOf = (name: string, at: readonly string[]): Variable | undefined => {
     if (!Object.hasOwn(variables, name)) {
-      copy.faults.add('variable_missing', () => ({
+      copy.issues.add('variable_missing', () => ({
         pointer: copy.pointerOf(...at),
         detail: `No variable is given for {{ ${name} }}.`,
       }));
@@ -52,14 +52,14 @@ export function substitute(copy: WorkingCopy, variables: Variables, maxChars: nu
 
   changeTexts(copy, (text, at) => (text.includes('{{') ? inText(text, at) : text));
   if (room < 0) {
-    copy.faults.add('workflow_too_large', () => ({
+    copy.issues.add('workflow_too_large', () => ({
       pointer: '#/variables',
       detail: `The workflow with its variables is larger than the maximum of ${maxChars} bytes.`,
     }));
   }
   for (const name of Object.keys(variables)) {
     if (!used.has(name)) {
-      copy.faults.add('variable_unused', () => ({
+      copy.issues.add('variable_unused', () => ({
         pointer: pointer(['variables', name]),
         detail: `No input contains {{ ${name} }}.`,
       }));

@@ -1,5 +1,5 @@
 import type { Graph } from '../../../contract/new-job.ts';
-import { FaultList } from '../../validation-errors.ts';
+import { ValidationErrors } from '../../validation-errors.ts';
 import { quote } from '../../problems.ts';
 import { nodeOf, type RequestPointer, type NodeInput } from '../graph.ts';
 
@@ -9,7 +9,7 @@ import { nodeOf, type RequestPointer, type NodeInput } from '../graph.ts';
  */
 export type WorkingCopy = {
   readonly graph: Graph;
-  readonly faults: FaultList;
+  readonly issues: ValidationErrors;
   readonly pointerOf: RequestPointer;
   /** `origin`: the JSON pointer of the value in the request. Without it, the input keeps its earlier origin. */
   readonly set: (target: NodeInput, value: unknown, origin?: () => string) => void;
@@ -25,7 +25,7 @@ export function workingCopyOf(original: Graph, inRequest: RequestPointer): Worki
   const origins = new Map<string, Map<string, (() => string) | undefined>>();
   return {
     graph,
-    faults: new FaultList(),
+    issues: new ValidationErrors(),
     pointerOf: (...path) => {
       const [id, inputs, input] = path;
       const origin =

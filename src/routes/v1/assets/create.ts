@@ -3,7 +3,7 @@ import { createAsset, incompleteBody, type IncomingFile } from '../../../service
 import { boundaryOf, NotOneFile, openForm } from '../../../services/assets/form.ts';
 import { tooLarge } from '../../../services/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../domain/result.ts';
-import type { CoreProblem } from '../../../domain/problems.ts';
+import type { Problem } from '../../../domain/problems.ts';
 import { arriving, statedLength } from '../../http/body.ts';
 import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
@@ -51,10 +51,10 @@ const create = defineRoute({
 export const createAssetRoutes: readonly Route[] = [create];
 
 /** A file, and why its sender may not send it any more, or how its form is wrong, which is known when it has been read. */
-type Incoming = { file: IncomingFile; refusal: () => Promise<CoreProblem | null> };
+type Incoming = { file: IncomingFile; refusal: () => Promise<Problem | null> };
 
 /** The raw body, or the one `file` part of a form. The stated type is not looked at beyond telling the two apart. */
-async function incomingFile(c: V1Context): Promise<Result<Incoming, CoreProblem>> {
+async function incomingFile(c: V1Context): Promise<Result<Incoming, Problem>> {
   const type = c.req.header('content-type') ?? '';
   if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {
     return fail({
@@ -75,7 +75,7 @@ async function incomingFile(c: V1Context): Promise<Result<Incoming, CoreProblem>
   return ok({ file: { chunks, ...(stated === 0 ? {} : { size: { bytes: stated, isExact: true } }) }, refusal });
 }
 
-const notOneFile: CoreProblem = {
+const notOneFile: Problem = {
   code: 'invalid_multipart',
   detail: 'The form must have exactly one part: a file with the name "file".',
 };
@@ -84,8 +84,8 @@ async function fileOfForm(
   body: AsyncGenerator<Uint8Array, void, undefined>,
   type: string,
   stated: number,
-  refusal: () => Promise<CoreProblem | null>,
-): Promise<Result<Incoming, CoreProblem>> {
+  refusal: () => Promise<Problem | null>,
+): Promise<Result<Incoming, Problem>> {
   const boundary = boundaryOf(type);
   if (boundary === null) {
     return fail(notOneFile);

@@ -250,9 +250,9 @@ describe('a file that came with a job', () => {
   it('is refused like any other that decodes to too much, at its place in the body', async () => {
     const { account, call } = await newClient();
     const body = { workflow: GRAPH, ...inline(pictureOf(60_000, 60_000)) };
-    const fault = { pointer: '#/inputs/0/data', code: 'image_too_large' };
-    expect(await problemOf(await call('/v1/jobs', postJson(body)))).toMatchObject({ status: 422, errors: [fault] });
-    expect(await problemOf(await call('/v1/jobs/dry-run', postJson(body)))).toMatchObject({ errors: [fault] });
+    const issue = { pointer: '#/inputs/0/data', code: 'image_too_large' };
+    expect(await problemOf(await call('/v1/jobs', postJson(body)))).toMatchObject({ status: 422, errors: [issue] });
+    expect(await problemOf(await call('/v1/jobs/dry-run', postJson(body)))).toMatchObject({ errors: [issue] });
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 

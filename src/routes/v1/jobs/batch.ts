@@ -3,7 +3,7 @@ import { errorOf } from '../../../contract/errors.ts';
 import { idempotencyKeySchema } from '../../../domain/idempotency-key.ts';
 import { invalidRequest } from '../../../domain/problems.ts';
 import { fail, ok } from '../../../domain/result.ts';
-import { faultsOf } from '../../../domain/validation.ts';
+import { issuesOf } from '../../../domain/validation.ts';
 import { MAX_BATCH_JOBS, submitBatch, type BatchOutcome } from '../../../services/jobs/batch.ts';
 import { jobRequestSchema } from '../../../services/jobs/request.ts';
 import { problemBody } from '../../http/problem.ts';
@@ -58,7 +58,7 @@ const submitBatchRoute = defineRoute({
       const parsed = envelope.safeParse(value);
       return parsed.success
         ? ok(await submitBatch(core, caller, { jobs: parsed.data.jobs, files }, key.value, c.var.standing))
-        : fail(invalidRequest(faultsOf(parsed.error)));
+        : fail(invalidRequest(issuesOf(parsed.error)));
     });
     if (!submitted.ok) {
       return submitted;

@@ -3,7 +3,7 @@ import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
 import { withInlineFiles, type JobBody } from '../../../services/jobs/inline.ts';
 import { JsonExtractor, type TextSink, type Way } from '../../../domain/json-extract.ts';
 import type { Result } from '../../../domain/result.ts';
-import type { CoreProblem } from '../../../domain/problems.ts';
+import type { Problem } from '../../../domain/problems.ts';
 import { readDocument, statedLength } from '../../http/body.ts';
 import type { V1Context } from '../route.ts';
 
@@ -29,9 +29,9 @@ const unwanted: TextSink = { write: () => {}, end: () => '' };
 export function withJobBody<T>(
   c: V1Context,
   kind: 'job' | 'batch',
-  work: (body: JobBody) => Promise<Result<T, CoreProblem>>,
+  work: (body: JobBody) => Promise<Result<T, Problem>>,
   see?: (chunk: Uint8Array) => Promise<void>,
-): Promise<Result<T, CoreProblem>> {
+): Promise<Result<T, Problem>> {
   const { core, caller } = c.var;
   const { limits } = core.config;
   const stated = statedLength(c);

@@ -5,7 +5,7 @@ import { answerRunpod, newClient, postJson, problemOf } from '../../../testing/g
 
 /** Bodies that are odd by being large: long names, long texts, long lists, deep nesting, in any place that a job has. */
 
-/** Above a hundred faults with the longest pointers and the longest quotes there can be. */
+/** Above a hundred issues with the longest pointers and the longest quotes there can be. */
 const MAX_REFUSAL_CHARS = 400_000;
 const MAX_NODES = 2_000;
 
@@ -96,25 +96,25 @@ const MAX_SENT = 3_000_000;
 const sendable = body.filter((each) => !isLargerThan(MAX_SENT, each));
 
 /** What is wrong with an answer, in few words: the body that broke it is too long to be shown, its seed and path find it again. */
-async function faultsFor<T>(
+async function issuesFor<T>(
   of: fc.Arbitrary<T>,
   numRuns: number,
-  fault: (sent: T) => Promise<string | null>,
+  issue: (sent: T) => Promise<string | null>,
 ): Promise<string[]> {
-  const faults: string[] = [];
+  const issues: string[] = [];
   const property = fc.asyncProperty(of, async (sent) => {
-    const found = await fault(sent);
-    faults.push(...(found === null ? [] : [found]));
+    const found = await issue(sent);
+    issues.push(...(found === null ? [] : [found]));
     return found === null;
   });
   const { counterexamplePath } = await fc.check(property, { numRuns, seed: 20261121, endOnFailure: true });
-  return counterexamplePath === null ? faults : [...faults, `path ${counterexamplePath}`];
+  return counterexamplePath === null ? issues : [...issues, `path ${counterexamplePath}`];
 }
 
 it.each(['/v1/jobs', '/v1/jobs/dry-run'])('%s takes it or says in few words why not', async (path) => {
   answerRunpod();
   const { call } = await newClient();
-  const faults = await faultsFor(sendable, 40, async (sent) => {
+  const issues = await issuesFor(sendable, 40, async (sent) => {
     const response = await call(path, postJson(sent));
     if (response.status < 400) {
       await response.arrayBuffer();
@@ -127,13 +127,13 @@ it.each(['/v1/jobs', '/v1/jobs/dry-run'])('%s takes it or says in few words why 
     await problemOf(response);
     return null;
   });
-  expect(faults).toEqual([]);
+  expect(issues).toEqual([]);
 });
 
 it('a batch of them is answered with an outcome each', async () => {
   answerRunpod();
   const { call } = await newClient();
-  const faults = await faultsFor(fc.array(sendable, { minLength: 1, maxLength: 4 }), 8, async (jobs) => {
+  const issues = await issuesFor(fc.array(sendable, { minLength: 1, maxLength: 4 }), 8, async (jobs) => {
     const response = await call('/v1/jobs/batch', postJson({ jobs }));
     const answer = await response.text();
     // All of them together can be more values than a body may hold.
@@ -142,5 +142,5 @@ it('a batch of them is answered with an outcome each', async () => {
       ? null
       : `${response.status}, ${answer.length} characters: ${answer.slice(0, 300)}`;
   });
-  expect(faults).toEqual([]);
+  expect(issues).toEqual([]);
 });

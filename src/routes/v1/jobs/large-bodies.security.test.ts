@@ -3,7 +3,7 @@ import { answerRunpod, GRAPH, newClient, postJson, problemOf, storedOf } from '.
 
 /** What one request of any key can hold, and what it must not do: break the isolate that other requests share. */
 
-/** Far above what a hundred faults take; far below what a body can hold. */
+/** Far above what a hundred issues take; far below what a body can hold. */
 const MAX_ANSWER_CHARS = 256_000;
 
 const many = (count: number, value: unknown): Record<string, unknown> =>

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { STATUSES } from '../../../contract/job.ts';
 import { timestampText, uuidText } from '../../../domain/formats.ts';
-import type { CoreProblem } from '../../../domain/problems.ts';
+import type { Problem } from '../../../domain/problems.ts';
 import { fail, ok, type Result } from '../../../domain/result.ts';
 import type { JobFilters } from '../../../services/jobs/list.ts';
 import { MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS } from '../../../services/jobs/request.ts';
@@ -38,7 +38,7 @@ export const jobListQuery: CustomQuery<JobListQuery> = {
   read,
 };
 
-function read(queries: Record<string, string[]>): Result<JobListQuery, CoreProblem> {
+function read(queries: Record<string, string[]>): Result<JobListQuery, Problem> {
   // A repeated status means either of them; of any other filter a list is not a value.
   const once = Object.entries(queries).map(([name, values]) => [name, values.join(',')]);
   const asked = readQuery(fields, Object.fromEntries(once));
@@ -73,4 +73,4 @@ function read(queries: Record<string, string[]>): Result<JobListQuery, CoreProbl
 const isPair = (name: string, value: string): boolean =>
   name.length >= 1 && name.length <= MAX_METADATA_KEY_CHARS && value.length <= MAX_METADATA_VALUE_CHARS;
 
-const refused = (detail: string): Result<never, CoreProblem> => fail({ code: 'invalid_parameter', detail });
+const refused = (detail: string): Result<never, Problem> => fail({ code: 'invalid_parameter', detail });

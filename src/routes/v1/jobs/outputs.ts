@@ -3,7 +3,7 @@ import { notFound } from '../../../domain/problems.ts';
 import { findOutput, type OpenOutput } from '../../../services/jobs/outputs.ts';
 import { preconditionOf } from '../../http/conditional.ts';
 import { contentHeaders } from '../../http/file-headers.ts';
-import { coreProblem, problem } from '../../http/problem.ts';
+import { problemResponse, problem } from '../../http/problem.ts';
 import { rangeOf } from '../../http/range.ts';
 import type { ResponseHeader } from '../response-headers.ts';
 import { defineRoute, type Route, type V1Context } from '../route.ts';
@@ -42,12 +42,12 @@ const getOutput = defineRoute({
     if (!wantsHead(c)) {
       const whole = await read(null);
       return whole === null
-        ? coreProblem(c, notFound)
+        ? problemResponse(c, notFound)
         : c.body(whole.body, 200, { ...contentHeaders(output, whole), 'content-length': String(whole.size) });
     }
     const head = await readHead();
     if (head === null) {
-      return coreProblem(c, notFound);
+      return problemResponse(c, notFound);
     }
     return answerWith(c, head, contentHeaders(output, head), read);
   },
@@ -95,5 +95,5 @@ async function answerWith(
     return c.body(null, status, complete);
   }
   const content = await read(range === null ? null : { range, etag: head.etag });
-  return content === null ? coreProblem(c, notFound) : c.body(content.body, status, complete);
+  return content === null ? problemResponse(c, notFound) : c.body(content.body, status, complete);
 }

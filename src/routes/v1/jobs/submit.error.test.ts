@@ -15,7 +15,7 @@ import { requireConfig } from '../../../config/schema.ts';
 import { writeCatalog } from '../../../storage/r2/catalog.ts';
 import { DRAIN_BYTES } from '../../http/drain.ts';
 
-/** Bad bodies, and for each the status, the code of the problem, and where in the body the faults are. */
+/** Bad bodies, and for each the status, the code of the problem, and where in the body the issues are. */
 
 const A_PNG = PNG.toBase64();
 const NO_ASSET = `sha256:${'0'.repeat(64)}`;

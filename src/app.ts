@@ -9,8 +9,8 @@ import { hooksRoutes } from './routes/hooks/index.ts';
 import { methodNotAllowed, methodsOf } from './routes/http/methods.ts';
 import { problem } from './routes/http/problem.ts';
 import { setResponseHeader } from './routes/http/response-headers.ts';
-import { comeBackLater, resumes } from './routes/http/sse.ts';
-import { shieldOpen } from './routes/http/edge-rate-limit.ts';
+import { retryLater, resumes } from './routes/http/sse.ts';
+import { limitOpenRoute } from './routes/http/edge-rate-limit.ts';
 import { docsRoutes } from './routes/docs/index.ts';
 import { cors } from './routes/v1/cors.ts';
 import { v1Routes } from './routes/v1/index.ts';
@@ -112,7 +112,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     }
   });
 
-  app.use('/status', shieldOpen);
+  app.use('/status', limitOpenRoute);
   app.get('/status', async (c) => c.json(await publicStatus(c.var.core)));
 
   app.route('/', docsRoutes(openApiDocument));
@@ -136,7 +136,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
       stack: redactKeys(error.stack ?? error.message),
     });
     if (resumes(c)) {
-      return comeBackLater(c, newSeed);
+      return retryLater(c, newSeed);
     }
     return isPassing(error)
       ? problem(c, 'unavailable', {

@@ -1,4 +1,4 @@
-import { USUAL_ENDPOINT } from '../contract/endpoint.ts';
+import { DEFAULT_ENDPOINT } from '../contract/endpoint.ts';
 import { SHIELD_NAMES, type Env } from '../env.ts';
 
 /** What the advice looks at of an endpoint. */
@@ -6,7 +6,7 @@ type Advised = { environment: 'test' | 'live' | 'any' };
 
 /** What is allowed and may not be meant. Names settings, never quotes a secret. */
 export const adviceOn = (endpoints: Record<string, Advised>, env: Env): string[] => [
-  ...adviceOnUsual(Object.hasOwn(endpoints, USUAL_ENDPOINT) ? endpoints[USUAL_ENDPOINT] : undefined),
+  ...adviceOnUsual(Object.hasOwn(endpoints, DEFAULT_ENDPOINT) ? endpoints[DEFAULT_ENDPOINT] : undefined),
   ...adviceOnTests(Object.entries(endpoints)),
   ...adviceOnShields(env),
 ];
@@ -14,10 +14,10 @@ export const adviceOn = (endpoints: Record<string, Advised>, env: Env): string[]
 /** A live key is not led to any endpoint but the usual one: what it costs is for the request to name. */
 function adviceOnUsual(usual: Advised | undefined): string[] {
   if (usual === undefined) {
-    return [`ENDPOINTS: none is called "${USUAL_ENDPOINT}": every request of a live key must name its endpoint`];
+    return [`ENDPOINTS: none is called "${DEFAULT_ENDPOINT}": every request of a live key must name its endpoint`];
   }
   return usual.environment === 'test'
-    ? [`ENDPOINTS.${USUAL_ENDPOINT}.environment: "test": every request of a live key must name another endpoint`]
+    ? [`ENDPOINTS.${DEFAULT_ENDPOINT}.environment: "test": every request of a live key must name another endpoint`]
     : [];
 }
 

@@ -3,7 +3,7 @@ import type { Stage } from './job.ts';
 /** What Job objects, the core and an Endpoint object say to each other about one endpoint. Times in ms since the epoch unless named. */
 
 /** The endpoint of a request that names none. */
-export const USUAL_ENDPOINT = 'default';
+export const DEFAULT_ENDPOINT = 'default';
 
 /** `closed`: runs are sent. `open`: none is. `half_open`: one is, and its fate decides. */
 export const BREAKER_MODES = ['closed', 'open', 'half_open'] as const;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readFrame, writeFrame, type WatchFrame } from './events.ts';
+import { readWatchFrame, writeWatchFrame, type WatchFrame } from './events.ts';
 
 const data = fc.jsonValue().map((value) => JSON.parse(JSON.stringify({ message: value })) as never);
 const frame: fc.Arbitrary<WatchFrame> = fc.oneof(
@@ -16,7 +16,7 @@ describe('a frame', () => {
   it('is read as it was written, its data by who reads it and by who passes it on alike', () => {
     fc.assert(
       fc.property(frame, (written) => {
-        const read = readFrame(writeFrame(written));
+        const read = readWatchFrame(writeWatchFrame(written));
         expect(read.frame()).toEqual(written);
         expect({ event: read.event, id: read.id, data: JSON.parse(read.data) as unknown }).toEqual({
           event: written.event,
@@ -31,7 +31,7 @@ describe('a frame', () => {
     fc.assert(
       fc.property(frame, (written) => {
         const { event, data: said, ...rest } = written;
-        const read = readFrame(JSON.stringify({ event, data: said, ...rest }));
+        const read = readWatchFrame(JSON.stringify({ event, data: said, ...rest }));
         expect(read.frame()).toEqual(written);
         expect({ id: read.id, data: JSON.parse(read.data) as unknown }).toEqual({
           id: 'id' in written ? written.id : null,

@@ -19,7 +19,7 @@ export type LiveEvent = { event: 'preview'; data: Preview } | Extract<EventBody,
 export type WatchFrame = LogEvent | { event: 'snapshot'; id: number; data: JobView } | LiveEvent;
 
 /** A frame as text: JSON with the data last, so that who passes it on need not read the data. */
-export function writeFrame(frame: WatchFrame): string {
+export function writeWatchFrame(frame: WatchFrame): string {
   const kind = 'id' in frame ? `"id":${frame.id}` : '"live":true';
   return `{"event":"${frame.event}",${kind},"data":${JSON.stringify(frame.data)}}`;
 }
@@ -31,7 +31,7 @@ export type FrameText = { event: WatchFrame['event']; id: number | null; data: s
 const HEAD = /^\{"event":"([a-z]+)","(?:id":(\d+)|live":true),"data":/;
 
 /** Reads what `writeFrame` wrote, here or in a gateway from before it, which had the number last; nobody else writes frames. */
-export function readFrame(text: string): FrameText {
+export function readWatchFrame(text: string): FrameText {
   const frame = (): WatchFrame => {
     const { live: _live, ...written } = JSON.parse(text) as WatchFrame & { live?: true };
     return written;

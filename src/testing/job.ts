@@ -2,7 +2,7 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import { testBindings } from '../../test/gateway-bindings.ts';
-import { readFrame } from '../contract/events.ts';
+import { readWatchFrame } from '../contract/events.ts';
 import type { JobView } from '../contract/job.ts';
 import type { NewJob } from '../contract/new-job.ts';
 import type { Job } from '../durable-objects/job/object.ts';
@@ -195,7 +195,7 @@ export class Line {
       const text = String(event.data);
       // The one frame that is no JSON: the platform's answer to `ping`.
       const frame: unknown =
-        text === 'pong' ? text : text.startsWith('{"event"') ? readFrame(text).frame() : JSON.parse(text);
+        text === 'pong' ? text : text.startsWith('{"event"') ? readWatchFrame(text).frame() : JSON.parse(text);
       const reader = this.waiting.shift();
       if (reader === undefined) {
         this.frames.push(frame);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { writeFrame, type LiveEvent, type LogEvent, type WatchFrame } from '../../contract/events.ts';
+import { writeWatchFrame, type LiveEvent, type LogEvent, type WatchFrame } from '../../contract/events.ts';
 import type { StopReason } from '../../domain/job/signals.ts';
 
 /**
@@ -66,7 +66,7 @@ export class JobSockets {
     if (events.length === 0) {
       return 0;
     }
-    const frames = events.map(writeFrame);
+    const frames = events.map(writeWatchFrame);
     const watchers = this.ctx.getWebSockets('watch');
     for (const watcher of watchers) {
       for (const frame of frames) {
@@ -106,7 +106,7 @@ export function sendFrame(
   socket: WebSocket,
   frame: WatchFrame | { ack: number; resend?: true } | { cancel: true; reason: StopReason },
 ): void {
-  send(socket, 'event' in frame ? writeFrame(frame) : JSON.stringify(frame));
+  send(socket, 'event' in frame ? writeWatchFrame(frame) : JSON.stringify(frame));
 }
 
 /** A peer that has just gone is no error: whatever it missed it asks for again. */

@@ -1,4 +1,4 @@
-import { writeFrame, type Preview } from '../../contract/events.ts';
+import { writeWatchFrame, type Preview } from '../../contract/events.ts';
 import { isTerminal } from '../../contract/job.ts';
 import { fitSnapshot } from '../../domain/job/event-size.ts';
 import { currentAttempt, type JobState } from '../../domain/job/state.ts';
@@ -81,7 +81,7 @@ export class Watchers {
   private snapshotOf(state: JobState): string {
     if (this.lastSnapshot?.state !== state) {
       const frame = { event: 'snapshot', id: state.last_event, data: fitSnapshot(viewOf(state)) } as const;
-      this.lastSnapshot = { state, text: writeFrame(frame) };
+      this.lastSnapshot = { state, text: writeWatchFrame(frame) };
     }
     return this.lastSnapshot.text;
   }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { AppEnv } from '../http/app-env.ts';
 import { ERROR_CODES, errorOf } from '../../contract/errors.ts';
 import { problem } from '../http/problem.ts';
-import { shieldOpen } from '../http/edge-rate-limit.ts';
+import { limitOpenRoute } from '../http/edge-rate-limit.ts';
 import { html, page, type Markup } from './page.ts';
 
 const media = z.object({ schema: z.unknown(), example: z.unknown().optional() });
@@ -34,7 +34,7 @@ export function docsRoutes(documentOf: (publicUrl: string) => unknown): Hono<App
   const routes = new Hono<AppEnv>();
 
   for (const path of ['/openapi.json', '/docs', '/problems', '/problems/:code']) {
-    routes.use(path, shieldOpen);
+    routes.use(path, limitOpenRoute);
   }
 
   routes.get('/openapi.json', (c) => c.json(documentOf(c.var.core.config.publicUrl)));

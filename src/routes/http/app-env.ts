@@ -6,13 +6,13 @@ import type { SecretUse } from '../../services/auth/verify-key.ts';
 import type { Env } from '../../env.ts';
 
 /** Whether the key or token of a request would let it in now, and has `also`; for answers that go on for long. */
-export type StillAllowed = (also?: Scope) => Promise<boolean>;
+export type IsStillAuthorized = (also?: Scope) => Promise<boolean>;
 
 /** The same for what is yet to be done, asked when the whole request is there: at once while it came in short. */
-export type Standing = () => Promise<boolean>;
+export type RecheckAuth = () => Promise<boolean>;
 
 /** Whether the key behind a request has a scope besides the one its route asks for. */
-export type May = (scope: Scope) => boolean;
+export type HasScope = (scope: Scope) => boolean;
 
 /**
  * What every route finds in its Hono context. `core` and `requestId` are set by the app before any door runs; `caller` by the
@@ -28,9 +28,9 @@ export type AppEnv = {
     quota: Quota | undefined;
     secret: SecretUse;
     readUntil: number | null;
-    may: May;
-    stillAllowed: StillAllowed;
-    begun: number;
-    standing: Standing;
+    hasScope: HasScope;
+    isStillAuthorized: IsStillAuthorized;
+    startedAt: number;
+    recheckAuth: RecheckAuth;
   };
 };

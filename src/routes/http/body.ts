@@ -14,7 +14,7 @@ export const MAX_BODY_MS = 15 * 60_000;
 /** Largest body of a route that has no limit of its own: room for every field of its schema, written with escapes. */
 export const SMALL_BODY_BYTES = 64 * 1024;
 
-const ENDED = 'The API key was revoked while the request body was being sent.';
+const KEY_REVOKED = 'The API key was revoked while the request body was being sent.';
 
 /** What to do with a file that makes a body too large; for bodies that may hold files. */
 const LARGE_FILES_ADVICE =
@@ -27,10 +27,10 @@ const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;\s*charset=
  * @param limit bytes that the body may have; never more than `max_body_bytes`
  */
 export const readJsonBody = (c: Context<AppEnv>, limit: number = SMALL_BODY_BYTES): Promise<Result<unknown, Problem>> =>
-  readDocument(c, new JsonExtractor([], () => nothing), { limit });
+  readDocument(c, new JsonExtractor([], () => noText), { limit });
 
 /** What a body without files has of them. */
-const nothing: TextSink = { write: () => {}, end: () => '' };
+const noText: TextSink = { write: () => {}, end: () => '' };
 
 /**
  * The same of a body that holds more than its document: `extractor` takes the rest out of it as it comes.
@@ -40,7 +40,7 @@ const nothing: TextSink = { write: () => {}, end: () => '' };
 export async function readDocument(
   c: Context<AppEnv>,
   extractor: JsonExtractor,
-  { limit, documentLimit = limit, see }: { limit: number; documentLimit?: number; see?: Taking },
+  { limit, documentLimit = limit, see }: { limit: number; documentLimit?: number; see?: OnChunk },
 ): Promise<Result<unknown, Problem>> {
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json.' });
@@ -80,7 +80,7 @@ export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<u
  * The body as it arrives. It breaks when it comes for too long, or not at all any more, and at its very end if whoever sends it may not
  * do so any more: `refusal` says so.
  */
-export function arriving(c: Context<AppEnv>): {
+export function incomingBody(c: Context<AppEnv>): {
   chunks: AsyncGenerator<Uint8Array, void, undefined>;
   refusal: () => Promise<Problem | null>;
 } {
@@ -92,24 +92,24 @@ export function arriving(c: Context<AppEnv>): {
       }
       yield chunk;
     }
-    standing = c.var.standing();
+    standing = c.var.recheckAuth();
     if (!(await standing)) {
-      throw new Error(ENDED);
+      throw new Error(KEY_REVOKED);
     }
   }
   // A fault in asking is not the client's: it is thrown here again.
   const refusal = async (): Promise<Problem | null> =>
-    standing === null || (await standing) ? null : { code: 'unauthorized', detail: ENDED };
+    standing === null || (await standing) ? null : { code: 'unauthorized', detail: KEY_REVOKED };
   return { chunks: chunks(), refusal };
 }
 
 const bodyOf = (c: Context<AppEnv>): AsyncGenerator<Uint8Array, void, undefined> =>
   chunksOf(c.req.raw.body ?? new Blob([]).stream(), withIdleTimeout);
 
-const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.begun > MAX_BODY_MS;
+const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.startedAt > MAX_BODY_MS;
 
 /** Is given a chunk, which may be overwritten once it resolves. */
-type Taking = (chunk: Uint8Array) => Promise<unknown>;
+type OnChunk = (chunk: Uint8Array) => Promise<unknown>;
 
 /**
  * Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read.
@@ -157,7 +157,7 @@ export async function readBounded(
   } finally {
     await chunks.return();
   }
-  return (await c.var.standing()) ? ok(null) : fail({ code: 'unauthorized', detail: ENDED });
+  return (await c.var.recheckAuth()) ? ok(null) : fail({ code: 'unauthorized', detail: KEY_REVOKED });
 }
 
 /** What Content-Length says; 0 when it says nothing, which proves nothing. */

@@ -14,7 +14,7 @@ const TOO_MANY_REQUESTS = 429;
  * Reads and forgets what is left of a body before its request is answered. Most clients read an answer only once they have sent all; one
  * whose connection ends before that is told of a reset connection instead of why it was refused.
  */
-export const drained: MiddlewareHandler = async (c, next) => {
+export const drainBody: MiddlewareHandler = async (c, next) => {
   await next();
   if (c.res.status !== TOO_MANY_REQUESTS) {
     await drain(c.req.raw.body);

@@ -15,7 +15,7 @@ import {
   type Line,
   type Rig,
 } from '../../testing/job.ts';
-import { KEEPALIVE_MS, MAX_WAITING_CHARS, RETRY_MS, sse } from './sse.ts';
+import { KEEPALIVE_MS, MAX_PENDING_CHARS, RETRY_MS, sse } from './sse.ts';
 
 type Seen = { id: string | undefined; event: string | undefined; data: unknown };
 
@@ -182,12 +182,12 @@ describe('the events of a job', () => {
 
 /** A stream over a socket whose other end is the test's. */
 async function streamed(
-  stillAllowed = (): Promise<boolean> => Promise.resolve(true),
+  isStillAuthorized = (): Promise<boolean> => Promise.resolve(true),
 ): Promise<{ server: WebSocket; response: Response; send: (frame: WatchFrame) => void }> {
   const { 0: client, 1: server } = new WebSocketPair();
   server.accept();
   const app = new Hono().get('/', (c) =>
-    sse(c, client, { rendered: new Set(), render: (frame) => frame.data, stillAllowed }),
+    sse(c, client, { rendered: new Set(), render: (frame) => frame.data, isStillAuthorized }),
   );
   return { server, response: await app.request('/'), send: (frame) => server.send(JSON.stringify(frame)) };
 }
@@ -240,7 +240,7 @@ describe('a stream', () => {
   it('cuts off a client that falls too far behind, in order and without a gap, so that it can resume', async () => {
     const { server, response, send } = await streamed();
     const closed = closing(server);
-    const size = MAX_WAITING_CHARS / 16;
+    const size = MAX_PENDING_CHARS / 16;
     for (let id = 1; id <= 20; id += 1) {
       send(line(id, 'x'.repeat(size)));
     }
@@ -263,7 +263,7 @@ describe('a stream', () => {
     send(line(2, 'x'.repeat(600_000)));
     send(preview);
     // Too much for anybody: the cut says that all before it has arrived.
-    send(line(3, 'x'.repeat(MAX_WAITING_CHARS)));
+    send(line(3, 'x'.repeat(MAX_PENDING_CHARS)));
     await closed;
     const seen = await new Reader(response).rest();
     expect(seen.map((event) => event.event)).toEqual(['log', 'log']);

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { readFrame, type WatchFrame } from '../../contract/events.ts';
+import { readWatchFrame, type WatchFrame } from '../../contract/events.ts';
 
 /**
  * Comments keep proxies from cutting an idle stream (one in 15 s would do) and let us notice a client that left: nothing but a write
@@ -10,17 +10,17 @@ export const KEEPALIVE_MS = 5_000;
 /** How long a client waits before it reconnects. */
 export const RETRY_MS = 2_000;
 /** How long a client waits that could not be let in again: between these, so that those sent away together do not come back together. */
-export const COME_BACK_MS = { least: 5_000, most: 15_000 };
+export const RETRY_LATER_MS = { least: 5_000, most: 15_000 };
 /**
  * What may wait for a client that reads slowly, in characters. An isolate has 128 MB for everything in it (reference/cloudflare.md
  * section 4). A client that falls behind further is cut off and resumes from the last event it got.
  */
-export const MAX_WAITING_CHARS = 8 * 1024 * 1024;
+export const MAX_PENDING_CHARS = 8 * 1024 * 1024;
 /** Previews are for clients that keep up: with more than this waiting they are left out. */
-const MAX_WAITING_FOR_PREVIEWS = 256 * 1024;
+const MAX_PENDING_FOR_PREVIEWS = 256 * 1024;
 
 /** A client that takes nothing need not get ever more of them. */
-const MAX_WAITING_FOR_KEEPALIVES = 256;
+const MAX_PENDING_FOR_KEEPALIVES = 256;
 
 const HEADERS = { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' };
 
@@ -37,7 +37,7 @@ export type StreamOptions = {
   rendered: ReadonlySet<WatchFrame['event']>;
   render: (frame: WatchFrame) => unknown;
   /** Whether the client may go on watching; asked with every keep-alive. A question that fails is asked again with the next. */
-  stillAllowed: () => Promise<boolean>;
+  isStillAuthorized: () => Promise<boolean>;
 };
 
 /**
@@ -53,25 +53,25 @@ export function sse(c: Context, socket: WebSocket, options: StreamOptions): Resp
 
 /** Whether this request goes on with a stream that was cut. */
 export const resumes = (c: Context): boolean =>
-  c.req.method === 'GET' && c.req.path.endsWith('/events') && placeOf(c) !== undefined;
+  c.req.method === 'GET' && c.req.path.endsWith('/events') && positionOf(c) !== undefined;
 
 /** The number of the last event a client has. A browser sends the header when it reconnects, with the URL of its first request. */
-export const placeOf = (c: Context): string | undefined => c.req.header('last-event-id') ?? c.req.query('after');
+export const positionOf = (c: Context): string | undefined => c.req.header('last-event-id') ?? c.req.query('after');
 
 /**
  * What a client is told that cannot be let in again for now. Anything but a stream would end its EventSource for good
  * (reference/http-api.md section 8): it gets one that ends at once and says when to try again.
  * @param random gives whole numbers from 0 to far above the span of the wait
  */
-export function comeBackLater(c: Context, random: () => number): Response {
-  const { least, most } = COME_BACK_MS;
+export function retryLater(c: Context, random: () => number): Response {
+  const { least, most } = RETRY_LATER_MS;
   return c.body(`retry: ${least + (random() % (most - least))}\n\n`, 200, HEADERS);
 }
 
 async function relay(
   writer: WritableStreamDefaultWriter<Uint8Array>,
   socket: WebSocket,
-  { rendered, render, stillAllowed }: StreamOptions,
+  { rendered, render, isStillAuthorized }: StreamOptions,
 ): Promise<void> {
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   let open = true;
@@ -82,12 +82,12 @@ async function relay(
     socket.close(1000, 'watcher left');
     end();
   };
-  const line = new Line(writer, leave);
+  const line = new WriteBuffer(writer, leave);
   const keepalive = setInterval(() => {
-    if (line.waiting < MAX_WAITING_FOR_KEEPALIVES) {
+    if (line.pendingChars < MAX_PENDING_FOR_KEEPALIVES) {
       line.queue(': keepalive\n\n');
     }
-    stillAllowed().then(
+    isStillAuthorized().then(
       (allowed) => allowed || leave(),
       () => undefined,
     );
@@ -100,12 +100,12 @@ async function relay(
     if (!open) {
       return;
     }
-    if (line.waiting + text.length > MAX_WAITING_CHARS) {
+    if (line.pendingChars + text.length > MAX_PENDING_CHARS) {
       leave();
       return;
     }
-    const { event, id, data, frame } = readFrame(text);
-    if (event === 'preview' && line.waiting > MAX_WAITING_FOR_PREVIEWS) {
+    const { event, id, data, frame } = readWatchFrame(text);
+    if (event === 'preview' && line.pendingChars > MAX_PENDING_FOR_PREVIEWS) {
       return;
     }
     const shown = rendered.has(event) ? JSON.stringify(render(frame())) : data;
@@ -123,9 +123,9 @@ async function relay(
 }
 
 /** Writes one text after the other; what comes while one is on its way goes out together. */
-class Line {
+class WriteBuffer {
   /** Characters that the client has not taken yet. */
-  waiting = 0;
+  pendingChars = 0;
   /** Resolves when all that was queued is written, or cannot be. */
   written: Promise<void> = Promise.resolve();
   private readonly writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -140,7 +140,7 @@ class Line {
   }
 
   queue(text: string): void {
-    this.waiting += text.length;
+    this.pendingChars += text.length;
     this.texts.push(text);
     if (!this.busy) {
       this.busy = true;
@@ -153,7 +153,7 @@ class Line {
       const text = this.texts.join('');
       this.texts = [];
       await this.writer.write(this.encoder.encode(text));
-      this.waiting -= text.length;
+      this.pendingChars -= text.length;
     }
     this.busy = false;
   }

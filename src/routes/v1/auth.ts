@@ -8,7 +8,7 @@ import { grants, type Scope } from '../../domain/key/scopes.ts';
 import { callerOf, identify, LONG_MS, noteUse, RECHECK_MS, verifyKey } from '../../services/auth/verify-key.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { CHALLENGE, problem, PROBLEM_TYPE } from '../http/problem.ts';
-import { flooded, senderOf, shieldOpen } from '../http/edge-rate-limit.ts';
+import { rateLimitedResponse, senderOf, limitOpenRoute } from '../http/edge-rate-limit.ts';
 import type { FindRoute, RouteAccess, V1Context } from './route.ts';
 
 /**
@@ -21,9 +21,9 @@ export const authorize =
   async (c, next) => {
     const begun = c.var.core.clock();
     const isLong = (): boolean => c.var.core.clock() - begun >= LONG_MS;
-    c.set('begun', begun);
-    c.set('stillAllowed', () => Promise.resolve(true));
-    c.set('standing', async () => !isLong() || c.var.stillAllowed());
+    c.set('startedAt', begun);
+    c.set('isStillAuthorized', () => Promise.resolve(true));
+    c.set('recheckAuth', async () => !isLong() || c.var.isStillAuthorized());
     c.set('readUntil', null);
     // Even beside a good header, and on open routes: URLs end up in logs and histories.
     if (containsKey(decodedQuery(c.req.url))) {
@@ -35,11 +35,11 @@ export const authorize =
     // Null where there is no such route, which only a valid key learns.
     const access = findRoute(c)?.access ?? null;
     if (access === 'open') {
-      return shieldOpen(c, next);
+      return limitOpenRoute(c, next);
     }
     const header = bearerOf(c);
     // What has the form of a key is none: ADMIN_TOKEN need not be compared with every key that comes.
-    if (header !== null && !isKey(header) && (await sameText(header, c.var.core.config.adminToken))) {
+    if (header !== null && !isKey(header) && (await isEqualText(header, c.var.core.config.adminToken))) {
       if (access !== null && access.operator !== true) {
         return problem(c, 'admin_token_not_accepted', {
           detail:
@@ -53,13 +53,13 @@ export const authorize =
     const credential = header ?? inQuery;
     const refused =
       credential !== null && isReadToken(credential)
-        ? await letRead(c, credential, access)
-        : await letKey(c, header, access?.scope ?? null);
+        ? await authorizeReadToken(c, credential, access)
+        : await authorizeKey(c, header, access?.scope ?? null);
     if (refused !== null) {
       return refused;
     }
     await next();
-    if (c.req.method === 'GET' && isLong() && !(await c.var.stillAllowed())) {
+    if (c.req.method === 'GET' && isLong() && !(await c.var.isStillAuthorized())) {
       const { body, status } = unauthorized(c, 'The key or token was revoked, or expired, during this request.');
       // Without the headers that the answer had which is not given: they speak of the job.
       c.res = undefined;
@@ -69,26 +69,26 @@ export const authorize =
   };
 
 /** By key: valid, from an address it may be used from, and with the scope. Null: let through. */
-async function letKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
+async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
   const { core, requestId } = c.var;
-  const identified = await identify(core, secret, senderOf(c), (work) => later(c, work));
+  const identified = await identify(core, secret, senderOf(c), (work) => runInBackground(c, work));
   if (identified.key === null) {
     return identified.wait_s === null
       ? unauthorized(c, 'Send a valid key as "Authorization: Bearer <key>".')
-      : flooded(c, 'address', identified.wait_s);
+      : rateLimitedResponse(c, 'address', identified.wait_s);
   }
   const { key, secret: used } = identified;
   const wait_s = await checkEdgeLimit(core.env, 'key', key.id);
   if (wait_s !== null) {
-    return flooded(c, 'key', wait_s);
+    return rateLimitedResponse(c, 'key', wait_s);
   }
   // Set by Cloudflare on every request; a client's own header of this name does not get through.
   const address = c.req.header('cf-connecting-ip') ?? '';
-  if (!comesFrom(key, address)) {
+  if (!isAllowedFrom(key, address)) {
     return problem(c, 'ip_not_allowed', { detail: 'The key is not allowed from this IP address.' });
   }
   if (scope !== null && !grants(key.scopes, scope)) {
-    return lacks(c, scope);
+    return insufficientScope(c, scope);
   }
   if (scope === 'keys:write' && used.ends_at !== null) {
     // What it made, or a secret it was given, would outlive its grace.
@@ -99,18 +99,18 @@ async function letKey(c: V1Context, secret: string | null, scope: Scope | null):
   c.set('caller', callerOf(key));
   c.set('secret', used);
   c.set('actor', { key, requestId });
-  c.set('may', (wanted) => grants(key.scopes, wanted));
-  c.set('stillAllowed', async (also) => {
+  c.set('hasScope', (wanted) => grants(key.scopes, wanted));
+  c.set('isStillAuthorized', async (also) => {
     const now = secret === null ? null : await verifyKey(core, secret, RECHECK_MS);
     const scopes = [scope, also ?? null].filter((each) => each !== null);
-    return now !== null && comesFrom(now, address) && scopes.every((each) => grants(now.scopes, each));
+    return now !== null && isAllowedFrom(now, address) && scopes.every((each) => grants(now.scopes, each));
   });
-  later(c, noteUse(core, key));
+  runInBackground(c, noteUse(core, key));
   return null;
 }
 
 /** By read token: for the job in the path, on a route that takes one. The key's list of addresses is not for browsers. */
-async function letRead(c: V1Context, token: string, access: RouteAccess | null): Promise<Response | null> {
+async function authorizeReadToken(c: V1Context, token: string, access: RouteAccess | null): Promise<Response | null> {
   const [, , , job = ''] = c.req.path.split('/');
   const taken = access !== null && access !== 'open' && access.readToken !== undefined;
   const { core } = c.var;
@@ -118,32 +118,32 @@ async function letRead(c: V1Context, token: string, access: RouteAccess | null):
   if (verified === null || !taken) {
     const wait_s = await checkEdgeLimit(core.env, 'bad_key', senderOf(c));
     return wait_s !== null
-      ? flooded(c, 'address', wait_s)
+      ? rateLimitedResponse(c, 'address', wait_s)
       : unauthorized(c, 'The read token has expired, is for another job, or does not allow this route.');
   }
   const { key, expires_at } = verified;
   // All tokens of a key together, beside its own calls: whoever watches must not shut out whoever submits.
   const wait_s = await checkEdgeLimit(core.env, 'key', `${key.id}:tokens`);
   if (wait_s !== null) {
-    return flooded(c, 'key', wait_s);
+    return rateLimitedResponse(c, 'key', wait_s);
   }
   if (!grants(key.scopes, access.scope)) {
-    return lacks(c, access.scope);
+    return insufficientScope(c, access.scope);
   }
   c.set('caller', callerOf(key));
   c.set('readUntil', expires_at);
-  c.set('may', (wanted) => wanted === access.scope);
-  c.set('stillAllowed', async () => {
+  c.set('hasScope', (wanted) => wanted === access.scope);
+  c.set('isStillAuthorized', async () => {
     const now = await verifyReadToken(core, token, job, RECHECK_MS);
     return now !== null && grants(now.key.scopes, access.scope);
   });
   return null;
 }
 
-const comesFrom = (key: KeyRecord, address: string): boolean =>
+const isAllowedFrom = (key: KeyRecord, address: string): boolean =>
   key.ip_allow === null || isWithin(key.ip_allow, address);
 
-const lacks = (c: V1Context, scope: Scope): Response =>
+const insufficientScope = (c: V1Context, scope: Scope): Response =>
   problem(c, 'insufficient_scope', {
     detail: `The key must have the scope "${scope}".`,
     // RFC 6750 section 3.
@@ -162,14 +162,14 @@ function decodedQuery(url: string): string {
 }
 
 /** Compares in constant time. Hashes have one length, so the secret's own length does not show either. */
-async function sameText(left: string, right: string): Promise<boolean> {
+async function isEqualText(left: string, right: string): Promise<boolean> {
   const encoder = new TextEncoder();
   const [a, b] = await Promise.all([left, right].map((text) => crypto.subtle.digest('SHA-256', encoder.encode(text))));
   return a !== undefined && b !== undefined && crypto.subtle.timingSafeEqual(a, b);
 }
 
 /** Work that the answer does not wait for. A note of use that is lost is made again with the next use. */
-function later(c: V1Context, work: Promise<void>): void {
+function runInBackground(c: V1Context, work: Promise<void>): void {
   const quiet = work.catch(() => {});
   try {
     c.executionCtx.waitUntil(quiet);

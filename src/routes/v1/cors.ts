@@ -23,7 +23,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 const EXPOSED = Object.keys(RESPONSE_HEADERS).join(', ');
 
 /** Not for browsers: workers and RunPod call these. */
-const MACHINES = /^\/(?:worker|hooks)\//;
+const MACHINE_ROUTES = /^\/(?:worker|hooks)\//;
 
 const forAnyPage = new TrieRouter<true>();
 for (const path of ['/openapi.json', '/docs', '/problems', '/problems/*', '/healthz', '/readyz', '/status']) {
@@ -39,7 +39,7 @@ for (const route of ROUTES) {
 export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
   const origin = c.req.header('origin');
   const asked = c.req.method === 'OPTIONS' ? c.req.header('access-control-request-method') : undefined;
-  if (MACHINES.test(c.req.path)) {
+  if (MACHINE_ROUTES.test(c.req.path)) {
     return next();
   }
   const allowed = allowedOrigin(c, asked ?? c.req.method, origin);

@@ -1,6 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { AppEnv } from '../http/app-env.ts';
-import { drained } from '../http/drain.ts';
+import { drainBody } from '../http/drain.ts';
 import { methodsOf, onlyMethodsOf } from '../http/methods.ts';
 import { rateLimitHeaders } from '../http/rate-limit-headers.ts';
 import { authorize } from './auth.ts';
@@ -13,7 +13,7 @@ import { ROUTES } from './routes.ts';
 export const v1Routes = new OpenAPIHono<AppEnv>();
 const findRoute = routeFinder(ROUTES);
 
-v1Routes.use(drained);
+v1Routes.use(drainBody);
 v1Routes.use(deprecationHeaders(findRoute));
 v1Routes.use(authorize(findRoute));
 v1Routes.use(rateLimitHeaders((c) => findRoute(c)?.admission === true));

@@ -1,5 +1,5 @@
 import type { Config } from '../../config/schema.ts';
-import { USUAL_ENDPOINT } from '../../contract/endpoint.ts';
+import { DEFAULT_ENDPOINT } from '../../contract/endpoint.ts';
 import type { Caller } from '../context.ts';
 import { quote, type Problem } from '../../domain/problems.ts';
 
@@ -26,7 +26,7 @@ export function endpointAccessProblem(config: Config, caller: Caller, endpoint: 
 export function defaultEndpoint(config: Config, caller: Caller): string {
   const isFor = (name: string): boolean => endpointAccessProblem(config, caller, name) === null;
   const tests = Object.keys(config.endpoints).filter((name) => config.endpoints[name]?.environment === 'test');
-  return caller.environment === 'live' || isFor(USUAL_ENDPOINT)
-    ? USUAL_ENDPOINT
-    : (tests.find(isFor) ?? USUAL_ENDPOINT);
+  return caller.environment === 'live' || isFor(DEFAULT_ENDPOINT)
+    ? DEFAULT_ENDPOINT
+    : (tests.find(isFor) ?? DEFAULT_ENDPOINT);
 }

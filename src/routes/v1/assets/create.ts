@@ -4,7 +4,7 @@ import { boundaryOf, NotOneFile, openForm } from '../../../services/assets/form.
 import { tooLarge } from '../../../services/assets/refusals.ts';
 import { fail, ok, type Result } from '../../../domain/result.ts';
 import type { Problem } from '../../../domain/problems.ts';
-import { arriving, statedLength } from '../../http/body.ts';
+import { incomingBody, statedLength } from '../../http/body.ts';
 import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
 import { defineRoute, jsonResponse, type Route, type V1Context } from '../route.ts';
@@ -68,7 +68,7 @@ async function incomingFile(c: V1Context): Promise<Result<Incoming, Problem>> {
   if (stated > max_asset_bytes + (isForm ? FORM_BYTES : 0)) {
     return fail(tooLarge(max_asset_bytes, max_upload_bytes));
   }
-  const { chunks, refusal } = arriving(c);
+  const { chunks, refusal } = incomingBody(c);
   if (isForm) {
     return fileOfForm(chunks, type, stated, refusal);
   }

@@ -57,7 +57,7 @@ const submitBatchRoute = defineRoute({
     const submitted = await withJobBody(c, 'batch', async ({ value, files }) => {
       const parsed = envelope.safeParse(value);
       return parsed.success
-        ? ok(await submitBatch(core, caller, { jobs: parsed.data.jobs, files }, key.value, c.var.standing))
+        ? ok(await submitBatch(core, caller, { jobs: parsed.data.jobs, files }, key.value, c.var.recheckAuth))
         : fail(invalidRequest(issuesOf(parsed.error)));
     });
     if (!submitted.ok) {

@@ -19,7 +19,7 @@ const OTHER_BYTES = 1024 * 1024;
 const MAX_BATCH_DOCUMENT_BYTES = 16 * 1024 * 1024;
 
 /** Stands for content that nobody looks at, because its body is refused for another reason. */
-const unwanted: TextSink = { write: () => {}, end: () => '' };
+const discarded: TextSink = { write: () => {}, end: () => '' };
 
 /**
  * Works with the body of a job or a batch. The content of its files goes to storage as it comes, and what is left of the body is parsed;
@@ -39,7 +39,7 @@ export function withJobBody<T>(
   const most = stated === 0 ? null : Math.ceil((stated * 3) / 4);
   return withInlineFiles(core, caller, most, async (files) => {
     const extractor = new JsonExtractor(kind === 'job' ? [JOB_FILES, RUNPOD_FILES] : [BATCH_FILES], (places, way) =>
-      way !== RUNPOD_FILES && isWanted(places, limits) ? files.next() : unwanted,
+      way !== RUNPOD_FILES && isUsed(places, limits) ? files.next() : discarded,
     );
     const documentLimit = kind === 'job' ? 4 * limits.max_workflow_bytes + OTHER_BYTES : MAX_BATCH_DOCUMENT_BYTES;
     const options = { limit: limits.max_body_bytes, documentLimit };
@@ -53,7 +53,7 @@ export function withJobBody<T>(
 }
 
 /** Whether a file in this place of a body will be looked at: counts are judged before what they count. */
-function isWanted(places: readonly number[], limits: Limits): boolean {
+function isUsed(places: readonly number[], limits: Limits): boolean {
   const [input = 0, job = 0] = places.toReversed();
   return input < limits.max_inputs && job < MAX_BATCH_JOBS;
 }

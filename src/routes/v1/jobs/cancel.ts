@@ -30,7 +30,7 @@ const cancel = defineRoute({
       return canceled;
     }
     const { publicUrl } = core.config;
-    return c.var.may('jobs:read')
+    return c.var.hasScope('jobs:read')
       ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(core, canceled.value, null)))
       : c.json(renderJob(redactJob(canceled.value), publicUrl));
   },

@@ -8,7 +8,7 @@ import { idParams } from '../params.ts';
 import { renderJob } from '../render.ts';
 import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { jobSchema } from '../schemas.ts';
-import { POLL_AGAIN_S, waitQuery } from './poll.ts';
+import { POLL_INTERVAL_S, waitQuery } from './poll.ts';
 
 /**
  * `GET /v1/jobs/{id}`: the job as it is now. `?wait=n` answers when it has finished, with `If-None-Match` when it has changed, or
@@ -52,7 +52,7 @@ const get = defineRoute({
     c.header('etag', writeTag(tag));
     c.header('cache-control', 'private, no-cache');
     if (!isTerminal(job.status)) {
-      c.header('retry-after', String(POLL_AGAIN_S));
+      c.header('retry-after', String(POLL_INTERVAL_S));
     }
     return seen !== null && writeTag(seen) === writeTag(tag)
       ? c.body(null, 304)

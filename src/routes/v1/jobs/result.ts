@@ -4,7 +4,7 @@ import { idParams } from '../params.ts';
 import { renderPending, renderResult } from '../render.ts';
 import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { jobPendingSchema, jobResultSchema } from '../schemas.ts';
-import { POLL_AGAIN_S, waitQuery } from './poll.ts';
+import { POLL_INTERVAL_S, waitQuery } from './poll.ts';
 
 /**
  * `GET /v1/jobs/{id}/result`: the outputs of a job that succeeded (200), nothing yet (202 with `Retry-After`), or a problem with the
@@ -35,7 +35,7 @@ const getResult = defineRoute({
       return c.json(renderResult(job, core.config.publicUrl, await signOutputs(core, job, c.var.readUntil)));
     }
     const pending = renderPending(job, core.config.publicUrl);
-    return c.json(pending, 202, { 'retry-after': String(POLL_AGAIN_S), location: pending.urls.self });
+    return c.json(pending, 202, { 'retry-after': String(POLL_INTERVAL_S), location: pending.urls.self });
   },
 });
 

@@ -45,7 +45,7 @@ const submit = defineRoute({
       'job',
       async (body) => {
         const idempotency = (await fingerprint?.idempotency()) ?? null;
-        return submitJob(core, caller, body, { idempotency, isStillAuthorized: c.var.standing });
+        return submitJob(core, caller, body, { idempotency, isStillAuthorized: c.var.recheckAuth });
       },
       fingerprint && ((chunk) => fingerprint.add(chunk)),
     );
@@ -54,11 +54,11 @@ const submit = defineRoute({
     }
     const { job: accepted, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);
-    const wait = c.var.may('jobs:read') ? preferredWait(c.req.header('prefer')) : null;
+    const wait = c.var.hasScope('jobs:read') ? preferredWait(c.req.header('prefer')) : null;
     const begun = core.clock();
     const waited = wait === null ? accepted : await waitAfterSubmit(core, caller, accepted, wait, c.req.raw.signal);
     // A key that was revoked meanwhile learns that its job was accepted, as it would have without the wait, and nothing since.
-    const view = core.clock() - begun < LONG_MS || (await c.var.stillAllowed('jobs:read')) ? waited : accepted;
+    const view = core.clock() - begun < LONG_MS || (await c.var.isStillAuthorized('jobs:read')) ? waited : accepted;
     // The plain response is the same in every replay; a response after a wait is a read like any other.
     const links = wait === null ? undefined : await signOutputs(core, view, null);
     const job = renderJob(view, core.config.publicUrl, links);

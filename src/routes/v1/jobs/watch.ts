@@ -4,7 +4,7 @@ import { ok } from '../../../domain/result.ts';
 import { MAX_WAIT_S } from '../../../services/jobs/wait.ts';
 import { watch } from '../../../services/jobs/watch.ts';
 import { problem } from '../../http/problem.ts';
-import { comeBackLater, placeOf, resumes, sse } from '../../http/sse.ts';
+import { retryLater, positionOf, resumes, sse } from '../../http/sse.ts';
 import { idParams } from '../params.ts';
 import { renderJob, renderOutput } from '../render.ts';
 import { defineRoute, type Route } from '../route.ts';
@@ -13,7 +13,7 @@ import { defineRoute, type Route } from '../route.ts';
 const EVENT_NUMBER = /^\d{1,15}$/;
 
 /** `Retry-After` of a stream that was refused, in seconds: keep-alives notice within 15 s that a watcher has left. */
-const TRY_STREAM_AGAIN_S = 15;
+const RETRY_STREAM_S = 15;
 
 /** `GET /v1/jobs/{id}/events`: the job's log as SSE, from the event after `Last-Event-ID`, or from a snapshot. */
 const watchEvents = defineRoute({
@@ -32,7 +32,7 @@ const watchEvents = defineRoute({
   async handle(c) {
     const { core, caller } = c.var;
     const id = c.req.param('id');
-    const given = placeOf(c);
+    const given = positionOf(c);
     if (given !== undefined && !EVENT_NUMBER.test(given)) {
       return problem(c, 'invalid_cursor', { detail: '"Last-Event-ID" and "after" must be the number of an event.' });
     }
@@ -42,17 +42,17 @@ const watchEvents = defineRoute({
       const render = (frame: WatchFrame): unknown => renderFrame(frame, id, publicUrl);
       return watched.value === null
         ? c.body(null, 204)
-        : sse(c, watched.value, { rendered: RENDERED, render, stillAllowed: c.var.stillAllowed });
+        : sse(c, watched.value, { rendered: RENDERED, render, isStillAuthorized: c.var.isStillAuthorized });
     }
     if (watched.problem.code !== 'too_many_watchers') {
       return watched;
     }
     return resumes(c)
-      ? comeBackLater(c, core.newSeed)
+      ? retryLater(c, core.newSeed)
       : problem(c, 'too_many_watchers', {
           detail: watched.problem.detail,
           poll: `${publicUrl}/v1/jobs/${id}?wait=${MAX_WAIT_S}`,
-          headers: { 'retry-after': String(TRY_STREAM_AGAIN_S) },
+          headers: { 'retry-after': String(RETRY_STREAM_S) },
         });
   },
 });

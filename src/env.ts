@@ -1,32 +1,18 @@
-/** Bindings, variables and secrets as the platform hands them over; `config/schema.ts` checks the strings. Objects are reached through `durable-objects/shared/stubs.ts`. */
+// Written by `npm run types` from wrangler.toml. Do not edit.
+import type { ConfigName } from './config/names.ts';
+import type { AccountRpc, EndpointRpc, JobRpc, ObjectNamespace, WebhookRpc } from './contract/rpc.ts';
+
+/** Bindings, variables and secrets as the platform hands them over; `config/schema.ts` checks them. */
 export type Env = {
-  JOB: DurableObjectNamespace;
-  ACCOUNT: DurableObjectNamespace;
-  WEBHOOK: DurableObjectNamespace;
-  ENDPOINT: DurableObjectNamespace;
-  DB: D1Database;
   BUCKET: R2Bucket;
-} & Partial<Record<ShieldName, RateLimit>> &
+  DB: D1Database;
+  JOB: ObjectNamespace<JobRpc>;
+  ACCOUNT: ObjectNamespace<AccountRpc>;
+  WEBHOOK: ObjectNamespace<WebhookRpc>;
+  ENDPOINT: ObjectNamespace<EndpointRpc>;
+} & Partial<Record<RateLimitName, RateLimit>> &
   Partial<Record<ConfigName, string>>;
 
-/** Bindings to the platform's rate limits (services/auth/edge-rate-limit.ts). A gateway can do without each. */
-export const SHIELD_NAMES = ['SHIELD_BAD_KEY', 'SHIELD_OPEN', 'SHIELD_KEY'] as const;
-export type ShieldName = (typeof SHIELD_NAMES)[number];
-
-/** Names of the variables and secrets (docs/reference/configuration.md). */
-export const CONFIG_NAMES = [
-  'PUBLIC_URL',
-  'RUNPOD_BASE_URL',
-  'ENDPOINTS',
-  'POLICY',
-  'LIMITS',
-  'CORS_ORIGINS',
-  'R2_S3_ENDPOINT',
-  'R2_BUCKET',
-  'TOKEN_SECRET',
-  'ADMIN_TOKEN',
-  'RUNPOD_API_KEY',
-  'R2_ACCESS_KEY_ID',
-  'R2_SECRET_ACCESS_KEY',
-] as const;
-export type ConfigName = (typeof CONFIG_NAMES)[number];
+/** Bindings to the platform's rate limits. The gateway works without any of them. */
+export const RATE_LIMIT_NAMES = ['RATE_LIMIT_BAD_KEY', 'RATE_LIMIT_OPEN', 'RATE_LIMIT_KEY'] as const;
+export type RateLimitName = (typeof RATE_LIMIT_NAMES)[number];

@@ -1,5 +1,5 @@
 import { DEFAULT_ENDPOINT } from '../contract/endpoint.ts';
-import { SHIELD_NAMES, type Env } from '../env.ts';
+import { RATE_LIMIT_NAMES, type Env } from '../env.ts';
 
 /** What the advice looks at of an endpoint. */
 type Advised = { environment: 'test' | 'live' | 'any' };
@@ -34,4 +34,4 @@ function adviceOnTests(all: readonly [string, Advised][]): string[] {
 
 /** Without one the gateway works, and a flood costs what it costs. */
 const adviceOnShields = (env: Env): string[] =>
-  SHIELD_NAMES.filter((name) => env[name] === undefined).map((name) => `${name}: no binding, so no shield`);
+  RATE_LIMIT_NAMES.filter((name) => env[name] === undefined).map((name) => `${name}: no binding, so no shield`);

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { testBindings } from '../../test/gateway-bindings.ts';
 import { limitsSchema, policySchema } from './limits.ts';
 import { configOf, fallbacksOf, readConfig, requireConfig } from './schema.ts';
-import { CONFIG_NAMES, SHIELD_NAMES, type ConfigName, type Env } from '../env.ts';
+import { RATE_LIMIT_NAMES, type Env } from '../env.ts';
+import { CONFIG_NAMES, type ConfigName } from './names.ts';
 
 const bindings = {
   JOB: env.JOB,
@@ -12,7 +13,7 @@ const bindings = {
   ENDPOINT: env.ENDPOINT,
   DB: env.DB,
   BUCKET: env.BUCKET,
-  ...Object.fromEntries(SHIELD_NAMES.map((name) => [name, env[name]])),
+  ...Object.fromEntries(RATE_LIMIT_NAMES.map((name) => [name, env[name]])),
 };
 const good: Env = { ...bindings, ...testBindings };
 /** Something that must never be quoted. */
@@ -67,7 +68,7 @@ describe('the configuration', () => {
     expect(readConfig({ ...good, ENDPOINTS })).toMatchObject({ ok: true, advice: [] });
   });
 
-  it.each(SHIELD_NAMES)('is taken without the binding %s, and says so', (name) => {
+  it.each(RATE_LIMIT_NAMES)('is taken without the binding %s, and says so', (name) => {
     const ENDPOINTS = '{"default": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}';
     const read = readConfig({ ...good, ENDPOINTS, [name]: undefined });
     expect(read).toMatchObject({ ok: true, advice: [`${name}: no binding, so no shield`] });

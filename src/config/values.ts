@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { ConfigName, Env } from '../env.ts';
+import type { Env } from '../env.ts';
+import type { ConfigName } from './names.ts';
 
 /** What the value of one variable or secret may be. Messages name what is wrong and never quote a value. */
 

@@ -34,7 +34,7 @@ export type Admission = { quota: Quota } & (
       kind: 'admitted';
       /** The id to create the job under: the one asked for, or the one an earlier try with the same key was given. */
       job: string;
-      /** What to give the work back with (`abandon`); null without an idempotency key. */
+      /** What `cancelAdmission` is called with; null without an idempotency key. */
       lease: number | null;
       /** The job is to be created, and begins when the account lets it. */
       waits: boolean;
@@ -60,7 +60,7 @@ export type Admission = { quota: Quota } & (
  * What is known of an idempotency key without asking to be admitted. `over`: its job is over, so there is no work to finish, whatever
  * has become of the job.
  */
-export type Recalled = Admission & ({ kind: 'known'; over: boolean } | { kind: 'reused' });
+export type StoredAdmission = Admission & ({ kind: 'known'; over: boolean } | { kind: 'reused' });
 
 export const REFUSAL_CODES = ['rate_limited', 'queue_full', 'budget_exceeded'] as const;
 export type RefusalCode = (typeof REFUSAL_CODES)[number];
@@ -81,6 +81,20 @@ export type Quota = {
   remaining: number;
   reset_s: number | null;
 }[];
+
+/** The limits that an account may have of its own. Sizes in bytes, times in seconds; meaning: docs/reference/configuration.md. */
+export type AccountLimits = {
+  jobs_in_flight: number;
+  max_queued: number;
+  submits_per_minute: number;
+  usd_per_day?: number | undefined;
+  gpu_seconds_per_day?: number | undefined;
+  stored_bytes?: number | undefined;
+  retention: number;
+  asset_retention: number;
+};
+/** Those it has; a limit that is not given is as configured. */
+export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
 
 /** What a job used in the end. */
 export type Used = { gpu_ms: number; micro_usd: number };

@@ -24,18 +24,18 @@ export type Health = { workers: WorkersByState; in_queue: number; in_progress: n
 export type CallOutcome = 'ok' | 'failed' | 'refused';
 
 /** Answer to a job that is about to call `/run`. */
-export type Ask =
+export type AcquireResult =
   /** `report`: whether a call that succeeds is of interest too. */
   { kind: 'go'; report: 'all' | 'trouble' } | { kind: 'wait'; wait_ms: number; cause: BreakerCause };
 
 /** What a run that nobody has claimed waits for. `none`: for a worker that there is not, and has not been for a while. */
-export type Line = { stage: Extract<Stage, 'capacity' | 'cold_start'>; none: boolean };
+export type Capacity = { stage: Extract<Stage, 'capacity' | 'cold_start'>; none: boolean };
 
 /** What a submit, which must not wait, goes by. `waiting`: jobs that asked and were told to wait. */
-export type Verdict = { mode: BreakerMode; cause: BreakerCause | null; retry_at: number | null; waiting: number };
+export type BreakerState = { mode: BreakerMode; cause: BreakerCause | null; retry_at: number | null; waiting: number };
 
 /** What an Endpoint object shows of itself. Counts are of calls of `/run` since it was first used. */
-export type EndpointStatus = Verdict & {
+export type EndpointStatus = BreakerState & {
   health: (Health & { at: number }) | null;
   counts: { sent: number; failed: number; refused: number };
 };

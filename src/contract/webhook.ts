@@ -56,6 +56,24 @@ export type WebhookView = {
   updated_at: number;
 };
 
+export type NewWebhook = Pick<WebhookView, 'id' | 'account' | 'url' | 'description' | 'events' | 'enabled'> & {
+  secret: string;
+};
+
+/** What is undefined stays as it is. */
+export type WebhookChange = {
+  [Field in 'url' | 'description' | 'events' | 'enabled']?: WebhookView[Field] | undefined;
+};
+
+/** Why a call was refused. A number: too many calls; another is accepted in so many ms. */
+export type WebhookRefusal = 'not_found' | 'disabled' | number;
+
+/**
+ * Pings, and calls to send all deliveries of a time again, in an hour. A ping is a row of the log, and pushes another out
+ * of it in the end; a call for a time may write every row of it.
+ */
+export const MAX_SENDS_PER_HOUR = 60;
+
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed'] as const;
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 

@@ -5,8 +5,8 @@ import { testBindings } from '../../test/gateway-bindings.ts';
 import { readWatchFrame } from '../contract/events.ts';
 import type { JobView } from '../contract/job.ts';
 import type { NewJob } from '../contract/new-job.ts';
+import type { JobRpc, Stub } from '../contract/rpc.ts';
 import type { Job } from '../durable-objects/job/object.ts';
-import { jobStub, type JobStub } from '../durable-objects/shared/stubs.ts';
 import { systemClock } from '../lib/clock.ts';
 import { uuidV7 } from '../lib/ids.ts';
 
@@ -103,7 +103,7 @@ export async function until(holds: () => unknown): Promise<void> {
 const MAX_TRIES = 2_000;
 
 /** A job's object. A stub does not survive a crash of its object, so there is a new one each time. */
-export type Rig = { readonly id: string; readonly stub: JobStub; readonly object: DurableObjectStub };
+export type Rig = { readonly id: string; readonly stub: Stub<JobRpc>; readonly object: DurableObjectStub };
 
 export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   id: newId(),
@@ -129,7 +129,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
 export const rigOf = (id: string): Rig => ({
   id,
   get stub() {
-    return jobStub(env, id);
+    return env.JOB.getByName(id);
   },
   get object() {
     return env.JOB.getByName(id);

@@ -11,7 +11,6 @@ import {
   type ApiDelivery,
   type ApiWebhook,
 } from '../routes/v1/webhooks/schemas.ts';
-import { webhookStub } from '../durable-objects/shared/stubs.ts';
 import { newClient, postJson, type Call } from './gateway.ts';
 import { until } from './job.ts';
 
@@ -130,7 +129,7 @@ export class Hook {
   /** Hands an event to the webhook as a job would; gives its id. */
   async hand(id = `evt_${crypto.randomUUID()}`): Promise<string> {
     const body = JSON.stringify({ type: 'job.succeeded', timestamp: new Date().toISOString(), sequence: 1, data: {} });
-    await webhookStub(env, this.id).take({ id, type: 'job.succeeded', job: null, body });
+    await env.WEBHOOK.getByName(this.id).enqueue({ id, type: 'job.succeeded', job: null, body });
     return id;
   }
 

@@ -1,4 +1,4 @@
-import type { Health, Line } from '../../contract/endpoint.ts';
+import type { Health, Capacity } from '../../contract/endpoint.ts';
 import type { Supply } from './circuit-breaker.ts';
 
 /** Interprets RunPod's `/health` for waiting runs. */
@@ -25,5 +25,5 @@ export function supplyOf(health: Health, starving_since: number | null, now: num
 }
 
 /** The stage of a run that is queued at RunPod: a worker is starting, or no machine is available yet. */
-export const stageOf = ({ workers }: Health): Line['stage'] =>
+export const stageOf = ({ workers }: Health): Capacity['stage'] =>
   workers.initializing > 0 && workers.idle + workers.ready === 0 ? 'cold_start' : 'capacity';

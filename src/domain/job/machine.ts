@@ -1,4 +1,3 @@
-import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../config/limits.ts';
@@ -7,28 +6,10 @@ import { startExecuting, stopExecuting } from './executed.ts';
 import { FIRST_LOOK_MS, onRunResult } from './provider-reports.ts';
 import { onRunAccepted, onRunNamed } from './run-accepted.ts';
 import { onRunStatus } from './run-status.ts';
-import type { Effect, Reply, Signal } from './signals.ts';
+import type { Reply, Signal } from './signals.ts';
 import { currentAttempt, type JobState, workersReport } from './state.ts';
-import { counting, Turn } from './transition.ts';
+import { counting, Turn, type Step } from './transition.ts';
 import { onClaim, onComplete, onWorkerMessage, passOver } from './worker-messages.ts';
-
-/**
- * The job machine: `(state, signal, now) → (state, events, effects, reply)`. No I/O, no clock of its own, so that every order of
- * signals can be tested. Rules:
- * - a terminal status is final, and the event that announces it is the last of the log;
- * - at most one attempt counts at a time, and only the claim it granted may speak for it;
- * - an unknown outcome of `/run` is waited out, never repeated: a new attempt fences the old one off.
- */
-export type Step = {
-  state: JobState;
-  events: EventBody[];
-  effects: Effect[];
-  /** Shown to whoever watches now and not kept. */
-  live: LiveEvent[];
-  /** False where nothing would be lost if the object forgot the new state: it need not be stored before more comes. */
-  durable: boolean;
-  reply: Reply;
-};
 
 /** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
 const REFUSED_BACKOFF_MS = 1_000;
@@ -75,7 +56,15 @@ export const newState = (job: NewJob, policy: Policy, now = job.created_at): Job
   progress_log: { count: 0, at: 0, nodes: {} },
 });
 
-/** Takes one signal. The given state is not changed. */
+/**
+ * The job machine: `(state, signal, now) → (state, events, effects, reply)`. No I/O, no clock of its own, so that every order of
+ * signals can be tested. Rules:
+ * - a terminal status is final, and the event that announces it is the last of the log;
+ * - at most one attempt counts at a time, and only the claim it granted may speak for it;
+ * - an unknown outcome of `/run` is waited out, never repeated: a new attempt fences the old one off.
+ *
+ * The given state is not changed.
+ */
 export function step(before: JobState, signal: Signal, now: number, policy: Policy): Step {
   if (signal.kind === 'worker_message' && signal.message.type === 'dropped') {
     return passOver(before, signal.attempt, signal.claim, signal.message.seq);

@@ -2,6 +2,7 @@ import type { JobError, Output, Progress, Resolved, Stage, Status } from '../../
 import type { FallbackEndpoint, JobOptions } from '../../contract/new-job.ts';
 import { WORKER_REPORTS, type WorkerKind } from '../../contract/run.ts';
 import type { RunReport, WorkerInfo } from '../../contract/worker.ts';
+import { storedJson } from '../../lib/stored-json.ts';
 
 /**
  * What a job remembers between signals: one JSON value in the Job object's storage.
@@ -155,7 +156,7 @@ type StoredAttempt = Omit<Attempt, 'endpoint'> & Partial<Pick<Attempt, 'endpoint
 
 /** The state from its stored text, which this gateway or an older one wrote from a value of this type. */
 export function readState(text: string): JobState {
-  const stored = JSON.parse(text) as Omit<JobState, 'attempts'> & { attempts: StoredAttempt[] };
+  const stored = storedJson<Omit<JobState, 'attempts'> & { attempts: StoredAttempt[] }>(text);
   return {
     ...ADDED,
     ...stored,

@@ -1,12 +1,24 @@
 import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
 import type { Policy } from '../../config/limits.ts';
-import type { Effect } from './signals.ts';
+import type { Effect, Reply } from './signals.ts';
 import { stopExecuting } from './executed.ts';
 import { fitEvent } from './event-size.ts';
 import { jsonBytes } from './size.ts';
 import { type Attempt, currentAttempt, type JobState } from './state.ts';
 import { iso } from '../../lib/time.ts';
+
+/** What the machine makes of one signal. */
+export type Step = {
+  state: JobState;
+  events: EventBody[];
+  effects: Effect[];
+  /** Shown to whoever watches now and not kept. */
+  live: LiveEvent[];
+  /** False where nothing would be lost if the object forgot the new state: it need not be stored before more comes. */
+  durable: boolean;
+  reply: Reply;
+};
 
 /** One pass of the machine over one signal: what the parts of the machine read and write. */
 export class Turn {

@@ -3,9 +3,8 @@ import type { CompleteRequest, WorkerError, WorkerMessage } from '../../contract
 import { startExecuting, stopExecuting } from './executed.ts';
 import { logLastProgress, showProgress } from './progress.ts';
 import { detailsFit, outputsFit } from './size.ts';
-import { counting, type Turn } from './transition.ts';
+import { counting, type Step, type Turn } from './transition.ts';
 import type { Reply, Signal, StopReason } from './signals.ts';
-import type { Step } from './machine.ts';
 import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';
 import { iso } from '../../lib/time.ts';
 

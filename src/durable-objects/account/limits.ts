@@ -1,5 +1,6 @@
-import type { AccountLimits, OwnLimits } from '../../config/limits.ts';
+import type { AccountLimits, OwnLimits } from '../../contract/admission.ts';
 import type { Config } from '../../config/schema.ts';
+import { storedJson } from '../../lib/stored-json.ts';
 
 /** One row: the account's limits that differ from the configured ones, as JSON. */
 export const OWN_LIMITS = `
@@ -42,6 +43,6 @@ export class Limits {
   private read(): Partial<AccountLimits> {
     const row = this.sql.exec<{ limits: string }>('SELECT limits FROM own_limits').toArray()[0];
     // Written by `set` only.
-    return row === undefined ? {} : (JSON.parse(row.limits) as Partial<AccountLimits>);
+    return row === undefined ? {} : storedJson<Partial<AccountLimits>>(row.limits);
   }
 }

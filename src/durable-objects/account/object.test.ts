@@ -1,11 +1,9 @@
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import type { AccountLimits } from '../../config/limits.ts';
 import { requireConfig } from '../../config/schema.ts';
-import type { Admission, AdmitRequest } from '../../contract/admission.ts';
+import type { AccountLimits, Admission, AdmitRequest } from '../../contract/admission.ts';
 import { heldClock } from '../../testing/job.ts';
-import { accountStub } from '../shared/stubs.ts';
 import { KEY_LIFE_MS, LEASE_MS } from './idempotency.ts';
 
 const { jobs_in_flight, max_queued, submits_per_minute } = requireConfig(env).limits;
@@ -20,7 +18,7 @@ function fresh() {
   const clock = heldClock();
   clock.pass(60_000 - (Date.now() % 60_000));
   const account = `a${crypto.randomUUID()}`;
-  const stub = accountStub(env, account);
+  const stub = env.ACCOUNT.getByName(account);
   return {
     clock,
     stub,
@@ -38,10 +36,10 @@ function fresh() {
         idempotency: null,
         ...over,
       }),
-    release: (job: string, used = NOTHING) => stub.release(job, used),
+    release: (job: string, used = NOTHING) => stub.releaseSlot(job, used),
     /** Which of these have a place. */
     inside: async (jobs: string[]) => {
-      const answers = await Promise.all(jobs.map((job) => stub.ask(job, Date.now() + HOUR_MS)));
+      const answers = await Promise.all(jobs.map((job) => stub.tryStart(job, Date.now() + HOUR_MS)));
       return jobs.filter((_, at) => answers[at] === true);
     },
     limit: (own: Partial<AccountLimits>) => stub.setLimits(own),
@@ -249,10 +247,10 @@ describe('an idempotency key', () => {
   it('is free again when its request made no job, and keeps its id when it may have', async () => {
     const { admit, stub } = fresh();
     const first = await admit('a', { idempotency });
-    await stub.abandon('a', false, leaseOf(first));
+    await stub.cancelAdmission('a', false, leaseOf(first));
     const second = await admit('b', { idempotency });
     expect(second).toMatchObject({ kind: 'admitted', job: 'b' });
-    await stub.abandon('b', true, leaseOf(second));
+    await stub.cancelAdmission('b', true, leaseOf(second));
     expect(await admit('c', { idempotency })).toMatchObject({ kind: 'admitted', job: 'b' });
   });
 
@@ -266,10 +264,10 @@ describe('an idempotency key', () => {
       expect(second).toMatchObject({ kind: 'admitted', job: 'a' });
       // It may have ended too, and may have made the job.
       const third = ended
-        ? await stub.abandon('a', true, leaseOf(second)).then(() => admit('c', { idempotency }))
+        ? await stub.cancelAdmission('a', true, leaseOf(second)).then(() => admit('c', { idempotency }))
         : second;
       expect(third).toMatchObject({ kind: 'admitted', job: 'a' });
-      await stub.abandon('a', false, leaseOf(first));
+      await stub.cancelAdmission('a', false, leaseOf(first));
       expect(await inside(['a'])).toEqual(['a']);
       expect(await admit('d', { idempotency })).toMatchObject({ kind: 'known', job: 'a' });
     },

@@ -1,12 +1,20 @@
 import { DurableObject } from 'cloudflare:workers';
-import type { AccountLimits, OwnLimits } from '../../config/limits.ts';
 import { requireConfig } from '../../config/schema.ts';
-import type { Admission, AdmitRequest, Idempotency, Quota, Recalled, Used } from '../../contract/admission.ts';
+import type {
+  AccountLimits,
+  Admission,
+  AdmitRequest,
+  Idempotency,
+  OwnLimits,
+  Quota,
+  StoredAdmission,
+  Used,
+} from '../../contract/admission.ts';
 import type { Asset, NewUpload, StoredFile, Upload } from '../../contract/assets.ts';
+import type { AccountRpc } from '../../contract/rpc.ts';
 import type { Env } from '../../env.ts';
 import { uuidV7 } from '../../lib/ids.ts';
 import { consoleLog } from '../../providers/log.ts';
-import { jobStub } from '../shared/stubs.ts';
 import { applySchema, type Schema } from '../shared/schema.ts';
 import { ASSETS, Assets } from './assets.ts';
 import { Files, OWNER } from './files.ts';
@@ -32,7 +40,7 @@ type Unkept = DistributiveOmit<Extract<Admission, { kind: 'kept_too_long' | 'no_
  * parallel submits can never pass a limit together. State is in SQLite: a restart must not forget who is in. What all rows come to is kept
  * on the heap beside it, so that a decision reads no more rows the more jobs there are.
  */
-export class Account extends DurableObject<Env> {
+export class Account extends DurableObject<Env> implements AccountRpc {
   private readonly submits: Submits;
   private readonly own: Limits;
   private readonly places: Places;
@@ -138,7 +146,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** What an earlier request with this key came to, without asking for anything; null: there was none. */
-  recall(idempotency: Idempotency): Recalled | null {
+  findByIdempotencyKey(idempotency: Idempotency): StoredAdmission | null {
     const now = Date.now();
     const seen = this.repeats.look(idempotency, now);
     const quota = this.quotaAt(now);
@@ -154,7 +162,7 @@ export class Account extends DurableObject<Env> {
    * The request of an admitted job broke off. `mayExist` false: its job does not exist and this request will not make it. Nothing
    * happens where another request with the key has taken the work over, and may have made the job. Repeating it does nothing.
    */
-  async abandon(job: string, mayExist: boolean, lease: number | null): Promise<void> {
+  async cancelAdmission(job: string, mayExist: boolean, lease: number | null): Promise<void> {
     if (lease !== null && this.repeats.isTakenOver(job, lease)) {
       return;
     }
@@ -167,7 +175,7 @@ export class Account extends DurableObject<Env> {
     }
     this.fill();
     if (!mayExist) {
-      await this.forgetJob(job);
+      await this.onJobErased(job);
     }
   }
 
@@ -177,7 +185,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** A job in line asks whether it may begin. One that the account has lost joins the line again: it exists, so it was admitted. */
-  ask(job: string, expires_at: number): boolean {
+  tryStart(job: string, expires_at: number): boolean {
     this.places.expire(Date.now());
     const place = this.places.stateOf(job);
     if (place === null || place === 'expired') {
@@ -188,7 +196,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** Gives a job's place back and takes its cost from the budget instead of what was reserved. Repeating it does nothing. */
-  release(job: string, used: Used): void {
+  releaseSlot(job: string, used: Used): void {
     const now = Date.now();
     this.together(() => {
       if (this.places.leave(job)) {
@@ -202,7 +210,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** A job is erased: inputs that came with jobs, and that no other job uses, go with it. Repeating it does nothing. */
-  async forgetJob(job: string): Promise<void> {
+  async onJobErased(job: string): Promise<void> {
     const now = Date.now();
     await this.sweptLater(now, this.files.forgetJob(job, now));
   }
@@ -212,7 +220,7 @@ export class Account extends DurableObject<Env> {
    * asset; else it goes with the jobs that use it. `created`: it was put for this. `again`: it was being deleted meanwhile, and is to be
    * put once more. `full`: the account has no room for it.
    */
-  async keepAsset(
+  async recordAsset(
     account: string,
     file: StoredFile,
     how: { uploaded: boolean; created: boolean },
@@ -224,7 +232,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** Notes files that R2 has and the account does not know: those of an older gateway, or of one that died in between. */
-  adoptAssets(account: string, files: readonly StoredFile[]): void {
+  recordFoundAssets(account: string, files: readonly StoredFile[]): void {
     this.files.belongTo(account);
     const now = Date.now();
     for (const file of files) {
@@ -251,7 +259,7 @@ export class Account extends DurableObject<Env> {
   }
 
   /** Lets go of files that came with a request that was refused. */
-  async giveUpLoose(hashes: readonly string[]): Promise<void> {
+  async deleteOrphans(hashes: readonly string[]): Promise<void> {
     const now = Date.now();
     await this.sweptLater(now, this.files.giveUpLoose(hashes, now));
   }
@@ -368,7 +376,7 @@ export class Account extends DurableObject<Env> {
 
   private async tell(job: string): Promise<void> {
     try {
-      await jobStub(this.env, job).admitted();
+      await this.env.JOB.getByName(job).onAdmitted();
     } catch (error) {
       consoleLog({ event: 'admission_untold', job, detail: errorMessage(error) });
     }

@@ -1,5 +1,4 @@
-import type { AccountLimits } from '../../config/limits.ts';
-import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
+import type { AccountLimits, Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
 import { untilTomorrow } from './budget.ts';
 import { windowLeft, WINDOW_S } from './rate-limit.ts';
 

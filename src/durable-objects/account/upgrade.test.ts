@@ -2,8 +2,6 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, it } from 'vitest';
 import { newId } from '../../testing/job.ts';
-import { accountStub } from '../shared/stubs.ts';
-
 /** The tables of an account as release 0.1.0 made them, taken from that release and never changed. */
 const TABLES_0_1 = `
 CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
@@ -42,10 +40,10 @@ it('an account that release 0.1.0 stored keeps its places and limits, and takes 
   });
   await abortAllDurableObjects();
 
-  const stub = accountStub(env, account);
+  const stub = env.ACCOUNT.getByName(account);
   const sha256 = 'a'.repeat(64);
   const file = { sha256, size_bytes: 1, content_type: 'image/png', created_at: Date.now() };
-  expect(await stub.keepAsset(account, file, { uploaded: true, created: true })).toMatchObject({ sha256 });
+  expect(await stub.recordAsset(account, file, { uploaded: true, created: true })).toMatchObject({ sha256 });
   const admitted = await stub.admit({
     job: newId(),
     account,
@@ -60,7 +58,7 @@ it('an account that release 0.1.0 stored keeps its places and limits, and takes 
   expect(admitted).toMatchObject({ kind: 'admitted', waits: true });
   expect(await stub.deleteAsset(sha256)).toBe('in_use');
   // A job from before has no uses to end.
-  await stub.release(old, { gpu_ms: 0, micro_usd: 0 });
-  await stub.forgetJob(old);
+  await stub.releaseSlot(old, { gpu_ms: 0, micro_usd: 0 });
+  await stub.onJobErased(old);
   expect(await stub.limits()).toMatchObject({ jobs_in_flight: 1, asset_retention: 2_592_000 });
 });

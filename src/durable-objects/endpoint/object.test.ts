@@ -3,8 +3,6 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { PROBE_MS } from '../../domain/endpoint/circuit-breaker.ts';
 import { fakeRunpod, heldClock, runpodHealth, until } from '../../testing/job.ts';
-import { endpointStub } from '../shared/stubs.ts';
-
 let tests = 0;
 
 /** An endpoint that no other test has touched, with RunPod and the time in the test's hand. It opens after three failures, for 10 s. */
@@ -16,7 +14,7 @@ function rig() {
     clock: heldClock(),
     runpod: fakeRunpod(),
     get stub() {
-      return endpointStub(env, name);
+      return env.ENDPOINT.getByName(name);
     },
     alarm: () => runInDurableObject(object(), (_endpoint, state) => state.storage.getAlarm()),
     ring: async () => expect(await runDurableObjectAlarm(object())).toBe(true),
@@ -29,8 +27,8 @@ type Rig = ReturnType<typeof rig>;
 async function opened(): Promise<Rig> {
   const made = rig();
   for (const job of ['a', 'b', 'c']) {
-    await made.stub.ask(job);
-    await made.stub.ran(job, 'failed', null);
+    await made.stub.acquire(job);
+    await made.stub.reportOutcome(job, 'failed', null);
   }
   return made;
 }
@@ -39,42 +37,42 @@ describe('an endpoint that is well', () => {
   it('lets every job through, wants to hear of trouble only, and asks RunPod nothing', async () => {
     const { stub, runpod, alarm } = rig();
     for (const job of ['a', 'b', 'c']) {
-      expect(await stub.ask(job)).toEqual({ kind: 'go', report: 'trouble' });
+      expect(await stub.acquire(job)).toEqual({ kind: 'go', report: 'trouble' });
     }
-    expect(await stub.verdict()).toEqual({ mode: 'closed', cause: null, retry_at: null, waiting: 0 });
+    expect(await stub.breakerState()).toEqual({ mode: 'closed', cause: null, retry_at: null, waiting: 0 });
     expect(await alarm()).toBeNull();
     expect(runpod.calls).toEqual([]);
   });
 
   it('wants to hear of every call once one has failed', async () => {
     const { stub } = rig();
-    await stub.ran('a', 'failed', null);
-    expect(await stub.ask('b')).toEqual({ kind: 'go', report: 'all' });
+    await stub.reportOutcome('a', 'failed', null);
+    expect(await stub.acquire('b')).toEqual({ kind: 'go', report: 'all' });
   });
 });
 
 describe('an endpoint whose calls fail', () => {
   it('holds jobs back until its pause is over, and knows how many wait', async () => {
     const { stub, alarm } = await opened();
-    const answers = [await stub.ask('d'), await stub.ask('e'), await stub.ask('d')];
+    const answers = [await stub.acquire('d'), await stub.acquire('e'), await stub.acquire('d')];
     for (const answer of answers) {
       expect(answer).toMatchObject({ kind: 'wait', cause: 'failing' });
     }
-    expect(await stub.verdict()).toMatchObject({ mode: 'open', waiting: 2, retry_at: Date.now() + 10_000 });
+    expect(await stub.breakerState()).toMatchObject({ mode: 'open', waiting: 2, retry_at: Date.now() + 10_000 });
     expect(await alarm()).toBe(Date.now() + 10_000);
   });
 
   it('forgets a job that was told to wait and never came back', async () => {
     const { stub, clock } = await opened();
-    await stub.ask('d');
+    await stub.acquire('d');
     clock.pass(60_000);
-    expect(await stub.verdict()).toMatchObject({ waiting: 0 });
+    expect(await stub.breakerState()).toMatchObject({ waiting: 0 });
   });
 
   it('still holds them back after a crash', async () => {
     const made = await opened();
     await made.crash();
-    expect(await made.stub.ask('d')).toMatchObject({ kind: 'wait' });
+    expect(await made.stub.acquire('d')).toMatchObject({ kind: 'wait' });
     expect(await made.alarm()).not.toBeNull();
   });
 
@@ -83,11 +81,11 @@ describe('an endpoint whose calls fail', () => {
     clock.pass(10_000);
     await ring();
     expect(runpod.calls.map(({ operation }) => operation)).toEqual(['health']);
-    expect(await stub.verdict()).toMatchObject({ mode: 'half_open', retry_at: null });
-    expect(await stub.ask('d')).toEqual({ kind: 'go', report: 'all' });
-    expect(await stub.ask('e')).toMatchObject({ kind: 'wait' });
-    await stub.ran('d', 'ok', null);
-    expect(await stub.ask('e')).toEqual({ kind: 'go', report: 'trouble' });
+    expect(await stub.breakerState()).toMatchObject({ mode: 'half_open', retry_at: null });
+    expect(await stub.acquire('d')).toEqual({ kind: 'go', report: 'all' });
+    expect(await stub.acquire('e')).toMatchObject({ kind: 'wait' });
+    await stub.reportOutcome('d', 'ok', null);
+    expect(await stub.acquire('e')).toEqual({ kind: 'go', report: 'trouble' });
     expect(await alarm()).toBeNull();
   });
 
@@ -96,25 +94,25 @@ describe('an endpoint whose calls fail', () => {
     runpod.answer.health = () => new Response(null, { status: 500 });
     clock.pass(10_000);
     await ring();
-    expect(await stub.verdict()).toMatchObject({ mode: 'open', cause: 'failing', retry_at: Date.now() + 20_000 });
+    expect(await stub.breakerState()).toMatchObject({ mode: 'open', cause: 'failing', retry_at: Date.now() + 20_000 });
     expect(await alarm()).toBe(Date.now() + 20_000);
   });
 
   it('is tried again although its alarm was lost, when a job asks', async () => {
     const { stub, clock } = await opened();
     clock.pass(10_000);
-    expect(await stub.ask('d')).toMatchObject({ kind: 'wait' });
-    await until(async () => expect(await stub.verdict()).toMatchObject({ mode: 'half_open' }));
+    expect(await stub.acquire('d')).toMatchObject({ kind: 'wait' });
+    await until(async () => expect(await stub.breakerState()).toMatchObject({ mode: 'half_open' }));
   });
 
   it('is left alone once it is configured no more: its alarm does not ring on', async () => {
     fakeRunpod();
     heldClock();
-    const gone = endpointStub(env, 'removed');
+    const gone = env.ENDPOINT.getByName('removed');
     for (const job of ['a', 'b', 'c', 'd', 'e']) {
-      await gone.ran(job, 'failed', null);
+      await gone.reportOutcome(job, 'failed', null);
     }
-    expect(await gone.verdict()).toMatchObject({ mode: 'open' });
+    expect(await gone.breakerState()).toMatchObject({ mode: 'open' });
     const object = env.ENDPOINT.getByName('removed');
     expect(await runDurableObjectAlarm(object)).toBe(true);
     expect(await runInDurableObject(object, (_endpoint, state) => state.storage.getAlarm())).toBeNull();
@@ -130,19 +128,19 @@ describe('an endpoint that RunPod refuses', () => {
   it.each([401, 402, 403, 404])('is shut at once when its health says %d', async (status) => {
     const { stub, runpod } = rig();
     runpod.answer.health = () => new Response(null, { status });
-    await stub.line();
-    expect(await stub.verdict()).toMatchObject({ mode: 'open', cause: 'refused' });
+    await stub.capacity();
+    expect(await stub.breakerState()).toMatchObject({ mode: 'open', cause: 'refused' });
   });
 });
 
 describe('the health of an endpoint', () => {
   it('is asked once for all who want to know within a few seconds', async () => {
     const { stub, clock, runpod } = rig();
-    await Promise.all(Array.from({ length: 50 }, () => stub.line()));
+    await Promise.all(Array.from({ length: 50 }, () => stub.capacity()));
     await stub.status();
     expect(runpod.count('health')).toBe(1);
     clock.pass(3_000);
-    await Promise.all([stub.line(), stub.status(), stub.line()]);
+    await Promise.all([stub.capacity(), stub.status(), stub.capacity()]);
     expect(runpod.count('health')).toBe(2);
   });
 
@@ -151,7 +149,7 @@ describe('the health of an endpoint', () => {
     const seen: unknown[] = [];
     for (const workers of [{ initializing: 1 }, { throttled: 1 }, { running: 1 }]) {
       runpod.answer.health = () => runpodHealth(workers, 1);
-      seen.push(await stub.line());
+      seen.push(await stub.capacity());
       clock.pass(3_000);
     }
     expect(seen).toEqual([
@@ -164,31 +162,31 @@ describe('the health of an endpoint', () => {
   it('without any worker shuts the endpoint after a while, and opens it as soon as there is one', async () => {
     const { stub, clock, runpod } = rig();
     runpod.answer.health = () => runpodHealth({}, 1);
-    expect(await stub.line()).toEqual({ stage: 'capacity', none: false });
+    expect(await stub.capacity()).toEqual({ stage: 'capacity', none: false });
     clock.pass(59_999);
-    expect(await stub.line()).toEqual({ stage: 'capacity', none: false });
+    expect(await stub.capacity()).toEqual({ stage: 'capacity', none: false });
     clock.pass(3_000);
-    expect(await stub.line()).toEqual({ stage: 'capacity', none: true });
-    expect(await stub.verdict()).toMatchObject({ mode: 'open', cause: 'no_workers' });
+    expect(await stub.capacity()).toEqual({ stage: 'capacity', none: true });
+    expect(await stub.breakerState()).toMatchObject({ mode: 'open', cause: 'no_workers' });
     runpod.answer.health = () => runpodHealth({ initializing: 1 }, 1);
     clock.pass(3_000);
-    expect(await stub.line()).toEqual({ stage: 'cold_start', none: false });
-    expect(await stub.verdict()).toMatchObject({ mode: 'closed' });
+    expect(await stub.capacity()).toEqual({ stage: 'cold_start', none: false });
+    expect(await stub.breakerState()).toMatchObject({ mode: 'closed' });
   });
 
   /** Shut for want of workers, its pause over, and one job let through as nothing waits there any more. */
   async function probed(): Promise<Rig> {
     const made = rig();
     made.runpod.answer.health = () => runpodHealth({}, 1);
-    await made.stub.line();
+    await made.stub.capacity();
     made.clock.pass(60_000);
-    await made.stub.line();
+    await made.stub.capacity();
     made.runpod.answer.health = () => runpodHealth({}, 0);
     made.clock.pass(10_000);
     await made.ring();
-    expect(await made.stub.ask('probe')).toMatchObject({ kind: 'go' });
-    await made.stub.ran('probe', 'ok', null);
-    expect(await made.stub.ask('next')).toMatchObject({ kind: 'wait', cause: 'no_workers' });
+    expect(await made.stub.acquire('probe')).toMatchObject({ kind: 'go' });
+    await made.stub.reportOutcome('probe', 'ok', null);
+    expect(await made.stub.acquire('next')).toMatchObject({ kind: 'wait', cause: 'no_workers' });
     return made;
   }
 
@@ -196,29 +194,29 @@ describe('the health of an endpoint', () => {
     const { stub, clock, runpod } = await probed();
     runpod.answer.health = () => runpodHealth({ running: 1 }, 0);
     clock.pass(3_000);
-    await stub.ask('next');
-    await until(async () => expect(await stub.verdict()).toMatchObject({ mode: 'closed' }));
-    expect(await stub.ask('next')).toMatchObject({ kind: 'go' });
+    await stub.acquire('next');
+    await until(async () => expect(await stub.breakerState()).toMatchObject({ mode: 'closed' }));
+    expect(await stub.acquire('next')).toMatchObject({ kind: 'go' });
   });
 
   it('lets the next one through soon after the run that went ahead was canceled', async () => {
     const { stub, clock, runpod } = await probed();
     clock.pass(PROBE_MS);
     const asked = runpod.count('health');
-    await stub.ask('next');
+    await stub.acquire('next');
     await until(() => expect(runpod.count('health')).toBe(asked + 1));
-    await until(async () => expect(await stub.ask('next')).toMatchObject({ kind: 'go' }));
+    await until(async () => expect(await stub.acquire('next')).toMatchObject({ kind: 'go' }));
   });
 
   it('remembers over a crash since when there has been no worker', async () => {
     const made = rig();
     made.runpod.answer.health = () => runpodHealth({}, 1);
-    await made.stub.line();
+    await made.stub.capacity();
     made.clock.pass(30_000);
     await made.crash();
-    await made.stub.line();
+    await made.stub.capacity();
     made.clock.pass(30_000);
-    expect(await made.stub.line()).toEqual({ stage: 'capacity', none: true });
+    expect(await made.stub.capacity()).toEqual({ stage: 'capacity', none: true });
   });
 
   it('is null in the status while nobody knows it', async () => {

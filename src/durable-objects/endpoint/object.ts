@@ -1,6 +1,15 @@
 import { DurableObject } from 'cloudflare:workers';
 import { breakerSchema, requireConfig, type Endpoint as EndpointConfig } from '../../config/schema.ts';
-import type { Ask, BreakerMode, CallOutcome, EndpointStatus, Health, Line, Verdict } from '../../contract/endpoint.ts';
+import type {
+  AcquireResult,
+  BreakerMode,
+  CallOutcome,
+  EndpointStatus,
+  Health,
+  Capacity,
+  BreakerState,
+} from '../../contract/endpoint.ts';
+import type { EndpointRpc } from '../../contract/rpc.ts';
 import {
   ask,
   feed,
@@ -26,7 +35,7 @@ const FRESH_MS = 3_000;
  * One object per endpoint, under its name in the configuration: the breaker that every run of the endpoint passes, and one reading
  * of its health for all who ask. It remembers and counts; `domain/endpoint` decides. A submit never waits for it.
  */
-export class Endpoint extends DurableObject<Env> {
+export class Endpoint extends DurableObject<Env> implements EndpointRpc {
   private readonly store: EndpointStore;
   private breaker: Breaker;
   /** The last reading of health; null when the last question had no answer, or nobody asked yet. A restart asks again. */
@@ -46,7 +55,7 @@ export class Endpoint extends DurableObject<Env> {
    * A job is about to call `/run`. It asks unless its isolate has just heard that the breaker is closed, and again each time it was
    * told to wait. `unasked`: runs that its isolate sent since it last asked; they are counted now.
    */
-  ask(job: string, unasked = 0): Ask {
+  acquire(job: string, unasked = 0): AcquireResult {
     const now = Date.now();
     this.store.count('sent', unasked);
     const { breaker, wait_ms } = ask(this.breaker, job, now, this.settings());
@@ -67,7 +76,7 @@ export class Endpoint extends DurableObject<Env> {
   }
 
   /** A job that was told to wait has gone elsewhere. */
-  leave(job: string): void {
+  cancelWait(job: string): void {
     this.waiting.leave(job);
   }
 
@@ -75,7 +84,7 @@ export class Endpoint extends DurableObject<Env> {
    * What became of the call that this job was let through for. A success needs no telling where `ask` did not want it. Answers
    * whether runs are sent on.
    */
-  ran(job: string, outcome: CallOutcome, retry_after_ms: number | null): BreakerMode {
+  reportOutcome(job: string, outcome: CallOutcome, retry_after_ms: number | null): BreakerMode {
     if (outcome !== 'ok') {
       this.store.count(outcome);
     }
@@ -87,21 +96,21 @@ export class Endpoint extends DurableObject<Env> {
    * What a run waits for that is queued here. Also for a job whose question for the status of its run had no answer: whether the
    * endpoint is at fault, its health tells.
    */
-  async line(): Promise<Line> {
+  async capacity(): Promise<Capacity> {
     await this.refresh(FRESH_MS);
     const starved = this.breaker.mode !== 'closed' && this.breaker.cause === 'no_workers';
     return { stage: this.health === null ? 'capacity' : stageOf(this.health), none: starved };
   }
 
   /** What can be said without asking anybody. */
-  verdict(): Verdict {
+  breakerState(): BreakerState {
     const { mode, cause, retry_at } = this.breaker;
     return { mode, cause, retry_at, waiting: this.waiting.count(Date.now()) };
   }
 
   async status(): Promise<EndpointStatus> {
     await this.refresh(FRESH_MS);
-    return { ...this.verdict(), health: this.health, counts: this.store.counts() };
+    return { ...this.breakerState(), health: this.health, counts: this.store.counts() };
   }
 
   /** The pause is over: health says whether a job may go ahead. */

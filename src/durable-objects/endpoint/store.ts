@@ -1,6 +1,7 @@
 import type { EndpointStatus } from '../../contract/endpoint.ts';
 import { closedBreaker, type Breaker } from '../../domain/endpoint/circuit-breaker.ts';
 import { applySchema, type Schema } from '../shared/schema.ts';
+import { storedJson } from '../../lib/stored-json.ts';
 
 /** All SQL of the Endpoint object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
 
@@ -26,7 +27,7 @@ export class EndpointStore {
   breaker(): Breaker {
     const row = this.sql.exec<{ state: string }>('SELECT state FROM breaker').toArray()[0];
     // Written by `keepBreaker` only.
-    return row === undefined ? closedBreaker : { ...closedBreaker, ...(JSON.parse(row.state) as Partial<Breaker>) };
+    return row === undefined ? closedBreaker : { ...closedBreaker, ...storedJson<Partial<Breaker>>(row.state) };
   }
 
   /** The name that came with `keepBreaker`; null before. */

@@ -2,7 +2,6 @@ import { evictDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { fakeRunpod, heldClock, newJob, ring, rigOf, settled, until } from '../../testing/job.ts';
-import { accountStub } from '../shared/stubs.ts';
 import { Account } from '../account/object.ts';
 
 /** An account with one place, which another job has, and a job that waits behind it. */
@@ -10,7 +9,7 @@ async function inLine() {
   const runpod = fakeRunpod();
   const clock = heldClock();
   const account = `a${crypto.randomUUID()}`;
-  const stub = accountStub(env, account);
+  const stub = env.ACCOUNT.getByName(account);
   await stub.setLimits({ jobs_in_flight: 1 });
   const admit = (job: string) =>
     stub.admit({
@@ -27,7 +26,7 @@ async function inLine() {
   await admit('other');
   const job = newJob({ account, waits: true });
   expect(await admit(job.id)).toMatchObject({ kind: 'admitted', waits: true });
-  const leaves = () => stub.release('other', { gpu_ms: 0, micro_usd: 0 });
+  const leaves = () => stub.releaseSlot('other', { gpu_ms: 0, micro_usd: 0 });
   return { runpod, clock, account, job, rig: rigOf(job.id), leaves };
 }
 
@@ -70,7 +69,7 @@ describe('a job in line', () => {
     await rig.stub.cancel(account);
     await settled(rig);
     await leaves();
-    expect((await accountStub(env, account).quota()).find(({ name }) => name === 'queued')).toMatchObject({
+    expect((await env.ACCOUNT.getByName(account).quota()).find(({ name }) => name === 'queued')).toMatchObject({
       remaining: 100,
     });
     expect(runpod.count('run')).toBe(0);
@@ -80,19 +79,22 @@ describe('a job in line', () => {
     const { account, rig, job } = await inLine();
     const arrived = Promise.withResolvers<void>();
     const goesOn = Promise.withResolvers<void>();
-    const { ask } = Account.prototype;
+    const { tryStart } = Account.prototype;
     const slow = vi
-      .spyOn(Account.prototype as { ask(...args: Parameters<typeof ask>): Promise<boolean> | boolean }, 'ask')
+      .spyOn(
+        Account.prototype as { tryStart(...args: Parameters<typeof tryStart>): Promise<boolean> | boolean },
+        'tryStart',
+      )
       .mockImplementation(async function (this: Account, ...args) {
         arrived.resolve();
         await goesOn.promise;
-        return ask.apply(this, args);
+        return tryStart.apply(this, args);
       });
     onTestFinished(() => slow.mockRestore());
     await rig.stub.create(job);
     await arrived.promise;
     await rig.stub.cancel(account);
-    const queued = async () => (await accountStub(env, account).quota()).find(({ name }) => name === 'queued');
+    const queued = async () => (await env.ACCOUNT.getByName(account).quota()).find(({ name }) => name === 'queued');
     await until(async () => expect(await queued()).toMatchObject({ remaining: 100 }));
     goesOn.resolve();
     await settled(rig);

@@ -1,5 +1,4 @@
 import { notify } from '../shared/notify.ts';
-import { accountStub } from '../shared/stubs.ts';
 import type { Config } from '../../config/schema.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { BreakerMode } from '../../contract/endpoint.ts';
@@ -72,11 +71,14 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
       await env.DB.batch(projected(env.DB, state));
       return { kind: 'done' };
     case 'ask_admission': {
-      const mine = await accountStub(env, state.account).ask(state.id, lapsesAt(state.deadline, context.config.policy));
+      const mine = await env.ACCOUNT.getByName(state.account).tryStart(
+        state.id,
+        lapsesAt(state.deadline, context.config.policy),
+      );
       return signal({ kind: 'asked', mine });
     }
     case 'release':
-      await accountStub(env, state.account).release(state.id, usedBy(state) ?? { gpu_ms: 0, micro_usd: 0 });
+      await env.ACCOUNT.getByName(state.account).releaseSlot(state.id, usedBy(state) ?? { gpu_ms: 0, micro_usd: 0 });
       return { kind: 'done' };
     case 'notify': {
       const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);

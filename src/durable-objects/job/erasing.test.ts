@@ -47,9 +47,9 @@ describe('a job that is erased while its worker may still put files', () => {
     fakeRunpod();
     const rig = await failed();
     await arrives(rig, 'early.png');
-    expect(await rig.stub.eraseNow(ACCOUNT)).toBe('erased');
+    expect(await rig.stub.erase(ACCOUNT)).toBe('erased');
     expect([await filesOf(rig), await listed(rig), await rig.stub.view(ACCOUNT)]).toEqual([0, 0, null]);
-    expect(await rig.stub.eraseNow(ACCOUNT)).toBe('not_found');
+    expect(await rig.stub.erase(ACCOUNT)).toBe('not_found');
     await arrives(rig, 'late.png');
     clock.pass(900_000 + UPLOAD_GRACE_MS);
     await ring(rig);
@@ -86,7 +86,7 @@ describe('a job that is erased while RunPod does not take its cancel', () => {
     clock.pass(60_000);
     await ring(rig);
     await arrives(rig, 'early.png');
-    expect(await rig.stub.eraseNow(ACCOUNT)).toBe('erased');
+    expect(await rig.stub.erase(ACCOUNT)).toBe('erased');
     expect([await filesOf(rig), await listed(rig), await rig.stub.view(ACCOUNT)]).toEqual([0, 0, null]);
     const asked = runpod.count('cancel');
     runpod.answer.cancel = () => Response.json({});

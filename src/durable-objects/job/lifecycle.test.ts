@@ -18,7 +18,6 @@ import {
   view,
   WORKER,
 } from '../../testing/job.ts';
-import { accountStub } from '../shared/stubs.ts';
 import { NO_FILTERS } from '../../storage/d1/job-list.ts';
 import { listJobs } from '../../storage/d1/jobs.ts';
 
@@ -87,14 +86,14 @@ describe('a job', () => {
     expect(await rig.stub.claim({ attempt: 1, claim: crypto.randomUUID(), worker: WORKER })).toEqual({
       refused: 'not_found',
     });
-    expect(await rig.stub.wake()).toBe(false);
+    expect(await rig.stub.rearm()).toBe(false);
     expect(await alarmOf(rig)).toBeNull();
   });
 
   it('goes through claim and report to its end, is listed so, and gives its place back', async () => {
     fakeRunpod();
     const rig = await claimed();
-    await accountStub(env, ACCOUNT).admit({
+    await env.ACCOUNT.getByName(ACCOUNT).admit({
       job: rig.id,
       account: ACCOUNT,
       inputs: [],
@@ -180,7 +179,7 @@ describe('a report', () => {
     await env.BUCKET.put(output.key, 'abc');
     const [reported] = await Promise.all([
       rig.stub.complete({ ...report(1, rig.claim), outputs: [output] }),
-      rig.stub.wake(),
+      rig.stub.rearm(),
     ]);
     const after = await view(rig);
     // Either order is right; what must not be is both.
@@ -230,7 +229,7 @@ describe('retention', () => {
     await rig.stub.cancel(ACCOUNT);
     await settled(rig);
     clock.pass(8 * 86_400_000);
-    const [answer] = await Promise.all([rig.stub.eraseNow(ACCOUNT), ring(rig)]);
+    const [answer] = await Promise.all([rig.stub.erase(ACCOUNT), ring(rig)]);
     expect(answer).toBe('erased');
     expect(await rig.stub.view(ACCOUNT)).toBeNull();
     expect(await alarmOf(rig)).toBeNull();

@@ -2,7 +2,8 @@ import { DurableObject } from 'cloudflare:workers';
 import { configOf, requireConfig, type Config } from '../../config/schema.ts';
 import type { LogEvent } from '../../contract/events.ts';
 import { isTerminal, type JobView, type Status } from '../../contract/job.ts';
-import type { JobInput, JobOptions, NewJob } from '../../contract/new-job.ts';
+import type { NewJob } from '../../contract/new-job.ts';
+import type { JobRpc, JobSpec, WorkerRefusal } from '../../contract/rpc.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../domain/job/clock.ts';
 import { filesArriveUntil } from '../../domain/job/late-uploads.ts';
@@ -18,7 +19,6 @@ import { gpuProvider } from '../../providers/gpu/providers.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
-import { accountStub } from '../shared/stubs.ts';
 import { forgetNotices } from '../shared/notify.ts';
 import { openChannel, readFrame } from './worker-channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
@@ -39,24 +39,11 @@ const ALARM_AGAIN_MS = 60_000;
  */
 const AWAKE_MS = 10_000;
 
-/** What a granted claim may know. */
-export type WorkOrder = {
-  account: string;
-  endpoint: string;
-  workflow: string;
-  inputs: JobInput[];
-  options: JobOptions;
-  deadline: number;
-};
-
-/** Why a worker's call was not taken. */
-export type Refusal = 'not_found' | 'claimed_elsewhere' | 'over';
-
 /**
  * One object per job. It keeps the machine's state and the log, does what the machine wants done, owns the one alarm, and
  * serves the worker's channel and the watchers. It decides nothing itself: every happening goes through `apply`.
  */
-export class Job extends DurableObject<Env> {
+export class Job extends DurableObject<Env> implements JobRpc {
   private readonly store: JobStore;
   private readonly sockets: JobSockets;
   private readonly watchers: Watchers;
@@ -114,12 +101,12 @@ export class Job extends DurableObject<Env> {
   }
 
   /** What `create` answered, or null as for `view`. */
-  first(account: string): JobView | null {
+  initialView(account: string): JobView | null {
     return this.state !== null && isVisible(this.state, account) ? this.store.first() : null;
   }
 
   /** The account has a place for the job. */
-  admitted(): void {
+  onAdmitted(): void {
     this.apply({ kind: 'admitted' });
   }
 
@@ -141,7 +128,7 @@ export class Job extends DurableObject<Env> {
    * Removes a job that is over before its retention ends. It is gone for every caller at once; what others must still be told
    * of it (a webhook, its account) is told first.
    */
-  async eraseNow(account: string): Promise<'erased' | 'not_found' | 'not_over'> {
+  async erase(account: string): Promise<'erased' | 'not_found' | 'not_over'> {
     const { state } = this;
     if (state === null || !isVisible(state, account)) {
       return 'not_found';
@@ -151,13 +138,13 @@ export class Job extends DurableObject<Env> {
     }
     await this.drain();
     if (!this.store.pending.owes()) {
-      await this.erase(state);
+      await this.eraseOnce(state);
     }
     return 'erased';
   }
 
   /** A worker takes an attempt. Repeating a granted claim grants it again. */
-  claim(request: ClaimRequest): { granted: WorkOrder } | { refused: Refusal } {
+  claim(request: ClaimRequest): { granted: JobSpec } | { refused: WorkerRefusal } {
     if (this.state === null) {
       return { refused: 'not_found' };
     }
@@ -171,7 +158,7 @@ export class Job extends DurableObject<Env> {
   }
 
   /** Whether this claim may still put files in R2 for the job, and where. */
-  uploader(attempt: number, claim: string): { account: string; deadline: number } | { refused: Refusal } {
+  uploadTarget(attempt: number, claim: string): { account: string; deadline: number } | { refused: WorkerRefusal } {
     if (this.state === null) {
       return { refused: 'not_found' };
     }
@@ -182,13 +169,15 @@ export class Job extends DurableObject<Env> {
   }
 
   /** The endpoint of the attempt that counts, or null. */
-  endpointOf(attempt: number): string | null {
+  attemptEndpoint(attempt: number): string | null {
     const current = this.state === null ? undefined : currentAttempt(this.state);
     return current?.number === attempt ? current.endpoint : null;
   }
 
   /** Takes the worker's terminal report, once its outputs are found in R2 with the reported sizes. */
-  async complete(report: CompleteRequest): Promise<{ stored: Status } | { missing: string[] } | { refused: Refusal }> {
+  async complete(
+    report: CompleteRequest,
+  ): Promise<{ stored: Status } | { missing: string[] } | { refused: WorkerRefusal }> {
     if (this.state === null) {
       return { refused: 'not_found' };
     }
@@ -204,7 +193,7 @@ export class Job extends DurableObject<Env> {
   }
 
   /** RunPod's webhook came for an attempt. True where nobody knows which run it is about: see `named`. */
-  hint(attempt: number): boolean {
+  onProviderWebhook(attempt: number): boolean {
     if (this.state === null) {
       return false;
     }
@@ -213,7 +202,7 @@ export class Job extends DurableObject<Env> {
   }
 
   /** RunPod's webhook for an attempt says that it is about this run. */
-  named(attempt: number, runId: string): void {
+  setProviderRunId(attempt: number, runId: string): void {
     this.apply({ kind: 'run_named', attempt, run_id: runId });
   }
 
@@ -221,7 +210,7 @@ export class Job extends DurableObject<Env> {
    * Makes the job look at the clock and say again what it is. For the sweeper: an alarm can be lost (reference/cloudflare.md
    * section 2), and so can a projection. False when there is no such job.
    */
-  async wake(): Promise<boolean> {
+  async rearm(): Promise<boolean> {
     if (this.state === null || this.state.erased) {
       return false;
     }
@@ -231,7 +220,7 @@ export class Job extends DurableObject<Env> {
   }
 
   /** Makes a job that is over do what its alarm is for. False when there is no such job, or it is erased and needs no line in a list. */
-  async tidy(): Promise<boolean> {
+  async collectGarbage(): Promise<boolean> {
     await this.alarm();
     return this.state !== null && !this.state.erased;
   }
@@ -416,7 +405,7 @@ export class Job extends DurableObject<Env> {
       return;
     }
     if (isTerminal(state.status) && !this.store.pending.owes() && Date.now() >= leavesAt(state)) {
-      await this.erase(state);
+      await this.eraseOnce(state);
       if (this.state === null) {
         return;
       }
@@ -450,22 +439,22 @@ export class Job extends DurableObject<Env> {
    * Removes the job and all it stored, as soon as nobody is to be told of it any more. What is left until no file can arrive any more, and
    * until RunPod has heard of a cancel, is this object's state, which nobody can see.
    */
-  private erase(state: JobState): Promise<void> {
-    this.erasing ??= this.eraseAll(state).finally(() => {
+  private eraseOnce(state: JobState): Promise<void> {
+    this.erasing ??= this.removeStored(state).finally(() => {
       this.erasing = null;
     });
     return this.erasing;
   }
 
   /** Begun again from the start if it fails halfway: the state goes last. */
-  private async eraseAll(state: JobState): Promise<void> {
+  private async removeStored(state: JobState): Promise<void> {
     const goes = this.store.pending.nextDue() === null && Date.now() >= filesArriveUntil(state);
     if (this.cleared && !goes) {
       return;
     }
     await deleteOutputs(this.env.BUCKET, state.account, state.id);
     if (this.store.order().inputs.some(({ key }) => key === undefined)) {
-      await accountStub(this.env, state.account).forgetJob(state.id);
+      await this.env.ACCOUNT.getByName(state.account).onJobErased(state.id);
     }
     await forgetNotices(this.env, state.account, state.id);
     await forgetJob(this.env.DB, state.id, this.state?.erased === true);
@@ -523,4 +512,4 @@ const isVisible = (state: JobState, account: string): boolean => state.account =
 const leavesAt = (state: JobState): number =>
   state.erased ? (state.completed_at ?? state.created_at) : viewOf(state).expires_at;
 
-const refusalOf = (reply: Reply): Refusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'over');
+const refusalOf = (reply: Reply): WorkerRefusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'over');

@@ -56,10 +56,10 @@ describe('an effect wanted again while it is being done', () => {
     await settled(rig);
     const answer = heldAnswer();
     runpod.answer.status = () => answer.promise;
-    await rig.stub.hint(1);
+    await rig.stub.onProviderWebhook(1);
     await until(() => expect(runpod.count('status')).toBe(1));
     clock.pass(4_000);
-    await rig.stub.hint(1);
+    await rig.stub.onProviderWebhook(1);
     expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
     await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
     await until(async () => expect(await outbox(rig)).toEqual([]));
@@ -73,10 +73,10 @@ describe('an effect wanted again while it is being done', () => {
     await settled(rig);
     const answer = heldAnswer();
     runpod.answer.status = () => answer.promise;
-    await rig.stub.hint(1);
+    await rig.stub.onProviderWebhook(1);
     await until(() => expect(runpod.count('status')).toBe(1));
     clock.pass(45_000);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect(runpod.count('status')).toBe(1);
     expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
     await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
@@ -108,7 +108,7 @@ describe('a stale send', () => {
     } else {
       await takes(rig, crypto.randomUUID(), 1);
     }
-    await rig.stub.wake();
+    await rig.stub.rearm();
     await settled(rig);
     expect(runpod.count('run')).toBe(1);
   });
@@ -197,7 +197,7 @@ describe('RunPod', () => {
     heldClock();
     const rig = await created();
     await settled(rig);
-    await Promise.all(Array.from({ length: 100 }, () => rig.stub.hint(1)));
+    await Promise.all(Array.from({ length: 100 }, () => rig.stub.onProviderWebhook(1)));
     await settled(rig);
     expect(runpod.count('status')).toBeLessThanOrEqual(2);
   });

@@ -85,11 +85,11 @@ describe('after a crash', () => {
     await crash();
     await view(rig);
     clock.pass(29_999);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     const back = await connected(dialChannel(rig, 1, rig.claim));
     expect(await back.next()).toEqual({ ack: 1 });
     clock.pass(29_999);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect((await view(rig)).attempts).toHaveLength(1);
   });
 
@@ -157,6 +157,7 @@ describe('hibernation', () => {
     await ring(rig);
     await settled(rig);
     const rings = await alarmOf(rig);
+    expect(rings).toBeGreaterThan(Date.now() + 10_000);
     await evictDurableObject(rig.object);
     await view(rig);
     expect(await alarmOf(rig)).toBe(rings);
@@ -224,7 +225,7 @@ describe('the alarm', () => {
     expect((await view(running)).status).toBe('running');
     expect(await channel.next()).toEqual({ cancel: true, reason: 'deadline' });
     clock.pass(29_999);
-    await running.stub.wake();
+    await running.stub.rearm();
     expect((await view(running)).status).toBe('running');
     clock.pass(1);
     await ring(running);

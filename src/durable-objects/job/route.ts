@@ -1,11 +1,10 @@
 import type { Config } from '../../config/schema.ts';
-import type { Ask, BreakerCause, BreakerMode, CallOutcome } from '../../contract/endpoint.ts';
+import type { AcquireResult, BreakerCause, BreakerMode, CallOutcome } from '../../contract/endpoint.ts';
 import type { JobError } from '../../contract/job.ts';
 import { currentAttempt, type JobState } from '../../domain/job/state.ts';
 import type { Env } from '../../env.ts';
 import type { RunAnswer } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
-import { endpointStub } from '../shared/stubs.ts';
 import { forgetClosed, passesUnasked, rememberClosed, takeUnreported } from './closed-endpoints.ts';
 import { errorMessage } from '../../lib/error-message.ts';
 
@@ -50,16 +49,16 @@ export async function routeOf(env: Env, config: Config, state: JobState, now: nu
 /** Takes a job out of the lines of those that let it wait. Behind its back: a line that was not told forgets it by itself. */
 function leave(env: Env, endpoints: readonly string[], job: string): void {
   for (const endpoint of endpoints) {
-    void endpointStub(env, endpoint)
-      .leave(job)
+    void env.ENDPOINT.getByName(endpoint)
+      .cancelWait(job)
       .catch(() => {});
   }
 }
 
 /** An Endpoint object that cannot be reached holds up no job: it only ever keeps calls from failing. */
-async function asked(env: Env, endpoint: string, job: string, now: number): Promise<Ask> {
+async function asked(env: Env, endpoint: string, job: string, now: number): Promise<AcquireResult> {
   try {
-    const answer = await endpointStub(env, endpoint).ask(job, takeUnreported(endpoint));
+    const answer = await env.ENDPOINT.getByName(endpoint).acquire(job, takeUnreported(endpoint));
     if (answer.kind === 'go' && answer.report === 'trouble') {
       rememberClosed(endpoint, now);
     }
@@ -90,8 +89,8 @@ export async function reportRun(
     forgetClosed(endpoint);
   }
   const retry_after_ms = answer.kind === 'refused' ? answer.retry_after_ms : null;
-  return endpointStub(env, endpoint)
-    .ran(job, outcome, retry_after_ms)
+  return env.ENDPOINT.getByName(endpoint)
+    .reportOutcome(job, outcome, retry_after_ms)
     .catch(() => 'closed' as const);
 }
 
@@ -117,9 +116,9 @@ export async function lineOf(
   endpoint: string,
 ): Promise<{ stage: 'capacity' | 'cold_start'; none: boolean; elsewhere: boolean } | null> {
   try {
-    const line = await endpointStub(env, endpoint).line();
+    const line = await env.ENDPOINT.getByName(endpoint).capacity();
     const others = line.none ? endpointsOf(state).filter((other) => other !== endpoint) : [];
-    const verdicts = await Promise.all(others.map((other) => endpointStub(env, other).verdict()));
+    const verdicts = await Promise.all(others.map((other) => env.ENDPOINT.getByName(other).breakerState()));
     return { ...line, elsewhere: verdicts.some(({ mode }) => mode === 'closed') };
   } catch {
     return null;

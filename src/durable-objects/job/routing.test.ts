@@ -14,7 +14,6 @@ import {
   type FakeRunpod,
   type Rig,
 } from '../../testing/job.ts';
-import { endpointStub } from '../shared/stubs.ts';
 import { CLOSED_FRESH_MS } from './closed-endpoints.ts';
 
 let tests = 0;
@@ -29,9 +28,9 @@ function pair() {
 
 async function shut(endpoint: string): Promise<void> {
   for (const job of ['x', 'y', 'z']) {
-    await endpointStub(env, endpoint).ran(job, 'failed', null);
+    await env.ENDPOINT.getByName(endpoint).reportOutcome(job, 'failed', null);
   }
-  expect(await endpointStub(env, endpoint).verdict()).toMatchObject({ mode: 'open' });
+  expect(await env.ENDPOINT.getByName(endpoint).breakerState()).toMatchObject({ mode: 'open' });
 }
 
 /**
@@ -59,7 +58,7 @@ describe('a job whose endpoint is sent nothing', () => {
     await shut(own);
     const rig = await created({ endpoint: own, fallbacks });
     await settled(rig);
-    await rig.stub.hint(1);
+    await rig.stub.onProviderWebhook(1);
     await settled(rig);
     await rig.stub.cancel(ACCOUNT);
     await settled(rig);
@@ -72,7 +71,7 @@ describe('a job whose endpoint is sent nothing', () => {
       `/v2/${spare}/cancel/mine`,
     ]);
     expect(await view(rig)).toMatchObject({ endpoint: own, attempts: [{ endpoint: spare }] });
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 0 });
   });
 
   it('tells its worker’s node classes to the endpoint that it ran on', async () => {
@@ -82,7 +81,7 @@ describe('a job whose endpoint is sent nothing', () => {
     const rig = await created({ endpoint: own, fallbacks });
     await settled(rig);
     await takes(rig, crypto.randomUUID(), 1);
-    expect(await rig.stub.endpointOf(1)).toBe(spare);
+    expect(await rig.stub.attemptEndpoint(1)).toBe(spare);
   });
 
   it('waits where it has no fallback, calls nobody meanwhile, and goes when the endpoint is well again', async () => {
@@ -95,14 +94,14 @@ describe('a job whose endpoint is sent nothing', () => {
     expect(sentTo(runpod)).toEqual([]);
     expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ status: 'waiting' }] });
     clock.pass(10_000);
-    await endpointStub(env, own).line();
+    await env.ENDPOINT.getByName(own).capacity();
     // Set for the first question about a run, before the job was told to wait: it finds nothing due.
     await ringInTime(rig, clock);
     expect(sentTo(runpod)).toEqual([]);
     await ringInTime(rig, clock);
     expect(sentTo(runpod)).toEqual([own]);
     expect(await view(rig)).toMatchObject({ attempts: [{ number: 1, endpoint: own }] });
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'closed' });
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'closed' });
   });
 
   it('waits for both where both are shut', async () => {
@@ -113,7 +112,7 @@ describe('a job whose endpoint is sent nothing', () => {
     const rig = await created({ endpoint: own, fallbacks });
     await settled(rig);
     expect(sentTo(runpod)).toEqual([]);
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 1 });
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 1 });
   });
 
   it('fails with no_capacity at its deadline, having cost nothing', async () => {
@@ -207,7 +206,7 @@ describe('a job whose endpoint was closed a moment ago', () => {
     await sent(own);
     clock.pass(CLOSED_FRESH_MS);
     await sent(own);
-    expect((await endpointStub(env, own).status()).counts).toMatchObject({ sent: 4 });
+    expect((await env.ENDPOINT.getByName(own).status()).counts).toMatchObject({ sent: 4 });
   });
 
   it('asks the Endpoint object when it was told to wait before, so that it leaves the line', async () => {
@@ -217,15 +216,15 @@ describe('a job whose endpoint was closed a moment ago', () => {
     await shut(own);
     const rig = await sent(own);
     clock.pass(10_000);
-    await endpointStub(env, own).line();
+    await env.ENDPOINT.getByName(own).capacity();
     await sent(own);
     await ringInTime(rig, clock);
     // The probe has closed the breaker; this isolate hears so.
     await sent(own);
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'closed', waiting: 1 });
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'closed', waiting: 1 });
     await ringInTime(rig, clock);
     expect(sentTo(runpod)).toEqual([own, own, own]);
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ waiting: 0 });
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 0 });
   });
 });
 
@@ -241,7 +240,7 @@ describe('a run that RunPod refuses because of its endpoint', () => {
     await ringInTime(rig, clock);
     expect(sentTo(runpod)).toEqual([own, spare]);
     expect((await view(rig)).attempts).toMatchObject([{ number: 1, endpoint: spare }]);
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'open', cause: 'refused' });
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'open', cause: 'refused' });
   });
 
   it('waits without a fallback, and says at its deadline that it was refused', async () => {
@@ -282,8 +281,8 @@ describe('a job that goes ahead while its endpoint is tried again', () => {
     const { own, spare, fallbacks } = pair();
     await shut(own);
     clock.pass(10_000);
-    await endpointStub(env, own).line();
-    expect(await endpointStub(env, own).verdict()).toMatchObject({ mode: 'half_open' });
+    await env.ENDPOINT.getByName(own).capacity();
+    expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'half_open' });
     runpod.answer.run = () =>
       sentTo(runpod).at(-1) === own ? new Response('', { status: 429 }) : Response.json({ id: 'taken' });
     const rig = await created({ endpoint: own, fallbacks });

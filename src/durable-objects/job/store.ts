@@ -6,6 +6,7 @@ import { currentAttempt, readState, type JobState } from '../../domain/job/state
 import { applySchema, createTables, type Schema } from '../shared/schema.ts';
 import { Pending, type PendingEffect } from './pending.ts';
 import { readView } from './view.ts';
+import { storedJson } from '../../lib/stored-json.ts';
 
 /**
  * All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. A row written is most of what a
@@ -57,8 +58,8 @@ export class JobStore {
       return null;
     }
     // Written by `write` only, as JSON of these types.
-    this.pending = new Pending(JSON.parse(row.pending) as PendingEffect[]);
-    this.kept = { state: readState(row.state), tail: JSON.parse(row.tail) as LogEvent[] };
+    this.pending = new Pending(storedJson<PendingEffect[]>(row.pending));
+    this.kept = { state: readState(row.state), tail: storedJson<LogEvent[]>(row.tail) };
     return this.kept.state;
   }
 
@@ -94,7 +95,7 @@ export class JobStore {
   /** What the claim hands out. */
   order(): { workflow: string; inputs: JobInput[] } {
     const row = this.sql.exec<{ workflow: string; inputs: string }>('SELECT workflow, inputs FROM work_order').one();
-    return { workflow: row.workflow, inputs: JSON.parse(row.inputs) as JobInput[] };
+    return { workflow: row.workflow, inputs: storedJson<JobInput[]>(row.inputs) };
   }
 
   /**
@@ -134,7 +135,7 @@ export class JobStore {
         : this.sql
             .exec<{ events: string }>('SELECT events FROM chunks WHERE last > ? ORDER BY last', id)
             .toArray()
-            .flatMap((row) => JSON.parse(row.events) as LogEvent[]);
+            .flatMap((row) => storedJson<LogEvent[]>(row.events));
     return [...chunks, ...tail].filter((event) => event.id > id);
   }
 

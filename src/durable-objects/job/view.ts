@@ -3,6 +3,7 @@ import type { JobNotice } from '../../contract/webhook.ts';
 import type { Effect } from '../../domain/job/signals.ts';
 import { usedBy } from '../../domain/job/usage.ts';
 import type { Attempt, JobState } from '../../domain/job/state.ts';
+import { storedJson } from '../../lib/stored-json.ts';
 
 /** The job as the core may see it. */
 export function viewOf(state: JobState): JobView {
@@ -53,7 +54,7 @@ export function viewOf(state: JobState): JobView {
 
 /** A view from its stored text, which this gateway or an older one wrote: what it did not tell then is filled in. */
 export function readView(text: string): JobView {
-  const stored = JSON.parse(text) as Omit<JobView, 'attempts'> & { attempts: StoredAttemptView[] };
+  const stored = storedJson<Omit<JobView, 'attempts'> & { attempts: StoredAttemptView[] }>(text);
   return {
     ...ADDED,
     ...stored,

@@ -238,7 +238,7 @@ describe('a preview', () => {
     channel.socket.close(1000);
     await until(async () => expect(await lostAt(rig)).not.toBeNull());
     clock.pass(30_000);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     const late = await connected(dialWatch(rig, null));
     expect(await late.next()).toMatchObject({ event: 'snapshot', data: { status: 'queued' } });
     const claim = crypto.randomUUID();
@@ -295,10 +295,10 @@ describe('a worker whose attempt no longer counts', () => {
     channel.socket.close(1001);
     await until(async () => expect(await lostAt(rig)).not.toBeNull());
     clock.pass(29_999);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect((await view(rig)).status).toBe('running');
     clock.pass(1);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect(await view(rig)).toMatchObject({ status: 'queued', attempts: [{ status: 'lost' }, { status: 'waiting' }] });
   });
 });
@@ -326,7 +326,7 @@ describe('a ping', () => {
     await settled(rig);
     expect(await lostAt(rig)).toBeNull();
     clock.pass(1);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect(await channel.closed).toMatchObject({ code: 4008 });
     expect(await lostAt(rig)).toBe(Date.now() + 30_000);
     const back = await connected(dialChannel(rig, 1, rig.claim));
@@ -366,7 +366,7 @@ describe('a ping', () => {
         socket.serializeAttachment({ ...identity, opened_at: identity.opened_at - 3_600_000 });
       }
     });
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
   });
 });

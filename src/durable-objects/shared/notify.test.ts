@@ -73,7 +73,7 @@ describe('a job that is erased', () => {
     const [, last] = await Promise.all(before.data.map(({ id }) => hook.tried(id, 1)));
     expect(last?.body).toContain('canary');
 
-    expect(await rig.stub.eraseNow(hook.account)).toBe('erased');
+    expect(await rig.stub.erase(hook.account)).toBe('erased');
 
     const after = await Promise.all((await hook.log()).data.map(({ id }) => hook.delivery(id)));
     expect(after.map(({ id, job, status, attempts }) => ({ id, job, status, attempts }))).toEqual(
@@ -98,7 +98,7 @@ describe('a job that is erased', () => {
     await settled(rig);
     const [delivery] = (await hook.log()).data;
     await hook.tried(delivery?.id ?? '', 1);
-    await rig.stub.eraseNow(hook.account);
+    await rig.stub.erase(hook.account);
     answer(hook.url, always(204));
     clock.pass(3_600_000);
     await hook.ring();

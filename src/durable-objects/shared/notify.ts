@@ -1,7 +1,6 @@
 import type { WebhookEvent, WebhookEventType } from '../../contract/webhook.ts';
 import type { Env } from '../../env.ts';
 import { idsOf, webhooksOf, webhooksWanting } from '../../storage/d1/webhooks.ts';
-import { webhookStub } from './stubs.ts';
 
 /**
  * Hands an event to every webhook of an account that wants it; each stores it durably before it answers. Throws if one could
@@ -17,7 +16,7 @@ export async function notify(
   const answers = await env.DB.batch([...before, webhooksWanting(env.DB, account, event.type)]);
   const ids = idsOf(answers.at(-1));
   const handed = await Promise.allSettled(
-    ids.filter((id) => id !== except).map((id) => webhookStub(env, id).take(event)),
+    ids.filter((id) => id !== except).map((id) => env.WEBHOOK.getByName(id).enqueue(event)),
   );
   const failed = handed.filter((each) => each.status === 'rejected').length;
   if (failed > 0) {
@@ -28,5 +27,5 @@ export async function notify(
 /** Has every webhook of an account forget what its log tells of a job. Throws if one could not be reached; may be repeated. */
 export async function forgetNotices(env: Env, account: string, job: string): Promise<void> {
   const ids = await webhooksOf(env.DB, account);
-  await Promise.all(ids.map((id) => webhookStub(env, id).forgetJob(account, job)));
+  await Promise.all(ids.map((id) => env.WEBHOOK.getByName(id).onJobErased(account, job)));
 }

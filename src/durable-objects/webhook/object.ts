@@ -1,6 +1,17 @@
 import { DurableObject } from 'cloudflare:workers';
 import { requireConfig } from '../../config/schema.ts';
-import type { DeliveryStatus, DeliveryView, PING, WebhookEvent, WebhookView } from '../../contract/webhook.ts';
+import type { WebhookRpc } from '../../contract/rpc.ts';
+import {
+  MAX_SENDS_PER_HOUR,
+  type DeliveryStatus,
+  type DeliveryView,
+  type NewWebhook,
+  type PING,
+  type WebhookChange,
+  type WebhookEvent,
+  type WebhookRefusal,
+  type WebhookView,
+} from '../../contract/webhook.ts';
 import { disabledEvent, erasedBody } from '../../domain/webhook/payload.ts';
 import { healthAfter, type Answer } from '../../domain/webhook/schedule.ts';
 import { signing } from '../../domain/webhook/secret.ts';
@@ -19,30 +30,15 @@ const UNTOLD_AGAIN_MS = 30_000;
 const ALARM_AGAIN_MS = 60_000;
 /** How long a delivery stays in the log: well past the last attempt of the schedule, 90 h with all its jitter. */
 export const LOG_MS = 14 * 86_400_000;
-/**
- * Pings, and calls to send all deliveries of a time again, in an hour. A ping is a row of the log, and pushes another out of it in the end;
- * a call for a time may write every row of it.
- */
-export const MAX_SENDS_PER_HOUR = 60;
 const HOUR_MS = 3_600_000;
 /** Secrets that can sign at a time; a header of more would be refused by receivers. */
 const MAX_SECRETS = 5;
-
-export type NewWebhook = Pick<WebhookState, 'id' | 'account' | 'url' | 'description' | 'events' | 'enabled'> & {
-  secret: string;
-};
-/** What is undefined stays as it is. */
-export type WebhookChange = {
-  [Field in 'url' | 'description' | 'events' | 'enabled']?: WebhookState[Field] | undefined;
-};
-/** Why a call was not taken. A number: too many were made, and one more may be in so many ms. */
-export type WebhookRefusal = 'not_found' | 'disabled' | number;
 
 /**
  * One object per webhook: it keeps the secrets, the queue of deliveries and their log, and owns the one alarm. A receiver that is
  * slow or dead holds up its own queue only.
  */
-export class Webhook extends DurableObject<Env> {
+export class Webhook extends DurableObject<Env> implements WebhookRpc {
   private readonly store: WebhookStore;
   private state: WebhookState | null;
   private readonly sender: Sender;
@@ -90,7 +86,7 @@ export class Webhook extends DurableObject<Env> {
   }
 
   /** Changes what is given. Turning it on forgets why it was off and sends what waits. Null as for `view`. */
-  async change(account: string, change: WebhookChange): Promise<WebhookView | null> {
+  async update(account: string, change: WebhookChange): Promise<WebhookView | null> {
     const { state } = this;
     if (state?.account !== account) {
       return null;
@@ -122,7 +118,7 @@ export class Webhook extends DurableObject<Env> {
   }
 
   /** Makes a new secret the first to sign; the ones before it sign along for `overlap_ms`. Null as for `view`. */
-  rotate(account: string, secret: string, overlap_ms: number): WebhookView | null {
+  rotateSecret(account: string, secret: string, overlap_ms: number): WebhookView | null {
     const { state } = this;
     if (state?.account !== account) {
       return null;
@@ -139,7 +135,7 @@ export class Webhook extends DurableObject<Env> {
   }
 
   /** Removes the webhook and all it stored. False as `view` is null. */
-  async erase(account: string): Promise<boolean> {
+  async delete(account: string): Promise<boolean> {
     if (this.state?.account !== account) {
       return false;
     }
@@ -150,7 +146,7 @@ export class Webhook extends DurableObject<Env> {
   }
 
   /** Queues an event, if the webhook still wants it. Durable when it returns; an event it has already changes nothing. */
-  take(event: WebhookEvent): void {
+  enqueue(event: WebhookEvent): void {
     const { state } = this;
     if (state?.enabled !== true || !state.events.some((type) => type === event.type)) {
       return;
@@ -217,7 +213,7 @@ export class Webhook extends DurableObject<Env> {
   }
 
   /** A job was erased: its events keep ids and status only. What is still to be sent is sent so. */
-  forgetJob(account: string, job: string): void {
+  onJobErased(account: string, job: string): void {
     if (this.state?.account === account) {
       this.store.rewriteJob(job, erasedBody);
     }

@@ -9,6 +9,7 @@ import type {
 import type { Health, Next } from '../../domain/webhook/schedule.ts';
 import type { Secret } from '../../domain/webhook/secret.ts';
 import { applySchema, type Schema } from '../shared/schema.ts';
+import { storedJson } from '../../lib/stored-json.ts';
 
 /** All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
 
@@ -69,7 +70,7 @@ type Row = {
 };
 
 /** Written here only, as JSON of these types. */
-const attemptsOf = (text: string): DeliveryAttempt[] => JSON.parse(text) as DeliveryAttempt[];
+const attemptsOf = (text: string): DeliveryAttempt[] => storedJson<DeliveryAttempt[]>(text);
 
 const viewOf = (row: Row): DeliveryView & { n: number } => ({
   n: row.n,
@@ -99,7 +100,7 @@ export class WebhookStore {
     }
     applySchema(this.storage, SCHEMA);
     const row = this.sql.exec<{ state: string }>('SELECT state FROM webhook').toArray()[0];
-    return row === undefined ? null : (JSON.parse(row.state) as WebhookState);
+    return row === undefined ? null : storedJson<WebhookState>(row.state);
   }
 
   create(state: WebhookState): void {

@@ -49,7 +49,7 @@ const flood = async (call: () => Promise<Response>, count: number): Promise<numb
 
 describe('a flood of keys that do not exist', () => {
   it('is stopped before anything is read for it, for its address only', async () => {
-    const app = ownApp({}, { SHIELD_BAD_KEY: allowing(3) });
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: allowing(3) });
     const reads = readsOfKeys();
     const wrong = (address: string) => from(address, app(makeKey('test', systemRandom)))('/v1/jobs');
     expect(await flood(() => wrong('203.0.113.1'), 10)).toEqual([401, 401, 401, ...Array<number>(7).fill(429)]);
@@ -65,7 +65,7 @@ describe('a flood of keys that do not exist', () => {
     ['a word', 'secret'],
     ['a token we did not sign', 'ce_read_01890000-0000-7000-8000-000000000000.1.x'],
   ])('counts %s too', async (_title, credential) => {
-    const app = ownApp({}, { SHIELD_BAD_KEY: allowing(2) });
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: allowing(2) });
     const path = '/v1/jobs/01890000-0000-7000-8000-000000000000/events';
     expect(await flood(() => from('2001:db8::1', app(credential))(path), 4)).toEqual([401, 401, 429, 429]);
     expect((await from('2001:db8::ffff', app(credential))(path)).status).toBe(429);
@@ -75,7 +75,7 @@ describe('a flood of keys that do not exist', () => {
   it('does not shut out a good key behind the same address, here or in another isolate of the place', async () => {
     const [seen, fresh] = [await madeKey(newAccount()), await madeKey(newAccount())];
     const shield = allowing(3);
-    const app = ownApp({}, { SHIELD_BAD_KEY: shield });
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: shield });
     const behind = (key: string) => from('203.0.113.9', app(key))('/v1/jobs');
     expect((await behind(seen.key)).status).toBe(200);
     await flood(() => behind(makeKey('test', systemRandom)), 5);
@@ -89,7 +89,7 @@ describe('a flood of keys that do not exist', () => {
       const headers = { authorization: `Bearer ${key}`, 'cf-connecting-ip': '203.0.113.9' };
       return elsewhere.fetch(new Request('https://gateway.test/v1/jobs', { headers }), {
         ...env,
-        SHIELD_BAD_KEY: shield,
+        RATE_LIMIT_BAD_KEY: shield,
       });
     };
     expect((await there(seen.key)).status).toBe(200);
@@ -102,7 +102,7 @@ describe('a secret that was good once', () => {
   it('is not known as good any more once it was found wrong: it counts like any other', async () => {
     const made = await madeKey(newAccount());
     const shield = allowing(0);
-    const app = ownApp({}, { SHIELD_BAD_KEY: shield });
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: shield });
     const attempt = () => from('203.0.113.40', app(made.key))('/v1/jobs');
     // Good while nothing else came from there; the location remembers it.
     expect((await made.call('/v1/jobs')).status).toBe(200);
@@ -125,7 +125,7 @@ describe('a key', () => {
   it('that calls far too often is refused before anything else is asked, and no other key is', async () => {
     const account = newAccount();
     const [hot, calm] = [await madeKey(account), await madeKey(account)];
-    const app = ownApp({}, { SHIELD_KEY: allowing(2) });
+    const app = ownApp({}, { RATE_LIMIT_KEY: allowing(2) });
     expect(await flood(() => app(hot.key)('/v1/jobs'), 4)).toEqual([200, 200, 429, 429]);
     const refused = await app(hot.key)('/v1/jobs');
     expect(refused.headers.get('retry-after')).toBe('10');
@@ -147,7 +147,7 @@ describe('the read tokens of a key', () => {
       const made = await call(`/v1/jobs/${id}/tokens`, { method: 'POST' });
       return (await made.json<{ token: string }>()).token;
     };
-    const app = ownApp({}, { SHIELD_KEY: allowing(2) });
+    const app = ownApp({}, { RATE_LIMIT_KEY: allowing(2) });
     const [first, second, apart] = [await tokenOf(shown), await tokenOf(shown), await tokenOf(other)];
     expect(await flood(() => app(first)(`/v1/jobs/${id}`), 3)).toEqual([200, 200, 429]);
     const refused = await app(second)(`/v1/jobs/${id}`);
@@ -165,13 +165,13 @@ describe('what anybody may call', () => {
     ['the pages', '/docs', {}],
     ['a problem’s page', '/problems/not_found', {}],
   ])('has a limit for an address: %s', async (_title, path, init: RequestInit) => {
-    const app = ownApp({}, { SHIELD_OPEN: allowing(2) });
+    const app = ownApp({}, { RATE_LIMIT_OPEN: allowing(2) });
     expect((await flood(() => from('203.0.113.3', app(''))(path, init), 4)).slice(2)).toEqual([429, 429]);
     expect((await from('203.0.113.4', app(''))(path, init)).status).toBeLessThan(300);
   });
 
   it('has none where it must answer: health', async () => {
-    const shields = { SHIELD_BAD_KEY: allowing(0), SHIELD_OPEN: allowing(0), SHIELD_KEY: allowing(0) };
+    const shields = { RATE_LIMIT_BAD_KEY: allowing(0), RATE_LIMIT_OPEN: allowing(0), RATE_LIMIT_KEY: allowing(0) };
     const call = from('203.0.113.5', ownApp({}, shields)('x'));
     for (const path of ['/healthz', '/readyz']) {
       expect((await call(path)).status).not.toBe(429);
@@ -184,28 +184,31 @@ describe('a shield', () => {
     const made = await madeKey(newAccount());
     const broken: RateLimit = { limit: () => Promise.reject(new Error('no')) };
     const none = {
-      SHIELD_BAD_KEY: undefined,
-      SHIELD_OPEN: undefined,
-      SHIELD_KEY: undefined,
+      RATE_LIMIT_BAD_KEY: undefined,
+      RATE_LIMIT_OPEN: undefined,
+      RATE_LIMIT_KEY: undefined,
     } as unknown as Partial<Env>;
-    const settings: Partial<Env>[] = [none, { SHIELD_BAD_KEY: broken, SHIELD_OPEN: broken, SHIELD_KEY: broken }];
+    const settings: Partial<Env>[] = [
+      none,
+      { RATE_LIMIT_BAD_KEY: broken, RATE_LIMIT_OPEN: broken, RATE_LIMIT_KEY: broken },
+    ];
     for (const setting of settings) {
       const app = ownApp({}, setting);
       expect((await from('203.0.113.6', app(made.key))('/v1/jobs')).status).toBe(200);
       expect((await from('203.0.113.6', app('x'))('/v1/jobs')).status).toBe(401);
     }
-    const app = ownApp({}, { SHIELD_BAD_KEY: allowing(0) });
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: allowing(0) });
     expect((await app('x')('/v1/jobs')).status).toBe(401);
     expect((await from('not an address', app('x'))('/v1/jobs')).status).toBe(401);
   });
 
   it('that is missing is named in the log of the readiness check', async () => {
     const lines: unknown[] = [];
-    const without = { SHIELD_KEY: undefined } as unknown as Partial<Env>;
+    const without = { RATE_LIMIT_KEY: undefined } as unknown as Partial<Env>;
     const app = ownApp({ log: (line) => void lines.push(line) }, without);
     expect((await app('')('/readyz')).status).toBe(200);
-    expect(JSON.stringify(lines)).toContain('SHIELD_KEY: no binding');
-    expect(JSON.stringify(lines)).not.toContain('SHIELD_OPEN');
+    expect(JSON.stringify(lines)).toContain('RATE_LIMIT_KEY: no binding');
+    expect(JSON.stringify(lines)).not.toContain('RATE_LIMIT_OPEN');
   });
 
   it("is the platform's, as wrangler.toml binds it", async () => {

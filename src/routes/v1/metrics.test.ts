@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { ADMIN_TOKEN, newClient, problemOf, submitted } from '../../testing/gateway.ts';
 import { fakeRunpod, heldClock, runpodHealth, until } from '../../testing/job.ts';
 import { always, newHook, receivers } from '../../testing/webhook.ts';
@@ -109,10 +108,10 @@ describe('the metrics', () => {
     laterClock();
     runpod.answer.health = () => runpodHealth({ running: 2 }, 5);
     for (const job of ['x', 'y', 'z']) {
-      await endpointStub(env, 'frail-2').ask(job);
-      await endpointStub(env, 'frail-2').ran(job, 'failed', null);
+      await env.ENDPOINT.getByName('frail-2').acquire(job);
+      await env.ENDPOINT.getByName('frail-2').reportOutcome(job, 'failed', null);
     }
-    await endpointStub(env, 'frail-2').ask('w');
+    await env.ENDPOINT.getByName('frail-2').acquire('w');
     const samples = await scraped();
     const of = (name: string, labels = '') => samples.get(`comfy_edge_${name}{endpoint="frail-2"${labels}}`);
     expect({

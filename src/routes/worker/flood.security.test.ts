@@ -27,7 +27,7 @@ const open: RateLimit = { limit: () => Promise.resolve({ success: true }) };
 /** Makes a gateway with these limits, called from one address. */
 function from(limit: RateLimit): (path: string, init: RequestInit) => Promise<Response> {
   const app = ownGateway();
-  const bindings = { ...env, SHIELD_BAD_KEY: limit, SHIELD_OPEN: limit, SHIELD_KEY: limit };
+  const bindings = { ...env, RATE_LIMIT_BAD_KEY: limit, RATE_LIMIT_OPEN: limit, RATE_LIMIT_KEY: limit };
   return (path, init) => {
     const headers = new Headers(init.headers);
     headers.set('cf-connecting-ip', ADDRESS);

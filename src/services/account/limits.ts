@@ -1,5 +1,5 @@
-import { ownLimitsSchema, type AccountLimits } from '../../config/limits.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
+import type { AccountLimits } from '../../contract/admission.ts';
+import { ownLimitsSchema } from '../../config/limits.ts';
 import { insertAudit } from '../../storage/d1/audit.ts';
 import type { Core } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
@@ -15,7 +15,7 @@ export async function getLimits(core: Core, actor: Actor, account: string): Prom
   if (!accountName.safeParse(account).success || (own !== null && own !== account)) {
     return fail(notFound);
   }
-  return ok(await repeatable(() => accountStub(core.env, account).limits()));
+  return ok(await repeatable(() => core.env.ACCOUNT.getByName(account).limits()));
 }
 
 /**
@@ -53,5 +53,5 @@ export async function setLimits(
     request_id: actor.requestId,
     changes: parsed.data,
   });
-  return ok(await repeatable(() => accountStub(core.env, account).setLimits(parsed.data)));
+  return ok(await repeatable(() => core.env.ACCOUNT.getByName(account).setLimits(parsed.data)));
 }

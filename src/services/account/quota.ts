@@ -1,5 +1,4 @@
 import type { Quota } from '../../contract/admission.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Caller, Core } from '../context.ts';
 
@@ -19,7 +18,7 @@ export async function quotaOf(core: Core, caller: Caller): Promise<Quota | null>
     return known;
   }
   try {
-    const quota = await accountStub(core.env, caller.account).quota();
+    const quota = await core.env.ACCOUNT.getByName(caller.account).quota();
     cacheQuota(caller.account, quota, now);
     return quota;
   } catch {

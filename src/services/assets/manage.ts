@@ -1,5 +1,4 @@
 import type { Asset } from '../../contract/assets.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
@@ -15,7 +14,7 @@ const ID = /^sha256:([0-9a-f]{64})$/;
 export async function getAsset(core: Core, caller: Caller, id: string): Promise<Result<Asset, Problem>> {
   const sha256 = ID.exec(id)?.[1];
   const asset =
-    sha256 === undefined ? null : await repeatable(() => accountStub(core.env, caller.account).asset(sha256));
+    sha256 === undefined ? null : await repeatable(() => core.env.ACCOUNT.getByName(caller.account).asset(sha256));
   return asset === null ? fail(notFound) : ok(asset);
 }
 
@@ -23,7 +22,7 @@ export async function getAsset(core: Core, caller: Caller, id: string): Promise<
 export const listAssets = (core: Core, caller: Caller, page: PageRequest): Promise<Result<Page<Asset>, Problem>> =>
   paginate(
     page,
-    ({ limit, after }) => repeatable(() => accountStub(core.env, caller.account).listAssets(limit, after)),
+    ({ limit, after }) => repeatable(() => core.env.ACCOUNT.getByName(caller.account).listAssets(limit, after)),
     ({ place }) => place,
   );
 
@@ -33,7 +32,7 @@ export async function deleteAsset(core: Core, caller: Caller, id: string): Promi
   if (sha256 === undefined) {
     return fail(notFound);
   }
-  switch (await repeatable(() => accountStub(core.env, caller.account).deleteAsset(sha256))) {
+  switch (await repeatable(() => core.env.ACCOUNT.getByName(caller.account).deleteAsset(sha256))) {
     case 'removed':
       return ok(null);
     case 'not_found':

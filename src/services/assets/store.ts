@@ -1,5 +1,4 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
@@ -33,7 +32,7 @@ export async function storeAsset(
     }
     const { asset, created } = there.value;
     const kept = await repeatable(() =>
-      accountStub(core.env, caller.account).keepAsset(caller.account, asset, { uploaded, created }),
+      core.env.ACCOUNT.getByName(caller.account).recordAsset(caller.account, asset, { uploaded, created }),
     );
     if (kept === 'full') {
       return fail(storageFull);

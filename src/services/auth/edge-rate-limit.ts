@@ -1,4 +1,4 @@
-import type { Env, ShieldName } from '../../env.ts';
+import type { Env, RateLimitName } from '../../env.ts';
 import { parseIpv4, parseIpv6 } from '../../domain/net/address.ts';
 
 /**
@@ -14,10 +14,10 @@ export type EdgeLimit = 'bad_key' | 'open' | 'key';
  * refusal.
  */
 export const EDGE_LIMITS = {
-  bad_key: { binding: 'SHIELD_BAD_KEY', period_s: 60 },
-  open: { binding: 'SHIELD_OPEN', period_s: 60 },
-  key: { binding: 'SHIELD_KEY', period_s: 10 },
-} as const satisfies Record<EdgeLimit, { binding: ShieldName; period_s: number }>;
+  bad_key: { binding: 'RATE_LIMIT_BAD_KEY', period_s: 60 },
+  open: { binding: 'RATE_LIMIT_OPEN', period_s: 60 },
+  key: { binding: 'RATE_LIMIT_KEY', period_s: 10 },
+} as const satisfies Record<EdgeLimit, { binding: RateLimitName; period_s: number }>;
 
 /**
  * Counts one call of `who`. Returns null when it may pass, else the seconds to wait. `who` null: the call is not

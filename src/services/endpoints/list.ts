@@ -1,6 +1,5 @@
 import type { EndpointStatus } from '../../contract/endpoint.ts';
 import type { Endpoint } from '../../config/schema.ts';
-import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { endpointAccessProblem } from '../auth/endpoint-access.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
@@ -39,7 +38,7 @@ async function viewOf(core: Core, caller: Caller, name: string): Promise<Endpoin
     name,
     config: { environment, worker, limits, ...(price === undefined ? {} : { price }) },
     fallback: fallback !== undefined && isOpenTo(core, caller, fallback) ? fallback : null,
-    status: await endpointStub(core.env, name)
+    status: await core.env.ENDPOINT.getByName(name)
       .status()
       .catch(() => null),
   };

@@ -1,5 +1,4 @@
 import { WORKER_STATES, type EndpointStatus } from '../../contract/endpoint.ts';
-import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { submittedSince, timesOf, type Times, unfinishedByEndpoint, webhookHealth } from '../../storage/d1/metrics.ts';
 import type { Core } from '../context.ts';
 import type { Actor } from '../auth/actor.ts';
@@ -99,7 +98,7 @@ type Named = { name: string; status: EndpointStatus | null };
 
 const statusOf = async (core: Core, name: string): Promise<Named> => ({
   name,
-  status: await endpointStub(core.env, name)
+  status: await core.env.ENDPOINT.getByName(name)
     .status()
     .catch(() => null),
 });

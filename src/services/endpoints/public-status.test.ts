@@ -2,7 +2,6 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { testBindings } from '../../../test/gateway-bindings.ts';
 import { requireConfig } from '../../config/schema.ts';
-import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import { anyone } from '../../testing/gateway.ts';
 import { fakeRunpod, heldClock, runpodHealth } from '../../testing/job.ts';
 import type { Core } from '../context.ts';
@@ -50,7 +49,7 @@ describe('the public status', () => {
     const { core, listed, hidden, clock } = rig();
     await publicStatus(core);
     for (const job of ['x', 'y', 'z']) {
-      await endpointStub(env, hidden).ran(job, 'failed', null);
+      await env.ENDPOINT.getByName(hidden).reportOutcome(job, 'failed', null);
     }
     clock.pass(10_000);
     expect(await publicStatus(core)).toMatchObject({

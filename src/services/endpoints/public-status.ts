@@ -1,4 +1,3 @@
-import { endpointStub } from '../../durable-objects/shared/stubs.ts';
 import type { Core } from '../context.ts';
 
 /** How long an isolate caches the status, so that any number of requests causes few calls of Endpoint objects. */
@@ -44,7 +43,7 @@ async function look(
   name: string,
 ): Promise<{ name: string; status: 'ok' | 'degraded'; depth: number | null }> {
   try {
-    const { mode, waiting, health } = await endpointStub(core.env, name).status();
+    const { mode, waiting, health } = await core.env.ENDPOINT.getByName(name).status();
     return {
       name,
       status: mode === 'closed' && health !== null ? 'ok' : 'degraded',

@@ -1,5 +1,4 @@
-import type { Verdict } from '../../contract/endpoint.ts';
-import { endpointStub } from '../../durable-objects/shared/stubs.ts';
+import type { BreakerState } from '../../contract/endpoint.ts';
 import { later } from '../../providers/background.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Core } from '../context.ts';
@@ -14,7 +13,7 @@ const STALE_MS = 30_000;
 /** The longest Retry-After, because an endpoint may recover before its pause ends. */
 const RETRY_MAX_S = 60;
 
-const breakerStates = new IsolateCache<string, Verdict>({ maxEntries: 1000, ttlMs: STALE_MS });
+const breakerStates = new IsolateCache<string, BreakerState>({ maxEntries: 1000, ttlMs: STALE_MS });
 const refreshing = new Set<string>();
 
 /**
@@ -44,8 +43,8 @@ function pausedFor(core: Core, name: string, now: number): number | null {
   if (breakerStates.get(name, now, FRESH_MS) === undefined && !refreshing.has(name)) {
     refreshing.add(name);
     later(
-      endpointStub(core.env, name)
-        .verdict()
+      core.env.ENDPOINT.getByName(name)
+        .breakerState()
         .then((verdict) => breakerStates.set(name, verdict, core.clock()))
         .finally(() => refreshing.delete(name)),
     );

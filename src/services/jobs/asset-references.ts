@@ -1,6 +1,5 @@
 import type { Admission } from '../../contract/admission.ts';
 import type { InputUse } from '../../contract/assets.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
 import { invalidRequest, type Problem, type Issue } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
@@ -38,6 +37,6 @@ export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { 
 /** Releases files that were fetched for a request that failed, unless something else uses them. */
 export async function releaseAssets(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
   if (hashes.length > 0) {
-    await repeatable(() => accountStub(core.env, caller.account).giveUpLoose(hashes)).catch(() => {});
+    await repeatable(() => core.env.ACCOUNT.getByName(caller.account).deleteOrphans(hashes)).catch(() => {});
   }
 }

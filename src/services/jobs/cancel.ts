@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
@@ -11,6 +10,6 @@ export async function cancelJob(core: Core, caller: Caller, id: string): Promise
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const view = await repeatable(() => jobStub(core.env, id).cancel(caller.account));
+  const view = await repeatable(() => core.env.JOB.getByName(id).cancel(caller.account));
   return view === null ? fail(notFound) : ok(view);
 }

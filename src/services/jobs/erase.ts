@@ -1,5 +1,4 @@
 import { isUuidV7 } from '../../lib/ids.ts';
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
@@ -13,7 +12,7 @@ export async function eraseJob(core: Core, caller: Caller, id: string): Promise<
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const erased = await repeatable(() => jobStub(core.env, id).eraseNow(caller.account));
+  const erased = await repeatable(() => core.env.JOB.getByName(id).erase(caller.account));
   switch (erased) {
     case 'erased':
       return ok(null);

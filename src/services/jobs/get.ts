@@ -1,4 +1,3 @@
-import { accountStub, jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
@@ -14,7 +13,7 @@ export async function getJob(core: Core, caller: Caller, id: string): Promise<Re
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const view = await repeatable(() => jobStub(core.env, id).view(caller.account));
+  const view = await repeatable(() => core.env.JOB.getByName(id).view(caller.account));
   return view === null ? fail(notFound) : ok({ ...view, queue_position: await queuePosition(core, view) });
 }
 
@@ -27,7 +26,7 @@ async function queuePosition(core: Core, { id, account, stage }: JobView): Promi
     return null;
   }
   try {
-    return await accountStub(core.env, account).queuePosition(id);
+    return await core.env.ACCOUNT.getByName(account).queuePosition(id);
   } catch {
     return null;
   }

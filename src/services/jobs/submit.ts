@@ -1,7 +1,6 @@
 import { VIOLATED, type Admission, type AdmitRequest, type Idempotency, type Quota } from '../../contract/admission.ts';
 import type { JobView } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
-import { accountStub, jobStub } from '../../durable-objects/shared/stubs.ts';
 import { cacheQuota } from '../account/quota.ts';
 import type { Caller, Core } from '../context.ts';
 import { overloadProblem } from '../endpoints/shedding.ts';
@@ -91,7 +90,7 @@ export async function submitJob(
   // The job may run on any of them, so the most expensive one counts. Either all have a price or none has
   // (config/schema.ts).
   const dearest = Math.max(price_per_second ?? 0, ...fallbacks.map((each) => each.price_per_second ?? 0));
-  const account = accountStub(core.env, caller.account);
+  const account = core.env.ACCOUNT.getByName(caller.account);
   const request: AdmitRequest = {
     job: id,
     account: caller.account,
@@ -141,16 +140,16 @@ export async function submitJob(
   try {
     if (mayExist) {
       // An earlier request with this key was interrupted before or after it created its job.
-      const first = await repeatable(() => jobStub(core.env, admitted).first(caller.account));
+      const first = await repeatable(() => core.env.JOB.getByName(admitted).initialView(caller.account));
       if (first !== null) {
         return ok({ job: first, replayed: true, quota });
       }
     }
     await storeInline(core, caller, inline);
     mayExist = true;
-    return ok({ job: await repeatable(() => jobStub(core.env, admitted).create(job)), replayed: false, quota });
+    return ok({ job: await repeatable(() => core.env.JOB.getByName(admitted).create(job)), replayed: false, quota });
   } catch (error) {
-    await repeatable(() => account.abandon(admitted, mayExist, lease)).catch(() => {});
+    await repeatable(() => account.cancelAdmission(admitted, mayExist, lease)).catch(() => {});
     throw error;
   }
 }
@@ -192,7 +191,7 @@ async function findEarlierSubmit(
   caller: Caller,
   idempotency: Idempotency,
 ): Promise<Result<Submitted, Problem> | null> {
-  const seen = await repeatable(() => accountStub(core.env, caller.account).recall(idempotency));
+  const seen = await repeatable(() => core.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency));
   if (seen === null) {
     return null;
   }
@@ -210,7 +209,7 @@ async function earlierAnswer(
   caller: Caller,
   { job, in_flight, quota }: Admission & { kind: 'known' },
 ): Promise<Result<Submitted, Problem>> {
-  const first = await repeatable(() => jobStub(core.env, job).first(caller.account));
+  const first = await repeatable(() => core.env.JOB.getByName(job).initialView(caller.account));
   if (first !== null) {
     return ok({ job: first, replayed: true, quota });
   }

@@ -1,5 +1,5 @@
 import { isTerminal, type JobView } from '../../contract/job.ts';
-import type { WatchFrame } from '../../contract/events.ts';
+import { readWatchFrame } from '../../contract/events.ts';
 import type { Caller, Core } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import type { Result } from '../../domain/result.ts';
@@ -82,8 +82,7 @@ function ready(socket: WebSocket, wait: WaitFor, timeout_ms: number, signal: Abo
     socket.addEventListener('error', done);
     socket.addEventListener('message', (message) => {
       // The Job object sends WatchFrames only (durable-objects/job/sockets.ts).
-      const frame = JSON.parse(String(message.data)) as WatchFrame;
-      if (wait.until === 'changed' && 'id' in frame) {
+      if (wait.until === 'changed' && readWatchFrame(String(message.data)).id !== null) {
         done();
       }
     });

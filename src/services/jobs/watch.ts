@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
@@ -22,7 +21,7 @@ export async function watch(
   if (after !== null) {
     url.searchParams.set('after', String(after));
   }
-  const response = await jobStub(core.env, id).fetch(url, { headers: { upgrade: 'websocket' } });
+  const response = await core.env.JOB.getByName(id).fetch(url, { headers: { upgrade: 'websocket' } });
   if (response.status === 204) {
     return ok(null);
   }

@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { assetKey, uploadPartKey } from '../../storage/r2/keys.ts';
 import { newClient } from '../../testing/gateway.ts';
 import { sweepFiles } from './sweep-files.ts';
@@ -26,23 +25,23 @@ describe('sweeping files', () => {
     await env.BUCKET.put('assets/strange', 'x');
     await sweepFiles(env, Date.now());
     await sweepFiles(env, Date.now());
-    const known = await accountStub(env, one.account).listAssets(10, null);
+    const known = await env.ACCOUNT.getByName(one.account).listAssets(10, null);
     expect(known.map(({ sha256 }) => sha256).sort()).toEqual([hash(1), hash(2)]);
     expect(known[0]).toMatchObject({ content_type: 'image/png', size_bytes: 1 });
     expect(known.every(({ expires_at }) => expires_at > Date.now())).toBe(true);
-    expect(await accountStub(env, other.account).listAssets(10, null)).toHaveLength(1);
+    expect(await env.ACCOUNT.getByName(other.account).listAssets(10, null)).toHaveLength(1);
   });
 
   it('leaves recorded assets and pending deletions unchanged', async () => {
     const { account } = await newClient();
     await unrecorded(account, 1);
     await sweepFiles(env, Date.now());
-    const before = await accountStub(env, account).asset(hash(1));
-    await accountStub(env, account).deleteAsset(hash(1));
+    const before = await env.ACCOUNT.getByName(account).asset(hash(1));
+    await env.ACCOUNT.getByName(account).deleteAsset(hash(1));
     await unrecorded(account, 1);
     await sweepFiles(env, Date.now());
     expect(before).not.toBeNull();
-    expect(await accountStub(env, account).asset(hash(1))).toBeNull();
+    expect(await env.ACCOUNT.getByName(account).asset(hash(1))).toBeNull();
   });
 
   it('continues where the last run stopped', async () => {
@@ -55,7 +54,7 @@ describe('sweeping files', () => {
     const found: number[] = [];
     for (let run = 0; run < 4; run += 1) {
       await sweepFiles(env, Date.now());
-      found.push((await accountStub(env, account).listAssets(10, null)).length);
+      found.push((await env.ACCOUNT.getByName(account).listAssets(10, null)).length);
     }
     short.mockRestore();
     expect(found).toEqual([1, 2, 3, 3]);

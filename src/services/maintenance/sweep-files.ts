@@ -1,5 +1,4 @@
 import type { Env } from '../../env.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
 import { readSweepCursor, writeSweepCursor } from '../../storage/d1/sweep-cursors.ts';
 import { assetsPage, clearUploadsPage } from '../../storage/r2/list-files.ts';
@@ -15,7 +14,7 @@ const FORGOTTEN_UPLOAD_MS = 8 * 86_400_000;
 export async function sweepFiles(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const page = await assetsPage(env.BUCKET, await readSweepCursor(env.DB, 'assets'));
   const asked = await Promise.allSettled(
-    [...page.byAccount].map(([account, files]) => accountStub(env, account).adoptAssets(account, files)),
+    [...page.byAccount].map(([account, files]) => env.ACCOUNT.getByName(account).recordFoundAssets(account, files)),
   );
   await writeSweepCursor(env.DB, 'assets', page.cursor);
   const uploads = await clearUploadsPage(

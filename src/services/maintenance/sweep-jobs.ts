@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { Env } from '../../env.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
 import { requireConfig } from '../../config/schema.ts';
@@ -22,7 +21,7 @@ const WAKE_AT_ONCE = 100;
  */
 export async function sweepUnfinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<number> {
   const ids = await unfinishedJobs(env.DB, { before: now - FORGOTTEN_MS, limit: WAKE_AT_ONCE });
-  const failed = await callEach(env, ids, 'wake');
+  const failed = await callEach(env, ids, 'rearm');
   if (ids.length > 0) {
     log({ event: 'unfinished_jobs_swept', found: ids.length, failed });
   }
@@ -36,7 +35,7 @@ export async function sweepUnfinishedJobs(env: Env, now: number, log: Log = cons
 export async function sweepFinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
   const ids = await jobsOver(env.DB, { before, after: await readSweepCursor(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
-  const failed = await callEach(env, ids, 'tidy');
+  const failed = await callEach(env, ids, 'collectGarbage');
   await writeSweepCursor(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
   if (failed > 0) {
     log({ event: 'finished_jobs_swept', found: ids.length, failed });
@@ -47,10 +46,10 @@ export async function sweepFinishedJobs(env: Env, now: number, log: Log = consol
  * Calls each job's object, and removes a listed job without one. Returns the number of failed calls, which are retried
  * later.
  */
-async function callEach(env: Env, ids: readonly string[], method: 'wake' | 'tidy'): Promise<number> {
+async function callEach(env: Env, ids: readonly string[], method: 'rearm' | 'collectGarbage'): Promise<number> {
   const called = await Promise.allSettled(
     ids.map(async (id) => {
-      if (!(await jobStub(env, id)[method]())) {
+      if (!(await env.JOB.getByName(id)[method]())) {
         await forgetJob(env.DB, id);
       }
     }),

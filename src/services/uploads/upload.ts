@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { PART_URL_LIFE_S, type Asset, type Upload } from '../../contract/assets.ts';
-import { accountStub } from '../../durable-objects/shared/stubs.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import { uploadPartKey } from '../../storage/r2/keys.ts';
 import { presigner } from '../../storage/r2/presign.ts';
@@ -70,7 +69,7 @@ export async function openUpload(
   if (issue !== null) {
     return refuse([issue]);
   }
-  const account = accountStub(core.env, caller.account);
+  const account = core.env.ACCOUNT.getByName(caller.account);
   const id = core.newId();
   const upload = await repeatable(() =>
     account.beginUpload(caller.account, { id, sha256, size_bytes, part_bytes, name }),
@@ -108,11 +107,11 @@ export async function cancelUpload(core: Core, caller: Caller, id: string): Prom
 
 /** Null for an invalid id, and for an upload that does not exist, has ended, or belongs to another account. */
 export const findUpload = (core: Core, caller: Caller, id: string): Promise<Upload | null> =>
-  isUuidV7(id) ? repeatable(() => accountStub(core.env, caller.account).upload(id)) : Promise.resolve(null);
+  isUuidV7(id) ? repeatable(() => core.env.ACCOUNT.getByName(caller.account).upload(id)) : Promise.resolve(null);
 
 /** Records the end of an upload, and then deletes its parts. In this order no request sees used parts as missing. */
 export async function endUpload(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
-  await repeatable(() => accountStub(core.env, caller.account).endUpload(id, status));
+  await repeatable(() => core.env.ACCOUNT.getByName(caller.account).endUpload(id, status));
   await clearParts(core.env.BUCKET, caller.account, id);
 }
 

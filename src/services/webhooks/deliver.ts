@@ -1,6 +1,9 @@
-import type { DeliveryStatus, DeliveryView } from '../../contract/webhook.ts';
-import { webhookStub } from '../../durable-objects/shared/stubs.ts';
-import { MAX_SENDS_PER_HOUR, type WebhookRefusal } from '../../durable-objects/webhook/object.ts';
+import {
+  MAX_SENDS_PER_HOUR,
+  type DeliveryStatus,
+  type DeliveryView,
+  type WebhookRefusal,
+} from '../../contract/webhook.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
@@ -26,7 +29,7 @@ export async function listDeliveries(
   }
   const asked = { limit: page.limit, before, status: page.status };
   const found = isUuidV7(id)
-    ? await repeatable(() => webhookStub(core.env, id).deliveries(caller.account, asked))
+    ? await repeatable(() => core.env.WEBHOOK.getByName(id).deliveries(caller.account, asked))
     : null;
   if (found === null) {
     return fail(notFound);
@@ -42,7 +45,7 @@ export async function getDelivery(
   delivery: string,
 ): Promise<Result<DeliveryView, Problem>> {
   const found = isUuidV7(id)
-    ? await repeatable(() => webhookStub(core.env, id).delivery(caller.account, delivery))
+    ? await repeatable(() => core.env.WEBHOOK.getByName(id).delivery(caller.account, delivery))
     : null;
   return found === null ? fail(notFound) : ok(found);
 }
@@ -53,7 +56,7 @@ export async function pingWebhook(core: Core, caller: Caller, id: string): Promi
     return fail(notFound);
   }
   const event = pingEvent(core.newId(), id, core.clock());
-  return queued(await repeatable(() => webhookStub(core.env, id).ping(caller.account, event)));
+  return queued(await repeatable(() => core.env.WEBHOOK.getByName(id).ping(caller.account, event)));
 }
 
 /** Sends one delivery again, with the same id and body and a new retry schedule. */
@@ -64,7 +67,7 @@ export async function redeliver(
   delivery: string,
 ): Promise<Result<DeliveryView, Problem>> {
   return isUuidV7(id)
-    ? queued(await repeatable(() => webhookStub(core.env, id).redeliver(caller.account, delivery)))
+    ? queued(await repeatable(() => core.env.WEBHOOK.getByName(id).redeliver(caller.account, delivery)))
     : fail(notFound);
 }
 
@@ -89,7 +92,7 @@ export async function redeliverRange(
     until: until === undefined ? core.clock() : Date.parse(until),
     status: status === 'any' ? null : status,
   };
-  return queued(await repeatable(() => webhookStub(core.env, id).redeliverRange(caller.account, range)));
+  return queued(await repeatable(() => core.env.WEBHOOK.getByName(id).redeliverRange(caller.account, range)));
 }
 
 function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<T, Problem> {

@@ -1,6 +1,5 @@
 import type { z } from 'zod';
 import type { WebhookView } from '../../contract/webhook.ts';
-import { webhookStub } from '../../durable-objects/shared/stubs.ts';
 import { isUuidV7, systemRandom } from '../../lib/ids.ts';
 import { forgetWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
 import type { Caller, Core } from '../context.ts';
@@ -26,12 +25,12 @@ export async function createWebhook(
   }
   const { secret = newSecret(systemRandom), ...wanted } = checked.value;
   const id = core.newId();
-  const stub = () => webhookStub(core.env, id);
+  const stub = () => core.env.WEBHOOK.getByName(id);
   const webhook = await repeatable(() => stub().create({ id, account: caller.account, secret, ...wanted }));
   // The list entry is written last, so that every listed webhook exists. An unlisted webhook left by a crash is never
   // called.
   if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
-    await repeatable(() => stub().erase(caller.account));
+    await repeatable(() => stub().delete(caller.account));
     return fail({
       code: 'too_many_webhooks',
       detail: `An account may have at most ${MAX_WEBHOOKS} webhooks. Delete one first.`,
@@ -43,13 +42,15 @@ export async function createWebhook(
 /** Lists the account's webhooks, newest first, with the current state from their objects. */
 export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookView[]> {
   const ids = await webhooksOf(core.env.DB, caller.account);
-  const views = await Promise.all(ids.map((id) => repeatable(() => webhookStub(core.env, id).view(caller.account))));
+  const views = await Promise.all(
+    ids.map((id) => repeatable(() => core.env.WEBHOOK.getByName(id).view(caller.account))),
+  );
   return views.filter((view) => view !== null);
 }
 
 /** Returns one webhook. Checks the form of the id before it addresses an object. */
 export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, Problem>> =>
-  found(id, () => webhookStub(core.env, id).view(caller.account));
+  found(id, () => core.env.WEBHOOK.getByName(id).view(caller.account));
 
 /** Updates the URL, the description, the filter, or the enabled state. */
 export async function updateWebhook(
@@ -59,7 +60,7 @@ export async function updateWebhook(
   body: unknown,
 ): Promise<Result<WebhookView, Problem>> {
   const checked = check(webhookChangeSchema, body, core);
-  return checked.ok ? found(id, () => webhookStub(core.env, id).change(caller.account, checked.value)) : checked;
+  return checked.ok ? found(id, () => core.env.WEBHOOK.getByName(id).update(caller.account, checked.value)) : checked;
 }
 
 /** Rotates a webhook's secret. The old secret also signs during the overlap. */
@@ -74,7 +75,9 @@ export async function rotateSecret(
     return checked;
   }
   const { secret = newSecret(systemRandom), overlap } = checked.value;
-  const rotated = await found(id, () => webhookStub(core.env, id).rotate(caller.account, secret, overlap * 1000));
+  const rotated = await found(id, () =>
+    core.env.WEBHOOK.getByName(id).rotateSecret(caller.account, secret, overlap * 1000),
+  );
   return rotated.ok ? ok({ webhook: rotated.value, secret }) : rotated;
 }
 
@@ -86,7 +89,7 @@ export async function removeWebhook(core: Core, caller: Caller, id: string): Pro
     return fail(notFound);
   }
   await forgetWebhook(core.env.DB, caller.account, id);
-  return (await repeatable(() => webhookStub(core.env, id).erase(caller.account))) ? ok(null) : fail(notFound);
+  return (await repeatable(() => core.env.WEBHOOK.getByName(id).delete(caller.account))) ? ok(null) : fail(notFound);
 }
 
 async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, Problem>> {

@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { CatalogRequest } from '../../contract/worker.ts';
 import { catalogHash, catalogMark, readCatalog, writeCatalog, type Catalog } from '../../storage/r2/catalog.ts';
 import type { Core } from '../context.ts';
@@ -28,12 +27,12 @@ export async function reportCatalog(
   job: string,
   { attempt, claim, comfyui_version, classes, nodes }: CatalogRequest,
 ): Promise<Result<null, WorkerRefusal>> {
-  const stub = jobStub(core.env, job);
-  const uploader = await stub.uploader(attempt, claim);
-  if ('refused' in uploader) {
-    return fail(refusal(uploader.refused));
+  const stub = core.env.JOB.getByName(job);
+  const target = await stub.uploadTarget(attempt, claim);
+  if ('refused' in target) {
+    return fail(refusal(target.refused));
   }
-  const endpoint = await stub.endpointOf(attempt);
+  const endpoint = await stub.attemptEndpoint(attempt);
   if (endpoint === null) {
     return fail(refusal('over'));
   }

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { runIdSchema } from '../../contract/run.ts';
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import { readJsonStream } from '../../providers/json-stream.ts';
 import type { Core } from '../context.ts';
 
@@ -12,7 +11,7 @@ export function openChannel(core: Core, job: string, attempt: number, claim: str
   const url = new URL('https://job/channel');
   url.searchParams.set('attempt', String(attempt));
   url.searchParams.set('claim', claim);
-  return jobStub(core.env, job).fetch(url, { headers: { upgrade: 'websocket' } });
+  return core.env.JOB.getByName(job).fetch(url, { headers: { upgrade: 'websocket' } });
 }
 
 /**
@@ -25,14 +24,14 @@ export async function onProviderWebhook(
   attempt: number,
   body: ReadableStream<Uint8Array> | null,
 ): Promise<void> {
-  const nameless = await jobStub(core.env, job).hint(attempt);
+  const nameless = await core.env.JOB.getByName(job).onProviderWebhook(attempt);
   if (!nameless || body === null) {
     await body?.cancel();
     return;
   }
   const runId = await runIn(body);
   if (runId !== null) {
-    await jobStub(core.env, job).named(attempt, runId);
+    await core.env.JOB.getByName(job).setProviderRunId(attempt, runId);
   }
 }
 

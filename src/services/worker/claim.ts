@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { JobOptions } from '../../contract/new-job.ts';
 import { MAX_INLINE_TEXT_BYTES, type ClaimRequest } from '../../contract/worker.ts';
 import { assetKey } from '../../storage/r2/keys.ts';
@@ -44,7 +43,7 @@ export async function claim(
   job: string,
   request: ClaimRequest,
 ): Promise<Result<ClaimAnswer, WorkerRefusal>> {
-  const answer = await jobStub(core.env, job).claim(request);
+  const answer = await core.env.JOB.getByName(job).claim(request);
   if ('refused' in answer) {
     return fail(refusal(answer.refused));
   }

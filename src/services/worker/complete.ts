@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import type { Status } from '../../contract/job.ts';
 import type { CompleteRequest, WorkerError } from '../../contract/worker.ts';
 import type { Core } from '../context.ts';
@@ -16,7 +15,7 @@ export async function complete(
 ): Promise<Result<{ status: Status }, WorkerRefusal>> {
   const most = core.config.limits.max_outputs;
   const many = report.outcome === 'succeeded' && report.outputs.length > most;
-  const answer = await jobStub(core.env, job).complete(
+  const answer = await core.env.JOB.getByName(job).complete(
     many ? { ...report, outcome: 'failed', outputs: [], error: tooManyOutputs(most) } : report,
   );
   if ('refused' in answer) {

@@ -1,4 +1,3 @@
-import { jobStub } from '../../durable-objects/shared/stubs.ts';
 import {
   PART_BYTES,
   SINGLE_PUT_BYTES,
@@ -33,20 +32,20 @@ export async function uploads(
   job: string,
   request: UploadsRequest,
 ): Promise<Result<Upload[], WorkerRefusal>> {
-  const uploader = await jobStub(core.env, job).uploader(request.attempt, request.claim);
-  if ('refused' in uploader) {
-    return fail(refusal(uploader.refused));
+  const target = await core.env.JOB.getByName(job).uploadTarget(request.attempt, request.claim);
+  if ('refused' in target) {
+    return fail(refusal(target.refused));
   }
   const tooLarge = request.files.filter((file) => file.size_bytes > core.config.limits.max_output_bytes);
   if (tooLarge.length > 0) {
     return fail({ code: 'output_too_large', names: tooLarge.map((file) => file.name) });
   }
   const sign = presigner(core.config.s3);
-  const life_s = (uploader.deadline - core.clock() + UPLOAD_GRACE_MS) / 1000;
+  const life_s = (target.deadline - core.clock() + UPLOAD_GRACE_MS) / 1000;
   return ok(
     await Promise.all(
       request.files.map(async ({ name, size_bytes, content_type }): Promise<Upload> => {
-        const key = outputKey(uploader.account, job, request.attempt, name);
+        const key = outputKey(target.account, job, request.attempt, name);
         const type = storedTypeOf(content_type);
         if (size_bytes <= SINGLE_PUT_BYTES) {
           const headers = { 'content-type': type };
@@ -69,11 +68,11 @@ export async function finishUpload(
   job: string,
   request: FinishRequest,
 ): Promise<Result<null, WorkerRefusal>> {
-  const uploader = await jobStub(core.env, job).uploader(request.attempt, request.claim);
-  if ('refused' in uploader) {
-    return fail(refusal(uploader.refused));
+  const target = await core.env.JOB.getByName(job).uploadTarget(request.attempt, request.claim);
+  if ('refused' in target) {
+    return fail(refusal(target.refused));
   }
-  if (!isOutputKey(uploader.account, job, request.attempt, request.key)) {
+  if (!isOutputKey(target.account, job, request.attempt, request.key)) {
     return fail({ code: 'output_missing', missing: [request.key] });
   }
   const done = await finishMultipart(core.env.BUCKET, request.key, request.upload_id, request.parts);

@@ -165,7 +165,7 @@ describe('a run of such a worker', () => {
     const rig = await created(FOREIGN);
     await settled(rig);
     runpod.answer.status = () => Response.json(completed({ images: [image(PNG)] }));
-    await rig.stub.hint(1);
+    await rig.stub.onProviderWebhook(1);
     await settled(rig);
     expect((await view(rig)).status).toBe('succeeded');
   });
@@ -376,7 +376,7 @@ describe('a cancel', () => {
     await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
     await rig.stub.cancel(ACCOUNT);
     clock.pass(15_000);
-    await rig.stub.wake();
+    await rig.stub.rearm();
     expect((await view(rig)).status).toBe('canceled');
     await held.give(rig, () => new Response(PNG));
     await settled(rig);

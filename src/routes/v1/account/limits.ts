@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
-import { ownLimitsSchema, type AccountLimits } from '../../../config/limits.ts';
+import type { AccountLimits } from '../../../contract/admission.ts';
+import { ownLimitsSchema } from '../../../config/limits.ts';
 import { getLimits, setLimits } from '../../../services/account/limits.ts';
 import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 

@@ -2,7 +2,6 @@ import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
 import { requireConfig } from '../../../config/schema.ts';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
 import { assetKey } from '../../../storage/r2/keys.ts';
 import {
   answerRunpod,
@@ -141,7 +140,7 @@ describe('the life of an asset', () => {
   it('is as long as the account keeps assets, if it has a limit of its own', async () => {
     const clock = heldClock();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ asset_retention: 3600 });
+    await env.ACCOUNT.getByName(account).setLimits({ asset_retention: 3600 });
     const asset = await uploaded(call);
     expect(await expiry(call, asset.id)).toBe(Date.now() + 3_600_000);
     clock.pass(3_600_000);
@@ -169,7 +168,7 @@ describe('the life of an asset', () => {
     answerRunpod();
     const clock = heldClock();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ asset_retention: 60 });
+    await env.ACCOUNT.getByName(account).setLimits({ asset_retention: 60 });
     const asset = await uploaded(call);
     const job = await usedBy(call, asset.id, { finish_within: max_finish_within });
     clock.pass(10 * MINUTE_MS);
@@ -258,7 +257,7 @@ describe('a file that came with a job', () => {
 
   it('is not kept for a job that is refused after all', async () => {
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ jobs_in_flight: 0, max_queued: 0 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 0, max_queued: 0 });
     const fetched = vi.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(PNG)));
     const inputs = [
       { name: 'a.png', data: picture(1).toBase64() },

@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
 import { PART_URL_LIFE_S } from '../../../contract/assets.ts';
 import { uploadPartKey } from '../../../storage/r2/keys.ts';
 import {
@@ -29,7 +28,7 @@ const hashOf = async (bytes: Uint8Array<ArrayBuffer>) =>
 /** An account that may keep so many bytes. */
 async function limited(stored_bytes: number) {
   const client = await newClient();
-  await accountStub(env, client.account).setLimits({ stored_bytes });
+  await env.ACCOUNT.getByName(client.account).setLimits({ stored_bytes });
   return client;
 }
 const upload = (call: Call, bytes: Uint8Array<ArrayBuffer>) => call('/v1/assets', { method: 'POST', body: bytes });

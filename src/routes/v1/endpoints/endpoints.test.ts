@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { endpointStub } from '../../../durable-objects/shared/stubs.ts';
 import { ADMIN_TOKEN, newClient, problemOf } from '../../../testing/gateway.ts';
 import { fakeRunpod, heldClock, runpodHealth } from '../../../testing/job.ts';
 import { as, madeKey } from '../../../testing/keys.ts';
@@ -31,9 +30,9 @@ describe('an endpoint', () => {
     fakeRunpod();
     const { call } = await newClient();
     for (const job of ['x', 'y', 'z']) {
-      await endpointStub(env, 'leaning-1').ran(job, 'failed', null);
+      await env.ENDPOINT.getByName('leaning-1').reportOutcome(job, 'failed', null);
     }
-    await endpointStub(env, 'leaning-1').ask('w');
+    await env.ENDPOINT.getByName('leaning-1').acquire('w');
     const seen = endpointSchema.parse(await (await call('/v1/endpoints/leaning-1')).json());
     expect(seen).toMatchObject({
       breaker: { state: 'open', cause: 'failing' },

@@ -1,7 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
 import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
 import { batchOf, outcomes, postBatch, taken } from '../../../testing/batch.ts';
 import { answerRunpod, GRAPH, newClient, PNG } from '../../../testing/gateway.ts';
 import { jobPageSchema, jobSchema } from '../schemas.ts';
@@ -51,7 +50,7 @@ describe('a batch', () => {
   it('lets the first in where a limit is reached, and says of each other which', async () => {
     answerRunpod();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ jobs_in_flight: 2, max_queued: 3 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 2, max_queued: 3 });
     const items = await batchOf(call, numbered(8));
     expect(outcomes(items)).toEqual([201, 201, 201, 201, 201, 'queue_full', 'queue_full', 'queue_full']);
     expect(taken(items).map(({ queue_position }) => queue_position)).toEqual([null, null, 1, 2, 3]);

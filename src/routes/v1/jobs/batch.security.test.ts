@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
 import { batchOf, outcomes, taken } from '../../../testing/batch.ts';
 import { answerRunpod, GRAPH, newClient } from '../../../testing/gateway.ts';
 import { madeKey } from '../../../testing/keys.ts';
@@ -26,11 +25,11 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
     answerRunpod();
     inOneMinute();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ jobs_in_flight: 30, max_queued: 70, submits_per_minute: 1_000 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 30, max_queued: 70, submits_per_minute: 1_000 });
     const all = (await Promise.all(batches.map(() => batchOf(call, jobs)))).flatMap(outcomes);
     expect(countOf(all, 201)).toBe(100);
     expect(countOf(all, 'queue_full')).toBe(BATCHES * JOBS - 100);
-    expect(await accountStub(env, account).quota()).toMatchObject([
+    expect(await env.ACCOUNT.getByName(account).quota()).toMatchObject([
       { name: 'submits', remaining: 900 },
       { name: 'jobs', remaining: 0 },
       { name: 'queued', remaining: 0 },
@@ -42,7 +41,7 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
     inOneMinute();
     const { account, call } = await newClient();
     const limits = { jobs_in_flight: 1_000, submits_per_minute: 123 };
-    await accountStub(env, account).setLimits(limits);
+    await env.ACCOUNT.getByName(account).setLimits(limits);
     const all = (await Promise.all(batches.map(() => batchOf(call, jobs)))).flatMap(outcomes);
     expect(countOf(all, 201)).toBe(123);
     expect(countOf(all, 'rate_limited')).toBe(BATCHES * JOBS - 123);
@@ -51,7 +50,7 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
   it('with the same keys make each job once', async () => {
     answerRunpod();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ jobs_in_flight: 1_000, submits_per_minute: 1_000 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1_000, submits_per_minute: 1_000 });
     const keyed = jobs.map((job, at) => ({ ...job, idempotency_key: `k${at}` }));
     const all = (await Promise.all(batches.map(() => batchOf(call, keyed)))).flat();
     expect(new Set(taken(all).map(({ id }) => id)).size).toBe(JOBS);

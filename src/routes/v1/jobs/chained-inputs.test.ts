@@ -1,7 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import type { Output } from '../../../contract/job.ts';
-import { jobStub } from '../../../durable-objects/shared/stubs.ts';
 import { outputKey } from '../../../storage/r2/keys.ts';
 import {
   answerRunpod,
@@ -21,7 +20,7 @@ const worker = { id: 'w', version: '0' };
 async function finished(account: string, call: Call, said: Partial<Output> = {}): Promise<string> {
   const { id } = await submitted(call);
   const claim = crypto.randomUUID();
-  await jobStub(env, id).claim({ attempt: 1, claim, worker });
+  await env.JOB.getByName(id).claim({ attempt: 1, claim, worker });
   const key = outputKey(account, id, 1, 'sub/a.png');
   await env.BUCKET.put(key, PNG);
   const common = { node_id: '2', class_type: 'SaveImage', temp: false };
@@ -47,7 +46,7 @@ async function finished(account: string, call: Call, said: Partial<Output> = {})
       ...said,
     },
   ];
-  const done = await jobStub(env, id).complete({
+  const done = await env.JOB.getByName(id).complete({
     attempt: 1,
     claim,
     last_seq: 0,
@@ -100,7 +99,7 @@ describe("a result of one job as another job's input", () => {
     const response = await call('/v1/jobs', next(`job:${first}/outputs/sub/a.png`));
     expect(response.status).toBe(201);
     const { id } = await response.json<{ id: string }>();
-    const claimed = await jobStub(env, id).claim({ attempt: 1, claim: crypto.randomUUID(), worker });
+    const claimed = await env.JOB.getByName(id).claim({ attempt: 1, claim: crypto.randomUUID(), worker });
     expect('granted' in claimed ? claimed.granted.inputs : []).toEqual([
       {
         name: 'in.png',
@@ -128,7 +127,7 @@ describe("a result of one job as another job's input", () => {
     const response = await call('/v1/jobs', next(`job:${first}/outputs/note.txt`));
     expect(response.status).toBe(201);
     const { id } = await response.json<{ id: string }>();
-    const claimed = await jobStub(env, id).claim({ attempt: 1, claim: crypto.randomUUID(), worker });
+    const claimed = await env.JOB.getByName(id).claim({ attempt: 1, claim: crypto.randomUUID(), worker });
     expect('granted' in claimed ? claimed.granted.inputs : []).toMatchObject([
       { sha256: '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824', size_bytes: 5 },
     ]);

@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
 import { sweepUnfinishedJobs } from '../../../services/maintenance/sweep-jobs.ts';
 import { answerRunpod, GRAPH, newClient, postJson, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
 import { heldClock, ring, rigOf, settled } from '../../../testing/job.ts';
@@ -14,7 +13,7 @@ describe('a place in the line', () => {
   it('is said of a job that waits for its account, from the submit on, and of no other', async () => {
     answerRunpod();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ jobs_in_flight: 1 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1 });
     const inWork = await submitted(call);
     const second = await submitted(call);
     const third = await submitted(call);
@@ -34,7 +33,7 @@ describe('a place in the line', () => {
   it('is null rather than a guess when the account does not answer', async () => {
     answerRunpod();
     const { account, call } = await newClient();
-    await accountStub(env, account).setLimits({ jobs_in_flight: 0 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 0 });
     const { id } = await submitted(call);
     const away = vi.spyOn(env.ACCOUNT, 'getByName').mockImplementation(() => {
       throw new Error('the account is away');

@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
+import type { NewJob } from '../../../contract/new-job.ts';
 import {
   answerRunpod,
   GRAPH,
@@ -70,7 +70,7 @@ describe('a repeated submit', () => {
     const body = JSON.stringify({ workflow: GRAPH });
     const request = new TextEncoder().encode(`POST /v1/jobs\n${body}`);
     const fingerprint = new Uint8Array(await crypto.subtle.digest('SHA-256', request)).toHex();
-    await accountStub(env, account).admit({
+    await env.ACCOUNT.getByName(account).admit({
       job: newId(),
       account,
       inputs: [],
@@ -157,9 +157,9 @@ describe('an idempotency key', () => {
   it('is free after a request with a fault, and after one that was refused', async () => {
     const { account, call } = await fresh();
     expect((await send(call, 'k', { workflow: {} })).status).toBe(422);
-    await accountStub(env, account).setLimits({ jobs_in_flight: 1, max_queued: 0, submits_per_minute: 0 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1, max_queued: 0, submits_per_minute: 0 });
     expect((await send(call, 'k', { workflow: GRAPH, metadata: { a: 'b' } })).status).toBe(429);
-    await accountStub(env, account).setLimits({});
+    await env.ACCOUNT.getByName(account).setLimits({});
     expect((await send(call, 'k')).status).toBe(201);
   });
 
@@ -191,9 +191,9 @@ describe('an idempotency key', () => {
     const app = ownGateway();
     let made = '';
     const cut = failing({
-      create: async (job: { id: string }) => {
+      create: async (job: NewJob) => {
         made = job.id;
-        await (env.JOB.getByName(job.id) as unknown as { create(job: unknown): Promise<unknown> }).create(job);
+        await env.JOB.getByName(job.id).create(job);
         throw new Error('the answer was lost');
       },
     });

@@ -1,7 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { runInDurableObject } from 'cloudflare:test';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { accountStub } from '../../../durable-objects/shared/stubs.ts';
 import {
   answerRunpod,
   GRAPH,
@@ -110,7 +109,7 @@ describe('admission', () => {
   it('refuses one job too many with the time to come back, and stores nothing of it', async () => {
     answerRunpod();
     const full = await newClient();
-    await accountStub(env, full.account).setLimits({ jobs_in_flight: 1, max_queued: 0 });
+    await env.ACCOUNT.getByName(full.account).setLimits({ jobs_in_flight: 1, max_queued: 0 });
     await submitted(full.call);
     const body = { workflow: GRAPH, inputs: [{ name: 'a.png', data: PNG.toBase64() }] };
     const response = await full.call('/v1/jobs', postJson(body));

@@ -2,7 +2,6 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { FETCH_TIMEOUT_MS } from '../../../services/assets/fetch.ts';
 import { FETCH_ALL_TIMEOUT_MS } from '../../../services/jobs/inputs.ts';
-import { jobStub } from '../../../durable-objects/shared/stubs.ts';
 import { assetKey } from '../../../storage/r2/keys.ts';
 import {
   GRAPH,
@@ -44,7 +43,7 @@ describe('an input by URL', () => {
     const response = await call('/v1/jobs', withUrl('https://files.example.com/a'));
     expect(response.status).toBe(201);
     const { id } = jobSchema.parse(await response.json());
-    const claimed = await jobStub(env, id).claim({
+    const claimed = await env.JOB.getByName(id).claim({
       attempt: 1,
       claim: crypto.randomUUID(),
       worker: { id: 'w', version: '0' },

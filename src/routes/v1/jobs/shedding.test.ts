@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { Verdict } from '../../../contract/endpoint.ts';
-import { accountStub, endpointStub } from '../../../durable-objects/shared/stubs.ts';
+import type { BreakerState } from '../../../contract/endpoint.ts';
+import type { EndpointRpc, Stub } from '../../../contract/rpc.ts';
 import {
   GRAPH,
   newClient,
@@ -18,14 +18,14 @@ import { fakeRunpod, heldClock, until } from '../../../testing/job.ts';
 
 async function shut(endpoint: string): Promise<void> {
   for (const job of ['x', 'y', 'z']) {
-    await endpointStub(env, endpoint).ran(job, 'failed', null);
+    await env.ENDPOINT.getByName(endpoint).reportOutcome(job, 'failed', null);
   }
 }
 
 /** As many jobs ask at the endpoint and are told to wait. */
 async function fill(endpoint: string, jobs: number): Promise<void> {
   for (let job = 0; job < jobs; job += 1) {
-    await endpointStub(env, endpoint).ask(`w${job}`);
+    await env.ENDPOINT.getByName(endpoint).acquire(`w${job}`);
   }
 }
 
@@ -71,7 +71,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     const headers = { ...Object(init.headers), 'idempotency-key': 'once' };
     expect((await call('/v1/jobs', { ...init, headers })).status).toBe(503);
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
-    const quota = await accountStub(env, account).quota();
+    const quota = await env.ACCOUNT.getByName(account).quota();
     expect(quota.find(({ name }) => name === 'submits')).toMatchObject({ remaining: 120 });
     expect((await submit(call, 'default', { headers: { 'idempotency-key': 'once' } })).status).toBe(201);
   });
@@ -97,7 +97,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     await fill('frail-4', 1);
     await submitted(call, { endpoint: 'frail-4' });
     // By now this isolate knows.
-    expect(await endpointStub(env, 'frail-4').verdict()).toMatchObject({ mode: 'open' });
+    expect(await env.ENDPOINT.getByName('frail-4').breakerState()).toMatchObject({ mode: 'open' });
     expect((await submit(call, 'frail-4')).status).toBe(201);
   });
 
@@ -117,12 +117,12 @@ describe('a submit to an endpoint that is sent nothing', () => {
   it('waits for no Endpoint object: the answer is there before theirs', async () => {
     fakeRunpod();
     const { call } = await newClient();
-    const { promise, resolve } = Promise.withResolvers<Verdict>();
+    const { promise, resolve } = Promise.withResolvers<BreakerState>();
     const asked: string[] = [];
     const spy = vi.spyOn(env.ENDPOINT, 'getByName').mockImplementation((name) => {
       asked.push(name);
-      const ask = () => promise.then(() => ({ kind: 'go', report: 'trouble' }));
-      return { verdict: () => promise, ask } as unknown as DurableObjectStub;
+      const acquire = () => promise.then(() => ({ kind: 'go', report: 'trouble' }));
+      return { breakerState: () => promise, acquire } as unknown as Stub<EndpointRpc>;
     });
     onTestFinished(() => spy.mockRestore());
     expect((await submit(call, 'frail-5')).status).toBe(201);

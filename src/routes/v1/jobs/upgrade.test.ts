@@ -17,7 +17,7 @@ describe('a job that release 0.1.0 stored', () => {
     const before = jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
     expect(before).toMatchObject({ status: 'running', stage: 'inputs', metadata: { shot: '7' } });
     const { stub } = rigOf(id);
-    const first = await stub.first(account);
+    const first = await stub.initialView(account);
     if (first === null) {
       throw new Error('the first answer is gone');
     }

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { MAX_WEBHOOKS } from '../../../services/webhooks/request.ts';
-import { MAX_SENDS_PER_HOUR } from '../../../durable-objects/webhook/object.ts';
+import { MAX_SENDS_PER_HOUR } from '../../../contract/webhook.ts';
 import { newClient, PNG, postJson, problemOf, submitted } from '../../../testing/gateway.ts';
 import { heldClock, until } from '../../../testing/job.ts';
 import { always, first, Hook, hookOf, newHook, receivers, urlFor, verified } from '../../../testing/webhook.ts';

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-DOCS = TESTS.parents[1] / "docs/reference"
+DOCS = TESTS.parents[1] / "docs"
 REAL = "real/test_real_comfyui.py"
 
 
@@ -23,7 +23,7 @@ def check(place: str, names: list[str], row: str) -> None:
 
 
 def test_every_known_issue_has_its_test() -> None:
-    known = rows("worker.md", "## worker-comfyui's known issues")
+    known = rows("guides/direct-jobs.md", "## worker-comfyui's known issues")
     assert len(known) >= 15
     for row in known:
         shown = row.rstrip(" |").rpartition(" | ")[2]
@@ -35,7 +35,7 @@ def test_every_known_issue_has_its_test() -> None:
 
 
 def test_everything_that_outlives_a_job_has_its_test() -> None:
-    kept = rows("isolation.md", "| what | what becomes of it | shown by |")
+    kept = rows("reference/isolation.md", "| what | what becomes of it | shown by |")
     assert len(kept) >= 20
     for row in kept:
         shown = row.rstrip(" |").rpartition(" | ")[2]

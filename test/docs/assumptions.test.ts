@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 const root = resolve(import.meta.dirname, '../..');
 
 /** `reference/runpod.md 2.1`, `reference/http-api.md section 7`, also over the end of a comment's line. */
-const CITED = /(?<![\w.]\/)reference\/([a-z0-9-]+\.md)(?:(?:\s|\*|#|\/)+(?:sections? )?(\d+(?:\.\d+)?))?/g;
+const CITED = /(?<![\w.]\/|")reference\/([a-z0-9-]+\.md)(?:(?:\s|\*|#|\/)+(?:sections? )?(\d+(?:\.\d+)?))?/g;
 
 /** Sections of `docs/reference/assumptions.md`, by page. */
 function known(): Map<string, Set<string>> {
@@ -26,7 +26,7 @@ function known(): Map<string, Set<string>> {
   return pages;
 }
 
-test('every fact that a comment cites is on the page of what the code takes as given', () => {
+test('docs/reference/assumptions.md has a row for every fact that a comment cites', () => {
   const files = execFileSync('git', ['ls-files', '--', 'src', 'worker-gpu', 'local', 'test', 'docs/decisions'], {
     cwd: root,
     encoding: 'utf8',

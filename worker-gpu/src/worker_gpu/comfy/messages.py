@@ -171,7 +171,7 @@ def parse_message(raw: str) -> Message | None:
 
 
 def written_files(report: JsonObject) -> tuple[WrittenFile, ...]:
-    """The files of a report of the worker's package inside ComfyUI (docs/worker.md)."""
+    """The files of a report of the worker's package inside ComfyUI (docs/reference/worker.md)."""
     files = (maybe_object(file) for file in maybe_list(report.get("files")))
     return tuple(
         WrittenFile(

@@ -2,6 +2,7 @@ import type { JobErrorCode } from '../../contract/errors.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
 import type { Config } from '../../config/schema.ts';
+import type { Issue } from '../../domain/problems.ts';
 
 /**
  * Somewhere that runs jobs on GPUs: one implementation for each kind of worker (`providers.ts`). Calls answer with values; they do
@@ -16,6 +17,14 @@ export type GpuProvider = {
   result(run: RunRef & JobRef): Promise<ResultOutcome>;
   /** Cancels a run, queued or running. `done` also when it is over or unknown there. */
   cancel(run: RunRef): Promise<'done' | 'again'>;
+};
+
+/** What a kind of worker requires of a job's request, beside the rules of every endpoint. Pure. */
+export type RequestRules = {
+  /** The names that the job's files get in its graph, by their names in the request. */
+  inputNames(names: readonly string[]): ReadonlyMap<string, string>;
+  /** Why a graph (JSON text) and its files cannot be sent to the worker. */
+  runIssues(workflow: string, inputs: readonly JobInput[]): Issue[];
 };
 
 /** What a provider works with. `bucket`: where the files of jobs are, and go. */

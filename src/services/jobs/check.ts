@@ -10,14 +10,13 @@ import { quote, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { nodesOf, unknownNodes } from '../endpoints/node-catalog.ts';
 import { checkGraph, checkLeastSize } from '../../domain/workflow/check.ts';
-import { flatNames } from '../../providers/gpu/worker-comfyui/flat-names.ts';
+import { requestRules } from '../../providers/gpu/request-rules.ts';
 import { pointersIn } from '../../domain/workflow/graph.ts';
 import { nameIssues, portableName } from '../../domain/workflow/input-name.ts';
 import { isRecord, parseWorkflow } from '../../domain/workflow/parse.ts';
 import type { Facts } from '../../domain/workflow/results.ts';
 import { shape, type Rules, type Shaped } from '../../domain/workflow/shaping/shape.ts';
 import { foreignBody } from './foreign-body.ts';
-import { inlineIssues } from './inline-run.ts';
 import type { JobBody } from './inline.ts';
 import { resolveInputs, type ResolvedInputs } from './inputs.ts';
 import { jobRequestSchema, tooMany, type InputRequest } from './request.ts';
@@ -85,8 +84,8 @@ export async function checkRequest(
   const { temp_outputs: tempOutputs } = jobOptions;
   const graph = graphOf(workflow, rules, issues);
   const portable = requested.map(({ name }) => portableName(name));
-  const inputNames =
-    target?.worker === 'worker-comfyui' ? flatNames(portable) : new Map(portable.map((name) => [name, name]));
+  const ofWorker = requestRules(target?.worker);
+  const inputNames = ofWorker.inputNames(portable);
   const shaped =
     graph === null
       ? null
@@ -119,7 +118,7 @@ export async function checkRequest(
   issues.addAll(nameIssues(requested.map(({ name }) => name)));
   issues.addAll(inputIssues);
   if (shaped !== null) {
-    issues.addAll(inlineIssues(target, shaped.shaped.text, inputs));
+    issues.addAll(ofWorker.runIssues(shaped.shaped.text, inputs));
   }
   return shaped === null || issues.count > 0
     ? refuse(issues)

@@ -10,9 +10,9 @@ import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { deadlineIn, type Deadline } from '../../lib/stalled-stream.ts';
 import { storageFull } from '../assets/refusals.ts';
+import { requestRules } from '../../providers/gpu/request-rules.ts';
 import { checkRequest, type Checked } from './check.ts';
 import { fallbacksFor } from './fallbacks.ts';
-import { inlineIssues } from './inline-run.ts';
 import { storeInline, type JobBody } from './inline.ts';
 import { FETCH_ALL_TIMEOUT_MS, fetchRemote } from './inputs.ts';
 import { missingAssetProblem, releaseAssets, referencesOf } from './asset-references.ts';
@@ -171,7 +171,8 @@ async function fetchRemoteInputs(
   const all = [...checked.inputs, ...inputs];
   if (inputs.length > 0) {
     // The sizes of remote files are known only now.
-    issues.push(...inlineIssues(core.config.endpoints[checked.endpoint], checked.shaped.text, all));
+    const { worker } = core.config.endpoints[checked.endpoint] ?? {};
+    issues.push(...requestRules(worker).runIssues(checked.shaped.text, all));
   }
   const [issue, ...others] = issues;
   if (issue !== undefined) {

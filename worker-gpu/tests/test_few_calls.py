@@ -18,7 +18,7 @@ from test_own_folders import GRAPH, ended, folders_in
 from worker_gpu.comfy.input_form import BLOCK_BYTES, InputForm
 from worker_gpu.comfy.messages import parse_message
 from worker_gpu.comfy.run import NodeShowed, PromptRun, RunEnded
-from worker_gpu.direct.progress import StatusProgress
+from worker_gpu.direct.progress import StatusReporter
 from worker_gpu.log import Log
 from worker_gpu.outputs.collect import MAX_FETCHES
 from worker_gpu.shape import Json, JsonObject
@@ -205,8 +205,8 @@ async def test_a_job_over_in_its_first_moments_posts_no_progress() -> None:
     async def post(message: JsonObject) -> None:
         posted.append(message)
 
-    shown = StatusProgress(post, Log(io.StringIO()), gap_s=0, first_s=60)
-    shown.tell({"type": "stage", "stage": "executing"})
+    shown = StatusReporter(post, Log(io.StringIO()), gap_s=0, first_s=60)
+    shown.update({"type": "stage", "stage": "executing"})
     await asyncio.sleep(0)
     await shown.close()
     assert posted == []

@@ -26,7 +26,7 @@ from test_job import SAVE, listing
 from test_own_folders import folders_in
 from worker_gpu.comfy.client import Catalog
 from worker_gpu.contract import Report
-from worker_gpu.direct.stream import streamed
+from worker_gpu.direct.stream import stream_job
 from worker_gpu.gateway.client import GatewayClient
 from worker_gpu.handler import Handler
 from worker_gpu.log import Log
@@ -178,7 +178,7 @@ async def test_every_chunk_of_a_stream_can_be_sent(tmp_path: Path) -> None:
     chunks: list[JsonObject] = []
     seen = asyncio.Event()
     async with handler_of(tmp_path, failing(HALF, "\ud83d", seen)) as handler:
-        async for chunk in streamed(lambda tell: handler(given, tell), 10_000_000, time.monotonic):
+        async for chunk in stream_job(lambda tell: handler(given, tell), 10_000_000, time.monotonic):
             chunks.append(chunk)
             if chunk.get("type") == "progress":
                 seen.set()

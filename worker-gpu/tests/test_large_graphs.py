@@ -17,7 +17,7 @@ from worker_gpu.comfy.progress import Progress, ProgressBook
 from worker_gpu.comfy.sight import Succeeded
 from worker_gpu.comfy.socket import ComfySocket
 from worker_gpu.comfy.socket import Heard as SocketHeard
-from worker_gpu.direct.progress import StatusProgress
+from worker_gpu.direct.progress import StatusReporter
 from worker_gpu.log import Log
 from worker_gpu.shape import JsonObject
 
@@ -139,9 +139,9 @@ def status_of(nodes: int) -> None:
         async def post(_told: JsonObject) -> None:
             await asyncio.Event().wait()
 
-        status = StatusProgress(post, Log(io.StringIO()), first_s=0)
+        status = StatusReporter(post, Log(io.StringIO()), first_s=0)
         for number in range(nodes):
-            status.tell({"type": "progress", "nodes": {str(number): {"state": "finished"}}})
+            status.update({"type": "progress", "nodes": {str(number): {"state": "finished"}}})
         await status.close()
 
     asyncio.run(tell())

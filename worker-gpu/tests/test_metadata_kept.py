@@ -9,7 +9,7 @@ from direct.test_worker_comfyui_answer import file, listing
 from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script
 from fakes.gateway import Job
 from fakes.stage import staged
-from worker_gpu.direct.progress_sink import Teller
+from worker_gpu.direct.progress_sink import ProgressSink
 from worker_gpu.shape import Json, JsonObject, maybe_list
 
 pytestmark = pytest.mark.asyncio
@@ -91,7 +91,7 @@ async def test_a_direct_answer_without_warnings_has_no_list_of_them(tmp_path: Pa
 
 async def test_a_direct_job_keeps_a_repeated_warning_once() -> None:
     """As when the graph is run again because memory ran out."""
-    sink = Teller(lambda _progress: None, None)
+    sink = ProgressSink(lambda _progress: None, None)
     for _ in range(2):
         sink.warning("metadata_not_removed", NOT_SUPPORTED)
 

@@ -10,7 +10,7 @@ from direct.stage import direct_stage, entries
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG
 from worker_gpu.contract import Output
-from worker_gpu.direct.response import KeptFiles
+from worker_gpu.direct.response import InlineFiles
 from worker_gpu.outputs import collect
 from worker_gpu.outputs.files import IN_MEMORY_BYTES, measure
 from worker_gpu.outputs.upload import NamedFile
@@ -30,7 +30,7 @@ async def test_measure_holds_the_content_of_a_file_up_to_a_limit(tmp_path: Path,
 
 
 async def test_an_answer_needs_no_second_reading_of_a_file(tmp_path: Path) -> None:
-    path, kept = tmp_path / "a.png", KeptFiles()
+    path, kept = tmp_path / "a.png", InlineFiles()
     path.write_bytes(PNG)
     file = measure(path, "a.png")
     path.unlink()

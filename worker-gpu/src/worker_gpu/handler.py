@@ -16,11 +16,11 @@ from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[rep
 
 from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.diagnose.report import debug, health
-from worker_gpu.direct.progress import StatusProgress
+from worker_gpu.direct.progress import StatusReporter
 from worker_gpu.direct.request import is_direct, named_action
-from worker_gpu.direct.response import answer_limit
-from worker_gpu.direct.run import Tell, refusal, run_direct
-from worker_gpu.direct.stream import streamed
+from worker_gpu.direct.response import response_limit
+from worker_gpu.direct.run import SendProgress, error_response, run_direct
+from worker_gpu.direct.stream import stream_job
 from worker_gpu.log import Log
 from worker_gpu.ready import Ready
 from worker_gpu.runner import run_job
@@ -40,13 +40,13 @@ class Handler:
         self._place: Workplace | None = None
         self._settling: asyncio.Task[Workplace] | None = None
 
-    async def __call__(self, job: "dict[str, Any]", tell: Tell) -> JsonObject:
+    async def __call__(self, job: "dict[str, Any]", tell: SendProgress) -> JsonObject:
         """Do what `job["input"]` asks: the action it names, the graph it holds, or the ticket it is. Gives the answer
         or the receipt. Never raises but for cancellation."""
         # The SDK writes JSON in UTF-8 and loses an answer that has no such form.
         return well_formed_object(await self._answer(job, lambda told: tell(well_formed_object(told))))
 
-    async def _answer(self, job: "dict[str, Any]", tell: Tell) -> JsonObject:
+    async def _answer(self, job: "dict[str, Any]", tell: SendProgress) -> JsonObject:
         given: Json = job.get("input")
         action = named_action(given)
         if action is not None:
@@ -78,7 +78,7 @@ class Handler:
             case "debug":
                 return await debug(place, os.environ, with_catalog=asked.get("catalog") is True)
             case _:
-                return refusal("invalid_request", "action: must be health or debug")
+                return error_response("invalid_request", "action: must be health or debug")
 
     async def _workplace(self) -> Workplace:
         async with self._opening:
@@ -97,9 +97,9 @@ def make_handle(handler: Handler, log: Log) -> "Callable[[dict[str, Any]], Await
     """The function that the SDK calls with each job, where progress goes into the job's status."""
 
     async def handle(job: "dict[str, Any]") -> JsonObject:
-        progress = StatusProgress(lambda told: _post(job, told), log)
+        progress = StatusReporter(lambda told: _post(job, told), log)
         try:
-            return await handler(job, progress.tell)
+            return await handler(job, progress.update)
         finally:
             await progress.close()
 
@@ -113,8 +113,8 @@ def serve(ready: Ready) -> None:
     handler = Handler(ready)
 
     async def stream(job: "dict[str, Any]") -> AsyncGenerator[JsonObject]:
-        limit = answer_limit(str(job.get("id")), ready.settings.direct.max_answer_bytes)
-        async for chunk in streamed(lambda tell: handler(job, tell), limit, time.monotonic):
+        limit = response_limit(str(job.get("id")), ready.settings.direct.max_answer_bytes)
+        async for chunk in stream_job(lambda tell: handler(job, tell), limit, time.monotonic):
             yield chunk
 
     def one_at_a_time(_current: int) -> int:

@@ -13,7 +13,14 @@ from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG, FakeComfy, Prompt, Script, holding
 from fakes.server import serving
 from worker_gpu.contract import Output
-from worker_gpu.direct.response import AROUND_BYTES, AnswerRoom, KeptFiles, answer_bytes, compose, sent_bytes
+from worker_gpu.direct.response import (
+    ENVELOPE_BYTES,
+    InlineFiles,
+    ResponseBudget,
+    build_response,
+    response_size,
+    wire_size,
+)
 from worker_gpu.direct.run import MAX_TEXT_BESIDE_BUCKET_BYTES
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.errors import JobError
@@ -45,7 +52,7 @@ async def test_texts_count(tmp_path: Path, character: str) -> None:
         answer = await stage.run({"workflow": SAVE})
 
         assert len(entries(fitting, "text")) == 9
-        assert sent_bytes({"output": fitting}) < 10_000_000
+        assert wire_size({"output": fitting}) < 10_000_000
         assert answer["code"] == "output_too_large"
         assert "10 MB" in str(answer["error"])
 
@@ -107,12 +114,12 @@ OUTPUTS = st.lists(st.tuples(NAMES, st.binary(max_size=600) | st.text(max_size=4
 
 
 @pytest.mark.asyncio
-@given(outputs=OUTPUTS, limit=st.integers(AROUND_BYTES, AROUND_BYTES + 8000))
+@given(outputs=OUTPUTS, limit=st.integers(ENVELOPE_BYTES, ENVELOPE_BYTES + 8000))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_an_answer_is_never_larger_than_the_limit_and_never_refused_below_it(
     tmp_path: Path, outputs: list[tuple[str, bytes | str]], limit: int
 ) -> None:
-    room, kept = AnswerRoom(limit, True, ""), KeptFiles()
+    room, kept = ResponseBudget(limit, True, ""), InlineFiles()
     made: dict[str, Output] = {}
     for name, content in outputs:
         text = content if isinstance(content, str) and content.isprintable() else None
@@ -122,21 +129,21 @@ async def test_an_answer_is_never_larger_than_the_limit_and_never_refused_below_
         file = LocalFile(path, len(raw), "0" * 64, Kind("file", "application/octet-stream"))
         made[name] = Output(name, "2", "X", "file", "application/octet-stream", len(raw), "0" * 64, None, False, text)
         await kept.put([NamedFile(name, file)], lambda _named, _key: None)
-    answer = compose(made.values(), kept, lambda key: key)
+    answer = build_response(made.values(), kept, lambda key: key)
 
     def fits() -> bool:
         try:
             for output in made.values():
-                room.take(output)
+                room.add(output)
             room.check(answer)
         except JobError as error:
             assert error.code == "output_too_large"
             return False
         return True
 
-    assert answer_bytes(answer) == sent_bytes(answer)
+    assert response_size(answer) == wire_size(answer)
     if fits():
-        assert sent_bytes(answer) + AROUND_BYTES <= limit
+        assert wire_size(answer) + ENVELOPE_BYTES <= limit
     else:
         # Counted one by one, an output takes no more than a comma and the word for its kind above what it takes sent.
-        assert sent_bytes(answer) + AROUND_BYTES + 8 * len(made) > limit
+        assert wire_size(answer) + ENVELOPE_BYTES + 8 * len(made) > limit

@@ -9,7 +9,7 @@ import pytest
 from direct.stage import direct_stage, entries
 from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script, holding, playing
 from fakes.recordings import Recording, all_recordings, recording
-from worker_gpu.direct.response import MAX_RUN_ANSWER_BYTES, MAX_RUNSYNC_ANSWER_BYTES, answer_limit
+from worker_gpu.direct.response import MAX_RUN_RESPONSE_BYTES, MAX_RUNSYNC_RESPONSE_BYTES, response_limit
 from worker_gpu.direct.settings import DirectSettings
 from worker_gpu.policy import NodePolicy
 from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
@@ -157,8 +157,8 @@ async def test_an_answer_over_runpods_limit_fails_and_says_what_to_do(tmp_path: 
 
 
 async def test_the_limit_is_that_of_the_way_the_job_came() -> None:
-    assert answer_limit("sync-1", None) == MAX_RUNSYNC_ANSWER_BYTES == 20_000_000
-    assert answer_limit("1-u1", None) == MAX_RUN_ANSWER_BYTES == 10_000_000
+    assert response_limit("sync-1", None) == MAX_RUNSYNC_RESPONSE_BYTES == 20_000_000
+    assert response_limit("1-u1", None) == MAX_RUN_RESPONSE_BYTES == 10_000_000
 
 
 EDITOR: JsonObject = {"last_node_id": 3, "nodes": [{"id": 3, "type": "KSampler"}], "links": []}
@@ -168,7 +168,7 @@ EDITOR: JsonObject = {"last_node_id": 3, "nodes": [{"id": 3, "type": "KSampler"}
     ("given", "code", "words"),
     [
         ({"workflow": EDITOR}, "invalid_workflow", "Export (API)"),
-        ({"workflow": "not json"}, "invalid_workflow", "no JSON"),
+        ({"workflow": "not json"}, "invalid_workflow", "is not JSON"),
         ({"workflow": {"1": {}}}, "invalid_workflow", "node 1 has no class_type"),
         ({"workflow": SAVE, "images": [{"name": "a"}]}, "invalid_request", "image"),
         ({"workflow": SAVE, "images": [{"name": "a", "image": "*"}]}, "invalid_request", "not base64"),

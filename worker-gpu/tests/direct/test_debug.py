@@ -19,7 +19,7 @@ from models.faulty_store import faulty_store
 from models.samples import manifest_bytes, model, settings, silent
 from worker_gpu.diagnose.probe import probe
 from worker_gpu.diagnose.report import MAX_FILES, debug, health
-from worker_gpu.direct.response import sent_bytes
+from worker_gpu.direct.response import wire_size
 from worker_gpu.models.service import Models
 from worker_gpu.shape import JsonObject, maybe_list, maybe_object
 
@@ -144,7 +144,7 @@ async def test_a_report_fits_what_the_gateway_passes_on_and_has_the_last_lines_f
     told = maybe_object(report["models"])
     assert (len(maybe_list(told["manifest"])), told["manifest_left_out"]) == (MAX_FILES, 2 * MAX_FILES)
     assert next(iter(report)) == "log"
-    assert sent_bytes(report) < 1_000_000
+    assert wire_size(report) < 1_000_000
 
 
 @pytest.mark.asyncio

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from worker_gpu.direct.progress import StatusProgress
+from worker_gpu.direct.progress import StatusReporter
 from worker_gpu.log import Log
 from worker_gpu.shape import Json, JsonObject
 
@@ -41,12 +41,12 @@ def progress(**nodes: str) -> JsonObject:
 async def test_a_progress_shows_every_node_that_was_told_of() -> None:
     """Each message names only what changed since the one before, which the reader may not have seen."""
     status = Status(held=True)
-    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
-    shown.tell(progress(a="finished", b="running"))
+    shown = StatusReporter(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
+    shown.update(progress(a="finished", b="running"))
     await status.begun.wait()
-    shown.tell(progress(b="finished", c="running"))
-    shown.tell({"type": "stage", "stage": "uploading"})
-    shown.tell(progress(c="finished"))
+    shown.update(progress(b="finished", c="running"))
+    shown.update({"type": "stage", "stage": "uploading"})
+    shown.update(progress(c="finished"))
     status.go.set()
     assert await status.done.get() == progress(a="finished", b="running")
     assert await status.done.get() == progress(a="finished", b="finished", c="finished")
@@ -56,10 +56,10 @@ async def test_a_progress_shows_every_node_that_was_told_of() -> None:
 async def test_a_message_that_fails_does_not_silence_the_next() -> None:
     status, log = Status(), io.StringIO()
     status.faults.append(ValueError("no"))
-    shown = StatusProgress(status.post, Log(log), gap_s=0, first_s=0)
-    shown.tell(progress(a="running"))
+    shown = StatusReporter(status.post, Log(log), gap_s=0, first_s=0)
+    shown.update(progress(a="running"))
     await status.done.get()
-    shown.tell(progress(a="finished"))
+    shown.update(progress(a="finished"))
     async with asyncio.timeout(10):
         assert await status.done.get() == progress(a="finished")
     await shown.close()
@@ -68,10 +68,10 @@ async def test_a_message_that_fails_does_not_silence_the_next() -> None:
 
 async def test_nothing_is_posted_after_the_end() -> None:
     status = Status(held=True)
-    shown = StatusProgress(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
-    shown.tell(progress(a="running"))
+    shown = StatusReporter(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
+    shown.update(progress(a="running"))
     await status.begun.wait()
-    shown.tell(progress(a="finished"))
+    shown.update(progress(a="finished"))
     closing = asyncio.create_task(shown.close())
     status.go.set()
     await closing

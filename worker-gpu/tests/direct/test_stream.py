@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from worker_gpu.direct.response import sent_bytes
-from worker_gpu.direct.run import Tell
-from worker_gpu.direct.stream import PROGRESS_SHARE, streamed
+from worker_gpu.direct.response import wire_size
+from worker_gpu.direct.run import SendProgress
+from worker_gpu.direct.stream import PROGRESS_SHARE, stream_job
 from worker_gpu.shape import Json, JsonObject
 
 pytestmark = pytest.mark.asyncio
@@ -22,15 +22,15 @@ def progress(value: Json) -> JsonObject:
 
 
 async def collected(
-    run: Callable[[Tell], "asyncio.Future[JsonObject]"], limit: int = LIMIT, gap_s: float = NEVER_S
+    run: Callable[[SendProgress], "asyncio.Future[JsonObject]"], limit: int = LIMIT, gap_s: float = NEVER_S
 ) -> list[JsonObject]:
-    return [chunk async for chunk in streamed(run, limit, lambda: 0.0, gap_s)]
+    return [chunk async for chunk in stream_job(run, limit, lambda: 0.0, gap_s)]
 
 
-def told_by(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[Tell], "asyncio.Future[JsonObject]"]:
+def told_by(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[SendProgress], "asyncio.Future[JsonObject]"]:
     """A run that tells `lines`, each with time for whoever listens, and gives `answer`."""
 
-    async def run(tell: Tell) -> JsonObject:
+    async def run(tell: SendProgress) -> JsonObject:
         for line in lines:
             tell(line)
             for _ in range(20):
@@ -48,7 +48,7 @@ async def test_two_thousand_steps_are_a_few_chunks() -> None:
 async def test_the_latest_progress_goes_when_its_time_has_come() -> None:
     clock, seen = [0.0], asyncio.Event()
 
-    async def run(tell: Tell) -> JsonObject:
+    async def run(tell: SendProgress) -> JsonObject:
         for step in range(10):
             tell(progress(step))
         await seen.wait()
@@ -61,7 +61,7 @@ async def test_the_latest_progress_goes_when_its_time_has_come() -> None:
         return ANSWER
 
     chunks: list[JsonObject] = []
-    async for chunk in streamed(run, LIMIT, lambda: clock[0], 5.0):
+    async for chunk in stream_job(run, LIMIT, lambda: clock[0], 5.0):
         chunks.append(chunk)
         if chunk in (progress(9), progress(19)):
             seen.set()
@@ -75,7 +75,7 @@ async def test_stages_and_outputs_come_all_and_in_order_while_the_run_lasts() ->
 
 
 async def test_what_still_waits_when_the_run_is_over_is_not_sent() -> None:
-    async def run(tell: Tell) -> JsonObject:
+    async def run(tell: SendProgress) -> JsonObject:
         for number in range(1000):
             tell({"type": "output", "filename": f"{number}.png"})
         tell(progress(1))
@@ -89,17 +89,17 @@ async def test_all_chunks_together_are_never_more_than_runpod_takes() -> None:
     answer: JsonObject = {"images": ["y" * 50_000]}
     chunks = await collected(told_by(*lines, answer=answer), limit=100_000, gap_s=0.0)
     assert chunks[-1] == answer
-    assert 0 < sum(map(sent_bytes, chunks[:-1])) <= 100_000 * PROGRESS_SHARE
+    assert 0 < sum(map(wire_size, chunks[:-1])) <= 100_000 * PROGRESS_SHARE
 
     chunks = await collected(told_by(*lines, answer={"images": ["y" * 95_000]}), limit=100_000, gap_s=0.0)
     assert chunks[-1]["code"] == "output_too_large"
-    assert sum(map(sent_bytes, chunks)) <= 100_000
+    assert sum(map(wire_size, chunks)) <= 100_000
 
 
 async def test_a_stream_that_is_closed_stops_its_run() -> None:
     stopped = asyncio.Event()
 
-    async def run(tell: Tell) -> JsonObject:
+    async def run(tell: SendProgress) -> JsonObject:
         tell(progress(0))
         try:
             await asyncio.Event().wait()
@@ -107,7 +107,7 @@ async def test_a_stream_that_is_closed_stops_its_run() -> None:
             stopped.set()
         return ANSWER
 
-    chunks = streamed(run, LIMIT, lambda: 0.0)
+    chunks = stream_job(run, LIMIT, lambda: 0.0)
     assert await anext(chunks) == progress(0)
     await chunks.aclose()
     assert stopped.is_set()

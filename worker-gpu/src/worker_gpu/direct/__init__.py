@@ -1,1 +1,1 @@
-"""Jobs without a gateway: the graph in RunPod's input, the outputs in its answer. docs/reference/worker.md."""
+"""Direct jobs: a workflow in RunPod's input, without a gateway."""

@@ -1,4 +1,4 @@
-"""Outputs into one's own S3 or R2 bucket: signed PUTs for the uploader, presigned GETs for the answer. Stdlib only."""
+"""Stores outputs in an S3 or R2 bucket of the user: signed PUTs for the uploader, presigned GETs for the response."""
 
 import hashlib
 import hmac
@@ -15,8 +15,8 @@ from worker_gpu.gateway.client import FileToUpload
 from worker_gpu.models.settings import Credentials
 
 LINK_S = 7 * 24 * 3600
-"""How long an answer's links work: the longest that SigV4 allows, and what worker-comfyui's had (reference/runpod.md
-section 4.3)."""
+"""Lifetime of the links in a response: the maximum of SigV4, and that of worker-comfyui (reference/runpod.md section
+4.3)."""
 MAX_PUT_BYTES = 4995 * 1024**3 // 1000
 """R2's largest single PUT, 4.995 GiB (reference/gpu-worker.md section 1.3)."""
 
@@ -24,7 +24,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._/-]")
 
 
 class BucketStore:
-    """Places for the outputs of one job, below its folder in the bucket."""
+    """An `UploadStore` for one job, in a folder of the bucket named after the job."""
 
     def __init__(self, bucket: OutputBucket, job: str, wall: Callable[[], float]) -> None:
         self._bucket = bucket
@@ -32,26 +32,29 @@ class BucketStore:
         self._wall = wall
 
     async def uploads(self, files: list[FileToUpload], until: float) -> list[Upload]:
-        """See `outputs.upload.Store`."""
+        """See `UploadStore`."""
         del until
-        return [self._place(file) for file in files]
+        return [self._upload(file) for file in files]
 
     async def finish_upload(self, upload: MultipartUpload, etags: list[tuple[int, str]], until: float) -> bool:
-        """Never called: every place is one PUT."""
+        """Never called, because every upload is one PUT."""
         del upload, etags, until
         return False
 
     def link(self, key: str) -> str:
-        """A URL that gives the object to anybody, for LINK_S seconds."""
+        """A URL that anyone can read the object from for LINK_S seconds."""
         return presigned_get(self._bucket.credentials, f"{self._bucket.base}/{encode_path(key)}", LINK_S, self._wall())
 
-    def _place(self, file: FileToUpload) -> Upload:
+    def _upload(self, file: FileToUpload) -> Upload:
         if file.size_bytes > MAX_PUT_BYTES:
-            raise JobError("output_too_large", f"The output {file.name} is larger than a bucket takes in one piece.")
-        key = self._folder + _plain(file.name)
+            raise JobError(
+                "output_too_large",
+                f"The output {file.name} is larger than 4.995 GiB.",
+            )
+        key = self._folder + _url_safe(file.name)
         url = f"{self._bucket.base}/{encode_path(key)}"
         parts = urlsplit(url)
-        # The store refuses bytes that do not have this hash.
+        # The bucket rejects content that does not have this hash.
         headers = signed(
             self._bucket.credentials,
             "PUT",
@@ -66,9 +69,9 @@ class BucketStore:
 
 
 def presigned_get(credentials: Credentials, url: str, seconds: int, now: float) -> str:
-    """`url` with a signature in its query that allows GET for `seconds` from `now` (seconds since 1970).
+    """`url` with a signature that allows GET for `seconds` from `now` (seconds since 1970).
 
-    The rules: docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html, whose example is the test.
+    Specification: docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html, whose example is the test.
     """
     parts = urlsplit(url)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -90,8 +93,8 @@ def presigned_get(credentials: Credentials, url: str, seconds: int, now: float) 
     return f"{url}?{query}&X-Amz-Signature={key.hex()}"
 
 
-def _plain(name: str) -> str:
-    """`name` with nothing that URL libraries encode in different ways; a changed one gets a mark, to stay unique."""
+def _url_safe(name: str) -> str:
+    """`name` without characters that URL libraries encode differently. A changed name gets a hash to stay unique."""
     plain = _UNSAFE.sub("_", name)
     if plain == name:
         return name

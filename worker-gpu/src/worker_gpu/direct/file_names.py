@@ -1,4 +1,4 @@
-"""Names of files in a direct job, as ComfyUI's editor writes them and as Windows does.
+"""Names of the files of a direct job, as ComfyUI's editor and Windows write them.
 
 The gateway has the same rules for its jobs (src/domain/workflow/input-name.ts, shape/rename-paths.ts); both are held
 against src/testing/file-names.json.
@@ -13,14 +13,14 @@ MAX_NAME_BYTES = 255
 MAX_PATH_CHARS = 1024
 
 _ANNOTATION = re.compile(r" \[(input|output|temp)\]$")
-"""Which of its folders ComfyUI looks in. It reads this off the end of the name."""
+"""The folder that ComfyUI reads from, at the end of a name."""
 _ODD_ANNOTATION = re.compile(r"\[(?:input|output|temp)\]\s*$", re.IGNORECASE)
-"""The same in forms that ComfyUI reads otherwise, or not at all."""
+"""Forms of the annotation that ComfyUI reads differently or ignores."""
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 _PATH = re.compile(r'[^\\/*?"<>|\r\n]+(?:[\\/]+[^\\/*?"<>|\r\n]+)*[\\/]?')
-"""A relative path with either separator, and nothing that no file is called."""
+"""A relative path with either separator, without characters that file names cannot have."""
 _MODEL = re.compile(r"\.(?:safetensors|sft|ckpt|pt|pth|bin|gguf|onnx|engine|pkl)\Z", re.IGNORECASE)
 _FILE = re.compile(r"\.[a-z0-9]{2,11}(?: \[(?:input|output|temp)\])?\Z", re.IGNORECASE)
 _FOLDER_INPUT = re.compile(r"(?:^|_)(?:prefix|path|paths|dir|directory|folder|subfolder)(?:_|\d|$)", re.IGNORECASE)
@@ -32,24 +32,24 @@ _FILE_INPUT = re.compile(
 _PATTERN_INPUT = re.compile(
     r"regex|pattern|expression|match|find|replace|delimiter|separator|template|code|script", re.IGNORECASE
 )
-"""Inputs whose texts are about other texts."""
+"""Inputs whose text is a pattern or code, where a backslash is not a separator."""
 _TEXT_INPUT = re.compile(r"(?:^|_)(?:text|prompt|tags|lyrics|caption)(?:_|$)", re.IGNORECASE)
 _LOADS = re.compile("load", re.IGNORECASE)
 _ENCODES = re.compile("encode", re.IGNORECASE)
 
 
 def portable_name(name: str) -> str:
-    """`name` with the separators of Linux."""
+    """`name` with forward slashes."""
     return re.sub(r"\\+", "/", name)
 
 
 def name_problem(name: str) -> str | None:
-    """Why an input file cannot have this name, as the end of a sentence; None when it can."""
+    """Why an input file cannot have this name, as the end of a sentence; None if it can."""
     if not 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES:
         return f"must have 1 to {MAX_NAME_BYTES} bytes"
     plain = _ANNOTATION.sub("", portable_name(name))
     if _CONTROL.search(name) or _ODD_ANNOTATION.search(plain):
-        return "must not hold control characters, and end in [input], [output] or [temp] only behind a space"
+        return "must not contain control characters, and [input], [output] or [temp] at its end must follow a space"
     parts = [part.strip() for part in plain.split("/")]
     if _DRIVE.match(plain) or plain.startswith("~") or any(part in ("", ".", "..") for part in parts):
         return 'must be a relative path without empty, "." and ".." parts'
@@ -57,7 +57,7 @@ def name_problem(name: str) -> str | None:
 
 
 def clashing(names: Iterable[str]) -> str | None:
-    """The first name that leads to the file of an earlier one, or to a folder of another; None where there is none."""
+    """The first name that leads to the same file as another, or to a folder of another; None if no name does."""
     files: dict[str, str] = {}
     for name in names:
         file = _file_of(name)
@@ -72,8 +72,8 @@ def clashing(names: Iterable[str]) -> str | None:
 
 
 def with_linux_paths(workflow: Mapping[str, JsonObject], names: Iterable[str]) -> dict[str, JsonObject]:
-    """`workflow` with the separators of Linux in paths that were written on Windows: of models, files and folders, and
-    in any value that is one of `names`. Other texts, such as prompts and patterns, have backslashes of their own."""
+    """`workflow` with forward slashes in Windows paths: of models, files and folders, and in any value that is one of
+    `names`. Other texts, such as prompts and patterns, keep their backslashes."""
     known = frozenset(names)
     return {node_id: _changed_node(node, known) for node_id, node in workflow.items()}
 
@@ -115,7 +115,7 @@ def _is_path(class_type: str, name: str, text: str) -> bool:
 
 
 def _file_of(name: str) -> str:
-    """ComfyUI's folder, and the path in it, that a name leads to."""
+    """ComfyUI's folder and the path in it that a name leads to."""
     portable = portable_name(name)
     said = _ANNOTATION.search(portable)
     return f"{said[1] if said is not None else 'input'}/{_ANNOTATION.sub('', portable)}"

@@ -1,7 +1,7 @@
-"""Progress of a direct job into its RunPod status: one message at a time, the latest wins, none after the end.
+"""Sends the progress of a direct job to its RunPod status: one message at a time, only the latest, none after the end.
 
-The SDK's own `progress_update` starts a thread for each message, so that one may land after the result and leave the
-job IN_PROGRESS for ever (runpod-python#250). This posts the same body to the same place, and is over before the answer.
+`progress_update` of the SDK starts a thread for each message. A message that arrives after the result leaves the job
+IN_PROGRESS forever (runpod-python#250). This module posts the same body to the same URL, and ends before the response.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ FIRST_S = 1.0
 GAP_S = 0.5
 """Between messages: a status is polled, and each message is a request."""
 LAST_S = 5.0
-"""How long the answer waits for a message under way."""
+"""How long the response waits for a message that is being posted."""
 
 Post = Callable[[JsonObject], Awaitable[None]]
 
 
-class StatusProgress:
-    """`tell` whenever there is something new; `close` before the answer.
+class StatusReporter:
+    """Call `update` with each message, and `close` before the response.
 
-    A status is read now and then, and shows one message: in a progress the `nodes` are all that were told of so far,
-    not only those that changed since a message that the reader may never have seen."""
+    A status shows one message and is read from time to time. So the `nodes` of a progress message are all nodes so far,
+    not only those that changed since a message that the reader may have missed."""
 
     def __init__(self, post: Post, log: Log, gap_s: float = GAP_S, first_s: float = FIRST_S) -> None:
         self._post = post
@@ -39,15 +39,15 @@ class StatusProgress:
         self._task = asyncio.create_task(self._run())
         self._posting = False
 
-    def tell(self, told: JsonObject) -> None:
-        """Show this as soon as it is its turn."""
-        if told.get("type") == "progress":
-            self._nodes |= maybe_object(told.get("nodes"))
-        self._latest = told
+    def update(self, message: JsonObject) -> None:
+        """Post `message` when the gap since the last one is over, unless a later one replaces it."""
+        if message.get("type") == "progress":
+            self._nodes |= maybe_object(message.get("nodes"))
+        self._latest = message
         self._news.set()
 
     async def close(self) -> None:
-        """Post nothing any more; a message under way is waited for, so that the answer comes after it."""
+        """Post no further message. Waits for one that is being posted, so that the response comes after it."""
         self._latest = None
         if self._posting:
             with contextlib.suppress(TimeoutError):
@@ -63,17 +63,17 @@ class StatusProgress:
         while True:
             await self._news.wait()
             self._news.clear()
-            told, self._latest = self._latest, None
-            if told is None:
+            message, self._latest = self._latest, None
+            if message is None:
                 continue
-            if told.get("type") == "progress" and self._nodes:
-                told = dict(told)
-                told["nodes"] = dict(self._nodes)
+            if message.get("type") == "progress" and self._nodes:
+                message = dict(message)
+                message["nodes"] = dict(self._nodes)
             self._posting = True
             try:
-                await self._post(told)
+                await self._post(message)
             except Exception as error:
-                # The next message may go through; a job does not fail for want of spectators.
+                # The next message may succeed, and a job does not fail because its progress cannot be shown.
                 self._log.warn("progress not posted", trace="".join(traceback.format_exception(error))[-2000:])
             finally:
                 self._posting = False

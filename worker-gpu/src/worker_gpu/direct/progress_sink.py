@@ -1,20 +1,20 @@
-"""Tells a direct job's progress onwards: into its RunPod status, or its stream."""
+"""Sends the progress of a direct job to its RunPod status or its stream."""
 
 from collections.abc import Callable
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.contract import Output, Stage
-from worker_gpu.direct.request import progress_line
-from worker_gpu.direct.response import AnswerRoom, file_name
+from worker_gpu.direct.request import progress_message
+from worker_gpu.direct.response import ResponseBudget, file_name
 from worker_gpu.shape import Json, JsonObject
 
 
-class Teller:
-    """An `execution.Audience`. Previews are dropped: a status is polled, and a stream's chunks are kept."""
+class ProgressSink:
+    """An `execution.Audience`. It drops previews: a status is polled, and RunPod stores every chunk of a stream."""
 
-    def __init__(self, tell: Callable[[JsonObject], None], room: AnswerRoom | None) -> None:
-        self._tell = tell
-        self._room = room
+    def __init__(self, send: Callable[[JsonObject], None], budget: ResponseBudget | None) -> None:
+        self._send = send
+        self._budget = budget
         self._warnings: dict[tuple[str, str], Json] = {}
 
     def warnings(self) -> JsonObject:
@@ -23,21 +23,20 @@ class Teller:
 
     def stage(self, stage: Stage, message: str | None = None) -> None:
         """See `Audience`."""
-        if stage == "executing" and self._room is not None:
-            self._room.begin_again()
-        told: JsonObject = {"type": "stage", "stage": stage}
-        self._tell(told if message is None else {**told, "message": message})
+        if stage == "executing" and self._budget is not None:
+            self._budget.reset()
+        update: JsonObject = {"type": "stage", "stage": stage}
+        self._send(update if message is None else {**update, "message": message})
 
     def progress(self, progress: Progress) -> None:
         """See `Audience`."""
-        self._tell(progress_line(progress))
+        self._send(progress_message(progress))
 
     def output(self, output: Output) -> None:
-        """See `Audience`. The content follows with the answer. Raises `JobError` `output_too_large` when that cannot
-        hold it."""
-        if self._room is not None:
-            self._room.take(output)
-        self._tell(
+        """See `Audience`. The content is in the response. Raises `JobError` `output_too_large` if it cannot hold it."""
+        if self._budget is not None:
+            self._budget.add(output)
+        self._send(
             {
                 "type": "output",
                 **file_name(output),
@@ -47,7 +46,7 @@ class Teller:
         )
 
     def warning(self, code: str, message: str) -> None:
-        """See `Audience`. A graph that is run again repeats its warnings."""
+        """See `Audience`. A workflow that runs again repeats its warnings."""
         self._warnings[code, message] = {"code": code, "message": message}
 
     def preview(self, node: str, content_type: str, image: bytes) -> None:

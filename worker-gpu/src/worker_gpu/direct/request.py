@@ -1,4 +1,4 @@
-"""What a direct job asks for, checked: the graph and its files. Faults are told in words a person can act on."""
+"""Parses and checks the input of a direct job: the workflow and its input files."""
 
 import binascii
 import re
@@ -25,21 +25,21 @@ from worker_gpu.shape import (
 MAX_TIMEOUT_S = 7 * 24 * 3600.0
 """RunPod's longest execution timeout (reference/runpod.md 2.2)."""
 MAX_NODES = 10_000
-"""More than any graph known; keeps a mistaken upload from ComfyUI."""
+"""More than any known workflow has; keeps a wrong upload from ComfyUI."""
 MAX_DEPTH = 64
-"""Levels of lists and objects, as the gateway has it: far more than any graph's, far fewer than a walk can take."""
+"""Levels of nested lists and objects, as in the gateway: more than any workflow has, and safe for recursion."""
 MAX_WORD_CHARS = 300
-"""Longest id and class of a node, as the gateway has it: both are said of each output and in errors."""
+"""Longest id and class of a node, as in the gateway: both are part of each output and of errors."""
 
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 EDITOR_GRAPH = (
     "The workflow is in the editor's format (it has the lists `nodes` and `links`), which only the editor can run. "
-    "Export it with Workflow > Export (API) and send that."
+    "Export it with Workflow > Export (API) and send the exported file."
 )
 
 
-class BadRequest(Exception):  # noqa: N818 -- the sender's mistake
+class BadRequest(Exception):  # noqa: N818 -- an error of the client
     """The input of a direct job is wrong. `code` is `invalid_request` or `invalid_workflow`."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -49,8 +49,8 @@ class BadRequest(Exception):  # noqa: N818 -- the sender's mistake
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An input file, and what the graph calls it."""
+class InputFile:
+    """An input file and its name in the workflow."""
 
     name: str
     content: bytes = field(repr=False)
@@ -61,7 +61,7 @@ class Request:
     """A direct job."""
 
     workflow: dict[str, JsonObject] = field(repr=False)
-    pictures: tuple[Picture, ...]
+    input_files: tuple[InputFile, ...]
     timeout_s: float | None
     temp_outputs: bool
     metadata: bool
@@ -69,22 +69,25 @@ class Request:
 
     @staticmethod
     def parse(value: Json) -> "Request":
-        """The `input` of a RunPod job without a gateway. Raises `BadRequest`."""
+        """Parse the `input` of a RunPod job without a gateway. Raises `BadRequest`."""
         try:
             source = need_object(value, "input")
             if is_deeper(value, MAX_DEPTH):
-                raise BadRequest("invalid_request", f"input: lists and objects are nested over {MAX_DEPTH} levels deep")
+                raise BadRequest(
+                    "invalid_request", f"input: lists and objects are nested more than {MAX_DEPTH} levels deep"
+                )
             options = need_object(source.get("options") or {}, "options")
-            pictures = tuple(_picture(item) for item in need_list(source.get("images") or [], "images"))
-            names = [picture.name for picture in pictures]
+            input_files = tuple(_input_file(item) for item in need_list(source.get("images") or [], "images"))
+            names = [input_file.name for input_file in input_files]
             if (clash := clashing(names)) is not None:
                 raise BadRequest(
-                    "invalid_request", f"images: {clash[:80]} has the name of another file, or of its folder"
+                    "invalid_request",
+                    f"images: the name {clash[:80]} is that of another file or of its folder",
                 )
             workflow = _with_params(_workflow(source.get("workflow")), source.get("params"))
             return Request(
                 workflow=with_linux_paths(workflow, names),
-                pictures=pictures,
+                input_files=input_files,
                 timeout_s=_timeout(source.get("timeout")),
                 temp_outputs=_flag(options, "temp_outputs", False),
                 metadata=_flag(options, "metadata", True),
@@ -96,8 +99,8 @@ class Request:
             raise BadRequest("invalid_request", str(error)) from error
 
 
-def progress_line(progress: Progress) -> JsonObject:
-    """Progress as a direct job's status shows it."""
+def progress_message(progress: Progress) -> JsonObject:
+    """Progress as the status of a direct job shows it."""
     return {"type": "progress", "percent": round(progress.value * 100, 1), **progress.to_wire()}
 
 
@@ -106,12 +109,12 @@ def _workflow(value: Json) -> dict[str, JsonObject]:
         try:
             value = decode(value)
         except ShapeError as error:
-            raise BadRequest("invalid_workflow", "workflow: is a text that holds no JSON") from error
+            raise BadRequest("invalid_workflow", "workflow: the text is not JSON") from error
         if is_deeper(value, MAX_DEPTH):
-            raise BadRequest("invalid_workflow", f"workflow: is nested over {MAX_DEPTH} levels deep")
+            raise BadRequest("invalid_workflow", f"workflow: is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(value, dict) or not value:
         raise BadRequest(
-            "invalid_workflow", "workflow: must be a graph in ComfyUI's API format, with at least one node"
+            "invalid_workflow", "workflow: must be a workflow in ComfyUI's API format with at least one node"
         )
     if isinstance(value.get("nodes"), list) and ("links" in value or "last_node_id" in value):
         raise BadRequest("invalid_workflow", EDITOR_GRAPH)
@@ -125,10 +128,11 @@ def _workflow(value: Json) -> dict[str, JsonObject]:
             raise BadRequest("invalid_workflow", f"workflow: node {node_id[:40]} has no class_type")
         if max(len(node_id), len(class_type)) > MAX_WORD_CHARS:
             raise BadRequest(
-                "invalid_workflow", f"workflow: the id or class of node {node_id[:40]} is over {MAX_WORD_CHARS} long"
+                "invalid_workflow",
+                f"workflow: the id or class of node {node_id[:40]} has more than {MAX_WORD_CHARS} characters",
             )
         if not isinstance(fields.get("inputs", {}), dict):
-            raise BadRequest("invalid_workflow", f"workflow: the inputs of node {node_id[:40]} are no object")
+            raise BadRequest("invalid_workflow", f"workflow: the inputs of node {node_id[:40]} are not an object")
         graph[node_id] = {"inputs": {}, **fields}
     return graph
 
@@ -137,18 +141,18 @@ def _with_params(graph: dict[str, JsonObject], params: Json) -> dict[str, JsonOb
     changed = dict(graph)
     for node_id, inputs in need_object(params or {}, "params").items():
         if node_id not in graph:
-            raise BadRequest("invalid_request", f"params: the graph has no node {node_id[:40]}")
+            raise BadRequest("invalid_request", f"params: the workflow has no node {node_id[:40]}")
         given = need_object(inputs, f"params.{node_id[:40]}")
         changed[node_id] = {**graph[node_id], "inputs": {**maybe_object(graph[node_id]["inputs"]), **given}}
     return changed
 
 
-def _picture(value: Json) -> Picture:
+def _input_file(value: Json) -> InputFile:
     source = need_object(value, "images")
     name, text = need_text(source, "name"), need_text(source, "image")
     if (problem := name_problem(name)) is not None:
         raise BadRequest("invalid_request", f"images: the name {name[:80]} {problem}")
-    return Picture(portable_name(name), _bytes(name, text))
+    return InputFile(portable_name(name), _bytes(name, text))
 
 
 def _bytes(name: str, text: str) -> bytes:
@@ -158,11 +162,11 @@ def _bytes(name: str, text: str) -> bytes:
             raise BadRequest("invalid_request", f"images: {name[:80]} is a data URL without base64")
         text = text[found.end() :]
     elif "://" in text[:12]:
-        raise BadRequest("invalid_request", f"images: {name[:80]} is a URL; send base64 or a data URL")
+        raise BadRequest("invalid_request", f"images: {name[:80]} is a URL. Send base64 or a data URL")
     try:
         return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        pass  # it may be in lines
+        pass  # The base64 may be broken into lines.
     try:
         return pybase64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -186,12 +190,12 @@ def _timeout(value: Json) -> float | None:
 
 
 def is_direct(value: Json) -> bool:
-    """Whether a RunPod job's input is meant for the worker itself and not a gateway's ticket."""
+    """Whether the input of a RunPod job is a direct job or an action, rather than a ticket of a gateway."""
     source = maybe_object(value)
-    named = "gateway" in source or "token" in source or ("job" in source and "workflow" not in source)
-    return not named
+    is_ticket = "gateway" in source or "token" in source or ("job" in source and "workflow" not in source)
+    return not is_ticket
 
 
 def named_action(value: Json) -> str | None:
-    """The `action` an input names instead of a graph."""
+    """The `action` of an input that has no workflow."""
     return maybe_text(maybe_object(value).get("action"))

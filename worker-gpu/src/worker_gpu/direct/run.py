@@ -1,4 +1,4 @@
-"""One direct job: inputs, execute, answer. However it ends, ComfyUI is idle and nothing of it stays behind."""
+"""One direct job: inputs, execution, response. However it ends, ComfyUI is idle and no file of the job is left."""
 
 import asyncio
 import traceback
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave, release_after
 from worker_gpu.contract import Limits, Output, Timings
 from worker_gpu.direct.bucket import BucketStore
-from worker_gpu.direct.progress_sink import Teller
+from worker_gpu.direct.progress_sink import ProgressSink
 from worker_gpu.direct.request import BadRequest, Request
-from worker_gpu.direct.response import AnswerRoom, DroppedFiles, KeptFiles, answer_limit, compose
+from worker_gpu.direct.response import DiscardedFiles, InlineFiles, ResponseBudget, build_response, response_limit
 from worker_gpu.errors import JobError
 from worker_gpu.execution import Execution, Order
 from worker_gpu.fault import wears_out
@@ -24,42 +24,45 @@ from worker_gpu.transfers import Transfers
 from worker_gpu.workplace import Workplace
 
 MAX_INLINE_TEXT_BYTES = 1024 * 1024
-"""Texts up to this size are in the answer as they are; longer ones are files."""
+"""A text up to this size is in the response as text; a longer one is a file."""
 MAX_TEXT_BESIDE_BUCKET_BYTES = 16 * 1024
-"""The same where there is a bucket: as behind the gateway (contract, "claim"), and hundreds of them fit the answer."""
+"""The limit with a bucket, as behind the gateway (contract, "claim"): hundreds of such texts fit into a response."""
 SCOPE = "direct"
-"""Direct jobs are all of the one who has RunPod's key: they share what ComfyUI computed."""
-USE_A_BUCKET = "Set BUCKET_ENDPOINT_URL and the variables with it, and they go to a bucket."
-FEWER_OUTPUTS = "Links and short texts alone are that much: run the graph in parts."
+"""All direct jobs belong to the owner of RunPod's key, so they share ComfyUI's cache."""
+ADVICE_BUCKET = "Set BUCKET_ENDPOINT_URL and its other variables to store them in a bucket."
+ADVICE_FEWER_OUTPUTS = "Links and short texts alone exceed the limit. Run the workflow in parts."
 
-Tell = Callable[[JsonObject], None]
+SendProgress = Callable[[JsonObject], None]
 
 
-async def run_direct(place: Workplace, job: str, given: Json, tell: Tell, *, wants_outputs: bool = True) -> JsonObject:
-    """Run the graph in `given` (RunPod's `input`) as RunPod's job `job`; `tell` gets progress. Gives the answer, or
-    `{"error": …}` for anything that failed: a partial result is a failure. Raises nothing but cancellation, once the
-    graph is stopped. What is left to do then, such as to delete the job's files or to restart ComfyUI, goes on, and
-    the next job waits for it. Unless it `wants_outputs`, they are neither kept nor stored, and of any size."""
+async def run_direct(
+    place: Workplace, job: str, given: Json, send: SendProgress, *, wants_outputs: bool = True
+) -> JsonObject:
+    """Run the workflow in `given` (RunPod's `input`) as RunPod's job `job`; `send` gets progress. Returns the response,
+    or `{"error": …}` for any failure: a partial result is a failure. Raises only `CancelledError`, once the workflow is
+    stopped. The cleanup, which deletes the files of the job and may restart ComfyUI, goes on after that, and the next
+    job waits for it. Unless it `wants_outputs`, outputs of any size are discarded."""
     try:
         request = Request.parse(given)
     except BadRequest as error:
         place.log.info("direct job refused", job=job, code=error.code)
-        return refusal(error.code, error.message)
+        return error_response(error.code, error.message)
     await place.turn.acquire()
-    run = _DirectRun(place, job, request, tell, wants_outputs)
+    run = _DirectRun(place, job, request, send, wants_outputs)
     try:
         return await run.run()
     finally:
-        release_after(run.leaving, place)
+        release_after(run.cleanup, place)
 
 
-def refusal(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
-    """What the SDK turns into FAILED: `error` is a text, as RunPod's clients expect; the rest is the job's `output`."""
+def error_response(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
+    """A response that the SDK reports as FAILED. `error` is a text, as RunPod's clients expect; the rest is
+    `output`."""
     return {"error": f"{code}: {message}", "code": code, "message": message, **(more or {})}
 
 
 class _DirectRun:
-    def __init__(self, place: Workplace, job: str, request: Request, tell: Tell, wants_outputs: bool) -> None:
+    def __init__(self, place: Workplace, job: str, request: Request, send: SendProgress, wants_outputs: bool) -> None:
         self._place = place
         self._job = job
         self._request = request
@@ -67,23 +70,23 @@ class _DirectRun:
         self._now = place.tools.now
         self._began = self._now()
         self._timings = Timings()
-        # RunPod's id may be tried again on the same worker: each run has names of its own.
+        # RunPod may run the same job id again on this worker, so each run has its own names.
         self._prompt_id = place.tools.new_id()
         self._spool = Spool(place.settings.data_dir / "spool" / self._prompt_id)
         self._folders = place.comfy.folders.for_scope(SCOPE) if place.comfy.folders is not None else None
         self._store = store_for(self._folders, place.client)
         self._wants_outputs = wants_outputs
-        self._room = self._make_room() if wants_outputs else None
-        self._teller = Teller(tell, self._room)
+        self._budget = self._make_budget() if wants_outputs else None
+        self._progress = ProgressSink(send, self._budget)
         self._execution: Execution | None = None
-        self._kept: KeptFiles | None = None
-        self.leaving: asyncio.Task[None] | None = None
-        """Begins with the answer; the next job waits for it."""
+        self._inline: InlineFiles | None = None
+        self.cleanup: asyncio.Task[None] | None = None
+        """Starts with the response; the next job waits for it."""
         self._stopped = asyncio.Event()
 
     async def run(self) -> JsonObject:
         request, settings = self._request, self._place.settings.direct
-        self._log.info("direct job", nodes=len(request.workflow), inputs=len(request.pictures))
+        self._log.info("direct job", nodes=len(request.workflow), inputs=len(request.input_files))
         error: JobError | None = None
         answer: JsonObject = {}
         try:
@@ -92,26 +95,26 @@ class _DirectRun:
         except JobError as failure:
             error = failure
         except TimeoutError:
-            error = JobError("timeout", "The job did not finish in its time.")
+            error = JobError("timeout", "The job did not finish within its time limit.")
         except Exception as bug:
             self._log_bug(bug)
             error = JobError("internal", "The worker failed.")
         except asyncio.CancelledError:
-            # RunPod's job-stop waits until ComfyUI is idle, unless it is repeated.
-            self.leaving = asyncio.create_task(self._leave(None))
+            # RunPod's job-stop waits until ComfyUI is idle, unless it is sent again.
+            self.cleanup = asyncio.create_task(self._clean_up(None))
             await self._stopped.wait()
             raise
-        self.leaving = asyncio.create_task(self._leave(error))
+        self.cleanup = asyncio.create_task(self._clean_up(error))
         self._timings.total_ms = round((self._now() - self._began) * 1000)
         outcome = "succeeded" if error is None else "failed"
         self._log.info("job over", outcome=outcome, code=error.code if error is not None else None)
-        # By it ComfyUI's own log and history are searched.
+        # ComfyUI's own log and history use this id.
         more: JsonObject = {"prompt_id": self._prompt_id, "timings": self._timings.to_wire()}
         if error is None:
             return {**answer, **more}
-        told = error.with_classes(class_types(request.workflow)).to_wire()
+        wire = error.with_classes(class_types(request.workflow)).to_wire()
         worn: JsonObject = {"refresh_worker": True} if wears_out(error) else {}
-        return refusal(error.code, error.message, {**told, **more, **worn})
+        return error_response(error.code, error.message, {**wire, **more, **worn})
 
     async def _work(self) -> JsonObject:
         place, request = self._place, self._request
@@ -119,7 +122,7 @@ class _DirectRun:
         known = await preflight(place, self._log)
         if self._folders is not None:
             await asyncio.to_thread(self._folders.prepare)
-        names = await self._keep_inputs()
+        names = await self._store_inputs()
         execution = Execution(
             place,
             Order(
@@ -132,31 +135,33 @@ class _DirectRun:
                 silence_s=place.settings.direct.silence_s,
                 extra=self._extra(),
             ),
-            self._teller,
+            self._progress,
             self._make_sink(),
             self._spool,
             self._timings,
             self._log,
         )
         self._execution = execution
-        return self._composed(await execution.run(known, names))
+        return self._build_response(await execution.run(known, names))
 
-    def _composed(self, outputs: list[Output]) -> JsonObject:
-        if self._room is None:
+    def _build_response(self, outputs: list[Output]) -> JsonObject:
+        if self._budget is None:
             return {}
         bucket = self._place.settings.direct.bucket
         store = BucketStore(bucket, self._job, self._place.tools.wall) if bucket is not None else None
         answer = {
-            **compose(outputs, self._kept, store.link if store is not None else _no_link),
-            **self._teller.warnings(),
+            **build_response(outputs, self._inline, store.link if store is not None else _no_link),
+            **self._progress.warnings(),
         }
-        self._room.check(answer)
+        self._budget.check(answer)
         return answer
 
-    def _make_room(self) -> AnswerRoom:
+    def _make_budget(self) -> ResponseBudget:
         settings = self._place.settings.direct
-        limit = answer_limit(self._job, settings.max_answer_bytes)
-        return AnswerRoom(limit, settings.bucket is None, USE_A_BUCKET if settings.bucket is None else FEWER_OUTPUTS)
+        limit = response_limit(self._job, settings.max_answer_bytes)
+        return ResponseBudget(
+            limit, settings.bucket is None, ADVICE_BUCKET if settings.bucket is None else ADVICE_FEWER_OUTPUTS
+        )
 
     def _limits(self) -> Limits:
         beside_bucket = self._place.settings.direct.bucket is not None
@@ -165,10 +170,10 @@ class _DirectRun:
     def _make_sink(self) -> Sink:
         place, settings = self._place, self._place.settings.direct
         if not self._wants_outputs:
-            return DroppedFiles()
+            return DiscardedFiles()
         if settings.bucket is None:
-            self._kept = KeptFiles()
-            return self._kept
+            self._inline = InlineFiles()
+            return self._inline
         store = BucketStore(settings.bucket, self._job, place.tools.wall)
         until = self._began + (self._request.timeout_s or settings.timeout_s)
         transfers = Transfers(place.http, place.patience, self._now, place.tools.random, self._log)
@@ -178,20 +183,20 @@ class _DirectRun:
         key = self._request.comfy_org_api_key or self._place.settings.direct.comfy_org_api_key
         return {"api_key_comfy_org": key} if key is not None else {}
 
-    async def _keep_inputs(self) -> dict[str, str]:
+    async def _store_inputs(self) -> dict[str, str]:
         began, names = self._now(), dict[str, str]()
-        if self._request.pictures:
-            self._teller.stage("inputs")
-        for picture in self._request.pictures:
-            names[picture.name] = await self._store.keep_content(picture.content, picture.name)
+        if self._request.input_files:
+            self._progress.stage("inputs")
+        for input_file in self._request.input_files:
+            names[input_file.name] = await self._store.keep_content(input_file.content, input_file.name)
         self._timings.inputs_ms = round((self._now() - began) * 1000)
         return names
 
     def _log_bug(self, bug: Exception) -> None:
         self._log.error("bug in the worker", trace="".join(traceback.format_exception(bug))[-4000:])
 
-    async def _leave(self, error: JobError | None) -> None:
-        """Leave the workplace as it was found."""
+    async def _clean_up(self, error: JobError | None) -> None:
+        """Stop the workflow and delete everything of the job from the worker."""
         place, execution = self._place, self._execution
         try:
             if execution is not None and not is_comfy_lost(error):
@@ -206,4 +211,4 @@ class _DirectRun:
 
 
 def _no_link(_key: str) -> str:
-    raise AssertionError("outputs are kept or linked")
+    raise AssertionError("outputs are inline or in a bucket")

@@ -1,4 +1,4 @@
-"""How direct jobs are answered, read from the environment once. docs/reference/worker.md lists the variables."""
+"""Settings of direct jobs, read from the environment once. docs/reference/worker.md lists the variables."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _AWS_REGION = re.compile(r"\bs3[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com$")
 
 @dataclass(frozen=True)
 class OutputBucket:
-    """Where outputs go. `base` is the URL of the bucket itself, without a trailing slash."""
+    """The bucket for outputs. `base` is its URL without a trailing slash."""
 
     base: str
     credentials: Credentials
@@ -20,7 +20,7 @@ class OutputBucket:
 
 @dataclass(frozen=True)
 class DirectSettings:
-    """Without `bucket`, outputs travel in the answer as base64."""
+    """Without `bucket`, outputs are in the response as base64."""
 
     bucket: OutputBucket | None = None
     max_answer_bytes: int | None = None
@@ -31,11 +31,11 @@ class DirectSettings:
 
 
 class BucketIncomplete(ValueError):  # noqa: N818 -- one line for the person who starts the worker
-    """BUCKET_ENDPOINT_URL is set and something with it is not; the message names it."""
+    """BUCKET_ENDPOINT_URL is set, but another variable is missing or wrong; the message names it."""
 
 
 def read_bucket(env: Mapping[str, str]) -> OutputBucket | None:
-    """The bucket that BUCKET_… names; None where BUCKET_ENDPOINT_URL is not set. Raises `BucketIncomplete`."""
+    """The bucket of the BUCKET_… variables; None if BUCKET_ENDPOINT_URL is not set. Raises `BucketIncomplete`."""
     endpoint = env.get("BUCKET_ENDPOINT_URL", "").rstrip("/")
     if not endpoint:
         return None
@@ -45,7 +45,7 @@ def read_bucket(env: Mapping[str, str]) -> OutputBucket | None:
     if not key_id or not secret:
         raise BucketIncomplete("BUCKET_ENDPOINT_URL needs BUCKET_ACCESS_KEY_ID and BUCKET_SECRET_ACCESS_KEY")
     name = env.get("BUCKET_NAME", "").strip("/")
-    # Without a name the endpoint is the bucket's own, as worker-comfyui's page has it.
+    # Without a name the endpoint is the URL of the bucket, as worker-comfyui documents it.
     base = f"{endpoint}/{name}" if name and not endpoint.endswith(f"/{name}") else endpoint
     aws = _AWS_REGION.search(endpoint)
     region = env.get("BUCKET_REGION") or (aws.group(1) if aws is not None else "auto")

@@ -1,6 +1,6 @@
 """AWS Signature Version 4 for S3, as a header.
 
-The rules: docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, whose examples are the tests.
+Specification: docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html. Its examples are the tests.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 def encode_path(path: str) -> str:
-    """`path` as S3 wants it in a URL: everything but unreserved characters and slashes is percent-encoded."""
+    """`path` percent-encoded as S3 requires: only unreserved characters and slashes stay."""
     return quote(path, safe="/-_.~")
 
 
@@ -30,7 +30,7 @@ def signed(
     payload_sha256: str,
     now: float,
 ) -> dict[str, str]:
-    """`headers` and those that authenticate the request. `path` is encoded already; `now` in seconds since 1970."""
+    """`headers` plus those that authenticate the request. `path` is already encoded; `now` is in seconds since 1970."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     scope = f"{stamp[:8]}/{credentials.region}/s3/aws4_request"
     sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": stamp}
@@ -46,7 +46,7 @@ def signed(
 
 @lru_cache(maxsize=4)
 def _key(secret: str, scope: str) -> bytes:
-    """The same for a day."""
+    """Cached, because it changes once a day."""
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -54,5 +54,5 @@ def _key(secret: str, scope: str) -> bytes:
 
 
 def encode_query(query: Mapping[str, str]) -> str:
-    """`query` in canonical form, which is also fit for the URL."""
+    """`query` in canonical form, which is also valid in a URL."""
     return "&".join(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in sorted(query.items()))

@@ -14,7 +14,7 @@ import {
   postJson,
   type Call,
 } from './testing/gateway.ts';
-import { outbox, ring, rigOf, settled, until } from './testing/job.ts';
+import { outbox, runAlarm, harnessOf, drained, until } from './testing/job.ts';
 import { hookOf } from './testing/webhook.ts';
 import { tokenFor, workerCall } from './testing/worker-calls.ts';
 
@@ -171,8 +171,8 @@ describe('what is secret', () => {
     expect((await anyone(`/v1/jobs/${crypto.randomUUID()}/events?token=${token}`)).status).toBe(401);
 
     // `/run` failed with an error that quotes our key; then RunPod took it. A worker works, and its report fails once.
-    const rig = rigOf(id);
-    await until(async () => expect(await outbox(rig)).not.toContain('send:1'));
+    const harness = harnessOf(id);
+    await until(async () => expect(await outbox(harness)).not.toContain('send:1'));
     const workerToken = secrets.keep('worker token', await tokenFor(id));
     const claim = crypto.randomUUID();
     const claimed = await workerCall(id, 'claim', { attempt: 1, claim, worker: { id: 'w', version: '1' } });
@@ -202,10 +202,10 @@ describe('what is secret', () => {
     expect((await workerCall(id, 'complete', report)).status).toBe(200);
     await until(() => expect(events()).toContain('effect_failed'));
     away.mockRestore();
-    await until(async () => expect((await outbox(rig)).every((each) => each.startsWith('notify:'))).toBe(true));
+    await until(async () => expect((await outbox(harness)).every((each) => each.startsWith('notify:'))).toBe(true));
     await until(async () => {
-      await ring(rig);
-      await settled(rig);
+      await runAlarm(harness);
+      await drained(harness);
     });
 
     // The gateway itself breaks, with an error that quotes what it was given.

@@ -7,15 +7,15 @@ import { ERROR_CODES } from '../contract/errors.ts';
 import { typeOf } from '../routes/http/problem.ts';
 import { jobErrorSchema, jobSchema, type ApiJob } from '../routes/v1/schemas.ts';
 import type { Env } from '../env.ts';
-import { Contract, keepingTo } from './contract/contract.ts';
-import { notedIssues } from './contract/noted.ts';
+import { Contract, checkedAgainst } from './contract/contract.ts';
+import { collectViolations } from './contract/violations.ts';
 
-/** The gateway as a client sees it, for tests inside workerd: real D1, R2 and objects, RunPod answered by the test. */
+/** The gateway as a client uses it, inside workerd: real D1, R2 and Durable Objects, and a RunPod that the test provides. */
 
 export const ORIGIN = testBindings.PUBLIC_URL;
 export const ADMIN_TOKEN = testBindings.ADMIN_TOKEN;
 
-/** A graph that needs nothing: the smallest thing that can be submitted. */
+/** The smallest valid graph. */
 export const GRAPH = {
   '1': { class_type: 'EmptyImage', inputs: { width: 16, height: 16, batch_size: 1, color: 0 } },
   '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 't' } },
@@ -26,7 +26,7 @@ export const PNG = Uint8Array.fromBase64(
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
 );
 
-/** The header of a PNG of this size, with the rest of another picture. */
+/** A PNG whose header states this size; its pixels are those of `PNG`. */
 export function pictureOf(width: number, height: number): Uint8Array<ArrayBuffer> {
   const bytes = PNG.slice();
   const view = new DataView(bytes.buffer);
@@ -35,7 +35,7 @@ export function pictureOf(width: number, height: number): Uint8Array<ArrayBuffer
   return bytes;
 }
 
-/** `where` is a path, or a whole URL as the gateway answers it. */
+/** `where` is a path, or a URL that the gateway returned. */
 export type Call = (where: string, init?: RequestInit) => Promise<Response>;
 
 /** A call without a key. */
@@ -49,23 +49,23 @@ const servedContract = (): Promise<Contract> =>
     .fetch(new Request(`${ORIGIN}/openapi.json`))
     .then(async (response) => new Contract(await response.json())));
 
-/** The gateway; an answer that breaks its own OpenAPI document fails the test that asked. */
-const note = notedIssues();
-const checkedGateway = keepingTo(servedContract, note, (request) => exports.default.fetch(request));
+/** The gateway. A response that violates its OpenAPI document fails the test. */
+const note = collectViolations();
+const checkedGateway = checkedAgainst(servedContract, note, (request) => exports.default.fetch(request));
 
-/** The same for a gateway in an app of its own, with the time, a setting or a broken part in the test's hand. */
+/** A gateway with dependencies of the test: a clock, a setting, a part that fails. */
 export function ownGateway(parts: AppParts = {}): {
   fetch: (request: Request, bindings: Env, context?: ExecutionContext) => Promise<Response>;
 } {
   const app = createApp({ log: () => {}, ...parts });
   return {
-    fetch: keepingTo(servedContract, note, (request: Request, bindings: Env, context?: ExecutionContext) =>
+    fetch: checkedAgainst(servedContract, note, (request: Request, bindings: Env, context?: ExecutionContext) =>
       app.fetch(request, bindings, context),
     ),
   };
 }
 
-/** A new account with a key, as calls that carry it. Accounts are made up, so no test sees another's. */
+/** Creates an account with a key; `call` sends it. Each account is new, so no test sees the jobs of another. */
 export async function newClient(
   account = `a${crypto.randomUUID()}`,
 ): Promise<{ account: string; key: string; call: Call }> {
@@ -90,7 +90,7 @@ export const postJson = (body: unknown): RequestInit => ({
   body: JSON.stringify(body),
 });
 
-/** Submits and expects it to be taken. */
+/** Submits a job and expects 201. */
 export async function submitted(call: Call, body: Record<string, unknown> = {}): Promise<ApiJob> {
   const response = await call('/v1/jobs', postJson({ workflow: GRAPH, ...body }));
   expect(response.status).toBe(201);
@@ -116,7 +116,7 @@ const problemShape = z.strictObject({
 });
 export type SeenProblem = z.infer<typeof problemShape>;
 
-/** The answer as a problem, after checking that it is one in every respect that all problems share. */
+/** Parses a problem response and checks what all problems have in common. */
 export async function problemOf(response: Response): Promise<SeenProblem> {
   expect(response.headers.get('content-type')).toBe('application/problem+json');
   const seen = problemShape.parse(await response.json());
@@ -128,7 +128,7 @@ export async function problemOf(response: Response): Promise<SeenProblem> {
 
 const runBody = z.object({ input: z.object({ job: z.string() }) });
 
-/** Answers RunPod for the rest of the test. Says what was called, and which jobs `/run` was called for. */
+/** A RunPod for the rest of the test. Returns the URLs called, and the jobs of `/run`. */
 export function answerRunpod(): { calls: string[]; runs: string[] } {
   const calls: string[] = [];
   const runs: string[] = [];
@@ -146,7 +146,7 @@ export function answerRunpod(): { calls: string[]; runs: string[] } {
   return { calls, runs };
 }
 
-/** How many things of an account are stored, wherever the gateway could have put them. */
+/** Counts the rows in D1 and the files in R2 of an account. */
 export async function storedOf(account: string): Promise<{ jobs: number; objects: number }> {
   const jobs = await env.DB.prepare('SELECT count(*) AS n FROM jobs WHERE account = ?')
     .bind(account)

@@ -1,6 +1,6 @@
 import type { Graph } from '../contract/new-job.ts';
 
-/** Graphs as people send them, cut down to what shaping looks at. Node ids and classes are those of real exports. */
+/** Real graphs, reduced to the nodes that shaping reads. Node ids and classes are those of the exports. */
 
 const node = (class_type: string, inputs: Record<string, unknown> = {}) => ({ class_type, inputs });
 

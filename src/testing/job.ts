@@ -10,15 +10,15 @@ import type { Job } from '../durable-objects/job/object.ts';
 import { systemClock } from '../lib/clock.ts';
 import { uuidV7 } from '../lib/ids.ts';
 
-/** A real Job object in workerd, with RunPod and the time in the test's hand. */
+/** A real Job object in workerd; the test controls RunPod and the clock. */
 
 export const newId = uuidV7(systemClock);
 export const ACCOUNT = 'acc';
 const FINISH_WITHIN_MS = 900_000;
 export const WORKER = { id: 'w1', version: 'test' };
 
-/** Time that stands still until the test lets some pass. Alarms ring only when the test rings them: see `ring`. */
-export function heldClock(): { pass(ms: number): void } {
+/** Stops the clock; `pass` moves it. An alarm runs only when the test runs it: see `runAlarm`. */
+export function frozenClock(): { pass(ms: number): void } {
   vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1_000 });
   onTestFinished(() => {
     vi.useRealTimers();
@@ -26,26 +26,26 @@ export function heldClock(): { pass(ms: number): void } {
   return { pass: (ms) => void vi.setSystemTime(Date.now() + ms) };
 }
 
-/** What the pretended RunPod was asked. */
+/** A request that the fake RunPod received. */
 export type RunpodCall = { operation: string; url: URL; body: unknown };
 
 export type FakeRunpod = {
   calls: RunpodCall[];
   count(operation: 'run' | 'status' | 'cancel' | 'health'): number;
-  /** Answers of each operation; a test replaces them. */
+  /** The response to each operation; a test replaces them. */
   answer: {
     run: () => Response | Promise<Response>;
     status: () => Response | Promise<Response>;
     cancel: () => Response | Promise<Response>;
     health: () => Response | Promise<Response>;
-    /** Whatever else is fetched: what a result's URL leads to. */
+    /** Any other URL, such as that of a result. */
     elsewhere: (url: URL) => Response | Promise<Response>;
   };
 };
 
 const RUNPOD_HOST = new URL(testBindings.RUNPOD_BASE_URL).host;
 
-/** RunPod for the rest of the test: takes every run, says it is queued, cancels whatever is asked. */
+/** A RunPod for the rest of the test. It accepts every run, reports it as queued, and accepts every cancel. */
 export function fakeRunpod(): FakeRunpod {
   let runs = 0;
   const fake: FakeRunpod = {
@@ -76,17 +76,20 @@ export function fakeRunpod(): FakeRunpod {
   return fake;
 }
 
-/** What RunPod's `/health` answers: workers by state, and how many runs are queued. */
+/** A response of RunPod's `/health`: workers by state, and the number of queued runs. */
 export const runpodHealth = (workers: Record<string, number>, inQueue = 0): Response =>
   Response.json({ jobs: { completed: 0, failed: 0, inProgress: 0, inQueue, retried: 0 }, workers });
 
-/** An answer that the test holds back. It is given inside the object, which alone may read it. */
-export function heldAnswer(): { promise: Promise<Response>; give: (rig: Rig, make: () => Response) => Promise<void> } {
+/** A response that the test sends later. `give` creates it inside the object: no other object may read its body. */
+export function deferredAnswer(): {
+  promise: Promise<Response>;
+  give: (harness: JobHarness, make: () => Response) => Promise<void>;
+} {
   const { promise, resolve } = Promise.withResolvers<Response>();
-  return { promise, give: (rig, make) => runInDurableObject(rig.object, () => resolve(make())) };
+  return { promise, give: (harness, make) => runInDurableObject(harness.object, () => resolve(make())) };
 }
 
-/** Tries again, each time after all that waits in the runtime had its turn, until it holds. Moves no clock. */
+/** Retries `holds` until it passes, with one turn of the event loop between tries. Does not move the clock. */
 export async function until(holds: () => unknown): Promise<void> {
   for (let tries = 0; ; tries += 1) {
     try {
@@ -102,8 +105,8 @@ export async function until(holds: () => unknown): Promise<void> {
 }
 const MAX_TRIES = 2_000;
 
-/** A job's object. A stub does not survive a crash of its object, so there is a new one each time. */
-export type Rig = { readonly id: string; readonly stub: Stub<JobRpc>; readonly object: DurableObjectStub };
+/** A job and its object. `stub` is new on each access: a stub does not survive a crash of its object. */
+export type JobHarness = { readonly id: string; readonly stub: Stub<JobRpc>; readonly object: DurableObjectStub };
 
 export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   id: newId(),
@@ -126,7 +129,7 @@ export const newJob = (over: Partial<NewJob> = {}): NewJob => ({
   ...over,
 });
 
-export const rigOf = (id: string): Rig => ({
+export const harnessOf = (id: string): JobHarness => ({
   id,
   get stub() {
     return env.JOB.getByName(id);
@@ -136,54 +139,55 @@ export const rigOf = (id: string): Rig => ({
   },
 });
 
-/** A new job in its object. */
-export async function created(over: Partial<NewJob> = {}): Promise<Rig> {
+/** Creates a job in its object. */
+export async function createJob(over: Partial<NewJob> = {}): Promise<JobHarness> {
   const job = newJob(over);
-  const rig = rigOf(job.id);
-  await rig.stub.create(job);
-  return rig;
+  const harness = harnessOf(job.id);
+  await harness.stub.create(job);
+  return harness;
 }
 
-/** A new job that RunPod took and a worker claimed; `claim` is the worker's. */
-export async function claimed(over: Partial<NewJob> = {}): Promise<Rig & { claim: string }> {
-  const rig = await created(over);
-  await settled(rig);
+/** Creates a job, sends its run, and claims its first attempt. */
+export async function createClaimedJob(over: Partial<NewJob> = {}): Promise<JobHarness & { claim: string }> {
+  const harness = await createJob(over);
+  await drained(harness);
   const claim = crypto.randomUUID();
-  await takes(rig, claim, 1);
-  return Object.assign(rig, { claim });
+  await claimAttempt(harness, claim, 1);
+  return Object.assign(harness, { claim });
 }
 
-export async function takes(rig: Rig, claim: string, attempt: number): Promise<void> {
-  const answer = await rig.stub.claim({ attempt, claim, worker: WORKER });
+export async function claimAttempt(harness: JobHarness, claim: string, attempt: number): Promise<void> {
+  const answer = await harness.stub.claim({ attempt, claim, worker: WORKER });
   expect(answer).toHaveProperty('granted');
 }
 
-export async function view(rig: Rig): Promise<JobView> {
-  const found = await rig.stub.view(ACCOUNT);
+export async function view(harness: JobHarness): Promise<JobView> {
+  const found = await harness.stub.view(ACCOUNT);
   if (found === null) {
-    throw new Error('there is no such job');
+    throw new Error('the job does not exist');
   }
   return found;
 }
 
-/** The effects that wait or are being done, by key. That one is done may be stored a little later (durable-objects/job/outbox.ts). */
-export const outbox = (rig: Rig): Promise<string[]> =>
-  runInDurableObject<Job, string[]>(rig.object, (job) => job['store'].pending.keys().toSorted());
+/** Keys of the effects that are pending or in progress. A finished one may stay for a moment (durable-objects/job/outbox.ts). */
+export const outbox = (harness: JobHarness): Promise<string[]> =>
+  runInDurableObject<Job, string[]>(harness.object, (job) => job['store'].pending.keys().toSorted());
 
-/** Waits until the object has done all it wanted done. */
-export const settled = (rig: Rig): Promise<void> => until(async () => expect(await outbox(rig)).toEqual([]));
+/** Waits until the outbox is empty. */
+export const drained = (harness: JobHarness): Promise<void> =>
+  until(async () => expect(await outbox(harness)).toEqual([]));
 
-/** When the object's alarm is set to ring; null when it is not. */
-export const alarmOf = (rig: Rig): Promise<number | null> =>
-  runInDurableObject<Job, number | null>(rig.object, (_job, state) => state.storage.getAlarm());
+/** Time of the object's alarm; null without one. */
+export const alarmOf = (harness: JobHarness): Promise<number | null> =>
+  runInDurableObject<Job, number | null>(harness.object, (_job, state) => state.storage.getAlarm());
 
-/** Rings the object's alarm now. */
-export async function ring(rig: Rig): Promise<void> {
-  expect(await runDurableObjectAlarm(rig.object)).toBe(true);
+/** Runs the object's alarm now. */
+export async function runAlarm(harness: JobHarness): Promise<void> {
+  expect(await runDurableObjectAlarm(harness.object)).toBe(true);
 }
 
 /** One end of a socket to the object, read frame by frame. */
-export class Line {
+export class JobSocket {
   readonly socket: WebSocket;
   private readonly frames: unknown[] = [];
   private readonly waiting: ((frame: unknown) => void)[] = [];
@@ -193,7 +197,7 @@ export class Line {
     this.socket = socket;
     socket.addEventListener('message', (event) => {
       const text = String(event.data);
-      // The one frame that is no JSON: the platform's answer to `ping`.
+      // `pong`, the platform's answer to `ping`, is the only frame that is not JSON.
       const frame: unknown =
         text === 'pong' ? text : text.startsWith('{"event"') ? readWatchFrame(text).frame() : JSON.parse(text);
       const reader = this.waiting.shift();
@@ -209,14 +213,14 @@ export class Line {
     socket.accept();
   }
 
-  /** The next frame; waits for it. */
+  /** Waits for the next frame. */
   next(): Promise<unknown> {
     return this.frames.length > 0
       ? Promise.resolve(this.frames.shift())
       : new Promise((resolve) => void this.waiting.push(resolve));
   }
 
-  /** Everything until the other side closes. */
+  /** All frames until the other side closes. */
   async rest(): Promise<unknown[]> {
     await this.closed;
     return this.frames.splice(0);
@@ -226,31 +230,31 @@ export class Line {
     this.socket.send(JSON.stringify(frame));
   }
 
-  /** Sends a frame and gives the answer to it. */
+  /** Sends a frame and waits for the answer. */
   ask(frame: unknown): Promise<unknown> {
     this.say(frame);
     return this.next();
   }
 }
 
-/** A WebSocket door of the object: the line, or the status it was refused with. */
-async function dial(rig: Rig, path: string, query: Record<string, string>): Promise<Line | number> {
+/** Opens a WebSocket of the object: the socket, or the status of the refusal. */
+async function dial(harness: JobHarness, path: string, query: Record<string, string>): Promise<JobSocket | number> {
   const url = new URL(`https://job/${path}`);
   for (const [name, value] of Object.entries(query)) {
     url.searchParams.set(name, value);
   }
-  const response = await rig.stub.fetch(url, { headers: { upgrade: 'websocket' } });
-  return response.webSocket === null ? response.status : new Line(response.webSocket);
+  const response = await harness.stub.fetch(url, { headers: { upgrade: 'websocket' } });
+  return response.webSocket === null ? response.status : new JobSocket(response.webSocket);
 }
 
-export const dialChannel = (rig: Rig, attempt: number, claim: string): Promise<Line | number> =>
-  dial(rig, 'channel', { attempt: String(attempt), claim });
+export const dialChannel = (harness: JobHarness, attempt: number, claim: string): Promise<JobSocket | number> =>
+  dial(harness, 'channel', { attempt: String(attempt), claim });
 
-export const dialWatch = (rig: Rig, after: number | null, account = ACCOUNT): Promise<Line | number> =>
-  dial(rig, 'watch', { account, ...(after === null ? {} : { after: String(after) }) });
+export const dialWatch = (harness: JobHarness, after: number | null, account = ACCOUNT): Promise<JobSocket | number> =>
+  dial(harness, 'watch', { account, ...(after === null ? {} : { after: String(after) }) });
 
-/** A line that must come about. */
-export async function connected(line: Promise<Line | number>): Promise<Line> {
+/** Throws unless the socket was accepted. */
+export async function connected(line: Promise<JobSocket | number>): Promise<JobSocket> {
   const answer = await line;
   if (typeof answer === 'number') {
     throw new Error(`refused with ${answer}`);

@@ -5,9 +5,9 @@ import type { Env } from '../env.ts';
 import { keyWithSecretSchema } from '../routes/v1/keys/schemas.ts';
 import { ADMIN_TOKEN, anyone, ORIGIN, ownGateway, postJson, type Call } from './gateway.ts';
 
-/** Keys for tests, made as the operator makes them. */
+/** API keys, created over the operator's API. */
 
-/** A call with this credential as its bearer. */
+/** Calls with this bearer token. */
 export const as =
   (credential: string): Call =>
   (path, init = {}) => {
@@ -20,7 +20,7 @@ export const operator: Call = as(ADMIN_TOKEN);
 
 export type MadeKey = { id: string; key: string; call: Call };
 
-/** A new key of an account; a test key with every scope but `admin` where nothing else is said. */
+/** Creates a key of an account: a test key with every scope but `admin`, unless `fields` says otherwise. */
 export async function madeKey(account: string, fields: Record<string, unknown> = {}): Promise<MadeKey> {
   const response = await operator('/v1/keys', postJson({ account, environment: 'test', ...fields }));
   expect(response.status).toBe(201);
@@ -28,7 +28,7 @@ export async function madeKey(account: string, fields: Record<string, unknown> =
   return { id, key, call: as(key) };
 }
 
-/** The gateway in an app of its own, with the time or a setting in the test's hand. */
+/** A gateway with a clock or settings of the test. */
 export function ownApp(parts: AppParts, settings: Partial<Env> = {}): (credential: string) => Call {
   const app = ownGateway(parts);
   const own = { ...env, ...settings };

@@ -2,7 +2,7 @@ import gateway, { Account, Endpoint, Job, Webhook } from '../index.ts';
 import type { Env } from '../env.ts';
 import { Meter, meteredEnv, meterStorage } from './metering.ts';
 
-/** The gateway with a meter on everything that costs. `GET /meter` tells it, `DELETE /meter` begins anew. For `npm run bench -- price`. */
+/** The gateway with a meter on everything that costs. `GET /meter` reads it, `DELETE /meter` resets it. For `npm run bench -- price`. */
 
 const meter = new Meter();
 
@@ -11,7 +11,7 @@ class Activity {
   private running = 0;
   private since = 0;
 
-  /** Runs it, and counts the object as active until what it gives is settled. */
+  /** Runs it, and counts the object as active until the returned promise settles. */
   async during<T>(work: () => T | Promise<T>): Promise<T> {
     this.begin();
     try {
@@ -50,7 +50,7 @@ const activityOf = (object: object): Activity => {
   return activity;
 };
 
-/** Metered before the object itself begins: its constructor reads its storage. */
+/** Metered before the object's constructor runs, which reads its storage. */
 function enter(ctx: DurableObjectState, env: Env): Env {
   meterStorage(ctx.storage, meter);
   const activity = activityOf(ctx);

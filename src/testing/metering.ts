@@ -1,8 +1,8 @@
 import type { Env } from '../env.ts';
 
 /**
- * What Cloudflare would bill, counted while the gateway runs. Bindings are wrapped where the gateway takes them, objects where the
- * platform calls them; nothing of the gateway knows. Not counted: what the S3 endpoint of R2 is asked directly.
+ * Counts what Cloudflare bills while the gateway runs. Bindings are wrapped where the gateway receives them, objects where
+ * the platform calls them; the gateway itself is unchanged. Requests to R2's S3 endpoint are not counted.
  */
 export class Meter {
   /** Requests to the Worker from outside, cron runs included. */
@@ -72,7 +72,7 @@ function meteredNamespace(namespace: DurableObjectNamespace, meter: Meter): Dura
   });
 }
 
-/** D1 says itself what a statement cost; `first` does not pass that on, so it is asked as `all`. */
+/** D1 reports the cost of a statement; `first` drops that report, so it runs as `all`. */
 function meteredDatabase(database: D1Database, meter: Meter): D1Database {
   const count = <T>(result: D1Result<T>): D1Result<T> => {
     meter.d1RowsRead += result.meta.rows_read;
@@ -117,7 +117,7 @@ function meteredDatabase(database: D1Database, meter: Meter): D1Database {
   });
 }
 
-/** Tells of each method before it is called. */
+/** Reports each method before it is called. */
 function watched<T extends object>(inner: T, called: (method: string) => void): T {
   return new Proxy(inner, {
     get(target, name) {
@@ -127,7 +127,7 @@ function watched<T extends object>(inner: T, called: (method: string) => void): 
       }
       return (...args: unknown[]): unknown => {
         called(name);
-        // Through the object itself: the methods of a stub are no functions of their own.
+        // Called on the stub itself: its methods do not work as separate functions.
         return Reflect.apply(value, target, args);
       };
     },
@@ -141,7 +141,7 @@ const bound = (target: object, name: string | symbol): unknown => {
 
 const patched = new WeakSet<object>();
 
-/** Counts rows and alarms of every object of this isolate. Their classes cannot be wrapped: the platform checks what it is given. */
+/** Counts rows and alarms of every object of this isolate. Their classes cannot be wrapped: the platform checks them. */
 export function meterStorage(storage: DurableObjectStorage, meter: Meter): void {
   const { sql } = storage;
   const sqlClass: object = Object.getPrototypeOf(sql);
@@ -168,7 +168,7 @@ export function meterStorage(storage: DurableObjectStorage, meter: Meter): void 
   });
 }
 
-/** A cursor counts as it is read: after each step what is new is added. */
+/** Adds the rows of a cursor as they are read. */
 function meteredCursor<T extends Record<string, SqlStorageValue>>(
   cursor: SqlStorageCursor<T>,
   meter: Meter,

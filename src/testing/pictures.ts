@@ -1,6 +1,6 @@
 /**
- * Pictures of 50 × 40 pixels as programs write them: Pillow 13, pillow-heif 1, psd-tools, FFmpeg 8. Of some only the beginning is here,
- * which is all that is read.
+ * Pictures of 50 × 40 pixels, written by Pillow 13, pillow-heif 1, psd-tools and FFmpeg 8. Some are cut after the header,
+ * the only part that is read.
  */
 const SIZE = { width: 50, height: 40 };
 

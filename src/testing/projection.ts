@@ -1,10 +1,10 @@
 import { isTerminal, type JobView } from '../contract/job.ts';
 import { uuidV7 } from '../lib/ids.ts';
 
-/** Ids of one millisecond, in the order they are made. */
+/** Ids of one millisecond, in the order of their creation. */
 export const newId = uuidV7(() => 1_700_000_000_000);
 
-/** A job as it is projected; nothing of it matters but what is given. One that is over has ended some time. */
+/** A job as D1 stores it, with defaults for the fields that a test does not name. */
 export const viewOfJob = (given: Partial<JobView> & { account: string }): JobView => ({
   id: newId(),
   endpoint: 'default',

@@ -84,8 +84,8 @@ const signals = fc.oneof(
   fc.constant({ kind: 'clock' as const }),
 );
 
-/** Any order of anything, from several workers, with time (ms) passing before each signal. */
-export const stories: fc.Arbitrary<[Signal, number][]> = fc.array(
+/** Signals of several workers in any order, each with the time (ms) that passes before it. */
+export const randomScenarios: fc.Arbitrary<[Signal, number][]> = fc.array(
   fc.tuple(signals, fc.integer({ min: 0, max: 40_000 })),
   { maxLength: 60 },
 );

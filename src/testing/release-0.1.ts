@@ -3,7 +3,8 @@ import { env } from 'cloudflare:workers';
 import { newId } from './job.ts';
 
 /**
- * A job as the gateway of release 0.1.0 stored it, taken from that release and never changed: upgrades must go on with such jobs.
+ * A job as the gateway of release 0.1.0 stored it, copied from that release and never changed. An upgrade must continue such
+ * jobs.
  */
 
 const TABLES = `
@@ -12,10 +13,10 @@ CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT 
 CREATE TABLE chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL);
 `;
 
-/** The claim that the stored job was given to. */
+/** The claim that holds the stored job. */
 export const OLD_CLAIM = '5f0f6c2e-7f55-4c39-9a35-0d1f8a0c2b11';
 
-/** Stores a job that a worker holds, and gives its id. */
+/** Stores a job that a worker has claimed, and returns its id. */
 export async function storedByRelease01(account: string, now: number): Promise<string> {
   const id = newId();
   const common = {

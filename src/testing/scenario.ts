@@ -8,7 +8,7 @@ import { newState, step } from '../domain/job/machine.ts';
 import type { Effect, Reply, Signal } from '../domain/job/signals.ts';
 import type { JobState } from '../domain/job/state.ts';
 
-/** The job machine played by hand: signals in, all that came out kept, and time that moves only when told to. */
+/** The job machine without an object: the test sends signals and moves the clock, and reads the events and effects. */
 
 export const START = 1_800_000_000_000;
 export const policy = policySchema.parse({});
@@ -30,14 +30,14 @@ export const picture: Output = {
   temp: false,
 };
 
-/** Plays signals against one job and keeps all that came out. */
-export class Play {
+/** One job: sends it signals and collects what the machine returns. */
+export class Scenario {
   state: JobState;
   now = START;
   events: EventBody[] = [];
   effects: Effect[] = [];
   live: LiveEvent[] = [];
-  /** Whether the last turn must be stored. */
+  /** Whether the last transition must be stored. */
   durable = true;
   reply: Reply = 'done';
 
@@ -77,17 +77,17 @@ export class Play {
   }
 
   on(signal: Signal): this {
-    const turn = step(this.state, signal, this.now, policy);
-    this.state = turn.state;
-    this.events.push(...turn.events);
-    this.effects.push(...turn.effects);
-    this.live.push(...turn.live);
-    this.durable = turn.durable;
-    this.reply = turn.reply;
+    const transition = step(this.state, signal, this.now, policy);
+    this.state = transition.state;
+    this.events.push(...transition.events);
+    this.effects.push(...transition.effects);
+    this.live.push(...transition.live);
+    this.durable = transition.durable;
+    this.reply = transition.reply;
     return this;
   }
 
-  /** Time passes, then the alarm rings. */
+  /** Moves the clock, then runs the alarm. */
   after(ms: number): this {
     this.now += ms;
     return this.on({ kind: 'clock' });

@@ -3,7 +3,7 @@ import type { Graph } from '../contract/new-job.ts';
 import { pointersIn } from '../domain/workflow/graph.ts';
 import { shape, type Rules, type Shaping } from '../domain/workflow/shaping/shape.ts';
 
-/** Shaping by hand: nothing is limited and nothing changed unless the test says so. Drawn seeds count up from 1001. */
+/** Shaping without limits and changes unless the test names them. Drawn seeds count up from 1001. */
 
 export const rules = (over: Partial<Omit<Rules, 'limits'>> & { limits?: Partial<GraphLimits> } = {}): Rules => ({
   maxNodes: 2000,

@@ -18,7 +18,7 @@ import { until } from './job.ts';
 
 export type Received = { url: string; headers: Record<string, string>; body: string; init: RequestInit };
 
-/** What a receiver does with a request; the default answers 204. */
+/** How a receiver responds; the default is 204. */
 export type Answering = (received: Received) => Response | Promise<Response>;
 
 export type Receivers = {
@@ -28,7 +28,7 @@ export type Receivers = {
   answer: (url: string, answering: Answering) => void;
 };
 
-/** Receivers for the rest of the test. What is no webhook is RunPod, which takes every run. */
+/** Receivers for the rest of the test. Any other request goes to a RunPod that accepts every run. */
 export function receivers(): Receivers {
   const answers = new Map<string, Answering>();
   const received: Received[] = [];
@@ -49,7 +49,7 @@ export function receivers(): Receivers {
   };
 }
 
-/** The first of what was received, which must be something. */
+/** The first request received; throws when there is none. */
 export function first(received: readonly Received[]): Received {
   const [one] = received;
   if (one === undefined) {
@@ -58,13 +58,13 @@ export function first(received: readonly Received[]): Received {
   return one;
 }
 
-/** Always the same answer. */
+/** Responds with this status every time. */
 export const always =
   (status: number, headers: Record<string, string> = {}): Answering =>
   () =>
     new Response(null, { status, headers });
 
-/** Throws unless the official library takes the message, and gives its body as JSON. */
+/** Verifies the signature with the official library and returns the body. */
 export const verified = (secret: string, { body, headers }: Received): unknown =>
   new Verifier(secret).verify(body, headers);
 
@@ -115,7 +115,7 @@ export class Hook {
     return deliverySchema.parse(await (await this.call(this.path(`/deliveries/${id}`))).json());
   }
 
-  /** Waits until so many attempts of a delivery are in the log, and gives it. */
+  /** Waits until the delivery has `attempts` attempts, and returns it. */
   async tried(id: string, attempts: number): Promise<ApiDelivery> {
     await until(async () => {
       const tried = (await this.delivery(id)).attempts.length;
@@ -149,17 +149,17 @@ export class Hook {
   }
 }
 
-/** The process ends without a word; storage stays. */
+/** Ends all objects as a crash does; their storage stays. */
 export const crash = abortAllDurableObjects;
 
-/** A new webhook of an account. */
+/** Creates a webhook of an account. */
 export async function hookOf(call: Call, body: Record<string, unknown> = {}): Promise<Hook> {
   const response = await call('/v1/webhooks', postJson({ url: urlFor(crypto.randomUUID()), ...body }));
   answered(response, 201);
   return new Hook(call, webhookWithSecretSchema.parse(await response.json()));
 }
 
-/** A new webhook of a new account. */
+/** Creates a webhook of a new account. */
 export async function newHook(body: Record<string, unknown> = {}): Promise<Hook & { account: string }> {
   const { account, call } = await newClient();
   return Object.assign(await hookOf(call, body), { account });

@@ -7,11 +7,11 @@ import { signToken } from '../providers/tokens.ts';
 import { outputKey } from '../storage/r2/keys.ts';
 import { anyone } from './gateway.ts';
 
-/** A file or text that the fake worker produces. */
-export type Made = { name: string; content_type: string; bytes: Uint8Array };
+/** A file or text that the fake worker uploads. */
+export type WorkerOutput = { name: string; content_type: string; bytes: Uint8Array };
 
-/** Runs a job's first attempt as a worker does: claims it, stores the outputs in R2, and completes it. */
-export async function runAsWorker(account: string, job: string, made: readonly Made[]): Promise<void> {
+/** Runs a job's first attempt over the worker API: claims it, puts the outputs into R2, completes it. */
+export async function runAsWorker(account: string, job: string, made: readonly WorkerOutput[]): Promise<void> {
   const token = await signToken(testBindings.TOKEN_SECRET, { purpose: 'worker', job, attempt: 1 }, Date.now() + 60_000);
   const claim = crypto.randomUUID();
   const post = async (path: string, body: unknown): Promise<void> => {
@@ -28,7 +28,7 @@ export async function runAsWorker(account: string, job: string, made: readonly M
   await post('complete', { attempt: 1, claim, last_seq: 0, outcome: 'succeeded', outputs });
 }
 
-async function deliver(account: string, job: string, { name, content_type, bytes }: Made): Promise<unknown> {
+async function deliver(account: string, job: string, { name, content_type, bytes }: WorkerOutput): Promise<unknown> {
   const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
   const common = {
     name,

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { ComfyEdge, type Job, type JobEvent, isFinal } from '../../clients/sdk/index.ts';
 import { ensureEnvironment } from '../../local/python/environment.ts';
 import type { PlatformEvent } from '../../local/runpod/index.ts';
-import { Contract, keepingTo } from '../../src/testing/contract/contract.ts';
+import { Contract, checkedAgainst } from '../../src/testing/contract/contract.ts';
 import { claimPort } from '../../local/stack/ports.ts';
 import { type Stack, type StackOptions, startStack } from '../../local/stack/stack.ts';
 import { newStateDirectory } from '../../local/stack/testing/state.ts';
@@ -91,7 +91,7 @@ function checkedFetch(gateway: string, note: (fault: string) => void): typeof fe
         contract = undefined;
         throw error;
       }));
-  const ask = keepingTo(served, note, (request) => fetch(request));
+  const ask = checkedAgainst(served, note, (request) => fetch(request));
   return (input, init) => ask(new Request(input, init));
 }
 

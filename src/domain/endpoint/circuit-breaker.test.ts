@@ -58,24 +58,36 @@ const halfOpen = () => opened().after(10_000).on(health('ok'));
 
 describe('a closed breaker', () => {
   test('opens with the third failure in a window, not before', ({ expect }) => {
-    const play = new Play().on(run('failed'), run('failed'));
-    expect(play.breaker.mode).toBe('closed');
-    expect(play.on(run('failed')).breaker).toMatchObject({ mode: 'open', cause: 'failing', retry_at: START + 10_000 });
+    const scenario = new Play().on(run('failed'), run('failed'));
+    expect(scenario.breaker.mode).toBe('closed');
+    expect(scenario.on(run('failed')).breaker).toMatchObject({
+      mode: 'open',
+      cause: 'failing',
+      retry_at: START + 10_000,
+    });
   });
 
   test('forgets failures that are older than the window', ({ expect }) => {
-    const play = new Play().on(run('failed'), run('failed')).after(60_000).on(run('failed'));
-    expect(play.breaker.mode).toBe('closed');
+    const scenario = new Play().on(run('failed'), run('failed')).after(60_000).on(run('failed'));
+    expect(scenario.breaker.mode).toBe('closed');
   });
 
   test('stays closed while more calls succeed than fail', ({ expect }) => {
-    const play = new Play().on(run('failed'), run('ok'), run('ok'), run('ok'), run('ok'), run('failed'), run('failed'));
-    expect(play.breaker.mode).toBe('closed');
+    const scenario = new Play().on(
+      run('failed'),
+      run('ok'),
+      run('ok'),
+      run('ok'),
+      run('ok'),
+      run('failed'),
+      run('failed'),
+    );
+    expect(scenario.breaker.mode).toBe('closed');
   });
 
   test('is not kept closed by health that answers while no run is taken', ({ expect }) => {
-    const play = new Play().on(run('failed'), ...Array.from({ length: 20 }, () => health('ok', 'some')));
-    expect(play.on(run('failed'), run('failed')).breaker.mode).toBe('open');
+    const scenario = new Play().on(run('failed'), ...Array.from({ length: 20 }, () => health('ok', 'some')));
+    expect(scenario.on(run('failed'), run('failed')).breaker.mode).toBe('open');
   });
 
   test.for([run('refused'), health('refused')])(
@@ -91,8 +103,8 @@ describe('a closed breaker', () => {
   });
 
   test('is left alone as long as the provider asked for', ({ expect }) => {
-    const play = new Play().on(run('failed'), run('failed'), run('failed', 'j', 40_000));
-    expect(play.breaker.retry_at).toBe(START + 40_000);
+    const scenario = new Play().on(run('failed'), run('failed'), run('failed', 'j', 40_000));
+    expect(scenario.breaker.retry_at).toBe(START + 40_000);
   });
 
   test('is the very same value while all is well: nothing to store', ({ expect }) => {
@@ -102,97 +114,102 @@ describe('a closed breaker', () => {
 
 describe('an open breaker', () => {
   test('lets nobody through, and says how long to wait', ({ expect }) => {
-    const play = opened().after(4_000);
-    expect(ask(play.breaker, 'a', play.now, settings).wait_ms).toBe(6_000);
+    const scenario = opened().after(4_000);
+    expect(ask(scenario.breaker, 'a', scenario.now, settings).wait_ms).toBe(6_000);
   });
 
   test('does not listen to calls that were sent before it opened', ({ expect }) => {
-    const play = opened();
-    const before = play.breaker;
-    expect(play.on(run('ok'), run('failed'), run('refused')).breaker).toBe(before);
+    const scenario = opened();
+    const before = scenario.breaker;
+    expect(scenario.on(run('ok'), run('failed'), run('refused')).breaker).toBe(before);
   });
 
   test('stays open after its pause until health answers, and pauses twice as long each time it does not', ({
     expect,
   }) => {
-    const play = opened().after(10_000);
-    expect(play.lets('a')).toBe(false);
-    play.on(health('failed'));
-    expect(play.breaker).toMatchObject({ mode: 'open', retry_at: play.now + 20_000 });
-    play.after(20_000).on(health('refused'));
-    expect(play.breaker).toMatchObject({ mode: 'open', cause: 'refused', retry_at: play.now + 40_000 });
-    expect(play.after(40_000).on(health('ok')).breaker.mode).toBe('half_open');
+    const scenario = opened().after(10_000);
+    expect(scenario.lets('a')).toBe(false);
+    scenario.on(health('failed'));
+    expect(scenario.breaker).toMatchObject({ mode: 'open', retry_at: scenario.now + 20_000 });
+    scenario.after(20_000).on(health('refused'));
+    expect(scenario.breaker).toMatchObject({ mode: 'open', cause: 'refused', retry_at: scenario.now + 40_000 });
+    expect(scenario.after(40_000).on(health('ok')).breaker.mode).toBe('half_open');
   });
 
   test('for want of workers closes as soon as there is one', ({ expect }) => {
-    const play = new Play().on(health('ok', 'starved')).after(1_000).on(health('ok', 'some'));
-    expect(play.breaker.mode).toBe('closed');
+    const scenario = new Play().on(health('ok', 'starved')).after(1_000).on(health('ok', 'some'));
+    expect(scenario.breaker.mode).toBe('closed');
   });
 });
 
 describe('a half-open breaker', () => {
   test('lets one job through, and that one again', ({ expect }) => {
-    const play = halfOpen();
-    expect([play.lets('a'), play.lets('b'), play.lets('a'), play.lets('c')]).toEqual([true, false, true, false]);
+    const scenario = halfOpen();
+    expect([scenario.lets('a'), scenario.lets('b'), scenario.lets('a'), scenario.lets('c')]).toEqual([
+      true,
+      false,
+      true,
+      false,
+    ]);
   });
 
   test('closes when that job is taken', ({ expect }) => {
-    const play = halfOpen();
-    play.lets('a');
-    expect(play.on(run('ok', 'a')).breaker).toBe(closedBreaker);
+    const scenario = halfOpen();
+    scenario.lets('a');
+    expect(scenario.on(run('ok', 'a')).breaker).toBe(closedBreaker);
   });
 
   test.for(['failed', 'refused'] as const)(
     'opens for twice as long when that job is not: %s',
     (outcome, { expect }) => {
-      const play = halfOpen();
-      play.lets('a');
-      play.on(run(outcome, 'a'));
-      expect(play.breaker).toMatchObject({ mode: 'open', retry_at: play.now + 20_000 });
+      const scenario = halfOpen();
+      scenario.lets('a');
+      scenario.on(run(outcome, 'a'));
+      expect(scenario.breaker).toMatchObject({ mode: 'open', retry_at: scenario.now + 20_000 });
     },
   );
 
   test('does not mind what becomes of any other job', ({ expect }) => {
-    const play = halfOpen();
-    play.lets('a');
-    const before = play.breaker;
-    expect(play.on(run('ok', 'b'), run('refused', 'c')).breaker).toBe(before);
+    const scenario = halfOpen();
+    scenario.lets('a');
+    const before = scenario.breaker;
+    expect(scenario.on(run('ok', 'b'), run('refused', 'c')).breaker).toBe(before);
   });
 
   test('lets another one through when the first is never heard of again', ({ expect }) => {
-    const play = halfOpen();
-    play.lets('a');
-    play.after(PROBE_MS - 1);
-    expect(play.lets('b')).toBe(false);
-    play.after(1);
-    expect(play.lets('b')).toBe(true);
+    const scenario = halfOpen();
+    scenario.lets('a');
+    scenario.after(PROBE_MS - 1);
+    expect(scenario.lets('b')).toBe(false);
+    scenario.after(1);
+    expect(scenario.lets('b')).toBe(true);
   });
 
   test('for want of workers lets the next one through when the first no longer waits for one', ({ expect }) => {
-    const play = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'idle'));
-    expect(play.lets('a')).toBe(true);
-    play
+    const scenario = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'idle'));
+    expect(scenario.lets('a')).toBe(true);
+    scenario
       .on(run('ok', 'a'))
       .after(PROBE_MS - 1)
       .on(health('ok', 'idle'));
     // RunPod may not count the run yet.
-    expect(play.lets('b')).toBe(false);
-    play.after(1).on(health('ok', 'unknown'));
-    expect(play.lets('b')).toBe(false);
-    play.on(health('ok', 'idle'));
-    expect(play.lets('b')).toBe(true);
+    expect(scenario.lets('b')).toBe(false);
+    scenario.after(1).on(health('ok', 'unknown'));
+    expect(scenario.lets('b')).toBe(false);
+    scenario.on(health('ok', 'idle'));
+    expect(scenario.lets('b')).toBe(true);
   });
 
   test('for want of workers waits for a worker, not for the run to be taken', ({ expect }) => {
-    const play = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'unknown'));
-    expect(play.breaker).toMatchObject({ mode: 'half_open', cause: 'no_workers' });
-    expect(play.lets('a')).toBe(true);
-    play.on(run('ok', 'a'));
-    expect(play.lets('b')).toBe(false);
-    const worse = play.breaker;
-    expect(play.on(health('ok', 'some')).breaker).toBe(closedBreaker);
-    play.breaker = worse;
-    expect(play.on(health('ok', 'starved')).breaker).toMatchObject({ mode: 'open', cause: 'no_workers' });
+    const scenario = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'unknown'));
+    expect(scenario.breaker).toMatchObject({ mode: 'half_open', cause: 'no_workers' });
+    expect(scenario.lets('a')).toBe(true);
+    scenario.on(run('ok', 'a'));
+    expect(scenario.lets('b')).toBe(false);
+    const worse = scenario.breaker;
+    expect(scenario.on(health('ok', 'some')).breaker).toBe(closedBreaker);
+    scenario.breaker = worse;
+    expect(scenario.on(health('ok', 'starved')).breaker).toMatchObject({ mode: 'open', cause: 'no_workers' });
   });
 });
 
@@ -218,20 +235,20 @@ const story = fc.array(moment, { maxLength: 80 });
 
 function playStory(
   moments: (typeof moment extends fc.Arbitrary<infer M> ? M : never)[],
-  each: (play: Play) => void,
+  each: (scenario: Play) => void,
 ): Play {
-  const play = new Play();
+  const scenario = new Play();
   for (const one of moments) {
     if (one.do === 'wait') {
-      play.after(one.ms);
+      scenario.after(one.ms);
     } else if (one.do === 'feed') {
-      play.on(one.event);
+      scenario.on(one.event);
     } else {
-      play.lets(one.job);
+      scenario.lets(one.job);
     }
-    each(play);
+    each(scenario);
   }
-  return play;
+  return scenario;
 }
 
 describe('whatever happens, the breaker', () => {
@@ -286,13 +303,13 @@ describe('whatever happens, the breaker', () => {
   test('is closed again within its longest pause and one probe once all is well', ({ expect }) => {
     fc.assert(
       fc.property(story, (moments) => {
-        const play = playStory(moments, () => {});
+        const scenario = playStory(moments, () => {});
         // The longest anything of before may still hold: a pause, then a probe that nobody hears of.
-        play.after(MAX_PAUSE_MS).on(health('ok', 'some'));
-        play.after(settings.no_workers_after_ms + PROBE_MS);
-        expect(play.lets('well')).toBe(true);
-        play.on(run('ok', 'well'), health('ok', 'some'));
-        expect(play.breaker.mode).toBe('closed');
+        scenario.after(MAX_PAUSE_MS).on(health('ok', 'some'));
+        scenario.after(settings.no_workers_after_ms + PROBE_MS);
+        expect(scenario.lets('well')).toBe(true);
+        scenario.on(run('ok', 'well'), health('ok', 'some'));
+        expect(scenario.breaker.mode).toBe('closed');
       }),
     );
   });

@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { claimA, Play, policy, report, workerError } from '../../testing/scenario.ts';
+import { claimA, Scenario, policy, report, workerError } from '../../testing/scenario.ts';
 import { stillWanted } from './effect-relevance.ts';
 import { ASK_MS } from './transition.ts';
 import { usedBy } from './usage.ts';
@@ -7,71 +7,71 @@ import { wakeAt } from './clock.ts';
 
 describe('a job that waits for its account', () => {
   test('sends nothing, says that it waits, and asks at once whether it may begin', ({ expect }) => {
-    const play = new Play({ waits: true });
-    expect(play.state).toMatchObject({ status: 'queued', stage: 'admission', attempts: [] });
-    expect(play.did('send')).toEqual([]);
-    expect(play.did('ask_admission')).toHaveLength(1);
+    const scenario = new Scenario({ waits: true });
+    expect(scenario.state).toMatchObject({ status: 'queued', stage: 'admission', attempts: [] });
+    expect(scenario.did('send')).toEqual([]);
+    expect(scenario.did('ask_admission')).toHaveLength(1);
   });
 
   test('begins once when it is let in, however often it is told', ({ expect }) => {
-    const play = new Play({ waits: true }).on({ kind: 'admitted' }).on({ kind: 'admitted' });
-    expect(play.state).toMatchObject({ status: 'queued', stage: 'capacity' });
-    expect(play.did('send')).toEqual([{ kind: 'send', attempt: 1 }]);
-    expect(stillWanted(play.state, { kind: 'ask_admission' }, play.now)).toBe(false);
+    const scenario = new Scenario({ waits: true }).on({ kind: 'admitted' }).on({ kind: 'admitted' });
+    expect(scenario.state).toMatchObject({ status: 'queued', stage: 'capacity' });
+    expect(scenario.did('send')).toEqual([{ kind: 'send', attempt: 1 }]);
+    expect(stillWanted(scenario.state, { kind: 'ask_admission' }, scenario.now)).toBe(false);
   });
 
   test('asks again when it has heard nothing for a while', ({ expect }) => {
-    const play = new Play({ waits: true });
-    expect(wakeAt(play.state, policy, play.now)).toBe(play.now + ASK_MS);
-    expect(play.after(ASK_MS - 1).did('ask_admission')).toHaveLength(1);
-    expect(play.after(1).did('ask_admission')).toHaveLength(2);
-    expect(wakeAt(play.state, policy, play.now)).toBe(play.now + ASK_MS);
+    const scenario = new Scenario({ waits: true });
+    expect(wakeAt(scenario.state, policy, scenario.now)).toBe(scenario.now + ASK_MS);
+    expect(scenario.after(ASK_MS - 1).did('ask_admission')).toHaveLength(1);
+    expect(scenario.after(1).did('ask_admission')).toHaveLength(2);
+    expect(wakeAt(scenario.state, policy, scenario.now)).toBe(scenario.now + ASK_MS);
   });
 
   test('can be canceled, and gives its place in the line back', ({ expect }) => {
-    const play = new Play({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'admitted' });
-    expect(play.state.status).toBe('canceled');
-    expect(play.did('release')).toHaveLength(1);
-    expect(play.did('send')).toEqual([]);
+    const scenario = new Scenario({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'admitted' });
+    expect(scenario.state.status).toBe('canceled');
+    expect(scenario.did('release')).toHaveLength(1);
+    expect(scenario.did('send')).toEqual([]);
   });
 
   test('gives back what a question brought that was answered after its end', ({ expect }) => {
     for (const mine of [true, false]) {
-      const play = new Play({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'asked', mine });
-      expect(play.did('release')).toHaveLength(2);
-      expect(play.state.status).toBe('canceled');
-      expect(play.did('send')).toEqual([]);
+      const scenario = new Scenario({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'asked', mine });
+      expect(scenario.did('release')).toHaveLength(2);
+      expect(scenario.state.status).toBe('canceled');
+      expect(scenario.did('send')).toEqual([]);
     }
   });
 
   test('goes on waiting when the answer is that it is in line, and begins when it is not', ({ expect }) => {
-    const play = new Play({ waits: true }).on({ kind: 'asked', mine: false });
-    expect(play.state).toMatchObject({ status: 'queued', stage: 'admission' });
-    expect(play.on({ kind: 'asked', mine: true }).did('send')).toHaveLength(1);
-    expect(play.did('release')).toEqual([]);
+    const scenario = new Scenario({ waits: true }).on({ kind: 'asked', mine: false });
+    expect(scenario.state).toMatchObject({ status: 'queued', stage: 'admission' });
+    expect(scenario.on({ kind: 'asked', mine: true }).did('send')).toHaveLength(1);
+    expect(scenario.did('release')).toEqual([]);
   });
 
   test('expires at its deadline, for nothing', ({ expect }) => {
-    const play = new Play({ waits: true, price_per_second: 1 }).after(900_000).on({ kind: 'admitted' });
-    expect(play.state.status).toBe('expired');
-    expect(play.did('send')).toEqual([]);
-    expect(usedBy(play.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
+    const scenario = new Scenario({ waits: true, price_per_second: 1 }).after(900_000).on({ kind: 'admitted' });
+    expect(scenario.state.status).toBe('expired');
+    expect(scenario.did('send')).toEqual([]);
+    expect(usedBy(scenario.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
   });
 });
 
 describe('a job that is over is charged', () => {
   const running = () => {
-    const play = new Play({ price_per_second: 0.0005 }).claimed();
-    play.now += 10_000;
-    return play;
+    const scenario = new Scenario({ price_per_second: 0.0005 }).claimed();
+    scenario.now += 10_000;
+    return scenario;
   };
   const failed = (over: Parameters<typeof workerError>[0]) =>
     report(1, claimA, { outcome: 'failed', error: workerError({ retryable: false, ...over }) });
 
   test('from claim to end, at the price it was submitted at; before its end nothing is said', ({ expect }) => {
-    const play = running();
-    expect(usedBy(play.state)).toBeNull();
-    expect(usedBy(play.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 10_000, micro_usd: 5_000 });
+    const scenario = running();
+    expect(usedBy(scenario.state)).toBeNull();
+    expect(usedBy(scenario.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 10_000, micro_usd: 5_000 });
   });
 
   test('for a graph that fails, and for a cancel', ({ expect }) => {
@@ -87,15 +87,15 @@ describe('a job that is over is charged', () => {
   });
 
   test('nothing for an attempt that was lost, only for the one that counted', ({ expect }) => {
-    const play = running().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
-    play.claimed();
-    play.now += 3_000;
-    expect(usedBy(play.on(report(2, claimA, {})).state)?.gpu_ms).toBe(3_000);
+    const scenario = running().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
+    scenario.claimed();
+    scenario.now += 3_000;
+    expect(usedBy(scenario.on(report(2, claimA, {})).state)?.gpu_ms).toBe(3_000);
   });
 
   test('never more than was reserved', ({ expect }) => {
-    const play = new Play({ price_per_second: 1 }).claimed();
-    play.now += 925_000;
-    expect(usedBy(play.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 900_000, micro_usd: 900_000_000 });
+    const scenario = new Scenario({ price_per_second: 1 }).claimed();
+    scenario.now += 925_000;
+    expect(usedBy(scenario.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 900_000, micro_usd: 900_000_000 });
   });
 });

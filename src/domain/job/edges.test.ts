@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { claimA, claimB, picture, Play, policy, report, worker, workerError } from '../../testing/scenario.ts';
+import { claimA, claimB, picture, Scenario, policy, report, worker, workerError } from '../../testing/scenario.ts';
 import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
 import { stillWanted } from './effect-relevance.ts';
@@ -8,100 +8,103 @@ import { stopReason } from './worker-messages.ts';
 describe('a claim whose answer got lost', () => {
   test('may be asked for again for as long as it takes, without the worker counting as lost', ({ expect }) => {
     const ask: Signal = { kind: 'claim', attempt: 1, claim: claimA, worker };
-    const play = new Play().on(ask);
+    const scenario = new Scenario().on(ask);
     const almost = policy.channel_grace * 1000 - 1;
     for (let asked = 0; asked < 4; asked += 1) {
-      play.after(almost).on(ask);
-      expect(play.reply).toBe('granted');
+      scenario.after(almost).on(ask);
+      expect(scenario.reply).toBe('granted');
     }
-    expect(play.state.attempts[0]?.outcome).toBeNull();
-    expect(play.after(almost + 1).state.attempts[0]?.outcome).toBe('lost');
+    expect(scenario.state.attempts[0]?.outcome).toBeNull();
+    expect(scenario.after(almost + 1).state.attempts[0]?.outcome).toBe('lost');
   });
 
   test('changes nothing for a worker that is connected', ({ expect }) => {
-    const play = new Play().claimed().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
-    expect(play.state.attempts[0]?.lost_at).toBeNull();
+    const scenario = new Scenario().claimed().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
+    expect(scenario.state.attempts[0]?.lost_at).toBeNull();
   });
 });
 
 describe('a run of which /run never told', () => {
   const named: Signal = { kind: 'run_named', attempt: 1, run_id: 'run-1' };
-  const unknown = () => new Play().on({ kind: 'run_unknown', attempt: 1 });
+  const unknown = () => new Scenario().on({ kind: 'run_unknown', attempt: 1 });
 
   test('is asked about once its webhook names it, claimed or not', ({ expect }) => {
-    for (const play of [unknown(), unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker })]) {
-      const claimed = play.state.attempts[0]?.claim !== null;
-      play.on(named);
-      expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
-      expect(play.state.attempts[0]).toMatchObject({
+    for (const scenario of [unknown(), unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker })]) {
+      const claimed = scenario.state.attempts[0]?.claim !== null;
+      scenario.on(named);
+      expect(scenario.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+      expect(scenario.state.attempts[0]).toMatchObject({
         run_id: 'run-1',
         phase: claimed ? 'claimed' : 'sent',
         due_at: null,
       });
-      play.on(named);
-      expect(play.reply).toBe('ignored');
+      scenario.on(named);
+      expect(scenario.reply).toBe('ignored');
     }
   });
 
   test('is canceled with its job once it is named', ({ expect }) => {
-    const play = unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).on(named).on({ kind: 'cancel' });
-    expect(play.after(policy.cancel_grace * 1000).did('cancel_run')).toEqual([
+    const scenario = unknown()
+      .on({ kind: 'claim', attempt: 1, claim: claimA, worker })
+      .on(named)
+      .on({ kind: 'cancel' });
+    expect(scenario.after(policy.cancel_grace * 1000).did('cancel_run')).toEqual([
       { kind: 'cancel_run', attempt: 1, run_id: 'run-1' },
     ]);
   });
 
   test('wakes its job once a minute while its worker is connected', ({ expect }) => {
-    const play = unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
-    play.on({ kind: 'channel_opened', attempt: 1, claim: claimA });
-    expect(wakeAt(play.state, policy, play.now)).toBe(play.now + 60_000);
+    const scenario = unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
+    scenario.on({ kind: 'channel_opened', attempt: 1, claim: claimA });
+    expect(wakeAt(scenario.state, policy, scenario.now)).toBe(scenario.now + 60_000);
   });
 });
 
 describe('a channel that is reported closed twice', () => {
   test('does not give its worker a second grace', ({ expect }) => {
     const closed: Signal = { kind: 'channel_closed', attempt: 1, claim: claimA };
-    const play = new Play().claimed().on(closed);
-    const lostAt = play.state.attempts[0]?.lost_at;
-    play.now += 20_000;
-    expect(play.on(closed).reply).toBe('ignored');
-    expect(play.state.attempts[0]?.lost_at).toBe(lostAt);
-    expect(play.did('check')).toHaveLength(1);
-    expect(play.after(10_000).state.attempts[0]?.outcome).toBe('lost');
+    const scenario = new Scenario().claimed().on(closed);
+    const lostAt = scenario.state.attempts[0]?.lost_at;
+    scenario.now += 20_000;
+    expect(scenario.on(closed).reply).toBe('ignored');
+    expect(scenario.state.attempts[0]?.lost_at).toBe(lostAt);
+    expect(scenario.did('check')).toHaveLength(1);
+    expect(scenario.after(10_000).state.attempts[0]?.outcome).toBe('lost');
   });
 
   test('has its grace again after the worker came back', ({ expect }) => {
     const closed: Signal = { kind: 'channel_closed', attempt: 1, claim: claimA };
-    const play = new Play().claimed().on(closed);
-    play.now += 20_000;
-    play.on({ kind: 'channel_opened', attempt: 1, claim: claimA });
-    play.now += 20_000;
-    play.on(closed);
-    expect(play.state.attempts[0]?.lost_at).toBe(play.now + policy.channel_grace * 1000);
+    const scenario = new Scenario().claimed().on(closed);
+    scenario.now += 20_000;
+    scenario.on({ kind: 'channel_opened', attempt: 1, claim: claimA });
+    scenario.now += 20_000;
+    scenario.on(closed);
+    expect(scenario.state.attempts[0]?.lost_at).toBe(scenario.now + policy.channel_grace * 1000);
   });
 });
 
 describe('a run that RunPod did not know for a moment', () => {
   test.for(['queued', 'running'] as const)('goes on once RunPod says "%s"', (status, { expect }) => {
-    const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
-    play.on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(5_000);
-    play.on({ kind: 'run_status', attempt: 1, status }).after(20_000);
-    expect(play.state.attempts).toHaveLength(1);
-    expect(play.did('send')).toHaveLength(1);
+    const scenario = new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    scenario.on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(5_000);
+    scenario.on({ kind: 'run_status', attempt: 1, status }).after(20_000);
+    expect(scenario.state.attempts).toHaveLength(1);
+    expect(scenario.did('send')).toHaveLength(1);
   });
 });
 
 describe('a flood of hints', () => {
   test('asks RunPod at once, and once more when it has passed', ({ expect }) => {
-    const play = new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
+    const scenario = new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     for (let hints = 0; hints < 100; hints += 1) {
-      play.now += 10;
-      play.on({ kind: 'run_hint', attempt: 1 });
+      scenario.now += 10;
+      scenario.on({ kind: 'run_hint', attempt: 1 });
     }
-    expect(play.did('check')).toHaveLength(1);
-    play.after(2_000);
-    expect(play.did('check')).toHaveLength(2);
-    play.after(2_000);
-    expect(play.did('check')).toHaveLength(2);
+    expect(scenario.did('check')).toHaveLength(1);
+    scenario.after(2_000);
+    expect(scenario.did('check')).toHaveLength(2);
+    scenario.after(2_000);
+    expect(scenario.did('check')).toHaveLength(2);
   });
 });
 
@@ -110,40 +113,40 @@ describe('what a worker brings that is too much to keep', () => {
   const many = Array.from({ length: 100 }, (_, index) => ({ ...long, name: `${index}.txt` }));
 
   test('ends the job with output_too_large, not with an error in the gateway', ({ expect }) => {
-    const play = new Play().claimed().on(report(1, claimA, { outputs: many }));
-    expect(play.reply).toBe('done');
-    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'output_too_large', retryable: false } });
-    expect(JSON.stringify(play.state).length).toBeLessThan(1_600_000);
+    const scenario = new Scenario().claimed().on(report(1, claimA, { outputs: many }));
+    expect(scenario.reply).toBe('done');
+    expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'output_too_large', retryable: false } });
+    expect(JSON.stringify(scenario.state).length).toBeLessThan(1_600_000);
   });
 
   test('stops growing the state while it comes over the channel', ({ expect }) => {
-    const play = new Play().claimed();
+    const scenario = new Scenario().claimed();
     for (const [index, output] of many.entries()) {
-      play.on({
+      scenario.on({
         kind: 'worker_message',
         attempt: 1,
         claim: claimA,
         message: { seq: index + 1, type: 'output', output },
       });
     }
-    expect(play.state.attempts[0]?.acked).toBe(many.length);
-    expect(play.state.outputs.length).toBeGreaterThan(80);
-    expect(JSON.stringify(play.state).length).toBeLessThan(1_600_000);
+    expect(scenario.state.attempts[0]?.acked).toBe(many.length);
+    expect(scenario.state.outputs.length).toBeGreaterThan(80);
+    expect(JSON.stringify(scenario.state).length).toBeLessThan(1_600_000);
   });
 
   test('loses an error its details, and keeps the error', ({ expect }) => {
     const error = workerError({ retryable: false, details: { node_errors: 'x'.repeat(40_000) } });
-    const play = new Play().claimed().on(report(1, claimA, { outcome: 'failed', error }));
-    expect(play.state.error).toMatchObject({ code: 'comfyui_unavailable', message: 'gone' });
-    expect(play.state.error).not.toHaveProperty('details');
+    const scenario = new Scenario().claimed().on(report(1, claimA, { outcome: 'failed', error }));
+    expect(scenario.state.error).toMatchObject({ code: 'comfyui_unavailable', message: 'gone' });
+    expect(scenario.state.error).not.toHaveProperty('details');
   });
 });
 
 test('a new attempt does not show the times of the one before', ({ expect }) => {
-  const play = new Play()
+  const scenario = new Scenario()
     .claimed()
     .on(report(1, claimA, { outcome: 'failed', error: workerError(), timings: { execution_ms: 7 } }));
-  expect(play.state).toMatchObject({ status: 'queued', timings: {} });
+  expect(scenario.state).toMatchObject({ status: 'queued', timings: {} });
 });
 
 describe('an effect that waited', () => {
@@ -152,46 +155,46 @@ describe('an effect that waited', () => {
   const cancelRun = { kind: 'cancel_run', attempt: 1, run_id: 'r' } as const;
 
   test('starts no run for an attempt that is canceled, claimed, known to RunPod or replaced', ({ expect }) => {
-    const wanted = (play: Play) => stillWanted(play.state, send, play.now);
-    expect(wanted(new Play())).toBe(true);
-    expect(wanted(new Play().on({ kind: 'cancel' }))).toBe(false);
-    expect(wanted(new Play().on({ kind: 'claim', attempt: 1, claim: claimB, worker }))).toBe(false);
-    expect(wanted(new Play().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' }))).toBe(false);
-    expect(wanted(new Play().on({ kind: 'run_unknown', attempt: 1 }))).toBe(false);
-    expect(wanted(new Play().on({ kind: 'run_unknown', attempt: 1 }).after(policy.claim_grace * 1000))).toBe(false);
-    expect(wanted(new Play().after(900_000))).toBe(false);
+    const wanted = (scenario: Scenario) => stillWanted(scenario.state, send, scenario.now);
+    expect(wanted(new Scenario())).toBe(true);
+    expect(wanted(new Scenario().on({ kind: 'cancel' }))).toBe(false);
+    expect(wanted(new Scenario().on({ kind: 'claim', attempt: 1, claim: claimB, worker }))).toBe(false);
+    expect(wanted(new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' }))).toBe(false);
+    expect(wanted(new Scenario().on({ kind: 'run_unknown', attempt: 1 }))).toBe(false);
+    expect(wanted(new Scenario().on({ kind: 'run_unknown', attempt: 1 }).after(policy.claim_grace * 1000))).toBe(false);
+    expect(wanted(new Scenario().after(900_000))).toBe(false);
   });
 
   test('asks about no attempt that is over', ({ expect }) => {
-    const play = new Play().claimed();
-    expect(stillWanted(play.state, check, play.now)).toBe(true);
-    play.on(report(1, claimA, {}));
-    expect(stillWanted(play.state, check, play.now)).toBe(false);
+    const scenario = new Scenario().claimed();
+    expect(stillWanted(scenario.state, check, scenario.now)).toBe(true);
+    scenario.on(report(1, claimA, {}));
+    expect(stillWanted(scenario.state, check, scenario.now)).toBe(false);
   });
 
   test("cancels a run until RunPod's own limit has ended it, and not for ever", ({ expect }) => {
-    const play = new Play()
+    const scenario = new Scenario()
       .claimed()
       .on({ kind: 'cancel' })
       .after(policy.cancel_grace * 1000);
-    expect(play.state.status).toBe('canceled');
-    expect(stillWanted(play.state, cancelRun, play.state.deadline)).toBe(true);
-    expect(stillWanted(play.state, cancelRun, play.state.deadline + 86_400_000)).toBe(false);
+    expect(scenario.state.status).toBe('canceled');
+    expect(stillWanted(scenario.state, cancelRun, scenario.state.deadline)).toBe(true);
+    expect(stillWanted(scenario.state, cancelRun, scenario.state.deadline + 86_400_000)).toBe(false);
   });
 
   test('that tells others of the end is always wanted', ({ expect }) => {
-    const play = new Play().on({ kind: 'cancel' });
-    expect(stillWanted(play.state, { kind: 'project' }, Infinity)).toBe(true);
-    expect(stillWanted(play.state, { kind: 'release' }, Infinity)).toBe(true);
+    const scenario = new Scenario().on({ kind: 'cancel' });
+    expect(stillWanted(scenario.state, { kind: 'project' }, Infinity)).toBe(true);
+    expect(stillWanted(scenario.state, { kind: 'release' }, Infinity)).toBe(true);
   });
 });
 
 describe('a worker that connects again', () => {
   test('is told to stop while a cancel or the deadline holds', ({ expect }) => {
-    const play = new Play().claimed();
-    expect(stopReason(play.state, play.now)).toBeNull();
-    expect(stopReason(play.state, play.state.deadline)).toBe('deadline');
-    expect(stopReason(play.on({ kind: 'cancel' }).state, play.now)).toBe('client');
-    expect(stopReason(play.on(report(1, claimA, { outcome: 'canceled' })).state, play.now)).toBeNull();
+    const scenario = new Scenario().claimed();
+    expect(stopReason(scenario.state, scenario.now)).toBeNull();
+    expect(stopReason(scenario.state, scenario.state.deadline)).toBe('deadline');
+    expect(stopReason(scenario.on({ kind: 'cancel' }).state, scenario.now)).toBe('client');
+    expect(stopReason(scenario.on(report(1, claimA, { outcome: 'canceled' })).state, scenario.now)).toBeNull();
   });
 });

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { isTerminal, NEXT_STATUSES, type Status } from '../../contract/job.ts';
 import type { RunNews, RunResult, RunStatus } from '../../contract/run.ts';
-import { claimA, picture, Play, policy, report, SILENT_WORKER, START, worker } from '../../testing/scenario.ts';
+import { claimA, picture, Scenario, policy, report, SILENT_WORKER, START, worker } from '../../testing/scenario.ts';
 import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
 import { currentAttempt, readState } from './state.ts';
@@ -23,44 +23,48 @@ const failure = { code: 'execution_error', message: 'no', at: 'workflow', retrya
 const passing = { code: 'worker_lost', message: 'gone', at: 'worker', retryable: true } as const;
 
 /** A job whose run RunPod has taken. */
-const sent = (over: ConstructorParameters<typeof Play>[0] = {}): Play =>
-  new Play({ worker: SILENT_WORKER, ...over }).on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' });
-const running = (over: ConstructorParameters<typeof Play>[0] = {}): Play =>
+const sent = (over: ConstructorParameters<typeof Scenario>[0] = {}): Scenario =>
+  new Scenario({ worker: SILENT_WORKER, ...over }).on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' });
+const running = (over: ConstructorParameters<typeof Scenario>[0] = {}): Scenario =>
   sent(over).on(says('running', { worker: { id: 'w7', version: 'v1' } }));
 
 describe('a run that goes well', () => {
   test('is queued, running, then succeeded once its results are in R2', ({ expect }) => {
-    const play = sent()
+    const scenario = sent()
       .on(says('queued'))
       .on(says('running', { worker: { id: 'w7', version: 'v1' } }));
-    expect(play.state).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: { id: 'w7' } }] });
-    play.on(says('completed', { execution_ms: 4_000 }));
-    expect(play.state).toMatchObject({ status: 'running', stage: 'uploading' });
-    expect(play.did('fetch_result')).toEqual([{ kind: 'fetch_result', attempt: 1, run_id: 'run-1' }]);
-    play.on(result());
-    expect(play.state).toMatchObject({
+    expect(scenario.state).toMatchObject({
+      status: 'running',
+      stage: 'executing',
+      attempts: [{ worker: { id: 'w7' } }],
+    });
+    scenario.on(says('completed', { execution_ms: 4_000 }));
+    expect(scenario.state).toMatchObject({ status: 'running', stage: 'uploading' });
+    expect(scenario.did('fetch_result')).toEqual([{ kind: 'fetch_result', attempt: 1, run_id: 'run-1' }]);
+    scenario.on(result());
+    expect(scenario.state).toMatchObject({
       status: 'succeeded',
       outputs: [picture],
       timings: { execution_ms: 4_000, upload_ms: 40 },
     });
-    expect(play.statuses()).toEqual(['queued', 'running', 'running', 'succeeded']);
-    expect(play.did('cancel_run')).toEqual([]);
-    expect(play.did('stop_worker')).toEqual([]);
+    expect(scenario.statuses()).toEqual(['queued', 'running', 'running', 'succeeded']);
+    expect(scenario.did('cancel_run')).toEqual([]);
+    expect(scenario.did('stop_worker')).toEqual([]);
   });
 
   test('so fast that nobody saw it run counts as begun when its time on the GPU began', ({ expect }) => {
-    const play = sent();
-    play.now += 9_000;
-    play.on(says('completed', { execution_ms: 2_500 }));
-    expect(play.state.started_at).toBe(START + 6_500);
-    expect(play.statuses()).toContain('running');
+    const scenario = sent();
+    scenario.now += 9_000;
+    scenario.on(says('completed', { execution_ms: 2_500 }));
+    expect(scenario.state.started_at).toBe(START + 6_500);
+    expect(scenario.statuses()).toContain('running');
   });
 
   test('counts as begun when RunPod says that a worker took it, however late somebody looked', ({ expect }) => {
-    const play = sent();
-    play.now += 9_000;
-    play.on(says('running', { delay_ms: 3_000 }));
-    expect(play.state.started_at).toBe(START + 3_000);
+    const scenario = sent();
+    scenario.now += 9_000;
+    scenario.on(says('running', { delay_ms: 3_000 }));
+    expect(scenario.state.started_at).toBe(START + 3_000);
     const odd = sent();
     odd.now += 2_000;
     odd.on(says('running', { delay_ms: 50_000 }));
@@ -68,43 +72,43 @@ describe('a run that goes well', () => {
   });
 
   test('asks for its results once, however often RunPod says that it is over', ({ expect }) => {
-    const play = running().on(says('completed')).on(says('completed')).on({ kind: 'run_hint', attempt: 1 });
-    expect(play.did('fetch_result')).toHaveLength(1);
+    const scenario = running().on(says('completed')).on(says('completed')).on({ kind: 'run_hint', attempt: 1 });
+    expect(scenario.did('fetch_result')).toHaveLength(1);
   });
 
   test('takes its results once', ({ expect }) => {
-    const play = running().on(says('completed')).on(result());
-    const events = play.events.length;
-    play.on(result());
-    expect(play.reply).toBe('ignored');
-    expect(play.events).toHaveLength(events);
+    const scenario = running().on(says('completed')).on(result());
+    const events = scenario.events.length;
+    scenario.on(result());
+    expect(scenario.reply).toBe('ignored');
+    expect(scenario.events).toHaveLength(events);
   });
 
   test('tells what the worker said besides', ({ expect }) => {
-    const play = running()
+    const scenario = running()
       .on(says('completed'))
       .on(result({ warnings: ['one file was skipped'] }));
-    expect(play.events).toContainEqual(
+    expect(scenario.events).toContainEqual(
       expect.objectContaining({ event: 'log', data: expect.objectContaining({ message: 'one file was skipped' }) }),
     );
   });
 
   test('is charged the time that RunPod counts, not the time until somebody looked', ({ expect }) => {
-    const play = running({ price_per_second: 0.001 });
-    play.now += 20_000;
-    play.on(says('completed', { execution_ms: 12_000 })).on(result());
-    expect(usedBy(play.state)).toEqual({ gpu_ms: 12_000, micro_usd: 12_000 });
+    const scenario = running({ price_per_second: 0.001 });
+    scenario.now += 20_000;
+    scenario.on(says('completed', { execution_ms: 12_000 })).on(result());
+    expect(usedBy(scenario.state)).toEqual({ gpu_ms: 12_000, micro_usd: 12_000 });
   });
 });
 
 describe('looks at the status', () => {
   test('come soon at first, then later each time, and soon again once something is new', ({ expect }) => {
-    const play = sent();
+    const scenario = sent();
     const waits: number[] = [];
     const wait = (status: RunStatus): void => {
-      const at = play.now;
-      play.on(says(status));
-      waits.push((currentAttempt(play.state)?.check_at ?? 0) - at);
+      const at = scenario.now;
+      scenario.on(says(status));
+      waits.push((currentAttempt(scenario.state)?.check_at ?? 0) - at);
     };
     for (const status of ['queued', 'queued', 'queued', 'queued', 'queued', 'queued', 'queued'] as const) {
       wait(status);
@@ -116,32 +120,32 @@ describe('looks at the status', () => {
   });
 
   test('are asked for by the alarm, at the time the machine names', ({ expect }) => {
-    const play = sent();
-    expect(wakeAt(play.state, policy, play.now)).toBe(START + 1_000);
-    play.after(1_000);
-    expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+    const scenario = sent();
+    expect(wakeAt(scenario.state, policy, scenario.now)).toBe(START + 1_000);
+    scenario.after(1_000);
+    expect(scenario.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
   });
 });
 
 describe('a start deadline', () => {
   test('is not passed without a look shortly before', ({ expect }) => {
-    const play = sent({ start_deadline: START + 20_000 });
-    for (let at = play.now; at < START + 19_000; at = play.now) {
-      play.now = currentAttempt(play.state)?.check_at ?? Infinity;
-      play.on({ kind: 'clock' }).on(says('queued'));
+    const scenario = sent({ start_deadline: START + 20_000 });
+    for (let at = scenario.now; at < START + 19_000; at = scenario.now) {
+      scenario.now = currentAttempt(scenario.state)?.check_at ?? Infinity;
+      scenario.on({ kind: 'clock' }).on(says('queued'));
     }
-    expect(play.now).toBe(START + 19_000);
-    play.on(says('running'));
-    play.now = START + 20_000;
-    expect(play.on({ kind: 'clock' }).state.status).toBe('running');
+    expect(scenario.now).toBe(START + 19_000);
+    scenario.on(says('running'));
+    scenario.now = START + 20_000;
+    expect(scenario.on({ kind: 'clock' }).state.status).toBe('running');
   });
 
   test('expires a job that has not begun, and cancels its run', ({ expect }) => {
-    const play = sent({ start_deadline: START + 20_000 })
+    const scenario = sent({ start_deadline: START + 20_000 })
       .on(says('queued'))
       .after(20_000);
-    expect(play.state.status).toBe('expired');
-    expect(play.did('cancel_run')).toHaveLength(1);
+    expect(scenario.state.status).toBe('expired');
+    expect(scenario.did('cancel_run')).toHaveLength(1);
   });
 });
 
@@ -149,33 +153,35 @@ describe('progress that a worker tells RunPod', () => {
   const told = { nodes_done: 1, nodes_total: 4, current_node: '5', current_node_class: null, step: 3, steps: 20 };
 
   test('is shown, never falls, and is not repeated', ({ expect }) => {
-    const play = running()
+    const scenario = running()
       .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
       .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
       .on(says('running', { progress: { value: 0.2, stage: null, ...told, step: 4 } }));
-    const shown = [...play.events, ...play.live].flatMap((event) => (event.event === 'progress' ? [event.data] : []));
+    const shown = [...scenario.events, ...scenario.live].flatMap((event) =>
+      event.event === 'progress' ? [event.data] : [],
+    );
     expect(shown.map(({ value, step }) => [value, step])).toEqual([
       [0.5, 3],
       [0.5, 4],
     ]);
-    expect(play.durable).toBe(true);
+    expect(scenario.durable).toBe(true);
   });
 
   test('may name a stage, but none of those before a worker has the job', ({ expect }) => {
     const nothing = { ...told, value: null, current_node: null, step: null, steps: null };
-    const play = running().on(says('running', { progress: { ...nothing, stage: 'models' } }));
-    expect(play.state.stage).toBe('models');
-    play.on(says('running', { progress: { ...nothing, stage: 'capacity' } }));
-    expect(play.state.stage).toBe('executing');
+    const scenario = running().on(says('running', { progress: { ...nothing, stage: 'models' } }));
+    expect(scenario.state.stage).toBe('models');
+    scenario.on(says('running', { progress: { ...nothing, stage: 'capacity' } }));
+    expect(scenario.state.stage).toBe('executing');
   });
 });
 
 describe('a run that fails', () => {
   test('ends the job with the worker’s error, and keeps what came beside it', ({ expect }) => {
-    const play = running()
+    const scenario = running()
       .on(says('failed'))
       .on(result({ error: failure }));
-    expect(play.state).toMatchObject({
+    expect(scenario.state).toMatchObject({
       status: 'failed',
       error: { code: 'execution_error', at: 'workflow', attempt: 1 },
       outputs: [picture],
@@ -183,16 +189,16 @@ describe('a run that fails', () => {
   });
 
   test('in a way that may pass is run again, within the budget of attempts', ({ expect }) => {
-    const play = running()
+    const scenario = running()
       .on(says('failed'))
       .on(result({ error: passing, outputs: [] }));
-    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'failed' }, { phase: 'sending' }] });
-    play
+    expect(scenario.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'failed' }, { phase: 'sending' }] });
+    scenario
       .on({ kind: 'run_accepted', attempt: 2, run_id: 'run-2' })
       .on(says('running', {}, 2))
       .on(says('failed', {}, 2));
-    play.on(result({ error: passing, outputs: [] }, 2));
-    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost', attempt: 2 } });
+    scenario.on(result({ error: passing, outputs: [] }, 2));
+    expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost', attempt: 2 } });
   });
 
   test('because its time was up is a timeout, or no capacity where no worker ever had it', ({ expect }) => {
@@ -211,15 +217,15 @@ describe('a run that fails', () => {
 
 describe('a run that RunPod does not know', () => {
   test('is waited for a little: a replica may not have heard of it yet', ({ expect }) => {
-    const play = sent().on(says('missing')).on(says('queued'));
-    play.now += 60_000;
-    play.on({ kind: 'clock' });
-    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sent' }] });
+    const scenario = sent().on(says('missing')).on(says('queued'));
+    scenario.now += 60_000;
+    scenario.on({ kind: 'clock' });
+    expect(scenario.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sent' }] });
   });
 
   test('after a worker had it is lost with its result, and not run a second time', ({ expect }) => {
-    const play = running().on(says('missing')).after(10_000);
-    expect(play.state).toMatchObject({
+    const scenario = running().on(says('missing')).after(10_000);
+    expect(scenario.state).toMatchObject({
       status: 'failed',
       error: { code: 'worker_lost' },
       attempts: [{ outcome: 'lost' }],
@@ -227,15 +233,15 @@ describe('a run that RunPod does not know', () => {
   });
 
   test('before any worker had it is sent again', ({ expect }) => {
-    const play = sent().on(says('missing')).after(10_000);
-    expect(play.did('send')).toHaveLength(2);
+    const scenario = sent().on(says('missing')).after(10_000);
+    expect(scenario.did('send')).toHaveLength(2);
     // Nothing fences the first one off: should RunPod have it after all, it is not to run beside the second.
-    expect(play.did('cancel_run')).toMatchObject([{ attempt: 1 }]);
+    expect(scenario.did('cancel_run')).toMatchObject([{ attempt: 1 }]);
   });
 
   test('while its results are fetched is lost at once', ({ expect }) => {
-    const play = running().on(says('completed')).on(says('missing'));
-    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
+    const scenario = running().on(says('completed')).on(says('missing'));
+    expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
   });
 });
 
@@ -249,23 +255,29 @@ describe('an endpoint without workers, while another would take the run', () => 
   };
 
   test('gives it up only once RunPod has canceled it: nothing else keeps it from running twice', ({ expect }) => {
-    const play = sent().on(starved).on(starved);
-    expect(play.did('cancel_run')).toHaveLength(1);
-    expect(play.did('send')).toHaveLength(1);
-    play.on(says('canceled'));
-    expect(play.did('send')).toHaveLength(2);
-    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'superseded' }, { phase: 'sending' }] });
+    const scenario = sent().on(starved).on(starved);
+    expect(scenario.did('cancel_run')).toHaveLength(1);
+    expect(scenario.did('send')).toHaveLength(1);
+    scenario.on(says('canceled'));
+    expect(scenario.did('send')).toHaveLength(2);
+    expect(scenario.state).toMatchObject({
+      status: 'queued',
+      attempts: [{ outcome: 'superseded' }, { phase: 'sending' }],
+    });
   });
 
   test('that got one in time after all keeps its result', ({ expect }) => {
-    const play = sent().on(starved).on(says('completed')).on(result());
-    expect(play.state).toMatchObject({ status: 'succeeded' });
-    expect(play.did('send')).toHaveLength(1);
+    const scenario = sent().on(starved).on(says('completed')).on(result());
+    expect(scenario.state).toMatchObject({ status: 'succeeded' });
+    expect(scenario.did('send')).toHaveLength(1);
   });
 
   test('loses a run that had begun when the cancel came to the other one', ({ expect }) => {
-    const play = sent().on(starved).on(says('running')).on(says('canceled'));
-    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'superseded' }, { phase: 'sending' }] });
+    const scenario = sent().on(starved).on(says('running')).on(says('canceled'));
+    expect(scenario.state).toMatchObject({
+      status: 'queued',
+      attempts: [{ outcome: 'superseded' }, { phase: 'sending' }],
+    });
   });
 
   test('is left by a client’s cancel for good', ({ expect }) => {
@@ -275,138 +287,138 @@ describe('an endpoint without workers, while another would take the run', () => 
 
 describe('results that cannot be moved', () => {
   test('are tried for so long and no longer', ({ expect }) => {
-    const play = running().on(says('completed')).after(299_999);
-    expect(play.state.stage).toBe('uploading');
-    play.after(1);
-    expect(play.state.attempts[0]).toMatchObject({ outcome: 'lost', error: { code: 'upload_failed' } });
+    const scenario = running().on(says('completed')).after(299_999);
+    expect(scenario.state.stage).toBe('uploading');
+    scenario.after(1);
+    expect(scenario.state.attempts[0]).toMatchObject({ outcome: 'lost', error: { code: 'upload_failed' } });
   });
 
   test('of a run that goes on after all are asked for when it is over', ({ expect }) => {
-    const play = running().on(says('completed')).on(says('running')).on(result());
-    expect(play.reply).toBe('ignored');
-    play.on(says('completed'));
-    expect(play.did('fetch_result')).toHaveLength(2);
+    const scenario = running().on(says('completed')).on(says('running')).on(result());
+    expect(scenario.reply).toBe('ignored');
+    scenario.on(says('completed'));
+    expect(scenario.did('fetch_result')).toHaveLength(2);
   });
 });
 
 describe('an unknown outcome of /run', () => {
-  const unknown = (): Play =>
-    new Play({ worker: SILENT_WORKER })
+  const unknown = (): Scenario =>
+    new Scenario({ worker: SILENT_WORKER })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_unknown', attempt: 1 });
 
   test('fails the job after a while and for good: no claim could fence a second run off', ({ expect }) => {
-    const play = unknown().after(policy.claim_grace * 1000 - 1);
-    expect(play.state.status).toBe('queued');
-    play.after(1);
-    expect(play.state).toMatchObject({
+    const scenario = unknown().after(policy.claim_grace * 1000 - 1);
+    expect(scenario.state.status).toBe('queued');
+    scenario.after(1);
+    expect(scenario.state).toMatchObject({
       status: 'failed',
       error: { code: 'provider_failed', retryable: false },
       attempts: [{ outcome: 'lost' }],
     });
-    expect(play.did('send')).toHaveLength(1);
+    expect(scenario.did('send')).toHaveLength(1);
   });
 
   test('is settled by a webhook that names the run, which RunPod is then asked about', ({ expect }) => {
-    const play = unknown().on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
-    expect(play.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
-    play
+    const scenario = unknown().on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
+    expect(scenario.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
+    scenario
       .after(policy.claim_grace * 1000)
       .on(says('completed'))
       .on(result());
-    expect(play.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
+    expect(scenario.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
   });
 
   test('need not come about: a webhook may be there before /run has answered, or instead', ({ expect }) => {
-    const called = (): Play =>
-      new Play({ worker: SILENT_WORKER })
+    const called = (): Scenario =>
+      new Scenario({ worker: SILENT_WORKER })
         .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
         .on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
     for (const answer of [
       { kind: 'run_accepted', attempt: 1, run_id: 'run-1' },
       { kind: 'run_unknown', attempt: 1 },
     ] as const) {
-      const play = called().on(answer).on(says('completed')).on(result());
-      expect(play.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
+      const scenario = called().on(answer).on(says('completed')).on(result());
+      expect(scenario.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
     }
   });
 
   test('is no longer open once the run is known: another name changes nothing', ({ expect }) => {
-    for (const play of [sent(), running(), unknown().on({ kind: 'cancel' })]) {
-      const before = structuredClone(play.state);
-      play.on({ kind: 'run_named', attempt: 1, run_id: 'run-x' });
-      expect(play.reply).toBe('ignored');
-      expect(play.state).toEqual(before);
+    for (const scenario of [sent(), running(), unknown().on({ kind: 'cancel' })]) {
+      const before = structuredClone(scenario.state);
+      scenario.on({ kind: 'run_named', attempt: 1, run_id: 'run-x' });
+      expect(scenario.reply).toBe('ignored');
+      expect(scenario.state).toEqual(before);
     }
   });
 
   test('that was never called, for the gateway crashed before, is sent again', ({ expect }) => {
-    const play = new Play({ worker: SILENT_WORKER }).on({ kind: 'run_unknown', attempt: 1 });
-    expect(play.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sending' }] });
-    expect(play.did('send')).toEqual([
+    const scenario = new Scenario({ worker: SILENT_WORKER }).on({ kind: 'run_unknown', attempt: 1 });
+    expect(scenario.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sending' }] });
+    expect(scenario.did('send')).toEqual([
       { kind: 'send', attempt: 1 },
       { kind: 'send', attempt: 1 },
     ]);
   });
 
   test('is not that of a call that was refused: the next one counts anew', ({ expect }) => {
-    const play = new Play({ worker: SILENT_WORKER })
+    const scenario = new Scenario({ worker: SILENT_WORKER })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '', retry_after_ms: null })
       .on({ kind: 'run_unknown', attempt: 1 });
-    expect(play.state.status).toBe('queued');
+    expect(scenario.state.status).toBe('queued');
   });
 });
 
 describe('a cancel', () => {
   test('of a job that waits ends it at once and cancels the run', ({ expect }) => {
-    const play = sent().on({ kind: 'cancel' });
-    expect(play.state.status).toBe('canceled');
-    expect(play.did('cancel_run')).toHaveLength(1);
+    const scenario = sent().on({ kind: 'cancel' });
+    expect(scenario.state.status).toBe('canceled');
+    expect(scenario.did('cancel_run')).toHaveLength(1);
   });
 
   test('of a running job cancels the run at once, and ends when RunPod says so', ({ expect }) => {
-    const play = running().on({ kind: 'cancel' });
-    expect(play.state.status).toBe('canceling');
-    expect(play.did('cancel_run')).toHaveLength(1);
-    play.on(says('canceled'));
-    expect(play.state).toMatchObject({ status: 'canceled', error: null, attempts: [{ outcome: 'canceled' }] });
+    const scenario = running().on({ kind: 'cancel' });
+    expect(scenario.state.status).toBe('canceling');
+    expect(scenario.did('cancel_run')).toHaveLength(1);
+    scenario.on(says('canceled'));
+    expect(scenario.state).toMatchObject({ status: 'canceled', error: null, attempts: [{ outcome: 'canceled' }] });
   });
 
   test('ends after its grace where RunPod says nothing', ({ expect }) => {
-    const play = running().on({ kind: 'cancel' }).on(says('unreachable'));
-    expect(play.after(policy.cancel_grace * 1000).state.status).toBe('canceled');
+    const scenario = running().on({ kind: 'cancel' }).on(says('unreachable'));
+    expect(scenario.after(policy.cancel_grace * 1000).state.status).toBe('canceled');
   });
 
   test('that crosses the end leaves the result: the work is done and paid', ({ expect }) => {
-    const play = running().on({ kind: 'cancel' }).on(says('completed')).on(result());
-    expect(play.state).toMatchObject({ status: 'succeeded', outputs: [picture] });
+    const scenario = running().on({ kind: 'cancel' }).on(says('completed')).on(result());
+    expect(scenario.state).toMatchObject({ status: 'succeeded', outputs: [picture] });
   });
 
   test('that crosses a failure is a cancel', ({ expect }) => {
-    const play = running()
+    const scenario = running()
       .on({ kind: 'cancel' })
       .on(says('failed'))
       .on(result({ error: passing }));
-    expect(play.state.status).toBe('canceled');
+    expect(scenario.state.status).toBe('canceled');
   });
 });
 
 describe('the deadline', () => {
   test('of a running job stops it at once: the worker knows none', ({ expect }) => {
-    const play = running().after(900_000);
-    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
-    expect(play.did('cancel_run')).toHaveLength(1);
-    expect(play.did('stop_worker')).toEqual([]);
+    const scenario = running().after(900_000);
+    expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
+    expect(scenario.did('cancel_run')).toHaveLength(1);
+    expect(scenario.did('stop_worker')).toEqual([]);
   });
 
   test('of a job whose results are on their way gives them a grace', ({ expect }) => {
-    const play = running({ deadline: START + 60_000 })
+    const scenario = running({ deadline: START + 60_000 })
       .on(says('completed'))
       .after(60_000);
-    expect(play.state.stage).toBe('uploading');
-    expect(wakeAt(play.state, policy, play.now)).toBe(START + 60_000 + policy.deadline_grace * 1000);
-    expect(play.after(policy.deadline_grace * 1000).state).toMatchObject({
+    expect(scenario.state.stage).toBe('uploading');
+    expect(wakeAt(scenario.state, policy, scenario.now)).toBe(START + 60_000 + policy.deadline_grace * 1000);
+    expect(scenario.after(policy.deadline_grace * 1000).state).toMatchObject({
       status: 'failed',
       error: { code: 'timeout' },
     });
@@ -423,7 +435,7 @@ test('a claim is refused: no such worker has a ticket', ({ expect }) => {
 });
 
 test('a job that was stored before there were such endpoints is one of worker-gpu', ({ expect }) => {
-  const { worker: _later, attempts, ...rest } = new Play().state;
+  const { worker: _later, attempts, ...rest } = new Scenario().state;
   const stored = {
     ...rest,
     attempts: attempts.map(
@@ -471,23 +483,23 @@ describe('whatever RunPod says, in whatever order', () => {
   test('the job ends once, by its deadline and grace, and no run is sent twice for an attempt', ({ expect }) => {
     fc.assert(
       fc.property(story, (steps) => {
-        const play = new Play({ worker: SILENT_WORKER });
+        const scenario = new Scenario({ worker: SILENT_WORKER });
         for (const each of steps) {
           if (typeof each === 'number') {
-            play.after(each);
+            scenario.after(each);
           } else {
-            play.on(each);
+            scenario.on(each);
           }
         }
-        play.now = Math.max(play.now, play.state.deadline + policy.deadline_grace * 1000);
-        play.on({ kind: 'clock' });
-        expect(isTerminal(play.state.status)).toBe(true);
-        expect(play.statuses().filter((status) => isTerminal(status as 'failed'))).toHaveLength(1);
-        expect(wakeAt(play.state, policy, play.now)).toBeNull();
-        const sends = play.did('send').map((effect) => JSON.stringify(effect));
+        scenario.now = Math.max(scenario.now, scenario.state.deadline + policy.deadline_grace * 1000);
+        scenario.on({ kind: 'clock' });
+        expect(isTerminal(scenario.state.status)).toBe(true);
+        expect(scenario.statuses().filter((status) => isTerminal(status as 'failed'))).toHaveLength(1);
+        expect(wakeAt(scenario.state, policy, scenario.now)).toBeNull();
+        const sends = scenario.did('send').map((effect) => JSON.stringify(effect));
         expect(new Set(sends).size).toBe(sends.length);
-        expect(play.did('stop_worker')).toEqual([]);
-        const words = play.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
+        expect(scenario.did('stop_worker')).toEqual([]);
+        const words = scenario.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
         for (const [at, word] of words.entries()) {
           const next = words[at + 1];
           const may: readonly Status[] = NEXT_STATUSES[word];

@@ -1,19 +1,19 @@
 import * as fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { isTerminal, NEXT_STATUSES, STATUSES, TERMINAL_STATUSES, type Status } from '../../contract/job.ts';
-import { claimA, Play, report, SILENT_WORKER, START, worker, workerError } from '../../testing/scenario.ts';
-import { stories } from '../../testing/random-scenarios.ts';
+import { claimA, Scenario, report, SILENT_WORKER, START, worker, workerError } from '../../testing/scenario.ts';
+import { randomScenarios } from '../../testing/random-scenarios.ts';
 import type { Signal } from './signals.ts';
 
 /** The changes of status that a story brought about, as "from → to". A repeated status is a new stage or attempt, no change. */
-function changesIn(story: readonly [Signal, number][], options: ConstructorParameters<typeof Play>[0]): string[] {
-  const play = new Play(options);
+function changesIn(story: readonly [Signal, number][], options: ConstructorParameters<typeof Scenario>[0]): string[] {
+  const scenario = new Scenario(options);
   for (const [signal, pause] of story) {
-    play.now += pause;
-    play.on(signal);
+    scenario.now += pause;
+    scenario.on(signal);
   }
   // The log says every change, in order: what a client sees is what is checked.
-  const seen = play.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
+  const seen = scenario.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
   const changes = seen.slice(1).flatMap((status, at) => (seen[at] === status ? [] : [`${seen[at]} → ${status}`]));
   return seen[0] === 'queued' ? changes : [`nothing → ${seen[0]}`, ...changes];
 }
@@ -54,7 +54,7 @@ describe('the table of statuses', () => {
 
   test('holds whatever happens to a job, in whatever order', ({ expect }) => {
     fc.assert(
-      fc.property(options, firstSteps, stories, (given, first, story) => {
+      fc.property(options, firstSteps, randomScenarios, (given, first, story) => {
         expect(changesIn([...first, ...story], given).filter((change) => !legal.has(change))).toEqual([]);
       }),
       { numRuns: 3_000 },
@@ -64,13 +64,13 @@ describe('the table of statuses', () => {
   test('has no line that never happens', ({ expect }) => {
     const failed = report(1, claimA, { outcome: 'failed', error: workerError({ retryable: false }) });
     const told: [Signal, number][][] = [
-      // What random stories seldom tell, or never: a cancel so late that the deadline's grace ends before its own.
+      // What random randomScenarios seldom tell, or never: a cancel so late that the deadline's grace ends before its own.
       [claimed, [{ kind: 'cancel' }, 919_995], [{ kind: 'clock' }, 10_000]],
       [claimed, [failed, 5]],
     ];
     const seen = new Set(told.flatMap((story) => changesIn(story, {})));
     fc.assert(
-      fc.property(options, firstSteps, stories, (given, first, story) => {
+      fc.property(options, firstSteps, randomScenarios, (given, first, story) => {
         changesIn([...first, ...story], given).forEach((change) => seen.add(change));
       }),
       { numRuns: 3_000, seed: 1 },

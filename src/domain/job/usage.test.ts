@@ -1,25 +1,34 @@
 import { describe, test } from 'vitest';
-import { claimA, claimB, Play, policy, report, SILENT_WORKER, worker, workerError } from '../../testing/scenario.ts';
+import {
+  claimA,
+  claimB,
+  Scenario,
+  policy,
+  report,
+  SILENT_WORKER,
+  worker,
+  workerError,
+} from '../../testing/scenario.ts';
 import { currentAttempt, readState } from './state.ts';
 import { usedBy } from './usage.ts';
 
 /** GPU time that a job is charged for when its graph executed and nothing of the client's ended the attempt. */
 
-const stage = (play: Play, name: 'models' | 'executing' | 'uploading', claim = claimA): Play => {
-  const attempt = play.state.attempts.length;
-  const seq = (currentAttempt(play.state)?.acked ?? 0) + 1;
-  return play.on({ kind: 'worker_message', attempt, claim, message: { seq, type: 'stage', stage: name } });
+const stage = (scenario: Scenario, name: 'models' | 'executing' | 'uploading', claim = claimA): Scenario => {
+  const attempt = scenario.state.attempts.length;
+  const seq = (currentAttempt(scenario.state)?.acked ?? 0) + 1;
+  return scenario.on({ kind: 'worker_message', attempt, claim, message: { seq, type: 'stage', stage: name } });
 };
-const pass = (play: Play, ms: number): Play => {
-  play.now += ms;
-  return play;
+const pass = (scenario: Scenario, ms: number): Scenario => {
+  scenario.now += ms;
+  return scenario;
 };
 /** 3 s with a GPU before the graph, then 5 s of the graph. */
-const executing = (): Play =>
-  pass(stage(pass(new Play({ price_per_second: 0.001 }).claimed(), 3_000), 'executing'), 5_000);
+const executing = (): Scenario =>
+  pass(stage(pass(new Scenario({ price_per_second: 0.001 }).claimed(), 3_000), 'executing'), 5_000);
 const failedAt = (timings: Record<string, number>, attempt = 1, claim = claimA) =>
   report(attempt, claim, { outcome: 'failed', error: workerError({ retryable: false }), timings });
-const gpuMs = (play: Play): number | undefined => usedBy(play.state)?.gpu_ms;
+const gpuMs = (scenario: Scenario): number | undefined => usedBy(scenario.state)?.gpu_ms;
 
 describe('a graph that executed before the worker failed', () => {
   test('costs the time that the worker reports', ({ expect }) => {
@@ -30,8 +39,8 @@ describe('a graph that executed before the worker failed', () => {
   });
 
   test('costs the time between the stages that the worker told, when its report has none', ({ expect }) => {
-    const play = pass(stage(executing(), 'uploading'), 2_000);
-    expect(gpuMs(play.on(failedAt({})))).toBe(5_000);
+    const scenario = pass(stage(executing(), 'uploading'), 2_000);
+    expect(gpuMs(scenario.on(failedAt({})))).toBe(5_000);
   });
 
   test('costs no more than the time since the claim, whatever the worker reports', ({ expect }) => {
@@ -39,52 +48,52 @@ describe('a graph that executed before the worker failed', () => {
   });
 
   test('costs its time in every attempt', ({ expect }) => {
-    const play = executing().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
-    stage(play.claimed(claimB), 'executing', claimB);
-    expect(gpuMs(pass(play, 2_000).on(failedAt({}, 2, claimB)))).toBe(7_000);
+    const scenario = executing().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
+    stage(scenario.claimed(claimB), 'executing', claimB);
+    expect(gpuMs(pass(scenario, 2_000).on(failedAt({}, 2, claimB)))).toBe(7_000);
   });
 
   test('costs its time until the connection of a lost worker broke', ({ expect }) => {
-    const play = executing().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
-    play.after(policy.channel_grace * 1000);
-    expect(play.state.attempts[0]).toMatchObject({ outcome: 'lost' });
-    expect(gpuMs(play.on({ kind: 'cancel' }))).toBe(5_000);
+    const scenario = executing().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
+    scenario.after(policy.channel_grace * 1000);
+    expect(scenario.state.attempts[0]).toMatchObject({ outcome: 'lost' });
+    expect(gpuMs(scenario.on({ kind: 'cancel' }))).toBe(5_000);
   });
 
   test('costs the time after a connection came back', ({ expect }) => {
-    const play = executing().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
-    pass(play, 1_000).on({ kind: 'channel_opened', attempt: 1, claim: claimA });
-    pass(play, 2_000).on({ kind: 'channel_closed', attempt: 1, claim: claimA });
-    play.after(policy.channel_grace * 1000).on({ kind: 'cancel' });
-    expect(gpuMs(play)).toBe(7_000);
+    const scenario = executing().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
+    pass(scenario, 1_000).on({ kind: 'channel_opened', attempt: 1, claim: claimA });
+    pass(scenario, 2_000).on({ kind: 'channel_closed', attempt: 1, claim: claimA });
+    scenario.after(policy.channel_grace * 1000).on({ kind: 'cancel' });
+    expect(gpuMs(scenario)).toBe(7_000);
   });
 
   test('costs its time when the run is stopped at RunPod', ({ expect }) => {
-    const play = executing().on({ kind: 'run_status', attempt: 1, status: 'canceled' }).after(10_000);
-    expect(play.state).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } });
-    expect(gpuMs(play)).toBe(15_000);
+    const scenario = executing().on({ kind: 'run_status', attempt: 1, status: 'canceled' }).after(10_000);
+    expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } });
+    expect(gpuMs(scenario)).toBe(15_000);
   });
 });
 
 describe('a worker that failed before the graph executed', () => {
   test('costs nothing', ({ expect }) => {
-    const play = pass(stage(new Play().claimed(), 'models'), 60_000);
-    expect(gpuMs(play.on(failedAt({ execution_ms: 0 })))).toBe(0);
+    const scenario = pass(stage(new Scenario().claimed(), 'models'), 60_000);
+    expect(gpuMs(scenario.on(failedAt({ execution_ms: 0 })))).toBe(0);
   });
 });
 
 describe('a run that no worker claims and that failed at the worker', () => {
   const running = () =>
     pass(
-      new Play({ worker: SILENT_WORKER })
+      new Scenario({ worker: SILENT_WORKER })
         .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
         .on({ kind: 'run_accepted', attempt: 1, run_id: 'run-1' })
         .on({ kind: 'run_status', attempt: 1, status: 'running' }),
       20_000,
     );
   const news = (execution_ms: number | null) => ({ delay_ms: null, execution_ms, worker: null, progress: null });
-  const over = (play: Play, error: { ran?: false }) =>
-    play.on({ kind: 'run_status', attempt: 1, status: 'failed', news: news(12_000) }).on({
+  const over = (scenario: Scenario, error: { ran?: false }) =>
+    scenario.on({ kind: 'run_status', attempt: 1, status: 'failed', news: news(12_000) }).on({
       kind: 'run_result',
       attempt: 1,
       result: { outputs: [], error: { ...workerError({ retryable: false }), ...error }, warnings: [], moved_ms: 1 },
@@ -99,15 +108,15 @@ describe('a run that no worker claims and that failed at the worker', () => {
   });
 
   test('costs the time until RunPod was last heard to run it, when RunPod forgets the run', ({ expect }) => {
-    const play = running().on({ kind: 'run_status', attempt: 1, status: 'running', news: news(null) });
-    pass(play, 5_000).on({ kind: 'run_status', attempt: 1, status: 'missing' });
-    expect(play.after(10_000).state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
-    expect(gpuMs(play)).toBe(20_000);
+    const scenario = running().on({ kind: 'run_status', attempt: 1, status: 'running', news: news(null) });
+    pass(scenario, 5_000).on({ kind: 'run_status', attempt: 1, status: 'missing' });
+    expect(scenario.after(10_000).state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
+    expect(gpuMs(scenario)).toBe(20_000);
   });
 });
 
 test('an attempt that was stored before this was counted has executed for no time', ({ expect }) => {
-  const { attempts, ...rest } = new Play().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).state;
+  const { attempts, ...rest } = new Scenario().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).state;
   const stored = { ...rest, attempts: attempts.map(({ executing_since: _since, executed_ms: _ms, ...old }) => old) };
   expect(readState(JSON.stringify(stored)).attempts).toMatchObject([{ executing_since: null, executed_ms: 0 }]);
 });

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { requireConfig } from '../../config/schema.ts';
 import type { AccountLimits, Admission, AdmitRequest } from '../../contract/admission.ts';
-import { heldClock } from '../../testing/job.ts';
+import { frozenClock } from '../../testing/job.ts';
 import { KEY_LIFE_MS, LEASE_MS } from './idempotency.ts';
 
 const { jobs_in_flight, max_queued, submits_per_minute } = requireConfig(env).limits;
@@ -15,7 +15,7 @@ const leaseOf = (admission: Admission): number | null => (admission.kind === 'ad
 
 /** An account nobody used before, at the beginning of a window. */
 function fresh() {
-  const clock = heldClock();
+  const clock = frozenClock();
   clock.pass(60_000 - (Date.now() % 60_000));
   const account = `a${crypto.randomUUID()}`;
   const stub = env.ACCOUNT.getByName(account);

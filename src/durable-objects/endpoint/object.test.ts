@@ -2,16 +2,16 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { PROBE_MS } from '../../domain/endpoint/circuit-breaker.ts';
-import { fakeRunpod, heldClock, runpodHealth, until } from '../../testing/job.ts';
+import { fakeRunpod, frozenClock, runpodHealth, until } from '../../testing/job.ts';
 let tests = 0;
 
 /** An endpoint that no other test has touched, with RunPod and the time in the test's hand. It opens after three failures, for 10 s. */
-function rig() {
+function harness() {
   tests += 1;
   const name = `frail-${tests}`;
   const object = () => env.ENDPOINT.getByName(name);
   return {
-    clock: heldClock(),
+    clock: frozenClock(),
     runpod: fakeRunpod(),
     get stub() {
       return env.ENDPOINT.getByName(name);
@@ -22,10 +22,10 @@ function rig() {
     crash: abortAllDurableObjects,
   };
 }
-type Rig = ReturnType<typeof rig>;
+type Rig = ReturnType<typeof harness>;
 
 async function opened(): Promise<Rig> {
-  const made = rig();
+  const made = harness();
   for (const job of ['a', 'b', 'c']) {
     await made.stub.acquire(job);
     await made.stub.reportOutcome(job, 'failed', null);
@@ -35,7 +35,7 @@ async function opened(): Promise<Rig> {
 
 describe('an endpoint that is well', () => {
   it('lets every job through, wants to hear of trouble only, and asks RunPod nothing', async () => {
-    const { stub, runpod, alarm } = rig();
+    const { stub, runpod, alarm } = harness();
     for (const job of ['a', 'b', 'c']) {
       expect(await stub.acquire(job)).toEqual({ kind: 'go', report: 'trouble' });
     }
@@ -45,7 +45,7 @@ describe('an endpoint that is well', () => {
   });
 
   it('wants to hear of every call once one has failed', async () => {
-    const { stub } = rig();
+    const { stub } = harness();
     await stub.reportOutcome('a', 'failed', null);
     expect(await stub.acquire('b')).toEqual({ kind: 'go', report: 'all' });
   });
@@ -107,7 +107,7 @@ describe('an endpoint whose calls fail', () => {
 
   it('is left alone once it is configured no more: its alarm does not ring on', async () => {
     fakeRunpod();
-    heldClock();
+    frozenClock();
     const gone = env.ENDPOINT.getByName('removed');
     for (const job of ['a', 'b', 'c', 'd', 'e']) {
       await gone.reportOutcome(job, 'failed', null);
@@ -126,7 +126,7 @@ describe('an endpoint whose calls fail', () => {
 
 describe('an endpoint that RunPod refuses', () => {
   it.each([401, 402, 403, 404])('is shut at once when its health says %d', async (status) => {
-    const { stub, runpod } = rig();
+    const { stub, runpod } = harness();
     runpod.answer.health = () => new Response(null, { status });
     await stub.capacity();
     expect(await stub.breakerState()).toMatchObject({ mode: 'open', cause: 'refused' });
@@ -135,7 +135,7 @@ describe('an endpoint that RunPod refuses', () => {
 
 describe('the health of an endpoint', () => {
   it('is asked once for all who want to know within a few seconds', async () => {
-    const { stub, clock, runpod } = rig();
+    const { stub, clock, runpod } = harness();
     await Promise.all(Array.from({ length: 50 }, () => stub.capacity()));
     await stub.status();
     expect(runpod.count('health')).toBe(1);
@@ -145,7 +145,7 @@ describe('the health of an endpoint', () => {
   });
 
   it('says what a run waits for', async () => {
-    const { stub, clock, runpod } = rig();
+    const { stub, clock, runpod } = harness();
     const seen: unknown[] = [];
     for (const workers of [{ initializing: 1 }, { throttled: 1 }, { running: 1 }]) {
       runpod.answer.health = () => runpodHealth(workers, 1);
@@ -160,7 +160,7 @@ describe('the health of an endpoint', () => {
   });
 
   it('without any worker shuts the endpoint after a while, and opens it as soon as there is one', async () => {
-    const { stub, clock, runpod } = rig();
+    const { stub, clock, runpod } = harness();
     runpod.answer.health = () => runpodHealth({}, 1);
     expect(await stub.capacity()).toEqual({ stage: 'capacity', none: false });
     clock.pass(59_999);
@@ -176,7 +176,7 @@ describe('the health of an endpoint', () => {
 
   /** Shut for want of workers, its pause over, and one job let through as nothing waits there any more. */
   async function probed(): Promise<Rig> {
-    const made = rig();
+    const made = harness();
     made.runpod.answer.health = () => runpodHealth({}, 1);
     await made.stub.capacity();
     made.clock.pass(60_000);
@@ -209,7 +209,7 @@ describe('the health of an endpoint', () => {
   });
 
   it('remembers over a crash since when there has been no worker', async () => {
-    const made = rig();
+    const made = harness();
     made.runpod.answer.health = () => runpodHealth({}, 1);
     await made.stub.capacity();
     made.clock.pass(30_000);
@@ -220,7 +220,7 @@ describe('the health of an endpoint', () => {
   });
 
   it('is null in the status while nobody knows it', async () => {
-    const { stub, runpod, clock } = rig();
+    const { stub, runpod, clock } = harness();
     expect(await stub.status()).toMatchObject({ health: { workers: { idle: 1, throttled: 0 }, in_queue: 0 } });
     clock.pass(3_000);
     runpod.answer.health = () => new Response('<html>');

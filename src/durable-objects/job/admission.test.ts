@@ -1,13 +1,13 @@
 import { evictDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { fakeRunpod, heldClock, newJob, ring, rigOf, settled, until } from '../../testing/job.ts';
+import { fakeRunpod, frozenClock, newJob, runAlarm, harnessOf, drained, until } from '../../testing/job.ts';
 import { Account } from '../account/object.ts';
 
 /** An account with one place, which another job has, and a job that waits behind it. */
 async function inLine() {
   const runpod = fakeRunpod();
-  const clock = heldClock();
+  const clock = frozenClock();
   const account = `a${crypto.randomUUID()}`;
   const stub = env.ACCOUNT.getByName(account);
   await stub.setLimits({ jobs_in_flight: 1 });
@@ -27,47 +27,47 @@ async function inLine() {
   const job = newJob({ account, waits: true });
   expect(await admit(job.id)).toMatchObject({ kind: 'admitted', waits: true });
   const leaves = () => stub.releaseSlot('other', { gpu_ms: 0, micro_usd: 0 });
-  return { runpod, clock, account, job, rig: rigOf(job.id), leaves };
+  return { runpod, clock, account, job, harness: harnessOf(job.id), leaves };
 }
 
 describe('a job in line', () => {
   it('waits, and runs when it is told that its turn has come', async () => {
-    const { runpod, rig, job, leaves } = await inLine();
-    expect(await rig.stub.create(job)).toMatchObject({ status: 'queued', stage: 'admission' });
-    await settled(rig);
+    const { runpod, harness, job, leaves } = await inLine();
+    expect(await harness.stub.create(job)).toMatchObject({ status: 'queued', stage: 'admission' });
+    await drained(harness);
     expect(runpod.count('run')).toBe(0);
     await leaves();
     await until(() => expect(runpod.count('run')).toBe(1));
   });
 
   it('runs although its turn came before it was made', async () => {
-    const { runpod, rig, job, leaves } = await inLine();
+    const { runpod, harness, job, leaves } = await inLine();
     await leaves();
-    await rig.stub.create(job);
+    await harness.stub.create(job);
     await until(() => expect(runpod.count('run')).toBe(1));
   });
 
   it('runs although nobody could tell it, a minute later, and after both objects slept', async () => {
-    const { runpod, clock, account, rig, job, leaves } = await inLine();
-    await rig.stub.create(job);
-    await settled(rig);
+    const { runpod, clock, account, harness, job, leaves } = await inLine();
+    await harness.stub.create(job);
+    await drained(harness);
     const silent = vi.spyOn(Account.prototype as unknown as { tell(): Promise<void> }, 'tell').mockResolvedValue();
     await leaves();
     expect(silent).toHaveBeenCalled();
     silent.mockRestore();
     await evictDurableObject(env.ACCOUNT.getByName(account));
-    await evictDurableObject(rig.object);
+    await evictDurableObject(harness.object);
     expect(runpod.count('run')).toBe(0);
     clock.pass(60_000);
-    await ring(rig);
+    await runAlarm(harness);
     await until(() => expect(runpod.count('run')).toBe(1));
   });
 
   it('gives its place in the line back when it is canceled', async () => {
-    const { account, runpod, rig, job, leaves } = await inLine();
-    await rig.stub.create(job);
-    await rig.stub.cancel(account);
-    await settled(rig);
+    const { account, runpod, harness, job, leaves } = await inLine();
+    await harness.stub.create(job);
+    await harness.stub.cancel(account);
+    await drained(harness);
     await leaves();
     expect((await env.ACCOUNT.getByName(account).quota()).find(({ name }) => name === 'queued')).toMatchObject({
       remaining: 100,
@@ -76,7 +76,7 @@ describe('a job in line', () => {
   });
 
   it('holds no place although its question arrives after it was canceled', async () => {
-    const { account, rig, job } = await inLine();
+    const { account, harness, job } = await inLine();
     const arrived = Promise.withResolvers<void>();
     const goesOn = Promise.withResolvers<void>();
     const { tryStart } = Account.prototype;
@@ -91,13 +91,13 @@ describe('a job in line', () => {
         return tryStart.apply(this, args);
       });
     onTestFinished(() => slow.mockRestore());
-    await rig.stub.create(job);
+    await harness.stub.create(job);
     await arrived.promise;
-    await rig.stub.cancel(account);
+    await harness.stub.cancel(account);
     const queued = async () => (await env.ACCOUNT.getByName(account).quota()).find(({ name }) => name === 'queued');
     await until(async () => expect(await queued()).toMatchObject({ remaining: 100 }));
     goesOn.resolve();
-    await settled(rig);
+    await drained(harness);
     expect(await queued()).toMatchObject({ remaining: 100 });
   });
 });

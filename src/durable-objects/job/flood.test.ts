@@ -4,27 +4,31 @@ import type { LogEvent } from '../../contract/events.ts';
 import { MAX_LOG_MESSAGES } from '../../domain/job/worker-messages.ts';
 import {
   ACCOUNT,
-  claimed,
+  createClaimedJob,
   connected,
   dialChannel,
   dialWatch,
   fakeRunpod,
-  heldClock,
+  frozenClock,
   view,
-  type Line,
-  type Rig,
+  type JobSocket,
+  type JobHarness,
 } from '../../testing/job.ts';
 import { FRAME_BURST, FRAMES_PER_S, FrameBudget, MAX_DROPPED_FRAMES } from './frame-budget.ts';
 
 /** A worker that sends more than a worker has to say. */
 
-async function open(): Promise<{ rig: Rig & { claim: string }; channel: Line; clock: ReturnType<typeof heldClock> }> {
+async function open(): Promise<{
+  rig: JobHarness & { claim: string };
+  channel: JobSocket;
+  clock: ReturnType<typeof frozenClock>;
+}> {
   fakeRunpod();
-  const clock = heldClock();
-  const rig = await claimed();
-  const channel = await connected(dialChannel(rig, 1, rig.claim));
+  const clock = frozenClock();
+  const harness = await createClaimedJob();
+  const channel = await connected(dialChannel(harness, 1, harness.claim));
   await channel.next();
-  return { rig, channel, clock };
+  return { rig: harness, channel, clock };
 }
 
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `message ${seq}` });
@@ -33,7 +37,12 @@ const sync = (seq: number) => ({ seq, type: 'sync' });
 const progress = (seq: number) => ({ seq, type: 'progress', value: 0.5, nodes_done: 1, nodes_total: 2 });
 
 /** Sends `count` frames from number `first` on, and waits until the object has read them all. Answers what it has stored by then. */
-async function flood(channel: Line, first: number, count: number, frame: (seq: number) => object): Promise<unknown> {
+async function flood(
+  channel: JobSocket,
+  first: number,
+  count: number,
+  frame: (seq: number) => object,
+): Promise<unknown> {
   for (let seq = first; seq < first + count; seq += 1) {
     channel.say(frame(seq));
   }
@@ -48,9 +57,9 @@ async function flood(channel: Line, first: number, count: number, frame: (seq: n
 }
 
 /** Events of the log, as a watcher that has seen none is sent them. */
-async function logged(rig: Rig): Promise<LogEvent[]> {
-  const watch = await connected(dialWatch(rig, 0));
-  const { last_event } = await view(rig);
+async function logged(harness: JobHarness): Promise<LogEvent[]> {
+  const watch = await connected(dialWatch(harness, 0));
+  const { last_event } = await view(harness);
   const events: LogEvent[] = [];
   while (events.length < last_event) {
     events.push((await watch.next()) as LogEvent);
@@ -61,9 +70,9 @@ async function logged(rig: Rig): Promise<LogEvent[]> {
 
 describe('log messages of an attempt', () => {
   it('are kept up to MAX_LOG_MESSAGES, the next event says so, and the rest is acknowledged later', async () => {
-    const { rig, channel } = await open();
+    const { rig: harness, channel } = await open();
     await flood(channel, 1, MAX_LOG_MESSAGES + 50, log);
-    const messages = (await logged(rig)).filter((event) => event.event === 'log');
+    const messages = (await logged(harness)).filter((event) => event.event === 'log');
     expect(messages).toHaveLength(MAX_LOG_MESSAGES + 1);
     expect(messages.at(-1)?.data).toMatchObject({ level: 'warn', message: expect.stringContaining('not kept') });
     expect(await channel.ask(sync(MAX_LOG_MESSAGES + 51))).toEqual({ ack: MAX_LOG_MESSAGES + 51 });
@@ -152,8 +161,8 @@ describe('a bucket of frames', () => {
 });
 
 /** Rows that the object has written since it began. */
-const rowsWritten = (rig: Rig): Promise<number> =>
+const rowsWritten = (harness: JobHarness): Promise<number> =>
   runInDurableObject(
-    rig.object,
+    harness.object,
     (_job, state) => state.storage.sql.exec('SELECT total_changes() AS n').one()['n'] as number,
   );

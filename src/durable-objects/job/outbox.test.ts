@@ -6,17 +6,17 @@ import * as projection from '../../storage/d1/jobs.ts';
 import {
   ACCOUNT,
   alarmOf,
-  claimed,
-  created,
+  createClaimedJob,
+  createJob,
   fakeRunpod,
-  heldAnswer,
-  heldClock,
+  deferredAnswer,
+  frozenClock,
   newJob,
   outbox,
-  ring,
-  rigOf,
-  settled,
-  takes,
+  runAlarm,
+  harnessOf,
+  drained,
+  claimAttempt,
   until,
   view,
 } from '../../testing/job.ts';
@@ -38,49 +38,49 @@ describe('the list', () => {
       return write(statements);
     });
     onTestFinished(() => spy.mockRestore());
-    const rig = await created();
+    const harness = await createJob();
     await until(() => expect(spy).toHaveBeenCalledTimes(1));
-    await rig.stub.cancel(ACCOUNT);
-    await until(async () => expect(await statusInList(rig.id)).toBe('canceled'));
-    await runInDurableObject(rig.object, () => slow.resolve(null));
-    await settled(rig);
-    expect(await statusInList(rig.id)).toBe('canceled');
+    await harness.stub.cancel(ACCOUNT);
+    await until(async () => expect(await statusInList(harness.id)).toBe('canceled'));
+    await runInDurableObject(harness.object, () => slow.resolve(null));
+    await drained(harness);
+    expect(await statusInList(harness.id)).toBe('canceled');
   });
 });
 
 describe('an effect wanted again while it is being done', () => {
   it('does not make the alarm ring without end', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
-    const answer = heldAnswer();
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
+    const answer = deferredAnswer();
     runpod.answer.status = () => answer.promise;
-    await rig.stub.onProviderWebhook(1);
+    await harness.stub.onProviderWebhook(1);
     await until(() => expect(runpod.count('status')).toBe(1));
     clock.pass(4_000);
-    await rig.stub.onProviderWebhook(1);
-    expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
-    await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
-    await until(async () => expect(await outbox(rig)).toEqual([]));
+    await harness.stub.onProviderWebhook(1);
+    expect(await alarmOf(harness)).toBeGreaterThan(Date.now());
+    await answer.give(harness, () => Response.json({ status: 'IN_QUEUE' }));
+    await until(async () => expect(await outbox(harness)).toEqual([]));
     expect(runpod.count('status')).toBe(2);
   });
 
   it('outlives its lease without being done twice at once', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
-    const answer = heldAnswer();
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
+    const answer = deferredAnswer();
     runpod.answer.status = () => answer.promise;
-    await rig.stub.onProviderWebhook(1);
+    await harness.stub.onProviderWebhook(1);
     await until(() => expect(runpod.count('status')).toBe(1));
     clock.pass(45_000);
-    await rig.stub.rearm();
+    await harness.stub.rearm();
     expect(runpod.count('status')).toBe(1);
-    expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
-    await answer.give(rig, () => Response.json({ status: 'IN_QUEUE' }));
-    await settled(rig);
+    expect(await alarmOf(harness)).toBeGreaterThan(Date.now());
+    await answer.give(harness, () => Response.json({ status: 'IN_QUEUE' }));
+    await drained(harness);
   });
 });
 
@@ -88,12 +88,12 @@ describe('a stale send', () => {
   it.each(['canceled', 'claimed'])('starts no run for a job that is %s meanwhile', async (meanwhile) => {
     const runpod = fakeRunpod();
     const job = newJob();
-    const rig = rigOf(job.id);
+    const harness = harnessOf(job.id);
     // As a crash would leave it: the effect is stored, nobody has begun it, and it is due later.
     runpod.answer.run = () => new Response(null, { status: 429 });
-    await rig.stub.create(job);
-    await settled(rig);
-    await runInDurableObject<Job, void>(rig.object, (_job, state) => {
+    await harness.stub.create(job);
+    await drained(harness);
+    await runInDurableObject<Job, void>(harness.object, (_job, state) => {
       const send: PendingEffect = {
         effect: { kind: 'send', attempt: 1 },
         due_at: Date.now(),
@@ -104,12 +104,12 @@ describe('a stale send', () => {
     });
     await abortAllDurableObjects();
     if (meanwhile === 'canceled') {
-      await rig.stub.cancel(ACCOUNT);
+      await harness.stub.cancel(ACCOUNT);
     } else {
-      await takes(rig, crypto.randomUUID(), 1);
+      await claimAttempt(harness, crypto.randomUUID(), 1);
     }
-    await rig.stub.rearm();
-    await settled(rig);
+    await harness.stub.rearm();
+    await drained(harness);
     expect(runpod.count('run')).toBe(1);
   });
 });
@@ -117,43 +117,43 @@ describe('a stale send', () => {
 describe('RunPod', () => {
   it('that takes the run only after the job was canceled is told to cancel it', async () => {
     const runpod = fakeRunpod();
-    const answer = heldAnswer();
+    const answer = deferredAnswer();
     runpod.answer.run = () => answer.promise;
-    const rig = await created();
+    const harness = await createJob();
     await until(() => expect(runpod.count('run')).toBe(1));
-    expect(await rig.stub.cancel(ACCOUNT)).toMatchObject({ status: 'canceled' });
+    expect(await harness.stub.cancel(ACCOUNT)).toMatchObject({ status: 'canceled' });
     expect(runpod.count('cancel')).toBe(0);
-    await answer.give(rig, () => Response.json({ id: 'late-1' }));
+    await answer.give(harness, () => Response.json({ id: 'late-1' }));
     await until(() => expect(runpod.count('cancel')).toBe(1));
     expect(runpod.calls.at(-1)?.url.pathname).toBe('/v2/ep1/cancel/late-1');
-    await settled(rig);
+    await drained(harness);
   });
 
   it('that refuses for now is asked again for the same attempt when the alarm rings', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.run = () => new Response(null, { status: 429, headers: { 'retry-after': '7' } });
-    const rig = await created();
-    await settled(rig);
+    const harness = await createJob();
+    await drained(harness);
     // The alarm was set for the first question about the run, before RunPod refused it. It finds nothing due.
     clock.pass(5_000);
-    await ring(rig);
+    await runAlarm(harness);
     expect(runpod.count('run')).toBe(1);
-    expect(await alarmOf(rig)).toBe(Date.now() + 2_000);
+    expect(await alarmOf(harness)).toBe(Date.now() + 2_000);
     runpod.answer.run = () => Response.json({ id: 'r' });
     clock.pass(2_000);
-    await ring(rig);
-    await settled(rig);
+    await runAlarm(harness);
+    await drained(harness);
     expect(runpod.count('run')).toBe(2);
-    expect((await view(rig)).attempts).toHaveLength(1);
+    expect((await view(harness)).attempts).toHaveLength(1);
   });
 
   it('that refuses for good fails the job', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response('{}', { status: 400 });
-    const rig = await created();
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });
+    const harness = await createJob();
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });
   });
 
   it.each([
@@ -164,56 +164,56 @@ describe('RunPod', () => {
     'that answers /run with %s is not asked again until the wait is over, then for a new attempt',
     async (_name, answer) => {
       const runpod = fakeRunpod();
-      const clock = heldClock();
+      const clock = frozenClock();
       runpod.answer.run = answer;
-      const rig = await created();
-      await settled(rig);
+      const harness = await createJob();
+      await drained(harness);
       clock.pass(59_999);
-      await ring(rig);
+      await runAlarm(harness);
       expect(runpod.count('run')).toBe(1);
       clock.pass(1);
-      await ring(rig);
-      await settled(rig);
+      await runAlarm(harness);
+      await drained(harness);
       expect(runpod.count('run')).toBe(2);
-      expect((await view(rig)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
+      expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
     },
   );
 
   it('is asked about a run while nobody is heard of, far inside its own retention', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
     for (let polls = 1; polls <= 3; polls += 1) {
       clock.pass(30_000);
-      await ring(rig);
-      await settled(rig);
+      await runAlarm(harness);
+      await drained(harness);
       expect(runpod.count('status')).toBe(polls);
     }
   });
 
   it('is not asked a hundred times for a hundred hints', async () => {
     const runpod = fakeRunpod();
-    heldClock();
-    const rig = await created();
-    await settled(rig);
-    await Promise.all(Array.from({ length: 100 }, () => rig.stub.onProviderWebhook(1)));
-    await settled(rig);
+    frozenClock();
+    const harness = await createJob();
+    await drained(harness);
+    await Promise.all(Array.from({ length: 100 }, () => harness.stub.onProviderWebhook(1)));
+    await drained(harness);
     expect(runpod.count('status')).toBeLessThanOrEqual(2);
   });
 
   it('is not asked for ever to cancel a run that its own limit has ended', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.cancel = () => new Response(null, { status: 401 });
-    const rig = await claimed();
-    await rig.stub.cancel(ACCOUNT);
+    const harness = await createClaimedJob();
+    await harness.stub.cancel(ACCOUNT);
     clock.pass(15_000);
-    await ring(rig);
-    await until(async () => expect(await outbox(rig)).toEqual(['cancel_run:1']));
+    await runAlarm(harness);
+    await until(async () => expect(await outbox(harness)).toEqual(['cancel_run:1']));
     clock.pass(900_000 + 180_000);
-    await ring(rig);
-    expect(await outbox(rig)).toEqual([]);
+    await runAlarm(harness);
+    expect(await outbox(harness)).toEqual([]);
   });
 });
 

@@ -6,20 +6,20 @@ import { listJobs } from '../../storage/d1/jobs.ts';
 import {
   ACCOUNT,
   alarmOf,
-  claimed,
+  createClaimedJob,
   connected,
-  created,
+  createJob,
   dialChannel,
   dialWatch,
   fakeRunpod,
-  heldAnswer,
-  heldClock,
+  deferredAnswer,
+  frozenClock,
   outbox,
-  ring,
-  settled,
+  runAlarm,
+  drained,
   until,
   view,
-  type Rig,
+  type JobHarness,
 } from '../../testing/job.ts';
 import type { Job } from './object.ts';
 
@@ -33,81 +33,83 @@ const crash = abortAllDurableObjects;
 describe('after a crash', () => {
   it('in the middle of /run nobody calls it again: the attempt is waited out, then fenced off', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    runpod.answer.run = () => heldAnswer().promise;
-    const rig = await created();
+    const clock = frozenClock();
+    runpod.answer.run = () => deferredAnswer().promise;
+    const harness = await createJob();
     await until(() => expect(runpod.count('run')).toBe(1));
     await crash();
     runpod.answer.run = () => Response.json({ id: 'second' });
-    expect((await view(rig)).attempts).toHaveLength(1);
-    await ring(rig);
+    expect((await view(harness)).attempts).toHaveLength(1);
+    await runAlarm(harness);
     expect(runpod.count('run')).toBe(1);
-    expect(await outbox(rig)).not.toContain('send:1');
+    expect(await outbox(harness)).not.toContain('send:1');
     clock.pass(60_000);
-    await ring(rig);
-    await settled(rig);
+    await runAlarm(harness);
+    await drained(harness);
     expect(runpod.count('run')).toBe(2);
-    expect((await view(rig)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
+    expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
   });
 
   it('in the middle of /run a worker that comes all the same is let in', async () => {
     const runpod = fakeRunpod();
-    runpod.answer.run = () => heldAnswer().promise;
-    const rig = await created();
+    runpod.answer.run = () => deferredAnswer().promise;
+    const harness = await createJob();
     await until(() => expect(runpod.count('run')).toBe(1));
     await crash();
     const claim = crypto.randomUUID();
-    expect(await rig.stub.claim({ attempt: 1, claim, worker: { id: 'w', version: 't' } })).toHaveProperty('granted');
+    expect(await harness.stub.claim({ attempt: 1, claim, worker: { id: 'w', version: 't' } })).toHaveProperty(
+      'granted',
+    );
     expect(runpod.count('run')).toBe(1);
   });
 
   it('a job goes on from what it had stored, and its alarm with it', async () => {
     fakeRunpod();
-    const rig = await claimed();
-    const channel = await connected(dialChannel(rig, 1, rig.claim));
+    const harness = await createClaimedJob();
+    const channel = await connected(dialChannel(harness, 1, harness.claim));
     await channel.next();
     expect(await channel.ask({ seq: 1, type: 'stage', stage: 'executing' })).toEqual({ ack: 1 });
-    const before = await view(rig);
-    const rings = await alarmOf(rig);
+    const before = await view(harness);
+    const rings = await alarmOf(harness);
     await crash();
-    expect(await view(rig)).toMatchObject({ ...before, stage: 'executing' });
+    expect(await view(harness)).toMatchObject({ ...before, stage: 'executing' });
     expect(rings).not.toBeNull();
-    expect(await alarmOf(rig)).not.toBeNull();
+    expect(await alarmOf(harness)).not.toBeNull();
   });
 
   it('the channel does not count as open: the worker has its grace to come back, and its messages their number', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await claimed();
-    const channel = await connected(dialChannel(rig, 1, rig.claim));
+    const clock = frozenClock();
+    const harness = await createClaimedJob();
+    const channel = await connected(dialChannel(harness, 1, harness.claim));
     await channel.next();
     await channel.ask({ seq: 1, type: 'stage', stage: 'models' });
     await crash();
-    await view(rig);
+    await view(harness);
     clock.pass(29_999);
-    await rig.stub.rearm();
-    const back = await connected(dialChannel(rig, 1, rig.claim));
+    await harness.stub.rearm();
+    const back = await connected(dialChannel(harness, 1, harness.claim));
     expect(await back.next()).toEqual({ ack: 1 });
     clock.pass(29_999);
-    await rig.stub.rearm();
-    expect((await view(rig)).attempts).toHaveLength(1);
+    await harness.stub.rearm();
+    expect((await view(harness)).attempts).toHaveLength(1);
   });
 
   it('a worker that does not come back is replaced', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await claimed();
-    await connected(dialChannel(rig, 1, rig.claim));
+    const clock = frozenClock();
+    const harness = await createClaimedJob();
+    await connected(dialChannel(harness, 1, harness.claim));
     await crash();
-    await view(rig);
+    await view(harness);
     clock.pass(30_000);
-    await ring(rig);
-    expect((await view(rig)).attempts.map((attempt) => attempt.status)).toEqual(['lost', 'waiting']);
+    await runAlarm(harness);
+    expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['lost', 'waiting']);
   });
 
   it('a projection that was under way is written', async () => {
     const runpod = fakeRunpod();
-    runpod.answer.run = () => heldAnswer().promise;
+    runpod.answer.run = () => deferredAnswer().promise;
     const write = env.DB.prepare.bind(env.DB);
     vi.spyOn(env.DB, 'prepare').mockImplementation((query) => {
       if (query.includes('INSERT INTO jobs')) {
@@ -115,112 +117,112 @@ describe('after a crash', () => {
       }
       return write(query);
     });
-    const rig = await created();
+    const harness = await createJob();
     await until(() => expect(runpod.count('run')).toBe(1));
     await crash();
     vi.restoreAllMocks();
     fakeRunpod();
-    await rig.stub.cancel(ACCOUNT);
-    await settled(rig);
+    await harness.stub.cancel(ACCOUNT);
+    await drained(harness);
     const jobs = await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null });
-    expect(jobs.find((job) => job.id === rig.id)?.status).toBe('canceled');
+    expect(jobs.find((job) => job.id === harness.id)?.status).toBe('canceled');
   });
 });
 
 describe('hibernation', () => {
   it('takes neither the channel nor a watcher: both go on where they were', async () => {
     fakeRunpod();
-    const rig = await claimed();
-    const channel = await connected(dialChannel(rig, 1, rig.claim));
+    const harness = await createClaimedJob();
+    const channel = await connected(dialChannel(harness, 1, harness.claim));
     await channel.next();
-    const watcher = await connected(dialWatch(rig, null));
+    const watcher = await connected(dialWatch(harness, null));
     const snapshot = await watcher.next();
     for (let seq = 1; seq <= 3; seq += 1) {
-      await evictDurableObject(rig.object);
+      await evictDurableObject(harness.object);
       expect(await channel.ask({ seq, type: 'log', level: 'info', message: `m${seq}` })).toEqual({ ack: seq });
       expect(await watcher.next()).toMatchObject({ event: 'log', data: { message: `m${seq}` } });
     }
     expect(snapshot).toMatchObject({ event: 'snapshot' });
-    await evictDurableObject(rig.object);
-    await rig.stub.cancel(ACCOUNT);
+    await evictDurableObject(harness.object);
+    await harness.stub.cancel(ACCOUNT);
     expect(await channel.next()).toEqual({ cancel: true, reason: 'client' });
     expect(await watcher.next()).toMatchObject({ event: 'status', data: { status: 'canceling' } });
   });
 
   it('leaves the alarm as it was', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
     // The first alarm stores what was done since the run was taken; a new instance would do it again, and set an alarm for that.
     clock.pass(5_000);
-    await ring(rig);
-    await settled(rig);
-    const rings = await alarmOf(rig);
+    await runAlarm(harness);
+    await drained(harness);
+    const rings = await alarmOf(harness);
     expect(rings).toBeGreaterThan(Date.now() + 10_000);
-    await evictDurableObject(rig.object);
-    await view(rig);
-    expect(await alarmOf(rig)).toBe(rings);
+    await evictDurableObject(harness.object);
+    await view(harness);
+    expect(await alarmOf(harness)).toBe(rings);
   });
 });
 
-const failingErase = async (rig: Rig) => {
-  await ring(rig);
-  expect((await view(rig)).status).toBe('canceled');
-  expect(await alarmOf(rig)).toBeGreaterThan(Date.now());
+const failingErase = async (harness: JobHarness) => {
+  await runAlarm(harness);
+  expect((await view(harness)).status).toBe('canceled');
+  expect(await alarmOf(harness)).toBeGreaterThan(Date.now());
 };
 
 describe('the alarm', () => {
   it('is not lost when removing an old job fails, and removes all of it later', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
-    await rig.stub.cancel(ACCOUNT);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
+    await harness.stub.cancel(ACCOUNT);
+    await drained(harness);
     clock.pass(7 * 86_400_000);
     const away = vi.spyOn(env.BUCKET, 'list').mockRejectedValue(new Error('R2 is away'));
-    await failingErase(rig);
+    await failingErase(harness);
     away.mockRestore();
     const half = vi.spyOn(env.DB, 'prepare').mockImplementation(() => {
       throw new Error('D1 is away');
     });
-    await failingErase(rig);
+    await failingErase(harness);
     half.mockRestore();
     clock.pass(60_000);
-    await ring(rig);
-    expect(await rig.stub.view(ACCOUNT)).toBeNull();
+    await runAlarm(harness);
+    expect(await harness.stub.view(ACCOUNT)).toBeNull();
   });
 
   it('is not lost while the gateway is misconfigured', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
     clock.pass(900_000);
-    await runInDurableObject<Job, void>(rig.object, (job) => {
+    await runInDurableObject<Job, void>(harness.object, (job) => {
       const broken = vi.spyOn(job as unknown as { config: unknown }, 'config', 'get').mockImplementation(() => {
         throw new Error('misconfigured');
       });
       return job.alarm().finally(() => broken.mockRestore());
     });
-    expect((await view(rig)).status).toBe('queued');
-    expect(await alarmOf(rig)).toBe(Date.now() + 60_000);
-    await ring(rig);
-    expect((await view(rig)).status).toBe('expired');
+    expect((await view(harness)).status).toBe('queued');
+    expect(await alarmOf(harness)).toBe(Date.now() + 60_000);
+    await runAlarm(harness);
+    expect((await view(harness)).status).toBe('expired');
   });
 
   it('ends every job by its deadline and a grace, from whatever it was doing', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const waiting = await created({ deadline: Date.now() + 20_000 });
-    const running = await claimed({ deadline: Date.now() + 20_000 });
+    const clock = frozenClock();
+    const waiting = await createJob({ deadline: Date.now() + 20_000 });
+    const running = await createClaimedJob({ deadline: Date.now() + 20_000 });
     const channel = await connected(dialChannel(running, 1, running.claim));
     await channel.next();
-    await settled(waiting);
+    await drained(waiting);
     clock.pass(20_000);
-    await ring(waiting);
-    await ring(running);
+    await runAlarm(waiting);
+    await runAlarm(running);
     expect((await view(waiting)).status).toBe('expired');
     expect((await view(running)).status).toBe('running');
     expect(await channel.next()).toEqual({ cancel: true, reason: 'deadline' });
@@ -228,7 +230,7 @@ describe('the alarm', () => {
     await running.stub.rearm();
     expect((await view(running)).status).toBe('running');
     clock.pass(1);
-    await ring(running);
+    await runAlarm(running);
     expect(await view(running)).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
     expect(await channel.closed).toMatchObject({ code: 4410 });
   });

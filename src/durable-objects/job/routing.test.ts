@@ -3,16 +3,16 @@ import { env } from 'cloudflare:workers';
 import {
   ACCOUNT,
   alarmOf,
-  created,
+  createJob,
   fakeRunpod,
-  heldClock,
-  ring,
+  frozenClock,
+  runAlarm,
   runpodHealth,
-  settled,
-  takes,
+  drained,
+  claimAttempt,
   view,
   type FakeRunpod,
-  type Rig,
+  type JobHarness,
 } from '../../testing/job.ts';
 import { CLOSED_FRESH_MS } from './closed-endpoints.ts';
 
@@ -44,10 +44,10 @@ const sentTo = (runpod: FakeRunpod): string[] =>
     .filter((name) => [`leaning-${tests}`, `spare-${tests}`].includes(name));
 
 /** Rings the job's alarm at its time, or now if that has passed. */
-async function ringInTime(rig: Rig, clock: { pass: (ms: number) => void }): Promise<void> {
-  clock.pass(Math.max(0, ((await alarmOf(rig)) ?? 0) - Date.now()));
-  await ring(rig);
-  await settled(rig);
+async function ringInTime(harness: JobHarness, clock: { pass: (ms: number) => void }): Promise<void> {
+  clock.pass(Math.max(0, ((await alarmOf(harness)) ?? 0) - Date.now()));
+  await runAlarm(harness);
+  await drained(harness);
 }
 
 describe('a job whose endpoint is sent nothing', () => {
@@ -56,12 +56,12 @@ describe('a job whose endpoint is sent nothing', () => {
     const { own, spare, fallbacks } = pair();
     runpod.answer.run = () => Response.json({ id: 'mine' });
     await shut(own);
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
-    await rig.stub.onProviderWebhook(1);
-    await settled(rig);
-    await rig.stub.cancel(ACCOUNT);
-    await settled(rig);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
+    await harness.stub.onProviderWebhook(1);
+    await drained(harness);
+    await harness.stub.cancel(ACCOUNT);
+    await drained(harness);
     const asked = runpod.calls.filter(
       ({ operation, url }) => operation !== 'health' && url.pathname.includes(`/${spare}/`),
     );
@@ -70,7 +70,7 @@ describe('a job whose endpoint is sent nothing', () => {
       `/v2/${spare}/status/mine`,
       `/v2/${spare}/cancel/mine`,
     ]);
-    expect(await view(rig)).toMatchObject({ endpoint: own, attempts: [{ endpoint: spare }] });
+    expect(await view(harness)).toMatchObject({ endpoint: own, attempts: [{ endpoint: spare }] });
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 0 });
   });
 
@@ -78,29 +78,33 @@ describe('a job whose endpoint is sent nothing', () => {
     fakeRunpod();
     const { own, spare, fallbacks } = pair();
     await shut(own);
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
-    await takes(rig, crypto.randomUUID(), 1);
-    expect(await rig.stub.attemptEndpoint(1)).toBe(spare);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
+    await claimAttempt(harness, crypto.randomUUID(), 1);
+    expect(await harness.stub.attemptEndpoint(1)).toBe(spare);
   });
 
   it('waits where it has no fallback, calls nobody meanwhile, and goes when the endpoint is well again', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own } = pair();
     await shut(own);
-    const rig = await created({ endpoint: own });
-    await settled(rig);
+    const harness = await createJob({ endpoint: own });
+    await drained(harness);
     expect(sentTo(runpod)).toEqual([]);
-    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ status: 'waiting' }] });
+    expect(await view(harness)).toMatchObject({
+      status: 'queued',
+      stage: 'capacity',
+      attempts: [{ status: 'waiting' }],
+    });
     clock.pass(10_000);
     await env.ENDPOINT.getByName(own).capacity();
     // Set for the first question about a run, before the job was told to wait: it finds nothing due.
-    await ringInTime(rig, clock);
+    await ringInTime(harness, clock);
     expect(sentTo(runpod)).toEqual([]);
-    await ringInTime(rig, clock);
+    await ringInTime(harness, clock);
     expect(sentTo(runpod)).toEqual([own]);
-    expect(await view(rig)).toMatchObject({ attempts: [{ number: 1, endpoint: own }] });
+    expect(await view(harness)).toMatchObject({ attempts: [{ number: 1, endpoint: own }] });
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'closed' });
   });
 
@@ -109,23 +113,23 @@ describe('a job whose endpoint is sent nothing', () => {
     const { own, spare, fallbacks } = pair();
     await shut(own);
     await shut(spare);
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
     expect(sentTo(runpod)).toEqual([]);
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 1 });
   });
 
   it('fails with no_capacity at its deadline, having cost nothing', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own } = pair();
     await shut(own);
-    const rig = await created({ endpoint: own });
-    await settled(rig);
+    const harness = await createJob({ endpoint: own });
+    await drained(harness);
     clock.pass(900_000);
-    await ring(rig);
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({
+    await runAlarm(harness);
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({
       status: 'failed',
       error: { code: 'no_capacity', at: 'provider', retryable: true },
       usage: { billed_seconds: 0 },
@@ -140,16 +144,16 @@ function callsOf(endpoint: string): () => number {
   return () => spy.mock.calls.filter(([name]) => name === endpoint).length;
 }
 
-async function sent(endpoint: string): Promise<Rig> {
-  const rig = await created({ endpoint });
-  await settled(rig);
-  return rig;
+async function sent(endpoint: string): Promise<JobHarness> {
+  const harness = await createJob({ endpoint });
+  await drained(harness);
+  return harness;
 }
 
 describe('a job whose endpoint was closed a moment ago', () => {
   it('calls /run without asking the Endpoint object', async () => {
     const runpod = fakeRunpod();
-    heldClock();
+    frozenClock();
     const { own } = pair();
     await sent(own);
     const calls = callsOf(own);
@@ -161,31 +165,31 @@ describe('a job whose endpoint was closed a moment ago', () => {
 
   it('asks the Endpoint object again after CLOSED_FRESH_MS, and so notices a breaker that opened', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own } = pair();
     await sent(own);
     await shut(own);
     clock.pass(CLOSED_FRESH_MS);
-    const rig = await sent(own);
+    const harness = await sent(own);
     expect(sentTo(runpod)).toEqual([own]);
-    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity' });
+    expect(await view(harness)).toMatchObject({ status: 'queued', stage: 'capacity' });
   });
 
   it('waits when the breaker opened within CLOSED_FRESH_MS and RunPod refuses its run', async () => {
     const runpod = fakeRunpod();
-    heldClock();
+    frozenClock();
     const { own } = pair();
     await sent(own);
     await shut(own);
     runpod.answer.run = () => new Response('{}', { status: 429 });
-    const rig = await sent(own);
+    const harness = await sent(own);
     expect(sentTo(runpod)).toEqual([own, own]);
-    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ number: 1 }] });
+    expect(await view(harness)).toMatchObject({ status: 'queued', stage: 'capacity', attempts: [{ number: 1 }] });
   });
 
   it('asks the Endpoint object again after a call of /run failed', async () => {
     const runpod = fakeRunpod();
-    heldClock();
+    frozenClock();
     const { own } = pair();
     await sent(own);
     runpod.answer.run = () => new Response('{}', { status: 500 });
@@ -199,7 +203,7 @@ describe('a job whose endpoint was closed a moment ago', () => {
 
   it('is counted by the Endpoint object with the next question', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own } = pair();
     await sent(own);
     await sent(own);
@@ -211,18 +215,18 @@ describe('a job whose endpoint was closed a moment ago', () => {
 
   it('asks the Endpoint object when it was told to wait before, so that it leaves the line', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own } = pair();
     await shut(own);
-    const rig = await sent(own);
+    const harness = await sent(own);
     clock.pass(10_000);
     await env.ENDPOINT.getByName(own).capacity();
     await sent(own);
-    await ringInTime(rig, clock);
+    await ringInTime(harness, clock);
     // The probe has closed the breaker; this isolate hears so.
     await sent(own);
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'closed', waiting: 1 });
-    await ringInTime(rig, clock);
+    await ringInTime(harness, clock);
     expect(sentTo(runpod)).toEqual([own, own, own]);
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 0 });
   });
@@ -231,53 +235,53 @@ describe('a job whose endpoint was closed a moment ago', () => {
 describe('a run that RunPod refuses because of its endpoint', () => {
   it.each([401, 402, 403, 404])('goes to the fallback, as the same attempt: %d', async (status) => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
     runpod.answer.run = () =>
       sentTo(runpod).length === 1 ? new Response('{}', { status }) : Response.json({ id: 'taken' });
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
-    await ringInTime(rig, clock);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
+    await ringInTime(harness, clock);
     expect(sentTo(runpod)).toEqual([own, spare]);
-    expect((await view(rig)).attempts).toMatchObject([{ number: 1, endpoint: spare }]);
+    expect((await view(harness)).attempts).toMatchObject([{ number: 1, endpoint: spare }]);
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'open', cause: 'refused' });
   });
 
   it('waits without a fallback, and says at its deadline that it was refused', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.run = () => new Response('{}', { status: 401 });
-    const rig = await created({ endpoint: pair().own });
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'queued', stage: 'capacity' });
+    const harness = await createJob({ endpoint: pair().own });
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'queued', stage: 'capacity' });
     clock.pass(900_000);
-    await ring(rig);
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });
+    await runAlarm(harness);
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'provider_refused' } });
   });
 });
 
 describe('a storm of 429', () => {
   it('opens the breaker; the job goes to the fallback', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
     runpod.answer.run = () =>
       sentTo(runpod).at(-1) === own ? new Response('', { status: 429 }) : Response.json({ id: 'taken' });
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
     for (let calls = 0; calls < 3; calls += 1) {
-      await ringInTime(rig, clock);
+      await ringInTime(harness, clock);
     }
     expect(sentTo(runpod)).toEqual([own, own, own, spare]);
-    expect((await view(rig)).attempts).toHaveLength(1);
+    expect((await view(harness)).attempts).toHaveLength(1);
   });
 });
 
 describe('a job that goes ahead while its endpoint is tried again', () => {
   it('does not pay for the trial: refused, it is with the fallback a second later', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
     await shut(own);
     clock.pass(10_000);
@@ -285,11 +289,11 @@ describe('a job that goes ahead while its endpoint is tried again', () => {
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'half_open' });
     runpod.answer.run = () =>
       sentTo(runpod).at(-1) === own ? new Response('', { status: 429 }) : Response.json({ id: 'taken' });
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
     clock.pass(1_000);
-    await ring(rig);
-    await settled(rig);
+    await runAlarm(harness);
+    await drained(harness);
     expect(sentTo(runpod)).toEqual([own, spare]);
   });
 });
@@ -301,28 +305,28 @@ describe('a run that waits at RunPod', () => {
     [{ running: 1 }, 'capacity'],
   ])('with workers %j is in stage %s after a few seconds', async (workers, stage) => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.health = () => runpodHealth(workers, 1);
-    const rig = await created({ endpoint: pair().own });
-    await settled(rig);
+    const harness = await createJob({ endpoint: pair().own });
+    await drained(harness);
     clock.pass(5_000);
-    await ring(rig);
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'queued', stage });
+    await runAlarm(harness);
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'queued', stage });
   });
 
   it('without any worker for too long moves to the fallback; its run is canceled', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
     runpod.answer.health = () => runpodHealth({}, 1);
     runpod.answer.run = () => Response.json({ id: 'mine' });
-    const rig = await created({ endpoint: own, fallbacks });
-    await settled(rig);
+    const harness = await createJob({ endpoint: own, fallbacks });
+    await drained(harness);
     for (let seconds = 0; seconds <= 90; seconds += 30) {
       clock.pass(30_000);
-      await ring(rig);
-      await settled(rig);
+      await runAlarm(harness);
+      await drained(harness);
     }
     expect(sentTo(runpod)).toEqual([own, spare]);
     expect(
@@ -330,7 +334,7 @@ describe('a run that waits at RunPod', () => {
         operation === 'cancel' && url.pathname.includes(`/${own}/`) ? url.pathname : [],
       ),
     ).toEqual([`/v2/${own}/cancel/mine`]);
-    expect((await view(rig)).attempts).toMatchObject([
+    expect((await view(harness)).attempts).toMatchObject([
       { endpoint: own, status: 'superseded', error: { code: 'no_capacity' } },
       { endpoint: spare, status: 'waiting' },
     ]);
@@ -338,29 +342,29 @@ describe('a run that waits at RunPod', () => {
 
   it('without any worker and without a fallback fails with no_capacity at its deadline', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.health = () => runpodHealth({}, 1);
-    const rig = await created({ endpoint: pair().own, deadline: Date.now() + 120_000 });
-    await settled(rig);
+    const harness = await createJob({ endpoint: pair().own, deadline: Date.now() + 120_000 });
+    await drained(harness);
     for (let seconds = 0; seconds < 120; seconds += 30) {
       clock.pass(30_000);
-      await ring(rig);
-      await settled(rig);
+      await runAlarm(harness);
+      await drained(harness);
     }
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'no_capacity' } });
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'no_capacity' } });
   });
 
   it('behind busy workers expires at its deadline: nothing was wrong', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.health = () => runpodHealth({ running: 1 }, 1);
-    const rig = await created({ endpoint: pair().own, deadline: Date.now() + 60_000 });
-    await settled(rig);
+    const harness = await createJob({ endpoint: pair().own, deadline: Date.now() + 60_000 });
+    await drained(harness);
     for (let seconds = 0; seconds < 60; seconds += 30) {
       clock.pass(30_000);
-      await ring(rig);
-      await settled(rig);
+      await runAlarm(harness);
+      await drained(harness);
     }
-    expect(await view(rig)).toMatchObject({ status: 'expired', error: null });
+    expect(await view(harness)).toMatchObject({ status: 'expired', error: null });
   });
 });

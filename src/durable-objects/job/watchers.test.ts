@@ -1,38 +1,38 @@
 import { describe, expect, it } from 'vitest';
 import {
   ACCOUNT,
-  claimed,
+  createClaimedJob,
   connected,
   dialChannel,
   dialWatch,
   fakeRunpod,
-  heldClock,
+  frozenClock,
   newJob,
-  rigOf,
+  harnessOf,
   view,
-  type Line,
-  type Rig,
+  type JobSocket,
+  type JobHarness,
 } from '../../testing/job.ts';
 
 type Numbered = { id: number; event: string };
 const ids = (frames: unknown[]): number[] => (frames as Numbered[]).map((frame) => frame.id);
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `m${seq}` });
 
-async function busy(messages: number): Promise<{ rig: Rig & { claim: string }; channel: Line }> {
+async function busy(messages: number): Promise<{ rig: JobHarness & { claim: string }; channel: JobSocket }> {
   fakeRunpod();
-  const rig = await claimed();
-  const channel = await connected(dialChannel(rig, 1, rig.claim));
+  const harness = await createClaimedJob();
+  const channel = await connected(dialChannel(harness, 1, harness.claim));
   await channel.next();
   for (let seq = 1; seq <= messages; seq += 1) {
     await channel.ask(log(seq));
   }
-  return { rig, channel };
+  return { rig: harness, channel };
 }
 
-const finish = (rig: Rig & { claim: string }) =>
-  rig.stub.complete({
+const finish = (harness: JobHarness & { claim: string }) =>
+  harness.stub.complete({
     attempt: 1,
-    claim: rig.claim,
+    claim: harness.claim,
     last_seq: 0,
     outcome: 'succeeded',
     outputs: [],
@@ -42,13 +42,13 @@ const finish = (rig: Rig & { claim: string }) =>
 
 describe('a watcher', () => {
   it('from any event on gets what follows it, once and in order, stored and live alike', async () => {
-    const { rig, channel } = await busy(3);
-    const { last_event } = await view(rig);
+    const { rig: harness, channel } = await busy(3);
+    const { last_event } = await view(harness);
     const from = Array.from({ length: last_event + 1 }, (_, after) => after);
-    const watchers = await Promise.all(from.map((after) => connected(dialWatch(rig, after))));
+    const watchers = await Promise.all(from.map((after) => connected(dialWatch(harness, after))));
     await channel.ask(log(4));
-    await finish(rig);
-    const end = (await view(rig)).last_event;
+    await finish(harness);
+    const end = (await view(harness)).last_event;
     for (const [after, watcher] of watchers.entries()) {
       expect(ids(await watcher.rest())).toEqual(Array.from({ length: end - after }, (_, index) => after + index + 1));
     }
@@ -104,7 +104,7 @@ describe('a watcher', () => {
   it('is let in for its own account only', async () => {
     const { rig } = await busy(0);
     expect(await dialWatch(rig, null, 'other')).toBe(404);
-    expect(await dialWatch(rigOf(newJob().id), null)).toBe(404);
+    expect(await dialWatch(harnessOf(newJob().id), null)).toBe(404);
   });
 
   it('that went away disturbs neither the job nor the others', async () => {
@@ -118,7 +118,7 @@ describe('a watcher', () => {
   });
 
   it('sees fewer previews the more of them watch: what waits to be sent has a bound; the last is kept for who joins', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { rig, channel } = await busy(0);
     const watchers = await Promise.all(Array.from({ length: 40 }, () => connected(dialWatch(rig, null))));
     await Promise.all(watchers.map((watcher) => watcher.next()));

@@ -5,22 +5,22 @@ import { outputKey } from '../../storage/r2/keys.ts';
 import {
   ACCOUNT,
   alarmOf,
-  claimed,
+  createClaimedJob,
   connected,
-  created,
+  createJob,
   dialChannel,
   dialWatch,
   fakeRunpod,
-  heldClock,
+  frozenClock,
   newJob,
-  ring,
-  rigOf,
-  settled,
-  takes,
+  runAlarm,
+  harnessOf,
+  drained,
+  claimAttempt,
   until,
   view,
-  type Line,
-  type Rig,
+  type JobSocket,
+  type JobHarness,
 } from '../../testing/job.ts';
 
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `m${seq}` });
@@ -33,39 +33,39 @@ const preview = (over: object = {}) => ({
 });
 
 /** Ms until the job's alarm rings. */
-const alarmIn = async (rig: Rig) => ((await alarmOf(rig)) ?? 0) - Date.now();
+const alarmIn = async (harness: JobHarness) => ((await alarmOf(harness)) ?? 0) - Date.now();
 
-async function open(over: Partial<NewJob> = {}): Promise<{ rig: Rig & { claim: string }; channel: Line }> {
+async function open(over: Partial<NewJob> = {}): Promise<{ rig: JobHarness & { claim: string }; channel: JobSocket }> {
   fakeRunpod();
-  const rig = await claimed(over);
-  const channel = await connected(dialChannel(rig, 1, rig.claim));
+  const harness = await createClaimedJob(over);
+  const channel = await connected(dialChannel(harness, 1, harness.claim));
   expect(await channel.next()).toEqual({ ack: 0 });
-  return { rig, channel };
+  return { rig: harness, channel };
 }
 
 describe('opening the channel', () => {
   it('takes the claim that was granted', async () => {
     fakeRunpod();
-    const rig = await created();
+    const harness = await createJob();
     const claim = crypto.randomUUID();
-    expect(await dialChannel(rig, 1, claim)).toBe(410);
-    await takes(rig, claim, 1);
-    expect(await dialChannel(rig, 1, crypto.randomUUID())).toBe(409);
-    expect(await dialChannel(rig, 1, '')).toBe(409);
-    expect(await dialChannel(rig, 2, claim)).toBe(410);
-    expect(await dialChannel(rig, Number.NaN, claim)).toBe(410);
-    expect(await dialChannel(rigOf(newJob().id), 1, claim)).toBe(404);
-    await connected(dialChannel(rig, 1, claim));
+    expect(await dialChannel(harness, 1, claim)).toBe(410);
+    await claimAttempt(harness, claim, 1);
+    expect(await dialChannel(harness, 1, crypto.randomUUID())).toBe(409);
+    expect(await dialChannel(harness, 1, '')).toBe(409);
+    expect(await dialChannel(harness, 2, claim)).toBe(410);
+    expect(await dialChannel(harness, Number.NaN, claim)).toBe(410);
+    expect(await dialChannel(harnessOf(newJob().id), 1, claim)).toBe(404);
+    await connected(dialChannel(harness, 1, claim));
   });
 
   it('again replaces the earlier connection, which may be dead without knowing it', async () => {
-    const { rig, channel } = await open();
+    const { rig: harness, channel } = await open();
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
-    const second = await connected(dialChannel(rig, 1, rig.claim));
+    const second = await connected(dialChannel(harness, 1, harness.claim));
     expect(await second.next()).toEqual({ ack: 1 });
     expect(await channel.closed).toMatchObject({ code: 4000 });
     expect(await second.ask(log(2))).toEqual({ ack: 2 });
-    expect((await view(rig)).attempts[0]?.status).toBe('running');
+    expect((await view(harness)).attempts[0]?.status).toBe('running');
   });
 
   it('tells a worker that was away during a cancel to stop, after the ack', async () => {
@@ -78,10 +78,10 @@ describe('opening the channel', () => {
   });
 
   it('tells a worker that comes back after the deadline to stop', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { rig, channel } = await open({ deadline: Date.now() + 30_000 });
     clock.pass(30_000);
-    await ring(rig);
+    await runAlarm(rig);
     expect(await channel.next()).toEqual({ cancel: true, reason: 'deadline' });
     const back = await connected(dialChannel(rig, 1, rig.claim));
     expect(await back.next()).toEqual({ ack: 0 });
@@ -229,7 +229,7 @@ describe('a preview', () => {
   });
 
   it('of an attempt that was replaced is not shown for the next one', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { rig, channel } = await open();
     const watcher = await connected(dialWatch(rig, null));
     await watcher.next();
@@ -242,15 +242,15 @@ describe('a preview', () => {
     const late = await connected(dialWatch(rig, null));
     expect(await late.next()).toMatchObject({ event: 'snapshot', data: { status: 'queued' } });
     const claim = crypto.randomUUID();
-    await takes(rig, claim, 2);
+    await claimAttempt(rig, claim, 2);
     expect(await late.next()).toMatchObject({ event: 'status', data: { status: 'running', attempt: 2 } });
   });
 });
 
 /** Whether the object has noticed that the channel is gone: it then asks RunPod. */
-const lostAt = async (rig: Rig): Promise<number | null> => {
-  await settled(rig);
-  return runInDurableObject(rig.object, (_job, state) => {
+const lostAt = async (harness: JobHarness): Promise<number | null> => {
+  await drained(harness);
+  return runInDurableObject(harness.object, (_job, state) => {
     const row = state.storage.sql.exec<{ state: string }>('SELECT state FROM job').one();
     return (JSON.parse(row.state) as { attempts: { lost_at: number | null }[] }).attempts[0]?.lost_at ?? null;
   });
@@ -290,7 +290,7 @@ describe('a worker whose attempt no longer counts', () => {
   });
 
   it('loses its attempt when it stays away longer than the grace', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { rig, channel } = await open();
     channel.socket.close(1001);
     await until(async () => expect(await lostAt(rig)).not.toBeNull());
@@ -319,11 +319,11 @@ describe('a ping', () => {
   });
 
   it('that does not come for a minute says that the worker is gone, although its connection is not', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { rig, channel } = await open();
     clock.pass(59_999);
-    await ring(rig);
-    await settled(rig);
+    await runAlarm(rig);
+    await drained(rig);
     expect(await lostAt(rig)).toBeNull();
     clock.pass(1);
     await rig.stub.rearm();
@@ -335,24 +335,27 @@ describe('a ping', () => {
   });
 
   it('is missed by a job of which nobody knows the run, which no question to RunPod would wake', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response(null, { status: 502 });
-    const rig = await created();
-    await settled(rig);
+    const harness = await createJob();
+    await drained(harness);
     const claim = crypto.randomUUID();
-    await takes(rig, claim, 1);
-    const channel = await connected(dialChannel(rig, 1, claim));
+    await claimAttempt(harness, claim, 1);
+    const channel = await connected(dialChannel(harness, 1, claim));
     await channel.next();
     // The worker's host dies without a word; only the job's own alarm is left.
-    for (let rung = 0; rung < 3 && (await lostAt(rig)) === null; rung += 1) {
-      clock.pass(await alarmIn(rig));
-      await ring(rig);
+    for (let rung = 0; rung < 3 && (await lostAt(harness)) === null; rung += 1) {
+      clock.pass(await alarmIn(harness));
+      await runAlarm(harness);
     }
     expect(await channel.closed).toMatchObject({ code: 4008 });
     clock.pass(30_000);
-    await ring(rig);
-    expect(await view(rig)).toMatchObject({ status: 'queued', attempts: [{ status: 'lost' }, { status: 'waiting' }] });
+    await runAlarm(harness);
+    expect(await view(harness)).toMatchObject({
+      status: 'queued',
+      attempts: [{ status: 'lost' }, { status: 'waiting' }],
+    });
   });
 
   it('keeps a channel that says nothing else', async () => {

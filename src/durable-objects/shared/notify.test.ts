@@ -1,11 +1,11 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { created, heldClock, outbox, ring, settled, until, type Rig } from '../../testing/job.ts';
+import { createJob, frozenClock, outbox, runAlarm, drained, until, type JobHarness } from '../../testing/job.ts';
 import { always, crash, newHook, receivers, verified, type Received } from '../../testing/webhook.ts';
 
 /** From a job to the webhooks of its account: nothing is lost on the way, and nothing arrives as two. */
 
-const waits = (rig: Rig) => outbox(rig).then((keys) => keys.filter((key) => key.startsWith('notify')));
+const waits = (harness: JobHarness) => outbox(harness).then((keys) => keys.filter((key) => key.startsWith('notify')));
 
 /** The search for webhooks fails until it is mended. */
 function broken(): { mend: () => void; tried: () => number } {
@@ -25,33 +25,33 @@ function broken(): { mend: () => void; tried: () => number } {
 describe('the end of a job', () => {
   it('reaches its webhooks although D1 was away when it ended', async () => {
     const { at } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     const d1 = broken();
-    const rig = await created({ account: hook.account });
-    await rig.stub.cancel(hook.account);
+    const harness = await createJob({ account: hook.account });
+    await harness.stub.cancel(hook.account);
     await until(() => expect(d1.tried()).toBe(2));
-    await until(async () => expect(await waits(rig)).toHaveLength(2));
+    await until(async () => expect(await waits(harness)).toHaveLength(2));
     d1.mend();
     clock.pass(60_000);
-    await ring(rig);
-    await settled(rig);
+    await runAlarm(harness);
+    await drained(harness);
     await until(() => expect(at(hook.url)).toHaveLength(1));
   });
 
   it('reaches its webhooks although the gateway died before it was handed over', async () => {
     const { at } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     const d1 = broken();
-    const rig = await created({ account: hook.account });
-    await rig.stub.cancel(hook.account);
+    const harness = await createJob({ account: hook.account });
+    await harness.stub.cancel(hook.account);
     await until(() => expect(d1.tried()).toBe(2));
     await crash();
     d1.mend();
     clock.pass(60_000);
-    await ring(rig);
-    await settled(rig);
+    await runAlarm(harness);
+    await drained(harness);
     await until(() => expect(at(hook.url)).toHaveLength(1));
     expect((await hook.log()).data.map((each) => each.type)).toEqual(['job.canceled']);
   });
@@ -60,20 +60,20 @@ describe('the end of a job', () => {
 describe('a job that is erased', () => {
   it('leaves its ids and how it ended in the log of the webhooks, and nothing else', async () => {
     const { at } = receivers();
-    heldClock();
+    frozenClock();
     const hook = await newHook();
-    const rig = await created({ account: hook.account, metadata: { name: 'canary' } });
-    const other = await created({ account: hook.account, metadata: { name: 'kept' } });
-    for (const job of [rig, other]) {
+    const harness = await createJob({ account: hook.account, metadata: { name: 'canary' } });
+    const other = await createJob({ account: hook.account, metadata: { name: 'kept' } });
+    for (const job of [harness, other]) {
       await job.stub.cancel(hook.account);
-      await settled(job);
+      await drained(job);
     }
     await until(() => expect(at(hook.url)).toHaveLength(2));
     const before = await hook.log();
     const [, last] = await Promise.all(before.data.map(({ id }) => hook.tried(id, 1)));
     expect(last?.body).toContain('canary');
 
-    expect(await rig.stub.erase(hook.account)).toBe('erased');
+    expect(await harness.stub.erase(hook.account)).toBe('erased');
 
     const after = await Promise.all((await hook.log()).data.map(({ id }) => hook.delivery(id)));
     expect(after.map(({ id, job, status, attempts }) => ({ id, job, status, attempts }))).toEqual(
@@ -82,7 +82,7 @@ describe('a job that is erased', () => {
     const bodies: Record<string, unknown>[] = after.map(({ body }) => JSON.parse(body));
     expect(bodies[1]).toMatchObject({
       type: 'job.canceled',
-      data: { id: rig.id, object: 'job', status: 'canceled', erased: true },
+      data: { id: harness.id, object: 'job', status: 'canceled', erased: true },
     });
     expect(JSON.stringify(bodies[1])).not.toContain('canary');
     expect(JSON.stringify(bodies[0])).toContain('kept');
@@ -90,15 +90,15 @@ describe('a job that is erased', () => {
 
   it('is still told of as having ended, where that could not be delivered before', async () => {
     const { at, answer } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     answer(hook.url, always(500));
-    const rig = await created({ account: hook.account, metadata: { name: 'canary' } });
-    await rig.stub.cancel(hook.account);
-    await settled(rig);
+    const harness = await createJob({ account: hook.account, metadata: { name: 'canary' } });
+    await harness.stub.cancel(hook.account);
+    await drained(harness);
     const [delivery] = (await hook.log()).data;
     await hook.tried(delivery?.id ?? '', 1);
-    await rig.stub.erase(hook.account);
+    await harness.stub.erase(hook.account);
     answer(hook.url, always(204));
     clock.pass(3_600_000);
     await hook.ring();
@@ -108,7 +108,7 @@ describe('a job that is erased', () => {
     expect(second?.body).not.toContain('canary');
     expect(verified(hook.secret, must(second))).toMatchObject({
       type: 'job.canceled',
-      data: { id: rig.id, erased: true },
+      data: { id: harness.id, erased: true },
     });
   });
 });

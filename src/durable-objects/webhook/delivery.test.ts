@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, it, vi } from 'vitest';
 import { DELAYS_MS } from '../../domain/webhook/schedule.ts';
-import { heldClock, until } from '../../testing/job.ts';
+import { frozenClock, until } from '../../testing/job.ts';
 import { always, crash, first, hookOf, newHook, receivers, urlFor, verified } from '../../testing/webhook.ts';
 
 /** What a receiver gets, and when, from a real Webhook object. */
@@ -41,7 +41,7 @@ describe('a delivery', () => {
 
   it('is tried ten times over three days, each time with the same id and body and a new timestamp, then given up', async () => {
     const { answer, received } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     noJitter();
     const hook = await newHook();
     answer(hook.url, always(500));
@@ -170,7 +170,7 @@ describe('a receiver that asks for a pause', () => {
     ['429 with nonsense', 429, 'soon', 60_000],
   ])('by %s is sent nothing at all until it is over', async (_title, status, retryAfter, pause) => {
     const { answer, received } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     answer(hook.url, always(status, retryAfter === null ? {} : { 'retry-after': retryAfter }));
     const one = await hook.hand();
@@ -213,7 +213,7 @@ describe('a webhook is turned off', () => {
 
   it('after 120 hours of nothing but failures, and not by failures with a success in between', async () => {
     const { answer } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     const fails = async () => {
       answer(hook.url, always(500));
@@ -260,7 +260,7 @@ describe('a webhook is turned off', () => {
 describe('a rotated secret', () => {
   it('signs along with the new one until its end', async () => {
     const { at } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     const response = await hook.call(hook.path('/rotate'), {
       method: 'POST',
@@ -308,7 +308,7 @@ describe('a rotated secret', () => {
 describe('the log', () => {
   it('forgets what is two weeks old, and not what is younger', async () => {
     receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     const id = await hook.hand();
     await hook.tried(id, 1);

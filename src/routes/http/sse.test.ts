@@ -5,15 +5,15 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { WatchFrame } from '../../contract/events.ts';
 import { newClient, problemOf, type Call } from '../../testing/gateway.ts';
 import {
-  claimed,
+  createClaimedJob,
   connected,
-  created,
+  createJob,
   dialChannel,
   fakeRunpod,
-  settled,
+  drained,
   until,
-  type Line,
-  type Rig,
+  type JobSocket,
+  type JobHarness,
 } from '../../testing/job.ts';
 import { KEEPALIVE_MS, MAX_PENDING_CHARS, RETRY_MS, sse } from './sse.ts';
 
@@ -52,27 +52,27 @@ class Reader {
 
 async function watched(): Promise<{
   call: Call;
-  rig: Rig & { claim: string };
-  channel: Line;
+  rig: JobHarness & { claim: string };
+  channel: JobSocket;
   events: string;
   end: () => Promise<unknown>;
 }> {
   fakeRunpod();
   const { account, call } = await newClient();
-  const rig = await claimed({ account });
-  const channel = await connected(dialChannel(rig, 1, rig.claim));
+  const harness = await createClaimedJob({ account });
+  const channel = await connected(dialChannel(harness, 1, harness.claim));
   await channel.next();
   const end = () =>
-    rig.stub.complete({
+    harness.stub.complete({
       attempt: 1,
-      claim: rig.claim,
+      claim: harness.claim,
       last_seq: 0,
       outcome: 'succeeded',
       outputs: [],
       timings: {},
       usage: {},
     });
-  return { call, rig, channel, events: `/v1/jobs/${rig.id}/events`, end };
+  return { call, rig: harness, channel, events: `/v1/jobs/${harness.id}/events`, end };
 }
 
 /** Line ends of Unicode that are none in SSE, but are in the `splitlines` of some clients. */
@@ -154,12 +154,12 @@ describe('the events of a job', () => {
   });
 
   it('stop being sent to a client that left, with the next thing that is sent: the object has no watcher any more', async () => {
-    const { call, rig, channel, events } = await watched();
+    const { call, rig: harness, channel, events } = await watched();
     const readers = [new Reader(await call(events)), new Reader(await call(events))];
     await Promise.all(readers.map((reader) => reader.next()));
     const watchers = () =>
       runInDurableObject(
-        rig.object,
+        harness.object,
         (_job, state) => state.getWebSockets('watch').filter((socket) => socket.readyState === WebSocket.OPEN).length,
       );
     expect(await watchers()).toBe(2);
@@ -173,10 +173,10 @@ describe('the events of a job', () => {
 
   it("are another account's secret", async () => {
     fakeRunpod();
-    const rig = await created();
-    await settled(rig);
+    const harness = await createJob();
+    await drained(harness);
     const { call } = await newClient();
-    expect((await problemOf(await call(`/v1/jobs/${rig.id}/events`))).code).toBe('not_found');
+    expect((await problemOf(await call(`/v1/jobs/${harness.id}/events`))).code).toBe('not_found');
   });
 });
 

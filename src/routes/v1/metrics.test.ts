@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { ADMIN_TOKEN, newClient, problemOf, submitted } from '../../testing/gateway.ts';
-import { fakeRunpod, heldClock, runpodHealth, until } from '../../testing/job.ts';
+import { fakeRunpod, frozenClock, runpodHealth, until } from '../../testing/job.ts';
 import { always, newHook, receivers } from '../../testing/webhook.ts';
 import { as, madeKey } from '../../testing/keys.ts';
 
@@ -11,7 +11,7 @@ let tests = 0;
 
 /** A time at which what RunPod told any other test is old. */
 function laterClock() {
-  const clock = heldClock();
+  const clock = frozenClock();
   tests += 1;
   clock.pass(tests * 10_000);
   return clock;
@@ -57,7 +57,7 @@ describe('the metrics', () => {
 
   it('tell how long jobs took to be stored and to start, of those submitted in the last five minutes', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     // By then no job of another test counts.
     clock.pass(600_000);
     const now = Date.now();
@@ -128,7 +128,7 @@ describe('the metrics', () => {
 
   it('tell of webhooks whose receiver takes nothing, for how long, and no more once it does', async () => {
     const { answer } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     answer(hook.url, always(500));
     await hook.tried(await hook.ping(), 1);

@@ -3,7 +3,15 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { forgetCatalogs, CATALOG_LIFE_MS } from '../../services/endpoints/node-catalog.ts';
 import { catalogHash } from '../../storage/r2/catalog.ts';
 import { ADMIN_TOKEN, GRAPH, newClient, postJson, problemOf, type Call } from '../../testing/gateway.ts';
-import { claimed, created, fakeRunpod, heldClock, settled, WORKER, type Rig } from '../../testing/job.ts';
+import {
+  createClaimedJob,
+  createJob,
+  fakeRunpod,
+  frozenClock,
+  drained,
+  WORKER,
+  type JobHarness,
+} from '../../testing/job.ts';
 import { as } from '../../testing/keys.ts';
 import { dryRunSchema } from '../v1/schemas.ts';
 import { answerOf, workerCall } from '../../testing/worker-calls.ts';
@@ -17,26 +25,26 @@ const CLASSES = ['EmptyImage', 'SaveImage'];
 /** The catalogue of a worker that failed to load its nodes. */
 const WRONG = ['PreviewImage'];
 
-type Claimed = Rig & { claim: string };
+type Claimed = JobHarness & { claim: string };
 
-const send = (rig: Rig, claim: string, classes: string[], attempt = 1): Promise<Response> =>
-  workerCall(rig.id, 'catalog', { attempt, claim, classes }, { method: 'PUT', attempt });
+const send = (harness: JobHarness, claim: string, classes: string[], attempt = 1): Promise<Response> =>
+  workerCall(harness.id, 'catalog', { attempt, claim, classes }, { method: 'PUT', attempt });
 
 /** Claims a new job of the endpoint as a worker. Returns whether the gateway asks for its catalogue. */
-async function claimWith(classes: string[] | null): Promise<{ rig: Claimed; wanted: unknown }> {
-  const rig = await created({ endpoint: ENDPOINT });
-  await settled(rig);
+async function claimWith(classes: string[] | null): Promise<{ harness: Claimed; wanted: unknown }> {
+  const harness = await createJob({ endpoint: ENDPOINT });
+  await drained(harness);
   const claim = crypto.randomUUID();
   const catalog = classes === null ? null : await catalogHash(classes);
-  const answer = await answerOf(await workerCall(rig.id, 'claim', { attempt: 1, claim, worker: WORKER, catalog }));
+  const answer = await answerOf(await workerCall(harness.id, 'claim', { attempt: 1, claim, worker: WORKER, catalog }));
   expect(answer.status).toBe(200);
-  return { rig: Object.assign(rig, { claim }), wanted: Object(answer.body).catalog_wanted };
+  return { harness: Object.assign(harness, { claim }), wanted: Object(answer.body).catalog_wanted };
 }
 
 /** Reports these classes as a worker of the endpoint. */
 async function reported(classes: string[]): Promise<void> {
-  const { rig } = await claimWith(null);
-  expect((await send(rig, rig.claim, classes)).status).toBe(204);
+  const { harness } = await claimWith(null);
+  expect((await send(harness, harness.claim, classes)).status).toBe(204);
 }
 
 /** Submits a graph with EmptyImage and SaveImage. Returns the status, or the code of the problem. */
@@ -56,14 +64,14 @@ describe('the facts of a catalogue', () => {
     return run.resolved.warnings.map(({ code, node, input }) => `${code} ${node}.${input}`);
   };
   const report = async (facts: unknown): Promise<number> => {
-    const { rig } = await claimWith(null);
-    const body = { attempt: 1, claim: rig.claim, classes: CLASSES, nodes: facts };
-    return (await workerCall(rig.id, 'catalog', body, { method: 'PUT', attempt: 1 })).status;
+    const { harness } = await claimWith(null);
+    const body = { attempt: 1, claim: harness.claim, classes: CLASSES, nodes: facts };
+    return (await workerCall(harness.id, 'catalog', body, { method: 'PUT', attempt: 1 })).status;
   };
 
   it('appear in a dry run, and are kept when a catalogue without facts has the same classes', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { call } = await newClient();
     expect(await report(nodes)).toBe(204);
     expect(await warnings(call)).toEqual(['input_missing 1.alpha']);
@@ -95,7 +103,7 @@ describe('sending a catalogue', () => {
 
   it('writes nothing when the same catalogue was just stored', async () => {
     fakeRunpod();
-    heldClock();
+    frozenClock();
     await reported(CLASSES);
     const writes = vi.spyOn(env.BUCKET, 'put');
     onTestFinished(() => writes.mockRestore());
@@ -105,8 +113,8 @@ describe('sending a catalogue', () => {
 
   it('is rejected while the attempt is not claimed', async () => {
     fakeRunpod();
-    const rig = await created({ endpoint: ENDPOINT });
-    expect(await answerOf(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
+    const harness = await createJob({ endpoint: ENDPOINT });
+    expect(await answerOf(await send(harness, crypto.randomUUID(), WRONG))).toMatchObject({
       status: 410,
       body: { code: 'job_over' },
     });
@@ -114,8 +122,8 @@ describe('sending a catalogue', () => {
 
   it('is rejected with another claim than the granted one', async () => {
     fakeRunpod();
-    const rig = await claimed({ endpoint: ENDPOINT });
-    expect(await answerOf(await send(rig, crypto.randomUUID(), WRONG))).toMatchObject({
+    const harness = await createClaimedJob({ endpoint: ENDPOINT });
+    expect(await answerOf(await send(harness, crypto.randomUUID(), WRONG))).toMatchObject({
       status: 409,
       body: { code: 'claimed_elsewhere' },
     });
@@ -123,16 +131,16 @@ describe('sending a catalogue', () => {
 
   it('is rejected without a claim', async () => {
     fakeRunpod();
-    const rig = await claimed({ endpoint: ENDPOINT });
-    const answer = await workerCall(rig.id, 'catalog', { attempt: 1, classes: WRONG }, { method: 'PUT' });
+    const harness = await createClaimedJob({ endpoint: ENDPOINT });
+    const answer = await workerCall(harness.id, 'catalog', { attempt: 1, classes: WRONG }, { method: 'PUT' });
     expect(await answerOf(answer)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
   });
 
   it('is rejected from an attempt that has ended', async () => {
     fakeRunpod();
-    const rig = await claimed({ endpoint: ENDPOINT });
-    await workerCall(rig.id, 'complete', { attempt: 1, claim: rig.claim, last_seq: 0, outcome: 'succeeded' });
-    expect((await send(rig, rig.claim, WRONG)).status).toBe(410);
+    const harness = await createClaimedJob({ endpoint: ENDPOINT });
+    await workerCall(harness.id, 'complete', { attempt: 1, claim: harness.claim, last_seq: 0, outcome: 'succeeded' });
+    expect((await send(harness, harness.claim, WRONG)).status).toBe(410);
   });
 });
 
@@ -151,7 +159,7 @@ describe('a claim', () => {
 
   it('asks for the same catalogue again after ten minutes', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     await reported(CLASSES);
     clock.pass(600_000);
     expect(await claimWith(CLASSES)).toMatchObject({ wanted: true });
@@ -167,7 +175,7 @@ describe('a claim', () => {
 describe('a wrong catalogue', () => {
   it('rejects nothing after no worker has confirmed it for CATALOG_LIFE_MS', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { call } = await newClient();
     await reported(WRONG);
     clock.pass(CATALOG_LIFE_MS - 1);

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ORIGIN, ownGateway } from '../../testing/gateway.ts';
-import { claimed, fakeRunpod, newId, WORKER, type Rig } from '../../testing/job.ts';
+import { createClaimedJob, fakeRunpod, newId, WORKER, type JobHarness } from '../../testing/job.ts';
 import { tokenFor } from '../../testing/worker-calls.ts';
 
 /** A request without a valid token costs the routes for machines only the check of that token. */
@@ -59,22 +59,23 @@ const sent = (token: string, body: BodyInit): RequestInit => ({
   headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
   body,
 });
-const claim = (rig: Rig & { claim: string }) => JSON.stringify({ attempt: 1, claim: rig.claim, worker: WORKER });
+const claim = (harness: JobHarness & { claim: string }) =>
+  JSON.stringify({ attempt: 1, claim: harness.claim, worker: WORKER });
 
-const WRONG: [string, (rig: Rig) => Promise<string>][] = [
+const WRONG: [string, (harness: JobHarness) => Promise<string>][] = [
   ['a word', () => Promise.resolve('x')],
   ['a token in form that we did not sign', () => Promise.resolve(`9999999999.${'A'.repeat(43)}`)],
   ["another job's token", () => tokenFor(newId())],
-  ["the webhook's token", (rig) => tokenFor(rig.id, 1, { purpose: 'webhook' })],
-  ['a token that is over', (rig) => tokenFor(rig.id, 1, {}, Date.now() - 1_001)],
+  ["the webhook's token", (harness) => tokenFor(harness.id, 1, { purpose: 'webhook' })],
+  ['a token that is over', (harness) => tokenFor(harness.id, 1, {}, Date.now() - 1_001)],
 ];
 
 describe('the worker routes', () => {
   it.each(WRONG)('reject a flood with %s before they read the body', async (_what, token) => {
     fakeRunpod();
-    const rig = await claimed();
+    const harness = await createClaimedJob();
     const { body, pulled } = watched(LARGE_BYTES);
-    const answer = await from(open)(`/worker/jobs/${rig.id}/claim`, sent(await token(rig), body));
+    const answer = await from(open)(`/worker/jobs/${harness.id}/claim`, sent(await token(harness), body));
     expect(answer.status).toBe(401);
     expect(await answer.json()).toMatchObject({ code: 'invalid_token' });
     expect(pulled()).toBe(0);
@@ -82,9 +83,9 @@ describe('the worker routes', () => {
 
   it.each(WRONG)("count %s for the sender's address", async (_what, token) => {
     fakeRunpod();
-    const rig = await claimed();
+    const harness = await createClaimedJob();
     const limit = rejectingLimit();
-    const answer = await from(limit)(`/worker/jobs/${rig.id}/claim`, sent(await token(rig), claim(rig)));
+    const answer = await from(limit)(`/worker/jobs/${harness.id}/claim`, sent(await token(harness), claim(harness)));
     expect(answer.status).toBe(429);
     expect(answer.headers.get('retry-after')).toBe('60');
     expect(answer.headers.get('content-type')).toBe('application/problem+json');
@@ -94,12 +95,12 @@ describe('the worker routes', () => {
 
   it('accept a valid token during a flood from the same address', async () => {
     fakeRunpod();
-    const rig = await claimed();
+    const harness = await createClaimedJob();
     const limit = rejectingLimit();
     const call = from(limit);
-    const token = await tokenFor(rig.id);
-    expect((await call(`/worker/jobs/${rig.id}/claim`, sent(token, claim(rig)))).status).toBe(200);
-    const channel = `/worker/jobs/${rig.id}/channel?attempt=1&claim=${rig.claim}`;
+    const token = await tokenFor(harness.id);
+    expect((await call(`/worker/jobs/${harness.id}/claim`, sent(token, claim(harness)))).status).toBe(200);
+    const channel = `/worker/jobs/${harness.id}/channel?attempt=1&claim=${harness.claim}`;
     const opened = await call(channel, { headers: { upgrade: 'websocket', authorization: `Bearer ${token}` } });
     expect(opened.status).toBe(101);
     opened.webSocket?.accept();
@@ -109,11 +110,11 @@ describe('the worker routes', () => {
 
   it('call no object and no database without a valid token', async () => {
     fakeRunpod();
-    const rig = await claimed();
+    const harness = await createClaimedJob();
     const reads = vi.spyOn(env.DB, 'prepare');
     const objects = vi.spyOn(env.JOB, 'getByName');
     onTestFinished(() => [reads, objects].forEach((spy) => spy.mockRestore()));
-    await from(open)(`/worker/jobs/${rig.id}/claim`, sent('x', claim(rig)));
+    await from(open)(`/worker/jobs/${harness.id}/claim`, sent('x', claim(harness)));
     expect([reads.mock.calls, objects.mock.calls]).toEqual([[], []]);
   });
 });
@@ -121,10 +122,10 @@ describe('the worker routes', () => {
 describe("the route of RunPod's webhook", () => {
   it("counts calls without the right token for the sender's address", async () => {
     fakeRunpod();
-    const rig = await claimed();
+    const harness = await createClaimedJob();
     const limit = rejectingLimit();
-    const good = await tokenFor(rig.id, 1, { purpose: 'webhook' });
-    const hook = (token: string) => `/hooks/runpod/${rig.id}/1?token=${token}`;
+    const good = await tokenFor(harness.id, 1, { purpose: 'webhook' });
+    const hook = (token: string) => `/hooks/runpod/${harness.id}/1?token=${token}`;
     const refused = await from(limit)(hook('x'), { method: 'POST', body: '{}' });
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '60']);
     expect(limit.asked).toEqual([`bad_key:${ADDRESS}`]);

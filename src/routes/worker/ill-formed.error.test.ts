@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { answerRunpod, newClient, submitted } from '../../testing/gateway.ts';
-import { connected, dialChannel, rigOf, settled, WORKER } from '../../testing/job.ts';
+import { connected, dialChannel, harnessOf, drained, WORKER } from '../../testing/job.ts';
 import { answerOf, workerCall } from '../../testing/worker-calls.ts';
 
 /**
@@ -27,11 +27,11 @@ async function claimedBy(outputs: unknown[], outcome: string, error: unknown) {
   answerRunpod();
   const { call } = await newClient();
   const { id } = await submitted(call);
-  await settled(rigOf(id));
+  await drained(harnessOf(id));
   const claim = crypto.randomUUID();
   const worker = { ...WORKER, gpu: HALF, comfyui_version: HALF };
   expect((await workerCall(id, 'claim', { attempt: 1, claim, worker })).status).toBe(200);
-  const channel = await connected(dialChannel(rigOf(id), 1, claim));
+  const channel = await connected(dialChannel(harnessOf(id), 1, claim));
   await channel.next();
   const lines = [
     { type: 'stage', stage: 'models', message: HALF },
@@ -51,7 +51,7 @@ async function claimedBy(outputs: unknown[], outcome: string, error: unknown) {
   }
   const report = { attempt: 1, claim, last_seq: lines.length, outcome, outputs, error, timings: { [HALF]: 1 } };
   const answer = await answerOf(await workerCall(id, 'complete', { ...report, worker, ran_with: { models: [] } }));
-  await settled(rigOf(id));
+  await drained(harnessOf(id));
   return { id, call, answer };
 }
 

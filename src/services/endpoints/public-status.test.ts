@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { testBindings } from '../../../test/gateway-bindings.ts';
 import { requireConfig } from '../../config/schema.ts';
 import { anyone } from '../../testing/gateway.ts';
-import { fakeRunpod, heldClock, runpodHealth } from '../../testing/job.ts';
+import { fakeRunpod, frozenClock, runpodHealth } from '../../testing/job.ts';
 import type { Core } from '../context.ts';
 import { publicStatus } from './public-status.ts';
 
@@ -12,21 +12,21 @@ let tests = 0;
 /**
  * Makes two endpoints of this test alone, the first of them listed, at a time when earlier cached states have expired.
  */
-function rig() {
+function harness() {
   tests += 1;
   const [listed, hidden] = [`frail-${tests}`, `leaning-${tests}`];
   const endpoints = { [listed]: { runpod_id: 'a', listed: true }, [hidden]: { runpod_id: 'b' } };
   const config = requireConfig({ ...env, ...testBindings, ENDPOINTS: JSON.stringify(endpoints) });
   const core: Core = { env, config, clock: () => Date.now(), newId: () => 'id', newSeed: () => 1 };
   const runpod = fakeRunpod();
-  const clock = heldClock();
+  const clock = frozenClock();
   clock.pass(tests * 60_000);
   return { core, listed, hidden, runpod, clock };
 }
 
 describe('the public status', () => {
   it('contains the overall state, the queue depth and the listed endpoints', async () => {
-    const { core, listed, runpod } = rig();
+    const { core, listed, runpod } = harness();
     runpod.answer.health = () => runpodHealth({ idle: 1 }, 2);
     expect(await publicStatus(core)).toEqual({
       status: 'ok',
@@ -36,7 +36,7 @@ describe('the public status', () => {
   });
 
   it('calls the Endpoint objects once in FRESH_MS for any number of requests', async () => {
-    const { core, runpod, clock } = rig();
+    const { core, runpod, clock } = harness();
     await publicStatus(core);
     for (let calls = 0; calls < 20; calls += 1) {
       clock.pass(400);
@@ -46,7 +46,7 @@ describe('the public status', () => {
   });
 
   it('does not name an unlisted endpoint whose breaker is open', async () => {
-    const { core, listed, hidden, clock } = rig();
+    const { core, listed, hidden, clock } = harness();
     await publicStatus(core);
     for (const job of ['x', 'y', 'z']) {
       await env.ENDPOINT.getByName(hidden).reportOutcome(job, 'failed', null);
@@ -59,7 +59,7 @@ describe('the public status', () => {
   });
 
   it('reports an unknown queue depth when RunPod does not answer', async () => {
-    const { core, runpod } = rig();
+    const { core, runpod } = harness();
     runpod.answer.health = () => new Response('', { status: 500 });
     expect(await publicStatus(core)).toMatchObject({ status: 'degraded', queue_depth: null });
   });

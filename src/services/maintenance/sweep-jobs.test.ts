@@ -2,7 +2,17 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { LogEntry } from '../../providers/log.ts';
-import { ACCOUNT, alarmOf, created, fakeRunpod, heldClock, newId, settled, view, type Rig } from '../../testing/job.ts';
+import {
+  ACCOUNT,
+  alarmOf,
+  createJob,
+  fakeRunpod,
+  frozenClock,
+  newId,
+  drained,
+  view,
+  type JobHarness,
+} from '../../testing/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import { uuidV7 } from '../../lib/ids.ts';
 import { NO_FILTERS } from '../../storage/d1/job-list.ts';
@@ -22,70 +32,70 @@ const OVERDUE_MS = 900_000 + 120_001;
 describe('sweeping unfinished jobs', () => {
   it('ends a job that lost its alarm', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
-    await runInDurableObject(rig.object, (_job, state) => state.storage.deleteAlarm());
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
+    await runInDurableObject(harness.object, (_job, state) => state.storage.deleteAlarm());
     clock.pass(OVERDUE_MS);
     expect(await sweepUnfinishedJobs(env, Date.now())).toBe(1);
-    await settled(rig);
-    expect((await view(rig)).status).toBe('expired');
-    expect(await statusInList(rig.id)).toBe('expired');
-    expect(await alarmOf(rig)).not.toBeNull();
+    await drained(harness);
+    expect((await view(harness)).status).toBe('expired');
+    expect(await statusInList(harness.id)).toBe('expired');
+    expect(await alarmOf(harness)).not.toBeNull();
     expect(await sweepUnfinishedJobs(env, Date.now())).toBe(0);
   });
 
   it('lists a finished job as finished', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    const queued = await view(rig);
-    await rig.stub.cancel(ACCOUNT);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    const queued = await view(harness);
+    await harness.stub.cancel(ACCOUNT);
+    await drained(harness);
     // As if the last write to the list had been lost.
     await env.DB.exec('DELETE FROM jobs');
     await projectJob(env.DB, queued);
     clock.pass(OVERDUE_MS);
     await sweepUnfinishedJobs(env, Date.now());
-    await settled(rig);
-    expect(await statusInList(rig.id)).toBe('canceled');
+    await drained(harness);
+    expect(await statusInList(harness.id)).toBe('canceled');
   });
 
   it('removes a listed job that has no object', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
     const ghost = newId();
-    await projectJob(env.DB, { ...(await view(rig)), id: ghost });
+    await projectJob(env.DB, { ...(await view(harness)), id: ghost });
     clock.pass(OVERDUE_MS);
     expect(await sweepUnfinishedJobs(env, Date.now())).toBe(2);
     expect(await statusInList(ghost)).toBeUndefined();
-    expect(await statusInList(rig.id)).toBeDefined();
+    expect(await statusInList(harness.id)).toBeDefined();
   });
 
   it('leaves jobs before their deadline unchanged', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await created();
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob();
+    await drained(harness);
     clock.pass(OVERDUE_MS - 2);
     expect(await sweepUnfinishedJobs(env, Date.now())).toBe(0);
-    expect((await view(rig)).status).toBe('queued');
+    expect((await view(harness)).status).toBe('queued');
   });
 
   it('continues when one job cannot be woken, and logs it', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const [broken, rig] = [await created(), await created()];
-    await settled(broken);
-    await settled(rig);
+    const clock = frozenClock();
+    const [broken, harness] = [await createJob(), await createJob()];
+    await drained(broken);
+    await drained(harness);
     await runInDurableObject(broken.object, (_job, state) => void state.storage.sql.exec('DROP TABLE job'));
     clock.pass(OVERDUE_MS);
     const lines: LogEntry[] = [];
     expect(await sweepUnfinishedJobs(env, Date.now(), (entry) => lines.push(entry))).toBe(2);
-    await settled(rig);
-    expect((await view(rig)).status).toBe('expired');
+    await drained(harness);
+    expect((await view(harness)).status).toBe('expired');
     expect(lines).toEqual([{ event: 'unfinished_jobs_swept', found: 2, failed: 1 }]);
   });
 });
@@ -96,16 +106,16 @@ describe('sweeping finished jobs', () => {
   /** An id of this very moment: the shared source of ids never goes back, and other tests have moved the clock. */
   const idNow = () => uuidV7(() => Date.now())();
 
-  async function over(more: Partial<NewJob> = {}): Promise<Rig> {
-    const rig = await created({ id: idNow(), ...more });
-    await rig.stub.cancel(ACCOUNT);
-    await settled(rig);
-    return rig;
+  async function over(more: Partial<NewJob> = {}): Promise<JobHarness> {
+    const harness = await createJob({ id: idNow(), ...more });
+    await harness.stub.cancel(ACCOUNT);
+    await drained(harness);
+    return harness;
   }
 
   it('removes a job that lost its alarm, and keeps jobs within their retention', async () => {
     fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const lost = await over();
     await runInDurableObject(lost.object, (_job, state) => state.storage.deleteAlarm());
     clock.pass(KEPT_MS + 3_600_000);
@@ -120,19 +130,19 @@ describe('sweeping finished jobs', () => {
 
   it('removes a job without an object, and skips jobs that an account keeps longer', async () => {
     fakeRunpod();
-    const clock = heldClock();
-    const rig = await over({ retention_ms: 2 * KEPT_MS });
+    const clock = frozenClock();
+    const harness = await over({ retention_ms: 2 * KEPT_MS });
     const ghost = idNow();
-    await projectJob(env.DB, { ...(await view(rig)), id: ghost });
+    await projectJob(env.DB, { ...(await view(harness)), id: ghost });
     clock.pass(KEPT_MS + 3_600_001);
     await sweepFinishedJobs(env, Date.now());
     expect(await statusInList(ghost)).toBeUndefined();
-    expect(await statusInList(rig.id)).toBe('canceled');
-    expect((await view(rig)).status).toBe('canceled');
+    expect(await statusInList(harness.id)).toBe('canceled');
+    expect((await view(harness)).status).toBe('canceled');
   });
 
   it('reaches every job over several runs', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     fakeRunpod();
     const seen = await view(await over());
     await env.DB.exec('DELETE FROM jobs');

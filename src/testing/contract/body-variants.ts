@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * Bodies to send, made from one that is accepted: each differs in one field, which has a value at a bound of its schema, next to it, of another
- * type, or which has a name that the schema does not have. Whether a body conforms is decided by the schema alone.
+ * Bodies made from an accepted one. Each differs in one field: its value is at a bound of its schema, next to it, or of another
+ * type, or its name is not in the schema. The schema alone decides whether a body conforms.
  */
 
 type Path = readonly (string | number)[];

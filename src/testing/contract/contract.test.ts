@@ -1,21 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { anyone, answerRunpod, newClient, ORIGIN, submitted } from '../gateway.ts';
-import { Contract, keepingTo } from './contract.ts';
+import { Contract, checkedAgainst } from './contract.ts';
 
-/** The test of the tests: an answer that breaks the served document fails the call, and says where. */
+/** Tests the check itself: a response that violates the document fails the call and names the place. */
 
 const contract = async (): Promise<Contract> => new Contract(await (await anyone('/openapi.json')).json());
 
-/** Here answers are broken on purpose, so what is noted counts for nothing. */
+/** Responses are broken on purpose here, so violations are not collected. */
 const note = (): void => {};
 
-/** A job as the gateway answers it, and a way to ask for it through a gateway that spoils the answer. */
+/** Gets a job through a gateway that changes the response: the violation found, or `kept`. */
 async function spoiled(spoil: (body: Record<string, unknown>, answer: ResponseInit) => unknown): Promise<string> {
   answerRunpod();
   const { call } = await newClient();
   const { id } = await submitted(call);
   const path = `/v1/jobs/${id}`;
-  const ask = keepingTo(contract, note, async () => {
+  const ask = checkedAgainst(contract, note, async () => {
     const good = await call(path);
     const body = await good.json<Record<string, unknown>>();
     const answer = { status: good.status, headers: new Headers(good.headers) };
@@ -70,15 +70,17 @@ describe('an answer that breaks the document', () => {
     expect(issue).toContain(said);
   });
 
-  it('fails where there is no route, too', async () => {
-    const ask = keepingTo(contract, note, () => Promise.resolve(Response.json({ error: 'lost' }, { status: 404 })));
+  it('fails a 404 that is not a problem', async () => {
+    const ask = checkedAgainst(contract, note, () =>
+      Promise.resolve(Response.json({ error: 'lost' }, { status: 404 })),
+    );
     for (const path of ['/v1/nothing', '/nothing']) {
       await expect(ask(new Request(ORIGIN + path))).rejects.toThrow('an error must be application/problem+json');
     }
   });
 
   it('does not hold for what has a protocol of its own', async () => {
-    const ask = keepingTo(contract, note, () =>
+    const ask = checkedAgainst(contract, note, () =>
       Promise.resolve(Response.json({ error: 'unauthorized' }, { status: 401 })),
     );
     expect((await ask(new Request(`${ORIGIN}/hooks/runpod/x/1`, { method: 'POST' }))).status).toBe(401);

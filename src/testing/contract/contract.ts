@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { strictChecks, type Check } from './schemas.ts';
 
 /**
- * The contract test: an answer held against the OpenAPI document that the gateway serves. Used by every call of a test, in workerd
- * (`../gateway.ts`) and in Node (`test/e2e/platform.ts`). Pure but for reading the answer's body.
+ * Checks a response against the OpenAPI document that the gateway serves. Every call of a test uses it, in workerd
+ * (`../gateway.ts`) and in Node (`test/e2e/platform.ts`).
  */
 
 const headerSchema = z.object({ required: z.boolean().default(false), schema: z.unknown() });
@@ -38,7 +38,7 @@ const PLAIN_HEADERS = new Set([
   'x-content-type-options',
 ]);
 
-/** Doors with protocols of their own; the document is about v1, and about problems wherever they come from. */
+/** Routes with a protocol of their own. The document describes v1, and the problems of all other routes. */
 const OTHER_PROTOCOLS = /^\/(?:worker|hooks)\//;
 
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json$/;
@@ -68,10 +68,10 @@ export class Contract {
       .sort((a, b) => parameters(a.path) - parameters(b.path));
   }
 
-  /** What the answer breaks; empty when it keeps to the document. Reads a copy of the body where it is JSON. */
+  /** The violations of a response. Reads a copy of a JSON body. */
   async broken(method: string, url: string, response: Response): Promise<string[]> {
     const { pathname } = new URL(url);
-    // The answer to a browser's preflight is not of this API: the Fetch standard says what it holds.
+    // The Fetch standard, not this document, describes the response to a browser's preflight.
     const isPreflight = method === 'OPTIONS' && response.headers.get('vary')?.includes('Access-Control-Request-Method');
     if (response.status === 101 || OTHER_PROTOCOLS.test(pathname) || isPreflight === true) {
       return [];
@@ -92,14 +92,14 @@ export class Contract {
       return undefined;
     }
     const path = pathname.slice(this.base.length);
-    // HEAD is answered wherever GET is (RFC 9110 section 9.3.2), with its headers.
+    // Every GET route answers HEAD (RFC 9110 section 9.3.2), with the same headers.
     const asked = method === 'HEAD' ? 'GET' : method;
-    // A path that the document has literally is that path's, whatever its methods (OpenAPI 3.1, Paths Object).
+    // A literal path wins over a pattern, for every method (OpenAPI 3.1, Paths Object).
     const found = this.operations.find((each) => each.pattern.test(path));
     return this.operations.find((each) => each.method === asked && each.path === found?.path);
   }
 
-  /** Where there is no operation only a refusal can come, and one of the usual form. Outside of v1 that holds for errors. */
+  /** Without an operation, v1 may only answer with a problem. Outside of v1, errors are problems. */
   private async brokenOutside(pathname: string, response: Response): Promise<string[]> {
     if (response.status < 400) {
       return pathname.startsWith(`${this.base}/`) ? [`answered ${response.status} and is not described`] : [];
@@ -170,7 +170,7 @@ export class Contract {
 }
 
 /** A call whose answer is held against the contract; what breaks it is noted, and thrown at the caller. */
-export function keepingTo<A extends unknown[]>(
+export function checkedAgainst<A extends unknown[]>(
   contract: () => Promise<Contract>,
   note: (issue: string) => void,
   call: (request: Request, ...rest: A) => Promise<Response> | Response,

@@ -4,8 +4,8 @@ import { ORIGIN } from '../gateway.ts';
 import { strictChecks, type Check } from './schemas.ts';
 
 /**
- * The operations of the OpenAPI document, for tests that hold requests against it. From the document's maker rather than over HTTP, so that
- * a test file can have a test for each.
+ * The operations of the OpenAPI document, for tests that check requests against it. They are built here rather than read over
+ * HTTP, so that a test file can have one test for each.
  */
 
 const parameterSchema = z.object({ name: z.string(), in: z.enum(['query', 'header', 'path']), schema: z.unknown() });

@@ -16,7 +16,7 @@ const bounds = z.object({
   maxLength: z.number().optional(),
 });
 
-/** Read as a number by some parsers, as no number by others. */
+/** Some parsers read these as a number, others do not. */
 const NUMBER_LIKE = [
   '0',
   '1',

@@ -1,6 +1,6 @@
 import { Validator, type OutputUnit, type Schema } from '@cfworker/json-schema';
 
-/** JSON Schema 2020-12 as the OpenAPI document holds it, made strict: in an answer no field is taken that is not described. */
+/** The JSON Schemas of the OpenAPI document, made strict: a response with an undescribed field is a violation. */
 
 type Node = Record<string, unknown>;
 
@@ -14,8 +14,8 @@ const NAMED = ['properties', 'patternProperties'];
 const COMPONENTS = '#/components/schemas/';
 
 /**
- * A schema as it is used in one place: objects in it are closed. What stands in an `allOf` stays open, because it describes only a
- * part; the whole is closed instead. `unevaluatedProperties` sees through references, so components can stay open.
+ * Closes the objects of a schema. A part of an `allOf` stays open, because it describes only some fields; the whole is closed
+ * instead. `unevaluatedProperties` sees through references, so components can stay open.
  */
 function closed(schema: unknown, part = false): unknown {
   if (!isNode(schema)) {
@@ -30,7 +30,7 @@ function closed(schema: unknown, part = false): unknown {
       made[key] = closed(made[key]);
     }
   }
-  // Alternatives describe the same object as what is around them; that one is closed.
+  // Alternatives describe the object that their parent closes.
   for (const key of LIST) {
     const list = made[key];
     if (Array.isArray(list)) {
@@ -50,7 +50,7 @@ function closed(schema: unknown, part = false): unknown {
   return part || !shapes || 'additionalProperties' in made ? made : { ...made, unevaluatedProperties: false };
 }
 
-/** Finds what is wrong with a value; nothing, when it fits. Each text says where it is. */
+/** The violations of a value, each with its place. */
 export type Check = (value: unknown) => string[];
 
 /** Checks of values against schemas that may refer to the document's components. */
@@ -58,17 +58,17 @@ export function strictChecks(components: Readonly<Record<string, unknown>>): (sc
   const $defs = Object.fromEntries(Object.entries(components).map(([name, each]) => [name, closed(each, true)]));
   return (schema) => {
     const strict = closed(schema);
-    // The library takes any object for a schema and ignores what it does not know, as JSON Schema asks.
+    // The library accepts any object as a schema and ignores unknown keywords, as JSON Schema requires.
     const root: Schema = { $id: 'https://contract.invalid/answer', ...(isNode(strict) ? strict : {}), $defs };
     const validator = new Validator(root, '2020-12', false);
     return (value) => {
       const { valid, errors } = validator.validate(value);
-      return valid ? [] : told(errors);
+      return valid ? [] : report(errors);
     };
   };
 }
 
-/** Errors that only say that something further inside has one. */
+/** Keywords whose errors only repeat an error further inside. */
 const AROUND = new Set([
   '$ref',
   'properties',
@@ -81,10 +81,10 @@ const AROUND = new Set([
 ]);
 
 /**
- * What is worth telling of the library's errors. A schema that does not fit has evaluated none of its fields, so every one of them
- * counts as undescribed: that is told only when nothing else is wrong.
+ * The library's errors without their consequences. A schema that does not match has evaluated none of its fields, so each of
+ * them counts as undescribed: that is reported only when it is the only error.
  */
-function told(errors: readonly OutputUnit[]): string[] {
+function report(errors: readonly OutputUnit[]): string[] {
   const issues = errors.filter(({ keyword }) => !AROUND.has(keyword));
   const wrong = issues.filter(({ keyword }) => keyword !== 'false');
   const lines =

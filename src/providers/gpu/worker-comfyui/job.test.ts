@@ -5,18 +5,18 @@ import { assetKey } from '../../../storage/r2/keys.ts';
 import {
   ACCOUNT,
   connected,
-  created,
+  createJob,
   dialWatch,
   fakeRunpod,
-  heldAnswer,
-  heldClock,
+  deferredAnswer,
+  frozenClock,
   outbox,
-  ring,
-  settled,
+  runAlarm,
+  drained,
   until,
   view,
   type FakeRunpod,
-  type Rig,
+  type JobHarness,
 } from '../../../testing/job.ts';
 import { PNG } from '../../../testing/gateway.ts';
 
@@ -47,19 +47,19 @@ const completed = (output: unknown) => ({
 });
 
 /** The job looks at its run now. */
-async function looks(rig: Rig, clock: { pass(ms: number): void }): Promise<void> {
+async function looks(harness: JobHarness, clock: { pass(ms: number): void }): Promise<void> {
   clock.pass(10_000);
-  await ring(rig);
-  await settled(rig);
+  await runAlarm(harness);
+  await drained(harness);
 }
 
 /** A job whose run ends with this answer. */
-async function ranTo(runpod: FakeRunpod, status: unknown, clock = heldClock()): Promise<Rig> {
-  const rig = await created(FOREIGN);
-  await settled(rig);
+async function ranTo(runpod: FakeRunpod, status: unknown, clock = frozenClock()): Promise<JobHarness> {
+  const harness = await createJob(FOREIGN);
+  await drained(harness);
   runpod.answer.status = () => Response.json(status);
-  await looks(rig, clock);
-  return rig;
+  await looks(harness, clock);
+  return harness;
 }
 
 const stored = async (key: string | null): Promise<Uint8Array> => {
@@ -72,11 +72,11 @@ describe('what such a worker gets', () => {
     const runpod = fakeRunpod();
     const sha256 = await hashOf(PNG);
     await env.BUCKET.put(assetKey(ACCOUNT, sha256), PNG);
-    const rig = await created({
+    const harness = await createJob({
       ...FOREIGN,
       inputs: [{ name: 'me.png', sha256, size_bytes: PNG.length, content_type: 'image/png' }],
     });
-    await settled(rig);
+    await drained(harness);
     const { url, body } = runpod.calls.find((call) => call.operation === 'run') ?? {};
     expect(url?.pathname).toBe('/v2/ep3/run');
     expect(body).toEqual({
@@ -84,19 +84,22 @@ describe('what such a worker gets', () => {
         workflow: { '1': { class_type: 'EmptyImage', inputs: {} } },
         images: [{ name: 'me.png', image: PNG.toBase64() }],
       },
-      webhook: expect.stringContaining(`/hooks/runpod/${rig.id}/1?token=`),
+      webhook: expect.stringContaining(`/hooks/runpod/${harness.id}/1?token=`),
       policy: expect.objectContaining({ executionTimeout: expect.any(Number), ttl: expect.any(Number) }),
     });
   });
 
   it('cannot be had when a file is gone: the job fails, and no run is paid', async () => {
     const runpod = fakeRunpod();
-    const rig = await created({
+    const harness = await createJob({
       ...FOREIGN,
       inputs: [{ name: 'me.png', sha256: 'f'.repeat(64), size_bytes: 3, content_type: 'image/png' }],
     });
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'input_fetch_failed', at: 'request' } });
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({
+      status: 'failed',
+      error: { code: 'input_fetch_failed', at: 'request' },
+    });
     expect(runpod.count('run')).toBe(0);
   });
 });
@@ -104,16 +107,16 @@ describe('what such a worker gets', () => {
 describe('a run of such a worker', () => {
   it('is watched by its status, from queued to running to the end, and its picture is stored', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created(FOREIGN);
-    const watch = await connected(dialWatch(rig, null));
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob(FOREIGN);
+    const watch = await connected(dialWatch(harness, null));
+    await drained(harness);
     runpod.answer.status = () => Response.json(IN_PROGRESS);
-    await looks(rig, clock);
-    expect(await view(rig)).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: 'w9' }] });
+    await looks(harness, clock);
+    expect(await view(harness)).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: 'w9' }] });
     runpod.answer.status = () => Response.json(completed({ images: [image(PNG, 'sub/t_00001_.png')] }));
-    await looks(rig, clock);
-    const done = await view(rig);
+    await looks(harness, clock);
+    const done = await view(harness);
     expect(done).toMatchObject({
       status: 'succeeded',
       outputs: [
@@ -138,8 +141,11 @@ describe('a run of such a worker', () => {
 
   it('brings large pictures through in parts, byte for byte', async () => {
     const large = pngOf(9_000_001);
-    const rig = await ranTo(fakeRunpod(), completed({ images: [image(large, 'large.png'), image(PNG, 'small.png')] }));
-    const { status, outputs } = await view(rig);
+    const harness = await ranTo(
+      fakeRunpod(),
+      completed({ images: [image(large, 'large.png'), image(PNG, 'small.png')] }),
+    );
+    const { status, outputs } = await view(harness);
     expect(status).toBe('succeeded');
     expect(outputs.map(({ name, size_bytes }) => [name, size_bytes])).toEqual([
       ['large.png', large.length],
@@ -150,24 +156,24 @@ describe('a run of such a worker', () => {
   });
 
   it('may answer as worker-comfyui did before version 5', async () => {
-    const rig = await ranTo(
+    const harness = await ranTo(
       fakeRunpod(),
       completed({ message: PNG.toBase64(), refresh_worker: false, status: 'success' }),
     );
-    const done = await view(rig);
+    const done = await view(harness);
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'output.png' }] });
     expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
   });
 
   it('whose webhook comes is looked at at once', async () => {
     const runpod = fakeRunpod();
-    heldClock();
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    frozenClock();
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     runpod.answer.status = () => Response.json(completed({ images: [image(PNG)] }));
-    await rig.stub.onProviderWebhook(1);
-    await settled(rig);
-    expect((await view(rig)).status).toBe('succeeded');
+    await harness.stub.onProviderWebhook(1);
+    await drained(harness);
+    expect((await view(harness)).status).toBe('succeeded');
   });
 
   it.each([
@@ -188,16 +194,16 @@ describe('a run of such a worker', () => {
       'output_missing',
     ],
   ])('that is COMPLETED with %2$s fails the job', async (_name, output, code) => {
-    const rig = await ranTo(fakeRunpod(), completed(output));
-    const { status, error } = await view(rig);
+    const harness = await ranTo(fakeRunpod(), completed(output));
+    const { status, error } = await view(harness);
     expect({ status, code: error?.code }).toEqual({ status: 'failed', code });
     expect(error?.message).not.toMatch(/\/comfyui/);
   });
 
   it('keeps no file that is no output: a message that happened to be base64', async () => {
-    const rig = await ranTo(fakeRunpod(), completed({ status: 'success', message: 'done' }));
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' }, outputs: [] });
-    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` })).objects).toEqual([]);
+    const harness = await ranTo(fakeRunpod(), completed({ status: 'success', message: 'done' }));
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' }, outputs: [] });
+    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${harness.id}/` })).objects).toEqual([]);
   });
 
   it('that is FAILED shows its error without trace, host and path', async () => {
@@ -207,36 +213,36 @@ describe('a run of such a worker', () => {
       error_traceback: 'Traceback',
       hostname: 'secret-host',
     });
-    const rig = await ranTo(fakeRunpod(), { id: 'run', status: 'FAILED', error });
-    const done = await view(rig);
+    const harness = await ranTo(fakeRunpod(), { id: 'run', status: 'FAILED', error });
+    const done = await view(harness);
     expect(done).toMatchObject({ status: 'failed', error: { code: 'execution_error', message: 'no such file x.png' } });
     expect(JSON.stringify(done)).not.toMatch(/secret-host|Traceback|\/root/);
   });
 
   it('that RunPod has forgotten is lost, not waited for', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     runpod.answer.status = () => Response.json(IN_PROGRESS);
-    await looks(rig, clock);
+    await looks(harness, clock);
     runpod.answer.status = () => new Response(null, { status: 404 });
-    await looks(rig, clock);
-    await looks(rig, clock);
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
+    await looks(harness, clock);
+    await looks(harness, clock);
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
     expect(runpod.count('run')).toBe(1);
   });
 
   it('of which nobody knows whether RunPod took it is not started again', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     runpod.answer.run = () => new Response(null, { status: 502 });
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     clock.pass(60_000);
-    await ring(rig);
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({
+    await runAlarm(harness);
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({
       status: 'failed',
       error: { code: 'provider_failed', retryable: false },
       attempts: [{ status: 'lost' }],
@@ -252,8 +258,8 @@ describe('a result behind a URL', () => {
   it('is fetched, without our credentials, and stored', async () => {
     const runpod = fakeRunpod();
     runpod.answer.elsewhere = (url) => (url.href === FILE ? new Response(PNG) : new Response(null, { status: 404 }));
-    const rig = await ranTo(runpod, withUrl);
-    const done = await view(rig);
+    const harness = await ranTo(runpod, withUrl);
+    const done = await view(harness);
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png', sha256: await hashOf(PNG) }] });
     expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
     expect(JSON.stringify(done)).not.toContain('X-Amz');
@@ -266,16 +272,16 @@ describe('a result behind a URL', () => {
     ['an endless text', `https://files.example.org/${'a'.repeat(5_000)}`],
   ])('that leads to %s is not called', async (_name, data) => {
     const runpod = fakeRunpod();
-    const rig = await ranTo(runpod, completed({ images: [{ filename: 'a.png', type: 's3_url', data }] }));
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
+    const harness = await ranTo(runpod, completed({ images: [{ filename: 'a.png', type: 's3_url', data }] }));
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
     expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toEqual([]);
   });
 
   it('that redirects inside is not followed there', async () => {
     const runpod = fakeRunpod();
     runpod.answer.elsewhere = () => new Response(null, { status: 302, headers: { location: 'http://10.0.0.1/a.png' } });
-    const rig = await ranTo(runpod, withUrl);
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
+    const harness = await ranTo(runpod, withUrl);
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
     expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
   });
 
@@ -286,60 +292,60 @@ describe('a result behind a URL', () => {
     expect(gone.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
 
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     runpod.answer.status = () => Response.json(withUrl);
     runpod.answer.elsewhere = () => new Response(null, { status: 503 });
     clock.pass(10_000);
-    await ring(rig);
+    await runAlarm(harness);
     await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
-    expect(await view(rig)).toMatchObject({ status: 'running', stage: 'uploading' });
+    expect(await view(harness)).toMatchObject({ status: 'running', stage: 'uploading' });
     runpod.answer.elsewhere = () => new Response(PNG);
-    await looks(rig, clock);
-    expect((await view(rig)).status).toBe('succeeded');
+    await looks(harness, clock);
+    expect((await view(harness)).status).toBe('succeeded');
   });
 });
 
 describe('after a crash', () => {
   it('while results were moved they are moved again, to the same places, and counted once', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     const answer = completed({
       images: [image(PNG, 'a.png'), { filename: 'b.png', type: 's3_url', data: 'https://files.example.org/b.png' }],
     });
     runpod.answer.status = () => Response.json(answer);
-    runpod.answer.elsewhere = () => heldAnswer().promise;
+    runpod.answer.elsewhere = () => deferredAnswer().promise;
     clock.pass(10_000);
-    await ring(rig);
+    await runAlarm(harness);
     await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
     await abortAllDurableObjects();
     runpod.answer.elsewhere = () => new Response(PNG);
-    expect((await view(rig)).status).toBe('running');
-    await ring(rig);
-    await settled(rig);
-    const done = await view(rig);
+    expect((await view(harness)).status).toBe('running');
+    await runAlarm(harness);
+    await drained(harness);
+    const done = await view(harness);
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png' }, { name: 'b.png' }] });
-    const files = await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` });
+    const files = await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${harness.id}/` });
     expect(files.objects.map((object) => object.key).toSorted()).toEqual(done.outputs.map(({ key }) => key).toSorted());
   });
 
   it('in the middle of /run nobody calls it again: the job fails, and says so', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    runpod.answer.run = () => heldAnswer().promise;
-    const rig = await created(FOREIGN);
+    const clock = frozenClock();
+    runpod.answer.run = () => deferredAnswer().promise;
+    const harness = await createJob(FOREIGN);
     await until(() => expect(runpod.count('run')).toBe(1));
     await abortAllDurableObjects();
     runpod.answer.run = () => Response.json({ id: 'second' });
-    await view(rig);
-    await ring(rig);
+    await view(harness);
+    await runAlarm(harness);
     clock.pass(60_000);
-    await ring(rig);
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } });
+    await runAlarm(harness);
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'provider_failed' } });
     expect(runpod.count('run')).toBe(1);
   });
 });
@@ -347,47 +353,47 @@ describe('after a crash', () => {
 describe('a cancel', () => {
   it('of a running job cancels the run at RunPod, and ends with it', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     runpod.answer.status = () => Response.json(IN_PROGRESS);
-    await looks(rig, clock);
-    expect((await rig.stub.cancel(ACCOUNT))?.status).toBe('canceling');
-    await settled(rig);
+    await looks(harness, clock);
+    expect((await harness.stub.cancel(ACCOUNT))?.status).toBe('canceling');
+    await drained(harness);
     expect(runpod.count('cancel')).toBe(1);
     runpod.answer.status = () => Response.json({ id: 'run', status: 'CANCELLED' });
     clock.pass(1_000);
-    await ring(rig);
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'canceled', error: null, attempts: [{ status: 'canceled' }] });
+    await runAlarm(harness);
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'canceled', error: null, attempts: [{ status: 'canceled' }] });
   });
 
   it('while results are moved leaves nothing behind that the job does not know', async () => {
     const runpod = fakeRunpod();
-    const clock = heldClock();
-    const rig = await created(FOREIGN);
-    await settled(rig);
+    const clock = frozenClock();
+    const harness = await createJob(FOREIGN);
+    await drained(harness);
     runpod.answer.status = () =>
       Response.json(completed({ images: [{ filename: 'b.png', data: 'https://files.example.org/b.png' }] }));
-    const held = heldAnswer();
+    const held = deferredAnswer();
     runpod.answer.elsewhere = () => held.promise;
     clock.pass(10_000);
-    await ring(rig);
+    await runAlarm(harness);
     await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
-    await rig.stub.cancel(ACCOUNT);
+    await harness.stub.cancel(ACCOUNT);
     clock.pass(15_000);
-    await rig.stub.rearm();
-    expect((await view(rig)).status).toBe('canceled');
-    await held.give(rig, () => new Response(PNG));
-    await settled(rig);
-    expect(await view(rig)).toMatchObject({ status: 'canceled', outputs: [] });
-    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${rig.id}/` })).objects).toEqual([]);
+    await harness.stub.rearm();
+    expect((await view(harness)).status).toBe('canceled');
+    await held.give(harness, () => new Response(PNG));
+    await drained(harness);
+    expect(await view(harness)).toMatchObject({ status: 'canceled', outputs: [] });
+    expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${harness.id}/` })).objects).toEqual([]);
   });
 });
 
 describe('the effects of such a job', () => {
   it('are done and none is left', async () => {
-    const rig = await ranTo(fakeRunpod(), completed({ images: [image(PNG)] }));
-    expect(await outbox(rig)).toEqual([]);
+    const harness = await ranTo(fakeRunpod(), completed({ images: [image(PNG)] }));
+    expect(await outbox(harness)).toEqual([]);
   });
 });

@@ -5,7 +5,7 @@ import { PNG } from '../../../testing/gateway.ts';
 import { Base64Sink, PlainSink } from './text-sinks.ts';
 
 /** A sink with a place of its own in R2, and what lies there afterwards. */
-function rig(make: (open: () => ResultFile) => Base64Sink | PlainSink) {
+function harness(make: (open: () => ResultFile) => Base64Sink | PlainSink) {
   const key = `outputs/acc/${crypto.randomUUID()}/1/result-1`;
   const sink = make(() => new ResultFile(env.BUCKET, key, () => 'image/png'));
   return {
@@ -23,7 +23,7 @@ function rig(make: (open: () => ResultFile) => Base64Sink | PlainSink) {
   };
 }
 
-const base64 = () => rig((open) => new Base64Sink(open));
+const base64 = () => harness((open) => new Base64Sink(open));
 const chunks = (text: string, size: number): string[] => text.match(new RegExp(`[^]{1,${size}}`, 'g')) ?? [];
 const ENCODED = PNG.toBase64();
 
@@ -96,12 +96,12 @@ describe('a text that is neither', () => {
 
 describe('a text that is a result itself', () => {
   it('is stored as UTF-8, wherever a character is cut', async () => {
-    const { taken, stored } = rig((open) => new PlainSink(open));
+    const { taken, stored } = harness((open) => new PlainSink(open));
     expect((await taken(['é', '\ud83d', '\ude00!', '\ud800'])).kind).toBe('file');
     expect(new TextDecoder().decode((await stored()) ?? undefined)).toBe('é😀!\ufffd');
   });
 
   it('is nothing when it is empty', async () => {
-    expect(await rig((open) => new PlainSink(open)).taken([])).toEqual({ kind: 'neither', head: '' });
+    expect(await harness((open) => new PlainSink(open)).taken([])).toEqual({ kind: 'neither', head: '' });
   });
 });

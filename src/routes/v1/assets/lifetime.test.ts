@@ -15,7 +15,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
-import { heldClock, rigOf, settled } from '../../../testing/job.ts';
+import { frozenClock, harnessOf, drained } from '../../../testing/job.ts';
 import { assetPageSchema, assetSchema, type ApiAsset } from '../schemas.ts';
 
 const { asset_retention, max_finish_within } = requireConfig(env).policy;
@@ -121,7 +121,7 @@ describe('an asset', () => {
 describe('the life of an asset', () => {
   it('begins anew when it is uploaded again or used by a job', async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { call } = await newClient();
     const { id } = await uploaded(call);
     expect(await expiry(call, id)).toBe(Date.now() + RETENTION_MS);
@@ -133,12 +133,12 @@ describe('the life of an asset', () => {
     expect(await expiry(call, id)).toBe(Date.now() + RETENTION_MS);
     clock.pass(MINUTE_MS);
     await cancel(call, job.id);
-    await settled(rigOf(job.id));
+    await drained(harnessOf(job.id));
     expect(await expiry(call, id)).toBe(Date.now() + RETENTION_MS);
   });
 
   it('is as long as the account keeps assets, if it has a limit of its own', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ asset_retention: 3600 });
     const asset = await uploaded(call);
@@ -149,7 +149,7 @@ describe('the life of an asset', () => {
   });
 
   it('ends with a sweep: what has expired goes, what has not stays', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { account, call } = await newClient();
     const old = await uploaded(call, picture(1));
     clock.pass(MINUTE_MS);
@@ -166,7 +166,7 @@ describe('the life of an asset', () => {
 
   it('does not end while a job that is not over reads it, whoever asks', async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ asset_retention: 60 });
     const asset = await uploaded(call);
@@ -179,14 +179,14 @@ describe('the life of an asset', () => {
     });
     expect(await isThere(account, asset)).toBe(true);
     await cancel(call, job.id);
-    await settled(rigOf(job.id));
+    await drained(harnessOf(job.id));
     clock.pass(MINUTE_MS);
     await sweep(account);
     expect(await isThere(account, asset)).toBe(false);
   });
 
   it('goes on after a sweep that R2 did not carry out', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const { account, call } = await newClient();
     const asset = await uploaded(call);
     clock.pass(RETENTION_MS);

@@ -13,7 +13,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
-import { heldClock } from '../../../testing/job.ts';
+import { frozenClock } from '../../../testing/job.ts';
 import { uploadSchema } from '../schemas.ts';
 
 /** A file of 100 bytes; each `mark` is another. */
@@ -97,7 +97,7 @@ describe('what an account may keep', () => {
     const other = await limited(100);
     const { id } = uploadSchema.parse(await (await announce(other.call, file(1))).json());
     expect(await problemOf(await upload(other.call, file(2)))).toMatchObject(FULL);
-    const clock = heldClock();
+    const clock = frozenClock();
     await other.call(`/v1/uploads/${id}`, { method: 'DELETE' });
     expect(await problemOf(await upload(other.call, file(2)))).toMatchObject(FULL);
     clock.pass(PART_URL_LIFE_S * 1000 + 600_000);

@@ -16,7 +16,7 @@ import {
   storedOf,
   type Call,
 } from '../../../testing/gateway.ts';
-import { heldClock } from '../../../testing/job.ts';
+import { frozenClock } from '../../../testing/job.ts';
 import { assetSchema, uploadSchema, type ApiUpload } from '../schemas.ts';
 
 /** Parts are put here as R2 has them after a presigned put; `test/e2e/uploads.test.ts` sends them over HTTP. */
@@ -198,7 +198,7 @@ describe('an upload is refused', () => {
   });
 
   it('beyond so many of which parts may still arrive', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const announce = (at: number) => open({ size_bytes: SIZE, sha256: at.toString(16).padStart(64, '0') });
     const ids: string[] = [];
     for (let at = 0; at < max_open_uploads; at += 1) {
@@ -242,7 +242,7 @@ describe('an upload of another account', () => {
 
 describe('an upload that is left alone', () => {
   it('expires with all that arrived, unless somebody asks about it', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const bytes = file();
     const [asked, left] = [await begun(bytes), await begun(file(SIZE, 8))];
     await arriveAll(asked, bytes);
@@ -258,7 +258,7 @@ describe('an upload that is left alone', () => {
   });
 
   it('does not live for ever by being asked about', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const upload = await begun(file());
     for (let day = 0; day < 8; day += 1) {
       await call(`/v1/uploads/${upload.id}`);
@@ -268,7 +268,7 @@ describe('an upload that is left alone', () => {
   });
 
   it('that was deleted or stored is cleared of parts that came late', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const bytes = file();
     const [dropped, stored] = [await begun(file(SIZE, 8)), await begun(bytes)];
     expect((await call(`/v1/uploads/${dropped.id}`, { method: 'DELETE' })).status).toBe(204);
@@ -284,7 +284,7 @@ describe('an upload that is left alone', () => {
   });
 
   it('that was deleted is cleared soon after its last URL ended', async () => {
-    const clock = heldClock();
+    const clock = frozenClock();
     const upload = await begun(file());
     await call(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
     await arrive(upload, 1, new Uint8Array(MIB));

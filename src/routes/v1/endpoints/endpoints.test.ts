@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { ADMIN_TOKEN, newClient, problemOf } from '../../../testing/gateway.ts';
-import { fakeRunpod, heldClock, runpodHealth } from '../../../testing/job.ts';
+import { fakeRunpod, frozenClock, runpodHealth } from '../../../testing/job.ts';
 import { as, madeKey } from '../../../testing/keys.ts';
 import { endpointListSchema, endpointSchema } from './schemas.ts';
 
@@ -79,7 +79,7 @@ describe('the list of endpoints', () => {
   it('asks RunPod once for each, however often it is read within a few seconds', async () => {
     const runpod = fakeRunpod();
     // What another test has read is old by then.
-    heldClock().pass(3_000);
+    frozenClock().pass(3_000);
     const { account } = await newClient();
     const bounded = await madeKey(account, { endpoints: ['frail-3', 'frail-4'] });
     await Promise.all(Array.from({ length: 10 }, () => namesFor(bounded.call)));

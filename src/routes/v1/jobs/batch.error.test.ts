@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
-import { batchOf, outcomes, postBatch, taken } from '../../../testing/batch.ts';
+import { batchOf, outcomes, postBatch, acceptedJobs } from '../../../testing/batch.ts';
 import { answerRunpod, GRAPH, newClient, postJson, problemOf, storedOf } from '../../../testing/gateway.ts';
 import { ownApp } from '../../../testing/keys.ts';
 import { batchSchema } from '../schemas.ts';
@@ -88,7 +88,7 @@ describe('a job of a batch with a fault', () => {
     const { data } = batchSchema.parse(await answer.json());
     expect(outcomes(data)).toEqual([201, 'unavailable', 201, 201]);
     expect(data[1]).toMatchObject({ status: 503 });
-    expect(taken(data)).toHaveLength(3);
+    expect(acceptedJobs(data)).toHaveLength(3);
     expect(JSON.stringify(data)).not.toContain('the account moved');
   });
 

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
 import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
-import { batchOf, outcomes, postBatch, taken } from '../../../testing/batch.ts';
+import { batchOf, outcomes, postBatch, acceptedJobs } from '../../../testing/batch.ts';
 import { answerRunpod, GRAPH, newClient, PNG } from '../../../testing/gateway.ts';
 import { jobPageSchema, jobSchema } from '../schemas.ts';
 
@@ -23,19 +23,19 @@ describe('a batch', () => {
       item({ metadata: { at: '2' }, start_within: 30 }),
     ]);
     expect(outcomes(items)).toEqual([201, 201, 201]);
-    expect(taken(items).map(({ metadata }) => metadata['at'])).toEqual(['0', '1', '2']);
-    for (const job of taken(items)) {
+    expect(acceptedJobs(items).map(({ metadata }) => metadata['at'])).toEqual(['0', '1', '2']);
+    for (const job of acceptedJobs(items)) {
       expect(jobSchema.parse(await (await call(job.urls.self)).json()).id).toBe(job.id);
     }
-    await vi.waitFor(() => expect(runsOf(runs, taken(items))).toBe(3));
+    await vi.waitFor(() => expect(runsOf(runs, acceptedJobs(items))).toBe(3));
   });
 
   it('may have as many jobs as it may', async () => {
     answerRunpod();
     const { call } = await newClient();
     const items = await batchOf(call, numbered(MAX_BATCH_JOBS));
-    expect(new Set(taken(items).map(({ id }) => id)).size).toBe(MAX_BATCH_JOBS);
-    expect(taken(items).map(({ metadata }) => metadata['at'])).toEqual(
+    expect(new Set(acceptedJobs(items).map(({ id }) => id)).size).toBe(MAX_BATCH_JOBS);
+    expect(acceptedJobs(items).map(({ metadata }) => metadata['at'])).toEqual(
       numbered(MAX_BATCH_JOBS).map((_, at) => String(at)),
     );
   });
@@ -53,7 +53,7 @@ describe('a batch', () => {
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 2, max_queued: 3 });
     const items = await batchOf(call, numbered(8));
     expect(outcomes(items)).toEqual([201, 201, 201, 201, 201, 'queue_full', 'queue_full', 'queue_full']);
-    expect(taken(items).map(({ queue_position }) => queue_position)).toEqual([null, null, 1, 2, 3]);
+    expect(acceptedJobs(items).map(({ queue_position }) => queue_position)).toEqual([null, null, 1, 2, 3]);
     expect(items.at(-1)).toMatchObject({ status: 429, retry_after: 5, problem: { 'violated-policies': ['queued'] } });
   });
 });
@@ -69,9 +69,9 @@ describe('an idempotency key in a batch', () => {
     ];
     const first = await batchOf(call, jobs);
     const again = await batchOf(call, [...jobs.toReversed(), item({ idempotency_key: 'd' })]);
-    expect(taken(again).slice(0, 3)).toEqual(taken(first).toReversed());
+    expect(acceptedJobs(again).slice(0, 3)).toEqual(acceptedJobs(first).toReversed());
     expect(again.map((each) => 'job' in each && each.replayed)).toEqual([true, true, true, false]);
-    await vi.waitFor(() => expect(runsOf(runs, taken(again))).toBe(4));
+    await vi.waitFor(() => expect(runsOf(runs, acceptedJobs(again))).toBe(4));
   });
 
   it('of the request stands for one of every job that has none: a retry after a lost answer doubles nothing', async () => {
@@ -83,7 +83,7 @@ describe('an idempotency key in a batch', () => {
     const again = await batchOf(call, jobs, headers);
     expect(outcomes(again)).toEqual([201, 201, 201, 'workflow_empty']);
     expect(again.slice(0, 3).map((each) => 'job' in each && each.replayed)).toEqual([true, true, true]);
-    expect(new Set(taken(again).map(({ id }) => id)).size).toBe(3);
+    expect(new Set(acceptedJobs(again).map(({ id }) => id)).size).toBe(3);
     // What was refused left its key free: put right, it is taken, and the others are what they were.
     const fixed = await batchOf(call, [...jobs.slice(0, 3), item({ metadata: { fixed: 'yes' } })], headers);
     expect(fixed.map((each) => 'job' in each && each.replayed)).toEqual([true, true, true, false]);
@@ -102,7 +102,7 @@ describe('an idempotency key in a batch', () => {
       item({ idempotency_key: 'k', metadata: { other: 'job' } }),
     ]);
     expect(outcomes(items)).toEqual([201, 201, 'idempotency_key_reuse']);
-    const [first, second] = taken(items);
+    const [first, second] = acceptedJobs(items);
     expect(second).toEqual(first);
   });
 });

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { batchOf, outcomes, taken } from '../../../testing/batch.ts';
+import { batchOf, outcomes, acceptedJobs } from '../../../testing/batch.ts';
 import { answerRunpod, GRAPH, newClient } from '../../../testing/gateway.ts';
 import { madeKey } from '../../../testing/keys.ts';
 import { jobPageSchema } from '../schemas.ts';
@@ -53,7 +53,7 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1_000, submits_per_minute: 1_000 });
     const keyed = jobs.map((job, at) => ({ ...job, idempotency_key: `k${at}` }));
     const all = (await Promise.all(batches.map(() => batchOf(call, keyed)))).flat();
-    expect(new Set(taken(all).map(({ id }) => id)).size).toBe(JOBS);
+    expect(new Set(acceptedJobs(all).map(({ id }) => id)).size).toBe(JOBS);
     expect(countOf(outcomes(all), 201) + countOf(outcomes(all), 'idempotency_in_flight')).toBe(BATCHES * JOBS);
     await vi.waitFor(async () => {
       const { data } = jobPageSchema.parse(await (await call('/v1/jobs?limit=100')).json());
@@ -71,7 +71,7 @@ describe('a batch', () => {
     const first = await batchOf(mine.call, body, headers);
     const [same, other] = [await batchOf(theirs.call, body, headers), [{ workflow: GRAPH, idempotency_key: 'k' }]];
     expect(same.map((each) => 'job' in each && each.replayed)).toEqual([false, false]);
-    const ids = new Set([...taken(first), ...taken(same)].map(({ id }) => id));
+    const ids = new Set([...acceptedJobs(first), ...acceptedJobs(same)].map(({ id }) => id));
     expect(ids.size).toBe(4);
     const third = await newClient();
     expect(outcomes(await batchOf(third.call, other, headers))).toEqual([201]);

@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
 import { sweepUnfinishedJobs } from '../../../services/maintenance/sweep-jobs.ts';
 import { answerRunpod, GRAPH, newClient, postJson, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
-import { heldClock, ring, rigOf, settled } from '../../../testing/job.ts';
+import { frozenClock, runAlarm, harnessOf, drained } from '../../../testing/job.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { jobSchema, type ApiJob } from '../schemas.ts';
 
@@ -47,10 +47,10 @@ describe('a place in the line', () => {
 describe('what a job says of its run', () => {
   it("is RunPod's id, and the time from there to the claim", async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { account, call } = await newClient();
     const { id } = await submitted(call);
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
     expect(await read(call, id)).toMatchObject({
       attempts: [{ number: 1, upstream_id: expect.stringMatching(/^run-\d+$/) }],
       metrics: { cold_start_ms: null, queue_ms: null },
@@ -64,7 +64,7 @@ describe('what a job says of its run', () => {
     const runpod = answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
     const text = await (await call(`/v1/jobs/${id}`)).text();
     const [, , , version = '', endpoint = ''] = (runpod.calls[0] ?? '').split('/');
     expect([version, endpoint]).toEqual(['v2', expect.stringMatching(/./)]);
@@ -101,14 +101,14 @@ describe('a time to start within', () => {
 
   it('ends a job as expired, not billed, with the alarm alone', async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { call } = await newClient();
     const { id } = await submitted(call, { start_within: 30 });
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
     clock.pass(29_999);
     expect((await read(call, id)).status).toBe('queued');
     clock.pass(1);
-    await ring(rigOf(id));
+    await runAlarm(harnessOf(id));
     const job = await read(call, id);
     expect(job).toMatchObject({ status: 'expired', error: null, usage: { billed_seconds: 0 } });
     expect(Date.parse(job.completed_at ?? '')).toBe(Date.parse(job.start_deadline ?? ''));
@@ -116,10 +116,10 @@ describe('a time to start within', () => {
 
   it('is found by the sweeper when the alarm was lost, long before the job’s deadline', async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { call } = await newClient();
     const { id } = await submitted(call, { start_within: 30, finish_within: 86_400 });
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
     clock.pass(30_000 + 120_001);
     await sweepUnfinishedJobs(env, Date.now(), () => {});
     expect((await read(call, id)).status).toBe('expired');

@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { assetKey } from '../../../storage/r2/keys.ts';
 import { HELD_BYTES } from '../../../storage/r2/spool.ts';
-import { batchOf, outcomes, taken } from '../../../testing/batch.ts';
+import { batchOf, outcomes, acceptedJobs } from '../../../testing/batch.ts';
 import {
   answerRunpod,
   GRAPH,
@@ -222,7 +222,7 @@ describe('a batch with files', () => {
     const written = { ...job(bytes, { idempotency_key: 'k' }) };
     written.inputs[0] = { name: 'a.png', data: `data:image/png;base64,${bytes.toBase64()}` };
     const again = await batchOf(call, [written]);
-    expect(taken(again)[0]?.id).toBe(taken(first)[1]?.id);
+    expect(acceptedJobs(again)[0]?.id).toBe(acceptedJobs(first)[1]?.id);
     const other = await batchOf(call, [job(picture(LARGE, 8), { idempotency_key: 'k' })]);
     expect(outcomes(other)).toEqual(['idempotency_key_reuse']);
   });

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { WINDOW_MS } from '../../../services/jobs/signed-urls.ts';
 import { signToken } from '../../../providers/tokens.ts';
 import { answerRunpod, PNG, postJson, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
-import { heldClock } from '../../../testing/job.ts';
+import { frozenClock } from '../../../testing/job.ts';
 import { as, madeKey, type MadeKey } from '../../../testing/keys.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { keyWithSecretSchema } from '../keys/schemas.ts';
@@ -21,9 +21,9 @@ const tokenOf = async (call: Call, job: string, body?: object): Promise<z.infer<
 };
 
 /** A finished job with a picture, at the beginning of an hour. */
-async function finished(): Promise<MadeKey & { job: string; clock: ReturnType<typeof heldClock> }> {
+async function finished(): Promise<MadeKey & { job: string; clock: ReturnType<typeof frozenClock> }> {
   answerRunpod();
-  const clock = heldClock();
+  const clock = frozenClock();
   clock.pass(WINDOW_MS - (Date.now() % WINDOW_MS));
   const account = `a${crypto.randomUUID()}`;
   const made = await madeKey(account);

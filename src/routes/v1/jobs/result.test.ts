@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { answerRunpod, newClient, PNG, problemOf, submitted, type Call } from '../../../testing/gateway.ts';
-import { heldClock, ring, rigOf, settled } from '../../../testing/job.ts';
+import { frozenClock, runAlarm, harnessOf, drained } from '../../../testing/job.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { workerCall } from '../../../testing/worker-calls.ts';
 import { jobPendingSchema, jobResultSchema } from '../schemas.ts';
@@ -56,7 +56,7 @@ describe('a job that ended without a result', () => {
     answerRunpod();
     const { call } = await newClient();
     const { id, urls } = await submitted(call);
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
     const claim = crypto.randomUUID();
     await workerCall(id, 'claim', { attempt: 1, claim, worker: { id: 'w1', version: 'test' } });
     const error = { code: 'execution_error', message: 'The node failed.', at: 'workflow', retryable: false };
@@ -87,12 +87,12 @@ describe('a job that ended without a result', () => {
 
   it('that no worker claimed in time says so', async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { call } = await newClient();
     const { id, urls } = await submitted(call, { start_within: 30 });
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
     clock.pass(30_000);
-    await ring(rigOf(id));
+    await runAlarm(harnessOf(id));
     expect(await problemOf(await resultOf(call, urls.result))).toMatchObject({ status: 410, code: 'job_expired' });
   });
 });

@@ -12,7 +12,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
-import { heldClock, ring, rigOf, settled } from '../../../testing/job.ts';
+import { frozenClock, runAlarm, harnessOf, drained } from '../../../testing/job.ts';
 import { operator } from '../../../testing/keys.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { jobSchema } from '../schemas.ts';
@@ -27,12 +27,12 @@ const get = async (call: Call, id: string) => jobSchema.parse(await (await call(
 /** A job with a file that has just ended, on a clock that stands still. */
 async function ended(body: Record<string, unknown> = {}, limits: Record<string, number> = {}) {
   answerRunpod();
-  const clock = heldClock();
+  const clock = frozenClock();
   const { account, call } = await newClient();
   await setLimits(account, limits);
   const { id } = await submitted(call, { inputs: [{ name: 'in.png', data: PNG.toBase64() }], ...body });
   await runAsWorker(account, id, [FILE]);
-  await settled(rigOf(id));
+  await drained(harnessOf(id));
   return { clock, account, call, id };
 }
 
@@ -48,11 +48,11 @@ describe('a job that is over is kept', () => {
     expect(Date.parse(expires_at)).toBe(Date.now() + seconds * 1000);
 
     clock.pass(seconds * 1000 - 1);
-    await ring(rigOf(id));
+    await runAlarm(harnessOf(id));
     expect((await get(call, id)).outputs).toHaveLength(1);
 
     clock.pass(1);
-    await ring(rigOf(id));
+    await runAlarm(harnessOf(id));
     expect((await call(`/v1/jobs/${id}`)).status).toBe(404);
     expect((await call(`/v1/jobs/${id}/events`)).status).toBe(404);
     // Its result is gone, and so is the input that came with it.

@@ -12,7 +12,7 @@ import {
   submitted,
   type Call,
 } from '../../../testing/gateway.ts';
-import { fakeRunpod, heldClock, until } from '../../../testing/job.ts';
+import { fakeRunpod, frozenClock, until } from '../../../testing/job.ts';
 
 /** Endpoints of test/gateway-bindings.ts: they open after three failures, for 10 s, and hold two jobs in line. */
 
@@ -36,7 +36,7 @@ const submit = (call: Call, endpoint: string, init: RequestInit = {}) => {
 
 /** Submits until this isolate has heard that the endpoint is shut; gives the refusal. What it heard before is old by then. */
 async function refused(call: Call, endpoint: string, init: RequestInit = {}): Promise<Response> {
-  heldClock().pass(3_000);
+  frozenClock().pass(3_000);
   let answer = await submit(call, endpoint, init);
   await until(async () => {
     answer = await submit(call, endpoint, init);

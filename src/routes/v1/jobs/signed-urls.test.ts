@@ -3,7 +3,7 @@ import { testBindings } from '../../../../test/gateway-bindings.ts';
 import { WINDOW_MS } from '../../../services/jobs/signed-urls.ts';
 import { outputKey } from '../../../storage/r2/keys.ts';
 import { answerRunpod, newClient, PNG, submitted, type Call } from '../../../testing/gateway.ts';
-import { connected, dialChannel, heldClock, rigOf, settled, takes } from '../../../testing/job.ts';
+import { connected, dialChannel, frozenClock, harnessOf, drained, claimAttempt } from '../../../testing/job.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { jobResultSchema, jobSchema, type ApiJob, type ApiOutput } from '../schemas.ts';
 
@@ -27,7 +27,7 @@ const linkOf = (job: ApiJob, name: string): URL => new URL(named(job, name).sign
 /** A finished job with files, at the beginning of an hour. */
 async function finished(body: Record<string, unknown> = {}) {
   answerRunpod();
-  const clock = heldClock();
+  const clock = frozenClock();
   clock.pass(WINDOW_MS - (Date.now() % WINDOW_MS));
   const { account, call } = await newClient();
   const { id } = await submitted(call, body);
@@ -115,14 +115,14 @@ describe('an ETag of a job with files', () => {
 
   it('does not make a long poll of a running job wait for a change when the links are old', async () => {
     answerRunpod();
-    const clock = heldClock();
+    const clock = frozenClock();
     const { account, call } = await newClient();
     const { id } = await submitted(call, { finish_within: 2 * (WINDOW_MS / 1000) });
-    const rig = rigOf(id);
-    await settled(rig);
+    const harness = harnessOf(id);
+    await drained(harness);
     const claim = crypto.randomUUID();
-    await takes(rig, claim, 1);
-    const line = await connected(dialChannel(rig, 1, claim));
+    await claimAttempt(harness, claim, 1);
+    const line = await connected(dialChannel(harness, 1, claim));
     const output = {
       name: 'a.png',
       node_id: '2',

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import { answerRunpod, newClient } from '../../../testing/gateway.ts';
-import { rigOf, settled } from '../../../testing/job.ts';
+import { harnessOf, drained } from '../../../testing/job.ts';
 import { OLD_CLAIM, storedByRelease01 } from '../../../testing/release-0.1.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
@@ -16,7 +16,7 @@ describe('a job that release 0.1.0 stored', () => {
 
     const before = jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
     expect(before).toMatchObject({ status: 'running', stage: 'inputs', metadata: { shot: '7' } });
-    const { stub } = rigOf(id);
+    const { stub } = harnessOf(id);
     const first = await stub.initialView(account);
     if (first === null) {
       throw new Error('the first answer is gone');
@@ -40,7 +40,7 @@ describe('a job that release 0.1.0 stored', () => {
     expect(after.status).toBe('succeeded');
     expect(after.usage?.cost_usd).toBeGreaterThanOrEqual(0);
     // What 0.1.0 had left to do is done too.
-    await settled(rigOf(id));
+    await drained(harnessOf(id));
   });
 
   it('is canceled under this gateway', async () => {

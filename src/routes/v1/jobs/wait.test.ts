@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { answerRunpod, newClient, problemOf, submitted } from '../../../testing/gateway.ts';
-import { connected, dialChannel, rigOf, takes, until } from '../../../testing/job.ts';
+import { connected, dialChannel, harnessOf, claimAttempt, until } from '../../../testing/job.ts';
 import { jobSchema } from '../schemas.ts';
 
 describe('a job that is read again', () => {
@@ -31,10 +31,10 @@ describe('progress', () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
-    const rig = rigOf(id);
+    const harness = harnessOf(id);
     const claim = crypto.randomUUID();
-    await takes(rig, claim, 1);
-    const channel = await connected(dialChannel(rig, 1, claim));
+    await claimAttempt(harness, claim, 1);
+    const channel = await connected(dialChannel(harness, 1, claim));
     await channel.next();
     const progress = (seq: number) => ({ seq, type: 'progress', value: seq / 10, nodes_done: 0, nodes_total: 1 });
     await channel.ask(progress(1));

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { MAX_WEBHOOKS } from '../../../services/webhooks/request.ts';
 import { MAX_SENDS_PER_HOUR } from '../../../contract/webhook.ts';
 import { newClient, PNG, postJson, problemOf, submitted } from '../../../testing/gateway.ts';
-import { heldClock, until } from '../../../testing/job.ts';
+import { frozenClock, until } from '../../../testing/job.ts';
 import { always, first, Hook, hookOf, newHook, receivers, urlFor, verified } from '../../../testing/webhook.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { webhookPageSchema, webhookWithSecretSchema } from './schemas.ts';
@@ -122,7 +122,7 @@ describe('a webhook', () => {
 
   it('that is turned off keeps what waits, gets nothing new, and goes on when it is turned on', async () => {
     const { answer, received } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     answer(hook.url, always(500));
     const id = await hook.hand();
@@ -223,7 +223,7 @@ describe('sending again', () => {
 
   it('sends all that failed in a time, and nothing else', async () => {
     const { answer, received } = receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     const at = async (status: number) => {
       answer(hook.url, always(status));
@@ -255,7 +255,7 @@ describe('sending again', () => {
 
   it('refuses pings and redeliveries of a time beyond MAX_SENDS_PER_HOUR, with the time to wait', async () => {
     receivers();
-    const clock = heldClock();
+    const clock = frozenClock();
     const hook = await newHook();
     for (let sent = 0; sent < MAX_SENDS_PER_HOUR - 1; sent += 1) {
       await hook.ping();

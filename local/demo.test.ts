@@ -7,12 +7,12 @@ import { type Launched, launched } from './stack/testing/launched.ts';
 
 const demo = (env: Record<string, string> = {}): Promise<Launched> => launched('local/demo.ts', env);
 
-/** Resolves when nothing listens on any of the ports: holds a connection to each, and takes a new one as long as it can. */
+/** Resolves when no port has a listener: holds a connection to each, and opens a new one while it can. */
 async function silence(ports: number[]): Promise<void> {
   await Promise.all(
     ports.map(async (port) => {
       while (await connectUntilClosed(port)) {
-        // Closed by a program that still listens: it is on its way out, or it is not.
+        // The program closed the connection but still listens: it may be about to end.
       }
     }),
   );
@@ -56,7 +56,7 @@ async function busyPort(): Promise<{ server: Server; port: number }> {
   return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
 }
 
-test('the demo turns a workflow into a picture and a video on disk, and ends with 0', async () => {
+test('the demo writes an image and a video from an empty directory, and exits with 0', async () => {
   const { ended, folder } = await launched('local/demo.ts', {}, 'empty');
   const { code, stdout, stderr } = await ended;
   expect({ code, stderr }).toEqual({ code: 0, stderr: [] });
@@ -77,7 +77,7 @@ test('the demo turns a workflow into a picture and a video on disk, and ends wit
 test.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
-] as const)('%s in the middle of the job ends everything, with %i', async (signal, code) => {
+] as const)('%s during the demo job stops everything and exits with %i', async (signal, code) => {
   const run = await demo();
   await run.line('executing');
   const ports = portsOf(run.folder);
@@ -86,7 +86,7 @@ test.each([
   await silence(ports);
 });
 
-test('SIGINT while the platform starts ends everything, with 130', async () => {
+test('SIGINT while the demo starts stops everything and exits with 130', async () => {
   const run = await demo();
   await run.line('Starting');
   run.process.kill('SIGINT');
@@ -105,7 +105,7 @@ test('kill -9 of the demo leaves nothing running', async () => {
 test.each([
   ['GATEWAY_PORT', 'gateway'],
   ['RUNPOD_PORT', 'local RunPod'],
-])('a busy %s is one line that says what to do', async (variable, purpose) => {
+])('the demo names a busy %s and the setting that changes it', async (variable, purpose) => {
   const { port } = await busyPort();
   const { code, stderr } = await (await demo({ [variable]: String(port) })).ended;
   expect(code).toBe(1);
@@ -114,7 +114,7 @@ test.each([
   ]);
 });
 
-test('a COMFYUI_URL where nothing answers is one line that says what to do', async () => {
+test('the demo names a COMFYUI_URL that does not answer', async () => {
   const { server, port } = await busyPort();
   server.close();
   await once(server, 'close');
@@ -126,7 +126,7 @@ test('a COMFYUI_URL where nothing answers is one line that says what to do', asy
   ]);
 });
 
-test('a second one in the same folder is told about the first', async () => {
+test('a second demo in the same folder ends with a message about the first', async () => {
   const first = await demo();
   await first.line('Starting');
   await first.line('Uploaded');

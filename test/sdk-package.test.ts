@@ -15,7 +15,7 @@ const manifestSchema = z.object({
 });
 const manifest = manifestSchema.parse(JSON.parse(readFileSync(join(sdk, 'package.json'), 'utf8')));
 
-it('the package of the TypeScript client builds to what its manifest exports', async () => {
+it('the package of the TypeScript client builds every file that its manifest exports', async () => {
   // Below node_modules, where the built files find the packages that they import.
   const cache = join(root, 'node_modules/.cache');
   mkdirSync(cache, { recursive: true });
@@ -37,7 +37,7 @@ const packageOf = (path: string): string =>
     .slice(0, path.startsWith('@') ? 2 : 1)
     .join('/');
 
-it('the package of the TypeScript client names every package that its code imports', () => {
+it('the package of the TypeScript client lists every package that its code imports', () => {
   const imported = execFileSync('git', ['ls-files', '*.ts'], { cwd: sdk, encoding: 'utf8' })
     .split('\n')
     .filter((file) => file !== '' && !/\.test\.ts$|^testing\//.test(file))

@@ -3,7 +3,7 @@ import { ComfyEdge } from './index.ts';
 import { JOB_ID, KEY, LOG, OUTPUT, sampleJob, sseOf } from './testing/samples.ts';
 import { answerJson, serve } from './testing/server.ts';
 
-test('submit sends the workflow as it is, with the key, and answers the job', async () => {
+test('submit sends the unchanged workflow with the key and returns the job', async () => {
   const { url, asked } = await serve((_, response) => answerJson(response, 201, sampleJob()));
   const edge = new ComfyEdge({ url: `${url}/`, key: KEY });
   const newJob = {
@@ -21,20 +21,20 @@ test('submit sends the workflow as it is, with the key, and answers the job', as
   expect(JSON.parse(asked[0]?.body.toString() ?? '')).toEqual(newJob);
 });
 
-test('fields a newer gateway adds do no harm', async () => {
+test('a response with unknown fields is accepted', async () => {
   const newer = { ...sampleJob(), mood: 'sunny', metrics: { ...sampleJob().metrics, gpu_ms: 3 } };
   const { url } = await serve((_, response) => answerJson(response, 200, newer));
   expect(await new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).toEqual(newer);
 });
 
-test('an answer in another shape is refused by the name of the field', async () => {
+test('a response of another shape is rejected with the name of the field', async () => {
   const { url } = await serve((_, response) => answerJson(response, 200, { ...sampleJob(), status: 'resting' }));
   await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toThrow(
     /\/status is not one of queued, running/,
   );
 });
 
-test('a refused request carries code, pointers and the id to quote', async () => {
+test('ApiError has code, pointers and request id', async () => {
   const problem = {
     type: 'https://gw.example/problems/invalid_workflow',
     title: 'Unprocessable',
@@ -59,7 +59,7 @@ test.each([
   ['9'.repeat(400), 86_400],
   ['-5', null],
   ['soon', null],
-])('a refusal with Retry-After %s says how many seconds to wait: %d', async (header, retryAfter) => {
+])('ApiError for Retry-After %s has retryAfter %d', async (header, retryAfter) => {
   const { url } = await serve((_, response) =>
     answerJson(
       response,
@@ -71,7 +71,7 @@ test.each([
   await expect(new ComfyEdge({ url, key: KEY }).jobs.list()).rejects.toMatchObject({ problem: { retryAfter } });
 });
 
-test('an error page of something in between is still an ApiError', async () => {
+test('an error page of a proxy is an ApiError', async () => {
   const { url } = await serve((_, response) => response.writeHead(502).end('<h1>Bad gateway</h1>'));
   await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toMatchObject({
     status: 502,
@@ -79,17 +79,17 @@ test('an error page of something in between is still an ApiError', async () => {
   });
 });
 
-test('a body that is not JSON is an AnswerError', async () => {
+test('a response that is not JSON is an AnswerError', async () => {
   const { url } = await serve((_, response) => response.writeHead(200).end('hello'));
   await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toMatchObject({ name: 'AnswerError' });
 });
 
-test('no answer is a ConnectionError', async () => {
+test('a failed connection is a ConnectionError', async () => {
   const { url } = await serve((_, response) => response.destroy());
   await expect(new ComfyEdge({ url, key: KEY }).jobs.get(JOB_ID)).rejects.toMatchObject({ name: 'ConnectionError' });
 });
 
-test('list asks for what was named only, and answers the page', async () => {
+test('list sends only the given filters and returns the page', async () => {
   const page = { data: [], has_more: false, next_cursor: null };
   const { url, asked } = await serve((_, response) => answerJson(response, 200, page));
   const edge = new ComfyEdge({ url, key: KEY });
@@ -98,7 +98,7 @@ test('list asks for what was named only, and answers the page', async () => {
   expect(asked.map((one) => one.path)).toEqual(['/v1/jobs', '/v1/jobs?limit=5&cursor=a+b&status=failed']);
 });
 
-test('list narrows by all that was named', async () => {
+test('list sends every given filter', async () => {
   const page = { data: [], has_more: false, next_cursor: null };
   const { url, asked } = await serve((_, response) => answerJson(response, 200, page));
   await new ComfyEdge({ url, key: KEY }).jobs.list({
@@ -118,7 +118,7 @@ test('list narrows by all that was named', async () => {
   });
 });
 
-test('submit says how long it would wait, and under which key it may be repeated', async () => {
+test('submit sends its wait and its Idempotency-Key', async () => {
   const { url, asked } = await serve((_, response) => answerJson(response, 201, sampleJob()));
   const { jobs } = new ComfyEdge({ url, key: KEY });
   await jobs.submit({ workflow: {} }, { wait: 30, idempotencyKey: 'k1' });
@@ -129,7 +129,7 @@ test('submit says how long it would wait, and under which key it may be repeated
   ]);
 });
 
-test('submitBatch tells of each job what became of it', async () => {
+test('submitBatch returns the result of each job', async () => {
   const problem = { type: 'x', title: 'Too many', status: 429, detail: 'full', code: 'queue_full', request_id: 'r' };
   const data = [
     { status: 201, replayed: false, job: sampleJob() },
@@ -149,7 +149,7 @@ test('submitBatch tells of each job what became of it', async () => {
   });
 });
 
-test('result is what came out, null while nobody knows, and an error when there will be none', async () => {
+test('result returns the outputs, null while the job runs, and an error after it failed', async () => {
   const ready = { object: 'job_result', id: JOB_ID, status: 'succeeded', outputs: [OUTPUT], metadata: {} };
   const pending = { object: 'job_pending', id: JOB_ID, status: 'running', stage: 'executing' };
   const failed = { title: 'The job failed', status: 410, detail: 'no', code: 'job_failed' };
@@ -168,7 +168,7 @@ test('result is what came out, null while nobody knows, and an error when there 
   );
 });
 
-test('cancel answers the job as it is then', async () => {
+test('cancel returns the job', async () => {
   const { url, asked } = await serve((_, response) => answerJson(response, 200, sampleJob({ status: 'canceling' })));
   expect((await new ComfyEdge({ url, key: KEY }).jobs.cancel(JOB_ID)).status).toBe('canceling');
   expect(asked[0]).toMatchObject({ method: 'POST', path: `/v1/jobs/${JOB_ID}/cancel` });
@@ -201,7 +201,7 @@ test('upload sends the bytes with their media type', async () => {
   ]);
 });
 
-test('download asks for an output by its name, from a byte on when told', async () => {
+test('download requests an output by name, from a byte offset when given', async () => {
   const { url, asked } = await serve((_, response) => response.writeHead(200).end('pixels'));
   const { jobs } = new ComfyEdge({ url, key: KEY });
   expect(await (await jobs.download(JOB_ID, OUTPUT.name)).text()).toBe('pixels');
@@ -210,7 +210,7 @@ test('download asks for an output by its name, from a byte on when told', async 
   expect(asked.map((one) => one.headers['range'])).toEqual([undefined, 'bytes=3-']);
 });
 
-test('wait hands over every event and answers the finished job', async () => {
+test('wait passes every event on and returns the finished job', async () => {
   const finished = sampleJob({ status: 'succeeded', stage: null, outputs: [OUTPUT] });
   const { url } = await serve((asked, response) => {
     if (asked.path.endsWith('/events')) {

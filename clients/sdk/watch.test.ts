@@ -6,7 +6,7 @@ import { JOB_ID, KEY, LOG, sampleJob, sseOf } from './testing/samples.ts';
 import { type Asked, serve } from './testing/server.ts';
 import { testTiming } from './testing/timing.ts';
 
-/** Sends the part of a log that follows what the client has seen, as the gateway would; `cut` ends it after so many bytes. */
+/** Sends the log after the client's last event, as the gateway does; `cut` closes the connection after that many bytes. */
 function stream(asked: Asked, response: ServerResponse, cut = Number.POSITIVE_INFINITY): void {
   const header = asked.headers['last-event-id'];
   const after = header === undefined ? null : Number(header);
@@ -33,7 +33,7 @@ async function collect(events: AsyncIterable<JobEvent>): Promise<JobEvent[]> {
   return all;
 }
 
-test('a stream cut at any byte still yields every event once, in order', async () => {
+test('watch yields every event once and in order when the stream is cut at any byte', async () => {
   let cut = 0;
   let connections = 0;
   const { url } = await serve((asked, response) => {
@@ -48,7 +48,7 @@ test('a stream cut at any byte still yields every event once, in order', async (
   }
 });
 
-test('a stream cut again and again, wherever, still yields every event once, in order', async () => {
+test('watch yields every event once and in order over any number of cuts', async () => {
   let cuts: number[] = [];
   const { url } = await serve((asked, response) => stream(asked, response, cuts.shift()));
   await assert(
@@ -61,7 +61,7 @@ test('a stream cut again and again, wherever, still yields every event once, in 
   );
 });
 
-test('without a number the first event is a snapshot, and a reconnect goes on after what it holds', async () => {
+test('watch without a number starts with a snapshot and reconnects after its last event', async () => {
   const snapshot: JobEvent = { event: 'snapshot', id: 4, data: sampleJob({ last_event: 4 }) };
   const { url, asked } = await serve((request, response) => {
     if (request.headers['last-event-id'] !== undefined) {
@@ -76,7 +76,7 @@ test('without a number the first event is a snapshot, and a reconnect goes on af
   expect(asked.map((one) => one.headers['last-event-id'])).toEqual([undefined, '4']);
 });
 
-test('the snapshot of a finished job is the only event', async () => {
+test('watch of a finished job yields one snapshot', async () => {
   const snapshot: JobEvent = {
     event: 'snapshot',
     id: 6,
@@ -90,13 +90,13 @@ test('the snapshot of a finished job is the only event', async () => {
   expect(asked).toHaveLength(1);
 });
 
-test('a watcher that has seen everything ends without an event', async () => {
+test('watch after the last event ends without an event', async () => {
   const { url } = await serve((asked, response) => stream(asked, response));
   const edge = new ComfyEdge({ url, key: KEY, timing: testTiming() });
   expect(await collect(edge.jobs.watch(JOB_ID, { after: 6 }))).toEqual([]);
 });
 
-test('previews are passed on, and kinds this client does not know are passed over', async () => {
+test('watch yields previews and skips unknown kinds of events', async () => {
   const preview: JobEvent = {
     event: 'preview',
     data: { node_id: '5', content_type: 'image/jpeg', data_base64: 'AA==' },
@@ -110,7 +110,7 @@ test('previews are passed on, and kinds this client does not know are passed ove
   expect(await collect(edge.jobs.watch(JOB_ID, { after: 0 }))).toEqual([first, preview, ...rest]);
 });
 
-test('errors of the gateway itself are waited out, longer each time', async () => {
+test('watch retries after errors of the gateway, with a longer wait each time', async () => {
   let failures = 4;
   const { url } = await serve((asked, response) => {
     if (failures > 0) {
@@ -126,7 +126,7 @@ test('errors of the gateway itself are waited out, longer each time', async () =
   expect(timing.waits).toEqual([50, 100, 200, 400]);
 });
 
-test('a job that is not there ends the watch with the gateway’s error', async () => {
+test('watch of an unknown job throws the gateway’s error', async () => {
   const { url, asked } = await serve((_, response) => {
     response.writeHead(404, { 'content-type': 'application/problem+json' });
     response.end(JSON.stringify({ title: 'Not found', status: 404, detail: 'No such job', code: 'job_not_found' }));
@@ -136,7 +136,7 @@ test('a job that is not there ends the watch with the gateway’s error', async 
   expect(asked).toHaveLength(1);
 });
 
-test('a gateway that stays away ends the watch after five minutes', async () => {
+test('watch throws after five minutes without the gateway', async () => {
   const timing = testTiming();
   const absent = () => Promise.reject(new TypeError('fetch failed'));
   const edge = new ComfyEdge({ url: 'http://gateway.invalid', key: KEY, timing, fetch: absent });
@@ -145,7 +145,7 @@ test('a gateway that stays away ends the watch after five minutes', async () => 
   expect(timing.now()).toBeLessThan(5 * 60_000 + 5_001);
 });
 
-test('a connection that falls silent is left and taken up again', async () => {
+test('watch reconnects when its connection is silent', async () => {
   const timing = testTiming();
   let connections = 0;
   const { url } = await serve((asked, response) => {
@@ -168,7 +168,7 @@ test('a connection that falls silent is left and taken up again', async () => {
   expect(connections).toBe(2);
 });
 
-test('an aborted watch throws the reason and closes its connection', async () => {
+test('watch that is aborted throws the reason and closes its connection', async () => {
   const stop = new AbortController();
   const reason = new Error('enough');
   const closed = Promise.withResolvers<void>();
@@ -190,7 +190,7 @@ test('an aborted watch throws the reason and closes its connection', async () =>
   await closed.promise;
 });
 
-test('leaving the loop closes the connection', async () => {
+test('watch closes its connection when its loop ends early', async () => {
   const closed = Promise.withResolvers<void>();
   const { url } = await serve((_, response) => {
     response.on('close', () => closed.resolve());

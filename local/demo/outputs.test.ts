@@ -37,7 +37,7 @@ async function write(outputs: Output[], bytes: Buffer<ArrayBuffer>) {
   return { folder, result };
 }
 
-test('an output is written under its name, subfolder included', async () => {
+test('an output is written to its name and subfolder', async () => {
   const { folder, result } = await write([described('clip/still.png', PNG)], PNG);
   const path = join(folder, 'out', 'clip', 'still.png');
   expect(result).toEqual({ ok: true, value: [{ path, bytes: PNG.length }] });
@@ -48,7 +48,7 @@ test.each([
   ['another size', described('a.png', PNG, { size_bytes: 12 }), '11 bytes, not 12'],
   ['another hash', described('a.png', PNG, { sha256: '0'.repeat(64) }), `not ${'0'.repeat(64)}`],
   ['another kind of file', described('a.mp4', PNG, { content_type: 'video/mp4' }), 'no video/mp4'],
-])('an output of %s is refused and not written', async (_, output, why) => {
+])('an output of %s is rejected and not written', async (_, output, why) => {
   const { folder, result } = await write([output], PNG);
   expect(result).toMatchObject({ ok: false, message: expect.stringContaining(why) });
   expect(existsSync(join(folder, 'out', output.name))).toBe(false);

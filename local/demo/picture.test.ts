@@ -2,7 +2,7 @@ import { inflateSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { drawPicture } from './picture.ts';
 
-test('the picture is a PNG of the asked size with every pixel in it', () => {
+test('drawPicture returns a PNG of the given size with every pixel', () => {
   const png = drawPicture(60, 40);
   expect(png.subarray(0, 8)).toEqual(Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]));
   expect(png.readUInt32BE(16)).toBe(60);

@@ -32,7 +32,7 @@ const EVENTS: JobEvent[] = [
   { event: 'status', id: 4, data: { status: 'succeeded', stage: null, attempt: 1, at: AT } },
 ];
 
-test('where nothing can be redrawn, every change is a line', () => {
+test('progress without a terminal prints a line for every change', () => {
   const target = screen(null);
   const bars = new NodeProgressBars(WORKFLOW, target);
   for (const event of EVENTS) {
@@ -49,7 +49,7 @@ test('where nothing can be redrawn, every change is a line', () => {
   );
 });
 
-test('on a terminal the bars are drawn in place', () => {
+test('progress on a terminal redraws its bars in place', () => {
   const target = screen({ rows: 24 });
   const bars = new NodeProgressBars(WORKFLOW, target);
   for (const event of EVENTS.slice(0, 2)) {
@@ -65,7 +65,7 @@ test('on a terminal the bars are drawn in place', () => {
   expect(target.text.split('\n')).toHaveLength(7);
 });
 
-test('a terminal too low for the graph gets lines', () => {
+test('progress on a terminal with too few rows prints lines', () => {
   const target = screen({ rows: 3 });
   new NodeProgressBars(WORKFLOW, target).show({
     event: 'status',

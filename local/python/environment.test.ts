@@ -71,7 +71,7 @@ function ensure({ root, programs }: Checkout) {
   return ensureEnvironment({ root, searchPath: programs, report: QUIET });
 }
 
-test('the environment is made once and used from then on', async () => {
+test('the environment is created once and then reused', async () => {
   const place = checkout({});
   const python = join(place.root, '.venv/bin/python');
   expect(await ensure(place)).toEqual({ ok: true, value: { python, made: true } });
@@ -79,14 +79,14 @@ test('the environment is made once and used from then on', async () => {
   expect(timesMade(place)).toBe(1);
 });
 
-test('a changed lock file makes a new environment', async () => {
+test('a changed lock file creates a new environment', async () => {
   const place = checkout({});
   await ensure(place);
   writeFileSync(join(place.root, 'local/python/requirements.lock'), 'numpy==2.5.0\n');
   expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
 });
 
-test("a link to another checkout's environment is used where it fits, and never emptied", async () => {
+test("a link to another checkout's environment is used when it matches, and never emptied", async () => {
   const [other, place] = [checkout({}), checkout({})];
   await ensure(other);
   symlinkSync(join(other.root, '.venv'), join(place.root, '.venv'));
@@ -97,21 +97,21 @@ test("a link to another checkout's environment is used where it fits, and never 
   expect(await ensure(other)).toMatchObject({ ok: true, value: { made: false } });
 });
 
-test('an environment whose making was cut short is made again', async () => {
+test('an unfinished environment is created again', async () => {
   const place = checkout({ pip: 'exit 1' });
   await ensure(place);
   program(join(place.programs, 'pip'), '#!/bin/sh\nexit 0\n');
   expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
 });
 
-test('an environment whose Python is gone is made again', async () => {
+test('an environment whose Python is missing is created again', async () => {
   const place = checkout({});
   await ensure(place);
   rmSync(join(place.root, '.venv/bin/python'));
   expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
 });
 
-test('of several processes at once, one makes the environment and all can use it', async () => {
+test('several processes at once create one environment', async () => {
   const place = checkout({ pip: '/bin/sleep 0.2' });
   const module = join(import.meta.dirname, 'environment.ts');
   const script = `
@@ -126,7 +126,7 @@ test('of several processes at once, one makes the environment and all can use it
   expect(results.filter((result) => JSON.stringify(result).includes('"ok":true'))).toHaveLength(4);
 });
 
-test('without Python the failure says what to install', async () => {
+test('a machine without Python gets a message that names what to install', async () => {
   expect(await ensure(checkout(null))).toEqual({
     ok: false,
     details: [],
@@ -135,7 +135,7 @@ test('without Python the failure says what to install', async () => {
   });
 });
 
-test('a Python that is too old is named', async () => {
+test('a Python that is too old is named in the message', async () => {
   const result = await ensure(checkout({ version: '3.9.2' }));
   expect(result).toMatchObject({
     ok: false,
@@ -143,13 +143,13 @@ test('a Python that is too old is named', async () => {
   });
 });
 
-test('a newer Python beside an old python3 is found', async () => {
+test('a newer Python beside an old python3 is used', async () => {
   const place = checkout({ version: '3.9.2' });
   program(join(place.programs, 'python3.13'), PYTHON.replace('VERSION', '3.13.0').replace('HAS_VENV', '0'));
   expect(await ensure(place)).toMatchObject({ ok: true, value: { made: true } });
 });
 
-test('a Python without venv is told apart', async () => {
+test('a Python without venv gets a message of its own', async () => {
   const result = await ensure(checkout({ venv: false }));
   expect(result).toMatchObject({ ok: false, message: expect.stringContaining('apt install python3-venv') });
 });
@@ -170,7 +170,7 @@ test.each(['pip', 'uv'])(
   },
 );
 
-test("uv asks the package index that pip's configuration names", async () => {
+test("uv uses the package index of pip's configuration", async () => {
   const place = checkout({
     pip: `case "$*" in *"config list"*) echo "global.extra-index-url='https://other.test'"; echo "global.index-url='https://mirror.test/simple'" ;; esac`,
     uv: 'echo "$UV_DEFAULT_INDEX" > "${0%/.venv/*}/programs/index"',
@@ -179,7 +179,7 @@ test("uv asks the package index that pip's configuration names", async () => {
   expect(readFileSync(join(place.programs, 'index'), 'utf8')).toBe('https://mirror.test/simple\n');
 });
 
-test('an abort ends pip and then the call', async () => {
+test('an abort ends pip before the call returns', async () => {
   const stop = new AbortController();
   // Renamed into place, so that the watcher sees the file only when the number is in it.
   const pip =

@@ -56,7 +56,7 @@ async function servePackages(wheels: string): Promise<string> {
   return `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/simple/`;
 }
 
-test('installing the lock takes the locked version of a dependency that has a newer release and an extra', async () => {
+test('installing the lock installs the locked version of a dependency with a newer release and an extra', async () => {
   const root = mkdtempSync(join(tmpdir(), 'comfy-edge-locked-'));
   onTestFinished(() => rmSync(root, { recursive: true }));
   const wheels = join(root, 'wheels');

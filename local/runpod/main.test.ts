@@ -67,14 +67,14 @@ async function gone(pids: readonly number[]): Promise<void> {
   await expect.poll(() => pids.filter((pid) => runs(pid)), { timeout: 10_000, interval: 20 }).toEqual([]);
 }
 
-describe('starting', () => {
-  it('prints one line with its address, which answers', async () => {
+describe('starting local/runpod', () => {
+  it('prints its address, which answers', async () => {
     const { url } = await startWithWorker();
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     expect((await callerOf(url).get('/v2/e1/health')).status).toBe(200);
   });
 
-  it('says in one line that the port is taken, and ends with 1', async () => {
+  it('names the port that is in use and exits with 1', async () => {
     const blocker = createServer().listen(0, '127.0.0.1');
     await once(blocker, 'listening');
     onTestFinished(() => {
@@ -96,7 +96,7 @@ describe('starting', () => {
       '{"endpoints": [{"id": "e1", "workers": {"max": -1}}]}',
       /^local\/runpod: config: endpoints\.0\.workers\.max: .*\n$/,
     ],
-  ])('says in one line what is wrong with the config %s, and ends with 1', async (config, line) => {
+  ])('names the error of the config %s and exits with 1', async (config, line) => {
     const child = start(config);
     const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
     expect(said).toMatch(line);
@@ -105,7 +105,7 @@ describe('starting', () => {
 });
 
 describe('closing a platform in its host program', () => {
-  it('leaves nothing that keeps the program from ending', async () => {
+  it('lets the program end', async () => {
     const child = spawn(process.execPath, [resolve(import.meta.dirname, 'testing/host-program.ts')], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -126,8 +126,8 @@ describe('closing a platform in its host program', () => {
   });
 });
 
-describe('ending', () => {
-  it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('leaves nothing behind after %s', async (signal) => {
+describe('ending local/runpod', () => {
+  it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('stops every worker after %s', async (signal) => {
     const { child, pids } = await startWithWorker();
     expect(pids.every((pid) => runs(pid))).toBe(true);
     child.kill(signal);
@@ -136,7 +136,7 @@ describe('ending', () => {
     await gone(pids);
   });
 
-  it('leaves nothing behind even after kill -9', async () => {
+  it('stops every worker after kill -9', async () => {
     const { child, pids } = await startWithWorker();
     expect(pids.every((pid) => runs(pid))).toBe(true);
     child.kill('SIGKILL');

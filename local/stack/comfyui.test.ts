@@ -15,13 +15,13 @@ async function answering(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
 }
 
-test('without COMFYUI_URL it is the CPU engine of the checkout', async () => {
+test('an unset COMFYUI_URL selects the CPU engine of the checkout', async () => {
   const path = join(root, 'local/comfyui');
   expect(await findComfyUi(root, undefined)).toEqual({ ok: true, value: { path } });
   expect(await findComfyUi(root, '')).toEqual({ ok: true, value: { path } });
 });
 
-test('a ComfyUI that answers is used, slash at the end or not', async () => {
+test('COMFYUI_URL selects a ComfyUI that answers, with or without a slash at the end', async () => {
   const url = await answering((request, response) => {
     response.writeHead(request.url === '/system_stats' ? 200 : 404);
     response.end(JSON.stringify({ system: { comfyui_version: '0.3.64' }, devices: [] }));
@@ -30,7 +30,7 @@ test('a ComfyUI that answers is used, slash at the end or not', async () => {
   expect(await findComfyUi(root, `${url}/`)).toEqual({ ok: true, value: { url } });
 });
 
-test('a server that is no ComfyUI is refused', async () => {
+test('COMFYUI_URL of a server that is not a ComfyUI is rejected', async () => {
   const url = await answering((_, response) => response.end('<h1>Hello</h1>'));
   expect(await findComfyUi(root, url)).toMatchObject({
     ok: false,
@@ -38,6 +38,6 @@ test('a server that is no ComfyUI is refused', async () => {
   });
 });
 
-test.each(['localhost:8188', 'ftp://host', 'not a url'])('COMFYUI_URL=%s is refused as no URL', async (url) => {
+test.each(['localhost:8188', 'ftp://host', 'not a url'])('COMFYUI_URL=%s is rejected: not an HTTP URL', async (url) => {
   expect(await findComfyUi(root, url)).toMatchObject({ ok: false, message: expect.stringContaining('not a URL') });
 });

@@ -27,11 +27,11 @@ const UNTIL_ASKED = `
   console.error('left off');
   return done(null);`;
 
-test('a body that is done ends with 0', async () => {
+test('a launcher whose body succeeds exits with 0', async () => {
   expect(await launched('return done(null);').ended).toEqual({ code: 0, stderr: '' });
 });
 
-test('a failure is its details, one line, and 1', async () => {
+test('a launcher whose body fails prints details and message, and exits with 1', async () => {
   const { ended } = launched(`return failure('The port is busy. Choose another.', ['a detail']);`);
   expect(await ended).toEqual({ code: 1, stderr: '  a detail\nThe port is busy. Choose another.\n' });
 });
@@ -40,14 +40,14 @@ test.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
   ['SIGHUP', 129],
-] as const)('%s lets the body leave off, closes everything in reverse, and ends with %i', async (signal, code) => {
+] as const)('%s aborts the body, closes everything in reverse, and exits with %i', async (signal, code) => {
   const { child, ended } = launched(UNTIL_ASKED);
   await once(child.stdout, 'data');
   child.kill(signal);
   expect(await ended).toEqual({ code, stderr: 'left off\nlast closed first\nfirst closed last\nStopped.\n' });
 });
 
-test('two signals in a row are one Ctrl-C', async () => {
+test('two signals in a row count as one', async () => {
   const { child, ended } = launched(UNTIL_ASKED);
   await once(child.stdout, 'data');
   child.kill('SIGINT');
@@ -65,14 +65,14 @@ test.each([
     'rejected with nobody to hear',
     `void Promise.reject(new Error('boom')); await new Promise((resolve) => run.signal.addEventListener('abort', resolve)); return done(null);`,
   ],
-])('an exception %s closes everything and ends with 1', async (_, body) => {
+])('an exception %s closes everything and exits with 1', async (_, body) => {
   const { ended } = launched(`run.defer(async () => console.error('closed')); ${body}`);
   const { code, stderr } = await ended;
   expect(code).toBe(1);
   expect(stderr).toMatch(/Unexpected: boom\nclosed\n$/);
 });
 
-test('a closer that fails does not keep the others from closing', async () => {
+test('a closer that fails does not stop the others', async () => {
   const { ended } = launched(`
     run.defer(async () => console.error('closed'));
     run.defer(async () => { throw new Error('stuck'); });
@@ -80,7 +80,7 @@ test('a closer that fails does not keep the others from closing', async () => {
   expect((await ended).stderr).toMatch(/Unexpected: stuck\nclosed\n$/);
 });
 
-test('a closed stdout ends the program', async () => {
+test('a launcher ends when its stdout is closed', async () => {
   const { child, ended } = launched(`
     run.defer(async () => console.error('closed'));
     process.stdin.resume();

@@ -24,7 +24,7 @@ async function holder(path: string) {
   return child;
 }
 
-test('one process at a time has the lock, and it can be taken again after it was given back', () => {
+test('a lock has one holder, and is free again after its release', () => {
   const path = temporaryPath();
   const first = tryLock(path);
   expect(first).not.toBeNull();
@@ -35,7 +35,7 @@ test('one process at a time has the lock, and it can be taken again after it was
   second?.release();
 });
 
-test('a lock dies with its process, however that dies', async () => {
+test('a lock is released when its process is killed', async () => {
   const path = temporaryPath();
   const child = await holder(path);
   expect(tryLock(path)).toBeNull();
@@ -46,7 +46,7 @@ test('a lock dies with its process, however that dies', async () => {
   taken?.release();
 });
 
-test('who waits says so once and then gets the lock', async () => {
+test('a waiting process reports once and then gets the lock', async () => {
   const path = temporaryPath();
   const child = await holder(path);
   let told = 0;

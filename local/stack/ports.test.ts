@@ -6,13 +6,13 @@ import { claimPort, portFrom } from './ports.ts';
 
 const WISH = { purpose: 'gateway', variable: 'GATEWAY_PORT' };
 
-test('a free port is answered as it is', async () => {
+test('claimPort returns a free port unchanged', async () => {
   const port = valueOf(await claimPort({ ...WISH, port: 0 }));
   expect(port).toBeGreaterThan(0);
   expect(await claimPort({ ...WISH, port })).toEqual({ ok: true, value: port });
 });
 
-test('a port for the asking is outside the range of outgoing connections, and another one each time', async () => {
+test('claimPort(0) returns a new port each time, outside the range of outgoing connections', async () => {
   const ports = [];
   for (let count = 0; count < 5; count += 1) {
     ports.push(valueOf(await claimPort({ ...WISH, port: 0 })));
@@ -21,7 +21,7 @@ test('a port for the asking is outside the range of outgoing connections, and an
   expect(Math.max(...ports)).toBeLessThan(32_768);
 });
 
-test('a busy port is named, with what it is for and how to choose another', async () => {
+test('claimPort of a busy port names its purpose and the variable to change', async () => {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -35,14 +35,14 @@ test('a busy port is named, with what it is for and how to choose another', asyn
   });
 });
 
-test.each(['80a', '-1', '65536', '1.5', 'http'])('GATEWAY_PORT=%s is refused', (value) => {
+test.each(['80a', '-1', '65536', '1.5', 'http'])('GATEWAY_PORT=%s is rejected', (value) => {
   expect(portFrom(value, 8787, 'GATEWAY_PORT')).toMatchObject({
     ok: false,
     message: expect.stringContaining(`GATEWAY_PORT is "${value}", not a port.`),
   });
 });
 
-test('a port that is not set is the default', () => {
+test('an unset port variable gives the default', () => {
   expect(portFrom(undefined, 8787, 'GATEWAY_PORT')).toEqual({ ok: true, value: 8787 });
   expect(portFrom('', 8787, 'GATEWAY_PORT')).toEqual({ ok: true, value: 8787 });
   expect(portFrom('18500', 8787, 'GATEWAY_PORT')).toEqual({ ok: true, value: 18_500 });

@@ -26,19 +26,22 @@ async function server(answer: (question: number) => 'ok' | 'error' | 'silence') 
 
 const quick = { intervalMs: 1, timeoutMs: 50, failures: 3 };
 
-test.each(['error', 'silence'] as const)('a program that gives %s three times running is gone', async (what) => {
-  const { url, questions } = await server((question) => (question <= 2 ? 'ok' : what));
-  await unanswered({ url, signal: new AbortController().signal, ...quick });
-  expect(questions()).toBe(5);
-});
+test.each(['error', 'silence'] as const)(
+  'a program that gives %s three times in a row counts as gone',
+  async (what) => {
+    const { url, questions } = await server((question) => (question <= 2 ? 'ok' : what));
+    await unanswered({ url, signal: new AbortController().signal, ...quick });
+    expect(questions()).toBe(5);
+  },
+);
 
-test('a program that answers now and then is there', async () => {
+test('a program that answers sometimes counts as running', async () => {
   const { url, questions } = await server((question) => (question % 3 === 0 && question < 20 ? 'ok' : 'error'));
   await unanswered({ url, signal: new AbortController().signal, ...quick });
   expect(questions()).toBe(21);
 });
 
-test('a port where nothing listens is a program that is gone', async () => {
+test('a port without a listener counts as gone', async () => {
   const gone = unanswered({ url: 'http://127.0.0.1:1/', signal: new AbortController().signal, ...quick });
   await expect(gone).resolves.toBeUndefined();
 });

@@ -63,7 +63,7 @@ async function startTree(port: number, manner = ''): Promise<Program> {
   return program;
 }
 
-test('stop ends the program and its children, and says so', async () => {
+test('stop ends the program and its children, and `exited` resolves', async () => {
   const { port, present } = await witness();
   const program = await startTree(port);
   const members = await present;
@@ -92,14 +92,14 @@ test('kill -9 of the launcher ends the program and its children', async () => {
   expect([...members.keys()].sort()).toEqual(['child', 'parent']);
 });
 
-test('what the program and its children print is in the log', async () => {
+test('the log has the output of the program and its children', async () => {
   const { port, present } = await witness();
   const program = await startTree(port);
   await present;
   expect(program.tail().sort()).toEqual(['child was here', 'parent was here']);
 });
 
-test('a program that is not there is an error, not a program', async () => {
+test('a missing program is an error', async () => {
   const options = { command: '/nowhere/at-all', args: [], cwd: tmpdir(), env: {}, log: temporaryLog() };
   await expect(startProgram(options)).rejects.toMatchObject({ code: 'ENOENT' });
 });

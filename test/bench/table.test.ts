@@ -1,15 +1,13 @@
 import { test } from 'vitest';
 import { median, table } from './table.ts';
 
-test('the median is the middle, or the mean of the two in the middle, however the samples are ordered', ({
-  expect,
-}) => {
+test('the median of samples in any order is the middle one, or the mean of the middle two', ({ expect }) => {
   expect(median([9, 1, 5])).toBe(5);
   expect(median([10, 1, 2, 4])).toBe(3);
   expect(median([])).toBeNaN();
 });
 
-test('a row shows median, least and most beside its aim', ({ expect }) => {
+test('a row shows median, minimum, maximum and target', ({ expect }) => {
   const rows = [
     { what: 'a', aim: 15, samples: [3, 1, 2] },
     { what: 'longer', aim: null, samples: [10] },

@@ -45,7 +45,7 @@ function brokenLink(page: string, link: string): string | null {
 }
 
 describe('links of the documents', () => {
-  it('lead to a file and a heading that exist', () => {
+  it('lead to an existing file and heading', () => {
     const links = files
       .filter((file) => file.endsWith('.md'))
       .flatMap((page) => {
@@ -56,7 +56,7 @@ describe('links of the documents', () => {
     expect(links.flatMap(({ page, link }) => brokenLink(page, link) ?? [])).toEqual([]);
   });
 
-  it('lead from code, comments and other text to a page that exists', () => {
+  it('lead from code and comments to an existing page', () => {
     const missing = files
       .filter((file) => /\.(ts|py|md|sh|yml|toml|jsonc?|hcl|lock|in)$|Dockerfile$/.test(file))
       .flatMap((file) =>

@@ -7,7 +7,7 @@ import { type Platform, eventsOf, quickGraph, slowGraph, startPlatform } from '.
 const folder = mkdtempSync(join(tmpdir(), 'comfy-edge-warm-up-'));
 let platform: Platform;
 beforeAll(async () => {
-  // No worker before the first job, and a start of more than three looks at RunPod.
+  // No worker before the first job, and a start that takes more than three polls of RunPod.
   const warmUp = join(folder, 'warm-up.json');
   writeFileSync(warmUp, JSON.stringify(slowGraph(3)));
   platform = await startPlatform({ workers: { min: 0, max: 1 }, workerEnv: { WARMUP_WORKFLOW: warmUp } });
@@ -17,8 +17,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-describe('a cold start', () => {
-  test('is seen by the client while the worker starts its ComfyUI, and counted when it is over', async ({ expect }) => {
+describe('the event stream of a cold start', () => {
+  test('shows stage cold_start before executing, and the job reports cold_start_ms', async ({ expect }) => {
     const { edge } = platform;
     const job = await edge.jobs.submit({ workflow: quickGraph });
     const events = await eventsOf(edge, job.id);

@@ -3,13 +3,13 @@ import { type Platform, ended, quickGraph, startPlatform } from './platform.ts';
 
 let platform: Platform;
 beforeAll(async () => {
-  // A flag that ComfyUI does not know: it prints what is wrong and leaves, as with a package that is missing.
+  // ComfyUI does not know this flag: it prints an error and exits, as it does when a package is missing.
   platform = await startPlatform({ workerEnv: { COMFYUI_ARGS: '--no-such-flag' } });
 });
 afterAll(() => platform.stop());
 
 describe('a ComfyUI that does not start', () => {
-  test('fails the job with its last lines, after another worker was tried', async ({ expect }) => {
+  test('fails the job with the end of its log after a second worker failed too', async ({ expect }) => {
     const { edge } = platform;
     const job = await ended(edge, (await edge.jobs.submit({ workflow: quickGraph })).id);
     expect(job).toMatchObject({
@@ -19,7 +19,7 @@ describe('a ComfyUI that does not start', () => {
     const { comfyui_log: log } = job.error?.details ?? {};
     expect(JSON.stringify(log)).toContain('--no-such-flag');
     expect(JSON.stringify(log)).not.toMatch(/\/(home|tmp|root|work|opt)\//);
-    // RunPod was told to replace the first worker: the second attempt met a machine of its own.
+    // The first worker asked RunPod to replace it: the second attempt ran on another machine.
     expect(job.attempts).toHaveLength(2);
     expect(new Set(job.attempts.map((attempt) => attempt.worker)).size).toBe(2);
   });

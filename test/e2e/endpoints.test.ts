@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { type Platform, PATIENCE_MS, ended, eventsOf, quickGraph, slowGraph, startPlatform } from './platform.ts';
 
 /**
- * Endpoints that fail, over the whole platform. Only `default` has a worker. `stormy` and `lonely` exist at RunPod and have workers
- * that never come; `empty` may have none; `gone` RunPod does not know.
+ * Endpoints that fail. Only `default` has a worker. `stormy` and `lonely` exist at RunPod, but their workers never start;
+ * `empty` has a maximum of no workers; RunPod does not know `gone`.
  */
 const breaker = { failures: 3, window: 60, pause: 2, no_workers_after: 3_600 };
 const absent = (id: string) => ({ id, workers: { min: 0, max: 1 } });
@@ -47,7 +47,7 @@ const endpointShape = z.object({
 });
 const endpoint = async (name: string) => endpointShape.parse(await (await ask(`/v1/endpoints/${name}`)).json());
 
-/** Asks again until the endpoint is as wanted; bounded. */
+/** Polls the endpoint until it matches, for at most `PATIENCE_MS`. */
 async function until(name: string, fits: (seen: z.infer<typeof endpointShape>) => boolean): Promise<void> {
   const giveUp = AbortSignal.timeout(PATIENCE_MS);
   while (!fits(await endpoint(name))) {
@@ -58,8 +58,8 @@ async function until(name: string, fits: (seen: z.infer<typeof endpointShape>) =
 const queuedAt = (name: string, after: number) =>
   platform.runpod.events.find({ type: 'job_queued', endpoint: name, after });
 
-describe('a storm of 429', () => {
-  test('opens the breaker, the fallback takes the jobs, and runs go to the endpoint again when it is over', async ({
+describe('an endpoint that answers 429', () => {
+  test('opens its circuit breaker, its jobs use the fallback, and a probe closes the breaker again', async ({
     expect,
   }) => {
     const { edge } = platform;
@@ -81,7 +81,7 @@ describe('a storm of 429', () => {
         attempts: [{ number: 1, endpoint: 'default', status: 'succeeded' }],
       });
     }
-    // Its own pause goes on: the next job does not even try.
+    // The pause continues: the next job goes to the fallback without a try.
     const mark = platform.runpod.events.last;
     expect(await ended(edge, (await edge.jobs.submit({ workflow: quickGraph, endpoint: 'stormy' })).id)).toMatchObject({
       status: 'succeeded',
@@ -103,8 +103,8 @@ describe('a storm of 429', () => {
   });
 });
 
-describe('an endpoint that is well again', () => {
-  test('is tried by one job; the others go only when that was taken', async ({ expect }) => {
+describe('an endpoint that recovers', () => {
+  test('gets one probe, and the other jobs only after the probe was accepted', async ({ expect }) => {
     const { edge } = platform;
     await platform.admin('/faults', {
       kind: 'answer',
@@ -113,7 +113,7 @@ describe('an endpoint that is well again', () => {
       times: 1_000,
       endpoint: 'lonely',
     });
-    // What no answer came for is waited out; the jobs that follow find the breaker open.
+    // A run without an answer is waited for; later jobs find the breaker open.
     const lost = await Promise.all([1, 2, 3].map(() => edge.jobs.submit({ workflow: quickGraph, endpoint: 'lonely' })));
     await until('lonely', ({ breaker: { state } }) => state === 'open');
     await Promise.all(lost.map(({ id }) => edge.jobs.cancel(id)));
@@ -138,7 +138,7 @@ describe('an endpoint that is well again', () => {
 });
 
 describe('an endpoint that RunPod does not know', () => {
-  test('is left at the first refusal, by the same attempt', async ({ expect }) => {
+  test('sends the job to the fallback in the same attempt after the first refusal', async ({ expect }) => {
     const { edge } = platform;
     const job = await ended(edge, (await edge.jobs.submit({ workflow: quickGraph, endpoint: 'gone' })).id);
     expect(job).toMatchObject({ status: 'succeeded', attempts: [{ number: 1, endpoint: 'default' }] });
@@ -146,8 +146,8 @@ describe('an endpoint that RunPod does not know', () => {
   });
 });
 
-describe('an endpoint that has no workers', () => {
-  test('gives its run up to the fallback, and cancels it', async ({ expect }) => {
+describe('an endpoint without workers', () => {
+  test('cancels its run and sends the job to the fallback', async ({ expect }) => {
     const { edge } = platform;
     const mark = platform.runpod.events.last;
     const job = await edge.jobs.submit({ workflow: slowGraph(1), endpoint: 'empty' });
@@ -170,8 +170,8 @@ describe('an endpoint that has no workers', () => {
   });
 });
 
-describe('a worker’s report', () => {
-  test('comes through RunPod to the operator as the worker gave it, without a secret in it', async ({ expect }) => {
+describe('the debug report of a worker', () => {
+  test('reaches the operator through RunPod without a secret', async ({ expect }) => {
     const answer = await ask('/v1/endpoints/default/debug', platform.adminToken);
     const text = await answer.text();
     expect(answer.status, text).toBe(200);
@@ -187,7 +187,7 @@ describe('a worker’s report', () => {
     expect(await health.json()).toMatchObject({ status: 'ok', busy: false });
   });
 
-  test('that no worker can give is missed in time, and its run leaves no trace in the queue', async ({ expect }) => {
+  test('ends with no_worker_report when no worker answers in time, and its run is canceled', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     const answer = await ask('/v1/endpoints/lonely/debug?wait=2', platform.adminToken);
     expect(answer.status).toBe(504);

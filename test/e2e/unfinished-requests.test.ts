@@ -73,7 +73,7 @@ describe.each([
   });
 });
 
-describe('a client that leaves in the middle of an upload', () => {
+describe('a client that disconnects during an upload', () => {
   it('leaves nothing in storage', async () => {
     const file = randomBytes(9_000_000);
     Buffer.from('89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489', 'hex').copy(file);

@@ -12,11 +12,11 @@ import { claimPort } from '../../local/stack/ports.ts';
 import { readSecrets } from '../../local/stack/secrets.ts';
 import { newStateDirectory } from '../../local/stack/testing/state.ts';
 
-/** Files in parts over real HTTP: the real gateway, and R2's S3 endpoint of this machine, to which the parts go. */
+/** Uploads in parts over real HTTP: the real gateway, and the local S3 endpoint of R2 that receives the parts. */
 
 const root = resolve(import.meta.dirname, '..', '..');
 const MIB = 1024 * 1024;
-/** Repeats a run that failed: the seed is in its name. */
+/** Set it to repeat a failed run: the seed is in the test's title. */
 const SEED = Number(process.env['UPLOAD_SEED'] ?? 20261121);
 
 let gateway: Gateway;
@@ -59,14 +59,14 @@ const uploadShape = z.object({
 type Upload = z.infer<typeof uploadShape>;
 type Part = z.infer<typeof partShape>;
 
-/** A call with the key. */
+/** A call with the account's key. */
 const call = (path: string, init: RequestInit = {}): Promise<Response> =>
   fetch(`${gateway.url}${path}`, {
     ...init,
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
   });
 
-/** A PNG's first bytes, and then what no other test sends. */
+/** The first bytes of a PNG, followed by random ones. */
 function newFile(size: number): Buffer<ArrayBuffer> {
   const bytes = randomBytes(size);
   Buffer.from('89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489', 'hex').copy(bytes);
@@ -86,7 +86,7 @@ function fail(message: string): never {
   throw new Error(message);
 }
 
-/** Sends a part and breaks the connection behind so many bytes of it. Resolves when it is broken, or answered. */
+/** Sends the first `after` bytes of a part and cuts the connection. Resolves when it is closed or answered. */
 function cut(part: Part, piece: Buffer, after: number): Promise<void> {
   return new Promise((done) => {
     const sending = request(part.url, { method: 'PUT', headers: { 'content-length': piece.length } }, (response) => {
@@ -100,8 +100,8 @@ function cut(part: Part, piece: Buffer, after: number): Promise<void> {
 }
 
 /**
- * The status that a PUT of so many bytes is refused with. Only its head is sent, which is all that R2 looks at: a refusal that comes
- * while the body is still being written can be lost with the connection.
+ * The status of the refusal of a PUT of `size` bytes. Only its head is sent, which is all that R2 checks: a refusal that
+ * arrives while the body is still being written can be lost with the connection.
  */
 function announce(url: string, size: number): Promise<number> {
   return new Promise((done, reject) => {
@@ -114,7 +114,7 @@ function announce(url: string, size: number): Promise<number> {
   });
 }
 
-/** Numbers from 0 up to 1 that follow from a seed (mulberry32). */
+/** Random numbers from 0 to 1, determined by the seed (mulberry32). */
 function chance(seed: number): () => number {
   let at = seed;
   return () => {
@@ -125,8 +125,8 @@ function chance(seed: number): () => number {
   };
 }
 
-describe('a file in parts', () => {
-  it(`arrives whole over connections that break at any byte (seed ${SEED})`, async () => {
+describe('an upload in parts', () => {
+  it(`is complete after connections were cut at any byte (seed ${SEED})`, async () => {
     const random = chance(SEED);
     const bytes = newFile(6 * MIB + 777);
     const first = await open(bytes);
@@ -146,7 +146,7 @@ describe('a file in parts', () => {
     }
     expect(cuts.length).toBeGreaterThan(3);
     for (const { before, after, completed } of cuts) {
-      // What was cut is missing as a whole, and nothing else is.
+      // A cut part is missing as a whole, and no other part is.
       expect(after).toEqual(before);
       expect(completed).toBe(409);
     }
@@ -157,7 +157,7 @@ describe('a file in parts', () => {
     expect(await answer.json()).toMatchObject({ size_bytes: bytes.length, sha256: sha256Of(bytes) });
   });
 
-  it('goes on after the gateway was killed in the middle', async () => {
+  it('continues after the gateway was killed', async () => {
     const bytes = newFile(2 * MIB + 5);
     const upload = await open(bytes);
     const first = upload.missing[0] ?? fail('nothing to send');
@@ -173,7 +173,7 @@ describe('a file in parts', () => {
     expect(answers.every(({ ok }) => ok)).toBe(true);
   });
 
-  it('takes no part of another size, to another place, or without its signature', async () => {
+  it('rejects a part with another size, another path, or no signature', async () => {
     const bytes = newFile(2 * MIB);
     const upload = await open(bytes);
     const first = upload.missing[0] ?? fail('nothing to send');
@@ -189,7 +189,7 @@ describe('a file in parts', () => {
     expect(await announce(elsewhere.href, MIB)).toBe(403);
     expect(await announce(longer.href, MIB)).toBe(403);
     expect(await announce(unsigned.href, MIB)).toBe(400);
-    // It lets one write a part, not read it.
+    // The URL allows writing the part, not reading it.
     expect((await fetch(first.url)).status).toBe(403);
     expect((await state(upload.id)).received_bytes).toBe(0);
     expect((await fetch(first.url, { method: 'PUT', body: pieceOf(bytes, first) })).status).toBe(200);
@@ -197,8 +197,8 @@ describe('a file in parts', () => {
   });
 });
 
-describe('the client', () => {
-  it('sends a file above the limit of one request in parts, and tells how far it is', async () => {
+describe('an upload by the TypeScript client', () => {
+  it('sends a file above the request limit in parts and reports progress', async () => {
     const bytes = newFile(101 * MIB);
     const seen: number[] = [];
     const asset = await edge.assets.upload(bytes, { onProgress: (sent) => seen.push(sent) });
@@ -210,33 +210,33 @@ describe('the client', () => {
     expect((await edge.assets.list()).data.map(({ id }) => id)).not.toContain(asset.id);
   });
 
-  it('goes on where another call with the same file broke off, and sends nothing twice', async () => {
+  it('resumes an interrupted upload of the same file without sending a part twice', async () => {
     const bytes = newFile(4 * MIB);
     const sent: string[] = [];
-    const flaky = (most: number): ComfyEdge =>
+    const flaky = (maxParts: number): ComfyEdge =>
       new ComfyEdge({
         url: gateway.url,
         key,
-        timing: { now: () => 0, random: () => 0, delay: () => Promise.reject(new Error('given up')) },
+        timing: { now: () => 0, random: () => 0, delay: () => Promise.reject(new Error('aborted')) },
         fetch: (input, init) => {
           if (init?.method !== 'PUT') {
             return fetch(input, init);
           }
-          if (sent.length >= most) {
+          if (sent.length >= maxParts) {
             return Promise.reject(new TypeError('connection reset'));
           }
           sent.push(new URL(String(input)).pathname);
           return fetch(input, init);
         },
       });
-    await expect(flaky(2).assets.upload(bytes, { partBytes: MIB })).rejects.toThrow('given up');
+    await expect(flaky(2).assets.upload(bytes, { partBytes: MIB })).rejects.toThrow('aborted');
     const asset = await flaky(9).assets.upload(bytes, { partBytes: MIB });
     expect(asset.sha256).toBe(sha256Of(bytes));
     expect(sent.length).toBe(4);
     expect(new Set(sent).size).toBe(4);
   });
 
-  it('gives up at once on a file that is refused', async () => {
+  it('rejects immediately when the gateway refuses the file', async () => {
     const nothing = new Blob([new Uint8Array(2 * MIB)]);
     await expect(edge.assets.upload(nothing, { partBytes: MIB })).rejects.toMatchObject({ code: 'unsupported_media' });
   });

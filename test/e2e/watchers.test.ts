@@ -3,13 +3,13 @@ import { z } from 'zod';
 import { type LoneGateway, runningJob, startLoneGateway } from '../lone/gateway.ts';
 import { Watcher } from '../lone/watcher.ts';
 
-/** As many as may watch one job here. */
+/** `max_watchers` of this gateway. */
 const WATCHERS = 1_000;
-/** How many connect at the same time. */
+/** Connections opened at the same time. */
 const AT_ONCE = 50;
-/** A client that has gone is noticed by keep-alives (docs/reference/events.md). Some more for a busy machine. */
+/** The gateway notices a closed connection by its keep-alives (docs/reference/events.md). The rest is for a busy machine. */
 const NOTICED_MS = 15_000 + 10_000;
-/** A thousand connections take their time where other tests run too. */
+/** A thousand connections are slow while other tests run. */
 const PATIENCE_MS = 180_000;
 
 let gateway: LoneGateway;
@@ -35,10 +35,8 @@ async function crowd(job: string, after: number | null, count: number): Promise<
 
 const line = (message: string) => ({ type: 'log', level: 'info', message });
 
-describe('a thousand watchers of one job', { timeout: PATIENCE_MS }, () => {
-  test('all get the same log, whole and in order, and the end; the worker waits for none of them', async ({
-    expect,
-  }) => {
+describe('WATCHERS watchers of one job', { timeout: PATIENCE_MS }, () => {
+  test('all receive the same complete log without delaying the worker', async ({ expect }) => {
     const job = await runningJob(gateway);
     const early = await crowd(job.id, 0, WATCHERS / 2);
     const stored: number[] = [];
@@ -70,9 +68,7 @@ describe('a thousand watchers of one job', { timeout: PATIENCE_MS }, () => {
     expect(Math.max(...stored)).toBeLessThan(2_000);
   });
 
-  test('are as many as may: one more is told where to poll, one that was cut off is told when to come back', async ({
-    expect,
-  }) => {
+  test('one more gets 429 with a URL to poll, and a cut watcher gets a retry time', async ({ expect }) => {
     const job = await runningJob(gateway);
     const watchers = await crowd(job.id, null, WATCHERS);
     expect(new Set(watchers.map((watcher) => watcher.status))).toEqual(new Set([200]));
@@ -96,7 +92,7 @@ describe('a thousand watchers of one job', { timeout: PATIENCE_MS }, () => {
     expect(again.headers.get('content-type')).toBe('text/event-stream');
     expect(await again.text()).toMatch(/^retry: \d{4,5}\n\n$/);
 
-    // Nobody says anything: only the keep-alives find out who has gone.
+    // No event is sent: only the keep-alives detect the closed connections.
     const left = performance.now();
     watchers.slice(0, 10).forEach((watcher) => watcher.leave());
     let admitted: Watcher | null = null;

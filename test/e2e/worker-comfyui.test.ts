@@ -18,7 +18,7 @@ import {
 import { type Files, startFiles } from './foreign/files.ts';
 
 /**
- * An endpoint that runs somebody else's worker: the gateway, the local RunPod and the real RunPod SDK, whose handler answers as
+ * An endpoint that runs worker-comfyui: the gateway, the local RunPod and the real RunPod SDK, whose handler answers as
  * worker-comfyui does (foreign/handler.py).
  */
 
@@ -42,7 +42,7 @@ beforeAll(async () => {
         gateway: { ...settings, runpod_id: 'foreign' },
         runpod: { id: 'foreign', workers: { min: 1, max: 1, command, env } },
       },
-      // worker-gpu, which takes whole jobs too where no ticket comes.
+      // worker-gpu, which also accepts whole jobs without a ticket.
       direct: { gateway: { ...settings, runpod_id: 'local' } },
     },
   });
@@ -77,7 +77,7 @@ async function downloaded(job: Job, name: string): Promise<Uint8Array> {
 }
 
 describe('a job on an endpoint that runs worker-comfyui', () => {
-  test('takes its images along, and gives its results like any other job', async ({ expect }) => {
+  test('sends its input images and returns its outputs', async ({ expect }) => {
     const { edge } = platform;
     const [asset, inline] = [picture(70_000), picture(500)];
     const { id } = await edge.assets.upload(asset, { contentType: 'image/png' });
@@ -117,7 +117,7 @@ describe('a job on an endpoint that runs worker-comfyui', () => {
     expect(sha256(await downloaded(done, 'mask.png'))).toBe(sha256(inline));
   });
 
-  test('takes a file of another kind along, and gives a video as a video', async ({ expect }) => {
+  test('sends any input file and returns a video as a video', async ({ expect }) => {
     const { edge } = platform;
     const video = Buffer.concat([Buffer.from('000000206674797069736f6d', 'hex'), Buffer.alloc(4_000, 7)]);
     const { id } = await edge.assets.upload(video, { contentType: 'video/mp4' });
@@ -128,20 +128,20 @@ describe('a job on an endpoint that runs worker-comfyui', () => {
     });
   });
 
-  test('brings through as much as RunPod lets a worker answer', async ({ expect }) => {
+  test("returns an output as large as RunPod's limit for a response", async ({ expect }) => {
     const size = 12_000_000;
     const done = await run({ with: 'picture', size });
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'ComfyUI_00001_.png', size_bytes: size }] });
     expect(sha256(await downloaded(done, 'ComfyUI_00001_.png'))).toBe(sha256(picture(size)));
   });
 
-  test('may meet a worker from before version 5', async ({ expect }) => {
+  test('accepts the response of a worker before version 5', async ({ expect }) => {
     const done = await run({ with: 'old picture', size: 3_000 });
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'output.png' }] });
     expect(await downloaded(done, 'output.png')).toEqual(picture(3_000));
   });
 
-  test('may have its results behind URLs', async ({ expect }) => {
+  test('accepts results as URLs', async ({ expect }) => {
     files.content.set('bucket/a.png', picture(20_000));
     const done = await run({ with: 'url', file: 'bucket/a.png' });
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png', sha256: sha256(picture(20_000)) }] });
@@ -152,7 +152,7 @@ describe('a job on an endpoint that runs worker-comfyui', () => {
     });
   });
 
-  test('shows what its worker tells RunPod of its progress', async ({ expect }) => {
+  test('shows the progress that its worker reports to RunPod', async ({ expect }) => {
     const { edge } = platform;
     const job = await submit({ with: 'progress' });
     const waits = files.waiting();
@@ -164,8 +164,8 @@ describe('a job on an endpoint that runs worker-comfyui', () => {
   });
 });
 
-describe('worker-gpu that is used without a ticket', () => {
-  test('runs the graph, tells its progress, and gives every kind of result with its node', async ({ expect }) => {
+describe('a job for worker-gpu without a ticket', () => {
+  test('runs the graph, reports progress, and returns outputs with their nodes', async ({ expect }) => {
     const { edge } = platform;
     const photo = drawPicture(64, 64);
     const job = await edge.jobs.submit({
@@ -187,7 +187,7 @@ describe('worker-gpu that is used without a ticket', () => {
     expect(events.some((event) => event.event === 'progress' && event.data.current_node === '5')).toBe(true);
   });
 
-  test('fails with its own code for what it is', async ({ expect }) => {
+  test('fails with the code of its error', async ({ expect }) => {
     const { edge } = platform;
     const workflow = { '1': { class_type: 'NoSuchNode', inputs: {} } };
     const job = await ended(edge, (await edge.jobs.submit({ endpoint: 'direct', workflow })).id);
@@ -195,7 +195,7 @@ describe('worker-gpu that is used without a ticket', () => {
   });
 });
 
-describe('an end that is no success', () => {
+describe('a failed job on worker-comfyui', () => {
   test.for([
     ['error', 'execution_error', 'sd.safetensors'],
     ['exception', 'execution_error', 'boom'],
@@ -204,19 +204,19 @@ describe('an end that is no success', () => {
     ['no outputs', 'output_missing', 'listed no pictures'],
     ['refusal', 'model_missing', 'lacks the model nope.safetensors'],
     ['nothing', 'output_missing', 'without an output'],
-  ] as const)('with %s is %s, and shows nothing of the machine', async ([how, code, text], { expect }) => {
+  ] as const)('with %s has the code %s and no detail of the machine', async ([how, code, text], { expect }) => {
     const done = await run({ with: how });
     expect(done).toMatchObject({ status: 'failed', error: { code, message: expect.stringContaining(text) } });
     expect(JSON.stringify([done.error, done.attempts])).not.toMatch(/\/comfyui|Traceback|hostname|127\.0\.0\.1/);
   });
 
-  test('keeps the picture that came before the error', async ({ expect }) => {
+  test('keeps the output that was made before the error', async ({ expect }) => {
     const done = await run({ with: 'picture and errors' });
     expect(done).toMatchObject({ status: 'failed', outputs: [{ name: 'a.png' }], error: { node: { id: '3' } } });
     expect(await downloaded(done, 'a.png')).toEqual(picture(100));
   });
 
-  test('because its worker died is tried once more, on another', async ({ expect }) => {
+  test('is tried once more on another worker when its worker died', async ({ expect }) => {
     const done = await run({ with: 'exit' });
     expect(done).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
     expect(done.attempts).toHaveLength(2);
@@ -224,8 +224,8 @@ describe('an end that is no success', () => {
   });
 });
 
-describe('a cancel', () => {
-  test('of a running job ends its run at RunPod, and the next job runs', async ({ expect }) => {
+describe('canceling a job on worker-comfyui', () => {
+  test('cancels its run at RunPod and leaves the worker ready for the next job', async ({ expect }) => {
     const { edge } = platform;
     const mark = platform.runpod.events.last;
     const waits = files.waiting();
@@ -242,13 +242,13 @@ describe('a cancel', () => {
   });
 });
 
-describe('RunPod', () => {
-  test('whose webhook is lost is asked until the job is over', async ({ expect }) => {
+describe('a run of worker-comfyui at RunPod', () => {
+  test('is polled to its end when its webhook is lost', async ({ expect }) => {
     await platform.admin('/faults', { kind: 'webhook', action: 'lose' });
     expect(await run({ with: 'old picture', size: 200 })).toMatchObject({ status: 'succeeded' });
   });
 
-  test('that took a run and never said so names it in its webhook: one run, and its result', async ({ expect }) => {
+  test('is found by its webhook when the answer of /run was lost', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'after' });
     expect(await run({ with: 'old picture', size: 200 })).toMatchObject({
@@ -258,7 +258,7 @@ describe('RunPod', () => {
     expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toHaveLength(1);
   });
 
-  test('of which nobody learns whether it took a run gets no second one', async ({ expect }) => {
+  test('is not started twice when neither answer nor webhook arrives', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     await platform.admin('/faults', { kind: 'drop', operation: 'run', when: 'after' });
     await platform.admin('/faults', { kind: 'webhook', action: 'lose' });
@@ -270,8 +270,8 @@ describe('RunPod', () => {
   });
 });
 
-describe('a job that cannot travel in one request', () => {
-  test('is refused before anything is stored, with what to do', async ({ expect }) => {
+describe('a job near the size limit of a run', () => {
+  test('is rejected with run_too_large before it is stored when it is larger', async ({ expect }) => {
     const mark = platform.runpod.events.last;
     const large = Buffer.from(picture(7_600_000)).toString('base64');
     const inputs = [{ name: 'large.png', data: large }];
@@ -282,7 +282,7 @@ describe('a job that cannot travel in one request', () => {
     expect(platform.runpod.events.find({ type: 'job_queued', after: mark })).toEqual([]);
   });
 
-  test('just under the limit travels, and its image comes back byte for byte', async ({ expect }) => {
+  test('succeeds just under the limit, and its image is returned byte for byte', async ({ expect }) => {
     const { edge } = platform;
     const largest = picture(7_490_000);
     const { id } = await edge.assets.upload(largest, { contentType: 'image/png' });

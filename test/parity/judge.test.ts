@@ -18,7 +18,7 @@ const verdicts = (one: Observation, two: Observation): boolean[] =>
   Object.values(judge('python', one, two)).map(({ same }) => same);
 
 describe('two observations of one job', () => {
-  it('are the same when their errors differ in the id of RunPod’s run alone', () => {
+  it('are equal when only the run id of RunPod differs in their errors', () => {
     expect(verdicts(failed({ upstream_id: 'one' }), failed({ upstream_id: 'two' }))).toEqual([true, true, true, true]);
   });
 

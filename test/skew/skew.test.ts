@@ -4,8 +4,8 @@ import { previousRelease, thisRelease } from './release.ts';
 import { tour } from './tour.ts';
 
 /**
- * For some minutes after a deploy, code of two releases serves the same requests: a Worker calls objects of the other release, and objects call
- * each other across releases (docs/decisions/0054). Where this fails and no release was made since, `npm run freeze`.
+ * Guards deploys: for some minutes, code of two releases serves the same requests. A Worker calls objects of the other
+ * release, and objects call each other across releases (docs/decisions/0054). Where this fails and no release was made since, `npm run freeze`.
  */
 
 let code: Record<Release, string>;
@@ -35,7 +35,7 @@ const MIXES: { what: string; mix: Mix }[] = [
   })),
 ];
 
-it('answers 503 with Retry-After where the objects lack a method, and logs which', async () => {
+it('a gateway whose objects lack a method answers 503 with Retry-After and logs the method', async () => {
   const renamed = code.this.replaceAll(/(?<!\.)\bbeginUpload\(/g, 'methodOfTheNextRelease(');
   const gateway = await startMixedGateway(
     { this: code.this, previous: renamed },
@@ -50,7 +50,7 @@ it('answers 503 with Retry-After where the objects lack a method, and logs which
 });
 
 describe.each(MIXES)('a gateway with $what', ({ mix }) => {
-  it('serves everything, and answers nothing with 5xx', async () => {
+  it('serves every route without a 5xx', async () => {
     const gateway = await startMixedGateway(code, mix);
     try {
       await tour(gateway);

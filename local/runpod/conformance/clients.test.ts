@@ -77,7 +77,7 @@ describe('npm runpod-sdk 1.1.2', () => {
     expect(parts).toEqual([0, 1, 2].map((part) => ({ output: { part } })));
   });
 
-  it('cancels, purges and asks for health', async () => {
+  it('cancels, purges and reads health', async () => {
     const nobody = endpoint('nobody');
     const { id } = await nobody.run({ input: {} });
     expect(await nobody.cancel(id)).toEqual({ id, status: 'CANCELLED' });
@@ -88,7 +88,7 @@ describe('npm runpod-sdk 1.1.2', () => {
 });
 
 describe('PyPI runpod 1.12.0', () => {
-  it('runs, reads, streams, cancels, purges and asks for health, with requests and with aiohttp', async () => {
+  it('runs, reads, streams, cancels, purges and reads health, over requests and aiohttp', async () => {
     const script = resolve(import.meta.dirname, '../test-worker/client.py');
     const { stdout } = await promisify(execFile)(PYTHON, [script, 'plain', 'streaming'], {
       env: { ...process.env, RUNPOD_ENDPOINT_BASE_URL: `${runpod.url}/v2`, RUNPOD_API_KEY: 'test-key' },

@@ -50,8 +50,8 @@ async function runUntilHandled(endpoint: string, order: Record<string, unknown>)
   return job;
 }
 
-describe.concurrent('a result', () => {
-  it('comes back with its times and the worker that made it', async () => {
+describe.concurrent('the result of a worker', () => {
+  it('has its times and its worker', async () => {
     expect(await runToEnd('plain', { do: 'echo', value: { ü: [1, null] } })).toEqual({
       id: expect.any(String),
       status: 'COMPLETED',
@@ -114,7 +114,7 @@ describe.concurrent('a result', () => {
   });
 });
 
-describe.concurrent('while a job runs', () => {
+describe.concurrent('a running job', () => {
   it('shows its progress as output', async () => {
     const job = await api.run('watched', { input: { do: 'progress', for_s: 1 } });
     await runpod.events.wait({ after: 0, type: 'job_progress', job }, STEP_MS);
@@ -125,15 +125,15 @@ describe.concurrent('while a job runs', () => {
     expect((await api.get(`/v2/watched/status-sync/${job}`)).body).toMatchObject({ output: { done: true } });
   });
 
-  it('is pinged by the worker', async () => {
+  it('gets pings from its worker', async () => {
     await runToEnd('watched', { do: 'empty' });
     const { body } = await api.get('/admin/state');
     expect(body['calls']).toMatchObject({ 'watched ping': expect.any(Number), 'watched job-stop': expect.any(Number) });
   });
 });
 
-describe.concurrent('cancel', () => {
-  it('is seen as CancelledError inside an async handler, and the worker lives on', async () => {
+describe.concurrent('canceling a job', () => {
+  it('raises CancelledError in an async handler and keeps the worker', async () => {
     const before = await runToEnd('cancelled', { do: 'echo' });
     const job = await runUntilHandled('cancelled', { do: 'wait' });
     expect((await api.post(`/v2/cancelled/cancel/${job}`)).body).toEqual({ id: job, status: 'CANCELLED' });
@@ -144,7 +144,7 @@ describe.concurrent('cancel', () => {
     expect(runpod.events.find({ after: 0, type: 'job_finished', job })).toHaveLength(1);
   });
 
-  it('reaches the handler even when it comes in the moment the job is taken', async () => {
+  it('reaches the handler right after the worker received the job', async () => {
     const { workerId } = await runToEnd('hasty', { do: 'echo' });
     const job = await api.run('hasty', { input: { do: 'wait' } });
     await runpod.events.wait({ after: 0, type: 'job_taken', job }, STEP_MS);
@@ -153,7 +153,7 @@ describe.concurrent('cancel', () => {
     expect(notes.about(job)).toEqual(['waiting', 'cancelled']);
   });
 
-  it('stops only the one of two jobs that was meant', async () => {
+  it('stops only the canceled one of two jobs', async () => {
     const [first, second] = [
       await runUntilHandled('pair', { do: 'wait' }),
       await runUntilHandled('pair', { do: 'wait' }),
@@ -165,7 +165,7 @@ describe.concurrent('cancel', () => {
     await api.post(`/v2/pair/cancel/${second}`);
   });
 
-  it('kills a worker whose handler is not async, and the next job gets another', async () => {
+  it('kills a worker whose handler is not async, and the next job gets a new one', async () => {
     const job = await runUntilHandled('strict', { do: 'block' });
     await api.post(`/v2/strict/cancel/${job}`);
     await runpod.events.wait({ after: 0, type: 'worker_exited', endpoint: 'strict', worker: 'w1' }, STEP_MS);
@@ -177,7 +177,7 @@ describe.concurrent('cancel', () => {
 });
 
 describe.concurrent('the execution timeout', () => {
-  it('ends the job as TIMED_OUT and reaches the handler as CancelledError', async () => {
+  it('ends the job as TIMED_OUT and raises CancelledError in the handler', async () => {
     const body = await runToEnd('impatient', { do: 'wait' });
     expect(body).toMatchObject({ status: 'TIMED_OUT' });
     expect(body['executionTime']).toBeGreaterThanOrEqual(700);
@@ -187,7 +187,7 @@ describe.concurrent('the execution timeout', () => {
 });
 
 describe.concurrent('a generator', () => {
-  it('streams its parts and gives them together at the end', async () => {
+  it('streams its parts and returns all of them at the end', async () => {
     const job = await api.run('streaming', { input: { count: 3 } });
     const parts: unknown[] = [];
     let status: unknown = null;
@@ -202,7 +202,7 @@ describe.concurrent('a generator', () => {
     });
   });
 
-  it('fails with the text the SDK makes of an exception', async () => {
+  it("fails with the SDK's text of an exception", async () => {
     expect(await runToEnd('streaming', { count: 1, fail: true })).toMatchObject({
       status: 'FAILED',
       error: expect.stringMatching(/^handler: no more parts \ntraceback: /),
@@ -211,14 +211,14 @@ describe.concurrent('a generator', () => {
 });
 
 describe.concurrent('the end of a worker', () => {
-  it('comes by itself after it asked to be refreshed, and the next job meets a new one', async () => {
+  it('follows its request for a refresh, and the next job gets a new worker', async () => {
     const body = await runToEnd('refreshed', { do: 'refresh' });
     expect(body).toMatchObject({ status: 'COMPLETED' });
     const next = await runToEnd('refreshed', { do: 'echo' });
     expect(next['workerId']).not.toBe(body['workerId']);
   });
 
-  it('is orderly when it was idle', async () => {
+  it('is an exit with 0 when it was idle', async () => {
     const { last } = runpod.events;
     const { workerId } = await runToEnd('shortlived', { do: 'echo' });
     const exited = await runpod.events.wait(
@@ -228,14 +228,14 @@ describe.concurrent('the end of a worker', () => {
     expect(exited).toMatchObject([{ code: 0, signal: null }]);
   });
 
-  it('fails the job at once when the process dies', async () => {
+  it('fails the job immediately when the process dies', async () => {
     expect(await runToEnd('crashing', { do: 'exit' })).toMatchObject({
       status: 'FAILED',
       error: expect.stringMatching(/^worker w\d+ was lost: process exited \(exit code 3\)$/),
     });
   });
 
-  it('fails the job at once when it is killed on demand', async () => {
+  it('fails the job immediately when it is killed by the admin API', async () => {
     const job = await runUntilHandled('killed', { do: 'wait' });
     const { workerId } = (await api.get(`/v2/killed/status/${job}`)).body;
     await api.post(`/admin/endpoints/killed/workers/${String(workerId)}/kill`);

@@ -14,7 +14,7 @@ function book(...faults: Fault[]): FaultBook {
 }
 
 describe('a fault', () => {
-  it('is met as often as it says, then gone', () => {
+  it('applies to `times` calls', () => {
     const faults = book({ ...anywhere, id: 'f', kind: 'answer', operation: 'run', status: 429, times: 2 });
     expect(faults.forCall('run', at)?.id).toBe('f');
     expect(faults.forCall('run', at)?.id).toBe('f');
@@ -22,12 +22,12 @@ describe('a fault', () => {
     expect(faults.all()).toEqual([]);
   });
 
-  it('lets the first ones through if it is to skip them', () => {
+  it('does not apply to the first `skip` calls', () => {
     const faults = book({ ...lose, skip: 2 });
     expect([1, 2, 3, 4].map(() => faults.forWebhook(at)?.id ?? null)).toEqual([null, null, 'f1', null]);
   });
 
-  it('waits for its operation, endpoint and job', () => {
+  it('applies to its operation, endpoint and job only', () => {
     const faults = book({ ...anywhere, id: 'f', kind: 'drop', operation: 'run', when: 'after', endpoint: 'e1' });
     expect(faults.forCall('status', at)).toBeNull();
     expect(faults.forCall('run', { endpoint: 'e2', job: null })).toBeNull();
@@ -39,12 +39,12 @@ describe('a fault', () => {
     expect(forJob.forWebhook({ endpoint: 'e1', job: 'j2' })).toMatchObject({ id: 'f1' });
   });
 
-  it('comes in the order it was asked for', () => {
+  it('applies in the order of creation', () => {
     const faults = book(lose, { ...anywhere, id: 'f2', kind: 'webhook', action: 'delay', delay_ms: 5 });
     expect([faults.forWebhook(at)?.action, faults.forWebhook(at)?.action]).toEqual(['lose', 'delay']);
   });
 
-  it('is gone when the book is cleared', () => {
+  it('does not apply after all faults were deleted', () => {
     const faults = book(lose);
     faults.clear();
     expect(faults.forWebhook(at)).toBeNull();

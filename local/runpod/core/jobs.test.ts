@@ -38,7 +38,7 @@ function queue(rules: Partial<JobRules> = {}) {
 }
 
 describe('queue order', () => {
-  it('is first come, first served', () => {
+  it('is the order of submission', () => {
     const { jobs, submit } = queue();
     submit('a');
     submit('b');
@@ -47,7 +47,7 @@ describe('queue order', () => {
     expect(jobs.take('w2', 2, START).map((job) => job.id)).toEqual(['c']);
   });
 
-  it('lets low priority wait behind everything else', () => {
+  it('puts low priority behind all other jobs', () => {
     const { jobs, submit } = queue();
     submit('low', { lowPriority: true });
     submit('a');
@@ -56,7 +56,7 @@ describe('queue order', () => {
     expect(jobs.take('w1', 9, START).map((job) => job.id)).toEqual(['a', 'b', 'low', 'low2']);
   });
 
-  it('puts a job that never reached its worker back at the front, as if it had not been taken', () => {
+  it('puts a job that never reached its worker back at the front', () => {
     const { jobs, submit } = queue();
     const a = submit('a', {}, START);
     submit('b');
@@ -66,7 +66,7 @@ describe('queue order', () => {
     expect(jobs.take('w2', 1, START + 900).map((job) => job.id)).toEqual(['a']);
   });
 
-  it('does not take a job back from the worker that has it by now', () => {
+  it('does not requeue a job that another worker has', () => {
     const { jobs, submit } = queue();
     submit('a');
     jobs.take('w2', 1, START);
@@ -75,8 +75,8 @@ describe('queue order', () => {
   });
 });
 
-describe('what a client reads', () => {
-  it('has no times while the job is queued, the delay once it runs, and both at the end', () => {
+describe('the status of a job', () => {
+  it('has the delay once it runs and the execution time at the end', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     expect(statusView(job)).toEqual({ id: 'a', status: 'IN_QUEUE' });
@@ -93,7 +93,7 @@ describe('what a client reads', () => {
     });
   });
 
-  it('is COMPLETED without output when the worker posted none', () => {
+  it('is COMPLETED without output when the worker posted no output', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -102,7 +102,7 @@ describe('what a client reads', () => {
     expect(statusView(job)).not.toHaveProperty('output');
   });
 
-  it('is FAILED with the error and what was left of the output', () => {
+  it('is FAILED with the error and the rest of the output', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -110,7 +110,7 @@ describe('what a client reads', () => {
     expect(statusView(job)).toMatchObject({ status: 'FAILED', error: 'no', output: { detail: 7 } });
   });
 
-  it('shows progress as output while the job runs, and only the result after', () => {
+  it('shows progress as output until the result', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -120,7 +120,7 @@ describe('what a client reads', () => {
     expect(statusView(job)).not.toHaveProperty('output');
   });
 
-  it('gives each streamed chunk once', () => {
+  it('returns each streamed chunk once', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -152,11 +152,11 @@ describe('what a client reads', () => {
   });
 });
 
-describe('reports that have no effect', () => {
+describe('a report without effect', () => {
   it.each([
     ['of a worker that does not have the job', 'w2', "not this worker's job"],
     ['of a worker that has already reported', 'w1', 'job is over'],
-  ])('ignores a result %s', (_, worker, reason) => {
+  ])('is a result %s', (_, worker, reason) => {
     const { jobs, submit, happenings } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -166,7 +166,7 @@ describe('reports that have no effect', () => {
     expect(happenings.at(-1)).toEqual({ type: 'report_ignored', job: 'a', worker, reason });
   });
 
-  it('ignores what is said about an unknown job', () => {
+  it('is one about an unknown job', () => {
     const { jobs, happenings } = queue();
     expect(jobs.finish('nobody', 'w1', {}, START)).toBe(false);
     jobs.progress('nobody', 'w1', 1);
@@ -181,7 +181,7 @@ describe('reports that have no effect', () => {
     );
   });
 
-  it('ignores progress that comes after the end', () => {
+  it('is progress after the end', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -190,7 +190,7 @@ describe('reports that have no effect', () => {
     expect(statusView(job)).toMatchObject({ status: 'COMPLETED', output: 'end' });
   });
 
-  it('lets late progress reopen the job if told to behave like runpod-python#250', () => {
+  it('reopens the job with late progress only when the option of runpod-python#250 is set', () => {
     const { jobs, submit } = queue({ lateProgressReopens: true });
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -200,8 +200,8 @@ describe('reports that have no effect', () => {
   });
 });
 
-describe('cancel and purge', () => {
-  it('removes a queued job without telling any worker', () => {
+describe('canceling and purging', () => {
+  it('removes a queued job without a job-stop', () => {
     const { jobs, submit, types } = queue();
     const job = submit('a');
     jobs.cancel(job, START + 10);
@@ -210,7 +210,7 @@ describe('cancel and purge', () => {
     expect(types()).toEqual(['job_queued', 'job_finished']);
   });
 
-  it('stops a running job on its worker, and its late result changes nothing', () => {
+  it('stops a running job on its worker and ignores its late result', () => {
     const { jobs, submit, happenings } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -220,7 +220,7 @@ describe('cancel and purge', () => {
     expect(job.status).toBe('CANCELLED');
   });
 
-  it('leaves a job that is over as it is', () => {
+  it('does not change a finished job', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -229,7 +229,7 @@ describe('cancel and purge', () => {
     expect(job.status).toBe('COMPLETED');
   });
 
-  it('purges what waits and leaves what runs', () => {
+  it('purges queued jobs and keeps running ones', () => {
     const { jobs, submit } = queue();
     const running = submit('a');
     jobs.take('w1', 1, START);
@@ -240,8 +240,8 @@ describe('cancel and purge', () => {
   });
 });
 
-describe('retry', () => {
-  it('puts a failed job back with the same id and input and without its output', () => {
+describe('retrying a job', () => {
+  it('requeues a failed job with its id and input and without its output', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -252,7 +252,7 @@ describe('retry', () => {
     expect(jobs.counts().retried).toBe(1);
   });
 
-  it('puts a timed-out job back too', () => {
+  it('requeues a timed-out job', () => {
     const { jobs, submit } = queue();
     const job = submit('a', { executionTimeoutMs: 5000 });
     jobs.take('w1', 1, START);
@@ -260,7 +260,7 @@ describe('retry', () => {
     expect(jobs.retry(job, START + 5000)).toBe(true);
   });
 
-  it('refuses every other status', () => {
+  it('rejects every other status', () => {
     const { jobs, submit } = queue();
     const completed = submit('a');
     jobs.take('w1', 1, START);
@@ -274,7 +274,7 @@ describe('retry', () => {
   });
 });
 
-describe('time', () => {
+describe('retention and timeouts', () => {
   it.each([
     ['run', RUN_RETENTION_MS],
     ['runsync', RUNSYNC_RETENTION_MS],
@@ -301,7 +301,7 @@ describe('time', () => {
     expect(jobs.get('a')).toBeNull();
   });
 
-  it('deletes even a running job when its TTL ends, and stops it on its worker', () => {
+  it('deletes a running job when its TTL ends and stops it on its worker', () => {
     const { jobs, submit, happenings } = queue();
     submit('a', { ttlMs: 10_000 });
     jobs.take('w1', 1, START + 5000);
@@ -313,14 +313,14 @@ describe('time', () => {
     ]);
   });
 
-  it('counts the TTL from submission, also after ?ttl= changed it', () => {
+  it('counts the TTL from submission after ?ttl= changed it', () => {
     const { jobs, submit } = queue();
     const job = submit('a');
     jobs.setTtl(job, 6000);
     expect(jobs.nextDeadline()).toBe(START + 6000);
   });
 
-  it('leaves a finished job alone when its TTL ends: retention decides', () => {
+  it('keeps a finished job until its retention ends, beyond its TTL', () => {
     const { jobs, submit } = queue();
     submit('a', { ttlMs: 10_000 });
     jobs.take('w1', 1, START);
@@ -329,7 +329,7 @@ describe('time', () => {
     expect(jobs.get('a')).not.toBeNull();
   });
 
-  it('counts the execution timeout only while the job runs', () => {
+  it('counts the execution timeout from the start of the job', () => {
     const { jobs, submit, happenings } = queue();
     const job = submit('a', { executionTimeoutMs: 5000 });
     jobs.expire(START + 60_000);
@@ -345,7 +345,7 @@ describe('time', () => {
 });
 
 describe('a lost worker', () => {
-  it('fails its jobs at once and leaves those of others', () => {
+  it('fails its jobs immediately and keeps those of others', () => {
     const { jobs, submit } = queue();
     const lost = submit('a');
     jobs.take('w1', 1, START);
@@ -359,7 +359,7 @@ describe('a lost worker', () => {
     expect(other.status).toBe('IN_PROGRESS');
   });
 
-  it('gives its job to another worker as often as the setting says, then fails it', () => {
+  it('moves its job to another worker `retries` times, then fails it', () => {
     const { jobs, submit } = queue({ onWorkerLost: { action: 'requeue', times: 1 } });
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -371,7 +371,7 @@ describe('a lost worker', () => {
     expect(job.status).toBe('FAILED');
   });
 
-  it('does not bring back a cancelled job', () => {
+  it('does not requeue a cancelled job', () => {
     const { jobs, submit } = queue({ onWorkerLost: { action: 'requeue', times: 1 } });
     const job = submit('a');
     jobs.take('w1', 1, START);
@@ -382,7 +382,7 @@ describe('a lost worker', () => {
   });
 });
 
-it('forgets a job on demand as if it had never been', () => {
+it('the admin API deletes a job without a trace', () => {
   const { jobs, submit, happenings } = queue();
   const job = submit('a');
   jobs.take('w1', 1, START);

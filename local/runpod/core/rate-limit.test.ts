@@ -4,7 +4,7 @@ import { RateLimiter } from './rate-limit.ts';
 const NOW = 1_000_000;
 
 describe('calls per window', () => {
-  it('lets in exactly as many as allowed, and again when the oldest has left the window', () => {
+  it('are allowed up to the limit, and again after the window', () => {
     const limiter = new RateLimiter(10_000);
     const rule = { perWindow: 2, concurrent: 9 };
     expect(limiter.admit('k', rule, NOW).ok).toBe(true);
@@ -15,7 +15,7 @@ describe('calls per window', () => {
     expect(limiter.admit('k', rule, NOW + 14_000).ok).toBe(true);
   });
 
-  it('does not count refused calls', () => {
+  it('do not include refused calls', () => {
     const limiter = new RateLimiter(10_000);
     const rule = { perWindow: 1, concurrent: 9 };
     limiter.admit('k', rule, NOW);
@@ -23,7 +23,7 @@ describe('calls per window', () => {
     expect(limiter.admit('k', rule, NOW + 10_000).ok).toBe(true);
   });
 
-  it('counts each subject by itself', () => {
+  it('are counted per subject', () => {
     const limiter = new RateLimiter(10_000);
     const rule = { perWindow: 1, concurrent: 9 };
     expect(limiter.admit('a', rule, NOW).ok).toBe(true);
@@ -32,7 +32,7 @@ describe('calls per window', () => {
 });
 
 describe('open calls', () => {
-  it('lets the next one in when one has ended, and counts an end once', () => {
+  it('are allowed again when one has ended, which counts once', () => {
     const limiter = new RateLimiter(10_000);
     const rule = { perWindow: 100, concurrent: 2 };
     const first = limiter.admit('k', rule, NOW);

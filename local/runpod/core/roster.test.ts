@@ -28,8 +28,8 @@ function ready(made: Roster, at = START): string {
   return id;
 }
 
-describe('names and places', () => {
-  it('never uses a name twice but fills places again', () => {
+describe('names and slots', () => {
+  it('do not repeat a name but reuse slots', () => {
     const { roster: made } = roster();
     expect([made.open(START), made.open(START)].map(({ id, slot }) => [id, slot])).toEqual([
       ['w1', 1],
@@ -39,14 +39,14 @@ describe('names and places', () => {
     expect(made.open(START)).toMatchObject({ id: 'w3', slot: 1 });
   });
 
-  it('takes in a worker nobody started by its first call', () => {
+  it('include an attached worker from its first call', () => {
     const { roster: made, happenings } = roster();
     expect(made.asks('mine', false, START)).toMatchObject({ id: 'mine', slot: null, state: 'idle' });
     expect(happenings).toEqual([{ type: 'worker_ready', worker: 'mine', attached: true }]);
   });
 });
 
-it('does not bring back a started worker whose last ping arrives after its end', () => {
+it('a ping after the end of a started worker does not add it again', () => {
   const { roster: made } = roster();
   const id = ready(made);
   made.gone(id);
@@ -56,7 +56,7 @@ it('does not bring back a started worker whose last ping arrives after its end',
 });
 
 describe('a started worker', () => {
-  it('is initializing until it first asks for work', () => {
+  it('is initializing until its first job-take', () => {
     const { roster: made } = roster();
     const worker = made.open(START);
     expect(worker.state).toBe('initializing');
@@ -66,7 +66,7 @@ describe('a started worker', () => {
     expect(worker.state).toBe('idle');
   });
 
-  it('is killed if it does not ask within the start limit', () => {
+  it('is killed without a job-take within the start limit', () => {
     const { roster: made } = roster();
     const { id } = made.open(START);
     expect(made.due(START + 419_999)).toEqual([]);
@@ -75,7 +75,7 @@ describe('a started worker', () => {
     expect(made.due(START + 420_000)).toEqual([]);
   });
 
-  it('is asked to go after the idle time, counted from its last job', () => {
+  it('gets SIGTERM after the idle time since its last job', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -86,7 +86,7 @@ describe('a started worker', () => {
     expect(made.due(START + 65_000)).toEqual([{ do: 'terminate', worker: id, reason: 'idle' }]);
   });
 
-  it('stays if it is one of the minimum', () => {
+  it('is kept when it is one of the minimum', () => {
     const { roster: made } = roster({ min: 1 });
     ready(made);
     ready(made);
@@ -94,7 +94,7 @@ describe('a started worker', () => {
     expect(made.nextDeadline(START + 5000)).toBe(Number.POSITIVE_INFINITY);
   });
 
-  it('is killed when it does not end in time after it was asked to go', () => {
+  it('is killed when it does not end in time after SIGTERM', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.stopping(id, 'admin', START);
@@ -102,7 +102,7 @@ describe('a started worker', () => {
     expect(made.due(START + 8000)).toEqual([{ do: 'kill', worker: id, reason: 'did not end' }]);
   });
 
-  it('may first end the job it has when it is asked to go', () => {
+  it('finishes its job after SIGTERM', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -115,7 +115,7 @@ describe('a started worker', () => {
 });
 
 describe('stopping one job', () => {
-  it('names the job to the worker exactly once', () => {
+  it('sends job-stop exactly once', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -124,7 +124,7 @@ describe('stopping one job', () => {
     expect(made.takeStops(id, START + 300)).toEqual([]);
   });
 
-  it('waits until the worker has had the job for a moment, because the SDK drops an earlier stop', () => {
+  it('waits STOP_AFTER_TAKE_MS after the take, because the SDK drops an earlier stop', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -135,7 +135,7 @@ describe('stopping one job', () => {
     expect(made.nextStopIn(id, START + 250)).toBe(Number.POSITIVE_INFINITY);
   });
 
-  it('names the job again when the answer did not reach the worker', () => {
+  it('sends job-stop again when the worker did not receive it', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -155,7 +155,7 @@ describe('stopping one job', () => {
       },
     ],
     ['reports its end after all', (made: Roster, id: string) => made.letGo(id, 'j1', START + 1000)],
-  ])('is done when the worker %s', (_, sign) => {
+  ])('ends when the worker %s', (_, sign) => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -167,7 +167,7 @@ describe('stopping one job', () => {
     expect(made.due(START + 5999)).toEqual([]);
   });
 
-  it('is not done by one ping without it, which may be older than the job', () => {
+  it('does not end with one ping without the job, which may be older than the job', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -180,7 +180,7 @@ describe('stopping one job', () => {
     expect(made.get(id)?.jobs.has('j1')).toBe(true);
   });
 
-  it('is not done while the worker still names it', () => {
+  it('does not end while the worker still reports the job', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -191,7 +191,7 @@ describe('stopping one job', () => {
     expect(made.get(id)?.jobs.has('j1')).toBe(true);
   });
 
-  it('kills the worker that goes on with it', () => {
+  it('kills a worker that continues the job', () => {
     const { roster: made } = roster();
     const id = ready(made);
     made.assign(id, 'j1', START);
@@ -202,7 +202,7 @@ describe('stopping one job', () => {
 });
 
 describe('an attached worker', () => {
-  it('is written off after it missed its pings', () => {
+  it('is lost after it missed its pings', () => {
     const { roster: made } = roster();
     made.asks('mine', false, START);
     made.pinged('mine', [], START + 20_000);
@@ -210,13 +210,13 @@ describe('an attached worker', () => {
     expect(made.due(START + 50_000)).toEqual([{ do: 'write off', worker: 'mine', reason: 'missed pings' }]);
   });
 
-  it('is not silent while it waits for us', () => {
+  it('is not silent during its own job-take', () => {
     const { roster: made } = roster();
     made.asks('mine', false, START).openPolls += 1;
     expect(made.due(START + 500_000)).toEqual([]);
   });
 
-  it('is never sent away for being idle: nobody here started it', () => {
+  it('is not stopped when idle', () => {
     const { roster: made } = roster();
     made.asks('mine', false, START);
     expect(made.due(START + 6000)).toEqual([]);

@@ -33,7 +33,7 @@ function workers(...states: WorkerState[]): WorkerRecord[] {
 
 const rules = { min: 0, max: 3, queueDelayMs: 0 };
 
-describe('how many workers are started', () => {
+describe('the number of workers started', () => {
   it.each([
     ['none without jobs', rules, 0, [], 0],
     ['one for each waiting job', rules, 2, [], 2],
@@ -49,11 +49,11 @@ describe('how many workers are started', () => {
     expect(workersToStart(given, waiting(jobs), workers(...states), NOW)).toBe(expected);
   });
 
-  it('none for low priority', () => {
+  it('is 0 for low priority', () => {
     expect(workersToStart(rules, waiting(3, { lowPriority: true }), [], NOW)).toBe(0);
   });
 
-  it('none before a job has waited for the queue delay, then one', () => {
+  it('is 0 until a job has waited for the queue delay, then 1', () => {
     const delayed = { ...rules, queueDelayMs: 4000 };
     const queued = waiting(1);
     expect(workersToStart(delayed, queued, [], NOW + 3999)).toBe(0);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { paperWorkers, startForTest, startFrozen } from '../testing/rig.ts';
 
-describe('faults of calls', () => {
-  it('answers the next calls as told, before anything is done', async () => {
+describe('a fault of a call', () => {
+  it('answers the next calls before anything is done', async () => {
     const { get, post } = await startFrozen();
     await post('/admin/faults', { kind: 'answer', operation: 'run', status: 500, times: 2 });
     const statuses = [];
@@ -34,7 +34,7 @@ describe('faults of calls', () => {
     expect((await answer).status).toBe(200);
   });
 
-  it('shows what waits and takes it all back', async () => {
+  it('is listed and can be deleted', async () => {
     const { call, get, post } = await startFrozen();
     await post('/admin/faults', { kind: 'webhook', action: 'lose', job: 'j1' });
     expect((await get('/admin/faults')).body['faults']).toMatchObject([{ kind: 'webhook', job: 'j1', times: 1 }]);
@@ -42,15 +42,15 @@ describe('faults of calls', () => {
     expect((await get('/admin/faults')).body).toEqual({ faults: [] });
   });
 
-  it('answers 400 to a fault it does not know', async () => {
+  it('of an unknown kind gets 400', async () => {
     const { post } = await startFrozen();
     expect((await post('/admin/faults', { kind: 'earthquake' })).status).toBe(400);
     expect((await post('/admin/faults')).status).toBe(400);
   });
 });
 
-describe('jobs', () => {
-  it('forgets a job on demand', async () => {
+describe('the admin API of jobs', () => {
+  it('deletes a job', async () => {
     const { get, post, run } = await startFrozen();
     const job = await run('e1');
     expect((await post(`/admin/endpoints/e1/jobs/${job}/forget`)).status).toBe(200);
@@ -58,7 +58,7 @@ describe('jobs', () => {
     expect((await post(`/admin/endpoints/e1/jobs/${job}/forget`)).status).toBe(404);
   });
 
-  it('sends a webhook once more, however late', async () => {
+  it('sends a webhook once more at any time', async () => {
     const bodies: unknown[] = [];
     const { clock, post, run, take, done } = await startFrozen(undefined, {
       post: (url, body) => {
@@ -90,7 +90,7 @@ describe('jobs', () => {
 });
 
 describe('events', () => {
-  it('can be waited for instead of slept for', async () => {
+  it('can be waited for', async () => {
     const { get, run } = await startForTest({ endpoints: [{ id: 'e1', workers: {} }] });
     const waiting = get('/admin/events?type=job_queued&wait_ms=60000');
     const job = await run('e1');
@@ -98,7 +98,7 @@ describe('events', () => {
     expect(body).toMatchObject({ events: [{ n: 1, type: 'job_queued', endpoint: 'e1', job }], last: 1 });
   });
 
-  it('are numbered without gaps, and a reader gets what came after its number', async () => {
+  it('are numbered without gaps and can be read after a number', async () => {
     const { get, post, run } = await startFrozen();
     const job = await run('e1');
     await post(`/v2/e1/cancel/${job}`);
@@ -110,7 +110,7 @@ describe('events', () => {
     expect((await get('/admin/events?after=x')).status).toBe(400);
   });
 
-  it('come back empty when nothing happened in time', async () => {
+  it('are empty when none came in time', async () => {
     const { clock, get } = await startFrozen();
     const begun = clock.scheduled(5000);
     const waiting = get('/admin/events?wait_ms=5000');
@@ -120,10 +120,10 @@ describe('events', () => {
   });
 });
 
-describe('workers', () => {
+describe('the admin API of workers', () => {
   const scaled = { port: 0, endpoints: [{ id: 'e1', workers: { max: 1, command: ['worker'] } }] };
 
-  it('shows them with pid, state and jobs', async () => {
+  it('lists pid, state and jobs', async () => {
     const { launcher } = paperWorkers();
     const { get, run, take } = await startFrozen(scaled, { launcher });
     const job = await run('e1');
@@ -134,7 +134,7 @@ describe('workers', () => {
     });
   });
 
-  it('kills one in the middle of a job, which fails', async () => {
+  it('kills a worker during a job, which fails', async () => {
     const paper = paperWorkers();
     const { events, get, post, run, take } = await startFrozen(scaled, { launcher: paper.launcher });
     const job = await run('e1');
@@ -149,7 +149,7 @@ describe('workers', () => {
     expect((await post('/admin/endpoints/e1/workers/w1/kill')).status).toBe(404);
   });
 
-  it('takes all capacity away and gives it back', async () => {
+  it('removes all capacity and restores it', async () => {
     const paper = paperWorkers();
     const { call, run } = await startFrozen(scaled, { launcher: paper.launcher });
     await call('PATCH', '/admin/endpoints/e1', { max: 0 });

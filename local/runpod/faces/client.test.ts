@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STOP_AFTER_TAKE_MS, STREAM_HOLD_MS } from '../limits.ts';
 import { attachedOnly, startForTest, startFrozen } from '../testing/rig.ts';
 
-describe('who may call', () => {
+describe('authorization', () => {
   it.each([
     ['none', {}],
     ['an empty one', { authorization: 'Bearer ' }],
@@ -14,13 +14,13 @@ describe('who may call', () => {
     expect(response.status).toBe(401);
   });
 
-  it.each(['Bearer k1', 'k1'])('knows the key in "%s"', async (authorization) => {
+  it.each(['Bearer k1', 'k1'])('accepts the key in "%s"', async (authorization) => {
     const { url } = await startFrozen({ ...attachedOnly, api_keys: ['k1'] });
     const response = await fetch(`${url}/v2/e1/health`, { headers: { authorization } });
     expect(response.status).toBe(200);
   });
 
-  it('is answered with a refusal only when the whole body is written', async () => {
+  it('sends a refusal only after the whole body was written', async () => {
     const { url } = await startFrozen({ ...attachedOnly, api_keys: ['k1'] });
     let status: number | undefined;
     const ended = Promise.withResolvers<void>();
@@ -70,7 +70,7 @@ describe('/run', () => {
     expect((await get('/v2/e1/health')).body).toMatchObject({ jobs: { inQueue: 0 } });
   });
 
-  it('takes a body of 10 MB and refuses a larger one', async () => {
+  it('accepts a body of 10 MB and rejects a larger one', async () => {
     const { post } = await startFrozen();
     const sized = (bytes: number) => {
       const empty = JSON.stringify({ input: { blob: '' } });
@@ -83,7 +83,7 @@ describe('/run', () => {
 });
 
 describe('/status', () => {
-  it('answers 404 for a job nobody knows', async () => {
+  it('answers 404 for an unknown job', async () => {
     const { get } = await startFrozen();
     expect((await get('/v2/e1/status/nobody')).status).toBe(404);
   });
@@ -99,7 +99,7 @@ describe('/status', () => {
     expect((await get(`/v2/e1/status/${job}`)).status).toBe(404);
   });
 
-  it('forgets a job whose TTL has ended, even while it runs', async () => {
+  it('answers 404 after the TTL, also for a running job', async () => {
     const { clock, get, run, take } = await startFrozen();
     const job = await run('e1', { input: {}, policy: { ttl: 10_000 } });
     await take('e1', 'mine');
@@ -135,7 +135,7 @@ describe('/status', () => {
 });
 
 describe('/runsync and /status-sync', () => {
-  it('answers with the result as soon as there is one, and keeps it for 1 minute', async () => {
+  it('answer with the result and keep it for 1 minute', async () => {
     const { clock, get, post, take, done } = await startFrozen();
     const answer = post('/v2/e1/runsync', { input: {} });
     const job = await take('e1', 'mine');
@@ -146,7 +146,7 @@ describe('/runsync and /status-sync', () => {
     expect((await get(`/v2/e1/status/${job}`)).status).toBe(404);
   });
 
-  it('answers with the present status when the wait ends', async () => {
+  it('answer with the current status when the wait ends', async () => {
     const { clock, events, post, take } = await startFrozen();
     const queued = post('/v2/e1/runsync?wait=1000', { input: {} });
     await events.wait({ after: 0, type: 'job_queued' }, 60_000);
@@ -159,7 +159,7 @@ describe('/runsync and /status-sync', () => {
     expect((await running).body).toMatchObject({ status: 'IN_PROGRESS' });
   });
 
-  it('waits on /status-sync for a job that was queued by /run', async () => {
+  it('wait for a job of /run', async () => {
     const { get, run, take, done } = await startFrozen();
     const job = await run('e1');
     const answer = get(`/v2/e1/status-sync/${job}?wait=90000`);
@@ -171,7 +171,7 @@ describe('/runsync and /status-sync', () => {
 });
 
 describe('/stream', () => {
-  it('gives each chunk once and says how the job stands', async () => {
+  it('returns each chunk once with the status of the job', async () => {
     const { get, run, take, done, workerPost } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');
@@ -185,7 +185,7 @@ describe('/stream', () => {
     expect((await get(`/v2/e1/stream/${job}`)).body).toEqual({ status: 'COMPLETED', stream: [] });
   });
 
-  it('is held for a second when there is nothing new', async () => {
+  it('waits a second when there is no new chunk', async () => {
     const { clock, get, run } = await startFrozen();
     const job = await run('e1');
     const held = clock.scheduled(STREAM_HOLD_MS);
@@ -206,7 +206,7 @@ describe('/stream', () => {
 });
 
 describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
-  it('cancels a queued job before any worker sees it', async () => {
+  it('cancel a queued job before a worker receives it', async () => {
     const { get, post, run, events } = await startFrozen();
     const job = await run('e1');
     expect(await post(`/v2/e1/cancel/${job}`)).toEqual({ status: 200, body: { id: job, status: 'CANCELLED' } });
@@ -215,7 +215,7 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
     expect((await post('/v2/e1/cancel/nobody')).status).toBe(404);
   });
 
-  it('tells the worker of a cancelled running job through job-stop', async () => {
+  it('send job-stop to the worker of a cancelled job', async () => {
     const { clock, post, run, take, workerGet } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');
@@ -225,7 +225,7 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
     expect(await stop).toEqual({ status: 200, body: { jobsToStop: [job] } });
   });
 
-  it('retries a failed job under the same id and refuses any other', async () => {
+  it('retry a failed job under the same id and reject any other', async () => {
     const { get, post, run, take, done } = await startFrozen();
     const job = await run('e1');
     expect((await post(`/v2/e1/retry/${job}`)).status).toBe(400);
@@ -237,7 +237,7 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
     expect((await post('/v2/e1/retry/nobody')).status).toBe(404);
   });
 
-  it('purges the queue and counts', async () => {
+  it('purge the queue and count it', async () => {
     const { get, post, run, take, done } = await startFrozen();
     const ended = await run('e1');
     await take('e1', 'mine');
@@ -262,7 +262,7 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
 });
 
 describe('rate limits', () => {
-  it('answers 429 to the third purge in ten seconds, and not to the next after that', async () => {
+  it('answer 429 to the third purge in ten seconds', async () => {
     const { clock, post } = await startFrozen();
     const purge = async () => (await post('/v2/e1/purge-queue')).status;
     expect([await purge(), await purge(), await purge()]).toEqual([200, 200, 429]);
@@ -270,7 +270,7 @@ describe('rate limits', () => {
     expect(await purge()).toBe(200);
   });
 
-  it('counts each endpoint and each key by itself', async () => {
+  it('are counted per endpoint and per key', async () => {
     const { call } = await startFrozen({
       port: 0,
       endpoints: [
@@ -285,7 +285,7 @@ describe('rate limits', () => {
     expect(await Promise.all([purge('e1', 'k1'), purge('e2', 'k1'), purge('e1', 'k2')])).toEqual([429, 200, 200]);
   });
 
-  it('answers 429 to call 401 that is open at once', async () => {
+  it('answer 429 to the 401st open call', async () => {
     const { clock, events, get, post } = await startFrozen();
     const held = Array.from({ length: 400 }, () => post('/v2/e1/runsync', { input: {} }));
     await events.until(() => events.last === 400, 60_000);
@@ -296,7 +296,7 @@ describe('rate limits', () => {
   });
 });
 
-it('answers 404 as JSON to a path nobody knows', async () => {
+it('an unknown path gets 404 as JSON', async () => {
   const { get } = await startForTest(attachedOnly);
   expect(await get('/v2/e1/openai/v1')).toEqual({ status: 404, body: { error: 'not found' } });
 });

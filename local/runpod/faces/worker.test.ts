@@ -3,7 +3,7 @@ import { WORKER_KEY, WORKER_POLL_MS } from '../limits.ts';
 import { attachedOnly, startFrozen } from '../testing/rig.ts';
 
 describe('job-take', () => {
-  it('holds the call until a job comes', async () => {
+  it('waits for a job', async () => {
     const { clock, run, workerGet } = await startFrozen();
     const held = clock.scheduled(WORKER_POLL_MS);
     const poll = workerGet('/v2/e1/job-take/mine?gpu=x&job_in_progress=0');
@@ -12,7 +12,7 @@ describe('job-take', () => {
     expect(await poll).toEqual({ status: 200, body: { id: job, input: { a: 1 } } });
   });
 
-  it('answers 204 before the SDK gives up after 90 s', async () => {
+  it("answers 204 before the SDK's timeout of 90 s", async () => {
     const { clock, workerGet } = await startFrozen();
     const held = clock.scheduled(WORKER_POLL_MS);
     const poll = workerGet('/v2/e1/job-take/mine?gpu=x&job_in_progress=0');
@@ -21,7 +21,7 @@ describe('job-take', () => {
     expect((await poll).status).toBe(204);
   });
 
-  it('gives no job to a worker that hung up', async () => {
+  it('sends no job to a disconnected worker', async () => {
     const { events, url, run, take } = await startFrozen();
     const hangUp = new AbortController();
     const poll = fetch(`${url}/v2/e1/job-take/gone?gpu=x`, {
@@ -36,7 +36,7 @@ describe('job-take', () => {
     expect(await take('e1', 'mine')).toBe(job);
   });
 
-  it('gives a list to job-take-batch', async () => {
+  it('returns a list to job-take-batch', async () => {
     const { url, run } = await startFrozen();
     const ids = [await run('e1'), await run('e1'), await run('e1')];
     const response = await fetch(`${url}/v2/e1/job-take-batch/mine?gpu=x&batch_size=2&job_in_progress=0`, {
@@ -45,7 +45,7 @@ describe('job-take', () => {
     expect(await response.json()).toEqual(ids.slice(0, 2).map((id) => ({ id, input: {} })));
   });
 
-  it('wants the worker key if the config names one', async () => {
+  it('requires the worker key when the config has one', async () => {
     const { call, workerGet } = await startFrozen({ ...attachedOnly, worker_api_key: 'wk' });
     const ping = (authorization: string) => call('GET', '/v2/e1/ping/mine?gpu=x', undefined, { authorization });
     expect((await ping('other')).status).toBe(401);
@@ -55,7 +55,7 @@ describe('job-take', () => {
 });
 
 describe('job-done', () => {
-  it('takes progress and then the result, in the form content type the SDK sends', async () => {
+  it("accepts progress and then the result in the SDK's content type", async () => {
     const { get, run, take, workerPost } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');
@@ -66,7 +66,7 @@ describe('job-done', () => {
     expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'COMPLETED', output: 6 });
   });
 
-  it('answers 400 above 20 MB, and the job goes on without a result', async () => {
+  it('answers 400 above 20 MB, and the job continues without a result', async () => {
     const { get, run, take, workerPost } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');
@@ -75,13 +75,13 @@ describe('job-done', () => {
     expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'IN_PROGRESS' });
   });
 
-  it('answers 400 to what is no result', async () => {
+  it('answers 400 to a body that is not a result', async () => {
     const { workerPost } = await startFrozen();
     expect((await workerPost('/v2/e1/job-done/mine/j?gpu=x', 'output=1')).status).toBe(400);
     expect((await workerPost('/v2/e1/job-stream/mine/j?gpu=x', '[]')).status).toBe(400);
   });
 
-  it('answers 200 to a result that no longer matters, so that the worker does not repeat it', async () => {
+  it('answers 200 to a result of a finished job, so that the worker does not send it again', async () => {
     const { events, post, run, take, workerPost } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');
@@ -92,7 +92,7 @@ describe('job-done', () => {
 });
 
 describe('a silent attached worker', () => {
-  it('loses its job after three missed pings, not before', async () => {
+  it('loses its job after three missed pings and not before', async () => {
     const { clock, get, run, take, workerGet } = await startFrozen();
     const job = await run('e1');
     await take('e1', 'mine');

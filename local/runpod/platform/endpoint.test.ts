@@ -9,7 +9,7 @@ const one = (workers: Record<string, unknown> = {}, endpoint: Record<string, unk
 });
 
 describe('scaling', () => {
-  it('starts nothing before there is work, then one worker per job up to the maximum', async () => {
+  it('starts one worker per job up to the maximum', async () => {
     const paper = paperWorkers();
     const { run } = await startFrozen(one(), { launcher: paper.launcher });
     expect(paper.orders).toEqual([]);
@@ -22,13 +22,13 @@ describe('scaling', () => {
     ]);
   });
 
-  it('keeps the minimum from the start', async () => {
+  it('starts the minimum without a job', async () => {
     const paper = paperWorkers();
     await startFrozen(one({ min: 1 }), { launcher: paper.launcher });
     expect(paper.orders).toHaveLength(1);
   });
 
-  it('waits for the queue delay if there is one', async () => {
+  it('waits for the queue delay', async () => {
     const paper = paperWorkers();
     const { clock, run } = await startFrozen(one({}, { queue_delay_s: 4 }), { launcher: paper.launcher });
     await run('e1');
@@ -38,7 +38,7 @@ describe('scaling', () => {
     expect(paper.orders).toHaveLength(1);
   });
 
-  it('asks an idle worker to go, and lets go of its open call at once so that it can', async () => {
+  it('ends an idle worker and closes its open job-take', async () => {
     const paper = paperWorkers();
     const { clock, events, run, take, done, workerGet } = await startFrozen(one({ idle_timeout_s: 5 }), {
       launcher: paper.launcher,
@@ -57,7 +57,7 @@ describe('scaling', () => {
     expect(events.find({ after: 0, type: 'worker_lost' })).toEqual([]);
   });
 
-  it('never starts a worker for a job that was cancelled while it waited', async () => {
+  it('starts no worker for a job that was cancelled in the queue', async () => {
     const paper = paperWorkers();
     const { clock, post, run } = await startFrozen(one({}, { queue_delay_s: 4 }), { launcher: paper.launcher });
     const job = await run('e1');
@@ -67,8 +67,8 @@ describe('scaling', () => {
   });
 });
 
-describe('a worker that does not come up', () => {
-  it('is started again after 1 s, 2 s, 4 s …, and shows as unhealthy', async () => {
+describe('a worker that does not start', () => {
+  it('is restarted after 1 s, 2 s, 4 s … and counts as unhealthy', async () => {
     const paper = paperWorkers();
     const { clock, events, get, run } = await startFrozen(one({ max: 1 }), { launcher: paper.launcher });
     const start = clock.now();
@@ -84,7 +84,7 @@ describe('a worker that does not come up', () => {
     expect((await get('/v2/e1/health')).body).toMatchObject({ jobs: { inQueue: 1 }, workers: { unhealthy: 1 } });
   });
 
-  it('is killed when it takes longer than the start limit', async () => {
+  it('is killed after the start limit', async () => {
     const paper = paperWorkers();
     const { clock, run } = await startFrozen(one({ init_timeout_s: 60 }), { launcher: paper.launcher });
     await run('e1');
@@ -93,8 +93,8 @@ describe('a worker that does not come up', () => {
   });
 });
 
-describe('a worker that dies in mid-job', () => {
-  it('fails the job at once, and the next job gets a new worker', async () => {
+describe('a worker that dies during a job', () => {
+  it('fails the job immediately, and the next job gets a new worker', async () => {
     const paper = paperWorkers();
     const { events, get, run, take } = await startFrozen(one({ max: 1 }), { launcher: paper.launcher });
     const job = await run('e1');
@@ -112,7 +112,7 @@ describe('a worker that dies in mid-job', () => {
     ]);
   });
 
-  it('has its job done by another worker if the endpoint says so', async () => {
+  it('has its job run by another worker when the endpoint allows retries', async () => {
     const paper = paperWorkers();
     const { events, get, run, take } = await startFrozen(one({}, { on_worker_lost: { action: 'requeue' } }), {
       launcher: paper.launcher,
@@ -126,8 +126,8 @@ describe('a worker that dies in mid-job', () => {
   });
 });
 
-describe('a worker that goes on with a stopped job', () => {
-  it('is killed after the grace, and the job keeps its end', async () => {
+describe('a worker that continues a stopped job', () => {
+  it('is killed after the grace, and the job keeps its status', async () => {
     const paper = paperWorkers();
     const { clock, events, get, post, run, take } = await startFrozen(one({ stop_grace_s: 10 }), {
       launcher: paper.launcher,
@@ -146,7 +146,7 @@ describe('a worker that goes on with a stopped job', () => {
 });
 
 describe('a worker that asks to be refreshed', () => {
-  it('is asked to go after its job and gets no other', async () => {
+  it('ends after its job and gets no other', async () => {
     const paper = paperWorkers();
     const { events, run, take, done } = await startFrozen(one({ max: 1 }), { launcher: paper.launcher });
     const first = await run('e1');

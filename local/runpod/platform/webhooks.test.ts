@@ -33,8 +33,8 @@ function rig(answers: (number | null)[] = []) {
   return { clock, arrived, happenings, webhooks, send, fault };
 }
 
-describe('the retry rule', () => {
-  it('is content with one 200', async () => {
+describe('retries of a webhook', () => {
+  it('end after one 200', async () => {
     const { clock, arrived, send, happenings } = rig();
     send('j1');
     await clock.advance(120_000);
@@ -53,7 +53,7 @@ describe('the retry rule', () => {
     },
   );
 
-  it('stops as soon as one try is answered 200', async () => {
+  it('end after the first 200', async () => {
     const { clock, arrived, send, happenings } = rig([500]);
     send('j1');
     await clock.advance(600_000);
@@ -61,7 +61,7 @@ describe('the retry rule', () => {
     expect(happenings.at(-1)).toMatchObject({ type: 'webhook_sent', attempt: 2 });
   });
 
-  it('takes a silent receiver for a failed try', async () => {
+  it('follow a receiver that does not answer', async () => {
     const { clock, arrived, send, happenings } = rig([null]);
     send('j1');
     await clock.advance(10_000);
@@ -70,7 +70,7 @@ describe('the retry rule', () => {
     expect(arrived.map(({ at }) => at)).toEqual([0, 20_000]);
   });
 
-  it('sends nothing more once closed', async () => {
+  it('end when the platform closes', async () => {
     const { clock, arrived, send, webhooks } = rig([500]);
     send('j1');
     await clock.advance(1);
@@ -80,8 +80,8 @@ describe('the retry rule', () => {
   });
 });
 
-describe('faults', () => {
-  it('loses a webhook for good', async () => {
+describe('a webhook fault', () => {
+  it('drops a webhook', async () => {
     const { clock, arrived, send, fault, happenings } = rig();
     fault({ kind: 'webhook', action: 'lose' });
     send('j1');
@@ -91,7 +91,7 @@ describe('faults', () => {
     expect(happenings).toContainEqual({ type: 'webhook_lost', job: 'j1' });
   });
 
-  it('delays a webhook and lets later ones pass it', async () => {
+  it('delays a webhook but not later ones', async () => {
     const { clock, arrived, send, fault } = rig();
     fault({ kind: 'webhook', action: 'delay', delay_ms: 45_000 });
     send('j1');
@@ -103,7 +103,7 @@ describe('faults', () => {
     ]);
   });
 
-  it('repeats a webhook that was answered 200', async () => {
+  it('sends a webhook again after a 200', async () => {
     const { clock, arrived, send, fault } = rig();
     fault({ kind: 'webhook', action: 'repeat', copies: 2 });
     send('j1');
@@ -111,7 +111,7 @@ describe('faults', () => {
     expect(arrived.map(({ job }) => job)).toEqual(['j1', 'j1', 'j1']);
   });
 
-  it('holds webhooks back and delivers them last first', async () => {
+  it('delivers held webhooks in reverse order', async () => {
     const { clock, arrived, send, fault } = rig();
     fault({ kind: 'webhook', action: 'reorder', size: 3 });
     send('j1');
@@ -125,7 +125,7 @@ describe('faults', () => {
     expect(arrived.map(({ job }) => job).filter((job) => job !== 'j4')).toEqual(['j3', 'j2', 'j1']);
   });
 
-  it('lets go of what it holds back, in order, when the faults are taken back', async () => {
+  it('delivers held webhooks in order when the fault is deleted', async () => {
     const { clock, arrived, send, fault, webhooks } = rig();
     fault({ kind: 'webhook', action: 'reorder', size: 3 });
     send('j1');

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from worker_gpu.outputs.history_outputs import (
     FileRef,
+    ImageRef,
     ListedOutput,
     OutputRef,
     PathRef,
-    PictureRef,
     TextRef,
     list_outputs,
 )
@@ -82,7 +82,7 @@ json_values = st.recursive(
 def test_no_output_breaks_the_walk(output: JsonObject) -> None:
     for found in walked(output):
         match found:
-            case TextRef() | PictureRef():
+            case TextRef() | ImageRef():
                 pass
             case PathRef():
                 assert found.path

@@ -23,12 +23,12 @@ from worker_gpu.graph import class_types, rewrite
 from worker_gpu.job_folders import JobFolders
 from worker_gpu.log import Log
 from worker_gpu.needs import models_for
-from worker_gpu.outputs.collect import Collector, Wishes
-from worker_gpu.outputs.files import OwnFiles, Source, ViewedFiles
+from worker_gpu.outputs.collect import Collector, OutputOptions
+from worker_gpu.outputs.files import FileSource, JobFolderFiles, ViewFiles
 from worker_gpu.outputs.names import Names
 from worker_gpu.outputs.output_discovery import OutputFinder
 from worker_gpu.outputs.texts import write_text
-from worker_gpu.outputs.upload import Sink
+from worker_gpu.outputs.upload import UploadSink
 from worker_gpu.preflight import last_words
 from worker_gpu.relay import Relay
 from worker_gpu.shape import JsonObject
@@ -70,7 +70,7 @@ class Order:
     workflow: Mapping[str, JsonObject] = field(repr=False)
     folders: JobFolders | None
     shared_folder: str
-    wishes: Wishes
+    options: OutputOptions
     previews: bool
     silence_s: float
     extra: JsonObject = field(default_factory=lambda: JsonObject(), repr=False)
@@ -84,7 +84,7 @@ class Execution:
         place: Workplace,
         order: Order,
         audience: Audience,
-        sink: Sink,
+        sink: UploadSink,
         spool: Spool,
         timings: Timings,
         log: Log,
@@ -222,19 +222,19 @@ class Execution:
 
     def _make_collector(self, group: asyncio.TaskGroup) -> Collector:
         place, order = self._place, self._order
-        source: Source
+        source: FileSource
         if order.folders is not None:
-            source, names = OwnFiles(order.folders, order.wishes.metadata), Names()
+            source, names = JobFolderFiles(order.folders, order.options.metadata), Names()
         else:
             in_memory = self._sink.reads_once
-            source = ViewedFiles(place.client, self._spool, order.shared_folder, order.wishes.metadata, in_memory)
+            source = ViewFiles(place.client, self._spool, order.shared_folder, order.options.metadata, in_memory)
             names = Names(f"{order.shared_folder}/")
         return Collector(
             group,
             source,
             self._sink,
-            OutputFinder(source, names, self._classes, order.wishes.temp_outputs),
-            order.wishes,
+            OutputFinder(source, names, self._classes, order.options.temp_outputs),
+            order.options,
             lambda text: write_text(text, self._spool),
             None if order.folders is not None else self._place_for_picture,
             self._audience.output,

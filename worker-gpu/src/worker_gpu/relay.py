@@ -52,11 +52,11 @@ class Relay:
 
     def showed(self, node: str, output: JsonObject) -> None:
         """See `Listener`."""
-        self._collector.showed(node, output)
+        self._collector.on_node_output(node, output)
 
     def previewed(self, node: str, content_type: str, image: bytes) -> None:
         """See `Listener`."""
         if self._sends(node):
-            self._collector.sent(node, content_type, image)
+            self._collector.on_node_image(node, content_type, image)
         elif self._previews:
             self._viewer.preview(node, content_type, image)

@@ -11,7 +11,7 @@ from worker_gpu.gateway.client import GatewayClient
 from worker_gpu.graph import class_types, job_folder
 from worker_gpu.inputs import InputFetcher, store_for
 from worker_gpu.log import Log
-from worker_gpu.outputs.collect import Wishes
+from worker_gpu.outputs.collect import OutputOptions
 from worker_gpu.outputs.upload import Uploader
 from worker_gpu.spool import Spool
 from worker_gpu.transfers import Transfers
@@ -86,7 +86,7 @@ class Work:
             workflow=claim.workflow,
             folders=self._folders,
             shared_folder=self._folder,
-            wishes=Wishes(claim.options.temp_outputs, claim.limits, claim.options.metadata),
+            options=OutputOptions(claim.options.temp_outputs, claim.limits, claim.options.metadata),
             previews=claim.options.previews,
             silence_s=float(claim.limits.silence_s),
         )

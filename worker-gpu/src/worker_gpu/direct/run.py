@@ -15,8 +15,8 @@ from worker_gpu.execution import Execution, Order
 from worker_gpu.fault import wears_out
 from worker_gpu.graph import class_types
 from worker_gpu.inputs import store_for
-from worker_gpu.outputs.collect import Wishes
-from worker_gpu.outputs.upload import Sink, Uploader
+from worker_gpu.outputs.collect import OutputOptions
+from worker_gpu.outputs.upload import Uploader, UploadSink
 from worker_gpu.preflight import preflight
 from worker_gpu.shape import Json, JsonObject
 from worker_gpu.spool import Spool
@@ -130,7 +130,7 @@ class _DirectRun:
                 workflow=request.workflow,
                 folders=self._folders,
                 shared_folder=self._prompt_id,
-                wishes=Wishes(request.temp_outputs, self._limits(), request.metadata),
+                options=OutputOptions(request.temp_outputs, self._limits(), request.metadata),
                 previews=False,
                 silence_s=place.settings.direct.silence_s,
                 extra=self._extra(),
@@ -167,7 +167,7 @@ class _DirectRun:
         beside_bucket = self._place.settings.direct.bucket is not None
         return Limits(0, 0, MAX_TEXT_BESIDE_BUCKET_BYTES if beside_bucket else MAX_INLINE_TEXT_BYTES, 0)
 
-    def _make_sink(self) -> Sink:
+    def _make_sink(self) -> UploadSink:
         place, settings = self._place, self._place.settings.direct
         if not self._wants_outputs:
             return DiscardedFiles()

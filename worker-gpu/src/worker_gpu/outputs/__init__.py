@@ -1,1 +1,1 @@
-"""What comes out of a graph: found, classified, hashed, uploaded."""
+"""Outputs of a job: discovery, type, name, content, upload."""

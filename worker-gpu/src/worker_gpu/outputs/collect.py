@@ -1,4 +1,4 @@
-"""Collects the outputs of one attempt: uploads start while the graph runs, the rest follows when it has ended."""
+"""Collects the outputs of one attempt. Uploads start while the workflow runs and finish after it has ended."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -10,26 +10,26 @@ from worker_gpu.comfy.follow import Results
 from worker_gpu.comfy.sight import WrittenFile
 from worker_gpu.contract import Limits, Output
 from worker_gpu.errors import JobError
-from worker_gpu.outputs.files import MAX_HELD_BYTES, LocalFile, Source, measure
-from worker_gpu.outputs.history_outputs import FileRef, ListedOutput, PictureRef, TextRef, file_at, list_outputs
+from worker_gpu.outputs.files import MAX_HELD_BYTES, FileSource, LocalFile, measure
+from worker_gpu.outputs.history_outputs import FileRef, ImageRef, ListedOutput, TextRef, file_at, list_outputs
 from worker_gpu.outputs.kinds import TEXT
 from worker_gpu.outputs.metadata_warnings import MetadataWarnings, Warn
 from worker_gpu.outputs.output_discovery import OutputFinder, PendingOutput, comfyui_unreachable
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
-from worker_gpu.outputs.upload import NamedFile, Sink
+from worker_gpu.outputs.upload import NamedFile, UploadSink
 from worker_gpu.shape import JsonObject
 from worker_gpu.together import together
 
 OUTPUT_FOLDER = "output"
 MAX_FETCHES = 4
-"""So many files at a time are brought in."""
-MAX_LOOKS = 8
-"""So many files at a time are asked for whether they have changed."""
+"""Files fetched at the same time."""
+MAX_CHECKS = 8
+"""Files checked for changes at the same time."""
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What counts as a result of this job, and whether files keep the graph that ComfyUI wrote into them."""
+class OutputOptions:
+    """Which outputs the job wants, their limits, and whether files keep their metadata."""
 
     temp_outputs: bool
     limits: Limits
@@ -37,20 +37,20 @@ class Wishes:
 
 
 class Collector:
-    """Call `showed` for each node as it lists outputs, then `finish` once. Tasks live in `group`, which fails with the
-    first of them. `keep_picture` gives a place for a picture that a node sends; None where those come as files. `emit`
-    gets each output as soon as it is stored, and again where its file was written again. `warn` gets warnings about
-    the outputs."""
+    """Call `on_node_output` each time a node lists outputs, then `finish` once. Its tasks run in `group`, which fails
+    with the first of them. `image_path` returns a path for an image that a node sends over the WebSocket; None if such
+    images are files. `emit` gets each output when it is stored, and again if its file was written again. `warn` gets
+    warnings about outputs."""
 
     def __init__(
         self,
         group: asyncio.TaskGroup,
-        source: Source,
-        uploader: Sink,
+        source: FileSource,
+        uploader: UploadSink,
         finder: OutputFinder,
-        wishes: Wishes,
+        options: OutputOptions,
         spool: Callable[[str], LocalFile],
-        keep_picture: Callable[[], Path] | None,
+        image_path: Callable[[], Path] | None,
         emit: Callable[[Output], None],
         warn: Warn,
     ) -> None:
@@ -58,112 +58,111 @@ class Collector:
         self._source = source
         self._uploader = uploader
         self._finder = finder
-        self._wishes = wishes
+        self._options = options
         self._spool = spool
-        self._keep_picture = keep_picture
+        self._image_path = image_path
         self._emit = emit
         self._metadata_warnings = MetadataWarnings(warn)
-        self._taken: dict[str, PendingOutput] = {}
-        self._repeated: set[str] = set()
-        self._sent: dict[str, int] = {}
+        self._pending: dict[str, PendingOutput] = {}
+        self._duplicates: set[str] = set()
+        self._image_counts: dict[str, int] = {}
         self._stored: dict[str, Output] = {}
         self._files: dict[str, NamedFile] = {}
         self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        # Fair: what is listed first is named and kept first.
+        # asyncio.Lock is fair: outputs are named and stored in the order in which they are listed.
         self._naming = asyncio.Lock()
-        self._ending = False
+        self._is_last_check = False
         self._fetching = asyncio.Semaphore(MAX_FETCHES)
-        self._looking = asyncio.Semaphore(MAX_LOOKS)
+        self._checking = asyncio.Semaphore(MAX_CHECKS)
         self._listed_last: frozenset[str] = frozenset()
 
-    def showed(self, node: str, output: JsonObject) -> None:
-        """A node listed outputs: begin to bring them in. What was listed before is passed over."""
-        self._begin(self._take(list_outputs(node, output)))
+    def on_node_output(self, node: str, output: JsonObject) -> None:
+        """Start storing the outputs that a node listed, except those it listed before."""
+        self._start(self._add(list_outputs(node, output)))
 
-    def sent(self, node: str, content_type: str, picture: bytes) -> None:
-        """A node sent a picture as its result. Does nothing where such pictures come as files."""
-        if self._keep_picture is None:
+    def on_node_image(self, node: str, content_type: str, image: bytes) -> None:
+        """Store an image that a node sent over the WebSocket as its output. Does nothing if such images are files."""
+        if self._image_path is None:
             return
-        count = self._sent[node] = self._sent.get(node, 0) + 1
+        count = self._image_counts[node] = self._image_counts.get(node, 0) + 1
         extension = "png" if content_type == "image/png" else "jpg"
-        self._begin(self._take_sent(node, PictureRef(self._keep_picture(), extension, count - 1), picture))
+        self._start(self._add_image(node, ImageRef(self._image_path(), extension, count - 1), image))
 
     async def finish(self, results: Results) -> list[Output]:
-        """All outputs of the job as they are now, in the order they were found, once they are stored. `results` is what
-        the history says. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
-        self._source.ended(results.began_ms)
+        """All outputs of the job in the order they were found, once the latest content of each is stored. `results` is
+        from the history. Raises `JobError` `output_missing`, `output_too_large`, `upload_failed`; `AttemptOver`."""
+        self._source.run_ended(results.began_ms)
         self._listed_last = results.listed_last
-        early = set(self._taken)
-        self._begin(self._take([each for node, output in results.listed for each in list_outputs(node, output)]))
-        self._begin(self._take(_unlisted(results.written)))
-        await self._settled()
-        if not self._taken:
+        early = set(self._pending)
+        self._start(self._add([each for node, output in results.listed for each in list_outputs(node, output)]))
+        self._start(self._add(_written_outputs(results.written)))
+        await self._drain()
+        if not self._pending:
             raise self._finder.no_outputs_error()
-        await self._look_again(early & set(self._files))
-        return [replace(self._stored[name], keys=item.keys) for name, item in self._taken.items()]
+        await self._store_changed(early & set(self._files))
+        return [replace(self._stored[name], keys=item.keys) for name, item in self._pending.items()]
 
     def stored(self) -> tuple[Output, ...]:
         """The outputs stored so far, in the order they were found."""
-        return tuple(self._stored[name] for name in self._taken if name in self._stored)
+        return tuple(self._stored[name] for name in self._pending if name in self._stored)
 
     async def upload_again(self, names: Iterable[str]) -> bool:
-        """Upload these outputs once more, since R2 lacks them; False when one of them is none of ours."""
+        """Upload these outputs again because R2 lacks them; False if one of them is unknown."""
         files = [self._files[name] for name in names if name in self._files]
         if not files or len(files) != len(set(names)):
             return False
         await self._uploader.put(files, lambda _named, _key: None)
         return True
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = self._group.create_task(work)
+    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._group.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _settled(self) -> None:
+    async def _drain(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
 
-    async def _take(self, listed: list[ListedOutput]) -> None:
-        """Bring in what is new of `listed`."""
+    async def _add(self, listed: list[ListedOutput]) -> None:
+        """Store the outputs in `listed` that are new."""
         async with self._naming:
-            fresh: list[PendingOutput] = []
+            new: list[PendingOutput] = []
             for each in listed:
                 item = await self._finder.resolve(each)
-                if item is None or item.name in self._repeated:
+                if item is None or item.name in self._duplicates:
                     continue
-                taken = self._taken.get(item.name)
-                if taken is None:
-                    self._taken[item.name] = item
-                    fresh.append(item)
+                known = self._pending.get(item.name)
+                if known is None:
+                    self._pending[item.name] = item
+                    new.append(item)
                 else:
-                    self._taken[item.name] = replace(taken, keys=taken.keys | item.keys)
-        if fresh:
-            await self._bring_in(fresh)
+                    self._pending[item.name] = replace(known, keys=known.keys | item.keys)
+        if new:
+            await self._store_items(new)
 
-    async def _take_sent(self, node: str, ref: PictureRef, picture: bytes) -> None:
-        await asyncio.to_thread(ref.path.write_bytes, picture)
-        await self._take([ListedOutput(node, "", ref)])
+    async def _add_image(self, node: str, ref: ImageRef, image: bytes) -> None:
+        await asyncio.to_thread(ref.path.write_bytes, image)
+        await self._add([ListedOutput(node, "", ref)])
 
-    async def _bring_in(self, items: list[PendingOutput]) -> None:
-        most = self._wishes.limits.max_outputs
-        if 0 < most < len(self._taken):
-            raise JobError("output_too_large", f"The graph gave more than {most} outputs.")
+    async def _store_items(self, items: list[PendingOutput]) -> None:
+        max_outputs = self._options.limits.max_outputs
+        if 0 < max_outputs < len(self._pending):
+            raise JobError("output_too_large", f"The workflow has more than {max_outputs} outputs.")
         files: list[NamedFile] = []
-        brought = await together(self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef))
-        fetched = dict(brought)
+        fetched = dict(await together(self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef)))
         for item in items:
             if isinstance(item.ref, TextRef):
                 beside = [fetched[other.name] for other in items if other.node == item.node and other.name in fetched]
                 if await asyncio.to_thread(is_in_one_of, beside, item.ref.text):
-                    # A node that saves a text, and lists it as well.
-                    del self._taken[item.name]
-                    self._repeated.add(item.name)
+                    # The node saves the text as a file and lists it too.
+                    del self._pending[item.name]
+                    self._duplicates.add(item.name)
                     continue
-                if self._kept_inline(item, item.ref.text):
+                if self._store_inline(item, item.ref.text):
                     continue
                 file = await asyncio.to_thread(self._spool, item.ref.text)
-            elif isinstance(item.ref, PictureRef):
+            elif isinstance(item.ref, ImageRef):
                 file = await asyncio.to_thread(measure, item.ref.path, item.name)
             else:
                 file = fetched[item.name]
@@ -177,26 +176,26 @@ class Collector:
         try:
             await self._uploader.put(files, self._uploaded)
         except JobError:
-            # A file that is being written has no upload that fits; the last look brings it in.
-            if self._ending or not await self._changed({named.name for named in files}):
+            # The upload of a file that is still being written may fail. The last check stores it.
+            if self._is_last_check or not await self._changed({named.name for named in files}):
                 raise
         finally:
             self._held_bytes -= sum(len(file.content or b"") for file in fetched.values())
 
-    async def _look_again(self, early: set[str]) -> None:
-        """The last look at files that came in while the graph ran: a node may have gone on writing them."""
-        self._ending = True
-        changed = await self._changed(early) | {name for name in self._taken if name not in self._stored}
+    async def _store_changed(self, early: set[str]) -> None:
+        """Check the files that were stored while the workflow ran, because a node may have written them again."""
+        self._is_last_check = True
+        changed = await self._changed(early) | {name for name in self._pending if name not in self._stored}
         if changed:
-            await self._bring_in([item for name, item in self._taken.items() if name in changed])
+            await self._store_items([item for name, item in self._pending.items() if name in changed])
 
     async def _changed(self, names: set[str]) -> set[str]:
         async def is_changed(name: str) -> tuple[str, bool]:
-            ref = self._taken[name].ref
+            ref = self._pending[name].ref
             if not isinstance(ref, FileRef):
                 return name, False
-            ran_after = self._taken[name].node not in self._listed_last
-            async with self._looking:
+            ran_after = self._pending[name].node not in self._listed_last
+            async with self._checking:
                 return name, await self._source.is_changed(ref, self._files[name].file, ran_after)
 
         try:
@@ -204,8 +203,8 @@ class Collector:
         except ComfyUnreachable as error:
             raise comfyui_unreachable() from error
 
-    def _kept_inline(self, item: PendingOutput, text: str) -> bool:
-        if len(text.encode("utf-8", "replace")) > self._wishes.limits.max_text_bytes:
+    def _store_inline(self, item: PendingOutput, text: str) -> bool:
+        if len(text.encode("utf-8", "replace")) > self._options.limits.max_text_bytes:
             return False
         size, sha256, clean = measure_text(text)
         self._store(
@@ -225,7 +224,7 @@ class Collector:
         return True
 
     async def _fetch(self, item: PendingOutput, ref: FileRef) -> tuple[str, LocalFile]:
-        """The item's name and its file."""
+        """The name of the output and its file."""
         try:
             async with self._fetching:
                 file = await self._source.fetch(ref)
@@ -240,7 +239,7 @@ class Collector:
         return item.name, file
 
     def _uploaded(self, named: NamedFile, key: str) -> None:
-        item, file = self._taken[named.name], named.file
+        item, file = self._pending[named.name], named.file
         self._metadata_warnings.check(named)
         self._store(
             Output(
@@ -261,12 +260,12 @@ class Collector:
         self._emit(output)
 
     def _check_size(self, name: str, size_bytes: int) -> None:
-        most = self._wishes.limits.max_output_bytes
-        if 0 < most < size_bytes:
-            raise JobError("output_too_large", f"The output {name} is larger than {most} bytes.")
+        max_bytes = self._options.limits.max_output_bytes
+        if 0 < max_bytes < size_bytes:
+            raise JobError("output_too_large", f"The output {name} is larger than {max_bytes} bytes.")
 
 
-def _unlisted(written: Iterable[WrittenFile]) -> list[ListedOutput]:
-    """What was written to the output folder, listed by a node or not. What lies in temp is a result only if listed."""
+def _written_outputs(written: Iterable[WrittenFile]) -> list[ListedOutput]:
+    """The files written to the output folder, listed or not. A file in temp is an output only if a node lists it."""
     refs = ((file.node, file_at(file.path, file.folder)) for file in written if file.folder == OUTPUT_FOLDER)
     return [ListedOutput(node, "", ref) for node, ref in refs if ref is not None]

@@ -1,4 +1,4 @@
-"""Where the bytes of outputs are: in the folders of a ComfyUI of ours, or behind `/view` of somebody else's."""
+"""Content of output files: in the folders of a ComfyUI that the worker started, or from `/view` of another ComfyUI."""
 
 import asyncio
 import hashlib
@@ -19,23 +19,23 @@ from worker_gpu.spool import Spool
 
 BLOCK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024
-"""A file up to this size is read once, and what reads it later has its content."""
+"""A file up to this size is read once and its content is kept for the upload."""
 MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Content of files of a job that is held in memory at a time: further ones are read from disk again."""
+"""Content that a job holds in memory at a time. Further files are read from disk again."""
 CLOCK_STEP_NS = 10_000_000
-"""A file may be that much older than the moment in which it was written: Linux stamps files by a clock that moves 100
-to 1,000 times a second."""
+"""The time of a file can be this much earlier than its writing: Linux takes it from a clock that ticks 100 to 1,000
+times a second."""
 
 
 Stamp: TypeAlias = tuple[int, int, int] | str
-"""Size, time of the last change in ns, and inode of a file, or the ETag that ComfyUI gives it: another one means that
-the file was written again."""
+"""Size, modification time in ns, and inode of a file, or its ETag from ComfyUI. It changes when the file is written
+again."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file, measured: on this disk at `path`, in memory as `content`, or both. `stamp` is what the output had before
-    it was measured; None where nothing tells. `strip_result` is None if the job keeps metadata."""
+    """A file with its size, hash and type: on this disk at `path`, in memory as `content`, or both. `stamp` is that of
+    the output before it was read; None if unknown. `strip_result` is None if the job keeps metadata."""
 
     path: Path | None
     size_bytes: int
@@ -46,54 +46,52 @@ class LocalFile:
     strip_result: StripResult | None = None
 
     def read(self) -> bytes:
-        """All that it holds. Blocks. Raises `OSError`."""
+        """The content of the file. Blocks. Raises `OSError`."""
         return self.content if self.content is not None else self.on_disk.read_bytes()
 
     @property
     def on_disk(self) -> Path:
-        """Where it is on this disk. Raises `FileNotFoundError` for one that was in memory only and was released."""
+        """The path of the file. Raises `FileNotFoundError` if it was only in memory."""
         if self.path is None:
             raise FileNotFoundError("the file was never on this disk")
         return self.path
 
     def released(self) -> "LocalFile":
-        """The file without its content, which is to be read from disk from now on."""
+        """The file without its content in memory."""
         return replace(self, content=None)
 
 
-class Source(Protocol):
-    """Gets at output files."""
+class FileSource(Protocol):
+    """Finds and reads output files."""
 
-    async def place(self, ref: PathRef) -> FileRef | None:
-        """The file that a path names; None where there is no such file. Raises `ComfyUnreachable`."""
+    async def resolve(self, ref: PathRef) -> FileRef | None:
+        """The file that a path names; None if it does not exist. Raises `ComfyUnreachable`."""
         ...
 
-    async def is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
-        """Whether the run wrote the file. One that is not there counts as written. Where nothing tells, it is what the
-        node says if that is `certain`, an entry rather than a text. Raises `ComfyUnreachable`."""
+    async def belongs_to_run(self, ref: FileRef, certain: bool) -> bool:
+        """Whether this run wrote the file. True for a missing file, so that its absence is reported. If nothing tells,
+        it is `certain`: true for a listed file, false for a string. Raises `ComfyUnreachable`."""
         ...
 
-    def ended(self, began_ms: int | None) -> None:
-        """The run is over, and began at that time by ComfyUI's clock: files that nothing told of before can be judged
-        now."""
+    def run_ended(self, began_ms: int | None) -> None:
+        """The run has ended, and started at `began_ms` of ComfyUI's clock. From now on the time of a file can tell
+        whether the run wrote it."""
         ...
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
-        """The file on this disk; None where it does not exist. Raises `ComfyUnreachable`, `JobError`
-        `insufficient_resources`."""
+        """Read the file; None if it does not exist. Raises `ComfyUnreachable`, `JobError` `insufficient_resources`."""
         ...
 
     async def is_changed(self, ref: FileRef, file: LocalFile, ran_after: bool) -> bool:
-        """Whether the output is there and was written again since `file` was fetched. `ran_after`: a node ran after the
-        one that listed it. Raises `ComfyUnreachable`."""
+        """Whether the output exists and was written again since `file` was read. `ran_after`: whether a node ran after
+        the node that listed it. Raises `ComfyUnreachable`."""
         ...
 
 
-class ViewedFiles:
-    """Files behind `/view` of a ComfyUI whose folders jobs share, spooled to `spool` and hashed on the way; without
-    ComfyUI's graph unless `metadata`. `in_memory`: small ones need no copy on disk. What lies below `own_folder` of the
-    output folder is the job's; else the time of a file says whether the run wrote it, which is known when the run is
-    over."""
+class ViewFiles:
+    """Files from `/view` of a ComfyUI whose folders jobs share, written to `spool` and hashed while they arrive. Unless
+    `metadata`, the workflow is removed. With `in_memory`, small files are not written to disk. Files below `own_folder`
+    of the output folder belong to the job; for others the time of the file decides, once the run has ended."""
 
     def __init__(
         self, client: ComfyClient, spool: Spool, own_folder: str, metadata: bool, in_memory: bool = False
@@ -105,22 +103,22 @@ class ViewedFiles:
         self._in_memory = in_memory and metadata
         self._held_bytes = 0
         self._numbers = itertools.count(1)
-        self._is_over = False
+        self._has_ended = False
         self._began_ns: int | None = None
 
-    async def place(self, ref: PathRef) -> FileRef | None:
-        """See `Source`."""
+    async def resolve(self, ref: PathRef) -> FileRef | None:
+        """See `FileSource`."""
         for candidate in candidate_files(ref, ()):
             async with self._client.view(candidate.filename, candidate.subfolder, candidate.folder) as viewed:
-                if viewed is not None:  # the body is not read
+                if viewed is not None:  # The body is not read.
                     return candidate
         return None
 
-    async def is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
-        """See `Source`."""
+    async def belongs_to_run(self, ref: FileRef, certain: bool) -> bool:
+        """See `FileSource`."""
         if ref.folder == "output" and ref.path.startswith(self._below):
             return True
-        if not self._is_over:
+        if not self._has_ended:
             return False
         async with self._client.view(ref.filename, ref.subfolder, ref.folder) as viewed:
             if viewed is None:
@@ -129,19 +127,19 @@ class ViewedFiles:
             return certain
         return viewed.changed_ns >= self._began_ns - CLOCK_STEP_NS
 
-    def ended(self, began_ms: int | None) -> None:
-        """See `Source`."""
-        self._is_over = True
+    def run_ended(self, began_ms: int | None) -> None:
+        """See `FileSource`."""
+        self._has_ended = True
         self._began_ns = began_ms * 1_000_000 if began_ms is not None else None
 
     async def is_changed(self, ref: FileRef, file: LocalFile, ran_after: bool) -> bool:
-        """See `Source`."""
+        """See `FileSource`."""
         if not ran_after or not isinstance(file.stamp, str):
             return False
         return await self._client.has_changed(ref.filename, ref.subfolder, ref.folder, file.stamp)
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
-        """See `Source`."""
+        """See `FileSource`."""
         async with self._client.view(ref.filename, ref.subfolder, ref.folder) as viewed:
             if viewed is None:
                 return None
@@ -164,8 +162,8 @@ class ViewedFiles:
 
 
 class _Spooled:
-    """A file that comes in blocks: written to `spool` under `number` and hashed in large pieces. `flush`, `end` and
-    `in_memory` block; the first two raise `JobError` `insufficient_resources`."""
+    """A file that arrives in blocks, hashed and written to `spool` as `number` in large pieces. `flush`, `end` and
+    `in_memory` block; `flush` and `end` raise `JobError` `insufficient_resources`."""
 
     def __init__(self, spool: Spool, number: str) -> None:
         self._spool = spool
@@ -178,29 +176,29 @@ class _Spooled:
 
     @property
     def is_all_held(self) -> bool:
-        """Whether nothing of it was written yet."""
+        """Whether all of it is still in memory."""
         return self._written == 0
 
     def add(self, block: bytes) -> bool:
-        """Take the next block; says whether it is time to `flush`."""
+        """Add the next block. Returns whether to call `flush`."""
         self._held.append(block)
         self.held_bytes += len(block)
         return self.held_bytes > IN_MEMORY_BYTES
 
     def flush(self) -> bytes:
-        """Write what is held; gives it."""
+        """Write the blocks in memory to disk, and return them."""
         content = self._hashed()
         try:
             with self._spool.file(self._number).open("ab") as file:
                 file.write(content)
         except OSError as error:
-            raise JobError("insufficient_resources", "The worker's disk took no more of an output.") from error
+            raise JobError("insufficient_resources", "The worker's disk cannot hold an output.") from error
         self._written += len(content)
         self._held, self.held_bytes = [], 0
         return content
 
     def end(self, name: str) -> LocalFile:
-        """The whole file, called `name`."""
+        """The complete file, whose name is `name`."""
         is_first = self._written == 0
         content = self.flush()
         digest, kind = self._digest.hexdigest(), kind_of(self._head, name)
@@ -208,40 +206,40 @@ class _Spooled:
         return LocalFile(path, self._written, digest, kind, content=content if is_first else None)
 
     def in_memory(self, name: str) -> LocalFile:
-        """The whole file, called `name`, of which nothing was written to disk."""
+        """The complete file, whose name is `name`, without a copy on disk."""
         content = self._hashed()
         return LocalFile(None, len(content), self._digest.hexdigest(), kind_of(self._head, name), content=content)
 
     def _hashed(self) -> bytes:
-        """What is held, hashed."""
+        """Hash the blocks in memory, and return them."""
         content = b"".join(self._held)
         self._head = self._head or content[:HEAD_BYTES]
         self._digest.update(content)
         return content
 
 
-class OwnFiles:
-    """Files in the job's own folders of a ComfyUI that the worker started. Unless `metadata`, ComfyUI's graph is taken
-    out of them where they are."""
+class JobFolderFiles:
+    """Files in the folders of the job in a ComfyUI that the worker started. Unless `metadata`, the workflow is removed
+    from them in place."""
 
     def __init__(self, folders: JobFolders, metadata: bool) -> None:
         self._folders = folders
         self._metadata = metadata
 
-    async def place(self, ref: PathRef) -> FileRef | None:
-        """See `Source`."""
-        return await asyncio.to_thread(self._place, ref)
+    async def resolve(self, ref: PathRef) -> FileRef | None:
+        """See `FileSource`."""
+        return await asyncio.to_thread(self._resolve, ref)
 
-    async def is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
-        """Always: a job has its folders to itself."""
+    async def belongs_to_run(self, ref: FileRef, certain: bool) -> bool:
+        """Always true: the folders belong to the job alone."""
         del ref, certain
         return True
 
-    def ended(self, began_ms: int | None) -> None:
-        """Nothing to learn."""
+    def run_ended(self, began_ms: int | None) -> None:
+        """See `FileSource`. Nothing depends on it."""
 
     async def is_changed(self, ref: FileRef, file: LocalFile, ran_after: bool) -> bool:
-        """See `Source`."""
+        """See `FileSource`."""
         del ref, ran_after
         try:
             return stamp_of(file.on_disk.stat()) != file.stamp
@@ -249,10 +247,10 @@ class OwnFiles:
             return False
 
     async def fetch(self, ref: FileRef) -> LocalFile | None:
-        """See `Source`."""
+        """See `FileSource`."""
         return await asyncio.to_thread(self._measure, ref)
 
-    def _place(self, ref: PathRef) -> FileRef | None:
+    def _resolve(self, ref: PathRef) -> FileRef | None:
         found = candidate_files(ref, self._folders.roots)
         return next((file for file in found if self._folders.find(file) is not None), None)
 
@@ -265,19 +263,19 @@ class OwnFiles:
 
 
 def measure(path: Path, name: str) -> LocalFile:
-    """Size, hash and kind of a file, with its content if it is small. Blocks. Raises `OSError`."""
+    """Read size, hash and type of a file, and its content if it is small. Blocks. Raises `OSError`."""
     digest, size, head, content = hashlib.sha256(), 0, b"", None
     with path.open("rb") as file:
-        about = os.fstat(file.fileno())
-        block_bytes = IN_MEMORY_BYTES if about.st_size <= IN_MEMORY_BYTES else BLOCK_BYTES
+        stat = os.fstat(file.fileno())
+        block_bytes = IN_MEMORY_BYTES if stat.st_size <= IN_MEMORY_BYTES else BLOCK_BYTES
         while block := file.read(block_bytes):
-            content = block if size == 0 and about.st_size <= IN_MEMORY_BYTES else None
+            content = block if size == 0 and stat.st_size <= IN_MEMORY_BYTES else None
             head = head or block[:HEAD_BYTES]
             digest.update(block)
             size += len(block)
-    return LocalFile(path, size, digest.hexdigest(), kind_of(head, name), stamp_of(about), content)
+    return LocalFile(path, size, digest.hexdigest(), kind_of(head, name), stamp_of(stat), content)
 
 
 def stamp_of(stat: os.stat_result) -> Stamp:
-    """What tells one state of a file from another without reading it."""
+    """The stamp of a file, without reading its content."""
     return stat.st_size, stat.st_mtime_ns, stat.st_ino

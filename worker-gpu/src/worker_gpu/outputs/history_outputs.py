@@ -63,7 +63,7 @@ class TextRef:
 
 
 @dataclass(frozen=True)
-class PictureRef:
+class ImageRef:
     """An image that a node sent over the WebSocket, at `path` on this disk. `index` counts the images of the node."""
 
     path: Path
@@ -71,7 +71,7 @@ class PictureRef:
     index: int
 
 
-OutputRef: TypeAlias = FileRef | PathRef | TextRef | PictureRef
+OutputRef: TypeAlias = FileRef | PathRef | TextRef | ImageRef
 """Where the content of an output is."""
 
 

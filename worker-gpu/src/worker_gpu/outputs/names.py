@@ -4,7 +4,7 @@ import hashlib
 import re
 
 from worker_gpu.contract import MAX_NAME_BYTES
-from worker_gpu.outputs.history_outputs import FileRef, PictureRef, TextRef
+from worker_gpu.outputs.history_outputs import FileRef, ImageRef, TextRef
 
 TEMP_FOLDER = "temp"
 
@@ -35,7 +35,7 @@ class Names:
         """The name of a text of a node: `2.txt`, then `2_2.txt`, `2_3.txt`."""
         return self._numbered(node, ref.index, "txt")
 
-    def of_picture(self, node: str, ref: PictureRef) -> str:
+    def of_image(self, node: str, ref: ImageRef) -> str:
         """The name of an image that a node sent: `2.png`, then `2_2.png`, `2_3.png`."""
         return self._numbered(node, ref.index, ref.extension)
 

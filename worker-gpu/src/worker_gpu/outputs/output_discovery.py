@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.errors import JobError, NodeRef
-from worker_gpu.outputs.files import Source
-from worker_gpu.outputs.history_outputs import FileRef, ListedOutput, PathRef, PictureRef, TextRef
+from worker_gpu.outputs.files import FileSource
+from worker_gpu.outputs.history_outputs import FileRef, ImageRef, ListedOutput, PathRef, TextRef
 from worker_gpu.outputs.kinds import kind_of
 from worker_gpu.outputs.names import TEMP_FOLDER, Names
 
@@ -19,13 +19,13 @@ class PendingOutput:
     node: str
     keys: frozenset[str]
     temp: bool
-    ref: FileRef | TextRef | PictureRef
+    ref: FileRef | TextRef | ImageRef
 
 
 class OutputFinder:
     """Finds the outputs of one job. `classes` maps the nodes of the workflow to their classes."""
 
-    def __init__(self, source: Source, names: Names, classes: Mapping[str, str], temp_outputs: bool) -> None:
+    def __init__(self, source: FileSource, names: Names, classes: Mapping[str, str], temp_outputs: bool) -> None:
         self._source = source
         self._names = names
         self._classes = classes
@@ -37,8 +37,8 @@ class OutputFinder:
         node, found, keys = listed.node, listed.ref, frozenset({listed.key} - {""})
         if isinstance(found, TextRef):
             return PendingOutput(self._names.of_text(node, found), node, keys, temp=False, ref=found)
-        if isinstance(found, PictureRef):
-            return PendingOutput(self._names.of_picture(node, found), node, keys, temp=False, ref=found)
+        if isinstance(found, ImageRef):
+            return PendingOutput(self._names.of_image(node, found), node, keys, temp=False, ref=found)
         ref = await self._place(node, found) if isinstance(found, PathRef) else found
         if ref is None:
             return None
@@ -48,13 +48,13 @@ class OutputFinder:
         if temp and not self._temp_outputs:
             self._has_previews = True
             return None
-        if not await self._is_of_this_run(ref, isinstance(found, FileRef) or found.required):
+        if not await self._belongs_to_run(ref, isinstance(found, FileRef) or found.required):
             return None
         return PendingOutput(self._names.of_file(ref, temp), node, keys, temp, ref)
 
-    async def _is_of_this_run(self, ref: FileRef, certain: bool) -> bool:
+    async def _belongs_to_run(self, ref: FileRef, certain: bool) -> bool:
         try:
-            return await self._source.is_of_this_run(ref, certain)
+            return await self._source.belongs_to_run(ref, certain)
         except ComfyUnreachable as error:
             raise comfyui_unreachable() from error
 
@@ -74,7 +74,7 @@ class OutputFinder:
 
     async def _place(self, node: str, path: PathRef) -> FileRef | None:
         try:
-            ref = await self._source.place(path)
+            ref = await self._source.resolve(path)
         except ComfyUnreachable as error:
             raise comfyui_unreachable() from error
         if ref is None and path.required:

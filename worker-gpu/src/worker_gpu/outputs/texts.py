@@ -1,4 +1,4 @@
-"""Text outputs: measured where they travel inline, written to disk where they go up as a file."""
+"""Text outputs: short ones are inline, long ones become files."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from worker_gpu.spool import Spool
 
 
 def measure_text(text: str) -> tuple[int, str, str]:
-    """Size in UTF-8, SHA-256, and the text with lone surrogates replaced, which no UTF-8 can hold."""
+    """Size in UTF-8, SHA-256, and the text with lone surrogates replaced, because UTF-8 cannot encode them."""
     raw = text.encode("utf-8", "replace")
     return len(raw), hashlib.sha256(raw).hexdigest(), raw.decode()
 
 
 def write_text(text: str, spool: Spool) -> LocalFile:
-    """`text` as a file in `spool`, named by its hash. Blocks. Raises `OSError`."""
+    """Write `text` to a file in `spool` named by its hash. Blocks. Raises `OSError`."""
     size, sha256, clean = measure_text(text)
     path = spool.file(f"{sha256}.txt")
     path.write_text(clean, encoding="utf-8", newline="")
@@ -24,7 +24,7 @@ def write_text(text: str, spool: Spool) -> LocalFile:
 
 
 def is_in_one_of(files: Iterable[LocalFile], text: str) -> bool:
-    """Whether one of `files` holds `text` and nothing else; JSON may be laid out in another way. Blocks."""
+    """Whether the content of one of `files` is `text`. JSON may have another layout. Blocks."""
     return any(_holds(file, text) for file in files if file.kind.type == TEXT.type)
 
 
@@ -33,5 +33,5 @@ def _holds(file: LocalFile, text: str) -> bool:
         content = file.read().decode("utf-8")
         return content == text or (file.kind == JSON and json.loads(content) == json.loads(text))
     except (OSError, ValueError, RecursionError):
-        # Gone, no UTF-8, or no JSON.
+        # The file is missing, or not UTF-8, or not JSON.
         return False

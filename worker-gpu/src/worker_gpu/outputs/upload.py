@@ -1,4 +1,4 @@
-"""Puts files into R2 by presigned URLs: small ones in one PUT, large ones in parts side by side."""
+"""Uploads files to R2 by presigned URLs: small files in one PUT, large files in concurrent parts."""
 
 import asyncio
 import io
@@ -25,24 +25,24 @@ from worker_gpu.together import together
 from worker_gpu.transfers import Transfers
 
 MAX_TRANSFERS = 4
-"""Files or parts at a time: one connection to R2 carries 20 to 30 MB/s (reference/gpu-worker.md section 1.1)."""
+"""Concurrent files or parts. One connection to R2 reaches 20 to 30 MB/s (reference/gpu-worker.md section 1.1)."""
 BLOCK_BYTES = 1024 * 1024
 MAX_FRESH_URLS = 2
-"""How often new URLs are asked for when R2 refuses those given: most likely they have expired."""
+"""How often new URLs are requested after R2 rejects a URL, which most likely has expired."""
 MAX_TRIES = 8
-"""Tries of one transfer at a store that answers with errors."""
+"""Tries of one transfer while the store answers with errors."""
 
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file and what it is called in the job."""
+    """A file and its name in the job."""
 
     name: str
     file: LocalFile
 
 
-class Sink(Protocol):
-    """Where outputs go. `reads_once`: nothing of a file is read after it was stored."""
+class UploadSink(Protocol):
+    """Stores outputs. `reads_once`: a file is not read again after it is stored."""
 
     reads_once: bool
 
@@ -51,20 +51,20 @@ class Sink(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Who gives the places that an `Uploader` puts files to: the gateway, or a bucket of one's own."""
+class UploadStore(Protocol):
+    """Issues the URLs that an `Uploader` uses: the gateway, or a bucket of the user."""
 
     async def uploads(self, files: list[FileToUpload], until: float) -> list[Upload]:
-        """A place for each file, in that order. Raises `JobError`, `AttemptOver`."""
+        """An upload for each file, in order. Raises `JobError`, `AttemptOver`."""
         ...
 
     async def finish_upload(self, upload: MultipartUpload, etags: list[tuple[int, str]], until: float) -> bool:
-        """Close a multipart upload; False when it is gone."""
+        """Complete a multipart upload; False if it no longer exists."""
         ...
 
 
-class _UrlRefused(Exception):  # noqa: N818 -- an answer, handled below
-    """R2 refused the URL itself."""
+class _UrlRejected(Exception):  # noqa: N818 -- a response, handled below
+    """R2 rejected the URL itself."""
 
 
 class Uploader:
@@ -72,7 +72,7 @@ class Uploader:
 
     reads_once = False
 
-    def __init__(self, transfers: Transfers, store: Store, until: float) -> None:
+    def __init__(self, transfers: Transfers, store: UploadStore, until: float) -> None:
         self._transfers = transfers
         self._store = store
         self._until = until
@@ -82,9 +82,9 @@ class Uploader:
         """Upload `files`; `done` gets each with its key as soon as it is stored. Raises `JobError` `upload_failed`,
         `output_too_large`; `AttemptOver`."""
         for batch in batches_of(files):
-            asked = [_asked(named) for named in batch]
-            given = await self._store.uploads(asked, self._until)
-            await together(self._one(named, upload, done) for named, upload in zip(batch, given, strict=True))
+            requested = [_request_of(named) for named in batch]
+            issued = await self._store.uploads(requested, self._until)
+            await together(self._one(named, upload, done) for named, upload in zip(batch, issued, strict=True))
 
     async def _one(self, named: NamedFile, upload: Upload, done: Callable[[NamedFile, str], None]) -> None:
         for fresh in range(MAX_FRESH_URLS + 1):
@@ -93,11 +93,11 @@ class Uploader:
                     await self._transfer(upload.url, upload.headers, named.file, 0, named.file.size_bytes)
                 else:
                     await self._in_parts(upload, named.file)
-            except _UrlRefused as refused:
+            except _UrlRejected as refused:
                 if fresh == MAX_FRESH_URLS:
-                    raise JobError("upload_failed", f"The store refused an output ({refused}).") from refused
+                    raise JobError("upload_failed", f"The store rejected an output ({refused}).") from refused
                 self._transfers.log.warn("upload url refused", cause=str(refused))
-                (upload,) = await self._store.uploads([_asked(named)], self._until)
+                (upload,) = await self._store.uploads([_request_of(named)], self._until)
             else:
                 done(named, upload.key)
                 return
@@ -105,7 +105,7 @@ class Uploader:
     async def _in_parts(self, upload: MultipartUpload, file: LocalFile) -> None:
         expected = -(-file.size_bytes // upload.part_bytes)
         if len(upload.parts) != expected:
-            raise JobError("upload_failed", "The gateway cut a large file into another number of parts.")
+            raise JobError("upload_failed", "The gateway issued a wrong number of parts for a large file.")
 
         async def part(number: int, url: str) -> tuple[int, str]:
             offset = (number - 1) * upload.part_bytes
@@ -114,10 +114,10 @@ class Uploader:
 
         etags = await together(part(number, url) for number, url in upload.parts)
         if not await self._store.finish_upload(upload, etags, self._until):
-            raise _UrlRefused("the multipart upload is gone")
+            raise _UrlRejected("the multipart upload no longer exists")
 
     async def _transfer(self, url: str, headers: dict[str, str], file: LocalFile, offset: int, length: int) -> str:
-        """PUT `length` bytes of a file from `offset`; gives the ETag. Raises `_UrlRefused`, `JobError`."""
+        """PUT `length` bytes of a file from `offset`, and return the ETag. Raises `_UrlRejected`, `JobError`."""
         pauses = self._transfers.pauses()
         for attempt in range(1, MAX_TRIES + 1):
             async with self._slots:
@@ -125,13 +125,13 @@ class Uploader:
             if status in (200, 201, 204):
                 return etag
             if status != 0 and status not in REPEATABLE:
-                raise _UrlRefused(f"status {status}")
+                raise _UrlRejected(f"status {status}")
             pause = next(pauses)
             if attempt == MAX_TRIES or self._transfers.now() + pause >= self._until:
                 break
             self._transfers.log.warn("upload repeated", status=status, attempt=attempt, pause_s=round(pause, 3))
             await asyncio.sleep(pause)
-        raise JobError("upload_failed", "The store did not take an output.")
+        raise JobError("upload_failed", "An output could not be stored: the store kept failing.")
 
     async def _put_once(
         self, url: str, headers: dict[str, str], file: LocalFile, offset: int, length: int
@@ -159,7 +159,7 @@ class Uploader:
 
 
 def batches_of(files: list[NamedFile]) -> list[list[NamedFile]]:
-    """`files` in the order given, as many together as one call may ask for."""
+    """`files` in order, in batches that fit the limits of one `uploads` call."""
     batches: list[list[NamedFile]] = []
     urls = 0
     for named in files:
@@ -173,7 +173,7 @@ def batches_of(files: list[NamedFile]) -> list[list[NamedFile]]:
     return batches
 
 
-def _asked(named: NamedFile) -> FileToUpload:
+def _request_of(named: NamedFile) -> FileToUpload:
     return FileToUpload(named.name, named.file.size_bytes, named.file.sha256, named.file.kind.content_type)
 
 

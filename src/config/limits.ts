@@ -14,7 +14,7 @@ export type LimitInfo = {
   unit: 'bytes' | 'seconds' | 'pixels' | 'US dollars' | 'count';
   /** What it limits. */
   text: string;
-  /** Why the default or a bound is what it is, or where it comes from. */
+  /** The reason or the source of the default or of a bound. */
   reason?: string;
 };
 

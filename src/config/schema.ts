@@ -25,7 +25,7 @@ export type NodePolicy = z.infer<typeof nodePolicySchema>;
 
 const count = z.int().positive().optional();
 
-/** What a graph may ask of an endpoint; no limit where none is named. `on_limit`: refuse it, or lower what is over. */
+/** Limits of a graph on an endpoint. A missing limit is unlimited. `on_limit`: refuse the graph, or lower its values. */
 export const graphLimitsSchema = z.strictObject({
   max_pixels: count,
   max_frames: count,
@@ -37,41 +37,41 @@ export const graphLimitsSchema = z.strictObject({
 });
 export type GraphLimits = z.infer<typeof graphLimitsSchema>;
 
-/** List price of the endpoint's GPU in US dollars, and how long a job usually takes, for estimates. */
+/** Price of the endpoint's GPU in US dollars, and the typical duration of a job, for estimates. */
 const priceSchema = z.strictObject({
   per_second: z.number().nonnegative(),
   typical_seconds: z.number().positive().optional(),
 });
 export type EndpointPrice = z.infer<typeof priceSchema>;
 
-/** When an endpoint is sent nothing for a while (docs/reference/configuration.md). Times in seconds. */
+/** The circuit breaker of an endpoint (docs/reference/configuration.md). Times are in seconds. */
 export const breakerSchema = z.strictObject({
   /** Calls that fail within `window`, at least half of all, open it. */
   failures: z.int().positive().default(5),
   window: wait.default(60),
-  /** First pause before it is tried again; doubles up to two minutes. */
+  /** How long it first stays open; doubles up to two minutes. */
   pause: wait.default(10),
-  /** Runs that wait so long without a worker of any kind open it. Longer than RunPod takes to find a machine. */
+  /** Runs that wait for this time without any worker open it. RunPod finds a machine faster. */
   no_workers_after: wait.default(180),
-  /** While it is open, submits are refused once more jobs than this wait. */
+  /** While it is open, submits are refused when this number of jobs waits. */
   max_backlog: z.int().nonnegative().default(100),
 });
 
 export const endpointSchema = z.strictObject({
   runpod_id: runpodId,
-  /** What runs there. Whatever else it is, it must take what `worker-comfyui` takes and answer as it answers. */
+  /** The kind of worker there. Another image must accept the input of `worker-comfyui` and answer as it does. */
   worker: z.enum(WORKERS).default('worker-gpu'),
-  /** Keys of which environment may use it: a test key reaches a GPU only where the operator says so. */
+  /** The environment of the keys that may use it. The operator decides whether test keys reach a GPU. */
   environment: z.enum(['test', 'live', 'any']).default('live'),
   nodes: nodePolicySchema.optional(),
   limits: graphLimitsSchema.prefault({}),
-  /** Let nodes load from URLs by themselves. The gateway then knows nothing of what they fetch. */
+  /** Let nodes fetch URLs by themselves. The gateway does not see what they fetch. */
   allow_urls: z.boolean().default(false),
   price: priceSchema.optional(),
   breaker: breakerSchema.prefault({}),
-  /** Name of the endpoint to run on while this one is sent nothing. */
+  /** Name of the endpoint to use while this one's breaker is open. */
   fallback: z.string().optional(),
-  /** Named to everyone in the public status. */
+  /** Show it in the public status. */
   listed: z.boolean().default(false),
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
@@ -101,7 +101,7 @@ function fallbackIssue(
 ): string | null {
   const target = Object.hasOwn(all, fallback) ? all[fallback] : undefined;
   if (target === undefined) {
-    return 'is no endpoint';
+    return 'is not the name of an endpoint';
   }
   if (target.environment !== 'any' && target.environment !== endpoint.environment) {
     return 'is not for the same keys (environment)';
@@ -161,10 +161,10 @@ export type Config = {
   adminToken: string;
 };
 
-/** `advice`: what is allowed and may not be meant; for the log. */
+/** `advice`: settings that are valid but may be unintended, for the log. */
 export type ConfigResult = { ok: true; config: Config; advice: string[] } | { ok: false; problems: string[] };
 
-/** Checks bindings, variables and secrets. Problems name what is wrong and never quote a value. */
+/** Checks bindings, variables and secrets. Problems name the setting and never quote a value. */
 export function readConfig(env: Env): ConfigResult {
   const problems: string[] = [];
   for (const binding of ['JOB', 'ACCOUNT', 'WEBHOOK', 'ENDPOINT', 'DB', 'BUCKET'] as const) {

@@ -1,27 +1,27 @@
 import { z } from 'zod';
 
-/** What a time in the configuration may be, in seconds. Below these bounds a gateway harms itself; defaults are far above them. */
+/** Bounds of the times in the configuration, in seconds. Values outside of them would harm the gateway. */
 
-/** A day: nothing that is waited for in a run is waited for longer. */
+/** A day: no wait in a run is longer. */
 export const MAX_WAIT_S = 86_400;
 
 /**
- * Shortest time to wait for an answer of a worker or of RunPod, or between two questions. A second holds a round trip and one repetition
- * (a worker comes back after 0.1 s first, worker-gpu patience.py), and keeps 200 running jobs within the 2,000 status calls that RunPod
- * takes in 10 s (reference/runpod.md 2.4).
+ * Shortest wait for a worker or for RunPod, and shortest time between two polls. A second is enough for a round trip and one
+ * retry (a worker first retries after 0.1 s), and keeps 200 running jobs within the 2,000 status calls that RunPod accepts in
+ * 10 s (reference/runpod.md 2.4).
  */
 export const MIN_WAIT_S = 1;
 
-/** RunPod keeps what a run came to for 30 minutes (reference/runpod.md 2.5): two questions must fit. */
+/** RunPod keeps the result of a run for 30 minutes (reference/runpod.md 2.5): two polls must fit. */
 export const MAX_POLL_S = 900;
 
-/** RunPod takes no life of a run (`policy.ttl`) below it (reference/runpod.md 2.2). */
+/** RunPod accepts no shorter life of a run (`policy.ttl`, reference/runpod.md 2.2). */
 export const MIN_FINISH_S = 10;
 
-/** Shortest life of what a client is told of and then fetches or uses. */
+/** Shortest retention: a client must have time to fetch or use a resource after it learns of it. */
 export const MIN_KEPT_S = 60;
 
-/** Ten years: longer than any promise, and still a time that can be written down. */
+/** Ten years: more than any account needs, and still a valid date when added to the current time. */
 export const MAX_KEPT_S = 315_360_000;
 
 /** A wait in a run, in seconds. */

@@ -2,12 +2,12 @@ import { z } from 'zod';
 import type { Env } from '../env.ts';
 import type { ConfigName } from './names.ts';
 
-/** What the value of one variable or secret may be. Messages name what is wrong and never quote a value. */
+/** Schemas of single variables and secrets. Messages name the problem and never quote a value. */
 
-/** Hosts that plain http may go to: those that the worker takes too (worker-gpu, `is_trusted_url`). */
+/** Hosts that plain http may be used for; the worker accepts the same (worker-gpu, `is_trusted_url`). */
 const LOOPBACK = new Set(['127.0.0.1', '[::1]', 'localhost']);
 
-/** A URL that the gateway puts paths behind, without slashes at its end. Keys, tokens and files travel to it, so never in clear. */
+/** A base URL, without slashes at its end. Keys, tokens and files are sent to it, so plain http is refused. */
 export const baseUrl = z
   .string()
   .trim()
@@ -29,7 +29,7 @@ function urlIssue(text: string, url: URL): string | null {
   return /[?#@\\]/.test(text) ? 'must have no user, query or fragment' : null;
 }
 
-/** Workers and clients put their own paths behind it (docs/reference/worker-contract.md, ticket). */
+/** Workers and clients append their own paths (docs/reference/worker-contract.md, ticket). */
 export const origin = baseUrl.refine((value) => URL.parse(value)?.origin === value, 'must be an origin: no path');
 
 /** `*`, or an origin as browsers spell it in `Origin`. */
@@ -40,24 +40,24 @@ export const pageOrigin = z
     'must be an origin such as https://app.example, or *',
   );
 
-/** Its characters go into a header; a space or a newline there cuts it short or is refused. */
+/** A value for a header, where a space or a newline would end it. */
 const inHeader = z.string().regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without a space or newline');
 
-/** A secret that the operator makes up. */
+/** A secret that the operator chooses. */
 export const ownSecret = inHeader.min(32, 'must be at least 32 characters');
 
-/** A secret that a vendor made up. */
+/** A secret that a vendor issued. */
 export const vendorSecret = inHeader.min(1);
 
-/** Goes into URLs as it is. RunPod's ids are letters and digits; ours of tests have hyphens. */
+/** Used in URLs without encoding. RunPod's ids are letters and digits; the ids in tests have hyphens. */
 export const runpodId = z.string().regex(/^[\w-]+$/, 'must be letters, digits, _ and - only');
 
-/** Goes into URLs as it is; R2's own rule for names. */
+/** Used in URLs without encoding. This is R2's rule for names. */
 export const bucketName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/, 'must be 3 to 63 lower-case letters, digits and - within');
 
-/** A variable that holds JSON; `missing` stands for one that is not set. */
+/** A variable with JSON. `missing` is the text for a variable that is not set. */
 export const json = <T extends z.ZodType>(schema: T, missing?: string) =>
   z
     .string()
@@ -76,10 +76,10 @@ export const json = <T extends z.ZodType>(schema: T, missing?: string) =>
     })
     .pipe(schema);
 
-/** Whoever holds one of these must not hold another by it: RunPod gets its key, and would get the operator's. */
+/** Secrets that must differ: RunPod receives its key, and must not receive the operator's with it. */
 const APART: readonly ConfigName[] = ['TOKEN_SECRET', 'ADMIN_TOKEN', 'RUNPOD_API_KEY', 'R2_SECRET_ACCESS_KEY'];
 
-/** Problems of secrets that are the same as another. */
+/** The problems of secrets that are equal to another one. */
 export function sharedSecrets(env: Env): string[] {
   return APART.flatMap((name, index) => {
     const value = env[name];

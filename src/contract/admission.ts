@@ -1,46 +1,46 @@
 import type { InputUse } from './assets.ts';
 
-/** What the core and the Account object say to each other about who may run. Times in ms since the epoch unless named. */
+/** Messages between the services and the Account object about admission. Times are ms since the epoch, unless named. */
 
-/** Classes of the waiting line: a higher one goes first, always. */
+/** Priorities of the queue. A higher one always goes first. */
 export const PRIORITIES = ['low', 'normal', 'high'] as const;
 export type Priority = (typeof PRIORITIES)[number];
 
-/** A job that wants in. */
+/** A job that asks for admission. */
 export type AdmitRequest = {
   job: string;
-  /** The account's own name, for what it does later by itself. */
+  /** The account's name, which its object needs for later work. */
   account: string;
-  /** Id of the API key that asks: the line is shared fairly between keys. */
+  /** Id of the API key that asks. The queue is shared fairly between keys. */
   key: string;
   priority: Priority;
-  /** When its place is given back even if nobody releases it. */
+  /** When its slot is released even if no caller releases it. */
   expires_at: number;
-  /** What it costs if it runs to its deadline. `micro_usd` is null where the endpoint has no price. */
+  /** The cost if it runs to its deadline. `micro_usd` is null where the endpoint has no price. */
   reserve: { gpu_ms: number; micro_usd: number | null };
-  /** Assets the job will read; they are kept for it from the moment it is let in. */
+  /** Assets that the job reads. They are kept for it from its admission on. */
   inputs: InputUse[];
-  /** How long the client wants the finished job kept, in seconds; null: as long as the account's jobs are. */
+  /** Seconds to keep the finished job; null is the account's retention. */
   retention: number | null;
   idempotency: Idempotency | null;
 };
 
-/** The client's `Idempotency-Key`, and a hash of the request it came with. */
+/** The client's `Idempotency-Key`, and a hash of its request. */
 export type Idempotency = { key: string; fingerprint: string };
 
 /** The Account object's answer to a submit. */
 export type Admission = { quota: Quota } & (
   | {
       kind: 'admitted';
-      /** The id to create the job under: the one asked for, or the one an earlier try with the same key was given. */
+      /** The id of the job: the requested one, or that of an earlier request with the same key. */
       job: string;
       /** What `cancelAdmission` is called with; null without an idempotency key. */
       lease: number | null;
-      /** The job is to be created, and begins when the account lets it. */
+      /** The job is created now and starts when the account has a slot for it. */
       waits: boolean;
-      /** Its place in the line, from 1, if it waits and that is known. */
+      /** Its position in the queue, from 1; null where it does not wait or the position is unknown. */
       queue_position: number | null;
-      /** How long the job is kept once it is over. */
+      /** How long the finished job is kept. */
       retention_ms: number;
     }
   /** The same request came before. `in_flight`: its job may not exist yet. */
@@ -49,9 +49,9 @@ export type Admission = { quota: Quota } & (
   | { kind: 'reused' }
   /** Assets that were there a moment ago and are being deleted. */
   | { kind: 'gone'; assets: string[] }
-  /** The account may keep `most` bytes, and what the job brings is more than is left. */
+  /** The job's new files do not fit into the `most` bytes that the account may store. */
   | { kind: 'no_room'; most: number }
-  /** The account keeps its jobs for `most` seconds. */
+  /** The account keeps its jobs for at most `most` seconds. */
   | { kind: 'kept_too_long'; most: number }
   | { kind: 'refused'; code: RefusalCode; detail: string; retry_after_s: number }
 );
@@ -72,7 +72,7 @@ export const VIOLATED: Record<RefusalCode, string> = {
   budget_exceeded: 'budget',
 };
 
-/** What is left of each limit that can be counted. `reset_s`: seconds until there is more; null where nobody knows. */
+/** The remaining quota of each counted limit. `reset_s`: seconds until it grows; null where that is unknown. */
 export type Quota = {
   name: string;
   limit: number;
@@ -96,5 +96,5 @@ export type AccountLimits = {
 /** Those it has; a limit that is not given is as configured. */
 export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
 
-/** What a job used in the end. */
+/** The resources that a job used. */
 export type Used = { gpu_ms: number; micro_usd: number };

@@ -1,15 +1,15 @@
 import type { Stage } from './job.ts';
 
-/** What Job objects, the core and an Endpoint object say to each other about one endpoint. Times in ms since the epoch unless named. */
+/** Messages about one endpoint between its Endpoint object, Job objects and services. Times are ms since the epoch, unless named. */
 
-/** The endpoint of a request that names none. */
+/** The endpoint of a request that does not name one. */
 export const DEFAULT_ENDPOINT = 'default';
 
-/** `closed`: runs are sent. `open`: none is. `half_open`: one is, and its fate decides. */
+/** `closed` sends runs, `open` sends no run, `half_open` sends one run, whose outcome decides. */
 export const BREAKER_MODES = ['closed', 'open', 'half_open'] as const;
 export type BreakerMode = (typeof BREAKER_MODES)[number];
 
-/** Why nothing is sent: calls fail, the provider refuses this account or endpoint, or there is no worker for what is queued. */
+/** Why the breaker is open: calls fail, the provider refuses the account or the endpoint, or no worker takes the queue. */
 export const BREAKER_CAUSES = ['failing', 'refused', 'no_workers'] as const;
 export type BreakerCause = (typeof BREAKER_CAUSES)[number];
 
@@ -17,10 +17,10 @@ export type BreakerCause = (typeof BREAKER_CAUSES)[number];
 export const WORKER_STATES = ['idle', 'initializing', 'ready', 'running', 'throttled', 'unhealthy'] as const;
 export type WorkersByState = Record<(typeof WORKER_STATES)[number], number>;
 
-/** What the provider says of an endpoint. A word it leaves out counts as none. */
+/** The provider's numbers for an endpoint. A missing number counts as 0. */
 export type Health = { workers: WorkersByState; in_queue: number; in_progress: number };
 
-/** What a call to the provider says about the endpoint. `ok` also when it refused what this one call asked for. */
+/** The outcome of a call to the provider, for the breaker. A refusal of this one run is `ok`. */
 export type CallOutcome = 'ok' | 'failed' | 'refused';
 
 /** Answer to a job that is about to call `/run`. */

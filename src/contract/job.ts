@@ -58,7 +58,7 @@ export const MAX_OUTPUT_NAME_BYTES = 255;
 
 /**
  * Characters that end a line or change the order of the others on a screen, so that a name reads as another one. Names from outside
- * that the gateway or a worker may choose anew hold none; an older worker's may (docs/reference/worker-contract.md).
+ * that the gateway or a worker may replace do not contain them; an older worker's may (docs/reference/worker-contract.md).
  */
 export const LINE_AND_ORDER_CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
 
@@ -69,7 +69,7 @@ export const outputName = z.string().refine(
   (name) =>
     name.isWellFormed() &&
     utf8Length(name) <= MAX_OUTPUT_NAME_BYTES &&
-    // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+    // oxlint-disable-next-line no-control-regex -- the pattern looks for control characters
     !/[\u0000-\u001f\u007f\\]/.test(name) &&
     name.split('/').every((segment) => segment !== '' && segment !== '.' && segment !== '..'),
   'is not the name of an output',
@@ -158,7 +158,7 @@ export type Environment = {
   disk_free_bytes: number | null;
 };
 
-/** A job as the core hands it to doors: times in ms since the epoch, no URLs. Doors render it in their protocol's form. */
+/** A job as services return it: times in ms since the epoch, no URLs. Routes render it in the form of their protocol. */
 export type JobView = {
   id: string;
   account: string;
@@ -174,7 +174,7 @@ export type JobView = {
   /** When it expires unless a worker has claimed it; null: the deadline alone counts. */
   start_deadline: number | null;
   expires_at: number;
-  /** Its place in the account's line, from 1. Null unless it is in that line and its place is known here. */
+  /** Its position in the account's queue, from 1. Null where it does not wait there, or the position is unknown. */
   queue_position: number | null;
   progress: Progress | null;
   outputs: Output[];
@@ -182,9 +182,9 @@ export type JobView = {
   attempts: AttemptView[];
   metadata: Record<string, string>;
   resolved: Resolved;
-  /** What it cost; null until it is over. `cost_usd` is null where the endpoint has no price. */
+  /** Its cost; null until it has finished. `cost_usd` is null where the endpoint has no price. */
   usage: { billed_seconds: number; cost_usd: number | null } | null;
-  /** Durations in ms, null where they are not known (docs/reference/api.md). */
+  /** Durations in ms; null where they are unknown (docs/reference/api.md). */
   metrics: {
     queue_ms: number | null;
     cold_start_ms: number | null;

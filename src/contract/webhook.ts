@@ -9,35 +9,35 @@ import { STATUSES, TERMINAL_STATUSES, type JobError, type Status } from './job.t
 export const JOB_EVENT_TYPES = STATUSES.map((status) => `job.${status}` as const);
 export type JobEventType = `job.${Status}`;
 
-/** What a webhook may ask for. `webhook.disabled`: another webhook of the account was turned off by the gateway. */
+/** Event types that a webhook can subscribe to. `webhook.disabled`: the gateway disabled another webhook of the account. */
 export const EVENT_TYPES = [...JOB_EVENT_TYPES, 'webhook.disabled'] as const;
 export type WebhookEventType = (typeof EVENT_TYPES)[number];
 
-/** What a webhook gets that names no filter: the ends of jobs. */
+/** The event types of a webhook without a filter: the terminal statuses of jobs. */
 export const DEFAULT_EVENT_TYPES: readonly WebhookEventType[] = TERMINAL_STATUSES.map(
   (status) => `job.${status}` as const,
 );
 
-/** Sent only when asked for, whatever the filter. */
+/** Sent only on request, for every filter. */
 export const PING = 'webhook.ping';
 export type DeliveryType = WebhookEventType | typeof PING;
 
-/** An event as it is handed to a webhook's object: made once, so its id and its body are the same in every delivery. */
+/** An event for a webhook's object. It is made once, so its id and its body are the same in every delivery. */
 export type WebhookEvent<Type extends DeliveryType = DeliveryType> = {
-  /** Constant over all repetitions; holds no dot, since the signature is made over `id.timestamp.body`. */
+  /** The same in every attempt. It does not contain a dot, because the signature covers `id.timestamp.body`. */
   id: string;
   type: Type;
-  /** The job it is about, if any. */
+  /** The job of the event; null for events of a webhook. */
   job: string | null;
   /** JSON text. */
   body: string;
 };
 
-/** Why a webhook is off: its owner said so, it answered 410, or nothing but failures for days. */
+/** Why a webhook is disabled: by its owner, after a 410, or after days of failures only. */
 export const DISABLED_REASONS = ['owner', 'gone', 'failing'] as const;
 export type DisabledReason = (typeof DISABLED_REASONS)[number];
 
-/** A webhook as the core hands it to doors. Times in ms since the epoch. */
+/** A webhook as services return it. Times are ms since the epoch. */
 export type WebhookView = {
   id: string;
   account: string;
@@ -46,11 +46,11 @@ export type WebhookView = {
   events: WebhookEventType[];
   enabled: boolean;
   disabled: { reason: DisabledReason; at: number; detail: string } | null;
-  /** Since when every attempt failed; null after a success. */
+  /** The start of the current series of failures; null after a success. */
   failing_since: number | null;
-  /** Nothing is sent before this: the receiver asked for a pause. */
+  /** No attempt is made before this time, because the receiver asked for a pause. */
   held_until: number | null;
-  /** Secrets that sign, newest first, by their last characters only. */
+  /** The signing secrets, newest first, by their last characters only. */
   secrets: { hint: string; created_at: number; expires_at: number | null }[];
   created_at: number;
   updated_at: number;
@@ -77,7 +77,7 @@ export const MAX_SENDS_PER_HOUR = 60;
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed'] as const;
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 
-/** What came of one POST. `rejected`: an answer that is no 2xx. */
+/** The outcome of one POST. `rejected`: the response is not a 2xx. */
 export const ATTEMPT_OUTCOMES = ['delivered', 'rejected', 'timeout', 'unreachable', 'not_allowed'] as const;
 export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
 
@@ -86,7 +86,7 @@ export type DeliveryAttempt = {
   at: number;
   duration_ms: number;
   outcome: AttemptOutcome;
-  /** Status of the answer; null when there was none. */
+  /** Status of the response; null without a response. */
   response_status: number | null;
 };
 
@@ -96,14 +96,14 @@ export type DeliveryView = {
   job: string | null;
   status: DeliveryStatus;
   created_at: number;
-  /** When it is tried next; null when it is over. */
+  /** The time of the next attempt; null when there will not be one. */
   next_attempt_at: number | null;
   attempts: DeliveryAttempt[];
-  /** What is sent, as JSON text. */
+  /** The body as JSON text. */
   body: string;
 };
 
-/** What a job says of itself in an event. Times in ms since the epoch. */
+/** A job as an event describes it. Times are ms since the epoch. */
 export type JobNotice = {
   id: string;
   endpoint: string;

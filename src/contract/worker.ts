@@ -7,7 +7,7 @@ import { jobErrorCode, output, outputName, type Output, progress, STAGES } from 
 
 /** Longest text output that travels inline rather than as a file in R2. */
 export const MAX_INLINE_TEXT_BYTES = 16_384;
-/** An attempt's upload URLs work this long after the job's deadline: the worker still reports what it has. */
+/** An attempt's upload URLs work this long after the job's deadline: the worker then still reports its outputs. */
 export const UPLOAD_GRACE_MS = 120_000;
 /** Above this a file goes up in parts. R2 wants equal parts of at least 5 MiB (reference/cloudflare.md section 5). */
 export const SINGLE_PUT_BYTES = 64 * 1024 * 1024;
@@ -19,9 +19,9 @@ export const MAX_PARTS = 10_000;
  * single file may have more of them.
  */
 export const MAX_UPLOAD_URLS = 1_000;
-/** Longest preview (base64 characters) that is passed on; larger ones are dropped. With what is around it, it fits an event of 64 KiB. */
+/** Longest preview (base64 characters) that is sent on; a longer one is dropped. It fits into an event of 64 KiB. */
 export const MAX_PREVIEW_CHARS = 63 * 1024;
-/** Longest frame that is read for more than its number; a longer one is acknowledged and otherwise ignored. */
+/** Longest frame whose message is read; a longer one is acknowledged and ignored. */
 export const MAX_FRAME_CHARS = 256 * 1024;
 
 const uuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
@@ -32,7 +32,7 @@ export const workerInfo = z.object({
   version: z.string().max(50),
   comfyui_version: z.string().max(50).nullish(),
   gpu: z.string().max(200).nullish(),
-  // What only explains a result never stands in its way: a value of another form counts as none.
+  // A value that only explains a result must not refuse it: a malformed one is left out.
   image: z.string().max(200).nullish().catch(null),
   nodes: z.string().max(200).nullish().catch(null),
 });
@@ -60,12 +60,12 @@ export const catalogRequest = z.object({
   claim: uuid,
   comfyui_version: z.string().max(50).nullish(),
   classes: nodeClasses,
-  // What only explains never stands in the way: facts of another form count as none.
+  // A value that only explains must not refuse the rest: malformed facts are left out.
   nodes: nodeFacts.optional().catch(undefined),
 });
 export type CatalogRequest = z.infer<typeof catalogRequest>;
 
-/** How many URLs a file of so many bytes is uploaded with. */
+/** The number of URLs for a file of this size. */
 export const uploadUrls = (size_bytes: number): number =>
   size_bytes <= SINGLE_PUT_BYTES ? 1 : Math.ceil(size_bytes / PART_BYTES);
 
@@ -106,7 +106,7 @@ export const finishRequest = z.object({
 });
 export type FinishRequest = z.infer<typeof finishRequest>;
 
-/** Longest id and class of a node in an error; of one that is longer nothing is said. */
+/** Longest id and class of a node in an error; a longer one is left out. */
 const MAX_NODE_CHARS = 300;
 
 export const workerError = z.object({
@@ -128,10 +128,10 @@ const MAX_NUMBERS = 100;
 const numberName = z.string().max(100);
 const few = (numbers: Record<string, number>): boolean => Object.keys(numbers).length <= MAX_NUMBERS;
 
-/** Model files of an attempt that are recorded; more are left out. Five are many, each is about 300 bytes in every view. */
+/** Model files of an attempt that are recorded; the others are left out. Each is about 300 bytes in every view. */
 export const MAX_MODELS_TOLD = 32;
 
-/** What a run had: the manifest's models that its graph named, and bytes that were free on the worker when it was over. */
+/** The environment of a run: the manifest's models that its graph named, and the bytes free on the worker at its end. */
 const runReport = z.object({
   models: z
     .array(z.object({ path: z.string().max(200), sha256: z.string().regex(/^[0-9a-f]{64}$/) }))
@@ -151,7 +151,7 @@ export const completeRequest = z.object({
   claim: uuid,
   last_seq: z.int().nonnegative(),
   outcome: z.enum(['succeeded', 'failed', 'canceled']),
-  // A name means one output: two would share their URL and their place in R2.
+  // A name identifies one output: two would share their URL and their object in R2.
   outputs: z.array(output).default([]).transform(lastOfEachName),
   error: workerError.nullish(),
   timings: z.record(numberName, ms).refine(few).default({}).catch({}),
@@ -176,7 +176,7 @@ export const workerMessage = z.discriminatedUnion('type', [
  */
 export type WorkerMessage = z.infer<typeof workerMessage> | { seq: number; type: 'unknown' | 'dropped' };
 
-/** What every numbered message has, whatever its type. */
+/** The fields of every numbered message. */
 export const numberedMessage = z.object({ seq });
 
 export const previewMessage = z.object({

@@ -1,6 +1,6 @@
-/** What stands in front of base64 in a data URL. Its media type is not looked at: the bytes say what they are. */
+/** The head of a data URL, before its base64. Its media type is ignored: the type comes from the bytes. */
 export const DATA_URL = /^data:[^,]{0,200};base64,/;
-/** Characters within which the comma of a data URL has come. */
+/** The comma of a data URL comes within these characters. */
 export const MAX_DATA_URL_CHARS = 220;
 const SCHEME = 'data:';
 
@@ -17,8 +17,8 @@ const isBlank = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byt
 type State = 'open' | 'one more pad' | 'over';
 
 /**
- * Base64 decoded as it arrives, with padding and no bit too many (RFC 4648 sections 3.5 and 4); white space is let through. It is decoded by
- * hand because the engine's own decoder reads strings, and strings of all that a body holds are garbage by the megabyte.
+ * Base64 decoded as it arrives, with padding and no bit too many (RFC 4648 sections 3.5 and 4); white space is ignored. It is decoded by
+ * hand because the engine's decoder reads strings, and the strings of a large body would be megabytes of garbage.
  */
 export class Base64Stream {
   private bits = 0;

@@ -1,18 +1,18 @@
-/** Byte streams read chunk by chunk, with little memory however much comes. */
+/** Reads byte streams chunk by chunk, with little memory for any length. */
 
-/** Sizes of the memory that a native stream is read into: small for small bodies, larger as more comes. */
+/** Sizes of the buffer that a native stream is read into: it starts small and grows with the body. */
 const FIRST_BYTES = 4 * 1024;
 const MOST_BYTES = 64 * 1024;
 
 type Read = ReadableStreamReadResult<Uint8Array>;
 
-/** Waits for a chunk in the caller's way, for example no longer than a time. */
+/** How the caller waits for a chunk, for example with a timeout. */
 export type Waiting = (read: Promise<Read>) => Promise<Read>;
 
 /**
- * The chunks of a stream as they come. A chunk is valid until the next one is asked for: a native stream is read into the same memory
- * again, since chunks with memory of their own are garbage that a body of 32 MB fills an isolate with. A reader that stops early leaves
- * the stream as it is, neither locked nor canceled; only where `waiting` gives up on a chunk is the stream canceled.
+ * The chunks of a stream as they arrive. A chunk is valid until the next one is requested: a native stream is read into the same
+ * buffer again, because the garbage of separate chunks of a 32 MB body would fill an isolate. A reader that stops early leaves the
+ * stream unlocked and not canceled; the stream is canceled only where `waiting` throws.
  */
 export async function* chunksOf(
   stream: ReadableStream<Uint8Array>,
@@ -32,7 +32,7 @@ export async function* chunksOf(
     }
   } finally {
     if (asked) {
-      // The sender may never answer, so neither may the cancelling.
+      // The sender may never answer, so cancel may never resolve.
       void reader.cancel().catch(() => {});
     } else {
       reader.release();
@@ -42,7 +42,7 @@ export async function* chunksOf(
 
 type Reader = { read: () => Promise<Read>; cancel: () => Promise<void>; release: () => void };
 
-/** A stream made by JavaScript has chunks of its own and cannot be read into given memory. */
+/** A stream made in JavaScript has its own chunks and cannot be read into a given buffer. */
 function readerOf(stream: ReadableStream<Uint8Array>): Reader {
   try {
     return nativeReader(stream.getReader({ mode: 'byob' }));

@@ -1,4 +1,4 @@
-/** The time now, in ms since the epoch. Passed in wherever time matters, so that tests own it. */
+/** The current time in ms since the epoch. It is a parameter everywhere, so that tests control it. */
 export type Clock = () => number;
 
 export const systemClock: Clock = () => Date.now();

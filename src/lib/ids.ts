@@ -1,18 +1,18 @@
 import type { Clock } from './clock.ts';
 
-/** Makes a new id: a lower-case UUID version 7 (RFC 9562), so that ids sort by the time they were made. */
+/** Makes a new id: a lower-case UUID version 7 (RFC 9562), so that ids sort by the time of their creation. */
 export type NewId = () => string;
 
 const RANDOM_BYTES = 10;
 
-/** Source of random bytes; the platform's in production. */
+/** A source of random bytes: the platform's in production. */
 export type RandomBytes = (count: number) => Uint8Array;
 
 export const systemRandom: RandomBytes = (count) => crypto.getRandomValues(new Uint8Array(count));
 
 /**
- * Ids that rise strictly within one isolate, even for calls in the same millisecond or when the clock steps back:
- * the 12 bits after the time (rand_a) count up, and a full counter borrows the next millisecond (RFC 9562 section 6.2, method 1).
+ * Ids that rise strictly within one isolate, even in the same millisecond or after the clock was set back: the 12 bits after the
+ * time (rand_a) count up, and a full counter borrows the next millisecond (RFC 9562 section 6.2, method 1).
  */
 export function uuidV7(clock: Clock, random: RandomBytes = systemRandom): NewId {
   let lastMs = -1;
@@ -39,7 +39,7 @@ export function uuidV7(clock: Clock, random: RandomBytes = systemRandom): NewId 
   };
 }
 
-/** The smallest id that could be made at a time (ms since the epoch): ids made before it sort before it. */
+/** The smallest id of a time (ms since the epoch): earlier ids sort before it. */
 export function idFloor(ms: number): string {
   const time = Math.max(0, Math.floor(ms)).toString(16).padStart(12, '0');
   return dashed(`${time}70008000000000000000`);
@@ -56,5 +56,5 @@ const dashed = (digits: string): string => digits.replace(/^(.{8})(.{4})(.{4})(.
 
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-/** Whether text has the form of an id made here. Checked before an object is addressed by it. */
+/** Whether a text has the form of an id made here. It is checked before a Durable Object is addressed by it. */
 export const isUuidV7 = (text: string): boolean => UUID_V7.test(text);

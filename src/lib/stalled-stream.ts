@@ -1,24 +1,24 @@
 import type { Waiting } from './chunks.ts';
 
 /**
- * Bodies that end in time. The platform's own `pipeThrough` with a signal looks at it between two chunks only, so a sender that has
- * stopped would hold it for ever: here the waiting itself is given up.
+ * Timeouts for bodies. The platform's `pipeThrough` checks a signal only between two chunks, so a sender that has stopped would block
+ * it forever. Here the wait itself ends.
  */
 
-/** How long a sender may be silent. A connection that is alive sends something within seconds, however slow it is. */
+/** How long a sender may be silent. A live connection sends something within seconds, even when it is slow. */
 export const IDLE_TIMEOUT_MS = 60_000;
 
-/** A time within which work must end: `signal` aborts when it is up. `stop` when the work is done, or the timer runs on. */
+/** A timeout for work: `signal` aborts at its end. Call `stop` when the work is done; otherwise the timer keeps running. */
 export type Deadline = { signal: AbortSignal; stop: () => void };
 
-/** Not `AbortSignal.timeout`: its timer cannot be stopped, and keeps an object from hibernating. */
+/** Not `AbortSignal.timeout`, whose timer cannot be stopped and keeps a Durable Object from hibernating. */
 export function deadlineIn(ms: number): Deadline {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(), ms);
   return { signal: controller.signal, stop: () => clearTimeout(timer) };
 }
 
-/** Waits for a chunk, but not for too long. */
+/** Waits for a chunk for at most `IDLE_TIMEOUT_MS`. */
 export const withIdleTimeout: Waiting = async (read) => {
   const silence = deadlineIn(IDLE_TIMEOUT_MS);
   try {

@@ -22,19 +22,19 @@ import { uuidV7, type NewId } from './lib/ids.ts';
 import { consoleLog, type Log } from './providers/log.ts';
 import { randomSeed, type NewSeed } from './lib/seeds.ts';
 
-/** What the app takes from outside; the platform's own where nothing is given. */
+/** The dependencies of the app. A missing one is the platform's own. */
 export type AppParts = { clock?: Clock; newId?: NewId; newSeed?: NewSeed; log?: Log };
 
-/** An id a client may choose for its request: what is safe in a log line and a header. */
+/** A request id that a client may choose. Its characters are safe in a log line and in a header. */
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 
-/** Answers that need no configuration: a misconfigured gateway must still say that it runs and that it is not ready. */
+/** Routes that work without a configuration: a misconfigured gateway still says that it runs and is not ready. */
 const HEALTH = new Set(['/healthz', '/readyz']);
 
-/** How soon a client may try again when a part of the platform is overloaded or restarting, in seconds. */
+/** `Retry-After` while a part of the platform is overloaded or restarting, in seconds. */
 const RETRY_UNAVAILABLE_S = 2;
 
-/** The gateway as a Hono app: request id, log line, configuration, doors, and one envelope for every error. */
+/** The gateway as a Hono app: request id, log line, configuration, routes, and one envelope for every error. */
 export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   const clock = parts.clock ?? systemClock;
   const newId = parts.newId ?? uuidV7(clock);

@@ -5,8 +5,9 @@ import { MAX_PARTS, PART_BYTES } from '../contract/worker.ts';
 import { MAX_KEPT_S, MAX_POLL_S, MAX_WAIT_S, MIN_FINISH_S, MIN_KEPT_S, MIN_WAIT_S } from './timeouts.ts';
 
 /**
- * Every limit and time that can be configured, in one table. The schemas of the variables LIMITS and POLICY, the limits that an account
- * can have of its own, and docs/reference/configuration.md come from it. To add a limit, add a row, and run `npm run docs`.
+ * Every limit and time that can be configured, in one table. The schemas of the variables LIMITS and POLICY, the limits
+ * that an account can have of its own, and docs/reference/configuration.md come from it. To add a limit, add a row, and
+ * run `npm run docs`.
  */
 
 /** What a row says beside its schema, for the documents. */
@@ -152,7 +153,9 @@ export const POLICY_TIMES = {
   }),
 };
 
-/** The limits that an account can have of its own, and their bounds: the body of `PUT /v1/accounts/{account}/limits`. */
+/**
+ * The limits that an account can have of its own, and their bounds: the body of `PUT /v1/accounts/{account}/limits`.
+ */
 export const OWN_LIMITS = {
   jobs_in_flight: z.int().min(0).max(1_000_000).optional(),
   max_queued: z.int().min(0).max(1_000_000).optional(),

@@ -25,7 +25,9 @@ export type NodePolicy = z.infer<typeof nodePolicySchema>;
 
 const count = z.int().positive().optional();
 
-/** Limits of a graph on an endpoint. A missing limit is unlimited. `on_limit`: refuse the graph, or lower its values. */
+/**
+ * Limits of a graph on an endpoint. A missing limit is unlimited. `on_limit`: refuse the graph, or lower its values.
+ */
 export const graphLimitsSchema = z.strictObject({
   max_pixels: count,
   max_frames: count,
@@ -77,8 +79,8 @@ export const endpointSchema = z.strictObject({
 export type Endpoint = z.infer<typeof endpointSchema>;
 
 /**
- * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, and have a price exactly if the
- * endpoint has one: a budget could not be kept otherwise.
+ * A fallback must exist, lead to an end, run the same kind of worker, be for the keys that the endpoint is for, and
+ * have a price exactly if the endpoint has one: a budget could not be kept otherwise.
  */
 function checkFallbacks(all: Record<string, Endpoint>, context: z.RefinementCtx): void {
   for (const [name, endpoint] of Object.entries(all)) {

@@ -6,9 +6,9 @@ import { z } from 'zod';
 export const MAX_WAIT_S = 86_400;
 
 /**
- * Shortest wait for a worker or for RunPod, and shortest time between two polls. A second is enough for a round trip and one
- * retry (a worker first retries after 0.1 s), and keeps 200 running jobs within the 2,000 status calls that RunPod accepts in
- * 10 s (reference/runpod.md 2.4).
+ * Shortest wait for a worker or for RunPod, and shortest time between two polls. A second is enough for a round trip
+ * and one retry (a worker first retries after 0.1 s), and keeps 200 running jobs within the 2,000 status calls that
+ * RunPod accepts in 10 s (reference/runpod.md 2.4).
  */
 export const MIN_WAIT_S = 1;
 

@@ -57,8 +57,8 @@ export type Admission = { quota: Quota } & (
 );
 
 /**
- * What is known of an idempotency key without asking to be admitted. `over`: its job is over, so there is no work to finish, whatever
- * has become of the job.
+ * What is known of an idempotency key without asking to be admitted. `over`: its job is over, so there is no work to
+ * finish, whatever has become of the job.
  */
 export type StoredAdmission = Admission & ({ kind: 'known'; over: boolean } | { kind: 'reused' });
 

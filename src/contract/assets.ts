@@ -1,6 +1,6 @@
 /**
- * Messages between the services and the Account object about files. Times are ms since the epoch, sizes are bytes, hashes are
- * lower-case hex.
+ * Messages between the services and the Account object about files. Times are ms since the epoch, sizes are bytes,
+ * hashes are lower-case hex.
  */
 
 /** An asset: a file of an account, named by the SHA-256 of its content. */
@@ -16,8 +16,8 @@ export type Asset = {
 export type StoredFile = Omit<Asset, 'expires_at'>;
 
 /**
- * An asset that a job reads. `brought`: its content came with the request and is stored after admission. Any other asset must
- * exist at admission; one that is being deleted refuses the job.
+ * An asset that a job reads. `brought`: its content came with the request and is stored after admission. Any other
+ * asset must exist at admission; one that is being deleted refuses the job.
  */
 export type InputUse = { sha256: string; size_bytes: number; content_type: string; brought: boolean };
 

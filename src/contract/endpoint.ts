@@ -1,6 +1,9 @@
 import type { Stage } from './job.ts';
 
-/** Messages about one endpoint between its Endpoint object, Job objects and services. Times are ms since the epoch, unless named. */
+/**
+ * Messages about one endpoint between its Endpoint object, Job objects and services. Times are ms since the epoch,
+ * unless named.
+ */
 
 /** The endpoint of a request that does not name one. */
 export const DEFAULT_ENDPOINT = 'default';
@@ -9,7 +12,9 @@ export const DEFAULT_ENDPOINT = 'default';
 export const BREAKER_MODES = ['closed', 'open', 'half_open'] as const;
 export type BreakerMode = (typeof BREAKER_MODES)[number];
 
-/** Why the breaker is open: calls fail, the provider refuses the account or the endpoint, or no worker takes the queue. */
+/**
+ * Why the breaker is open: calls fail, the provider refuses the account or the endpoint, or no worker takes the queue.
+ */
 export const BREAKER_CAUSES = ['failing', 'refused', 'no_workers'] as const;
 export type BreakerCause = (typeof BREAKER_CAUSES)[number];
 
@@ -23,18 +28,18 @@ export type Health = { workers: WorkersByState; in_queue: number; in_progress: n
 /** The outcome of a call to the provider, for the breaker. A refusal of this one run is `ok`. */
 export type CallOutcome = 'ok' | 'failed' | 'refused';
 
-/** Answer to a job that is about to call `/run`. */
+/** The answer to a job that is about to call `/run`. */
 export type AcquireResult =
-  /** `report`: whether a call that succeeds is of interest too. */
+  /** `report`: whether the job also reports a call that succeeds. */
   { kind: 'go'; report: 'all' | 'trouble' } | { kind: 'wait'; wait_ms: number; cause: BreakerCause };
 
-/** What a run that nobody has claimed waits for. `none`: for a worker that there is not, and has not been for a while. */
+/** What an unclaimed run waits for. `none`: the endpoint has had no workers for a while. */
 export type Capacity = { stage: Extract<Stage, 'capacity' | 'cold_start'>; none: boolean };
 
-/** What a submit, which must not wait, goes by. `waiting`: jobs that asked and were told to wait. */
+/** The state that a submit uses, because it must not wait. `waiting`: jobs that had to wait. */
 export type BreakerState = { mode: BreakerMode; cause: BreakerCause | null; retry_at: number | null; waiting: number };
 
-/** What an Endpoint object shows of itself. Counts are of calls of `/run` since it was first used. */
+/** The status of an Endpoint object. Its counts are of calls of `/run` since its first use. */
 export type EndpointStatus = BreakerState & {
   health: (Health & { at: number }) | null;
   counts: { sent: number; failed: number; refused: number };

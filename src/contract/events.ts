@@ -12,7 +12,10 @@ export type LogEvent = EventBody & { id: number };
 /** A preview of a running node. It is sent live and not stored, so it does not have a number. */
 export type Preview = { node_id: string; content_type: string; data_base64: string };
 
-/** An event that is sent live and not stored, so it does not have a number: a preview, or progress between two log entries. */
+/**
+ * An event that is sent live and not stored, so it does not have a number: a preview, or progress between two log
+ * entries.
+ */
 export type LiveEvent = { event: 'preview'; data: Preview } | Extract<EventBody, { event: 'progress' }>;
 
 /** A message of the Job object to a watcher: one JSON text frame of its WebSocket. */

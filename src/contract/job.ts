@@ -18,8 +18,9 @@ export const isTerminal = (status: Status): status is TerminalStatus =>
   (TERMINAL_STATUSES as readonly Status[]).includes(status);
 
 /**
- * Which status may follow which; every job begins `queued`. Held by a model test over random stories (domain/job/transitions.test.ts)
- * and published in docs/reference/api.md. `running` goes back to `queued` when another attempt is made.
+ * Which status may follow which; every job begins `queued`. Held by a model test over random stories
+ * (domain/job/transitions.test.ts) and published in docs/reference/api.md. `running` goes back to `queued` when another
+ * attempt is made.
  */
 export const NEXT_STATUSES = {
   queued: ['running', 'failed', 'canceled', 'expired'],
@@ -57,8 +58,9 @@ export const OUTPUT_TYPES = ['image', 'video', 'audio', 'text', '3d', 'latent', 
 export const MAX_OUTPUT_NAME_BYTES = 255;
 
 /**
- * Characters that end a line or change the order of the others on a screen, so that a name reads as another one. Names from outside
- * that the gateway or a worker may replace do not contain them; an older worker's may (docs/reference/worker-contract.md).
+ * Characters that end a line or change the order of the others on a screen, so that a name reads as another one. Names
+ * from outside that the gateway or a worker may replace do not contain them; an older worker's may
+ * (docs/reference/worker-contract.md).
  */
 export const LINE_AND_ORDER_CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
 
@@ -102,7 +104,9 @@ export const progress = z.object({
 });
 export type Progress = z.infer<typeof progress>;
 
-/** A seed that the gateway set. `random`: drawn by it. Beyond 2^53 it is a text of digits, which every client can hold. */
+/**
+ * A seed that the gateway set. `random`: drawn by it. Beyond 2^53 it is a text of digits, which every client can hold.
+ */
 export type ResolvedSeed = { node: string; input: string; value: number | string; random: boolean };
 /** Where an override was put. */
 export type ResolvedOverride = { field: string; node: string; input: string };
@@ -110,7 +114,9 @@ export type ResolvedOverride = { field: string; node: string; input: string };
 export type Clamped = { node: string; input: string; from: number; to: number; limit: string };
 
 export const WARNING_CODES = ['dangling_link', 'no_output_node', 'only_previews', 'input_missing'] as const;
-/** What is odd about a graph that may run all the same. `node` and `input` say where, null where it is about the whole. */
+/**
+ * What is odd about a graph that may run all the same. `node` and `input` say where, null where it is about the whole.
+ */
 export type Warning = {
   code: (typeof WARNING_CODES)[number];
   node: string | null;
@@ -144,8 +150,9 @@ export type AttemptView = {
 };
 
 /**
- * What an attempt ran with, as its worker said; null before a worker has it. `nodes`: hash of the list of custom nodes and their
- * commits. `models` (those of the manifest that the graph names) and free bytes come with the worker's report, and are null until then.
+ * What an attempt ran with, as its worker said; null before a worker has it. `nodes`: hash of the list of custom nodes
+ * and their commits. `models` (those of the manifest that the graph names) and free bytes come with the worker's
+ * report, and are null until then.
  */
 export type Environment = {
   worker_version: string;
@@ -158,7 +165,9 @@ export type Environment = {
   disk_free_bytes: number | null;
 };
 
-/** A job as services return it: times in ms since the epoch, no URLs. Routes render it in the form of their protocol. */
+/**
+ * A job as services return it: times in ms since the epoch, no URLs. Routes render it in the form of their protocol.
+ */
 export type JobView = {
   id: string;
   account: string;
@@ -194,6 +203,9 @@ export type JobView = {
   };
   /** Number of the last event in the log that this view includes. */
   last_event: number;
-  /** What is not all there: in a snapshot that had no room for it (domain/job/event-size.ts), or for who may not read it (services/jobs/redact-job.ts). */
+  /**
+   * What is not all there: in a snapshot that had no room for it (domain/job/event-size.ts), or for who may not read it
+   * (services/jobs/redact-job.ts).
+   */
   truncated?: string[];
 };

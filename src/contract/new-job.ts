@@ -12,7 +12,10 @@ export type NewJob = {
   endpoint: string;
   /** The kind of worker on that endpoint and on its fallbacks. */
   worker: WorkerKind;
-  /** The graph as JSON text, ready for the worker. As text it keeps 64-bit seeds through RPC and storage (docs/decisions/0012). */
+  /**
+   * The graph as JSON text, ready for the worker. As text it keeps 64-bit seeds through RPC and storage
+   * (docs/decisions/0012).
+   */
   workflow: string;
   inputs: JobInput[];
   options: JobOptions;
@@ -32,7 +35,9 @@ export type NewJob = {
   fallbacks: FallbackEndpoint[];
   /** The account has no slot for it yet. It starts when the account admits it. */
   waits: boolean;
-  /** Its position in the account's queue at admission, from 1; null where it does not wait or the position is unknown. */
+  /**
+   * Its position in the account's queue at admission, from 1; null where it does not wait or the position is unknown.
+   */
   queue_position: number | null;
 };
 
@@ -42,7 +47,10 @@ export type FallbackEndpoint = { endpoint: string; price_per_second: number | nu
 /** A ComfyUI graph in API format: node id → node. A link is `[node id, output index]`. Large integers are `bigint`. */
 export type Graph = Record<string, { class_type: string; inputs: Record<string, unknown>; _meta?: unknown }>;
 
-/** A file with the name that the graph uses: an asset, or the object `key` in R2 (an output of another job of the account). */
+/**
+ * A file with the name that the graph uses: an asset, or the object `key` in R2 (an output of another job of the
+ * account).
+ */
 export type JobInput = { name: string; sha256: string; size_bytes: number; content_type: string; key?: string };
 
 export type JobOptions = {

@@ -2,7 +2,10 @@ import { z } from 'zod';
 import type { Output, Stage } from './job.ts';
 import type { WorkerError, WorkerInfo } from './worker.ts';
 
-/** RunPod's id of a run, which becomes a part of URLs: a UUID with something before or behind it (reference/runpod.md section 2). */
+/**
+ * RunPod's id of a run, which becomes a part of URLs: a UUID with something before or behind it (reference/runpod.md
+ * section 2).
+ */
 export const runIdSchema = z.string().regex(/^[\w-]{1,200}$/);
 
 /** RunPod's words for a run (reference/runpod.md 2.3) reduced to what the job machine tells apart. `missing`: a 404. */
@@ -17,19 +20,22 @@ export type RunStatus =
   | 'unreachable';
 
 /**
- * What runs on an endpoint. `worker-gpu` claims its tickets and reports to the gateway; `worker-comfyui` knows no gateway: the graph goes
- * inline, RunPod's status is all there is to hear, and the results are in it.
+ * What runs on an endpoint. `worker-gpu` claims its tickets and reports to the gateway; `worker-comfyui` knows no
+ * gateway: the graph goes inline, RunPod's status is all there is to hear, and the results are in it.
  */
 export const WORKERS = ['worker-gpu', 'worker-comfyui'] as const;
 export type WorkerKind = (typeof WORKERS)[number];
 
 /**
- * Whether a worker of this kind claims its runs and reports to the gateway. Else the provider's word is all there is about a run, and
- * nothing fences it off from another one.
+ * Whether a worker of this kind claims its runs and reports to the gateway. Else the provider's word is all there is
+ * about a run, and nothing fences it off from another one.
  */
 export const WORKER_REPORTS: Readonly<Record<WorkerKind, boolean>> = { 'worker-gpu': true, 'worker-comfyui': false };
 
-/** RunPod's whole answer about a run. `output` and `error` are as the worker gave them, long texts cut or taken out. Times in ms. */
+/**
+ * RunPod's whole answer about a run. `output` and `error` are as the worker gave them, long texts cut or taken out.
+ * Times in ms.
+ */
 export type RunRecord = {
   status: Exclude<RunStatus, 'missing' | 'unreachable'>;
   output: unknown;
@@ -41,7 +47,10 @@ export type RunRecord = {
   worker: string | null;
 };
 
-/** What a worker that knows no gateway told RunPod of its work. `value` (0 to 1) is null where only one node's steps are known. */
+/**
+ * What a worker that knows no gateway told RunPod of its work. `value` (0 to 1) is null where only one node's steps are
+ * known.
+ */
 export type RunProgress = {
   value: number | null;
   nodes_done: number;
@@ -60,8 +69,8 @@ export type RunNews = Pick<RunRecord, 'delay_ms' | 'execution_ms'> & {
 };
 
 /**
- * What a run came to whose results RunPod had; they are in R2 now. `error` is null where it succeeded; what came beside an error
- * is kept. `warnings` is what else the worker said.
+ * What a run came to whose results RunPod had; they are in R2 now. `error` is null where it succeeded; what came beside
+ * an error is kept. `warnings` is what else the worker said.
  */
 export type RunResult = { outputs: Output[]; error: RunFailure | null; warnings: string[]; moved_ms: number };
 

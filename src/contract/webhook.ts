@@ -1,15 +1,17 @@
 import { STATUSES, TERMINAL_STATUSES, type JobError, type Status } from './job.ts';
 
 /**
- * The words of webhooks. A *webhook* is a URL of an account with secrets and a filter; a *delivery* is one event on its way to
- * one webhook; an *attempt* of a delivery is one POST.
+ * The words of webhooks. A *webhook* is a URL of an account with secrets and a filter; a *delivery* is one event on its
+ * way to one webhook; an *attempt* of a delivery is one POST.
  */
 
 /** A job that changed its status. */
 export const JOB_EVENT_TYPES = STATUSES.map((status) => `job.${status}` as const);
 export type JobEventType = `job.${Status}`;
 
-/** Event types that a webhook can subscribe to. `webhook.disabled`: the gateway disabled another webhook of the account. */
+/**
+ * Event types that a webhook can subscribe to. `webhook.disabled`: the gateway disabled another webhook of the account.
+ */
 export const EVENT_TYPES = [...JOB_EVENT_TYPES, 'webhook.disabled'] as const;
 export type WebhookEventType = (typeof EVENT_TYPES)[number];
 

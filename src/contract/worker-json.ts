@@ -1,6 +1,6 @@
 /**
- * Parses a worker's message: `JSON.parse`, with U+FFFD for each half of a surrogate pair. A file name in an error that is not
- * Unicode must not refuse a report, and clients get only JSON that every parser accepts. Throws a `SyntaxError`.
+ * Parses a worker's message: `JSON.parse`, with U+FFFD for each half of a surrogate pair. A file name in an error that
+ * is not Unicode must not refuse a report, and clients get only JSON that every parser accepts. Throws a `SyntaxError`.
  */
 export const parseWorkerJson = (text: string): unknown =>
   JSON.parse(SURROGATE.test(text) ? text.replace(ESCAPE, wholeEscape) : text);

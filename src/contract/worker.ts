@@ -3,7 +3,9 @@ import { mediaType } from './media-type.ts';
 import { ERROR_SOURCES } from './errors.ts';
 import { jobErrorCode, output, outputName, type Output, progress, STAGES } from './job.ts';
 
-/** The worker contract in zod: docs/reference/worker-contract.md is the page, worker-gpu's contract.py the other side. */
+/**
+ * The worker contract in zod: docs/reference/worker-contract.md is the page, worker-gpu's contract.py the other side.
+ */
 
 /** Longest text output that travels inline rather than as a file in R2. */
 export const MAX_INLINE_TEXT_BYTES = 16_384;
@@ -15,8 +17,8 @@ export const PART_BYTES = 16 * 1024 * 1024;
 /** Parts of one file that R2 takes (reference/cloudflare.md section 5). */
 export const MAX_PARTS = 10_000;
 /**
- * URLs that one `uploads` call may ask for, each about 600 bytes of its answer: one for a file, or one for each part of a large one. A
- * single file may have more of them.
+ * URLs that one `uploads` call may ask for, each about 600 bytes of its answer: one for a file, or one for each part of
+ * a large one. A single file may have more of them.
  */
 export const MAX_UPLOAD_URLS = 1_000;
 /** Longest preview (base64 characters) that is sent on; a longer one is dropped. It fits into an event of 64 KiB. */
@@ -49,7 +51,10 @@ export type ClaimRequest = z.infer<typeof claimRequest>;
 /** Names of node classes, as ComfyUI's /object_info lists them. */
 export const nodeClasses = z.array(z.string().max(300)).min(1).max(20_000);
 
-/** What ComfyUI says of node classes: whether it runs them by themselves, and the inputs they must have. Classes with neither are left out. */
+/**
+ * What ComfyUI says of node classes: whether it runs them by themselves, and the inputs they must have. Classes with
+ * neither are left out.
+ */
 export const nodeFacts = z.record(
   z.string().max(300),
   z.object({ output: z.boolean().default(false), required: z.array(z.string().max(300)).max(500).default([]) }),
@@ -123,7 +128,10 @@ export const workerError = z.object({
 export type WorkerError = z.infer<typeof workerError>;
 
 const ms = z.number().nonnegative();
-/** Numbers by name that a report may bring; all are stored with the job, so a report with more, or longer names, has none. */
+/**
+ * Numbers by name that a report may bring; all are stored with the job, so a report with more, or longer names, has
+ * none.
+ */
 const MAX_NUMBERS = 100;
 const numberName = z.string().max(100);
 const few = (numbers: Record<string, number>): boolean => Object.keys(numbers).length <= MAX_NUMBERS;
@@ -131,7 +139,9 @@ const few = (numbers: Record<string, number>): boolean => Object.keys(numbers).l
 /** Model files of an attempt that are recorded; the others are left out. Each is about 300 bytes in every view. */
 export const MAX_MODELS_TOLD = 32;
 
-/** The environment of a run: the manifest's models that its graph named, and the bytes free on the worker at its end. */
+/**
+ * The environment of a run: the manifest's models that its graph named, and the bytes free on the worker at its end.
+ */
 const runReport = z.object({
   models: z
     .array(z.object({ path: z.string().max(200), sha256: z.string().regex(/^[0-9a-f]{64}$/) }))
@@ -171,8 +181,8 @@ export const workerMessage = z.discriminatedUnion('type', [
   z.object({ seq, type: z.literal('log'), level: z.enum(['info', 'warn', 'error']), message: z.string() }),
 ]);
 /**
- * `unknown`: a type this gateway does not know yet; it is acknowledged and otherwise ignored. `dropped`: one of too many; it is ignored, and
- * acknowledged with the next that is not.
+ * `unknown`: a type this gateway does not know yet; it is acknowledged and otherwise ignored. `dropped`: one of too
+ * many; it is ignored, and acknowledged with the next that is not.
  */
 export type WorkerMessage = z.infer<typeof workerMessage> | { seq: number; type: 'unknown' | 'dropped' };
 

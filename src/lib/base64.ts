@@ -17,8 +17,9 @@ const isBlank = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byt
 type State = 'open' | 'one more pad' | 'over';
 
 /**
- * Base64 decoded as it arrives, with padding and no bit too many (RFC 4648 sections 3.5 and 4); white space is ignored. It is decoded by
- * hand because the engine's decoder reads strings, and the strings of a large body would be megabytes of garbage.
+ * Base64 decoded as it arrives, with padding and no bit too many (RFC 4648 sections 3.5 and 4); white space is ignored.
+ * It is decoded by hand because the engine's decoder reads strings, and the strings of a large body would be megabytes
+ * of garbage.
  */
 export class Base64Stream {
   private bits = 0;

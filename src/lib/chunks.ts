@@ -10,9 +10,9 @@ type Read = ReadableStreamReadResult<Uint8Array>;
 export type Waiting = (read: Promise<Read>) => Promise<Read>;
 
 /**
- * The chunks of a stream as they arrive. A chunk is valid until the next one is requested: a native stream is read into the same
- * buffer again, because the garbage of separate chunks of a 32 MB body would fill an isolate. A reader that stops early leaves the
- * stream unlocked and not canceled; the stream is canceled only where `waiting` throws.
+ * The chunks of a stream as they arrive. A chunk is valid until the next one is requested: a native stream is read into
+ * the same buffer again, because the garbage of separate chunks of a 32 MB body would fill an isolate. A reader that
+ * stops early leaves the stream unlocked and not canceled; the stream is canceled only where `waiting` throws.
  */
 export async function* chunksOf(
   stream: ReadableStream<Uint8Array>,

@@ -11,8 +11,8 @@ const MAX_KEYS = 256;
 const keys = new IsolateCache<string, CryptoKey>({ maxEntries: MAX_KEYS });
 
 /**
- * The key that signs and verifies with these bytes. The cache has keys, not promises: a promise belongs to the request that made
- * it, and another request that awaits it may never resume.
+ * The key that signs and verifies with these bytes. The cache has keys, not promises: a promise belongs to the request
+ * that made it, and another request that awaits it may never resume.
  */
 export async function hmacKey(secret: Uint8Array): Promise<CryptoKey> {
   const name = secret.toBase64();

@@ -11,8 +11,8 @@ export type RandomBytes = (count: number) => Uint8Array;
 export const systemRandom: RandomBytes = (count) => crypto.getRandomValues(new Uint8Array(count));
 
 /**
- * Ids that rise strictly within one isolate, even in the same millisecond or after the clock was set back: the 12 bits after the
- * time (rand_a) count up, and a full counter borrows the next millisecond (RFC 9562 section 6.2, method 1).
+ * Ids that rise strictly within one isolate, even in the same millisecond or after the clock was set back: the 12 bits
+ * after the time (rand_a) count up, and a full counter borrows the next millisecond (RFC 9562 section 6.2, method 1).
  */
 export function uuidV7(clock: Clock, random: RandomBytes = systemRandom): NewId {
   let lastMs = -1;

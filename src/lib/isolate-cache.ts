@@ -1,6 +1,6 @@
 /**
- * A cache in the memory of one isolate. Every isolate has its own, and an isolate can end at any time, so an entry saves work and
- * is never the only copy. When the cache is full, the oldest entry is removed first.
+ * A cache in the memory of one isolate. Every isolate has its own, and an isolate can end at any time, so an entry
+ * saves work and is never the only copy. When the cache is full, the oldest entry is removed first.
  */
 export class IsolateCache<Key, Value> {
   private readonly entries = new Map<Key, { value: Value; at: number; until: number }>();

@@ -12,6 +12,9 @@ const SECRETS: readonly [pattern: RegExp, instead: string][] = [
   [/\b\d{9,12}\.[\w-]{43}(?![\w-])/g, '[redacted]'],
 ];
 
-/** The text without anything that looks like a secret. It is a second line of defense: secrets must not be logged at all. */
+/**
+ * The text without anything that looks like a secret. It is a second line of defense: secrets must not be logged at
+ * all.
+ */
 export const redact = (text: string): string =>
   SECRETS.reduce((clean, [pattern, instead]) => clean.replace(pattern, instead), text);

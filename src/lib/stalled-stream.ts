@@ -1,14 +1,16 @@
 import type { Waiting } from './chunks.ts';
 
 /**
- * Timeouts for bodies. The platform's `pipeThrough` checks a signal only between two chunks, so a sender that has stopped would block
- * it forever. Here the wait itself ends.
+ * Timeouts for bodies. The platform's `pipeThrough` checks a signal only between two chunks, so a sender that has
+ * stopped would block it forever. Here the wait itself ends.
  */
 
 /** How long a sender may be silent. A live connection sends something within seconds, even when it is slow. */
 export const IDLE_TIMEOUT_MS = 60_000;
 
-/** A timeout for work: `signal` aborts at its end. Call `stop` when the work is done; otherwise the timer keeps running. */
+/**
+ * A timeout for work: `signal` aborts at its end. Call `stop` when the work is done; otherwise the timer keeps running.
+ */
 export type Deadline = { signal: AbortSignal; stop: () => void };
 
 /** Not `AbortSignal.timeout`, whose timer cannot be stopped and keeps a Durable Object from hibernating. */

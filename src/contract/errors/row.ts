@@ -1,4 +1,6 @@
-/** One row of the tables of error codes. The problem pages, docs/reference/errors.md and the OpenAPI document show it. */
+/**
+ * One row of the tables of error codes. The problem pages, docs/reference/errors.md and the OpenAPI document show it.
+ */
 export type ErrorRow = {
   /** The HTTP status of every response with this code. */
   status: ErrorStatus;

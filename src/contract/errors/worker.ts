@@ -1,4 +1,6 @@
-/** Codes that a call of a worker can be refused with (docs/reference/worker-contract.md). Workers read the code only. */
+/**
+ * Codes that a call of a worker can be refused with (docs/reference/worker-contract.md). Workers read the code only.
+ */
 export const WORKER_ERRORS = {
   invalid_token: { status: 401, title: 'The token is not one for this attempt' },
   job_not_found: { status: 404, title: 'The job does not exist' },

@@ -1,7 +1,8 @@
 /**
- * What `zod` exports, without `locales` (error messages in 64 languages, which the gateway never gives) and without `core`, which holds
- * them too and of which only types are used. A bundler cannot leave them out by itself, since `z` is handed around as a value. The
- * list is that of `zod/v4/classic/external.js`; `zod.test.ts` holds it against the package.
+ * What `zod` exports, without `locales` (error messages in 64 languages, which the gateway never gives) and without
+ * `core`, which holds them too and of which only types are used. A bundler cannot leave them out by itself, since `z`
+ * is handed around as a value. The list is that of `zod/v4/classic/external.js`; `zod.test.ts` holds it against the
+ * package.
  */
 export * from '../../../node_modules/zod/v4/classic/schemas.js';
 export * from '../../../node_modules/zod/v4/classic/checks.js';

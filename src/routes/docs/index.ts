@@ -8,7 +8,7 @@ import { html, page, type Markup } from './page.ts';
 
 const media = z.object({ schema: z.unknown(), example: z.unknown().optional() });
 
-/** What the pages read of the document: our own, so its shape is known; parsed all the same, as it comes through JSON. */
+/** The parts of the document that the pages show. It is parsed, because it has gone through JSON. */
 const operation = z.object({
   operationId: z.string(),
   summary: z.string().default(''),
@@ -27,8 +27,8 @@ type Operation = z.infer<typeof operation>;
 const document = z.object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
 
 /**
- * What tells strangers how to use the gateway, without a key: the OpenAPI document, the same as pages, and what each problem is.
- * `documentOf` makes the document, for the address at which the gateway is reached.
+ * The public documents, which need no key: the OpenAPI document, the same as a page, and a page for each error code.
+ * @param documentOf makes the document for a public URL
  */
 export function docsRoutes(documentOf: (publicUrl: string) => unknown): Hono<AppEnv> {
   const routes = new Hono<AppEnv>();
@@ -166,7 +166,7 @@ const section = ({
 const exampleOf = (example: unknown): Markup[] =>
   example === undefined ? [] : [html`<pre class="example">${JSON.stringify(example, null, 2)}</pre>`];
 
-/** Who may call it, in words: the alternatives of its security. */
+/** Who may call an operation, in words. */
 function whoMay(security: Operation['security']): Markup {
   const words: Record<string, string> = {
     admin: 'the operator’s ADMIN_TOKEN',
@@ -180,7 +180,9 @@ function whoMay(security: Operation['security']): Markup {
     : html`Needs a key with <code>${key}</code>${others.map((other) => `, or ${other}`).join('')}.`;
 }
 
-/** A text of the tables, with `code` for what is in backticks, and without links, which lead to other documents. */
+/**
+ * A text of the table of errors: backticks become `code`, and links, which lead to other documents, become plain text.
+ */
 const withCode = (text: string): Markup => {
   const parts = text.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').split('`');
   return {

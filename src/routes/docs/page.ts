@@ -1,4 +1,4 @@
-/** Pages for people, made of text that is escaped here and nowhere else. No script, no style from elsewhere. */
+/** HTML pages. Text is escaped here and nowhere else. They have no scripts and no external styles. */
 
 const STYLE = `
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1e; background: #fff }
@@ -7,7 +7,7 @@ pre { background: #f4f4f5; padding: 0.75rem; overflow: auto } .method { display:
 table { border-collapse: collapse } td, th { text-align: left; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top }
 @media (prefers-color-scheme: dark) { body { color: #eee; background: #18181b } pre { background: #27272a } h2 { border-color: #444 } a { color: #8ab4f8 } }`;
 
-/** Forbids everything a page of ours does not need. */
+/** Forbids everything that a page does not need. */
 const POLICY =
   "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -17,7 +17,7 @@ export type Markup = { markup: string };
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 const escaped = (text: string): string => text.replaceAll(/[&<>"']/g, (char) => ENTITIES[char] ?? char);
 
-/** Markup from a template; whatever is put in is escaped unless it is markup itself. */
+/** Markup from a template. Values are escaped, except for markup. */
 export function html(strings: TemplateStringsArray, ...values: (string | number | Markup | Markup[])[]): Markup {
   const rendered = values.map((value) =>
     Array.isArray(value)
@@ -29,7 +29,7 @@ export function html(strings: TemplateStringsArray, ...values: (string | number 
   return { markup: strings.map((text, at) => text + (rendered[at] ?? '')).join('') };
 }
 
-/** A whole page as an answer. */
+/** A whole page as a response. */
 export function page(title: string, body: Markup, status = 200): Response {
   const document = html`<!doctype html>
     <html lang="en">

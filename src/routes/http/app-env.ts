@@ -5,18 +5,24 @@ import type { Scope } from '../../domain/key/scopes.ts';
 import type { SecretUse } from '../../services/auth/verify-key.ts';
 import type { Env } from '../../env.ts';
 
-/** Whether the key or token of a request would let it in now, and has `also`; for answers that go on for long. */
+/** Whether the key or token of a request is still valid, and has the scope `also`; for responses that take long. */
 export type IsStillAuthorized = (also?: Scope) => Promise<boolean>;
 
-/** The same for what is yet to be done, asked when the whole request is there: at once while it came in short. */
+/** The same, asked when the whole request has arrived. It resolves at once for a request that was fast. */
 export type RecheckAuth = () => Promise<boolean>;
 
-/** Whether the key behind a request has a scope besides the one its route asks for. */
+/** Whether the key of a request has a scope besides the one of its route. */
 export type HasScope = (scope: Scope) => boolean;
 
 /**
- * What every route finds in its Hono context. `core` and `requestId` are set by the app before any door runs; `caller` by the
- * v1 door's check of the key, as are `begun` (ms, when that was), `standing`, `may` and `stillAllowed`, `secret` (for a key) and `readUntil`, the end of a read token in ms, null for a key, and `actor` on the routes that manage keys; `quota` by an answer that knows what is left.
+ * The variables of every route's Hono context. The app sets `core` and `requestId` before any route. The authorization
+ * of v1 sets:
+ * - `caller`; `actor` for routes that manage keys; `secret` for a key
+ * - `startedAt`: ms, the time of the check
+ * - `readUntil`: the end of a read token in ms; null for a key
+ * - `recheckAuth`, `hasScope`, `isStillAuthorized`
+ *
+ * `quota` is set by a response that knows the remaining quota.
  */
 export type AppEnv = {
   Bindings: Env;

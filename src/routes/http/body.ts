@@ -65,8 +65,8 @@ const documentTooLarge = (limit: number): Problem => ({
 });
 
 /**
- * The same for a route whose every field has a default: no Content-Type and nothing in the body stand for `{}`. Over real HTTP a POST
- * without a body has an empty one, not none.
+ * The same for a route whose every field has a default: an empty body without a Content-Type is `{}`. Over HTTP, a POST
+ * without a body has an empty one.
  */
 export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<unknown, Problem>> {
   if (c.req.header('content-type') !== undefined) {
@@ -77,14 +77,14 @@ export async function readOptionalJsonBody(c: Context<AppEnv>): Promise<Result<u
 }
 
 /**
- * The body as it arrives. It breaks when it comes for too long, or not at all any more, and at its very end if whoever sends it may not
- * do so any more: `refusal` says so.
+ * The body as it arrives. The stream throws when it takes too long or stalls, and at its end when the key has been
+ * revoked; `refusal` then says so.
  */
 export function incomingBody(c: Context<AppEnv>): {
   chunks: AsyncGenerator<Uint8Array, void, undefined>;
   refusal: () => Promise<Problem | null>;
 } {
-  let standing: Promise<boolean> | null = null;
+  let isAuthorized: Promise<boolean> | null = null;
   async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of bodyOf(c)) {
       if (isOverdue(c)) {
@@ -92,14 +92,14 @@ export function incomingBody(c: Context<AppEnv>): {
       }
       yield chunk;
     }
-    standing = c.var.recheckAuth();
-    if (!(await standing)) {
+    isAuthorized = c.var.recheckAuth();
+    if (!(await isAuthorized)) {
       throw new Error(KEY_REVOKED);
     }
   }
-  // A fault in asking is not the client's: it is thrown here again.
+  // An error of the check is not the client's: it is thrown again here.
   const refusal = async (): Promise<Problem | null> =>
-    standing === null || (await standing) ? null : { code: 'unauthorized', detail: KEY_REVOKED };
+    isAuthorized === null || (await isAuthorized) ? null : { code: 'unauthorized', detail: KEY_REVOKED };
   return { chunks: chunks(), refusal };
 }
 
@@ -108,12 +108,12 @@ const bodyOf = (c: Context<AppEnv>): AsyncGenerator<Uint8Array, void, undefined>
 
 const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.startedAt > MAX_BODY_MS;
 
-/** Is given a chunk, which may be overwritten once it resolves. */
+/** Receives a chunk, whose memory may be reused when the promise resolves. */
 type OnChunk = (chunk: Uint8Array) => Promise<unknown>;
 
 /**
- * Reads a body of at most `limit` bytes. A client that states a length over the limit is refused before a byte is read.
- * @param take answers why it wants no more, or null
+ * Reads a body of at most `limit` bytes. A stated length over the limit is refused before the first byte is read.
+ * @param take receives each chunk, and answers why the body is refused, or null
  */
 export async function readBounded(
   c: Context<AppEnv>,
@@ -160,7 +160,7 @@ export async function readBounded(
   return (await c.var.recheckAuth()) ? ok(null) : fail({ code: 'unauthorized', detail: KEY_REVOKED });
 }
 
-/** What Content-Length says; 0 when it says nothing, which proves nothing. */
+/** `Content-Length`; 0 where it is missing. */
 export const statedLength = (c: Context<AppEnv>): number => Number(c.req.header('content-length') ?? 0) || 0;
 
 /** A refusal of either kind as an answer. */

@@ -3,9 +3,9 @@ import { wholeSeconds } from './range.ts';
 /**
  * Preconditions of a GET or HEAD (RFC 9110 section 13). Pure.
  *
- * Own code: R2's `get(key, {onlyIf: headers})` does not say whether its answer is 304 or 412, throws for an `If-Match` without quotes,
- * and finds an object changed since its own `Last-Modified`, which has no milliseconds. It has no HEAD, and not the texts that a
- * worker reports.
+ * Own code: R2's `get(key, {onlyIf: headers})` does not say whether its answer is 304 or 412, throws for an `If-Match`
+ * without quotes, and finds an object changed since its own `Last-Modified`, which has no milliseconds. It has no HEAD,
+ * and not the texts that a worker reports.
  */
 
 export type Precondition = 'holds' | 'failed' | 'not_modified';
@@ -26,7 +26,9 @@ export function preconditionOf(headers: Headers, resource: { etag: string; modif
   return isDate && !isAfter(resource.modified, since) ? 'not_modified' : 'holds';
 }
 
-/** Whether a list of ETags, or `*`, names this one. Weakly compared, `W/` does not matter; strongly, it never matches. */
+/**
+ * Whether a list of ETags, or `*`, names this one. Weakly compared, `W/` does not matter; strongly, it never matches.
+ */
 function names(list: string, etag: string, comparison: 'weak' | 'strong'): boolean {
   if (list.trim() === '*') {
     return true;

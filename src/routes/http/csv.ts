@@ -1,9 +1,12 @@
 /** CSV as in RFC 4180, for people who open it in a spreadsheet. */
 
-/** What a spreadsheet takes for a formula when a cell begins with it (OWASP, CSV Injection). */
+/** First characters that make a cell a formula in a spreadsheet (OWASP, CSV Injection). */
 const FORMULA = /^[=+\-@\t\r]/;
 
-/** One cell. A text that a spreadsheet would run begins with an apostrophe, which it shows as text; a number stays a number. */
+/**
+ * One cell. A text that would be a formula gets an apostrophe in front, so that it is shown as text. Numbers do not
+ * change.
+ */
 function cell(value: string | number | null): string {
   if (typeof value !== 'string') {
     return String(value ?? '');

@@ -2,17 +2,17 @@ import type { MiddlewareHandler } from 'hono';
 import { deadlineIn, until } from '../../lib/stalled-stream.ts';
 import { chunksOf } from '../../lib/chunks.ts';
 
-/** More than any body that Cloudflare lets through on most plans: 100 MB (reference/cloudflare.md section 4). */
+/** More than the 100 MB body that Cloudflare accepts on most plans (reference/cloudflare.md section 4). */
 export const DRAIN_BYTES = 128 * 1024 * 1024;
-/** A client that sends for longer is on a slow line, or has no end: it may be told of a reset connection. */
+/** A client that sends for longer is slow or endless; its connection may be reset. */
 const DRAIN_MS = 10_000;
 
-/** Nothing more is read of a flood, whatever its senders make of their broken connections. */
+/** The rest of a rate-limited body is not read, although the client may see a reset connection. */
 const TOO_MANY_REQUESTS = 429;
 
 /**
- * Reads and forgets what is left of a body before its request is answered. Most clients read an answer only once they have sent all; one
- * whose connection ends before that is told of a reset connection instead of why it was refused.
+ * Reads and discards the rest of a body before the response is sent. Most clients read a response only after they have
+ * sent the whole body; if the connection ends earlier, they report a reset connection instead of the refusal.
  */
 export const drainBody: MiddlewareHandler = async (c, next) => {
   await next();

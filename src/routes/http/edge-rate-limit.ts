@@ -4,7 +4,7 @@ import type { AppEnv } from './app-env.ts';
 import { problem } from './problem.ts';
 import { retryLater, resumes } from './sse.ts';
 
-/** Too much of one kind, long before anything exact has counted it. A stream that was cut off gets its answer as a stream. */
+/** The response to a request over an edge rate limit. A stream that resumes gets it as a stream. */
 export const rateLimitedResponse = (c: Context<AppEnv>, what: 'address' | 'key', wait_s: number): Response =>
   resumes(c)
     ? retryLater(c, c.var.core.newSeed)
@@ -14,10 +14,12 @@ export const rateLimitedResponse = (c: Context<AppEnv>, what: 'address' | 'key',
         headers: { 'retry-after': String(wait_s) },
       });
 
-/** Whom a request is counted for while nobody knows who sent it. Cloudflare sets the header; a client's own does not get through. */
+/**
+ * The address group that an unauthenticated request counts for. Cloudflare sets the header and drops a client's own.
+ */
 export const senderOf = (c: Context): string | null => addressGroup(c.req.header('cf-connecting-ip'));
 
-/** In front of what anybody may call. */
+/** Limits the routes that need no key. */
 export const limitOpenRoute: MiddlewareHandler<AppEnv> = async (c, next) => {
   const wait_s = await checkEdgeLimit(c.env, 'open', senderOf(c));
   return wait_s === null ? next() : rateLimitedResponse(c, 'address', wait_s);

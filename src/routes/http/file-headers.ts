@@ -1,11 +1,11 @@
 import { presentationOf } from '../../domain/files/presentation.ts';
 
-/** Headers that let a browser show a result without trusting it. */
+/** Headers with which a browser shows an output without trusting it. */
 
 type File = { name: string; content_type: string };
 type Version = { etag: string; modified: Date };
 
-/** A browser makes a page of its own around a picture or a video, whose styles and whose file it must be let load. */
+/** A browser builds a page around an image or a video; its styles and the file itself must be allowed. */
 const SHOWN_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox";
 const OFFERED_POLICY = "default-src 'none'; sandbox";
 
@@ -17,7 +17,7 @@ export function contentHeaders(file: File, version: Version): Record<string, str
     etag: version.etag,
     'last-modified': version.modified.toUTCString(),
     'accept-ranges': 'bytes',
-    // Results are private and vanish with their job: keep them, but ask.
+    // Outputs are private and disappear with their job: a cache must revalidate them.
     'cache-control': 'private, no-cache',
     'x-content-type-options': 'nosniff',
     'content-security-policy': inline ? SHOWN_POLICY : OFFERED_POLICY,

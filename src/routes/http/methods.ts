@@ -6,15 +6,15 @@ import { problem } from './problem.ts';
 /** A route as a router lists it. Middleware is listed under every method, `ALL`. */
 type Route = { method: string; path: string };
 
-/** Says which methods a path has; null where there is no such path. */
+/** The methods of a path; null where the path does not exist. */
 export type MethodsAt = (path: string) => readonly string[] | null;
 
 const isLiteral = (path: string): boolean => !/[:*]/.test(path);
 
 /**
- * The methods of each path, from the routes themselves. A path that a route names literally is that route's, although its last part could be
- * an id as well: `/v1/jobs/batch` is no job. That is how OpenAPI 3.1 matches paths.
- * @param routes read with the first question, when all of them are mounted
+ * The methods of each path, from the routes of the router. A literal path wins over a parameter: `/v1/jobs/batch` is
+ * not a job id. OpenAPI 3.1 matches paths in the same way.
+ * @param routes read at the first call, when all of them are mounted
  */
 export function methodsOf(routes: () => readonly Route[]): MethodsAt {
   let table: { literal: Map<string, readonly string[]>; patterns: TrieRouter<readonly string[]> } | undefined;

@@ -5,8 +5,9 @@ const PREFERENCE = /^([!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*(?:=[ \t]*(?:([!#$%&'*+.^_`
 const SECONDS = /^\d+$/;
 
 /**
- * How long a client prefers to wait (`Prefer: wait=n`, RFC 7240 section 4.3), in whole seconds and at most `MAX_WAIT_S`. Null without
- * that preference, and for one that is malformed: what a server does not understand it ignores (section 2). The first of a name counts.
+ * The wait that a client prefers (`Prefer: wait=n`, RFC 7240 section 4.3), in whole seconds and at most `MAX_WAIT_S`.
+ * Null without that preference, and for a malformed one, which a server ignores (section 2). The first preference of a
+ * name counts.
  */
 export function preferredWait(header: string | undefined): number | null {
   for (const item of splitOutsideQuotes(header ?? '', ',')) {
@@ -20,7 +21,9 @@ export function preferredWait(header: string | undefined): number | null {
   return null;
 }
 
-/** The parts of a list. A quote that is never closed takes the rest with it, so that nothing inside it is taken for a preference. */
+/**
+ * The parts of a list. An open quote extends to the end of the text, so that its content is not read as a preference.
+ */
 function splitOutsideQuotes(text: string, separator: ',' | ';'): string[] {
   const parts: string[] = [];
   let from = 0;

@@ -1,8 +1,9 @@
 /**
  * `Range` of one resource (RFC 9110 section 14). Pure.
  *
- * Own code: R2's `get(key, {range: headers})` answers all of an object to a range outside of it or to none at all (here 416), and
- * does not know `If-Range`; texts that a worker reports are not in R2. `range-parser` 1.3 does not know `If-Range` either.
+ * Own code: R2's `get(key, {range: headers})` answers all of an object to a range outside of it or to none at all (here
+ * 416), and does not know `If-Range`; texts that a worker reports are not in R2. `range-parser` 1.3 does not know
+ * `If-Range` either.
  */
 
 export type Range = { offset: number; length: number };
@@ -13,9 +14,9 @@ const BYTES = /^bytes=\s*(.*)$/i;
 const ONE = /^(\d*)-(\d*)$/;
 
 /**
- * The range to serve; null for all of it; `unsatisfiable` for 416. A unit other than bytes and a list of ranges are ignored,
- * as the RFC allows. A range that is no range at all is refused rather than ignored: a client that miscounts should hear so
- * instead of getting 5 GB.
+ * The range to serve; null for all of it; `unsatisfiable` for 416. A unit other than bytes and a list of ranges are
+ * ignored, as the RFC allows. A malformed range is refused rather than ignored, so that a client with a bug gets an
+ * error instead of 5 GB.
  */
 export function rangeOf(headers: Headers, resource: Resource): Range | null | 'unsatisfiable' {
   const asked = headers.get('range');
@@ -49,7 +50,10 @@ function within(first: string, last: string, size: number): Range | 'unsatisfiab
   return offset >= size || backwards ? 'unsatisfiable' : { offset, length: end - offset + 1 };
 }
 
-/** `If-Range`: the range counts only for the version the client has. A weak ETag never matches; a date must be exact. */
+/**
+ * `If-Range`: the range applies only to the version that the client has. A weak ETag never matches; a date must be
+ * exact.
+ */
 function rangeStillMeant(condition: string | null, resource: Resource): boolean {
   if (condition === null) {
     return true;

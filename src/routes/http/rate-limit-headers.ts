@@ -5,9 +5,9 @@ import type { AppEnv } from './app-env.ts';
 import { setResponseHeader } from './response-headers.ts';
 
 /**
- * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) on every response to a key, and on none to a read token,
- * which must not learn about its account. The admission of a submit says what is left; other routes use a reading of at most two
- * seconds ago, made beside the route's work where there is none.
+ * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) on every response to a key, and on none to
+ * a read token, which must not learn about its account. A submit gets the quota from its admission; other routes use a
+ * quota of at most two seconds ago, and read it during the route's work where the cache has none.
  * @param isAdmission whether the route asks the account for admission
  */
 export const rateLimitHeaders =

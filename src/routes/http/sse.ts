@@ -2,65 +2,74 @@ import type { Context } from 'hono';
 import { readWatchFrame, type WatchFrame } from '../../contract/events.ts';
 
 /**
- * Comments keep proxies from cutting an idle stream (one in 15 s would do) and let us notice a client that left: nothing but a write
- * tells (reference/cloudflare.md section 3), not the first one, which the system still takes, but the second, and the third where a
- * proxy is in between (measured against workerd). Three of them are the 15 s in which a client that left is to be gone.
+ * A comment keeps proxies from closing an idle stream (one in 15 s is enough), and shows that a client has left: only a
+ * write fails then (reference/cloudflare.md section 3). The first write still succeeds; the second fails, or the third
+ * behind a proxy (measured with workerd). After three of them, 15 s, a client that left has been noticed.
  */
 export const KEEPALIVE_MS = 5_000;
 /** How long a client waits before it reconnects. */
 export const RETRY_MS = 2_000;
-/** How long a client waits that could not be let in again: between these, so that those sent away together do not come back together. */
+/**
+ * The wait of a client that could not resume, in ms: a random time between these, so that clients do not return all at
+ * once.
+ */
 export const RETRY_LATER_MS = { least: 5_000, most: 15_000 };
 /**
- * What may wait for a client that reads slowly, in characters. An isolate has 128 MB for everything in it (reference/cloudflare.md
- * section 4). A client that falls behind further is cut off and resumes from the last event it got.
+ * Characters that may be pending for a slow client. An isolate has 128 MB in total (reference/cloudflare.md section 4).
+ * A client that falls further behind is disconnected and resumes from its last event.
  */
 export const MAX_PENDING_CHARS = 8 * 1024 * 1024;
-/** Previews are for clients that keep up: with more than this waiting they are left out. */
+/** With more pending characters than this, previews are skipped. */
 const MAX_PENDING_FOR_PREVIEWS = 256 * 1024;
 
-/** A client that takes nothing need not get ever more of them. */
+/** With more pending characters than this, keep-alives are skipped. */
 const MAX_PENDING_FOR_KEEPALIVES = 256;
 
 const HEADERS = { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' };
 
 /**
- * What SSE takes for no line end but Python's `splitlines` does, by which some clients cut a stream into lines (httpx). All of them can
- * only stand inside a text of the JSON, where an escape means the same.
+ * Characters that do not end a line in SSE, but do in Python's `splitlines`, with which some clients split a stream
+ * (httpx). They occur only inside strings of the JSON, where an escape means the same.
  */
 const LINE_ENDS = /[\u0085\u2028\u2029]/g;
 const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
-/** What a door says of a stream. */
+/** The options of a protocol for a stream. */
 export type StreamOptions = {
-  /** Events whose data looks different in this door than in the object, and how. All others are passed on unread. */
+  /** Events that this protocol renders, and how. All others are sent on as they are. */
   rendered: ReadonlySet<WatchFrame['event']>;
   render: (frame: WatchFrame) => unknown;
-  /** Whether the client may go on watching; asked with every keep-alive. A question that fails is asked again with the next. */
+  /**
+   * Whether the client may still watch. It is asked with every keep-alive; after an error it is asked again with the
+   * next one.
+   */
   isStillAuthorized: () => Promise<boolean>;
 };
 
 /**
- * Passes a job's frames on as SSE until the job is over, the client leaves or may no longer watch. The Worker holds the stream; the
- * object behind the socket sleeps between frames.
+ * Sends a job's frames as SSE until the job has finished, the client leaves, or it may no longer watch. The Worker
+ * holds the stream; the Job object behind the socket hibernates between frames.
  */
 export function sse(c: Context, socket: WebSocket, options: StreamOptions): Response {
-  // Native from end to end: with a stream written in JavaScript between the two, each event costs a tenth more.
+  // A native stream: one in JavaScript costs 10 % more for each event.
   const { readable, writable } = new IdentityTransformStream();
   void relay(writable.getWriter(), socket, options);
   return c.body(readable, 200, HEADERS);
 }
 
-/** Whether this request goes on with a stream that was cut. */
+/** Whether this request resumes a stream. */
 export const resumes = (c: Context): boolean =>
   c.req.method === 'GET' && c.req.path.endsWith('/events') && positionOf(c) !== undefined;
 
-/** The number of the last event a client has. A browser sends the header when it reconnects, with the URL of its first request. */
+/**
+ * The number of the client's last event. When a browser reconnects, it sends the header with the URL of its first
+ * request.
+ */
 export const positionOf = (c: Context): string | undefined => c.req.header('last-event-id') ?? c.req.query('after');
 
 /**
- * What a client is told that cannot be let in again for now. Anything but a stream would end its EventSource for good
- * (reference/http-api.md section 8): it gets one that ends at once and says when to try again.
+ * The response to a client that cannot resume now. Any other response would end its EventSource permanently
+ * (reference/http-api.md section 8), so it is a stream that ends at once and says when to reconnect.
  * @param random gives whole numbers from 0 to far above the span of the wait
  */
 export function retryLater(c: Context, random: () => number): Response {
@@ -75,7 +84,7 @@ async function relay(
 ): Promise<void> {
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   let open = true;
-  // All clean-up is in here: after an abort the runtime may not come back to the code below.
+  // All cleanup is here: after an abort the runtime may not return to the code below.
   const leave = (): void => {
     open = false;
     clearInterval(keepalive);
@@ -109,7 +118,7 @@ async function relay(
       return;
     }
     const shown = rendered.has(event) ? JSON.stringify(render(frame())) : data;
-    // JSON has no LF or CR in it, so one `data` line holds it.
+    // JSON has no LF or CR, so it fits into one `data` line.
     line.queue(`event: ${event}\ndata: ${shown.replaceAll(LINE_ENDS, escaped)}\n${id === null ? '' : `id: ${id}\n`}\n`);
   });
   line.queue(`retry: ${RETRY_MS}\n\n`);
@@ -118,15 +127,15 @@ async function relay(
   clearInterval(keepalive);
   await line.written;
   socket.close(1000, 'done');
-  // Fails where the client has gone, which is an end too.
+  // This fails after the client has left, which is an end too.
   await writer.close().catch(() => undefined);
 }
 
-/** Writes one text after the other; what comes while one is on its way goes out together. */
+/** Writes texts in order. Texts that are queued during a write are sent together. */
 class WriteBuffer {
-  /** Characters that the client has not taken yet. */
+  /** Characters that are not written yet. */
   pendingChars = 0;
-  /** Resolves when all that was queued is written, or cannot be. */
+  /** Resolves when all queued texts are written, or the write has failed. */
   written: Promise<void> = Promise.resolve();
   private readonly writer: WritableStreamDefaultWriter<Uint8Array>;
   private readonly broken: () => void;

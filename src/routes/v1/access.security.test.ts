@@ -16,7 +16,9 @@ import { makeKey } from '../../domain/key/format.ts';
 import { systemRandom } from '../../lib/ids.ts';
 import { runAsWorker } from '../../testing/worker.ts';
 
-/** Who may do what: every route against every wrong credential, and every thing of one account against another's key. */
+/**
+ * Who may do what: every route against every wrong credential, and every thing of one account against another's key.
+ */
 
 const NOBODY = '01890000-0000-7000-8000-000000000000';
 

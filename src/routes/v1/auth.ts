@@ -12,9 +12,9 @@ import { rateLimitedResponse, senderOf, limitOpenRoute } from '../http/edge-rate
 import type { FindRoute, RouteAccess, V1Context } from './route.ts';
 
 /**
- * Lets a request through that may do what its route does, and says whose it is. One 401 for every way of not having a key, so that it
- * tells nothing about keys; 403 for a key that may not. Scopes are checked before anything is looked up: what a key may not ask for
- * it does not learn about either.
+ * Authorizes a request for its route, and sets its caller. Every missing or invalid key gets the same 401, which
+ * reveals nothing about keys; a key without permission gets 403. Scopes are checked before any resource is read, so a
+ * key learns nothing about resources outside of its scopes.
  */
 export const authorize =
   (findRoute: FindRoute): MiddlewareHandler<AppEnv> =>
@@ -25,20 +25,20 @@ export const authorize =
     c.set('isStillAuthorized', () => Promise.resolve(true));
     c.set('recheckAuth', async () => !isLong() || c.var.isStillAuthorized());
     c.set('readUntil', null);
-    // Even beside a good header, and on open routes: URLs end up in logs and histories.
+    // Also beside a valid header, and on open routes: URLs end up in logs and histories.
     if (containsKey(decodedQuery(c.req.url))) {
       return unauthorized(
         c,
         'A key in a URL is not accepted. Send it as "Authorization: Bearer <key>", and rotate this key.',
       );
     }
-    // Null where there is no such route, which only a valid key learns.
+    // Null where the route does not exist. Only a valid key learns that.
     const access = findRoute(c)?.access ?? null;
     if (access === 'open') {
       return limitOpenRoute(c, next);
     }
     const header = bearerOf(c);
-    // What has the form of a key is none: ADMIN_TOKEN need not be compared with every key that comes.
+    // A text in the form of a key is not ADMIN_TOKEN, so keys are not compared with it.
     if (header !== null && !isKey(header) && (await isEqualText(header, c.var.core.config.adminToken))) {
       if (access !== null && access.operator !== true) {
         return problem(c, 'admin_token_not_accepted', {
@@ -61,14 +61,14 @@ export const authorize =
     await next();
     if (c.req.method === 'GET' && isLong() && !(await c.var.isStillAuthorized())) {
       const { body, status } = unauthorized(c, 'The key or token was revoked, or expired, during this request.');
-      // Without the headers that the answer had which is not given: they speak of the job.
+      // Without the headers of the withheld response, which describe the job.
       c.res = undefined;
       c.res = new Response(body, { status, headers: { ...CHALLENGE, 'content-type': PROBLEM_TYPE } });
     }
     return undefined;
   };
 
-/** By key: valid, from an address it may be used from, and with the scope. Null: let through. */
+/** Authorizes a key: it must be valid, come from an allowed address and have the scope. Null means authorized. */
 async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
   const { core, requestId } = c.var;
   const identified = await identify(core, secret, senderOf(c), (work) => runInBackground(c, work));
@@ -82,7 +82,7 @@ async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | 
   if (wait_s !== null) {
     return rateLimitedResponse(c, 'key', wait_s);
   }
-  // Set by Cloudflare on every request; a client's own header of this name does not get through.
+  // Cloudflare sets this header on every request and drops a client's own.
   const address = c.req.header('cf-connecting-ip') ?? '';
   if (!isAllowedFrom(key, address)) {
     return problem(c, 'ip_not_allowed', { detail: 'The key is not allowed from this IP address.' });
@@ -91,7 +91,7 @@ async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | 
     return insufficientScope(c, scope);
   }
   if (scope === 'keys:write' && used.ends_at !== null) {
-    // What it made, or a secret it was given, would outlive its grace.
+    // A key that it creates, or a secret that it gets, would outlive its grace.
     return problem(c, 'exceeds_key', {
       detail: 'A secret that a rotation replaced cannot manage keys. Use the new one.',
     });
@@ -109,7 +109,10 @@ async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | 
   return null;
 }
 
-/** By read token: for the job in the path, on a route that takes one. The key's list of addresses is not for browsers. */
+/**
+ * Authorizes a read token for the job in the path, on a route that accepts one. The key's `ip_allow` does not apply to
+ * browsers.
+ */
 async function authorizeReadToken(c: V1Context, token: string, access: RouteAccess | null): Promise<Response | null> {
   const [, , , job = ''] = c.req.path.split('/');
   const taken = access !== null && access !== 'open' && access.readToken !== undefined;
@@ -122,7 +125,7 @@ async function authorizeReadToken(c: V1Context, token: string, access: RouteAcce
       : unauthorized(c, 'The read token has expired, is for another job, or does not allow this route.');
   }
   const { key, expires_at } = verified;
-  // All tokens of a key together, beside its own calls: whoever watches must not shut out whoever submits.
+  // All tokens of a key share a limit of their own, so that watchers cannot exhaust the limit of submits.
   const wait_s = await checkEdgeLimit(core.env, 'key', `${key.id}:tokens`);
   if (wait_s !== null) {
     return rateLimitedResponse(c, 'key', wait_s);
@@ -150,7 +153,10 @@ const insufficientScope = (c: V1Context, scope: Scope): Response =>
     headers: { 'www-authenticate': `Bearer realm="comfy-edge", error="insufficient_scope", scope="${scope}"` },
   });
 
-/** The credential of an `Authorization: Bearer` header, or null. The scheme's case does not matter (RFC 9110 section 11.1). */
+/**
+ * The credential of an `Authorization: Bearer` header, or null. The scheme's case does not matter (RFC 9110 section
+ * 11.1).
+ */
 export const bearerOf = (c: Context): string | null =>
   /^bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? null;
 
@@ -161,19 +167,19 @@ function decodedQuery(url: string): string {
   return query < 0 ? '' : [...new URLSearchParams(url.slice(query + 1))].flat().join('\n');
 }
 
-/** Compares in constant time. Hashes have one length, so the secret's own length does not show either. */
+/** Compares in constant time. Hashes have one length, so the length of the secret does not show either. */
 async function isEqualText(left: string, right: string): Promise<boolean> {
   const encoder = new TextEncoder();
   const [a, b] = await Promise.all([left, right].map((text) => crypto.subtle.digest('SHA-256', encoder.encode(text))));
   return a !== undefined && b !== undefined && crypto.subtle.timingSafeEqual(a, b);
 }
 
-/** Work that the answer does not wait for. A note of use that is lost is made again with the next use. */
+/** Work that the response does not wait for. A lost record of use is written again with the next use. */
 function runInBackground(c: V1Context, work: Promise<void>): void {
   const quiet = work.catch(() => {});
   try {
     c.executionCtx.waitUntil(quiet);
   } catch {
-    // Called without an execution context, as a test may: the work goes on by itself.
+    // A test may call without an execution context: the work then continues by itself.
   }
 }

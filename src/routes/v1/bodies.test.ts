@@ -6,8 +6,8 @@ import { postJson, submitted, type Call } from '../../testing/gateway.ts';
 import { madeKey, operator } from '../../testing/keys.ts';
 
 /**
- * Every field of every JSON body that the OpenAPI document describes, at its bounds and with values of every type: the gateway refuses a body for
- * its form exactly where the document says that the form is wrong.
+ * Every field of every JSON body that the OpenAPI document describes, at its bounds and with values of every type: the
+ * gateway refuses a body for its form exactly where the document says that the form is wrong.
  */
 
 const account = `a${crypto.randomUUID()}`;

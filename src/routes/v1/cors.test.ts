@@ -78,7 +78,8 @@ describe('a preflight', () => {
     const methods = async (call: Call, origin: string, asked: string, path = `/v1/jobs/${NOBODY}`) =>
       (await call(path, preflight(origin, asked))).headers.get('access-control-allow-methods');
     const call = named('');
-    // What a read token shows, any page may read; cancel and erase are for the named ones, also in what a browser keeps of this.
+    // What a read token shows, any page may read; cancel and erase are for the named ones, also in what a browser keeps
+    // of this.
     expect(await methods(call, OTHER, 'GET')).toBe('GET, HEAD');
     expect(await methods(call, OTHER, 'DELETE')).toBeNull();
     expect(await methods(call, OTHER, 'GET', '/openapi.json')).toBe('GET, HEAD');

@@ -7,22 +7,23 @@ import { routerPath } from './route.ts';
 import { ROUTES } from './routes.ts';
 
 /**
- * Which pages may read which answers (docs/guides/browsers.md). No answer depends on a cookie or on where a browser is, so nothing is
- * ever given to a page that it could not fetch elsewhere: what a read token shows, and the public documents, any page may read. All
- * else is for the origins that the operator names, lest keys get into pages by habit.
+ * Which pages may read which responses (docs/guides/browsers.md). No response depends on a cookie or on the browser's
+ * network, so any page may read the public documents and the routes that accept a read token. All other routes are for
+ * the origins that the operator names, because keys do not belong in pages.
  *
- * Own code: `hono/cors` takes every `OPTIONS` for a preflight, where one without `Origin` is a method that no route has; it repeats the
- * header names of a preflight unchecked; and its `origin` and `allowMethods` would be the two functions below.
+ * Own code: `hono/cors` takes every `OPTIONS` for a preflight, where one without `Origin` is a method that no route
+ * has; it repeats the header names of a preflight unchecked; and its `origin` and `allowMethods` would be the two
+ * functions below.
  */
 
-/** Chromium asks again after two hours at most, whatever it is told. */
+/** Chromium's maximum: two hours. */
 const PREFLIGHT_S = 7200;
-/** Header names as RFC 9110 section 5.1 has them. */
+/** A list of header names (RFC 9110 section 5.1). */
 const HEADER_NAMES = /^[\w!#$%&'*+.^`|~-]+(?:\s*,\s*[\w!#$%&'*+.^`|~-]+)*$/;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 const EXPOSED = Object.keys(RESPONSE_HEADERS).join(', ');
 
-/** Not for browsers: workers and RunPod call these. */
+/** Routes that workers and RunPod call, not browsers. */
 const MACHINE_ROUTES = /^\/(?:worker|hooks)\//;
 
 const forAnyPage = new TrieRouter<true>();
@@ -35,7 +36,7 @@ for (const route of ROUTES) {
   }
 }
 
-/** Answers preflights, before any key is looked at, and lets pages read what they may. Needs `core`. */
+/** Answers preflights before any check of a key, and sets the headers that let pages read a response. Needs `core`. */
 export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
   const origin = c.req.header('origin');
   const asked = c.req.method === 'OPTIONS' ? c.req.header('access-control-request-method') : undefined;
@@ -48,7 +49,7 @@ export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
   }
   await next();
   if (allowed !== '*') {
-    // The answer differs by origin, also where it has none: a cache must not give the one for the other.
+    // The response depends on the origin, also without one: a cache must not mix them up.
     appendResponseHeader(c, 'vary', 'Origin');
   }
   if (allowed !== null) {
@@ -58,7 +59,7 @@ export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
   return undefined;
 };
 
-/** What `Access-Control-Allow-Origin` says; null: nothing. */
+/** The value of `Access-Control-Allow-Origin`; null without the header. */
 function allowedOrigin(c: Context<AppEnv>, method: string, origin: string | undefined): string | null {
   const [handlers] = forAnyPage.match(method === 'HEAD' ? 'GET' : method, c.req.path);
   const { corsOrigins } = c.var.core.config;
@@ -69,8 +70,8 @@ function allowedOrigin(c: Context<AppEnv>, method: string, origin: string | unde
 }
 
 /**
- * 204 in any case: what is not allowed is so by what the answer lacks (Fetch standard, CORS-preflight). A browser keeps the list of
- * methods, so it has those that this origin may use at this place, and no more.
+ * 204 in every case: a preflight refuses by missing headers (Fetch standard, CORS-preflight). A browser caches the list
+ * of methods, so the list has exactly the methods that this origin may use on this path.
  */
 function preflight(c: Context<AppEnv>, allowed: string | null): Response {
   c.header('vary', 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers');

@@ -1,8 +1,8 @@
 import type { ApiJob } from './schemas.ts';
 
 /**
- * Examples of requests and responses in the OpenAPI document that are too long for the routes that have them. Tests check them against
- * the schemas beside them and send every request as it is.
+ * Examples of requests and responses in the OpenAPI document that are too long for the routes that have them. Tests
+ * check them against the schemas beside them and send every request as it is.
  */
 
 const ID = '0192f0c1-7c3e-7d52-9a51-3f2a6f8f1c11';

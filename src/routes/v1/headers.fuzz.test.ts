@@ -13,7 +13,9 @@ import {
 } from '../../testing/gateway.ts';
 import { runAsWorker } from '../../testing/worker.ts';
 
-/** Headers as no client sends them: always an answer, never a fault of the gateway, and refusals in the one envelope. */
+/**
+ * Headers as no client sends them: always an answer, never a fault of the gateway, and refusals in the one envelope.
+ */
 
 let client: { account: string; key: string; call: Call };
 let job: string;

@@ -7,19 +7,19 @@ import type { AppEnv } from '../http/app-env.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { hex } from '../../lib/hash.ts';
 
-/** A key as it is, without a blank at its ends; or as a quoted string of RFC 9651, in which `"` and `\` are escaped. */
+/** A bare key without blanks at its ends, or a quoted string of RFC 9651, in which `"` and `\` are escaped. */
 const BARE = String.raw`[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]{0,${MAX_IDEMPOTENCY_KEY_CHARS - 2}}[\x21\x23-\x5b\x5d-\x7e])?`;
 const QUOTED = String.raw`"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,${MAX_IDEMPOTENCY_KEY_CHARS}})"`;
 const HEADER = new RegExp(`^(?:${BARE}|${QUOTED})$`);
 
-/** The header of a request that carries a key: what `idempotencyKey` accepts, for the OpenAPI document. */
+/** The header that `idempotencyKey` accepts, for the OpenAPI document. */
 export const idempotencyKeyHeader = z
   .string()
   .regex(HEADER)
   .optional()
   .openapi({ description: `It ${IDEMPOTENCY_KEY_RULE}, bare or in double quotes.` });
 
-/** The `Idempotency-Key` of a request, null when it has none. `"a"` and `a` are the same key. */
+/** The `Idempotency-Key` of a request; null without the header. `"a"` and `a` are the same key. */
 export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Problem> {
   const header = c.req.header('idempotency-key');
   if (header === undefined) {
@@ -34,7 +34,10 @@ export function idempotencyKey(c: Context<AppEnv>): Result<string | null, Proble
     : ok(match[1]?.replaceAll(/\\(["\\])/g, '$1') ?? header);
 }
 
-/** Hashes a request as it comes, to tell whether a later one with the same key is the same: method, path, and every byte of the body. */
+/**
+ * Hashes a request as it arrives: method, path and body. The hash shows whether a later request with the same key is
+ * the same.
+ */
 export class Fingerprint {
   private readonly key: string;
   private readonly stream = new crypto.DigestStream('SHA-256');
@@ -51,7 +54,7 @@ export class Fingerprint {
     return this.writer.write(chunk);
   }
 
-  /** The key and the hash, once the whole body has come. */
+  /** The key and the hash, after the whole body has arrived. */
   async idempotency(): Promise<Idempotency> {
     await this.begun;
     await this.writer.close();

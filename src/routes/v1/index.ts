@@ -9,7 +9,9 @@ import { mount, routeFinder } from './mount.ts';
 import { strictQuery } from './query.ts';
 import { ROUTES } from './routes.ts';
 
-/** The gateway's own API (docs/reference/api.md). What a route is, is in `route.ts`; which there are, in `routes.ts`. */
+/**
+ * The gateway's own API (docs/reference/api.md). What a route is, is in `route.ts`; which there are, in `routes.ts`.
+ */
 export const v1Routes = new OpenAPIHono<AppEnv>();
 const findRoute = routeFinder(ROUTES);
 

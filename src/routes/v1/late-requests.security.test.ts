@@ -5,7 +5,10 @@ import { madeKey, ownApp } from '../../testing/keys.ts';
 import { MAX_BODY_MS } from '../http/body.ts';
 import { batchSchema } from './schemas.ts';
 
-/** A request that takes long is carried out only if its key still stands when it is all there, and no request takes for ever. */
+/**
+ * A request that takes long is carried out only if its key still stands when it is all there, and no request takes for
+ * ever.
+ */
 
 /** What the gateway promises: docs/guides/keys.md. */
 const REVOKED_EVERYWHERE_MS = 30_000;

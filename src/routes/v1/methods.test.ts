@@ -3,7 +3,10 @@ import { anyone, problemOf, type Call } from '../../testing/gateway.ts';
 import { madeKey } from '../../testing/keys.ts';
 import { DESCRIBED } from '../../testing/contract/operations.ts';
 
-/** A method that a path does not have is a 405 with the path's methods in `Allow` (RFC 9110 section 15.5.6), as the OpenAPI document has them. */
+/**
+ * A method that a path does not have is a 405 with the path's methods in `Allow` (RFC 9110 section 15.5.6), as the
+ * OpenAPI document has them.
+ */
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 const ID = '0192f0c1-7c3e-7d52-9a51-3f2a6f8f1c11';

@@ -20,7 +20,9 @@ export function mount(app: OpenAPIHono<AppEnv>, routes: readonly Route[]): void 
 /** Where the router has v1. */
 const BASE = '/v1';
 
-/** Finds the definition of the route that Hono has matched. A route without a definition would have no check of access. */
+/**
+ * Finds the definition of the route that Hono has matched. A route without a definition would have no check of access.
+ */
 export function routeFinder(routes: readonly Route[]): FindRoute {
   const byName = new Map(routes.map((route) => [`${route.method.toUpperCase()} ${BASE}${routerPath(route)}`, route]));
   return (c) => {
@@ -33,7 +35,7 @@ export function routeFinder(routes: readonly Route[]): FindRoute {
   };
 }
 
-/** Reads what the definition describes, calls the handler, and renders what it answers. */
+/** Reads the query and the body, calls the handler, and renders its answer. */
 async function respond(c: V1Context, route: Route): Promise<Response> {
   const query = queryOf(c, route.query);
   if (!query.ok) {

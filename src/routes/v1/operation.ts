@@ -5,8 +5,8 @@ import type { RefusalStatus, Route } from './route.ts';
 import { problemSchema } from './schemas.ts';
 
 /**
- * A route as an operation of the OpenAPI document. It adds what holds for every route: who may call it, how it refuses, and the
- * headers of its responses. A test holds every response of every test against the document.
+ * A route as an operation of the OpenAPI document. It adds what holds for every route: who may call it, how it refuses,
+ * and the headers of its responses. A test holds every response of every test against the document.
  */
 export function operationOf(route: Route): RouteConfig {
   const { method, path, operationId, summary, description, access, deprecated, responses, refusals = [] } = route;

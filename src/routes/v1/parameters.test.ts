@@ -8,8 +8,8 @@ import { fakeRunpod } from '../../testing/job.ts';
 import { runAsWorker } from '../../testing/worker.ts';
 
 /**
- * Every parameter that the OpenAPI document describes, sent at the bounds of its schema and with texts that parsers disagree about: the
- * gateway accepts what conforms to the schema and refuses what does not.
+ * Every parameter that the OpenAPI document describes, sent at the bounds of its schema and with texts that parsers
+ * disagree about: the gateway accepts what conforms to the schema and refuses what does not.
  */
 
 type Described = Operation['parameters'][number] & Pick<Operation, 'method' | 'path'>;
@@ -70,7 +70,9 @@ async function refusalOf(response: Response): Promise<string | null> {
   return response.status < 400 ? null : String(response.status);
 }
 
-/** What a header can hold (RFC 9110 section 5.5). Blanks around it are not part of it, so they arrive with no server. */
+/**
+ * What a header can hold (RFC 9110 section 5.5). Blanks around it are not part of it, so they arrive with no server.
+ */
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** Whether a schema says more than that this is a text. What any text may be, `headers.fuzz.test.ts` sends. */

@@ -1,11 +1,11 @@
 import { z } from '@hono/zod-openapi';
 
 /**
- * Parameters that are no text to a client, though a URL has only text. One definition makes the check and what the OpenAPI document says,
- * so that the two cannot differ.
+ * Query parameters that are numbers or lists for a client. One definition gives the check and the schema in the OpenAPI
+ * document, so that the two cannot differ.
  */
 
-/** Without a sign, a point, an exponent or leading zeros: the one way every client writes it. */
+/** Decimal digits without a sign, a point, an exponent or leading zeros, as every client writes them. */
 const WHOLE_NUMBER = /^(?:0|[1-9]\d{0,14})$/;
 
 /** A whole number from `min` to `max`, in decimal digits. */
@@ -18,7 +18,7 @@ export const wholeNumber = ({ min, max, default: usual }: { min: number; max: nu
     .default(usual)
     .openapi({ type: 'integer', minimum: min, maximum: max, default: usual });
 
-/** One of these words, or several with commas between them; each counts once. */
+/** One of these words, or several with commas between them. A repeated word counts once. */
 export const listOf = <const T extends readonly string[]>(words: T) =>
   z
     .string()

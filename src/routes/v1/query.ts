@@ -9,7 +9,7 @@ import type { FindRoute, Route } from './route.ts';
 const OPEN_NAME = /\{[^}]*\}$/;
 
 /**
- * Refuses a GET with a parameter that its route does not define: a misspelled filter must not look like one that is applied. Routes
+ * Refuses a GET with a parameter that its route does not define: a misspelled filter must not look applied. Routes
  * that a browser opens by their URL alone accept any parameter, because EventSource libraries and pages add their own.
  */
 export const strictQuery =

@@ -4,12 +4,12 @@ import { iso, isoOrNull } from '../../lib/time.ts';
 import type { SignedUrls } from '../../services/jobs/signed-urls.ts';
 import type { ApiAsset, ApiJob, ApiJobPending, ApiJobResult, ApiJobSummary, ApiOutput } from './schemas.ts';
 
-/** From the core's views to what v1 answers: times as ISO 8601, links as absolute URLs. */
+/** Renders the views of services for v1: times as ISO 8601, links as absolute URLs. */
 
-/** Where clients find a job. */
+/** The URL of a job. */
 const jobUrl = (publicUrl: string, id: string): string => `${publicUrl}/v1/jobs/${id}`;
 
-/** A job that is not over. */
+/** A job that has not finished. */
 export type PendingJob = JobView & { status: Exclude<Status, TerminalStatus> };
 
 type Listed = Pick<
@@ -33,7 +33,7 @@ export function renderJobSummary(job: Listed, publicUrl: string): ApiJobSummary 
   };
 }
 
-/** `links`: of its files straight to storage, where the answer is to have them. */
+/** `links`: the signed URLs of its files, where the response has them. */
 export function renderJob(job: JobView, publicUrl: string, links?: SignedUrls): ApiJob {
   return {
     ...renderJobSummary(job, publicUrl),
@@ -53,25 +53,25 @@ export function renderJob(job: JobView, publicUrl: string, links?: SignedUrls): 
   };
 }
 
-/** What was decided for a job's graph. */
+/** The decisions about a job's graph. */
 export const renderResolved = (resolved: Resolved): ApiJob['resolved'] => ({
   ...resolved,
   warnings: resolved.warnings ?? [],
 });
 
-/** What a job that succeeded came to. */
+/** The result of a job that succeeded. */
 export function renderResult(job: JobView, publicUrl: string, links: SignedUrls): ApiJobResult {
   const { id, completed_at, outputs, resolved, usage, metadata, urls } = renderJob(job, publicUrl, links);
   return { object: 'job_result', id, status: 'succeeded', completed_at, outputs, resolved, usage, metadata, urls };
 }
 
-/** A job that is not over, to somebody who asked for its result. */
+/** A job without a result yet. */
 export function renderPending(job: PendingJob, publicUrl: string): ApiJobPending {
   const { id, stage, queue_position, progress, urls } = renderJob(job, publicUrl);
   return { object: 'job_pending', id, status: job.status, stage, queue_position, progress, urls };
 }
 
-/** An output with its links. Each segment of its name is encoded by itself: a slash in it stays a slash. */
+/** An output with its links. Each segment of its name is encoded separately, so slashes stay slashes. */
 export function renderOutput(output: Output, job: string, publicUrl: string, links?: SignedUrls): ApiOutput {
   const { name, node_id, class_type, type, content_type, size_bytes, sha256, temp, text } = output;
   const path = name.toWellFormed().split('/').map(encodeURIComponent).join('/');
@@ -124,7 +124,7 @@ const renderAttempt = (attempt: AttemptView): ApiJob['attempts'][number] => ({
   error: attempt.error,
 });
 
-/** An asset as clients see it: its id is its hash, so the same file has the same id wherever it is sent from. */
+/** An asset. Its id is its hash, so the same file always has the same id. */
 export const renderAsset = (asset: Asset): ApiAsset => ({
   id: `sha256:${asset.sha256}`,
   object: 'asset',

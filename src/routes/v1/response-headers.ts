@@ -1,4 +1,6 @@
-/** Headers that responses of v1 have, beside those of every HTTP response. They are components of the OpenAPI document. */
+/**
+ * Headers that responses of v1 have, beside those of every HTTP response. They are components of the OpenAPI document.
+ */
 export const RESPONSE_HEADERS = {
   'X-Request-Id': {
     description: 'The id of this request: the client’s own, where it sent one',

@@ -11,7 +11,9 @@ import { v1Routes } from './index.ts';
 import { routeName, routerPath } from './route.ts';
 import { ROUTES } from './routes.ts';
 
-/** Every route that is mounted against every credential that must not open it. A new route is in here by being mounted. */
+/**
+ * Every route that is mounted against every credential that must not open it. A new route is in here by being mounted.
+ */
 
 const HOUR_MS = 3_600_000;
 const INSIDE = { 'cf-connecting-ip': '203.0.113.9' };

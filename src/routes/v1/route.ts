@@ -7,22 +7,23 @@ import type { AppEnv } from '../http/app-env.ts';
 import type { ResponseHeader } from './response-headers.ts';
 
 /**
- * What a route of v1 is: its method and path, who may call it, what it accepts and answers, and its handler. The router, the
- * access check, the check of query parameters, CORS and the OpenAPI document all read this one definition.
+ * The definition of a route of v1: method, path, access, request, responses and handler. The router, the access check,
+ * the check of query parameters, CORS and the OpenAPI document all read this one definition.
  */
 
 /**
- * Who may call a route. `operator`: ADMIN_TOKEN is accepted too. `readToken`: a read token of the job in the path is accepted too, in the
- * header, or also as `?token=` where a browser cannot set headers (EventSource, `<img>`).
+ * Who may call a route. `operator`: ADMIN_TOKEN is accepted too. `readToken`: a read token of the job in the path is
+ * accepted too, in the header, or also as `?token=` where a browser cannot set headers (EventSource, `<img>`).
  */
 export type RouteAccess =
   | { scope: Scope; operator?: true; readToken?: 'header' | 'query' }
-  /** No key is needed; the handler checks what it is given. */
+  /** No key is needed; the handler checks its input. */
   | 'open';
 
 /**
- * A route that will be removed (docs/reference/api.md, Versions): dates as ISO 8601, the first of a day in UTC; `sunset` is null
- * while no end is decided; `successor` is a path of v1 or null. Headers and the OpenAPI document say it to callers.
+ * A route that will be removed (docs/reference/api.md, Versions): dates as ISO 8601, the first of a day in UTC;
+ * `sunset` is null while no end is decided; `successor` is a path of v1 or null. Headers and the OpenAPI document say
+ * it to callers.
  */
 export type Deprecated = { since: string; sunset: string | null; successor: string | null };
 
@@ -58,7 +59,7 @@ export type RouterPath<Path extends string> = Path extends `${infer Before}{${in
   ? `${Before}:${Name}${RouterPath<After>}`
   : Path;
 
-/** What every definition says, whatever its handler gets. */
+/** The parts of a definition that do not depend on its query. */
 type Definition<Path extends string> = {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete';
   /** Below `/v1`, as the OpenAPI document writes it: `/jobs/{id}`. */
@@ -68,7 +69,7 @@ type Definition<Path extends string> = {
   summary: string;
   description?: string;
   deprecated?: Deprecated;
-  /** The account admits what it asks for, and so says what is left of the limits. */
+  /** The account admits the request, and its answer has the remaining quota. */
   admission?: true;
   params?: z.ZodObject;
   /** The last parameter may contain slashes. */
@@ -80,7 +81,10 @@ type Definition<Path extends string> = {
   refusals?: readonly RefusalStatus[];
 };
 
-/** What the handler gets besides the context. `body` is parsed JSON, not yet checked against its schema: services do that. */
+/**
+ * What the handler gets besides the context. `body` is parsed JSON, not yet checked against its schema: services do
+ * that.
+ */
 type Input<Query> = { query: Query; body: unknown };
 
 /** Answers with a response, or with the problem of a service. */
@@ -124,7 +128,7 @@ export const jsonBody = (schema: z.ZodType, options: Omit<JsonBody, 'kind' | 'sc
   ...options,
 });
 
-/** A response with a JSON body, with headers of its own beside those that every response has. */
+/** A response with a JSON body. `headers` are its own, beside the headers of every response. */
 export const jsonResponse = (
   description: string,
   schema: z.ZodType,

@@ -3,7 +3,7 @@ import { ERROR_CODES, ERROR_SOURCES, JOB_ERROR_CODES } from '../../contract/erro
 import { OUTPUT_TYPES, STAGES, STATUSES, WARNING_CODES } from '../../contract/job.ts';
 import { pageOf } from './page.ts';
 
-/** What v1 answers, as schemas: the types that `render.ts` must produce, and the components of the OpenAPI document. */
+/** The schemas of v1's responses: the types that `render.ts` produces, and the components of the OpenAPI document. */
 
 const time = z.iso.datetime({ precision: 3 });
 const url = z.url();
@@ -21,7 +21,7 @@ export const jobErrorSchema = z
   })
   .openapi('JobError');
 
-/** As a union: the document cannot say of a component that it may be null. */
+/** A union, because a component of the document cannot be nullable. */
 const jobErrorOrNull = z.union([jobErrorSchema, z.null()]);
 
 export const outputSchema = z
@@ -36,7 +36,10 @@ export const outputSchema = z
     temp: z.boolean(),
     text: z.string().optional(),
     url,
-    /** Straight to storage, without a key; null for a text that has no file. Answers of reads have them, events do not. */
+    /**
+     * A URL of the storage that needs no key; null for a text without a file. Responses to reads have it, events do
+     * not.
+     */
     signed_url: url.nullable().optional(),
     url_expires_at: time.nullable().optional(),
   })
@@ -134,12 +137,12 @@ export const jobSchema = jobSummarySchema
     last_event: z.int(),
     truncated: z.array(z.string()).optional().openapi({
       description:
-        'Only where something is left out: in a snapshot of events what it has no room for, which `urls.self` has; in an answer to a key without jobs:read what it may not read',
+        'Fields that are left out: because a snapshot event would be too large (`urls.self` has them), or because the key lacks jobs:read',
     }),
   })
   .openapi('Job');
 
-/** A job that succeeded, as far as it is about what came out. */
+/** The result of a job that succeeded. */
 export const jobResultSchema = z
   .object({
     object: z.literal('job_result'),
@@ -154,7 +157,7 @@ export const jobResultSchema = z
   })
   .openapi('JobResult');
 
-/** A job that is not over. It has no `outputs`: an empty list could be taken for a result. */
+/** A job that has not finished. It does not have `outputs`, because an empty list would look like a result. */
 export const jobPendingSchema = z
   .object({
     object: z.literal('job_pending'),
@@ -227,7 +230,7 @@ export const uploadSchema = z
     missing_parts: z.int(),
     missing: z.array(z.object({ number: z.int(), offset: z.int(), size_bytes: z.int(), url })),
     urls_expire_at: time.nullable(),
-    // As a union: the document cannot say of a component that it may be null.
+    // A union, because a component of the document cannot be nullable.
     asset: z.union([assetSchema, z.null()]),
     created_at: time,
     expires_at: time,
@@ -250,7 +253,7 @@ export const problemSchema = z
   })
   .openapi('Problem');
 
-/** A job of a batch: taken, or refused with the problem that a submit of its own would have been answered with. */
+/** A job of a batch: accepted, or refused with the problem of a separate submit. */
 const batchItemSchema = z.union([
   z.object({ status: z.literal(201), replayed: z.boolean(), job: jobSchema }),
   z.object({ status: z.int(), problem: problemSchema, retry_after: z.int().nullable() }),

@@ -8,7 +8,7 @@ import { csvLine } from '../../http/csv.ts';
 import { pageFields, pageOf, renderPage } from '../page.ts';
 import { defineRoute, type Route, type V1Context } from '../route.ts';
 
-/** Bounds the rows an answer can have. */
+/** Bounds the rows of a response. */
 const MAX_DAYS = 366;
 const DEFAULT_DAYS = 30;
 
@@ -20,7 +20,7 @@ const query = z.object({
   format: z.enum(['json', 'csv']).optional(),
 });
 
-/** The days asked for; without any, the last thirty. */
+/** The requested days; by default the last thirty. */
 function daysOf({ from, to }: Pick<z.infer<typeof query>, 'from' | 'to'>, now: number): Days | null {
   const last = to ?? isoDay(now);
   const first = from ?? isoDay(Date.parse(last) - (DEFAULT_DAYS - 1) * DAY_MS);
@@ -157,7 +157,7 @@ async function* jobCells(pages: AsyncIterable<JobUsageRow[]>): AsyncGenerator<Ce
   }
 }
 
-/** A file of lines, sent as they are read. One that breaks off ends without its last chunk, which a client sees. */
+/** A CSV file, sent as its rows are read. After an error it ends without its last chunk, which a client notices. */
 function csvAnswer(
   c: V1Context,
   { from, to }: Days,

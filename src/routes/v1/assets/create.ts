@@ -9,7 +9,7 @@ import { renderAsset } from '../render.ts';
 import { assetSchema } from '../schemas.ts';
 import { defineRoute, jsonResponse, type Route, type V1Context } from '../route.ts';
 
-/** What a form may have around its file. */
+/** Bytes that a form may have beside its file. */
 const FORM_BYTES = 64 * 1024;
 
 const BINARY = z.string().openapi({ format: 'binary' });
@@ -50,10 +50,10 @@ const create = defineRoute({
 
 export const createAssetRoutes: readonly Route[] = [create];
 
-/** A file, and why its sender may not send it any more, or how its form is wrong, which is known when it has been read. */
+/** A file, and the refusal that is known only after it has been read: a revoked key, or an invalid form. */
 type Incoming = { file: IncomingFile; refusal: () => Promise<Problem | null> };
 
-/** The raw body, or the one `file` part of a form. The stated type is not looked at beyond telling the two apart. */
+/** The raw body, or the one `file` part of a form. The stated type only tells the two apart. */
 async function incomingFile(c: V1Context): Promise<Result<Incoming, Problem>> {
   const type = c.req.header('content-type') ?? '';
   if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {

@@ -85,7 +85,9 @@ const cancel = defineRoute({
   },
 });
 
-/** `/v1/uploads`: a file in parts, which go straight to R2 and can stop and resume anywhere (docs/reference/files.md). */
+/**
+ * `/v1/uploads`: a file in parts, which go straight to R2 and can stop and resume anywhere (docs/reference/files.md).
+ */
 export const uploadRoutes: readonly Route[] = [open, get, complete, cancel];
 
 function render({ upload, asset, urls_expire_at, ...rest }: UploadView, publicUrl: string): ApiUpload {

@@ -49,7 +49,7 @@ export const endpointListSchema = z
   .object({ object: z.literal('list'), data: z.array(endpointSchema) })
   .openapi('EndpointList');
 
-/** An endpoint for clients: its name, never RunPod's id of it. */
+/** An endpoint as clients see it. RunPod's id of it is not shown. */
 export function renderEndpoint({ name, config, fallback, status }: EndpointView): z.infer<typeof endpointSchema> {
   const { environment, worker, limits, price } = config;
   const health = status?.health ?? null;

@@ -27,8 +27,8 @@ const requestSchema = z
   .openapi('JobBatchRequest');
 
 /**
- * `POST /v1/jobs/batch`: several jobs in one request, each accepted or refused as a submit of its own would be. 200 with an outcome
- * for each job, in their order.
+ * `POST /v1/jobs/batch`: several jobs in one request, each accepted or refused as a submit of its own would be. 200
+ * with an outcome for each job, in their order.
  */
 const submitBatchRoute = defineRoute({
   method: 'post',
@@ -64,7 +64,7 @@ const submitBatchRoute = defineRoute({
       return submitted;
     }
     const outcomes = submitted.value;
-    // They were admitted in their order: the last one that asked knows what is left.
+    // The jobs were admitted in order: the last admission has the remaining quota.
     c.set('quota', outcomes.map(quotaOf).findLast((quota) => quota !== null) ?? undefined);
     const data = outcomes.map((outcome) => renderOutcome(c, outcome));
     const accepted = outcomes.filter((outcome) => outcome.ok).length;

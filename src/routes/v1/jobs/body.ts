@@ -7,24 +7,24 @@ import type { Problem } from '../../../domain/problems.ts';
 import { readDocument, statedLength } from '../../http/body.ts';
 import type { V1Context } from '../route.ts';
 
-/** Where the content of files is, in base64, in the body of a job and in that of a batch. */
+/** The places of base64 files in the body of a job and in the body of a batch. */
 const JOB_FILES: Way = ['inputs', '*', 'data'];
 const BATCH_FILES: Way = ['jobs', '*', ...JOB_FILES];
-/** Where RunPod's POST /run has it: such a body is refused, but not for its size. */
+/** The place in a body of RunPod's POST /run. Such a body is refused, but not for its size. */
 const RUNPOD_FILES: Way = ['input', 'images', '*', 'image'];
 
-/** Room for names, metadata and white space beside what `max_workflow_bytes` bounds. */
+/** Bytes for names, metadata and white space, beside the workflow. */
 const OTHER_BYTES = 1024 * 1024;
-/** What all jobs of a batch may have together without their files: it is parsed at once. */
+/** The largest body of a batch without its files, which is parsed at once. */
 const MAX_BATCH_DOCUMENT_BYTES = 16 * 1024 * 1024;
 
-/** Stands for content that nobody looks at, because its body is refused for another reason. */
+/** For content that is not read, because its body is refused for another reason. */
 const discarded: TextSink = { write: () => {}, end: () => '' };
 
 /**
- * Works with the body of a job or a batch. The content of its files goes to storage as it comes, and what is left of the body is parsed;
- * what the work did not store is thrown away behind it.
- * @param see is shown every chunk of the body
+ * Works with the body of a job or a batch. The content of its files goes to storage as it arrives; the rest of the body
+ * is parsed. Files that the work did not keep are deleted afterwards.
+ * @param see receives every chunk of the body
  */
 export function withJobBody<T>(
   c: V1Context,
@@ -35,7 +35,7 @@ export function withJobBody<T>(
   const { core, caller } = c.var;
   const { limits } = core.config;
   const stated = statedLength(c);
-  // Base64 is a third longer than what it stands for.
+  // Base64 is a third longer than its content.
   const most = stated === 0 ? null : Math.ceil((stated * 3) / 4);
   return withInlineFiles(core, caller, most, async (files) => {
     const extractor = new JsonExtractor(kind === 'job' ? [JOB_FILES, RUNPOD_FILES] : [BATCH_FILES], (places, way) =>
@@ -52,7 +52,7 @@ export function withJobBody<T>(
   });
 }
 
-/** Whether a file in this place of a body will be looked at: counts are judged before what they count. */
+/** Whether a file in this place is read. A body with too many files is refused for their number. */
 function isUsed(places: readonly number[], limits: Limits): boolean {
   const [input = 0, job = 0] = places.toReversed();
   return input < limits.max_inputs && job < MAX_BATCH_JOBS;

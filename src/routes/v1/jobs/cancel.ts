@@ -8,8 +8,8 @@ import { defineRoute, jsonResponse, type Route } from '../route.ts';
 import { jobSchema } from '../schemas.ts';
 
 /**
- * `POST /v1/jobs/{id}/cancel`: asks a job to stop. Idempotent; a finished job is answered as it is. A key without `jobs:read` gets
- * the job's state, not its content.
+ * `POST /v1/jobs/{id}/cancel`: asks a job to stop. Idempotent; a finished job is answered as it is. A key without
+ * `jobs:read` gets the job's state, not its content.
  */
 const cancel = defineRoute({
   method: 'post',

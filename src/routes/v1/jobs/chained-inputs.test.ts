@@ -16,7 +16,9 @@ import { dryRunSchema } from '../schemas.ts';
 
 const worker = { id: 'w', version: '0' };
 
-/** A finished job of the account with one picture in R2 and one short text; `said`: what its worker said of the text. */
+/**
+ * A finished job of the account with one picture in R2 and one short text; `said`: what its worker said of the text.
+ */
 async function finished(account: string, call: Call, said: Partial<Output> = {}): Promise<string> {
   const { id } = await submitted(call);
   const claim = crypto.randomUUID();

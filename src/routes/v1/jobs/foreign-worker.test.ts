@@ -15,7 +15,10 @@ import {
 import { assetKey } from '../../../storage/r2/keys.ts';
 import { workerCall } from '../../../testing/worker-calls.ts';
 
-/** Jobs for an endpoint whose worker knows no gateway: what of a request it cannot take is refused before anything happens. */
+/**
+ * Jobs for an endpoint whose worker knows no gateway: what of a request it cannot take is refused before anything
+ * happens.
+ */
 
 const foreign = (over: Record<string, unknown> = {}): RequestInit =>
   postJson({ workflow: GRAPH, endpoint: 'foreign', ...over });

@@ -11,8 +11,8 @@ import { jobSchema } from '../schemas.ts';
 import { POLL_INTERVAL_S, waitQuery } from './poll.ts';
 
 /**
- * `GET /v1/jobs/{id}`: the job as it is now. `?wait=n` answers when it has finished, with `If-None-Match` when it has changed, or
- * after n seconds. `ETag` and 304 as in RFC 9110.
+ * `GET /v1/jobs/{id}`: the job as it is now. `?wait=n` answers when it has finished, with `If-None-Match` when it has
+ * changed, or after n seconds. `ETag` and 304 as in RFC 9110.
  */
 const get = defineRoute({
   method: 'get',
@@ -63,8 +63,9 @@ const get = defineRoute({
 export const getRoutes: readonly Route[] = [get];
 
 /**
- * What an `ETag` of ours says: the last event that the client has, which links (`linksNow`) where the job has files, and the progress of
- * the graph, which moves between events. Weak: the bytes of two responses with the same tag may differ.
+ * What an `ETag` of ours says: the last event that the client has, which links (`linksNow`) where the job has files,
+ * and the progress of the graph, which moves between events. Weak: the bytes of two responses with the same tag may
+ * differ.
  */
 type Tag = { event: number; links: number | null; progress: number | null };
 

@@ -3,7 +3,9 @@ import { expect, it } from 'vitest';
 import { isLargerThan } from '../../../domain/workflow/size.ts';
 import { answerRunpod, newClient, postJson, problemOf } from '../../../testing/gateway.ts';
 
-/** Bodies that are odd by being large: long names, long texts, long lists, deep nesting, in any place that a job has. */
+/**
+ * Bodies that are odd by being large: long names, long texts, long lists, deep nesting, in any place that a job has.
+ */
 
 /** Above a hundred issues with the longest pointers and the longest quotes there can be. */
 const MAX_REFUSAL_CHARS = 400_000;
@@ -95,7 +97,10 @@ function many(times: number, name: string, each: unknown): Record<string, unknow
 const MAX_SENT = 3_000_000;
 const sendable = body.filter((each) => !isLargerThan(MAX_SENT, each));
 
-/** What is wrong with an answer, in few words: the body that broke it is too long to be shown, its seed and path find it again. */
+/**
+ * What is wrong with an answer, in few words: the body that broke it is too long to be shown, its seed and path find it
+ * again.
+ */
 async function issuesFor<T>(
   of: fc.Arbitrary<T>,
   numRuns: number,

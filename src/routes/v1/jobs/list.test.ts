@@ -4,7 +4,10 @@ import { until } from '../../../testing/job.ts';
 import { madeKey } from '../../../testing/keys.ts';
 import { jobPageSchema, type ApiJob } from '../schemas.ts';
 
-/** `GET /v1/jobs` narrowed, over HTTP. That each filter pages without gap or repetition is shown in storage/d1/job-list.test.ts. */
+/**
+ * `GET /v1/jobs` narrowed, over HTTP. That each filter pages without gap or repetition is shown in
+ * storage/d1/job-list.test.ts.
+ */
 
 let call: Call;
 let keyId: string;

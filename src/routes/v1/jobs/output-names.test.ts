@@ -34,7 +34,10 @@ const MAX_INPUTS = 10;
 
 const signed = z.object({ outputs: z.array(z.object({ name: z.string(), signed_url: z.string().nullable() })) });
 
-/** Runs a job whose outputs have these names, reads each by every URL that the API lists for it, and says what went wrong. */
+/**
+ * Runs a job whose outputs have these names, reads each by every URL that the API lists for it, and says what went
+ * wrong.
+ */
 async function unserved(names: readonly string[], contentType: string): Promise<unknown[]> {
   const { account, call } = await newClient();
   const { id } = await submitted(call);

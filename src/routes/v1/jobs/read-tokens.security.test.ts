@@ -10,7 +10,10 @@ import { runAsWorker } from '../../../testing/worker.ts';
 import { keyWithSecretSchema } from '../keys/schemas.ts';
 import { jobResultSchema, jobSchema } from '../schemas.ts';
 
-/** A read token shows one job until it ends, and neither more nor longer: not by links, not by headers, not past its secret. */
+/**
+ * A read token shows one job until it ends, and neither more nor longer: not by links, not by headers, not past its
+ * secret.
+ */
 
 const tokenSchema = z.object({ token: z.string(), expires_at: z.string() });
 

@@ -7,8 +7,8 @@ import { jobPendingSchema, jobResultSchema } from '../schemas.ts';
 import { POLL_INTERVAL_S, waitQuery } from './poll.ts';
 
 /**
- * `GET /v1/jobs/{id}/result`: the outputs of a job that succeeded (200), nothing yet (202 with `Retry-After`), or a problem with the
- * job's error (410: there is no result and never will be). `?wait=n` as for the job.
+ * `GET /v1/jobs/{id}/result`: the outputs of a job that succeeded (200), nothing yet (202 with `Retry-After`), or a
+ * problem with the job's error (410: the job ended without a result). `?wait=n` as for the job.
  */
 const getResult = defineRoute({
   method: 'get',

@@ -34,7 +34,10 @@ const submit = (call: Call, endpoint: string, init: RequestInit = {}) => {
   return call('/v1/jobs', { ...rest, headers: { ...Object(headers), ...Object(init.headers) } });
 };
 
-/** Submits until this isolate has heard that the endpoint is shut; gives the refusal. What it heard before is old by then. */
+/**
+ * Submits until this isolate has heard that the endpoint is shut; gives the refusal. What it heard before is old by
+ * then.
+ */
 async function refused(call: Call, endpoint: string, init: RequestInit = {}): Promise<Response> {
   frozenClock().pass(3_000);
   let answer = await submit(call, endpoint, init);

@@ -13,9 +13,10 @@ import { jobSchema } from '../schemas.ts';
 import { withJobBody } from './body.ts';
 
 /**
- * `POST /v1/jobs`: accepts a job. 201 with `Location`; the job is stored durably by then. With an `Idempotency-Key`, the same request
- * gets the same response and makes one job, however often it is sent. `Prefer: wait=n` holds the response until the job has finished,
- * at most n seconds, and answers with its current state, also for a replay. That is reading: without `jobs:read` there is no wait.
+ * `POST /v1/jobs`: accepts a job. 201 with `Location`; the job is stored durably by then. With an `Idempotency-Key`,
+ * the same request gets the same response and makes one job, however often it is sent. `Prefer: wait=n` holds the
+ * response until the job has finished, at most n seconds, and answers with its current state, also for a replay. That
+ * is a read: without `jobs:read` the response does not wait.
  */
 const submit = defineRoute({
   method: 'post',
@@ -57,7 +58,8 @@ const submit = defineRoute({
     const wait = c.var.hasScope('jobs:read') ? preferredWait(c.req.header('prefer')) : null;
     const begun = core.clock();
     const waited = wait === null ? accepted : await waitAfterSubmit(core, caller, accepted, wait, c.req.raw.signal);
-    // A key that was revoked meanwhile learns that its job was accepted, as it would have without the wait, and nothing since.
+    // A key that was revoked meanwhile learns that its job was accepted, as it would have without the wait, and nothing
+    // since.
     const view = core.clock() - begun < LONG_MS || (await c.var.isStillAuthorized('jobs:read')) ? waited : accepted;
     // The plain response is the same in every replay; a response after a wait is a read like any other.
     const links = wait === null ? undefined : await signOutputs(core, view, null);

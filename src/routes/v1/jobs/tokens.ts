@@ -15,7 +15,10 @@ const readTokenSchema = z
   })
   .openapi('ReadToken');
 
-/** `POST /v1/jobs/{id}/tokens`: a token that shows one job to a browser. `urls.events` has it in the query, for EventSource. */
+/**
+ * `POST /v1/jobs/{id}/tokens`: a token that shows one job to a browser. `urls.events` has it in the query, for
+ * EventSource.
+ */
 const createToken = defineRoute({
   method: 'post',
   path: '/jobs/{id}/tokens',

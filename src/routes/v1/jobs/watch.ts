@@ -9,7 +9,7 @@ import { idParams } from '../params.ts';
 import { renderJob, renderOutput } from '../render.ts';
 import { defineRoute, type Route } from '../route.ts';
 
-/** Number of an event: the last one that a client has; 0 is before the first. */
+/** The number of a client's last event; 0 is before the first. */
 const EVENT_NUMBER = /^\d{1,15}$/;
 
 /** `Retry-After` of a stream that was refused, in seconds: keep-alives notice within 15 s that a watcher has left. */

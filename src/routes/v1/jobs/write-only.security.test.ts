@@ -4,7 +4,10 @@ import { madeKey } from '../../../testing/keys.ts';
 import { runAsWorker } from '../../../testing/worker.ts';
 import { jobSchema } from '../schemas.ts';
 
-/** A key that may submit and cancel but not read learns nothing of what jobs of its account hold and made, not even of its own. */
+/**
+ * A key that may submit and cancel but not read learns nothing of what jobs of its account hold and made, not even of
+ * its own.
+ */
 
 const TEXT = new TextEncoder().encode('nobody but readers sees this');
 

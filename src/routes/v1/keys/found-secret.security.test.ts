@@ -6,7 +6,10 @@ import { anyone, postJson, problemOf } from '../../../testing/gateway.ts';
 import { as, madeKey, ownApp } from '../../../testing/keys.ts';
 import { keyPageSchema, keySchema, keyWithSecretSchema } from './schemas.ts';
 
-/** What a secret can do that a rotation has replaced: end itself, and go on with its work for a while. It manages no keys. */
+/**
+ * What a secret can do that a rotation has replaced: end itself, and go on with its work for a while. It manages no
+ * keys.
+ */
 
 const newAccount = () => `a${crypto.randomUUID()}`;
 const works = async (key: string): Promise<boolean> => (await as(key)('/v1/jobs')).status === 200;

@@ -10,9 +10,9 @@ const jobEventSchema = z
   .object({
     type: z.enum(JOB_EVENT_TYPES),
     timestamp: time.openapi({ description: 'When it happened, not when it was sent' }),
-    sequence: z
-      .int()
-      .openapi({ description: 'Number of the event in the job’s log: drop what is lower than the last one' }),
+    sequence: z.int().openapi({
+      description: 'Number of the event in the job’s log: drop an event with a lower number than the last one',
+    }),
     data: z.union([
       jobSummarySchema.extend({ attempt: z.int() }).openapi('JobEventData'),
       z

@@ -99,7 +99,7 @@ def tell_of_start(ready: Ready, gpus: Gpus, booted: BootReport | None) -> None:
     if booted is not None:
         log.info("models", boot_files=booted.files, fetched=booted.fetched.files, failed=len(booted.errors))
         for error in booted.errors:
-            log.error("model not here", code=error.code, path=error.path, cause=error.message)
+            log.error("model unavailable", code=error.code, path=error.path, cause=error.message)
     else:
         log.info("models", sync="off: no MODELS_BUCKET and no MODELS_MANIFEST")
     failed = ready.comfy.failed_imports()

@@ -116,12 +116,12 @@ def test_an_image_is_not_built_empty_for_want_of_a_group(
 ) -> None:
     store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
     assert main(["pull", "--baked", "--group", group], env_of(store, tmp_path)) == 1
-    assert capsys.readouterr().out == f"model_unknown: the manifest has no file of group {group!r}; it has ['boot']\n"
+    assert capsys.readouterr().out == f"model_unknown: the manifest has no group {group!r}; its groups are ['boot']\n"
 
 
 def test_an_image_is_not_built_empty_for_want_of_a_bucket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull", "--baked"], {"MODELS_DIR": str(tmp_path / "build"), "MODELS_VOLUME": ""}) == 2
-    assert capsys.readouterr().out.startswith("bad_setting: set MODELS_BUCKET ")
+    assert capsys.readouterr().out.startswith("bad_setting: set MODELS_BUCKET")
     assert not (tmp_path / "build").exists()
 
 

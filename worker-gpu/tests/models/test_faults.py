@@ -193,7 +193,7 @@ def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, tmp_path:
     everything = replace(settings(tmp_path, store.bucket), min_free_bytes=2**60)
     pulled = pull(everything)
     assert pulled.codes == ["disk_full"]
-    assert "must stay free" in pulled.errors[0].message
+    assert "MODELS_MIN_FREE_MB" in pulled.errors[0].message
     assert store.of(BIG) == []
 
 

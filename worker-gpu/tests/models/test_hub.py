@@ -83,7 +83,7 @@ def test_a_file_of_the_hub_is_listed_without_being_read_and_pulled_from_there(pu
     (entry,) = push.manifest().files.values()
     assert (entry.size, entry.sha256, entry.groups, entry.chunks) == (len(BODY), SHA256, ("boot",), ())
     assert entry.source == FromHub("lab/flux", "dev/flux.safetensors", "main")
-    assert push.run("pull") == (0, "1 of 1 files here, 0 were\n")
+    assert push.run("pull") == (0, "1 of 1 files present, 0 of them before\n")
     assert (push.folder / PATH).read_bytes() == BODY
     assert {asked.headers.get("authorization") for asked in push.hub.of(FILE)} == {"Bearer hf_secret"}
     assert {asked.headers.get("authorization") for asked in push.hub.of("cdn/blob")} == {None}
@@ -107,7 +107,7 @@ def test_a_small_file_of_the_hub_has_no_hash_to_go_by(push: Push) -> None:
     push.hub.objects["lab/flux/resolve/main/model_index.json"] = b"{}"
     code, said = push.run("push", "--hf", "lab/flux:model_index.json", "--to", "configs/x.json")
     assert code == 2
-    assert said == "bad_setting: lab/flux does not tell the SHA-256 of model_index.json: push a copy instead\n"
+    assert said == "bad_setting: lab/flux does not provide the SHA-256 of model_index.json; push a copy instead\n"
 
 
 @pytest.mark.parametrize(

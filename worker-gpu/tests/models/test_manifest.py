@@ -79,7 +79,7 @@ def test_an_entry_that_cannot_be_acted_on_is_named(changed: JsonObject, field: s
 @pytest.mark.parametrize("folder", ["custom_nodes", "Custom_Nodes", "custom_nodes/pack"])
 @pytest.mark.parametrize("allow", [False, True])
 def test_nothing_is_put_where_comfyui_would_run_it(folder: str, allow: bool) -> None:
-    with pytest.raises(ModelError, match="ComfyUI runs what is in") as told:
+    with pytest.raises(ModelError, match="ComfyUI runs code in") as told:
         Manifest.parse(of(entry(path=f"{folder}/x.json", allow_unsafe=allow)))
     assert told.value.code == "manifest_invalid"
 

@@ -70,9 +70,9 @@ FAULTS: dict[str, tuple[Status | Flipped, Source | None, str, str, bool]] = {
     ),
     "its page is gone": (Status(410), FromUrl("{}/x"), "model_missing", PATH, False),
     "its page refuses": (Status(403), FromUrl("{}/x"), "model_missing", "its URL answered 403", False),
-    "other bytes": (Flipped(3), None, "model_missing", "differs from the manifest", False),
+    "other bytes": (Flipped(3), None, "model_missing", "does not match the manifest", False),
     "the bucket refuses": (DENIED, None, "input_fetch_failed", "MODELS_ACCESS_KEY_ID (AccessDenied)", True),
-    "the bucket fails": (Status(500), None, "input_fetch_failed", "gave up after 8 tries", True),
+    "the bucket fails": (Status(500), None, "input_fetch_failed", "failed after 8 attempts", True),
 }
 
 

@@ -109,7 +109,7 @@ def test_what_comes_from_elsewhere_still_does_after_a_push_of_the_folder(place: 
     there = ModelFile(A, len(body), hashlib.sha256(body).hexdigest(), groups=("boot",), source=source)
     place.update(lambda before: with_entries(before, [there]))
     code, said = place.run("push", str(place.folder))
-    assert (code, said.splitlines()[0]) == (0, f"{A}: stays at its source; --upload puts it into the bucket")
+    assert (code, said.splitlines()[0]) == (0, f"{A}: stays at its source; use --upload to copy it to the bucket")
     assert (place.manifest()[A].source, place.manifest()[A].groups) == (source, ("boot",))
     place.push(str(place.folder), "--upload")
     assert isinstance(place.manifest()[A].source, FromBucket)

@@ -56,9 +56,9 @@ def test_what_is_pushed_is_listed_pulled_and_verified(bucket: Bucket, tmp_path: 
     assert said.count("already there") == 3
     assert run(["list"], bucket, there)[1].splitlines()[-1] == f"3 files, {3_000_010} bytes"
     assert run(["verify"], bucket, there)[0] == 1
-    assert run(["pull"], bucket, there) == (0, "3 of 3 files here, 0 were\n")
+    assert run(["pull"], bucket, there) == (0, "3 of 3 files present, 0 of them before\n")
     assert {path: (there / path).read_bytes() for path in bodies} == bodies
-    assert run(["pull", "--group", "boot"], bucket, there) == (0, "3 of 3 files here, 3 were\n")
+    assert run(["pull", "--group", "boot"], bucket, there) == (0, "3 of 3 files present, 3 of them before\n")
     assert run(["verify", "--full"], bucket, there) == (0, "3 of 3 files ok\n")
     (there / AWKWARD).write_bytes(b"0123456789")
     assert run(["verify"], bucket, there) == (1, f"{AWKWARD}: unchecked\n2 of 3 files ok\n")
@@ -125,7 +125,7 @@ def test_wrong_credentials_are_named(bucket: Bucket, tmp_path: Path) -> None:
     wrong = replace(bucket, credentials=Credentials("local", "not-the-secret"))
     code, said = run(["list"], wrong, tmp_path)
     assert code == 1
-    assert said.startswith("store_denied: the models bucket refuses the credentials")
+    assert said.startswith("store_denied: the models bucket rejects the key")
     assert "not-the-secret" not in said
 
 

@@ -107,7 +107,7 @@ def test_a_store_that_only_trickles_is_given_up(store: FaultyStore, tmp_path: Pa
     store.script = lambda asked: Trickle(clock.second, pieces=pieces) if asked.key == PATH else None
     pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), timeouts), tools(clock))
     assert pulled.codes == ["store_unreachable"]
-    assert "bytes came in 20 s" in pulled.errors[0].message
+    assert "bytes in 20 s" in pulled.errors[0].message
     # There is no median to be slower than.
     assert (pulled.replaced_connections, asked_for(store, 0)) == (0, 3)
     assert clock.moment == 3 * timeouts.min_speed_window_s

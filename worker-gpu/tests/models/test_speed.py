@@ -48,7 +48,7 @@ def test_what_hardly_moves_is_as_good_as_silent_whatever_others_do(may_be_slow: 
     clock.moment += QUICK.min_speed_window_s - 0.1
     run.check(per_look * 3)
     clock.moment += 0.1
-    with pytest.raises(TransientError, match="only 1 bytes came in 20 s"):
+    with pytest.raises(TransientError, match="only 1 bytes in 20 s"):
         run.check(per_look * 3 + 1)
 
 

@@ -114,7 +114,7 @@ def test_a_copy_that_is_wrong_is_thrown_away_and_the_lease_given_back(
 ) -> None:
     root = tmp_path / "volume"
     source.write_bytes(bytes(len(BODY)))
-    with pytest.raises(OSError, match="not what was checked"):
+    with pytest.raises(OSError, match="has changed since it was verified"):
         on(root, clock).store(FILE, source)
     assert leftovers(root) == []
     assert not (root / PATH).exists()

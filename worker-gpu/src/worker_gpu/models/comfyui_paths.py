@@ -1,7 +1,7 @@
-"""Where ComfyUI looks for models: the worker's folder and the network volume's, told by an `extra_model_paths` file.
+"""Lets ComfyUI find models in the worker's folder and on the network volume, by an `extra_model_paths` file.
 
-A file of the manifest that lies on the volume is linked to under the worker's folder. This is for what people put on
-the volume themselves, and for a worker's folder that is not ComfyUI's own.
+Manifest files on the volume are linked into the worker's folder. This file is for models that users put on the volume
+themselves, and for a worker's folder outside ComfyUI.
 """
 
 import json
@@ -41,30 +41,31 @@ CATEGORIES = (
     *("gligen", "hypernetworks", "latent_upscale_models", "loras", "model_patches", "optical_flow", "photomaker"),
     *("style_models", "t2i_adapter", "text_encoders", "unet", "upscale_models", "vae", "vae_approx"),
 )
-"""ComfyUI's categories (reference/comfyui.md section 7) without `custom_nodes` and `datasets`, which are not read as
-models. Those of custom nodes are found by looking at what folders there are."""
+"""ComfyUI's model categories (reference/comfyui.md section 7), without `custom_nodes` and `datasets`, which are not
+models. Categories of custom nodes are found from the folders that exist."""
 _NOT_MODELS = CODE_FOLDERS | {"datasets", "base_path", "is_default"}
-"""Folders that are no category, whatever is in them: ComfyUI imports code from the first, and the last two are words of
-the file itself (ComfyUI, utils/extra_config.py)."""
+"""Folders that are never a category: ComfyUI imports code from the first, and the last two are keywords of the file
+format (ComfyUI, utils/extra_config.py)."""
 _CATEGORY_ALIASES = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
-"""Folders that ComfyUI reads under another category's name."""
+"""Folders that ComfyUI treats as another category."""
 
 
 def with_model_folders(settings: Settings, env: Mapping[str, str], log: Log) -> Settings:
-    """`settings` with the flags that let a ComfyUI of ours find the worker's models folder and the network volume's."""
+    """`settings` with the flags that let a ComfyUI started by the worker find the models folder and the network
+    volume."""
     if settings.comfyui_path is None:
         return settings
     try:
         models = read_model_settings(env)
         added = extra_arguments(models, settings.comfyui_path, settings.comfyui_args, settings.data_dir)
     except (ModelError, OSError) as error:
-        log.error("comfyui finds only its own models", cause=str(error))
+        log.error("extra model paths not set", cause=str(error))
         return settings
     return replace(settings, comfyui_args=(*settings.comfyui_args, *added))
 
 
 def paths_yaml(folders: Sequence[Path]) -> str:
-    """The file's text: what comes first wins. Every word is quoted as JSON does, which YAML reads the same way."""
+    """The text of the file. Earlier folders take precedence. Strings are quoted as JSON, which is valid YAML."""
     sections: list[str] = []
     for number, folder in enumerate(folders):
         names_of: dict[str, list[str]] = {}
@@ -76,8 +77,8 @@ def paths_yaml(folders: Sequence[Path]) -> str:
 
 
 def extra_arguments(settings: ModelSettings, comfyui: Path, given: Sequence[str], data: Path) -> tuple[str, ...]:
-    """What to add to the flags `given` to a ComfyUI in `comfyui` so that it finds every tier; nothing where it does
-    already. Writes the file to `data`. Raises `OSError`."""
+    """The flags to add to `given` so that the ComfyUI in `comfyui` finds every models folder; none if it already does.
+    Writes the file to `data`. Raises `OSError`."""
     own = _default_folder(comfyui, given)
     tiers = [settings.folder] if settings.folder != own else []
     if settings.volume is not None and settings.volume != own and settings.volume.is_dir():
@@ -91,7 +92,7 @@ def extra_arguments(settings: ModelSettings, comfyui: Path, given: Sequence[str]
 
 
 def _extra_categories(tier: Path) -> list[str]:
-    """Folders of categories that only custom nodes know."""
+    """Folders that may be categories of custom nodes."""
     try:
         found = sorted(entry.name for entry in tier.iterdir() if entry.is_dir())
     except OSError:
@@ -104,7 +105,7 @@ def _is_category_name(name: str) -> bool:
 
 
 def _default_folder(comfyui: Path, given: Sequence[str]) -> Path:
-    """Where this ComfyUI looks by itself. A flag given twice keeps its last value."""
+    """The folder where this ComfyUI looks by default. The last value of a repeated flag counts."""
     values = dict(pairwise(given))
     for flag, below in (("--models-directory", ""), ("--base-directory", "models")):
         if flag in values:

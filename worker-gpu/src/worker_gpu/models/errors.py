@@ -1,4 +1,4 @@
-"""Why models are not there: one error type with a stable code and a message a person can act on."""
+"""The one error type of model files: a stable code, and a message that says what to do."""
 
 from typing import Literal
 
@@ -17,15 +17,15 @@ ModelCode = Literal[
     "folder_busy",
     "bad_setting",
 ]
-"""docs/guides/models.md, "Errors", says what each means and what to do about it."""
+"""docs/guides/models.md, section "Errors", explains each code."""
 
 RETRYABLE: frozenset[ModelCode] = frozenset({"store_unreachable", "model_replaced", "disk_full", "folder_busy"})
-"""Where the same wish may be granted later without anybody changing a setting or a file."""
+"""Codes for which the same request can succeed later without a change of settings or files."""
 
 
 class ModelError(Exception):
-    """A model, or all of them, cannot be had. `path` names the model where one is meant, `page` a page on the web that
-    says how to get it. Carries no credentials."""
+    """A model file, or the whole manifest, is unavailable. `path` names the file if it is about one, and `page` is a
+    web page that explains how to get access. Contains no credentials."""
 
     def __init__(self, code: ModelCode, message: str, path: str | None = None, page: str | None = None) -> None:
         self.code: ModelCode = code
@@ -36,9 +36,9 @@ class ModelError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether trying again later may help."""
+        """Whether a later attempt can succeed."""
         return self.code in RETRYABLE
 
 
-class Stopped(Exception):  # noqa: N818 -- an order, not a fault
-    """The worker is to stop, or nobody wants this any more: leave everything as it is."""
+class Stopped(Exception):  # noqa: N818 -- a signal to stop, not an error
+    """The worker is stopping or the download was canceled: leave everything as it is."""

@@ -1,10 +1,10 @@
-"""Models for the event loop: what boot waits for, what comes after, and what one job needs.
+"""The worker's model files, for the event loop: the boot group, the background group, and the files of each job.
 
 models = Models(read_model_settings(env), log)
 await models.start()                      # never raises: a worker without models still works
-await models.boot(tell)                   # beside ComfyUI's start; blocks readiness
-models.begin_background()
-async with models.needed_by(workflow, tell):   # raises ModelError; pins until left
+await models.boot(on_progress)            # while ComfyUI starts; the worker is not ready before
+models.start_background()
+async with models.needed_by(workflow, on_progress):   # raises ModelError; pins the files until the end
     ...
 await models.close()
 """
@@ -29,17 +29,17 @@ from worker_gpu.shape import Json, JsonObject
 OnProgress: TypeAlias = Callable[[Progress], None]
 
 PROGRESS_INTERVAL_S = 0.25
-"""As often as the worker sends progress at all (reference/gpu-worker.md 5.2)."""
+"""How often the worker sends progress (reference/gpu-worker.md section 5.2)."""
 REPLACED_ATTEMPTS = 2
-"""How often a file that was replaced while it was read is looked up anew in the manifest."""
+"""How often the manifest is read again for a file that was replaced during its download."""
 REPLACED_PAUSES_S = (0.5, 1.5, 3.0)
-"""A push writes the manifest right after the object that it replaces (push.py): two small requests later."""
+"""Pauses before the manifest is read again: a push writes it two small requests after the object (cli/push.py)."""
 MAX_ERRORS = 20
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What had to be fetched for a job, and how long that took."""
+    """What was downloaded for a job, and how long that took."""
 
     files: int
     bytes: int
@@ -48,7 +48,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class BootReport:
-    """How the boot group came. `errors` empty: all of it is here."""
+    """The result of the boot group. Every file is in the folder when `errors` is empty."""
 
     fetched: Fetched
     files: int
@@ -56,7 +56,7 @@ class BootReport:
 
 
 class Models:
-    """The models of a worker. Every method may be called in any state; without a manifest there is nothing to do."""
+    """The model files of a worker. Every method may be called in any state. Without a manifest they do nothing."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Models:
         await asyncio.to_thread(self._sync.tree.delete_stale_parts, parts)
 
     async def boot(self, on_progress: OnProgress | None = None) -> BootReport:
-        """Have the boot group here. Never raises: what could not be had is in the report."""
+        """Download the boot group. Never raises: the report lists the errors."""
         files = self._sync.manifest.in_group(BOOT_GROUP) if self._open else []
         began = self._deps.clock()
         errors = [self._watcher.error] if self._watcher.error is not None else []
@@ -104,7 +104,7 @@ class Models:
         return BootReport(fetched, len(files), (*errors, *failed))
 
     def start_background(self) -> None:
-        """Fetch the background group by and by, then fill the volume. Jobs go first."""
+        """Start to download the background group and then to copy files to the volume. Jobs take precedence."""
         if self._open and self._background is None:
             self._background = asyncio.create_task(self._run_background())
 
@@ -112,8 +112,8 @@ class Models:
     async def needed_by(
         self, workflow: Mapping[str, JsonObject], on_progress: OnProgress | None = None
     ) -> AsyncGenerator[Fetched]:
-        """Every file of the manifest that `workflow` names is here before the body runs, and stays until it ends.
-        Raises `ModelError`. When the caller is cancelled, the rest comes in the background."""
+        """Download every manifest file that `workflow` names before the body runs, and pin it until the body ends.
+        Raises `ModelError`. If the caller is canceled, the downloads continue in the background."""
         if not self._open:
             yield Fetched(0, 0, 0.0)
             return
@@ -129,23 +129,24 @@ class Models:
             try:
                 yield self._fetched(batch, began)
             finally:
-                # Not before: the copy reads the disk that the job reads.
+                # Only after the job: a copy would compete with it for the disk.
                 if self._background is not None and self._background.done():
                     self._start_volume_copy()
 
     def requested_by(self, workflow: Mapping[str, JsonObject]) -> tuple[ModelFile, ...]:
-        """The manifest's files that `workflow` names."""
+        """The manifest files that `workflow` names."""
         return find_requested(workflow, self._sync.manifest).files if self._open else ()
 
     def missing_bytes(self, workflow: Mapping[str, JsonObject]) -> int:
-        """Bytes `needed_by` would fetch for `workflow`, as far as is known: whether to show a stage for it."""
+        """The bytes that `needed_by` would download for `workflow` by the loaded manifest, to decide on a progress
+        stage."""
         if not self._open:
             return 0
         named = find_requested(workflow, self._sync.manifest)
         return sum(file.size for file in named.files if not self._sync.tree.has(file))
 
     def health(self) -> JsonObject:
-        """What is here, what comes, what went wrong; no credentials."""
+        """Files in the folder, running downloads and recent errors, without credentials."""
         sync = self._sync
         manifest_error = self._watcher.error
         report: JsonObject = {
@@ -164,18 +165,18 @@ class Models:
             "errors": [_error(error) for error in self._errors.values()],
         }
         if self._open:
-            held = sync.tree.known_files()
+            known = sync.tree.known_files()
             report["here"] = {
-                "files": len(held),
-                "bytes": sum(one.size for one in held if not one.linked),
-                "linked_files": sum(one.linked for one in held),
+                "files": len(known),
+                "bytes": sum(one.size for one in known if not one.linked),
+                "linked_files": sum(one.linked for one in known),
             }
             with contextlib.suppress(ModelError):
                 report["free_bytes"] = sync.tree.free_bytes()
         return report
 
     def inventory(self) -> list[Json]:
-        """Every file of the manifest: whether it is here (by stat), and what it should be."""
+        """Every file of the manifest, and whether it is in the folder (by stat)."""
         tree = self._sync.tree
         return [
             {"path": file.path, "bytes": file.size, "sha256": file.sha256, "here": self._open and tree.has(file)}
@@ -183,7 +184,7 @@ class Models:
         ]
 
     async def close(self) -> None:
-        """Stop everything; what is under way resumes at the next start."""
+        """Stop all work. Unfinished downloads resume at the next start."""
         if self._background is not None:
             self._background.cancel()
             await asyncio.wait({self._background})
@@ -199,35 +200,35 @@ class Models:
         self._start_volume_copy()
 
     def _start_volume_copy(self) -> None:
-        """Copy to the volume what is not there, unless that is being done. A volume that another worker writes to is
-        tried again after the next job."""
+        """Start to copy missing files to the volume, unless a copy is running. If another worker writes to the
+        volume, the next job's end retries."""
         if self.settings.volume_write and self._open and (self._volume_copy is None or self._volume_copy.done()):
             self._volume_copy = asyncio.create_task(asyncio.to_thread(self._sync.copy_to_volume))
 
     async def _fetch(
         self, files: Iterable[ModelFile], urgency: Urgency, on_progress: OnProgress | None
     ) -> tuple[Batch, list[ModelError]]:
-        wanted = {file.path: file for file in files}
-        batch = await asyncio.to_thread(self._sync.request, wanted.values(), urgency)
+        requested = {file.path: file for file in files}
+        batch = await asyncio.to_thread(self._sync.request, requested.values(), urgency)
         errors = await self._wait(batch, on_progress)
         for _ in range(REPLACED_ATTEMPTS):
-            newer = await self._newer(wanted, errors)
+            newer = await self._newer(requested, errors)
             if not newer:
                 break
-            wanted.update(newer)
+            requested.update(newer)
             retried = await asyncio.to_thread(self._sync.request, newer.values(), urgency)
             rest = [download for download in batch.downloads if download.file.path not in newer]
             batch = Batch([*rest, *retried.downloads], [*batch.present, *retried.present])
             errors = await self._wait(batch, on_progress)
         for error in errors:
             self._record_error(error)
-        for path in wanted.keys() - {error.path for error in errors}:
+        for path in requested.keys() - {error.path for error in errors}:
             self._errors.pop(path, None)
         return batch, errors
 
     async def _newer(self, known: Mapping[str, ModelFile], errors: Iterable[ModelError]) -> dict[str, ModelFile]:
-        """What a newer manifest says of the files that turned out to be others than was `known` of them. Waits a little
-        for that of a push which has just replaced an object."""
+        """The entries of a newer manifest for files that differ from their `known` entries at the source. Waits a
+        little for the manifest of a push that has just replaced an object."""
         codes = {error.path: error.code for error in errors if error.code in ("model_replaced", "model_corrupt")}
         for pause_s in (0.0, *REPLACED_PAUSES_S) if codes else ():
             if pause_s:
@@ -242,17 +243,17 @@ class Models:
         return {}
 
     async def _wait(self, batch: Batch, on_progress: OnProgress | None) -> list[ModelError]:
-        """Until every file of `batch` is here or has failed."""
+        """Wait until every file of `batch` is downloaded or has failed. Returns the errors."""
         futures = {asyncio.wrap_future(future) for future in batch.futures()}
-        shown = 0
+        shown_bytes = 0
         left = futures
         try:
             while left:
                 progress = batch.progress()
-                # What is taken back because it was wrong is not shown: a bar does not run backwards.
-                shown = max(shown, progress.done_bytes)
+                # Wrong bytes reduce the progress of a batch, but a progress bar must not run backwards.
+                shown_bytes = max(shown_bytes, progress.done_bytes)
                 if on_progress is not None:
-                    on_progress(Progress(shown, progress.total_bytes, progress.done_files, progress.total_files))
+                    on_progress(Progress(shown_bytes, progress.total_bytes, progress.done_files, progress.total_files))
                 _, left = await asyncio.wait(left, timeout=PROGRESS_INTERVAL_S)
         except asyncio.CancelledError:
             self._sync.reorder(batch, Urgency.BACKGROUND)
@@ -266,7 +267,7 @@ class Models:
         return Fetched(len(done), sum(one.file.size for one in done), self._deps.clock() - began)
 
     def _record_error(self, error: ModelError) -> None:
-        self._log.error("model not here", code=error.code, path=error.path, cause=error.message)
+        self._log.error("model unavailable", code=error.code, path=error.path, cause=error.message)
         self._errors[error.path or ""] = error
         while len(self._errors) > MAX_ERRORS:
             self._errors.pop(next(iter(self._errors)))

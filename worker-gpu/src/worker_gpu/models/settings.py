@@ -1,4 +1,4 @@
-"""Where models come from and go to, read from the environment once. docs/guides/models.md lists the variables."""
+"""Settings for model files, read from the environment once. docs/guides/models.md lists the variables."""
 
 import re
 import tempfile
@@ -13,13 +13,13 @@ from worker_gpu.shape import ShapeError
 
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MB = 2048
-"""Free disk that eviction keeps: the outputs of a video job and ComfyUI's temporary files, twice."""
+"""Disk space that downloads leave free: twice what the outputs of a video job and ComfyUI's temporary files need."""
 CONNECTIONS_PER_CPU = 8
 MIN_CONNECTIONS, MAX_CONNECTIONS = 16, 64
-"""One connection to R2 gives 20 to 30 MB/s, so throughput is a matter of their number; 64 give about 1.6 GB/s
-(reference/gpu-worker.md 1.1)."""
+"""One connection to R2 gives 20 to 30 MB/s, so throughput depends on the number of connections: 64 give about 1.6 GB/s
+(reference/gpu-worker.md section 1.1)."""
 VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
-"""Where RunPod mounts a network volume: serverless, then pods (reference/runpod.md)."""
+"""Where RunPod mounts a network volume: on serverless, then on pods (reference/runpod.md)."""
 HUB = "https://huggingface.co"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -29,7 +29,7 @@ _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who signs. The secret stays out of texts made of this."""
+    """The keys that sign requests. The secret is not part of `repr`."""
 
     key_id: str
     secret: str = field(repr=False)
@@ -38,7 +38,8 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Bucket:
-    """An S3-compatible bucket. `endpoint` has no trailing slash and may have a path; `prefix` is empty or ends in /."""
+    """An S3-compatible bucket. `endpoint` has no trailing slash and may have a path. `prefix` is empty or ends in
+    `/`."""
 
     endpoint: str
     name: str
@@ -48,36 +49,37 @@ class Bucket:
 
 @dataclass(frozen=True)
 class TransferTimeouts:
-    """How long and how often a read is tried before a model is given up."""
+    """Timeouts and retries of reads from a store, before a download fails."""
 
     read_timeout_s: float = 15.0
-    """Silence on a connection; a healthy one sends something every few milliseconds."""
+    """Time without a byte on a connection. A healthy connection sends something every few milliseconds."""
     attempts: int = 8
-    """Tries of one chunk. With the pauses below about a minute: an incident of the store that is longer fails the job
-    rather than billing a GPU for waiting."""
+    """Attempts per chunk. With the pauses below they take about a minute: a longer outage of the store fails the job
+    instead of billing a GPU that waits."""
     corrupt_attempts: int = 3
-    """Tries of a chunk that arrives whole and wrong: a flipped bit passes, a wrong object does not."""
+    """Attempts per chunk whose bytes arrive complete but wrong. A retry fixes a flipped bit, but not a wrong object."""
     first_pause_s: float = 0.2
     max_pause_s: float = 15.0
     slow_share: float = 0.25
-    """A connection below this share of the median is replaced (reference/gpu-worker.md 5.1)."""
+    """A connection slower than this share of the median speed is replaced (reference/gpu-worker.md section 5.1)."""
     slow_grace_s: float = 4.0
-    """A new connection needs this long to show its speed."""
+    """The speed of a connection counts only after this time."""
     slow_replacements: int = 3
-    """After this many the chunk may be slower than the others."""
+    """After this many replacements a chunk keeps its slow connection."""
     min_bytes_per_s: int = 64 * 1024
     min_speed_window_s: float = 20.0
-    """A connection that brings less than `floor_bytes_s` for so long counts as silent, whatever the others do: 1/300 of
-    what R2 gives. At 1 KB/s a chunk of 64 MiB would take 18 hours of a GPU; this way it fails after `attempts`."""
+    """A connection slower than `min_bytes_per_s` over this time counts as failed, however slow the others are. The
+    limit is 1/300 of R2's speed. At 1 KB/s a chunk of 64 MiB would take 18 hours of GPU time; this way it fails
+    after `attempts`."""
     check_interval_s: float = 0.25
-    """A thread that waits for bytes looks this often whether it should stop, and whether they come too slowly."""
+    """How often a thread that waits for bytes checks whether it has to stop and whether the connection is too slow."""
     freed_blocks_s: float = 2.0
-    """How long room is waited for after models were deleted: XFS frees their blocks in the background."""
+    """How long to wait for free space after files were deleted: XFS frees their blocks in the background."""
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """How models are kept here. Without `bucket` and `manifest` there is nothing to sync."""
+    """How this worker gets and stores model files. Without `bucket` and `manifest` it downloads nothing."""
 
     folder: Path
     bucket: Bucket | None = None
@@ -87,7 +89,7 @@ class ModelSettings:
     volume: Path | None = None
     volume_write: bool = False
     volume_check_all: bool = False
-    """Read every byte of a file on a volume whose index cannot be written, at each start."""
+    """Hash every byte of a file on a read-only volume at each start, instead of samples."""
     hub: str = HUB
     hub_token: str | None = field(default=None, repr=False)
     hub_caches: tuple[Path, ...] = ()
@@ -95,14 +97,14 @@ class ModelSettings:
 
     @property
     def enabled(self) -> bool:
-        """Whether there is a manifest to read at all."""
+        """Whether a manifest is configured."""
         return self.bucket is not None or self.manifest is not None
 
 
 def read_model_settings(
     env: Mapping[str, str], cpus: int | None = None, is_mount: Callable[[Path], bool] = Path.is_mount
 ) -> ModelSettings:
-    """Settings from `env`. Raises `ModelError` bad_setting naming the variable."""
+    """Parse settings from `env`. Raises `ModelError` bad_setting, which names the variable."""
     data = Path(env.get("WORKER_DATA_DIR") or Path(tempfile.gettempdir()) / "worker-gpu")
     comfyui = env.get("COMFYUI_PATH")
     folder = Path(env.get("MODELS_DIR") or (Path(comfyui) / "models" if comfyui else data / "models")).absolute()
@@ -134,7 +136,7 @@ def _bucket(env: Mapping[str, str]) -> Bucket | None:
     required = ("MODELS_ENDPOINT_URL", "MODELS_ACCESS_KEY_ID", "MODELS_SECRET_ACCESS_KEY")
     missing = [variable for variable in required if not env.get(variable, "").strip()]
     if missing:
-        raise ModelError("bad_setting", f"MODELS_BUCKET is set, so {' and '.join(missing)} must be set too")
+        raise ModelError("bad_setting", f"MODELS_BUCKET is set, so set {' and '.join(missing)} too")
     prefix = _prefix(env)
     credentials = Credentials(
         _token(env, "MODELS_ACCESS_KEY_ID"),
@@ -145,8 +147,9 @@ def _bucket(env: Mapping[str, str]) -> Bucket | None:
 
 
 def _volume(env: Mapping[str, str], is_mount: Callable[[Path], bool]) -> Path | None:
-    """The folder of models on the network volume. `MODELS_VOLUME` names it; empty means none; unset means look for one
-    that is attached: a plain folder of that name is on the container's own disk, where a copy would only take room."""
+    """The models folder on the network volume. `MODELS_VOLUME` names it, and an empty value means none. If it is
+    unset, this is the first of `VOLUMES` that is a mount: a plain folder is on the container's disk, where copies
+    waste space."""
     given = env.get("MODELS_VOLUME")
     if given is not None:
         return Path(given).absolute() if given else None
@@ -154,7 +157,7 @@ def _volume(env: Mapping[str, str], is_mount: Callable[[Path], bool]) -> Path | 
 
 
 def _hub_caches(env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Folders with `models--owner--name` in them: what the environment says, and where RunPod puts cached models
+    """Folders that contain `models--owner--name`: the one of the environment, and RunPod's cache of models
     (reference/runpod.md)."""
     home = env.get("HF_HOME")
     named = env.get("HF_HUB_CACHE") or (str(Path(home) / "hub") if home else None)
@@ -170,15 +173,15 @@ def _url(env: Mapping[str, str], name: str, default: str) -> str:
     if not _URL_CHARACTERS.fullmatch(text):
         raise ModelError("bad_setting", f"{name}: must contain only URL characters; percent-encode the others")
     if "?" in text or "#" in text or "@" in parts.netloc:
-        raise ModelError("bad_setting", f"{name}: must be an http or https URL without query and user")
+        raise ModelError("bad_setting", f"{name}: must be an http or https URL without a query or user name")
     return text
 
 
 def _token(env: Mapping[str, str], name: str) -> str:
-    """A key as it goes into a header. What is around it came with a copy or a file: a line break at its end."""
+    """A value that goes into a header. Surrounding white space is dropped: a copied key often ends in a line break."""
     text = env.get(name, "").strip()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ModelError("bad_setting", f"{name}: must be letters, digits and signs of ASCII, without spaces")
+        raise ModelError("bad_setting", f"{name}: must contain only printable ASCII characters without spaces")
     return text
 
 

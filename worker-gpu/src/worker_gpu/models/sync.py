@@ -1,6 +1,6 @@
-"""Keeps a models folder: knows the manifest, fetches what is wanted, makes room, and lets nothing unchecked in.
+"""Keeps a models folder in sync with the manifest: downloads requested files, evicts others, and verifies every file.
 
-For threads; `service.py` is the same for the event loop, and `commands.py` for the shell.
+This interface is for threads. `service.py` wraps it for the event loop, and `cli/commands.py` for the shell.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from worker_gpu.models.volume.network_volume import NetworkVolume, hub_cache_pat
 
 @dataclass(frozen=True)
 class Deps:
-    """Time and chance. `now` in seconds since 1970, `clock` in seconds since any moment."""
+    """Time and randomness. `now` is in seconds since 1970; `clock` is monotonic."""
 
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
@@ -40,7 +40,7 @@ class Deps:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a batch is, in bytes and files."""
+    """Progress of a batch, in bytes and files."""
 
     done_bytes: int
     total_bytes: int
@@ -50,25 +50,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class Batch:
-    """Files somebody waits for together."""
+    """Files requested together. `present` were already in the folder."""
 
     downloads: Sequence[Download]
     present: Sequence[ModelFile] = field(default=())
 
     def progress(self) -> Progress:
-        """How far it is now. Bytes that turn out to be wrong are taken back."""
+        """The current progress. It decreases when received bytes turn out to be wrong."""
         received = sum(download.received for download in self.downloads)
         total = sum(download.file.size for download in self.downloads)
         done = sum(download.result.done() for download in self.downloads)
         return Progress(received, total, done, len(self.downloads))
 
     def futures(self) -> list["Future[None]"]:
-        """One for each file that was not here."""
+        """One future for each file that was not in the folder."""
         return [download.result for download in self.downloads]
 
 
 class ModelSync:
-    """One models folder and where it is filled from. `open` first, `close` last."""
+    """One models folder and its sources. Call `open` first and `close` last."""
 
     def __init__(self, settings: ModelSettings, log: Log, deps: Deps | None = None) -> None:
         self.settings = settings
@@ -97,20 +97,20 @@ class ModelSync:
 
     @property
     def evicted(self) -> int:
-        """Files deleted to make room, since the start."""
+        """Files evicted since the start."""
         return self._disk_space.evicted
 
     @property
     def replaced_connections(self) -> int:
-        """Connections given up for being slow, since the start."""
+        """Slow connections that were replaced since the start."""
         return self._pool.replaced_connections
 
     def open(self) -> None:
-        """Take the folder. Raises `ModelError` folder_busy, disk_failed."""
+        """Lock the folder and read its index. Raises `ModelError` folder_busy, disk_failed."""
         self.tree.open()
 
     def close(self) -> None:
-        """Stop what runs and let go of the folder. Parts keep what they have."""
+        """Stop all work and unlock the folder. Partial files are kept for the next run."""
         self._stop.set()
         if self._volume is not None:
             self._volume.cancel_copy()
@@ -118,15 +118,16 @@ class ModelSync:
         self.tree.close()
 
     def load_cached_manifest(self) -> bool:
-        """Take the last good manifest of an earlier run, unless this one has read one; says whether there is any."""
+        """Load the last valid manifest of an earlier run unless one is loaded. Returns whether one is."""
         if not self.manifest.files:
             with contextlib.suppress(OSError, ModelError):
                 self.manifest = Manifest.parse(self.tree.cached_manifest.read_bytes())
         return bool(self.manifest.files)
 
     def load_manifest(self, timeouts: TransferTimeouts | None = None) -> bool:
-        """Read the manifest anew, with the settings' patience or another; says whether it changed. Raises `ModelError`,
-        and then the one before stays: the last good one of an earlier run, when there was none in this."""
+        """Read the manifest from its source, and return whether it changed. `timeouts` replace those of the
+        settings. Raises `ModelError`; then the previous manifest is kept, or the last valid one of an earlier run is
+        loaded."""
         try:
             return self._load_manifest(timeouts or self.settings.timeouts)
         except ModelError:
@@ -134,7 +135,7 @@ class ModelSync:
             raise
 
     def request(self, files: Iterable[ModelFile], urgency: Urgency) -> Batch:
-        """Begin to fetch what is not here of `files`. Files here already count as used now."""
+        """Start downloads of those of `files` that are not in the folder. The others are marked as used now."""
         present: list[ModelFile] = []
         downloads: list[Download] = []
         for file in sorted(files, key=lambda file: rank(file, urgency)):
@@ -148,22 +149,22 @@ class ModelSync:
         return Batch(downloads, present)
 
     def reorder(self, batch: Batch, urgency: Urgency) -> None:
-        """Let the rest of a batch come earlier or later."""
+        """Change the urgency of the unfinished files of a batch."""
         for download in batch.downloads:
             if not download.result.done():
                 self._pool.reorder(download, urgency)
 
     def pinned(self, files: Iterable[ModelFile]) -> AbstractContextManager[None]:
-        """While this is open nothing of `files` is evicted, or replaced by another version."""
+        """A context in which no file of `files` is evicted or replaced by another version."""
         return self._disk_space.pinned(files)
 
     def active(self) -> list[Download]:
-        """What is being fetched."""
+        """Downloads that have not finished."""
         return self._disk_space.active()
 
     def copy_to_volume(self) -> int:
-        """Copy what was fetched to the volume, for the workers that come after; the number of files. Blocks for as
-        long as that takes. Faults are logged: the models of this worker are complete without it."""
+        """Copy downloaded files to the network volume for other workers. Returns the number of copies. Blocks until
+        they are done. Errors are only logged, since this worker does not need the copies."""
         copied = 0
         while self._volume is not None and self._to_copy:
             file = self._to_copy[0]
@@ -171,13 +172,13 @@ class ModelSync:
                 try:
                     if self.tree.has(file):
                         if not self._volume.store(file, self.tree.root / file.path):
-                            # Another worker is writing; the next call may try again.
+                            # Another worker is writing to the volume. The next call retries.
                             return copied
                         copied += 1
                 except Stopped:
                     return copied
                 except OSError as error:
-                    self._log.warn("volume not written", path=file.path, cause=error.strerror)
+                    self._log.warn("copy to volume failed", path=file.path, cause=error.strerror)
                     self._to_copy.clear()
                     return copied
             self._to_copy.pop(0)
@@ -213,13 +214,13 @@ class ModelSync:
         self.manifest = manifest
         if changed:
             with contextlib.suppress(OSError):
-                made = self.tree.cached_manifest.with_suffix(".new")
-                made.write_bytes(body)
-                made.replace(self.tree.cached_manifest)
+                temporary = self.tree.cached_manifest.with_suffix(".new")
+                temporary.write_bytes(body)
+                temporary.replace(self.tree.cached_manifest)
         return changed
 
     def _download(self, file: ModelFile, urgency: Urgency) -> Download | None:
-        """The download of `file`, under way now; None when it is here."""
+        """The running download of `file`; None if the file is in the folder."""
         claim = self._disk_space.claim(file, lambda: Download(file, urgency, RemoteFile(file, self.settings)))
         if claim.superseded is not None:
             self._pool.cancel(claim.superseded, superseded_error(file.path))
@@ -232,13 +233,14 @@ class ModelSync:
         return claim.download
 
     def _prepare(self, download: Download) -> PartialFile | None:
-        """None if the file is here, or lies where it can be linked to; else its part, with room made for it."""
+        """None if the file exists or can be linked to; otherwise its opened partial file, with enough free space."""
         if self._adopt_existing(download) or self._link(download):
             return None
         return self._disk_space.open_partial(download)
 
     def _adopt_existing(self, download: Download) -> bool:
-        """Part of the image, put there by hand, or published just before a kill."""
+        """Whether an unknown file in the folder is `download`'s: from the image, copied by hand, or published before
+        a kill."""
         file, path = download.file, self.tree.root / download.file.path
         try:
             stat = path.stat()
@@ -252,13 +254,13 @@ class ModelSync:
 
     def _link(self, download: Download) -> bool:
         file = download.file
-        found = self._volume.find(file) if self._volume is not None else None
-        if found is None and isinstance(file.source, FromHub):
-            found = self._find_in_hub_cache(file, file.source)
-        if found is None:
+        target = self._volume.find(file) if self._volume is not None else None
+        if target is None and isinstance(file.source, FromHub):
+            target = self._find_in_hub_cache(file, file.source)
+        if target is None:
             return False
         with self._disk_space.publishing(download):
-            self.tree.link(file, found)
+            self.tree.link(file, target)
         return True
 
     def _find_in_hub_cache(self, file: ModelFile, source: FromHub) -> Path | None:

@@ -1,4 +1,4 @@
-"""`python -m worker_gpu models …`: fill the bucket, and look after a models folder by hand. docs/guides/models.md."""
+"""`python -m worker_gpu models`: fill the bucket, and pull and verify a models folder. docs/guides/models.md."""
 
 import argparse
 import asyncio
@@ -36,14 +36,14 @@ EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str], env: Mapping[str, str] | None = None, out: TextIO | None = None) -> int:
-    """Runs one command. Exit code: 0, 1 when a model could not be had or is wrong, 2 for a wrong call or setting."""
-    shown = out or sys.stdout
+    """Run one command. Exit code: 0; 1 if a model is unavailable or wrong; 2 for a wrong argument or setting."""
+    output = out or sys.stdout
     arguments = parser().parse_args(list(argv))
     try:
         settings = read_model_settings(os.environ if env is None else env)
-        return _COMMANDS[arguments.command](arguments, settings, shown)
+        return _COMMANDS[arguments.command](arguments, settings, output)
     except ModelError as error:
-        shown.write(f"{error.code}: {error.message}\n")
+        output.write(f"{error.code}: {error.message}\n")
         return EXIT_USAGE if error.code == "bad_setting" else EXIT_FAILED
 
 
@@ -64,7 +64,7 @@ def _push(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -
             file = _push_one(arguments, settings, pusher, source, entry, former, out)
             pushed.append((entry, file))
             if replaces_object(file, former):
-                # From here on the object is another than workers are told.
+                # Workers still read the manifest of the previous object, so it is updated at once.
                 note()
     except BaseException:
         if pushed:
@@ -85,14 +85,14 @@ def _push_one(
     previous: ModelFile | None,
     out: TextIO,
 ) -> ModelFile:
-    """What the manifest is to say of the file; `source` None: it stays elsewhere."""
+    """Push one file and return its manifest entry. `source` is None for a file that stays at its own source."""
     if source is None:
         file = _describe_remote(arguments, entry, settings)
         out.write(f"{entry.path}: stays at its source\n")
         return file
     described = describe(source, entry)
     if previous is not None and is_stored_elsewhere(described, previous) and not arguments.upload:
-        out.write(f"{entry.path}: stays at its source; --upload puts it into the bucket\n")
+        out.write(f"{entry.path}: stays at its source; use --upload to copy it to the bucket\n")
         return replace(described, source=previous.source)
     file, sent = pusher.upload(source, described)
     out.write(f"{entry.path}: {'pushed' if sent else 'already there'}, {file.size} bytes\n")
@@ -135,24 +135,24 @@ def _verify(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO)
 
 def _pull(arguments: argparse.Namespace, settings: ModelSettings, out: TextIO) -> int:
     if not settings.enabled:
-        raise ModelError("bad_setting", "set MODELS_BUCKET (and its endpoint and credentials) or MODELS_MANIFEST")
+        raise ModelError("bad_setting", "set MODELS_BUCKET, its endpoint and credentials, or MODELS_MANIFEST")
     sync = ModelSync(settings, Log(sys.stderr))
     sync.open()
     try:
         sync.load_manifest()
-        wanted = _select_files(sync.manifest, arguments.paths, arguments.group)
-        with sync.pinned(wanted):
-            batch = sync.request(wanted, Urgency.JOB)
+        selected = _select_files(sync.manifest, arguments.paths, arguments.group)
+        with sync.pinned(selected):
+            batch = sync.request(selected, Urgency.JOB)
             errors = asyncio.run(_wait(batch, out if arguments.progress else None))
             if not arguments.no_volume:
                 sync.copy_to_volume()
             if arguments.baked:
-                sync.tree.mark_baked(file.path for file in wanted)
+                sync.tree.mark_baked(file.path for file in selected)
     finally:
         sync.close()
     for error in errors:
         out.write(f"{error.code}: {error.message}\n")
-    out.write(f"{len(wanted) - len(errors)} of {len(wanted)} files here, {len(batch.present)} were\n")
+    out.write(f"{len(selected) - len(errors)} of {len(selected)} files present, {len(batch.present)} of them before\n")
     return EXIT_FAILED if errors else 0
 
 
@@ -184,7 +184,7 @@ def _select_files(manifest: Manifest, paths: Sequence[str], group: str | None) -
     files = manifest.in_group(group)
     if not files:
         known = sorted({name for file in manifest.files.values() for name in file.groups})
-        raise ModelError("model_unknown", f"the manifest has no file of group {group!r}; it has {known}")
+        raise ModelError("model_unknown", f"the manifest has no group {group!r}; its groups are {known}")
     return files
 
 
@@ -208,10 +208,10 @@ def _bucket(settings: ModelSettings) -> Bucket:
 
 
 def _sources(arguments: argparse.Namespace, settings: ModelSettings) -> list[tuple[Path | None, str]]:
-    """What to push as (file on disk, path in the bucket)."""
+    """The files to push, as (file on disk, path in the bucket)."""
     if arguments.hf or arguments.url:
         if not arguments.to or arguments.sources:
-            raise ModelError("bad_setting", "--hf and --url take --to <category>/<file> and no file")
+            raise ModelError("bad_setting", "--hf and --url need --to <category>/<file>, and no file argument")
         return [(None, arguments.to)]
     found: list[tuple[Path | None, str]] = []
     for given in arguments.sources or [str(settings.folder)]:
@@ -227,9 +227,9 @@ def _sources(arguments: argparse.Namespace, settings: ModelSettings) -> list[tup
         else:
             found.append((source, f"{source.absolute().parent.name}/{source.name}"))
     if arguments.to and len(found) != 1:
-        raise ModelError("bad_setting", "--to is for one file")
+        raise ModelError("bad_setting", "--to needs exactly one file")
     if not found:
-        raise ModelError("bad_setting", "there is nothing to push: no <category>/<file> of a format that is taken")
+        raise ModelError("bad_setting", "found nothing to push; expected <category>/<file> in an accepted format")
     return found
 
 

@@ -1,9 +1,9 @@
-"""Putting models into the bucket: hash, upload what is not there, then write what the manifest says of it.
+"""Pushes models to the bucket: hash a file, upload it if it is missing, then update the manifest.
 
-A new file is named by the manifest when it is whole. A new version of a file takes the name of the one before, which is
-gone then: until the manifest follows, at once, a worker that asks for the one before is refused by its tag, and looks
-at the manifest again (service.py). Each request carries the SHA-256 of its body in the signature, so the store checks
-every part.
+The manifest lists a new file only after its upload. A new version of a file replaces the previous object, and the
+manifest follows at once. Between the two, a worker's read of the previous version fails by its ETag, and the worker
+reads the manifest again (service.py). The signature of each request includes the SHA-256 of its body, so the store
+verifies every part.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ MODEL_CONTENT_TYPE = "application/octet-stream"
 
 
 def describe(source: Path, entry: PushEntry, chunk_size: int = CHUNK_BYTES) -> ModelFile:
-    """The manifest entry of a file on disk. Reads all of it. Raises `ModelError`."""
+    """The manifest entry of a file on disk, which is hashed. Raises `ModelError`."""
     try:
         check_path(entry.path, entry.allow_unsafe)
     except ShapeError as error:
@@ -58,44 +58,44 @@ def describe(source: Path, entry: PushEntry, chunk_size: int = CHUNK_BYTES) -> M
 
 
 class Pusher:
-    """Uploads to one bucket."""
+    """Pushes files to one bucket."""
 
     def __init__(
-        self, bucket: Bucket, patience: TransferTimeouts, make_store: Callable[[Bucket, TransferTimeouts], BucketClient]
+        self, bucket: Bucket, timeouts: TransferTimeouts, make_store: Callable[[Bucket, TransferTimeouts], BucketClient]
     ) -> None:
-        self._store = make_store(bucket, patience)
+        self._store = make_store(bucket, timeouts)
 
     def upload(self, source: Path, file: ModelFile) -> tuple[ModelFile, bool]:
-        """`file` with the tag of its object, and whether it had to be sent. Raises `ModelError`."""
-        there = self._store.head(file.path)
-        if there is not None and (there.sha256, there.size) == (file.sha256, file.size):
-            return _with_etag(file, there.etag), False
+        """Upload a file unless the bucket has it. Returns `file` with its ETag, and whether it was sent. Raises
+        `ModelError`."""
+        existing = self._store.head(file.path)
+        if existing is not None and (existing.sha256, existing.size) == (file.sha256, file.size):
+            return _with_etag(file, existing.etag), False
         etag = self._put_whole(source, file) if file.chunk_count < 2 else self._put_parts(source, file)
         return _with_etag(file, etag), True
 
     def manifest(self) -> Manifest:
-        """The bucket's manifest; an empty one where there is none. Raises `ModelError`."""
+        """The manifest of the bucket, or an empty one. Raises `ModelError`."""
         return _parse(self._store.get(MANIFEST_KEY))
 
     def update_manifest(self, change: Callable[[Manifest], Manifest]) -> Manifest:
-        """Change the bucket's manifest, whoever else does so at the same time. Raises `ModelError`; one that workers
-        would refuse is not written."""
+        """Change the manifest of the bucket, safely beside other writers. Raises `ModelError`; never writes a
+        manifest that workers would reject."""
         for _ in range(MANIFEST_ATTEMPTS):
-            got = self._store.get(MANIFEST_KEY)
-            before = _parse(got)
-            after = change(before)
-            if got is not None and after == before:
-                return after
-            body = after.to_bytes()
+            found = self._store.get(MANIFEST_KEY)
+            current = _parse(found)
+            changed = change(current)
+            if found is not None and changed == current:
+                return changed
+            body = changed.to_bytes()
             _check(body)
             digest = hashlib.sha256(body).hexdigest()
-            # A copy that is never changed: what was pushed when. It is a way back for what a manifest says of objects
-            # that are still those.
+            # An immutable copy per version, from which an earlier manifest can be restored while its objects exist.
             self._store.put(f"manifests/{digest}.json", body, "application/json")
-            only_if = got.etag if got is not None else None
+            only_if = found.etag if found is not None else None
             if self._store.replace(MANIFEST_KEY, body, "application/json", only_if):
-                return after
-        raise ModelError("store_unreachable", "manifest.json is being changed by somebody else all the time")
+                return changed
+        raise ModelError("store_unreachable", "other writers keep changing manifest.json; try again later")
 
     def _put_whole(self, source: Path, file: ModelFile) -> str:
         body = _read(source, 0, file.size, file.sha256, file.path)
@@ -118,7 +118,9 @@ def _check(body: bytes) -> None:
     try:
         Manifest.parse(body)
     except ModelError as error:
-        raise ModelError("bad_setting", f"nothing is written, since workers would refuse it: {error.message}") from None
+        raise ModelError(
+            "bad_setting", f"manifest.json was not written, since workers would reject it: {error.message}"
+        ) from None
 
 
 def _with_etag(file: ModelFile, etag: str) -> ModelFile:
@@ -126,7 +128,7 @@ def _with_etag(file: ModelFile, etag: str) -> ModelFile:
 
 
 def _read(source: Path, first: int, length: int, sha256: str, path: str) -> bytes:
-    """Bytes of a file that must still be those that were hashed."""
+    """Read bytes of a file. Raises `ModelError` if they have changed since they were hashed."""
     try:
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -136,7 +138,7 @@ def _read(source: Path, first: int, length: int, sha256: str, path: str) -> byte
     except OSError as error:
         raise ModelError("disk_failed", f"{source}: {error.strerror or error}", path) from error
     if hashlib.sha256(body).hexdigest() != sha256:
-        raise ModelError("model_replaced", f"{source} was changed while it was pushed", path)
+        raise ModelError("model_replaced", f"{source} has changed during the push; push it again", path)
     return body
 
 

@@ -1,4 +1,4 @@
-"""Manifest entries for files that stay on Hugging Face or on the web: their size and hash without reading them."""
+"""Manifest entries of files that stay on Hugging Face or another server, without downloading them."""
 
 import re
 from urllib.parse import urljoin, urlsplit
@@ -18,13 +18,13 @@ _SIZE = re.compile(r"[0-9]{1,19}")
 
 
 def describe_hub_file(source: FromHub, entry: PushEntry, settings: ModelSettings) -> ModelFile:
-    """The entry for a file of a repository, which must be one that the hub keeps in its large file store: only of
-    those does it tell the SHA-256 (X-Linked-Etag). Raises `ModelError`."""
+    """The entry of a file in a Hugging Face repository. Only for files in its large file storage does the hub send the
+    SHA-256 (X-Linked-Etag). Raises `ModelError`."""
     _require_valid_path(entry)
     token = {"Authorization": f"Bearer {settings.hub_token}"} if settings.hub_token else {}
     url = hub_url(settings, source)
     try:
-        # A renamed repository redirects within the hub first; the answer that leads out of it has the hash.
+        # A renamed repository first redirects within the hub. The redirect to another host has the hash.
         for _ in range(MAX_REDIRECTS):
             response = request_head("HEAD", url, token, settings.timeouts.read_timeout_s)
             sha256 = response.headers.get("x-linked-etag", "").strip('"')
@@ -41,12 +41,12 @@ def describe_hub_file(source: FromHub, entry: PushEntry, settings: ModelSettings
     except TransientError as fault:
         raise ModelError("store_unreachable", f"{source.repo}: {fault}", entry.path) from fault
     raise ModelError(
-        "bad_setting", f"{source.repo} does not tell the SHA-256 of {source.file}: push a copy instead", entry.path
+        "bad_setting", f"{source.repo} does not provide the SHA-256 of {source.file}; push a copy instead", entry.path
     )
 
 
 def describe_url(url: str, size: int, sha256: str, entry: PushEntry) -> ModelFile:
-    """The entry for a file on the web, whose size and hash the caller knows. Raises `ModelError`."""
+    """The entry of a file at a URL, whose size and hash the caller provides. Raises `ModelError`."""
     _require_valid_path(entry)
     if not _SHA256.fullmatch(sha256):
         raise ModelError("bad_setting", "--sha256: must be 64 lower-case hex digits", entry.path)
@@ -54,7 +54,7 @@ def describe_url(url: str, size: int, sha256: str, entry: PushEntry) -> ModelFil
 
 
 def _same_host_target(url: str, location: str) -> str | None:
-    """Where a redirect leads, if that is at the same host."""
+    """The target of a redirect to the same host; None otherwise."""
     try:
         target = urljoin(url, location)
         return target if urlsplit(target).netloc == urlsplit(url).netloc else None

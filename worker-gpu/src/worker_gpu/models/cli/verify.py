@@ -1,4 +1,4 @@
-"""Whether the models folder is what the manifest says: by `stat` alone, or by hashing every byte."""
+"""Compares the models folder with the manifest: by `stat`, or by hashing every byte."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,24 +13,24 @@ from worker_gpu.models.disk.local_tree import LocalTree
 from worker_gpu.models.manifest.manifest import ModelFile
 
 State = Literal["ok", "missing", "wrong_size", "unchecked", "corrupt"]
-"""`unchecked`: there, with the right size, but not known to the index, or changed since it was checked."""
+"""`unchecked`: the file has the right size, but is not in the index, or has changed since it was verified."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to be said of one file."""
+    """The result for one file."""
 
     file: ModelFile
     state: State
 
 
 def verify_files(tree: LocalTree, files: Iterable[ModelFile], full: bool) -> list[Finding]:
-    """Every file with its state. `full` reads all of them, one thread for each processor."""
-    wanted = list(files)
+    """The state of every file. `full` hashes them, with one thread per CPU."""
+    requested = list(files)
     if not full:
-        return [Finding(file, _check_stat(tree, file)) for file in wanted]
+        return [Finding(file, _check_stat(tree, file)) for file in requested]
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        return list(pool.map(_check_hash, repeat(tree), wanted))
+        return list(pool.map(_check_hash, repeat(tree), requested))
 
 
 def _check_stat(tree: LocalTree, file: ModelFile) -> State:

@@ -1,7 +1,7 @@
-"""Who may give a file its name, which file may go, and who was promised how much of the disk.
+"""Disk space and ownership: which download may write a path, which files may be evicted, and the reserved space.
 
-Whatever is decided here is also done before anybody else may decide: a job that has pinned a file and found it there
-keeps it, and a download that was overtaken by another version of its file changes nothing any more.
+Every decision is made and carried out under one lock. So a file that a job has pinned and found in the folder is kept,
+and a download that was superseded by another version of its file changes nothing any more.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from worker_gpu.models.settings import ModelSettings
 
 _FREED_BLOCKS_POLL_S = 0.02
 _ANY_CONTENT = ""
-"""A pin on whatever content a path has."""
+"""The hash of a pin on a path, independent of its content."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Who fetches a file: nobody, when it is here; `is_new`: somebody must begin now. `overtaken` was fetching another
-    version of it, and must end."""
+    """The download of a file, or None if the file is in the folder. `is_new`: the caller must start it. `superseded`
+    is a download of another version, which the caller must cancel."""
 
     download: Download | None
     is_new: bool = False
@@ -37,85 +37,90 @@ class Claim:
 
 
 class DiskSpace:
-    """The disk of one models folder."""
+    """The disk space of one models folder."""
 
     def __init__(
         self, tree: LocalTree, settings: ModelSettings, log: Log, stop: threading.Event, clock: Callable[[], float]
     ) -> None:
         self.evicted = 0
-        """Files deleted to make room."""
+        """Number of evicted files."""
         self._tree = tree
         self._settings = settings
         self._log = log
         self._stop = stop
         self._clock = clock
-        # Held for moments only; one who makes room, which may take seconds, holds the other one.
+        # `_lock` is held briefly. An eviction, which may take seconds, holds `_eviction_lock`.
         self._lock = threading.Lock()
         self._eviction_lock = threading.Lock()
         self._active: dict[str, Download] = {}
         self._partials: dict[str, PartialFile] = {}
-        """Parts of those that have begun, which are few where thousands wait."""
+        """Partial files of downloads that have started: few, while thousands may be queued."""
         self._pins: Counter[tuple[str, str]] = Counter()
 
     @contextlib.contextmanager
     def pinned(self, files: Iterable[ModelFile]) -> Generator[None]:
-        """While this is open nothing of `files` is evicted, or replaced by another version."""
+        """A context in which no file of `files` is evicted or replaced by another version."""
         with self._pin([(file.path, file.sha256) for file in files]):
             yield
 
     @contextlib.contextmanager
     def keeping_path(self, path: str) -> Generator[None]:
-        """While this is open the file is evicted for no other one, but may be replaced by another version."""
+        """A context in which the file is not evicted, but may be replaced by another version."""
         with self._pin([(path, _ANY_CONTENT)]):
             yield
 
     def active(self) -> list[Download]:
-        """What is being fetched."""
+        """Downloads that have not finished."""
         with self._lock:
             return list(self._active.values())
 
-    def claim(self, file: ModelFile, make: Callable[[], Download]) -> Claim:
-        """Find out who fetches `file`, if anybody must. Another version of it that is on its way gives up its name."""
+    def claim(self, file: ModelFile, create: Callable[[], Download]) -> Claim:
+        """Find or create the download of `file`, unless it is in the folder. Supersedes a download of another
+        version."""
         with self._lock:
-            here = self._tree.has(file)
+            is_present = self._tree.has(file)
             running = self._active.get(file.path)
             if running is not None and running.file.sha256 == file.sha256:
-                return Claim(None if here else running)
+                return Claim(None if is_present else running)
             if running is not None:
                 self._forget(file.path)
                 if running.partial is not None:
                     with contextlib.suppress(ModelError):
                         running.partial.unlink()
-            if here:
+            if is_present:
                 return Claim(None, superseded=running)
-            made = self._active[file.path] = make()
+            made = self._active[file.path] = create()
             return Claim(made, True, running)
 
     @contextlib.contextmanager
     def publishing(self, download: Download) -> Generator[None]:
-        """In here `download` may give its file its name, and has then done its work. Raises `ModelError` when it was
-        overtaken, or a job still reads the version that is there."""
+        """A context in which `download` may replace the file at its path; the download has finished at its end. Raises
+        `ModelError` if it was superseded, or if a job has pinned the present version."""
         file = download.file
         with self._lock:
             self._require_current(download)
             for path, sha256 in self._pins:
                 other = path == file.path and sha256 not in (file.sha256, _ANY_CONTENT)
                 if other and self._tree.has(replace(file, sha256=sha256)):
-                    raise ModelError("model_replaced", f"{path}: a running job needs the version before", path)
+                    raise ModelError(
+                        "model_replaced",
+                        f"{path}: a running job uses the previous version; retry when it has finished",
+                        path,
+                    )
             yield
             self._forget(file.path)
 
     def publish(self, download: Download) -> None:
-        """Give a whole part its name. Raises `ModelError`."""
-        assert download.partial is not None  # noqa: S101 -- the threads call this when it is full
+        """Rename a complete partial file to its path. Raises `ModelError`."""
+        assert download.partial is not None  # noqa: S101 -- the pool calls this when the file is complete
         with self.publishing(download):
             stat = download.partial.publish(self._tree.root / download.file.path)
             self._tree.record(download.file, stat)
 
     def release(self, download: Download, error: ModelError) -> None:
-        """No thread is at it any more. What is there is kept for another try, unless it is in the way or of no use.
-        Raises `ModelError`."""
-        # Without hashes of its chunks nobody knows which of them is wrong.
+        """End a failed download that no thread works on. Its partial file is kept for a retry, unless the disk is
+        full or the file is useless. Raises `ModelError`."""
+        # Without chunk hashes it is unknown which chunk is wrong.
         is_useless = error.code == "model_corrupt" and not download.file.chunks
         with self._lock:
             if self._active.get(download.file.path) is download:
@@ -124,7 +129,7 @@ class DiskSpace:
                 download.partial.close()
 
     def open_partial(self, download: Download) -> PartialFile:
-        """The part of a file, opened, with room made for it. Raises `ModelError`, `Stopped`."""
+        """Open the partial file of a download, and free space for it. Raises `ModelError`, `Stopped`."""
         part = PartialFile(self._tree.parts, download.file)
         with self._eviction_lock:
             with self._lock:
@@ -136,11 +141,11 @@ class DiskSpace:
         return part
 
     def _make_room(self, download: Download, part: PartialFile) -> None:
-        """Parts that nobody fills go first, then the models used least recently; what was only nice to have evicts
-        none. Raises `ModelError` disk_full."""
+        """Delete unused partial files first, then the least recently used models. A background download evicts no
+        model. Raises `ModelError` disk_full."""
         if self._fits(download, part):
             return
-        self._delete_leftovers(download, part)
+        self._delete_unused_partials(download, part)
         deleted = 0
         while True:
             if self._stop.is_set():
@@ -149,22 +154,22 @@ class DiskSpace:
                 plan = self._plan_eviction(download, part)
                 if isinstance(plan, NoRoom):
                     error = self._no_room_error(part, plan.missing, deleted)
-                    # Who wants it from now on, perhaps more urgently, tries anew.
+                    # A later request, perhaps a more urgent one, starts a new download.
                     if self._active.get(download.file.path) is download:
                         self._remove(download, True)
                     raise error
                 evicted = [(held, self._tree.move_aside(held.path)) for held in plan.files]
             if not evicted:
                 return
-            for held, aside in evicted:
+            for file, aside in evicted:
                 _delete(aside)
                 self.evicted += 1
-                deleted += held.size
-                self._log.info("model evicted", path=held.path, bytes=held.size, for_path=download.file.path)
+                deleted += file.size
+                self._log.info("model evicted", path=file.path, bytes=file.size, for_path=download.file.path)
             self._wait_for_freed_blocks(download, part)
 
     def _plan_eviction(self, download: Download, part: PartialFile) -> Eviction | NoRoom:
-        """What must go for `part`; the lock is held."""
+        """The files to evict for `part`. The caller holds the lock."""
         file = download.file
         pinned = {*(path for path, _ in self._pins), *self._active}
         known = {one.path: one for one in self._tree.known_files()}
@@ -174,7 +179,7 @@ class DiskSpace:
             and previous.sha256 != file.sha256
             and (previous.path, previous.sha256) not in self._pins
         ):
-            # It is about to be replaced: the first to go.
+            # The previous version is replaced anyway, so it is evicted first.
             pinned.discard(file.path)
             known[file.path] = replace(previous, used_s=0)
         return plan_eviction(
@@ -187,7 +192,7 @@ class DiskSpace:
         )
 
     def _free_bytes(self, download: Download) -> int:
-        """Free disk without what other files under way were promised and have not taken yet; the lock is held."""
+        """Free bytes, less those reserved for other running downloads. The caller holds the lock."""
         reserved = sum(part.missing_bytes() for path, part in self._partials.items() if path != download.file.path)
         return self._tree.free_bytes() - reserved
 
@@ -195,25 +200,26 @@ class DiskSpace:
         with self._lock:
             return self._free_bytes(download) - part.missing_bytes() >= self._settings.min_free_bytes
 
-    def _delete_leftovers(self, download: Download, part: PartialFile) -> None:
-        """What failed downloads have left, the oldest first, until there is room. No part is opened meanwhile."""
+    def _delete_unused_partials(self, download: Download, part: PartialFile) -> None:
+        """Delete partial files of failed downloads, oldest first, until there is space. No other one is opened
+        meanwhile."""
         with self._lock:
-            # One that is not begun may resume its part, but not while somebody waits more urgently.
-            owned = {
+            # A queued download may resume its partial file, unless `download` is more urgent.
+            in_use = {
                 partial_name(one.file)
                 for one in self._active.values()
                 if one.partial is not None or one.urgency <= download.urgency
             }
-        for leftover in _oldest_first(self._tree.parts):
-            if leftover.suffix == DELETED_SUFFIX or (leftover.suffix == PART_SUFFIX and leftover.name not in owned):
-                _delete(leftover)
-                _delete(leftover.with_suffix(".marks"))
-                self._log.info("part deleted", name=leftover.name, for_path=download.file.path)
+        for partial in _oldest_first(self._tree.parts):
+            if partial.suffix == DELETED_SUFFIX or (partial.suffix == PART_SUFFIX and partial.name not in in_use):
+                _delete(partial)
+                _delete(partial.with_suffix(".marks"))
+                self._log.info("partial file deleted", name=partial.name, for_path=download.file.path)
                 if self._fits(download, part):
                     return
 
     def _wait_for_freed_blocks(self, download: Download, part: PartialFile) -> None:
-        """Some disks give back what was deleted a moment later; none while a program has it open."""
+        """Some file systems free deleted blocks a moment later, and none does while a program has the file open."""
         deadline = self._clock() + self._settings.timeouts.freed_blocks_s
         while not self._fits(download, part) and self._clock() < deadline:
             if self._stop.wait(_FREED_BLOCKS_POLL_S):
@@ -221,17 +227,17 @@ class DiskSpace:
 
     def _no_room_error(self, part: PartialFile, missing: int, deleted: int) -> ModelError:
         text = (
-            f"{part.file.path} needs {_size(part.missing_bytes())}, and {_size(self._settings.min_free_bytes)} must "
-            f"stay free: {_size(missing)} lacking on the disk"
+            f"{part.file.path} needs {_size(part.missing_bytes())}, and MODELS_MIN_FREE_MB keeps "
+            f"{_size(self._settings.min_free_bytes)} free: the disk needs {_size(missing)} more"
         )
         if deleted:
             text += f", although {_size(deleted)} of models were deleted: a program still has them open"
         return ModelError("disk_full", text, part.file.path)
 
     def _remove(self, download: Download, discard: bool) -> None:
-        """It is under way no more; the lock is held."""
+        """Remove a download, and close or delete its partial file. The caller holds the lock."""
         self._forget(download.file.path)
-        # What cannot be deleted now is met again by whoever makes room.
+        # A partial file that cannot be deleted now is deleted when space is needed.
         with contextlib.suppress(OSError, ModelError):
             if download.partial is not None and discard:
                 download.partial.discard()
@@ -239,7 +245,7 @@ class DiskSpace:
                 download.partial.close()
 
     def _forget(self, path: str) -> None:
-        """Nobody fetches it any more; the lock is held."""
+        """Remove the download of a path. The caller holds the lock."""
         del self._active[path]
         self._partials.pop(path, None)
 
@@ -261,8 +267,8 @@ class DiskSpace:
 
 
 def superseded_error(path: str) -> ModelError:
-    """Why a download ends that was of another version than is wanted now."""
-    return ModelError("model_replaced", f"{path}: another version of it is wanted now", path)
+    """The error of a download when another version of its file is requested."""
+    return ModelError("model_replaced", f"{path}: another version of the file was requested", path)
 
 
 def _oldest_first(folder: Path) -> list[Path]:

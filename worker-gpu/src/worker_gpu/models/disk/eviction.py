@@ -23,8 +23,8 @@ class NoRoom:
 def plan_eviction(
     needed: int, free: int, reserve: int, known: Iterable[KnownFile], pinned: Collection[str], may_evict: bool = True
 ) -> Eviction | NoRoom:
-    """How `need` bytes fit with `reserve` bytes left free: the least recently used go first, never what is `pinned`.
-    A link frees nothing and stays, as does what is part of the image."""
+    """The files to evict so that `needed` bytes fit and `reserve` bytes stay free, least recently used first. Never
+    evicts pinned paths, nor links and files of the image, which free no space."""
     missing = needed + reserve - free
     if missing <= 0:
         return Eviction(())
@@ -42,7 +42,7 @@ def plan_eviction(
 
 
 def _spare_unneeded(chosen: Sequence[KnownFile], spare: int) -> tuple[KnownFile, ...]:
-    """Small old files that the last, bigger one made needless stay, the most recently used first."""
+    """Keep small files that are not needed because the last file is large, the most recently used first."""
     kept: list[KnownFile] = []
     for one in reversed(chosen):
         if one.size <= spare:

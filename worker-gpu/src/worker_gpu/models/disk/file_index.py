@@ -1,6 +1,6 @@
-"""What is known of files without reading them: one JSON line for each that was checked, with what `stat` said then.
+"""The index of verified files: one JSON line per file with its `stat`, so that an unchanged file is not hashed again.
 
-Lines are only added. One torn by a kill is ignored, which costs a new hash of that file.
+Lines are only appended. A line that was cut off by a kill is ignored; that file is then hashed again.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file that was checked. `linked`: it lies elsewhere (volume, Hugging Face cache) and only its name is here.
-    `baked`: it is to become part of an image. `used_s` in seconds since 1970."""
+    """A verified file. `linked`: a link to a file on the volume or in the Hugging Face cache. `baked`: the file becomes
+    part of an image. `used_s` is in seconds since 1970."""
 
     path: str
     size: int
@@ -30,13 +30,13 @@ class KnownFile:
 
     @staticmethod
     def of(path: str, stat: os.stat_result, sha256: str, linked: bool, used_s: int) -> "KnownFile":
-        """A file as it is now."""
+        """The entry of a file with its current `stat`."""
         return KnownFile(path, stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256, linked, used_s)
 
     def matches(self, stat: os.stat_result) -> bool:
-        """Whether a file with this `stat` is the one that was checked. An image's layer keeps neither the inode nor
-        what is below a second of the time, so of a baked file only size and seconds are compared, and only when the
-        fraction is gone: a file put there later has one."""
+        """Whether a file with this `stat` is the verified one. An image layer keeps neither the inode nor the
+        fraction of a second of the time. So a baked file may also match by size and whole seconds, if its time has
+        no fraction: a file that was copied there later has one."""
         if stat.st_size != self.size:
             return False
         if (stat.st_mtime_ns, stat.st_ino) == (self.mtime_ns, self.inode):
@@ -44,7 +44,7 @@ class KnownFile:
         return self.baked and stat.st_mtime_ns in (self.mtime_ns, self.mtime_ns - self.mtime_ns % _SECOND_NS)
 
     def to_line(self) -> bytes:
-        """Its line in the index."""
+        """The line of the index."""
         wire: JsonObject = {
             "path": self.path,
             "size": self.size,
@@ -60,17 +60,17 @@ class KnownFile:
 
 
 def used_line(path: str, used_s: int) -> bytes:
-    """A line that says the file was used."""
+    """A line that updates the time of last use."""
     return (encode({"path": path, "used_s": used_s}) + "\n").encode()
 
 
 def deleted_line(path: str) -> bytes:
-    """A line that says the file was deleted."""
+    """A line that removes a deleted file."""
     return (encode({"path": path, "gone": True}) + "\n").encode()
 
 
 def read_index(path: Path) -> tuple[dict[str, KnownFile], int]:
-    """What the index says last of each file, and its number of lines. Raises `OSError`, but not for a missing file."""
+    """The latest entry of each file, and the number of lines. Raises `OSError`, but not if the index is missing."""
     known: dict[str, KnownFile] = {}
     try:
         lines = path.read_bytes().splitlines()
@@ -81,7 +81,7 @@ def read_index(path: Path) -> tuple[dict[str, KnownFile], int]:
 
 
 def apply_lines(lines: Iterable[bytes], known: dict[str, KnownFile]) -> None:
-    """What further lines say; one that is none says nothing."""
+    """Apply further lines to `known`. Invalid lines are ignored."""
     for line in lines:
         with contextlib.suppress(ShapeError):
             if line:

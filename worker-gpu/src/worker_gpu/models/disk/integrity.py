@@ -1,7 +1,7 @@
-"""Whether bytes are those of the manifest: by the hash of each chunk where it has those, else by that of the whole.
+"""Whether bytes match the manifest: by the hash of each chunk if it has them, otherwise by the hash of the file.
 
-The chunks' hashes are what a fetch checks, so they decide everywhere. A wrong file is also known after its first wrong
-chunk rather than at its end.
+A download verifies chunk hashes, so every other check uses them too. They also detect a wrong file at its first wrong
+chunk instead of at its end.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from worker_gpu.models.manifest.manifest import ModelFile
 
 _READ_BYTES = 1024 * 1024
 _BLOCK_BYTES = 512
-"""What `st_blocks` counts in, whatever the file system's own blocks are."""
+"""The unit of `st_blocks`, independent of the block size of the file system."""
 SAMPLES = 2
-"""Chunks that are read between the first and the last. Four of 64 MiB take about a second from a network volume, where
-all of 17 GB take 43 to 85 (reference/gpu-worker.md 5.1)."""
+"""Chunks to read between the first and the last. Four chunks of 64 MiB take about a second from a network volume; all
+of a 17 GB file take 43 to 85 seconds (reference/gpu-worker.md section 5.1)."""
 
 
 class IntegrityCheck:
-    """The bytes of one file, told in order."""
+    """Verifies the bytes of one file, which are added in order."""
 
     def __init__(self, file: ModelFile) -> None:
         self._size = file.size
@@ -37,7 +37,7 @@ class IntegrityCheck:
             self._finish_chunk()
 
     def add(self, data: memoryview) -> bool:
-        """The next bytes. False as soon as the file cannot be the right one any more."""
+        """Add the next bytes. Returns False as soon as the file cannot match any more."""
         while data and self._matches:
             taken = min(len(data), self._chunk_left)
             self._digest.update(data[:taken])
@@ -47,12 +47,12 @@ class IntegrityCheck:
             if self._chunk_left == 0:
                 self._finish_chunk()
                 self._chunk_left = min(self._chunk_size, self._size - self._offset)
-                # What comes after the last byte belongs to another file.
+                # Bytes after the expected end: the file is longer than in the manifest.
                 self._matches &= not data or self._chunk_left > 0
         return self._matches
 
     def passed(self) -> bool:
-        """Whether everything has come and was right."""
+        """Whether all bytes were added and match."""
         return self._matches and self._offset == self._size
 
     def _finish_chunk(self) -> None:
@@ -61,7 +61,7 @@ class IntegrityCheck:
 
 
 def is_intact(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
-    """Whether what lies at `path` is `file`, by reading it. Raises `OSError`, and `Stopped` soon after `stop`."""
+    """Whether the file at `path` is `file`, by reading all of it. Raises `OSError`, and `Stopped` soon after `stop`."""
     check = IntegrityCheck(file)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -71,9 +71,9 @@ def is_intact(path: Path, file: ModelFile, stop: threading.Event | None = None) 
 
 
 def is_intact_by_samples(path: Path, file: ModelFile, stop: threading.Event | None = None) -> bool:
-    """The same by the first chunk, the last, and `SAMPLES` between them that depend on the file: enough to tell another
-    model of the same size, or a copy that was cut short. A file without hashes of chunks is read whole, and so is one
-    with holes, which a download leaves that reserved its room first. Raises as `is_right` does."""
+    """Whether the file at `path` is `file`, by its first chunk, its last, and `SAMPLES` between them: enough to detect
+    another model of the same size, or an incomplete copy. Reads the whole file if it has no chunk hashes, or if it
+    has holes, which a program leaves that allocates a file before it writes. Raises as `is_intact` does."""
     last = len(file.chunks) - 1
     stat = path.stat()
     if last <= SAMPLES + 1 or stat.st_blocks * _BLOCK_BYTES < stat.st_size:
@@ -91,7 +91,7 @@ def is_intact_by_samples(path: Path, file: ModelFile, stop: threading.Event | No
 
 
 def hash_span(fd: int, first: int, length: int, stop: threading.Event | None = None) -> str:
-    """SHA-256 of `length` bytes from `first`. Raises `OSError`, and `Stopped` soon after `stop`."""
+    """The SHA-256 of `length` bytes from byte `first`. Raises `OSError`, and `Stopped` soon after `stop`."""
     digest = hashlib.sha256()
     for piece in read_pieces(fd, first, length, stop):
         digest.update(piece)
@@ -99,7 +99,7 @@ def hash_span(fd: int, first: int, length: int, stop: threading.Event | None = N
 
 
 def read_pieces(fd: int, first: int, length: int, stop: threading.Event | None) -> Generator[memoryview]:
-    """What an open file has from `first` on, a MiB at a time; each piece is good until the next is taken."""
+    """Read `length` bytes from byte `first`, 1 MiB at a time. Each piece is valid until the next one is read."""
     view = memoryview(bytearray(min(_READ_BYTES, max(1, length))))
     at, end = first, first + length
     while at < end:

@@ -1,7 +1,7 @@
 """The models folder of this machine.
 
-`.sync/index.jsonl` knows every file that was checked (`index.py`). One whose size, time and inode are still the same
-is taken to be unchanged, so a warm start costs one stat a file.
+`.sync/index.jsonl` lists every verified file (`file_index.py`). A file whose size, time and inode are the same counts
+as unchanged, so a warm start needs one `stat` per file.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from worker_gpu.models.manifest.manifest import ModelFile
 
 SYNC_FOLDER = ".sync"
 DELETED_SUFFIX = ".gone"
-"""Beside the parts: a model that is being deleted."""
+"""The suffix of a model that is being deleted, in the folder of partial files."""
 COMPACT_AFTER = 4
-"""The index is rewritten on opening when it has this many lines for each file."""
+"""`open` rewrites an index with more than this many lines per file."""
 
 
 class LocalTree:
-    """One models folder. One process at a time may have it open; threads may share it."""
+    """One models folder. Only one process may have it open; its threads may share it."""
 
     def __init__(self, root: Path, now: Callable[[], float]) -> None:
         self.root = root
@@ -41,16 +41,18 @@ class LocalTree:
         self._moved_count = 0
 
     def open(self) -> None:
-        """Read the index and keep other processes out. Raises `ModelError` folder_busy, disk_failed."""
+        """Lock the folder and read the index. Raises `ModelError` folder_busy, disk_failed."""
         with disk_errors(str(self.root)):
             (self.root / SYNC_FOLDER).mkdir(parents=True, exist_ok=True)
             self._lock_fd = os.open(self.root / SYNC_FOLDER / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                # The system lets go of it when the process ends, however it ends.
+                # The system releases the lock when the process ends, even if it is killed.
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self.close()
-                raise ModelError("folder_busy", f"another process syncs {self.root}") from None
+                raise ModelError(
+                    "folder_busy", f"another process uses {self.root}; stop it or set MODELS_DIR to another folder"
+                ) from None
             self._known, lines = read_index(self._index_path)
             if lines > COMPACT_AFTER * (len(self._known) + 16):
                 made = self._index_path.with_suffix(".new")
@@ -58,11 +60,11 @@ class LocalTree:
                 made.replace(self._index_path)
             self._index_fd = os.open(self._index_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             if lines:
-                # A line that a kill cut off must not swallow the next one.
+                # Ends a line that a kill has cut off, so that the next line is not part of it.
                 os.write(self._index_fd, b"\n")
 
     def close(self) -> None:
-        """Let others in."""
+        """Unlock the folder."""
         with self._lock:
             for fd in (self._index_fd, self._lock_fd):
                 if fd >= 0:
@@ -70,7 +72,7 @@ class LocalTree:
             self._index_fd = self._lock_fd = -1
 
     def has(self, file: ModelFile) -> bool:
-        """Whether exactly this file is here, as far as `stat` and the index tell."""
+        """Whether the folder contains this version of the file, by `stat` and the index."""
         with self._lock:
             known = self._known.get(file.path)
         if known is None or known.sha256 != file.sha256:
@@ -82,14 +84,14 @@ class LocalTree:
         return known.matches(stat)
 
     def record(self, file: ModelFile, stat: os.stat_result, linked: bool = False) -> None:
-        """The file was checked and is here under its name."""
+        """Add a verified file to the index."""
         known = KnownFile.of(file.path, stat, file.sha256, linked, int(self._now()))
         with self._lock:
             self._known[file.path] = known
             self._append(known.to_line())
 
     def touch(self, paths: Iterable[str]) -> None:
-        """They are used now."""
+        """Set the time of last use to now."""
         used = int(self._now())
         with self._lock:
             for path in paths:
@@ -99,8 +101,8 @@ class LocalTree:
                     self._append(used_line(path, used))
 
     def mark_baked(self, paths: Iterable[str]) -> None:
-        """They are to become part of an image: known there too, and never evicted, since what lies in a layer gives no
-        disk back."""
+        """Mark files that become part of an image. They are never evicted, since deleting a file of a layer frees no
+        space."""
         with self._lock:
             for path in paths:
                 known = self._known.get(path)
@@ -109,8 +111,8 @@ class LocalTree:
                     self._append(self._known[path].to_line())
 
     def move_aside(self, path: str) -> Path | None:
-        """Take a file out of the folder, which is quick; where it lies now, to be deleted, which may not be. Only its
-        name: what a link points to stays. None when there was none. Raises `ModelError`."""
+        """Move a file out of the folder for deletion, and return its new path. Moving is quick; deleting may be
+        slow. The target of a link is kept. Returns None if there is no such file. Raises `ModelError`."""
         self._moved_count += 1
         aside: Path | None = self.parts / f"{os.getpid()}-{self._moved_count}{DELETED_SUFFIX}"
         with disk_errors(path):
@@ -125,7 +127,7 @@ class LocalTree:
         return aside
 
     def link(self, file: ModelFile, target: Path) -> None:
-        """Let the file's name here point to `target`, which was checked."""
+        """Link the file to `target`, which was verified."""
         link_path = self.root / file.path
         with disk_errors(file.path):
             link_path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,17 +140,17 @@ class LocalTree:
         self.record(file, stat, linked=True)
 
     def known_files(self) -> list[KnownFile]:
-        """Everything in the index."""
+        """All files in the index."""
         with self._lock:
             return list(self._known.values())
 
     def free_bytes(self) -> int:
-        """Free disk below the folder. Raises `ModelError`."""
+        """Free bytes of the folder's disk. Raises `ModelError`."""
         with disk_errors(str(self.root)):
             return shutil.disk_usage(self.root).free
 
     def delete_stale_parts(self, keep: Iterable[ModelFile]) -> None:
-        """Delete what earlier runs left of files that are none of `keep`."""
+        """Delete partial files of earlier runs, except those of the files in `keep`."""
         kept = {Path(partial_name(file)).stem for file in keep}
         with contextlib.suppress(OSError):
             for entry in list(self.parts.iterdir()):
@@ -157,6 +159,6 @@ class LocalTree:
 
     def _append(self, line: bytes) -> None:
         if self._index_fd >= 0:
-            # A full disk costs a hash at the next start, nothing else.
+            # If the line cannot be written, the next start hashes the file again.
             with contextlib.suppress(OSError):
                 os.write(self._index_fd, line)

@@ -1,7 +1,7 @@
-"""A file on its way: bytes go to a part, which gets the file's name only when every chunk has the right hash.
+"""Partial files: bytes go to a partial file, which gets its final name only when every chunk has the right hash.
 
-Killed at any moment, a part costs at most the chunks in flight: the hashes of the chunks that are done are kept beside
-it. They are a hint and not a proof, so whoever resumes hashes those chunks again before trusting them.
+A kill loses at most the chunks in flight: the hashes of finished chunks ("marks") are stored beside the partial file. A
+mark may be wrong, so a resumed download hashes the marked chunks before it uses them.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ PART_SUFFIX = ".part"
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _MARK_BYTES = 32
 _BLOCK_BYTES = 512
-"""Unit of `st_blocks`, whatever the disk."""
+"""The unit of `st_blocks`, independent of the file system."""
 _NO_MARK = bytes(_MARK_BYTES)
 
 
 @contextlib.contextmanager
 def disk_errors(path: str) -> Generator[None]:
-    """Turns what the disk says about `path` into a `ModelError`."""
+    """Turns `OSError` into a `ModelError` about `path`."""
     try:
         yield
     except OSError as error:
@@ -36,7 +36,7 @@ def disk_errors(path: str) -> Generator[None]:
 
 
 class PartialFile:
-    """The part of one file. Different chunks may be written by different threads at once."""
+    """The partial file of one model file. Threads may write different chunks at the same time."""
 
     def __init__(self, folder: Path, file: ModelFile) -> None:
         self.file = file
@@ -47,18 +47,18 @@ class PartialFile:
         self._marks: dict[int, str] = {}
 
     def open(self) -> None:
-        """Take up what an earlier run left of it, or begin. Raises `ModelError`."""
+        """Open the partial file of an earlier run, or create it. Raises `ModelError`."""
         file = self.file
         with disk_errors(file.path):
             if file.chunk_count < 2:
-                # Nothing of it could be marked done.
+                # A file of one chunk is either whole or starts over, so it needs no marks.
                 self._data_fd = self._create(os.O_TRUNC)
                 return
             self._data_fd = self._create(0)
             if os.fstat(self._data_fd).st_size != file.size:
                 self._marks_path.unlink(missing_ok=True)
-                # Not allocated here: that is a second write of every byte where the disk has no call for it, and one
-                # thread's work while all others wait where it has.
+                # Not allocated: without support by the file system that would write every byte twice, and with it one
+                # thread would allocate while all others wait.
                 os.ftruncate(self._data_fd, 0)
                 os.ftruncate(self._data_fd, file.size)
             self._marks_fd = os.open(self._marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -70,47 +70,47 @@ class PartialFile:
 
     @property
     def name(self) -> str:
-        """In the folder of parts."""
+        """The name in the folder of partial files."""
         return self._path.name
 
     def pop_mark(self, chunk: int) -> str | None:
-        """The SHA-256 under which an earlier run has marked the chunk done; asked once for each chunk."""
+        """Remove and return the mark of an earlier run: the SHA-256 of a finished chunk."""
         return self._marks.pop(chunk, None)
 
     def write(self, data: memoryview, offset: int) -> None:
-        """Put `data` at byte `at`. Raises `ModelError`."""
+        """Write `data` at byte `offset`. Raises `ModelError`."""
         with disk_errors(self.file.path):
             while data:
                 written = os.pwrite(self._data_fd, data, offset)
                 data, offset = data[written:], offset + written
 
     def mark(self, chunk: int, sha256: str) -> None:
-        """The chunk is there, with this hash."""
+        """Mark a chunk as finished, with this hash."""
         if self._marks_fd >= 0:
             with disk_errors(self.file.path):
                 os.pwrite(self._marks_fd, bytes.fromhex(sha256), chunk * _MARK_BYTES)
 
     def hash_chunk(self, chunk: int, stop: threading.Event) -> str:
-        """SHA-256 of what is on disk of a chunk. Raises `ModelError`, and `Stopped` soon after `stop`."""
+        """The SHA-256 of a chunk on disk. Raises `ModelError`, and `Stopped` soon after `stop`."""
         first, length = self.file.chunk_range(chunk)
         with disk_errors(self.file.path):
             return hash_span(self._data_fd, first, length, stop)
 
     def hash_all(self, stop: threading.Event) -> str:
-        """SHA-256 of what is on disk. Raises as `hash_chunk`."""
+        """The SHA-256 of the whole file on disk. Raises as `hash_chunk` does."""
         with disk_errors(self.file.path):
             return hash_span(self._data_fd, 0, self.file.size, stop)
 
     def missing_bytes(self) -> int:
-        """Disk that the file will still take."""
+        """The disk space that the rest of the file needs."""
         try:
             return max(0, self.file.size - os.fstat(self._data_fd).st_blocks * _BLOCK_BYTES)
         except OSError:
-            # Closed meanwhile: whole, or given up.
+            # Closed meanwhile: the download has finished or failed.
             return 0
 
     def publish(self, target: Path) -> os.stat_result:
-        """Give the file its name at once; what stood there before is replaced. The part must be whole."""
+        """Rename the complete partial file to `target`, atomically replacing another file."""
         with disk_errors(self.file.path):
             stat = os.fstat(self._data_fd)
             try:
@@ -132,25 +132,25 @@ class PartialFile:
             return os.open(self._path, flags, 0o644)
 
     def close(self) -> None:
-        """Keep what is there for a later run."""
+        """Close the files and keep them for a later run."""
         fds, self._data_fd, self._marks_fd = (self._data_fd, self._marks_fd), -1, -1
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
 
     def discard(self) -> None:
-        """Give the disk back. Raises `ModelError`."""
+        """Close and delete the files. Raises `ModelError`."""
         self.close()
         self.unlink()
 
     def unlink(self) -> None:
-        """Take its names away: who still writes to it harms nobody who begins the same anew. Raises `ModelError`."""
+        """Delete the names. Threads may still write, without harm to a new partial file. Raises `ModelError`."""
         with disk_errors(self.file.path):
             self._path.unlink(missing_ok=True)
             self._marks_path.unlink(missing_ok=True)
 
 
 def partial_name(file: ModelFile) -> str:
-    """Other content under the same path, and the same content under another path, have parts of their own."""
+    """The name of a partial file, which is different for each path, content and chunk size."""
     path_hash = hashlib.sha256(f"{file.path}\0{file.chunk_size}".encode()).hexdigest()[:16]
     return f"{file.sha256[:32]}-{path_hash}{PART_SUFFIX}"

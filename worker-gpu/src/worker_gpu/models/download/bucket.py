@@ -1,7 +1,7 @@
-"""The models bucket as a whole object store: small reads, and uploads. Ranged reads of models are `remote.py`.
+"""A client of the models bucket for small reads and for uploads. `remote_file.py` reads ranges of models.
 
-By obstore, like those (`download/transport.py`), with its own retries: nothing here has to end before it is done. Each
-request carries the SHA-256 of its body in the signature, so the store checks what arrives.
+It uses obstore as `transport.py` does, but with obstore's retries, since these requests need not be canceled. The
+signature of a request includes the SHA-256 of its body, so the store verifies what arrives.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 PARALLEL_PARTS = 4
-"""Parts of an upload sent at once: each holds a chunk in memory."""
+"""Parts of an upload that are sent at once. Each holds a chunk in memory."""
 MIN_PART_BYTES = 5 * 1024 * 1024
 """S3's smallest part."""
 _SHA256_ATTRIBUTE = "sha256"
-"""As metadata of an object: x-amz-meta-sha256."""
+"""The metadata key of an object's hash: x-amz-meta-sha256."""
 MIN_PAUSE_S = 0.001
 _RETRY_TIMEOUT_S = 300.0
-"""No try begins later than this after the first."""
+"""No attempt starts later than this after the first one."""
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class BucketObject:
-    """An object. `etag` without quotes, empty where the store gives none."""
+    """An object of the bucket. `etag` has no quotes; it is empty if the store sends none."""
 
     body: bytes
     etag: str
@@ -40,7 +40,7 @@ class BucketObject:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What the store says of an object. `sha256`: what who uploaded it said of it."""
+    """The metadata of an object. `sha256` was set by the upload."""
 
     size: int
     etag: str
@@ -48,16 +48,16 @@ class ObjectInfo:
 
 
 class Unchanged:
-    """The object is still the one whose tag was given."""
+    """The object still has the given ETag."""
 
 
 class BucketClient:
-    """Requests to one bucket, each tried again while it may help: `patience.attempts` times, with a silence of
-    `patience.read_s` at most. All of its methods raise `ModelError`."""
+    """Requests to one bucket, with up to `timeouts.attempts` attempts and a read timeout of
+    `timeouts.read_timeout_s`. All methods raise `ModelError`."""
 
     def __init__(self, bucket: Bucket, timeouts: TransferTimeouts) -> None:
         self._bucket = bucket
-        # obstore draws each pause from a range, and panics where that is empty.
+        # obstore draws each pause from a range and panics if the range is empty.
         first_pause = max(MIN_PAUSE_S, timeouts.first_pause_s)
         self._store: S3Store = bucket_store(
             bucket,
@@ -74,12 +74,12 @@ class BucketClient:
         )
 
     def get(self, key: str) -> BucketObject | None:
-        """An object; None when there is none."""
+        """An object, or None if it is missing."""
         found = self.get_if_changed(key, None)
         return None if isinstance(found, Unchanged) else found
 
     def get_if_changed(self, key: str, known_etag: str | None) -> BucketObject | Unchanged | None:
-        """An object, unless `known_etag` is still its tag; None when there is none."""
+        """An object, `Unchanged` if its ETag is still `known_etag`, or None if it is missing."""
         from obstore import get
         from obstore.exceptions import NotModifiedError
 
@@ -97,7 +97,7 @@ class BucketClient:
             return Unchanged()
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What the store says of an object; None when there is none."""
+        """The metadata of an object, or None if it is missing."""
         from obstore import get
 
         try:
@@ -109,12 +109,12 @@ class BucketClient:
         )
 
     def put(self, key: str, body: bytes, content_type: str, sha256: str | None = None) -> str:
-        """Store an object; its tag."""
+        """Store an object and return its ETag."""
         return self._put(key, body, content_type, sha256, "overwrite")
 
     def replace(self, key: str, body: bytes, content_type: str, known_etag: str | None) -> bool:
-        """Store an object in place of the one with `known_etag`, or where there is none (None). False when something
-        else is there."""
+        """Replace the object that has `known_etag`, or create one if `known_etag` is None. Returns False if the
+        bucket has another object."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         mode: PutMode = {"e_tag": f'"{known_etag}"'} if known_etag is not None else "create"
@@ -127,8 +127,8 @@ class BucketClient:
     def put_parts(
         self, key: str, parts: Iterator[bytes], part_bytes: int, content_type: str, sha256: str | None = None
     ) -> str:
-        """Store a large object of parts of `part_bytes`, the last one shorter; its tag. What `parts` raises ends the
-        upload, and nothing of it stays."""
+        """Store a large object from parts of `part_bytes` (the last may be shorter), and return its ETag. An
+        exception of `parts` cancels the upload, which stores nothing."""
         return self._put(key, parts, content_type, sha256, "overwrite", part_bytes)
 
     def _put(
@@ -166,10 +166,12 @@ class BucketClient:
         return self._bucket.prefix + key
 
     def _no_bucket(self) -> ModelError:
-        return ModelError("store_denied", f"there is no bucket {self._bucket.name} at MODELS_ENDPOINT_URL")
+        return ModelError(
+            "store_denied", f"the bucket {self._bucket.name} does not exist at MODELS_ENDPOINT_URL; check MODELS_BUCKET"
+        )
 
     def _run(self, work: Callable[[], _T]) -> _T:
-        """Its result. `FileNotFoundError`, and what a condition of the request raises, pass."""
+        """The result of `work`. Passes on `FileNotFoundError` and the exceptions of conditional requests."""
         from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 
         try:
@@ -180,7 +182,7 @@ class BucketClient:
             why = to_transient_error(error)
         if isinstance(why, RefusedError) and why.status in (401, 403):
             raise bucket_denied(why.status, why.body)
-        raise ModelError("store_unreachable", f"the models bucket cannot be used: {why}")
+        raise ModelError("store_unreachable", f"the models bucket is unavailable: {why}")
 
 
 def _unquoted(etag: str | None) -> str:

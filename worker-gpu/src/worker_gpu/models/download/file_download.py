@@ -1,4 +1,4 @@
-"""One file under way."""
+"""The state of one download."""
 
 import threading
 from concurrent.futures import Future
@@ -11,8 +11,8 @@ from worker_gpu.models.manifest.manifest import ModelFile
 
 
 class Download:
-    """A file, where its bytes come from and where they go. `result` is set when the file has its name, or to a
-    `ModelError`. `part` is there once room was made; `error` once it cannot end well any more."""
+    """A file, its source and its partial file. `result` is set when the file is in the folder, or to a `ModelError`.
+    `partial` is set once there is space for it, and `error` once the download cannot succeed any more."""
 
     def __init__(self, file: ModelFile, urgency: Urgency, remote: RemoteFile) -> None:
         self.file = file
@@ -22,16 +22,16 @@ class Download:
         self.partial: PartialFile | None = None
         self.error: ModelError | None = None
         self.received = 0
-        """Bytes that are here, right or still unchecked."""
+        """Bytes received, including those not verified yet."""
         self.remaining_chunks = 0
-        """Chunks that are not here yet. This and what follows is the pool's own, below its lock."""
+        """Chunks that are not finished. The pool's lock guards this field and those below."""
         self.active_threads = 0
-        """Threads that are at it."""
+        """Threads that work on this download."""
         self.ended = False
-        """Whether somebody has taken it on to set `result`."""
+        """Whether a thread has begun to set `result`."""
         self._lock = threading.Lock()
 
     def add_received(self, amount: int) -> None:
-        """So many more bytes are here; fewer, where some turned out to be wrong."""
+        """Add received bytes; a negative amount subtracts bytes that were wrong."""
         with self._lock:
             self.received += amount

@@ -1,6 +1,6 @@
-"""A pool of threads that read chunks of all wanted files, hash them while they are written, and try again.
+"""A pool of threads that read, hash and write the chunks of all downloads, and retry failed ones.
 
-A thread for each connection, since hashing and writing let go of the interpreter lock
+Each connection has a thread, since hashing and writing release the interpreter lock
 (docs/decisions/0060-obstore.md).
 """
 
@@ -23,24 +23,24 @@ from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.settings import ModelSettings
 
 CLOSE_TIMEOUT_S = 0.9
-"""Threads see within `Patience.look_s` that they shall end. Only a hub that is asked where a file is, or a disk that
-hangs, keeps one: nobody waits for that."""
+"""How long `close` waits for threads. They notice it within `TransferTimeouts.check_interval_s`, unless one waits for a
+redirect or for a disk that hangs."""
 
 
-class Corrupt(TransientError):  # noqa: N818 -- what it is, beside other transient errors
-    """A chunk came whole and is not what the manifest says."""
+class Corrupt(TransientError):  # noqa: N818 -- named as the condition
+    """A chunk arrived complete, but does not match the manifest."""
 
 
 Prepare: TypeAlias = Callable[[Download], PartialFile | None]
-"""Makes room and gives the part, opened; None when the file is here. Raises `ModelError`, `Stopped`."""
+"""Frees space and opens the partial file; None if the file exists already. Raises `ModelError`, `Stopped`."""
 Publish: TypeAlias = Callable[[Download], None]
-"""Gives a whole part its name. Raises `ModelError`."""
+"""Renames a complete partial file. Raises `ModelError`."""
 Release: TypeAlias = Callable[[Download, ModelError], None]
-"""A download has failed and no thread is at it. Raises `ModelError`."""
+"""Ends a failed download that no thread works on. Raises `ModelError`."""
 
 
 class DownloadPool:
-    """Fetches files with up to `settings.lanes` connections. Threads live only while there is work."""
+    """Downloads files with up to `settings.connections` connections. Threads exist only while there is work."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class DownloadPool:
         self._waiting = 0
         self._stop = stop
         self.replaced_connections = 0
-        """Connections given up for being slow."""
+        """Number of slow connections that were replaced."""
 
     def start(self, download: Download) -> None:
-        """Begin. `download.result` is set when the file has its name, or to a `ModelError`."""
+        """Queue a download. `download.result` is set when the file is in the folder, or to a `ModelError`."""
         with self._condition:
             stopped = self._stop.is_set()
             if not stopped:
@@ -81,56 +81,56 @@ class DownloadPool:
             self._complete(download, _stopping_error())
 
     def cancel(self, download: Download, error: ModelError) -> None:
-        """Nobody wants it any more."""
+        """Cancel a download, which fails with `error`."""
         with self._condition:
             download.error = download.error or error
             self._tasks.remove(download)
-            over = download.active_threads == 0
-        if over:
+            is_idle = download.active_threads == 0
+        if is_idle:
             self._complete(download, download.error)
 
     def reorder(self, download: Download, urgency: Urgency) -> None:
-        """Somebody else waits for it now."""
+        """Change the urgency of a download."""
         with self._condition:
             download.urgency = urgency
             self._tasks.reorder(download, urgency)
 
     def close(self) -> None:
-        """Stop at once; parts keep what they have. Every result is set when this returns."""
+        """Stop all downloads and keep their partial files. Every result is set when this returns."""
         with self._condition:
             self._stop.set()
             self._tasks.clear()
             self._condition.notify_all()
             threads = set(self._threads)
-        until = time.monotonic() + CLOSE_TIMEOUT_S
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._transport.close()
         with self._condition:
-            left = list(self._downloads)
-        for download in left:
+            unfinished = list(self._downloads)
+        for download in unfinished:
             self._complete(download, _stopping_error())
 
     def _push(self, task: Task) -> None:
-        """Give the threads work; the condition is held."""
+        """Add a task and wake a thread. The caller holds the condition."""
         self._tasks.add(task)
         self._start_threads()
         self._condition.notify()
 
     def _start_threads(self) -> None:
-        """As many as there is work for; the condition is held."""
-        missing = min(len(self._tasks) - self._waiting, self._size - len(self._threads))
-        for _ in range(max(0, missing)):
+        """Start threads for queued tasks. The caller holds the condition."""
+        needed = min(len(self._tasks) - self._waiting, self._size - len(self._threads))
+        for _ in range(max(0, needed)):
             thread = threading.Thread(target=self._work, name="models", daemon=True)
             self._threads.add(thread)
             thread.start()
 
     def _next(self) -> Task | None:
-        """The next thing to do, or None when there is nothing left and this thread may end."""
+        """The next task, or None if there is none and this thread has to end."""
         with self._condition:
             while not self._stop.is_set():
-                moment = self._now()
-                task = self._tasks.pop(moment)
+                now = self._now()
+                task = self._tasks.pop(now)
                 if task is not None:
                     task.download.active_threads += 1
                     follower = task.take_follower()
@@ -141,13 +141,13 @@ class DownloadPool:
                 if due is None:
                     break
                 self._waiting += 1
-                self._condition.wait(due - moment)
+                self._condition.wait(due - now)
                 self._waiting -= 1
             self._threads.discard(threading.current_thread())
             return None
 
     def _work(self) -> None:
-        """What each thread does: one task after another, until there is none."""
+        """The main loop of a thread: run tasks until there is none."""
         while (task := self._next()) is not None:
             download = task.download
             try:
@@ -157,7 +157,7 @@ class DownloadPool:
             except Stopped:
                 download.error = download.error or _stopping_error()
             except Exception as error:
-                # A bug must not leave somebody waiting for ever.
+                # After a bug, too, `result` must be set, or its callers would wait forever.
                 download.error = download.error or ModelError("disk_failed", f"{download.file.path}: {error!r}")
             self._release_task(download)
 
@@ -181,7 +181,8 @@ class DownloadPool:
             self._finish(download)
 
     def _begin(self, download: Download) -> bool:
-        """Let another thread begin with the second chunk; this one reads the first. False when there is none."""
+        """Prepare a download, and queue its second chunk for another thread. Returns False if there is nothing to
+        read."""
         file = download.file
         if self._prepare(download) is None:
             download.received = file.size
@@ -197,9 +198,9 @@ class DownloadPool:
         return True
 
     def _fetch_chunk(self, task: Task) -> None:
-        """Read one chunk, or find it here. Raises `TransientError`, `ModelError`, `Stopped`."""
+        """Read one chunk, unless an earlier run has finished it. Raises `TransientError`, `ModelError`, `Stopped`."""
         download, file, part = task.download, task.download.file, task.download.partial
-        assert part is not None  # noqa: S101 -- chunks are pushed after it is set
+        assert part is not None  # noqa: S101 -- set before the first chunk is queued
         expected = _chunk_hash(file, task.chunk)
         first, length = file.chunk_range(task.chunk)
         marked = part.pop_mark(task.chunk)
@@ -210,11 +211,11 @@ class DownloadPool:
         actual = read_chunk(self._transport, download, part, speed, first, length, self._stop)
         if expected is not None and actual != expected:
             download.add_received(-length)
-            raise Corrupt("its bytes are not those of the manifest")
+            raise Corrupt("its bytes do not match the manifest")
         part.mark(task.chunk, actual)
 
     def _retry(self, task: Task, error: TransientError) -> None:
-        """Queue the chunk anew after a pause, or give the file up."""
+        """Queue the chunk again after a pause, or fail the download."""
         file, timeouts = task.download.file, self._timeouts
         if isinstance(error, SlowConnection):
             task.replacements += 1
@@ -226,12 +227,12 @@ class DownloadPool:
             max_attempts = timeouts.corrupt_attempts if isinstance(error, Corrupt) else timeouts.attempts
             if task.attempts >= max_attempts:
                 if isinstance(error, Corrupt):
-                    what = "differs from the manifest at its source; push it again"
+                    what = "does not match the manifest at its source; push it again"
                     raise ModelError("model_corrupt", f"{file.path} {what}", file.path)
                 raise ModelError(
-                    "store_unreachable", f"{file.path}: gave up after {task.attempts} tries: {task.cause}", file.path
+                    "store_unreachable", f"{file.path}: failed after {task.attempts} attempts: {task.cause}", file.path
                 )
-            # Full jitter: many workers that met the same fault must not come back together.
+            # Full jitter: workers that met the same outage must not retry at the same time.
             pause = self._random() * min(timeouts.max_pause_s, timeouts.first_pause_s * 2 ** (task.attempts - 1))
         with self._condition:
             if self._stop.is_set() or task.download.error is not None:
@@ -241,14 +242,16 @@ class DownloadPool:
 
     def _finish(self, download: Download) -> None:
         part, file = download.partial, download.file
-        assert part is not None  # noqa: S101 -- only begun downloads finish
+        assert part is not None  # noqa: S101 -- set before the first chunk is queued
         if not file.chunks and file.chunk_count != 1 and part.hash_all(self._stop) != file.sha256:
-            raise ModelError("model_corrupt", f"{file.path} differs from the manifest at its source", file.path)
+            raise ModelError(
+                "model_corrupt", f"{file.path} does not match the manifest at its source; push it again", file.path
+            )
         self._publish(download)
         self._complete(download, None)
 
     def _release_task(self, download: Download) -> None:
-        """A thread has done its task; the last one out closes what failed."""
+        """A thread has finished a task. The last thread of a failed download completes it."""
         with self._condition:
             download.active_threads -= 1
             error = download.error if download.active_threads == 0 else None
@@ -256,7 +259,7 @@ class DownloadPool:
             self._complete(download, error)
 
     def _complete(self, download: Download, error: ModelError | None) -> None:
-        """Tell who waits, once. No lock is held: they may ask for more."""
+        """Set `result`, once. The caller holds no lock, since callbacks may request further files."""
         with self._condition:
             if download.ended:
                 return
@@ -265,7 +268,7 @@ class DownloadPool:
         if error is None:
             download.result.set_result(None)
             return
-        # Who waits has to hear of it, whatever else goes wrong.
+        # `result` must be set even if the partial file cannot be closed.
         with suppress(OSError, ModelError):
             self._release(download, error)
         download.result.set_exception(error)

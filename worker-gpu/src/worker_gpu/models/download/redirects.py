@@ -1,7 +1,7 @@
-"""Where a file of Hugging Face or of the web really is: asked once, before its ranges are read.
+"""Resolves the redirects of a file on Hugging Face or another server, once, before its ranges are read.
 
-By the standard library and not by obstore, which follows redirects by itself and shows no header of an error: the hub
-says in one why it refuses (X-Error-Code), its token is for the hub alone, and nothing is read over plain HTTP.
+This uses the standard library. obstore follows redirects by itself, but the hub's token must go to the hub only, and
+plain HTTP is not allowed. It also hides the headers of errors, of which one has the hub's reason (X-Error-Code).
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _URL_SAFE = "%/:?#[]@!$&'()*+,;=~-._"
 
 @dataclass(frozen=True)
 class Head:
-    """The head of an answer. `headers` have lower-case names; `url`: who gave it."""
+    """The status and headers of the response from `url`. Header names are lower case."""
 
     url: str
     status: int
@@ -32,7 +32,7 @@ class Head:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Leaves a redirect to be an error, like any other status that is none of success."""
+    """Raises a redirect as an `HTTPError`, like every status that is not a success."""
 
     def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> None:  # noqa: ARG002
         return None
@@ -41,8 +41,8 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def request_head(method: str, url: str, headers: Mapping[str, str], read_timeout_s: float) -> Head:
-    """One request, of whose answer the body is not read. Raises `TransientError`, or `ModelError` bad_setting for what
-    cannot be put into a request."""
+    """Send one request without reading the body of the response. Raises `TransientError`, or `ModelError`
+    bad_setting if the URL or the key is not valid in a request."""
     try:
         request = Request(quote(url, safe=_URL_SAFE), method=method)  # noqa: S310 -- of parse_url: http or https
         for name, value in {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}.items():
@@ -57,33 +57,34 @@ def request_head(method: str, url: str, headers: Mapping[str, str], read_timeout
     except (OSError, HTTPException) as error:
         raise TransientError(f"{urlsplit(url).hostname}: {_cause(error)}") from error
     except ValueError as error:
-        # Its text may quote what was to be sent, a key among it.
+        # The text of the exception may quote the key.
         raise ModelError(
-            "bad_setting", f"A request cannot hold this URL or key ({type(error).__name__}): look at URLs and keys."
+            "bad_setting",
+            f"a URL or key is not valid in a request ({type(error).__name__}); check the URLs and keys",
         ) from error
 
 
 def final_head(url: str, token_host: str, token: str | None, path: str, read_timeout_s: float) -> Head:
-    """The head of a small range of the file at `url`, after the redirects. `token` is sent to `token_host` (host and
-    port) only. Raises `TransientError`, or `ModelError` for a redirect that must not be followed."""
+    """The response to a request for one byte of the file at `url`, after all redirects. `token` is sent only to
+    `token_host` (host and port). Raises `TransientError`, or `ModelError` for a redirect that is not secure."""
     for _ in range(MAX_REDIRECTS + 1):
         head = request_head("GET", url, {"Range": "bytes=0-0", **token_for(url, token_host, token)}, read_timeout_s)
         if head.status not in REDIRECTS:
             return head
         target = redirect_target(head)
         if target is None:
-            raise ModelError("model_denied", f"{path}: its source redirects to something that is not https", path)
+            raise ModelError("model_denied", f"{path}: its source redirects to a URL that is not https", path)
         url = target
     raise TransientError("too many redirects")
 
 
 def token_for(url: str, token_host: str, token: str | None) -> dict[str, str]:
-    """The header with the token, if `url` is at its host."""
+    """The header with the token, if `url` has the host of the token."""
     return {"Authorization": f"Bearer {token}"} if token and urlsplit(url).netloc == token_host else {}
 
 
 def redirect_target(head: Head) -> str | None:
-    """Where a redirect leads; None where nobody should follow."""
+    """The target of a redirect; None if it is missing or not secure."""
     try:
         target = urljoin(head.url, head.headers.get("location", ""))
         return target if is_secure(parse_url(target)) else None

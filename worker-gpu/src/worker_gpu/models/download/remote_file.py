@@ -1,4 +1,4 @@
-"""One file at its source: asks for ranges of it and refuses answers that are not exactly that range."""
+"""A model file at its source: requests ranges and rejects responses that are not exactly the range."""
 
 import re
 import threading
@@ -30,7 +30,7 @@ _UNAVAILABLE = frozenset({401, 403, 404, 410})
 
 
 class RemoteFile:
-    """A file of the manifest as its source serves it. For several threads at once."""
+    """A manifest file at its source. Threads may share it."""
 
     def __init__(self, file: ModelFile, settings: ModelSettings) -> None:
         self._file = file
@@ -40,22 +40,22 @@ class RemoteFile:
         self._etag = file.source.etag if isinstance(file.source, FromBucket) else None
 
     def open_range(self, transport: Transport, first: int, length: int, check: Check) -> RangeBody:
-        """An answer whose body is `length` bytes from `first`. Raises `TransientError`, or `ModelError` when no further
-        try can help, and what `look` raises."""
-        chosen = self._locate_once(transport, check)
+        """Request `length` bytes from byte `first`. Raises `TransientError`, `ModelError` if a retry cannot help,
+        and what `check` raises."""
+        location = self._locate_once(transport, check)
         options: GetOptions = {"range": (first, first + length)}
         if self._etag is not None:
             options["if_match"] = f'"{self._etag}"'
         try:
             try:
-                body = transport.get(chosen.store, chosen.key, options, check)
+                body = transport.get(location.store, location.key, options, check)
             except NoRangesError:
-                # A web server may know no ranges; of a file of one chunk everything is the range.
+                # A web server may not support ranges. For a file of one chunk the whole response is the range.
                 if (first, length) != (0, self._file.size):
                     raise
-                body = transport.get(chosen.store, chosen.key, {}, check)
+                body = transport.get(location.store, location.key, {}, check)
         except RefusedError as refused:
-            raise self._refused_error(refused, chosen) from refused
+            raise self._refused_error(refused, location) from refused
         except UnexpectedRangeError as error:
             if error.requested != (first, first + length):
                 raise self._replaced_error("has fewer bytes at its source than in the manifest") from error
@@ -68,7 +68,7 @@ class RemoteFile:
         return body
 
     def _locate_once(self, transport: Transport, check: Check) -> "_Location":
-        """Where its bytes are. Of the hub and the web that is asked for, by one thread."""
+        """The location of the file. One thread resolves it, and the others wait."""
         while not self._lock.acquire(timeout=transport.check_interval_s):
             check()
         try:
@@ -83,7 +83,7 @@ class RemoteFile:
         match self._file.source:
             case FromBucket():
                 if settings.bucket is None:
-                    raise ModelError("bad_setting", f"{path} is in the bucket: set MODELS_BUCKET", path)
+                    raise ModelError("bad_setting", f"{path} is in the bucket; set MODELS_BUCKET", path)
                 return _Location(
                     transport.bucket_store(settings.bucket, read_timeout_s), settings.bucket.prefix + path, False
                 )
@@ -98,14 +98,14 @@ class RemoteFile:
         return _Location(url_store(head.url, token_for(head.url, host, token), read_timeout_s), "", head.url != url)
 
     def _check(self, body: RangeBody, first: int, length: int) -> None:
-        """Raises unless the answer is about the range asked for, of the object that was planned."""
+        """Raise unless the response is the requested range of the object in the manifest."""
         file = self._file
         if body.attributes.get("Content-Encoding", "identity") != "identity":
-            raise TransientError("the answer is compressed")
+            raise TransientError("the response is compressed")
         if body.meta["size"] != file.size:
             raise self._replaced_error(f"has {body.meta['size']} bytes at its source, {file.size} in the manifest")
         if body.range != (first, first + length):
-            raise TransientError(f"asked for bytes {first} to {first + length}, got {body.range[0]} to {body.range[1]}")
+            raise TransientError(f"requested bytes {first} to {first + length}, got {body.range[0]} to {body.range[1]}")
         self._same_object(body.meta["e_tag"])
 
     def _same_object(self, header: str | None) -> None:
@@ -118,14 +118,14 @@ class RemoteFile:
         if etag != self._etag:
             raise self._replaced_error("was replaced in the bucket while it was read")
 
-    def _refused_error(self, refused: RefusedError, asked: "_Location") -> Exception:
-        if asked.moved and refused.status in _UNAVAILABLE:
-            # A signed URL that has expired: ask the source for a new one.
+    def _refused_error(self, refused: RefusedError, location: "_Location") -> Exception:
+        if location.moved and refused.status in _UNAVAILABLE:
+            # The signed URL may have expired: the next attempt requests a new one.
             with self._lock:
-                if self._location is asked:
+                if self._location is location:
                     self._location = None
             return TransientError(f"the redirect target answered {refused.status}")
-        return self._error_for_status(refused.status, None, refused.body, asked.moved)
+        return self._error_for_status(refused.status, None, refused.body, location.moved)
 
     def _error_for_status(self, status: int, code: str | None, body: str, redirected: bool) -> Exception:
         path, source = self._file.path, self._file.source
@@ -149,7 +149,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class _Location:
-    """What ranges are read from. `moved`: a redirect of the source led there."""
+    """Where to read ranges. `redirected`: it is the target of a redirect of the source."""
 
     store: ObjectStore
     key: str
@@ -157,23 +157,23 @@ class _Location:
 
 
 def hub_url(settings: ModelSettings, source: FromHub) -> str:
-    """Where the hub gives a file, or says where it is."""
+    """The URL of a file on the hub, which may redirect."""
     return f"{settings.hub}/{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.file)}"
 
 
 def bucket_denied(status: int, body: str) -> ModelError:
-    """The error for a bucket that answers 401 or 403."""
+    """The error when the bucket responds with 401 or 403."""
     code = _ERROR_CODE.search(body)
     reason = code[1] if code else str(status)
-    return ModelError("store_denied", f"the models bucket refuses the credentials in MODELS_ACCESS_KEY_ID ({reason})")
+    return ModelError("store_denied", f"the models bucket rejects the key in MODELS_ACCESS_KEY_ID ({reason})")
 
 
 def hub_error(source: FromHub, path: str, status: int, code: str | None, settings: ModelSettings) -> ModelError:
-    """The error for a repository that does not give a file (X-Error-Code is the hub's own word for why)."""
+    """The error when the hub refuses a file. `code` is its X-Error-Code header."""
     repo, page = source.repo, f"{settings.hub}/{source.repo}"
 
     def refused(to: ModelCode, why: str) -> ModelError:
-        # A hub of one's own is nothing that a client should hear of.
+        # Clients must not see the URL of a private hub.
         return ModelError(to, f"{path}: {repo} on Hugging Face {why}", path, page if settings.hub == HUB else None)
 
     if code in ("EntryNotFound", "RevisionNotFound") or (status in (404, 410) and code != "RepoNotFound"):

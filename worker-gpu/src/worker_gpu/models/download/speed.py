@@ -1,4 +1,4 @@
-"""How fast connections are: a chunk that comes far slower than the others starts over on a new connection."""
+"""Connection speed: a chunk that is far slower than the others starts over on a new connection."""
 
 import threading
 from collections import deque
@@ -9,39 +9,39 @@ from worker_gpu.models.download.transport import TransientError
 from worker_gpu.models.settings import TransferTimeouts
 
 MEDIAN_CHUNKS = 32
-"""Chunks the median is taken of."""
+"""The number of recent chunks in the median."""
 MIN_CHUNKS = 4
-"""With fewer there is nothing to compare with."""
+"""The median needs at least this many chunks."""
 
 
-class SlowConnection(TransientError):  # noqa: N818 -- what it is, beside other transient errors
-    """A connection is far slower than the others."""
+class SlowConnection(TransientError):  # noqa: N818 -- named as the condition
+    """The connection is far slower than the others."""
 
 
 class SpeedTracker:
-    """Speeds of the chunks that came through. For several threads at once."""
+    """The speeds of finished chunks. Threads may share it."""
 
     def __init__(self, timeouts: TransferTimeouts, now: Callable[[], float]) -> None:
         self.timeouts = timeouts
         self.now = now
         self.median_speed = 0.0
-        """Bytes a second of the median chunk; 0 while there are too few."""
+        """The median in bytes per second; 0 while there are too few chunks."""
         self._speeds: deque[float] = deque(maxlen=MEDIAN_CHUNKS)
         self._lock = threading.Lock()
 
     def start(self, allow_slow: bool = False) -> "ChunkSpeed":
-        """A chunk begins. `may_be_slow`: other connections were no better."""
+        """Start to measure a chunk. `allow_slow`: it was slow on other connections too."""
         return ChunkSpeed(self, allow_slow)
 
     def record(self, bytes_a_second: float) -> None:
-        """A chunk came through."""
+        """Add the speed of a finished chunk."""
         with self._lock:
             self._speeds.append(bytes_a_second)
             self.median_speed = median(self._speeds) if len(self._speeds) >= MIN_CHUNKS else 0.0
 
 
 class ChunkSpeed:
-    """One chunk on its way over one connection."""
+    """The speed of one chunk on one connection."""
 
     def __init__(self, tracker: SpeedTracker, allow_slow: bool) -> None:
         self._tracker = tracker
@@ -50,9 +50,8 @@ class ChunkSpeed:
         self._window_began, self._window_bytes = self._began, 0
 
     def check(self, received: int) -> None:
-        """Called now and then while the chunk comes, of which `received` bytes are here. Raises `SlowConnection` for a
-        connection far behind the others, and `TransientError` for one so slow that it is as good as silent, whatever
-        the others do."""
+        """Check the speed after `received` bytes of the chunk. Raises `SlowConnection` if the connection is far
+        slower than the others, and `TransientError` if it is below the minimum speed, however slow the others are."""
         tracker, timeouts = self._tracker, self._tracker.timeouts
         now = tracker.now()
         elapsed = now - self._began
@@ -64,9 +63,9 @@ class ChunkSpeed:
             raise SlowConnection("slower than the others")
         if (window_s := now - self._window_began) >= timeouts.min_speed_window_s:
             if received - self._window_bytes < timeouts.min_bytes_per_s * window_s:
-                raise TransientError(f"only {received - self._window_bytes} bytes came in {window_s:.0f} s")
+                raise TransientError(f"received only {received - self._window_bytes} bytes in {window_s:.0f} s")
             self._window_began, self._window_bytes = now, received
 
     def finish(self, length: int) -> None:
-        """It came through."""
+        """The chunk has arrived."""
         self._tracker.record(length / max(self._tracker.now() - self._began, 1e-6))

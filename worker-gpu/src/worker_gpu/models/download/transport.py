@@ -1,10 +1,10 @@
-"""Ranges of one object, read by obstore (Rust's object_store) and waited for by a thread that can stop waiting.
+"""Reads ranges of objects with obstore (Rust's object_store), for threads that can cancel a read.
 
-obstore does HTTP, TLS, connections and SigV4. Its calls that block cannot be ended from outside, so its asynchronous
-ones run on one event loop, in a thread of its own: a range that nobody waits for any more is canceled there, which
-closes its connection. Retries are the pool's, since only the pool knows which connection is slow.
+obstore implements HTTP, TLS, connection pools and SigV4. Its blocking calls cannot be canceled. So the asynchronous
+ones run on one event loop in a thread of its own, where canceling a read closes its connection. The pool retries, and
+not obstore, since only the pool knows which connection is slow.
 
-obstore is imported at the first use: a worker without models does not pay for it.
+obstore is imported on first use, so a worker without models does not load it.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 USER_AGENT = "comfy-edge-worker"
 PIECE_BYTES = 512 * 1024
-"""A body arrives in pieces of at least this size: each costs a turn of the event loop (about 0.1 ms of the interpreter
-lock), and at `settings.Patience.floor_bytes_s` one still comes every 8 s."""
+"""The minimum size of the pieces of a body. Each piece needs a step of the event loop (about 0.1 ms of the interpreter
+lock). At `TransferTimeouts.min_bytes_per_s` a piece still arrives every 8 s."""
 TOTAL_TIMEOUT_S = 7 * 24 * 3600.0
-"""What obstore may take for one answer in all. Silence and slowness are what ends a read (`speed.py`)."""
+"""obstore's limit for a whole response, which is never reached: a read ends when it stalls or is slow (`speed.py`)."""
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})[^:\n]*: ?(.*)", re.DOTALL)
 _RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got ")
 _PERFORMING = re.compile(r"Error performing [A-Z]+ .*? in [0-9.]+.*? - ", re.DOTALL)
@@ -40,27 +40,27 @@ _CAUSE = re.compile(
 _TEXT_CHARACTERS = 300
 
 Check: TypeAlias = Callable[[], None]
-"""Called every `look_s` while a thread waits. What it raises ends the wait and cancels the request."""
+"""Called every `check_interval_s` while a thread waits. Its exception ends the wait and cancels the request."""
 ObjectStore: TypeAlias = "S3Store | HTTPStore"
 _T = TypeVar("_T")
 
 
 class TransientError(Exception):
-    """A read failed in a way that may pass: the same read may be tried again."""
+    """A read failed, and a retry may succeed."""
 
 
 class RefusedError(TransientError):
-    """The store answered with an error status. `body`: the beginning of what it sent with it."""
+    """The store responded with an error status. `body` is the beginning of the response body."""
 
     def __init__(self, status: int, body: str) -> None:
-        super().__init__(f"the source answered {status}")
+        super().__init__(f"the source responded with status {status}")
         self.status = status
         self.body = body
 
 
 class UnexpectedRangeError(TransientError):
-    """The answer is about another range. `requested`: the one asked for, cut where the answer says that the object
-    ends."""
+    """The response is for another range. `requested` is the requested range, up to the end of the object by the
+    response."""
 
     def __init__(self, text: str, requested: tuple[int, int]) -> None:
         super().__init__(text)
@@ -68,14 +68,14 @@ class UnexpectedRangeError(TransientError):
 
 
 class NoRangesError(TransientError):
-    """The answer is the whole object, where a range of it was asked for."""
+    """The response to a range request is the whole object."""
 
 
 def bucket_store(bucket: Bucket, read_timeout_s: float, retries: "RetryConfig | None" = None) -> "S3Store":
-    """A client of `bucket`; without `retries` it tries once. Raises `ModelError` bad_setting."""
+    """An obstore client of `bucket`. It does not retry without `retries`. Raises `ModelError` bad_setting."""
     from obstore.store import S3Store
 
-    # From a function and not as two words: those would be joined by AWS_SESSION_TOKEN, if the environment has one.
+    # Returned by a function, since obstore adds AWS_SESSION_TOKEN of the environment to keys given as options.
     keys = {
         "access_key_id": bucket.credentials.key_id,
         "secret_access_key": bucket.credentials.secret,
@@ -87,11 +87,11 @@ def bucket_store(bucket: Bucket, read_timeout_s: float, retries: "RetryConfig | 
             endpoint=bucket.endpoint,
             region=bucket.credentials.region,
             virtual_hosted_style_request=False,
-            # Each of these would be read from a variable AWS_… otherwise.
+            # obstore reads options that are not given here from environment variables AWS_….
             unsigned_payload=False,
             skip_signature=False,
             request_payer=False,
-            credential_provider=lambda: keys,  # pyright: ignore[reportArgumentType] -- a TypedDict of the stubs alone
+            credential_provider=lambda: keys,  # pyright: ignore[reportArgumentType] -- a TypedDict only in the stubs
             client_options=_client_options(bucket.endpoint, read_timeout_s),
             retry_config=retries or _no_retries(),
         )
@@ -100,7 +100,7 @@ def bucket_store(bucket: Bucket, read_timeout_s: float, retries: "RetryConfig | 
 
 
 def url_store(url: str, headers: dict[str, str], read_timeout_s: float) -> "HTTPStore":
-    """A client of the one object at `url`, whose key is "". `headers` are not sent on to another host. Raises
+    """An obstore client of the one object at `url`, whose key is "". `headers` are not sent to other hosts. Raises
     `ModelError` bad_setting."""
     from obstore.store import HTTPStore
 
@@ -111,7 +111,7 @@ def url_store(url: str, headers: dict[str, str], read_timeout_s: float) -> "HTTP
 
 
 class RangeBody:
-    """An answer: what its head says, and its body in pieces."""
+    """A response: its metadata, and its body in pieces."""
 
     def __init__(self, transport: "Transport", result: "GetResult") -> None:
         self.meta: ObjectMeta = result.meta
@@ -122,15 +122,15 @@ class RangeBody:
         self._next: Future[bytes | Bytes] = self._request_next()
 
     def read(self, check: Check) -> memoryview:
-        """The next piece; empty at the end. Raises `TransientError`, and what `look` raises."""
+        """The next piece; empty at the end. Raises `TransientError`, and what `check` raises."""
         piece = memoryview(self._transport.wait(self._next, check))
         if piece:
-            # It comes while this one is hashed and written.
+            # The next piece arrives while the caller hashes and writes this one.
             self._next = self._request_next()
         return piece
 
     def close(self) -> None:
-        """Nobody wants the rest: its connection is closed, unless the body was read to its end."""
+        """Cancel the rest of the body, which closes the connection unless the body was read to its end."""
         self._next.cancel()
 
     def _request_next(self) -> "Future[bytes | Bytes]":
@@ -138,8 +138,8 @@ class RangeBody:
 
 
 class Transport:
-    """The event loop of a pool and its client of the bucket. For several threads at once. `look_s`: how often a thread
-    that waits looks whether it still should."""
+    """The event loop of a pool and its client of the bucket. Threads may share it. `check_interval_s` is how often a
+    waiting thread calls its check."""
 
     def __init__(self, check_interval_s: float) -> None:
         self.check_interval_s = check_interval_s
@@ -148,22 +148,22 @@ class Transport:
         self._lock = threading.Lock()
 
     def get(self, store: ObjectStore, key: str, options: "GetOptions", check: Check) -> RangeBody:
-        """The head of an answer. Raises `TransientError`, `ModelError`, and what `look` raises."""
+        """Request an object or a range. Raises `TransientError`, `ModelError`, and what `check` raises."""
         return RangeBody(self, self.wait(self.start(_get(store, key, options)), check))
 
     def bucket_store(self, bucket: Bucket, read_timeout_s: float) -> "S3Store":
-        """The client of `bucket`, whose connections all files share. Raises `ModelError` bad_setting."""
+        """The client of `bucket`. All files share its connections. Raises `ModelError` bad_setting."""
         with self._lock:
             if self._bucket is None or self._bucket[0] != bucket:
                 self._bucket = (bucket, bucket_store(bucket, read_timeout_s))
             return self._bucket[1]
 
     def start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
-        """Have `work` done."""
+        """Run `work` on the event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._running_loop())
 
     def wait(self, future: "Future[_T]", check: Check) -> _T:
-        """Its result. Calls `look` every `look_s`; cancels it when that raises."""
+        """The result of `future`. Calls `check` every `check_interval_s`, and cancels `future` if that raises."""
         try:
             while True:
                 try:
@@ -175,7 +175,7 @@ class Transport:
             raise
 
     def close(self) -> None:
-        """End what is left and close every connection."""
+        """Cancel all reads and close every connection."""
         with self._lock:
             loop, self._loop = self._loop, None
             self._bucket = None
@@ -191,14 +191,14 @@ class Transport:
 
 
 def to_transient_error(error: Exception) -> TransientError:
-    """What obstore raised, with nothing of URLs and keys in its text."""
-    # What follows is a picture of Rust's structures.
+    """Convert an exception of obstore. The text contains no URLs and no keys."""
+    # The rest of the text is a debug output of Rust structures.
     text, _, debug = str(error).partition("\n\nDebug source")
     refused = _STATUS.search(text)
     if refused is not None:
         return RefusedError(int(refused[1]), refused[2][:_TEXT_CHARACTERS])
     if "non-partial response" in text or "Range request not supported" in text:
-        return NoRangesError("asked for a range, got everything")
+        return NoRangesError("requested a range, got the whole object")
     asked = _RANGE.search(text)
     text = _URL.sub("<url>", _PERFORMING.sub("", text))[:_TEXT_CHARACTERS]
     if asked is not None:
@@ -240,7 +240,7 @@ async def _cancel_all() -> None:
 
 
 def _client_options(url: str, read_timeout_s: float, headers: dict[str, str] | None = None) -> "ClientConfig":
-    # Over https nothing else is read, whatever a redirect says. HTTP/1.1: ranges on one connection gain nothing.
+    # With an https URL a redirect to http fails. HTTP/1.1: HTTP/2 would put all ranges on one connection.
     plain = urlsplit(url).scheme == "http"
     options: ClientConfig = {
         "allow_http": plain,
@@ -260,7 +260,8 @@ def _no_retries() -> "RetryConfig":
 
 
 def _bad_setting(error: Exception) -> ModelError:
-    # Its text may quote what was to be sent, a key among it.
+    # The text of the exception may quote the key.
     return ModelError(
-        "bad_setting", f"A request cannot hold this URL or key ({type(error).__name__}): look at URLs and keys."
+        "bad_setting",
+        f"a URL or key is not valid in a request ({type(error).__name__}); check the URLs and keys",
     )

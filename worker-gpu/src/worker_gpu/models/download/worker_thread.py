@@ -1,4 +1,4 @@
-"""The loop in which every byte of a chunk is read, hashed and written."""
+"""The loop that reads, hashes and writes the bytes of a chunk."""
 
 import hashlib
 import threading
@@ -19,8 +19,8 @@ def read_chunk(
     length: int,
     stop: threading.Event,
 ) -> str:
-    """`length` bytes from byte `first` of the source to the part; their SHA-256. Raises `TransientError`, `ModelError`,
-    and `Stopped` when the worker stops or the download has failed meanwhile."""
+    """Copy `length` bytes from byte `first` of the source to the partial file, and return their SHA-256. Raises
+    `TransientError`, `ModelError`, and `Stopped` if the worker stops or the download fails meanwhile."""
     received = 0
 
     def check() -> None:
@@ -31,10 +31,10 @@ def read_chunk(
     body = download.remote.open_range(transport, first, length, check)
     try:
         digest = hashlib.sha256()
-        # One more than the last: a body that goes on is not the range.
+        # Reads on to the end of the body: a longer body is not the requested range.
         while piece := body.read(check):
             if received + len(piece) > length:
-                raise TransientError(f"the body goes on after {length} bytes")
+                raise TransientError(f"the body has more than {length} bytes")
             digest.update(piece)
             part.write(piece, first + received)
             received += len(piece)

@@ -1,4 +1,4 @@
-"""The manifest: what models there are, where their bytes come from, and what those bytes must be."""
+"""The manifest: the model files, where to download each from, and the hashes of its bytes."""
 
 import json
 import re
@@ -23,16 +23,16 @@ from worker_gpu.shape import (
 MANIFEST_KEY = "manifest.json"
 VERSION = 1
 CHUNK_BYTES = 64 * 1024 * 1024
-"""Unit of reading, checking and resuming, and the part size of an upload: R2 wants equal parts of at least 5 MiB and
-at most 10,000 of them (reference/gpu-worker.md 1.3), which gives 625 GiB for a file."""
+"""The unit of reading, verifying and resuming, and the part size of uploads. R2 requires equal parts of at least 5 MiB,
+and at most 10,000 of them (reference/gpu-worker.md section 1.3), so a file may have 625 GiB."""
 MIN_CHUNK_BYTES = 1024
-"""Below this a manifest would be mostly hashes; small values serve the tests."""
+"""A bound against manifests that are mostly hashes. It is small for the sake of tests."""
 MAX_MANIFEST_BYTES = 32 * 1024 * 1024
 """About 400,000 chunk hashes: 25 TB of models."""
 MAX_FILE_BYTES = 5 * 1024**4
-"""R2's largest object. Below it every size and place in a file is a number that the system's calls take."""
+"""R2's largest object. Every size and offset up to it is valid in system calls."""
 MAX_CHUNKS = 100_000
-"""Of one file: more than the largest has at `CHUNK_BYTES`. A mark on disk and a line of work for each."""
+"""Chunks per file: more than the largest file has at `CHUNK_BYTES`. Each needs a mark on disk and a task."""
 BOOT_GROUP = "boot"
 BACKGROUND_GROUP = "background"
 
@@ -45,7 +45,7 @@ _SHOWN_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class FromBucket:
-    """In the models bucket, under the file's own path. `etag` as the upload answered it, without quotes."""
+    """An object of the models bucket under the file's path. `etag` is that of the upload's response, without quotes."""
 
     etag: str | None = None
 
@@ -61,7 +61,7 @@ class FromHub:
 
 @dataclass(frozen=True)
 class FromUrl:
-    """Somewhere on the web."""
+    """A file at any other URL."""
 
     url: str
 
@@ -71,8 +71,8 @@ Source: TypeAlias = FromBucket | FromHub | FromUrl
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file: `path` is `<category>/<file>` below the models folder. `chunks` are the SHA-256 of its pieces of
-    `chunk_size` bytes in order, or empty where only the hash of the whole is known."""
+    """One model file. `path` is `<category>/<file>` below the models folder. `chunks` are the SHA-256 of its chunks of
+    `chunk_size` bytes in order; it is empty if only the hash of the whole file is known."""
 
     path: str
     size: int
@@ -86,21 +86,21 @@ class ModelFile:
 
     @property
     def chunk_count(self) -> int:
-        """How many pieces; 0 for an empty file."""
+        """The number of chunks; 0 for an empty file."""
         return -(-self.size // self.chunk_size)
 
     @property
     def category(self) -> str:
-        """The folder ComfyUI looks in."""
+        """ComfyUI's category: the first folder of the path."""
         return self.path.partition("/")[0]
 
     @property
     def name(self) -> str:
-        """What a graph calls it: the path below its category."""
+        """The name in a graph: the path below the category."""
         return self.path.partition("/")[2]
 
     def chunk_range(self, chunk: int) -> tuple[int, int]:
-        """First byte and length of a piece."""
+        """The first byte and the length of a chunk."""
         start = chunk * self.chunk_size
         return start, min(self.chunk_size, self.size - start)
 
@@ -123,24 +123,24 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All files, by path."""
+    """All model files, by path."""
 
     files: Mapping[str, ModelFile]
 
     @staticmethod
     def of(files: Sequence[ModelFile]) -> "Manifest":
-        """A manifest of `files`, in the order of their paths."""
+        """A manifest of `files`, sorted by path."""
         return Manifest({file.path: file for file in sorted(files, key=lambda file: file.path)})
 
     @staticmethod
     def parse(body: bytes) -> "Manifest":
-        """The manifest in `body`. Raises `ModelError` manifest_invalid naming the entry and the field."""
+        """Parse `body`. Raises `ModelError` manifest_invalid, which names the entry and the field."""
         if len(body) > MAX_MANIFEST_BYTES:
             raise ModelError("manifest_invalid", f"manifest.json: larger than {MAX_MANIFEST_BYTES} bytes")
         try:
             value: Json = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise ModelError("manifest_invalid", f"manifest.json: is no JSON ({error})") from None
+            raise ModelError("manifest_invalid", f"manifest.json: is not JSON ({error})") from None
         try:
             source = need_object(value, "manifest.json")
             if source.get("version") != VERSION:
@@ -154,17 +154,17 @@ class Manifest:
                 file = _parse_file(need_object(entry, "entry"))
             except ShapeError as error:
                 named = maybe_text(entry.get("path")) if isinstance(entry, dict) else None
-                # A log is no place for what cannot be printed.
+                # The message goes into logs, so an unprintable path is left out.
                 shown = named is not None and named.isprintable()
                 where = f"files[{index}]" + (f" ({named[:_SHOWN_CHARACTERS]})" if named and shown else "")
                 raise ModelError("manifest_invalid", f"manifest.json: {where}: {error}") from None
             if file.path in files:
-                raise ModelError("manifest_invalid", f"manifest.json: {file.path} is there twice", file.path)
+                raise ModelError("manifest_invalid", f"manifest.json: {file.path} is listed twice", file.path)
             files[file.path] = file
         return Manifest(files)
 
     def to_bytes(self) -> bytes:
-        """manifest.json. `parse` gives the same manifest again."""
+        """The bytes of manifest.json. `parse` returns an equal manifest."""
         wire: JsonObject = {"version": VERSION, "files": [file.to_wire() for file in self.files.values()]}
         return (json.dumps(wire, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -194,11 +194,11 @@ def _parse_file(entry: JsonObject) -> ModelFile:
         allow_unsafe=allow,
     )
     if chunks and len(chunks) != file.chunk_count:
-        raise ShapeError(f"chunks: {file.chunk_count} hashes expected, {len(chunks)} given")
+        raise ShapeError(f"chunks: must have {file.chunk_count} hashes, has {len(chunks)}")
     if file.chunk_count > MAX_CHUNKS:
-        raise ShapeError(f"chunk_size: makes more than {MAX_CHUNKS} chunks of it")
+        raise ShapeError(f"chunk_size: must divide the file into at most {MAX_CHUNKS} chunks")
     if len(chunks) == 1 and chunks[0] != file.sha256:
-        raise ShapeError("chunks: the only one is the whole file, but has another hash than sha256")
+        raise ShapeError("chunks: the hash of a single chunk must be equal to sha256")
     return file
 
 
@@ -207,7 +207,7 @@ def _parse_source(wire: JsonObject) -> Source:
     if kind == "r2":
         etag = maybe_text(wire.get("etag"))
         if etag is not None and not _ETAG.fullmatch(etag):
-            raise ShapeError("source.etag: must be the tag as the store gave it, without quotes")
+            raise ShapeError("source.etag: must be the ETag of the object, without quotes")
         return FromBucket(etag)
     if kind == "hf":
         repo, file = need_text(wire, "repo"), need_text(wire, "file")
@@ -215,7 +215,7 @@ def _parse_source(wire: JsonObject) -> Source:
         if not _REPO.fullmatch(repo):
             raise ShapeError("source.repo: must be <owner>/<name>")
         if any(part in ("", ".", "..") for part in file.split("/")) or not file.isprintable():
-            raise ShapeError("source.file: must be a path in the repository")
+            raise ShapeError("source.file: must be a relative path in the repository")
         if not _REVISION.fullmatch(revision) or ".." in revision:
             raise ShapeError("source.revision: must be a branch, a tag or a commit")
         return FromHub(repo, file, revision)
@@ -249,7 +249,7 @@ def _parse_sha256(value: Json, name: str) -> str:
 
 def _group_name(value: Json, name: str) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise ShapeError(f"{name}: must be a list of words")
+        raise ShapeError(f"{name}: must be a list of printable strings")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What a push or a removal makes of the manifest's entries. Pure: nothing here asks the bucket."""
+"""How a push or a removal changes the manifest. Pure: nothing here accesses the bucket."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from worker_gpu.models.manifest.manifest import FromBucket, Manifest, ModelFile
 
 @dataclass(frozen=True)
 class PushEntry:
-    """What the caller says of a file to push. None: as the manifest has it; of a new file no group, and priority 0."""
+    """The options of a file to push. None keeps the value of the manifest; a new file has no group and priority 0."""
 
     path: str
     groups: tuple[str, ...] | None = None
@@ -18,19 +18,19 @@ class PushEntry:
 
 
 def apply_entry(entry: PushEntry, file: ModelFile, previous: ModelFile | None) -> ModelFile:
-    """`file` with the groups and the priority that `entry` gives it, else those of `former`, the entry before."""
+    """`file` with the groups and the priority of `entry`, or else those of the `previous` manifest entry."""
     groups = entry.groups if entry.groups is not None else previous.groups if previous is not None else ()
     priority = entry.priority if entry.priority is not None else previous.priority if previous is not None else 0
     return replace(file, groups=groups, priority=priority)
 
 
 def is_stored_elsewhere(file: ModelFile, previous: ModelFile | None) -> bool:
-    """Whether the manifest has this very file from another place than the bucket."""
+    """Whether the manifest has the same content from a source other than the bucket."""
     return previous is not None and previous.sha256 == file.sha256 and not isinstance(previous.source, FromBucket)
 
 
 def replaces_object(file: ModelFile, previous: ModelFile | None) -> bool:
-    """Whether workers that go by `former` are refused now that `file` is in the bucket."""
+    """Whether the object of `file` makes reads by the `previous` entry fail."""
     return previous is not None and (previous.sha256, previous.source) != (file.sha256, file.source)
 
 
@@ -40,7 +40,7 @@ def with_entries(manifest: Manifest, files: Iterable[ModelFile]) -> Manifest:
 
 
 def with_pushed(manifest: Manifest, pushed: Iterable[tuple[PushEntry, ModelFile]]) -> Manifest:
-    """`manifest` with what was pushed, each with what the caller said of it."""
+    """`manifest` with the pushed files, each with its options applied."""
     return with_entries(manifest, [apply_entry(entry, file, manifest.files.get(file.path)) for entry, file in pushed])
 
 

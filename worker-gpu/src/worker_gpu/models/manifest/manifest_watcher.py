@@ -1,4 +1,4 @@
-"""When a worker looks at the manifest again, and how long its GPU waits for a store that does not answer."""
+"""When a worker reads the manifest again, and how long its GPU waits for a store that does not respond."""
 
 import asyncio
 import threading
@@ -10,54 +10,55 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.sync import ModelSync
 
 MAX_AGE_S = 300.0
-"""After this a job has the manifest looked at again: one small request. By the wall clock, since a worker that was
-frozen between jobs (FlashBoot) must notice too."""
+"""A job reads an older manifest again, which is one small request. Measured by the wall clock, since a worker may be
+frozen between jobs (FlashBoot)."""
 READ_TIMEOUT_S = 5.0
-"""Silence of the store while it sends the manifest, which is small: less than while it sends a model."""
+"""The read timeout for the manifest. It is small, so this is shorter than for a model file."""
 CACHED_ATTEMPTS = 2
-"""Tries to read the manifest, but for the first time: then there is one already, or the store was tried for long."""
+"""Attempts when a manifest is loaded already, or when the first read has used all attempts."""
 UNCHANGED_PAUSE_S = 5.0
-"""A manifest that had not changed is not asked for again so soon, by jobs that name what it does not have. Short: who
-has just been told that a model is lacking pushes it and tries again."""
+"""How soon a job that names an unknown model reads an unchanged manifest again. Short, since users push a missing model
+and retry."""
 FAILED_PAUSE_S = 30.0
-"""Nor is a store that could not be read."""
+"""How soon a job reads the manifest again after the store failed."""
 
 
 class ManifestWatcher:
-    """Keeps a sync's manifest fresh."""
+    """Keeps the manifest of a `ModelSync` up to date."""
 
     def __init__(self, sync: ModelSync, log: Log, now: Callable[[], float]) -> None:
         self._sync = sync
         self._log = log
         self._now = now
-        # Not asyncio's: a worker starts in one event loop and takes jobs in another.
+        # Not an asyncio lock: a worker starts in one event loop and runs jobs in another.
         self._load_lock = threading.Lock()
         self._checked_at: float | None = None
         self._pause_s = 0.0
         self.error: ModelError | None = None
-        """Why the manifest could not be read the last time."""
+        """The error of the last read; None after a success."""
 
     def is_due(self, has_unknown: bool) -> bool:
-        """Whether a job shall look again: the manifest is old, or it is `lacking` what the job names."""
+        """Whether a job should read the manifest again. `has_unknown`: the job names a model that it does not
+        contain."""
         if self._checked_at is None:
             return True
         since = self._now() - self._checked_at
-        # A clock that was set back says nothing.
+        # The clock was set back.
         return since < 0 or (since >= self._pause_s and (has_unknown or since > MAX_AGE_S))
 
     async def refresh(self) -> bool:
-        """Look now. False when it could not be read: then the manifest before stays."""
+        """Read the manifest now. Returns False on an error, which keeps the previous manifest."""
         first = self._checked_at is None
         try:
             changed = await asyncio.to_thread(self._load, first)
             self.error = None
             self._pause_s = 0.0 if changed else UNCHANGED_PAUSE_S
             if changed or first:
-                self._log.info("models manifest", files=len(self._sync.manifest.files))
+                self._log.info("manifest loaded", files=len(self._sync.manifest.files))
         except ModelError as error:
             self.error = error
             self._pause_s = FAILED_PAUSE_S
-            self._log.error("models manifest", code=error.code, cause=error.message)
+            self._log.error("manifest not loaded", code=error.code, cause=error.message)
         self._checked_at = self._now()
         return self.error is None
 

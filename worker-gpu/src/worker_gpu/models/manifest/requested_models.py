@@ -1,4 +1,4 @@
-"""Which files of the manifest a graph names."""
+"""Which files of the manifest a workflow names."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ CATEGORY_ALIASES: Mapping[str, frozenset[str]] = {
     )
     for name in group
 }
-"""Categories ComfyUI takes for one (reference/comfyui.md section 7)."""
+"""Categories that ComfyUI treats as one (reference/comfyui.md section 7)."""
 INPUT_CATEGORIES: Mapping[str, str] = {
     "ckpt_name": "checkpoints",
     "lora_name": "loras",
@@ -28,7 +28,7 @@ INPUT_CATEGORIES: Mapping[str, str] = {
     "hypernetwork_name": "hypernetworks",
     "audio_encoder_name": "audio_encoders",
 }
-"""Inputs of ComfyUI's own loaders whose name says the category; others (`clip_name`, `model_name`) serve several."""
+"""The category of inputs of ComfyUI's own loaders. Others (`clip_name`, `model_name`) are used for several."""
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".onnx")
 
 _EMBEDDING = re.compile(r"embedding:([^\s,:()\[\]]+)")
@@ -36,16 +36,16 @@ _EMBEDDING = re.compile(r"embedding:([^\s,:()\[\]]+)")
 
 @dataclass(frozen=True)
 class RequestedModels:
-    """`files` are in the manifest. `unknown` are values that look like model files and are not: they may still be
-    in ComfyUI's folders by other means."""
+    """`files` are in the manifest. `unknown` are values that look like model files but are not in it. They may exist in
+    ComfyUI's folders anyway."""
 
     files: tuple[ModelFile, ...]
     unknown: tuple[str, ...]
 
 
 def find_requested(workflow: Mapping[str, JsonObject], manifest: Manifest) -> RequestedModels:
-    """What the literal inputs of `workflow` name. A name that several categories have means all of them, unless the
-    input's own name says which."""
+    """The models that literal inputs of `workflow` name. A name in several categories means all of them, unless the
+    name of the input determines the category."""
     by_name: dict[str, list[ModelFile]] = {}
     for file in manifest.files.values():
         by_name.setdefault(file.name, []).append(file)
@@ -82,7 +82,7 @@ def _input_strings(workflow: Mapping[str, JsonObject]) -> Iterator[tuple[str, st
 
 
 def _strings_in(name: str, value: Json) -> Iterator[tuple[str, str]]:
-    """Custom nodes keep model names in lists and objects too."""
+    """All strings of an input value: custom nodes keep model names in lists and objects too."""
     text = maybe_text(value)
     if text is not None:
         yield name, text

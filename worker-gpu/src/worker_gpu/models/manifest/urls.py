@@ -1,4 +1,4 @@
-"""Which URLs a request can be sent to: looked at where they come in, so that no download meets an unusable one."""
+"""Which URLs are valid for requests. They are validated at the edge, so that no download fails on a malformed URL."""
 
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -10,20 +10,21 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def parse_url(text: str) -> SplitResult:
-    """`text` as a URL of http or https with a host that can be looked up. Raises `ShapeError`, which says why and does
-    not quote it."""
+    """Parse an http or https URL whose host DNS can resolve. Raises `ShapeError`, which does not quote the URL."""
     try:
         parts = urlsplit(text)
-        # What the look-up of a name does with it: a label may be neither empty nor longer than 63 characters.
+        # As DNS resolution does: a label must have 1 to 63 characters.
         (parts.hostname or "").encode("idna")
         _ = parts.port
     except ValueError:
-        raise ShapeError("is no URL: look at its host and port") from None
+        raise ShapeError("is not a valid URL: check its host and port") from None
     if not (text.isprintable() and parts.scheme in ("http", "https") and _NETLOC.fullmatch(parts.netloc)):
-        raise ShapeError("must be an http or https URL; in its host only letters, digits, dots and hyphens")
+        raise ShapeError(
+            "must be an http or https URL whose host has only letters, digits, dots, hyphens and underscores"
+        )
     return parts
 
 
 def is_secure(parts: SplitResult) -> bool:
-    """Whether nobody between here and there can read or change what is sent: https, or this machine."""
+    """Whether others on the network cannot read or change the request: https, or loopback."""
     return parts.scheme == "https" or parts.hostname in _LOOPBACK

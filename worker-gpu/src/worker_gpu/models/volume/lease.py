@@ -1,8 +1,8 @@
-"""Who may write to a folder that several machines share: one at a time, and nobody for ever.
+"""A lease on writing to a folder that several machines share: one writer at a time, until it stops renewing.
 
-Built on what every shared file system does for all its clients at once: to make a file that must not exist, to rename
-one and to link one. A writer may lose its lease (it stood still for too long, or two who wanted to take over met);
-it asks before each thing that matters, so there is at most one writer, and now and then none.
+It uses operations that are atomic on every shared file system: create a file exclusively, rename it, link it. A writer
+can lose its lease, if it pauses for too long or if two machines take over at once. It checks the lease before each
+step that matters, so there is at most one writer, and sometimes none.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEASE_S = 120.0
-"""A writer that has not renewed its lease for this long is dead. It renews with every piece it writes."""
+"""A lease that was not renewed for this long has expired. A writer renews it with every piece that it writes."""
 _OWNER_BYTES = 100
 EXPIRED_PREFIX = "dead."
-"""How the name begins of a lease that was moved aside."""
+"""The prefix of an expired lease that was moved aside."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class _LeaseFile:
 
 
 class Lease:
-    """One machine's wish to write. The file `path` holds the name of who may."""
+    """The lease of one machine. The file at `path` contains the id of the owner."""
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self.owner = uuid.uuid4().hex
@@ -34,22 +34,22 @@ class Lease:
         self._now = now
 
     def acquire(self) -> bool:
-        """Whether this machine may write from now on. Raises `OSError`."""
+        """Try to get the lease. Returns whether this machine may write. Raises `OSError`."""
         for _ in range(2):
             if self._create():
                 return True
-            seen = _read_lease(self._path)
-            if seen is None:
+            current = _read_lease(self._path)
+            if current is None:
                 continue
-            if self._now() - seen.mtime_ns / 1e9 < LEASE_S or not self._remove_expired(seen):
+            if self._now() - current.mtime_ns / 1e9 < LEASE_S or not self._remove_expired(current):
                 return False
         return False
 
     def renew(self) -> bool:
-        """Whether this machine still may; if so, for another `LEASE_S`."""
+        """Extend the lease by `LEASE_S`. Returns False if this machine has lost it."""
         moment = self._now()
-        seen = _read_lease(self._path)
-        if seen is None or seen.owner != self.owner.encode():
+        current = _read_lease(self._path)
+        if current is None or current.owner != self.owner.encode():
             return False
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._path, (moment, moment))
@@ -57,10 +57,10 @@ class Lease:
         return False
 
     def release(self) -> None:
-        """Let the next one in."""
+        """Delete the lease if this machine owns it."""
         with contextlib.suppress(OSError):
-            seen = _read_lease(self._path)
-            if seen is not None and seen.owner == self.owner.encode():
+            current = _read_lease(self._path)
+            if current is not None and current.owner == self.owner.encode():
                 self._path.unlink()
 
     def _create(self) -> bool:
@@ -75,8 +75,8 @@ class Lease:
         return self.renew()
 
     def _remove_expired(self, expired: _LeaseFile) -> bool:
-        """Take the lease of a dead writer away; False when there is somebody alive. Moved aside rather than deleted, to
-        see what it was: another machine may have taken it over since it was looked at."""
+        """Remove an expired lease. Returns False if it turns out to be another machine's. It is moved aside and not
+        deleted, so that its content can be checked: another machine may have taken over since it was read."""
         aside = self._path.with_name(f"{EXPIRED_PREFIX}{self.owner}")
         try:
             self._path.rename(aside)
@@ -84,7 +84,7 @@ class Lease:
             return True
         moved = _read_lease(aside)
         if moved != expired:
-            # Where that fails (a third machine was faster), whose lease it is finds out when it renews it.
+            # If a third machine was faster, this fails, and the owner notices when it renews its lease.
             with contextlib.suppress(OSError):
                 os.link(aside, self._path)
         aside.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Places where a model may lie already: the network volume, and Hugging Face's cache folders.
+"""Model files that exist already: on the network volume, or in Hugging Face's cache folders.
 
-A file found there is used where it is, by a link: copying it to the container's disk first would cost the same read.
-Several workers share a volume. What one writes there gets its name only when it is whole, and a lease (lease.py) keeps
-two workers from writing the same at once; should both write all the same, both write the same bytes.
+The models folder links to such a file, since a copy to the container's disk would read every byte as well. Several
+workers share a volume. A copy gets its final name only when it is complete. A lease (`lease.py`) keeps two workers from
+writing at once; if both write anyway, they write the same bytes.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from worker_gpu.models.volume.shared_index import NEW_INFIX, SharedIndex
 
 COPY_BYTES = 8 * 1024 * 1024
 RECENT_CHANGE_S = 600.0
-"""A file that was changed within so long may still be written by somebody: every byte of it is read."""
+"""A file that was changed more recently may still be being written, so all of it is hashed."""
 
 
 def hub_cache_path(cache: Path, source: FromHub) -> Path | None:
-    """Where a cache folder would keep the file: `models--owner--name/snapshots/<commit>/<file>`."""
+    """The file in a Hugging Face cache: `models--owner--name/snapshots/<commit>/<file>`; None if it is missing."""
     repository = cache / f"models--{source.repo.replace('/', '--')}"
     commit = source.revision
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -36,11 +36,11 @@ def hub_cache_path(cache: Path, source: FromHub) -> Path | None:
 
 
 class NetworkVolume:
-    """The models folder of a network volume: `<category>/<file>`, as the one of the container."""
+    """The models folder on a network volume, with the layout `<category>/<file>`."""
 
     def __init__(self, root: Path, writable: bool, now: Callable[[], float], check_all: bool = False) -> None:
-        """`writable`: files and the index may be written. `check_all`: every byte of a file that the index does not
-        know is read, also where that has to be done again by every worker that starts."""
+        """`writable`: the worker may write files and the index. `check_all`: hash all of a file that is not in the
+        index, even if the result cannot be stored and every starting worker repeats it."""
         self.root = root
         self._writable = writable
         self._check_all = check_all
@@ -51,26 +51,25 @@ class NetworkVolume:
         self._canceled = threading.Event()
 
     def cancel_copy(self) -> None:
-        """For another thread: let go of a copy under way. The volume keeps nothing of it."""
+        """Cancel a running copy or check from another thread. An incomplete copy is deleted."""
         self._canceled.set()
 
     def find(self, file: ModelFile) -> Path | None:
-        """The file on the volume, checked by the volume's index, by hashing it, or by samples where nothing of the
-        hash could be kept. None if it is not there, is another one, or cannot be read. Raises `Stopped` soon after
-        `end`."""
+        """The path of the file on the volume, verified by the index, by its hash, or by samples if the hash could
+        not be stored. None if it is missing, different or unreadable. Raises `Stopped` soon after `cancel_copy`."""
         path = self.root / file.path
         try:
             stat = path.stat()
             if stat.st_size != file.size:
                 return None
             known = self._index.get(file.path)
-            # Another machine may see other inode numbers on the same volume.
+            # Inode numbers of the same volume may differ between machines, so they are not compared.
             if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
                 return path if known.sha256 == file.sha256 else None
-            # What is found out is kept for the next worker; what cannot be kept may not cost much.
-            can_write = self._can_write_index()
-            is_recent_free = stat.st_mtime + RECENT_CHANGE_S <= self._now()
-            check = is_intact if self._check_all or can_write or not is_recent_free else is_intact_by_samples
+            # A full hash is worthwhile if the index can store it for the next worker.
+            is_recent = stat.st_mtime + RECENT_CHANGE_S > self._now()
+            hash_all = self._check_all or is_recent or self._can_write_index()
+            check = is_intact if hash_all else is_intact_by_samples
             if not check(path, file, self._canceled):
                 return None
         except OSError:
@@ -79,8 +78,8 @@ class NetworkVolume:
         return path
 
     def store(self, file: ModelFile, source: Path) -> bool:
-        """Copy `source` to the volume, unless another worker is writing there. Says whether it is there now. Raises
-        `OSError` when the volume is full or broken."""
+        """Copy `source` to the volume, unless another worker is writing to it. Returns whether the volume has the file.
+        Raises `OSError` if the volume is full or fails."""
         if not self._writable:
             return False
         if self.find(file) is not None:
@@ -90,7 +89,7 @@ class NetworkVolume:
             return False
         part = self._sync / f"{partial_name(file)}.{self._lease.owner}"
         try:
-            self._clear_leftovers()
+            self._delete_abandoned()
             self._index.compact()
             integrity = IntegrityCheck(file)
             with source.open("rb") as read, part.open("wb") as write:
@@ -103,7 +102,7 @@ class NetworkVolume:
                 write.flush()
                 os.fsync(write.fileno())
             if not integrity.passed():
-                raise OSError(errno.EIO, "the copy here is not what was checked")
+                raise OSError(errno.EIO, "the local file has changed since it was verified")
             if not self._lease.renew():
                 return False
             target = self.root / file.path
@@ -117,18 +116,19 @@ class NetworkVolume:
             self._lease.release()
 
     def _can_write_index(self) -> bool:
-        """Whether the index can be written. RunPod mounts a volume as root's, and the worker is another user."""
+        """Whether the index can be written. RunPod mounts volumes with root as owner, and the worker is another
+        user."""
         folder = self._sync if self._sync.is_dir() else self.root
         return self._writable and os.access(folder, os.W_OK)
 
     def _record(self, file: ModelFile, stat: os.stat_result) -> None:
         if self._writable:
-            # An index that cannot be written costs a hash the next time.
+            # If the index cannot be written, the next worker hashes the file again.
             with contextlib.suppress(OSError):
                 self._index.add(KnownFile.of(file.path, stat, file.sha256, False, int(self._now())))
 
-    def _clear_leftovers(self) -> None:
-        """What writers left that died or lost their lease. For whoever holds it."""
+    def _delete_abandoned(self) -> None:
+        """Delete files of writers that died or lost their lease. The caller must hold it."""
         for entry in list(self._sync.iterdir()):
             if entry.name.startswith(EXPIRED_PREFIX) or ".part." in entry.name or NEW_INFIX in entry.name:
                 entry.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""An index that several machines add to: read once, and then only as far as it has grown."""
+"""An index to which several machines append: read once, then only its new lines."""
 
 import os
 import threading
@@ -10,11 +10,11 @@ from worker_gpu.models.disk.file_index import KnownFile, apply_lines
 from worker_gpu.models.disk.local_tree import COMPACT_AFTER
 
 NEW_INFIX = ".new."
-"""In the name of an index that is being written anew."""
+"""Part of the name of an index that is being rewritten."""
 
 
 class SharedIndex:
-    """The lines of index.py at `path`. For several threads at once."""
+    """An index (`disk/file_index.py`) at `path`. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,27 +23,27 @@ class SharedIndex:
         self._lines = 0
         self._stamp: tuple[int, int, int] | None = None
         self._read_bytes = 0
-        """Bytes read: up to the end of the last whole line."""
+        """The number of bytes read, up to the end of the last whole line."""
 
     def get(self, path: str) -> KnownFile | None:
-        """What is said last of a file. Raises `OSError`."""
+        """The latest entry of a file. Raises `OSError`."""
         with self._lock:
             self._refresh()
             return self._known.get(path)
 
     def add(self, known: KnownFile) -> None:
-        """Say something of a file. Raises `OSError`."""
+        """Append an entry. Raises `OSError`."""
         with self._lock:
             self._refresh()
-            # A line that a kill cut off must not swallow this one.
+            # Ends a line that a kill has cut off, so that this line is not part of it.
             torn = self._stamp is not None and self._stamp[1] > self._read_bytes
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab", buffering=0) as file:
                 file.write((b"\n" if torn else b"") + known.to_line())
 
     def compact(self) -> None:
-        """Write it anew when it has many lines for each file. For whoever holds the lease; what others add meanwhile is
-        lost, which costs them a hash. Raises `OSError`."""
+        """Rewrite an index that has many lines per file. The caller must hold the lease. Lines that others append
+        meanwhile are lost; those files are hashed again. Raises `OSError`."""
         with self._lock:
             self._refresh()
             if self._lines <= COMPACT_AFTER * (len(self._known) + 16):

@@ -1,0 +1,21 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { expect, it } from 'vitest';
+import { CONFIG_NAMES } from '../../src/config/names.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const page = readFileSync(join(root, 'docs/reference/configuration.md'), 'utf8');
+
+it('docs/reference/configuration.md has a row for every variable and secret', () => {
+  const rows = page.split('\n').filter((line) => line.startsWith('| `'));
+  expect(CONFIG_NAMES.filter((name) => !rows.some((row) => row.split(' | ')[0]?.includes(`\`${name}\``)))).toEqual([]);
+});
+
+it('docs/reference/configuration.md has a row for every binding of wrangler.toml', () => {
+  const wrangler = readFileSync(join(root, 'wrangler.toml'), 'utf8');
+  const bindings = [...wrangler.matchAll(/^binding = "(\w+)"$/gm), ...wrangler.matchAll(/^name = "([A-Z_]+)"$/gm)].map(
+    ([, name = '']) => name,
+  );
+  expect(bindings.length).toBeGreaterThan(5);
+  expect(bindings.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+});

@@ -16,11 +16,11 @@ const maxWorkers = '100%';
 
 /**
  * Tests of pure rules. They need neither workerd nor a fresh process for each file, which together cost more than most of
- * these tests take. `chunks` is about the platform's own streams, and two tests of worker-comfyui write to R2.
+ * these tests take. `chunks` is about the platform's own streams, and three tests of providers need R2.
  */
 const rules = [
   'src/{contract,domain}/**/*.test.ts',
-  'src/providers/**/!(job|text-sinks).test.ts',
+  'src/providers/**/!(job|providers|text-sinks).test.ts',
   'src/lib/**/!(chunks).test.ts',
   'src/durable-objects/{account/queue,endpoint/waiting,job/pending,shared/rpc-retry}.test.ts',
   'src/routes/http/{csv,file-headers,prefer}.test.ts',

@@ -12,11 +12,11 @@ import { unanswered } from './stack/probe.ts';
 import { type Outcome, done, failure } from './stack/outcome.ts';
 import { type Stack, startStack } from './stack/stack.ts';
 
-/** The name the demo's graph calls its input by. */
+/** Name of the input in the demo's graph. */
 const INPUT_NAME = 'photo.png';
 const INPUT_SIZE = { width: 1200, height: 800 };
 
-/** Seconds the job may take; a machine that needs longer has another problem. */
+/** The job's `finish_within`, in seconds. */
 const FINISH_WITHIN_S = 300;
 
 /** How long an interrupted demo may take to cancel its job. */
@@ -70,7 +70,7 @@ async function runJob(
     const submitted = await edge.jobs.submit({ workflow, inputs, finish_within: FINISH_WITHIN_S }, { signal });
     console.log(`Job ${submitted.id}`);
     let over = false;
-    // The gateway loses no job: one that is left behind would run at the next start.
+    // The gateway keeps unfinished jobs: an interrupted one would run at the next start.
     defer(async () => {
       if (!over) {
         await edge.jobs.cancel(submitted.id, { signal: AbortSignal.timeout(CANCEL_MS) }).catch(() => undefined);
@@ -111,7 +111,7 @@ async function runJob(
   }
 }
 
-/** Resolves when a part of the platform is gone and the job cannot end. */
+/** Resolves when a part of the platform has ended, so that the job cannot finish. */
 async function trouble(stack: Stack, signal: AbortSignal): Promise<Outcome<never>> {
   return Promise.race([
     stack.gateway.died.then((log) => failure('The gateway ended in the middle of the job.', log)),

@@ -5,7 +5,7 @@ import { type Outcome, done } from './stack/outcome.ts';
 import { portFrom } from './stack/ports.ts';
 import type { StackOptions } from './stack/stack.ts';
 
-/** Ports a person gets when none is asked for; 8787 is also wrangler's own. */
+/** Default ports; 8787 is also wrangler's default. */
 const PORTS = { gateway: 8787, runpod: 8790 };
 
 /**

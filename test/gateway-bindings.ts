@@ -1,6 +1,6 @@
 /**
- * Endpoints for tests of what happens when RunPod fails: what an endpoint remembers outlives a test, so each takes one of its own.
- * `frail-n` stands alone; `leaning-n` falls back on `spare-n`.
+ * Endpoints for tests in which RunPod fails. The state of an endpoint outlives a test, so each test uses one of its own.
+ * `frail-n` has no fallback; the fallback of `leaning-n` is `spare-n`.
  */
 const FRAIL = { window: 60, failures: 3, pause: 10, no_workers_after: 60, max_backlog: 2 };
 const frailEndpoints = Object.fromEntries(
@@ -11,12 +11,12 @@ const frailEndpoints = Object.fromEntries(
   ]).flat(),
 );
 
-/** Variables and secrets of the gateway under test. Made up, and only ever used on loopback or inside workerd. */
+/** Variables and secrets of the gateway under test. They are invented, and used only on loopback and inside workerd. */
 export const testBindings = {
   PUBLIC_URL: 'https://gateway.test',
   RUNPOD_BASE_URL: 'https://runpod.test/v2',
   ENDPOINTS: JSON.stringify({
-    // Tests of other things make these fail as they like.
+    // Tests of other subjects make this endpoint fail without opening its breaker.
     default: { runpod_id: 'ep1', environment: 'any', breaker: { failures: 1_000_000 } },
     narrow: { runpod_id: 'ep2', environment: 'any', breaker: { failures: 1_000_000 } },
     foreign: { runpod_id: 'ep3', worker: 'worker-comfyui', environment: 'any', breaker: { failures: 1_000_000 } },

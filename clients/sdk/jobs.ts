@@ -71,13 +71,13 @@ export class Jobs {
     this.#timing = timing;
   }
 
-  /** Submits a workflow. The job is stored when this resolves, and runs whatever happens to this client. */
+  /** Submits a workflow. The job is stored when this resolves, and runs independently of this client. */
   submit(newJob: NewJob, options: SubmitOptions = {}): Promise<Job> {
     const prefer: Record<string, string> = options.wait === undefined ? {} : { prefer: `wait=${options.wait}` };
     return this.#post('/v1/jobs', job, newJob, options, prefer);
   }
 
-  /** Submits up to 50 workflows at once; each is taken or refused by itself. */
+  /** Submits up to 50 workflows at once; each is accepted or refused on its own. */
   submitBatch(jobs: (NewJob & { idempotency_key?: string })[], options: BatchOptions = {}): Promise<Batch> {
     return this.#post('/v1/jobs/batch', batch, { jobs }, options);
   }

@@ -135,7 +135,7 @@ const batchItem = either(
   object({ status: number, replayed: flag, job }, {}),
   object({ status: number, problem: refusal, retry_after: nullable(number) }, {}),
 );
-/** What became of one job of a batch: it was taken, or `problem` says why not. */
+/** What became of one job of a batch: it was accepted, or `problem` says why not. */
 export type BatchItem = Shaped<typeof batchItem>;
 
 export const batch = object({ accepted: number, refused: number, data: list(batchItem) }, {});

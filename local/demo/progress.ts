@@ -4,7 +4,7 @@ const BAR_WIDTH = 20;
 const FULL = '█';
 const EMPTY = '░';
 
-/** Where lines go: a terminal is redrawn in place, anything else gets a line per change. */
+/** The output: a terminal is redrawn in place, any other stream gets a line per change. */
 export interface Screen {
   write(text: string): void;
   isTerminal: boolean;
@@ -29,7 +29,7 @@ export class NodeProgressBars {
     this.#redraws = screen.isTerminal && screen.rows > this.#nodes.size + 2;
   }
 
-  /** Takes one event of the job and shows what it changed. */
+  /** Shows the change of one event of the job. */
   show(event: JobEvent): void {
     switch (event.event) {
       case 'snapshot':

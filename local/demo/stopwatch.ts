@@ -1,11 +1,11 @@
 import type { Job } from '../../clients/sdk/index.ts';
 
-/** What took how long. */
+/** Measures named steps. */
 export class Stopwatch {
   readonly #laps: [string, number][] = [];
   readonly #begin = performance.now();
 
-  /** Passes the work through and notes how long it took. */
+  /** Records the duration of `work` and returns its result. */
   async measure<T>(name: string, work: Promise<T>): Promise<T> {
     const begin = performance.now();
     const result = await work;

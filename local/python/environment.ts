@@ -7,7 +7,7 @@ import { type Outcome, done, failure } from '../stack/outcome.ts';
 /** Oldest Python the lock file was compiled for (`uv pip compile --python-version 3.11`). */
 const OLDEST = { major: 3, minor: 11 };
 
-/** Names under which a new enough Python may be installed, the usual one first. */
+/** Names of a Python that may be new enough, the most common first. */
 const INTERPRETERS = ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11'];
 
 /** Lines of pip's output that are shown when it fails. */
@@ -15,7 +15,7 @@ const SHOWN_LINES = 12;
 
 /**
  * Installs the files a lock names and nothing else: without `--no-deps` an installer looks for the needs of each package
- * again, and may find a newer version of one that came out after the lock was made.
+ * again, and may install a newer release than the locked one.
  */
 const AS_LOCKED = ['--no-deps', '--require-hashes', '--only-binary', ':all:'];
 
@@ -27,7 +27,7 @@ const CHECK_NETWORK = 'Check the network (or your package index) and run the com
 /** Written last, into the environment: the hash of the lock file it was made from. */
 const STAMP = '.comfy-edge-lock';
 
-/** Where things are and who listens. */
+/** Paths, and the receiver of messages. */
 export interface EnvironmentOptions {
   root: string;
   /** Replaces PATH when Python is looked for. */
@@ -44,8 +44,9 @@ export interface Environment {
 }
 
 /**
- * Makes `<root>/.venv` hold exactly what `<root>/local/python/requirements.lock` names, and answers its interpreter.
- * pip installs uv, and uv the rest, both by hash. Costs a hash of the lock file when it already does. Safe to call from several processes at once: one builds, the others wait.
+ * Installs `<root>/local/python/requirements.lock` into `<root>/.venv` and returns its interpreter. pip installs uv, and uv
+ * the rest, both by hash. When the environment is current, the call only hashes the lock file. Several processes may call it
+ * at once: one installs, the others wait.
  */
 export async function ensureEnvironment(options: EnvironmentOptions): Promise<Outcome<Environment>> {
   const { root, report } = options;
@@ -58,7 +59,7 @@ export async function ensureEnvironment(options: EnvironmentOptions): Promise<Ou
   if (ready()) {
     return done({ python, made: false });
   }
-  // Loaded only now: the usual call is one that has nothing to do, and it should cost nothing.
+  // Loaded only now: a call that finds the environment complete should cost nothing.
   const { lock } = await import('../stack/lock.ts');
   const held = await lock(join(root, '.local', 'python.lock'), () =>
     report('Another process is making .venv; waiting for it'),
@@ -173,7 +174,7 @@ function uvIndex(python: string, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return index === undefined ? {} : { UV_DEFAULT_INDEX: index };
 }
 
-/** Runs a program to its end; `lines` are the last of what it printed. Rejects with the reason of `signal` when that aborts. */
+/** Runs a program to its end; `lines` are the last lines of its output. Rejects with the reason of an aborted `signal`. */
 async function run(
   command: string,
   args: string[],

@@ -64,7 +64,7 @@ test('installing the lock installs the locked version of a dependency with a new
   mkdirSync(join(root, 'local/python'), { recursive: true });
   mkdirSync(join(root, 'worker-gpu/image'), { recursive: true });
   const python = join(ROOT, '.venv/bin/python');
-  // The wheel of uv starts the one that is installed here: the real program, without its 50 MB.
+  // The wheel of uv starts the installed uv: the real program, without its 50 MB.
   const uv = `#!/bin/sh\nexec '${join(ROOT, '.venv/bin/uv')}' "$@"\n`;
   const addWheel = (name: string, version: string, { needs = [], script = '' }: WheelParts = {}) => {
     execFileSync(python, ['-c', WHEEL, wheels, name, version, script, ...needs]);

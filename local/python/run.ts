@@ -79,7 +79,7 @@ function imageSteps(python: string): Step[] {
   ];
 }
 
-/** Runs every step, also after one failed, so that one run shows all there is to mend. Answers the exit code. */
+/** Runs every step, also after a failure, so that one run shows all failures. Returns the exit code. */
 function runSteps(steps: Step[]): number {
   let worst = 0;
   for (const { project, command, args } of steps) {

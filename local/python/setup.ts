@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { ensureEnvironment } from './environment.ts';
 
-/** `node local/python/setup.ts`: makes the Python environment of this checkout, or does nothing when it is there. */
+/** `node local/python/setup.ts`: creates the Python environment of this checkout unless it exists. */
 const result = await ensureEnvironment({
   root: resolve(import.meta.dirname, '../..'),
   report: (line) => console.error(line),

@@ -1,4 +1,4 @@
-/** Undoes a scheduled call; harmless after it ran. */
+/** Cancels a scheduled call. Does nothing after it ran. */
 export type Cancel = () => void;
 
 /** Time as the platform sees it. Every rule that depends on time goes through one of these. */
@@ -21,7 +21,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** A clock that stands still until it is told to move; for tests. */
+/** A clock that moves only by `advance`; for tests. */
 export class ManualClock implements Clock {
   #now: number;
   #timers: { at: number; run: () => void }[] = [];
@@ -46,7 +46,7 @@ export class ManualClock implements Clock {
     };
   }
 
-  /** Resolves when the next call with this delay is scheduled: the sign that something began to wait. */
+  /** Resolves when the next call with this delay is scheduled, which shows that a wait has begun. */
   scheduled(delayMs: number): Promise<void> {
     return new Promise((resolve) => {
       const watcher = {
@@ -60,7 +60,7 @@ export class ManualClock implements Clock {
     });
   }
 
-  /** Moves time forward and runs everything that falls due, in order. Calls that were due at once run too. */
+  /** Moves time forward and runs every call that is due, in order. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     for (;;) {
@@ -78,7 +78,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets promise callbacks that are already due run. */
+/** Runs the promise callbacks that are already due. */
 function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

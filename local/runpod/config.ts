@@ -12,18 +12,18 @@ import {
 const workersSchema = z.strictObject({
   /** Workers kept running even when idle. */
   min: z.int().min(0).default(0),
-  /** Most workers at once. */
+  /** Maximum number of workers. */
   max: z.int().min(0).default(3),
   /** Seconds without a job after which a worker is stopped. */
   idle_timeout_s: z.number().positive().default(IDLE_TIMEOUT_S),
-  /** Program and arguments of one worker. Left out: nothing is started, workers attach by themselves. */
+  /** Program and arguments of one worker. Without it, no worker is started; workers attach themselves. */
   command: z.array(z.string()).min(1).optional(),
   /** Added to the environment of the platform itself. */
   env: z.record(z.string(), z.string()).default({}),
   cwd: z.string().optional(),
   /** Seconds until the first job-take; a slower worker is killed. */
   init_timeout_s: z.number().positive().default(INIT_TIMEOUT_S),
-  /** Seconds a worker may go on with a cancelled or timed-out job before it is killed. */
+  /** Seconds until a worker that continues a cancelled or timed-out job is killed. */
   stop_grace_s: z.number().positive().default(STOP_GRACE_S),
   /** Seconds between SIGTERM and SIGKILL. */
   term_grace_s: z.number().positive().default(TERM_GRACE_S),
@@ -35,9 +35,9 @@ const endpointSchema = z.strictObject({
   workers: workersSchema,
   /** Default of `policy.executionTimeout`, in milliseconds. */
   execution_timeout_ms: z.int().positive().default(EXECUTION_TIMEOUT_MS.default),
-  /** Seconds a job waits before it starts one more worker. RunPod's default is 4; here 0, nobody likes to wait. */
+  /** Seconds a job waits before it starts one more worker. RunPod's default is 4; here it is 0, to save time. */
   queue_delay_s: z.number().min(0).default(0),
-  /** Fail the job of a lost worker, or put it back this often. */
+  /** Fails the job of a lost worker, or requeues it up to this number of times. */
   on_worker_lost: z
     .union([
       z.strictObject({ action: z.literal('fail') }),
@@ -56,14 +56,14 @@ const configSchema = z.strictObject({
   host: z.string().default('127.0.0.1'),
   /** 0 picks a free port. */
   port: z.int().min(0).max(65535).default(8200),
-  /** Keys clients may use. Left out: any key that is not empty. */
+  /** Keys of clients. Without it, any non-empty key is accepted. */
   api_keys: z.array(z.string().min(1)).min(1).optional(),
   /**
-   * What workers are given as RUNPOD_AI_API_KEY and must then send. Left out: they are given one and may send any,
+   * RUNPOD_AI_API_KEY of workers, which they must send. Without it, workers get a key but may send any other,
    * because the SDK prefers the key in a developer's ~/.runpod/config.toml to the one in its environment.
    */
   worker_api_key: z.string().min(1).optional(),
-  /** Folder for one log file per worker. Left out: no files. */
+  /** Folder for one log file per worker. Without it, no files are written. */
   log_dir: z.string().optional(),
   /** Also write workers' output to stdout, each line behind its worker's name. */
   echo_worker_logs: z.boolean().default(false),
@@ -81,7 +81,7 @@ export type EndpointConfig = z.output<typeof endpointSchema>;
 
 export type ParsedConfig = { ok: true; config: RunpodConfig } | { ok: false; problem: string };
 
-/** Checks settings. A problem names the field and what is wrong with it, on one line. */
+/** Checks settings. A problem is one line with the field and its error. */
 export function parseConfig(options: unknown): ParsedConfig {
   const parsed = configSchema.safeParse(options);
   if (parsed.success) {

@@ -4,10 +4,10 @@ import type { Happening } from './core/happening.ts';
 /** One numbered entry of the platform's log. `at` is milliseconds since the epoch. */
 export type PlatformEvent = Happening & { n: number; at: number; endpoint: string };
 
-/** How many entries are kept; older ones are dropped. */
+/** Number of stored entries; older ones are dropped. */
 const KEPT = 20_000;
 
-/** Which entries a reader wants. A missing field means any. */
+/** Selects entries. A missing field matches any. */
 export interface EventFilter {
   after: number;
   type?: string | undefined;
@@ -16,7 +16,7 @@ export interface EventFilter {
   worker?: string | undefined;
 }
 
-/** Everything that happened, in order, from 1; readers may wait for more. */
+/** All events in order, numbered from 1. Readers can wait for more. */
 export class EventLog {
   readonly #clock: Clock;
   #events: PlatformEvent[] = [];
@@ -54,7 +54,7 @@ export class EventLog {
     return this.#events.filter((event) => fits(event, filter));
   }
 
-  /** The entries that fit, at once if there are any; else as soon as one comes, or none when `waitMs` has passed. */
+  /** Returns the matching entries. Without one, waits up to `waitMs` for the first. */
   async wait(filter: EventFilter, waitMs: number, signal?: AbortSignal): Promise<PlatformEvent[]> {
     if (this.find(filter).length === 0 && waitMs > 0) {
       await this.until((event) => fits(event, filter), waitMs, signal);
@@ -62,7 +62,7 @@ export class EventLog {
     return this.find(filter);
   }
 
-  /** Resolves true at the next entry that fits, false after `waitMs` or when `signal` aborts. */
+  /** Resolves true at the next matching entry, false after `waitMs` or when `signal` aborts. */
   until(wanted: (event: PlatformEvent) => boolean, waitMs: number, signal?: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
       const end = (met: boolean): void => {

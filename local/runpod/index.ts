@@ -20,9 +20,9 @@ export { type Clock, ManualClock } from './clock.ts';
 export type { RunpodOptions } from './config.ts';
 export type { PlatformEvent } from './events.ts';
 
-/** What a test may put in the place of the real thing. */
+/** Parts that a test can replace. */
 export interface RunpodParts {
-  /** Drives retention, TTL, timeouts, idle times, rate windows and webhook delays. */
+  /** The clock of retention, TTL, timeouts, idle times, rate windows and webhook delays. */
   clock?: Clock;
   /** Random part of job ids. */
   newId?: () => string;
@@ -32,13 +32,13 @@ export interface RunpodParts {
   launcher?: Launcher;
 }
 
-/** A platform that takes calls. */
+/** A running platform. */
 export interface RunningRunpod {
   /** `http://host:port`, without a slash at the end. The client API is at `${url}/v2`. */
   url: string;
   port: number;
   events: EventLog;
-  /** Closes the port and kills every worker with everything it started. Safe to call twice. */
+  /** Closes the port and kills every worker with its children. Safe to call twice. */
   close(): Promise<void>;
 }
 
@@ -49,7 +49,7 @@ export class RunpodConfigError extends Error {
 
 /**
  * Starts a RunPod on this machine and resolves once it listens.
- * Rejects with RunpodConfigError, or with Node's error (`code: "EADDRINUSE"`) if the port is taken.
+ * Rejects with RunpodConfigError, or with Node's error (`code: "EADDRINUSE"`) if the port is in use.
  */
 export async function startRunpod(options: RunpodOptions, parts: RunpodParts = {}): Promise<RunningRunpod> {
   const parsed = parseConfig(options);
@@ -130,8 +130,8 @@ function routes(platform: Platform): Hono<FaceEnv> {
 }
 
 /**
- * Reads what is left of a request before it is answered: the adaptor cuts off a client that still writes half a second after its answer,
- * and most clients read only once they have written all.
+ * Reads a request to its end before it is answered: the adaptor cuts the connection of a client that still writes half a
+ * second after the response, and most clients read only after they have written the whole body.
  */
 async function readRest(incoming: FaceEnv['Bindings']['incoming']): Promise<void> {
   if (incoming.complete || incoming.destroyed) {

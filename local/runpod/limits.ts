@@ -1,5 +1,5 @@
 /**
- * RunPod's numbers, each with where it comes from. "ops" is the docs page
+ * RunPod's numbers, each with its source. "ops" is the docs page
  * serverless/endpoints/operation-reference, "send" is send-requests, "conf" is
  * endpoint-configurations (runpod/docs a900806e, 2026-08-20); "sdk" is runpod-python 1.12.0.
  * Everything marked "ours" is not documented by RunPod and chosen here.
@@ -31,37 +31,37 @@ export const EXECUTION_TIMEOUT_MS = { default: 10 * MINUTE_MS, min: 5 * SECOND_M
 
 /** `?wait=` of `/runsync` and `/status-sync`: default 90 s, 1 s to 300 s (ops). */
 export const WAIT_MS = { default: 90 * SECOND_MS, min: SECOND_MS, max: 300 * SECOND_MS };
-/** How long `/stream` is held when there is no new chunk (ours: the npm client polls without a pause). */
+/** Wait of `/stream` without a new chunk (ours: the npm client polls without a pause). */
 export const STREAM_HOLD_MS = SECOND_MS;
 
 /** Tries of one webhook, and the pause between them (send: 2 more tries, 10 s apart). */
 export const WEBHOOK_TRIES = 3;
 export const WEBHOOK_RETRY_MS = 10 * SECOND_MS;
-/** When a webhook receiver counts as silent (ours). */
+/** Time after which a webhook receiver counts as silent (ours). */
 export const WEBHOOK_ANSWER_MS = 10 * SECOND_MS;
 
 /** RUNPOD_AI_API_KEY of workers when the config names none (ours). */
 export const WORKER_KEY = 'local-runpod-worker-key';
-/** How long job-take and job-stop are held (sdk gives up after 90 s; ours stays below it). */
+/** Wait of job-take and job-stop (sdk: times out after 90 s; ours is below that). */
 export const WORKER_POLL_MS = 85 * SECOND_MS;
-/** Pause before a worker that is being stopped is told "no job" again (ours: no busy loop while it winds down). */
+/** Wait before a stopping worker gets "no job" (ours: prevents a busy loop). */
 export const STOPPING_POLL_MS = 250;
 /** RUNPOD_PING_INTERVAL (sdk: default 10 s). */
 export const PING_INTERVAL_MS = 10 * SECOND_MS;
 /** Missed pings after which an attached worker counts as gone (ours). */
 export const MISSED_PINGS = 3;
-/** How long an idle connection is kept: longer than any client waits, so that none writes into a closed one (ours). */
+/** Keep-alive of an idle connection: longer than any client's, so that no client writes into a closed one (ours). */
 export const KEEP_ALIVE_MS = 120 * SECOND_MS;
 /** Idle time after which a worker is stopped (conf: 5 s). */
 export const IDLE_TIMEOUT_S = 5;
 /** Cold start after which a worker is unhealthy (docs: 7 minutes). */
 export const INIT_TIMEOUT_S = 7 * 60;
 /**
- * The soonest a worker is told to stop a job it has just taken (ours: the SDK drops a stop for a job it has not begun, and
- * it looks for new jobs every 100 ms).
+ * Time between a job-take and the first job-stop for that job (ours: the SDK drops a stop for a job that it has not begun,
+ * and it polls for new jobs every 100 ms).
  */
 export const STOP_AFTER_TAKE_MS = 250;
-/** How long a worker may go on with a job it was told to stop before it is killed (ours). */
+/** Time until a worker that continues a stopped job is killed (ours). */
 export const STOP_GRACE_S = 10;
 /** Between SIGTERM and SIGKILL of a worker (ours). */
 export const TERM_GRACE_S = 10;

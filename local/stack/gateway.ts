@@ -16,11 +16,11 @@ const DATABASE = 'DB';
 /** In a state directory: the hash of the migrations that its database has. */
 const MIGRATIONS_STAMP = 'migrations.sha256';
 
-/** wrangler takes about a second; a loaded machine some more. */
+/** wrangler needs about a second, more on a busy machine. */
 const READY_TIMEOUT_MS = 60_000;
 const READY_POLL_MS = 25;
 
-/** wrangler says so and then waits for the source to change. */
+/** wrangler prints this and then waits for a change of the source. */
 const BUILD_FAILED = 'Build failed with';
 
 /** One entry of `ENDPOINTS` (docs/reference/configuration.md). */
@@ -60,7 +60,7 @@ export interface Gateway {
   tail(): string[];
 }
 
-/** Applies what is new in `migrations/` to the local D1, then starts the gateway and waits until it is ready. */
+/** Applies new migrations to the local D1, then starts the gateway and waits until it is ready. */
 export async function startGateway(options: GatewayOptions): Promise<Outcome<Gateway>> {
   const migrated = await applyMigrations(options);
   if (!migrated.ok) {
@@ -170,7 +170,7 @@ function wrangler(options: Pick<GatewayOptions, 'root' | 'directory'>, args: str
   return wranglerProgram(options, [...args, '--config', join(options.root, 'wrangler.toml')], log);
 }
 
-/** wrangler as a program that asks nothing, tells nobody, and writes nothing outside `directory`. */
+/** wrangler without questions, telemetry, or files outside `directory`. */
 export function wranglerProgram(
   options: Pick<GatewayOptions, 'root' | 'directory'>,
   args: string[],
@@ -217,7 +217,7 @@ function variablesOf(options: GatewayOptions): Record<string, string> {
   };
 }
 
-/** In single quotes dotenv takes everything literally; none of our values holds one. */
+/** dotenv reads single-quoted values literally; none of these values has a single quote. */
 function dotenv(variables: Record<string, string>): string {
   return Object.entries(variables)
     .map(([name, value]) => `${name}='${value}'\n`)
@@ -238,13 +238,13 @@ function environmentFile(options: GatewayOptions): string {
 
 const problemSchema = z.object({ code: z.string() });
 
-/** Codes of `/readyz` that waiting does not mend, in words for a machine that keeps its state in one folder. */
+/** Messages for the codes of `/readyz` that waiting does not resolve. */
 const NOT_READY: Readonly<Record<string, string>> = {
   misconfigured: 'The gateway is misconfigured: a setting is missing, and its log names it.',
   database_outdated: 'The local database lacks a migration. Remove the state directory and start again.',
 };
 
-/** Polls until 200. Some answers are final: the gateway runs and will not get better by waiting. */
+/** Polls until 200. Some errors are final: waiting does not resolve them. */
 export async function waitUntilReady(url: string, program: Program, signal: AbortSignal): Promise<Outcome<null>> {
   const giveUp = AbortSignal.any([signal, AbortSignal.timeout(READY_TIMEOUT_MS)]);
   while (!giveUp.aborted) {

@@ -3,15 +3,15 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** How often a waiting process asks again for the lock. */
+/** Interval between tries to get the lock. */
 const RETRY_MS = 50;
 
-/** A held lock; the operating system also drops it when the process dies, however it dies. */
+/** A held lock. The operating system also releases it when the process dies. */
 export interface Lock {
   release(): void;
 }
 
-/** Takes the lock at `path` if nobody has it, else answers null. The file stays; only the hold on it counts. */
+/** Gets the lock at `path`, or null when another process holds it. The file is kept: only the SQLite lock on it counts. */
 export function tryLock(path: string): Lock | null {
   mkdirSync(dirname(path), { recursive: true });
   // SQLite's file lock belongs to the process and ends with it. A file that holds a pid would outlive a kill -9.
@@ -28,7 +28,7 @@ export function tryLock(path: string): Lock | null {
   return { release: () => database.close() };
 }
 
-/** Waits for the lock at `path`; `onWait` is called once if another process has it. */
+/** Waits for the lock at `path`. Calls `onWait` once when another process holds it. */
 export async function lock(path: string, onWait: () => void): Promise<Lock> {
   for (let told = false; ; told = true) {
     const held = tryLock(path);

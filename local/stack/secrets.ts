@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 
-/** Only the owner may read what is kept beside the databases. */
+/** Only the owner may read the files beside the databases. */
 const OWNER_ONLY = 0o600;
 
 const secretsSchema = z.object({

@@ -12,11 +12,11 @@ import { readSecrets } from './secrets.ts';
 /** RunPod's id of the one endpoint; clients call it `default`. */
 const ENDPOINT = 'local';
 
-/** Workers that end one after the other before one is ready; then there is no point in waiting. */
+/** Number of failed worker starts in a row after which waiting makes no sense. */
 const FAILED_STARTS = 3;
 const SHOWN_LINES = 15;
 
-/** Stands in for the room a GPU worker wants: a laptop runs the CPU engine with less. */
+/** Replaces the minimum of a GPU worker: the CPU engine needs less. */
 const LOCAL_MIN_FREE_MB = '64';
 
 type RunpodEndpoint = Parameters<typeof startRunpod>[0]['endpoints'][number];
@@ -175,7 +175,7 @@ async function startParts(
   });
 }
 
-/** Counts workers that end before they take jobs. One may meet bad luck; several in a row have the same trouble. */
+/** Counts workers that end before they are ready. Several in a row have the same cause. */
 function watchWorkers(runpod: RunningRunpod, logs: string): Promise<string[]> {
   return new Promise((resolve) => {
     let failures = 0;
@@ -196,7 +196,7 @@ function lastLines(log: string): string[] {
   return existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-SHOWN_LINES) : [];
 }
 
-/** The real worker-gpu under the real RunPod SDK, told nothing but what its README documents. */
+/** The real worker-gpu under the real RunPod SDK, with only the settings that its README documents. */
 function workerProgram(options: StackOptions, gatewayUrl: string) {
   const comfyui: Record<string, string> =
     'url' in options.comfyui ? { COMFYUI_URL: options.comfyui.url } : { COMFYUI_PATH: options.comfyui.path };

@@ -12,28 +12,28 @@ import {
   upTo,
 } from './platform.ts';
 
-/** The gateway is killed and started again in the middle of everything, again and again. */
+/** Guards recovery: the gateway is killed and restarted several times under load. */
 
 const KILLS = 5;
 const CLIENTS = 3;
-/** Events between two kills: enough for every client to be somewhere else in a job each time. */
+/** Events between two kills: enough for every client to be at another point of a job. */
 const EVENTS_BETWEEN = 30;
-/** Longest time for the load to come to rest. It only bounds a failure. */
+/** Longest time for all jobs to finish. It only bounds a failure. */
 const REST_MS = 90_000;
 
 let platform: Platform;
 beforeAll(async () => {
-  // Time for a worker to find its way back: a start of the gateway takes some seconds on a busy machine.
+  // Time for a worker to reconnect: the gateway needs some seconds to start on a busy machine.
   platform = await startPlatform({
     policy: { ...QUICK_POLICY, channel_grace: 30, cancel_grace: 15 },
   });
 });
 afterAll(() => platform.stop());
 
-/** What one client saw of one job. */
+/** What one client received of one job. */
 type Seen = { id: string; canceled: boolean; events: JobEvent[] };
 
-/** Repeats a call until the gateway is there to answer it. Anything but a lost connection is an answer. */
+/** Repeats a call until the gateway answers it. */
 async function persistently<T>(call: () => Promise<T>): Promise<T> {
   const giveUp = performance.now() + PATIENCE_MS;
   for (;;) {

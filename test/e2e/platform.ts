@@ -10,21 +10,21 @@ import { newStateDirectory } from '../../local/stack/testing/state.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
 
-/** Longest wait for one thing to happen. A test that needs it all has failed; the number only bounds the failure. */
+/** Longest wait for one condition. It only bounds a failure. */
 export const PATIENCE_MS = 40_000;
 
-/** Times that make a lost worker or webhook felt within a test; in production they are ten times longer. */
+/** Short timeouts, so that a test notices a lost worker or webhook; the defaults are ten times longer. */
 export const QUICK_POLICY = { poll_interval: 1, channel_grace: 3, claim_grace: 4, cancel_grace: 5, deadline_grace: 3 };
 
 export type Platform = Stack & {
   edge: ComfyEdge;
-  /** `fetch`, with every answer of the gateway held against its OpenAPI document. The client `edge` uses it. */
+  /** `fetch` that checks every response against the OpenAPI document. The client `edge` uses it. */
   fetch: typeof fetch;
   /** Origin of the one worker's ComfyUI. */
   comfyui: string;
-  /** Asks the local RunPod for something it offers beside RunPod's API (local/runpod/README.md). */
+  /** Calls the admin API of the local RunPod (local/runpod/README.md). */
   admin(path: string, body?: unknown): Promise<unknown>;
-  /** The next thing that happens at the local RunPod and fits; what happened before counts too. */
+  /** Waits for a matching event of the local RunPod; earlier events count too. */
   happened(filter: { type: PlatformEvent['type']; after?: number }): Promise<PlatformEvent>;
 };
 
@@ -73,7 +73,7 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
     stop: async () => {
       await stack.stop();
       rmSync(directory, { recursive: true, force: true });
-      // Each was thrown at the call too, where a client may have taken it for a lost connection.
+      // The call threw each of them too, but a client may treat that as a lost connection.
       if (broken.length > 0) {
         throw new Error(broken.join('\n'));
       }
@@ -81,7 +81,7 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
   };
 }
 
-/** The document is read when it is first needed: the gateway may not be there yet, or be killed by the test. */
+/** Reads the document on first use: the gateway may still be starting, or be killed by the test. */
 function checkedFetch(gateway: string, note: (fault: string) => void): typeof fetch {
   let contract: Promise<Contract> | undefined;
   const served = (): Promise<Contract> =>
@@ -95,7 +95,7 @@ function checkedFetch(gateway: string, note: (fault: string) => void): typeof fe
   return (input, init) => ask(new Request(input, init));
 }
 
-/** Collects a job's events from number `after` until the final one, over as many connections as it takes. */
+/** Collects a job's events after number `after` until the final one, over any number of connections. */
 export async function eventsOf(edge: ComfyEdge, job: string, after = 0): Promise<JobEvent[]> {
   const events: JobEvent[] = [];
   for await (const event of edge.jobs.watch(job, { after, signal: AbortSignal.timeout(PATIENCE_MS) })) {
@@ -104,7 +104,7 @@ export async function eventsOf(edge: ComfyEdge, job: string, after = 0): Promise
   return events;
 }
 
-/** The first event that fits. */
+/** The first matching event. */
 export async function until(edge: ComfyEdge, job: string, fits: (event: JobEvent) => boolean): Promise<JobEvent> {
   for await (const event of edge.jobs.watch(job, { after: 0, signal: AbortSignal.timeout(PATIENCE_MS) })) {
     if (fits(event)) {
@@ -114,7 +114,7 @@ export async function until(edge: ComfyEdge, job: string, fits: (event: JobEvent
   return fail(`job ${job} ended before the event came`);
 }
 
-/** The job once it is over. */
+/** The finished job. */
 export async function ended(edge: ComfyEdge, job: string): Promise<Job> {
   await eventsOf(edge, job);
   return edge.jobs.get(job);
@@ -132,13 +132,13 @@ export const finals = (events: readonly JobEvent[]): JobEvent[] =>
 
 export const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
 
-/** One picture, at once. */
+/** One image, immediately. */
 export const quickGraph = {
   '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: 0x3366cc } },
   '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 't' } },
 };
 
-/** One picture, after some seconds of visible progress. */
+/** One image after some seconds of progress. */
 export const slowGraph = (seconds: number, steps = seconds * 10) => ({
   '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: 0x3366cc } },
   '5': { class_type: 'SlowSteps', inputs: { image: ['1', 0], steps, seconds, preview: true } },
@@ -149,7 +149,7 @@ function must<T>(outcome: { ok: true; value: T } | { ok: false; message: string;
   return outcome.ok ? outcome.value : fail([outcome.message, ...outcome.details].join('\n'));
 }
 
-/** Ends a test with what the logs say. */
+/** Fails a test with the ends of the logs. */
 function fail(message: string, logs?: string): never {
   const tails =
     logs === undefined

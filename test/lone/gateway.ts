@@ -16,7 +16,7 @@ const root = resolve(import.meta.dirname, '..', '..');
 const ticketSchema = z.object({ job: z.string(), attempt: z.number(), gateway: z.string(), token: z.string() });
 type Ticket = z.infer<typeof ticketSchema>;
 
-/** The real gateway by itself: RunPod is this process, which takes every run, and so is the worker (`runningJob`). */
+/** The real gateway alone: this process is its RunPod, which accepts every run, and its worker (`runningJob`). */
 export type LoneGateway = {
   url: string;
   /** An API key of the account `local`. */
@@ -25,7 +25,7 @@ export type LoneGateway = {
   adminToken: string;
   /** Folder of its logs. */
   logs: string;
-  /** What `/run` was given for a job; waits for it. */
+  /** Waits for the ticket that `/run` received for a job. */
   ticketOf(job: string): Promise<Ticket>;
   stop(): Promise<void>;
 };
@@ -88,7 +88,7 @@ export type RunningJob = {
   id: string;
   /** Sends the worker's next message; resolves when the gateway has stored it. */
   say(message: Record<string, unknown>): Promise<void>;
-  /** Sends a preview, which nobody acknowledges. */
+  /** Sends a preview, which has no acknowledgement. */
   preview(base64: string): void;
   /** Reports success, with no output. */
   complete(): Promise<void>;

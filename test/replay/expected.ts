@@ -1,10 +1,10 @@
-/** How a job must succeed: what ComfyUI last told of each node, and files as `name type content type[: text]`. */
+/** How a job must succeed: the last state of each node, and files as `name type content type[: text]`. */
 export interface Success {
   nodes: Record<string, string>;
   outputs: string[];
 }
 
-/** How a job must fail, and what was told of its nodes before. */
+/** How a job must fail: its error and the last state of each node. */
 export interface Failure {
   error: { code: string; node?: { id: string; class_type: string }; message: string };
   nodes: Record<string, string>;

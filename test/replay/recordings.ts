@@ -22,7 +22,7 @@ export interface Recording {
   graph: Record<string, { class_type: string; inputs: Record<string, unknown> }>;
   /** ComfyUI's answer to `POST /prompt`. */
   answer: { status: number; body: unknown };
-  /** What its client heard after that, messages of other prompts included. */
+  /** The messages that its client received after that, those of other prompts included. */
   frames: readonly Frame[];
   /** What the history said of it; null where it left none. */
   history: unknown;
@@ -152,7 +152,7 @@ function ofTwoClients(name: string, file: z.infer<typeof twoClientsSchema>): Rec
   return [...ids].map((promptId, index) => {
     const frames =
       clients.find((client) => client.some((frame) => frame.prompt === promptId)) ??
-      // Deleted while queued: its client heard of the other prompts only.
+      // Deleted while queued: its client received messages of the other prompts only.
       clients.find((client) => client.some((frame) => frame.prompt !== null));
     const heard = frames?.some((frame) => frame.prompt === promptId) ?? false;
     const told = file.steps.flatMap((step) =>

@@ -4,7 +4,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { type Recording, readRecorded } from './recordings.ts';
 
-/** First bytes by which files of a kind are told apart; what follows names the file, so that no two are alike. */
+/** First bytes of each kind of file; the file's name follows, so that no two files are equal. */
 const MAGIC: Record<string, Buffer> = {
   png: Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
   webp: Buffer.from('RIFF\x10\x00\x00\x00WEBPVP8L', 'latin1'),

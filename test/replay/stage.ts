@@ -75,7 +75,7 @@ export const outputs = (job: Job): string[] =>
     )
     .toSorted();
 
-/** The state of each node after the last event that told of it. */
+/** The last reported state of each node. */
 export const nodeStates = (events: readonly JobEvent[]): Record<string, string> =>
   Object.fromEntries(
     events.flatMap((event) =>
@@ -85,7 +85,7 @@ export const nodeStates = (events: readonly JobEvent[]): Record<string, string> 
     ),
   );
 
-/** Progress over the graph, in the order it was told. */
+/** Progress of the whole graph, in the order of its events. */
 export const progressValues = (events: readonly JobEvent[]): number[] =>
   events.flatMap((event) => (event.event === 'progress' ? [event.data.value] : []));
 

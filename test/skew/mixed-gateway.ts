@@ -27,7 +27,7 @@ export const PNG = Buffer.from(
   'base64',
 );
 
-/** What RunPod was asked to run: the ticket for the worker, and where RunPod says that the run has ended. */
+/** A run at RunPod: the worker's ticket, and the webhook URL for its end. */
 export type Run = { ticket: { job: string; attempt: number; token: string }; webhook: string };
 
 export interface MixedGateway {
@@ -35,11 +35,11 @@ export interface MixedGateway {
   call(path: string, init?: RequestInit): Promise<Response>;
   /** The sweep that runs every five minutes in production. */
   sweep(): Promise<void>;
-  /** Runs that RunPod has taken, in their order. */
+  /** Accepted runs, in their order. */
   readonly runs: readonly Run[];
-  /** Bodies of what was sent to webhooks. */
+  /** Bodies sent to webhooks. */
   readonly delivered: readonly string[];
-  /** Answers of 500 and above, and lines of the log that say that something failed. */
+  /** Responses of 500 and above, and log lines of failures. */
   readonly faults: readonly string[];
   stop(): Promise<void>;
 }

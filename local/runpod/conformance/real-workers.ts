@@ -10,16 +10,16 @@ const HANDLER = resolve(import.meta.dirname, '../test-worker/handler.py');
 
 type EndpointOptions = RunpodOptions['endpoints'][number];
 
-/** How one endpoint of real workers differs from the plain one. */
+/** Settings of one endpoint with real workers. */
 export interface RealWorkers extends Omit<EndpointOptions, 'id' | 'workers'> {
   workers?: Partial<EndpointOptions['workers']>;
-  /** The handler yields instead of returning. */
+  /** The handler is a generator. */
   generator?: boolean;
-  /** Jobs one worker takes at once. */
+  /** Jobs that one worker runs at once. */
   concurrency?: number;
 }
 
-/** What the handlers of one folder wrote down, and where the workers' logs are. */
+/** The notes of the handlers of one folder, and the folder of the workers' logs. */
 export interface Notes {
   /** `word` of each line about a job, in order. */
   about(job: string): string[];

@@ -37,13 +37,13 @@ afterAll(async () => {
   notes.remove();
 });
 
-/** Runs one order to its end and gives the final status body. */
+/** Runs a job to its end and returns the final status body. */
 async function runToEnd(endpoint: string, order: Record<string, unknown>): Promise<Record<string, unknown>> {
   const job = await api.run(endpoint, { input: order });
   return (await api.get(`/v2/${endpoint}/status-sync/${job}?wait=30000`)).body;
 }
 
-/** Submits an order and resolves when the handler has it. */
+/** Submits a job and resolves when the handler has it. */
 async function runUntilHandled(endpoint: string, order: Record<string, unknown>): Promise<string> {
   const job = await api.run(endpoint, { input: order });
   await runpod.events.wait({ after: 0, type: 'job_progress', job }, STEP_MS);

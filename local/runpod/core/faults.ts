@@ -1,32 +1,32 @@
-/** What a webhook delivery can be made to suffer. */
+/** A fault of a webhook delivery. */
 export type WebhookFault =
   | { kind: 'webhook'; action: 'lose' }
   | { kind: 'webhook'; action: 'delay'; delay_ms: number }
   | { kind: 'webhook'; action: 'repeat'; copies: number }
   | { kind: 'webhook'; action: 'reorder'; size: number };
 
-/** What a call of the client or worker API can be made to suffer. */
+/** A fault of a call of the client or worker API. */
 export type CallFault =
-  /** Answered with this status before anything is done. */
+  /** The call gets this status and has no effect. */
   | { kind: 'answer'; operation: string; status: number }
-  /** The connection is cut: before anything is done, or after the platform did what was asked. */
+  /** The connection is cut before or after the call has its effect. */
   | { kind: 'drop'; operation: string; when: 'before' | 'after' }
-  /** Done, but the answer comes only after `hang_ms` (a client with a shorter timeout never sees it). */
+  /** The call has its effect, but is answered only after `hang_ms`. */
   | { kind: 'hang'; operation: string; hang_ms: number };
 
-/** A fault to be met by the next `times` calls or webhooks that fit. */
+/** A fault that applies to the next `times` matching calls or webhooks. */
 export type Fault = (WebhookFault | CallFault) & {
   id: string;
   endpoint: string | null;
   job: string | null;
-  /** How many are let through unharmed first. */
+  /** Matching calls that pass before the fault applies. */
   skip: number;
   times: number;
 };
 
 type Subject = { endpoint: string; job: string | null };
 
-/** The faults that are waiting to be met. Each one is used up by meeting it. */
+/** The pending faults. Each one is removed when it has applied. */
 export class FaultBook {
   #faults: Fault[] = [];
 
@@ -42,12 +42,12 @@ export class FaultBook {
     this.#faults = [];
   }
 
-  /** The fault a webhook of this job meets, if any. */
+  /** The fault that applies to a webhook of this job, if any. */
   forWebhook(subject: Subject): (WebhookFault & Fault) | null {
     return this.#meet(subject, (fault): fault is WebhookFault & Fault => fault.kind === 'webhook');
   }
 
-  /** The fault a call of this operation meets, if any. */
+  /** The fault that applies to a call of this operation, if any. */
   forCall(operation: string, subject: Subject): (CallFault & Fault) | null {
     return this.#meet(
       subject,

@@ -1,18 +1,18 @@
 import type { FinalStatus } from './job.ts';
 
-/** Why a job is no longer known (`/status` gives 404). */
+/** Why a job was deleted (`/status` answers 404). */
 export type RemovalReason = 'ttl' | 'retention' | 'forgotten';
 
 /** Why a worker's report about a job had no effect. */
 export type IgnoredReason = 'unknown job' | "not this worker's job" | 'job is over';
 
-/** Why a worker is told to go. */
+/** Why a worker is stopped. */
 export type StopReason = 'idle' | 'scaled down' | 'refresh' | 'admin' | 'shutdown';
 
 /** Why a worker counts as lost. */
 export type LossReason = 'process exited' | 'missed pings' | 'did not start in time' | 'went on with a stopped job';
 
-/** Everything that can happen at an endpoint, as `/admin/events` shows it. Outputs are read from the job, not from here. */
+/** An event of an endpoint, as `/admin/events` shows it. It has no outputs; the job has them. */
 export type Happening =
   | { type: 'job_queued'; job: string; retries: number }
   | { type: 'job_taken'; job: string; worker: string }
@@ -39,5 +39,5 @@ export type Happening =
   | { type: 'webhook_given_up'; job: string }
   | { type: 'fault_used'; fault: string; operation: string };
 
-/** Where the core reports what happened. */
+/** Receives the events of the core. */
 export type Report = (happening: Happening) => void;

@@ -3,7 +3,7 @@ export type RunpodStatus = 'IN_QUEUE' | 'IN_PROGRESS' | 'COMPLETED' | 'FAILED' |
 
 export type FinalStatus = Exclude<RunpodStatus, 'IN_QUEUE' | 'IN_PROGRESS'>;
 
-/** What a client handed in, already checked. Times are milliseconds. */
+/** A submitted job, validated. Times are milliseconds. */
 export interface Submission {
   id: string;
   source: 'run' | 'runsync';
@@ -12,17 +12,17 @@ export interface Submission {
   executionTimeoutMs: number;
   ttlMs: number;
   lowPriority: boolean;
-  /** Passed through to the worker as it came. */
+  /** Passed to the worker unchanged. */
   s3Config: unknown;
 }
 
-/** What a worker posted as the end of a job. A missing key is a missing key: the SDK drops an `{}` output. */
+/** The result that a worker posted. A missing key is kept missing: the SDK drops an `{}` output. */
 export interface WorkerResult {
   output?: unknown;
   error?: unknown;
 }
 
-/** One job as the platform keeps it. Times are milliseconds since the epoch. */
+/** One stored job. Times are milliseconds since the epoch. */
 export interface RunpodJob extends Submission {
   status: RunpodStatus;
   submittedAt: number;
@@ -32,13 +32,13 @@ export interface RunpodJob extends Submission {
   finishedAt: number | null;
   worker: string | null;
   result: WorkerResult;
-  /** Chunks a generator yielded that no `/stream` call has fetched yet. */
+  /** Chunks of a generator that no `/stream` call has fetched yet. */
   chunks: unknown[];
-  /** How often it was put back, by `/retry` or because its worker was lost. */
+  /** Number of requeues, by `/retry` or because its worker was lost. */
   retries: number;
 }
 
-/** A fresh job in the queue. */
+/** A new job in the queue. */
 export function newJob(submission: Submission, now: number): RunpodJob {
   return {
     ...submission,
@@ -59,8 +59,8 @@ export function isFinal(status: RunpodStatus): status is FinalStatus {
 }
 
 /**
- * The body of `/status`, `/runsync` and `/status-sync`. `output` and `error` are there only if the
- * worker posted them, the times only once they have begun to mean something.
+ * The body of `/status`, `/runsync` and `/status-sync`. It has `output` and `error` only if the worker posted them, and
+ * each time only once it is known.
  */
 export function statusView(job: RunpodJob): Record<string, unknown> {
   return {
@@ -80,7 +80,7 @@ export function webhookBody(job: RunpodJob): Record<string, unknown> {
   return { ...statusView(job), input: job.input, webhook: job.webhook };
 }
 
-/** What job-take gives a worker. */
+/** The body of job-take. */
 export function workerTicket(job: RunpodJob): Record<string, unknown> {
   return {
     id: job.id,

@@ -5,9 +5,9 @@ import { type FinalStatus, isFinal, newJob, type RunpodJob, type Submission, typ
 export interface JobRules {
   runRetentionMs: number;
   runsyncRetentionMs: number;
-  /** What becomes of a job whose worker is gone, and how often it may be put back. */
+  /** Whether the job of a lost worker fails, or how many times it is requeued. */
   onWorkerLost: { action: 'fail' } | { action: 'requeue'; times: number };
-  /** True: progress that arrives after the end makes the job IN_PROGRESS again, as runpod-python#250 reports. */
+  /** True: progress after the end sets the job to IN_PROGRESS again, as runpod-python#250 reports. */
   lateProgressReopens: boolean;
 }
 
@@ -20,7 +20,7 @@ export interface JobCounts {
 
 /**
  * The jobs of one endpoint: queue, running, finished, and every rule that moves a job between them.
- * It has no timers and does no I/O: time comes in as `now`, what happened goes out through `report`.
+ * It has no timers and does no I/O: `now` is a parameter, and events go to `report`.
  */
 export class Jobs {
   readonly #rules: JobRules;
@@ -28,7 +28,7 @@ export class Jobs {
   readonly #byId = new Map<string, RunpodJob>();
   #queue: RunpodJob[] = [];
   readonly #running = new Map<string, RunpodJob>();
-  /** In order of finishing, so the first one of each source is the next to leave. */
+  /** In order of finishing, so the first job of each source expires next. */
   readonly #finished = { run: new Map<string, RunpodJob>(), runsync: new Map<string, RunpodJob>() };
   readonly #counts: JobCounts = { completed: 0, failed: 0, retried: 0 };
 
@@ -64,7 +64,7 @@ export class Jobs {
     return this.#counts;
   }
 
-  /** Hands up to `count` jobs to a worker, oldest first, low priority last. */
+  /** Assigns up to `count` jobs to a worker, oldest first, low priority last. */
   take(worker: string, count: number, now: number): RunpodJob[] {
     const taken = this.#queue.slice(0, count);
     this.#queue = this.#queue.slice(taken.length);
@@ -78,7 +78,7 @@ export class Jobs {
     return taken;
   }
 
-  /** A worker never received what it was given (its connection was gone): the job goes back as if not taken. */
+  /** Requeues a job whose worker disconnected before it received the job. */
   giveBack(id: string, worker: string): void {
     const job = this.#running.get(id);
     if (job !== undefined && job.worker === worker) {
@@ -87,7 +87,7 @@ export class Jobs {
     }
   }
 
-  /** The end of a job as its worker reports it: FAILED if it carries an error, else COMPLETED. */
+  /** Ends a job with its worker's result: FAILED with an error, else COMPLETED. */
   finish(id: string, worker: string, result: WorkerResult, now: number): boolean {
     const job = this.#ownedBy(id, worker);
     if (job === null) {
@@ -120,14 +120,14 @@ export class Jobs {
     }
   }
 
-  /** The chunks no `/stream` call has fetched yet; each is given out once. */
+  /** Returns each chunk once, for `/stream`. */
   drainChunks(job: RunpodJob): unknown[] {
     const { chunks } = job;
     job.chunks = [];
     return chunks;
   }
 
-  /** Ends a job that is not over yet. A running one is to be stopped on its worker. */
+  /** Cancels an unfinished job. A running one is stopped on its worker. */
   cancel(job: RunpodJob, now: number): void {
     if (!isFinal(job.status)) {
       this.#stopOnWorker(job);
@@ -135,7 +135,7 @@ export class Jobs {
     }
   }
 
-  /** Cancels everything that waits; returns how many. */
+  /** Cancels all queued jobs and returns their number. */
   purge(now: number): number {
     const waiting = [...this.#queue];
     for (const job of waiting) {
@@ -144,7 +144,7 @@ export class Jobs {
     return waiting.length;
   }
 
-  /** Puts a FAILED or TIMED_OUT job back, same id and input, without its output. False for any other. */
+  /** Requeues a FAILED or TIMED_OUT job with its id and input, without its output. False for any other. */
   retry(job: RunpodJob, now: number): boolean {
     if (job.status !== 'FAILED' && job.status !== 'TIMED_OUT') {
       return false;
@@ -152,18 +152,19 @@ export class Jobs {
     this.#finished[job.source].delete(job.id);
     job.retries += 1;
     this.#counts.retried += 1;
-    // A TTL that counts from the first submission would kill an old job at once; RunPod does not say. It starts anew.
+    // RunPod does not document the TTL of a retry. It starts again here: counted from the submission, it would end an old
+    // job immediately.
     job.submittedAt = now;
     this.#requeue(job, 'back', now);
     return true;
   }
 
-  /** Changes how long a job may live from its submission (`/status?ttl=`). */
+  /** Changes the job's TTL, counted from its submission (`/status?ttl=`). */
   setTtl(job: RunpodJob, ttlMs: number): void {
     job.ttlMs = ttlMs;
   }
 
-  /** The jobs of a worker that is gone. */
+  /** Fails or requeues the jobs of a lost worker. */
   workerLost(worker: string, why: string, now: number): void {
     for (const job of [...this.#running.values()].filter((each) => each.worker === worker)) {
       const rule = this.#rules.onWorkerLost;
@@ -178,7 +179,7 @@ export class Jobs {
     }
   }
 
-  /** Deletes a job without a trace, as an expired TTL does; on demand, as a fault. */
+  /** Deletes a job without a trace, as an expired TTL does. The admin API uses it as a fault. */
   forget(job: RunpodJob): void {
     this.#remove(job, 'forgotten');
   }
@@ -203,7 +204,7 @@ export class Jobs {
     }
   }
 
-  /** When `expire` has something to do next. */
+  /** The next time at which `expire` changes a job. */
   nextDeadline(): number {
     let next = Number.POSITIVE_INFINITY;
     for (const job of [...this.#queue, ...this.#running.values()]) {
@@ -301,7 +302,7 @@ export class Jobs {
   }
 }
 
-/** Low priority waits behind everything else. */
+/** Low priority is behind all other jobs. */
 function rank(job: RunpodJob): number {
   return job.lowPriority ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-/** What one operation allows one key. */
+/** The rate limit of one operation for one key. */
 export interface RateRule {
   /** Calls in any stretch of `windowMs`. */
   perWindow: number;
@@ -18,7 +18,7 @@ export class RateLimiter {
     this.#windowMs = windowMs;
   }
 
-  /** Lets a call in, or says which limit it met. `release` is to be called when the call is over. */
+  /** Admits a call, or names the limit. Call `release` when the call has ended. */
   admit(subject: string, rule: RateRule, now: number): Admission {
     const recent = (this.#calls.get(subject) ?? []).filter((at) => at > now - this.#windowMs);
     this.#calls.set(subject, recent);

@@ -3,27 +3,27 @@ import type { LossReason, Report, StopReason } from './happening.ts';
 
 export type WorkerState = 'initializing' | 'idle' | 'running' | 'stopping';
 
-/** One worker as the platform sees it. Times are milliseconds since the epoch. */
+/** One worker. Times are milliseconds since the epoch. */
 export interface WorkerRecord {
   id: string;
-  /** The place 1..max a started worker fills; null for one that attached from outside. */
+  /** The slot (1..max) of a started worker; null for an attached worker. */
   slot: number | null;
   pid: number | null;
   state: WorkerState;
   startedAt: number;
   lastSeen: number;
   idleSince: number;
-  /** Long polls it holds open: a worker that waits for us is not silent. */
+  /** Its open long polls: a worker with one is not silent. */
   openPolls: number;
-  /** Jobs it has, including those it was told to stop and has not let go of, and since when. */
+  /** Its jobs and their start times, including jobs that it has been asked to stop and has not ended. */
   jobs: Map<string, number>;
-  /** Jobs it is to stop: when that was wanted, whether job-stop has told it, and pings since then that did not name it. */
+  /** Jobs to stop: since when, whether job-stop has sent them, and the pings since then without the job. */
   stops: Map<string, { since: number; sent: boolean; unnamed: number }>;
-  /** When it was told to go, or when its last job ended after that; it is killed some time later. */
+  /** Time of its SIGTERM, or of the end of its last job after that; it is killed `termGrace` later. */
   stoppingSince: number;
-  /** It was killed; nothing more is expected of it but its end. */
+  /** It was killed, and its process has not ended yet. */
   killed: boolean;
-  /** Why the platform killed it, if it did that by itself. */
+  /** Why the platform killed it; null when it was killed by the admin API. */
   killedFor: LossReason | null;
 }
 
@@ -37,18 +37,18 @@ export interface RosterRules {
   silenceMs: number;
 }
 
-/** What has to be done to a worker because time has passed. */
+/** An action on a worker whose time has come. */
 export type WorkerAction =
   | { do: 'terminate'; worker: string; reason: StopReason }
   | { do: 'kill'; worker: string; reason: LossReason | 'did not end' }
   | { do: 'write off'; worker: string; reason: LossReason };
 
-/** The workers of one endpoint. No timers, no processes: time comes in, `due` says what is to be done. */
+/** The workers of one endpoint. No timers and no processes: `now` is a parameter, and `due` returns the actions. */
 export class Roster {
   readonly #rules: RosterRules;
   readonly #report: Report;
   readonly #workers = new Map<string, WorkerRecord>();
-  /** Started workers that have ended; a call of theirs that was still under way must not bring them back. */
+  /** Started workers that have ended: a late call of one must not add it again. */
   readonly #ended = new Set<string>();
   #started = 0;
 
@@ -57,7 +57,7 @@ export class Roster {
     this.#report = report;
   }
 
-  /** How many workers are kept even when idle; may be changed while running. */
+  /** Sets the number of workers kept when idle. */
   setMin(min: number): void {
     this.#rules.min = min;
   }
@@ -74,7 +74,7 @@ export class Roster {
     return this.all().filter((worker) => states.includes(worker.state));
   }
 
-  /** A new worker to be started: names are never used twice, places are the lowest free ones. */
+  /** Adds a worker to start, with a new name and the lowest free slot. */
   open(now: number): WorkerRecord {
     this.#started += 1;
     const taken = new Set(this.all().map((worker) => worker.slot));
@@ -85,7 +85,7 @@ export class Roster {
     return this.#add(newWorker(`w${this.#started}`, slot, 'initializing', now));
   }
 
-  /** A sign of life. A worker nobody started attaches itself by its first call. */
+  /** Records a call of a worker. An unknown worker attaches itself by its first call. */
   seen(id: string, now: number): WorkerRecord {
     const known = this.#workers.get(id);
     if (known !== undefined) {
@@ -100,7 +100,7 @@ export class Roster {
     return worker;
   }
 
-  /** It asks for work. If it says it has none in progress, it has let go of everything it was told to stop. */
+  /** Records a job-take. A worker without jobs in progress has ended all jobs that it was asked to stop. */
   asks(id: string, jobInProgress: boolean, now: number): WorkerRecord {
     const worker = this.seen(id, now);
     if (worker.state === 'initializing') {
@@ -117,8 +117,8 @@ export class Roster {
   }
 
   /**
-   * A ping names the jobs the worker has; one it was told to stop and no longer names, it has let go of. That takes two
-   * pings: the first may have been written before the worker even had the job.
+   * A ping lists the worker's jobs. A stopped job that is missing from two pings has ended; the first may be older than the
+   * job.
    */
   pinged(id: string, jobs: readonly string[], now: number): void {
     const worker = this.seen(id, now);
@@ -138,7 +138,7 @@ export class Roster {
     }
   }
 
-  /** The worker is done with a job, one way or the other. */
+  /** Removes a job that the worker has ended. */
   letGo(id: string, job: string, now: number): void {
     const worker = this.#workers.get(id);
     if (worker === undefined || !worker.jobs.delete(job)) {
@@ -156,7 +156,7 @@ export class Roster {
     this.#workers.get(id)?.stops.set(job, { since: now, sent: false, unnamed: 0 });
   }
 
-  /** The jobs job-stop has to name now; each is named once. */
+  /** The jobs for the next job-stop; each is returned once. */
   takeStops(id: string, now: number): string[] {
     const due = this.#unsentStops(id).filter((stop) => stop.from <= now);
     for (const { job, stop } of due) {
@@ -166,12 +166,12 @@ export class Roster {
     return due.map(({ job }) => job);
   }
 
-  /** How long until `takeStops` has something, in milliseconds; Infinity if there is nothing to come. */
+  /** Milliseconds until `takeStops` returns a job; Infinity without one. */
   nextStopIn(id: string, now: number): number {
     return Math.min(Number.POSITIVE_INFINITY, ...this.#unsentStops(id).map((stop) => stop.from - now));
   }
 
-  /** What job-stop named did not reach the worker: it is named again. */
+  /** The worker did not receive job-stop: the jobs are sent again. */
   stopsNotReceived(id: string, jobs: readonly string[]): void {
     for (const job of jobs) {
       const stop = this.#workers.get(id)?.stops.get(job);
@@ -197,7 +197,7 @@ export class Roster {
     }
   }
 
-  /** Its process was killed: it gets no more work, and its end is on the way. */
+  /** Records that its process was killed. It gets no more jobs. */
   killed(id: string, why: LossReason | null = null): void {
     const worker = this.#workers.get(id);
     if (worker !== undefined) {
@@ -207,7 +207,7 @@ export class Roster {
     }
   }
 
-  /** Takes a worker off the list. */
+  /** Removes a worker. */
   gone(id: string): void {
     const slot = this.#workers.get(id)?.slot ?? null;
     if (slot !== null) {
@@ -216,7 +216,7 @@ export class Roster {
     this.#workers.delete(id);
   }
 
-  /** What has to be done now. */
+  /** The actions that are due. */
   due(now: number): WorkerAction[] {
     const actions: WorkerAction[] = [];
     for (const worker of this.#workers.values()) {
@@ -231,12 +231,12 @@ export class Roster {
     return actions.filter((action) => !kept.has(action));
   }
 
-  /** When `due` has something new to say. */
+  /** The next time at which `due` returns an action. */
   nextDeadline(now: number): number {
     let next = Number.POSITIVE_INFINITY;
     for (const worker of this.#workers.values()) {
       const deadline = this.#deadlineOf(worker);
-      // An idle worker that is kept on purpose stays overdue; it must not make the clock spin.
+      // An idle worker within the minimum is always overdue; it must not schedule a call each time.
       if (deadline !== null && deadline.at > now) {
         next = Math.min(next, deadline.at);
       }

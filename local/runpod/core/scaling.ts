@@ -10,8 +10,7 @@ export interface ScalingRules {
 
 /**
  * How many workers to start now: enough for `min`, and one for each job that has waited longer than the
- * queue delay and finds no free worker, but never more than `max` at once (workers that are still stopping count).
- * A low-priority job starts nothing.
+ * queue delay without a free worker, up to `max` (stopping workers count). A low-priority job starts no worker.
  */
 export function workersToStart(
   rules: ScalingRules,
@@ -26,7 +25,7 @@ export function workersToStart(
   return Math.max(Math.min(wanted, rules.max - workers.length), 0);
 }
 
-/** When `workersToStart` may change its mind though nothing happens: the next job reaches the queue delay. */
+/** The next time at which `workersToStart` may return more: the next job reaches the queue delay. */
 export function nextScaling(rules: ScalingRules, queued: readonly RunpodJob[], now: number): number {
   const later = queued.filter((job) => !job.lowPriority && job.queuedAt + rules.queueDelayMs > now);
   return Math.min(Number.POSITIVE_INFINITY, ...later.map((job) => job.queuedAt + rules.queueDelayMs));

@@ -13,7 +13,7 @@ const reach = {
 };
 const webhook = { kind: z.literal('webhook'), ...reach };
 
-/** What `POST /admin/faults` takes; README.md describes each. Times in milliseconds. */
+/** The body of `POST /admin/faults`, described in README.md. Times in milliseconds. */
 const faultSchema = z.union([
   z.strictObject({ ...webhook, action: z.literal('lose') }),
   z.strictObject({ ...webhook, action: z.literal('delay'), delay_ms: z.int().min(0) }),
@@ -38,7 +38,7 @@ const eventsSchema = z.object({
   wait_ms: z.coerce.number().int().min(0).max(LONGEST_WAIT_MS).default(0),
 });
 
-/** The stage hands: state to look at, events to wait for, faults to cause. Not part of RunPod; without a key. */
+/** The admin API: state, events, faults. Not part of RunPod, and without a key. */
 export function adminFace(platform: Platform): Hono<FaceEnv> {
   const app = new Hono<FaceEnv>();
 
@@ -148,7 +148,7 @@ function describe(endpoint: Endpoint): Record<string, unknown> {
   };
 }
 
-/** The body as JSON; null for none or for text that is no JSON (the schema then says what is missing). */
+/** The JSON body; null without one, and for text that is not JSON (the schema then reports it). */
 async function jsonOf(c: Context<FaceEnv>): Promise<unknown> {
   return c.req.json().catch(() => null);
 }

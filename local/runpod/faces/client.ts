@@ -179,7 +179,7 @@ async function readSubmission(
   };
 }
 
-/** Resolves at the job's next chunk or end, or after a moment: the npm client asks again without a pause. */
+/** Resolves at the job's next chunk or end, or after STREAM_HOLD_MS: the npm client polls without a pause. */
 async function waitForChunk(platform: Platform, job: RunpodJob, signal: AbortSignal): Promise<void> {
   await platform.events.until(
     (event) =>

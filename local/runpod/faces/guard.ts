@@ -9,16 +9,16 @@ import { RATE_LIMITS, RATE_WINDOW_MS } from '../limits.ts';
 import type { Endpoint } from '../platform/endpoint.ts';
 import type { Webhooks } from '../platform/webhooks.ts';
 
-/** What every face works on. */
+/** The state that all APIs share. */
 export interface Platform {
   clock: Clock;
   events: EventLog;
   faults: FaultBook;
   webhooks: Webhooks;
   endpoints: ReadonlyMap<string, Endpoint>;
-  /** Keys clients may use; null: any that is not empty. */
+  /** Keys of clients; null accepts any non-empty key. */
   clientKeys: ReadonlySet<string> | null;
-  /** The key workers must send; null: any that is not empty. */
+  /** The key of workers; null accepts any non-empty key. */
   workerKey: string | null;
   /** Calls per endpoint and operation since the start, as `<endpoint> <operation>`. */
   calls: Map<string, number>;
@@ -27,14 +27,14 @@ export interface Platform {
 
 export type FaceEnv = { Bindings: HttpBindings; Variables: { endpoint: Endpoint } };
 
-/** The key a request carries: `Authorization: Bearer <key>` or, as in RunPod's docs and SDK, the bare key. */
+/** The key of a request: `Authorization: Bearer <key>` or, as in RunPod's docs and SDK, the bare key. */
 function keyOf(c: Context<FaceEnv>): string {
   return (c.req.header('authorization') ?? '').replace(/^Bearer\s+/i, '').trim();
 }
 
 /**
- * What stands before every operation: known key (401), known endpoint (404), faults on demand, rate limits (429).
- * The handler behind it finds the endpoint in `c.var.endpoint`.
+ * Middleware of every operation: key (401), endpoint (404), faults, rate limits (429). The handler finds the endpoint in
+ * `c.var.endpoint`.
  */
 export function guard(platform: Platform, accepts: (key: string) => boolean) {
   const limiter = new RateLimiter(RATE_WINDOW_MS);
@@ -89,13 +89,13 @@ export function guard(platform: Platform, accepts: (key: string) => boolean) {
     };
 }
 
-/** Cuts the connection without an answer. */
+/** Cuts the connection without a response. */
 function cut(c: Context<FaceEnv>): Response {
   c.env.outgoing.destroy();
   return RESPONSE_ALREADY_SENT;
 }
 
-/** A request's body as text, or that it was larger than `limit` bytes. All of it is read either way. */
+/** Reads a body of up to `limit` bytes as text. A larger one is read to its end and rejected. */
 export async function readBody(request: Request, limit: number): Promise<{ ok: true; text: string } | { ok: false }> {
   const parts: Uint8Array[] = [];
   let size = 0;
@@ -108,7 +108,7 @@ export async function readBody(request: Request, limit: number): Promise<{ ok: t
   return size > limit ? { ok: false } : { ok: true, text: Buffer.concat(parts).toString('utf8') };
 }
 
-/** Parses JSON; text that is none is a value, not an exception. */
+/** Parses JSON; invalid JSON is a value, not an exception. */
 export function parseJson(text: string): { ok: true; value: unknown } | { ok: false } {
   try {
     return { ok: true, value: JSON.parse(text) };

@@ -1,6 +1,6 @@
 import type { Endpoint } from '../platform/endpoint.ts';
 
-/** The body of `/health`, with every field RunPod has been seen to send. `throttled` is always 0: no shortage here. */
+/** The body of `/health`, with every field that RunPod has been observed to send. `throttled` is always 0. */
 export function health(endpoint: Endpoint): Record<string, Record<string, number>> {
   const { completed, failed, retried } = endpoint.jobs.counts();
   const idle = endpoint.roster.in('idle').length;

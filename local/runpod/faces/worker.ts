@@ -17,7 +17,7 @@ const batchSchema = z.coerce.number().int().min(1).max(1000).default(1);
 
 /**
  * The API RunPod's worker SDK polls in production (runpod.md 4.2), at the addresses `workerEnvironment` hands out.
- * The SDK posts JSON as `application/x-www-form-urlencoded`; the content type is not looked at.
+ * The SDK posts JSON as `application/x-www-form-urlencoded`; the content type is ignored.
  */
 export function workerFace(platform: Platform): Hono<FaceEnv> {
   const app = new Hono<FaceEnv>();
@@ -109,7 +109,7 @@ async function take(c: Context<FaceEnv, '/v2/:endpoint/job-take/:worker'>, count
   return jobs;
 }
 
-/** Calls `then` if the answer of this request never leaves the machine because the other side is gone. */
+/** Calls `then` if the response cannot be sent because the client has disconnected. */
 function onNotSent(env: HttpBindings, signal: AbortSignal, then: () => void): void {
   if (signal.aborted || env.outgoing.destroyed) {
     then();
@@ -134,7 +134,7 @@ async function readPosted<T>(request: Request, schema: z.ZodType<T>): Promise<Po
   return parsed?.success === true ? { ok: true, value: parsed.data } : { ok: false, problem: 'body is not a result' };
 }
 
-/** A streamed text above the chunk limit becomes several chunks; other values are passed on whole. */
+/** Splits streamed text above the chunk limit; other values stay whole. */
 function split(output: unknown): unknown[] {
   if (typeof output !== 'string' || output.length <= STREAM_CHUNK_BYTES) {
     return [output];

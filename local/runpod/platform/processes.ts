@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Reaper } from './reaper.ts';
 
-/** What is started as one worker. */
+/** The process of one worker. */
 export interface WorkerOrder {
   endpoint: string;
   worker: string;
-  /** The place 1..max it fills, given to it as WORKER_INDEX. */
+  /** Its slot (1..max), passed as WORKER_INDEX. */
   slot: number;
   command: readonly string[];
   env: Readonly<Record<string, string>>;
@@ -26,7 +26,7 @@ export interface Exit {
 /** A started worker: a process group of its own. */
 export interface Launched {
   pid: number | null;
-  /** SIGTERM goes to the worker itself, which passes it on as it sees fit; SIGKILL to everything in its group. */
+  /** SIGTERM goes to the worker itself; SIGKILL goes to its whole process group. */
   signal(signal: NodeJS.Signals): void;
   exited: Promise<Exit>;
 }

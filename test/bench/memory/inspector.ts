@@ -8,7 +8,7 @@ export type Heap = { values: number; buffers: number };
 /** The inspector of a Worker in `wrangler dev`, as far as it tells of memory (Chrome DevTools protocol). */
 export type Inspector = {
   heap(): Promise<Heap>;
-  /** Collects garbage: what is left is in use. */
+  /** Collects garbage; the rest is in use. */
   collect(): Promise<void>;
   close(): void;
 };

@@ -32,7 +32,7 @@ const PNG = Buffer.from(
 
 type Sent = { path: string; type: string; body: Buffer; status: number };
 
-/** A picture that nobody has sent yet. */
+/** A new random picture. */
 function picture(bytes: number): Buffer {
   const content = randomBytes(bytes);
   PNG.copy(content);

@@ -2,14 +2,14 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A server of files that stand behind URLs, and the hand that lets a waiting worker go on. */
+/** A server for result files. It also releases workers that wait. */
 export interface Files {
   readonly url: string;
-  /** What each path answers with 200; any other is a 404. */
+  /** The content of each path; any other path gets 404. */
   readonly content: Map<string, Uint8Array>;
-  /** Resolves when a worker waits, with RunPod's id of its run. */
+  /** Resolves with the run id of the next waiting worker. */
   waiting(): Promise<string>;
-  /** Lets every worker that waits, or will, go on. */
+  /** Releases all current and future waiting workers. */
   go(): void;
   close(): Promise<void>;
 }

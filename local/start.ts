@@ -24,10 +24,10 @@ async function start({ signal, defer }: Launch): Promise<Outcome<null>> {
   return keepUp(stack, signal);
 }
 
-/** How often the gateway is started again before there is no point in it, in all. */
+/** Restarts of the gateway before `npm start` exits. */
 const MAX_RESTARTS = 3;
 
-/** Resolves when it is asked to end, or when the gateway has ended and cannot be had again. Its state is on disk: no job is lost. */
+/** Resolves when the program must end, or when the gateway cannot be restarted. Its state is on disk: no job is lost. */
 async function keepUp(stack: Stack, signal: AbortSignal): Promise<Outcome<null>> {
   const asked = new Promise<'asked'>((answer) => {
     signal.addEventListener('abort', () => answer('asked'));

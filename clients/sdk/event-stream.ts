@@ -8,7 +8,7 @@ export interface RawEvent {
 }
 
 /**
- * Reads an SSE body. An event counts when its closing blank line has come; what is left at the end of a cut stream is dropped.
+ * Reads an SSE body. An event is complete with its closing blank line; an incomplete one at the end of a cut stream is dropped.
  * `onActivity` is called for every chunk, keep-alive comments included.
  */
 export async function* readEvents(

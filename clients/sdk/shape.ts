@@ -29,7 +29,7 @@ export function nullable<T>(shape: Shape<T>): Shape<T | null> {
   return (value, path, problems): value is T | null => value === null || shape(value, path, problems);
 }
 
-/** The first that fits; where none does, what the last complained of is told. */
+/** Accepts the first matching shape. Without one, reports the problems of the last. */
 export function either<A, B>(first: Shape<A>, second: Shape<B>): Shape<A | B> {
   return (value, path, problems): value is A | B => first(value, path, []) || second(value, path, problems);
 }

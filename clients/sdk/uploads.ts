@@ -5,7 +5,7 @@ import { type Connection, sendForJson } from './http.ts';
 import type { Timing } from './timing.ts';
 import { type Asset, type Upload, type UploadPart, asset, upload } from './types.ts';
 
-/** Read at once while hashing; also bounds what is in memory of a file on disk. */
+/** Bytes read at a time while hashing; also the part of a file that is in memory. */
 const HASH_PIECE_BYTES = 8 * 1024 * 1024;
 /** First wait after something went wrong; doubles with every round in which nothing arrived. */
 const AGAIN_MS = 500;
@@ -93,7 +93,7 @@ async function sendPart(connection: Connection, file: Blob, part: UploadPart, si
   }
 }
 
-/** By a library: the platform's own `crypto.subtle.digest` takes only what is in memory as a whole. */
+/** By a library: `crypto.subtle.digest` of the platform needs the whole file in memory. */
 async function hashOf(file: Blob, signal: AbortSignal | undefined): Promise<string> {
   const hash = sha256.create();
   for (let at = 0; at < file.size; at += HASH_PIECE_BYTES) {

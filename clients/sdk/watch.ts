@@ -9,7 +9,7 @@ const SILENCE_MS = 45_000;
 /** First wait before a reconnect; doubles up to the longest. */
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 5_000;
-/** How long reconnecting may fail before `watch` gives up. */
+/** How long reconnecting may fail before `watch` throws. */
 const GIVE_UP_MS = 5 * 60_000;
 
 export interface WatchOptions {

@@ -1,8 +1,8 @@
 import type { Cancel, Clock } from './clock.ts';
-import type { Happening } from './core/happening.ts';
+import type { EndpointEvent } from './core/endpoint-event.ts';
 
 /** One numbered entry of the platform's log. `at` is milliseconds since the epoch. */
-export type PlatformEvent = Happening & { n: number; at: number; endpoint: string };
+export type PlatformEvent = EndpointEvent & { n: number; at: number; endpoint: string };
 
 /** Number of stored entries; older ones are dropped. */
 const KEPT = 20_000;
@@ -32,7 +32,7 @@ export class EventLog {
     return this.#last;
   }
 
-  append(endpoint: string, happening: Happening): void {
+  append(endpoint: string, happening: EndpointEvent): void {
     this.#last += 1;
     const event = { ...happening, n: this.#last, at: this.#clock.now(), endpoint };
     this.#events.push(event);

@@ -50,7 +50,7 @@ async function startWithWorker() {
   return { child, url, pids: [state.endpoints[0]?.workers[0]?.pid ?? 0, grandchild] };
 }
 
-/** True while a process runs. Where /proc tells, one that has ended and that nobody waits for yet does not count. */
+/** True while a process runs. A zombie does not count, where /proc shows it. */
 function runs(pid: number): boolean {
   try {
     if (existsSync('/proc/self/stat')) {

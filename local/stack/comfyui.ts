@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { type Outcome, done, failure } from './outcome.ts';
 
-/** A ComfyUI that is up answers at once; one that loads models may take a moment. */
+/** A running ComfyUI answers immediately, except while it loads models. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
-/** The ComfyUI the worker drives: one that runs already, or a folder with a `main.py` that each worker starts for itself. */
+/** The ComfyUI of the workers: a running one, or a folder with a `main.py` that each worker starts for itself. */
 export type ComfyUi = { url: string } | { path: string };
 
 const statsSchema = z.object({ system: z.object({ comfyui_version: z.string().optional() }) });

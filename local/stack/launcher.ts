@@ -14,11 +14,11 @@ const SHUTDOWN_MS = 15_000;
 
 const PARENT_CHECK_MS = 500;
 
-/** What a launched body works with. */
+/** Passed to the body of a launcher. */
 export interface Launch {
-  /** Aborts when the program is to end; the body then leaves off whatever it does. */
+  /** Aborts when the program must end; the body then stops its work. */
   signal: AbortSignal;
-  /** Registers what must be closed at the end, whatever the end is; last registered, first closed. */
+  /** Registers a part to close at the end, also after a failure. The last registered is closed first. */
   defer(close: () => Promise<void>): void;
 }
 
@@ -44,7 +44,7 @@ export async function launch(body: (run: Launch) => Promise<Outcome<null>>): Pro
     process.on(signal, () => askToEnd(signal));
   }
   process.on('exit', killAllPrograms);
-  // The reader of a pipe went away (`| head`): nobody is left to work for.
+  // The reader of a pipe has ended (`| head`).
   process.stdout.on('error', () => askToEnd('SIGHUP'));
   watchParent(() => askToEnd('SIGHUP'));
 
@@ -86,7 +86,7 @@ function report({ message, details }: Failure): void {
   console.error(message);
 }
 
-/** A bug, not an expected failure: its stack helps whoever mends it. */
+/** A bug, not an expected failure: its stack helps to fix it. */
 function unexpectedFailure(error: unknown): Failure {
   return error instanceof Error
     ? failure(`Unexpected: ${error.message}`, error.stack?.split('\n').slice(1) ?? [])

@@ -49,11 +49,11 @@ test('a lock is released when its process is killed', async () => {
 test('a waiting process reports once and then gets the lock', async () => {
   const path = temporaryPath();
   const child = await holder(path);
-  let told = 0;
+  let reports = 0;
   const held = await lock(path, () => {
-    told += 1;
+    reports += 1;
     child.kill('SIGKILL');
   });
-  expect(told).toBe(1);
+  expect(reports).toBe(1);
   held.release();
 });

@@ -30,12 +30,12 @@ export function tryLock(path: string): Lock | null {
 
 /** Waits for the lock at `path`. Calls `onWait` once when another process holds it. */
 export async function lock(path: string, onWait: () => void): Promise<Lock> {
-  for (let told = false; ; told = true) {
+  for (let reported = false; ; reported = true) {
     const held = tryLock(path);
     if (held !== null) {
       return held;
     }
-    if (!told) {
+    if (!reported) {
       onWait();
     }
     await delay(RETRY_MS);

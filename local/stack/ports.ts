@@ -4,23 +4,23 @@ import { type Outcome, done, failure } from './outcome.ts';
 const LOOPBACK = '127.0.0.1';
 
 /**
- * Where a free port is looked for. Between the look and the moment a program binds the port nobody holds it, so it must be one that
- * nobody else takes meanwhile: below the range the system gives to outgoing connections (32768 and up on Linux), and in a block
- * that belongs to this process alone among any 600 that follow each other.
+ * The range of free ports. A port is free between the check and the moment a program binds it, so no other program may get
+ * it meanwhile: the range is below that of outgoing connections (32768 and up on Linux), and each process has a block of its
+ * own among any 600 consecutive process ids.
  */
 const FREE_PORTS = { first: 20_000, blocks: 600, block: 20 };
 
-let looked = 0;
+let checked = 0;
 
-/** A port somebody asked for: what it is for and which variable changes it. */
-export interface PortWish {
+/** A requested port, its purpose, and the variable that changes it. */
+export interface PortRequest {
   port: number;
   purpose: string;
   variable: string;
 }
 
 /** Answers the port to use: the wished one if nothing listens there, any free one when the wish is 0. */
-export async function claimPort(wish: PortWish): Promise<Outcome<number>> {
+export async function claimPort(wish: PortRequest): Promise<Outcome<number>> {
   if (wish.port === 0) {
     return claimAnyPort();
   }
@@ -43,8 +43,8 @@ async function claimAnyPort(): Promise<Outcome<number>> {
   const { first, blocks, block } = FREE_PORTS;
   const start = (process.pid % blocks) * block;
   for (let tries = 0; tries < blocks * block; tries += 1) {
-    const port = first + ((start + looked) % (blocks * block));
-    looked += 1;
+    const port = first + ((start + checked) % (blocks * block));
+    checked += 1;
     if ((await tryListen(port)) === null) {
       return done(port);
     }

@@ -8,7 +8,7 @@ export interface ProbeOptions {
   intervalMs?: number;
   /** Longest wait for one answer: a busy machine takes a second. */
   timeoutMs?: number;
-  /** So many questions without an answer, one after the other, say that there is nobody. */
+  /** Failed probes in a row after which the program counts as gone. */
   failures?: number;
 }
 

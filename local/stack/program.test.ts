@@ -17,7 +17,7 @@ interface Witness {
   present: Promise<Map<string, Promise<unknown>>>;
 }
 
-/** A member's connection closes when its process ends, whatever ends it: no polling, no process ids. */
+/** A member's connection closes when its process ends. This needs no polling and no process ids. */
 async function witness(): Promise<Witness> {
   const members = new Map<string, Promise<unknown>>();
   const present = Promise.withResolvers<typeof members>();

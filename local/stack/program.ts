@@ -35,7 +35,7 @@ export type Exit = { code: number | null; signal: NodeJS.Signals | null };
 /** A running program with everything it starts: one process group that ends together. */
 export interface Program {
   readonly pid: number;
-  /** False once the program itself has ended, whatever its children do. */
+  /** False once the program itself has ended; its children may still run. */
   readonly running: boolean;
   readonly exited: Promise<Exit>;
   /** SIGTERM to the group, SIGKILL when the grace is over. */

@@ -6,7 +6,7 @@ import type { ComfyUi } from './comfyui.ts';
 import { type EndpointSettings, type Gateway, startGateway } from './gateway.ts';
 import { tryLock } from './lock.ts';
 import { type Outcome, done, failure } from './outcome.ts';
-import { type PortWish, claimPort } from './ports.ts';
+import { type PortRequest, claimPort } from './ports.ts';
 import { readSecrets } from './secrets.ts';
 
 /** RunPod's id of the one endpoint; clients call it `default`. */
@@ -111,9 +111,10 @@ async function startParts(
   const logs = join(options.directory, 'logs');
   rmSync(logs, { recursive: true, force: true });
 
-  const gatewayPort = await claimPort(wishFor('gateway', options.ports.gateway));
+  const gatewayPort = await claimPort(portRequest('gateway', options.ports.gateway));
   // RunPod finds a free port by itself; the gateway's must be known before it starts, for it is in its configuration.
-  const runpodPort = options.ports.runpod === 0 ? done(0) : await claimPort(wishFor('runpod', options.ports.runpod));
+  const runpodPort =
+    options.ports.runpod === 0 ? done(0) : await claimPort(portRequest('runpod', options.ports.runpod));
   if (!gatewayPort.ok) {
     return gatewayPort;
   }
@@ -217,7 +218,7 @@ function workerProgram(options: StackOptions, gatewayUrl: string) {
   };
 }
 
-function wishFor(part: 'gateway' | 'runpod', port: number): PortWish {
+function portRequest(part: 'gateway' | 'runpod', port: number): PortRequest {
   return part === 'gateway'
     ? { port, purpose: 'gateway', variable: 'GATEWAY_PORT' }
     : { port, purpose: 'local RunPod', variable: 'RUNPOD_PORT' };

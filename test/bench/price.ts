@@ -63,7 +63,7 @@ export async function measurePrice(root: string, signal: AbortSignal, short: boo
   });
   try {
     const { edge } = platform;
-    // Isolate, key and worker are warm: a busy gateway is what is priced.
+    // Isolate, key and worker are warm, as in a busy gateway.
     await follow(edge, quickGraph, signal);
     await settledCounts(platform.url, quiet_ms, signal);
     await fetch(`${platform.url}/meter`, { method: 'DELETE', signal });

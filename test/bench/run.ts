@@ -9,12 +9,12 @@ const root = resolve(import.meta.dirname, '..', '..');
 
 const report = (text: string): void => console.log(text);
 
-/** `npm run bench [-- NAME …]`: docs/operations/benchmarks.md says what is measured and what bounds it. */
+/** `npm run bench [-- NAME …]`: docs/operations/benchmarks.md describes each benchmark. */
 async function bench({ signal }: Launch): Promise<Outcome<null>> {
   const named = process.argv.slice(2);
   const unknown = named.find((name) => SUITES[name] === undefined);
   if (unknown !== undefined) {
-    return failure(`There is no benchmark "${unknown}": ${Object.keys(SUITES).join(', ')}.`);
+    return failure(`Unknown benchmark "${unknown}". Choose from: ${Object.keys(SUITES).join(', ')}.`);
   }
   const environment = await ensureEnvironment({ root, signal, report });
   if (!environment.ok) {

@@ -6,7 +6,7 @@ import { SUITES } from './suites.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
 
-/** Most of a short round is the start of what it measures: the whole platform, in the longest. */
+/** Most of a short round is starting the measured program, at most the whole platform. */
 const LIMIT_MS = 180_000;
 
 test.for(Object.entries(SUITES))(

@@ -13,7 +13,7 @@ const roundsOf = ({ short }: Bench): Rounds => (short ? { warmUp: 0, runs: 1 } :
 
 /**
  * Every suite of `npm run bench`, in the order they run. Each prints its own tables and has a short form, which
- * `suites.test.ts` runs: a suite that nobody runs stops working unnoticed.
+ * `suites.test.ts` runs: an unused suite would stop working unnoticed.
  */
 export const SUITES: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   worker: async (bench) => {

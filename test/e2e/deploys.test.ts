@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { ConnectionError, type JobEvent, isFinal } from '../../clients/sdk/index.ts';
 import {
-  PATIENCE_MS,
+  WAIT_LIMIT_MS,
   type Platform,
   QUICK_POLICY,
   finals,
@@ -35,7 +35,7 @@ type Seen = { id: string; canceled: boolean; events: JobEvent[] };
 
 /** Repeats a call until the gateway answers it. */
 async function persistently<T>(call: () => Promise<T>): Promise<T> {
-  const giveUp = performance.now() + PATIENCE_MS;
+  const giveUp = performance.now() + WAIT_LIMIT_MS;
   for (;;) {
     try {
       return await call();
@@ -47,7 +47,7 @@ async function persistently<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** `fetch` fails with a TypeError when there is nobody; wrangler answers 5xx without a problem while it starts or ends. */
+/** `fetch` throws a TypeError without a listener; wrangler answers 5xx without a problem while it starts or ends. */
 const isLost = (error: unknown): boolean =>
   error instanceof ConnectionError || error instanceof TypeError || error instanceof Unavailable;
 
@@ -76,7 +76,7 @@ async function submit(key: string, workflow: object): Promise<string> {
   });
 }
 
-/** Wakes whoever waits for the next event of any client. */
+/** Counts the events of all clients, and resolves waits for more of them. */
 class Bell {
   private rung = 0;
   private waiting: { at: number; wake: () => void }[] = [];
@@ -89,15 +89,15 @@ class Bell {
     this.waiting = this.waiting.filter(({ at }) => this.rung < at);
   }
 
-  /** Resolves when so many more events have been seen. */
+  /** Resolves after `count` more events. */
   after(count: number): Promise<void> {
     return new Promise((wake) => this.waiting.push({ at: this.rung + count, wake }));
   }
 }
 
-describe('deploys in the middle of a steady load', () => {
+describe('restarts of the gateway under load', () => {
   test(
-    'lose nothing: every job ends once, every stream is gapless, every job is counted once',
+    'end every job once, without a gap in a stream, and count every job once',
     { timeout: 300_000 },
     async ({ expect }) => {
       const { edge, gateway } = platform;
@@ -105,7 +105,7 @@ describe('deploys in the middle of a steady load', () => {
       const seen: Seen[] = [];
       const load = { goesOn: true };
 
-      /** One client: submits, watches, cancels every third job once it runs, and begins again. */
+      /** One client: submits, watches, cancels every third job once it runs, and starts again. */
       const client = async (name: number): Promise<void> => {
         for (let n = 0; load.goesOn; n += 1) {
           const cancels = n % 3 === 2;
@@ -135,7 +135,7 @@ describe('deploys in the middle of a steady load', () => {
       await Promise.all(clients);
       expect(ups).toEqual(Array.from({ length: KILLS }, () => expect.objectContaining({ ok: true })));
 
-      // Every key is one job: what was answered, and nothing beside it.
+      // Every Idempotency-Key has one job, and no other jobs exist.
       const listed: string[] = [];
       for (let cursor: string | undefined; ;) {
         const page = await edge.jobs.list({ limit: 100, ...(cursor === undefined ? {} : { cursor }) });
@@ -161,9 +161,9 @@ describe('deploys in the middle of a steady load', () => {
       // Counted once each, at what each says it used, and no place is held any more.
       const billed = (await Promise.all(seen.map(({ id }) => billedOf(id)))).reduce((sum, seconds) => sum + seconds, 0);
       await expect
-        .poll(usage, { timeout: PATIENCE_MS })
+        .poll(usage, { timeout: WAIT_LIMIT_MS })
         .toEqual({ jobs: jobs.length, billed: expect.closeTo(billed, 2) });
-      await expect.poll(placesLeft, { timeout: PATIENCE_MS }).toBe('"jobs";r=20');
+      await expect.poll(placesLeft, { timeout: WAIT_LIMIT_MS }).toBe('"jobs";r=20');
       expect(jobs.every((job) => isFinal(job.status))).toBe(true);
     },
   );

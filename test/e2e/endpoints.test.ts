@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, test } from 'vitest';
 import { z } from 'zod';
-import { type Platform, PATIENCE_MS, ended, eventsOf, quickGraph, slowGraph, startPlatform } from './platform.ts';
+import { type Platform, WAIT_LIMIT_MS, ended, eventsOf, quickGraph, slowGraph, startPlatform } from './platform.ts';
 
 /**
  * Endpoints that fail. Only `default` has a worker. `stormy` and `lonely` exist at RunPod, but their workers never start;
@@ -49,7 +49,7 @@ const endpoint = async (name: string) => endpointShape.parse(await (await ask(`/
 
 /** Polls the endpoint until it matches, for at most `PATIENCE_MS`. */
 async function until(name: string, fits: (seen: z.infer<typeof endpointShape>) => boolean): Promise<void> {
-  const giveUp = AbortSignal.timeout(PATIENCE_MS);
+  const giveUp = AbortSignal.timeout(WAIT_LIMIT_MS);
   while (!fits(await endpoint(name))) {
     giveUp.throwIfAborted();
   }
@@ -94,7 +94,7 @@ describe('an endpoint that answers 429', () => {
     const probe = await edge.jobs.submit({ workflow: quickGraph, endpoint: 'stormy' });
     const queued = await platform.runpod.events.wait(
       { type: 'job_queued', endpoint: 'stormy', after: mark },
-      PATIENCE_MS,
+      WAIT_LIMIT_MS,
     );
     expect(queued).toHaveLength(1);
     await until('stormy', ({ breaker: { state } }) => state === 'closed');
@@ -125,7 +125,7 @@ describe('an endpoint that recovers', () => {
     const mark = platform.runpod.events.last;
     const slow_ms = 1_500;
     await platform.admin('/faults', { kind: 'hang', operation: 'run', hang_ms: slow_ms, endpoint: 'lonely' });
-    const giveUp = AbortSignal.timeout(PATIENCE_MS);
+    const giveUp = AbortSignal.timeout(WAIT_LIMIT_MS);
     while (queuedAt('lonely', mark).length < 4) {
       giveUp.throwIfAborted();
       await platform.runpod.events.wait({ type: 'job_queued', after: platform.runpod.events.last }, 1_000);
@@ -163,7 +163,7 @@ describe('an endpoint without workers', () => {
     expect(finals).toHaveLength(1);
     const [over] = await platform.runpod.events.wait(
       { type: 'job_finished', endpoint: 'empty', after: mark },
-      PATIENCE_MS,
+      WAIT_LIMIT_MS,
     );
     expect(over).toMatchObject({ status: 'CANCELLED' });
     expect(await endpoint('empty')).toMatchObject({ breaker: { cause: 'no_workers' } });
@@ -194,7 +194,7 @@ describe('the debug report of a worker', () => {
     expect(await answer.json()).toMatchObject({ code: 'no_worker_report' });
     const [over] = await platform.runpod.events.wait(
       { type: 'job_finished', endpoint: 'lonely', after: mark },
-      PATIENCE_MS,
+      WAIT_LIMIT_MS,
     );
     expect(over).toMatchObject({ status: 'CANCELLED' });
   });

@@ -37,7 +37,7 @@ describe('an account with a long queue', () => {
     const startedInBetween = seen.filter(
       ({ started_at }) => typeof started_at === 'string' && Date.parse(started_at) > submitted,
     );
-    // The jobs already at RunPod, and the one that starts when the running job ends.
+    // The jobs already at RunPod, and the next one, which starts when the running job ends.
     expect(startedInBetween.length).toBeLessThanOrEqual(JOBS_IN_FLIGHT + 1);
     expect(seen.filter(({ stage }) => stage === 'admission').length).toBeGreaterThan(QUEUED / 2);
   });

@@ -11,7 +11,7 @@ import { newStateDirectory } from '../../local/stack/testing/state.ts';
 const root = resolve(import.meta.dirname, '..', '..');
 
 /** Longest wait for one condition. It only bounds a failure. */
-export const PATIENCE_MS = 40_000;
+export const WAIT_LIMIT_MS = 40_000;
 
 /** Short timeouts, so that a test notices a lost worker or webhook; the defaults are ten times longer. */
 export const QUICK_POLICY = { poll_interval: 1, channel_grace: 3, claim_grace: 4, cancel_grace: 5, deadline_grace: 3 };
@@ -67,8 +67,8 @@ export async function startPlatform(options: Partial<StackOptions> = {}): Promis
     comfyui: `http://127.0.0.1:${comfyuiPort}`,
     admin,
     happened: async ({ type, after = 0 }) => {
-      const [event] = await stack.runpod.events.wait({ type, after }, PATIENCE_MS);
-      return event ?? fail(`no ${type} within ${PATIENCE_MS} ms`, stack.logs);
+      const [event] = await stack.runpod.events.wait({ type, after }, WAIT_LIMIT_MS);
+      return event ?? fail(`no ${type} within ${WAIT_LIMIT_MS} ms`, stack.logs);
     },
     stop: async () => {
       await stack.stop();
@@ -98,7 +98,7 @@ function checkedFetch(gateway: string, note: (fault: string) => void): typeof fe
 /** Collects a job's events after number `after` until the final one, over any number of connections. */
 export async function eventsOf(edge: ComfyEdge, job: string, after = 0): Promise<JobEvent[]> {
   const events: JobEvent[] = [];
-  for await (const event of edge.jobs.watch(job, { after, signal: AbortSignal.timeout(PATIENCE_MS) })) {
+  for await (const event of edge.jobs.watch(job, { after, signal: AbortSignal.timeout(WAIT_LIMIT_MS) })) {
     events.push(event);
   }
   return events;
@@ -106,7 +106,7 @@ export async function eventsOf(edge: ComfyEdge, job: string, after = 0): Promise
 
 /** The first matching event. */
 export async function until(edge: ComfyEdge, job: string, fits: (event: JobEvent) => boolean): Promise<JobEvent> {
-  for await (const event of edge.jobs.watch(job, { after: 0, signal: AbortSignal.timeout(PATIENCE_MS) })) {
+  for await (const event of edge.jobs.watch(job, { after: 0, signal: AbortSignal.timeout(WAIT_LIMIT_MS) })) {
     if (fits(event)) {
       return event;
     }

@@ -10,7 +10,7 @@ const AT_ONCE = 50;
 /** The gateway notices a closed connection by its keep-alives (docs/reference/events.md). The rest is for a busy machine. */
 const NOTICED_MS = 15_000 + 10_000;
 /** A thousand connections are slow while other tests run. */
-const PATIENCE_MS = 180_000;
+const WAIT_LIMIT_MS = 180_000;
 
 let gateway: LoneGateway;
 beforeAll(async () => {
@@ -35,7 +35,7 @@ async function crowd(job: string, after: number | null, count: number): Promise<
 
 const line = (message: string) => ({ type: 'log', level: 'info', message });
 
-describe('WATCHERS watchers of one job', { timeout: PATIENCE_MS }, () => {
+describe('WATCHERS watchers of one job', { timeout: WAIT_LIMIT_MS }, () => {
   test('all receive the same complete log without delaying the worker', async ({ expect }) => {
     const job = await runningJob(gateway);
     const early = await crowd(job.id, 0, WATCHERS / 2);

@@ -20,7 +20,7 @@ const verdictOn = (one: unknown, two: unknown, text: string): Verdict =>
     ? { same: true, text }
     : { same: false, text: `**differ**: \`${JSON.stringify(one)}\` here, \`${JSON.stringify(two)}\` there` };
 
-/** What differs between the two observations of one job, by what is compared. */
+/** The differences between two observations of one job, by property. */
 export function judge(python: string, our: Observation, their: Observation) {
   const end = ({ job }: Observation) => ({ status: job.status, error: comparable(job.error) });
   const outputs = ({ job }: Observation) =>

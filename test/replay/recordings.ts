@@ -154,11 +154,11 @@ function ofTwoClients(name: string, file: z.infer<typeof twoClientsSchema>): Rec
       clients.find((client) => client.some((frame) => frame.prompt === promptId)) ??
       // Deleted while queued: its client received messages of the other prompts only.
       clients.find((client) => client.some((frame) => frame.prompt !== null));
-    const heard = frames?.some((frame) => frame.prompt === promptId) ?? false;
-    const told = file.steps.flatMap((step) =>
+    const mentioned = frames?.some((frame) => frame.prompt === promptId) ?? false;
+    const histories = file.steps.flatMap((step) =>
       [step.history?.[promptId] ?? [], step.history_first?.[promptId] ?? []].flat(),
     );
-    const graph = told[0]?.prompt[2] ?? queued.find(([, id]) => id === promptId)?.[2] ?? POSTED[name];
+    const graph = histories[0]?.prompt[2] ?? queued.find(([, id]) => id === promptId)?.[2] ?? POSTED[name];
     if (graph === undefined) {
       throw new Error(`${name}: no graph for ${promptId}`);
     }
@@ -171,7 +171,7 @@ function ofTwoClients(name: string, file: z.infer<typeof twoClientsSchema>): Rec
         body: { prompt_id: promptId, number: 0, node_errors: {} },
       },
       frames: frames ?? [],
-      history: told[0] ?? (frames !== undefined && heard ? historyOf(frames, promptId) : null),
+      history: histories[0] ?? (frames !== undefined && mentioned ? historyOf(frames, promptId) : null),
       late: frames !== undefined && frames === clients[2],
     };
   });

@@ -3,7 +3,7 @@ import type { JobEvent } from '../../clients/sdk/index.ts';
 import { finals, numbers, upTo } from '../e2e/platform.ts';
 import { FAILS, SUCCEEDS } from './expected.ts';
 import { WITHOUT_PROMPT, allRecordings, recordedCases, recording } from './recordings.ts';
-import { type Stage, nodeStates, openStage, outputs, progressValues, sha256, statuses } from './stage.ts';
+import { type ReplayHarness, nodeStates, startReplay, outputs, progressValues, sha256, statuses } from './harness.ts';
 
 const recordings = allRecordings();
 
@@ -15,11 +15,11 @@ const rows = <T>(table: Record<string, T>) =>
 const ran = ['running/inputs', 'running/executing'];
 const executing = (event: JobEvent) => event.event === 'status' && event.data.stage === 'executing';
 
-let stage: Stage;
+let replay: ReplayHarness;
 beforeAll(async () => {
-  stage = await openStage();
+  replay = await startReplay();
 });
-afterAll(() => stage.close());
+afterAll(() => replay.close());
 
 test('SUCCEEDS and FAILS name every recording', ({ expect }) => {
   expect(recordings.map(({ name }) => name).toSorted()).toEqual(Object.keys({ ...SUCCEEDS, ...FAILS }).toSorted());
@@ -36,7 +36,7 @@ describe('a job on a recorded ComfyUI', () => {
     // A late socket receives the rest only if the run has not ended before.
     const progressed = Promise.withResolvers<void>();
     const manner = recorded.late ? { hold: { before: 'executed', until: progressed.promise } } : {};
-    const { job, events } = await stage.perform(recorded, manner, (event) => {
+    const { job, events } = await replay.run(recorded, manner, (event) => {
       if (event.event === 'progress') {
         progressed.resolve();
       }
@@ -46,8 +46,8 @@ describe('a job on a recorded ComfyUI', () => {
     expect(job.status).toBe('succeeded');
     expect(outputs(job)).toEqual(expected.outputs);
     for (const { name, sha256: stated, text } of job.outputs) {
-      const bytes = new Uint8Array(await (await stage.platform.edge.jobs.download(job.id, name)).arrayBuffer());
-      const made = text === undefined ? stage.comfyui.served.get(viewPath(job.id, name)) : Buffer.from(text);
+      const bytes = new Uint8Array(await (await replay.platform.edge.jobs.download(job.id, name)).arrayBuffer());
+      const made = text === undefined ? replay.comfyui.served.get(viewPath(job.id, name)) : Buffer.from(text);
       expect([name, sha256(bytes), stated]).toEqual([name, sha256(made ?? Buffer.alloc(0)), sha256(bytes)]);
     }
 
@@ -64,7 +64,7 @@ describe('a job on a recorded ComfyUI', () => {
   });
 
   test.for(rows(FAILS))('fails with the recorded error: $name', async ({ recorded, expected }, { expect }) => {
-    const { job, events } = await stage.perform(recorded);
+    const { job, events } = await replay.run(recorded);
 
     expect(job.status).toBe('failed');
     expect(job.error).toMatchObject(expected.error);
@@ -81,7 +81,7 @@ describe('a job on a recorded ComfyUI', () => {
     async (name, { expect }) => {
       const seen = Promise.withResolvers<void>();
       const hold = { before: 'executed', until: seen.promise };
-      const { job, events } = await stage.perform(recording(name), { hold }, (event) => {
+      const { job, events } = await replay.run(recording(name), { hold }, (event) => {
         if (event.event === 'preview') {
           seen.resolve();
         }
@@ -97,13 +97,13 @@ describe('a job on a recorded ComfyUI', () => {
   );
 
   test('is canceled when its client asked for the interrupt', async ({ expect }) => {
-    const { edge } = stage.platform;
+    const { edge } = replay.platform;
     const asked = Promise.withResolvers<void>();
     const hold = { before: 'execution_interrupted', until: asked.promise };
     let canceling: Promise<unknown> | null = null;
-    const { job, events } = await stage.perform(recording('interrupted'), { hold }, (event, id) => {
+    const { job, events } = await replay.run(recording('interrupted'), { hold }, (event, id) => {
       if (event.event === 'progress' && canceling === null) {
-        void stage.comfyui.interrupted().then(asked.resolve);
+        void replay.comfyui.interrupted().then(asked.resolve);
         canceling = edge.jobs.cancel(id);
       }
     });
@@ -116,7 +116,7 @@ describe('a job on a recorded ComfyUI', () => {
 
 describe('a socket to ComfyUI that is lost during a run', () => {
   test('does not change a success', async ({ expect }) => {
-    const { job, events } = await stage.perform(recording('success_image'), { cutAfter: 3 });
+    const { job, events } = await replay.run(recording('success_image'), { cutAfter: 3 });
     expect([job.status, job.error]).toEqual(['succeeded', null]);
     expect(outputs(job)).toEqual(['t_00001_.png image image/png']);
     expect(numbers(events)).toEqual(upTo(job.last_event));
@@ -124,7 +124,7 @@ describe('a socket to ComfyUI that is lost during a run', () => {
   });
 
   test('does not change a failure', async ({ expect }) => {
-    const { job, events } = await stage.perform(recording('execution_error'), { cutAfter: 3 });
+    const { job, events } = await replay.run(recording('execution_error'), { cutAfter: 3 });
     expect(job).toMatchObject({
       status: 'failed',
       error: { code: 'out_of_memory', node: { id: '9', class_type: 'Explode' } },

@@ -13,7 +13,7 @@ const MAGIC: Record<string, Buffer> = {
 };
 
 /** How a recording is played. */
-export interface Manner {
+export interface Deviation {
   /** Before the first message of this type is sent, `until` is waited for. */
   hold?: { before: string; until: Promise<unknown> };
   /** The socket is cut when this many messages were sent (0: before the first); the others are lost. */
@@ -26,14 +26,14 @@ interface Posted {
   /** First folder of its save prefixes; empty where it saves nothing. */
   folder: string;
   recording: Recording;
-  manner: Manner;
+  manner: Deviation;
 }
 
 /** A ComfyUI 0.3.64 that gives every prompt the answers, messages and history of a recording. */
 export interface ReplayedComfyUi {
   url: string;
   /** What the next prompt meets. */
-  play(recording: Recording, manner?: Manner): void;
+  play(recording: Recording, manner?: Deviation): void;
   /** Resolves when somebody asks to interrupt what runs. */
   interrupted(): Promise<void>;
   /** What `/view` served, by `type/subfolder/filename`. */

@@ -29,7 +29,7 @@ export async function thisRelease(): Promise<string> {
 
 export const previousRelease = (): string => gunzipSync(readFileSync(PREVIOUS)).toString();
 
-/** Keeps this tree's gateway as the one that the next release must work beside. */
+/** Stores this tree's gateway as the previous release, which the next one must work beside. */
 export async function freeze(): Promise<void> {
   writeFileSync(PREVIOUS, gzipSync(await thisRelease(), { level: 9 }));
 }

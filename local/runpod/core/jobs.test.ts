@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS } from '../limits.ts';
-import type { Happening } from './happening.ts';
+import type { EndpointEvent } from './endpoint-event.ts';
 import { statusView, type Submission, webhookBody, workerTicket } from './job.ts';
 import { type JobRules, Jobs } from './jobs.ts';
 
 const START = 1_000_000;
 
 function queue(rules: Partial<JobRules> = {}) {
-  const happenings: Happening[] = [];
+  const happenings: EndpointEvent[] = [];
   const jobs = new Jobs(
     {
       runRetentionMs: RUN_RETENTION_MS,
@@ -61,7 +61,7 @@ describe('queue order', () => {
     const a = submit('a', {}, START);
     submit('b');
     jobs.take('w1', 1, START + 500);
-    jobs.giveBack('a', 'w1');
+    jobs.requeueUndelivered('a', 'w1');
     expect(a).toMatchObject({ status: 'IN_QUEUE', worker: null, startedAt: null, queuedAt: START, retries: 0 });
     expect(jobs.take('w2', 1, START + 900).map((job) => job.id)).toEqual(['a']);
   });
@@ -70,7 +70,7 @@ describe('queue order', () => {
     const { jobs, submit } = queue();
     submit('a');
     jobs.take('w2', 1, START);
-    jobs.giveBack('a', 'w1');
+    jobs.requeueUndelivered('a', 'w1');
     expect(jobs.get('a')).toMatchObject({ status: 'IN_PROGRESS', worker: 'w2' });
   });
 });

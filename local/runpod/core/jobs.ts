@@ -1,4 +1,4 @@
-import type { Report } from './happening.ts';
+import type { Report } from './endpoint-event.ts';
 import { type FinalStatus, isFinal, newJob, type RunpodJob, type Submission, type WorkerResult } from './job.ts';
 
 /** The rules of an endpoint that concern its jobs. */
@@ -79,7 +79,7 @@ export class Jobs {
   }
 
   /** Requeues a job whose worker disconnected before it received the job. */
-  giveBack(id: string, worker: string): void {
+  requeueUndelivered(id: string, worker: string): void {
     const job = this.#running.get(id);
     if (job !== undefined && job.worker === worker) {
       this.#running.delete(id);

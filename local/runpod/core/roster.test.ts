@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { Happening } from './happening.ts';
+import type { EndpointEvent } from './endpoint-event.ts';
 import { Roster, type RosterRules } from './roster.ts';
 
 const START = 1_000_000;
 
 function roster(changes: Partial<RosterRules> = {}) {
-  const happenings: Happening[] = [];
+  const happenings: EndpointEvent[] = [];
   const made = new Roster(
     {
       min: 0,
@@ -35,7 +35,7 @@ describe('names and slots', () => {
       ['w1', 1],
       ['w2', 2],
     ]);
-    made.gone('w1');
+    made.remove('w1');
     expect(made.open(START)).toMatchObject({ id: 'w3', slot: 1 });
   });
 
@@ -49,7 +49,7 @@ describe('names and slots', () => {
 it('a ping after the end of a started worker does not add it again', () => {
   const { roster: made } = roster();
   const id = ready(made);
-  made.gone(id);
+  made.remove(id);
   made.pinged(id, [], START + 1);
   expect(made.asks(id, false, START + 2).state).toBe('stopping');
   expect(made.all()).toEqual([]);
@@ -80,7 +80,7 @@ describe('a started worker', () => {
     const id = ready(made);
     made.assign(id, 'j1', START);
     expect(made.due(START + 60_000)).toEqual([]);
-    made.letGo(id, 'j1', START + 60_000);
+    made.removeJob(id, 'j1', START + 60_000);
     expect(made.nextDeadline(START + 60_000)).toBe(START + 65_000);
     expect(made.due(START + 64_999)).toEqual([]);
     expect(made.due(START + 65_000)).toEqual([{ do: 'terminate', worker: id, reason: 'idle' }]);
@@ -108,7 +108,7 @@ describe('a started worker', () => {
     made.assign(id, 'j1', START);
     made.stopping(id, 'admin', START);
     expect(made.due(START + 100_000)).toEqual([]);
-    made.letGo(id, 'j1', START + 100_000);
+    made.removeJob(id, 'j1', START + 100_000);
     expect(made.due(START + 107_999)).toEqual([]);
     expect(made.due(START + 108_000)).toHaveLength(1);
   });
@@ -154,7 +154,7 @@ describe('stopping one job', () => {
         made.pinged(id, [], START + 1000);
       },
     ],
-    ['reports its end after all', (made: Roster, id: string) => made.letGo(id, 'j1', START + 1000)],
+    ['reports its end after all', (made: Roster, id: string) => made.removeJob(id, 'j1', START + 1000)],
   ])('ends when the worker %s', (_, sign) => {
     const { roster: made } = roster();
     const id = ready(made);

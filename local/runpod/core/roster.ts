@@ -1,5 +1,5 @@
 import { STOP_AFTER_TAKE_MS } from '../limits.ts';
-import type { LossReason, Report, StopReason } from './happening.ts';
+import type { LossReason, Report, StopReason } from './endpoint-event.ts';
 
 export type WorkerState = 'initializing' | 'idle' | 'running' | 'stopping';
 
@@ -110,7 +110,7 @@ export class Roster {
     }
     if (!jobInProgress) {
       for (const job of worker.stops.keys()) {
-        this.letGo(id, job, now);
+        this.removeJob(id, job, now);
       }
     }
     return worker;
@@ -125,7 +125,7 @@ export class Roster {
     for (const [job, stop] of worker.stops) {
       stop.unnamed = stop.sent && !jobs.includes(job) ? stop.unnamed + 1 : 0;
       if (stop.unnamed >= 2) {
-        this.letGo(id, job, now);
+        this.removeJob(id, job, now);
       }
     }
   }
@@ -139,7 +139,7 @@ export class Roster {
   }
 
   /** Removes a job that the worker has ended. */
-  letGo(id: string, job: string, now: number): void {
+  removeJob(id: string, job: string, now: number): void {
     const worker = this.#workers.get(id);
     if (worker === undefined || !worker.jobs.delete(job)) {
       return;
@@ -208,7 +208,7 @@ export class Roster {
   }
 
   /** Removes a worker. */
-  gone(id: string): void {
+  remove(id: string): void {
     const slot = this.#workers.get(id)?.slot ?? null;
     if (slot !== null) {
       this.#ended.add(id);

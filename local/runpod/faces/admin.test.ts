@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { paperWorkers, startForTest, startFrozen } from '../testing/rig.ts';
+import { paperWorkers, startForTest, startFrozen } from '../testing/harness.ts';
 
 describe('a fault of a call', () => {
   it('answers the next calls before anything is done', async () => {
@@ -42,7 +42,7 @@ describe('a fault of a call', () => {
     expect((await get('/admin/faults')).body).toEqual({ faults: [] });
   });
 
-  it('of an unknown kind gets 400', async () => {
+  it('gets 400 when its kind is unknown', async () => {
     const { post } = await startFrozen();
     expect((await post('/admin/faults', { kind: 'earthquake' })).status).toBe(400);
     expect((await post('/admin/faults')).status).toBe(400);
@@ -85,7 +85,7 @@ describe('the admin API of jobs', () => {
       ['http://hook.test/x', body],
       ['http://hook.test/x', body],
     ]);
-    expect((await post('/admin/endpoints/e1/jobs/nobody/webhook')).status).toBe(404);
+    expect((await post('/admin/endpoints/e1/jobs/unknown/webhook')).status).toBe(404);
   });
 });
 

@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { RUN_RETENTION_MS, RUNSYNC_RETENTION_MS, STOP_AFTER_TAKE_MS, STREAM_HOLD_MS } from '../limits.ts';
-import { attachedOnly, startForTest, startFrozen } from '../testing/rig.ts';
+import { attachedOnly, startForTest, startFrozen } from '../testing/harness.ts';
 
 describe('authorization', () => {
   it.each([
@@ -85,7 +85,7 @@ describe('/run', () => {
 describe('/status', () => {
   it('answers 404 for an unknown job', async () => {
     const { get } = await startFrozen();
-    expect((await get('/v2/e1/status/nobody')).status).toBe(404);
+    expect((await get('/v2/e1/status/unknown')).status).toBe(404);
   });
 
   it('keeps a /run result for 30 minutes', async () => {
@@ -166,7 +166,7 @@ describe('/runsync and /status-sync', () => {
     await take('e1', 'mine');
     await done('e1', 'mine', job, { output: 1 });
     expect((await answer).body).toMatchObject({ status: 'COMPLETED' });
-    expect((await get('/v2/e1/status-sync/nobody')).status).toBe(404);
+    expect((await get('/v2/e1/status-sync/unknown')).status).toBe(404);
   });
 });
 
@@ -185,7 +185,7 @@ describe('/stream', () => {
     expect((await get(`/v2/e1/stream/${job}`)).body).toEqual({ status: 'COMPLETED', stream: [] });
   });
 
-  it('waits a second when there is no new chunk', async () => {
+  it('waits a second for a new chunk', async () => {
     const { clock, get, run } = await startFrozen();
     const job = await run('e1');
     const held = clock.scheduled(STREAM_HOLD_MS);
@@ -212,7 +212,7 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
     expect(await post(`/v2/e1/cancel/${job}`)).toEqual({ status: 200, body: { id: job, status: 'CANCELLED' } });
     expect((await get(`/v2/e1/status/${job}`)).body).toMatchObject({ status: 'CANCELLED' });
     expect(events.find({ after: 0, type: 'job_taken' })).toEqual([]);
-    expect((await post('/v2/e1/cancel/nobody')).status).toBe(404);
+    expect((await post('/v2/e1/cancel/unknown')).status).toBe(404);
   });
 
   it('send job-stop to the worker of a cancelled job', async () => {
@@ -234,7 +234,7 @@ describe('/cancel, /retry, /purge-queue, /health, /requests', () => {
     expect(await post(`/v2/e1/retry/${job}`)).toEqual({ status: 200, body: { id: job, status: 'IN_QUEUE' } });
     expect((await get(`/v2/e1/status/${job}`)).body).not.toHaveProperty('error');
     expect(await take('e1', 'mine')).toBe(job);
-    expect((await post('/v2/e1/retry/nobody')).status).toBe(404);
+    expect((await post('/v2/e1/retry/unknown')).status).toBe(404);
   });
 
   it('purge the queue and count it', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { WORKER_KEY, WORKER_POLL_MS } from '../limits.ts';
-import { attachedOnly, startFrozen } from '../testing/rig.ts';
+import { attachedOnly, startFrozen } from '../testing/harness.ts';
 
 describe('job-take', () => {
   it('waits for a job', async () => {

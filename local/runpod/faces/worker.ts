@@ -66,7 +66,7 @@ export function workerFace(platform: Platform): Hono<FaceEnv> {
         return;
       }
       endpoint.jobs.finish(job, worker, result, endpoint.now);
-      endpoint.roster.letGo(worker, job, endpoint.now);
+      endpoint.roster.removeJob(worker, job, endpoint.now);
     });
     if (stopPod === true) {
       endpoint.stopWorker(worker, 'refresh');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RunpodOptions } from '../index.ts';
 import { WORKER_POLL_MS } from '../limits.ts';
-import { paperWorkers, startFrozen } from '../testing/rig.ts';
+import { paperWorkers, startFrozen } from '../testing/harness.ts';
 
 const one = (workers: Record<string, unknown> = {}, endpoint: Record<string, unknown> = {}): RunpodOptions => ({
   port: 0,

@@ -1,6 +1,6 @@
 import type { Cancel, Clock } from '../clock.ts';
 import type { EndpointConfig } from '../config.ts';
-import type { Happening, StopReason } from '../core/happening.ts';
+import type { EndpointEvent, StopReason } from '../core/endpoint-event.ts';
 import { isFinal, type RunpodJob, type Submission, webhookBody } from '../core/job.ts';
 import { Jobs } from '../core/jobs.ts';
 import { Roster, type WorkerAction } from '../core/roster.ts';
@@ -39,7 +39,7 @@ export class Endpoint {
     this.config = config;
     this.#parts = parts;
     this.#polls = new TakePolls(parts.clock);
-    const report = (happening: Happening): void => this.#happened(happening);
+    const report = (happening: EndpointEvent): void => this.#happened(happening);
     const { workers } = config;
     this.jobs = new Jobs(
       {
@@ -133,8 +133,8 @@ export class Endpoint {
   notReceived(worker: string, jobs: readonly RunpodJob[]): void {
     this.change(() => {
       for (const job of jobs) {
-        this.jobs.giveBack(job.id, worker);
-        this.roster.letGo(worker, job.id, this.now);
+        this.jobs.requeueUndelivered(job.id, worker);
+        this.roster.removeJob(worker, job.id, this.now);
       }
     });
   }
@@ -173,7 +173,7 @@ export class Endpoint {
     });
   }
 
-  /** Sends a signal to a worker; SIGKILL reaches everything it started. False if there is no process of that name. */
+  /** Sends a signal to a worker; SIGKILL reaches its children too. False for a worker without a process. */
   killWorker(id: string, signal: NodeJS.Signals): boolean {
     if (!this.fleet.signal(id, signal)) {
       return false;
@@ -185,7 +185,7 @@ export class Endpoint {
     return true;
   }
 
-  /** Changes the scaling limits; workers above the new maximum are asked to go, idle ones first. */
+  /** Changes the scaling limits; workers above the new maximum are stopped, idle ones first. */
   rescale(limits: { min?: number | undefined; max?: number | undefined }): void {
     this.scaling.min = limits.min ?? this.scaling.min;
     this.scaling.max = limits.max ?? this.scaling.max;
@@ -198,7 +198,7 @@ export class Endpoint {
     this.settle();
   }
 
-  /** Sends the webhook of a job's present state. False if there is no such job or it has none. */
+  /** Sends the webhook of a job's current state. False for an unknown job, or one without a webhook. */
   sendWebhook(id: string): boolean {
     const job = this.jobs.get(id);
     if (job === null || job.webhook === null) {
@@ -251,7 +251,7 @@ export class Endpoint {
       return taken;
     };
     while (this.jobs.queued().length > 0 && this.#polls.give(mayHave, take)) {
-      // One worker after the other, until there are no more jobs or no more workers.
+      // One worker after the other, until the queue is empty or no worker is waiting.
     }
   }
 
@@ -281,7 +281,7 @@ export class Endpoint {
       if (record.jobs.size > 0 || record.killedFor !== null) {
         this.#happened({ type: 'worker_lost', worker: id, reason: record.killedFor ?? reason });
       }
-      this.roster.gone(id);
+      this.roster.remove(id);
       this.jobs.workerLost(id, `${reason} (${detail})`, this.now);
     });
   }
@@ -314,7 +314,7 @@ export class Endpoint {
     this.#timer = Number.isFinite(next) ? this.#parts.clock.schedule(next - now, () => this.settle()) : null;
   }
 
-  #happened(happening: Happening): void {
+  #happened(happening: EndpointEvent): void {
     if (happening.type === 'job_stop_wanted') {
       this.roster.wantStop(happening.worker, happening.job, this.now);
     }

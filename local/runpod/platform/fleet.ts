@@ -1,5 +1,5 @@
 import type { EndpointConfig } from '../config.ts';
-import type { Report } from '../core/happening.ts';
+import type { Report } from '../core/endpoint-event.ts';
 import { CRASH_BACKOFF_MS } from '../limits.ts';
 import type { Exit, Launched, Launcher } from './processes.ts';
 
@@ -60,7 +60,7 @@ export class Fleet {
     return launched.pid;
   }
 
-  /** Sends a signal; false if there is no process of that name. */
+  /** Sends a signal. False for a worker without a process. */
   signal(worker: string, signal: NodeJS.Signals): boolean {
     const launched = this.#processes.get(worker);
     launched?.signal(signal);

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import type { Reaper } from './reaper.ts';
 
 /** The process of one worker. */
-export interface WorkerOrder {
+export interface WorkerProcess {
   endpoint: string;
   worker: string;
   /** Its slot (1..max), passed as WORKER_INDEX. */
@@ -31,7 +31,7 @@ export interface Launched {
   exited: Promise<Exit>;
 }
 
-export type Launcher = (order: WorkerOrder) => Launched;
+export type Launcher = (order: WorkerProcess) => Launched;
 
 interface LauncherParts {
   /** Where the platform can be reached by its workers, without a slash at the end. */
@@ -90,7 +90,7 @@ export function processLauncher(parts: LauncherParts): Launcher {
 }
 
 /** The variables the RunPod SDK reads (runpod.md 4.1). The URLs carry a query because the SDK appends with `&`. */
-export function workerEnvironment(order: WorkerOrder, baseUrl: string, key: string): Record<string, string> {
+export function workerEnvironment(order: WorkerProcess, baseUrl: string, key: string): Record<string, string> {
   const base = `${baseUrl}/v2/${order.endpoint}`;
   return {
     RUNPOD_POD_ID: order.worker,
@@ -128,7 +128,7 @@ export function signalGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-function keepOutput(order: WorkerOrder, parts: LauncherParts, streams: readonly NodeJS.ReadableStream[]): () => void {
+function keepOutput(order: WorkerProcess, parts: LauncherParts, streams: readonly NodeJS.ReadableStream[]): () => void {
   const name = `${order.endpoint}-${order.worker}`;
   if (parts.logDir !== undefined) {
     mkdirSync(parts.logDir, { recursive: true });

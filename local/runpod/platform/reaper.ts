@@ -18,13 +18,13 @@ for group in $groups; do kill -KILL -"$group" 2>/dev/null; done
 `;
 
 /**
- * A small shell that outlives a killed platform: it is told every worker's process group over its stdin, and when that
- * pipe closes (the platform ended, even by `kill -9`) it kills what is left and ends.
+ * A small shell that outlives a killed platform. It reads every worker's process group from its stdin. When that pipe closes
+ * (the platform has ended, even by `kill -9`), it kills the remaining groups and ends.
  */
 export interface Reaper {
   watch(pid: number): void;
   forget(pid: number): void;
-  /** Kills what is left; resolves when the shell has ended. */
+  /** Kills the remaining groups. Resolves when the shell has ended. */
   close(): Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../clock.ts';
 import { FaultBook, type WebhookFault } from '../core/faults.ts';
-import type { Happening } from '../core/happening.ts';
+import type { EndpointEvent } from '../core/endpoint-event.ts';
 import { Webhooks } from './webhooks.ts';
 
 /** A receiver that answers with the given statuses in turn, then 200; `null` never answers. */
@@ -10,7 +10,7 @@ function rig(answers: (number | null)[] = []) {
   const start = clock.now();
   const faults = new FaultBook();
   const arrived: { job: string; at: number }[] = [];
-  const happenings: Happening[] = [];
+  const happenings: EndpointEvent[] = [];
   const webhooks = new Webhooks(clock, faults, (_, body, signal) => {
     arrived.push({ job: body, at: clock.now() - start });
     const answer = answers.length === 0 ? 200 : answers.shift();

@@ -1,6 +1,6 @@
 import type { Cancel, Clock } from '../clock.ts';
 import type { FaultBook } from '../core/faults.ts';
-import type { Report } from '../core/happening.ts';
+import type { Report } from '../core/endpoint-event.ts';
 import { WEBHOOK_ANSWER_MS, WEBHOOK_RETRY_MS, WEBHOOK_TRIES } from '../limits.ts';
 
 /** One POST. Resolves with the status it was answered with; rejects if it was not answered. */
@@ -45,7 +45,7 @@ export class Webhooks {
     this.#post = post;
   }
 
-  /** Starts one delivery, through whatever fault waits for it. */
+  /** Starts one delivery, with the fault that applies to it. */
   send(delivery: Delivery): void {
     const { endpoint, job, report } = delivery;
     if (this.#held !== null) {

@@ -117,7 +117,7 @@ async function bareHub(root: string, count: number, size: Size, signal: AbortSig
   }
 }
 
-type Told = { stored: number; latencies: number[] };
+type Timing = { stored: number; latencies: number[] };
 
 /** Some events of one job, at a worker's pace. */
 async function burst(
@@ -125,8 +125,8 @@ async function burst(
   watchers: readonly Watcher[],
   events: number,
   signal: AbortSignal,
-): Promise<Told[]> {
-  const told: Told[] = [];
+): Promise<Timing[]> {
+  const timings: Timing[] = [];
   for (let count = 0; count < events; count += 1) {
     const next = Math.max(...watchers.map(lastOf)) + 1;
     const said = performance.now();
@@ -134,19 +134,19 @@ async function burst(
     const stored = performance.now() - said;
     await Promise.all(watchers.map((watcher) => watcher.upTo(next)));
     const latencies = watchers.map((watcher) => (watcher.seen.find(({ id }) => id === next)?.at ?? Number.NaN) - said);
-    told.push({ stored, latencies });
+    timings.push({ stored, latencies });
     await delay(EVERY_MS, undefined, { signal });
   }
-  return told;
+  return timings;
 }
 
-function summary(told: readonly Told[]): Round {
-  const all = told.flatMap(({ latencies }) => latencies);
+function summary(timings: readonly Timing[]): Round {
+  const all = timings.flatMap(({ latencies }) => latencies);
   return {
     p50: percentile(all, 0.5),
     p95: percentile(all, 0.95),
-    first: median(told.map(({ latencies }) => Math.min(...latencies))),
-    stored: median(told.map(({ stored }) => stored)),
+    first: median(timings.map(({ latencies }) => Math.min(...latencies))),
+    stored: median(timings.map(({ stored }) => stored)),
   };
 }
 

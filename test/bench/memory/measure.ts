@@ -50,7 +50,7 @@ const json = (path: string, status: number, body: unknown): Sent => ({
   body: Buffer.from(JSON.stringify(body)),
 });
 
-/** Every way in which a request can be large, each with a body of about so many bytes. Base64 is a third longer than its bytes. */
+/** Every way in which a request can be large, each with a body of about `bytes` bytes. Base64 is a third longer than its content. */
 const REQUESTS: Readonly<Record<string, (bytes: number) => Sent>> = {
   'a job with one picture': (bytes) => json('/v1/jobs', 201, jobOf([picture((bytes * 3) / 4 - 1000)])),
   'a job with 30 pictures': (bytes) =>
@@ -131,7 +131,7 @@ export async function measureMemory(root: string, signal: AbortSignal, short: bo
 const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
 const total = ({ values, buffers }: Heap): number => values + buffers;
 
-/** One row: the most that the heap held while these requests were on their way, against what it held before. */
+/** One row: the peak of the heap during these requests, and the heap before them. */
 async function measure(inspector: Inspector, url: string, key: string, requests: readonly Sent[]): Promise<string[]> {
   await inspector.collect();
   const idle = total(await inspector.heap());

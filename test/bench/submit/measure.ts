@@ -103,7 +103,7 @@ export async function measureSubmits(root: string, signal: AbortSignal, short: b
 
 type Measured = { what: string; connections: number; rounds: Load[] };
 
-/** All targets in each round, so that whatever else the machine does meets them alike. The first round warms up. */
+/** Runs all targets in each round, so that other load on the machine affects all of them. The first round warms up. */
 async function measureAll(targets: Map<string, Target>, { rounds: wanted, counts }: Size): Promise<Measured[]> {
   let seed = 0;
   const measured: Measured[] = [...counts.keys()].flatMap((connections) =>

@@ -8,7 +8,7 @@ const HEALTH = {
   workers: { idle: 1, initializing: 0, ready: 1, running: 0, throttled: 0, unhealthy: 0 },
 };
 
-/** A RunPod that takes every run at once and never runs one: what is measured is the way there. */
+/** A RunPod that accepts every run immediately and starts none: the benchmark measures only the submit. */
 export async function startRunpodStub(): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer((incoming, answer) => {
     incoming.resume().on('end', () => {

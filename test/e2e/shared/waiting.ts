@@ -1,5 +1,5 @@
 import { describe, test, vi } from 'vitest';
-import { PATIENCE_MS, ended, executing, quickGraph, slowGraph, until } from '../platform.ts';
+import { WAIT_LIMIT_MS, ended, executing, quickGraph, slowGraph, until } from '../platform.ts';
 import { platform } from './stack.ts';
 
 describe('a submit with wait', () => {
@@ -7,7 +7,7 @@ describe('a submit with wait', () => {
     const { edge } = platform;
     const job = await edge.jobs.submit(
       { workflow: quickGraph },
-      { wait: 60, signal: AbortSignal.timeout(PATIENCE_MS) },
+      { wait: 60, signal: AbortSignal.timeout(WAIT_LIMIT_MS) },
     );
     expect(job).toMatchObject({ status: 'succeeded', outputs: [{ name: 't_00001_.png' }] });
     expect(job.attempts[0]?.upstream_id).toMatch(/./);
@@ -81,6 +81,6 @@ test('a batch runs its valid jobs; the list and the usage report find them by me
     const mine = (await answer.text()).split('\r\n').filter((line) => ids.some((id) => line.startsWith(id)));
     expect(mine).toHaveLength(2);
     return mine;
-  }, PATIENCE_MS);
+  }, WAIT_LIMIT_MS);
   expect(lines[0]).toContain('"{""campaign"":""a&b \\""c\\""""}"');
 });

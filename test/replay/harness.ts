@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { type Job, type JobEvent } from '../../clients/sdk/index.ts';
-import { PATIENCE_MS, type Platform, QUICK_POLICY, startPlatform } from '../e2e/platform.ts';
+import { WAIT_LIMIT_MS, type Platform, QUICK_POLICY, startPlatform } from '../e2e/platform.ts';
 import type { Recording } from './recordings.ts';
-import { type Manner, type ReplayedComfyUi, startReplayedComfyUi } from './replayed-comfyui.ts';
+import { type Deviation, type ReplayedComfyUi, startReplayedComfyUi } from './replayed-comfyui.ts';
 
 /** A 2 × 1 PNG, for the recording that loads an uploaded picture. */
 const PICTURE = 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4z8DAwPAfAAcAAf+TEjBnAAAAAElFTkSuQmCC';
@@ -11,25 +11,21 @@ const PICTURE = 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4z8D
 const WORKERS = 3;
 
 /** How a job went, as a client sees it. */
-export interface Performance {
+export interface ReplayedJob {
   job: Job;
   events: JobEvent[];
 }
 
 /** The whole platform, its workers driving a ComfyUI that plays recordings. */
-export interface Stage {
+export interface ReplayHarness {
   platform: Platform;
   comfyui: ReplayedComfyUi;
   /** Submits the recording's graph and watches the job to its end. `onEvent` sees each event as it comes. */
-  perform(
-    recording: Recording,
-    manner?: Manner,
-    onEvent?: (event: JobEvent, job: string) => void,
-  ): Promise<Performance>;
+  run(recording: Recording, manner?: Deviation, onEvent?: (event: JobEvent, job: string) => void): Promise<ReplayedJob>;
   close(): Promise<void>;
 }
 
-export async function openStage(): Promise<Stage> {
+export async function startReplay(): Promise<ReplayHarness> {
   const comfyui = await startReplayedComfyUi();
   const platform = await startPlatform({
     comfyui: { url: comfyui.url },
@@ -41,7 +37,7 @@ export async function openStage(): Promise<Stage> {
   return {
     platform,
     comfyui,
-    async perform(recording, manner = {}, onEvent = () => undefined) {
+    async run(recording, manner = {}, onEvent = () => undefined) {
       comfyui.play(recording, manner);
       const loads = JSON.stringify(recording.graph).includes('"uploaded.png"');
       const submitted = await edge.jobs.submit({
@@ -50,7 +46,10 @@ export async function openStage(): Promise<Stage> {
         options: { previews: true, temp_outputs: true },
       });
       const events: JobEvent[] = [];
-      for await (const event of edge.jobs.watch(submitted.id, { after: 0, signal: AbortSignal.timeout(PATIENCE_MS) })) {
+      for await (const event of edge.jobs.watch(submitted.id, {
+        after: 0,
+        signal: AbortSignal.timeout(WAIT_LIMIT_MS),
+      })) {
         events.push(event);
         onEvent(event, submitted.id);
       }

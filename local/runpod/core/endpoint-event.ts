@@ -13,7 +13,7 @@ export type StopReason = 'idle' | 'scaled down' | 'refresh' | 'admin' | 'shutdow
 export type LossReason = 'process exited' | 'missed pings' | 'did not start in time' | 'went on with a stopped job';
 
 /** An event of an endpoint, as `/admin/events` shows it. It has no outputs; the job has them. */
-export type Happening =
+export type EndpointEvent =
   | { type: 'job_queued'; job: string; retries: number }
   | { type: 'job_taken'; job: string; worker: string }
   | { type: 'job_progress'; job: string; worker: string }
@@ -40,4 +40,4 @@ export type Happening =
   | { type: 'fault_used'; fault: string; operation: string };
 
 /** Receives the events of the core. */
-export type Report = (happening: Happening) => void;
+export type Report = (happening: EndpointEvent) => void;

@@ -1,7 +1,7 @@
 import { onTestFinished } from 'vitest';
 import { ManualClock } from '../clock.ts';
 import { type RunningRunpod, type RunpodOptions, type RunpodParts, startRunpod } from '../index.ts';
-import type { Exit, Launcher, WorkerOrder } from '../platform/processes.ts';
+import type { Exit, Launcher, WorkerProcess } from '../platform/processes.ts';
 import { type Caller, callerOf } from './caller.ts';
 
 /** One endpoint without processes: workers attach by calling. */
@@ -14,7 +14,7 @@ export async function startForTest(options: RunpodOptions, parts: RunpodParts = 
   return { ...callerOf(running.url), ...running };
 }
 
-/** The same with a clock that only moves when told to. */
+/** The same with a clock that moves only by `advance`. */
 export async function startFrozen(
   options: RunpodOptions = attachedOnly,
   parts: RunpodParts = {},
@@ -23,14 +23,14 @@ export async function startFrozen(
   return { ...(await startForTest(options, { clock, ...parts })), clock };
 }
 
-/** Workers that exist on paper only: what was started can be read and made to end. */
+/** Workers without processes: a test reads the started ones and ends them. */
 export function paperWorkers(): {
   launcher: Launcher;
-  orders: WorkerOrder[];
+  orders: WorkerProcess[];
   signals: string[];
   end: (worker: string, exit?: Partial<Exit>) => void;
 } {
-  const orders: WorkerOrder[] = [];
+  const orders: WorkerProcess[] = [];
   const signals: string[] = [];
   const ends = new Map<string, (exit: Exit) => void>();
   const end = (worker: string, exit: Partial<Exit> = {}): void =>

@@ -11,8 +11,8 @@ import pytest
 from worker_gpu.comfyui_extension.comfy_edge.cache_keys import CacheKeys, choices_of
 from worker_gpu.comfyui_extension.comfy_edge.request import read_request
 from worker_gpu.comfyui_extension.comfy_edge.run import folders_of, process_state
-from worker_gpu.comfyui_extension.comfy_edge.sent_pictures import SentPictures
-from worker_gpu.comfyui_extension.comfy_edge.written import Root, Written
+from worker_gpu.comfyui_extension.comfy_edge.sent_images import SentImages
+from worker_gpu.comfyui_extension.comfy_edge.written_files import Root, WrittenFiles
 from worker_gpu.job_folders import ComfyFolders, Folders
 from worker_gpu.shape import Json, JsonObject
 
@@ -99,13 +99,13 @@ def test_an_output_node_is_run_in_every_execution() -> None:
 def test_a_class_that_wrote_a_file_is_run_in_every_execution() -> None:
     keys = CacheKeys()
     assert addition({"text": "a"}, keys=keys) == ["scope", "scope-1"]
-    keys.wrote("Loader")
+    keys.on_file_written("Loader")
     assert addition({"text": "a"}, keys=keys) == ["run", "run-7"]
 
 
 def test_a_class_that_asks_for_a_folder_runs_in_every_job_unless_it_names_a_file() -> None:
     keys = CacheKeys()
-    keys.asked("Loader")
+    keys.on_folder_read("Loader")
     assert addition({"kind": "x"}, keys=keys) == ["run", "run-7"]
     assert addition({"image": ["4", 0]}, keys=keys) == ["run", "run-7"]
     assert addition({"image": "me.png"}, files={"me.png": "sha"}, keys=keys) == ["scope", "scope-1", "sha"]
@@ -136,17 +136,17 @@ def test_files_are_told_by_the_node_at_work_when_they_appeared(tmp_path: Path) -
         folder.mkdir(parents=True)
     (output / "old" / "kept.png").write_bytes(b"1")
     (output / "old" / "again.png").write_bytes(b"1")
-    written = Written((Root("output", str(output)), Root("temp", str(temp))))
+    written = WrittenFiles((Root("output", str(output)), Root("temp", str(temp))))
 
     (output / "deep" / "er").mkdir(parents=True)
     (output / "deep" / "er" / "a.png").write_bytes(b"1")
     (output / ".hidden").write_bytes(b"1")
     (output / "link.png").symlink_to(output / "old" / "kept.png")
-    assert written.look("4") == [str(output / "deep" / "er" / "a.png")]
+    assert written.attribute("4") == [str(output / "deep" / "er" / "a.png")]
     (temp / "b.png").write_bytes(b"1")
     (output / "deep" / "gone.png").write_bytes(b"1")
-    assert sorted(written.look("5")) == [str(output / "deep" / "gone.png"), str(temp / "b.png")]
-    assert written.look("6") == []
+    assert sorted(written.attribute("5")) == [str(output / "deep" / "gone.png"), str(temp / "b.png")]
+    assert written.attribute("6") == []
     (output / "old" / "again.png").write_bytes(b"22")
     (output / "deep" / "gone.png").unlink()
     (output / "late.png").write_bytes(b"1")
@@ -162,7 +162,7 @@ def test_files_are_told_by_the_node_at_work_when_they_appeared(tmp_path: Path) -
 def test_a_file_replaced_by_another_of_its_size_and_time_is_written(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"one")
     os.utime(tmp_path / "a.png", ns=(1, 1))
-    written = Written((Root("output", str(tmp_path)),))
+    written = WrittenFiles((Root("output", str(tmp_path)),))
     (tmp_path / "b.png").write_bytes(b"two")
     os.utime(tmp_path / "b.png", ns=(1, 1))
     (tmp_path / "b.png").replace(tmp_path / "a.png")
@@ -173,10 +173,10 @@ def test_files_that_appear_in_a_folder_long_after_it_was_read_are_seen(tmp_path:
     (tmp_path / "deep").mkdir()
     for folder in (tmp_path, tmp_path / "deep"):
         os.utime(folder, ns=(1, 1))
-    written = Written((Root("output", str(tmp_path)),))
-    assert written.look("1") == []
+    written = WrittenFiles((Root("output", str(tmp_path)),))
+    assert written.attribute("1") == []
     (tmp_path / "deep" / "a.png").write_bytes(b"1")
-    assert written.look("2") == [str(tmp_path / "deep" / "a.png")]
+    assert written.attribute("2") == [str(tmp_path / "deep" / "a.png")]
 
 
 class Paths:
@@ -247,11 +247,11 @@ class Picture:
 
 
 def test_pictures_that_a_node_sends_are_named_by_it_and_counted_once(tmp_path: Path) -> None:
-    pictures, one = SentPictures(str(tmp_path)), Picture()
-    pictures.keep("2", "PNG", one)
-    pictures.keep("2", "PNG", one)
-    pictures.keep("2", "JPEG", Picture())
-    pictures.keep("4:1", "TIFF", Picture())
+    images, one = SentImages(str(tmp_path)), Picture()
+    images.save("2", "PNG", one)
+    images.save("2", "PNG", one)
+    images.save("2", "JPEG", Picture())
+    images.save("4:1", "TIFF", Picture())
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "2.png": "PNG",
         "2_2.jpg": "JPEG",

@@ -16,7 +16,7 @@ from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import Prompt
 from worker_gpu.comfy.follow import Results
 from worker_gpu.comfy.progress import Progress
-from worker_gpu.comfyui_extension.comfy_edge.sent_pictures import SENDERS
+from worker_gpu.comfyui_extension.comfy_edge.sent_images import SENDERS
 from worker_gpu.contract import Output, Stage, Timings
 from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.graph import class_types, rewrite

@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 
 from fakes.notice import Notice
 from fakes.recordings import Recording, object_info
-from worker_gpu.comfyui_extension.comfy_edge.written import Root, Written
+from worker_gpu.comfyui_extension.comfy_edge.written_files import Root, WrittenFiles
 from worker_gpu.job_folders import Folders
 from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
 
@@ -368,11 +368,11 @@ def _ended_job(entry: JsonObject) -> JsonObject:
     return {"status": "failed", "execution_error": said.get("execution_error")}
 
 
-def _watch(prompt: Prompt) -> Written | None:
+def _watch(prompt: Prompt) -> WrittenFiles | None:
     """What the worker's package notes inside a ComfyUI of the worker's."""
     if not prompt.has_own_folders:
         return None
-    return Written((Root("output", str(prompt.own.output)), Root("temp", str(prompt.own.temp))))
+    return WrittenFiles((Root("output", str(prompt.own.output)), Root("temp", str(prompt.own.temp))))
 
 
 def _with_start(entry: JsonObject, began_ms: int) -> JsonObject:

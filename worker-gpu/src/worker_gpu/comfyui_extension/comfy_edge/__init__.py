@@ -1,8 +1,7 @@
-"""A custom-node package without nodes: runs each of the worker's prompts in folders of its own.
+"""A custom-node package without nodes: it runs each prompt of the worker in folders of its own.
 
-ComfyUI imports it by its path (`custom_nodes` of an `extra_model_paths` file), in ComfyUI's process and with ComfyUI's
-Python, so it uses nothing of the worker. Its protocol is in docs/reference/worker.md, its reasons
-in docs/reference/isolation.md.
+ComfyUI imports it by its path (`custom_nodes` of an `extra_model_paths` file) into its own process and Python, so it
+imports nothing of the worker. docs/reference/worker.md has its protocol, docs/reference/isolation.md its reasons.
 """
 
 import importlib.util
@@ -11,7 +10,7 @@ from .hooks import Comfy, install
 
 NODE_CLASS_MAPPINGS: "dict[str, type]" = {}
 
-# Elsewhere than inside ComfyUI, as in tests, the package is only read.
+# Outside ComfyUI, as in tests, the import installs nothing.
 if importlib.util.find_spec("folder_paths") is not None:
     install(
         Comfy(

@@ -1,7 +1,7 @@
-"""Where this package takes hold of ComfyUI: six functions are wrapped, nothing is replaced.
+"""Hooks into ComfyUI: wraps six of its functions and replaces none.
 
-Checked with ComfyUI 0.3.64 and 0.33.0 (worker-gpu/tests/real). A ComfyUI that lacks one of the names fails the import,
-`/features` then says nothing, and the worker takes no jobs.
+Tested with ComfyUI 0.3.64 and 0.33.0 (worker-gpu/tests/real). If a ComfyUI lacks one of the names, the import fails,
+`/features` lacks the feature, and the worker accepts no jobs.
 """
 
 import functools
@@ -15,15 +15,15 @@ from typing import Any, cast
 from .cache_keys import CacheKeys
 from .request import FIELD, PROTOCOL, Request, read_request
 from .run import Run, folders_of, process_state
-from .sent_pictures import SENDERS
-from .written import Root
+from .sent_images import SENDERS
+from .written_files import Root
 
 GETTERS = ("get_input_directory", "get_output_directory", "get_temp_directory")
 
 
 @dataclass(frozen=True)
 class Comfy:
-    """ComfyUI's modules."""
+    """The modules of ComfyUI that are wrapped."""
 
     execution: Any
     folder_paths: Any
@@ -34,7 +34,7 @@ class Comfy:
 
 
 class _State:
-    """One prompt runs at a time, in one thread."""
+    """The state of the package. One prompt runs at a time, in one thread."""
 
     def __init__(self) -> None:
         self.keys = CacheKeys()
@@ -44,41 +44,41 @@ class _State:
 
 
 def install(comfy: Comfy) -> None:
-    """Take hold of `comfy`. Raises `AttributeError`, `ValueError` where it is not as expected."""
+    """Wrap the functions of `comfy`. Raises `AttributeError`, `ValueError` if one is not as expected."""
     state = _State()
-    _notice_folder_questions(comfy.folder_paths, state)
-    _check_in_the_folders(comfy)
-    _run_in_the_folders(comfy, state)
-    _follow_nodes(comfy, state)
+    _track_folder_reads(comfy.folder_paths, state)
+    _validate_in_own_folders(comfy)
+    _execute_in_own_folders(comfy, state)
+    _track_nodes(comfy, state)
     _extend_cache_keys(comfy, state)
-    _keep_sent_pictures(comfy.server.PromptServer, state)
+    _store_sent_images(comfy.server.PromptServer, state)
     comfy.features.SERVER_FEATURE_FLAGS[FIELD] = PROTOCOL
 
 
-def _notice_folder_questions(paths: Any, state: _State) -> None:
+def _track_folder_reads(paths: Any, state: _State) -> None:
     for name in GETTERS:
         original: Callable[[], str] = getattr(paths, name)
 
-        def asked(original: "Callable[[], str]" = original) -> str:
+        def get_directory(original: "Callable[[], str]" = original) -> str:
             if state.run is not None and state.run.class_type is not None:
-                state.keys.asked(state.run.class_type)
+                state.keys.on_folder_read(state.run.class_type)
             return original()
 
-        setattr(paths, name, functools.wraps(original)(asked))
+        setattr(paths, name, functools.wraps(original)(get_directory))
 
 
-def _check_in_the_folders(comfy: Comfy) -> None:
-    """A prompt is checked when it is posted: its input files must be found then."""
-    asked: ContextVar[Request | None] = ContextVar("comfy_edge_request", default=None)
+def _validate_in_own_folders(comfy: Comfy) -> None:
+    """ComfyUI validates a prompt when it is posted, and must find its input files then."""
+    posted: ContextVar[Request | None] = ContextVar("comfy_edge_request", default=None)
     original = comfy.execution.validate_prompt
 
     def on_prompt(body: Any) -> Any:
-        asked.set(read_request(body.get("extra_data") or {}))
+        posted.set(read_request(body.get("extra_data") or {}))
         return body
 
     @functools.wraps(original)
     async def validate_prompt(*args: Any, **kwargs: Any) -> Any:
-        request = asked.get()
+        request = posted.get()
         if request is None:
             return await original(*args, **kwargs)
         with folders_of(request, comfy.folder_paths):
@@ -88,7 +88,7 @@ def _check_in_the_folders(comfy: Comfy) -> None:
     comfy.execution.validate_prompt = validate_prompt
 
 
-def _run_in_the_folders(comfy: Comfy, state: _State) -> None:
+def _execute_in_own_folders(comfy: Comfy, state: _State) -> None:
     executor: Any = comfy.execution.PromptExecutor
     paths: Any = comfy.folder_paths
     original = executor.execute
@@ -101,7 +101,7 @@ def _run_in_the_folders(comfy: Comfy, state: _State) -> None:
             original(self, prompt, prompt_id, extra_data or {}, execute_outputs)
             return
         shared = (Root("output", paths.get_output_directory()), Root("temp", paths.get_temp_directory()))
-        _forget_others(comfy)
+        _delete_other_prompts(comfy)
         with folders_of(request, paths), process_state(request.scratch):
             run = state.run = Run(request, str(next(state.tokens)), state.keys, shared)
             try:
@@ -117,8 +117,8 @@ def _run_in_the_folders(comfy: Comfy, state: _State) -> None:
     executor.execute = execute
 
 
-def _forget_others(comfy: Comfy) -> None:
-    """Before a prompt begins: no history of others, and no lines they printed."""
+def _delete_other_prompts(comfy: Comfy) -> None:
+    """Delete the history and the log lines of other prompts before a prompt starts."""
     comfy.server.PromptServer.instance.prompt_queue.wipe_history()
     lines = getattr(comfy.logger, "logs", None)
     if lines is not None:
@@ -126,17 +126,17 @@ def _forget_others(comfy: Comfy) -> None:
 
 
 def _enter_scope(executor: Any, state: _State, scope: "str | None") -> None:
-    """ComfyUI keeps instances of nodes by their ids, with all that they remember, such as paths of folders: not for
-    another scope."""
+    """ComfyUI keeps node instances by their ids, with their state, such as paths of folders. Drop them when the scope
+    changes."""
     if state.scope != scope:
         state.scope = scope
         instances = executor.caches.objects
-        for kept in (getattr(instances, "cache", None), getattr(instances, "subcaches", None)):
-            if kept is not None:
-                kept.clear()
+        for instance_cache in (getattr(instances, "cache", None), getattr(instances, "subcaches", None)):
+            if instance_cache is not None:
+                instance_cache.clear()
 
 
-def _follow_nodes(comfy: Comfy, state: _State) -> None:
+def _track_nodes(comfy: Comfy, state: _State) -> None:
     original = comfy.execution.execute
     names = list(inspect.signature(original).parameters)
     graph_at, node_at, executed_at = (names.index(name) for name in ("dynprompt", "current_item", "executed"))
@@ -147,11 +147,11 @@ def _follow_nodes(comfy: Comfy, state: _State) -> None:
         if run is None:
             return await original(*args)
         graph, node, executed = args[graph_at], args[node_at], args[executed_at]
-        shown_as = graph.get_display_node_id(node)
-        with run.at_node(shown_as, graph.get_node(node)["class_type"]):
+        display_id = graph.get_display_node_id(node)
+        with run.at_node(display_id, graph.get_node(node)["class_type"]):
             result = await original(*args)
         if node in executed or result[0] is not comfy.execution.ExecutionResult.SUCCESS:
-            run.executed(shown_as)
+            run.executed(display_id)
         return result
 
     comfy.execution.execute = execute
@@ -167,7 +167,7 @@ def _extend_cache_keys(comfy: Comfy, state: _State) -> None:
         if run is None:
             return await original(self, node_id)
         node = self.dynprompt.get_node(node_id)
-        # ComfyUI would take it from the prompt as it came, and would write its own into every saved file.
+        # ComfyUI would use the value that a prompt brings, and would write its own value into every saved file.
         node.pop("is_changed", None)
         value = await original(self, node_id)
         node.pop("is_changed", None)
@@ -179,21 +179,21 @@ def _extend_cache_keys(comfy: Comfy, state: _State) -> None:
     changed.get = get
 
 
-def _keep_sent_pictures(server: Any, state: _State) -> None:
+def _store_sent_images(server: Any, state: _State) -> None:
     original = server.send_sync
 
     @functools.wraps(original)
     def send_sync(self: Any, event: Any, data: Any, sid: Any = None) -> None:
         run = state.run
-        if run is not None and run.class_type in SENDERS and (picture := _picture_in(data)) is not None:
-            run.sent(picture[0], picture[1])
+        if run is not None and run.class_type in SENDERS and (image := _image_in(data)) is not None:
+            run.on_image(image[0], image[1])
         original(self, event, data, sid)
 
     server.send_sync = send_sync
 
 
-def _picture_in(data: Any) -> "tuple[str, Any] | None":
-    """Format and picture of `(format, picture, size)`, or of `((format, picture, size), about)`."""
+def _image_in(data: Any) -> "tuple[str, Any] | None":
+    """Format and image of `(format, image, size)` or `((format, image, size), metadata)`."""
     parts = _parts(data)
     if parts and _parts(parts[0]):
         parts = _parts(parts[0])

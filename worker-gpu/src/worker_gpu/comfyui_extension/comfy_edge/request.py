@@ -1,4 +1,4 @@
-"""What the worker asks for with a prompt: `extra_data.comfy_edge` (docs/reference/worker.md)."""
+"""The request that the worker sends with a prompt: `extra_data.comfy_edge` (docs/reference/worker.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +7,15 @@ from typing import Any, TypeAlias
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 FIELD = "comfy_edge"
-"""Of `extra_data`, of a history entry, and of `/features`."""
+"""The name of the field in `extra_data`, in a history entry, and in `/features`."""
 PROTOCOL = 1
-"""What `/features` says under `FIELD`: raised when a worker would misread the answer."""
+"""The version in `/features`. It increases with a change that older workers would misread."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """`scope`: prompts of one scope may share what ComfyUI computed. `inputs`: digest of each input file by the name
-    that the graph calls it. The folders exist and are the prompt's own; `scratch` is for temporary files of the
-    system's kind."""
+    """Prompts of one `scope` may share cached results. `inputs` are the digests of the input files by their names in
+    the workflow. The folders exist and belong to the prompt alone; `scratch` is for temporary files of the system."""
 
     scope: str
     input: str
@@ -27,7 +26,7 @@ class Request:
 
 
 def read_request(extra_data: "Mapping[str, Any]") -> "Request | None":
-    """The request of a prompt; None for a prompt without one. Raises `KeyError`, `TypeError` for a malformed one."""
+    """The request of a prompt; None if it has none. Raises `KeyError`, `TypeError` if it is malformed."""
     given = extra_data.get(FIELD)
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""One prompt at work: its folders in force, its nodes timed, its files noted."""
+"""One running prompt: switches ComfyUI to its folders, times its nodes, records its files."""
 
 import os
 import tempfile
@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from .cache_keys import CacheKeys
 from .request import Request
-from .sent_pictures import SentPictures
-from .written import Root, Written
+from .sent_images import SentImages
+from .written_files import Root, WrittenFiles
 
 
 class FolderPaths(Protocol):
-    """ComfyUI's module `folder_paths`, as far as it is used."""
+    """The functions of ComfyUI's module `folder_paths` that are used."""
 
     def get_input_directory(self) -> str: ...
     def get_output_directory(self) -> str: ...
@@ -26,7 +26,7 @@ class FolderPaths(Protocol):
 
 
 class Run:
-    """`token` is different in every execution of this process."""
+    """One execution of a prompt. `token` is unique in this process."""
 
     def __init__(self, request: Request, token: str, keys: CacheKeys, shared: "tuple[Root, ...]") -> None:
         self.request = request
@@ -34,41 +34,41 @@ class Run:
         self.class_type: str | None = None
         self.node: str = ""
         self._keys = keys
-        self._written = Written((Root("output", request.output), Root("temp", request.temp), *shared))
-        self._pictures = SentPictures(request.output)
+        self._written = WrittenFiles((Root("output", request.output), Root("temp", request.temp), *shared))
+        self._images = SentImages(request.output)
         self._ms: dict[str, float] = {}
         self._executed: set[str] = set()
 
     @contextmanager
-    def at_node(self, shown_as: str, class_type: str) -> "Generator[None, None, None]":
-        """The node `shown_as` of the graph, or one that it was expanded to, is at work."""
-        before, self.node, self.class_type = (self.node, self.class_type), shown_as, class_type
+    def at_node(self, display_id: str, class_type: str) -> "Generator[None, None, None]":
+        """Inside the body, the node `display_id` of the workflow, or a node that it expands to, is running."""
+        before, self.node, self.class_type = (self.node, self.class_type), display_id, class_type
         began = time.perf_counter()
         try:
             yield
         finally:
-            self._ms[shown_as] = self._ms.get(shown_as, 0.0) + (time.perf_counter() - began) * 1000
-            if self._written.look(shown_as):
-                self._keys.wrote(class_type)
+            self._ms[display_id] = self._ms.get(display_id, 0.0) + (time.perf_counter() - began) * 1000
+            if self._written.attribute(display_id):
+                self._keys.on_file_written(class_type)
             self.node, self.class_type = before
 
-    def executed(self, shown_as: str) -> None:
-        """The node did not come out of ComfyUI's cache."""
-        self._executed.add(shown_as)
+    def executed(self, display_id: str) -> None:
+        """The node was executed, and not answered from ComfyUI's cache."""
+        self._executed.add(display_id)
 
-    def sent(self, form: str, picture: Any) -> None:
-        """The node at work sent a picture as its result."""
-        self._pictures.keep(self.node, form, picture)
+    def on_image(self, image_format: str, image: Any) -> None:
+        """The running node sent an image as its output."""
+        self._images.save(self.node, image_format, image)
 
     def report(self) -> "dict[str, Any]":
-        """What the history tells of the prompt beside ComfyUI's own (docs/reference/worker.md)."""
+        """The addition to the history entry of the prompt (docs/reference/worker.md)."""
         times = {node: {"ms": round(ms, 1)} for node, ms in self._ms.items() if node in self._executed}
         return {"files": self._written.report(), "nodes": times}
 
 
 @contextmanager
 def folders_of(request: Request, paths: FolderPaths) -> "Generator[None, None, None]":
-    """ComfyUI's folders are the prompt's inside the body."""
+    """Inside the body, ComfyUI uses the folders of the prompt."""
     before = paths.get_input_directory(), paths.get_output_directory(), paths.get_temp_directory()
     _set(paths, (request.input, request.output, request.temp))
     try:
@@ -79,8 +79,8 @@ def folders_of(request: Request, paths: FolderPaths) -> "Generator[None, None, N
 
 @contextmanager
 def process_state(scratch: str) -> "Generator[None, None, None]":
-    """Temporary files of the system's kind go to `scratch` inside the body; environment and working folder are after it
-    what they were before."""
+    """Inside the body, temporary files of the system go to `scratch`. After it, environment and working folder are
+    restored."""
     variables, folder, temporary = dict(os.environ), Path.cwd(), tempfile.tempdir
     tempfile.tempdir = scratch
     os.environ["TMPDIR"] = scratch

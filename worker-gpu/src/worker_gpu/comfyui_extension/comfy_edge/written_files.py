@@ -1,4 +1,4 @@
-"""Which files a prompt wrote, and which node was at work when each appeared."""
+"""Records the files that a prompt writes, and the node that was running when each appeared."""
 
 import os
 import stat
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTLED_NS = 50_000_000
-"""A folder that changed within this time of being read may change again without its time moving: file systems count
-time in steps of up to 10 ms."""
+"""A folder read this soon after a change may change again with the same time: file systems count time in steps of up to
+10 ms."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """A folder whose files are results: `kind` is what ComfyUI calls it, `output` or `temp`."""
+    """A folder for outputs. `kind` is its name in ComfyUI, `output` or `temp`."""
 
     kind: str
     path: str
@@ -34,9 +34,9 @@ class _Listing:
     folders: "list[str]"
 
 
-class Written:
-    """Make it before the prompt runs: what is there then is not the prompt's, unless it is written again. Names that
-    begin with a dot, and links, are no results."""
+class WrittenFiles:
+    """Create it before the prompt runs: files that exist then count only if they are written again. Links and names
+    that start with a dot are not outputs."""
 
     def __init__(self, roots: "tuple[Root, ...]") -> None:
         self._roots = roots
@@ -44,15 +44,15 @@ class Written:
         self._before: dict[str, _Stamp] = dict(self._read(everything=True))
         self._nodes: dict[str, str] = {}
 
-    def look(self, node: str) -> "list[str]":
-        """New files since the last look, now known to be `node`'s."""
+    def attribute(self, node: str) -> "list[str]":
+        """Attribute the files that are new since the last call to `node`, and return them."""
         new = [path for path, _ in self._read(everything=False) if path not in self._before and path not in self._nodes]
         for path in new:
             self._nodes[path] = node
         return new
 
     def report(self) -> "list[dict[str, str]]":
-        """All files that are there now and that the prompt wrote, by folder and path: `{type, path, node}`."""
+        """All existing files that the prompt wrote, by folder and path: `{type, path, node}`."""
         now = dict(self._read(everything=True))
         found: list[dict[str, str]] = []
         for root in self._roots:
@@ -64,14 +64,14 @@ class Written:
         return found
 
     def _read(self, *, everything: bool) -> "Iterator[tuple[str, _Stamp]]":
-        """Files of every folder that may have changed since it was read, or of all."""
+        """The files of all folders, or only of those that may have changed since they were read."""
         folders = [root.path for root in self._roots]
         while folders:
             folder = folders.pop()
             try:
                 changed_ns = Path(folder).stat().st_mtime_ns
                 known = self._listings.get(folder)
-                if known is not None and not everything and _is_settled(known, changed_ns):
+                if known is not None and not everything and _is_unchanged(known, changed_ns):
                     folders += known.folders
                     continue
                 listing = _Listing(changed_ns, time.time_ns(), [])
@@ -79,15 +79,15 @@ class Written:
                 for entry in os.scandir(folder):
                     if entry.name.startswith("."):
                         continue
-                    about = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(about.st_mode):
+                    file_stat = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(file_stat.st_mode):
                         listing.folders.append(entry.path)
-                    elif stat.S_ISREG(about.st_mode):
-                        yield entry.path, _Stamp(about.st_size, about.st_mtime_ns, about.st_ino)
+                    elif stat.S_ISREG(file_stat.st_mode):
+                        yield entry.path, _Stamp(file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ino)
             except OSError:
-                continue  # it vanished meanwhile
+                continue  # It was deleted meanwhile.
             folders += listing.folders
 
 
-def _is_settled(known: _Listing, changed_ns: int) -> bool:
+def _is_unchanged(known: _Listing, changed_ns: int) -> bool:
     return known.changed_ns == changed_ns and changed_ns + SETTLED_NS < known.read_ns

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { testBindings } from '../../test/gateway-bindings.ts';
-import { limitsSchema, policySchema } from './limits.ts';
+import { limitsSchema, policySchema } from '../contract/limits.ts';
 import { configOf, fallbacksOf, readConfig, requireConfig } from './schema.ts';
 import { RATE_LIMIT_NAMES, type Env } from '../env.ts';
 import { CONFIG_NAMES, type ConfigName } from './names.ts';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { adviceOn } from './advice.ts';
-import { limitsSchema, policySchema, type Limits, type Policy } from './limits.ts';
-import { wait } from './timeouts.ts';
+import { limitsSchema, policySchema, type Limits, type Policy } from '../contract/limits.ts';
+import { wait } from '../contract/timeouts.ts';
 import {
   baseUrl,
   bucketName,

@@ -82,19 +82,5 @@ export type Quota = {
   reset_s: number | null;
 }[];
 
-/** The limits that an account may have of its own. Sizes in bytes, times in seconds; meaning: docs/reference/configuration.md. */
-export type AccountLimits = {
-  jobs_in_flight: number;
-  max_queued: number;
-  submits_per_minute: number;
-  usd_per_day?: number | undefined;
-  gpu_seconds_per_day?: number | undefined;
-  stored_bytes?: number | undefined;
-  retention: number;
-  asset_retention: number;
-};
-/** Those it has; a limit that is not given is as configured. */
-export type OwnLimits = { [Name in keyof AccountLimits]?: AccountLimits[Name] | undefined };
-
 /** The resources that a job used. */
 export type Used = { gpu_ms: number; micro_usd: number };

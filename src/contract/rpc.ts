@@ -1,13 +1,5 @@
-import type {
-  AccountLimits,
-  Admission,
-  AdmitRequest,
-  Idempotency,
-  OwnLimits,
-  Quota,
-  StoredAdmission,
-  Used,
-} from './admission.ts';
+import type { Admission, AdmitRequest, Idempotency, Quota, StoredAdmission, Used } from './admission.ts';
+import type { AccountLimits, OwnLimits } from './limits.ts';
 import type { Asset, NewUpload, StoredFile, Upload } from './assets.ts';
 import type { AcquireResult, BreakerMode, CallOutcome, EndpointStatus, Capacity, BreakerState } from './endpoint.ts';
 import type { JobView, Status } from './job.ts';

@@ -1,4 +1,4 @@
-import { policySchema } from '../config/limits.ts';
+import { policySchema } from '../contract/limits.ts';
 import type { EventBody, LiveEvent } from '../contract/events.ts';
 import type { Output } from '../contract/job.ts';
 import type { FallbackEndpoint } from '../contract/new-job.ts';

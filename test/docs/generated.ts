@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ACCOUNT_LIMITS, limitInfo, POLICY_TIMES, REQUEST_LIMITS } from '../../src/config/limits.ts';
+import { ACCOUNT_LIMITS, limitInfo, POLICY_TIMES, REQUEST_LIMITS } from '../../src/contract/limits';
 import {
   ERRORS,
   ISSUE_ERRORS,

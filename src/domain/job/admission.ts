@@ -1,4 +1,4 @@
-import type { Policy } from '../../config/limits.ts';
+import type { Policy } from '../../contract/limits.ts';
 
 /** An admission outlives the job's deadline by this, then it lapses by itself: a place must never be lost to a crash. */
 const SLACK_MS = 120_000;

@@ -1,5 +1,5 @@
 import { isTerminal, type JobError } from '../../contract/job.ts';
-import type { Policy } from '../../config/limits.ts';
+import type { Policy } from '../../contract/limits.ts';
 import type { Turn } from './transition.ts';
 import type { Reply } from './signals.ts';
 import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';

@@ -1,6 +1,6 @@
 import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
-import type { Policy } from '../../config/limits.ts';
+import type { Policy } from '../../contract/limits.ts';
 import { onClock } from './clock.ts';
 import { startExecuting, stopExecuting } from './executed.ts';
 import { FIRST_LOOK_MS, onRunResult } from './provider-reports.ts';

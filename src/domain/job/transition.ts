@@ -1,6 +1,6 @@
 import type { EventBody, LiveEvent } from '../../contract/events.ts';
 import { type JobError, type Stage, type Status, type TerminalStatus } from '../../contract/job.ts';
-import type { Policy } from '../../config/limits.ts';
+import type { Policy } from '../../contract/limits.ts';
 import type { Effect, Reply } from './signals.ts';
 import { stopExecuting } from './executed.ts';
 import { fitEvent } from './event-size.ts';

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { limitsSchema } from '../../config/limits.ts';
+import { limitsSchema } from '../../contract/limits.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { checkGraph } from './check.ts';
 import { pointersIn } from './graph.ts';

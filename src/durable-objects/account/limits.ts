@@ -1,4 +1,4 @@
-import type { AccountLimits, OwnLimits } from '../../contract/admission.ts';
+import type { AccountLimits, OwnLimits } from '../../contract/limits.ts';
 import type { Config } from '../../config/schema.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 

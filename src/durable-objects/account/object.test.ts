@@ -2,7 +2,8 @@ import { evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { requireConfig } from '../../config/schema.ts';
-import type { AccountLimits, Admission, AdmitRequest } from '../../contract/admission.ts';
+import type { Admission, AdmitRequest } from '../../contract/admission.ts';
+import type { AccountLimits } from '../../contract/limits.ts';
 import { frozenClock } from '../../testing/job.ts';
 import { KEY_LIFE_MS, LEASE_MS } from './idempotency.ts';
 

@@ -1,15 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { requireConfig } from '../../config/schema.ts';
-import type {
-  AccountLimits,
-  Admission,
-  AdmitRequest,
-  Idempotency,
-  OwnLimits,
-  Quota,
-  StoredAdmission,
-  Used,
-} from '../../contract/admission.ts';
+import type { Admission, AdmitRequest, Idempotency, Quota, StoredAdmission, Used } from '../../contract/admission.ts';
+import type { AccountLimits, OwnLimits } from '../../contract/limits.ts';
 import type { Asset, NewUpload, StoredFile, Upload } from '../../contract/assets.ts';
 import type { AccountRpc } from '../../contract/rpc.ts';
 import type { Env } from '../../env.ts';

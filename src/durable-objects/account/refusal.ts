@@ -1,4 +1,5 @@
-import type { AccountLimits, Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
+import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
+import type { AccountLimits } from '../../contract/limits.ts';
 import { untilTomorrow } from './budget.ts';
 import { windowLeft, WINDOW_S } from './rate-limit.ts';
 

@@ -1,5 +1,5 @@
-import type { AccountLimits } from '../../contract/admission.ts';
-import { ownLimitsSchema } from '../../config/limits.ts';
+import type { AccountLimits } from '../../contract/limits.ts';
+import { ownLimitsSchema } from '../../contract/limits.ts';
 import { insertAudit } from '../../storage/d1/audit.ts';
 import type { Core } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';

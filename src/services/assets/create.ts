@@ -1,4 +1,4 @@
-import type { Limits } from '../../config/limits.ts';
+import type { Limits } from '../../contract/limits.ts';
 import { later } from '../../providers/background.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import type { Spool } from '../../storage/r2/spool.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { limitsSchema } from '../../config/limits.ts';
+import { limitsSchema } from '../../contract/limits.ts';
 import { REAL_PICTURES } from '../../testing/pictures.ts';
 import { inspect, inspectStored } from './inspect.ts';
 import { MAX_READ_WHOLE_BYTES } from '../../domain/files/pictures/measure.ts';

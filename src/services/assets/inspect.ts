@@ -1,4 +1,4 @@
-import type { Limits } from '../../config/limits.ts';
+import type { Limits } from '../../contract/limits.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { MAX_READ_WHOLE_BYTES, measure, type Measured } from '../../domain/files/pictures/measure.ts';
 import { MAX_PICTURES } from '../../domain/files/pictures/tally.ts';

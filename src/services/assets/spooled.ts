@@ -1,4 +1,4 @@
-import type { Limits } from '../../config/limits.ts';
+import type { Limits } from '../../contract/limits.ts';
 import { putAsset } from '../../storage/r2/assets.ts';
 import { Spool } from '../../storage/r2/spool.ts';
 import type { Caller, Core } from '../context.ts';

@@ -1,5 +1,5 @@
 import type { Priority } from '../../contract/admission.ts';
-import type { Limits } from '../../config/limits.ts';
+import type { Limits } from '../../contract/limits.ts';
 import type { Endpoint, NodePolicy } from '../../config/schema.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointAccessProblem, defaultEndpoint } from '../auth/endpoint-access.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { PRIORITIES } from '../../contract/admission.ts';
-import type { Limits } from '../../config/limits.ts';
+import type { Limits } from '../../contract/limits.ts';
 import { MAX_INTEGER } from '../../domain/json.ts';
 import type { Issue } from '../../domain/problems.ts';
 import { isOutputReference } from './chained.ts';

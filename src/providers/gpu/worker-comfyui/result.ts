@@ -1,5 +1,5 @@
 import { sniff } from '../../../domain/files/sniff.ts';
-import type { Limits } from '../../../config/limits.ts';
+import type { Limits } from '../../../contract/limits.ts';
 import type { Output } from '../../../contract/job.ts';
 import { UNKNOWN_TYPE } from '../../../contract/media-type.ts';
 import type { WorkerError } from '../../../contract/worker.ts';

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
-import type { AccountLimits } from '../../../contract/admission.ts';
-import { ownLimitsSchema } from '../../../config/limits.ts';
+import type { AccountLimits } from '../../../contract/limits.ts';
+import { ownLimitsSchema } from '../../../contract/limits.ts';
 import { getLimits, setLimits } from '../../../services/account/limits.ts';
 import { defineRoute, jsonBody, jsonResponse, type Route } from '../route.ts';
 

@@ -1,4 +1,4 @@
-import type { Limits } from '../../../config/limits.ts';
+import type { Limits } from '../../../contract/limits.ts';
 import { MAX_BATCH_JOBS } from '../../../services/jobs/batch.ts';
 import { withInlineFiles, type JobBody } from '../../../services/jobs/inline.ts';
 import { JsonExtractor, type TextSink, type Way } from '../../../domain/json-extract.ts';

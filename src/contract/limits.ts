@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { OwnLimits } from '../contract/admission.ts';
-import { PART_URL_LIFE_S } from '../contract/assets.ts';
-import { MAX_PARTS, PART_BYTES } from '../contract/worker.ts';
+import { PART_URL_LIFE_S } from './assets.ts';
+import { MAX_PARTS, PART_BYTES } from './worker.ts';
 import { MAX_KEPT_S, MAX_POLL_S, MAX_WAIT_S, MIN_FINISH_S, MIN_KEPT_S, MIN_WAIT_S } from './timeouts.ts';
 
 /**
@@ -165,7 +164,7 @@ export const OWN_LIMITS = {
   stored_bytes: z.int().min(0).optional(),
   retention: z.number().positive().max(MAX_KEPT_S).optional(),
   asset_retention: z.number().positive().max(MAX_KEPT_S).optional(),
-} satisfies Record<keyof OwnLimits, z.ZodType>;
+};
 
 /** Sizes and counts. A request over one is refused with a 4xx that names it. */
 export const limitsSchema = z.strictObject({ ...ACCOUNT_LIMITS, ...REQUEST_LIMITS });
@@ -181,3 +180,8 @@ export const policySchema = z
 export type Policy = z.infer<typeof policySchema>;
 
 export const ownLimitsSchema = z.strictObject(OWN_LIMITS).meta({ id: 'LimitsChange' });
+/** The limits that an account has of its own. The others are as configured. */
+export type OwnLimits = z.infer<typeof ownLimitsSchema>;
+
+/** The limits of an account: its own where it has some, else the configured ones. */
+export type AccountLimits = Pick<Limits & Policy, keyof OwnLimits>;

@@ -5,6 +5,11 @@ import { claimA, Scenario, report, SILENT_WORKER, START, worker, workerError } f
 import { randomScenarios } from '../../testing/random-scenarios.ts';
 import type { Signal } from './signals.ts';
 
+/**
+ * Guards the status of a job under any order of signals: only the documented changes occur, a terminal status is final, and
+ * a message of a replaced attempt changes nothing.
+ */
+
 /** The changes of status that a story brought about, as "from → to". A repeated status is a new stage or attempt, no change. */
 function changesIn(story: readonly [Signal, number][], options: ConstructorParameters<typeof Scenario>[0]): string[] {
   const scenario = new Scenario(options);

@@ -2,6 +2,8 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, it } from 'vitest';
 import { newId } from '../../testing/job.ts';
+
+/** Guards upgrades: objects stored by an earlier release are opened by this one. The stored form below never changes. */
 /** The tables of an account as release 0.1.0 made them, taken from that release and never changed. */
 const TABLES_0_1 = `
 CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);

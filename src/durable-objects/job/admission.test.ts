@@ -4,6 +4,11 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { fakeRunpod, frozenClock, newJob, runAlarm, harnessOf, drained, until } from '../../testing/job.ts';
 import { Account } from '../account/object.ts';
 
+/**
+ * Guards the handover between Account and Job: either object may crash, or be told first. A job must start once its slot is
+ * granted, even if no call reaches it, and a canceled job must release its slot, even if the slot is granted later.
+ */
+
 /** An account with one place, which another job has, and a job that waits behind it. */
 async function inLine() {
   const runpod = fakeRunpod();

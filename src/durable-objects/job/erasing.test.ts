@@ -16,6 +16,11 @@ import {
   type JobHarness,
 } from '../../testing/job.ts';
 
+/**
+ * Guards erasing: a worker may hold upload URLs for minutes after its job was erased. The object is kept until the last URL
+ * has expired, so that no file of an erased job stays in R2; clients get 404 from the first moment.
+ */
+
 const listed = async ({ id }: JobHarness) =>
   (await env.DB.prepare('SELECT count(*) AS n FROM jobs WHERE id = ?').bind(id).first<number>('n')) ?? 0;
 const filesOf = async ({ id }: JobHarness) =>

@@ -24,6 +24,13 @@ import type { Job } from './object.ts';
 import { EFFECT_LIMIT_MS, Outbox } from './outbox.ts';
 import { Pending, type PendingEffect } from './pending.ts';
 
+/**
+ * Guards the outbox: each effect is stored with the state that caused it, and retried until it is done.
+ *
+ * An effect may run again after a crash, but never twice at the same time, and a stale one must not change anything. An
+ * effect that is requested again while it runs must not keep the alarm running without end.
+ */
+
 const statusInList = async (id: string) =>
   (await projection.listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)
     ?.status;

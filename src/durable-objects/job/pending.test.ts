@@ -3,6 +3,11 @@ import type { Effect } from '../../domain/job/signals.ts';
 import { Outbox } from './outbox.ts';
 import { Pending, type PendingEffect } from './pending.ts';
 
+/**
+ * Guards the pending effects in memory: they must equal the stored ones after every restart. Written before the store
+ * succeeds, they would be done once and be stored as not done, or the other way round.
+ */
+
 const project: Effect = { kind: 'project' };
 const send: Effect = { kind: 'send', attempt: 1 };
 

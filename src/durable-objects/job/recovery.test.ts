@@ -23,6 +23,14 @@ import {
 } from '../../testing/job.ts';
 import type { Job } from './object.ts';
 
+/**
+ * Guards recovery of a job after its process ends at any moment.
+ *
+ * A crash drops memory, sockets and calls in progress; only SQLite and the alarm are kept. These tests hold what follows
+ * from that: an unknown outcome of `/run` is never repeated, a lost worker is replaced after its grace, and the alarm is
+ * never lost, because without it no job would reach its end.
+ */
+
 afterEach(() => {
   vi.restoreAllMocks();
 });

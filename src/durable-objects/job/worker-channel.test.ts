@@ -23,6 +23,11 @@ import {
   type JobHarness,
 } from '../../testing/job.ts';
 
+/**
+ * Guards the order of worker messages and the fencing of attempts: a message is stored once and in order over any number of
+ * reconnects, and a worker whose attempt was replaced cannot change the job.
+ */
+
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `m${seq}` });
 const preview = (over: object = {}) => ({
   type: 'preview',

@@ -3,7 +3,10 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createJob, frozenClock, outbox, runAlarm, drained, until, type JobHarness } from '../../testing/job.ts';
 import { always, crash, newHook, receivers, verified, type Received } from '../../testing/webhook.ts';
 
-/** From a job to the webhooks of its account: nothing is lost on the way, and nothing arrives as two. */
+/**
+ * Guards the outbox from a job to the webhooks of its account: D1 or the gateway may fail between the end of the job and the
+ * handover. Every notification arrives, and none arrives as two deliveries.
+ */
 
 const waits = (harness: JobHarness) => outbox(harness).then((keys) => keys.filter((key) => key.startsWith('notify')));
 

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { isPassing, repeatable } from './rpc-retry.ts';
 
+/**
+ * Guards calls between objects during a deploy: the platform resets objects, and an object of another release may lack a
+ * method. Such errors are retried; any other error is not, because the call may have had its effect.
+ */
+
 /** A call that fails in the given ways, one after the other, and then succeeds. */
 function failing(...marks: Record<string, boolean>[]) {
   let calls = 0;

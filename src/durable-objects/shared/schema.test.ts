@@ -3,6 +3,11 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { applySchema, type Schema } from './schema.ts';
 
+/**
+ * Guards the schema of Durable Objects across deploys: code of two releases opens the same object for some minutes, and a
+ * migration may fail halfway. A step is applied once, as a whole, and older code accepts newer tables.
+ */
+
 const FIRST = 'CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);';
 const SECOND = 'ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 7;';
 const THIRD = 'CREATE TABLE b (z INTEGER); INSERT INTO b VALUES (3);';

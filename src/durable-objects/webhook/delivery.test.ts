@@ -4,7 +4,10 @@ import { DELAYS_MS } from '../../domain/webhook/schedule.ts';
 import { frozenClock, until } from '../../testing/job.ts';
 import { always, crash, first, hookOf, newHook, receivers, urlFor, verified } from '../../testing/webhook.ts';
 
-/** What a receiver gets, and when, from a real Webhook object. */
+/**
+ * Guards delivery from a real Webhook object: a delivery is repeated with the same id until it succeeds or expires, also over
+ * a crash between the POST and its answer, and a slow receiver delays no other.
+ */
 
 /** Without jitter, so that times can be told. */
 const noJitter = () => vi.spyOn(Math, 'random').mockReturnValue(0);

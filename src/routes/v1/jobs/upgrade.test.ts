@@ -6,6 +6,8 @@ import { OLD_CLAIM, storedByRelease01 } from '../../../testing/release-0.1.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
 
+/** Guards upgrades: a job stored by an earlier release, with a worker at work, is read, canceled and finished by this one. */
+
 describe('a job that release 0.1.0 stored', () => {
   it('is read, goes on and ends under this gateway', async () => {
     answerRunpod();

@@ -5,7 +5,7 @@ import { Response } from 'miniflare';
 import { defineConfig } from 'vitest/config';
 import { testBindings } from './test/gateway-bindings.ts';
 
-// wrangler.toml is read once per test file; its notice about a local setting would come as often.
+// wrangler.jsonc is read once per test file; its notice about a local setting would come as often.
 process.env['WRANGLER_LOG'] ??= 'error';
 
 /** A folder for results in a form that programs read; `.ci/run` asks for it. */
@@ -64,7 +64,7 @@ export default defineConfig({
         plugins: [
           withoutPackageMaps,
           cloudflareTest(async () => ({
-            wrangler: { configPath: './wrangler.toml' },
+            wrangler: { configPath: './wrangler.jsonc' },
             // workerd tells of each connection that a test cuts on purpose.
             verbose: false,
             miniflare: {
@@ -74,7 +74,7 @@ export default defineConfig({
             },
           })),
         ],
-        // As in wrangler.toml.
+        // As in wrangler.jsonc.
         resolve: { alias: [{ find: /^zod$/, replacement: resolve(import.meta.dirname, 'src/lib/zod/index.ts') }] },
         test: {
           name: 'gateway',

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 /**
- * Writes `src/env.ts`, the type of the gateway's bindings, from what `wrangler types` makes of `wrangler.toml`. With
+ * Writes `src/env.ts`, the type of the gateway's bindings, from what `wrangler types` makes of `wrangler.jsonc`. With
  * `--check` it writes nothing and fails where the file is not current.
  *
  * Three things differ from wrangler's own file: a namespace is typed by the interface in `contract/rpc.ts` instead of by
@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 const root = resolve(import.meta.dirname, '..');
 const target = join(root, 'src/env.ts');
 
-/** `BUCKET: R2Bucket`, for each binding of `wrangler.toml`. */
+/** `BUCKET: R2Bucket`, for each binding of `wrangler.jsonc`. */
 function bindings(): [name: string, type: string][] {
   const directory = mkdtempSync(join(tmpdir(), 'env-types-'));
   try {
@@ -50,7 +50,7 @@ function render(all: readonly [name: string, type: string][]): string {
       lines.push(`  ${name}: ${type};`);
     }
   }
-  return `// Written by \`npm run types\` from wrangler.toml. Do not edit.
+  return `// Written by \`npm run types\` from wrangler.jsonc. Do not edit.
 import type { ConfigName } from './config/names.ts';
 import type { ${[...objects.toSorted(), 'ObjectNamespace'].toSorted().join(', ')} } from './contract/rpc.ts';
 
@@ -71,6 +71,6 @@ const text = render(bindings());
 if (!values.check) {
   writeFileSync(target, text);
 } else if (readFileSync(target, 'utf8') !== text) {
-  console.error('src/env.ts is not what wrangler.toml says. Run `npm run types`.');
+  console.error('src/env.ts is not what wrangler.jsonc says. Run `npm run types`.');
   process.exitCode = 1;
 }

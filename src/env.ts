@@ -1,4 +1,4 @@
-// Written by `npm run types` from wrangler.toml. Do not edit.
+// Written by `npm run types` from wrangler.jsonc. Do not edit.
 import type { ConfigName } from './config/names.ts';
 import type { AccountRpc, EndpointRpc, JobRpc, ObjectNamespace, WebhookRpc } from './contract/rpc.ts';
 

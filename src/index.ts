@@ -14,7 +14,7 @@ const app = createApp();
 export default {
   fetch: app.fetch,
   /**
-   * Every few minutes (`wrangler.toml`): wakes jobs whose alarm was lost, looks after files that nobody knows of, and
+   * Every few minutes (`wrangler.jsonc`): wakes jobs whose alarm was lost, looks after files that nobody knows of, and
    * removes old records of keys.
    */
   async scheduled(_controller, env): Promise<void> {

@@ -12,7 +12,7 @@ const mapSchema = z.object({ sources: z.array(z.string()) });
 it('the bundle of the gateway holds zod without its locales', { timeout: 120_000 }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-bundle-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  const args = ['deploy', '--dry-run', '--outdir', join(directory, 'out'), '--config', join(root, 'wrangler.toml')];
+  const args = ['deploy', '--dry-run', '--outdir', join(directory, 'out'), '--config', join(root, 'wrangler.jsonc')];
   const program = await startProgram(wranglerProgram({ root, directory }, args, 'bundle.log'));
   expect((await program.exited).code).toBe(0);
   const { sources } = mapSchema.parse(JSON.parse(readFileSync(join(directory, 'out/index.js.map'), 'utf8')));

@@ -7,10 +7,10 @@ import { type Outcome, done, failure } from './outcome.ts';
 import { type Program, type ProgramOptions, startProgram } from './program.ts';
 import { type Secrets, writePrivate } from './secrets.ts';
 
-/** The pair `wrangler.toml` names under `local_dev`; it opens nothing but the R2 of this machine. */
+/** The pair `wrangler.jsonc` names under `local_dev`; it opens nothing but the R2 of this machine. */
 const LOCAL_R2 = { accessKeyId: 'local', secretAccessKey: 'local-secret' };
 
-/** The one binding of D1 in `wrangler.toml`. */
+/** The one binding of D1 in `wrangler.jsonc`. */
 const DATABASE = 'DB';
 
 /** In a state directory: the hash of the migrations that its database has. */
@@ -38,7 +38,7 @@ export interface GatewayOptions {
   /** `POLICY` and `LIMITS` of docs/reference/configuration.md. */
   policy: Record<string, number>;
   limits: Record<string, number>;
-  /** Another Worker's entry that wraps the gateway's, for measuring; `wrangler.toml` names the gateway's own. */
+  /** Another Worker's entry that wraps the gateway's, for measuring; `wrangler.jsonc` names the gateway's own. */
   entry?: string;
   /** Where the inspector of the gateway's isolate listens; any free port where it is not named. */
   inspectorPort?: number;
@@ -167,7 +167,7 @@ function serveArguments(options: GatewayOptions): string[] {
 }
 
 function wrangler(options: Pick<GatewayOptions, 'root' | 'directory'>, args: string[], log: string): ProgramOptions {
-  return wranglerProgram(options, [...args, '--config', join(options.root, 'wrangler.toml')], log);
+  return wranglerProgram(options, [...args, '--config', join(options.root, 'wrangler.jsonc')], log);
 }
 
 /** wrangler without questions, telemetry, or files outside `directory`. */

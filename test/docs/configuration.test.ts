@@ -11,11 +11,9 @@ it('docs/reference/configuration.md has a row for every variable and secret', ()
   expect(CONFIG_NAMES.filter((name) => !rows.some((row) => row.split(' | ')[0]?.includes(`\`${name}\``)))).toEqual([]);
 });
 
-it('docs/reference/configuration.md has a row for every binding of wrangler.toml', () => {
-  const wrangler = readFileSync(join(root, 'wrangler.toml'), 'utf8');
-  const bindings = [...wrangler.matchAll(/^binding = "(\w+)"$/gm), ...wrangler.matchAll(/^name = "([A-Z_]+)"$/gm)].map(
-    ([, name = '']) => name,
-  );
+it('docs/reference/configuration.md has a row for every binding of wrangler.jsonc', () => {
+  const wrangler = readFileSync(join(root, 'wrangler.jsonc'), 'utf8');
+  const bindings = [...wrangler.matchAll(/"(?:binding|name)": "([A-Z_]+)"/g)].map(([, name = '']) => name);
   expect(bindings.length).toBeGreaterThan(5);
   expect(bindings.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
 });

@@ -16,7 +16,7 @@ export type Mix = Record<Part, Release>;
 const root = resolve(import.meta.dirname, '..', '..');
 const MIGRATIONS = join(root, 'migrations');
 const [, COMPATIBILITY_DATE = ''] =
-  /^compatibility_date = "(.*)"$/m.exec(readFileSync(join(root, 'wrangler.toml'), 'utf8')) ?? [];
+  /"compatibility_date": "(.*)"/.exec(readFileSync(join(root, 'wrangler.jsonc'), 'utf8')) ?? [];
 
 /** Events of the log that a failed call between Worker and objects leaves (docs/operations/monitor.md). */
 const FAILURE = /"event":"(?:uncaught|\w+_failed|\w+_untold|endpoint_unreachable)"|^Uncaught/;

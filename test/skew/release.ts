@@ -14,7 +14,7 @@ const PREVIOUS = join(import.meta.dirname, 'previous-release.js.gz');
 export async function thisRelease(): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), 'comfy-edge-build-'));
   try {
-    const args = ['deploy', '--dry-run', '--minify', '--outdir', directory, '--config', join(root, 'wrangler.toml')];
+    const args = ['deploy', '--dry-run', '--minify', '--outdir', directory, '--config', join(root, 'wrangler.jsonc')];
     const build = await startProgram(wranglerProgram({ root, directory }, args, 'build.log'));
     const { code } = await build.exited;
     if (code !== 0) {

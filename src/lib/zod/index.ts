@@ -1,5 +1,5 @@
 import * as z from './exports.ts';
 
-/** `zod` in the bundle (`alias` in wrangler.toml). Code imports `zod`. */
+/** `zod` in the bundle (`alias` in wrangler.jsonc). Code imports `zod`. */
 export * from './exports.ts';
 export { z };

@@ -211,7 +211,7 @@ describe('a shield', () => {
     expect(JSON.stringify(lines)).not.toContain('RATE_LIMIT_OPEN');
   });
 
-  it("is the platform's, as wrangler.toml binds it", async () => {
+  it("is the platform's, as wrangler.jsonc binds it", async () => {
     const call = from('198.51.100.77', anyone);
     // 100 in a minute; the minute may end in between.
     const seen = new Set(await flood(() => call('/v1/jobs'), 201));

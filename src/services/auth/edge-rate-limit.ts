@@ -10,7 +10,7 @@ import { parseIpv4, parseIpv6 } from '../../domain/net/address.ts';
 export type EdgeLimit = 'bad_key' | 'open' | 'key';
 
 /**
- * The binding of each limit, and its period in seconds as in `wrangler.toml`, which is the longest wait after a
+ * The binding of each limit, and its period in seconds as in `wrangler.jsonc`, which is the longest wait after a
  * refusal.
  */
 export const EDGE_LIMITS = {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ACCOUNT_LIMITS, limitInfo, POLICY_TIMES, REQUEST_LIMITS } from '../../src/contract/limits';
+import { ACCOUNT_LIMITS, limitInfo, POLICY_TIMES, REQUEST_LIMITS } from '../../src/contract/limits.ts';
 import {
   ERRORS,
   ISSUE_ERRORS,

@@ -7,7 +7,7 @@ import { claimPort } from '../../../local/stack/ports.ts';
 import { startProgram } from '../../../local/stack/program.ts';
 import { readSecrets } from '../../../local/stack/secrets.ts';
 import { newStateDirectory } from '../../../local/stack/testing/state.ts';
-import { MAX_POLL_S } from '../../../src/contract/timeouts';
+import { MAX_POLL_S } from '../../../src/contract/timeouts.ts';
 import { markdown, median } from '../table.ts';
 import { type Load, type Target, load } from './load.ts';
 import { startRunpodStub } from './runpod-stub.ts';

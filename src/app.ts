@@ -3,7 +3,7 @@ import { configOf } from './config/schema.ts';
 import { publicStatus } from './services/endpoints/public-status.ts';
 import { redactKeys } from './domain/key/format.ts';
 import { readiness } from './services/readiness.ts';
-import { isPassing } from './durable-objects/shared/rpc-retry.ts';
+import { isTransient } from './durable-objects/shared/rpc-retry.ts';
 import type { AppEnv } from './routes/http/app-env.ts';
 import { hooksRoutes } from './routes/hooks/index.ts';
 import { methodNotAllowed, methodsOf } from './routes/http/methods.ts';
@@ -138,7 +138,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     if (resumes(c)) {
       return retryLater(c, newSeed);
     }
-    return isPassing(error)
+    return isTransient(error)
       ? problem(c, 'unavailable', {
           detail: 'A part of the platform is overloaded or restarting. Try again.',
           headers: { 'retry-after': String(RETRY_UNAVAILABLE_S) },

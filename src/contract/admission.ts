@@ -47,12 +47,12 @@ export type Admission = { quota: Quota } & (
   | { kind: 'known'; job: string; in_flight: boolean }
   /** The idempotency key belongs to another request. */
   | { kind: 'reused' }
-  /** Assets that were there a moment ago and are being deleted. */
-  | { kind: 'gone'; assets: string[] }
-  /** The job's new files do not fit into the `most` bytes that the account may store. */
-  | { kind: 'no_room'; most: number }
-  /** The account keeps its jobs for at most `most` seconds. */
-  | { kind: 'kept_too_long'; most: number }
+  /** Assets of the request that are being deleted. */
+  | { kind: 'missing'; assets: string[] }
+  /** The files of the request would exceed the account's storage limit of `max` bytes. */
+  | { kind: 'storage_full'; max: number }
+  /** The account keeps its jobs for at most `max` seconds. */
+  | { kind: 'retention_too_long'; max: number }
   | { kind: 'refused'; code: RefusalCode; detail: string; retry_after_s: number }
 );
 

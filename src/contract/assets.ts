@@ -16,10 +16,10 @@ export type Asset = {
 export type StoredFile = Omit<Asset, 'expires_at'>;
 
 /**
- * An asset that a job reads. `brought`: its content came with the request and is stored after admission. Any other
- * asset must exist at admission; one that is being deleted refuses the job.
+ * An asset that a job reads. `attached`: its content came with the request and is stored after admission. Any other
+ * asset must exist at admission; a pending deletion refuses the job.
  */
-export type InputUse = { sha256: string; size_bytes: number; content_type: string; brought: boolean };
+export type InputUse = { sha256: string; size_bytes: number; content_type: string; attached: boolean };
 
 /** An upload of a large file in parts (docs/decisions/0042). `stored`: its asset exists. */
 export type Upload = {

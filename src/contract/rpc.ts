@@ -83,7 +83,7 @@ export interface JobRpc {
    * Removes a finished job before its retention ends. No caller can see it afterwards. Notifications about it that are
    * still to be sent go out first.
    */
-  erase(account: string): Promise<'erased' | 'not_found' | 'not_over'>;
+  erase(account: string): Promise<'erased' | 'not_found' | 'not_finished'>;
   /** A worker claims an attempt. Repeating a granted claim grants it again. */
   claim(request: ClaimRequest): { granted: JobSpec } | { refused: WorkerRefusal };
   /** Whether this claim may still put files in R2 for the job, and under which account. */
@@ -146,7 +146,7 @@ export interface AccountRpc {
   /** The asset with this hash, or null. */
   asset(sha256: string): Asset | null;
   /** Assets, newest first, after the position `before` of the last one seen. */
-  listAssets(limit: number, before: string | null): (Asset & { place: string })[];
+  listAssets(limit: number, before: string | null): (Asset & { position: string })[];
   /** Deletes an asset, unless an unfinished job reads it. */
   deleteAsset(sha256: string): Promise<'removed' | 'not_found' | 'in_use'>;
   /** Deletes those of these files that only requests of jobs brought and that no job uses. */
@@ -155,7 +155,7 @@ export interface AccountRpc {
    * Starts an upload of this file, or answers the open one. `too_many`: the account has `max_open_uploads` open uploads;
    * `full`: it has no room for the file.
    */
-  beginUpload(account: string, wanted: NewUpload): Upload | 'too_many' | 'full';
+  beginUpload(account: string, requested: NewUpload): Upload | 'too_many' | 'full';
   /** The upload, whose expiry is extended by this call; null when there is none, or no longer. */
   upload(id: string): Upload | null;
   /** Ends an upload: its file is stored, or it was canceled. */

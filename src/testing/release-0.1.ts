@@ -3,13 +3,13 @@ import { env } from 'cloudflare:workers';
 import { newId } from './job.ts';
 
 /**
- * A job as the gateway of release 0.1.0 stored it, copied from that release and never changed. An upgrade must continue such
- * jobs.
+ * A job as an early gateway stored it, without what was added since. An upgrade must continue such jobs. Before the first release its
+ * names follow those of the tables; after it, it is never changed.
  */
 
 const TABLES = `
 CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, pending TEXT NOT NULL, tail TEXT NOT NULL);
-CREATE TABLE work_order (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, first TEXT NOT NULL);
+CREATE TABLE job_spec (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, initial_view TEXT NOT NULL);
 CREATE TABLE chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL);
 `;
 
@@ -107,7 +107,7 @@ export async function storedByRelease01(account: string, now: number): Promise<s
       JSON.stringify(events.map((data, index) => ({ event: 'status', data, id: index + 1 }))),
     );
     sql.exec(
-      'INSERT INTO work_order (one, workflow, inputs, first) VALUES (1, ?, ?, ?)',
+      'INSERT INTO job_spec (one, workflow, inputs, initial_view) VALUES (1, ?, ?, ?)',
       JSON.stringify({ '1': { class_type: 'EmptyImage', inputs: {} } }),
       '[]',
       JSON.stringify(first),

@@ -1,15 +1,16 @@
 import type { Used } from '../../contract/admission.ts';
 
-/** What the account's jobs have cost, by the UTC day of their end. */
+/** The cost of the account's jobs, by the UTC day on which they finished. Only the current day is kept. */
 export const SPEND = `
 CREATE TABLE spend (day INTEGER PRIMARY KEY, gpu_ms INTEGER NOT NULL, micro_usd INTEGER NOT NULL);
 `;
 
 const DAY_MS = 86_400_000;
 
-export class Spend {
+/** All SQL of the account's daily spend. */
+export class DailySpend {
   private readonly sql: SqlStorage;
-  /** The day of which it is known that nothing older is stored. */
+  /** Rows of days before this one are deleted. */
   private day: number | null = null;
 
   constructor(sql: SqlStorage) {
@@ -39,4 +40,4 @@ export class Spend {
 const dayOf = (now: number): number => Math.floor(now / DAY_MS);
 
 /** Whole seconds until the next UTC day. */
-export const untilTomorrow = (now: number): number => Math.ceil(((dayOf(now) + 1) * DAY_MS - now) / 1000);
+export const secondsUntilTomorrow = (now: number): number => Math.ceil(((dayOf(now) + 1) * DAY_MS - now) / 1000);

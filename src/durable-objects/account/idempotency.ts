@@ -1,40 +1,29 @@
 import type { Idempotency } from '../../contract/admission.ts';
 
-/** As the first gateway made it; `IDEMPOTENCY_KEYS` takes its place. */
-export const REPEATS = `
-CREATE TABLE repeats (
-  key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, created_at INTEGER NOT NULL,
-  leased_until INTEGER NOT NULL, done INTEGER NOT NULL
-);
-CREATE INDEX repeats_by_age ON repeats (created_at);
-CREATE INDEX repeats_by_job ON repeats (job);
-`;
-
 /**
- * Which request came with which `Idempotency-Key`, and the id its job was given. The answer itself is kept by the job: what a
- * repeated request is told comes from there.
+ * Which request came with which `Idempotency-Key`, and the id of the job it was given. The job itself keeps the answer. A key is
+ * leased while its request is being worked on, so that a second request with it waits instead of doing the work twice.
  */
 export const IDEMPOTENCY_KEYS = `
 CREATE TABLE idempotency_keys (
   key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, created_at INTEGER NOT NULL,
   leased_until INTEGER NOT NULL, done INTEGER NOT NULL
 ) WITHOUT ROWID;
-INSERT INTO idempotency_keys SELECT key, fingerprint, job, created_at, leased_until, done FROM repeats;
-DROP TABLE repeats;
 CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job);
 `;
 
-/** How long a key is remembered. Published in docs/reference/api.md; Stripe and Comfy API v2 promise the same (reference/http-api.md 1). */
+/** How long a key is kept. Published in docs/reference/api.md; Stripe and Comfy API v2 promise the same (reference/http-api.md 1). */
 export const KEY_LIFE_MS = 24 * 3_600_000;
-/** How long the first request with a key may take before another one may finish its work: longer than storing 32 MB takes. */
+/** How long a request may take before another one with its key may finish the work. Storing 32 MB takes less. */
 export const LEASE_MS = 30_000;
-/** How often keys that are remembered no longer are deleted: each time all keys of a day are read. */
+/** How often expired keys are deleted. Each time reads all keys of a day. */
 const SWEEP_MS = 3_600_000;
 
-/** What is known of a key. `free`: nothing. `stale`: the first request never said how it ended, and has had its time. */
-export type Seen = { kind: 'free' | 'reused' } | { kind: 'in_flight' | 'stale' | 'done'; job: string };
+/** What is stored about a key. `free`: nothing. `stale`: the lease of the first request ended, and its outcome is unknown. */
+export type StoredRequest = { kind: 'free' | 'reused' } | { kind: 'in_flight' | 'stale' | 'done'; job: string };
 
-export class Repeats {
+/** All SQL of the account's idempotency keys. */
+export class IdempotencyKeys {
   private readonly sql: SqlStorage;
   private sweepAt = 0;
 
@@ -42,7 +31,7 @@ export class Repeats {
     this.sql = sql;
   }
 
-  look({ key, fingerprint }: Idempotency, now: number): Seen {
+  find({ key, fingerprint }: Idempotency, now: number): StoredRequest {
     this.sweep(now);
     const row = this.sql
       .exec<{ fingerprint: string; job: string; leased_until: number; done: number }>(
@@ -67,11 +56,11 @@ export class Repeats {
     }
   }
 
-  /** Remembers a key for a job, and that its request is being worked on. Answers the lease: a later one of the key is another. */
-  hold({ key, fingerprint }: Idempotency, job: string, now: number): number {
+  /** Stores a key for a job, and leases it. Returns the lease; a later lease of the key is a different one. */
+  acquireLease({ key, fingerprint }: Idempotency, job: string, now: number): number {
     const lease = now + LEASE_MS;
     this.sql.exec(
-      // One that is there is the same request's, whose work goes on under the same job, or is remembered no longer.
+      // A row that exists is of the same request, which continues under the same job, or it has expired.
       `INSERT INTO idempotency_keys (key, fingerprint, job, created_at, leased_until, done) VALUES (?, ?, ?, ?, ?, 0)
        ON CONFLICT (key) DO UPDATE SET
          created_at = iif(job = excluded.job, created_at, excluded.created_at),
@@ -85,7 +74,7 @@ export class Repeats {
     return lease;
   }
 
-  /** Whether a later request with the key works on this job, or has: the holder of `lease` has no say in it any more. */
+  /** Whether a later request with the key has taken this job over from the holder of `lease`. */
   isTakenOver(job: string, lease: number): boolean {
     return (
       this.sql.exec('SELECT 1 FROM idempotency_keys WHERE job = ? AND leased_until <> ?', job, lease).toArray().length >
@@ -93,18 +82,18 @@ export class Repeats {
     );
   }
 
-  /** The request ended before it had made a job: the key is as good as new. */
-  free(job: string): void {
+  /** Deletes the key of a request that did not create its job. */
+  delete(job: string): void {
     this.sql.exec('DELETE FROM idempotency_keys WHERE job = ?', job);
   }
 
-  /** The request ended and may have made its job: the next one with this key finds out. */
-  unlease(job: string): void {
+  /** Ends the lease of a request that may have created its job. The next request with this key finds out. */
+  releaseLease(job: string): void {
     this.sql.exec('UPDATE idempotency_keys SET leased_until = 0 WHERE job = ?', job);
   }
 
-  /** The job is over: there is nothing left to do again. */
-  finish(job: string): void {
+  /** The job has finished, so no request has to continue its work. */
+  markDone(job: string): void {
     this.sql.exec('UPDATE idempotency_keys SET done = 1 WHERE job = ?', job);
   }
 }

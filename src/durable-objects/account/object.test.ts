@@ -289,7 +289,7 @@ describe('an idempotency key', () => {
     clock.pass(LEASE_MS);
     await limit({ retention: 60 });
     expect(await admit('b', { idempotency, retention: 3_600 })).toMatchObject({ kind: 'admitted', job: 'a' });
-    expect(await admit('c', { retention: 3_600 })).toMatchObject({ kind: 'kept_too_long' });
+    expect(await admit('c', { retention: 3_600 })).toMatchObject({ kind: 'retention_too_long' });
   });
 
   it('is not kept by a request that is refused', async () => {

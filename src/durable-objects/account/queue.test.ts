@@ -1,11 +1,11 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { placeInLine, type Waiting } from './queue.ts';
+import { queuePosition, type QueuedJob } from './queue.ts';
 
-const line = (...jobs: [job: string, key: string, priority?: number][]): Waiting[] =>
+const line = (...jobs: [job: string, key: string, priority?: number][]): QueuedJob[] =>
   jobs.map(([job, key, priority = 1]) => ({ job, key, priority }));
-const placesOf = (waiting: Waiting[], inWork = new Map<string, number>()) =>
-  Object.fromEntries(waiting.map(({ job }) => [job, placeInLine(waiting, inWork, job)]));
+const placesOf = (waiting: QueuedJob[], inWork = new Map<string, number>()) =>
+  Object.fromEntries(waiting.map(({ job }) => [job, queuePosition(waiting, inWork, job)]));
 
 describe('a place in the line', () => {
   it('is the order of arrival among the jobs of one key', () => {
@@ -22,7 +22,7 @@ describe('a place in the line', () => {
   });
 
   it('is none for a job that does not wait', () => {
-    expect(placeInLine(line(['a', 'k']), new Map(), 'b')).toBeNull();
+    expect(queuePosition(line(['a', 'k']), new Map(), 'b')).toBeNull();
   });
 
   it('is when the account would let it in, whoever waits', () => {
@@ -35,7 +35,7 @@ describe('a place in the line', () => {
     fc.assert(
       fc.property(waiting, inWork, (jobs, counts) => {
         const order = letIn(jobs, counts);
-        expect(jobs.map(({ job }) => placeInLine(jobs, counts, job))).toEqual(
+        expect(jobs.map(({ job }) => queuePosition(jobs, counts, job))).toEqual(
           jobs.map(({ job }) => order.indexOf(job) + 1),
         );
       }),
@@ -44,9 +44,9 @@ describe('a place in the line', () => {
 });
 
 /** The rule of `Places.fill`, one place after another: the highest class, the key with the fewest in work, who came first. */
-function letIn(jobs: readonly Waiting[], inWork: ReadonlyMap<string, number>): string[] {
+function letIn(jobs: readonly QueuedJob[], inWork: ReadonlyMap<string, number>): string[] {
   const counts = new Map(inWork);
-  const count = ({ key }: Waiting): number => counts.get(key) ?? 0;
+  const count = ({ key }: QueuedJob): number => counts.get(key) ?? 0;
   const left = [...jobs];
   return jobs.map(() => {
     const [next] = left.toSorted(

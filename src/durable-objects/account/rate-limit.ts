@@ -1,21 +1,21 @@
-/** Width of the window that submits are counted in. */
+/** Length of the window in which submits are counted. */
 export const WINDOW_S = 60;
 
 export const SUBMITS = `
 CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 `;
 
-/** How many jobs were submitted in the window that is now: fixed windows, aligned to the clock. */
-export class Submits {
+/** Counts the submits of the current window. Windows are fixed and aligned to the clock. */
+export class SubmitCounter {
   private readonly sql: SqlStorage;
-  /** The window that was read or written last. Nobody else writes it. */
+  /** The window that was read or written last. Only this instance writes it. */
   private known: { window: number; count: number } | null = null;
 
   constructor(sql: SqlStorage) {
     this.sql = sql;
   }
 
-  /** A transaction was undone: what was counted in it does not hold. */
+  /** Counts again, after a transaction was rolled back. */
   recount(): void {
     this.known = null;
   }
@@ -48,4 +48,5 @@ export class Submits {
 const windowStart = (now: number): number => Math.floor(now / 1000 / WINDOW_S) * WINDOW_S;
 
 /** Whole seconds until the window ends; at least one. */
-export const windowLeft = (now: number): number => Math.max(1, Math.ceil(windowStart(now) + WINDOW_S - now / 1000));
+export const secondsLeftInWindow = (now: number): number =>
+  Math.max(1, Math.ceil(windowStart(now) + WINDOW_S - now / 1000));

@@ -1,32 +1,32 @@
 import type { Admission, AdmitRequest, Quota, RefusalCode, Used } from '../../contract/admission.ts';
 import type { AccountLimits } from '../../contract/limits.ts';
-import { untilTomorrow } from './budget.ts';
-import { windowLeft, WINDOW_S } from './rate-limit.ts';
+import { secondsUntilTomorrow } from './budget.ts';
+import { secondsLeftInWindow, WINDOW_S } from './rate-limit.ts';
 
-/** What a client that waits for a place is told: jobs end at any time, so there is no true number. */
+/** `Retry-After` while the queue is full. Jobs finish at any time, so no exact number exists. */
 const RETRY_WHEN_FULL_S = 5;
 
 type Refused = Omit<Admission & { kind: 'refused' }, 'quota'>;
 
-/** How full an account is: submits of this minute, jobs that have a slot, jobs that wait for one. */
-export type Fill = { submits: number; active: number; queued: number };
+/** Submits of the current minute, jobs with a slot, and queued jobs. */
+export type Occupancy = { submits: number; active: number; queued: number };
 
-/** What an account's jobs have cost today, and what those may cost that are not over. */
+/** What the account's jobs have cost today, and the highest cost of its unfinished jobs. */
 export type Costs = { spent: Used; reserved: Used };
 
-/** Which limit one more job would pass, if any: the rate, then the places, then the budgets. `costs` is asked where there is a budget. */
+/** The limit that one more job would exceed: the rate, then the slots, then the budgets. `costs` is called where a budget is set. */
 export function refusal(
   { reserve }: Pick<AdmitRequest, 'reserve'>,
   limits: AccountLimits,
-  fill: Fill,
+  occupancy: Occupancy,
   costs: () => Costs,
   now: number,
 ): Refused | null {
-  if (fill.submits >= limits.submits_per_minute) {
+  if (occupancy.submits >= limits.submits_per_minute) {
     const detail = `An account may submit at most ${limits.submits_per_minute} jobs in ${WINDOW_S} seconds.`;
-    return refuse('rate_limited', detail, windowLeft(now));
+    return refuse('rate_limited', detail, secondsLeftInWindow(now));
   }
-  if (fill.active >= limits.jobs_in_flight && fill.queued >= limits.max_queued) {
+  if (occupancy.active >= limits.jobs_in_flight && occupancy.queued >= limits.max_queued) {
     const detail = `The account already runs ${limits.jobs_in_flight} jobs and queues ${limits.max_queued} more.`;
     return refuse('queue_full', detail, RETRY_WHEN_FULL_S);
   }
@@ -42,7 +42,7 @@ export function refusal(
       return refuse(
         'budget_exceeded',
         'The account has a budget, and the endpoint does not have a price to charge to it.',
-        untilTomorrow(now),
+        secondsUntilTomorrow(now),
       );
     }
     const all = costs();
@@ -50,21 +50,25 @@ export function refusal(
     if (spent + reserved + wants > cap * per) {
       const left = Math.max(0, cap - (spent + reserved) / per);
       const detail = `The daily budget is ${cap} ${unit} (UTC): ${round(left)} are left, and the job may use ${round(wants / per)}.`;
-      // What is only reserved comes back as jobs end; what is spent does not come back today.
-      return refuse('budget_exceeded', detail, spent + wants <= cap * per ? RETRY_WHEN_FULL_S : untilTomorrow(now));
+      // A reservation ends with its job; what is spent is spent for the rest of the day.
+      return refuse(
+        'budget_exceeded',
+        detail,
+        spent + wants <= cap * per ? RETRY_WHEN_FULL_S : secondsUntilTomorrow(now),
+      );
     }
   }
   return null;
 }
 
 /** What is left of the limits, as the `RateLimit` headers say it. */
-export function quotaOf(limits: AccountLimits, fill: Fill, now: number): Quota {
-  const places = (name: string, limit: number, taken: number) => ({
+export function quotaOf(limits: AccountLimits, occupancy: Occupancy, now: number): Quota {
+  const slots = (name: string, limit: number, used: number) => ({
     name,
     limit,
     window_s: null,
     unit: 'concurrent-requests' as const,
-    remaining: Math.max(0, limit - taken),
+    remaining: Math.max(0, limit - used),
     reset_s: null,
   });
   return [
@@ -73,11 +77,11 @@ export function quotaOf(limits: AccountLimits, fill: Fill, now: number): Quota {
       limit: limits.submits_per_minute,
       window_s: WINDOW_S,
       unit: 'requests',
-      remaining: Math.max(0, limits.submits_per_minute - fill.submits),
-      reset_s: windowLeft(now),
+      remaining: Math.max(0, limits.submits_per_minute - occupancy.submits),
+      reset_s: secondsLeftInWindow(now),
     },
-    places('jobs', limits.jobs_in_flight, fill.active),
-    places('queued', limits.max_queued, fill.queued),
+    slots('jobs', limits.jobs_in_flight, occupancy.active),
+    slots('queued', limits.max_queued, occupancy.queued),
   ];
 }
 

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import * as fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import { PRIORITIES, type AdmitRequest } from '../../contract/admission.ts';
-import { Places } from './slots.ts';
+import { Slots } from './slots.ts';
 
 const SLOTS = 2;
 const DAY_MS = 86_400_000;
@@ -37,25 +37,25 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
   { minLength: 10, maxLength: 40, size: 'max' },
 );
 
-function take({ what, job, ms }: Step, places: Places, now: number): number {
+function take({ what, job, ms }: Step, places: Slots, now: number): number {
   const state = places.stateOf(job);
   const isIn = state === 'active' || state === 'queued';
   switch (what) {
     case 'enter':
       if (!isIn) {
-        places.enter(request(job, now + 1_000), SLOTS);
+        places.enqueue(request(job, now + 1_000), SLOTS);
       }
       break;
     case 'again':
       if (!isIn) {
-        places.enterAgain(job, now + 1_000);
+        places.requeue(job, now + 1_000);
       }
       break;
     case 'leave':
-      places.leave(job);
+      places.remove(job);
       break;
     case 'give_up':
-      places.giveUp(job);
+      places.markExpired(job);
       break;
     case 'extend':
       places.extend(job, now + 2_000);
@@ -65,7 +65,7 @@ function take({ what, job, ms }: Step, places: Places, now: number): number {
   }
   const later = what === 'wait' ? now + ms : now;
   places.expire(later);
-  places.fill(SLOTS);
+  places.promote(SLOTS);
   return later;
 }
 
@@ -75,11 +75,11 @@ describe('what an account counts of its jobs', () => {
       fc.assert(
         fc.property(steps, (taken) => {
           storage.sql.exec('DELETE FROM slots');
-          const places = new Places(storage.sql);
+          const places = new Slots(storage.sql);
           let now = 1_000_000;
           for (const step of taken) {
             now = take(step, places, now);
-            const anew = new Places(storage.sql);
+            const anew = new Slots(storage.sql);
             expect([places.count('active'), places.count('queued'), places.reserved()]).toEqual([
               anew.count('active'),
               anew.count('queued'),
@@ -101,12 +101,12 @@ describe('what an account counts of its jobs', () => {
 
   it('is not read again for the next job, nor is any row but its own', () =>
     withRows((storage) => {
-      const places = new Places(storage.sql);
-      places.enter(request('a', 9e12), 1_000);
+      const places = new Slots(storage.sql);
+      places.enqueue(request('a', 9e12), 1_000);
       const exec = vi.spyOn(storage.sql, 'exec');
       places.expire(1);
-      places.enter(request('b', 9e12), 1_000);
-      places.fill(1_000);
+      places.enqueue(request('b', 9e12), 1_000);
+      places.promote(1_000);
       expect(places.count('active')).toBe(2);
       expect(exec.mock.calls.map(([query]) => query.trim().split(' ')[0])).toEqual(['INSERT']);
       expect(exec.mock.results.map(({ value }) => value.rowsWritten)).toEqual([1]);

@@ -1,18 +1,9 @@
 import { PRIORITIES, type AdmitRequest } from '../../contract/admission.ts';
-import { MAX_COUNTED, placeInLine, type Waiting } from './queue.ts';
-
-/** As the first gateway made it; `SLOTS` takes its place. */
-export const PLACES = `
-CREATE TABLE places (
-  job TEXT PRIMARY KEY, key TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('in', 'waiting', 'lapsed')),
-  priority INTEGER NOT NULL, expires_at INTEGER NOT NULL, gpu_ms INTEGER NOT NULL, micro_usd INTEGER NOT NULL
-);
-CREATE INDEX places_by_state ON places (state, expires_at);
-`;
+import { MAX_COUNTED, queuePosition, type QueuedJob } from './queue.ts';
 
 /**
- * One row per job that has a slot or waits for one. A job that nobody released in time expires: it holds no slot any more, and its row
- * stays until its cost is known or nobody will bring it any more. A job that gets a slot at once writes one row and no index.
+ * One row per job that has a slot or is queued for one. A job that was not released in time is `expired`: it has no slot, and
+ * its row is kept for its cost until `FORGET_EXPIRED_MS` after. A job that gets a slot at once writes one row and no index.
  */
 export const SLOTS = `
 CREATE TABLE slots (
@@ -20,33 +11,29 @@ CREATE TABLE slots (
   state TEXT NOT NULL CHECK (state IN ('active', 'queued', 'expired')), priority INTEGER NOT NULL,
   expires_at INTEGER NOT NULL, gpu_ms INTEGER NOT NULL, micro_usd INTEGER NOT NULL
 ) WITHOUT ROWID;
-INSERT INTO slots
-  SELECT job, rowid, key, CASE state WHEN 'in' THEN 'active' WHEN 'waiting' THEN 'queued' ELSE 'expired' END,
-    priority, expires_at, gpu_ms, micro_usd
-  FROM places;
-DROP TABLE places;
 CREATE INDEX slots_queued ON slots (priority DESC, arrival) WHERE state = 'queued';
 `;
 
-/** A Job object that still has something to release says so within its retention at the latest. */
+/** A Job object releases its slot within its retention at the latest. */
 const FORGET_EXPIRED_MS = 7 * 86_400_000;
 
 export type SlotState = 'active' | 'queued' | 'expired';
 
-/** What all rows come to. Counted once per instance and kept true from then on: a submit reads no row but its own. */
+/** Totals over all rows. Counted once per instance and then updated, so a submit reads no row but its own. */
 type Totals = {
   active: number;
   queued: number;
-  /** What jobs that are active or queued may cost at most. */
+  /** The highest cost of the active and queued jobs. */
   gpu_ms: number;
   micro_usd: number;
   /** The latest arrival. */
   arrival: number;
-  /** No row is to be changed before this time, ms since the epoch: the first slot expires, or the first expired row is forgotten. */
+  /** When the first slot expires or the first expired row is deleted. ms since the epoch. */
   due_at: number;
 };
 
-export class Places {
+/** All SQL of the account's slots. */
+export class Slots {
   private readonly sql: SqlStorage;
   private known: Totals | null = null;
 
@@ -54,12 +41,12 @@ export class Places {
     this.sql = sql;
   }
 
-  /** A transaction was undone: what was counted in it does not hold. */
+  /** Counts again, after a transaction was rolled back. */
   recount(): void {
     this.known = null;
   }
 
-  /** Takes the slots of jobs whose time is over. */
+  /** Frees the slots of jobs that have expired. */
   expire(now: number): void {
     if (now < this.totals().due_at) {
       return;
@@ -79,8 +66,8 @@ export class Places {
     return this.totals()[state];
   }
 
-  /** Gives a job a slot if one of `slots` is free and nobody waits, else queues it at the end of its class. */
-  enter({ job, key, priority, expires_at, reserve }: AdmitRequest, slots: number): void {
+  /** Gives a job a slot if one of `slots` is free and no job is queued, else queues it at the end of its priority class. */
+  enqueue({ job, key, priority, expires_at, reserve }: AdmitRequest, slots: number): void {
     const totals = this.totals();
     const state = totals.queued === 0 && totals.active < slots ? 'active' : 'queued';
     const cost = { gpu_ms: reserve.gpu_ms, micro_usd: reserve.micro_usd ?? 0 };
@@ -99,13 +86,13 @@ export class Places {
     this.add(state, cost, expires_at);
   }
 
-  /** A request goes on with a job that has a slot or waits: it expires no earlier than that request's job would. */
+  /** Extends the expiry of a job that a repeated request continues. */
   extend(job: string, expires_at: number): void {
     this.sql.exec('UPDATE slots SET expires_at = max(expires_at, ?) WHERE job = ?', expires_at, job);
   }
 
-  /** A job that exists and has lost its slot waits again. */
-  enterAgain(job: string, expires_at: number): void {
+  /** Queues a job that exists and has lost its slot. */
+  requeue(job: string, expires_at: number): void {
     const cost = this.sql
       .exec<{ gpu_ms: number; micro_usd: number }>(
         `INSERT INTO slots (job, arrival, key, state, priority, expires_at, gpu_ms, micro_usd)
@@ -122,10 +109,10 @@ export class Places {
   }
 
   /**
-   * Gives slots away while there are any: the higher class first; within a class the key that has the fewest active jobs; of one key
-   * the job that came first. Returns who got one.
+   * Gives the free slots to queued jobs: the higher priority class first, within a class the key with the fewest active jobs,
+   * of one key the job that arrived first. Returns the jobs that got a slot.
    */
-  fill(slots: number): string[] {
+  promote(slots: number): string[] {
     const admitted: string[] = [];
     const totals = this.totals();
     while (totals.queued > 0 && totals.active < slots) {
@@ -144,34 +131,34 @@ export class Places {
     return admitted;
   }
 
-  /** A waiting job's place in the queue, from 1; null when it does not wait, or the queue is too long to be counted. */
-  placeOf(job: string): number | null {
+  /** A job's position in the queue, from 1; null when it is not queued, or the queue has over `MAX_COUNTED` jobs. */
+  queuePosition(job: string): number | null {
     if (this.totals().queued > MAX_COUNTED || this.stateOf(job) !== 'queued') {
       return null;
     }
     const queue = this.sql
-      .exec<Waiting>("SELECT job, key, priority FROM slots WHERE state = 'queued' ORDER BY arrival")
+      .exec<QueuedJob>("SELECT job, key, priority FROM slots WHERE state = 'queued' ORDER BY arrival")
       .toArray();
     const active = this.sql
       .exec<{ key: string; n: number }>("SELECT key, count(*) AS n FROM slots WHERE state = 'active' GROUP BY key")
       .toArray();
-    return placeInLine(queue, new Map(active.map(({ key, n }) => [key, n])), job);
+    return queuePosition(queue, new Map(active.map(({ key, n }) => [key, n])), job);
   }
 
-  /** What the jobs that are active or queued may cost at most. */
+  /** The highest cost of the active and queued jobs together. */
   reserved(): { gpu_ms: number; micro_usd: number } {
     const { gpu_ms, micro_usd } = this.totals();
     return { gpu_ms, micro_usd };
   }
 
-  /** Nobody knows whether the job exists: it holds no slot, and its cost is taken if it comes. */
-  giveUp(job: string): void {
+  /** Frees the slot of a job that may not exist. If it does, its cost is still counted when it is released. */
+  markExpired(job: string): void {
     this.sql.exec("UPDATE slots SET state = 'expired' WHERE job = ?", job);
     this.recount();
   }
 
-  /** Removes a job; false when it was gone already. */
-  leave(job: string): boolean {
+  /** Removes a job. False when it was not there. */
+  remove(job: string): boolean {
     const [row] = this.sql
       .exec<{ state: SlotState; gpu_ms: number; micro_usd: number }>(
         'DELETE FROM slots WHERE job = ? RETURNING state, gpu_ms, micro_usd',

@@ -1,9 +1,9 @@
 import { PART_URL_LIFE_S, type NewUpload, type Upload } from '../../contract/assets.ts';
 
 /**
- * Uploads on their way in. Their parts are in R2, which is asked what has arrived; here is only what was agreed. A `closed` one is
- * there for nobody: its row waits until no part of it can arrive any more, and then the last are cleared with it. Until then it counts
- * like an open one, or whoever opens and closes uploads could fill the bucket.
+ * Uploads in progress: what was agreed about each. R2 has the parts. A `closed` upload no longer exists for its client; its row
+ * is kept until no part of it can arrive any more, and then its last parts are deleted with it. Until then it counts as open,
+ * or opening and closing uploads could fill the bucket.
  */
 export const UPLOADS = `
 CREATE TABLE uploads (
@@ -13,11 +13,11 @@ CREATE TABLE uploads (
 CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 `;
 
-/** Uploads whose parts are cleared in one sweep: each is a list and a delete of up to 1,000 parts. */
+/** Uploads whose parts one sweep deletes: each takes a list and a delete of up to 1,000 parts. */
 const CLEAR_AT_ONCE = 20;
-/** Life of an upload in all, however often it is asked about; R2 aborts unfinished multipart uploads after as long. */
+/** The longest life of an upload, however often it is extended. R2 aborts unfinished multipart uploads after the same time. */
 const UPLOAD_LIFE_MS = 7 * 86_400_000;
-/** Life of a part's URL, and some time for the put that began in its last moment: then no part of a closed upload can arrive. */
+/** Life of a part's URL and of a put that begins at its end. After it no part of a closed upload can arrive. */
 const CLOSED_LIFE_MS = (PART_URL_LIFE_S + 600) * 1000;
 
 type UploadRow = Omit<Upload, 'status'> & { status: Upload['status'] | 'closed' };
@@ -30,21 +30,21 @@ export class Uploads {
     this.sql = sql;
   }
 
-  /** An upload of this very file in these parts that is under way already; its time begins again. */
-  findOpen(wanted: NewUpload, now: number, life_ms: number): Upload | null {
+  /** The open upload of the same file in the same parts. Extends its expiry. */
+  findOpen(requested: NewUpload, now: number, life_ms: number): Upload | null {
     const row = this.sql
       .exec<{ id: string }>(
         "SELECT id FROM uploads WHERE status = 'open' AND sha256 = ? AND size_bytes = ? AND part_bytes = ? AND expires_at > ?",
-        wanted.sha256,
-        wanted.size_bytes,
-        wanted.part_bytes,
+        requested.sha256,
+        requested.size_bytes,
+        requested.part_bytes,
         now,
       )
       .toArray()[0];
     return row === undefined ? null : this.find(row.id, now, life_ms);
   }
 
-  /** Uploads of which parts may still arrive. */
+  /** The number of uploads whose parts may still arrive. */
   countOpen(now: number): number {
     return this.sql
       .exec<{ n: number }>(
@@ -54,7 +54,7 @@ export class Uploads {
       .one().n;
   }
 
-  /** What uploads may have together of which parts may still arrive, but for those of one file. */
+  /** The bytes of uploads whose parts may still arrive, without those of one file. */
   openBytes(now: number, except: string): number {
     return this.sql
       .exec<{ n: number }>(
@@ -80,7 +80,7 @@ export class Uploads {
     return { ...upload, status: 'open' };
   }
 
-  /** The upload, whose time begins again while it is open; null when there is none, or no longer. */
+  /** The upload; null when there is none, or no longer. Extends the expiry of an open one. */
   find(id: string, now: number, life_ms: number): Upload | null {
     this.sql.exec(
       "UPDATE uploads SET expires_at = max(expires_at, min(?, created_at + ?)) WHERE id = ? AND status = 'open' AND expires_at > ?",
@@ -99,7 +99,7 @@ export class Uploads {
     return row === undefined || row.status === 'closed' ? null : { ...row, status: row.status };
   }
 
-  /** The upload is an asset now, or nothing will come of it. Its row stays: late parts of it are still to be cleared. */
+  /** Ends an upload that is stored or was canceled. Its row is kept until its late parts are deleted. */
   end(id: string, status: 'stored' | 'closed', now: number): void {
     this.sql.exec(
       "UPDATE uploads SET status = ?, expires_at = iif(? = 'closed', ?, expires_at) WHERE id = ? AND status = 'open'",
@@ -110,7 +110,7 @@ export class Uploads {
     );
   }
 
-  /** Uploads whose time is over. */
+  /** Expired uploads. */
   expired(now: number): string[] {
     return this.sql
       .exec<{ id: string }>(
@@ -122,11 +122,11 @@ export class Uploads {
       .map(({ id }) => id);
   }
 
-  forget(id: string): void {
+  delete(id: string): void {
     this.sql.exec('DELETE FROM uploads WHERE id = ?', id);
   }
 
-  /** When the first one's time is over; null: there is none. */
+  /** When the next upload expires; null when there is none. */
   nextSweep(): number | null {
     return this.sql.exec<{ at: number | null }>('SELECT min(expires_at) AS at FROM uploads').one().at;
   }

@@ -23,27 +23,30 @@ import type { Env } from '../../env.ts';
 import { runpodClient } from '../../providers/gpu/runpod/client.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { EndpointStore } from './store.ts';
-import { Waiting } from './waiting.ts';
+import { Backlog } from './waiting.ts';
 
 /**
- * How long a reading of the provider's health stands for the truth: a thousand jobs that wait ask once between them. Far below the
- * time in which a worker starts (seconds to minutes).
+ * How long a reading of the provider's health is used, so that a thousand waiting jobs poll it once. A worker takes seconds to
+ * minutes to start.
  */
 const FRESH_MS = 3_000;
 
 /**
- * One object per endpoint, under its name in the configuration: the breaker that every run of the endpoint passes, and one reading
- * of its health for all who ask. It remembers and counts; `domain/endpoint` decides. A submit never waits for it.
+ * One object per endpoint, by its name in the configuration. It holds the circuit breaker that all runs of the endpoint pass, and
+ * one reading of the provider's health for all callers. `domain/endpoint` has the rules. A submit never waits for it.
+ *
+ * Storage (SQLite, docs/reference/storage.md): `breaker`, `no_workers_since` and `counts`. Health and the waiting jobs are on the
+ * heap only. The alarm is set while the breaker is open.
  */
 export class Endpoint extends DurableObject<Env> implements EndpointRpc {
   private readonly store: EndpointStore;
   private breaker: Breaker;
-  /** The last reading of health; null when the last question had no answer, or nobody asked yet. A restart asks again. */
+  /** The last reading of health; null when the last poll failed or there was none. A restart polls again. */
   private health: (Health & { at: number }) | null = null;
   private askedAt = -Infinity;
-  private reading: Promise<void> | null = null;
-  /** Jobs that were told to wait. On the heap only: after a restart they are back within one wait each. */
-  private readonly waiting = new Waiting();
+  private refreshing: Promise<void> | null = null;
+  /** The waiting jobs. On the heap only: after a restart each asks again within its wait. */
+  private readonly backlog = new Backlog();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -51,39 +54,30 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
     this.breaker = this.store.breaker();
   }
 
-  /**
-   * A job is about to call `/run`. It asks unless its isolate has just heard that the breaker is closed, and again each time it was
-   * told to wait. `unasked`: runs that its isolate sent since it last asked; they are counted now.
-   */
   acquire(job: string, unasked = 0): AcquireResult {
     const now = Date.now();
     this.store.count('sent', unasked);
     const { breaker, wait_ms } = ask(this.breaker, job, now, this.settings());
-    this.keep(breaker);
+    this.setBreaker(breaker);
     if (wait_ms === null) {
-      this.waiting.leave(job);
+      this.backlog.remove(job);
       this.store.count('sent');
       return { kind: 'go', report: breaker.mode === 'closed' && breaker.window === null ? 'trouble' : 'all' };
     }
-    // The alarm is late, or lost: it rings six times and then never again (reference/cloudflare.md section 2).
+    // The alarm is late or lost: the platform retries it six times (reference/cloudflare.md section 2).
     const overdue = breaker.retry_at !== null && now >= breaker.retry_at;
-    // Only health says that there are workers again, and the probe asks for none once a worker has it.
+    // Only health tells that there are workers again, since the probe job stops asking once a worker has it.
     const watched = breaker.mode === 'half_open' && breaker.cause === 'no_workers';
     if (overdue || watched) {
       this.ctx.waitUntil(this.refresh(FRESH_MS));
     }
-    return { kind: 'wait', wait_ms: this.waiting.wait(job, wait_ms, now), cause: breaker.cause ?? 'failing' };
+    return { kind: 'wait', wait_ms: this.backlog.add(job, wait_ms, now), cause: breaker.cause ?? 'failing' };
   }
 
-  /** A job that was told to wait has gone elsewhere. */
   cancelWait(job: string): void {
-    this.waiting.leave(job);
+    this.backlog.remove(job);
   }
 
-  /**
-   * What became of the call that this job was let through for. A success needs no telling where `ask` did not want it. Answers
-   * whether runs are sent on.
-   */
   reportOutcome(job: string, outcome: CallOutcome, retry_after_ms: number | null): BreakerMode {
     if (outcome !== 'ok') {
       this.store.count(outcome);
@@ -92,20 +86,15 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
     return this.breaker.mode;
   }
 
-  /**
-   * What a run waits for that is queued here. Also for a job whose question for the status of its run had no answer: whether the
-   * endpoint is at fault, its health tells.
-   */
   async capacity(): Promise<Capacity> {
     await this.refresh(FRESH_MS);
     const starved = this.breaker.mode !== 'closed' && this.breaker.cause === 'no_workers';
     return { stage: this.health === null ? 'capacity' : stageOf(this.health), none: starved };
   }
 
-  /** What can be said without asking anybody. */
   breakerState(): BreakerState {
     const { mode, cause, retry_at } = this.breaker;
-    return { mode, cause, retry_at, waiting: this.waiting.count(Date.now()) };
+    return { mode, cause, retry_at, waiting: this.backlog.count(Date.now()) };
   }
 
   async status(): Promise<EndpointStatus> {
@@ -113,29 +102,29 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
     return { ...this.breakerState(), health: this.health, counts: this.store.counts() };
   }
 
-  /** The pause is over: health says whether a job may go ahead. */
+  /** The pause has ended: health decides whether a job may be sent. */
   override async alarm(): Promise<void> {
-    // An endpoint that is configured no more has nobody to ask, and no job asks for it.
-    if (this.breaker.mode === 'open' && this.target() !== undefined) {
+    // An endpoint that is no longer configured cannot be polled, and no job needs it.
+    if (this.breaker.mode === 'open' && this.configured() !== undefined) {
       await this.refresh(0);
       this.setAlarm();
     }
   }
 
-  /** Asks the provider unless that was done within so many ms; whoever comes meanwhile waits for the same answer. */
+  /** Polls the provider, unless the last poll is younger than `fresh_ms`. Concurrent callers share one poll. */
   private async refresh(fresh_ms: number): Promise<void> {
     const age_ms = Date.now() - this.askedAt;
-    // A clock that was set back makes no reading new.
-    if (this.reading === null && (age_ms >= fresh_ms || age_ms < 0)) {
-      this.reading = this.read().finally(() => {
-        this.reading = null;
+    // After the clock was set back, the age is negative and the reading is not fresh.
+    if (this.refreshing === null && (age_ms >= fresh_ms || age_ms < 0)) {
+      this.refreshing = this.read().finally(() => {
+        this.refreshing = null;
       });
     }
-    await this.reading;
+    await this.refreshing;
   }
 
   private async read(): Promise<void> {
-    const target = this.target();
+    const target = this.configured();
     if (target === undefined) {
       return;
     }
@@ -147,30 +136,30 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
     this.feed({ kind: 'health', outcome: answer.kind, workers: this.supply(now) });
   }
 
-  /** Whether there are workers, going by the reading just made and by how long there have been none. */
+  /** Whether there are workers, from the current reading and from how long there have been none. */
   private supply(now: number): Supply | null {
     const { health } = this;
     if (health === null) {
       return null;
     }
-    const before = this.store.starvingSince();
+    const before = this.store.noWorkersSince();
     const since = isStarving(health) ? (before ?? now) : null;
     if (since !== before) {
-      this.store.keepStarving(since);
+      this.store.saveNoWorkersSince(since);
     }
     return supplyOf(health, since, now, this.settings().no_workers_after_ms);
   }
 
   private feed(event: BreakerEvent): void {
-    this.keep(feed(this.breaker, event, Date.now(), this.settings()));
+    this.setBreaker(feed(this.breaker, event, Date.now(), this.settings()));
   }
 
-  private keep(breaker: Breaker): void {
+  private setBreaker(breaker: Breaker): void {
     if (breaker === this.breaker) {
       return;
     }
     const { mode, cause, retry_at } = this.breaker;
-    this.store.keepBreaker(this.name(), breaker);
+    this.store.saveBreaker(this.name(), breaker);
     this.breaker = breaker;
     if (breaker.retry_at !== retry_at) {
       this.setAlarm();
@@ -186,7 +175,7 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
   }
 
   private settings(): BreakerSettings {
-    const { failures, window, pause, no_workers_after } = this.target()?.breaker ?? breakerSchema.parse({});
+    const { failures, window, pause, no_workers_after } = this.configured()?.breaker ?? breakerSchema.parse({});
     return {
       failures,
       window_ms: window * 1000,
@@ -195,8 +184,8 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
     };
   }
 
-  /** The endpoint as configured; undefined once it is not any more. */
-  private target(): EndpointConfig | undefined {
+  /** The endpoint's configuration; undefined when it is no longer configured. */
+  private configured(): EndpointConfig | undefined {
     const { endpoints } = requireConfig(this.env);
     const name = this.name();
     return Object.hasOwn(endpoints, name) ? endpoints[name] : undefined;

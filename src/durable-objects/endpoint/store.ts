@@ -7,15 +7,16 @@ import { storedJson } from '../../lib/stored-json.ts';
 
 const SCHEMA: Schema = [
   `
--- One row: the endpoint's name, which an alarm does not bring along, and the breaker as JSON. None while nothing has ever failed.
+-- One row: the endpoint's name, which an alarm does not get, and the circuit breaker as JSON. No row until a call fails.
 CREATE TABLE breaker (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, state TEXT NOT NULL);
--- One row: since when runs have waited without a worker of any kind.
-CREATE TABLE starving (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
+-- One row: since when runs have waited while the endpoint had no workers.
+CREATE TABLE no_workers_since (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
 -- Calls of \`/run\`: \`sent\`, and of those \`failed\` and \`refused\`.
 CREATE TABLE counts (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
 `,
 ];
 
+/** The endpoint's circuit breaker and counts in SQLite. */
 export class EndpointStore {
   private readonly sql: SqlStorage;
 
@@ -26,28 +27,28 @@ export class EndpointStore {
 
   breaker(): Breaker {
     const row = this.sql.exec<{ state: string }>('SELECT state FROM breaker').toArray()[0];
-    // Written by `keepBreaker` only.
+    // Only `saveBreaker` writes it.
     return row === undefined ? closedBreaker : { ...closedBreaker, ...storedJson<Partial<Breaker>>(row.state) };
   }
 
-  /** The name that came with `keepBreaker`; null before. */
+  /** The name given to `saveBreaker`; null before its first call. */
   name(): string | null {
     return this.sql.exec<{ name: string }>('SELECT name FROM breaker').toArray()[0]?.name ?? null;
   }
 
-  keepBreaker(name: string, breaker: Breaker): void {
+  saveBreaker(name: string, breaker: Breaker): void {
     this.sql.exec('INSERT OR REPLACE INTO breaker (one, name, state) VALUES (1, ?, ?)', name, JSON.stringify(breaker));
   }
 
-  starvingSince(): number | null {
-    return this.sql.exec<{ since: number }>('SELECT since FROM starving').toArray()[0]?.since ?? null;
+  noWorkersSince(): number | null {
+    return this.sql.exec<{ since: number }>('SELECT since FROM no_workers_since').toArray()[0]?.since ?? null;
   }
 
-  keepStarving(since: number | null): void {
+  saveNoWorkersSince(since: number | null): void {
     if (since === null) {
-      this.sql.exec('DELETE FROM starving');
+      this.sql.exec('DELETE FROM no_workers_since');
     } else {
-      this.sql.exec('INSERT OR REPLACE INTO starving (one, since) VALUES (1, ?)', since);
+      this.sql.exec('INSERT OR REPLACE INTO no_workers_since (one, since) VALUES (1, ?)', since);
     }
   }
 

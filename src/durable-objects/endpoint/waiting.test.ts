@@ -1,25 +1,25 @@
 import { describe, expect, it } from 'vitest';
-import { Waiting } from './waiting.ts';
+import { Backlog } from './waiting.ts';
 
 describe('jobs that wait for one endpoint', () => {
   it('are counted once each, until they leave or stay away for twice their wait', () => {
-    const line = new Waiting();
-    const first = line.wait('a', 10_000, 0);
-    line.wait('b', 10_000, 0);
-    line.wait('a', 10_000, 0);
+    const line = new Backlog();
+    const first = line.add('a', 10_000, 0);
+    line.add('b', 10_000, 0);
+    line.add('a', 10_000, 0);
     expect(line.count(0)).toBe(2);
-    line.leave('b');
+    line.remove('b');
     expect(line.count(first)).toBe(1);
     expect(line.count(30_000)).toBe(0);
   });
 
   it('never come sooner than told, and a few at once even if all were told at once', () => {
-    const line = new Waiting();
+    const line = new Backlog();
     const jobs = Array.from({ length: 2_000 }, (_, index) => `j${index}`);
     for (const job of jobs) {
-      line.wait(job, 1_000, 0);
+      line.add(job, 1_000, 0);
     }
-    const waits = jobs.map((job) => line.wait(job, 1_000, 0));
+    const waits = jobs.map((job) => line.add(job, 1_000, 0));
     expect(Math.min(...waits)).toBeGreaterThanOrEqual(1_000);
     const perStep = new Map<number, number>();
     for (const wait of waits) {

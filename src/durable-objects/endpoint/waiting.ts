@@ -1,30 +1,30 @@
-/** Told to wait, a job asks again at its time; one that did not by twice its wait has gone. */
-const GONE_AFTER = 2;
-/** Jobs beyond this many are not counted one by one; their number says enough. */
+/** A waiting job asks again after its wait. One that has not asked after twice that time is no longer counted. */
+const FORGET_AFTER = 2;
+/** The most jobs that are counted. */
 const MAX_COUNTED = 10_000;
-/** Jobs that were told the same moment come one after the other: the first decides for the rest. */
+/** Waits of jobs are spread by this step, so that the first to ask decides for the rest. */
 const STEP_MS = 100;
-/** So many come at one step at most while the line is long; a short line spreads over `MIN_STEPS`. */
+/** The most jobs per step in a long backlog; a short one is spread over `MIN_STEPS`. */
 const PER_STEP = 5;
 const MIN_STEPS = 20;
 
-/** The jobs that were told to wait for one endpoint. A count to go by, not a record: it lives on the heap. */
-export class Waiting {
+/** The jobs that wait for one endpoint. An approximate count, on the heap only. */
+export class Backlog {
   private readonly jobs = new Map<string, number>();
-  private told = 0;
+  private added = 0;
 
-  /** Notes a job, and gives its wait in ms: the one asked for, spread a little. */
-  wait(job: string, wait_ms: number, now: number): number {
-    this.told += 1;
+  /** Adds a job, and returns its wait in ms: the given one plus its step. */
+  add(job: string, wait_ms: number, now: number): number {
+    this.added += 1;
     const steps = Math.max(MIN_STEPS, Math.ceil(this.jobs.size / PER_STEP));
-    const spread = wait_ms + (this.told % steps) * STEP_MS;
+    const spread = wait_ms + (this.added % steps) * STEP_MS;
     if (this.jobs.has(job) || this.jobs.size < MAX_COUNTED) {
-      this.jobs.set(job, now + spread * GONE_AFTER);
+      this.jobs.set(job, now + spread * FORGET_AFTER);
     }
     return spread;
   }
 
-  leave(job: string): void {
+  remove(job: string): void {
     this.jobs.delete(job);
   }
 

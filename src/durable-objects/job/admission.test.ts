@@ -56,7 +56,9 @@ describe('a job in line', () => {
     const { runpod, clock, account, harness, job, leaves } = await inLine();
     await harness.stub.create(job);
     await drained(harness);
-    const silent = vi.spyOn(Account.prototype as unknown as { tell(): Promise<void> }, 'tell').mockResolvedValue();
+    const silent = vi
+      .spyOn(Account.prototype as unknown as { notifyAdmitted(): Promise<void> }, 'notifyAdmitted')
+      .mockResolvedValue();
     await leaves();
     expect(silent).toHaveBeenCalled();
     silent.mockRestore();

@@ -1,4 +1,4 @@
-import { notify } from '../shared/notify.ts';
+import { notifyWebhooks } from '../shared/notify.ts';
 import type { Config } from '../../config/schema.ts';
 import type { JobInput } from '../../contract/new-job.ts';
 import type { BreakerMode } from '../../contract/endpoint.ts';
@@ -11,7 +11,7 @@ import type { Env } from '../../env.ts';
 import type { GpuProvider, RunAnswer, RunReport } from '../../providers/gpu/provider.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { projectionOf } from '../../storage/d1/jobs.ts';
-import { lineOf, reportRun, routeOf } from './route.ts';
+import { capacityOf, reportOutcome, routeOf } from './route.ts';
 import { noticeOf, viewOf } from './view.ts';
 import { errorMessage } from '../../lib/error-message.ts';
 
@@ -33,9 +33,9 @@ export type EffectContext = {
   spec: () => { workflow: string; inputs: JobInput[] };
   now: number;
   /** Gives the machine a signal while the effect goes on. */
-  tell: (signal: Signal) => void;
+  onSignal: (signal: Signal) => void;
   /** Whether the effect is still wanted. */
-  wanted: () => boolean;
+  isRelevant: () => boolean;
 };
 
 /** Does one effect. Answers with a value whatever the network does. */
@@ -82,7 +82,7 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
       return { kind: 'done' };
     case 'notify': {
       const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);
-      await notify(env, state.account, event, { before: projected(env.DB, state) });
+      await notifyWebhooks(env, state.account, event, { before: projected(env.DB, state) });
       return { kind: 'done' };
     }
   }
@@ -108,19 +108,19 @@ async function check(
   const said: RunReport =
     runpodId === undefined ? { status: 'unreachable' } : await gpu.status({ endpoint: runpodId, run_id });
   const asks = said.status === 'queued' || said.status === 'unreachable';
-  const line = asks ? await lineOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
+  const line = asks ? await capacityOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
   return { kind: 'run_status', attempt, ...said, line };
 }
 
 async function fetchResult(
   { attempt, run_id }: Extract<Effect, { kind: 'fetch_result' }>,
   endpoint: string,
-  { env, gpu, state, wanted }: EffectContext,
+  { env, gpu, state, isRelevant }: EffectContext,
 ): Promise<EffectOutcome> {
   const moved = await gpu.result({ endpoint, run_id, account: state.account, job: state.id, attempt });
   switch (moved.kind) {
     case 'result':
-      if (!wanted()) {
+      if (!isRelevant()) {
         // The job ended meanwhile, and may have been erased: nobody else would ever delete these.
         await env.BUCKET.delete(moved.result.outputs.flatMap(({ key }) => key ?? []));
         return { kind: 'done' };
@@ -143,9 +143,9 @@ function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): st
 
 /** Calls `/run` where the run may go now. The place is settled and stored before the call. */
 async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
-  const { env, config, gpu, state, now, spec, tell, wanted } = context;
+  const { env, config, gpu, state, now, spec, onSignal, isRelevant } = context;
   const route = await routeOf(env, config, state, now);
-  if (!wanted()) {
+  if (!isRelevant()) {
     return { kind: 'done' };
   }
   const refusal = { kind: 'run_refused', attempt, again: false, retry_after_ms: null } as const;
@@ -164,10 +164,10 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
     now,
     spec,
     confirm: () => {
-      if (!wanted()) {
+      if (!isRelevant()) {
         return false;
       }
-      tell({ kind: 'routed', attempt, endpoint: route.endpoint });
+      onSignal({ kind: 'routed', attempt, endpoint: route.endpoint });
       return true;
     },
   });
@@ -180,16 +180,16 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
   }
   if (answer.kind === 'accepted' && route.report === 'all') {
     // First of all the run's id is stored: what the endpoint is told must not stand between.
-    tell(cameOf(attempt, answer, 'closed'));
-    await reportRun(env, state.id, route, answer);
+    onSignal(signalOf(attempt, answer, 'closed'));
+    await reportOutcome(env, state.id, route, answer);
     return { kind: 'done' };
   }
-  return signal(cameOf(attempt, answer, await reportRun(env, state.id, route, answer)));
+  return signal(signalOf(attempt, answer, await reportOutcome(env, state.id, route, answer)));
 }
 
 const signal = (what: Signal): EffectOutcome => ({ kind: 'signal', signal: what });
 
-function cameOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal {
+function signalOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal {
   switch (answer.kind) {
     case 'accepted':
       return { kind: 'run_accepted', attempt, run_id: answer.run_id };

@@ -135,7 +135,7 @@ describe('a bucket of frames', () => {
   const taken = (budget: FrameBudget, now: number, frames: number) => {
     const counts = { act: 0, drop: 0, close: 0 };
     for (let frame = 0; frame < frames; frame += 1) {
-      counts[budget.take(now)] += 1;
+      counts[budget.spend(now)] += 1;
     }
     return counts;
   };
@@ -155,7 +155,7 @@ describe('a bucket of frames', () => {
   it('is full again after a while, whatever it owed, and no fuller when the clock is set back', () => {
     const budget = new FrameBudget();
     taken(budget, 1_000, FRAME_BURST + MAX_DROPPED_FRAMES);
-    expect(budget.take(0)).toBe('close');
+    expect(budget.spend(0)).toBe('close');
     expect(taken(budget, 10_000_000, FRAME_BURST + 1)).toEqual({ act: FRAME_BURST, drop: 1, close: 0 });
   });
 });

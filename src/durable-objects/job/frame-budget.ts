@@ -14,7 +14,7 @@ export class FrameBudget {
   private at: number | null = null;
 
   /** What to do with one more frame. */
-  take(now: number): 'act' | 'drop' | 'close' {
+  spend(now: number): 'act' | 'drop' | 'close' {
     const passed_s = Math.max(0, now - (this.at ?? now)) / 1000;
     this.at = now;
     this.left = Math.min(FRAME_BURST, this.left + passed_s * FRAMES_PER_S);

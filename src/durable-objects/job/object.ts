@@ -16,32 +16,45 @@ import { stillWanted } from '../../domain/job/effect-relevance.ts';
 import { claimStands } from '../../domain/job/worker-messages.ts';
 import type { Env } from '../../env.ts';
 import { gpuProvider } from '../../providers/gpu/providers.ts';
-import { consoleLog } from '../../providers/log.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
-import { forgetNotices } from '../shared/notify.ts';
-import { openChannel, readFrame } from './worker-channel.ts';
+import { Alarm } from '../shared/alarm.ts';
+import { deleteNotifications } from '../shared/notify.ts';
+import { openChannel, readWorkerFrame } from './worker-channel.ts';
 import { perform, type EffectOutcome, type OutwardEffect } from './effects.ts';
 import { FrameBudget } from './frame-budget.ts';
 import { Outbox, type Begun } from './outbox.ts';
-import { missingOf } from './outputs.ts';
+import { findMissing } from './outputs.ts';
 import { CLOSE, close, identityOf, JobSockets, sendFrame } from './sockets.ts';
 import { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 import { Watchers } from './watchers.ts';
-import { errorMessage } from '../../lib/error-message.ts';
 
-/** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
-const ALARM_AGAIN_MS = 60_000;
 /**
- * An object that nobody calls stays in memory for about so long (reference/cloudflare.md section 2). What was done of the outbox need not
- * be stored for its own sake where the alarm rings sooner: the next turn stores it, or the alarm does.
+ * An object without calls stays in memory for about this long (reference/cloudflare.md section 2). When the alarm rings sooner, the
+ * effects that were done are not stored for their own sake: the next transition stores them, or the alarm does.
  */
 const AWAKE_MS = 10_000;
 
 /**
- * One object per job. It keeps the machine's state and the log, does what the machine wants done, owns the one alarm, and
- * serves the worker's channel and the watchers. It decides nothing itself: every happening goes through `apply`.
+ * One object per job. It keeps the state of the job machine and the event log, carries out effects, owns the one alarm, and
+ * serves the worker's channel and the watchers. It decides nothing itself: everything that happens to the job is a signal to the
+ * machine (`apply`).
+ *
+ * Concurrency: a transition is synchronous, from reading the state to storing the next one, so no other call comes in between.
+ * Effects await networks and run beside it; the outbox does each at least once and none twice at a time, and what an effect comes
+ * to is a signal again. A second worker or an old attempt cannot interfere, because the machine accepts signals of the current
+ * claim only.
+ *
+ * Storage (SQLite, docs/reference/storage.md): the row of `job` has the state, the pending effects and the end of the log, and is
+ * written once per transition; `chunks` has the log before it; `job_spec` has what does not change. Facts about a socket are in
+ * its attachment. The newest preview and the frame budget are on the heap only and may be lost.
+ *
+ * Invariants:
+ * - state, events and effects of a transition are stored together or not at all, before a watcher or the worker hears of it;
+ * - the event that announces a terminal status is the last of the log;
+ * - the alarm is set while the job waits for anything: a deadline, a pending effect, its erasing;
+ * - the object can be constructed while the gateway is misconfigured, or the alarm that ends the job would be lost.
  */
 export class Job extends DurableObject<Env> implements JobRpc {
   private readonly store: JobStore;
@@ -49,28 +62,27 @@ export class Job extends DurableObject<Env> implements JobRpc {
   private readonly watchers: Watchers;
   private readonly outbox: Outbox;
   private state: JobState | null;
-  /** What the alarm is set to, as far as this instance knows; null: unknown. */
-  private alarmAt: number | null = null;
-  /** Everything of the job but its state is removed, as far as this instance knows. */
+  private readonly nextAlarm: Alarm;
+  /** Whether everything of the job but its state is removed, as far as this instance knows. */
   private cleared = false;
   private readonly frames = new FrameBudget();
-  /** The erasing that is under way: a client's and the alarm's are one. */
+  /** The erasing in progress, which a client and the alarm share. */
   private erasing: Promise<void> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
+    this.nextAlarm = new Alarm(ctx.storage);
     this.store = new JobStore(ctx.storage);
     this.sockets = new JobSockets(ctx);
     this.watchers = new Watchers(this.sockets, this.store);
     this.outbox = new Outbox({
       store: this.store,
-      wanted: (effect, now) => this.state !== null && stillWanted(this.state, effect, now),
+      isRelevant: (effect, now) => this.state !== null && stillWanted(this.state, effect, now),
       perform: (effect, now) => this.perform(effect, now),
-      tell: (signal) => this.apply(signal),
-      storesSoon: () => this.alarmAt !== null && this.alarmAt < Date.now() + AWAKE_MS,
+      onSignal: (signal) => this.apply(signal),
+      willStoreSoon: () => this.nextAlarm.at !== null && this.nextAlarm.at < Date.now() + AWAKE_MS,
     });
     this.state = this.store.load();
-    // Misconfigured, it must still be possible to construct it: else the alarm that ends the job would be lost.
     if (this.state !== null && configOf(env).ok) {
       this.recover();
     }
@@ -80,42 +92,34 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return requireConfig(this.env);
   }
 
-  /**
-   * Stores a new job and starts it, or puts it to wait for its account. Durable when it returns; a second call with the same id
-   * answers what the first one answered, whatever has become of the job.
-   */
   create(job: NewJob): JobView {
     if (this.state !== null) {
-      return this.store.first();
+      return this.store.initialView();
     }
     const now = Date.now();
-    const turn = step(newState(job, this.config.policy, now), { kind: 'created' }, now, this.config.policy);
-    const first = { ...viewOf(turn.state), queue_position: job.queue_position };
+    const transition = step(newState(job, this.config.policy, now), { kind: 'created' }, now, this.config.policy);
+    const first = { ...viewOf(transition.state), queue_position: job.queue_position };
     const { workflow, inputs } = job;
-    const begun = this.begin(turn.state, now, (begin) =>
-      this.store.create({ state: turn.state, workflow, inputs, first }, { ...turn, now }, begin),
+    const begun = this.begin(transition.state, now, (begin) =>
+      this.store.create({ state: transition.state, workflow, inputs, first }, { ...transition, now }, begin),
     );
-    this.state = turn.state;
-    this.ctx.waitUntil(this.finish(begun));
+    this.state = transition.state;
+    this.ctx.waitUntil(this.carryOut(begun));
     return first;
   }
 
-  /** What `create` answered, or null as for `view`. */
   initialView(account: string): JobView | null {
-    return this.state !== null && isVisible(this.state, account) ? this.store.first() : null;
+    return this.state !== null && isVisible(this.state, account) ? this.store.initialView() : null;
   }
 
-  /** The account has a place for the job. */
   onAdmitted(): void {
     this.apply({ kind: 'admitted' });
   }
 
-  /** The job, or null when there is none or it is another account's. */
   view(account: string): JobView | null {
     return this.state !== null && isVisible(this.state, account) ? viewOf(this.state) : null;
   }
 
-  /** Asks the job to stop. Idempotent; null as for `view`. */
   cancel(account: string): JobView | null {
     if (this.state === null || !isVisible(this.state, account)) {
       return null;
@@ -124,26 +128,21 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return viewOf(this.state);
   }
 
-  /**
-   * Removes a job that is over before its retention ends. It is gone for every caller at once; what others must still be told
-   * of it (a webhook, its account) is told first.
-   */
-  async erase(account: string): Promise<'erased' | 'not_found' | 'not_over'> {
+  async erase(account: string): Promise<'erased' | 'not_found' | 'not_finished'> {
     const { state } = this;
     if (state === null || !isVisible(state, account)) {
       return 'not_found';
     }
     if (this.apply({ kind: 'erase' }) !== 'done') {
-      return 'not_over';
+      return 'not_finished';
     }
     await this.drain();
-    if (!this.store.pending.owes()) {
+    if (!this.store.pending.hasPendingNotifications()) {
       await this.eraseOnce(state);
     }
     return 'erased';
   }
 
-  /** A worker takes an attempt. Repeating a granted claim grants it again. */
   claim(request: ClaimRequest): { granted: JobSpec } | { refused: WorkerRefusal } {
     if (this.state === null) {
       return { refused: 'not_found' };
@@ -154,10 +153,9 @@ export class Job extends DurableObject<Env> implements JobRpc {
     }
     const { account, options, deadline } = this.state;
     const endpoint = currentAttempt(this.state)?.endpoint ?? this.state.endpoint;
-    return { granted: { account, endpoint, options, deadline, ...this.store.order() } };
+    return { granted: { account, endpoint, options, deadline, ...this.store.spec() } };
   }
 
-  /** Whether this claim may still put files in R2 for the job, and where. */
   uploadTarget(attempt: number, claim: string): { account: string; deadline: number } | { refused: WorkerRefusal } {
     if (this.state === null) {
       return { refused: 'not_found' };
@@ -168,13 +166,11 @@ export class Job extends DurableObject<Env> implements JobRpc {
       : { refused: refusalOf(reply) };
   }
 
-  /** The endpoint of the attempt that counts, or null. */
   attemptEndpoint(attempt: number): string | null {
     const current = this.state === null ? undefined : currentAttempt(this.state);
     return current?.number === attempt ? current.endpoint : null;
   }
 
-  /** Takes the worker's terminal report, once its outputs are found in R2 with the reported sizes. */
   async complete(
     report: CompleteRequest,
   ): Promise<{ stored: Status } | { missing: string[] } | { refused: WorkerRefusal }> {
@@ -183,7 +179,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     }
     const stands = claimStands({ state: this.state }, report.attempt, report.claim);
     if (stands === 'granted' && report.outcome === 'succeeded' && outputsFit(report.outputs)) {
-      const missing = await missingOf(this.env.BUCKET, this.state, report.attempt, report.outputs);
+      const missing = await findMissing(this.env.BUCKET, this.state, report.attempt, report.outputs);
       if (missing.length > 0) {
         return { missing };
       }
@@ -192,7 +188,6 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return reply === 'done' ? { stored: this.state.status } : { refused: refusalOf(reply) };
   }
 
-  /** RunPod's webhook came for an attempt. True where nobody knows which run it is about: see `named`. */
   onProviderWebhook(attempt: number): boolean {
     if (this.state === null) {
       return false;
@@ -201,15 +196,10 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return wantsRun(this.state, attempt);
   }
 
-  /** RunPod's webhook for an attempt says that it is about this run. */
   setProviderRunId(attempt: number, runId: string): void {
     this.apply({ kind: 'run_named', attempt, run_id: runId });
   }
 
-  /**
-   * Makes the job look at the clock and say again what it is. For the sweeper: an alarm can be lost (reference/cloudflare.md
-   * section 2), and so can a projection. False when there is no such job.
-   */
   async rearm(): Promise<boolean> {
     if (this.state === null || this.state.erased) {
       return false;
@@ -219,27 +209,16 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return true;
   }
 
-  /** Makes a job that is over do what its alarm is for. False when there is no such job, or it is erased and needs no line in a list. */
   async collectGarbage(): Promise<boolean> {
     await this.alarm();
     return this.state !== null && !this.state.erased;
   }
 
-  override async alarm(): Promise<void> {
-    this.alarmAt = null;
-    try {
-      await this.ring();
-    } catch (error) {
-      consoleLog({
-        event: 'alarm_failed',
-        job: this.state?.id ?? '',
-        detail: errorMessage(error),
-      });
-      await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
-    }
+  override alarm(): Promise<void> {
+    return this.nextAlarm.run({ job: this.state?.id ?? '' }, () => this.onAlarm());
   }
 
-  /** WebSocket doors: `/channel` for the worker, `/watch` for a watcher. The Worker has checked who asks. */
+  /** Opens the WebSockets, since an upgrade cannot be an RPC (`JobRpc`). The Worker has authenticated the caller. */
   override fetch(request: Request): Response {
     const url = new URL(request.url);
     const asked = url.searchParams;
@@ -262,12 +241,12 @@ export class Job extends DurableObject<Env> implements JobRpc {
     if (identity?.kind !== 'channel' || this.state === null) {
       return;
     }
-    const allowed = this.frames.take(Date.now());
+    const allowed = this.frames.spend(Date.now());
     if (allowed === 'close') {
       close(socket, CLOSE.invalid, 'too many frames');
       return;
     }
-    const frame = readFrame(message, this.state, identity.attempt, allowed === 'drop');
+    const frame = readWorkerFrame(message, this.state, identity.attempt, allowed === 'drop');
     if (frame.kind === 'nothing') {
       return;
     }
@@ -286,7 +265,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
       if (reply === 'over' || attempt === undefined) {
         close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
       } else if (reply === 'gap') {
-        // What this object had not stored it has forgotten, asleep or restarted.
+        // The object hibernated or restarted, and lost messages that it had not stored.
         sendFrame(socket, { ack: this.store.acked(), resend: true });
       } else if (this.store.acked() >= seq) {
         sendFrame(socket, { ack: this.store.acked() });
@@ -305,55 +284,55 @@ export class Job extends DurableObject<Env> implements JobRpc {
   }
 
   /**
-   * One turn of the machine: stores what came of it, then tells whoever listens.
-   * @param answer told first: who brought the signal does not wait for a thousand watchers to be told
+   * One transition of the machine: stores its result, and then notifies the watchers.
+   * @param answer called first, so that the sender of the signal does not wait for a thousand watchers
    */
   private apply(signal: Signal, answer?: (state: JobState, reply: Reply) => void): Reply {
     if (this.state === null) {
       return 'ignored';
     }
     const now = Date.now();
-    const turn = step(this.state, signal, now, this.config.policy);
-    if (CHANGES_NOTHING.has(turn.reply) && turn.events.length === 0 && turn.effects.length === 0) {
-      answer?.(this.state, turn.reply);
-      return turn.reply;
+    const transition = step(this.state, signal, now, this.config.policy);
+    if (CHANGES_NOTHING.has(transition.reply) && transition.events.length === 0 && transition.effects.length === 0) {
+      answer?.(this.state, transition.reply);
+      return transition.reply;
     }
-    if (!turn.durable) {
-      // The worker keeps what is not acknowledged, so it is stored with whatever comes next (docs/decisions/0045).
-      this.state = turn.state;
-      this.sockets.broadcast(turn.live);
-      return turn.reply;
+    if (!transition.durable) {
+      // The worker keeps messages until they are acknowledged, so this is stored with the next transition (docs/decisions/0045).
+      this.state = transition.state;
+      this.sockets.broadcast(transition.live);
+      return transition.reply;
     }
-    const effects = turn.effects.filter((effect) => effect.kind !== 'stop_worker');
-    const stored = { events: turn.events, effects, now };
+    const effects = transition.effects.filter((effect) => effect.kind !== 'stop_worker');
+    const stored = { events: transition.events, effects, now };
     let events: LogEvent[] = [];
-    const begun = this.begin(turn.state, now, (begin) => {
-      events = this.store.commit(turn.state, stored, effects.length > 0 ? begin : undefined);
+    const begun = this.begin(transition.state, now, (begin) => {
+      events = this.store.commit(transition.state, stored, effects.length > 0 ? begin : undefined);
     });
-    this.state = turn.state;
+    this.state = transition.state;
     try {
-      answer?.(turn.state, turn.reply);
-      this.sockets.broadcast([...events, ...turn.live]);
-      for (const effect of turn.effects) {
+      answer?.(transition.state, transition.reply);
+      this.sockets.broadcast([...events, ...transition.live]);
+      for (const effect of transition.effects) {
         if (effect.kind === 'stop_worker') {
           this.sockets.stopWorker(effect.attempt, effect.reason);
         }
       }
-      this.sockets.closeStaleChannels(currentAttempt(turn.state)?.number ?? null);
-      if (isTerminal(turn.state.status)) {
+      this.sockets.closeStaleChannels(currentAttempt(transition.state)?.number ?? null);
+      if (isTerminal(transition.state.status)) {
         this.sockets.closeWatchers();
       }
     } finally {
       if (effects.length > 0) {
-        this.ctx.waitUntil(this.finish(begun));
+        this.ctx.waitUntil(this.carryOut(begun));
       } else {
         this.setAlarm();
       }
     }
-    return turn.reply;
+    return transition.reply;
   }
 
-  /** Begins what is due after a turn that is being stored, so that one write holds both. */
+  /** Begins the due effects while their transition is being stored, so that one write has both. */
   private begin(state: JobState, now: number, store: (begin: () => void) => void): Begun {
     let begun: Begun = { effects: [], signals: [] };
     try {
@@ -361,21 +340,21 @@ export class Job extends DurableObject<Env> implements JobRpc {
         begun = this.outbox.begin(now, (effect) => stillWanted(state, effect, now));
       });
     } catch (error) {
-      this.outbox.takeBack(begun);
+      this.outbox.cancelBegin(begun);
       throw error;
     }
     return begun;
   }
 
-  /** Does what was begun. The alarm is set before the waiting and after it: whenever this instance dies, it rings. */
-  private async finish(begun: Begun): Promise<void> {
+  /** Carries out the begun effects. Sets the alarm before and after it awaits them, so that it rings if this instance dies. */
+  private async carryOut(begun: Begun): Promise<void> {
     const work = this.outbox.run(begun, Date.now());
     this.setAlarm();
     await work;
     this.setAlarm();
   }
 
-  /** Does what is due. */
+  /** Carries out the due effects. */
   private async drain(): Promise<void> {
     const work = this.outbox.drain(Date.now());
     this.setAlarm();
@@ -392,19 +371,19 @@ export class Job extends DurableObject<Env> implements JobRpc {
           config,
           gpu: gpuProvider(state.worker, { config, bucket: env.BUCKET, clock: Date.now }),
           state,
-          spec: () => this.store.order(),
+          spec: () => this.store.spec(),
           now,
-          tell: (signal) => void this.apply(signal),
-          wanted: () => this.state !== null && stillWanted(this.state, effect, Date.now()),
+          onSignal: (signal) => void this.apply(signal),
+          isRelevant: () => this.state !== null && stillWanted(this.state, effect, Date.now()),
         });
   }
 
-  private async ring(): Promise<void> {
+  private async onAlarm(): Promise<void> {
     const { state } = this;
     if (state === null) {
       return;
     }
-    if (isTerminal(state.status) && !this.store.pending.owes() && Date.now() >= leavesAt(state)) {
+    if (isTerminal(state.status) && !this.store.pending.hasPendingNotifications() && Date.now() >= removedAt(state)) {
       await this.eraseOnce(state);
       if (this.state === null) {
         return;
@@ -426,18 +405,14 @@ export class Job extends DurableObject<Env> implements JobRpc {
     const times = [wakeAt(this.state, this.config.policy, Date.now()), this.store.pending.nextDue()].filter(
       (at) => at !== null,
     );
-    const leaves = this.cleared ? filesArriveUntil(this.state) : leavesAt(this.state);
-    const at = times.length > 0 ? Math.min(...times) : leaves;
-    // One that rings too early finds nothing due and sets the next: a call is cheaper than writing the alarm again.
-    if (this.alarmAt === null || at < this.alarmAt) {
-      this.alarmAt = at;
-      void this.ctx.storage.setAlarm(at);
-    }
+    const removed = this.cleared ? filesArriveUntil(this.state) : removedAt(this.state);
+    const at = times.length > 0 ? Math.min(...times) : removed;
+    this.nextAlarm.setBy(at);
   }
 
   /**
-   * Removes the job and all it stored, as soon as nobody is to be told of it any more. What is left until no file can arrive any more, and
-   * until RunPod has heard of a cancel, is this object's state, which nobody can see.
+   * Removes the job and everything it stored, once no notification about it is pending. Its state is kept, and cannot be read, until
+   * no file can arrive any more and RunPod has accepted a cancel.
    */
   private eraseOnce(state: JobState): Promise<void> {
     this.erasing ??= this.removeStored(state).finally(() => {
@@ -446,19 +421,19 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return this.erasing;
   }
 
-  /** Begun again from the start if it fails halfway: the state goes last. */
+  /** Starts from the beginning again after a failure: the state is removed last. */
   private async removeStored(state: JobState): Promise<void> {
-    const goes = this.store.pending.nextDue() === null && Date.now() >= filesArriveUntil(state);
-    if (this.cleared && !goes) {
+    const complete = this.store.pending.nextDue() === null && Date.now() >= filesArriveUntil(state);
+    if (this.cleared && !complete) {
       return;
     }
     await deleteOutputs(this.env.BUCKET, state.account, state.id);
-    if (this.store.order().inputs.some(({ key }) => key === undefined)) {
+    if (this.store.spec().inputs.some(({ key }) => key === undefined)) {
       await this.env.ACCOUNT.getByName(state.account).onJobErased(state.id);
     }
-    await forgetNotices(this.env, state.account, state.id);
+    await deleteNotifications(this.env, state.account, state.id);
     await forgetJob(this.env.DB, state.id, this.state?.erased === true);
-    if (!goes) {
+    if (!complete) {
       this.cleared = true;
       if (!state.erased && this.state?.erased !== true) {
         this.apply({ kind: 'erase' });
@@ -468,7 +443,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     }
     await this.store.erase();
     this.state = null;
-    this.alarmAt = null;
+    this.nextAlarm.clear();
   }
 
   private noticeClosed(socket: WebSocket): void {
@@ -483,8 +458,8 @@ export class Job extends DurableObject<Env> implements JobRpc {
   }
 
   /**
-   * A new instance, after hibernation or after a crash. A crash of the whole process takes the sockets with it without a word:
-   * the state must not go on believing in one. What was being done is done again.
+   * A new instance, after hibernation or a crash. A crash of the process closes the sockets without an event, so an open channel
+   * in the state may be gone. Effects that were in progress are carried out again.
    */
   private recover(): void {
     const due = this.store.pending.nextDue();
@@ -502,14 +477,14 @@ export class Job extends DurableObject<Env> implements JobRpc {
   }
 }
 
-/** Answers to a signal that came too late or to the wrong one. */
+/** Replies to a signal that came too late or for another attempt. */
 const CHANGES_NOTHING: ReadonlySet<Reply> = new Set<Reply>(['ignored', 'over', 'gap', 'claimed_elsewhere']);
 
-/** A job is there for its own account only, and until it is erased. */
+/** A job is visible to its own account only, and until it is erased. */
 const isVisible = (state: JobState, account: string): boolean => state.account === account && !state.erased;
 
-/** When a job that is over, and of which nobody is to be told any more, is removed. */
-const leavesAt = (state: JobState): number =>
+/** When a finished job without pending notifications is removed. */
+const removedAt = (state: JobState): number =>
   state.erased ? (state.completed_at ?? state.created_at) : viewOf(state).expires_at;
 
 const refusalOf = (reply: Reply): WorkerRefusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'over');

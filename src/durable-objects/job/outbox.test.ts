@@ -233,10 +233,10 @@ describe('an effect that never comes to an end', () => {
     const pending = new Pending([]);
     const silent = new Outbox({
       store: { pending, flush: () => {} },
-      wanted: () => true,
-      storesSoon: () => false,
+      isRelevant: () => true,
+      willStoreSoon: () => false,
       perform: () => new Promise(() => {}),
-      tell: () => {},
+      onSignal: () => {},
     });
     pending.add({ kind }, Date.now());
     let ended = false;

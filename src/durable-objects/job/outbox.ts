@@ -14,20 +14,20 @@ const LEASE_MS = 30_000;
  */
 export const EFFECT_LIMIT_MS = 60_000;
 /** First wait before an effect is tried again; doubles up to the last. */
-const AGAIN_MS = 1_000;
-const AGAIN_MAX_MS = 60_000;
+const RETRY_MS = 1_000;
+const RETRY_MAX_MS = 60_000;
 
 /** What the outbox takes from the Job object that owns it. */
 export type OutboxParts = {
   store: Pick<JobStore, 'pending' | 'flush'>;
   /** Whether the machine still wants an effect that waited. */
-  wanted: (effect: Effect, now: number) => boolean;
+  isRelevant: (effect: Effect, now: number) => boolean;
   /** Does one effect. Answers with a value whatever happens. */
   perform: (effect: OutwardEffect, now: number) => Promise<EffectOutcome>;
   /** Gives a signal to the machine. */
-  tell: (signal: Signal) => void;
+  onSignal: (signal: Signal) => void;
   /** Whether the object stores what was done before it can go to sleep, without being made to. */
-  storesSoon: () => boolean;
+  willStoreSoon: () => boolean;
 };
 
 /** Effects that this instance has begun, and what the machine is to be told first. */
@@ -50,7 +50,7 @@ export class Outbox {
    * Begins every effect that is due, in memory: that a `send` was begun must outlive this instance, so the caller stores it and then
    * calls `run`, or `takeBack` where it could not be stored.
    */
-  begin(now: number, wanted = this.parts.wanted): Begun {
+  begin(now: number, wanted = this.parts.isRelevant): Begun {
     const { pending } = this.parts.store;
     const effects: DueEffect[] = [];
     const signals: Signal[] = [];
@@ -74,7 +74,7 @@ export class Outbox {
   }
 
   /** The beginning could not be stored: nothing was begun. */
-  takeBack({ effects }: Begun): void {
+  cancelBegin({ effects }: Begun): void {
     for (const { key } of effects) {
       this.inFlight.delete(key);
     }
@@ -85,13 +85,13 @@ export class Outbox {
    * finds nothing left that is due at once.
    */
   async run({ effects, signals }: Begun, now: number): Promise<void> {
-    const { store, tell, storesSoon } = this.parts;
+    const { store, onSignal, willStoreSoon } = this.parts;
     const work = effects.map((effect) => this.carryOut(effect, now));
     for (const signal of signals) {
-      tell(signal);
+      onSignal(signal);
     }
     await Promise.all(work);
-    if (!storesSoon()) {
+    if (!willStoreSoon()) {
       // Once for all that was done meanwhile; what goes unstored by a crash is done again.
       store.flush();
     }
@@ -108,14 +108,14 @@ export class Outbox {
     try {
       this.parts.store.flush();
     } catch (error) {
-      this.takeBack(begun);
+      this.cancelBegin(begun);
       throw error;
     }
     await this.run(begun, now);
   }
 
   private async carryOut(due: DueEffect, now: number): Promise<void> {
-    const { store, perform, tell } = this.parts;
+    const { store, perform, onSignal } = this.parts;
     const { key, effect, tries } = due;
     if (effect.kind === 'stop_worker') {
       // Said on the spot, never stored: a worker that is not connected is told when it connects.
@@ -127,12 +127,12 @@ export class Outbox {
     this.inFlight.delete(key);
     const later = Date.now();
     if (outcome.kind === 'again') {
-      store.pending.again(key, later + Math.min(AGAIN_MS * 2 ** tries, AGAIN_MAX_MS));
+      store.pending.scheduleRetry(key, later + Math.min(RETRY_MS * 2 ** tries, RETRY_MAX_MS));
       return;
     }
     store.pending.done(due, later);
     if (outcome.kind === 'signal') {
-      tell(outcome.signal);
+      onSignal(outcome.signal);
     }
   }
 }

@@ -32,7 +32,7 @@ describe('what is still to be done', () => {
     pending.stored();
     pending.lease('project', 30_000);
     expect(pending.changed).toBe(false);
-    pending.done({ key: 'project', wanted: 1 }, 0);
+    pending.done({ key: 'project', requests: 1 }, 0);
     expect(pending.changed).toBe(true);
   });
 
@@ -42,7 +42,7 @@ describe('what is still to be done', () => {
     const [first] = pending.due(0);
     pending.lease('project', 30_000);
     pending.add(project, 5);
-    pending.done(first ?? { key: '', wanted: 0 }, 6);
+    pending.done(first ?? { key: '', requests: 0 }, 6);
     expect(pending.due(6).map(({ key }) => key)).toEqual(['project']);
   });
 });
@@ -65,13 +65,13 @@ describe('an outbox whose store fails', () => {
     };
     const outbox = new Outbox({
       store,
-      wanted: () => true,
-      storesSoon: () => false,
+      isRelevant: () => true,
+      willStoreSoon: () => false,
       perform: (effect) => {
         begun.push(effect.kind);
         return Promise.resolve({ kind: 'done' });
       },
-      tell: () => {},
+      onSignal: () => {},
     });
     await expect(outbox.drain(0)).rejects.toThrow('full');
     expect(begun).toEqual([]);

@@ -12,10 +12,10 @@ export function outboxKey(effect: Effect): string {
 }
 
 /** An effect that is due. `wanted`: how often it was asked for until now. */
-export type DueEffect = Readonly<PendingEffect> & { key: string; wanted: number };
+export type DueEffect = Readonly<PendingEffect> & { key: string; requests: number };
 
 type Entry = PendingEffect & {
-  wanted: number;
+  requests: number;
   /** It is being done by this instance, and counts as dropped at this time; a new instance knows of none and does it again. */
   leased_until: number | null;
 };
@@ -28,7 +28,7 @@ export class Pending {
 
   constructor(stored: readonly PendingEffect[]) {
     for (const effect of stored) {
-      this.entries.set(outboxKey(effect.effect), { ...effect, wanted: 1, leased_until: null });
+      this.entries.set(outboxKey(effect.effect), { ...effect, requests: 1, leased_until: null });
     }
   }
 
@@ -37,7 +37,7 @@ export class Pending {
   }
 
   /** Whether anybody is still to be told of the job; RunPod's knowing that a run is canceled is no such thing. */
-  owes(): boolean {
+  hasPendingNotifications(): boolean {
     return [...this.entries.values()].some(({ effect }) => effect.kind !== 'cancel_run');
   }
 
@@ -50,7 +50,7 @@ export class Pending {
       due_at: now,
       tries: 0,
       started: known?.started ?? false,
-      wanted: (known?.wanted ?? 0) + 1,
+      requests: (known?.requests ?? 0) + 1,
       leased_until: null,
     });
     this.changed = true;
@@ -60,7 +60,7 @@ export class Pending {
   due(now: number): DueEffect[] {
     return [...this.entries]
       .filter(([, entry]) => dueAt(entry) <= now)
-      .map(([key, { effect, due_at, tries, started, wanted }]) => ({ key, effect, due_at, tries, started, wanted }))
+      .map(([key, { effect, due_at, tries, started, requests }]) => ({ key, effect, due_at, tries, started, requests }))
       .toSorted((a, b) => a.due_at - b.due_at || (a.key < b.key ? -1 : 1));
   }
 
@@ -86,7 +86,7 @@ export class Pending {
   }
 
   /** An effect could not be done; it is due again then. */
-  again(key: string, due_at: number): void {
+  scheduleRetry(key: string, due_at: number): void {
     const entry = this.entries.get(key);
     if (entry !== undefined) {
       Object.assign(entry, { due_at, tries: entry.tries + 1, leased_until: null });
@@ -95,12 +95,12 @@ export class Pending {
   }
 
   /** An effect is done. Asked for again in the meantime, it is due at once; what was done may have been too early. */
-  done({ key, wanted }: Pick<DueEffect, 'key' | 'wanted'>, now: number): void {
+  done({ key, requests }: Pick<DueEffect, 'key' | 'requests'>, now: number): void {
     const entry = this.entries.get(key);
     if (entry === undefined) {
       return;
     }
-    if (entry.wanted === wanted) {
+    if (entry.requests === requests) {
       this.entries.delete(key);
     } else {
       Object.assign(entry, { due_at: now, started: false, leased_until: null });

@@ -28,9 +28,9 @@ export async function routeOf(env: Env, config: Config, state: JobState, now: nu
     if (!waited && held.length === 0 && passesUnasked(endpoint, now)) {
       return { kind: 'go', endpoint, report: 'trouble' };
     }
-    const answer = await asked(env, endpoint, state.id, now);
+    const answer = await acquire(env, endpoint, state.id, now);
     if (answer.kind === 'go') {
-      leave(
+      cancelWaits(
         env,
         held.map((each) => each.endpoint),
         state.id,
@@ -47,7 +47,7 @@ export async function routeOf(env: Env, config: Config, state: JobState, now: nu
 }
 
 /** Takes a job out of the lines of those that let it wait. Behind its back: a line that was not told forgets it by itself. */
-function leave(env: Env, endpoints: readonly string[], job: string): void {
+function cancelWaits(env: Env, endpoints: readonly string[], job: string): void {
   for (const endpoint of endpoints) {
     void env.ENDPOINT.getByName(endpoint)
       .cancelWait(job)
@@ -56,7 +56,7 @@ function leave(env: Env, endpoints: readonly string[], job: string): void {
 }
 
 /** An Endpoint object that cannot be reached holds up no job: it only ever keeps calls from failing. */
-async function asked(env: Env, endpoint: string, job: string, now: number): Promise<AcquireResult> {
+async function acquire(env: Env, endpoint: string, job: string, now: number): Promise<AcquireResult> {
   try {
     const answer = await env.ENDPOINT.getByName(endpoint).acquire(job, takeUnreported(endpoint));
     if (answer.kind === 'go' && answer.report === 'trouble') {
@@ -75,7 +75,7 @@ async function asked(env: Env, endpoint: string, job: string, now: number): Prom
 }
 
 /** Tells an endpoint what became of a call of `/run` that it let through. Answers whether runs are sent there on. */
-export async function reportRun(
+export async function reportOutcome(
   env: Env,
   job: string,
   { endpoint, report }: Route & { kind: 'go' },
@@ -110,7 +110,7 @@ function outcomeOf(answer: RunAnswer): CallOutcome {
  * What a run waits for that is queued at this endpoint; null when that cannot be said. `elsewhere`: another endpoint would take it.
  * Also asked when RunPod did not answer about the run: whether the endpoint is at fault is the Endpoint object's to find out.
  */
-export async function lineOf(
+export async function capacityOf(
   env: Env,
   state: JobState,
   endpoint: string,

@@ -10,7 +10,7 @@ import {
 import { parseWorkerJson } from '../../contract/worker-json.ts';
 import { currentAttempt, type JobState } from '../../domain/job/state.ts';
 import { claimStands, stopReason } from '../../domain/job/worker-messages.ts';
-import { isPlaced } from './outputs.ts';
+import { isOwnOutput } from './outputs.ts';
 import { CLOSE, close, type JobSockets, sendFrame } from './sockets.ts';
 
 /**
@@ -58,7 +58,12 @@ export type WorkerFrame =
  * comes again after every reconnect and blocks all that follow it.
  * @param drop it is one of too many: only its number is read
  */
-export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: number, drop: boolean): WorkerFrame {
+export function readWorkerFrame(
+  data: string | ArrayBuffer,
+  state: JobState,
+  attempt: number,
+  drop: boolean,
+): WorkerFrame {
   const frame = typeof data === 'string' ? parseJson(data) : null;
   if (anyPreview.safeParse(frame).success) {
     const preview = drop ? null : previewMessage.safeParse(frame);
@@ -77,7 +82,7 @@ export function readFrame(data: string | ArrayBuffer, state: JobState, attempt: 
   }
   const message = data instanceof ArrayBuffer || data.length > MAX_FRAME_CHARS ? null : workerMessage.safeParse(frame);
   const taken =
-    message?.success === true && (message.data.type !== 'output' || isPlaced(state, attempt, message.data.output));
+    message?.success === true && (message.data.type !== 'output' || isOwnOutput(state, attempt, message.data.output));
   return {
     kind: 'message',
     message: taken ? message.data : { seq: numbered.data.seq, type: 'unknown' },

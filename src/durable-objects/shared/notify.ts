@@ -3,11 +3,11 @@ import type { Env } from '../../env.ts';
 import { idsOf, webhooksOf, webhooksWanting } from '../../storage/d1/webhooks.ts';
 
 /**
- * Hands an event to every webhook of an account that wants it; each stores it durably before it answers. Throws if one could
- * not be reached: the whole may be repeated, since a webhook knows an event it has by its id.
- * @param before statements that are carried out in the transaction that asks for the webhooks
+ * Queues an event at every webhook of an account whose filter has its type. Each stores the event durably before it answers. Throws
+ * if one could not be reached; the call may be repeated, since a webhook ignores an event that it has.
+ * @param before statements for the transaction that looks the webhooks up
  */
-export async function notify(
+export async function notifyWebhooks(
   env: Env,
   account: string,
   event: WebhookEvent<WebhookEventType>,
@@ -24,8 +24,8 @@ export async function notify(
   }
 }
 
-/** Has every webhook of an account forget what its log tells of a job. Throws if one could not be reached; may be repeated. */
-export async function forgetNotices(env: Env, account: string, job: string): Promise<void> {
+/** Removes a job's details from the log of every webhook of its account. Throws if one could not be reached; may be repeated. */
+export async function deleteNotifications(env: Env, account: string, job: string): Promise<void> {
   const ids = await webhooksOf(env.DB, account);
   await Promise.all(ids.map((id) => env.WEBHOOK.getByName(id).onJobErased(account, job)));
 }

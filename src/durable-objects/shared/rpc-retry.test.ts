@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isPassing, repeatable } from './rpc-retry.ts';
+import { isTransient, withRpcRetry } from './rpc-retry.ts';
 
 /**
  * Guards calls between objects during a deploy: the platform resets objects, and an object of another release may lack a
@@ -20,13 +20,13 @@ function failing(...marks: Record<string, boolean>[]) {
 describe('a call that may be repeated', () => {
   it('is, when the platform says that the error passes', async () => {
     const object = failing({ retryable: true }, { retryable: true });
-    expect(await repeatable(object.call)).toBe('done');
+    expect(await withRpcRetry(object.call)).toBe('done');
     expect(object.calls()).toBe(3);
   });
 
   it('is given up after three times', async () => {
     const object = failing({ retryable: true }, { retryable: true }, { retryable: true });
-    await expect(repeatable(object.call)).rejects.toThrow('moved');
+    await expect(withRpcRetry(object.call)).rejects.toThrow('moved');
     expect(object.calls()).toBe(3);
   });
 
@@ -34,7 +34,7 @@ describe('a call that may be repeated', () => {
     'is not repeated after %j',
     async (mark) => {
       const object = failing(mark);
-      await expect(repeatable(object.call)).rejects.toThrow('moved');
+      await expect(withRpcRetry(object.call)).rejects.toThrow('moved');
       expect(object.calls()).toBe(1);
     },
   );
@@ -42,11 +42,11 @@ describe('a call that may be repeated', () => {
 
 describe('an error that passes', () => {
   it('is also that of a method which an object of another release lacks (test/skew has the real one)', () => {
-    expect(isPassing(new TypeError('The RPC receiver does not implement the method "next".'))).toBe(true);
+    expect(isTransient(new TypeError('The RPC receiver does not implement the method "next".'))).toBe(true);
   });
 
   it.each([new Error('the object does not exist'), new TypeError('not a function'), 'text', null])(
     'is not %s',
-    (error) => expect(isPassing(error)).toBe(false),
+    (error) => expect(isTransient(error)).toBe(false),
   );
 });

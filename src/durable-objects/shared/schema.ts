@@ -1,16 +1,16 @@
 /**
- * An object's tables, as the steps that made them: the first made the object, each later one is what a later gateway added. An
- * object lives on over upgrades, so a step that was released is never edited; a new one is appended.
+ * The steps that create an object's tables: the first creates the object, each later one is what a later release added. Objects
+ * outlive releases, so a released step is never edited; a new one is appended.
  */
 export type Schema = readonly [string, ...string[]];
 
-/** Kept only once there is more than one step: no row means the first, and a job that needs no later step pays for none. */
+/** Only created when a schema has more than one step. No table means one step, so a job writes no row for it. */
 const VERSION =
   'CREATE TABLE IF NOT EXISTS schema_version (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL)';
 
 /**
- * Makes the tables of a new object, or adds to an older one what it lacks: all of it or nothing. An object that a newer gateway
- * has been at is left as it is: what steps add does not disturb code that does not know it.
+ * Creates the tables of a new object, or adds to an older one the steps that it lacks: all of them or none. An object of a newer release
+ * is left as it is, since older code ignores what later steps add.
  */
 export function applySchema(storage: DurableObjectStorage, schema: Schema): void {
   const { sql } = storage;
@@ -21,7 +21,7 @@ export function applySchema(storage: DurableObjectStorage, schema: Schema): void
   storage.transactionSync(() => createTables(sql, schema, done));
 }
 
-/** Makes the tables of an object that is known to have been through `done` steps. Within a transaction of the caller's. */
+/** Creates the tables of an object that has `done` steps. Runs in the caller's transaction. */
 export function createTables(sql: SqlStorage, schema: Schema, done = 0): void {
   for (const statements of schema.slice(done)) {
     sql.exec(statements);
@@ -32,9 +32,9 @@ export function createTables(sql: SqlStorage, schema: Schema, done = 0): void {
   }
 }
 
-/** How many steps an object has been through. Looks for the tables it knows: the platform keeps tables of its own beside them. */
+/** How many steps an object has. Looks for known tables, because the platform has tables of its own in the object. */
 function stepsDone(sql: SqlStorage, schema: Schema): number {
-  // One step has no version: an object of a newer gateway has its table too, and is left as it is.
+  // A schema of one step has no version. An object of a newer release has its table too, and is left as it is.
   if (schema.length > 1 && hasTable(sql, 'schema_version')) {
     return sql.exec<{ version: number }>('SELECT version FROM schema_version').one().version;
   }

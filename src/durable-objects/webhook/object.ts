@@ -18,41 +18,46 @@ import { signing } from '../../domain/webhook/secret.ts';
 import type { Env } from '../../env.ts';
 import { consoleLog } from '../../providers/log.ts';
 import { projectWebhook } from '../../storage/d1/webhooks.ts';
-import { notify } from '../shared/notify.ts';
+import { Alarm } from '../shared/alarm.ts';
+import { notifyWebhooks } from '../shared/notify.ts';
 import { Sender } from './sender.ts';
 import { WebhookStore, type WebhookState } from './store.ts';
 import { viewOf } from './view.ts';
 import { errorMessage } from '../../lib/error-message.ts';
 
-/** Wait before D1 or the other webhooks are told again what they could not be told. */
-const UNTOLD_AGAIN_MS = 30_000;
-/** How long after a failure of the alarm it rings again. The platform itself would try six times, then never again. */
-const ALARM_AGAIN_MS = 60_000;
-/** How long a delivery stays in the log: well past the last attempt of the schedule, 90 h with all its jitter. */
+/** Wait before a failed notification of D1 or of the account's other webhooks is sent again. */
+const NOTIFY_RETRY_MS = 30_000;
+/** How long a delivery is kept in the log: well past the last attempt of the schedule, 90 h with all its jitter. */
 export const LOG_MS = 14 * 86_400_000;
 const HOUR_MS = 3_600_000;
 /** Secrets that can sign at a time; a header of more would be refused by receivers. */
 const MAX_SECRETS = 5;
 
 /**
- * One object per webhook: it keeps the secrets, the queue of deliveries and their log, and owns the one alarm. A receiver that is
- * slow or dead holds up its own queue only.
+ * One object per webhook. It keeps the secrets, the queue of deliveries and their log, and owns the one alarm. A receiver that is
+ * slow or down delays its own queue only.
+ *
+ * Concurrency: up to five deliveries are sent at a time. A delivery is leased before its POST, and one that a crash interrupted is
+ * due again, so each event is sent at least once, with the same id and body.
+ *
+ * Storage (SQLite, docs/reference/storage.md): one row of `webhook` has the state as JSON; `deliveries` is queue and log in one.
+ * Changes that D1 and the account's other webhooks still need are in the state (`pending_notification`) until they have been sent.
  */
 export class Webhook extends DurableObject<Env> implements WebhookRpc {
   private readonly store: WebhookStore;
   private state: WebhookState | null;
   private readonly sender: Sender;
-  /** What the alarm is set to, as far as this instance knows; null: unknown. */
-  private alarmAt: number | null = null;
+  private readonly nextAlarm: Alarm;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
+    this.nextAlarm = new Alarm(ctx.storage);
     this.store = new WebhookStore(ctx.storage);
     this.sender = new Sender({
       store: this.store,
       webhook: () => this.state,
       gateway: () => requireConfig(this.env).publicUrl,
-      judge: (answer, sent) => this.judge(answer, sent),
+      onAttempt: (answer, sent) => this.onAttempt(answer, sent),
     });
     this.state = this.store.load();
     if (this.state !== null && this.store.dropLeases(Date.now())) {
@@ -60,7 +65,6 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     }
   }
 
-  /** Stores a new webhook. Durable when it returns; a second call with the same id answers the first one's. */
   create(request: NewWebhook): WebhookView {
     if (this.state === null) {
       const now = Date.now();
@@ -73,19 +77,17 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
         health: { failing_since: null, held_until: null },
         secrets: [{ secret, created_at: now, expires_at: null }],
         version: 1,
-        untold: null,
+        pending_notification: null,
       };
       this.store.create(this.state);
     }
     return viewOf(this.state, Date.now());
   }
 
-  /** The webhook, or null when there is none or it is another account's. */
   view(account: string): WebhookView | null {
     return this.state?.account === account ? viewOf(this.state, Date.now()) : null;
   }
 
-  /** Changes what is given. Turning it on forgets why it was off and sends what waits. Null as for `view`. */
   async update(account: string, change: WebhookChange): Promise<WebhookView | null> {
     const { state } = this;
     if (state?.account !== account) {
@@ -108,16 +110,15 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     }
     state.updated_at = now;
     state.version += 1;
-    state.untold = { notice: false, ...state.untold, project: true, due_at: now };
+    state.pending_notification = { notice: false, ...state.pending_notification, project: true, due_at: now };
     this.store.save(state);
     this.setAlarm();
-    // Awaited: what is listed decides who hears of the next event.
-    await this.tell(state);
+    // Awaited, because the list in D1 decides which webhooks get the next event.
+    await this.sendNotification(state);
     this.ctx.waitUntil(this.drain());
     return viewOf(state, now);
   }
 
-  /** Makes a new secret the first to sign; the ones before it sign along for `overlap_ms`. Null as for `view`. */
   rotateSecret(account: string, secret: string, overlap_ms: number): WebhookView | null {
     const { state } = this;
     if (state?.account !== account) {
@@ -134,18 +135,16 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     return viewOf(state, now);
   }
 
-  /** Removes the webhook and all it stored. False as `view` is null. */
   async delete(account: string): Promise<boolean> {
     if (this.state?.account !== account) {
       return false;
     }
     this.state = null;
-    this.alarmAt = null;
+    this.nextAlarm.clear();
     await this.ctx.storage.deleteAll();
     return true;
   }
 
-  /** Queues an event, if the webhook still wants it. Durable when it returns; an event it has already changes nothing. */
   enqueue(event: WebhookEvent): void {
     const { state } = this;
     if (state?.enabled !== true || !state.events.some((type) => type === event.type)) {
@@ -154,7 +153,6 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     this.queue(event);
   }
 
-  /** Queues an event whatever the filter says. */
   ping(account: string, event: WebhookEvent<typeof PING>): { queued: DeliveryView } | { refused: WebhookRefusal } {
     const refused = this.refusal(account);
     if (refused !== null) {
@@ -170,7 +168,6 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     return this.queued(event.id);
   }
 
-  /** A page of the log, newest first; `next` continues it. Null as for `view`. */
   deliveries(
     account: string,
     page: { limit: number; before: number | null; status: DeliveryStatus | null },
@@ -187,18 +184,16 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     return this.state?.account === account ? this.store.delivery(id) : null;
   }
 
-  /** Sends a delivery again, with the same id and body and a whole new schedule. One under way stays as it is. */
   redeliver(account: string, id: string): { queued: DeliveryView } | { refused: WebhookRefusal } {
     const refused = this.has(account, id) ? this.refusal(account) : 'not_found';
     if (refused !== null) {
       return { refused };
     }
-    this.store.again(id, Date.now());
+    this.store.requeue(id, Date.now());
     this.ctx.waitUntil(this.drain());
     return this.queued(id);
   }
 
-  /** The same for all that arrived from `since` until before `until` (ms) and have this status, null for any. */
   redeliverRange(
     account: string,
     range: { since: number; until: number; status: DeliveryStatus | null },
@@ -207,30 +202,19 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     if (refused !== null) {
       return { refused };
     }
-    const queued = this.store.againRange(range, Date.now());
+    const queued = this.store.requeueRange(range, Date.now());
     this.ctx.waitUntil(this.drain());
     return { queued };
   }
 
-  /** A job was erased: its events keep ids and status only. What is still to be sent is sent so. */
   onJobErased(account: string, job: string): void {
     if (this.state?.account === account) {
       this.store.rewriteJob(job, erasedBody);
     }
   }
 
-  override async alarm(): Promise<void> {
-    this.alarmAt = null;
-    try {
-      await this.drain();
-    } catch (error) {
-      consoleLog({
-        event: 'alarm_failed',
-        webhook: this.state?.id ?? '',
-        detail: errorMessage(error),
-      });
-      await this.ctx.storage.setAlarm(Date.now() + ALARM_AGAIN_MS);
-    }
+  override alarm(): Promise<void> {
+    return this.nextAlarm.run({ webhook: this.state?.id ?? '' }, () => this.drain());
   }
 
   private queue(event: WebhookEvent): void {
@@ -250,7 +234,7 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     return this.state.enabled ? null : 'disabled';
   }
 
-  /** Counts what its owner has it send; where that is too much, in how many ms it may again. */
+  /** Counts a call that sends deliveries. Null, or the ms to wait when `MAX_SENDS_PER_HOUR` is reached. */
   private countSend(now: number): number | null {
     const { state } = this;
     if (state === null) {
@@ -271,7 +255,7 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     return this.state?.account === account && this.store.delivery(id) !== null;
   }
 
-  /** Does what is due. The alarm is set before the waiting and after it: whenever this instance dies, it rings. */
+  /** Sends what is due. Sets the alarm before and after it awaits that, so that it rings if this instance dies. */
   private async drain(): Promise<void> {
     const { state } = this;
     if (state === null) {
@@ -280,12 +264,12 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     this.store.prune(Date.now() - LOG_MS, !state.enabled);
     const work = this.sender.begin();
     this.setAlarm();
-    await Promise.all([...work, this.tell(state)]);
+    await Promise.all([...work, this.sendNotification(state)]);
     this.setAlarm();
   }
 
-  /** What an attempt says of the receiver's health. One sent to a URL that is no longer the webhook's says nothing. */
-  private judge(answer: Answer, sent: { url: string }): void {
+  /** Updates the receiver's health after an attempt. Ignores an attempt that was sent to an earlier URL. */
+  private onAttempt(answer: Answer, sent: { url: string }): void {
     const { state } = this;
     if (state === null || state.url !== sent.url) {
       return;
@@ -300,42 +284,44 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
       state.enabled = false;
       state.disabled = { ...disable, at: now };
       state.version += 1;
-      state.untold = { project: true, notice: true, due_at: now };
+      state.pending_notification = { project: true, notice: true, due_at: now };
       consoleLog({ event: 'webhook_disabled', webhook: state.id, account: state.account, reason: disable.reason });
       this.store.save(state);
-      this.ctx.waitUntil(this.tell(state));
+      this.ctx.waitUntil(this.sendNotification(state));
     } else if (turned) {
       state.version += 1;
-      state.untold = { notice: false, ...state.untold, project: true, due_at: now };
+      state.pending_notification = { notice: false, ...state.pending_notification, project: true, due_at: now };
       this.store.save(state);
-      this.ctx.waitUntil(this.tell(state));
+      this.ctx.waitUntil(this.sendNotification(state));
     } else if (changed) {
       this.store.save(state);
     }
   }
 
-  /** Tells D1 and the account's other webhooks what they have yet to hear. At least once; what fails is tried again by the alarm. */
-  private async tell(state: WebhookState): Promise<void> {
-    const { untold, version, disabled } = state;
-    if (untold === null || Date.now() < untold.due_at) {
+  /** Sends the pending notification to D1 and the account's other webhooks, at least once. The alarm retries a failure. */
+  private async sendNotification(state: WebhookState): Promise<void> {
+    const { pending_notification, version, disabled } = state;
+    if (pending_notification === null || Date.now() < pending_notification.due_at) {
       return;
     }
-    untold.due_at = Date.now() + UNTOLD_AGAIN_MS;
+    pending_notification.due_at = Date.now() + NOTIFY_RETRY_MS;
     this.store.save(state);
     this.setAlarm();
     try {
       await projectWebhook(this.env.DB, { ...state, failing_since: state.health.failing_since });
-      if (untold.notice && disabled !== null) {
-        await notify(this.env, state.account, disabledEvent(state, disabled, disabled.at), { except: state.id });
+      if (pending_notification.notice && disabled !== null) {
+        await notifyWebhooks(this.env, state.account, disabledEvent(state, disabled, disabled.at), {
+          except: state.id,
+        });
       }
     } catch (error) {
       const detail = errorMessage(error);
-      consoleLog({ event: 'webhook_untold', webhook: state.id, detail });
+      consoleLog({ event: 'webhook_notify_failed', webhook: state.id, detail });
       return;
     }
-    // Changed in the meantime: that is told by its own call.
+    // A change in the meantime is sent by its own call.
     if (state.version === version && this.state !== null) {
-      state.untold = null;
+      state.pending_notification = null;
       this.store.save(state);
     }
   }
@@ -350,18 +336,16 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     if (due !== null && state.enabled) {
       times.push(Math.max(due, state.health.held_until ?? 0));
     }
-    if (state.untold !== null) {
-      times.push(state.untold.due_at);
+    if (state.pending_notification !== null) {
+      times.push(state.pending_notification.due_at);
     }
     const oldest = this.store.oldest();
     if (oldest !== null) {
       times.push(oldest + LOG_MS + 1);
     }
-    // Without a time an alarm that is still set finds nothing to do.
-    const at = Math.min(...times);
-    if (times.length > 0 && at !== this.alarmAt) {
-      this.alarmAt = at;
-      void this.ctx.storage.setAlarm(at);
+    // Without a time, an alarm that is still set finds nothing to do.
+    if (times.length > 0) {
+      this.nextAlarm.setAt(Math.min(...times));
     }
   }
 }

@@ -3,12 +3,12 @@ import { readRetryAfter } from '../../contract/retry-after.ts';
 import { TIMEOUT_MS, type Answer } from '../../domain/webhook/schedule.ts';
 import { signatureHeaders, type Secret } from '../../domain/webhook/secret.ts';
 
-/** How a receiver's log sees the gateway. */
+/** Names the gateway in a receiver's log. */
 const USER_AGENT = 'comfy-edge-webhooks/1';
 
 /**
- * Sends one attempt and says what came of it. No redirect is followed: it could lead anywhere. Nothing of the answer but its status and
- * `Retry-After` is read.
+ * Sends one attempt and returns its answer. Follows no redirect, which could lead into a private network. Reads only the status and
+ * `Retry-After`.
  * @param gateway the gateway's own origin
  */
 export async function post(
@@ -16,7 +16,7 @@ export async function post(
   message: { id: string; body: string },
   now: number,
 ): Promise<Answer> {
-  // Checked again: the rule may be stricter now than when the webhook was made.
+  // Checked again, because the rule may be stricter now than when the webhook was created.
   if (!publicUrl(to.url, to.gateway).ok) {
     return { kind: 'not_allowed' };
   }

@@ -3,7 +3,7 @@ import { isDelivered, nextOf, type Answer } from '../../domain/webhook/schedule.
 import { post } from './post.ts';
 import type { DueDelivery, WebhookState, WebhookStore } from './store.ts';
 
-/** Attempts under way at a time: one connection fewer than an invocation may wait on (reference/cloudflare.md section 4). */
+/** Concurrent attempts: one connection fewer than an invocation may wait on (reference/cloudflare.md section 4). */
 const AT_ONCE = 5;
 /** How long an attempt may take before it counts as dropped. Longer than its timeout. */
 const LEASE_MS = 30_000;
@@ -15,11 +15,11 @@ export type SenderParts = {
   webhook: () => WebhookState | null;
   /** The gateway's own origin. */
   gateway: () => string;
-  /** Hears of every answer, and to what it was one. */
-  judge: (answer: Answer, sent: { url: string }) => void;
+  /** Called with every answer, and with the URL that gave it. */
+  onAttempt: (answer: Answer, sent: { url: string }) => void;
 };
 
-/** Sends what is due: each at least once, none twice at a time, a few at a time. A lease brings back what a crash cut off. */
+/** Sends the due deliveries: each at least once, none twice at a time, at most `AT_ONCE` at a time. A lease makes a delivery due again after a crash. */
 export class Sender {
   private readonly parts: SenderParts;
   /** Deliveries being sent right now by this instance; a restart forgets them, and their lease brings them back. */
@@ -29,7 +29,7 @@ export class Sender {
     this.parts = parts;
   }
 
-  /** Begins as many due deliveries as there are places. Everything up to the leases happens at once. */
+  /** Begins due deliveries while fewer than `AT_ONCE` are being sent. Synchronous up to the leases. */
   begin(): Promise<void>[] {
     const { store } = this.parts;
     const webhook = this.parts.webhook();
@@ -41,7 +41,7 @@ export class Sender {
     const begun: DueDelivery[] = [];
     for (const row of store.due(now, AT_ONCE + this.inFlight.size)) {
       if (this.inFlight.has(row.id)) {
-        // Slower than its lease, not dropped.
+        // It takes longer than its lease.
         store.lease(row.id, now + LEASE_MS);
       } else if (this.inFlight.size < AT_ONCE) {
         this.inFlight.add(row.id);
@@ -53,7 +53,7 @@ export class Sender {
   }
 
   private async attempt(to: Parameters<typeof post>[0], row: DueDelivery): Promise<void> {
-    const { store, webhook, judge } = this.parts;
+    const { store, webhook, onAttempt } = this.parts;
     const started = Date.now();
     const answer = await post(to, row, started).finally(() => this.inFlight.delete(row.id));
     if (webhook() === null) {
@@ -67,8 +67,7 @@ export class Sender {
       response_status: answer.kind === 'status' ? answer.status : null,
     };
     store.record(row.id, attempt, nextOf(row.type, row.tries + 1, answer, now, Math.random()));
-    judge(answer, to);
-    // A place is free.
+    onAttempt(answer, to);
     await Promise.all(this.begin());
   }
 }

@@ -15,10 +15,10 @@ import { storedJson } from '../../lib/stored-json.ts';
 
 const SCHEMA: Schema = [
   `
--- One row: what the webhook is.
+-- One row: the webhook's state as JSON.
 CREATE TABLE webhook (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
--- Queue and log in one: what is pending is due at \`due_at\`, what is over stays for a while. \`n\`: order of arrival. \`tries\`: attempts
--- of the present round. \`leased\`: it is being sent. \`attempts\`: JSON array of the last ones.
+-- Queue and log in one: a pending delivery is due at \`due_at\`, a finished one is kept for 14 days. \`n\`: order of arrival. \`tries\`:
+-- attempts since it was last queued. \`leased\`: it is being sent. \`attempts\`: JSON array of the last ones.
 CREATE TABLE deliveries (
   n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, job TEXT, body TEXT NOT NULL,
   status TEXT NOT NULL, created_at INTEGER NOT NULL, due_at INTEGER, tries INTEGER NOT NULL, leased INTEGER NOT NULL,
@@ -29,12 +29,12 @@ CREATE INDEX deliveries_age ON deliveries (created_at);
 `,
 ];
 
-/** Attempts of one delivery that are kept: three rounds. */
+/** Attempts of one delivery that are kept: three whole schedules. */
 const MAX_ATTEMPTS_KEPT = 30;
-/** Deliveries kept in all. At 20 KB each they fill a fifth of the object's 10 GB (reference/cloudflare.md section 2). */
+/** The most deliveries that are kept. At 20 KB each they fill a fifth of the object's 10 GB (reference/cloudflare.md section 2). */
 const MAX_KEPT = 100_000;
 
-/** What a webhook remembers: one JSON value. */
+/** The state of a webhook, stored as one JSON value. */
 export type WebhookState = {
   readonly id: string;
   readonly account: string;
@@ -47,11 +47,11 @@ export type WebhookState = {
   health: Health;
   secrets: Secret[];
   updated_at: number;
-  /** Number of the last change of what is listed in D1. */
+  /** Counts the changes of what D1 lists. */
   version: number;
-  /** What others have yet to be told: `project` D1, `notice` the account's other webhooks. Tried at `due_at`. */
-  untold: { project: boolean; notice: boolean; due_at: number } | null;
-  /** How often its owner had it send something since `since`; absent: never. */
+  /** A change to write to D1 (`project`), and to send to the account's other webhooks (`notice`). Due at `due_at`. */
+  pending_notification: { project: boolean; notice: boolean; due_at: number } | null;
+  /** Calls of the owner that sent deliveries since `since`; absent when there were none. */
   sends?: { since: number; count: number };
 };
 
@@ -69,7 +69,7 @@ type Row = {
   attempts: string;
 };
 
-/** Written here only, as JSON of these types. */
+/** Only this file writes it. */
 const attemptsOf = (text: string): DeliveryAttempt[] => storedJson<DeliveryAttempt[]>(text);
 
 const viewOf = (row: Row): DeliveryView & { n: number } => ({
@@ -84,6 +84,7 @@ const viewOf = (row: Row): DeliveryView & { n: number } => ({
   body: row.body,
 });
 
+/** The webhook and its deliveries in SQLite. */
 export class WebhookStore {
   private readonly storage: DurableObjectStorage;
   private readonly sql: SqlStorage;
@@ -93,7 +94,7 @@ export class WebhookStore {
     this.sql = storage.sql;
   }
 
-  /** The state, or null where no webhook was created. Looking creates nothing. */
+  /** The state, or null when no webhook was created. Creates nothing. */
   load(): WebhookState | null {
     if (this.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'webhook'").toArray().length === 0) {
       return null;
@@ -114,7 +115,7 @@ export class WebhookStore {
     this.sql.exec('UPDATE webhook SET state = ?', JSON.stringify(state));
   }
 
-  /** Queues an event; one that is known already changes nothing. */
+  /** Queues an event. A known event changes nothing. */
   add(event: WebhookEvent, now: number): void {
     this.sql.exec(
       `INSERT INTO deliveries (id, type, job, body, status, created_at, due_at, tries, leased, attempts)
@@ -139,24 +140,24 @@ export class WebhookStore {
       .toArray();
   }
 
-  /** When the next delivery is due; null when none waits. */
+  /** When the next delivery is due; null when none is pending. */
   nextDue(): number | null {
     return this.sql
       .exec<{ at: number | null }>('SELECT min(due_at) AS at FROM deliveries WHERE due_at IS NOT NULL')
       .one().at;
   }
 
-  /** A delivery is being sent: if nothing is heard of it by `until`, it is due again. */
+  /** Leases a delivery that is being sent. It is due again at `until`. */
   lease(id: string, until: number): void {
     this.sql.exec('UPDATE deliveries SET leased = 1, due_at = ? WHERE id = ?', until, id);
   }
 
-  /** A new instance sends nothing yet: whatever an earlier one was sending is due now. True when there was any. */
+  /** Makes the deliveries due that an earlier instance was sending. True when there were any. */
   dropLeases(now: number): boolean {
     return this.sql.exec('UPDATE deliveries SET leased = 0, due_at = ? WHERE leased = 1', now).rowsWritten > 0;
   }
 
-  /** Writes down an attempt and what follows from it. */
+  /** Records an attempt and what follows from it. */
   record(id: string, attempt: Omit<DeliveryAttempt, 'number'>, next: Next): void {
     const row = this.sql.exec<{ attempts: string }>('SELECT attempts FROM deliveries WHERE id = ?', id).toArray()[0];
     if (row === undefined) {
@@ -213,8 +214,8 @@ export class WebhookStore {
       .map(viewOf);
   }
 
-  /** Begins a new round for a delivery now, unless it is being sent. */
-  again(id: string, now: number): void {
+  /** Queues a delivery again, unless it is being sent. */
+  requeue(id: string, now: number): void {
     this.sql.exec(
       "UPDATE deliveries SET status = 'pending', due_at = ?, tries = 0 WHERE id = ? AND leased = 0",
       now,
@@ -222,8 +223,8 @@ export class WebhookStore {
     );
   }
 
-  /** The same for all that arrived from `since` until before `until` and have this status. Says how many. */
-  againRange(range: { since: number; until: number; status: DeliveryStatus | null }, now: number): number {
+  /** Queues all deliveries again that arrived from `since` until before `until` and have this status. Returns their number. */
+  requeueRange(range: { since: number; until: number; status: DeliveryStatus | null }, now: number): number {
     return this.sql
       .exec<{ id: string }>(
         `UPDATE deliveries SET status = 'pending', due_at = ?, tries = 0
@@ -237,7 +238,7 @@ export class WebhookStore {
       .toArray().length;
   }
 
-  /** Forgets deliveries that arrived before this; those still to be sent only when `pending` too. */
+  /** Deletes deliveries that arrived before this time; pending ones only if `pending` is true. */
   prune(before: number, pending: boolean): void {
     this.sql.exec(
       `DELETE FROM deliveries WHERE created_at < ? AND leased = 0 ${pending ? '' : "AND status != 'pending'"}`,
@@ -245,7 +246,7 @@ export class WebhookStore {
     );
   }
 
-  /** When the oldest delivery that is over arrived; null when there is none. */
+  /** When the oldest finished delivery arrived; null when there is none. */
   oldest(): number | null {
     return this.sql
       .exec<{ at: number | null }>("SELECT min(created_at) AS at FROM deliveries WHERE status != 'pending'")

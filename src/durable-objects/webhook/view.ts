@@ -2,10 +2,10 @@ import type { WebhookView } from '../../contract/webhook.ts';
 import { signing } from '../../domain/webhook/secret.ts';
 import type { WebhookState } from './store.ts';
 
-/** Characters of a secret that are shown again, to tell two apart. */
+/** Characters of a secret that tell it from another. */
 const HINT_CHARS = 4;
 
-/** The webhook as the core may see it: of its secrets no more than their last characters. */
+/** The webhook without its secrets, of which it has the last characters. */
 export const viewOf = (state: WebhookState, now: number): WebhookView => ({
   id: state.id,
   account: state.account,

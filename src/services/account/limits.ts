@@ -6,7 +6,7 @@ import { issuesOf } from '../../domain/validation.ts';
 import { accountOf, type Actor } from '../auth/actor.ts';
 import { accountName } from '../keys/request.ts';
 import { invalidRequest, notFound, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /** Returns the effective limits of an account. A key may read only its own account's limits. */
@@ -15,7 +15,7 @@ export async function getLimits(core: Core, actor: Actor, account: string): Prom
   if (!accountName.safeParse(account).success || (own !== null && own !== account)) {
     return fail(notFound);
   }
-  return ok(await repeatable(() => core.env.ACCOUNT.getByName(account).limits()));
+  return ok(await withRpcRetry(() => core.env.ACCOUNT.getByName(account).limits()));
 }
 
 /**
@@ -53,5 +53,5 @@ export async function setLimits(
     request_id: actor.requestId,
     changes: parsed.data,
   });
-  return ok(await repeatable(() => core.env.ACCOUNT.getByName(account).setLimits(parsed.data)));
+  return ok(await withRpcRetry(() => core.env.ACCOUNT.getByName(account).setLimits(parsed.data)));
 }

@@ -1,7 +1,7 @@
 import type { Asset } from '../../contract/assets.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
@@ -14,7 +14,7 @@ const ID = /^sha256:([0-9a-f]{64})$/;
 export async function getAsset(core: Core, caller: Caller, id: string): Promise<Result<Asset, Problem>> {
   const sha256 = ID.exec(id)?.[1];
   const asset =
-    sha256 === undefined ? null : await repeatable(() => core.env.ACCOUNT.getByName(caller.account).asset(sha256));
+    sha256 === undefined ? null : await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).asset(sha256));
   return asset === null ? fail(notFound) : ok(asset);
 }
 
@@ -22,8 +22,8 @@ export async function getAsset(core: Core, caller: Caller, id: string): Promise<
 export const listAssets = (core: Core, caller: Caller, page: PageRequest): Promise<Result<Page<Asset>, Problem>> =>
   paginate(
     page,
-    ({ limit, after }) => repeatable(() => core.env.ACCOUNT.getByName(caller.account).listAssets(limit, after)),
-    ({ place }) => place,
+    ({ limit, after }) => withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).listAssets(limit, after)),
+    ({ position }) => position,
   );
 
 /** Deletes an asset and its file. Refuses while an unfinished job uses it. */
@@ -32,7 +32,7 @@ export async function deleteAsset(core: Core, caller: Caller, id: string): Promi
   if (sha256 === undefined) {
     return fail(notFound);
   }
-  switch (await repeatable(() => core.env.ACCOUNT.getByName(caller.account).deleteAsset(sha256))) {
+  switch (await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).deleteAsset(sha256))) {
     case 'removed':
       return ok(null);
     case 'not_found':

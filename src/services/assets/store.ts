@@ -1,7 +1,7 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
 import type { Caller, Core } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storageFull } from './refusals.ts';
 
@@ -31,7 +31,7 @@ export async function storeAsset(
       return there;
     }
     const { asset, created } = there.value;
-    const kept = await repeatable(() =>
+    const kept = await withRpcRetry(() =>
       core.env.ACCOUNT.getByName(caller.account).recordAsset(caller.account, asset, { uploaded, created }),
     );
     if (kept === 'full') {

@@ -2,7 +2,7 @@ import type { Admission } from '../../contract/admission.ts';
 import type { InputUse } from '../../contract/assets.ts';
 import type { Caller, Core } from '../context.ts';
 import { invalidRequest, type Problem, type Issue } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { unknownAsset, type ResolvedInputs } from './inputs.ts';
 
 /**
@@ -13,14 +13,14 @@ export function referencesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
   const uses = new Map<string, InputUse>();
   for (const { sha256, size_bytes, content_type, key } of inputs) {
     if (key === undefined) {
-      uses.set(sha256, { sha256, size_bytes, content_type, brought: brought.has(sha256) });
+      uses.set(sha256, { sha256, size_bytes, content_type, attached: brought.has(sha256) });
     }
   }
   return [...uses.values()];
 }
 
 /** The problem of a job whose assets were deleted while it was being checked. */
-export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { named }: ResolvedInputs): Problem {
+export function missingAssetProblem({ assets }: Admission & { kind: 'missing' }, { named }: ResolvedInputs): Problem {
   const issues = assets.map((sha256): Issue => {
     const at = named.get(sha256);
     // The request does not name a fetched file by its hash.
@@ -37,6 +37,6 @@ export function missingAssetProblem({ assets }: Admission & { kind: 'gone' }, { 
 /** Releases files that were fetched for a request that failed, unless something else uses them. */
 export async function releaseAssets(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
   if (hashes.length > 0) {
-    await repeatable(() => core.env.ACCOUNT.getByName(caller.account).deleteOrphans(hashes)).catch(() => {});
+    await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).deleteOrphans(hashes)).catch(() => {});
   }
 }

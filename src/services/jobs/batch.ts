@@ -3,7 +3,7 @@ import { consoleLog, type Log } from '../../providers/log.ts';
 import type { Caller, Core } from '../context.ts';
 import { jsonText } from '../../domain/json.ts';
 import { IDEMPOTENCY_KEY_RULE, idempotencyKeySchema } from '../../domain/idempotency-key.ts';
-import { isPassing } from '../../durable-objects/shared/rpc-retry.ts';
+import { isTransient } from '../../durable-objects/shared/rpc-retry.ts';
 import { pointer, type Problem } from '../../domain/problems.ts';
 import { fail, type Result } from '../../domain/result.ts';
 import { isRecord } from '../../domain/workflow/parse.ts';
@@ -64,7 +64,7 @@ export async function submitBatch(
         detail: errorMessage(error),
       });
       return fail(
-        isPassing(error)
+        isTransient(error)
           ? {
               code: 'unavailable',
               detail: 'A part of the platform is overloaded or restarting. Submit this job again.',

@@ -2,7 +2,7 @@ import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /** Cancels a job. Idempotent: returns a job that is canceling or finished unchanged. */
@@ -10,6 +10,6 @@ export async function cancelJob(core: Core, caller: Caller, id: string): Promise
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const view = await repeatable(() => core.env.JOB.getByName(id).cancel(caller.account));
+  const view = await withRpcRetry(() => core.env.JOB.getByName(id).cancel(caller.account));
   return view === null ? fail(notFound) : ok(view);
 }

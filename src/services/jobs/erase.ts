@@ -1,7 +1,7 @@
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
@@ -12,13 +12,13 @@ export async function eraseJob(core: Core, caller: Caller, id: string): Promise<
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const erased = await repeatable(() => core.env.JOB.getByName(id).erase(caller.account));
+  const erased = await withRpcRetry(() => core.env.JOB.getByName(id).erase(caller.account));
   switch (erased) {
     case 'erased':
       return ok(null);
     case 'not_found':
       return fail(notFound);
-    case 'not_over':
+    case 'not_finished':
       return fail({ code: 'job_not_finished', detail: 'The job has not finished. Cancel it, then erase it.' });
   }
 }

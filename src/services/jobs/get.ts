@@ -2,7 +2,7 @@ import type { JobView } from '../../contract/job.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /**
@@ -13,7 +13,7 @@ export async function getJob(core: Core, caller: Caller, id: string): Promise<Re
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const view = await repeatable(() => core.env.JOB.getByName(id).view(caller.account));
+  const view = await withRpcRetry(() => core.env.JOB.getByName(id).view(caller.account));
   return view === null ? fail(notFound) : ok({ ...view, queue_position: await queuePosition(core, view) });
 }
 

@@ -6,7 +6,7 @@ import type { Caller, Core } from '../context.ts';
 import { overloadProblem } from '../endpoints/shedding.ts';
 import { lapsesAt } from '../../domain/job/admission.ts';
 import { invalidRequest, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { deadlineIn, type Deadline } from '../../lib/stalled-stream.ts';
 import { storageFull } from '../assets/refusals.ts';
@@ -105,7 +105,7 @@ export async function submitJob(
     },
     idempotency,
   };
-  const admission = await inTurn(() => repeatable(() => account.admit(request)));
+  const admission = await inTurn(() => withRpcRetry(() => account.admit(request)));
   cacheQuota(caller.account, admission.quota, core.clock());
   if (admission.kind !== 'admitted') {
     await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
@@ -140,16 +140,16 @@ export async function submitJob(
   try {
     if (mayExist) {
       // An earlier request with this key was interrupted before or after it created its job.
-      const first = await repeatable(() => core.env.JOB.getByName(admitted).initialView(caller.account));
+      const first = await withRpcRetry(() => core.env.JOB.getByName(admitted).initialView(caller.account));
       if (first !== null) {
         return ok({ job: first, replayed: true, quota });
       }
     }
     await storeInline(core, caller, inline);
     mayExist = true;
-    return ok({ job: await repeatable(() => core.env.JOB.getByName(admitted).create(job)), replayed: false, quota });
+    return ok({ job: await withRpcRetry(() => core.env.JOB.getByName(admitted).create(job)), replayed: false, quota });
   } catch (error) {
-    await repeatable(() => account.cancelAdmission(admitted, mayExist, lease)).catch(() => {});
+    await withRpcRetry(() => account.cancelAdmission(admitted, mayExist, lease)).catch(() => {});
     throw error;
   }
 }
@@ -192,7 +192,7 @@ async function findEarlierSubmit(
   caller: Caller,
   idempotency: Idempotency,
 ): Promise<Result<Submitted, Problem> | null> {
-  const seen = await repeatable(() => core.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency));
+  const seen = await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency));
   if (seen === null) {
     return null;
   }
@@ -210,7 +210,7 @@ async function earlierAnswer(
   caller: Caller,
   { job, in_flight, quota }: Admission & { kind: 'known' },
 ): Promise<Result<Submitted, Problem>> {
-  const first = await repeatable(() => core.env.JOB.getByName(job).initialView(caller.account));
+  const first = await withRpcRetry(() => core.env.JOB.getByName(job).initialView(caller.account));
   if (first !== null) {
     return ok({ job: first, replayed: true, quota });
   }
@@ -241,12 +241,12 @@ function admissionProblem(admission: Exclude<Admission, { kind: 'admitted' | 'kn
   switch (admission.kind) {
     case 'reused':
       return keyReuseProblem(quota);
-    case 'gone':
+    case 'missing':
       return { ...missingAssetProblem(admission, checked), quota };
-    case 'no_room':
+    case 'storage_full':
       return { ...storageFull, quota };
-    case 'kept_too_long': {
-      const detail = `"retention" must be at most ${admission.most} seconds for this account.`;
+    case 'retention_too_long': {
+      const detail = `"retention" must be at most ${admission.max} seconds for this account.`;
       return { ...invalidRequest([{ pointer: '#/retention', code: 'out_of_range', detail }]), quota };
     }
     case 'refused': {

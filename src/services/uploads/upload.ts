@@ -9,7 +9,7 @@ import type { Caller, Core } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { inputNameIssue } from '../../domain/workflow/input-name.ts';
 import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storeAsset } from '../assets/store.ts';
 import { storageFull, tooLarge } from '../assets/refusals.ts';
@@ -71,7 +71,7 @@ export async function openUpload(
   }
   const account = core.env.ACCOUNT.getByName(caller.account);
   const id = core.newId();
-  const upload = await repeatable(() =>
+  const upload = await withRpcRetry(() =>
     account.beginUpload(caller.account, { id, sha256, size_bytes, part_bytes, name }),
   );
   if (upload === 'full') {
@@ -107,11 +107,11 @@ export async function cancelUpload(core: Core, caller: Caller, id: string): Prom
 
 /** Null for an invalid id, and for an upload that does not exist, has ended, or belongs to another account. */
 export const findUpload = (core: Core, caller: Caller, id: string): Promise<Upload | null> =>
-  isUuidV7(id) ? repeatable(() => core.env.ACCOUNT.getByName(caller.account).upload(id)) : Promise.resolve(null);
+  isUuidV7(id) ? withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).upload(id)) : Promise.resolve(null);
 
 /** Records the end of an upload, and then deletes its parts. In this order no request sees used parts as missing. */
 export async function endUpload(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
-  await repeatable(() => core.env.ACCOUNT.getByName(caller.account).endUpload(id, status));
+  await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).endUpload(id, status));
   await clearParts(core.env.BUCKET, caller.account, id);
 }
 

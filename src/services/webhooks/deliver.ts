@@ -7,7 +7,7 @@ import {
 import { isUuidV7 } from '../../lib/ids.ts';
 import type { Caller, Core } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { pingEvent } from '../../domain/webhook/payload.ts';
 import { invalidCursor, type Page, type PageRequest } from '../paginate.ts';
@@ -29,7 +29,7 @@ export async function listDeliveries(
   }
   const asked = { limit: page.limit, before, status: page.status };
   const found = isUuidV7(id)
-    ? await repeatable(() => core.env.WEBHOOK.getByName(id).deliveries(caller.account, asked))
+    ? await withRpcRetry(() => core.env.WEBHOOK.getByName(id).deliveries(caller.account, asked))
     : null;
   if (found === null) {
     return fail(notFound);
@@ -45,7 +45,7 @@ export async function getDelivery(
   delivery: string,
 ): Promise<Result<DeliveryView, Problem>> {
   const found = isUuidV7(id)
-    ? await repeatable(() => core.env.WEBHOOK.getByName(id).delivery(caller.account, delivery))
+    ? await withRpcRetry(() => core.env.WEBHOOK.getByName(id).delivery(caller.account, delivery))
     : null;
   return found === null ? fail(notFound) : ok(found);
 }
@@ -56,7 +56,7 @@ export async function pingWebhook(core: Core, caller: Caller, id: string): Promi
     return fail(notFound);
   }
   const event = pingEvent(core.newId(), id, core.clock());
-  return queued(await repeatable(() => core.env.WEBHOOK.getByName(id).ping(caller.account, event)));
+  return queued(await withRpcRetry(() => core.env.WEBHOOK.getByName(id).ping(caller.account, event)));
 }
 
 /** Sends one delivery again, with the same id and body and a new retry schedule. */
@@ -67,7 +67,7 @@ export async function redeliver(
   delivery: string,
 ): Promise<Result<DeliveryView, Problem>> {
   return isUuidV7(id)
-    ? queued(await repeatable(() => core.env.WEBHOOK.getByName(id).redeliver(caller.account, delivery)))
+    ? queued(await withRpcRetry(() => core.env.WEBHOOK.getByName(id).redeliver(caller.account, delivery)))
     : fail(notFound);
 }
 
@@ -92,7 +92,7 @@ export async function redeliverRange(
     until: until === undefined ? core.clock() : Date.parse(until),
     status: status === 'any' ? null : status,
   };
-  return queued(await repeatable(() => core.env.WEBHOOK.getByName(id).redeliverRange(caller.account, range)));
+  return queued(await withRpcRetry(() => core.env.WEBHOOK.getByName(id).redeliverRange(caller.account, range)));
 }
 
 function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<T, Problem> {

@@ -5,7 +5,7 @@ import { forgetWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webho
 import type { Caller, Core } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
-import { repeatable } from '../../durable-objects/shared/rpc-retry.ts';
+import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { newSecret } from '../../domain/webhook/secret.ts';
 import { MAX_WEBHOOKS, newWebhookSchema, rotationSchema, urlIssues, webhookChangeSchema } from './request.ts';
@@ -26,11 +26,11 @@ export async function createWebhook(
   const { secret = newSecret(systemRandom), ...wanted } = checked.value;
   const id = core.newId();
   const stub = () => core.env.WEBHOOK.getByName(id);
-  const webhook = await repeatable(() => stub().create({ id, account: caller.account, secret, ...wanted }));
+  const webhook = await withRpcRetry(() => stub().create({ id, account: caller.account, secret, ...wanted }));
   // The list entry is written last, so that every listed webhook exists. An unlisted webhook left by a crash is never
   // called.
   if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
-    await repeatable(() => stub().delete(caller.account));
+    await withRpcRetry(() => stub().delete(caller.account));
     return fail({
       code: 'too_many_webhooks',
       detail: `An account may have at most ${MAX_WEBHOOKS} webhooks. Delete one first.`,
@@ -43,7 +43,7 @@ export async function createWebhook(
 export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookView[]> {
   const ids = await webhooksOf(core.env.DB, caller.account);
   const views = await Promise.all(
-    ids.map((id) => repeatable(() => core.env.WEBHOOK.getByName(id).view(caller.account))),
+    ids.map((id) => withRpcRetry(() => core.env.WEBHOOK.getByName(id).view(caller.account))),
   );
   return views.filter((view) => view !== null);
 }
@@ -89,11 +89,11 @@ export async function removeWebhook(core: Core, caller: Caller, id: string): Pro
     return fail(notFound);
   }
   await forgetWebhook(core.env.DB, caller.account, id);
-  return (await repeatable(() => core.env.WEBHOOK.getByName(id).delete(caller.account))) ? ok(null) : fail(notFound);
+  return (await withRpcRetry(() => core.env.WEBHOOK.getByName(id).delete(caller.account))) ? ok(null) : fail(notFound);
 }
 
 async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, Problem>> {
-  const answer = isUuidV7(id) ? await repeatable(ask) : null;
+  const answer = isUuidV7(id) ? await withRpcRetry(ask) : null;
   return answer === null ? fail(notFound) : ok(answer);
 }
 

@@ -1,26 +1,26 @@
 import { describe, test } from 'vitest';
 import { claimA, Scenario, policy, report, workerError } from '../../testing/scenario.ts';
-import { stillWanted } from './effect-relevance.ts';
+import { isStillNeeded } from './effect-relevance.ts';
 import { ASK_MS } from './transition.ts';
-import { usedBy } from './usage.ts';
+import { chargeOf } from './usage.ts';
 import { wakeAt } from './clock.ts';
 
-describe('a job that waits for its account', () => {
-  test('sends nothing, says that it waits, and asks at once whether it may begin', ({ expect }) => {
+describe('a job that waits for a slot of its account', () => {
+  test('sends no run, logs that it waits, and asks the account at once', ({ expect }) => {
     const scenario = new Scenario({ waits: true });
     expect(scenario.state).toMatchObject({ status: 'queued', stage: 'admission', attempts: [] });
     expect(scenario.did('send')).toEqual([]);
     expect(scenario.did('ask_admission')).toHaveLength(1);
   });
 
-  test('begins once when it is let in, however often it is told', ({ expect }) => {
+  test('begins once when it is admitted, even after repeated notifications', ({ expect }) => {
     const scenario = new Scenario({ waits: true }).on({ kind: 'admitted' }).on({ kind: 'admitted' });
     expect(scenario.state).toMatchObject({ status: 'queued', stage: 'capacity' });
     expect(scenario.did('send')).toEqual([{ kind: 'send', attempt: 1 }]);
-    expect(stillWanted(scenario.state, { kind: 'ask_admission' }, scenario.now)).toBe(false);
+    expect(isStillNeeded(scenario.state, { kind: 'ask_admission' }, scenario.now)).toBe(false);
   });
 
-  test('asks again when it has heard nothing for a while', ({ expect }) => {
+  test('asks again after ASK_MS without a notification', ({ expect }) => {
     const scenario = new Scenario({ waits: true });
     expect(wakeAt(scenario.state, policy, scenario.now)).toBe(scenario.now + ASK_MS);
     expect(scenario.after(ASK_MS - 1).did('ask_admission')).toHaveLength(1);
@@ -28,14 +28,14 @@ describe('a job that waits for its account', () => {
     expect(wakeAt(scenario.state, policy, scenario.now)).toBe(scenario.now + ASK_MS);
   });
 
-  test('can be canceled, and gives its place in the line back', ({ expect }) => {
+  test('can be canceled, and leaves the queue', ({ expect }) => {
     const scenario = new Scenario({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'admitted' });
     expect(scenario.state.status).toBe('canceled');
     expect(scenario.did('release')).toHaveLength(1);
     expect(scenario.did('send')).toEqual([]);
   });
 
-  test('gives back what a question brought that was answered after its end', ({ expect }) => {
+  test('releases a slot that was granted after its end', ({ expect }) => {
     for (const mine of [true, false]) {
       const scenario = new Scenario({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'asked', mine });
       expect(scenario.did('release')).toHaveLength(2);
@@ -44,22 +44,22 @@ describe('a job that waits for its account', () => {
     }
   });
 
-  test('goes on waiting when the answer is that it is in line, and begins when it is not', ({ expect }) => {
+  test('keeps waiting while it is queued, and begins when it has a slot', ({ expect }) => {
     const scenario = new Scenario({ waits: true }).on({ kind: 'asked', mine: false });
     expect(scenario.state).toMatchObject({ status: 'queued', stage: 'admission' });
     expect(scenario.on({ kind: 'asked', mine: true }).did('send')).toHaveLength(1);
     expect(scenario.did('release')).toEqual([]);
   });
 
-  test('expires at its deadline, for nothing', ({ expect }) => {
+  test('expires at its deadline without a charge', ({ expect }) => {
     const scenario = new Scenario({ waits: true, price_per_second: 1 }).after(900_000).on({ kind: 'admitted' });
     expect(scenario.state.status).toBe('expired');
     expect(scenario.did('send')).toEqual([]);
-    expect(usedBy(scenario.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
+    expect(chargeOf(scenario.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
   });
 });
 
-describe('a job that is over is charged', () => {
+describe('the charge of a finished job', () => {
   const running = () => {
     const scenario = new Scenario({ price_per_second: 0.0005 }).claimed();
     scenario.now += 10_000;
@@ -68,34 +68,34 @@ describe('a job that is over is charged', () => {
   const failed = (over: Parameters<typeof workerError>[0]) =>
     report(1, claimA, { outcome: 'failed', error: workerError({ retryable: false, ...over }) });
 
-  test('from claim to end, at the price it was submitted at; before its end nothing is said', ({ expect }) => {
+  test('covers the time from claim to end at the price of the submit', ({ expect }) => {
     const scenario = running();
-    expect(usedBy(scenario.state)).toBeNull();
-    expect(usedBy(scenario.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 10_000, micro_usd: 5_000 });
+    expect(chargeOf(scenario.state)).toBeNull();
+    expect(chargeOf(scenario.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 10_000, micro_usd: 5_000 });
   });
 
-  test('for a graph that fails, and for a cancel', ({ expect }) => {
-    expect(usedBy(running().on(failed({ at: 'workflow', code: 'execution_error' })).state)?.gpu_ms).toBe(10_000);
+  test('includes a graph that fails and a canceled job', ({ expect }) => {
+    expect(chargeOf(running().on(failed({ at: 'workflow', code: 'execution_error' })).state)?.gpu_ms).toBe(10_000);
     const canceled = running()
       .on({ kind: 'cancel' })
       .on(report(1, claimA, { outcome: 'canceled' }));
-    expect(usedBy(canceled.state)?.gpu_ms).toBe(10_000);
+    expect(chargeOf(canceled.state)?.gpu_ms).toBe(10_000);
   });
 
-  test.for(['worker', 'provider', 'gateway'] as const)('nothing for a failure at the %s', (at, { expect }) => {
-    expect(usedBy(running().on(failed({ at })).state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
+  test.for(['worker', 'provider', 'gateway'] as const)('excludes a failure at the %s', (at, { expect }) => {
+    expect(chargeOf(running().on(failed({ at })).state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
   });
 
-  test('nothing for an attempt that was lost, only for the one that counted', ({ expect }) => {
+  test('excludes lost attempts', ({ expect }) => {
     const scenario = running().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
     scenario.claimed();
     scenario.now += 3_000;
-    expect(usedBy(scenario.on(report(2, claimA, {})).state)?.gpu_ms).toBe(3_000);
+    expect(chargeOf(scenario.on(report(2, claimA, {})).state)?.gpu_ms).toBe(3_000);
   });
 
-  test('never more than was reserved', ({ expect }) => {
+  test('never exceeds the reservation', ({ expect }) => {
     const scenario = new Scenario({ price_per_second: 1 }).claimed();
     scenario.now += 925_000;
-    expect(usedBy(scenario.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 900_000, micro_usd: 900_000_000 });
+    expect(chargeOf(scenario.on(report(1, claimA, {})).state)).toEqual({ gpu_ms: 900_000, micro_usd: 900_000_000 });
   });
 });

@@ -1,8 +1,10 @@
 import type { Policy } from '../../contract/limits.ts';
 
-/** An admission outlives the job's deadline by this, then it lapses by itself: a place must never be lost to a crash. */
+/**
+ * An admission expires by itself this long after the job's deadline, so that a crash never blocks a slot permanently.
+ */
 const SLACK_MS = 120_000;
 
-/** When the account takes a job's place back although nobody released it. Ms since the epoch. */
-export const lapsesAt = (deadline: number, policy: Policy): number =>
+/** When the account takes back a job's slot that was never released. Ms since the epoch. */
+export const admissionExpiresAt = (deadline: number, policy: Policy): number =>
   deadline + policy.deadline_grace * 1000 + SLACK_MS;

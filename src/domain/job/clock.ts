@@ -1,37 +1,40 @@
 import { isTerminal, type JobError } from '../../contract/job.ts';
 import type { Policy } from '../../contract/limits.ts';
-import type { Turn } from './transition.ts';
+import type { Transition } from './transition.ts';
 import type { Reply } from './signals.ts';
 import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';
 import { firstCheckAt } from './run-accepted.ts';
 import { timeoutError } from './worker-messages.ts';
 
-/** As long as a worker's connection may be silent (durable-objects/job/sockets.ts): looked at this often, a dead one stands for two minutes at most. */
-const CHANNEL_LOOK_MS = 60_000;
+/**
+ * How often a connection is checked: its idle timeout (durable-objects/job/sockets.ts), so a dead one is found within
+ * two minutes.
+ */
+const CHANNEL_CHECK_MS = 60_000;
 
-/** Does whatever has come due. Running it early or twice does nothing more. */
-export function onClock(turn: Turn): Reply {
-  const { state, now } = turn;
+/** Handles everything that is due. Running it early or twice has no further effect. */
+export function onClock(transition: Transition): Reply {
+  const { state, now } = transition;
   if (isTerminal(state.status)) {
     return 'ignored';
   }
   const attempt = currentAttempt(state);
   if (state.cancel !== null && now >= state.cancel.close_at) {
-    turn.finish('canceled', null);
+    transition.finish('canceled', null);
     return 'done';
   }
   if (state.started_at === null && due(state.start_deadline, now)) {
-    endUnstarted(turn, attempt);
+    endUnstarted(transition, attempt);
     return 'done';
   }
   if (now >= state.deadline) {
-    onDeadline(turn, attempt);
+    onDeadline(transition, attempt);
     if (isTerminal(state.status)) {
       return 'done';
     }
   }
   if (state.waiting !== null && now >= state.waiting.ask_at) {
-    turn.ask();
+    transition.ask();
     return 'done';
   }
   if (attempt === undefined) {
@@ -39,59 +42,60 @@ export function onClock(turn: Turn): Reply {
   }
   const error = endedBy(attempt, now);
   if (error !== null) {
-    // Nothing fences a run off that no worker claims: the provider may have it after all, and is told to cancel it.
-    turn.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null && workersReport(state));
+    // Without claims nothing fences a run off. The provider may have accepted it after all, so it is canceled there.
+    transition.retryOrFail(attempt, 'lost', error, attempt.settle_at !== null && workersReport(state));
     return 'done';
   }
   if (attempt.phase === 'unknown' && due(attempt.due_at, now)) {
     if (workersReport(state)) {
-      turn.retryOrFail(attempt, 'superseded', unknownRun(attempt.number), true);
+      transition.retryOrFail(attempt, 'superseded', unknownRun(attempt.number), true);
     } else {
-      turn.retryOrFail(attempt, 'lost', unknownForEver(attempt.number), true);
+      transition.retryOrFail(attempt, 'lost', unknownRunError(attempt.number), true);
     }
     return 'done';
   }
   if (attempt.phase === 'sending' && due(attempt.due_at, now)) {
     attempt.due_at = null;
-    turn.do({ kind: 'send', attempt: attempt.number });
+    transition.do({ kind: 'send', attempt: attempt.number });
   }
   if (due(attempt.check_at, now) && attempt.run_id !== null) {
-    attempt.check_at = turn.nextCheck(attempt);
-    turn.do({ kind: 'check', attempt: attempt.number, run_id: attempt.run_id });
+    attempt.check_at = transition.nextCheck(attempt);
+    transition.do({ kind: 'check', attempt: attempt.number, run_id: attempt.run_id });
   }
-  // An alarm that rang too early changes nothing, and nothing need be stored.
-  return turn.effects.length > 0 ? 'done' : 'ignored';
+  // An early alarm changes nothing, so nothing needs to be stored.
+  return transition.effects.length > 0 ? 'done' : 'ignored';
 }
 
 const due = (at: number | null, now: number): boolean => at !== null && now >= at;
 
 /**
- * Before any worker started it ends here. Later: the worker stops by itself at the deadline; it gets a grace to say so. A worker that
- * knows no deadline is stopped at once, unless it is done and its results are on their way.
+ * Handles the deadline. A job that no worker has started ends here. A worker stops by itself at the deadline and gets a
+ * grace period to report. A worker that does not know the deadline is stopped at once, unless it has finished and its
+ * results are being fetched.
  */
-function onDeadline(turn: Turn, attempt: Attempt | undefined): void {
-  const { state, now } = turn;
+function onDeadline(transition: Transition, attempt: Attempt | undefined): void {
+  const { state, now } = transition;
   const mayFinish = attempt?.phase === 'claimed' && (workersReport(state) || attempt.moving);
   if (state.started_at === null) {
-    endUnstarted(turn, attempt);
-  } else if (!mayFinish || now >= closeAt(state, turn.policy)) {
-    turn.finish('failed', timeoutError(state.attempts.length));
+    endUnstarted(transition, attempt);
+  } else if (!mayFinish || now >= closeAt(state, transition.policy)) {
+    transition.finish('failed', timeoutError(state.attempts.length));
   } else if (workersReport(state)) {
-    turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'deadline' });
+    transition.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'deadline' });
   }
 }
 
-/** The time is up of a job that no worker ever took: `expired`, or failed where it is known what it waited for in vain. */
-function endUnstarted(turn: Turn, attempt: Attempt | undefined): void {
+/** Ends a job that no worker has claimed in time: `expired`, or failed when the reason for the wait is known. */
+function endUnstarted(transition: Transition, attempt: Attempt | undefined): void {
   const why = attempt?.held ?? null;
   if (why === null) {
-    turn.finish('expired', null);
+    transition.finish('expired', null);
   } else {
-    turn.finish('failed', why);
+    transition.finish('failed', why);
   }
 }
 
-/** When a running job is closed whether its worker says anything or not. */
+/** When a running job is closed even without a report from its worker. */
 const closeAt = (state: JobState, policy: Policy): number => state.deadline + policy.deadline_grace * 1000;
 
 function endedBy(attempt: Attempt, now: number): JobError | null {
@@ -118,8 +122,8 @@ const unknownRun = (attempt: number): JobError => ({
   attempt,
 });
 
-/** No claim could fence off a run that was taken after all: another one might be the second. */
-const unknownForEver = (attempt: number): JobError => ({
+/** Without claims nothing fences off a run that was accepted after all, so another run might be a second one. */
+const unknownRunError = (attempt: number): JobError => ({
   code: 'provider_failed',
   message: 'RunPod did not answer whether it took the run. It is not sent again, for it may have been taken.',
   at: 'provider',
@@ -127,7 +131,7 @@ const unknownForEver = (attempt: number): JobError => ({
   attempt,
 });
 
-/** When the machine next wants a `clock` signal; null when only something from outside can move the job. */
+/** When the machine needs the next `clock` signal; null when only an outside event can change the job. */
 export function wakeAt(state: JobState, policy: Policy, now: number): number | null {
   if (isTerminal(state.status)) {
     return null;
@@ -145,12 +149,13 @@ export function wakeAt(state: JobState, policy: Policy, now: number): number | n
   const attempt = currentAttempt(state);
   if (attempt !== undefined) {
     if (attempt.channel_open && attempt.check_at === null) {
-      // Nobody knows the run's id, so RunPod is not asked: the waking alone shows whether the worker's connection still lives.
-      times.push(now + CHANNEL_LOOK_MS);
+      // The run's id is unknown, so RunPod cannot be polled. Waking up shows whether the worker's connection still
+      // works.
+      times.push(now + CHANNEL_CHECK_MS);
     }
     const first = firstCheckAt(state, attempt);
     if (attempt.phase === 'sending' && now < first) {
-      // When its run will be asked about first: the alarm need not be set once more when RunPod has taken it.
+      // The time of the first check of the run, so that the alarm does not change when RunPod accepts it.
       times.push(first);
     }
     for (const at of [attempt.due_at, attempt.check_at, attempt.lost_at, attempt.settle_at]) {

@@ -2,11 +2,11 @@ import { describe, test } from 'vitest';
 import { claimA, claimB, picture, Scenario, policy, report, worker, workerError } from '../../testing/scenario.ts';
 import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
-import { stillWanted } from './effect-relevance.ts';
+import { isStillNeeded } from './effect-relevance.ts';
 import { stopReason } from './worker-messages.ts';
 
-describe('a claim whose answer got lost', () => {
-  test('may be asked for again for as long as it takes, without the worker counting as lost', ({ expect }) => {
+describe('a claim whose response was lost', () => {
+  test('may be repeated without the worker counting as lost', ({ expect }) => {
     const ask: Signal = { kind: 'claim', attempt: 1, claim: claimA, worker };
     const scenario = new Scenario().on(ask);
     const almost = policy.channel_grace * 1000 - 1;
@@ -18,17 +18,17 @@ describe('a claim whose answer got lost', () => {
     expect(scenario.after(almost + 1).state.attempts[0]?.outcome).toBe('lost');
   });
 
-  test('changes nothing for a worker that is connected', ({ expect }) => {
+  test('changes nothing for a connected worker', ({ expect }) => {
     const scenario = new Scenario().claimed().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
     expect(scenario.state.attempts[0]?.lost_at).toBeNull();
   });
 });
 
-describe('a run of which /run never told', () => {
+describe('a run for which /run never responded', () => {
   const named: Signal = { kind: 'run_named', attempt: 1, run_id: 'run-1' };
   const unknown = () => new Scenario().on({ kind: 'run_unknown', attempt: 1 });
 
-  test('is asked about once its webhook names it, claimed or not', ({ expect }) => {
+  test('is polled after its webhook has named it, claimed or not', ({ expect }) => {
     for (const scenario of [unknown(), unknown().on({ kind: 'claim', attempt: 1, claim: claimA, worker })]) {
       const claimed = scenario.state.attempts[0]?.claim !== null;
       scenario.on(named);
@@ -43,7 +43,7 @@ describe('a run of which /run never told', () => {
     }
   });
 
-  test('is canceled with its job once it is named', ({ expect }) => {
+  test('is canceled with its job after it has been named', ({ expect }) => {
     const scenario = unknown()
       .on({ kind: 'claim', attempt: 1, claim: claimA, worker })
       .on(named)
@@ -61,7 +61,7 @@ describe('a run of which /run never told', () => {
 });
 
 describe('a channel that is reported closed twice', () => {
-  test('does not give its worker a second grace', ({ expect }) => {
+  test('does not give its worker a second grace period', ({ expect }) => {
     const closed: Signal = { kind: 'channel_closed', attempt: 1, claim: claimA };
     const scenario = new Scenario().claimed().on(closed);
     const lostAt = scenario.state.attempts[0]?.lost_at;
@@ -72,7 +72,7 @@ describe('a channel that is reported closed twice', () => {
     expect(scenario.after(10_000).state.attempts[0]?.outcome).toBe('lost');
   });
 
-  test('has its grace again after the worker came back', ({ expect }) => {
+  test('gives a new grace period after the worker has reconnected', ({ expect }) => {
     const closed: Signal = { kind: 'channel_closed', attempt: 1, claim: claimA };
     const scenario = new Scenario().claimed().on(closed);
     scenario.now += 20_000;
@@ -83,8 +83,8 @@ describe('a channel that is reported closed twice', () => {
   });
 });
 
-describe('a run that RunPod did not know for a moment', () => {
-  test.for(['queued', 'running'] as const)('goes on once RunPod says "%s"', (status, { expect }) => {
+describe('a run that was briefly missing at RunPod', () => {
+  test.for(['queued', 'running'] as const)('continues when RunPod reports "%s"', (status, { expect }) => {
     const scenario = new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     scenario.on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(5_000);
     scenario.on({ kind: 'run_status', attempt: 1, status }).after(20_000);
@@ -93,8 +93,8 @@ describe('a run that RunPod did not know for a moment', () => {
   });
 });
 
-describe('a flood of hints', () => {
-  test('asks RunPod at once, and once more when it has passed', ({ expect }) => {
+describe('a flood of RunPod webhooks', () => {
+  test('polls RunPod at once, and once more afterwards', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     for (let hints = 0; hints < 100; hints += 1) {
       scenario.now += 10;
@@ -108,18 +108,18 @@ describe('a flood of hints', () => {
   });
 });
 
-describe('what a worker brings that is too much to keep', () => {
+describe('worker data that is too large to store', () => {
   const long = { ...picture, type: 'text' as const, key: null, text: 'x'.repeat(16_000) };
   const many = Array.from({ length: 100 }, (_, index) => ({ ...long, name: `${index}.txt` }));
 
-  test('ends the job with output_too_large, not with an error in the gateway', ({ expect }) => {
+  test('ends the job with output_too_large instead of a gateway error', ({ expect }) => {
     const scenario = new Scenario().claimed().on(report(1, claimA, { outputs: many }));
     expect(scenario.reply).toBe('done');
     expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'output_too_large', retryable: false } });
     expect(JSON.stringify(scenario.state).length).toBeLessThan(1_600_000);
   });
 
-  test('stops growing the state while it comes over the channel', ({ expect }) => {
+  test('does not let the state grow over the channel', ({ expect }) => {
     const scenario = new Scenario().claimed();
     for (const [index, output] of many.entries()) {
       scenario.on({
@@ -134,7 +134,7 @@ describe('what a worker brings that is too much to keep', () => {
     expect(JSON.stringify(scenario.state).length).toBeLessThan(1_600_000);
   });
 
-  test('loses an error its details, and keeps the error', ({ expect }) => {
+  test('removes the details of an error, and keeps the error', ({ expect }) => {
     const error = workerError({ retryable: false, details: { node_errors: 'x'.repeat(40_000) } });
     const scenario = new Scenario().claimed().on(report(1, claimA, { outcome: 'failed', error }));
     expect(scenario.state.error).toMatchObject({ code: 'comfyui_unavailable', message: 'gone' });
@@ -142,20 +142,20 @@ describe('what a worker brings that is too much to keep', () => {
   });
 });
 
-test('a new attempt does not show the times of the one before', ({ expect }) => {
+test('a new attempt does not show the times of the previous one', ({ expect }) => {
   const scenario = new Scenario()
     .claimed()
     .on(report(1, claimA, { outcome: 'failed', error: workerError(), timings: { execution_ms: 7 } }));
   expect(scenario.state).toMatchObject({ status: 'queued', timings: {} });
 });
 
-describe('an effect that waited', () => {
+describe('a delayed effect', () => {
   const send = { kind: 'send', attempt: 1 } as const;
   const check = { kind: 'check', attempt: 1, run_id: 'r' } as const;
   const cancelRun = { kind: 'cancel_run', attempt: 1, run_id: 'r' } as const;
 
-  test('starts no run for an attempt that is canceled, claimed, known to RunPod or replaced', ({ expect }) => {
-    const wanted = (scenario: Scenario) => stillWanted(scenario.state, send, scenario.now);
+  test('starts no run for an attempt that is canceled, claimed, accepted or replaced', ({ expect }) => {
+    const wanted = (scenario: Scenario) => isStillNeeded(scenario.state, send, scenario.now);
     expect(wanted(new Scenario())).toBe(true);
     expect(wanted(new Scenario().on({ kind: 'cancel' }))).toBe(false);
     expect(wanted(new Scenario().on({ kind: 'claim', attempt: 1, claim: claimB, worker }))).toBe(false);
@@ -165,32 +165,32 @@ describe('an effect that waited', () => {
     expect(wanted(new Scenario().after(900_000))).toBe(false);
   });
 
-  test('asks about no attempt that is over', ({ expect }) => {
+  test('does not poll an attempt that has ended', ({ expect }) => {
     const scenario = new Scenario().claimed();
-    expect(stillWanted(scenario.state, check, scenario.now)).toBe(true);
+    expect(isStillNeeded(scenario.state, check, scenario.now)).toBe(true);
     scenario.on(report(1, claimA, {}));
-    expect(stillWanted(scenario.state, check, scenario.now)).toBe(false);
+    expect(isStillNeeded(scenario.state, check, scenario.now)).toBe(false);
   });
 
-  test("cancels a run until RunPod's own limit has ended it, and not for ever", ({ expect }) => {
+  test("cancels a run only until RunPod's own limit has ended it", ({ expect }) => {
     const scenario = new Scenario()
       .claimed()
       .on({ kind: 'cancel' })
       .after(policy.cancel_grace * 1000);
     expect(scenario.state.status).toBe('canceled');
-    expect(stillWanted(scenario.state, cancelRun, scenario.state.deadline)).toBe(true);
-    expect(stillWanted(scenario.state, cancelRun, scenario.state.deadline + 86_400_000)).toBe(false);
+    expect(isStillNeeded(scenario.state, cancelRun, scenario.state.deadline)).toBe(true);
+    expect(isStillNeeded(scenario.state, cancelRun, scenario.state.deadline + 86_400_000)).toBe(false);
   });
 
-  test('that tells others of the end is always wanted', ({ expect }) => {
+  test('is always carried out when it reports the end of the job', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'cancel' });
-    expect(stillWanted(scenario.state, { kind: 'project' }, Infinity)).toBe(true);
-    expect(stillWanted(scenario.state, { kind: 'release' }, Infinity)).toBe(true);
+    expect(isStillNeeded(scenario.state, { kind: 'project' }, Infinity)).toBe(true);
+    expect(isStillNeeded(scenario.state, { kind: 'release' }, Infinity)).toBe(true);
   });
 });
 
-describe('a worker that connects again', () => {
-  test('is told to stop while a cancel or the deadline holds', ({ expect }) => {
+describe('a worker that reconnects', () => {
+  test('must stop after a cancel or the deadline', ({ expect }) => {
     const scenario = new Scenario().claimed();
     expect(stopReason(scenario.state, scenario.now)).toBeNull();
     expect(stopReason(scenario.state, scenario.state.deadline)).toBe('deadline');

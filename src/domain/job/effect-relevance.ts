@@ -2,16 +2,16 @@ import { isTerminal } from '../../contract/job.ts';
 import type { Effect } from './signals.ts';
 import { currentAttempt, type JobState } from './state.ts';
 
-/** RunPod is told to end a run by itself this long after the job's deadline: the worker ends it first if it can. */
+/** RunPod ends a run by itself this long after the job's deadline. The worker ends it earlier if it can. */
 export const RUN_GRACE_MS = 120_000;
 /** RunPod's clock and ours differ by less than this. */
 const CLOCK_SLACK_MS = 60_000;
 
 /**
- * Whether an effect that waited is still to be done. It may have waited through a crash or an outage, and what it was for
- * may be over: above all, `/run` must not start a paid run for an attempt that no longer counts.
+ * Whether a delayed effect is still needed. It may have waited through a crash or an outage, and its reason may have
+ * passed. Above all, `/run` must not start a paid run for an attempt that is no longer current.
  */
-export function stillWanted(state: JobState, effect: Effect, now: number): boolean {
+export function isStillNeeded(state: JobState, effect: Effect, now: number): boolean {
   const attempt = currentAttempt(state);
   switch (effect.kind) {
     case 'send':
@@ -22,7 +22,7 @@ export function stillWanted(state: JobState, effect: Effect, now: number): boole
     case 'stop_worker':
       return attempt?.number === effect.attempt;
     case 'cancel_run':
-      // Later than this the run is gone whether anybody canceled it or not, and RunPod may refuse us for ever.
+      // Later than this RunPod has ended the run in any case, and may reject the call permanently.
       return now < state.deadline + RUN_GRACE_MS + CLOCK_SLACK_MS;
     case 'ask_admission':
       return state.waiting !== null && !isTerminal(state.status);

@@ -3,27 +3,30 @@ import type { JobError, JobView, Output, Progress } from '../../contract/job.ts'
 import { jsonBytes } from './size.ts';
 
 /**
- * What a watcher is sent at once: no event is longer than `MAX_EVENT_BYTES`, since clients bound what they buffer (reference/http-api.md
- * section 8). What is left out can be had elsewhere (docs/reference/events.md).
+ * The largest event that a watcher receives, in bytes, because clients limit their buffers (reference/http-api.md
+ * section 8). Other routes return the parts that are left out (docs/reference/events.md).
  */
 export const MAX_EVENT_BYTES = 64 * 1024;
 
-/** What a door may add to an event of ours: times written out, links of the job. */
+/** Bytes that a route may add to an event: ISO times and links of the job. */
 const ADDED_BYTES = 4 * 1024;
-/** What a door adds to an output, beside its name in a link: an origin has at most 262 characters (RFC 1035), the rest is a path. */
+/**
+ * Bytes that a route adds to an output besides its name in a link: an origin of at most 262 characters (RFC 1035), and
+ * a path.
+ */
 const LINK_BYTES = 400;
-/** A byte of a name is up to three in a link. */
+/** A byte of a name takes up to three bytes in a link. */
 const LINK_BYTES_PER_NAME_BYTE = 3;
 const ROOM_BYTES = MAX_EVENT_BYTES - ADDED_BYTES;
 
-/** Texts that nothing else bounds are cut to this, in characters, where an event has no room for them. */
+/** Texts without another limit are cut to this many characters when an event has no room for them. */
 const SHORT_CHARS = 200;
 
 const encoder = new TextEncoder();
 const linkBytes = ({ name }: Output): number => LINK_BYTES + LINK_BYTES_PER_NAME_BYTE * encoder.encode(name).byteLength;
 const short = (text: string): string => text.slice(0, SHORT_CHARS);
 
-/** An event that fits: what it can do without goes first. */
+/** Makes an event fit the limit by removing its least important parts first. */
 export function fitEvent(event: EventBody): EventBody {
   const links = event.event === 'output' ? linkBytes(event.data) : 0;
   const fits = (tried: EventBody): boolean => jsonBytes(tried.data) + links <= ROOM_BYTES;
@@ -61,14 +64,14 @@ export function fitEvent(event: EventBody): EventBody {
   }
 }
 
-/** The first that fits, or the last. */
+/** Returns the first event that fits, or else the last. */
 function firstFit(fits: (event: EventBody) => boolean, first: EventBody, last: EventBody): EventBody {
   return fits(first) ? first : last;
 }
 
 type Cut = { name: string; make: (job: JobView) => JobView };
 
-/** What a snapshot does without, in this order, each only if it must. */
+/** The parts that a snapshot leaves out, in this order, as far as necessary. */
 const CUTS: readonly Cut[] = [
   {
     name: 'outputs.text',
@@ -102,7 +105,7 @@ const CUTS: readonly Cut[] = [
   },
 ];
 
-/** A job as a snapshot can show it. Where it does not fit whole, `truncated` names what is not all there. */
+/** Makes a job fit into a snapshot. `truncated` names the incomplete parts. */
 export function fitSnapshot(job: JobView): JobView {
   let fitting = job;
   const truncated: string[] = [];
@@ -125,7 +128,7 @@ export function fitSnapshot(job: JobView): JobView {
 const weightOf = (job: JobView): number =>
   jsonBytes(job) + job.outputs.reduce((sum, output) => sum + linkBytes(output), 0);
 
-/** As many outputs from the first as there is room for beside the rest of the job; none where the rest alone is too much. */
+/** Returns the first outputs that fit besides the rest of the job; none when the rest alone is too large. */
 function leading(job: JobView): Output[] {
   let room = ROOM_BYTES - jsonBytes({ ...job, outputs: [] });
   const end = job.outputs.findIndex((output) => {

@@ -25,7 +25,7 @@ function full(): Scenario {
 const next = (scenario: Scenario): number => (scenario.state.attempts.at(-1)?.acked ?? 0) + 1;
 
 describe('a log of MAX_LOG_BYTES', () => {
-  test('takes no more progress, messages, outputs or stages', ({ expect }) => {
+  test('accepts no more progress, messages, outputs or stages', ({ expect }) => {
     const scenario = full();
     const events = scenario.events.length;
     const nodes = { more: text };
@@ -43,14 +43,14 @@ describe('a log of MAX_LOG_BYTES', () => {
     expect(bytes(scenario)).toBeLessThan(MAX_LOG_BYTES + MAX_EVENT_BYTES);
   });
 
-  test('still takes the end of the job', ({ expect }) => {
+  test('still accepts the end of the job', ({ expect }) => {
     const scenario = full().on(report(1, claimA, { outputs: [picture] }));
     expect(scenario.events.at(-1)).toMatchObject({ event: 'status', data: { status: 'succeeded' } });
     expect(scenario.state.outputs).toEqual([picture]);
   });
 });
 
-test('a job that was stored before its log was counted begins to count', ({ expect }) => {
+test('a job that was stored without a log size begins to count it', ({ expect }) => {
   const { logged_bytes: _new, ...stored } = new Scenario().state;
   expect(readState(JSON.stringify(stored))).toMatchObject({ logged_bytes: 0 });
 });

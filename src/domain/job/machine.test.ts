@@ -17,11 +17,11 @@ import { wakeAt } from './clock.ts';
 import { FIRST_CHECK_MS } from './run-accepted.ts';
 import type { Signal } from './signals.ts';
 import { currentAttempt } from './state.ts';
-import { MAX_SENDS } from './transition.ts';
-import { usedBy } from './usage.ts';
+import { MAX_ATTEMPTS } from './transition.ts';
+import { chargeOf } from './usage.ts';
 
-describe('a job that goes well', () => {
-  test('runs from queued to succeeded and gives its place back once', ({ expect }) => {
+describe('a successful job', () => {
+  test('runs from queued to succeeded and releases its slot once', ({ expect }) => {
     const scenario = new Scenario().claimed().on(report(1, claimA, { outputs: [picture] }));
     expect(scenario.state).toMatchObject({ status: 'succeeded', stage: null, outputs: [picture], error: null });
     expect(scenario.statuses()).toEqual(['queued', 'running', 'succeeded']);
@@ -30,7 +30,7 @@ describe('a job that goes well', () => {
     expect(scenario.did('cancel_run')).toEqual([]);
   });
 
-  test('takes the report again after it is over, and answers the same', ({ expect }) => {
+  test('accepts a repeated report with the same reply', ({ expect }) => {
     const scenario = new Scenario().claimed().on(report(1, claimA, {}));
     const events = scenario.events.length;
     scenario.on(report(1, claimA, {}));
@@ -38,7 +38,7 @@ describe('a job that goes well', () => {
     expect(scenario.events).toHaveLength(events);
   });
 
-  test('logs an output the channel lost, and none twice', ({ expect }) => {
+  test('logs an output that the channel lost, and none twice', ({ expect }) => {
     const scenario = new Scenario().claimed();
     scenario.on({
       kind: 'worker_message',
@@ -56,20 +56,20 @@ describe('a job that goes well', () => {
 });
 
 describe('a claim', () => {
-  test('succeeds once: another delivery of the ticket is told so', ({ expect }) => {
+  test('succeeds once, and is rejected for a second delivery of the ticket', ({ expect }) => {
     const scenario = new Scenario().claimed();
     expect(scenario.on({ kind: 'claim', attempt: 1, claim: claimB, worker }).reply).toBe('claimed_elsewhere');
     expect(scenario.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('granted');
   });
 
-  test('is granted even when it outruns the answer of /run', ({ expect }) => {
+  test('is granted even before /run has responded', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'claim', attempt: 1, claim: claimA, worker });
     expect(scenario.reply).toBe('granted');
     scenario.on({ kind: 'run_accepted', attempt: 1, run_id: 'late' });
     expect(currentAttempt(scenario.state)).toMatchObject({ phase: 'claimed', run_id: 'late' });
   });
 
-  test('comes too late after a cancel, after the deadline, and for an older attempt', ({ expect }) => {
+  test('is rejected after a cancel, after the deadline, and for an older attempt', ({ expect }) => {
     expect(new Scenario().on({ kind: 'cancel' }).on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe(
       'over',
     );
@@ -83,7 +83,7 @@ describe('a claim', () => {
 });
 
 describe('/run', () => {
-  test('with an unknown outcome is waited out, then fenced off by a new attempt, never repeated', ({ expect }) => {
+  test('is not repeated after an unknown outcome: a new attempt fences it off', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'run_unknown', attempt: 1 });
     scenario.after(policy.claim_grace * 1000 - 1);
     expect(scenario.did('send')).toHaveLength(1);
@@ -95,7 +95,7 @@ describe('/run', () => {
     expect(scenario.state.attempts[0]).toMatchObject({ phase: 'over', outcome: 'superseded' });
   });
 
-  test('with an unknown outcome that a worker claims after all goes on', ({ expect }) => {
+  test('continues after an unknown outcome when a worker claims the run', ({ expect }) => {
     const scenario = new Scenario()
       .on({ kind: 'run_unknown', attempt: 1 })
       .on({ kind: 'claim', attempt: 1, claim: claimA, worker });
@@ -103,7 +103,7 @@ describe('/run', () => {
     expect(scenario.after(1_000).did('send')).toHaveLength(1);
   });
 
-  test('refused for now is called again for the same attempt, later each time', ({ expect }) => {
+  test('is repeated with growing delays after a temporary refusal', ({ expect }) => {
     const refused: Signal = {
       kind: 'run_refused',
       attempt: 1,
@@ -131,7 +131,7 @@ describe('/run', () => {
     expect(scenario.after(1).did('send')).toHaveLength(2);
   });
 
-  test('refused for good fails the job', ({ expect }) => {
+  test('fails the job after a permanent refusal', ({ expect }) => {
     const scenario = new Scenario().on({
       kind: 'run_refused',
       attempt: 1,
@@ -143,16 +143,16 @@ describe('/run', () => {
     expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'provider_refused', at: 'provider' } });
   });
 
-  test('never has more than the allowed number of attempts', ({ expect }) => {
+  test('is never called for more than MAX_SENDS attempts', ({ expect }) => {
     const scenario = new Scenario({ deadline: START + 86_400_000 });
-    for (let attempt = 1; attempt <= MAX_SENDS; attempt += 1) {
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
       scenario.on({ kind: 'run_unknown', attempt }).after(policy.claim_grace * 1000);
     }
-    expect(scenario.did('send')).toHaveLength(MAX_SENDS);
+    expect(scenario.did('send')).toHaveLength(MAX_ATTEMPTS);
     expect(scenario.state.status).toBe('failed');
   });
 
-  test('accepted after the job was canceled is canceled at RunPod', ({ expect }) => {
+  test('cancels a run that was accepted after the job was canceled', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'cancel' });
     expect(scenario.did('cancel_run')).toEqual([]);
     scenario.on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
@@ -161,14 +161,14 @@ describe('/run', () => {
 });
 
 describe('a cancel', () => {
-  test('of a queued job ends it at once and cancels the run before a worker starts', ({ expect }) => {
+  test('ends a queued job at once and cancels its run', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' }).on({ kind: 'cancel' });
     expect(scenario.state.status).toBe('canceled');
     expect(scenario.did('cancel_run')).toHaveLength(1);
     expect(scenario.did('stop_worker')).toEqual([]);
   });
 
-  test('of a running job tells the worker, and the worker ends it', ({ expect }) => {
+  test('is sent to the worker of a running job, whose report ends the job', ({ expect }) => {
     const scenario = new Scenario().claimed().on({ kind: 'cancel' });
     expect(scenario.state.status).toBe('canceling');
     expect(scenario.did('stop_worker')).toEqual([{ kind: 'stop_worker', attempt: 1, reason: 'client' }]);
@@ -176,7 +176,7 @@ describe('a cancel', () => {
     expect(scenario.statuses()).toEqual(['queued', 'running', 'canceling', 'canceled']);
   });
 
-  test('closes a job whose worker says nothing, and takes the run away from RunPod', ({ expect }) => {
+  test('closes a job whose worker does not respond, and cancels the run at RunPod', ({ expect }) => {
     const scenario = new Scenario()
       .claimed()
       .on({ kind: 'cancel' })
@@ -185,7 +185,7 @@ describe('a cancel', () => {
     expect(scenario.did('cancel_run')).toHaveLength(1);
   });
 
-  test('that crosses the report leaves the result standing', ({ expect }) => {
+  test('keeps the result when it crosses the report', ({ expect }) => {
     const scenario = new Scenario()
       .claimed()
       .on({ kind: 'cancel' })
@@ -193,7 +193,7 @@ describe('a cancel', () => {
     expect(scenario.state).toMatchObject({ status: 'succeeded', outputs: [picture] });
   });
 
-  test('is never answered by a new attempt', ({ expect }) => {
+  test('never leads to a new attempt', ({ expect }) => {
     const scenario = new Scenario()
       .claimed()
       .on({ kind: 'cancel' })
@@ -202,7 +202,7 @@ describe('a cancel', () => {
     expect(scenario.did('send')).toHaveLength(1);
   });
 
-  test('repeated changes nothing', ({ expect }) => {
+  test('changes nothing when repeated', ({ expect }) => {
     const scenario = new Scenario().claimed().on({ kind: 'cancel' });
     const before = structuredClone(scenario.state);
     scenario.now += 5;
@@ -210,8 +210,8 @@ describe('a cancel', () => {
   });
 });
 
-describe('a worker that goes away', () => {
-  test('has a grace to come back', ({ expect }) => {
+describe('a worker that disconnects', () => {
+  test('has a grace period to reconnect', ({ expect }) => {
     const scenario = new Scenario().claimed().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
     expect(scenario.did('check')).toHaveLength(1);
     scenario.after(policy.channel_grace * 1000 - 1).on({ kind: 'channel_opened', attempt: 1, claim: claimA });
@@ -232,7 +232,7 @@ describe('a worker that goes away', () => {
     expect(scenario.statuses().filter((status) => isTerminal(status as 'failed'))).toEqual(['failed']);
   });
 
-  test('cannot report for an attempt that a newer one replaced', ({ expect }) => {
+  test('cannot report for an attempt that a newer one has replaced', ({ expect }) => {
     const scenario = new Scenario()
       .claimed()
       .on({ kind: 'channel_closed', attempt: 1, claim: claimA })
@@ -241,7 +241,7 @@ describe('a worker that goes away', () => {
     expect(scenario.state.status).toBe('queued');
   });
 
-  test('that never opened a channel after its claim is lost too', ({ expect }) => {
+  test('counts as lost when it never opens a channel after its claim', ({ expect }) => {
     const scenario = new Scenario()
       .on({ kind: 'claim', attempt: 1, claim: claimA, worker })
       .after(policy.channel_grace * 1000);
@@ -249,15 +249,15 @@ describe('a worker that goes away', () => {
   });
 });
 
-describe('a failure the worker reports', () => {
-  test('that may pass is tried again within the budget of claimed attempts', ({ expect }) => {
+describe('a failure that the worker reports', () => {
+  test('is retried up to the limit of claimed attempts when it is retryable', ({ expect }) => {
     const scenario = new Scenario().claimed().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
     expect(scenario.state.status).toBe('queued');
     scenario.claimed(claimB).on(report(2, claimB, { outcome: 'failed', error: workerError() }));
     expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'comfyui_unavailable', attempt: 2 } });
   });
 
-  test('that will not pass ends the job with its node', ({ expect }) => {
+  test('ends the job with its node when it is not retryable', ({ expect }) => {
     const error = workerError({
       code: 'execution_error',
       at: 'workflow',
@@ -274,8 +274,8 @@ describe('a failure the worker reports', () => {
   });
 });
 
-describe('a worker that is stopped though nobody asked', () => {
-  test('is replaced: the client gets the result all the same', ({ expect }) => {
+describe('a worker that stops without a cancel', () => {
+  test('is replaced, so that the client still gets the result', ({ expect }) => {
     const scenario = new Scenario().claimed().on(report(1, claimA, { outcome: 'canceled' }));
     expect(scenario.state).toMatchObject({
       status: 'queued',
@@ -284,7 +284,7 @@ describe('a worker that is stopped though nobody asked', () => {
     expect(scenario.claimed(claimB).on(report(2, claimB, {})).state.status).toBe('succeeded');
   });
 
-  test('at the deadline is a timeout', ({ expect }) => {
+  test('causes a timeout at the deadline', ({ expect }) => {
     const scenario = new Scenario()
       .claimed()
       .after(900_000)
@@ -293,7 +293,7 @@ describe('a worker that is stopped though nobody asked', () => {
   });
 });
 
-test('every attempt is announced in the log, also one that follows an attempt nobody claimed', ({ expect }) => {
+test('the log shows the beginning of every attempt, also after an unclaimed one', ({ expect }) => {
   const scenario = new Scenario().on({ kind: 'run_unknown', attempt: 1 }).after(policy.claim_grace * 1000);
   expect(scenario.events.flatMap((event) => (event.event === 'status' ? [event.data.attempt] : []))).toEqual([1, 2]);
 });
@@ -308,17 +308,17 @@ describe("RunPod's word", () => {
     },
   );
 
-  test('"completed" and no report in time makes the attempt lost', ({ expect }) => {
+  test('"completed" without a report in time makes the attempt lost', ({ expect }) => {
     const scenario = new Scenario().claimed().on({ kind: 'run_status', attempt: 1, status: 'completed' }).after(10_000);
     expect(scenario.state.attempts[0]).toMatchObject({ outcome: 'lost', error: { code: 'worker_lost' } });
   });
 
-  test('"missing" does not end a job whose worker is heard', ({ expect }) => {
+  test('"missing" does not end a job whose worker is connected', ({ expect }) => {
     const scenario = new Scenario().claimed().on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(60_000);
     expect(scenario.state.status).toBe('running');
   });
 
-  test('"missing" for a run nobody claimed starts a new attempt', ({ expect }) => {
+  test('"missing" for an unclaimed run starts a new attempt', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     scenario.on({ kind: 'run_status', attempt: 1, status: 'missing' }).after(10_000);
     expect(scenario.state).toMatchObject({ status: 'queued', attempts: [{ outcome: 'lost' }, {}] });
@@ -330,7 +330,7 @@ describe("RunPod's word", () => {
     expect(scenario.on({ kind: 'run_status', attempt: 1, status: 'queued' }).state.stage).toBe('capacity');
   });
 
-  test('is asked for once per hint, and a hint for nothing asks nothing', ({ expect }) => {
+  test('is polled once per webhook, and not for an unknown run', ({ expect }) => {
     const scenario = new Scenario().on({ kind: 'run_hint', attempt: 1 });
     expect(scenario.did('check')).toEqual([]);
     scenario.claimed().on({ kind: 'run_hint', attempt: 1 }).on({ kind: 'run_hint', attempt: 7 });
@@ -345,7 +345,7 @@ describe('the deadline', () => {
     expect(scenario.did('cancel_run')).toHaveLength(1);
   });
 
-  test('stops a running worker, and ends the job even if it says nothing', ({ expect }) => {
+  test('stops a running worker, and ends the job even without a report', ({ expect }) => {
     const scenario = new Scenario().claimed().after(900_000);
     expect(scenario.did('stop_worker')).toEqual([{ kind: 'stop_worker', attempt: 1, reason: 'deadline' }]);
     expect(scenario.state.status).toBe('running');
@@ -354,33 +354,33 @@ describe('the deadline', () => {
   });
 });
 
-describe('a time to start within', () => {
+describe('start_within', () => {
   const START_MS = 60_000;
   const soon = () => new Scenario({ start_deadline: START + START_MS });
 
-  test('expires a job that no worker has claimed by then, cancels its run and charges nothing', ({ expect }) => {
+  test('expires an unclaimed job, cancels its run and charges nothing', ({ expect }) => {
     const scenario = soon().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     expect(scenario.after(START_MS - 1).state.status).toBe('queued');
     expect(scenario.after(1).state).toMatchObject({ status: 'expired', completed_at: START + START_MS });
     expect(scenario.did('cancel_run')).toEqual([{ kind: 'cancel_run', attempt: 1, run_id: 'r' }]);
-    expect(usedBy(scenario.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
+    expect(chargeOf(scenario.state)).toEqual({ gpu_ms: 0, micro_usd: 0 });
   });
 
-  test('expires a job that still waits for its account', ({ expect }) => {
+  test('expires a job that still waits for a slot', ({ expect }) => {
     const scenario = new Scenario({ waits: true, start_deadline: START + START_MS });
     expect(scenario.after(START_MS).state.status).toBe('expired');
     expect(scenario.did('send')).toEqual([]);
     expect(scenario.did('release')).toHaveLength(1);
   });
 
-  test('refuses a claim that comes then, though nobody has looked at the clock yet', ({ expect }) => {
+  test('rejects a later claim even before the alarm has fired', ({ expect }) => {
     const scenario = soon().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     scenario.now = START + START_MS;
     expect(scenario.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
     expect(scenario.on({ kind: 'clock' }).state.status).toBe('expired');
   });
 
-  test('says nothing of a job that started in time, not even when its worker is lost', ({ expect }) => {
+  test('does not affect a job that started in time, even when its worker is lost', ({ expect }) => {
     const scenario = soon().claimed();
     expect(scenario.after(START_MS).state.status).toBe('running');
     scenario.on({ kind: 'channel_closed', attempt: 1, claim: claimA }).after(policy.channel_grace * 1000);
@@ -389,7 +389,7 @@ describe('a time to start within', () => {
     expect(scenario.state.status).toBe('running');
   });
 
-  test('wakes the job at that moment, and no more once it has started', ({ expect }) => {
+  test('wakes the job at that time, but not after it has started', ({ expect }) => {
     // Before that it wakes to ask about its run.
     expect(wakeAt(soon().state, policy, START)).toBe(START + FIRST_CHECK_MS);
     expect(wakeAt(soon().state, policy, START + FIRST_CHECK_MS)).toBe(START + START_MS);
@@ -403,7 +403,7 @@ describe('a time to start within', () => {
 describe('the first check of a run', () => {
   const accepted: Signal = { kind: 'run_accepted', attempt: 1, run_id: 'run-1' };
 
-  test('is due when the new attempt said, so that the alarm is set once', ({ expect }) => {
+  test('is due at the time that the new attempt named, so that the alarm is set once', ({ expect }) => {
     const scenario = new Scenario();
     expect(wakeAt(scenario.state, policy, scenario.now)).toBe(START + FIRST_CHECK_MS);
     scenario.now += 300;
@@ -412,7 +412,7 @@ describe('the first check of a run', () => {
     expect(scenario.after(FIRST_CHECK_MS - 300).did('check')).toHaveLength(1);
   });
 
-  test('comes FIRST_CHECK_MS after a run that RunPod took late', ({ expect }) => {
+  test('comes FIRST_CHECK_MS after a late acceptance', ({ expect }) => {
     const scenario = new Scenario();
     scenario.now += FIRST_CHECK_MS;
     scenario.on(accepted);
@@ -420,8 +420,8 @@ describe('the first check of a run', () => {
   });
 });
 
-describe('an alarm that rings when nothing is due', () => {
-  test('leaves nothing to be stored', ({ expect }) => {
+describe('an alarm when nothing is due', () => {
+  test('stores nothing', ({ expect }) => {
     expect(new Scenario().after(1).reply).toBe('ignored');
     const scenario = new Scenario().claimed();
     const { state } = scenario;
@@ -441,7 +441,7 @@ describe("RunPod's id of a run", () => {
     expect(scenario.events.at(-1)).toMatchObject({ event: 'status', data: { error: { upstream_id: 'run-1' } } });
   });
 
-  test('is left out where there was no run', ({ expect }) => {
+  test('is left out when there was no run', ({ expect }) => {
     const scenario = new Scenario().on({
       kind: 'run_refused',
       attempt: 1,
@@ -455,7 +455,7 @@ describe("RunPod's id of a run", () => {
 });
 
 describe('the channel', () => {
-  test('takes each message once, in order', ({ expect }) => {
+  test('accepts each message once, in order', ({ expect }) => {
     const scenario = new Scenario().claimed();
     const message = (seq: number): Signal => ({
       kind: 'worker_message',
@@ -479,13 +479,13 @@ describe('the channel', () => {
   });
   const logged = (scenario: Scenario) => scenario.events.filter((event) => event.event === 'progress');
 
-  test('never lets progress fall', ({ expect }) => {
+  test('never lets progress decrease', ({ expect }) => {
     const scenario = new Scenario().claimed().on(progress(1, 0.5)).on(progress(2, 0.2));
     expect(scenario.state.progress?.value).toBe(0.5);
     expect(scenario.live).toMatchObject([{ event: 'progress', data: { value: 0.5 } }]);
   });
 
-  test('shows all progress and logs some: the first, one in 15 s, and the end of the graph', ({ expect }) => {
+  test('shows all progress and logs the first, one per 15 s, and the end of the graph', ({ expect }) => {
     const scenario = new Scenario().claimed();
     for (let seq = 1; seq <= 239; seq += 1) {
       scenario.on(progress(seq, seq / 240));
@@ -499,7 +499,7 @@ describe('the channel', () => {
     expect(scenario.live.length + logged(scenario).length).toBe(240);
   });
 
-  test('logs less of a job that takes hours', ({ expect }) => {
+  test('logs less often for a job that takes hours', ({ expect }) => {
     const scenario = new Scenario({ deadline: START + 86_400_000 }).claimed();
     for (let seq = 1; seq <= 86_000 / 15; seq += 1) {
       scenario.on(progress(seq, 0.5));
@@ -508,9 +508,7 @@ describe('the channel', () => {
     expect(logged(scenario).length).toBeLessThan(1_500 + (86_000 - 1_500 * 15) / 60 + 2);
   });
 
-  test('loses no change of a node: what was only shown is in the next entry of the log, or before the end', ({
-    expect,
-  }) => {
+  test('logs every node change in the next entry or before the end', ({ expect }) => {
     const running = { state: 'running' };
     const finished = { state: 'finished' };
     const scenario = new Scenario().claimed().on(progress(1, 0.1, { '1': running }));
@@ -526,7 +524,7 @@ describe('the channel', () => {
     expect(scenario.events.at(-1)?.event).toBe('status');
   });
 
-  test('writes changes of nodes to the log before they are too many for one entry', ({ expect }) => {
+  test('logs node changes before they exceed one entry', ({ expect }) => {
     const scenario = new Scenario().claimed().on(progress(1, 0.1));
     const changes = (from: number) =>
       Object.fromEntries(Array.from({ length: 700 }, (_, id) => [String(from + id), { state: 'finished', value: 1 }]));
@@ -541,7 +539,7 @@ describe('the channel', () => {
     expect(Object.keys(scenario.state.progress_log.nodes)).toHaveLength(700);
   });
 
-  test('asks RunPod less often about a worker that is on its channel, and at once when it leaves', ({ expect }) => {
+  test('lets RunPod be polled less often while it is open, and at once when it closes', ({ expect }) => {
     const scenario = new Scenario().claimed();
     const poll_ms = policy.poll_interval * 1000;
     scenario.after(3 * poll_ms);
@@ -552,7 +550,7 @@ describe('the channel', () => {
     expect(scenario.did('check')).toHaveLength(2);
   });
 
-  test('asks for what it does not know, and takes nothing twice', ({ expect }) => {
+  test('asks for missing messages, and accepts none twice', ({ expect }) => {
     const scenario = new Scenario().claimed().on(progress(1, 0.1));
     expect(scenario.on(progress(3, 0.3)).reply).toBe('gap');
     expect(scenario.on(progress(1, 0.1)).reply).toBe('ignored');
@@ -560,14 +558,12 @@ describe('the channel', () => {
   });
 });
 
-describe('whatever happens, in whatever order', () => {
-  test('there is one terminal event, it is the last, and everything ends by the deadline and its grace', ({
-    expect,
-  }) => {
+describe('any signals in any order', () => {
+  test('lead to one terminal event, the last of the log, by the deadline and its grace period', ({ expect }) => {
     fc.assert(
-      fc.property(randomScenarios, (story) => {
+      fc.property(randomScenarios, (signals) => {
         const scenario = new Scenario();
-        for (const [signal, pause] of story) {
+        for (const [signal, pause] of signals) {
           scenario.now += pause;
           const before = scenario.state;
           scenario.on(signal);
@@ -586,7 +582,7 @@ describe('whatever happens, in whatever order', () => {
         expect(isTerminal(scenario.state.status)).toBe(true);
         const latest = scenario.state.deadline + policy.deadline_grace * 1000;
         expect(scenario.state.completed_at ?? Infinity).toBeLessThanOrEqual(
-          Math.max(latest, START + story.reduce((sum, [, pause]) => sum + pause, 0)),
+          Math.max(latest, START + signals.reduce((sum, [, pause]) => sum + pause, 0)),
         );
         const terminal = scenario.events.filter((event) => event.event === 'status' && isTerminal(event.data.status));
         expect(terminal).toHaveLength(1);

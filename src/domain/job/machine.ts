@@ -3,26 +3,33 @@ import type { NewJob } from '../../contract/new-job.ts';
 import type { Policy } from '../../contract/limits.ts';
 import { onClock } from './clock.ts';
 import { startExecuting, stopExecuting } from './executed.ts';
-import { FIRST_LOOK_MS, onRunResult } from './provider-reports.ts';
+import { FIRST_POLL_MS, onRunResult } from './provider-reports.ts';
 import { onRunAccepted, onRunNamed } from './run-accepted.ts';
 import { onRunStatus } from './run-status.ts';
 import type { Reply, Signal } from './signals.ts';
 import { currentAttempt, type JobState, workersReport } from './state.ts';
-import { counting, Turn, type Step } from './transition.ts';
-import { onClaim, onComplete, onWorkerMessage, passOver } from './worker-messages.ts';
+import { attemptIfCurrent, Transition, type Step } from './transition.ts';
+import { onClaim, onComplete, onWorkerMessage, acknowledgeExcess } from './worker-messages.ts';
 
-/** First wait after `/run` was refused for now; doubles up to the last. RunPod asks for exponential back-off on 429. */
+/**
+ * The first wait after a temporary refusal of `/run`; it doubles up to the maximum. RunPod asks for exponential
+ * back-off on 429.
+ */
 const REFUSED_BACKOFF_MS = 1_000;
 const REFUSED_BACKOFF_MAX_MS = 30_000;
 /**
- * The longest wait that a refusal itself may ask for: as long as the breaker's longest pause (domain/endpoint/circuit-breaker.ts). A day's
- * `Retry-After` would leave a job without another try before its deadline, though the next call may well be taken.
+ * The longest `Retry-After` that a refusal may cause: the longest pause of the circuit breaker
+ * (domain/endpoint/circuit-breaker.ts). With a wait of a day the job would not be tried again before its deadline,
+ * although the next call might succeed.
  */
 const MAX_RETRY_AFTER_MS = 120_000;
-/** RunPod sends a webhook up to three times, 10 s apart (reference/runpod.md 2.6); anything denser is one piece of news. */
-const HINT_SPACING_MS = 2_000;
+/**
+ * RunPod sends a webhook up to three times, 10 s apart (reference/runpod.md 2.6). Webhooks that are closer together
+ * count as one.
+ */
+const WEBHOOK_SPACING_MS = 2_000;
 
-/** The state of a job that was just accepted and has no attempt yet. */
+/** Makes the state of a job that was just accepted and has no attempt yet. */
 export const newState = (job: NewJob, policy: Policy, now = job.created_at): JobState => ({
   id: job.id,
   account: job.account,
@@ -57,105 +64,112 @@ export const newState = (job: NewJob, policy: Policy, now = job.created_at): Job
 });
 
 /**
- * The job machine: `(state, signal, now) → (state, events, effects, reply)`. No I/O, no clock of its own, so that every order of
- * signals can be tested. Rules:
- * - a terminal status is final, and the event that announces it is the last of the log;
- * - at most one attempt counts at a time, and only the claim it granted may speak for it;
- * - an unknown outcome of `/run` is waited out, never repeated: a new attempt fences the old one off.
+ * The job machine: `(state, signal, now) → (state, events, effects, reply)`. It has no I/O and no clock, so that tests
+ * can try every order of signals. Rules:
+ * - a terminal status is final, and its event is the last of the log;
+ * - at most one attempt is current, and only the holder of its claim may report for it;
+ * - after an unknown outcome of `/run` the machine waits and never repeats the call: a new attempt fences off the old
+ *   one.
  *
- * The given state is not changed.
+ * Does not modify the given state.
  */
 export function step(before: JobState, signal: Signal, now: number, policy: Policy): Step {
   if (signal.kind === 'worker_message' && signal.message.type === 'dropped') {
-    return passOver(before, signal.attempt, signal.claim, signal.message.seq);
+    return acknowledgeExcess(before, signal.attempt, signal.claim, signal.message.seq);
   }
-  const turn = new Turn(structuredClone(before), policy, now);
-  const reply = react(turn, signal);
-  turn.state.last_event += turn.events.length;
-  const { state, events, effects, live } = turn;
-  return { state, events, effects, live, durable: !turn.passing || events.length > 0, reply };
+  const transition = new Transition(structuredClone(before), policy, now);
+  const reply = react(transition, signal);
+  transition.state.last_event += transition.events.length;
+  const { state, events, effects, live } = transition;
+  return { state, events, effects, live, durable: !transition.passing || events.length > 0, reply };
 }
 
-function react(turn: Turn, signal: Signal): Reply {
+function react(transition: Transition, signal: Signal): Reply {
   switch (signal.kind) {
     case 'created':
-      if (turn.state.last_event > 0) {
+      if (transition.state.last_event > 0) {
         return 'ignored';
       }
-      if (turn.state.waiting === null) {
-        turn.begin();
+      if (transition.state.waiting === null) {
+        transition.begin();
       } else {
-        turn.wait();
+        transition.wait();
       }
       return 'done';
     case 'admitted':
-      return onAdmitted(turn);
+      return onAdmitted(transition);
     case 'asked':
-      return onAsked(turn, signal.mine);
+      return onAsked(transition, signal.mine);
     case 'routed':
-      return onRouted(turn, signal.attempt, signal.endpoint);
+      return onRouted(transition, signal.attempt, signal.endpoint);
     case 'run_held':
-      return onRunHeld(turn, signal);
+      return onRunHeld(transition, signal);
     case 'run_named':
-      return onRunNamed(turn, signal.attempt, signal.run_id);
+      return onRunNamed(transition, signal.attempt, signal.run_id);
     case 'run_accepted':
-      return onRunAccepted(turn, signal.attempt, signal.run_id);
+      return onRunAccepted(transition, signal.attempt, signal.run_id);
     case 'run_refused':
-      return onRunRefused(turn, signal);
+      return onRunRefused(transition, signal);
     case 'run_unknown':
-      return onRunUnknown(turn, signal.attempt);
+      return onRunUnknown(transition, signal.attempt);
     case 'claim':
-      return onClaim(turn, signal);
+      return onClaim(transition, signal);
     case 'channel_opened':
     case 'channel_closed':
-      return onChannel(turn, signal.attempt, signal.claim, signal.kind === 'channel_opened');
+      return onChannel(transition, signal.attempt, signal.claim, signal.kind === 'channel_opened');
     case 'worker_message':
-      return onWorkerMessage(turn, signal);
+      return onWorkerMessage(transition, signal);
     case 'complete':
-      return onComplete(turn, signal.report);
+      return onComplete(transition, signal.report);
     case 'cancel':
-      return onCancel(turn);
+      return onCancel(transition);
     case 'erase':
-      if (!isTerminal(turn.state.status)) {
+      if (!isTerminal(transition.state.status)) {
         return 'ignored';
       }
-      turn.state.erased = true;
+      transition.state.erased = true;
       return 'done';
     case 'run_hint':
-      return onRunHint(turn, signal.attempt);
+      return onProviderWebhook(transition, signal.attempt);
     case 'run_status':
-      return onRunStatus(turn, signal);
+      return onRunStatus(transition, signal);
     case 'run_result':
-      return onRunResult(turn, signal);
+      return onRunResult(transition, signal);
     case 'clock':
-      return onClock(turn);
+      return onClock(transition);
   }
 }
 
-function onAdmitted(turn: Turn): Reply {
-  const { state } = turn;
+function onAdmitted(transition: Transition): Reply {
+  const { state } = transition;
   if (state.waiting === null || isTerminal(state.status)) {
     return 'ignored';
   }
   state.waiting = null;
-  turn.begin();
+  transition.begin();
   return 'done';
 }
 
-/** A question that arrived after the job had given its place back got it another one, or put it in line again. */
-function onAsked(turn: Turn, mine: boolean): Reply {
-  if (isTerminal(turn.state.status)) {
-    turn.do({ kind: 'release' });
+/**
+ * Handles the account's answer. When the job has already released its slot, an answer that grants a slot must be
+ * released too.
+ */
+function onAsked(transition: Transition, mine: boolean): Reply {
+  if (isTerminal(transition.state.status)) {
+    transition.do({ kind: 'release' });
     return 'done';
   }
-  return mine ? onAdmitted(turn) : 'ignored';
+  return mine ? onAdmitted(transition) : 'ignored';
 }
 
-/** The run goes elsewhere than was planned. Settled before `/run` is called, so that whatever becomes of the call is known by its place. */
-function onRouted(turn: Turn, number: number, endpoint: string): Reply {
-  const attempt = counting(turn, number);
-  // Where workers claim runs, a call that may never have been made is simply waited out.
-  const called = !workersReport(turn.state);
+/**
+ * Sets the endpoint of an attempt to another one. Stored before `/run` is called, so that the outcome belongs to this
+ * endpoint.
+ */
+function onRouted(transition: Transition, number: number, endpoint: string): Reply {
+  const attempt = attemptIfCurrent(transition, number);
+  // When workers claim runs, the machine simply waits after a call that may not have been made.
+  const called = !workersReport(transition.state);
   if (attempt === undefined || attempt.phase !== 'sending' || (attempt.endpoint === endpoint && !called)) {
     return 'ignored';
   }
@@ -164,8 +178,8 @@ function onRouted(turn: Turn, number: number, endpoint: string): Reply {
   return 'done';
 }
 
-function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' }>): Reply {
-  const attempt = counting(turn, signal.attempt);
+function onRunRefused(transition: Transition, signal: Extract<Signal, { kind: 'run_refused' }>): Reply {
+  const attempt = attemptIfCurrent(transition, signal.attempt);
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
@@ -174,22 +188,22 @@ function onRunRefused(turn: Turn, signal: Extract<Signal, { kind: 'run_refused' 
     attempt.held = providerError(signal, attempt.number);
     const backoff = Math.min(REFUSED_BACKOFF_MS * 2 ** attempt.refusals, REFUSED_BACKOFF_MAX_MS);
     attempt.refusals += 1;
-    attempt.due_at = turn.now + Math.max(backoff, Math.min(signal.retry_after_ms ?? 0, MAX_RETRY_AFTER_MS));
+    attempt.due_at = transition.now + Math.max(backoff, Math.min(signal.retry_after_ms ?? 0, MAX_RETRY_AFTER_MS));
     return 'done';
   }
   const error = { ...providerError(signal, attempt.number), at: signal.at ?? 'provider', retryable: false };
-  turn.retryOrFail(attempt, 'failed', error, true);
+  transition.retryOrFail(attempt, 'failed', error, true);
   return 'done';
 }
 
-function onRunHeld(turn: Turn, signal: Extract<Signal, { kind: 'run_held' }>): Reply {
-  const attempt = counting(turn, signal.attempt);
+function onRunHeld(transition: Transition, signal: Extract<Signal, { kind: 'run_held' }>): Reply {
+  const attempt = attemptIfCurrent(transition, signal.attempt);
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
   attempt.called = false;
   attempt.held = providerError(signal, attempt.number);
-  attempt.due_at = turn.now + signal.wait_ms;
+  attempt.due_at = transition.now + signal.wait_ms;
   return 'done';
 }
 
@@ -201,79 +215,79 @@ const providerError = ({ code, message }: Pick<JobError, 'code' | 'message'>, at
   attempt,
 });
 
-function onRunUnknown(turn: Turn, number: number): Reply {
-  const attempt = counting(turn, number);
+function onRunUnknown(transition: Transition, number: number): Reply {
+  const attempt = attemptIfCurrent(transition, number);
   if (attempt === undefined || attempt.phase !== 'sending') {
     return 'ignored';
   }
-  if (!workersReport(turn.state) && !attempt.called) {
-    turn.do({ kind: 'send', attempt: number });
+  if (!workersReport(transition.state) && !attempt.called) {
+    transition.do({ kind: 'send', attempt: number });
     return 'done';
   }
   attempt.phase = 'unknown';
-  attempt.due_at = turn.now + turn.policy.claim_grace * 1000;
+  attempt.due_at = transition.now + transition.policy.claim_grace * 1000;
   return 'done';
 }
 
-function onChannel(turn: Turn, number: number, claim: string, open: boolean): Reply {
-  const attempt = counting(turn, number);
+function onChannel(transition: Transition, number: number, claim: string, open: boolean): Reply {
+  const attempt = attemptIfCurrent(transition, number);
   if (attempt === undefined || attempt.claim !== claim) {
     return 'over';
   }
   if (!open && !attempt.channel_open) {
-    // A connection that died without a word is noticed first and closes later: its grace runs already.
+    // A dead connection may be detected before its close arrives, so its grace period has already begun.
     return 'ignored';
   }
   attempt.channel_open = open;
   if (!open) {
-    stopExecuting(attempt, turn.now);
-  } else if (turn.state.stage === 'executing') {
-    startExecuting(attempt, turn.now);
+    stopExecuting(attempt, transition.now);
+  } else if (transition.state.stage === 'executing') {
+    startExecuting(attempt, transition.now);
   }
   if (open && attempt.check_at !== null) {
-    attempt.check_at = turn.nextCheck(attempt);
+    attempt.check_at = transition.nextCheck(attempt);
   }
-  attempt.lost_at = open ? null : turn.now + turn.policy.channel_grace * 1000;
+  attempt.lost_at = open ? null : transition.now + transition.policy.channel_grace * 1000;
   if (!open && attempt.run_id !== null) {
-    turn.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
+    transition.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
   }
   return 'done';
 }
 
-function onCancel(turn: Turn): Reply {
-  const { state } = turn;
+function onCancel(transition: Transition): Reply {
+  const { state } = transition;
   if (isTerminal(state.status) || state.cancel !== null) {
     return 'ignored';
   }
-  state.cancel = { at: turn.now, close_at: turn.now + turn.policy.cancel_grace * 1000 };
+  state.cancel = { at: transition.now, close_at: transition.now + transition.policy.cancel_grace * 1000 };
   const attempt = currentAttempt(state);
   if (attempt?.phase === 'claimed') {
-    turn.move('canceling', state.stage);
+    transition.move('canceling', state.stage);
     if (workersReport(state)) {
-      turn.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'client' });
+      transition.do({ kind: 'stop_worker', attempt: attempt.number, reason: 'client' });
     } else if (attempt.run_id !== null) {
-      turn.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
+      transition.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
       attempt.looks = 0;
-      attempt.check_at = turn.now + FIRST_LOOK_MS;
+      attempt.check_at = transition.now + FIRST_POLL_MS;
     }
     return 'done';
   }
-  turn.finish('canceled', null);
+  transition.finish('canceled', null);
   return 'done';
 }
 
-/** Hints may come in a flood: the first asks RunPod at once, those right after it share one question a little later. */
-function onRunHint(turn: Turn, number: number): Reply {
-  const attempt = counting(turn, number);
+/** Handles RunPod's webhook. The first one causes a poll at once; all others shortly after it share one later poll. */
+function onProviderWebhook(transition: Transition, number: number): Reply {
+  const attempt = attemptIfCurrent(transition, number);
   if (attempt === undefined || attempt.run_id === null) {
     return 'ignored';
   }
-  const next = (attempt.hinted_at ?? -Infinity) + HINT_SPACING_MS;
-  if (turn.now < next) {
+  const next = (attempt.hinted_at ?? -Infinity) + WEBHOOK_SPACING_MS;
+  if (transition.now < next) {
     attempt.check_at = Math.min(attempt.check_at ?? next, next);
     return 'done';
   }
-  attempt.hinted_at = turn.now;
-  turn.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
+  attempt.hinted_at = transition.now;
+  transition.do({ kind: 'check', attempt: number, run_id: attempt.run_id });
   return 'done';
 }

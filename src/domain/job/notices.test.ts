@@ -5,13 +5,13 @@ import { outboxKey } from '../../durable-objects/job/pending.ts';
 import { noticeOf } from '../../durable-objects/job/view.ts';
 import { claimA, picture, Scenario, policy, report, worker, workerError } from '../../testing/scenario.ts';
 import type { Effect } from './signals.ts';
-import { stillWanted } from './effect-relevance.ts';
+import { isStillNeeded } from './effect-relevance.ts';
 
-/** What webhooks are told of a job: every change of status, once. */
+/** Webhook notifications of a job: each status change, once. */
 
 type Notice = Extract<Effect, { kind: 'notify' }>;
 const notices = (scenario: Scenario): Notice[] => scenario.effects.filter((effect) => effect.kind === 'notify');
-const told = (scenario: Scenario): string[] => notices(scenario).map((notice) => notice.status);
+const notified = (scenario: Scenario): string[] => notices(scenario).map((notice) => notice.status);
 
 /** The log's events by number, as the machine counts them. */
 const logged = (scenario: Scenario, id: number) => scenario.events[id - 1];
@@ -52,11 +52,11 @@ const WAYS: [string, () => Scenario, string[]][] = [
 ];
 
 describe.each(WAYS)('a job that %s', (_title, way, statuses) => {
-  test('tells each change of status once and nothing else', ({ expect }) => {
-    expect(told(way())).toEqual(statuses);
+  test('sends one notification for each status change and no others', ({ expect }) => {
+    expect(notified(way())).toEqual(statuses);
   });
 
-  test('numbers what it tells by the event of its log that says it', ({ expect }) => {
+  test('numbers each notification by its event in the log', ({ expect }) => {
     const scenario = way();
     for (const { sequence, status, at } of notices(scenario)) {
       expect(logged(scenario, sequence)).toMatchObject({
@@ -71,18 +71,18 @@ describe.each(WAYS)('a job that %s', (_title, way, statuses) => {
 const OVER = WAYS.filter(([, , statuses]) => isTerminal(z.enum(STATUSES).parse(statuses.at(-1))));
 
 describe.each(OVER)('a job that %s', (_title, way) => {
-  test('tells nothing more, whatever comes then', ({ expect }) => {
+  test('sends no more notifications after any signal', ({ expect }) => {
     const scenario = way();
-    const before = told(scenario).length;
+    const before = notified(scenario).length;
     scenario.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).on({ kind: 'cancel' });
     scenario.on(report(1, claimA, { outputs: [picture] })).after(900_000);
-    expect(told(scenario)).toHaveLength(before);
+    expect(notified(scenario)).toHaveLength(before);
   });
 });
 
-test('stages of one status are told to watchers, not to webhooks', ({ expect }) => {
+test('webhooks get no notification of a stage', ({ expect }) => {
   const scenario = new Scenario().claimed();
-  const before = told(scenario).length;
+  const before = notified(scenario).length;
   scenario.on({
     kind: 'worker_message',
     attempt: 1,
@@ -90,10 +90,10 @@ test('stages of one status are told to watchers, not to webhooks', ({ expect }) 
     message: { seq: 1, type: 'stage', stage: 'executing' },
   });
   expect(scenario.statuses()).toHaveLength(before + 1);
-  expect(told(scenario)).toHaveLength(before);
+  expect(notified(scenario)).toHaveLength(before);
 });
 
-test('a notice that is told late says what was true then', ({ expect }) => {
+test('a late notification contains the state of its time', ({ expect }) => {
   const scenario = new Scenario();
   scenario.now += 5_000;
   scenario.claimed();
@@ -107,5 +107,5 @@ test('a notice that is told late says what was true then', ({ expect }) => {
     ['running', scenario.now - 5_000, null, undefined],
     ['failed', scenario.now - 5_000, scenario.now, 'comfyui_unavailable'],
   ]);
-  expect(notices(scenario).every((notice) => stillWanted(scenario.state, notice, Infinity))).toBe(true);
+  expect(notices(scenario).every((notice) => isStillNeeded(scenario.state, notice, Infinity))).toBe(true);
 });

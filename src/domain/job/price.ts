@@ -1,6 +1,9 @@
 import type { EndpointPrice } from '../../config/schema.ts';
 
-/** What a job may cost, in US dollars. `estimated` needs a typical duration; `at_most` is what a job costs that runs to its deadline. */
+/**
+ * The price of a job in US dollars. `estimated` needs a typical duration; `at_most` is the price of a run until the
+ * deadline.
+ */
 export type PriceEstimate = {
   currency: 'USD';
   per_second: number;
@@ -9,7 +12,7 @@ export type PriceEstimate = {
   at_most: number;
 };
 
-/** Null where the endpoint has no price: no estimate is better than a made-up one. */
+/** Estimates the price of a job; null when the endpoint has no price. */
 export function priceOf(price: EndpointPrice | undefined, finishWithinS: number): PriceEstimate | null {
   if (price === undefined) {
     return null;
@@ -25,5 +28,5 @@ export function priceOf(price: EndpointPrice | undefined, finishWithinS: number)
   };
 }
 
-/** To a millionth of a dollar: below that there is only the noise of binary fractions. */
+/** Rounds to a millionth of a dollar, to remove the error of binary fractions. */
 const dollars = (amount: number): number => Math.round(amount * 1e6) / 1e6;

@@ -6,7 +6,7 @@ import { claimA, picture, Scenario, policy, report, SILENT_WORKER, START, worker
 import { wakeAt } from './clock.ts';
 import type { Signal } from './signals.ts';
 import { currentAttempt, readState } from './state.ts';
-import { usedBy } from './usage.ts';
+import { chargeOf } from './usage.ts';
 
 const quiet: RunNews = { delay_ms: null, execution_ms: null, worker: null, progress: null };
 const says = (status: RunStatus, news: Partial<RunNews> = {}, attempt = 1): Signal =>
@@ -28,8 +28,8 @@ const sent = (over: ConstructorParameters<typeof Scenario>[0] = {}): Scenario =>
 const running = (over: ConstructorParameters<typeof Scenario>[0] = {}): Scenario =>
   sent(over).on(says('running', { worker: { id: 'w7', version: 'v1' } }));
 
-describe('a run that goes well', () => {
-  test('is queued, running, then succeeded once its results are in R2', ({ expect }) => {
+describe('a successful run', () => {
+  test('is queued, running, then succeeded when its results are in R2', ({ expect }) => {
     const scenario = sent()
       .on(says('queued'))
       .on(says('running', { worker: { id: 'w7', version: 'v1' } }));
@@ -52,7 +52,7 @@ describe('a run that goes well', () => {
     expect(scenario.did('stop_worker')).toEqual([]);
   });
 
-  test('so fast that nobody saw it run counts as begun when its time on the GPU began', ({ expect }) => {
+  test('counts as started when its GPU time began, even when no poll saw it running', ({ expect }) => {
     const scenario = sent();
     scenario.now += 9_000;
     scenario.on(says('completed', { execution_ms: 2_500 }));
@@ -60,7 +60,7 @@ describe('a run that goes well', () => {
     expect(scenario.statuses()).toContain('running');
   });
 
-  test('counts as begun when RunPod says that a worker took it, however late somebody looked', ({ expect }) => {
+  test('counts as started at the time that RunPod reports, even after a late poll', ({ expect }) => {
     const scenario = sent();
     scenario.now += 9_000;
     scenario.on(says('running', { delay_ms: 3_000 }));
@@ -71,12 +71,12 @@ describe('a run that goes well', () => {
     expect(odd.state.started_at).toBe(odd.now);
   });
 
-  test('asks for its results once, however often RunPod says that it is over', ({ expect }) => {
+  test('fetches its results once, even when RunPod reports its end repeatedly', ({ expect }) => {
     const scenario = running().on(says('completed')).on(says('completed')).on({ kind: 'run_hint', attempt: 1 });
     expect(scenario.did('fetch_result')).toHaveLength(1);
   });
 
-  test('takes its results once', ({ expect }) => {
+  test('accepts its results once', ({ expect }) => {
     const scenario = running().on(says('completed')).on(result());
     const events = scenario.events.length;
     scenario.on(result());
@@ -84,7 +84,7 @@ describe('a run that goes well', () => {
     expect(scenario.events).toHaveLength(events);
   });
 
-  test('tells what the worker said besides', ({ expect }) => {
+  test("logs the worker's other messages", ({ expect }) => {
     const scenario = running()
       .on(says('completed'))
       .on(result({ warnings: ['one file was skipped'] }));
@@ -93,16 +93,16 @@ describe('a run that goes well', () => {
     );
   });
 
-  test('is charged the time that RunPod counts, not the time until somebody looked', ({ expect }) => {
+  test('is charged for the time that RunPod measures, not until the next poll', ({ expect }) => {
     const scenario = running({ price_per_second: 0.001 });
     scenario.now += 20_000;
     scenario.on(says('completed', { execution_ms: 12_000 })).on(result());
-    expect(usedBy(scenario.state)).toEqual({ gpu_ms: 12_000, micro_usd: 12_000 });
+    expect(chargeOf(scenario.state)).toEqual({ gpu_ms: 12_000, micro_usd: 12_000 });
   });
 });
 
-describe('looks at the status', () => {
-  test('come soon at first, then later each time, and soon again once something is new', ({ expect }) => {
+describe('polls of the status', () => {
+  test('come soon at first, then later each time, and soon again after a change', ({ expect }) => {
     const scenario = sent();
     const waits: number[] = [];
     const wait = (status: RunStatus): void => {
@@ -119,7 +119,7 @@ describe('looks at the status', () => {
     expect(waits.at(-1)).toBe(1_000);
   });
 
-  test('are asked for by the alarm, at the time the machine names', ({ expect }) => {
+  test('are started by the alarm at the time of the machine', ({ expect }) => {
     const scenario = sent();
     expect(wakeAt(scenario.state, policy, scenario.now)).toBe(START + 1_000);
     scenario.after(1_000);
@@ -127,8 +127,8 @@ describe('looks at the status', () => {
   });
 });
 
-describe('a start deadline', () => {
-  test('is not passed without a look shortly before', ({ expect }) => {
+describe('start_within', () => {
+  test('is preceded by a poll', ({ expect }) => {
     const scenario = sent({ start_deadline: START + 20_000 });
     for (let at = scenario.now; at < START + 19_000; at = scenario.now) {
       scenario.now = currentAttempt(scenario.state)?.check_at ?? Infinity;
@@ -140,7 +140,7 @@ describe('a start deadline', () => {
     expect(scenario.on({ kind: 'clock' }).state.status).toBe('running');
   });
 
-  test('expires a job that has not begun, and cancels its run', ({ expect }) => {
+  test('expires a job that has not started, and cancels its run', ({ expect }) => {
     const scenario = sent({ start_deadline: START + 20_000 })
       .on(says('queued'))
       .after(20_000);
@@ -149,14 +149,14 @@ describe('a start deadline', () => {
   });
 });
 
-describe('progress that a worker tells RunPod', () => {
-  const told = { nodes_done: 1, nodes_total: 4, current_node: '5', current_node_class: null, step: 3, steps: 20 };
+describe('progress that a worker sends to RunPod', () => {
+  const reported = { nodes_done: 1, nodes_total: 4, current_node: '5', current_node_class: null, step: 3, steps: 20 };
 
-  test('is shown, never falls, and is not repeated', ({ expect }) => {
+  test('is shown, never decreases, and is not repeated', ({ expect }) => {
     const scenario = running()
-      .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
-      .on(says('running', { progress: { value: 0.5, stage: null, ...told } }))
-      .on(says('running', { progress: { value: 0.2, stage: null, ...told, step: 4 } }));
+      .on(says('running', { progress: { value: 0.5, stage: null, ...reported } }))
+      .on(says('running', { progress: { value: 0.5, stage: null, ...reported } }))
+      .on(says('running', { progress: { value: 0.2, stage: null, ...reported, step: 4 } }));
     const shown = [...scenario.events, ...scenario.live].flatMap((event) =>
       event.event === 'progress' ? [event.data] : [],
     );
@@ -167,8 +167,8 @@ describe('progress that a worker tells RunPod', () => {
     expect(scenario.durable).toBe(true);
   });
 
-  test('may name a stage, but none of those before a worker has the job', ({ expect }) => {
-    const nothing = { ...told, value: null, current_node: null, step: null, steps: null };
+  test('may name a stage, except those before a worker has the job', ({ expect }) => {
+    const nothing = { ...reported, value: null, current_node: null, step: null, steps: null };
     const scenario = running().on(says('running', { progress: { ...nothing, stage: 'models' } }));
     expect(scenario.state.stage).toBe('models');
     scenario.on(says('running', { progress: { ...nothing, stage: 'capacity' } }));
@@ -177,7 +177,7 @@ describe('progress that a worker tells RunPod', () => {
 });
 
 describe('a run that fails', () => {
-  test('ends the job with the worker’s error, and keeps what came beside it', ({ expect }) => {
+  test('ends the job with the worker’s error, and keeps its outputs', ({ expect }) => {
     const scenario = running()
       .on(says('failed'))
       .on(result({ error: failure }));
@@ -188,7 +188,7 @@ describe('a run that fails', () => {
     });
   });
 
-  test('in a way that may pass is run again, within the budget of attempts', ({ expect }) => {
+  test('is retried up to the limit of attempts when the error is retryable', ({ expect }) => {
     const scenario = running()
       .on(says('failed'))
       .on(result({ error: passing, outputs: [] }));
@@ -201,12 +201,12 @@ describe('a run that fails', () => {
     expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost', attempt: 2 } });
   });
 
-  test('because its time was up is a timeout, or no capacity where no worker ever had it', ({ expect }) => {
+  test('becomes a timeout, or no_capacity when no worker ever had it, after its time limit', ({ expect }) => {
     expect(running().on(says('timed_out')).state.error?.code).toBe('timeout');
     expect(sent().on(says('timed_out')).state.error?.code).toBe('no_capacity');
   });
 
-  test('because somebody canceled it at RunPod fails, or cancels the job where nothing had begun', ({ expect }) => {
+  test('fails the job, or cancels it before its start, when it was canceled at RunPod', ({ expect }) => {
     expect(running().on(says('canceled')).state).toMatchObject({
       status: 'failed',
       error: { code: 'provider_failed' },
@@ -216,14 +216,14 @@ describe('a run that fails', () => {
 });
 
 describe('a run that RunPod does not know', () => {
-  test('is waited for a little: a replica may not have heard of it yet', ({ expect }) => {
+  test('gets a short wait, because a replica may not know it yet', ({ expect }) => {
     const scenario = sent().on(says('missing')).on(says('queued'));
     scenario.now += 60_000;
     scenario.on({ kind: 'clock' });
     expect(scenario.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sent' }] });
   });
 
-  test('after a worker had it is lost with its result, and not run a second time', ({ expect }) => {
+  test('is lost and not repeated after a worker had it', ({ expect }) => {
     const scenario = running().on(says('missing')).after(10_000);
     expect(scenario.state).toMatchObject({
       status: 'failed',
@@ -232,20 +232,20 @@ describe('a run that RunPod does not know', () => {
     });
   });
 
-  test('before any worker had it is sent again', ({ expect }) => {
+  test('is sent again before any worker had it', ({ expect }) => {
     const scenario = sent().on(says('missing')).after(10_000);
     expect(scenario.did('send')).toHaveLength(2);
     // Nothing fences the first one off: should RunPod have it after all, it is not to run beside the second.
     expect(scenario.did('cancel_run')).toMatchObject([{ attempt: 1 }]);
   });
 
-  test('while its results are fetched is lost at once', ({ expect }) => {
+  test('is lost at once while its results are fetched', ({ expect }) => {
     const scenario = running().on(says('completed')).on(says('missing'));
     expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
   });
 });
 
-describe('an endpoint without workers, while another would take the run', () => {
+describe('an endpoint without workers, while another would accept the run', () => {
   const starved: Signal = {
     kind: 'run_status',
     attempt: 1,
@@ -254,7 +254,7 @@ describe('an endpoint without workers, while another would take the run', () => 
     line: { stage: 'capacity', none: true, elsewhere: true },
   };
 
-  test('gives it up only once RunPod has canceled it: nothing else keeps it from running twice', ({ expect }) => {
+  test('loses the run only after RunPod has canceled it, so that it cannot run twice', ({ expect }) => {
     const scenario = sent().on(starved).on(starved);
     expect(scenario.did('cancel_run')).toHaveLength(1);
     expect(scenario.did('send')).toHaveLength(1);
@@ -266,13 +266,13 @@ describe('an endpoint without workers, while another would take the run', () => 
     });
   });
 
-  test('that got one in time after all keeps its result', ({ expect }) => {
+  test("keeps the run's result when a worker starts in time", ({ expect }) => {
     const scenario = sent().on(starved).on(says('completed')).on(result());
     expect(scenario.state).toMatchObject({ status: 'succeeded' });
     expect(scenario.did('send')).toHaveLength(1);
   });
 
-  test('loses a run that had begun when the cancel came to the other one', ({ expect }) => {
+  test('loses a run to the other endpoint when it had started before the cancel', ({ expect }) => {
     const scenario = sent().on(starved).on(says('running')).on(says('canceled'));
     expect(scenario.state).toMatchObject({
       status: 'queued',
@@ -280,20 +280,20 @@ describe('an endpoint without workers, while another would take the run', () => 
     });
   });
 
-  test('is left by a client’s cancel for good', ({ expect }) => {
+  test('loses the run permanently by a client’s cancel', ({ expect }) => {
     expect(sent().on(starved).on({ kind: 'cancel' }).on(says('canceled')).state.status).toBe('canceled');
   });
 });
 
 describe('results that cannot be moved', () => {
-  test('are tried for so long and no longer', ({ expect }) => {
+  test('are retried until their time limit', ({ expect }) => {
     const scenario = running().on(says('completed')).after(299_999);
     expect(scenario.state.stage).toBe('uploading');
     scenario.after(1);
     expect(scenario.state.attempts[0]).toMatchObject({ outcome: 'lost', error: { code: 'upload_failed' } });
   });
 
-  test('of a run that goes on after all are asked for when it is over', ({ expect }) => {
+  test('are fetched at the end of a run that continues after all', ({ expect }) => {
     const scenario = running().on(says('completed')).on(says('running')).on(result());
     expect(scenario.reply).toBe('ignored');
     scenario.on(says('completed'));
@@ -307,7 +307,7 @@ describe('an unknown outcome of /run', () => {
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_unknown', attempt: 1 });
 
-  test('fails the job after a while and for good: no claim could fence a second run off', ({ expect }) => {
+  test('fails the job, because no claim could fence off a second run', ({ expect }) => {
     const scenario = unknown().after(policy.claim_grace * 1000 - 1);
     expect(scenario.state.status).toBe('queued');
     scenario.after(1);
@@ -319,7 +319,7 @@ describe('an unknown outcome of /run', () => {
     expect(scenario.did('send')).toHaveLength(1);
   });
 
-  test('is settled by a webhook that names the run, which RunPod is then asked about', ({ expect }) => {
+  test('is settled by a webhook that names the run, which is then polled', ({ expect }) => {
     const scenario = unknown().on({ kind: 'run_named', attempt: 1, run_id: 'run-1' });
     expect(scenario.did('check')).toEqual([{ kind: 'check', attempt: 1, run_id: 'run-1' }]);
     scenario
@@ -329,7 +329,7 @@ describe('an unknown outcome of /run', () => {
     expect(scenario.state).toMatchObject({ status: 'succeeded', attempts: [{ run_id: 'run-1' }] });
   });
 
-  test('need not come about: a webhook may be there before /run has answered, or instead', ({ expect }) => {
+  test('does not arise when a webhook arrives before or instead of the response', ({ expect }) => {
     const called = (): Scenario =>
       new Scenario({ worker: SILENT_WORKER })
         .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
@@ -343,7 +343,7 @@ describe('an unknown outcome of /run', () => {
     }
   });
 
-  test('is no longer open once the run is known: another name changes nothing', ({ expect }) => {
+  test('is settled when the run is known, and another id changes nothing', ({ expect }) => {
     for (const scenario of [sent(), running(), unknown().on({ kind: 'cancel' })]) {
       const before = structuredClone(scenario.state);
       scenario.on({ kind: 'run_named', attempt: 1, run_id: 'run-x' });
@@ -352,7 +352,7 @@ describe('an unknown outcome of /run', () => {
     }
   });
 
-  test('that was never called, for the gateway crashed before, is sent again', ({ expect }) => {
+  test('is repeated when the gateway crashed before the call', ({ expect }) => {
     const scenario = new Scenario({ worker: SILENT_WORKER }).on({ kind: 'run_unknown', attempt: 1 });
     expect(scenario.state).toMatchObject({ status: 'queued', attempts: [{ phase: 'sending' }] });
     expect(scenario.did('send')).toEqual([
@@ -361,7 +361,7 @@ describe('an unknown outcome of /run', () => {
     ]);
   });
 
-  test('is not that of a call that was refused: the next one counts anew', ({ expect }) => {
+  test('does not carry over from a refused call to the next one', ({ expect }) => {
     const scenario = new Scenario({ worker: SILENT_WORKER })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
       .on({ kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '', retry_after_ms: null })
@@ -371,13 +371,13 @@ describe('an unknown outcome of /run', () => {
 });
 
 describe('a cancel', () => {
-  test('of a job that waits ends it at once and cancels the run', ({ expect }) => {
+  test('ends a waiting job at once and cancels the run', ({ expect }) => {
     const scenario = sent().on({ kind: 'cancel' });
     expect(scenario.state.status).toBe('canceled');
     expect(scenario.did('cancel_run')).toHaveLength(1);
   });
 
-  test('of a running job cancels the run at once, and ends when RunPod says so', ({ expect }) => {
+  test('cancels the run of a running job at once, and ends when RunPod confirms it', ({ expect }) => {
     const scenario = running().on({ kind: 'cancel' });
     expect(scenario.state.status).toBe('canceling');
     expect(scenario.did('cancel_run')).toHaveLength(1);
@@ -385,17 +385,17 @@ describe('a cancel', () => {
     expect(scenario.state).toMatchObject({ status: 'canceled', error: null, attempts: [{ outcome: 'canceled' }] });
   });
 
-  test('ends after its grace where RunPod says nothing', ({ expect }) => {
+  test('ends after its grace period when RunPod does not confirm it', ({ expect }) => {
     const scenario = running().on({ kind: 'cancel' }).on(says('unreachable'));
     expect(scenario.after(policy.cancel_grace * 1000).state.status).toBe('canceled');
   });
 
-  test('that crosses the end leaves the result: the work is done and paid', ({ expect }) => {
+  test('keeps the result when it crosses the end', ({ expect }) => {
     const scenario = running().on({ kind: 'cancel' }).on(says('completed')).on(result());
     expect(scenario.state).toMatchObject({ status: 'succeeded', outputs: [picture] });
   });
 
-  test('that crosses a failure is a cancel', ({ expect }) => {
+  test('counts as a cancel when it crosses a failure', ({ expect }) => {
     const scenario = running()
       .on({ kind: 'cancel' })
       .on(says('failed'))
@@ -405,14 +405,14 @@ describe('a cancel', () => {
 });
 
 describe('the deadline', () => {
-  test('of a running job stops it at once: the worker knows none', ({ expect }) => {
+  test('stops a running job at once, because the worker does not know it', ({ expect }) => {
     const scenario = running().after(900_000);
     expect(scenario.state).toMatchObject({ status: 'failed', error: { code: 'timeout' } });
     expect(scenario.did('cancel_run')).toHaveLength(1);
     expect(scenario.did('stop_worker')).toEqual([]);
   });
 
-  test('of a job whose results are on their way gives them a grace', ({ expect }) => {
+  test('gives a grace period to results that are being fetched', ({ expect }) => {
     const scenario = running({ deadline: START + 60_000 })
       .on(says('completed'))
       .after(60_000);
@@ -424,17 +424,17 @@ describe('the deadline', () => {
     });
   });
 
-  test('of a job that nobody began expires it', ({ expect }) => {
+  test('expires a job that has not started', ({ expect }) => {
     expect(sent().after(900_000).state.status).toBe('expired');
   });
 });
 
-test('a claim is refused: no such worker has a ticket', ({ expect }) => {
+test('a claim is rejected for a worker without tickets', ({ expect }) => {
   expect(sent().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
   expect(running().on(report(1, claimA, {})).reply).not.toBe('done');
 });
 
-test('a job that was stored before there were such endpoints is one of worker-gpu', ({ expect }) => {
+test('a job that was stored without a worker kind uses worker-gpu', ({ expect }) => {
   const { worker: _later, attempts, ...rest } = new Scenario().state;
   const stored = {
     ...rest,
@@ -448,7 +448,7 @@ test('a job that was stored before there were such endpoints is one of worker-gp
   });
 });
 
-describe('whatever RunPod says, in whatever order', () => {
+describe('any RunPod statuses in any order', () => {
   const STATUSES: RunStatus[] = [
     'queued',
     'running',
@@ -459,7 +459,7 @@ describe('whatever RunPod says, in whatever order', () => {
     'missing',
     'unreachable',
   ];
-  const story = fc.array(
+  const steps = fc.array(
     fc.oneof(
       fc
         .record({ status: fc.constantFrom(...STATUSES), attempt: fc.integer({ min: 1, max: 3 }) })
@@ -480,11 +480,11 @@ describe('whatever RunPod says, in whatever order', () => {
     { maxLength: 30 },
   );
 
-  test('the job ends once, by its deadline and grace, and no run is sent twice for an attempt', ({ expect }) => {
+  test('end the job once by its deadline and grace period, with one run per attempt', ({ expect }) => {
     fc.assert(
-      fc.property(story, (steps) => {
+      fc.property(steps, (signals) => {
         const scenario = new Scenario({ worker: SILENT_WORKER });
-        for (const each of steps) {
+        for (const each of signals) {
           if (typeof each === 'number') {
             scenario.after(each);
           } else {

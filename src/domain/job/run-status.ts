@@ -1,54 +1,55 @@
 import type { JobErrorCode } from '../../contract/errors.ts';
 import type { JobError } from '../../contract/job.ts';
-import { counting, SETTLE_MS, type Turn } from './transition.ts';
+import { attemptIfCurrent, SETTLE_MS, type Transition } from './transition.ts';
 import type { Reply, Signal } from './signals.ts';
 import { onProviderReport } from './provider-reports.ts';
 import { workersReport, type Attempt } from './state.ts';
 import { onUnclaimed } from './waiting-run.ts';
 
 /**
- * What RunPod says only confirms or repairs. A run that is over there without a report gets a short time for the report
- * to arrive, then counts as lost, even with its channel open: a worker reports before it lets go of the run. Only a run that
- * RunPod does not know at all says nothing against a worker that is heard.
+ * Handles RunPod's status of a run that a worker may claim. It only confirms or repairs. When the run has finished
+ * there without a report, the report may arrive within `SETTLE_MS`; then the attempt counts as lost, even with an open
+ * channel, because a worker reports before it releases the run. A status of "missing" does not count against a
+ * connected worker.
  */
-export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
-  const attempt = counting(turn, signal.attempt);
+export function onRunStatus(transition: Transition, signal: Extract<Signal, { kind: 'run_status' }>): Reply {
+  const attempt = attemptIfCurrent(transition, signal.attempt);
   if (attempt === undefined || attempt.run_id === null) {
     return 'ignored';
   }
-  if (!workersReport(turn.state)) {
-    return onProviderReport(turn, attempt, signal);
+  if (!workersReport(transition.state)) {
+    return onProviderReport(transition, attempt, signal);
   }
-  attempt.check_at = turn.nextCheck(attempt);
-  const { state } = turn;
+  attempt.check_at = transition.nextCheck(attempt);
+  const { state } = transition;
   switch (signal.status) {
     case 'queued':
     case 'running':
       if (attempt.phase !== 'claimed') {
-        // RunPod has it after all: a 404 before this was a replica that did not know the run yet.
+        // RunPod has the run after all: an earlier 404 came from a replica that did not know it yet.
         attempt.settle_at = null;
-        onUnclaimed(turn, attempt, signal.status, signal.line ?? null);
+        onUnclaimed(transition, attempt, signal.status, signal.line ?? null);
       }
       return 'done';
     case 'unreachable':
       return 'done';
     case 'missing':
-      // A 404 also comes for a run whose TTL passed while it ran: a claimed worker's channel is the better witness.
+      // RunPod also responds with 404 when the TTL of a run has passed while it runs, so an open channel counts more.
       if (attempt.phase !== 'claimed') {
-        settle(turn, attempt, 'provider_failed', 'RunPod no longer knows the run.', true);
+        settle(transition, attempt, 'provider_failed', 'RunPod no longer knows the run.', true);
       }
       return 'done';
     case 'canceled':
       if (attempt.phase === 'claimed') {
-        settle(turn, attempt, 'provider_failed', 'The run was canceled at RunPod.', false);
+        settle(transition, attempt, 'provider_failed', 'The run was canceled at RunPod.', false);
       } else {
-        turn.close(attempt, 'canceled', null, true);
-        turn.finish('canceled', null);
+        transition.close(attempt, 'canceled', null, true);
+        transition.finish('canceled', null);
       }
       return 'done';
     case 'timed_out':
       settle(
-        turn,
+        transition,
         attempt,
         state.started_at === null ? 'no_capacity' : 'timeout',
         'RunPod ended the run: its time was up.',
@@ -57,16 +58,22 @@ export function onRunStatus(turn: Turn, signal: Extract<Signal, { kind: 'run_sta
       return 'done';
     case 'failed':
     case 'completed':
-      settle(turn, attempt, 'worker_lost', 'The worker ended without a report.', true);
+      settle(transition, attempt, 'worker_lost', 'The worker ended without a report.', true);
       return 'done';
   }
 }
 
-function settle(turn: Turn, attempt: Attempt, code: JobErrorCode, message: string, retryable: boolean): void {
+function settle(
+  transition: Transition,
+  attempt: Attempt,
+  code: JobErrorCode,
+  message: string,
+  retryable: boolean,
+): void {
   if (attempt.settle_at !== null) {
     return;
   }
   const error: JobError = { code, message, at: 'provider', retryable, attempt: attempt.number };
-  attempt.settle_at = turn.now + SETTLE_MS;
+  attempt.settle_at = transition.now + SETTLE_MS;
   attempt.settle_error = error;
 }

@@ -5,29 +5,29 @@ import type { RunReport, WorkerInfo } from '../../contract/worker.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 
 /**
- * What a job remembers between signals: one JSON value in the Job object's storage.
- * Times are ms since the epoch. The graph, the inputs and the log live beside it, not in it.
+ * The state of a job between signals: one JSON value in the Job object's storage. Times are ms since the epoch. The
+ * graph, the inputs and the log are stored separately.
  */
 export type JobState = {
   readonly id: string;
   readonly account: string;
-  /** Id of the API key that submitted it. */
+  /** The id of the API key that submitted the job. */
   readonly key: string;
-  /** US dollars per second on a GPU when it was submitted; null: no price. */
+  /** US dollars per second on a GPU at the time of the submit; null: no price. */
   readonly price_per_second: number | null;
   readonly endpoint: string;
-  /** Where its attempts may run while its own endpoint takes nothing. */
+  /** The endpoints where attempts may run while the job's own endpoint accepts no runs. */
   readonly fallbacks: readonly FallbackEndpoint[];
-  /** What runs on its endpoint and on its fallbacks. */
+  /** The kind of worker on its endpoint and its fallbacks. */
   readonly worker: WorkerKind;
   readonly options: JobOptions;
   readonly metadata: Record<string, string>;
   readonly resolved: Resolved;
   readonly created_at: number;
-  /** From the request to the job being stored; null where it was not measured. */
+  /** The time from the request until the job was stored; null when it was not measured. */
   readonly submit_ms: number | null;
   readonly deadline: number;
-  /** When it expires unless a worker has claimed it by then; null: the deadline alone counts. */
+  /** When the job expires unless a worker has claimed it; null: only the deadline counts. */
   readonly start_deadline: number | null;
   readonly retention_ms: number;
   status: Status;
@@ -38,92 +38,100 @@ export type JobState = {
   outputs: Output[];
   error: JobError | null;
   timings: Record<string, number>;
-  /** The account has not let it begin: when to ask again. Null once it has. */
+  /** The job waits for a slot of its account: when to ask again. Null when it has a slot. */
   waiting: { ask_at: number } | null;
-  /** Set once, by the first cancel that found the job not terminal. */
+  /** Set once, by the first cancel of the unfinished job. */
   cancel: { at: number; close_at: number } | null;
   attempts: Attempt[];
-  /** The client has erased the job: nobody sees it any more, and it leaves as soon as everyone was told how it ended. */
+  /** The client has erased the job. It is hidden, and is deleted after all notifications of its end. */
   erased: boolean;
-  /** Number of the last event in the log. */
+  /** The number of the last event in the log. */
   last_event: number;
-  /** Bytes of all events in the log, as JSON. */
+  /** The size of all events in the log, as JSON. */
   logged_bytes: number;
-  /** Progress events in the log, when the last was written, and what changed of nodes since: the log is thinner than what is shown live. */
+  /**
+   * The number of progress events in the log, the time of the last, and the node changes since then, which the log does
+   * not contain yet.
+   */
   progress_log: { count: number; at: number; nodes: Record<string, unknown> };
 };
 
 /**
  * One try. `phase`:
- * - `sending`: `/run` is to be called, or is being called, or must be called again at `due_at`
- * - `unknown`: `/run` was called and nobody knows with what result; a claim decides, or `due_at` passes
- * - `sent`: RunPod has it
- * - `claimed`: a worker has it
- * - `over`: it counts no more; a worker that still runs it is told so
+ * - `sending`: `/run` will be called, is being called, or must be called again at `due_at`
+ * - `unknown`: `/run` was called with an unknown outcome; a claim decides, or `due_at` passes
+ * - `sent`: RunPod has accepted it
+ * - `claimed`: a worker has claimed it
+ * - `over`: it has ended; a worker that still runs it must stop
  */
 export type Attempt = {
   readonly number: number;
-  /** Name of the endpoint that `/run` is called at: settled before the call. */
+  /** The name of the endpoint at which `/run` is called. Set before the call. */
   endpoint: string;
   phase: 'sending' | 'unknown' | 'sent' | 'claimed' | 'over';
   outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded' | null;
   created_at: number;
-  /** When RunPod said that it took the run; null: it has not, or nobody heard it say so. */
+  /** When RunPod confirmed the run; null: it has not, or its response was lost. */
   accepted_at: number | null;
   claimed_at: number | null;
   ended_at: number | null;
   run_id: string | null;
   claim: string | null;
   worker: WorkerInfo | null;
-  /** What the worker said at the end of what it ran with; null until then. */
+  /** The worker's final report about its environment; null until then. */
   report: RunReport | null;
   error: JobError | null;
-  /** Log messages of the worker so far, those that were not kept included. */
+  /** The number of the worker's log messages so far, including those that were not stored. */
   log_messages: number;
-  /** Number of the worker's last stored channel message. */
+  /** The number of the worker's last stored channel message. */
   acked: number;
   channel_open: boolean;
-  /** Why nothing has come of it so far; what the job fails with when its time is up before anything does. */
+  /** Why the run is held back; the error of the job if its time ends before that changes. */
   held: JobError | null;
-  /** How often `/run` was refused for now. */
+  /** The number of temporary refusals of `/run`. */
   refusals: number;
-  /** When to act on `sending` (refused for now) or `unknown`. */
+  /** When to act on `sending` (after a temporary refusal) or `unknown`. */
   due_at: number | null;
-  /** When RunPod's webhook last had us ask for the status. */
+  /** When RunPod's webhook last caused a poll of the status. */
   hinted_at: number | null;
-  /** When to ask RunPod for its status next. */
+  /** When to poll RunPod for the status next. */
   check_at: number | null;
-  /** When a claimed attempt without a channel counts as lost. */
+  /** When a claimed attempt without an open channel counts as lost. */
   lost_at: number | null;
-  /** RunPod says the run is over but the worker has not completed: when to stop waiting for it. */
+  /** The run has finished at RunPod without a report: when to stop waiting for the report. */
   settle_at: number | null;
-  /** What to fail with when `settle_at` comes. */
+  /** The error of the attempt at `settle_at`. */
   settle_error: JobError | null;
-  /** `/run` is being called. Kept only where an unknown outcome of it is final, so that a call that was not made is not taken for one. */
+  /**
+   * `/run` is being called. Stored only when an unknown outcome would be final, to distinguish it from a call that was
+   * never made.
+   */
   called: boolean;
-  /** Its run is being canceled at RunPod because another endpoint would take it. */
+  /** Its run is being canceled at RunPod because another endpoint would accept it. */
   leaving: boolean;
-  /** Looks at RunPod's status since it last said something new: each next one comes later. Only where nobody else speaks of the run. */
+  /**
+   * The number of polls since the last change; each further poll comes later. Only for runs that no worker reports on.
+   */
   looks: number;
-  /** Its results are being moved from RunPod's answer into R2. */
+  /** Its results are being moved from RunPod's response into R2. */
   moving: boolean;
-  /** Time on the GPU as RunPod counts it, in ms; null where the worker says more exactly, or nobody says. */
+  /** GPU time as RunPod measures it, in ms; null when the worker measures it, or when it is unknown. */
   execution_ms: number | null;
-  /** Since when its worker has said that the graph executes, in ms; null while it does not, or cannot be heard. */
+  /** Since when the graph has been executing, in ms; null while it does not execute or the worker is disconnected. */
   executing_since: number | null;
-  /** For how long the graph executed before `executing_since`: as the worker reported at the end, else as its messages say. */
+  /** How long the graph executed before `executing_since`: from the worker's final report, else from its messages. */
   executed_ms: number;
 };
 
-/** The attempt that counts, or none after the job is over. */
+/** The current attempt; none after the job has finished. */
 export const currentAttempt = (state: JobState): Attempt | undefined => {
   const last = state.attempts.at(-1);
   return last?.phase === 'over' ? undefined : last;
 };
 
 /**
- * Fields that came after the first release, with what they mean for a job that was stored without them: jobs live on over
- * upgrades. A field that is added to `JobState` or `Attempt` gets its line here in the same change.
+ * Fields that were added later, with their values for a job that was stored without them, because stored jobs outlive
+ * upgrades. A change that adds a field to `JobState` or `Attempt` must add it here.
  */
 const ADDED = {
   fallbacks: [],
@@ -148,13 +156,15 @@ const ADDED_TO_ATTEMPT = {
 const ADDED_TO_PROGRESS_LOG = { nodes: {} } satisfies Partial<JobState['progress_log']>;
 const ADDED_TO_OPTIONS = { metadata: true } satisfies Partial<JobOptions>;
 
-/** Whether workers claim the job's runs and report on them. Else only the provider says what becomes of a run. */
+/**
+ * Whether workers claim the job's runs and report on them. Otherwise only the provider reports the outcome of a run.
+ */
 export const workersReport = (state: JobState): boolean => WORKER_REPORTS[state.worker];
 
-/** An attempt as any release wrote it. */
+/** An attempt as written by any release. */
 type StoredAttempt = Omit<Attempt, 'endpoint'> & Partial<Pick<Attempt, 'endpoint'>>;
 
-/** The state from its stored text, which this gateway or an older one wrote from a value of this type. */
+/** Reads the state from its stored text, which this or an older gateway wrote. */
 export function readState(text: string): JobState {
   const stored = storedJson<Omit<JobState, 'attempts'> & { attempts: StoredAttempt[] }>(text);
   return {
@@ -162,7 +172,7 @@ export function readState(text: string): JobState {
     ...stored,
     progress_log: { ...ADDED_TO_PROGRESS_LOG, ...stored.progress_log },
     options: { ...ADDED_TO_OPTIONS, ...stored.options },
-    // An attempt without an endpoint is from a time when there was only the job's own.
+    // An attempt without an endpoint was stored when an attempt always ran on the job's own endpoint.
     attempts: stored.attempts.map((attempt) => ({ ...ADDED_TO_ATTEMPT, endpoint: stored.endpoint, ...attempt })),
   };
 }

@@ -8,27 +8,27 @@ import { jsonBytes } from './size.ts';
 import { type Attempt, currentAttempt, type JobState } from './state.ts';
 import { iso } from '../../lib/time.ts';
 
-/** What the machine makes of one signal. */
+/** The result of one signal. */
 export type Step = {
   state: JobState;
   events: EventBody[];
   effects: Effect[];
-  /** Shown to whoever watches now and not kept. */
+  /** Sent to current watchers and not stored. */
   live: LiveEvent[];
-  /** False where nothing would be lost if the object forgot the new state: it need not be stored before more comes. */
+  /** False when losing the new state would lose nothing, so that it need not be stored yet. */
   durable: boolean;
   reply: Reply;
 };
 
-/** One pass of the machine over one signal: what the parts of the machine read and write. */
-export class Turn {
+/** One application of the machine to one signal. The parts of the machine read and write it. */
+export class Transition {
   readonly state: JobState;
   readonly policy: Policy;
   readonly now: number;
   readonly events: EventBody[] = [];
   readonly effects: Effect[] = [];
   readonly live: LiveEvent[] = [];
-  /** Set where all that changed comes again if it is forgotten. */
+  /** Set when losing the change would lose nothing, because it will be sent again. */
   passing = false;
 
   constructor(state: JobState, policy: Policy, now: number) {
@@ -37,7 +37,7 @@ export class Turn {
     this.now = now;
   }
 
-  /** Appends an event to the log, unless that is full and the event is one of those that a worker can cause without end. */
+  /** Appends an event to the log. When the log is full, drops events that a worker can cause without limit. */
   log(event: EventBody): void {
     if (event.event !== 'status' && this.isLogFull) {
       return;
@@ -51,7 +51,7 @@ export class Turn {
     return this.state.logged_bytes >= MAX_LOG_BYTES;
   }
 
-  /** Shows progress to whoever watches now. */
+  /** Sends progress to current watchers. */
   show(progress: Extract<EventBody, { event: 'progress' }>): void {
     const fitted = fitEvent(progress);
     if (fitted.event === 'progress') {
@@ -63,7 +63,7 @@ export class Turn {
     this.effects.push(effect);
   }
 
-  /** Moves a job that is not terminal to a status and stage, and says so in the log if anything changed. */
+  /** Moves an unfinished job to a status and stage, and logs a change. */
   move(status: Status, stage: Stage | null): void {
     const { state } = this;
     if (state.status === status && state.stage === stage) {
@@ -80,7 +80,7 @@ export class Turn {
     }
   }
 
-  /** Ends the job. Whatever attempt still counts is closed with it. */
+  /** Ends the job and its current attempt. */
   finish(status: TerminalStatus, error: JobError | null): void {
     const { state } = this;
     const attempt = currentAttempt(state);
@@ -96,7 +96,7 @@ export class Turn {
     this.notify();
   }
 
-  /** Ends an attempt. Its run at RunPod is canceled unless it is known to be over there. */
+  /** Ends an attempt. Cancels its run at RunPod unless it is known to have finished there. */
   close(attempt: Attempt, outcome: NonNullable<Attempt['outcome']>, error: JobError | null, runIsOver = false): void {
     const reported = outcome === 'succeeded';
     stopExecuting(attempt, this.now);
@@ -111,8 +111,8 @@ export class Turn {
   }
 
   /**
-   * The job is stored and waits for its account. It asks at once: a place may have become free between the account's answer and the
-   * storing, when nobody could be told of it. Later the account tells, and the job asks in case it was not heard.
+   * The job is stored and waits for a slot of its account. It asks at once, because a slot may have become free before
+   * the job was stored. Later the account notifies the job, and the job asks again in case the notification was lost.
    */
   wait(): void {
     this.ask();
@@ -120,13 +120,13 @@ export class Turn {
     this.notify();
   }
 
-  /** Asks the account whether the job may begin, and again in a while. */
+  /** Asks the account whether the job may begin, and again after `ASK_MS`. */
   ask(): void {
     this.state.waiting = { ask_at: this.now + ASK_MS };
     this.do({ kind: 'ask_admission' });
   }
 
-  /** Begins the next attempt: the job is queued again and `/run` will be called. */
+  /** Begins the next attempt: the job is queued, and `/run` will be called. */
   begin(): void {
     const { state } = this;
     const attempt = freshAttempt(state.attempts.length + 1, state.endpoint, this.now);
@@ -136,7 +136,7 @@ export class Turn {
     state.outputs = [];
     state.timings = {};
     this.do({ kind: 'send', attempt: attempt.number });
-    // Said even when the words stay the same: the log shows each attempt begin.
+    // Logged even when the status does not change, so that the log shows the beginning of each attempt.
     state.status = 'queued';
     state.stage = 'capacity';
     this.logStatus();
@@ -144,8 +144,8 @@ export class Turn {
   }
 
   /**
-   * An attempt ended without a result. Tries again when the error may pass, the budget allows and the job was not asked
-   * to stop; else the job fails with it.
+   * Handles an attempt that ended without a result. Starts another attempt when the error is retryable, attempts are
+   * left and the job is not canceled. Otherwise the job fails.
    */
   retryOrFail(attempt: Attempt, outcome: 'failed' | 'lost' | 'superseded', error: JobError, runIsOver: boolean): void {
     const { state } = this;
@@ -158,7 +158,7 @@ export class Turn {
       error.retryable &&
       this.now < state.deadline &&
       claimedAttempts(state) < this.policy.max_attempts &&
-      state.attempts.length < MAX_SENDS
+      state.attempts.length < MAX_ATTEMPTS
     ) {
       this.begin();
       return;
@@ -166,18 +166,21 @@ export class Turn {
     this.finish('failed', error);
   }
 
-  /** The error with RunPod's id of the run that it is about, where there was one. */
+  /** Adds RunPod's id of the run to the error, if there was a run. */
   private traced(error: JobError | null): JobError | null {
     const runId = error === null ? null : (this.state.attempts[error.attempt - 1]?.run_id ?? null);
     return error === null || runId === null ? error : { ...error, upstream_id: runId };
   }
 
-  /** When to ask RunPod for the status of an attempt's run next. A worker on its channel is asked about seldom: when it goes, the channel tells. */
+  /**
+   * When to poll RunPod next. A run whose worker has an open channel is polled rarely, because the channel shows when
+   * the worker leaves.
+   */
   nextCheck(attempt: Attempt): number {
     return this.now + this.policy.poll_interval * 1000 * (attempt.channel_open ? POLLS_PER_CHECK_OF_OPEN_CHANNEL : 1);
   }
 
-  /** Has lists and webhooks learn the status that was logged last. */
+  /** Sends the last logged status to lists and webhooks. */
   private notify(): void {
     const { state, now } = this;
     const sequence = state.last_event + this.events.length;
@@ -199,18 +202,19 @@ export class Turn {
   }
 }
 
-/** How often a job in line asks its account. The account tells it anyhow; this repairs what got lost. */
+/** How often a queued job asks its account, in case a notification was lost. */
 export const ASK_MS = 60_000;
-/** Attempts of every kind a job may have, those that no worker ever claimed included. */
-export const MAX_SENDS = 6;
+/** The most attempts of a job, including those that no worker claimed. */
+export const MAX_ATTEMPTS = 6;
 /**
- * Events of a job beyond this many bytes are not kept but for changes of status. An hour of a graph of 2,000 nodes logs about 1 MB, a
- * thousand outputs with the longest texts 3 MB. A watcher that begins at the first event is sent all of it from memory.
+ * The maximum size of a job's log. Beyond it only status changes are stored. An hour of a graph of 2,000 nodes logs
+ * about 1 MB, and 1,000 outputs with the longest texts 3 MB. A watcher from the first event receives all of it from
+ * memory.
  */
 export const MAX_LOG_BYTES = 16 * 1024 * 1024;
-/** How much less often RunPod is asked about a worker whose channel is open. */
+/** The factor by which a run with an open channel is polled less often. */
 const POLLS_PER_CHECK_OF_OPEN_CHANNEL = 4;
-/** How long a run that is over at RunPod may go without its worker's report, which can still be on its way. */
+/** How long to wait for the worker's report after its run has finished at RunPod. */
 export const SETTLE_MS = 10_000;
 
 const claimedAttempts = (state: JobState): number =>
@@ -250,8 +254,8 @@ const freshAttempt = (number: number, endpoint: string, now: number): Attempt =>
   log_messages: 0,
 });
 
-/** The attempt with this number, if it is the one that counts. */
-export const counting = (turn: Turn, number: number): Attempt | undefined => {
-  const attempt = currentAttempt(turn.state);
+/** The attempt with this number, if it is the current one. */
+export const attemptIfCurrent = (transition: Transition, number: number): Attempt | undefined => {
+  const attempt = currentAttempt(transition.state);
   return attempt?.number === number ? attempt : undefined;
 };

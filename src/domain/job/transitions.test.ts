@@ -6,18 +6,21 @@ import { randomScenarios } from '../../testing/random-scenarios.ts';
 import type { Signal } from './signals.ts';
 
 /**
- * Guards the status of a job under any order of signals: only the documented changes occur, a terminal status is final, and
- * a message of a replaced attempt changes nothing.
+ * Guards the status of a job under any order of signals: only the documented changes occur, a terminal status is final,
+ * and a message of a replaced attempt changes nothing.
  */
 
-/** The changes of status that a story brought about, as "from → to". A repeated status is a new stage or attempt, no change. */
-function changesIn(story: readonly [Signal, number][], options: ConstructorParameters<typeof Scenario>[0]): string[] {
+/**
+ * Returns the status changes of a scenario as "from → to". A repeated status is a new stage or attempt and not a
+ * change.
+ */
+function changesIn(signals: readonly [Signal, number][], options: ConstructorParameters<typeof Scenario>[0]): string[] {
   const scenario = new Scenario(options);
-  for (const [signal, pause] of story) {
+  for (const [signal, pause] of signals) {
     scenario.now += pause;
     scenario.on(signal);
   }
-  // The log says every change, in order: what a client sees is what is checked.
+  // The log says every change, in order: the test checks the log, which clients see.
   const seen = scenario.events.flatMap((event) => (event.event === 'status' ? [event.data.status] : []));
   const changes = seen.slice(1).flatMap((status, at) => (seen[at] === status ? [] : [`${seen[at]} → ${status}`]));
   return seen[0] === 'queued' ? changes : [`nothing → ${seen[0]}`, ...changes];
@@ -35,7 +38,7 @@ const options = fc.record(
   { requiredKeys: [] },
 );
 
-/** How far a job is when its story begins: random signals alone seldom lead to a worker that reports. */
+/** How far a job is when its scenario begins: random signals alone seldom lead to a worker that reports. */
 const admitted: [Signal, number] = [{ kind: 'admitted' }, 5];
 const claimed: [Signal, number] = [{ kind: 'claim', attempt: 1, claim: claimA, worker }, 5];
 const canceled: [Signal, number] = [{ kind: 'cancel' }, 5];
@@ -46,8 +49,8 @@ const firstSteps = fc.constantFrom<[Signal, number][][]>(
   [admitted, claimed, canceled],
 );
 
-describe('the table of statuses', () => {
-  test('lets nothing follow an end, and reaches every status from the first', ({ expect }) => {
+describe('the table of status transitions', () => {
+  test('allows nothing after a terminal status, and reaches every status', ({ expect }) => {
     expect(STATUSES.filter((status) => NEXT_STATUSES[status].length === 0)).toEqual([...TERMINAL_STATUSES]);
     const reached = new Set<Status>(['queued']);
     for (const status of reached) {
@@ -57,26 +60,27 @@ describe('the table of statuses', () => {
     expect(STATUSES.filter(isTerminal)).toEqual([...TERMINAL_STATUSES]);
   });
 
-  test('holds whatever happens to a job, in whatever order', ({ expect }) => {
+  test('holds for any signals in any order', ({ expect }) => {
     fc.assert(
-      fc.property(options, firstSteps, randomScenarios, (given, first, story) => {
-        expect(changesIn([...first, ...story], given).filter((change) => !legal.has(change))).toEqual([]);
+      fc.property(options, firstSteps, randomScenarios, (given, first, signals) => {
+        expect(changesIn([...first, ...signals], given).filter((change) => !legal.has(change))).toEqual([]);
       }),
       { numRuns: 3_000 },
     );
   });
 
-  test('has no line that never happens', ({ expect }) => {
+  test('has no entry that never happens', ({ expect }) => {
     const failed = report(1, claimA, { outcome: 'failed', error: workerError({ retryable: false }) });
-    const told: [Signal, number][][] = [
-      // What random randomScenarios seldom tell, or never: a cancel so late that the deadline's grace ends before its own.
+    const cases: [Signal, number][][] = [
+      // Cases that random scenarios rarely or never reach: a cancel so late that the deadline's grace ends before its
+      // own.
       [claimed, [{ kind: 'cancel' }, 919_995], [{ kind: 'clock' }, 10_000]],
       [claimed, [failed, 5]],
     ];
-    const seen = new Set(told.flatMap((story) => changesIn(story, {})));
+    const seen = new Set(cases.flatMap((signals) => changesIn(signals, {})));
     fc.assert(
-      fc.property(options, firstSteps, randomScenarios, (given, first, story) => {
-        changesIn([...first, ...story], given).forEach((change) => seen.add(change));
+      fc.property(options, firstSteps, randomScenarios, (given, first, signals) => {
+        changesIn([...first, ...signals], given).forEach((change) => seen.add(change));
       }),
       { numRuns: 3_000, seed: 1 },
     );

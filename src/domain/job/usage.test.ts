@@ -10,7 +10,7 @@ import {
   workerError,
 } from '../../testing/scenario.ts';
 import { currentAttempt, readState } from './state.ts';
-import { usedBy } from './usage.ts';
+import { chargeOf } from './usage.ts';
 
 /** GPU time that a job is charged for when its graph executed and nothing of the client's ended the attempt. */
 
@@ -28,26 +28,26 @@ const executing = (): Scenario =>
   pass(stage(pass(new Scenario({ price_per_second: 0.001 }).claimed(), 3_000), 'executing'), 5_000);
 const failedAt = (timings: Record<string, number>, attempt = 1, claim = claimA) =>
   report(attempt, claim, { outcome: 'failed', error: workerError({ retryable: false }), timings });
-const gpuMs = (scenario: Scenario): number | undefined => usedBy(scenario.state)?.gpu_ms;
+const gpuMs = (scenario: Scenario): number | undefined => chargeOf(scenario.state)?.gpu_ms;
 
 describe('a graph that executed before the worker failed', () => {
   test('costs the time that the worker reports', ({ expect }) => {
-    expect(usedBy(executing().on(failedAt({ execution_ms: 4_500 })).state)).toEqual({
+    expect(chargeOf(executing().on(failedAt({ execution_ms: 4_500 })).state)).toEqual({
       gpu_ms: 4_500,
       micro_usd: 4_500,
     });
   });
 
-  test('costs the time between the stages that the worker told, when its report has none', ({ expect }) => {
+  test("costs the time between the worker's stages when its report has none", ({ expect }) => {
     const scenario = pass(stage(executing(), 'uploading'), 2_000);
     expect(gpuMs(scenario.on(failedAt({})))).toBe(5_000);
   });
 
-  test('costs no more than the time since the claim, whatever the worker reports', ({ expect }) => {
+  test('costs at most the time since the claim', ({ expect }) => {
     expect(gpuMs(executing().on(failedAt({ execution_ms: 1e12 })))).toBe(8_000);
   });
 
-  test('costs its time in every attempt', ({ expect }) => {
+  test('costs its time in each attempt', ({ expect }) => {
     const scenario = executing().on(report(1, claimA, { outcome: 'failed', error: workerError() }));
     stage(scenario.claimed(claimB), 'executing', claimB);
     expect(gpuMs(pass(scenario, 2_000).on(failedAt({}, 2, claimB)))).toBe(7_000);
@@ -60,7 +60,7 @@ describe('a graph that executed before the worker failed', () => {
     expect(gpuMs(scenario.on({ kind: 'cancel' }))).toBe(5_000);
   });
 
-  test('costs the time after a connection came back', ({ expect }) => {
+  test('includes the time after a reconnect', ({ expect }) => {
     const scenario = executing().on({ kind: 'channel_closed', attempt: 1, claim: claimA });
     pass(scenario, 1_000).on({ kind: 'channel_opened', attempt: 1, claim: claimA });
     pass(scenario, 2_000).on({ kind: 'channel_closed', attempt: 1, claim: claimA });
@@ -82,7 +82,7 @@ describe('a worker that failed before the graph executed', () => {
   });
 });
 
-describe('a run that no worker claims and that failed at the worker', () => {
+describe('a run without claims that failed at the worker', () => {
   const running = () =>
     pass(
       new Scenario({ worker: SILENT_WORKER })
@@ -99,7 +99,7 @@ describe('a run that no worker claims and that failed at the worker', () => {
       result: { outputs: [], error: { ...workerError({ retryable: false }), ...error }, warnings: [], moved_ms: 1 },
     });
 
-  test('costs the time that RunPod counts', ({ expect }) => {
+  test('costs the time that RunPod measures', ({ expect }) => {
     expect(gpuMs(over(running(), {}))).toBe(12_000);
   });
 
@@ -107,7 +107,7 @@ describe('a run that no worker claims and that failed at the worker', () => {
     expect(gpuMs(over(running(), { ran: false }))).toBe(0);
   });
 
-  test('costs the time until RunPod was last heard to run it, when RunPod forgets the run', ({ expect }) => {
+  test('costs the time until RunPod last reported it running, when RunPod forgets the run', ({ expect }) => {
     const scenario = running().on({ kind: 'run_status', attempt: 1, status: 'running', news: news(null) });
     pass(scenario, 5_000).on({ kind: 'run_status', attempt: 1, status: 'missing' });
     expect(scenario.after(10_000).state).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
@@ -115,7 +115,7 @@ describe('a run that no worker claims and that failed at the worker', () => {
   });
 });
 
-test('an attempt that was stored before this was counted has executed for no time', ({ expect }) => {
+test('an attempt that was stored without an executed time counts as not executed', ({ expect }) => {
   const { attempts, ...rest } = new Scenario().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).state;
   const stored = { ...rest, attempts: attempts.map(({ executing_since: _since, executed_ms: _ms, ...old }) => old) };
   expect(readState(JSON.stringify(stored)).attempts).toMatchObject([{ executing_since: null, executed_ms: 0 }]);

@@ -3,11 +3,12 @@ import type { Used } from '../../contract/admission.ts';
 import type { Attempt, JobState } from './state.ts';
 
 /**
- * What a job is charged, at the price that each attempt's endpoint had when the job was submitted; null until the job is over. An attempt
- * that the client's graph, cancel or deadline ended counts from claim to end, or as RunPod counts it where no worker claims. Of one that
- * failed otherwise counts the time in which its graph executed. Never more than was reserved, the whole time to the deadline.
+ * Computes the charge of a finished job, with the price of each attempt's endpoint at the time of the submit; null
+ * until the job has finished. An attempt that ended by the client's graph, cancel or deadline is charged from claim to
+ * end, or by RunPod's own measurement when no worker claims. Other failed attempts are charged for the time in which
+ * their graph executed. The charge never exceeds the reservation, which is the whole time to the deadline.
  */
-export function usedBy(state: JobState): Used | null {
+export function chargeOf(state: JobState): Used | null {
   if (!isTerminal(state.status)) {
     return null;
   }
@@ -33,10 +34,10 @@ const heldMs = (attempt: Attempt): number => attempt.execution_ms ?? claimedMs(a
 const claimedMs = ({ claimed_at, ended_at }: Attempt): number =>
   claimed_at === null || ended_at === null ? 0 : Math.max(0, ended_at - claimed_at);
 
-/** A worker's own count is believed as far as it fits into its claim. */
+/** The worker's own measurement, limited to the time since its claim. */
 const executedMs = (attempt: Attempt): number => Math.min(attempt.executed_ms, claimedMs(attempt));
 
-/** Whether the client ended the attempt, by its graph, a cancel or its deadline, rather than the worker, RunPod or the gateway. */
+/** Whether the client's graph, cancel or deadline ended the attempt, rather than the worker, RunPod or the gateway. */
 function isChargedWhole({ outcome, error }: Attempt): boolean {
   switch (outcome) {
     case 'succeeded':

@@ -1,25 +1,33 @@
 import type { JobError } from '../../contract/job.ts';
 import type { WaitsFor } from './signals.ts';
 import { workersReport, type Attempt } from './state.ts';
-import { MAX_SENDS, type Turn } from './transition.ts';
+import { MAX_ATTEMPTS, type Transition } from './transition.ts';
 
-/** A run that no worker has claimed: says what it waits for, and moves on where it would wait in vain. */
-export function onUnclaimed(turn: Turn, attempt: Attempt, status: 'queued' | 'running', line: WaitsFor | null): void {
+/**
+ * Handles a run that no worker has claimed: shows what it waits for, and moves to another endpoint when it would wait
+ * in vain.
+ */
+export function onUnclaimed(
+  transition: Transition,
+  attempt: Attempt,
+  status: 'queued' | 'running',
+  line: WaitsFor | null,
+): void {
   const starved = status === 'queued' && line?.none === true;
   attempt.held = starved ? noWorkers(attempt.number) : null;
-  if (starved && line.elsewhere && turn.state.attempts.length < MAX_SENDS) {
-    if (workersReport(turn.state)) {
-      turn.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
+  if (starved && line.elsewhere && transition.state.attempts.length < MAX_ATTEMPTS) {
+    if (workersReport(transition.state)) {
+      transition.retryOrFail(attempt, 'superseded', noWorkers(attempt.number), false);
       return;
     }
-    // Nothing would fence this run off: it goes elsewhere only once RunPod has canceled it (`provider-reports.ts`).
+    // Nothing would fence this run off, so it moves only after RunPod has canceled it (`provider-reports.ts`).
     if (!attempt.leaving && attempt.run_id !== null) {
       attempt.leaving = true;
-      turn.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
+      transition.do({ kind: 'cancel_run', attempt: attempt.number, run_id: attempt.run_id });
     }
   }
-  // Taken but not claimed, it is with a worker that still starts.
-  turn.move('queued', status === 'running' ? 'cold_start' : (line?.stage ?? 'capacity'));
+  // An accepted run without a claim is on a worker that is still starting.
+  transition.move('queued', status === 'running' ? 'cold_start' : (line?.stage ?? 'capacity'));
 }
 
 export const noWorkers = (attempt: number): JobError => ({

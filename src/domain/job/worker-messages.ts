@@ -3,23 +3,23 @@ import type { CompleteRequest, WorkerError, WorkerMessage } from '../../contract
 import { startExecuting, stopExecuting } from './executed.ts';
 import { logLastProgress, showProgress } from './progress.ts';
 import { detailsFit, outputsFit } from './size.ts';
-import { counting, type Step, type Turn } from './transition.ts';
+import { attemptIfCurrent, type Step, type Transition } from './transition.ts';
 import type { Reply, Signal, StopReason } from './signals.ts';
 import { type Attempt, currentAttempt, type JobState, workersReport } from './state.ts';
 import { iso } from '../../lib/time.ts';
 
-/** Longest text of an error or a log line that is kept, in characters. */
+/** The longest stored text of an error or a log message, in characters. */
 const MAX_MESSAGE_CHARS = 2_000;
-/** Log messages of an attempt that are kept. */
+/** The most stored log messages of an attempt. */
 export const MAX_LOG_MESSAGES = 1_000;
 const MORE_LOG_MESSAGES = `The worker sent more than ${MAX_LOG_MESSAGES} log messages. Those after this one are not kept.`;
 
-/** Decides a claim. It succeeds once per attempt; asked again with the same claim id, it gives the same answer. */
-export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>): Reply {
-  const { state } = turn;
-  const attempt = counting(turn, signal.attempt);
+/** Decides a claim. It succeeds once per attempt. A repeated call with the same claim id gets the same answer. */
+export function onClaim(transition: Transition, signal: Extract<Signal, { kind: 'claim' }>): Reply {
+  const { state } = transition;
+  const attempt = attemptIfCurrent(transition, signal.attempt);
   const deadline = state.started_at === null ? (state.start_deadline ?? state.deadline) : state.deadline;
-  const open = attempt !== undefined && state.cancel === null && turn.now < deadline && workersReport(state);
+  const open = attempt !== undefined && state.cancel === null && transition.now < deadline && workersReport(state);
   if (isTerminal(state.status) || !open) {
     return 'over';
   }
@@ -28,40 +28,40 @@ export function onClaim(turn: Turn, signal: Extract<Signal, { kind: 'claim' }>):
       return 'claimed_elsewhere';
     }
     if (!attempt.channel_open) {
-      // It asks again because our answer did not reach it, so it cannot have opened its channel yet.
-      attempt.lost_at = turn.now + turn.policy.channel_grace * 1000;
+      // The worker repeats the claim because the response was lost, so it has not opened its channel yet.
+      attempt.lost_at = transition.now + transition.policy.channel_grace * 1000;
     }
     return 'granted';
   }
   attempt.phase = 'claimed';
   attempt.claim = signal.claim;
   attempt.worker = signal.worker;
-  attempt.claimed_at = turn.now;
+  attempt.claimed_at = transition.now;
   attempt.held = null;
   attempt.due_at = null;
   attempt.settle_at = null;
   if (attempt.check_at !== null) {
-    // The worker will be heard; RunPod is only asked in case it is not.
-    attempt.check_at = turn.nextCheck(attempt);
+    // The worker will report; RunPod is polled only as a fallback.
+    attempt.check_at = transition.nextCheck(attempt);
   }
-  attempt.lost_at = turn.now + turn.policy.channel_grace * 1000;
-  state.started_at ??= turn.now;
-  turn.move('running', 'inputs');
+  attempt.lost_at = transition.now + transition.policy.channel_grace * 1000;
+  state.started_at ??= transition.now;
+  transition.move('running', 'inputs');
   return 'granted';
 }
 
-/** Takes the next message of the worker's channel; a gap or a repetition changes nothing. */
-export function onWorkerMessage(turn: Turn, signal: Extract<Signal, { kind: 'worker_message' }>): Reply {
-  const attempt = counting(turn, signal.attempt);
+/** Applies the next message of the worker's channel. A gap or a repetition changes nothing. */
+export function onWorkerMessage(transition: Transition, signal: Extract<Signal, { kind: 'worker_message' }>): Reply {
+  const attempt = attemptIfCurrent(transition, signal.attempt);
   const reply = orderOf(attempt, signal.claim, signal.message.seq);
   if (attempt !== undefined && reply === 'done') {
     attempt.acked = signal.message.seq;
-    record(turn, attempt, signal.message);
+    record(transition, attempt, signal.message);
   }
   return reply;
 }
 
-/** What becomes of a message with this number: `done` means that it is the next one. */
+/** Classifies a message number: `done` means that it is the next one. */
 function orderOf(attempt: Attempt | undefined, claim: string, seq: number): Reply {
   if (attempt === undefined || attempt.claim !== claim) {
     return 'over';
@@ -69,8 +69,11 @@ function orderOf(attempt: Attempt | undefined, claim: string, seq: number): Repl
   return seq <= attempt.acked ? 'ignored' : seq > attempt.acked + 1 ? 'gap' : 'done';
 }
 
-/** Counts a message of too many as heard. Copies nothing but the attempt: there may be thousands in a second. */
-export function passOver(state: JobState, number: number, claim: string, seq: number): Step {
+/**
+ * Acknowledges a message beyond the limit without storing it. Copies only the attempt, because there may be thousands
+ * per second.
+ */
+export function acknowledgeExcess(state: JobState, number: number, claim: string, seq: number): Step {
   const current = currentAttempt(state);
   const attempt = current?.number === number ? current : undefined;
   const reply = orderOf(attempt, claim, seq);
@@ -86,65 +89,72 @@ export function passOver(state: JobState, number: number, claim: string, seq: nu
   };
 }
 
-function record(turn: Turn, attempt: Attempt, message: WorkerMessage): void {
-  const { state } = turn;
+function record(transition: Transition, attempt: Attempt, message: WorkerMessage): void {
+  const { state } = transition;
   switch (message.type) {
     case 'unknown':
     case 'dropped':
       return;
     case 'stage':
-      logLastProgress(turn);
-      turn.move(state.status, laterStage(message.stage));
+      logLastProgress(transition);
+      transition.move(state.status, laterStage(message.stage));
       if (state.stage === 'executing') {
-        startExecuting(attempt, turn.now);
+        startExecuting(attempt, transition.now);
       } else {
-        stopExecuting(attempt, turn.now);
+        stopExecuting(attempt, transition.now);
       }
       return;
     case 'progress': {
       const { seq: _seq, type: _type, nodes, ...progress } = message;
-      turn.passing = !showProgress(turn, progress, nodes ?? null);
+      transition.passing = !showProgress(transition, progress, nodes ?? null);
       return;
     }
     case 'output': {
       const outputs = [...state.outputs.filter((known) => known.name !== message.output.name), message.output];
       if (!outputsFit(outputs)) {
-        // The report says the same and ends the attempt with it.
+        // The final report contains the same error and ends the attempt.
         return;
       }
       state.outputs = outputs;
-      turn.log({ event: 'output', data: message.output });
+      transition.log({ event: 'output', data: message.output });
       return;
     }
     case 'log':
-      logMessage(turn, attempt, message);
+      logMessage(transition, attempt, message);
   }
 }
 
-/** Keeps a worker's log message, up to `MAX_LOG_MESSAGES` of an attempt; the first beyond them says so. */
-function logMessage(turn: Turn, attempt: Attempt, { level, message }: Extract<WorkerMessage, { type: 'log' }>): void {
+/** Stores a worker's log message, up to `MAX_LOG_MESSAGES` per attempt. The first one beyond is replaced by a note. */
+function logMessage(
+  transition: Transition,
+  attempt: Attempt,
+  { level, message }: Extract<WorkerMessage, { type: 'log' }>,
+): void {
   attempt.log_messages += 1;
   const over = attempt.log_messages - MAX_LOG_MESSAGES;
   if (over > 1) {
-    turn.passing = true;
+    transition.passing = true;
     return;
   }
-  const at = iso(turn.now);
+  const at = iso(transition.now);
   const text = message.slice(0, MAX_MESSAGE_CHARS);
-  turn.log({
+  transition.log({
     event: 'log',
     data: over === 1 ? { level: 'warn', message: MORE_LOG_MESSAGES, at } : { level, message: text, at },
   });
 }
 
-/** A worker may only name stages of its own. */
+/** Limits a stage to those that a worker may report. */
 export const laterStage = (stage: Stage): Stage =>
   stage === 'admission' || stage === 'capacity' || stage === 'cold_start' ? 'executing' : stage;
 
-/** Takes the worker's terminal report. `over`: it no longer counts; `done`: it counts, now or already. */
-export function onComplete(turn: Turn, report: CompleteRequest): Reply {
-  const { state } = turn;
-  const attempt = counting(turn, report.attempt);
+/**
+ * Applies the worker's final report. `over`: the attempt has ended otherwise; `done`: the report counts, now or
+ * already.
+ */
+export function onComplete(transition: Transition, report: CompleteRequest): Reply {
+  const { state } = transition;
+  const attempt = attemptIfCurrent(transition, report.attempt);
   if (attempt === undefined || attempt.phase !== 'claimed') {
     const past = state.attempts[report.attempt - 1];
     return past?.claim === report.claim && past.outcome === report.outcome ? 'done' : 'over';
@@ -153,61 +163,61 @@ export function onComplete(turn: Turn, report: CompleteRequest): Reply {
     return 'claimed_elsewhere';
   }
   state.timings = report.timings;
-  stopExecuting(attempt, turn.now);
+  stopExecuting(attempt, transition.now);
   attempt.executed_ms = report.timings['execution_ms'] ?? attempt.executed_ms;
   attempt.worker = report.worker ?? attempt.worker;
-  logLastProgress(turn);
+  logLastProgress(transition);
   attempt.report = report.ran_with ?? null;
   switch (report.outcome) {
     case 'succeeded':
-      succeed(turn, attempt, report.outputs);
+      succeed(transition, attempt, report.outputs);
       return 'done';
     case 'failed':
-      turn.retryOrFail(attempt, 'failed', jobError(report.error, attempt.number), true);
+      transition.retryOrFail(attempt, 'failed', jobError(report.error, attempt.number), true);
       return 'done';
     case 'canceled':
-      onStopped(turn, attempt);
+      onStopped(transition, attempt);
       return 'done';
   }
 }
 
-/** The graph ran to its end: the job has these outputs and is over. */
-export function succeed(turn: Turn, attempt: Attempt, outputs: Output[]): void {
-  const { state } = turn;
-  if (!keep(turn, outputs)) {
-    turn.retryOrFail(attempt, 'failed', tooMuchToKeep(attempt.number), true);
+/** Ends the job successfully with these outputs. */
+export function succeed(transition: Transition, attempt: Attempt, outputs: Output[]): void {
+  const { state } = transition;
+  if (!addOutputs(transition, outputs)) {
+    transition.retryOrFail(attempt, 'failed', tooMuchToKeep(attempt.number), true);
     return;
   }
   if (state.progress !== null) {
     state.progress = { ...state.progress, value: 1, nodes_done: state.progress.nodes_total };
   }
-  turn.finish('succeeded', null);
+  transition.finish('succeeded', null);
 }
 
-/** Takes outputs into the job and its log, those that are not there yet. False: they are more than can be kept. */
-export function keep(turn: Turn, outputs: Output[]): boolean {
-  const { state } = turn;
+/** Adds new outputs to the job and its log. False when they are too large to store. */
+export function addOutputs(transition: Transition, outputs: Output[]): boolean {
+  const { state } = transition;
   if (!outputsFit(outputs)) {
     return false;
   }
   for (const output of outputs) {
     if (!state.outputs.some((known) => known.name === output.name && known.sha256 === output.sha256)) {
-      turn.log({ event: 'output', data: output });
+      transition.log({ event: 'output', data: output });
     }
   }
   state.outputs = outputs;
   return true;
 }
 
-/** The worker stopped before the graph ended: because the job was to stop, or because something stopped the run at RunPod. */
-function onStopped(turn: Turn, attempt: Attempt): void {
-  const { state } = turn;
+/** Handles a worker that stopped before the end of the graph, by a cancel or because the run was stopped at RunPod. */
+function onStopped(transition: Transition, attempt: Attempt): void {
+  const { state } = transition;
   if (state.cancel !== null) {
-    turn.close(attempt, 'canceled', null, true);
-    turn.finish('canceled', null);
-  } else if (turn.now >= state.deadline) {
-    turn.close(attempt, 'canceled', null, true);
-    turn.finish('failed', timeoutError(attempt.number));
+    transition.close(attempt, 'canceled', null, true);
+    transition.finish('canceled', null);
+  } else if (transition.now >= state.deadline) {
+    transition.close(attempt, 'canceled', null, true);
+    transition.finish('failed', timeoutError(attempt.number));
   } else {
     const error: JobError = {
       code: 'provider_failed',
@@ -216,7 +226,7 @@ function onStopped(turn: Turn, attempt: Attempt): void {
       retryable: true,
       attempt: attempt.number,
     };
-    turn.retryOrFail(attempt, 'lost', error, true);
+    transition.retryOrFail(attempt, 'lost', error, true);
   }
 }
 
@@ -259,15 +269,15 @@ export function jobError(error: WorkerError | null | undefined, attempt: number)
 }
 
 /** Whether this claim may still act for the job: upload files, or open the channel. */
-export function claimStands(turn: Pick<Turn, 'state'>, attempt: number, claim: string): Reply {
-  const current = currentAttempt(turn.state);
+export function checkClaim(transition: Pick<Transition, 'state'>, attempt: number, claim: string): Reply {
+  const current = currentAttempt(transition.state);
   if (current === undefined || current.number !== attempt || current.phase !== 'claimed') {
     return 'over';
   }
   return current.claim === claim ? 'granted' : 'claimed_elsewhere';
 }
 
-/** Why the worker that has the job should stop now; null when it should not. For a worker that connects again. */
+/** Why a worker that reconnects must stop now; null when it may continue. */
 export function stopReason(state: JobState, now: number): StopReason | null {
   if (isTerminal(state.status)) {
     return null;

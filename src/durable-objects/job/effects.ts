@@ -4,8 +4,8 @@ import type { JobInput } from '../../contract/new-job.ts';
 import type { BreakerMode } from '../../contract/endpoint.ts';
 import type { Effect, Signal } from '../../domain/job/signals.ts';
 import type { JobState } from '../../domain/job/state.ts';
-import { usedBy } from '../../domain/job/usage.ts';
-import { lapsesAt } from '../../domain/job/admission.ts';
+import { chargeOf } from '../../domain/job/usage.ts';
+import { admissionExpiresAt } from '../../domain/job/admission.ts';
 import { jobEvent } from '../../domain/webhook/payload.ts';
 import type { Env } from '../../env.ts';
 import type { GpuProvider, RunAnswer, RunReport } from '../../providers/gpu/provider.ts';
@@ -73,12 +73,12 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
     case 'ask_admission': {
       const mine = await env.ACCOUNT.getByName(state.account).tryStart(
         state.id,
-        lapsesAt(state.deadline, context.config.policy),
+        admissionExpiresAt(state.deadline, context.config.policy),
       );
       return signal({ kind: 'asked', mine });
     }
     case 'release':
-      await env.ACCOUNT.getByName(state.account).releaseSlot(state.id, usedBy(state) ?? { gpu_ms: 0, micro_usd: 0 });
+      await env.ACCOUNT.getByName(state.account).releaseSlot(state.id, chargeOf(state) ?? { gpu_ms: 0, micro_usd: 0 });
       return { kind: 'done' };
     case 'notify': {
       const event = jobEvent(noticeOf(state, effect), effect.sequence, effect.at, context.config.publicUrl);
@@ -90,7 +90,7 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
 
 /** Writes the job into the lists as it is now, and once it is over what it used. */
 function projected(db: D1Database, state: JobState): D1PreparedStatement[] {
-  const used = usedBy(state);
+  const used = chargeOf(state);
   return projectionOf(
     db,
     viewOf(state),

@@ -6,14 +6,14 @@ import type { NewJob } from '../../contract/new-job.ts';
 import type { JobRpc, JobSpec, WorkerRefusal } from '../../contract/rpc.ts';
 import type { ClaimRequest, CompleteRequest } from '../../contract/worker.ts';
 import { wakeAt } from '../../domain/job/clock.ts';
-import { filesArriveUntil } from '../../domain/job/late-uploads.ts';
+import { lateUploadsUntil } from '../../domain/job/late-uploads.ts';
 import { newState, step } from '../../domain/job/machine.ts';
 import { wantsRun } from '../../domain/job/run-accepted.ts';
 import type { Reply, Signal } from '../../domain/job/signals.ts';
 import { outputsFit } from '../../domain/job/size.ts';
 import { currentAttempt, type JobState } from '../../domain/job/state.ts';
-import { stillWanted } from '../../domain/job/effect-relevance.ts';
-import { claimStands } from '../../domain/job/worker-messages.ts';
+import { isStillNeeded } from '../../domain/job/effect-relevance.ts';
+import { checkClaim } from '../../domain/job/worker-messages.ts';
 import type { Env } from '../../env.ts';
 import { gpuProvider } from '../../providers/gpu/providers.ts';
 import { forgetJob } from '../../storage/d1/jobs.ts';
@@ -77,7 +77,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     this.watchers = new Watchers(this.sockets, this.store);
     this.outbox = new Outbox({
       store: this.store,
-      isRelevant: (effect, now) => this.state !== null && stillWanted(this.state, effect, now),
+      isRelevant: (effect, now) => this.state !== null && isStillNeeded(this.state, effect, now),
       perform: (effect, now) => this.perform(effect, now),
       onSignal: (signal) => this.apply(signal),
       willStoreSoon: () => this.nextAlarm.at !== null && this.nextAlarm.at < Date.now() + AWAKE_MS,
@@ -160,7 +160,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     if (this.state === null) {
       return { refused: 'not_found' };
     }
-    const reply = claimStands({ state: this.state }, attempt, claim);
+    const reply = checkClaim({ state: this.state }, attempt, claim);
     return reply === 'granted'
       ? { account: this.state.account, deadline: this.state.deadline }
       : { refused: refusalOf(reply) };
@@ -177,7 +177,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     if (this.state === null) {
       return { refused: 'not_found' };
     }
-    const stands = claimStands({ state: this.state }, report.attempt, report.claim);
+    const stands = checkClaim({ state: this.state }, report.attempt, report.claim);
     if (stands === 'granted' && report.outcome === 'succeeded' && outputsFit(report.outputs)) {
       const missing = await findMissing(this.env.BUCKET, this.state, report.attempt, report.outputs);
       if (missing.length > 0) {
@@ -337,7 +337,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     let begun: Begun = { effects: [], signals: [] };
     try {
       store(() => {
-        begun = this.outbox.begin(now, (effect) => stillWanted(state, effect, now));
+        begun = this.outbox.begin(now, (effect) => isStillNeeded(state, effect, now));
       });
     } catch (error) {
       this.outbox.cancelBegin(begun);
@@ -374,7 +374,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
           spec: () => this.store.spec(),
           now,
           onSignal: (signal) => void this.apply(signal),
-          isRelevant: () => this.state !== null && stillWanted(this.state, effect, Date.now()),
+          isRelevant: () => this.state !== null && isStillNeeded(this.state, effect, Date.now()),
         });
   }
 
@@ -405,7 +405,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     const times = [wakeAt(this.state, this.config.policy, Date.now()), this.store.pending.nextDue()].filter(
       (at) => at !== null,
     );
-    const removed = this.cleared ? filesArriveUntil(this.state) : removedAt(this.state);
+    const removed = this.cleared ? lateUploadsUntil(this.state) : removedAt(this.state);
     const at = times.length > 0 ? Math.min(...times) : removed;
     this.nextAlarm.setBy(at);
   }
@@ -423,7 +423,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
 
   /** Starts from the beginning again after a failure: the state is removed last. */
   private async removeStored(state: JobState): Promise<void> {
-    const complete = this.store.pending.nextDue() === null && Date.now() >= filesArriveUntil(state);
+    const complete = this.store.pending.nextDue() === null && Date.now() >= lateUploadsUntil(state);
     if (this.cleared && !complete) {
       return;
     }

@@ -1,7 +1,7 @@
 import { type AttemptView, type Environment, isTerminal, type JobView } from '../../contract/job.ts';
 import type { JobNotice } from '../../contract/webhook.ts';
 import type { Effect } from '../../domain/job/signals.ts';
-import { usedBy } from '../../domain/job/usage.ts';
+import { chargeOf } from '../../domain/job/usage.ts';
 import type { Attempt, JobState } from '../../domain/job/state.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 
@@ -89,7 +89,7 @@ const coldStartOf = ({ accepted_at, claimed_at }: Attempt): number | null =>
   accepted_at === null || claimed_at === null || claimed_at < accepted_at ? null : claimed_at - accepted_at;
 
 function usageOf(state: JobState): JobView['usage'] {
-  const used = usedBy(state);
+  const used = chargeOf(state);
   return used === null
     ? null
     : { billed_seconds: used.gpu_ms / 1000, cost_usd: state.price_per_second === null ? null : used.micro_usd / 1e6 };

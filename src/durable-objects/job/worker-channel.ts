@@ -9,7 +9,7 @@ import {
 } from '../../contract/worker.ts';
 import { parseWorkerJson } from '../../contract/worker-json.ts';
 import { currentAttempt, type JobState } from '../../domain/job/state.ts';
-import { claimStands, stopReason } from '../../domain/job/worker-messages.ts';
+import { checkClaim, stopReason } from '../../domain/job/worker-messages.ts';
 import { isOwnOutput } from './outputs.ts';
 import { CLOSE, close, type JobSockets, sendFrame } from './sockets.ts';
 
@@ -25,7 +25,7 @@ export function openChannel(
   claim: string,
   opened: () => void,
 ): Response {
-  const stands = claimStands({ state }, attempt, claim);
+  const stands = checkClaim({ state }, attempt, claim);
   if (stands !== 'granted') {
     return new Response(null, { status: stands === 'claimed_elsewhere' ? 409 : 410 });
   }

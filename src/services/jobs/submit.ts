@@ -4,7 +4,7 @@ import type { NewJob } from '../../contract/new-job.ts';
 import { cacheQuota } from '../account/quota.ts';
 import type { Caller, Core } from '../context.ts';
 import { overloadProblem } from '../endpoints/shedding.ts';
-import { lapsesAt } from '../../domain/job/admission.ts';
+import { admissionExpiresAt } from '../../domain/job/admission.ts';
 import { invalidRequest, type Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -98,7 +98,7 @@ export async function submitJob(
     inputs: referencesOf(ready.value),
     retention: ready.value.retention,
     priority,
-    expires_at: lapsesAt(created_at + finish_ms, core.config.policy),
+    expires_at: admissionExpiresAt(created_at + finish_ms, core.config.policy),
     reserve: {
       gpu_ms: finish_ms,
       micro_usd: price_per_second === null ? null : Math.ceil(dearest * finish_ms * 1000),

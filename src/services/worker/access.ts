@@ -1,7 +1,7 @@
 import { isUuidV7 } from '../../lib/ids.ts';
 import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
 import type { Core } from '../context.ts';
-import { MAX_SENDS } from '../../domain/job/transition.ts';
+import { MAX_ATTEMPTS } from '../../domain/job/transition.ts';
 
 /** Why a worker's call was rejected, with the codes of docs/reference/worker-contract.md. */
 export type WorkerRefusal =
@@ -35,7 +35,7 @@ export async function attemptOf(
   job: string,
   token: string | undefined,
 ): Promise<number | null> {
-  for (let attempt = 1; attempt <= MAX_SENDS; attempt += 1) {
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
     if (await tokenGiven(core, purpose, job, attempt, token)) {
       return attempt;
     }

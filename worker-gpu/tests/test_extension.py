@@ -66,7 +66,7 @@ def addition(
     return (keys or CacheKeys()).addition(node, definition, "run-7", "scope-1", files or {})
 
 
-def test_inputs_chosen_from_a_list_are_told_from_those_that_a_prompt_brings() -> None:
+def test_choices_exclude_inputs_whose_value_a_prompt_brings() -> None:
     assert choices_of(Loader) == {"model", "kind", "mode"}
     assert choices_of(JudgesItself) == choices_of(Broken) == frozenset()
 
@@ -84,26 +84,26 @@ def test_inputs_chosen_from_a_list_are_told_from_those_that_a_prompt_brings() ->
         ({"unknown": "text"}, False),
     ],
 )
-def test_a_result_that_no_text_and_no_file_went_into_is_shared_by_all_scopes(inputs: JsonObject, shared: bool) -> None:
+def test_result_without_text_or_file_is_shared_by_all_scopes(inputs: JsonObject, shared: bool) -> None:
     assert addition(inputs) == (None if shared else ["scope", "scope-1"])
 
 
-def test_a_class_that_judges_its_values_itself_shares_nothing() -> None:
+def test_class_with_its_own_validation_shares_nothing() -> None:
     assert addition({"model": "../anything"}, JudgesItself) == ["scope", "scope-1"]
 
 
-def test_an_output_node_is_run_in_every_execution() -> None:
+def test_output_node_runs_in_every_execution() -> None:
     assert addition({"model": ["4", 0]}, Saver) == ["run", "run-7"]
 
 
-def test_a_class_that_wrote_a_file_is_run_in_every_execution() -> None:
+def test_class_that_wrote_a_file_runs_in_every_execution() -> None:
     keys = CacheKeys()
     assert addition({"text": "a"}, keys=keys) == ["scope", "scope-1"]
     keys.on_file_written("Loader")
     assert addition({"text": "a"}, keys=keys) == ["run", "run-7"]
 
 
-def test_a_class_that_asks_for_a_folder_runs_in_every_job_unless_it_names_a_file() -> None:
+def test_class_that_reads_a_folder_runs_in_every_job_unless_it_names_a_file() -> None:
     keys = CacheKeys()
     keys.on_folder_read("Loader")
     assert addition({"kind": "x"}, keys=keys) == ["run", "run-7"]
@@ -125,12 +125,12 @@ def test_a_class_that_asks_for_a_folder_runs_in_every_job_unless_it_names_a_file
         (["me.png", {"deep": "sub/a.png"}], ["1", "2"]),
     ],
 )
-def test_what_an_input_file_holds_is_part_of_the_key_of_the_nodes_that_name_it(value: Json, digests: list[str]) -> None:
+def test_cache_key_has_the_content_of_named_input_files(value: Json, digests: list[str]) -> None:
     files = {"me.png": "1", "sub/a.png": "2", "sub/b/c.png": "3"}
     assert addition({"text": value}, files=files) == ["scope", "scope-1", *digests]
 
 
-def test_files_are_told_by_the_node_at_work_when_they_appeared(tmp_path: Path) -> None:
+def test_files_belong_to_the_node_that_ran_when_they_appeared(tmp_path: Path) -> None:
     output, temp = tmp_path / "output", tmp_path / "temp"
     for folder in (output / "old", temp):
         folder.mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_files_are_told_by_the_node_at_work_when_they_appeared(tmp_path: Path) -
     ]
 
 
-def test_a_file_replaced_by_another_of_its_size_and_time_is_written(tmp_path: Path) -> None:
+def test_file_replaced_by_one_of_equal_size_and_time_counts_as_written(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"one")
     os.utime(tmp_path / "a.png", ns=(1, 1))
     written = WrittenFiles((Root("output", str(tmp_path)),))
@@ -169,7 +169,7 @@ def test_a_file_replaced_by_another_of_its_size_and_time_is_written(tmp_path: Pa
     assert [file["path"] for file in written.report()] == ["a.png"]
 
 
-def test_files_that_appear_in_a_folder_long_after_it_was_read_are_seen(tmp_path: Path) -> None:
+def test_files_are_found_in_a_folder_read_long_before(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for folder in (tmp_path, tmp_path / "deep"):
         os.utime(folder, ns=(1, 1))
@@ -204,7 +204,7 @@ class Paths:
         self.folders["temp"] = temp_dir
 
 
-def test_the_folders_of_a_job_are_in_force_until_its_prompt_ends_however_it_ends(tmp_path: Path) -> None:
+def test_folders_of_a_prompt_are_active_until_it_ends_in_any_way(tmp_path: Path) -> None:
     """What the worker sends is what the package reads."""
     shared = Folders(tmp_path / "input", tmp_path / "output", tmp_path / "temp")
     job = ComfyFolders(tmp_path / "jobs", shared).for_scope("scope-1")
@@ -222,11 +222,11 @@ def test_the_folders_of_a_job_are_in_force_until_its_prompt_ends_however_it_ends
     assert "scope-1" not in request.input
 
 
-def test_a_prompt_without_folders_of_its_own_asks_for_nothing() -> None:
+def test_prompt_without_the_field_has_no_request() -> None:
     assert read_request({"client_id": "x"}) is None
 
 
-def test_what_a_prompt_does_to_the_process_ends_with_it(tmp_path: Path) -> None:
+def test_process_state_is_restored_after_a_prompt(tmp_path: Path) -> None:
     variables, folder, temporary = dict(os.environ), Path.cwd(), tempfile.gettempdir()
 
     with process_state(str(tmp_path)):
@@ -246,7 +246,7 @@ class Picture:
         path.write_text(str(options["format"]))
 
 
-def test_pictures_that_a_node_sends_are_named_by_it_and_counted_once(tmp_path: Path) -> None:
+def test_sent_images_are_named_by_node_and_stored_once(tmp_path: Path) -> None:
     images, one = SentImages(str(tmp_path)), Picture()
     images.save("2", "PNG", one)
     images.save("2", "PNG", one)

@@ -177,11 +177,11 @@ def asked(tmp_path: Path, scope: str = "s") -> dict[str, Any]:
     return {"comfy_edge": job.request()}
 
 
-def test_it_says_that_it_is_there(engine: Engine) -> None:
+def test_extension_announces_its_protocol_in_features(engine: Engine) -> None:
     assert engine.features.SERVER_FEATURE_FLAGS == {"comfy_edge": 1}
 
 
-def test_a_prompt_is_checked_in_its_folders_and_no_other_is(engine: Engine, tmp_path: Path) -> None:
+def test_only_its_own_prompt_is_validated_in_its_folders(engine: Engine, tmp_path: Path) -> None:
     extra = asked(tmp_path)
 
     async def post(body: Any) -> None:
@@ -198,7 +198,7 @@ def test_a_prompt_is_checked_in_its_folders_and_no_other_is(engine: Engine, tmp_
     assert engine.folders["input"] == "shared-in"
 
 
-def test_a_prompt_runs_in_its_folders_and_its_history_tells_what_it_wrote(engine: Engine, tmp_path: Path) -> None:
+def test_prompt_runs_in_its_folders_and_its_history_lists_its_files(engine: Engine, tmp_path: Path) -> None:
     async def save(engine: Engine, _node: str) -> None:
         (Path(engine.paths.get_output_directory()) / "a.png").write_bytes(b"1")
 
@@ -217,12 +217,12 @@ def test_a_prompt_runs_in_its_folders_and_its_history_tells_what_it_wrote(engine
     assert engine.folders["output"] == str(tmp_path / "out")
 
 
-def test_before_a_prompt_history_and_lines_of_others_are_gone(engine: Engine, tmp_path: Path) -> None:
+def test_history_and_log_of_other_prompts_are_deleted_before_a_prompt(engine: Engine, tmp_path: Path) -> None:
     engine.run(asked(tmp_path), {})
     assert (engine.wiped, engine.logs) == (1, [])
 
 
-def test_instances_of_nodes_live_as_long_as_their_scope(engine: Engine, tmp_path: Path) -> None:
+def test_node_instances_live_as_long_as_their_scope(engine: Engine, tmp_path: Path) -> None:
     instances = engine.executor.caches.objects.cache
     for scope, kept in (("s", False), ("s", True), ("t", False)):
         extra = asked(tmp_path, scope)
@@ -234,7 +234,7 @@ def test_instances_of_nodes_live_as_long_as_their_scope(engine: Engine, tmp_path
     assert instances == {}
 
 
-def test_the_cache_key_of_a_node_says_who_may_share_its_result(engine: Engine, tmp_path: Path) -> None:
+def test_cache_key_limits_who_shares_a_result(engine: Engine, tmp_path: Path) -> None:
     graph = {"1": node("Plain", seed=1), "2": node("Plain", text="mine"), "3": node("Out", images=["1", 0])}
     engine.run(asked(tmp_path), graph)
     first = engine.keys
@@ -247,7 +247,7 @@ def test_the_cache_key_of_a_node_says_who_may_share_its_result(engine: Engine, t
     assert engine.keys["2"] == [["computed"], ["scope", "t"]]
 
 
-def test_a_cache_key_that_a_client_sends_is_dropped_and_none_is_written(engine: Engine, tmp_path: Path) -> None:
+def test_cache_key_sent_by_a_client_is_dropped_and_none_is_saved(engine: Engine, tmp_path: Path) -> None:
     sent = {**node("Plain"), "is_changed": ["chosen"]}
     engine.run(asked(tmp_path), {"1": sent})
     assert engine.keys["1"] == ["computed"]
@@ -261,9 +261,7 @@ class Picture:
         path.write_text(str(options["format"]))
 
 
-def test_pictures_of_a_websocket_saver_are_files_and_those_of_other_nodes_are_not(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_only_images_of_a_websocket_saver_become_files(engine: Engine, tmp_path: Path) -> None:
     picture = Picture()
 
     async def send(engine: Engine, _node: str) -> None:
@@ -278,7 +276,7 @@ def test_pictures_of_a_websocket_saver_are_files_and_those_of_other_nodes_are_no
     assert [sent[0] for sent in engine.sent] == ["progress", 2, 4, "progress", 2, 4, "comfy_edge"]
 
 
-def test_a_prompt_that_asks_for_nothing_is_left_alone(engine: Engine) -> None:
+def test_prompt_without_a_request_runs_unchanged(engine: Engine) -> None:
     sent = {**node("Plain", text="mine"), "is_changed": ["chosen"]}
     assert engine.run({}, {"1": sent}) is None
     assert engine.keys["1"] == ["chosen"]

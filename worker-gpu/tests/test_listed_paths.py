@@ -29,7 +29,7 @@ def wanting_temp(job: Job) -> None:
     job.options["temp_outputs"] = True
 
 
-async def test_a_background_picture_in_temp_is_no_output_and_the_model_is(tmp_path: Path) -> None:
+async def test_model_in_temp_is_an_output_but_its_background_image_is_not(tmp_path: Path) -> None:
     async with staged(tmp_path, listing(WITH_BACKGROUND, MODEL_AND_BACKGROUND), SAVE) as stage:
         receipt = await stage.run()
 
@@ -37,7 +37,7 @@ async def test_a_background_picture_in_temp_is_no_output_and_the_model_is(tmp_pa
         assert list(stage.gateway.outputs) == ["m.glb"]
 
 
-async def test_a_background_picture_in_temp_is_an_output_of_a_job_that_wants_those(tmp_path: Path) -> None:
+async def test_background_image_in_temp_is_an_output_with_temp_outputs(tmp_path: Path) -> None:
     script = listing(WITH_BACKGROUND, MODEL_AND_BACKGROUND)
     async with staged(tmp_path, script, SAVE, change=wanting_temp) as stage:
         await stage.run()
@@ -46,7 +46,7 @@ async def test_a_background_picture_in_temp_is_an_output_of_a_job_that_wants_tho
         assert stage.gateway.content("temp/bg_1.png") == PNG
 
 
-async def test_a_folder_in_brackets_says_where_the_file_is(tmp_path: Path) -> None:
+async def test_folder_in_brackets_names_the_folder_of_the_file(tmp_path: Path) -> None:
     output: JsonObject = {"result": ["a.glb [temp]", f"{FOLDER}/b.glb [output]", "c.glb [input]"]}
     files = {("temp", "", "a.glb"): GLB + b"a", ("output", FOLDER, "b.glb"): GLB + b"b", ("input", "", "c.glb"): GLB}
     async with staged(tmp_path, listing(output, files), SAVE) as stage:
@@ -59,7 +59,7 @@ async def test_a_folder_in_brackets_says_where_the_file_is(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("own", [False, True])
-async def test_a_string_that_names_no_file_is_no_output(tmp_path: Path, own: bool) -> None:
+async def test_string_that_names_no_file_is_not_an_output(tmp_path: Path, own: bool) -> None:
     output: JsonObject = {"result": ["camera.glb", None], "notes": "see a.png", "text": ["done"]}
     folders = folders_in(tmp_path) if own else None
     async with staged(tmp_path, listing(output, {}), SAVE, folders=folders) as stage:
@@ -69,7 +69,7 @@ async def test_a_string_that_names_no_file_is_no_output(tmp_path: Path, own: boo
         assert list(stage.gateway.outputs) == ["2.txt"]
 
 
-async def test_a_file_named_under_any_key_is_found_where_the_folders_are_out_of_reach(tmp_path: Path) -> None:
+async def test_file_named_under_any_key_is_found_by_url(tmp_path: Path) -> None:
     output: JsonObject = {"video_path": ["/srv/ComfyUI/output/clips/v.mp4"], "model_file": "output/m.glb"}
     files = {("output", "clips", "v.mp4"): CONTENT["mp4"], ("output", "", "m.glb"): GLB}
     async with staged(tmp_path, listing(output, files), SAVE) as stage:
@@ -81,7 +81,7 @@ async def test_a_file_named_under_any_key_is_found_where_the_folders_are_out_of_
         }
 
 
-async def test_a_listed_entry_with_its_whole_path_that_is_not_there_fails_the_job(tmp_path: Path) -> None:
+async def test_missing_listed_file_with_an_absolute_path_fails_the_job(tmp_path: Path) -> None:
     output: JsonObject = {"gifs": [{"filename": "/srv/ComfyUI/output/a.mp4", "type": "output"}], "text": ["done"]}
     async with staged(tmp_path, listing(output, {}), SAVE) as stage:
         receipt = await stage.run()
@@ -92,7 +92,7 @@ async def test_a_listed_entry_with_its_whole_path_that_is_not_there_fails_the_jo
         assert "/srv" not in str(error)
 
 
-async def test_numbers_and_booleans_that_a_node_shows_are_texts(tmp_path: Path) -> None:
+async def test_shown_numbers_and_booleans_are_text_outputs(tmp_path: Path) -> None:
     async with staged(tmp_path, listing({"value": [3.14], "text": [42, True]}, {}), SAVE) as stage:
         await stage.run()
 
@@ -100,7 +100,7 @@ async def test_numbers_and_booleans_that_a_node_shows_are_texts(tmp_path: Path) 
         assert texts == {"2.txt": "3.14", "2_2.txt": "42", "2_3.txt": "true"}
 
 
-async def test_a_graph_that_gave_previews_only_says_so(tmp_path: Path) -> None:
+async def test_workflow_with_only_previews_says_so(tmp_path: Path) -> None:
     output: JsonObject = {"images": [{"filename": "p.png", "subfolder": "", "type": "temp"}]}
     async with staged(tmp_path, listing(output, {("temp", "", "p.png"): PNG}), SAVE) as stage:
         receipt = await stage.run()
@@ -134,9 +134,7 @@ def saving(listed: str) -> Script:
         "output/3d/m.glb",
     ],
 )
-async def test_one_file_is_one_output_by_its_path_below_the_jobs_folder_however_it_is_listed(
-    tmp_path: Path, listed: str
-) -> None:
+async def test_file_is_one_output_in_any_form_of_listing(tmp_path: Path, listed: str) -> None:
     async with staged(tmp_path, saving(listed), SAVE, folders=folders_in(tmp_path)) as stage:
         await stage.run()
 
@@ -173,7 +171,7 @@ async def test_missing_file_is_named_without_its_windows_folder(tmp_path: Path) 
         assert "Users" not in str(stage.gateway.report["error"])
 
 
-async def test_a_whole_path_out_of_comfyuis_folders_is_no_output(tmp_path: Path) -> None:
+async def test_absolute_path_outside_comfyuis_folders_is_not_an_output(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     (tmp_path / "secret.png").write_bytes(PNG)
     output: JsonObject = {"result": [str(tmp_path / "secret.png"), "../secret.png"], "text": ["done"]}
@@ -192,7 +190,7 @@ async def test_a_whole_path_out_of_comfyuis_folders_is_no_output(tmp_path: Path)
         ("t.bin", b"hello", ["2.txt", "t.bin"]),
     ],
 )
-async def test_a_text_that_a_node_saves_and_lists_as_well_is_one_output(
+async def test_text_that_is_saved_and_listed_is_one_output(
     tmp_path: Path, name: str, content: bytes, outputs: list[str]
 ) -> None:
     """SaveText of ComfyUI 0.33.0 does so; it lays JSON out."""
@@ -214,7 +212,7 @@ GONE_BY: JsonObject = {
 
 
 @pytest.mark.parametrize("early", [True, False])
-async def test_a_file_that_was_there_before_the_run_is_no_output_of_it(tmp_path: Path, early: bool) -> None:
+async def test_file_from_before_the_run_is_not_an_output(tmp_path: Path, early: bool) -> None:
     """Preview3D lists any name that it is given. Where the folders are out of reach, a file's time tells."""
     files = {
         ("temp", "", "secret.png"): PNG,
@@ -239,7 +237,7 @@ async def test_a_file_that_was_there_before_the_run_is_no_output_of_it(tmp_path:
         assert sorted(stage.gateway.outputs) == ["2.txt", "m.glb"]
 
 
-async def test_a_file_whose_age_nothing_tells_is_an_output_only_as_an_entry(tmp_path: Path) -> None:
+async def test_file_of_unknown_age_is_an_output_only_if_listed_as_a_file(tmp_path: Path) -> None:
     output: JsonObject = {
         "result": ["temp/secret.png"],
         "images": [{"filename": "shown.png", "subfolder": "", "type": "output"}],
@@ -269,9 +267,7 @@ async def test_a_file_whose_age_nothing_tells_is_an_output_only_as_an_entry(tmp_
         ({"last-modified": "yesterday"}, None),
     ],
 )
-async def test_when_a_served_file_was_written_is_read_off_its_headers(
-    headers: dict[str, str], changed: int | None
-) -> None:
+async def test_time_of_a_served_file_comes_from_its_headers(headers: dict[str, str], changed: int | None) -> None:
     assert changed_ns(headers) == changed
 
 
@@ -290,9 +286,7 @@ JPEG = b"\xff\xd8\xff\xe0picture"
 
 
 @pytest.mark.parametrize("previews", [True, False])
-async def test_pictures_that_a_node_sends_over_the_socket_are_outputs_and_no_previews(
-    tmp_path: Path, previews: bool
-) -> None:
+async def test_images_sent_over_the_websocket_are_outputs(tmp_path: Path, previews: bool) -> None:
     async def messages(comfy: FakeComfy, prompt: Prompt) -> None:
         await comfy.send(prompt, struct.pack(">II", 1, 2) + PNG)
         about = json.dumps({"display_node_id": "2", "prompt_id": prompt.prompt_id, "image_type": "image/jpeg"}).encode()
@@ -311,7 +305,7 @@ async def test_pictures_that_a_node_sends_over_the_socket_are_outputs_and_no_pre
         assert stage.gateway.previews == []
 
 
-async def test_a_job_whose_sent_pictures_may_be_lost_with_the_socket_fails(tmp_path: Path) -> None:
+async def test_job_fails_when_sent_images_may_be_lost(tmp_path: Path) -> None:
     async def messages(comfy: FakeComfy, prompt: Prompt) -> None:
         await comfy.send(prompt, struct.pack(">II", 1, 2) + PNG)
         connections = comfy.connections

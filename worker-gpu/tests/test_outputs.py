@@ -79,7 +79,7 @@ json_values = st.recursive(
 
 @given(output=st.dictionaries(st.text(max_size=6), json_values, max_size=4))
 @example(output={"images": [{"filename": "/"}]})
-def test_no_output_breaks_the_walk(output: JsonObject) -> None:
+def test_list_outputs_accepts_any_json(output: JsonObject) -> None:
     for found in walked(output):
         match found:
             case TextRef() | ImageRef():
@@ -90,32 +90,32 @@ def test_no_output_breaks_the_walk(output: JsonObject) -> None:
                 assert found.filename
 
 
-def test_texts_are_counted_by_node() -> None:
+def test_list_outputs_counts_texts_by_node() -> None:
     assert walked({"text": ["a", "b"], "other": ["c"]}) == [TextRef("a", 0), TextRef("b", 1)]
 
 
-def test_a_string_may_be_a_file_only_when_it_looks_like_one() -> None:
+def test_string_is_a_path_only_if_it_looks_like_one() -> None:
     found = walked({"result": ["3d/name_00001_.ply", "just words", {"camera": "x.ply"}, None, "https://a/b.png"]})
     assert found == [PathRef("3d/name_00001_.ply"), PathRef("x.ply")]
     assert walked({"result": ["a\n.png", "a\ud83d.png", "a" * 300 + ".png", ".png/" * 300 + "a.png", ""]}) == []
 
 
-def test_a_string_may_be_a_file_under_any_key() -> None:
+def test_string_can_be_a_path_under_any_key() -> None:
     found = walked({"video_path": ["v.mp4"], "model_file": ["sub\\a.glb"], "mesh": "output/a.glb"})
     assert found == [PathRef("v.mp4"), PathRef("sub\\a.glb"), PathRef("output/a.glb")]
 
 
-def test_a_path_says_which_folder_it_is_in() -> None:
+def test_annotation_of_a_path_names_its_folder() -> None:
     found = walked({"result": ["a.glb [temp]", "b.glb [output]", "c.glb [input]", "d.glb[temp]", "e.glb [other]"]})
     assert found == [PathRef("a.glb", "temp"), PathRef("b.glb", "output"), PathRef("d.glb", "temp")]
 
 
-def test_numbers_and_booleans_are_texts_where_strings_are() -> None:
+def test_numbers_and_booleans_are_texts_under_text_keys() -> None:
     found = walked({"text": [42, "s", None], "value": [3.14, True], "animated": [True], "width": [512]})
     assert found == [TextRef("42", 0), TextRef("s", 1), TextRef("3.14", 2), TextRef("true", 3)]
 
 
-def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
+def test_listed_file_with_an_absolute_path_is_required() -> None:
     assert walked({"gifs": [{"filename": "/data/output/a.mp4", "type": "output"}]}) == [
         PathRef("/data/output/a.mp4", "output", required=True)
     ]
@@ -147,11 +147,11 @@ def test_a_listed_file_with_its_whole_path_is_one_that_must_be_there() -> None:
         (PathRef("/etc/passwd.txt"), []),
     ],
 )
-def test_a_path_means_a_file_of_comfyuis_folders_and_no_other(path: PathRef, meant: list[str]) -> None:
+def test_path_refers_only_to_files_in_comfyuis_folders(path: PathRef, meant: list[str]) -> None:
     assert [f"{file.folder}:{file.path}" for file in candidate_files(path, ())] == meant
 
 
-def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> None:
+def test_absolute_path_refers_to_files_below_our_folders(tmp_path: Path) -> None:
     output, temp = tmp_path / "output", tmp_path / "temp"
     (output / "job.1").mkdir(parents=True)
     temp.mkdir()
@@ -169,7 +169,7 @@ def test_a_whole_path_means_what_is_below_a_folder_of_ours(tmp_path: Path) -> No
     assert meant(Path("/srv/output/a.glb")) == []
 
 
-def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(tmp_path: Path) -> None:
+def test_backslash_in_a_listed_file_matches_as_character_and_separator(tmp_path: Path) -> None:
     (ref,) = walked({"images": [{"filename": "a\\b.png", "subfolder": "x", "type": "output"}]})
     assert isinstance(ref, PathRef)
     assert ref == PathRef("x/a\\b.png", "output", required=True)
@@ -205,7 +205,7 @@ def test_a_backslash_in_a_listed_file_is_looked_for_as_it_is_and_as_a_separator(
         (b"", "a.unknown", "file", "application/octet-stream"),
     ],
 )
-def test_content_decides_then_the_extension(head: bytes, name: str, kind: str, content_type: str) -> None:
+def test_kind_is_decided_by_content_then_by_extension(head: bytes, name: str, kind: str, content_type: str) -> None:
     found = kind_of(head, name)
     assert (found.type, found.content_type) == (kind, content_type)
 
@@ -236,16 +236,16 @@ BITMAP = b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"
         (b"\xff\xd8\xff\xe0", "a.json", "image/jpeg"),
     ],
 )
-def test_a_few_letters_do_not_make_a_picture_or_a_sound(head: bytes, name: str, content_type: str) -> None:
+def test_a_signature_in_a_text_does_not_change_its_kind(head: bytes, name: str, content_type: str) -> None:
     assert kind_of(head, name).content_type == content_type
 
 
 @pytest.mark.parametrize("cut", range(1, 4))
-def test_a_text_whose_beginning_ends_within_a_character_is_a_text(cut: int) -> None:
+def test_text_cut_within_a_character_is_a_text(cut: int) -> None:
     assert kind_of(b"glTF " + "😀".encode()[:cut], "a.txt").type == "text"
 
 
-def test_a_name_is_the_path_below_the_jobs_folder() -> None:
+def test_name_is_the_path_below_the_folder_of_the_job() -> None:
     given_names = Names("job.1")
     assert given_names.of_file(FileRef("a.png", "job.1/sub", "output"), temp=False) == "sub/a.png"
     assert given_names.of_file(FileRef("a.png", "job.1", "temp"), temp=True) == "temp/a.png"

@@ -59,7 +59,7 @@ def image_of(value: str) -> dict[str, JsonObject]:
     return {"1": {"class_type": "LoadImage", "inputs": {"image": value}}}
 
 
-async def test_a_job_gets_the_graph_as_it_was_sent(tmp_path: Path) -> None:
+async def test_comfyui_gets_the_workflow_as_it_was_sent(tmp_path: Path) -> None:
     graph: dict[str, JsonObject] = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": ["3", 0]}},
@@ -74,7 +74,7 @@ async def test_a_job_gets_the_graph_as_it_was_sent(tmp_path: Path) -> None:
         assert prompt.graph == graph
 
 
-async def test_files_that_no_node_lists_are_found_and_told_by_the_node_that_wrote_them(tmp_path: Path) -> None:
+async def test_unlisted_files_are_outputs_of_the_node_that_wrote_them(tmp_path: Path) -> None:
     names = ("models/m_00001_.safetensors", "unknown.bin", ".cache/x.png", ".hidden.png", "temp:unlisted.png")
     folders = folders_in(tmp_path)
     async with staged(tmp_path, writing(names, {}), GRAPH, folders=folders) as stage:
@@ -88,7 +88,7 @@ async def test_files_that_no_node_lists_are_found_and_told_by_the_node_that_wrot
         }
 
 
-async def test_a_listed_file_is_read_from_disk_and_taken_once(tmp_path: Path) -> None:
+async def test_listed_file_is_read_from_disk_and_stored_once(tmp_path: Path) -> None:
     output: JsonObject = {"images": [{"filename": "t.png", "subfolder": "", "type": "output"}]}
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -105,7 +105,7 @@ async def test_a_listed_file_is_read_from_disk_and_taken_once(tmp_path: Path) ->
         assert "GET /view" not in stage.comfy.calls
 
 
-async def test_a_temp_file_is_read_from_disk(tmp_path: Path) -> None:
+async def test_temp_file_is_read_from_disk(tmp_path: Path) -> None:
     output: JsonObject = {"images": [{"filename": "t.png", "subfolder": "", "type": "temp"}]}
 
     def wanting_temp(job: Job) -> None:
@@ -147,7 +147,7 @@ async def test_no_path_leads_out_of_the_output_folder(tmp_path: Path, subfolder:
         ("sub\\a.png", "input/sub\\a.png"),
     ],
 )
-async def test_an_input_lies_where_comfyui_looks_for_its_name_and_is_gone_after_the_job(
+async def test_input_is_stored_where_comfyui_finds_its_name_and_deleted_after(
     tmp_path: Path, name: str, path: str
 ) -> None:
     seen: list[bytes] = []
@@ -169,7 +169,7 @@ async def test_an_input_lies_where_comfyui_looks_for_its_name_and_is_gone_after_
         assert files_below(folders.jobs) == []
 
 
-async def test_an_input_that_lies_in_the_output_folder_is_no_output(tmp_path: Path) -> None:
+async def test_input_in_the_output_folder_is_not_an_output(tmp_path: Path) -> None:
     listed: JsonObject = {"result": ["mine.glb"], "text": ["done"]}
     script = writing((), {"3": listed})
     async with staged(
@@ -181,7 +181,7 @@ async def test_an_input_that_lies_in_the_output_folder_is_no_output(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "a/../../b.png", "..", "a\0b"])
-async def test_an_input_whose_name_leads_out_of_its_folder_fails_the_job(tmp_path: Path, name: str) -> None:
+async def test_input_whose_name_leads_out_of_its_folder_fails_the_job(tmp_path: Path, name: str) -> None:
     folders = folders_in(tmp_path)
     async with staged(tmp_path, writing(()), GRAPH, folders=folders, change=with_inputs(name)) as stage:
         receipt = await stage.run()
@@ -190,7 +190,7 @@ async def test_an_input_whose_name_leads_out_of_its_folder_fails_the_job(tmp_pat
         assert stage.comfy.prompts == []
 
 
-async def test_files_of_the_image_are_found_and_no_job_can_change_them(tmp_path: Path) -> None:
+async def test_baked_input_files_are_found_and_cannot_be_changed(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     assert folders.baked is not None
     (folders.baked / "set" / "deep").mkdir(parents=True)
@@ -218,7 +218,7 @@ async def test_files_of_the_image_are_found_and_no_job_can_change_them(tmp_path:
     assert (folders.baked / "example.png").read_bytes() == b"baked"
 
 
-async def test_a_jobs_own_input_comes_before_one_of_the_image(tmp_path: Path) -> None:
+async def test_input_of_a_job_precedes_a_baked_one(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     assert folders.baked is not None
     (folders.baked / "a.png").write_bytes(b"baked")
@@ -244,7 +244,7 @@ async def _failed(_comfy: FakeComfy, _prompt: Prompt) -> JsonObject | None:
 
 
 @pytest.mark.parametrize(("end", "outcome"), [(_failed, "failed"), (holding(), "canceled"), (writing(()), "succeeded")])
-async def test_nothing_of_a_job_is_left_however_it_ends(
+async def test_no_file_of_a_job_is_left_after_any_end(
     tmp_path: Path, end: Callable[[FakeComfy, Prompt], Awaitable[JsonObject | None]], outcome: str
 ) -> None:
     """Files in its folders, and those of nodes that have the path of ComfyUI's own from before there was a job."""
@@ -270,7 +270,7 @@ async def test_nothing_of_a_job_is_left_however_it_ends(
         assert list(folder.rglob("*")) == []
 
 
-async def test_a_try_that_ran_out_of_memory_leaves_no_files_to_the_next_but_the_inputs(tmp_path: Path) -> None:
+async def test_retry_after_out_of_memory_starts_with_the_inputs_only(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     found: list[list[str]] = []
 
@@ -288,7 +288,7 @@ async def test_a_try_that_ran_out_of_memory_leaves_no_files_to_the_next_but_the_
     assert found == [["input/a.png", "output/deep/b.png"]] * 2
 
 
-async def test_what_an_earlier_job_could_not_delete_is_gone_before_the_next_begins(tmp_path: Path) -> None:
+async def test_undeleted_files_are_gone_before_the_next_job_starts(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     found: list[list[str]] = []
 

@@ -29,7 +29,7 @@ async def test_measure_holds_the_content_of_a_file_up_to_a_limit(tmp_path: Path,
     assert file.content == (content if held else None)
 
 
-async def test_an_answer_needs_no_second_reading_of_a_file(tmp_path: Path) -> None:
+async def test_response_reads_each_file_once(tmp_path: Path) -> None:
     path, kept = tmp_path / "a.png", InlineFiles()
     path.write_bytes(PNG)
     file = measure(path, "a.png")
@@ -43,7 +43,7 @@ def output_of(sha256: str) -> Output:
     return Output("a.png", "2", "SaveImage", "image", "image/png", len(PNG), sha256, "", False, None)
 
 
-async def test_files_beyond_what_a_job_may_hold_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_over_the_memory_limit_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "MAX_HELD_BYTES", 2 * len(PNG))
     files = {f"{number}.png": PNG + bytes([number]) for number in range(4)}
     async with direct_stage(tmp_path, listing(files)) as stage:

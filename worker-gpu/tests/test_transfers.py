@@ -37,7 +37,7 @@ def with_input(job: Job) -> None:
     job.inputs["my photo.png"] = b"picture"
 
 
-async def test_a_large_file_goes_up_in_equal_parts_that_are_tried_again(tmp_path: Path) -> None:
+async def test_large_file_is_uploaded_in_equal_parts_with_retries(tmp_path: Path) -> None:
     content = bytes(range(256)) * 41
     async with staged(tmp_path, saving(content), CASE.graph) as stage:
         stage.gateway.single_put_bytes, stage.gateway.part_bytes = 1000, 4096
@@ -50,7 +50,7 @@ async def test_a_large_file_goes_up_in_equal_parts_that_are_tried_again(tmp_path
         assert stage.gateway.puts == 3
 
 
-async def test_a_file_larger_than_memory_allows_is_streamed(tmp_path: Path) -> None:
+async def test_file_over_the_memory_limit_is_streamed(tmp_path: Path) -> None:
     content = bytes(9 * 1024 * 1024)
     async with staged(tmp_path, saving(content), CASE.graph) as stage:
         receipt = await stage.run()
@@ -60,7 +60,7 @@ async def test_a_file_larger_than_memory_allows_is_streamed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-async def test_a_refused_url_is_replaced_by_a_fresh_one(tmp_path: Path, multipart: bool) -> None:
+async def test_rejected_url_is_replaced_by_a_new_one(tmp_path: Path, multipart: bool) -> None:
     async with staged(tmp_path, saving(bytes(5000)), CASE.graph) as stage:
         if multipart:
             stage.gateway.single_put_bytes, stage.gateway.part_bytes = 1000, 4096
@@ -71,7 +71,7 @@ async def test_a_refused_url_is_replaced_by_a_fresh_one(tmp_path: Path, multipar
         assert stage.gateway.calls.count("uploads") == 2
 
 
-async def test_a_multipart_upload_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+async def test_missing_multipart_upload_is_started_again(tmp_path: Path) -> None:
     async with staged(tmp_path, saving(bytes(5000)), CASE.graph) as stage:
         stage.gateway.single_put_bytes, stage.gateway.part_bytes = 1000, 4096
         stage.gateway.faults["finish"] = [409]
@@ -82,7 +82,7 @@ async def test_a_multipart_upload_that_is_gone_is_begun_anew(tmp_path: Path) -> 
         assert stage.gateway.content("big.bin") == bytes(5000)
 
 
-async def test_a_store_that_refuses_every_url_fails_the_job(tmp_path: Path) -> None:
+async def test_store_that_rejects_every_url_fails_the_job(tmp_path: Path) -> None:
     async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
         stage.gateway.faults["put"] = [403] * 10
         receipt = await stage.run()
@@ -101,7 +101,7 @@ async def test_outputs_too_large_for_the_gateway_fail_the_job(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_outputs_that_the_store_lost_are_uploaded_again(tmp_path: Path, times: int) -> None:
+async def test_outputs_lost_by_the_store_are_uploaded_again(tmp_path: Path, times: int) -> None:
     async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
         stage.gateway.lose_after_complete = times
         receipt = await stage.run()
@@ -110,7 +110,7 @@ async def test_outputs_that_the_store_lost_are_uploaded_again(tmp_path: Path, ti
         assert stage.gateway.puts == 1 + times
 
 
-async def test_outputs_that_the_store_loses_again_and_again_fail_the_job(tmp_path: Path) -> None:
+async def test_outputs_lost_repeatedly_fail_the_job(tmp_path: Path) -> None:
     async with staged(tmp_path, playing(CASE), CASE.graph) as stage:
         stage.gateway.lose_after_complete = 3
         receipt = await stage.run()
@@ -119,7 +119,7 @@ async def test_outputs_that_the_store_loses_again_and_again_fail_the_job(tmp_pat
         assert stage.gateway.puts == 3
 
 
-async def test_inputs_are_stored_by_content_and_their_names_rewritten(tmp_path: Path) -> None:
+async def test_inputs_are_stored_by_hash_and_their_names_rewritten(tmp_path: Path) -> None:
     async with staged(tmp_path, playing(CASE), LOAD, change=with_input) as stage:
         stage.gateway.faults["inputs"] = [503, 0]
         receipt = await stage.run()
@@ -137,7 +137,7 @@ async def test_inputs_are_stored_by_content_and_their_names_rewritten(tmp_path: 
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_an_input_that_cannot_be_read_fails_the_job(tmp_path: Path, status: int) -> None:
+async def test_unreadable_input_fails_the_job(tmp_path: Path, status: int) -> None:
     async with staged(tmp_path, playing(CASE), LOAD, change=with_input) as stage:
         stage.gateway.faults["inputs"] = [status]
         receipt = await stage.run()
@@ -152,7 +152,7 @@ async def test_an_input_that_cannot_be_read_fails_the_job(tmp_path: Path, status
     ("served", "said"),
     [(b"forgery", "its hash differs"), (b"pictures", "it is larger than announced"), (b"pic", "it is smaller than")],
 )
-async def test_an_input_that_is_not_what_was_announced_fails_the_job(tmp_path: Path, served: bytes, said: str) -> None:
+async def test_input_with_another_hash_fails_the_job(tmp_path: Path, served: bytes, said: str) -> None:
     async with staged(tmp_path, playing(CASE), LOAD, change=with_input) as stage:
         stage.gateway.serve_instead = served
         receipt = await stage.run()

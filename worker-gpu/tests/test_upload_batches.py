@@ -29,7 +29,7 @@ def files(sizes: list[int]) -> list[NamedFile]:
         ([PART_BYTES * 5_000, PART_BYTES * 5_000], [1, 1]),
     ],
 )
-def test_a_batch_asks_for_no_more_urls_than_one_call_may(sizes: list[int], counts: list[int]) -> None:
+def test_batch_requests_at_most_max_urls_per_call(sizes: list[int], counts: list[int]) -> None:
     named = files(sizes)
     batches = batches_of(named)
     assert [len(batch) for batch in batches] == counts

@@ -36,7 +36,7 @@ def writing_twice(
 
 
 @pytest.mark.parametrize("again", [True, False])
-async def test_a_file_written_again_is_uploaded_again_listed_again_or_not(tmp_path: Path, again: bool) -> None:
+async def test_rewritten_file_is_uploaded_again_even_if_not_listed_again(tmp_path: Path, again: bool) -> None:
     folders = folders_in(tmp_path)
     stages: list[Stage] = []
 
@@ -56,7 +56,7 @@ async def test_a_file_written_again_is_uploaded_again_listed_again_or_not(tmp_pa
         assert sizes == [7, 14]
 
 
-async def test_a_file_written_again_where_the_folders_are_out_of_reach_is_read_again(tmp_path: Path) -> None:
+async def test_rewritten_file_is_read_again_by_url(tmp_path: Path) -> None:
     stages: list[Stage] = []
 
     def write(comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
@@ -72,7 +72,7 @@ async def test_a_file_written_again_where_the_folders_are_out_of_reach_is_read_a
         assert stage.gateway.content("log.txt") == b"line 1\nline 2\n"
 
 
-async def test_a_file_that_stays_as_it_is_is_uploaded_once(tmp_path: Path) -> None:
+async def test_unchanged_file_is_uploaded_once(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     stages: list[Stage] = []
 
@@ -92,7 +92,7 @@ async def test_a_file_that_stays_as_it_is_is_uploaded_once(tmp_path: Path) -> No
         assert stage.gateway.types.count("output") == 1
 
 
-async def test_a_direct_jobs_answer_tells_the_size_and_hash_of_what_it_holds(tmp_path: Path) -> None:
+async def test_direct_response_has_size_and_hash_of_the_final_content(tmp_path: Path) -> None:
     def write(comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
         comfy.files[("output", prompt.folder, "log.txt")] = content
 
@@ -106,7 +106,7 @@ async def test_a_direct_jobs_answer_tells_the_size_and_hash_of_what_it_holds(tmp
         assert (entry["data"], entry["size_bytes"]) == ("bGluZSAxCmxpbmUgMgo=", 14)
 
 
-async def test_an_upload_that_fails_since_the_file_is_being_written_does_not_fail_the_job(tmp_path: Path) -> None:
+async def test_failed_upload_of_a_file_being_written_does_not_fail_the_job(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     stages: list[Stage] = []
 

@@ -44,7 +44,7 @@ def saying(texts: list[str]) -> Script:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("character", ["x", "é", '"'], ids=["plain", "two bytes", "escaped"])
-async def test_texts_count(tmp_path: Path, character: str) -> None:
+async def test_response_limit_counts_texts(tmp_path: Path, character: str) -> None:
     size = 1_000_000 // len(json.dumps(character, ensure_ascii=False)[1:-1].encode())
     async with direct_stage(tmp_path, saying([character * size] * 9)) as stage:
         fitting = await stage.run({"workflow": SAVE})
@@ -58,7 +58,7 @@ async def test_texts_count(tmp_path: Path, character: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_is_told_of_each_file_counts(tmp_path: Path) -> None:
+async def test_response_limit_counts_the_fields_of_each_file(tmp_path: Path) -> None:
     """A thousand pictures whose content alone would fit."""
     files = {f"frame_{number:05}_.png": PNG + bytes(7380 - len(PNG)) for number in range(1000)}
     async with direct_stage(tmp_path, listing(files)) as stage:
@@ -69,7 +69,7 @@ async def test_what_is_told_of_each_file_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_graph_that_gives_too_much_is_stopped_before_its_end(tmp_path: Path) -> None:
+async def test_job_with_a_too_large_response_stops_before_its_end(tmp_path: Path) -> None:
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
         texts: list[Json] = ["x" * 1_000_000] * 10
         await comfy.tell(prompt, "execution_start")
@@ -84,7 +84,7 @@ async def test_a_graph_that_gives_too_much_is_stopped_before_its_end(tmp_path: P
 
 
 @pytest.mark.asyncio
-async def test_beside_a_bucket_long_texts_are_files_and_links_count(tmp_path: Path) -> None:
+async def test_with_a_bucket_long_texts_become_files_and_links_count(tmp_path: Path) -> None:
     stored: list[str] = []
 
     async def put(request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ OUTPUTS = st.lists(st.tuples(NAMES, st.binary(max_size=600) | st.text(max_size=4
 @pytest.mark.asyncio
 @given(outputs=OUTPUTS, limit=st.integers(ENVELOPE_BYTES, ENVELOPE_BYTES + 8000))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_an_answer_is_never_larger_than_the_limit_and_never_refused_below_it(
+async def test_response_is_rejected_only_above_the_limit(
     tmp_path: Path, outputs: list[tuple[str, bytes | str]], limit: int
 ) -> None:
     room, kept = ResponseBudget(limit, True, ""), InlineFiles()

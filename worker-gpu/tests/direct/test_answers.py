@@ -40,7 +40,7 @@ def listing(files: dict[str, bytes]) -> Script:
 
 
 @pytest.mark.parametrize("case", SUCCEEDED, ids=str)
-async def test_a_recorded_success_gives_its_files_and_texts(case: Recording, tmp_path: Path) -> None:
+async def test_response_has_the_files_and_texts_of_a_recorded_run(case: Recording, tmp_path: Path) -> None:
     async with direct_stage(tmp_path, playing(case)) as stage:
         answer = await stage.run({"workflow": dict(case.graph), "options": {"temp_outputs": True}})
 
@@ -58,7 +58,7 @@ async def test_a_recorded_success_gives_its_files_and_texts(case: Recording, tmp
         assert stage.told[-1] == {"type": "stage", "stage": "uploading"} or stage.told[-1]["type"] == "output"
 
 
-async def test_every_kind_has_its_list_and_images_is_always_there(tmp_path: Path) -> None:
+async def test_response_has_a_list_for_each_type_and_always_images(tmp_path: Path) -> None:
     files = {
         "a.png": PNG,
         "b.mp4": CONTENT["mp4"],
@@ -83,7 +83,7 @@ async def test_every_kind_has_its_list_and_images_is_always_there(tmp_path: Path
         assert (video["type"], video["content_type"]) == ("base64", "video/mp4")
 
 
-async def test_text_comes_as_text_and_images_stay_a_list(tmp_path: Path) -> None:
+async def test_response_has_a_text_as_text_and_an_empty_images_list(tmp_path: Path) -> None:
     case = recording("text_preview_any")
     async with direct_stage(tmp_path, playing(case)) as stage:
         answer = await stage.run({"workflow": dict(case.graph)})
@@ -93,7 +93,7 @@ async def test_text_comes_as_text_and_images_stay_a_list(tmp_path: Path) -> None
         assert answer["images"] == []
 
 
-async def test_images_and_params_reach_the_graph(tmp_path: Path) -> None:
+async def test_input_files_and_params_reach_the_workflow(tmp_path: Path) -> None:
     graph: JsonObject = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
@@ -118,7 +118,7 @@ async def test_images_and_params_reach_the_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["comfy_org_api_key", "api_key_comfy_org"])
-async def test_the_key_for_api_nodes_reaches_comfyui_and_no_log(tmp_path: Path, field: str) -> None:
+async def test_api_node_key_reaches_comfyui_but_not_the_log(tmp_path: Path, field: str) -> None:
     async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
         await stage.run({"workflow": SAVE, field: "secret-key"})
 
@@ -127,7 +127,7 @@ async def test_the_key_for_api_nodes_reaches_comfyui_and_no_log(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("metadata", [True, False])
-async def test_pictures_keep_the_graph_unless_the_job_says_otherwise(tmp_path: Path, metadata: bool) -> None:
+async def test_images_keep_the_workflow_unless_metadata_is_false(tmp_path: Path, metadata: bool) -> None:
     text = b"prompt\0" + b'{"2": {"class_type": "SaveImage"}}'
     chunk = len(text).to_bytes(4, "big") + b"tEXt" + text + bytes(4)
     picture = b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IEND\xae\x42\x60\x82"
@@ -140,13 +140,13 @@ async def test_pictures_keep_the_graph_unless_the_job_says_otherwise(tmp_path: P
         assert entry["size_bytes"] == len(given)
 
 
-async def test_the_answer_names_comfyuis_prompt(tmp_path: Path) -> None:
+async def test_response_has_the_prompt_id_of_comfyui(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
         answer = await stage.run({"workflow": SAVE})
         assert answer["prompt_id"] == stage.comfy.prompts[0].prompt_id
 
 
-async def test_an_answer_over_runpods_limit_fails_and_says_what_to_do(tmp_path: Path) -> None:
+async def test_response_over_the_limit_of_runpod_fails_with_advice(tmp_path: Path) -> None:
     """worker-comfyui#129: there the work is done and its result refused with 400."""
     small = DirectSettings(max_answer_bytes=100_000)
     async with direct_stage(tmp_path, listing({"a.png": PNG + bytes(75_000)}), small) as stage:
@@ -156,7 +156,7 @@ async def test_an_answer_over_runpods_limit_fails_and_says_what_to_do(tmp_path: 
         assert "BUCKET_ENDPOINT_URL" in str(answer["error"])
 
 
-async def test_the_limit_is_that_of_the_way_the_job_came() -> None:
+async def test_response_limit_depends_on_run_or_runsync() -> None:
     assert response_limit("sync-1", None) == MAX_RUNSYNC_RESPONSE_BYTES == 20_000_000
     assert response_limit("1-u1", None) == MAX_RUN_RESPONSE_BYTES == 10_000_000
 
@@ -178,7 +178,7 @@ EDITOR: JsonObject = {"last_node_id": 3, "nodes": [{"id": 3, "type": "KSampler"}
         ({"workflow": SAVE, "options": {"metadata": "no"}}, "invalid_request", "options.metadata"),
     ],
 )
-async def test_a_wrong_request_is_told_in_words_and_runs_nothing(
+async def test_invalid_request_is_rejected_with_a_reason_and_runs_nothing(
     tmp_path: Path, given: JsonObject, code: str, words: str
 ) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
@@ -189,7 +189,7 @@ async def test_a_wrong_request_is_told_in_words_and_runs_nothing(
         assert stage.comfy.prompts == []
 
 
-async def test_what_comfyui_refuses_fails_with_its_node_errors(tmp_path: Path) -> None:
+async def test_workflow_rejected_by_comfyui_fails_with_node_errors(tmp_path: Path) -> None:
     case = recording("one_output_invalid_answers_200")
     async with direct_stage(tmp_path, holding()) as stage:
         stage.comfy.answer = (200, case.answer)
@@ -199,7 +199,7 @@ async def test_what_comfyui_refuses_fails_with_its_node_errors(tmp_path: Path) -
         assert "9" in maybe_object(maybe_object(answer["details"])["node_errors"])
 
 
-async def test_an_error_after_a_picture_was_saved_is_a_failure(tmp_path: Path) -> None:
+async def test_error_after_an_image_was_saved_fails_the_job(tmp_path: Path) -> None:
     """worker-comfyui answers COMPLETED with `errors` beside the picture."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -219,7 +219,7 @@ async def test_an_error_after_a_picture_was_saved_is_a_failure(tmp_path: Path) -
         assert "images" not in answer
 
 
-async def test_a_job_that_takes_too_long_stops_and_says_so(tmp_path: Path) -> None:
+async def test_job_over_its_time_limit_stops_with_timeout(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
         answer = await stage.run({"workflow": SAVE, "timeout": 0.2})
 
@@ -228,7 +228,7 @@ async def test_a_job_that_takes_too_long_stops_and_says_so(tmp_path: Path) -> No
         await stage.comfy.notice.until(lambda: stage.comfy.running is None)
 
 
-async def test_a_canceled_job_leaves_comfyui_idle(tmp_path: Path) -> None:
+async def test_canceled_job_leaves_comfyui_idle(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
         running = asyncio.create_task(stage.run({"workflow": SAVE}))
         await stage.comfy.notice.until(lambda: stage.comfy.running is not None)
@@ -240,7 +240,7 @@ async def test_a_canceled_job_leaves_comfyui_idle(tmp_path: Path) -> None:
         await stage.comfy.notice.until(lambda: stage.comfy.running is None)
 
 
-async def test_a_node_that_the_worker_does_not_run_is_refused(tmp_path: Path) -> None:
+async def test_denied_node_is_rejected(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, holding(), nodes=NodePolicy.parse("", "Save*")) as stage:
         answer = await stage.run({"workflow": SAVE})
 
@@ -265,7 +265,7 @@ def out_of_memory(times: int) -> Script:
     return script
 
 
-async def test_memory_that_ran_out_once_is_freed_and_the_job_succeeds(tmp_path: Path) -> None:
+async def test_job_succeeds_after_it_ran_out_of_memory_once(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, out_of_memory(1)) as stage:
         answer = await stage.run({"workflow": SAVE})
 
@@ -275,7 +275,7 @@ async def test_memory_that_ran_out_once_is_freed_and_the_job_succeeds(tmp_path: 
         assert calls.index("POST /free") < len(calls) - 1 - calls[::-1].index("POST /prompt")
 
 
-async def test_memory_that_runs_out_twice_is_reported_and_the_worker_replaced(tmp_path: Path) -> None:
+async def test_job_out_of_memory_twice_fails_and_replaces_the_worker(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, out_of_memory(2)) as stage:
         answer = await stage.run({"workflow": SAVE})
 
@@ -283,7 +283,7 @@ async def test_memory_that_runs_out_twice_is_reported_and_the_worker_replaced(tm
         assert len(stage.comfy.prompts) == 2
 
 
-async def test_a_lost_cuda_context_replaces_the_worker_at_once(tmp_path: Path) -> None:
+async def test_lost_cuda_context_replaces_the_worker_without_a_retry(tmp_path: Path) -> None:
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
         await comfy.tell(prompt, "execution_start")
         error: JsonObject = {

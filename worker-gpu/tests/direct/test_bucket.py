@@ -21,7 +21,7 @@ def fetch(url: str) -> bytes:
 
 
 @pytest.mark.asyncio
-async def test_outputs_go_to_the_bucket_and_their_links_give_them_back(tmp_path: Path) -> None:
+async def test_outputs_are_stored_in_the_bucket_and_readable_by_their_links(tmp_path: Path) -> None:
     with r2() as given:
         bucket = OutputBucket(f"{given.endpoint}/{given.name}", given.credentials, "out/")
         files = {"a b+é(1).png": PNG, "big.png": PNG + bytes(9_000_000)}
@@ -38,7 +38,7 @@ async def test_outputs_go_to_the_bucket_and_their_links_give_them_back(tmp_path:
 
 
 @pytest.mark.asyncio
-async def test_a_bucket_that_refuses_fails_the_job(tmp_path: Path) -> None:
+async def test_bucket_that_rejects_an_upload_fails_the_job(tmp_path: Path) -> None:
     with r2() as given:
         wrong = OutputBucket(f"{given.endpoint}/{given.name}", Credentials("local", "another"), "")
         async with direct_stage(tmp_path, listing({"a.png": PNG}), DirectSettings(bucket=wrong)) as stage:
@@ -48,7 +48,7 @@ async def test_a_bucket_that_refuses_fails_the_job(tmp_path: Path) -> None:
             assert "another" not in str(answer)
 
 
-def test_the_presigned_url_is_that_of_amazons_example() -> None:
+def test_presigned_url_matches_the_example_of_amazon() -> None:
     """docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html."""
     credentials = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1")
     url = presigned_get(credentials, "https://examplebucket.s3.amazonaws.com/test.txt", 86400, 1369353600.0)
@@ -69,12 +69,12 @@ KEYS = {"BUCKET_ACCESS_KEY_ID": "k", "BUCKET_SECRET_ACCESS_KEY": "s"}
         ),
     ],
 )
-def test_the_bucket_is_read_as_worker_comfyuis_users_set_it(env: dict[str, str], base: str, region: str) -> None:
+def test_bucket_settings_accept_the_forms_of_worker_comfyui(env: dict[str, str], base: str, region: str) -> None:
     bucket = read_bucket({**env, **KEYS})
     assert bucket is not None
     assert (bucket.base, bucket.credentials.region) == (base, region)
 
 
-def test_half_a_bucket_is_refused_at_the_start() -> None:
+def test_incomplete_bucket_settings_are_rejected_at_start() -> None:
     with pytest.raises(BucketIncomplete, match="BUCKET_SECRET_ACCESS_KEY"):
         read_bucket({"BUCKET_ENDPOINT_URL": "https://x", "BUCKET_ACCESS_KEY_ID": "k"})

@@ -12,7 +12,7 @@ from fakes.comfy import holding
 pytestmark = pytest.mark.asyncio
 
 
-async def test_a_job_stopped_twice_keeps_the_next_waiting_until_nothing_of_it_is_left(tmp_path: Path) -> None:
+async def test_next_job_waits_for_cleanup_of_a_job_stopped_twice(tmp_path: Path) -> None:
     """RunPod repeats a stop that it finds not done; the second one breaks off only that somebody waits."""
     async with direct_stage(tmp_path, holding(lets_go=False)) as stage:
         running = asyncio.create_task(stage.run({"workflow": SAVE}))

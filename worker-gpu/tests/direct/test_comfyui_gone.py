@@ -21,7 +21,7 @@ NEVER_S = 3600.0
 
 
 @pytest.mark.asyncio
-async def test_gives_up_a_refused_connection_long_before_a_silent_one(tmp_path: Path) -> None:
+async def test_refused_connection_fails_sooner_than_a_silent_one(tmp_path: Path) -> None:
     assert Patience().refused_s <= 5
     patience = dataclasses.replace(QUICK, refused_s=0.2, unreachable_s=NEVER_S, look_quiet_s=NEVER_S)
     comfy = FakeComfy(holding())

@@ -46,7 +46,7 @@ def stale() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_volume_that_fails_is_told_and_everything_else_too(
+async def test_report_names_a_failing_volume_and_keeps_its_other_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, well = tmp_path / "volume", tmp_path / "well"
@@ -63,9 +63,7 @@ async def test_a_volume_that_fails_is_told_and_everything_else_too(
     assert "secret" not in str(report)
 
 
-def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hung_volume_delays_neither_report_nor_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, let_go = tmp_path / "volume", threading.Event()
     (volume / "models").mkdir(parents=True)
     breaking(monkeypatch, volume, lambda: (let_go.wait(), None)[1])
@@ -85,7 +83,7 @@ def test_a_volume_that_hangs_holds_up_neither_the_report_nor_the_loops_end(
     assert maybe_object(maybe_list(report["disk"])[0])["free_bytes"] is not None
 
 
-def test_a_look_that_hangs_holds_up_no_process() -> None:
+def test_hung_probe_does_not_keep_the_process_alive() -> None:
     program = """
 import asyncio, threading
 from worker_gpu.diagnose.probe import probe
@@ -99,7 +97,7 @@ print(asyncio.run(probe(threading.Event().wait, lambda problem: problem, 0.05)))
 
 
 @pytest.mark.asyncio
-async def test_a_worker_whose_own_disk_fails_is_impaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_worker_with_a_failing_disk_is_impaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
         breaking(monkeypatch, stage.place.settings.data_dir, stale)
         report, full = await health(stage.place), await debug(stage.place, {}, volumes=[])
@@ -109,7 +107,7 @@ async def test_a_worker_whose_own_disk_fails_is_impaired(tmp_path: Path, monkeyp
 
 
 @pytest.mark.asyncio
-async def test_models_whose_state_cannot_be_told_leave_the_rest_of_the_report(
+async def test_report_stays_complete_when_the_state_of_models_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_self: Models) -> Any:
@@ -128,7 +126,7 @@ async def test_models_whose_state_cannot_be_told_leave_the_rest_of_the_report(
 
 
 @pytest.mark.asyncio
-async def test_a_report_fits_what_the_gateway_passes_on_and_has_the_last_lines_first(tmp_path: Path) -> None:
+async def test_report_fits_the_limit_of_the_gateway_with_the_log_first(tmp_path: Path) -> None:
     files = [model(f"checkpoints/{'x' * 60}-{number}.safetensors", b"x") for number in range(3 * MAX_FILES)]
     with faulty_store() as store:
         store.objects["manifest.json"] = manifest_bytes(*files)
@@ -148,7 +146,7 @@ async def test_a_report_fits_what_the_gateway_passes_on_and_has_the_last_lines_f
 
 
 @pytest.mark.asyncio
-async def test_debug_asks_comfyui_for_its_node_classes_when_they_are_wanted(tmp_path: Path) -> None:
+async def test_debug_reads_the_node_classes_of_comfyui_on_request(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
         stage.comfy.nodes = {"SaveImage": {}, "EmptyImage": {}}
         without = await debug(stage.place, {}, volumes=[])
@@ -164,7 +162,7 @@ async def test_debug_asks_comfyui_for_its_node_classes_when_they_are_wanted(tmp_
 
 
 @pytest.mark.asyncio
-async def test_debug_leaves_the_catalogue_out_while_comfyui_does_not_answer(tmp_path: Path) -> None:
+async def test_debug_omits_the_node_classes_when_comfyui_does_not_answer(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
         stage.comfy.unwell = True
         report = await debug(stage.place, {}, volumes=[], with_catalog=True)
@@ -174,7 +172,7 @@ async def test_debug_leaves_the_catalogue_out_while_comfyui_does_not_answer(tmp_
 
 
 @pytest.mark.asyncio
-async def test_a_comfyui_that_says_nonsense_is_a_problem_and_no_failure(tmp_path: Path) -> None:
+async def test_report_names_a_comfyui_that_answers_nonsense(tmp_path: Path) -> None:
     async with direct_stage(tmp_path, holding()) as stage:
         stage.comfy.unwell = True
         report = await debug(stage.place, {}, volumes=[])
@@ -182,6 +180,6 @@ async def test_a_comfyui_that_says_nonsense_is_a_problem_and_no_failure(tmp_path
 
 
 @pytest.mark.asyncio
-async def test_a_look_gives_what_it_found_or_what_went_wrong() -> None:
+async def test_probe_returns_the_result_or_the_problem() -> None:
     assert await probe(lambda: 1, lambda _problem: 2) == 1
     assert await probe(lambda: 1 // 0, lambda _problem: 2) == 2

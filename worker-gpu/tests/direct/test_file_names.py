@@ -23,22 +23,22 @@ def value_of(class_type: Json, name: Json, value: Json) -> Json:
 
 
 @pytest.mark.parametrize("case", PATHS, ids=str)
-def test_a_path_of_windows_gets_the_separators_of_linux(case: JsonObject) -> None:
+def test_windows_path_gets_forward_slashes(case: JsonObject) -> None:
     assert value_of(case["class_type"], case["input"], case["value"]) == case["expected"]
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=str)
-def test_a_text_keeps_its_backslashes(case: JsonObject) -> None:
+def test_text_keeps_its_backslashes(case: JsonObject) -> None:
     assert value_of(case["class_type"], case["input"], case["value"]) == case["value"]
 
 
 @pytest.mark.parametrize("name", maybe_list(CASES["valid_names"]))
-def test_a_name_that_the_editor_writes_is_accepted(name: Json) -> None:
+def test_name_written_by_the_editor_is_accepted(name: Json) -> None:
     assert name_problem(str(name)) is None
 
 
 @pytest.mark.parametrize("name", maybe_list(CASES["invalid_names"]))
-def test_a_name_that_leads_elsewhere_is_refused(name: Json) -> None:
+def test_name_that_leads_out_of_its_folder_is_rejected(name: Json) -> None:
     assert name_problem(str(name)) is not None
 
 
@@ -52,7 +52,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: Json) -> None:
         (["a/b/x.png", "a"], "a/b/x.png"),
     ],
 )
-def test_two_files_of_one_place_clash(names: list[str], clash: str | None) -> None:
+def test_names_of_one_file_clash(names: list[str], clash: str | None) -> None:
     assert clashing(names) == clash
 
 
@@ -67,7 +67,7 @@ def test_two_files_of_one_place_clash(names: list[str], clash: str | None) -> No
         ("sub\\x.png", "sub/x.png"),
     ],
 )
-async def test_an_input_replaces_the_value_that_is_its_name(tmp_path: Path, name: str, value: str) -> None:
+async def test_input_file_replaces_the_value_equal_to_its_name(tmp_path: Path, name: str, value: str) -> None:
     graph: JsonObject = {
         "1": {"class_type": "LoadImage", "inputs": {"image": value}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},

@@ -51,26 +51,26 @@ def run_worker(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_job_given_as_argument_runs_and_the_worker_leaves(tmp_path: Path) -> None:
+def test_job_given_as_argument_runs_and_the_worker_exits(tmp_path: Path) -> None:
     code, printed = run_worker(tmp_path, "--test_input", json.dumps(JOB))
     assert code == 0, printed
     assert "t_00001_.png" in printed
 
 
-def test_a_job_in_test_input_json_runs(tmp_path: Path) -> None:
+def test_job_in_test_input_json_runs(tmp_path: Path) -> None:
     (tmp_path / "test_input.json").write_text(json.dumps(JOB))
     code, printed = run_worker(tmp_path)
     assert code == 0, printed
     assert "t_00001_.png" in printed
 
 
-def test_a_job_that_fails_is_an_exit_code(tmp_path: Path) -> None:
+def test_failed_local_job_sets_the_exit_code(tmp_path: Path) -> None:
     code, printed = run_worker(tmp_path, "--test_input", json.dumps(EDITOR))
     assert code == 1
     assert "Export (API)" in printed
 
 
-def test_the_start_says_what_the_worker_is_in_one_screen(tmp_path: Path) -> None:
+def test_start_log_describes_the_worker_on_one_screen(tmp_path: Path) -> None:
     _, printed = run_worker(tmp_path, "--test_input", '{"input": {"action": "health"}}')
     before_ready = printed.split("event=ready")[0].splitlines()
     assert len(before_ready) < 24, printed
@@ -110,7 +110,7 @@ def served(tmp_path: Path) -> Generator[str]:
         process.stdout.close()
 
 
-def test_the_sdks_server_runs_jobs_and_tells_failures(served: str) -> None:
+def test_local_server_of_the_sdk_runs_jobs_and_reports_failures(served: str) -> None:
     def post(body: JsonObject) -> JsonObject:
         request = urllib.request.Request(  # noqa: S310 -- loopback
             f"{served}/runsync", json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -22,7 +22,7 @@ GRAPH: JsonObject = {
 }
 
 
-async def test_a_model_that_the_graph_names_is_fetched_first_and_told(tmp_path: Path) -> None:
+async def test_job_fetches_a_model_before_it_runs_and_shows_that(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -48,7 +48,7 @@ async def test_a_model_that_the_graph_names_is_fetched_first_and_told(tmp_path: 
     assert "of 0 MB, 1 of 1 files" in str([told.get("message") for told in stage.told if "message" in told][-1])
 
 
-async def test_a_model_that_cannot_be_had_fails_the_job_before_it_runs(tmp_path: Path) -> None:
+async def test_missing_model_fails_the_job_before_it_runs(tmp_path: Path) -> None:
     with faulty_store() as store:
         store.objects["manifest.json"] = manifest_bytes(model(LORA, BODY))
         models = Models(settings(tmp_path, store.bucket), silent())

@@ -94,7 +94,7 @@ async def handler_of(stage: DirectStage) -> AsyncGenerator[Handler]:
         await handler.close()
 
 
-def test_odd_json_gets_an_answer_in_words(tmp_path: Path) -> None:
+def test_odd_json_is_rejected_with_a_reason(tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
 
@@ -136,7 +136,7 @@ def nested(levels: int) -> Json:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 900, 100_000])
 @pytest.mark.parametrize("place", ["workflow", "params", "images", "other"])
-async def test_deep_nesting_is_refused_in_words(tmp_path: Path, levels: int, place: str) -> None:
+async def test_nesting_over_the_limit_is_rejected_with_a_reason(tmp_path: Path, levels: int, place: str) -> None:
     deep = nested(levels)
     given: JsonObject = {"workflow": {"2": {"class_type": "X", "inputs": {"a": deep}}}}
     if place != "workflow":
@@ -150,7 +150,7 @@ async def test_deep_nesting_is_refused_in_words(tmp_path: Path, levels: int, pla
 
 
 @pytest.mark.asyncio
-async def test_nesting_as_deep_as_allowed_runs(tmp_path: Path) -> None:
+async def test_nesting_at_the_limit_runs(tmp_path: Path) -> None:
     graph: JsonObject = {"2": {"class_type": "X", "inputs": {"a": nested(MAX_DEPTH - 5)}}}
     async with direct_stage(tmp_path, saying_hello) as stage:
         assert "error" not in await stage.run({"workflow": graph})

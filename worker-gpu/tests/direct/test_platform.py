@@ -31,14 +31,14 @@ def runpod(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
         yield running
 
 
-def test_a_job_completes_with_its_picture(runpod: Platform) -> None:
+def test_job_completes_with_its_image(runpod: Platform) -> None:
     status = runpod.end_of(runpod.submit({"workflow": SAVE}))
     assert status["status"] == "COMPLETED", status
     (picture,) = maybe_list(maybe_object(status["output"])["images"])
     assert base64.b64decode(str(maybe_object(picture)["data"])).startswith(b"\x89PNG")
 
 
-def test_a_failure_is_failed_with_its_cause_and_details(runpod: Platform) -> None:
+def test_failure_has_its_cause_and_details(runpod: Platform) -> None:
     status = runpod.end_of(runpod.submit({"workflow": {"1": {"class_type": "LoadImage", "inputs": {}}}}))
     assert status["status"] == "FAILED"
     assert str(status["error"]).startswith("node_not_allowed: ")
@@ -56,7 +56,7 @@ def test_progress_is_in_the_status_and_never_after_the_end(runpod: Platform) -> 
     assert late["events"] == []
 
 
-def test_a_canceled_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) -> None:
+def test_canceled_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) -> None:
     job = runpod.submit(slow(60))
     runpod.event("job_progress", job=job)
     runpod.call("POST", f"/v2/gpu/cancel/{job}")
@@ -66,7 +66,7 @@ def test_a_canceled_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform
     assert status["status"] == "COMPLETED"
 
 
-def test_a_graph_that_does_not_stop_is_killed_within_seconds_and_the_worker_goes_on(runpod: Platform) -> None:
+def test_workflow_that_ignores_a_cancel_is_killed_within_seconds(runpod: Platform) -> None:
     """One step of a minute: ComfyUI looks for an interrupt only between steps."""
     graph = slow(60)
     maybe_object(maybe_object(maybe_object(graph["workflow"])["5"])["inputs"])["steps"] = 1
@@ -80,13 +80,13 @@ def test_a_graph_that_does_not_stop_is_killed_within_seconds_and_the_worker_goes
     assert "seconds=1" in next(line for line in runpod.log().splitlines() if "prompt does not stop" in line)
 
 
-def test_a_timed_out_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) -> None:
+def test_timed_out_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) -> None:
     job = runpod.submit(slow(60), {"executionTimeout": 5000})
     assert runpod.end_of(job)["status"] == "TIMED_OUT"
     assert runpod.end_of(runpod.submit({"workflow": SAVE}))["status"] == "COMPLETED"
 
 
-def test_health_and_debug_are_jobs_too_and_tell_no_secret(runpod: Platform) -> None:
+def test_health_and_debug_answer_as_jobs_without_secrets(runpod: Platform) -> None:
     well = maybe_object(runpod.end_of(runpod.submit({"action": "health"}))["output"])
     assert (well["status"], well["busy"]) == ("ok", False)
     told = maybe_object(runpod.end_of(runpod.submit({"action": "debug"}))["output"])
@@ -101,7 +101,7 @@ def test_health_and_debug_are_jobs_too_and_tell_no_secret(runpod: Platform) -> N
     assert memory <= 80_000_000
 
 
-def test_memory_that_runs_out_twice_makes_runpod_replace_the_worker(tmp_path: Path) -> None:
+def test_runpod_replaces_a_worker_out_of_memory_twice(tmp_path: Path) -> None:
     with platform(tmp_path) as runpod:
         explode: JsonObject = {"class_type": "Explode", "inputs": {"image": ["1", 0]}}
         save: JsonObject = {"class_type": "SaveImage", "inputs": {"images": ["9", 0], "filename_prefix": "t"}}
@@ -114,7 +114,7 @@ def test_memory_that_runs_out_twice_makes_runpod_replace_the_worker(tmp_path: Pa
         assert runpod.event("worker_ready", after=int(str(ended["n"])))["worker"] != ended["worker"]
 
 
-def test_a_worker_that_streams_gives_progress_and_then_the_answer(tmp_path: Path) -> None:
+def test_streaming_worker_sends_progress_and_then_the_response(tmp_path: Path) -> None:
     with platform(tmp_path, {"DIRECT_STREAM": "true"}) as runpod:
         status = runpod.end_of(runpod.submit(slow(1)))
         chunks = [maybe_object(chunk) for chunk in maybe_list(status["output"])]

@@ -38,7 +38,7 @@ def progress(**nodes: str) -> JsonObject:
     return {"type": "progress", "percent": 1.0, "nodes": changed}
 
 
-async def test_a_progress_shows_every_node_that_was_told_of() -> None:
+async def test_progress_message_has_every_node_so_far() -> None:
     """Each message names only what changed since the one before, which the reader may not have seen."""
     status = Status(held=True)
     shown = StatusReporter(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
@@ -53,7 +53,7 @@ async def test_a_progress_shows_every_node_that_was_told_of() -> None:
     await shown.close()
 
 
-async def test_a_message_that_fails_does_not_silence_the_next() -> None:
+async def test_progress_continues_after_a_message_that_failed() -> None:
     status, log = Status(), io.StringIO()
     status.faults.append(ValueError("no"))
     shown = StatusReporter(status.post, Log(log), gap_s=0, first_s=0)
@@ -66,7 +66,7 @@ async def test_a_message_that_fails_does_not_silence_the_next() -> None:
     assert "progress not posted" in log.getvalue()
 
 
-async def test_nothing_is_posted_after_the_end() -> None:
+async def test_no_progress_is_posted_after_close() -> None:
     status = Status(held=True)
     shown = StatusReporter(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
     shown.update(progress(a="running"))

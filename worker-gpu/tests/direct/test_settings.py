@@ -11,14 +11,14 @@ from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object
 URL = {"COMFYUI_URL": "http://x"}
 
 
-def test_metadata_is_kept_unless_the_worker_is_told_not_to() -> None:
+def test_metadata_is_kept_unless_the_worker_disables_it() -> None:
     assert read_settings(URL).comfyui_args == ()
     assert read_settings({**URL, "COMFYUI_DISABLE_METADATA": "true"}).comfyui_args == ("--disable-metadata",)
     twice = {**URL, "COMFYUI_DISABLE_METADATA": "1", "COMFYUI_ARGS": "--cpu --disable-metadata"}
     assert read_settings(twice).comfyui_args == ("--cpu", "--disable-metadata")
 
 
-def test_half_a_bucket_is_a_bad_setting() -> None:
+def test_incomplete_bucket_is_an_invalid_setting() -> None:
     with pytest.raises(BadSetting, match="BUCKET_ACCESS_KEY_ID"):
         read_settings({**URL, "BUCKET_ENDPOINT_URL": "https://x"})
 
@@ -33,7 +33,7 @@ def test_half_a_bucket_is_a_bad_setting() -> None:
         ("Load*", "LoadImage", "LoadImage", False),
     ],
 )
-def test_what_is_denied_wins_over_what_is_allowed(allow: str, deny: str, class_type: str, permitted: bool) -> None:
+def test_denied_class_wins_over_an_allowed_one(allow: str, deny: str, class_type: str, permitted: bool) -> None:
     assert NodePolicy.parse(allow, deny).permits(class_type) is permitted
 
 
@@ -42,13 +42,13 @@ CASES = [maybe_object(case) for case in maybe_list(decode(SHARED.read_text()))]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['pattern']!a} for {case['name']!a}")
-def test_a_pattern_means_here_what_it_means_in_the_gateway(case: JsonObject) -> None:
+def test_class_pattern_matches_as_in_the_gateway(case: JsonObject) -> None:
     pattern, name = str(case["pattern"]), str(case["name"])
     assert NodePolicy(deny=(pattern,)).permits(name) is not case["matches"]
     assert NodePolicy(allow=(pattern,)).permits(name) is case["matches"]
 
 
-def test_a_class_with_brackets_is_denied_by_its_name() -> None:
+def test_class_with_brackets_is_denied_by_its_name() -> None:
     policy = NodePolicy.parse("", "Load*, Terminal [unsafe]")
     assert [policy.permits(name) for name in ("Terminal [unsafe]", "LoadImage", "Terminal u")] == [False, False, True]
 
@@ -69,7 +69,7 @@ ON_RUNPOD = {"RUNPOD_ENDPOINT_ID": "e1"}
         ({**ON_RUNPOD, "RUNPOD_INIT_TIMEOUT": "soon"}, "900"),
     ],
 )
-def test_a_start_limit_of_runpods_below_comfyuis_is_named(
+def test_start_log_warns_of_an_init_timeout_below_that_of_comfyui(
     env: dict[str, str], advised: str | None, tmp_path: Path
 ) -> None:
     (tmp_path / "main.py").touch()

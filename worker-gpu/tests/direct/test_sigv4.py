@@ -36,12 +36,12 @@ PUT_HEADERS = {"Date": "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "
         ),
     ],
 )
-def test_a_published_example(
+def test_signature_matches_a_published_example(
     method: str, path: str, query: dict[str, str], headers: dict[str, str], payload: str, signature: str
 ) -> None:
     sent = signed(EXAMPLE, method, HOST, encode_path(path), query, headers, payload, MOMENT)
     assert sent["Authorization"].endswith(f"Signature={signature}")
 
 
-def test_a_secret_is_not_shown() -> None:
+def test_secret_is_not_in_the_repr() -> None:
     assert EXAMPLE.secret not in repr(EXAMPLE)

@@ -32,7 +32,7 @@ from worker_gpu.startup import GpuBroken, start_up
 
 
 @pytest.mark.asyncio
-async def test_the_warm_up_graph_runs_before_the_worker_is_ready(tmp_path: Path) -> None:
+async def test_warm_up_runs_before_the_worker_is_ready(tmp_path: Path) -> None:
     comfy, written = FakeComfy(listing({"a.png": PNG})), io.StringIO()
     graph = tmp_path / "warm.json"
     graph.write_text(json.dumps(SAVE))
@@ -46,7 +46,7 @@ async def test_the_warm_up_graph_runs_before_the_worker_is_ready(tmp_path: Path)
 
 
 @pytest.mark.asyncio
-async def test_the_warm_up_stores_nothing_in_the_bucket_and_may_give_outputs_of_any_size(tmp_path: Path) -> None:
+async def test_warm_up_discards_its_outputs_of_any_size(tmp_path: Path) -> None:
     calls: list[str] = []
 
     async def called(request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ async def test_the_warm_up_stores_nothing_in_the_bucket_and_may_give_outputs_of_
 
 
 @pytest.mark.asyncio
-async def test_a_warm_up_that_fails_is_logged_and_the_worker_works(tmp_path: Path) -> None:
+async def test_failed_warm_up_is_logged_and_the_worker_starts(tmp_path: Path) -> None:
     comfy, written = FakeComfy(listing({})), io.StringIO()
     comfy.answer = (400, {"error": {"type": "x", "message": "no"}, "node_errors": {}})
     graph = tmp_path / "warm.json"
@@ -81,7 +81,7 @@ async def test_a_warm_up_that_fails_is_logged_and_the_worker_works(tmp_path: Pat
 
 
 @pytest.mark.asyncio
-async def test_a_slow_comfyui_is_waited_for_up_to_ten_minutes(tmp_path: Path) -> None:
+async def test_start_waits_up_to_ten_minutes_for_a_slow_comfyui(tmp_path: Path) -> None:
     """Readiness is held as long as it does not answer: not by a count of looks, and not by a fixed wait."""
     assert Patience().start_s == 600
     assert read_settings({"COMFYUI_URL": "http://x"}).start_timeout_s == 600
@@ -102,7 +102,7 @@ async def test_a_slow_comfyui_is_waited_for_up_to_ten_minutes(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_comfyui_that_cannot_start_makes_each_job_fail_with_its_last_lines(tmp_path: Path) -> None:
+async def test_each_job_fails_with_the_log_of_a_comfyui_that_cannot_start(tmp_path: Path) -> None:
     """Rather than a worker that leaves and a job that waits in RunPod's queue for nobody."""
     written = io.StringIO()
     settings = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"})
@@ -123,7 +123,7 @@ async def test_a_comfyui_that_cannot_start_makes_each_job_fail_with_its_last_lin
 
 
 @pytest.mark.asyncio
-async def test_the_start_says_what_the_image_was_built_from(tmp_path: Path) -> None:
+async def test_start_log_has_the_build_of_the_image(tmp_path: Path) -> None:
     record = tmp_path / "nodes.json"
     record.write_text(json.dumps([{"name": "KJNodes", "url": "https://x", "commit": "b" * 40}]))
     build = read_build({"IMAGE_VERSION": "1.4.0", "NODES_RECORD": str(record)})
@@ -143,7 +143,7 @@ async def test_the_start_says_what_the_image_was_built_from(tmp_path: Path) -> N
     }
 
 
-def test_the_digest_of_nodes_is_that_of_their_commits_in_any_order(tmp_path: Path) -> None:
+def test_digest_of_nodes_ignores_their_order(tmp_path: Path) -> None:
     def digest(*nodes: tuple[str, str]) -> str | None:
         path = tmp_path / "nodes.json"
         path.write_text(json.dumps([{"name": name, "commit": commit} for name, commit in nodes]))
@@ -154,7 +154,7 @@ def test_the_digest_of_nodes_is_that_of_their_commits_in_any_order(tmp_path: Pat
 
 
 @pytest.mark.parametrize("text", ["", "{}", "no json"])
-def test_a_record_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+def test_unreadable_build_record_counts_as_missing(tmp_path: Path, text: str) -> None:
     (tmp_path / "nodes.json").write_text(text)
     assert read_build({"COMFYUI_PATH": str(tmp_path / "app")}).nodes is None
 
@@ -166,26 +166,26 @@ def driver(folder: Path, script: str) -> str:
     return str(program)
 
 
-def test_a_machine_without_a_driver_is_skipped_with_the_reason() -> None:
+def test_gpu_check_is_skipped_without_a_driver() -> None:
     found = query_gpus("no-such-program-here")
     assert found.problem is None
     assert "no-such-program-here is not installed" in (found.skipped or "")
 
 
-def test_a_driver_that_works_tells_its_gpus(tmp_path: Path) -> None:
+def test_gpu_check_reads_the_gpus_of_the_driver(tmp_path: Path) -> None:
     found = query_gpus(driver(tmp_path, "echo 'NVIDIA L4, 570.1, 23034, 22000, 0'"))
     assert (found.names, found.driver, found.problem) == (("NVIDIA L4",), "570.1", None)
     assert found.memory_total_bytes == (23034 * 1024 * 1024,)
 
 
-def test_a_driver_that_fails_and_worn_memory_are_problems(tmp_path: Path) -> None:
+def test_gpu_check_reports_a_failing_driver_and_faulty_memory(tmp_path: Path) -> None:
     assert "exited with code 9" in (query_gpus(driver(tmp_path, "echo lost; exit 9")).problem or "")
     assert "lists no GPU" in (read_gpus("").problem or "")
     assert "memory errors" in (read_gpus("NVIDIA L4, 570.1, 23034, 22000, 3").problem or "")
 
 
 @pytest.mark.asyncio
-async def test_a_broken_gpu_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_broken_gpu_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, "exit 9")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     comfy = FakeComfy(listing({}))
@@ -195,7 +195,7 @@ async def test_a_broken_gpu_ends_the_start(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.asyncio
-async def test_nodes_that_comfyui_could_not_import_are_named(tmp_path: Path) -> None:
+async def test_start_log_names_nodes_that_were_not_imported(tmp_path: Path) -> None:
     main = tmp_path / "comfyui" / "main.py"
     main.parent.mkdir()
     main.write_text("print('   0.1 seconds (IMPORT FAILED): /opt/comfyui/custom_nodes/ComfyUI-Broken', flush=True)\n")
@@ -208,7 +208,7 @@ async def test_nodes_that_comfyui_could_not_import_are_named(tmp_path: Path) -> 
     assert "IMPORT FAILED" in comfy.tail()[-1]
 
 
-def test_the_report_tells_volumes_and_models(tmp_path: Path) -> None:
+def test_report_lists_volumes_and_models(tmp_path: Path) -> None:
     (tmp_path / "models" / "loras").mkdir(parents=True)
     (tmp_path / "models" / "loras" / "a.safetensors").write_bytes(b"12345")
     (tmp_path / "models" / "loras" / "gone.safetensors").symlink_to(tmp_path / "nowhere")

@@ -40,12 +40,12 @@ def told_by(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[SendPr
     return lambda tell: asyncio.ensure_future(run(tell))
 
 
-async def test_two_thousand_steps_are_a_few_chunks() -> None:
+async def test_two_thousand_steps_make_a_few_chunks() -> None:
     chunks = await collected(told_by(*(progress(step) for step in range(2000))))
     assert chunks == [progress(0), ANSWER]
 
 
-async def test_the_latest_progress_goes_when_its_time_has_come() -> None:
+async def test_stream_sends_the_latest_progress_when_it_is_due() -> None:
     clock, seen = [0.0], asyncio.Event()
 
     async def run(tell: SendProgress) -> JsonObject:
@@ -68,13 +68,13 @@ async def test_the_latest_progress_goes_when_its_time_has_come() -> None:
     assert chunks == [progress(9), {"type": "stage", "stage": "uploading"}, progress(19), ANSWER]
 
 
-async def test_stages_and_outputs_come_all_and_in_order_while_the_run_lasts() -> None:
+async def test_stream_sends_all_stages_and_outputs_in_order() -> None:
     stage: JsonObject = {"type": "stage", "stage": "executing"}
     outputs: list[JsonObject] = [{"type": "output", "filename": f"{number}.png"} for number in range(5)]
     assert await collected(told_by(stage, *outputs)) == [stage, *outputs, ANSWER]
 
 
-async def test_what_still_waits_when_the_run_is_over_is_not_sent() -> None:
+async def test_stream_drops_pending_chunks_when_the_run_ends() -> None:
     async def run(tell: SendProgress) -> JsonObject:
         for number in range(1000):
             tell({"type": "output", "filename": f"{number}.png"})
@@ -84,7 +84,7 @@ async def test_what_still_waits_when_the_run_is_over_is_not_sent() -> None:
     assert await collected(lambda tell: asyncio.ensure_future(run(tell))) == [ANSWER]
 
 
-async def test_all_chunks_together_are_never_more_than_runpod_takes() -> None:
+async def test_stream_never_exceeds_the_limit_of_runpod() -> None:
     lines = [progress("x" * 1000) for _ in range(40)]
     answer: JsonObject = {"images": ["y" * 50_000]}
     chunks = await collected(told_by(*lines, answer=answer), limit=100_000, gap_s=0.0)
@@ -96,7 +96,7 @@ async def test_all_chunks_together_are_never_more_than_runpod_takes() -> None:
     assert sum(map(wire_size, chunks)) <= 100_000
 
 
-async def test_a_stream_that_is_closed_stops_its_run() -> None:
+async def test_closed_stream_stops_its_run() -> None:
     stopped = asyncio.Event()
 
     async def run(tell: SendProgress) -> JsonObject:

@@ -50,7 +50,7 @@ def ends_well(runpod: Platform, job: str, streamed: bool) -> JsonObject:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_while_it_executes(tmp_path: Path, streamed: bool) -> None:
+def test_sigterm_lets_a_running_workflow_finish(tmp_path: Path, streamed: bool) -> None:
     with platform(tmp_path, STREAM if streamed else {}) as runpod:
         job = runpod.submit(slow(2))
         if streamed:
@@ -62,7 +62,7 @@ def test_while_it_executes(tmp_path: Path, streamed: bool) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_while_it_fetches_a_model(tmp_path: Path, streamed: bool) -> None:
+def test_sigterm_lets_a_model_download_finish(tmp_path: Path, streamed: bool) -> None:
     held = Held()
 
     def script(asked: Asked) -> Fault | None:
@@ -119,7 +119,7 @@ def bucket(held: Held, stored: dict[str, bytes]) -> Generator[str]:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_while_it_uploads(tmp_path: Path, streamed: bool) -> None:
+def test_sigterm_lets_an_upload_finish(tmp_path: Path, streamed: bool) -> None:
     held, stored = Held(), dict[str, bytes]()
     with bucket(held, stored) as url:
         keys = {"BUCKET_ENDPOINT_URL": url, "BUCKET_ACCESS_KEY_ID": "k", "BUCKET_SECRET_ACCESS_KEY": "s"}
@@ -135,7 +135,7 @@ def test_while_it_uploads(tmp_path: Path, streamed: bool) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("during", ["inputs", "executing"])
-async def test_in_a_job_of_the_gateway(tmp_path: Path, during: str) -> None:
+async def test_sigterm_lets_a_job_of_the_gateway_finish(tmp_path: Path, during: str) -> None:
     """Its owner gets the report, RunPod the receipt."""
     graph = {node: maybe_object(fields) for node, fields in maybe_object(slow(2)["workflow"]).items()}
     gateway = FakeGateway(Job(JOB, graph))

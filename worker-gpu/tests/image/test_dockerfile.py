@@ -29,12 +29,12 @@ def sources() -> list[str]:
     return found
 
 
-def test_nothing_stays_in_the_build_context_that_no_instruction_takes() -> None:
+def test_build_context_has_only_files_that_an_instruction_copies() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert [path for path in kept if not any(source.startswith(path) for source in sources())] == []
 
 
-def test_every_argument_is_used() -> None:
+def test_dockerfile_uses_every_argument() -> None:
     unused: list[str] = []
     for stage in STAGES:
         for index, instruction in enumerate(stage.instructions):
@@ -69,11 +69,11 @@ def test_every_stage_serves_a_target() -> None:
     assert set(DOCKERFILE.stages) - reached == set()
 
 
-def test_a_build_without_a_target_makes_the_serverless_image() -> None:
+def test_build_without_a_target_makes_the_serverless_image() -> None:
     assert STAGES[-1].name == "serverless"
 
 
-def test_images_from_outside_are_for_amd64_and_named_by_their_content() -> None:
+def test_base_images_are_for_amd64_and_pinned_by_digest() -> None:
     outside = [stage for stage in STAGES if stage.base not in DOCKERFILE.stages and stage.base != "scratch"]
     assert outside
     for stage in outside:
@@ -83,14 +83,14 @@ def test_images_from_outside_are_for_amd64_and_named_by_their_content() -> None:
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", DOCKERFILE.arguments["CUDA_DIGEST"])
 
 
-def test_another_platform_is_refused_before_anything_is_installed() -> None:
+def test_build_for_another_platform_fails_before_any_install() -> None:
     first = DOCKERFILE.stages["base"].of("RUN")[0].rest
     assert '"${TARGETARCH}" != amd64' in first
     assert "exit 1" in first
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_runs_as_a_user_under_tini_and_stops_on_sigterm(target: str) -> None:
+def test_image_runs_as_a_user_under_tini_and_stops_on_sigterm(target: str) -> None:
     assert DOCKERFILE.last(target, "USER") == "1000:1000"
     assert DOCKERFILE.last(target, "ENTRYPOINT") == '["/usr/bin/tini", "--", "/opt/image/entrypoint.sh"]'
     assert DOCKERFILE.last(target, "STOPSIGNAL") == "SIGTERM"
@@ -102,7 +102,7 @@ def test_serverless_and_compute_have_the_same_nodes() -> None:
     assert all(line[:4] == ["base", "torch", "packages", "app"] for line in lines)
 
 
-def test_layers_go_from_what_changes_least_to_what_changes_most() -> None:
+def test_layers_are_ordered_by_how_often_they_change() -> None:
     said = [f"{i.word} {i.rest}" for stage in DOCKERFILE.line("serverless") for i in stage.instructions]
     marks = [
         "apt-get",
@@ -117,7 +117,7 @@ def test_layers_go_from_what_changes_least_to_what_changes_most() -> None:
     assert places == sorted(places)
 
 
-def test_every_package_is_installed_by_hash_and_nothing_else() -> None:
+def test_every_package_is_installed_by_hash() -> None:
     installs = [
         part for stage in STAGES for run in stage.of("RUN") for part in re.findall(r"pip install[^&;]*", run.rest)
     ]
@@ -129,32 +129,32 @@ def test_every_package_is_installed_by_hash_and_nothing_else() -> None:
         assert re.search(r"--requirement \S+\.lock|--requirement \"/tmp/locks/\$\{lock\}\"", install)
 
 
-def test_what_is_built_from_source_is_named_and_locked() -> None:
+def test_packages_built_from_source_are_named_and_locked() -> None:
     named = set(re.findall(r"--no-binary (\S+)", (WORKER / "Dockerfile").read_text()))
     locks = "\n".join(path.read_text() for path in (WORKER / "image").glob("nodes-*.lock"))
     assert named == {"encodec", "wget"}
     assert all(f"\n{name}==" in locks for name in named)
 
 
-def test_the_keys_of_the_bucket_are_a_secret_of_the_baked_target_only() -> None:
+def test_bucket_keys_are_a_secret_of_the_baked_target_only() -> None:
     assert "type=secret,id=models,required=true" in " ".join(run.rest for run in DOCKERFILE.stages["baked"].of("RUN"))
     assert "secrets" not in " ".join(i.rest for i in DOCKERFILE.stages["serverless"].instructions)
 
 
-def test_no_image_with_models_comes_of_a_pull_that_failed() -> None:
+def test_failed_pull_fails_the_build_of_the_baked_image() -> None:
     """`models pull` fails where a model does not come and where there is none to pull; its exit code is the build's."""
     (run,) = DOCKERFILE.stages["baked"].of("RUN")
     assert run.rest.endswith('-m worker_gpu models pull --baked --group "${MODELS_GROUP}"')
     assert not re.search(r"[;|]", run.rest)
 
 
-def test_nothing_is_fetched_but_by_commit_or_hash() -> None:
+def test_dockerfile_fetches_only_by_commit_or_hash() -> None:
     text = (WORKER / "Dockerfile").read_text()
     assert not re.search(r"^ADD |curl|\bwget http|git clone|:latest", text, re.MULTILINE)
     assert re.search(r"^ARG COMFYUI_COMMIT=[0-9a-f]{40}$", text, re.MULTILINE)
 
 
-def test_the_pinned_comfyui_has_the_path_traversal_mended() -> None:
+def test_pinned_comfyui_has_the_fix_of_the_path_traversal() -> None:
     """CVE-2026-56673: the first release without it is 0.28.0."""
     version = re.search(r"^ARG COMFYUI_VERSION=(\d+)\.(\d+)\.\d+$", (WORKER / "Dockerfile").read_text(), re.MULTILINE)
     assert version is not None

@@ -77,20 +77,22 @@ def given(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["serverless", "compute", "models"])
-def test_the_program_takes_the_place_of_the_shell(mode: str, env: dict[str, str]) -> None:
+def test_entrypoint_replaces_the_shell_by_the_program(mode: str, env: dict[str, str]) -> None:
     process = start(env, mode)
     out, _ = process.communicate(timeout=TIMEOUT_S)
     assert f"pid {process.pid}" in out.splitlines()
 
 
 @pytest.mark.parametrize("mode", ["serverless", "compute", "models"])
-def test_the_exit_code_is_the_programs(mode: str, env: dict[str, str]) -> None:
+def test_entrypoint_keeps_the_exit_code_of_the_program(mode: str, env: dict[str, str]) -> None:
     assert run({**env, "STUB_EXIT": "7"}, mode)[0] == 7
 
 
 @pytest.mark.parametrize("mode", ["serverless", "compute"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 43), (signal.SIGINT, 44)])
-def test_a_signal_reaches_the_program(mode: str, number: signal.Signals, code: int, env: dict[str, str]) -> None:
+def test_entrypoint_passes_signals_to_the_program(
+    mode: str, number: signal.Signals, code: int, env: dict[str, str]
+) -> None:
     Path(env["WORKER_PYTHON"]).write_text(WAITS)
     process = start(env, mode)
     assert process.stdout is not None
@@ -101,13 +103,13 @@ def test_a_signal_reaches_the_program(mode: str, number: signal.Signals, code: i
     assert f"got {number.name.removeprefix('SIG')}" in out
 
 
-def test_serverless_starts_the_worker_and_hands_its_arguments_on(env: dict[str, str]) -> None:
+def test_serverless_starts_the_worker_with_its_arguments(env: dict[str, str]) -> None:
     code, lines, _ = run(env, "serverless", "--rp_serve_api", "--rp_api_port", "8000")
     assert code == 0
     assert given(lines) == ["-m", "worker_gpu", "--rp_serve_api", "--rp_api_port", "8000"]
 
 
-def test_serverless_tells_comfyui_what_the_image_lacks_and_lets_the_user_have_the_last_word(
+def test_serverless_sets_flags_of_comfyui_that_the_user_can_override(
     env: dict[str, str],
 ) -> None:
     _, lines, _ = run({**env, "COMFYUI_ARGS": "--highvram"}, "serverless")
@@ -117,7 +119,7 @@ def test_serverless_tells_comfyui_what_the_image_lacks_and_lets_the_user_have_th
     assert flags[-1] == "--highvram"
 
 
-def test_compute_listens_to_everyone_and_keeps_its_files_in_the_data_folder(env: dict[str, str]) -> None:
+def test_compute_listens_on_all_addresses_and_uses_the_data_folder(env: dict[str, str]) -> None:
     code, lines, _ = run({**env, "COMFYUI_ARGS": "--highvram --fast"}, "compute", "--lowvram")
     arguments = given(lines)
     data = env["WORKER_DATA_DIR"]
@@ -139,7 +141,7 @@ def test_compute_listens_to_everyone_and_keeps_its_files_in_the_data_folder(env:
     assert sorted(path.name for path in Path(data).iterdir()) == ["input", "output", "temp", "user"]
 
 
-def test_compute_on_a_pod_keeps_work_and_models_on_the_volume(env: dict[str, str], tmp_path: Path) -> None:
+def test_compute_on_a_pod_keeps_files_and_models_on_the_volume(env: dict[str, str], tmp_path: Path) -> None:
     volume = tmp_path / "workspace"
     (volume / "models").mkdir(parents=True)
     _, lines, _ = run({**env, "VOLUME_PODS": str(volume), "COMFYUI_PORT": "9000"}, "compute")
@@ -160,7 +162,7 @@ def test_models_runs_the_workers_command(env: dict[str, str]) -> None:
     assert given(run(env, "models", "verify", "--full")[1]) == ["-m", "worker_gpu", "models", "verify", "--full"]
 
 
-def test_another_command_runs_as_it_is(env: dict[str, str]) -> None:
+def test_other_command_runs_unchanged(env: dict[str, str]) -> None:
     assert run(env, "echo", "two words", "x")[1] == ["two words x"]
 
 
@@ -175,7 +177,7 @@ def test_another_command_runs_as_it_is(env: dict[str, str]) -> None:
         ({"WORKER_DATA_DIR": "/dev/null/data"}, ["compute"], "cannot write to /dev/null/data"),
     ],
 )
-def test_what_cannot_start_says_why_and_starts_nothing(
+def test_invalid_start_fails_with_its_reason(
     change: dict[str, str], arguments: list[str], says: str, env: dict[str, str]
 ) -> None:
     code, lines, err = run({**env, **change}, *arguments)
@@ -184,7 +186,7 @@ def test_what_cannot_start_says_why_and_starts_nothing(
     assert lines == []
 
 
-def test_the_real_worker_starts_under_it_and_its_exit_code_is_kept(env: dict[str, str]) -> None:
+def test_entrypoint_starts_the_real_worker_and_keeps_its_exit_code(env: dict[str, str]) -> None:
     real = {"WORKER_PYTHON": sys.executable, "PYTHONPATH": str(WORKER / "src"), "LOG_FORMAT": "no such form"}
     code, _, err = run({**env, **real}, "serverless")
     assert code == 2

@@ -36,7 +36,7 @@ def test_every_package_has_one_version_and_a_hash(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
-def test_every_lock_has_what_its_input_asks_for(path: Path) -> None:
+def test_every_lock_has_the_packages_of_its_input(path: Path) -> None:
     here = {normal(name) for name in pins(path)}
     layers = LAYERS[:1] if path.stem in LAYERS else LAYERS
     below = {normal(name) for layer in layers for name in pins(IMAGE / f"{layer}.lock")}
@@ -47,14 +47,14 @@ def test_every_input_is_locked() -> None:
     assert sorted(path.stem for path in IMAGE.glob("*.in")) == sorted(path.stem for path in LOCKS)
 
 
-def test_a_set_adds_to_the_layers_below_and_changes_nothing_in_them() -> None:
+def test_preset_adds_packages_and_changes_none_of_its_layers() -> None:
     torch, comfyui = (set(pins(IMAGE / f"{layer}.lock")) for layer in LAYERS)
     assert torch & comfyui == set()
     for name in SETS:
         assert set(pins(IMAGE / f"{name}.lock")) & (torch | comfyui) == set(), name
 
 
-def test_any_sets_together_agree_on_every_version() -> None:
+def test_all_presets_agree_on_every_version() -> None:
     versions: dict[str, set[str]] = {}
     for name in SETS:
         for package, version in pins(IMAGE / f"{name}.lock").items():
@@ -76,14 +76,14 @@ def test_torch_is_built_for_the_cuda_of_the_base_image() -> None:
     assert toolkit[:2] == base[:2]
 
 
-def test_no_package_is_of_another_cuda() -> None:
+def test_no_package_is_for_another_cuda() -> None:
     everything = {name for lock in LOCKS for name in pins(lock)}
     other = {name for name in everything if re.search(r"-cu(da)?1[0-24-9]x?\b", name)}
     assert other == set()
     assert any(name.endswith("-cu13") for name in everything)
 
 
-def test_runpod_is_asked_for_machines_of_this_cuda_or_newer() -> None:
+def test_runpod_files_request_machines_of_this_cuda_or_newer() -> None:
     least = tuple(map(int, read_dockerfile().arguments["CUDA_VERSION"].split(".")[:2]))
     for name in ("hub.json", "tests.json"):
         allowed = json.loads((ROOT / ".runpod" / name).read_text())["config"]["allowedCudaVersions"]

@@ -34,7 +34,7 @@ Fetch = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node["name"])
-def test_a_node_is_pinned_by_a_whole_commit(node: dict[str, Any]) -> None:
+def test_node_is_pinned_by_a_full_commit(node: dict[str, Any]) -> None:
     assert set(node) <= {"name", "url", "commit", "licence", "submodules", "writes"}
     assert re.fullmatch(r"[A-Za-z0-9_-]+", node["name"])
     assert node["licence"]
@@ -43,29 +43,29 @@ def test_a_node_is_pinned_by_a_whole_commit(node: dict[str, Any]) -> None:
         assert COMMIT.fullmatch(source["commit"])
 
 
-def test_names_and_sources_are_there_once() -> None:
+def test_names_and_sources_of_nodes_are_unique() -> None:
     assert len({node["name"].lower() for node in NODES}) == len(NODES)
     assert len({node["url"].lower() for node in NODES}) == len(NODES)
 
 
-def test_presets_name_known_nodes_and_every_node_is_in_one() -> None:
+def test_presets_contain_every_node_and_no_unknown_one() -> None:
     known = {node["name"] for node in NODES}
     used = {name for preset in PRESETS.values() for name in preset["nodes"]}
     assert used == known
 
 
-def test_the_presets_are_those_of_the_use_cases() -> None:
+def test_presets_are_those_of_the_use_cases() -> None:
     assert set(PRESETS) == {"video", "easy", "splats", "talking-head"}
     assert all(preset["about"] for preset in PRESETS.values())
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_has_its_packages(preset: str) -> None:
+def test_preset_has_its_lock_file(preset: str) -> None:
     assert (IMAGE / f"nodes-{preset}.in").is_file()
     assert (IMAGE / f"nodes-{preset}.lock").is_file()
 
 
-def test_no_packages_are_left_of_a_preset_that_is_gone() -> None:
+def test_no_lock_file_is_left_of_a_removed_preset() -> None:
     assert {path.stem.removeprefix("nodes-") for path in IMAGE.glob("nodes-*.lock")} == set(PRESETS)
 
 
@@ -110,7 +110,7 @@ def write_lock(folder: Path, text: str) -> tuple[str, str, str, str]:
     return ("--lock", str(folder / "nodes.lock"), "--presets", str(folder / "presets.toml"))
 
 
-def test_the_pinned_commit_comes_and_not_what_the_branch_has_now(tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_gets_the_pinned_commit_and_not_the_branch(tmp_path: Path, fetch: Fetch) -> None:
     pinned = commit(tmp_path / "repo", "node.py", "old")
     commit(tmp_path / "repo", "node.py", "new")
     done = fetch("one", tmp_path / "repo", pinned, tmp_path / "into")
@@ -119,7 +119,7 @@ def test_the_pinned_commit_comes_and_not_what_the_branch_has_now(tmp_path: Path,
     assert not (tmp_path / "into/.git").exists()
 
 
-def test_a_commit_that_is_not_there_fails_with_one_line(tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_of_a_missing_commit_fails_with_one_line(tmp_path: Path, fetch: Fetch) -> None:
     commit(tmp_path / "repo", "node.py", "old")
     done = fetch("one", tmp_path / "repo", "0" * 40, tmp_path / "into")
     assert done.returncode == 1
@@ -128,14 +128,14 @@ def test_a_commit_that_is_not_there_fails_with_one_line(tmp_path: Path, fetch: F
 
 
 @pytest.mark.parametrize("name", ["main", "v1", "abc1234", "A" * 40])
-def test_a_branch_a_tag_or_half_a_commit_is_no_pin(name: str, tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_rejects_a_branch_a_tag_and_a_short_commit(name: str, tmp_path: Path, fetch: Fetch) -> None:
     commit(tmp_path / "repo", "node.py", "old")
     done = fetch("one", tmp_path / "repo", name, tmp_path / "into")
     assert done.returncode == 1
     assert "not a whole commit" in done.stderr
 
 
-def test_nodes_come_with_submodules_records_and_folders_to_write_to(tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_gets_nodes_with_submodules_and_writable_folders(tmp_path: Path, fetch: Fetch) -> None:
     inner = commit(tmp_path / "inner", "inner.py", "inner")
     commit(tmp_path / "node", "node.py", "node")
     git(tmp_path / "node", "update-index", "--add", "--cacheinfo", f"160000,{inner},lib")
@@ -157,14 +157,14 @@ def test_nodes_come_with_submodules_records_and_folders_to_write_to(tmp_path: Pa
     ]
 
 
-def test_no_preset_leaves_an_empty_folder_and_an_empty_record(tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_without_presets_writes_an_empty_record(tmp_path: Path, fetch: Fetch) -> None:
     done = fetch("nodes", "", tmp_path / "into", tmp_path / "nodes.json")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "into").iterdir()) == []
     assert json.loads((tmp_path / "nodes.json").read_text()) == []
 
 
-def test_a_submodule_at_another_commit_than_its_parent_names_is_refused(tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_rejects_a_submodule_at_another_commit(tmp_path: Path, fetch: Fetch) -> None:
     inner = commit(tmp_path / "inner", "inner.py", "inner")
     other = commit(tmp_path / "inner", "inner.py", "other")
     commit(tmp_path / "node", "node.py", "node")
@@ -182,7 +182,7 @@ def test_a_submodule_at_another_commit_than_its_parent_names_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("inner", ["../out", "/etc"])
-def test_a_folder_outside_the_node_is_refused(inner: str, tmp_path: Path, fetch: Fetch) -> None:
+def test_fetch_rejects_a_folder_outside_the_node(inner: str, tmp_path: Path, fetch: Fetch) -> None:
     lock = write_lock(
         tmp_path,
         f'[[nodes]]\nname = "Node"\nurl = "x"\ncommit = "{"0" * 40}"\nlicence = "MIT"\nwrites = ["{inner}"]\n',
@@ -206,7 +206,7 @@ def test_presets_choose_the_lock_files(names: str, expected: list[str], fetch: F
     assert (done.returncode, done.stdout.split()) == (0, expected)
 
 
-def test_an_unknown_preset_is_named_with_those_there_are(fetch: Fetch) -> None:
+def test_unknown_preset_is_rejected_with_the_known_ones(fetch: Fetch) -> None:
     done = fetch("locks", "video,nope")
     assert done.returncode == 1
     assert "'nope'" in done.stderr

@@ -27,16 +27,16 @@ SERVER = "class PromptServer:\n    def __init__(self):\n" + "\n".join(
 REQUIREMENTS = "comfyui-frontend-package==9.9.9\ntorch\ntorchvision\nnumpy>=2\nPillow # pictures\n\n#others:\nkornia\n"
 
 
-def test_nothing_is_left_to_do_for_the_pinned_version() -> None:
+def test_checklist_is_complete_for_the_pinned_version() -> None:
     version = HERE.pinned("COMFYUI_VERSION")
     assert [f"{item.what}: {item.how}" for item in left(HERE, version)] == []
 
 
-def test_everything_is_left_to_do_for_another_version() -> None:
+def test_checklist_is_open_for_another_version() -> None:
     assert [item.what for item in left(HERE, "99.0.0")] == [item.what for item in ITEMS]
 
 
-def test_watched_functions_name_files_of_ours_and_have_a_hash() -> None:
+def test_watched_functions_have_a_user_and_a_hash() -> None:
     version, watched = read_watched()
     assert version == HERE.pinned("COMFYUI_VERSION")
     assert len({(each.file, each.name) for each in watched}) == len(watched)
@@ -51,7 +51,7 @@ def test_worker_uses_flags_and_routes() -> None:
     assert {"/prompt", "/view", "/history/{}", "/jobs/{}/cancel"} <= ROUTES
 
 
-def test_hash_is_of_the_lines_of_one_function() -> None:
+def test_hash_covers_the_lines_of_one_function() -> None:
     text = (
         "class A:\n    def f(self):\n        return 1\n\n    def g(self):\n        def inner():\n            return 2\n"
     )
@@ -120,7 +120,7 @@ def moved(tmp_path: Path) -> Iterator[Moved]:
     yield Moved(tmp_path)
 
 
-def test_move_pins_the_commit_and_its_requirements_and_says_what_is_left(moved: Moved) -> None:
+def test_move_pins_commit_and_requirements_and_prints_open_items(moved: Moved) -> None:
     moved.watch("PromptServer.handler_0")
     pinned = moved.release("99.1.0")
     done = moved.run("--comfyui", pinned)
@@ -143,7 +143,7 @@ def test_move_pins_the_commit_and_its_requirements_and_says_what_is_left(moved: 
     assert "prefer a release" not in done.stdout
 
 
-def test_move_names_what_differs_until_it_was_read(moved: Moved) -> None:
+def test_move_names_changed_functions_until_they_are_marked_read(moved: Moved) -> None:
     moved.watch("PromptServer.handler_0")
     (moved.comfyui / "server.py").write_text(SERVER.replace("handler_0(request): pass", "handler_0(request): return 1"))
     pinned = moved.release("99.1.0")
@@ -156,7 +156,7 @@ def test_move_names_what_differs_until_it_was_read(moved: Moved) -> None:
     assert "was read (watched.toml)" not in done.stdout
 
 
-def test_move_names_a_function_that_is_gone(moved: Moved) -> None:
+def test_move_names_a_removed_function(moved: Moved) -> None:
     moved.watch("PromptServer.handler_0")
     (moved.comfyui / "server.py").write_text(SERVER.replace("handler_0(", "other("))
     assert "gone: server.py PromptServer.handler_0" in moved.run("--comfyui", moved.release("99.1.0")).stdout
@@ -166,7 +166,7 @@ def test_move_names_a_function_that_is_gone(moved: Moved) -> None:
     ("file", "text", "lacking"),
     [("comfy/cli_args.py", "--temp-directory", "--temp-directory"), ("server.py", '"/view"', "/view")],
 )
-def test_move_changes_nothing_when_the_worker_would_lack_something(
+def test_move_changes_nothing_if_the_worker_needs_a_missing_feature(
     file: str, text: str, lacking: str, moved: Moved
 ) -> None:
     path = moved.comfyui / file
@@ -189,7 +189,7 @@ def test_move_advises_against_a_commit_between_releases(moved: Moved) -> None:
 
 
 @pytest.mark.parametrize("name", ["main", "v99.1.0", "0" * 40])
-def test_move_refuses_what_is_no_commit_of_the_source(name: str, moved: Moved) -> None:
+def test_move_rejects_an_unknown_commit(name: str, moved: Moved) -> None:
     moved.release("99.1.0")
     done = moved.run("--comfyui", name)
     assert done.returncode == 1

@@ -44,11 +44,11 @@ def test_bake_uses_every_variable_it_declares() -> None:
         assert re.search(rf"= {name}$|\$\{{{name}\}}", BAKE, re.MULTILINE), name
 
 
-def test_models_are_pulled_anew_whenever_the_image_with_models_is_built() -> None:
+def test_baked_stage_is_never_taken_from_the_cache() -> None:
     assert re.findall(r'no-cache-filter = \["(\w+)"\]', TARGETS["baked"]) == ["baked"]
 
 
-def test_bake_asks_for_nothing_that_a_default_docker_lacks() -> None:
+def test_bake_uses_only_features_of_a_default_docker() -> None:
     assert set(re.findall(r"^  (\S+)\s+= ", "\n".join(TARGETS.values()), re.MULTILINE)) <= {
         *("context", "dockerfile", "platforms", "args", "labels", "target", "inherits", "tags", "secret"),
         *("no-cache-filter", "output"),
@@ -65,7 +65,7 @@ def test_every_published_image_has_an_sbom_and_provenance() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_pins_every_action_by_commit_and_may_do_little(workflow: Path) -> None:
+def test_workflow_pins_actions_by_commit_and_has_few_rights(workflow: Path) -> None:
     text = workflow.read_text()
     uses = re.findall(r"uses: (.*)", text)
     assert uses
@@ -76,7 +76,7 @@ def test_a_workflow_pins_every_action_by_commit_and_may_do_little(workflow: Path
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_names_files_that_are_there(workflow: Path) -> None:
+def test_workflow_names_existing_files(workflow: Path) -> None:
     paths = re.findall(
         r"(?<![\w./-])(?:worker-gpu/[\w./*-]+|\.ci/[\w.]+|\.github/workflows/[\w.]+)", workflow.read_text()
     )
@@ -95,7 +95,7 @@ def test_ci_runs_what_a_developer_runs() -> None:
     assert set(run) == projects
 
 
-def test_the_image_workflow_lints_checks_scans_and_only_then_gives_the_version() -> None:
+def test_image_workflow_tags_the_version_after_lint_check_and_scan() -> None:
     text = (ROOT / ".github/workflows/image.yml").read_text()
     steps = [
         "hadolint",
@@ -113,14 +113,14 @@ def test_the_image_workflow_lints_checks_scans_and_only_then_gives_the_version()
     assert set(listed.split(", ")) == {"serverless", "slim", "compute", "baked"} <= set(TARGETS)
 
 
-def test_the_image_workflow_runs_for_everything_that_goes_into_an_image() -> None:
+def test_image_workflow_runs_for_every_file_of_an_image() -> None:
     text = (ROOT / ".github/workflows/image.yml").read_text()
     listed = re.findall(r"^      - (\S+)$", text.split("    paths:\n")[1].split("\n\n")[0], re.MULTILINE)
     assert listed == ["worker-gpu/**", ".dockerignore", ".runpod/**", ".github/workflows/image.yml"]
     assert all(list(ROOT.glob(path)) for path in listed)
 
 
-def test_the_scans_report_can_be_kept_in_a_private_repository() -> None:
+def test_scan_report_can_be_uploaded_in_a_private_repository() -> None:
     publish = (ROOT / ".github/workflows/image.yml").read_text().split("\n  publish:\n")[1]
     permissions = publish.split("    permissions:\n")[1].split("    strategy:")[0]
     assert set(re.findall(r"^      (\S+: \w+)", permissions, re.MULTILINE)) == {
@@ -128,7 +128,7 @@ def test_the_scans_report_can_be_kept_in_a_private_repository() -> None:
     }
 
 
-def test_an_image_with_models_inside_is_published_only_on_request() -> None:
+def test_baked_image_is_published_only_on_request() -> None:
     text = (ROOT / ".github/workflows/image.yml").read_text()
     (excluded,) = re.findall(r"exclude:\n\s+- target: \$\{\{ (.*) \}\}", text)
     assert excluded == "vars.PUBLISH_BAKED == 'true' && 'no such target' || 'baked'"
@@ -139,7 +139,7 @@ def test_no_image_is_called_latest() -> None:
         assert ":latest" not in text
 
 
-def test_compose_builds_targets_of_the_dockerfile_and_asks_for_one_gpu() -> None:
+def test_compose_builds_dockerfile_targets_with_one_gpu() -> None:
     assert re.findall(r"target: (\w+)", COMPOSE) == ["serverless", "compute"]
     assert set(re.findall(r"target: (\w+)", COMPOSE)) <= set(DOCKERFILE.stages)
     assert (WORKER / re.findall(r"context: (\S+)", COMPOSE)[0] / "worker-gpu/Dockerfile").is_file()
@@ -147,7 +147,7 @@ def test_compose_builds_targets_of_the_dockerfile_and_asks_for_one_gpu() -> None
     assert "platform: linux/amd64" in COMPOSE
 
 
-def test_compose_takes_the_workers_settings_from_a_file_that_git_does_not_take() -> None:
+def test_compose_reads_settings_from_a_file_that_git_ignores() -> None:
     worker = COMPOSE.split("\n  worker:\n")[1].split("\n  comfyui:\n")[0]
     assert "    env_file:\n      - path: worker.env\n        required: false\n" in worker
     assert {"worker.env", "models.env", "worker-gpu/models/"} <= set((ROOT / ".gitignore").read_text().splitlines())
@@ -158,12 +158,12 @@ def test_compose_listens_on_this_machine_only() -> None:
     assert published == ["127.0.0.1", "127.0.0.1"]
 
 
-def test_the_hub_builds_the_same_dockerfile() -> None:
+def test_hub_builds_the_same_dockerfile() -> None:
     assert (ROOT / ".runpod/Dockerfile").resolve() == WORKER / "Dockerfile"
     assert (ROOT / ".runpod/handler.py").is_file()
 
 
-def test_hub_json_has_what_runpod_asks_for() -> None:
+def test_hub_json_has_the_fields_of_runpod() -> None:
     assert set(HUB) <= {"title", "description", "type", "category", "iconUrl", "config"}
     assert HUB["title"]
     assert HUB["description"]
@@ -181,7 +181,7 @@ def test_hub_json_has_what_runpod_asks_for() -> None:
 
 
 @pytest.mark.parametrize("entry", HUB["config"]["env"], ids=lambda entry: entry["key"])
-def test_a_hub_variable_is_well_formed_and_one_the_worker_reads(entry: dict[str, Any]) -> None:
+def test_hub_variable_is_valid_and_read_by_the_worker(entry: dict[str, Any]) -> None:
     shown = entry["input"]
     assert set(entry) == {"key", "input"}
     assert {"name", "type", "description", "default"} <= set(shown)
@@ -193,7 +193,7 @@ def test_a_hub_variable_is_well_formed_and_one_the_worker_reads(entry: dict[str,
     assert f'"{entry["key"]}"' in sources
 
 
-def test_hub_tests_have_what_runpod_asks_for() -> None:
+def test_hub_tests_have_the_fields_of_runpod() -> None:
     assert set(HUB_TESTS) == {"tests", "config"}
     for test in HUB_TESTS["tests"]:
         assert set(test) == {"name", "input", "timeout"}
@@ -203,7 +203,7 @@ def test_hub_tests_have_what_runpod_asks_for() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_guides_endpoint_starts_what_the_image_needs() -> None:
+def test_endpoint_in_the_guide_fits_the_image() -> None:
     guide = (ROOT / "docs/operations/deploy.md").read_text().split("## Deploy the worker")[1]
     (written,) = re.findall(r"```json\n(.*?)```", guide.split("\n## ")[0], re.DOTALL)
     body: dict[str, Any] = json.loads(written)

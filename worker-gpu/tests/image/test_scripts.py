@@ -13,7 +13,7 @@ SCRIPTS = sorted(IMAGE.glob("*.sh"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_is_executable_and_stops_at_the_first_fault(script: Path) -> None:
+def test_script_is_executable_and_stops_at_the_first_error(script: Path) -> None:
     assert os.access(script, os.X_OK)
     assert script.read_text().startswith("#!/usr/bin/env bash\n")
     assert "\nset -euo pipefail\n" in script.read_text()
@@ -32,7 +32,7 @@ def check_nodes(folder: Path, log: str, code: int) -> "subprocess.CompletedProce
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
 
 
-def test_nodes_that_import_pass_and_are_named(tmp_path: Path) -> None:
+def test_check_nodes_names_imported_nodes(tmp_path: Path) -> None:
     done = check_nodes(tmp_path, "   0.1 seconds: /app/custom_nodes/B\n   0.0 seconds: /app/custom_nodes/A\n", 0)
     assert (done.returncode, done.stdout) == (0, "imported A\nimported B\n")
     arguments = (tmp_path / "arguments").read_text().splitlines()
@@ -40,7 +40,7 @@ def test_nodes_that_import_pass_and_are_named(tmp_path: Path) -> None:
     assert "--quick-test-for-ci" in arguments
 
 
-def test_a_node_that_does_not_import_fails_and_is_named_with_the_log(tmp_path: Path) -> None:
+def test_check_nodes_fails_with_the_log_of_a_node_that_does_not_import(tmp_path: Path) -> None:
     times = "   0.1 seconds (IMPORT FAILED): /app/custom_nodes/B\n   0.0 seconds: /app/custom_nodes/A\n"
     done = check_nodes(tmp_path, f"ImportError: no such name\n{times}", 0)
     assert done.returncode == 1
@@ -48,7 +48,7 @@ def test_a_node_that_does_not_import_fails_and_is_named_with_the_log(tmp_path: P
     assert done.stderr.splitlines() == ["check-nodes: these did not import:", "/app/custom_nodes/B"]
 
 
-def test_a_comfyui_that_does_not_start_fails_with_its_log(tmp_path: Path) -> None:
+def test_check_nodes_fails_with_the_log_of_a_comfyui_that_does_not_start(tmp_path: Path) -> None:
     done = check_nodes(tmp_path, "no such module\n", 3)
     assert done.returncode == 1
     assert "no such module" in done.stdout
@@ -74,7 +74,7 @@ def check_platform(folder: Path, index: str, single: str = "") -> "subprocess.Co
     [("linux/amd64\\nunknown/unknown\\n", ""), ("linux/amd64\\n", ""), ("", "linux/amd64")],
     ids=["with attestations", "an index", "one manifest"],
 )
-def test_an_image_for_amd64_passes(index: str, single: str, tmp_path: Path) -> None:
+def test_check_platform_accepts_an_image_for_amd64(index: str, single: str, tmp_path: Path) -> None:
     done = check_platform(tmp_path, index, single)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -84,13 +84,13 @@ def test_an_image_for_amd64_passes(index: str, single: str, tmp_path: Path) -> N
     [("linux/arm64\\nunknown/unknown\\n", ""), ("linux/amd64\\nlinux/arm64\\n", ""), ("", "linux/arm64")],
     ids=["arm64", "both", "one manifest"],
 )
-def test_an_image_for_anything_else_is_refused(index: str, single: str, tmp_path: Path) -> None:
+def test_check_platform_rejects_an_image_for_another_platform(index: str, single: str, tmp_path: Path) -> None:
     done = check_platform(tmp_path, index, single)
     assert done.returncode == 1
     assert "example/image:1" in done.stderr
 
 
-def test_an_image_that_is_not_there_is_refused_with_the_registrys_words(tmp_path: Path) -> None:
+def test_check_platform_rejects_a_missing_image_with_the_registry_error(tmp_path: Path) -> None:
     done = check_platform(tmp_path, "", "")
     assert done.returncode == 1
     assert done.stderr == "ERROR: cannot be had\n"

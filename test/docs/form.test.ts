@@ -4,9 +4,9 @@ import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const root = resolve(import.meta.dirname, '../..');
-const pages = execFileSync('git', ['ls-files', 'docs', '*.md', '.changeset'], { cwd: root, encoding: 'utf8' })
+const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' })
   .split('\n')
-  .filter((file) => /^(docs\/.*|[A-Z]+|local\/README|clients\/sdk\/README)\.md$/.test(file))
+  .filter((file) => /^(docs\/.*|[A-Z]+|local\/.*README|clients\/sdk\/README)\.md$/.test(file))
   .filter((file) => file !== 'CHANGELOG.md');
 
 /** Longest line of prose, and longest cell of a table. Code and rows of tables may be longer lines. */

@@ -42,7 +42,7 @@ async function copiesFor(path: string, init: RequestInit = {}): Promise<{ status
   return { status: answer.status, copies };
 }
 
-describe('an answer', () => {
+describe('a response', () => {
   it.each<[string, number, string, () => RequestInit]>([
     ['the health', 200, '/healthz', () => ({})],
     ['a page of the reference', 200, '/docs', () => ({})],
@@ -68,7 +68,7 @@ describe('an answer', () => {
 });
 
 describe('a key for signing', () => {
-  it('is imported once, however many tokens it signs', async () => {
+  it('is imported once for many tokens', async () => {
     const imported = vi.spyOn(crypto.subtle, 'importKey');
     const secret = `a secret of this test ${crypto.randomUUID()}`;
     for (let attempt = 1; attempt <= 3; attempt += 1) {

@@ -4,8 +4,8 @@ import { v1Routes } from './routes/v1/index.ts';
 import type { LogEntry } from './providers/log.ts';
 import { anyone, newClient, ORIGIN, ownGateway, postJson, problemOf } from './testing/gateway.ts';
 
-describe('every answer', () => {
-  it('carries the id the client gave its request', async () => {
+describe('every response', () => {
+  it('has the request id that the client chose', async () => {
     const response = await anyone('/v1/jobs', { headers: { 'x-request-id': 'mine-1.2_3' } });
     expect((await problemOf(response)).request_id).toBe('mine-1.2_3');
   });
@@ -20,7 +20,7 @@ describe('every answer', () => {
 });
 
 describe('the health of the gateway', () => {
-  it('is told without a key', async () => {
+  it('needs no key', async () => {
     for (const path of ['/healthz', '/readyz']) {
       const response = await anyone(path);
       expect(response.status).toBe(200);
@@ -28,7 +28,7 @@ describe('the health of the gateway', () => {
     }
   });
 
-  it('with a setting missing: it runs, is not ready, serves nothing, and names the setting in the log only', async () => {
+  it('is live but not ready when a setting is missing, and names the setting only in the log', async () => {
     const lines: LogEntry[] = [];
     const app = ownGateway({ log: (line) => lines.push(line) });
     const { TOKEN_SECRET: _, ...without } = env;
@@ -64,7 +64,7 @@ describe('the OpenAPI document', () => {
   });
 });
 
-describe('what is not there', () => {
+describe('an unknown path', () => {
   it.each(['/', '/v2/jobs', '/favicon.ico', '/v1x', '/%00', '/worker', '/problems/no_such_problem'])(
     'is a 404: %s',
     async (path) => {
@@ -72,7 +72,7 @@ describe('what is not there', () => {
     },
   );
 
-  it('is a 405 where only the method is wrong', async () => {
+  it('is a 405 when only the method is wrong', async () => {
     const { call } = await newClient();
     for (const [method, path, allow] of [
       ['DELETE', '/v1/jobs', 'GET, HEAD, POST'],
@@ -87,7 +87,7 @@ describe('what is not there', () => {
   });
 });
 
-describe('a fault of the gateway', () => {
+describe('an error in the gateway', () => {
   /** An app whose database fails in the given way. */
   async function withBrokenDatabase(error: Error) {
     const { key } = await newClient();
@@ -102,7 +102,7 @@ describe('a fault of the gateway', () => {
     return { response: await app.fetch(request, { ...env, DB }), lines };
   }
 
-  it('tells the client nothing but where to look', async () => {
+  it('shows the client only the request id', async () => {
     const { response, lines } = await withBrokenDatabase(new Error('secret detail'));
     const seen = await problemOf(response);
     expect(seen).toMatchObject({ status: 500, code: 'internal' });
@@ -110,7 +110,7 @@ describe('a fault of the gateway', () => {
     expect(lines.find((line) => line.event === 'uncaught')).toMatchObject({ request_id: seen.request_id });
   });
 
-  it.each(['retryable', 'overloaded'])('that passes (%s) asks the client to come again', async (mark) => {
+  it.each(['retryable', 'overloaded'])('asks the client to retry when it is transient (%s)', async (mark) => {
     const { response } = await withBrokenDatabase(Object.assign(new Error('moved'), { [mark]: true }));
     expect(response.headers.get('retry-after')).toMatch(/^\d+$/);
     expect(await problemOf(response)).toMatchObject({ status: 503, code: 'unavailable' });
@@ -118,7 +118,7 @@ describe('a fault of the gateway', () => {
 });
 
 describe('the log', () => {
-  it('has a line per request, and no query, body or key in it', async () => {
+  it('has one line for each request, without query, body or key', async () => {
     const { key } = await newClient();
     const lines: LogEntry[] = [];
     const app = ownGateway({ log: (line) => lines.push(line) });

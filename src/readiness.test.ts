@@ -33,7 +33,7 @@ async function databaseAt(last: string): Promise<void> {
 
 beforeEach(() => void lines.splice(0));
 
-it('needs the newest file of the folder of migrations', () => {
+it('the schema version is the newest migration', () => {
   expect(env.TEST_MIGRATIONS.at(-1)?.name).toBe(LATEST_MIGRATION);
 });
 
@@ -65,7 +65,7 @@ describe('a gateway', () => {
     expect((await ask()).status).toBe(200);
   });
 
-  it('is ready on the database of a newer release, as after a rollback', async () => {
+  it('is ready on the database of a newer release, after a rollback', async () => {
     await databaseAt(LATEST_MIGRATION);
     await env.DB.prepare("INSERT INTO d1_migrations (name) VALUES ('9999_of_a_later_release.sql')").run();
     expect((await ask()).status).toBe(200);
@@ -84,7 +84,7 @@ describe('a gateway', () => {
     expect(lines).toContainEqual(expect.objectContaining({ event: 'database_unavailable' }));
   });
 
-  it('asks D1 once for many who ask at a time', async () => {
+  it('asks D1 once for concurrent requests', async () => {
     await databaseAt(LATEST_MIGRATION);
     const still = ownGateway({ clock: () => 1_000_000_000_000 });
     const fetch = () => still.fetch(new Request(`${ORIGIN}/readyz`), env);

@@ -94,8 +94,8 @@ function internet(secrets: Secrets): void {
   onTestFinished(() => spy.mockRestore());
 }
 
-describe('what is secret', () => {
-  it('is in no line of the log, in no problem, and in no delivery', async () => {
+describe('a secret', () => {
+  it('is not in the log, in a problem or in a delivery', async () => {
     const secrets = new Secrets();
     secrets.keep('admin token', ADMIN_TOKEN);
     secrets.keep('RunPod key', testBindings.RUNPOD_API_KEY);
@@ -232,7 +232,7 @@ describe('what is secret', () => {
     );
   });
 
-  it('would be found in any form it travels in', () => {
+  it('is found by this test in every encoding', () => {
     const secrets = new Secrets();
     const value = secrets.keep('canary', 'a canary/with+signs & "quotes"');
     for (const form of [...formsOf(value), btoa(`${value} and more`)]) {

@@ -30,7 +30,7 @@ const problemsOf = (broken: Env): string[] => {
 };
 
 describe('the configuration', () => {
-  it('that is whole is read, with defaults where nothing is set', () => {
+  it('is read with defaults when it is complete', () => {
     const result = readConfig(good);
     expect(result).toMatchObject({
       ok: true,
@@ -58,7 +58,7 @@ describe('the configuration', () => {
       '{"gpu": {"runpod_id": "gpu"}, "default": {"runpod_id": "cpu", "environment": "test"}}',
       'ENDPOINTS.default.environment: "test": every request of a live key must name another endpoint',
     ],
-  ])('is taken with a word of advice: %s', (ENDPOINTS, advice) => {
+  ])('is accepted with advice: %s', (ENDPOINTS, advice) => {
     const read = readConfig({ ...good, ENDPOINTS });
     expect(read).toMatchObject({ ok: true, advice: [expect.stringContaining(advice)] });
   });
@@ -68,32 +68,32 @@ describe('the configuration', () => {
     expect(readConfig({ ...good, ENDPOINTS })).toMatchObject({ ok: true, advice: [] });
   });
 
-  it.each(RATE_LIMIT_NAMES)('is taken without the binding %s, and says so', (name) => {
+  it.each(RATE_LIMIT_NAMES)('is accepted without the binding %s, with advice', (name) => {
     const ENDPOINTS = '{"default": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}';
     const read = readConfig({ ...good, ENDPOINTS, [name]: undefined });
     expect(read).toMatchObject({ ok: true, advice: [`${name}: no binding, so no shield`] });
   });
 
-  it('is read once for an environment', () => {
+  it('is parsed once for an environment', () => {
     expect(configOf(good)).toBe(configOf(good));
     expect(configOf({ ...good })).not.toBe(configOf(good));
   });
 
   it.each(['JOB', 'ACCOUNT', 'WEBHOOK', 'ENDPOINT', 'DB', 'BUCKET'] as const)(
-    'without the binding %s names it',
+    'names the missing binding %s',
     (name) => {
       expect(problemsOf({ ...good, [name]: undefined })).toEqual([`${name}: binding is missing`]);
     },
   );
 
   const optional = new Set<ConfigName>(['RUNPOD_BASE_URL', 'POLICY', 'LIMITS', 'CORS_ORIGINS', 'R2_BUCKET']);
-  it.each(CONFIG_NAMES.filter((name) => !optional.has(name)))('without %s names it, and only it', (name) => {
+  it.each(CONFIG_NAMES.filter((name) => !optional.has(name)))('names only the missing %s', (name) => {
     const problems = problemsOf(without(name));
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatch(new RegExp(`^${name}: `));
   });
 
-  it.each([...optional])('without %s has a default', (name) => {
+  it.each([...optional])('has a default for %s', (name) => {
     expect(problemsOf(without(name))).toEqual([]);
   });
 
@@ -178,7 +178,7 @@ describe('the configuration', () => {
     ['R2_SECRET_ACCESS_KEY', testBindings.TOKEN_SECRET, 'R2_SECRET_ACCESS_KEY'],
     ['R2_ACCESS_KEY_ID', '', 'R2_ACCESS_KEY_ID'],
     ['R2_SECRET_ACCESS_KEY', '', 'R2_SECRET_ACCESS_KEY'],
-  ] as const)('with a malformed %s names the place and quotes no value: %s', (name, value, place) => {
+  ] as const)('names the place of a malformed %s and quotes no value: %s', (name, value, place) => {
     const problems = problemsOf({ ...good, [name]: value });
     expect(problems).toHaveLength(1);
     expect(problems[0]?.startsWith(`${place}: `)).toBe(true);
@@ -196,7 +196,7 @@ describe('the configuration', () => {
     ['retention', 60, 315_360_000],
     ['asset_retention', 60, 315_360_000],
     ['upload_retention', 3600, 604_800],
-  ])('takes %s from %d to %d seconds', (name, least, most) => {
+  ])('accepts %s from %d to %d seconds', (name, least, most) => {
     const problemsAt = (value: number): string[] =>
       problemsOf({ ...good, POLICY: JSON.stringify({ max_finish_within: 518_400, [name]: value }) });
     expect(problemsAt(least)).toEqual([]);
@@ -205,7 +205,7 @@ describe('the configuration', () => {
     expect(problemsAt(most + 0.001)).toEqual([expect.stringMatching(/^POLICY\./)]);
   });
 
-  it.each(['window', 'pause', 'no_workers_after'])("takes a breaker's %s from a second to a day", (name) => {
+  it.each(['window', 'pause', 'no_workers_after'])('accepts %s of a breaker from a second to a day', (name) => {
     const problemsAt = (value: number): string[] =>
       problemsOf({ ...good, ENDPOINTS: JSON.stringify({ a: { runpod_id: 'x', breaker: { [name]: value } } }) });
     expect(problemsAt(1)).toEqual([]);
@@ -214,7 +214,7 @@ describe('the configuration', () => {
     expect(problemsAt(86_401)).toEqual([expect.stringContaining(`ENDPOINTS.a.breaker.${name}: `)]);
   });
 
-  it('takes http on loopback, where everything runs on one machine', () => {
+  it('accepts http on loopback', () => {
     const read = requireConfig({
       ...good,
       RUNPOD_BASE_URL: 'http://127.0.0.1:9000/v2/',
@@ -229,20 +229,20 @@ describe('the configuration', () => {
       Object.fromEntries(Object.entries(fallbacks).map(([name, fallback]) => [name, { runpod_id: name, fallback }])),
     );
 
-  it('with fallbacks that lead back names every endpoint on the way round', () => {
+  it('names every endpoint of a fallback cycle', () => {
     expect(problemsOf({ ...good, ENDPOINTS: endpoints({ a: 'b', b: 'c', c: 'b' }) })).toEqual([
       'ENDPOINTS.b.fallback: leads back to this endpoint',
       'ENDPOINTS.c.fallback: leads back to this endpoint',
     ]);
   });
 
-  it('takes a chain of fallbacks, and follows it', () => {
+  it('accepts a chain of fallbacks and follows it', () => {
     const config = requireConfig({ ...good, ENDPOINTS: endpoints({ a: 'b', b: 'c', c: undefined }) });
     expect(fallbacksOf(config.endpoints, 'a')).toEqual(['b', 'c']);
     expect(fallbacksOf(config.endpoints, 'c')).toEqual([]);
   });
 
-  it('with several faults names all of them', () => {
+  it('names all problems', () => {
     const problems = problemsOf({ ...bindings, BUCKET: undefined as unknown as R2Bucket });
     expect(problems.map((problem) => problem.split(':')[0])).toEqual([
       'BUCKET',
@@ -263,7 +263,7 @@ describe('the configuration', () => {
     'http://127.0.0.1:8787',
     'http://[::1]:8787',
     'https://gw.test:8443',
-  ])('takes %s as the public URL, without a slash at its end', (url) => {
+  ])('accepts %s as the public URL, without a trailing slash', (url) => {
     expect(requireConfig({ ...good, PUBLIC_URL: url }).publicUrl).toBe(url.replace(/\/$/, ''));
   });
 });

@@ -13,7 +13,7 @@ const frame: fc.Arbitrary<WatchFrame> = fc.oneof(
 );
 
 describe('a frame', () => {
-  it('is read as it was written, its data by who reads it and by who passes it on alike', () => {
+  it('is read as it was written, parsed and as text', () => {
     fc.assert(
       fc.property(frame, (written) => {
         const read = readWatchFrame(writeWatchFrame(written));
@@ -27,7 +27,7 @@ describe('a frame', () => {
     );
   });
 
-  it('of a gateway from before, with its fields in another order, is read as well', () => {
+  it('is read with its fields in the order of an older gateway', () => {
     fc.assert(
       fc.property(frame, (written) => {
         const { event, data: said, ...rest } = written;

@@ -54,7 +54,7 @@ function native(text: string): Piece {
 const EVERYWHERE = Array.from({ length: 100 }, (_, at) => at);
 
 describe('base64 in pieces', () => {
-  it('gives what was encoded, wherever it is cut, with line breaks or without', () => {
+  it('decodes the content for every cut, with and without line breaks', () => {
     fc.assert(
       fc.property(content, cuts, fc.boolean(), (bytes, at, lines) => {
         const plain = bytes.toBase64();
@@ -65,7 +65,7 @@ describe('base64 in pieces', () => {
     );
   });
 
-  it('is judged as the engine judges it', () => {
+  it('accepts what the engine accepts', () => {
     const text = fc.string({ unit: fc.constantFrom(...'AQRZgw+/019= \n\v-é'), maxLength: 12 });
     fc.assert(
       fc.property(fc.oneof(text, fc.base64String()), cuts, (sent, at) => {
@@ -108,7 +108,7 @@ describe('a file as text', () => {
     },
   );
 
-  it('may begin as a data URL does', () => {
+  it('may begin like a data URL', () => {
     expect(file('data', EVERYWHERE)).toEqual(Uint8Array.fromBase64('data'));
     expect(file('dat', EVERYWHERE)).toBeNull();
     expect(file('', EVERYWHERE)).toEqual(new Uint8Array());
@@ -126,7 +126,7 @@ describe('a file as text', () => {
     expect(file(text, EVERYWHERE)).toBeNull();
   });
 
-  it('holds little of a data URL that has no end', () => {
+  it('keeps little of an endless data URL', () => {
     const stream = new Base64File();
     const pushed = Array.from({ length: 300 }, () => stream.push(utf8('data:')));
     expect(pushed.findIndex((piece) => piece === null)).toBeLessThan(50);

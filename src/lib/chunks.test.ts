@@ -45,11 +45,11 @@ describe('reading a stream in chunks', () => {
     ['the platform', () => native(bytes)],
     ['JavaScript', () => made(bytes).stream],
     ['nothing', () => new Blob([]).stream()],
-  ])('gives every byte of a stream of %s', async (kind, open) => {
+  ])('returns every byte of a stream of %s', async (kind, open) => {
     expect(await joined(chunksOf(open()))).toEqual(kind === 'nothing' ? new Uint8Array() : bytes);
   });
 
-  it('uses the same memory for every chunk of a native stream, however much comes', async () => {
+  it('reuses the buffer for every chunk of a native stream', async () => {
     const memories = new Set<number>();
     let seen = 0;
     for await (const chunk of chunksOf(native(bytes))) {
@@ -60,7 +60,7 @@ describe('reading a stream in chunks', () => {
     expect([...memories]).toEqual([4_096, 8_192, 16_384, 32_768, 65_536]);
   });
 
-  it('leaves a stream readable from where its reader stops', async () => {
+  it('leaves a stream readable from the place where its reader stops', async () => {
     for (const stream of [native(bytes), made(bytes).stream]) {
       let first = 0;
       for await (const chunk of chunksOf(stream)) {
@@ -72,14 +72,14 @@ describe('reading a stream in chunks', () => {
     }
   });
 
-  it('cancels a stream when waiting for a chunk is given up', async () => {
+  it('cancels a stream when the wait for a chunk times out', async () => {
     const { stream, state } = made(bytes);
     const reading = joined(chunksOf(stream, () => Promise.reject(new Error('too late'))));
     await expect(reading).rejects.toThrow('too late');
     expect(state.canceled).toBe(true);
   });
 
-  it('breaks with what breaks the stream', async () => {
+  it('throws the error of the stream', async () => {
     const broken = new ReadableStream<Uint8Array>({ pull: (controller) => controller.error(new TypeError('reset')) });
     await expect(joined(chunksOf(broken))).rejects.toThrow('reset');
   });

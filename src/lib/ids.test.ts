@@ -13,7 +13,7 @@ describe('an id', () => {
     expect(isUuidV7(uuidV7(() => 0x0190_0000_0001, ones)())).toBe(true);
   });
 
-  it('sorts after every earlier one, whatever the clock does', () => {
+  it('sorts after every earlier id when the clock steps back', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 50 }), { minLength: 2, maxLength: 200 }), (times) => {
         let at = 0;
@@ -26,7 +26,7 @@ describe('an id', () => {
     );
   });
 
-  it('stays unique when more are made in a millisecond than the counter holds', () => {
+  it('stays unique when the counter of a millisecond overflows', () => {
     const newId = uuidV7(() => 1, ones);
     const ids = Array.from({ length: 10_000 }, newId);
     expect(new Set(ids).size).toBe(10_000);

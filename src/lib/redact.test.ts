@@ -15,7 +15,7 @@ describe('a text for the log', () => {
     ['whsec_c2VjcmV0+/==', 'whsec_[redacted]'],
     ['Authorization: Bearer abc.def-1', 'Authorization: Bearer [redacted]'],
     [`/hooks/x?token=1800000000.${MAC}`, '/hooks/x?token=[redacted]'],
-  ])('loses what is secret in %s', (text, clean) => {
+  ])('loses the secret in %s', (text, clean) => {
     expect(redact(text)).toBe(clean);
   });
 
@@ -24,7 +24,7 @@ describe('a text for the log', () => {
     'no such column: status at offset 7',
     'https://host.test/path',
     '2026-11-21T06:00:00.000Z',
-  ])('stays as it is: %s', (text) => {
+  ])('does not change: %s', (text) => {
     expect(redact(text)).toBe(text);
   });
 });

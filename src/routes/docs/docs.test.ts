@@ -23,7 +23,7 @@ describe('the reference', () => {
     expect(text).not.toContain('<script');
   });
 
-  it.each(ERROR_CODES)('has a page where the type of %s leads', async (code) => {
+  it.each(ERROR_CODES)('has a page for the type of %s', async (code) => {
     const response = await anyone(`${ORIGIN}/problems/${code}`);
     expect(response.status).toBe(200);
     expect(await response.text()).toContain(html`${errorOf(code).title}`.markup);
@@ -33,7 +33,7 @@ describe('the reference', () => {
     expect((await problemOf(await anyone('/problems/nope'))).status).toBe(404);
   });
 
-  it('escapes whatever is put into a page', () => {
+  it('escapes every value in a page', () => {
     expect(html`<p>${`<img src="x" onerror='y'>&`}</p>`.markup).toBe(
       '<p>&lt;img src=&quot;x&quot; onerror=&#39;y&#39;&gt;&amp;</p>',
     );

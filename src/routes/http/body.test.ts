@@ -8,19 +8,19 @@ import { SMALL_BODY_BYTES } from './body.ts';
 import { routeName } from '../v1/route.ts';
 import { ROUTES } from '../v1/routes.ts';
 
-describe('a body that may be left out', () => {
+describe('an optional body', () => {
   it.each([
     ['none', null],
     ['an empty one', ''],
     ['an empty stream', new Blob([]).stream()],
-  ])('is taken for {}: %s', async (_, body) => {
+  ])('is read as {}: %s', async (_, body) => {
     const { call } = await newClient();
     const { id } = await submitted(call);
     const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body;
     expect((await call(`/v1/jobs/${id}/tokens`, { method: 'POST', body: bytes })).status).toBe(201);
   });
 
-  it('must say its type if there is one', async () => {
+  it('must have a Content-Type when it is not empty', async () => {
     const { call } = await newClient();
     const { id } = await submitted(call);
     const body = new TextEncoder().encode('{}');
@@ -58,7 +58,7 @@ describe('the size of a body', () => {
     'POST /webhooks/{id}/deliveries/{delivery}/redeliver',
   ];
 
-  it('has a limit on every route that reads JSON', () => {
+  it('is limited on every route that reads JSON', () => {
     const sending = ROUTES.map(routeName).filter((route) => /^(POST|PUT|PATCH) /.test(route));
     expect([...Object.keys(LIMITS), ...NO_JSON].toSorted()).toEqual(sending.toSorted());
   });
@@ -70,7 +70,7 @@ describe('the size of a body', () => {
   });
 
   const large = Object.entries(LIMITS).filter(([, limit]) => limit < max_body_bytes);
-  it.each(large)('is limited on %s to %d bytes, read or announced', async (route, limit) => {
+  it.each(large)('is limited on %s to %d bytes, read or stated', async (route, limit) => {
     const [method = '', path = ''] = route.split(' ');
     const { key } = await madeKey(`a${crypto.randomUUID()}`, { scopes: ['admin'] });
     const call = route.startsWith('PUT') ? operator : as(key);

@@ -20,7 +20,7 @@ const anyType = fc.oneof(
 );
 
 describe('headers of a stored file', () => {
-  it('hold printable ASCII only, whatever name and type are stored', () => {
+  it('contain only printable ASCII for every name and type', () => {
     fc.assert(
       fc.property(anyText, anyType, (name, content_type) => {
         const headers = Object.values(contentHeaders({ name, content_type }, VERSION));

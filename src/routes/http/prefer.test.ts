@@ -17,7 +17,7 @@ describe('a preferred wait', () => {
     [`wait=${'9'.repeat(400)}`, 60],
     ['wait=5, wait=9', 5],
     [', ,wait=3,', 3],
-  ])('is taken from %j', (header, seconds) => {
+  ])('is read from %j', (header, seconds) => {
     expect(preferredWait(header)).toBe(seconds);
   });
 
@@ -41,11 +41,11 @@ describe('a preferred wait', () => {
     'foo; wait=10',
     'awaits=10',
     'wait=１０',
-  ])('is none in %j: what is malformed is ignored', (header) => {
+  ])('is null for the malformed %j', (header) => {
     expect(preferredWait(header)).toBeNull();
   });
 
-  it('is always none, or whole seconds up to 60, in whatever header', () => {
+  it('is null or 0 to 60 whole seconds for every header', () => {
     const parts = fc.constantFrom('wait', '=', ',', ';', '"', '\\', ' ', '5', '99', 'respond-async', '\t', 'é');
     const header = fc.oneof(
       fc.string({ unit: 'binary' }),

@@ -78,7 +78,7 @@ async function watched(): Promise<{
 /** Line ends of Unicode that are none in SSE, but are in the `splitlines` of some clients. */
 const UNICODE_LINE_ENDS = 'a\u0085b\u2028c\u2029d';
 
-it('the stream of a job holds no line end of Unicode, and its events still have them', async () => {
+it('the stream of a job escapes line ends of Unicode in its events', async () => {
   const { call, channel, events, end } = await watched();
   const first = { id: '1', type: 'image', content_type: 'image/png', size_bytes: 1, sha256: 'a'.repeat(64), key: null };
   channel.say({ seq: 1, type: 'log', level: 'info', message: UNICODE_LINE_ENDS });
@@ -102,7 +102,7 @@ it('the stream of a job holds no line end of Unicode, and its events still have 
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `line ${seq}\r\nand more` });
 
 describe('the events of a job', () => {
-  it('can be resumed after each of them: no event is lost, doubled or out of order', async () => {
+  it('resume after every event, in order and each once', async () => {
     const { call, channel, events, end } = await watched();
     for (let seq = 1; seq <= 4; seq += 1) {
       await channel.ask(log(seq));
@@ -118,7 +118,7 @@ describe('the events of a job', () => {
     expect(whole.at(-1)).toMatchObject({ event: 'status', data: { status: 'succeeded', stage: null } });
   });
 
-  it('begin with a snapshot where no place is given, and go on live', async () => {
+  it('begin with a snapshot and continue live without Last-Event-ID', async () => {
     const { call, channel, events, end } = await watched();
     const response = await call(events);
     expect(response.headers.get('content-type')).toBe('text/event-stream');
@@ -143,7 +143,7 @@ describe('the events of a job', () => {
     expect(await reader.next()).toBeNull();
   });
 
-  it('are nothing more, 204, for a client that has them all; a place that does not exist yet is refused', async () => {
+  it('are a 204 for a client that has them all, and refuse a future number', async () => {
     const { call, events, end } = await watched();
     expect((await problemOf(await call(`${events}?after=99`))).code).toBe('invalid_cursor');
     await end();
@@ -153,7 +153,7 @@ describe('the events of a job', () => {
     expect(again.body).toBeNull();
   });
 
-  it('stop being sent to a client that left, with the next thing that is sent: the object has no watcher any more', async () => {
+  it('lose their watcher at the first write after the client left', async () => {
     const { call, rig: harness, channel, events } = await watched();
     const readers = [new Reader(await call(events)), new Reader(await call(events))];
     await Promise.all(readers.map((reader) => reader.next()));
@@ -171,7 +171,7 @@ describe('the events of a job', () => {
     await until(async () => expect(await watchers()).toBe(0));
   });
 
-  it("are another account's secret", async () => {
+  it('are not found by another account', async () => {
     fakeRunpod();
     const harness = await createJob();
     await drained(harness);
@@ -200,7 +200,7 @@ const closing = (socket: WebSocket): Promise<number> =>
 const line = (id: number, message = ''): WatchFrame => ({ id, event: 'log', data: { level: 'info', message, at: '' } });
 
 describe('a stream', () => {
-  it('says first how long to wait before a reconnect, and proves now and then that it lives', async () => {
+  it('begins with the retry time and sends keep-alives', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     onTestFinished(() => {
       vi.useRealTimers();
@@ -229,7 +229,7 @@ describe('a stream', () => {
     );
   });
 
-  it('lets go of the object when the client leaves', async () => {
+  it("closes the object's socket when the client leaves", async () => {
     const { server, response } = await streamed();
     const closed = closing(server);
     const reader = new Reader(response);
@@ -237,7 +237,7 @@ describe('a stream', () => {
     expect(await closed).toBe(1000);
   });
 
-  it('cuts off a client that falls too far behind, in order and without a gap, so that it can resume', async () => {
+  it('disconnects a client that falls too far behind, without a gap before that', async () => {
     const { server, response, send } = await streamed();
     const closed = closing(server);
     const size = MAX_PENDING_CHARS / 16;
@@ -251,7 +251,7 @@ describe('a stream', () => {
     expect(ids).toEqual(ids.map((_, index) => index + 1));
   });
 
-  it('leaves previews out for a client that is behind, and nothing else', async () => {
+  it('skips only previews for a slow client', async () => {
     const { server, response, send } = await streamed();
     const preview: WatchFrame = {
       event: 'preview',

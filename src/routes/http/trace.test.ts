@@ -22,13 +22,13 @@ describe('a trace', () => {
     expect(line).toMatchObject({ request_id: TRACE, trace_id: TRACE, parent_id: PARENT });
   });
 
-  it('leaves the id that the client chose', async () => {
+  it('does not replace a request id of the client', async () => {
     const { id, line } = await traced({ traceparent: `00-${TRACE}-${PARENT}-01`, 'x-request-id': 'mine' });
     expect(id).toBe('mine');
     expect(line).toMatchObject({ request_id: 'mine', trace_id: TRACE });
   });
 
-  it('of a later version is read as far as it is known', () => {
+  it('is read from a later version', () => {
     expect(readTraceparent(`cc-${TRACE}-${PARENT}-01-more`)).toEqual({ trace_id: TRACE, parent_id: PARENT });
   });
 
@@ -42,11 +42,11 @@ describe('a trace', () => {
     `00-${'0'.repeat(32)}-${PARENT}-01`,
     `00-${TRACE}-${'0'.repeat(16)}-01`,
     ` 00-${TRACE}-${PARENT}-01\n{"event":"forged"}`,
-  ])('that is none is left out: "%s"', async (traceparent) => {
+  ])('is left out when it is malformed: "%s"', async (traceparent) => {
     expect(readTraceparent(traceparent)).toBeNull();
   });
 
-  it('that is none changes nothing', async () => {
+  it('does not change the response when it is malformed', async () => {
     const { id, line } = await traced({ traceparent: `00-${TRACE}-${PARENT}` });
     expect(id).toMatch(/^[0-9a-f-]{36}$/);
     expect(line).not.toHaveProperty('trace_id');

@@ -81,7 +81,7 @@ describe.each(ROUTES)('$title', ({ path, init }) => {
     expect(await problemOf(response)).toMatchObject({ status: 401, code: 'unauthorized' });
   });
 
-  it('answers 401 to a key in the query, whatever else comes with it', async () => {
+  it('answers 401 to a key in the query, even beside a valid header', async () => {
     const separator = path().includes('?') ? '&' : '?';
     for (const query of [`api_key=${owner.key}`, `x=${encodeURIComponent(` ${owner.key}`)}`, owner.key]) {
       const response = await owner.call(`${path()}${separator}${query}`, init);
@@ -91,7 +91,7 @@ describe.each(ROUTES)('$title', ({ path, init }) => {
 });
 
 describe('a key', () => {
-  it('with a wrong checksum costs no read of the database', async () => {
+  it('causes no database read when its checksum is wrong', async () => {
     const prepare = vi.spyOn(env.DB, 'prepare');
     await anyone('/v1/jobs', { headers: { authorization: `Bearer ${owner.key.slice(0, -1)}!` } });
     await anyone('/v1/jobs', { headers: { authorization: 'Bearer ce_live_00000000000000000000000000000000000000' } });
@@ -108,18 +108,18 @@ describe('a key', () => {
     expect(results[0]).toMatchObject({ hint: owner.key.slice(-4), environment: 'test' });
   });
 
-  it('that was revoked no longer works where it has not just been seen', async () => {
+  it('stops working after its revocation where it is not cached', async () => {
     const made = await newClient();
     await env.DB.prepare('UPDATE keys SET revoked_at = 1 WHERE account = ?').bind(made.account).run();
     expect((await made.call('/v1/jobs')).status).toBe(401);
   });
 
-  it("of one account makes none of another's", async () => {
+  it('cannot create a key of another account', async () => {
     const response = await owner.call('/v1/keys', postJson({ account: 'x', environment: 'test' }));
     expect(await problemOf(response)).toMatchObject({ status: 422, errors: [{ pointer: '#/account' }] });
   });
 
-  it('of the administrator is no API key', async () => {
+  it('is not ADMIN_TOKEN', async () => {
     const response = await anyone('/v1/jobs', { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
     expect(await problemOf(response)).toMatchObject({ status: 403, code: 'admin_token_not_accepted' });
   });
@@ -138,7 +138,7 @@ describe("another account's", () => {
     { title: 'output', foreign: () => `/v1/jobs/${job}/outputs/a.png`, missing: `/v1/jobs/${NOBODY}/outputs/a.png` },
   ];
 
-  it.each(twins)('$title looks exactly like one that does not exist', async ({ foreign, missing, init }) => {
+  it.each(twins)('$title has the response of one that does not exist', async ({ foreign, missing, init }) => {
     const seen = async (path: string) => {
       const response = await stranger.call(path, { ...init, headers: { 'x-request-id': 'same' } });
       return { status: response.status, headers: [...response.headers], body: await response.text() };
@@ -149,18 +149,18 @@ describe("another account's", () => {
     expect(answer).toEqual(await seen(missing.replace(NOBODY, 'no-id-at-all')));
   });
 
-  it('output that is missing looks like a job that is missing', async () => {
+  it('missing output has the response of a missing job', async () => {
     const call = (path: string) =>
       owner.call(path, { headers: { 'x-request-id': 'same' } }).then((response) => response.text());
     expect(await call(`/v1/jobs/${job}/outputs/b.png`)).toBe(await call(`/v1/jobs/${NOBODY}`));
   });
 
-  it('jobs are in no list', async () => {
+  it('jobs are not listed', async () => {
     await vi.waitFor(async () => expect(await (await owner.call('/v1/jobs')).text()).toContain(job));
     expect(await (await stranger.call('/v1/jobs')).json()).toEqual({ data: [], has_more: false, next_cursor: null });
   });
 
-  it('asset cannot be used, nor told from one that does not exist', async () => {
+  it('asset cannot be used and has the response of a missing one', async () => {
     const { id } = await (await owner.call('/v1/assets', { method: 'POST', body: PNG })).json<{ id: string }>();
     const use = async (asset: string) => {
       const init = postJson({ workflow: GRAPH, inputs: [{ name: 'a.png', asset }] });
@@ -173,7 +173,7 @@ describe("another account's", () => {
     expect(await use(id)).toBe(await use(`sha256:${'1'.repeat(64)}`));
   });
 
-  it('job is left as it is by a stranger who would cancel it', async () => {
+  it('job cannot be canceled', async () => {
     const { id } = await submitted(owner.call);
     await stranger.call(`/v1/jobs/${id}/cancel`, { method: 'POST' });
     const read = await (await owner.call(`/v1/jobs/${id}`)).json<{ status: string }>();
@@ -183,7 +183,7 @@ describe("another account's", () => {
 
 describe('a made-up id', () => {
   it.each(['x', '..', NOBODY.toUpperCase(), NOBODY.replace('-7', '-4'), `${NOBODY}0`, '%00', '%ff', 'a'.repeat(2000)])(
-    'makes no object: %s',
+    'creates no Durable Object: %s',
     async (id) => {
       const before = (await listDurableObjectIds(env.JOB)).length;
       for (const path of ['', '/events', '/outputs/a']) {

@@ -58,7 +58,7 @@ describe.each(CASES)('$name', ({ method, path, token }) => {
 });
 
 describe('a preflight', () => {
-  it('needs no key, reads nothing, and allows the headers that were asked for; no cookies', async () => {
+  it('needs no key, reads nothing, and allows the requested headers without cookies', async () => {
     const reads = vi.spyOn(env.DB, 'prepare');
     onTestFinished(() => reads.mockRestore());
     const response = await named('')('/v1/jobs', preflight(PAGE, 'POST'));
@@ -74,7 +74,7 @@ describe('a preflight', () => {
     expect(reads).not.toHaveBeenCalled();
   });
 
-  it('allows an origin the methods that it may use at this place, and no others', async () => {
+  it('allows exactly the methods that the origin may use on the path', async () => {
     const methods = async (call: Call, origin: string, asked: string, path = `/v1/jobs/${NOBODY}`) =>
       (await call(path, preflight(origin, asked))).headers.get('access-control-allow-methods');
     const call = named('');
@@ -89,22 +89,22 @@ describe('a preflight', () => {
     expect(await methods(ownApp({}, { CORS_ORIGINS: '["*"]' })(''), OTHER, 'GET')).toBe(all);
   });
 
-  it.each(['a b', 'x\u00e9', ',', 'a:b', ''])('allows no header where none is named: %j', async (headers) => {
+  it.each(['a b', 'x\u00e9', ',', 'a:b', ''])('allows no header for the invalid list %j', async (headers) => {
     const init = { method: 'OPTIONS', headers: new Headers({ origin: PAGE, 'access-control-request-method': 'GET' }) };
     init.headers.set('access-control-request-headers', headers);
     const response = await named('')('/v1/jobs', init);
     expect(response.headers.has('access-control-allow-headers')).toBe(false);
   });
 
-  it('is one only with what a browser sends: anything else is a method like another', async () => {
+  it('needs the headers of a browser; any other OPTIONS is a 405', async () => {
     expect((await anyone('/v1/jobs', { method: 'OPTIONS' })).status).toBe(401);
     expect((await anyone('/v1/jobs', of(PAGE, { method: 'OPTIONS' }))).status).toBe(401);
     expect((await anyone('/openapi.json', of(PAGE, { method: 'OPTIONS' }))).status).toBe(405);
   });
 });
 
-describe('an answer', () => {
-  it('shows a page the headers that the API has', async () => {
+describe('a response', () => {
+  it('exposes the headers of the API', async () => {
     answerRunpod();
     const made = await madeKey(`a${crypto.randomUUID()}`);
     const response = await named(made.key)('/v1/jobs', of(PAGE));
@@ -127,14 +127,14 @@ describe('an answer', () => {
     expect((await named(made.key)('/v1/jobs')).headers.get('vary')).toContain('Origin');
   });
 
-  it('that refuses can be read as well: a page has to know why', async () => {
+  it('can be read by a page when it is a refusal', async () => {
     const response = await named('x')('/v1/jobs', of(PAGE));
     expect([response.status, readableBy(response)]).toEqual([401, PAGE]);
     const missing = await named('x')('/v1/nothing', of(PAGE));
     expect(readableBy(missing)).toBe(PAGE);
   });
 
-  it('that is a stream can be read by a page that has a read token', async () => {
+  it('can be read by a page with a read token when it is a stream', async () => {
     answerRunpod();
     const made = await madeKey(`a${crypto.randomUUID()}`);
     const { id } = await submitted(made.call);
@@ -147,14 +147,14 @@ describe('an answer', () => {
   });
 
   it.each(['/openapi.json', '/docs', '/problems/not_found', '/healthz'])(
-    'that is public may be read by any page: %s',
+    'may be read by any page on the public path %s',
     async (path) => {
       const response = await anyone(path, of(OTHER));
       expect([response.status, readableBy(response)]).toEqual([200, '*']);
     },
   );
 
-  it.each(['/worker/jobs/x/claim', '/hooks/x'])('for machines may be read by no page: %s', async (path) => {
+  it.each(['/worker/jobs/x/claim', '/hooks/x'])('may not be read by pages on the machine path %s', async (path) => {
     const everyone = ownApp({}, { CORS_ORIGINS: '["*"]' })('x');
     expect(readableBy(await everyone(path, { ...of(OTHER), method: 'POST' }))).toBeNull();
     expect(readableBy(await everyone(path, preflight(OTHER, 'POST')))).toBeNull();
@@ -175,7 +175,7 @@ describe('CORS_ORIGINS', () => {
     expect(readConfig({ ...env, CORS_ORIGINS: value }).ok).toBe(valid);
   });
 
-  it('compares whole origins: nothing like one is let in', async () => {
+  it('compares whole origins', async () => {
     for (const origin of [
       `${PAGE}.evil.example`,
       `${PAGE}:8443`,

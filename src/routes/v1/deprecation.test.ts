@@ -50,7 +50,7 @@ async function get(path: string): Promise<Headers> {
 }
 
 describe('a deprecated route', () => {
-  it('says since when, until when, and what to use instead', async () => {
+  it('reports its deprecation, its sunset and its successor', async () => {
     const headers = await get('/old/1');
     expect(headers.get('deprecation')).toBe('@1793491200');
     expect(new Date(1_793_491_200_000).toISOString()).toBe('2026-11-01T00:00:00.000Z');
@@ -60,11 +60,11 @@ describe('a deprecated route', () => {
     );
   });
 
-  it('says so on refusals too', async () => {
+  it('reports it on refusals too', async () => {
     expect((await get('/old/gone')).has('deprecation')).toBe(true);
   });
 
-  it('names no end and no successor where none is decided', async () => {
+  it('leaves out an undecided sunset and successor', async () => {
     const headers = await get('/older');
     expect(headers.get('deprecation')).toBe('@1793491200');
     expect(headers.has('sunset')).toBe(false);
@@ -82,13 +82,13 @@ describe('a deprecated route', () => {
 });
 
 describe('every other route', () => {
-  it('says nothing of it', async () => {
+  it('has no deprecation headers', async () => {
     const headers = await get('/new');
     expect([...headers.keys()]).not.toEqual(expect.arrayContaining([expect.stringMatching(/deprecation|sunset|link/)]));
     expect(operationOf(current)).not.toHaveProperty('deprecated');
   });
 
-  it('of the real table that is deprecated has dates, and an end that leaves callers half a year', () => {
+  it('of v1 that is deprecated has dates and at least 180 days until its sunset', () => {
     const isRushed = ({ since, sunset }: Deprecated): boolean =>
       Number.isNaN(Date.parse(since)) ||
       (sunset !== null && !(Date.parse(sunset) - Date.parse(since) >= 180 * 86_400_000));

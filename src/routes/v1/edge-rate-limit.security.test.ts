@@ -48,7 +48,7 @@ const flood = async (call: () => Promise<Response>, count: number): Promise<numb
 };
 
 describe('a flood of keys that do not exist', () => {
-  it('is stopped before anything is read for it, for its address only', async () => {
+  it('is stopped before any read, for its address only', async () => {
     const app = ownApp({}, { RATE_LIMIT_BAD_KEY: allowing(3) });
     const reads = readsOfKeys();
     const wrong = (address: string) => from(address, app(makeKey('test', systemRandom)))('/v1/jobs');
@@ -72,7 +72,7 @@ describe('a flood of keys that do not exist', () => {
     expect((await from('2001:db8:0:1::1', app(credential))(path)).status).toBe(401);
   });
 
-  it('does not shut out a good key behind the same address, here or in another isolate of the place', async () => {
+  it('does not block a valid key of the same address, in any isolate of the location', async () => {
     const [seen, fresh] = [await madeKey(newAccount()), await madeKey(newAccount())];
     const shield = allowing(3);
     const app = ownApp({}, { RATE_LIMIT_BAD_KEY: shield });
@@ -98,8 +98,8 @@ describe('a flood of keys that do not exist', () => {
   });
 });
 
-describe('a secret that was good once', () => {
-  it('is not known as good any more once it was found wrong: it counts like any other', async () => {
+describe('a secret that was valid before', () => {
+  it('counts as invalid after it was found invalid', async () => {
     const made = await madeKey(newAccount());
     const shield = allowing(0);
     const app = ownApp({}, { RATE_LIMIT_BAD_KEY: shield });
@@ -122,7 +122,7 @@ describe('a secret that was good once', () => {
 });
 
 describe('a key', () => {
-  it('that calls far too often is refused before anything else is asked, and no other key is', async () => {
+  it('is refused over its limit before any read, without effect on other keys', async () => {
     const account = newAccount();
     const [hot, calm] = [await madeKey(account), await madeKey(account)];
     const app = ownApp({}, { RATE_LIMIT_KEY: allowing(2) });
@@ -139,7 +139,7 @@ describe('a key', () => {
 });
 
 describe('the read tokens of a key', () => {
-  it('have a limit together, and whoever uses it up shuts out neither the key nor other tokens', async () => {
+  it("share a limit that does not affect the key or other keys' tokens", async () => {
     const account = newAccount();
     const [shown, other] = await Promise.all([madeKey(account), madeKey(account)]);
     const { id } = await submitted(shown.call);
@@ -158,7 +158,7 @@ describe('the read tokens of a key', () => {
   });
 });
 
-describe('what anybody may call', () => {
+describe('a route without a key', () => {
   it.each([
     ['the revocation of a found key', '/v1/keys/revoke', postJson({ key: '' })],
     ['the document', '/openapi.json', {}],
@@ -170,7 +170,7 @@ describe('what anybody may call', () => {
     expect((await from('203.0.113.4', app(''))(path, init)).status).toBeLessThan(300);
   });
 
-  it('has none where it must answer: health', async () => {
+  it('has no limit for health', async () => {
     const shields = { RATE_LIMIT_BAD_KEY: allowing(0), RATE_LIMIT_OPEN: allowing(0), RATE_LIMIT_KEY: allowing(0) };
     const call = from('203.0.113.5', ownApp({}, shields)('x'));
     for (const path of ['/healthz', '/readyz']) {
@@ -179,8 +179,8 @@ describe('what anybody may call', () => {
   });
 });
 
-describe('a shield', () => {
-  it('that is missing, broken or has no address to go by lets everything through', async () => {
+describe('an edge rate limit', () => {
+  it('allows every request when it is missing or broken, or the address is unknown', async () => {
     const made = await madeKey(newAccount());
     const broken: RateLimit = { limit: () => Promise.reject(new Error('no')) };
     const none = {
@@ -202,7 +202,7 @@ describe('a shield', () => {
     expect((await from('not an address', app('x'))('/v1/jobs')).status).toBe(401);
   });
 
-  it('that is missing is named in the log of the readiness check', async () => {
+  it('is named in the log of the readiness check when it is missing', async () => {
     const lines: unknown[] = [];
     const without = { RATE_LIMIT_KEY: undefined } as unknown as Partial<Env>;
     const app = ownApp({ log: (line) => void lines.push(line) }, without);

@@ -27,7 +27,7 @@ async function idFor(path: string): Promise<string> {
 describe.each(DESCRIBED.filter(({ body }) => body !== null))(
   'the example of $method $path',
   ({ method, path, body }) => {
-    it('is accepted as it stands', async () => {
+    it('is accepted unchanged', async () => {
       expect(body?.example).toBeDefined();
       const call = path.endsWith('/limits') ? operator : admin;
       const id = path.includes('{id}') ? await idFor(path) : '';

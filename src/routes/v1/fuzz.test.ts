@@ -65,7 +65,7 @@ const body = fc.record(
   { requiredKeys: [] },
 );
 
-describe('no input breaks', () => {
+describe('the gateway survives', () => {
   it('a submit of anything shaped like a job', () =>
     fc.assert(
       fc.asyncProperty(body, async (value) => {
@@ -141,7 +141,7 @@ describe('no input breaks', () => {
     fc.string({ unit: 'grapheme-ascii', maxLength: 20 }),
   );
 
-  it('a read with any Range: the answer is what was asked for, all of it, or 416', () =>
+  it('a read with any Range, and answers with the range, all of it, or 416', () =>
     fc.assert(
       fc.asyncProperty(range, async (asked) => {
         const response = await call(`/v1/jobs/${job}/outputs/a.png`, { headers: { range: asked } });
@@ -187,7 +187,7 @@ describe('no input breaks', () => {
       { numRuns: 150 },
     ));
 
-  it('still takes a good job after all that', async () => {
+  it('all of that, and then accepts a valid job', async () => {
     expect((await submitted(call, { workflow: GRAPH })).status).toBe('queued');
   });
 });

@@ -82,7 +82,7 @@ describe.each(BODIES)('%s', (_what, path, type, bytes) => {
   const send = (call: Call, between: () => Promise<void> | void) =>
     call(path, { method: 'POST', headers: { 'content-type': type }, body: inHalves(bytes, between) });
 
-  it('whose key ends while the body comes is refused, and nothing is kept', async () => {
+  it('is refused and deleted when its key is revoked during the body', async () => {
     const { account, call, revoked } = await client();
     const asked = internet(() => Promise.reject(new TypeError('no route')));
     const answer = await send(call, revoked);
@@ -94,7 +94,7 @@ describe.each(BODIES)('%s', (_what, path, type, bytes) => {
     expect(keys).toBe(1);
   });
 
-  it('that takes long with a key that stands is taken', async () => {
+  it('is accepted when it takes long and its key stays valid', async () => {
     const { call, pass } = await client();
     internet(() => Promise.reject(new TypeError('no route')));
     const answer = await send(call, () => pass(REVOKED_EVERYWHERE_MS));
@@ -102,7 +102,7 @@ describe.each(BODIES)('%s', (_what, path, type, bytes) => {
     await answer.body?.cancel();
   });
 
-  it('that trickles on and on is given up, and nothing is kept', async () => {
+  it('is refused and deleted when its body takes too long', async () => {
     const { account, call, pass } = await client();
     const answer = await send(call, () => pass(MAX_BODY_MS + 1));
     expect(await problemOf(answer)).toMatchObject({ status: 400, code: 'incomplete_body' });
@@ -110,7 +110,7 @@ describe.each(BODIES)('%s', (_what, path, type, bytes) => {
   });
 });
 
-describe('a job whose key ends while its files are fetched', () => {
+describe('a job whose key is revoked during its fetches', () => {
   const job = { workflow: GRAPH, inputs: [{ name: 'a.png', url: FILE }] };
   const sent = (body: unknown): RequestInit => ({
     method: 'POST',
@@ -118,7 +118,7 @@ describe('a job whose key ends while its files are fetched', () => {
     body: JSON.stringify(body),
   });
 
-  it('is refused, and neither the job nor the file is kept', async () => {
+  it('is refused without a stored job or file', async () => {
     const { account, call, revoked } = await client();
     const asked = internet(async () => {
       await revoked();

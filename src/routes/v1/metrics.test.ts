@@ -41,7 +41,7 @@ async function scraped(): Promise<Map<string, number>> {
 }
 
 describe('the metrics', () => {
-  it('count jobs that are not over, by endpoint and status, and those submitted recently', async () => {
+  it('count unfinished jobs by endpoint and status, and recent submits', async () => {
     fakeRunpod();
     const { call } = await newClient();
     await submitted(call, { endpoint: 'frail-1' });
@@ -55,7 +55,7 @@ describe('the metrics', () => {
     expect((await scraped()).get('comfy_edge_jobs_stuck')).toBe(0);
   });
 
-  it('tell how long jobs took to be stored and to start, of those submitted in the last five minutes', async () => {
+  it('report the times to store and to start recent jobs', async () => {
     fakeRunpod();
     const clock = frozenClock();
     // By then no job of another test counts.
@@ -84,7 +84,7 @@ describe('the metrics', () => {
     await env.DB.prepare("DELETE FROM jobs WHERE account = 'b'").run();
   });
 
-  it('tell of jobs that have waited too long, and of jobs that should be over', async () => {
+  it('report jobs that waited too long and jobs past their deadline', async () => {
     fakeRunpod();
     const now = Date.now();
     const put = env.DB.prepare(
@@ -103,7 +103,7 @@ describe('the metrics', () => {
     await env.DB.prepare("DELETE FROM jobs WHERE account = 'a'").run();
   });
 
-  it('tell of each endpoint: its breaker, its line, its workers, and what calls came to', async () => {
+  it('report breaker, queue, workers and calls of each endpoint', async () => {
     const runpod = fakeRunpod();
     laterClock();
     runpod.answer.health = () => runpodHealth({ running: 2 }, 5);
@@ -126,7 +126,7 @@ describe('the metrics', () => {
     }).toEqual({ breaker: 2, held: 1, queued: 5, workers: 2, runs: 3, failed: 3, refused: 0, reachable: 1 });
   });
 
-  it('tell of webhooks whose receiver takes nothing, for how long, and no more once it does', async () => {
+  it('report failing webhooks until they succeed', async () => {
     const { answer } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -142,7 +142,7 @@ describe('the metrics', () => {
     expect((await scraped()).get('comfy_edge_webhook_lag_seconds')).toBe(0);
   });
 
-  it('leave out what RunPod does not tell, and say that it does not', async () => {
+  it('leave out unknown values of RunPod, and report that', async () => {
     const runpod = fakeRunpod();
     laterClock();
     runpod.answer.health = () => new Response('', { status: 500 });
@@ -151,7 +151,7 @@ describe('the metrics', () => {
     expect(samples.has('comfy_edge_runpod_queued{endpoint="frail-3"}')).toBe(false);
   });
 
-  it('are the operator’s alone', async () => {
+  it('are for the operator only', async () => {
     fakeRunpod();
     const { account } = await newClient();
     const admin = await madeKey(account, { scopes: ['admin'] });

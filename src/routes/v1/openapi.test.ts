@@ -72,13 +72,13 @@ describe('the OpenAPI document', () => {
     expect(references.filter(([, kind = '', name = '']) => components[kind]?.[name] === undefined)).toEqual([]);
   });
 
-  it('has no component that may be null: that is for the place where it is used to say', () => {
+  it('has no nullable component', () => {
     const nullable = z.object({ type: z.array(z.string()) }).transform(({ type }) => type.includes('null'));
     const found = Object.entries(document.components.schemas).filter(([, schema]) => nullable.safeParse(schema).data);
     expect(found.map(([name]) => name)).toEqual([]);
   });
 
-  it('describes every parameter of a path, and none that is not in it', () => {
+  it('describes exactly the parameters of each path', () => {
     for (const { name, path, parameters } of operations) {
       const described = parameters.filter((each) => each.in === 'path');
       expect([name, ...described.map((each) => each.name).sort()]).toEqual([
@@ -89,12 +89,12 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  it('groups every operation under a tag that it explains', () => {
+  it('groups every operation under an explained tag', () => {
     const known = new Set(document.tags.map(({ name }) => name));
     expect(operations.filter(({ tags }) => !known.has(tags[0] ?? '')).map(({ name }) => name)).toEqual([]);
   });
 
-  it('says for every operation which scope it asks for, and where a read token or the operator is taken', () => {
+  it('states the scope of every operation, and where a read token or the operator is accepted', () => {
     for (const { access, ...route } of ROUTES) {
       const name = routeName(route);
       const security = operations.find((each) => each.name === name)?.security ?? [];
@@ -108,7 +108,7 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  it('says of every operation how it refuses, each time as a problem', () => {
+  it('describes the refusals of every operation as problems', () => {
     for (const { name, responses } of operations) {
       expect([name, Object.keys(responses)]).toEqual([name, expect.arrayContaining(['401', '429', '500', '503'])]);
       const refusals = Object.entries(responses).filter(([status]) => Number(status) >= 400);

@@ -90,7 +90,7 @@ const wrongOf = (fits: boolean, refusal: string | null, isWhole: boolean): strin
 
 const TESTED = PARAMETERS.filter((each) => each.in !== 'path' && isConstrained(each.schema));
 
-it('tests parameters in queries and in headers', () => {
+it('parameters in queries and headers are tested', () => {
   expect(new Set(TESTED.map((each) => each.in))).toEqual(new Set(['query', 'header']));
 });
 

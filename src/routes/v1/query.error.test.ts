@@ -45,26 +45,26 @@ describe.each(READS.filter(({ byUrlAlone }) => !byUrlAlone))('$name', ({ path, o
     },
   );
 
-  it('is refused by its key first', async () => {
+  it('is refused for its key first', async () => {
     expect((await anyone(`${path()}?foo=bar`)).status).toBe(401);
   });
 });
 
 describe('a list of jobs', () => {
   it.each(['metadata.team=a&limit=1', 'status=queued&status=failed', 'created_after=2026-01-01T00:00:00Z'])(
-    'takes its filters: %s',
+    'accepts its filters: %s',
     async (query) => expect((await key.call(`/v1/jobs?${query}`)).status).toBe(200),
   );
 
-  it('names what it takes to whoever misspells it', async () => {
+  it('names its parameters when one is misspelled', async () => {
     const seen = await problemOf(await key.call('/v1/jobs?crated_after=2026-01-01T00:00:00Z'));
     expect(seen.detail).toMatch(/"crated_after".*created_after/);
   });
 });
 
-describe('what a browser opens by its URL alone', () => {
+describe('a route that browsers open by URL', () => {
   it.each(READS.filter(({ byUrlAlone }) => byUrlAlone))(
-    'takes what EventSource libraries and pages put into it: $name',
+    'accepts the parameters of EventSource libraries and pages: $name',
     async ({ path }) => {
       const answer = await key.call(`${path()}?lastEventId=&evs_preamble=1&_=1763712000000&v=2`);
       expect(answer.status).toBe(200);
@@ -73,7 +73,7 @@ describe('what a browser opens by its URL alone', () => {
   );
 });
 
-it('a token in a query still is no key', async () => {
+it('a read token in a query is not accepted as a key', async () => {
   const { token } = await (await key.call(`/v1/jobs/${job}/tokens`, { method: 'POST' })).json<{ token: string }>();
   expect((await anyone(`/v1/jobs/${job}?token=${token}`)).status).toBe(401);
   expect((await as(token)(`/v1/jobs/${job}?foo=bar`)).status).toBe(400);

@@ -78,7 +78,7 @@ async function refusalOf(response: Response) {
 }
 
 describe('the definitions of routes', () => {
-  it('are what the router has, and nothing else', () => {
+  it('are exactly the routes of the router', () => {
     const mounted = v1Routes.routes
       .filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method} ${path}`);
@@ -174,7 +174,7 @@ describe.each(guarded)('$name', (route) => {
     }
   });
 
-  it("takes another account's for one that does not exist", async () => {
+  it("answers for another account's resource as for a missing one", async () => {
     const seen = async (id: string) => {
       const init = { method: route.method, headers: { 'x-request-id': 'same', 'content-type': 'application/json' } };
       const body = route.method === 'GET' ? {} : { body: '{}' };
@@ -192,13 +192,13 @@ describe.each(guarded)('$name', (route) => {
   });
 });
 
-describe('a key that may', () => {
-  it('is let through: from an address in its list, before its end', async () => {
+describe('an authorized key', () => {
+  it('is accepted from an allowed address before its end', async () => {
     expect((await local.call('/v1/jobs', { headers: INSIDE })).status).toBe(200);
     expect((await ending.call('/v1/jobs')).status).toBe(200);
   });
 
-  it('works with the wildcard of the scope', async () => {
+  it('is accepted with a wildcard scope', async () => {
     const reader = await madeKey(account, { scopes: ['jobs:*'] });
     expect((await reader.call('/v1/jobs')).status).toBe(200);
     expect(await problemOf(await reader.call('/v1/webhooks'))).toMatchObject({ status: 403 });
@@ -219,7 +219,7 @@ describe('a read token', () => {
     }
   });
 
-  it('is made with a link that EventSource can open as it is', async () => {
+  it('comes with a URL for EventSource', async () => {
     const response = await full.call(`/v1/jobs/${job}/tokens`, { method: 'POST' });
     expect(response.headers.get('cache-control')).toBe('no-store');
     const made = await response.json<{ urls: { events: string } }>();
@@ -228,7 +228,7 @@ describe('a read token', () => {
     await stream.body?.cancel();
   });
 
-  it('lives no longer than its job may, and a quarter of an hour', async () => {
+  it('expires 15 minutes after the deadline of its job', async () => {
     const { deadline } = await (await full.call(`/v1/jobs/${other}`)).json<{ deadline: string }>();
     const before = Date.now();
     const response = await full.call(`/v1/jobs/${other}/tokens`, { method: 'POST' });
@@ -240,14 +240,14 @@ describe('a read token', () => {
     expect(seen).toMatchObject({ code: 'out_of_range', errors: [{ pointer: '#/expires_in' }] });
   });
 
-  it('ends when it said it would', async () => {
+  it('ends at its stated time', async () => {
     const token = await tokenOf(full.call, other, '{"expires_in": 60}');
     const after = (ms: number) => ownApp({ clock: () => Date.now() + ms })(token)(`/v1/jobs/${other}`);
     expect((await after(50_000)).status).toBe(200);
     expect(await refusalOf(await after(61_000))).toEqual(UNAUTHORIZED);
   });
 
-  it('of a job that is not the caller’s is not made', async () => {
+  it('is not created for a job of another account', async () => {
     const response = await stranger.call(`/v1/jobs/${job}/tokens`, { method: 'POST' });
     expect(await problemOf(response)).toMatchObject({ status: 404 });
   });

@@ -25,8 +25,8 @@ const put = (account: string, limits: unknown, token = ADMIN_TOKEN) =>
 
 const read = async (call: Call, id: string) => jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
 
-describe('what is left', () => {
-  it('is on every answer to a key, refusals included, and on none to anybody else', async () => {
+describe('the RateLimit headers', () => {
+  it('are on every response to a key, refusals included, and on no other', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const job = await submitted(call);
@@ -46,7 +46,7 @@ describe('what is left', () => {
     expect((await anyone('/v1/jobs')).headers.has('ratelimit')).toBe(false);
   });
 
-  it('is counted down exactly by 100 submits at once, and the refused are told when to come back', async () => {
+  it('count 100 concurrent submits exactly, and refusals have a Retry-After', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await put(account, { submits_per_minute: 60, jobs_in_flight: 5, max_queued: 1000 });
@@ -68,8 +68,8 @@ describe('what is left', () => {
   });
 });
 
-describe('a job beyond the places', () => {
-  it('is taken, waits, and runs when the one before it is over', async () => {
+describe('a job without a free slot', () => {
+  it('is accepted, waits, and runs when a slot is free', async () => {
     const runpod = answerRunpod();
     const { account, call } = await newClient();
     await put(account, { jobs_in_flight: 1 });
@@ -90,7 +90,7 @@ describe('a job beyond the places', () => {
     expect(runpod.runs.filter((job) => mine.has(job))).toEqual([first.id, third.id, second.id]);
   });
 
-  it('can be canceled where it waits, and never reaches a GPU', async () => {
+  it('can be canceled while it waits, and never reaches a GPU', async () => {
     const runpod = answerRunpod();
     const { account, call } = await newClient();
     await put(account, { jobs_in_flight: 0 });
@@ -116,7 +116,7 @@ describe('a job beyond the places', () => {
 });
 
 describe('limits', () => {
-  it('are the operator’s to set, are audited, and the account may read them', async () => {
+  it('are set by the operator, audited, and readable by the account', async () => {
     const { account, key, call } = await newClient();
     expect((await put(account, { max_queued: 7 })).status).toBe(200);
     expect(await (await call(`/v1/accounts/${account}/limits`)).json()).toMatchObject({
@@ -134,7 +134,7 @@ describe('limits', () => {
     });
   });
 
-  it('of others, and of no account at all, are not found', async () => {
+  it('are not found for other and for missing accounts', async () => {
     const { call } = await newClient();
     const { account } = await newClient();
     expect((await call(`/v1/accounts/${account}/limits`)).status).toBe(404);
@@ -142,7 +142,7 @@ describe('limits', () => {
   });
 
   it.each([{ max_queued: -1 }, { jobs_in_flight: 1.5 }, { usd_per_day: 'all' }, { other: 1 }])(
-    'cannot be %j',
+    'refuse %j',
     async (limits) => {
       const { account } = await newClient();
       expect((await put(account, limits)).status).toBe(422);
@@ -167,7 +167,7 @@ describe('usage', () => {
       ...over,
     });
 
-  it('is summed by day, by key, or both, and as CSV, of the days asked for and of the own account', async () => {
+  it('is summed by day, by key or both, as JSON and CSV, for the own account', async () => {
     const { account, call } = await newClient();
     const twice = used(account, { id: `twice-${account}` });
     await env.DB.batch([
@@ -198,7 +198,7 @@ describe('usage', () => {
     );
   });
 
-  it('is listed job by job with its metadata, page by page and as CSV, and no other account’s', async () => {
+  it('is listed job by job with metadata, in pages and as CSV, for the own account', async () => {
     const { account, call } = await newClient();
     const ids = Array.from({ length: 5 }, () => newId());
     const metadata = { customer: '=HYPERLINK("http://evil")', note: 'a "b", c' };
@@ -242,7 +242,7 @@ describe('usage', () => {
     expect(rest).toHaveLength(5);
   });
 
-  it('as CSV is whole, however many jobs there are', async () => {
+  it('is complete as CSV for many jobs', async () => {
     const { account, call } = await newClient();
     const ids = Array.from({ length: 1_001 }, () => newId());
     await env.DB.batch(ids.map((id) => used(account, { id })));
@@ -256,7 +256,7 @@ describe('usage', () => {
     ).toEqual(ids);
   });
 
-  it('keeps what a job used when it is erased, and nothing that its client wrote', async () => {
+  it('keeps the usage of an erased job, without its metadata', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id, urls } = await submitted(call, { metadata: { customer: 'Jane' } });
@@ -270,7 +270,7 @@ describe('usage', () => {
     });
   });
 
-  it('has a line for each job that is over', async () => {
+  it('has a line for each finished job', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);

@@ -54,7 +54,7 @@ function chunked(bytes: Uint8Array, size = 1_000_003): ReadableStream<Uint8Array
 }
 
 describe('an upload', () => {
-  it('is stored under the hash of its content, with the type its bytes show', async () => {
+  it('is stored under its hash, with the type of its bytes', async () => {
     const response = await upload(PNG, { 'content-type': 'text/html' });
     expect(response.status).toBe(201);
     const hash = await sha256(PNG);
@@ -70,7 +70,7 @@ describe('an upload', () => {
     expect(await stored?.bytes()).toEqual(PNG);
   });
 
-  it('of a known file answers 200 with the same asset', async () => {
+  it('answers 200 with the same asset for a known file', async () => {
     const first = await upload(PNG);
     const second = await upload(PNG);
     expect([first.status, second.status]).toEqual([201, 200]);
@@ -79,7 +79,7 @@ describe('an upload', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('of one new file many times at once ends in one asset', async () => {
+  it('creates one asset for concurrent uploads of a file', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => upload(PNG)));
     expect(answers.every((answer) => answer.status === 200 || answer.status === 201)).toBe(true);
     await Promise.all(answers.map((answer) => answer.arrayBuffer()));
@@ -94,7 +94,7 @@ describe('an upload', () => {
     ['one put and a byte', FIRST_PUT_BYTES + 1],
     ['two puts', 3 * FIRST_PUT_BYTES],
     ['two puts and some', 3 * FIRST_PUT_BYTES + 12_345],
-  ])('of %s arrives whole and leaves nothing else behind', async (_title, size) => {
+  ])('stores %s completely, and nothing else', async (_title, size) => {
     const bytes = large(size);
     const response = await upload(chunked(bytes));
     expect(response.status).toBe(201);
@@ -107,7 +107,7 @@ describe('an upload', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('may be a form with one file, whose name tells kinds of text apart', async () => {
+  it('may be a form with one file, whose name gives the kind of a text', async () => {
     const form = new FormData();
     form.set('file', new File(['o cube\nv 0 0 0\n'], 'cube.obj', { type: 'image/png' }));
     const response = await upload(form);
@@ -116,29 +116,26 @@ describe('an upload', () => {
   });
 });
 
-describe('an upload is refused', () => {
-  it('when it is empty', async () => {
+describe('an invalid upload', () => {
+  it('is refused when it is empty', async () => {
     for (const body of [null, new Uint8Array(), chunked(new Uint8Array())]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 400, code: 'empty_file' });
     }
   });
 
-  it.each(['hello', '<svg/>', '%PDF-1.7', '{"a": 1}'])(
-    'when its bytes are nothing a workflow could use: %s',
-    async (text) => {
-      const headers = { 'content-type': 'image/png' };
-      expect(await problemOf(await upload(text, headers))).toMatchObject({ status: 422, code: 'unsupported_media' });
-    },
-  );
+  it.each(['hello', '<svg/>', '%PDF-1.7', '{"a": 1}'])('is refused for an unsupported type: %s', async (text) => {
+    const headers = { 'content-type': 'image/png' };
+    expect(await problemOf(await upload(text, headers))).toMatchObject({ status: 422, code: 'unsupported_media' });
+  });
 
-  it('when it is large and of no use, with all that was sent thrown away', async () => {
+  it('is refused and deleted when it is large and of an unsupported type', async () => {
     for (const body of [chunked(new Uint8Array(LARGE_BYTES + 1)), new Uint8Array(LARGE_BYTES + 1)]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'unsupported_media' });
     }
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('when it is too large, by its stated length or by what arrives', async () => {
+  it('is refused when it is too large, by its stated or its real length', async () => {
     const limit = LARGE_BYTES + 1000;
     const app = ownGateway();
     const small = { ...env, LIMITS: JSON.stringify({ max_asset_bytes: limit }) };
@@ -154,7 +151,7 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('when it is a picture of too many pixels, by one', async () => {
+  it('is refused when an image has one pixel too many', async () => {
     const { max_image_pixels } = requireConfig(env).limits;
     expect((await upload(pictureOf(max_image_pixels, 1))).status).toBe(201);
     for (const [width, height] of [
@@ -167,7 +164,7 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('when a picture with too many pixels follows the first, at any distance', async () => {
+  it('is refused when a later frame has too many pixels', async () => {
     const bytes = large(LARGE_BYTES + 100_000);
     bytes.set(pictureOf(60_000, 60_000), bytes.length - 1000);
     for (const body of [bytes, chunked(bytes)]) {
@@ -176,14 +173,14 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('when it begins as a picture and says no size', async () => {
+  it('is refused when an image does not state its size', async () => {
     for (const body of [PNG.subarray(0, 20), pictureOf(0, 1), large(LARGE_BYTES + 1).fill(7, 8)]) {
       expect(await problemOf(await upload(body))).toMatchObject({ status: 422, code: 'unsupported_media' });
     }
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('when its connection breaks, at any byte, with nothing kept of it', async () => {
+  it('is refused and deleted when the connection ends early', async () => {
     const bytes = large(LARGE_BYTES + 100_000);
     for (const end of [0, 1, PNG.length, 500_000, LARGE_BYTES + 1]) {
       let at = 0;
@@ -205,7 +202,7 @@ describe('an upload is refused', () => {
     expect(await (await call('/v1/assets')).json()).toMatchObject({ data: [] });
   });
 
-  it('when nothing of it comes for a minute, with nothing kept of it', async () => {
+  it('is refused and deleted when it stalls for a minute', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     onTestFinished(() => {
       vi.useRealTimers();
@@ -242,7 +239,7 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('when its form holds anything but one file', async () => {
+  it('is refused when its form has anything but one file', async () => {
     const two = new FormData();
     two.append('file', new File([PNG], 'a.png'));
     two.append('file', new File([PNG], 'b.png'));
@@ -260,14 +257,14 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('when it is compressed', async () => {
+  it('is refused when it is compressed', async () => {
     const seen = await problemOf(await upload(PNG, { 'content-encoding': 'gzip' }));
     expect(seen.code).toBe('unsupported_media_type');
   });
 });
 
 describe('an account', () => {
-  it('does not see that another has the same file', async () => {
+  it('does not learn that another account has the same file', async () => {
     expect((await upload(PNG)).status).toBe(201);
     const other = await newClient();
     expect((await other.call('/v1/assets', { method: 'POST', body: PNG })).status).toBe(201);

@@ -57,7 +57,7 @@ describe('an asset', () => {
     expect([first.has_more, second.has_more, second.next_cursor]).toEqual([true, false, null]);
   });
 
-  it('of another account, one that does not exist and what is no id look the same', async () => {
+  it('is not found for another account, as for a missing and a malformed id', async () => {
     const { call } = await newClient();
     const stranger = await newClient();
     const { id } = await uploaded(stranger.call);
@@ -75,7 +75,7 @@ describe('an asset', () => {
     expect((await stranger.call(`/v1/assets/${id}`)).status).toBe(200);
   });
 
-  it('is deleted with its file, and may come again', async () => {
+  it('is deleted with its file, and can be uploaded again', async () => {
     const { account, call } = await newClient();
     const asset = await uploaded(call);
     expect((await call(`/v1/assets/${asset.id}`, { method: 'DELETE' })).status).toBe(204);
@@ -90,7 +90,7 @@ describe('an asset', () => {
     expect((await call(`/v1/assets/${asset.id}`)).status).toBe(200);
   });
 
-  it('whose file could not be deleted is gone all the same, and its file goes later', async () => {
+  it('is deleted when its file could not be, and the file follows later', async () => {
     const { account, call } = await newClient();
     const asset = await uploaded(call);
     const broken = vi.spyOn(env.BUCKET, 'delete').mockRejectedValueOnce(new Error('not now'));
@@ -102,7 +102,7 @@ describe('an asset', () => {
     expect(await isThere(account, asset)).toBe(false);
   });
 
-  it('that is deleted and uploaded at the same time is either there or not, never half', async () => {
+  it('is complete or missing after a concurrent delete and upload', async () => {
     const { account, call } = await newClient();
     for (let round = 0; round < 10; round += 1) {
       const asset = await uploaded(call);
@@ -119,7 +119,7 @@ describe('an asset', () => {
 });
 
 describe('the life of an asset', () => {
-  it('begins anew when it is uploaded again or used by a job', async () => {
+  it('starts again when it is uploaded or used by a job', async () => {
     answerRunpod();
     const clock = frozenClock();
     const { call } = await newClient();
@@ -137,7 +137,7 @@ describe('the life of an asset', () => {
     expect(await expiry(call, id)).toBe(Date.now() + RETENTION_MS);
   });
 
-  it('is as long as the account keeps assets, if it has a limit of its own', async () => {
+  it("follows the account's own retention", async () => {
     const clock = frozenClock();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ asset_retention: 3600 });
@@ -148,7 +148,7 @@ describe('the life of an asset', () => {
     expect(await isThere(account, asset)).toBe(false);
   });
 
-  it('ends with a sweep: what has expired goes, what has not stays', async () => {
+  it('ends with a sweep, for expired assets only', async () => {
     const clock = frozenClock();
     const { account, call } = await newClient();
     const old = await uploaded(call, picture(1));
@@ -164,7 +164,7 @@ describe('the life of an asset', () => {
     expect((await call(`/v1/assets/${young.id}`)).status).toBe(200);
   });
 
-  it('does not end while a job that is not over reads it, whoever asks', async () => {
+  it('does not end while an unfinished job uses it', async () => {
     answerRunpod();
     const clock = frozenClock();
     const { account, call } = await newClient();
@@ -185,7 +185,7 @@ describe('the life of an asset', () => {
     expect(await isThere(account, asset)).toBe(false);
   });
 
-  it('goes on after a sweep that R2 did not carry out', async () => {
+  it('is kept in the records after a sweep that failed in R2', async () => {
     const clock = frozenClock();
     const { account, call } = await newClient();
     const asset = await uploaded(call);
@@ -203,7 +203,7 @@ describe('the life of an asset', () => {
 describe('a file that came with a job', () => {
   const inline = (file: Uint8Array) => ({ inputs: [{ name: 'a.png', data: file.toBase64() }] });
 
-  it('goes when the job is erased', async () => {
+  it('is deleted with the job', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const { id } = await submitted(call, inline(PNG));
@@ -214,7 +214,7 @@ describe('a file that came with a job', () => {
     expect(assetPageSchema.parse(await (await call('/v1/assets')).json()).data).toEqual([]);
   });
 
-  it('stays for another job that uses it, and goes with the last', async () => {
+  it('is kept for another job, and deleted with the last', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const [first, second] = [await submitted(call, inline(PNG)), await submitted(call, inline(PNG))];
@@ -229,7 +229,7 @@ describe('a file that came with a job', () => {
     }
   });
 
-  it('stays if it was also uploaded as an asset, before or after', async () => {
+  it('is kept when it was also uploaded as an asset', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await uploaded(call, picture(1));
@@ -246,7 +246,7 @@ describe('a file that came with a job', () => {
     expect((await storedOf(account)).objects).toBe(2);
   });
 
-  it('is refused like any other that decodes to too much, at its place in the body', async () => {
+  it('is refused at its place in the body when it is too large', async () => {
     const { account, call } = await newClient();
     const body = { workflow: GRAPH, ...inline(pictureOf(60_000, 60_000)) };
     const issue = { pointer: '#/inputs/0/data', code: 'image_too_large' };
@@ -255,7 +255,7 @@ describe('a file that came with a job', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('is not kept for a job that is refused after all', async () => {
+  it('is deleted when the job is refused', async () => {
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 0, max_queued: 0 });
     const fetched = vi.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(PNG)));

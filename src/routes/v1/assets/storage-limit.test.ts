@@ -36,8 +36,8 @@ const announce = async (call: Call, bytes: Uint8Array<ArrayBuffer>) =>
   call('/v1/uploads', postJson({ size_bytes: bytes.length, sha256: await hashOf(bytes) }));
 const FULL = { status: 422, code: 'storage_full' };
 
-describe('what an account may keep', () => {
-  it('is taken to the last byte, and not one more', async () => {
+describe('the storage limit of an account', () => {
+  it('accepts the last byte, and not one more', async () => {
     const { account, call } = await limited(200);
     expect((await upload(call, file(1))).status).toBe(201);
     expect(await problemOf(await upload(call, file(2, 101)))).toMatchObject(FULL);
@@ -49,21 +49,21 @@ describe('what an account may keep', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 2 });
   });
 
-  it('is not passed by files that come at once', async () => {
+  it('holds for concurrent files', async () => {
     const { account, call } = await limited(350);
     const answers = await Promise.all(Array.from({ length: 12 }, (_, at) => upload(call, file(at))));
     expect(answers.map(({ status }) => status).sort()).toEqual([...Array(3).fill(201), ...Array(9).fill(422)]);
     await vi.waitFor(async () => expect((await storedOf(account)).objects).toBe(3));
   });
 
-  it('has room again when something is deleted', async () => {
+  it('has room again after a delete', async () => {
     const { call } = await limited(100);
     await upload(call, file(1));
     await call(`/v1/assets/sha256:${await hashOf(file(1))}`, { method: 'DELETE' });
     expect((await upload(call, file(2))).status).toBe(201);
   });
 
-  it('holds for what a job brings, which is refused as a whole', async () => {
+  it('holds for the files of a job, which is refused as a whole', async () => {
     answerRunpod();
     const { account, call } = await limited(250);
     const inputs = (...marks: number[]) => marks.map((mark) => ({ name: `${mark}.png`, data: file(mark).toBase64() }));
@@ -84,7 +84,7 @@ describe('what an account may keep', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('is set aside for an upload until it is stored, or no part of it can arrive any more', async () => {
+  it('is reserved for an upload until it is stored or its URLs have expired', async () => {
     const { account, call } = await limited(200);
     const under = uploadSchema.parse(await (await announce(call, file(1))).json());
     expect(await problemOf(await announce(call, file(2, 101)))).toMatchObject(FULL);

@@ -61,7 +61,7 @@ const sweep = () => runDurableObjectAlarm(env.ACCOUNT.getByName(account));
 const NOTHING = { jobs: 0, objects: 0 };
 
 describe('an upload in parts', () => {
-  it('says what is missing, takes it in any order, and becomes an asset under its hash', async () => {
+  it('lists missing parts, accepts them in any order, and becomes an asset', async () => {
     const bytes = file();
     const upload = await begun(bytes);
     expect(upload).toMatchObject({ status: 'open', received_bytes: 0, missing_parts: 3, asset: null });
@@ -87,7 +87,7 @@ describe('an upload in parts', () => {
     expect(await get(upload.id)).toMatchObject({ status: 'stored', missing: [], asset: { id: asset.id } });
   });
 
-  it('is found again by whoever sends the same file in the same parts', async () => {
+  it('is found again by a request for the same file and parts', async () => {
     const bytes = file();
     const upload = await begun(bytes);
     await arrive(upload, 1, bytes.subarray(0, MIB));
@@ -96,7 +96,7 @@ describe('an upload in parts', () => {
     expect((await begun(file(SIZE, 8))).id).not.toBe(upload.id);
   });
 
-  it('of a file that the account has needs nothing sent', async () => {
+  it('is complete at once for a file that the account has', async () => {
     const bytes = file();
     const asset = assetSchema.parse(await (await call('/v1/assets', { method: 'POST', body: bytes })).json());
     const upload = await begun(bytes);
@@ -105,7 +105,7 @@ describe('an upload in parts', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('is completed once, however often and at once that is asked', async () => {
+  it('is completed once for concurrent requests', async () => {
     const bytes = file();
     const upload = await begun(bytes);
     await arriveAll(upload, bytes);
@@ -116,7 +116,7 @@ describe('an upload in parts', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('of the smallest file is one part', async () => {
+  it('has one part for the smallest file', async () => {
     const upload = await begun(PNG);
     expect(upload.missing).toMatchObject([{ number: 1, offset: 0, size_bytes: PNG.length }]);
     await arriveAll(upload, PNG);
@@ -130,13 +130,13 @@ describe('an upload in parts', () => {
   });
 });
 
-describe('an upload is refused', () => {
+describe('an upload in parts is refused', () => {
   it.each([
     ['with a part missing', 2, null],
     ['with a part that is a byte short', 2, MIB - 1],
     ['with a part that is a byte too long', 2, MIB + 1],
     ['with the last part a byte too long', 3, 4322],
-  ])('%s, and can go on', async (_what, number, size) => {
+  ])('%s, and can continue', async (_what, number, size) => {
     const bytes = file();
     const upload = await begun(bytes);
     await arriveAll(upload, bytes);
@@ -158,7 +158,7 @@ describe('an upload is refused', () => {
       (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000), 2 * MIB - 18),
       'image_too_large',
     ],
-  ])('for %s, with all of it deleted', async (_what, alter, code) => {
+  ])('for %s, and deleted', async (_what, alter, code) => {
     const bytes = file();
     const upload = await begun(bytes);
     const altered = bytes.slice();
@@ -170,7 +170,7 @@ describe('an upload is refused', () => {
     expect((await complete(upload.id)).status).toBe(404);
   });
 
-  it('as it is announced: sizes, hash, name and parts that cannot be', async () => {
+  it('at its start for invalid sizes, hashes, names and parts', async () => {
     const good = { size_bytes: SIZE, sha256: 'a'.repeat(64) };
     const cases: [Record<string, unknown>, number, string][] = [
       [{ ...good, size_bytes: 0 }, 422, 'out_of_range'],
@@ -197,7 +197,7 @@ describe('an upload is refused', () => {
     expect(await storedOf(account)).toEqual(NOTHING);
   });
 
-  it('beyond so many of which parts may still arrive', async () => {
+  it('when max_open_uploads uploads are open', async () => {
     const clock = frozenClock();
     const announce = (at: number) => open({ size_bytes: SIZE, sha256: at.toString(16).padStart(64, '0') });
     const ids: string[] = [];
@@ -216,7 +216,7 @@ describe('an upload is refused', () => {
 });
 
 describe('an upload of another account', () => {
-  it('looks like one that does not exist, and cannot be completed or deleted', async () => {
+  it('is not found, and cannot be completed or deleted', async () => {
     const bytes = file();
     const upload = await begun(bytes);
     await arriveAll(upload, bytes);
@@ -240,8 +240,8 @@ describe('an upload of another account', () => {
   });
 });
 
-describe('an upload that is left alone', () => {
-  it('expires with all that arrived, unless somebody asks about it', async () => {
+describe('an idle upload', () => {
+  it('expires with its parts, unless a client reads it', async () => {
     const clock = frozenClock();
     const bytes = file();
     const [asked, left] = [await begun(bytes), await begun(file(SIZE, 8))];
@@ -257,7 +257,7 @@ describe('an upload that is left alone', () => {
     expect((await complete(asked.id)).status).toBe(201);
   });
 
-  it('does not live for ever by being asked about', async () => {
+  it('expires at last even when a client keeps reading it', async () => {
     const clock = frozenClock();
     const upload = await begun(file());
     for (let day = 0; day < 8; day += 1) {
@@ -267,7 +267,7 @@ describe('an upload that is left alone', () => {
     expect((await call(`/v1/uploads/${upload.id}`)).status).toBe(404);
   });
 
-  it('that was deleted or stored is cleared of parts that came late', async () => {
+  it('loses late parts after it was deleted or stored', async () => {
     const clock = frozenClock();
     const bytes = file();
     const [dropped, stored] = [await begun(file(SIZE, 8)), await begun(bytes)];
@@ -283,7 +283,7 @@ describe('an upload that is left alone', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 1 });
   });
 
-  it('that was deleted is cleared soon after its last URL ended', async () => {
+  it('is cleared soon after its last URL has expired', async () => {
     const clock = frozenClock();
     const upload = await begun(file());
     await call(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
@@ -295,7 +295,7 @@ describe('an upload that is left alone', () => {
 });
 
 describe('a part that is put again while the upload is completed', () => {
-  it.each([1, 3])('does not take the place of the one that was looked at: part %i', async (number) => {
+  it.each([1, 3])('does not replace the inspected part: part %i', async (number) => {
     const offset = (number - 1) * MIB;
     const harmless = file();
     const huge = harmless.slice();

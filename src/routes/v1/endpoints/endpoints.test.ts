@@ -8,7 +8,7 @@ import { endpointListSchema, endpointSchema } from './schemas.ts';
 const operator = as(ADMIN_TOKEN);
 
 describe('an endpoint', () => {
-  it('says what its workers do, how long its line is, and whether runs are sent to it', async () => {
+  it('shows its workers, its queue and its circuit breaker', async () => {
     const runpod = fakeRunpod();
     runpod.answer.health = () => runpodHealth({ idle: 1, running: 2, throttled: 1 }, 3);
     const { call } = await newClient();
@@ -26,7 +26,7 @@ describe('an endpoint', () => {
     });
   });
 
-  it('shows that it is shut, why, until when, and who waits', async () => {
+  it('shows an open breaker with cause, time and queue', async () => {
     fakeRunpod();
     const { call } = await newClient();
     for (const job of ['x', 'y', 'z']) {
@@ -42,7 +42,7 @@ describe('an endpoint', () => {
     expect(Date.parse(seen.breaker?.retry_at ?? '')).toBeGreaterThan(Date.now());
   });
 
-  it('answers all the same when RunPod does not: what is not known is null', async () => {
+  it('shows null for unknown values when RunPod does not answer', async () => {
     const runpod = fakeRunpod();
     runpod.answer.health = () => new Response('', { status: 500 });
     const { call } = await newClient();
@@ -76,7 +76,7 @@ describe('the list of endpoints', () => {
     expect(await namesFor(bounded.call)).toEqual(['leaning-2', 'narrow']);
   });
 
-  it('asks RunPod once for each, however often it is read within a few seconds', async () => {
+  it('asks RunPod once for each endpoint within a few seconds', async () => {
     const runpod = fakeRunpod();
     // What another test has read is old by then.
     frozenClock().pass(3_000);
@@ -88,7 +88,7 @@ describe('the list of endpoints', () => {
 });
 
 describe('an endpoint that the key may not use', () => {
-  it('is answered like one that does not exist, and is no fallback either', async () => {
+  it('is not found, and is not shown as a fallback', async () => {
     fakeRunpod();
     const { account } = await newClient();
     const bounded = await madeKey(account, { endpoints: ['leaning-3'] });
@@ -121,7 +121,7 @@ describe('a worker’s report', () => {
     ['', 'debug'],
     ['?action=debug', 'debug'],
     ['?action=health', 'health'],
-  ])('is asked for as a run of its own and comes as the worker gave it: "%s"', async (query, action) => {
+  ])('is requested as a separate run and returned unchanged: "%s"', async (query, action) => {
     const runpod = fakeRunpod();
     runpod.answer.status = () => Response.json({ id: 'r', status: 'COMPLETED', output: report });
     const answer = await operator(`/v1/endpoints/default/debug${query}`);
@@ -133,7 +133,7 @@ describe('a worker’s report', () => {
     expect(run).toEqual({ input, policy: { executionTimeout: 90_000, ttl: 90_000 } });
   });
 
-  it('that does not come in time is given up: the run is canceled', async () => {
+  it('is canceled when it does not come in time', async () => {
     const runpod = fakeRunpod();
     const answer = await operator('/v1/endpoints/default/debug?wait=1');
     const seen = await problemOf(answer);
@@ -143,16 +143,13 @@ describe('a worker’s report', () => {
     expect(runpod.count('cancel')).toBe(1);
   });
 
-  it.each(['FAILED', 'CANCELLED', 'TIMED_OUT', 'COMPLETED'])(
-    'that a run which is %s did not bring is missed',
-    async (status) => {
-      const runpod = fakeRunpod();
-      runpod.answer.status = () => Response.json({ id: 'r', status, error: 'Traceback /secret/path' });
-      const seen = await problemOf(await operator('/v1/endpoints/default/debug'));
-      expect(seen).toMatchObject({ status: 504, code: 'no_worker_report' });
-      expect(JSON.stringify(seen)).not.toContain('/secret/path');
-    },
-  );
+  it.each(['FAILED', 'CANCELLED', 'TIMED_OUT', 'COMPLETED'])('is missing when its run is %s', async (status) => {
+    const runpod = fakeRunpod();
+    runpod.answer.status = () => Response.json({ id: 'r', status, error: 'Traceback /secret/path' });
+    const seen = await problemOf(await operator('/v1/endpoints/default/debug'));
+    expect(seen).toMatchObject({ status: 504, code: 'no_worker_report' });
+    expect(JSON.stringify(seen)).not.toContain('/secret/path');
+  });
 
   it.each([401, 429, 500])('is not waited for when RunPod answers /run with %d', async (status) => {
     const runpod = fakeRunpod();
@@ -163,14 +160,14 @@ describe('a worker’s report', () => {
     expect(runpod.count('status')).toBe(0);
   });
 
-  it.each(['?action=reboot', '?wait=0', '?wait=91', '?wait=x'])('is not asked for with %s', async (query) => {
+  it.each(['?action=reboot', '?wait=0', '?wait=91', '?wait=x'])('is not requested with %s', async (query) => {
     const runpod = fakeRunpod();
     const seen = await problemOf(await operator(`/v1/endpoints/default/debug${query}`));
     expect(seen).toMatchObject({ status: 400, code: 'invalid_parameter' });
     expect(runpod.calls).toEqual([]);
   });
 
-  it('is the operator’s alone: not even an admin key gets it, and nothing is run', async () => {
+  it('is refused to an admin key, and nothing runs', async () => {
     const runpod = fakeRunpod();
     const { account } = await newClient();
     const admin = await madeKey(account, { scopes: ['admin'] });

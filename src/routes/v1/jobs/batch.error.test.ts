@@ -9,7 +9,7 @@ import { batchSchema } from '../schemas.ts';
 
 const good = { workflow: GRAPH };
 
-describe('a batch that is none', () => {
+describe('a malformed batch', () => {
   it.each([
     ['no list', {}, 'required'],
     ['an empty list', { jobs: [] }, 'out_of_range'],
@@ -17,7 +17,7 @@ describe('a batch that is none', () => {
     ['something else for a list', { jobs: good }, 'invalid_type'],
     ['a list without its envelope', [good], 'invalid_type'],
     ['a field that is unknown', { jobs: [good], wait: 5 }, 'unknown_field'],
-  ])('%s is refused as a whole, and nothing of it is taken', async (_name, body, code) => {
+  ])('refuses %s as a whole and accepts no job', async (_name, body, code) => {
     const runpod = answerRunpod();
     const { account, call } = await newClient();
     expect(await problemOf(await postBatch(call, body))).toMatchObject({ status: 422, code });
@@ -25,7 +25,7 @@ describe('a batch that is none', () => {
     expect(runpod.calls).toEqual([]);
   });
 
-  it('too large a body is refused before it is read to its end', async () => {
+  it('refuses a too large body before it is read completely', async () => {
     const { call } = await newClient();
     const answer = await call('/v1/jobs/batch', {
       ...postJson({ jobs: [good], more: 'x'.repeat(33 * 1024 * 1024) }),
@@ -33,7 +33,7 @@ describe('a batch that is none', () => {
     expect(await problemOf(answer)).toMatchObject({ status: 413, code: 'body_too_large' });
   });
 
-  it('another type, and a key that is none, are refused', async () => {
+  it('refuses another Content-Type and an invalid Idempotency-Key', async () => {
     const { call } = await newClient();
     const text = await call('/v1/jobs/batch', { method: 'POST', body: JSON.stringify({ jobs: [good] }) });
     expect(await problemOf(text)).toMatchObject({ status: 415 });
@@ -42,8 +42,8 @@ describe('a batch that is none', () => {
   });
 });
 
-describe('a job of a batch with a fault', () => {
-  it('is refused with the problem that a submit of its own would get, and touches no other', async () => {
+describe('an invalid job of a batch', () => {
+  it('gets the problem of a separate submit and does not affect the other jobs', async () => {
     answerRunpod();
     const { call } = await newClient();
     const bad = [
@@ -71,15 +71,18 @@ describe('a job of a batch with a fault', () => {
     }
   });
 
-  it.each([7, '', null, 'ключ', 'a'.repeat(256), 'a\nb', {}])('is refused for the key %j', async (idempotency_key) => {
-    answerRunpod();
-    const { call } = await newClient();
-    const items = await batchOf(call, [{ ...good, idempotency_key }, good]);
-    expect(outcomes(items)).toEqual(['invalid_idempotency_key', 201]);
-    expect(items[0]).toMatchObject({ status: 400, problem: { errors: [{ pointer: '#/idempotency_key' }] } });
-  });
+  it.each([7, '', null, 'ключ', 'a'.repeat(256), 'a\nb', {}])(
+    'is refused for the idempotency key %j',
+    async (idempotency_key) => {
+      answerRunpod();
+      const { call } = await newClient();
+      const items = await batchOf(call, [{ ...good, idempotency_key }, good]);
+      expect(outcomes(items)).toEqual(['invalid_idempotency_key', 201]);
+      expect(items[0]).toMatchObject({ status: 400, problem: { errors: [{ pointer: '#/idempotency_key' }] } });
+    },
+  );
 
-  it('is told so when a part of the platform fails, and the others are taken all the same', async () => {
+  it('gets a retryable problem when the platform fails, and the other jobs are accepted', async () => {
     answerRunpod();
     const { key } = await newClient();
     const call = ownApp({}, { ACCOUNT: failingAt(2) })(key);
@@ -92,7 +95,7 @@ describe('a job of a batch with a fault', () => {
     expect(JSON.stringify(data)).not.toContain('the account moved');
   });
 
-  it('is never answered with a fault of the gateway, whatever it is', async () => {
+  it('never causes an internal error, for any body', async () => {
     answerRunpod();
     const { call } = await newClient();
     await fc.assert(

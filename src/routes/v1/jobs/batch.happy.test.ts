@@ -14,7 +14,7 @@ const runsOf = (runs: readonly string[], jobs: readonly { id: string }[]): numbe
   runs.filter((job) => jobs.some(({ id }) => id === job)).length;
 
 describe('a batch', () => {
-  it('takes every job as a submit of its own would, and answers in their order', async () => {
+  it('accepts every job like a separate submit, and answers in order', async () => {
     const { runs } = answerRunpod();
     const { call } = await newClient();
     const items = await batchOf(call, [
@@ -30,7 +30,7 @@ describe('a batch', () => {
     await vi.waitFor(() => expect(runsOf(runs, acceptedJobs(items))).toBe(3));
   });
 
-  it('may have as many jobs as it may', async () => {
+  it('accepts MAX_BATCH_JOBS jobs', async () => {
     answerRunpod();
     const { call } = await newClient();
     const items = await batchOf(call, numbered(MAX_BATCH_JOBS));
@@ -40,14 +40,14 @@ describe('a batch', () => {
     );
   });
 
-  it('says with its headers what is left after its last job', async () => {
+  it('reports the quota after its last job in its headers', async () => {
     answerRunpod();
     const { call } = await newClient();
     const answer = await postBatch(call, { jobs: numbered(7) });
     expect(answer.headers.get('ratelimit')).toMatch(/^"submits";r=113;/);
   });
 
-  it('lets the first in where a limit is reached, and says of each other which', async () => {
+  it('accepts jobs up to a limit and names the limit for each refused job', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 2, max_queued: 3 });
@@ -59,7 +59,7 @@ describe('a batch', () => {
 });
 
 describe('an idempotency key in a batch', () => {
-  it('makes one job of each, however often the batch is sent', async () => {
+  it('makes each job once when the batch is sent repeatedly', async () => {
     const { runs } = answerRunpod();
     const { call } = await newClient();
     const jobs = [
@@ -74,7 +74,7 @@ describe('an idempotency key in a batch', () => {
     await vi.waitFor(() => expect(runsOf(runs, acceptedJobs(again))).toBe(4));
   });
 
-  it('of the request stands for one of every job that has none: a retry after a lost answer doubles nothing', async () => {
+  it('of the request covers every job without a key: a retry makes no job twice', async () => {
     answerRunpod();
     const { call } = await newClient();
     const headers = { 'idempotency-key': 'batch-1' };
@@ -93,7 +93,7 @@ describe('an idempotency key in a batch', () => {
     });
   });
 
-  it('that comes twice in one batch is one job, or a conflict where the jobs differ', async () => {
+  it('used twice in a batch makes one job, or a conflict when the jobs differ', async () => {
     answerRunpod();
     const { call } = await newClient();
     const items = await batchOf(call, [

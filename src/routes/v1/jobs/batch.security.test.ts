@@ -21,7 +21,7 @@ function inOneMinute(): void {
 const PATIENCE_MS = 60_000;
 
 describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
-  it('let in exactly as many jobs as have a place or room in line', async () => {
+  it('admit exactly the jobs that have a slot or fit into the queue', async () => {
     answerRunpod();
     inOneMinute();
     const { account, call } = await newClient();
@@ -36,7 +36,7 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
     ]);
   });
 
-  it('let in exactly as many jobs as may be submitted in a minute', async () => {
+  it('admit exactly `submits_per_minute` jobs', async () => {
     answerRunpod();
     inOneMinute();
     const { account, call } = await newClient();
@@ -47,7 +47,7 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
     expect(countOf(all, 'rate_limited')).toBe(BATCHES * JOBS - 123);
   });
 
-  it('with the same keys make each job once', async () => {
+  it('make each job once when they have the same keys', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1_000, submits_per_minute: 1_000 });
@@ -63,7 +63,7 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
 });
 
 describe('a batch', () => {
-  it('never meets another account’s keys', async () => {
+  it('does not share keys with another account', async () => {
     answerRunpod();
     const [mine, theirs] = await Promise.all([newClient(), newClient()]);
     const headers = { 'idempotency-key': 'shared' };
@@ -77,7 +77,7 @@ describe('a batch', () => {
     expect(outcomes(await batchOf(third.call, other, headers))).toEqual([201]);
   });
 
-  it('tells a single submit’s key from its own: the same key there is another request', async () => {
+  it('treats the same key of a single submit as another request', async () => {
     answerRunpod();
     const { call } = await newClient();
     const single = await call('/v1/jobs', {
@@ -90,7 +90,7 @@ describe('a batch', () => {
     expect(outcomes(items)).toEqual(['idempotency_key_reuse']);
   });
 
-  it('holds each job to what the key may use', async () => {
+  it('checks the permissions of the key for each job', async () => {
     answerRunpod();
     const { account } = await newClient();
     const bound = await madeKey(account, { nodes: { deny: ['SaveImage'] } });

@@ -69,7 +69,7 @@ describe('a workflow', () => {
     ['what a widget showed last (03)', case03],
     ['a picture in base64 (09)', case09],
     ['a dangling link that no output needs (11)', case11],
-  ])('may hold %s, and runs as it came', async (_title, body) => {
+  ])('may contain %s, and runs unchanged', async (_title, body) => {
     expect((await dryRun(body)).workflow).toEqual(body.workflow);
   });
 
@@ -78,7 +78,7 @@ describe('a workflow', () => {
     expect(warnings).toMatchObject([{ code: 'dangling_link', node: '97', input: 'image' }]);
   });
 
-  it('gets a 400 with the line, the column and what was found when it is not JSON (12)', async () => {
+  it('is refused with line, column and text when it is not JSON (12)', async () => {
     const { call } = await newClient();
     const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: case12 };
     const seen = await problemOf(await call('/v1/jobs/dry-run', init));
@@ -91,7 +91,7 @@ describe('an input with the name that the editor wrote', () => {
   it.each([
     ['(07)', case07],
     ['(08)', case08],
-  ])('is taken under that name %s', async (_case, body) => {
+  ])('is accepted with that name %s', async (_case, body) => {
     answerRunpod();
     const run = await dryRun(body);
     expect(run.inputs).toMatchObject([{ name: body.inputs[0]?.name, used_by: ['1'] }]);

@@ -64,7 +64,7 @@ async function finished(account: string, call: Call, said: Partial<Output> = {})
 const next = (output: string) => postJson({ workflow: GRAPH, inputs: [{ name: 'in.png', output }] });
 
 describe('a dry run', () => {
-  it('names every kind of input by what the request named it by', async () => {
+  it('names every kind of input as the request named it', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const first = await finished(account, call);
@@ -94,7 +94,7 @@ describe('a dry run', () => {
 });
 
 describe("a result of one job as another job's input", () => {
-  it('is read by the worker from where it lies', async () => {
+  it('is read by the worker from its place in storage', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const first = await finished(account, call);
@@ -122,7 +122,7 @@ describe("a result of one job as another job's input", () => {
     expect(assets.objects.map((object) => object.size)).toEqual([5]);
   });
 
-  it('may be a short text whose worker said something else of it than what it is', async () => {
+  it('may be a short text with wrong metadata from its worker', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const first = await finished(account, call, { sha256: 'b'.repeat(64), size_bytes: 99 });
@@ -135,7 +135,7 @@ describe("a result of one job as another job's input", () => {
     ]);
   });
 
-  it('must exist and be of the same account', async () => {
+  it('must exist in the same account', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const stranger = await newClient();
@@ -155,7 +155,7 @@ describe("a result of one job as another job's input", () => {
   });
 
   it.each(['a.png', 'job:x/outputs/a', 'job:0192f0c1-0000-7000-8000-000000000000', ''])(
-    'has a form of its own: %j is none',
+    'refuses the reference %j',
     async (text) => {
       const { call } = await newClient();
       expect((await call('/v1/jobs', next(text))).status).toBe(422);

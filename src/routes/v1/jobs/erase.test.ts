@@ -1,8 +1,8 @@
 import { describe, expect, it, vi } from 'vitest';
 import { answerRunpod, newClient, problemOf, storedOf, submitted } from '../../../testing/gateway.ts';
 
-describe('a job that is erased', () => {
-  it('is gone: the job, its events, its outputs and its line in the list', async () => {
+describe('erasing a job', () => {
+  it('removes the job, its events, its outputs and its list entry', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const { id } = await submitted(call);
@@ -19,7 +19,7 @@ describe('a job that is erased', () => {
     expect((await call(`/v1/jobs/${id}`, { method: 'DELETE' })).status).toBe(404);
   });
 
-  it('must be over first', async () => {
+  it('refuses a job that has not finished', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -30,7 +30,7 @@ describe('a job that is erased', () => {
     expect((await call(`/v1/jobs/${id}`)).status).toBe(200);
   });
 
-  it('must be one of the caller', async () => {
+  it('refuses a job of another account', async () => {
     answerRunpod();
     const { call } = await newClient();
     const stranger = await newClient();

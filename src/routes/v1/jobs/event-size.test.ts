@@ -128,7 +128,7 @@ const viewOf = (parts: typeof job extends fc.Arbitrary<infer Parts> ? Parts : ne
 };
 
 describe('a snapshot', () => {
-  it('is at most 64 KiB as a client gets it, whatever the job has', () => {
+  it('is at most 64 KiB for any job', () => {
     fc.assert(
       fc.property(job, (parts) => {
         expect(bytes(renderJob(fitSnapshot(viewOf(parts)), PUBLIC_URL))).toBeLessThanOrEqual(MAX_EVENT_BYTES);
@@ -137,7 +137,7 @@ describe('a snapshot', () => {
     );
   });
 
-  it('is the whole job where that fits, and else names what is not all there', () => {
+  it('contains the whole job where it fits, and otherwise names the shortened fields', () => {
     fc.assert(
       fc.property(job, (parts) => {
         const whole = viewOf(parts);
@@ -153,7 +153,7 @@ describe('a snapshot', () => {
     );
   });
 
-  it('keeps the first outputs of many, with what there is room for', () => {
+  it('keeps the first outputs that fit', () => {
     const [one] = fc.sample(output, { seed: 1, numRuns: 1 });
     if (one === undefined) {
       throw new Error('no output');
@@ -188,7 +188,7 @@ describe('an event', () => {
   const shownOf = (body: EventBody): unknown =>
     body.event === 'output' ? renderOutput(body.data, ID, PUBLIC_URL) : body.data;
 
-  it('is at most 64 KiB as a client gets it, and is left as it is where it fits', () => {
+  it('is at most 64 KiB, and unchanged where it fits', () => {
     fc.assert(
       fc.property(event, (body) => {
         const fitted = fitEvent(body);

@@ -9,8 +9,8 @@ import { jobSchema, type ApiJob } from '../schemas.ts';
 const read = async (call: Call, id: string): Promise<ApiJob> =>
   jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());
 
-describe('a place in the line', () => {
-  it('is said of a job that waits for its account, from the submit on, and of no other', async () => {
+describe('a queue position', () => {
+  it('is reported from the submit on for a job that waits for its account, and for no other', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1 });
@@ -30,7 +30,7 @@ describe('a place in the line', () => {
     );
   });
 
-  it('is null rather than a guess when the account does not answer', async () => {
+  it('is null when the account does not answer', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 0 });
@@ -44,8 +44,8 @@ describe('a place in the line', () => {
   });
 });
 
-describe('what a job says of its run', () => {
-  it("is RunPod's id, and the time from there to the claim", async () => {
+describe('the run of a job', () => {
+  it("is reported with RunPod's id and the time until the claim", async () => {
     answerRunpod();
     const clock = frozenClock();
     const { account, call } = await newClient();
@@ -60,7 +60,7 @@ describe('what a job says of its run', () => {
     expect((await read(call, id)).metrics).toMatchObject({ cold_start_ms: 7_000, queue_ms: 7_000 });
   });
 
-  it('names neither the endpoint nor the host it runs on', async () => {
+  it('does not reveal the endpoint id or the host', async () => {
     const runpod = answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -73,8 +73,8 @@ describe('what a job says of its run', () => {
   });
 });
 
-describe('a time to start within', () => {
-  it('is answered as a deadline of its own', async () => {
+describe('start_within', () => {
+  it('is returned as a separate deadline', async () => {
     answerRunpod();
     const { call } = await newClient();
     const job = await submitted(call, { start_within: 30, finish_within: 60 });
@@ -82,7 +82,7 @@ describe('a time to start within', () => {
     expect((await submitted(call)).start_deadline).toBeNull();
   });
 
-  it('may be all of the time to finish within, and no more', async () => {
+  it('may be as long as finish_within, and not longer', async () => {
     answerRunpod();
     const { call } = await newClient();
     const job = await submitted(call, { start_within: 60, finish_within: 60 });
@@ -93,13 +93,13 @@ describe('a time to start within', () => {
     expect(await problemOf(usual)).toMatchObject({ code: 'out_of_range', errors: [{ pointer: '#/start_within' }] });
   });
 
-  it.each([0, -1, '5', null, true])('is not %j', async (start_within) => {
+  it.each([0, -1, '5', null, true])('refuses %j', async (start_within) => {
     const { call } = await newClient();
     const answer = await call('/v1/jobs', postJson({ workflow: GRAPH, start_within }));
     expect(await problemOf(answer)).toMatchObject({ status: 422, errors: [{ pointer: '#/start_within' }] });
   });
 
-  it('ends a job as expired, not billed, with the alarm alone', async () => {
+  it('expires a job without a bill, by the alarm alone', async () => {
     answerRunpod();
     const clock = frozenClock();
     const { call } = await newClient();
@@ -114,7 +114,7 @@ describe('a time to start within', () => {
     expect(Date.parse(job.completed_at ?? '')).toBe(Date.parse(job.start_deadline ?? ''));
   });
 
-  it('is found by the sweeper when the alarm was lost, long before the job’s deadline', async () => {
+  it('is enforced by the sweep when the alarm was lost', async () => {
     answerRunpod();
     const clock = frozenClock();
     const { call } = await newClient();

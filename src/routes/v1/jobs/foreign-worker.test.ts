@@ -45,7 +45,7 @@ describe('an input file', () => {
     expect(await storedOf(account)).toEqual({ jobs: 1, objects: 1 });
   });
 
-  it('gets a name without folders, in the graph and in the list of inputs', async () => {
+  it('gets a name without folders in the graph and in the inputs', async () => {
     const { call } = await newClient();
     const bodies: unknown[] = [];
     const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
@@ -67,7 +67,7 @@ describe('an input file', () => {
     });
   });
 
-  it('behind a URL is accepted whatever its kind', async () => {
+  it('is accepted from a URL with any file type', async () => {
     const { call } = await newClient();
     const spy = vi
       .spyOn(globalThis, 'fetch')
@@ -91,7 +91,7 @@ describe('a job that is too large for one request to RunPod', () => {
     return 3 * Math.floor(room / 4);
   };
 
-  it('is taken at the edge and refused one step over it, with what to do', async () => {
+  it('is accepted at the limit, and refused above it with advice', async () => {
     const { calls } = answerRunpod();
     const { account, call } = await newClient();
     const fits = await asset(account, largest(), 'image/png');
@@ -118,7 +118,7 @@ describe('a job that is too large for one request to RunPod', () => {
     expect((await call('/v1/jobs', foreign({ inputs: inputs.slice(1) }))).status).toBe(201);
   });
 
-  it('is refused by a dry run just the same', async () => {
+  it('is refused by a dry run too', async () => {
     const { account, call } = await newClient();
     const over = await asset(account, largest() + 1, 'image/png');
     const inputs = [{ name: 'a.png', asset: over }];
@@ -126,7 +126,7 @@ describe('a job that is too large for one request to RunPod', () => {
     expect((await call('/v1/jobs/dry-run', foreign())).status).toBe(200);
   });
 
-  it('because of a file behind a URL is refused once that is seen, and the file is not kept', async () => {
+  it('is refused after the size of a fetched file is known, and the file is deleted', async () => {
     const { account, call } = await newClient();
     const content = new Uint8Array(largest() + 1);
     content.set(PNG);
@@ -138,8 +138,8 @@ describe('a job that is too large for one request to RunPod', () => {
   });
 });
 
-describe('what holds of every endpoint', () => {
-  it('holds here: graphs are shaped before they travel', async () => {
+describe('the rules of every endpoint', () => {
+  it('shape graphs for worker-comfyui too', async () => {
     const runs: unknown[] = [];
     const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
       const request = new Request(input, init);
@@ -156,7 +156,7 @@ describe('what holds of every endpoint', () => {
     expect(JSON.stringify(runs[0])).not.toContain('"gateway"');
   });
 
-  it('holds here: a graph with a fault is refused', async () => {
+  it('refuse an invalid graph for worker-comfyui too', async () => {
     answerRunpod();
     const { call } = await newClient();
     const workflow = { '1': { class_type: 'SaveImage', inputs: { images: ['9', 0] } } };
@@ -164,7 +164,7 @@ describe('what holds of every endpoint', () => {
   });
 });
 
-it('a claim of such a job is refused: it is no worker’s to claim', async () => {
+it('a claim of a worker-comfyui job is refused', async () => {
   answerRunpod();
   const { call } = await newClient();
   const { id } = await submitted(call, { endpoint: 'foreign' });

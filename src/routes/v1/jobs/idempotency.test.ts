@@ -35,7 +35,7 @@ const jobsOf = async (account: string): Promise<string[]> => {
 };
 
 describe('a repeated submit', () => {
-  it('is answered byte for byte as the first time, whatever has become of the job, and runs nothing', async () => {
+  it('gets the same response byte for byte in every state of the job, and runs nothing', async () => {
     const { call, runpod } = await fresh();
     const first = await send(call, 'k');
     expect(first.status).toBe(201);
@@ -52,7 +52,7 @@ describe('a repeated submit', () => {
     expect(runpod.runs.filter((job) => job === id)).toHaveLength(1);
   });
 
-  it('makes one job and one run of 50 that come at once; each is that job or told to come back', async () => {
+  it('makes one job and one run of 50 concurrent submits, and tells the others to retry', async () => {
     const { account, call, runpod } = await fresh();
     const answers = await Promise.all(Array.from({ length: 50 }, () => send(call, 'burst')));
     expect(new Set(answers.map(({ status }) => status)).difference(new Set([201, 409]))).toEqual(new Set());
@@ -65,7 +65,7 @@ describe('a repeated submit', () => {
     await vi.waitFor(() => expect(runpod.runs.filter((job) => ids.has(job))).toHaveLength(1));
   });
 
-  it('is told to come back while the first is still being worked on', async () => {
+  it('is told to retry while the first request is in progress', async () => {
     const { account, call } = await fresh();
     const body = JSON.stringify({ workflow: GRAPH });
     const request = new TextEncoder().encode(`POST /v1/jobs\n${body}`);
@@ -87,7 +87,7 @@ describe('a repeated submit', () => {
     expect(await problemOf(answer)).toMatchObject({ status: 409, code: 'idempotency_in_flight' });
   });
 
-  it('finds its job although the answer to the first was lost on the way', async () => {
+  it('finds its job when the first response was lost', async () => {
     const { account, call, runpod } = await fresh();
     // The gateway answers; nobody receives it. The client's SDK sends the request again.
     await (await send(call, 'lost')).body?.cancel();
@@ -96,21 +96,21 @@ describe('a repeated submit', () => {
     await vi.waitFor(() => expect(runpod.runs.filter((job) => job === retried.id)).toHaveLength(1));
   });
 
-  it('is refused with another body, and by byte: method, path and body make the request', async () => {
+  it('is refused when any byte of the method, the path or the body differs', async () => {
     const { call } = await fresh();
     await send(call, 'k');
     const other = await send(call, 'k', { workflow: GRAPH, metadata: { a: 'b' } });
     expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
   });
 
-  it('is refused for its key before the body is checked', async () => {
+  it('is refused for its key before the body is validated', async () => {
     const { call } = await fresh();
     await send(call, 'k');
     const other = await send(call, 'k', { workflow: {} });
     expect(await problemOf(other)).toMatchObject({ status: 422, code: 'idempotency_key_reuse' });
   });
 
-  it('never meets another account’s', async () => {
+  it('does not find a job of another account', async () => {
     const { call } = await fresh();
     const stranger = await newClient();
     const mine = jobSchema.parse(await (await send(call, 'k')).json());
@@ -120,7 +120,7 @@ describe('a repeated submit', () => {
     expect(jobSchema.parse(await theirs.json()).id).not.toBe(mine.id);
   });
 
-  it('uses up nothing', async () => {
+  it('consumes no quota', async () => {
     const { call } = await fresh();
     const first = await send(call, 'k');
     const again = await send(call, 'k');
@@ -128,7 +128,7 @@ describe('a repeated submit', () => {
     expect(again.headers.get('ratelimit')).toMatch(/^"submits";r=119;t=\d+/);
   });
 
-  it('is answered as before when it would be refused today', async () => {
+  it('gets the first response even when it would be refused now', async () => {
     const { account, call } = await fresh();
     const upload = await (await call('/v1/assets', { method: 'POST', body: PNG })).json<{ id: string }>();
     const body = { workflow: GRAPH, inputs: [{ name: 'a.png', asset: upload.id }] };
@@ -142,7 +142,7 @@ describe('a repeated submit', () => {
 
 describe('an idempotency key', () => {
   it.each(['', '""', 'a'.repeat(256), `"${'a'.repeat(256)}"`, 'a"b', '"a', 'a\tb', '"a\\b"'])(
-    'is refused as %j, before anything else',
+    'is refused as %j before any other check',
     async (key) => {
       const { call } = await fresh();
       expect(await problemOf(await send(call, key))).toMatchObject({ status: 400, code: 'invalid_idempotency_key' });
@@ -154,7 +154,7 @@ describe('an idempotency key', () => {
     expect((await send(call, 'a'.repeat(255))).status).toBe(201);
   });
 
-  it('is free after a request with a fault, and after one that was refused', async () => {
+  it('is free after an invalid request and after a refused one', async () => {
     const { account, call } = await fresh();
     expect((await send(call, 'k', { workflow: {} })).status).toBe(422);
     await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 1, max_queued: 0, submits_per_minute: 0 });
@@ -173,7 +173,7 @@ describe('an idempotency key', () => {
       headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', 'idempotency-key': 'k' },
     });
 
-  it('is free after a failure that came before the job', async () => {
+  it('is free after a failure before the job was created', async () => {
     const { key, call } = await fresh();
     const app = ownGateway();
     const BUCKET = Object.assign(Object.create(env.BUCKET) as typeof env.BUCKET, {
@@ -186,7 +186,7 @@ describe('an idempotency key', () => {
     expect(other.headers.has('idempotent-replayed')).toBe(false);
   });
 
-  it('leads to the same job when the gateway fell over after it had made it', async () => {
+  it('finds the job when the gateway crashed after creating it', async () => {
     const { account, key, call, runpod } = await fresh();
     const app = ownGateway();
     let made = '';
@@ -205,7 +205,7 @@ describe('an idempotency key', () => {
     await vi.waitFor(() => expect(runpod.runs.filter((job) => job === made)).toHaveLength(1));
   });
 
-  it('makes the job under the id it was given when the gateway fell over before', async () => {
+  it('creates the job with its reserved id when the gateway crashed before', async () => {
     const { key, call } = await fresh();
     const app = ownGateway();
     let promised = '';
@@ -221,7 +221,7 @@ describe('an idempotency key', () => {
     expect(jobSchema.parse(await again.json()).id).toBe(promised);
   });
 
-  it('is kept with a hash of the request, not with the request', async () => {
+  it('is stored with a hash of the request, not with the request', async () => {
     const { account, call } = await fresh();
     await send(call, 'k', { workflow: GRAPH, metadata: { secret: 'do-not-keep' } });
     const rows = await runInDurableObject(env.ACCOUNT.getByName(account), (_, state) =>

@@ -70,7 +70,7 @@ describe('a file in the body of a job', () => {
     expect(await hasStored(account, [bytes])).toBe(true);
   });
 
-  it('may be one of several, which are larger than memory together', async () => {
+  it('may be one of several that do not fit into memory together', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const files = [1, 2, 3, 4, 5].map((fill) => picture(400_000, fill));
@@ -78,7 +78,7 @@ describe('a file in the body of a job', () => {
     expect(await hasStored(account, files)).toBe(true);
   });
 
-  it('is judged by its name wherever that stands', async () => {
+  it('is checked by its name wherever the name comes in the body', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const bytes = new TextEncoder().encode('a,b\n'.repeat(HELD_BYTES / 2));
@@ -90,7 +90,7 @@ describe('a file in the body of a job', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('may be a data URL, and have its slashes in escapes', async () => {
+  it('may be a data URL with escaped slashes', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const bytes = Uint8Array.from({ length: LARGE }, (_, at) => (at * 31) % 256);
@@ -116,7 +116,7 @@ async function dryRunOf(call: Call, text: string) {
 describe('a body with files that is refused', () => {
   const large = picture(LARGE).toBase64();
 
-  it('names all that is wrong, and leaves nothing of its files', async () => {
+  it('names all issues and deletes its files', async () => {
     const { account, call } = await newClient();
     const inputs = [
       { name: 'a.png', data: large },
@@ -146,13 +146,13 @@ describe('a body with files that is refused', () => {
       `{"workflow":{},"inputs":[${Array.from({ length: 33 }, () => `{"data":"${PNG.toBase64()}"}`).join()}]}`,
       'out_of_range',
     ],
-  ])('leaves nothing of its files when it %s', async (_what, text, code) => {
+  ])('deletes its files when it %s', async (_what, text, code) => {
     const { account, call } = await newClient();
     expect(await problemOf(await sendText(call, text, false))).toMatchObject({ code });
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('is told the place of a mistake behind a file as the client counts it', async () => {
+  it('reports the place of a syntax error behind a file as the client counts it', async () => {
     const { call } = await newClient();
     const text = `{"inputs":[\n {"data":"${large}", NaN}]}`;
     const { detail } = await problemOf(await sendText(call, text, true));
@@ -162,7 +162,7 @@ describe('a body with files that is refused', () => {
     );
   });
 
-  it('is a body of RunPod, whatever its pictures weigh', async () => {
+  it('is recognized as RunPod’s format with images of any size', async () => {
     const { account, call } = await newClient();
     const input = { workflow: GRAPH, images: [{ name: 'a.png', image: picture(8_000_000).toBase64() }] };
     const problem = await problemOf(await call('/v1/jobs', postJson({ input })));
@@ -170,7 +170,7 @@ describe('a body with files that is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('is no fault of the client when storage fails', async () => {
+  it('is an internal error when storage fails', async () => {
     const { account, key } = await newClient();
     const bucket = new Proxy(env.BUCKET, {
       get: (target, name): unknown => {
@@ -196,7 +196,7 @@ describe('a batch with files', () => {
     ...more,
   });
 
-  it('stores the files of the jobs that are accepted, and no other', async () => {
+  it('stores only the files of accepted jobs', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const [first, second, third] = [1, 2, 3].map((fill) => picture(1_500_000, fill));
@@ -214,7 +214,7 @@ describe('a batch with files', () => {
     ).toBe(true);
   });
 
-  it('repeats a job whose file is the same, however that is written', async () => {
+  it('finds the same job when its file is encoded differently', async () => {
     answerRunpod();
     const { call } = await newClient();
     const bytes = picture(LARGE);

@@ -66,20 +66,20 @@ describe('an output', () => {
     'bytes=1',
     'bytes=0-1,x',
     'nonsense',
-  ])('has no range "%s"', async (range) => {
+  ])('refuses the range "%s"', async (range) => {
     const response = await call(`/v1/jobs/${job}/outputs/a.png`, { headers: { range } });
     expect(response.headers.get('content-range')).toBe(`bytes */${PNG.length}`);
     expect(await problemOf(response)).toMatchObject({ status: 416, code: 'invalid_range' });
   });
 
-  it('that is not the version the client names is refused', async () => {
+  it('is refused when the client names another version', async () => {
     for (const headers of [{ 'if-match': '"x"' }, { 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' }]) {
       const response = await call(`/v1/jobs/${job}/outputs/a.png`, { headers });
       expect(await problemOf(response)).toMatchObject({ status: 412, code: 'precondition_failed' });
     }
   });
 
-  it('whose file has gone is not found, however it is asked for', async () => {
+  it('is not found when its file is missing, for every kind of read', async () => {
     const { objects } = await env.BUCKET.list({ prefix: `outputs/${account}/${job}/` });
     await env.BUCKET.delete(objects.filter(({ key: at }) => at.endsWith('gone.png')).map(({ key: at }) => at));
     for (const init of [{}, { headers: { range: 'bytes=0-1' } }]) {
@@ -97,7 +97,7 @@ describe('an output', () => {
 });
 
 describe('events', () => {
-  it.each(['x', '-1', '1.5', '9'.repeat(20), '1e3'])('cannot be resumed after "%s"', async (after) => {
+  it.each(['x', '-1', '1.5', '9'.repeat(20), '1e3'])('do not resume after "%s"', async (after) => {
     const byQuery = await call(`/v1/jobs/${job}/events?after=${after}`);
     expect(await problemOf(byQuery)).toMatchObject({ status: 400, code: 'invalid_cursor' });
     const byHeader = await call(`/v1/jobs/${job}/events`, { headers: { 'last-event-id': after } });
@@ -106,7 +106,7 @@ describe('events', () => {
 });
 
 describe('admission', () => {
-  it('refuses one job too many with the time to come back, and stores nothing of it', async () => {
+  it('refuses a job over the limit with a Retry-After and stores nothing', async () => {
     answerRunpod();
     const full = await newClient();
     await env.ACCOUNT.getByName(full.account).setLimits({ jobs_in_flight: 1, max_queued: 0 });
@@ -124,7 +124,7 @@ describe('admission', () => {
     expect((await storedOf(full.account)).objects).toBe(0);
   });
 
-  it('is given back when the job could not be made', async () => {
+  it('is released when the job could not be created', async () => {
     const app = ownGateway();
     const JOB = Object.assign(Object.create(env.JOB) as typeof env.JOB, {
       getByName: () => ({ create: () => Promise.reject(new Error('no object today')) }),
@@ -141,7 +141,7 @@ describe('admission', () => {
 });
 
 describe('a revoked key', () => {
-  it('is refused within half a minute even where it has just been used', async () => {
+  it('is refused within 30 s where it was used just before', async () => {
     let now = Date.now();
     const app = ownGateway({ clock: () => now });
     const list = () =>

@@ -12,7 +12,7 @@ import {
 import { jobPageSchema, jobSchema } from '../schemas.ts';
 
 describe('a job', () => {
-  it('is taken, answers with its place, and can be read back', async () => {
+  it('is accepted with a Location and can be read', async () => {
     answerRunpod();
     const { call } = await newClient();
     const response = await call(
@@ -35,7 +35,7 @@ describe('a job', () => {
     expect(jobSchema.parse(await read.json()).id).toBe(job.id);
   });
 
-  it('is canceled, and canceling it again answers the same', async () => {
+  it('is canceled, and a second cancel answers the same', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -47,7 +47,7 @@ describe('a job', () => {
     expect(jobSchema.parse(await second.json()).status).toMatch(/^cancel(ing|ed)$/);
   });
 
-  it('takes input files inline, by base64 and by data URL, and by asset', async () => {
+  it('accepts input files as base64, as a data URL and as an asset', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const upload = await call('/v1/assets', { method: 'POST', body: PNG });
@@ -72,7 +72,7 @@ const listed = (call: Call, count: number) =>
   vi.waitFor(async () => expect((await pageOf(call, '?limit=100')).data).toHaveLength(count));
 
 describe('the list of jobs', () => {
-  it('pages from the newest to the oldest, and a job made meanwhile moves nothing', async () => {
+  it('pages from newest to oldest, unaffected by new jobs', async () => {
     answerRunpod();
     const { call } = await newClient();
     const made: string[] = [];
@@ -90,7 +90,7 @@ describe('the list of jobs', () => {
     expect(third).toMatchObject({ has_more: false, next_cursor: null });
   });
 
-  it('can be narrowed to a status', async () => {
+  it('filters by status', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);

@@ -116,7 +116,7 @@ async function issuesFor<T>(
   return counterexamplePath === null ? issues : [...issues, `path ${counterexamplePath}`];
 }
 
-it.each(['/v1/jobs', '/v1/jobs/dry-run'])('%s takes it or says in few words why not', async (path) => {
+it.each(['/v1/jobs', '/v1/jobs/dry-run'])('%s accepts it or refuses it with a short response', async (path) => {
   answerRunpod();
   const { call } = await newClient();
   const issues = await issuesFor(sendable, 40, async (sent) => {

@@ -15,7 +15,7 @@ const LONG = 'é'.repeat(2_500_000);
 
 type Case = [title: string, body: Record<string, unknown>, code: string, pointer: string];
 
-describe('a body is refused in few words when it holds', () => {
+describe('a short refusal answers a body with', () => {
   it.each<Case>([
     ['as many faults as a graph has room for', one(many(50_000, '/x/y')), 'unsafe_input', '#/workflow/1/inputs/a0'],
     ['more faults than that', one(many(200_000, '/x/y')), 'workflow_too_large', '#/workflow'],
@@ -67,14 +67,14 @@ it.each([
   ['/v1/jobs', { workflow: GRAPH, endpoint: LONG + LONG }],
   ['/v1/jobs/dry-run', one({ a: LONG + LONG })],
   ['/v1/jobs/batch', { jobs: listOf(7, { workflow: GRAPH, metadata: { a: LONG } }) }],
-])('%s refuses more than a document may have, whatever it is', async (path, body) => {
+])('%s refuses a document over the limit, for any content', async (path, body) => {
   const { account, call } = await newClient();
   const problem = await problemOf(await call(path, postJson(body)));
   expect(problem).toMatchObject({ status: 413, code: 'body_too_large' });
   expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
 });
 
-it('a graph of which every sampler has the same long text is taken, with the text once', async () => {
+it('a graph whose samplers share a long text is accepted and stores it once', async () => {
   answerRunpod();
   const { call } = await newClient();
   const nodes = Array.from({ length: 600 }, (_, at) => ({

@@ -58,11 +58,11 @@ describe('a list of jobs', () => {
     ['metadata.order=7&status=canceled', () => [canceled]],
     ['metadata.__proto__=7', () => []],
     ['metadata.%00=7', () => []],
-  ])('can be narrowed to %s', async (query, expected: () => ApiJob[]) => {
+  ])('filters by %s', async (query, expected: () => ApiJob[]) => {
     expect(await idsOf(`?${query}`)).toEqual(expected().map(({ id }) => id));
   });
 
-  it('can be narrowed to a key, and to a span of time', async () => {
+  it('filters by key and by time', async () => {
     expect(await idsOf(`?key=${keyId}`)).toEqual([byOtherKey.id]);
     const at = (job: ApiJob) => encodeURIComponent(job.created_at);
     const later = encodeURIComponent('2999-01-01T00:00:00+02:00');
@@ -71,14 +71,14 @@ describe('a list of jobs', () => {
     expect(await idsOf(`?created_after=${later}`)).toEqual([]);
   });
 
-  it('keeps its filter from page to page when it is sent again', async () => {
+  it('keeps its filter on later pages when it is sent again', async () => {
     const first = await pageOf('?metadata.order=7&limit=1');
     expect(first).toMatchObject({ has_more: true, data: [{ id: canceled.id }] });
     const second = await pageOf(`?metadata.order=7&limit=1&cursor=${first.next_cursor}`);
     expect(second).toMatchObject({ has_more: false, next_cursor: null, data: [{ id: mine.id }] });
   });
 
-  it('takes four pairs of metadata and values of full length', async () => {
+  it('accepts four metadata filters with the longest values', async () => {
     const pairs = Array.from({ length: 4 }, (_, at) => `metadata.${'k'.repeat(63)}${at}=${'v'.repeat(512)}`);
     expect(await idsOf(`?${pairs.join('&')}`)).toEqual([]);
   });

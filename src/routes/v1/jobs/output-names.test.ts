@@ -71,16 +71,16 @@ async function unserved(names: readonly string[], contentType: string): Promise<
 }
 
 describe('names of outputs', () => {
-  it('serves an output whose name holds a line or paragraph separator', async () => {
+  it('serves an output with a line or paragraph separator in its name', async () => {
     expect(await unserved(LINE_SEPARATORS, 'application/json')).toEqual([]);
   });
 
-  it('serves an output whose name is as long as a name may be', async () => {
+  it('serves an output with the longest name', async () => {
     expect(await unserved(LONGEST, 'application/json')).toEqual([]);
   });
 
   it.each(['application/json', 'text/plain; charset=utf-8'])(
-    'serves every name it lists, of files of %s',
+    'serves every listed name of files of %s',
     async (type) => {
       await fc.assert(
         fc.asyncProperty(fc.uniqueArray(name, { minLength: 1, maxLength: 25 }), async (names) => {
@@ -91,7 +91,7 @@ describe('names of outputs', () => {
     },
   );
 
-  it('lists a name once that a report has twice, with the content of the last', async () => {
+  it('lists a repeated name once, with the last content', async () => {
     const { account, call } = await newClient();
     const { id } = await submitted(call);
     const of = (content: string) => ({

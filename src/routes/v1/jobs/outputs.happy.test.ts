@@ -39,7 +39,7 @@ describe('an output', () => {
     expect(urlOf('100%/ü#?&.bin')).toBe(`${ORIGIN}/v1/jobs/${job.id}/outputs/100%25/%C3%BC%23%3F%26.bin`);
   });
 
-  it('comes whole, with what a client needs to keep and to resume it', async () => {
+  it('has the headers for caching and resuming', async () => {
     const response = await read('t_00001_.png');
     expect(response.status).toBe(200);
     expect(await bytesOf(response)).toEqual(PNG);
@@ -53,11 +53,11 @@ describe('an output', () => {
     expect(response.headers.get('etag')).toMatch(/^"[^"]+"$/);
   });
 
-  it.each(NAMES)('is found by the link the job gives: %s', async (name) => {
+  it.each(NAMES)('is found by the URL in the job: %s', async (name) => {
     expect((await read(name)).status).toBe(200);
   });
 
-  it('is found whether slashes in its name are encoded or not', async () => {
+  it('is found with encoded and with plain slashes', async () => {
     for (const path of ['clip/v%201.mp4', 'clip%2Fv%201.mp4']) {
       expect(await bytesOf(await call(`/v1/jobs/${job.id}/outputs/${path}`))).toEqual(DIGITS);
     }
@@ -74,13 +74,13 @@ describe('an output', () => {
     }
   });
 
-  it('answers HEAD for the whole, whatever range is asked for', async () => {
+  it('answers HEAD for the whole file, ignoring ranges', async () => {
     const head = await read('clip/v 1.mp4', { range: 'bytes=0-0' }, 'HEAD');
     expect(head.status).toBe(200);
     expect(head.headers.get('content-length')).toBe('10');
   });
 
-  it('that is short text comes from the job itself', async () => {
+  it('comes from the job itself when it is a short text', async () => {
     const response = await read('2.txt');
     expect(response.headers.get('content-type')).toBe('text/plain; charset=utf-8');
     expect(await bytesOf(response)).toEqual(TEXT);
@@ -97,7 +97,7 @@ describe('a range', () => {
     ['bytes=-99', '0123456789', 'bytes 0-9/10'],
     ['bytes=8-99', '89', 'bytes 8-9/10'],
     ['BYTES= 1-2', '12', 'bytes 1-2/10'],
-  ])('%s gives "%s"', async (range, text, contentRange) => {
+  ])('%s returns "%s"', async (range, text, contentRange) => {
     const response = await read('clip/v 1.mp4', { range });
     expect(response.status).toBe(206);
     expect(response.headers.get('content-range')).toBe(contentRange);
@@ -105,19 +105,19 @@ describe('a range', () => {
     expect(await response.text()).toBe(text);
   });
 
-  it('of inline text counts bytes, not characters', async () => {
+  it('counts bytes, not characters, of an inline text', async () => {
     const response = await read('2.txt', { range: 'bytes=2-3' });
     expect(response.status).toBe(206);
     expect(await response.text()).toBe('ü');
   });
 
-  it.each(['bytes=0-1,4-5', 'items=0-1'])('that is not one range of bytes is ignored: %s', async (range) => {
+  it.each(['bytes=0-1,4-5', 'items=0-1'])('is ignored when it is not a single byte range: %s', async (range) => {
     const response = await read('clip/v 1.mp4', { range });
     expect(response.status).toBe(200);
     expect(await response.text()).toBe('0123456789');
   });
 
-  it('counts only for the version that If-Range names', async () => {
+  it('applies only to the version in If-Range', async () => {
     const etag = (await read('clip/v 1.mp4', {}, 'HEAD')).headers.get('etag') ?? '';
     const modified = (await read('clip/v 1.mp4', {}, 'HEAD')).headers.get('last-modified') ?? '';
     const statusFor = async (condition: string) =>
@@ -131,7 +131,7 @@ describe('a range', () => {
 });
 
 describe('a condition', () => {
-  it('that the client has this version saves the body', async () => {
+  it('answers 304 without a body to a client with this version', async () => {
     for (const name of ['clip/v 1.mp4', '2.txt']) {
       const head = await read(name, {}, 'HEAD');
       const etag = head.headers.get('etag') ?? '';
@@ -147,14 +147,14 @@ describe('a condition', () => {
     }
   });
 
-  it('comes before the range', async () => {
+  it('is evaluated before the range', async () => {
     const etag = (await read('clip/v 1.mp4', {}, 'HEAD')).headers.get('etag') ?? '';
     expect((await read('clip/v 1.mp4', { range: 'bytes=99-', 'if-none-match': etag })).status).toBe(304);
   });
 });
 
 describe('a browser that opens an output', () => {
-  it.each(['page.html', 'drawing.svg', '100%/ü#?&.bin'])('runs nothing in it: %s', async (name) => {
+  it.each(['page.html', 'drawing.svg', '100%/ü#?&.bin'])('runs no script in it: %s', async (name) => {
     const { headers } = await read(name);
     expect(headers.get('content-security-policy')).toContain('sandbox');
     expect(headers.get('content-disposition')).toMatch(/^attachment;/);
@@ -170,8 +170,8 @@ describe('a browser that opens an output', () => {
   });
 });
 
-describe('an output of no bytes', () => {
-  it('can be read, and has no range', async () => {
+describe('an empty output', () => {
+  it('can be read, and refuses ranges', async () => {
     const whole = await read('empty.bin');
     expect(whole.status).toBe(200);
     expect(await bytesOf(whole)).toHaveLength(0);

@@ -39,7 +39,7 @@ const watchers = (id: string): Promise<number> =>
 const watched = (id: string, count: number) => vi.waitFor(async () => expect(await watchers(id)).toBe(count));
 
 describe('a submit that prefers to wait', () => {
-  it('is answered with the finished job, its outputs, and the wait that was applied', async () => {
+  it('returns the finished job, its outputs and the applied wait', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const waiting = submit(call, { prefer: 'respond-async, wait="60"' });
@@ -54,7 +54,7 @@ describe('a submit that prefers to wait', () => {
     expect(answer.headers.get('location')).toBe(job.urls.self);
   });
 
-  it('is answered with the job as it is when the time is up, and says so', async () => {
+  it('returns the current job when the time is up', async () => {
     answerRunpod();
     const { call } = await newClient();
     const answer = await submit(call, { prefer: 'wait=1' });
@@ -63,7 +63,7 @@ describe('a submit that prefers to wait', () => {
     expect(jobSchema.parse(await answer.json())).toMatchObject({ status: 'queued', outputs: [], error: null });
   });
 
-  it('waits no longer than a minute, whatever it asks for', async () => {
+  it('waits at most a minute', async () => {
     answerRunpod();
     const { call } = await newClient();
     const waiting = submit(call, { prefer: 'wait=86400' });
@@ -75,7 +75,7 @@ describe('a submit that prefers to wait', () => {
   });
 
   it.each(['wait', 'wait=ten', 'respond-async', 'wait=-1', 'wait="'])(
-    'is answered at once when it says %j, which is no wait',
+    'is answered at once for %j, which is not a wait',
     async (prefer) => {
       answerRunpod();
       const { call } = await newClient();
@@ -92,7 +92,7 @@ describe('a submit that prefers to wait', () => {
     expect(await problemOf(answer)).toMatchObject({ status: 422, code: 'workflow_empty' });
   });
 
-  it('repeated with its Idempotency-Key waits for the same job and answers what has become of it', async () => {
+  it('waits for the same job when it is repeated with its Idempotency-Key', async () => {
     const { runs } = answerRunpod();
     const { account, call } = await newClient();
     const headers = { prefer: 'wait=60', 'idempotency-key': 'k' };
@@ -116,7 +116,7 @@ describe('a submit that prefers to wait', () => {
     expect(jobSchema.parse(await bare.json())).toMatchObject({ id, status: 'queued' });
   });
 
-  it('learns nothing of what happened after its key was revoked, but that the job was taken', async () => {
+  it('returns only the accepted job when its key was revoked meanwhile', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const ending = await madeKey(account);
@@ -132,7 +132,7 @@ describe('a submit that prefers to wait', () => {
     expect(jobSchema.parse(await answer.json())).toMatchObject({ id, status: 'queued', outputs: [] });
   });
 
-  it('does not cancel its job when the client leaves, and leaves no watcher behind', async () => {
+  it('does not cancel its job when the client leaves, and removes its watcher', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const job = await submitted(call);

@@ -41,8 +41,8 @@ const rotate = async (call: Call, key: string, grace: number): Promise<string> =
 const lifeOf = (link: string | null | undefined): number =>
   Number(new URL(link ?? '').searchParams.get('X-Amz-Expires')) * 1000;
 
-describe('what a read token answers', () => {
-  it.each(['', '/result'])('has links that end with the token, in /v1/jobs/{id}%s', async (path) => {
+describe('a response to a read token', () => {
+  it.each(['', '/result'])('has signed URLs that expire with the token, in /v1/jobs/{id}%s', async (path) => {
     const { call, job, clock } = await finished();
     clock.pass(1_000_000);
     const { token, expires_at } = await tokenOf(call, job, { expires_in: 60 });
@@ -60,7 +60,7 @@ describe('what a read token answers', () => {
     expect(Date.parse(whole?.url_expires_at ?? '')).toBe(hour + 2 * WINDOW_MS);
   });
 
-  it('is not "not modified" for a browser whose links were those of an earlier token', async () => {
+  it('is not a 304 for a browser with links of an earlier token', async () => {
     const { call, job, clock } = await finished();
     const first = await tokenOf(call, job, { expires_in: 60 });
     const tag = (await as(first.token)(`/v1/jobs/${job}`)).headers.get('etag') ?? '';
@@ -74,7 +74,7 @@ describe('what a read token answers', () => {
     expect((await ask(call)).status).toBe(200);
   });
 
-  it("says nothing of the account's limits and what is left of them", async () => {
+  it('has no RateLimit headers', async () => {
     const { call, job } = await finished();
     const { token } = await tokenOf(call, job);
     for (const path of ['', '/result', '/events', '/outputs/a.png', '/outputs/none.png']) {
@@ -90,7 +90,7 @@ describe('a read token', () => {
   const shows = async (token: string, job: string): Promise<boolean> =>
     (await as(token)(`/v1/jobs/${job}`)).status === 200;
 
-  it('ends with the secret that made it: at once after a rotation without grace', async () => {
+  it('ends with its secret, at once after a rotation without grace', async () => {
     const { id, call, job } = await finished();
     const { token } = await tokenOf(call, job);
     expect(await shows(token, job)).toBe(true);
@@ -99,7 +99,7 @@ describe('a read token', () => {
     expect(await shows((await tokenOf(as(next), job)).token, job)).toBe(true);
   });
 
-  it('goes on through the grace of its secret, and no longer', async () => {
+  it('works until the end of the grace of its secret', async () => {
     const { id, call, job, clock } = await finished();
     const { token } = await tokenOf(call, job);
     const next = await rotate(call, id, 60);
@@ -110,7 +110,7 @@ describe('a read token', () => {
     expect(await shows((await tokenOf(as(next), job)).token, job)).toBe(true);
   });
 
-  it('of a secret that was replaced twice has ended, whatever the grace of the last rotation', async () => {
+  it('has ended when its secret was replaced twice', async () => {
     const { id, call, job } = await finished();
     const { token } = await tokenOf(call, job);
     const second = await rotate(call, id, 600);
@@ -118,7 +118,7 @@ describe('a read token', () => {
     expect(await shows(token, job)).toBe(false);
   });
 
-  it('made with a secret in its grace says that it ends with that grace', async () => {
+  it('expires with the grace of its secret', async () => {
     const { id, call, job } = await finished();
     await rotate(call, id, 60);
     const { token, expires_at } = await tokenOf(call, job);
@@ -128,13 +128,13 @@ describe('a read token', () => {
     expect(seen).toMatchObject({ code: 'out_of_range', errors: [{ pointer: '#/expires_in' }] });
   });
 
-  it.each([0, -1, 0.0001, 1.5, '60', null])('is not made for %j seconds', async (expires_in) => {
+  it.each([0, -1, 0.0001, 1.5, '60', null])('is not created for %j seconds', async (expires_in) => {
     const { call, job } = await finished();
     const seen = await problemOf(await call(`/v1/jobs/${job}/tokens`, postJson({ expires_in })));
     expect(seen).toMatchObject({ status: 422, errors: [{ pointer: '#/expires_in' }] });
   });
 
-  it('of one second is good when it is made', async () => {
+  it('is valid at its creation when it lives one second', async () => {
     const { call, job, clock } = await finished();
     clock.pass(999);
     const { token } = await tokenOf(call, job, { expires_in: 1 });
@@ -142,7 +142,7 @@ describe('a read token', () => {
     expect(await shows(token, job)).toBe(true);
   });
 
-  it('that a gateway before secrets were told apart has signed goes on until it ends', async () => {
+  it('works until its end when an older gateway signed it', async () => {
     const { id, job } = await finished();
     const mac = await signToken(
       env.TOKEN_SECRET ?? '',

@@ -54,7 +54,7 @@ describe('an input by URL', () => {
     expect(fetched).toEqual(['https://files.example.com/a']);
   });
 
-  it('is followed over redirects, each checked like the first', async () => {
+  it('follows redirects and checks each like the first URL', async () => {
     internet({
       'https://a.example.com/1': () => new Response(null, { status: 302, headers: { location: '/2' } }),
       'https://a.example.com/2': () => new Response(PNG),
@@ -64,7 +64,7 @@ describe('an input by URL', () => {
   });
 
   it.each(['http://169.254.169.254/latest/meta-data', 'https://10.0.0.1/x', 'https://localhost/x'])(
-    'is refused when a redirect leads inside, to %s',
+    'is refused when a redirect leads to %s',
     async (inside) => {
       const { fetched } = internet({
         'https://a.example.com/1': () => new Response(null, { status: 301, headers: { location: inside } }),
@@ -88,7 +88,7 @@ describe('an input by URL', () => {
     'ftp://x.example.com/',
     'https://user:pw@x.example.com/',
     'https://gateway.test/v1/jobs',
-  ])('is refused before anything is fetched: %s', async (url) => {
+  ])('is refused before any fetch: %s', async (url) => {
     const { fetched } = internet({});
     const { call } = await newClient();
     expect(await problemOf(await call('/v1/jobs', withUrl(url)))).toMatchObject({
@@ -112,7 +112,7 @@ describe('an input by URL', () => {
       () => new Response(null, { status: 302, headers: { location: 'https://a.example.com/1' } }),
       'input_fetch_failed',
     ],
-  ] as const)('that %s is a fault of the request, and nothing is stored', async (_what, answer, code) => {
+  ] as const)('is refused without a stored file when it %s', async (_what, answer, code) => {
     internet({ 'https://a.example.com/1': answer });
     const { account, call } = await newClient();
     const problem = await problemOf(await call('/v1/jobs', withUrl('https://a.example.com/1')));
@@ -121,7 +121,7 @@ describe('an input by URL', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('is not fetched for a request that has another fault', async () => {
+  it('is not fetched for a request with another issue', async () => {
     const { fetched } = internet({ 'https://a.example.com/1': () => new Response(PNG) });
     const { call } = await newClient();
     const response = await call(
@@ -174,7 +174,7 @@ describe('the time of an input by URL', () => {
     stored: { jobs: 0, objects: 0 },
   };
 
-  it('is over after 30 s when the host says nothing', async () => {
+  it('ends after 30 s when the host does not answer', async () => {
     expect(FETCH_TIMEOUT_MS).toBe(30_000);
     const { asked } = slowSide(
       (signal) =>
@@ -254,7 +254,7 @@ describe('the time of an input by URL', () => {
     expect(hops).toBe(3);
   });
 
-  it('is over in the middle of a body that stands still', async () => {
+  it('ends in the middle of a stalled body', async () => {
     let dropped = false;
     const { asked } = slowSide(() => {
       const body = new ReadableStream<Uint8Array>({
@@ -272,7 +272,7 @@ describe('the time of an input by URL', () => {
     expect(dropped).toBe(true);
   });
 
-  it('is over in the middle of a body that drips, whatever it does when it is told', async () => {
+  it('ends in the middle of a slow body that ignores its cancellation', async () => {
     let dropped = false;
     const { asked } = slowSide(() => {
       let at = 0;
@@ -329,7 +329,7 @@ describe('the size of an input by URL', () => {
     return { seen, body };
   }
 
-  it('is counted as it comes: a file without end is dropped when it passes the limit', async () => {
+  it('is counted during the fetch: an endless file is dropped at the limit', async () => {
     const { seen, body } = endless();
     internet({ [URL_A]: () => new Response(body) });
     const { account, key } = await newClient();
@@ -347,12 +347,12 @@ describe('the size of an input by URL', () => {
   it.each([
     ['more', PNG.length + 1],
     ['less', PNG.length - 1],
-  ])('must be what was announced: %s than came is a file that was cut', async (_what, length) => {
+  ])('must match the stated length: %s than the content is an incomplete file', async (_what, length) => {
     const answer = () => new Response(PNG, { headers: { 'content-length': String(length) } });
     expect(await refusedFor(answer)).toEqual({ code: 'input_fetch_failed', stored: NOTHING });
   });
 
-  it('is not held against the length of what was compressed on the way', async () => {
+  it('is not compared with the length of a compressed response', async () => {
     internet({
       [URL_A]: () =>
         new Response(PNG, { headers: { 'content-length': '7', 'content-encoding': 'gzip' }, encodeBody: 'manual' }),
@@ -361,12 +361,12 @@ describe('the size of an input by URL', () => {
     expect((await call('/v1/jobs', withUrl(URL_A))).status).toBe(201);
   });
 
-  it('in pixels is limited as in an upload', async () => {
+  it('has the pixel limits of an upload', async () => {
     const bomb = () => new Response(pictureOf(60_000, 60_000));
     expect(await refusedFor(bomb)).toEqual({ code: 'image_too_large', stored: NOTHING });
   });
 
-  it('of one file that is refused takes those before it with it', async () => {
+  it('of a refused file deletes the files before it', async () => {
     internet({ [URL_A]: () => new Response(PNG), 'https://b.example.com/': () => new Response('no') });
     const { account, call } = await newClient();
     const inputs = [
@@ -387,7 +387,7 @@ describe('a repeated request with an input by URL', () => {
     headers: { 'content-type': 'application/json', 'idempotency-key': key },
   });
 
-  it('gets its job and fetches nothing, even when the file is no longer there', async () => {
+  it('gets its job and fetches nothing, even when the file is missing', async () => {
     let there = true;
     const { fetched } = internet({ [URL_A]: () => new Response(there ? PNG : null, { status: there ? 200 : 404 }) });
     const { call } = await newClient();
@@ -412,7 +412,7 @@ describe('a repeated request with an input by URL', () => {
     expect(fetched).toEqual([URL_A]);
   });
 
-  it('fetches nothing once its job is over and erased', async () => {
+  it('fetches nothing after its job was erased', async () => {
     const { fetched } = internet({ [URL_A]: () => new Response(PNG) });
     const { account, call } = await newClient();
     const { id } = jobSchema.parse(await (await call('/v1/jobs', keyed('k'))).json());
@@ -423,7 +423,7 @@ describe('a repeated request with an input by URL', () => {
     expect(fetched).toEqual([URL_A]);
   });
 
-  it('is free to be sent again when the file could not be had', async () => {
+  it('can be sent again when the file could not be fetched', async () => {
     let there = false;
     internet({ [URL_A]: () => new Response(there ? PNG : null, { status: there ? 200 : 404 }) });
     const { call } = await newClient();

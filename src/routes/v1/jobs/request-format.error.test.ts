@@ -14,7 +14,7 @@ const BODIES: [title: string, body: unknown, at: string, says: string][] = [
 ];
 
 describe.each(['/v1/jobs', '/v1/jobs/dry-run'])('POST %s', (path) => {
-  it.each(BODIES)('says how to send what is a body of %s', async (_title, body, at, says) => {
+  it.each(BODIES)('says how to send a body of %s', async (_title, body, at, says) => {
     const { call } = await newClient();
     const seen = await problemOf(await call(path, postJson(body)));
     expect({ status: seen.status, code: seen.code }).toEqual({ status: 422, code: 'request_format' });
@@ -23,8 +23,11 @@ describe.each(['/v1/jobs', '/v1/jobs/dry-run'])('POST %s', (path) => {
     expect(seen.detail).toContain('"workflow"');
   });
 
-  it.each([{ prompt: 'a cat' }, { input: 'x' }, { nodes: 1 }, {}])('does not take %j for one of them', async (body) => {
-    const { call } = await newClient();
-    expect((await problemOf(await call(path, postJson(body)))).code).not.toBe('request_format');
-  });
+  it.each([{ prompt: 'a cat' }, { input: 'x' }, { nodes: 1 }, {}])(
+    'does not report %j as one of them',
+    async (body) => {
+      const { call } = await newClient();
+      expect((await problemOf(await call(path, postJson(body)))).code).not.toBe('request_format');
+    },
+  );
 });

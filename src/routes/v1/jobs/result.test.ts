@@ -8,7 +8,7 @@ import { jobPendingSchema, jobResultSchema } from '../schemas.ts';
 const resultOf = (call: Call, url: string, query = '') => call(`${url}${query}`);
 
 describe('the result of a job', () => {
-  it('is its outputs once it has succeeded', async () => {
+  it('has its outputs after it has succeeded', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const { id, urls } = await submitted(call, { metadata: { order: '7' } });
@@ -21,7 +21,7 @@ describe('the result of a job', () => {
     expect(new Uint8Array(await file.arrayBuffer())).toEqual(PNG);
   });
 
-  it('is not there yet while it runs: no list of outputs that could be taken for one, and when to ask again', async () => {
+  it('is 202 without outputs and with a Retry-After while it runs', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id, urls } = await submitted(call);
@@ -34,7 +34,7 @@ describe('the result of a job', () => {
     expect(body).not.toHaveProperty('outputs');
   });
 
-  it('can be waited for', async () => {
+  it('waits for the end of the job with ?wait', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const { id, urls } = await submitted(call);
@@ -44,15 +44,15 @@ describe('the result of a job', () => {
     expect((await waiting).status).toBe(200);
   });
 
-  it.each(['-1', '61', 'x'])('is not waited for %s seconds', async (wait) => {
+  it.each(['-1', '61', 'x'])('refuses to wait %s seconds', async (wait) => {
     const { call } = await newClient();
     const answer = await call(`/v1/jobs/0192f0c1-0000-7000-8000-000000000000/result?wait=${wait}`);
     expect(await problemOf(answer)).toMatchObject({ status: 400, code: 'invalid_parameter' });
   });
 });
 
-describe('a job that ended without a result', () => {
-  it('that failed answers a problem with its error', async () => {
+describe('the result of a job that did not succeed', () => {
+  it('is a problem with the error of a failed job', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id, urls } = await submitted(call);
@@ -73,7 +73,7 @@ describe('a job that ended without a result', () => {
     });
   });
 
-  it('that was canceled says so', async () => {
+  it('is a problem for a canceled job', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id, urls } = await submitted(call);
@@ -85,7 +85,7 @@ describe('a job that ended without a result', () => {
     });
   });
 
-  it('that no worker claimed in time says so', async () => {
+  it('is a problem for an expired job', async () => {
     answerRunpod();
     const clock = frozenClock();
     const { call } = await newClient();

@@ -36,7 +36,7 @@ async function ended(body: Record<string, unknown> = {}, limits: Record<string, 
   return { clock, account, call, id };
 }
 
-describe('a job that is over is kept', () => {
+describe('a finished job is kept', () => {
   it.each([
     ['as long as the policy says', {}, {}, retention],
     ['as long as its account says', {}, { retention: 3600 }, 3600],
@@ -59,7 +59,7 @@ describe('a job that is over is kept', () => {
     await vi.waitFor(async () => expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 }));
   });
 
-  it('by what held when it was submitted, whatever its account is given later', async () => {
+  it('as its account said at the submit', async () => {
     const { account, call, id } = await ended({}, { retention: 3600 });
     await setLimits(account, { retention: 60 });
     expect(Date.parse((await get(call, id)).expires_at)).toBe(Date.now() + 3_600_000);
@@ -79,7 +79,7 @@ describe('a retention is refused', () => {
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('above what the account has of its own, with its inputs and its place let go', async () => {
+  it('above the limit of the account, and its slot and inputs are released', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await setLimits(account, { retention: 60, jobs_in_flight: 1, max_queued: 0 });

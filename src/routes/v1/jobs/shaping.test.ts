@@ -41,7 +41,7 @@ async function gateway(): Promise<{ account: string; post: (path: string, body: 
 }
 
 describe('a dry run', () => {
-  it('says what would run, and stores, counts and sends nothing', async () => {
+  it('shows what would run, and stores, counts and sends nothing', async () => {
     const runpod = answerRunpod();
     const { account, post } = await gateway();
     const response = await post('/v1/jobs/dry-run', {
@@ -70,7 +70,7 @@ describe('a dry run', () => {
     expect(runpod.calls).toEqual([]);
   });
 
-  it('clamps to the limits of the endpoint and names its price', async () => {
+  it('clamps values to the limits of the endpoint and shows the price', async () => {
     const { post } = await gateway();
     const body = { workflow: SD15, endpoint: 'small', finish_within: 60 };
     const run = dryRunSchema.parse(await (await post('/v1/jobs/dry-run', body)).json());
@@ -84,7 +84,7 @@ describe('a dry run', () => {
     });
   });
 
-  it('takes numbers in overrides as texts of digits, and puts numbers into the graph', async () => {
+  it('accepts digits as strings in overrides and writes numbers into the graph', async () => {
     const { post } = await gateway();
     const overrides = { seed: '-1', width: '640', height: { value: '0448', node: '5' }, steps: '7' };
     const run = dryRunSchema.parse(await (await post('/v1/jobs/dry-run', { workflow: SD15, overrides })).json());
@@ -172,7 +172,7 @@ describe.each(['/v1/jobs', '/v1/jobs/dry-run'])('POST %s', (path) => {
   });
 });
 
-it('a job reports the seeds that were drawn for it and where its overrides went', async () => {
+it('a job reports its random seeds and the places of its overrides', async () => {
   answerRunpod();
   const { post } = await gateway();
   const response = await post('/v1/jobs', { workflow: SD15, overrides: { seed: -1, prompt: 'a secret' } });

@@ -48,8 +48,8 @@ async function refused(call: Call, endpoint: string, init: RequestInit = {}): Pr
   return answer;
 }
 
-describe('a submit to an endpoint that is sent nothing', () => {
-  it('with a full line is refused, with a time to come back', async () => {
+describe('a submit to an endpoint with an open circuit breaker', () => {
+  it('is refused with a Retry-After when the queue is full', async () => {
     fakeRunpod();
     const { call } = await newClient();
     await shut('frail-1');
@@ -61,7 +61,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     expect(answer.headers.get('x-should-retry')).toBe('true');
   });
 
-  it('that is refused has stored, counted and spent nothing, and its Idempotency-Key stays free', async () => {
+  it('stores, counts and spends nothing when it is refused, and its Idempotency-Key stays free', async () => {
     fakeRunpod();
     const { account, call } = await newClient();
     await shut('frail-2');
@@ -79,7 +79,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     expect((await submit(call, 'default', { headers: { 'idempotency-key': 'once' } })).status).toBe(201);
   });
 
-  it('that was taken before is answered as it was then', async () => {
+  it('gets the first response when it is repeated', async () => {
     fakeRunpod();
     const { call } = await newClient();
     const headers = { 'idempotency-key': 'again' };
@@ -93,7 +93,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     expect(await again.text()).toBe(await first.text());
   });
 
-  it('is taken while there is room in the line', async () => {
+  it('is accepted while the queue is not full', async () => {
     fakeRunpod();
     const { call } = await newClient();
     await shut('frail-4');
@@ -104,7 +104,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     expect((await submit(call, 'frail-4')).status).toBe(201);
   });
 
-  it('is taken while another endpoint stands in for it, and refused when that is shut too', async () => {
+  it('is accepted while a fallback is available, and refused when the fallback is open too', async () => {
     fakeRunpod();
     const { call } = await newClient();
     await shut('leaning-1');
@@ -117,7 +117,7 @@ describe('a submit to an endpoint that is sent nothing', () => {
     expect(await problemOf(answer)).toMatchObject({ code: 'endpoint_unavailable' });
   });
 
-  it('waits for no Endpoint object: the answer is there before theirs', async () => {
+  it('does not wait for an Endpoint object', async () => {
     fakeRunpod();
     const { call } = await newClient();
     const { promise, resolve } = Promise.withResolvers<BreakerState>();

@@ -35,8 +35,8 @@ async function finished(body: Record<string, unknown> = {}) {
   return { clock, account, call, id };
 }
 
-describe('a link straight to storage', () => {
-  it('is given for each file of a job, beside the one that needs a key', async () => {
+describe('a signed URL', () => {
+  it('is given for each file of a job, beside the URL that needs a key', async () => {
     const { account, call, id } = await finished();
     const job = await get(call, id);
     const link = linkOf(job, 'clip/a b.png');
@@ -48,7 +48,7 @@ describe('a link straight to storage', () => {
     expect(result.outputs).toEqual(job.outputs);
   });
 
-  it('says how it is answered: a picture in place, a page only as a download of octets', async () => {
+  it('shows an image inline and serves a page as a download', async () => {
     const { call, id } = await finished();
     const job = await get(call, id);
     const answered = (name: string) => {
@@ -62,7 +62,7 @@ describe('a link straight to storage', () => {
     ]);
   });
 
-  it('works for an hour at least from when it was read, and for two at most', async () => {
+  it('works for one to two hours after the read', async () => {
     const { clock, call, id } = await finished();
     for (const minutes of [0, 59, 60, 125]) {
       clock.pass(minutes * 60_000);
@@ -84,7 +84,7 @@ describe('a link straight to storage', () => {
     expect(Number(linkOf(job, 'page.html').searchParams.get('X-Amz-Expires'))).toBe(60);
   });
 
-  it('is in no event: events are kept, links are not', async () => {
+  it('is not in events, which are stored', async () => {
     const { call, id } = await finished();
     const events = await (await call(`/v1/jobs/${id}/events?after=0`)).text();
     expect(events).toContain('event: status');
@@ -97,7 +97,7 @@ describe('an ETag of a job with files', () => {
   const conditional = (call: Call, id: string, tag: string, query = '') =>
     call(`/v1/jobs/${id}${query}`, { headers: { 'if-none-match': tag } });
 
-  it('stands as long as the links the client has', async () => {
+  it("is valid while the client's URLs are", async () => {
     const { clock, call, id } = await finished();
     const first = await call(`/v1/jobs/${id}`);
     const tag = first.headers.get('etag') ?? '';
@@ -113,7 +113,7 @@ describe('an ETag of a job with files', () => {
     expect(linkOf(jobSchema.parse(await fresh.json()), 'page.html').href).not.toBe(linkOf(before, 'page.html').href);
   });
 
-  it('does not make a long poll of a running job wait for a change when the links are old', async () => {
+  it("answers a long poll at once when the client's URLs are old", async () => {
     answerRunpod();
     const clock = frozenClock();
     const { account, call } = await newClient();

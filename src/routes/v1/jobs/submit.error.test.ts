@@ -44,7 +44,7 @@ const SHAPE: Bad[] = [
     at: ['#/inputs/0/link', '#/options/preview'],
   },
   {
-    title: 'inputs that are no list',
+    title: 'inputs that are not a list',
     body: { workflow: GRAPH, inputs: {} },
     status: 422,
     code: 'invalid_type',
@@ -58,7 +58,7 @@ const SHAPE: Bad[] = [
     at: ['#/inputs/0/name'],
   },
   {
-    title: 'metadata that is no string',
+    title: 'metadata that is not a string',
     body: { workflow: GRAPH, metadata: { a: 1 } },
     status: 422,
     code: 'invalid_type',
@@ -86,7 +86,7 @@ const SHAPE: Bad[] = [
     at: ['#/metadata'],
   },
   {
-    title: 'an option that is no boolean',
+    title: 'an option that is not a boolean',
     body: { workflow: GRAPH, options: { previews: 'yes' } },
     status: 422,
     code: 'invalid_type',
@@ -390,7 +390,7 @@ describe('a bad submit', () => {
     expect(runpod.calls).toEqual([]);
   });
 
-  it('stops being read DRAIN_BYTES after its limit when the body never ends', async () => {
+  it('is read for DRAIN_BYTES beyond its limit when the body never ends', async () => {
     const chunk = new Uint8Array(1024 * 1024).fill(0x20);
     let sent = 0;
     const body = new ReadableStream<Uint8Array>({
@@ -417,13 +417,13 @@ describe('a bad submit', () => {
     expect({ status: seen.status, code: seen.code }).toEqual({ status: 415, code: 'unsupported_media_type' });
   });
 
-  it('in a compressed body is refused', async () => {
+  it('is refused when its body is compressed', async () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
     const seen = await problemOf(await call('/v1/jobs', { method: 'POST', headers, body: '{}' }));
     expect(seen.code).toBe('unsupported_media_type');
   });
 
-  it('of a node class that the endpoint does not have is refused, once a worker has said which it has', async () => {
+  it("is refused for a node class that is not in the endpoint's catalog", async () => {
     await writeCatalog(env.BUCKET, 'narrow', { classes: ['EmptyImage'] }, Date.now());
     const body = { workflow: GRAPH, endpoint: 'narrow' };
     const seen = await problemOf(await call('/v1/jobs', postJson(body)));

@@ -17,7 +17,7 @@ async function refused(path: string, body: string | Uint8Array<ArrayBuffer>, typ
 
 const job = (body: object): string => JSON.stringify({ workflow: GRAPH, ...body });
 
-describe('a refusal for size names the way for large files, of', () => {
+describe('a refusal for size says how to send large files:', () => {
   const data = new Uint8Array(3000).toBase64();
 
   it.each(['/v1/jobs', '/v1/jobs/dry-run', '/v1/jobs/batch'])('a body of POST %s', async (path) => {
@@ -39,7 +39,7 @@ describe('a refusal for size names the way for large files, of', () => {
     expect(seen.detail).toContain('POST /v1/uploads');
   });
 
-  it('a workflow that holds a file', async () => {
+  it('a workflow that contains a file', async () => {
     const workflow = { '1': { class_type: 'ETN_LoadImageBase64', inputs: { image: 'A'.repeat(600) } } };
     const seen = await refused('/v1/jobs', job({ workflow }));
     expect({ status: seen.status, code: seen.code }).toEqual({ status: 413, code: 'workflow_too_large' });

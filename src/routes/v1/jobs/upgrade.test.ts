@@ -9,7 +9,7 @@ import { jobSchema } from '../schemas.ts';
 /** Guards upgrades: a job stored by an earlier release, with a worker at work, is read, canceled and finished by this one. */
 
 describe('a job that release 0.1.0 stored', () => {
-  it('is read, goes on and ends under this gateway', async () => {
+  it('is read, continues and ends under this gateway', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const id = await storedByRelease01(account, Date.now());

@@ -3,8 +3,8 @@ import { answerRunpod, newClient, problemOf, submitted } from '../../../testing/
 import { connected, dialChannel, harnessOf, claimAttempt, until } from '../../../testing/job.ts';
 import { jobSchema } from '../schemas.ts';
 
-describe('a job that is read again', () => {
-  it('answers 304 while nothing has happened, and all of it when something has', async () => {
+describe('a second read of a job', () => {
+  it('answers 304 without a change, and the whole job after one', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -27,7 +27,7 @@ describe('a job that is read again', () => {
 });
 
 describe('progress', () => {
-  it('is news to a client that polls, although it is no event', async () => {
+  it('changes the ETag, although it is not an event', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -54,7 +54,7 @@ describe('progress', () => {
 });
 
 describe('a long poll', () => {
-  it('answers when the job is over, not before', async () => {
+  it('answers when the job has finished, not before', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -70,7 +70,7 @@ describe('a long poll', () => {
     expect(jobSchema.parse(await (await waiting).json()).status).toBe('canceled');
   });
 
-  it('with If-None-Match answers as soon as anything has changed', async () => {
+  it('answers after the first change with If-None-Match', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);
@@ -82,7 +82,7 @@ describe('a long poll', () => {
     expect(answer.headers.get('etag')).not.toBe(tag);
   });
 
-  it('answers at once for a job that is over, and what is there when its time is up', async () => {
+  it('answers at once for a finished job, and with the current job when the time is up', async () => {
     answerRunpod();
     const { call } = await newClient();
     const { id } = await submitted(call);

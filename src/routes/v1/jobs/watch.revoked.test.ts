@@ -67,7 +67,7 @@ const revoke = (id: string, at: number) =>
   env.DB.prepare('UPDATE keys SET revoked_at = ? WHERE id = ?').bind(at, id).run();
 
 describe('an open stream', () => {
-  it('ends within 30 s of the revocation of its key, as any stream ends, and is not begun again', async () => {
+  it('ends within 30 s of the revocation of its key and does not resume', async () => {
     const { clock, made, call, events } = await running();
     const { rest } = await begun(call, events);
     await revoke(made.id, clock.now());
@@ -85,7 +85,7 @@ describe('an open stream', () => {
     expect((await problemOf(await call(events))).code).toBe('insufficient_scope');
   });
 
-  it('with a read token ends with the token, and with the key that made it', async () => {
+  it('ends with its read token and with the key of the token', async () => {
     const { clock, made, call, app, id, events } = await running();
     const tokenOf = async (expires_in: number): Promise<string> => {
       const response = await call(`/v1/jobs/${id}/tokens`, postJson({ expires_in }));
@@ -103,7 +103,7 @@ describe('an open stream', () => {
     expect((await problemOf(await app(long)(events))).code).toBe('unauthorized');
   });
 
-  it('goes on while its key is good, and while nobody can say whether it is', async () => {
+  it('continues while its key is valid, and while the check fails', async () => {
     const { clock, call, app, made, events, id } = await running();
     const [one, other] = [await begun(call, events), await begun(app(made.key), events)];
     const broken = vi.spyOn(env.DB, 'prepare').mockImplementation(() => {
@@ -120,8 +120,8 @@ describe('an open stream', () => {
   });
 });
 
-describe('a request that waits', () => {
-  it('tells nothing when its key was revoked meanwhile', async () => {
+describe('a long poll', () => {
+  it('returns no job when its key was revoked meanwhile', async () => {
     const { clock, made, call, id } = await running();
     const waiting = call(`/v1/jobs/${id}?wait=60`);
     await revoke(made.id, clock.now());

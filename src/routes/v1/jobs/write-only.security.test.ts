@@ -35,7 +35,7 @@ async function finished(): Promise<{ reads: Call; writes: Call; job: string }> {
 const WITHHELD = ['outputs', 'error', 'attempts', 'progress', 'metadata', 'resolved', 'usage'];
 
 describe('a key without jobs:read', () => {
-  it('that cancels a job is told how it stands, and nothing of what is in it', async () => {
+  it('gets the state of a job that it cancels, and not its content', async () => {
     const { reads, writes, job } = await finished();
     const answer = await writes(`/v1/jobs/${job}/cancel`, { method: 'POST' });
     expect(answer.status).toBe(200);
@@ -55,7 +55,7 @@ describe('a key without jobs:read', () => {
     expect(whole.truncated).toBeUndefined();
   });
 
-  it('that cancels a job of its own sees that it is stopped', async () => {
+  it('sees that its own job is canceled', async () => {
     answerRunpod();
     const { call } = await madeKey(`a${crypto.randomUUID()}`, { scopes: ['jobs:write'] });
     const { id } = await submitted(call);
@@ -63,7 +63,7 @@ describe('a key without jobs:read', () => {
     expect(jobSchema.parse(await answer.json())).toMatchObject({ id, status: 'canceled' });
   });
 
-  it('that repeats a submit of another key and prefers to wait is answered as that one was at first', async () => {
+  it('gets the first response when it repeats a submit of another key with Prefer: wait', async () => {
     const { reads, writes, job } = await finished();
     const answer = await submit(writes, { 'idempotency-key': 'k', prefer: 'wait=60' });
     expect(answer.status).toBe(201);
@@ -74,7 +74,7 @@ describe('a key without jobs:read', () => {
     expect(seen).toBe(await (await submit(reads, { 'idempotency-key': 'k' })).text());
   });
 
-  it('that prefers to wait for a job of its own is answered at once', async () => {
+  it('is answered at once when it prefers to wait', async () => {
     answerRunpod();
     const { call } = await madeKey(`a${crypto.randomUUID()}`, { scopes: ['jobs:write'] });
     const answer = await submit(call, { prefer: 'wait=60' });

@@ -30,7 +30,7 @@ const entriesOf = (account: string): Promise<number | null> =>
   env.DB.prepare('SELECT count(*) AS n FROM audit WHERE account = ?').bind(account).first<number>('n');
 
 describe('changes of keys beyond MAX_CHANGES_PER_DAY', () => {
-  it('are refused with the time to wait, and leave no entry', async () => {
+  it('are refused with a Retry-After, and leave no entry', async () => {
     const account = newAccount();
     const { id, call } = await madeKey(account);
     await changed(account, MAX_CHANGES_PER_DAY - 1);
@@ -46,7 +46,7 @@ describe('changes of keys beyond MAX_CHANGES_PER_DAY', () => {
     expect(await entriesOf(account)).toBe(MAX_CHANGES_PER_DAY);
   });
 
-  it('made at the same moment pass the limit together no more than one after the other', async () => {
+  it('hold the limit for concurrent changes', async () => {
     const account = newAccount();
     const { id, call } = await madeKey(account);
     await changed(account, MAX_CHANGES_PER_DAY - 4);
@@ -56,14 +56,14 @@ describe('changes of keys beyond MAX_CHANGES_PER_DAY', () => {
     expect(await entriesOf(account)).toBe(MAX_CHANGES_PER_DAY);
   });
 
-  it('exclude those made more than 24 hours ago', async () => {
+  it('do not count changes older than 24 hours', async () => {
     const account = newAccount();
     const { id, call } = await madeKey(account);
     await changed(account, MAX_CHANGES_PER_DAY, 25 * HOUR_MS);
     expect((await call(`/v1/keys/${id}`, patch('x'))).status).toBe(200);
   });
 
-  it('are still made by the operator', async () => {
+  it('are allowed to the operator', async () => {
     const account = newAccount();
     const { id } = await madeKey(account);
     await changed(account, MAX_CHANGES_PER_DAY);
@@ -71,7 +71,7 @@ describe('changes of keys beyond MAX_CHANGES_PER_DAY', () => {
     await madeKey(account);
   });
 
-  it('leave every key that can still be revoked', async () => {
+  it('do not prevent revocations', async () => {
     const account = newAccount();
     const { id, call } = await madeKey(account);
     const found = await madeKey(account);
@@ -105,7 +105,7 @@ describe('the sweep of old records', () => {
     expect(await entriesOf(account)).toBe(2);
   });
 
-  it('removes keys that were revoked before that, and no others', async () => {
+  it('removes only keys that were revoked before that', async () => {
     const account = newAccount();
     const old = Date.now() - RECORDS_KEPT_MS - HOUR_MS;
     await made(account, old - HOUR_MS, old);

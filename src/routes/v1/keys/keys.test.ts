@@ -19,7 +19,7 @@ describe('the first key of an account', () => {
 });
 
 describe('a new key', () => {
-  it('is shown once, to nobody else, and works at once', async () => {
+  it('is shown once and works at once', async () => {
     const response = await create({ account: 'demo', environment: 'live', name: 'laptop' });
     expect(response.status).toBe(201);
     expect(response.headers.get('cache-control')).toBe('no-store');
@@ -30,7 +30,7 @@ describe('a new key', () => {
     expect(list.status).toBe(200);
   });
 
-  it('is another each time', async () => {
+  it('is different each time', async () => {
     const keys = await Promise.all(
       Array.from(
         { length: 5 },
@@ -50,7 +50,7 @@ describe('a new key', () => {
     [{ account: 'a', environment: 'prod' }, 'invalid_value', '#/environment'],
     [{ account: 'a', environment: 'test', admin: true }, 'unknown_field', '#/admin'],
     [{ account: 'a', environment: 'test', name: 'x'.repeat(101) }, 'out_of_range', '#/name'],
-  ])('is not made from %j', async (body, code, at) => {
+  ])('is not created from %j', async (body, code, at) => {
     const seen = await problemOf(await create(body));
     expect(seen).toMatchObject({ status: 422, code, errors: [{ pointer: at }] });
   });

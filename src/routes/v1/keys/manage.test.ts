@@ -14,7 +14,7 @@ const patch = (body: unknown): RequestInit => ({ ...postJson(body), method: 'PAT
 const REVOKED_EVERYWHERE_MS = 30_000;
 
 describe('a key', () => {
-  it('has every scope but admin unless it is told otherwise, as keys from before scopes have', async () => {
+  it('has every scope but admin by default, like keys from before scopes', async () => {
     const account = newAccount();
     const made = await madeKey(account);
     await env.DB.prepare(
@@ -28,7 +28,7 @@ describe('a key', () => {
     expect(await problemOf(await made.call('/v1/audit'))).toMatchObject({ status: 403, code: 'insufficient_scope' });
   });
 
-  it('is listed and read by prefix and hint; its secret is nowhere', async () => {
+  it('is listed and read by prefix and hint, without its secret', async () => {
     const made = await madeKey(newAccount(), { name: 'laptop', endpoints: ['default'], ip_allow: ['::1'] });
     await env.DB.prepare('UPDATE keys SET ip_allow = NULL WHERE id = ?').bind(made.id).run();
     const texts = await Promise.all(
@@ -46,7 +46,7 @@ describe('a key', () => {
     });
   });
 
-  it('of another account looks like one that does not exist, whatever is done to it', async () => {
+  it('is not found in another account, for every operation', async () => {
     const [mine, theirs] = await Promise.all([madeKey(newAccount()), madeKey(newAccount())]);
     for (const init of [{}, { method: 'DELETE' }, patch({ name: 'x' })]) {
       const seen = await problemOf(await mine.call(`/v1/keys/${theirs.id}`, init));
@@ -68,7 +68,7 @@ describe('a key', () => {
     expect([first.has_more, second.has_more]).toEqual([true, false]);
   });
 
-  it('makes no more than 500 of its kind', async () => {
+  it('cannot exceed MAX_KEYS in an account', async () => {
     const account = newAccount();
     const insert = env.DB.prepare(
       'INSERT INTO keys (id, account, environment, name, hash, hint, created_at) VALUES (?,?,?,?,?,?,?)',
@@ -82,8 +82,8 @@ describe('a key', () => {
   });
 });
 
-describe('a key that makes keys', () => {
-  it('makes them for its own account, bounded as it is itself', async () => {
+describe('a key that creates keys', () => {
+  it('creates them for its own account with its own bounds', async () => {
     const account = newAccount();
     const maker = await madeKey(account, { endpoints: ['default'], scopes: ['keys:write', 'jobs:read'] });
     const response = await maker.call('/v1/keys', postJson({ environment: 'test' }));
@@ -98,7 +98,7 @@ describe('a key that makes keys', () => {
     [{ environment: 'live' }, 'exceeds_key'],
     [{ environment: 'test', endpoints: null }, 'exceeds_key'],
     [{ environment: 'test', endpoints: ['narrow'] }, 'exceeds_key'],
-  ])('makes none that may more: %j', async (body, code) => {
+  ])('does not create keys with more permissions: %j', async (body, code) => {
     const maker = await madeKey(newAccount(), { endpoints: ['default'], scopes: ['keys:write', 'jobs:read'] });
     expect(await problemOf(await maker.call('/v1/keys', postJson(body)))).toMatchObject({ status: 403, code });
     expect(await problemOf(await maker.call(`/v1/keys/${maker.id}`, patch({ endpoints: null })))).toMatchObject({
@@ -107,7 +107,7 @@ describe('a key that makes keys', () => {
     });
   });
 
-  it('does not get hold of the rights of a stronger one by giving it a new secret', async () => {
+  it('cannot rotate a key with more permissions', async () => {
     const account = newAccount();
     const [maker, admin] = await Promise.all([madeKey(account), madeKey(account, { scopes: ['admin'] })]);
     const response = await maker.call(`/v1/keys/${admin.id}/rotate`, { method: 'POST' });
@@ -123,14 +123,14 @@ describe('a key that makes keys', () => {
     [{ environment: 'test', expires_at: '2020-01-01T00:00:00Z' }, 'out_of_range', '#/expires_at'],
     [{ environment: 'test', expires_at: 'tomorrow' }, 'invalid_value', '#/expires_at'],
     [{ environment: 'test', nodes: { allow: [''] } }, 'out_of_range', '#/nodes/allow/0'],
-  ])('makes none from %j', async (body, code, pointer) => {
+  ])('does not create a key from %j', async (body, code, pointer) => {
     const { call } = await newClient();
     expect(await problemOf(await call('/v1/keys', postJson(body)))).toMatchObject({ code, errors: [{ pointer }] });
   });
 });
 
 describe('a rotation', () => {
-  it('gives the same key a second secret; the old one works on until the grace is over', async () => {
+  it('gives the key a second secret, and the old one works until the end of the grace', async () => {
     const made = await madeKey(newAccount());
     const response = await made.call(`/v1/keys/${made.id}/rotate`, postJson({ grace: 60 }));
     expect(response.headers.get('cache-control')).toBe('no-store');
@@ -143,7 +143,7 @@ describe('a rotation', () => {
     expect((await later(next.key)('/v1/jobs')).status).toBe(200);
   });
 
-  it('with no grace ends the old secret at once, and a second one ends the first', async () => {
+  it('ends the old secret at once without a grace', async () => {
     const made = await madeKey(newAccount());
     const second = await rotated(await made.call(`/v1/keys/${made.id}/rotate`, { method: 'POST' }));
     const third = await rotated(await as(second.key)(`/v1/keys/${made.id}/rotate`, { method: 'POST' }));
@@ -152,7 +152,7 @@ describe('a rotation', () => {
     expect([await works(third.key), await works(last.key)]).toEqual([false, true]);
   });
 
-  it('never outlives the key', async () => {
+  it('does not extend the life of the key', async () => {
     const expires_at = new Date(Date.now() + 3_600_000).toISOString();
     const made = await madeKey(newAccount(), { expires_at });
     const next = await rotated(await made.call(`/v1/keys/${made.id}/rotate`, { method: 'POST' }));
@@ -163,7 +163,7 @@ describe('a rotation', () => {
 });
 
 describe('a revocation', () => {
-  it('holds at once here, for both secrets, and cannot be undone', async () => {
+  it('takes effect at once in this isolate, for both secrets, permanently', async () => {
     const account = newAccount();
     const made = await madeKey(account);
     const next = await rotated(await made.call(`/v1/keys/${made.id}/rotate`, { method: 'POST' }));
@@ -180,7 +180,7 @@ describe('a revocation', () => {
     }
   });
 
-  it('made elsewhere holds here within 30 s', async () => {
+  it('takes effect in other isolates within 30 s', async () => {
     const made = await madeKey(newAccount());
     let now = Date.now();
     const call = ownApp({ clock: () => now })(made.key);
@@ -195,7 +195,7 @@ describe('a revocation', () => {
     expect(CACHE_MS).toBeLessThan(REVOKED_EVERYWHERE_MS);
   });
 
-  it('needs no key from whoever found the secret, and tells nobody what there was', async () => {
+  it('needs only the secret, and does not reveal whether the key existed', async () => {
     const account = newAccount();
     const [made, kept] = await Promise.all([madeKey(account), madeKey(account, { scopes: ['admin'] })]);
     const give = (key: string) => anyone('/v1/keys/revoke', postJson({ key }));
@@ -214,7 +214,7 @@ describe('a revocation', () => {
 });
 
 describe('the last use of a key', () => {
-  it('is noted with one write in five minutes, however often it is used', async () => {
+  it('is recorded with one write in five minutes', async () => {
     const made = await madeKey(newAccount());
     let now = Date.now();
     const call = ownApp({ clock: () => now })(made.key);
@@ -239,7 +239,7 @@ describe('the last use of a key', () => {
 });
 
 describe('the audit log', () => {
-  it('says who changed what, when, and by which request; never a secret; and never what did not happen', async () => {
+  it('records actor, change, time and request, without secrets and without failed changes', async () => {
     const account = newAccount();
     const admin = await madeKey(account, { scopes: ['admin'], name: 'boss' });
     const made = await rotated(await admin.call('/v1/keys', postJson({ environment: 'test', name: 'a' })));
@@ -274,7 +274,7 @@ describe('the audit log', () => {
     expect(data).toHaveLength(5);
   });
 
-  it('shows a key its own account, and the operator all', async () => {
+  it('shows a key its own account, and the operator all accounts', async () => {
     const [one, two] = await Promise.all([madeKey(newAccount(), { scopes: ['admin'] }), madeKey(newAccount())]);
     const targets = async (response: Response) =>
       (await response.json<{ data: { target: string }[] }>()).data.map(({ target }) => target);

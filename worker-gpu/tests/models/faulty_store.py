@@ -1,7 +1,7 @@
-"""An object store that does wrong on order: cut bodies, errors, wrong ranges, silence, altered bytes, other objects.
+"""An object store that injects faults: cut bodies, errors, wrong ranges, stalls, altered bytes, other objects.
 
-Speaks what the model sync asks of a store: ranged GET with If-Match and If-None-Match, HEAD. Signatures are not
-checked here; R2's local endpoint does that.
+It implements the requests of model downloads: GET with ranges, If-Match and If-None-Match, and HEAD. It does not verify
+signatures; the tests with R2's local endpoint do.
 """
 
 import contextlib
@@ -13,19 +13,20 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 
-from models.accepted import TIMEOUT_S, wait_until_accepted
 from worker_gpu.models.settings import Bucket, Credentials
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _PIECE = 4096
+TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request. `first` and `last` are -1 without a range. `number` counts the requests for this key from 0."""
+    """A request. `first` and `last` are -1 without a range. `number` counts the requests for this key from 0."""
 
     key: str
     first: int
@@ -36,14 +37,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Cut:
-    """Ends the connection after so many bytes of the body."""
+    """Close the connection after `after` bytes of the body."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class Status:
-    """Answers only this."""
+    """Respond with this status and body."""
 
     status: int
     body: bytes = b""
@@ -52,7 +53,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Shifted:
-    """Answers with another range: `honest` says so in Content-Range."""
+    """Respond with another range. `honest`: Content-Range states that range."""
 
     by: int
     honest: bool
@@ -60,28 +61,28 @@ class Shifted:
 
 @dataclass(frozen=True)
 class Headers:
-    """Says this instead of the truth; None leaves a header out."""
+    """Replace response headers. None removes a header."""
 
     headers: dict[str, str | None]
 
 
 @dataclass(frozen=True)
 class Flipped:
-    """One bit of the body is another."""
+    """Flip one bit of the body."""
 
     at: int
 
 
 @dataclass(frozen=True)
 class Silent:
-    """Says nothing more after so many bytes, until the client goes or the server ends."""
+    """Stall after `after` bytes of the body, until the client disconnects or the server stops."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class Trickle:
-    """Sends `size` bytes each time `gate` returns. After `pieces` of them it sends nothing until the client closes."""
+    """Send `size` bytes each time `gate` returns. Stall after `pieces` of them until the client disconnects."""
 
     gate: Callable[[], None]
     size: int = 1
@@ -90,7 +91,7 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Whole:
-    """Ignores the range: 200 with everything."""
+    """Ignore the range: respond with 200 and the whole object."""
 
 
 Fault: TypeAlias = Cut | Status | Shifted | Headers | Flipped | Silent | Trickle | Whole
@@ -99,7 +100,8 @@ _Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
 
 
 class FaultyStore:
-    """`objects` by key, below a bucket `models`. `script` decides on each request; `sent` is told each piece."""
+    """`objects` by key, in a bucket `models`. `script` chooses the fault of a request; `sent` is called after each
+    piece."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -114,21 +116,21 @@ class FaultyStore:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def bucket(self) -> Bucket:
-        """Its one bucket."""
+        """The bucket of the store."""
         return Bucket(self.url, "models", Credentials("local", "local-secret"))
 
     def of(self, key: str) -> list[Asked]:
-        """The requests for a key so far."""
+        """The requests for a key."""
         with self._lock:
             return [asked for asked in self.asked if asked.key == key]
 
     def note(self, key: str, first: int, last: int, headers: dict[str, str]) -> Asked:
-        """Remember a request."""
+        """Record a request."""
         with self._lock:
             number = sum(one.key == key for one in self.asked)
             asked = Asked(key, first, last, number, headers)
@@ -138,7 +140,11 @@ class FaultyStore:
     def take_asked(self) -> list[Asked]:
         """The requests since the last call. Waits until every client has closed its connections, since the request of
         a killed client may be read after its death."""
-        wait_until_accepted(self.url)
+        # Connections are accepted in order, so a response to one more proves that none is still waiting.
+        last = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        last.request("HEAD", "/")
+        last.getresponse().read()
+        last.close()
         with self._closed:
             assert self._closed.wait_for(lambda: self._open == 0, TIMEOUT_S), "a connection stays open"
         with self._lock:
@@ -152,7 +158,7 @@ class FaultyStore:
             self._closed.notify_all()
 
     def wait_gone(self, peer: socket.socket) -> None:
-        """Return when the client has closed its side, or the test is over."""
+        """Wait until the client disconnects or the test ends."""
         peer.settimeout(0.05)
         while not self._ended.is_set():
             with contextlib.suppress(TimeoutError):
@@ -160,7 +166,7 @@ class FaultyStore:
                     return
 
     def end(self) -> None:
-        """Let go of every silent connection."""
+        """Release every stalled connection."""
         self._ended.set()
 
 
@@ -170,7 +176,7 @@ def faulty_store(tls: ssl.SSLContext | None = None) -> Generator[FaultyStore]:
     store = FaultyStore()
     server = _Server(store)
     if tls is not None:
-        # The handshake is the handler's, in a thread of its own.
+        # The handler does the handshake, in its own thread.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     store.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -185,7 +191,7 @@ def faulty_store(tls: ssl.SSLContext | None = None) -> Generator[FaultyStore]:
 
 
 def etag(body: bytes) -> str:
-    """The tag of an object with this content."""
+    """The ETag of an object with this content."""
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
@@ -207,7 +213,7 @@ class _Server(ThreadingHTTPServer):
         self._store.count_open(-1)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is no news."""
+        """Errors of killed clients are expected."""
 
 
 def _handler(store: FaultyStore) -> type[BaseHTTPRequestHandler]:
@@ -235,7 +241,7 @@ def _handler(store: FaultyStore) -> type[BaseHTTPRequestHandler]:
             if isinstance(fault, Status):
                 self._plain(fault)
                 return
-            # After the script: it may have put another object there.
+            # After the script, which may have replaced the object.
             body = store.objects.get(key)
             if body is None:
                 self._plain(Status(404, b"<Error><Code>NoSuchKey</Code></Error>"))

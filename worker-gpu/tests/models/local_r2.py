@@ -1,4 +1,4 @@
-"""R2's local S3 endpoint as a process, for the length of a test session."""
+"""R2's local S3 endpoint in a process of its own."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def bucket_env(bucket: Bucket, folder: Path) -> dict[str, str]:
-    """Variables for the `models` commands: this bucket, and `folder` for the files."""
+    """Environment variables for the `models` commands, with this bucket and models folder."""
     return {
         "MODELS_DIR": str(folder),
         "MODELS_BUCKET": bucket.name,

@@ -1,4 +1,4 @@
-"""What a part on disk tells, read without the code under test."""
+"""Reads partial files on disk without the code under test."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from worker_gpu.models.manifest.manifest import ModelFile
 
 
 def marked_chunks(models: Path, file: ModelFile) -> set[int]:
-    """The chunks of `file` that are marked done and are right in its part."""
+    """The chunks of `file` that are marked as finished and have the right bytes."""
     part = models / ".sync" / "parts" / partial_name(file)
     marks = part.with_suffix(".marks")
     if not part.exists() or not marks.exists():

@@ -1,10 +1,10 @@
-"""Pulls in a process of its own that can be killed at any moment, again and again without the cost of a start.
+"""Runs pulls in child processes that can be killed at any moment, without starting Python for each.
 
-    python puller.py <folder> <store url> <lanes>
+python puller.py <folder> <store url> <connections>
 
-Reads lines of `<step> <share>`. For each it forks a child that pulls everything; at its `step`-th touch of the disk
-(-1: never) the child does `share` of it, when it is a write, and kills itself. Answers `<pid>` when the child has begun
-and `<exit status>` when it has ended: 0 for a pull without errors, -9 for a kill.
+Reads lines of `<step> <share>`. For each it forks a child that pulls the whole manifest. At its `step`-th disk
+operation (-1: never) the child kills itself; of a write it first does `share`. Prints `<pid>` when the child has
+started, and its `<exit status>` when it has ended: 0 for a pull without errors, -9 after a kill.
 """
 
 import os
@@ -19,7 +19,7 @@ from models.samples import settings
 from worker_gpu.models.settings import Bucket, Credentials
 
 TOUCHES = ("pwrite", "write", "posix_fallocate", "ftruncate", "open", "rename", "replace", "unlink", "mkdir")
-"""What of `os` changes a disk; `Path.replace` and `Path.unlink` use these too."""
+"""Functions of `os` that change the disk. `Path.replace` and `Path.unlink` use them too."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""One pull from start to end, as a test wants it: bounded, and with what went wrong as a value."""
+"""Runs one pull with a time limit, and returns its errors as values."""
 
 from collections.abc import Sequence
 from concurrent.futures import wait
@@ -12,12 +12,12 @@ from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import Deps, ModelSync
 
 LIMIT_S = 20.0
-"""A pull of a test that takes longer hangs."""
+"""A pull that takes longer hangs."""
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """How a pull ended."""
+    """The result of a pull."""
 
     errors: list[ModelError]
     fetched: list[str]
@@ -25,12 +25,12 @@ class Pulled:
 
     @property
     def codes(self) -> list[str]:
-        """The codes of what failed, in order."""
+        """The sorted codes of the errors."""
         return sorted(error.code for error in self.errors)
 
 
 def pull(settings: ModelSettings, deps: Deps | None = None, only: Sequence[str] | None = None) -> Pulled:
-    """Have everything of the manifest here, or `only` these paths. Raises `ModelError` for what concerns all."""
+    """Download all files of the manifest, or `only` these paths. Raises `ModelError` for errors of the manifest."""
     sync = ModelSync(settings, silent(), deps)
     sync.open()
     try:
@@ -42,7 +42,7 @@ def pull(settings: ModelSettings, deps: Deps | None = None, only: Sequence[str] 
 
 
 def finish(sync: ModelSync, files: Sequence[ModelFile], urgency: Urgency = Urgency.JOB) -> Pulled:
-    """Have `files` here."""
+    """Download `files`."""
     batch = sync.request(files, urgency)
     done, left = wait(batch.futures(), timeout=LIMIT_S)
     assert not left, "the pull hangs"

@@ -1,70 +1,41 @@
-"""A relay in front of a store that is right: what it answers arrives cut, altered, or not to its end."""
+"""A relay in front of a real store, which cuts, alters or stalls its responses."""
 
 import contextlib
-import re
 import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
-from urllib.parse import unquote, urlsplit
-
-from models.accepted import TIMEOUT_S, wait_until_accepted
+from urllib.parse import urlsplit
 
 PIECE = 8192
-_REQUEST = re.compile(rb"GET (\S+) HTTP/1\.1\r\n")
-_RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Harm:
-    """What happens to a connection at so many bytes of what the store sends on it, heads included."""
+    """A fault of a connection at byte `at` of what the store sends on it, including headers."""
 
     kind: Literal["cut", "flip", "stall"]
     at: int
 
 
 Plan: TypeAlias = Callable[[int], Harm | None]
-"""What happens to which connection, by its number from 0."""
+"""Chooses the fault of a connection by its number from 0."""
 
 
 @dataclass
 class Relay:
-    """Where it listens, and what it did. `asked`: path and first byte of each ranged request that passed."""
+    """A running relay: its endpoint, its faults, and the number of harmed connections."""
 
     endpoint: str
     plan: Plan
     harmed: int = 0
-    asked: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
-    open: int = 0
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def note(self, head: bytes) -> None:
-        """A client has sent the head of a request."""
-        line, wanted = _REQUEST.match(head), _RANGE.search(head)
-        if line is not None and wanted is not None:
-            with self.changed:
-                self.asked.append((unquote(line[1].decode("latin-1")), int(wanted[1])))
-
-    def enter(self, amount: int) -> None:
-        """So many connections more."""
-        with self.changed:
-            self.open += amount
-            self.changed.notify_all()
-
-    def take_asked(self) -> list[tuple[str, int]]:
-        """What was asked for since the last look, when every client has gone and nothing is on its way any more."""
-        wait_until_accepted(self.endpoint)
-        with self.changed:
-            assert self.changed.wait_for(lambda: self.open == 0, TIMEOUT_S), "a connection stays open"
-            taken, self.asked = self.asked, []
-        return taken
 
 
 @contextmanager
 def relay_to(endpoint: str) -> Generator[Relay]:
-    """Everything to `endpoint` passes through; nothing is harmed until `plan` is set."""
+    """Relay all connections to `endpoint`, without faults until `plan` is set."""
     parts = urlsplit(endpoint)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     relay = Relay(f"http://127.0.0.1:{listener.getsockname()[1]}{parts.path}", lambda _: None)
@@ -76,7 +47,6 @@ def relay_to(endpoint: str) -> Generator[Relay]:
         while not over.is_set():
             with contextlib.suppress(OSError):
                 client = listener.accept()[0]
-                relay.enter(1)
                 threading.Thread(target=_pass, args=(relay, client, target, number, over), daemon=True).start()
                 number += 1
 
@@ -86,7 +56,7 @@ def relay_to(endpoint: str) -> Generator[Relay]:
         yield relay
     finally:
         over.set()
-        # A closed listener does not wake who waits at it.
+        # Closing a listener does not wake a thread that accepts on it.
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -96,7 +66,7 @@ def relay_to(endpoint: str) -> Generator[Relay]:
 def _pass(relay: Relay, client: socket.socket, target: tuple[str, int], number: int, over: threading.Event) -> None:
     harm = relay.plan(number)
     with contextlib.suppress(OSError), client, socket.create_connection(target) as store:
-        forward = threading.Thread(target=_forward, args=(relay, client, store), daemon=True)
+        forward = threading.Thread(target=_forward, args=(client, store), daemon=True)
         forward.start()
         try:
             _pass_back(relay, client, store, harm, over)
@@ -104,7 +74,6 @@ def _pass(relay: Relay, client: socket.socket, target: tuple[str, int], number: 
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
             forward.join(5)
-    relay.enter(-1)
 
 
 def _pass_back(
@@ -127,7 +96,7 @@ def _pass_back(
 
 
 def _is_there(client: socket.socket) -> bool:
-    """Whether the client still holds its side open."""
+    """Whether the client has not closed the connection."""
     try:
         client.sendall(b"")
         return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
@@ -137,12 +106,10 @@ def _is_there(client: socket.socket) -> bool:
         return False
 
 
-def _forward(relay: Relay, client: socket.socket, store: socket.socket) -> None:
-    # A lane sends a request at once and has one under way: a piece is a head.
+def _forward(client: socket.socket, store: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while piece := client.recv(PIECE):
-            relay.note(piece)
             store.sendall(piece)
     with contextlib.suppress(OSError):
-        # However the client went: a killed one resets its connection.
+        # A killed client resets its connection, so this may fail.
         store.shutdown(socket.SHUT_WR)

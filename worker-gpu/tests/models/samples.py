@@ -1,4 +1,4 @@
-"""Models small enough for a test: random bytes in chunks of 16 KiB, and settings that do not wait long."""
+"""Small models for tests, of random bytes in chunks of 16 KiB, and settings with short timeouts."""
 
 import hashlib
 import io
@@ -20,11 +20,11 @@ QUICK = TransferTimeouts(
     check_interval_s=0.01,
     freed_blocks_s=0.0,
 )
-"""No test waits for a pause to end; `read_s` is a bound, except where a test is about silence."""
+"""Pauses are negligible. `read_timeout_s` is only an upper bound, except in tests of stalls."""
 
 
 def content(size: int, seed: int = 0) -> bytes:
-    """Bytes that compress to nothing and differ everywhere."""
+    """Random bytes."""
     return random.Random(seed).randbytes(size)
 
 
@@ -38,7 +38,7 @@ def model(
     chunk_bytes: int = CHUNK,
     priority: int = 0,
 ) -> ModelFile:
-    """The entry of `body`. `chunked=False`: only the hash of the whole is known."""
+    """The manifest entry of `body`. `chunked=False`: without chunk hashes."""
     pieces = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)] if chunked else []
     return ModelFile(
         path=path,
@@ -53,29 +53,29 @@ def model(
 
 
 def manifest_bytes(*files: ModelFile) -> bytes:
-    """manifest.json of `files`."""
+    """The manifest.json of `files`."""
     return Manifest.of(files).to_bytes()
 
 
 def settings(
     folder: Path, bucket: Bucket | None, connections: int = 4, timeouts: TransferTimeouts = QUICK
 ) -> ModelSettings:
-    """A folder filled from `bucket`, with nothing kept free."""
+    """Settings with `bucket` and no minimum of free space."""
     return ModelSettings(folder / "models", bucket, connections=connections, min_free_bytes=0, timeouts=timeouts)
 
 
 def with_timeouts(base: ModelSettings, timeouts: TransferTimeouts) -> ModelSettings:
-    """The same with another patience."""
+    """The settings with other timeouts."""
     return replace(base, timeouts=timeouts)
 
 
 def silent() -> Log:
-    """A log nobody reads."""
+    """A log that is discarded."""
     return Log(io.StringIO())
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that only tests move."""
 
     def __init__(self) -> None:
         self.moment = 1_000_000.0

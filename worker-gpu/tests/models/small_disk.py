@@ -1,4 +1,4 @@
-"""A disk with room for so many chunks, and programs that hold files open."""
+"""A small disk, on which programs may keep files open."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ BLOCK_BYTES = 512
 
 
 class SmallDisk:
-    """What `Tree` takes for its disk. `open_files`: their blocks stay taken after they are deleted. `look` is told of
-    each question for free space."""
+    """The disk that `LocalTree` sees, with space for `chunks` chunks. The blocks of `open_files` stay in use after
+    their deletion. `look` is called at each query of the free space."""
 
     def __init__(self, folder: Path, chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -28,11 +28,11 @@ class SmallDisk:
         monkeypatch.setattr(LocalTree, "free_bytes", free)
 
     def used(self) -> int:
-        """Bytes taken, by what is there and by what a program has open."""
+        """Used bytes, of existing files and of deleted ones that a program keeps open."""
         there = {path: path.stat().st_blocks * BLOCK_BYTES for path in self.folder.rglob("*") if path.is_file()}
         deleted = sum(size for path, size in self.open_files.items() if path not in there)
         return sum(there.values()) + deleted
 
     def hold_open(self, path: Path) -> None:
-        """A program has it open."""
+        """Let a program keep the file open."""
         self.open_files[path] = path.stat().st_blocks * BLOCK_BYTES

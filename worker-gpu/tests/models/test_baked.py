@@ -1,4 +1,5 @@
-"""Models that are part of an image are known at start without reading them; what was put there later is not."""
+"""Models in an image: a worker knows them at start without hashing them, but hashes files that were copied there
+later."""
 
 import os
 import shutil
@@ -23,7 +24,7 @@ SECOND_NS = 1_000_000_000
 
 
 def layer_of(folder: Path, image: Path) -> None:
-    """What a layer keeps of a folder: other inodes, times in whole seconds."""
+    """Copy a folder as an image layer does: with other inodes, and times in whole seconds."""
     shutil.copytree(folder, image)
     for path in image.rglob("*"):
         seconds = path.stat().st_mtime_ns // SECOND_NS * SECOND_NS
@@ -32,7 +33,7 @@ def layer_of(folder: Path, image: Path) -> None:
 
 @pytest.fixture
 def image(store: FaultyStore, tmp_path: Path) -> Path:
-    """The folder `models` of an image that was built with `models pull --baked`."""
+    """The models folder of an image that was built with `models pull --baked`."""
     return build(store, tmp_path, "--baked")
 
 
@@ -53,7 +54,7 @@ def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
     store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
     built = tmp_path / "build"
     assert main(["pull", "--group", "boot", *flags], env_of(store, tmp_path)) == 0
-    # Whole seconds prove nothing if the build happened at one.
+    # The test needs a time with a fraction of a second, which a build may not have by chance.
     os.utime(built / PATH, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
     index = built / ".sync" / "index.jsonl"
     (held,) = read_index(index)[0].values()
@@ -64,7 +65,7 @@ def build(store: FaultyStore, tmp_path: Path, *flags: str) -> Path:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every file that was hashed to find out what it is."""
+    """The files that were hashed."""
     seen: list[Path] = []
     real = sync_module.is_intact
 
@@ -76,20 +77,22 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def test_a_baked_model_is_known_without_a_hash(store: FaultyStore, image: Path, hashed: list[Path]) -> None:
+def test_baked_model_is_not_hashed_at_start(store: FaultyStore, image: Path, hashed: list[Path]) -> None:
     asked = len(store.of(PATH))
     assert pull(settings(image, store.bucket)).errors == []
     assert (hashed, len(store.of(PATH))) == ([], asked)
 
 
-def test_a_model_that_was_only_copied_is_hashed(store: FaultyStore, tmp_path: Path, hashed: list[Path]) -> None:
+def test_copied_model_that_is_not_baked_is_hashed(store: FaultyStore, tmp_path: Path, hashed: list[Path]) -> None:
     image = build(store, tmp_path)
     assert pull(settings(image, store.bucket)).errors == []
     assert hashed == [image / "models" / PATH]
 
 
 @pytest.mark.parametrize("when", [1_700_000_001_000_000_000, 1_700_000_000_123_456_788, 1_699_999_999_000_000_000])
-def test_a_model_put_over_a_baked_one_is_hashed(store: FaultyStore, image: Path, hashed: list[Path], when: int) -> None:
+def test_model_that_replaces_a_baked_one_is_hashed(
+    store: FaultyStore, image: Path, hashed: list[Path], when: int
+) -> None:
     placed = image / "models" / PATH
     placed.write_bytes(bytes(len(BODY)))
     os.utime(placed, ns=(when, when))
@@ -98,7 +101,7 @@ def test_a_model_put_over_a_baked_one_is_hashed(store: FaultyStore, image: Path,
     assert placed.read_bytes() == BODY
 
 
-def test_a_newer_manifest_replaces_a_baked_model(store: FaultyStore, image: Path) -> None:
+def test_newer_manifest_replaces_a_baked_model(store: FaultyStore, image: Path) -> None:
     other = content(CHUNK * 3, 2)
     store.objects[PATH] = other
     store.objects["manifest.json"] = manifest_bytes(model(PATH, other))
@@ -111,7 +114,7 @@ def test_a_newer_manifest_replaces_a_baked_model(store: FaultyStore, image: Path
 
 
 @pytest.mark.parametrize("group", ["bot", ""])
-def test_an_image_is_not_built_empty_for_want_of_a_group(
+def test_pull_of_an_unknown_group_fails(
     store: FaultyStore, tmp_path: Path, group: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY, groups=["boot"]))
@@ -119,13 +122,13 @@ def test_an_image_is_not_built_empty_for_want_of_a_group(
     assert capsys.readouterr().out == f"model_unknown: the manifest has no group {group!r}; its groups are ['boot']\n"
 
 
-def test_an_image_is_not_built_empty_for_want_of_a_bucket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pull_without_a_bucket_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull", "--baked"], {"MODELS_DIR": str(tmp_path / "build"), "MODELS_VOLUME": ""}) == 2
     assert capsys.readouterr().out.startswith("bad_setting: set MODELS_BUCKET")
     assert not (tmp_path / "build").exists()
 
 
-def test_a_baked_model_is_not_evicted_for_it_would_give_no_disk_back(store: FaultyStore, image: Path) -> None:
+def test_baked_model_is_never_evicted(store: FaultyStore, image: Path) -> None:
     body = content(CHUNK, 3)
     store.objects["loras/new.safetensors"] = body
     store.objects["manifest.json"] = manifest_bytes(model(PATH, BODY), model("loras/new.safetensors", body))

@@ -1,4 +1,4 @@
-"""A worker that is told to stop does so at once, whatever its threads are waiting for, and nobody waits for them."""
+"""Closing a worker's models takes little time, whatever its threads wait for."""
 
 import os
 import socket
@@ -23,24 +23,24 @@ from worker_gpu.models.sync import ModelSync
 
 FILE = model("loras/x.safetensors", content(CHUNK * 3, 1))
 AT_ONCE_S = 1.5
-"""Silence is given up after `LIMIT_S`; what takes that long was not interrupted."""
+"""The read timeout is `LIMIT_S`, so a close that takes this long was not interrupted."""
 PATIENT = replace(QUICK, read_timeout_s=LIMIT_S)
 
 
 def stops_at_once(
     folder: Path, bucket: Bucket, waits: Callable[[], bool], file: ModelFile = FILE, hub: str = HUB
 ) -> None:
-    """Wants a model, and closes when its threads wait."""
+    """Request a model, and close while its threads wait."""
     sync = ModelSync(replace(settings(folder, bucket, timeouts=PATIENT), hub=hub), silent())
     sync.open()
-    wanted = sync.request([file], Urgency.JOB).futures()[0]
+    result = sync.request([file], Urgency.JOB).futures()[0]
     assert waits()
     began = time.monotonic()
     sync.close()
     assert time.monotonic() - began < AT_ONCE_S
-    told = wanted.exception(0)
-    assert isinstance(told, ModelError)
-    assert "the worker is stopping" in told.message
+    error = result.exception(0)
+    assert isinstance(error, ModelError)
+    assert "the worker is stopping" in error.message
 
 
 def bucket_at(port: int, scheme: str = "http") -> Bucket:
@@ -49,7 +49,7 @@ def bucket_at(port: int, scheme: str = "http") -> Bucket:
 
 @contextmanager
 def taken_but_not_answered() -> Generator[tuple[int, threading.Event]]:
-    """A server that takes connections and says nothing. The event: one has been taken and has sent something."""
+    """A server that accepts connections but never responds. The event is set when a client has sent something."""
     heard = threading.Event()
     with ExitStack() as kept:
         listener = kept.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -71,17 +71,17 @@ def taken_but_not_answered() -> Generator[tuple[int, threading.Event]]:
         thread.join(LIMIT_S)
 
 
-def test_in_a_tls_handshake(tmp_path: Path) -> None:
+def test_close_cancels_a_tls_handshake(tmp_path: Path) -> None:
     with taken_but_not_answered() as (port, heard):
         stops_at_once(tmp_path, bucket_at(port, "https"), lambda: heard.wait(LIMIT_S))
 
 
-def test_before_an_answer(tmp_path: Path) -> None:
+def test_close_cancels_a_request_without_a_response(tmp_path: Path) -> None:
     with taken_but_not_answered() as (port, heard):
         stops_at_once(tmp_path, bucket_at(port), lambda: heard.wait(LIMIT_S))
 
 
-def test_in_a_body(store: FaultyStore, tmp_path: Path) -> None:
+def test_close_cancels_a_stalled_body(store: FaultyStore, tmp_path: Path) -> None:
     begun = threading.Event()
     store.objects[FILE.path] = content(CHUNK * 3, 1)
     store.sent = lambda _key, _count: begun.set()
@@ -89,12 +89,12 @@ def test_in_a_body(store: FaultyStore, tmp_path: Path) -> None:
     stops_at_once(tmp_path, store.bucket, lambda: begun.wait(LIMIT_S))
 
 
-def test_while_connecting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_cancels_a_connection_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as kept:
         listener = kept.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # Its queue is full: who connects now gets no answer at all.
+        # The backlog is full, so further connection attempts get no response.
         for _ in range(4):
             waiting = kept.enter_context(socket.socket())
             waiting.setblocking(False)
@@ -110,13 +110,13 @@ def test_while_connecting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         stops_at_once(tmp_path, bucket_at(listener.getsockname()[1]), lambda: waits.wait(LIMIT_S))
 
 
-def test_while_a_file_is_hashed(store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_cancels_the_hash_of_a_file(store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
     real = os.preadv
 
     def endless(fd: int, buffers: list[memoryview], _: int) -> int:
         begun.set()
-        # The same bytes again and again: the file never ends.
+        # Returns the same bytes again and again, so the file never ends.
         return real(fd, buffers, 0)
 
     there = tmp_path / "models" / FILE.path
@@ -129,8 +129,8 @@ def test_while_a_file_is_hashed(store: FaultyStore, tmp_path: Path, monkeypatch:
     stops_at_once(tmp_path, store.bucket, lambda: begun.wait(LIMIT_S), huge)
 
 
-def test_while_the_hub_is_asked_where_a_file_is(tmp_path: Path) -> None:
-    # Nobody can interrupt that; so nobody waits for it.
+def test_close_does_not_wait_for_a_redirect_of_the_hub(tmp_path: Path) -> None:
+    # The request cannot be interrupted, so `close` does not wait for its thread.
     file = replace(FILE, source=FromHub("lab/flux", "x.safetensors"))
     with taken_but_not_answered() as (port, heard):
         hub = f"http://127.0.0.1:{port}"

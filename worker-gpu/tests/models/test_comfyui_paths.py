@@ -1,4 +1,4 @@
-"""ComfyUI is told of every tier of models that it would not find by itself, and of nothing else."""
+"""The file of extra model paths lists exactly the models folders that ComfyUI does not find by default."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ from worker_gpu.settings import read_settings
 
 
 def as_comfyui_reads(file: Path) -> dict[str, list[str]]:
-    """Folders by category, in ComfyUI's order: each section has a base path, and a folder a line for each category."""
+    """Parse the file as ComfyUI does: folders by category, in order."""
     found: dict[str, list[str]] = {}
     for section in yaml.safe_load(file.read_text("utf-8")).values():
         base = section.pop("base_path")
@@ -28,7 +28,7 @@ def read_back(arguments: tuple[str, ...]) -> dict[str, list[str]]:
     return as_comfyui_reads(Path(file))
 
 
-def test_the_volume_is_told_with_folders_of_custom_nodes(tmp_path: Path) -> None:
+def test_paths_file_lists_the_volume_and_folders_of_custom_nodes(tmp_path: Path) -> None:
     volume = tmp_path / "a: volume #1 'é'"
     for name in ("loras", "ipadapter", ".sync"):
         (volume / name).mkdir(parents=True)
@@ -42,7 +42,7 @@ def test_the_volume_is_told_with_folders_of_custom_nodes(tmp_path: Path) -> None
     assert set(found) == {*CATEGORIES, "ipadapter"} - {"unet", "clip", "t2i_adapter"}
 
 
-def test_the_workers_folder_comes_before_the_volume(tmp_path: Path) -> None:
+def test_paths_file_lists_the_models_folder_before_the_volume(tmp_path: Path) -> None:
     volume, folder = tmp_path / "volume", tmp_path / "models"
     volume.mkdir()
     found = read_back(extra_arguments(ModelSettings(folder, volume=volume), tmp_path / "comfyui", (), tmp_path))
@@ -57,7 +57,7 @@ def test_the_workers_folder_comes_before_the_volume(tmp_path: Path) -> None:
         ("--base-directory", "{}"),
     ],
 )
-def test_what_comfyui_was_told_already_is_not_told_twice(tmp_path: Path, given: tuple[str, ...]) -> None:
+def test_paths_file_omits_comfyuis_own_models_folder(tmp_path: Path, given: tuple[str, ...]) -> None:
     flags = tuple(one.format(tmp_path) for one in given)
     gone = ModelSettings(tmp_path / "models", volume=tmp_path / "no-volume-here")
     assert extra_arguments(gone, tmp_path / "comfyui", flags, tmp_path) == ()
@@ -65,7 +65,7 @@ def test_what_comfyui_was_told_already_is_not_told_twice(tmp_path: Path, given: 
     assert extra_arguments(same, tmp_path / "comfyui", flags, tmp_path) == ()
 
 
-def test_a_worker_without_a_bucket_tells_of_its_volume_too(tmp_path: Path) -> None:
+def test_paths_file_lists_the_volume_without_a_bucket(tmp_path: Path) -> None:
     (tmp_path / "comfyui").mkdir()
     (tmp_path / "comfyui" / "main.py").write_text("")
     (tmp_path / "volume" / "loras").mkdir(parents=True)
@@ -82,7 +82,7 @@ def test_a_worker_without_a_bucket_tells_of_its_volume_too(tmp_path: Path) -> No
     assert with_model_folders(read_settings(wrong), wrong, Log(io.StringIO())).comfyui_args == ("--cpu",)
 
 
-def test_nothing_in_a_name_becomes_a_line_of_its_own(tmp_path: Path) -> None:
+def test_folder_name_cannot_add_a_line_to_the_paths_file(tmp_path: Path) -> None:
     (tmp_path / 'x": y').mkdir()
     (tmp_path / "two\nlines").mkdir()
     file = tmp_path / "file.yaml"
@@ -92,7 +92,7 @@ def test_nothing_in_a_name_becomes_a_line_of_its_own(tmp_path: Path) -> None:
     assert not [name for name in found if name.startswith("two") or name == "lines"]
 
 
-def test_what_comfyui_would_run_and_words_of_the_file_are_no_folders_of_models(tmp_path: Path) -> None:
+def test_paths_file_omits_code_folders_and_reserved_words(tmp_path: Path) -> None:
     for name in ("custom_nodes/pack", "Custom_Nodes", "datasets", "base_path", "is_default", "ipadapter"):
         (tmp_path / "volume" / name).mkdir(parents=True)
     (tmp_path / "volume" / "custom_nodes" / "pack" / "__init__.py").write_text("raise SystemExit")

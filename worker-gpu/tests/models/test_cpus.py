@@ -1,4 +1,4 @@
-"""What a container may use decides, not what its machine has."""
+"""The number of CPUs is that of the container, not of the machine."""
 
 import os
 from pathlib import Path
@@ -39,22 +39,22 @@ def v1(cgroup: Path, quota: str, period: str) -> None:
         ("", 128),
     ],
 )
-def test_the_quota_of_the_container_counts(tmp_path: Path, said: str, cpus: int) -> None:
+def test_container_quota_limits_the_cpus(tmp_path: Path, said: str, cpus: int) -> None:
     (tmp_path / "cpu.max").write_text(f"{said}\n")
     assert usable_cpus(tmp_path) == cpus
 
 
 @pytest.mark.parametrize(("quota", "cpus"), [("600000", 6), ("-1", 128)])
-def test_an_older_kernel_says_it_in_two_files(tmp_path: Path, quota: str, cpus: int) -> None:
+def test_cgroup_v1_quota_limits_the_cpus(tmp_path: Path, quota: str, cpus: int) -> None:
     v1(tmp_path, quota, "100000")
     assert usable_cpus(tmp_path) == cpus
 
 
-def test_a_process_bound_to_some_processors_has_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_affinity_limits_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpu.max").write_text("800000 100000\n")
     may_run_on({4, 5, 6}, monkeypatch)
     assert usable_cpus(tmp_path) == 3
 
 
-def test_without_any_word_of_a_quota_there_is_none(tmp_path: Path) -> None:
+def test_missing_quota_does_not_limit_the_cpus(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path) == 128

@@ -1,4 +1,4 @@
-"""Room on the disk: what goes for a file that somebody waits for, in which order, and what never does."""
+"""Disk space: which files are evicted for a download, in which order, and which never are."""
 
 import threading
 from collections.abc import Generator
@@ -36,24 +36,24 @@ def sync(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
 
 
 @pytest.fixture
-def one_lane(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
-    """Reads one chunk after another."""
+def one_connection(store: FaultyStore, tmp_path: Path) -> Generator[ModelSync]:
+    """A sync with one connection, which reads one chunk after another."""
     made = opened(store, tmp_path, connections=1)
     yield made
     made.close()
 
 
 def opened(store: FaultyStore, tmp_path: Path, connections: int = 4, freed_blocks_s: float = 0.0) -> ModelSync:
-    patience = replace(QUICK, freed_blocks_s=freed_blocks_s)
+    timeouts = replace(QUICK, freed_blocks_s=freed_blocks_s)
     clock = Counter()
-    chosen = settings(tmp_path, store.bucket, connections, patience)
+    chosen = settings(tmp_path, store.bucket, connections, timeouts)
     made = ModelSync(chosen, silent(), Deps(now=clock))
     made.open()
     return made
 
 
 class Counter:
-    """Each file is used a second after the one before."""
+    """A clock that advances one second per reading, so that each file has another time of last use."""
 
     moment = 0.0
 
@@ -89,40 +89,40 @@ def c(store: FaultyStore) -> ModelFile:
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallDisk:
-    """Room for two models and a little."""
+    """A disk with space for two models and three chunks."""
     return SmallDisk(tmp_path / "models", 2 * EACH + 3, monkeypatch)
 
 
-def test_what_a_failed_download_left_goes_before_any_model(
-    store: FaultyStore, one_lane: ModelSync, disk: SmallDisk, a: ModelFile, b: ModelFile, c: ModelFile
+def test_partial_file_of_a_failed_download_is_deleted_before_any_model(
+    store: FaultyStore, one_connection: ModelSync, disk: SmallDisk, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
     store.script = lambda asked: Status(500) if asked.key == a.path and asked.first >= CHUNK * 6 else None
-    assert finish(one_lane, [b]).errors == []
-    assert finish(one_lane, [a]).codes == ["store_unreachable"]
+    assert finish(one_connection, [b]).errors == []
+    assert finish(one_connection, [a]).codes == ["store_unreachable"]
     assert disk.used() >= (EACH + 6) * CHUNK
-    assert finish(one_lane, [c]).errors == []
-    assert (one_lane.evicted, one_lane.tree.has(b), one_lane.tree.has(c)) == (0, True, True)
+    assert finish(one_connection, [c]).errors == []
+    assert (one_connection.evicted, one_connection.tree.has(b), one_connection.tree.has(c)) == (0, True, True)
 
 
-def test_what_a_failed_download_left_stays_while_there_is_room(
-    store: FaultyStore, one_lane: ModelSync, disk: SmallDisk, a: ModelFile, b: ModelFile
+def test_partial_file_of_a_failed_download_is_kept_while_there_is_space(
+    store: FaultyStore, one_connection: ModelSync, disk: SmallDisk, a: ModelFile, b: ModelFile
 ) -> None:
     disk.chunks = 100
     store.script = lambda asked: Status(500) if asked.key == a.path and asked.first >= CHUNK * 6 else None
-    assert finish(one_lane, [a]).codes == ["store_unreachable"]
-    assert finish(one_lane, [b]).errors == []
-    done = marked_chunks(one_lane.tree.root, a)
+    assert finish(one_connection, [a]).codes == ["store_unreachable"]
+    assert finish(one_connection, [b]).errors == []
+    done = marked_chunks(one_connection.tree.root, a)
     assert done == set(range(6))
     store.asked.clear()
     store.script = lambda _: None
-    assert finish(one_lane, [a]).errors == []
+    assert finish(one_connection, [a]).errors == []
     assert {asked.first // CHUNK for asked in store.of(a.path)} == set(range(EACH)) - done
 
 
-def test_a_part_that_is_being_filled_is_nobodys_room(
+def test_partial_file_of_a_running_download_is_not_deleted(
     store: FaultyStore, tmp_path: Path, disk: SmallDisk, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
-    # More lanes than the first one has chunks.
+    # More connections than the first download has chunks.
     sync = opened(store, tmp_path, connections=12)
     try:
         begun = threading.Event()
@@ -139,7 +139,7 @@ def test_a_part_that_is_being_filled_is_nobodys_room(
 
 
 @pytest.mark.usefixtures("disk")
-def test_a_job_finds_no_file_that_is_just_being_evicted(
+def test_pinning_a_file_during_its_eviction_does_not_find_it(
     sync: ModelSync, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
     assert finish(sync, [a]).errors == []
@@ -150,7 +150,7 @@ def test_a_job_finds_no_file_that_is_just_being_evicted(
     def slowly() -> list[object]:
         deciding.set()
         assert pinning.wait(LIMIT_S)
-        # Long enough for the other thread to go where it must wait.
+        # Lets the other thread reach the lock.
         go_on.wait(0.05)
         return list(real())
 
@@ -174,7 +174,7 @@ def test_a_job_finds_no_file_that_is_just_being_evicted(
 
 
 @pytest.mark.usefixtures("disk")
-def test_a_job_that_joins_a_background_download_may_evict_for_it(
+def test_job_that_joins_a_background_download_may_evict(
     sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert finish(sync, [a, b]).errors == []
@@ -203,13 +203,13 @@ def test_a_job_that_joins_a_background_download_may_evict_for_it(
 
 
 @pytest.mark.usefixtures("disk")
-def test_the_background_group_evicts_nothing(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
+def test_background_download_evicts_nothing(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
     assert finish(sync, [a, b]).errors == []
     assert finish(sync, [c], Urgency.BACKGROUND).codes == ["disk_full"]
     assert sync.evicted == 0
 
 
-def test_blocks_that_a_program_keeps_are_found_elsewhere(
+def test_eviction_goes_on_when_an_open_file_keeps_its_blocks(
     sync: ModelSync, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
     assert finish(sync, [a]).errors == []
@@ -219,7 +219,7 @@ def test_blocks_that_a_program_keeps_are_found_elsewhere(
     assert (sync.tree.has(b), sync.tree.has(c), sync.evicted) == (False, True, 2)
 
 
-def test_a_disk_that_gives_nothing_back_is_full_before_a_byte_is_read(
+def test_full_disk_fails_a_download_before_a_byte_is_read(
     store: FaultyStore, sync: ModelSync, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
     assert finish(sync, [a, b]).errors == []
@@ -231,7 +231,7 @@ def test_a_disk_that_gives_nothing_back_is_full_before_a_byte_is_read(
     assert store.of(c.path) == []
 
 
-def test_a_disk_that_gives_back_a_moment_later_costs_no_second_model(
+def test_eviction_waits_for_blocks_that_are_freed_late(
     store: FaultyStore, disk: SmallDisk, tmp_path: Path, a: ModelFile, b: ModelFile, c: ModelFile
 ) -> None:
     sync = opened(store, tmp_path, freed_blocks_s=LIMIT_S)
@@ -254,7 +254,7 @@ def test_a_disk_that_gives_back_a_moment_later_costs_no_second_model(
 
 
 @pytest.mark.parametrize("which", ["close", "discard"])
-def test_a_part_that_cannot_be_put_away_leaves_nobody_waiting(
+def test_error_on_closing_a_partial_file_fails_its_download(
     store: FaultyStore, sync: ModelSync, a: ModelFile, b: ModelFile, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = getattr(PartialFile, which)
@@ -270,7 +270,7 @@ def test_a_part_that_cannot_be_put_away_leaves_nobody_waiting(
     assert finish(sync, [b]).errors == []
 
 
-def test_a_file_of_very_many_chunks_is_no_burden(tmp_path: Path) -> None:
+def test_file_of_five_million_chunks_needs_little_memory(tmp_path: Path) -> None:
     # In a process of its own, for its peak of memory. Tracing the allocations of this one would crash it: obstore's
     # threads allocate while the trace starts and stops (github.com/python/cpython/issues/128679).
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
@@ -278,7 +278,7 @@ def test_a_file_of_very_many_chunks_is_no_burden(tmp_path: Path) -> None:
 
 
 def peak_of_many_chunks(folder: Path) -> int:
-    """Bytes of memory that a file of five million chunks takes, beside those that any file takes."""
+    """The memory in bytes that a file of five million chunks adds to that of a small file."""
     many = 5_000_000
     huge = ModelFile("loras/huge.safetensors", many * 1024, "0" * 64, chunk_size=1024)
     begun = threading.Event()
@@ -295,7 +295,7 @@ def peak_of_many_chunks(folder: Path) -> int:
         store.script = script
         sync = opened(store, folder)
         try:
-            # What the first file costs once: obstore and its threads.
+            # The first download loads obstore and starts its threads.
             assert finish(sync, [stored(store, "a")]).errors == []
             before = peak_memory()
             sync.request([huge], Urgency.JOB)
@@ -306,12 +306,12 @@ def peak_of_many_chunks(folder: Path) -> int:
 
 
 def peak_memory() -> int:
-    """Bytes this process has had in memory at most."""
+    """The peak memory of this process in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def test_a_volume_that_is_copied_from_does_not_hold_up_a_new_version(
+def test_copy_to_the_volume_does_not_block_a_new_version(
     store: FaultyStore, tmp_path: Path, a: ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = replace(settings(tmp_path, store.bucket), volume=tmp_path / "volume", volume_write=True)
@@ -339,7 +339,7 @@ def test_a_volume_that_is_copied_from_does_not_hold_up_a_new_version(
 
 
 @pytest.mark.usefixtures("disk")
-def test_a_worker_that_stops_evicts_nothing_more(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
+def test_stopping_worker_evicts_nothing(sync: ModelSync, a: ModelFile, b: ModelFile, c: ModelFile) -> None:
     assert finish(sync, [a, b]).errors == []
     stop = threading.Event()
     space = DiskSpace(sync.tree, sync.settings, silent(), stop, lambda: 0.0)

@@ -1,4 +1,4 @@
-"""The commands of docs/guides/models.md, run as they stand from the root of a clone by a Python with obstore alone."""
+"""Runs the commands of docs/guides/models.md unchanged, in a clone, by a Python that has only obstore."""
 
 import os
 import re
@@ -15,17 +15,17 @@ from models.samples import content
 PAGE = (REPOSITORY / "docs/guides/models.md").read_text()
 BLOCK = next(block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "worker_gpu models push" in block)
 ELSEWHERE = ("--hf", "--url")
-"""Sources that no test reaches."""
+"""URLs and repositories that tests cannot reach."""
 
 
 def runnable(line: str) -> str:
-    """A line of the page without what is optional."""
+    """A command of the page without its optional parts."""
     return re.sub(r" \[[^\]]*\]", "", line)
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a clone has: the worker's sources, and the models of the examples."""
+    """A clone with the worker's sources and the models of the examples."""
     (tmp_path / "worker-gpu").symlink_to(REPOSITORY / "worker-gpu")
     for at, path in enumerate(("checkpoints/sdxl.safetensors", "loras/x.safetensors")):
         file = tmp_path / "models" / path
@@ -34,11 +34,11 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_command_of_the_page_works_in_a_clean_clone(clone: Path) -> None:
+def test_documented_commands_work_in_a_clean_clone(clone: Path) -> None:
     python = clone / "bin" / "python3"
     python.parent.mkdir()
     base = getattr(sys, "_base_executable", sys.executable)
-    # Without `site` there are no packages but Python's own and those of the folder.
+    # Without `site` Python finds only its standard library and this folder.
     packages = clone / "packages"
     packages.mkdir()
     for name in ("obstore", "typing_extensions"):

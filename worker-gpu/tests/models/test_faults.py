@@ -1,4 +1,4 @@
-"""A store that does wrong: every byte is right in the end or the file is not there, and the error says which."""
+"""Faults of a store: a file is downloaded correctly or does not appear, and the error names the reason."""
 
 import errno
 import os
@@ -18,7 +18,6 @@ from models.faulty_store import (
     Shifted,
     Silent,
     Status,
-    Trickle,
     Whole,
 )
 from models.pulling import finish, pull
@@ -35,7 +34,7 @@ BODY = content(CHUNK * 7 + 123)
 
 @pytest.fixture
 def big(store: FaultyStore) -> ModelFile:
-    """One model of eight chunks, the last one short."""
+    """A model of eight chunks, of which the last is short."""
     return put(store, model(BIG, BODY), BODY)
 
 
@@ -46,7 +45,7 @@ def put(store: FaultyStore, file: ModelFile, body: bytes) -> ModelFile:
 
 
 def nothing_visible(folder: Path) -> bool:
-    """Whether no file of the manifest has got its name."""
+    """Whether the file has not appeared in the models folder."""
     return not (folder / "models" / BIG).exists()
 
 
@@ -55,7 +54,7 @@ def chunks_asked(store: FaultyStore) -> list[int]:
 
 
 @pytest.mark.usefixtures("big")
-def test_a_model_arrives_and_is_not_read_again(store: FaultyStore, tmp_path: Path) -> None:
+def test_pull_downloads_a_model_once(store: FaultyStore, tmp_path: Path) -> None:
     assert pull(settings(tmp_path, store.bucket)).fetched == [BIG]
     assert (tmp_path / "models" / BIG).read_bytes() == BODY
     assert chunks_asked(store) == list(range(8))
@@ -84,13 +83,13 @@ ONCE: dict[str, Fault] = {
 
 @pytest.mark.parametrize("fault", ONCE.values(), ids=ONCE.keys())
 @pytest.mark.usefixtures("big")
-def test_a_fault_that_passes_costs_nothing_but_a_second_read(store: FaultyStore, tmp_path: Path, fault: Fault) -> None:
+def test_transient_fault_is_retried(store: FaultyStore, tmp_path: Path, fault: Fault) -> None:
     def every_chunk_once(asked: Asked) -> Fault | None:
         seen = sum(one.first == asked.first for one in store.of(BIG))
         return fault if asked.key == BIG and seen == 1 else None
 
     store.script = every_chunk_once
-    # A body shorter than its Content-Length is silence.
+    # A body that is shorter than its Content-Length looks like a stall.
     quick = with_timeouts(settings(tmp_path, store.bucket), replace(QUICK, read_timeout_s=0.5))
     assert pull(quick).errors == []
     assert (tmp_path / "models" / BIG).read_bytes() == BODY
@@ -112,7 +111,7 @@ ALWAYS: dict[str, tuple[Fault, str]] = {
 
 @pytest.mark.parametrize(("fault", "code"), ALWAYS.values(), ids=ALWAYS.keys())
 @pytest.mark.usefixtures("big")
-def test_a_fault_that_stays_is_one_clear_error_and_no_file(
+def test_permanent_fault_is_one_error_and_leaves_no_file(
     store: FaultyStore, tmp_path: Path, fault: Fault, code: str
 ) -> None:
     store.script = lambda asked: fault if asked.key == BIG else None
@@ -123,7 +122,7 @@ def test_a_fault_that_stays_is_one_clear_error_and_no_file(
     assert nothing_visible(tmp_path)
 
 
-def test_one_bad_model_does_not_keep_the_others_away(store: FaultyStore, tmp_path: Path) -> None:
+def test_failed_model_does_not_fail_the_others(store: FaultyStore, tmp_path: Path) -> None:
     bodies = {f"loras/{n}.safetensors": content(CHUNK * 2 + n, n) for n in range(6)}
     store.objects.update(bodies)
     store.objects["manifest.json"] = manifest_bytes(*(model(path, body) for path, body in bodies.items()))
@@ -136,7 +135,7 @@ def test_one_bad_model_does_not_keep_the_others_away(store: FaultyStore, tmp_pat
 
 
 @pytest.mark.usefixtures("big")
-def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, tmp_path: Path) -> None:
+def test_stalled_connection_is_replaced(store: FaultyStore, tmp_path: Path) -> None:
     store.script = lambda asked: Silent(CHUNK // 3) if asked.key == BIG and asked.number < 3 else None
     quick = with_timeouts(settings(tmp_path, store.bucket), replace(QUICK, read_timeout_s=0.1))
     assert pull(quick).errors == []
@@ -144,34 +143,34 @@ def test_a_connection_that_falls_silent_is_given_up(store: FaultyStore, tmp_path
 
 
 @pytest.mark.usefixtures("big")
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_an_object_replaced_while_it_is_read_is_noticed(store: FaultyStore, tmp_path: Path, lanes: int) -> None:
+@pytest.mark.parametrize("connections", [1, 4])
+def test_object_replaced_during_the_download_fails_it(store: FaultyStore, tmp_path: Path, connections: int) -> None:
     def replace_it(asked: Asked) -> Fault | None:
         if asked.key == BIG and asked.number == 3:
             store.objects[BIG] = content(len(BODY), 99)
         return None
 
     store.script = replace_it
-    pulled = pull(settings(tmp_path, store.bucket, lanes))
+    pulled = pull(settings(tmp_path, store.bucket, connections))
     assert pulled.codes == ["model_replaced"]
-    # A lane may ask without a tag only until it has seen one.
-    assert sum("if-match" not in asked.headers for asked in store.of(BIG)) <= lanes
+    # A connection sends no If-Match only until it has an ETag.
+    assert sum("if-match" not in asked.headers for asked in store.of(BIG)) <= connections
     assert nothing_visible(tmp_path)
 
 
-def test_an_object_replaced_since_the_manifest_is_noticed_before_its_bytes(store: FaultyStore, tmp_path: Path) -> None:
+def test_object_replaced_since_the_manifest_is_not_read(store: FaultyStore, tmp_path: Path) -> None:
     put(store, replace(model(BIG, BODY), source=FromBucket("an-older-tag")), BODY)
     assert pull(settings(tmp_path, store.bucket)).codes == ["model_replaced"]
     assert nothing_visible(tmp_path)
 
 
 @pytest.mark.usefixtures("big")
-def test_a_store_that_ignores_if_match_cannot_mix_two_objects(store: FaultyStore, tmp_path: Path) -> None:
+def test_changed_etag_fails_the_download_if_the_store_ignores_if_match(store: FaultyStore, tmp_path: Path) -> None:
     store.script = lambda asked: Headers({"ETag": f'"{asked.number // 2}"'}) if asked.key == BIG else None
     assert pull(settings(tmp_path, store.bucket, connections=1)).codes == ["model_replaced"]
 
 
-def test_without_chunk_hashes_the_whole_decides(store: FaultyStore, tmp_path: Path) -> None:
+def test_file_without_chunk_hashes_is_verified_by_its_hash(store: FaultyStore, tmp_path: Path) -> None:
     put(store, model(BIG, BODY, chunked=False), BODY)
     assert pull(settings(tmp_path / "right", store.bucket)).errors == []
     store.script = lambda asked: Flipped(1) if asked.key == BIG and asked.first == CHUNK * 5 else None
@@ -181,7 +180,7 @@ def test_without_chunk_hashes_the_whole_decides(store: FaultyStore, tmp_path: Pa
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
 @pytest.mark.parametrize("chunked", [True, False])
-def test_every_size_arrives(store: FaultyStore, tmp_path: Path, size: int, chunked: bool) -> None:
+def test_file_of_any_size_is_downloaded(store: FaultyStore, tmp_path: Path, size: int, chunked: bool) -> None:
     body = content(size, size)
     put(store, model(BIG, body, chunked=chunked), body)
     assert pull(settings(tmp_path, store.bucket)).errors == []
@@ -189,16 +188,7 @@ def test_every_size_arrives(store: FaultyStore, tmp_path: Path, size: int, chunk
 
 
 @pytest.mark.usefixtures("big")
-def test_a_full_disk_is_told_before_a_byte_is_read(store: FaultyStore, tmp_path: Path) -> None:
-    everything = replace(settings(tmp_path, store.bucket), min_free_bytes=2**60)
-    pulled = pull(everything)
-    assert pulled.codes == ["disk_full"]
-    assert "MODELS_MIN_FREE_MB" in pulled.errors[0].message
-    assert store.of(BIG) == []
-
-
-@pytest.mark.usefixtures("big")
-def test_a_disk_that_fills_up_gives_its_space_back(
+def test_full_disk_during_a_download_deletes_the_partial_file(
     store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, room = os.pwrite, [CHUNK * 3]
@@ -220,7 +210,7 @@ def _one_and_a_half(_: LocalTree) -> int:
     return len(BODY) * 3 // 2
 
 
-def test_disk_that_one_model_was_promised_is_not_promised_to_the_next(
+def test_space_reserved_for_one_download_is_not_given_to_another(
     store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = model("loras/first.safetensors", BODY), model("loras/second.safetensors", content(len(BODY), 2))
@@ -236,13 +226,13 @@ def test_disk_that_one_model_was_promised_is_not_promised_to_the_next(
 
     store.script = never
     monkeypatch.setattr(LocalTree, "free_bytes", _one_and_a_half)
-    # More lanes than the first one has chunks.
+    # More connections than the first download has chunks.
     sync = ModelSync(settings(tmp_path, store.bucket, connections=12), silent())
     sync.open()
     try:
         slow = sync.request([first], Urgency.JOB)
         assert begun.wait(5)
-        # Nothing of the first is on the disk yet, so the disk alone would have room for both.
+        # Nothing of the first file is written yet, so the free space would suffice for both.
         assert finish(sync, [second]).codes == ["disk_full"]
         assert not slow.futures()[0].done()
     finally:
@@ -260,38 +250,17 @@ MANIFESTS: dict[str, tuple[bytes | None, str]] = {
 
 
 @pytest.mark.parametrize(("body", "code"), MANIFESTS.values(), ids=MANIFESTS.keys())
-def test_a_bad_manifest_is_one_clear_error(store: FaultyStore, tmp_path: Path, body: bytes | None, code: str) -> None:
+def test_bad_manifest_is_one_error(store: FaultyStore, tmp_path: Path, body: bytes | None, code: str) -> None:
     if body is not None:
         store.objects["manifest.json"] = body
-    with pytest.raises(ModelError) as told:
+    with pytest.raises(ModelError) as raised:
         pull(settings(tmp_path, store.bucket))
-    assert told.value.code == code
-    assert "manifest.json" in told.value.message
-
-
-def test_a_trickle_hangs_nothing_when_the_worker_stops(store: FaultyStore, big: ModelFile, tmp_path: Path) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def gate() -> None:
-        begun.set()
-        go_on.wait(5)
-
-    store.script = lambda asked: Trickle(gate) if asked.key == BIG else None
-    sync = ModelSync(with_timeouts(settings(tmp_path, store.bucket), replace(QUICK, read_timeout_s=0.2)), silent())
-    sync.open()
-    sync.load_manifest()
-    batch = sync.request([big], Urgency.JOB)
-    assert begun.wait(5)
-    sync.close()
-    go_on.set()
-    assert isinstance(batch.futures()[0].exception(timeout=1), ModelError)
-    assert nothing_visible(tmp_path)
+    assert raised.value.code == code
+    assert "manifest.json" in raised.value.message
 
 
 @pytest.mark.parametrize("token", ["key…", "key\r\nX: y"])
-def test_a_token_that_no_header_can_hold_is_a_bad_setting_and_not_quoted(
-    store: FaultyStore, tmp_path: Path, token: str
-) -> None:
+def test_token_that_is_invalid_in_a_header_is_not_quoted(store: FaultyStore, tmp_path: Path, token: str) -> None:
     file = model(BIG, BODY, source=FromHub("lab/flux", "x.safetensors"), chunked=False)
     store.objects["manifest.json"] = manifest_bytes(file)
     (error,) = pull(replace(settings(tmp_path, store.bucket), hub=store.url, hub_token=token)).errors

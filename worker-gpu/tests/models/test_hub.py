@@ -1,5 +1,5 @@
-"""Models that stay on Hugging Face: listed by what the hub says of them, fetched with HF_TOKEN, and where to ask when
-the hub refuses. The hub is a fake one; the bucket is R2's."""
+"""Models that stay on Hugging Face: entries from the hub's headers, downloads with HF_TOKEN, and errors that say
+where to get access. The hub is a fake; the bucket is R2's local one."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ def endpoint() -> Generator[Bucket]:
 
 @dataclass
 class Push:
-    """`models push --hf` into a bucket of its own."""
+    """Runs `models push --hf` with a bucket of its own."""
 
     bucket: Bucket
     hub: FaultyStore
@@ -69,7 +69,7 @@ def push(endpoint: Bucket, store: FaultyStore, tmp_path: Path, request: pytest.F
     return Push(replace(endpoint, prefix=f"{name}/"), store, tmp_path / "models")
 
 
-def test_a_file_of_the_hub_is_listed_without_being_read_and_pulled_from_there(push: Push) -> None:
+def test_hub_file_is_pushed_without_a_download_and_pulled_from_the_hub(push: Push) -> None:
     push.hub.objects["cdn/blob"] = BODY
     elsewhere = push.hub.url.replace("127.0.0.1", "localhost")
 
@@ -89,7 +89,7 @@ def test_a_file_of_the_hub_is_listed_without_being_read_and_pulled_from_there(pu
     assert {asked.headers.get("authorization") for asked in push.hub.of("cdn/blob")} == {None}
 
 
-def test_a_renamed_repository_is_followed_within_the_hub(push: Push) -> None:
+def test_renamed_repository_is_followed_within_the_hub(push: Push) -> None:
     new = "new-lab/flux/resolve/v1/flux.safetensors"
     push.hub.objects[new] = b""
 
@@ -103,7 +103,7 @@ def test_a_renamed_repository_is_followed_within_the_hub(push: Push) -> None:
     assert push.manifest().files[PATH].sha256 == SHA256
 
 
-def test_a_small_file_of_the_hub_has_no_hash_to_go_by(push: Push) -> None:
+def test_hub_file_without_a_hash_is_refused(push: Push) -> None:
     push.hub.objects["lab/flux/resolve/main/model_index.json"] = b"{}"
     code, said = push.run("push", "--hf", "lab/flux:model_index.json", "--to", "configs/x.json")
     assert code == 2
@@ -120,7 +120,7 @@ def test_a_small_file_of_the_hub_has_no_hash_to_go_by(push: Push) -> None:
         ("push", "--url", "https://x.example/x.safetensors", "--to", PATH, "--size", "5", "--sha256", "abc"),
     ],
 )
-def test_a_wrong_call_is_told_before_anybody_is_asked(push: Push, argv: tuple[str, ...]) -> None:
+def test_wrong_argument_is_refused_without_a_request(push: Push, argv: tuple[str, ...]) -> None:
     code, said = push.run(*argv)
     assert (code, said.partition(":")[0]) == (2, "bad_setting")
     assert push.hub.asked == []
@@ -147,7 +147,7 @@ REFUSALS: dict[str, tuple[Status, str, str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("answer", "token", "code", "words"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refusal_names_the_page_where_to_ask(
+def test_gated_repository_error_names_its_page(
     push: Push, tmp_path: Path, answer: Status, token: str, code: str, words: tuple[str, ...]
 ) -> None:
     push.hub.script = lambda asked: answer if asked.key.startswith("lab/") else None
@@ -159,21 +159,21 @@ def test_a_refusal_names_the_page_where_to_ask(
     chosen = replace(settings(tmp_path / "w", push.hub.bucket), hub=push.hub.url, hub_token=token or None)
     (fetched,) = pull(chosen).errors
     assert (fetched.code, fetched.path) == (code, PATH)
-    for told in (said, str(fetched)):
-        assert told.startswith(f"{code}: {PATH}")
-        assert f"{push.hub.url}/lab/flux" in told
-        assert "hf_secret" not in told
-        assert all(word in told for word in words), told
+    for output in (said, str(fetched)):
+        assert output.startswith(f"{code}: {PATH}")
+        assert f"{push.hub.url}/lab/flux" in output
+        assert "hf_secret" not in output
+        assert all(word in output for word in words), output
 
 
-def test_a_repository_the_token_cannot_see_is_missing(push: Push) -> None:
+def test_repository_invisible_to_the_token_is_missing(push: Push) -> None:
     push.hub.script = lambda _: Status(404, b"", {"X-Error-Code": "RepoNotFound"})
     code, said = push.run("push", "--hf", "lab/flux:flux.safetensors", "--to", PATH)
     assert code == 1
     assert said == f"model_missing: {PATH}: lab/flux on Hugging Face does not exist, or HF_TOKEN may not see it\n"
 
 
-def test_a_hub_that_is_gone_is_unreachable_and_says_which_repository(push: Push) -> None:
+def test_unreachable_hub_error_names_the_repository(push: Push) -> None:
     code, said = Push(push.bucket, FaultyStore(), push.folder).run(
         "push", "--hf", "lab/flux:x.safetensors", "--to", PATH
     )
@@ -185,7 +185,7 @@ def test_a_hub_that_is_gone_is_unreachable_and_says_which_repository(push: Push)
     "target",
     ["http://cdn.example/blob", "ftp://cdn.example/blob", "file:///etc/passwd", "https://[::1/x", "https://h:p/"],
 )
-def test_a_redirect_to_anything_but_https_is_not_followed(store: FaultyStore, tmp_path: Path, target: str) -> None:
+def test_redirect_to_plain_http_is_not_followed(store: FaultyStore, tmp_path: Path, target: str) -> None:
     file = model(PATH, BODY, source=FromHub("lab/flux", "flux.safetensors"), chunked=False)
     store.objects["manifest.json"] = manifest_bytes(file)
     store.script = lambda asked: Status(302, b"", {"Location": target}) if asked.key.startswith("lab/") else None
@@ -194,7 +194,7 @@ def test_a_redirect_to_anything_but_https_is_not_followed(store: FaultyStore, tm
     assert "not https" in error.message
 
 
-def test_a_redirect_that_never_ends_is_given_up(store: FaultyStore, tmp_path: Path) -> None:
+def test_endless_redirect_fails(store: FaultyStore, tmp_path: Path) -> None:
     file = model(PATH, BODY, source=FromHub("lab/flux", "flux.safetensors"), chunked=False)
     store.objects["manifest.json"] = manifest_bytes(file)
     store.script = lambda asked: Status(302, b"", {"Location": "/lab/round"}) if asked.key.startswith("lab/") else None
@@ -202,19 +202,19 @@ def test_a_redirect_that_never_ends_is_given_up(store: FaultyStore, tmp_path: Pa
     assert (error.code, "redirects" in error.message) == ("store_unreachable", True)
 
 
-def test_a_signed_url_that_has_expired_is_asked_for_anew(store: FaultyStore, tmp_path: Path) -> None:
+def test_expired_signed_url_is_requested_again(store: FaultyStore, tmp_path: Path) -> None:
     file = model(PATH, BODY, source=FromHub("lab/flux", "flux.safetensors"), chunked=False)
     store.objects.update({"manifest.json": manifest_bytes(file), "cdn/1": BODY, "cdn/2": BODY})
 
     def hub(asked: Asked) -> Fault | None:
         if asked.key.startswith("lab/"):
             return Status(302, b"", {"Location": f"/cdn/{1 + min(asked.number, 1)}"})
-        # It works for the first look and for one chunk.
+        # The URL works for the first request and for one chunk.
         return Status(403) if asked.key == "cdn/1" and asked.number > 1 else None
 
     store.script = hub
     chosen = replace(settings(tmp_path, store.bucket, connections=1), hub=store.url)
     assert pull(chosen).errors == []
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
-    # All but the first chunk, besides the look whether it redirects further.
+    # All chunks but the first, and the request that resolves redirects.
     assert sorted(asked.first for asked in store.of("cdn/2")[1:]) == [CHUNK, CHUNK * 2, CHUNK * 3]

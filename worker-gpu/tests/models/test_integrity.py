@@ -1,4 +1,4 @@
-"""What decides whether a file is right: the hashes of its chunks where there are any, the same ones for everybody."""
+"""Integrity checks: every check uses the chunk hashes if the manifest has them."""
 
 import hashlib
 import threading
@@ -31,40 +31,36 @@ BODY = content(CHUNK * 3 + 5, 1)
     harm=st.sampled_from(["none", "flip", "short", "long"]),
     at=st.integers(0, 1000),
 )
-def test_only_the_right_bytes_prove_a_file_however_they_come(
-    size: int, chunked: bool, cut: int, harm: str, at: int
-) -> None:
+def test_check_passes_only_for_the_right_bytes(size: int, chunked: bool, cut: int, harm: str, at: int) -> None:
     body = content(size, size)
     file = model(PATH, body, chunked=chunked, chunk_bytes=7)
-    told = bytearray(body)
-    if harm == "flip" and told:
-        told[at % size] ^= 1
+    added = bytearray(body)
+    if harm == "flip" and added:
+        added[at % size] ^= 1
     elif harm == "short":
-        told = told[: at % size] if size else told
+        added = added[: at % size] if size else added
     elif harm == "long":
-        told += b"x"
+        added += b"x"
     proof = IntegrityCheck(file)
-    for first in range(0, len(told), cut):
-        proof.add(memoryview(bytes(told[first : first + cut])))
-    assert proof.passed() == (bytes(told) == body)
+    for first in range(0, len(added), cut):
+        proof.add(memoryview(bytes(added[first : first + cut])))
+    assert proof.passed() == (bytes(added) == body)
 
 
-def test_a_wrong_chunk_is_known_without_reading_the_rest() -> None:
+def test_wrong_chunk_ends_the_check_early() -> None:
     proof = IntegrityCheck(model(PATH, BODY))
     assert not proof.add(memoryview(bytes(CHUNK)))
 
 
 @pytest.fixture
 def odd(store: FaultyStore) -> ModelFile:
-    """An entry whose `sha256` is not that of its chunks, by a tool that writes manifests and has a fault."""
+    """An entry whose `sha256` does not match its chunks, as a faulty tool could write it."""
     file = replace(model(PATH, BODY), sha256="ab" * 32)
     store.objects.update({PATH: BODY, "manifest.json": manifest_bytes(file)})
     return file
 
 
-def test_where_there_are_chunk_hashes_everybody_goes_by_them(
-    store: FaultyStore, odd: ModelFile, tmp_path: Path
-) -> None:
+def test_chunk_hashes_decide_everywhere(store: FaultyStore, odd: ModelFile, tmp_path: Path) -> None:
     chosen = settings(tmp_path, store.bucket)
     assert pull(chosen).fetched == [PATH]
     asked = len(store.of(PATH))
@@ -74,7 +70,7 @@ def test_where_there_are_chunk_hashes_everybody_goes_by_them(
     tree.close()
     volume = NetworkVolume(tmp_path / "volume", True, lambda: 0.0)
     assert volume.store(odd, chosen.folder / PATH)
-    # Not known to the index any more: the bytes alone tell.
+    # The index no longer knows the file, so its bytes decide.
     (chosen.folder / ".sync" / "index.jsonl").unlink()
     assert pull(chosen).errors == []
     assert len(store.of(PATH)) == asked
@@ -83,7 +79,7 @@ def test_where_there_are_chunk_hashes_everybody_goes_by_them(
 
 
 @pytest.mark.usefixtures("store")
-def test_a_full_check_reads_a_file_by_its_chunks(tmp_path: Path) -> None:
+def test_full_verification_uses_chunk_hashes(tmp_path: Path) -> None:
     tree = LocalTree(tmp_path, lambda: 0.0)
     tree.open()
     (tmp_path / "loras").mkdir()
@@ -95,7 +91,7 @@ def test_a_full_check_reads_a_file_by_its_chunks(tmp_path: Path) -> None:
     tree.close()
 
 
-def test_reading_ends_when_the_worker_stops(tmp_path: Path) -> None:
+def test_check_ends_when_the_worker_stops(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     place = tmp_path / "x"
@@ -117,6 +113,6 @@ def test_reading_ends_when_the_worker_stops(tmp_path: Path) -> None:
         volume.find(model(PATH, BODY))
 
 
-def test_an_empty_file_is_proved_by_its_hash() -> None:
+def test_empty_file_is_verified_by_its_hash() -> None:
     assert IntegrityCheck(model(PATH, b"")).passed()
     assert not IntegrityCheck(replace(model(PATH, b""), sha256=hashlib.sha256(b"x").hexdigest())).passed()

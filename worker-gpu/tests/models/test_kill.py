@@ -1,4 +1,7 @@
-"""`kill -9` at any moment: nothing wrong is ever visible, and the next run reads again only what was in flight."""
+"""Kills at any moment: no wrong file ever appears, and the next run reads again only the chunks in flight.
+
+Guards the recovery of downloads. Resuming depends on the order of writes to the partial file and its marks.
+"""
 
 import os
 import random
@@ -28,7 +31,7 @@ TOTAL_CHUNKS = 10 + 4 + 1 + 6
 
 
 class Puller:
-    """The process of puller.py."""
+    """Runs pulls in the process of puller.py."""
 
     def __init__(self, folder: Path, url: str, connections: int, store: FaultyStore | None = None) -> None:
         self._store = store
@@ -41,8 +44,8 @@ class Puller:
         )
 
     def run(self, step: int = -1, share: float = 0.0, after_bytes: int = -1) -> int:
-        """One pull. Killed by itself at the `step`-th touch of the disk, or from here when the store has sent
-        `after_bytes`. Its exit status."""
+        """Run one pull and return its exit status. The child kills itself at its `step`-th disk operation, or is killed
+        when the store has sent `after_bytes`."""
         assert self._process.stdin is not None
         child: list[int] = []
         sent = [0]
@@ -82,22 +85,22 @@ class Scene:
     files: dict[str, ModelFile]
 
     def check_visible(self) -> None:
-        """What has its name is right."""
+        """Every file that has its final name is correct."""
         for path, body in self.bodies.items():
             found = self.models / path
             assert not found.exists() or found.read_bytes() == body, f"{path} is visible and wrong"
 
     def safe(self) -> set[tuple[str, int]]:
-        """The chunks that no later run may read again."""
+        """The finished chunks, which no later run may read again."""
         return safe_chunks(self.models, self.files.values())
 
     def asked(self) -> set[tuple[str, int]]:
-        """The chunks asked for since the last look."""
+        """The chunks requested since the last call."""
         with_range = [one for one in self.store.take_asked() if one.first >= 0]
         return {(one.key, one.first // CHUNK) for one in with_range}
 
     def begin_anew(self, seed: int) -> None:
-        """Other models under the same names: what is here is stale."""
+        """Replace all models by others with the same paths."""
         self.bodies = {path: content(size, seed + n) for n, (path, size) in enumerate(SIZES.items())}
         self.files = {path: model(path, body) for path, body in self.bodies.items()}
         for path in self.bodies:
@@ -114,7 +117,7 @@ def scene(store: FaultyStore, tmp_path: Path) -> Generator[Scene]:
     puller.close()
 
 
-def test_fifty_kills_while_bytes_come(scene: Scene) -> None:
+def test_kill_during_a_transfer_loses_only_chunks_in_flight(scene: Scene) -> None:
     chance, kills, finished = random.Random(50), 0, 0
     total = sum(SIZES.values())
     while kills < KILLS:
@@ -134,7 +137,7 @@ def test_fifty_kills_while_bytes_come(scene: Scene) -> None:
     assert finished > 3, "the resumed runs never came to an end"
 
 
-def test_fifty_kills_at_a_touch_of_the_disk(scene: Scene) -> None:
+def test_kill_at_a_disk_operation_loses_only_chunks_in_flight(scene: Scene) -> None:
     chance, kills, finished = random.Random(51), 0, 0
     while kills < KILLS:
         before = scene.safe()

@@ -1,4 +1,4 @@
-"""One writer at a time, whoever comes in between; and one that is dead keeps nobody out."""
+"""Leases: one writer at a time, and an expired lease does not block others."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ FILE = model("loras/x.safetensors", BODY)
 
 
 class Moments:
-    """A clock that stands still. Each time it is asked, the next of `happenings` comes first."""
+    """A clock that stands still. Each reading first runs the next of `happenings`."""
 
     def __init__(self, *happenings: Callable[[], object]) -> None:
         self._happenings = list(happenings)
@@ -33,7 +33,7 @@ def nothing() -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A volume with the lease of a worker that died."""
+    """A volume with the expired lease of a dead worker."""
     (tmp_path / "volume" / ".sync").mkdir(parents=True)
     writer = tmp_path / "volume" / ".sync" / "writer"
     writer.write_text("dead")
@@ -51,7 +51,7 @@ def names(root: Path) -> list[str]:
     return sorted(entry.name for entry in (root / ".sync").iterdir())
 
 
-def test_a_lease_is_kept_from_others_until_it_is_given_back_or_its_owner_is_silent(root: Path) -> None:
+def test_lease_excludes_others_until_release_or_expiry(root: Path) -> None:
     path = root / ".sync" / "writer"
     one, other = Lease(path, lambda: NOW), Lease(path, lambda: NOW + LEASE_S - 1)
     assert one.acquire()
@@ -67,13 +67,13 @@ def test_a_lease_is_kept_from_others_until_it_is_given_back_or_its_owner_is_sile
     assert names(root) == ["writer"]
 
 
-def test_of_two_who_find_a_dead_lease_the_second_gives_up_and_harms_nothing(root: Path, source: Path) -> None:
+def test_second_machine_at_an_expired_lease_fails_without_harm(root: Path, source: Path) -> None:
     path = root / ".sync" / "writer"
     first = Lease(path, lambda: NOW)
     part = root / ".sync" / f"x.part.{first.owner}"
 
     def first_takes_over() -> None:
-        # The second has looked at the dead lease and is about to take it away.
+        # The second machine has read the expired lease and is about to remove it.
         assert first.acquire()
         part.write_bytes(b"half of a model")
 
@@ -86,7 +86,7 @@ def test_of_two_who_find_a_dead_lease_the_second_gives_up_and_harms_nothing(root
     assert names(root) == ["writer", part.name]
 
 
-def test_a_writer_thought_dead_that_has_renewed_goes_on(root: Path) -> None:
+def test_renewed_lease_survives_a_takeover(root: Path) -> None:
     path = root / ".sync" / "writer"
     awake = Lease(path, lambda: NOW)
     path.write_text(awake.owner)
@@ -96,7 +96,7 @@ def test_a_writer_thought_dead_that_has_renewed_goes_on(root: Path) -> None:
     assert names(root) == ["writer"]
 
 
-def test_of_three_who_meet_at_most_one_writes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_one_of_three_machines_gets_the_lease(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = root / ".sync" / "writer"
     first, third = Lease(path, lambda: NOW), Lease(path, lambda: NOW)
     real = os.link
@@ -108,12 +108,12 @@ def test_of_three_who_meet_at_most_one_writes(root: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "link", third_was_faster)
     assert not Lease(path, Moments(first.acquire)).acquire()
     assert third.renew()
-    # It asks before it writes on, or gives the file its name.
+    # The writer checks its lease before each write and before the rename.
     assert not first.renew()
     assert names(root) == ["writer"]
 
 
-def test_a_volume_without_links_has_no_writer_rather_than_two(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_volume_without_hard_links_never_has_two_writers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = root / ".sync" / "writer"
     first = Lease(path, lambda: NOW)
 
@@ -127,7 +127,7 @@ def test_a_volume_without_links_has_no_writer_rather_than_two(root: Path, monkey
 
 
 @pytest.mark.parametrize("asked_before", [1, 2, 3])
-def test_a_writer_that_lost_its_lease_leaves_the_file_to_the_other(root: Path, source: Path, asked_before: int) -> None:
+def test_writer_without_its_lease_publishes_nothing(root: Path, source: Path, asked_before: int) -> None:
     path = root / ".sync" / "writer"
 
     def taken() -> None:
@@ -140,7 +140,7 @@ def test_a_writer_that_lost_its_lease_leaves_the_file_to_the_other(root: Path, s
     assert path.read_text() == "another worker"
 
 
-def test_who_takes_over_clears_what_others_left(root: Path, source: Path) -> None:
+def test_new_writer_deletes_files_of_dead_writers(root: Path, source: Path) -> None:
     for name in ("x.part.dead", "dead.0123", "index.jsonl.new.0123"):
         (root / ".sync" / name).write_bytes(b"left")
     assert NetworkVolume(root, True, lambda: NOW).store(FILE, source)

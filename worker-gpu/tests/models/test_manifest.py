@@ -1,4 +1,4 @@
-"""manifest.json: one clear error that names entry and field, or a manifest whose every entry can be acted on."""
+"""Parsing manifest.json: one error that names the entry and the field, or a manifest of usable entries."""
 
 import json
 
@@ -31,7 +31,7 @@ def url(text: str) -> JsonObject:
     return {"kind": "url", "url": text}
 
 
-def test_what_workers_have_read_so_far_is_read_still() -> None:
+def test_manifest_of_an_earlier_version_is_accepted() -> None:
     sources: list[JsonObject] = [
         {"kind": "r2", "etag": "d41d8cd98f00b204e9800998ecf8427e-3"},
         {"kind": "hf", "repo": "lab/flux", "file": "sub/flux.safetensors", "revision": "main"},
@@ -69,25 +69,25 @@ def test_what_workers_have_read_so_far_is_read_still() -> None:
         (entry(chunks=["1" * 64]), "chunks"),
     ],
 )
-def test_an_entry_that_cannot_be_acted_on_is_named(changed: JsonObject, field: str) -> None:
-    with pytest.raises(ModelError) as told:
+def test_invalid_entry_is_named_in_the_error(changed: JsonObject, field: str) -> None:
+    with pytest.raises(ModelError) as raised:
         Manifest.parse(of(entry(path="loras/fine.safetensors"), changed))
-    assert told.value.code == "manifest_invalid"
-    assert f"files[1] ({PATH}): {field}: " in told.value.message
+    assert raised.value.code == "manifest_invalid"
+    assert f"files[1] ({PATH}): {field}: " in raised.value.message
 
 
 @pytest.mark.parametrize("folder", ["custom_nodes", "Custom_Nodes", "custom_nodes/pack"])
 @pytest.mark.parametrize("allow", [False, True])
-def test_nothing_is_put_where_comfyui_would_run_it(folder: str, allow: bool) -> None:
-    with pytest.raises(ModelError, match="ComfyUI runs code in") as told:
+def test_path_in_a_code_folder_is_refused(folder: str, allow: bool) -> None:
+    with pytest.raises(ModelError, match="ComfyUI runs code in") as raised:
         Manifest.parse(of(entry(path=f"{folder}/x.json", allow_unsafe=allow)))
-    assert told.value.code == "manifest_invalid"
+    assert raised.value.code == "manifest_invalid"
 
 
-def test_a_path_that_cannot_be_printed_is_not_quoted() -> None:
-    with pytest.raises(ModelError) as told:
+def test_unprintable_path_is_not_quoted() -> None:
+    with pytest.raises(ModelError) as raised:
         Manifest.parse(of(entry(path="loras/\ud800.safetensors")))
-    assert told.value.message.startswith("manifest.json: files[0]: path: ")
-    with pytest.raises(ModelError) as told:
+    assert raised.value.message.startswith("manifest.json: files[0]: path: ")
+    with pytest.raises(ModelError) as raised:
         Manifest.parse(of(entry(path="x" * 100_000)))
-    assert len(told.value.message) < 500
+    assert len(raised.value.message) < 500

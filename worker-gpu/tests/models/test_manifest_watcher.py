@@ -1,4 +1,4 @@
-"""The manifest is looked at when that may help, and a store that is down costs a worker and its jobs little."""
+"""When the manifest is read again, and how little a failing store delays a worker and its jobs."""
 
 import io
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -39,7 +39,7 @@ def clock() -> Clock:
 
 
 async def no_pause(_: float) -> None:
-    """Nobody needs to wait."""
+    """A pause of no length."""
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ def down(asked: Asked) -> Fault | None:
     return Status(503) if asked.key == MANIFEST else None
 
 
-async def test_a_store_that_is_down_is_tried_for_long_only_by_a_worker_that_has_no_manifest(
+async def test_failing_store_gets_all_attempts_only_without_a_manifest(
     store: FaultyStore, tmp_path: Path, clock: Clock
 ) -> None:
     offer(store, HERE)
@@ -91,7 +91,7 @@ async def test_a_store_that_is_down_is_tried_for_long_only_by_a_worker_that_has_
 
 
 @pytest.mark.parametrize("held", [True, False])
-async def test_a_store_that_is_down_is_left_alone_for_a_while(
+async def test_failing_store_is_not_read_again_within_failed_pause(
     store: FaultyStore, tmp_path: Path, clock: Clock, held: bool
 ) -> None:
     if held:
@@ -108,22 +108,22 @@ async def test_a_store_that_is_down_is_left_alone_for_a_while(
             clock.moment += FAILED_PAUSE_S
             await run(models, "on-the-volume.safetensors")
             assert len(store.of(MANIFEST)) == asked + CACHED_ATTEMPTS
-        # It is well again.
+        # The store works again.
         offer(store, HERE, NEW)
         store.script = lambda _: None
         clock.moment += FAILED_PAUSE_S
         assert (await run(models, "new.safetensors")).files == 1
 
 
-async def test_a_store_that_says_nothing_is_not_waited_for_as_for_a_model(
+async def test_manifest_read_uses_its_own_timeout(
     store: FaultyStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patiences: list[TransferTimeouts] = []
+    used: list[TransferTimeouts] = []
 
     class Noted(BucketClient):
-        def __init__(self, _bucket: Bucket, patience: TransferTimeouts) -> None:
-            patiences.append(patience)
-            super().__init__(store.bucket, replace(patience, read_timeout_s=0.05))
+        def __init__(self, _bucket: Bucket, timeouts: TransferTimeouts) -> None:
+            used.append(timeouts)
+            super().__init__(store.bucket, replace(timeouts, read_timeout_s=0.05))
 
     monkeypatch.setattr(sync_module, "BucketClient", Noted)
     offer(store, HERE)
@@ -134,13 +134,13 @@ async def test_a_store_that_says_nothing_is_not_waited_for_as_for_a_model(
         store.script = lambda asked: Silent(0) if asked.key == MANIFEST else None
         clock.moment += MAX_AGE_S + 1
         await run(models, "here.safetensors")
-    assert [(one.attempts, one.read_timeout_s) for one in patiences] == [
+    assert [(one.attempts, one.read_timeout_s) for one in used] == [
         (TransferTimeouts().attempts, READ_TIMEOUT_S),
         (CACHED_ATTEMPTS, READ_TIMEOUT_S),
     ]
 
 
-async def test_what_was_pushed_a_moment_ago_is_found(store: FaultyStore, tmp_path: Path, clock: Clock) -> None:
+async def test_unknown_model_is_found_after_unchanged_pause(store: FaultyStore, tmp_path: Path, clock: Clock) -> None:
     offer(store, HERE)
     async with models_of(settings(tmp_path, store.bucket), clock) as models:
         assert (await run(models, "new.safetensors")).files == 0
@@ -152,9 +152,7 @@ async def test_what_was_pushed_a_moment_ago_is_found(store: FaultyStore, tmp_pat
         assert (await run(models, "new.safetensors")).files == 1
 
 
-async def test_an_old_manifest_is_looked_at_by_jobs_that_lack_nothing(
-    store: FaultyStore, tmp_path: Path, clock: Clock
-) -> None:
+async def test_manifest_older_than_max_age_is_read_again(store: FaultyStore, tmp_path: Path, clock: Clock) -> None:
     offer(store, HERE)
     async with models_of(settings(tmp_path, store.bucket), clock) as models:
         for moved, more in ((MAX_AGE_S, 0), (1, 1), (MAX_AGE_S, 0), (-3600, 1)):
@@ -165,7 +163,7 @@ async def test_an_old_manifest_is_looked_at_by_jobs_that_lack_nothing(
 
 
 def next_version(store: FaultyStore) -> tuple[ModelFile, bytes]:
-    """A file and its next version, of which the object is there already and the manifest is not."""
+    """A file whose object has been replaced, while the manifest still lists the previous version."""
     new = content(CHUNK * 2 + 5, 2)
     old_file = replace(model(HERE, BODY), source=FromBucket("the-tag-before"))
     offer(store, HERE, NEW)
@@ -174,9 +172,7 @@ def next_version(store: FaultyStore) -> tuple[ModelFile, bytes]:
     return model(HERE, new), new
 
 
-async def test_a_job_in_the_middle_of_a_push_waits_for_the_manifest_and_takes_the_new_version(
-    store: FaultyStore, tmp_path: Path, clock: Clock
-) -> None:
+async def test_job_during_a_push_waits_for_the_manifest(store: FaultyStore, tmp_path: Path, clock: Clock) -> None:
     new_file, new = next_version(store)
     paused: list[float] = []
 
@@ -188,13 +184,13 @@ async def test_a_job_in_the_middle_of_a_push_waits_for_the_manifest_and_takes_th
     async with models_of(settings(tmp_path, store.bucket), clock, pause) as models:
         fetched = await run(models, "here.safetensors", "new.safetensors")
         assert (tmp_path / "models" / HERE).read_bytes() == new
-        # Both files of the job, not only the one that was read again.
+        # Both files of the job count, not only the one whose download was repeated.
         assert (fetched.files, fetched.bytes) == (2, len(new) + len(BODY))
         assert models.health()["errors"] == []
     assert paused == list(REPLACED_PAUSES_S[:2])
 
 
-async def test_an_object_that_no_manifest_ever_follows_fails_its_job_soon(
+async def test_replaced_object_without_a_manifest_fails_the_job(
     store: FaultyStore, tmp_path: Path, clock: Clock
 ) -> None:
     next_version(store)
@@ -204,22 +200,20 @@ async def test_an_object_that_no_manifest_ever_follows_fails_its_job_soon(
         paused.append(seconds)
 
     async with models_of(settings(tmp_path, store.bucket), clock, pause) as models:
-        with pytest.raises(ModelError) as told:
+        with pytest.raises(ModelError) as raised:
             await run(models, "here.safetensors", "new.safetensors")
-        assert (told.value.code, told.value.path) == ("model_replaced", HERE)
+        assert (raised.value.code, raised.value.path) == ("model_replaced", HERE)
         assert (await run(models, "new.safetensors")).files == 0
     assert paused == list(REPLACED_PAUSES_S)
 
 
-async def test_a_manifest_that_somebody_else_has_read_meanwhile_counts(
-    store: FaultyStore, tmp_path: Path, clock: Clock
-) -> None:
+async def test_manifest_loaded_by_another_download_is_used(store: FaultyStore, tmp_path: Path, clock: Clock) -> None:
     new_file, new = next_version(store)
     async with models_of(settings(tmp_path, store.bucket), clock) as models:
 
         def looked(asked: Asked) -> Fault | None:
             if asked.key == HERE and asked.number == 0:
-                # The background group has met the same and looked first.
+                # Another download has met the same error and read the manifest first.
                 store.objects[MANIFEST] = manifest_bytes(new_file, model(NEW, BODY))
                 models._sync.load_manifest()  # pyright: ignore[reportPrivateUsage]
             return None

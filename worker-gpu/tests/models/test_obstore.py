@@ -1,4 +1,4 @@
-"""What the worker relies on in obstore, and what it must not take from it."""
+"""The behavior of obstore that the worker relies on or has to prevent."""
 
 import os
 import subprocess
@@ -17,13 +17,13 @@ BODY = content(CHUNK * 3, 1)
 SECRET_URL = "https://cdn.example/x?X-Amz-Signature=secret"
 
 
-def test_a_worker_without_models_does_not_import_obstore() -> None:
+def test_worker_without_models_does_not_import_obstore() -> None:
     script = "import sys, worker_gpu.process, worker_gpu.models.service; sys.exit('obstore' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=env)  # noqa: S603 -- a script of ours
 
 
-def test_variables_of_aws_change_no_request(
+def test_aws_variables_do_not_change_requests(
     store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
@@ -46,7 +46,7 @@ def test_variables_of_aws_change_no_request(
         assert {"x-amz-security-token", "x-amz-request-payer"}.isdisjoint(asked.headers)
 
 
-def test_an_error_text_holds_neither_url_nor_the_structures_of_rust() -> None:
+def test_error_text_omits_urls_and_rust_structures() -> None:
     text = (
         f"Generic HTTP error: Error performing GET {SECRET_URL} in 3.6s, after 7 retries, max_retries: 7 "
         f"- HTTP error: error sending request\n\nDebug source:\nurl: {SECRET_URL}\n"
@@ -56,7 +56,7 @@ def test_an_error_text_holds_neither_url_nor_the_structures_of_rust() -> None:
     assert said == "Generic HTTP error: HTTP error: error sending request (failed to lookup address information)"
 
 
-def test_a_status_and_a_wrong_range_are_read_from_the_error_text() -> None:
+def test_status_and_range_are_parsed_from_the_error_text() -> None:
     refused = to_transient_error(
         Exception(f"Error performing GET {SECRET_URL} in 1ms - Server returned non-2xx status code: 503 X: hi")
     )

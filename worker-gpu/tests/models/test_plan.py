@@ -1,4 +1,4 @@
-"""The planner: what is evicted is enough, needed, unpinned and the oldest; and the order of fetching."""
+"""Eviction plans are sufficient, minimal and oldest first; downloads are ordered by rank."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from worker_gpu.models.disk.eviction import Eviction, NoRoom, plan_eviction
 from worker_gpu.models.disk.file_index import KnownFile
 from worker_gpu.models.download.priority import Urgency, rank
-from worker_gpu.models.manifest.manifest import Manifest, ModelFile
+from worker_gpu.models.manifest.manifest import ModelFile
 
 SIZES = st.integers(0, 1000)
 
@@ -28,7 +28,9 @@ PINS = st.sets(st.integers(0, 11)).map(lambda ns: {f"loras/{n}.safetensors" for 
 
 
 @given(need=SIZES, free=SIZES, reserve=SIZES, held=held_files(), pinned=PINS, may=st.booleans())
-def test_room(need: int, free: int, reserve: int, held: list[KnownFile], pinned: set[str], may: bool) -> None:
+def test_eviction_is_sufficient_minimal_and_oldest_first(
+    need: int, free: int, reserve: int, held: list[KnownFile], pinned: set[str], may: bool
+) -> None:
     able = [one for one in held if may and not one.linked and not one.baked and one.path not in pinned]
     plan = plan_eviction(need, free, reserve, held, pinned, may)
     if isinstance(plan, NoRoom):
@@ -37,9 +39,9 @@ def test_room(need: int, free: int, reserve: int, held: list[KnownFile], pinned:
     assert set(plan.files) <= set(able)
     left = free + sum(one.size for one in plan.files) - need - reserve
     assert left >= 0 or (not plan.files and need + reserve <= free)
-    # Nothing is evicted that could have stayed.
+    # No file is evicted without need.
     assert all(left - one.size < 0 for one in plan.files)
-    # What stays although it is older than something evicted was too small to matter.
+    # An older file is kept only if it is smaller than the space that remains to be freed.
     for gone in plan.files:
         for stays in able:
             if stays not in plan.files and stays.used_s < gone.used_s:
@@ -47,12 +49,12 @@ def test_room(need: int, free: int, reserve: int, held: list[KnownFile], pinned:
 
 
 @given(held=held_files())
-def test_with_room_enough_nothing_goes(held: list[KnownFile]) -> None:
+def test_nothing_is_evicted_if_there_is_space(held: list[KnownFile]) -> None:
     assert plan_eviction(10, 30, 20, held, set()) == Eviction(())
 
 
 @given(st.lists(st.tuples(SIZES, st.integers(-3, 3), st.sampled_from(Urgency)), max_size=20))
-def test_who_waits_goes_first_then_priority_then_the_biggest(rows: list[tuple[int, int, Urgency]]) -> None:
+def test_rank_orders_by_urgency_priority_and_size(rows: list[tuple[int, int, Urgency]]) -> None:
     files = [
         (ModelFile(f"vae/{n}.sft", size, "0" * 64, priority=priority), urgency)
         for n, (size, priority, urgency) in enumerate(rows)
@@ -63,7 +65,7 @@ def test_who_waits_goes_first_then_priority_then_the_biggest(rows: list[tuple[in
 
 
 @given(size=st.integers(0, 10_000), chunk=st.integers(1024, 5000))
-def test_spans_cover_a_file_exactly(size: int, chunk: int) -> None:
+def test_chunk_ranges_cover_a_file_exactly(size: int, chunk: int) -> None:
     file = ModelFile("vae/x.sft", size, "0" * 64, chunk_size=chunk)
     at = 0
     for n in range(file.chunk_count):
@@ -74,28 +76,8 @@ def test_spans_cover_a_file_exactly(size: int, chunk: int) -> None:
     assert at == size
 
 
-@given(
-    st.lists(
-        st.builds(
-            ModelFile,
-            st.from_regex(r"[a-z]{1,8}/[a-zA-Z0-9_-]{1,12}\.safetensors", fullmatch=True),
-            st.integers(0, 10**12),
-            st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
-            groups=st.tuples(st.sampled_from(["boot", "background", "mine"])),
-            priority=st.integers(-5, 5),
-            allow_unsafe=st.booleans(),
-        ),
-        max_size=5,
-        unique_by=lambda file: file.path,
-    )
-)
-def test_a_manifest_reads_as_it_was_written(files: list[ModelFile]) -> None:
-    manifest = Manifest.of(files)
-    assert Manifest.parse(manifest.to_bytes()) == manifest
-
-
 @pytest.mark.parametrize("urgency", Urgency)
-def test_only_what_is_waited_for_evicts(urgency: Urgency) -> None:
+def test_only_urgent_downloads_evict(urgency: Urgency) -> None:
     old = KnownFile("loras/old.sft", 100, 0, 1, "0" * 64, False, 0)
     plan = plan_eviction(50, 0, 0, [old], set(), urgency is not Urgency.BACKGROUND)
     assert plan == (NoRoom(50) if urgency is Urgency.BACKGROUND else Eviction((old,)))

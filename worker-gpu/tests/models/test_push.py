@@ -1,5 +1,5 @@
-"""Pushing again, against R2's own S3 endpoint: what is not said stays as it was, and the manifest is true of the bucket
-at every moment and after every failure."""
+"""Repeated pushes to R2's local S3 endpoint: options that are not given keep their values, and the manifest matches the
+bucket at every moment and after every failure."""
 
 import asyncio
 import hashlib
@@ -33,7 +33,7 @@ def endpoint() -> Generator[Bucket]:
 
 
 class Place:
-    """A folder of models and a place of its own in the bucket."""
+    """A models folder, and a prefix of its own in the bucket."""
 
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self.bucket = bucket
@@ -74,7 +74,7 @@ def said_of(file: ModelFile) -> tuple[tuple[str, ...], int]:
     return file.groups, file.priority
 
 
-def test_the_boot_group_survives_a_push_of_the_whole_folder(place: Place) -> None:
+def test_push_of_the_folder_keeps_the_boot_group(place: Place) -> None:
     one = place.put(A, content(1000, 1))
     place.put(B, content(1000, 2))
     place.push(one, "--group", "boot", "--priority", "10")
@@ -82,7 +82,7 @@ def test_the_boot_group_survives_a_push_of_the_whole_folder(place: Place) -> Non
     assert {path: said_of(file) for path, file in place.manifest().items()} == {A: (("boot",), 10), B: ((), 0)}
 
 
-def test_a_new_version_is_in_the_groups_of_the_one_before(place: Place) -> None:
+def test_new_version_keeps_the_groups_of_the_previous_one(place: Place) -> None:
     one = place.put(A, content(1000, 1))
     place.push(one, "--group", "boot", "--group", "sdxl", "--priority", "10")
     place.put(A, content(2000, 2))
@@ -91,7 +91,7 @@ def test_a_new_version_is_in_the_groups_of_the_one_before(place: Place) -> None:
     assert (file.size, said_of(file)) == (2000, (("boot", "sdxl"), 10))
 
 
-def test_what_is_said_counts_and_nothing_else_changes(place: Place) -> None:
+def test_push_options_change_only_what_they_name(place: Place) -> None:
     one = place.put(A, content(1000, 1))
     place.push(one, "--group", "boot", "--priority", "10")
     place.push(one, "--group", "background")
@@ -102,7 +102,7 @@ def test_what_is_said_counts_and_nothing_else_changes(place: Place) -> None:
     assert said_of(place.manifest()[A]) == ((), 0)
 
 
-def test_what_comes_from_elsewhere_still_does_after_a_push_of_the_folder(place: Place) -> None:
+def test_push_of_the_folder_keeps_remote_sources(place: Place) -> None:
     body = content(1000, 1)
     place.put(A, body)
     source = FromHub("lab/sdxl", "sdxl.safetensors")
@@ -117,14 +117,14 @@ def test_what_comes_from_elsewhere_still_does_after_a_push_of_the_folder(place: 
     assert pull(settings(place.folder.parent / "worker", place.bucket)).errors == []
 
 
-def test_another_version_than_the_hubs_goes_into_the_bucket(place: Place) -> None:
+def test_version_that_differs_from_the_hub_is_uploaded(place: Place) -> None:
     there = ModelFile(A, 3, hashlib.sha256(b"hub").hexdigest(), source=FromHub("lab/sdxl", "sdxl.safetensors"))
     place.update(lambda before: with_entries(before, [there]))
     place.push(place.put(A, b"own"))
     assert isinstance(place.manifest()[A].source, FromBucket)
 
 
-def test_a_push_that_fails_leaves_a_manifest_that_is_true(place: Place, tmp_path: Path) -> None:
+def test_failed_push_leaves_a_correct_manifest(place: Place, tmp_path: Path) -> None:
     one, other = place.put(A, content(1000, 1)), place.put(B, content(1000, 2))
     place.push(one, other)
     before = place.manifest()
@@ -138,13 +138,13 @@ def test_a_push_that_fails_leaves_a_manifest_that_is_true(place: Place, tmp_path
     assert pull(settings(tmp_path, place.bucket)).errors == []
 
 
-def test_a_failure_before_anything_was_pushed_writes_nothing(place: Place) -> None:
+def test_push_that_fails_at_first_writes_nothing(place: Place) -> None:
     code, _ = place.run("push", str(place.folder / "loras/none.safetensors"))
     assert code == 1
     assert place.run("list")[1].startswith("manifest_missing")
 
 
-def test_the_manifest_follows_a_replaced_object_before_the_next_is_sent(
+def test_manifest_is_updated_right_after_a_replaced_object(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.push(*(place.put(path, content(1000, number)) for number, path in enumerate((A, B, C))))
@@ -153,7 +153,7 @@ def test_the_manifest_follows_a_replaced_object_before_the_next_is_sent(
     real, moments = Pusher.upload, iter(range(3))
 
     def looked(pusher: Pusher, source: Path, file: ModelFile) -> tuple[ModelFile, bool]:
-        # A worker that starts at this moment has everything it is told of.
+        # A worker that starts now can download every file of the manifest.
         assert pull(settings(tmp_path / str(next(moments)), place.bucket)).errors == []
         return real(pusher, source, file)
 
@@ -162,7 +162,7 @@ def test_the_manifest_follows_a_replaced_object_before_the_next_is_sent(
     assert next(moments, None) is None
 
 
-def test_many_new_files_are_one_new_manifest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_of_many_new_files_writes_one_manifest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     real = BucketClient.replace
 
@@ -187,13 +187,13 @@ def test_many_new_files_are_one_new_manifest(place: Place, monkeypatch: pytest.M
         ("--url", "https://cdn.example/x", "--size", "3", "--group", ""),
     ],
 )
-def test_a_manifest_that_workers_would_refuse_is_not_written(place: Place, argv: tuple[str, ...]) -> None:
+def test_push_refuses_a_manifest_that_workers_would_reject(place: Place, argv: tuple[str, ...]) -> None:
     code, said = place.run("push", *argv, "--sha256", "0" * 64, "--to", A)
     assert (code, said.splitlines()[-1].partition(":")[0]) == (2, "bad_setting")
     assert place.run("list")[1].startswith("manifest_missing")
 
 
-def test_a_folder_with_nothing_to_push_is_a_wrong_call(place: Place) -> None:
+def test_push_of_an_empty_folder_is_refused(place: Place) -> None:
     place.put("custom_nodes/pack/x.json", b"{}")
     place.put("loose.safetensors", b"x")
     code, said = place.run("push", str(place.folder))
@@ -202,7 +202,7 @@ def test_a_folder_with_nothing_to_push_is_a_wrong_call(place: Place) -> None:
     assert place.run("push", str(place.folder / "custom_nodes/pack/x.json"), "--to", "custom_nodes/x.json")[0] == 2
 
 
-def test_a_job_that_comes_between_a_new_version_and_its_manifest_takes_the_new_version(
+def test_job_between_object_and_manifest_gets_the_new_version(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.push(place.put(A, content(1000, 1)), place.put(B, content(1000, 2)))
@@ -225,7 +225,7 @@ def test_a_job_that_comes_between_a_new_version_and_its_manifest_takes_the_new_v
             await models.close()
 
     async def pushed(_: float) -> None:
-        # The job has been refused the version that the manifest still names.
+        # The read of the version in the manifest has failed.
         may_go_on.set()
         await asyncio.to_thread(pushing.join)
 

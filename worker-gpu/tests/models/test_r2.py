@@ -1,4 +1,4 @@
-"""Against R2's own S3 endpoint (Miniflare): push, list, pull, verify; signatures and checksums are R2's to judge."""
+"""The commands with R2's local S3 endpoint (Miniflare), which verifies signatures and checksums."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ def endpoint() -> Generator[Bucket]:
 
 @pytest.fixture
 def bucket(endpoint: Bucket, request: pytest.FixtureRequest) -> Bucket:
-    """A place of this test's own in the bucket."""
+    """A bucket with a prefix of its own for the test."""
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
     return replace(endpoint, prefix=f"{name}/")
 
@@ -43,7 +43,7 @@ def run(argv: list[str], bucket: Bucket, folder: Path) -> tuple[int, str]:
     return code, out.getvalue()
 
 
-def test_what_is_pushed_is_listed_pulled_and_verified(bucket: Bucket, tmp_path: Path) -> None:
+def test_pushed_model_is_listed_pulled_and_verified(bucket: Bucket, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     bodies = {"checkpoints/x.safetensors": content(3_000_000, 1), AWKWARD: content(10, 2), "vae/sub/v.sft": b""}
     for path, body in bodies.items():
@@ -67,7 +67,7 @@ def test_what_is_pushed_is_listed_pulled_and_verified(bucket: Bucket, tmp_path: 
     assert run(["verify"], bucket, there) == (0, "2 of 2 files ok\n")
 
 
-def test_a_multipart_model_has_every_part_checked_and_comes_back_whole(bucket: Bucket, tmp_path: Path) -> None:
+def test_multipart_upload_verifies_every_part(bucket: Bucket, tmp_path: Path) -> None:
     body = content(2 * PART + 77, 3)
     source = tmp_path / "m.safetensors"
     source.write_bytes(body)
@@ -82,20 +82,20 @@ def test_a_multipart_model_has_every_part_checked_and_comes_back_whole(bucket: B
     assert (tmp_path / "models/unet/m.safetensors").read_bytes() == body
 
 
-def test_a_file_changed_while_it_is_pushed_is_noticed(bucket: Bucket, tmp_path: Path) -> None:
+def test_file_changed_during_its_push_is_refused(bucket: Bucket, tmp_path: Path) -> None:
     source = tmp_path / "m.safetensors"
     source.write_bytes(content(2 * PART, 4))
     file = describe(source, PushEntry("unet/m.safetensors"), PART)
     source.write_bytes(content(2 * PART, 5))
     pusher = Pusher(bucket, QUICK, BucketClient)
-    with pytest.raises(ModelError) as told:
+    with pytest.raises(ModelError) as raised:
         pusher.upload(source, file)
-    assert told.value.code == "model_replaced"
+    assert raised.value.code == "model_replaced"
     store = BucketClient(bucket, QUICK)
     assert store.head("unet/m.safetensors") is None
 
 
-def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path) -> None:
+def test_replaced_object_is_detected_by_its_etag(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(content(1000, 6))
     assert run(["push", str(tmp_path / "x.safetensors"), "--to", "loras/x.safetensors"], bucket, tmp_path)[0] == 0
     store = BucketClient(bucket, QUICK)
@@ -104,7 +104,7 @@ def test_a_replaced_object_is_noticed_by_its_tag(bucket: Bucket, tmp_path: Path)
     assert pull(settings(tmp_path, bucket)).codes == ["model_replaced"]
 
 
-def test_two_who_push_at_once_lose_nothing(bucket: Bucket, tmp_path: Path) -> None:
+def test_concurrent_pushes_keep_all_entries(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"x")
     one, other = Pusher(bucket, QUICK, BucketClient), Pusher(bucket, QUICK, BucketClient)
     mine = describe(tmp_path / "x.safetensors", PushEntry("loras/mine.safetensors"))
@@ -113,7 +113,7 @@ def test_two_who_push_at_once_lose_nothing(bucket: Bucket, tmp_path: Path) -> No
 
     def change(before: Manifest) -> Manifest:
         if next(met, False):
-            # Between the read of the first and its write.
+            # Between the first push's read and its write of the manifest.
             other.update_manifest(lambda then: with_entries(then, [theirs]))
         return with_entries(before, [mine])
 
@@ -121,7 +121,7 @@ def test_two_who_push_at_once_lose_nothing(bucket: Bucket, tmp_path: Path) -> No
     assert set(after.files) == {"loras/mine.safetensors", "loras/theirs.safetensors"}
 
 
-def test_wrong_credentials_are_named(bucket: Bucket, tmp_path: Path) -> None:
+def test_wrong_credentials_are_named_in_the_error(bucket: Bucket, tmp_path: Path) -> None:
     wrong = replace(bucket, credentials=Credentials("local", "not-the-secret"))
     code, said = run(["list"], wrong, tmp_path)
     assert code == 1
@@ -129,7 +129,7 @@ def test_wrong_credentials_are_named(bucket: Bucket, tmp_path: Path) -> None:
     assert "not-the-secret" not in said
 
 
-def test_an_empty_bucket_says_what_to_do(bucket: Bucket, tmp_path: Path) -> None:
+def test_empty_bucket_error_says_what_to_do(bucket: Bucket, tmp_path: Path) -> None:
     code, said = run(["pull"], bucket, tmp_path)
     assert (code, said) == (
         1,

@@ -1,26 +1,22 @@
-"""R2's own S3 endpoint behind a line that cuts, alters and stalls, and workers killed while they read from it."""
+"""Pulls from R2's local S3 endpoint over connections that are cut, altered or stalled."""
 
 import random
-import signal
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from models.local_r2 import r2
-from models.partial_files import safe_chunks
 from models.pulling import pull
 from models.relay import Harm, Relay, relay_to
 from models.samples import CHUNK, QUICK, content, manifest_bytes, model, settings, with_timeouts
-from models.test_kill import Puller
 from worker_gpu.models.download.bucket import BucketClient
 from worker_gpu.models.manifest.manifest import FromBucket, ModelFile
 from worker_gpu.models.settings import Bucket
 
 WHOLE = "vae/d.safetensors"
-"""A file of one chunk, which reaches every byte that a test harms on whichever connection it comes."""
+"""A file of one large chunk, whose connection reaches every harmed byte."""
 SIZES = {
     "checkpoints/a.safetensors": CHUNK * 9 + 5,
     "loras/b.safetensors": CHUNK * 4,
@@ -34,7 +30,7 @@ STALL_S = 0.1
 
 @pytest.fixture(scope="module")
 def bucket() -> Generator[Bucket]:
-    """R2 with models in it, each entry with the tag that R2 gave."""
+    """A bucket of R2 with models, whose entries have R2's ETags."""
     with r2() as made:
         store = BucketClient(made, QUICK)
         files: list[ModelFile] = []
@@ -68,23 +64,20 @@ def everything_is_here(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["cut", "flip", "stall"])
-@pytest.mark.parametrize("at", [0, 5, 400, 1000, CHUNK // 2, CHUNK + 100, CHUNK * 2])
-def test_a_harm_to_every_first_connection_costs_only_a_second_read(
-    bucket: Bucket, relay: Relay, tmp_path: Path, kind: str, at: int
-) -> None:
+@pytest.mark.parametrize("at", [5, 1000, CHUNK * 2])
+def test_harmed_connection_is_retried(bucket: Bucket, relay: Relay, tmp_path: Path, kind: str, at: int) -> None:
     harm = Harm("cut" if kind == "cut" else "flip" if kind == "flip" else "stall", at)
-    # The first connection of all reads the manifest, which its own test is about. One that is given up may be followed
-    # by another before a byte of it was harmed, so the number of a connection does not say whether it counts.
+    # Connection 0 reads the manifest. The others are harmed until enough of them were, since a connection may end
+    # before it reaches the harmed byte.
     relay.plan = lambda number: harm if number >= 1 and relay.harmed < CONNECTIONS else None
     chosen = settings(tmp_path, replace(bucket, endpoint=relay.endpoint), CONNECTIONS)
-    # A slow machine is not a stall: where nothing stalls, the timeout is long.
+    # Only stalls need a short timeout, which could also expire on a slow machine.
     read_timeout_s = STALL_S if kind == "stall" else QUICK.read_timeout_s
     pulled = pull(
         with_timeouts(chosen, replace(QUICK, read_timeout_s=read_timeout_s, attempts=20, corrupt_attempts=20))
     )
     check_visible(tmp_path)
-    # A bit of the head may turn an answer into a refusal that is final; then the file is not there, and the next
-    # pull brings it.
+    # A flipped bit of a header can make a response a permanent error. The next pull then downloads the file.
     if kind != "flip" or at >= 1000:
         assert pulled.errors == []
     relay.plan = lambda _: None
@@ -93,7 +86,7 @@ def test_a_harm_to_every_first_connection_costs_only_a_second_read(
     assert relay.harmed > 0
 
 
-def test_a_line_that_harms_at_random_never_shows_a_wrong_file(bucket: Bucket, relay: Relay, tmp_path: Path) -> None:
+def test_random_harm_never_publishes_a_wrong_file(bucket: Bucket, relay: Relay, tmp_path: Path) -> None:
     chance = random.Random(7)
     kinds = ("cut", "flip", "stall", "cut")
     plans = [Harm(kinds[n % 4], chance.randrange(CHUNK * 3)) if chance.random() < 0.6 else None for n in range(400)]
@@ -102,7 +95,7 @@ def test_a_line_that_harms_at_random_never_shows_a_wrong_file(bucket: Bucket, re
     chosen = settings(tmp_path, replace(bucket, endpoint=relay.endpoint), CONNECTIONS)
     hasty = with_timeouts(chosen, replace(QUICK, read_timeout_s=STALL_S))
     for path in ["none", *list(BODIES) * 4]:
-        # Gone again: what is here is not read a second time.
+        # Deleted, since a pull does not read a present file again.
         (tmp_path / "models" / path).unlink(missing_ok=True)
         pull(replace(hasty, manifest=_manifest_of(bucket, tmp_path)))
         check_visible(tmp_path)
@@ -112,40 +105,8 @@ def test_a_line_that_harms_at_random_never_shows_a_wrong_file(bucket: Bucket, re
     assert everything_is_here(tmp_path)
 
 
-def test_fifty_kills_while_r2_sends(relay: Relay, tmp_path: Path) -> None:
-    chance, kills, finished = random.Random(52), 0, 0
-    root = f"{urlsplit(relay.endpoint).path}/models"
-    files = {f"{root}/{path}": entry(path, body) for path, body in BODIES.items()}
-    puller = Puller(tmp_path, relay.endpoint, CONNECTIONS)
-    try:
-        while kills < 50:
-            before = safe_chunks(tmp_path / "models", files.values())
-            status = puller.run(step=chance.randrange(50), share=chance.random())
-            check_visible(tmp_path)
-            passed = relay.take_asked()
-            asked = {(files[path].path, first // CHUNK) for path, first in passed if path in files}
-            after = safe_chunks(tmp_path / "models", files.values())
-            assert not asked & before, "read again what was safe"
-            assert len(asked - after) <= CONNECTIONS, "lost more than what was in flight"
-            if status == -signal.SIGKILL:
-                kills += 1
-                continue
-            assert status == 0
-            assert everything_is_here(tmp_path)
-            assert asked | before == after
-            finished += 1
-            for path in BODIES:
-                (tmp_path / "models" / path).unlink()
-        assert finished > 0
-        assert puller.run() == 0
-        assert everything_is_here(tmp_path)
-        check_visible(tmp_path)
-    finally:
-        puller.close()
-
-
 def _manifest_of(bucket: Bucket, folder: Path) -> Path:
-    """The bucket's manifest on disk: its own reading is not what the line is harmed for."""
+    """The bucket's manifest as a local file, so that no fault hits its download."""
     kept = folder / "manifest.json"
     if not kept.exists():
         store = BucketClient(bucket, QUICK)

@@ -1,4 +1,4 @@
-"""Which models a graph names: loaders of ComfyUI and of others, embeddings in a text, and what only looks like one."""
+"""Which models a workflow names: loaders of ComfyUI and of custom nodes, embeddings in texts, and similar values."""
 
 import pytest
 
@@ -62,20 +62,20 @@ NAMES: dict[str, tuple[dict[str, Json], list[str]]] = {
 
 
 @pytest.mark.parametrize(("inputs", "paths"), NAMES.values(), ids=NAMES.keys())
-def test_a_graph_names(inputs: dict[str, Json], paths: list[str]) -> None:
+def test_workflow_names_models(inputs: dict[str, Json], paths: list[str]) -> None:
     assert named(**inputs)[0] == paths
 
 
 @pytest.mark.parametrize("value", ["new.safetensors", "sub/new.GGUF", "x.ckpt"])
-def test_what_looks_like_a_model_and_is_not_known_is_told_apart(value: str) -> None:
+def test_value_like_an_unlisted_model_is_unknown(value: str) -> None:
     assert named(ckpt_name=value) == ([], [value])
 
 
 @pytest.mark.parametrize("value", ["a photo.png", "two\nlines.safetensors", "", "safetensors", "embedding:unknown"])
-def test_what_is_no_model_is_nothing(value: str) -> None:
+def test_value_unlike_a_model_is_ignored(value: str) -> None:
     assert named(text=value) == ([], [])
 
 
-def test_a_graph_without_sense_names_nothing() -> None:
+def test_malformed_workflow_names_nothing() -> None:
     graph: dict[str, JsonObject] = {"1": {}, "2": {"inputs": ["a.safetensors"]}, "3": {"inputs": "a.safetensors"}}
     assert find_requested(graph, MANIFEST).files == ()

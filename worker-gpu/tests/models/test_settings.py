@@ -1,4 +1,4 @@
-"""The environment: what is taken for granted, what must come together, and which variable is to blame."""
+"""Settings from the environment: defaults, required variables, and errors that name the variable."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +28,14 @@ def read(env: dict[str, str], is_mount: Callable[[Path], bool] = nothing_mounted
     return read_model_settings(env, 2, is_mount)
 
 
-def test_an_empty_environment_syncs_nothing() -> None:
+def test_empty_environment_disables_models() -> None:
     settings = read({"COMFYUI_PATH": "/comfyui"})
     assert not settings.enabled
     assert settings.folder == Path("/comfyui/models")
     assert (settings.hub, settings.hub_token, settings.volume) == (HUB, None, None)
 
 
-def test_a_bucket_is_its_four_variables_and_a_folder_in_it() -> None:
+def test_bucket_needs_four_variables_and_accepts_a_prefix() -> None:
     settings = read({**BUCKET, "MODELS_PREFIX": "/team/a/", "MODELS_DIR": "/data/models"})
     assert settings.enabled
     assert settings.bucket is not None
@@ -44,26 +44,26 @@ def test_a_bucket_is_its_four_variables_and_a_folder_in_it() -> None:
     assert "the-secret" not in repr(settings)
 
 
-def test_a_manifest_on_disk_is_enough(tmp_path: Path) -> None:
+def test_manifest_file_alone_enables_models(tmp_path: Path) -> None:
     assert read({"MODELS_MANIFEST": str(tmp_path / "m.json")}).enabled
 
 
 @pytest.mark.parametrize(("cpus", "most"), [(1, 16), (2, 16), (4, 32), (128, 64)])
-def test_connections_follow_the_processors(cpus: int, most: int) -> None:
+def test_connections_scale_with_cpus(cpus: int, most: int) -> None:
     assert read_model_settings({}, cpus, nothing_mounted).connections == most
 
 
-def test_numbers_are_taken_as_given() -> None:
+def test_numbers_are_parsed() -> None:
     settings = read({"MODELS_LANES": "7", "MODELS_MIN_FREE_MB": "0"})
     assert (settings.connections, settings.min_free_bytes) == (7, 0)
     assert read({"MODELS_MIN_FREE_MB": "10"}).min_free_bytes == 10 * MIB
 
 
 @pytest.mark.parametrize("lacking", [name for name in BUCKET if name != "MODELS_BUCKET"])
-def test_half_a_bucket_names_what_is_missing(lacking: str) -> None:
-    with pytest.raises(ModelError, match=lacking) as told:
+def test_incomplete_bucket_error_names_the_missing_variables(lacking: str) -> None:
+    with pytest.raises(ModelError, match=lacking) as raised:
         read({name: value for name, value in BUCKET.items() if name != lacking})
-    assert told.value.code == "bad_setting"
+    assert raised.value.code == "bad_setting"
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_half_a_bucket_names_what_is_missing(lacking: str) -> None:
         ("MODELS_LANES", "٣"),
     ],
 )
-def test_a_wrong_value_names_its_variable_and_not_itself(name: str, value: str) -> None:
-    with pytest.raises(ModelError, match=name) as told:
+def test_invalid_value_error_names_the_variable_but_not_the_value(name: str, value: str) -> None:
+    with pytest.raises(ModelError, match=name) as raised:
         read({**BUCKET, name: value})
-    assert told.value.code == "bad_setting"
-    assert "password" not in told.value.message
+    assert raised.value.code == "bad_setting"
+    assert "password" not in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -121,32 +121,32 @@ def test_a_wrong_value_names_its_variable_and_not_itself(name: str, value: str) 
         (("/workspace", "/runpod-volume"), "/runpod-volume/models"),
     ],
 )
-def test_a_volume_is_used_where_it_is_attached(places: tuple[str, ...], volume: str | None) -> None:
+def test_mounted_volume_is_used(places: tuple[str, ...], volume: str | None) -> None:
     assert read({}, mounted(*places)).volume == (Path(volume) if volume else None)
 
 
-def test_a_plain_folder_in_the_volumes_place_is_no_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_folder_at_the_volume_path_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_gpu.models.settings.VOLUMES", (tmp_path,))
     assert read_model_settings({}).volume is None
 
 
-def test_a_named_volume_is_used_and_an_empty_name_means_none() -> None:
+def test_models_volume_selects_or_disables_the_volume() -> None:
     everywhere = mounted("/runpod-volume", "/workspace")
     assert read({"MODELS_VOLUME": "/mnt/shared/models"}, everywhere).volume == Path("/mnt/shared/models")
     assert read({"MODELS_VOLUME": ""}, everywhere).volume is None
 
 
-def test_what_a_copy_or_a_file_leaves_around_a_key_is_no_part_of_it() -> None:
+def test_white_space_around_a_key_is_dropped() -> None:
     settings = read({name: f" {value}\n" for name, value in BUCKET.items()})
     assert settings == read(BUCKET)
     assert settings.bucket is not None
     assert settings.bucket.credentials == Credentials("id", "the-secret")
 
 
-def test_hugging_face_is_as_everywhere() -> None:
+def test_hugging_face_variables_are_supported() -> None:
     settings = read({"HF_TOKEN": " hf_x\n", "HF_ENDPOINT": "https://mirror.example/", "HF_HOME": "/data/hf"})
     assert (settings.hub, settings.hub_token) == ("https://mirror.example", "hf_x")
-    # The last one is where RunPod puts cached models.
+    # The last one is RunPod's cache of models.
     assert settings.hub_caches == (Path("/data/hf/hub"), Path("/runpod-volume/huggingface-cache/hub"))
     assert read({"HF_HOME": "/a", "HF_HUB_CACHE": "/b"}).hub_caches[0] == Path("/b")
     assert "hf_x" not in repr(settings)

@@ -1,4 +1,4 @@
-"""The volume's index: what one worker adds the others see, and nobody reads twice what has not changed."""
+"""The index on a volume: workers see the entries of others, and read only new lines."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +20,7 @@ def held(path: str, size: int = 1) -> KnownFile:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every line that was read."""
+    """The lines that were read."""
     lines: list[bytes] = []
 
     def noted(found: Iterable[bytes], known: dict[str, KnownFile]) -> None:
@@ -32,13 +32,13 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return lines
 
 
-def test_many_files_are_found_for_one_reading_of_the_index(tmp_path: Path, read: list[bytes]) -> None:
+def test_index_is_read_once_for_many_files(tmp_path: Path, read: list[bytes]) -> None:
     files = [model(f"loras/{number}.safetensors", b"x") for number in range(200)]
     (tmp_path / "loras").mkdir()
     for file in files:
         (tmp_path / file.path).write_bytes(b"x")
     first = NetworkVolume(tmp_path, True, lambda: 1.0)
-    # Each is hashed and added.
+    # Every file is hashed and added.
     assert all(first.find(file) is not None for file in files)
     assert len(read) == len(files) - 1
     read.clear()
@@ -47,7 +47,7 @@ def test_many_files_are_found_for_one_reading_of_the_index(tmp_path: Path, read:
     assert len(read) == len(files)
 
 
-def test_what_another_adds_is_seen(tmp_path: Path) -> None:
+def test_entry_of_another_worker_is_found(tmp_path: Path) -> None:
     one, other = SharedIndex(tmp_path / "index"), SharedIndex(tmp_path / "index")
     assert one.get("a") is None
     other.add(held("a"))
@@ -59,7 +59,7 @@ def test_what_another_adds_is_seen(tmp_path: Path) -> None:
     assert one.get("a") is None
 
 
-def test_a_line_that_a_kill_cut_off_swallows_no_other(tmp_path: Path) -> None:
+def test_line_cut_off_by_a_kill_does_not_damage_the_next(tmp_path: Path) -> None:
     path = tmp_path / "index"
     index = SharedIndex(path)
     index.add(held("a"))
@@ -70,7 +70,7 @@ def test_a_line_that_a_kill_cut_off_swallows_no_other(tmp_path: Path) -> None:
     assert sorted(read_index(path)[0]) == ["a", "b"]
 
 
-def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_incomplete_line_is_read_when_it_is_complete(tmp_path: Path) -> None:
     path, line = tmp_path / "index", held("a").to_line()
     index = SharedIndex(path)
     path.write_bytes(line[:20])
@@ -80,7 +80,7 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -
 
 
 def compacted(path: Path) -> tuple[SharedIndex, SharedIndex]:
-    """Two who share an index of many lines; the second has read it before the first wrote it anew."""
+    """Two readers of an index with many lines. The second has read it before the first compacted it."""
     one, other = SharedIndex(path), SharedIndex(path)
     for size in range(200):
         one.add(held("a", size))
@@ -89,7 +89,7 @@ def compacted(path: Path) -> tuple[SharedIndex, SharedIndex]:
     return one, other
 
 
-def test_an_index_of_many_lines_is_written_anew_and_others_go_on(tmp_path: Path) -> None:
+def test_compacted_index_is_read_by_other_workers(tmp_path: Path) -> None:
     path = tmp_path / "index"
     one, other = compacted(path)
     assert path.read_bytes() == held("a", 199).to_line()
@@ -101,7 +101,7 @@ def test_an_index_of_many_lines_is_written_anew_and_others_go_on(tmp_path: Path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
 
 
-def test_a_writer_compacts_where_it_holds_the_lease(tmp_path: Path) -> None:
+def test_lease_holder_compacts_the_index(tmp_path: Path) -> None:
     root = tmp_path / "volume"
     (root / ".sync").mkdir(parents=True)
     index = root / ".sync" / "index.jsonl"
@@ -112,7 +112,7 @@ def test_a_writer_compacts_where_it_holds_the_lease(tmp_path: Path) -> None:
     assert (sorted(found), lines) == (["loras/x.safetensors", "old"], 2)
 
 
-def test_an_index_written_anew_that_has_grown_beyond_the_one_before_is_read_from_its_beginning(tmp_path: Path) -> None:
+def test_rewritten_index_is_reread_from_start_even_if_longer(tmp_path: Path) -> None:
     one, other = compacted(tmp_path / "index")
     for number in range(300):
         one.add(held(f"b{number}"))

@@ -1,4 +1,4 @@
-"""Which connection is too slow."""
+"""When a connection is too slow."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ class Clock:
 NO_FLOOR = replace(QUICK, min_bytes_per_s=0)
 
 
-def test_a_lane_is_slow_only_against_others_and_after_a_while() -> None:
+def test_connection_is_slow_only_relative_to_others_after_slow_grace_s() -> None:
     clock = Clock()
     tracker = SpeedTracker(NO_FLOOR, clock)
     run, patient = tracker.start(), tracker.start(allow_slow=True)
@@ -37,11 +37,11 @@ def test_a_lane_is_slow_only_against_others_and_after_a_while() -> None:
 
 
 @pytest.mark.parametrize("may_be_slow", [True, False])
-def test_what_hardly_moves_is_as_good_as_silent_whatever_others_do(may_be_slow: bool) -> None:
+def test_connection_below_the_minimum_speed_fails(may_be_slow: bool) -> None:
     clock = Clock()
     run = SpeedTracker(QUICK, clock).start(may_be_slow)
     per_look = int(QUICK.min_bytes_per_s * QUICK.min_speed_window_s)
-    # However fast it was before: the last while counts.
+    # Only the last window counts, however fast the connection was before.
     for turn in range(1, 4):
         clock.moment = QUICK.min_speed_window_s * turn
         run.check(per_look * turn)
@@ -52,7 +52,7 @@ def test_what_hardly_moves_is_as_good_as_silent_whatever_others_do(may_be_slow: 
         run.check(per_look * 3 + 1)
 
 
-def test_the_median_is_of_the_chunks_that_came_through() -> None:
+def test_median_speed_uses_finished_chunks() -> None:
     clock = Clock()
     tracker = SpeedTracker(NO_FLOOR, clock)
     for speed in (10, 20, 30, 1000):

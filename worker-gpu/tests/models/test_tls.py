@@ -1,4 +1,4 @@
-"""Stores behind a certificate of one's own, and those that nobody should trust."""
+"""Stores with a private certificate authority, and stores with an untrusted certificate."""
 
 import ssl
 import subprocess
@@ -21,7 +21,7 @@ BODY = content(CHUNK * 3 + 7, 4)
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that no authority has signed; its key is beside it."""
+    """A self-signed certificate for localhost, with its key beside it."""
     file = tmp_path_factory.mktemp("tls") / "own.pem"
     kind = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
     names = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
@@ -36,7 +36,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def secure(certificate: Path) -> Generator[FaultyStore]:
-    """A store that speaks TLS."""
+    """A store with TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     with faulty_store(context) as running:
@@ -68,7 +68,7 @@ def test_pull_from_a_url_trusts_the_certificates_of_ssl_cert_file(
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
 
 
-def test_pull_refuses_a_certificate_that_nobody_trusts(secure: FaultyStore, tmp_path: Path) -> None:
+def test_pull_refuses_an_untrusted_certificate(secure: FaultyStore, tmp_path: Path) -> None:
     impatient = replace(QUICK, attempts=2)
     with pytest.raises(ModelError) as raised:
         pull(settings(tmp_path, bucket_of(secure), timeouts=impatient))

@@ -1,5 +1,5 @@
-"""Whatever a manifest or the environment holds: one clear error and a worker that goes on, or requests that can be
-sent. The cases are the same in each run (conftest.py)."""
+"""Generated manifests and environments: each gives one error and a working worker, or valid requests. The cases are the
+same in each run (conftest.py)."""
 
 import asyncio
 import io
@@ -30,8 +30,7 @@ BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secre
 
 @pytest.fixture(autouse=True, scope="module")
 def offline() -> Generator[None]:
-    """Everything up to the socket is done; then nobody is there. obstore and the standard library alike send all
-    requests to a proxy that the environment names."""
+    """Direct all requests to a proxy that does not listen, which both obstore and the standard library use."""
     with pytest.MonkeyPatch.context() as patched, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -73,7 +72,7 @@ SOURCES: list[dict[str, Json]] = [
 
 @st.composite
 def entries(draw: st.DrawFn) -> JsonObject:
-    """An entry of which one to three fields, or fields of its source, are anything."""
+    """An entry with one to three arbitrary fields, of itself or of its source."""
     source = dict(draw(st.sampled_from(SOURCES)))
     entry: dict[str, Json] = {**FIELDS, "source": source}
     for _ in range(draw(st.integers(1, 3))):
@@ -86,13 +85,13 @@ def entries(draw: st.DrawFn) -> JsonObject:
 def manifests(draw: st.DrawFn) -> bytes:
     whole: Json = {"version": 1, "files": list[Json](draw(st.lists(entries(), min_size=1, max_size=2)))}
     body = json.dumps(draw(st.one_of(st.just(whole), ANYTHING))).encode()
-    # A byte that is another, or an end that is missing.
+    # A wrong byte, or a missing end.
     at = draw(st.integers(0, max(0, len(body) - 1)))
     return draw(st.one_of(st.just(body), st.just(body[:at]), st.just(body[:at] + b"\xff" + body[at + 1 :])))
 
 
 def sendable(manifest: Manifest, settings: ModelSettings) -> None:
-    """Each entry gives a request, and the manifest can be written again."""
+    """Every entry gives a valid request, and the manifest round-trips."""
     assert Manifest.parse(manifest.to_bytes()) == manifest
     transport = Transport(QUICK.check_interval_s)
     for file in manifest.files.values():
@@ -103,7 +102,7 @@ def sendable(manifest: Manifest, settings: ModelSettings) -> None:
 
 
 def start(settings: ModelSettings) -> str:
-    """What a worker with these settings logs as it starts."""
+    """The log of a worker that starts with these settings."""
     said = io.StringIO()
 
     async def started() -> None:
@@ -119,7 +118,7 @@ def start(settings: ModelSettings) -> str:
 
 @cases(max_examples=600)
 @given(manifests())
-def test_a_manifest_is_refused_in_one_way_or_can_be_acted_on(body: bytes) -> None:
+def test_generated_manifest_is_refused_or_usable(body: bytes) -> None:
     try:
         manifest = Manifest.parse(body)
     except ModelError as error:
@@ -131,7 +130,7 @@ def test_a_manifest_is_refused_in_one_way_or_can_be_acted_on(body: bytes) -> Non
 
 @cases(max_examples=100)
 @given(manifests())
-def test_a_worker_starts_with_any_manifest(body: bytes) -> None:
+def test_worker_starts_with_any_manifest(body: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "manifest.json"
         file.write_bytes(body)
@@ -151,13 +150,13 @@ WHOLE = {
     "HF_TOKEN": "hf_x",
     "HF_ENDPOINT": "https://hub.example",
 }
-# No environment holds a zero byte; what is no UTF-8 comes as surrogates.
+# An environment cannot contain a zero byte. Bytes that are not UTF-8 appear as surrogates.
 VALUES = TEXTS.filter(lambda text: "\0" not in text)
 
 
 @cases(max_examples=300)
 @given(st.dictionaries(st.sampled_from(sorted(WHOLE)), VALUES, min_size=1, max_size=3), st.integers(0, 9))
-def test_a_setting_is_refused_by_its_name_or_the_worker_starts(changed: dict[str, str], padded: int) -> None:
+def test_generated_setting_is_refused_by_name_or_usable(changed: dict[str, str], padded: int) -> None:
     env = {**WHOLE, **changed, "MODELS_VOLUME": ""}
     env["MODELS_ACCESS_KEY_ID"] += "\n" if padded == 0 else ""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Two versions of one path: what a job has found stays what it found, whatever else is on its way."""
+"""Two versions of one path: a file that a job uses is not replaced by another download."""
 
 import threading
 from collections.abc import Generator
@@ -25,7 +25,7 @@ OLD, NEW = model(PATH, OLD_BODY), model(PATH, NEW_BODY)
 
 
 class Held:
-    """Requests for the old version that stop in the middle of their body until they are let go."""
+    """Stalls the bodies of the old version until they are released."""
 
     def __init__(self, store: FaultyStore) -> None:
         self.begun = threading.Event()
@@ -62,9 +62,7 @@ def parts(tmp_path: Path) -> list[str]:
     return [entry.name for entry in (tmp_path / "models" / ".sync" / "parts").iterdir()]
 
 
-def test_an_old_version_that_comes_late_does_not_replace_what_a_job_reads(
-    store: FaultyStore, sync: ModelSync, tmp_path: Path
-) -> None:
+def test_late_download_of_an_old_version_changes_nothing(store: FaultyStore, sync: ModelSync, tmp_path: Path) -> None:
     offer(store, OLD, OLD_BODY)
     held = Held(store)
     old = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
@@ -73,20 +71,20 @@ def test_an_old_version_that_comes_late_does_not_replace_what_a_job_reads(
     with sync.pinned([NEW]):
         assert finish(sync, [NEW]).errors == []
         held.go_on.set()
-        told = old.exception(LIMIT_S)
-        assert isinstance(told, ModelError)
-        assert told.code == "model_replaced"
+        error = old.exception(LIMIT_S)
+        assert isinstance(error, ModelError)
+        assert error.code == "model_replaced"
         assert sync.tree.has(NEW)
         assert here(tmp_path) == NEW_BODY
     assert parts(tmp_path) == []
 
 
-def test_a_version_that_is_here_already_also_ends_the_one_on_its_way(
+def test_request_of_a_present_version_cancels_another_download(
     store: FaultyStore, sync: ModelSync, tmp_path: Path
 ) -> None:
     offer(store, NEW, NEW_BODY)
     assert finish(sync, [NEW]).errors == []
-    # The manifest goes back to the version before, and then forth again.
+    # The manifest returns to the previous version, and then to the new one again.
     offer(store, OLD, OLD_BODY)
     held = Held(store)
     old = sync.request([OLD], Urgency.BACKGROUND).futures()[0]
@@ -98,7 +96,7 @@ def test_a_version_that_is_here_already_also_ends_the_one_on_its_way(
         assert here(tmp_path) == NEW_BODY
 
 
-def test_a_version_wanted_again_while_it_still_winds_down_comes_whole(
+def test_version_requested_again_during_its_cancellation_is_downloaded(
     store: FaultyStore, sync: ModelSync, tmp_path: Path
 ) -> None:
     offer(store, OLD, OLD_BODY)
@@ -117,7 +115,7 @@ def test_a_version_wanted_again_while_it_still_winds_down_comes_whole(
     assert sync.tree.has(OLD)
 
 
-def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
+def test_late_link_does_not_replace_a_newer_version(
     store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking, go_on = threading.Event(), threading.Event()
@@ -142,15 +140,15 @@ def test_a_file_found_elsewhere_too_late_is_not_linked_over_the_new_one(
         offer(store, NEW, NEW_BODY)
         assert finish(sync, [NEW]).errors == []
         go_on.set()
-        told = old.exception(LIMIT_S)
-        assert isinstance(told, ModelError)
-        assert told.code == "model_replaced"
+        error = old.exception(LIMIT_S)
+        assert isinstance(error, ModelError)
+        assert error.code == "model_replaced"
         assert (sync.tree.has(NEW), here(tmp_path)) == (True, NEW_BODY)
     finally:
         sync.close()
 
 
-def test_a_download_that_was_overtaken_ends_even_if_its_part_cannot_be_closed(
+def test_superseded_download_ends_even_if_closing_its_file_fails(
     store: FaultyStore, sync: ModelSync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(store, OLD, OLD_BODY)
@@ -172,7 +170,7 @@ def test_a_download_that_was_overtaken_ends_even_if_its_part_cannot_be_closed(
 
 
 @pytest.mark.parametrize("room", [8, 100], ids=["no room for both", "room for both"])
-def test_the_version_that_a_running_job_reads_stays_until_it_ends(
+def test_version_used_by_a_job_is_kept_until_the_job_ends(
     store: FaultyStore, sync: ModelSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     SmallDisk(tmp_path / "models", room + 2, monkeypatch)
@@ -186,11 +184,11 @@ def test_the_version_that_a_running_job_reads_stays_until_it_ends(
     asked = len(store.of(PATH))
     assert finish(sync, [NEW]).errors == []
     assert here(tmp_path) == NEW_BODY
-    # What had come already was only waiting for its name.
+    # All chunks had arrived; only the rename was missing.
     assert len(store.of(PATH)) - asked == (8 if room == 8 else 0)
 
 
-def test_the_version_before_gives_way_to_its_own_replacement_first(
+def test_previous_version_is_evicted_first_for_its_replacement(
     store: FaultyStore, sync: ModelSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SmallDisk(tmp_path / "models", 18, monkeypatch)
@@ -198,7 +196,7 @@ def test_the_version_before_gives_way_to_its_own_replacement_first(
     other = model("loras/other.safetensors", other_body)
     store.objects[other.path] = other_body
     offer(store, OLD, OLD_BODY)
-    # The other one is the least recently used.
+    # The other file is the least recently used one.
     assert finish(sync, [other]).errors == []
     assert finish(sync, [OLD]).errors == []
     offer(store, NEW, NEW_BODY)

@@ -1,4 +1,4 @@
-"""A network volume that several workers share: read through, filled by one at a time, never with anything half."""
+"""A network volume that workers share: they link to its files, one at a time writes, and no partial file appears."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ NAMES_LAZY: dict[str, JsonObject] = {"1": {"class_type": "LoraLoader", "inputs":
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """The model on the container's own disk."""
+    """The model on the container's disk."""
     path = tmp_path / "own" / PATH
     path.parent.mkdir(parents=True)
     path.write_bytes(BODY)
@@ -46,16 +46,16 @@ def on(root: Path, clock: Clock, writable: bool = True) -> NetworkVolume:
     return NetworkVolume(root, writable, clock)
 
 
-def leftovers(root: Path) -> list[str]:
+def sync_files(root: Path) -> list[str]:
     return sorted(entry.name for entry in (root / ".sync").iterdir() if entry.name != "index.jsonl")
 
 
-def test_what_one_worker_writes_another_finds_by_the_index(tmp_path: Path, source: Path, clock: Clock) -> None:
+def test_stored_file_is_found_by_the_index(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
     assert on(root, clock).store(FILE, source)
     assert (root / PATH).read_bytes() == BODY
-    assert leftovers(root) == []
-    # Of the same size and time: only the index can have told.
+    assert sync_files(root) == []
+    # Size and time are the same, so only the index can identify the file.
     stat = (root / PATH).stat()
     (root / PATH).write_bytes(bytes(len(BODY)))
     os.utime(root / PATH, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -63,16 +63,14 @@ def test_what_one_worker_writes_another_finds_by_the_index(tmp_path: Path, sourc
 
 
 @pytest.mark.parametrize("there", [None, b"", BODY[:-1], bytes(len(BODY))])
-def test_another_file_on_the_volume_is_not_taken(tmp_path: Path, clock: Clock, there: bytes | None) -> None:
+def test_different_file_on_the_volume_is_not_used(tmp_path: Path, clock: Clock, there: bytes | None) -> None:
     (tmp_path / PATH).parent.mkdir(parents=True)
     if there is not None:
         (tmp_path / PATH).write_bytes(there)
     assert on(tmp_path, clock).find(FILE) is None
 
 
-def test_a_file_that_people_put_there_is_hashed_once(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_copied_by_hand_is_hashed_once(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / PATH).parent.mkdir(parents=True)
     (tmp_path / PATH).write_bytes(BODY)
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
@@ -84,7 +82,7 @@ def test_a_file_that_people_put_there_is_hashed_once(
     assert on(tmp_path, clock).find(FILE) == tmp_path / PATH
 
 
-def test_a_volume_that_may_not_be_written_stays_as_it_is(tmp_path: Path, source: Path, clock: Clock) -> None:
+def test_volume_without_write_permission_is_not_changed(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
     (root / PATH).parent.mkdir(parents=True)
     (root / PATH).write_bytes(BODY)
@@ -94,7 +92,7 @@ def test_a_volume_that_may_not_be_written_stays_as_it_is(tmp_path: Path, source:
     assert [path for path in root.rglob("*") if path.is_file()] == [root / PATH]
 
 
-def test_only_one_writes_and_a_dead_one_is_taken_over(tmp_path: Path, source: Path, clock: Clock) -> None:
+def test_lease_of_a_dead_writer_is_taken_over(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
     (root / ".sync").mkdir(parents=True)
     (root / ".sync" / "writer").write_text("another worker")
@@ -106,26 +104,24 @@ def test_only_one_writes_and_a_dead_one_is_taken_over(tmp_path: Path, source: Pa
     clock.moment += 2
     assert on(root, clock).store(FILE, source)
     assert (root / PATH).read_bytes() == BODY
-    assert leftovers(root) == []
+    assert sync_files(root) == []
 
 
-def test_a_copy_that_is_wrong_is_thrown_away_and_the_lease_given_back(
-    tmp_path: Path, source: Path, clock: Clock
-) -> None:
+def test_wrong_copy_is_deleted_and_the_lease_released(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
     source.write_bytes(bytes(len(BODY)))
     with pytest.raises(OSError, match="has changed since it was verified"):
         on(root, clock).store(FILE, source)
-    assert leftovers(root) == []
+    assert sync_files(root) == []
     assert not (root / PATH).exists()
 
 
-def test_a_worker_that_stops_lets_go_of_its_copy(tmp_path: Path, source: Path, clock: Clock) -> None:
+def test_stopping_worker_cancels_its_copy(tmp_path: Path, source: Path, clock: Clock) -> None:
     root = tmp_path / "volume"
     volume = on(root, clock)
     volume.cancel_copy()
     assert not volume.store(FILE, source)
-    assert leftovers(root) == []
+    assert sync_files(root) == []
     assert not (root / PATH).exists()
 
 
@@ -148,7 +144,7 @@ async def models_of(chosen: ModelSettings) -> AsyncGenerator[Models]:
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Returns after each whole look at what the volume lacks."""
+    """Returns after each complete copy to the volume."""
     looked = threading.Semaphore(0)
     real = ModelSync.copy_to_volume
 
@@ -166,7 +162,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.mark.asyncio
-async def test_the_volume_is_filled_behind_the_background_group_and_behind_each_job(
+async def test_volume_copy_runs_after_the_background_group_and_each_job(
     shared: ModelSettings, kept: Callable[[], None], tmp_path: Path
 ) -> None:
     async with models_of(shared) as models:
@@ -183,7 +179,7 @@ async def test_the_volume_is_filled_behind_the_background_group_and_behind_each_
 
 
 @pytest.mark.asyncio
-async def test_a_volume_that_another_worker_fills_is_tried_again_after_the_next_job(
+async def test_busy_volume_is_retried_after_the_next_job(
     shared: ModelSettings, kept: Callable[[], None], tmp_path: Path
 ) -> None:
     writer = tmp_path / "volume" / ".sync" / "writer"
@@ -201,7 +197,7 @@ async def test_a_volume_that_another_worker_fills_is_tried_again_after_the_next_
 
 
 @pytest.mark.asyncio
-async def test_a_volume_that_is_full_costs_a_line_in_the_log(
+async def test_full_volume_is_only_logged(
     shared: ModelSettings, kept: Callable[[], None], tmp_path: Path, store: FaultyStore
 ) -> None:
     (tmp_path / "volume").write_text("no folder at all")

@@ -1,4 +1,4 @@
-"""A network volume that the worker's user cannot write: RunPod mounts one as root's, and the worker is user 1000."""
+"""A read-only network volume: RunPod mounts it with root as owner, and the worker is user 1000."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 
 def put(root: Path, body: bytes, clock: Clock, age_s: float = RECENT_CHANGE_S) -> Path:
-    """A file on the volume that was last changed so long ago."""
+    """A file on the volume with a time of last change in the past."""
     path = root / PATH
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(body)
@@ -35,7 +35,7 @@ def put(root: Path, body: bytes, clock: Clock, age_s: float = RECENT_CHANGE_S) -
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lengths of what is read to be hashed."""
+    """The lengths of the ranges that are hashed."""
     read: list[int] = []
     real = proof_module.read_pieces
 
@@ -48,11 +48,11 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def broken_at(chunk: int) -> bytes:
-    """`BODY` with one chunk of another file."""
+    """`BODY` with one wrong chunk."""
     return BODY[: chunk * CHUNK] + bytes(CHUNK) + BODY[(chunk + 1) * CHUNK :]
 
 
-def test_every_start_reads_a_few_chunks_and_not_the_file(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+def test_read_only_volume_is_verified_by_samples(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
     path = put(tmp_path, BODY, clock)
     for _ in range(2):
         assert NetworkVolume(tmp_path, False, clock).find(FILE) == path
@@ -60,7 +60,7 @@ def test_every_start_reads_a_few_chunks_and_not_the_file(tmp_path: Path, clock: 
     assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [path]
 
 
-def test_a_volume_that_may_be_written_but_cannot_is_read_the_same_way(
+def test_unwritable_volume_is_verified_by_samples(
     tmp_path: Path, clock: Clock, hashed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path, BODY, clock)
@@ -73,38 +73,38 @@ def test_a_volume_that_may_be_written_but_cannot_is_read_the_same_way(
     assert sum(hashed) <= SAMPLED * CHUNK
 
 
-def test_a_volume_that_can_be_written_is_read_whole_once(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+def test_writable_volume_is_hashed_once(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
     path = put(tmp_path, BODY, clock)
     for _ in range(2):
         assert NetworkVolume(tmp_path, True, clock).find(FILE) == path
     assert sum(hashed) == len(BODY)
 
 
-def test_another_model_of_the_same_size_is_not_used(tmp_path: Path, clock: Clock) -> None:
+def test_different_model_of_the_same_size_is_not_used(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path, content(len(BODY), 4), clock)
     assert NetworkVolume(tmp_path, False, clock).find(FILE) is None
 
 
 @pytest.mark.parametrize("chunk", [0, 99, 100])
-def test_a_file_with_a_wrong_end_is_not_used(tmp_path: Path, clock: Clock, chunk: int) -> None:
+def test_file_with_a_wrong_end_is_not_used(tmp_path: Path, clock: Clock, chunk: int) -> None:
     body = BODY[:-1] + b"x" if chunk == 100 else broken_at(0) if chunk == 0 else BODY[: 99 * CHUNK] + bytes(CHUNK + 1)
     put(tmp_path, body, clock)
     assert NetworkVolume(tmp_path, False, clock).find(FILE) is None
 
 
-def test_a_wrong_chunk_in_the_middle_is_found_where_every_byte_is_read(tmp_path: Path, clock: Clock) -> None:
+def test_full_check_finds_a_wrong_chunk_in_the_middle(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path, broken_at(50), clock)
     assert NetworkVolume(tmp_path, False, clock, check_all=True).find(FILE) is None
     assert NetworkVolume(tmp_path, True, clock).find(FILE) is None
 
 
-def test_a_file_that_was_just_changed_is_read_whole(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+def test_recently_changed_file_is_hashed(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
     put(tmp_path, BODY, clock, age_s=RECENT_CHANGE_S - 1)
     assert NetworkVolume(tmp_path, False, clock).find(FILE) is not None
     assert sum(hashed) == len(BODY)
 
 
-def test_a_file_with_holes_is_read_whole(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+def test_file_with_holes_is_hashed(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
     path = put(tmp_path, BODY, clock)
     with path.open("r+b") as file:
         file.truncate(CHUNK * 50)
@@ -119,9 +119,7 @@ def test_a_file_with_holes_is_read_whole(tmp_path: Path, clock: Clock, hashed: l
 @pytest.mark.parametrize(
     "file", [model(PATH, BODY, chunked=False), model(PATH, BODY[: CHUNK * SAMPLED])], ids=["no chunks", "few chunks"]
 )
-def test_a_file_without_chunks_to_choose_from_is_read_whole(
-    tmp_path: Path, clock: Clock, hashed: list[int], file: ModelFile
-) -> None:
+def test_file_without_chunk_hashes_is_hashed(tmp_path: Path, clock: Clock, hashed: list[int], file: ModelFile) -> None:
     put(tmp_path, BODY[: file.size], clock)
     assert NetworkVolume(tmp_path, False, clock).find(file) is not None
     assert sum(hashed) == file.size

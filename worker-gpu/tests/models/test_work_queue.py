@@ -1,4 +1,4 @@
-"""The order in which threads read, and that a file's chunks become tasks one after another."""
+"""The order of the queue, and the chunks of a file that become tasks one after another."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def taken(tasks: WorkQueue, moment: float = 0.0) -> list[tuple[str, int]]:
     return found
 
 
-def test_who_waits_goes_first_and_may_change() -> None:
+def test_queue_orders_by_urgency_and_reorders() -> None:
     tasks, behind, job = WorkQueue(), download("a", Urgency.BACKGROUND), download("b", Urgency.JOB)
     for one in (behind, job):
         tasks.add(Task.of(one, 0))
@@ -36,7 +36,7 @@ def test_who_waits_goes_first_and_may_change() -> None:
     assert taken(tasks, 5.0) == [("b.safetensors", 1), ("a.safetensors", 1)]
 
 
-def test_what_is_dropped_is_gone_and_nothing_else() -> None:
+def test_remove_deletes_only_the_tasks_of_its_download() -> None:
     tasks, one, other = WorkQueue(), download("a", Urgency.JOB), download("b", Urgency.JOB)
     for each in (one, other):
         tasks.add(Task.of(each, 0))
@@ -49,13 +49,13 @@ def test_what_is_dropped_is_gone_and_nothing_else() -> None:
     assert (len(tasks), tasks.next_due(), taken(tasks, 9.0)) == (0, None, [])
 
 
-def test_each_chunk_brings_the_next_one_once() -> None:
+def test_each_task_creates_the_next_one_once() -> None:
     one = download("a", Urgency.JOB)
     first = Task.of(one, 0)
     second = first.take_follower()
     assert second is not None
     assert second.chunk == 1
-    # Tried again, it brings nothing twice.
+    # A retry does not create the next task twice.
     assert first.take_follower() is None
     third = second.take_follower()
     assert third is not None

@@ -90,7 +90,7 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [["--no-such-flag"], ["--port", "x"], ["--port", "70000"], ["stray"], ["--max-upload-size", "0"]]
+    "flags", [["--no-such-flag"], ["--port", "x"], ["--port", "70000"], ["unknown"], ["--max-upload-size", "0"]]
 )
 def test_a_flag_that_is_not_understood_is_one_clear_line(flags: list[str]) -> None:
     status, lines = ended(*flags)

@@ -45,15 +45,15 @@ def test_prompts_are_taken_by_number_then_id() -> None:
     assert taken == ["z", "a", "b", "c"]
 
 
-def test_every_change_of_the_number_of_unfinished_prompts_is_told() -> None:
-    told: list[int] = []
-    queue = PromptQueue(Interrupt(), told.append)
+def test_every_change_of_the_number_of_unfinished_prompts_is_reported() -> None:
+    reported: list[int] = []
+    queue = PromptQueue(Interrupt(), reported.append)
     queue.put(queued(0, "a"))
     queue.put(queued(1, "b"))
     queue.take()
     queue.finish({})
     queue.delete("b")
-    assert told == [1, 2, 2, 1, 0, 0]
+    assert reported == [1, 2, 2, 1, 0, 0]
 
 
 def test_a_waiting_thread_is_woken_by_freeing_and_by_the_end() -> None:

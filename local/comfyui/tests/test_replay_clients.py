@@ -1,4 +1,4 @@
-"""The recordings with several clients: who is told what, in which order."""
+"""The recordings with several clients: which messages each of them gets, in which order."""
 
 import asyncio
 

@@ -12,7 +12,7 @@ NOT_SAMPLED = {
     "SlowSteps": "replayed",
     "Explode": "replayed",
 }
-"""Executed nodes without a sample, and why; besides those that write files, which have tests of their own."""
+"""Executed nodes without a sample, and why. Nodes that write files have tests of their own."""
 
 
 @pytest.mark.asyncio

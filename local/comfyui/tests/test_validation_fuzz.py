@@ -1,4 +1,4 @@
-"""Whatever JSON comes as a prompt is judged: nothing in it raises, and what is accepted can be run and shown."""
+"""Any JSON as a prompt is validated without an exception, and an accepted prompt can be run and shown."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_any_prompt_is_judged(prompt: JsonObject) -> None:
 
 
 def run_order(judged: Accepted) -> None:
-    """Every node that an output needs is taken once, after what it needs; the graph is plain JSON."""
+    """Every node that an output needs runs once, after its own inputs. The graph is plain JSON."""
     signatures = Signatures(judged.graph, CATALOG.implementations, FOLDERS)
     schedule = Schedule(judged.graph, lambda node: False, lambda node: CATALOG.is_output(judged.graph[node].class_type))
     for output in judged.outputs:

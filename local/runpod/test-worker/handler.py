@@ -1,4 +1,4 @@
-"""A worker for the conformance tests: the real RunPod SDK in its production loop, and a handler that does as told.
+"""A worker for the conformance tests: the real RunPod SDK in its production loop, and a handler that does what its input says.
 
 `input.do` is one of the names below; what happens in the handler is written to the file TEST_WORKER_LOG names, one
 word and job id a line, so that a test can see that a cancel arrived inside the handler.

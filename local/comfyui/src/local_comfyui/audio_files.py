@@ -50,7 +50,7 @@ def load_sound(path: Path) -> Audio:
 
 
 def sample_rate_for(codec: str, rate: int) -> int:
-    """The rate a sound of `rate` is stored at: Opus has five, the next higher one is taken."""
+    """The rate a sound of `rate` is stored at: Opus has five rates, and the next higher one is used."""
     if codec != "libopus":
         return rate
     return next((candidate for candidate in OPUS_RATES if candidate >= rate), OPUS_RATES[-1])
@@ -67,7 +67,7 @@ def write_sound(path: Path, audio: Audio, form: Format, metadata: Mapping[str, J
         rate = sample_rate_for(form.codec, audio.sample_rate)
         stream = container.add_stream(form.codec, rate=rate, options=options, layout=layout)
         if not isinstance(stream, av.AudioStream):
-            raise TypeError(f"{form.codec} is no sound codec")
+            raise TypeError(f"{form.codec} is not a sound codec")
         if form.bit_rate is not None:
             stream.bit_rate = form.bit_rate
         block = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)

@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass
 class Current:
-    """What a client that connects in the middle is told: whose prompt runs, and at which node it is."""
+    """The running prompt's client and node, for a client that connects during the run."""
 
     client: str | None = None
     node: str | None = None
@@ -67,7 +67,7 @@ class Machinery:
 def execute(
     machinery: Machinery, prompt_id: str, graph: Graph, prompt: JsonObject, extra_data: JsonObject, outputs: list[str]
 ) -> Outcome:
-    """Run the valid `outputs` of a graph to the end, whatever the end is."""
+    """Run the valid `outputs` of a graph to their end."""
     return _Run(machinery, prompt_id, graph, prompt, extra_data).run(outputs)
 
 

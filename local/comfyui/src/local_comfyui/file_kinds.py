@@ -1,4 +1,4 @@
-"""Content types by file name: the same on every machine, whatever its own list of types says."""
+"""Content types by file name: the same on every machine, independent of its own list of types."""
 
 import mimetypes
 

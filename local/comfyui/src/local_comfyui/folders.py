@@ -23,7 +23,7 @@ class Folders:
         return {"input": self.input, "output": self.output, "temp": self.temp}.get(name)
 
     def prepare(self) -> None:
-        """Create what is missing. Raises `OSError`."""
+        """Create missing folders. Raises `OSError`."""
         for folder in (self.input, self.output, self.temp):
             folder.mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""The rules for one input: which values it takes, what they become, what may be linked to it."""
+"""The rules for one input: accepted values, their conversion, and accepted links."""
 
 import math
 
@@ -14,7 +14,7 @@ def fault(kind: str, message: str, details: str, extra: JsonObject | None = None
 
 
 def declared_inputs(inputs: JsonObject, entry: JsonObject) -> JsonObject:
-    """The inputs that the node has; others are ignored, wherever they may link."""
+    """The inputs that the node has; others are ignored, with their links."""
     groups = as_object(entry["input"])
     known = {**as_object(groups.get("required")), **as_object(groups.get("optional"))}
     return {name: value for name, value in inputs.items() if name in known}
@@ -35,7 +35,7 @@ def connects(provided: Json, declared: Json) -> bool:
 def judge_value(
     name: str, value: Json, declared: Json, config: JsonObject, *, listed: bool
 ) -> tuple[Json, JsonObject | None]:
-    """A plain value converted to its type, and what is wrong with it. `listed`: it must be one of the choices."""
+    """Convert a plain value to its type, and return its error, if any. `listed`: it must be one of the choices."""
     if isinstance(value, dict) and "__value__" in value and not isinstance(value["__value__"], list):
         value = value["__value__"]  # a list stays wrapped: bare, it would be a link
     extra: JsonObject = {"input_name": name, "input_config": [declared, config]}

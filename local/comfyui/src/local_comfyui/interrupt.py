@@ -18,7 +18,7 @@ class Interrupt:
         self._asked.set()
 
     def clear(self) -> None:
-        """Forget earlier requests: called when a prompt is taken from the queue, so that none leaks onto it."""
+        """Forget earlier requests: called when a prompt leaves the queue, which an earlier interrupt must not stop."""
         self._asked.clear()
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Prompts waiting, the one running, and those that ended: one lock around all of it, as cancelling must be atomic."""
+"""Waiting, running and ended prompts, behind one lock, because cancelling must be atomic."""
 
 import heapq
 import threading
@@ -142,7 +142,7 @@ class PromptQueue:
             return True
 
     def cancel(self, prompt_id: str) -> bool:
-        """Interrupt or drop, whichever the prompt's state needs. False when it has ended or is unknown."""
+        """Interrupt a running prompt, or delete a waiting one. False when it has ended or is unknown."""
         with self._lock:
             return self.interrupt(prompt_id) or self.delete(prompt_id)
 

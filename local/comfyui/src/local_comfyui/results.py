@@ -20,7 +20,7 @@ from local_comfyui.nodes.registry import Implementation, Ui, Value
 
 @dataclass(frozen=True)
 class Finished:
-    """A node's result: per output the list of its values, what it reported (None: nothing), `meta` of the history."""
+    """A node's result: per output the list of its values, its report (None without one), and `meta` of the history."""
 
     outputs: list[list[Value]]
     ui: Ui | None

@@ -34,7 +34,7 @@ class Schedule:
             stack += needed
 
     def take(self) -> str | None:
-        """The next node to run, or None when none is left. Call `done` before the next `take`."""
+        """The next node to run, or None when all have run. Call `done` before the next `take`."""
         ready = [node_id for node_id, count in self._waits_for.items() if count == 0]
         if not ready:
             return None

@@ -109,7 +109,7 @@ class Sockets:
     def _queue(self, outgoing: _Outgoing) -> None:
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody is left to hear it
+            with contextlib.suppress(RuntimeError):  # the loop has closed, and with it all sockets
                 loop.call_soon_threadsafe(self._outgoing.put_nowait, outgoing)
 
     async def _send_forever(self) -> None:

@@ -22,7 +22,7 @@ WebmCodec = Literal["libvpx-vp9", "libsvtav1"]
 
 
 def pictures(video: Video) -> Pixels:
-    """The pictures of a decoded video. Raises `ValueError` for one that is still a file."""
+    """The pictures of a decoded video. Raises `ValueError` for a video that is still a file."""
     if video.frames is None:
         raise ValueError("The video has not been decoded")
     return video.frames

@@ -1,4 +1,4 @@
-"""Nodes that hold a value, and the one that shows any."""
+"""Nodes that hold a value, and the node that shows any value."""
 
 import json
 

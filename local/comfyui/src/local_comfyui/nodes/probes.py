@@ -1,4 +1,4 @@
-"""Two nodes for tests (--probe-nodes): one that takes its time and can be watched and interrupted, one that fails."""
+"""Two nodes for tests (--probe-nodes): a slow one with progress that can be interrupted, and a failing one."""
 
 from PIL import Image
 

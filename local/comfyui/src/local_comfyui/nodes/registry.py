@@ -150,7 +150,7 @@ class Call:
 
 
 def is_list(value: Value) -> TypeGuard[list[Value]]:
-    """A list, whatever it holds."""
+    """A list of any values."""
     return isinstance(value, list)
 
 
@@ -168,7 +168,7 @@ def _pixels(value: Value, name: str, dimensions: int) -> Pixels:
 
 @dataclass(frozen=True)
 class Result:
-    """What a node gives on: one value per output, and what it reports. A list output's value is a list."""
+    """The result of a node: one value per output, and its report. A list output's value is a list."""
 
     outputs: tuple[Value, ...] = ()
     ui: Ui = field(default_factory=dict[str, list[Json]])

@@ -1,4 +1,4 @@
-"""Nodes that make, load and save sound. PyAV is imported when one that needs files runs: it is slow to load."""
+"""Nodes that make, load and save sound. PyAV loads slowly, so only nodes with files import it."""
 
 import numpy as np
 

@@ -78,7 +78,7 @@ def _flags(call: Call) -> re.RegexFlag:
 
 
 def _matches(call: Call) -> list[re.Match[str]]:
-    """Every match; none when the pattern is no regular expression, which these nodes do not report."""
+    """Every match; none when the pattern is not a regular expression, which these nodes do not report."""
     try:
         return list(re.finditer(call.text("regex_pattern"), call.text("string"), _flags(call)))
     except re.error:

@@ -33,7 +33,7 @@ class NotJson(Exception):  # noqa: N818 -- answered by the middleware
 
 
 async def body_of(request: web.Request, *, required: bool = True) -> JsonObject:
-    """The JSON object in the body, whatever content type it claims (clients send text/plain). Raises `NotJson`."""
+    """The JSON object in the body. The content type is ignored (clients send text/plain). Raises `NotJson`."""
     raw = await request.read()
     if not raw and not required:
         return {}

@@ -45,7 +45,7 @@ routes = web.RouteTableDef()
 
 @routes.get("/")
 async def get_root(_: web.Request) -> web.Response:
-    """There is no front end here."""
+    """A notice instead of ComfyUI's front end."""
     return web.Response(text=NOTICE + "\n")
 
 

@@ -124,7 +124,7 @@ async def post_interrupt(request: web.Request) -> web.Response:
 
 @routes.post("/free")
 async def post_free(request: web.Request) -> web.Response:
-    """`{free_memory: true}` forgets all results; there are no models to unload."""
+    """`{free_memory: true}` forgets all results. The engine has no models to unload."""
     body = await body_of(request)
     engine_of(request).queue.free(Freeing(forget_results=bool(body.get("free_memory"))))
     return ok()

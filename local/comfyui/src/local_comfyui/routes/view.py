@@ -48,7 +48,7 @@ async def get_view(request: web.Request) -> web.StreamResponse:
             guessed = content_type(path.name)
             kind = "application/octet-stream" if guessed in ACTIVE_TYPES else guessed
             return web.FileResponse(path, headers={"Content-Disposition": disposition, "Content-Type": kind})
-    except OSError:  # Pillow's answer to a file that is no picture
+    except OSError:  # Pillow raises it for a file that is not a picture
         return empty(400)
     return web.Response(body=body, content_type=kind, headers={"Content-Disposition": disposition})
 

@@ -1,20 +1,19 @@
 /**
- * How long runs of this isolate are sent to an endpoint without asking its object, once that object has said that the breaker is
- * closed and no call fails. A breaker that opens is noticed this much later at most. RunPod takes 1,000 calls of `/run` per
- * endpoint in 10 s (reference/runpod.md 2.4), so at most 300 calls meet an endpoint that takes none; each of those runs waits and
- * goes again.
+ * How long this isolate sends runs to an endpoint without asking its object, after that object has reported a closed circuit breaker
+ * without failed calls. The isolate notices an opened breaker at most this much later. RunPod accepts 1,000 calls of `/run` per
+ * endpoint in 10 s (reference/runpod.md 2.4), so at most 300 calls fail at a broken endpoint, and each of those runs is retried.
  */
 export const CLOSED_FRESH_MS = 3_000;
 
-/** `unreported`: runs that went without a question; the next question reports them. */
+/** `unreported`: runs that were sent without asking; the next call of `acquire` reports them. */
 type Reading = { until: number; unreported: number };
 
 const readings = new Map<string, Reading>();
 
-/** Whether a run may go without asking the endpoint's object. One that may is counted. */
+/** Whether a run may be sent without asking the endpoint's object. Counts the run if so. */
 export function passesUnasked(endpoint: string, now: number): boolean {
   const reading = readings.get(endpoint);
-  // A clock that was set back makes no reading last longer.
+  // A clock that was set back does not extend the reading.
   if (reading === undefined || now >= reading.until || now < reading.until - CLOSED_FRESH_MS) {
     return false;
   }
@@ -22,19 +21,19 @@ export function passesUnasked(endpoint: string, now: number): boolean {
   return true;
 }
 
-/** How many runs went without a question since the last one. Whoever asks reports them, so they are counted from 0 again. */
+/** Returns how many runs were sent without asking, and counts from 0 again: the caller reports them. */
 export function takeUnreported(endpoint: string): number {
   const count = readings.get(endpoint)?.unreported ?? 0;
   readings.set(endpoint, { until: -Infinity, unreported: 0 });
   return count;
 }
 
-/** The endpoint's object has just said that runs are sent and no call fails. */
+/** Notes that the endpoint's object has reported a closed circuit breaker without failed calls. */
 export function rememberClosed(endpoint: string, now: number): void {
   readings.set(endpoint, { until: now + CLOSED_FRESH_MS, unreported: readings.get(endpoint)?.unreported ?? 0 });
 }
 
-/** A call of `/run` failed here: the next run asks again. */
+/** Has the next run ask again, after a failed call of `/run`. */
 export function forgetClosed(endpoint: string): void {
   const reading = readings.get(endpoint);
   if (reading !== undefined) {

@@ -15,13 +15,13 @@ import { capacityOf, reportOutcome, routeOf } from './route.ts';
 import { noticeOf, viewOf } from './view.ts';
 import { errorMessage } from '../../lib/error-message.ts';
 
-/** An effect that leaves the object. */
+/** An effect outside the object. */
 export type OutwardEffect = Exclude<Effect, { kind: 'stop_worker' }>;
 
-/** What doing an effect came to: a signal for the machine, nothing more to say, or: try again later. */
-export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' } | { kind: 'again' };
+/** How an effect ended: with a signal for the machine, without one, or with a failure to retry. */
+export type EffectOutcome = { kind: 'signal'; signal: Signal } | { kind: 'done' } | { kind: 'retry' };
 
-/** How soon a run that its endpoint did not take looks for another one. */
+/** Wait before a run that its endpoint rejected is routed again. */
 const REROUTE_MS = 1_000;
 
 export type EffectContext = {
@@ -29,16 +29,16 @@ export type EffectContext = {
   config: Config;
   gpu: GpuProvider;
   state: JobState;
-  /** The graph and the files that the job runs with. */
+  /** The graph and the input files of the job. */
   spec: () => { workflow: string; inputs: JobInput[] };
   now: number;
-  /** Gives the machine a signal while the effect goes on. */
+  /** Gives the machine a signal while the effect is in progress. */
   onSignal: (signal: Signal) => void;
-  /** Whether the effect is still wanted. */
+  /** Whether the machine still needs the effect. */
   isRelevant: () => boolean;
 };
 
-/** Does one effect. Answers with a value whatever the network does. */
+/** Carries out one effect. Returns a value even when a call fails. */
 export async function perform(effect: OutwardEffect, context: EffectContext): Promise<EffectOutcome> {
   try {
     return await carryOut(effect, context);
@@ -49,7 +49,7 @@ export async function perform(effect: OutwardEffect, context: EffectContext): Pr
       effect: effect.kind,
       detail: errorMessage(error),
     });
-    return { kind: 'again' };
+    return { kind: 'retry' };
   }
 }
 
@@ -62,11 +62,12 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
     case 'check':
       return signal(await check(effect, runpodId, context));
     case 'fetch_result':
-      return runpodId === undefined ? { kind: 'again' } : fetchResult(effect, runpodId, context);
-    case 'cancel_run':
-      return {
-        kind: runpodId === undefined ? 'done' : await gpu.cancel({ endpoint: runpodId, run_id: effect.run_id }),
-      };
+      return runpodId === undefined ? { kind: 'retry' } : fetchResult(effect, runpodId, context);
+    case 'cancel_run': {
+      const canceled =
+        runpodId === undefined ? 'done' : await gpu.cancel({ endpoint: runpodId, run_id: effect.run_id });
+      return { kind: canceled === 'again' ? 'retry' : 'done' };
+    }
     case 'project':
       await env.DB.batch(projected(env.DB, state));
       return { kind: 'done' };
@@ -88,7 +89,7 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
   }
 }
 
-/** Writes the job into the lists as it is now, and once it is over what it used. */
+/** The D1 statements that write the job's current state, and its usage once it has finished. */
 function projected(db: D1Database, state: JobState): D1PreparedStatement[] {
   const used = chargeOf(state);
   return projectionOf(
@@ -99,7 +100,7 @@ function projected(db: D1Database, state: JobState): D1PreparedStatement[] {
   );
 }
 
-/** Asks RunPod about a run, and its endpoint what a run waits for that has not begun. */
+/** Polls RunPod for a run. For a run that has not started, also asks its endpoint what it waits for. */
 async function check(
   { attempt, run_id }: Extract<Effect, { kind: 'check' }>,
   runpodId: string | undefined,
@@ -121,7 +122,7 @@ async function fetchResult(
   switch (moved.kind) {
     case 'result':
       if (!isRelevant()) {
-        // The job ended meanwhile, and may have been erased: nobody else would ever delete these.
+        // The job finished meanwhile and may be erased, so nothing else would delete these files.
         await env.BUCKET.delete(moved.result.outputs.flatMap(({ key }) => key ?? []));
         return { kind: 'done' };
       }
@@ -131,17 +132,17 @@ async function fetchResult(
     case 'not_over':
       return signal({ kind: 'run_status', attempt, status: 'running' });
     case 'again':
-      return { kind: 'again' };
+      return { kind: 'retry' };
   }
 }
 
-/** RunPod's id of the endpoint that an effect is for: that of the effect's own attempt. */
+/** RunPod's id of the endpoint of the effect's attempt. */
 function runpodIdOf(effect: OutwardEffect, { config, state }: EffectContext): string | undefined {
   const attempt = 'attempt' in effect ? state.attempts[effect.attempt - 1] : undefined;
   return attempt === undefined ? undefined : config.endpoints[attempt.endpoint]?.runpod_id;
 }
 
-/** Calls `/run` where the run may go now. The place is settled and stored before the call. */
+/** Calls `/run` of the endpoint that accepts the run now. The endpoint is stored before the call. */
 async function send(attempt: number, context: EffectContext): Promise<EffectOutcome> {
   const { env, config, gpu, state, now, spec, onSignal, isRelevant } = context;
   const route = await routeOf(env, config, state, now);
@@ -149,7 +150,7 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
     return { kind: 'done' };
   }
   const refusal = { kind: 'run_refused', attempt, again: false, retry_after_ms: null } as const;
-  if (route.kind === 'nowhere') {
+  if (route.kind === 'unconfigured') {
     return signal({ ...refusal, code: 'provider_refused', message: 'The endpoint is no longer configured.' });
   }
   if (route.kind === 'wait') {
@@ -179,7 +180,7 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
     return signal({ ...refusal, code: 'input_fetch_failed', at: 'request', message });
   }
   if (answer.kind === 'accepted' && route.report === 'all') {
-    // First of all the run's id is stored: what the endpoint is told must not stand between.
+    // Stores the run's id first, because the report to the endpoint may fail or take long.
     onSignal(signalOf(attempt, answer, 'closed'));
     await reportOutcome(env, state.id, route, answer);
     return { kind: 'done' };
@@ -196,7 +197,7 @@ function signalOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal
     case 'refused': {
       const { about, again, code, message, retry_after_ms } = answer;
       return about === 'endpoint' || (again && mode !== 'closed')
-        ? // Not this run's fault, nor for it to sit out: the endpoint says until when to wait, or another one takes the run.
+        ? // The endpoint is at fault, so its circuit breaker decides how long to wait, or a fallback accepts the run.
           { kind: 'run_held', attempt, wait_ms: REROUTE_MS, code, message }
         : { kind: 'run_refused', attempt, again, code, message, retry_after_ms };
     }

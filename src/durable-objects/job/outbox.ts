@@ -4,42 +4,45 @@ import type { DueEffect } from './pending.ts';
 import type { JobStore } from './store.ts';
 
 /**
- * How long an effect may take before the alarm looks whether anybody still does it. Longer than any timeout inside an effect but the
- * moving of results, which is found to be in flight then.
+ * How long an effect may take before the alarm checks whether it is still in progress. Longer than any timeout inside an effect, except
+ * for moving results, which are then found to be in progress.
  */
 const LEASE_MS = 30_000;
 /**
- * An effect that takes longer is tried again: a call of a database or of an object that never returns would else be waited for until the
- * instance ends. All of them are safe to repeat but a `send`, whose calls have time limits of their own, like the moving of results.
+ * An effect that takes longer is retried, because a call of a database or an object may never return. Every effect is safe to repeat
+ * except `send`, which has time limits of its own, like moving results.
  */
 export const EFFECT_LIMIT_MS = 60_000;
-/** First wait before an effect is tried again; doubles up to the last. */
+/** The first wait before a retry. It doubles up to `RETRY_MAX_MS`. */
 const RETRY_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 
 /** What the outbox takes from the Job object that owns it. */
 export type OutboxParts = {
   store: Pick<JobStore, 'pending' | 'flush'>;
-  /** Whether the machine still wants an effect that waited. */
+  /** Whether the machine still needs a pending effect. */
   isRelevant: (effect: Effect, now: number) => boolean;
-  /** Does one effect. Answers with a value whatever happens. */
+  /** Carries out one effect. Never throws. */
   perform: (effect: OutwardEffect, now: number) => Promise<EffectOutcome>;
   /** Gives a signal to the machine. */
   onSignal: (signal: Signal) => void;
-  /** Whether the object stores what was done before it can go to sleep, without being made to. */
+  /** Whether the object will store its state before it can hibernate, so that `run` need not. */
   willStoreSoon: () => boolean;
 };
 
-/** Effects that this instance has begun, and what the machine is to be told first. */
+/** The effects that this instance has begun, and the signals that the machine gets first. */
 export type Begun = { effects: readonly DueEffect[]; signals: readonly Signal[] };
 
 /**
- * Does the effects that the machine left in the store: each at least once, none twice at a time. An effect wanted again
- * while it is being done is done once more afterwards. A lease brings back what a crash cut off.
+ * Carries out the effects that the machine left in the store: each at least once, none twice at a time. An effect that is requested
+ * again while it is in progress is repeated afterwards. After a crash, a lease makes an interrupted effect due again.
+ *
+ * `send` is the exception: `/run` is never called twice for one attempt. That it began is stored before the call, and a new instance
+ * that finds it begun reports an unknown outcome (`run_unknown`).
  */
 export class Outbox {
   private readonly parts: OutboxParts;
-  /** Effects being done right now by this instance; a restart forgets them, and their lease brings them back. */
+  /** Effects in progress in this instance. A restart forgets them, and their lease makes them due again. */
   private readonly inFlight = new Set<string>();
 
   constructor(parts: OutboxParts) {
@@ -47,8 +50,8 @@ export class Outbox {
   }
 
   /**
-   * Begins every effect that is due, in memory: that a `send` was begun must outlive this instance, so the caller stores it and then
-   * calls `run`, or `takeBack` where it could not be stored.
+   * Begins every due effect, in memory only. The caller stores the state, because that a `send` began must survive this instance, and
+   * then calls `run`, or `cancelBegin` when storing failed.
    */
   begin(now: number, wanted = this.parts.isRelevant): Begun {
     const { pending } = this.parts.store;
@@ -56,12 +59,12 @@ export class Outbox {
     const signals: Signal[] = [];
     for (const due of pending.due(now)) {
       if (this.inFlight.has(due.key)) {
-        // Slower than its lease, or asked for again: due, but not to be begun.
+        // In progress: it takes longer than its lease, or was requested again.
         pending.lease(due.key, now + LEASE_MS);
       } else if (!wanted(due.effect, now)) {
         pending.done(due, now);
       } else if (due.effect.kind === 'send' && due.started) {
-        // `/run` was being called when an earlier instance ended: whether RunPod took it nobody knows.
+        // An earlier instance ended during `/run`, so it is unknown whether RunPod accepted the run.
         pending.done(due, now);
         signals.push({ kind: 'run_unknown', attempt: due.effect.attempt });
       } else {
@@ -73,7 +76,7 @@ export class Outbox {
     return { effects, signals };
   }
 
-  /** The beginning could not be stored: nothing was begun. */
+  /** Undoes `begin`, after the state could not be stored. */
   cancelBegin({ effects }: Begun): void {
     for (const { key } of effects) {
       this.inFlight.delete(key);
@@ -81,8 +84,8 @@ export class Outbox {
   }
 
   /**
-   * Does what was begun and waits for its end. All of it is under way before the first await, so that an alarm set right after the call
-   * finds nothing left that is due at once.
+   * Carries out the begun effects. All are in progress before the first await, so that an alarm that is set right after the call does
+   * not find them due.
    */
   async run({ effects, signals }: Begun, now: number): Promise<void> {
     const { store, onSignal, willStoreSoon } = this.parts;
@@ -92,17 +95,17 @@ export class Outbox {
     }
     await Promise.all(work);
     if (!willStoreSoon()) {
-      // Once for all that was done meanwhile; what goes unstored by a crash is done again.
+      // One write for all finished effects. An effect whose end a crash left unstored is repeated.
       store.flush();
     }
-    // What was wanted again while it was being done.
+    // Effects that were requested again while they were in progress.
     const next = store.pending.nextDue();
     if (next !== null && next <= Date.now()) {
       await this.drain(Date.now());
     }
   }
 
-  /** Begins every effect that is due, stores that, and does them. */
+  /** Begins every due effect, stores that, and carries them out. */
   async drain(now: number): Promise<void> {
     const begun = this.begin(now);
     try {
@@ -118,7 +121,7 @@ export class Outbox {
     const { store, perform, onSignal } = this.parts;
     const { key, effect, tries } = due;
     if (effect.kind === 'stop_worker') {
-      // Said on the spot, never stored: a worker that is not connected is told when it connects.
+      // Sent at once and never stored: a worker that is not connected gets it when it connects.
       return;
     }
     const outcome = await (effect.kind === 'send' || effect.kind === 'fetch_result'
@@ -126,7 +129,7 @@ export class Outbox {
       : within(EFFECT_LIMIT_MS, perform(effect, now)));
     this.inFlight.delete(key);
     const later = Date.now();
-    if (outcome.kind === 'again') {
+    if (outcome.kind === 'retry') {
       store.pending.scheduleRetry(key, later + Math.min(RETRY_MS * 2 ** tries, RETRY_MAX_MS));
       return;
     }
@@ -137,14 +140,14 @@ export class Outbox {
   }
 }
 
-/** What the work comes to, or `again` when that takes too long. */
+/** The outcome of the work, or a retry when it takes longer than `limit_ms`. */
 async function within(limit_ms: number, work: Promise<EffectOutcome>): Promise<EffectOutcome> {
   const { promise, resolve } = Promise.withResolvers<EffectOutcome>();
-  const timer = setTimeout(() => resolve({ kind: 'again' }), limit_ms);
+  const timer = setTimeout(() => resolve({ kind: 'retry' }), limit_ms);
   try {
     return await Promise.race([work, promise]);
   } finally {
-    // Left running it would keep the object awake, and billed.
+    // A running timer would keep the object awake and billed.
     clearTimeout(timer);
   }
 }

@@ -1,9 +1,9 @@
 import type { Effect } from '../../domain/job/signals.ts';
 
-/** An effect still to be done, as it is stored. `tries`: how often it failed. `started`: an attempt to do it began; only `send` minds. */
+/** A pending effect as it is stored. `tries`: how often it failed. `started`: it was begun, which matters for `send` only. */
 export type PendingEffect = { effect: Effect; due_at: number; tries: number; started: boolean };
 
-/** What the outbox calls an effect: repeating an effect that still waits adds nothing. */
+/** The key of an effect. Adding an effect whose key is pending changes nothing but its due time. */
 export function outboxKey(effect: Effect): string {
   if (effect.kind === 'notify') {
     return `${effect.kind}:${effect.sequence}`;
@@ -11,19 +11,19 @@ export function outboxKey(effect: Effect): string {
   return 'attempt' in effect ? `${effect.kind}:${effect.attempt}` : effect.kind;
 }
 
-/** An effect that is due. `wanted`: how often it was asked for until now. */
+/** A due effect. `requests`: how often it was added until now. */
 export type DueEffect = Readonly<PendingEffect> & { key: string; requests: number };
 
 type Entry = PendingEffect & {
   requests: number;
-  /** It is being done by this instance, and counts as dropped at this time; a new instance knows of none and does it again. */
+  /** This instance carries the effect out, and it is due again at this time. Not stored, so a new instance repeats it. */
   leased_until: number | null;
 };
 
-/** The effects of a job that are still to be done, at most one of each key. Kept in memory; the store writes it with the state. */
+/** The pending effects of a job, at most one of each key. In memory; the store writes them with the state. */
 export class Pending {
   private readonly entries = new Map<string, Entry>();
-  /** Whether it differs from what is stored. */
+  /** Whether memory differs from storage. */
   changed = false;
 
   constructor(stored: readonly PendingEffect[]) {
@@ -36,12 +36,12 @@ export class Pending {
     return [...this.entries.keys()];
   }
 
-  /** Whether anybody is still to be told of the job; RunPod's knowing that a run is canceled is no such thing. */
+  /** Whether an effect other than the cancel of a run is pending. Until then a finished job is not erased. */
   hasPendingNotifications(): boolean {
     return [...this.entries.values()].some(({ effect }) => effect.kind !== 'cancel_run');
   }
 
-  /** One that is being done may be wanted again: `done` sees that it was asked for once more. */
+  /** Adds an effect. An effect in progress is then due again when `done` ends it. */
   add(effect: Effect, now: number): void {
     const key = outboxKey(effect);
     const known = this.entries.get(key);
@@ -56,7 +56,7 @@ export class Pending {
     this.changed = true;
   }
 
-  /** What is due, the longest waiting first. */
+  /** The due effects, the longest waiting first. */
   due(now: number): DueEffect[] {
     return [...this.entries]
       .filter(([, entry]) => dueAt(entry) <= now)
@@ -64,14 +64,14 @@ export class Pending {
       .toSorted((a, b) => a.due_at - b.due_at || (a.key < b.key ? -1 : 1));
   }
 
-  /** When the next effect is due; null when none waits. */
+  /** When the next effect is due; null when none is pending. */
   nextDue(): number | null {
     return this.entries.size === 0 ? null : Math.min(...[...this.entries.values()].map(dueAt));
   }
 
   /**
-   * An effect is being done: if nothing is heard of it by `until`, it is due again. Nothing of this is stored but that a `send` began:
-   * all others may be begun again by an instance that knows nothing of it.
+   * Leases an effect that is being carried out. It is due again at `until`. Only for `send` is this stored, since a new instance may
+   * repeat any other effect.
    */
   lease(key: string, until: number): void {
     const entry = this.entries.get(key);
@@ -85,7 +85,7 @@ export class Pending {
     }
   }
 
-  /** An effect could not be done; it is due again then. */
+  /** Makes a failed effect due again at this time. */
   scheduleRetry(key: string, due_at: number): void {
     const entry = this.entries.get(key);
     if (entry !== undefined) {
@@ -94,7 +94,7 @@ export class Pending {
     }
   }
 
-  /** An effect is done. Asked for again in the meantime, it is due at once; what was done may have been too early. */
+  /** Removes a finished effect. One that was added again in the meantime is due at once, since the job may have changed. */
   done({ key, requests }: Pick<DueEffect, 'key' | 'requests'>, now: number): void {
     const entry = this.entries.get(key);
     if (entry === undefined) {
@@ -108,7 +108,7 @@ export class Pending {
     this.changed = true;
   }
 
-  /** As JSON, to be stored now. */
+  /** The effects as JSON for storage. */
   stored(): string {
     this.changed = false;
     return JSON.stringify(

@@ -8,15 +8,15 @@ import { consoleLog } from '../../providers/log.ts';
 import { forgetClosed, passesUnasked, rememberClosed, takeUnreported } from './closed-endpoints.ts';
 import { errorMessage } from '../../lib/error-message.ts';
 
-/** Where a run goes now: to an endpoint, nowhere yet, or nowhere at all because none of its endpoints is configured any more. */
+/** Where to send a run: to an endpoint, to none yet, or to none at all because its endpoints are no longer configured. */
 export type Route =
   | { kind: 'go'; endpoint: string; report: 'all' | 'trouble' }
   | { kind: 'wait'; wait_ms: number; why: Pick<JobError, 'code' | 'message'> }
-  | { kind: 'nowhere' };
+  | { kind: 'unconfigured' };
 
 /**
- * A job asks its own endpoint first, then those that may stand in for it, until one lets it through. It asks nobody where this
- * isolate has just heard that the endpoint takes runs, unless it was told to wait before: the endpoint counts it as waiting.
+ * Asks the job's endpoint, then its fallbacks, until one accepts the run. Sends it without asking where this isolate has just seen the
+ * circuit breaker closed, unless the job has waited before: the endpoint then counts it as waiting.
  */
 export async function routeOf(env: Env, config: Config, state: JobState, now: number): Promise<Route> {
   const waited = (currentAttempt(state)?.held ?? null) !== null;
@@ -41,12 +41,12 @@ export async function routeOf(env: Env, config: Config, state: JobState, now: nu
   }
   const [first] = held;
   return first === undefined
-    ? { kind: 'nowhere' }
-    : // The reason that is told is that of the job's own endpoint.
+    ? { kind: 'unconfigured' }
+    : // The client gets the reason of the job's own endpoint.
       { kind: 'wait', wait_ms: Math.min(...held.map(({ wait_ms }) => wait_ms)), why: WHY[first.cause] };
 }
 
-/** Takes a job out of the lines of those that let it wait. Behind its back: a line that was not told forgets it by itself. */
+/** Removes a job from the backlogs of these endpoints, in the background. A backlog also forgets a job that stops asking. */
 function cancelWaits(env: Env, endpoints: readonly string[], job: string): void {
   for (const endpoint of endpoints) {
     void env.ENDPOINT.getByName(endpoint)
@@ -55,7 +55,7 @@ function cancelWaits(env: Env, endpoints: readonly string[], job: string): void 
   }
 }
 
-/** An Endpoint object that cannot be reached holds up no job: it only ever keeps calls from failing. */
+/** Asks an endpoint. When its object cannot be reached the run is sent, since the circuit breaker only avoids calls that would fail. */
 async function acquire(env: Env, endpoint: string, job: string, now: number): Promise<AcquireResult> {
   try {
     const answer = await env.ENDPOINT.getByName(endpoint).acquire(job, takeUnreported(endpoint));
@@ -74,7 +74,7 @@ async function acquire(env: Env, endpoint: string, job: string, now: number): Pr
   }
 }
 
-/** Tells an endpoint what became of a call of `/run` that it let through. Answers whether runs are sent there on. */
+/** Reports the outcome of a `/run` call to its endpoint. Returns the state of the circuit breaker. */
 export async function reportOutcome(
   env: Env,
   job: string,
@@ -101,14 +101,14 @@ function outcomeOf(answer: RunAnswer): CallOutcome {
     case 'unknown':
       return 'failed';
     case 'refused':
-      // Refused for what it is, a run says that the endpoint works.
+      // A run that is refused for its content shows that the endpoint works.
       return answer.again ? 'failed' : answer.about === 'endpoint' ? 'refused' : 'ok';
   }
 }
 
 /**
- * What a run waits for that is queued at this endpoint; null when that cannot be said. `elsewhere`: another endpoint would take it.
- * Also asked when RunPod did not answer about the run: whether the endpoint is at fault is the Endpoint object's to find out.
+ * What a run that is queued at this endpoint waits for; null when that is unknown. `elsewhere`: a fallback would accept the run. Also
+ * called when RunPod did not answer about the run, so that the Endpoint object finds out whether the endpoint is at fault.
  */
 export async function capacityOf(
   env: Env,
@@ -116,10 +116,10 @@ export async function capacityOf(
   endpoint: string,
 ): Promise<{ stage: 'capacity' | 'cold_start'; none: boolean; elsewhere: boolean } | null> {
   try {
-    const line = await env.ENDPOINT.getByName(endpoint).capacity();
-    const others = line.none ? endpointsOf(state).filter((other) => other !== endpoint) : [];
-    const verdicts = await Promise.all(others.map((other) => env.ENDPOINT.getByName(other).breakerState()));
-    return { ...line, elsewhere: verdicts.some(({ mode }) => mode === 'closed') };
+    const capacity = await env.ENDPOINT.getByName(endpoint).capacity();
+    const others = capacity.none ? endpointsOf(state).filter((other) => other !== endpoint) : [];
+    const breakers = await Promise.all(others.map((other) => env.ENDPOINT.getByName(other).breakerState()));
+    return { ...capacity, elsewhere: breakers.some(({ mode }) => mode === 'closed') };
   } catch {
     return null;
   }
@@ -128,7 +128,7 @@ export async function capacityOf(
 const endpointsOf = (state: JobState): string[] => [state.endpoint, ...state.fallbacks.map(({ endpoint }) => endpoint)];
 
 const WHY: Record<BreakerCause, Pick<JobError, 'code' | 'message'>> = {
-  failing: { code: 'no_capacity', message: 'RunPod takes no runs for this endpoint.' },
+  failing: { code: 'no_capacity', message: 'RunPod accepts no runs for this endpoint.' },
   refused: { code: 'provider_refused', message: 'RunPod refuses every run of this endpoint.' },
   no_workers: { code: 'no_capacity', message: 'The endpoint has no workers.' },
 };

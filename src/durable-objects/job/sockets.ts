@@ -3,8 +3,8 @@ import { writeWatchFrame, type LiveEvent, type LogEvent, type WatchFrame } from 
 import type { StopReason } from '../../domain/job/signals.ts';
 
 /**
- * The sockets of a Job object: at most one *channel* to the worker, any number of *watchers*. All hibernate: the object
- * costs nothing while they are silent, and every fact about a socket is in its attachment, not on the heap.
+ * The WebSockets of a Job object: at most one *channel* to the worker, and up to `max_watchers` *watchers*. All hibernate: the object
+ * costs nothing while they are silent, and all data of a socket is in its attachment, not on the heap.
  */
 
 const attachment = z.discriminatedUnion('kind', [
@@ -16,7 +16,7 @@ export type SocketIdentity = z.infer<typeof attachment>;
 /** Close codes of the worker contract. */
 export const CLOSE = { replaced: 4000, silent: 4008, invalid: 4400, superseded: 4409, over: 4410 } as const;
 
-/** A worker pings every 10 s (docs/reference/worker-contract.md, channel). One that is silent for this long is gone, or cannot be reached. */
+/** A worker pings every 10 s (docs/reference/worker-contract.md, channel). One that is silent for this long counts as lost. */
 export const SILENT_MS = 60_000;
 
 export const identityOf = (socket: WebSocket): SocketIdentity | null =>
@@ -29,11 +29,11 @@ export class JobSockets {
     this.ctx = ctx;
   }
 
-  /** Accepts the server end of a new pair under this identity and returns the client end. */
+  /** Accepts the server end of a new pair with this identity, and returns both ends. */
   accept(identity: SocketIdentity): { client: WebSocket; server: WebSocket } {
     const { 0: client, 1: server } = new WebSocketPair();
-    // Answered by the platform without waking the object (docs/reference/worker-contract.md, channel). Most jobs of an object's life are over
-    // before it has a socket: none is set up for it before.
+    // The platform answers pings without waking the object (docs/reference/worker-contract.md, channel). Set here and not in the
+    // constructor, because most instances have no socket.
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
     this.ctx.acceptWebSocket(server, [identity.kind]);
     server.serializeAttachment(identity);
@@ -47,7 +47,7 @@ export class JobSockets {
     });
   }
 
-  /** Channels whose worker has not been heard of for too long. A host that dies takes its connection with it without a word. */
+  /** Channels without a ping for `SILENT_MS`. A host that dies closes its connection without an event. */
   silentChannels(now: number): WebSocket[] {
     return this.channels().filter((socket) => {
       const identity = identityOf(socket);
@@ -56,12 +56,12 @@ export class JobSockets {
     });
   }
 
-  /** How many watch, those that have just left not counted. */
+  /** The number of watchers whose socket is open. */
   watchers(): number {
     return this.ctx.getWebSockets('watch').filter(isOpen).length;
   }
 
-  /** Passes events on to everyone who watches. Each is written as text once, however many that are. Returns how many. */
+  /** Sends events to all watchers. Each event is written as text once. Returns the number of watchers. */
   broadcast(events: readonly (LogEvent | LiveEvent)[]): number {
     if (events.length === 0) {
       return 0;
@@ -82,14 +82,14 @@ export class JobSockets {
     }
   }
 
-  /** Tells the worker of this attempt to stop, if it listens. */
+  /** Tells the worker of this attempt to stop, if it is connected. */
   stopWorker(attempt: number, reason: StopReason): void {
     for (const channel of this.channels(attempt)) {
       send(channel, JSON.stringify({ cancel: true, reason }));
     }
   }
 
-  /** Ends every channel but the one of the attempt that counts. */
+  /** Closes every channel but that of the current attempt. */
   closeStaleChannels(counting: number | null): void {
     for (const channel of this.channels()) {
       const identity = identityOf(channel);
@@ -109,7 +109,7 @@ export function sendFrame(
   send(socket, 'event' in frame ? writeWatchFrame(frame) : JSON.stringify(frame));
 }
 
-/** A peer that has just gone is no error: whatever it missed it asks for again. */
+/** Sends a frame. A closed socket is not an error: after a reconnect the peer asks for what it missed. */
 export function send(socket: WebSocket, text: string): void {
   try {
     socket.send(text);
@@ -122,6 +122,6 @@ export function close(socket: WebSocket, code: number, reason: string): void {
   try {
     socket.close(code, reason);
   } catch {
-    // Closed already: that is what was wanted.
+    // Already closed.
   }
 }

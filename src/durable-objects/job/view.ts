@@ -5,7 +5,7 @@ import { chargeOf } from '../../domain/job/usage.ts';
 import type { Attempt, JobState } from '../../domain/job/state.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 
-/** The job as the core may see it. */
+/** The job as services see it. */
 export function viewOf(state: JobState): JobView {
   const claimed = state.attempts.findLast((attempt) => attempt.claimed_at !== null);
   return {
@@ -21,7 +21,7 @@ export function viewOf(state: JobState): JobView {
     deadline: state.deadline,
     start_deadline: state.start_deadline,
     expires_at: (state.completed_at ?? state.deadline) + state.retention_ms,
-    // Only the account knows; the core asks it (services/jobs/get.ts).
+    // Only the Account object has it (services/jobs/get.ts).
     queue_position: null,
     progress: state.progress,
     outputs: state.outputs,
@@ -52,7 +52,7 @@ export function viewOf(state: JobState): JobView {
   };
 }
 
-/** A view from its stored text, which this gateway or an older one wrote: what it did not tell then is filled in. */
+/** Reads a stored view. Fills in fields that an older release did not write. */
 export function readView(text: string): JobView {
   const stored = storedJson<Omit<JobView, 'attempts'> & { attempts: StoredAttemptView[] }>(text);
   return {
@@ -84,7 +84,7 @@ function environmentOf({ worker, report }: Attempt): Environment | null {
       };
 }
 
-/** From RunPod's taking the run to the claim. Null where a worker was quicker than the answer of `/run`, or that never came. */
+/** From RunPod's acceptance of the run to the claim. Null when the claim came before the answer of `/run`, or that never came. */
 const coldStartOf = ({ accepted_at, claimed_at }: Attempt): number | null =>
   accepted_at === null || claimed_at === null || claimed_at < accepted_at ? null : claimed_at - accepted_at;
 
@@ -98,9 +98,9 @@ function usageOf(state: JobState): JobView['usage'] {
 const attemptStatus = (attempt: Attempt): JobView['attempts'][number]['status'] =>
   attempt.outcome ?? (attempt.phase === 'claimed' ? 'running' : 'waiting');
 
-/** What webhooks are told of a change of status: the job as it was then, though the telling may come later. */
+/** The job for a webhook event about a change of status: as it was at the change, even if the event is sent later. */
 export function noticeOf(state: JobState, change: Extract<Effect, { kind: 'notify' }>): JobNotice {
-  const over = isTerminal(change.status);
+  const finished = isTerminal(change.status);
   return {
     id: state.id,
     endpoint: state.endpoint,
@@ -108,8 +108,8 @@ export function noticeOf(state: JobState, change: Extract<Effect, { kind: 'notif
     attempt: change.tries,
     created_at: state.created_at,
     started_at: state.started_at !== null && state.started_at <= change.at ? state.started_at : null,
-    completed_at: over ? state.completed_at : null,
-    error: over ? state.error : null,
+    completed_at: finished ? state.completed_at : null,
+    error: finished ? state.error : null,
     metadata: state.metadata,
   };
 }

@@ -7,21 +7,21 @@ import type { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 
 /**
- * What one job may send as previews in a second, in characters over all its watchers. Frames wait in the object's 128 MB until the
- * watchers' Workers have taken them (reference/cloudflare.md section 4); 1,000 watchers of previews of 64 KB would fill half of it at once.
+ * The most characters of previews that one job sends per second, over all its watchers. Frames are in the object's 128 MB until the
+ * watchers' Workers have read them (reference/cloudflare.md section 4), and previews of 64 KB to 1,000 watchers would fill half of it.
  */
 const PREVIEW_CHARS_PER_S = 16 * 1024 * 1024;
 
-/** Who watches a job: each gets what was stored first, then what happens, with nothing between the two. */
+/** The watchers of a job. Each gets the stored events first and then the new ones, without a gap. */
 export class Watchers {
   private readonly sockets: JobSockets;
   private readonly store: JobStore;
-  /** The newest preview and whose it is. Only ever a courtesy: it is not stored, so it does not survive hibernation. */
+  /** The newest preview and its attempt. Not stored, so hibernation loses it. */
   private lastPreview: { attempt: number; preview: Preview } | null = null;
   private lastSnapshot: { state: JobState; text: string } | null = null;
-  /** Before this time previews are not passed on: earlier ones have used up what may be sent. */
+  /** Previews before this time are dropped, because earlier ones used up the budget. */
   private previewsFrom = 0;
-  /** How many may come before they are counted again; some of them may have left meanwhile. */
+  /** How many watchers may still be accepted before they are counted again. */
   private room = 0;
 
   constructor(sockets: JobSockets, store: JobStore) {
@@ -30,25 +30,25 @@ export class Watchers {
   }
 
   /**
-   * A socket that begins after event `after`, or with a snapshot. 204: the job is over and this watcher has all of it. 400: it says
-   * it has an event that has not happened. 404: it is somebody else's job. 429: `most` watch already.
+   * Opens a socket that begins after event `after`, or with a snapshot. 204: the job has finished and this watcher has all events. 400:
+   * `after` is not an event of the job. 404: the job is another account's. 429: the job has `max` watchers.
    */
-  open(state: JobState, account: string | null, after: string | null, most: number): Response {
+  open(state: JobState, account: string | null, after: string | null, max: number): Response {
     if (state.account !== account) {
       return new Response(null, { status: 404 });
     }
-    const over = isTerminal(state.status);
+    const finished = isTerminal(state.status);
     const seen = after === null ? -1 : Number(after);
-    if (over && seen >= state.last_event) {
+    if (finished && seen >= state.last_event) {
       return new Response(null, { status: 204 });
     }
     if (seen > state.last_event) {
       return new Response(null, { status: 400 });
     }
-    if (!over && this.isFull(most)) {
+    if (!finished && this.isFull(max)) {
       return new Response(null, { status: 429 });
     }
-    // From here to the end nothing awaits: no event can come in between.
+    // No await from here to the end, so no event can come in between.
     const { client, server } = this.sockets.accept({ kind: 'watch' });
     if (after === null) {
       send(server, this.snapshotOf(state));
@@ -57,7 +57,7 @@ export class Watchers {
         sendFrame(server, event);
       }
     }
-    if (over) {
+    if (finished) {
       close(server, 1000, 'over');
     } else if (this.lastPreview !== null && this.lastPreview.attempt === currentAttempt(state)?.number) {
       sendFrame(server, { event: 'preview', data: this.lastPreview.preview });
@@ -65,7 +65,7 @@ export class Watchers {
     return new Response(null, { status: 101, webSocket: client });
   }
 
-  /** Shows a preview, if the attempt it is of counts and it is not too much for all who watch. */
+  /** Sends a preview of the current attempt to the watchers, within the budget. */
   preview(state: JobState, attempt: number, preview: Preview, now: number): void {
     if (currentAttempt(state)?.number !== attempt) {
       return;
@@ -77,7 +77,7 @@ export class Watchers {
     }
   }
 
-  /** Written once for all who come before anything changes: a turn of the machine makes a new state. */
+  /** The snapshot of a state, written once for all watchers that join before the next transition. */
   private snapshotOf(state: JobState): string {
     if (this.lastSnapshot?.state !== state) {
       const frame = { event: 'snapshot', id: state.last_event, data: fitSnapshot(viewOf(state)) } as const;
@@ -86,10 +86,10 @@ export class Watchers {
     return this.lastSnapshot.text;
   }
 
-  /** Counts only when it may be: a thousand that come at once are not each counted by all that follow. */
-  private isFull(most: number): boolean {
+  /** Counts the watchers only when the last count leaves no room, so that a thousand that join at once are counted once. */
+  private isFull(max: number): boolean {
     if (this.room === 0) {
-      this.room = Math.max(0, most - this.sockets.watchers());
+      this.room = Math.max(0, max - this.sockets.watchers());
     }
     if (this.room === 0) {
       return true;

@@ -14,9 +14,9 @@ import { isOwnOutput } from './outputs.ts';
 import { CLOSE, close, type JobSockets, sendFrame } from './sockets.ts';
 
 /**
- * A socket to the worker, in place of any it had: an earlier one may be dead without knowing it. The first frame is the `ack`,
- * then comes what the worker missed while it was away. 409 or 410 where the claim does not stand.
- * @param opened tells the machine
+ * Opens a socket to the worker. It replaces an earlier one, which may be dead without a close event. The first frame is the `ack`, then
+ * a cancel if the job has one. 409 or 410 when the claim is not the current one.
+ * @param opened called before the first frame, to notify the machine
  */
 export function openChannel(
   sockets: JobSockets,
@@ -25,9 +25,9 @@ export function openChannel(
   claim: string,
   opened: () => void,
 ): Response {
-  const stands = checkClaim({ state }, attempt, claim);
-  if (stands !== 'granted') {
-    return new Response(null, { status: stands === 'claimed_elsewhere' ? 409 : 410 });
+  const reply = checkClaim({ state }, attempt, claim);
+  if (reply !== 'granted') {
+    return new Response(null, { status: reply === 'claimed_elsewhere' ? 409 : 410 });
   }
   const older = sockets.channels(attempt);
   const now = Date.now();
@@ -48,15 +48,15 @@ export function openChannel(
 export type WorkerFrame =
   | { kind: 'preview'; preview: Preview }
   | { kind: 'message'; message: WorkerMessage }
-  /** A preview that is too large or malformed: dropped, as any preview may be. */
+  /** A preview that is dropped because it is too large or malformed. */
   | { kind: 'nothing' }
-  /** No frame of the contract. */
+  /** Not a frame of the contract. */
   | { kind: 'broken' };
 
 /**
- * Reads a frame. One that has a number but no sense is taken as `unknown`: it is acknowledged, for a frame that is refused
- * comes again after every reconnect and blocks all that follow it.
- * @param drop it is one of too many: only its number is read
+ * Reads a frame. A numbered frame that cannot be read becomes `unknown` and is acknowledged, because the worker would send a refused
+ * frame again after every reconnect, before all later ones.
+ * @param drop reads only the number, because the frame is over the budget
  */
 export function readWorkerFrame(
   data: string | ArrayBuffer,
@@ -81,11 +81,11 @@ export function readWorkerFrame(
     return { kind: 'message', message: { seq: numbered.data.seq, type: 'dropped' } };
   }
   const message = data instanceof ArrayBuffer || data.length > MAX_FRAME_CHARS ? null : workerMessage.safeParse(frame);
-  const taken =
+  const accepted =
     message?.success === true && (message.data.type !== 'output' || isOwnOutput(state, attempt, message.data.output));
   return {
     kind: 'message',
-    message: taken ? message.data : { seq: numbered.data.seq, type: 'unknown' },
+    message: accepted ? message.data : { seq: numbered.data.seq, type: 'unknown' },
   };
 }
 

@@ -1,6 +1,6 @@
 import { waitUntil } from 'cloudflare:workers';
 
-/** Work that nobody waits for: the platform lets it end after the answer. Its failure is its own to tell. */
-export function later(work: Promise<unknown>): void {
+/** Runs work in the background: it may finish after the response is sent. The work itself logs its failures. */
+export function runInBackground(work: Promise<unknown>): void {
   waitUntil(work.catch(() => {}));
 }

@@ -4,8 +4,8 @@ import { JsonStreamError, type JsonPath, readJsonStream, type TextSink } from '.
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** A body that arrives in pieces of `size` bytes. */
-function inPieces(text: string, size: number): ReadableStream<Uint8Array> {
+/** A body that arrives in chunks of `size` bytes. */
+function bodyInChunks(text: string, size: number): ReadableStream<Uint8Array> {
   const all = bytes(text);
   let at = 0;
   return new ReadableStream({
@@ -20,15 +20,18 @@ function inPieces(text: string, size: number): ReadableStream<Uint8Array> {
   });
 }
 
-const keepAll = (): null => null;
-const read = (text: string, size = 7): Promise<unknown> => readJsonStream(inPieces(text, size), keepAll);
+const noSinks = (): null => null;
+const read = (text: string, size = 7): Promise<unknown> => readJsonStream(bodyInChunks(text, size), noSinks);
 
-/** Takes the strings at `data`, and says of each how much of it was held at most. */
-function takingData(): { take: (path: JsonPath) => TextSink | null; taken: { path: JsonPath; longest: number }[] } {
-  const taken: { path: JsonPath; longest: number }[] = [];
+/** Makes sinks for the strings at `data`, and records the longest piece of each string. */
+function recordingDataSinks(): {
+  sinkFor: (path: JsonPath) => TextSink | null;
+  received: { path: JsonPath; longest: number }[];
+} {
+  const received: { path: JsonPath; longest: number }[] = [];
   return {
-    taken,
-    take: (path) => {
+    received,
+    sinkFor: (path) => {
       if (path.at(-1) !== 'data') {
         return null;
       }
@@ -40,7 +43,7 @@ function takingData(): { take: (path: JsonPath) => TextSink | null; taken: { pat
           longest = Math.max(longest, piece.length);
         },
         end: () => {
-          taken.push({ path: [...path], longest });
+          received.push({ path: [...path], longest });
           return Promise.resolve({ length });
         },
       };
@@ -48,8 +51,8 @@ function takingData(): { take: (path: JsonPath) => TextSink | null; taken: { pat
   };
 }
 
-describe('a body in pieces', () => {
-  it('gives what JSON.parse gives, wherever it is cut', async () => {
+describe('a JSON stream', () => {
+  it('gives the value of JSON.parse for every chunk size', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.json({ noUnicodeString: false }).filter((text) => !text.includes('__proto__')),
@@ -97,11 +100,11 @@ describe('a body in pieces', () => {
     '}',
     '[}',
     '{]',
-  ])('that is no JSON is refused: %s', async (text) => {
+  ])('rejects invalid JSON: %s', async (text) => {
     await expect(read(text, 3)).rejects.toBeInstanceOf(JsonStreamError);
   });
 
-  it('that breaks off rejects with what broke it', async () => {
+  it('rejects with the error of the body', async () => {
     const broken = new ReadableStream<Uint8Array>({
       start(controller) {
         controller.enqueue(bytes('{"a":'));
@@ -110,28 +113,28 @@ describe('a body in pieces', () => {
         controller.error(new TypeError('reset'));
       },
     });
-    await expect(readJsonStream(broken, keepAll)).rejects.toThrow('reset');
+    await expect(readJsonStream(broken, noSinks)).rejects.toThrow('reset');
   });
 });
 
-describe('a string that somebody takes', () => {
-  it('goes there piece by piece, and what comes of it stands in its place', async () => {
-    const { take, taken } = takingData();
+describe('a JSON string with a sink', () => {
+  it('is passed to the sink in pieces, and is replaced by its result', async () => {
+    const { sinkFor, received } = recordingDataSinks();
     const body = `{"output":{"images":[{"data":"${'A'.repeat(3_000_000)}","filename":"a.png"},{"data":"B\\n\\u0042"}]},"status":"COMPLETED"}`;
-    expect(await readJsonStream(inPieces(body, 65_536), take)).toEqual({
+    expect(await readJsonStream(bodyInChunks(body, 65_536), sinkFor)).toEqual({
       output: { images: [{ data: { length: 3_000_000 }, filename: 'a.png' }, { data: { length: 3 } }] },
       status: 'COMPLETED',
     });
-    expect(taken.map(({ path }) => path)).toEqual([
+    expect(received.map(({ path }) => path)).toEqual([
       ['output', 'images', 0, 'data'],
       ['output', 'images', 1, 'data'],
     ]);
-    expect(taken[0]?.longest).toBeLessThanOrEqual(65_536);
+    expect(received[0]?.longest).toBeLessThanOrEqual(65_536);
   });
 
-  it('is waited for, so that a slow taker holds the body back', async () => {
+  it('pauses the body until the sink has accepted the piece', async () => {
     const order: string[] = [];
-    await readJsonStream(inPieces('["aaaa","b"]', 3), () => ({
+    await readJsonStream(bodyInChunks('["aaaa","b"]', 3), () => ({
       write: async (piece) => {
         order.push(`begin ${piece}`);
         await Promise.resolve();
@@ -146,25 +149,25 @@ describe('a string that somebody takes', () => {
   });
 });
 
-describe('what is larger than anybody needs', () => {
-  it('is cut or dropped, and what follows is still read', async () => {
+describe('a JSON value beyond the limits', () => {
+  it('is cut or dropped, and the reader continues', async () => {
     const deep = `${'['.repeat(200)}1${']'.repeat(200)}`;
     const many = `[${Array.from({ length: 30_000 }, () => '0').join(',')}]`;
-    const seen = await read(
+    const value = await read(
       `{"long":"${'x'.repeat(100_000)}","deep":${deep},"many":${many},"status":"COMPLETED","time":7}`,
       4096,
     );
-    expect(seen).toMatchObject({ long: 'x'.repeat(16_384), status: 'COMPLETED', time: 7 });
-    expect(JSON.stringify(seen).length).toBeLessThan(60_000);
+    expect(value).toMatchObject({ long: 'x'.repeat(16_384), status: 'COMPLETED', time: 7 });
+    expect(JSON.stringify(value).length).toBeLessThan(60_000);
   });
 
-  it('is refused where nesting alone would fill the memory', async () => {
+  it('is rejected when its nesting is too deep', async () => {
     await expect(read('['.repeat(20_000), 4096)).rejects.toBeInstanceOf(JsonStreamError);
   });
 
-  it('does not touch prototypes', async () => {
-    const seen = await read('{"__proto__":{"polluted":true},"a":1}');
-    expect(seen).toEqual({ a: 1 });
-    expect(Object.getPrototypeOf(seen)).toBe(Object.prototype);
+  it('does not change a prototype', async () => {
+    const value = await read('{"__proto__":{"polluted":true},"a":1}');
+    expect(value).toEqual({ a: 1 });
+    expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
   });
 });

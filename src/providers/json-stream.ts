@@ -1,45 +1,48 @@
 import { JSON_ESCAPES } from '../lib/json-escapes.ts';
 
 /**
- * JSON read as it arrives, for answers that may hold megabytes of base64: strings that the reader wants are handed on piece by
- * piece, everything else becomes a value as from `JSON.parse`, within bounds. Memory stays at one chunk of the body and those bounds.
+ * Reads JSON as it arrives, for responses that contain megabytes of base64. A string for which the caller has a sink is
+ * passed to it piece by piece. Everything else becomes a value as from `JSON.parse`, within the limits below. Memory is
+ * one chunk of the body and the values within those limits.
  *
- * Own code: `@streamparser/json` 0.0.26 gives a string of 20 MB as a whole, again and again as it grows, and has no bounds.
+ * Own code: `@streamparser/json` 0.0.26 emits a string of 20 MB as a whole, repeatedly while it grows, and has no
+ * limits.
  */
 
-/** Where a value is: keys and indexes from the root. */
+/** The path of a value: keys and indexes from the root. */
 export type JsonPath = readonly (string | number)[];
 
-/** Takes one string, unescaped, in pieces. What `end` gives stands in the value for the string. */
+/** Receives one string, unescaped, in pieces. The result of `end` replaces the string in the value. */
 export type TextSink = {
   write(piece: string): Promise<void> | void;
   end(): Promise<unknown>;
 };
 
-/** Bounds of what is kept. Beyond them strings are cut and values dropped: the reader never fails for the size of an answer. */
+/** Limits of the result. Strings beyond them are cut and values are dropped, so a large response is not an error. */
 const MAX_TEXT_CHARS = 16_384;
 const MAX_KEPT_CHARS = 1_000_000;
 const MAX_VALUES = 20_000;
 const MAX_DEPTH = 32;
-/** What the root itself holds has room of its own: the few facts of an answer must not be lost to a large list before them. */
+/** Values directly in the root have a limit of their own, so that a large list before them does not displace them. */
 const MAX_ROOT_VALUES = 64;
-/** Longest number or word: more than any double needs. */
+/** The longest number or literal. Every double fits. */
 const MAX_TOKEN_CHARS = 400;
-/** Nesting beyond this is nobody's answer. */
+/** Deeper nesting is an error, because each level costs memory. */
 const MAX_NESTING = 10_000;
 
 /** The body is not JSON, or ended early. */
 export class JsonStreamError extends Error {}
 
 /**
- * Reads one JSON value. Rejects with `JsonStreamError` for what is no JSON, and with what the body or a sink rejects with.
- * @param take asked at the beginning of every string value; null keeps the string in the value.
+ * Reads one JSON value. Rejects with `JsonStreamError` if the body is not JSON, and with any error of the body or of a
+ * sink.
+ * @param sinkFor called at the beginning of every string value; null keeps the string in the value
  */
 export async function readJsonStream(
   body: ReadableStream<Uint8Array>,
-  take: (path: JsonPath) => TextSink | null,
+  sinkFor: (path: JsonPath) => TextSink | null,
 ): Promise<unknown> {
-  const reader = new Reader(take);
+  const reader = new Reader(sinkFor);
   const decoder = new TextDecoder();
   for await (const chunk of body) {
     await reader.push(decoder.decode(chunk, { stream: true }));
@@ -52,7 +55,7 @@ type Frame =
   | { kind: 'object'; value: Record<string, unknown> | null; key: string | null }
   | { kind: 'array'; value: unknown[] | null; index: number };
 
-/** What may come next, beside white space. */
+/** The tokens that are allowed next, apart from white space. */
 type Expect = 'value' | 'value or ]' | 'key or }' | 'key' | ':' | ', or end' | 'nothing';
 
 type OpenText = { key: boolean; sink: TextSink | null; text: string; escape: string };
@@ -65,7 +68,7 @@ const WORDS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
 class Reader {
-  private readonly take: (path: JsonPath) => TextSink | null;
+  private readonly sinkFor: (path: JsonPath) => TextSink | null;
   private readonly frames: Frame[] = [];
   private expect: Expect = 'value';
   private text: OpenText | null = null;
@@ -75,28 +78,28 @@ class Reader {
   private rootValues = 0;
   private chars = 0;
 
-  constructor(take: (path: JsonPath) => TextSink | null) {
-    this.take = take;
+  constructor(sinkFor: (path: JsonPath) => TextSink | null) {
+    this.sinkFor = sinkFor;
   }
 
   async push(chunk: string): Promise<void> {
     let at = 0;
     while (at < chunk.length) {
       if (this.text !== null) {
-        at = await this.inText(this.text, chunk, at);
+        at = await this.readText(this.text, chunk, at);
         continue;
       }
       const char = chunk.charAt(at);
       if (this.token !== '' && /[^\s,\]}:"[{]/.test(char)) {
         this.token += char;
         if (this.token.length > MAX_TOKEN_CHARS) {
-          throw new JsonStreamError('a number or word is too long');
+          throw new JsonStreamError('A number or literal is too long.');
         }
         at += 1;
         continue;
       }
       this.endToken();
-      this.structure(char);
+      this.readStructure(char);
       at += 1;
     }
   }
@@ -104,13 +107,13 @@ class Reader {
   end(): unknown {
     this.endToken();
     if (this.expect !== 'nothing') {
-      throw new JsonStreamError('the body ended early');
+      throw new JsonStreamError('The body ended early.');
     }
     return this.root;
   }
 
-  /** One character outside strings and tokens. */
-  private structure(char: string): void {
+  /** Reads one character outside strings, numbers and literals. */
+  private readStructure(char: string): void {
     const { expect } = this;
     const top = this.frames.at(-1);
     switch (char) {
@@ -124,32 +127,32 @@ class Reader {
           this.text = { key: true, sink: null, text: '', escape: '' };
           return;
         }
-        this.wantsValue();
-        this.text = { key: false, sink: this.take(this.path()), text: '', escape: '' };
+        this.expectValue();
+        this.text = { key: false, sink: this.sinkFor(this.path()), text: '', escape: '' };
         return;
       case '{':
-        this.wantsValue();
-        this.open({ kind: 'object', value: this.admits() ? {} : null, key: null }, 'key or }');
+        this.expectValue();
+        this.open({ kind: 'object', value: this.reserveValue() ? {} : null, key: null }, 'key or }');
         return;
       case '[':
-        this.wantsValue();
-        this.open({ kind: 'array', value: this.admits() ? [] : null, index: 0 }, 'value or ]');
+        this.expectValue();
+        this.open({ kind: 'array', value: this.reserveValue() ? [] : null, index: 0 }, 'value or ]');
         return;
       case '}':
         if (top?.kind !== 'object' || (expect !== 'key or }' && expect !== ', or end')) {
-          throw new JsonStreamError('a } out of place');
+          throw new JsonStreamError('Unexpected "}".');
         }
         this.close();
         return;
       case ']':
         if (top?.kind !== 'array' || (expect !== 'value or ]' && expect !== ', or end')) {
-          throw new JsonStreamError('a ] out of place');
+          throw new JsonStreamError('Unexpected "]".');
         }
         this.close();
         return;
       case ',':
         if (top === undefined || expect !== ', or end') {
-          throw new JsonStreamError('a comma out of place');
+          throw new JsonStreamError('Unexpected comma.');
         }
         if (top.kind === 'array') {
           top.index += 1;
@@ -158,25 +161,25 @@ class Reader {
         return;
       case ':':
         if (expect !== ':') {
-          throw new JsonStreamError('a colon out of place');
+          throw new JsonStreamError('Unexpected colon.');
         }
         this.expect = 'value';
         return;
       default:
-        this.wantsValue();
+        this.expectValue();
         this.token = char;
     }
   }
 
-  private wantsValue(): void {
+  private expectValue(): void {
     if (this.expect !== 'value' && this.expect !== 'value or ]') {
-      throw new JsonStreamError('a value out of place');
+      throw new JsonStreamError('Unexpected value.');
     }
   }
 
   private open(frame: Frame, expect: Expect): void {
     if (this.frames.length >= MAX_NESTING) {
-      throw new JsonStreamError('nested too deep');
+      throw new JsonStreamError('The nesting is too deep.');
     }
     this.frames.push(frame);
     this.expect = expect;
@@ -184,7 +187,7 @@ class Reader {
 
   private close(): void {
     const frame = this.frames.pop();
-    this.put(frame?.value, frame?.value !== null);
+    this.placeValue(frame?.value, frame?.value !== null);
   }
 
   private endToken(): void {
@@ -194,16 +197,16 @@ class Reader {
     }
     this.token = '';
     if (WORDS.has(token)) {
-      this.put(WORDS.get(token), this.admits());
+      this.placeValue(WORDS.get(token), this.reserveValue());
     } else if (NUMBER.test(token)) {
-      this.put(Number(token), this.admits());
+      this.placeValue(Number(token), this.reserveValue());
     } else {
-      throw new JsonStreamError('no JSON value');
+      throw new JsonStreamError('Unexpected token.');
     }
   }
 
-  /** Consumes what it can of a string; returns where it stopped. */
-  private async inText(open: OpenText, chunk: string, from: number): Promise<number> {
+  /** Reads a part of a string, and returns the position after it. */
+  private async readText(open: OpenText, chunk: string, from: number): Promise<number> {
     if (open.escape !== '') {
       open.escape += chunk.charAt(from);
       await this.unescape(open);
@@ -211,7 +214,7 @@ class Reader {
     }
     const quote = chunk.indexOf('"', from);
     const end = quote === -1 ? chunk.length : quote;
-    // Only as far as the string goes: a chunk may hold thousands of short ones.
+    // The search for an escape ends with this string: a chunk can contain thousands of short strings.
     const piece = chunk.slice(from, end);
     const slash = piece.indexOf('\\');
     if (slash !== -1) {
@@ -231,7 +234,7 @@ class Reader {
       }
       this.expect = ':';
     } else {
-      this.put(open.sink === null ? open.text : await open.sink.end(), this.admits());
+      this.placeValue(open.sink === null ? open.text : await open.sink.end(), this.reserveValue());
     }
     return end + 1;
   }
@@ -243,7 +246,7 @@ class Reader {
         return;
       }
       if (!/^u[0-9a-fA-F]{4}$/.test(code)) {
-        throw new JsonStreamError('no escape of JSON');
+        throw new JsonStreamError('Invalid escape sequence.');
       }
       open.escape = '';
       await this.addText(open, String.fromCharCode(Number.parseInt(code.slice(1), 16)));
@@ -251,7 +254,7 @@ class Reader {
     }
     const plain = JSON_ESCAPES.get(code);
     if (plain === undefined) {
-      throw new JsonStreamError('no escape of JSON');
+      throw new JsonStreamError('Invalid escape sequence.');
     }
     open.escape = '';
     await this.addText(open, plain);
@@ -275,8 +278,8 @@ class Reader {
     return this.frames.length <= 1;
   }
 
-  /** Whether there is room for one more value here; if so, it is taken. */
-  private admits(): boolean {
+  /** Counts one more value, and returns whether it is within the limits. */
+  private reserveValue(): boolean {
     if (this.inRoot()) {
       this.rootValues += 1;
       return this.rootValues <= MAX_ROOT_VALUES;
@@ -285,8 +288,8 @@ class Reader {
     return this.values <= MAX_VALUES && this.frames.length < MAX_DEPTH;
   }
 
-  /** A value is complete: it goes where it belongs, or nowhere. */
-  private put(value: unknown, kept: boolean): void {
+  /** Adds a complete value to its parent, unless it was dropped. */
+  private placeValue(value: unknown, kept: boolean): void {
     const top = this.frames.at(-1);
     this.expect = top === undefined ? 'nothing' : ', or end';
     if (top === undefined) {

@@ -1,6 +1,6 @@
 import { redact } from '../lib/redact.ts';
 
-/** One line of the gateway's log: JSON with an event name. No query string, body, key or token goes in. */
+/** One line of the gateway's log: JSON with an event name. It never contains a query string, body, key or token. */
 export type LogEntry = { event: string } & Record<string, string | number | boolean | null | readonly string[]>;
 export type Log = (entry: LogEntry) => void;
 

@@ -1,20 +1,23 @@
-/** GETs of URLs that came from outside: a client's input, a foreign worker's result. */
+/** Fetches URLs from outside: a client's input, or a result of worker-comfyui. */
 
-/** As browsers and curl do at the least; each hop is checked like the first (reference/runpod.md 4.3, `safe_get`). */
+/** Fewer than browsers and curl follow. Each hop is checked like the first (reference/runpod.md 4.3, `safe_get`). */
 const MAX_REDIRECTS = 5;
 
-/** Whether a URL may be called: itself, parsed, or why not. */
+/** Checks whether a URL may be called. Returns the parsed URL, or the reason against it. */
 export type UrlCheck = (text: string) => { ok: true; value: URL } | { ok: false; problem: string };
 
-export type PublicAnswer =
+export type PublicResponse =
   | { kind: 'answer'; response: Response }
-  /** The URL itself (`hop` 0) or one it redirects to may not be called. */
+  /** The URL itself (`hop` 0) or the target of a redirect may not be called. */
   | { kind: 'refused'; problem: string; hop: number }
-  | { kind: 'too_many_redirects'; most: number }
+  | { kind: 'too_many_redirects'; limit: number }
   | { kind: 'no_answer' };
 
-/** Calls a URL without our headers or credentials and follows its redirects, each checked first. The answer's body is the caller's to read or cancel. */
-export async function fetchPublic(text: string, check: UrlCheck, signal: AbortSignal): Promise<PublicAnswer> {
+/**
+ * Calls a URL without headers or credentials of the gateway, and follows redirects after checking each. The caller must
+ * read or cancel the body of the response.
+ */
+export async function fetchPublic(text: string, check: UrlCheck, signal: AbortSignal): Promise<PublicResponse> {
   let next = text;
   for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
     const allowed = check(next);
@@ -34,5 +37,5 @@ export async function fetchPublic(text: string, check: UrlCheck, signal: AbortSi
     await response.body?.cancel();
     next = URL.canParse(location, allowed.value) ? new URL(location, allowed.value).href : location;
   }
-  return { kind: 'too_many_redirects', most: MAX_REDIRECTS };
+  return { kind: 'too_many_redirects', limit: MAX_REDIRECTS };
 }

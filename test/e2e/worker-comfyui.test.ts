@@ -200,8 +200,8 @@ describe('a failed job on worker-comfyui', () => {
     ['error', 'execution_error', 'sd.safetensors'],
     ['exception', 'execution_error', 'boom'],
     ['picture and errors', 'execution_error', 'broke'],
-    ['no images', 'output_missing', 'listed no pictures'],
-    ['no outputs', 'output_missing', 'listed no pictures'],
+    ['no images', 'output_missing', 'saved no images'],
+    ['no outputs', 'output_missing', 'saved no images'],
     ['refusal', 'model_missing', 'lacks the model nope.safetensors'],
     ['nothing', 'output_missing', 'without an output'],
   ] as const)('with %s has the code %s and no detail of the machine', async ([how, code, text], { expect }) => {

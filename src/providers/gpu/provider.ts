@@ -5,35 +5,35 @@ import type { Config } from '../../config/schema.ts';
 import type { Issue } from '../../domain/problems.ts';
 
 /**
- * Somewhere that runs jobs on GPUs: one implementation for each kind of worker (`providers.ts`). Calls answer with values; they do
- * not throw for what the network does.
+ * A service that runs jobs on GPUs, with one implementation for each kind of worker (`providers.ts`). The methods
+ * return network failures as values and do not throw them.
  */
 export type GpuProvider = {
-  /** Starts a run. Never repeated by this layer: the caller decides what an unknown outcome means. */
+  /** Starts a run. This layer never retries: the caller decides what an unknown outcome means. */
   submit(run: RunRequest): Promise<SubmitOutcome>;
-  /** What the provider says of a run. */
+  /** Reads the provider's status of a run. */
   status(run: RunRef): Promise<RunReport>;
-  /** Moves what a run came to into R2. Doing it again writes the same files to the same places. */
+  /** Moves the result of a run into R2. A repeated call writes the same files to the same keys. */
   result(run: RunRef & JobRef): Promise<ResultOutcome>;
-  /** Cancels a run, queued or running. `done` also when it is over or unknown there. */
+  /** Cancels a queued or running run. Also returns `done` if the run is finished or unknown to the provider. */
   cancel(run: RunRef): Promise<'done' | 'again'>;
 };
 
-/** What a kind of worker requires of a job's request, beside the rules of every endpoint. Pure. */
+/** The requirements of a kind of worker for a job's request, in addition to the rules of every endpoint. Pure. */
 export type RequestRules = {
-  /** The names that the job's files get in its graph, by their names in the request. */
+  /** Maps the names of the files in the request to their names in the graph. */
   inputNames(names: readonly string[]): ReadonlyMap<string, string>;
-  /** Why a graph (JSON text) and its files cannot be sent to the worker. */
+  /** Returns the reasons why a graph (JSON text) and its files cannot be sent to the worker. */
   runIssues(workflow: string, inputs: readonly JobInput[]): Issue[];
 };
 
-/** What a provider works with. `bucket`: where the files of jobs are, and go. */
+/** The dependencies of a provider. `bucket` contains the input files and the outputs of jobs. */
 export type ProviderParts = { config: Config; bucket: R2Bucket; clock: () => number };
 
-/** A run, by the provider's ids of its endpoint and of itself. */
+/** Identifies a run by the provider's ids of the endpoint and of the run. */
 export type RunRef = { endpoint: string; run_id: string };
 
-/** The attempt of a job that a run is for. */
+/** Identifies the attempt of a job to which a run belongs. */
 export type JobRef = { account: string; job: string; attempt: number };
 
 /** Times in ms since the epoch. */
@@ -41,28 +41,31 @@ export type RunRequest = JobRef & {
   /** The provider's id of the endpoint. */
   endpoint: string;
   now: number;
-  /** The job's own. */
+  /** The deadline of the job. */
   deadline: number;
-  /** The graph as JSON text and the job's files. Read only where they travel with the request. */
+  /** Reads the graph as JSON text and the job's files, for providers that send them with the request. */
   spec: () => { workflow: string; inputs: readonly JobInput[] };
   /**
-   * Asked right before the provider is called, when all else is ready: whether the run is still wanted. What must be stored before a
-   * call whose outcome may stay unknown is stored here.
+   * Called immediately before the provider is called. Returns whether the run is still expected, and stores the state
+   * that must survive a call with an unknown outcome.
    */
   confirm: () => boolean;
 };
 
 export type SubmitOutcome =
   | RunAnswer
-  /** A file of the job is no longer there. The provider was not called. */
+  /** A file of the job is missing. The provider was not called. */
   | { kind: 'input_missing' }
-  /** `confirm` said no. The provider was not called. */
+  /** `confirm` returned false. The provider was not called. */
   | { kind: 'withdrawn' };
 
-/** What the provider said to a run that was submitted. */
+/** The provider's response to a submitted run. */
 export type RunAnswer =
   | { kind: 'accepted'; run_id: string }
-  /** Surely not taken. `again`: a later try may succeed. `about`: what was refused: this run, or every run of this endpoint or account. */
+  /**
+   * The provider did not accept the run. `again`: a retry may succeed. `about`: whether it refused this run, or every
+   * run of this endpoint.
+   */
   | {
       kind: 'refused';
       again: boolean;
@@ -71,17 +74,17 @@ export type RunAnswer =
       message: string;
       retry_after_ms: number | null;
     }
-  /** Nobody knows: no answer, a server error, or an answer that makes no sense. */
+  /** It is unknown whether the run started: no response, a server error, or an invalid response. */
   | { kind: 'unknown' };
 
-/** `news`: what else the provider says, where nobody but the provider speaks of the run. */
+/** `news`: details of the run, from providers whose workers do not report to the gateway themselves. */
 export type RunReport = { status: RunStatus; news?: RunNews };
 
 export type ResultOutcome =
   | { kind: 'result'; result: RunResult }
   /** The provider does not know the run. */
   | { kind: 'missing' }
-  /** The provider says that the run goes on. */
+  /** The provider reports that the run has not finished. */
   | { kind: 'not_over' }
-  /** Something failed that may pass; nothing is lost. */
+  /** A transient failure. A retry loses nothing. */
   | { kind: 'again' };

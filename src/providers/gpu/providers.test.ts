@@ -22,7 +22,7 @@ const run = (over: Partial<RunRequest> = {}): RunRequest => ({
 describe.each(WORKERS)('the provider of %s', (worker) => {
   const provider = gpuProvider(worker, { config: requireConfig(env), bucket: env.BUCKET, clock: () => NOW });
 
-  it('calls /run once, after confirm said yes', async () => {
+  it('calls /run once, after confirm returned true', async () => {
     const runpod = fakeRunpod();
     const callsBefore: number[] = [];
     const confirm = () => {
@@ -34,20 +34,20 @@ describe.each(WORKERS)('the provider of %s', (worker) => {
     expect(runpod.count('run')).toBe(1);
   });
 
-  it('does not call /run when confirm says no', async () => {
+  it('does not call /run when confirm returns false', async () => {
     const runpod = fakeRunpod();
     expect(await provider.submit(run({ confirm: () => false }))).toEqual({ kind: 'withdrawn' });
     expect(runpod.calls).toEqual([]);
   });
 
-  it('does not repeat a call of /run whose outcome is unknown', async () => {
+  it('does not retry /run when its outcome is unknown', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response('{}', { status: 500 });
     expect(await provider.submit(run())).toEqual({ kind: 'unknown' });
     expect(runpod.count('run')).toBe(1);
   });
 
-  it('says more than the status of a run only if its workers do not report', async () => {
+  it('returns details of a run only if its workers do not report', async () => {
     const runpod = fakeRunpod();
     runpod.answer.status = () => Response.json({ id: 'run', status: 'IN_PROGRESS', workerId: 'w1', delayTime: 5 });
     const { status, news } = await provider.status({ endpoint: 'ep', run_id: 'run' });
@@ -55,7 +55,7 @@ describe.each(WORKERS)('the provider of %s', (worker) => {
     expect(news === undefined).toBe(WORKER_REPORTS[worker]);
   });
 
-  it('takes a run that RunPod does not know for canceled', async () => {
+  it('treats a run that RunPod does not know as canceled', async () => {
     const runpod = fakeRunpod();
     runpod.answer.cancel = () => new Response('{}', { status: 404 });
     expect(await provider.cancel({ endpoint: 'ep', run_id: 'run' })).toBe('done');

@@ -8,5 +8,5 @@ const PROVIDERS: Record<WorkerKind, (parts: ProviderParts) => GpuProvider> = {
   'worker-comfyui': workerComfyuiProvider,
 };
 
-/** The provider of endpoints that run this kind of worker. */
+/** Returns the provider for endpoints with this kind of worker. */
 export const gpuProvider = (worker: WorkerKind, parts: ProviderParts): GpuProvider => PROVIDERS[worker](parts);

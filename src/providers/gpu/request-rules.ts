@@ -2,7 +2,7 @@ import type { WorkerKind } from '../../contract/run.ts';
 import type { RequestRules } from './provider.ts';
 import { workerComfyuiRules } from './worker-comfyui/request-rules.ts';
 
-/** worker-gpu fetches the graph and the files itself, under any name that a file may have. */
+/** worker-gpu downloads the graph and the files itself, and supports every valid file name. */
 const workerGpuRules: RequestRules = {
   inputNames: (names) => new Map(names.map((name) => [name, name])),
   runIssues: () => [],
@@ -10,5 +10,8 @@ const workerGpuRules: RequestRules = {
 
 const RULES: Record<WorkerKind, RequestRules> = { 'worker-gpu': workerGpuRules, 'worker-comfyui': workerComfyuiRules };
 
-/** Returns the rules for jobs on endpoints with this kind of worker; those of worker-gpu where the endpoint does not exist. */
+/**
+ * Returns the rules for jobs on endpoints with this kind of worker; those of worker-gpu where the endpoint does not
+ * exist.
+ */
 export const requestRules = (worker: WorkerKind | undefined): RequestRules => RULES[worker ?? 'worker-gpu'];

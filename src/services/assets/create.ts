@@ -1,5 +1,5 @@
 import type { Limits } from '../../contract/limits.ts';
-import { later } from '../../providers/background.ts';
+import { runInBackground } from '../../providers/background.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import type { Spool } from '../../storage/r2/spool.ts';
 import type { Caller, Core } from '../context.ts';
@@ -38,7 +38,7 @@ export function createAsset(core: Core, caller: Caller, file: IncomingFile): Pro
   const spool = openSpool(core, caller, file.size?.bytes ?? null);
   const done = create(core, caller, file, spool).finally(() => spool.discard());
   // The spool is deleted even when the client disconnects and its request ends.
-  later(done);
+  runInBackground(done);
   return done;
 }
 

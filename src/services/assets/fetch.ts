@@ -113,7 +113,7 @@ async function follow(core: Core, text: string, signal: AbortSignal): Promise<Re
       return fail({ code: 'input_url_refused', detail });
     }
     case 'too_many_redirects':
-      return fail({ code: 'input_fetch_failed', detail: `The URL redirects more than ${answer.most} times.` });
+      return fail({ code: 'input_fetch_failed', detail: `The URL redirects more than ${answer.limit} times.` });
     case 'no_answer':
       return fail({
         code: 'input_fetch_failed',

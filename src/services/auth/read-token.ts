@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isUuidV7 } from '../../lib/ids.ts';
-import { expiryOf, signToken, tokenStands } from '../../providers/tokens.ts';
+import { expiryOf, signToken, isTokenValid } from '../../providers/tokens.ts';
 import type { KeyRecord } from '../../storage/d1/keys.ts';
 import type { Caller, Core } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
@@ -82,7 +82,7 @@ export async function verifyReadToken(
     return null;
   }
   const mac = token.slice(dot + 1);
-  const stands = await tokenStands(core.config.tokenSecret, bindingOf(maker, tag, job), mac, core.clock());
+  const stands = await isTokenValid(core.config.tokenSecret, bindingOf(maker, tag, job), mac, core.clock());
   const key = stands ? await keyOf(core, maker, tag, age) : null;
   return key === null ? null : { key, expires_at: expiryOf(mac) };
 }

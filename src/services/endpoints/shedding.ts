@@ -1,5 +1,5 @@
 import type { BreakerState } from '../../contract/endpoint.ts';
-import { later } from '../../providers/background.ts';
+import { runInBackground } from '../../providers/background.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
 import type { Core } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
@@ -42,7 +42,7 @@ export function overloadProblem(core: Core, endpoint: string, fallbacks: readonl
 function pausedFor(core: Core, name: string, now: number): number | null {
   if (breakerStates.get(name, now, FRESH_MS) === undefined && !refreshing.has(name)) {
     refreshing.add(name);
-    later(
+    runInBackground(
       core.env.ENDPOINT.getByName(name)
         .breakerState()
         .then((verdict) => breakerStates.set(name, verdict, core.clock()))

@@ -1,5 +1,5 @@
 import type { JobInput } from '../../contract/new-job.ts';
-import { later } from '../../providers/background.ts';
+import { runInBackground } from '../../providers/background.ts';
 import { findAsset, putAsset } from '../../storage/r2/assets.ts';
 import type { Spool } from '../../storage/r2/spool.ts';
 import { Base64File } from '../../lib/base64.ts';
@@ -104,7 +104,7 @@ export function withInlineFiles<T>(
 ): Promise<T> {
   const files = new InlineFiles(core, caller, most);
   const done = work(files).finally(() => files.discard());
-  later(done);
+  runInBackground(done);
   return done;
 }
 

@@ -1,5 +1,5 @@
 import { isUuidV7 } from '../../lib/ids.ts';
-import { tokenStands, type TokenPurpose } from '../../providers/tokens.ts';
+import { isTokenValid, type TokenPurpose } from '../../providers/tokens.ts';
 import type { Core } from '../context.ts';
 import { MAX_ATTEMPTS } from '../../domain/job/transition.ts';
 
@@ -22,7 +22,7 @@ export const tokenGiven = (
 ): Promise<boolean> =>
   token === undefined || !isUuidV7(job)
     ? Promise.resolve(false)
-    : tokenStands(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
+    : isTokenValid(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
 
 /**
  * Returns the attempt of this job to which a token belongs, or null. The token does not contain the attempt, and most

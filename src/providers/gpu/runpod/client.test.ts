@@ -10,15 +10,15 @@ const RUN: RunpodRequest = {
   ttl_ms: 60_000,
 };
 
-/** RunPod answers this, or does this, for the rest of the test. Gives what it was asked. */
-function answers(answer: Response | (() => Promise<Response>)): Request[] {
-  const asked: Request[] = [];
+/** Makes every `fetch` of the test return this response. Returns the requests that were made. */
+function mockFetch(answer: Response | (() => Promise<Response>)): Request[] {
+  const requests: Request[] = [];
   const spy = vi.spyOn(globalThis, 'fetch').mockImplementation((input, init) => {
-    asked.push(new Request(input, init));
+    requests.push(new Request(input, init));
     return typeof answer === 'function' ? answer() : Promise.resolve(answer);
   });
   onTestFinished(() => spy.mockRestore());
-  return asked;
+  return requests;
 }
 
 const brokenBody = () =>
@@ -31,10 +31,10 @@ const brokenBody = () =>
   );
 
 describe('/run', () => {
-  it('carries the ticket, the webhook and the limits, and the key as a bearer', async () => {
-    const asked = answers(Response.json({ id: 'r1', status: 'IN_QUEUE' }));
+  it('sends the ticket, the webhook, the limits and the key as a bearer token', async () => {
+    const requests = mockFetch(Response.json({ id: 'r1', status: 'IN_QUEUE' }));
     expect(await client.run(RUN)).toEqual({ kind: 'accepted', run_id: 'r1' });
-    const [request] = asked;
+    const [request] = requests;
     expect(request?.method).toBe('POST');
     expect(request?.url).toBe('https://runpod.test/v2/ep1/run');
     expect(request?.headers.get('authorization')).toBe('Bearer secret-key');
@@ -50,32 +50,32 @@ describe('/run', () => {
     [-5, { executionTimeout: 5_000, ttl: 10_000 }],
     [1e12, { executionTimeout: 604_800_000, ttl: 604_800_000 }],
     [12_345.6, { executionTimeout: 12_346, ttl: 12_346 }],
-  ])('keeps the limits within what RunPod takes: %d ms', async (ms, policy) => {
-    const asked = answers(Response.json({ id: 'r1' }));
+  ])('keeps the limits within the range of RunPod: %d ms', async (ms, policy) => {
+    const requests = mockFetch(Response.json({ id: 'r1' }));
     await client.run({ ...RUN, execution_timeout_ms: ms, ttl_ms: ms });
-    expect(await asked[0]?.json()).toMatchObject({ policy });
+    expect(await requests[0]?.json()).toMatchObject({ policy });
   });
 
   it.each([
     ['a server error', new Response('no', { status: 500 })],
     ['a bad gateway', new Response('<html>', { status: 502 })],
-    ['a proxy that gave up', new Response('', { status: 408 })],
+    ['a proxy timeout', new Response('', { status: 408 })],
     ['a redirect', new Response(null, { status: 302, headers: { location: 'https://elsewhere.test/' } })],
     ['an empty body', new Response('')],
     ['HTML', new Response('<html>')],
     ['no id', Response.json({ status: 'IN_QUEUE' })],
     ['an empty id', Response.json({ id: '' })],
-    ['an id that is no text', Response.json({ id: 7 })],
+    ['an id that is not a string', Response.json({ id: 7 })],
     ['null', Response.json(null)],
     ['a list', Response.json([{ id: 'r' }])],
     ['a body that breaks off', brokenBody()],
-  ])('answered with %s has an unknown outcome', async (_name, answer) => {
-    answers(answer);
+  ])('has an unknown outcome for %s', async (_name, answer) => {
+    mockFetch(answer);
     expect(await client.run(RUN)).toEqual({ kind: 'unknown' });
   });
 
-  it('that meets no network has an unknown outcome', async () => {
-    answers(() => Promise.reject(new TypeError('connection refused')));
+  it('has an unknown outcome when the connection fails', async () => {
+    mockFetch(() => Promise.reject(new TypeError('connection refused')));
     expect(await client.run(RUN)).toEqual({ kind: 'unknown' });
   });
 
@@ -87,21 +87,18 @@ describe('/run', () => {
     [404, 'endpoint'],
     [413, 'run'],
     [422, 'run'],
-  ] as const)(
-    'answered with %d is refused for good, without quoting RunPod; it is about the %s',
-    async (status, about) => {
-      answers(new Response('{"error":"key secret-key is bad"}', { status }));
-      const answer = await client.run(RUN);
-      expect(answer).toMatchObject({
-        kind: 'refused',
-        again: false,
-        about,
-        code: 'provider_refused',
-        retry_after_ms: null,
-      });
-      expect(JSON.stringify(answer)).not.toContain('secret-key');
-    },
-  );
+  ] as const)('refuses permanently for status %d, for the %s, without quoting RunPod', async (status, about) => {
+    mockFetch(new Response('{"error":"key secret-key is bad"}', { status }));
+    const answer = await client.run(RUN);
+    expect(answer).toMatchObject({
+      kind: 'refused',
+      again: false,
+      about,
+      code: 'provider_refused',
+      retry_after_ms: null,
+    });
+    expect(JSON.stringify(answer)).not.toContain('secret-key');
+  });
 
   it.each([
     [{ 'retry-after': '3' }, 3_000],
@@ -109,8 +106,8 @@ describe('/run', () => {
     [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
     [{ 'retry-after': '-5' }, null],
     [{}, null],
-  ])('answered with 429 and %j may be tried again', async (headers, retry_after_ms) => {
-    answers(new Response('', { status: 429, headers }));
+  ])('allows a retry for status 429 with %j', async (headers, retry_after_ms) => {
+    mockFetch(new Response('', { status: 429, headers }));
     expect(await client.run(RUN)).toMatchObject({
       kind: 'refused',
       again: true,
@@ -133,10 +130,10 @@ describe('/status', () => {
     ['A_NEW_WORD', 'running'],
     ['constructor', 'running'],
     ['', 'running'],
-  ])('"%s" means %s', async (word, status) => {
-    const asked = answers(Response.json({ id: 'r/1', status: word, output: {}, delayTime: 1, workerId: 'w' }));
+  ])('maps "%s" to %s', async (word, status) => {
+    const requests = mockFetch(Response.json({ id: 'r/1', status: word, output: {}, delayTime: 1, workerId: 'w' }));
     expect(await client.status('ep1', 'r/1')).toBe(status);
-    expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
+    expect(requests[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
   });
 
   it.each([
@@ -150,14 +147,14 @@ describe('/status', () => {
     ['no status', Response.json({ id: 'r' }), 'unreachable'],
     ['a number as status', Response.json({ status: 3 }), 'unreachable'],
     ['a body that breaks off', brokenBody(), 'unreachable'],
-  ])('%s decides nothing that it does not say', async (_name, answer, status) => {
-    answers(answer);
+  ])('does not change the status of the run for %s', async (_name, answer, status) => {
+    mockFetch(answer);
     expect(await client.status('ep1', 'r')).toBe(status);
   });
 });
 
-describe('/status with all it says', () => {
-  const whole = {
+describe('/status with the whole record', () => {
+  const record = {
     id: 'r',
     delayTime: 12,
     executionTime: 345,
@@ -165,36 +162,36 @@ describe('/status with all it says', () => {
     workerId: 'w7',
     status: 'COMPLETED',
   };
-  const none = (): null => null;
+  const noSinks = (): null => null;
 
-  it('gives the output, the times and the worker', async () => {
-    const asked = answers(Response.json(whole));
-    expect(await client.read('ep1', 'r/1', none)).toEqual({
+  it('returns the output, the times and the worker', async () => {
+    const requests = mockFetch(Response.json(record));
+    expect(await client.read('ep1', 'r/1', noSinks)).toEqual({
       status: 'completed',
-      output: whole.output,
+      output: record.output,
       error: undefined,
       delay_ms: 12,
       execution_ms: 345,
       worker: 'w7',
     });
-    expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
+    expect(requests[0]?.url).toBe('https://runpod.test/v2/ep1/status/r%2F1');
   });
 
-  it('hands on the texts that are wanted', async () => {
-    answers(Response.json(whole));
+  it('passes strings to their sinks', async () => {
+    mockFetch(Response.json(record));
     const pieces: string[] = [];
-    const record = await client.read('ep1', 'r', (path) =>
+    const read = await client.read('ep1', 'r', (path) =>
       path.at(-1) === 'data'
         ? { write: (piece) => void pieces.push(piece), end: () => Promise.resolve({ stored: true }) }
         : null,
     );
     expect(pieces.join('')).toBe('QUJD');
-    expect(record).toMatchObject({ output: { images: [{ data: { stored: true }, filename: 'a.png' }] } });
+    expect(read).toMatchObject({ output: { images: [{ data: { stored: true }, filename: 'a.png' }] } });
   });
 
-  it('takes a queued run that has nothing else to say, and facts of the wrong kind as not said', async () => {
-    answers(Response.json({ id: 'r', status: 'IN_QUEUE', delayTime: 'soon', workerId: 7 }));
-    expect(await client.read('ep1', 'r', none)).toMatchObject({
+  it('accepts a queued run without details, and ignores fields of the wrong type', async () => {
+    mockFetch(Response.json({ id: 'r', status: 'IN_QUEUE', delayTime: 'soon', workerId: 7 }));
+    expect(await client.read('ep1', 'r', noSinks)).toMatchObject({
       status: 'queued',
       delay_ms: null,
       execution_ms: null,
@@ -204,18 +201,18 @@ describe('/status with all it says', () => {
 
   it.each([
     ['404', () => new Response('', { status: 404 }), 'missing'],
-    ['500', () => Response.json(whole, { status: 500 }), 'unreachable'],
+    ['500', () => Response.json(record, { status: 500 }), 'unreachable'],
     ['HTML', () => new Response('<html>'), 'unreachable'],
     ['no status', () => Response.json({ id: 'r' }), 'unreachable'],
     ['a body that breaks off', brokenBody, 'unreachable'],
     ['a body that ends early', () => new Response('{"status":"COMPLETED"'), 'unreachable'],
-  ])('%s decides nothing', async (_name, answer, said) => {
-    answers(answer());
-    expect(await client.read('ep1', 'r', none)).toBe(said);
+  ])('does not change the record for %s', async (_name, answer, said) => {
+    mockFetch(answer());
+    expect(await client.read('ep1', 'r', noSinks)).toBe(said);
   });
 
-  it('rejects with what a sink rejects with: that is not RunPod being unreachable', async () => {
-    answers(Response.json(whole));
+  it('rejects with the error of a sink instead of reporting RunPod as unreachable', async () => {
+    mockFetch(Response.json(record));
     const full = new Error('no room');
     await expect(
       client.read('ep1', 'r', (path) =>
@@ -237,13 +234,13 @@ describe('/cancel', () => {
     [302, 'again'],
     [500, 'again'],
     [503, 'again'],
-  ] as const)('answered with %d is %s', async (status, outcome) => {
-    answers(new Response(status === 302 ? null : 'x', { status }));
+  ] as const)('maps status %d to %s', async (status, outcome) => {
+    mockFetch(new Response(status === 302 ? null : 'x', { status }));
     expect(await client.cancel('ep1', 'r')).toBe(outcome);
   });
 
-  it('that meets no network is tried again', async () => {
-    answers(() => Promise.reject(new TypeError('connection refused')));
+  it('allows a retry when the connection fails', async () => {
+    mockFetch(() => Promise.reject(new TypeError('connection refused')));
     expect(await client.cancel('ep1', 'r')).toBe('again');
   });
 });
@@ -251,8 +248,8 @@ describe('/cancel', () => {
 describe('/health', () => {
   const workers = { idle: 0, initializing: 0, ready: 0, running: 0, throttled: 0, unhealthy: 0 };
 
-  it('says how many workers there are in each state, and how many runs wait and run', async () => {
-    const asked = answers(
+  it('returns the workers by state, and the queued and running jobs', async () => {
+    const requests = mockFetch(
       Response.json({
         jobs: { completed: 9, failed: 1, inProgress: 2, inQueue: 3, retried: 0 },
         workers: { idle: 1, initializing: 2, ready: 3, running: 4, throttled: 5, unhealthy: 6 },
@@ -266,11 +263,11 @@ describe('/health', () => {
         in_progress: 2,
       },
     });
-    expect(asked[0]?.url).toBe('https://runpod.test/v2/ep1/health');
+    expect(requests[0]?.url).toBe('https://runpod.test/v2/ep1/health');
   });
 
-  it('counts a word that is missing, or that makes no sense, as none', async () => {
-    answers(Response.json({ jobs: { inQueue: 1 }, workers: { idle: 1, running: 'many', throttled: -1 } }));
+  it('counts a missing or invalid number as 0', async () => {
+    mockFetch(Response.json({ jobs: { inQueue: 1 }, workers: { idle: 1, running: 'many', throttled: -1 } }));
     expect(await client.health('ep1')).toEqual({
       kind: 'ok',
       health: { workers: { ...workers, idle: 1 }, in_queue: 1, in_progress: 0 },
@@ -288,19 +285,19 @@ describe('/health', () => {
     ['HTML', new Response('<html>'), 'failed'],
     ['no workers', Response.json({ jobs: {} }), 'failed'],
     ['a body that breaks off', brokenBody(), 'failed'],
-  ])('%s is %s', async (_name, answer, kind) => {
-    answers(answer);
+  ])('maps %s to %s', async (_name, answer, kind) => {
+    mockFetch(answer);
     expect(await client.health('ep1')).toEqual({ kind });
   });
 });
 
-describe('a RunPod that does not answer', () => {
-  /** Never answers; breaks off when the caller gives up. */
-  const silence = () => {
+describe('RunPod without a response', () => {
+  /** Makes `fetch` wait until the caller aborts it. */
+  const mockNoResponse = () => {
     const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(
       (_input, init) =>
         new Promise((_resolve, reject) => {
-          init?.signal?.addEventListener('abort', () => reject(new DOMException('gave up', 'AbortError')));
+          init?.signal?.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')));
         }),
     );
     onTestFinished(() => spy.mockRestore());
@@ -312,23 +309,23 @@ describe('a RunPod that does not answer', () => {
     ['the whole status', 120_000, () => client.read('ep1', 'r', () => null), 'unreachable'],
     ['cancel', 10_000, () => client.cancel('ep1', 'r'), 'again'],
     ['health', 5_000, () => client.health('ep1'), { kind: 'failed' }],
-  ] as const)('is given up on: %s after %d ms', async (_name, ms, ask, outcome) => {
+  ] as const)('times out: %s after %d ms', async (_name, ms, ask, outcome) => {
     vi.useFakeTimers();
     onTestFinished(() => {
       vi.useRealTimers();
     });
-    silence();
-    const asking = ask();
+    mockNoResponse();
+    const pending = ask();
     await vi.advanceTimersByTimeAsync(ms);
-    expect(await asking).toEqual(outcome);
+    expect(await pending).toEqual(outcome);
   });
 
-  it('leaves no timer behind once it has answered', async () => {
+  it('leaves no timer after a response', async () => {
     vi.useFakeTimers();
     onTestFinished(() => {
       vi.useRealTimers();
     });
-    answers(Response.json({ id: 'r1' }));
+    mockFetch(Response.json({ id: 'r1' }));
     await client.run(RUN);
     expect(vi.getTimerCount()).toBe(0);
   });

@@ -5,34 +5,34 @@ import { runIdSchema, type RunRecord, type RunStatus } from '../../../contract/r
 import { readJsonStream, type JsonPath, type TextSink } from '../../json-stream.ts';
 import type { RunAnswer } from '../provider.ts';
 
-/** RunPod's job API (reference/runpod.md section 2). `endpoint` in each call is RunPod's endpoint id. */
+/** RunPod's job API (reference/runpod.md section 2). `endpoint` is RunPod's endpoint id. */
 export type RunpodClient = {
   /** Calls `/run`, once. */
   run(request: RunpodRequest): Promise<RunAnswer>;
-  /** The status of a run, and no more. */
+  /** Reads only the status of a run. */
   status(endpoint: string, runId: string): Promise<RunStatus>;
   /**
-   * All that RunPod says of a run, its output included.
-   * @param take asked at the beginning of every text in it: one that is wanted is handed on piece by piece as it arrives, and what
-   *   comes of it stands in its place. What a sink rejects with, this rejects with.
+   * Reads the whole record of a run, including its output. Rejects with the error of a sink.
+   * @param sinkFor called at the beginning of every string in the record. A sink receives the string piece by piece as
+   *   it arrives, and its result replaces the string.
    */
   read(
     endpoint: string,
     runId: string,
-    take: (path: JsonPath) => TextSink | null,
+    sinkFor: (path: JsonPath) => TextSink | null,
   ): Promise<RunRecord | 'missing' | 'unreachable'>;
-  /** Cancels a run, queued or running. `done` also when it is over or unknown there. */
+  /** Cancels a queued or running run. Also returns `done` if the run is finished or unknown to RunPod. */
   cancel(endpoint: string, runId: string): Promise<'done' | 'again'>;
-  /** What RunPod says of an endpoint's workers and queue. */
+  /** Reads the state of an endpoint's workers and queue. */
   health(endpoint: string): Promise<HealthAnswer>;
 };
 
 /** Times in ms. */
 export type RunpodRequest = {
   endpoint: string;
-  /** What the worker gets as its input: one JSON object as text, in pieces, so that large ones are not copied together first. */
+  /** The worker's input: one JSON object as text, in pieces, so that a large one is not copied into one string. */
   input: readonly string[];
-  /** Where RunPod says that the run is over; null: nowhere. */
+  /** The URL that RunPod calls when the run finishes; null for none. */
   webhook: string | null;
   execution_timeout_ms: number;
   ttl_ms: number;
@@ -40,25 +40,27 @@ export type RunpodRequest = {
 
 export type HealthAnswer =
   | { kind: 'ok'; health: Health }
-  /** RunPod knows the endpoint no longer, or does not serve this account. */
+  /** RunPod does not know the endpoint, or does not serve this account. */
   | { kind: 'refused' }
-  /** No answer, or none that makes sense. */
+  /** No response, or an invalid one. */
   | { kind: 'failed' };
 
-/** RunPod answers `/run` in well under this; its own clients give up after 3 to 10 s. */
+/** RunPod answers `/run` much faster. Its own clients time out after 3 to 10 s. */
 const RUN_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 10_000;
-/** A reader waits for it. RunPod's own clients give up after 3 s (reference/runpod.md 3.1). */
+/** A request waits for it. RunPod's own clients time out after 3 s (reference/runpod.md 3.1). */
 const HEALTH_TIMEOUT_MS = 5_000;
-/** A whole answer has up to 20 MB (reference/runpod.md 2.7, worker-comfyui#129), and is moved on while it arrives. */
+/**
+ * A record has up to 20 MB (reference/runpod.md 2.7, worker-comfyui#129), and its files are stored while it arrives.
+ */
 const READ_TIMEOUT_MS = 120_000;
-/** Bounds of `policy` in ms (reference/runpod.md 2.2). */
+/** Limits of `policy` in ms (reference/runpod.md 2.2). */
 const EXECUTION_TIMEOUT_MS = { min: 5_000, max: 7 * 86_400_000 };
 const TTL_MS = { min: 10_000, max: 7 * 86_400_000 };
 
 const runAnswer = z.object({ id: runIdSchema });
 const count = z.number().nonnegative().catch(0);
-/** RunPod's pages show only some of the words (reference/runpod.md 2.1): one that is missing counts as none. */
+/** RunPod documents only some of these fields (reference/runpod.md 2.1). A missing field counts as 0. */
 const healthAnswer = z.object({
   jobs: z.object({ inQueue: count, inProgress: count }),
   workers: z.object({
@@ -81,7 +83,7 @@ const recordAnswer = z.object({
   workerId: z.string().max(200).nullish().catch(null),
 });
 
-/** A map, not an object: the word comes from outside and may be the name of something every object has. */
+/** A map and not an object: the word comes from outside and can be the name of an inherited property. */
 const STATUS_WORDS: ReadonlyMap<string, RunRecord['status']> = new Map([
   ['IN_QUEUE', 'queued'],
   ['IN_PROGRESS', 'running'],
@@ -92,29 +94,29 @@ const STATUS_WORDS: ReadonlyMap<string, RunRecord['status']> = new Map([
   ['TIMED_OUT', 'timed_out'],
 ]);
 
-/** Refusals that no other run would escape: the key, the balance, the permission, the endpoint itself. */
+/** Refusals that apply to every run of the endpoint: wrong key, no balance, no permission, unknown endpoint. */
 const ABOUT_ENDPOINT: ReadonlySet<number> = new Set([401, 402, 403, 404]);
-/** A proxy gave up waiting for the request or its answer: unlike the rest of 4xx it does not say that nothing was taken. */
+/** A proxy timed out. Unlike other 4xx statuses, this one does not mean that RunPod did not accept the run. */
 const REQUEST_TIMEOUT = 408;
-/** Answers to a cancel that mean there is no such run, or no longer. Others of 4xx say that *we* were refused: try again. */
+/** Responses to a cancel that mean the run does not exist or has finished. Other 4xx statuses are worth a retry. */
 const NOTHING_TO_CANCEL: ReadonlySet<number> = new Set([400, 404, 409, 410, 422]);
 
 export function runpodClient(options: { baseUrl: string; apiKey: string }): RunpodClient {
-  /** One call and the reading of its answer, within a time. Rejects for whatever the network does. */
+  /** Makes one call and reads its response, with a timeout for both. Rejects on every network failure. */
   const call = async <T>(
     path: string,
     init: RequestInit,
     timeout_ms: number,
     read: (response: Response) => Promise<T>,
   ): Promise<T> => {
-    const giveUp = new AbortController();
-    // Not `AbortSignal.timeout`: its timer runs on after the answer and would keep the Job object from hibernating.
-    const timer = setTimeout(() => giveUp.abort(), timeout_ms);
+    const timeout = new AbortController();
+    // Not `AbortSignal.timeout`: its timer keeps running after the response and keeps the Job object from hibernating.
+    const timer = setTimeout(() => timeout.abort(), timeout_ms);
     try {
       const response = await fetch(`${options.baseUrl}/${path}`, {
         ...init,
         headers: { authorization: `Bearer ${options.apiKey}`, 'content-type': 'application/json' },
-        signal: giveUp.signal,
+        signal: timeout.signal,
         redirect: 'manual',
       });
       return await read(response);
@@ -142,18 +144,18 @@ export function runpodClient(options: { baseUrl: string; apiKey: string }): Runp
       }
     },
 
-    async read(endpoint, runId, take) {
+    async read(endpoint, runId, sinkFor) {
       const path = `${endpoint}/status/${encodeURIComponent(runId)}`;
-      /** A sink's own failure is the caller's affair, unlike the network's. */
-      const failed: { by: unknown }[] = [];
-      const watched = (at: JsonPath): TextSink | null => {
-        const sink = take(at);
-        return sink === null ? null : noticing(sink, (by) => failed.push({ by }));
+      /** Failures of sinks, which are thrown to the caller. Network failures are not. */
+      const sinkFailures: { by: unknown }[] = [];
+      const observedSink = (at: JsonPath): TextSink | null => {
+        const sink = sinkFor(at);
+        return sink === null ? null : withFailureCallback(sink, (by) => sinkFailures.push({ by }));
       };
       try {
-        return await call(path, { method: 'GET' }, READ_TIMEOUT_MS, (response) => readRecord(response, watched));
+        return await call(path, { method: 'GET' }, READ_TIMEOUT_MS, (response) => readRecord(response, observedSink));
       } catch {
-        const [first] = failed;
+        const [first] = sinkFailures;
         if (first !== undefined) {
           throw first.by;
         }
@@ -205,7 +207,7 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
       again: true,
       about: 'run',
       code: 'no_capacity',
-      message: 'RunPod takes no more runs for now.',
+      message: 'RunPod does not accept more runs at the moment.',
       retry_after_ms: readRetryAfter(response.headers.get('retry-after'), Date.now()),
     };
   }
@@ -228,19 +230,19 @@ async function readStatusAnswer(response: Response): Promise<RunStatus> {
     return response.status === 404 ? 'missing' : 'unreachable';
   }
   const answer = statusAnswer.safeParse(await response.json());
-  // An unknown word means work in progress (reference/runpod.md 2.3).
+  // An unknown status means that the run is in progress (reference/runpod.md 2.3).
   return answer.success ? (STATUS_WORDS.get(answer.data.status) ?? 'running') : 'unreachable';
 }
 
 async function readRecord(
   response: Response,
-  take: (path: JsonPath) => TextSink | null,
+  sinkFor: (path: JsonPath) => TextSink | null,
 ): Promise<RunRecord | 'missing' | 'unreachable'> {
   if (!response.ok || response.body === null) {
     await discard(response);
     return response.status === 404 ? 'missing' : 'unreachable';
   }
-  const answer = recordAnswer.safeParse(await readJsonStream(response.body, take));
+  const answer = recordAnswer.safeParse(await readJsonStream(response.body, sinkFor));
   if (!answer.success) {
     return 'unreachable';
   }
@@ -255,17 +257,17 @@ async function readRecord(
   };
 }
 
-/** The same sink, and somebody who learns that it failed. */
-function noticing(sink: TextSink, notice: (by: unknown) => void): TextSink {
-  const watch = async <T>(work: () => Promise<T> | T): Promise<T> => {
+/** Wraps a sink so that its failures are also passed to `onFailure`. */
+function withFailureCallback(sink: TextSink, onFailure: (by: unknown) => void): TextSink {
+  const observe = async <T>(work: () => Promise<T> | T): Promise<T> => {
     try {
       return await work();
     } catch (error) {
-      notice(error);
+      onFailure(error);
       throw error;
     }
   };
-  return { write: (piece) => watch(() => sink.write(piece)), end: () => watch(() => sink.end()) };
+  return { write: (piece) => observe(() => sink.write(piece)), end: () => observe(() => sink.end()) };
 }
 
 async function readCancelAnswer(response: Response): Promise<'done' | 'again'> {
@@ -286,7 +288,7 @@ async function readHealthAnswer(response: Response): Promise<HealthAnswer> {
   return { kind: 'ok', health: { workers, in_queue: jobs.inQueue, in_progress: jobs.inProgress } };
 }
 
-/** Frees the connection of an answer whose body nobody reads. */
+/** Cancels an unread body, which frees the connection. */
 async function discard(response: Response): Promise<void> {
   await response.body?.cancel();
 }

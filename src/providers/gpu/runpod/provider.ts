@@ -2,23 +2,23 @@ import { RUN_GRACE_MS } from '../../../domain/job/effect-relevance.ts';
 import { signToken } from '../../tokens.ts';
 import type { GpuProvider, ProviderParts } from '../provider.ts';
 import { runpodClient } from './client.ts';
-import { tokensEnd, webhookOf } from './request.ts';
+import { tokensExpireAt, webhookUrl } from './request.ts';
 
 /**
- * Endpoints of RunPod whose worker is worker-gpu. A run is a ticket: the worker claims the job with it, reports to the gateway and
- * stores its results by itself, so RunPod's status only confirms and there is no result to move.
+ * Provider for RunPod endpoints with worker-gpu. The run's input is a ticket: with it the worker claims the job,
+ * reports to the gateway and uploads its outputs. RunPod's status only confirms its reports, and no result is moved.
  */
 export function runpodProvider({ config }: Pick<ProviderParts, 'config'>): GpuProvider {
   const client = runpodClient(config.runpod);
   return {
     async submit(run) {
       const { endpoint, job, attempt, deadline, now, confirm } = run;
-      const token = await signToken(config.tokenSecret, { purpose: 'worker', job, attempt }, tokensEnd(run));
-      const webhook = await webhookOf(run, config);
+      const token = await signToken(config.tokenSecret, { purpose: 'worker', job, attempt }, tokensExpireAt(run));
+      const webhook = await webhookUrl(run, config);
       if (!confirm()) {
         return { kind: 'withdrawn' };
       }
-      // The worker ends at the deadline by itself and says so; RunPod ends it only where that fails.
+      // The worker stops at the deadline by itself and reports it. RunPod's limits are the fallback.
       const left_ms = deadline - now + RUN_GRACE_MS;
       return client.run({
         endpoint,

@@ -5,72 +5,75 @@ import { workerError } from '../../../contract/worker.ts';
 import { cleanMessage } from './message.ts';
 import { refusalIn } from './refusal.ts';
 
-/** What a failure reported by worker-comfyui, or by RunPod about it, means in the words of a job's error. */
+/** Maps failures that worker-comfyui reports, or that RunPod reports about it, to the errors of a job. */
 
-type Meaning = Omit<RunFailure, 'message' | 'node' | 'details'>;
+type FailureKind = Omit<RunFailure, 'message' | 'node' | 'details'>;
 
-const memory: Meaning = { code: 'out_of_memory', at: 'worker', retryable: true };
-const execution: Meaning = { code: 'execution_error', at: 'workflow', retryable: false };
-const unknown: Meaning = { code: 'execution_error', at: 'worker', retryable: false };
+const memory: FailureKind = { code: 'out_of_memory', at: 'worker', retryable: true };
+const execution: FailureKind = { code: 'execution_error', at: 'workflow', retryable: false };
+const unknown: FailureKind = { code: 'execution_error', at: 'worker', retryable: false };
 
-/** The graph began: a node raised. Such a text may hold anything, for the rest of it is the node's. */
+/** A node raised while the graph ran. The rest of such a text comes from the node and can contain anything. */
 const RAISED = /workflow execution error|node type:/i;
 
-/** worker-comfyui tells its callers of what ComfyUI lists under `images` and of nothing else. */
-export const NOTHING_LISTED =
-  'The graph listed no pictures or videos. This endpoint runs worker-comfyui, which passes on only what ComfyUI lists under "images". ' +
-  'Add a node that saves one, or use an endpoint that runs worker-gpu.';
+/** worker-comfyui returns only the files that ComfyUI lists under `images`. */
+export const NO_IMAGES_LISTED =
+  'The run saved no images or videos. This endpoint runs worker-comfyui, which returns only files that ComfyUI lists under "images". ' +
+  'Add a node that saves an image or a video, or use an endpoint that runs worker-gpu.';
 
 /**
- * First match wins. Texts: worker-comfyui 5.x (reference/competitors.md section 3); RunPod's own about a vanished worker are not
- * documented, these have been seen in the wild or are those of local/runpod. `says`: in place of the text.
+ * The first match wins. The texts are those of worker-comfyui 5.x (reference/competitors.md section 3). RunPod's texts
+ * about a lost worker are not documented; these were observed, or are those of local/runpod. `message` replaces the
+ * text.
  */
-const MEANINGS: readonly { text: RegExp; means: Meaning; says?: string }[] = [
-  { text: /out of memory|OutOfMemoryError|allocation on device/i, means: memory },
-  { text: RAISED, means: execution },
+const KNOWN_FAILURES: readonly { text: RegExp; failure: FailureKind; message?: string }[] = [
+  { text: /out of memory|OutOfMemoryError|allocation on device/i, failure: memory },
+  { text: RAISED, failure: execution },
   {
     text: /no outputs found in history/i,
-    means: { code: 'output_missing', at: 'worker', retryable: false },
-    says: NOTHING_LISTED,
+    failure: { code: 'output_missing', at: 'worker', retryable: false },
+    message: NO_IMAGES_LISTED,
   },
-  { text: /failed to fetch image data for/i, means: { code: 'output_missing', at: 'worker', retryable: false } },
-  { text: /error uploading .* to s3/i, means: { code: 'upload_failed', at: 'worker', retryable: true } },
+  { text: /failed to fetch image data for/i, failure: { code: 'output_missing', at: 'worker', retryable: false } },
+  { text: /error uploading .* to s3/i, failure: { code: 'upload_failed', at: 'worker', retryable: true } },
   {
     text: /failed to upload one or more input images/i,
-    means: { code: 'input_fetch_failed', at: 'worker', retryable: true, ran: false },
+    failure: { code: 'input_fetch_failed', at: 'worker', retryable: true, ran: false },
   },
   {
     text: /comfyui server.*not reachable/i,
-    means: { code: 'comfyui_unavailable', at: 'worker', retryable: true, ran: false },
+    failure: { code: 'comfyui_unavailable', at: 'worker', retryable: true, ran: false },
   },
   {
     text: /communication error|error queuing workflow|not found in history|comfyui.*(?:unavailable|unreachable|not running)/i,
-    means: { code: 'comfyui_unavailable', at: 'worker', retryable: true },
+    failure: { code: 'comfyui_unavailable', at: 'worker', retryable: true },
   },
   {
     text: /timed out after \d+ retries|worker\b.*\b(?:was lost|vanished|exited|crashed|not responding)/i,
-    means: { code: 'worker_lost', at: 'worker', retryable: true },
+    failure: { code: 'worker_lost', at: 'worker', retryable: true },
   },
 ];
 
 const refusalOf = (text: string): RunFailure | null => (RAISED.test(text) ? null : refusalIn(text));
 
-/** Whether a text that came beside results says that the graph did not run to its end. */
-export const endsTheRun = (text: string): boolean =>
+/** Whether a text that came with results means that the graph did not finish. */
+export const isFatal = (text: string): boolean =>
   refusalOf(text) !== null ||
-  MEANINGS.some(({ text: pattern, means }) => pattern.test(text) && (means === execution || means === memory));
+  KNOWN_FAILURES.some(
+    ({ text: pattern, failure }) => pattern.test(text) && (failure === execution || failure === memory),
+  );
 
-/** A failure in a text. Where nothing is known of it: the graph's run failed on that worker, and nothing says that it would not again. */
+/** Returns the failure that a text reports. An unknown text is an execution error that is not worth a retry. */
 export function failureOf(text: string): RunFailure {
   const refusal = refusalOf(text);
   if (refusal !== null) {
     return refusal;
   }
-  const known = MEANINGS.find(({ text: pattern }) => pattern.test(text));
+  const known = KNOWN_FAILURES.find(({ text: pattern }) => pattern.test(text));
   const node = nodeIn(text);
   return {
-    ...(known?.means ?? unknown),
-    message: known?.says ?? (cleanMessage(text) || 'The worker reported a failure without a message.'),
+    ...(known?.failure ?? unknown),
+    message: known?.message ?? (cleanMessage(text) || 'The worker reported a failure without a message.'),
     ...(node === null ? {} : { node }),
   };
 }
@@ -83,15 +86,15 @@ function nodeIn(text: string): { id: string; class_type: string } | null {
   return class_type === undefined || id === undefined ? null : { id, class_type };
 }
 
-/** What the SDK makes of an exception in a handler: a JSON text that also names the host and holds the trace (reference/runpod.md 2.7). */
-const raised = z.object({ error_type: z.string().optional(), error_message: z.string() });
-/** worker-gpu used without a gateway says it in the contract's own words (docs/reference/worker.md). */
-const ownWords = workerError.extend({ code: z.enum(JOB_ERROR_CODES) });
+/** The SDK's JSON for an exception in a handler. It also contains the host and the trace (reference/runpod.md 2.7). */
+const sdkException = z.object({ error_type: z.string().optional(), error_message: z.string() });
+/** worker-gpu without a gateway reports errors in the form of the contract (docs/reference/worker.md). */
+const contractError = workerError.extend({ code: z.enum(JOB_ERROR_CODES) });
 const withDetails = z.object({ details: z.array(z.string()).max(100) });
 
-/** Why a run that is FAILED failed. */
+/** Returns the failure of a run with the status `FAILED`. */
 export function runFailure(error: unknown, output: unknown): RunFailure {
-  const own = ownWords.safeParse(output);
+  const own = contractError.safeParse(output);
   if (own.success) {
     const { code, at, retryable, message, node } = own.data;
     return { code, at, retryable, message: cleanMessage(message), ...(node ? { node } : {}) };
@@ -101,7 +104,7 @@ export function runFailure(error: unknown, output: unknown): RunFailure {
   return failureOf(text.join(' '));
 }
 
-/** The message in whatever stands under `error`. */
+/** Returns the message in a value of `error`, which has several forms. */
 export function textOf(error: unknown): string {
   if (typeof error === 'string') {
     return error.startsWith('{') ? (messageIn(error) ?? '') : error;
@@ -112,10 +115,10 @@ export function textOf(error: unknown): string {
 
 function messageIn(json: string): string | null {
   try {
-    const parsed = raised.safeParse(JSON.parse(json));
+    const parsed = sdkException.safeParse(JSON.parse(json));
     return parsed.success ? parsed.data.error_message : null;
   } catch {
-    // Cut in the middle, or no JSON at all: nothing in it can be told from a trace.
+    // The JSON was cut, or is invalid. Only `error_message` is safe to show; the rest can be a trace.
     return /"error_message":\s*"((?:[^"\\]|\\.)*)"/.exec(json)?.[1]?.replaceAll(/\\./g, ' ') ?? null;
   }
 }

@@ -1,8 +1,8 @@
 import { plainName } from '../../../domain/workflow/input-name.ts';
 
 /**
- * Names for input files on endpoints that run worker-comfyui, by their names in the request: it uploads each to ComfyUI under the name
- * it is given, where no folder is made and nothing is read off the end of a name. No two are the same.
+ * Maps the names of input files in the request to unique names without folders and annotations. worker-comfyui uploads
+ * each file to ComfyUI under that name; the upload creates no folders and ignores annotations.
  */
 export function flatNames(names: readonly string[]): Map<string, string> {
   const taken = new Set(names);

@@ -4,8 +4,8 @@ import { imageBytes, inputPieces, MAX_RUN_BODY_BYTES, roomForImages } from './in
 
 const utf8 = (text: string): number => new TextEncoder().encode(text).length;
 
-describe('the input', () => {
-  it('is worker-comfyui’s: the graph and its images', () => {
+describe('the input of worker-comfyui', () => {
+  it('contains the graph and its images', () => {
     const pieces = inputPieces('{"1":{"class_type":"LoadImage","inputs":{"image":"é \\"x\\".png"}}}', [
       { name: 'é "x".png', base64: 'QUJD' },
       { name: 'b.png', base64: '' },
@@ -20,7 +20,7 @@ describe('the input', () => {
     expect(JSON.parse(inputPieces('{}', []).join(''))).toEqual({ workflow: {}, images: [] });
   });
 
-  it('has the size that is counted before anything of it is read, and a little less', () => {
+  it('is at most 6,000 bytes smaller than the computed size, and never larger', () => {
     fc.assert(
       fc.property(
         fc.json(),

@@ -20,13 +20,13 @@ import {
 } from '../../../testing/job.ts';
 import { PNG } from '../../../testing/gateway.ts';
 
-const FOREIGN = { endpoint: 'foreign', worker: 'worker-comfyui' } as const;
+const WORKER_COMFYUI = { endpoint: 'foreign', worker: 'worker-comfyui' } as const;
 const IN_PROGRESS = { id: 'run', status: 'IN_PROGRESS', workerId: 'w9', delayTime: 800 };
 
 const hashOf = async (bytes: Uint8Array): Promise<string> =>
   new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 
-/** A PNG of this many bytes: a real head, and then what nobody looks at. */
+/** Makes a PNG of `size` bytes: a valid head, followed by arbitrary bytes. */
 function pngOf(size: number): Uint8Array {
   const bytes = new Uint8Array(size);
   for (let at = 0; at < size; at += 1) {
@@ -37,7 +37,7 @@ function pngOf(size: number): Uint8Array {
 }
 
 const image = (bytes: Uint8Array, filename = 'a.png') => ({ filename, type: 'base64', data: bytes.toBase64() });
-/** As RunPod writes it: keys in the order of the alphabet, the status behind the output. */
+/** A record as RunPod sends it: with sorted keys, so that the status comes after the output. */
 const completed = (output: unknown) => ({
   delayTime: 800,
   executionTime: 2_500,
@@ -46,19 +46,19 @@ const completed = (output: unknown) => ({
   status: 'COMPLETED',
 });
 
-/** The job looks at its run now. */
-async function looks(harness: JobHarness, clock: { pass(ms: number): void }): Promise<void> {
+/** Lets the job poll its run now. */
+async function poll(harness: JobHarness, clock: { pass(ms: number): void }): Promise<void> {
   clock.pass(10_000);
   await runAlarm(harness);
   await drained(harness);
 }
 
-/** A job whose run ends with this answer. */
-async function ranTo(runpod: FakeRunpod, status: unknown, clock = frozenClock()): Promise<JobHarness> {
-  const harness = await createJob(FOREIGN);
+/** Creates a job whose run finishes with this record. */
+async function jobWithResult(runpod: FakeRunpod, status: unknown, clock = frozenClock()): Promise<JobHarness> {
+  const harness = await createJob(WORKER_COMFYUI);
   await drained(harness);
   runpod.answer.status = () => Response.json(status);
-  await looks(harness, clock);
+  await poll(harness, clock);
   return harness;
 }
 
@@ -67,13 +67,13 @@ const stored = async (key: string | null): Promise<Uint8Array> => {
   return object === null ? new Uint8Array() : new Uint8Array(await object.arrayBuffer());
 };
 
-describe('what such a worker gets', () => {
-  it('is the graph and the images themselves, and no ticket', async () => {
+describe('a run request to worker-comfyui', () => {
+  it('contains the graph and the images instead of a ticket', async () => {
     const runpod = fakeRunpod();
     const sha256 = await hashOf(PNG);
     await env.BUCKET.put(assetKey(ACCOUNT, sha256), PNG);
     const harness = await createJob({
-      ...FOREIGN,
+      ...WORKER_COMFYUI,
       inputs: [{ name: 'me.png', sha256, size_bytes: PNG.length, content_type: 'image/png' }],
     });
     await drained(harness);
@@ -89,10 +89,10 @@ describe('what such a worker gets', () => {
     });
   });
 
-  it('cannot be had when a file is gone: the job fails, and no run is paid', async () => {
+  it('is not sent when a file is missing, and the job fails', async () => {
     const runpod = fakeRunpod();
     const harness = await createJob({
-      ...FOREIGN,
+      ...WORKER_COMFYUI,
       inputs: [{ name: 'me.png', sha256: 'f'.repeat(64), size_bytes: 3, content_type: 'image/png' }],
     });
     await drained(harness);
@@ -104,18 +104,18 @@ describe('what such a worker gets', () => {
   });
 });
 
-describe('a run of such a worker', () => {
-  it('is watched by its status, from queued to running to the end, and its picture is stored', async () => {
+describe('a job on worker-comfyui', () => {
+  it("follows RunPod's status to the end, and stores the image", async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     const watch = await connected(dialWatch(harness, null));
     await drained(harness);
     runpod.answer.status = () => Response.json(IN_PROGRESS);
-    await looks(harness, clock);
+    await poll(harness, clock);
     expect(await view(harness)).toMatchObject({ status: 'running', stage: 'executing', attempts: [{ worker: 'w9' }] });
     runpod.answer.status = () => Response.json(completed({ images: [image(PNG, 'sub/t_00001_.png')] }));
-    await looks(harness, clock);
+    await poll(harness, clock);
     const done = await view(harness);
     expect(done).toMatchObject({
       status: 'succeeded',
@@ -139,9 +139,9 @@ describe('a run of such a worker', () => {
     expect(words).toEqual(['running/executing', 'running/uploading', 'output', 'succeeded/null']);
   });
 
-  it('brings large pictures through in parts, byte for byte', async () => {
+  it('stores large images in parts without changing a byte', async () => {
     const large = pngOf(9_000_001);
-    const harness = await ranTo(
+    const harness = await jobWithResult(
       fakeRunpod(),
       completed({ images: [image(large, 'large.png'), image(PNG, 'small.png')] }),
     );
@@ -155,8 +155,8 @@ describe('a run of such a worker', () => {
     expect(await hashOf(await stored(outputs[0]?.key ?? null))).toBe(outputs[0]?.sha256);
   });
 
-  it('may answer as worker-comfyui did before version 5', async () => {
-    const harness = await ranTo(
+  it('succeeds with the result form of worker-comfyui before version 5', async () => {
+    const harness = await jobWithResult(
       fakeRunpod(),
       completed({ message: PNG.toBase64(), refresh_worker: false, status: 'success' }),
     );
@@ -165,10 +165,10 @@ describe('a run of such a worker', () => {
     expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
   });
 
-  it('whose webhook comes is looked at at once', async () => {
+  it("is polled as soon as RunPod's webhook arrives", async () => {
     const runpod = fakeRunpod();
     frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     runpod.answer.status = () => Response.json(completed({ images: [image(PNG)] }));
     await harness.stub.onProviderWebhook(1);
@@ -193,51 +193,51 @@ describe('a run of such a worker', () => {
       { images: [{ filename: 'a.png', type: 'base64', data: PNG.toBase64().slice(0, -5) }] },
       'output_missing',
     ],
-  ])('that is COMPLETED with %2$s fails the job', async (_name, output, code) => {
-    const harness = await ranTo(fakeRunpod(), completed(output));
+  ])('fails when its run is COMPLETED with %2$s', async (_name, output, code) => {
+    const harness = await jobWithResult(fakeRunpod(), completed(output));
     const { status, error } = await view(harness);
     expect({ status, code: error?.code }).toEqual({ status: 'failed', code });
     expect(error?.message).not.toMatch(/\/comfyui/);
   });
 
-  it('keeps no file that is no output: a message that happened to be base64', async () => {
-    const harness = await ranTo(fakeRunpod(), completed({ status: 'success', message: 'done' }));
+  it('deletes a stored file that is not an output, when a message is valid base64', async () => {
+    const harness = await jobWithResult(fakeRunpod(), completed({ status: 'success', message: 'done' }));
     expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' }, outputs: [] });
     expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${harness.id}/` })).objects).toEqual([]);
   });
 
-  it('that is FAILED shows its error without trace, host and path', async () => {
+  it('shows the error of a FAILED run without trace, host and path', async () => {
     const error = JSON.stringify({
       error_type: 'ValueError',
       error_message: 'no such file /root/x.png',
       error_traceback: 'Traceback',
       hostname: 'secret-host',
     });
-    const harness = await ranTo(fakeRunpod(), { id: 'run', status: 'FAILED', error });
+    const harness = await jobWithResult(fakeRunpod(), { id: 'run', status: 'FAILED', error });
     const done = await view(harness);
     expect(done).toMatchObject({ status: 'failed', error: { code: 'execution_error', message: 'no such file x.png' } });
     expect(JSON.stringify(done)).not.toMatch(/secret-host|Traceback|\/root/);
   });
 
-  it('that RunPod has forgotten is lost, not waited for', async () => {
+  it('fails with worker_lost when RunPod no longer knows the run', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     runpod.answer.status = () => Response.json(IN_PROGRESS);
-    await looks(harness, clock);
+    await poll(harness, clock);
     runpod.answer.status = () => new Response(null, { status: 404 });
-    await looks(harness, clock);
-    await looks(harness, clock);
+    await poll(harness, clock);
+    await poll(harness, clock);
     expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } });
     expect(runpod.count('run')).toBe(1);
   });
 
-  it('of which nobody knows whether RunPod took it is not started again', async () => {
+  it('does not start a second run when the outcome of /run is unknown', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.run = () => new Response(null, { status: 502 });
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     clock.pass(60_000);
     await runAlarm(harness);
@@ -251,14 +251,14 @@ describe('a run of such a worker', () => {
   });
 });
 
-describe('a result behind a URL', () => {
+describe('a result at a URL', () => {
   const FILE = 'https://files.example.org/bucket/a.png?X-Amz-Signature=s';
   const withUrl = completed({ images: [{ filename: 'a.png', type: 's3_url', data: FILE }] });
 
-  it('is fetched, without our credentials, and stored', async () => {
+  it("is downloaded without the gateway's credentials, and stored", async () => {
     const runpod = fakeRunpod();
     runpod.answer.elsewhere = (url) => (url.href === FILE ? new Response(PNG) : new Response(null, { status: 404 }));
-    const harness = await ranTo(runpod, withUrl);
+    const harness = await jobWithResult(runpod, withUrl);
     const done = await view(harness);
     expect(done).toMatchObject({ status: 'succeeded', outputs: [{ name: 'a.png', sha256: await hashOf(PNG) }] });
     expect(await stored(done.outputs[0]?.key ?? null)).toEqual(PNG);
@@ -270,30 +270,32 @@ describe('a result behind a URL', () => {
     ['plain http', 'http://files.example.org/a.png'],
     ['the gateway itself', 'https://gateway.test/v1/jobs'],
     ['an endless text', `https://files.example.org/${'a'.repeat(5_000)}`],
-  ])('that leads to %s is not called', async (_name, data) => {
+  ])('is not downloaded from %s', async (_name, data) => {
     const runpod = fakeRunpod();
-    const harness = await ranTo(runpod, completed({ images: [{ filename: 'a.png', type: 's3_url', data }] }));
+    const harness = await jobWithResult(runpod, completed({ images: [{ filename: 'a.png', type: 's3_url', data }] }));
     expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
     expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toEqual([]);
   });
 
-  it('that redirects inside is not followed there', async () => {
+  it('is not downloaded after a redirect to a private address', async () => {
     const runpod = fakeRunpod();
     runpod.answer.elsewhere = () => new Response(null, { status: 302, headers: { location: 'http://10.0.0.1/a.png' } });
-    const harness = await ranTo(runpod, withUrl);
+    const harness = await jobWithResult(runpod, withUrl);
     expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
     expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
   });
 
-  it('that is gone is a missing output; one that fails for now is asked for again', async () => {
-    const gone = fakeRunpod();
-    const lost = await ranTo(gone, withUrl);
-    expect(await view(lost)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
-    expect(gone.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
+  it('fails the job with output_missing when the URL returns 404', async () => {
+    const runpod = fakeRunpod();
+    const harness = await jobWithResult(runpod, withUrl);
+    expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' } });
+    expect(runpod.calls.filter((call) => call.operation === 'elsewhere')).toHaveLength(1);
+  });
 
+  it('is downloaded again after a transient error', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     runpod.answer.status = () => Response.json(withUrl);
     runpod.answer.elsewhere = () => new Response(null, { status: 503 });
@@ -302,16 +304,16 @@ describe('a result behind a URL', () => {
     await until(() => expect(runpod.calls.some((call) => call.operation === 'elsewhere')).toBe(true));
     expect(await view(harness)).toMatchObject({ status: 'running', stage: 'uploading' });
     runpod.answer.elsewhere = () => new Response(PNG);
-    await looks(harness, clock);
+    await poll(harness, clock);
     expect((await view(harness)).status).toBe('succeeded');
   });
 });
 
-describe('after a crash', () => {
-  it('while results were moved they are moved again, to the same places, and counted once', async () => {
+describe('a job on worker-comfyui after a crash', () => {
+  it('moves its results again to the same keys, and counts them once', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     const answer = completed({
       images: [image(PNG, 'a.png'), { filename: 'b.png', type: 's3_url', data: 'https://files.example.org/b.png' }],
@@ -332,11 +334,11 @@ describe('after a crash', () => {
     expect(files.objects.map((object) => object.key).toSorted()).toEqual(done.outputs.map(({ key }) => key).toSorted());
   });
 
-  it('in the middle of /run nobody calls it again: the job fails, and says so', async () => {
+  it('does not call /run again when the crash happened during /run', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.run = () => deferredAnswer().promise;
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await until(() => expect(runpod.count('run')).toBe(1));
     await abortAllDurableObjects();
     runpod.answer.run = () => Response.json({ id: 'second' });
@@ -350,14 +352,14 @@ describe('after a crash', () => {
   });
 });
 
-describe('a cancel', () => {
-  it('of a running job cancels the run at RunPod, and ends with it', async () => {
+describe('canceling a job on worker-comfyui', () => {
+  it('cancels the run at RunPod, and ends the job with it', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     runpod.answer.status = () => Response.json(IN_PROGRESS);
-    await looks(harness, clock);
+    await poll(harness, clock);
     expect((await harness.stub.cancel(ACCOUNT))?.status).toBe('canceling');
     await drained(harness);
     expect(runpod.count('cancel')).toBe(1);
@@ -368,10 +370,10 @@ describe('a cancel', () => {
     expect(await view(harness)).toMatchObject({ status: 'canceled', error: null, attempts: [{ status: 'canceled' }] });
   });
 
-  it('while results are moved leaves nothing behind that the job does not know', async () => {
+  it('deletes the files of results that are being moved', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
-    const harness = await createJob(FOREIGN);
+    const harness = await createJob(WORKER_COMFYUI);
     await drained(harness);
     runpod.answer.status = () =>
       Response.json(completed({ images: [{ filename: 'b.png', data: 'https://files.example.org/b.png' }] }));
@@ -391,9 +393,9 @@ describe('a cancel', () => {
   });
 });
 
-describe('the effects of such a job', () => {
-  it('are done and none is left', async () => {
-    const harness = await ranTo(fakeRunpod(), completed({ images: [image(PNG)] }));
+describe('the outbox of a job on worker-comfyui', () => {
+  it('is empty after the job has finished', async () => {
+    const harness = await jobWithResult(fakeRunpod(), completed({ images: [image(PNG)] }));
     expect(await outbox(harness)).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cleanMessage } from './message.ts';
 
-describe('a message of a worker that is not ours', () => {
+describe('a message of worker-comfyui', () => {
   it.each([
     ['node 3: width 1024/768 is wrong', 'node 3: width 1024/768 is wrong'],
     ['no file /comfyui/models/checkpoints/sd_xl.safetensors', 'no file sd_xl.safetensors'],
@@ -24,17 +24,17 @@ describe('a message of a worker that is not ours', () => {
     ['handler: boom \ntraceback: Traceback (most recent call last): …', 'handler: boom'],
     ['a\u0000b\n\n  c', 'a b c'],
     ['', ''],
-  ])('%j becomes %j', (text, clean) => {
+  ])('is cleaned from %j to %j', (text, clean) => {
     expect(cleanMessage(text)).toBe(clean);
   });
 
-  it('is no longer than anybody reads, and is Unicode wherever it is cut', () => {
+  it('is cut to 1,000 characters of well-formed Unicode', () => {
     const cleaned = cleanMessage('😀'.repeat(5_000));
     expect(cleaned.length).toBeLessThanOrEqual(1_000);
     expect(cleaned.isWellFormed()).toBe(true);
   });
 
-  it('is cleaned in time whatever it is', () => {
+  it('is cleaned within a second even if it is adversarial', () => {
     for (const text of [
       '/'.repeat(100_000),
       'a.'.repeat(50_000),
@@ -42,9 +42,9 @@ describe('a message of a worker that is not ours', () => {
       'a-'.repeat(50_000),
       '1.'.repeat(50_000),
     ]) {
-      const began = performance.now();
+      const startedAt = performance.now();
       cleanMessage(text);
-      expect(performance.now() - began).toBeLessThan(1_000);
+      expect(performance.now() - startedAt).toBeLessThan(1_000);
     }
   });
 });

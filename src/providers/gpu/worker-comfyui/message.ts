@@ -1,13 +1,13 @@
 /**
- * Texts of a worker that is not ours, for clients: its traces, its machine's paths and hosts, and what looks like a secret are
- * nobody's business. Names of files stay, for they are mostly those that the client used.
+ * Cleans messages of worker-comfyui for clients. It removes traces, paths, hosts and anything that looks like a secret.
+ * File names are kept, because most of them come from the client.
  */
 
 const MAX_CHARS = 1_000;
-/** How much of a text is looked at: what follows would be cut away anyhow. */
+/** Only this much of a text is cleaned, because the result is cut at `MAX_CHARS`. */
 const MAX_READ_CHARS = 4 * MAX_CHARS;
 
-/** Beginnings of a Python trace, as the SDK and ComfyUI append it. */
+/** Matches a Python trace, as the SDK and ComfyUI append it. */
 const TRACE = /(?:Traceback \(most recent call last\)|\btraceback:|\n\s*File ").*$/is;
 const URL_TEXT = /\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s'"<>)\]]+/gi;
 const SECRET = /\b(?:(?:rpa|hf|ghp)_|sk-|AKIA)[A-Za-z0-9_-]{16,}|\bcomfyui-[0-9a-f]{32,}/g;
@@ -18,7 +18,7 @@ const HOST =
 const WINDOWS_PATH = /\b[a-z]:\\[^\s'"<>|]*/gi;
 const UNIX_PATH = /(?<![\w.\]])~?(?:\/[^\s/'"<>|:,;()]+)+\/?/g;
 
-/** The text as a client may see it; empty when nothing is left. */
+/** Returns the text that a client may see; empty if nothing is left. */
 export function cleanMessage(text: string): string {
   return (
     text
@@ -28,10 +28,10 @@ export function cleanMessage(text: string): string {
       .replaceAll(SECRET, '[secret]')
       .replaceAll(HOST_ARGUMENT, "host='[host]'")
       .replaceAll(ADDRESS, '[host]')
-      .replaceAll(WINDOWS_PATH, (path) => fileIn(path, '\\'))
-      .replaceAll(UNIX_PATH, (path) => fileIn(path, '/'))
+      .replaceAll(WINDOWS_PATH, (path) => fileNameIn(path, '\\'))
+      .replaceAll(UNIX_PATH, (path) => fileNameIn(path, '/'))
       .replaceAll(HOST, '[host]')
-      // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+      // oxlint-disable-next-line no-control-regex -- control characters are replaced here
       .replaceAll(/[\s\u0000-\u001f\u007f]+/g, ' ')
       .trim()
       .slice(0, MAX_CHARS)
@@ -39,8 +39,8 @@ export function cleanMessage(text: string): string {
   );
 }
 
-/** The name of a file at the end of a path; a folder has none. */
-function fileIn(path: string, separator: string): string {
+/** Returns the file name at the end of a path, or a placeholder for a folder. */
+function fileNameIn(path: string, separator: string): string {
   const last = path.split(separator).at(-1) ?? '';
   return /^[^.].*\.[A-Za-z0-9]{1,12}\.?$/.test(last) ? last : '[path]';
 }

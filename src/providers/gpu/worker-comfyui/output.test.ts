@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import type { RunRecord } from '../../../contract/run.ts';
 import { UNKNOWN_TYPE } from '../../../contract/media-type.ts';
-import { MAX_WARNINGS, outputTypeOf, Taken, takes, verdictOf, type TakenText } from './output.ts';
+import { MAX_WARNINGS, outputTypeOf, ExtractedText, sinkKindOf, parseRun, type TextContent } from './output.ts';
 
 const sha256 = 'a'.repeat(64);
-const png = (key = 'k1'): TakenText => ({
+const png = (key = 'k1'): TextContent => ({
   kind: 'file',
   file: { key, size_bytes: 3, sha256, content_type: 'image/png' },
   head: 'iVBOR',
 });
-const url = (address: string): TakenText => ({ kind: 'url', url: address, head: address });
-const neither = (head: string): TakenText => ({ kind: 'neither', head });
-const taken = (text: TakenText): Taken => new Taken(text);
+const url = (address: string): TextContent => ({ kind: 'url', url: address, head: address });
+const other = (head: string): TextContent => ({ kind: 'other', head });
+const extracted = (text: TextContent): ExtractedText => new ExtractedText(text);
 
 const completed = (output: unknown): RunRecord => ({
   status: 'completed',
@@ -22,10 +22,10 @@ const completed = (output: unknown): RunRecord => ({
   worker: 'w',
 });
 const failed = (error: unknown, output?: unknown): RunRecord => ({ ...completed(output), status: 'failed', error });
-const verdict = (output: unknown, maxFiles = 10) => verdictOf(completed(output), maxFiles);
-const image = (filename: string, text: TakenText) => ({ filename, type: 'base64', data: taken(text) });
+const parsed = (output: unknown, maxFiles = 10) => parseRun(completed(output), maxFiles);
+const image = (filename: string, text: TextContent) => ({ filename, type: 'base64', data: extracted(text) });
 
-describe('which texts are taken out of an answer', () => {
+describe('sinkKindOf', () => {
   it.each([
     [['output', 'images', 0, 'data'], 'file'],
     [['output', 'images', 7, 'image'], 'file'],
@@ -43,14 +43,14 @@ describe('which texts are taken out of an answer', () => {
     [['input', 'images', 0, 'image'], null],
     [['status'], null],
     [[], null],
-  ])('%j: %s', (path, how) => {
-    expect(takes(path)).toBe(how);
+  ])('maps %j to %s', (path, how) => {
+    expect(sinkKindOf(path)).toBe(how);
   });
 });
 
-describe('a success', () => {
-  it('in the newer shape has a file for each image, by its name', () => {
-    const { files, error } = verdict({
+describe('a completed run of worker-comfyui', () => {
+  it('has a named file for each image of the 5.x form', () => {
+    const { files, error } = parsed({
       images: [image('a.png', png('k1')), image('b.png', url('https://s3.test/b.png?X=1'))],
     });
     expect(error).toBeNull();
@@ -65,30 +65,32 @@ describe('a success', () => {
     ]);
   });
 
-  it('in the older shape has one file, named by what it is or where it lies', () => {
-    expect(verdict({ status: 'success', message: taken(png()) })).toMatchObject({
+  it('has one file of the older form, named after its type or its URL', () => {
+    expect(parsed({ status: 'success', message: extracted(png()) })).toMatchObject({
       error: null,
       files: [{ name: 'output.png' }],
     });
-    expect(verdict({ status: 'success', message: taken(url('https://s3.test/job/a%20b.png?X-Amz=1')) })).toMatchObject({
+    expect(
+      parsed({ status: 'success', message: extracted(url('https://s3.test/job/a%20b.png?X-Amz=1')) }),
+    ).toMatchObject({
       error: null,
       files: [{ name: 'a b.png' }],
     });
   });
 
-  it('of worker-gpu without a gateway has every kind of file, and the node each came from', () => {
-    const { files, error } = verdict({
+  it('has files of every kind with their nodes from worker-gpu', () => {
+    const { files, error } = parsed({
       images: [],
-      videos: [{ filename: 'v.mp4', type: 'base64', data: taken(png()), node_id: '9', class_type: 'SaveVideo' }],
-      text: [{ filename: 't.txt', type: 'text', data: taken(png()) }],
+      videos: [{ filename: 'v.mp4', type: 'base64', data: extracted(png()), node_id: '9', class_type: 'SaveVideo' }],
+      text: [{ filename: 't.txt', type: 'text', data: extracted(png()) }],
     });
     expect(error).toBeNull();
     expect(files).toMatchObject([{ name: 'v.mp4', node_id: '9', class_type: 'SaveVideo' }, { name: 't.txt' }]);
   });
 
-  it('with warnings beside its images stays one, and tells them', () => {
+  it('succeeds with warnings when it has images and errors', () => {
     expect(
-      verdict({ images: [image('a.png', png())], errors: ['Failed to fetch image data for b.png from /view'] }),
+      parsed({ images: [image('a.png', png())], errors: ['Failed to fetch image data for b.png from /view'] }),
     ).toMatchObject({
       error: null,
       files: [{ name: 'a.png' }],
@@ -96,9 +98,9 @@ describe('a success', () => {
     });
   });
 
-  it('tells MAX_WARNINGS warnings, and how many more there were', () => {
+  it('has MAX_WARNINGS warnings and a count of the others', () => {
     const errors = Array.from({ length: MAX_WARNINGS + 7 }, (_, index) => `warning ${index}`);
-    const { warnings, error } = verdict({ images: [image('a.png', png())], errors });
+    const { warnings, error } = parsed({ images: [image('a.png', png())], errors });
     expect(error).toBeNull();
     expect(warnings).toHaveLength(MAX_WARNINGS + 1);
     expect(warnings.at(-1)).toBe('7 more warnings are left out.');
@@ -113,19 +115,19 @@ describe('a success', () => {
     ['', 'output.png'],
     [`${'é'.repeat(200)}.png`, 'output.png'],
     [7, 'output.png'],
-  ])('takes nothing of a name but a file’s: %j', (filename, name) => {
-    expect(verdict({ images: [{ filename, type: 'base64', data: taken(png()) }] }).files).toMatchObject([{ name }]);
+  ])('has only the last part of a file name: %j', (filename, name) => {
+    expect(parsed({ images: [{ filename, type: 'base64', data: extracted(png()) }] }).files).toMatchObject([{ name }]);
   });
 
-  it('keeps files apart that come by one name', () => {
-    const names = verdict({ images: [1, 2, 3].map((key) => image('a.png', png(`k${key}`))) }).files.map(
+  it('has unique names for files with the same name', () => {
+    const names = parsed({ images: [1, 2, 3].map((key) => image('a.png', png(`k${key}`))) }).files.map(
       ({ name }) => name,
     );
     expect(names).toEqual(['a.png', 'a-2.png', 'a-3.png']);
   });
 });
 
-describe('COMPLETED that is no success', () => {
+describe('a COMPLETED run without success', () => {
   it.each([
     ['no output at all', undefined],
     ['null', null],
@@ -134,50 +136,50 @@ describe('COMPLETED that is no success', () => {
     ['a list', []],
     ['an empty list of images', { images: [] }],
     ['images without data', { images: [{ filename: 'a.png' }] }],
-    ['images that are no list', { images: 'a.png' }],
-    ['a message that is no picture', { status: 'success', message: taken(neither('all good')) }],
+    ['images that are not a list', { images: 'a.png' }],
+    ['a message that is not an image', { status: 'success', message: extracted(other('all good')) }],
     [
       'a message that only looks like base64',
       {
         status: 'success',
-        message: taken({
+        message: extracted({
           ...png(),
           file: { key: 'k', size_bytes: 3, sha256, content_type: UNKNOWN_TYPE },
-        } as TakenText),
+        } as TextContent),
       },
     ],
-  ])('%s: output_missing', (_name, output) => {
-    expect(verdict(output)).toMatchObject({
+  ])('fails with output_missing for %s', (_name, output) => {
+    expect(parsed(output)).toMatchObject({
       files: [],
       error: { code: 'output_missing', at: 'worker', retryable: false },
     });
   });
 
-  it('success_no_images says what that worker passes on', () => {
-    expect(verdict({ status: 'success_no_images', images: [] }).error).toMatchObject({
+  it('fails with a hint for success_no_images', () => {
+    expect(parsed({ status: 'success_no_images', images: [] }).error).toMatchObject({
       code: 'output_missing',
-      message: expect.stringContaining('listed no pictures or videos'),
+      message: expect.stringContaining('saved no images or videos'),
     });
   });
 
-  it('an image that is neither base64 nor a URL is missing, and the others are kept', () => {
-    expect(verdict({ images: [image('a.png', png()), image('b.png', neither('not base64!'))] })).toMatchObject({
+  it('keeps the other images when one is neither base64 nor a URL', () => {
+    expect(parsed({ images: [image('a.png', png()), image('b.png', other('not base64!'))] })).toMatchObject({
       files: [{ name: 'a.png' }],
       error: { code: 'output_missing' },
     });
   });
 
-  it('an error, in each of its places, is the job’s error', () => {
+  it('has the error from each place where worker-comfyui reports it', () => {
     for (const output of [
       { error: 'Workflow execution error: Node Type: KSampler, Node ID: 3, Message: bad size' },
       {
         status: 'error',
-        message: taken(neither('Workflow execution error: Node Type: KSampler, Node ID: 3, Message: bad size')),
+        message: extracted(other('Workflow execution error: Node Type: KSampler, Node ID: 3, Message: bad size')),
       },
       { errors: ['Workflow execution error: Node Type: KSampler, Node ID: 3, Message: bad size'] },
       { images: [], errors: 'Workflow execution error: Node Type: KSampler, Node ID: 3, Message: bad size' },
     ]) {
-      expect(verdict(output).error).toEqual({
+      expect(parsed(output).error).toEqual({
         code: 'execution_error',
         at: 'workflow',
         retryable: false,
@@ -187,34 +189,34 @@ describe('COMPLETED that is no success', () => {
     }
   });
 
-  it('an error after a picture was saved is a failure that keeps the picture', () => {
+  it('keeps an image that was saved before the error', () => {
     expect(
-      verdict({
+      parsed({
         images: [image('a.png', png())],
         errors: ['Workflow execution error: Node Type: SaveImage, Node ID: 9, Message: disk full'],
       }),
     ).toMatchObject({ files: [{ name: 'a.png' }], error: { code: 'execution_error', node: { id: '9' } } });
   });
 
-  it('has at most as many files as a job may have outputs', () => {
+  it('fails with output_too_large when it has more than maxFiles files', () => {
     const images = [1, 2, 3].map((key) => image(`${key}.png`, png(`k${key}`)));
-    expect(verdict({ images }, 3).error).toBeNull();
-    expect(verdict({ images }, 2).error).toMatchObject({ code: 'output_too_large', retryable: false });
+    expect(parsed({ images }, 3).error).toBeNull();
+    expect(parsed({ images }, 2).error).toMatchObject({ code: 'output_too_large', retryable: false });
   });
 
-  it('cannot pass a plain value off as a stored file', () => {
+  it('rejects a JSON value that imitates a stored file', () => {
     const forged = {
       kind: 'file',
       file: { key: 'outputs/other/secret', size_bytes: 1, sha256, content_type: 'image/png' },
     };
-    expect(verdict({ images: [{ filename: 'a.png', data: { text: forged } }, { text: forged }] })).toMatchObject({
+    expect(parsed({ images: [{ filename: 'a.png', data: { text: forged } }, { text: forged }] })).toMatchObject({
       files: [],
       error: { code: 'output_missing' },
     });
   });
 });
 
-describe('FAILED', () => {
+describe('a FAILED run', () => {
   it.each([
     ['Workflow validation failed: 3: value not in list', 'invalid_workflow', 'workflow', false],
     [
@@ -238,33 +240,33 @@ describe('FAILED', () => {
     ['Error queuing workflow: HTTPConnectionPool: refused', 'comfyui_unavailable', 'worker', true],
     ['Prompt ID 0192 not found in history after execution.', 'comfyui_unavailable', 'worker', true],
     ['Job processing failed', 'execution_error', 'worker', false],
-  ])('"%s" is %s', (error, code, at, retryable) => {
-    expect(verdictOf(failed(error), 10).error).toMatchObject({ code, at, retryable });
+  ])('maps "%s" to %s', (error, code, at, retryable) => {
+    expect(parseRun(failed(error), 10).error).toMatchObject({ code, at, retryable });
   });
 
   it.each([
     ['ComfyUI server (127.0.0.1:8188) not reachable after multiple retries.', false],
     ['Failed to upload one or more input images', false],
     ['WebSocket communication error: Connection closed', undefined],
-  ])('"%s" tells whether the graph began', (error, ran) => {
-    expect(verdictOf(failed(error), 10).error?.ran).toBe(ran);
+  ])('states for "%s" whether the graph started', (error, ran) => {
+    expect(parseRun(failed(error), 10).error?.ran).toBe(ran);
   });
 
   it.each([
     ['No outputs found in history for prompt 0192.', 'output_missing'],
     ['Failed to fetch image data for a.png from /view endpoint.', 'output_missing'],
     ['Error uploading a.png to S3: no such bucket', 'upload_failed'],
-  ])('with "%s" as its only detail is %s', (detail, code) => {
-    expect(verdictOf(failed('Job processing failed', { details: [detail] }), 10).error).toMatchObject({ code });
+  ])('maps the detail "%s" to %s', (detail, code) => {
+    expect(parseRun(failed('Job processing failed', { details: [detail] }), 10).error).toMatchObject({ code });
   });
 
-  it('adds the details that stand beside the error', () => {
-    expect(
-      verdictOf(failed('Job processing failed', { details: ['node 4 produced nothing'] }), 10).error?.message,
-    ).toBe('Job processing failed node 4 produced nothing');
+  it('adds the details to the message of the error', () => {
+    expect(parseRun(failed('Job processing failed', { details: ['node 4 produced nothing'] }), 10).error?.message).toBe(
+      'Job processing failed node 4 produced nothing',
+    );
   });
 
-  it('with an exception’s JSON gives its message and nothing of its host or trace', () => {
+  it('has only the message of an exception, without its host and trace', () => {
     const error = JSON.stringify({
       error_type: "<class 'ValueError'>",
       error_message: 'bad value in /comfyui/models/checkpoints/sd.safetensors',
@@ -273,12 +275,12 @@ describe('FAILED', () => {
       worker_id: 'abc',
     });
     for (const text of [error, error.slice(0, 200)]) {
-      const { message } = verdictOf(failed(text), 10).error ?? { message: '' };
+      const { message } = parseRun(failed(text), 10).error ?? { message: '' };
       expect(message).toBe('bad value in sd.safetensors');
     }
   });
 
-  it('of worker-gpu without a gateway is already in our words', () => {
+  it('has the error of worker-gpu unchanged except for paths', () => {
     const output = {
       code: 'model_missing',
       message: 'no /models/x.safetensors',
@@ -286,16 +288,16 @@ describe('FAILED', () => {
       retryable: false,
       node: { id: '4', class_type: 'L' },
     };
-    const read = { ...output, message: taken(neither(output.message)), prompt_id: 'p', timings: {} };
-    expect(verdictOf(failed('model_missing: no x', read), 10).error).toEqual({
+    const read = { ...output, message: extracted(other(output.message)), prompt_id: 'p', timings: {} };
+    expect(parseRun(failed('model_missing: no x', read), 10).error).toEqual({
       ...output,
       message: 'no x.safetensors',
     });
   });
 
-  it('that says nothing is still an error', () => {
+  it('has a message even if RunPod reports none', () => {
     for (const error of [undefined, null, '', {}, 7, '{"broken']) {
-      expect(verdictOf(failed(error), 10).error).toMatchObject({
+      expect(parseRun(failed(error), 10).error).toMatchObject({
         code: 'execution_error',
         message: expect.stringMatching(/\w/),
       });
@@ -303,7 +305,7 @@ describe('FAILED', () => {
   });
 });
 
-describe('the kind of an output', () => {
+describe('outputTypeOf', () => {
   it.each([
     ['image/png', 'image'],
     ['video/mp4', 'video'],
@@ -313,7 +315,7 @@ describe('the kind of an output', () => {
     ['model/gltf-binary', '3d'],
     ['application/x-safetensors', 'latent'],
     [UNKNOWN_TYPE, 'file'],
-  ])('%s is %s', (type, kind) => {
+  ])('maps %s to %s', (type, kind) => {
     expect(outputTypeOf(type)).toBe(kind);
   });
 });

@@ -3,34 +3,35 @@ import { UNKNOWN_TYPE } from '../../../contract/media-type.ts';
 import { LINE_AND_ORDER_CONTROLS, outputName, type OUTPUT_TYPES } from '../../../contract/job.ts';
 import type { RunFailure, RunRecord } from '../../../contract/run.ts';
 import type { WorkerError } from '../../../contract/worker.ts';
-import { endsTheRun, failureOf, NOTHING_LISTED, runFailure, textOf } from './failure.ts';
+import { isFatal, failureOf, NO_IMAGES_LISTED, runFailure, textOf } from './failure.ts';
 import { cleanMessage } from './message.ts';
 
 /**
- * What a finished run of worker-comfyui came to. Two shapes of success are known: `images: [{filename, type, data}]` (5.x), and a
- * single `message` beside `status: "success"` (before); worker-gpu without a gateway answers the first with a list for each kind of
- * file. Everything else is a failure, for COMPLETED alone says nothing (reference/competitors.md section 3, runpod.md 2.7).
+ * Parses the record of a finished run of worker-comfyui. Success has two forms: `images: [{filename, type, data}]`
+ * (5.x), and a single `message` with `status: "success"` (older versions). worker-gpu without a gateway uses the first
+ * form, with a list for each kind of file. Everything else is a failure, because `COMPLETED` alone does not mean
+ * success (reference/competitors.md section 3, runpod.md 2.7).
  */
 
-/** What became of a text that was taken out of the answer while it was read. `head` is its beginning. */
-export type TakenText =
+/** The content of a string that a sink extracted from the record. `head` is its beginning. */
+export type TextContent =
   | { kind: 'file'; file: StoredFile; head: string }
   | { kind: 'url'; url: string; head: string }
-  /** Neither base64 nor a URL, or nothing at all. */
-  | { kind: 'neither'; head: string };
+  /** Neither base64 nor a URL, or empty. */
+  | { kind: 'other'; head: string };
 
 /** A file in R2. */
 export type StoredFile = { key: string; size_bytes: number; sha256: string; content_type: string };
 
-/** Stands in the answer for a text that was taken out: nothing that JSON can hold looks like it. */
-export class Taken {
-  readonly text: TakenText;
-  constructor(text: TakenText) {
+/** Replaces an extracted string in the record. It is a class so that no JSON value can be mistaken for it. */
+export class ExtractedText {
+  readonly text: TextContent;
+  constructor(text: TextContent) {
     this.text = text;
   }
 }
 
-/** A result by the name it will have. A URL must still be fetched. */
+/** A result with the name that the output will have. A result with a URL is not fetched yet. */
 export type ResultFile = {
   name: string;
   node_id: string;
@@ -38,16 +39,19 @@ export type ResultFile = {
   source: { kind: 'file'; file: StoredFile } | { kind: 'url'; url: string };
 };
 
-/** `error` is null where the run succeeded. Files may have come with an error; they are worth keeping. */
-export type Verdict = { files: ResultFile[]; error: RunFailure | null; warnings: string[] };
+/** `error` is null if the run succeeded. A failed run can have files too, and they are kept. */
+export type ParsedRun = { files: ResultFile[]; error: RunFailure | null; warnings: string[] };
 
-/** Lists of results: worker-comfyui has the first, worker-gpu the others too. */
+/** The lists of results. worker-comfyui uses only `images`; worker-gpu uses all. */
 const LISTS = ['images', 'gifs', 'videos', 'audio', '3d', 'latents', 'text', 'files'] as const;
-/** The one whose `data` is plain text. */
+/** The list whose `data` is plain text. */
 const TEXT_LIST = 'text';
 
-/** How a text of the answer is to be taken out of it: a result in base64 or behind a URL, or one that is text itself; null: it stays. */
-export function takes(path: readonly (string | number)[]): 'file' | 'text' | null {
+/**
+ * How the string at a path of the record is extracted: `file` for a result in base64 or at a URL, `text` for a result
+ * that is the text itself, null for a string that stays in the record.
+ */
+export function sinkKindOf(path: readonly (string | number)[]): 'file' | 'text' | null {
   const [root, list, , field] = path;
   if (root !== 'output') {
     return null;
@@ -64,15 +68,15 @@ export function takes(path: readonly (string | number)[]): 'file' | 'text' | nul
 
 const item = z.object({
   filename: z.string().optional().catch(undefined),
-  data: z.instanceof(Taken).optional().catch(undefined),
-  image: z.instanceof(Taken).optional().catch(undefined),
+  data: z.instanceof(ExtractedText).optional().catch(undefined),
+  image: z.instanceof(ExtractedText).optional().catch(undefined),
   node_id: z.string().max(200).catch(''),
   class_type: z.string().max(200).catch(''),
 });
-const list = z.array(z.union([z.instanceof(Taken), item])).catch([]);
+const list = z.array(z.union([z.instanceof(ExtractedText), item])).catch([]);
 const answerSchema = z.object({
   status: z.string().optional().catch(undefined),
-  message: z.instanceof(Taken).optional().catch(undefined),
+  message: z.instanceof(ExtractedText).optional().catch(undefined),
   error: z.unknown().optional(),
   errors: z
     .union([z.array(z.unknown()), z.string().transform((text) => [text])])
@@ -81,13 +85,13 @@ const answerSchema = z.object({
 });
 const listsSchema = z.record(z.string(), z.unknown());
 
-/** Warnings that are passed on: all of them are one write of the job, 1,000 characters each. */
+/** The most warnings of one run. The job stores all of them in one write, with up to 1,000 characters each. */
 export const MAX_WARNINGS = 100;
 
-/** What a run that is over came to. `maxFiles`: a job may have so many outputs. */
-export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
+/** Parses the record of a finished run. `maxFiles`: the most outputs of one job. */
+export function parseRun(record: RunRecord, maxFiles: number): ParsedRun {
   if (record.status === 'failed') {
-    return { files: [], error: runFailure(record.error, withItsMessage(record.output)), warnings: [] };
+    return { files: [], error: runFailure(record.error, withMessageText(record.output)), warnings: [] };
   }
   const parsed = answerSchema.safeParse(record.output);
   const fields = listsSchema.safeParse(record.output);
@@ -95,91 +99,100 @@ export function verdictOf(record: RunRecord, maxFiles: number): Verdict {
     const error = textOf(record.error);
     return {
       files: [],
-      error: error === '' ? nothing('The run ended without an output.') : failureOf(error),
+      error: error === '' ? missingOutput('The run ended without an output.') : failureOf(error),
       warnings: [],
     };
   }
   const { status, message, error, errors = [] } = parsed.data;
-  const told = textOf(error ?? record.error);
-  const found = LISTS.flatMap((name) => list.parse(fields.data[name]).map((each) => candidate(each)));
+  const reported = textOf(error ?? record.error);
+  const found = LISTS.flatMap((name) => list.parse(fields.data[name]).map((each) => candidateOf(each)));
   const texts = errors.map(textOf).filter((text) => text !== '');
   const warnings = warningsOf(texts);
-  if (status === 'error' || told !== '') {
-    const text = told === '' ? (message?.text.head ?? texts.join(' ')) : told;
+  if (status === 'error' || reported !== '') {
+    const text = reported === '' ? (message?.text.head ?? texts.join(' ')) : reported;
     return { files: filesOf(found), error: failureOf(text), warnings };
   }
   if (message !== undefined && isMedia(message.text)) {
     found.push({ filename: null, taken: message.text, node_id: '', class_type: '' });
   }
   const files = filesOf(found);
-  const verdict = (problem: RunFailure | null): Verdict => ({ files, error: problem, warnings });
-  const ending = texts.find(endsTheRun) ?? (files.length === 0 ? texts[0] : undefined);
-  if (ending !== undefined) {
-    return verdict(failureOf(ending));
+  const parsedRun = (problem: RunFailure | null): ParsedRun => ({ files, error: problem, warnings });
+  const fatal = texts.find(isFatal) ?? (files.length === 0 ? texts[0] : undefined);
+  if (fatal !== undefined) {
+    return parsedRun(failureOf(fatal));
   }
   if (files.length === 0) {
-    return verdict(nothing(found.length > 0 ? UNREADABLE : status === 'success_no_images' ? NOTHING_LISTED : EMPTY));
+    return parsedRun(
+      missingOutput(found.length > 0 ? UNREADABLE : status === 'success_no_images' ? NO_IMAGES_LISTED : EMPTY),
+    );
   }
   if (files.length < found.length) {
-    return verdict(nothing(UNREADABLE));
+    return parsedRun(missingOutput(UNREADABLE));
   }
-  return verdict(files.length > maxFiles ? tooMany(maxFiles) : null);
+  return parsedRun(files.length > maxFiles ? tooManyOutputs(maxFiles) : null);
 }
 
-/** As many as the log takes at once; the others are counted. */
+/** Returns the first `MAX_WARNINGS` warnings, and a count of the others. */
 function warningsOf(texts: readonly string[]): string[] {
-  const told = texts.slice(0, MAX_WARNINGS).map(cleanMessage);
-  return texts.length > MAX_WARNINGS ? [...told, `${texts.length - MAX_WARNINGS} more warnings are left out.`] : told;
+  const reported = texts.slice(0, MAX_WARNINGS).map(cleanMessage);
+  return texts.length > MAX_WARNINGS
+    ? [...reported, `${texts.length - MAX_WARNINGS} more warnings are left out.`]
+    : reported;
 }
 
-/** The output of a failure, whose `message` is no result. */
-function withItsMessage(output: unknown): unknown {
-  const message = z.object({ message: z.instanceof(Taken) }).safeParse(output);
+/** Puts the text of `message` back into the output of a failed run, where it is an error and not a result. */
+function withMessageText(output: unknown): unknown {
+  const message = z.object({ message: z.instanceof(ExtractedText) }).safeParse(output);
   return message.success ? Object.assign({}, output, { message: message.data.message.text.head }) : output;
 }
 
 const EMPTY = 'The run ended without a result.';
 const UNREADABLE = 'A result of the run was neither base64 nor a URL.';
 
-const nothing = (message: string): WorkerError => ({ code: 'output_missing', message, at: 'worker', retryable: false });
+const missingOutput = (message: string): WorkerError => ({
+  code: 'output_missing',
+  message,
+  at: 'worker',
+  retryable: false,
+});
 
-const tooMany = (most: number): WorkerError => ({
+const tooManyOutputs = (maxFiles: number): WorkerError => ({
   code: 'output_too_large',
-  message: `The run has more results than a job may have outputs, ${most}.`,
+  message: `The run has more than ${maxFiles} results, the maximum number of outputs of a job.`,
   at: 'workflow',
   retryable: false,
 });
 
-type Candidate = { filename: string | null; taken: TakenText | null; node_id: string; class_type: string };
+type Candidate = { filename: string | null; taken: TextContent | null; node_id: string; class_type: string };
 
-function candidate(each: Taken | z.infer<typeof item>): Candidate {
-  if (each instanceof Taken) {
+function candidateOf(each: ExtractedText | z.infer<typeof item>): Candidate {
+  if (each instanceof ExtractedText) {
     return { filename: null, taken: each.text, node_id: '', class_type: '' };
   }
   const { filename, data, image, node_id, class_type } = each;
   return { filename: filename ?? null, taken: (data ?? image)?.text ?? null, node_id, class_type };
 }
 
-/** A `message` may also be a word: only what is a known kind of file, or behind a URL, is a result. */
-const isMedia = (taken: TakenText): boolean =>
+/** A `message` can also be a plain text. It is a result only if it is a URL or a known kind of file. */
+const isMedia = (taken: TextContent): boolean =>
   taken.kind === 'url' || (taken.kind === 'file' && taken.file.content_type !== UNKNOWN_TYPE);
 
 function filesOf(found: readonly Candidate[]): ResultFile[] {
   const names = new Set<string>();
   return found.flatMap(({ filename, taken, node_id, class_type }): ResultFile[] => {
-    if (taken === null || taken.kind === 'neither') {
+    if (taken === null || taken.kind === 'other') {
       return [];
     }
     const source =
       taken.kind === 'file' ? { kind: taken.kind, file: taken.file } : { kind: taken.kind, url: taken.url };
-    const wanted = safeName(filename ?? (source.kind === 'url' ? nameInUrl(source.url) : '')) ?? fallbackName(source);
-    const name = unique(wanted, names);
+    const proposed = safeName(filename ?? (source.kind === 'url' ? nameInUrl(source.url) : '')) ?? fallbackName(source);
+    const name = unique(proposed, names);
     names.add(name);
     return [{ name, node_id, class_type, source }];
   });
 }
 
-/** The file's own name as a job's output may be called; null when nothing of it can be used. */
+/** Returns the file's name if it is a valid name of an output; otherwise null. */
 function safeName(filename: string): string | null {
   const last = filename.split(/[/\\]/).at(-1) ?? '';
   const parsed = outputName.safeParse(last.replaceAll(LINE_AND_ORDER_CONTROLS, ''));
@@ -211,7 +224,7 @@ const EXTENSIONS: ReadonlyMap<string, string> = new Map([
   ['text/plain; charset=utf-8', 'txt'],
 ]);
 
-/** worker-comfyui leaves folders out of its names, so that two files may come by one. */
+/** worker-comfyui removes folders from names, so two files can have the same name. */
 function unique(name: string, taken: ReadonlySet<string>): string {
   if (!taken.has(name)) {
     return name;
@@ -226,7 +239,7 @@ function unique(name: string, taken: ReadonlySet<string>): string {
   }
 }
 
-/** The kind of output that content of this type is. */
+/** Returns the kind of output for a media type. */
 export function outputTypeOf(contentType: string): (typeof OUTPUT_TYPES)[number] {
   const [kind] = contentType.split('/');
   switch (kind) {

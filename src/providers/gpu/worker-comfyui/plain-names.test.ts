@@ -4,13 +4,16 @@ import { withPlainNames } from './plain-names.ts';
 const sha256 = `${'ab'.repeat(16)}${'cd'.repeat(16)}`;
 const hash = 'ab'.repeat(16);
 
-describe('names of files for worker-comfyui', () => {
-  it.each(['photo.png', 'image (1).png', 'photo[1].png', 'é "x".png'])('stay as they are: %s', (name) => {
-    const workflow = '{"1":{"class_type":"LoadImage","inputs":{"seed":18446744073709551615}}}';
-    const plain = withPlainNames(workflow, [{ name, sha256 }]);
-    expect(plain.workflow).toBe(workflow);
-    expect(plain.nameOf.get(name)).toBe(name);
-  });
+describe('file names for worker-comfyui', () => {
+  it.each(['photo.png', 'image (1).png', 'photo[1].png', 'é "x".png'])(
+    'are unchanged when they are plain: %s',
+    (name) => {
+      const workflow = '{"1":{"class_type":"LoadImage","inputs":{"seed":18446744073709551615}}}';
+      const plain = withPlainNames(workflow, [{ name, sha256 }]);
+      expect(plain.workflow).toBe(workflow);
+      expect(plain.nameOf.get(name)).toBe(name);
+    },
+  );
 
   it.each([
     ['portraits/me.png', `${hash}.png`],
@@ -18,11 +21,11 @@ describe('names of files for worker-comfyui', () => {
     ['clipspace/clipspace-mask-1234.5.png [input]', `${hash}.png`],
     ['x.png [input]', `${hash}.png`],
     ['folder/noextension', hash],
-  ])('are made of the content where ComfyUI would not find the file: %s', (name, plain) => {
+  ])("are made of the content's hash when ComfyUI would not find the file: %s", (name, plain) => {
     expect(withPlainNames('{}', [{ name, sha256 }]).nameOf.get(name)).toBe(plain);
   });
 
-  it('change in the graph wherever a value is exactly the name, and nothing else changes', () => {
+  it('replace only values of the graph that equal the old name', () => {
     const name = 'portraits/me.png';
     const workflow =
       '{"1":{"class_type":"LoadImage","inputs":{"image":"portraits/me.png","seed":18446744073709551615}},' +

@@ -2,15 +2,19 @@ import { isRecord } from '../../../domain/workflow/parse.ts';
 import { jsonText, parseJson } from '../../../domain/json.ts';
 
 /**
- * worker-comfyui puts each file into ComfyUI's input folder under the name it has in the graph. That fails for a name with a folder, which
- * is not there, and for one with an annotation such as `photo.png [input]`, which ComfyUI takes off when it looks for the file.
+ * worker-comfyui stores each file in ComfyUI's input folder under its name in the graph. That fails for a name with a
+ * folder, which does not exist, and for a name with an annotation such as `photo.png [input]`, which ComfyUI removes
+ * before it looks for the file.
  */
 const NOT_PLAIN = /[/\\]| \[[a-z]+\]$/;
 const EXTENSION = /\.[A-Za-z0-9]{1,12}(?= \[[a-z]+\]$|$)/;
-/** Enough of a content's hash to be its name. */
+/** This many characters of the content's hash make a unique name. */
 const NAME_CHARS = 32;
 
-/** The graph, and a name for each file, by its name in the request: its own where that is plain, else one made of its content's hash. */
+/**
+ * Maps each file's name in the request to a plain name: the name itself if it is plain, otherwise a name made of the
+ * content's hash. Returns the graph with the new names.
+ */
 export function withPlainNames(
   workflow: string,
   files: readonly { name: string; sha256: string }[],
@@ -21,7 +25,7 @@ export function withPlainNames(
   }
   const parsed = parseJson(workflow);
   if (!parsed.ok || !isRecord(parsed.value)) {
-    throw new Error('a graph that was checked is no longer one');
+    throw new Error('The graph is not a JSON object, although it was validated.');
   }
   for (const node of Object.values(parsed.value)) {
     const inputs = isRecord(node) ? node['inputs'] : undefined;

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { progressOf } from './progress.ts';
 
-describe('progress in the output of a run that is not over', () => {
-  it('of one node, as forks of worker-comfyui tell it', () => {
+describe('progressOf', () => {
+  it('reads the steps of one node from a fork of worker-comfyui', () => {
     expect(progressOf({ type: 'progress', value: 5, max: 20, percent: 25, node: 3 })).toMatchObject({
       value: null,
       current_node: '3',
@@ -11,7 +11,7 @@ describe('progress in the output of a run that is not over', () => {
     });
   });
 
-  it('of the whole graph, as worker-gpu tells it', () => {
+  it('reads the progress of the whole graph from worker-gpu', () => {
     expect(
       progressOf({
         type: 'progress',
@@ -35,11 +35,11 @@ describe('progress in the output of a run that is not over', () => {
     });
   });
 
-  it('in percent', () => {
+  it('reads a percentage', () => {
     expect(progressOf({ percent: 50 })).toMatchObject({ value: 0.5 });
   });
 
-  it('as a stage', () => {
+  it('reads a stage', () => {
     expect(progressOf({ type: 'stage', stage: 'models' })).toMatchObject({ stage: 'models', value: null });
   });
 
@@ -55,7 +55,7 @@ describe('progress in the output of a run that is not over', () => {
     { percent: 200 },
     { stage: 'lunch' },
     { type: 'output', filename: 'a' },
-  ])('is none: %j', (output) => {
+  ])('returns null for %j', (output) => {
     expect(progressOf(output)).toBeNull();
   });
 });

@@ -3,12 +3,13 @@ import { STAGES } from '../../../contract/job.ts';
 import type { RunProgress } from '../../../contract/run.ts';
 
 /**
- * Progress in the `output` of a run that is not over: what a worker tells by the SDK's `progress_update`. The stock worker-comfyui
- * tells nothing; its forks tell of one node's steps (worker-comfyui#221), worker-gpu without a gateway of the whole graph (docs/reference/worker.md).
+ * Progress in the `output` of an unfinished run, which a worker sends with the SDK's `progress_update`. The original
+ * worker-comfyui sends none. Its forks send the steps of one node (worker-comfyui#221), and worker-gpu without a
+ * gateway sends the progress of the whole graph (docs/reference/worker.md).
  */
 
-const whole = z.number().int().nonnegative();
-const told = z.object({
+const count = z.number().int().nonnegative();
+const progressUpdate = z.object({
   value: z.number().nonnegative().optional(),
   max: z.number().positive().optional(),
   percent: z.number().min(0).max(100).optional(),
@@ -17,14 +18,14 @@ const told = z.object({
   current_node_class: z.string().nullish(),
   step: z.number().nonnegative().nullish(),
   steps: z.number().positive().nullish(),
-  nodes_done: whole.optional(),
-  nodes_total: whole.optional(),
+  nodes_done: count.optional(),
+  nodes_total: count.optional(),
   stage: z.enum(STAGES).optional(),
 });
 
-/** What is told, or null. `value` is null where only a part of the graph is spoken of. */
+/** Returns the progress in an output, or null. `value` is null if the progress is that of one node. */
 export function progressOf(output: unknown): RunProgress | null {
-  const parsed = told.safeParse(output);
+  const parsed = progressUpdate.safeParse(output);
   if (!parsed.success) {
     return null;
   }

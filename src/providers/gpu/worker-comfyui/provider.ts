@@ -2,15 +2,16 @@ import { RUN_GRACE_MS } from '../../../domain/job/effect-relevance.ts';
 import { assetKey } from '../../../storage/r2/keys.ts';
 import type { GpuProvider, ProviderParts, RunReport, RunRequest } from '../provider.ts';
 import { runpodClient, type RunpodClient } from '../runpod/client.ts';
-import { webhookOf } from '../runpod/request.ts';
+import { webhookUrl } from '../runpod/request.ts';
 import { inputPieces } from './input.ts';
 import { withPlainNames } from './plain-names.ts';
 import { progressOf } from './progress.ts';
 import { moveResult } from './result.ts';
 
 /**
- * Endpoints of RunPod whose worker is the public worker-comfyui, or another that knows no gateway (docs/decisions/0036). The graph and
- * the files travel in the run's input, RunPod's status is all there is to hear of it, and its results are in RunPod's answer.
+ * Provider for RunPod endpoints with the public worker-comfyui, or another worker that does not call the gateway
+ * (docs/decisions/0036). The graph and the files are sent in the run's input, progress comes only from RunPod's status,
+ * and the outputs are in RunPod's record of the run.
  */
 export function workerComfyuiProvider({ config, bucket, clock }: ProviderParts): GpuProvider {
   const client = runpodClient(config.runpod);
@@ -21,16 +22,16 @@ export function workerComfyuiProvider({ config, bucket, clock }: ProviderParts):
       if (input === null) {
         return { kind: 'input_missing' };
       }
-      const webhook = await webhookOf(run, config);
+      const webhook = await webhookUrl(run, config);
       if (!confirm()) {
         return { kind: 'withdrawn' };
       }
       const left_ms = deadline - now;
-      // The worker knows no deadline: RunPod ends its run.
+      // The worker does not know the deadline, so RunPod's limits end the run.
       return client.run({ endpoint, input, webhook, execution_timeout_ms: left_ms, ttl_ms: left_ms + RUN_GRACE_MS });
     },
 
-    status: ({ endpoint, run_id }) => reportOf(client, endpoint, run_id),
+    status: ({ endpoint, run_id }) => runReport(client, endpoint, run_id),
 
     result: (run) => moveResult({ ...run, client, bucket, clock, limits: config.limits, publicUrl: config.publicUrl }),
 
@@ -38,7 +39,10 @@ export function workerComfyuiProvider({ config, bucket, clock }: ProviderParts):
   };
 }
 
-/** The graph and the files as the worker's input; null when a file is no longer there. At most `/run`'s 10 MB of it, as submit made sure. */
+/**
+ * Returns the graph and the files as the worker's input; null if a file is missing. Submit has checked that it fits
+ * into the 10 MB of `/run`.
+ */
 async function inlineInput(bucket: R2Bucket, { account, spec }: RunRequest): Promise<string[] | null> {
   const { workflow: sent, inputs } = spec();
   const { workflow, nameOf } = withPlainNames(sent, inputs);
@@ -53,8 +57,8 @@ async function inlineInput(bucket: R2Bucket, { account, spec }: RunRequest): Pro
   return inputPieces(workflow, images);
 }
 
-/** RunPod's status of a run and what else it says. Texts of the output pass by unread. */
-async function reportOf(client: RunpodClient, endpoint: string, runId: string): Promise<RunReport> {
+/** Reads RunPod's status and details of a run. */
+async function runReport(client: RunpodClient, endpoint: string, runId: string): Promise<RunReport> {
   const record = await client.read(endpoint, runId, () => null);
   if (record === 'missing' || record === 'unreachable') {
     return { status: record };

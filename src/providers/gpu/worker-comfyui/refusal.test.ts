@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { refusalIn } from './refusal.ts';
 
 /**
- * What worker-comfyui 5.8.5 made of ComfyUI 0.33.0's recorded refusals (test/fixtures/comfyui): the texts of its `queue_workflow`, run on
- * each recording.
+ * The texts in which worker-comfyui 5.8.5 reports the recorded errors of ComfyUI 0.33.0 (test/fixtures/comfyui). They
+ * were produced by its `queue_workflow` for each recording.
  */
 const REFUSALS: [string, string, string, string, { id: string; class_type: string } | undefined][] = [
   [
@@ -50,8 +50,8 @@ const REFUSALS: [string, string, string, string, { id: string; class_type: strin
   ],
 ];
 
-describe('a refusal of ComfyUI', () => {
-  it.each(REFUSALS)('is told in plain words: %s', (_recording, text, code, message, node) => {
+describe('a graph that ComfyUI rejected', () => {
+  it.each(REFUSALS)('is reported in a readable message: %s', (_recording, text, code, message, node) => {
     expect(refusalIn(text)).toEqual({
       code,
       at: 'workflow',
@@ -61,7 +61,7 @@ describe('a refusal of ComfyUI', () => {
     });
   });
 
-  it('names every node in its message, and none in `node`, when several nodes have errors', () => {
+  it('is reported with every node in the message and no `node` when several nodes have errors', () => {
     const line = (id: string): string =>
       `\n• Node ${id} (errors): [{'type': 'required_input_missing', 'message': 'Required input is missing', 'details': 'x'}]` +
       `\n• Node ${id} (class_type): Save`;
@@ -74,7 +74,7 @@ describe('a refusal of ComfyUI', () => {
     });
   });
 
-  it('is read as a missing model when the list of models is cut off', () => {
+  it('is reported as model_missing when the list of models is cut off', () => {
     const text =
       `Workflow validation failed:\n• Node 4 (errors): [{'type': 'value_not_in_list', 'message': 'Value not in list', ` +
       `'details': "lora: 'b.safetensors' not in ['a.safetensors', 'c.safe`;
@@ -84,7 +84,7 @@ describe('a refusal of ComfyUI', () => {
     });
   });
 
-  it('becomes invalid_workflow, without the list of choices, for a value that is not a model', () => {
+  it('is reported as invalid_workflow, without the list of choices, when the value is not a model', () => {
     const text =
       `Workflow validation failed:\n• Node 4 (errors): [{'type': 'value_not_in_list', 'message': 'Value not in list', ` +
       `'details': "sampler_name: 'best' not in ['euler', 'ddim']", 'extra_info': {}}]`;
@@ -96,17 +96,20 @@ describe('a refusal of ComfyUI', () => {
 
   it.each([
     ['Prompt has no outputs. Raw response: {"error": {"message": "Prom', 'Prompt has no outputs'],
-    ['ComfyUI validation failed (could not parse error response): <html>', 'ComfyUI refused the graph.'],
+    ['ComfyUI validation failed (could not parse error response): <html>', 'ComfyUI rejected the graph.'],
     [
       'Prompt outputs failed validation\n\nThis usually means a required model or parameter is not available.\nAvailable checkpoint models: a',
       'Prompt outputs failed validation',
     ],
     ['Workflow validation failed: 3: bad', 'Workflow validation failed: 3: bad'],
-  ])('without a form that can be read keeps its first line: %s', (text, message) => {
+  ])('is reported with the first line when the text cannot be parsed: %s', (text, message) => {
     expect(refusalIn(text)).toMatchObject({ code: 'invalid_workflow', message });
   });
 
-  it.each(['Job processing failed', 'WebSocket communication error: closed', ''])('is not in "%s"', (text) => {
-    expect(refusalIn(text)).toBeNull();
-  });
+  it.each(['Job processing failed', 'WebSocket communication error: closed', ''])(
+    'is not recognized in "%s"',
+    (text) => {
+      expect(refusalIn(text)).toBeNull();
+    },
+  );
 });

@@ -3,20 +3,21 @@ import type { RunFailure } from '../../../contract/run.ts';
 import { cleanMessage } from './message.ts';
 
 /**
- * ComfyUI's refusal of a graph, as worker-comfyui 5.x tells it: its own first line, then either Python's form of ComfyUI's `node_errors`,
- * one bullet for each field of each node, or ComfyUI's whole answer as JSON. Clients get the words of it and neither of the two forms.
+ * Reads the text in which worker-comfyui 5.x reports that ComfyUI rejected a graph. After the first line comes either
+ * ComfyUI's `node_errors` as Python prints it, with one bullet for each field of each node, or ComfyUI's whole response
+ * as JSON. Clients get a readable message instead.
  */
 
-/** Nodes of which something is said in a message; it is cut anyhow. */
-const MAX_NODES_TOLD = 3;
-/** Where the texts that tell a refusal begin, or what they hold. */
+/** The most nodes that a message describes. */
+const MAX_NODES_IN_MESSAGE = 3;
+/** Matches the texts that report a rejected graph. */
 const REFUSAL =
   /workflow validation failed|^comfyui validation failed|\n• Node |Raw response: \{|this usually means a required model|prompt_outputs_failed_validation|invalid prompt/i;
-/** ComfyUI answers 500 when a node's own check of its inputs raises. */
+/** ComfyUI returns 500 when a node raises while it validates its inputs. */
 const BROKEN_CHECK = /error queuing workflow: 500/i;
 const RAW = /^([\s\S]*?)\.? Raw response: (\{[\s\S]*)$/;
 const BULLET = /^• Node (.{1,200}?) \(([a-z_]{1,40})\): (.*)$/gm;
-/** A text as Python writes it. */
+/** A string literal of Python. */
 const QUOTED = String.raw`'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"`;
 const ENTRY = new RegExp(`'type': (${QUOTED}), 'message': (${QUOTED})(?:, 'details': (${QUOTED}))?`, 'g');
 const NOT_IN_LIST = /(\w{1,100}): \\?['"](.{1,300}?)\\?['"] not in /;
@@ -36,10 +37,10 @@ const answer = z.object({
 type RefusedNode = { id: string; class_type: string; errors: NodeError[]; missing: string[] };
 type NodeError = { message: string; details: string };
 
-/** What the text says of a graph that ComfyUI refused; null for any other text. */
+/** Returns the failure that a text reports of a rejected graph; null for any other text. */
 export function refusalIn(text: string): RunFailure | null {
   if (BROKEN_CHECK.test(text)) {
-    return { ...refused, message: 'ComfyUI failed while it checked the graph.' };
+    return { ...refused, message: 'ComfyUI failed while it validated the graph.' };
   }
   if (!REFUSAL.test(text)) {
     return null;
@@ -55,23 +56,28 @@ export function refusalIn(text: string): RunFailure | null {
     nodes.every((each) => each.missing.length === each.errors.length) &&
     missing.every((name) => MODEL_FILE.test(name))
   ) {
-    return { ...refused, code: 'model_missing', message: cleanMessage(lacks([...new Set(missing)])), ...node };
+    return {
+      ...refused,
+      code: 'model_missing',
+      message: cleanMessage(missingModelsText([...new Set(missing)])),
+      ...node,
+    };
   }
-  const told = nodes.slice(0, MAX_NODES_TOLD).map(sayNode);
+  const described = nodes.slice(0, MAX_NODES_IN_MESSAGE).map(describeNode);
   const head = nodes.length === 1 ? [] : [`${nodes.length} nodes of the graph have errors.`];
-  return { ...refused, message: cleanMessage([...head, ...told].join(' ')), ...node };
+  return { ...refused, message: cleanMessage([...head, ...described].join(' ')), ...node };
 }
 
 const refused = { code: 'invalid_workflow', at: 'workflow', retryable: false } as const;
 
-/** A refusal that names no field of a node: the whole graph is wrong, or a class of it is not known. */
+/** Reads a text that names no field of a node: the whole graph is invalid, or one of its node classes is unknown. */
 function wholeGraph(text: string): RunFailure {
-  const [, said = text, json = ''] = RAW.exec(text) ?? [];
+  const [, firstPart = text, json = ''] = RAW.exec(text) ?? [];
   const parsed = parsedAnswer(json);
   if (parsed === null) {
-    const [line = ''] = said.split('\n');
+    const [line = ''] = firstPart.split('\n');
     const message = /^comfyui validation failed/i.test(line) ? '' : cleanMessage(line);
-    return { ...refused, message: message || 'ComfyUI refused the graph.' };
+    return { ...refused, message: message || 'ComfyUI rejected the graph.' };
   }
   const { message, details, extra_info } = parsed.error;
   return {
@@ -85,7 +91,7 @@ function parsedAnswer(json: string): z.infer<typeof answer> | null {
   try {
     return answer.safeParse(JSON.parse(json)).data ?? null;
   } catch {
-    // Cut on its way, or none.
+    // The JSON was cut, or there is none.
     return null;
   }
 }
@@ -99,15 +105,15 @@ function nodesIn(text: string): RefusedNode[] {
       node.class_type = value.trim().slice(0, 200);
     } else if (field === 'errors') {
       for (const [, type = '', message = '', details = ''] of value.matchAll(ENTRY)) {
-        add(node, unquoted(type), { message: unquoted(message), details: unquoted(details) }, value);
+        addError(node, unquoted(type), { message: unquoted(message), details: unquoted(details) }, value);
       }
     }
   }
   return [...nodes.values()].filter(({ errors }) => errors.length > 0);
 }
 
-/** ComfyUI's details of a value that is not in a list repeat the whole list, whose end may be cut off: only the value is of use. */
-function add(node: RefusedNode, type: string, error: NodeError, text: string): void {
+/** For a value that is not in a list, ComfyUI's details repeat the whole list, often cut. Only the value is kept. */
+function addError(node: RefusedNode, type: string, error: NodeError, text: string): void {
   const [, input, value] = type === 'value_not_in_list' ? (NOT_IN_LIST.exec(error.details || text) ?? []) : [];
   if (input === undefined || value === undefined) {
     node.errors.push(error);
@@ -117,13 +123,13 @@ function add(node: RefusedNode, type: string, error: NodeError, text: string): v
   node.missing.push(value);
 }
 
-const sayNode = ({ id, class_type, errors }: RefusedNode): string =>
+const describeNode = ({ id, class_type, errors }: RefusedNode): string =>
   `Node ${id}${class_type === '' ? '' : ` (${class_type})`}: ${errors.map(joined).join('; ')}.`;
 
 const joined = ({ message, details }: NodeError): string =>
   details === '' || details === message ? message : `${message}${message.endsWith('.') ? '' : ':'} ${details}`;
 
-const lacks = (models: readonly string[]): string =>
+const missingModelsText = (models: readonly string[]): string =>
   models.length === 1
     ? `The worker lacks the model ${models[0]}.`
     : `The worker lacks ${models.length} models: ${models.join(', ')}.`;

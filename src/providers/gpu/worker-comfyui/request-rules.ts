@@ -4,7 +4,7 @@ import type { RequestRules } from '../provider.ts';
 import { flatNames } from './flat-names.ts';
 import { imageBytes, MAX_RUN_BODY_BYTES, roomForImages } from './input.ts';
 
-/** The worker does not call the gateway: a job's graph and files are sent in one request to RunPod. */
+/** The worker does not call the gateway, so the graph and the files of a job are sent in one request to RunPod. */
 export const workerComfyuiRules: RequestRules = { inputNames: flatNames, runIssues };
 
 function runIssues(workflow: string, inputs: readonly JobInput[]): Issue[] {

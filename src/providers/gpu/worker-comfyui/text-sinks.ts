@@ -1,24 +1,24 @@
 import { Base64Stream, DATA_URL, MAX_DATA_URL_CHARS } from '../../../lib/base64.ts';
-import { Taken } from './output.ts';
+import { ExtractedText } from './output.ts';
 import type { TextSink } from '../../json-stream.ts';
 import type { ResultFile } from '../../../storage/r2/result-file.ts';
 
-/** Longest URL that is taken, in characters (domain/net/public-url.ts); one that is longer is kept a little longer still, and refused there. */
+/** URLs are cut at this length, in characters. It exceeds the limit of domain/net/public-url.ts, which rejects them. */
 const MAX_URL_CHARS = 2_100;
-/** How much of a text is kept besides, in case it is a message and no file. */
+/** The beginning of every string is kept, in case the string is a message and not a file. */
 const HEAD_CHARS = 2_000;
-/** A URL can be told from base64 by so many characters: base64 has no colon. */
-const TELLING_CHARS = 6;
+/** The length of `https:`. This many characters distinguish a URL from base64, which contains no colon. */
+const URL_SCHEME_CHARS = 6;
 
 /**
- * Takes a text out of an answer while it is read: base64, bare or as a data URL, is decoded in slices straight into a file in R2;
- * a URL is kept to be fetched; anything else is neither.
+ * Receives a string of the record while it is read. Base64, plain or as a data URL, is decoded piece by piece into a
+ * file in R2. A URL is kept for a later download. Any other text is kept only up to `HEAD_CHARS`.
  */
 export class Base64Sink implements TextSink {
   private readonly open: () => ResultFile;
-  private mode: 'undecided' | 'base64' | 'url' | 'neither' = 'undecided';
+  private mode: 'undecided' | 'base64' | 'url' | 'other' = 'undecided';
   private head = '';
-  /** All of the text while it is undecided, or the URL. */
+  /** The whole text while `mode` is undecided, or the URL. */
   private text = '';
   private readonly base64 = new Base64Stream();
   private readonly encoder = new TextEncoder();
@@ -29,7 +29,7 @@ export class Base64Sink implements TextSink {
   }
 
   async write(piece: string): Promise<void> {
-    this.head = kept(this.head, piece, HEAD_CHARS);
+    this.head = appendWithin(this.head, piece, HEAD_CHARS);
     switch (this.mode) {
       case 'undecided':
         this.text += piece;
@@ -39,25 +39,25 @@ export class Base64Sink implements TextSink {
         await this.decode(piece);
         return;
       case 'url':
-        this.text = kept(this.text, piece, MAX_URL_CHARS);
+        this.text = appendWithin(this.text, piece, MAX_URL_CHARS);
         return;
-      case 'neither':
+      case 'other':
     }
   }
 
-  async end(): Promise<Taken> {
+  async end(): Promise<ExtractedText> {
     if (this.mode === 'undecided') {
       await this.decide(true);
     }
     const { head, file } = this;
     if (this.mode === 'url') {
-      return new Taken({ kind: 'url', url: this.text.trim(), head });
+      return new ExtractedText({ kind: 'url', url: this.text.trim(), head });
     }
     if (this.mode === 'base64' && file !== null && this.base64.complete) {
-      return new Taken({ kind: 'file', file: await file.finish(), head });
+      return new ExtractedText({ kind: 'file', file: await file.finish(), head });
     }
     await file?.discard();
-    return new Taken({ kind: 'neither', head });
+    return new ExtractedText({ kind: 'other', head });
   }
 
   private async decide(last: boolean): Promise<void> {
@@ -68,10 +68,10 @@ export class Base64Sink implements TextSink {
     }
     const prefix = DATA_URL.exec(text)?.[0] ?? '';
     if (text.startsWith('data:') && prefix === '') {
-      this.mode = last || text.length > MAX_DATA_URL_CHARS ? 'neither' : 'undecided';
+      this.mode = last || text.length > MAX_DATA_URL_CHARS ? 'other' : 'undecided';
       return;
     }
-    if (last || text.length >= TELLING_CHARS) {
+    if (last || text.length >= URL_SCHEME_CHARS) {
       this.mode = 'base64';
       this.text = '';
       await this.decode(text.slice(prefix.length));
@@ -83,7 +83,7 @@ export class Base64Sink implements TextSink {
     if (bytes === null) {
       await this.file?.discard();
       this.file = null;
-      this.mode = 'neither';
+      this.mode = 'other';
     } else if (bytes.length > 0) {
       this.file ??= this.open();
       await this.file.write(bytes);
@@ -91,13 +91,13 @@ export class Base64Sink implements TextSink {
   }
 }
 
-/** Takes a text that is a result itself into a file, as UTF-8. */
+/** Stores a string that is a result itself in a file, as UTF-8. */
 export class PlainSink implements TextSink {
   private readonly open: () => ResultFile;
   private readonly encoder = new TextEncoder();
   private head = '';
-  /** The first half of a character whose second half comes with the next piece. */
-  private half = '';
+  /** The first half of a surrogate pair that is split between two pieces. */
+  private pendingSurrogate = '';
   private file: ResultFile | null = null;
 
   constructor(open: () => ResultFile) {
@@ -105,23 +105,23 @@ export class PlainSink implements TextSink {
   }
 
   async write(piece: string): Promise<void> {
-    this.head = kept(this.head, piece, HEAD_CHARS);
-    const text = this.half + piece;
+    this.head = appendWithin(this.head, piece, HEAD_CHARS);
+    const text = this.pendingSurrogate + piece;
     const end = /[\uD800-\uDBFF]$/.test(text) ? text.length - 1 : text.length;
-    this.half = text.slice(end);
+    this.pendingSurrogate = text.slice(end);
     this.file ??= this.open();
     await this.file.write(this.encoder.encode(text.slice(0, end)));
   }
 
-  async end(): Promise<Taken> {
+  async end(): Promise<ExtractedText> {
     const { file, head } = this;
     if (file === null) {
-      return new Taken({ kind: 'neither', head });
+      return new ExtractedText({ kind: 'other', head });
     }
-    await file.write(this.encoder.encode(this.half));
-    return new Taken({ kind: 'file', file: await file.finish(), head });
+    await file.write(this.encoder.encode(this.pendingSurrogate));
+    return new ExtractedText({ kind: 'file', file: await file.finish(), head });
   }
 }
 
-const kept = (text: string, piece: string, most: number): string =>
-  text + piece.slice(0, Math.max(0, most - text.length));
+const appendWithin = (text: string, piece: string, maxChars: number): string =>
+  text + piece.slice(0, Math.max(0, maxChars - text.length));

@@ -11,6 +11,11 @@ const files = execFileSync('git', ['ls-files'], { cwd: root, encoding: 'utf8' })
 /** `[text](target)`, also over the end of a line. */
 const LINK = /\]\(([^)\s]+)\)/g;
 const CODE_BLOCK = /^ *```[\s\S]*?^ *```/gm;
+/** A path of the repository, with an extension or a slash at its end. */
+const PATH =
+  /`((?:src|worker-gpu|local|test|docs|clients|migrations|workflows|domain|services|routes|durable-objects|providers|config|lib|contract)\/(?:[\w.-]+\/)*(?:[\w.-]+\.(?:ts|py|md|json|jsonc|sql|toml|lock|in|yaml|hcl|sh))?)`/g;
+/** Folders that such a path may be relative to. */
+const BASES = ['', 'src', 'worker-gpu/src/worker_gpu', 'worker-gpu'];
 const INLINE_CODE = /`[^`\n]*`/g;
 
 /** The anchors of a page, made as GitHub makes them. */
@@ -66,5 +71,20 @@ describe('links of the documents', () => {
       )
       .filter((line) => !existsSync(join(root, line.split(': ')[1] ?? '')));
     expect(missing).toEqual([]);
+  });
+
+  it('name in inline code only files and folders that exist', () => {
+    const named = files
+      .filter((file) => file.endsWith('.md') && !/CHANGELOG|^\.changeset/.test(file))
+      .flatMap((page) =>
+        [...readFileSync(join(root, page), 'utf8').replace(CODE_BLOCK, '').matchAll(PATH)].map(([, path = '']) => ({
+          page,
+          path,
+        })),
+      );
+    expect(named.length).toBeGreaterThan(100);
+    expect(
+      named.filter(({ page, path }) => ![...BASES, dirname(page)].some((base) => existsSync(join(root, base, path)))),
+    ).toEqual([]);
   });
 });

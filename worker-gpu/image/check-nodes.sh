@@ -16,7 +16,7 @@ HOME="$scratch" HF_HUB_OFFLINE=1 timeout "${CHECK_SECONDS:-600}" "$COMFYUI_PYTHO
 
 if [ "$code" -ne 0 ]; then
   cat "$scratch/log"
-  echo "check-nodes: ComfyUI ended with $code" >&2
+  echo "check-nodes: ComfyUI exited with code $code" >&2
   exit 1
 fi
 if grep --quiet 'IMPORT FAILED' "$scratch/log"; then

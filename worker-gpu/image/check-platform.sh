@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # check-platform.sh IMAGE: exits 0 if the image in the registry is for linux/amd64 and for nothing else.
-# An image of another kind sits "initializing" on RunPod and says nothing. Needs docker buildx; pulls no layer.
+# On RunPod an image for another platform stays "initializing" without an error. Needs docker buildx; pulls no layer.
 set -euo pipefail
 
 image="${1:?name the image}"

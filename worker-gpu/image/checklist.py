@@ -1,5 +1,5 @@
-"""What belongs to a move to another ComfyUI. `relock.py --comfyui` prints what is left of it, and a test holds that
-nothing is left for the version that is pinned (tests/image/test_pin.py)."""
+"""The steps of a move to another ComfyUI version. `relock.py --comfyui` prints the open ones, and a test checks that
+none is open for the pinned version (tests/image/test_pin.py)."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tree import read_watched
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to do. `done` says whether it is done for a version."""
+    """One step. `done` tells whether it is done for a version."""
 
     what: str
     how: str
@@ -49,13 +49,13 @@ def cases(repository: Repository) -> set[str]:
 
 ITEMS = (
     Item(
-        "comfyui.in and frontend.in have what it asks for",
+        "comfyui.in and frontend.in have its requirements",
         "python worker-gpu/image/relock.py --comfyui COMMIT",
         _inputs,
     ),
     Item(
-        "what differs in the functions that our code relies on was read (watched.toml)",
-        "read each, mend the code that uses it, then: python worker-gpu/image/relock.py --comfyui COMMIT --read",
+        "the changes in the functions that our code relies on were read (watched.toml)",
+        "read each, adapt the code that uses it, then: python worker-gpu/image/relock.py --comfyui COMMIT --read",
         _watched,
     ),
     Item(
@@ -65,7 +65,7 @@ ITEMS = (
         _recorded,
     ),
     Item(
-        "docs/reference/comfyui-versions.md says what was tried with it and what differs",
+        "docs/reference/comfyui-versions.md describes the tests with it and its differences",
         "python -m pytest worker-gpu/tests/test_replay.py, worker-gpu/tests/real (its conftest.py says how), "
         "node test/parity/compare.ts URL; then a row for the version",
         _in_table,
@@ -74,5 +74,5 @@ ITEMS = (
 
 
 def left(repository: Repository, version: str) -> list[Item]:
-    """What is still to be done for this version."""
+    """The open steps for this version."""
     return [item for item in ITEMS if not item.done(repository, version)]

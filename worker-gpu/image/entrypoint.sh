@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What the container runs, under tini. The first argument says what to be:
+# The program of the container, under tini. The first argument is the mode:
 #   serverless      take jobs from RunPod (arguments go to the worker: --rp_serve_api, --test_input …)
 #   compute         interactive ComfyUI on 0.0.0.0:8188 (arguments go to ComfyUI)
 #   models          the worker's models command: list, pull, verify …
-#   anything else   run it as it is
-# Every one of them replaces this shell, so that a signal reaches the program itself and its exit code is the container's.
+#   anything else   a command to run
+# Each of them replaces this shell, so that signals reach the program and its exit code is that of the container.
 # The paths come from the image's environment; see ../Dockerfile.
 set -euo pipefail
 
@@ -13,7 +13,7 @@ fail() {
   exit 78 # EX_CONFIG
 }
 
-# The folder of models of a network volume, if one is mounted: serverless has it at one place, pods at the other.
+# The models folder of a network volume, if one is mounted. Serverless and pods mount it at different paths.
 models_on_a_volume() {
   local folder
   for folder in "${VOLUME_PODS:-/workspace}/models" "${VOLUME_SERVERLESS:-/runpod-volume}/models"; do
@@ -25,7 +25,7 @@ models_on_a_volume() {
 }
 
 serverless() {
-  # No browser side in this image: ComfyUI wants a folder for it all the same. The user's own flags come later and win.
+  # This image has no front end, but ComfyUI needs a folder for it. Flags of the user come later and take precedence.
   local own="--front-end-root /opt/comfyui/no-frontend --models-directory $MODELS_DIR --database-url sqlite:///:memory:"
   export COMFYUI_ARGS="$own ${COMFYUI_ARGS:-}"
   exec "$WORKER_PYTHON" -m worker_gpu "$@"
@@ -33,7 +33,7 @@ serverless() {
 
 compute() {
   local pods="${VOLUME_PODS:-/workspace}" data="$WORKER_DATA_DIR" models
-  # On a pod with a volume, what a person makes outlives the pod.
+  # On a pod with a volume, files of the user outlive the pod.
   if [ -d "$pods" ] && [ -w "$pods" ]; then
     data="$pods/comfyui"
   fi
@@ -60,8 +60,8 @@ case "$mode" in
     [ -n "${WORKER_PYTHON:-}" ] && [ -x "$WORKER_PYTHON" ] || fail "this image has no worker (it is the compute image)"
     ;;&
   serverless | compute)
-    [ -f "${COMFYUI_PATH:-}/main.py" ] || fail "COMFYUI_PATH: holds no main.py"
-    [ -x "${COMFYUI_PYTHON:-}" ] || fail "COMFYUI_PYTHON: is no program"
+    [ -f "${COMFYUI_PATH:-}/main.py" ] || fail "COMFYUI_PATH: the folder has no main.py"
+    [ -x "${COMFYUI_PYTHON:-}" ] || fail "COMFYUI_PYTHON: is not an executable file"
     ;;&
   serverless) serverless "$@" ;;
   compute) compute "$@" ;;

@@ -1,14 +1,14 @@
-"""Bring sources at exact commits. Runs in the build stages only, with git and nothing beyond the standard library.
+"""Fetches sources at exact commits. Runs only in build stages, with git and the standard library.
 
     fetch.py one URL COMMIT INTO                one repository
     fetch.py nodes NAMES INTO RECORD            the custom nodes of the presets in NAMES ("video,easy"; "all"; "")
     fetch.py locks NAMES                        the lock files of these presets, one a line
 
-A commit's name is a hash of everything in it, so asking for a commit and comparing the name pins the content: no tag,
-branch or archive is trusted. History and `.git` stay behind. RECORD is a JSON list of what was brought.
+The name of a commit is a hash of its content, so fetching a commit and comparing the name pins the content. No tag,
+branch or archive is trusted. History and `.git` are removed. RECORD is a JSON list of the fetched nodes.
 """
 
-# ruff: noqa: T201 -- a command: what it prints is its answer
+# ruff: noqa: T201 -- a command that prints its result
 import argparse
 import json
 import re
@@ -23,11 +23,11 @@ HERE = Path(__file__).resolve().parent
 COMMIT = re.compile(r"[0-9a-f]{40}")
 GIT_TIMEOUT_S = 600
 ANYONE_WRITES = 0o777
-"""The container has root and one user: a folder a node writes to is writable to that user."""
+"""The container has root and one user, who must be able to write to the folder."""
 
 
-class BadSource(Exception):  # noqa: N818 -- one line for the person who builds
-    """A source that is not what the lock file says; the message names it."""
+class BadSource(Exception):  # noqa: N818 -- a message for the user
+    """A source differs from the lock file; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Node:
-    """A custom node: its folder's name, its source, the submodules (by path) and the folders it writes to."""
+    """A custom node: the name of its folder, its source, its submodules by path, and the folders that it writes to."""
 
     name: str
     source: Source
@@ -50,7 +50,7 @@ class Node:
 
 
 def main() -> int:
-    """Exit code: 0, or 1 with one line on stderr when a source is not to be had as pinned."""
+    """Exit code: 0, or 1 with one line on stderr if a source cannot be fetched as pinned."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("one")
@@ -69,15 +69,15 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.command == "one":
-            bring(Source(options.url, options.commit), options.into)
+            fetch(Source(options.url, options.commit), options.into)
             drop_git(options.into)
             return 0
-        presets = choose(read_presets(options.presets), options.names)
+        presets = select_presets(read_presets(options.presets), options.names)
         if options.command == "locks":
             for name in presets:
                 print(f"nodes-{name}.lock")
             return 0
-        bring_nodes(read_nodes(options.lock), presets, options.into, options.record)
+        fetch_nodes(read_nodes(options.lock), presets, options.into, options.record)
     except BadSource as error:
         print(f"fetch: {error}", file=sys.stderr)
         return 1
@@ -90,7 +90,7 @@ def read_nodes(path: Path) -> dict[str, Node]:
     for entry in tomllib.loads(path.read_text())["nodes"]:
         name = str(entry["name"])
         if name in nodes or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise BadSource(f"{path.name}: {name!r} is there twice or is no folder name")
+            raise BadSource(f"{path.name}: {name!r} is a duplicate or not a valid folder name")
         submodules = {str(sub["path"]): _source(sub, name) for sub in entry.get("submodules", [])}
         writes = [str(folder) for folder in entry.get("writes", [])]
         for inner in [*submodules, *writes]:
@@ -106,8 +106,8 @@ def read_presets(path: Path) -> dict[str, list[str]]:
     return {name: [str(node) for node in preset["nodes"]] for name, preset in presets.items()}
 
 
-def choose(presets: dict[str, list[str]], names: str) -> dict[str, list[str]]:
-    """The presets that `names` asks for, in the file's order. Raises `BadSource` for one that is not there."""
+def select_presets(presets: dict[str, list[str]], names: str) -> dict[str, list[str]]:
+    """The presets in `names`, in the order of the file. Raises `BadSource` for an unknown preset."""
     wanted = set(presets) if names == "all" else {name.strip() for name in names.split(",") if name.strip()}
     unknown = sorted(wanted - set(presets))
     if unknown:
@@ -115,33 +115,33 @@ def choose(presets: dict[str, list[str]], names: str) -> dict[str, list[str]]:
     return {name: nodes for name, nodes in presets.items() if name in wanted}
 
 
-def bring_nodes(nodes: dict[str, Node], presets: dict[str, list[str]], into: Path, record: Path) -> None:
-    """Bring the nodes of `presets` into `into/<name>` and write down what they are. Raises `BadSource`."""
+def fetch_nodes(nodes: dict[str, Node], presets: dict[str, list[str]], into: Path, record: Path) -> None:
+    """Fetch the nodes of `presets` into `into/<name>` and write the record. Raises `BadSource`."""
     into.mkdir(parents=True, exist_ok=True)
     wanted = {name for members in presets.values() for name in members}
     unknown = sorted(wanted - set(nodes))
     if unknown:
         raise BadSource(f"a preset names {unknown[0]!r}, which nodes.lock lacks")
-    brought: list[dict[str, object]] = []
+    fetched: list[dict[str, object]] = []
     for node in nodes.values():
         if node.name not in wanted:
             continue
         folder = into / node.name
-        bring(node.source, folder)
+        fetch(node.source, folder)
         for path, source in node.submodules.items():
             named = _git(folder, "ls-tree", "--format=%(objecttype) %(objectname)", "HEAD", path)
             if named != f"commit {source.commit}":
                 raise BadSource(f"{node.name}: its tree names another commit for {path}")
-            bring(source, folder / path)
+            fetch(source, folder / path)
         drop_git(folder)
         for name in node.writes:
             (folder / name).mkdir(parents=True, exist_ok=True)
             (folder / name).chmod(ANYONE_WRITES)
-        brought.append({"name": node.name, "url": node.source.url, "commit": node.source.commit})
-    record.write_text(json.dumps(brought, indent=1) + "\n")
+        fetched.append({"name": node.name, "url": node.source.url, "commit": node.source.commit})
+    record.write_text(json.dumps(fetched, indent=1) + "\n")
 
 
-def bring(source: Source, into: Path) -> None:
+def fetch(source: Source, into: Path) -> None:
     """Check the commit of `source` out into `into`, without history. Raises `BadSource`."""
     if not COMMIT.fullmatch(source.commit):
         raise BadSource(f"{source.url}: {source.commit!r} is not a whole commit")

@@ -1,11 +1,11 @@
-"""Where this repository names the ComfyUI that it pins, and how that is changed."""
+"""Reads and changes the pinned ComfyUI version of this repository."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 BROWSER = ("comfyui-frontend-package", "comfyui-workflow-templates", "comfyui-embedded-docs")
-"""What only a browser needs: in `frontend.in`."""
+"""Packages that only a browser needs: in `frontend.in`."""
 TORCH = ("torch", "torchvision", "torchaudio")
 """The layer below ComfyUI: in `torch.in`, by hand."""
 
@@ -38,7 +38,7 @@ class Repository:
 
 
 def move(repository: Repository, version: str, commit: str, requirements: str) -> list[str]:
-    """Pin this version: the Dockerfile's arguments, `comfyui.in` and `frontend.in`. Answers what is to be looked at by
+    """Pin this version in the Dockerfile, `comfyui.in` and `frontend.in`. Returns notes about changes to make by
     hand."""
     text = repository.dockerfile.read_text()
     for argument, value in (("COMFYUI_VERSION", version), ("COMFYUI_COMMIT", commit)):
@@ -55,19 +55,19 @@ def move(repository: Repository, version: str, commit: str, requirements: str) -
     in_torch = {name_of(line) for line in (repository.image / "torch.in").read_text().splitlines()}
     return [
         f"torch.in {'lacks' if name in wanted else 'has'} {name}, which ComfyUI {version} "
-        f"{'asks for' if name in wanted else 'does not ask for'}."
+        f"{'requires' if name in wanted else 'does not require'}."
         for name in TORCH
         if (name in wanted) != (name in in_torch)
     ]
 
 
 def name_of(line: str) -> str:
-    """The package that a line of requirements is about."""
+    """The package of a line of requirements."""
     return re.split(r"[\[<>=~!; ]", line.split("#")[0].strip())[0].lower()
 
 
 def _rewrite(path: Path, version: str, lines: list[str]) -> None:
-    """Keep the comment at the top of an `.in` file, with this version in it."""
+    """Rewrite an `.in` file below its comment, and put this version into the comment."""
     old = path.read_text().splitlines()
     end = next((at for at, line in enumerate(old) if not line.startswith("#")), len(old))
     comment = [re.sub(r"\bv\d+\.\d+\.\d+", f"v{version}", line) for line in old[:end]]

@@ -5,7 +5,7 @@ graphs that one client runs are read from there, those of two clients side by si
 `test/fixtures/comfyui/VERSION`. Give ComfyUI's folders as `--root`, which tracebacks name. Needs aiohttp.
 """
 
-# ruff: noqa: T201 -- a command: what it prints is its answer
+# ruff: noqa: T201 -- a command that prints its result
 import argparse
 import asyncio
 import base64
@@ -19,21 +19,21 @@ from typing import Any, TypeAlias
 import aiohttp
 
 OLDEST = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "comfyui" / "0.3.64"
-PICTURE = base64.b64decode(
+UPLOAD = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 INTERRUPT_AFTER_S = 2
 QUIET_S = 0.6
-"""Messages that come this long after the last step belong to it."""
+"""Messages that arrive this long after the last step belong to the recording."""
 ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 IMAGE = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366CC}}
 
-Json: TypeAlias = Any  # what ComfyUI says, passed on as it is
+Json: TypeAlias = Any  # The JSON of ComfyUI, unchanged.
 Steps: TypeAlias = "Callable[[Client, str, str], Awaitable[list[Json]]]"
 
 
-class Heard:
-    """What one socket said, with seconds since it was opened."""
+class Recorded:
+    """The messages of one socket, with seconds since it was opened."""
 
     def __init__(self) -> None:
         self.messages: list[Json] = []
@@ -42,7 +42,7 @@ class Heard:
         self._opened = time.monotonic()
 
     def add(self, message: aiohttp.WSMessage) -> None:
-        """Keep a message; notes the first one, and one that ends a prompt."""
+        """Record a message. Sets `begun` at the first message and `ended` at the end of a prompt."""
         at = round(time.monotonic() - self._opened, 3)
         if message.type is aiohttp.WSMsgType.BINARY:
             self.messages.append({"t": at, "binary": base64.b64encode(message.data).decode()})
@@ -55,47 +55,47 @@ class Heard:
 
 
 class Client:
-    """One ComfyUI."""
+    """A client of one ComfyUI."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self.http = http
         self.url = url
 
     async def get(self, path: str) -> Json:
-        """An answer's JSON."""
+        """GET a path and return the JSON."""
         async with self.http.get(self.url + path) as answer:
             return await answer.json()
 
     async def post(self, path: str, body: Json) -> tuple[int, Json]:
-        """Status and JSON of an answer; None for one without."""
+        """POST a body and return status and JSON; None without JSON."""
         async with self.http.post(self.url + path, json=body) as answer:
             return answer.status, await answer.json() if answer.content_type == "application/json" else None
 
     async def prompt(self, graph: Json, client: str, **more: Json) -> Json:
-        """The answer to a prompt that is taken."""
+        """Post a prompt that is accepted, and return the response."""
         return (await self.post("/prompt", {"prompt": graph, "client_id": client, **more}))[1]
 
     async def upload(self) -> Json:
-        """Store a picture as `uploaded.png`."""
+        """Upload an image as `uploaded.png`."""
         form = aiohttp.FormData({"overwrite": "true"})
-        form.add_field("image", PICTURE, filename="uploaded.png", content_type="image/png")
+        form.add_field("image", UPLOAD, filename="uploaded.png", content_type="image/png")
         async with self.http.post(f"{self.url}/upload/image", data=form) as answer:
             return await answer.json()
 
-    async def listen(self, client: str, heard: Heard, features: Json = None) -> None:
-        """Collect what the socket of a client says."""
+    async def listen(self, client: str, recorded: Recorded, features: Json = None) -> None:
+        """Record the messages of the socket of a client."""
         async with self.http.ws_connect(f"{self.url}/ws", params={"clientId": client}, max_msg_size=0) as socket:
             if features is not None:
                 await socket.send_json({"type": "feature_flags", "data": features})
             async for message in socket:
-                heard.add(message)
+                recorded.add(message)
 
 
 async def one_client(comfy: Client, name: str, graph: Json) -> Json:
     """One client, one prompt."""
-    client, heard = uuid.uuid4().hex, Heard()
-    task = asyncio.create_task(comfy.listen(client, heard))
-    await heard.begun.wait()
+    client, recorded = uuid.uuid4().hex, Recorded()
+    task = asyncio.create_task(comfy.listen(client, recorded))
+    await recorded.begun.wait()
     uploaded = await comfy.upload() if name == "load_uploaded_image" else None
     status, body = await comfy.post("/prompt", {"prompt": graph, "client_id": client})
     history = None
@@ -103,7 +103,7 @@ async def one_client(comfy: Client, name: str, graph: Json) -> Json:
         if name == "interrupted":
             await asyncio.sleep(INTERRUPT_AFTER_S)
             await comfy.post("/interrupt", {"prompt_id": body["prompt_id"]})
-        await heard.ended.wait()
+        await recorded.ended.wait()
         await asyncio.sleep(QUIET_S)
         history = await comfy.get(f"/history/{body['prompt_id']}")
     task.cancel()
@@ -112,14 +112,14 @@ async def one_client(comfy: Client, name: str, graph: Json) -> Json:
         "prompt": graph,
         "upload_response": uploaded,
         "prompt_response": {"status": status, "body": body},
-        "websocket_messages": heard.messages,
+        "websocket_messages": recorded.messages,
         "history": history,
     }
 
 
 async def two_clients(comfy: Client, steps: Steps, features: Json) -> Json:
-    """Two clients' sockets side by side while `steps` are taken."""
-    one, other, of_one, of_other = uuid.uuid4().hex, uuid.uuid4().hex, Heard(), Heard()
+    """Record the sockets of two clients while `steps` run."""
+    one, other, of_one, of_other = uuid.uuid4().hex, uuid.uuid4().hex, Recorded(), Recorded()
     tasks = [
         asyncio.create_task(comfy.listen(one, of_one, features)),
         asyncio.create_task(comfy.listen(other, of_other)),
@@ -186,13 +186,13 @@ async def _previews(comfy: Client, one: str, _other: str) -> list[Json]:
 
 
 async def _late(comfy: Client, _one: str, _other: str) -> list[Json]:
-    late, heard = uuid.uuid4().hex, Heard()
+    late, recorded = uuid.uuid4().hex, Recorded()
     answer = await comfy.prompt(slow(10, 3.0), late)
     await asyncio.sleep(1.2)
-    task = asyncio.create_task(comfy.listen(late, heard))
+    task = asyncio.create_task(comfy.listen(late, recorded))
     await asyncio.sleep(2.8)
     task.cancel()
-    return [answer, {"late_client": late, "websocket_late": heard.messages}]
+    return [answer, {"late_client": late, "websocket_late": recorded.messages}]
 
 
 async def _own_id(comfy: Client, one: str, _other: str) -> list[Json]:

@@ -1,4 +1,4 @@
-"""Write the lock files of the image from its `.in` files: `python image/relock.py [--upgrade] [--check]`.
+"""Writes the lock files of the image from its `.in` files: `python image/relock.py [--upgrade] [--check]`.
 Move to another ComfyUI first: `python image/relock.py --comfyui COMMIT [--from URL-OR-FOLDER] [--read]`.
 
 One resolution covers ComfyUI, its browser side and the nodes of every preset, so any set of presets installs on top of
@@ -6,12 +6,12 @@ the same ComfyUI layer without changing a version in it. A lock holds only what 
 then ComfyUI) and is installed with `--no-deps`. Locked versions stay as they are unless `--upgrade` is given.
 `--check` writes nothing and exits 1 when a file would change. Needs `uv` on PATH (or in `UV`) and a package index.
 
-`--comfyui` reads that commit with git and writes nothing where it lacks a flag or route that the worker uses. Else it
-pins the commit, locks, and prints what differs in the functions our code relies on (`watched.toml`) and what is left to
-do (`checklist.py`). `--read` notes that the differences were read.
+`--comfyui` reads that commit with git, and writes nothing if it lacks a flag or route that the worker uses. Otherwise
+it pins the commit, writes the locks, and prints the changes in the functions that our code relies on (`watched.toml`)
+and the open steps (`checklist.py`). `--read` marks the changes as read.
 """
 
-# ruff: noqa: T201 -- a command: what it prints is its answer
+# ruff: noqa: T201 -- a command that prints its result
 import argparse
 import os
 import shutil
@@ -26,11 +26,11 @@ from tree import Tree, TreeError, changed, missing, note_read, read_watched, tre
 
 HERE = Path(__file__).resolve().parent
 PYTHON_VERSION = "3.12"
-"""Ubuntu 24.04's own."""
+"""The version in Ubuntu 24.04."""
 PLATFORM = "x86_64-manylinux_2_39"
 """Ubuntu 24.04 has glibc 2.39."""
 LAYERS = ["torch", "comfyui"]
-"""Each is installed on top of the one before; every other set on top of both."""
+"""Each layer is installed on top of the one before, and every other set on top of both."""
 BUILDER = "builder"
 COMFYUI = "https://github.com/Comfy-Org/ComfyUI"
 REPOSITORY = Repository(HERE.parents[1])
@@ -38,13 +38,13 @@ TIMEOUT_S = 600
 
 
 def main() -> int:
-    """Exit code: 0 when every lock file is as it should be, 1 when `--check` found one that is not."""
+    """Exit code: 0 if every lock file is up to date or was written, 1 if `--check` found an outdated one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions the .in files allow")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a lock file is out of date")
     parser.add_argument("--comfyui", metavar="COMMIT", help="pin this commit of ComfyUI")
     parser.add_argument("--from", dest="source", default=COMFYUI, help="where that commit is (default: %(default)s)")
-    parser.add_argument("--read", action="store_true", help="with --comfyui: what differs was read")
+    parser.add_argument("--read", action="store_true", help="with --comfyui: mark the changes as read")
     options = parser.parse_args()
     if options.comfyui is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -72,8 +72,8 @@ def main() -> int:
 
 
 def move_to(tree: Tree, repository: Repository, read: bool) -> bool:
-    """Pin this tree and print what is left to do; False, with nothing written, where the worker cannot work with it.
-    Raises `TreeError`."""
+    """Pin this tree and print the open steps. False, with nothing written, if the worker cannot work with it. Raises
+    `TreeError`."""
     version = tree.version
     lacking = missing(tree, *worker_uses(repository.root / "worker-gpu" / "src" / "worker_gpu"))
     if lacking:
@@ -101,7 +101,7 @@ def lock_all(folder: Path, upgrade: bool) -> list[Path]:
     parts = sorted(path.stem for path in HERE.glob("*.in") if path.stem not in (*LAYERS, BUILDER))
     together = folder / "together.txt"
     if not upgrade:
-        # uv keeps the versions that its output file already names.
+        # uv keeps the versions in an existing output file.
         known = [HERE / f"{name}.lock" for name in (*LAYERS, *parts)]
         together.write_text("\n".join(path.read_text() for path in known if path.exists()))
     _compile([*LAYERS, *parts], together, [])
@@ -127,7 +127,7 @@ def lock_all(folder: Path, upgrade: bool) -> list[Path]:
 
 
 def names(lock: str) -> list[str]:
-    """The packages a lock file pins, in its order."""
+    """The packages that a lock file pins, in order."""
     return [line.split("==")[0] for line in lock.splitlines() if "==" in line and not line.startswith((" ", "#"))]
 
 

@@ -1,4 +1,4 @@
-"""A ComfyUI at one commit: its files, and what our code relies on in them."""
+"""A ComfyUI at one commit: its files, and the functions that our code relies on."""
 
 import ast
 import hashlib
@@ -15,7 +15,7 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class TreeError(Exception):
-    """A tree that is not what was asked for; the message is one line for the person who moves the pin."""
+    """A tree cannot be used; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Tree:
 
     @property
     def version(self) -> str:
-        """What `comfyui_version.py` says. Raises `TreeError`."""
+        """The version in `comfyui_version.py`. Raises `TreeError`."""
         found = re.search(r'^__version__ = "([0-9.]+)"$', self.text("comfyui_version.py"), re.MULTILINE)
         if found is None:
             raise TreeError("comfyui_version.py states no version.")
@@ -39,7 +39,7 @@ class Tree:
 
     @property
     def is_release(self) -> bool:
-        """Whether the commit is the one that made its version: ComfyUI's releases are called `ComfyUI vX`."""
+        """Whether the commit is a release: its subject is `ComfyUI vX`."""
         return _git(self.folder, "log", "-1", "--format=%s", self.commit).strip() == f"ComfyUI v{self.version}"
 
 
@@ -71,14 +71,14 @@ def tree_of(source: str, commit: str, into: Path) -> Tree:
 
 
 def read_watched(path: Path = HERE / "watched.toml") -> tuple[str, list[Watched]]:
-    """The version that was compared last, and what is watched."""
+    """The version of the last comparison, and the watched functions."""
     read = tomllib.loads(path.read_text())
     return str(read["version"]), [Watched(**entry) for entry in read["watched"]]
 
 
 def source_hash(text: str, name: str) -> str | None:
     """Hash of the lines of the function or class `name` (`Class.method`, `Class.method.inner`) in a file's text; None
-    where it is not there."""
+    if it does not exist."""
     found: ast.AST | None = ast.parse(text)
     for part in name.split("."):
         inner = [node for node in ast.walk(found) if isinstance(node, DEFINITIONS)] if found is not None else []
@@ -90,7 +90,7 @@ def source_hash(text: str, name: str) -> str | None:
 
 
 def changed(tree: Tree, watched: list[Watched]) -> list[tuple[Watched, str | None]]:
-    """What differs at this tree from the hashes, with its hash now; None where it is gone. Raises `TreeError`."""
+    """Functions that differ from their hashes in this tree, with the new hash; None if removed. Raises `TreeError`."""
     texts: dict[str, str] = {}
     found: list[tuple[Watched, str | None]] = []
     for each in watched:
@@ -106,7 +106,7 @@ def changed(tree: Tree, watched: list[Watched]) -> list[tuple[Watched, str | Non
 
 
 def note_read(path: Path, version: str, differing: list[tuple[Watched, str | None]]) -> None:
-    """Write down that what differs was read at this version. What is gone must be taken out of the file by hand."""
+    """Store the new hashes and the version. Removed functions must be deleted from the file by hand."""
     text = re.sub(r'^version = ".*"$', f'version = "{version}"', path.read_text(), flags=re.MULTILINE)
     for each, now in differing:
         if now is not None:
@@ -124,7 +124,7 @@ def missing(tree: Tree, flags: set[str], routes: set[str]) -> list[str]:
 
 
 def worker_uses(source: Path) -> tuple[set[str], set[str]]:
-    """The flags that the worker starts ComfyUI with, and the routes that it calls, by the worker's own text."""
+    """The flags that the worker starts ComfyUI with, and the routes that it calls, from the source of the worker."""
     flags: set[str] = set()
     for path in (source / "boot.py", source / "settings.py"):
         flags |= set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text()))
@@ -134,7 +134,7 @@ def worker_uses(source: Path) -> tuple[set[str], set[str]]:
 
 
 def _plain(route: str) -> str:
-    """A route without the prefix that ComfyUI takes or leaves, and without the names of its parameters."""
+    """A route without its optional prefix and without the names of its parameters."""
     return re.sub(r"\{[a-z_]+\}", "{}", route).removeprefix("/api")
 
 

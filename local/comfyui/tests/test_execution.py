@@ -49,7 +49,7 @@ def kinds_of(entry: JsonObject) -> list[str]:
 
 
 @pytest.mark.asyncio
-async def test_the_cache_trap_a_repeated_prompt_names_a_file_that_may_be_gone(server: Server) -> None:
+async def test_repeated_prompt_lists_a_cached_file_that_may_be_deleted(server: Server) -> None:
     first = await server.run(SAVED)
     (server.engine.folders.output / "t_00001_.png").unlink()
 
@@ -61,7 +61,7 @@ async def test_the_cache_trap_a_repeated_prompt_names_a_file_that_may_be_gone(se
 
 
 @pytest.mark.asyncio
-async def test_another_prefix_saves_again_without_computing_the_picture_again(server: Server) -> None:
+async def test_another_prefix_saves_again_from_the_cached_image(server: Server) -> None:
     await server.run(SAVED)
     again = await server.run({"1": PICTURE, "2": save(prefix="job/t")})
     assert cached(again) == ["1"]
@@ -93,7 +93,7 @@ async def test_cache_none_runs_everything_every_time(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_free_memory_forgets_results(server: Server) -> None:
+async def test_free_memory_deletes_cached_results(server: Server) -> None:
     await server.run(SAVED)
     assert await server.post("/free", {"unload_models": True, "free_memory": False}) == (200, {})
     assert cached(await server.run(SAVED)) == ["1", "2"]
@@ -155,7 +155,7 @@ async def test_outputs_saved_before_an_error_stay_in_the_history(server: Server)
 
 
 @pytest.mark.asyncio
-async def test_an_error_leaves_good_results_in_the_cache_and_is_tried_again(server: Server) -> None:
+async def test_error_keeps_earlier_results_in_the_cache(server: Server) -> None:
     graph: JsonObject = {"1": PICTURE, "8": {"class_type": "Explode", "inputs": {"image": ["1", 0]}}, "9": save("8")}
     await server.run(graph)
     again = await server.run(graph)
@@ -164,7 +164,7 @@ async def test_an_error_leaves_good_results_in_the_cache_and_is_tried_again(serv
 
 
 @pytest.mark.asyncio
-async def test_an_interrupt_while_nothing_runs_does_not_hit_the_next_prompt(server: Server) -> None:
+async def test_interrupt_while_idle_does_not_stop_the_next_prompt(server: Server) -> None:
     await server.post("/interrupt")
     await server.post("/interrupt", {"prompt_id": "none"})
     entry = await server.run({"1": PICTURE, "5": slow(), "2": save("5")})
@@ -215,7 +215,7 @@ async def test_a_prompt_without_a_client_runs_and_is_in_the_history(server: Serv
 
 
 @pytest.mark.asyncio
-async def test_a_second_socket_of_a_client_takes_over(start: Start) -> None:
+async def test_second_socket_of_a_client_replaces_the_first(start: Start) -> None:
     server = await start("--probe-nodes", held=True)
     await server.listen("c")
     await server.post(
@@ -253,7 +253,7 @@ async def test_partial_execution_runs_only_the_named_outputs(server: Server) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_graph_far_deeper_than_pythons_usual_recursion_runs(server: Server) -> None:
+async def test_graph_deeper_than_the_recursion_limit_of_python_runs(server: Server) -> None:
     graph: JsonObject = {"0": PICTURE}
     for index in range(1, 600):
         graph[str(index)] = {
@@ -266,7 +266,7 @@ async def test_a_graph_far_deeper_than_pythons_usual_recursion_runs(server: Serv
 
 
 @pytest.mark.asyncio
-async def test_history_is_limited_cut_and_deleted(server: Server) -> None:
+async def test_history_is_limited_paged_and_deleted(server: Server) -> None:
     for prompt_id in ("a", "b", "c"):
         await server.run(SAVED, prompt_id=prompt_id)
     assert list(await server.get("/history")) == ["a", "b", "c"]

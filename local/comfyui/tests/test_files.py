@@ -70,7 +70,7 @@ async def test_head_tells_the_size(server: Server) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_name_too_long_for_any_file_is_only_not_there(server: Server) -> None:
+async def test_name_too_long_for_a_file_is_not_found(server: Server) -> None:
     name = "x" * 2000 + ".png"
     assert (await view(server, {"filename": name}))[0] == 404
     assert (await upload(server, RED, name=name))[0] == 400
@@ -81,7 +81,7 @@ async def test_a_name_too_long_for_any_file_is_only_not_there(server: Server) ->
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=b", "text/plain", "image/png"])
-async def test_an_upload_that_is_no_form_is_a_400(server: Server, kind: str) -> None:
+async def test_upload_that_is_not_a_form_is_a_400(server: Server, kind: str) -> None:
     async with server.session.post(f"{server.url}/upload/image", data=RED, headers={"Content-Type": kind}) as answer:
         assert answer.status == 400
 
@@ -110,7 +110,7 @@ async def test_type_or_a_suffix_of_the_name_chooses_the_folder(server: Server) -
         {"filename": "a\0b"},
     ],
 )
-async def test_view_never_leaves_its_folder(server: Server, query: dict[str, str]) -> None:
+async def test_view_serves_only_files_of_its_folder(server: Server, query: dict[str, str]) -> None:
     base = server.engine.options.base
     (base / "secret.txt").write_bytes(SECRET)
     (server.engine.folders.output / "link.txt").symlink_to(base / "secret.txt")
@@ -139,7 +139,7 @@ async def test_a_preview_is_re_encoded(server: Server, wish: str, channel: str, 
 
 
 @pytest.mark.asyncio
-async def test_a_channel_is_cut_out(server: Server) -> None:
+async def test_view_serves_one_channel(server: Server) -> None:
     (server.engine.folders.output / "a.png").write_bytes(GLASS)
     _, color, _ = await view(server, {"filename": "a.png", "channel": "rgb"})
     with Image.open(io.BytesIO(color)) as image:
@@ -150,21 +150,21 @@ async def test_a_channel_is_cut_out(server: Server) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_preview_of_what_is_no_picture_is_a_400(server: Server) -> None:
+async def test_preview_of_a_file_that_is_not_an_image_is_a_400(server: Server) -> None:
     (server.engine.folders.output / "a.png").write_bytes(b"no picture")
     assert (await view(server, {"filename": "a.png", "preview": "webp"}))[0] == 400
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["a.html", "a.svg", "a.js", "a.xml", "a.css", "a.xhtml"])
-async def test_nothing_is_served_as_something_a_browser_runs(server: Server, name: str) -> None:
+async def test_scripts_are_served_as_plain_bytes(server: Server, name: str) -> None:
     (server.engine.folders.output / name).write_bytes(b"<script>")
     _, _, headers = await view(server, {"filename": name})
     assert headers["Content-Type"] == "application/octet-stream"
 
 
 @pytest.mark.asyncio
-async def test_other_bytes_under_a_taken_name_get_a_new_one(server: Server) -> None:
+async def test_upload_of_other_content_under_a_used_name_gets_a_new_name(server: Server) -> None:
     named = {"subfolder": "", "type": "input"}
     assert await upload(server, RED) == (200, {"name": "a.png", **named})
     assert await upload(server, RED) == (200, {"name": "a.png", **named})
@@ -175,7 +175,7 @@ async def test_other_bytes_under_a_taken_name_get_a_new_one(server: Server) -> N
 
 
 @pytest.mark.asyncio
-async def test_an_upload_goes_where_it_says(server: Server) -> None:
+async def test_upload_is_stored_in_the_named_folder(server: Server) -> None:
     assert await upload(server, RED, subfolder="x/y", type="temp") == (
         200,
         {"name": "a.png", "subfolder": "x/y", "type": "temp"},
@@ -194,7 +194,7 @@ async def test_an_upload_goes_where_it_says(server: Server) -> None:
         {"type": "models"},
     ],
 )
-async def test_an_upload_never_leaves_its_folder(server: Server, fields: dict[str, str]) -> None:
+async def test_upload_is_stored_only_below_its_folder(server: Server, fields: dict[str, str]) -> None:
     before = everything_in(server.engine.options.base)
     assert (await upload(server, RED, **fields))[0] == 400
     assert everything_in(server.engine.options.base) == before
@@ -206,7 +206,7 @@ def everything_in(folder: Path) -> list[Path]:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["../b.png", "/tmp/b.png", "x/../../b.png"])  # noqa: S108 -- paths that must be refused
-async def test_an_uploads_name_cannot_be_a_way_out(server: Server, name: str) -> None:
+async def test_name_of_an_upload_cannot_lead_out_of_its_folder(server: Server, name: str) -> None:
     before = everything_in(server.engine.options.base)
     head = f'--b\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
     body = head.encode() + RED + b"\r\n--b--\r\n"
@@ -237,13 +237,13 @@ async def test_a_mask_replaces_the_alpha_of_its_original(server: Server) -> None
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("reference", ["", "no json", "{}", '{"filename": "none.png"}', '{"filename": "../x.png"}'])
-async def test_a_mask_without_its_original_is_refused(server: Server, reference: str) -> None:
+async def test_mask_without_its_original_is_rejected(server: Server, reference: str) -> None:
     assert (await upload(server, GLASS, route="mask", original_ref=reference))[0] == 400
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "x/../../secret.png", "secret.png [models]", ""])
-async def test_load_image_never_leaves_its_folder(server: Server, name: str) -> None:
+async def test_load_image_reads_only_files_of_its_folder(server: Server, name: str) -> None:
     """CVE-2026-56673."""
     (server.engine.options.base / "secret.png").write_bytes(RED)
     load: JsonObject = {"class_type": "LoadImage", "inputs": {"image": name}}
@@ -256,20 +256,20 @@ async def test_load_image_never_leaves_its_folder(server: Server, name: str) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_picture_of_the_output_folder_can_be_loaded_by_its_suffix(server: Server) -> None:
+async def test_image_of_the_output_folder_is_loaded_by_its_suffix(server: Server) -> None:
     (server.engine.folders.output / "a.png").write_bytes(RED)
     pictures = await server.pictures({"1": {"class_type": "LoadImage", "inputs": {"image": "a.png [output]"}}}, "1")
     assert (pictures == np.array([200, 10, 20], np.uint8)).all()
 
 
-def test_the_counter_is_one_above_the_highest_of_the_prefix(tmp_path: Path) -> None:
+def test_save_counter_is_one_above_the_highest_of_its_prefix(tmp_path: Path) -> None:
     for name in ("t_00007_.png", "t_00003_.webp", "tt_00099_.png", "t_x_.png", "t.png"):
         (tmp_path / name).touch()
     target = next_save_target(tmp_path, "t", NOON)
     assert (target.name(0, "png"), target.name(1, "png")) == ("t_00008_.png", "t_00009_.png")
 
 
-def test_words_in_a_prefix_are_filled_in(tmp_path: Path) -> None:
+def test_save_prefix_words_are_replaced(tmp_path: Path) -> None:
     target = next_save_target(
         tmp_path, "%year%-%month%-%day%/%width%x%height%_%hour%%minute%%second%_%batch_num%", NOON, 30, 20
     )
@@ -277,14 +277,14 @@ def test_words_in_a_prefix_are_filled_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["../t", "/tmp/t", "a/../../t", "a\0b"])  # noqa: S108 -- a path that must be refused
-def test_a_prefix_that_leaves_the_folder_is_an_error(tmp_path: Path, prefix: str) -> None:
+def test_save_prefix_that_leads_out_of_its_folder_is_an_error(tmp_path: Path, prefix: str) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(OutsideFolder, match="outside the output folder"):
         next_save_target(tmp_path / "out", prefix, NOON)
 
 
 @pytest.mark.asyncio
-async def test_a_page_of_another_origin_is_refused(server: Server) -> None:
+async def test_request_of_another_origin_is_rejected(server: Server) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
         async with server.session.get(server.url + "/prompt", headers=headers) as answer:
             assert answer.status == 403

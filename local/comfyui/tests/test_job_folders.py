@@ -42,9 +42,7 @@ def cached_in(entry: JsonObject) -> Json:
     return found
 
 
-async def test_a_prompt_reads_and_writes_in_its_own_folders_and_tells_what_it_wrote(
-    server: Server, tmp_path: Path
-) -> None:
+async def test_prompt_uses_its_own_folders_and_reports_its_files(server: Server, tmp_path: Path) -> None:
     asked = folders_in(tmp_path / "job")
     first = await server.run(SAVE, extra_data=asked)
     assert files_of(first) == [
@@ -73,14 +71,14 @@ async def test_an_output_node_runs_in_every_prompt_and_texts_stay_in_their_scope
     assert cached_in(other) == ["1"]
 
 
-async def test_pictures_sent_over_the_socket_are_files_of_the_prompt(server: Server, tmp_path: Path) -> None:
+async def test_images_sent_over_the_websocket_are_files_of_the_prompt(server: Server, tmp_path: Path) -> None:
     send: JsonObject = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}
     entry = await server.run({"1": EMPTY, "7": send}, extra_data=folders_in(tmp_path / "job"))
     assert [file["path"] for file in files_of(entry)] == ["7.png", "7_2.png"]
     assert (tmp_path / "job/output/7.png").read_bytes().startswith(b"\x89PNG")
 
 
-async def test_a_prompt_that_asks_for_nothing_uses_the_engines_own_folders(server: Server) -> None:
+async def test_prompt_without_a_request_uses_the_folders_of_the_engine(server: Server) -> None:
     entry = await server.run(SAVE)
     assert "comfy_edge" not in entry
     assert len(list((server.engine.folders.output / "sub").iterdir())) == 2

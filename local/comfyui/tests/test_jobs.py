@@ -41,7 +41,7 @@ async def test_a_job_goes_from_pending_to_in_progress_to_completed(start: Start)
 
 
 @pytest.mark.asyncio
-async def test_cancelling_stops_what_runs_and_drops_what_waits(start: Start) -> None:
+async def test_cancel_stops_a_running_job_and_drops_a_waiting_one(start: Start) -> None:
     server = await start("--probe-nodes", held=True)
     listener = await server.listen("c")
     await server.post("/prompt", {"prompt": SLOW, "client_id": "c", "prompt_id": "first"})

@@ -25,7 +25,7 @@ def test_scale_keeps_the_aspect_where_a_side_is_0(width: int, height: int, expec
     assert found.shape == (1, *expected, 3)
 
 
-def test_the_other_scalings_differ_only_in_how_they_say_the_size() -> None:
+def test_other_scalings_differ_only_in_how_they_name_the_size() -> None:
     image = noise(1, 20, 30, 3)
     by = only(run("ImageScaleBy", image=image, upscale_method="bicubic", scale_by=1.5))
     np.testing.assert_array_equal(by, resize(image, 45, 30, "bicubic", "disabled"))

@@ -106,6 +106,6 @@ def test_center_crops_to_the_wanted_aspect_first(width: int, height: int, box: t
     np.testing.assert_array_equal(resize(image, width, height, "area", "center"), expected)
 
 
-def test_no_size_is_refused() -> None:
+def test_resize_accepts_every_size() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         resize(noise(1, 4, 4, 3), 0, 4, "area", "disabled")

@@ -47,7 +47,7 @@ def ended(*flags: str) -> tuple[int, list[str]]:
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
 
-def test_it_says_what_it_is_and_answers(tmp_path: Path) -> None:
+def test_program_prints_what_it_is_and_answers(tmp_path: Path) -> None:
     flags = (
         "--listen 127.0.0.1 --cpu --disable-auto-launch --disable-assets --offline"
         " --database-url sqlite:///:memory: --preview-method auto"
@@ -62,7 +62,7 @@ def test_it_says_what_it_is_and_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_status_0_and_removes_temp(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_ends_the_program_with_status_0_and_removes_temp(tmp_path: Path, number: signal.Signals) -> None:
     with program(tmp_path) as (process, line):
         assert origin(line)
         assert (tmp_path / "temp").is_dir()
@@ -79,7 +79,7 @@ def test_temp_files_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
         assert list((tmp_path / "temp").iterdir()) == []
 
 
-def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
+def test_busy_port_fails_with_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -92,13 +92,13 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "flags", [["--no-such-flag"], ["--port", "x"], ["--port", "70000"], ["unknown"], ["--max-upload-size", "0"]]
 )
-def test_a_flag_that_is_not_understood_is_one_clear_line(flags: list[str]) -> None:
+def test_unknown_flag_fails_with_one_line(flags: list[str]) -> None:
     status, lines = ended(*flags)
     assert status == 2
     assert len(lines) == 1 and lines[0].startswith("local/comfyui: ") and flags[-1] in lines[0]
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_fails_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, lines = ended("--port", "0", "--base-directory", str(tmp_path / "file"))
     assert status == 1
@@ -135,6 +135,6 @@ def test_flags_of_comfyui_are_accepted(tmp_path: Path) -> None:
     assert (options.listen, options.port, options.cache_size, options.verbose) == ("0.0.0.0,::", 9, 5, "DEBUG")
 
 
-def test_abbreviated_flags_are_refused(tmp_path: Path) -> None:
+def test_abbreviated_flags_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(BadOption):
         parse_options(["main.py", "--disable-meta"], tmp_path)

@@ -12,7 +12,7 @@ def queued(number: float, prompt_id: str) -> Queued:
     return Queued(number, prompt_id, {}, {}, [], {}, 0)
 
 
-def test_an_interrupt_between_taking_and_starting_a_prompt_is_not_lost() -> None:
+def test_interrupt_between_dequeue_and_start_is_not_lost() -> None:
     interrupt = Interrupt()
     queue = PromptQueue(interrupt, lambda remaining: None)
     queue.put(queued(0, "mine"))
@@ -22,7 +22,7 @@ def test_an_interrupt_between_taking_and_starting_a_prompt_is_not_lost() -> None
         interrupt.check()
 
 
-def test_an_interrupt_before_a_prompt_is_taken_is_not_for_it() -> None:
+def test_interrupt_before_dequeue_does_not_stop_the_prompt() -> None:
     interrupt = Interrupt()
     queue = PromptQueue(interrupt, lambda remaining: None)
     queue.put(queued(0, "mine"))
@@ -32,7 +32,7 @@ def test_an_interrupt_before_a_prompt_is_taken_is_not_for_it() -> None:
     interrupt.check()
 
 
-def test_prompts_are_taken_by_number_then_id() -> None:
+def test_prompts_run_by_number_then_id() -> None:
     queue = PromptQueue(Interrupt(), lambda remaining: None)
     for number, prompt_id in ((2, "c"), (-3, "z"), (2, "b"), (0.5, "a")):
         queue.put(queued(number, prompt_id))
@@ -56,7 +56,7 @@ def test_every_change_of_the_number_of_unfinished_prompts_is_reported() -> None:
     assert reported == [1, 2, 2, 1, 0, 0]
 
 
-def test_a_waiting_thread_is_woken_by_freeing_and_by_the_end() -> None:
+def test_waiting_thread_wakes_for_free_and_close() -> None:
     queue = PromptQueue(Interrupt(), lambda remaining: None)
     taken: list[object] = []
     thread = threading.Thread(target=lambda: taken.extend([queue.take(), queue.take()]))

@@ -187,7 +187,7 @@ async def test_an_invalid_output_is_left_out_and_the_answer_is_still_200(start: 
 
 
 @pytest.mark.asyncio
-async def test_nothing_follows_the_end_of_a_prompt(start: Start) -> None:
+async def test_no_message_follows_the_end_of_a_prompt(start: Start) -> None:
     """The replays stop listening after the last recorded message: here nothing more may come before the next prompt."""
     server = await start("--probe-nodes")
     listener = await server.listen("one")

@@ -152,7 +152,7 @@ async def test_object_info_is_the_recorded_one(server: Server) -> None:
 
 
 @pytest.mark.asyncio
-async def test_every_recorded_node_is_executed_or_refused_with_advice(server: Server) -> None:
+async def test_every_recorded_node_is_executed_or_rejected_with_advice(server: Server) -> None:
     catalog = server.engine.catalog
     for name in recording("object_info"):
         assert (name in catalog.implementations) != bool(catalog.advice(name)), name

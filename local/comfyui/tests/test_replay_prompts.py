@@ -105,7 +105,7 @@ async def test_run_is_as_recorded(start: Start, case: Case) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", REFUSED)
-async def test_refusal_is_as_recorded(start: Start, name: str) -> None:
+async def test_rejection_is_as_recorded(start: Start, name: str) -> None:
     recorded = recording(name)
     server = await start("--probe-nodes")
     listener = await server.listen(str(recorded["client_id"]))
@@ -121,7 +121,7 @@ async def test_refusal_is_as_recorded(start: Start, name: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_node_that_needs_a_model_is_refused_like_an_unknown_one_with_advice(server: Server) -> None:
+async def test_node_that_needs_a_model_is_rejected_with_advice(server: Server) -> None:
     """The one recording that does not replay: ComfyUI knows the node and misses the model file."""
     status, body = await server.post("/prompt", {"prompt": prompt_of(recording("invalid_missing_model"))})
 

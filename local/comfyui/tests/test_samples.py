@@ -1,4 +1,4 @@
-"""Every sample graph runs here, so that a comparison with another server compares results, not refusals."""
+"""Every sample graph runs here, so that a comparison with another server compares results, not errors."""
 
 import pytest
 

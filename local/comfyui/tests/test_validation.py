@@ -73,14 +73,14 @@ async def test_a_bad_value_is_named_with_its_rule(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("value", [None, {}, "1e999999"])
-async def test_a_value_that_is_no_number_never_breaks_the_server(server: Server, value: Json) -> None:
+async def test_non_number_never_breaks_the_server(server: Server, value: Json) -> None:
     error = await only_error(server, {"1": picture(width=value), "out": save(["1", 0])}, "1")
     assert error["type"] == "invalid_input_type"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-async def test_a_number_json_has_not_is_no_number(server: Server, value: Json) -> None:
+async def test_nan_and_infinity_are_not_numbers(server: Server, value: Json) -> None:
     mask: JsonObject = {"class_type": "SolidMask", "inputs": {"value": value, "width": 1, "height": 1}}
     picture: JsonObject = {"class_type": "MaskToImage", "inputs": {"mask": ["1", 0]}}
     error = await only_error(server, {"1": mask, "2": picture, "out": save(["2", 0])}, "1")
@@ -88,7 +88,7 @@ async def test_a_number_json_has_not_is_no_number(server: Server, value: Json) -
 
 
 @pytest.mark.asyncio
-async def test_a_place_in_the_queue_that_is_no_number_is_ignored(server: Server) -> None:
+async def test_queue_number_that_is_not_a_number_is_ignored(server: Server) -> None:
     for body, status in ((b'{"number": NaN, "prompt": {}}', 500), (b'{"number": 1e999, "prompt": {}}', 400)):
         async with server.session.post(server.url + "/prompt", data=body) as answer:
             assert answer.status == status
@@ -107,7 +107,7 @@ async def test_numbers_in_text_and_wrapped_values_are_converted_and_shown_conver
 
 
 @pytest.mark.asyncio
-async def test_a_choice_that_is_none_is_named_with_the_choices(server: Server) -> None:
+async def test_unknown_choice_is_rejected_with_the_choices(server: Server) -> None:
     prompt: JsonObject = {"1": PICTURE, "2": scale(crop="left"), "out": save(["2", 0])}
     error = await only_error(server, prompt, "2")
     assert error["type"] == "value_not_in_list"
@@ -130,7 +130,7 @@ async def test_a_link_of_another_type_is_named(server: Server) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("link", [["nowhere", 0], ["1", 5], ["1", "0"], [1, 0]])
-async def test_a_link_to_nowhere_is_an_exception_during_validation(server: Server, link: Json) -> None:
+async def test_link_to_a_missing_node_is_an_exception_during_validation(server: Server, link: Json) -> None:
     error = await only_error(server, {"1": PICTURE, "out": save(link)}, "out")
     assert error["type"] == "exception_during_validation"
     deeper: JsonObject = {"1": PICTURE, "2": scale(image=link), "out": save(["2", 0])}
@@ -152,7 +152,7 @@ async def test_a_cycle_is_reported_on_every_node_of_it(server: Server) -> None:
 
 
 @pytest.mark.asyncio
-async def test_every_node_at_fault_is_reported_with_the_outputs_it_spoils(server: Server) -> None:
+async def test_every_invalid_node_is_reported_with_its_outputs(server: Server) -> None:
     _, node_errors = await refusal(
         server, {"1": picture(width=0), "2": scale(crop="x"), "a": save(["1", 0]), "b": save(["2", 0])}
     )
@@ -161,7 +161,7 @@ async def test_every_node_at_fault_is_reported_with_the_outputs_it_spoils(server
 
 
 @pytest.mark.asyncio
-async def test_a_node_without_inputs_misses_them(server: Server) -> None:
+async def test_node_without_inputs_lacks_required_inputs(server: Server) -> None:
     _, node_errors = await refusal(server, {"1": {"class_type": "EmptyImage"}, "out": save(["1", 0])})
     errors = as_object(node_errors["1"])["errors"]
     assert isinstance(errors, list)
@@ -170,14 +170,14 @@ async def test_a_node_without_inputs_misses_them(server: Server) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("prompt", [{"1": 5}, {"1": None}, {"1": {"class_type": 3}}, {"nodes": [], "links": []}])
-async def test_what_is_no_node_has_no_class_type(server: Server, prompt: Json) -> None:
+async def test_node_that_is_not_an_object_has_no_class_type(server: Server, prompt: Json) -> None:
     error, _ = await refusal(server, prompt)
     assert error["message"] == "Cannot execute because a node is missing the class_type property."
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("prompt", [None, [], "text", 5])
-async def test_what_is_no_graph_is_no_prompt(server: Server, prompt: Json) -> None:
+async def test_prompt_that_is_not_an_object_is_rejected(server: Server, prompt: Json) -> None:
     error, _ = await refusal(server, prompt)
     assert error["type"] == "no_prompt"
 
@@ -190,7 +190,7 @@ async def test_a_body_in_plain_text_is_read_as_json(server: Server) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nothing_refused_is_queued(server: Server) -> None:
+async def test_rejected_prompt_is_not_queued(server: Server) -> None:
     await refusal(server, {"1": PICTURE})
     assert await server.get("/queue") == {"queue_running": [], "queue_pending": []}
     assert await server.get("/history") == {}

@@ -56,7 +56,7 @@ prompts: st.SearchStrategy[JsonObject] = st.dictionaries(ids, st.one_of(nodes(),
 
 @settings(max_examples=400, deadline=None)
 @given(prompt=prompts)
-def test_any_prompt_is_judged(prompt: JsonObject) -> None:
+def test_any_prompt_is_validated_without_an_exception(prompt: JsonObject) -> None:
     judged = validate(prompt, CATALOG, FOLDERS)
     if isinstance(judged, Refused):
         assert judged.error["type"]
@@ -84,7 +84,7 @@ def run_order(judged: Accepted) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(edges=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=16))
-def test_a_cycle_is_found_and_everything_else_can_run(edges: list[tuple[int, int]]) -> None:
+def test_cycle_is_found_and_other_graphs_can_run(edges: list[tuple[int, int]]) -> None:
     """Nodes 0..7 that each stitch two others or stand alone: accepted exactly when the output depends on no cycle."""
     graph: JsonObject = {}
     wanted: dict[int, list[int]] = {}

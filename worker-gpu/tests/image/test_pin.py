@@ -136,7 +136,7 @@ def test_move_pins_commit_and_requirements_and_prints_open_items(moved: Moved) -
     assert comfyui.startswith("# What ComfyUI v99.1.0 (commit")
     assert comfyui.endswith("\n\nnumpy>=2\nPillow\nkornia\n")
     assert (moved.image / "comfyui.lock").read_text() == "a==1\n"
-    assert "torch.in has torchaudio, which ComfyUI 99.1.0 does not ask for." in done.stdout
+    assert "torch.in has torchaudio, which ComfyUI 99.1.0 does not require." in done.stdout
     assert "its protocol is recorded" in done.stdout
     assert "docs/reference/comfyui-versions.md" in done.stdout
     assert "differs:" not in done.stdout
@@ -149,11 +149,11 @@ def test_move_names_changed_functions_until_they_are_marked_read(moved: Moved) -
     pinned = moved.release("99.1.0")
     done = moved.run("--comfyui", pinned)
     assert "differs: server.py PromptServer.handler_0\n  What it says. Used by" in done.stdout
-    assert "was read (watched.toml)" in done.stdout
+    assert "were read (watched.toml)" in done.stdout
     moved.run("--comfyui", pinned, "--read")
     done = moved.run("--comfyui", pinned)
     assert "differs:" not in done.stdout
-    assert "was read (watched.toml)" not in done.stdout
+    assert "were read (watched.toml)" not in done.stdout
 
 
 def test_move_names_a_removed_function(moved: Moved) -> None:

@@ -52,7 +52,7 @@ def test_check_nodes_fails_with_the_log_of_a_comfyui_that_does_not_start(tmp_pat
     done = check_nodes(tmp_path, "no such module\n", 3)
     assert done.returncode == 1
     assert "no such module" in done.stdout
-    assert "ended with 3" in done.stderr
+    assert "exited with code 3" in done.stderr
 
 
 def check_platform(folder: Path, index: str, single: str = "") -> "subprocess.CompletedProcess[str]":

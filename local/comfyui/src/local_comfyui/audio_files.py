@@ -1,4 +1,4 @@
-"""Reading and writing sound files with PyAV."""
+"""Reads and writes audio files with PyAV."""
 
 # PyAV's stubs leave type parameters of packets and keyword arguments open: mux and encode are "partially unknown".
 # pyright: reportUnknownMemberType=false
@@ -33,7 +33,7 @@ class Format:
 
 
 def load_sound(path: Path) -> Audio:
-    """The first sound of a file. Raises `ValueError` when there is none."""
+    """The first audio stream of a file. Raises `ValueError` if there is none."""
     with av.open(str(path)) as container:
         if not container.streams.audio:
             raise ValueError(f"No audio stream found in file '{path.name}'")
@@ -57,7 +57,7 @@ def sample_rate_for(codec: str, rate: int) -> int:
 
 
 def write_sound(path: Path, audio: Audio, form: Format, metadata: Mapping[str, Json]) -> None:
-    """The first sound of the batch in a file, with metadata as JSON in the container's tags."""
+    """Write the first audio of the batch to a file, with metadata as JSON in the container's tags."""
     samples = np.ascontiguousarray(audio.waveform[0])
     layout = "mono" if samples.shape[0] == 1 else "stereo"
     with av.open(str(path), mode="w", format="opus" if form.extension == "opus" else None) as container:

@@ -1,4 +1,4 @@
-"""What `/object_info` says: the recorded description of every node that is executed here, with live file lists."""
+"""Content of `/object_info`: the recorded description of every node of this engine, with current file lists."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from local_comfyui.json_types import Json, JsonObject, as_object, parse_json
 from local_comfyui.nodes.registry import Implementation
 
 DESCRIPTIONS = ("object_info.json", "object_info_0.33.json")
-"""0.3.64 as recorded; and from 0.33.0 what that recording lacks: sound (it had no torchaudio) and newer nodes."""
+"""0.3.64 as recorded, plus from 0.33.0 audio (the first recording had no torchaudio) and newer nodes."""
 
 FILE_LISTS = {
     "LoadImage": ("image", ("image",)),
@@ -36,7 +36,7 @@ class Catalog:
         )
 
     def entry(self, class_type: str, folders: Folders) -> JsonObject | None:
-        """Description of one node, with what the input folder holds now, or None."""
+        """Description of one node, with the current files of the input folder, or None."""
         entry = self._entries.get(class_type)
         if entry is None or class_type not in FILE_LISTS:
             return entry
@@ -54,11 +54,11 @@ class Catalog:
         return {name: self.entry(name, folders) for name in self._entries}
 
     def is_output(self, class_type: str) -> bool:
-        """True for a node whose result leaves the graph."""
+        """Whether a node is an output node."""
         return self._entries[class_type]["output_node"] is True
 
     def advice(self, class_type: str) -> str:
-        """What to do about a node that is not here; empty for a name ComfyUI does not know either."""
+        """Advice about a node that this engine lacks; empty for a name that ComfyUI does not know either."""
         if class_type not in self._not_executed:
             return ""
         return (

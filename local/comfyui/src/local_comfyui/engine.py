@@ -1,4 +1,4 @@
-"""The parts put together, and the thread that takes prompts from the queue and runs them."""
+"""Assembles the engine, and runs the thread that executes prompts from the queue."""
 
 import itertools
 import logging
@@ -22,12 +22,12 @@ from local_comfyui.sockets import Sockets
 log = logging.getLogger(__name__)
 
 DEEPEST_GRAPH = 20_000
-"""Python's recursion limit here: validation and digests follow a graph's links, a few calls per node."""
+"""Recursion limit of Python: validation and digests follow the links of a graph with a few calls per node."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Everything a route may need."""
+    """The parts that routes use."""
 
     options: Options
     folders: Folders
@@ -54,7 +54,7 @@ class Engine:
     def _run(self, task: Queued) -> None:
         try:
             outcome = execute(self.machinery, task.prompt_id, task.graph, task.prompt, task.extra_data, task.outputs)
-        except Exception:  # a fault of the engine, not of a node: end this prompt, or no other would ever run
+        except Exception:  # A bug of the engine: end this prompt, or no other prompt would ever run.
             log.exception("local/comfyui failed outside a node; this is a bug in it")
             outcome = Outcome(False, {}, {}, [], {})
         status: JsonObject = {
@@ -68,7 +68,7 @@ class Engine:
             self.sockets.send("executing", {"node": None, "prompt_id": task.prompt_id}, client)
 
     async def start(self) -> threading.Thread:
-        """Prepare the folders and begin to work, on a thread of its own."""
+        """Prepare the folders and start the thread."""
         self.folders.prepare()
         await self.sockets.start()
         thread = threading.Thread(target=self.work, name="prompts", daemon=True)
@@ -76,7 +76,7 @@ class Engine:
         return thread
 
     async def stop(self) -> None:
-        """Interrupt what runs, take nothing more, close the sockets."""
+        """Interrupt the running prompt, start no further one, close the sockets."""
         self.queue.close()
         self.queue.interrupt(None)
         await self.sockets.stop()

@@ -1,4 +1,4 @@
-"""Running a prompt: node after node, in the order and with the messages of ComfyUI."""
+"""Executes a prompt, node after node, in the order and with the messages of ComfyUI."""
 
 import logging
 import random
@@ -35,7 +35,7 @@ class Outcome:
     meta: JsonObject
     messages: list[Json]
     more: JsonObject
-    """What else the history entry has."""
+    """Further fields of the history entry."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Machinery:
-    """What the executor works with; clock, dice and sleep come from outside."""
+    """Dependencies of the executor, with clock, random numbers and sleep."""
 
     implementations: Mapping[str, Implementation]
     is_output: Callable[[str], bool]
@@ -205,7 +205,7 @@ class _Run:
         except Interrupted:
             self._announce_interrupt(node)
             return False
-        except Exception as problem:  # a node may fail in any way; the prompt ends with that error
+        except Exception as problem:  # A node can raise anything; the prompt ends with that error.
             self._announce_error(node, problem, inputs)
             return False
         self._finished[node.id] = finished
@@ -244,14 +244,14 @@ class _Run:
         return Finished(_merged(results, implementation.takes_lists), _merged_ui(results), _meta(node.id))
 
     def _keep_picture(self, node: str, picture: Image.Image) -> None:
-        """A picture sent as a result is a file of a prompt with folders of its own."""
+        """An image that a node sends as its output becomes a file of a prompt with its own folders."""
         if self._written is not None:
             count = self._pictures[node] = self._pictures.get(node, 0) + 1
             name = f"{node}.png" if count == 1 else f"{node}_{count}.png"
             picture.save(self._output_folder / name, compress_level=SENT_COMPRESSION)
 
     def _announce(self, event: str, data: JsonObject, *, to_all: bool = False) -> None:
-        """Send a message that the history keeps. Without a client it is only kept, unless it concerns everyone."""
+        """Send a message that the history keeps. Without a client it is only stored, unless it is for all clients."""
         message: JsonObject = {**data, "prompt_id": self._prompt_id, "timestamp": self._machinery.milliseconds()}
         self._messages.append([event, message])
         if self._client is not None or to_all:

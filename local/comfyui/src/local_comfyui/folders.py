@@ -1,4 +1,5 @@
-"""The input, output and temp folders: naming a file in them, never leaving them, and the next free save name."""
+"""The input, output and temp folders: paths of their files, protection against other paths, and the next free save
+name."""
 
 import os
 import re
@@ -7,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 ANNOTATIONS = {"[output]": "output", "[input]": "input", "[temp]": "temp"}
-"""Suffixes by which a file name in a graph chooses its folder."""
+"""Suffixes of a file name in a graph that name its folder."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class SaveTarget:
         return f"{self._start(index)}_.{extension}"
 
     def short_name(self, index: int, extension: str) -> str:
-        """The same without the underscore after the number: newer nodes (sound, text) name their files so."""
+        """The file name without an underscore after the number, as newer nodes (audio, text) use it."""
         return f"{self._start(index)}.{extension}"
 
     def _start(self, index: int) -> str:
@@ -50,7 +51,7 @@ class SaveTarget:
 
 
 class OutsideFolder(ValueError):  # noqa: N818 -- becomes a node's error by this name
-    """A save prefix that would leave its folder."""
+    """A save prefix that leads out of its folder."""
 
 
 def is_inside(root: Path, path: Path) -> bool:
@@ -60,7 +61,7 @@ def is_inside(root: Path, path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """True for an existing file; False also for a name that no file system takes (too long, say)."""
+    """Whether a file exists; False also for a name that the file system rejects."""
     try:
         return path.is_file()
     except OSError:
@@ -76,7 +77,8 @@ def split_annotation(name: str) -> tuple[str, str | None]:
 
 
 def find_annotated(folders: Folders, name: str) -> Path | None:
-    """The existing file that a graph calls `name` (default folder: input), or None; never one outside its folder."""
+    """The existing file that `name` in a graph refers to (default folder: input), or None. Never a file outside its
+    folder."""
     plain, annotation = split_annotation(name)
     root = folders.named(annotation or "input")
     if root is None or "\0" in plain or not plain:

@@ -37,7 +37,7 @@ def judge_value(
 ) -> tuple[Json, JsonObject | None]:
     """Convert a plain value to its type, and return its error, if any. `listed`: it must be one of the choices."""
     if isinstance(value, dict) and "__value__" in value and not isinstance(value["__value__"], list):
-        value = value["__value__"]  # a list stays wrapped: bare, it would be a link
+        value = value["__value__"]  # A list stays wrapped, because a bare list would be a link.
     extra: JsonObject = {"input_name": name, "input_config": [declared, config]}
     try:
         value = _converted(value, declared)
@@ -69,7 +69,7 @@ def _converted(value: Json, declared: Json) -> Json:
         return int(_scalar(value, "int() argument must be a string, a bytes-like object or a real number"))
     if declared == "FLOAT":
         number = float(_scalar(value, "float() argument must be a string or a real number"))
-        if not math.isfinite(number):  # JSON has no such number: the history could not be read
+        if not math.isfinite(number):  # JSON has no such number, and the history must be valid JSON.
             raise ValueError(f"{number} is not a finite number")
         return number
     return value

@@ -1,4 +1,4 @@
-"""Stopping the running prompt from another thread."""
+"""Stops the running prompt from another thread."""
 
 import threading
 
@@ -8,7 +8,7 @@ class Interrupted(Exception):  # noqa: N818 -- named after what happened; it unw
 
 
 class Interrupt:
-    """A flag that a request sets and the executing thread looks at between steps."""
+    """A flag that a request sets and the executing thread checks between steps."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()

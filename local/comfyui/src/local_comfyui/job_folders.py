@@ -1,4 +1,4 @@
-"""Folders of one prompt, as worker-gpu's package puts them in force in a real ComfyUI (docs/reference/worker.md)."""
+"""Folders of one prompt, as the package of worker-gpu sets them in a real ComfyUI (docs/reference/worker.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from local_comfyui.folders import Folders
 from local_comfyui.json_types import Json, as_object
 
 FIELD = "comfy_edge"
-"""Of `extra_data`, of a history entry, and of `/features`."""
+"""The name of the field in `extra_data`, in a history entry, and in `/features`."""
 PROTOCOL = 1
 
 
@@ -21,7 +21,7 @@ class JobFolders:
 
 
 def job_folders_of(extra_data: Mapping[str, Json]) -> JobFolders | None:
-    """What a prompt asks for; None where it asks for nothing, or for something else."""
+    """The request of a prompt; None if it has no valid one."""
     asked = as_object(extra_data.get(FIELD))
     given = as_object(asked.get("folders"))
     scope, paths = asked.get("scope"), [given.get(name) for name in ("input", "output", "temp")]
@@ -32,7 +32,7 @@ def job_folders_of(extra_data: Mapping[str, Json]) -> JobFolders | None:
 
 
 class Written:
-    """Files that a prompt writes into its output and temp folders, by the node at work when each appeared."""
+    """Files that a prompt writes into its output and temp folders, by the node that ran when each appeared."""
 
     def __init__(self, folders: Folders) -> None:
         self._roots = {"output": folders.output, "temp": folders.temp}
@@ -40,7 +40,7 @@ class Written:
         self._nodes: dict[Path, str] = {}
 
     def look(self, node: str) -> None:
-        """What is new since the last look is `node`'s."""
+        """Attribute the files that are new since the last call to `node`."""
         for path in self._files():
             if path not in self._before:
                 self._nodes.setdefault(path, node)

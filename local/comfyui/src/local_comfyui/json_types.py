@@ -1,4 +1,4 @@
-"""The type of what passes over HTTP and sockets, and the one place where text becomes it."""
+"""The type of JSON values, and the one place that parses them."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 def _finite(digits: str) -> float:
-    """The number, or the largest there is where it is larger."""
+    """The number, at most the largest that fits."""
     return min(max(float(digits), -sys.float_info.max), sys.float_info.max)
 
 

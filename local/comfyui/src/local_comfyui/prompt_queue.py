@@ -32,7 +32,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Ended:
-    """An entry of the history: what ran, and what `/history` says of it."""
+    """An entry of the history: what ran, and its content in `/history`."""
 
     item: Queued
     entry: JsonObject
@@ -40,7 +40,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Freeing:
-    """What `/free` asked for: forget all results."""
+    """A request of `/free`: delete all results."""
 
     forget_results: bool
 
@@ -66,7 +66,7 @@ class PromptQueue:
             self._not_empty.notify()
 
     def take(self) -> Queued | Freeing | None:
-        """Wait for something to do: a prompt, now running; or to free memory; or None, when closed."""
+        """Wait for the next action: a prompt, which is running from now on, or freeing memory; None when closed."""
         with self._lock:
             while not (self._waiting or self._freeing or self._closed):
                 self._not_empty.wait()
@@ -76,7 +76,7 @@ class PromptQueue:
                 freeing, self._freeing = self._freeing, None
                 return freeing
             self._running = heapq.heappop(self._waiting)
-            self._interrupt.clear()  # under the lock: from here on an interrupt means this prompt
+            self._interrupt.clear()  # Under the lock: from here on an interrupt stops this prompt.
             self._notify()
             return self._running
 
@@ -92,13 +92,13 @@ class PromptQueue:
             self._notify()
 
     def free(self, freeing: Freeing) -> None:
-        """Ask for memory to be freed before the next prompt, or now when none runs."""
+        """Request that memory is freed before the next prompt, or now if none runs."""
         with self._lock:
             self._freeing = freeing
             self._not_empty.notify()
 
     def close(self) -> None:
-        """Take nothing more; the waiting thread returns."""
+        """Start no further prompt; the waiting thread returns."""
         with self._lock:
             self._closed = True
             self._not_empty.notify_all()
@@ -125,7 +125,7 @@ class PromptQueue:
             for index, item in enumerate(self._waiting):
                 if item.prompt_id == prompt_id:
                     if len(self._waiting) == 1:
-                        self.clear()  # announces once more: recorded traffic has two status messages then
+                        self.clear()  # Announce again: the recorded traffic has two status messages here.
                     else:
                         del self._waiting[index]
                         heapq.heapify(self._waiting)
@@ -160,12 +160,12 @@ class PromptQueue:
             return self._history.get(prompt_id)
 
     def clear_history(self) -> None:
-        """Forget every ended prompt."""
+        """Delete every ended prompt."""
         with self._lock:
             self._history.clear()
 
     def delete_history(self, prompt_id: str) -> None:
-        """Forget one ended prompt."""
+        """Delete one ended prompt."""
         with self._lock:
             self._history.pop(prompt_id, None)
 

@@ -71,14 +71,15 @@ class Signatures:
 
 
 class Results:
-    """What is kept: without `size` what the last prompt used; with it the `size` most recently used; or nothing."""
+    """The policy of the cache: without `size` what the last prompt used; with it the `size` most recently used; or
+    nothing."""
 
     def __init__(self, *, keep: bool, size: int | None) -> None:
         self._keep, self._size = keep, size
         self._kept: OrderedDict[str, Finished] = OrderedDict()
 
     def start(self, signatures: set[str]) -> None:
-        """A prompt with these digests begins: forget what the policy no longer keeps."""
+        """A prompt with these digests starts: delete the results that the policy no longer keeps."""
         if self._size is None:
             for stale in [signature for signature in self._kept if signature not in signatures]:
                 del self._kept[stale]
@@ -98,5 +99,5 @@ class Results:
             self._kept[signature] = finished
 
     def clear(self) -> None:
-        """Forget everything (`/free`)."""
+        """Delete everything (`/free`)."""
         self._kept.clear()

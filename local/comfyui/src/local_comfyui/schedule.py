@@ -41,7 +41,7 @@ class Schedule:
         return min(ready, key=self._distance_to_output)
 
     def done(self, node_id: str) -> None:
-        """The node has run: its users wait for it no longer."""
+        """The node has run: nodes that use it no longer wait for it."""
         del self._waits_for[node_id]
         for user in self._users.pop(node_id):
             self._waits_for[user] -= 1

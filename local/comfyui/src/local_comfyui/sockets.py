@@ -66,11 +66,11 @@ class Sockets:
         return known is not None and known.preview_metadata
 
     def announce_queue(self, remaining: int) -> None:
-        """Tell everyone how many prompts are unfinished."""
+        """Send all clients the number of unfinished prompts."""
         self.send("status", {"status": {"exec_info": {"queue_remaining": remaining}}}, None)
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """GET /ws?clientId=: a new socket takes the place of an older one with the same id."""
+        """GET /ws?clientId=: a new socket replaces an older one with the same id."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         client_id = request.query.get("clientId", "") or uuid.uuid4().hex
@@ -125,5 +125,5 @@ class Sockets:
                 await client.socket.send_bytes(message)
             else:
                 await client.socket.send_json(message)
-        except (ConnectionError, RuntimeError) as problem:  # aiohttp's names for a socket that is closing
+        except (ConnectionError, RuntimeError) as problem:  # aiohttp's errors for a closing socket.
             log.debug("a message was not delivered: %s", problem)

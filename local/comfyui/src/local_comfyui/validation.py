@@ -1,6 +1,6 @@
-"""Judging a prompt before it is queued: ComfyUI's errors, in its words and shapes.
+"""Validates a prompt before it is queued, with ComfyUI's errors in its words and format.
 
-A prompt is refused as a whole (`Refused`), or accepted with those outputs whose nodes are all valid (`Accepted`, whose
+A prompt is rejected as a whole (`Refused`), or accepted with those outputs whose nodes are all valid (`Accepted`, whose
 `node_errors` then tell what was left out: ComfyUI answers 200 in that case too).
 """
 
@@ -40,7 +40,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Unjudged:
-    """A node that could not be judged at all: a link to nowhere. ComfyUI has an exception of type `kind` there."""
+    """A node that could not be validated: a link to a missing node. ComfyUI has an exception of type `kind` there."""
 
     kind: str
     text: str
@@ -49,7 +49,7 @@ class Unjudged:
 def validate(
     prompt: JsonObject, catalog: Catalog, folders: Folders, only: list[str] | None = None
 ) -> Accepted | Refused:
-    """Judge `prompt`; `only` restricts the outputs (partial_execution_targets)."""
+    """Validate `prompt`; `only` restricts the outputs (partial_execution_targets)."""
     graph: Graph = {}
     for node_id, raw in prompt.items():
         raw_node = as_object(raw)
@@ -132,7 +132,7 @@ class _Judge:
                 errors += outcome.errors
         errors += self._custom(node)
         verdict = Verdict(valid and not errors, errors)
-        already = self._verdicts.get(node_id)  # a cycle found below may have judged this node first
+        already = self._verdicts.get(node_id)  # A cycle found below may have validated this node first.
         if already is not None:
             verdict = Verdict(False, already.errors + [error for error in errors if error not in already.errors])
         self._verdicts[node_id] = verdict

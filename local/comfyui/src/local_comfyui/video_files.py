@@ -1,4 +1,4 @@
-"""Reading and writing video files with PyAV."""
+"""Reads and writes video files with PyAV."""
 
 # PyAV's stubs leave type parameters of packets and keyword arguments open: mux and encode are "partially unknown".
 # pyright: reportUnknownMemberType=false
@@ -29,7 +29,7 @@ def pictures(video: Video) -> Pixels:
 
 
 def decoded(video: Video) -> Video:
-    """`video` with its pictures and sound in memory. Raises `ValueError` when the file holds no picture."""
+    """`video` with its images and audio in memory. Raises `ValueError` if the file has no image."""
     if video.path is None:
         return video
     with av.open(str(video.path)) as container:

@@ -1,4 +1,4 @@
-"""Inputs that name one of a closed set, narrowed to a type."""
+"""Inputs whose value is one of a closed set, narrowed to a type."""
 
 from typing import TypeVar
 

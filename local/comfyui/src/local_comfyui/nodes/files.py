@@ -1,4 +1,4 @@
-"""What nodes that load a file have in common: judging its name at submit time, its fingerprint, opening it."""
+"""Shared parts of nodes that load a file: validation of its name, its fingerprint, opening it."""
 
 import hashlib
 from pathlib import Path
@@ -8,11 +8,11 @@ from local_comfyui.json_types import JsonObject
 from local_comfyui.nodes.registry import Call, Check, Fingerprint
 
 KINDS = {"image": "image", "file": "video", "audio": "audio"}
-"""What the file named by an input is, in messages."""
+"""The kind of file that an input names, for messages."""
 
 
 def complaint_about(name: str) -> Check:
-    """Refuses an input that names no file in its folder."""
+    """Rejects an input that does not name a file in its folder."""
 
     def check(inputs: JsonObject, folders: Folders) -> str | None:
         value = inputs.get(name)
@@ -34,7 +34,7 @@ def digest_of(name: str) -> Fingerprint:
         try:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:  # gone since it was found: the node itself will say so
+        except OSError:  # It was deleted meanwhile. The node itself reports that.
             return None
 
     return digest

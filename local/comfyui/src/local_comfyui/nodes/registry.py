@@ -1,4 +1,4 @@
-"""How a node is written: a function from a `Call` to a `Result`, registered under ComfyUI's class name."""
+"""Registers nodes: each is a function from a `Call` to a `Result` under the class name of ComfyUI."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from local_comfyui.nodes.media import Audio, Video
 from local_comfyui.pixels.types import Pixels
 
 Value: TypeAlias = object
-"""What travels along a link. Each input is checked where a node takes it from its `Call`."""
+"""A value on a link. A node checks each input when it reads it from its `Call`."""
 
 Ui: TypeAlias = dict[str, list[Json]]
 """What an output node reports: shown in `executed` and in the history."""
@@ -23,7 +23,7 @@ Ui: TypeAlias = dict[str, list[Json]]
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture of work in progress; shown at most `max_size` pixels wide and high, or as it is."""
+    """A preview image; shown at most `max_size` pixels wide and high, or as it is."""
 
     format: Literal["JPEG", "PNG"]
     image: Image.Image
@@ -31,14 +31,14 @@ class Preview:
 
 
 class Running(Protocol):
-    """What a node may ask of the engine while it runs."""
+    """The services of the engine for a running node."""
 
     def report(self, value: float, maximum: float, preview: Preview | None) -> None:
         """Tell the client how far the node is. Raises `Interrupted`."""
         ...
 
     def send_picture(self, picture: Image.Image) -> None:
-        """Send the client a picture that is a result, in its full size. Raises `Interrupted`."""
+        """Send the client an image that is an output, in full size. Raises `Interrupted`."""
         ...
 
     def show_text(self, text: str) -> None:
@@ -50,13 +50,14 @@ class Running(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         ...
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is the same for every node of a prompt: folders, the metadata to embed (None: embed none), clock, dice."""
+    """What is the same for every node of a prompt: folders, the metadata to embed (None: embed none), clock, random
+    numbers."""
 
     folders: Folders
     prompt: JsonObject | None
@@ -66,7 +67,7 @@ class Surroundings:
 
 
 class WrongInput(TypeError):  # noqa: N818 -- becomes a node's error by this name
-    """A link delivered something the node cannot take."""
+    """A link delivered a value that the node does not accept."""
 
 
 @dataclass(frozen=True)

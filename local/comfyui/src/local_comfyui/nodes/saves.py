@@ -28,7 +28,7 @@ WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 
 
 def metadata_entries(around: Surroundings) -> Iterator[tuple[str, Json]]:
-    """What is embedded into a saved file: the prompt, and what the client sent as `extra_pnginfo`."""
+    """The metadata of a saved file: the prompt, and `extra_pnginfo` of the client."""
     if around.prompt is not None:
         yield "prompt", around.prompt
     yield from (around.extra_pnginfo or {}).items()
@@ -71,7 +71,7 @@ def save_image(call: Call) -> Result:
 
 
 def random_temp_prefix(call: Call) -> str:
-    """Prefix of a preview's file: no two previews share one."""
+    """Prefix of the file of a preview, unique for each."""
     suffix = "".join(call.around.dice.choice(TEMP_LETTERS) for _ in range(TEMP_SUFFIX_LENGTH))
     return f"ComfyUI_temp_{suffix}"
 
@@ -149,7 +149,7 @@ def save_animated_png(call: Call) -> Result:
 
 @NODES.node("SaveImageWebsocket", fingerprint=lambda _inputs, _folders: None)
 def save_image_websocket(call: Call) -> Result:
-    """Pictures sent over the socket, and no files. ComfyUI runs it in every prompt."""
+    """Images sent over the WebSocket, without files. ComfyUI runs this node in every prompt."""
     for picture in _pictures(call.image("images")):
         call.running.send_picture(picture)
     return Result()

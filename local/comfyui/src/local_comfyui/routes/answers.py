@@ -1,4 +1,4 @@
-"""What routes have in common: the engine, request bodies, and ComfyUI's ways of saying no."""
+"""Shared parts of routes: the engine, request bodies, and ComfyUI's error responses."""
 
 from aiohttp import web
 
@@ -14,12 +14,12 @@ def engine_of(request: web.Request) -> Engine:
 
 
 def ok() -> web.Response:
-    """200 with nothing in it: ComfyUI's answer to most commands."""
+    """An empty 200, ComfyUI's response to most commands."""
     return web.Response(status=200)
 
 
 def empty(status: int) -> web.Response:
-    """A status with nothing in it."""
+    """An empty response with a status."""
     return web.Response(status=status)
 
 

@@ -1,4 +1,4 @@
-"""What the server is and has."""
+"""Routes that describe the server."""
 
 import os
 import sys
@@ -91,7 +91,7 @@ async def get_features(request: web.Request) -> web.Response:
 
 @routes.get("/system_stats")
 async def get_system_stats(request: web.Request) -> web.Response:
-    """Memory, versions and the one device, in ComfyUI's shape; `development_engine` says what this really is."""
+    """Memory, versions and the device, in ComfyUI's format, plus `development_engine`."""
     total, free = memory()
     system: JsonObject = {
         "os": os.name,
@@ -121,7 +121,7 @@ async def get_system_stats(request: web.Request) -> web.Response:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of memory: all, and free. 0 where the system does not tell."""
+    """Bytes of memory: all, and free. 0 if unknown."""
     try:
         page = os.sysconf("SC_PAGE_SIZE")
         return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page

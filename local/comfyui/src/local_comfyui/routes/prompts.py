@@ -26,9 +26,9 @@ async def get_prompt(request: web.Request) -> web.Response:
 
 @routes.post("/prompt")
 async def post_prompt(request: web.Request) -> web.Response:
-    """Judge and queue a prompt: 200 `{prompt_id, number, node_errors}`, or 400 `{error, node_errors}`.
+    """Validate and queue a prompt: 200 `{prompt_id, number, node_errors}`, or 400 `{error, node_errors}`.
 
-    The number grows with every call that has none of its own, refused ones included.
+    The number grows with every call that has none of its own, including rejected ones.
     """
     engine, body = engine_of(request), await body_of(request)
     wanted = body.get("number")
@@ -104,7 +104,7 @@ async def get_history_of(request: web.Request) -> web.Response:
 
 @routes.post("/history")
 async def post_history(request: web.Request) -> web.Response:
-    """`{clear: true}` forgets every ended prompt, `{delete: [ids]}` some."""
+    """`{clear: true}` deletes every ended prompt, `{delete: [ids]}` some."""
     queue, body = engine_of(request).queue, await body_of(request)
     if body.get("clear"):
         queue.clear_history()

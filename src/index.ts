@@ -14,8 +14,8 @@ const app = createApp();
 export default {
   fetch: app.fetch,
   /**
-   * Every few minutes (`wrangler.jsonc`): wakes jobs whose alarm was lost, looks after files that nobody knows of, and
-   * removes old records of keys.
+   * Every few minutes (`wrangler.jsonc`): wakes jobs whose alarm was lost, finds unrecorded assets and
+   * abandoned uploads, and removes old records of keys.
    */
   async scheduled(_controller, env): Promise<void> {
     const now = Date.now();

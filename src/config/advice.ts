@@ -1,37 +1,45 @@
 import { DEFAULT_ENDPOINT } from '../contract/endpoint.ts';
 import { RATE_LIMIT_NAMES, type Env } from '../env.ts';
 
-/** What the advice looks at of an endpoint. */
-type Advised = { environment: 'test' | 'live' | 'any' };
+/** The settings of an endpoint that advice depends on. */
+type AdvisedEndpoint = { environment: 'test' | 'live' | 'any' };
 
-/** What is allowed and may not be meant. Names settings, never quotes a secret. */
-export const adviceOn = (endpoints: Record<string, Advised>, env: Env): string[] => [
-  ...adviceOnUsual(Object.hasOwn(endpoints, DEFAULT_ENDPOINT) ? endpoints[DEFAULT_ENDPOINT] : undefined),
-  ...adviceOnTests(Object.entries(endpoints)),
-  ...adviceOnShields(env),
+/** Settings that are valid but possibly a mistake. The texts name settings and never quote a secret. */
+export const adviceOn = (endpoints: Record<string, AdvisedEndpoint>, env: Env): string[] => [
+  ...adviceOnDefaultEndpoint(Object.hasOwn(endpoints, DEFAULT_ENDPOINT) ? endpoints[DEFAULT_ENDPOINT] : undefined),
+  ...adviceOnTestKeys(Object.entries(endpoints)),
+  ...adviceOnRateLimits(env),
 ];
 
-/** A live key is not led to any endpoint but the usual one: what it costs is for the request to name. */
-function adviceOnUsual(usual: Advised | undefined): string[] {
-  if (usual === undefined) {
-    return [`ENDPOINTS: none is called "${DEFAULT_ENDPOINT}": every request of a live key must name its endpoint`];
+/** Only the default endpoint is used without being named: a request must name any other one, which may cost more. */
+function adviceOnDefaultEndpoint(endpoint: AdvisedEndpoint | undefined): string[] {
+  if (endpoint === undefined) {
+    return [
+      `ENDPOINTS: no endpoint is named "${DEFAULT_ENDPOINT}": every request with a live key must name its endpoint`,
+    ];
   }
-  return usual.environment === 'test'
-    ? [`ENDPOINTS.${DEFAULT_ENDPOINT}.environment: "test": every request of a live key must name another endpoint`]
+  return endpoint.environment === 'test'
+    ? [`ENDPOINTS.${DEFAULT_ENDPOINT}.environment: "test": every request with a live key must name another endpoint`]
     : [];
 }
 
-/** Test keys are for trying things out at no cost; what they may reach should be nobody's surprise. */
-function adviceOnTests(all: readonly [string, Advised][]): string[] {
+/** Test keys are meant to run jobs at no cost, so the operator should know which endpoints they can use. */
+function adviceOnTestKeys(all: readonly [string, AdvisedEndpoint][]): string[] {
   const none = all.every(([, { environment }]) => environment === 'live');
   return [
-    ...(none ? ['ENDPOINTS: none is for test keys (environment "test"): they can run nothing'] : []),
+    ...(none ? ['ENDPOINTS: no endpoint accepts test keys (environment "test" or "any"): they cannot run jobs'] : []),
     ...all
       .filter(([, { environment }]) => environment === 'any')
-      .map(([name]) => `ENDPOINTS.${name}.environment: "any" lets test keys use what it costs`),
+      .map(
+        ([name]) => `ENDPOINTS.${name}.environment: "any" lets test keys run jobs on an endpoint that may cost money`,
+      ),
   ];
 }
 
-/** Without one the gateway works, and a flood costs what it costs. */
-const adviceOnShields = (env: Env): string[] =>
-  RATE_LIMIT_NAMES.filter((name) => env[name] === undefined).map((name) => `${name}: no binding, so no shield`);
+/**
+ * The gateway works without the bindings of the edge rate limits, but does not stop a flood of requests at the edge.
+ */
+const adviceOnRateLimits = (env: Env): string[] =>
+  RATE_LIMIT_NAMES.filter((name) => env[name] === undefined).map(
+    (name) => `${name}: no such binding, so this edge rate limit is off`,
+  );

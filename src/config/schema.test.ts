@@ -48,15 +48,15 @@ describe('the configuration', () => {
   });
 
   it.each([
-    ['{"default": {"runpod_id": "gpu"}}', 'ENDPOINTS: none is for test keys'],
+    ['{"default": {"runpod_id": "gpu"}}', 'ENDPOINTS: no endpoint accepts test keys'],
     ['{"default": {"runpod_id": "gpu", "environment": "any"}}', 'ENDPOINTS.default.environment: "any" lets test keys'],
     [
       '{"gpu": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}',
-      'ENDPOINTS: none is called "default": every request of a live key must name its endpoint',
+      'ENDPOINTS: no endpoint is named "default": every request with a live key must name its endpoint',
     ],
     [
       '{"gpu": {"runpod_id": "gpu"}, "default": {"runpod_id": "cpu", "environment": "test"}}',
-      'ENDPOINTS.default.environment: "test": every request of a live key must name another endpoint',
+      'ENDPOINTS.default.environment: "test": every request with a live key must name another endpoint',
     ],
   ])('is accepted with advice: %s', (ENDPOINTS, advice) => {
     const read = readConfig({ ...good, ENDPOINTS });
@@ -71,7 +71,7 @@ describe('the configuration', () => {
   it.each(RATE_LIMIT_NAMES)('is accepted without the binding %s, with advice', (name) => {
     const ENDPOINTS = '{"default": {"runpod_id": "gpu"}, "test": {"runpod_id": "cpu", "environment": "test"}}';
     const read = readConfig({ ...good, ENDPOINTS, [name]: undefined });
-    expect(read).toMatchObject({ ok: true, advice: [`${name}: no binding, so no shield`] });
+    expect(read).toMatchObject({ ok: true, advice: [`${name}: no such binding, so this edge rate limit is off`] });
   });
 
   it('is parsed once for an environment', () => {

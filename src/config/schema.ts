@@ -67,7 +67,7 @@ export const endpointSchema = z.strictObject({
   environment: z.enum(['test', 'live', 'any']).default('live'),
   nodes: nodePolicySchema.optional(),
   limits: graphLimitsSchema.prefault({}),
-  /** Let nodes fetch URLs by themselves. The gateway does not see what they fetch. */
+  /** Let nodes fetch URLs themselves. The gateway does not see these requests. */
   allow_urls: z.boolean().default(false),
   price: priceSchema.optional(),
   breaker: breakerSchema.prefault({}),

@@ -56,10 +56,7 @@ export type Admission = { quota: Quota } & (
   | { kind: 'refused'; code: RefusalCode; detail: string; retry_after_s: number }
 );
 
-/**
- * What is known of an idempotency key without asking to be admitted. `over`: its job is over, so there is no work to
- * finish, whatever has become of the job.
- */
+/** The stored admission of an idempotency key, read without a new admission. `over`: its job is finished or erased. */
 export type StoredAdmission = Admission & ({ kind: 'known'; over: boolean } | { kind: 'reused' });
 
 export const REFUSAL_CODES = ['rate_limited', 'queue_full', 'budget_exceeded'] as const;

@@ -21,8 +21,8 @@ import type { ClaimRequest, CompleteRequest } from './worker.ts';
  * callers see the interface only, through `env.JOB.getByName(id)` and its like. Times are in ms since the epoch unless
  * named otherwise.
  *
- * A call may fail with an error of the platform: the object was moved, restarted, or is overloaded. Every method gives the
- * same answer to the same call, so it may be repeated (`durable-objects/shared/rpc-retry.ts`).
+ * A call may fail with an error of the platform: the object was moved, restarted, or is overloaded. Every method gives
+ * the same answer to the same call, so it may be repeated (`durable-objects/shared/rpc-retry.ts`).
  */
 
 /** A method as callers see it: it answers with a promise, whether the object's own method does or not. */
@@ -38,7 +38,9 @@ type Remote<T> = {
  */
 export type Stub<T> = Remote<T> & DurableObjectStub;
 
-/** The objects of one class, by name. Any name makes an object, so check that a name is one of ours before you use it. */
+/**
+ * The objects of one class, by name. Any name makes an object, so check that a name is one of ours before you use it.
+ */
 export interface ObjectNamespace<T> extends DurableObjectNamespace {
   getByName(name: string, options?: DurableObjectNamespaceGetDurableObjectOptions): Stub<T>;
 }
@@ -54,8 +56,8 @@ export type JobSpec = {
 };
 
 /**
- * Why a worker's call was refused: there is no such job, another worker has claimed the attempt, or the attempt no longer
- * counts.
+ * Why a worker's call was refused: there is no such job, another worker has claimed the attempt, or the attempt no
+ * longer counts.
  */
 export type WorkerRefusal = 'not_found' | 'claimed_elsewhere' | 'over';
 
@@ -67,8 +69,8 @@ export type WorkerRefusal = 'not_found' | 'claimed_elsewhere' | 'over';
  */
 export interface JobRpc {
   /**
-   * Stores a new job and starts it, or has it wait until its account admits it (`onAdmitted`). Durable when it returns. A
-   * second call with the same id answers what the first one answered, whatever has become of the job.
+   * Stores a new job and starts it, or has it wait until its account admits it (`onAdmitted`). Durable when it returns.
+   * A second call with the same id answers what the first one answered, whatever has become of the job.
    */
   create(job: NewJob): JobView;
   /** What `create` answered; null as for `view`. */
@@ -101,23 +103,26 @@ export interface JobRpc {
    * (reference/cloudflare.md section 2), and so can a projection. False when there is no such job.
    */
   rearm(): Promise<boolean>;
-  /** Has a finished job do what its alarm is for. False when there is no such job, or it is erased and needs no row in D1. */
+  /**
+   * Has a finished job do what its alarm is for. False when there is no such job, or it is erased and needs no row in
+   * D1.
+   */
   collectGarbage(): Promise<boolean>;
 }
 
 /** One object per account, by the account's name. */
 export interface AccountRpc {
   /**
-   * Admits a job, queues it, recognises a repeated request, or says which limit is reached: one transaction, so parallel
-   * submits can never exceed a limit together. A job that is admitted or queued already gets the same answer and counts
-   * nothing; a refusal counts nothing either.
+   * Admits a job, queues it, recognises a repeated request, or says which limit is reached: one transaction, so
+   * parallel submits can never exceed a limit together. A job that is admitted or queued already gets the same answer
+   * and counts nothing; a refusal counts nothing either.
    */
   admit(request: AdmitRequest): Promise<Admission>;
   /** What an earlier request with this idempotency key came to; null when there was none. Changes nothing. */
   findByIdempotencyKey(idempotency: Idempotency): StoredAdmission | null;
   /**
-   * The request of an admitted job failed. `mayExist` false: its job does not exist, and this request will not create it.
-   * Does nothing when another request with the key has taken the work over, which `lease` tells.
+   * The request of an admitted job failed. `mayExist` false: its job does not exist, and this request will not create
+   * it. Does nothing when another request with the key has taken the work over, which `lease` tells.
    */
   cancelAdmission(job: string, mayExist: boolean, lease: number | null): Promise<void>;
   /**
@@ -125,16 +130,19 @@ export interface AccountRpc {
    * admitted once.
    */
   tryStart(job: string, expires_at: number): boolean;
-  /** A job's position in the queue, from 1; null when it is not queued, or too far behind to be counted. Changes nothing. */
+  /**
+   * A job's position in the queue, from 1; null when it is not queued, or too far behind to be counted. Changes
+   * nothing.
+   */
   queuePosition(job: string): number | null;
   /** Frees a job's slot, and takes its cost from the budget instead of what was reserved. */
   releaseSlot(job: string, used: Used): void;
   /** A job was erased. Inputs that came with jobs, and that no other job uses, are deleted. */
   onJobErased(job: string): Promise<void>;
   /**
-   * Records a file that was put into R2 or found there. `uploaded`: a client sent it as an asset; else it is kept as long as
-   * jobs use it. `created`: it was put for this call. The answer `again` says that the file was being deleted meanwhile and
-   * must be put once more; `full`, that the account has no room for it.
+   * Records a file that was put into R2 or found there. `uploaded`: a client sent it as an asset; else it is kept as
+   * long as jobs use it. `created`: it was put for this call. The answer `again` says that the file was being deleted
+   * meanwhile and must be put once more; `full`, that the account has no room for it.
    */
   recordAsset(
     account: string,
@@ -152,8 +160,8 @@ export interface AccountRpc {
   /** Deletes those of these files that only requests of jobs brought and that no job uses. */
   deleteOrphans(hashes: readonly string[]): Promise<void>;
   /**
-   * Starts an upload of this file, or answers the open one. `too_many`: the account has `max_open_uploads` open uploads;
-   * `full`: it has no room for the file.
+   * Starts an upload of this file, or answers the open one. `too_many`: the account has `max_open_uploads` open
+   * uploads; `full`: it has no room for the file.
    */
   beginUpload(account: string, requested: NewUpload): Upload | 'too_many' | 'full';
   /** The upload, whose expiry is extended by this call; null when there is none, or no longer. */
@@ -164,23 +172,25 @@ export interface AccountRpc {
   quota(): Quota;
   /** The limits of this account. */
   limits(): AccountLimits;
-  /** Replaces the account's own limits; a limit that is not given is as configured. Answers the limits that hold now. */
+  /**
+   * Replaces the account's own limits; a limit that is not given is as configured. Answers the limits that hold now.
+   */
   setLimits(own: OwnLimits): AccountLimits;
 }
 
 /** One object per endpoint, by the endpoint's name in the configuration. */
 export interface EndpointRpc {
   /**
-   * A job is about to call `/run`. Not asked when its isolate has just seen the circuit breaker closed; asked again each
-   * time the answer was to wait.
+   * A job is about to call `/run`. Not asked when its isolate has just seen the circuit breaker closed; asked again
+   * each time the answer was to wait.
    * @param unasked runs that the caller's isolate sent without asking since it last asked; they are counted now
    */
   acquire(job: string, unasked?: number): AcquireResult;
   /** A job that was told to wait no longer does. */
   cancelWait(job: string): void;
   /**
-   * How the `/run` call of this job ended. A success need not be reported unless `acquire` asked for it. Answers the state of
-   * the circuit breaker.
+   * How the `/run` call of this job ended. A success need not be reported unless `acquire` asked for it. Answers the
+   * state of the circuit breaker.
    */
   reportOutcome(job: string, outcome: CallOutcome, retry_after_ms: number | null): BreakerMode;
   /** What a run that no worker has claimed is waiting for. Polls the provider unless its health is fresh. */
@@ -191,7 +201,10 @@ export interface EndpointRpc {
   status(): Promise<EndpointStatus>;
 }
 
-/** One object per webhook, by the webhook's id. Methods that are given an account answer nothing about another's webhook. */
+/**
+ * One object per webhook, by the webhook's id. Methods that are given an account answer nothing about another's
+ * webhook.
+ */
 export interface WebhookRpc {
   /** Stores a new webhook. Durable when it returns; a second call with the same id answers the first one's. */
   create(request: NewWebhook): WebhookView;
@@ -216,7 +229,9 @@ export interface WebhookRpc {
   delivery(account: string, id: string): DeliveryView | null;
   /** Queues a delivery again, with the same id and body and a new schedule. A pending one is left as it is. */
   redeliver(account: string, id: string): { queued: DeliveryView } | { refused: WebhookRefusal };
-  /** Queues all deliveries again that were created from `since` until before `until` and have this status; null for any. */
+  /**
+   * Queues all deliveries again that were created from `since` until before `until` and have this status; null for any.
+   */
   redeliverRange(
     account: string,
     range: { since: number; until: number; status: DeliveryStatus | null },

@@ -48,8 +48,8 @@ export type RunRecord = {
 };
 
 /**
- * What a worker that knows no gateway told RunPod of its work. `value` (0 to 1) is null where only one node's steps are
- * known.
+ * Progress that a worker without gateway support reported to RunPod. `value` (0 to 1) is null where only the steps of
+ * one node are known.
  */
 export type RunProgress = {
   value: number | null;

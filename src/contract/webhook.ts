@@ -67,12 +67,12 @@ export type WebhookChange = {
   [Field in 'url' | 'description' | 'events' | 'enabled']?: WebhookView[Field] | undefined;
 };
 
-/** Why a call was refused. A number: too many calls; another is accepted in so many ms. */
+/** Why a call was refused. A number: too many calls; milliseconds until the next one is accepted. */
 export type WebhookRefusal = 'not_found' | 'disabled' | number;
 
 /**
- * Pings, and calls to send all deliveries of a time again, in an hour. A ping is a row of the log, and pushes another out
- * of it in the end; a call for a time may write every row of it.
+ * Pings, and calls to send all deliveries of a time again, in an hour. A ping is a row of the log, and pushes another
+ * out of it in the end; a call for a time may write every row of it.
  */
 export const MAX_SENDS_PER_HOUR = 60;
 

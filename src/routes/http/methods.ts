@@ -31,7 +31,7 @@ function tableOf(routes: readonly Route[]) {
   const literal = new Map<string, readonly string[]>();
   const patterns = new TrieRouter<readonly string[]>();
   for (const [path, own] of paths) {
-    // HEAD is answered wherever GET is (RFC 9110 section 9.3.2).
+    // Every route with GET also answers HEAD (RFC 9110 section 9.3.2).
     const methods = own.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
     if (isLiteral(path)) {
       literal.set(path, methods);

@@ -138,16 +138,19 @@ describe("another account's", () => {
     { title: 'output', foreign: () => `/v1/jobs/${job}/outputs/a.png`, missing: `/v1/jobs/${NOBODY}/outputs/a.png` },
   ];
 
-  it.each(twins)('$title has the response of one that does not exist', async ({ foreign, missing, init }) => {
-    const seen = async (path: string) => {
-      const response = await stranger.call(path, { ...init, headers: { 'x-request-id': 'same' } });
-      return { status: response.status, headers: [...response.headers], body: await response.text() };
-    };
-    const answer = await seen(foreign());
-    expect(answer.status).toBe(404);
-    expect(answer).toEqual(await seen(missing));
-    expect(answer).toEqual(await seen(missing.replace(NOBODY, 'no-id-at-all')));
-  });
+  it.each(twins)(
+    '$title gets the same response as a resource that does not exist',
+    async ({ foreign, missing, init }) => {
+      const seen = async (path: string) => {
+        const response = await stranger.call(path, { ...init, headers: { 'x-request-id': 'same' } });
+        return { status: response.status, headers: [...response.headers], body: await response.text() };
+      };
+      const answer = await seen(foreign());
+      expect(answer.status).toBe(404);
+      expect(answer).toEqual(await seen(missing));
+      expect(answer).toEqual(await seen(missing.replace(NOBODY, 'no-id-at-all')));
+    },
+  );
 
   it('missing output has the response of a missing job', async () => {
     const call = (path: string) =>

@@ -7,11 +7,11 @@ import { wasGoodKey } from '../../storage/edge-cache/good-keys.ts';
 import { anyone, postJson, problemOf, submitted, type Call } from '../../testing/gateway.ts';
 import { as, madeKey, ownApp } from '../../testing/keys.ts';
 
-/** The shield in front of exact limits: floods are stopped before anything is read, and nobody else feels it. */
+/** The edge rate limits stop a flood before any read, without effect on other keys and addresses. */
 
 const newAccount = () => `a${crypto.randomUUID()}`;
 
-/** A binding that lets so many calls of each key pass. */
+/** A rate limit binding that accepts `most` calls of each key. */
 function allowing(most: number): RateLimit & { counts: Map<string, number> } {
   const counts = new Map<string, number>();
   return {
@@ -74,14 +74,14 @@ describe('a flood of keys that do not exist', () => {
 
   it('does not block a valid key of the same address, in any isolate of the location', async () => {
     const [seen, fresh] = [await madeKey(newAccount()), await madeKey(newAccount())];
-    const shield = allowing(3);
-    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: shield });
+    const limit = allowing(3);
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: limit });
     const behind = (key: string) => from('203.0.113.9', app(key))('/v1/jobs');
     expect((await behind(seen.key)).status).toBe(200);
     await flood(() => behind(makeKey('test', systemRandom)), 5);
     expect(await flood(() => behind(seen.key), 5)).toEqual([200, 200, 200, 200, 200]);
 
-    // Another isolate, which has never seen the key, has the location's cache to go by.
+    // Another isolate has never seen the key, but finds it in the cache of the location.
     vi.resetModules();
     const { createApp } = await import('../../app.ts');
     const elsewhere = createApp({ log: () => {} });
@@ -89,11 +89,11 @@ describe('a flood of keys that do not exist', () => {
       const headers = { authorization: `Bearer ${key}`, 'cf-connecting-ip': '203.0.113.9' };
       return elsewhere.fetch(new Request('https://gateway.test/v1/jobs', { headers }), {
         ...env,
-        RATE_LIMIT_BAD_KEY: shield,
+        RATE_LIMIT_BAD_KEY: limit,
       });
     };
     expect((await there(seen.key)).status).toBe(200);
-    // Never good anywhere before: nothing tells it from the flood.
+    // This key was never valid before, so it counts like the invalid ones.
     expect((await there(fresh.key)).status).toBe(429);
   });
 });
@@ -101,10 +101,10 @@ describe('a flood of keys that do not exist', () => {
 describe('a secret that was valid before', () => {
   it('counts as invalid after it was found invalid', async () => {
     const made = await madeKey(newAccount());
-    const shield = allowing(0);
-    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: shield });
+    const limit = allowing(0);
+    const app = ownApp({}, { RATE_LIMIT_BAD_KEY: limit });
     const attempt = () => from('203.0.113.40', app(made.key))('/v1/jobs');
-    // Good while nothing else came from there; the location remembers it.
+    // The key is valid, and the cache of the location stores that.
     expect((await made.call('/v1/jobs')).status).toBe(200);
     const hash = await hashKey(made.key);
     await vi.waitFor(async () => expect(await wasGoodKey(hash)).toBe(true));
@@ -131,7 +131,7 @@ describe('a key', () => {
     expect(refused.headers.get('retry-after')).toBe('10');
     expect(await problemOf(refused)).toMatchObject({ code: 'rate_limited', 'violated-policies': ['key'] });
     expect((await app(calm.key)('/v1/jobs')).status).toBe(200);
-    // A stream that was cut off must not be told 429: its EventSource would never come back.
+    // A dropped stream must not get 429: its EventSource would not reconnect.
     const resumed = await app(hot.key)('/v1/jobs/01890000-0000-7000-8000-000000000000/events?after=3');
     expect(resumed.status).toBe(200);
     expect(await resumed.text()).toMatch(/^retry: \d+\n\n$/);
@@ -171,8 +171,8 @@ describe('a route without a key', () => {
   });
 
   it('has no limit for health', async () => {
-    const shields = { RATE_LIMIT_BAD_KEY: allowing(0), RATE_LIMIT_OPEN: allowing(0), RATE_LIMIT_KEY: allowing(0) };
-    const call = from('203.0.113.5', ownApp({}, shields)('x'));
+    const limits = { RATE_LIMIT_BAD_KEY: allowing(0), RATE_LIMIT_OPEN: allowing(0), RATE_LIMIT_KEY: allowing(0) };
+    const call = from('203.0.113.5', ownApp({}, limits)('x'));
     for (const path of ['/healthz', '/readyz']) {
       expect((await call(path)).status).not.toBe(429);
     }
@@ -207,7 +207,7 @@ describe('an edge rate limit', () => {
     const without = { RATE_LIMIT_KEY: undefined } as unknown as Partial<Env>;
     const app = ownApp({ log: (line) => void lines.push(line) }, without);
     expect((await app('')('/readyz')).status).toBe(200);
-    expect(JSON.stringify(lines)).toContain('RATE_LIMIT_KEY: no binding');
+    expect(JSON.stringify(lines)).toContain('RATE_LIMIT_KEY: no such binding');
     expect(JSON.stringify(lines)).not.toContain('RATE_LIMIT_OPEN');
   });
 

@@ -15,7 +15,7 @@ beforeAll(async () => {
   await runAsWorker(client.account, job, [{ name: 'a.png', content_type: 'image/png', bytes: PNG }]);
 });
 
-/** What became of a request: `taken`, `refused` with a proper problem, or what is wrong with the answer. */
+/** Returns `taken`, `refused` for a valid problem, or what is wrong with the response. */
 async function outcomeOf(response: Response): Promise<string> {
   if (response.status >= 500) {
     return `broken: ${response.status} ${await response.text()}`;

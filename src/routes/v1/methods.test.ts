@@ -29,7 +29,7 @@ const OTHERS = [
   { path: `/hooks/runpod/${ID}/1`, has: ['POST'] },
 ];
 
-/** HEAD is answered wherever GET is. */
+/** Every route with GET also answers HEAD. */
 function methodsOf(methods: string[]): string[] {
   return [...methods, ...(methods.includes('GET') ? ['HEAD'] : [])].sort();
 }

@@ -9,7 +9,7 @@ const operator = as(ADMIN_TOKEN);
 
 let tests = 0;
 
-/** A time at which what RunPod told any other test is old. */
+/** A time at which every stored answer of RunPod from another test is stale. */
 function laterClock() {
   const clock = frozenClock();
   tests += 1;

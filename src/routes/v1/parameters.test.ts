@@ -102,7 +102,7 @@ describe.each(TESTED)('$method $path $name', (parameter) => {
     const wrong: string[] = [];
     for (const text of textsFor(schema).filter((each) => place === 'query' || FIELD_VALUE.test(each))) {
       const refusal = await refusalOf(await send(parameter, text));
-      // A cursor is opaque: one that no list has answered with is refused, whatever its form.
+      // A cursor is opaque: the gateway refuses one that it did not issue, in any form.
       const fits = conforms(schema, check, text) && !(name === 'cursor' && refusal === 'invalid_cursor');
       const issue = wrongOf(fits, refusal, place === 'query' || text === text.trim());
       wrong.push(...(issue === null ? [] : [`${JSON.stringify(text)} ${issue}`]));

@@ -5,7 +5,7 @@ import { runAsWorker } from '../../testing/worker.ts';
 import { routeName } from './route.ts';
 import { ROUTES } from './routes.ts';
 
-/** A parameter that a route does not have is refused: a filter that is misspelt must not look like one that holds. */
+/** An unknown parameter is refused, because a misspelt filter must not look like one that works. */
 
 let key: MadeKey;
 let job: string;

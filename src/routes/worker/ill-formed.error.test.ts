@@ -55,7 +55,7 @@ async function claimedBy(outputs: unknown[], outcome: string, error: unknown) {
   return { id, call, answer };
 }
 
-it('a lone surrogate in an error becomes U+FFFD wherever the job is shown', async () => {
+it('a lone surrogate in an error becomes U+FFFD in every response that shows the job', async () => {
   const error = { code: 'execution_error', message: HALF, at: 'workflow', retryable: false };
   const node = { id: HALF, class_type: HALF };
   const { id, call, answer } = await claimedBy([], 'failed', { ...error, node, details: { [HALF]: [HALF] } });

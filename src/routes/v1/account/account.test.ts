@@ -203,7 +203,7 @@ describe('usage', () => {
     const ids = Array.from({ length: 5 }, () => newId());
     const metadata = { customer: '=HYPERLINK("http://evil")', note: 'a "b", c' };
     await env.DB.batch([
-      // Two that ended in the same millisecond are told apart by their ids.
+      // Each pair ended in the same millisecond, so only their ids differ.
       ...ids.map((id, at) => used(account, { id, metadata, completed_at: DAY + Math.floor(at / 2) })),
       used(account, { id: newId(), completed_at: DAY - 1 }),
       used('someone-else', { id: newId() }),

@@ -28,10 +28,10 @@ const upload = (body: BodyInit | null, headers: Record<string, string> = {}) =>
   call('/v1/assets', { method: 'POST', body, headers });
 const sha256 = async (bytes: Uint8Array) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 
-/** Longer than what is held in memory, and than one put of what comes without its length. */
+/** Larger than the buffer in memory, and than one part of an upload without a content length. */
 const LARGE_BYTES = 8 * 1024 * 1024;
 
-/** A PNG with so many bytes behind it; each `fill` is another file. */
+/** A PNG followed by filler up to `size` bytes. Each `fill` makes a different file. */
 function large(size: number, fill = 7): Uint8Array {
   const bytes = new Uint8Array(size).fill(fill);
   bytes.set(PNG);
@@ -87,9 +87,9 @@ describe('an upload', () => {
   });
 
   it.each([
-    ['a byte less than is held in memory', HELD_BYTES - 1],
-    ['what is held in memory', HELD_BYTES],
-    ['a byte more than is held in memory', HELD_BYTES + 1],
+    ['one byte less than the memory buffer', HELD_BYTES - 1],
+    ['the memory buffer', HELD_BYTES],
+    ['one byte more than the memory buffer', HELD_BYTES + 1],
     ['one put', FIRST_PUT_BYTES],
     ['one put and a byte', FIRST_PUT_BYTES + 1],
     ['two puts', 3 * FIRST_PUT_BYTES],

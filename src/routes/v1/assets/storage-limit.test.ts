@@ -25,7 +25,7 @@ function file(mark: number, size = 100): Uint8Array<ArrayBuffer> {
 const hashOf = async (bytes: Uint8Array<ArrayBuffer>) =>
   new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 
-/** An account that may keep so many bytes. */
+/** A client of an account that may store `stored_bytes`. */
 async function limited(stored_bytes: number) {
   const client = await newClient();
   await env.ACCOUNT.getByName(client.account).setLimits({ stored_bytes });

@@ -33,7 +33,7 @@ beforeEach(async () => {
   ({ account, call, key } = await newClient());
 });
 
-/** A PNG of one pixel with so many bytes behind it; each `mark` is another file. */
+/** A PNG of one pixel, followed by filler up to `size` bytes. Each `mark` makes a different file. */
 function file(size = SIZE, mark = 7): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(size).fill(mark);
   bytes.set(PNG);
@@ -130,13 +130,13 @@ describe('an upload in parts', () => {
   });
 });
 
-describe('an upload in parts is refused', () => {
+describe('an invalid upload in parts', () => {
   it.each([
     ['with a part missing', 2, null],
     ['with a part that is a byte short', 2, MIB - 1],
     ['with a part that is a byte too long', 2, MIB + 1],
     ['with the last part a byte too long', 3, 4322],
-  ])('%s, and can continue', async (_what, number, size) => {
+  ])('is refused for %s, and can continue', async (_what, number, size) => {
     const bytes = file();
     const upload = await begun(bytes);
     await arriveAll(upload, bytes);
@@ -151,14 +151,14 @@ describe('an upload in parts is refused', () => {
 
   it.each([
     ['a part that was altered', (bytes: Uint8Array) => bytes.set([0], MIB + 5), 'hash_mismatch'],
-    ['a beginning that is no file of use', (bytes: Uint8Array) => bytes.fill(0, 0, 100), 'unsupported_media'],
-    ['a picture of too many pixels', (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000)), 'image_too_large'],
+    ['an unsupported file type', (bytes: Uint8Array) => bytes.fill(0, 0, 100), 'unsupported_media'],
+    ['an image of too many pixels', (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000)), 'image_too_large'],
     [
       'a picture of too many pixels behind the first, across two parts',
       (bytes: Uint8Array) => bytes.set(pictureOf(60_000, 60_000), 2 * MIB - 18),
       'image_too_large',
     ],
-  ])('for %s, and deleted', async (_what, alter, code) => {
+  ])('is refused for %s, and deleted', async (_what, alter, code) => {
     const bytes = file();
     const upload = await begun(bytes);
     const altered = bytes.slice();
@@ -170,7 +170,7 @@ describe('an upload in parts is refused', () => {
     expect((await complete(upload.id)).status).toBe(404);
   });
 
-  it('at its start for invalid sizes, hashes, names and parts', async () => {
+  it('is refused at its start for invalid sizes, hashes, names and parts', async () => {
     const good = { size_bytes: SIZE, sha256: 'a'.repeat(64) };
     const cases: [Record<string, unknown>, number, string][] = [
       [{ ...good, size_bytes: 0 }, 422, 'out_of_range'],
@@ -197,7 +197,7 @@ describe('an upload in parts is refused', () => {
     expect(await storedOf(account)).toEqual(NOTHING);
   });
 
-  it('when max_open_uploads uploads are open', async () => {
+  it('is refused while max_open_uploads uploads are open', async () => {
     const clock = frozenClock();
     const announce = (at: number) => open({ size_bytes: SIZE, sha256: at.toString(16).padStart(64, '0') });
     const ids: string[] = [];

@@ -84,7 +84,7 @@ describe('an idempotency key in a batch', () => {
     expect(outcomes(again)).toEqual([201, 201, 201, 'workflow_empty']);
     expect(again.slice(0, 3).map((each) => 'job' in each && each.replayed)).toEqual([true, true, true]);
     expect(new Set(acceptedJobs(again).map(({ id }) => id)).size).toBe(3);
-    // What was refused left its key free: put right, it is taken, and the others are what they were.
+    // The refused job did not use its key: corrected, it is accepted, and the other jobs stay the same.
     const fixed = await batchOf(call, [...jobs.slice(0, 3), item({ metadata: { fixed: 'yes' } })], headers);
     expect(fixed.map((each) => 'job' in each && each.replayed)).toEqual([true, true, true, false]);
     await vi.waitFor(async () => {

@@ -14,7 +14,7 @@ describe('erasing a job', () => {
       const gone = await problemOf(await call(`/v1/jobs/${id}${path}`));
       expect({ ...gone, request_id: '' }).toEqual({ ...missing, request_id: '' });
     }
-    // What was being told of it when it was erased is told first.
+    // The erasure waits for reports about the job that are in progress.
     await vi.waitFor(async () => expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 }));
     expect((await call(`/v1/jobs/${id}`, { method: 'DELETE' })).status).toBe(404);
   });

@@ -5,7 +5,7 @@ import type { AttemptView, JobError, JobView, Output, Progress } from '../../../
 import { fitEvent, fitSnapshot, MAX_EVENT_BYTES } from '../../../domain/job/event-size.ts';
 import { renderJob, renderOutput } from '../render.ts';
 
-/** No event is longer than 64 KiB as a client gets it, whatever a worker reports and however much of it. */
+/** An event is at most 64 KiB when a client gets it, for any report of a worker of any size. */
 
 // The longest host name there is (RFC 1035), with a port.
 const PUBLIC_URL = `https://${`${'x'.repeat(62)}.`.repeat(4).slice(0, 253)}:65535`;
@@ -194,7 +194,7 @@ describe('an event', () => {
         const fitted = fitEvent(body);
         expect(bytes(shownOf(fitted))).toBeLessThanOrEqual(MAX_EVENT_BYTES);
         expect(fitted.event).toBe(body.event);
-        // A twelfth of room is the door's: its links and times.
+        // One twelfth is reserved for the links and times that the route adds.
         const small = bytes(body.data) < (MAX_EVENT_BYTES * 11) / 12;
         expect(small && fitted !== body).toBe(false);
       }),

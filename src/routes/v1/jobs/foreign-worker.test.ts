@@ -24,7 +24,7 @@ const foreign = (over: Record<string, unknown> = {}): RequestInit =>
   postJson({ workflow: GRAPH, endpoint: 'foreign', ...over });
 const base64 = (bytes: Uint8Array): string => bytes.toBase64();
 
-/** An asset of the account that says it has this size and type, whatever it really holds. */
+/** An asset of the account with this size and declared type: a PNG that is cut or padded with zeros. */
 async function asset(account: string, size: number, contentType: string): Promise<string> {
   const content = new Uint8Array(size);
   content.set(PNG.subarray(0, Math.min(size, PNG.length)));

@@ -22,7 +22,7 @@ const send = (call: Call, key: string, body: unknown = { workflow: GRAPH }) =>
     headers: { 'content-type': 'application/json', 'idempotency-key': key },
   });
 
-/** A key nobody used, so that what RunPod was asked can be told apart by its job. */
+/** A new account and key, with a record of the requests to RunPod. */
 async function fresh() {
   const runpod = answerRunpod();
   const client = await newClient();
@@ -65,7 +65,7 @@ describe('a repeated submit', () => {
     await vi.waitFor(() => expect(runpod.runs.filter((job) => ids.has(job))).toHaveLength(1));
   });
 
-  it('is told to retry while the first request is in progress', async () => {
+  it('gets 409 and Retry-After while the first request is in progress', async () => {
     const { account, call } = await fresh();
     const body = JSON.stringify({ workflow: GRAPH });
     const request = new TextEncoder().encode(`POST /v1/jobs\n${body}`);
@@ -89,7 +89,7 @@ describe('a repeated submit', () => {
 
   it('finds its job when the first response was lost', async () => {
     const { account, call, runpod } = await fresh();
-    // The gateway answers; nobody receives it. The client's SDK sends the request again.
+    // The response is lost, so the client's SDK sends the request again.
     await (await send(call, 'lost')).body?.cancel();
     const retried = jobSchema.parse(await (await send(call, 'lost')).json());
     await vi.waitFor(async () => expect(await jobsOf(account)).toEqual([retried.id]));

@@ -20,7 +20,7 @@ import { dryRunSchema } from '../schemas.ts';
 
 /** Files in the body of a job, which go to storage while the body is read. */
 
-/** A PNG with so many bytes behind it; each `fill` is another file. */
+/** A PNG followed by filler up to `size` bytes. Each `fill` makes a different file. */
 function picture(size: number, fill = 7): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(size).fill(fill);
   bytes.set(PNG);
@@ -78,7 +78,7 @@ describe('a file in the body of a job', () => {
     expect(await hasStored(account, files)).toBe(true);
   });
 
-  it('is checked by its name wherever the name comes in the body', async () => {
+  it('is checked by its name at any place of the name in the body', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const bytes = new TextEncoder().encode('a,b\n'.repeat(HELD_BYTES / 2));

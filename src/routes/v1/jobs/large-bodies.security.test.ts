@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { answerRunpod, GRAPH, newClient, postJson, problemOf, storedOf } from '../../../testing/gateway.ts';
 
-/** What one request of any key can hold, and what it must not do: break the isolate that other requests share. */
+/** A large request with any valid key must not break the isolate that other requests share. */
 
 /** Far above what a hundred issues take; far below what a body can hold. */
 const MAX_ANSWER_CHARS = 256_000;

@@ -101,7 +101,7 @@ describe('an input by URL', () => {
   it.each([
     ['answers 404', () => new Response('gone', { status: 404 }), 'input_fetch_failed'],
     ['is empty', () => new Response(new Uint8Array()), 'empty_file'],
-    ['is no file of use', () => new Response(new Uint8Array(100)), 'unsupported_media'],
+    ['has an unsupported type', () => new Response(new Uint8Array(100)), 'unsupported_media'],
     [
       'says it is too large',
       () => new Response(PNG, { headers: { 'content-length': '999999999999' } }),
@@ -339,7 +339,7 @@ describe('the size of an input by URL', () => {
     const problem = await problemOf(await ownGateway().fetch(request, small));
     expect(problem).toMatchObject({ status: 413, code: 'file_too_large' });
     expect(seen.dropped).toBe(true);
-    // What passed the limit, and what was on its way in parts of 8 MiB.
+    // The bytes over the limit, and the parts of 8 MiB that were in transit.
     expect(seen.taken).toBeLessThanOrEqual(20 * MIB);
     expect(await storedOf(account)).toEqual(NOTHING);
   });

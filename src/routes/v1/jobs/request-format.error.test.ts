@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { GRAPH, newClient, postJson, problemOf } from '../../../testing/gateway.ts';
 
-/** Bodies that other APIs take, and what a client is told of them. */
+/** Bodies in the format of other APIs are refused with a text that says what to send. */
 
 const EDITOR = { last_node_id: 2, nodes: [{ id: 1, type: 'EmptyImage' }], links: [] };
 const BODIES: [title: string, body: unknown, at: string, says: string][] = [

@@ -132,7 +132,7 @@ describe.each(['/v1/jobs', '/v1/jobs/dry-run'])('POST %s', (path) => {
     ['a variable without a placeholder', { workflow: SD15, variables: { x: 1 } }, 'variable_unused', ['#/variables/x']],
     ['a variable of a wrong type', { workflow: SD15, variables: { x: {} } }, 'invalid_value', ['#/variables/x']],
     ['a node that is not there', { workflow: SD15, params: { '77': {} } }, 'node_missing', ['#/params/77']],
-    ['params that are no object', { workflow: SD15, params: { '3': 1 } }, 'invalid_type', ['#/params/3']],
+    ['params that are not an object', { workflow: SD15, params: { '3': 1 } }, 'invalid_type', ['#/params/3']],
     ['an unknown override', { workflow: SD15, overrides: { cfg: 1 } }, 'unknown_field', ['#/overrides/cfg']],
     ...[1.5, 'x', '18446744073709551616', {}, { value: 1 }, { node: '3' }].map((seed): (typeof refused)[number] => [
       `the seed ${JSON.stringify(seed)}`,

@@ -22,7 +22,7 @@ async function shut(endpoint: string): Promise<void> {
   }
 }
 
-/** As many jobs ask at the endpoint and are told to wait. */
+/** Fills the backlog of the endpoint with `jobs` waiting jobs. */
 async function fill(endpoint: string, jobs: number): Promise<void> {
   for (let job = 0; job < jobs; job += 1) {
     await env.ENDPOINT.getByName(endpoint).acquire(`w${job}`);

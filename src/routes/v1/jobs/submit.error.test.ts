@@ -283,7 +283,7 @@ const INPUTS: Bad[] = [
     at: ['#/inputs/0/asset'],
   },
   ...['%%%', 'abc', 'AAAA=', 'data:image/png;base64,%', 'data:image/png,abc', '-_-_'].map((data) => ({
-    title: `data that is no base64: ${data}`,
+    title: `data that is not base64: ${data}`,
     body: { workflow: GRAPH, inputs: [{ name: 'a.png', data }] },
     status: 422,
     code: 'invalid_base64',
@@ -297,7 +297,7 @@ const INPUTS: Bad[] = [
     at: ['#/inputs/0/data'],
   },
   ...['hello, world', '<svg xmlns="http://www.w3.org/2000/svg"/>', '<html>', '%PDF-1.7', 'MZ\x90'].map((content) => ({
-    title: `base64 that is no image: ${content.slice(0, 12)}`,
+    title: `base64 that is not an image: ${content.slice(0, 12)}`,
     body: { workflow: GRAPH, inputs: [{ name: 'a.png', data: btoa(content) }] },
     status: 422,
     code: 'unsupported_media',

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { GRAPH, newClient, ORIGIN, ownGateway, PNG, problemOf } from '../../../testing/gateway.ts';
 
-/** What a client is told whose request is too large: the way that large files take. */
+/** A request that is too large is refused with a text that says how to send large files. */
 
 const LIMITS = { max_body_bytes: 4000, max_workflow_bytes: 500, max_asset_bytes: 100 };
 

@@ -6,14 +6,17 @@ import { OLD_CLAIM, storedByRelease01 } from '../../../testing/release-0.1.ts';
 import { renderJob } from '../render.ts';
 import { jobSchema } from '../schemas.ts';
 
-/** Guards upgrades: a job stored by an earlier release, with a worker at work, is read, canceled and finished by this one. */
+/**
+ * Guards upgrades: a job stored by an earlier release, with a worker at work, is read, canceled and finished by this
+ * one.
+ */
 
 describe('a job that release 0.1.0 stored', () => {
   it('is read, continues and ends under this gateway', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     const id = await storedByRelease01(account, Date.now());
-    // The new gateway starts: whatever runs next has only the storage.
+    // The new gateway starts with only the stored state.
     await abortAllDurableObjects();
 
     const before = jobSchema.parse(await (await call(`/v1/jobs/${id}`)).json());

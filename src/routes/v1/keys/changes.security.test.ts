@@ -6,7 +6,7 @@ import { uuidV7 } from '../../../lib/ids.ts';
 import { postJson, problemOf } from '../../../testing/gateway.ts';
 import { madeKey, operator } from '../../../testing/keys.ts';
 
-/** How many changes of its keys an account may have in a day, and how long what they leave is kept. */
+/** The daily limit of key changes of an account, and the retention of their records. */
 
 const HOUR_MS = 3_600_000;
 const patch = (name: string): RequestInit => ({ ...postJson({ name }), method: 'PATCH' });

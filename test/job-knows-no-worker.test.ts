@@ -6,10 +6,10 @@ const src = resolve(import.meta.dirname, '..', 'src');
 const FOLDERS = ['domain/job', 'durable-objects/job'];
 
 /**
- * What only a provider knows: which worker runs on an endpoint, that its runs are polled, and how its files travel. `data_base64`, of
+ * What only a provider knows: which worker runs on an endpoint, its polled runs, and how its files travel. `data_base64`, of
  * the worker contract, is the name of a field.
  */
-const OF_A_PROVIDER = /worker-?comfyui|polled|(?<!data_)base64|gpu\/(?:runpod|worker-comfyui)\//i;
+const OF_A_PROVIDER = /worker-?comfyui|polled[ -]?run|(?<!data_)base64|gpu\/(?:runpod|worker-comfyui)\//i;
 
 const linesOf = (folder: string): string[] =>
   readdirSync(join(src, folder), { recursive: true, encoding: 'utf8' })

@@ -55,15 +55,14 @@ afterAll(async () => {
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** The same bytes that the handler makes. */
+/**
+ * The same bytes that the handler makes, by one call: a loop over small blocks kept the process busy for longer than the
+ * gateway keeps a connection open, and the next request went out on a closed one.
+ */
 function picture(size: number): Uint8Array<ArrayBuffer> {
-  const parts = [Buffer.from('89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de', 'hex')];
-  let block = Buffer.from('picture');
-  for (let made = 33; made < size; made += 32) {
-    block = createHash('sha256').update(block).digest();
-    parts.push(block);
-  }
-  return new Uint8Array(Buffer.concat(parts).subarray(0, size));
+  const header = Buffer.from('89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de', 'hex');
+  const noise = createHash('shake256', { outputLength: size }).update('picture').digest();
+  return new Uint8Array(Buffer.concat([header, noise]).subarray(0, size));
 }
 
 const graph = (inputs: Record<string, unknown>) => ({ '1': { class_type: 'Answer', inputs } });

@@ -223,7 +223,7 @@ SIDE_BY_SIDE: dict[str, tuple[Steps, Json]] = {
 
 
 async def record(url: str, cases: dict[str, Json]) -> dict[str, Json]:
-    """What each case came to, by its name. `cases`: what was recorded of the oldest version."""
+    """What each case came to, by its name. `cases` are the recordings of the oldest version."""
     found: dict[str, Json] = {}
     async with aiohttp.ClientSession() as http:
         comfy = Client(http, url)

@@ -13,7 +13,7 @@ from worker_gpu.log import Log
 from worker_gpu.shape import JsonObject, maybe_object
 
 FIRST_S = 1.0
-"""Before the first message: of a job that is over by then nobody sees progress, and its answer would wait for it."""
+"""Before the first message: a job that ends by then needs no progress, and its response does not wait for a message."""
 GAP_S = 0.5
 """Between messages: a status is polled, and each message is a request."""
 LAST_S = 5.0
@@ -47,7 +47,7 @@ class StatusReporter:
         self._news.set()
 
     async def close(self) -> None:
-        """Post no further message. Waits for one that is being posted, so that the response comes after it."""
+        """Post no further message. Waits until the current one is posted, so that the response comes after it."""
         self._latest = None
         if self._posting:
             with contextlib.suppress(TimeoutError):

@@ -30,7 +30,8 @@ def signed(
     payload_sha256: str,
     now: float,
 ) -> dict[str, str]:
-    """`headers` plus those that authenticate the request. `path` is already encoded; `now` is in seconds since 1970."""
+    """`headers` plus the authentication headers of the request. `path` is already encoded; `now` is in seconds since
+    1970."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     scope = f"{stamp[:8]}/{credentials.region}/s3/aws4_request"
     sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": stamp}

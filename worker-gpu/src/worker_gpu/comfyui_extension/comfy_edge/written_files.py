@@ -64,7 +64,7 @@ class WrittenFiles:
         return found
 
     def _read(self, *, everything: bool) -> "Iterator[tuple[str, _Stamp]]":
-        """The files of all folders, or only of those that may have changed since they were read."""
+        """The files of all folders, or of the folders that may have changed since they were read."""
         folders = [root.path for root in self._roots]
         while folders:
             folder = folders.pop()

@@ -24,7 +24,7 @@ class StripResult(Enum):
     REMOVED = "removed"
     NONE_FOUND = "none found"
     NOT_SUPPORTED = "not supported"
-    """The type of the file is one that ComfyUI's own savers do not write."""
+    """ComfyUI's own savers do not write files of this type."""
     DAMAGED = "damaged"
     """The content of the file does not match its first bytes."""
 

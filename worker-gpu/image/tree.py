@@ -126,7 +126,7 @@ def missing(tree: Tree, flags: set[str], routes: set[str]) -> list[str]:
 def worker_uses(source: Path) -> tuple[set[str], set[str]]:
     """The flags that the worker starts ComfyUI with, and the routes that it calls, from the source of the worker."""
     flags: set[str] = set()
-    for path in (source / "boot.py", source / "settings.py"):
+    for path in (source / "lifecycle/comfyui.py", source / "settings.py"):
         flags |= set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text()))
     client = (source / "comfy" / "client.py").read_text()
     routes = set(re.findall(r'"(/[a-z_/{}]+)', client))

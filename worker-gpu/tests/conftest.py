@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 TEST_LIMIT_S = 60
-"""A test that hangs ends the run with every stack shown; single waits are bounded much lower (fakes/notice.py)."""
+"""A test that hangs ends the run with every stack shown; single waits are shorter (fakes/notification.py)."""
 
 # The same cases each time: a failure is one of this change, not of chance. No deadline: machines differ.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

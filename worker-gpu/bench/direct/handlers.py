@@ -37,23 +37,23 @@ async def serve(handle: Handle, answers: "os.PathLike[str] | int") -> None:
 def ours(answers: int) -> None:
     """The worker's handler, as `python -m worker_gpu` gives it to the SDK."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
-    from worker_gpu.boot import make_comfy
+    from worker_gpu.lifecycle.comfyui import make_comfyui
+    from worker_gpu.lifecycle.startup import make_models, start_up
     from worker_gpu.log import Log
-    from worker_gpu.patience import Patience
     from worker_gpu.settings import read_settings
-    from worker_gpu.startup import make_models, start_up
+    from worker_gpu.timeouts import Timeouts
 
-    settings, patience = read_settings(os.environ), Patience()
+    settings, timeouts = read_settings(os.environ), Timeouts()
     log = Log(sys.stdout, settings.log_form)
-    comfy = make_comfy(settings, os.environ, patience, log)
+    comfy = make_comfyui(settings, os.environ, timeouts, log)
     try:
         comfy.launch()
-        ready = asyncio.run(start_up(settings, comfy, make_models(dict(os.environ), log), patience, log))
+        ready = asyncio.run(start_up(settings, comfy, make_models(dict(os.environ), log), timeouts, log))
         from worker_gpu.handler import Handler, make_handle
 
         async def run() -> None:
             handler = Handler(ready)
-            handler.settle_in()
+            handler.open_early()
             await serve(make_handle(handler, log), answers)
             await handler.close()
 

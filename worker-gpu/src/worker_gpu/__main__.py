@@ -5,12 +5,12 @@ import dataclasses
 import os
 import sys
 
-from worker_gpu.boot import make_comfy
+from worker_gpu.lifecycle.comfyui import make_comfyui
+from worker_gpu.lifecycle.process_guard import hide_from_others
 from worker_gpu.log import Log
 from worker_gpu.models.comfyui_paths import with_model_folders
-from worker_gpu.patience import Patience
 from worker_gpu.settings import BadSetting, read_settings, start_advice
-from worker_gpu.tether import hide_from_others
+from worker_gpu.timeouts import Timeouts
 
 
 def main() -> int:
@@ -29,20 +29,20 @@ def main() -> int:
     advice = start_advice(os.environ, settings)
     if advice is not None:
         log.warn("start limit is short", advice=advice)
-    patience = dataclasses.replace(Patience(), start_s=settings.start_timeout_s, cancel_s=settings.cancel_grace_s)
+    timeouts = dataclasses.replace(Timeouts(), start_s=settings.start_timeout_s, cancel_s=settings.cancel_grace_s)
     settings = with_model_folders(settings, os.environ, log)
-    comfy = make_comfy(settings, os.environ, patience, log)
+    comfy = make_comfyui(settings, os.environ, timeouts, log)
     try:
         comfy.launch()
     except OSError as error:
         log.error("comfyui cannot be launched", cause=type(error).__name__)
         return 2
     # What takes time to import comes while ComfyUI starts.
-    from worker_gpu.startup import GpuBroken, make_models, start_up
+    from worker_gpu.lifecycle.startup import GpuBroken, make_models, start_up
 
     try:
         models = make_models(dict(os.environ), log)
-        ready = asyncio.run(start_up(settings, comfy, models, patience, log))
+        ready = asyncio.run(start_up(settings, comfy, models, timeouts, log))
         from worker_gpu.handler import serve
 
         serve(ready)

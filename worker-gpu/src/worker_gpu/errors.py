@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from worker_gpu.public import public_text
-from worker_gpu.shape import JsonObject
+from worker_gpu.json_readers import JsonObject
+from worker_gpu.redaction import public_text
 
 Code = Literal[
     "invalid_workflow",

@@ -14,19 +14,19 @@ import runpod
 from runpod.http_client import AsyncClientSession  # pyright: ignore[reportUnknownVariableType] -- untyped
 from runpod.serverless.modules.rp_http import send_result  # pyright: ignore[reportUnknownVariableType] -- untyped
 
-from worker_gpu.contract import Receipt, Ticket
 from worker_gpu.diagnose.report import debug, health
 from worker_gpu.direct.progress import StatusReporter
 from worker_gpu.direct.request import is_direct, named_action
 from worker_gpu.direct.response import response_limit
 from worker_gpu.direct.run import SendProgress, error_response, run_direct
 from worker_gpu.direct.stream import stream_job
+from worker_gpu.job.job_runner import run_job
+from worker_gpu.json_readers import Json, JsonObject, ShapeError, maybe_object, maybe_text, well_formed_object
+from worker_gpu.lifecycle.process_guard import end_forks_with_parent
+from worker_gpu.lifecycle.ready import Ready
+from worker_gpu.lifecycle.worker_context import Deps, WorkerContext, open_worker_context
 from worker_gpu.log import Log
-from worker_gpu.ready import Ready
-from worker_gpu.runner import run_job
-from worker_gpu.shape import Json, JsonObject, ShapeError, maybe_object, maybe_text, well_formed_object
-from worker_gpu.tether import tether_forks
-from worker_gpu.workplace import Tools, Workplace, open_workplace
+from worker_gpu.wire.contract import Receipt, Ticket
 
 
 class Handler:
@@ -37,8 +37,8 @@ class Handler:
         self._log = ready.log
         self._open = contextlib.AsyncExitStack()
         self._opening = asyncio.Lock()
-        self._place: Workplace | None = None
-        self._settling: asyncio.Task[Workplace] | None = None
+        self._context: WorkerContext | None = None
+        self._opening_early: asyncio.Task[WorkerContext] | None = None
 
     async def __call__(self, job: "dict[str, Any]", tell: SendProgress) -> JsonObject:
         """Do what `job["input"]` asks: the action it names, the graph it holds, or the ticket it is. Gives the answer
@@ -52,45 +52,45 @@ class Handler:
         if action is not None:
             return await self._act(action, maybe_object(given))
         if is_direct(given):
-            return await run_direct(await self._workplace(), str(job.get("id")), given, tell)
+            return await run_direct(await self._open_context(), str(job.get("id")), given, tell)
         try:
             ticket = Ticket.parse(given, self._ready.settings.gateway_origin)
         except ShapeError as error:
             self._log.error("ticket not understood", cause=str(error))
             named = maybe_text(maybe_object(given).get("job"))
             return Receipt(named, None, "refused", "invalid_ticket").to_wire()
-        return (await run_job(await self._workplace(), ticket)).to_wire()
+        return (await run_job(await self._open_context(), ticket)).to_wire()
 
-    def settle_in(self) -> None:
+    def open_early(self) -> None:
         """Open the workplace before there is a job: the background models begin, the socket to ComfyUI stands."""
-        if self._settling is None:
-            self._settling = asyncio.get_running_loop().create_task(self._workplace())
+        if self._opening_early is None:
+            self._opening_early = asyncio.get_running_loop().create_task(self._open_context())
 
     async def close(self) -> None:
         """Leave the workplace."""
         await self._open.aclose()
 
     async def _act(self, action: str, asked: JsonObject) -> JsonObject:
-        place = await self._workplace()
+        context = await self._open_context()
         match action:
             case "health":
-                return await health(place)
+                return await health(context)
             case "debug":
-                return await debug(place, os.environ, with_catalog=asked.get("catalog") is True)
+                return await debug(context, os.environ, with_catalog=asked.get("catalog") is True)
             case _:
                 return error_response("invalid_request", "action: must be health or debug")
 
-    async def _workplace(self) -> Workplace:
+    async def _open_context(self) -> WorkerContext:
         async with self._opening:
-            if self._place is None:
+            if self._context is None:
                 ready = self._ready
-                opened = open_workplace(
-                    ready.settings, ready.comfy, ready.patience, Tools(), ready.log, ready.known, ready.models
+                opened = open_worker_context(
+                    ready.settings, ready.comfy, ready.timeouts, Deps(), ready.log, ready.known, ready.models
                 )
-                self._place = await self._open.enter_async_context(opened)
+                self._context = await self._open.enter_async_context(opened)
                 if ready.models is not None:
                     ready.models.start_background()
-            return self._place
+            return self._context
 
 
 def make_handle(handler: Handler, log: Log) -> "Callable[[dict[str, Any]], Awaitable[JsonObject]]":
@@ -109,7 +109,7 @@ def make_handle(handler: Handler, log: Log) -> "Callable[[dict[str, Any]], Await
 def serve(ready: Ready) -> None:
     """Take jobs for a ComfyUI that has been started, until told to stop."""
     # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
-    tether_forks()
+    end_forks_with_parent()
     handler = Handler(ready)
 
     async def stream(job: "dict[str, Any]") -> AsyncGenerator[JsonObject]:
@@ -119,7 +119,7 @@ def serve(ready: Ready) -> None:
 
     def one_at_a_time(_current: int) -> int:
         # The SDK calls this in its loop before it asks for jobs: the only moment between its start and the first job.
-        handler.settle_in()
+        handler.open_early()
         return 1
 
     # The SDK asks what kind of function it was given, once: a stream is a choice for the whole worker.

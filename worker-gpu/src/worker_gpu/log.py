@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, TextIO, TypeAlias
 
-from worker_gpu.shape import well_formed_text
+from worker_gpu.json_readers import well_formed_text
 
 Field: TypeAlias = str | int | float | bool | None
 Form = Literal["json", "text"]

@@ -10,9 +10,9 @@ from pathlib import Path
 from shlex import split
 from typing import Literal
 
-from worker_gpu.build import Build, read_build
+from worker_gpu.build_info import Build, read_build
 from worker_gpu.direct.settings import BucketIncomplete, DirectSettings, read_bucket
-from worker_gpu.policy import NodePolicy
+from worker_gpu.job.node_policy import NodePolicy
 
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MEMORY_MB = 512

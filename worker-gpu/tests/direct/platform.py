@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text
+from worker_gpu.json_readers import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text
 
 REPOSITORY = Path(__file__).parents[3]
 STEP_S = 30.0

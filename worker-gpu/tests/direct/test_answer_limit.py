@@ -8,11 +8,10 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from direct.stage import direct_stage, entries
+from direct.harness import direct_harness, entries
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG, FakeComfy, Prompt, Script, holding
 from fakes.server import serving
-from worker_gpu.contract import Output
 from worker_gpu.direct.response import (
     ENVELOPE_BYTES,
     InlineFiles,
@@ -24,11 +23,12 @@ from worker_gpu.direct.response import (
 from worker_gpu.direct.run import MAX_TEXT_BESIDE_BUCKET_BYTES
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.errors import JobError
+from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.models.settings import Credentials
 from worker_gpu.outputs.files import LocalFile
 from worker_gpu.outputs.kinds import Kind
 from worker_gpu.outputs.upload import NamedFile
-from worker_gpu.shape import Json, JsonObject
+from worker_gpu.wire.contract import Output
 
 
 def saying(texts: list[str]) -> Script:
@@ -46,10 +46,10 @@ def saying(texts: list[str]) -> Script:
 @pytest.mark.parametrize("character", ["x", "é", '"'], ids=["plain", "two bytes", "escaped"])
 async def test_response_limit_counts_texts(tmp_path: Path, character: str) -> None:
     size = 1_000_000 // len(json.dumps(character, ensure_ascii=False)[1:-1].encode())
-    async with direct_stage(tmp_path, saying([character * size] * 9)) as stage:
-        fitting = await stage.run({"workflow": SAVE})
-        stage.comfy.script = saying([character * size] * 10)
-        answer = await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, saying([character * size] * 9)) as harness:
+        fitting = await harness.run({"workflow": SAVE})
+        harness.comfy.script = saying([character * size] * 10)
+        answer = await harness.run({"workflow": SAVE})
 
         assert len(entries(fitting, "text")) == 9
         assert wire_size({"output": fitting}) < 10_000_000
@@ -61,8 +61,8 @@ async def test_response_limit_counts_texts(tmp_path: Path, character: str) -> No
 async def test_response_limit_counts_the_fields_of_each_file(tmp_path: Path) -> None:
     """A thousand pictures whose content alone would fit."""
     files = {f"frame_{number:05}_.png": PNG + bytes(7380 - len(PNG)) for number in range(1000)}
-    async with direct_stage(tmp_path, listing(files)) as stage:
-        answer = await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, listing(files)) as harness:
+        answer = await harness.run({"workflow": SAVE})
 
         assert answer["code"] == "output_too_large"
         assert "BUCKET_ENDPOINT_URL" in str(answer["error"])
@@ -76,11 +76,11 @@ async def test_job_with_a_too_large_response_stops_before_its_end(tmp_path: Path
         await comfy.tell(prompt, "executed", node="2", display_node="2", output={"text": texts})
         return await holding()(comfy, prompt)
 
-    async with direct_stage(tmp_path, script) as stage:
-        answer = await stage.run({"workflow": SAVE, "timeout": 20})
+    async with direct_harness(tmp_path, script) as harness:
+        answer = await harness.run({"workflow": SAVE, "timeout": 20})
 
         assert answer["code"] == "output_too_large"
-        assert stage.comfy.prompts[0].interrupted.is_set()
+        assert harness.comfy.prompts[0].interrupted.is_set()
 
 
 @pytest.mark.asyncio
@@ -98,13 +98,13 @@ async def test_with_a_bucket_long_texts_become_files_and_links_count(tmp_path: P
     async with serving(store) as url:
         bucket = OutputBucket(f"{url}/bk", Credentials("k", "s", "auto"))
         direct = DirectSettings(bucket=bucket, max_answer_bytes=30_000)
-        async with direct_stage(tmp_path, saying([long, "short"]), direct) as stage:
-            answer = await stage.run({"workflow": SAVE})
+        async with direct_harness(tmp_path, saying([long, "short"]), direct) as harness:
+            answer = await harness.run({"workflow": SAVE})
             assert stored == ["/bk/job-1/2.txt"]
             assert [entry["type"] for entry in entries(answer, "text")] == ["s3_url", "text"]
 
-            stage.comfy.script = listing({f"{number}.png": PNG for number in range(60)})
-            crowded = await stage.run({"workflow": SAVE})
+            harness.comfy.script = listing({f"{number}.png": PNG for number in range(60)})
+            crowded = await harness.run({"workflow": SAVE})
             assert crowded["code"] == "output_too_large"
             assert "Links" in str(crowded["error"])
 

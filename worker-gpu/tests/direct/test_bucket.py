@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from direct.stage import direct_stage, entries
+from direct.harness import direct_harness, entries
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG
 from models.local_r2 import r2
@@ -25,8 +25,8 @@ async def test_outputs_are_stored_in_the_bucket_and_readable_by_their_links(tmp_
     with r2() as given:
         bucket = OutputBucket(f"{given.endpoint}/{given.name}", given.credentials, "out/")
         files = {"a b+é(1).png": PNG, "big.png": PNG + bytes(9_000_000)}
-        async with direct_stage(tmp_path, listing(files), DirectSettings(bucket=bucket)) as stage:
-            answer = await stage.run({"workflow": SAVE})
+        async with direct_harness(tmp_path, listing(files), DirectSettings(bucket=bucket)) as harness:
+            answer = await harness.run({"workflow": SAVE})
 
             found = {str(entry["filename"]): entry for entry in entries(answer, "images")}
             assert set(found) == set(files)
@@ -34,15 +34,15 @@ async def test_outputs_are_stored_in_the_bucket_and_readable_by_their_links(tmp_
                 assert entry["type"] == "s3_url"
                 assert fetch(str(entry["data"])) == files[name]
                 assert entry["sha256"] == hashlib.sha256(files[name]).hexdigest()
-            assert given.credentials.secret not in stage.log.getvalue()
+            assert given.credentials.secret not in harness.log.getvalue()
 
 
 @pytest.mark.asyncio
 async def test_bucket_that_rejects_an_upload_fails_the_job(tmp_path: Path) -> None:
     with r2() as given:
         wrong = OutputBucket(f"{given.endpoint}/{given.name}", Credentials("local", "another"), "")
-        async with direct_stage(tmp_path, listing({"a.png": PNG}), DirectSettings(bucket=wrong)) as stage:
-            answer = await stage.run({"workflow": SAVE})
+        async with direct_harness(tmp_path, listing({"a.png": PNG}), DirectSettings(bucket=wrong)) as harness:
+            answer = await harness.run({"workflow": SAVE})
 
             assert answer["code"] == "upload_failed"
             assert "another" not in str(answer)

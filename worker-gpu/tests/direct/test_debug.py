@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from direct.stage import direct_stage
+from direct.harness import direct_harness
 from fakes.comfy import holding
 from models.faulty_store import faulty_store
 from models.samples import manifest_bytes, model, settings, silent
 from worker_gpu.diagnose.probe import probe
 from worker_gpu.diagnose.report import MAX_FILES, debug, health
 from worker_gpu.direct.response import wire_size
+from worker_gpu.json_readers import JsonObject, maybe_list, maybe_object
 from worker_gpu.models.service import Models
-from worker_gpu.shape import JsonObject, maybe_list, maybe_object
 
 PARTS = {"log", "status", "versions", "gpu", "volumes", "disk", "comfyui", "models", "environment_names"}
 
@@ -53,8 +53,8 @@ async def test_report_names_a_failing_volume_and_keeps_its_other_parts(
     (volume / "models").mkdir(parents=True)
     well.mkdir()
     breaking(monkeypatch, volume, stale)
-    async with direct_stage(tmp_path, holding()) as stage:
-        report = await debug(stage.place, {"A": "secret"}, volumes=[volume, well])
+    async with direct_harness(tmp_path, holding()) as harness:
+        report = await debug(harness.context, {"A": "secret"}, volumes=[volume, well])
 
     assert set(report) >= PARTS
     assert [maybe_object(one).get("problem") for one in maybe_list(report["volumes"])] == ["OSError", None]
@@ -69,8 +69,8 @@ def test_hung_volume_delays_neither_report_nor_shutdown(tmp_path: Path, monkeypa
     breaking(monkeypatch, volume, lambda: (let_go.wait(), None)[1])
 
     async def ask() -> JsonObject:
-        async with direct_stage(tmp_path, holding()) as stage:
-            return await debug(stage.place, {}, timeout_s=0.2, volumes=[volume])
+        async with direct_harness(tmp_path, holding()) as harness:
+            return await debug(harness.context, {}, timeout_s=0.2, volumes=[volume])
 
     try:
         # The loop is closed before anything lets go: a thread that was waited for would hang this test.
@@ -98,9 +98,9 @@ print(asyncio.run(probe(threading.Event().wait, lambda problem: problem, 0.05)))
 
 @pytest.mark.asyncio
 async def test_worker_with_a_failing_disk_is_impaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with direct_stage(tmp_path, holding()) as stage:
-        breaking(monkeypatch, stage.place.settings.data_dir, stale)
-        report, full = await health(stage.place), await debug(stage.place, {}, volumes=[])
+    async with direct_harness(tmp_path, holding()) as harness:
+        breaking(monkeypatch, harness.context.settings.data_dir, stale)
+        report, full = await health(harness.context), await debug(harness.context, {}, volumes=[])
 
     assert (report["status"], report["disk_free_bytes"]) == ("impaired", None)
     assert set(full) >= PARTS
@@ -116,9 +116,9 @@ async def test_report_stays_complete_when_the_state_of_models_is_unknown(
     monkeypatch.setattr(Models, "health", broken)
     monkeypatch.setattr(Models, "inventory", broken)
     with faulty_store() as store:
-        async with direct_stage(tmp_path, holding()) as stage:
-            stage.place.models = Models(settings(tmp_path, store.bucket), silent())
-            report = await debug(stage.place, {}, volumes=[])
+        async with direct_harness(tmp_path, holding()) as harness:
+            harness.context.models = Models(settings(tmp_path, store.bucket), silent())
+            report = await debug(harness.context, {}, volumes=[])
 
     assert report["status"] == "impaired"
     assert set(report) >= PARTS
@@ -133,9 +133,9 @@ async def test_report_fits_the_limit_of_the_gateway_with_the_log_first(tmp_path:
         models = Models(settings(tmp_path, store.bucket), silent())
         await models.start()
         try:
-            async with direct_stage(tmp_path, holding()) as stage:
-                stage.place.models = models
-                report = await debug(stage.place, {}, volumes=[])
+            async with direct_harness(tmp_path, holding()) as harness:
+                harness.context.models = models
+                report = await debug(harness.context, {}, volumes=[])
         finally:
             await models.close()
 
@@ -147,10 +147,10 @@ async def test_report_fits_the_limit_of_the_gateway_with_the_log_first(tmp_path:
 
 @pytest.mark.asyncio
 async def test_debug_reads_the_node_classes_of_comfyui_on_request(tmp_path: Path) -> None:
-    async with direct_stage(tmp_path, holding()) as stage:
-        stage.comfy.nodes = {"SaveImage": {}, "EmptyImage": {}}
-        without = await debug(stage.place, {}, volumes=[])
-        report = await debug(stage.place, {}, volumes=[], with_catalog=True)
+    async with direct_harness(tmp_path, holding()) as harness:
+        harness.comfy.nodes = {"SaveImage": {}, "EmptyImage": {}}
+        without = await debug(harness.context, {}, volumes=[])
+        report = await debug(harness.context, {}, volumes=[], with_catalog=True)
 
         assert "catalog" not in without
         assert maybe_object(report["catalog"]) == {
@@ -163,9 +163,9 @@ async def test_debug_reads_the_node_classes_of_comfyui_on_request(tmp_path: Path
 
 @pytest.mark.asyncio
 async def test_debug_omits_the_node_classes_when_comfyui_does_not_answer(tmp_path: Path) -> None:
-    async with direct_stage(tmp_path, holding()) as stage:
-        stage.comfy.unwell = True
-        report = await debug(stage.place, {}, volumes=[], with_catalog=True)
+    async with direct_harness(tmp_path, holding()) as harness:
+        harness.comfy.unwell = True
+        report = await debug(harness.context, {}, volumes=[], with_catalog=True)
 
         assert "catalog" not in report
         assert set(report) >= PARTS
@@ -173,9 +173,9 @@ async def test_debug_omits_the_node_classes_when_comfyui_does_not_answer(tmp_pat
 
 @pytest.mark.asyncio
 async def test_report_names_a_comfyui_that_answers_nonsense(tmp_path: Path) -> None:
-    async with direct_stage(tmp_path, holding()) as stage:
-        stage.comfy.unwell = True
-        report = await debug(stage.place, {}, volumes=[])
+    async with direct_harness(tmp_path, holding()) as harness:
+        harness.comfy.unwell = True
+        report = await debug(harness.context, {}, volumes=[])
     assert report["status"] == "impaired"
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from direct.stage import direct_stage
+from direct.harness import direct_harness
 from direct.test_answers import listing
 from fakes.comfy import PNG
 from worker_gpu.direct.file_names import clashing, name_problem, with_linux_paths
-from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object
+from worker_gpu.json_readers import Json, JsonObject, decode, maybe_list, maybe_object
 
 CASES = maybe_object(decode((Path(__file__).parents[3] / "src" / "testing" / "file-names.json").read_bytes()))
 PATHS = [maybe_object(case) for case in maybe_list(CASES["paths"])]
@@ -73,10 +73,10 @@ async def test_input_file_replaces_the_value_equal_to_its_name(tmp_path: Path, n
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
     }
     images: list[Json] = [{"name": name, "image": base64.b64encode(PNG).decode()}]
-    async with direct_stage(tmp_path, listing({"a.png": PNG})) as stage:
-        answer = await stage.run({"workflow": graph, "images": images})
+    async with direct_harness(tmp_path, listing({"a.png": PNG})) as harness:
+        answer = await harness.run({"workflow": graph, "images": images})
 
         assert "error" not in answer
-        (prompt,) = stage.comfy.prompts
+        (prompt,) = harness.comfy.prompts
         loaded = maybe_object(maybe_object(prompt.graph["1"])["inputs"])["image"]
-        assert stage.comfy.inputs == {str(loaded): PNG}
+        assert harness.comfy.inputs == {str(loaded): PNG}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object
+from worker_gpu.json_readers import JsonObject, decode, maybe_list, maybe_object
 
 REPOSITORY = Path(__file__).parents[3]
 LIMIT_S = 40

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from direct.stage import direct_stage, entries
+from direct.harness import direct_harness, entries
 from direct.test_answers import listing
 from fakes.comfy import PNG, FakeComfy, Prompt
 from models.faulty_store import faulty_store
 from models.samples import content, manifest_bytes, model, settings, silent
+from worker_gpu.json_readers import JsonObject
 from worker_gpu.models.service import Models
-from worker_gpu.shape import JsonObject
 
 pytestmark = pytest.mark.asyncio
 
@@ -36,16 +36,16 @@ async def test_job_fetches_a_model_before_it_runs_and_shows_that(tmp_path: Path)
         models = Models(settings(tmp_path, store.bucket), silent())
         await models.start()
         try:
-            async with direct_stage(tmp_path, script) as stage:
-                stage.place.models = models
-                answer = await stage.run({"workflow": GRAPH})
+            async with direct_harness(tmp_path, script) as harness:
+                harness.context.models = models
+                answer = await harness.run({"workflow": GRAPH})
         finally:
             await models.close()
 
     assert [entry["filename"] for entry in entries(answer, "images")] == ["a.png"]
     assert seen == [True]
-    assert stage.told[0]["stage"] == "models"
-    assert "of 0 MB, 1 of 1 files" in str([told.get("message") for told in stage.told if "message" in told][-1])
+    assert harness.told[0]["stage"] == "models"
+    assert "of 0 MB, 1 of 1 files" in str([told.get("message") for told in harness.told if "message" in told][-1])
 
 
 async def test_missing_model_fails_the_job_before_it_runs(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ async def test_missing_model_fails_the_job_before_it_runs(tmp_path: Path) -> Non
         models = Models(settings(tmp_path, store.bucket), silent())
         await models.start()
         try:
-            async with direct_stage(tmp_path, listing({})) as stage:
-                stage.place.models = models
-                answer = await stage.run({"workflow": GRAPH})
-                assert stage.comfy.prompts == []
+            async with direct_harness(tmp_path, listing({})) as harness:
+                harness.context.models = models
+                answer = await harness.run({"workflow": GRAPH})
+                assert harness.comfy.prompts == []
         finally:
             await models.close()
 

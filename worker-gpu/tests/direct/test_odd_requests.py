@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from direct.stage import DirectStage, direct_stage
+from direct.harness import DirectHarness, direct_harness
 from direct.test_answers import SAVE
 from fakes.comfy import FakeComfy, Prompt
 from worker_gpu.direct.request import MAX_DEPTH
 from worker_gpu.handler import Handler
-from worker_gpu.ready import Ready
-from worker_gpu.shape import Json, JsonObject
+from worker_gpu.json_readers import Json, JsonObject
+from worker_gpu.lifecycle.ready import Ready
 
 Anything: TypeAlias = st.SearchStrategy[Any]
 
@@ -84,10 +84,10 @@ async def saying_hello(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
 
 
 @contextlib.asynccontextmanager
-async def handler_of(stage: DirectStage) -> AsyncGenerator[Handler]:
+async def handler_of(harness: DirectHarness) -> AsyncGenerator[Handler]:
     """What the SDK calls, with the stage's ComfyUI and log."""
-    place = stage.place
-    handler = Handler(Ready(place.settings, place.comfy, place.known, None, place.patience, place.log))
+    context = harness.context
+    handler = Handler(Ready(context.settings, context.comfy, context.known, None, context.timeouts, context.log))
     try:
         yield handler
     finally:
@@ -98,11 +98,11 @@ def test_odd_json_is_rejected_with_a_reason(tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
 
-        async def open_both() -> tuple[DirectStage, Handler]:
-            stage = await stack.enter_async_context(direct_stage(tmp_path, saying_hello))
-            return stage, await stack.enter_async_context(handler_of(stage))
+        async def open_both() -> tuple[DirectHarness, Handler]:
+            harness = await stack.enter_async_context(direct_harness(tmp_path, saying_hello))
+            return harness, await stack.enter_async_context(handler_of(harness))
 
-        stage, handler = runner.run(open_both())
+        harness, handler = runner.run(open_both())
         seen: set[object] = set()
 
         @given(value=INPUT)
@@ -114,14 +114,14 @@ def test_odd_json_is_rejected_with_a_reason(tmp_path: Path) -> None:
             seen.add(answer.get("code"))
             assert answer.get("code") is None or answer["code"] in SENDERS_FAULT
             assert "Traceback" not in str(answer)
-            assert "bug in the worker" not in stage.log.getvalue()
+            assert "bug in the worker" not in harness.log.getvalue()
 
         sent: list[JsonObject] = []
         try:
             ask()
             # A search that only ever meets one kind of answer shows nothing.
             assert seen >= {None, "invalid_request", "invalid_workflow", "invalid_ticket"}
-            assert list((stage.place.settings.data_dir / "spool").glob("*")) == []
+            assert list((harness.context.settings.data_dir / "spool").glob("*")) == []
         finally:
             runner.run(stack.aclose())
 
@@ -135,23 +135,23 @@ def nested(levels: int) -> Json:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 900, 100_000])
-@pytest.mark.parametrize("place", ["workflow", "params", "images", "other"])
-async def test_nesting_over_the_limit_is_rejected_with_a_reason(tmp_path: Path, levels: int, place: str) -> None:
+@pytest.mark.parametrize("field", ["workflow", "params", "images", "other"])
+async def test_nesting_over_the_limit_is_rejected_with_a_reason(tmp_path: Path, levels: int, field: str) -> None:
     deep = nested(levels)
     given: JsonObject = {"workflow": {"2": {"class_type": "X", "inputs": {"a": deep}}}}
-    if place != "workflow":
-        given = {"workflow": SAVE, place: {"2": {"a": deep}} if place == "params" else deep}
-    async with direct_stage(tmp_path, saying_hello) as stage:
-        answer = await stage.run(given)
+    if field != "workflow":
+        given = {"workflow": SAVE, field: {"2": {"a": deep}} if field == "params" else deep}
+    async with direct_harness(tmp_path, saying_hello) as harness:
+        answer = await harness.run(given)
 
         assert answer["code"] in ("invalid_request", "invalid_workflow")
         assert "deep" in str(answer["error"])
-        assert stage.comfy.prompts == []
+        assert harness.comfy.prompts == []
 
 
 @pytest.mark.asyncio
 async def test_nesting_at_the_limit_runs(tmp_path: Path) -> None:
     graph: JsonObject = {"2": {"class_type": "X", "inputs": {"a": nested(MAX_DEPTH - 5)}}}
-    async with direct_stage(tmp_path, saying_hello) as stage:
-        assert "error" not in await stage.run({"workflow": graph})
-        assert "error" not in await stage.run({"workflow": json.dumps(graph)})
+    async with direct_harness(tmp_path, saying_hello) as harness:
+        assert "error" not in await harness.run({"workflow": graph})
+        assert "error" not in await harness.run({"workflow": json.dumps(graph)})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from direct.platform import STEP_S, Platform, platform
-from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
+from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object
 
 SAVE: dict[str, Json] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},

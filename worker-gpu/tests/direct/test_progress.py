@@ -6,8 +6,8 @@ import io
 import pytest
 
 from worker_gpu.direct.progress import StatusReporter
+from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.log import Log
-from worker_gpu.shape import Json, JsonObject
 
 pytestmark = pytest.mark.asyncio
 

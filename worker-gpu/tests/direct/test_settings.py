@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from worker_gpu.policy import NodePolicy
+from worker_gpu.job.node_policy import NodePolicy
+from worker_gpu.json_readers import JsonObject, decode, maybe_list, maybe_object
 from worker_gpu.settings import BadSetting, read_settings, start_advice
-from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object
 
 URL = {"COMFYUI_URL": "http://x"}
 

@@ -14,21 +14,21 @@ from aiohttp import web
 
 from direct.test_answers import SAVE, listing
 from fakes.comfy import PNG, FakeComfy
-from fakes.own import engine_settings
+from fakes.harness import QUICK, make_settings
+from fakes.own_comfyui import engine_settings
 from fakes.server import serving
-from fakes.stage import QUICK, make_settings
-from worker_gpu.boot import ExternalComfy, OwnComfy
-from worker_gpu.build import read_build
+from worker_gpu.build_info import read_build
 from worker_gpu.diagnose.gpu import query_gpus, read_gpus
 from worker_gpu.diagnose.report import describe_volume, list_models
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
 from worker_gpu.handler import Handler
+from worker_gpu.json_readers import maybe_list, maybe_object
+from worker_gpu.lifecycle.comfyui import ExternalComfy, OwnComfy
+from worker_gpu.lifecycle.startup import GpuBroken, start_up
 from worker_gpu.log import Log
 from worker_gpu.models.settings import Credentials
-from worker_gpu.patience import Patience
 from worker_gpu.settings import read_settings
-from worker_gpu.shape import maybe_list, maybe_object
-from worker_gpu.startup import GpuBroken, start_up
+from worker_gpu.timeouts import Timeouts
 
 
 @pytest.mark.asyncio
@@ -83,14 +83,14 @@ async def test_failed_warm_up_is_logged_and_the_worker_starts(tmp_path: Path) ->
 @pytest.mark.asyncio
 async def test_start_waits_up_to_ten_minutes_for_a_slow_comfyui(tmp_path: Path) -> None:
     """Readiness is held as long as it does not answer: not by a count of looks, and not by a fixed wait."""
-    assert Patience().start_s == 600
+    assert Timeouts().start_s == 600
     assert read_settings({"COMFYUI_URL": "http://x"}).start_timeout_s == 600
     comfy, written = FakeComfy(listing({"a.png": PNG})), io.StringIO()
     comfy.unwell = True
-    patience = dataclasses.replace(QUICK, start_s=600)
+    timeouts = dataclasses.replace(QUICK, start_s=600)
     async with serving(comfy.application()) as url:
         starting = asyncio.create_task(
-            start_up(make_settings(tmp_path, url), ExternalComfy(url, patience), None, patience, Log(written))
+            start_up(make_settings(tmp_path, url), ExternalComfy(url, timeouts), None, timeouts, Log(written))
         )
         await comfy.notice.until(lambda: len(comfy.calls) > 20)
         assert not starting.done()
@@ -108,7 +108,7 @@ async def test_each_job_fails_with_the_log_of_a_comfyui_that_cannot_start(tmp_pa
     settings = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"})
     path = settings.comfyui_path
     assert path is not None
-    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=30.0, terminate_s=0.5), Log(io.StringIO()))
+    comfy = OwnComfy(settings, path, os.environ, Timeouts(start_s=30.0, terminate_s=0.5), Log(io.StringIO()))
     ready = await start_up(settings, comfy, None, QUICK, Log(written))
     assert "comfyui did not start" in written.getvalue()
 
@@ -200,7 +200,7 @@ async def test_start_log_names_nodes_that_were_not_imported(tmp_path: Path) -> N
     main.parent.mkdir()
     main.write_text("print('   0.1 seconds (IMPORT FAILED): /opt/comfyui/custom_nodes/ComfyUI-Broken', flush=True)\n")
     settings = engine_settings(tmp_path / "data", {"COMFYUI_PATH": str(main.parent)})
-    comfy = OwnComfy(settings, main.parent, os.environ, Patience(start_s=10, terminate_s=0.5), Log(io.StringIO()))
+    comfy = OwnComfy(settings, main.parent, os.environ, Timeouts(start_s=10, terminate_s=0.5), Log(io.StringIO()))
     with pytest.raises(Exception, match="exited with 0"):
         await comfy.start()
     await asyncio.wait_for(comfy.wait_exit(), 10)

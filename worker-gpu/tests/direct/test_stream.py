@@ -8,7 +8,7 @@ import pytest
 from worker_gpu.direct.response import wire_size
 from worker_gpu.direct.run import SendProgress
 from worker_gpu.direct.stream import PROGRESS_SHARE, stream_job
-from worker_gpu.shape import Json, JsonObject
+from worker_gpu.json_readers import Json, JsonObject
 
 pytestmark = pytest.mark.asyncio
 
@@ -69,9 +69,9 @@ async def test_stream_sends_the_latest_progress_when_it_is_due() -> None:
 
 
 async def test_stream_sends_all_stages_and_outputs_in_order() -> None:
-    stage: JsonObject = {"type": "stage", "stage": "executing"}
+    harness: JsonObject = {"type": "stage", "stage": "executing"}
     outputs: list[JsonObject] = [{"type": "output", "filename": f"{number}.png"} for number in range(5)]
-    assert await collected(told_by(stage, *outputs)) == [stage, *outputs, ANSWER]
+    assert await collected(told_by(harness, *outputs)) == [harness, *outputs, ANSWER]
 
 
 async def test_stream_drops_pending_chunks_when_the_run_ends() -> None:

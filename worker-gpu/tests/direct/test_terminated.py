@@ -16,11 +16,11 @@ import pytest
 from direct.platform import STEP_S, Platform, platform
 from direct.test_platform import SAVE, slow
 from fakes.gateway import FakeGateway, Job
+from fakes.harness import JOB
 from fakes.server import serving
-from fakes.stage import JOB
 from models.faulty_store import Asked, Fault, faulty_store
 from models.samples import content, manifest_bytes, model
-from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
+from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object
 
 LORA = "loras/style.safetensors"
 BODY = content(100_000)

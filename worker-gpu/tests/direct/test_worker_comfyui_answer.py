@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from direct.stage import direct_stage, entries
+from direct.harness import direct_harness, entries
 from direct.test_answers import SAVE, SUCCEEDED
 from fakes.comfy import CONTENT, PNG, FakeComfy, Prompt, Script, files_in, playing
 from fakes.recordings import Recording
 from fakes.server import serving
 from worker_gpu.direct.settings import DirectSettings, OutputBucket
+from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object
 from worker_gpu.models.settings import Credentials
-from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
 
 pytestmark = pytest.mark.asyncio
 
@@ -66,8 +66,8 @@ def names(answer: JsonObject, kind: str) -> list[tuple[Json, Json]]:
 async def test_answer_to_a_recorded_run_holds_the_answer_of_worker_comfyui(case: Recording, tmp_path: Path) -> None:
     assert case.entry is not None
     expected = worker_comfyui_answer(case.entry)
-    async with direct_stage(tmp_path, playing(case)) as stage:
-        answer = await stage.run({"workflow": dict(case.graph)})
+    async with direct_harness(tmp_path, playing(case)) as harness:
+        answer = await harness.run({"workflow": dict(case.graph)})
 
         images: list[Json] = [
             {key: entry[key] for key in ("filename", "type", "data")} for entry in entries(answer, "images")
@@ -80,8 +80,8 @@ async def test_answer_to_a_recorded_run_holds_the_answer_of_worker_comfyui(case:
 
 
 async def test_images_have_their_subfolder_beside_the_bare_name(tmp_path: Path) -> None:
-    async with direct_stage(tmp_path, listing({"images": [file("a.png", "x/y"), file("a.png")]})) as stage:
-        answer = await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, listing({"images": [file("a.png", "x/y"), file("a.png")]})) as harness:
+        answer = await harness.run({"workflow": SAVE})
 
         assert names(answer, "images") == [("a.png", "x/y"), ("a.png", "")]
 
@@ -90,8 +90,8 @@ async def test_images_have_their_subfolder_beside_the_bare_name(tmp_path: Path) 
     "content", [CONTENT["mp4"], b"GIF89a" + b"x" * 20, b"fLaC" + b"x" * 20], ids=["mp4", "gif", "flac"]
 )
 async def test_images_hold_every_kind_of_file_listed_under_images(tmp_path: Path, content: bytes) -> None:
-    async with direct_stage(tmp_path, listing({"images": [file("a.bin", "s")]}, content)) as stage:
-        answer = await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, listing({"images": [file("a.bin", "s")]}, content)) as harness:
+        answer = await harness.run({"workflow": SAVE})
 
         (entry,) = entries(answer, "images")
         assert (entry["filename"], entry["subfolder"], entry["type"]) == ("a.bin", "s", "base64")
@@ -102,16 +102,16 @@ async def test_images_hold_every_kind_of_file_listed_under_images(tmp_path: Path
 @pytest.mark.parametrize("keys", [("images", "gifs"), ("gifs", "images")])
 async def test_images_hold_a_file_that_another_key_lists_too(tmp_path: Path, keys: tuple[str, str]) -> None:
     output: JsonObject = {key: [file("a.mp4")] for key in keys}
-    async with direct_stage(tmp_path, listing(output, CONTENT["mp4"])) as stage:
-        answer = await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, listing(output, CONTENT["mp4"])) as harness:
+        answer = await harness.run({"workflow": SAVE})
 
         assert names(answer, "images") == [("a.mp4", "")]
         assert "videos" not in answer
 
 
 async def test_a_video_listed_under_another_key_stays_in_videos(tmp_path: Path) -> None:
-    async with direct_stage(tmp_path, listing({"gifs": [file("a.mp4", "s")]}, CONTENT["mp4"])) as stage:
-        answer = await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, listing({"gifs": [file("a.mp4", "s")]}, CONTENT["mp4"])) as harness:
+        answer = await harness.run({"workflow": SAVE})
 
         assert names(answer, "videos") == [("a.mp4", "s")]
         assert (answer["images"], answer["status"]) == ([], "success_no_images")
@@ -119,8 +119,8 @@ async def test_a_video_listed_under_another_key_stays_in_videos(tmp_path: Path) 
 
 async def test_images_mark_a_file_of_the_temp_folder(tmp_path: Path) -> None:
     output: JsonObject = {"images": [file("a.png"), file("a.png", folder="temp")]}
-    async with direct_stage(tmp_path, listing(output)) as stage:
-        answer = await stage.run({"workflow": SAVE, "options": {"temp_outputs": True}})
+    async with direct_harness(tmp_path, listing(output)) as harness:
+        answer = await harness.run({"workflow": SAVE, "options": {"temp_outputs": True}})
 
         assert [(entry["filename"], entry.get("temp")) for entry in entries(answer, "images")] == [
             ("a.png", None),
@@ -137,8 +137,10 @@ async def test_images_in_a_bucket_have_the_bare_name_and_a_link(tmp_path: Path) 
     store.router.add_put("/{key:.*}", put)
     async with serving(store) as url:
         direct = DirectSettings(bucket=OutputBucket(f"{url}/bk", Credentials("k", "s", "auto")))
-        async with direct_stage(tmp_path, listing({"images": [file("v.mp4", "s")]}, CONTENT["mp4"]), direct) as stage:
-            answer = await stage.run({"workflow": SAVE})
+        async with direct_harness(
+            tmp_path, listing({"images": [file("v.mp4", "s")]}, CONTENT["mp4"]), direct
+        ) as harness:
+            answer = await harness.run({"workflow": SAVE})
 
             (entry,) = entries(answer, "images")
             assert (entry["filename"], entry["subfolder"], entry["type"]) == ("v.mp4", "s", "s3_url")
@@ -146,8 +148,8 @@ async def test_images_in_a_bucket_have_the_bare_name_and_a_link(tmp_path: Path) 
 
 
 async def test_progress_names_an_output_as_the_answer_does(tmp_path: Path) -> None:
-    async with direct_stage(tmp_path, listing({"images": [file("a.png", "s")]})) as stage:
-        await stage.run({"workflow": SAVE})
+    async with direct_harness(tmp_path, listing({"images": [file("a.png", "s")]})) as harness:
+        await harness.run({"workflow": SAVE})
 
-        (told,) = [each for each in stage.told if each["type"] == "output"]
+        (told,) = [each for each in harness.told if each["type"] == "output"]
         assert (told["filename"], told["subfolder"]) == ("a.png", "s")

@@ -14,11 +14,11 @@ from typing import TypeAlias
 
 from aiohttp import WSMsgType, web
 
-from fakes.notice import Notice
+from fakes.notification import Notification
 from fakes.recordings import Recording, object_info
 from worker_gpu.comfyui_extension.comfy_edge.written_files import Root, WrittenFiles
-from worker_gpu.job_folders import Folders
-from worker_gpu.shape import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
+from worker_gpu.job.folders import Folders
+from worker_gpu.json_readers import Json, JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 8
 CONTENT = {
@@ -109,7 +109,7 @@ class FakeComfy:
         self._views = 0
         self.reports_by_message = True
         """Whether the worker's package inside it sends its report, besides putting it into the history."""
-        self.notice = Notice()
+        self.notice = Notification()
         self._jobs_api = jobs_api
         self._tasks: set[asyncio.Task[None]] = set()
 

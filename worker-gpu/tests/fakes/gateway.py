@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from aiohttp import WSMsgType, web
 
-from fakes.notice import Notice
-from worker_gpu.shape import (
+from fakes.notification import Notification
+from worker_gpu.json_readers import (
     Json,
     JsonObject,
     decode,
@@ -79,7 +79,7 @@ class FakeGateway:
         self.hold_inputs: asyncio.Event | None = None
         self.hold_catalog: asyncio.Event | None = None
         self.serve_instead: bytes | None = None
-        self.notice = Notice()
+        self.notice = Notification()
         self._parts: dict[str, dict[int, bytes]] = {}
         self._asked: dict[str, JsonObject] = {}
         self._claimed_by: str | None = None

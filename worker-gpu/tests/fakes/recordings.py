@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_gpu.shape import JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
+from worker_gpu.json_readers import JsonObject, decode, maybe_list, maybe_object, maybe_text, need_object
 
 FIXTURES = Path(__file__).parents[3] / "test" / "fixtures" / "comfyui"
 OLDEST = "0.3.64"

@@ -71,7 +71,8 @@ class Moved:
         for name in ("worker-gpu/Dockerfile", "docs/reference/comfyui-versions.md"):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, self.root / name)
-        for name in ("boot.py", "settings.py"):
+        (self.root / "worker-gpu/src/worker_gpu/lifecycle").mkdir()
+        for name in ("lifecycle/comfyui.py", "settings.py"):
             source = Path("worker-gpu/src/worker_gpu") / name
             shutil.copyfile(ROOT / source, self.root / source)
         self.image = self.root / "worker-gpu" / "image"
@@ -111,7 +112,7 @@ class Moved:
         """Watch one function, as it is now, and nothing else."""
         text = (self.comfyui / "server.py").read_text()
         entry = f'file = "server.py"\nname = "{function}"\nsha256 = "{source_hash(text, function)}"\n'
-        why = 'used_by = "worker-gpu/src/worker_gpu/boot.py"\nwhy = "What it says."\n'
+        why = 'used_by = "worker-gpu/src/worker_gpu/lifecycle/comfyui.py"\nwhy = "What it says."\n'
         (self.image / "watched.toml").write_text(f'version = "0.33.0"\n\n[[watched]]\n{entry}{why}')
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import MAX_FILE_BYTES, Manifest
-from worker_gpu.shape import Json, JsonObject
 
 PATH = "loras/x.safetensors"
 

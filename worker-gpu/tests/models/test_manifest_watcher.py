@@ -10,6 +10,7 @@ import pytest
 
 from models.faulty_store import Asked, Fault, FaultyStore, Silent, Status
 from models.samples import CHUNK, QUICK, Clock, content, manifest_bytes, model, settings, with_timeouts
+from worker_gpu.json_readers import JsonObject
 from worker_gpu.log import Log
 from worker_gpu.models import sync as sync_module
 from worker_gpu.models.download.bucket import BucketClient
@@ -25,7 +26,6 @@ from worker_gpu.models.manifest.manifest_watcher import (
 from worker_gpu.models.service import REPLACED_PAUSES_S, Fetched, Models
 from worker_gpu.models.settings import Bucket, ModelSettings, TransferTimeouts
 from worker_gpu.models.sync import Deps
-from worker_gpu.shape import JsonObject
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from fakes.comfy import playing
+from fakes.harness import Harness, job_harness
 from fakes.recordings import recording
-from fakes.stage import Stage, staged
 from models.faulty_store import FaultyStore, Flipped, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
-from worker_gpu.contract import Timings
+from worker_gpu.job.required_models import job_error, models_for
+from worker_gpu.json_readers import JsonObject, maybe_object, maybe_text
 from worker_gpu.models.download.remote_file import hub_error
 from worker_gpu.models.manifest.manifest import FromHub, FromUrl, Source
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import HUB, ModelSettings
-from worker_gpu.needs import job_error, models_for
-from worker_gpu.shape import JsonObject, maybe_object, maybe_text
+from worker_gpu.wire.contract import Timings
 
 pytestmark = pytest.mark.asyncio
 
@@ -40,13 +40,13 @@ def offer(store: FaultyStore, source: Source | None = None) -> None:
 @asynccontextmanager
 async def worker(
     tmp_path: Path, chosen: ModelSettings, workflow: dict[str, JsonObject]
-) -> AsyncGenerator[tuple[Stage, Models]]:
+) -> AsyncGenerator[tuple[Harness, Models]]:
     models = Models(chosen, silent())
     await models.start()
     try:
-        async with staged(tmp_path, playing(CASE), workflow) as stage:
-            stage.place.models = models
-            yield stage, models
+        async with job_harness(tmp_path, playing(CASE), workflow) as harness:
+            harness.context.models = models
+            yield harness, models
     finally:
         await models.close()
 
@@ -91,14 +91,14 @@ async def test_unavailable_model_fails_the_job_with_instructions(
     offer(store, source)
     store.script = lambda asked: None if asked.key in ("manifest.json", OTHER) else fault
     chosen = replace(settings(tmp_path, store.bucket), hub=store.url)
-    async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (stage, models):
-        receipt = await stage.run()
+    async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (harness, models):
+        receipt = await harness.run()
         assert (receipt.outcome, receipt.code) == ("failed", code)
-        error = maybe_object(stage.gateway.report["error"])
+        error = maybe_object(harness.gateway.report["error"])
         assert words.format(store.url) in (maybe_text(error["message"]) or "")
         assert error["retryable"] is retryable
         assert "local-secret" not in str(error)
-        assert stage.comfy.prompts == []
+        assert harness.comfy.prompts == []
         # The worker and its other models still work.
         async with models.needed_by(graph("other.safetensors")) as fetched:
             assert fetched.files == 1
@@ -119,12 +119,12 @@ async def test_gated_model_error_has_its_page_in_the_details(tmp_path: Path, hub
 async def test_full_disk_fails_the_job_but_not_the_worker(store: FaultyStore, tmp_path: Path) -> None:
     offer(store)
     chosen = replace(settings(tmp_path, store.bucket), min_free_bytes=2**60)
-    async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (stage, _):
-        receipt = await stage.run()
+    async with worker(tmp_path, chosen, graph("wanted.safetensors")) as (harness, _):
+        receipt = await harness.run()
         assert (receipt.outcome, receipt.code) == ("failed", "insufficient_resources")
-        assert PATH in str(maybe_object(stage.gateway.report["error"])["message"])
-    async with worker(tmp_path / "next", chosen, CASE.graph) as (stage, _):
-        assert (await stage.run()).outcome == "succeeded"
+        assert PATH in str(maybe_object(harness.gateway.report["error"])["message"])
+    async with worker(tmp_path / "next", chosen, CASE.graph) as (harness, _):
+        assert (await harness.run()).outcome == "succeeded"
 
 
 async def test_download_progress_never_decreases(store: FaultyStore, tmp_path: Path) -> None:

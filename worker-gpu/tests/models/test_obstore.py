@@ -18,7 +18,7 @@ SECRET_URL = "https://cdn.example/x?X-Amz-Signature=secret"
 
 
 def test_worker_without_models_does_not_import_obstore() -> None:
-    script = "import sys, worker_gpu.process, worker_gpu.models.service; sys.exit('obstore' in sys.modules)"
+    script = "import sys, worker_gpu.lifecycle.process, worker_gpu.models.service; sys.exit('obstore' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=env)  # noqa: S603 -- a script of ours
 

@@ -14,6 +14,7 @@ import pytest
 from models.local_r2 import bucket_env, r2
 from models.pulling import pull
 from models.samples import QUICK, content, settings, silent
+from worker_gpu.json_readers import JsonObject
 from worker_gpu.models.cli.commands import main
 from worker_gpu.models.cli.push import Pusher
 from worker_gpu.models.download.bucket import BucketClient
@@ -21,7 +22,6 @@ from worker_gpu.models.manifest.manifest import FromBucket, FromHub, Manifest, M
 from worker_gpu.models.manifest.manifest_entries import with_entries
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import Bucket
-from worker_gpu.shape import JsonObject
 
 A, B, C = "checkpoints/sdxl.safetensors", "loras/b.safetensors", "vae/c.safetensors"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.models.manifest.manifest import Manifest, ModelFile
 from worker_gpu.models.manifest.requested_models import find_requested
-from worker_gpu.shape import Json, JsonObject
 
 MANIFEST = Manifest.of(
     [

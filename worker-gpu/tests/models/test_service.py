@@ -12,6 +12,7 @@ import pytest
 
 from models.faulty_store import Asked, Fault, FaultyStore, Status
 from models.samples import CHUNK, content, manifest_bytes, model, settings, silent
+from worker_gpu.json_readers import JsonObject, maybe_object
 from worker_gpu.models.disk.local_tree import LocalTree
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
@@ -19,7 +20,6 @@ from worker_gpu.models.manifest.manifest import FromHub, FromUrl, ModelFile
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import ModelSync, Progress
-from worker_gpu.shape import JsonObject, maybe_object
 
 pytestmark = pytest.mark.asyncio
 

@@ -15,6 +15,7 @@ from hypothesis import settings as cases
 from hypothesis import strategies as st
 
 from models.samples import QUICK
+from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.log import Log
 from worker_gpu.models.download.remote_file import RemoteFile
 from worker_gpu.models.download.transport import TransientError, Transport
@@ -22,7 +23,6 @@ from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import Manifest
 from worker_gpu.models.service import Models
 from worker_gpu.models.settings import Bucket, Credentials, ModelSettings, TransferTimeouts, read_model_settings
-from worker_gpu.shape import Json, JsonObject
 
 ONE_TRY = TransferTimeouts(attempts=1, read_timeout_s=QUICK.read_timeout_s)
 BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secret"))

@@ -12,6 +12,7 @@ import pytest
 
 from models.faulty_store import FaultyStore
 from models.samples import CHUNK, Clock, content, manifest_bytes, model, settings, silent
+from worker_gpu.json_readers import JsonObject
 from worker_gpu.models.disk.file_index import read_index
 from worker_gpu.models.manifest.manifest import ModelFile
 from worker_gpu.models.service import Models
@@ -20,7 +21,6 @@ from worker_gpu.models.sync import ModelSync
 from worker_gpu.models.volume import network_volume as volume_module
 from worker_gpu.models.volume.lease import LEASE_S
 from worker_gpu.models.volume.network_volume import NetworkVolume
-from worker_gpu.shape import JsonObject
 
 PATH, LAZY = "loras/style.safetensors", "loras/lazy.safetensors"
 BODY = content(CHUNK * 4 + 1, 3)

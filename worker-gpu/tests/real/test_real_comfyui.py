@@ -13,17 +13,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from direct.stage import entries
+from direct.harness import entries
 from fakes.gateway import Job
-from fakes.own import OwnStage, own_stage
-from test_own_comfyui import Engine, files_below, png
-from worker_gpu.boot import Comfy, ExternalComfy, OwnComfy
+from fakes.own_comfyui import OwnHarness, own_harness
+from job.test_own_comfyui import Engine, files_below, png
 from worker_gpu.direct.run import run_direct
+from worker_gpu.json_readers import Json, JsonObject, decode, maybe_object
+from worker_gpu.lifecycle.comfyui import Comfy, ExternalComfy, OwnComfy
+from worker_gpu.lifecycle.worker_context import Deps, open_worker_context
 from worker_gpu.log import Log
-from worker_gpu.patience import Patience
 from worker_gpu.settings import read_settings
-from worker_gpu.shape import Json, JsonObject, decode, maybe_object
-from worker_gpu.workplace import Tools, open_workplace
+from worker_gpu.timeouts import Timeouts
 
 PATHS = [Path(path) for path in os.environ["REAL_COMFYUI"].split(":")]
 PROBES = Path(__file__).with_name("probe_nodes")
@@ -59,7 +59,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "MIN_FREE_DISK_MB": "0",
         }
     )
-    comfy = OwnComfy(settings, path, os.environ, Patience(start_s=300.0), Log(io.StringIO()))
+    comfy = OwnComfy(settings, path, os.environ, Timeouts(start_s=300.0), Log(io.StringIO()))
     asyncio.run(comfy.start())
     try:
         yield Engine(settings, comfy)
@@ -67,33 +67,33 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         comfy.end()
 
 
-async def run(engine: Engine, graph: dict[str, JsonObject], **inputs: bytes) -> OwnStage:
+async def run(engine: Engine, graph: dict[str, JsonObject], **inputs: bytes) -> OwnHarness:
     """One job of a scope of its own. `inputs` are files by name, with `.` for `_`."""
 
     return await run_on(engine.comfy, engine, graph, inputs)
 
 
-async def run_on(comfy: Comfy, engine: Engine, graph: dict[str, JsonObject], inputs: dict[str, bytes]) -> OwnStage:
+async def run_on(comfy: Comfy, engine: Engine, graph: dict[str, JsonObject], inputs: dict[str, bytes]) -> OwnHarness:
     def change(job: Job) -> None:
         job.inputs.update({name.replace("_", "."): content for name, content in inputs.items()})
         job.options["temp_outputs"] = True
 
-    async with own_stage(engine.settings, comfy, graph, change) as stage:
-        await stage.run()
-        return stage
+    async with own_harness(engine.settings, comfy, graph, change) as harness:
+        await harness.run()
+        return harness
 
 
-def outcome(stage: OwnStage) -> str:
-    return str(stage.gateway.report["outcome"])
+def outcome(harness: OwnHarness) -> str:
+    return str(harness.gateway.report["outcome"])
 
 
-def shown(stage: OwnStage) -> str:
-    assert outcome(stage) == "succeeded", stage.gateway.report["error"]
-    return str(stage.gateway.outputs["9.txt"]["text"])
+def shown(harness: OwnHarness) -> str:
+    assert outcome(harness) == "succeeded", harness.gateway.report["error"]
+    return str(harness.gateway.outputs["9.txt"]["text"])
 
 
-def states(stage: OwnStage) -> dict[str, str]:
-    told = [maybe_object(m.get("nodes")) for m in stage.gateway.messages if m["type"] == "progress"]
+def states(harness: OwnHarness) -> dict[str, str]:
+    told = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
     return {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
 
 
@@ -116,9 +116,9 @@ async def test_the_same_job_gives_the_same_bytes_with_the_graph_as_it_was_sent(e
     }
     found: list[dict[str, bytes]] = []
     for _ in range(2):
-        stage = await run(engine, graph, me_png=png(7))
-        assert outcome(stage) == "succeeded", stage.gateway.report["error"]
-        found.append({name: stage.gateway.content(name) for name in stage.gateway.outputs})
+        harness = await run(engine, graph, me_png=png(7))
+        assert outcome(harness) == "succeeded", harness.gateway.report["error"]
+        found.append({name: harness.gateway.content(name) for name in harness.gateway.outputs})
     assert found[0] == found[1]
     assert list(found[0]) == ["sub/x_00001_.png"]
     assert graph_in(found[0]["sub/x_00001_.png"]) == graph
@@ -131,8 +131,8 @@ async def test_a_cache_key_that_a_client_sends_counts_for_nothing(engine: Engine
     }
     pictures: list[bytes] = []
     for color in (7, 9):
-        stage = await run(engine, graph, me_png=png(color))
-        pictures.append(stage.gateway.content("ComfyUI_00001_.png"))
+        harness = await run(engine, graph, me_png=png(color))
+        pictures.append(harness.gateway.content("ComfyUI_00001_.png"))
     assert pictures[0] != pictures[1]
 
 
@@ -147,11 +147,13 @@ async def test_a_preview_of_the_job_before_is_no_output_by_its_exact_name(engine
             (kept / name).write_bytes(first.gateway.content(f"temp/{name}"))
             for form in (f"temp/{name}", name, f"{name} [temp]", f"../../another/temp/{name}", str(kept / name)):
                 model: JsonObject = {"class_type": "Preview3D", "inputs": {"model_file": form}}
-                stage = await run(engine, {"7": model, "1": EMPTY, "2": SAVE})
-                assert list(stage.gateway.outputs) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"], form
+                harness = await run(engine, {"7": model, "1": EMPTY, "2": SAVE})
+                assert list(harness.gateway.outputs) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"], form
                 if keeps_to_its_folder(engine) or name == form.removesuffix(" [temp]"):
-                    stage = await run(engine, {"1": {"class_type": "LoadImage", "inputs": {"image": form}}, "2": SAVE})
-                    assert outcome(stage) == "failed"
+                    harness = await run(
+                        engine, {"1": {"class_type": "LoadImage", "inputs": {"image": form}}, "2": SAVE}
+                    )
+                    assert outcome(harness) == "failed"
     finally:
         shutil.rmtree(kept.parent)
 
@@ -166,9 +168,9 @@ def keeps_to_its_folder(engine: Engine) -> bool:
 async def test_pictures_sent_over_the_socket_are_outputs(engine: Engine, sender: str) -> None:
     inputs: JsonObject = {"images": ["1", 0], **({"format": "PNG"} if sender.startswith("ETN") else {})}
     for _ in range(2):
-        stage = await run(engine, {"1": EMPTY, "2": {"class_type": sender, "inputs": inputs}})
-        assert outcome(stage) == "succeeded", stage.gateway.report["error"]
-        told = {name: (o["node_id"], o["content_type"]) for name, o in stage.gateway.outputs.items()}
+        harness = await run(engine, {"1": EMPTY, "2": {"class_type": sender, "inputs": inputs}})
+        assert outcome(harness) == "succeeded", harness.gateway.report["error"]
+        told = {name: (o["node_id"], o["content_type"]) for name, o in harness.gateway.outputs.items()}
         assert told == {"2.png": ("2", "image/png"), "2_2.png": ("2", "image/png")}
 
 
@@ -178,11 +180,11 @@ async def test_a_text_that_is_saved_is_one_output(engine: Engine, form: str, tex
         "1": {"class_type": "PrimitiveString", "inputs": {"value": text}},
         "2": {"class_type": "SaveText", "inputs": {"text": ["1", 0], "filename_prefix": "t", "format": form}},
     }
-    stage = await run(engine, graph)
+    harness = await run(engine, graph)
     if not keeps_to_its_folder(engine):
-        assert "SaveText" in str(stage.gateway.report["error"])  # a node of newer versions
+        assert "SaveText" in str(harness.gateway.report["error"])  # a node of newer versions
         return
-    assert list(stage.gateway.outputs) == [f"t_00001.{form}"]
+    assert list(harness.gateway.outputs) == [f"t_00001.{form}"]
 
 
 async def test_results_of_numbers_alone_are_kept_for_every_scope_and_others_are_not(engine: Engine) -> None:
@@ -216,11 +218,11 @@ async def test_a_node_that_lists_the_input_folder_sees_the_jobs_own_files(engine
 async def test_a_node_that_kept_the_output_folders_path_gives_an_output_of_its_job(
     engine: Engine,
 ) -> None:
-    stage = await run(engine, text_of("ProbeImportedPath", text="mine"))
-    assert stage.gateway.content("imported.txt") == b"mine"
-    assert stage.gateway.outputs["imported.txt"]["node_id"] == "8"
-    stage = await run(engine, text_of("ProbeMemory", text="mine"))
-    assert list(stage.gateway.outputs) == ["9.txt"]
+    harness = await run(engine, text_of("ProbeImportedPath", text="mine"))
+    assert harness.gateway.content("imported.txt") == b"mine"
+    assert harness.gateway.outputs["imported.txt"]["node_id"] == "8"
+    harness = await run(engine, text_of("ProbeMemory", text="mine"))
+    assert list(harness.gateway.outputs) == ["9.txt"]
 
 
 async def test_environment_working_folder_and_temporary_files_of_a_job_end_with_it(engine: Engine) -> None:
@@ -238,8 +240,8 @@ async def direct(engine: Engine, graph: dict[str, JsonObject], **files: bytes) -
         {"name": name.replace("_", "."), "image": base64.b64encode(content).decode()} for name, content in files.items()
     ]
     given: JsonObject = {"workflow": dict(graph), "images": images}
-    async with open_workplace(engine.settings, engine.comfy, Patience(), Tools(), Log(io.StringIO())) as place:
-        return await run_direct(place, "job", given, lambda _: None)
+    async with open_worker_context(engine.settings, engine.comfy, Timeouts(), Deps(), Log(io.StringIO())) as context:
+        return await run_direct(context, "job", given, lambda _: None)
 
 
 def direct_text(answer: JsonObject) -> Json:
@@ -287,9 +289,9 @@ async def test_nothing_of_any_job_is_left_in_the_workers_folder(engine: Engine) 
     assert kept <= {"worker_paths.yaml", "comfyui.db", "comfyui.db.lock"}
 
 
-async def run_shared(engine: Engine, graph: dict[str, JsonObject], **inputs: bytes) -> OwnStage:
+async def run_shared(engine: Engine, graph: dict[str, JsonObject], **inputs: bytes) -> OwnHarness:
     """One job on the same ComfyUI as if somebody else had started it (`COMFYUI_URL`)."""
-    return await run_on(ExternalComfy(engine.comfy.url, Patience()), engine, graph, inputs)
+    return await run_on(ExternalComfy(engine.comfy.url, Timeouts()), engine, graph, inputs)
 
 
 async def test_where_folders_are_shared_a_file_of_before_is_no_output_by_its_exact_name(engine: Engine) -> None:
@@ -300,8 +302,8 @@ async def test_where_folders_are_shared_a_file_of_before_is_no_output_by_its_exa
             (engine.data / folder / name).write_bytes(png(7))
     for name in names:
         shown: JsonObject = {"class_type": "Preview3D", "inputs": {"model_file": name}}
-        stage = await run_shared(engine, {"7": shown, "1": EMPTY, "2": SAVE})
-        assert list(stage.gateway.outputs) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"], name
+        harness = await run_shared(engine, {"7": shown, "1": EMPTY, "2": SAVE})
+        assert list(harness.gateway.outputs) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"], name
 
 
 async def test_where_folders_are_shared_results_come_again_for_the_same_graph(engine: Engine) -> None:
@@ -312,8 +314,8 @@ async def test_where_folders_are_shared_results_come_again_for_the_same_graph(en
         "4": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
     }
     for _ in range(2):
-        stage = await run_shared(engine, graph)
-        assert outcome(stage) == "succeeded", stage.gateway.report["error"]
-        found = sorted(name for name in stage.gateway.outputs if not name.startswith("temp/"))
+        harness = await run_shared(engine, graph)
+        assert outcome(harness) == "succeeded", harness.gateway.report["error"]
+        found = sorted(name for name in harness.gateway.outputs if not name.startswith("temp/"))
         assert found == ["4.png", "4_2.png", "ComfyUI_00001_.png", "ComfyUI_00002_.png"]
-        assert len(stage.gateway.outputs) == 6
+        assert len(harness.gateway.outputs) == 6

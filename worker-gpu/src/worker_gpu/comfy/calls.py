@@ -5,8 +5,8 @@ import errno
 
 import aiohttp
 
-from worker_gpu.patience import Patience
-from worker_gpu.shape import Json, JsonObject, ShapeError, decode, encode
+from worker_gpu.json_readers import Json, JsonObject, ShapeError, decode, encode
+from worker_gpu.timeouts import Timeouts
 
 MAX_ERROR_BYTES = 4 * 1024 * 1024
 """A refusal repeats the choices of each list input; more than this is not read."""
@@ -25,11 +25,11 @@ class ComfyUnreachable(Exception):  # noqa: N818 -- a state of ComfyUI, not of t
 class Calls:
     """Calls to the ComfyUI at `url`, over a session that is kept open. `stall_limit` is for answers that take long."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, patience: Patience) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, timeouts: Timeouts) -> None:
         self.session = session
         self.url = url
-        self.stall_limit = aiohttp.ClientTimeout(total=None, sock_read=patience.transfer_stall_s)
-        self._call_limit = aiohttp.ClientTimeout(total=patience.comfy_call_s)
+        self.stall_limit = aiohttp.ClientTimeout(total=None, sock_read=timeouts.transfer_stall_s)
+        self._call_limit = aiohttp.ClientTimeout(total=timeouts.comfy_call_s)
 
     async def answer(
         self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None

@@ -12,24 +12,33 @@ import aiohttp
 
 from worker_gpu.comfy.calls import Calls, ComfyUnreachable, read
 from worker_gpu.comfy.failure import refused
+from worker_gpu.comfy.history_status import (
+    Failed,
+    HistoryStatus,
+    Missing,
+    Pending,
+    Succeeded,
+    Unreadable,
+    read_history,
+    read_job,
+)
 from worker_gpu.comfy.input_form import InputForm
-from worker_gpu.comfy.sight import Broken, Gone, Sight, Succeeded, Unreadable, Waiting, read_history, read_job
 from worker_gpu.errors import JobError
-from worker_gpu.patience import Patience
-from worker_gpu.shape import (
+from worker_gpu.json_readers import (
     Json,
     JsonObject,
     maybe_list,
     maybe_object,
     maybe_text,
 )
+from worker_gpu.timeouts import Timeouts
 
 SECOND_NS = 1_000_000_000
 _ETAG = re.compile(r'(?:W/)?"([0-9a-f]{1,16})-[0-9a-f]+"')
 
 
 @dataclass(frozen=True)
-class About:
+class ComfyVersion:
     """Which ComfyUI this is."""
 
     version: str | None
@@ -87,8 +96,8 @@ class Viewed:
 class ComfyClient:
     """One ComfyUI at `url`, over a session that is kept open."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, patience: Patience) -> None:
-        self._calls = Calls(http, url, patience)
+    def __init__(self, http: aiohttp.ClientSession, url: str, timeouts: Timeouts) -> None:
+        self._calls = Calls(http, url, timeouts)
         self._jobs_api = False
 
     @property
@@ -100,7 +109,7 @@ class ComfyClient:
         """Whether to use `/api/jobs`, as `about` found out."""
         self._jobs_api = there
 
-    async def about(self) -> About:
+    async def about(self) -> ComfyVersion:
         """Version, device, and whether the jobs API is there. Raises `ComfyUnreachable`."""
         _, stats = await self._calls.answer("GET", "/system_stats")
         jobs_status, _ = await self._calls.ask("GET", "/api/jobs?limit=1")
@@ -108,7 +117,7 @@ class ComfyClient:
         system = maybe_object(maybe_object(stats).get("system"))
         devices = [maybe_object(device) for device in maybe_list(maybe_object(stats).get("devices"))]
         gpus = [maybe_text(device.get("name")) for device in devices if device.get("type") != "cpu"]
-        return About(maybe_text(system.get("comfyui_version")), gpus[0] if gpus else None, self._jobs_api)
+        return ComfyVersion(maybe_text(system.get("comfyui_version")), gpus[0] if gpus else None, self._jobs_api)
 
     async def stats(self) -> JsonObject:
         """ComfyUI's own `/system_stats`: versions, devices, memory. Raises `ComfyUnreachable`."""
@@ -149,30 +158,30 @@ class ComfyClient:
             raise JobError("invalid_workflow", "ComfyUI failed while it checked the graph.")
         raise ComfyUnreachable(f"/prompt answered {status}")
 
-    async def look(self, prompt_id: str) -> Sight:
+    async def history_status(self, prompt_id: str) -> HistoryStatus:
         """What is known of a prompt. Raises `ComfyUnreachable`.
 
         The queue is read before the history: ComfyUI moves a prompt from one to the other in one step, so one that is
         in neither, in this order, is gone.
         """
         ended = await self._history(prompt_id)
-        if isinstance(ended, Succeeded | Broken):
+        if isinstance(ended, Succeeded | Failed):
             return ended
-        sight = await self._unfinished(prompt_id)
-        if isinstance(sight, Waiting):
-            return sight
+        status = await self._unfinished(prompt_id)
+        if isinstance(status, Pending):
+            return status
         ended = await self._history(prompt_id)
-        if ended is None or (isinstance(ended, Unreadable) and not isinstance(sight, Gone)):
-            return sight
+        if ended is None or (isinstance(ended, Unreadable) and not isinstance(status, Missing)):
+            return status
         return ended
 
-    async def queued(self, prompt_id: str) -> Waiting | Gone:
+    async def queued(self, prompt_id: str) -> Pending | Missing:
         """Whether a prompt is in the queue or running. Raises `ComfyUnreachable`."""
         _, body = await self._calls.answer("GET", "/queue")
         queue = maybe_object(body)
         if prompt_id in _ids(queue.get("queue_running")):
-            return Waiting(running=True)
-        return Waiting(running=False) if prompt_id in _ids(queue.get("queue_pending")) else Gone()
+            return Pending(running=True)
+        return Pending(running=False) if prompt_id in _ids(queue.get("queue_pending")) else Missing()
 
     async def cancel(self, prompt_id: str) -> None:
         """Take a prompt out of the queue or interrupt it, and no other. Raises `ComfyUnreachable`."""
@@ -182,10 +191,10 @@ class ComfyClient:
                 return
         await self._calls.answer("POST", "/queue", {"delete": [prompt_id]})
         # Versions that ignore the id interrupt whatever runs; a ComfyUI of our own runs nothing else.
-        if await self.queued(prompt_id) == Waiting(running=True):
+        if await self.queued(prompt_id) == Pending(running=True):
             await self._calls.answer("POST", "/interrupt", {"prompt_id": prompt_id})
 
-    async def forget(self, prompt_id: str) -> None:
+    async def delete_history(self, prompt_id: str) -> None:
         """Delete a prompt's history. Raises `ComfyUnreachable`."""
         await self._calls.answer("POST", "/history", {"delete": [prompt_id]})
 
@@ -245,15 +254,15 @@ class ComfyClient:
         below, stored = maybe_text(answer.get("subfolder")) or "", maybe_text(answer.get("name")) or filename
         return f"{below}/{stored}" if below else stored
 
-    async def _unfinished(self, prompt_id: str) -> Sight:
+    async def _unfinished(self, prompt_id: str) -> HistoryStatus:
         """What the jobs API, or else the queue, tells of a prompt that the history lacks."""
         if self._jobs_api:
             status, body = await self._calls.ask("GET", f"/api/jobs/{prompt_id}")
             if status < 500:
-                return read_job(maybe_object(body)) if status == 200 else Gone()
+                return read_job(maybe_object(body)) if status == 200 else Missing()
         return await self.queued(prompt_id)
 
-    async def _history(self, prompt_id: str) -> Succeeded | Broken | Unreadable | None:
+    async def _history(self, prompt_id: str) -> Succeeded | Failed | Unreadable | None:
         """The end of a prompt; None where the history lacks it. Raises `ComfyUnreachable`."""
         status, body = await self._calls.ask("GET", f"/history/{prompt_id}")
         if status >= 500:

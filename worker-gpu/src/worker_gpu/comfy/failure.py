@@ -3,8 +3,8 @@
 import re
 
 from worker_gpu.errors import Code, JobError, NodeRef
-from worker_gpu.public import public_text
-from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object, maybe_text
+from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object, maybe_text
+from worker_gpu.redaction import public_text
 
 MAX_NODES_TOLD = 20
 MAX_ERRORS_PER_NODE = 5

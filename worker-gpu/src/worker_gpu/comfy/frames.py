@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from worker_gpu.shape import ShapeError, decode, maybe_object, maybe_text
+from worker_gpu.json_readers import ShapeError, decode, maybe_object, maybe_text
 
 PREVIEW = 1
 PREVIEW_WITH_METADATA = 4

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-from worker_gpu.shape import Json, JsonObject, ShapeError, decode, maybe_list, maybe_number, maybe_object, maybe_text
+from worker_gpu.json_readers import (
+    Json,
+    JsonObject,
+    ShapeError,
+    decode,
+    maybe_list,
+    maybe_number,
+    maybe_object,
+    maybe_text,
+)
 
 NodePhase = Literal["pending", "running", "finished", "cached", "error"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from worker_gpu.comfy.messages import NodePhase
-from worker_gpu.shape import JsonObject
+from worker_gpu.json_readers import JsonObject
 
 DONE: frozenset[NodePhase] = frozenset({"finished", "cached"})
 

@@ -13,7 +13,7 @@ import aiohttp
 from worker_gpu.comfy.frames import FEATURE_FLAGS, PreviewFrame, parse_frame
 from worker_gpu.comfy.messages import Message, parse_message, parse_queue_length
 from worker_gpu.log import Log
-from worker_gpu.patience import Patience
+from worker_gpu.timeouts import Timeouts
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """An `executed` message holds whatever a node shows, previews whole pictures; aiohttp's default of 4 MiB would cut the
@@ -30,24 +30,24 @@ class SocketDown:
     """The socket broke: silence says nothing until it is up."""
 
 
-Heard: TypeAlias = Message | PreviewFrame | SocketUp | SocketDown
-Inbox: TypeAlias = "asyncio.Queue[Heard]"
+SocketEvent: TypeAlias = Message | PreviewFrame | SocketUp | SocketDown
+Inbox: TypeAlias = "asyncio.Queue[SocketEvent]"
 
 
 class ComfySocket:
     """Hands what it hears to the inbox that is open, if one is. `run` keeps the socket up until it is canceled."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, patience: Patience, random: Random, log: Log) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, timeouts: Timeouts, random: Random, log: Log) -> None:
         self.client_id = uuid.uuid4().hex
         self._http = http
         self._url = f"{url}?clientId={self.client_id}"
-        self._patience = patience
+        self._timeouts = timeouts
         self._random = random
         self._log = log
         self._inbox: Inbox | None = None
         self._up = asyncio.Event()
         self._wanted = asyncio.Event()
-        self.on_down: Callable[[], None] = lambda: None
+        self.on_disconnect: Callable[[], None] = lambda: None
         """Called each time the socket breaks."""
         self._queued: int | None = None
 
@@ -84,25 +84,25 @@ class ComfySocket:
 
     async def run(self) -> None:
         """Keep the socket up."""
-        pauses = self._patience.backoff(self._random)
+        pauses = self._timeouts.backoff(self._random)
         while True:
             self._wanted.clear()
             try:
                 async with self._http.ws_connect(
-                    self._url, max_msg_size=MAX_MESSAGE_BYTES, heartbeat=self._patience.ping_s
+                    self._url, max_msg_size=MAX_MESSAGE_BYTES, heartbeat=self._timeouts.ping_s
                 ) as socket:
                     # ComfyUI looks at a client's first message only.
                     await socket.send_str(FEATURE_FLAGS)
                     self._up.set()
                     self._hand_over(SocketUp())
-                    pauses = self._patience.backoff(self._random)
+                    pauses = self._timeouts.backoff(self._random)
                     await self._read(socket)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self._log.warn("comfyui socket failed", cause=type(error).__name__)
             if self._up.is_set():
                 self._up.clear()
                 self._queued = None
-                self.on_down()
+                self.on_disconnect()
                 self._hand_over(SocketDown())
             with suppress(TimeoutError):
                 async with asyncio.timeout(next(pauses)):
@@ -117,6 +117,6 @@ class ComfySocket:
             elif frame.type is aiohttp.WSMsgType.BINARY:
                 self._hand_over(parse_frame(frame.data))
 
-    def _hand_over(self, heard: Heard | None) -> None:
-        if heard is not None and self._inbox is not None:
-            self._inbox.put_nowait(heard)
+    def _hand_over(self, event: SocketEvent | None) -> None:
+        if event is not None and self._inbox is not None:
+            self._inbox.put_nowait(event)

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from worker_gpu.shape import Json, JsonObject
+from worker_gpu.json_readers import Json, JsonObject
 
 NVIDIA_SMI_TIMEOUT_S = 20.0
 """A hung driver must not hang the start. nvidia-smi takes about a second after a cold boot."""

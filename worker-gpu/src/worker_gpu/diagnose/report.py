@@ -10,15 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_gpu import VERSION, resources
-from worker_gpu.boot import OwnComfy
+from worker_gpu import VERSION
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.diagnose.gpu import NVIDIA_SMI_TIMEOUT_S, Gpus, query_gpus
 from worker_gpu.diagnose.probe import PROBE_TIMEOUT_S, probe
+from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object
+from worker_gpu.lifecycle import resources
+from worker_gpu.lifecycle.comfyui import OwnComfy
+from worker_gpu.lifecycle.worker_context import WorkerContext
 from worker_gpu.models.settings import VOLUMES
-from worker_gpu.public import placeless_text
-from worker_gpu.shape import Json, JsonObject, maybe_list, maybe_object
-from worker_gpu.workplace import Workplace
+from worker_gpu.redaction import without_paths
 
 MAX_FILES = 1000
 """Files listed for each models folder, and for the manifest; the rest are counted. The gateway accepts a report of 1 MB
@@ -35,13 +36,13 @@ class _ComfyStats:
     problem: str | None
 
 
-async def health(place: Workplace, timeout_s: float = PROBE_TIMEOUT_S) -> JsonObject:
+async def health(context: WorkerContext, timeout_s: float = PROBE_TIMEOUT_S) -> JsonObject:
     """Whether a job would run. Never raises. Each part is ready, or names its problem, within `timeout_s`."""
-    return await _health(place, await _read_stats(place), timeout_s)
+    return await _health(context, await _read_stats(context), timeout_s)
 
 
 async def debug(
-    place: Workplace,
+    context: WorkerContext,
     env: Mapping[str, str],
     timeout_s: float = PROBE_TIMEOUT_S,
     volumes: Iterable[Path] = VOLUMES,
@@ -50,28 +51,28 @@ async def debug(
     """Everything that can explain why a job does not run here. Never raises. Each part is ready, or names its problem,
     within `timeout_s`; only the GPU may take as long as its driver. `with_catalog` adds ComfyUI's current node
     classes."""
-    comfy_stats = await _read_stats(place)
-    comfy = place.comfy
+    comfy_stats = await _read_stats(context)
+    comfy = context.comfy
     own = comfy if isinstance(comfy, OwnComfy) else None
     volumes = tuple(volumes)
     catalog, (health_report, gpus, mounts), disks, files, (manifest, left_out) = await asyncio.gather(
-        _catalog(place) if with_catalog else _none(),
+        _catalog(context) if with_catalog else _none(),
         asyncio.gather(
-            _health(place, comfy_stats, timeout_s),
+            _health(context, comfy_stats, timeout_s),
             probe(query_gpus, lambda problem: Gpus(problem=problem), NVIDIA_SMI_TIMEOUT_S + timeout_s),
             asyncio.gather(*(_volume(volume, timeout_s) for volume in volumes)),
         ),
-        asyncio.gather(*(_disk(folder, timeout_s) for folder in _folders(place))),
-        asyncio.gather(*(_models(folder, timeout_s) for folder in _model_folders(place, volumes))),
-        probe(lambda: _manifest(place), lambda problem: ([{"problem": problem}], 0), timeout_s),
+        asyncio.gather(*(_disk(folder, timeout_s) for folder in _folders(context))),
+        asyncio.gather(*(_models(folder, timeout_s) for folder in _model_folders(context, volumes))),
+        probe(lambda: _manifest(context), lambda problem: ([{"problem": problem}], 0), timeout_s),
     )
     return {
         # First, because the end of a long report may be cut off.
         "log": _texts(comfy.tail()),
         **({"catalog": catalog} if catalog is not None else {}),
         **health_report,
-        "versions": {"worker": VERSION, "python": sys.version.split()[0], "comfyui": place.info.comfyui_version},
-        "build": place.settings.build.to_wire(),
+        "versions": {"worker": VERSION, "python": sys.version.split()[0], "comfyui": context.info.comfyui_version},
+        "build": context.settings.build.to_wire(),
         "gpu": gpus.to_wire(),
         "volumes": list[Json](mounts),
         "disk": list[Json](disks),
@@ -81,7 +82,7 @@ async def debug(
             "answers": comfy_stats.stats is not None,
             "problem": comfy_stats.problem,
             "system_stats": comfy_stats.stats,
-            "node_classes": len(place.known.catalog.classes) if place.known is not None else None,
+            "node_classes": len(context.known.catalog.classes) if context.known is not None else None,
             "arguments": _texts(own.arguments if own is not None else []),
         },
         "worker_memory_bytes": resident_bytes(),
@@ -95,8 +96,8 @@ async def debug(
     }
 
 
-async def _health(place: Workplace, comfy_stats: _ComfyStats, timeout_s: float) -> JsonObject:
-    models, folder = place.models, place.settings.data_dir
+async def _health(context: WorkerContext, comfy_stats: _ComfyStats, timeout_s: float) -> JsonObject:
+    models, folder = context.models, context.settings.data_dir
     model_health, free = await asyncio.gather(
         probe(models.health, _problem, timeout_s) if models is not None else _none(),
         probe(lambda: resources.measure(folder), lambda _problem: None, timeout_s),
@@ -110,19 +111,19 @@ async def _health(place: Workplace, comfy_stats: _ComfyStats, timeout_s: float) 
     )
     return {
         "status": "ok" if is_ok else "impaired",
-        "worker": place.info.to_wire(),
+        "worker": context.info.to_wire(),
         "comfyui": {"answers": comfy_stats.stats is not None, "problem": comfy_stats.problem},
-        "busy": place.turn.locked(),
+        "busy": context.turn.locked(),
         "memory_free_bytes": free.memory_free_bytes if free is not None else None,
         "disk_free_bytes": free.disk_free_bytes if free is not None else None,
-        "failed_nodes": _texts(place.comfy.failed_imports()[:MAX_NAMES]),
+        "failed_nodes": _texts(context.comfy.failed_imports()[:MAX_NAMES]),
         "models": model_health,
     }
 
 
-async def _read_stats(place: Workplace) -> _ComfyStats:
+async def _read_stats(context: WorkerContext) -> _ComfyStats:
     try:
-        stats = await place.client.stats()
+        stats = await context.client.stats()
         return (
             _ComfyStats(stats, None)
             if "system" in stats
@@ -134,10 +135,10 @@ async def _read_stats(place: Workplace) -> _ComfyStats:
         return _ComfyStats(None, type(error).__name__)
 
 
-async def _catalog(place: Workplace) -> JsonObject | None:
+async def _catalog(context: WorkerContext) -> JsonObject | None:
     """ComfyUI's current node classes; None if it does not answer."""
     try:
-        known = await asyncio.wait_for(place.know_again(), NVIDIA_SMI_TIMEOUT_S)
+        known = await asyncio.wait_for(context.refresh_comfy_info(), NVIDIA_SMI_TIMEOUT_S)
     except (ComfyUnreachable, TimeoutError):
         return None
     classes = list[Json](known.catalog.classes)
@@ -204,22 +205,22 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _manifest(place: Workplace) -> tuple[list[Json], int]:
-    listed = place.models.inventory() if place.models is not None else []
+def _manifest(context: WorkerContext) -> tuple[list[Json], int]:
+    listed = context.models.inventory() if context.models is not None else []
     return listed[:MAX_FILES], max(0, len(listed) - MAX_FILES)
 
 
-def _model_folders(place: Workplace, volumes: tuple[Path, ...]) -> list[Path]:
-    path = place.settings.comfyui_path
-    own = [path / "models"] if path is not None and place.models is None else []
+def _model_folders(context: WorkerContext, volumes: tuple[Path, ...]) -> list[Path]:
+    path = context.settings.comfyui_path
+    own = [path / "models"] if path is not None and context.models is None else []
     folders = own + [volume / "models" for volume in volumes]
-    if place.models is not None:
-        folders.insert(0, place.models.settings.folder)
+    if context.models is not None:
+        folders.insert(0, context.models.settings.folder)
     return list(dict.fromkeys(folders))
 
 
-def _folders(place: Workplace) -> list[Path]:
-    return [place.settings.data_dir, *([place.models.settings.folder] if place.models is not None else [])]
+def _folders(context: WorkerContext) -> list[Path]:
+    return [context.settings.data_dir, *([context.models.settings.folder] if context.models is not None else [])]
 
 
 def _usage(folder: Path) -> JsonObject:
@@ -236,4 +237,4 @@ def _folder_problem(folder: Path, problem: str) -> JsonObject:
 
 
 def _texts(lines: Iterable[str]) -> list[Json]:
-    return [placeless_text(line, MAX_LINE_CHARS) for line in lines]
+    return [without_paths(line, MAX_LINE_CHARS) for line in lines]

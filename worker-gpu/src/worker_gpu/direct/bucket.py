@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from worker_gpu.contract import MultipartUpload, PutUpload, Upload
 from worker_gpu.direct.settings import OutputBucket
 from worker_gpu.direct.sigv4 import encode_path, encode_query, signed
 from worker_gpu.errors import JobError
-from worker_gpu.gateway.client import FileToUpload
 from worker_gpu.models.settings import Credentials
+from worker_gpu.wire.client import FileToUpload
+from worker_gpu.wire.contract import MultipartUpload, PutUpload, Upload
 
 LINK_S = 7 * 24 * 3600
 """Lifetime of the links in a response: the maximum of SigV4, and that of worker-comfyui (reference/runpod.md section

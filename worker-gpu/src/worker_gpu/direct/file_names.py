@@ -7,7 +7,7 @@ against src/testing/file-names.json.
 import re
 from collections.abc import Iterable, Mapping
 
-from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
+from worker_gpu.json_readers import Json, JsonObject, maybe_object, maybe_text
 
 MAX_NAME_BYTES = 255
 MAX_PATH_CHARS = 1024

@@ -9,8 +9,8 @@ import contextlib
 import traceback
 from collections.abc import Awaitable, Callable
 
+from worker_gpu.json_readers import JsonObject, maybe_object
 from worker_gpu.log import Log
-from worker_gpu.shape import JsonObject, maybe_object
 
 FIRST_S = 1.0
 """Before the first message: a job that ends by then needs no progress, and its response does not wait for a message."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from worker_gpu.comfy.progress import Progress
-from worker_gpu.contract import Output, Stage
 from worker_gpu.direct.request import progress_message
 from worker_gpu.direct.response import ResponseBudget, file_name
-from worker_gpu.shape import Json, JsonObject
+from worker_gpu.json_readers import Json, JsonObject
+from worker_gpu.wire.contract import Output, Stage
 
 
 class ProgressSink:

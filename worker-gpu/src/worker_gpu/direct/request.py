@@ -8,7 +8,7 @@ import pybase64
 
 from worker_gpu.comfy.progress import Progress
 from worker_gpu.direct.file_names import clashing, name_problem, portable_name, with_linux_paths
-from worker_gpu.shape import (
+from worker_gpu.json_readers import (
     Json,
     JsonObject,
     ShapeError,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 import pybase64
 
-from worker_gpu.contract import Output
 from worker_gpu.errors import JobError
+from worker_gpu.json_readers import Json, JsonObject, maybe_list
 from worker_gpu.outputs.names import TEMP_FOLDER
 from worker_gpu.outputs.upload import NamedFile
-from worker_gpu.shape import Json, JsonObject, maybe_list
+from worker_gpu.wire.contract import Output
 
 MAX_RUN_RESPONSE_BYTES = 10_000_000
 MAX_RUNSYNC_RESPONSE_BYTES = 20_000_000

@@ -4,24 +4,24 @@ import asyncio
 import traceback
 from collections.abc import Callable
 
-from worker_gpu.aftermath import Leftovers, is_comfy_lost, leave, release_after
-from worker_gpu.contract import Limits, Output, Timings
 from worker_gpu.direct.bucket import BucketStore
 from worker_gpu.direct.progress_sink import ProgressSink
 from worker_gpu.direct.request import BadRequest, Request
 from worker_gpu.direct.response import DiscardedFiles, InlineFiles, ResponseBudget, build_response, response_limit
 from worker_gpu.errors import JobError
-from worker_gpu.execution import Execution, Order
-from worker_gpu.fault import wears_out
-from worker_gpu.graph import class_types
-from worker_gpu.inputs import store_for
+from worker_gpu.job.execution import Execution, PromptRequest
+from worker_gpu.job.graph import class_types
+from worker_gpu.job.inputs import input_store_for
+from worker_gpu.job.spool import Spool
+from worker_gpu.json_readers import Json, JsonObject
+from worker_gpu.lifecycle.job_cleanup import JobArtifacts, is_comfy_lost, leave, release_after
+from worker_gpu.lifecycle.preflight import preflight
+from worker_gpu.lifecycle.worker_context import WorkerContext
+from worker_gpu.lifecycle.worker_health import requires_replacement
 from worker_gpu.outputs.collect import OutputOptions
 from worker_gpu.outputs.upload import Uploader, UploadSink
-from worker_gpu.preflight import preflight
-from worker_gpu.shape import Json, JsonObject
-from worker_gpu.spool import Spool
-from worker_gpu.transfers import Transfers
-from worker_gpu.workplace import Workplace
+from worker_gpu.wire.contract import Limits, Output, Timings
+from worker_gpu.wire.transfers import Transfers
 
 MAX_INLINE_TEXT_BYTES = 1024 * 1024
 """A text up to this size is in the response as text; a longer one is a file."""
@@ -36,7 +36,7 @@ SendProgress = Callable[[JsonObject], None]
 
 
 async def run_direct(
-    place: Workplace, job: str, given: Json, send: SendProgress, *, wants_outputs: bool = True
+    context: WorkerContext, job: str, given: Json, send: SendProgress, *, wants_outputs: bool = True
 ) -> JsonObject:
     """Run the workflow in `given` (RunPod's `input`) as RunPod's job `job`; `send` gets progress. Returns the response,
     or `{"error": …}` for any failure: a partial result is a failure. Raises only `CancelledError`, once the workflow is
@@ -45,14 +45,14 @@ async def run_direct(
     try:
         request = Request.parse(given)
     except BadRequest as error:
-        place.log.info("direct job refused", job=job, code=error.code)
+        context.log.info("direct job refused", job=job, code=error.code)
         return error_response(error.code, error.message)
-    await place.turn.acquire()
-    run = _DirectRun(place, job, request, send, wants_outputs)
+    await context.turn.acquire()
+    run = _DirectRun(context, job, request, send, wants_outputs)
     try:
         return await run.run()
     finally:
-        release_after(run.cleanup, place)
+        release_after(run.cleanup, context)
 
 
 def error_response(code: str, message: str, more: JsonObject | None = None) -> JsonObject:
@@ -62,19 +62,21 @@ def error_response(code: str, message: str, more: JsonObject | None = None) -> J
 
 
 class _DirectRun:
-    def __init__(self, place: Workplace, job: str, request: Request, send: SendProgress, wants_outputs: bool) -> None:
-        self._place = place
+    def __init__(
+        self, context: WorkerContext, job: str, request: Request, send: SendProgress, wants_outputs: bool
+    ) -> None:
+        self._context = context
         self._job = job
         self._request = request
-        self._log = place.log.bind(job=job)
-        self._now = place.tools.now
+        self._log = context.log.bind(job=job)
+        self._now = context.tools.now
         self._began = self._now()
         self._timings = Timings()
         # RunPod may run the same job id again on this worker, so each run has its own names.
-        self._prompt_id = place.tools.new_id()
-        self._spool = Spool(place.settings.data_dir / "spool" / self._prompt_id)
-        self._folders = place.comfy.folders.for_scope(SCOPE) if place.comfy.folders is not None else None
-        self._store = store_for(self._folders, place.client)
+        self._prompt_id = context.tools.new_id()
+        self._spool = Spool(context.settings.data_dir / "spool" / self._prompt_id)
+        self._folders = context.comfy.folders.for_scope(SCOPE) if context.comfy.folders is not None else None
+        self._store = input_store_for(self._folders, context.client)
         self._wants_outputs = wants_outputs
         self._budget = self._make_budget() if wants_outputs else None
         self._progress = ProgressSink(send, self._budget)
@@ -85,7 +87,7 @@ class _DirectRun:
         self._stopped = asyncio.Event()
 
     async def run(self) -> JsonObject:
-        request, settings = self._request, self._place.settings.direct
+        request, settings = self._request, self._context.settings.direct
         self._log.info("direct job", nodes=len(request.workflow), inputs=len(request.input_files))
         error: JobError | None = None
         answer: JsonObject = {}
@@ -113,26 +115,26 @@ class _DirectRun:
         if error is None:
             return {**answer, **more}
         wire = error.with_classes(class_types(request.workflow)).to_wire()
-        worn: JsonObject = {"refresh_worker": True} if wears_out(error) else {}
+        worn: JsonObject = {"refresh_worker": True} if requires_replacement(error) else {}
         return error_response(error.code, error.message, {**wire, **more, **worn})
 
     async def _work(self) -> JsonObject:
-        place, request = self._place, self._request
-        place.settings.nodes.check(class_types(request.workflow))
-        known = await preflight(place, self._log)
+        context, request = self._context, self._request
+        context.settings.nodes.check(class_types(request.workflow))
+        known = await preflight(context, self._log)
         if self._folders is not None:
             await asyncio.to_thread(self._folders.prepare)
         names = await self._store_inputs()
         execution = Execution(
-            place,
-            Order(
+            context,
+            PromptRequest(
                 prompt_id=self._prompt_id,
                 workflow=request.workflow,
                 folders=self._folders,
                 shared_folder=self._prompt_id,
                 options=OutputOptions(request.temp_outputs, self._limits(), request.metadata),
                 previews=False,
-                silence_s=place.settings.direct.silence_s,
+                silence_s=context.settings.direct.silence_s,
                 extra=self._extra(),
             ),
             self._progress,
@@ -147,8 +149,8 @@ class _DirectRun:
     def _build_response(self, outputs: list[Output]) -> JsonObject:
         if self._budget is None:
             return {}
-        bucket = self._place.settings.direct.bucket
-        store = BucketStore(bucket, self._job, self._place.tools.wall) if bucket is not None else None
+        bucket = self._context.settings.direct.bucket
+        store = BucketStore(bucket, self._job, self._context.tools.wall) if bucket is not None else None
         answer = {
             **build_response(outputs, self._inline, store.link if store is not None else _no_link),
             **self._progress.warnings(),
@@ -157,30 +159,30 @@ class _DirectRun:
         return answer
 
     def _make_budget(self) -> ResponseBudget:
-        settings = self._place.settings.direct
+        settings = self._context.settings.direct
         limit = response_limit(self._job, settings.max_answer_bytes)
         return ResponseBudget(
             limit, settings.bucket is None, ADVICE_BUCKET if settings.bucket is None else ADVICE_FEWER_OUTPUTS
         )
 
     def _limits(self) -> Limits:
-        beside_bucket = self._place.settings.direct.bucket is not None
+        beside_bucket = self._context.settings.direct.bucket is not None
         return Limits(0, 0, MAX_TEXT_BESIDE_BUCKET_BYTES if beside_bucket else MAX_INLINE_TEXT_BYTES, 0)
 
     def _make_sink(self) -> UploadSink:
-        place, settings = self._place, self._place.settings.direct
+        context, settings = self._context, self._context.settings.direct
         if not self._wants_outputs:
             return DiscardedFiles()
         if settings.bucket is None:
             self._inline = InlineFiles()
             return self._inline
-        store = BucketStore(settings.bucket, self._job, place.tools.wall)
+        store = BucketStore(settings.bucket, self._job, context.tools.wall)
         until = self._began + (self._request.timeout_s or settings.timeout_s)
-        transfers = Transfers(place.http, place.patience, self._now, place.tools.random, self._log)
+        transfers = Transfers(context.http, context.timeouts, self._now, context.tools.random, self._log)
         return Uploader(transfers, store, until)
 
     def _extra(self) -> JsonObject:
-        key = self._request.comfy_org_api_key or self._place.settings.direct.comfy_org_api_key
+        key = self._request.comfy_org_api_key or self._context.settings.direct.comfy_org_api_key
         return {"api_key_comfy_org": key} if key is not None else {}
 
     async def _store_inputs(self) -> dict[str, str]:
@@ -197,17 +199,17 @@ class _DirectRun:
 
     async def _clean_up(self, error: JobError | None) -> None:
         """Stop the workflow and delete everything of the job from the worker."""
-        place, execution = self._place, self._execution
+        context, execution = self._context, self._execution
         try:
             if execution is not None and not is_comfy_lost(error):
-                await execution.take_off()
+                await execution.cancel_prompt()
         except Exception as bug:
             self._log_bug(bug)
         finally:
             self._stopped.set()
         submitted = execution is not None and execution.submitted
-        left = Leftovers(self._prompt_id if submitted else None, self._spool, self._folders)
-        await leave(place, left, error, self._log)
+        left = JobArtifacts(self._prompt_id if submitted else None, self._spool, self._folders)
+        await leave(context, left, error, self._log)
 
 
 def _no_link(_key: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from worker_gpu.direct.response import response_size, too_large_message, wire_size
 from worker_gpu.direct.run import SendProgress, error_response
-from worker_gpu.shape import JsonObject
+from worker_gpu.json_readers import JsonObject
 
 GAP_S = 0.5
 """Least time between chunks of progress."""

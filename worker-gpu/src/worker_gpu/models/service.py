@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.log import Log
 from worker_gpu.models.download.priority import Urgency
 from worker_gpu.models.errors import ModelError
@@ -24,7 +25,6 @@ from worker_gpu.models.manifest.manifest_watcher import ManifestWatcher
 from worker_gpu.models.manifest.requested_models import find_requested
 from worker_gpu.models.settings import ModelSettings
 from worker_gpu.models.sync import Batch, Deps, ModelSync, Progress
-from worker_gpu.shape import Json, JsonObject
 
 OnProgress: TypeAlias = Callable[[Progress], None]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker_gpu.json_readers import ShapeError
 from worker_gpu.models.cpus import usable_cpus
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.urls import parse_url
-from worker_gpu.shape import ShapeError
 
 MIB = 1024 * 1024
 DEFAULT_MIN_FREE_MB = 2048

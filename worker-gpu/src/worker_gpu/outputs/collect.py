@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker_gpu.comfy.calls import ComfyUnreachable
-from worker_gpu.comfy.follow import Results
-from worker_gpu.comfy.sight import WrittenFile
-from worker_gpu.contract import Limits, Output
+from worker_gpu.comfy.history_status import WrittenFile
+from worker_gpu.comfy.prompt_follower import Results
+from worker_gpu.concurrency import run_all
 from worker_gpu.errors import JobError
+from worker_gpu.json_readers import JsonObject
 from worker_gpu.outputs.files import MAX_HELD_BYTES, FileSource, LocalFile, measure
 from worker_gpu.outputs.history_outputs import FileRef, ImageRef, ListedOutput, TextRef, file_at, list_outputs
 from worker_gpu.outputs.kinds import TEXT
@@ -17,8 +18,7 @@ from worker_gpu.outputs.metadata_warnings import MetadataWarnings, Warn
 from worker_gpu.outputs.output_discovery import OutputFinder, PendingOutput, comfyui_unreachable
 from worker_gpu.outputs.texts import is_in_one_of, measure_text
 from worker_gpu.outputs.upload import NamedFile, UploadSink
-from worker_gpu.shape import JsonObject
-from worker_gpu.together import together
+from worker_gpu.wire.contract import Limits, Output
 
 OUTPUT_FOLDER = "output"
 MAX_FETCHES = 4
@@ -150,7 +150,7 @@ class Collector:
         if 0 < max_outputs < len(self._pending):
             raise JobError("output_too_large", f"The workflow has more than {max_outputs} outputs.")
         files: list[NamedFile] = []
-        fetched = dict(await together(self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef)))
+        fetched = dict(await run_all(self._fetch(item, item.ref) for item in items if isinstance(item.ref, FileRef)))
         for item in items:
             if isinstance(item.ref, TextRef):
                 beside = [fetched[other.name] for other in items if other.node == item.node and other.name in fetched]
@@ -199,7 +199,7 @@ class Collector:
                 return name, await self._source.is_changed(ref, self._files[name].file, ran_after)
 
         try:
-            return {name for name, changed in await together(is_changed(name) for name in names) if changed}
+            return {name for name, changed in await run_all(is_changed(name) for name in names) if changed}
         except ComfyUnreachable as error:
             raise comfyui_unreachable() from error
 

@@ -10,12 +10,12 @@ from typing import Protocol, TypeAlias
 
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.errors import JobError
-from worker_gpu.job_folders import JobFolders
+from worker_gpu.job.folders import JobFolders
+from worker_gpu.job.spool import Spool
 from worker_gpu.outputs.history_outputs import FileRef, PathRef
 from worker_gpu.outputs.kinds import HEAD_BYTES, Kind, kind_of
 from worker_gpu.outputs.output_paths import candidate_files
 from worker_gpu.outputs.strip_metadata.strip import StripResult, strip
-from worker_gpu.spool import Spool
 
 BLOCK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from worker_gpu.json_readers import Json, JsonObject, maybe_text
 from worker_gpu.outputs.kinds import content_type_of
-from worker_gpu.shape import Json, JsonObject, maybe_text
 
 TEXT_KEYS = frozenset({"text", "texts", "string", "strings", "markdown", "json", "value", "values"})
 """Keys whose strings, numbers and booleans are text outputs (PreviewAny, PreviewText, SaveText and common custom

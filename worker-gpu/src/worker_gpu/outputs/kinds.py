@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker_gpu.contract import OutputType
+from worker_gpu.wire.contract import OutputType
 
 HEAD_BYTES = 4096
 """How much of a file is read. The DocType of a Matroska header is the farthest mark."""

@@ -3,8 +3,8 @@
 import hashlib
 import re
 
-from worker_gpu.contract import MAX_NAME_BYTES
 from worker_gpu.outputs.history_outputs import FileRef, ImageRef, TextRef
+from worker_gpu.wire.contract import MAX_NAME_BYTES
 
 TEMP_FOLDER = "temp"
 

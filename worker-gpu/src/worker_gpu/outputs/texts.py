@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from worker_gpu.job.spool import Spool
 from worker_gpu.outputs.files import LocalFile
 from worker_gpu.outputs.kinds import JSON, TEXT
-from worker_gpu.spool import Spool
 
 
 def measure_text(text: str) -> tuple[int, str, str]:

@@ -9,7 +9,11 @@ from typing import Protocol
 
 import aiohttp
 
-from worker_gpu.contract import (
+from worker_gpu.concurrency import run_all
+from worker_gpu.errors import JobError
+from worker_gpu.outputs.files import IN_MEMORY_BYTES, LocalFile
+from worker_gpu.wire.client import REPEATABLE, FileToUpload
+from worker_gpu.wire.contract import (
     MAX_UPLOADS_PER_CALL,
     MAX_URLS_PER_CALL,
     PART_BYTES,
@@ -18,11 +22,7 @@ from worker_gpu.contract import (
     PutUpload,
     Upload,
 )
-from worker_gpu.errors import JobError
-from worker_gpu.gateway.client import REPEATABLE, FileToUpload
-from worker_gpu.outputs.files import IN_MEMORY_BYTES, LocalFile
-from worker_gpu.together import together
-from worker_gpu.transfers import Transfers
+from worker_gpu.wire.transfers import Transfers
 
 MAX_TRANSFERS = 4
 """Concurrent files or parts. One connection to R2 reaches 20 to 30 MB/s (reference/gpu-worker.md section 1.1)."""
@@ -84,7 +84,7 @@ class Uploader:
         for batch in batches_of(files):
             requested = [_request_of(named) for named in batch]
             issued = await self._store.uploads(requested, self._until)
-            await together(self._one(named, upload, done) for named, upload in zip(batch, issued, strict=True))
+            await run_all(self._one(named, upload, done) for named, upload in zip(batch, issued, strict=True))
 
     async def _one(self, named: NamedFile, upload: Upload, done: Callable[[NamedFile, str], None]) -> None:
         for fresh in range(MAX_FRESH_URLS + 1):
@@ -112,7 +112,7 @@ class Uploader:
             length = min(upload.part_bytes, file.size_bytes - offset)
             return number, await self._transfer(url, {}, file, offset, length)
 
-        etags = await together(part(number, url) for number, url in upload.parts)
+        etags = await run_all(part(number, url) for number, url in upload.parts)
         if not await self._store.finish_upload(upload, etags, self._until):
             raise _UrlRejected("the multipart upload no longer exists")
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from worker_gpu.json_readers import ShapeError
 from worker_gpu.models.download.bucket import BucketClient, BucketObject
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.manifest import CHUNK_BYTES, MANIFEST_KEY, FromBucket, Manifest, ModelFile
 from worker_gpu.models.manifest.manifest_entries import PushEntry, apply_entry
 from worker_gpu.models.manifest.model_path import check_path
 from worker_gpu.models.settings import Bucket, TransferTimeouts
-from worker_gpu.shape import ShapeError
 
 MANIFEST_ATTEMPTS = 5
 _READ_BYTES = 4 * 1024 * 1024

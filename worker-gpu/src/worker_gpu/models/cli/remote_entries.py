@@ -3,6 +3,7 @@
 import re
 from urllib.parse import urljoin, urlsplit
 
+from worker_gpu.json_readers import ShapeError
 from worker_gpu.models.download.redirects import MAX_REDIRECTS, REDIRECTS, request_head
 from worker_gpu.models.download.remote_file import hub_error, hub_url
 from worker_gpu.models.download.transport import TransientError
@@ -11,7 +12,6 @@ from worker_gpu.models.manifest.manifest import FromHub, FromUrl, ModelFile
 from worker_gpu.models.manifest.manifest_entries import PushEntry, apply_entry
 from worker_gpu.models.manifest.model_path import check_path
 from worker_gpu.models.settings import ModelSettings
-from worker_gpu.shape import ShapeError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"[0-9]{1,19}")

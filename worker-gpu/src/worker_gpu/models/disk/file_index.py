@@ -9,7 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker_gpu.shape import JsonObject, ShapeError, decode, encode, need_count, need_flag, need_object, need_text
+from worker_gpu.json_readers import (
+    JsonObject,
+    ShapeError,
+    decode,
+    encode,
+    need_count,
+    need_flag,
+    need_object,
+    need_text,
+)
 
 _SECOND_NS = 1_000_000_000
 

@@ -12,10 +12,10 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from worker_gpu.json_readers import ShapeError
 from worker_gpu.models.download.transport import USER_AGENT, TransientError
 from worker_gpu.models.errors import ModelError
 from worker_gpu.models.manifest.urls import is_secure, parse_url
-from worker_gpu.shape import ShapeError
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest.model_path import check_path
-from worker_gpu.models.manifest.urls import is_secure, parse_url
-from worker_gpu.shape import (
+from worker_gpu.json_readers import (
     Json,
     JsonObject,
     ShapeError,
@@ -19,6 +16,9 @@ from worker_gpu.shape import (
     need_object,
     need_text,
 )
+from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest.model_path import check_path
+from worker_gpu.models.manifest.urls import is_secure, parse_url
 
 MANIFEST_KEY = "manifest.json"
 VERSION = 1

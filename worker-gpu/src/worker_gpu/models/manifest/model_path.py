@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from worker_gpu.shape import ShapeError
+from worker_gpu.json_readers import ShapeError
 
 MAX_PATH_BYTES = 900
 """R2's keys have up to 1,024 bytes (reference/gpu-worker.md section 1.3). The rest is for a prefix."""

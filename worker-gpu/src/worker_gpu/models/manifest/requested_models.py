@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from worker_gpu.json_readers import Json, JsonObject, maybe_object, maybe_text
 from worker_gpu.models.manifest.manifest import Manifest, ModelFile
-from worker_gpu.shape import Json, JsonObject, maybe_object, maybe_text
 
 CATEGORY_ALIASES: Mapping[str, frozenset[str]] = {
     name: group

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import SplitResult, urlsplit
 
-from worker_gpu.shape import ShapeError
+from worker_gpu.json_readers import ShapeError
 
 _NETLOC = re.compile(r"(?:[^@]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}

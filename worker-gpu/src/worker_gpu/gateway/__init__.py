@@ -1,1 +1,0 @@
-"""The gateway side: calls with their retry rules, and the channel."""

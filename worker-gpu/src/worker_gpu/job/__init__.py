@@ -1,0 +1,1 @@
+"""One job, from its claim or request to its report or response."""

@@ -1,0 +1,1 @@
+"""The gateway: contract, calls, channel, and transfers to and from the store."""

@@ -1,0 +1,73 @@
+"""A worker between a fake ComfyUI and nobody: what RunPod's caller sees of a direct job."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from fakes.comfy import FakeComfy, Script
+from fakes.harness import QUICK, make_settings
+from fakes.server import serving
+from worker_gpu.direct.run import run_direct
+from worker_gpu.direct.settings import DirectSettings
+from worker_gpu.job.node_policy import NodePolicy
+from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object
+from worker_gpu.lifecycle.comfyui import ExternalComfy
+from worker_gpu.lifecycle.worker_context import Deps, WorkerContext, open_worker_context
+from worker_gpu.log import Log
+
+
+@dataclass
+class DirectHarness:
+    """Run jobs on `place`; `told` is the progress of all of them."""
+
+    comfy: FakeComfy
+    context: WorkerContext
+    log: io.StringIO
+    told: list[JsonObject] = field(default_factory=list[JsonObject])
+
+    async def run(self, given: Json, job: str = "job-1") -> JsonObject:
+        """One direct job, and what is left to do after its answer."""
+        answer = await self.answer(given, job)
+        await self.wait_cleanup()
+        return answer
+
+    async def answer(self, given: Json, job: str = "job-1") -> JsonObject:
+        """One direct job up to its answer."""
+        return await run_direct(self.context, job, given, self.told.append)
+
+    async def wait_cleanup(self) -> None:
+        """Wait until nothing is left of the jobs before."""
+        async with self.context.turn:
+            pass
+
+
+@contextlib.asynccontextmanager
+async def direct_harness(
+    tmp_path: Path,
+    script: Script,
+    direct: DirectSettings | None = None,
+    nodes: NodePolicy | None = None,
+) -> AsyncGenerator[DirectHarness]:
+    """A worker whose ComfyUI plays `script` for each prompt."""
+    comfy, written = FakeComfy(script), io.StringIO()
+    ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
+    tools = Deps(random=Random(1), new_id=lambda: next(ids))
+    async with serving(comfy.application()) as url:
+        settings = dataclasses.replace(
+            make_settings(tmp_path, url), direct=direct or DirectSettings(), nodes=nodes or NodePolicy()
+        )
+        external = ExternalComfy(url, QUICK)
+        async with open_worker_context(settings, external, QUICK, tools, Log(written)) as context:
+            await context.comfy_info()
+            await comfy.notice.until(lambda: comfy.connections > 0)
+            yield DirectHarness(comfy, context, written)
+
+
+def entries(answer: JsonObject, kind: str) -> list[JsonObject]:
+    """The list `kind` of an answer."""
+    return [maybe_object(item) for item in maybe_list(answer.get(kind))]

@@ -11,6 +11,7 @@ afterEach(cancelUnfinishedJobs);
 afterAll(() => platform.stop());
 
 await import('./shared/whole-path.ts');
+await import('./shared/tutorial.ts');
 await import('./shared/waiting.ts');
 await import('./shared/cancel.ts');
 await import('./shared/runpod-faults.ts');

@@ -56,8 +56,8 @@ export type JobSpec = {
 };
 
 /**
- * Why a worker's call was refused: there is no such job, another worker has claimed the attempt, or the attempt no
- * longer counts.
+ * Why a worker's call was refused: the job does not exist, another worker has claimed the attempt, or the attempt is no
+ * longer the current one.
  */
 export type WorkerRefusal = 'not_found' | 'claimed_elsewhere' | 'over';
 
@@ -70,7 +70,7 @@ export type WorkerRefusal = 'not_found' | 'claimed_elsewhere' | 'over';
 export interface JobRpc {
   /**
    * Stores a new job and starts it, or has it wait until its account admits it (`onAdmitted`). Durable when it returns.
-   * A second call with the same id answers what the first one answered, whatever has become of the job.
+   * A second call with the same id gets the first answer, also when the job has finished or is erased.
    */
   create(job: NewJob): JobView;
   /** What `create` answered; null as for `view`. */
@@ -135,7 +135,7 @@ export interface AccountRpc {
    * nothing.
    */
   queuePosition(job: string): number | null;
-  /** Frees a job's slot, and takes its cost from the budget instead of what was reserved. */
+  /** Frees a job's slot, and charges its actual cost to the budget instead of the reservation. */
   releaseSlot(job: string, used: Used): void;
   /** A job was erased. Inputs that came with jobs, and that no other job uses, are deleted. */
   onJobErased(job: string): Promise<void>;
@@ -186,7 +186,7 @@ export interface EndpointRpc {
    * @param unasked runs that the caller's isolate sent without asking since it last asked; they are counted now
    */
   acquire(job: string, unasked?: number): AcquireResult;
-  /** A job that was told to wait no longer does. */
+  /** A waiting job no longer waits. */
   cancelWait(job: string): void;
   /**
    * How the `/run` call of this job ended. A success need not be reported unless `acquire` asked for it. Answers the
@@ -210,7 +210,7 @@ export interface WebhookRpc {
   create(request: NewWebhook): WebhookView;
   /** The webhook, or null when there is none or it is another account's. */
   view(account: string): WebhookView | null;
-  /** Changes what is given. Enabling it sends what is queued; null as for `view`. */
+  /** Changes the given fields. Enabling it sends the queued events. Null as for `view`. */
   update(account: string, change: WebhookChange): Promise<WebhookView | null>;
   /** Makes a new secret the first that signs; older secrets sign too for `overlap_ms`. Null as for `view`. */
   rotateSecret(account: string, secret: string, overlap_ms: number): WebhookView | null;
@@ -218,7 +218,7 @@ export interface WebhookRpc {
   delete(account: string): Promise<boolean>;
   /** Queues an event if the webhook's filter has its type. Durable when it returns; a known event changes nothing. */
   enqueue(event: WebhookEvent): void;
-  /** Queues a test event, whatever the filter is. */
+  /** Queues a test event, regardless of the filter. */
   ping(account: string, event: WebhookEvent<typeof PING>): { queued: DeliveryView } | { refused: WebhookRefusal };
   /** A page of the delivery log, newest first; `next` continues it. Null as for `view`. */
   deliveries(

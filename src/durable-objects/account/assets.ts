@@ -1,9 +1,9 @@
 import type { Asset, InputUse, StoredFile } from '../../contract/assets.ts';
 
 /**
- * The account's assets, the jobs that use them, and pending deletions. `position` orders the list. `uploaded`: a client sent the
- * file as an asset; otherwise jobs brought it. A hash is in `pending_deletions` from the moment its row goes until an hour
- * after R2 has deleted the file. Meanwhile no request may be answered that the file exists.
+ * The account's assets, the jobs that use them, and pending deletions. `position` orders the list. `uploaded`: a client
+ * sent the file as an asset; otherwise jobs brought it. A hash is in `pending_deletions` from the moment its row goes
+ * until an hour after R2 has deleted the file. Meanwhile no request may be answered that the file exists.
  */
 export const ASSETS = `
 CREATE TABLE assets (
@@ -152,11 +152,7 @@ export class Assets {
     for (const sha256 of hashes) {
       this.sql.exec('DELETE FROM assets WHERE sha256 = ?', sha256);
       this.sql.exec('DELETE FROM asset_uses WHERE sha256 = ?', sha256);
-      this.sql.exec(
-        'INSERT INTO pending_deletions (sha256, at, done) VALUES (?, ?, 0) ON CONFLICT (sha256) DO UPDATE SET at = excluded.at, done = 0',
-        sha256,
-        now,
-      );
+      this.sql.exec('INSERT OR REPLACE INTO pending_deletions (sha256, at, done) VALUES (?, ?, 0)', sha256, now);
     }
   }
 
@@ -190,7 +186,10 @@ export class Assets {
     this.sql.exec('DELETE FROM pending_deletions WHERE done = 1 AND at <= ?', now - REMEMBER_DELETED_MS);
   }
 
-  /** When the next asset expires or deleted hash is purged; 0 while a deletion is pending; null when there is nothing to sweep. */
+  /**
+   * When the next asset expires or deleted hash is purged; 0 while a deletion is pending; null when there is nothing to
+   * sweep.
+   */
   nextSweep(): number | null {
     return this.sql
       .exec<{ at: number | null }>(

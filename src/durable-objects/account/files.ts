@@ -13,8 +13,8 @@ CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), account TEXT NOT NU
 const SWEEP_SPACING_MS = 600_000;
 
 /**
- * The account's files. The order of steps keeps its rows and R2 consistent: a file is put before its row is written, a row is
- * deleted before its file, and a hash that is pending deletion is put again only after R2 has deleted it
+ * The account's files. The order of steps keeps its rows and R2 consistent: a file is put before its row is written, a
+ * row is deleted before its file, and a hash that is pending deletion is put again only after R2 has deleted it
  * (docs/decisions/0041).
  */
 export class Files {
@@ -38,8 +38,8 @@ export class Files {
   }
 
   /**
-   * Records a file that was found in R2, or was just put there (`created`). `again`: it was pending deletion, is deleted now, and
-   * must be put once more. `full`: there is no room for it; a file that was put for this is deleted.
+   * Records a file that was found in R2, or was just put there (`created`). `again`: it was pending deletion, is
+   * deleted now, and must be put once more. `full`: there is no room for it; a file that was put for this is deleted.
    */
   async record(
     file: StoredFile,

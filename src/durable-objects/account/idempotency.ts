@@ -1,8 +1,9 @@
 import type { Idempotency } from '../../contract/admission.ts';
 
 /**
- * Which request came with which `Idempotency-Key`, and the id of the job it was given. The job itself keeps the answer. A key is
- * leased while its request is being worked on, so that a second request with it waits instead of doing the work twice.
+ * Which request came with which `Idempotency-Key`, and the id of the job it was given. The job itself keeps the answer.
+ * A key is leased while its request is being worked on, so that a second request with it waits instead of doing the
+ * work twice.
  */
 export const IDEMPOTENCY_KEYS = `
 CREATE TABLE idempotency_keys (
@@ -12,14 +13,20 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job);
 `;
 
-/** How long a key is kept. Published in docs/reference/api.md; Stripe and Comfy API v2 promise the same (reference/http-api.md 1). */
+/**
+ * How long a key is kept. Published in docs/reference/api.md; Stripe and Comfy API v2 promise the same
+ * (reference/http-api.md 1).
+ */
 export const KEY_LIFE_MS = 24 * 3_600_000;
 /** How long a request may take before another one with its key may finish the work. Storing 32 MB takes less. */
 export const LEASE_MS = 30_000;
 /** How often expired keys are deleted. Each time reads all keys of a day. */
 const SWEEP_MS = 3_600_000;
 
-/** What is stored about a key. `free`: nothing. `stale`: the lease of the first request ended, and its outcome is unknown. */
+/**
+ * What is stored about a key. `free`: nothing. `stale`: the lease of the first request ended, and its outcome is
+ * unknown.
+ */
 export type StoredRequest = { kind: 'free' | 'reused' } | { kind: 'in_flight' | 'stale' | 'done'; job: string };
 
 /** All SQL of the account's idempotency keys. */

@@ -33,10 +33,7 @@ export class Limits {
   }
 
   set(own: OwnLimits): void {
-    this.sql.exec(
-      'INSERT INTO limit_overrides (one, limits) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET limits = excluded.limits',
-      JSON.stringify(own),
-    );
+    this.sql.exec('INSERT OR REPLACE INTO limit_overrides (one, limits) VALUES (1, ?)', JSON.stringify(own));
     this.overrides = null;
   }
 

@@ -14,7 +14,7 @@ const times = <T>(count: number, make: (index: number) => T): T[] => Array.from(
 
 const leaseOf = (admission: Admission): number | null => (admission.kind === 'admitted' ? admission.lease : null);
 
-/** An account nobody used before, at the beginning of a window. */
+/** A new account, at the beginning of a window. */
 function fresh() {
   const clock = frozenClock();
   clock.pass(60_000 - (Date.now() % 60_000));
@@ -47,8 +47,8 @@ function fresh() {
   };
 }
 
-describe('places', () => {
-  it('are exactly as many as allowed, then the line, then none, however many ask at once', async () => {
+describe('slots', () => {
+  it('admit up to jobs_in_flight, queue up to max_queued and refuse the rest, also concurrently', async () => {
     const { admit, limit } = fresh();
     await limit({ jobs_in_flight: 20, max_queued: 30 });
     const answers = await Promise.all(times(100, () => admit()));
@@ -59,7 +59,7 @@ describe('places', () => {
     expect(answers.at(-1)).toMatchObject({ kind: 'refused', code: 'queue_full', retry_after_s: 5 });
   });
 
-  it('go to the next in line when one is released, once', async () => {
+  it('promote the next queued job when a slot is released, once', async () => {
     const { admit, release, limit, inside } = fresh();
     await limit({ jobs_in_flight: 1 });
     for (const job of ['a', 'b', 'c']) {
@@ -71,7 +71,7 @@ describe('places', () => {
     expect(await inside(['b', 'c'])).toEqual(['b']);
   });
 
-  it('go to the higher class first, then in turn to each key, then to who came first', async () => {
+  it('go to the higher priority class first, then to the key with the fewest active jobs, then in order of arrival', async () => {
     const { admit, release, limit, inside } = fresh();
     await limit({ jobs_in_flight: 2 });
     await admit('long');
@@ -92,7 +92,7 @@ describe('places', () => {
     expect(order).toEqual(['high', 'other', 'mine 1', 'mine 2', 'low']);
   });
 
-  it('say of a job in line how many go before it, and the places that follow are given in that order', async () => {
+  it('report the queue positions in which queued jobs are then promoted', async () => {
     const { admit, release, limit, inside, stub } = fresh();
     await limit({ jobs_in_flight: 1 });
     await admit('first', { key: 'k1' });
@@ -109,13 +109,13 @@ describe('places', () => {
         queue_position: expect.any(Number),
       });
     }
-    const places = await Promise.all(waiting.map((job) => stub.queuePosition(job)));
+    const positions = await Promise.all(waiting.map((job) => stub.queuePosition(job)));
     const foreseen = waiting.toSorted(
-      (a, b) => Number(places[waiting.indexOf(a)]) - Number(places[waiting.indexOf(b)]),
+      (a, b) => Number(positions[waiting.indexOf(a)]) - Number(positions[waiting.indexOf(b)]),
     );
-    expect(places.toSorted()).toEqual([1, 2, 3, 4, 5]);
+    expect(positions.toSorted()).toEqual([1, 2, 3, 4, 5]);
     expect(await stub.queuePosition('first')).toBeNull();
-    // Places come free one by one while those who were let in go on: nobody is released but by raising the limit.
+    // Raising the limit frees slots one by one while the admitted jobs keep theirs.
     const order: string[] = [];
     for (let places_now = 2; places_now <= 6; places_now += 1) {
       await limit({ jobs_in_flight: places_now });
@@ -125,7 +125,7 @@ describe('places', () => {
     await release('first');
   });
 
-  it('count a job that asks again once, even with the account full', async () => {
+  it('count a repeated request of a job once, also in a full account', async () => {
     const { admit, limit } = fresh();
     await limit({ jobs_in_flight: 1, max_queued: 0 });
     await admit('a');
@@ -133,7 +133,7 @@ describe('places', () => {
     expect(await admit('b')).toMatchObject({ kind: 'refused' });
   });
 
-  it('come back by themselves when nobody released them in time', async () => {
+  it('are freed when a job expires without being released', async () => {
     const { admit, clock, limit } = fresh();
     await limit({ jobs_in_flight: 1, max_queued: 0 });
     await admit('a', { expires_at: Date.now() + 10_000 });
@@ -143,14 +143,14 @@ describe('places', () => {
     expect(await admit('in time')).toMatchObject({ kind: 'admitted', waits: false });
   });
 
-  it('are remembered when the object sleeps', async () => {
+  it('survive hibernation', async () => {
     const { admit, object } = fresh();
     await Promise.all(times(jobs_in_flight, () => admit()));
     await evictDurableObject(object);
     expect(await admit()).toMatchObject({ kind: 'admitted', waits: true });
   });
 
-  it('are given again, in line, to a job that exists and was forgotten', async () => {
+  it('queue a job again that exists and is not in the account', async () => {
     const { admit, inside, limit, release } = fresh();
     await limit({ jobs_in_flight: 1, max_queued: 0 });
     await admit('a');
@@ -159,7 +159,7 @@ describe('places', () => {
     expect(await inside(['lost'])).toEqual(['lost']);
   });
 
-  it('open for those in line when the limit is raised', async () => {
+  it('promote queued jobs when the limit is raised', async () => {
     const { admit, inside, limit } = fresh();
     await limit({ jobs_in_flight: 1 });
     await admit('a');
@@ -169,8 +169,8 @@ describe('places', () => {
   });
 });
 
-describe('submits in a minute', () => {
-  it('are exactly as many as allowed with 100 at once, and what is left is counted down by each', async () => {
+describe('submits of a minute', () => {
+  it('are limited exactly with 100 concurrent requests, and each counts the remainder down', async () => {
     const { admit, limit } = fresh();
     await limit({ submits_per_minute: 60 });
     const answers = await Promise.all(times(100, () => admit()));
@@ -180,7 +180,7 @@ describe('submits in a minute', () => {
     expect(left.sort((a = 0, b = 0) => b - a)).toEqual(times(60, (at) => 59 - at));
   });
 
-  it('begin anew with the next minute, and say when that is', async () => {
+  it('are counted from zero in the next minute, and report when it begins', async () => {
     const { admit, release, clock } = fresh();
     for (let submits = 0; submits < submits_per_minute; submits += 1) {
       expect(await admit(`j${submits}`)).toMatchObject({ kind: 'admitted' });
@@ -194,7 +194,7 @@ describe('submits in a minute', () => {
     expect(await admit('in time')).toMatchObject({ kind: 'admitted' });
   });
 
-  it('do not count one that was refused', async () => {
+  it('do not count a refused submit', async () => {
     const { admit, release, limit } = fresh();
     await limit({ jobs_in_flight: 1, max_queued: 0, submits_per_minute: 2 });
     await admit('j0');
@@ -203,7 +203,7 @@ describe('submits in a minute', () => {
     expect(await admit('new')).toMatchObject({ kind: 'admitted' });
   });
 
-  it('leave no line behind for minutes that have passed', async () => {
+  it('keep no row of past minutes', async () => {
     const { admit, clock, object } = fresh();
     for (let minutes = 0; minutes < 5; minutes += 1) {
       await admit();
@@ -220,14 +220,14 @@ describe('submits in a minute', () => {
 describe('an idempotency key', () => {
   const idempotency = { key: 'k', fingerprint: 'f' };
 
-  it('admits one of many that come at once', async () => {
+  it('admits one of many concurrent requests', async () => {
     const { admit } = fresh();
     const answers = await Promise.all(times(100, (at) => admit(`j${at}`, { idempotency })));
     expect(answers.filter(({ kind }) => kind === 'admitted')).toHaveLength(1);
     expect(answers.filter((each) => each.kind === 'known' && each.in_flight && each.job === 'j0')).toHaveLength(99);
   });
 
-  it('is refused for another request, and that counts nothing', async () => {
+  it('rejects another request without counting it', async () => {
     const { admit } = fresh();
     await admit('a', { idempotency });
     const other = await admit('b', { idempotency: { key: 'k', fingerprint: 'other' } });
@@ -235,7 +235,7 @@ describe('an idempotency key', () => {
     expect(other.quota[0]).toMatchObject({ remaining: submits_per_minute - 1 });
   });
 
-  it('hands a request that broke off to the next one, with the same id, when its time is up', async () => {
+  it('passes an interrupted request to the next one under the same id after the lease', async () => {
     const { admit, clock } = fresh();
     await admit('a', { idempotency });
     clock.pass(LEASE_MS - 1);
@@ -245,7 +245,7 @@ describe('an idempotency key', () => {
     expect(await admit('d', { idempotency })).toMatchObject({ kind: 'known', in_flight: true });
   });
 
-  it('is free again when its request made no job, and keeps its id when it may have', async () => {
+  it('is deleted when its request created no job, and keeps its id when it may have', async () => {
     const { admit, stub } = fresh();
     const first = await admit('a', { idempotency });
     await stub.cancelAdmission('a', false, leaseOf(first));
@@ -274,7 +274,7 @@ describe('an idempotency key', () => {
     },
   );
 
-  it('answers the very same call again as before, and counts it once', async () => {
+  it('gives a repeated call the same answer, and counts it once', async () => {
     const { admit, limit } = fresh();
     await limit({ submits_per_minute: 1, jobs_in_flight: 1, max_queued: 0 });
     const first = await admit('a', { idempotency });
@@ -283,7 +283,7 @@ describe('an idempotency key', () => {
     expect(await admit('b', { idempotency })).toMatchObject({ kind: 'known', job: 'a', in_flight: true });
   });
 
-  it('finds its job although the account would no longer keep such a one', async () => {
+  it('finds its job although the account would now refuse it', async () => {
     const { admit, limit, clock } = fresh();
     await admit('a', { idempotency, retention: 3_600 });
     clock.pass(LEASE_MS);
@@ -292,7 +292,7 @@ describe('an idempotency key', () => {
     expect(await admit('c', { retention: 3_600 })).toMatchObject({ kind: 'retention_too_long' });
   });
 
-  it('is not kept by a request that is refused', async () => {
+  it('is not stored by a refused request', async () => {
     const { admit, limit, release } = fresh();
     await limit({ jobs_in_flight: 1, max_queued: 0 });
     await admit('a');
@@ -301,7 +301,7 @@ describe('an idempotency key', () => {
     expect(await admit('c', { idempotency: { key: 'k', fingerprint: 'other' } })).toMatchObject({ kind: 'admitted' });
   });
 
-  it('is known for a day, also after its job is over', async () => {
+  it('is kept for a day, also after its job has finished', async () => {
     const { admit, clock, release } = fresh();
     await admit('a', { idempotency });
     await release('a');
@@ -315,7 +315,7 @@ describe('an idempotency key', () => {
 describe('a budget', () => {
   const job = { reserve: { gpu_ms: 10_000, micro_usd: 100_000 } };
 
-  it('is not passed by a burst: what a job may cost is reserved before it runs', async () => {
+  it('is not exceeded by a burst, because the highest cost of a job is reserved', async () => {
     const { admit, limit } = fresh();
     await limit({ usd_per_day: 1 });
     const answers = await Promise.all(times(100, (at) => admit(`j${at}`, job)));
@@ -323,7 +323,7 @@ describe('a budget', () => {
     expect(answers.at(-1)).toMatchObject({ code: 'budget_exceeded' });
   });
 
-  it('gets back what a job did not use, and keeps what it did, once', async () => {
+  it('is charged the actual cost of a released job, once', async () => {
     const { admit, limit, release } = fresh();
     await limit({ gpu_seconds_per_day: 20 });
     await admit('a', job);
@@ -337,7 +337,7 @@ describe('a budget', () => {
     expect(await admit('d', job)).toMatchObject({ code: 'budget_exceeded' });
   });
 
-  it('is whole again at midnight UTC', async () => {
+  it('is reset at midnight UTC', async () => {
     const { admit, limit, release, clock } = fresh();
     await limit({ usd_per_day: 0.1 });
     await admit('a', job);
@@ -349,13 +349,13 @@ describe('a budget', () => {
     expect(await admit('b', job)).toMatchObject({ kind: 'admitted' });
   });
 
-  it('in dollars lets nothing pass that has no price', async () => {
+  it('refuses a job without a price when it is in dollars', async () => {
     const { admit, limit } = fresh();
     await limit({ usd_per_day: 100 });
     expect(await admit('a', { reserve: { gpu_ms: 1, micro_usd: null } })).toMatchObject({ code: 'budget_exceeded' });
   });
 
-  it('counts a job that lapsed and is released late', async () => {
+  it('charges a job that expired and is released late', async () => {
     const { admit, limit, release, clock } = fresh();
     await limit({ gpu_seconds_per_day: 10 });
     await admit('a', { ...job, expires_at: Date.now() + 1_000 });
@@ -366,7 +366,7 @@ describe('a budget', () => {
   });
 });
 
-it('says what is left of every limit', async () => {
+it('quota reports the remainder of every limit', async () => {
   const { admit, stub, limit } = fresh();
   await limit({ jobs_in_flight: 1 });
   await admit();

@@ -34,16 +34,19 @@ type StorageRefusal = DistributiveOmit<
 /**
  * One object per account. It admits jobs, and keeps the account's assets and uploads.
  *
- * Concurrency: an admission is decided by one synchronous transaction, so parallel submits can never exceed a limit together.
- * Only work on files awaits R2; `Files` says in which order. Everything may be called again with the same answer.
+ * Concurrency: an admission is decided by one synchronous transaction, so parallel submits can never exceed a limit
+ * together. Only work on files awaits R2; `Files` says in which order. Everything may be called again with the same
+ * answer.
  *
- * Storage (SQLite, docs/reference/storage.md): `slots`, `submits`, `spend`, `limit_overrides`, `idempotency_keys`; `assets`,
- * `asset_uses`, `pending_deletions`, `uploads`, `owner`. Totals of `slots` and `submits` are also on the heap, so that a decision
- * reads no more rows the more jobs there are. They are counted again when a transaction is rolled back.
+ * Storage (SQLite, docs/reference/storage.md): `slots`, `submits`, `spend`, `limit_overrides`, `idempotency_keys`;
+ * `assets`, `asset_uses`, `pending_deletions`, `uploads`, `owner`. Totals of `slots` and `submits` are also on the
+ * heap, so that a decision reads no more rows the more jobs there are. They are counted again when a transaction is
+ * rolled back.
  *
  * Invariants:
  * - at most `jobs_in_flight` jobs are `active`, and at most `max_queued` are queued when a job is admitted;
- * - every job in `slots` has its highest cost reserved until it is released, and its actual cost is then added to `spend`;
+ * - every job in `slots` has its highest cost reserved until it is released, and its actual cost is then added to
+ *   `spend`;
  * - an asset that an unfinished job reads is not deleted;
  * - the alarm is set whenever something expires.
  */
@@ -340,8 +343,8 @@ export class Account extends DurableObject<Env> implements AccountRpc {
   }
 
   /**
-   * Gives free slots to queued jobs and notifies them, except `self`, which gets the answer to its call. A job that could not be
-   * notified, or does not exist yet, asks by `tryStart`.
+   * Gives free slots to queued jobs and notifies them, except `self`, which gets the answer to its call. A job that
+   * could not be notified, or does not exist yet, asks by `tryStart`.
    */
   private promote(self?: string): void {
     const admitted = this.slots.promote(this.limits().jobs_in_flight).filter((job) => job !== self);

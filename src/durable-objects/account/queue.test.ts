@@ -7,8 +7,8 @@ const line = (...jobs: [job: string, key: string, priority?: number][]): QueuedJ
 const placesOf = (waiting: QueuedJob[], inWork = new Map<string, number>()) =>
   Object.fromEntries(waiting.map(({ job }) => [job, queuePosition(waiting, inWork, job)]));
 
-describe('a place in the line', () => {
-  it('is the order of arrival among the jobs of one key', () => {
+describe('queue position', () => {
+  it('follows the order of arrival among the jobs of one key', () => {
     expect(placesOf(line(['a', 'k'], ['b', 'k'], ['c', 'k']))).toEqual({ a: 1, b: 2, c: 3 });
   });
 
@@ -16,16 +16,16 @@ describe('a place in the line', () => {
     expect(placesOf(line(['low', 'k', 0], ['usual', 'k', 1], ['high', 'k', 2]))).toEqual({ low: 3, usual: 2, high: 1 });
   });
 
-  it('takes turns between keys, beginning with the one that has the fewest in work', () => {
+  it('alternates between keys, beginning with the one with the fewest active jobs', () => {
     const waiting = line(['a1', 'a'], ['a2', 'a'], ['b1', 'b'], ['b2', 'b']);
     expect(placesOf(waiting, new Map([['a', 1]]))).toEqual({ b1: 1, a1: 2, b2: 3, a2: 4 });
   });
 
-  it('is none for a job that does not wait', () => {
+  it('is null for a job that is not queued', () => {
     expect(queuePosition(line(['a', 'k']), new Map(), 'b')).toBeNull();
   });
 
-  it('is when the account would let it in, whoever waits', () => {
+  it('equals the order in which Slots.promote admits any queue', () => {
     const waiting = fc
       .array(fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.integer({ min: 0, max: 2 })), { maxLength: 20 })
       .map((jobs) => jobs.map(([key, priority], at) => ({ job: `j${at}`, key, priority })));
@@ -43,7 +43,10 @@ describe('a place in the line', () => {
   });
 });
 
-/** The rule of `Places.fill`, one place after another: the highest class, the key with the fewest in work, who came first. */
+/**
+ * The rule of `Places.fill`, one place after another: the highest class, the key with the fewest in work, who came
+ * first.
+ */
 function letIn(jobs: readonly QueuedJob[], inWork: ReadonlyMap<string, number>): string[] {
   const counts = new Map(inWork);
   const count = ({ key }: QueuedJob): number => counts.get(key) ?? 0;

@@ -5,11 +5,11 @@ export type QueuedJob = { job: string; key: string; priority: number };
 export const MAX_COUNTED = 2_000;
 
 /**
- * A job's position in the queue, from 1: in which order `Slots.promote` would give out slots, if no other job came. Null when
- * the job is not queued. `queue` is in order of arrival; `active` is the number of active jobs of each key.
+ * A job's position in the queue, from 1: in which order `Slots.promote` would give out slots, if no other job came.
+ * Null when the job is not queued. `queue` is in order of arrival; `active` is the number of active jobs of each key.
  *
- * Within a class, the next slot goes to the key with the fewest active jobs. When a job's turn comes, its key has those that
- * are active now and the key's own jobs ahead of it. So a class is ordered by that number, and then by arrival.
+ * Within a class, the next slot goes to the key with the fewest active jobs. When a job's turn comes, its key has those
+ * that are active now and the key's own jobs ahead of it. So a class is ordered by that number, and then by arrival.
  */
 export function queuePosition(
   queue: readonly QueuedJob[],

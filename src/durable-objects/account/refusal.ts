@@ -14,7 +14,10 @@ export type Occupancy = { submits: number; active: number; queued: number };
 /** What the account's jobs have cost today, and the highest cost of its unfinished jobs. */
 export type Costs = { spent: Used; reserved: Used };
 
-/** The limit that one more job would exceed: the rate, then the slots, then the budgets. `costs` is called where a budget is set. */
+/**
+ * The limit that one more job would exceed: the rate, then the slots, then the budgets. `costs` is called where a
+ * budget is set.
+ */
 export function refusal(
   { reserve }: Pick<AdmitRequest, 'reserve'>,
   limits: AccountLimits,

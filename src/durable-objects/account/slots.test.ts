@@ -8,7 +8,7 @@ import { Slots } from './slots.ts';
 const SLOTS = 2;
 const DAY_MS = 86_400_000;
 
-/** The storage of an account nobody used before. */
+/** The storage of a new account. */
 const withRows = (use: (storage: DurableObjectStorage) => void): Promise<void> =>
   runInDurableObject(env.ACCOUNT.getByName(`a${crypto.randomUUID()}`), (_account, { storage }) => {
     use(storage);
@@ -37,53 +37,53 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
   { minLength: 10, maxLength: 40, size: 'max' },
 );
 
-function take({ what, job, ms }: Step, places: Slots, now: number): number {
-  const state = places.stateOf(job);
+function take({ what, job, ms }: Step, slots: Slots, now: number): number {
+  const state = slots.stateOf(job);
   const isIn = state === 'active' || state === 'queued';
   switch (what) {
     case 'enter':
       if (!isIn) {
-        places.enqueue(request(job, now + 1_000), SLOTS);
+        slots.enqueue(request(job, now + 1_000), SLOTS);
       }
       break;
     case 'again':
       if (!isIn) {
-        places.requeue(job, now + 1_000);
+        slots.requeue(job, now + 1_000);
       }
       break;
     case 'leave':
-      places.remove(job);
+      slots.remove(job);
       break;
     case 'give_up':
-      places.markExpired(job);
+      slots.markExpired(job);
       break;
     case 'extend':
-      places.extend(job, now + 2_000);
+      slots.extend(job, now + 2_000);
       break;
     case 'wait':
       break;
   }
   const later = what === 'wait' ? now + ms : now;
-  places.expire(later);
-  places.promote(SLOTS);
+  slots.expire(later);
+  slots.promote(SLOTS);
   return later;
 }
 
-describe('what an account counts of its jobs', () => {
-  it('is what its rows come to, whatever has happened', () =>
+describe("totals of an account's slots", () => {
+  it('equal the sums of the rows after any sequence of calls', () =>
     withRows((storage) => {
       fc.assert(
         fc.property(steps, (taken) => {
           storage.sql.exec('DELETE FROM slots');
-          const places = new Slots(storage.sql);
+          const slots = new Slots(storage.sql);
           let now = 1_000_000;
           for (const step of taken) {
-            now = take(step, places, now);
-            const anew = new Slots(storage.sql);
-            expect([places.count('active'), places.count('queued'), places.reserved()]).toEqual([
-              anew.count('active'),
-              anew.count('queued'),
-              anew.reserved(),
+            now = take(step, slots, now);
+            const reopened = new Slots(storage.sql);
+            expect([slots.count('active'), slots.count('queued'), slots.reserved()]).toEqual([
+              reopened.count('active'),
+              reopened.count('queued'),
+              reopened.reserved(),
             ]);
             const [{ late } = { late: -1 }] = storage.sql
               .exec<{ late: number }>(
@@ -93,21 +93,21 @@ describe('what an account counts of its jobs', () => {
               )
               .toArray();
             expect(late).toBe(0);
-            expect(places.count('active') === SLOTS || places.count('queued') === 0).toBe(true);
+            expect(slots.count('active') === SLOTS || slots.count('queued') === 0).toBe(true);
           }
         }),
       );
     }));
 
-  it('is not read again for the next job, nor is any row but its own', () =>
+  it('are not read again for the next job, which reads no row but its own', () =>
     withRows((storage) => {
-      const places = new Slots(storage.sql);
-      places.enqueue(request('a', 9e12), 1_000);
+      const slots = new Slots(storage.sql);
+      slots.enqueue(request('a', 9e12), 1_000);
       const exec = vi.spyOn(storage.sql, 'exec');
-      places.expire(1);
-      places.enqueue(request('b', 9e12), 1_000);
-      places.promote(1_000);
-      expect(places.count('active')).toBe(2);
+      slots.expire(1);
+      slots.enqueue(request('b', 9e12), 1_000);
+      slots.promote(1_000);
+      expect(slots.count('active')).toBe(2);
       expect(exec.mock.calls.map(([query]) => query.trim().split(' ')[0])).toEqual(['INSERT']);
       expect(exec.mock.results.map(({ value }) => value.rowsWritten)).toEqual([1]);
       exec.mockRestore();

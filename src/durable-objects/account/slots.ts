@@ -2,8 +2,9 @@ import { PRIORITIES, type AdmitRequest } from '../../contract/admission.ts';
 import { MAX_COUNTED, queuePosition, type QueuedJob } from './queue.ts';
 
 /**
- * One row per job that has a slot or is queued for one. A job that was not released in time is `expired`: it has no slot, and
- * its row is kept for its cost until `FORGET_EXPIRED_MS` after. A job that gets a slot at once writes one row and no index.
+ * One row per job that has a slot or is queued for one. A job that was not released in time is `expired`: it has no
+ * slot, and its row is kept for its cost until `FORGET_EXPIRED_MS` after. A job that gets a slot at once writes one row
+ * and no index.
  */
 export const SLOTS = `
 CREATE TABLE slots (
@@ -66,7 +67,9 @@ export class Slots {
     return this.totals()[state];
   }
 
-  /** Gives a job a slot if one of `slots` is free and no job is queued, else queues it at the end of its priority class. */
+  /**
+   * Gives a job a slot if one of `slots` is free and no job is queued, else queues it at the end of its priority class.
+   */
   enqueue({ job, key, priority, expires_at, reserve }: AdmitRequest, slots: number): void {
     const totals = this.totals();
     const state = totals.queued === 0 && totals.active < slots ? 'active' : 'queued';
@@ -109,8 +112,8 @@ export class Slots {
   }
 
   /**
-   * Gives the free slots to queued jobs: the higher priority class first, within a class the key with the fewest active jobs,
-   * of one key the job that arrived first. Returns the jobs that got a slot.
+   * Gives the free slots to queued jobs: the higher priority class first, within a class the key with the fewest active
+   * jobs, of one key the job that arrived first. Returns the jobs that got a slot.
    */
   promote(slots: number): string[] {
     const admitted: string[] = [];

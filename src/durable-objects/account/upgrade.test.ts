@@ -4,8 +4,8 @@ import { expect, it } from 'vitest';
 import { newId } from '../../testing/job.ts';
 
 /**
- * Guards upgrades: the tables of an account from before it had files are opened by this release. Before the first release their names
- * follow those of the code; after it, the stored form below never changes.
+ * Guards upgrades: the tables of an account from before it had files are opened by this release. Before the first
+ * release their names follow those of the code; after it, the stored form below never changes.
  */
 const FIRST_TABLES = `
 CREATE TABLE submits (window_start INTEGER PRIMARY KEY, count INTEGER NOT NULL);

@@ -5,7 +5,10 @@ import { PROBE_MS } from '../../domain/endpoint/circuit-breaker.ts';
 import { fakeRunpod, frozenClock, runpodHealth, until } from '../../testing/job.ts';
 let tests = 0;
 
-/** An endpoint that no other test has touched, with RunPod and the time in the test's hand. It opens after three failures, for 10 s. */
+/**
+ * An endpoint that no other test has touched, with RunPod and the time in the test's hand. It opens after three
+ * failures, for 10 s.
+ */
 function harness() {
   tests += 1;
   const name = `frail-${tests}`;
@@ -33,8 +36,8 @@ async function opened(): Promise<Rig> {
   return made;
 }
 
-describe('an endpoint that is well', () => {
-  it('lets every job through, wants to hear of trouble only, and asks RunPod nothing', async () => {
+describe('a healthy endpoint', () => {
+  it('lets every job through, needs reports of failures only, and does not poll RunPod', async () => {
     const { stub, runpod, alarm } = harness();
     for (const job of ['a', 'b', 'c']) {
       expect(await stub.acquire(job)).toEqual({ kind: 'go', report: 'trouble' });
@@ -44,7 +47,7 @@ describe('an endpoint that is well', () => {
     expect(runpod.calls).toEqual([]);
   });
 
-  it('wants to hear of every call once one has failed', async () => {
+  it('needs a report of every call after a failed one', async () => {
     const { stub } = harness();
     await stub.reportOutcome('a', 'failed', null);
     expect(await stub.acquire('b')).toEqual({ kind: 'go', report: 'all' });
@@ -52,7 +55,7 @@ describe('an endpoint that is well', () => {
 });
 
 describe('an endpoint whose calls fail', () => {
-  it('holds jobs back until its pause is over, and knows how many wait', async () => {
+  it('holds jobs back until its pause ends, and counts them', async () => {
     const { stub, alarm } = await opened();
     const answers = [await stub.acquire('d'), await stub.acquire('e'), await stub.acquire('d')];
     for (const answer of answers) {
@@ -62,21 +65,21 @@ describe('an endpoint whose calls fail', () => {
     expect(await alarm()).toBe(Date.now() + 10_000);
   });
 
-  it('forgets a job that was told to wait and never came back', async () => {
+  it('forgets a waiting job that does not ask again', async () => {
     const { stub, clock } = await opened();
     await stub.acquire('d');
     clock.pass(60_000);
     expect(await stub.breakerState()).toMatchObject({ waiting: 0 });
   });
 
-  it('still holds them back after a crash', async () => {
+  it('holds jobs back after a crash too', async () => {
     const made = await opened();
     await made.crash();
     expect(await made.stub.acquire('d')).toMatchObject({ kind: 'wait' });
     expect(await made.alarm()).not.toBeNull();
   });
 
-  it('asks for health when its alarm rings, then lets one job go ahead, and all once that is taken', async () => {
+  it('polls health when its alarm rings, then lets one job through, and all after that run is accepted', async () => {
     const { stub, clock, runpod, ring, alarm } = await opened();
     clock.pass(10_000);
     await ring();
@@ -89,7 +92,7 @@ describe('an endpoint whose calls fail', () => {
     expect(await alarm()).toBeNull();
   });
 
-  it('stays shut, twice as long, while health does not answer', async () => {
+  it('stays open for twice the pause while health does not answer', async () => {
     const { stub, clock, runpod, ring, alarm } = await opened();
     runpod.answer.health = () => new Response(null, { status: 500 });
     clock.pass(10_000);
@@ -98,14 +101,14 @@ describe('an endpoint whose calls fail', () => {
     expect(await alarm()).toBe(Date.now() + 20_000);
   });
 
-  it('is tried again although its alarm was lost, when a job asks', async () => {
+  it('is probed when a job asks after its alarm was lost', async () => {
     const { stub, clock } = await opened();
     clock.pass(10_000);
     expect(await stub.acquire('d')).toMatchObject({ kind: 'wait' });
     await until(async () => expect(await stub.breakerState()).toMatchObject({ mode: 'half_open' }));
   });
 
-  it('is left alone once it is configured no more: its alarm does not ring on', async () => {
+  it('stops its alarm when it is no longer configured', async () => {
     fakeRunpod();
     frozenClock();
     const gone = env.ENDPOINT.getByName('removed');
@@ -118,14 +121,14 @@ describe('an endpoint whose calls fail', () => {
     expect(await runInDurableObject(object, (_endpoint, state) => state.storage.getAlarm())).toBeNull();
   });
 
-  it('counts what was sent and what came of it', async () => {
+  it('counts calls of /run and their outcomes', async () => {
     const { stub } = await opened();
     expect(await stub.status()).toMatchObject({ counts: { sent: 3, failed: 3, refused: 0 } });
   });
 });
 
 describe('an endpoint that RunPod refuses', () => {
-  it.each([401, 402, 403, 404])('is shut at once when its health says %d', async (status) => {
+  it.each([401, 402, 403, 404])('opens its circuit breaker at once when health answers %d', async (status) => {
     const { stub, runpod } = harness();
     runpod.answer.health = () => new Response(null, { status });
     await stub.capacity();
@@ -134,7 +137,7 @@ describe('an endpoint that RunPod refuses', () => {
 });
 
 describe('the health of an endpoint', () => {
-  it('is asked once for all who want to know within a few seconds', async () => {
+  it('is polled once for all callers within FRESH_MS', async () => {
     const { stub, clock, runpod } = harness();
     await Promise.all(Array.from({ length: 50 }, () => stub.capacity()));
     await stub.status();
@@ -144,7 +147,7 @@ describe('the health of an endpoint', () => {
     expect(runpod.count('health')).toBe(2);
   });
 
-  it('says what a run waits for', async () => {
+  it('tells what a run waits for', async () => {
     const { stub, clock, runpod } = harness();
     const seen: unknown[] = [];
     for (const workers of [{ initializing: 1 }, { throttled: 1 }, { running: 1 }]) {
@@ -159,7 +162,7 @@ describe('the health of an endpoint', () => {
     ]);
   });
 
-  it('without any worker shuts the endpoint after a while, and opens it as soon as there is one', async () => {
+  it('opens the circuit breaker after a time without workers, and closes it when there is one', async () => {
     const { stub, clock, runpod } = harness();
     runpod.answer.health = () => runpodHealth({}, 1);
     expect(await stub.capacity()).toEqual({ stage: 'capacity', none: false });
@@ -190,7 +193,7 @@ describe('the health of an endpoint', () => {
     return made;
   }
 
-  it('opens by the asking of those that wait, once a worker has the run that went ahead', async () => {
+  it('is polled by waiting jobs and closes the circuit breaker when a worker has the probe run', async () => {
     const { stub, clock, runpod } = await probed();
     runpod.answer.health = () => runpodHealth({ running: 1 }, 0);
     clock.pass(3_000);
@@ -199,7 +202,7 @@ describe('the health of an endpoint', () => {
     expect(await stub.acquire('next')).toMatchObject({ kind: 'go' });
   });
 
-  it('lets the next one through soon after the run that went ahead was canceled', async () => {
+  it('lets the next job through soon after the probe run was canceled', async () => {
     const { stub, clock, runpod } = await probed();
     clock.pass(PROBE_MS);
     const asked = runpod.count('health');
@@ -208,7 +211,7 @@ describe('the health of an endpoint', () => {
     await until(async () => expect(await stub.acquire('next')).toMatchObject({ kind: 'go' }));
   });
 
-  it('remembers over a crash since when there has been no worker', async () => {
+  it('keeps over a crash since when there have been no workers', async () => {
     const made = harness();
     made.runpod.answer.health = () => runpodHealth({}, 1);
     await made.stub.capacity();
@@ -219,7 +222,7 @@ describe('the health of an endpoint', () => {
     expect(await made.stub.capacity()).toEqual({ stage: 'capacity', none: true });
   });
 
-  it('is null in the status while nobody knows it', async () => {
+  it('is null in the status while it is unknown', async () => {
     const { stub, runpod, clock } = harness();
     expect(await stub.status()).toMatchObject({ health: { workers: { idle: 1, throttled: 0 }, in_queue: 0 } });
     clock.pass(3_000);

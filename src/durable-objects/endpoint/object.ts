@@ -26,17 +26,18 @@ import { EndpointStore } from './store.ts';
 import { Backlog } from './waiting.ts';
 
 /**
- * How long a reading of the provider's health is used, so that a thousand waiting jobs poll it once. A worker takes seconds to
- * minutes to start.
+ * How long a reading of the provider's health is used, so that a thousand waiting jobs poll it once. A worker takes
+ * seconds to minutes to start.
  */
 const FRESH_MS = 3_000;
 
 /**
- * One object per endpoint, by its name in the configuration. It holds the circuit breaker that all runs of the endpoint pass, and
- * one reading of the provider's health for all callers. `domain/endpoint` has the rules. A submit never waits for it.
+ * One object per endpoint, by its name in the configuration. It holds the circuit breaker that all runs of the endpoint
+ * pass, and one reading of the provider's health for all callers. `domain/endpoint` has the rules. A submit never waits
+ * for it.
  *
- * Storage (SQLite, docs/reference/storage.md): `breaker`, `no_workers_since` and `counts`. Health and the waiting jobs are on the
- * heap only. The alarm is set while the breaker is open.
+ * Storage (SQLite, docs/reference/storage.md): `breaker`, `no_workers_since` and `counts`. Health and the waiting jobs
+ * are on the heap only. The alarm is set while the breaker is open.
  */
 export class Endpoint extends DurableObject<Env> implements EndpointRpc {
   private readonly store: EndpointStore;

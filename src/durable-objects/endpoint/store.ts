@@ -3,11 +3,14 @@ import { closedBreaker, type Breaker } from '../../domain/endpoint/circuit-break
 import { applySchema, type Schema } from '../shared/schema.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 
-/** All SQL of the Endpoint object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
+/**
+ * All SQL of the Endpoint object. Times are ms since the epoch. Every table is described in docs/reference/storage.md.
+ */
 
 const SCHEMA: Schema = [
   `
--- One row: the endpoint's name, which an alarm does not get, and the circuit breaker as JSON. No row until a call fails.
+-- One row: the endpoint's name, which an alarm does not get, and the circuit breaker as JSON. No row until a call
+-- fails.
 CREATE TABLE breaker (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, state TEXT NOT NULL);
 -- One row: since when runs have waited while the endpoint had no workers.
 CREATE TABLE no_workers_since (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Backlog } from './waiting.ts';
 
 describe('jobs that wait for one endpoint', () => {
-  it('are counted once each, until they leave or stay away for twice their wait', () => {
+  it('are counted once each, until they are removed or have not asked for twice their wait', () => {
     const line = new Backlog();
     const first = line.add('a', 10_000, 0);
     line.add('b', 10_000, 0);
@@ -13,7 +13,7 @@ describe('jobs that wait for one endpoint', () => {
     expect(line.count(30_000)).toBe(0);
   });
 
-  it('never come sooner than told, and a few at once even if all were told at once', () => {
+  it('get at least the given wait, spread so that at most a few ask at once', () => {
     const line = new Backlog();
     const jobs = Array.from({ length: 2_000 }, (_, index) => `j${index}`);
     for (const job of jobs) {

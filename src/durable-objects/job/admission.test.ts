@@ -5,8 +5,9 @@ import { fakeRunpod, frozenClock, newJob, runAlarm, harnessOf, drained, until } 
 import { Account } from '../account/object.ts';
 
 /**
- * Guards the handover between Account and Job: either object may crash, or be told first. A job must start once its slot is
- * granted, even if no call reaches it, and a canceled job must release its slot, even if the slot is granted later.
+ * Guards the handover between Account and Job: either object may crash, or be called first. A job must start once its
+ * slot is granted, even if no call reaches it, and a canceled job must release its slot, even if the slot is granted
+ * later.
  */
 
 /** An account with one place, which another job has, and a job that waits behind it. */
@@ -35,8 +36,8 @@ async function inLine() {
   return { runpod, clock, account, job, harness: harnessOf(job.id), leaves };
 }
 
-describe('a job in line', () => {
-  it('waits, and runs when it is told that its turn has come', async () => {
+describe('a queued job', () => {
+  it('waits, and runs when the account admits it', async () => {
     const { runpod, harness, job, leaves } = await inLine();
     expect(await harness.stub.create(job)).toMatchObject({ status: 'queued', stage: 'admission' });
     await drained(harness);
@@ -45,14 +46,14 @@ describe('a job in line', () => {
     await until(() => expect(runpod.count('run')).toBe(1));
   });
 
-  it('runs although its turn came before it was made', async () => {
+  it('runs when it was admitted before it was created', async () => {
     const { runpod, harness, job, leaves } = await inLine();
     await leaves();
     await harness.stub.create(job);
     await until(() => expect(runpod.count('run')).toBe(1));
   });
 
-  it('runs although nobody could tell it, a minute later, and after both objects slept', async () => {
+  it('runs a minute later when its notification failed, also after both objects hibernated', async () => {
     const { runpod, clock, account, harness, job, leaves } = await inLine();
     await harness.stub.create(job);
     await drained(harness);
@@ -70,7 +71,7 @@ describe('a job in line', () => {
     await until(() => expect(runpod.count('run')).toBe(1));
   });
 
-  it('gives its place in the line back when it is canceled', async () => {
+  it('leaves the queue when it is canceled', async () => {
     const { account, runpod, harness, job, leaves } = await inLine();
     await harness.stub.create(job);
     await harness.stub.cancel(account);
@@ -82,7 +83,7 @@ describe('a job in line', () => {
     expect(runpod.count('run')).toBe(0);
   });
 
-  it('holds no place although its question arrives after it was canceled', async () => {
+  it('holds no slot when its tryStart arrives after its cancel', async () => {
     const { account, harness, job } = await inLine();
     const arrived = Promise.withResolvers<void>();
     const goesOn = Promise.withResolvers<void>();

@@ -1,7 +1,8 @@
 /**
- * How long this isolate sends runs to an endpoint without asking its object, after that object has reported a closed circuit breaker
- * without failed calls. The isolate notices an opened breaker at most this much later. RunPod accepts 1,000 calls of `/run` per
- * endpoint in 10 s (reference/runpod.md 2.4), so at most 300 calls fail at a broken endpoint, and each of those runs is retried.
+ * How long this isolate sends runs to an endpoint without asking its object, after that object has reported a closed
+ * circuit breaker without failed calls. The isolate notices an opened breaker at most this much later. RunPod accepts
+ * 1,000 calls of `/run` per endpoint in 10 s (reference/runpod.md 2.4), so at most 300 calls fail at a broken endpoint,
+ * and each of those runs is retried.
  */
 export const CLOSED_FRESH_MS = 3_000;
 

@@ -17,8 +17,8 @@ import {
 } from '../../testing/job.ts';
 
 /**
- * Guards erasing: a worker may hold upload URLs for minutes after its job was erased. The object is kept until the last URL
- * has expired, so that no file of an erased job stays in R2; clients get 404 from the first moment.
+ * Guards erasing: a worker may hold upload URLs for minutes after its job was erased. The object is kept until the last
+ * URL has expired, so that no file of an erased job stays in R2; clients get 404 from the first moment.
  */
 
 const listed = async ({ id }: JobHarness) =>
@@ -27,7 +27,7 @@ const filesOf = async ({ id }: JobHarness) =>
   (await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${id}/` })).objects.length;
 /** A file of the first attempt reaches R2 by a URL that its worker was given. */
 const arrives = ({ id }: JobHarness, name: string) => env.BUCKET.put(outputKey(ACCOUNT, id, 1, name), 'x');
-/** What a worker is told: `over` while the object knows the job, `not_found` when nothing is left of it. */
+/** A worker's claim. It is refused with `over` while the object has the job's state, then with `not_found`. */
 const claimOf = ({ stub }: JobHarness) => stub.claim({ attempt: 1, claim: 'c', worker: WORKER });
 
 /** A job that failed at its worker, which has URLs for fifteen minutes and the grace. */
@@ -47,8 +47,8 @@ async function failed(over: Partial<NewJob> = {}): Promise<JobHarness> {
   return harness;
 }
 
-describe('a job that is erased while its worker may still put files', () => {
-  it('takes them along when no more can come, and is gone for everybody until then', async () => {
+describe('a job that is erased while its worker may still upload', () => {
+  it('deletes late files when no more can arrive, and is invisible until then', async () => {
     const clock = frozenClock();
     fakeRunpod();
     const harness = await failed();
@@ -67,7 +67,7 @@ describe('a job that is erased while its worker may still put files', () => {
     expect(await alarmOf(harness)).toBeNull();
   });
 
-  it('also when its time to be kept is shorter', async () => {
+  it('deletes late files also when its retention ends earlier', async () => {
     const clock = frozenClock();
     fakeRunpod();
     const harness = await failed({ retention_ms: 60_000 });
@@ -82,8 +82,8 @@ describe('a job that is erased while its worker may still put files', () => {
   });
 });
 
-describe('a job that is erased while RunPod does not take its cancel', () => {
-  it('is gone at once, and RunPod is asked on', async () => {
+describe('a job that is erased while RunPod rejects its cancel', () => {
+  it('is invisible at once, and the cancel is retried', async () => {
     const clock = frozenClock();
     const runpod = fakeRunpod();
     runpod.answer.cancel = () => new Response(null, { status: 500 });

@@ -36,7 +36,10 @@ const sync = (seq: number) => ({ seq, type: 'sync' });
 /** Costs no write, unlike most others. */
 const progress = (seq: number) => ({ seq, type: 'progress', value: 0.5, nodes_done: 1, nodes_total: 2 });
 
-/** Sends `count` frames from number `first` on, and waits until the object has read them all. Answers what it has stored by then. */
+/**
+ * Sends `count` frames from number `first` on, and waits until the object has read them. Returns the last stored
+ * number.
+ */
 async function flood(
   channel: JobSocket,
   first: number,
@@ -46,7 +49,7 @@ async function flood(
   for (let seq = first; seq < first + count; seq += 1) {
     channel.say(frame(seq));
   }
-  // Answered in turn, whatever became of those before it: it is out of order.
+  // Out of order, so it is answered at once, after the frames before it.
   channel.say(sync(first + count + 1));
   for (;;) {
     const answer = await channel.next();
@@ -56,7 +59,7 @@ async function flood(
   }
 }
 
-/** Events of the log, as a watcher that has seen none is sent them. */
+/** The events of the log, as a new watcher gets them. */
 async function logged(harness: JobHarness): Promise<LogEvent[]> {
   const watch = await connected(dialWatch(harness, 0));
   const { last_event } = await view(harness);
@@ -69,7 +72,7 @@ async function logged(harness: JobHarness): Promise<LogEvent[]> {
 }
 
 describe('log messages of an attempt', () => {
-  it('are kept up to MAX_LOG_MESSAGES, the next event says so, and the rest is acknowledged later', async () => {
+  it('are stored up to MAX_LOG_MESSAGES, the next event says so, and the rest is acknowledged later', async () => {
     const { rig: harness, channel } = await open();
     await flood(channel, 1, MAX_LOG_MESSAGES + 50, log);
     const messages = (await logged(harness)).filter((event) => event.event === 'log');
@@ -89,7 +92,7 @@ describe('frames of a channel beyond FRAME_BURST', () => {
     expect((await view(rig)).status).toBe('running');
   });
 
-  it('count as heard: as time passes, the frames after them are acted on', async () => {
+  it('use the budget of their time, so that later frames are processed', async () => {
     const { rig, channel, clock } = await open();
     await flood(channel, 1, FRAME_BURST, progress);
     await flood(channel, FRAME_BURST + 1, 500, sync);
@@ -99,7 +102,7 @@ describe('frames of a channel beyond FRAME_BURST', () => {
     expect(await view(rig)).toMatchObject({ stage: 'executing' });
   });
 
-  it('show a gap in their numbers all the same', async () => {
+  it('report a gap in their numbers', async () => {
     const { channel } = await open();
     await flood(channel, 1, FRAME_BURST, progress);
     expect(await flood(channel, FRAME_BURST + 7, 1, sync)).toMatchObject({ resend: true });
@@ -118,20 +121,20 @@ describe('frames of a channel beyond FRAME_BURST', () => {
     expect(await again.closed).toEqual({ code: 4400 });
   });
 
-  it('are passed on to no watcher', async () => {
+  it('are sent to no watcher', async () => {
     const { rig, channel } = await open();
     await flood(channel, 1, FRAME_BURST, progress);
     channel.say({ type: 'preview', node_id: '3', content_type: 'image/png', data_base64: 'AA==' });
     await flood(channel, FRAME_BURST + 1, 1, progress);
     const watch = await connected(dialWatch(rig, null));
     expect(await watch.next()).toMatchObject({ event: 'snapshot' });
-    // A preview that was taken would be shown to whoever comes.
+    // An accepted preview would be sent to a new watcher.
     await rig.stub.cancel(ACCOUNT);
     expect(await watch.next()).toMatchObject({ event: 'status', data: { status: 'canceling' } });
   });
 });
 
-describe('a bucket of frames', () => {
+describe('the frame budget', () => {
   const taken = (budget: FrameBudget, now: number, frames: number) => {
     const counts = { act: 0, drop: 0, close: 0 };
     for (let frame = 0; frame < frames; frame += 1) {
@@ -140,19 +143,19 @@ describe('a bucket of frames', () => {
     return counts;
   };
 
-  it('gives FRAME_BURST at once, then FRAMES_PER_S in each second', () => {
+  it('allows FRAME_BURST at once, then FRAMES_PER_S per second', () => {
     const budget = new FrameBudget();
     expect(taken(budget, 0, FRAME_BURST)).toEqual({ act: FRAME_BURST, drop: 0, close: 0 });
     expect(taken(budget, 1_000, FRAMES_PER_S + 1)).toEqual({ act: FRAMES_PER_S, drop: 1, close: 0 });
   });
 
-  it('drops MAX_DROPPED_FRAMES more, then wants the connection closed', () => {
+  it('drops MAX_DROPPED_FRAMES more, then closes the connection', () => {
     const budget = new FrameBudget();
     taken(budget, 0, FRAME_BURST);
     expect(taken(budget, 0, MAX_DROPPED_FRAMES + 3)).toEqual({ act: 0, drop: MAX_DROPPED_FRAMES, close: 3 });
   });
 
-  it('is full again after a while, whatever it owed, and no fuller when the clock is set back', () => {
+  it('refills from any deficit, and not beyond FRAME_BURST when the clock is set back', () => {
     const budget = new FrameBudget();
     taken(budget, 1_000, FRAME_BURST + MAX_DROPPED_FRAMES);
     expect(budget.spend(0)).toBe('close');

@@ -46,7 +46,7 @@ const listed = async (id: string) =>
   (await listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id);
 
 describe('a job', () => {
-  it('is handed to RunPod once, as a ticket without its graph', async () => {
+  it('is sent to RunPod once, as a ticket without its graph', async () => {
     const runpod = fakeRunpod();
     const harness = await createJob();
     await drained(harness);
@@ -61,7 +61,7 @@ describe('a job', () => {
     expect(await listed(harness.id)).toMatchObject({ status: 'queued' });
   });
 
-  it('is created once, whatever a second call brings', async () => {
+  it('is created once, and a second call gets the first answer', async () => {
     const runpod = fakeRunpod();
     const job = newJob();
     const harness = harnessOf(job.id);
@@ -72,7 +72,7 @@ describe('a job', () => {
     expect(runpod.count('run')).toBe(1);
   });
 
-  it("is another account's secret", async () => {
+  it('is invisible to another account', async () => {
     fakeRunpod();
     const harness = await createJob();
     expect(await harness.stub.view('other')).toBeNull();
@@ -80,7 +80,7 @@ describe('a job', () => {
     expect((await view(harness)).status).toBe('queued');
   });
 
-  it('that was never made leaves no trace of the question', async () => {
+  it('stores nothing for an id that was never created', async () => {
     const harness = harnessOf(newJob().id);
     expect(await harness.stub.view(ACCOUNT)).toBeNull();
     expect(await harness.stub.claim({ attempt: 1, claim: crypto.randomUUID(), worker: WORKER })).toEqual({
@@ -90,7 +90,7 @@ describe('a job', () => {
     expect(await alarmOf(harness)).toBeNull();
   });
 
-  it('goes through claim and report to its end, is listed so, and gives its place back', async () => {
+  it('succeeds after claim and report, is listed as succeeded, and releases its slot', async () => {
     fakeRunpod();
     const harness = await createClaimedJob();
     await env.ACCOUNT.getByName(ACCOUNT).admit({
@@ -120,7 +120,7 @@ describe('a job', () => {
 });
 
 describe('a report', () => {
-  it('is not believed until its outputs are in R2 with their sizes', async () => {
+  it('is stored only when its outputs are in R2 with their sizes', async () => {
     fakeRunpod();
     const harness = await createClaimedJob();
     const [there, absent, short] = [
@@ -138,7 +138,7 @@ describe('a report', () => {
     expect(await harness.stub.complete(whole)).toEqual({ stored: 'succeeded' });
   });
 
-  it("cannot name another job's object, another attempt's, or bring a long text", async () => {
+  it('is rejected with the key of another job or attempt, or with a long text', async () => {
     fakeRunpod();
     const harness = await createClaimedJob();
     const other = picture(newJob().id, 1, 'a.png', 3);
@@ -158,7 +158,7 @@ describe('a report', () => {
     }
   });
 
-  it('of a failure needs no outputs, and is answered the same when repeated', async () => {
+  it('needs no outputs when it is a failure, and gets the same answer when repeated', async () => {
     fakeRunpod();
     const harness = await createClaimedJob();
     const failed = {
@@ -172,7 +172,7 @@ describe('a report', () => {
     expect(await harness.stub.complete({ ...failed, claim: crypto.randomUUID() })).toEqual({ refused: 'over' });
   });
 
-  it('does not count when its attempt was replaced while R2 was being asked', async () => {
+  it('is ignored when its attempt was replaced during the check of R2', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createClaimedJob();
@@ -192,7 +192,7 @@ describe('a report', () => {
 });
 
 describe('retention', () => {
-  it('removes the job, its outputs of every attempt and its line in the list, and nothing of another job', async () => {
+  it('removes the job, its outputs of every attempt and its row in the list, and nothing of another job', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const neighbour = await createJob();
@@ -223,7 +223,7 @@ describe('retention', () => {
     expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${neighbour.id}/` })).objects).toHaveLength(1);
   });
 
-  it('is one erasing for the client and for the alarm, however they meet', async () => {
+  it('erases once when the client and the alarm coincide', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();
@@ -237,7 +237,7 @@ describe('retention', () => {
     expect(await alarmOf(harness)).toBeNull();
   });
 
-  it('waits until everybody has been told of the end', async () => {
+  it('waits until all notifications of the end are sent', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.cancel = () => new Response(null, { status: 500 });

@@ -31,27 +31,29 @@ import { viewOf } from './view.ts';
 import { Watchers } from './watchers.ts';
 
 /**
- * An object without calls stays in memory for about this long (reference/cloudflare.md section 2). When the alarm rings sooner, the
- * effects that were done are not stored for their own sake: the next transition stores them, or the alarm does.
+ * An object without calls stays in memory for about this long (reference/cloudflare.md section 2). When the alarm rings
+ * sooner, the effects that were done are not stored for their own sake: the next transition stores them, or the alarm
+ * does.
  */
 const AWAKE_MS = 10_000;
 
 /**
- * One object per job. It keeps the state of the job machine and the event log, carries out effects, owns the one alarm, and
- * serves the worker's channel and the watchers. It decides nothing itself: everything that happens to the job is a signal to the
- * machine (`apply`).
+ * One object per job. It keeps the state of the job machine and the event log, carries out effects, owns the one alarm,
+ * and serves the worker's channel and the watchers. It decides nothing itself: everything that happens to the job is a
+ * signal to the machine (`apply`).
  *
- * Concurrency: a transition is synchronous, from reading the state to storing the next one, so no other call comes in between.
- * Effects await networks and run beside it; the outbox does each at least once and none twice at a time, and what an effect comes
- * to is a signal again. A second worker or an old attempt cannot interfere, because the machine accepts signals of the current
- * claim only.
+ * Concurrency: a transition is synchronous, from reading the state to storing the next one, so no other call comes in
+ * between. Effects await networks and run beside it; the outbox does each at least once and none twice at a time, and
+ * what an effect comes to is a signal again. A second worker or an old attempt cannot interfere, because the machine
+ * accepts signals of the current claim only.
  *
- * Storage (SQLite, docs/reference/storage.md): the row of `job` has the state, the pending effects and the end of the log, and is
- * written once per transition; `chunks` has the log before it; `job_spec` has what does not change. Facts about a socket are in
- * its attachment. The newest preview and the frame budget are on the heap only and may be lost.
+ * Storage (SQLite, docs/reference/storage.md): the row of `job` has the state, the pending effects and the end of the
+ * log, and is written once per transition; `chunks` has the log before it; `job_spec` has what does not change. Facts
+ * about a socket are in its attachment. The newest preview and the frame budget are on the heap only and may be lost.
  *
  * Invariants:
- * - state, events and effects of a transition are stored together or not at all, before a watcher or the worker hears of it;
+ * - state, events and effects of a transition are stored together or not at all, before a watcher or the worker gets
+ *   them; only live progress and previews are sent without being stored;
  * - the event that announces a terminal status is the last of the log;
  * - the alarm is set while the job waits for anything: a deadline, a pending effect, its erasing;
  * - the object can be constructed while the gateway is misconfigured, or the alarm that ends the job would be lost.
@@ -298,7 +300,8 @@ export class Job extends DurableObject<Env> implements JobRpc {
       return transition.reply;
     }
     if (!transition.durable) {
-      // The worker keeps messages until they are acknowledged, so this is stored with the next transition (docs/decisions/0045).
+      // The worker keeps messages until they are acknowledged, so this is stored with the next transition
+      // (docs/decisions/0045).
       this.state = transition.state;
       this.sockets.broadcast(transition.live);
       return transition.reply;
@@ -346,7 +349,10 @@ export class Job extends DurableObject<Env> implements JobRpc {
     return begun;
   }
 
-  /** Carries out the begun effects. Sets the alarm before and after it awaits them, so that it rings if this instance dies. */
+  /**
+   * Carries out the begun effects. Sets the alarm before and after it awaits them, so that it rings if this instance
+   * dies.
+   */
   private async carryOut(begun: Begun): Promise<void> {
     const work = this.outbox.run(begun, Date.now());
     this.setAlarm();
@@ -411,8 +417,8 @@ export class Job extends DurableObject<Env> implements JobRpc {
   }
 
   /**
-   * Removes the job and everything it stored, once no notification about it is pending. Its state is kept, and cannot be read, until
-   * no file can arrive any more and RunPod has accepted a cancel.
+   * Removes the job and everything it stored, once no notification about it is pending. Its state is kept, and cannot
+   * be read, until no file can arrive any more and RunPod has accepted a cancel.
    */
   private eraseOnce(state: JobState): Promise<void> {
     this.erasing ??= this.removeStored(state).finally(() => {
@@ -458,8 +464,8 @@ export class Job extends DurableObject<Env> implements JobRpc {
   }
 
   /**
-   * A new instance, after hibernation or a crash. A crash of the process closes the sockets without an event, so an open channel
-   * in the state may be gone. Effects that were in progress are carried out again.
+   * A new instance, after hibernation or a crash. A crash of the process closes the sockets without an event, so an
+   * open channel in the state may be gone. Effects that were in progress are carried out again.
    */
   private recover(): void {
     const due = this.store.pending.nextDue();

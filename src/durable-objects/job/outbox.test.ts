@@ -35,8 +35,8 @@ const statusInList = async (id: string) =>
   (await projection.listJobs(env.DB, ACCOUNT, NO_FILTERS, { limit: 100, before: null })).find((job) => job.id === id)
     ?.status;
 
-describe('the list', () => {
-  it('shows the end of a job although it was slow to learn the beginning', async () => {
+describe('the projection', () => {
+  it('shows the end of a job when its first write was slow', async () => {
     fakeRunpod();
     const slow = Promise.withResolvers<null>();
     const write = env.DB.batch.bind(env.DB);
@@ -55,8 +55,8 @@ describe('the list', () => {
   });
 });
 
-describe('an effect wanted again while it is being done', () => {
-  it('does not make the alarm ring without end', async () => {
+describe('an effect that is requested again while it is in progress', () => {
+  it('does not make the alarm ring endlessly', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();
@@ -73,7 +73,7 @@ describe('an effect wanted again while it is being done', () => {
     expect(runpod.count('status')).toBe(2);
   });
 
-  it('outlives its lease without being done twice at once', async () => {
+  it('exceeds its lease without running twice at a time', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();
@@ -96,7 +96,7 @@ describe('a stale send', () => {
     const runpod = fakeRunpod();
     const job = newJob();
     const harness = harnessOf(job.id);
-    // As a crash would leave it: the effect is stored, nobody has begun it, and it is due later.
+    // As after a crash: the effect is stored, not begun, and due later.
     runpod.answer.run = () => new Response(null, { status: 429 });
     await harness.stub.create(job);
     await drained(harness);
@@ -121,8 +121,8 @@ describe('a stale send', () => {
   });
 });
 
-describe('RunPod', () => {
-  it('that takes the run only after the job was canceled is told to cancel it', async () => {
+describe('a call of RunPod', () => {
+  it('cancels a run that was accepted after the job was canceled', async () => {
     const runpod = fakeRunpod();
     const answer = deferredAnswer();
     runpod.answer.run = () => answer.promise;
@@ -136,7 +136,7 @@ describe('RunPod', () => {
     await drained(harness);
   });
 
-  it('that refuses for now is asked again for the same attempt when the alarm rings', async () => {
+  it('is retried for the same attempt when the alarm rings after a temporary refusal', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.run = () => new Response(null, { status: 429, headers: { 'retry-after': '7' } });
@@ -155,7 +155,7 @@ describe('RunPod', () => {
     expect((await view(harness)).attempts).toHaveLength(1);
   });
 
-  it('that refuses for good fails the job', async () => {
+  it('fails the job after a permanent refusal', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response('{}', { status: 400 });
     const harness = await createJob();
@@ -167,26 +167,23 @@ describe('RunPod', () => {
     ['a server error', () => new Response('', { status: 502 })],
     ['no JSON', () => new Response('<html>')],
     ['no id', () => Response.json({ status: 'IN_QUEUE' })],
-  ])(
-    'that answers /run with %s is not asked again until the wait is over, then for a new attempt',
-    async (_name, answer) => {
-      const runpod = fakeRunpod();
-      const clock = frozenClock();
-      runpod.answer.run = answer;
-      const harness = await createJob();
-      await drained(harness);
-      clock.pass(59_999);
-      await runAlarm(harness);
-      expect(runpod.count('run')).toBe(1);
-      clock.pass(1);
-      await runAlarm(harness);
-      await drained(harness);
-      expect(runpod.count('run')).toBe(2);
-      expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
-    },
-  );
+  ])('is made again, for a new attempt, only after the wait that follows %s', async (_name, answer) => {
+    const runpod = fakeRunpod();
+    const clock = frozenClock();
+    runpod.answer.run = answer;
+    const harness = await createJob();
+    await drained(harness);
+    clock.pass(59_999);
+    await runAlarm(harness);
+    expect(runpod.count('run')).toBe(1);
+    clock.pass(1);
+    await runAlarm(harness);
+    await drained(harness);
+    expect(runpod.count('run')).toBe(2);
+    expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
+  });
 
-  it('is asked about a run while nobody is heard of, far inside its own retention', async () => {
+  it("polls a silent run well within RunPod's retention", async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();
@@ -199,7 +196,7 @@ describe('RunPod', () => {
     }
   });
 
-  it('is not asked a hundred times for a hundred hints', async () => {
+  it('polls far less often than webhooks arrive', async () => {
     const runpod = fakeRunpod();
     frozenClock();
     const harness = await createJob();
@@ -209,7 +206,7 @@ describe('RunPod', () => {
     expect(runpod.count('status')).toBeLessThanOrEqual(2);
   });
 
-  it('is not asked for ever to cancel a run that its own limit has ended', async () => {
+  it("stops canceling a run that RunPod's own limit has ended", async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.cancel = () => new Response(null, { status: 401 });
@@ -224,30 +221,33 @@ describe('RunPod', () => {
   });
 });
 
-describe('an effect that never comes to an end', () => {
-  it.each(['project', 'release', 'ask_admission'] as const)('is given up and wanted again later: %s', async (kind) => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-    onTestFinished(() => {
-      vi.useRealTimers();
-    });
-    const pending = new Pending([]);
-    const silent = new Outbox({
-      store: { pending, flush: () => {} },
-      isRelevant: () => true,
-      willStoreSoon: () => false,
-      perform: () => new Promise(() => {}),
-      onSignal: () => {},
-    });
-    pending.add({ kind }, Date.now());
-    let ended = false;
-    const work = silent.drain(Date.now()).finally(() => {
-      ended = true;
-    });
-    await vi.advanceTimersByTimeAsync(EFFECT_LIMIT_MS - 1);
-    expect(ended).toBe(false);
-    await vi.advanceTimersByTimeAsync(1);
-    await work;
-    expect(pending.keys()).toEqual([kind]);
-    expect(pending.nextDue()).toBeGreaterThan(Date.now());
-  });
+describe('an effect that never ends', () => {
+  it.each(['project', 'release', 'ask_admission'] as const)(
+    'is abandoned at EFFECT_LIMIT_MS and retried: %s',
+    async (kind) => {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+      onTestFinished(() => {
+        vi.useRealTimers();
+      });
+      const pending = new Pending([]);
+      const silent = new Outbox({
+        store: { pending, flush: () => {} },
+        isRelevant: () => true,
+        willStoreSoon: () => false,
+        perform: () => new Promise(() => {}),
+        onSignal: () => {},
+      });
+      pending.add({ kind }, Date.now());
+      let ended = false;
+      const work = silent.drain(Date.now()).finally(() => {
+        ended = true;
+      });
+      await vi.advanceTimersByTimeAsync(EFFECT_LIMIT_MS - 1);
+      expect(ended).toBe(false);
+      await vi.advanceTimersByTimeAsync(1);
+      await work;
+      expect(pending.keys()).toEqual([kind]);
+      expect(pending.nextDue()).toBeGreaterThan(Date.now());
+    },
+  );
 });

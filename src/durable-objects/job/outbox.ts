@@ -4,13 +4,13 @@ import type { DueEffect } from './pending.ts';
 import type { JobStore } from './store.ts';
 
 /**
- * How long an effect may take before the alarm checks whether it is still in progress. Longer than any timeout inside an effect, except
- * for moving results, which are then found to be in progress.
+ * How long an effect may take before the alarm checks whether it is still in progress. Longer than any timeout inside
+ * an effect, except for moving results, which are then found to be in progress.
  */
 const LEASE_MS = 30_000;
 /**
- * An effect that takes longer is retried, because a call of a database or an object may never return. Every effect is safe to repeat
- * except `send`, which has time limits of its own, like moving results.
+ * An effect that takes longer is retried, because a call of a database or an object may never return. Every effect is
+ * safe to repeat except `send`, which has time limits of its own, like moving results.
  */
 export const EFFECT_LIMIT_MS = 60_000;
 /** The first wait before a retry. It doubles up to `RETRY_MAX_MS`. */
@@ -34,11 +34,12 @@ export type OutboxParts = {
 export type Begun = { effects: readonly DueEffect[]; signals: readonly Signal[] };
 
 /**
- * Carries out the effects that the machine left in the store: each at least once, none twice at a time. An effect that is requested
- * again while it is in progress is repeated afterwards. After a crash, a lease makes an interrupted effect due again.
+ * Carries out the effects that the machine left in the store: each at least once, none twice at a time. An effect that
+ * is requested again while it is in progress is repeated afterwards. After a crash, a lease makes an interrupted effect
+ * due again.
  *
- * `send` is the exception: `/run` is never called twice for one attempt. That it began is stored before the call, and a new instance
- * that finds it begun reports an unknown outcome (`run_unknown`).
+ * `send` is the exception: `/run` is never called twice for one attempt. That it began is stored before the call, and a
+ * new instance that finds it begun reports an unknown outcome (`run_unknown`).
  */
 export class Outbox {
   private readonly parts: OutboxParts;
@@ -50,8 +51,8 @@ export class Outbox {
   }
 
   /**
-   * Begins every due effect, in memory only. The caller stores the state, because that a `send` began must survive this instance, and
-   * then calls `run`, or `cancelBegin` when storing failed.
+   * Begins every due effect, in memory only. The caller stores the state, because that a `send` began must survive this
+   * instance, and then calls `run`, or `cancelBegin` when storing failed.
    */
   begin(now: number, wanted = this.parts.isRelevant): Begun {
     const { pending } = this.parts.store;
@@ -84,8 +85,8 @@ export class Outbox {
   }
 
   /**
-   * Carries out the begun effects. All are in progress before the first await, so that an alarm that is set right after the call does
-   * not find them due.
+   * Carries out the begun effects. All are in progress before the first await, so that an alarm that is set right after
+   * the call does not find them due.
    */
   async run({ effects, signals }: Begun, now: number): Promise<void> {
     const { store, onSignal, willStoreSoon } = this.parts;

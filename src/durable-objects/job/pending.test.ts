@@ -11,8 +11,8 @@ import { Pending, type PendingEffect } from './pending.ts';
 const project: Effect = { kind: 'project' };
 const send: Effect = { kind: 'send', attempt: 1 };
 
-describe('what is still to be done', () => {
-  it('comes back after a restart, begun or not; only that a send began is known then', () => {
+describe('pending effects', () => {
+  it('are due after a restart, begun or not; only a begun send is marked', () => {
     const pending = new Pending([]);
     pending.add(project, 0);
     pending.add(send, 0);
@@ -26,7 +26,7 @@ describe('what is still to be done', () => {
     ]);
   });
 
-  it('is stored again only when something has changed', () => {
+  it('are stored only when they have changed', () => {
     const pending = new Pending([]);
     pending.add(project, 0);
     pending.stored();
@@ -36,7 +36,7 @@ describe('what is still to be done', () => {
     expect(pending.changed).toBe(true);
   });
 
-  it('is done once more when it was asked for while it was being done', () => {
+  it('are repeated when they were requested while in progress', () => {
     const pending = new Pending([]);
     pending.add(project, 0);
     const [first] = pending.due(0);
@@ -47,8 +47,8 @@ describe('what is still to be done', () => {
   });
 });
 
-describe('an outbox whose store fails', () => {
-  it('begins nothing then, and all of it at the next try', async () => {
+describe('an outbox whose store throws', () => {
+  it('begins nothing, and begins everything at the next try', async () => {
     const stored: PendingEffect[] = [{ effect: send, due_at: 0, tries: 0, started: false }];
     const begun: string[] = [];
     let fails = true;
@@ -56,7 +56,7 @@ describe('an outbox whose store fails', () => {
       pending: new Pending(stored),
       flush: () => {
         if (fails) {
-          // As the store does: what is in memory is what is stored.
+          // As the store does after a failure: memory is loaded from storage.
           store.pending = new Pending(stored);
           throw new Error('the disk is full');
         }

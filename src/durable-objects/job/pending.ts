@@ -1,6 +1,9 @@
 import type { Effect } from '../../domain/job/signals.ts';
 
-/** A pending effect as it is stored. `tries`: how often it failed. `started`: it was begun, which matters for `send` only. */
+/**
+ * A pending effect as it is stored. `tries`: how often it failed. `started`: it was begun, which matters for `send`
+ * only.
+ */
 export type PendingEffect = { effect: Effect; due_at: number; tries: number; started: boolean };
 
 /** The key of an effect. Adding an effect whose key is pending changes nothing but its due time. */
@@ -16,7 +19,9 @@ export type DueEffect = Readonly<PendingEffect> & { key: string; requests: numbe
 
 type Entry = PendingEffect & {
   requests: number;
-  /** This instance carries the effect out, and it is due again at this time. Not stored, so a new instance repeats it. */
+  /**
+   * This instance carries the effect out, and it is due again at this time. Not stored, so a new instance repeats it.
+   */
   leased_until: number | null;
 };
 
@@ -64,14 +69,14 @@ export class Pending {
       .toSorted((a, b) => a.due_at - b.due_at || (a.key < b.key ? -1 : 1));
   }
 
-  /** When the next effect is due; null when none is pending. */
+  /** When the next effect is due; null without pending effects. */
   nextDue(): number | null {
     return this.entries.size === 0 ? null : Math.min(...[...this.entries.values()].map(dueAt));
   }
 
   /**
-   * Leases an effect that is being carried out. It is due again at `until`. Only for `send` is this stored, since a new instance may
-   * repeat any other effect.
+   * Leases an effect that is being carried out. It is due again at `until`. Only for `send` is this stored, since a new
+   * instance may repeat any other effect.
    */
   lease(key: string, until: number): void {
     const entry = this.entries.get(key);
@@ -94,7 +99,9 @@ export class Pending {
     }
   }
 
-  /** Removes a finished effect. One that was added again in the meantime is due at once, since the job may have changed. */
+  /**
+   * Removes a finished effect. One that was added again in the meantime is due at once, since the job may have changed.
+   */
   done({ key, requests }: Pick<DueEffect, 'key' | 'requests'>, now: number): void {
     const entry = this.entries.get(key);
     if (entry === undefined) {

@@ -26,9 +26,9 @@ import type { Job } from './object.ts';
 /**
  * Guards recovery of a job after its process ends at any moment.
  *
- * A crash drops memory, sockets and calls in progress; only SQLite and the alarm are kept. These tests hold what follows
- * from that: an unknown outcome of `/run` is never repeated, a lost worker is replaced after its grace, and the alarm is
- * never lost, because without it no job would reach its end.
+ * A crash drops memory, sockets and calls in progress; only SQLite and the alarm are kept. These tests hold what
+ * follows from that: an unknown outcome of `/run` is never repeated, a lost worker is replaced after its grace, and the
+ * alarm is never lost, because without it no job would reach its end.
  */
 
 afterEach(() => {
@@ -39,7 +39,7 @@ afterEach(() => {
 const crash = abortAllDurableObjects;
 
 describe('after a crash', () => {
-  it('in the middle of /run nobody calls it again: the attempt is waited out, then fenced off', async () => {
+  it('during /run the call is not repeated: the attempt times out and is fenced off', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.run = () => deferredAnswer().promise;
@@ -58,7 +58,7 @@ describe('after a crash', () => {
     expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['superseded', 'waiting']);
   });
 
-  it('in the middle of /run a worker that comes all the same is let in', async () => {
+  it('during /run a worker of that attempt can still claim it', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => deferredAnswer().promise;
     const harness = await createJob();
@@ -71,7 +71,7 @@ describe('after a crash', () => {
     expect(runpod.count('run')).toBe(1);
   });
 
-  it('a job goes on from what it had stored, and its alarm with it', async () => {
+  it('a job and its alarm continue from the stored state', async () => {
     fakeRunpod();
     const harness = await createClaimedJob();
     const channel = await connected(dialChannel(harness, 1, harness.claim));
@@ -85,7 +85,7 @@ describe('after a crash', () => {
     expect(await alarmOf(harness)).not.toBeNull();
   });
 
-  it('the channel does not count as open: the worker has its grace to come back, and its messages their number', async () => {
+  it('the channel counts as closed, and the worker may reconnect within channel_grace and resend', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createClaimedJob();
@@ -103,7 +103,7 @@ describe('after a crash', () => {
     expect((await view(harness)).attempts).toHaveLength(1);
   });
 
-  it('a worker that does not come back is replaced', async () => {
+  it('a worker that does not reconnect is replaced', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createClaimedJob();
@@ -115,7 +115,7 @@ describe('after a crash', () => {
     expect((await view(harness)).attempts.map((attempt) => attempt.status)).toEqual(['lost', 'waiting']);
   });
 
-  it('a projection that was under way is written', async () => {
+  it('a projection that was in progress is written', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => deferredAnswer().promise;
     const write = env.DB.prepare.bind(env.DB);
@@ -138,7 +138,7 @@ describe('after a crash', () => {
 });
 
 describe('hibernation', () => {
-  it('takes neither the channel nor a watcher: both go on where they were', async () => {
+  it('keeps the channel and the watchers open', async () => {
     fakeRunpod();
     const harness = await createClaimedJob();
     const channel = await connected(dialChannel(harness, 1, harness.claim));
@@ -157,12 +157,13 @@ describe('hibernation', () => {
     expect(await watcher.next()).toMatchObject({ event: 'status', data: { status: 'canceling' } });
   });
 
-  it('leaves the alarm as it was', async () => {
+  it('leaves the alarm unchanged', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();
     await drained(harness);
-    // The first alarm stores what was done since the run was taken; a new instance would do it again, and set an alarm for that.
+    // The first alarm stores which effects are done. Without it a new instance would repeat them, and set an alarm for
+    // that.
     clock.pass(5_000);
     await runAlarm(harness);
     await drained(harness);
@@ -181,7 +182,7 @@ const failingErase = async (harness: JobHarness) => {
 };
 
 describe('the alarm', () => {
-  it('is not lost when removing an old job fails, and removes all of it later', async () => {
+  it('is not lost when erasing a job fails, and erases it later', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();
@@ -220,7 +221,7 @@ describe('the alarm', () => {
     expect((await view(harness)).status).toBe('expired');
   });
 
-  it('ends every job by its deadline and a grace, from whatever it was doing', async () => {
+  it('ends every job by its deadline and grace, from every stage', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const waiting = await createJob({ deadline: Date.now() + 20_000 });

@@ -8,15 +8,17 @@ import { consoleLog } from '../../providers/log.ts';
 import { forgetClosed, passesUnasked, rememberClosed, takeUnreported } from './closed-endpoints.ts';
 import { errorMessage } from '../../lib/error-message.ts';
 
-/** Where to send a run: to an endpoint, to none yet, or to none at all because its endpoints are no longer configured. */
+/**
+ * Where to send a run: to an endpoint, to none yet, or to none at all because its endpoints are no longer configured.
+ */
 export type Route =
   | { kind: 'go'; endpoint: string; report: 'all' | 'trouble' }
   | { kind: 'wait'; wait_ms: number; why: Pick<JobError, 'code' | 'message'> }
   | { kind: 'unconfigured' };
 
 /**
- * Asks the job's endpoint, then its fallbacks, until one accepts the run. Sends it without asking where this isolate has just seen the
- * circuit breaker closed, unless the job has waited before: the endpoint then counts it as waiting.
+ * Asks the job's endpoint, then its fallbacks, until one accepts the run. Sends it without asking where this isolate
+ * has just seen the circuit breaker closed, unless the job has waited before: the endpoint then counts it as waiting.
  */
 export async function routeOf(env: Env, config: Config, state: JobState, now: number): Promise<Route> {
   const waited = (currentAttempt(state)?.held ?? null) !== null;
@@ -46,7 +48,10 @@ export async function routeOf(env: Env, config: Config, state: JobState, now: nu
       { kind: 'wait', wait_ms: Math.min(...held.map(({ wait_ms }) => wait_ms)), why: WHY[first.cause] };
 }
 
-/** Removes a job from the backlogs of these endpoints, in the background. A backlog also forgets a job that stops asking. */
+/**
+ * Removes a job from the backlogs of these endpoints, in the background. A backlog also forgets a job that stops
+ * asking.
+ */
 function cancelWaits(env: Env, endpoints: readonly string[], job: string): void {
   for (const endpoint of endpoints) {
     void env.ENDPOINT.getByName(endpoint)
@@ -55,7 +60,10 @@ function cancelWaits(env: Env, endpoints: readonly string[], job: string): void 
   }
 }
 
-/** Asks an endpoint. When its object cannot be reached the run is sent, since the circuit breaker only avoids calls that would fail. */
+/**
+ * Asks an endpoint. When its object cannot be reached the run is sent, since the circuit breaker only avoids calls that
+ * would fail.
+ */
 async function acquire(env: Env, endpoint: string, job: string, now: number): Promise<AcquireResult> {
   try {
     const answer = await env.ENDPOINT.getByName(endpoint).acquire(job, takeUnreported(endpoint));
@@ -107,8 +115,9 @@ function outcomeOf(answer: RunAnswer): CallOutcome {
 }
 
 /**
- * What a run that is queued at this endpoint waits for; null when that is unknown. `elsewhere`: a fallback would accept the run. Also
- * called when RunPod did not answer about the run, so that the Endpoint object finds out whether the endpoint is at fault.
+ * What a run that is queued at this endpoint waits for; null when that is unknown. `elsewhere`: a fallback would accept
+ * the run. Also called when RunPod did not answer about the run, so that the Endpoint object finds out whether the
+ * endpoint is at fault.
  */
 export async function capacityOf(
   env: Env,

@@ -18,7 +18,10 @@ import { CLOSED_FRESH_MS } from './closed-endpoints.ts';
 
 let tests = 0;
 
-/** A pair of endpoints that no other test has touched: `own` opens after three failures for 10 s and falls back on `spare`. */
+/**
+ * A pair of endpoints that no other test has touched: `own` opens after three failures for 10 s and falls back on
+ * `spare`.
+ */
 function pair() {
   tests += 1;
   const own = `leaning-${tests}`;
@@ -34,8 +37,8 @@ async function shut(endpoint: string): Promise<void> {
 }
 
 /**
- * Names of this test's endpoints that `/run` was called at, in order. RunPod's ids of them are their names. What jobs of other tests
- * still do counts for nothing.
+ * Names of this test's endpoints that `/run` was called at, in order. RunPod's ids of them are their names. What jobs
+ * of other tests still do counts for nothing.
  */
 const sentTo = (runpod: FakeRunpod): string[] =>
   runpod.calls
@@ -50,8 +53,8 @@ async function ringInTime(harness: JobHarness, clock: { pass: (ms: number) => vo
   await drained(harness);
 }
 
-describe('a job whose endpoint is sent nothing', () => {
-  it('runs at the fallback, and everything about that run is asked there', async () => {
+describe('a job whose endpoint has an open circuit breaker', () => {
+  it('runs at the fallback, where its run is also polled and canceled', async () => {
     const runpod = fakeRunpod();
     const { own, spare, fallbacks } = pair();
     runpod.answer.run = () => Response.json({ id: 'mine' });
@@ -74,7 +77,7 @@ describe('a job whose endpoint is sent nothing', () => {
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 0 });
   });
 
-  it('tells its worker’s node classes to the endpoint that it ran on', async () => {
+  it('records its worker’s node classes for the endpoint it ran on', async () => {
     fakeRunpod();
     const { own, spare, fallbacks } = pair();
     await shut(own);
@@ -84,7 +87,7 @@ describe('a job whose endpoint is sent nothing', () => {
     expect(await harness.stub.attemptEndpoint(1)).toBe(spare);
   });
 
-  it('waits where it has no fallback, calls nobody meanwhile, and goes when the endpoint is well again', async () => {
+  it('waits without a fallback and without calls, and runs when the breaker closes', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const { own } = pair();
@@ -99,7 +102,7 @@ describe('a job whose endpoint is sent nothing', () => {
     });
     clock.pass(10_000);
     await env.ENDPOINT.getByName(own).capacity();
-    // Set for the first question about a run, before the job was told to wait: it finds nothing due.
+    // Set for the first poll of a run, before the job had to wait, so it finds nothing due.
     await ringInTime(harness, clock);
     expect(sentTo(runpod)).toEqual([]);
     await ringInTime(harness, clock);
@@ -108,7 +111,7 @@ describe('a job whose endpoint is sent nothing', () => {
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'closed' });
   });
 
-  it('waits for both where both are shut', async () => {
+  it('waits for both endpoints when both breakers are open', async () => {
     const runpod = fakeRunpod();
     const { own, spare, fallbacks } = pair();
     await shut(own);
@@ -119,7 +122,7 @@ describe('a job whose endpoint is sent nothing', () => {
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ waiting: 1 });
   });
 
-  it('fails with no_capacity at its deadline, having cost nothing', async () => {
+  it('fails with no_capacity at its deadline, without cost', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const { own } = pair();
@@ -150,7 +153,7 @@ async function sent(endpoint: string): Promise<JobHarness> {
   return harness;
 }
 
-describe('a job whose endpoint was closed a moment ago', () => {
+describe('a job whose breaker was closed a moment ago', () => {
   it('calls /run without asking the Endpoint object', async () => {
     const runpod = fakeRunpod();
     frozenClock();
@@ -201,7 +204,7 @@ describe('a job whose endpoint was closed a moment ago', () => {
     expect(calls()).toBe(2);
   });
 
-  it('is counted by the Endpoint object with the next question', async () => {
+  it('is counted by the Endpoint object with the next call of acquire', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const { own } = pair();
@@ -213,7 +216,7 @@ describe('a job whose endpoint was closed a moment ago', () => {
     expect((await env.ENDPOINT.getByName(own).status()).counts).toMatchObject({ sent: 4 });
   });
 
-  it('asks the Endpoint object when it was told to wait before, so that it leaves the line', async () => {
+  it('asks the Endpoint object when it has waited before, so that it leaves the backlog', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const { own } = pair();
@@ -233,7 +236,7 @@ describe('a job whose endpoint was closed a moment ago', () => {
 });
 
 describe('a run that RunPod refuses because of its endpoint', () => {
-  it.each([401, 402, 403, 404])('goes to the fallback, as the same attempt: %d', async (status) => {
+  it.each([401, 402, 403, 404])('goes to the fallback as the same attempt: %d', async (status) => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
@@ -247,7 +250,7 @@ describe('a run that RunPod refuses because of its endpoint', () => {
     expect(await env.ENDPOINT.getByName(own).breakerState()).toMatchObject({ mode: 'open', cause: 'refused' });
   });
 
-  it('waits without a fallback, and says at its deadline that it was refused', async () => {
+  it('waits without a fallback, and fails at its deadline with the refusal', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.run = () => new Response('{}', { status: 401 });
@@ -261,8 +264,8 @@ describe('a run that RunPod refuses because of its endpoint', () => {
   });
 });
 
-describe('a storm of 429', () => {
-  it('opens the breaker; the job goes to the fallback', async () => {
+describe('many answers of 429', () => {
+  it('open the breaker, and the job goes to the fallback', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
@@ -278,8 +281,8 @@ describe('a storm of 429', () => {
   });
 });
 
-describe('a job that goes ahead while its endpoint is tried again', () => {
-  it('does not pay for the trial: refused, it is with the fallback a second later', async () => {
+describe('the probe job of a half-open breaker', () => {
+  it('goes to the fallback within a second when it is refused', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
@@ -315,7 +318,7 @@ describe('a run that waits at RunPod', () => {
     expect(await view(harness)).toMatchObject({ status: 'queued', stage });
   });
 
-  it('without any worker for too long moves to the fallback; its run is canceled', async () => {
+  it('moves to the fallback after no_workers_after without workers, and is canceled at RunPod', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     const { own, spare, fallbacks } = pair();
@@ -340,7 +343,7 @@ describe('a run that waits at RunPod', () => {
     ]);
   });
 
-  it('without any worker and without a fallback fails with no_capacity at its deadline', async () => {
+  it('fails with no_capacity at its deadline without workers and without a fallback', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.health = () => runpodHealth({}, 1);
@@ -354,7 +357,7 @@ describe('a run that waits at RunPod', () => {
     expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'no_capacity' } });
   });
 
-  it('behind busy workers expires at its deadline: nothing was wrong', async () => {
+  it('expires at its deadline behind busy workers', async () => {
     const runpod = fakeRunpod();
     const clock = frozenClock();
     runpod.answer.health = () => runpodHealth({ running: 1 }, 1);

@@ -3,8 +3,9 @@ import { writeWatchFrame, type LiveEvent, type LogEvent, type WatchFrame } from 
 import type { StopReason } from '../../domain/job/signals.ts';
 
 /**
- * The WebSockets of a Job object: at most one *channel* to the worker, and up to `max_watchers` *watchers*. All hibernate: the object
- * costs nothing while they are silent, and all data of a socket is in its attachment, not on the heap.
+ * The WebSockets of a Job object: at most one *channel* to the worker, and up to `max_watchers` *watchers*. All
+ * hibernate: the object costs nothing while they are silent, and all data of a socket is in its attachment, not on the
+ * heap.
  */
 
 const attachment = z.discriminatedUnion('kind', [
@@ -16,7 +17,10 @@ export type SocketIdentity = z.infer<typeof attachment>;
 /** Close codes of the worker contract. */
 export const CLOSE = { replaced: 4000, silent: 4008, invalid: 4400, superseded: 4409, over: 4410 } as const;
 
-/** A worker pings every 10 s (docs/reference/worker-contract.md, channel). One that is silent for this long counts as lost. */
+/**
+ * A worker pings every 10 s (docs/reference/worker-contract.md, channel). One that is silent for this long counts as
+ * lost.
+ */
 export const SILENT_MS = 60_000;
 
 export const identityOf = (socket: WebSocket): SocketIdentity | null =>
@@ -32,8 +36,8 @@ export class JobSockets {
   /** Accepts the server end of a new pair with this identity, and returns both ends. */
   accept(identity: SocketIdentity): { client: WebSocket; server: WebSocket } {
     const { 0: client, 1: server } = new WebSocketPair();
-    // The platform answers pings without waking the object (docs/reference/worker-contract.md, channel). Set here and not in the
-    // constructor, because most instances have no socket.
+    // The platform answers pings without waking the object (docs/reference/worker-contract.md, channel). Set here and
+    // not in the constructor, because most instances have no socket.
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
     this.ctx.acceptWebSocket(server, [identity.kind]);
     server.serializeAttachment(identity);

@@ -9,26 +9,34 @@ import { readView } from './view.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 
 /**
- * All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. A row written is most of what a
- * job costs (docs/operations/benchmarks.md), so a transition writes one row: the state, the pending effects, and the end of the log.
+ * All SQL of the Job object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. A row
+ * written is most of what a job costs (docs/operations/benchmarks.md), so a transition writes one row: the state, the
+ * pending effects, and the end of the log.
  */
 const SCHEMA: Schema = [
   `
--- One row, written with every transition. \`state\`: the machine's. \`pending\`: JSON list of pending effects. \`tail\`: JSON list of the
--- events that are not in a chunk yet.
-CREATE TABLE job (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, pending TEXT NOT NULL, tail TEXT NOT NULL);
--- One row: the graph (JSON text) and the inputs for a claim, and the view of the job that answers a repeated submit. The state has a
--- row, with its limit of 2 MB, to itself.
-CREATE TABLE job_spec (one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, initial_view TEXT NOT NULL);
+-- One row, written with every transition. \`state\`: the machine's. \`pending\`: JSON list of pending effects.
+-- \`tail\`: JSON list of the events that are not in a chunk yet.
+CREATE TABLE job (
+  one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL, pending TEXT NOT NULL, tail TEXT NOT NULL
+);
+-- One row: the graph (JSON text) and the inputs for a claim, and the view of the job that answers a repeated submit.
+-- The state has a row, with its limit of 2 MB, to itself.
+CREATE TABLE job_spec (
+  one INTEGER PRIMARY KEY CHECK (one = 1), workflow TEXT NOT NULL, inputs TEXT NOT NULL, initial_view TEXT NOT NULL
+);
 `,
 ];
 /**
- * The log before its tail. `events`: JSON list of events up to number `last`. The table is created with the first chunk, which few
- * jobs need.
+ * The log before its tail. `events`: JSON list of events up to number `last`. The table is created with the first
+ * chunk, which few jobs need.
  */
 const CHUNKS = 'CREATE TABLE IF NOT EXISTS chunks (last INTEGER PRIMARY KEY, events TEXT NOT NULL)';
 
-/** The tail of the log becomes a chunk above this, in characters: small beside a row's 2 MB, which the state has most of. */
+/**
+ * The tail of the log becomes a chunk above this, in characters: small beside a row's 2 MB, which the state has most
+ * of.
+ */
 const MAX_TAIL_CHARS = 32 * 1024;
 
 /** What a transition leaves to store beside the new state. */
@@ -65,8 +73,8 @@ export class JobStore {
   }
 
   /**
-   * Stores a new job, its first transition, and `first`, the answer to the submit. Only for an object where `load` returned null.
-   * `begin` as in `commit`.
+   * Stores a new job, its first transition, and `first`, the answer to the submit. Only for an object where `load`
+   * returned null. `begin` as in `commit`.
    */
   create(
     job: { state: JobState; workflow: string; inputs: JobInput[]; first: JobView },
@@ -101,8 +109,8 @@ export class JobStore {
 
   /**
    * Stores one transition: state, events and effects together or not at all. Returns the events with their numbers.
-   * @param begin called when the effects are pending and before anything is written, so that the write also stores which effects
-   * were begun
+   * @param begin called when the effects are pending and before anything is written, so that the write also stores
+   * which effects were begun
    */
   commit(state: JobState, transition: StoredTransition, begin: () => void = () => {}): LogEvent[] {
     const numbered = this.add(state, transition);

@@ -84,7 +84,10 @@ function environmentOf({ worker, report }: Attempt): Environment | null {
       };
 }
 
-/** From RunPod's acceptance of the run to the claim. Null when the claim came before the answer of `/run`, or that never came. */
+/**
+ * From RunPod's acceptance of the run to the claim. Null when the claim came before the answer of `/run`, or that never
+ * came.
+ */
 const coldStartOf = ({ accepted_at, claimed_at }: Attempt): number | null =>
   accepted_at === null || claimed_at === null || claimed_at < accepted_at ? null : claimed_at - accepted_at;
 

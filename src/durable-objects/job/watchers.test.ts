@@ -41,7 +41,7 @@ const finish = (harness: JobHarness & { claim: string }) =>
   });
 
 describe('a watcher', () => {
-  it('from any event on gets what follows it, once and in order, stored and live alike', async () => {
+  it('gets every event after the given one once and in order, stored and live', async () => {
     const { rig: harness, channel } = await busy(3);
     const { last_event } = await view(harness);
     const from = Array.from({ length: last_event + 1 }, (_, after) => after);
@@ -54,7 +54,7 @@ describe('a watcher', () => {
     }
   });
 
-  it('that joins in the middle of a burst misses nothing and sees nothing twice', async () => {
+  it('misses and repeats nothing when it joins during a burst', async () => {
     const { rig, channel } = await busy(0);
     for (let seq = 1; seq <= 20; seq += 1) {
       channel.say(log(seq));
@@ -74,7 +74,7 @@ describe('a watcher', () => {
     }
   });
 
-  it('without a place begins with the whole job, whose id is the last event it holds', async () => {
+  it('begins with a snapshot whose id is the last event, when it names none', async () => {
     const { rig } = await busy(2);
     const watcher = await connected(dialWatch(rig, null));
     const { last_event } = await view(rig);
@@ -84,7 +84,7 @@ describe('a watcher', () => {
     expect(await watcher.closed).toMatchObject({ code: 1000 });
   });
 
-  it('of a job that is over gets the rest and the end, then 204', async () => {
+  it('gets the rest and the end of a finished job, then 204', async () => {
     const { rig } = await busy(1);
     await finish(rig);
     const { last_event } = await view(rig);
@@ -94,20 +94,20 @@ describe('a watcher', () => {
     expect(await dialWatch(rig, last_event + 100)).toBe(204);
   });
 
-  it('with an event that has not happened is refused: it would get ones it says it has', async () => {
+  it('is rejected with an event id that does not exist yet', async () => {
     const { rig } = await busy(1);
     const { last_event } = await view(rig);
     expect(await dialWatch(rig, last_event + 1)).toBe(400);
     await connected(dialWatch(rig, last_event));
   });
 
-  it('is let in for its own account only', async () => {
+  it('is accepted for its own account only', async () => {
     const { rig } = await busy(0);
     expect(await dialWatch(rig, null, 'other')).toBe(404);
     expect(await dialWatch(harnessOf(newJob().id), null)).toBe(404);
   });
 
-  it('that went away disturbs neither the job nor the others', async () => {
+  it('disturbs neither the job nor other watchers when it disconnects', async () => {
     const { rig, channel } = await busy(0);
     const [gone, stays] = await Promise.all([connected(dialWatch(rig, 0)), connected(dialWatch(rig, 0))]);
     gone.socket.close(1000);
@@ -117,7 +117,7 @@ describe('a watcher', () => {
     expect(ids(await stays.rest())).toEqual(Array.from({ length: end }, (_, index) => index + 1));
   });
 
-  it('sees fewer previews the more of them watch: what waits to be sent has a bound; the last is kept for who joins', async () => {
+  it('gets fewer previews the more watchers there are; the last is kept for new ones', async () => {
     const clock = frozenClock();
     const { rig, channel } = await busy(0);
     const watchers = await Promise.all(Array.from({ length: 40 }, () => connected(dialWatch(rig, null))));
@@ -145,7 +145,7 @@ describe('a watcher', () => {
     }
   });
 
-  it('gets no frame above 64 KiB, whatever the worker says; the job keeps all of it', async () => {
+  it('gets no frame above 64 KiB for any message, and the job stores all of it', async () => {
     const { rig, channel } = await busy(0);
     const live = await connected(dialWatch(rig, 0));
     const output = (name: string) => ({
@@ -178,7 +178,7 @@ describe('a watcher', () => {
     expect(frames.find(({ event }) => event === 'progress')?.data).toMatchObject({ value: 0.5 });
   });
 
-  it('cannot speak for the worker', async () => {
+  it('cannot send messages of the worker', async () => {
     const { rig } = await busy(0);
     const watcher = await connected(dialWatch(rig, null));
     const { data } = (await watcher.next()) as { data: { last_event: number } };

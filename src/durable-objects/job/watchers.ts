@@ -7,8 +7,9 @@ import type { JobStore } from './store.ts';
 import { viewOf } from './view.ts';
 
 /**
- * The most characters of previews that one job sends per second, over all its watchers. Frames are in the object's 128 MB until the
- * watchers' Workers have read them (reference/cloudflare.md section 4), and previews of 64 KB to 1,000 watchers would fill half of it.
+ * The most characters of previews that one job sends per second, over all its watchers. Frames are in the object's 128
+ * MB until the watchers' Workers have read them (reference/cloudflare.md section 4), and previews of 64 KB to 1,000
+ * watchers would fill half of it.
  */
 const PREVIEW_CHARS_PER_S = 16 * 1024 * 1024;
 
@@ -30,8 +31,9 @@ export class Watchers {
   }
 
   /**
-   * Opens a socket that begins after event `after`, or with a snapshot. 204: the job has finished and this watcher has all events. 400:
-   * `after` is not an event of the job. 404: the job is another account's. 429: the job has `max` watchers.
+   * Opens a socket that begins after event `after`, or with a snapshot. 204: the job has finished and this watcher has
+   * all events. 400: `after` is not an event of the job. 404: the job is another account's. 429: the job has `max`
+   * watchers.
    */
   open(state: JobState, account: string | null, after: string | null, max: number): Response {
     if (state.account !== account) {
@@ -86,7 +88,9 @@ export class Watchers {
     return this.lastSnapshot.text;
   }
 
-  /** Counts the watchers only when the last count leaves no room, so that a thousand that join at once are counted once. */
+  /**
+   * Counts the watchers only when the last count leaves no room, so that a thousand that join at once are counted once.
+   */
   private isFull(max: number): boolean {
     if (this.room === 0) {
       this.room = Math.max(0, max - this.sockets.watchers());

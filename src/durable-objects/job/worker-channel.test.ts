@@ -24,8 +24,8 @@ import {
 } from '../../testing/job.ts';
 
 /**
- * Guards the order of worker messages and the fencing of attempts: a message is stored once and in order over any number of
- * reconnects, and a worker whose attempt was replaced cannot change the job.
+ * Guards the order of worker messages and the fencing of attempts: a message is stored once and in order over any
+ * number of reconnects, and a worker whose attempt was replaced cannot change the job.
  */
 
 const log = (seq: number) => ({ seq, type: 'log', level: 'info', message: `m${seq}` });
@@ -49,7 +49,7 @@ async function open(over: Partial<NewJob> = {}): Promise<{ rig: JobHarness & { c
 }
 
 describe('opening the channel', () => {
-  it('takes the claim that was granted', async () => {
+  it('accepts the granted claim only', async () => {
     fakeRunpod();
     const harness = await createJob();
     const claim = crypto.randomUUID();
@@ -63,7 +63,7 @@ describe('opening the channel', () => {
     await connected(dialChannel(harness, 1, claim));
   });
 
-  it('again replaces the earlier connection, which may be dead without knowing it', async () => {
+  it('replaces an earlier connection', async () => {
     const { rig: harness, channel } = await open();
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
     const second = await connected(dialChannel(harness, 1, harness.claim));
@@ -73,7 +73,7 @@ describe('opening the channel', () => {
     expect((await view(harness)).attempts[0]?.status).toBe('running');
   });
 
-  it('tells a worker that was away during a cancel to stop, after the ack', async () => {
+  it('sends a cancel after the ack to a worker that was disconnected during it', async () => {
     const { rig, channel } = await open();
     channel.socket.close(1000);
     await rig.stub.cancel(ACCOUNT);
@@ -82,7 +82,7 @@ describe('opening the channel', () => {
     expect(await back.next()).toEqual({ cancel: true, reason: 'client' });
   });
 
-  it('tells a worker that comes back after the deadline to stop', async () => {
+  it('sends a cancel to a worker that reconnects after the deadline', async () => {
     const clock = frozenClock();
     const { rig, channel } = await open({ deadline: Date.now() + 30_000 });
     clock.pass(30_000);
@@ -95,7 +95,7 @@ describe('opening the channel', () => {
 });
 
 describe('a numbered message', () => {
-  it('is stored once, in order; a gap or a repetition is answered with what is stored', async () => {
+  it('is stored once and in order; a gap or a repetition gets the last stored number', async () => {
     const { rig, channel } = await open();
     expect(await channel.ask(log(2))).toEqual({ ack: 0, resend: true });
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
@@ -132,7 +132,7 @@ describe('a numbered message', () => {
         },
       },
     ],
-  ])('%s is acknowledged and left out, so that it does not block the rest', async (_name, frame) => {
+  ])('%s is acknowledged and skipped, so that it does not block later ones', async (_name, frame) => {
     const { rig, channel } = await open();
     const before = await view(rig);
     expect(await channel.ask(frame)).toEqual({ ack: 1 });
@@ -141,14 +141,14 @@ describe('a numbered message', () => {
     expect((await view(rig)).outputs).toEqual([]);
   });
 
-  it('cannot name a stage that is not the worker’s to name', async () => {
+  it('is rejected with a stage that only the gateway may set', async () => {
     const { rig, channel } = await open();
     await channel.ask({ seq: 1, type: 'stage', stage: 'capacity' });
     expect(await view(rig)).toMatchObject({ status: 'running', stage: 'executing' });
   });
 });
 
-describe('what is no frame of the contract', () => {
+describe('a frame that is not of the contract', () => {
   it.each([
     ['text that is no JSON', 'hello'],
     ['JSON without a number', '{"type":"stage","stage":"executing"}'],
@@ -167,7 +167,7 @@ describe('what is no frame of the contract', () => {
 describe('progress between two entries of the log', () => {
   const progress = (seq: number) => ({ seq, type: 'progress', value: seq / 100, nodes_done: 0, nodes_total: 1 });
 
-  it('is shown at once without a number, and acknowledged with the next message that is stored', async () => {
+  it('is sent to watchers at once without a number, and acknowledged with the next stored message', async () => {
     const { rig, channel } = await open();
     const watcher = await connected(dialWatch(rig, null));
     await watcher.next();
@@ -181,7 +181,7 @@ describe('progress between two entries of the log', () => {
     expect((await view(rig)).last_event).toBe(3);
   });
 
-  it('is asked for again by an object that slept meanwhile, and by one that restarted', async () => {
+  it('is requested again by an object that hibernated or restarted', async () => {
     const { rig, channel } = await open();
     expect(await channel.ask(progress(1))).toEqual({ ack: 1 });
     channel.say(progress(2));
@@ -198,7 +198,7 @@ describe('progress between two entries of the log', () => {
     expect(await back.next()).toEqual({ ack: 3 });
   });
 
-  it('is acknowledged to a worker that connects again', async () => {
+  it('is acknowledged when the worker reconnects', async () => {
     const { rig, channel } = await open();
     expect(await channel.ask(progress(1))).toEqual({ ack: 1 });
     channel.say(progress(2));
@@ -212,7 +212,7 @@ describe('progress between two entries of the log', () => {
 });
 
 describe('a preview', () => {
-  it('reaches who watches, is shown to who comes later, and is in no log', async () => {
+  it('reaches watchers, also later ones, and is not in the log', async () => {
     const { rig, channel } = await open();
     const watcher = await connected(dialWatch(rig, null));
     await watcher.next();
@@ -226,14 +226,14 @@ describe('a preview', () => {
     expect((await view(rig)).last_event).toBe(before);
   });
 
-  it('that is too large is dropped, and nothing with it', async () => {
+  it('is dropped alone when it is too large', async () => {
     const { channel } = await open();
     channel.say(preview({ data_base64: 'A'.repeat(64 * 1024 + 1) }));
     channel.say(preview({ content_type: 5 }));
     expect(await channel.ask(log(1))).toEqual({ ack: 1 });
   });
 
-  it('of an attempt that was replaced is not shown for the next one', async () => {
+  it('is not shown for the next attempt', async () => {
     const clock = frozenClock();
     const { rig, channel } = await open();
     const watcher = await connected(dialWatch(rig, null));
@@ -262,7 +262,7 @@ const lostAt = async (harness: JobHarness): Promise<number | null> => {
 };
 
 describe('a worker whose attempt no longer counts', () => {
-  it('is sent away at once when the job ends', async () => {
+  it('is disconnected when the job ends', async () => {
     const { rig, channel } = await open();
     await rig.stub.complete({
       attempt: 1,
@@ -277,7 +277,7 @@ describe('a worker whose attempt no longer counts', () => {
     expect(await dialChannel(rig, 1, rig.claim)).toBe(410);
   });
 
-  it('is sent away when a newer attempt takes its place', async () => {
+  it('is disconnected when a newer attempt begins', async () => {
     const { rig, channel } = await open();
     await rig.stub.complete({
       attempt: 1,
@@ -294,7 +294,7 @@ describe('a worker whose attempt no longer counts', () => {
     expect((await view(rig)).attempts).toHaveLength(2);
   });
 
-  it('loses its attempt when it stays away longer than the grace', async () => {
+  it('loses its attempt when it is disconnected for longer than channel_grace', async () => {
     const clock = frozenClock();
     const { rig, channel } = await open();
     channel.socket.close(1001);
@@ -309,13 +309,13 @@ describe('a worker whose attempt no longer counts', () => {
 });
 
 describe('a ping', () => {
-  it('is answered without the object', async () => {
+  it('is answered without waking the object', async () => {
     const { channel } = await open();
     channel.socket.send('ping');
     expect(await channel.next()).toBe('pong');
   });
 
-  it('is answered after the object has slept', async () => {
+  it('is answered after hibernation', async () => {
     const { rig, channel } = await open();
     await evictDurableObject(rig.object);
     await view(rig);
@@ -323,7 +323,7 @@ describe('a ping', () => {
     expect(await channel.next()).toBe('pong');
   });
 
-  it('that does not come for a minute says that the worker is gone, although its connection is not', async () => {
+  it('marks the worker as lost when it is missing for a minute, although the connection is open', async () => {
     const clock = frozenClock();
     const { rig, channel } = await open();
     clock.pass(59_999);
@@ -339,7 +339,7 @@ describe('a ping', () => {
     expect(await lostAt(rig)).toBeNull();
   });
 
-  it('is missed by a job of which nobody knows the run, which no question to RunPod would wake', async () => {
+  it('is checked by the alarm also for a job whose run id is unknown', async () => {
     const clock = frozenClock();
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response(null, { status: 502 });
@@ -363,7 +363,7 @@ describe('a ping', () => {
     });
   });
 
-  it('keeps a channel that says nothing else', async () => {
+  it('keeps an otherwise silent channel open', async () => {
     // Pings carry the time of the runtime, which a test cannot move: the channel is made to look old instead.
     const { rig, channel } = await open();
     channel.socket.send('ping');

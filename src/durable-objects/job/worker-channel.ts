@@ -14,8 +14,8 @@ import { isOwnOutput } from './outputs.ts';
 import { CLOSE, close, type JobSockets, sendFrame } from './sockets.ts';
 
 /**
- * Opens a socket to the worker. It replaces an earlier one, which may be dead without a close event. The first frame is the `ack`, then
- * a cancel if the job has one. 409 or 410 when the claim is not the current one.
+ * Opens a socket to the worker. It replaces an earlier one, which may be dead without a close event. The first frame is
+ * the `ack`, then a cancel if the job has one. 409 or 410 when the claim is not the current one.
  * @param opened called before the first frame, to notify the machine
  */
 export function openChannel(
@@ -54,8 +54,8 @@ export type WorkerFrame =
   | { kind: 'broken' };
 
 /**
- * Reads a frame. A numbered frame that cannot be read becomes `unknown` and is acknowledged, because the worker would send a refused
- * frame again after every reconnect, before all later ones.
+ * Reads a frame. A numbered frame that cannot be read becomes `unknown` and is acknowledged, because the worker would
+ * send a refused frame again after every reconnect, before all later ones.
  * @param drop reads only the number, because the frame is over the budget
  */
 export function readWorkerFrame(

@@ -53,7 +53,7 @@ async function written(harness: JobHarness, work: () => Promise<unknown>): Promi
   });
 }
 
-describe('the rows of a job', () => {
+describe('rows written by a job', () => {
   it('are three until RunPod has its run, beside two tables and one alarm', async () => {
     fakeRunpod();
     frozenClock();
@@ -69,7 +69,7 @@ describe('the rows of a job', () => {
     expect(await alarmOf(harness)).toBe(Date.now() + 5_000);
   });
 
-  it('are none for an alarm that rings too early, but for what was done and is not yet stored', async () => {
+  it('are none for an early alarm, except for unstored effects', async () => {
     fakeRunpod();
     const clock = frozenClock();
     const harness = await createJob();

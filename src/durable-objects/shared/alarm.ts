@@ -8,8 +8,8 @@ import { consoleLog } from '../../providers/log.ts';
 const RETRY_MS = 60_000;
 
 /**
- * The one alarm of an object. It knows what this instance has set the alarm to, so that it writes no time twice: a write costs
- * more than a call.
+ * The one alarm of an object. It knows what this instance has set the alarm to, so that it writes no time twice: a
+ * write costs more than a call.
  */
 export class Alarm {
   private readonly storage: DurableObjectStorage;

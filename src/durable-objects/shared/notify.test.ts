@@ -4,8 +4,8 @@ import { createJob, frozenClock, outbox, runAlarm, drained, until, type JobHarne
 import { always, crash, newHook, receivers, verified, type Received } from '../../testing/webhook.ts';
 
 /**
- * Guards the outbox from a job to the webhooks of its account: D1 or the gateway may fail between the end of the job and the
- * handover. Every notification arrives, and none arrives as two deliveries.
+ * Guards the outbox from a job to the webhooks of its account: D1 or the gateway may fail between the end of the job
+ * and the handover. Every notification arrives, and none arrives as two deliveries.
  */
 
 const waits = (harness: JobHarness) => outbox(harness).then((keys) => keys.filter((key) => key.startsWith('notify')));
@@ -26,7 +26,7 @@ function broken(): { mend: () => void; tried: () => number } {
 }
 
 describe('the end of a job', () => {
-  it('reaches its webhooks although D1 was away when it ended', async () => {
+  it('reaches its webhooks when D1 failed at first', async () => {
     const { at } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -42,7 +42,7 @@ describe('the end of a job', () => {
     await until(() => expect(at(hook.url)).toHaveLength(1));
   });
 
-  it('reaches its webhooks although the gateway died before it was handed over', async () => {
+  it('reaches its webhooks when the gateway crashed before it was queued', async () => {
     const { at } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -60,8 +60,8 @@ describe('the end of a job', () => {
   });
 });
 
-describe('a job that is erased', () => {
-  it('leaves its ids and how it ended in the log of the webhooks, and nothing else', async () => {
+describe('an erased job', () => {
+  it('leaves only ids and its status in the log of the webhooks', async () => {
     const { at } = receivers();
     frozenClock();
     const hook = await newHook();
@@ -91,7 +91,7 @@ describe('a job that is erased', () => {
     expect(JSON.stringify(bodies[0])).toContain('kept');
   });
 
-  it('is still told of as having ended, where that could not be delivered before', async () => {
+  it('is still delivered as finished when delivery had failed before', async () => {
     const { at, answer } = receivers();
     const clock = frozenClock();
     const hook = await newHook();

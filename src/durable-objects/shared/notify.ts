@@ -3,8 +3,8 @@ import type { Env } from '../../env.ts';
 import { idsOf, webhooksOf, webhooksWanting } from '../../storage/d1/webhooks.ts';
 
 /**
- * Queues an event at every webhook of an account whose filter has its type. Each stores the event durably before it answers. Throws
- * if one could not be reached; the call may be repeated, since a webhook ignores an event that it has.
+ * Queues an event at every webhook of an account whose filter has its type. Each stores the event durably before it
+ * answers. Throws if one could not be reached; the call may be repeated, since a webhook ignores an event that it has.
  * @param before statements for the transaction that looks the webhooks up
  */
 export async function notifyWebhooks(
@@ -24,7 +24,10 @@ export async function notifyWebhooks(
   }
 }
 
-/** Removes a job's details from the log of every webhook of its account. Throws if one could not be reached; may be repeated. */
+/**
+ * Removes a job's details from the log of every webhook of its account. Throws if one could not be reached; may be
+ * repeated.
+ */
 export async function deleteNotifications(env: Env, account: string, job: string): Promise<void> {
   const ids = await webhooksOf(env.DB, account);
   await Promise.all(ids.map((id) => env.WEBHOOK.getByName(id).onJobErased(account, job)));

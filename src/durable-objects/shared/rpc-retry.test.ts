@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { isTransient, withRpcRetry } from './rpc-retry.ts';
 
 /**
- * Guards calls between objects during a deploy: the platform resets objects, and an object of another release may lack a
- * method. Such errors are retried; any other error is not, because the call may have had its effect.
+ * Guards calls between objects during a deploy: the platform resets objects, and an object of another release may lack
+ * a method. Such errors are retried; any other error is not, because the call may have had its effect.
  */
 
 /** A call that fails in the given ways, one after the other, and then succeeds. */
@@ -17,21 +17,21 @@ function failing(...marks: Record<string, boolean>[]) {
   return { call, calls: () => calls };
 }
 
-describe('a call that may be repeated', () => {
-  it('is, when the platform says that the error passes', async () => {
+describe('withRpcRetry', () => {
+  it('retries errors that the platform flags as retryable', async () => {
     const object = failing({ retryable: true }, { retryable: true });
     expect(await withRpcRetry(object.call)).toBe('done');
     expect(object.calls()).toBe(3);
   });
 
-  it('is given up after three times', async () => {
+  it('throws after three calls', async () => {
     const object = failing({ retryable: true }, { retryable: true }, { retryable: true });
     await expect(withRpcRetry(object.call)).rejects.toThrow('moved');
     expect(object.calls()).toBe(3);
   });
 
   it.each([{}, { retryable: false }, { overloaded: true }, { retryable: true, overloaded: true }])(
-    'is not repeated after %j',
+    'does not retry after %j',
     async (mark) => {
       const object = failing(mark);
       await expect(withRpcRetry(object.call)).rejects.toThrow('moved');
@@ -40,13 +40,13 @@ describe('a call that may be repeated', () => {
   );
 });
 
-describe('an error that passes', () => {
-  it('is also that of a method which an object of another release lacks (test/skew has the real one)', () => {
+describe('isTransient', () => {
+  it('accepts the error for a method that an object of another release lacks (test/skew has the real one)', () => {
     expect(isTransient(new TypeError('The RPC receiver does not implement the method "next".'))).toBe(true);
   });
 
   it.each([new Error('the object does not exist'), new TypeError('not a function'), 'text', null])(
-    'is not %s',
+    'rejects %s',
     (error) => expect(isTransient(error)).toBe(false),
   );
 });

@@ -2,9 +2,9 @@
 const CALLS = 3;
 
 /**
- * Retries a call of a Durable Object. Every method gives the same answer to the same call (`contract/rpc.ts`). Errors that the platform
- * flags `retryable` (the object was moved or restarted) are retried with a new stub, `overloaded` ones never
- * (reference/cloudflare.md section 2, RPC).
+ * Retries a call of a Durable Object. Every method gives the same answer to the same call (`contract/rpc.ts`). Errors
+ * that the platform flags `retryable` (the object was moved or restarted) are retried with a new stub, `overloaded`
+ * ones never (reference/cloudflare.md section 2, RPC).
  */
 export async function withRpcRetry<T>(call: () => Promise<T>): Promise<T> {
   for (let count = 1; ; count += 1) {
@@ -19,12 +19,15 @@ export async function withRpcRetry<T>(call: () => Promise<T>): Promise<T> {
 }
 
 /**
- * workerd's error for a method that an object does not have. For some minutes after a deploy an object may run the previous release
- * (docs/operations/upgrade.md).
+ * workerd's error for a method that an object does not have. For some minutes after a deploy an object may run the
+ * previous release (docs/operations/upgrade.md).
  */
 const UNKNOWN_METHOD = /does not implement the method/;
 
-/** Errors that need no change of the call: those the platform flags so, and a method that an object of another release lacks. */
+/**
+ * Errors that need no change of the call: those the platform flags so, and a method that an object of another release
+ * lacks.
+ */
 export const isTransient = (error: unknown): boolean =>
   hasRpcFlag(error, 'overloaded') ||
   hasRpcFlag(error, 'retryable') ||

@@ -1,6 +1,6 @@
 /**
- * The steps that create an object's tables: the first creates the object, each later one is what a later release added. Objects
- * outlive releases, so a released step is never edited; a new one is appended.
+ * The steps that create an object's tables: the first creates the object, each later one is what a later release added.
+ * Objects outlive releases, so a released step is never edited; a new one is appended.
  */
 export type Schema = readonly [string, ...string[]];
 
@@ -9,8 +9,8 @@ const VERSION =
   'CREATE TABLE IF NOT EXISTS schema_version (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL)';
 
 /**
- * Creates the tables of a new object, or adds to an older one the steps that it lacks: all of them or none. An object of a newer release
- * is left as it is, since older code ignores what later steps add.
+ * Creates the tables of a new object, or adds to an older one the steps that it lacks: all of them or none. An object
+ * of a newer release is left as it is, since older code ignores what later steps add.
  */
 export function applySchema(storage: DurableObjectStorage, schema: Schema): void {
   const { sql } = storage;

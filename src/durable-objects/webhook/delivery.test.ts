@@ -5,15 +5,15 @@ import { frozenClock, until } from '../../testing/job.ts';
 import { always, crash, first, hookOf, newHook, receivers, urlFor, verified } from '../../testing/webhook.ts';
 
 /**
- * Guards delivery from a real Webhook object: a delivery is repeated with the same id until it succeeds or expires, also over
- * a crash between the POST and its answer, and a slow receiver delays no other.
+ * Guards delivery from a real Webhook object: a delivery is repeated with the same id until it succeeds or expires,
+ * also over a crash between the POST and its answer, and a slow receiver delays no other.
  */
 
-/** Without jitter, so that times can be told. */
+/** Without jitter, so that times are exact. */
 const noJitter = () => vi.spyOn(Math, 'random').mockReturnValue(0);
 
 describe('a delivery', () => {
-  it('is taken by the official library, at once, with the content that the log shows', async () => {
+  it('is verified by the official library, at once, with the content of the log', async () => {
     const { received } = receivers();
     const hook = await newHook();
     const id = await hook.ping();
@@ -29,7 +29,7 @@ describe('a delivery', () => {
     expect(sent?.init).toMatchObject({ method: 'POST', redirect: 'manual' });
   });
 
-  it('is refused by the official library when a byte of it or of its id is another, or the secret is', async () => {
+  it('is rejected by the official library when its body, id or secret differs', async () => {
     const { received } = receivers();
     const hook = await newHook();
     await hook.tried(await hook.ping(), 1);
@@ -42,7 +42,7 @@ describe('a delivery', () => {
     expect(() => verified(other.secret, sent)).toThrow('matching signature');
   });
 
-  it('is tried ten times over three days, each time with the same id and body and a new timestamp, then given up', async () => {
+  it('is sent ten times over three days, with the same id and body and a new timestamp, then fails', async () => {
     const { answer, received } = receivers();
     const clock = frozenClock();
     noJitter();
@@ -75,7 +75,7 @@ describe('a delivery', () => {
     }
   });
 
-  it.each([200, 201, 202, 204, 299])('is done with an answer of %i', async (status) => {
+  it.each([200, 201, 202, 204, 299])('is delivered with an answer of %i', async (status) => {
     const { answer } = receivers();
     const hook = await newHook();
     answer(hook.url, () => new Response(status === 204 ? null : 'x'.repeat(10_000), { status }));
@@ -83,7 +83,7 @@ describe('a delivery', () => {
   });
 
   it.each([301, 302, 303, 307, 308, 400, 401, 403, 404, 409, 422, 500, 503])(
-    'is not done with an answer of %i, and follows it nowhere',
+    'is retried after an answer of %i, without following a redirect',
     async (status) => {
       const { answer, received } = receivers();
       const hook = await newHook();
@@ -93,7 +93,7 @@ describe('a delivery', () => {
     },
   );
 
-  it('that gets no answer is tried again, and the log tells a slow receiver from one that is not there', async () => {
+  it('is retried without an answer, and the log tells a timeout from an unreachable receiver', async () => {
     const { answer } = receivers();
     const timeout = vi.spyOn(AbortSignal, 'timeout');
     const [slow, gone] = await Promise.all([newHook(), newHook()]);
@@ -106,7 +106,7 @@ describe('a delivery', () => {
     timeout.mockRestore();
   });
 
-  it('is sent again with the same id if the gateway dies after the POST and before it knew the answer', async () => {
+  it('is sent again with the same id when the gateway crashes between POST and answer', async () => {
     const { answer, received } = receivers();
     const hook = await newHook();
     answer(hook.url, () => new Promise(() => {}));
@@ -120,7 +120,7 @@ describe('a delivery', () => {
     expect(received[1]?.body).toBe(received[0]?.body);
   });
 
-  it('is one however often the event is handed over', async () => {
+  it('is made once for an event that is queued several times', async () => {
     const { received } = receivers();
     const hook = await newHook();
     const id = await hook.hand();
@@ -132,7 +132,7 @@ describe('a delivery', () => {
 });
 
 describe('a slow receiver', () => {
-  it('delays no other, and holds five connections at most', async () => {
+  it('delays no other receiver, and uses at most five connections', async () => {
     const { answer, at } = receivers();
     const slow = await newHook();
     const quick = await hookOf(slow.call);
@@ -144,7 +144,7 @@ describe('a slow receiver', () => {
     expect(at(slow.url)).toHaveLength(5);
   });
 
-  it('gets what waits as soon as a place is free', async () => {
+  it('gets the next delivery as soon as a connection is free', async () => {
     const { answer, at } = receivers();
     const hook = await newHook();
     const held = Promise.withResolvers<null>();
@@ -171,7 +171,7 @@ describe('a receiver that asks for a pause', () => {
     ['504', 504, null, 60_000],
     ['429 for longer than a day', 429, '999999999', 86_400_000],
     ['429 with nonsense', 429, 'soon', 60_000],
-  ])('by %s is sent nothing at all until it is over', async (_title, status, retryAfter, pause) => {
+  ])('gets nothing until its pause ends: %s', async (_title, status, retryAfter, pause) => {
     const { answer, received } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -194,8 +194,8 @@ describe('a receiver that asks for a pause', () => {
   });
 });
 
-describe('a webhook is turned off', () => {
-  it('by an answer of 410, with the reason; what waits is kept and sent once it is on again', async () => {
+describe('a webhook is disabled', () => {
+  it('by an answer of 410, with the reason; pending deliveries are kept and sent when it is enabled', async () => {
     const { answer, received } = receivers();
     const hook = await newHook();
     answer(hook.url, always(410));
@@ -214,7 +214,7 @@ describe('a webhook is turned off', () => {
     expect(await hook.tried(id, 2)).toMatchObject({ status: 'delivered' });
   });
 
-  it('after 120 hours of nothing but failures, and not by failures with a success in between', async () => {
+  it('after 120 hours of failures only, and not with a success in between', async () => {
     const { answer } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -244,7 +244,7 @@ describe('a webhook is turned off', () => {
     });
   });
 
-  it('and the account hears of it from its other webhooks that want to', async () => {
+  it("and the account's other webhooks get an event about it", async () => {
     const { answer, at } = receivers();
     const hook = await newHook();
     const watcher = await hookOf(hook.call, { events: ['webhook.disabled'] });
@@ -261,7 +261,7 @@ describe('a webhook is turned off', () => {
 });
 
 describe('a rotated secret', () => {
-  it('signs along with the new one until its end', async () => {
+  it('signs together with the new one until it expires', async () => {
     const { at } = receivers();
     const clock = frozenClock();
     const hook = await newHook();
@@ -288,7 +288,7 @@ describe('a rotated secret', () => {
     expect((await hook.get()).secrets).toHaveLength(1);
   });
 
-  it('ends at once when there is to be no overlap, and never has more than five beside it', async () => {
+  it('expires at once without an overlap, and at most five secrets sign', async () => {
     const { received } = receivers();
     const hook = await newHook();
     const rotate = async (body: string) => {
@@ -309,7 +309,7 @@ describe('a rotated secret', () => {
 });
 
 describe('the log', () => {
-  it('forgets what is two weeks old, and not what is younger', async () => {
+  it('deletes deliveries after two weeks, and no younger ones', async () => {
     receivers();
     const clock = frozenClock();
     const hook = await newHook();

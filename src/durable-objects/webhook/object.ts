@@ -34,14 +34,15 @@ const HOUR_MS = 3_600_000;
 const MAX_SECRETS = 5;
 
 /**
- * One object per webhook. It keeps the secrets, the queue of deliveries and their log, and owns the one alarm. A receiver that is
- * slow or down delays its own queue only.
+ * One object per webhook. It keeps the secrets, the queue of deliveries and their log, and owns the one alarm. A
+ * receiver that is slow or down delays its own queue only.
  *
- * Concurrency: up to five deliveries are sent at a time. A delivery is leased before its POST, and one that a crash interrupted is
- * due again, so each event is sent at least once, with the same id and body.
+ * Concurrency: up to five deliveries are sent at a time. A delivery is leased before its POST, and one that a crash
+ * interrupted is due again, so each event is sent at least once, with the same id and body.
  *
- * Storage (SQLite, docs/reference/storage.md): one row of `webhook` has the state as JSON; `deliveries` is queue and log in one.
- * Changes that D1 and the account's other webhooks still need are in the state (`pending_notification`) until they have been sent.
+ * Storage (SQLite, docs/reference/storage.md): one row of `webhook` has the state as JSON; `deliveries` is queue and
+ * log in one. Changes that D1 and the account's other webhooks still need are in the state (`pending_notification`)
+ * until they have been sent.
  */
 export class Webhook extends DurableObject<Env> implements WebhookRpc {
   private readonly store: WebhookStore;
@@ -298,7 +299,9 @@ export class Webhook extends DurableObject<Env> implements WebhookRpc {
     }
   }
 
-  /** Sends the pending notification to D1 and the account's other webhooks, at least once. The alarm retries a failure. */
+  /**
+   * Sends the pending notification to D1 and the account's other webhooks, at least once. The alarm retries a failure.
+   */
   private async sendNotification(state: WebhookState): Promise<void> {
     const { pending_notification, version, disabled } = state;
     if (pending_notification === null || Date.now() < pending_notification.due_at) {

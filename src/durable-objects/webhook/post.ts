@@ -7,8 +7,8 @@ import { signatureHeaders, type Secret } from '../../domain/webhook/secret.ts';
 const USER_AGENT = 'comfy-edge-webhooks/1';
 
 /**
- * Sends one attempt and returns its answer. Follows no redirect, which could lead into a private network. Reads only the status and
- * `Retry-After`.
+ * Sends one attempt and returns its answer. Follows no redirect, which could lead into a private network. Reads only
+ * the status and `Retry-After`.
  * @param gateway the gateway's own origin
  */
 export async function post(

@@ -19,7 +19,10 @@ export type SenderParts = {
   onAttempt: (answer: Answer, sent: { url: string }) => void;
 };
 
-/** Sends the due deliveries: each at least once, none twice at a time, at most `AT_ONCE` at a time. A lease makes a delivery due again after a crash. */
+/**
+ * Sends the due deliveries: each at least once, none twice at a time, at most `AT_ONCE` at a time. A lease makes a
+ * delivery due again after a crash.
+ */
 export class Sender {
   private readonly parts: SenderParts;
   /** Deliveries being sent right now by this instance; a restart forgets them, and their lease brings them back. */

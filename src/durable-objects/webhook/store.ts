@@ -11,14 +11,17 @@ import type { Secret } from '../../domain/webhook/secret.ts';
 import { applySchema, type Schema } from '../shared/schema.ts';
 import { storedJson } from '../../lib/stored-json.ts';
 
-/** All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/reference/storage.md. */
+/**
+ * All SQL of the Webhook object. Times are ms since the epoch. Every table is described in docs/reference/storage.md.
+ */
 
 const SCHEMA: Schema = [
   `
 -- One row: the webhook's state as JSON.
 CREATE TABLE webhook (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
--- Queue and log in one: a pending delivery is due at \`due_at\`, a finished one is kept for 14 days. \`n\`: order of arrival. \`tries\`:
--- attempts since it was last queued. \`leased\`: it is being sent. \`attempts\`: JSON array of the last ones.
+-- Queue and log in one: a pending delivery is due at \`due_at\`, a finished one is kept for 14 days. \`n\`: order of
+-- arrival. \`tries\`: attempts since it was last queued. \`leased\`: it is being sent. \`attempts\`: JSON array of the
+-- last ones.
 CREATE TABLE deliveries (
   n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, job TEXT, body TEXT NOT NULL,
   status TEXT NOT NULL, created_at INTEGER NOT NULL, due_at INTEGER, tries INTEGER NOT NULL, leased INTEGER NOT NULL,
@@ -31,7 +34,10 @@ CREATE INDEX deliveries_age ON deliveries (created_at);
 
 /** Attempts of one delivery that are kept: three whole schedules. */
 const MAX_ATTEMPTS_KEPT = 30;
-/** The most deliveries that are kept. At 20 KB each they fill a fifth of the object's 10 GB (reference/cloudflare.md section 2). */
+/**
+ * The most deliveries that are kept. At 20 KB each they fill a fifth of the object's 10 GB (reference/cloudflare.md
+ * section 2).
+ */
 const MAX_KEPT = 100_000;
 
 /** The state of a webhook, stored as one JSON value. */
@@ -140,7 +146,7 @@ export class WebhookStore {
       .toArray();
   }
 
-  /** When the next delivery is due; null when none is pending. */
+  /** When the next delivery is due; null without pending deliveries. */
   nextDue(): number | null {
     return this.sql
       .exec<{ at: number | null }>('SELECT min(due_at) AS at FROM deliveries WHERE due_at IS NOT NULL')
@@ -174,7 +180,9 @@ export class WebhookStore {
     );
   }
 
-  /** Gives all events of a job another body. Found by their ids, which begin with the job's (domain/webhook/payload.ts). */
+  /**
+   * Gives all events of a job another body. Found by their ids, which begin with the job's (domain/webhook/payload.ts).
+   */
   rewriteJob(job: string, rewrite: (body: string) => string): void {
     const rows = this.sql
       .exec<{ id: string; body: string }>(
@@ -223,7 +231,10 @@ export class WebhookStore {
     );
   }
 
-  /** Queues all deliveries again that arrived from `since` until before `until` and have this status. Returns their number. */
+  /**
+   * Queues all deliveries again that arrived from `since` until before `until` and have this status. Returns their
+   * number.
+   */
   requeueRange(range: { since: number; until: number; status: DeliveryStatus | null }, now: number): number {
     return this.sql
       .exec<{ id: string }>(

@@ -1,9 +1,12 @@
 """What of ComfyUI's words a client sees: the message, and nothing of the machine it comes from."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker_gpu.json_readers import JsonObject, decode, maybe_list, maybe_object
 from worker_gpu.lifecycle.preflight import log_tail
 from worker_gpu.redaction import public_text, without_paths, without_traces
 
@@ -41,26 +44,18 @@ def test_a_client_sees_no_folder_host_secret_or_trace(text: str, told: str) -> N
     assert public_text(text) == told
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "image - Invalid image file: sub/x.png",
-        "ratio 1/2 and a/b, 4 / 8, N/A",
-        "Value 0.0 smaller than min of 0.1",
-        "The size of tensor a (64) must match the size of tensor b (32) at non-singleton dimension 3",
-        "Expected shape (1, 4, 64, 64), got torch.Size([1, 16, 64, 64]) for KSampler.seed:12345",
-        "module 'torchvision.io' has no attribute 'read_video'",
-        "'threading.local' object has no attribute 'x'",
-        "No module named 'google.protobuf.internal.python_message'",
-        "invalid syntax (nodes.py, line 12)",
-        "nodes.py:12: UserWarning: ratio 16:9 at 12:30:45",
-        "CUDA error: host memory allocation failed on host 3",
-        "Error(s) in loading state_dict for UNetModel: Missing key(s) in state_dict: model.net.0.weight",
-        "sd_xl_base_1.0.safetensors: header too large",
-        "RuntimeError: at::native: expected token 5, key 'a' and secret word",
-        "A prompt with C: drive and 100% of 3:2",
-    ],
-)
+# `src/providers/gpu/worker-comfyui/message.test.ts` has the same cases.
+CASES = maybe_object(decode((Path(__file__).parents[2] / "test" / "fixtures" / "public-messages.json").read_bytes()))
+
+
+@pytest.mark.parametrize("case", [maybe_object(each) for each in maybe_list(CASES["removed"])])
+def test_message_loses_secrets_folders_and_hosts_as_in_the_gateway(case: JsonObject) -> None:
+    told = public_text(str(case["text"]))
+    assert str(case["secret"]) not in told
+    assert str(case["kept"]) in told
+
+
+@pytest.mark.parametrize("text", [str(each) for each in maybe_list(CASES["unchanged"])])
 def test_ordinary_messages_stay_as_they_are(text: str) -> None:
     assert public_text(text) == text
     assert without_paths(text) == text

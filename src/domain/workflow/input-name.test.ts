@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import cases from '../../testing/file-names.json' with { type: 'json' };
+import cases from '../../../test/fixtures/file-names.json' with { type: 'json' };
 import { inputNameIssue, nameIssues } from './input-name.ts';
 
 describe('the name of an input', () => {

@@ -1,5 +1,9 @@
 """What of a text may leave the worker: ComfyUI's own message, which the author of a graph needs, without what only
-tells of the machine (folders, hosts, addresses, stack traces) and without secrets."""
+tells of the machine (folders, hosts, addresses, stack traces) and without secrets.
+
+The gateway has the same rule for another worker's messages (src/providers/gpu/worker-comfyui/message.ts); both are held
+against test/fixtures/public-messages.json.
+"""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +22,8 @@ _FRAME = re.compile(r"""\bFile (?:"[^"\n]*"|'[^'\n]*'), line \d+(?:, in [\w.<>]+
 
 _SECRET = re.compile(
     r"\bBearer\s+[\w.~+/=-]{8,}"
-    r"|\b(?:hf_|rpa_|r8_|ghp_|github_pat_|sk-|comfyui-)[\w-]{16,}"
+    r"|\b(?:hf_|rpa_|r8_|ghp_|github_pat_|sk-)[\w-]{16,}"
+    r"|\bcomfyui-[0-9a-f]{20,}"
     r"|\bAKIA[0-9A-Z]{16}\b"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
@@ -27,7 +32,10 @@ _SECRET = re.compile(
 Tokens."""
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 _ADDRESS = re.compile(
-    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\](?::\d+)?|\blocalhost(?::\d+)?\b", re.IGNORECASE
+    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"
+    r"|\[(?=(?:[0-9a-f]*:){2})[0-9a-f:]{3,}\](?::\d+)?"
+    r"|\blocalhost(?::\d+)?\b",
+    re.IGNORECASE,
 )
 _LABELS = r"(?<![\w./-])(?:[a-z0-9-]+\.)*[a-z0-9-]+"
 _HOSTS = tuple(

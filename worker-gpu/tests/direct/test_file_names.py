@@ -11,7 +11,7 @@ from fakes.comfy import PNG
 from worker_gpu.direct.file_names import clashing, name_problem, with_linux_paths
 from worker_gpu.json_readers import Json, JsonObject, decode, maybe_list, maybe_object
 
-CASES = maybe_object(decode((Path(__file__).parents[3] / "src" / "testing" / "file-names.json").read_bytes()))
+CASES = maybe_object(decode((Path(__file__).parents[3] / "test" / "fixtures" / "file-names.json").read_bytes()))
 PATHS = [maybe_object(case) for case in maybe_list(CASES["paths"])]
 TEXTS = [maybe_object(case) for case in maybe_list(CASES["texts"])]
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import cases from '../../../testing/file-names.json' with { type: 'json' };
+import cases from '../../../../test/fixtures/file-names.json' with { type: 'json' };
 import { shaped } from '../../../testing/shaping.ts';
 
 const valueOf = (class_type: string, input: string, value: unknown, names: Record<string, string> = {}): unknown =>

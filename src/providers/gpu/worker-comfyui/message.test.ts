@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import cases from '../../../../test/fixtures/public-messages.json' with { type: 'json' };
 import { cleanMessage } from './message.ts';
 
 describe('a message of worker-comfyui', () => {
@@ -28,6 +29,16 @@ describe('a message of worker-comfyui', () => {
     expect(cleanMessage(text)).toBe(clean);
   });
 
+  it.each(cases.removed)('loses $secret and keeps $kept: $text', ({ text, secret, kept }) => {
+    const cleaned = cleanMessage(text);
+    expect(cleaned).not.toContain(secret);
+    expect(cleaned).toContain(kept);
+  });
+
+  it.each(cases.unchanged)('does not change: %s', (text) => {
+    expect(cleanMessage(text)).toBe(text);
+  });
+
   it('is cut to 1,000 characters of well-formed Unicode', () => {
     const cleaned = cleanMessage('😀'.repeat(5_000));
     expect(cleaned.length).toBeLessThanOrEqual(1_000);
@@ -41,6 +52,11 @@ describe('a message of worker-comfyui', () => {
       '://'.repeat(30_000),
       'a-'.repeat(50_000),
       '1.'.repeat(50_000),
+      `host ${'a'.repeat(50_000)}`,
+      "host='".repeat(10_000),
+      "'/".repeat(50_000),
+      '[:'.repeat(50_000),
+      'eyJaaaaaaaa.'.repeat(10_000),
     ]) {
       const startedAt = performance.now();
       cleanMessage(text);

@@ -1,7 +1,7 @@
 """Names of the files of a direct job, as ComfyUI's editor and Windows write them.
 
-The gateway has the same rules for its jobs (src/domain/workflow/input-name.ts, shape/rename-paths.ts); both are held
-against src/testing/file-names.json.
+The gateway has the same rules for its jobs (src/domain/workflow/input-name.ts, shaping/rename-paths.ts); both are held
+against test/fixtures/file-names.json.
 """
 
 import re

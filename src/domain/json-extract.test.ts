@@ -8,34 +8,34 @@ const WAYS: Way[] = [
   ['jobs', '*', 'inputs', '*', 'data'],
 ];
 
-type Taken = { places: number[]; text: string; longest: number };
+type ExtractedText = { places: number[]; text: string; longest: number };
 
 /**
- * What is left of a body that arrives in chunks of `size` bytes, and what was taken out of it. The n-th text leaves
- * `T<n>`.
+ * Sends a body in chunks of `size` bytes. Returns the remaining document and the extracted strings. `T<n>` replaces the
+ * n-th string.
  */
-async function extracted(body: string | Uint8Array, size = 7) {
+async function extract(body: string | Uint8Array, size = 7) {
   const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body;
-  const taken: Taken[] = [];
+  const texts: ExtractedText[] = [];
   const open = (places: number[]): TextSink => {
-    const mine: Taken = { places, text: '', longest: 0 };
+    const current: ExtractedText = { places, text: '', longest: 0 };
     return {
       write: (piece) => {
-        mine.text += String.fromCharCode(...piece);
-        mine.longest = Math.max(mine.longest, piece.length);
+        current.text += String.fromCharCode(...piece);
+        current.longest = Math.max(current.longest, piece.length);
         piece.fill(0);
       },
-      end: () => `T${taken.push(mine) - 1}`,
+      end: () => `T${texts.push(current) - 1}`,
     };
   };
   const extractor = new JsonExtractor(WAYS, open);
   for (let at = 0; at < bytes.length; at += size) {
-    // Overwritten as soon as it is read, as the memory of a body is.
+    // The chunk is overwritten after it was read, like the buffer of a body.
     const chunk = bytes.slice(at, at + size);
     await extractor.push(chunk);
     chunk.fill(0);
   }
-  return { document: extractor.finish(), taken, documentBytes: extractor.documentBytes };
+  return { document: extractor.finish(), texts, documentBytes: extractor.documentBytes };
 }
 
 const isParsed = (text: string): boolean => {
@@ -47,16 +47,16 @@ const isParsed = (text: string): boolean => {
   }
 };
 
-describe('taking texts out of JSON', () => {
-  it('leaves the document, with what stands for each text', async () => {
+describe('extracting strings from JSON', () => {
+  it('returns the document with a placeholder for each string', async () => {
     const body =
       '{"workflow":{"data":"stays"},"inputs":[{"name":"a","data":"AAAA"},{"data":"BB","name":"b"}],"data":"stays"}';
-    const { document, taken, documentBytes } = await extracted(body);
+    const { document, texts, documentBytes } = await extract(body);
     const text =
       '{"workflow":{"data":"stays"},"inputs":[{"name":"a","data":"T0"},{"data":"T1","name":"b"}],"data":"stays"}';
     expect(document?.text).toBe(text);
     expect(documentBytes).toBe(text.length);
-    expect(taken).toMatchObject([
+    expect(texts).toMatchObject([
       { places: [0], text: 'AAAA' },
       { places: [1], text: 'BB' },
     ]);
@@ -74,22 +74,22 @@ describe('taking texts out of JSON', () => {
     ['one level too deep', '{"inputs":[[{"data":"x"}]]}', []],
     ['as a name', '{"inputs":[{"data":{"x":1}}]}', []],
     ['in a text', '{"a":"{\\"inputs\\":[{\\"data\\":\\"x\\"}]}"}', []],
-  ])('finds a text %s wherever the body is cut', async (_what, body, expected) => {
+  ])('finds the strings for every chunk size: %s', async (_what, body, expected) => {
     for (const size of [1, 2, 3, 5, 1000]) {
-      expect((await extracted(body, size)).taken).toMatchObject(expected);
+      expect((await extract(body, size)).texts).toMatchObject(expected);
     }
   });
 
-  it('holds no more than a chunk of a text', async () => {
+  it('keeps at most one chunk of a string in memory', async () => {
     const body = `{"inputs":[{"data":"${'A'.repeat(3_000_000)}"}]}`;
-    const { document, taken, documentBytes } = await extracted(body, 65_536);
+    const { document, texts, documentBytes } = await extract(body, 65_536);
     expect(document?.text).toBe('{"inputs":[{"data":"T0"}]}');
     expect(documentBytes).toBe(26);
-    expect(taken[0]?.text.length).toBe(3_000_000);
-    expect(taken[0]?.longest).toBeLessThanOrEqual(65_536);
+    expect(texts[0]?.text.length).toBe(3_000_000);
+    expect(texts[0]?.longest).toBeLessThanOrEqual(65_536);
   });
 
-  it('waits for a sink before it reads on', async () => {
+  it('waits for the sink before it continues', async () => {
     const events: string[] = [];
     const extractor = new JsonExtractor(WAYS, () => ({
       write: async (piece) => {
@@ -106,17 +106,17 @@ describe('taking texts out of JSON', () => {
     expect(events).toEqual(['begin a', 'end a', 'begin b', 'end b', 'begin c', 'end c']);
   });
 
-  it('says where a document is not UTF-8', async () => {
-    expect((await extracted(new Uint8Array([0x22, 0xff, 0x22]))).document).toBeNull();
-    expect((await extracted(new Uint8Array([0x22, 0xc3]))).document).toBeNull();
+  it('returns null for a document that is not UTF-8', async () => {
+    expect((await extract(new Uint8Array([0x22, 0xff, 0x22]))).document).toBeNull();
+    expect((await extract(new Uint8Array([0x22, 0xc3]))).document).toBeNull();
   });
 
-  it('passes over a byte order mark', async () => {
-    expect((await extracted('\uFEFF{"inputs":[{"data":"x"}]}', 2)).document?.text).toBe('{"inputs":[{"data":"T0"}]}');
+  it('skips a byte order mark', async () => {
+    expect((await extract('\uFEFF{"inputs":[{"data":"x"}]}', 2)).document?.text).toBe('{"inputs":[{"data":"T0"}]}');
   });
 });
 
-/** Bodies of jobs, and parts of them, with texts that are to be taken. */
+/** Bodies of jobs, and parts of them, with strings to extract. */
 const data = fc.oneof(fc.string({ unit: 'binary-ascii', maxLength: 8 }), fc.base64String({ maxLength: 40 }));
 const name = fc.string({ unit: 'binary', maxLength: 8 });
 const entry = fc.oneof(fc.record({ data, name }), fc.jsonValue({ maxDepth: 1 }));
@@ -130,27 +130,27 @@ const written = fc
   .tuple(body, fc.constantFrom('', ' ', '\n  '))
   .map(([value, indent]) => JSON.stringify(value, null, indent).replaceAll('/', '\\/'));
 
-/** The value with what was taken put back. */
-function restored(value: unknown, taken: readonly Taken[]): unknown {
+/** Puts the extracted strings back into a value. */
+function restore(value: unknown, texts: readonly ExtractedText[]): unknown {
   return JSON.parse(JSON.stringify(value), (key, inner: unknown) => {
     const at = key === 'data' && typeof inner === 'string' ? /^T(\d+)$/.exec(inner)?.[1] : undefined;
-    return at === undefined ? inner : taken[Number(at)]?.text;
+    return at === undefined ? inner : texts[Number(at)]?.text;
   });
 }
 
-describe('any body', () => {
-  it('is what it was once the texts are put back', async () => {
+describe('extracting strings from a random body', () => {
+  it('returns a document that equals the body with the strings put back', async () => {
     await fc.assert(
       fc.asyncProperty(written, fc.integer({ min: 1, max: 20 }), async (sent, size) => {
         fc.pre(!/"T\d+"/.test(sent) && !sent.includes('__proto__'));
-        const { document, taken } = await extracted(sent, size);
-        expect(restored(JSON.parse(document?.text ?? ''), taken)).toEqual(JSON.parse(sent));
+        const { document, texts } = await extract(sent, size);
+        expect(restore(JSON.parse(document?.text ?? ''), texts)).toEqual(JSON.parse(sent));
       }),
       { numRuns: 1000 },
     );
   });
 
-  it('keeps its syntax error, with the same place and reason, when the texts are taken out', async () => {
+  it('keeps the place and the reason of a syntax error', async () => {
     const token = fc.constantFrom(
       '{',
       '}',
@@ -176,7 +176,7 @@ describe('any body', () => {
     await fc.assert(
       fc.asyncProperty(broken, fc.integer({ min: 1, max: 20 }), async (sent, size) => {
         fc.pre(!isParsed(sent));
-        const { document } = await extracted(sent, size);
+        const { document } = await extract(sent, size);
         expect(isParsed(document?.text ?? '')).toBe(false);
         expect(findSyntaxIssue(document?.text ?? '', document?.cuts)).toEqual(findSyntaxIssue(sent));
       }),

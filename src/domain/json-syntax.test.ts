@@ -16,7 +16,7 @@ const parses = (text: string): boolean => {
   }
 };
 
-describe('finding a mistake in JSON', () => {
+describe('finding a syntax error in JSON', () => {
   it.each([
     ['{"a":\n  [1, NaN]}', 'Line 2, column 7, in #/a/1: NaN is not JSON; write a number or null.'],
     ['{"a":-Infinity}', 'Line 1, column 6, in #/a: -Infinity is not JSON; write a number or null.'],
@@ -59,11 +59,11 @@ describe('finding a mistake in JSON', () => {
     ]),
     ['workflow=%7B%7D', 'Line 1, column 1: "workflow" is not JSON; write texts and names in double quotes.'],
     ['<html>', 'Line 1, column 1: "<" stands where a value is expected.'],
-  ])('of %j names its place and what stands there', (text, expected) => {
+  ])('describes the place and the reason in %j', (text, expected) => {
     expect(described(text)).toBe(expected);
   });
 
-  it('finds one exactly where JSON.parse does', () => {
+  it('finds an error if and only if JSON.parse throws', () => {
     const tokens = [
       '{',
       '}',
@@ -106,7 +106,7 @@ describe('finding a mistake in JSON', () => {
     );
   });
 
-  it('reads a text of thirty million characters', () => {
+  it('checks a text of 30 million characters', () => {
     const text = `{"data":"${'A'.repeat(30_000_000)}",}`;
     expect(described(text)).toBe('Line 1, column 30000011: A comma before "}" is not JSON; remove it.');
   });

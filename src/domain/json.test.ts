@@ -7,8 +7,8 @@ const parsed = (text: string): unknown => {
   return result.ok ? result.value : result.problem.errors?.map(({ pointer, code }) => `${code} ${pointer}`);
 };
 
-describe('an integer in a body', () => {
-  it('that a node can take comes out digit by digit as it went in', () => {
+describe('an integer in JSON', () => {
+  it("keeps every digit in the range of a node's input", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }), (integer) => {
         const text = `{"a":[${integer}]}`;
@@ -17,27 +17,27 @@ describe('an integer in a body', () => {
     );
   });
 
-  it('is a plain number when a number holds it exactly', () => {
+  it('is a number when a number represents it exactly', () => {
     expect(parsed('[9007199254740991, 9007199254740992]')).toEqual([9007199254740991, 9007199254740992n]);
   });
 
   it.each(['18446744073709551616', '-9223372036854775809', '1'.repeat(5000)])(
-    '%.30s… is refused: no node could take it',
+    "is rejected outside the range of a node's input: %.30s…",
     (integer) => {
       expect(parsed(`{"a": {"b/c": ${integer}}}`)).toEqual(['out_of_range #/a/b~1c']);
     },
   );
 
-  it('written with a fraction or an exponent is a number like any other', () => {
+  it('is a number when it has a fraction or an exponent', () => {
     expect(parsed('[12345678901234567890.5, 1e300]')).toEqual([Number('12345678901234567890.5'), 1e300]);
   });
 
-  it('in a string is text', () => {
+  it('is unchanged in a string', () => {
     expect(parsed('["18446744073709551615"]')).toEqual(['18446744073709551615']);
   });
 });
 
-it('any JSON value is read as JSON.parse reads it, and written as JSON.stringify writes it', () => {
+it('parseJson and jsonText agree with JSON.parse and JSON.stringify', () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 5, noUnicodeString: false }), (text) => {
       fc.pre(!text.includes('__proto__'));

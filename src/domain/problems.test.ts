@@ -4,16 +4,16 @@ import { pointer, type Issue } from './problems.ts';
 
 describe('a pointer', () => {
   it.each<[string, PropertyKey[], string]>([
-    ['escapes what JSON pointers and URIs reserve', ['a/b', 'c~d', 'e#f', 'é', 0], '#/a~1b/c~0d/e%23f/%C3%A9/0'],
-    ['stands for the whole body without a way', [], '#'],
     [
-      'names a node by an id of any length that one may have',
-      ['workflow', 'x'.repeat(256)],
-      `#/workflow/${'x'.repeat(256)}`,
+      'escapes the reserved characters of JSON pointers and URIs',
+      ['a/b', 'c~d', 'e#f', 'é', 0],
+      '#/a~1b/c~0d/e%23f/%C3%A9/0',
     ],
-    ['ends before a name that is longer', ['inputs', 'x'.repeat(257), 'y'], '#/inputs'],
+    ['is # for the whole body', [], '#'],
+    ["contains a node's id of the greatest length", ['workflow', 'x'.repeat(256)], `#/workflow/${'x'.repeat(256)}`],
+    ['ends before a name beyond MAX_TOKEN_CHARS', ['inputs', 'x'.repeat(257), 'y'], '#/inputs'],
     [
-      'ends where it would be too long',
+      'ends before it exceeds MAX_POINTER_CHARS',
       ['a', ...Array.from({ length: 9 }, () => 'x'.repeat(200))],
       `#/a${`/${'x'.repeat(200)}`.repeat(5)}`,
     ],
@@ -22,10 +22,10 @@ describe('a pointer', () => {
   });
 });
 
-describe('a list of faults', () => {
+describe('ValidationErrors', () => {
   const issue = (code: Issue['code']): Issue => ({ pointer: '#', code, detail: 'wrong' });
 
-  it('makes neither place nor words of what it only counts', () => {
+  it('does not create issues that it only counts', () => {
     const issues = new ValidationErrors();
     let made = 0;
     for (let at = 0; at < 500_000; at += 1) {
@@ -39,7 +39,7 @@ describe('a list of faults', () => {
     });
   });
 
-  it('appended to another counts there, whether listed or not', () => {
+  it('adds the count of an appended list, including unlisted issues', () => {
     const [one, other] = [new ValidationErrors(), new ValidationErrors()];
     one.addAll(Array.from({ length: 90 }, () => issue('unsafe_input')));
     other.addAll([...Array.from({ length: 100 }, () => issue('unsafe_input')), issue('dangling_link')]);
@@ -51,7 +51,7 @@ describe('a list of faults', () => {
     });
   });
 
-  it('of one fault says what that says; an empty one is no problem', () => {
+  it('has the code and the detail of a single issue, and is null without issues', () => {
     const issues = new ValidationErrors();
     expect(issues.problem()).toBeNull();
     issues.addAll([issue('required')]);

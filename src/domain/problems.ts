@@ -9,8 +9,8 @@ import type { JobView } from '../contract/job.ts';
 export type Issue = { pointer: string; code: IssueCode; detail: string };
 
 /**
- * Why a request is refused, in words that every protocol understands. `detail` is for people: it quotes only short names
- * of the input, and no internals.
+ * Why a request is refused, in words that every protocol understands. `detail` is for people: it quotes only short
+ * names of the input, and no internals.
  */
 export type Problem = {
   code: ErrorCode;
@@ -48,14 +48,14 @@ export function problemOfIssues(first: Issue, listed: Issue[], count: number, al
 /** The one answer for what does not exist and for what belongs to somebody else; the two must not differ. */
 export const notFound: Problem = { code: 'not_found', detail: 'The resource does not exist.' };
 
-/** The longest name in a pointer; a node's id has as many characters at most. */
+/** The longest name in a pointer, which is also the longest id of a node. */
 const MAX_TOKEN_CHARS = 256;
-/** The longest pointer: with those of a hundred issues a response stays small. */
+/** The longest pointer. A response with a hundred of them is still small. */
 const MAX_POINTER_CHARS = 1024;
 
 /**
- * JSON pointer to a place in the body, as a URI fragment. A name may be as long as the body: one that is too long to be
- * repeated ends the pointer before it, at the value that holds the name.
+ * Returns a JSON pointer into the body, as a URI fragment. A name can be as long as the body, so the pointer ends
+ * before a name that is too long to repeat.
  */
 export function pointer(path: readonly PropertyKey[]): string {
   let text = '#';

@@ -28,8 +28,8 @@ const health = (outcome: CallOutcome, workers: Supply = 'unknown'): BreakerEvent
   workers: outcome === 'ok' ? workers : null,
 });
 
-/** A breaker played by hand: time moves only when told to. */
-class Play {
+/** A breaker with a clock that the test controls. */
+class Scenario {
   breaker: Breaker = closedBreaker;
   now = START;
 
@@ -45,20 +45,20 @@ class Play {
     return this;
   }
 
-  /** Whether this job may call `/run` now. */
-  lets(job: string): boolean {
+  /** Asks whether this job may call `/run` now. */
+  allows(job: string): boolean {
     const answer = ask(this.breaker, job, this.now, settings);
     this.breaker = answer.breaker;
     return answer.wait_ms === null;
   }
 }
 
-const opened = () => new Play().on(run('failed'), run('failed'), run('failed'));
-const halfOpen = () => opened().after(10_000).on(health('ok'));
+const openBreaker = () => new Scenario().on(run('failed'), run('failed'), run('failed'));
+const halfOpenBreaker = () => openBreaker().after(10_000).on(health('ok'));
 
-describe('a closed breaker', () => {
+describe('a closed circuit breaker', () => {
   test('opens with the third failure in a window, not before', ({ expect }) => {
-    const scenario = new Play().on(run('failed'), run('failed'));
+    const scenario = new Scenario().on(run('failed'), run('failed'));
     expect(scenario.breaker.mode).toBe('closed');
     expect(scenario.on(run('failed')).breaker).toMatchObject({
       mode: 'open',
@@ -68,12 +68,12 @@ describe('a closed breaker', () => {
   });
 
   test('forgets failures that are older than the window', ({ expect }) => {
-    const scenario = new Play().on(run('failed'), run('failed')).after(60_000).on(run('failed'));
+    const scenario = new Scenario().on(run('failed'), run('failed')).after(60_000).on(run('failed'));
     expect(scenario.breaker.mode).toBe('closed');
   });
 
   test('stays closed while more calls succeed than fail', ({ expect }) => {
-    const scenario = new Play().on(
+    const scenario = new Scenario().on(
       run('failed'),
       run('ok'),
       run('ok'),
@@ -85,50 +85,50 @@ describe('a closed breaker', () => {
     expect(scenario.breaker.mode).toBe('closed');
   });
 
-  test('is not kept closed by health that answers while no run is taken', ({ expect }) => {
-    const scenario = new Play().on(run('failed'), ...Array.from({ length: 20 }, () => health('ok', 'some')));
+  test('opens when runs fail, even if health checks succeed', ({ expect }) => {
+    const scenario = new Scenario().on(run('failed'), ...Array.from({ length: 20 }, () => health('ok', 'some')));
     expect(scenario.on(run('failed'), run('failed')).breaker.mode).toBe('open');
   });
 
   test.for([run('refused'), health('refused')])(
-    'opens at once when the provider refuses us: $kind',
+    'opens at once when the provider refuses the account: $kind',
     (event, { expect }) => {
-      expect(new Play().on(event).breaker).toMatchObject({ mode: 'open', cause: 'refused' });
+      expect(new Scenario().on(event).breaker).toMatchObject({ mode: 'open', cause: 'refused' });
     },
   );
 
-  test('opens when what waits has had no worker for too long', ({ expect }) => {
-    expect(new Play().on(health('ok', 'unknown')).breaker.mode).toBe('closed');
-    expect(new Play().on(health('ok', 'starved')).breaker).toMatchObject({ mode: 'open', cause: 'no_workers' });
+  test('opens when waiting runs have had no worker for too long', ({ expect }) => {
+    expect(new Scenario().on(health('ok', 'unknown')).breaker.mode).toBe('closed');
+    expect(new Scenario().on(health('ok', 'starved')).breaker).toMatchObject({ mode: 'open', cause: 'no_workers' });
   });
 
-  test('is left alone as long as the provider asked for', ({ expect }) => {
-    const scenario = new Play().on(run('failed'), run('failed'), run('failed', 'j', 40_000));
+  test("opens for the time of the provider's Retry-After", ({ expect }) => {
+    const scenario = new Scenario().on(run('failed'), run('failed'), run('failed', 'j', 40_000));
     expect(scenario.breaker.retry_at).toBe(START + 40_000);
   });
 
-  test('is the very same value while all is well: nothing to store', ({ expect }) => {
-    expect(new Play().on(run('ok'), health('ok', 'some')).breaker).toBe(closedBreaker);
+  test('returns the same object when nothing changed', ({ expect }) => {
+    expect(new Scenario().on(run('ok'), health('ok', 'some')).breaker).toBe(closedBreaker);
   });
 });
 
-describe('an open breaker', () => {
-  test('lets nobody through, and says how long to wait', ({ expect }) => {
-    const scenario = opened().after(4_000);
+describe('an open circuit breaker', () => {
+  test('rejects every job, and returns the time to wait', ({ expect }) => {
+    const scenario = openBreaker().after(4_000);
     expect(ask(scenario.breaker, 'a', scenario.now, settings).wait_ms).toBe(6_000);
   });
 
-  test('does not listen to calls that were sent before it opened', ({ expect }) => {
-    const scenario = opened();
+  test('ignores the outcomes of earlier calls', ({ expect }) => {
+    const scenario = openBreaker();
     const before = scenario.breaker;
     expect(scenario.on(run('ok'), run('failed'), run('refused')).breaker).toBe(before);
   });
 
-  test('stays open after its pause until health answers, and pauses twice as long each time it does not', ({
+  test('stays open after its pause until a health check succeeds, and doubles the pause on each failure', ({
     expect,
   }) => {
-    const scenario = opened().after(10_000);
-    expect(scenario.lets('a')).toBe(false);
+    const scenario = openBreaker().after(10_000);
+    expect(scenario.allows('a')).toBe(false);
     scenario.on(health('failed'));
     expect(scenario.breaker).toMatchObject({ mode: 'open', retry_at: scenario.now + 20_000 });
     scenario.after(20_000).on(health('refused'));
@@ -136,16 +136,16 @@ describe('an open breaker', () => {
     expect(scenario.after(40_000).on(health('ok')).breaker.mode).toBe('half_open');
   });
 
-  test('for want of workers closes as soon as there is one', ({ expect }) => {
-    const scenario = new Play().on(health('ok', 'starved')).after(1_000).on(health('ok', 'some'));
+  test('closes as soon as there is a worker, when it opened for lack of workers', ({ expect }) => {
+    const scenario = new Scenario().on(health('ok', 'starved')).after(1_000).on(health('ok', 'some'));
     expect(scenario.breaker.mode).toBe('closed');
   });
 });
 
-describe('a half-open breaker', () => {
-  test('lets one job through, and that one again', ({ expect }) => {
-    const scenario = halfOpen();
-    expect([scenario.lets('a'), scenario.lets('b'), scenario.lets('a'), scenario.lets('c')]).toEqual([
+describe('a half-open circuit breaker', () => {
+  test('allows one job, and the same job again', ({ expect }) => {
+    const scenario = halfOpenBreaker();
+    expect([scenario.allows('a'), scenario.allows('b'), scenario.allows('a'), scenario.allows('c')]).toEqual([
       true,
       false,
       true,
@@ -153,59 +153,59 @@ describe('a half-open breaker', () => {
     ]);
   });
 
-  test('closes when that job is taken', ({ expect }) => {
-    const scenario = halfOpen();
-    scenario.lets('a');
+  test('closes when the run of that job is accepted', ({ expect }) => {
+    const scenario = halfOpenBreaker();
+    scenario.allows('a');
     expect(scenario.on(run('ok', 'a')).breaker).toBe(closedBreaker);
   });
 
   test.for(['failed', 'refused'] as const)(
-    'opens for twice as long when that job is not: %s',
+    'opens for twice as long when the run of that job is not accepted: %s',
     (outcome, { expect }) => {
-      const scenario = halfOpen();
-      scenario.lets('a');
+      const scenario = halfOpenBreaker();
+      scenario.allows('a');
       scenario.on(run(outcome, 'a'));
       expect(scenario.breaker).toMatchObject({ mode: 'open', retry_at: scenario.now + 20_000 });
     },
   );
 
-  test('does not mind what becomes of any other job', ({ expect }) => {
-    const scenario = halfOpen();
-    scenario.lets('a');
+  test('ignores the outcomes of other jobs', ({ expect }) => {
+    const scenario = halfOpenBreaker();
+    scenario.allows('a');
     const before = scenario.breaker;
     expect(scenario.on(run('ok', 'b'), run('refused', 'c')).breaker).toBe(before);
   });
 
-  test('lets another one through when the first is never heard of again', ({ expect }) => {
-    const scenario = halfOpen();
-    scenario.lets('a');
+  test('allows another job when the outcome of the first is not reported', ({ expect }) => {
+    const scenario = halfOpenBreaker();
+    scenario.allows('a');
     scenario.after(PROBE_MS - 1);
-    expect(scenario.lets('b')).toBe(false);
+    expect(scenario.allows('b')).toBe(false);
     scenario.after(1);
-    expect(scenario.lets('b')).toBe(true);
+    expect(scenario.allows('b')).toBe(true);
   });
 
-  test('for want of workers lets the next one through when the first no longer waits for one', ({ expect }) => {
-    const scenario = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'idle'));
-    expect(scenario.lets('a')).toBe(true);
+  test('allows the next job when the first no longer waits for a worker', ({ expect }) => {
+    const scenario = new Scenario().on(health('ok', 'starved')).after(10_000).on(health('ok', 'idle'));
+    expect(scenario.allows('a')).toBe(true);
     scenario
       .on(run('ok', 'a'))
       .after(PROBE_MS - 1)
       .on(health('ok', 'idle'));
-    // RunPod may not count the run yet.
-    expect(scenario.lets('b')).toBe(false);
+    // RunPod may not have counted the run yet.
+    expect(scenario.allows('b')).toBe(false);
     scenario.after(1).on(health('ok', 'unknown'));
-    expect(scenario.lets('b')).toBe(false);
+    expect(scenario.allows('b')).toBe(false);
     scenario.on(health('ok', 'idle'));
-    expect(scenario.lets('b')).toBe(true);
+    expect(scenario.allows('b')).toBe(true);
   });
 
-  test('for want of workers waits for a worker, not for the run to be taken', ({ expect }) => {
-    const scenario = new Play().on(health('ok', 'starved')).after(10_000).on(health('ok', 'unknown'));
+  test('closes for a worker and not for an accepted run, when it opened for lack of workers', ({ expect }) => {
+    const scenario = new Scenario().on(health('ok', 'starved')).after(10_000).on(health('ok', 'unknown'));
     expect(scenario.breaker).toMatchObject({ mode: 'half_open', cause: 'no_workers' });
-    expect(scenario.lets('a')).toBe(true);
+    expect(scenario.allows('a')).toBe(true);
     scenario.on(run('ok', 'a'));
-    expect(scenario.lets('b')).toBe(false);
+    expect(scenario.allows('b')).toBe(false);
     const worse = scenario.breaker;
     expect(scenario.on(health('ok', 'some')).breaker).toBe(closedBreaker);
     scenario.breaker = worse;
@@ -226,36 +226,36 @@ const event: fc.Arbitrary<BreakerEvent> = fc.oneof(
     .record({ outcome, workers: fc.constantFrom('some' as const, 'starved' as const, 'unknown' as const) })
     .map((seen) => health(seen.outcome, seen.workers)),
 );
-const moment = fc.oneof(
+const step = fc.oneof(
   fc.record({ do: fc.constant('feed' as const), event }),
   fc.record({ do: fc.constant('ask' as const), job }),
   fc.record({ do: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 90_000 }) }),
 );
-const story = fc.array(moment, { maxLength: 80 });
+const scenarioSteps = fc.array(step, { maxLength: 80 });
 
-function playStory(
-  moments: (typeof moment extends fc.Arbitrary<infer M> ? M : never)[],
-  each: (scenario: Play) => void,
-): Play {
-  const scenario = new Play();
-  for (const one of moments) {
+function runSteps(
+  steps: (typeof step extends fc.Arbitrary<infer M> ? M : never)[],
+  each: (scenario: Scenario) => void,
+): Scenario {
+  const scenario = new Scenario();
+  for (const one of steps) {
     if (one.do === 'wait') {
       scenario.after(one.ms);
     } else if (one.do === 'feed') {
       scenario.on(one.event);
     } else {
-      scenario.lets(one.job);
+      scenario.allows(one.job);
     }
     each(scenario);
   }
   return scenario;
 }
 
-describe('whatever happens, the breaker', () => {
-  test('sends nothing while it is open, and is never open without an end', ({ expect }) => {
+describe('a circuit breaker after random events', () => {
+  test('allows no job while it is open, and is open for at most MAX_PAUSE_MS', ({ expect }) => {
     fc.assert(
-      fc.property(story, (moments) => {
-        playStory(moments, ({ breaker, now }) => {
+      fc.property(scenarioSteps, (steps) => {
+        runSteps(steps, ({ breaker, now }) => {
           if (breaker.mode === 'open') {
             expect(ask(breaker, 'a', now, settings).wait_ms).not.toBeNull();
             expect(breaker.pause_ms).toBeLessThanOrEqual(MAX_PAUSE_MS);
@@ -268,10 +268,10 @@ describe('whatever happens, the breaker', () => {
     );
   });
 
-  test('has at most one job ahead of the others while it is half-open', ({ expect }) => {
+  test('allows only the probe job while it is half-open', ({ expect }) => {
     fc.assert(
-      fc.property(story, (moments) => {
-        playStory(moments, ({ breaker, now }) => {
+      fc.property(scenarioSteps, (steps) => {
+        runSteps(steps, ({ breaker, now }) => {
           const { probe } = breaker;
           if (breaker.mode === 'half_open' && probe !== null && now < probe.until) {
             const ahead = ['a', 'b', 'c', 'd'].filter((one) => ask(breaker, one, now, settings).wait_ms === null);
@@ -282,7 +282,7 @@ describe('whatever happens, the breaker', () => {
     );
   });
 
-  test('opens from closed for a reason only: enough failures, a refusal, or no workers', ({ expect }) => {
+  test('stays closed with fewer failures than its limit', ({ expect }) => {
     const mild = fc.array(fc.oneof(fc.constant(run('ok')), fc.constant(health('ok', 'some'))), { maxLength: 40 });
     fc.assert(
       fc.property(
@@ -294,20 +294,20 @@ describe('whatever happens, the breaker', () => {
           for (let count = 0; count < failures; count += 1) {
             events.splice(at.next().value % (events.length + 1), 0, run('failed'));
           }
-          expect(new Play().on(...events).breaker.mode).toBe('closed');
+          expect(new Scenario().on(...events).breaker.mode).toBe('closed');
         },
       ),
     );
   });
 
-  test('is closed again within its longest pause and one probe once all is well', ({ expect }) => {
+  test('closes within its longest pause and one probe after the provider recovers', ({ expect }) => {
     fc.assert(
-      fc.property(story, (moments) => {
-        const scenario = playStory(moments, () => {});
-        // The longest anything of before may still hold: a pause, then a probe that nobody hears of.
+      fc.property(scenarioSteps, (steps) => {
+        const scenario = runSteps(steps, () => {});
+        // The longest possible effect of earlier steps: a full pause, then a probe without an outcome.
         scenario.after(MAX_PAUSE_MS).on(health('ok', 'some'));
         scenario.after(settings.no_workers_after_ms + PROBE_MS);
-        expect(scenario.lets('well')).toBe(true);
+        expect(scenario.allows('well')).toBe(true);
         scenario.on(run('ok', 'well'), health('ok', 'some'));
         expect(scenario.breaker.mode).toBe('closed');
       }),

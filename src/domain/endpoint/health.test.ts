@@ -2,26 +2,26 @@ import { describe, test } from 'vitest';
 import type { Health, WorkersByState } from '../../contract/endpoint.ts';
 import { isStarving, stageOf, supplyOf } from './health.ts';
 
-const seen = (workers: Partial<WorkersByState>, in_queue = 1): Health => ({
+const healthWith = (workers: Partial<WorkersByState>, in_queue = 1): Health => ({
   workers: { idle: 0, initializing: 0, ready: 0, running: 0, throttled: 0, unhealthy: 0, ...workers },
   in_queue,
   in_progress: 0,
 });
 
-describe('a run that waits', () => {
+describe('a waiting run', () => {
   test.for([
-    ['starts a worker', { initializing: 1 }, 'cold_start'],
-    ['starts one beside others that are busy', { initializing: 1, running: 2 }, 'cold_start'],
-    ['is about to be taken by one that is there', { initializing: 1, idle: 1 }, 'capacity'],
+    ['has a starting worker', { initializing: 1 }, 'cold_start'],
+    ['has a starting worker and busy workers', { initializing: 1, running: 2 }, 'cold_start'],
+    ['waits for an idle worker', { initializing: 1, idle: 1 }, 'capacity'],
     ['waits for a machine', { throttled: 2 }, 'capacity'],
     ['waits for a busy worker', { running: 2 }, 'capacity'],
-    ['has no worker at all', {}, 'capacity'],
-  ] as const)('%s: %j is %s', ([, workers, stage], { expect }) => {
-    expect(stageOf(seen(workers))).toBe(stage);
+    ['has no worker', {}, 'capacity'],
+  ] as const)('%s: %j has the stage %s', ([, workers, stage], { expect }) => {
+    expect(stageOf(healthWith(workers))).toBe(stage);
   });
 });
 
-describe('an endpoint', () => {
+describe('the health of an endpoint', () => {
   test.for([
     [{}, 1, true],
     [{ unhealthy: 3 }, 1, true],
@@ -29,16 +29,16 @@ describe('an endpoint', () => {
     [{ throttled: 1 }, 1, false],
     [{ initializing: 1 }, 1, false],
     [{ running: 1 }, 1, false],
-  ] as const)('with %j and %d queued starves: %s', ([workers, queued, starving], { expect }) => {
-    expect(isStarving(seen(workers, queued))).toBe(starving);
+  ] as const)('is starving with %j workers and %d queued runs: %s', ([workers, queued, starving], { expect }) => {
+    expect(isStarving(healthWith(workers, queued))).toBe(starving);
   });
 
-  test('is given up on only after it has starved for a while', ({ expect }) => {
-    const none = seen({});
+  test('is reported as starved only after the time limit', ({ expect }) => {
+    const none = healthWith({});
     expect(supplyOf(none, null, 1_000, 500)).toBe('unknown');
     expect(supplyOf(none, 501, 1_000, 500)).toBe('unknown');
     expect(supplyOf(none, 500, 1_000, 500)).toBe('starved');
-    expect(supplyOf(seen({ idle: 1 }), 0, 1_000, 500)).toBe('some');
-    expect(supplyOf(seen({}, 0), null, 1_000, 500)).toBe('idle');
+    expect(supplyOf(healthWith({ idle: 1 }), 0, 1_000, 500)).toBe('some');
+    expect(supplyOf(healthWith({}, 0), null, 1_000, 500)).toBe('idle');
   });
 });

@@ -8,20 +8,25 @@ const hasWorkers = ({ workers }: Health): boolean =>
   workers.idle + workers.initializing + workers.ready + workers.running + workers.throttled > 0;
 
 /**
- * Runs wait and there is no worker of any kind. This is normal for seconds, but an outage for minutes
+ * Runs wait, but there are no workers. This is normal for seconds, but an outage for minutes
  * (reference/runpod.md 2.10).
  */
 export const isStarving = (health: Health): boolean => !hasWorkers(health) && health.in_queue > 0;
 
 /** `starving_since`: the start of the current time without workers, in ms; null when there are workers. */
-export function supplyOf(health: Health, starving_since: number | null, now: number, patience_ms: number): Supply {
+export function supplyOf(
+  health: Health,
+  starving_since: number | null,
+  now: number,
+  no_workers_after_ms: number,
+): Supply {
   if (hasWorkers(health)) {
     return 'some';
   }
   if (health.in_queue === 0) {
     return 'idle';
   }
-  return starving_since !== null && now - starving_since >= patience_ms ? 'starved' : 'unknown';
+  return starving_since !== null && now - starving_since >= no_workers_after_ms ? 'starved' : 'unknown';
 }
 
 /** The stage of a run that is queued at RunPod: a worker is starting, or no machine is available yet. */

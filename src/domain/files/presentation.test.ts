@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { presentationOf, storedTypeOf } from './presentation.ts';
 
-describe('the type a result is stored with', () => {
+describe('storedTypeOf', () => {
   it.each([
     'text/html',
     'TEXT/HTML; charset=utf-8',
@@ -15,19 +15,19 @@ describe('the type a result is stored with', () => {
     'no type at all',
     '',
     'text/html\r\nx: y',
-  ])('is none that a browser might run, or guess at: %s', (type) => {
+  ])('replaces a type that a browser might execute: %s', (type) => {
     expect(storedTypeOf(type)).toBe('application/octet-stream');
   });
 
   it.each(['image/png', 'video/mp4', 'model/gltf-binary', 'application/json', 'text/plain; charset=utf-8'])(
-    'is its own where that is harmless: %s',
+    'keeps the harmless type %s',
     (type) => {
       expect(storedTypeOf(type)).toBe(type);
     },
   );
 });
 
-describe('what a browser shows in place', () => {
+describe('presentationOf', () => {
   it.each(['image/png', 'IMAGE/JPEG', 'video/mp4', 'audio/flac', 'audio/mpeg', 'text/plain; charset=utf-8'])(
     '%s',
     (type) => {
@@ -36,14 +36,14 @@ describe('what a browser shows in place', () => {
   );
 
   it.each(['video/x+xml', 'audio/svg+xml', 'image/svg+xml', 'text/html', 'application/pdf', 'text/plain+xml', 'image'])(
-    'is not %s',
+    'does not display %s inline',
     (type) => {
       expect(presentationOf({ name: 'a', content_type: type })).toMatchObject({ inline: false });
     },
   );
 });
 
-it('a name with quotes, controls and letters of any kind stays one header value', () => {
+it('the disposition is one header value for a name with quotes, controls and any letters', () => {
   const { disposition } = presentationOf({ name: 'a/b"\r\nx: y;ü\ud800.png', content_type: 'image/png' });
   expect(disposition).toMatch(/^inline; filename="[\x20-\x7e]+"; filename\*=UTF-8''[\w%.~!$&+^`|-]+$/);
   expect(disposition).not.toMatch(/[\r\n]/);

@@ -4,7 +4,7 @@ import { mediaTypeOf, UNKNOWN_TYPE } from '../../contract/media-type.ts';
 /** Decides how a browser may display an output. Outputs come from clients' graphs and are not trusted. */
 
 /**
- * The types that are displayed inline: those that browsers decode themselves. The list is closed, because browsers
+ * The types that are displayed inline: types that browsers decode themselves. The list is closed, because browsers
  * treat every `…+xml` type as XML. All other types are downloads, because SVG and HTML may contain scripts.
  */
 const SHOWN = new Set([

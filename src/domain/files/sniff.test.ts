@@ -8,7 +8,7 @@ const bytes = (latin1: string, length = latin1.length): Uint8Array => {
 };
 const typeOf = (latin1: string, name?: string) => sniff(bytes(latin1), latin1.length, name);
 
-describe('a file is known by its first bytes', () => {
+describe('sniffing the first bytes', () => {
   it.each([
     ['\x89PNG\r\n\x1a\n....', 'image/png'],
     ['\xff\xd8\xff\xe0', 'image/jpeg'],
@@ -35,7 +35,7 @@ describe('a file is known by its first bytes', () => {
     ['Kaydara FBX Binary  \0\x1a\0', 'application/vnd.autodesk.fbx'],
     ['\x02\0\0\0\0\0\0\0{}', 'application/x-safetensors'],
     ['BM\x10\0\0\0..........', 'image/bmp'],
-  ])('%j is %s', (content, type) => {
+  ])('recognizes %j as %s', (content, type) => {
     expect(typeOf(content)).toBe(type);
   });
 
@@ -56,13 +56,13 @@ describe('a file is known by its first bytes', () => {
     '\xff\xff\xff\xff',
     '\xff\xd8',
     '\xff\0\0\0\0\0\0\0{}',
-  ])('%j is nothing of use', (content) => {
+  ])('does not recognize %j', (content) => {
     expect(typeOf(content, 'photo.png')).toBeNull();
   });
 });
 
-describe('text', () => {
-  it('is known by its name, if it is text', () => {
+describe('sniffing text', () => {
+  it('uses the extension if the content is text', () => {
     expect(typeOf('v 0 0 0\n', 'cube.obj')).toBe('model/obj');
     expect(typeOf('a,b\n', 'A.CSV')).toBe('text/csv; charset=utf-8');
     expect(typeOf('a cat', 'sub/a.txt [input]')).toBe('text/plain; charset=utf-8');
@@ -72,12 +72,12 @@ describe('text', () => {
     expect(typeOf('hello', 'a.html')).toBeNull();
   });
 
-  it('may be cut within a character by the end of what is looked at', () => {
+  it('accepts text whose head ends within a character', () => {
     const long = new TextEncoder().encode('é'.repeat(3000)).subarray(0, 4095);
     expect(sniff(long, 6000, 'a.txt')).toBe('text/plain; charset=utf-8');
   });
 
-  it('in the name of a mesh must be one: the size of a binary STL follows from its count', () => {
+  it('accepts a binary STL only if its size matches its count', () => {
     const stl = bytes('', 84 + 50);
     stl[80] = 1;
     expect(sniff(stl, stl.length, 'a.stl')).toBe('model/stl');
@@ -86,7 +86,7 @@ describe('text', () => {
   });
 });
 
-describe('a text that a decoder takes for something else', () => {
+describe('sniffing text that decoders read as another type', () => {
   it.each([
     ['a playlist of FFmpeg', 'ffconcat version 1.0\nfile a.png\n'],
     ['an HLS playlist', '#EXTM3U\n#EXTINF:10,\n/data/a.ts\n'],
@@ -99,14 +99,14 @@ describe('a text that a decoder takes for something else', () => {
     ['an XPM', '/* XPM */\nstatic char *a[] = {"9000 9000 1 1",'],
     ['a FITS', 'SIMPLE  =                    T'],
     ['an EPS', '%!PS-Adobe-3.0 EPSF-3.0'],
-  ])('is refused: %s', (_what, content) => {
+  ])('rejects %s', (_what, content) => {
     for (const name of ['a.txt', 'a.json', 'a.vtt', 'a.obj']) {
       expect(typeOf(content, name)).toBe(null);
     }
   });
 
   it.each(['P1 is the first prompt', '# define a mood', 'PF 3', 'a cat, <MPD>', 'ffconcat'])(
-    'is accepted where it only looks like one: %s',
+    'accepts text that only resembles such a type: %s',
     (content) => {
       expect(typeOf(content, 'a.txt')).toBe('text/plain; charset=utf-8');
     },

@@ -22,7 +22,7 @@ const BOUND: Rights = {
 };
 
 describe('a scope', () => {
-  it('is held by itself, by the wildcard of its kind, and by admin', () => {
+  it('is granted by itself, by the wildcard of its kind, and by admin', () => {
     for (const scope of SCOPES) {
       const holders = GRANTS.filter((grant) => grants([grant], scope));
       const kind = scope.split(':')[0] ?? '';
@@ -35,14 +35,14 @@ describe('a scope', () => {
   });
 });
 
-describe('a key hands out', () => {
-  it('all that it has, and anything the operator wants', () => {
+describe('the rights of a new key', () => {
+  it('may equal those of the key that creates it, and are free for the operator', () => {
     expect(exceeds(FREE, FREE)).toBeNull();
     expect(exceeds(BOUND, BOUND)).toBeNull();
     expect(exceeds(null, { ...FREE, scopes: ['admin'] })).toBeNull();
   });
 
-  it('less', () => {
+  it('may be fewer than those of the key that creates it', () => {
     expect(exceeds(FREE, BOUND)).toBeNull();
     const less: Rights = {
       ...BOUND,
@@ -70,12 +70,12 @@ describe('a key hands out', () => {
     ['nodes', { nodes: { allow: ['SaveImage'] } }],
     ['nodes', { nodes: { allow: ['?oadImage'], deny: ['LoadLora'] } }],
     ['nodes', { nodes: { allow: ['Load*'], deny: ['LoadLor[a]', 'Lora*'] } }],
-  ])('not more %s: %j', (field, more) => {
+  ])('may not exceed %s: %j', (field, more) => {
     const refused = exceeds(BOUND, { ...BOUND, ...more });
     expect(refused).toMatchObject({ code: 'exceeds_key', detail: expect.stringContaining(field) as string });
   });
 
-  it.each(['admin', 'jobs:write', 'jobs:*', 'keys:read'])('not the scope %s if it does not have it', (scope) => {
+  it.each(['admin', 'jobs:write', 'jobs:*', 'keys:read'])('may not include the missing scope %s', (scope) => {
     const refused = exceeds(BOUND, { ...BOUND, scopes: ['jobs:read', scope] });
     expect(refused).toMatchObject({ code: 'insufficient_scope', detail: expect.stringContaining(scope) as string });
   });

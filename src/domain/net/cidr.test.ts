@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { contains, isWithin, parseRange } from './cidr.ts';
 
-describe('a list of addresses', () => {
+describe('isWithin', () => {
   it.each([
     ['203.0.113.0/24', '203.0.113.0', '203.0.114.0'],
     ['203.0.113.0/24', '203.0.113.255', '203.0.112.255'],
@@ -12,12 +12,12 @@ describe('a list of addresses', () => {
     ['2001:db8::/127', '2001:DB8:0:0:0:0:0:1', '2001:db8::2'],
     ['::1', '::1', '::'],
     ['10.0.0.0/8', '::ffff:10.1.2.3', '::ffff:11.1.2.3'],
-  ])('%s has %s and not %s', (range, inside, outside) => {
+  ])('finds in %s the address %s and not %s', (range, inside, outside) => {
     expect(isWithin([range], inside)).toBe(true);
     expect(isWithin([range], outside)).toBe(false);
   });
 
-  it('with a range of everything has every address of its kind and none of the other', () => {
+  it('finds every address of the version in a range with the prefix 0', () => {
     expect(isWithin(['0.0.0.0/0'], '255.255.255.255')).toBe(true);
     expect(isWithin(['0.0.0.0/0'], '2001:db8::1')).toBe(false);
     expect(isWithin(['::/0'], '2001:db8::1')).toBe(true);
@@ -25,20 +25,20 @@ describe('a list of addresses', () => {
   });
 
   it.each(['', 'localhost', '203.0.113', '203.0.113.0/24', '203.0.113.1, 203.0.113.2', 'fe80::1%eth0'])(
-    'has nothing that is no address: "%s"',
+    'does not find "%s", which is not an address',
     (address) => {
       expect(isWithin(['0.0.0.0/0', '::/0'], address)).toBe(false);
     },
   );
 });
 
-describe('a range', () => {
+describe('an address range', () => {
   it.each(['', '1.2.3.4/33', '::/129', '1.2.3.4/', '1.2.3.4/-1', '1.2.3.4/08', '1.2.3.4/24/1', '1.2.3.4/24', '::1/64'])(
-    'is not "%s"',
+    'is not parsed from "%s"',
     (text) => expect(parseRange(text)).toBeNull(),
   );
 
-  it('contains another exactly when it contains its first and its last address', () => {
+  it('contains another range if and only if it contains its first and last address', () => {
     const range = fc.tuple(fc.nat({ max: 255 }), fc.nat({ max: 32 })).map(([byte, prefix]) => {
       const network = (BigInt(byte) << 24n) & ((0xffffffffn << BigInt(32 - prefix)) & 0xffffffffn);
       return { version: 4, network, prefix } as const;

@@ -5,7 +5,7 @@ import { MAX_URL_CHARS, publicUrl } from './public-url.ts';
 const GATEWAY = 'https://gateway.acme.com';
 const allowed = (text: string, gateway = GATEWAY): boolean => publicUrl(text, gateway).ok;
 
-describe('a URL that is called', () => {
+describe('a public URL', () => {
   it.each([
     'https://hooks.acme.com/comfy',
     'https://hooks.acme.com',
@@ -39,14 +39,14 @@ describe('a URL that is called', () => {
     'https://gateway.acme.com.evil.net/',
     'https://notgateway.acme.com/',
     'https://hooks.acme.com/a/@b',
-  ])('may be %s', (url) => {
+  ])('is accepted: %s', (url) => {
     expect(allowed(url)).toBe(true);
   });
 });
 
-/** Every way to point a server at something inside. */
+/** URLs with which a client could make the gateway call an internal service. */
 const REFUSED: Record<string, string[]> = {
-  'that is no absolute https URL': [
+  'is not an absolute https URL': [
     '',
     'hooks.acme.com',
     '/hooks',
@@ -64,7 +64,7 @@ const REFUSED: Record<string, string[]> = {
     'https://%',
     'https://a b.com',
   ],
-  'with characters that parsers drop': [
+  'contains characters that parsers drop': [
     ' https://hooks.acme.com',
     'https://hooks.acme.com ',
     'https://hooks\t.acme.com',
@@ -72,7 +72,7 @@ const REFUSED: Record<string, string[]> = {
     'https://hooks.acme.com\\@127.0.0.1/',
     'https://hooks.acme.com/\u0000',
   ],
-  'with a user': [
+  'contains a user name': [
     'https://user@hooks.acme.com',
     'https://user:pass@hooks.acme.com',
     'https://:pass@hooks.acme.com',
@@ -80,7 +80,7 @@ const REFUSED: Record<string, string[]> = {
     'https://hooks.acme.com@127.0.0.1',
     'https://127.0.0.1@hooks.acme.com',
   ],
-  'with an odd port': [
+  'has an unusual port': [
     'https://hooks.acme.com:22',
     'https://hooks.acme.com:25',
     'https://hooks.acme.com:80',
@@ -90,7 +90,7 @@ const REFUSED: Record<string, string[]> = {
     'https://hooks.acme.com:65535',
     'https://hooks.acme.com:65536',
   ],
-  'of loopback': [
+  'points to loopback': [
     'https://127.0.0.1',
     'https://127.1',
     'https://127.255.255.254',
@@ -102,7 +102,7 @@ const REFUSED: Record<string, string[]> = {
     'https://[::1]',
     'https://[0:0:0:0:0:0:0:1]',
   ],
-  'in another notation of an address': [
+  'has another notation of an address': [
     'https://2130706433',
     'https://0x7f000001',
     'https://0x7f.0.0.1',
@@ -119,7 +119,7 @@ const REFUSED: Record<string, string[]> = {
     'https://%31%32%37.0.0.1',
     'https://256.256.256.256',
   ],
-  'of a private network': [
+  'points to a private network': [
     'https://10.0.0.1',
     'https://10.255.255.255',
     'https://172.16.0.1',
@@ -130,7 +130,7 @@ const REFUSED: Record<string, string[]> = {
     'https://[fdff:ffff::1]',
     'https://[fec0::1]',
   ],
-  'of a cloud or link': [
+  'points to a metadata service or a link-local address': [
     'https://169.254.169.254/latest/meta-data',
     'https://169.254.0.1',
     'https://[fe80::1]',
@@ -138,7 +138,7 @@ const REFUSED: Record<string, string[]> = {
     'https://[fd00:ec2::254]',
     'https://metadata.google.internal',
   ],
-  'of a reserved net': [
+  'points to a reserved network': [
     'https://0.0.0.0',
     'https://0.1.2.3',
     'https://100.64.0.1',
@@ -182,7 +182,7 @@ const REFUSED: Record<string, string[]> = {
     'https://[ff02::1]',
     'https://[5f00::1]',
   ],
-  'of an IPv4 address inside an IPv6 one': [
+  'contains an IPv4 address in an IPv6 address': [
     'https://[::ffff:127.0.0.1]',
     'https://[::ffff:7f00:1]',
     'https://[::ffff:10.0.0.1]',
@@ -194,7 +194,7 @@ const REFUSED: Record<string, string[]> = {
     'https://[2002:7f00:1::]',
     'https://[2001:0:7f00:1::]',
   ],
-  'of a name that is inside': [
+  'has an internal name': [
     'https://intranet',
     'https://hooks',
     'https://printer.local',
@@ -213,7 +213,7 @@ const REFUSED: Record<string, string[]> = {
     'https://acme..com',
     'https://acme.com..',
   ],
-  'of the gateway itself': [
+  'points to the gateway itself': [
     'https://gateway.acme.com',
     'https://gateway.acme.com/v1/jobs',
     'https://gateway.acme.com:8443',
@@ -223,8 +223,8 @@ const REFUSED: Record<string, string[]> = {
   ],
 };
 
-describe.each(Object.entries(REFUSED))('a URL %s', (_kind, urls) => {
-  it.each(urls)('is not called: %s', (url) => {
+describe.each(Object.entries(REFUSED))('a URL that %s', (_kind, urls) => {
+  it.each(urls)('is rejected: %s', (url) => {
     expect(allowed(url)).toBe(false);
   });
 });
@@ -232,13 +232,13 @@ describe.each(Object.entries(REFUSED))('a URL %s', (_kind, urls) => {
 describe('the length of a URL', () => {
   const long = (chars: number) => `https://hooks.acme.com/${'a'.repeat(chars - 'https://hooks.acme.com/'.length)}`;
 
-  it('has a limit', () => {
+  it('may be at most MAX_URL_CHARS', () => {
     expect(allowed(long(MAX_URL_CHARS))).toBe(true);
     expect(allowed(long(MAX_URL_CHARS + 1))).toBe(false);
   });
 });
 
-describe('a gateway on loopback', () => {
+describe('a URL for a gateway on loopback', () => {
   const LOCAL = 'http://127.0.0.1:8787';
 
   it.each([
@@ -247,7 +247,7 @@ describe('a gateway on loopback', () => {
     'https://localhost:8443',
     'http://[::1]:9000',
     'http://127.0.0.1',
-  ])('calls %s, for development', (url) => {
+  ])('is accepted on loopback: %s', (url) => {
     expect(allowed(url, LOCAL)).toBe(true);
     expect(allowed(url, 'http://localhost:8787')).toBe(true);
     expect(allowed(url)).toBe(false);
@@ -263,7 +263,7 @@ describe('a gateway on loopback', () => {
     'http://169.254.169.254',
     'http://user@127.0.0.1:9000',
     'http://0.0.0.0:9000',
-  ])('still does not call %s', (url) => {
+  ])('is rejected: %s (gateway on loopback)', (url) => {
     expect(allowed(url, LOCAL)).toBe(false);
   });
 });
@@ -281,11 +281,11 @@ describe('an IPv6 address', () => {
     'g::',
     'fe80::1%eth0',
     '1:2:3:4:5:6:7:8::',
-  ])('is not %j', (text) => {
+  ])('is not parsed from %j', (text) => {
     expect(parseIpv6(text)).toBeNull();
   });
 
-  it('is read in every spelling', () => {
+  it('is parsed in every notation', () => {
     expect(parseIpv6('2606:4700:4700::1111')).toEqual([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111]);
     expect(parseIpv6('::ffff:1.2.3.4')).toEqual([0, 0, 0, 0, 0, 0xffff, 0x102, 0x304]);
     expect(isPublicIpv6([0x3ffe, 0, 0, 0, 0, 0, 0, 1])).toBe(true);

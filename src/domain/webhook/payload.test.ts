@@ -31,8 +31,8 @@ const bodyOf = (notice: JobNotice) =>
   JSON.parse(jobEvent(notice, 7, AT, ORIGIN).body) as { data: Record<string, unknown>; omitted?: string[] };
 const bytes = (text: string) => new TextEncoder().encode(text).length;
 
-describe('the event of a job', () => {
-  it('says what happened, when, in which order, and where the rest is', () => {
+describe('the webhook event of a job', () => {
+  it('contains the type, the time, the sequence and the URL of the job', () => {
     const event = jobEvent(job, 7, AT, ORIGIN);
     expect({ id: event.id, type: event.type, job: event.job }).toEqual({
       id: `evt_${job.id}_7`,
@@ -52,21 +52,21 @@ describe('the event of a job', () => {
     });
   });
 
-  it('holds the job in the form of lists, in every status', () => {
+  it('contains the summary of the job in every status', () => {
     for (const status of STATUSES) {
       const { data } = bodyOf({ ...job, status, error: status === 'failed' ? error : null });
       expect(jobSummarySchema.parse(data)).toMatchObject({ status });
     }
   });
 
-  it('has the same id and body each time, and another id for another change', () => {
+  it('has a stable id and body, and a different id for each sequence number', () => {
     expect(jobEvent(job, 7, AT, ORIGIN)).toEqual(jobEvent(job, 7, AT, ORIGIN));
     expect(jobEvent(job, 8, AT, ORIGIN).id).not.toBe(jobEvent(job, 7, AT, ORIGIN).id);
   });
 
   it.each([
-    ['as large as a request allows, in the longest escapes', { metadata: huge('\u0001') }, ['data.metadata']],
-    ['of three-byte letters', { metadata: huge('本') }, ['data.metadata']],
+    ['with the largest metadata in the longest escapes', { metadata: huge('\u0001') }, ['data.metadata']],
+    ['with metadata of three-byte letters', { metadata: huge('本') }, ['data.metadata']],
     [
       'with an error of many faults',
       { error: { ...error, details: { node_errors: 'x'.repeat(30_000) } } },
@@ -82,27 +82,27 @@ describe('the event of a job', () => {
       { metadata: huge('x'), error: { ...error, message: '\u0001'.repeat(5_000) } },
       ['data.error', 'data.metadata'],
     ],
-  ])('stays small for a job %s, and says what it left out', (_title, over, omitted) => {
+  ])('stays within MAX_BODY_BYTES for a job %s, and lists the omitted fields', (_title, over, omitted) => {
     const { body } = jobEvent({ ...job, status: 'failed', ...over }, 7, AT, ORIGIN);
     expect(bytes(body)).toBeLessThan(MAX_BODY_BYTES);
     expect(JSON.parse(body)).toMatchObject({ omitted, data: { id: job.id, status: 'failed' } });
   });
 
-  it('leaves nothing out that fits', () => {
+  it('omits nothing when the body fits', () => {
     const full = bodyOf({ ...job, status: 'failed', error: { ...error, details: { a: 'b' } }, metadata: huge('x') });
     expect(full.omitted).toBeUndefined();
     expect(full.data).toMatchObject({ error: { details: { a: 'b' } }, metadata: huge('x') });
   });
 });
 
-/** Metadata as large as a request may bring: 16 pairs of 64 and 512 characters. */
+/** The largest metadata that a request may contain: 16 pairs of 64 and 512 characters. */
 function huge(char: string): Record<string, string> {
   return Object.fromEntries(
     Array.from({ length: 16 }, (_, index) => [char.repeat(62) + String(index).padStart(2, '0'), char.repeat(512)]),
   );
 }
 
-it('no id holds a dot, which would blur what is signed', () => {
+it('event ids contain no dot, which is the separator in the signed text', () => {
   const ids = [
     jobEvent(job, 7, AT, ORIGIN).id,
     pingEvent(job.id, 'w', AT).id,
@@ -111,14 +111,14 @@ it('no id holds a dot, which would blur what is signed', () => {
   expect(ids.filter((id) => !/^evt_[A-Za-z0-9_-]+$/.test(id))).toEqual([]);
 });
 
-describe('a secret', () => {
+describe('a webhook secret', () => {
   const fill = (count: number) => new Uint8Array(count).fill(7);
 
-  it('is whsec_ and base64 of 32 random bytes', () => {
+  it('starts with whsec_ and encodes 32 random bytes in base64', () => {
     expect(newSecret(fill)).toBe(`whsec_${fill(32).toBase64()}`);
   });
 
-  it('may be brought with 24 to 64 bytes in the one spelling of base64', () => {
+  it('is accepted with 24 to 64 bytes in canonical base64', () => {
     const lengths = Array.from({ length: 80 }, (_, count) => count);
     expect(lengths.filter((count) => isSecret(`whsec_${fill(count).toBase64()}`))).toEqual(
       Array.from({ length: 41 }, (_, index) => index + 24),
@@ -136,7 +136,7 @@ describe('a secret', () => {
     }
   });
 
-  it.each([24, 32, 64])('of %i bytes signs what the official library takes', async (count) => {
+  it.each([24, 32, 64])('makes signatures with %i bytes that the official library accepts', async (count) => {
     const secret = `whsec_${crypto.getRandomValues(new Uint8Array(count)).toBase64()}`;
     const { body } = jobEvent({ ...job, metadata: { name: 'jalapeño 🌶' } }, 7, AT, ORIGIN);
     const headers = await signatureHeaders(
@@ -147,7 +147,7 @@ describe('a secret', () => {
     expect(new Verifier(secret).verify(body, headers)).toEqual(JSON.parse(body));
   });
 
-  it('signs the example of the specification byte for byte', async () => {
+  it('makes the signature of the example in the specification', async () => {
     const now = 1_614_265_330_000;
     const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
     const body = '{"test": 2432232314}';
@@ -159,7 +159,7 @@ describe('a secret', () => {
     expect(headers['webhook-signature']).toBe('v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=');
   });
 
-  it('that has ended signs no more', () => {
+  it('does not sign after it has expired', () => {
     const secrets = [
       { secret: 'new', created_at: 5, expires_at: null },
       { secret: 'old', created_at: 0, expires_at: 10 },
@@ -169,8 +169,8 @@ describe('a secret', () => {
   });
 });
 
-describe('the event of a job that is erased', () => {
-  it('says what happened to which job, and nothing else of it', () => {
+describe('the webhook event of an erased job', () => {
+  it("contains only the type, the time, the sequence, the job's id and its status", () => {
     const { body } = jobEvent({ ...job, status: 'failed', error, metadata: { name: 'canary' } }, 7, AT, ORIGIN);
     expect(JSON.parse(erasedBody(body))).toEqual({
       type: 'job.failed',
@@ -182,7 +182,7 @@ describe('the event of a job that is erased', () => {
   });
 
   it.each(['', 'canary', '{"data":"canary"}', '{"type":"x","data":{"id":"canary"}}'])(
-    'is empty where it was none: %s',
+    'is empty when the body was not an event: %s',
     (body) => {
       expect(erasedBody(body)).toBe('{}');
     },

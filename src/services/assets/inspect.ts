@@ -2,7 +2,7 @@ import type { Limits } from '../../contract/limits.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { MAX_READ_WHOLE_BYTES, measure, type Measured } from '../../domain/files/pictures/measure.ts';
 import { MAX_PICTURES } from '../../domain/files/pictures/tally.ts';
-import { walkBeginning, walkStored, type Read, type Walk } from '../../domain/files/pictures/walk.ts';
+import { parseBeginning, parseStored, type Read, type Parser } from '../../domain/files/pictures/file-cursor.ts';
 import { unsupportedMedia, type ContentProblem } from './refusals.ts';
 import { HEAD_BYTES, sniff } from '../../domain/files/sniff.ts';
 
@@ -18,24 +18,26 @@ type Inspected = Result<{ content_type: string }, ContentProblem>;
  * file is longer.
  */
 export function inspect(beginning: Uint8Array, file: File, limits: Limits): Inspected {
-  return begin(beginning, file, limits, (walk) => {
-    const measured = walkBeginning(walk, beginning);
+  return begin(beginning, file, limits, (parser) => {
+    const measured = parseBeginning(parser, beginning);
     return measured === 'unfinished' ? null : measured;
   });
 }
 
 /** The same for a complete file in storage. */
 export async function inspectStored(beginning: Uint8Array, file: File, limits: Limits, read: Read): Promise<Inspected> {
-  let walk: Walk<Measured> | null = null;
-  const known = begin(beginning, file, limits, (found) => {
-    walk = found;
+  let parser: Parser<Measured> | null = null;
+  const known = begin(beginning, file, limits, (created) => {
+    parser = created;
     return null;
   });
-  return known.ok && walk !== null ? judge(known.value.content_type, await walkOf(walk, read), limits) : known;
+  return known.ok && parser !== null
+    ? judge(known.value.content_type, await measureStored(parser, read), limits)
+    : known;
 }
 
-async function walkOf(walk: Walk<Measured>, read: Read): Promise<Measured> {
-  const measured = await walkStored(walk, read);
+async function measureStored(parser: Parser<Measured>, read: Read): Promise<Measured> {
+  const measured = await parseStored(parser, read);
   return measured === 'unfinished' ? { problem: 'unreadable' } : measured;
 }
 
@@ -43,17 +45,17 @@ function begin(
   beginning: Uint8Array,
   { size_bytes, name }: File,
   limits: Limits,
-  walked: (walk: Walk<Measured>) => Measured,
+  runParser: (parser: Parser<Measured>) => Measured,
 ): Inspected {
   const content_type = sniff(beginning.subarray(0, HEAD_BYTES), size_bytes, name);
   if (content_type === null) {
     return fail(unsupportedMedia);
   }
-  const walk = measure(content_type, size_bytes, {
+  const parser = measure(content_type, size_bytes, {
     picture: limits.max_image_pixels,
     file: limits.max_animation_pixels,
   });
-  return judge(content_type, walk === null ? null : walked(walk), limits);
+  return judge(content_type, parser === null ? null : runParser(parser), limits);
 }
 
 function judge(content_type: string, measured: Measured, limits: Limits): Inspected {

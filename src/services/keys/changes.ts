@@ -15,7 +15,7 @@ const DAY_MS = 86_400_000;
 /** The audit log limit that applies to a change by this actor. */
 export const auditLimitFor = (core: Core, actor: Actor): AuditRoom => ({
   since: idFloor(core.clock() - DAY_MS),
-  most: actor.key === null ? Number.MAX_SAFE_INTEGER : MAX_CHANGES_PER_DAY,
+  limit: actor.key === null ? Number.MAX_SAFE_INTEGER : MAX_CHANGES_PER_DAY,
 });
 
 /** Returns the problem when the account has reached `MAX_CHANGES_PER_DAY`; null otherwise. */

@@ -39,14 +39,14 @@ const valuesOf = (entry: AuditEntry) => [
 /**
  * The most entries (`most`) that an account may have with ids from `since` on. A change beyond the limit is rejected.
  */
-export type AuditRoom = { since: string; most: number };
+export type AuditRoom = { since: string; limit: number };
 
 /**
  * SQL that is true while an account is below its limit of entries. It is part of the statement that makes the change,
  * so that concurrent calls cannot exceed the limit together.
  */
-export const auditHasRoom = (account: string, since: string, most: string): string =>
-  `(SELECT count(*) FROM (SELECT 1 FROM audit WHERE audit.account = ${account} AND audit.id >= ${since} LIMIT ${most})) < ${most}`;
+export const auditHasRoom = (account: string, since: string, limit: string): string =>
+  `(SELECT count(*) FROM (SELECT 1 FROM audit WHERE audit.account = ${account} AND audit.id >= ${since} LIMIT ${limit})) < ${limit}`;
 
 /** Returns the time of the account's `n`th newest entry, in ms; null when it has fewer. */
 export const nthNewestAudit = (db: D1Database, account: string, n: number): Promise<number | null> =>

@@ -11,9 +11,9 @@ const DAY = Date.UTC(2026, 5, 1);
 const HOUR_MS = 3_600_000;
 
 /**
- * An account whose jobs are made one per hour; every job differs from the one before in all that a list can ask for.
+ * Creates an account and its jobs, one per hour. Consecutive jobs differ in every field that a list can filter by.
  */
-function maker() {
+function jobFactory() {
   const account = `d${crypto.randomUUID()}`;
   let now = DAY;
   const newId = uuidV7(() => now, systemRandom);
@@ -42,7 +42,7 @@ function maker() {
 
 const filters = (over: Partial<JobFilters>): JobFilters => ({ ...NO_FILTERS, ...over });
 
-/** Every kind of filter, and which of jobs 0, 1, 2 … fit it. */
+/** Every kind of filter, and a function that tells whether job 0, 1, 2 … matches it. */
 const CASES: [string, JobFilters, (at: number) => boolean][] = [
   ['nothing', NO_FILTERS, () => true],
   ['one status', filters({ statuses: ['running'] }), (at) => at % 7 === 1],
@@ -91,46 +91,46 @@ const CASES: [string, JobFilters, (at: number) => boolean][] = [
 
 const JOBS = 30;
 
-describe.each(CASES)('a list narrowed to %s', (_name, narrowed, fits) => {
-  it('pages through every job that fits, once, newest first, though jobs are made while it is read', async () => {
-    const { account, make } = maker();
+describe.each(CASES)('a list of jobs filtered by %s', (_name, query, matches) => {
+  it('returns every matching job once, newest first, while jobs are created', async () => {
+    const { account, make } = jobFactory();
     const made: string[] = [];
     for (let at = 0; at < JOBS; at += 1) {
       made.push(await make());
     }
-    const expected = made.filter((_, at) => fits(at)).toReversed();
-    const seen: string[] = [];
+    const expected = made.filter((_, at) => matches(at)).toReversed();
+    const listed: string[] = [];
     for (let before: string | null = null; ;) {
-      const page: { id: string }[] = await listJobs(env.DB, account, narrowed, { limit: 3, before });
-      seen.push(...page.map(({ id }) => id));
+      const page: { id: string }[] = await listJobs(env.DB, account, query, { limit: 3, before });
+      listed.push(...page.map(({ id }) => id));
       const last = page.at(-1);
       if (last === undefined) {
         break;
       }
       before = last.id;
-      // Newer ones, some of which fit too.
+      // Newer jobs, some of which match the filter too.
       await make();
-      await make({ ...(await aTwinOf(account, last.id)) });
+      await make({ ...(await filterFieldsOf(account, last.id)) });
     }
-    expect(seen).toEqual(expected);
+    expect(listed).toEqual(expected);
   });
 
-  it('reads one index and sorts nothing', async () => {
+  it('reads one index without sorting', async () => {
     for (const before of [null, '01900000-0000-7000-8000-000000000000']) {
-      const plan = await planOf(listQuery('a', narrowed, { limit: 21, before }));
+      const plan = await planOf(listQuery('a', query, { limit: 21, before }));
       expect(plan).toMatch(/USING (COVERING )?INDEX jobs_by_account|USING PRIMARY KEY \(account=/);
       expect(plan).not.toMatch(/TEMP B-TREE|SCAN (?!json)/);
     }
   });
 });
 
-/** All that a filter looks at in a job, for a newer one that fits the same filters. */
-async function aTwinOf(account: string, id: string): Promise<Partial<JobView>> {
+/** Returns the fields of a job that filters use, for a newer job that matches the same filters. */
+async function filterFieldsOf(account: string, id: string): Promise<Partial<JobView>> {
   const row = await env.DB.prepare('SELECT status, endpoint, key, metadata FROM jobs WHERE account = ? AND id = ?')
     .bind(account, id)
     .first<{ status: Status; endpoint: string; key: string; metadata: string }>();
   if (row === null) {
-    throw new Error('the job is in the list');
+    throw new Error('The job does not exist.');
   }
   return { ...row, metadata: JSON.parse(row.metadata) };
 }
@@ -142,18 +142,18 @@ async function planOf({ sql, values }: { sql: string; values: unknown[] }): Prom
   return results.map(({ detail }) => detail).join('; ');
 }
 
-describe('the list of jobs', () => {
-  it('shows no other account’s, whatever it is narrowed to', async () => {
-    const { make } = maker();
+describe('listing jobs', () => {
+  it('returns no job of another account for any filter', async () => {
+    const { make } = jobFactory();
     await make();
-    const { account } = maker();
-    for (const [, narrowed] of CASES) {
-      expect(await listJobs(env.DB, account, narrowed, { limit: 100, before: null })).toEqual([]);
+    const { account } = jobFactory();
+    for (const [, query] of CASES) {
+      expect(await listJobs(env.DB, account, query, { limit: 100, before: null })).toEqual([]);
     }
   });
 
-  it('finds a job by its time though its id is as old as its idempotency key, or a little newer', async () => {
-    const { account } = maker();
+  it('finds a job by its creation time when its id has an older or newer time', async () => {
+    const { account } = jobFactory();
     const at = (ms: number): string => uuidV7(() => ms)();
     const late = viewOfJob({ account, id: at(DAY - 24 * HOUR_MS), created_at: DAY });
     const early = viewOfJob({ account, id: at(DAY + 1_000), created_at: DAY });
@@ -167,7 +167,7 @@ describe('the list of jobs', () => {
   });
 
   it('compares metadata byte for byte', async () => {
-    const { account, make } = maker();
+    const { account, make } = jobFactory();
     const id = await make({ metadata: { 'naïve "key".$[0]': 'ünï%_\\\'"' } });
     const find = async (name: string, value: string) =>
       (await listJobs(env.DB, account, filters({ metadata: [[name, value]] }), { limit: 9, before: null })).map(
@@ -179,8 +179,8 @@ describe('the list of jobs', () => {
   });
 });
 
-describe('what each job used', () => {
-  it.each([null, 'job'])('is read along one index (after %s)', async (after) => {
+describe('listing the usage of jobs', () => {
+  it.each([null, 'job'])('reads one index (after %s)', async (after) => {
     const plan = await planOf(usageQuery('a', { from: 0, to: 9, after, limit: 10 }));
     expect(plan).toContain('INDEX usage_by_account_job (account=? AND ');
     expect(plan).not.toMatch(/TEMP B-TREE|SCAN (?!CONSTANT)/);

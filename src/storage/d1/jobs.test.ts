@@ -10,7 +10,7 @@ const newAccount = (): string => `d${crypto.randomUUID()}`;
 const all = (account: string) => listJobs(env.DB, account, NO_FILTERS, { limit: 100, before: null });
 
 describe('the projection of a job', () => {
-  it('keeps the newest view, in whatever order views arrive', async () => {
+  it('keeps the newest view for every order of arrival', async () => {
     const account = newAccount();
     const id = newId();
     const error = {
@@ -48,7 +48,7 @@ describe('the projection of a job', () => {
     }
   });
 
-  it('costs ten rows over the life of a job, indexes and usage included', async () => {
+  it('writes ten rows over the life of a job, including indexes and usage', async () => {
     const job = view({ account: newAccount() });
     const over = { ...job, status: 'succeeded', started_at: 10, completed_at: 20, last_event: 9 } as const;
     const used = { ...over, gpu_ms: 1, micro_usd: 2, price_per_second: 1 };
@@ -65,11 +65,11 @@ describe('the projection of a job', () => {
     expect(rows).toEqual([5, 1, 4, 0]);
   });
 
-  it('is forgotten with the job, and its metadata with it', async () => {
+  it('is deleted with the job and its metadata', async () => {
     const account = newAccount();
     const [job, other] = [1, 2].map(() => view({ account, metadata: { 'a"b.c': "it's", order: '7' } }));
     if (job === undefined || other === undefined) {
-      throw new Error('two jobs were made');
+      throw new Error('Two jobs were expected.');
     }
     const pairs = () =>
       env.DB.prepare('SELECT DISTINCT job FROM job_metadata WHERE account = ? ORDER BY job').bind(account).all();
@@ -83,7 +83,7 @@ describe('the projection of a job', () => {
     expect((await pairs()).results).toEqual([{ job: other.id }]);
   });
 
-  it('leaves what the job used, with its metadata unless a client erased the job', async () => {
+  it('keeps the usage of a job, and its metadata unless a client erased the job', async () => {
     const account = newAccount();
     for (const erased of [false, true]) {
       const job = view({ account, status: 'succeeded', completed_at: 5, metadata: { order: '7' } });
@@ -96,8 +96,8 @@ describe('the projection of a job', () => {
   });
 });
 
-describe('the sweeper', () => {
-  it('finds the jobs that should be over, the longest overdue first', async () => {
+describe('unfinishedJobs', () => {
+  it('returns unfinished jobs after their deadline, the most overdue first', async () => {
     const account = newAccount();
     const made = async (status: Status, deadline: number) => {
       const job = view({ account, status, deadline });

@@ -68,7 +68,7 @@ export async function insertKey(
       key.created_at,
       most,
       room.since,
-      room.most,
+      room.limit,
     );
   return changed(await db.batch([insert, auditIfChanged(db, entry)]));
 }
@@ -148,7 +148,7 @@ export async function updateKey(
       `UPDATE keys SET name = ?2, scopes = ?3, expires_at = ?4, ip_allow = ?5, endpoints = ?6, templates = ?7, nodes = ?8
        WHERE id = ?1 AND revoked_at IS NULL AND ${auditHasRoom('keys.account', '?9', '?10')}`,
     )
-    .bind(id, fields.name, ...rightsOf(fields), room.since, room.most);
+    .bind(id, fields.name, ...rightsOf(fields), room.since, room.limit);
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 
@@ -168,7 +168,7 @@ export async function rotateKey(
       `UPDATE keys SET previous_hash = hash, previous_expires_at = ?5, hash = ?2, hint = ?3, rotated_at = ?4
        WHERE id = ?1 AND revoked_at IS NULL AND ${auditHasRoom('keys.account', '?6', '?7')}`,
     )
-    .bind(id, secret.hash, secret.hint, secret.at, secret.previous_expires_at, room.since, room.most);
+    .bind(id, secret.hash, secret.hint, secret.at, secret.previous_expires_at, room.since, room.limit);
   return changed(await db.batch([update, auditIfChanged(db, entry)]));
 }
 

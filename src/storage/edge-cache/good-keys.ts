@@ -5,20 +5,20 @@
  */
 
 /** How long a secret counts as recently valid, in seconds. */
-const KEPT_S = 86_400;
+const MAX_AGE_S = 86_400;
 
-const place = (hash: string): string => `https://good-keys.invalid/${hash}`;
+const cacheUrl = (hash: string): string => `https://good-keys.invalid/${hash}`;
 
 /** Remembers the hash of a valid secret. Does nothing where the platform has no cache (workers.dev). */
 export async function rememberGoodKey(hash: string): Promise<void> {
-  const note = new Response(null, { headers: { 'cache-control': `max-age=${KEPT_S}` } });
-  await caches.default.put(place(hash), note);
+  const note = new Response(null, { headers: { 'cache-control': `max-age=${MAX_AGE_S}` } });
+  await caches.default.put(cacheUrl(hash), note);
 }
 
 /** Removes the hash of a secret that is no longer valid, so that it does not bypass the rate limit. */
 export async function forgetGoodKey(hash: string): Promise<void> {
-  await caches.default.delete(place(hash));
+  await caches.default.delete(cacheUrl(hash));
 }
 
 export const wasGoodKey = async (hash: string): Promise<boolean> =>
-  (await caches.default.match(place(hash))) !== undefined;
+  (await caches.default.match(cacheUrl(hash))) !== undefined;

@@ -41,7 +41,7 @@ export async function putAsset(
   }
   const present = await findAsset(bucket, account, asset.sha256);
   if (present === null) {
-    throw new Error('R2 refused a write-once put of an object it does not have');
+    throw new Error('R2 rejected a conditional put, although the object does not exist.');
   }
   return { asset: present, created: false };
 }

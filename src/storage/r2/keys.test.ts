@@ -7,7 +7,7 @@ const ACCOUNT = 'a'.repeat(63);
 const JOB = '0192f0c1-0000-7000-8000-000000000000';
 const R2_KEY_BYTES = 1_024;
 
-/** Names as a worker may choose them, with all that is awkward in a URL. */
+/** Names that a worker can choose, with characters that have a meaning in URLs. */
 const segment = fc.oneof(
   fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }),
   fc.string({ unit: fc.constantFrom(..."~%7E+ !'()*#?&=;:@$,[]äß漢😀.%".split('')), minLength: 1, maxLength: 40 }),
@@ -18,7 +18,7 @@ const name = fc
   .filter((text) => outputName.safeParse(text).success);
 
 describe('the key of an output', () => {
-  it('is another for every other name', () => {
+  it('is different for different names', () => {
     fc.assert(
       fc.property(name, name, (left, right) => {
         expect(outputKey(ACCOUNT, JOB, 1, left) === outputKey(ACCOUNT, JOB, 1, right)).toBe(left === right);
@@ -37,7 +37,7 @@ describe('the key of an output', () => {
     }
   });
 
-  it('has only characters that no HTTP client rewrites, and keeps within what R2 takes', () => {
+  it("contains only URL-safe characters, and is within R2's limit", () => {
     fc.assert(
       fc.property(name, (each) => {
         const key = outputKey(ACCOUNT, JOB, 99, each);
@@ -49,7 +49,7 @@ describe('the key of an output', () => {
     );
   });
 
-  it.each(['x', '漢', '😀', '~', ' '])('keeps within it for the longest name of %j', (char) => {
+  it.each(['x', '漢', '😀', '~', ' '])("is within R2's limit for the longest name of %j", (char) => {
     const bytes = new TextEncoder().encode(char).byteLength;
     const longest = char.repeat(Math.floor(MAX_OUTPUT_NAME_BYTES / bytes));
     expect(outputName.safeParse(longest).success).toBe(true);
@@ -57,7 +57,7 @@ describe('the key of an output', () => {
     expect(outputName.safeParse(char.repeat(MAX_OUTPUT_NAME_BYTES + 1)).success).toBe(false);
   });
 
-  it('is below the prefix of its job, which no other job or account shares', () => {
+  it('starts with the prefix of its job, which no other job or account has', () => {
     expect(outputKey('a', JOB, 1, 'x.png')).toBe(`outputs/a/${JOB}/1/x.png`);
     expect(outputKey('a', JOB, 1, 'x.png').startsWith(outputPrefix('a', JOB))).toBe(true);
     expect(outputKey('ab', JOB, 1, 'x.png').startsWith(outputPrefix('a', JOB))).toBe(false);
@@ -65,7 +65,7 @@ describe('the key of an output', () => {
   });
 });
 
-describe('a name of an output', () => {
+describe('the name of an output', () => {
   it.each(['', '/a', 'a/', 'a//b', '.', '..', 'a/../b', './a', 'a\\b', 'a\u0000', 'a\nb', '\ud800', 'x'.repeat(256)])(
     'cannot be %j',
     (bad) => {
@@ -78,7 +78,7 @@ describe('a name of an output', () => {
   });
 });
 
-it('every kind of thing has a prefix of its own', () => {
+it('every kind of object has its own key prefix', () => {
   const keys = [assetKey('a', 'b'), uploadPartKey('a', 'b', 1), catalogKey('a'), outputKey('a', 'b', 1, 'c')];
   expect(new Set(keys.map((key) => key.split('/')[0])).size).toBe(keys.length);
 });

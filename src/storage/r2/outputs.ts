@@ -11,7 +11,7 @@ export async function headOutput(bucket: R2Bucket, key: string): Promise<OutputH
   return object === null ? null : describe(object);
 }
 
-/** The content, or a range of it. With `etag`, null also when the object is no longer the one that had it. */
+/** The content, or a range of it. With `etag`, also returns null when the object was replaced. */
 export async function openOutput(
   bucket: R2Bucket,
   key: string,

@@ -10,7 +10,7 @@ const S3 = {
 const NOW = Date.UTC(2013, 4, 24);
 const sign = presigner(S3);
 
-function atNow(): void {
+function freezeTime(): void {
   vi.useFakeTimers({ toFake: ['Date'], now: NOW });
   onTestFinished(() => {
     vi.useRealTimers();
@@ -71,7 +71,7 @@ async function expectedSignature(method: string, text: string, headers: Record<s
 
 const signatureOf = (url: string): string | null => new URL(url).searchParams.get('X-Amz-Signature');
 
-it('the yardstick of these tests gives what AWS publishes for its example', async () => {
+it('expectedSignature returns the published signature of the example of AWS', async () => {
   // "Authenticating Requests: Using Query Parameters", Amazon S3 API reference.
   const url =
     'https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256' +
@@ -83,18 +83,18 @@ it('the yardstick of these tests gives what AWS publishes for its example', asyn
 });
 
 describe('a presigned URL', () => {
-  it('derives the keys of a day once, however many signers there are', async () => {
+  it('derives the signing key of a day once for all signers', async () => {
     const own = { ...S3, secretAccessKey: 'a secret that no other test derives keys from' };
     await presigner(own).get('a', 60);
     const imported = vi.spyOn(crypto.subtle, 'importKey');
     await presigner(own).get('b', 60);
-    // The one that signs; deriving it takes four.
+    // Only the final signature imports a key; deriving the signing key would import four more.
     expect(imported).toHaveBeenCalledTimes(1);
     imported.mockRestore();
   });
 
-  it('to read names bucket, key, life and only the host', async () => {
-    atNow();
+  it('signs the bucket, the key, the expiry and only the host for a read', async () => {
+    freezeTime();
     const url = new URL(await sign.get('assets/acc/0f', 60));
     expect(url.origin + url.pathname).toBe('https://account.r2.test/bucket/assets/acc/0f');
     expect(Object.fromEntries(url.searchParams)).toMatchObject({
@@ -117,8 +117,8 @@ describe('a presigned URL', () => {
     '~7E.png',
     'é漢😀.png',
     'dir/sub/x.png',
-  ])('is right for a key like %j', async (key) => {
-    atNow();
+  ])('has a correct signature for the key %j', async (key) => {
+    freezeTime();
     const [get, put] = await Promise.all([sign.get(key, 60), sign.put(key, 60, 'image/png')]);
     const encoded = key.split('/').map(rfc3986).join('/');
     expect(new URL(get).pathname).toBe(`/bucket/${encoded}`);
@@ -126,8 +126,8 @@ describe('a presigned URL', () => {
     expect(signatureOf(put)).toBe(await expectedSignature('PUT', put, { 'content-type': 'image/png' }));
   });
 
-  it('to write is bound to the content type', async () => {
-    atNow();
+  it('is bound to the content type for a write', async () => {
+    freezeTime();
     const type = 'text/plain; charset=utf-8';
     const url = await sign.put('k', 60, type);
     expect(new URL(url).searchParams.get('X-Amz-SignedHeaders')).toBe('content-type;host');
@@ -135,8 +135,8 @@ describe('a presigned URL', () => {
     expect(signatureOf(url)).not.toBe(await expectedSignature('PUT', url, { 'content-type': 'text/html' }));
   });
 
-  it('to write a part is bound to the upload and the number', async () => {
-    atNow();
+  it('is bound to the upload and the part number for a part', async () => {
+    freezeTime();
     const url = await sign.part('k', 60, 'up+lo/ad=&id', 7);
     expect(Object.fromEntries(new URL(url).searchParams)).toMatchObject({ uploadId: 'up+lo/ad=&id', partNumber: '7' });
     expect(signatureOf(url)).toBe(await expectedSignature('PUT', url, {}));
@@ -148,7 +148,7 @@ describe('a presigned URL', () => {
     [0.2, '1'],
     [59.1, '60'],
     [1e9, '604800'],
-  ])('lives within what R2 takes: %d s', async (life, seconds) => {
+  ])('limits its expiry to the range of R2: %d s', async (life, seconds) => {
     expect(new URL(await sign.get('k', life)).searchParams.get('X-Amz-Expires')).toBe(seconds);
   });
 });

@@ -11,9 +11,9 @@ const MAX_EXPIRY_S = 604_800;
 const derivedKeys = new Map<string, ArrayBuffer>();
 
 /**
- * Presigned URLs for one bucket. Lives are in seconds; keys are raw, not percent-encoded. `aws4fetch` signs; what is
- * here is which headers a URL fixes, and how a key is written into it. `@aws-sdk/s3-request-presigner` does the same
- * with the SDK's client in the bundle.
+ * Presigned URLs for one bucket. Expiry times are in seconds; keys are raw, not percent-encoded. `aws4fetch` signs.
+ * This module defines the headers that a URL fixes, and how a key is encoded. `@aws-sdk/s3-request-presigner` does the
+ * same with the SDK's client in the bundle.
  */
 export function presigner(s3: S3) {
   const aws = new AwsClient({

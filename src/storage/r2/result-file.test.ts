@@ -8,7 +8,7 @@ const newKey = (): string => `outputs/acc/${crypto.randomUUID()}/1/result-1`;
 const open = (key: string): ResultFile =>
   new ResultFile(env.BUCKET, key, (head, size) => `test/${head.length}-${size}`);
 
-/** Bytes of which no two neighbours are alike, so that a shift shows. */
+/** Bytes without a short period, so that a shifted write is noticed. */
 function bytesOf(size: number): Uint8Array {
   const bytes = new Uint8Array(size);
   for (let at = 0; at < size; at += 1) {
@@ -20,7 +20,7 @@ function bytesOf(size: number): Uint8Array {
 const sha256 = async (bytes: Uint8Array): Promise<string> =>
   new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
 
-async function written(key: string, content: Uint8Array, piece: number): Promise<ResultFile> {
+async function writeFile(key: string, content: Uint8Array, piece: number): Promise<ResultFile> {
   const file = open(key);
   for (let at = 0; at < content.length; at += piece) {
     await file.write(content.subarray(at, at + piece));
@@ -28,7 +28,7 @@ async function written(key: string, content: Uint8Array, piece: number): Promise
   return file;
 }
 
-describe('a result', () => {
+describe('a result file', () => {
   it.each([
     [0, 1],
     [1, 1],
@@ -38,10 +38,10 @@ describe('a result', () => {
     [2 * PART, PART],
     [2 * PART + 5, 1_000_003],
     [2 * PART + 5, 3 * PART],
-  ])('of %d bytes that come %d at a time is in R2 as it was written', async (size, piece) => {
+  ])('stores %d bytes written in pieces of %d bytes', async (size, piece) => {
     const key = newKey();
     const content = bytesOf(size);
-    const file = await written(key, content, piece);
+    const file = await writeFile(key, content, piece);
     expect(await env.BUCKET.head(key)).toBeNull();
     const stored = await file.finish();
     expect(stored).toEqual({
@@ -54,37 +54,40 @@ describe('a result', () => {
     expect(await sha256(new Uint8Array((await object?.arrayBuffer()) ?? []))).toBe(stored.sha256);
   });
 
-  it('that is written again replaces what was there', async () => {
+  it('replaces the object of an earlier write', async () => {
     const key = newKey();
-    await (await written(key, bytesOf(PART + 1), 65_536)).finish();
-    await (await written(key, bytesOf(10), 10)).finish();
+    await (await writeFile(key, bytesOf(PART + 1), 65_536)).finish();
+    await (await writeFile(key, bytesOf(10), 10)).finish();
     expect((await env.BUCKET.head(key))?.size).toBe(10);
   });
 
-  it.each([10, PART + 1])('of %d bytes that is discarded leaves nothing, and no part of it', async (size) => {
-    const aborted: string[] = [];
-    const create = env.BUCKET.createMultipartUpload.bind(env.BUCKET);
-    const spy = vi.spyOn(env.BUCKET, 'createMultipartUpload').mockImplementation(async (...args) => {
-      const upload = await create(...args);
-      const abort = upload.abort.bind(upload);
-      upload.abort = () => {
-        aborted.push(upload.uploadId);
-        return abort();
-      };
-      return upload;
-    });
-    onTestFinished(() => spy.mockRestore());
-    const key = newKey();
-    const file = await written(key, bytesOf(size), 65_536);
-    await file.discard();
-    await file.discard();
-    expect(await env.BUCKET.head(key)).toBeNull();
-    expect(aborted).toHaveLength(size > PART ? 1 : 0);
-  });
+  it.each([10, PART + 1])(
+    'leaves no object and no multipart upload when it is discarded after %d bytes',
+    async (size) => {
+      const aborted: string[] = [];
+      const create = env.BUCKET.createMultipartUpload.bind(env.BUCKET);
+      const spy = vi.spyOn(env.BUCKET, 'createMultipartUpload').mockImplementation(async (...args) => {
+        const upload = await create(...args);
+        const abort = upload.abort.bind(upload);
+        upload.abort = () => {
+          aborted.push(upload.uploadId);
+          return abort();
+        };
+        return upload;
+      });
+      onTestFinished(() => spy.mockRestore());
+      const key = newKey();
+      const file = await writeFile(key, bytesOf(size), 65_536);
+      await file.discard();
+      await file.discard();
+      expect(await env.BUCKET.head(key)).toBeNull();
+      expect(aborted).toHaveLength(size > PART ? 1 : 0);
+    },
+  );
 
-  it('that is finished is not discarded any more', async () => {
+  it('keeps its object when it is discarded after finishing', async () => {
     const key = newKey();
-    const file = await written(key, bytesOf(10), 10);
+    const file = await writeFile(key, bytesOf(10), 10);
     await file.finish();
     await file.discard();
     expect((await env.BUCKET.head(key))?.size).toBe(10);

@@ -2,13 +2,13 @@ import { env } from 'cloudflare:workers';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { uploadPrefix } from './keys.ts';
-import { FIRST_PUT_BYTES, HELD_BYTES, Spool } from './spool.ts';
+import { FIRST_PUT_BYTES, MAX_MEMORY_BYTES, Spool } from './spool.ts';
 
 const ACCOUNT = 'spool';
 let spools = 0;
 
-/** A spool of its own, and what it has in R2. */
-function opened(expected: number | null, bucket: R2Bucket = env.BUCKET) {
+/** Makes a new spool, and a function that lists its objects in R2. */
+function newSpool(expected: number | null, bucket: R2Bucket = env.BUCKET) {
   spools += 1;
   const id = `s${spools}`;
   const keys = async () =>
@@ -19,7 +19,7 @@ function opened(expected: number | null, bucket: R2Bucket = env.BUCKET) {
   return { spool: new Spool(bucket, ACCOUNT, id, expected), keys };
 }
 
-/** Bytes that differ from place to place. */
+/** Bytes without a short period, so that a shifted read is noticed. */
 function bytesOf(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += 1) {
@@ -28,8 +28,8 @@ function bytesOf(length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** R2, of which one call fails. */
-function failingIn(call: 'put' | 'delete'): R2Bucket {
+/** A bucket on which one method always fails. */
+function bucketFailingOn(call: 'put' | 'delete'): R2Bucket {
   const failing = (): Promise<never> => Promise.reject(new Error(`${call}: internal error (10001)`));
   return new Proxy(env.BUCKET, {
     get: (target, name): unknown => {
@@ -39,7 +39,7 @@ function failingIn(call: 'put' | 'delete'): R2Bucket {
   });
 }
 
-/** Writes through memory that is overwritten behind every write. */
+/** Writes from a buffer that is overwritten after every write. */
 async function write(spool: Spool, bytes: Uint8Array, size = 65_536): Promise<void> {
   const memory = new Uint8Array(size);
   for (let at = 0; at < bytes.length; at += size) {
@@ -50,16 +50,16 @@ async function write(spool: Spool, bytes: Uint8Array, size = 65_536): Promise<vo
   }
 }
 
-const streamed = async (spool: Spool, offset: number, length: number): Promise<Uint8Array> =>
+const readStream = async (spool: Spool, offset: number, length: number): Promise<Uint8Array> =>
   new Uint8Array(await new Response(spool.stream(offset, length)).arrayBuffer());
 
 const same = (left: Uint8Array, right: Uint8Array): boolean =>
   left.length === right.length && left.every((byte, at) => byte === right[at]);
 
 describe('a spool', () => {
-  it('keeps in memory what is small, and puts nothing into R2', async () => {
-    const { spool, keys } = opened(null);
-    const bytes = bytesOf(HELD_BYTES);
+  it('keeps MAX_MEMORY_BYTES in memory without an object in R2', async () => {
+    const { spool, keys } = newSpool(null);
+    const bytes = bytesOf(MAX_MEMORY_BYTES);
     await write(spool, bytes);
     await spool.close();
     expect(same(spool.inMemory ?? new Uint8Array(), bytes)).toBe(true);
@@ -90,24 +90,24 @@ describe('a spool', () => {
       ],
     ],
     ['exactly one put', FIRST_PUT_BYTES, null, [['00001', FIRST_PUT_BYTES]]],
-  ])('puts into R2 what is %s, in the fewest puts', async (_what, length, expected, stored) => {
-    const { spool, keys } = opened(expected);
+  ])('stores data with the fewest puts when it is %s', async (_what, length, expected, stored) => {
+    const { spool, keys } = newSpool(expected);
     const bytes = bytesOf(length);
     await write(spool, bytes);
     await spool.close();
     expect(spool.inMemory).toBeNull();
     expect(spool.length).toBe(length);
     expect(await keys()).toEqual(stored);
-    expect(same(await streamed(spool, 0, length), bytes)).toBe(true);
+    expect(same(await readStream(spool, 0, length), bytes)).toBe(true);
     expect((await spool.read(length - 10, 100)).length).toBe(10);
     await spool.discard();
     expect(await keys()).toEqual([]);
   });
 
-  it('gives any part of what came, wherever it was cut', async () => {
+  it('returns any range of its data', async () => {
     const length = FIRST_PUT_BYTES + 700_000;
     const bytes = bytesOf(length);
-    const { spool } = opened(null);
+    const { spool } = newSpool(null);
     await write(spool, bytes, 1_000_003);
     await spool.close();
     await fc.assert(
@@ -117,7 +117,7 @@ describe('a spool', () => {
         async (offset, wanted) => {
           const expected = bytes.subarray(offset, offset + wanted);
           expect(same(await spool.read(offset, wanted), expected)).toBe(true);
-          expect(same(await streamed(spool, offset, expected.length), expected)).toBe(true);
+          expect(same(await readStream(spool, offset, expected.length), expected)).toBe(true);
         },
       ),
       { numRuns: 25 },
@@ -125,40 +125,40 @@ describe('a spool', () => {
     await spool.discard();
   });
 
-  it('lets one reader read at a time', async () => {
-    const bytes = bytesOf(HELD_BYTES + 100_000);
-    const { spool } = opened(bytes.length);
+  it('allows one reader at a time', async () => {
+    const bytes = bytesOf(MAX_MEMORY_BYTES + 100_000);
+    const { spool } = newSpool(bytes.length);
     await write(spool, bytes);
     await spool.close();
     const read = (offset: number) =>
       spool.inTurn(async () => {
         const part = await spool.read(offset, 50_000);
-        // Time in which another read would take its memory away.
+        // During this call another read would overwrite the buffer.
         await env.BUCKET.head('nothing');
         return same(part, bytes.subarray(offset, offset + 50_000));
       });
-    const failing = spool.inTurn(() => Promise.reject(new Error('a reader gave up')));
+    const failing = spool.inTurn(() => Promise.reject(new Error('the reader failed')));
     expect(await Promise.all([read(0), read(70_000), read(500_000)])).toEqual([true, true, true]);
-    await expect(failing).rejects.toThrow('a reader gave up');
+    await expect(failing).rejects.toThrow('the reader failed');
     await spool.discard();
   });
 
-  it('leaves nothing in R2 of what is discarded in the middle', async () => {
-    const { spool, keys } = opened(10_000_000);
+  it('leaves no object in R2 when it is discarded before its end', async () => {
+    const { spool, keys } = newSpool(10_000_000);
     await write(spool, bytesOf(5_000_000));
     await spool.discard();
     expect(await keys()).toEqual([]);
   });
 
-  it('rejects a write when R2 does not store what it is sent, and can be discarded then', async () => {
-    const { spool, keys } = opened(10_000_000, failingIn('put'));
+  it('rejects a write when R2 fails, and can still be discarded', async () => {
+    const { spool, keys } = newSpool(10_000_000, bucketFailingOn('put'));
     await expect(write(spool, bytesOf(5_000_000))).rejects.toThrow('10001');
     await spool.discard();
     expect(await keys()).toEqual([]);
   });
 
-  it('is discarded without a word when R2 does not delete it now', async () => {
-    const { spool, keys } = opened(3_000_000, failingIn('delete'));
+  it('is discarded without an error when R2 fails to delete', async () => {
+    const { spool, keys } = newSpool(3_000_000, bucketFailingOn('delete'));
     await write(spool, bytesOf(3_000_000));
     await spool.close();
     await spool.discard();

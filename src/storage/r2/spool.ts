@@ -6,7 +6,7 @@ import { uploadPartKey } from './keys.ts';
  */
 
 /** The most bytes held in memory. Most images are smaller and are stored without a spool in R2. */
-export const HELD_BYTES = 1024 * 1024;
+export const MAX_MEMORY_BYTES = 1024 * 1024;
 /**
  * The length of the first put when the total size is unknown. Each further put is twice as long. The rest of a put is
  * filled with zeros.
@@ -61,7 +61,7 @@ export class Spool {
 
   /** Adds bytes. The caller may overwrite them once this resolves. */
   async write(bytes: Uint8Array): Promise<void> {
-    if (this.puts.length === 0 && this.size + bytes.length <= HELD_BYTES) {
+    if (this.puts.length === 0 && this.size + bytes.length <= MAX_MEMORY_BYTES) {
       this.hold(bytes);
     } else {
       if (this.puts.length === 0) {
@@ -97,7 +97,7 @@ export class Spool {
       const reader = (await this.object(key, range)).body.getReader({ mode: 'byob' });
       const { value } = await reader.readAtLeast(range.length, new Uint8Array(memory, filled, range.length));
       if (value?.length !== range.length) {
-        throw new Error('what was spooled is not in R2');
+        throw new Error('The spooled data is not in R2.');
       }
       memory = value.buffer;
       filled += value.length;
@@ -143,7 +143,7 @@ export class Spool {
   private hold(bytes: Uint8Array): void {
     const needed = this.size + bytes.length;
     if (needed > this.held.length) {
-      const room = new Uint8Array(Math.min(HELD_BYTES, Math.max(needed, 2 * this.held.length)));
+      const room = new Uint8Array(Math.min(MAX_MEMORY_BYTES, Math.max(needed, 2 * this.held.length)));
       room.set(this.held.subarray(0, this.size));
       this.held = room;
     }
@@ -192,7 +192,7 @@ export class Spool {
   private async object(key: string, range: { offset: number; length: number }): Promise<R2ObjectBody> {
     const object = await this.bucket.get(key, { range });
     if (object === null) {
-      throw new Error('what was spooled is not in R2');
+      throw new Error('The spooled data is not in R2.');
     }
     return object;
   }

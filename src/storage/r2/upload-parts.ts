@@ -4,7 +4,7 @@ import { putAsset } from './assets.ts';
 
 /**
  * Parts of resumable uploads. Each part is an object that a client puts by presigned URL. R2 stores a put completely or
- * not at all, so the listed parts are exactly those that have arrived.
+ * not at all, so the list contains exactly the complete parts.
  */
 
 /** Returns the sizes of the stored parts in bytes, by number. One list call returns all parts of an upload. */

@@ -1,5 +1,5 @@
 import type { Tally } from './tally.ts';
-import type { Cursor, Walk } from './walk.ts';
+import type { Cursor, Parser } from './file-cursor.ts';
 
 const EXTENSION = 0x21;
 const IMAGE = 0x2c;
@@ -9,7 +9,7 @@ const TRAILER = 0x3b;
  * GIF (GIF89a specification). A frame may be larger than the logical screen: Pillow then enlarges the canvas, from that
  * frame on, so both count.
  */
-export function* gif(cursor: Cursor, tally: Tally): Walk<void> {
+export function* gif(cursor: Cursor, tally: Tally): Parser<void> {
   const screen = yield* cursor.bytes(6, 7);
   if (screen === null) {
     return;
@@ -37,17 +37,17 @@ export function* gif(cursor: Cursor, tally: Tally): Walk<void> {
         break;
       }
       default:
-        // Decoders pass over what is no block.
+        // Decoders skip bytes that do not start a block.
         at += 1;
     }
   }
 }
 
-/** Bytes of the colour table that these flags announce. */
+/** Returns the size of the colour table that these flags announce, in bytes. */
 const colourTableBytes = (flags: number): number => ((flags & 0x80) === 0 ? 0 : 3 * 2 ** ((flags & 7) + 1));
 
-/** Where a row of data blocks ends: behind the empty one. */
-function* blocksEnd(cursor: Cursor, from: number): Walk<number> {
+/** Returns the offset after a sequence of data blocks, which ends with an empty one. */
+function* blocksEnd(cursor: Cursor, from: number): Parser<number> {
   for (let at = from; ;) {
     const length = cursor.holds(at, 1) ? cursor.at(at) : ((yield* cursor.byte(at)) ?? 0);
     at += 1 + length;

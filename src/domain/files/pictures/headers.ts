@@ -1,10 +1,10 @@
 import type { Tally } from './tally.ts';
-import { latin1, text, type Cursor, type Walk } from './walk.ts';
+import { latin1, text, type Cursor, type Parser } from './file-cursor.ts';
 
-/** Pictures whose size stands in a header of few bytes. */
+/** Image types with the size in a short header. */
 
-/** BMP: the oldest header has 16 bits for each; in all others a negative height means rows from the top. */
-export function* bmp(cursor: Cursor, tally: Tally): Walk<void> {
+/** BMP: the oldest header has 16 bits for each. In all others a negative height means that the top row is first. */
+export function* bmp(cursor: Cursor, tally: Tally): Parser<void> {
   const header = yield* cursor.bytes(14, 12);
   if (header === null) {
     return;
@@ -20,18 +20,18 @@ export function* bmp(cursor: Cursor, tally: Tally): Walk<void> {
  * PSD and PSB (Adobe Photoshop File Formats Specification, File Header Section): the canvas. Layers are decoded into
  * it.
  */
-export function* psd(cursor: Cursor, tally: Tally): Walk<void> {
+export function* psd(cursor: Cursor, tally: Tally): Parser<void> {
   const header = yield* cursor.bytes(14, 8);
   if (header !== null) {
     tally.add(header.getUint32(4), header.getUint32(0));
   }
 }
 
-/** Longest header of a Radiance picture that is read, and of one attribute of an EXR. */
+/** The longest header of a Radiance image that is read. */
 const MAX_HEADER_BYTES = 64 * 1024;
 
 /** Radiance HDR: lines of text, an empty one, and the resolution. */
-export function* radiance(cursor: Cursor, tally: Tally): Walk<void> {
+export function* radiance(cursor: Cursor, tally: Tally): Parser<void> {
   const header = yield* cursor.bytes(0, Math.min(cursor.size, MAX_HEADER_BYTES));
   const lines = header === null ? '' : text(header, 0, header.byteLength);
   const [, first = '', one, other] = /\n\n[+-]([XY]) +(\d{1,10}) +[+-][XY] +(\d{1,10})\n/.exec(lines) ?? [];
@@ -40,15 +40,15 @@ export function* radiance(cursor: Cursor, tally: Tally): Walk<void> {
 }
 
 /**
- * OpenEXR: attributes of one or several parts. The windows for data and for display may differ; a decoder allocates
- * either.
+ * OpenEXR: attributes of one or more parts. The data window and the display window can differ; a decoder allocates one
+ * of them.
  */
-export function* exr(cursor: Cursor, tally: Tally): Walk<void> {
+export function* exr(cursor: Cursor, tally: Tally): Parser<void> {
   const hasParts = (((yield* cursor.byte(5)) ?? 0) & 0x10) !== 0;
   for (let at = 8; !tally.full;) {
     const name = yield* word(cursor, at);
     if (name === null || name === '') {
-      // The end of a part's attributes. Behind the last part stands another empty name.
+      // The end of a part's attributes. Another empty name follows the last part.
       if (name === null || !hasParts || (yield* cursor.byte(at + 1)) === 0) {
         return;
       }
@@ -71,13 +71,13 @@ export function* exr(cursor: Cursor, tally: Tally): Walk<void> {
   }
 }
 
-/** Longest name in an EXR (OpenEXR file layout, version field). */
+/** The longest name in an EXR (OpenEXR file layout, version field). */
 const MAX_WORD_BYTES = 256;
 
 const ZERO = latin1('\0');
 
-/** A text that ends with a zero; null where it has no end. */
-function* word(cursor: Cursor, at: number): Walk<string | null> {
+/** Returns the zero-terminated text at an offset; null if it has no end. */
+function* word(cursor: Cursor, at: number): Parser<string | null> {
   const end = yield* cursor.find(ZERO, at);
   const view = end === null || end - at > MAX_WORD_BYTES ? null : yield* cursor.bytes(at, end - at);
   return view === null ? null : text(view, 0, view.byteLength);

@@ -1,26 +1,25 @@
 import type { Tally } from './tally.ts';
-import { text, type Cursor, type Walk } from './walk.ts';
+import { text, type Cursor, type Parser } from './file-cursor.ts';
 
 /**
- * Pictures in ISO media files: AVIF, HEIC and the like (ISO/IEC 23008-12). Every `ispe` is the size of a picture, of a
- * tile of one, or of a thumbnail, of which a decoder takes one; a track is an animation, of which it takes every
- * sample. Whoever calls it a video, `meta` with an `ispe` is a picture all the same.
+ * Images in ISO media files: AVIF, HEIC and similar types (ISO/IEC 23008-12). Each `ispe` is the size of an image, a
+ * tile or a thumbnail; a decoder decodes one image of them. A track is an animation; a decoder decodes every sample. A
+ * `meta` box with an `ispe` is an image even in a file with the type of a video.
  */
-export function* isoPicture(cursor: Cursor, tally: Tally): Walk<void> {
+export function* isoPicture(cursor: Cursor, tally: Tally): Parser<void> {
   yield* boxes(cursor, tally, { from: 0, to: cursor.size }, PICTURE_BOXES);
   if (tally.pictures === 0 && tally.largest !== null) {
     tally.add(tally.largest.width, tally.largest.height);
   }
 }
 
-/** The same for what is a video or a sound: its tracks are no pictures, and decoders read their size frame by frame. */
-export function* isoFilm(cursor: Cursor, tally: Tally): Walk<void> {
+/** The same for videos and audio. Their tracks are not images, because decoders read one frame at a time. */
+export function* isoVideo(cursor: Cursor, tally: Tally): Parser<void> {
   yield* boxes(cursor, tally, { from: 0, to: cursor.size }, new Set(['meta']));
 }
 
 /**
- * Boxes at the top of a file that are looked at. Pictures have fewer than ten; a video cut into fragments has
- * thousands.
+ * The number of boxes at the top of a file that are read. Images have fewer than ten; a fragmented video has thousands.
  */
 const MAX_TOP_BOXES = 64;
 
@@ -29,12 +28,12 @@ const CONTAINERS = new Set(['iprp', 'ipco', 'trak', 'mdia', 'minf', 'stbl', 'tra
 
 type Span = { from: number; to: number };
 
-function* boxes(cursor: Cursor, tally: Tally, { from, to }: Span, top: ReadonlySet<string> | null): Walk<void> {
+function* boxes(cursor: Cursor, tally: Tally, { from, to }: Span, top: ReadonlySet<string> | null): Parser<void> {
   const track = { width: 0, height: 0, frames: 0 };
-  let looked = 0;
-  for (let at = from; at + 8 <= to && !tally.full; looked += 1) {
+  let boxCount = 0;
+  for (let at = from; at + 8 <= to && !tally.full; boxCount += 1) {
     const header = yield* cursor.bytes(at, 8);
-    if (header === null || (top !== null && looked >= MAX_TOP_BOXES)) {
+    if (header === null || (top !== null && boxCount >= MAX_TOP_BOXES)) {
       break;
     }
     const name = text(header, 4, 4);
@@ -60,10 +59,10 @@ function* box(
   name: string,
   { from, to }: Span,
   track: { width: number; height: number; frames: number },
-): Walk<void> {
+): Parser<void> {
   switch (name) {
     case 'meta':
-      // Begins with version and flags, but in QuickTime.
+      // Begins with version and flags, except in QuickTime.
       yield* boxes(cursor, tally, { from: (yield* isQuickTimeMeta(cursor, from)) ? from : from + 4, to }, null);
       break;
     case 'ispe': {
@@ -74,7 +73,7 @@ function* box(
       break;
     }
     case 'stsd': {
-      // version, count; then the first entry: its size, name, eight and sixteen bytes, width and height.
+      // The version, the count and the first entry: its size, name, eight and sixteen bytes, width and height.
       const view = yield* cursor.bytes(from + 8 + 32, 4);
       if (view !== null) {
         track.width = Math.max(track.width, view.getUint16(0));
@@ -95,7 +94,7 @@ function* box(
   }
 }
 
-function* isQuickTimeMeta(cursor: Cursor, from: number): Walk<boolean> {
+function* isQuickTimeMeta(cursor: Cursor, from: number): Parser<boolean> {
   const view = yield* cursor.bytes(from + 4, 4);
   return view !== null && text(view, 0, 4) === 'hdlr';
 }

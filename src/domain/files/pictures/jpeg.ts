@@ -1,13 +1,13 @@
 import type { Size, Tally } from './tally.ts';
-import { latin1, type Cursor, type Walk } from './walk.ts';
+import { latin1, type Cursor, type Parser } from './file-cursor.ts';
 
 const START = latin1('\xff\xd8\xff');
 
 /**
- * JPEG (ITU-T T.81, annex B) and JPEG-LS. Further pictures stand behind the first in the multi-picture format (CIPA
- * DC-007), and FFmpeg decodes what is put there.
+ * JPEG (ITU-T T.81, annex B) and JPEG-LS. In the multi-picture format (CIPA DC-007) more images follow the first one,
+ * and FFmpeg decodes them.
  */
-export function* jpeg(cursor: Cursor, tally: Tally): Walk<void> {
+export function* jpeg(cursor: Cursor, tally: Tally): Parser<void> {
   let at: number | null = 0;
   for (let first = true; at !== null && !tally.full; first = false) {
     const { size, end }: OneJpeg = yield* oneJpeg(cursor, at);
@@ -23,9 +23,10 @@ export function* jpeg(cursor: Cursor, tally: Tally): Walk<void> {
 type OneJpeg = { size: Size | null; end: number };
 
 /**
- * The largest frame of the JPEG at `start`, null where it has none before its first scan, and where the picture ends.
+ * Returns the largest frame of the JPEG at `start` and the offset of its end. `size` is null if no frame comes before
+ * the first scan.
  */
-function* oneJpeg(cursor: Cursor, start: number): Walk<OneJpeg> {
+function* oneJpeg(cursor: Cursor, start: number): Parser<OneJpeg> {
   let size: Size | null = null;
   let at = start + 2;
   for (;;) {
@@ -66,8 +67,8 @@ function* oneJpeg(cursor: Cursor, start: number): Walk<OneJpeg> {
 const START_OF_SCAN = 0xda;
 const END_OF_IMAGE = 0xd9;
 
-/** Where coded data ends: at the next marker that is neither a stuffed zero nor a restart. */
-function* scanEnd(cursor: Cursor, from: number): Walk<number> {
+/** Returns the end of coded data: the next marker that is neither a stuffed zero nor a restart. */
+function* scanEnd(cursor: Cursor, from: number): Parser<number> {
   return (yield* cursor.search(from, 2, nextMarker)) ?? cursor.size;
 }
 
@@ -84,7 +85,7 @@ function nextMarker(bytes: Uint8Array, from: number): number {
 const isRestart = (marker: number): boolean => marker >= 0xd0 && marker <= 0xd7;
 const hasNoLength = (marker: number): boolean => marker === 0x01 || marker === 0xd8 || isRestart(marker);
 
-/** Start of frame: T.81's, without the three markers among them that are something else, and JPEG-LS's. */
+/** Start of frame in T.81, except three markers of the same range with another meaning, and in JPEG-LS. */
 const isFrame = (marker: number): boolean =>
   (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) || marker === 0xf7;
 

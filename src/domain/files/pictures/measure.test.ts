@@ -4,58 +4,58 @@ import { REAL_PICTURES } from '../../../testing/pictures.ts';
 import { PICTURE_TYPES, sniff } from '../sniff.ts';
 import { measure, PICTURES } from './measure.ts';
 import { Tally } from './tally.ts';
-import { Cursor, walkBeginning } from './walk.ts';
+import { Cursor, parseBeginning } from './file-cursor.ts';
 
 const NO_LIMITS = { picture: Infinity, file: Infinity };
 const LIMITS = { picture: 178_956_970, file: 1_000_000_000 };
 
 type Counted = Pick<Tally, 'largest' | 'pictures' | 'pixels'>;
-const countedOf = ({ largest, pictures, pixels }: Tally): Counted => ({ largest, pictures, pixels });
+const countOf = ({ largest, pictures, pixels }: Tally): Counted => ({ largest, pictures, pixels });
 
-/** What the pictures in a file come to, read from memory. */
-function counted(bytes: Uint8Array, type: string): Counted {
+/** Counts the images of a file in memory. */
+function count(bytes: Uint8Array, type: string): Counted {
   const tally = new Tally(NO_LIMITS);
-  const walk = PICTURES.get(type)?.(new Cursor(bytes.length), tally);
-  expect(walk === undefined ? 'no walk' : walkBeginning(walk, bytes)).toBe(undefined);
-  return countedOf(tally);
+  const parser = PICTURES.get(type)?.(new Cursor(bytes.length), tally);
+  expect(parser === undefined ? 'no walk' : parseBeginning(parser, bytes)).toBe(undefined);
+  return countOf(tally);
 }
 
-/** The same, from a source that gives no byte more than a walk asks for. */
-function countedPiecemeal(bytes: Uint8Array, type: string): Counted {
+/** The same, from a source that returns only the requested bytes. */
+function countPiecemeal(bytes: Uint8Array, type: string): Counted {
   const tally = new Tally(NO_LIMITS);
-  const walk = PICTURES.get(type)?.(new Cursor(bytes.length), tally);
-  if (walk !== undefined) {
-    for (let step = walk.next(); step.done !== true;) {
+  const parser = PICTURES.get(type)?.(new Cursor(bytes.length), tally);
+  if (parser !== undefined) {
+    for (let step = parser.next(); step.done !== true;) {
       const { offset, length } = step.value;
-      step = walk.next(bytes.slice(offset, offset + length));
+      step = parser.next(bytes.slice(offset, offset + length));
     }
   }
-  return countedOf(tally);
+  return countOf(tally);
 }
 
-describe('counting the pixels of a picture', () => {
+describe('counting the pixels of an image', () => {
   it.each(REAL_PICTURES)(
     'counts $pictures of $size.width × $size.height in $what',
     ({ type, bytes, pictures, size }) => {
       expect(sniff(bytes.subarray(0, 4096), bytes.length)).toBe(type);
-      expect(counted(bytes, type)).toEqual({ largest: size, pictures, pixels: size.width * size.height * pictures });
+      expect(count(bytes, type)).toEqual({ largest: size, pictures, pixels: size.width * size.height * pictures });
     },
   );
 
-  it.each(REAL_PICTURES)('counts the same in $what that comes in the smallest pieces', ({ type, bytes }) => {
-    expect(countedPiecemeal(bytes, type)).toEqual(counted(bytes, type));
+  it.each(REAL_PICTURES)('counts the same in $what for the smallest reads', ({ type, bytes }) => {
+    expect(countPiecemeal(bytes, type)).toEqual(count(bytes, type));
   });
 
-  it('covers every kind of picture that sniffing knows', () => {
+  it('covers every image type of sniff', () => {
     expect([...PICTURE_TYPES].toSorted()).toEqual([...PICTURES.keys()].toSorted());
   });
 
-  it('finds no size in a kind of picture that it does not know', () => {
-    const walk = measure('image/jxl', 9, LIMITS);
-    expect(walk === null ? 'no walk' : walkBeginning(walk, new Uint8Array(9))).toEqual({ problem: 'no_size' });
+  it('finds no size in an unknown image type', () => {
+    const parser = measure('image/jxl', 9, LIMITS);
+    expect(parser === null ? 'no walk' : parseBeginning(parser, new Uint8Array(9))).toEqual({ problem: 'no_size' });
   });
 
-  it('ends without an exception for any bytes', () => {
+  it('returns without an exception for any bytes', () => {
     const beginnings = REAL_PICTURES.map(({ type, bytes }) => ({ type, bytes }));
     fc.assert(
       fc.property(
@@ -64,8 +64,8 @@ describe('counting the pixels of a picture', () => {
         fc.uint8Array({ maxLength: 400 }),
         ({ type, bytes }, kept, rest) => {
           const file = new Uint8Array([...bytes.subarray(0, kept), ...rest]);
-          const walk = measure(type, file.length, LIMITS);
-          expect(walk === null ? 'no walk' : walkBeginning(walk, file)).not.toBe('unfinished');
+          const parser = measure(type, file.length, LIMITS);
+          expect(parser === null ? 'no walk' : parseBeginning(parser, file)).not.toBe('unfinished');
         },
       ),
       { numRuns: 2_000 },
@@ -73,7 +73,7 @@ describe('counting the pixels of a picture', () => {
   });
 });
 
-describe('a file made to keep a reader busy', () => {
+describe('a file that is made to keep a parser busy', () => {
   const SIZE = 8 * 1024 * 1024;
   const repeated = (...units: number[]): Uint8Array => {
     const all = new Uint8Array(SIZE);
@@ -98,7 +98,7 @@ describe('a file made to keep a reader busy', () => {
     ],
     ['image/png', 'signatures', repeated(...latin1('\x89PNG\r\n\x1a\n'))],
     ['image/png', 'empty chunks', after('\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01', repeated(0))],
-    ['image/gif', 'bytes that are no block', after('GIF89a\x01\0\x01\0\0\0\0', repeated(7))],
+    ['image/gif', 'bytes that do not start a block', after('GIF89a\x01\0\x01\0\0\0\0', repeated(7))],
     ['image/gif', 'blocks of one byte', after('GIF89a\x01\0\x01\0\0\0\0!\xfe', repeated(1))],
     ['image/webp', 'beginnings', repeated(...latin1('RIFF'))],
     ['image/webp', 'empty chunks', after('RIFF\xff\xff\xff\0WEBP', repeated(...latin1('ABCD'), 0, 0, 0, 0))],
@@ -109,8 +109,8 @@ describe('a file made to keep a reader busy', () => {
       'attributes without a value',
       after('\x76\x2f\x31\x01\x02\x10\0\0', repeated(97, 0, 97, 0, 0, 0, 0, 0)),
     ],
-  ])('ends for a file of %s that is all %s', (type, _what, bytes) => {
-    const walk = measure(type, bytes.length, LIMITS);
-    expect(walk === null ? 'no walk' : walkBeginning(walk, bytes)).not.toBe('unfinished');
+  ])('is measured in bounded time: %s with only %s', (type, _what, bytes) => {
+    const parser = measure(type, bytes.length, LIMITS);
+    expect(parser === null ? 'no walk' : parseBeginning(parser, bytes)).not.toBe('unfinished');
   });
 });

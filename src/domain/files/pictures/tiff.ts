@@ -1,7 +1,7 @@
 import type { Tally } from './tally.ts';
-import type { Cursor, Walk } from './walk.ts';
+import type { Cursor, Parser } from './file-cursor.ts';
 
-/** Entries of all directories of a file. A page has about 20; many more only keep a reader busy. */
+/** The most entries of all directories of a file. A page has about 20; a file with many more is an attack. */
 const MAX_ENTRIES = 1_000_000;
 
 const IMAGE_WIDTH = 256;
@@ -10,10 +10,10 @@ const TILE_WIDTH = 322;
 const TILE_LENGTH = 323;
 
 /**
- * TIFF 6.0: a chain of directories, anywhere in the file, each a page. A decoder also allocates the tile that a page
- * states.
+ * TIFF 6.0: a chain of directories anywhere in the file, one for each page. A decoder also allocates the tile size that
+ * a page states.
  */
-export function* tiff(cursor: Cursor, tally: Tally): Walk<void> {
+export function* tiff(cursor: Cursor, tally: Tally): Parser<void> {
   const header = yield* cursor.bytes(0, 8);
   if (header === null) {
     return;
@@ -26,7 +26,7 @@ export function* tiff(cursor: Cursor, tally: Tally): Walk<void> {
     const count = (yield* cursor.bytes(at, 2))?.getUint16(0, little) ?? 0;
     entries += count;
     if (entries > MAX_ENTRIES) {
-      cursor.refuse();
+      cursor.reject();
       return;
     }
     const directory = yield* cursor.bytes(at + 2, 12 * count);
@@ -44,8 +44,8 @@ const BYTE = 1;
 const SHORT = 3;
 
 /**
- * The value of a directory's entry; the largest where there are several, since decoders differ in which they take. 0:
- * there is none.
+ * Returns the value of a directory's entry, or 0 if there is none. Of several entries it returns the largest, because
+ * decoders differ in which one they use.
  */
 function largestValue(directory: DataView, tag: number, little: boolean): number {
   let largest = 0;

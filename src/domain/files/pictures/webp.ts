@@ -1,15 +1,15 @@
 import type { Size, Tally } from './tally.ts';
-import { latin1, text, type Cursor, type Walk } from './walk.ts';
+import { latin1, text, type Cursor, type Parser } from './file-cursor.ts';
 
 const RIFF = latin1('RIFF');
 const RIFF_HEADER_BYTES = 12;
 const FRAME_HEADER_BYTES = 16;
 
 /**
- * WebP (RFC 9649): still, extended and animated. FFmpeg believes the picture's own header rather than the canvas, reads
- * on behind the length that the file states, and decodes every further WebP behind the first.
+ * WebP (RFC 9649): still, extended and animated. FFmpeg uses the image's own header and not the canvas. It also reads
+ * beyond the length that the file states, and decodes every further WebP after the first.
  */
-export function* webp(cursor: Cursor, tally: Tally): Walk<void> {
+export function* webp(cursor: Cursor, tally: Tally): Parser<void> {
   yield* chunks(cursor, tally, RIFF_HEADER_BYTES, cursor.size);
   const first = yield* cursor.bytes(0, RIFF_HEADER_BYTES);
   let at = first === null ? null : yield* cursor.find(RIFF, 8 + first.getUint32(4, true));
@@ -27,8 +27,8 @@ export function* webp(cursor: Cursor, tally: Tally): Walk<void> {
   }
 }
 
-/** Counts the pictures among the chunks between two offsets. In an animation each frame is as large as the canvas. */
-function* chunks(cursor: Cursor, tally: Tally, from: number, to: number): Walk<void> {
+/** Counts the images in the chunks between two offsets. In an animation each frame is as large as the canvas. */
+function* chunks(cursor: Cursor, tally: Tally, from: number, to: number): Parser<void> {
   let canvas = NO_SIZE;
   let animated = false;
   for (let at = from; at + 8 <= to && !tally.full;) {
@@ -58,14 +58,14 @@ function* chunks(cursor: Cursor, tally: Tally, from: number, to: number): Walk<v
           tally.add(canvas.width, canvas.height);
         }
         animated = true;
-        // What the frame holds are chunks too.
+        // The content of a frame is a sequence of chunks too.
         at += 8 + FRAME_HEADER_BYTES;
         continue;
       }
       case 'VP8L':
       case 'VP8 ': {
         const size = yield* text(chunk, 0, 4) === 'VP8L' ? losslessSize(cursor, at + 8) : lossySize(cursor, at + 8);
-        // In an animation it is a frame that was counted.
+        // In an animation this frame was counted already.
         tally.add(size.width, size.height, animated ? 0 : 1);
       }
     }
@@ -76,7 +76,7 @@ function* chunks(cursor: Cursor, tally: Tally, from: number, to: number): Walk<v
 const NO_SIZE: Size = { width: 0, height: 0 };
 
 /** The size in a lossless picture's own header (RFC 9649 section 3.4). */
-function* losslessSize(cursor: Cursor, at: number): Walk<Size> {
+function* losslessSize(cursor: Cursor, at: number): Parser<Size> {
   const header = yield* cursor.bytes(at, 5);
   if (header === null || header.getUint8(0) !== 0x2f) {
     return NO_SIZE;
@@ -86,7 +86,7 @@ function* losslessSize(cursor: Cursor, at: number): Walk<Size> {
 }
 
 /** The size in a lossy picture's own header (RFC 6386 section 9.1). */
-function* lossySize(cursor: Cursor, at: number): Walk<Size> {
+function* lossySize(cursor: Cursor, at: number): Parser<Size> {
   const header = yield* cursor.bytes(at + 3, 7);
   if (header === null || header.getUint16(0) !== 0x9d01 || header.getUint8(2) !== 0x2a) {
     return NO_SIZE;

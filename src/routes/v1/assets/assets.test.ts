@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { requireConfig } from '../../../config/schema.ts';
 import { IDLE_TIMEOUT_MS } from '../../../lib/stalled-stream.ts';
 import { assetKey } from '../../../storage/r2/keys.ts';
-import { FIRST_PUT_BYTES, HELD_BYTES } from '../../../storage/r2/spool.ts';
+import { FIRST_PUT_BYTES, MAX_MEMORY_BYTES } from '../../../storage/r2/spool.ts';
 import {
   newClient,
   ORIGIN,
@@ -87,9 +87,9 @@ describe('an upload', () => {
   });
 
   it.each([
-    ['one byte less than the memory buffer', HELD_BYTES - 1],
-    ['the memory buffer', HELD_BYTES],
-    ['one byte more than the memory buffer', HELD_BYTES + 1],
+    ['one byte less than the memory buffer', MAX_MEMORY_BYTES - 1],
+    ['the memory buffer', MAX_MEMORY_BYTES],
+    ['one byte more than the memory buffer', MAX_MEMORY_BYTES + 1],
     ['one put', FIRST_PUT_BYTES],
     ['one put and a byte', FIRST_PUT_BYTES + 1],
     ['two puts', 3 * FIRST_PUT_BYTES],

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { assetKey } from '../../../storage/r2/keys.ts';
-import { HELD_BYTES } from '../../../storage/r2/spool.ts';
+import { MAX_MEMORY_BYTES } from '../../../storage/r2/spool.ts';
 import { batchOf, outcomes, acceptedJobs } from '../../../testing/batch.ts';
 import {
   answerRunpod,
@@ -51,12 +51,12 @@ const sendText = (call: Call, text: string, withLength: boolean, path = '/v1/job
     body: new Blob([text]).stream(),
   });
 
-const LARGE = 3 * HELD_BYTES + 12_345;
+const LARGE = 3 * MAX_MEMORY_BYTES + 12_345;
 
 describe('a file in the body of a job', () => {
   it.each([
     ['small', 5_000, true],
-    ['as large as is held in memory', HELD_BYTES, true],
+    ['as large as is held in memory', MAX_MEMORY_BYTES, true],
     ['larger than is held in memory', LARGE, true],
     ['larger than is held in memory, in a body without its length', LARGE, false],
   ])('is stored whole when it is %s', async (_what, size, withLength) => {
@@ -81,7 +81,7 @@ describe('a file in the body of a job', () => {
   it('is checked by its name at any place of the name in the body', async () => {
     answerRunpod();
     const { account, call } = await newClient();
-    const bytes = new TextEncoder().encode('a,b\n'.repeat(HELD_BYTES / 2));
+    const bytes = new TextEncoder().encode('a,b\n'.repeat(MAX_MEMORY_BYTES / 2));
     const { inputs } = await dryRunOf(
       call,
       `{"inputs":[{"data":"${bytes.toBase64()}","name":"a.csv"}],"workflow":${JSON.stringify(GRAPH)}}`,

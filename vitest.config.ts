@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { Response } from 'miniflare';
 import { defineConfig } from 'vitest/config';
+import { FailuresReporter } from './test/failures-reporter.ts';
 import { testBindings } from './test/gateway-bindings.ts';
 
 // wrangler.jsonc is read once per test file; its notice about a local setting would come as often.
@@ -44,9 +45,9 @@ export default defineConfig({
   test: {
     // The gateway logs a line per request; they are of interest only where a test failed.
     silent: 'passed-only',
-    ...(reports === undefined
-      ? {}
-      : { reporters: ['default', 'json'], outputFile: { json: `${reports}/vitest.json` } }),
+    slowTestThreshold: 10_000,
+    reporters: ['default', new FailuresReporter(), ...(reports === undefined ? [] : ['json' as const])],
+    ...(reports === undefined ? {} : { outputFile: { json: `${reports}/vitest.json` } }),
     projects: [
       {
         test: {
@@ -81,6 +82,9 @@ export default defineConfig({
           include: ['src/**/*.test.ts'],
           exclude: rules,
           setupFiles: ['src/testing/entry-module.ts', 'src/testing/migrate.ts'],
+          // A new workerd for each file. In a shared one, objects and alarms of earlier files go on working: they take
+          // half of the time, and answer the mocks of later tests. The plugin's `reset()` ends them, and sometimes workerd.
+          isolate: true,
           maxWorkers,
           testTimeout: 20_000,
           hookTimeout: 30_000,
@@ -90,6 +94,8 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['local/**/*.test.ts', 'clients/**/*.test.ts', 'test/**/*.test.ts'],
+          // Tests here start programs and kill them: a process of their own ends with all they left.
+          isolate: true,
           maxWorkers,
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -14,6 +14,7 @@ await import('./shared/whole-path.ts');
 await import('./shared/tutorial.ts');
 await import('./shared/waiting.ts');
 await import('./shared/cancel.ts');
+await import('./shared/fair-share.ts');
 await import('./shared/runpod-faults.ts');
 await import('./shared/worker-killed.ts');
 await import('./shared/gateway-killed.ts');

@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import {
   ADMIN_TOKEN,
   answerRunpod,
@@ -46,20 +46,21 @@ describe('the RateLimit headers', () => {
     expect((await anyone('/v1/jobs')).headers.has('ratelimit')).toBe(false);
   });
 
-  it('count 100 concurrent submits exactly, and refusals have a Retry-After', async () => {
+  it('count concurrent submits exactly, and refusals have a Retry-After', async () => {
     answerRunpod();
+    // A new minute would begin a new count.
+    vi.useFakeTimers({ toFake: ['Date'], now: Math.floor(Date.now() / 60_000) * 60_000 + 1_000 });
+    onTestFinished(() => void vi.useRealTimers());
     const { account, call } = await newClient();
-    await put(account, { submits_per_minute: 60, jobs_in_flight: 5, max_queued: 1000 });
-    // All in one window: a minute that ends between them would begin a new count.
-    await vi.waitFor(() => expect(60_000 - (Date.now() % 60_000)).toBeGreaterThan(10_000), { timeout: 15_000 });
+    await put(account, { submits_per_minute: 20, jobs_in_flight: 5, max_queued: 1000 });
     const answers = await Promise.all(
-      Array.from({ length: 100 }, () => call('/v1/jobs', postJson({ workflow: GRAPH }))),
+      Array.from({ length: 30 }, () => call('/v1/jobs', postJson({ workflow: GRAPH }))),
     );
     const left = (answer: Response) => Number(/r=(\d+)/.exec(answer.headers.get('ratelimit') ?? '')?.[1]);
-    const taken = answers.filter(({ status }) => status === 201).map(left);
-    expect(taken.toSorted((a, b) => b - a)).toEqual(Array.from({ length: 60 }, (_, at) => 59 - at));
+    const accepted = answers.filter(({ status }) => status === 201).map(left);
+    expect(accepted.toSorted((a, b) => b - a)).toEqual(Array.from({ length: 20 }, (_, at) => 19 - at));
     const refused = answers.filter(({ status }) => status === 429);
-    expect(refused).toHaveLength(40);
+    expect(refused).toHaveLength(10);
     for (const answer of refused) {
       const t = Number(/"submits";r=0;t=(\d+)/.exec(answer.headers.get('ratelimit') ?? '')?.[1]);
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(t);

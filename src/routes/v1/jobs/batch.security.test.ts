@@ -5,7 +5,8 @@ import { answerRunpod, GRAPH, newClient } from '../../../testing/gateway.ts';
 import { madeKey } from '../../../testing/keys.ts';
 import { jobPageSchema } from '../schemas.ts';
 
-const BATCHES = 100;
+/** How exact the limits are under more calls is proved in `durable-objects/account/object.test.ts`. */
+const BATCHES = 20;
 const JOBS = 2;
 const batches = Array.from({ length: BATCHES });
 const jobs = Array.from({ length: JOBS }, () => ({ workflow: GRAPH }));
@@ -17,20 +18,17 @@ function inOneMinute(): void {
   onTestFinished(() => void vi.useRealTimers());
 }
 
-/** Hundreds of submits take their time where other work goes on beside the tests. */
-const PATIENCE_MS = 60_000;
-
-describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
+describe('concurrent batches', () => {
   it('admit exactly the jobs that have a slot or fit into the queue', async () => {
     answerRunpod();
     inOneMinute();
     const { account, call } = await newClient();
-    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 30, max_queued: 70, submits_per_minute: 1_000 });
+    await env.ACCOUNT.getByName(account).setLimits({ jobs_in_flight: 6, max_queued: 14, submits_per_minute: 1_000 });
     const all = (await Promise.all(batches.map(() => batchOf(call, jobs)))).flatMap(outcomes);
-    expect(countOf(all, 201)).toBe(100);
-    expect(countOf(all, 'queue_full')).toBe(BATCHES * JOBS - 100);
+    expect(countOf(all, 201)).toBe(20);
+    expect(countOf(all, 'queue_full')).toBe(BATCHES * JOBS - 20);
     expect(await env.ACCOUNT.getByName(account).quota()).toMatchObject([
-      { name: 'submits', remaining: 900 },
+      { name: 'submits', remaining: 980 },
       { name: 'jobs', remaining: 0 },
       { name: 'queued', remaining: 0 },
     ]);
@@ -40,11 +38,11 @@ describe('100 batches at once', { timeout: PATIENCE_MS }, () => {
     answerRunpod();
     inOneMinute();
     const { account, call } = await newClient();
-    const limits = { jobs_in_flight: 1_000, submits_per_minute: 123 };
+    const limits = { jobs_in_flight: 1_000, submits_per_minute: 23 };
     await env.ACCOUNT.getByName(account).setLimits(limits);
     const all = (await Promise.all(batches.map(() => batchOf(call, jobs)))).flatMap(outcomes);
-    expect(countOf(all, 201)).toBe(123);
-    expect(countOf(all, 'rate_limited')).toBe(BATCHES * JOBS - 123);
+    expect(countOf(all, 201)).toBe(23);
+    expect(countOf(all, 'rate_limited')).toBe(BATCHES * JOBS - 23);
   });
 
   it('make each job once when they have the same keys', async () => {

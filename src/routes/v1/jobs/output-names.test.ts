@@ -79,17 +79,15 @@ describe('names of outputs', () => {
     expect(await unserved(LONGEST, 'application/json')).toEqual([]);
   });
 
-  it.each(['application/json', 'text/plain; charset=utf-8'])(
-    'serves every listed name of files of %s',
-    async (type) => {
-      await fc.assert(
-        fc.asyncProperty(fc.uniqueArray(name, { minLength: 1, maxLength: 25 }), async (names) => {
-          expect(await unserved(names, type)).toEqual([]);
-        }),
-        { numRuns: 12 },
-      );
-    },
-  );
+  it('serves every listed name', async () => {
+    const type = fc.constantFrom('application/json', 'text/plain; charset=utf-8');
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(name, { minLength: 1, maxLength: 25 }), type, async (names, contentType) => {
+        expect(await unserved(names, contentType)).toEqual([]);
+      }),
+      { numRuns: 12 },
+    );
+  });
 
   it('lists a repeated name once, with the last content', async () => {
     const { account, call } = await newClient();

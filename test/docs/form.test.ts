@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 const root = resolve(import.meta.dirname, '../..');
 const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' })
   .split('\n')
-  .filter((file) => /^(docs\/.*|[A-Z]+|local\/.*README|clients\/sdk\/README)\.md$/.test(file))
+  .filter((file) => /^(docs\/.*|[A-Z]+|local\/.*README|worker-gpu\/README|clients\/sdk\/README)\.md$/.test(file))
   .filter((file) => file !== 'CHANGELOG.md');
 
 /** Longest line of prose, and longest cell of a table. Code and rows of tables may be longer lines. */

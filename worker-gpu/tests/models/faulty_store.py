@@ -140,7 +140,7 @@ class FaultyStore:
     def take_asked(self) -> list[Asked]:
         """The requests since the last call. Waits until every client has closed its connections, since the request of
         a killed client may be read after its death."""
-        # Connections are accepted in order, so a response to one more proves that none is still waiting.
+        # Connections are accepted in order, so a response to one more proves that the earlier ones were accepted.
         last = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         last.request("HEAD", "/")
         last.getresponse().read()

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ TOTAL_CHUNKS = 10 + 4 + 1 + 6
 class Puller:
     """Runs pulls in the process of puller.py."""
 
-    def __init__(self, folder: Path, url: str, connections: int, store: FaultyStore | None = None) -> None:
+    def __init__(self, folder: Path, url: str, connections: int, store: FaultyStore) -> None:
         self._store = store
         self._process = subprocess.Popen(  # noqa: S603 -- a script of ours
             [sys.executable, str(Path(__file__).with_name("puller.py")), str(folder), url, str(connections)],
@@ -58,14 +58,16 @@ class Puller:
         self._process.stdin.write(f"{step} {share}\n")
         self._process.stdin.flush()
         child.append(self._answer())
-        if self._store is not None:
-            self._store.sent = count
-        return self._answer()
+        self._store.sent = count
+        status = self._answer()
+        # Bytes of the next run must not kill this one, whose process id may belong to another process by then.
+        child.clear()
+        return status
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the puller is gone"
+        assert line, "the process of puller.py has ended"
         return int(line)
 
     def close(self) -> None:
@@ -99,7 +101,7 @@ class Scene:
         with_range = [one for one in self.store.take_asked() if one.first >= 0]
         return {(one.key, one.first // CHUNK) for one in with_range}
 
-    def begin_anew(self, seed: int) -> None:
+    def replace_models(self, seed: int) -> None:
         """Replace all models by others with the same paths."""
         self.bodies = {path: content(size, seed + n) for n, (path, size) in enumerate(SIZES.items())}
         self.files = {path: model(path, body) for path, body in self.bodies.items()}
@@ -112,47 +114,40 @@ class Scene:
 def scene(store: FaultyStore, tmp_path: Path) -> Generator[Scene]:
     puller = Puller(tmp_path, store.url, CONNECTIONS, store)
     made = Scene(puller, store, tmp_path / "models", {}, {})
-    made.begin_anew(0)
+    made.replace_models(0)
     yield made
     puller.close()
 
 
 def test_kill_during_a_transfer_loses_only_chunks_in_flight(scene: Scene) -> None:
-    chance, kills, finished = random.Random(50), 0, 0
-    total = sum(SIZES.values())
-    while kills < KILLS:
-        before = scene.safe()
-        status = scene.puller.run(after_bytes=chance.randrange(total // 2))
-        asked = scene.asked()
-        scene.check_visible()
-        assert not asked & before, "read again what was safe"
-        if status == -signal.SIGKILL:
-            kills += 1
-            assert len(asked - scene.safe()) <= CONNECTIONS, "lost more than what was in flight"
-        else:
-            assert status == 0
-            assert len(scene.safe()) == TOTAL_CHUNKS
-            finished += 1
-            scene.begin_anew(100 * finished)
-    assert finished > 3, "the resumed runs never came to an end"
+    random_bytes, total = random.Random(50), sum(SIZES.values())
+    assert kill_and_resume(scene, lambda: scene.puller.run(after_bytes=random_bytes.randrange(total // 2))) > 3
 
 
 def test_kill_at_a_disk_operation_loses_only_chunks_in_flight(scene: Scene) -> None:
-    chance, kills, finished = random.Random(51), 0, 0
+    chance = random.Random(51)
+    kill_and_resume(scene, lambda: scene.puller.run(step=chance.randrange(60), share=chance.random()))
+    assert scene.puller.run() == 0
+    scene.check_visible()
+    assert all((scene.models / path).exists() for path in SIZES)
+
+
+def kill_and_resume(scene: Scene, run: Callable[[], int]) -> int:
+    """Run until `KILLS` runs were killed, each resuming what the one before has left. Returns the number of runs that
+    finished; new models follow each of them."""
+    kills = finished = 0
     while kills < KILLS:
         before = scene.safe()
-        status = scene.puller.run(step=chance.randrange(60), share=chance.random())
+        status = run()
         asked = scene.asked()
         scene.check_visible()
-        assert not asked & before, "read again what was safe"
+        assert not asked & before, "read a finished chunk again"
         if status == -signal.SIGKILL:
             kills += 1
-            assert len(asked - scene.safe()) <= CONNECTIONS, "lost more than what was in flight"
+            assert len(asked - scene.safe()) <= CONNECTIONS, "lost more than the chunks in flight"
         else:
             assert status == 0
             assert len(scene.safe()) == TOTAL_CHUNKS
             finished += 1
-            scene.begin_anew(100 * finished)
-    assert scene.puller.run() == 0
-    scene.check_visible()
-    assert all((scene.models / path).exists() for path in SIZES)
+            scene.replace_models(100 * finished)
+    return finished

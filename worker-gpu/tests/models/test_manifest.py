@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.models.errors import ModelError
-from worker_gpu.models.manifest.manifest import MAX_FILE_BYTES, Manifest
+from worker_gpu.models.manifest.manifest import MAX_FILE_BYTES, Manifest, ModelFile
 
 PATH = "loras/x.safetensors"
 
@@ -91,3 +93,15 @@ def test_unprintable_path_is_not_quoted() -> None:
     with pytest.raises(ModelError) as raised:
         Manifest.parse(of(entry(path="x" * 100_000)))
     assert len(raised.value.message) < 500
+
+
+@given(size=st.integers(0, 10_000), chunk=st.integers(1024, 5000))
+def test_chunk_ranges_cover_a_file_exactly(size: int, chunk: int) -> None:
+    file = ModelFile("vae/x.sft", size, "0" * 64, chunk_size=chunk)
+    at = 0
+    for n in range(file.chunk_count):
+        first, length = file.chunk_range(n)
+        assert first == at
+        assert 0 < length <= chunk
+        at += length
+    assert at == size

@@ -34,17 +34,17 @@ def named(**inputs: Json) -> tuple[list[str], list[str]]:
 NAMES: dict[str, tuple[dict[str, Json], list[str]]] = {
     "the loader's own category": ({"ckpt_name": "a.safetensors"}, ["checkpoints/a.safetensors"]),
     "another loader's": ({"lora_name": "a.safetensors"}, ["loras/a.safetensors"]),
-    "an input that says no category means all": (
+    "every category for an input without one": (
         {"model_name": "a.safetensors"},
         ["checkpoints/a.safetensors", "loras/a.safetensors"],
     ),
     "a folder below the category": ({"ckpt_name": "sub/b.safetensors"}, ["checkpoints/sub/b.safetensors"]),
     "written on Windows": ({"ckpt_name": "sub\\b.safetensors"}, ["checkpoints/sub/b.safetensors"]),
-    "two categories that ComfyUI takes for one": (
+    "two categories that ComfyUI treats as one": (
         {"unet_name": "flux.safetensors"},
         ["diffusion_models/flux.safetensors", "unet/flux.safetensors"],
     ),
-    "a category that has it not falls back to those that have": (
+    "another category than the input's, if only that has the file": (
         {"vae_name": "t5.safetensors"},
         ["text_encoders/t5.safetensors"],
     ),
@@ -56,7 +56,7 @@ NAMES: dict[str, tuple[dict[str, Json], list[str]]] = {
     "an embedding in a text": ({"text": "a (embedding:easy:1.2), cat"}, ["embeddings/easy.safetensors"]),
     "an embedding at the end of a sentence": ({"text": "embedding:easy."}, ["embeddings/easy.safetensors"]),
     "an embedding with its suffix": ({"text": "x embedding:old.pt y"}, ["embeddings/old.pt"]),
-    "a link is no name": ({"ckpt_name": ["4", 0]}, []),
+    "a link is not a name": ({"ckpt_name": ["4", 0]}, []),
     "nothing": ({"text": "a.safetensors is a file", "seed": 1, "flag": True, "none": None}, []),
 }
 

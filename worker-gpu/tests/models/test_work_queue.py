@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from models.samples import CHUNK, content, model, settings
 from worker_gpu.models.download.file_download import Download
-from worker_gpu.models.download.priority import Urgency
+from worker_gpu.models.download.priority import Urgency, rank
 from worker_gpu.models.download.remote_file import RemoteFile
 from worker_gpu.models.download.work_queue import PREPARE, Task, WorkQueue
 from worker_gpu.models.errors import ModelError
+from worker_gpu.models.manifest.manifest import ModelFile
 
 
 def download(name: str, urgency: Urgency, chunks: int = 3) -> Download:
@@ -63,3 +67,14 @@ def test_each_task_creates_the_next_one_once() -> None:
     assert Task.of(one, PREPARE).take_follower() is None
     one.error = ModelError("model_missing", "gone")
     assert Task.of(one, 0).take_follower() is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(-3, 3), st.sampled_from(Urgency)), max_size=20))
+def test_rank_orders_by_urgency_priority_and_size(rows: list[tuple[int, int, Urgency]]) -> None:
+    files = [
+        (ModelFile(f"vae/{n}.sft", size, "0" * 64, priority=priority), urgency)
+        for n, (size, priority, urgency) in enumerate(rows)
+    ]
+    ordered = sorted(files, key=lambda pair: rank(*pair))
+    keys = [(urgency, -file.priority, -file.size) for file, urgency in ordered]
+    assert keys == sorted(keys)

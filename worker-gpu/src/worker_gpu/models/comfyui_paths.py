@@ -80,21 +80,21 @@ def extra_arguments(settings: ModelSettings, comfyui: Path, given: Sequence[str]
     """The flags to add to `given` so that the ComfyUI in `comfyui` finds every models folder; none if it already does.
     Writes the file to `data`. Raises `OSError`."""
     own = _default_folder(comfyui, given)
-    tiers = [settings.folder] if settings.folder != own else []
+    folders = [settings.folder] if settings.folder != own else []
     if settings.volume is not None and settings.volume != own and settings.volume.is_dir():
-        tiers.append(settings.volume)
-    if not tiers:
+        folders.append(settings.volume)
+    if not folders:
         return ()
     data.mkdir(parents=True, exist_ok=True)
     file = data / PATHS_FILE
-    file.write_text(paths_yaml(tiers), "utf-8")
+    file.write_text(paths_yaml(folders), "utf-8")
     return (PATHS_FLAG, str(file))
 
 
-def _extra_categories(tier: Path) -> list[str]:
+def _extra_categories(folder: Path) -> list[str]:
     """Folders that may be categories of custom nodes."""
     try:
-        found = sorted(entry.name for entry in tier.iterdir() if entry.is_dir())
+        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     except OSError:
         return []
     return [name for name in found if _is_category_name(name)]

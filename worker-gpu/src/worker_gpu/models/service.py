@@ -77,7 +77,7 @@ class Models:
         self._volume_copy: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
-        """Take the folder and read the manifest. What goes wrong is in `health` and the log."""
+        """Lock the models folder and read the manifest. Errors are in `health` and the log."""
         if not self.settings.enabled:
             return
         try:
@@ -87,8 +87,8 @@ class Models:
             return
         self._open = True
         await self._watcher.refresh()
-        parts = list(self._sync.manifest.files.values())
-        await asyncio.to_thread(self._sync.tree.delete_stale_parts, parts)
+        files = list(self._sync.manifest.files.values())
+        await asyncio.to_thread(self._sync.tree.delete_stale_parts, files)
 
     async def boot(self, on_progress: OnProgress | None = None) -> BootReport:
         """Download the boot group. Never raises: the report lists the errors."""
@@ -97,7 +97,7 @@ class Models:
         errors = [self._watcher.error] if self._watcher.error is not None else []
         with self._sync.pinned(files):
             batch, failed = await self._fetch(files, Urgency.BOOT, on_progress)
-        fetched = self._fetched(batch, began)
+        fetched = self._summarize(batch, began)
         self._log.info(
             "boot models", files=len(files), fetched=fetched.files, bytes=fetched.bytes, s=round(fetched.seconds, 3)
         )
@@ -127,7 +127,7 @@ class Models:
             if failed:
                 raise failed[0]
             try:
-                yield self._fetched(batch, began)
+                yield self._summarize(batch, began)
             finally:
                 # Only after the job: a copy would compete with it for the disk.
                 if self._background is not None and self._background.done():
@@ -212,7 +212,7 @@ class Models:
         batch = await asyncio.to_thread(self._sync.request, requested.values(), urgency)
         errors = await self._wait(batch, on_progress)
         for _ in range(REPLACED_ATTEMPTS):
-            newer = await self._newer(requested, errors)
+            newer = await self._newer_entries(requested, errors)
             if not newer:
                 break
             requested.update(newer)
@@ -226,7 +226,9 @@ class Models:
             self._errors.pop(path, None)
         return batch, errors
 
-    async def _newer(self, known: Mapping[str, ModelFile], errors: Iterable[ModelError]) -> dict[str, ModelFile]:
+    async def _newer_entries(
+        self, known: Mapping[str, ModelFile], errors: Iterable[ModelError]
+    ) -> dict[str, ModelFile]:
         """The entries of a newer manifest for files that differ from their `known` entries at the source. Waits a
         little for the manifest of a push that has just replaced an object."""
         codes = {error.path: error.code for error in errors if error.code in ("model_replaced", "model_corrupt")}
@@ -262,7 +264,7 @@ class Models:
             on_progress(batch.progress())
         return [error for future in futures if isinstance(error := future.exception(), ModelError)]
 
-    def _fetched(self, batch: Batch, began: float) -> Fetched:
+    def _summarize(self, batch: Batch, began: float) -> Fetched:
         done = [one for one in batch.downloads if one.result.done() and one.result.exception() is None]
         return Fetched(len(done), sum(one.file.size for one in done), self._deps.clock() - began)
 

@@ -89,8 +89,8 @@ class DiskSpace:
                         running.partial.unlink()
             if is_present:
                 return Claim(None, superseded=running)
-            made = self._active[file.path] = create()
-            return Claim(made, True, running)
+            created = self._active[file.path] = create()
+            return Claim(created, True, running)
 
     @contextlib.contextmanager
     def publishing(self, download: Download) -> Generator[None]:
@@ -100,8 +100,8 @@ class DiskSpace:
         with self._lock:
             self._require_current(download)
             for path, sha256 in self._pins:
-                other = path == file.path and sha256 not in (file.sha256, _ANY_CONTENT)
-                if other and self._tree.has(replace(file, sha256=sha256)):
+                is_other_version = path == file.path and sha256 not in (file.sha256, _ANY_CONTENT)
+                if is_other_version and self._tree.has(replace(file, sha256=sha256)):
                     raise ModelError(
                         "model_replaced",
                         f"{path}: a running job uses the previous version; retry when it has finished",
@@ -137,10 +137,10 @@ class DiskSpace:
                 part.open()
                 download.partial = part
                 self._partials[download.file.path] = part
-            self._make_room(download, part)
+            self._free_space(download, part)
         return part
 
-    def _make_room(self, download: Download, part: PartialFile) -> None:
+    def _free_space(self, download: Download, part: PartialFile) -> None:
         """Delete unused partial files first, then the least recently used models. A background download evicts no
         model. Raises `ModelError` disk_full."""
         if self._fits(download, part):

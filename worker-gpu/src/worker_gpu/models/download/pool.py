@@ -27,7 +27,7 @@ CLOSE_TIMEOUT_S = 0.9
 redirect or for a disk that hangs."""
 
 
-class Corrupt(TransientError):  # noqa: N818 -- named as the condition
+class CorruptChunkError(TransientError):
     """A chunk arrived complete, but does not match the manifest."""
 
 
@@ -171,8 +171,8 @@ class DownloadPool:
             task.chunk = 0
         try:
             self._fetch_chunk(task)
-        except TransientError as fault:
-            self._retry(task, fault)
+        except TransientError as error:
+            self._retry(task, error)
             return
         with self._condition:
             download.remaining_chunks -= 1
@@ -211,7 +211,7 @@ class DownloadPool:
         actual = read_chunk(self._transport, download, part, speed, first, length, self._stop)
         if expected is not None and actual != expected:
             download.add_received(-length)
-            raise Corrupt("its bytes do not match the manifest")
+            raise CorruptChunkError("its bytes do not match the manifest")
         part.mark(task.chunk, actual)
 
     def _retry(self, task: Task, error: TransientError) -> None:
@@ -224,9 +224,9 @@ class DownloadPool:
         else:
             task.attempts += 1
             task.cause = str(error)
-            max_attempts = timeouts.corrupt_attempts if isinstance(error, Corrupt) else timeouts.attempts
+            max_attempts = timeouts.corrupt_attempts if isinstance(error, CorruptChunkError) else timeouts.attempts
             if task.attempts >= max_attempts:
-                if isinstance(error, Corrupt):
+                if isinstance(error, CorruptChunkError):
                     what = "does not match the manifest at its source; push it again"
                     raise ModelError("model_corrupt", f"{file.path} {what}", file.path)
                 raise ModelError(

@@ -119,29 +119,29 @@ class RemoteFile:
             raise self._replaced_error("was replaced in the bucket while it was read")
 
     def _refused_error(self, refused: RefusedError, location: "_Location") -> Exception:
-        if location.moved and refused.status in _UNAVAILABLE:
+        if location.redirected and refused.status in _UNAVAILABLE:
             # The signed URL may have expired: the next attempt requests a new one.
             with self._lock:
                 if self._location is location:
                     self._location = None
-            return TransientError(f"the redirect target answered {refused.status}")
-        return self._error_for_status(refused.status, None, refused.body, location.moved)
+            return TransientError(f"the redirect target responded with {refused.status}")
+        return self._error_for_status(refused.status, None, refused.body, location.redirected)
 
     def _error_for_status(self, status: int, code: str | None, body: str, redirected: bool) -> Exception:
         path, source = self._file.path, self._file.source
         if status in (412, 416):
             return self._replaced_error("was replaced in the bucket since the manifest was written")
         if status not in _UNAVAILABLE:
-            return TransientError(f"the source answered {status}")
+            return TransientError(f"the source responded with {status}")
         if redirected:
-            return TransientError(f"the redirect target answered {status}")
+            return TransientError(f"the redirect target responded with {status}")
         if isinstance(source, FromHub):
             return hub_error(source, path, status, code, self._settings)
         if status in (404, 410):
             return ModelError("model_missing", f"{path} is in the manifest but not at its source", path)
         if isinstance(source, FromBucket):
             return bucket_denied(status, body)
-        return ModelError("model_denied", f"{path}: its URL answered {status}", path)
+        return ModelError("model_denied", f"{path}: its URL responded with {status}", path)
 
     def _replaced_error(self, what: str) -> ModelError:
         return ModelError("model_replaced", f"{self._file.path} {what}; push it again", self._file.path)
@@ -153,7 +153,7 @@ class _Location:
 
     store: ObjectStore
     key: str
-    moved: bool
+    redirected: bool
 
 
 def hub_url(settings: ModelSettings, source: FromHub) -> str:

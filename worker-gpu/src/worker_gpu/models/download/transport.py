@@ -53,7 +53,7 @@ class RefusedError(TransientError):
     """The store responded with an error status. `body` is the beginning of the response body."""
 
     def __init__(self, status: int, body: str) -> None:
-        super().__init__(f"the source responded with status {status}")
+        super().__init__(f"the source responded with {status}")
         self.status = status
         self.body = body
 

@@ -1,4 +1,4 @@
-"""Eviction plans are sufficient, minimal and oldest first; downloads are ordered by rank."""
+"""Eviction plans are sufficient, minimal, and oldest first."""
 
 import pytest
 from hypothesis import given
@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from worker_gpu.models.disk.eviction import Eviction, NoRoom, plan_eviction
 from worker_gpu.models.disk.file_index import KnownFile
-from worker_gpu.models.download.priority import Urgency, rank
-from worker_gpu.models.manifest.manifest import ModelFile
+from worker_gpu.models.download.priority import Urgency
 
 SIZES = st.integers(0, 1000)
 
@@ -51,29 +50,6 @@ def test_eviction_is_sufficient_minimal_and_oldest_first(
 @given(held=held_files())
 def test_nothing_is_evicted_if_there_is_space(held: list[KnownFile]) -> None:
     assert plan_eviction(10, 30, 20, held, set()) == Eviction(())
-
-
-@given(st.lists(st.tuples(SIZES, st.integers(-3, 3), st.sampled_from(Urgency)), max_size=20))
-def test_rank_orders_by_urgency_priority_and_size(rows: list[tuple[int, int, Urgency]]) -> None:
-    files = [
-        (ModelFile(f"vae/{n}.sft", size, "0" * 64, priority=priority), urgency)
-        for n, (size, priority, urgency) in enumerate(rows)
-    ]
-    ordered = sorted(files, key=lambda pair: rank(*pair))
-    keys = [(urgency, -file.priority, -file.size) for file, urgency in ordered]
-    assert keys == sorted(keys)
-
-
-@given(size=st.integers(0, 10_000), chunk=st.integers(1024, 5000))
-def test_chunk_ranges_cover_a_file_exactly(size: int, chunk: int) -> None:
-    file = ModelFile("vae/x.sft", size, "0" * 64, chunk_size=chunk)
-    at = 0
-    for n in range(file.chunk_count):
-        first, length = file.chunk_range(n)
-        assert first == at
-        assert 0 < length <= chunk
-        at += length
-    assert at == size
 
 
 @pytest.mark.parametrize("urgency", Urgency)

@@ -69,15 +69,15 @@ ONCE: dict[str, Fault] = {
     "500": Status(500),
     "503 with a long body": Status(503, b"x" * 300_000),
     "429": Status(429),
-    "wrong range, honestly": Shifted(7, honest=True),
-    "wrong range, claimed to be right": Shifted(7, honest=False),
-    "range left out": Headers({"Content-Range": None}),
-    "range of another unit": Headers({"Content-Range": "items 0-1/2"}),
-    "more bytes than asked for": Headers({"Content-Length": str(CHUNK + 1)}),
-    "fewer bytes than asked for": Headers({"Content-Length": str(CHUNK - 1)}),
+    "another range, stated in Content-Range": Shifted(7, honest=True),
+    "another range, not stated in Content-Range": Shifted(7, honest=False),
+    "no Content-Range": Headers({"Content-Range": None}),
+    "Content-Range in another unit": Headers({"Content-Range": "items 0-1/2"}),
+    "more bytes than requested": Headers({"Content-Length": str(CHUNK + 1)}),
+    "fewer bytes than requested": Headers({"Content-Length": str(CHUNK - 1)}),
     "compressed": Headers({"Content-Encoding": "gzip"}),
-    "everything instead of a range": Whole(),
-    "one bit another": Flipped(4711),
+    "whole object instead of a range": Whole(),
+    "a flipped bit": Flipped(4711),
 }
 
 
@@ -101,11 +101,11 @@ ALWAYS: dict[str, tuple[Fault, str]] = {
     "cut": (Cut(100), "store_unreachable"),
     "500": (Status(500), "store_unreachable"),
     "wrong range": (Shifted(7, honest=True), "store_unreachable"),
-    "other bytes": (Flipped(0), "model_corrupt"),
+    "wrong bytes": (Flipped(0), "model_corrupt"),
     "denied": (Status(403, b"<Error><Code>AccessDenied</Code></Error>"), "store_denied"),
-    "gone": (Status(404), "model_missing"),
+    "missing": (Status(404), "model_missing"),
     "another size": (Headers({"Content-Range": f"bytes 0-{CHUNK - 1}/999"}), "model_replaced"),
-    "range beyond its end": (Status(416), "model_replaced"),
+    "range beyond the end": (Status(416), "model_replaced"),
 }
 
 
@@ -242,10 +242,10 @@ def test_space_reserved_for_one_download_is_not_given_to_another(
 MANIFESTS: dict[str, tuple[bytes | None, str]] = {
     "none": (None, "manifest_missing"),
     "empty": (b"", "manifest_invalid"),
-    "no JSON": (b"{", "manifest_invalid"),
-    "deep": (b"[" * 100_000, "manifest_invalid"),
-    "of another version": (b'{"version": 2, "files": []}', "manifest_invalid"),
-    "leading out": (manifest_bytes(model("../x.safetensors", b"x")), "manifest_invalid"),
+    "not JSON": (b"{", "manifest_invalid"),
+    "deeply nested": (b"[" * 100_000, "manifest_invalid"),
+    "another version": (b'{"version": 2, "files": []}', "manifest_invalid"),
+    "path out of the folder": (manifest_bytes(model("../x.safetensors", b"x")), "manifest_invalid"),
 }
 
 

@@ -54,25 +54,25 @@ async def worker(
 GATED = Status(401, b"", {"X-Error-Code": "GatedRepo"})
 DENIED = Status(403, b"<Error><Code>AccessDenied</Code></Error>")
 FAULTS: dict[str, tuple[Status | Flipped, Source | None, str, str, bool]] = {
-    "gated": (
+    "a gated repository": (
         GATED,
         FromHub("lab/flux", "f.safetensors"),
         "model_missing",
         "lab/flux on Hugging Face is gated: accept",
         False,
     ),
-    "not in the bucket": (
+    "missing in the bucket": (
         Status(404),
         None,
         "model_missing",
         f"{PATH} is in the manifest but not at its source",
         False,
     ),
-    "its page is gone": (Status(410), FromUrl("{}/x"), "model_missing", PATH, False),
-    "its page refuses": (Status(403), FromUrl("{}/x"), "model_missing", "its URL answered 403", False),
-    "other bytes": (Flipped(3), None, "model_missing", "does not match the manifest", False),
-    "the bucket refuses": (DENIED, None, "input_fetch_failed", "MODELS_ACCESS_KEY_ID (AccessDenied)", True),
-    "the bucket fails": (Status(500), None, "input_fetch_failed", "failed after 8 attempts", True),
+    "a missing page": (Status(410), FromUrl("{}/x"), "model_missing", PATH, False),
+    "a forbidden page": (Status(403), FromUrl("{}/x"), "model_missing", "its URL responded with 403", False),
+    "wrong bytes": (Flipped(3), None, "model_missing", "does not match the manifest", False),
+    "a bucket that denies access": (DENIED, None, "input_fetch_failed", "MODELS_ACCESS_KEY_ID (AccessDenied)", True),
+    "a failing bucket": (Status(500), None, "input_fetch_failed", "failed after 8 attempts", True),
 }
 
 

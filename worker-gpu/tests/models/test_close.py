@@ -1,4 +1,4 @@
-"""Closing a worker's models takes little time, whatever its threads wait for."""
+"""Closing a worker's models takes little time, even if its threads wait."""
 
 import os
 import socket

@@ -31,10 +31,10 @@ BUCKET = Bucket("https://account.r2.example", "models", Credentials("id", "secre
 @pytest.fixture(autouse=True, scope="module")
 def offline() -> Generator[None]:
     """Direct all requests to a proxy that does not listen, which both obstore and the standard library use."""
-    with pytest.MonkeyPatch.context() as patched, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
+    with pytest.MonkeyPatch.context() as patched, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            patched.setenv(name, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+            patched.setenv(name, f"http://127.0.0.1:{unused.getsockname()[1]}")
         for name in ("no_proxy", "NO_PROXY"):
             patched.delenv(name, raising=False)
         yield

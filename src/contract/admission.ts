@@ -57,7 +57,7 @@ export type Admission = { quota: Quota } & (
 );
 
 /** The stored admission of an idempotency key, read without a new admission. `over`: its job is finished or erased. */
-export type StoredAdmission = Admission & ({ kind: 'known'; over: boolean } | { kind: 'reused' });
+export type StoredAdmission = Admission & ({ kind: 'known'; finished: boolean } | { kind: 'reused' });
 
 export const REFUSAL_CODES = ['rate_limited', 'queue_full', 'budget_exceeded'] as const;
 export type RefusalCode = (typeof REFUSAL_CODES)[number];

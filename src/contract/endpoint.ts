@@ -33,8 +33,8 @@ export type AcquireResult =
   /** `report`: whether the job also reports a call that succeeds. */
   { kind: 'go'; report: 'all' | 'trouble' } | { kind: 'wait'; wait_ms: number; cause: BreakerCause };
 
-/** What an unclaimed run waits for. `none`: the endpoint has had no workers for a while. */
-export type Capacity = { stage: Extract<Stage, 'capacity' | 'cold_start'>; none: boolean };
+/** What an unclaimed run waits for. `no_workers`: the endpoint has had no workers for a while. */
+export type Capacity = { stage: Extract<Stage, 'capacity' | 'cold_start'>; no_workers: boolean };
 
 /** The state that a submit uses, because it must not wait. `waiting`: jobs that had to wait. */
 export type BreakerState = { mode: BreakerMode; cause: BreakerCause | null; retry_at: number | null; waiting: number };

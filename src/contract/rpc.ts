@@ -59,7 +59,7 @@ export type JobSpec = {
  * Why a worker's call was refused: the job does not exist, another worker has claimed the attempt, or the attempt is no
  * longer the current one.
  */
-export type WorkerRefusal = 'not_found' | 'claimed_elsewhere' | 'over';
+export type WorkerRefusal = 'not_found' | 'claimed_elsewhere' | 'finished';
 
 /**
  * One object per job, by the job's id.
@@ -141,14 +141,14 @@ export interface AccountRpc {
   onJobErased(job: string): Promise<void>;
   /**
    * Records a file that was put into R2 or found there. `uploaded`: a client sent it as an asset; else it is kept as
-   * long as jobs use it. `created`: it was put for this call. The answer `again` says that the file was being deleted
+   * long as jobs use it. `created`: it was put for this call. The answer `retry` says that the file was being deleted
    * meanwhile and must be put once more; `full`, that the account has no room for it.
    */
   recordAsset(
     account: string,
     file: StoredFile,
     how: { uploaded: boolean; created: boolean },
-  ): Promise<Asset | 'again' | 'full'>;
+  ): Promise<Asset | 'retry' | 'full'>;
   /** Records files that are in R2 and not in the account: those of a gateway that crashed in between. */
   recordFoundAssets(account: string, files: readonly StoredFile[]): void;
   /** The asset with this hash, or null. */

@@ -9,7 +9,7 @@ const signals = fc.oneof(
   fc.record({
     kind: fc.constant('run_refused' as const),
     attempt: attempts,
-    again: fc.boolean(),
+    retryable: fc.boolean(),
     code: fc.constant('no_capacity' as const),
     message: fc.constant('m'),
     retry_after_ms: fc.constant(null),

@@ -36,8 +36,10 @@ describe('a job that waits for a slot of its account', () => {
   });
 
   test('releases a slot that was granted after its end', ({ expect }) => {
-    for (const mine of [true, false]) {
-      const scenario = new Scenario({ waits: true }).on({ kind: 'cancel' }).on({ kind: 'asked', mine });
+    for (const has_slot of [true, false]) {
+      const scenario = new Scenario({ waits: true })
+        .on({ kind: 'cancel' })
+        .on({ kind: 'admission_answered', has_slot });
       expect(scenario.did('release')).toHaveLength(2);
       expect(scenario.state.status).toBe('canceled');
       expect(scenario.did('send')).toEqual([]);
@@ -45,9 +47,9 @@ describe('a job that waits for a slot of its account', () => {
   });
 
   test('keeps waiting while it is queued, and begins when it has a slot', ({ expect }) => {
-    const scenario = new Scenario({ waits: true }).on({ kind: 'asked', mine: false });
+    const scenario = new Scenario({ waits: true }).on({ kind: 'admission_answered', has_slot: false });
     expect(scenario.state).toMatchObject({ status: 'queued', stage: 'admission' });
-    expect(scenario.on({ kind: 'asked', mine: true }).did('send')).toHaveLength(1);
+    expect(scenario.on({ kind: 'admission_answered', has_slot: true }).did('send')).toHaveLength(1);
     expect(scenario.did('release')).toEqual([]);
   });
 

@@ -70,7 +70,7 @@ describe('a run that waits at an endpoint without workers', () => {
     kind: 'run_status',
     attempt,
     status: 'queued',
-    line: { stage: 'capacity', none: true, elsewhere },
+    waits_for: { stage: 'capacity', no_workers: true, elsewhere },
   });
   const sent = () => new Scenario().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
 
@@ -103,7 +103,7 @@ describe('a run that waits at an endpoint without workers', () => {
         kind: 'run_status',
         attempt: 1,
         status: 'queued',
-        line: { stage: 'cold_start', none: false, elsewhere: false },
+        waits_for: { stage: 'cold_start', no_workers: false, elsewhere: false },
       });
     expect(scenario.state.stage).toBe('cold_start');
     expect(scenario.after(900_000).state).toMatchObject({ status: 'expired' });

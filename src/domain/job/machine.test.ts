@@ -71,14 +71,14 @@ describe('a claim', () => {
 
   test('is rejected after a cancel, after the deadline, and for an older attempt', ({ expect }) => {
     expect(new Scenario().on({ kind: 'cancel' }).on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe(
-      'over',
+      'finished',
     );
     const expired = new Scenario();
     expired.now = expired.state.deadline;
-    expect(expired.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+    expect(expired.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('finished');
     const retried = new Scenario().on({ kind: 'run_unknown', attempt: 1 }).after(policy.claim_grace * 1000);
     expect(retried.state.attempts).toHaveLength(2);
-    expect(retried.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+    expect(retried.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('finished');
   });
 });
 
@@ -92,7 +92,7 @@ describe('/run', () => {
       { kind: 'send', attempt: 1 },
       { kind: 'send', attempt: 2 },
     ]);
-    expect(scenario.state.attempts[0]).toMatchObject({ phase: 'over', outcome: 'superseded' });
+    expect(scenario.state.attempts[0]).toMatchObject({ phase: 'finished', outcome: 'superseded' });
   });
 
   test('continues after an unknown outcome when a worker claims the run', ({ expect }) => {
@@ -107,7 +107,7 @@ describe('/run', () => {
     const refused: Signal = {
       kind: 'run_refused',
       attempt: 1,
-      again: true,
+      retryable: true,
       code: 'no_capacity',
       message: '',
       retry_after_ms: null,
@@ -125,7 +125,7 @@ describe('/run', () => {
     ['as long as it asks for', 90_000, 90_000],
     ['no longer than two minutes', 86_400_000, 120_000],
   ] as const)('refused for now with a Retry-After waits %s', ([, retry_after_ms, waited], { expect }) => {
-    const refused = { kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '' } as const;
+    const refused = { kind: 'run_refused', attempt: 1, retryable: true, code: 'no_capacity', message: '' } as const;
     const scenario = new Scenario().on({ ...refused, retry_after_ms });
     expect(scenario.after(waited - 1).did('send')).toHaveLength(1);
     expect(scenario.after(1).did('send')).toHaveLength(2);
@@ -135,7 +135,7 @@ describe('/run', () => {
     const scenario = new Scenario().on({
       kind: 'run_refused',
       attempt: 1,
-      again: false,
+      retryable: false,
       code: 'provider_refused',
       message: 'no',
       retry_after_ms: null,
@@ -237,7 +237,7 @@ describe('a worker that disconnects', () => {
       .claimed()
       .on({ kind: 'channel_closed', attempt: 1, claim: claimA })
       .after(policy.channel_grace * 1000);
-    expect(scenario.on(report(1, claimA, { outputs: [picture] })).reply).toBe('over');
+    expect(scenario.on(report(1, claimA, { outputs: [picture] })).reply).toBe('finished');
     expect(scenario.state.status).toBe('queued');
   });
 
@@ -376,7 +376,7 @@ describe('start_within', () => {
   test('rejects a later claim even before the alarm has fired', ({ expect }) => {
     const scenario = soon().on({ kind: 'run_accepted', attempt: 1, run_id: 'r' });
     scenario.now = START + START_MS;
-    expect(scenario.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+    expect(scenario.on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('finished');
     expect(scenario.on({ kind: 'clock' }).state.status).toBe('expired');
   });
 
@@ -445,7 +445,7 @@ describe("RunPod's id of a run", () => {
     const scenario = new Scenario().on({
       kind: 'run_refused',
       attempt: 1,
-      again: false,
+      retryable: false,
       code: 'provider_refused',
       message: 'no',
       retry_after_ms: null,
@@ -588,7 +588,7 @@ describe('any signals in any order', () => {
         expect(terminal).toHaveLength(1);
         expect(scenario.events.at(-1)).toBe(terminal[0]);
         expect(scenario.did('release')).toHaveLength(1);
-        expect(scenario.state.attempts.filter((attempt) => attempt.phase !== 'over')).toEqual([]);
+        expect(scenario.state.attempts.filter((attempt) => attempt.phase !== 'finished')).toEqual([]);
         expect(new Set(scenario.did('send').map((effect) => ('attempt' in effect ? effect.attempt : 0))).size).toBe(
           scenario.state.attempts.length,
         );

@@ -98,8 +98,8 @@ function react(transition: Transition, signal: Signal): Reply {
       return 'done';
     case 'admitted':
       return onAdmitted(transition);
-    case 'asked':
-      return onAsked(transition, signal.mine);
+    case 'admission_answered':
+      return onAsked(transition, signal.has_slot);
     case 'routed':
       return onRouted(transition, signal.attempt, signal.endpoint);
     case 'run_held':
@@ -184,7 +184,7 @@ function onRunRefused(transition: Transition, signal: Extract<Signal, { kind: 'r
     return 'ignored';
   }
   attempt.called = false;
-  if (signal.again) {
+  if (signal.retryable) {
     attempt.held = providerError(signal, attempt.number);
     const backoff = Math.min(REFUSED_BACKOFF_MS * 2 ** attempt.refusals, REFUSED_BACKOFF_MAX_MS);
     attempt.refusals += 1;
@@ -232,7 +232,7 @@ function onRunUnknown(transition: Transition, number: number): Reply {
 function onChannel(transition: Transition, number: number, claim: string, open: boolean): Reply {
   const attempt = attemptIfCurrent(transition, number);
   if (attempt === undefined || attempt.claim !== claim) {
-    return 'over';
+    return 'finished';
   }
   if (!open && !attempt.channel_open) {
     // A dead connection may be detected before its close arrives, so its grace period has already begun.

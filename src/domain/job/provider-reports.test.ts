@@ -251,7 +251,7 @@ describe('an endpoint without workers, while another would accept the run', () =
     attempt: 1,
     status: 'queued',
     news: quiet,
-    line: { stage: 'capacity', none: true, elsewhere: true },
+    waits_for: { stage: 'capacity', no_workers: true, elsewhere: true },
   };
 
   test('loses the run only after RunPod has canceled it, so that it cannot run twice', ({ expect }) => {
@@ -364,7 +364,7 @@ describe('an unknown outcome of /run', () => {
   test('does not carry over from a refused call to the next one', ({ expect }) => {
     const scenario = new Scenario({ worker: SILENT_WORKER })
       .on({ kind: 'routed', attempt: 1, endpoint: 'default' })
-      .on({ kind: 'run_refused', attempt: 1, again: true, code: 'no_capacity', message: '', retry_after_ms: null })
+      .on({ kind: 'run_refused', attempt: 1, retryable: true, code: 'no_capacity', message: '', retry_after_ms: null })
       .on({ kind: 'run_unknown', attempt: 1 });
     expect(scenario.state.status).toBe('queued');
   });
@@ -430,7 +430,7 @@ describe('the deadline', () => {
 });
 
 test('a claim is rejected for a worker without tickets', ({ expect }) => {
-  expect(sent().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('over');
+  expect(sent().on({ kind: 'claim', attempt: 1, claim: claimA, worker }).reply).toBe('finished');
   expect(running().on(report(1, claimA, {})).reply).not.toBe('done');
 });
 

@@ -40,7 +40,7 @@ export function onProviderReport(
     case 'queued':
       markKnown(attempt);
       if (attempt.phase !== 'claimed') {
-        onUnclaimed(transition, attempt, 'queued', signal.line ?? null);
+        onUnclaimed(transition, attempt, 'queued', signal.waits_for ?? null);
       }
       break;
     case 'running':
@@ -73,7 +73,7 @@ export function onProviderReport(
     case 'unreachable':
       break;
   }
-  if (attempt.phase !== 'over') {
+  if (attempt.phase !== 'finished') {
     attempt.check_at = attempt.moving ? null : nextLook(transition, attempt);
   }
   return 'done';

@@ -24,7 +24,7 @@ export function onRunAccepted(transition: Transition, number: number, runId: str
   }
   attempt.run_id = runId;
   attempt.accepted_at = transition.now;
-  if (attempt.phase === 'over') {
+  if (attempt.phase === 'finished') {
     // The attempt was closed during the call of `/run`, so the run can be canceled only now.
     if (attempt.outcome !== 'succeeded') {
       transition.do({ kind: 'cancel_run', attempt: number, run_id: runId });

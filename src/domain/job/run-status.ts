@@ -28,7 +28,7 @@ export function onRunStatus(transition: Transition, signal: Extract<Signal, { ki
       if (attempt.phase !== 'claimed') {
         // RunPod has the run after all: an earlier 404 came from a replica that did not know it yet.
         attempt.settle_at = null;
-        onUnclaimed(transition, attempt, signal.status, signal.line ?? null);
+        onUnclaimed(transition, attempt, signal.status, signal.waits_for ?? null);
       }
       return 'done';
     case 'unreachable':

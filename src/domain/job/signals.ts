@@ -13,7 +13,7 @@ export type Signal =
   /** The account has granted the job a slot. */
   | { kind: 'admitted' }
   /** The account answered `ask_admission`: whether the job has a slot; otherwise it is queued. */
-  | { kind: 'asked'; mine: boolean }
+  | { kind: 'admission_answered'; has_slot: boolean }
   /** `/run` is about to be called for this attempt, at this endpoint. */
   | { kind: 'routed'; attempt: number; endpoint: string }
   /**
@@ -25,11 +25,11 @@ export type Signal =
   | { kind: 'run_accepted'; attempt: number; run_id: string }
   /** RunPod's webhook named the run of an attempt for which the outcome of `/run` was unknown. */
   | { kind: 'run_named'; attempt: number; run_id: string }
-  /** `/run` rejected the run. `again`: a later call may succeed. */
+  /** `/run` rejected the run. `retryable`: a later call may succeed. */
   | {
       kind: 'run_refused';
       attempt: number;
-      again: boolean;
+      retryable: boolean;
       code: JobErrorCode;
       message: string;
       retry_after_ms: number | null;
@@ -52,17 +52,17 @@ export type Signal =
   /** RunPod's webhook arrived. It is not trusted; RunPod's status is polled instead. */
   | { kind: 'run_hint'; attempt: number }
   /** RunPod's status of a run. `news`: further information, for runs that no worker reports on. */
-  | { kind: 'run_status'; attempt: number; status: RunStatus; line?: WaitsFor | null; news?: RunNews }
+  | { kind: 'run_status'; attempt: number; status: RunStatus; waits_for?: WaitsFor | null; news?: RunNews }
   /** The results of a run have been moved into R2, or there are none. */
   | { kind: 'run_result'; attempt: number; result: RunResult }
   /** Time passed. */
   | { kind: 'clock' };
 
 /**
- * What a queued run waits for. `none`: its endpoint has had no worker for a while; `elsewhere`: another endpoint would
+ * What a queued run waits for. `no_workers`: its endpoint has had no worker for a while; `elsewhere`: another endpoint would
  * accept the run.
  */
-export type WaitsFor = { stage: 'capacity' | 'cold_start'; none: boolean; elsewhere: boolean };
+export type WaitsFor = { stage: 'capacity' | 'cold_start'; no_workers: boolean; elsewhere: boolean };
 
 /** An action of the machine on the outside. The Job object carries it out at least once; each is safe to repeat. */
 export type Effect =
@@ -91,4 +91,4 @@ export type Effect =
 export type StopReason = 'client' | 'deadline' | 'superseded';
 
 /** The machine's direct reply to the sender of a signal. `gap`: earlier messages are missing. */
-export type Reply = 'done' | 'granted' | 'claimed_elsewhere' | 'over' | 'ignored' | 'gap';
+export type Reply = 'done' | 'granted' | 'claimed_elsewhere' | 'finished' | 'ignored' | 'gap';

@@ -62,13 +62,13 @@ export type JobState = {
  * - `unknown`: `/run` was called with an unknown outcome; a claim decides, or `due_at` passes
  * - `sent`: RunPod has accepted it
  * - `claimed`: a worker has claimed it
- * - `over`: it has ended; a worker that still runs it must stop
+ * - `finished`: it has ended; a worker that still runs it must stop
  */
 export type Attempt = {
   readonly number: number;
   /** The name of the endpoint at which `/run` is called. Set before the call. */
   endpoint: string;
-  phase: 'sending' | 'unknown' | 'sent' | 'claimed' | 'over';
+  phase: 'sending' | 'unknown' | 'sent' | 'claimed' | 'finished';
   outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'superseded' | null;
   created_at: number;
   /** When RunPod confirmed the run; null: it has not, or its response was lost. */
@@ -126,7 +126,7 @@ export type Attempt = {
 /** The current attempt; none after the job has finished. */
 export const currentAttempt = (state: JobState): Attempt | undefined => {
   const last = state.attempts.at(-1);
-  return last?.phase === 'over' ? undefined : last;
+  return last?.phase === 'finished' ? undefined : last;
 };
 
 /**

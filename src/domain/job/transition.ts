@@ -100,7 +100,7 @@ export class Transition {
   close(attempt: Attempt, outcome: NonNullable<Attempt['outcome']>, error: JobError | null, runIsOver = false): void {
     const reported = outcome === 'succeeded';
     stopExecuting(attempt, this.now);
-    attempt.phase = 'over';
+    attempt.phase = 'finished';
     attempt.outcome = outcome;
     attempt.error = this.traced(error);
     attempt.ended_at = this.now;

@@ -13,7 +13,7 @@ export function onUnclaimed(
   status: 'queued' | 'running',
   line: WaitsFor | null,
 ): void {
-  const starved = status === 'queued' && line?.none === true;
+  const starved = status === 'queued' && line?.no_workers === true;
   attempt.held = starved ? noWorkers(attempt.number) : null;
   if (starved && line.elsewhere && transition.state.attempts.length < MAX_ATTEMPTS) {
     if (workersReport(transition.state)) {

@@ -21,7 +21,7 @@ export function onClaim(transition: Transition, signal: Extract<Signal, { kind: 
   const deadline = state.started_at === null ? (state.start_deadline ?? state.deadline) : state.deadline;
   const open = attempt !== undefined && state.cancel === null && transition.now < deadline && workersReport(state);
   if (isTerminal(state.status) || !open) {
-    return 'over';
+    return 'finished';
   }
   if (attempt.phase === 'claimed') {
     if (attempt.claim !== signal.claim) {
@@ -64,7 +64,7 @@ export function onWorkerMessage(transition: Transition, signal: Extract<Signal, 
 /** Classifies a message number: `done` means that it is the next one. */
 function orderOf(attempt: Attempt | undefined, claim: string, seq: number): Reply {
   if (attempt === undefined || attempt.claim !== claim) {
-    return 'over';
+    return 'finished';
   }
   return seq <= attempt.acked ? 'ignored' : seq > attempt.acked + 1 ? 'gap' : 'done';
 }
@@ -149,7 +149,7 @@ export const laterStage = (stage: Stage): Stage =>
   stage === 'admission' || stage === 'capacity' || stage === 'cold_start' ? 'executing' : stage;
 
 /**
- * Applies the worker's final report. `over`: the attempt has ended otherwise; `done`: the report counts, now or
+ * Applies the worker's final report. `finished`: the attempt has ended otherwise; `done`: the report counts, now or
  * already.
  */
 export function onComplete(transition: Transition, report: CompleteRequest): Reply {
@@ -157,7 +157,7 @@ export function onComplete(transition: Transition, report: CompleteRequest): Rep
   const attempt = attemptIfCurrent(transition, report.attempt);
   if (attempt === undefined || attempt.phase !== 'claimed') {
     const past = state.attempts[report.attempt - 1];
-    return past?.claim === report.claim && past.outcome === report.outcome ? 'done' : 'over';
+    return past?.claim === report.claim && past.outcome === report.outcome ? 'done' : 'finished';
   }
   if (attempt.claim !== report.claim) {
     return 'claimed_elsewhere';
@@ -272,7 +272,7 @@ export function jobError(error: WorkerError | null | undefined, attempt: number)
 export function checkClaim(transition: Pick<Transition, 'state'>, attempt: number, claim: string): Reply {
   const current = currentAttempt(transition.state);
   if (current === undefined || current.number !== attempt || current.phase !== 'claimed') {
-    return 'over';
+    return 'finished';
   }
   return current.claim === claim ? 'granted' : 'claimed_elsewhere';
 }

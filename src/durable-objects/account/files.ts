@@ -38,7 +38,7 @@ export class Files {
   }
 
   /**
-   * Records a file that was found in R2, or was just put there (`created`). `again`: it was pending deletion, is
+   * Records a file that was found in R2, or was just put there (`created`). `retry`: it was pending deletion, is
    * deleted now, and must be put once more. `full`: there is no room for it; a file that was put for this is deleted.
    */
   async record(
@@ -46,10 +46,10 @@ export class Files {
     { uploaded, created }: { uploaded: boolean; created: boolean },
     times: { now: number; expires_at: number },
     max: number | undefined,
-  ): Promise<Asset | 'again' | 'full'> {
+  ): Promise<Asset | 'retry' | 'full'> {
     if (this.assets.isPendingDeletion(file.sha256)) {
       await this.waitUntilDeleted(file.sha256);
-      return 'again';
+      return 'retry';
     }
     if (!this.hasRoom([file], times.now, max)) {
       if (created) {

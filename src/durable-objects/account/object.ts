@@ -163,7 +163,13 @@ export class Account extends DurableObject<Env> implements AccountRpc {
       return null;
     }
     return 'job' in stored
-      ? { kind: 'known', job: stored.job, in_flight: stored.kind === 'in_flight', over: stored.kind === 'done', quota }
+      ? {
+          kind: 'known',
+          job: stored.job,
+          in_flight: stored.kind === 'in_flight',
+          finished: stored.kind === 'done',
+          quota,
+        }
       : { kind: 'reused', quota };
   }
 
@@ -220,7 +226,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     account: string,
     file: StoredFile,
     how: { uploaded: boolean; created: boolean },
-  ): Promise<Asset | 'again' | 'full'> {
+  ): Promise<Asset | 'retry' | 'full'> {
     this.files.setOwner(account);
     const now = Date.now();
     const times = { now, expires_at: this.assetExpiry(now) };

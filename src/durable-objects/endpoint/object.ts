@@ -90,7 +90,7 @@ export class Endpoint extends DurableObject<Env> implements EndpointRpc {
   async capacity(): Promise<Capacity> {
     await this.refresh(FRESH_MS);
     const starved = this.breaker.mode !== 'closed' && this.breaker.cause === 'no_workers';
-    return { stage: this.health === null ? 'capacity' : stageOf(this.health), none: starved };
+    return { stage: this.health === null ? 'capacity' : stageOf(this.health), no_workers: starved };
   }
 
   breakerState(): BreakerState {

@@ -63,20 +63,19 @@ async function carryOut(effect: OutwardEffect, context: EffectContext): Promise<
       return signal(await check(effect, runpodId, context));
     case 'fetch_result':
       return runpodId === undefined ? { kind: 'retry' } : fetchResult(effect, runpodId, context);
-    case 'cancel_run': {
-      const canceled =
-        runpodId === undefined ? 'done' : await gpu.cancel({ endpoint: runpodId, run_id: effect.run_id });
-      return { kind: canceled === 'again' ? 'retry' : 'done' };
-    }
+    case 'cancel_run':
+      return {
+        kind: runpodId === undefined ? 'done' : await gpu.cancel({ endpoint: runpodId, run_id: effect.run_id }),
+      };
     case 'project':
       await env.DB.batch(projected(env.DB, state));
       return { kind: 'done' };
     case 'ask_admission': {
-      const mine = await env.ACCOUNT.getByName(state.account).tryStart(
+      const has_slot = await env.ACCOUNT.getByName(state.account).tryStart(
         state.id,
         admissionExpiresAt(state.deadline, context.config.policy),
       );
-      return signal({ kind: 'asked', mine });
+      return signal({ kind: 'admission_answered', has_slot });
     }
     case 'release':
       await env.ACCOUNT.getByName(state.account).releaseSlot(state.id, chargeOf(state) ?? { gpu_ms: 0, micro_usd: 0 });
@@ -109,8 +108,8 @@ async function check(
   const said: RunReport =
     runpodId === undefined ? { status: 'unreachable' } : await gpu.status({ endpoint: runpodId, run_id });
   const asks = said.status === 'queued' || said.status === 'unreachable';
-  const line = asks ? await capacityOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
-  return { kind: 'run_status', attempt, ...said, line };
+  const waits_for = asks ? await capacityOf(env, state, state.attempts[attempt - 1]?.endpoint ?? state.endpoint) : null;
+  return { kind: 'run_status', attempt, ...said, waits_for };
 }
 
 async function fetchResult(
@@ -129,9 +128,9 @@ async function fetchResult(
       return signal({ kind: 'run_result', attempt, result: moved.result });
     case 'missing':
       return signal({ kind: 'run_status', attempt, status: 'missing' });
-    case 'not_over':
+    case 'not_finished':
       return signal({ kind: 'run_status', attempt, status: 'running' });
-    case 'again':
+    case 'retry':
       return { kind: 'retry' };
   }
 }
@@ -149,7 +148,7 @@ async function send(attempt: number, context: EffectContext): Promise<EffectOutc
   if (!isRelevant()) {
     return { kind: 'done' };
   }
-  const refusal = { kind: 'run_refused', attempt, again: false, retry_after_ms: null } as const;
+  const refusal = { kind: 'run_refused', attempt, retryable: false, retry_after_ms: null } as const;
   if (route.kind === 'unconfigured') {
     return signal({ ...refusal, code: 'provider_refused', message: 'The endpoint is no longer configured.' });
   }
@@ -195,11 +194,11 @@ function signalOf(attempt: number, answer: RunAnswer, mode: BreakerMode): Signal
     case 'accepted':
       return { kind: 'run_accepted', attempt, run_id: answer.run_id };
     case 'refused': {
-      const { about, again, code, message, retry_after_ms } = answer;
-      return about === 'endpoint' || (again && mode !== 'closed')
+      const { about, retryable, code, message, retry_after_ms } = answer;
+      return about === 'endpoint' || (retryable && mode !== 'closed')
         ? // The endpoint is at fault, so its circuit breaker decides how long to wait, or a fallback accepts the run.
           { kind: 'run_held', attempt, wait_ms: REROUTE_MS, code, message }
-        : { kind: 'run_refused', attempt, again, code, message, retry_after_ms };
+        : { kind: 'run_refused', attempt, retryable, code, message, retry_after_ms };
     }
     case 'unknown':
       return { kind: 'run_unknown', attempt };

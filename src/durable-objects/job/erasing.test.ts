@@ -27,7 +27,7 @@ const filesOf = async ({ id }: JobHarness) =>
   (await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${id}/` })).objects.length;
 /** A file of the first attempt reaches R2 by a URL that its worker was given. */
 const arrives = ({ id }: JobHarness, name: string) => env.BUCKET.put(outputKey(ACCOUNT, id, 1, name), 'x');
-/** A worker's claim. It is refused with `over` while the object has the job's state, then with `not_found`. */
+/** A worker's claim. It is refused with `finished` while the object has the job's state, then with `not_found`. */
 const claimOf = ({ stub }: JobHarness) => stub.claim({ attempt: 1, claim: 'c', worker: WORKER });
 
 /** A job that failed at its worker, which has URLs for fifteen minutes and the grace. */
@@ -59,7 +59,7 @@ describe('a job that is erased while its worker may still upload', () => {
     await arrives(harness, 'late.png');
     clock.pass(900_000 + UPLOAD_GRACE_MS);
     await runAlarm(harness);
-    expect(await claimOf(harness)).toEqual({ refused: 'over' });
+    expect(await claimOf(harness)).toEqual({ refused: 'finished' });
     clock.pass(600_000);
     await runAlarm(harness);
     expect(await filesOf(harness)).toBe(0);

@@ -169,7 +169,7 @@ describe('a report', () => {
     };
     expect(await harness.stub.complete(failed)).toEqual({ stored: 'failed' });
     expect(await harness.stub.complete(failed)).toEqual({ stored: 'failed' });
-    expect(await harness.stub.complete({ ...failed, claim: crypto.randomUUID() })).toEqual({ refused: 'over' });
+    expect(await harness.stub.complete({ ...failed, claim: crypto.randomUUID() })).toEqual({ refused: 'finished' });
   });
 
   it('is ignored when its attempt was replaced during the check of R2', async () => {
@@ -186,7 +186,7 @@ describe('a report', () => {
     const after = await view(harness);
     // Either order is right; what must not be is both.
     expect([reported, after.status]).toEqual(
-      'stored' in reported ? [{ stored: 'succeeded' }, 'succeeded'] : [{ refused: 'over' }, 'queued'],
+      'stored' in reported ? [{ stored: 'succeeded' }, 'succeeded'] : [{ refused: 'finished' }, 'queued'],
     );
   });
 });

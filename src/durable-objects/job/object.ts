@@ -264,7 +264,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
     const { seq } = frame.message;
     this.apply({ kind: 'worker_message', attempt: number, claim, message: frame.message }, (state, reply) => {
       const attempt = currentAttempt(state);
-      if (reply === 'over' || attempt === undefined) {
+      if (reply === 'finished' || attempt === undefined) {
         close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');
       } else if (reply === 'gap') {
         // The object hibernated or restarted, and lost messages that it had not stored.
@@ -484,7 +484,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
 }
 
 /** Replies to a signal that came too late or for another attempt. */
-const CHANGES_NOTHING: ReadonlySet<Reply> = new Set<Reply>(['ignored', 'over', 'gap', 'claimed_elsewhere']);
+const CHANGES_NOTHING: ReadonlySet<Reply> = new Set<Reply>(['ignored', 'finished', 'gap', 'claimed_elsewhere']);
 
 /** A job is visible to its own account only, and until it is erased. */
 const isVisible = (state: JobState, account: string): boolean => state.account === account && !state.erased;
@@ -493,4 +493,4 @@ const isVisible = (state: JobState, account: string): boolean => state.account =
 const removedAt = (state: JobState): number =>
   state.erased ? (state.completed_at ?? state.created_at) : viewOf(state).expires_at;
 
-const refusalOf = (reply: Reply): WorkerRefusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'over');
+const refusalOf = (reply: Reply): WorkerRefusal => (reply === 'claimed_elsewhere' ? 'claimed_elsewhere' : 'finished');

@@ -110,7 +110,7 @@ function outcomeOf(answer: RunAnswer): CallOutcome {
       return 'failed';
     case 'refused':
       // A run that is refused for its content shows that the endpoint works.
-      return answer.again ? 'failed' : answer.about === 'endpoint' ? 'refused' : 'ok';
+      return answer.retryable ? 'failed' : answer.about === 'endpoint' ? 'refused' : 'ok';
   }
 }
 
@@ -123,10 +123,10 @@ export async function capacityOf(
   env: Env,
   state: JobState,
   endpoint: string,
-): Promise<{ stage: 'capacity' | 'cold_start'; none: boolean; elsewhere: boolean } | null> {
+): Promise<{ stage: 'capacity' | 'cold_start'; no_workers: boolean; elsewhere: boolean } | null> {
   try {
     const capacity = await env.ENDPOINT.getByName(endpoint).capacity();
-    const others = capacity.none ? endpointsOf(state).filter((other) => other !== endpoint) : [];
+    const others = capacity.no_workers ? endpointsOf(state).filter((other) => other !== endpoint) : [];
     const breakers = await Promise.all(others.map((other) => env.ENDPOINT.getByName(other).breakerState()));
     return { ...capacity, elsewhere: breakers.some(({ mode }) => mode === 'closed') };
   } catch {

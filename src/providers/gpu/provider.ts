@@ -16,7 +16,7 @@ export type GpuProvider = {
   /** Moves the result of a run into R2. A repeated call writes the same files to the same keys. */
   result(run: RunRef & JobRef): Promise<ResultOutcome>;
   /** Cancels a queued or running run. Also returns `done` if the run is finished or unknown to the provider. */
-  cancel(run: RunRef): Promise<'done' | 'again'>;
+  cancel(run: RunRef): Promise<'done' | 'retry'>;
 };
 
 /** The requirements of a kind of worker for a job's request, in addition to the rules of every endpoint. Pure. */
@@ -63,12 +63,12 @@ export type SubmitOutcome =
 export type RunAnswer =
   | { kind: 'accepted'; run_id: string }
   /**
-   * The provider did not accept the run. `again`: a retry may succeed. `about`: whether it refused this run, or every
+   * The provider did not accept the run. `retryable`: a retry may succeed. `about`: whether it refused this run, or every
    * run of this endpoint.
    */
   | {
       kind: 'refused';
-      again: boolean;
+      retryable: boolean;
       about: 'run' | 'endpoint';
       code: JobErrorCode;
       message: string;
@@ -85,6 +85,6 @@ export type ResultOutcome =
   /** The provider does not know the run. */
   | { kind: 'missing' }
   /** The provider reports that the run has not finished. */
-  | { kind: 'not_over' }
+  | { kind: 'not_finished' }
   /** A transient failure. A retry loses nothing. */
-  | { kind: 'again' };
+  | { kind: 'retry' };

@@ -37,7 +37,7 @@ export async function storeAsset(
     if (kept === 'full') {
       return fail(storageFull);
     }
-    if (kept !== 'again') {
+    if (kept !== 'retry') {
       return ok({ asset: kept, created });
     }
   }

@@ -20,7 +20,7 @@ export async function jobResult(
   seconds: number,
   signal: AbortSignal | null = null,
 ): Promise<Result<JobResult, Problem>> {
-  const found = await waitForJob(core, caller, id, { until: 'over' }, seconds, signal);
+  const found = await waitForJob(core, caller, id, { until: 'finished' }, seconds, signal);
   if (!found.ok) {
     return found;
   }

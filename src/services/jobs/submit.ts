@@ -201,7 +201,7 @@ async function findEarlierSubmit(
   }
   const answer = await earlierAnswer(core, caller, seen);
   // The earlier request was interrupted: it has no job and is not in progress.
-  return answer.ok || seen.in_flight || seen.over ? answer : null;
+  return answer.ok || seen.in_flight || seen.finished ? answer : null;
 }
 
 /** Returns the answer of an earlier request with the same key and body, or a problem while it is in progress. */

@@ -13,7 +13,7 @@ import { watch } from './watch.ts';
 export const MAX_WAIT_S = 60;
 
 /** The condition of a wait: the end of the job, or any event after the last one the client has seen. */
-export type WaitFor = { until: 'over' } | { until: 'changed'; after: number };
+export type WaitFor = { until: 'finished' } | { until: 'changed'; after: number };
 
 /**
  * Returns the job when the condition is met, or its current state after `seconds`. The wait is one more watcher of the
@@ -50,7 +50,7 @@ export async function waitAfterSubmit(
   signal: AbortSignal | null = null,
 ): Promise<JobView> {
   try {
-    const waited = await waitForJob(core, caller, submitted.id, { until: 'over' }, seconds, signal);
+    const waited = await waitForJob(core, caller, submitted.id, { until: 'finished' }, seconds, signal);
     return waited.ok ? waited.value : submitted;
   } catch {
     return submitted;

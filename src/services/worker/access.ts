@@ -44,9 +44,9 @@ export async function attemptOf(
 }
 
 /** Translates a refusal of the Job object to the worker contract. */
-export const refusal = (refused: 'not_found' | 'claimed_elsewhere' | 'over'): WorkerRefusal =>
+export const refusal = (refused: 'not_found' | 'claimed_elsewhere' | 'finished'): WorkerRefusal =>
   refused === 'not_found'
     ? { code: 'job_not_found' }
-    : refused === 'over'
+    : refused === 'finished'
       ? { code: 'job_over' }
       : { code: 'claimed_elsewhere' };

@@ -34,7 +34,7 @@ export async function reportCatalog(
   }
   const endpoint = await stub.attemptEndpoint(attempt);
   if (endpoint === null) {
-    return fail(refusal('over'));
+    return fail(refusal('finished'));
   }
   // A repeated call must not write to R2 again.
   if (await wantsCatalog(core, endpoint, await catalogHash(classes))) {

@@ -92,7 +92,7 @@ describe('/run', () => {
     const answer = await client.run(RUN);
     expect(answer).toMatchObject({
       kind: 'refused',
-      again: false,
+      retryable: false,
       about,
       code: 'provider_refused',
       retry_after_ms: null,
@@ -110,7 +110,7 @@ describe('/run', () => {
     mockFetch(new Response('', { status: 429, headers }));
     expect(await client.run(RUN)).toMatchObject({
       kind: 'refused',
-      again: true,
+      retryable: true,
       about: 'run',
       code: 'no_capacity',
       retry_after_ms,
@@ -227,13 +227,13 @@ describe('/cancel', () => {
     [200, 'done'],
     [400, 'done'],
     [404, 'done'],
-    [401, 'again'],
-    [403, 'again'],
-    [408, 'again'],
-    [429, 'again'],
-    [302, 'again'],
-    [500, 'again'],
-    [503, 'again'],
+    [401, 'retry'],
+    [403, 'retry'],
+    [408, 'retry'],
+    [429, 'retry'],
+    [302, 'retry'],
+    [500, 'retry'],
+    [503, 'retry'],
   ] as const)('maps status %d to %s', async (status, outcome) => {
     mockFetch(new Response(status === 302 ? null : 'x', { status }));
     expect(await client.cancel('ep1', 'r')).toBe(outcome);
@@ -241,7 +241,7 @@ describe('/cancel', () => {
 
   it('allows a retry when the connection fails', async () => {
     mockFetch(() => Promise.reject(new TypeError('connection refused')));
-    expect(await client.cancel('ep1', 'r')).toBe('again');
+    expect(await client.cancel('ep1', 'r')).toBe('retry');
   });
 });
 
@@ -307,7 +307,7 @@ describe('RunPod without a response', () => {
     ['run', 15_000, () => client.run(RUN), { kind: 'unknown' }],
     ['status', 10_000, () => client.status('ep1', 'r'), 'unreachable'],
     ['the whole status', 120_000, () => client.read('ep1', 'r', () => null), 'unreachable'],
-    ['cancel', 10_000, () => client.cancel('ep1', 'r'), 'again'],
+    ['cancel', 10_000, () => client.cancel('ep1', 'r'), 'retry'],
     ['health', 5_000, () => client.health('ep1'), { kind: 'failed' }],
   ] as const)('times out: %s after %d ms', async (_name, ms, ask, outcome) => {
     vi.useFakeTimers();

@@ -22,7 +22,7 @@ export type RunpodClient = {
     sinkFor: (path: JsonPath) => TextSink | null,
   ): Promise<RunRecord | 'missing' | 'unreachable'>;
   /** Cancels a queued or running run. Also returns `done` if the run is finished or unknown to RunPod. */
-  cancel(endpoint: string, runId: string): Promise<'done' | 'again'>;
+  cancel(endpoint: string, runId: string): Promise<'done' | 'retry'>;
   /** Reads the state of an endpoint's workers and queue. */
   health(endpoint: string): Promise<HealthAnswer>;
 };
@@ -168,7 +168,7 @@ export function runpodClient(options: { baseUrl: string; apiKey: string }): Runp
       try {
         return await call(path, { method: 'POST' }, STATUS_TIMEOUT_MS, readCancelAnswer);
       } catch {
-        return 'again';
+        return 'retry';
       }
     },
 
@@ -204,7 +204,7 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
   if (status === 429) {
     return {
       kind: 'refused',
-      again: true,
+      retryable: true,
       about: 'run',
       code: 'no_capacity',
       message: 'RunPod does not accept more runs at the moment.',
@@ -214,7 +214,7 @@ async function readRunAnswer(response: Response): Promise<RunAnswer> {
   if (status >= 400 && status < 500 && status !== REQUEST_TIMEOUT) {
     return {
       kind: 'refused',
-      again: false,
+      retryable: false,
       about: ABOUT_ENDPOINT.has(status) ? 'endpoint' : 'run',
       code: 'provider_refused',
       message: `RunPod refused the run (${status}).`,
@@ -270,9 +270,9 @@ function withFailureCallback(sink: TextSink, onFailure: (by: unknown) => void): 
   return { write: (piece) => observe(() => sink.write(piece)), end: () => observe(() => sink.end()) };
 }
 
-async function readCancelAnswer(response: Response): Promise<'done' | 'again'> {
+async function readCancelAnswer(response: Response): Promise<'done' | 'retry'> {
   await discard(response);
-  return response.ok || NOTHING_TO_CANCEL.has(response.status) ? 'done' : 'again';
+  return response.ok || NOTHING_TO_CANCEL.has(response.status) ? 'done' : 'retry';
 }
 
 async function readHealthAnswer(response: Response): Promise<HealthAnswer> {

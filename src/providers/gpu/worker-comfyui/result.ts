@@ -38,18 +38,18 @@ export async function moveResult(transfer: ResultTransfer): Promise<ResultOutcom
       return { kind: 'missing' };
     }
     if (record === 'unreachable') {
-      return { kind: 'again' };
+      return { kind: 'retry' };
     }
     if (record.status !== 'completed' && record.status !== 'failed') {
-      return { kind: 'not_over' };
+      return { kind: 'not_finished' };
     }
     const verdict = parseRun(record, transfer.limits.max_outputs);
     const outputs: Output[] = [];
     let error = verdict.error;
     for (const found of verdict.files) {
       const stored = await storeFile(found, files, transfer);
-      if (stored === 'again') {
-        return { kind: 'again' };
+      if (stored === 'retry') {
+        return { kind: 'retry' };
       }
       if ('code' in stored) {
         error ??= stored;
@@ -112,7 +112,7 @@ async function storeFile(
   { source }: Found,
   files: RunFiles,
   transfer: ResultTransfer,
-): Promise<StoredFile | WorkerError | 'again'> {
+): Promise<StoredFile | WorkerError | 'retry'> {
   return source.kind === 'file' ? source.file : fetchFile(source.url, files, transfer);
 }
 
@@ -121,13 +121,13 @@ async function fetchFile(
   url: string,
   files: RunFiles,
   transfer: ResultTransfer,
-): Promise<StoredFile | WorkerError | 'again'> {
+): Promise<StoredFile | WorkerError | 'retry'> {
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), FETCH_TIMEOUT_MS);
   try {
     const answer = await fetchPublic(url, (text) => publicUrl(text, transfer.publicUrl), timeout.signal);
     if (answer.kind === 'no_answer') {
-      return 'again';
+      return 'retry';
     }
     if (answer.kind === 'refused') {
       return missingOutput(`The URL of a result is not allowed: it ${answer.problem}.`);
@@ -139,7 +139,7 @@ async function fetchFile(
     if (response.status !== 200 || response.body === null) {
       await response.body?.cancel();
       return isTransient(response.status)
-        ? 'again'
+        ? 'retry'
         : missingOutput(`The URL of a result returned status ${response.status}.`);
     }
     return await storeBody(response.body, files.open(), transfer.limits.max_output_bytes);
@@ -155,14 +155,14 @@ async function storeBody(
   body: ReadableStream<Uint8Array>,
   file: ResultFile,
   maxBytes: number,
-): Promise<StoredFile | WorkerError | 'again'> {
+): Promise<StoredFile | WorkerError | 'retry'> {
   const reader = body.getReader();
   for (;;) {
     let chunk: ReadableStreamReadResult<Uint8Array>;
     try {
       chunk = await reader.read();
     } catch {
-      return 'again';
+      return 'retry';
     }
     if (chunk.done) {
       return file.length === 0 ? missingOutput('The URL of a result returned an empty file.') : file.finish();

@@ -40,7 +40,7 @@ const get = defineRoute({
             core,
             caller,
             id,
-            seen === null ? { until: 'over' } : { until: 'changed', after: seen.event },
+            seen === null ? { until: 'finished' } : { until: 'changed', after: seen.event },
             wait,
             c.req.raw.signal,
           );

@@ -18,7 +18,7 @@ from worker_gpu.json_readers import Json, JsonObject
 
 
 class Loader:
-    """A node that chooses from lists."""
+    """A node whose inputs are choices."""
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple[Any, ...]]]:  # noqa: N802 -- ComfyUI's name
@@ -35,7 +35,7 @@ class Loader:
 
 
 class JudgesItself(Loader):
-    """ComfyUI does not hold its values against its lists."""
+    """A node with its own validation, so ComfyUI does not check its choices."""
 
     @classmethod
     def VALIDATE_INPUTS(cls, model: str) -> bool:  # noqa: N802 -- ComfyUI's name
@@ -49,7 +49,7 @@ class Saver(Loader):
 
 
 class Broken:
-    """A custom node with a fault."""
+    """A custom node that raises."""
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 -- ComfyUI's name
@@ -205,7 +205,7 @@ class Paths:
 
 
 def test_folders_of_a_prompt_are_active_until_it_ends_in_any_way(tmp_path: Path) -> None:
-    """What the worker sends is what the package reads."""
+    """The package parses what the worker sends."""
     shared = Folders(tmp_path / "input", tmp_path / "output", tmp_path / "temp")
     job = ComfyFolders(tmp_path / "jobs", shared).for_scope("scope-1")
     request = read_request({"comfy_edge": job.request()})
@@ -240,7 +240,7 @@ def test_process_state_is_restored_after_a_prompt(tmp_path: Path) -> None:
 
 
 class Picture:
-    """Pillow's, as far as it is used."""
+    """The part of a Pillow image that is used."""
 
     def save(self, path: Path, **options: object) -> None:
         path.write_text(str(options["format"]))

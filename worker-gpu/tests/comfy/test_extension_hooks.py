@@ -1,4 +1,4 @@
-"""How the worker's package takes hold of ComfyUI, with modules that have ComfyUI's names and little behind them. Both
+"""The hooks of the worker's package into ComfyUI, with modules that have ComfyUI's names and little behind them. Both
 supported versions do the same at these places; `tests/real` has the versions themselves."""
 
 import asyncio
@@ -15,7 +15,7 @@ from worker_gpu.comfyui_extension.comfy_edge.hooks import Comfy, install
 from worker_gpu.job.folders import ComfyFolders, Folders
 
 Script = Callable[["Engine", str], Awaitable[None]]
-"""What a node does: gets the engine and the node's id."""
+"""The behavior of a node: gets the engine and the id of the node."""
 
 
 class ExecutionResult(Enum):
@@ -26,7 +26,7 @@ class ExecutionResult(Enum):
 
 
 class Graph:
-    """A `DynamicPrompt`. Nodes with a dot in their ids were expanded from what is before it."""
+    """A `DynamicPrompt`. A node with a dot in its id is expanded from the node before the dot."""
 
     def __init__(self, nodes: dict[str, dict[str, Any]]) -> None:
         self.nodes = nodes
@@ -51,7 +51,7 @@ class Out:
 
 
 class Engine:
-    """ComfyUI's modules, taken hold of. `scripts` are what nodes do, by their ids."""
+    """ComfyUI's modules with the hooks installed. `scripts` are the behaviors of nodes by their ids."""
 
     def __init__(self, tmp_path: Path) -> None:
         engine = self
@@ -153,7 +153,7 @@ class Engine:
         self.wiped += 1
 
     def run(self, extra: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> Any:
-        """Run a prompt; gives what the package adds to its history entry, None for nothing."""
+        """Run a prompt, and return the addition of the package to its history entry, or None."""
         self.executor.execute(nodes, "p", extra, [])
         return self.executor.history_result.get("comfy_edge")
 
@@ -170,7 +170,7 @@ def engine(tmp_path: Path) -> Generator[Engine]:
 
 
 def asked(tmp_path: Path, scope: str = "s") -> dict[str, Any]:
-    """`extra_data` of a job of `scope`, whose folders are there."""
+    """`extra_data` of a job of `scope` whose folders exist."""
     shared = Folders(tmp_path / "in", tmp_path / "out", tmp_path / "tmp")
     job = ComfyFolders(tmp_path / "jobs", shared).for_scope(scope)
     job.prepare()
@@ -255,7 +255,7 @@ def test_cache_key_sent_by_a_client_is_dropped_and_none_is_saved(engine: Engine,
 
 
 class Picture:
-    """Pillow's, as far as it is used."""
+    """The part of a Pillow image that is used."""
 
     def save(self, path: Path, **options: object) -> None:
         path.write_text(str(options["format"]))

@@ -1,4 +1,4 @@
-"""A worker between a fake ComfyUI and nobody: what RunPod's caller sees of a direct job."""
+"""A worker with a fake ComfyUI and no gateway: a direct job as RunPod's caller sees it."""
 
 import contextlib
 import dataclasses
@@ -23,25 +23,25 @@ from worker_gpu.log import Log
 
 @dataclass
 class DirectHarness:
-    """Run jobs on `place`; `told` is the progress of all of them."""
+    """Run jobs on `place`; `updates` has the progress of all of them."""
 
     comfy: FakeComfy
     context: WorkerContext
     log: io.StringIO
-    told: list[JsonObject] = field(default_factory=list[JsonObject])
+    updates: list[JsonObject] = field(default_factory=list[JsonObject])
 
     async def run(self, given: Json, job: str = "job-1") -> JsonObject:
-        """One direct job, and what is left to do after its answer."""
+        """Run one direct job and its cleanup."""
         answer = await self.answer(given, job)
         await self.wait_cleanup()
         return answer
 
     async def answer(self, given: Json, job: str = "job-1") -> JsonObject:
-        """One direct job up to its answer."""
-        return await run_direct(self.context, job, given, self.told.append)
+        """Run one direct job up to its response."""
+        return await run_direct(self.context, job, given, self.updates.append)
 
     async def wait_cleanup(self) -> None:
-        """Wait until nothing is left of the jobs before."""
+        """Wait for the cleanup of earlier jobs."""
         async with self.context.turn:
             pass
 
@@ -69,5 +69,5 @@ async def direct_harness(
 
 
 def entries(answer: JsonObject, kind: str) -> list[JsonObject]:
-    """The list `kind` of an answer."""
+    """The list `kind` of a response."""
     return [maybe_object(item) for item in maybe_list(answer.get(kind))]

@@ -16,7 +16,7 @@ from worker_gpu.json_readers import Json, JsonObject, decode, maybe_list, maybe_
 
 REPOSITORY = Path(__file__).parents[3]
 STEP_S = 30.0
-"""Longest any step takes: a worker with its ComfyUI starts in two to five seconds."""
+"""Time limit of a step: a worker with its ComfyUI starts in two to five seconds."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
 
@@ -28,7 +28,7 @@ class Platform:
     logs: Path
 
     def call(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
-        """One call; the answer's JSON."""
+        """Make one call, and return the JSON."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(  # noqa: S310 -- loopback
             self.url + path,
@@ -40,7 +40,7 @@ class Platform:
             return maybe_object(decode(answer.read()))
 
     def submit(self, given: Json, policy: JsonObject | None = None) -> str:
-        """Queue a job; gives its id."""
+        """Queue a job, and return its id."""
         body: JsonObject = {"input": given, **({"policy": policy} if policy is not None else {})}
         return maybe_text(self.call("POST", "/v2/gpu/run", body)["id"]) or ""
 
@@ -54,7 +54,7 @@ class Platform:
         raise TimeoutError(f"job {job} does not end")
 
     def event(self, kind: str, after: int = 0, **about: str) -> JsonObject:
-        """The first event of that kind after event `after`, waited for."""
+        """Wait for the first event of that kind after event `after`."""
         query = "&".join([f"after={after}", f"type={kind}", *(f"{k}={v}" for k, v in about.items())])
         answer = self.call("GET", f"/admin/events?{query}&wait_ms={int(STEP_S * 1000)}")
         events = maybe_list(answer["events"])
@@ -62,7 +62,7 @@ class Platform:
         return maybe_object(events[0])
 
     def chunk(self, job: str, kind: str) -> JsonObject:
-        """The first chunk of that type in the job's stream, waited for. Those before it are not given again."""
+        """Wait for the first chunk of that type in the job's stream. Earlier chunks are dropped."""
         while True:
             answer = self.call("GET", f"/v2/gpu/stream/{job}")
             for chunk in map(maybe_object, maybe_list(answer["stream"])):
@@ -78,13 +78,13 @@ class Platform:
         self.call("POST", f"/admin/endpoints/gpu/workers/{maybe_object(worker)['id']}/stop")
 
     def log(self) -> str:
-        """What the workers printed."""
+        """The output of the workers."""
         return "".join(path.read_text(errors="replace") for path in sorted(self.logs.glob("*.log")))
 
 
 @contextlib.contextmanager
 def platform(folder: Path, env: Mapping[str, str] | None = None, **endpoint: Json) -> Generator[Platform]:
-    """A platform with one worker at most, started at the first job. `endpoint` adds to its configuration."""
+    """A platform with at most one worker, which starts at the first job. `endpoint` adds to its configuration."""
     installed = REPOSITORY / "node_modules" / ".bin" / "node"
     node = str(installed) if installed.exists() else shutil.which("node")
     assert node is not None, "the repository's Node is not installed: npm ci"

@@ -1,4 +1,4 @@
-"""A direct job's answer waits for none of what is left to do after it; the next job does."""
+"""The response of a direct job does not wait for its cleanup; the next job does."""
 
 import asyncio
 import io
@@ -58,20 +58,20 @@ async def test_answers_before_a_killed_comfyui_is_restarted(tmp_path: Path) -> N
     comfy.let.clear()
     progressed = asyncio.Event()
 
-    def tell(told: JsonObject) -> None:
-        if told.get("type") == "progress":
+    def on_progress(update: JsonObject) -> None:
+        if update.get("type") == "progress":
             progressed.set()
 
     try:
         async with open_worker_context(settings, comfy, Timeouts(), Deps(), Log(written)) as context:
             graph: JsonObject = {"workflow": {**slow(steps=200, seconds=60.0)}}
-            running = asyncio.create_task(run_direct(context, "1", graph, tell))
+            running = asyncio.create_task(run_direct(context, "1", graph, on_progress))
             await progressed.wait()
             os.kill(comfy.pid, 9)
             answer = await running
 
             assert answer["code"] == "comfyui_unavailable"
-            following = asyncio.create_task(run_direct(context, "2", {"workflow": {**EXECUTABLE}}, tell))
+            following = asyncio.create_task(run_direct(context, "2", {"workflow": {**EXECUTABLE}}, on_progress))
             await comfy.begun.wait()
             assert not following.done()
             comfy.let.set()

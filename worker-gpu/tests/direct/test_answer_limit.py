@@ -1,4 +1,4 @@
-"""What RunPod would refuse after the work is done fails before, whatever the outputs are (worker-comfyui#129)."""
+"""A response that RunPod would reject fails the job before it is sent (worker-comfyui#129)."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ async def test_response_limit_counts_texts(tmp_path: Path, character: str) -> No
 
 @pytest.mark.asyncio
 async def test_response_limit_counts_the_fields_of_each_file(tmp_path: Path) -> None:
-    """A thousand pictures whose content alone would fit."""
+    """A thousand images whose content alone would fit."""
     files = {f"frame_{number:05}_.png": PNG + bytes(7380 - len(PNG)) for number in range(1000)}
     async with direct_harness(tmp_path, listing(files)) as harness:
         answer = await harness.run({"workflow": SAVE})
@@ -145,5 +145,6 @@ async def test_response_is_rejected_only_above_the_limit(
     if fits():
         assert wire_size(answer) + ENVELOPE_BYTES <= limit
     else:
-        # Counted one by one, an output takes no more than a comma and the word for its kind above what it takes sent.
+        # The size of an output counted alone exceeds its size in the response by at most a comma and the name of its
+        # list.
         assert wire_size(answer) + ENVELOPE_BYTES + 8 * len(made) > limit

@@ -1,4 +1,4 @@
-"""What a direct job answers: every output of every kind, or an error that says which and why."""
+"""The response of a direct job: every output of every type, or an error with its reason."""
 
 import asyncio
 import base64
@@ -55,7 +55,7 @@ async def test_response_has_the_files_and_texts_of_a_recorded_run(case: Recordin
         for name, entry in listed:
             if entry["type"] == "base64":
                 assert base64.b64decode(str(entry["data"])) == CONTENT[name.rpartition(".")[2]]
-        assert harness.told[-1] == {"type": "stage", "stage": "uploading"} or harness.told[-1]["type"] == "output"
+        assert harness.updates[-1] == {"type": "stage", "stage": "uploading"} or harness.updates[-1]["type"] == "output"
 
 
 async def test_response_has_a_list_for_each_type_and_always_images(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_response_has_the_prompt_id_of_comfyui(tmp_path: Path) -> None:
 
 
 async def test_response_over_the_limit_of_runpod_fails_with_advice(tmp_path: Path) -> None:
-    """worker-comfyui#129: there the work is done and its result refused with 400."""
+    """worker-comfyui#129: RunPod rejects the result with 400 after the work is done."""
     small = DirectSettings(max_answer_bytes=100_000)
     async with direct_harness(tmp_path, listing({"a.png": PNG + bytes(75_000)}), small) as harness:
         answer = await harness.run({"workflow": SAVE})
@@ -200,7 +200,7 @@ async def test_workflow_rejected_by_comfyui_fails_with_node_errors(tmp_path: Pat
 
 
 async def test_error_after_an_image_was_saved_fails_the_job(tmp_path: Path) -> None:
-    """worker-comfyui answers COMPLETED with `errors` beside the picture."""
+    """worker-comfyui answers COMPLETED with `errors` beside the image."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
         comfy.files[("output", prompt.folder, "a.png")] = PNG
@@ -250,7 +250,7 @@ async def test_denied_node_is_rejected(tmp_path: Path) -> None:
 
 
 def out_of_memory(times: int) -> Script:
-    """The first `times` runs end without memory."""
+    """The first `times` runs fail because memory runs out."""
     runs = 0
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:

@@ -1,4 +1,4 @@
-"""Outputs into a bucket: R2's own S3 endpoint judges signatures and hashes."""
+"""Outputs in a bucket: R2's own S3 endpoint checks signatures and hashes."""
 
 import hashlib
 import urllib.request

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_next_job_waits_for_cleanup_of_a_job_stopped_twice(tmp_path: Path) -> None:
-    """RunPod repeats a stop that it finds not done; the second one breaks off only that somebody waits."""
+    """RunPod sends a stop again if the job still runs. The second one cancels only the wait for the first."""
     async with direct_harness(tmp_path, holding(lets_go=False)) as harness:
         running = asyncio.create_task(harness.run({"workflow": SAVE}))
         await harness.comfy.notice.until(lambda: harness.comfy.running is not None)

@@ -30,7 +30,7 @@ async def test_refused_connection_fails_sooner_than_a_silent_one(tmp_path: Path)
         settings = make_settings(tmp_path, url)
         async with open_worker_context(settings, external, timeouts, Deps(), Log(io.StringIO())) as context:
             await comfy.notice.until(lambda: comfy.connections > 0)
-            job = run_direct(context, "job-1", {"workflow": SAVE}, lambda _told: None)
+            job = run_direct(context, "job-1", {"workflow": SAVE}, lambda _update: None)
             running = asyncio.create_task(job)
             await comfy.notice.until(lambda: comfy.running is not None)
             await vanish()

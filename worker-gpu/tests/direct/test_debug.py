@@ -1,4 +1,4 @@
-"""The reports come also from a worker whose disks do not: that is what they are for."""
+"""Reports work on a worker whose disks fail or hang."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ PARTS = {"log", "status", "versions", "gpu", "volumes", "disk", "comfyui", "mode
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, folder: Path, fault: Callable[[], None]) -> None:
-    """Have `fault` happen whenever somebody asks how full the disk of `folder` is, or what it holds."""
+    """Run `fault` at each read of the usage or the entries of `folder`."""
 
     def broken(original: Callable[..., Any]) -> Callable[..., Any]:
         def asked(path: Any, *rest: Any, **more: Any) -> Any:
@@ -73,7 +73,7 @@ def test_hung_volume_delays_neither_report_nor_shutdown(tmp_path: Path, monkeypa
             return await debug(harness.context, {}, timeout_s=0.2, volumes=[volume])
 
     try:
-        # The loop is closed before anything lets go: a thread that was waited for would hang this test.
+        # The loop closes while the thread hangs: if the loop waited for the thread, this test would hang.
         report = asyncio.run(ask())
     finally:
         let_go.set()
@@ -139,8 +139,8 @@ async def test_report_fits_the_limit_of_the_gateway_with_the_log_first(tmp_path:
         finally:
             await models.close()
 
-    told = maybe_object(report["models"])
-    assert (len(maybe_list(told["manifest"])), told["manifest_left_out"]) == (MAX_FILES, 2 * MAX_FILES)
+    models = maybe_object(report["models"])
+    assert (len(maybe_list(models["manifest"])), models["manifest_left_out"]) == (MAX_FILES, 2 * MAX_FILES)
     assert next(iter(report)) == "log"
     assert wire_size(report) < 1_000_000
 

@@ -1,4 +1,4 @@
-"""Names of input files and paths in a direct job's graph, held against the gateway's own cases."""
+"""Names of input files and paths in a direct job's workflow, tested with the cases of the gateway."""
 
 import base64
 from pathlib import Path
@@ -17,7 +17,7 @@ TEXTS = [maybe_object(case) for case in maybe_list(CASES["texts"])]
 
 
 def value_of(class_type: Json, name: Json, value: Json) -> Json:
-    """What a value becomes."""
+    """The value after the change."""
     node: JsonObject = {"class_type": class_type, "inputs": {str(name): value}}
     return maybe_object(with_linux_paths({"1": node}, [])["1"]["inputs"])[str(name)]
 

@@ -1,4 +1,4 @@
-"""The models that a job names are here before ComfyUI sees its graph."""
+"""The models that a job names are present before ComfyUI gets its workflow."""
 
 from pathlib import Path
 
@@ -44,8 +44,10 @@ async def test_job_fetches_a_model_before_it_runs_and_shows_that(tmp_path: Path)
 
     assert [entry["filename"] for entry in entries(answer, "images")] == ["a.png"]
     assert seen == [True]
-    assert harness.told[0]["stage"] == "models"
-    assert "of 0 MB, 1 of 1 files" in str([told.get("message") for told in harness.told if "message" in told][-1])
+    assert harness.updates[0]["stage"] == "models"
+    assert "of 0 MB, 1 of 1 files" in str(
+        [update.get("message") for update in harness.updates if "message" in update][-1]
+    )
 
 
 async def test_missing_model_fails_the_job_before_it_runs(tmp_path: Path) -> None:

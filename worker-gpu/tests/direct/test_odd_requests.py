@@ -1,4 +1,4 @@
-"""Whatever comes as a RunPod job's input: an answer that can be sent, never `internal` for what is wrong with it."""
+"""Any input of a RunPod job gets a response that can be sent, and never `internal` for an invalid input."""
 
 import asyncio
 import contextlib
@@ -109,8 +109,8 @@ def test_odd_json_is_rejected_with_a_reason(tmp_path: Path) -> None:
         @settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
         def ask(value: Json) -> None:
             answer = runner.run(asyncio.wait_for(handler({"id": "1", "input": value}, sent.append), 20))
-            for told in (answer, *sent):
-                json.dumps(told, ensure_ascii=False).encode()
+            for sent_json in (answer, *sent):
+                json.dumps(sent_json, ensure_ascii=False).encode()
             seen.add(answer.get("code"))
             assert answer.get("code") is None or answer["code"] in SENDERS_FAULT
             assert "Traceback" not in str(answer)
@@ -119,7 +119,7 @@ def test_odd_json_is_rejected_with_a_reason(tmp_path: Path) -> None:
         sent: list[JsonObject] = []
         try:
             ask()
-            # A search that only ever meets one kind of answer shows nothing.
+            # The generated inputs must lead to more than one kind of response.
             assert seen >= {None, "invalid_request", "invalid_workflow", "invalid_ticket"}
             assert list((harness.context.settings.data_dir / "spool").glob("*")) == []
         finally:

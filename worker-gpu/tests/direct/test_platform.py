@@ -47,8 +47,8 @@ def test_failure_has_its_cause_and_details(runpod: Platform) -> None:
 
 def test_progress_is_in_the_status_and_never_after_the_end(runpod: Platform) -> None:
     job = runpod.submit(slow(1.5))
-    told = runpod.event("job_progress", job=job)
-    assert told["job"] == job
+    event = runpod.event("job_progress", job=job)
+    assert event["job"] == job
     status = runpod.end_of(job)
     assert status["status"] == "COMPLETED"
     last = runpod.event("job_finished", job=job)
@@ -67,7 +67,7 @@ def test_canceled_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform) 
 
 
 def test_workflow_that_ignores_a_cancel_is_killed_within_seconds(runpod: Platform) -> None:
-    """One step of a minute: ComfyUI looks for an interrupt only between steps."""
+    """One step of a minute: ComfyUI checks for an interrupt only between steps."""
     graph = slow(60)
     maybe_object(maybe_object(maybe_object(graph["workflow"])["5"])["inputs"])["steps"] = 1
     job = runpod.submit(graph)
@@ -89,12 +89,12 @@ def test_timed_out_job_stops_in_comfyui_and_the_worker_goes_on(runpod: Platform)
 def test_health_and_debug_answer_as_jobs_without_secrets(runpod: Platform) -> None:
     well = maybe_object(runpod.end_of(runpod.submit({"action": "health"}))["output"])
     assert (well["status"], well["busy"]) == ("ok", False)
-    told = maybe_object(runpod.end_of(runpod.submit({"action": "debug"}))["output"])
-    assert "RUNPOD_AI_API_KEY" in maybe_list(told["environment_names"])
-    assert maybe_object(told["comfyui"])["answers"] is True
-    assert maybe_object(told["gpu"])["skipped"] is not None
-    assert "development engine" in str(maybe_list(told["log"])), "the last lines that ComfyUI printed"
-    memory = told["worker_memory_bytes"]
+    report = maybe_object(runpod.end_of(runpod.submit({"action": "debug"}))["output"])
+    assert "RUNPOD_AI_API_KEY" in maybe_list(report["environment_names"])
+    assert maybe_object(report["comfyui"])["answers"] is True
+    assert maybe_object(report["gpu"])["skipped"] is not None
+    assert "development engine" in str(maybe_list(report["log"])), "the last lines that ComfyUI printed"
+    memory = report["worker_memory_bytes"]
     assert isinstance(memory, int)
     # A worker without models. obstore is imported with the first manifest and costs 9 MB
     # (docs/operations/benchmarks.md).

@@ -1,4 +1,4 @@
-"""Progress in a job's RunPod status: what a reader sees who looks now and then."""
+"""Progress in the RunPod status of a job, which readers poll from time to time."""
 
 import asyncio
 import io
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Status:
-    """What is posted; `go` lets one post through, where it is held."""
+    """Records posts. If `held`, `go` lets one post through."""
 
     def __init__(self, held: bool = False) -> None:
         self.posted: list[JsonObject] = []
@@ -24,11 +24,11 @@ class Status:
             self.go.set()
         self.done: asyncio.Queue[JsonObject] = asyncio.Queue()
 
-    async def post(self, told: JsonObject) -> None:
+    async def post(self, message: JsonObject) -> None:
         self.begun.set()
         await self.go.wait()
-        self.posted.append(told)
-        self.done.put_nowait(told)
+        self.posted.append(message)
+        self.done.put_nowait(message)
         if self.faults:
             raise self.faults.pop(0)
 
@@ -39,7 +39,7 @@ def progress(**nodes: str) -> JsonObject:
 
 
 async def test_progress_message_has_every_node_so_far() -> None:
-    """Each message names only what changed since the one before, which the reader may not have seen."""
+    """Each message names only the changes since the one before, which the reader may have missed."""
     status = Status(held=True)
     shown = StatusReporter(status.post, Log(io.StringIO()), gap_s=0, first_s=0)
     shown.update(progress(a="finished", b="running"))

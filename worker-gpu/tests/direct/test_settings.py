@@ -1,4 +1,4 @@
-"""Settings that shape what jobs may do and what they leave in their pictures."""
+"""Settings for allowed nodes, metadata, the bucket and the start."""
 
 from pathlib import Path
 

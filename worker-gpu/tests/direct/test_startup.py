@@ -1,4 +1,4 @@
-"""The boot: everything at once, nothing taken before it is ready, and the reason when it cannot be."""
+"""The start of the worker: parts start concurrently, no job runs before all are ready, failures have reasons."""
 
 import asyncio
 import dataclasses
@@ -82,7 +82,7 @@ async def test_failed_warm_up_is_logged_and_the_worker_starts(tmp_path: Path) ->
 
 @pytest.mark.asyncio
 async def test_start_waits_up_to_ten_minutes_for_a_slow_comfyui(tmp_path: Path) -> None:
-    """Readiness is held as long as it does not answer: not by a count of looks, and not by a fixed wait."""
+    """The start waits until ComfyUI answers, and not for a number of polls or a fixed time."""
     assert Timeouts().start_s == 600
     assert read_settings({"COMFYUI_URL": "http://x"}).start_timeout_s == 600
     comfy, written = FakeComfy(listing({"a.png": PNG})), io.StringIO()
@@ -103,7 +103,7 @@ async def test_start_waits_up_to_ten_minutes_for_a_slow_comfyui(tmp_path: Path) 
 
 @pytest.mark.asyncio
 async def test_each_job_fails_with_the_log_of_a_comfyui_that_cannot_start(tmp_path: Path) -> None:
-    """Rather than a worker that leaves and a job that waits in RunPod's queue for nobody."""
+    """Otherwise the worker would exit, and the job would wait in RunPod's queue."""
     written = io.StringIO()
     settings = engine_settings(tmp_path, {"COMFYUI_ARGS": "--no-such-flag"})
     path = settings.comfyui_path
@@ -113,8 +113,8 @@ async def test_each_job_fails_with_the_log_of_a_comfyui_that_cannot_start(tmp_pa
     assert "comfyui did not start" in written.getvalue()
 
     handler = Handler(ready)
-    answer = await handler({"id": "1", "input": {"workflow": SAVE}}, lambda _told: None)
-    report = await handler({"id": "2", "input": {"action": "debug"}}, lambda _told: None)
+    answer = await handler({"id": "1", "input": {"workflow": SAVE}}, lambda _update: None)
+    report = await handler({"id": "2", "input": {"action": "debug"}}, lambda _update: None)
     await handler.close()
     assert (answer["code"], answer["refresh_worker"]) == ("comfyui_unavailable", True)
     assert "--no-such-flag" in str(maybe_object(answer["details"])["comfyui_log"])
@@ -132,7 +132,7 @@ async def test_start_log_has_the_build_of_the_image(tmp_path: Path) -> None:
         settings = dataclasses.replace(make_settings(tmp_path, url), build=build)
         ready = await start_up(settings, ExternalComfy(url, QUICK), None, QUICK, Log(written))
         handler = Handler(ready)
-        report = await handler({"id": "1", "input": {"action": "debug"}}, lambda _told: None)
+        report = await handler({"id": "1", "input": {"action": "debug"}}, lambda _update: None)
         await handler.close()
     assert "image=1.4.0" in written.getvalue()
     assert f"KJNodes@{'b' * 12}" in written.getvalue()

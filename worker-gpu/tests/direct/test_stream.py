@@ -1,4 +1,4 @@
-"""A stream tells where a run is, and holds up neither the run nor its end."""
+"""A stream shows the progress of a run, and delays neither the run nor its end."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,8 +27,8 @@ async def collected(
     return [chunk async for chunk in stream_job(run, limit, lambda: 0.0, gap_s)]
 
 
-def told_by(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[SendProgress], "asyncio.Future[JsonObject]"]:
-    """A run that tells `lines`, each with time for whoever listens, and gives `answer`."""
+def sending(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[SendProgress], "asyncio.Future[JsonObject]"]:
+    """A run that sends `lines`, gives the reader time after each, and returns `answer`."""
 
     async def run(tell: SendProgress) -> JsonObject:
         for line in lines:
@@ -41,7 +41,7 @@ def told_by(*lines: JsonObject, answer: JsonObject = ANSWER) -> Callable[[SendPr
 
 
 async def test_two_thousand_steps_make_a_few_chunks() -> None:
-    chunks = await collected(told_by(*(progress(step) for step in range(2000))))
+    chunks = await collected(sending(*(progress(step) for step in range(2000))))
     assert chunks == [progress(0), ANSWER]
 
 
@@ -71,7 +71,7 @@ async def test_stream_sends_the_latest_progress_when_it_is_due() -> None:
 async def test_stream_sends_all_stages_and_outputs_in_order() -> None:
     harness: JsonObject = {"type": "stage", "stage": "executing"}
     outputs: list[JsonObject] = [{"type": "output", "filename": f"{number}.png"} for number in range(5)]
-    assert await collected(told_by(harness, *outputs)) == [harness, *outputs, ANSWER]
+    assert await collected(sending(harness, *outputs)) == [harness, *outputs, ANSWER]
 
 
 async def test_stream_drops_pending_chunks_when_the_run_ends() -> None:
@@ -87,11 +87,11 @@ async def test_stream_drops_pending_chunks_when_the_run_ends() -> None:
 async def test_stream_never_exceeds_the_limit_of_runpod() -> None:
     lines = [progress("x" * 1000) for _ in range(40)]
     answer: JsonObject = {"images": ["y" * 50_000]}
-    chunks = await collected(told_by(*lines, answer=answer), limit=100_000, gap_s=0.0)
+    chunks = await collected(sending(*lines, answer=answer), limit=100_000, gap_s=0.0)
     assert chunks[-1] == answer
     assert 0 < sum(map(wire_size, chunks[:-1])) <= 100_000 * PROGRESS_SHARE
 
-    chunks = await collected(told_by(*lines, answer={"images": ["y" * 95_000]}), limit=100_000, gap_s=0.0)
+    chunks = await collected(sending(*lines, answer={"images": ["y" * 95_000]}), limit=100_000, gap_s=0.0)
     assert chunks[-1]["code"] == "output_too_large"
     assert sum(map(wire_size, chunks)) <= 100_000
 

@@ -29,19 +29,19 @@ STREAM = {"DIRECT_STREAM": "true"}
 
 @dataclass
 class Held:
-    """Something that begins, and ends when it is let."""
+    """A server that holds each request until it is released."""
 
     begun: threading.Event = field(default_factory=threading.Event)
     let: threading.Event = field(default_factory=threading.Event)
 
     def hold(self) -> None:
-        """Wait here."""
+        """Hold the caller until the release."""
         self.begun.set()
         self.let.wait(STEP_S)
 
 
 def ends_well(runpod: Platform, job: str, streamed: bool) -> JsonObject:
-    """The answer of a job that succeeded on a worker that went afterwards."""
+    """The response of a job that succeeded, on a worker that has exited."""
     status = runpod.end_of(job)
     assert status["status"] == "COMPLETED", status
     finished = runpod.event("job_finished", job=job)
@@ -94,7 +94,7 @@ def test_sigterm_lets_a_model_download_finish(tmp_path: Path, streamed: bool) ->
 
 @contextlib.contextmanager
 def bucket(held: Held, stored: dict[str, bytes]) -> Generator[str]:
-    """The URL of a bucket that takes files when it is let."""
+    """The URL of a bucket that accepts files after its release."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -136,7 +136,7 @@ def test_sigterm_lets_an_upload_finish(tmp_path: Path, streamed: bool) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("during", ["inputs", "executing"])
 async def test_sigterm_lets_a_job_of_the_gateway_finish(tmp_path: Path, during: str) -> None:
-    """Its owner gets the report, RunPod the receipt."""
+    """The gateway gets the report, RunPod the receipt."""
     graph = {node: maybe_object(fields) for node, fields in maybe_object(slow(2)["workflow"]).items()}
     gateway = FakeGateway(Job(JOB, graph))
     if during == "inputs":

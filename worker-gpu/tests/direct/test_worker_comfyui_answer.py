@@ -1,4 +1,4 @@
-"""A caller of worker-comfyui 5.8.5 finds what it looks for: each file that ComfyUI lists under `images`, videos too."""
+"""A direct job answers as worker-comfyui 5.8.5 does: `images` has each file that ComfyUI lists there, videos too."""
 
 import base64
 from pathlib import Path
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.asyncio
 
 
 HAS_A_RESULT = [case for case in SUCCEEDED if case.case != "preview_is_temp_output"]
-"""A graph that only previews is a failure here; worker-comfyui answers that it succeeded without images."""
+"""A workflow that only previews fails here; worker-comfyui answers that it succeeded without images."""
 
 
 def worker_comfyui_answer(entry: JsonObject) -> JsonObject:
-    """What worker-comfyui answers for a history entry whose files hold `CONTENT`."""
+    """The response of worker-comfyui for a history entry whose files have `CONTENT`."""
     found: list[Json] = []
     for output in map(maybe_object, maybe_object(entry.get("outputs")).values()):
         for image in map(maybe_object, maybe_list(output.get("images"))):
@@ -151,5 +151,5 @@ async def test_progress_names_an_output_as_the_answer_does(tmp_path: Path) -> No
     async with direct_harness(tmp_path, listing({"images": [file("a.png", "s")]})) as harness:
         await harness.run({"workflow": SAVE})
 
-        (told,) = [each for each in harness.told if each["type"] == "output"]
-        assert (told["filename"], told["subfolder"]) == ("a.png", "s")
+        (update,) = [each for each in harness.updates if each["type"] == "output"]
+        assert (update["filename"], update["subfolder"]) == ("a.png", "s")

@@ -1,4 +1,4 @@
-"""Where the files of the image are, and what a Dockerfile says."""
+"""Paths of the files of the image, and a parser of the Dockerfile."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ LOCKS = sorted(path for path in IMAGE.glob("*.lock") if path.name != "nodes.lock
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction, its continuation lines joined: `RUN`, and all that follows."""
+    """One instruction with its continuation lines joined, split into its word and the rest."""
 
     word: str
     rest: str
@@ -36,7 +36,7 @@ class Instruction:
 
 @dataclass
 class Stage:
-    """A build stage: its name, what it is built on, and its instructions."""
+    """A build stage with its base and its instructions."""
 
     name: str
     base: str
@@ -48,7 +48,7 @@ class Stage:
         return [instruction for instruction in self.instructions if instruction.word == word]
 
     def needs(self) -> set[str]:
-        """The stages and images it takes something from."""
+        """The stages and images that it copies or mounts from."""
         found = {self.base}
         for instruction in self.instructions:
             for flag in instruction.flags:
@@ -67,12 +67,12 @@ class Dockerfile:
     stages: dict[str, Stage]
 
     def line(self, name: str) -> list[Stage]:
-        """The stage and what it is built on, the oldest first."""
+        """The stage and its bases, the lowest first."""
         stage = self.stages.get(name)
         return [] if stage is None else [*self.line(stage.base), stage]
 
     def last(self, name: str, word: str) -> str | None:
-        """What the last instruction of this kind in a stage's line says."""
+        """The last instruction of this kind in a stage and its bases."""
         said = [instruction.rest for stage in self.line(name) for instruction in stage.of(word)]
         return said[-1] if said else None
 
@@ -100,7 +100,7 @@ def read_dockerfile(path: Path = WORKER / "Dockerfile") -> Dockerfile:
 
 
 def pins(lock: Path) -> dict[str, str]:
-    """Version by package of a lock file."""
+    """The versions of a lock file by package."""
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
 
 

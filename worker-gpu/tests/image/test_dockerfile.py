@@ -1,4 +1,4 @@
-"""What can be known about the Dockerfile without an engine: nothing it names is missing, unused, unpinned or secret."""
+"""The Dockerfile: arguments, stages, pins and users, as far as no other tool checks them."""
 
 import re
 
@@ -13,7 +13,7 @@ ALSO_BUILT = ["check"]
 
 
 def sources() -> list[str]:
-    """What instructions take from the build context."""
+    """The paths that instructions copy or mount from the build context."""
     found: list[str] = []
     for stage in STAGES:
         for instruction in stage.instructions:
@@ -142,7 +142,7 @@ def test_bucket_keys_are_a_secret_of_the_baked_target_only() -> None:
 
 
 def test_failed_pull_fails_the_build_of_the_baked_image() -> None:
-    """`models pull` fails where a model does not come and where there is none to pull; its exit code is the build's."""
+    """`models pull` fails if a model cannot be fetched or if it names no model. Its exit code is that of the build."""
     (run,) = DOCKERFILE.stages["baked"].of("RUN")
     assert run.rest.endswith('-m worker_gpu models pull --baked --group "${MODELS_GROUP}"')
     assert not re.search(r"[;|]", run.rest)

@@ -1,4 +1,4 @@
-"""The entrypoint as a plain process: what it runs, with which arguments, and that it stands in nobody's way."""
+"""The entrypoint as a plain process: the program that it runs, its arguments, signals and exit code."""
 
 import signal
 import subprocess
@@ -58,8 +58,7 @@ def start(env: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell ignores SIGINT in its background jobs, children inherit that, and Bash cannot trap what it inherits
-        # as ignored.
+        # A shell ignores SIGINT in background jobs, children inherit that, and Bash cannot trap an ignored signal.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -72,7 +71,7 @@ def run(env: dict[str, str], *arguments: str) -> tuple[int, list[str], str]:
 
 
 def given(lines: list[str]) -> list[str]:
-    """The arguments the stub was given."""
+    """The arguments of the stub."""
     return [line.removeprefix("argument ") for line in lines if line.startswith("argument ")]
 
 
@@ -127,7 +126,7 @@ def test_compute_listens_on_all_addresses_and_uses_the_data_folder(env: dict[str
     assert arguments[:2] == ["-u", "main.py"]
     assert f"folder {env['COMFYUI_PATH']}" in lines
     for flag, value in {
-        "--listen": "0.0.0.0",  # noqa: S104 -- that is what it is for
+        "--listen": "0.0.0.0",  # noqa: S104 -- the compute image is for other machines
         "--port": "8188",
         "--models-directory": env["MODELS_DIR"],
         "--input-directory": f"{data}/input",

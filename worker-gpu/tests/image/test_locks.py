@@ -18,7 +18,7 @@ def normal(name: str) -> str:
 
 
 def wanted(path: Path) -> list[str]:
-    """The packages an .in file asks for."""
+    """The packages of an .in file."""
     lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
     return [normal(re.split(r"[\[<>=~!; ]", line)[0]) for line in lines if line]
 

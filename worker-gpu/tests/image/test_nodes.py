@@ -1,4 +1,4 @@
-"""Custom nodes: what nodes.lock and presets.toml say, and that fetch.py brings exactly that, by real git."""
+"""Custom nodes: nodes.lock, presets.toml, and fetch.py with real git repositories."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def commit(folder: Path, name: str, text: str) -> str:
-    """Put a file into a repository and commit it; its commit."""
+    """Commit a file to a repository, and return the commit."""
     if not folder.exists():
         folder.mkdir()
         git(folder, "init", "--quiet", "--initial-branch=main")

@@ -1,4 +1,4 @@
-"""The pinned ComfyUI: nothing of a move is left to do, and the command that moves it does what it says."""
+"""The pinned ComfyUI: no step of a move is open, and the command that moves it works."""
 
 import re
 import shutil
@@ -62,7 +62,7 @@ def test_hash_covers_the_lines_of_one_function() -> None:
 
 
 class Moved:
-    """A copy of what the command reads and writes, a ComfyUI to move to, and a `uv` that resolves nothing."""
+    """A copy of the files of the command, a ComfyUI to move to, and a stub of `uv`."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "copy"
@@ -88,7 +88,7 @@ class Moved:
         self.uv = uv
 
     def release(self, version: str) -> str:
-        """Commit the tree as a release; the commit."""
+        """Commit the tree as a release, and return the commit."""
         text = f'__version__ = "{version}"\n'
         (self.comfyui / "comfyui_version.py").write_text(text)
         for arguments in (["add", "--all"], ["commit", "--quiet", "--message", f"ComfyUI v{version}"]):

@@ -1,4 +1,4 @@
-"""What builds, publishes and describes the images: bake, workflows, compose, and RunPod's Hub files."""
+"""Files that build, publish and describe the images: bake, workflows, compose, and RunPod's Hub files."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The other scripts of the image, with stubs for ComfyUI and for docker."""
+"""The other scripts of the image, with stubs of ComfyUI and docker."""
 
 import os
 import subprocess
@@ -56,8 +56,8 @@ def test_check_nodes_fails_with_the_log_of_a_comfyui_that_does_not_start(tmp_pat
 
 
 def check_platform(folder: Path, index: str, single: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run check-platform.sh with a docker that answers `index` for an index and `single` for one manifest, and fails as
-    buildx does where it is neither."""
+    """Run check-platform.sh with a docker that answers `index` for an index and `single` for one manifest, and
+    otherwise fails as buildx does."""
     stub = folder / "docker"
     stub.write_text(
         f"#!/usr/bin/env bash\ncase \"$*\" in\n*Manifests*) said='{index}' ;;\n*Image.OS*) said='{single}' ;;\n"

@@ -1,4 +1,5 @@
-"""Each job of a ComfyUI of ours in folders of its own: what it wrote there is its result, and nothing else is."""
+"""Each job of a ComfyUI that the worker started has its own folders, and its outputs are the files that it wrote
+there."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,7 @@ GRAPH: dict[str, JsonObject] = {
 
 
 def folders_in(tmp_path: Path) -> ComfyFolders:
-    """Those of a ComfyUI of ours, which has them."""
+    """The existing folders of a ComfyUI that the worker started."""
     shared = Folders(tmp_path / "input", tmp_path / "output", tmp_path / "temp")
     for folder in (shared.input, shared.output, shared.temp, tmp_path / "baked"):
         folder.mkdir()
@@ -38,7 +39,7 @@ def ended(outputs: JsonObject) -> JsonObject:
 
 
 def writing(names: tuple[str, ...], outputs: JsonObject | None = None) -> Script:
-    """Writes `names` to the job's output folder; those beginning with `temp:` to its temp folder."""
+    """Writes `names` to the output folder of the job, and names that start with `temp:` to its temp folder."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
         await comfy.tell(prompt, "execution_start")
@@ -249,7 +250,7 @@ async def _failed(_comfy: FakeComfy, _prompt: Prompt) -> JsonObject | None:
 async def test_no_file_of_a_job_is_left_after_any_end(
     tmp_path: Path, end: Callable[[FakeComfy, Prompt], Awaitable[JsonObject | None]], outcome: str
 ) -> None:
-    """Files in its folders, and those of nodes that have the path of ComfyUI's own from before there was a job."""
+    """Files in its folders, and files of nodes that kept a path of ComfyUI's own folders from their import."""
     folders = folders_in(tmp_path)
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:

@@ -1,4 +1,4 @@
-"""A file that is written again after its node first listed it: the job has what it is in the end."""
+"""A file that is written again after its node listed it: the job gets the final content."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ FOLDER = f"{JOB}.1"
 def writing_twice(
     write: Callable[[FakeComfy, Prompt, bytes], None], first_stored: Callable[[], Awaitable[None]], again: bool
 ) -> Script:
-    """Node 3 writes log.txt and lists it, and writes it anew once it is stored; listed a second time if `again`."""
+    """Node 3 writes log.txt and lists it, and writes it again once it is stored. Lists it a second time if `again`."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
         output: JsonObject = {"files": [{"filename": "log.txt", "subfolder": prompt.folder, "type": "output"}]}
@@ -43,10 +43,10 @@ async def test_rewritten_file_is_uploaded_again_even_if_not_listed_again(tmp_pat
     def write(_comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
         (prompt.own.output / "log.txt").write_bytes(content)
 
-    async def told() -> None:
+    async def stored() -> None:
         await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
 
-    async with job_harness(tmp_path, writing_twice(write, told, again), GRAPH, folders=folders) as harness:
+    async with job_harness(tmp_path, writing_twice(write, stored, again), GRAPH, folders=folders) as harness:
         stages.append(harness)
         receipt = await harness.run()
 
@@ -62,10 +62,10 @@ async def test_rewritten_file_is_read_again_by_url(tmp_path: Path) -> None:
     def write(comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
         comfy.files[("output", prompt.folder, "log.txt")] = content
 
-    async def told() -> None:
+    async def stored() -> None:
         await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
 
-    async with job_harness(tmp_path, writing_twice(write, told, again=True), GRAPH) as harness:
+    async with job_harness(tmp_path, writing_twice(write, stored, again=True), GRAPH) as harness:
         stages.append(harness)
         await harness.run()
 
@@ -81,10 +81,10 @@ async def test_unchanged_file_is_uploaded_once(tmp_path: Path) -> None:
         if not path.exists():
             path.write_bytes(content)
 
-    async def told() -> None:
+    async def stored() -> None:
         await stages[0].gateway.notice.until(lambda: "output" in stages[0].gateway.types)
 
-    async with job_harness(tmp_path, writing_twice(write, told, again=True), GRAPH, folders=folders) as harness:
+    async with job_harness(tmp_path, writing_twice(write, stored, again=True), GRAPH, folders=folders) as harness:
         stages.append(harness)
         await harness.run()
 
@@ -96,10 +96,10 @@ async def test_direct_response_has_size_and_hash_of_the_final_content(tmp_path: 
     def write(comfy: FakeComfy, prompt: Prompt, content: bytes) -> None:
         comfy.files[("output", prompt.folder, "log.txt")] = content
 
-    async def told() -> None:
-        await harness.comfy.notice.until(lambda: any(message["type"] == "output" for message in harness.told))
+    async def stored() -> None:
+        await harness.comfy.notice.until(lambda: any(message["type"] == "output" for message in harness.updates))
 
-    async with direct_harness(tmp_path, writing_twice(write, told, again=True)) as harness:
+    async with direct_harness(tmp_path, writing_twice(write, stored, again=True)) as harness:
         answer = await harness.run({"workflow": dict(GRAPH)})
 
         (entry,) = entries(answer, "text")

@@ -1,4 +1,4 @@
-"""Outputs that a node lists as plain strings and values, not as file entries: found where they are, else skipped."""
+"""Outputs that a node lists as strings and values instead of file entries."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio
 FOLDER = f"{JOB}.1"
 GLB = b"glTF\x02\x00\x00\x00"
 WITH_BACKGROUND: JsonObject = {"result": [f"{FOLDER}/m.glb", {}, "temp/bg_1.png"]}
-"""What Preview3D lists with a background picture: model, camera, picture (ComfyUI 0.33.0, `PreviewUI3D`)."""
+"""The output of Preview3D with a background image: model, camera, image (ComfyUI 0.33.0, `PreviewUI3D`)."""
 MODEL_AND_BACKGROUND = {("output", FOLDER, "m.glb"): GLB, ("temp", "", "bg_1.png"): PNG}
 
 
@@ -196,7 +196,7 @@ async def test_absolute_path_outside_comfyuis_folders_is_not_an_output(tmp_path:
 async def test_text_that_is_saved_and_listed_is_one_output(
     tmp_path: Path, name: str, content: bytes, outputs: list[str]
 ) -> None:
-    """SaveText of ComfyUI 0.33.0 does so; it lays JSON out."""
+    """As SaveText of ComfyUI 0.33.0 does, with JSON in another layout."""
     text = '{"a":1}' if name.endswith(".json") else "hello"
     output: JsonObject = {"text": [text], "files": [{"filename": name, "subfolder": FOLDER, "type": "output"}]}
     async with job_harness(tmp_path, listing(output, {("output", FOLDER, name): content}), SAVE) as harness:
@@ -216,7 +216,7 @@ GONE_BY: JsonObject = {
 
 @pytest.mark.parametrize("early", [True, False])
 async def test_file_from_before_the_run_is_not_an_output(tmp_path: Path, early: bool) -> None:
-    """Preview3D lists any name that it is given. Where the folders are out of reach, a file's time tells."""
+    """Preview3D lists any name. With shared folders, the time of the file decides."""
     files = {
         ("temp", "", "secret.png"): PNG,
         ("temp", "", "secret.glb"): GLB,
@@ -302,8 +302,8 @@ async def test_images_sent_over_the_websocket_are_outputs(tmp_path: Path, previe
         receipt = await harness.run()
 
         assert receipt.outcome == "succeeded"
-        told = {name: (o["node_id"], o["content_type"]) for name, o in harness.gateway.outputs.items()}
-        assert told == {"2.png": ("2", "image/png"), "2_2.jpg": ("2", "image/jpeg")}
+        message = {name: (o["node_id"], o["content_type"]) for name, o in harness.gateway.outputs.items()}
+        assert message == {"2.png": ("2", "image/png"), "2_2.jpg": ("2", "image/jpeg")}
         assert harness.gateway.content("2.png") == PNG
         assert harness.gateway.previews == []
 

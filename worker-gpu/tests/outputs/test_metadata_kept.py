@@ -1,4 +1,4 @@
-"""What a job with `options.metadata: false` is told of files from which the workflow was not removed."""
+"""Warnings of a job with `options.metadata: false` about files that keep their workflow."""
 
 from pathlib import Path
 
@@ -90,7 +90,7 @@ async def test_a_direct_answer_without_warnings_has_no_list_of_them(tmp_path: Pa
 
 
 async def test_a_direct_job_keeps_a_repeated_warning_once() -> None:
-    """As when the graph is run again because memory ran out."""
+    """As when the workflow runs again because memory ran out."""
     sink = ProgressSink(lambda _progress: None, None)
     for _ in range(2):
         sink.warning("metadata_not_removed", NOT_SUPPORTED)

@@ -1,4 +1,4 @@
-"""Finding outputs in whatever nodes list, telling what they are, and naming them."""
+"""Discovery, types and names of outputs."""
 
 import string
 from pathlib import Path
@@ -26,13 +26,13 @@ folders = st.sampled_from(["output", "temp", "input"])
 
 
 def walked(output: JsonObject) -> list[OutputRef]:
-    """What node 2 lists with `output`."""
+    """The outputs that node 2 lists with `output`."""
     return [listed.ref for listed in list_outputs("2", output)]
 
 
 @st.composite
 def outputs_with_files(draw: st.DrawFn) -> tuple[JsonObject, set[ListedOutput]]:
-    """An output of any shape, and the files that were put into it, each with its key."""
+    """A generated node output, and the files in it with their keys."""
     put: set[ListedOutput] = set()
 
     def file(key: str) -> JsonObject:

@@ -1,4 +1,4 @@
-"""An output file is read once: what hashes it hands its content on, as far as memory allows."""
+"""An output file is read once: the code that hashes it keeps its content up to a limit."""
 
 import base64
 import hashlib

@@ -121,7 +121,7 @@ def test_strip_changes_nothing_when_it_runs_again(tmp_path: Path, name: str) -> 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_strip_never_loses_a_damaged_file(tmp_path: Path, name: str, data: st.DataObject) -> None:
-    """Whatever is in a file of the client, it does not fail the job."""
+    """No content of a file fails the job."""
     _, whole = written(tmp_path, name) if not (tmp_path / name).exists() else (None, (tmp_path / "whole").read_bytes())
     (tmp_path / "whole").write_bytes(whole)
     damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])

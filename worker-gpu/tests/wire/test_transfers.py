@@ -1,4 +1,4 @@
-"""Input and output files over a store that fails: what arrives is what was sent, or the job says why not."""
+"""Input and output files over a store that fails: each file arrives complete, or the job fails with a reason."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How many files go into one `uploads` call: as many as it may ask URLs for (docs/reference/worker-contract.md)."""
+"""Batches of files for `uploads` calls, within the limits of one call (docs/reference/worker-contract.md)."""
 
 from pathlib import Path
 

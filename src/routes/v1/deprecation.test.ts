@@ -87,8 +87,10 @@ describe('every other route', () => {
     expect([...headers.keys()]).not.toEqual(expect.arrayContaining([expect.stringMatching(/deprecation|sunset|link/)]));
     expect(operationOf(current)).not.toHaveProperty('deprecated');
   });
+});
 
-  it('of v1 that is deprecated has dates and at least 180 days until its sunset', () => {
+describe('a deprecated route of v1', () => {
+  it('has dates and at least 180 days until its sunset', () => {
     const isRushed = ({ since, sunset }: Deprecated): boolean =>
       Number.isNaN(Date.parse(since)) ||
       (sunset !== null && !(Date.parse(sunset) - Date.parse(since) >= 180 * 86_400_000));

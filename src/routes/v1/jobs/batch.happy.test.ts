@@ -74,7 +74,7 @@ describe('an idempotency key in a batch', () => {
     await vi.waitFor(() => expect(runsOf(runs, acceptedJobs(again))).toBe(4));
   });
 
-  it('of the request covers every job without a key: a retry makes no job twice', async () => {
+  it('covers every job without its own key when the request sends it: a retry makes no job twice', async () => {
     answerRunpod();
     const { call } = await newClient();
     const headers = { 'idempotency-key': 'batch-1' };

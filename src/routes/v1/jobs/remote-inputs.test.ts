@@ -366,7 +366,7 @@ describe('the size of an input by URL', () => {
     expect(await refusedFor(bomb)).toEqual({ code: 'image_too_large', stored: NOTHING });
   });
 
-  it('of a refused file deletes the files before it', async () => {
+  it('is checked for each file, and a refusal deletes the files before it', async () => {
     internet({ [URL_A]: () => new Response(PNG), 'https://b.example.com/': () => new Response('no') });
     const { account, call } = await newClient();
     const inputs = [

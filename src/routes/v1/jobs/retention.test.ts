@@ -36,13 +36,13 @@ async function ended(body: Record<string, unknown> = {}, limits: Record<string, 
   return { clock, account, call, id };
 }
 
-describe('a finished job is kept', () => {
+describe('a finished job', () => {
   it.each([
     ['as long as the policy says', {}, {}, retention],
     ['as long as its account says', {}, { retention: 3600 }, 3600],
     ['as long as its request says', { retention: 60 }, {}, 60],
     ['as long as its request says, up to what its account says', { retention: 3600 }, { retention: 3600 }, 3600],
-  ] as const)('%s, to the millisecond', async (_what, body, limits, seconds) => {
+  ] as const)('is kept %s, to the millisecond', async (_what, body, limits, seconds) => {
     const { clock, account, call, id } = await ended(body, limits);
     const { expires_at } = await get(call, id);
     expect(Date.parse(expires_at)).toBe(Date.now() + seconds * 1000);
@@ -59,27 +59,27 @@ describe('a finished job is kept', () => {
     await vi.waitFor(async () => expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 }));
   });
 
-  it('as its account said at the submit', async () => {
+  it('is kept as its account said at the submit', async () => {
     const { account, call, id } = await ended({}, { retention: 3600 });
     await setLimits(account, { retention: 60 });
     expect(Date.parse((await get(call, id)).expires_at)).toBe(Date.now() + 3_600_000);
   });
 });
 
-describe('a retention is refused', () => {
+describe('a retention', () => {
   it.each([
     [{ retention: retention + 0.001 }, 'out_of_range'],
     [{ retention: 0 }, 'out_of_range'],
     [{ retention: -1 }, 'out_of_range'],
     [{ retention: '60' }, 'invalid_type'],
-  ])('%j', async (body, code) => {
+  ])('is refused when it is invalid: %j', async (body, code) => {
     const { account, call } = await newClient();
     const problem = await problemOf(await call('/v1/jobs', postJson({ workflow: GRAPH, ...body })));
     expect(problem).toMatchObject({ status: 422, code, errors: [{ pointer: '#/retention', code }] });
     expect(await storedOf(account)).toEqual({ jobs: 0, objects: 0 });
   });
 
-  it('above the limit of the account, and its slot and inputs are released', async () => {
+  it('is refused above the limit of the account, and its slot and inputs are released', async () => {
     answerRunpod();
     const { account, call } = await newClient();
     await setLimits(account, { retention: 60, jobs_in_flight: 1, max_queued: 0 });

@@ -21,7 +21,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   services: ['contract', 'lib', 'config', 'domain', 'providers', 'storage', 'durable-objects', 'env.ts'],
   routes: ['contract', 'lib', 'config', 'domain', 'services', 'env.ts'],
 };
-/** Harnesses of tests: they import what they like, and only tests import them. */
+/** Harnesses of tests: they may import any layer, and only tests import them. */
 const FREE = 'testing';
 
 /** What a file of a layer may not import of other people's. */

@@ -62,7 +62,7 @@ test.each([
     `setTimeout(() => { throw new Error('boom'); }); await new Promise((resolve) => run.signal.addEventListener('abort', resolve)); return done(null);`,
   ],
   [
-    'rejected with nobody to hear',
+    'rejected without a handler',
     `void Promise.reject(new Error('boom')); await new Promise((resolve) => run.signal.addEventListener('abort', resolve)); return done(null);`,
   ],
 ])('an exception %s closes everything and exits with 1', async (_, body) => {

@@ -23,7 +23,7 @@ from worker_gpu.log import Log
 
 @dataclass
 class DirectHarness:
-    """Run jobs on `place`; `updates` has the progress of all of them."""
+    """Run jobs with `context`; `updates` has the progress of all of them."""
 
     comfy: FakeComfy
     context: WorkerContext

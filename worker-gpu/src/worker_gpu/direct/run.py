@@ -45,7 +45,7 @@ async def run_direct(
     try:
         request = Request.parse(given)
     except BadRequest as error:
-        context.log.info("direct job refused", job=job, code=error.code)
+        context.log.info("direct job rejected", job=job, code=error.code)
         return error_response(error.code, error.message)
     await context.turn.acquire()
     run = _DirectRun(context, job, request, send, wants_outputs)
@@ -90,10 +90,10 @@ class _DirectRun:
         request, settings = self._request, self._context.settings.direct
         self._log.info("direct job", nodes=len(request.workflow), inputs=len(request.input_files))
         error: JobError | None = None
-        answer: JsonObject = {}
+        response: JsonObject = {}
         try:
             async with asyncio.timeout(request.timeout_s or settings.timeout_s):
-                answer = await self._work()
+                response = await self._work()
         except JobError as failure:
             error = failure
         except TimeoutError:
@@ -113,10 +113,10 @@ class _DirectRun:
         # ComfyUI's own log and history use this id.
         more: JsonObject = {"prompt_id": self._prompt_id, "timings": self._timings.to_wire()}
         if error is None:
-            return {**answer, **more}
+            return {**response, **more}
         wire = error.with_classes(class_types(request.workflow)).to_wire()
-        worn: JsonObject = {"refresh_worker": True} if requires_replacement(error) else {}
-        return error_response(error.code, error.message, {**wire, **more, **worn})
+        replaced: JsonObject = {"refresh_worker": True} if requires_replacement(error) else {}
+        return error_response(error.code, error.message, {**wire, **more, **replaced})
 
     async def _work(self) -> JsonObject:
         context, request = self._context, self._request
@@ -151,12 +151,12 @@ class _DirectRun:
             return {}
         bucket = self._context.settings.direct.bucket
         store = BucketStore(bucket, self._job, self._context.tools.wall) if bucket is not None else None
-        answer = {
+        response = {
             **build_response(outputs, self._inline, store.link if store is not None else _no_link),
             **self._progress.warnings(),
         }
-        self._budget.check(answer)
-        return answer
+        self._budget.check(response)
+        return response
 
     def _make_budget(self) -> ResponseBudget:
         settings = self._context.settings.direct

@@ -1,10 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { anyone } from '../../testing/gateway.ts';
-import { createJob, fakeRunpod, newId, drained, view, type FakeRunpod, type JobHarness } from '../../testing/job.ts';
+import {
+  createJob,
+  drained,
+  fakeRunpod,
+  frozenClock,
+  newId,
+  view,
+  type FakeRunpod,
+  type JobHarness,
+} from '../../testing/job.ts';
 import { tokenFor } from '../../testing/worker-calls.ts';
 
 async function ran(): Promise<{ harness: JobHarness; runpod: FakeRunpod; hook: string }> {
+  // On a busy machine the job's own first poll would come during the test.
+  frozenClock();
   const runpod = fakeRunpod();
   const harness = await createJob();
   await drained(harness);

@@ -19,21 +19,21 @@ import { hookOf } from './testing/webhook.ts';
 import { tokenFor, workerCall } from './testing/worker-calls.ts';
 
 /**
- * Everything secret that passes through the gateway, in one long story with good and bad ends; then every line that was written, and
- * every problem and delivery that was told, is searched for all of it.
+ * Sends every kind of secret through the gateway in one long scenario, with successes and failures. Then searches every
+ * log line, every problem response and every webhook delivery for each secret.
  */
 
-/** What must never be written: by name, so that a failure says what leaked without saying it again. */
+/** Secrets by name, so that a failure names the leaked secret without showing it. */
 class Secrets {
   private readonly known = new Map<string, string>();
 
-  /** Notes a secret and gives it back. */
+  /** Records a secret, and returns it. */
   keep(name: string, value: string): string {
     this.known.set(name, value);
     return value;
   }
 
-  /** Names of those that stand in a text, as they are or in one of the forms in which they travel. */
+  /** Returns the names of the secrets in a text, in plain form or in any encoding. */
   in(text: string): string[] {
     return [...this.known]
       .filter(([, value]) => formsOf(value).some((form) => text.includes(form)))
@@ -59,7 +59,9 @@ let lines: string[];
 beforeEach(() => {
   lines = [];
   for (const method of ['log', 'info', 'warn', 'error', 'debug'] as const) {
-    vi.spyOn(console, method).mockImplementation((...said: unknown[]) => void lines.push(said.map(String).join(' ')));
+    vi.spyOn(console, method).mockImplementation(
+      (...values: unknown[]) => void lines.push(values.map(String).join(' ')),
+    );
   }
 });
 afterEach(() => vi.restoreAllMocks());
@@ -68,8 +70,8 @@ const events = (): string[] => lines.map((line) => z.object({ event: z.string() 
 
 const runSchema = z.object({ input: z.object({ token: z.string() }), webhook: z.url() });
 
-/** The internet: RunPod, one file server, and receivers of webhooks. Its failures quote all they know. */
-function internet(secrets: Secrets): void {
+/** Mocks RunPod, one file server, and receivers of webhooks. Their errors quote the whole request. */
+function mockInternet(secrets: Secrets): void {
   let runs = 0;
   const spy = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
     const request = new Request(input, init);
@@ -105,17 +107,17 @@ describe('a secret', () => {
     const query = secrets.keep('query of an input', 'sig-canary-4711-query');
     const password = secrets.keep('password of an input', 'pw-canary-4711');
     const hookQuery = secrets.keep('query of a webhook', 'hook-canary-4711');
-    internet(secrets);
+    mockInternet(secrets);
     const { account, key, call } = await newClient();
     secrets.keep('key', key);
     secrets.keep('random part of the key', key.split('_').at(-1) ?? '');
 
-    /** Whatever is answered with a problem is kept to be searched. */
-    const told: string[] = [];
+    /** The bodies of all problem responses, which are searched at the end. */
+    const responses: string[] = [];
     const ask: Call = async (where, init) => {
       const response = await call(where, init);
       if (response.status >= 400) {
-        told.push(await response.clone().text());
+        responses.push(await response.clone().text());
       }
       return response;
     };
@@ -125,7 +127,7 @@ describe('a secret', () => {
     const hook = await hookOf(ask, { url: `https://hooks.acme.com/h?auth=${hookQuery}` });
     secrets.keep('secret of a webhook', hook.secret);
 
-    // Submits, good and bad.
+    // Valid and invalid submits.
     const workflow = { ...GRAPH, '3': { class_type: 'CLIPTextEncode', inputs: { text: prompt, clip: ['1', 0] } } };
     const good = `https://files.acme.com/good.png?X-Amz-Signature=${query}`;
     const inputs = [{ name: 'a.png', url: good }];
@@ -148,7 +150,7 @@ describe('a secret', () => {
     const broken = { ...postJson({}), body: `{"workflow": "${prompt}" ${key}` };
     expect((await ask('/v1/jobs', broken)).status).toBe(400);
 
-    // Credentials where they do not belong.
+    // Credentials in the wrong places.
     const mangled = secrets.keep('mangled key', `${key.slice(0, -1)}${key.endsWith('x') ? 'y' : 'x'}`);
     for (const response of [
       await anyone('/v1/jobs', as(mangled)),
@@ -160,7 +162,7 @@ describe('a secret', () => {
       expect(response.status).toBeGreaterThanOrEqual(400);
     }
 
-    // Read tokens, good and for another job.
+    // Read tokens for this job and for another job.
     const made = await ask(`/v1/jobs/${id}/tokens`, { method: 'POST' });
     const { token } = z.object({ token: z.string() }).parse(await made.json());
     secrets.keep('read token', token);
@@ -170,7 +172,7 @@ describe('a secret', () => {
     await watching.body?.cancel();
     expect((await anyone(`/v1/jobs/${crypto.randomUUID()}/events?token=${token}`)).status).toBe(401);
 
-    // `/run` failed with an error that quotes our key; then RunPod took it. A worker works, and its report fails once.
+    // `/run` first fails with an error that quotes the key, then succeeds. A worker reports, and one write to D1 fails.
     const harness = harnessOf(id);
     await until(async () => expect(await outbox(harness)).not.toContain('send:1'));
     const workerToken = secrets.keep('worker token', await tokenFor(id));
@@ -193,7 +195,7 @@ describe('a secret', () => {
     const error = { code: 'execution_error', message: 'it broke', at: 'workflow', retryable: false };
     const report = { attempt: 1, claim, last_seq: 0, outcome: 'failed', error };
     const prepare = env.DB.prepare.bind(env.DB);
-    const away = vi.spyOn(env.DB, 'prepare').mockImplementation((sql) => {
+    const brokenD1 = vi.spyOn(env.DB, 'prepare').mockImplementation((sql) => {
       if (sql.includes('INSERT INTO jobs')) {
         throw new Error(`D1 is away: Bearer ${key} at https://d1.test/?q=${query}`);
       }
@@ -201,14 +203,14 @@ describe('a secret', () => {
     });
     expect((await workerCall(id, 'complete', report)).status).toBe(200);
     await until(() => expect(events()).toContain('effect_failed'));
-    away.mockRestore();
+    brokenD1.mockRestore();
     await until(async () => expect((await outbox(harness)).every((each) => each.startsWith('notify:'))).toBe(true));
     await until(async () => {
       await runAlarm(harness);
       await drained(harness);
     });
 
-    // The gateway itself breaks, with an error that quotes what it was given.
+    // The gateway throws an error that quotes its input.
     const app = ownGateway({ log: consoleLog });
     const DB = new Proxy(env.DB, {
       get: () => () => {
@@ -222,7 +224,7 @@ describe('a secret', () => {
     expect(log.data.length).toBeGreaterThan(0);
     const deliveries = await Promise.all(log.data.map((delivery) => hook.delivery(delivery.id)));
 
-    expect(told.flatMap((text) => secrets.in(text))).toEqual([]);
+    expect(responses.flatMap((text) => secrets.in(text))).toEqual([]);
     expect(deliveries.flatMap((delivery) => secrets.in(JSON.stringify(delivery)))).toEqual([]);
     expect(events()).toEqual(expect.arrayContaining(['request', 'effect_failed', 'uncaught']));
     expect(lines.length).toBeGreaterThan(20);

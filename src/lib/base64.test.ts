@@ -6,7 +6,7 @@ type Piece = Uint8Array | null;
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** All bytes of text that comes cut at these places, or null. */
+/** Decodes a text that arrives in pieces, cut at these positions. Null if it is invalid. */
 function decode(push: (text: string) => Piece, end: () => Piece, text: string, cuts: readonly number[]): Piece {
   const bytes: number[] = [];
   const edges = [0, ...cuts.map((cut) => cut % (text.length + 1)).toSorted((a, b) => a - b), text.length];
@@ -21,7 +21,7 @@ function decode(push: (text: string) => Piece, end: () => Piece, text: string, c
   return new Uint8Array(bytes);
 }
 
-function bare(text: string, cuts: readonly number[] = []): Piece {
+function decodeBare(text: string, cuts: readonly number[] = []): Piece {
   const stream = new Base64Stream();
   return decode(
     (piece) => stream.push(utf8(piece)),
@@ -43,7 +43,7 @@ function file(text: string, cuts: readonly number[] = []): Piece {
 
 const content = fc.uint8Array({ maxLength: 100 });
 const cuts = fc.array(fc.nat(), { maxLength: 8 });
-/** What the engine's own decoder makes of it. */
+/** Decodes a text with the engine's own decoder. */
 function native(text: string): Piece {
   try {
     return Uint8Array.fromBase64(text, { lastChunkHandling: 'strict' });
@@ -59,7 +59,7 @@ describe('base64 in pieces', () => {
       fc.property(content, cuts, fc.boolean(), (bytes, at, lines) => {
         const plain = bytes.toBase64();
         const text = lines ? plain.replaceAll(/.{7}/g, '$&\r\n') : plain;
-        expect(bare(text, at)).toEqual(bytes);
+        expect(decodeBare(text, at)).toEqual(bytes);
         expect(file(text, at)).toEqual(bytes);
       }),
     );
@@ -69,7 +69,7 @@ describe('base64 in pieces', () => {
     const text = fc.string({ unit: fc.constantFrom(...'AQRZgw+/019= \n\v-é'), maxLength: 12 });
     fc.assert(
       fc.property(fc.oneof(text, fc.base64String()), cuts, (sent, at) => {
-        expect(bare(sent, at)).toEqual(native(sent));
+        expect(decodeBare(sent, at)).toEqual(native(sent));
       }),
       { numRuns: 5000 },
     );
@@ -90,7 +90,7 @@ describe('base64 in pieces', () => {
     'aGVs*',
     '\ud800',
   ])('is refused where it is not base64: %j', (text) => {
-    for (const decoder of [bare, file]) {
+    for (const decoder of [decodeBare, file]) {
       expect(decoder(text)).toBeNull();
       expect(decoder(text, [1, 2, 3])).toBeNull();
     }

@@ -5,7 +5,7 @@ export const MAX_DATA_URL_CHARS = 220;
 const SCHEME = 'data:';
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-/** Six bits for each character of base64; for others something negative, which survives being shifted and joined. */
+/** The six bits of each base64 character. Other characters are negative, and stay so when shifted and combined. */
 const SIX_BITS = new Int32Array(256).fill(-1);
 for (const [value, char] of [...ALPHABET].entries()) {
   SIX_BITS[char.charCodeAt(0)] = value;
@@ -13,8 +13,8 @@ for (const [value, char] of [...ALPHABET].entries()) {
 const PAD = 0x3d;
 const isBlank = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d && byte !== 0x0b);
 
-/** How much of a group of four characters has come, and whether it must be, or was, the last. */
-type State = 'open' | 'one more pad' | 'over';
+/** Whether more groups may follow, one more `=` must follow, or the text has ended. */
+type State = 'open' | 'one more pad' | 'ended';
 
 /**
  * Base64 decoded as it arrives, with padding and no bit too many (RFC 4648 sections 3.5 and 4); white space is ignored.
@@ -27,7 +27,7 @@ export class Base64Stream {
   private state: State = 'open';
   private memory = new Uint8Array(0);
 
-  /** The bytes that are known now, valid until the next piece; null: the text is not base64. */
+  /** Returns the bytes decoded so far, valid until the next piece; null if the text is not base64. */
   push(text: Uint8Array): Uint8Array | null {
     const most = 3 * Math.ceil((text.length + this.count) / 4);
     if (this.memory.length < most) {
@@ -62,7 +62,7 @@ export class Base64Stream {
     return this.count === 0 && this.state !== 'one more pad';
   }
 
-  /** Takes one character; how many bytes that gave, at `out`. */
+  /** Decodes one character, and returns the number of bytes written at `out`. */
   private take(byte: number, out: number): number | null {
     if (byte === PAD) {
       return this.pad(out);
@@ -76,17 +76,17 @@ export class Base64Stream {
     return this.count === 4 ? this.give(out, 24, 3) : 0;
   }
 
-  /** The first `=` ends the last group: two characters stand for one byte then, three for two. */
+  /** Handles the first `=`, which ends the last group: two characters encode one byte, three encode two. */
   private pad(out: number): number | null {
     if (this.state === 'one more pad') {
-      this.state = 'over';
+      this.state = 'ended';
       return 0;
     }
     const spare = this.count === 2 ? 4 : 2;
     if (this.state !== 'open' || this.count < 2 || (this.bits & ((1 << spare) - 1)) !== 0) {
       return null;
     }
-    this.state = this.count === 2 ? 'one more pad' : 'over';
+    this.state = this.count === 2 ? 'one more pad' : 'ended';
     const length = this.count - 1;
     this.bits >>= spare;
     return this.give(out, 8 * length, length);
@@ -102,7 +102,7 @@ export class Base64Stream {
   }
 }
 
-/** Decodes whole groups of four characters while nothing else stands between them. How many characters that were. */
+/** Decodes groups of four characters up to the first other character. Returns the number of decoded characters. */
 function decodeGroups(text: Uint8Array, from: number, into: Uint8Array, start: number): number {
   let at = from;
   for (let out = start; at + 4 <= text.length; at += 4, out += 3) {
@@ -120,13 +120,13 @@ function decodeGroups(text: Uint8Array, from: number, into: Uint8Array, start: n
 
 const sixOf = (text: Uint8Array, at: number): number => SIX_BITS[text[at] ?? 0] ?? -1;
 
-/** The same for a file that a client sends: bare base64, or a data URL of it. */
+/** The same for a file from a client: base64, or a data URL with base64. */
 export class Base64File {
   private readonly base64 = new Base64Stream();
-  /** The beginning, while it may still become that of a data URL; null once that is decided. */
+  /** The beginning of the text, until it is known whether the text is a data URL; then null. */
   private beginning: string | null = '';
 
-  /** The bytes that are known now, valid until the next piece; null: the text is neither. */
+  /** Returns the bytes decoded so far, valid until the next piece; null if the text is neither. */
   push(text: Uint8Array): Uint8Array | null {
     if (this.beginning === null) {
       return this.base64.push(text);
@@ -145,7 +145,7 @@ export class Base64File {
     return isUrl && (all.length > MAX_DATA_URL_CHARS || looked < text.length) ? null : new Uint8Array();
   }
 
-  /** The last bytes; null: the text is neither, or not whole. */
+  /** Returns the last bytes; null if the text is neither, or incomplete. */
   end(): Uint8Array | null {
     const { beginning } = this;
     if (beginning?.startsWith(SCHEME) === true) {

@@ -3,11 +3,11 @@ import { chunksOf } from './chunks.ts';
 
 const bytes = Uint8Array.from({ length: 300_000 }, (_, at) => at % 251);
 
-/** A stream as the body of a request over HTTP is one: of the platform's own kind. */
-function native(content: Uint8Array): ReadableStream<Uint8Array> {
+/** A native stream of the platform, like the body of an HTTP request. */
+function nativeStream(content: Uint8Array): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
   const writer = writable.getWriter();
-  // Broken off where a test reads no further.
+  // Rejects when a test stops reading.
   void writer.write(content).then(
     () => writer.close(),
     () => {},
@@ -15,8 +15,8 @@ function native(content: Uint8Array): ReadableStream<Uint8Array> {
   return readable;
 }
 
-/** A stream that JavaScript makes; `canceled` says whether its reader wants no more. */
-function made(content: Uint8Array, size = 70_000) {
+/** A stream made in JavaScript. `canceled` tells whether its reader has canceled it. */
+function jsStream(content: Uint8Array, size = 70_000) {
   let at = 0;
   const state = { canceled: false };
   const stream = new ReadableStream<Uint8Array>({
@@ -32,7 +32,7 @@ function made(content: Uint8Array, size = 70_000) {
   return { stream, state };
 }
 
-async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+async function concat(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: number[] = [];
   for await (const chunk of chunks) {
     parts.push(...chunk);
@@ -42,17 +42,17 @@ async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
 
 describe('reading a stream in chunks', () => {
   it.each([
-    ['the platform', () => native(bytes)],
-    ['JavaScript', () => made(bytes).stream],
+    ['the platform', () => nativeStream(bytes)],
+    ['JavaScript', () => jsStream(bytes).stream],
     ['nothing', () => new Blob([]).stream()],
   ])('returns every byte of a stream of %s', async (kind, open) => {
-    expect(await joined(chunksOf(open()))).toEqual(kind === 'nothing' ? new Uint8Array() : bytes);
+    expect(await concat(chunksOf(open()))).toEqual(kind === 'nothing' ? new Uint8Array() : bytes);
   });
 
   it('reuses the buffer for every chunk of a native stream', async () => {
     const memories = new Set<number>();
     let seen = 0;
-    for await (const chunk of chunksOf(native(bytes))) {
+    for await (const chunk of chunksOf(nativeStream(bytes))) {
       seen += chunk.length;
       memories.add(chunk.buffer.byteLength);
     }
@@ -61,26 +61,26 @@ describe('reading a stream in chunks', () => {
   });
 
   it('leaves a stream readable from the place where its reader stops', async () => {
-    for (const stream of [native(bytes), made(bytes).stream]) {
+    for (const stream of [nativeStream(bytes), jsStream(bytes).stream]) {
       let first = 0;
       for await (const chunk of chunksOf(stream)) {
         first = chunk.length;
         break;
       }
       expect(stream.locked).toBe(false);
-      expect(await joined(chunksOf(stream))).toEqual(bytes.subarray(first));
+      expect(await concat(chunksOf(stream))).toEqual(bytes.subarray(first));
     }
   });
 
   it('cancels a stream when the wait for a chunk times out', async () => {
-    const { stream, state } = made(bytes);
-    const reading = joined(chunksOf(stream, () => Promise.reject(new Error('too late'))));
+    const { stream, state } = jsStream(bytes);
+    const reading = concat(chunksOf(stream, () => Promise.reject(new Error('too late'))));
     await expect(reading).rejects.toThrow('too late');
     expect(state.canceled).toBe(true);
   });
 
   it('throws the error of the stream', async () => {
     const broken = new ReadableStream<Uint8Array>({ pull: (controller) => controller.error(new TypeError('reset')) });
-    await expect(joined(chunksOf(broken))).rejects.toThrow('reset');
+    await expect(concat(chunksOf(broken))).rejects.toThrow('reset');
   });
 });

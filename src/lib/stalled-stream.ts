@@ -35,7 +35,7 @@ export const until =
   (signal: AbortSignal): Waiting =>
   async (read) => {
     const { promise: timedOut, reject } = Promise.withResolvers<never>();
-    const onAbort = (): void => reject(new Error('the time is up'));
+    const onAbort = (): void => reject(new Error('The operation timed out.'));
     signal.addEventListener('abort', onAbort);
     if (signal.aborted) {
       onAbort();

@@ -9,14 +9,14 @@ export type Page<Item> = { items: Item[]; next_cursor: string | null };
 /**
  * A page of a list whose items have a place in its order.
  * @param fetch reads up to `limit` items that come after the place `after`; null is the beginning
- * @param placeOf the place of an item: the id by which the list is sorted
+ * @param positionOf returns the position of an item: the id by which the list is sorted
  */
 export async function paginate<Item>(
   { limit, cursor }: PageRequest,
   fetch: (page: { limit: number; after: string | null }) => Promise<Item[]>,
-  placeOf: (item: Item) => string,
+  positionOf: (item: Item) => string,
 ): Promise<Result<Page<Item>, Problem>> {
-  const after = placeIn(cursor);
+  const after = positionIn(cursor);
   if (!after.ok) {
     return after;
   }
@@ -24,7 +24,7 @@ export async function paginate<Item>(
   const found = await fetch({ limit: limit + 1, after: after.value });
   const items = found.slice(0, limit);
   const last = items.at(-1);
-  return ok({ items, next_cursor: found.length > limit && last !== undefined ? writeCursor(placeOf(last)) : null });
+  return ok({ items, next_cursor: found.length > limit && last !== undefined ? writeCursor(positionOf(last)) : null });
 }
 
 /** For a cursor that no page of the list had. */
@@ -33,7 +33,7 @@ export const invalidCursor: Problem = {
   detail: 'The cursor is not one returned by this list.',
 };
 
-function placeIn(cursor: string | null): Result<string | null, Problem> {
-  const place = cursor === null ? null : readCursor(cursor);
-  return cursor !== null && place === null ? fail(invalidCursor) : ok(place);
+function positionIn(cursor: string | null): Result<string | null, Problem> {
+  const position = cursor === null ? null : readCursor(cursor);
+  return cursor !== null && position === null ? fail(invalidCursor) : ok(position);
 }

@@ -69,7 +69,7 @@ export async function signatureHeaders(
 async function sign(secret: string, message: Uint8Array): Promise<string> {
   const bytes = bytesOf(secret);
   if (bytes === null) {
-    throw new Error('a stored webhook secret is malformed');
+    throw new Error('A stored webhook secret is malformed.');
   }
   return `v1,${new Uint8Array(await crypto.subtle.sign('HMAC', await hmacKey(bytes), message)).toBase64()}`;
 }

@@ -16,7 +16,7 @@ import { isStillNeeded } from '../../domain/job/effect-relevance.ts';
 import { checkClaim } from '../../domain/job/worker-messages.ts';
 import type { Env } from '../../env.ts';
 import { gpuProvider } from '../../providers/gpu/providers.ts';
-import { forgetJob } from '../../storage/d1/jobs.ts';
+import { deleteJob } from '../../storage/d1/jobs.ts';
 import { deleteOutputs } from '../../storage/r2/job-outputs.ts';
 import { Alarm } from '../shared/alarm.ts';
 import { deleteNotifications } from '../shared/notify.ts';
@@ -438,7 +438,7 @@ export class Job extends DurableObject<Env> implements JobRpc {
       await this.env.ACCOUNT.getByName(state.account).onJobErased(state.id);
     }
     await deleteNotifications(this.env, state.account, state.id);
-    await forgetJob(this.env.DB, state.id, this.state?.erased === true);
+    await deleteJob(this.env.DB, state.id, this.state?.erased === true);
     if (!complete) {
       this.cleared = true;
       if (!state.erased && this.state?.erased !== true) {

@@ -1,6 +1,6 @@
 import type { WebhookEvent, WebhookEventType } from '../../contract/webhook.ts';
 import type { Env } from '../../env.ts';
-import { idsOf, webhooksOf, webhooksWanting } from '../../storage/d1/webhooks.ts';
+import { idsOf, webhooksOf, webhooksSubscribedTo } from '../../storage/d1/webhooks.ts';
 
 /**
  * Queues an event at every webhook of an account whose filter has its type. Each stores the event durably before it
@@ -13,7 +13,7 @@ export async function notifyWebhooks(
   event: WebhookEvent<WebhookEventType>,
   { except = null, before = [] }: { except?: string | null; before?: readonly D1PreparedStatement[] } = {},
 ): Promise<void> {
-  const answers = await env.DB.batch([...before, webhooksWanting(env.DB, account, event.type)]);
+  const answers = await env.DB.batch([...before, webhooksSubscribedTo(env.DB, account, event.type)]);
   const ids = idsOf(answers.at(-1));
   const handed = await Promise.allSettled(
     ids.filter((id) => id !== except).map((id) => env.WEBHOOK.getByName(id).enqueue(event)),

@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
-import { tokenGiven } from '../../services/worker/access.ts';
+import { isTokenForAttempt } from '../../services/worker/access.ts';
 import { onProviderWebhook } from '../../services/worker/channel.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { senderOf } from '../http/edge-rate-limit.ts';
@@ -15,7 +15,7 @@ export const hooksRoutes = new Hono<AppEnv>();
 hooksRoutes.post('/runpod/:job/:attempt', async (c) => {
   const job = c.req.param('job');
   const attempt = Number(c.req.param('attempt'));
-  if (!(await tokenGiven(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
+  if (!(await isTokenForAttempt(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
     const wait_s = await checkEdgeLimit(c.env, 'bad_key', senderOf(c));
     return wait_s === null
       ? c.json({ error: 'unauthorized' }, 401)

@@ -5,7 +5,7 @@ import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
 import type { KeyRecord } from '../../services/auth/actor.ts';
 import { containsKey, isKey } from '../../domain/key/format.ts';
 import { grants, type Scope } from '../../domain/key/scopes.ts';
-import { callerOf, identify, LONG_MS, noteUse, RECHECK_MS, verifyKey } from '../../services/auth/verify-key.ts';
+import { callerOf, identify, LONG_MS, recordUse, RECHECK_MS, verifyKey } from '../../services/auth/verify-key.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { CHALLENGE, problem, PROBLEM_TYPE } from '../http/problem.ts';
 import { rateLimitedResponse, senderOf, limitOpenRoute } from '../http/edge-rate-limit.ts';
@@ -105,7 +105,7 @@ async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | 
     const scopes = [scope, also ?? null].filter((each) => each !== null);
     return now !== null && isAllowedFrom(now, address) && scopes.every((each) => grants(now.scopes, each));
   });
-  runInBackground(c, noteUse(core, key));
+  runInBackground(c, recordUse(core, key));
   return null;
 }
 

@@ -38,7 +38,7 @@ export async function setLimits(
   if (!parsed.success) {
     const [first, ...rest] = issuesOf(parsed.error);
     if (first === undefined) {
-      throw new Error('limits were refused without an issue');
+      throw new Error('The limits were rejected without an issue.');
     }
     return fail(invalidRequest([first, ...rest]));
   }

@@ -90,9 +90,9 @@ async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Pro
       if (writer.size + chunk.length > limits.max_asset_bytes) {
         return tooLarge(limits.max_asset_bytes, limits.max_upload_bytes);
       }
-      const unwanted = unwantedSoFar(file, writer.beginning, chunk.length, limits);
-      if (unwanted !== null) {
-        return unwanted;
+      const rejection = rejectEarly(file, writer.beginning, chunk.length, limits);
+      if (rejection !== null) {
+        return rejection;
       }
       await writer.write(chunk);
     }
@@ -102,7 +102,7 @@ async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Pro
 }
 
 /** Inspects a large file as soon as its beginning has arrived. */
-function unwantedSoFar(
+function rejectEarly(
   { size, name }: IncomingFile,
   beginning: Uint8Array | null,
   next: number,

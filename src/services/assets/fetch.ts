@@ -28,17 +28,17 @@ export type FetchProblem = {
  * Fetches a file from the public internet into the caller's assets. `publicUrl` checks every redirect. The request
  * carries none of our headers or credentials, and has limits of time and size. The content decides the type; the remote
  * Content-Type is ignored.
- * @param over aborts when the request that needs the file ends
+ * @param requestEnded aborts when the request that needs the file ends
  */
 export async function fetchAsset(
   core: Core,
   caller: Caller,
   text: string,
   name: string,
-  over: AbortSignal,
+  requestEnded: AbortSignal,
 ): Promise<Result<StoredFile, FetchProblem>> {
   const own = deadlineIn(FETCH_TIMEOUT_MS);
-  const signal = AbortSignal.any([own.signal, over]);
+  const signal = AbortSignal.any([own.signal, requestEnded]);
   try {
     const response = await follow(core, text, signal);
     if (!response.ok) {
@@ -94,7 +94,7 @@ async function* whole(
       yield chunk;
     }
     if (stated !== null && size !== stated) {
-      throw new Error('another length than announced');
+      throw new Error('The body has a different length than its Content-Length.');
     }
   } finally {
     // Closes the connection of a server that sends more than the limit.

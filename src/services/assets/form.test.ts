@@ -4,7 +4,7 @@ import { boundaryOf, NotOneFile, openForm } from './form.ts';
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-function joined(...parts: Uint8Array[]): Uint8Array {
+function concat(...parts: Uint8Array[]): Uint8Array {
   return new Uint8Array(parts.flatMap((part) => [...part]));
 }
 
@@ -37,11 +37,11 @@ async function read(
   } catch (error) {
     return error instanceof NotOneFile ? error.message : `another error: ${String(error)}`;
   }
-  return { name: form.value.name, content: joined(...parts) };
+  return { name: form.value.name, content: concat(...parts) };
 }
 
 const HEAD = '--b\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n';
-const formOf = (content: Uint8Array, head = HEAD, end = '\r\n--b--\r\n') => joined(utf8(head), content, utf8(end));
+const formOf = (content: Uint8Array, head = HEAD, end = '\r\n--b--\r\n') => concat(utf8(head), content, utf8(end));
 
 describe('a form with one file', () => {
   it('yields the exact bytes of the file for every chunk size', async () => {
@@ -52,7 +52,7 @@ describe('a form with one file', () => {
     );
     await fc.assert(
       fc.asyncProperty(content, fc.integer({ min: 1, max: 90 }), async (bytes, size) => {
-        // Whoever chooses a boundary takes one that its file does not hold.
+        // A client chooses a boundary that the file does not contain.
         fc.pre(!new TextDecoder('latin1').decode(bytes).includes('\r\n--b'));
         expect(await read(formOf(bytes), size)).toEqual({ name: 'a.png', content: bytes });
       }),
@@ -84,17 +84,17 @@ describe('a form with one file', () => {
   });
 
   it.each([
-    ['nothing', '', 'the form ends before its file'],
-    ['another body', 'PNG', 'the body does not begin with a part'],
-    ['another boundary', HEAD.replace('--b', '--c'), 'the body does not begin with a part'],
-    ['a head without an end', `--b\r\nx: ${'y'.repeat(20_000)}`, 'the body does not begin with a part'],
-    ['a text', HEAD.replace('; filename="a.png"', ''), 'the first part is not the file'],
-    ['another field', HEAD.replace('name="file"', 'name="image"'), 'the first part is not the file'],
-    ['no field', HEAD.replace('content-disposition', 'x'), 'the first part is not the file'],
-    ['an attachment', HEAD.replace('form-data', 'attachment'), 'the first part is not the file'],
-    ['no end', `${HEAD}content`, 'the form does not end'],
-    ['half an end', `${HEAD}content\r\n--b`, 'more than one part'],
-    ['two files', `${HEAD}content\r\n${HEAD}content\r\n--b--`, 'more than one part'],
+    ['nothing', '', 'The form ends before its file.'],
+    ['another body', 'PNG', 'The body does not begin with a part.'],
+    ['another boundary', HEAD.replace('--b', '--c'), 'The body does not begin with a part.'],
+    ['a head without an end', `--b\r\nx: ${'y'.repeat(20_000)}`, 'The body does not begin with a part.'],
+    ['a text', HEAD.replace('; filename="a.png"', ''), 'The first part is not the file.'],
+    ['another field', HEAD.replace('name="file"', 'name="image"'), 'The first part is not the file.'],
+    ['no field', HEAD.replace('content-disposition', 'x'), 'The first part is not the file.'],
+    ['an attachment', HEAD.replace('form-data', 'attachment'), 'The first part is not the file.'],
+    ['no end', `${HEAD}content`, 'The form does not end.'],
+    ['half an end', `${HEAD}content\r\n--b`, 'The form has more than one part.'],
+    ['two files', `${HEAD}content\r\n${HEAD}content\r\n--b--`, 'The form has more than one part.'],
   ])('rejects a body with %s', async (_what, body, problem) => {
     for (const size of [1, 7, 100_000]) {
       expect(await read(utf8(body), size)).toBe(problem);

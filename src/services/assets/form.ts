@@ -35,19 +35,19 @@ export async function openForm(body: Chunks, boundary: string, field: string): P
   for (;;) {
     const next = await body.next();
     if (next.done === true) {
-      return fail(new NotOneFile('the form ends before its file'));
+      return fail(new NotOneFile('The form ends before its file.'));
     }
-    head = joined(head, next.value);
+    head = concat(head, next.value);
     const text = BYTES.decode(head.subarray(0, MAX_HEAD_BYTES));
     const end = text.indexOf(HEAD_END);
     if (!(text.startsWith(opening) || opening.startsWith(text)) || (end < 0 && head.length >= MAX_HEAD_BYTES)) {
-      return fail(new NotOneFile('the body does not begin with a part'));
+      return fail(new NotOneFile('The body does not begin with a part.'));
     }
     if (end >= 0) {
       const fields = new TextDecoder().decode(head.subarray(opening.length, end));
       const name = fileNameIn(fields, field);
       const chunks = contentOf(head.subarray(end + HEAD_END.length), body, boundary);
-      return name === null ? fail(new NotOneFile('the first part is not the file')) : ok({ name, chunks });
+      return name === null ? fail(new NotOneFile('The first part is not the file.')) : ok({ name, chunks });
     }
   }
 }
@@ -71,17 +71,17 @@ function fileNameIn(head: string, field: string): string | null {
 
 /** The content of a part: everything before the delimiter and its preceding line break. */
 async function* contentOf(first: Uint8Array, rest: Chunks, boundary: string): Chunks {
-  const search = new EndSearch(new TextEncoder().encode(`\r\n--${boundary}`));
+  const search = new DelimiterSearch(new TextEncoder().encode(`\r\n--${boundary}`));
   for (let chunk = first; ;) {
-    const { content, behind } = search.push(chunk);
+    const { content, after } = search.push(chunk);
     yield* content;
-    if (behind !== null) {
-      await endOfForm(chunk.slice(behind), rest);
+    if (after !== null) {
+      await endOfForm(chunk.slice(after), rest);
       return;
     }
     const next = await rest.next();
     if (next.done === true) {
-      throw new NotOneFile('the form does not end');
+      throw new NotOneFile('The form does not end.');
     }
     chunk = next.value;
   }
@@ -91,7 +91,7 @@ async function* contentOf(first: Uint8Array, rest: Chunks, boundary: string): Ch
  * Searches for the delimiter that ends a part. Only its first byte is a carriage return, so a failed match restarts
  * where it failed.
  */
-class EndSearch {
+class DelimiterSearch {
   private readonly end: Uint8Array;
   /** The number of delimiter bytes at the end of the previous chunk. */
   private matched = 0;
@@ -101,20 +101,20 @@ class EndSearch {
   }
 
   /**
-   * Returns the content bytes of a chunk. `behind`: the position after the delimiter, null while it has not been found.
+   * Returns the content bytes of a chunk. `after`: the position after the delimiter, null while it has not been found.
    */
-  push(chunk: Uint8Array): { content: Uint8Array[]; behind: number | null } {
+  push(chunk: Uint8Array): { content: Uint8Array[]; after: number | null } {
     const content: Uint8Array[] = [];
     let start = 0;
     if (this.matched > 0) {
       start = this.match(chunk, 0, this.matched);
       const length = this.matched + start;
       if (length === this.end.length) {
-        return { content, behind: start };
+        return { content, after: start };
       }
       if (start === chunk.length) {
         this.matched = length;
-        return { content, behind: null };
+        return { content, after: null };
       }
       content.push(this.end.subarray(0, length));
       this.matched = 0;
@@ -123,14 +123,14 @@ class EndSearch {
       const begun = chunk.indexOf(CR, from);
       if (begun < 0) {
         content.push(chunk.subarray(start));
-        return { content, behind: null };
+        return { content, after: null };
       }
       const length = this.match(chunk, begun, 0);
       const isWhole = length === this.end.length;
       if (isWhole || begun + length === chunk.length) {
         content.push(chunk.subarray(start, begun));
         this.matched = isWhole ? 0 : length;
-        return { content, behind: isWhole ? begun + length : null };
+        return { content, after: isWhole ? begun + length : null };
       }
       from = begun + length;
     }
@@ -157,11 +157,11 @@ async function endOfForm(first: Uint8Array, rest: Chunks): Promise<void> {
     tail += BYTES.decode(next.value.subarray(0, Math.max(0, CLOSE.length - tail.length)));
   }
   if (tail !== CLOSE) {
-    throw new NotOneFile('more than one part');
+    throw new NotOneFile('The form has more than one part.');
   }
 }
 
-function joined(left: Uint8Array, right: Uint8Array): Uint8Array<ArrayBuffer> {
+function concat(left: Uint8Array, right: Uint8Array): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(left.length + right.length);
   all.set(left);
   all.set(right, left.length);

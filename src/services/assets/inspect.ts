@@ -32,7 +32,7 @@ export async function inspectStored(beginning: Uint8Array, file: File, limits: L
     return null;
   });
   return known.ok && parser !== null
-    ? judge(known.value.content_type, await measureStored(parser, read), limits)
+    ? resultOf(known.value.content_type, await measureStored(parser, read), limits)
     : known;
 }
 
@@ -55,10 +55,10 @@ function begin(
     picture: limits.max_image_pixels,
     file: limits.max_animation_pixels,
   });
-  return judge(content_type, parser === null ? null : runParser(parser), limits);
+  return resultOf(content_type, parser === null ? null : runParser(parser), limits);
 }
 
-function judge(content_type: string, measured: Measured, limits: Limits): Inspected {
+function resultOf(content_type: string, measured: Measured, limits: Limits): Inspected {
   switch (measured?.problem) {
     case undefined:
       return ok({ content_type });

@@ -9,7 +9,7 @@ import { storageFull } from './refusals.ts';
 export type AssetAnswer = { asset: Asset; created: boolean };
 
 /** The most attempts to store a file that other requests delete at the same time. */
-const TRIES = 5;
+const MAX_TRIES = 5;
 
 /** A file in R2; `created`: it was not there before. */
 export type Put = { asset: StoredFile; created: boolean };
@@ -25,21 +25,21 @@ export async function storeAsset(
   uploaded: boolean,
   put: () => Promise<Result<Put, Problem>>,
 ): Promise<Result<AssetAnswer, Problem>> {
-  for (let tries = 1; tries <= TRIES; tries += 1) {
-    const there = await put();
-    if (!there.ok) {
-      return there;
+  for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
+    const stored = await put();
+    if (!stored.ok) {
+      return stored;
     }
-    const { asset, created } = there.value;
-    const kept = await withRpcRetry(() =>
+    const { asset, created } = stored.value;
+    const recorded = await withRpcRetry(() =>
       core.env.ACCOUNT.getByName(caller.account).recordAsset(caller.account, asset, { uploaded, created }),
     );
-    if (kept === 'full') {
+    if (recorded === 'full') {
       return fail(storageFull);
     }
-    if (kept !== 'retry') {
-      return ok({ asset: kept, created });
+    if (recorded !== 'retry') {
+      return ok({ asset: recorded, created });
     }
   }
-  throw new Error('a file was deleted again and again while it was being stored');
+  throw new Error(`The file was deleted ${MAX_TRIES} times while it was being stored.`);
 }

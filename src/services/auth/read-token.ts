@@ -64,7 +64,7 @@ export async function createReadToken(
 export const isReadToken = (credential: string): boolean => credential.startsWith(PREFIX);
 
 /** The part of a token before its first dot: the id of its key, and the tag of the secret. */
-const MAKER = /^ce_read_([0-9a-f-]{36})(?:-([0-9a-f]{12}))?$/;
+const ISSUER = /^ce_read_([0-9a-f-]{36})(?:-([0-9a-f]{12}))?$/;
 
 /**
  * Returns the key of a token that is valid for this job now, and when the token expires (ms). Null for anything else.
@@ -77,13 +77,13 @@ export async function verifyReadToken(
   age?: number,
 ): Promise<{ key: KeyRecord; expires_at: number } | null> {
   const dot = token.indexOf('.');
-  const [, maker = '', tag = null] = MAKER.exec(token.slice(0, dot)) ?? [];
-  if (dot < 0 || !isUuidV7(maker) || !isUuidV7(job)) {
+  const [, issuer = '', tag = null] = ISSUER.exec(token.slice(0, dot)) ?? [];
+  if (dot < 0 || !isUuidV7(issuer) || !isUuidV7(job)) {
     return null;
   }
   const mac = token.slice(dot + 1);
-  const stands = await isTokenValid(core.config.tokenSecret, bindingOf(maker, tag, job), mac, core.clock());
-  const key = stands ? await keyOf(core, maker, tag, age) : null;
+  const isValid = await isTokenValid(core.config.tokenSecret, bindingOf(issuer, tag, job), mac, core.clock());
+  const key = isValid ? await keyOf(core, issuer, tag, age) : null;
   return key === null ? null : { key, expires_at: expiryOf(mac) };
 }
 

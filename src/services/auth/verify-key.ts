@@ -1,4 +1,4 @@
-import { findBySecret, findKeyWithTags, noteKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
+import { findBySecret, findKeyWithTags, recordKeyUse, type KeyRecord } from '../../storage/d1/keys.ts';
 import { forgetGoodKey, rememberGoodKey, wasGoodKey } from '../../storage/edge-cache/good-keys.ts';
 import { checkEdgeLimit } from './edge-rate-limit.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
@@ -23,12 +23,12 @@ export const LONG_MS = 5_000;
 /** The most cached entries per isolate; the oldest is removed first. */
 const CACHE_ENTRIES = 1000;
 /** The precision of `last_used_at`. A key in constant use costs one write per period, across all isolates. */
-export const USE_NOTED_MS = 5 * 60_000;
+export const USE_RECORDED_MS = 5 * 60_000;
 
 /** How long this isolate remembers that a secret was valid, and refreshes it in the location's cache. */
-const GOOD_MS = 60 * 60_000;
+const RECENTLY_VALID_MS = 60 * 60_000;
 /** The most remembered secrets. Hashes are small, and one isolate sees fewer secrets in an hour. */
-const GOOD_ENTRIES = 10_000;
+const RECENTLY_VALID_ENTRIES = 10_000;
 
 /**
  * The length of a tag: 48 bits of a secret's hash distinguish the secrets of a key and do not reveal its 190 random
@@ -50,7 +50,7 @@ type Known = {
 const cache = new IsolateCache<string, Known>({ maxEntries: CACHE_ENTRIES, ttlMs: CACHE_MS });
 
 /** Hashes of secrets that were valid when they were last read. */
-const good = new IsolateCache<string, 'noted'>({ maxEntries: GOOD_ENTRIES });
+const recentlyValid = new IsolateCache<string, 'noted'>({ maxEntries: RECENTLY_VALID_ENTRIES });
 
 /**
  * The result of authentication. `wait_s`: this address has sent too many invalid keys and must wait this many seconds.
@@ -60,19 +60,19 @@ export type Identified = { key: KeyRecord; secret: SecretUse } | { key: null; wa
 /**
  * `verifyKey` for requests from outside. Invalid keys are counted per address before anything is read, so that a flood
  * of them costs no reads. A key that was valid recently is not counted, even when its address has sent invalid keys.
- * @param later runs work for which the response does not wait
+ * @param runInBackground runs work for which the response does not wait
  */
 export async function identify(
   core: Core,
   secret: string | null,
   address: string | null,
-  later: (work: Promise<void>) => void,
+  runInBackground: (work: Promise<void>) => void,
 ): Promise<Identified> {
   if (secret === null || !isKey(secret)) {
     return { key: null, wait_s: await checkEdgeLimit(core.env, 'bad_key', address) };
   }
   const hash = await hashKey(secret);
-  if (good.get(hash, core.clock()) === undefined) {
+  if (recentlyValid.get(hash, core.clock()) === undefined) {
     const wait_s = await checkEdgeLimit(core.env, 'bad_key', address);
     if (wait_s !== null && !(await wasGoodKey(hash))) {
       return { key: null, wait_s };
@@ -80,14 +80,14 @@ export async function identify(
   }
   const known = await byHash(core, hash, CACHE_MS);
   if (known === null) {
-    good.delete(hash);
-    later(forgetGoodKey(hash));
+    recentlyValid.delete(hash);
+    runInBackground(forgetGoodKey(hash));
     return { key: null, wait_s: null };
   }
   const now = core.clock();
-  if (good.get(hash, now, GOOD_MS) === undefined) {
-    good.set(hash, 'noted', now);
-    later(rememberGoodKey(hash));
+  if (recentlyValid.get(hash, now, RECENTLY_VALID_MS) === undefined) {
+    recentlyValid.set(hash, 'noted', now);
+    runInBackground(rememberGoodKey(hash));
   }
   return { key: known.key, secret: { tag: hash.slice(0, TAG_CHARS), ends_at: known.ends_at } };
 }
@@ -105,7 +105,7 @@ export async function verifyKey(core: Core, secret: string, age = CACHE_MS): Pro
 }
 
 const byHash = async (core: Core, hash: string, age: number): Promise<Known | null> =>
-  valid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
+  ifValid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
 
 /**
  * Returns the key with this id if the key, and its secret with this tag, are still valid. Read tokens depend on it.
@@ -117,7 +117,7 @@ export async function keyOf(core: Core, id: string, tag: string | null, age = CA
     return found === null ? null : { ...found, ends_at: null };
   };
   const known = await cached(core, id, age, find);
-  return known === null ? null : (valid(core, { ...known, ends_at: endOf(known, tag) })?.key ?? null);
+  return known === null ? null : (ifValid(core, { ...known, ends_at: endOf(known, tag) })?.key ?? null);
 }
 
 /** When the secret with this tag expires, in ms; null for the newest. A tag of neither secret has expired. */
@@ -131,15 +131,15 @@ function endOf({ key, tags }: Known, tag: string | null): number | null {
 /** Removes a key from this isolate's cache. Other isolates follow within `CACHE_MS`. */
 export const forgetKey = (id: string): void => cache.deleteWhere(({ key }) => key.id === id);
 
-/** Records that the key was used, unless that was recorded within `USE_NOTED_MS`. */
-export async function noteUse(core: Core, key: KeyRecord): Promise<void> {
+/** Records that the key was used, unless that was recorded within `USE_RECORDED_MS`. */
+export async function recordUse(core: Core, key: KeyRecord): Promise<void> {
   const now = core.clock();
-  if (key.last_used_at !== null && key.last_used_at > now - USE_NOTED_MS) {
+  if (key.last_used_at !== null && key.last_used_at > now - USE_RECORDED_MS) {
     return;
   }
   // Updates the cached record, so that the next request of this isolate does not write again.
   key.last_used_at = now;
-  await noteKeyUse(core.env.DB, key.id, now, now - USE_NOTED_MS);
+  await recordKeyUse(core.env.DB, key.id, now, now - USE_RECORDED_MS);
 }
 
 /** The caller that services see for a key. */
@@ -153,10 +153,10 @@ export const callerOf = ({ account, id, environment, endpoints, templates, nodes
 });
 
 /** Checks expiry on every use, because a cached key may expire. */
-function valid(core: Core, known: Known | null): Known | null {
+function ifValid(core: Core, known: Known | null): Known | null {
   const now = core.clock();
-  const over = (at: number | null): boolean => at !== null && at <= now;
-  return known === null || known.key.revoked_at !== null || over(known.key.expires_at) || over(known.ends_at)
+  const isPast = (at: number | null): boolean => at !== null && at <= now;
+  return known === null || known.key.revoked_at !== null || isPast(known.key.expires_at) || isPast(known.ends_at)
     ? null
     : known;
 }

@@ -31,7 +31,7 @@ const isOpenTo = (core: Core, caller: Caller, name: string): boolean =>
 async function viewOf(core: Core, caller: Caller, name: string): Promise<EndpointView> {
   const config = core.config.endpoints[name];
   if (config === undefined) {
-    throw new Error(`there is no endpoint ${name}`);
+    throw new Error(`Endpoint ${name} does not exist.`);
   }
   const { environment, worker, limits, price, fallback } = config;
   return {

@@ -18,7 +18,7 @@ const OVERDUE_MS = 300_000;
 /** The window in which submits are counted. */
 const SUBMITS_MS = 300_000;
 
-/** One value. `labels` say what it measures. */
+/** One value, with the labels that identify it. */
 export type Sample = { labels: Record<string, string>; value: number };
 /** A Prometheus metric. A `counter` restarts at 0 when an endpoint is created again. */
 export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; samples: Sample[] };
@@ -33,7 +33,7 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
     return fail({ code: 'insufficient_scope', detail: 'Only the operator can read the metrics. Send ADMIN_TOKEN.' });
   }
   const now = core.clock();
-  const [jobs, submits, taken, starts, webhooks, endpoints] = await Promise.all([
+  const [jobs, submits, submitTimes, startTimes, webhooks, endpoints] = await Promise.all([
     unfinishedByEndpoint(core.env.DB, { stuckBefore: now - STUCK_MS, overdueBefore: now - OVERDUE_MS }),
     submittedSince(core.env.DB, now - SUBMITS_MS),
     timesOf(core.env.DB, 'submit', now - SUBMITS_MS),
@@ -51,7 +51,7 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
   return ok([
     gauge(
       'jobs',
-      'Jobs that are not over, by endpoint and status.',
+      'Unfinished jobs, by endpoint and status.',
       jobs.map(({ endpoint, status, jobs: value }) => ({ labels: { endpoint, status }, value })),
     ),
     gauge(
@@ -72,19 +72,19 @@ export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[]
     gauge(
       'submit_seconds',
       `From a checked request to its job being stored, of jobs submitted in the last ${SUBMITS_MS / 1000} s.`,
-      quantiles(taken),
+      quantiles(submitTimes),
     ),
     gauge(
       'time_to_start_seconds',
       `From submit to the first claim, of jobs submitted in the last ${SUBMITS_MS / 1000} s that have started.`,
-      quantiles(starts),
+      quantiles(startTimes),
     ),
     gauge('webhooks_failing', 'Webhooks whose receiver rejects deliveries.', [{ labels: {}, value: webhooks.failing }]),
     gauge('webhooks_disabled', 'Disabled webhooks.', [{ labels: {}, value: webhooks.disabled }]),
     gauge('webhook_lag_seconds', 'Time since the first failed delivery of the webhook that has been failing longest.', [
       { labels: {}, value: webhooks.since === null ? 0 : Math.max(0, (now - webhooks.since) / 1000) },
     ]),
-    ...ofEndpoints(endpoints),
+    ...endpointMetrics(endpoints),
   ]);
 }
 
@@ -103,7 +103,7 @@ const statusOf = async (core: Core, name: string): Promise<Named> => ({
     .catch(() => null),
 });
 
-function ofEndpoints(endpoints: readonly Named[]): Metric[] {
+function endpointMetrics(endpoints: readonly Named[]): Metric[] {
   const known = endpoints.flatMap(({ name, status }) => (status === null ? [] : [{ endpoint: name, ...status }]));
   const each = (pick: (status: EndpointStatus) => number): Sample[] =>
     known.map(({ endpoint, ...status }) => ({ labels: { endpoint }, value: pick(status) }));

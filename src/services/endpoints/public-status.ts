@@ -14,31 +14,31 @@ export type PublicStatus = {
   endpoints: { name: string; status: 'ok' | 'degraded' }[];
 };
 
-let reading: { status: PublicStatus; at: number } | null = null;
+let cached: { status: PublicStatus; at: number } | null = null;
 
 /** Returns the status of the gateway, at most `FRESH_MS` old. */
 export async function publicStatus(core: Core): Promise<PublicStatus> {
   const now = core.clock();
-  if (reading === null || now - reading.at >= FRESH_MS || now < reading.at) {
-    reading = { status: await read(core), at: now };
+  if (cached === null || now - cached.at >= FRESH_MS || now < cached.at) {
+    cached = { status: await read(core), at: now };
   }
-  return reading.status;
+  return cached.status;
 }
 
 async function read(core: Core): Promise<PublicStatus> {
   const names = Object.keys(core.config.endpoints).sort();
-  const seen = await Promise.all(names.map((name) => look(core, name)));
-  const depths = seen.flatMap(({ depth }) => depth ?? []);
+  const statuses = await Promise.all(names.map((name) => readEndpoint(core, name)));
+  const depths = statuses.flatMap(({ depth }) => depth ?? []);
   return {
-    status: seen.every(({ status }) => status === 'ok') ? 'ok' : 'degraded',
+    status: statuses.every(({ status }) => status === 'ok') ? 'ok' : 'degraded',
     queue_depth: depths.length === 0 ? null : depths.reduce((sum, depth) => sum + depth, 0),
-    endpoints: seen
+    endpoints: statuses
       .filter(({ name }) => core.config.endpoints[name]?.listed === true)
       .map(({ name, status }) => ({ name, status })),
   };
 }
 
-async function look(
+async function readEndpoint(
   core: Core,
   name: string,
 ): Promise<{ name: string; status: 'ok' | 'degraded'; depth: number | null }> {

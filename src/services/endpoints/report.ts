@@ -60,7 +60,7 @@ export async function workerReport(
     const why = started.kind === 'refused' ? started.message : 'RunPod did not answer.';
     return fail({ code: 'no_worker_report', detail: `No worker was asked: ${why}` });
   }
-  const report = await awaited(runpod, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
+  const report = await waitForRun(runpod, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
   return report.ok && kind === 'debug' ? ok(await withoutCatalog(core, name, report.value)) : report;
 }
 
@@ -86,7 +86,7 @@ async function withoutCatalog(core: Core, endpoint: string, report: unknown): Pr
 }
 
 /** Returns the output of a run when it has finished. Cancels the run when it has not finished by `until`. */
-async function awaited(
+async function waitForRun(
   runpod: RunpodClient,
   endpoint: string,
   run: string,

@@ -9,11 +9,11 @@ import { unknownAsset, type ResolvedInputs } from './inputs.ts';
  * The assets that a job uses, each once. Outputs of other jobs are not assets of the account; they belong to their job.
  */
 export function referencesOf({ inputs, inline }: ResolvedInputs): InputUse[] {
-  const brought = new Set(inline.map(({ sha256 }) => sha256));
+  const attached = new Set(inline.map(({ sha256 }) => sha256));
   const uses = new Map<string, InputUse>();
   for (const { sha256, size_bytes, content_type, key } of inputs) {
     if (key === undefined) {
-      uses.set(sha256, { sha256, size_bytes, content_type, attached: brought.has(sha256) });
+      uses.set(sha256, { sha256, size_bytes, content_type, attached: attached.has(sha256) });
     }
   }
   return [...uses.values()];
@@ -29,7 +29,7 @@ export function missingAssetProblem({ assets }: Admission & { kind: 'missing' },
   });
   const [first, ...rest] = issues;
   if (first === undefined) {
-    throw new Error('a job was refused for assets and none is named');
+    throw new Error('Missing assets were reported without a hash.');
   }
   return invalidRequest([first, ...rest]);
 }

@@ -69,9 +69,9 @@ export async function checkRequest(
   const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables, priority, start_within, retention = null } = parsed.data;
   const endpoint = parsed.data.endpoint ?? defaultEndpoint(core.config, caller);
-  const barred = endpointAccessProblem(core.config, caller, endpoint);
-  if (barred !== null) {
-    return fail(barred);
+  const forbidden = endpointAccessProblem(core.config, caller, endpoint);
+  if (forbidden !== null) {
+    return fail(forbidden);
   }
   const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
   if (target === undefined) {
@@ -84,8 +84,8 @@ export async function checkRequest(
   const { temp_outputs: tempOutputs } = jobOptions;
   const graph = graphOf(workflow, rules, issues);
   const portable = requested.map(({ name }) => portableName(name));
-  const ofWorker = requestRules(target?.worker);
-  const inputNames = ofWorker.inputNames(portable);
+  const requestRulesOfWorker = requestRules(target?.worker);
+  const inputNames = requestRulesOfWorker.inputNames(portable);
   const shaped =
     graph === null
       ? null
@@ -102,8 +102,8 @@ export async function checkRequest(
   if (shaped !== null) {
     issues.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.pointerOf));
   }
-  const { max_finish_within, finish_within: usual } = core.config.policy;
-  const finishWithinS = finish_within ?? usual;
+  const { max_finish_within, finish_within: defaultFinishWithin } = core.config.policy;
+  const finishWithinS = finish_within ?? defaultFinishWithin;
   if (finishWithinS > max_finish_within) {
     const detail = `"finish_within" must be at most ${max_finish_within} seconds.`;
     issues.add('out_of_range', () => ({ pointer: '#/finish_within', detail }));
@@ -118,7 +118,7 @@ export async function checkRequest(
   issues.addAll(nameIssues(requested.map(({ name }) => name)));
   issues.addAll(inputIssues);
   if (shaped !== null) {
-    issues.addAll(ofWorker.runIssues(shaped.shaped.text, inputs));
+    issues.addAll(requestRulesOfWorker.runIssues(shaped.shaped.text, inputs));
   }
   return shaped === null || issues.count > 0
     ? refuse(issues)
@@ -185,7 +185,7 @@ function graphIssues(body: unknown, limits: Limits): ValidationErrors {
 function refuse(issues: ValidationErrors): Result<never, Problem> {
   const problem = issues.problem();
   if (problem === null) {
-    throw new Error('a request was refused without an issue');
+    throw new Error('The request was rejected without an issue.');
   }
   return fail(problem);
 }

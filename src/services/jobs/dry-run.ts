@@ -47,11 +47,11 @@ export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise
   }
   const { shaped, requested, inputNames, inputs, endpoint, finishWithinS, nodesChecked } = checked.value;
   const nameOf = ({ name }: InputRequest): string => inputNames.get(portableName(name)) ?? name;
-  const users = new Map<string, string[]>(requested.map((request) => [nameOf(request), []]));
+  const usedBy = new Map<string, string[]>(requested.map((request) => [nameOf(request), []]));
   const found = new Map(inputs.map((input) => [input.name, input]));
   for (const [id, node] of Object.entries(shaped.graph)) {
     for (const name of new Set(Object.values(node.inputs).flatMap(textsIn))) {
-      users.get(name)?.push(id);
+      usedBy.get(name)?.push(id);
     }
   }
   return ok({
@@ -60,7 +60,9 @@ export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise
     resolved: shaped.resolved,
     renamed: shaped.renamed,
     nodes: { count: Object.keys(shaped.graph).length, checked: nodesChecked },
-    inputs: requested.map((request) => dryInput(request, found.get(nameOf(request)), users.get(nameOf(request)) ?? [])),
+    inputs: requested.map((request) =>
+      dryInput(request, found.get(nameOf(request)), usedBy.get(nameOf(request)) ?? []),
+    ),
     finish_within: finishWithinS,
     price: priceOf(core.config.endpoints[endpoint]?.price, finishWithinS),
   });

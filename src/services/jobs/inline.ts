@@ -31,10 +31,10 @@ export class InlineFiles {
   private readonly spool: Spool;
   private readonly files = new Map<string, InlineFile>();
 
-  /** @param most the maximum total size of all files, in bytes; null when unknown */
-  constructor(core: Core, caller: Caller, most: number | null) {
+  /** @param maxBytes the maximum total size of all files, in bytes; null when unknown */
+  constructor(core: Core, caller: Caller, maxBytes: number | null) {
     this.core = core;
-    this.spool = openSpool(core, caller, most);
+    this.spool = openSpool(core, caller, maxBytes);
   }
 
   /** Returns a sink for the base64 of the next file. Files are written one after another. */
@@ -63,10 +63,10 @@ export class InlineFiles {
         }
         if (issue !== null) {
           await writer.discard();
-          return this.named(issue.code, issue);
+          return this.register(issue.code, issue);
         }
         const file = await writer.finish();
-        return this.named(`sha256:${file.sha256}`, file);
+        return this.register(`sha256:${file.sha256}`, file);
       },
     };
   }
@@ -86,7 +86,7 @@ export class InlineFiles {
     return this.spool.discard();
   }
 
-  private named(name: string, file: InlineFile): string {
+  private register(name: string, file: InlineFile): string {
     this.files.set(name, file);
     return name;
   }
@@ -99,10 +99,10 @@ export class InlineFiles {
 export function withInlineFiles<T>(
   core: Core,
   caller: Caller,
-  most: number | null,
+  maxBytes: number | null,
   work: (files: InlineFiles) => Promise<T>,
 ): Promise<T> {
-  const files = new InlineFiles(core, caller, most);
+  const files = new InlineFiles(core, caller, maxBytes);
   const done = work(files).finally(() => files.discard());
   runInBackground(done);
   return done;

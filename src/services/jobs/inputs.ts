@@ -86,18 +86,18 @@ export async function resolveInputs(
 /**
  * Fetches the remote files one after another. Called only when the rest of the request is valid. A file that cannot be
  * fetched is an issue of the request.
- * @param over aborts at the time limit of the request
+ * @param timeout aborts at the time limit of the request
  */
 export async function fetchRemote(
   core: Core,
   caller: Caller,
   remote: readonly RemoteInput[],
-  over: AbortSignal,
+  timeout: AbortSignal,
 ): Promise<{ inputs: JobInput[]; issues: Issue[] }> {
   const inputs: JobInput[] = [];
   const issues: Issue[] = [];
   for (const { name, url, at } of remote) {
-    const fetched = await fetchAsset(core, caller, url, name, over);
+    const fetched = await fetchAsset(core, caller, url, name, timeout);
     if (fetched.ok) {
       const { sha256, size_bytes, content_type } = fetched.value;
       inputs.push({ name, sha256, size_bytes, content_type });

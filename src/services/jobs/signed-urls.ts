@@ -10,7 +10,7 @@ import { presentationOf } from '../../domain/files/presentation.ts';
  * complain about links that expire sooner (reference/http-api.md section 12).
  */
 export const WINDOW_MS = 3_600_000;
-const LIFE_MS = 2 * WINDOW_MS;
+const VALID_MS = 2 * WINDOW_MS;
 
 /** Links to a job's files in storage, by name. Texts without a file have no link. */
 export type SignedUrls = ReadonlyMap<string, { url: string; expires_at: number }>;
@@ -20,7 +20,7 @@ export type SignedUrls = ReadonlyMap<string, { url: string; expires_at: number }
  */
 export const linksNow = (now: number, until: number | null): number => {
   const hour = Math.floor(now / WINDOW_MS);
-  return until === null || until >= hour * WINDOW_MS + LIFE_MS ? hour : Math.ceil(until / 1000);
+  return until === null || until >= hour * WINDOW_MS + VALID_MS ? hour : Math.ceil(until / 1000);
 };
 
 /** `linksNow` for a job; null for a job without files, whose responses do not depend on links. */
@@ -33,7 +33,7 @@ export const linksOf = (job: JobView, now: number, until: number | null): number
  */
 export async function signOutputs(core: Core, job: JobView, until: number | null): Promise<SignedUrls> {
   const at = Math.floor(core.clock() / WINDOW_MS) * WINDOW_MS;
-  const expires_at = Math.min(at + LIFE_MS, job.expires_at, until ?? Infinity);
+  const expires_at = Math.min(at + VALID_MS, job.expires_at, until ?? Infinity);
   const sign = presigner(core.config.s3);
   const links = await Promise.all(
     job.outputs.map(async (output) => {

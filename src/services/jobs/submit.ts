@@ -27,9 +27,9 @@ export type Submitted = { job: JobView; replayed: boolean; quota: Quota | null }
 export type InTurn = <T>(admit: () => Promise<T>) => Promise<T>;
 
 /**
- * Options of a submit besides its body. `isStillAuthorized`: rechecks that the caller is still authorized after a long fetch; by
- * default it always is. `fetchDeadline`: a shared deadline for the files of all jobs of a batch; a single job has its
- * own.
+ * Options of a submit besides its body. `isStillAuthorized`: rechecks that the caller is still authorized after a long
+ * fetch; by default it always is. `fetchDeadline`: a shared deadline for the files of all jobs of a batch; a single job
+ * has its own.
  */
 export type SubmitOptions = {
   idempotency?: Idempotency | null;
@@ -39,7 +39,7 @@ export type SubmitOptions = {
 };
 
 /** Retry-After, in seconds, while the first request with the same idempotency key is in progress. */
-const IN_FLIGHT_AGAIN_S = 1;
+const IN_FLIGHT_RETRY_S = 1;
 
 /**
  * Submits a job: checks the request, asks the Account object for admission, stores inline files, and creates the job in
@@ -110,7 +110,7 @@ export async function submitJob(
   if (admission.kind !== 'admitted') {
     await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
     return admission.kind === 'known'
-      ? earlierAnswer(core, caller, admission)
+      ? earlierResponse(core, caller, admission)
       : fail(admissionProblem(admission, ready.value));
   }
   const { job: admitted, lease, waits, queue_position, retention_ms, quota } = admission;
@@ -192,20 +192,22 @@ async function findEarlierSubmit(
   caller: Caller,
   idempotency: Idempotency,
 ): Promise<Result<Submitted, Problem> | null> {
-  const seen = await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency));
-  if (seen === null) {
+  const earlier = await withRpcRetry(() =>
+    core.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency),
+  );
+  if (earlier === null) {
     return null;
   }
-  if (seen.kind === 'reused') {
-    return fail(keyReuseProblem(seen.quota));
+  if (earlier.kind === 'reused') {
+    return fail(keyReuseProblem(earlier.quota));
   }
-  const answer = await earlierAnswer(core, caller, seen);
+  const answer = await earlierResponse(core, caller, earlier);
   // The earlier request was interrupted: it has no job and is not in progress.
-  return answer.ok || seen.in_flight || seen.finished ? answer : null;
+  return answer.ok || earlier.in_flight || earlier.finished ? answer : null;
 }
 
 /** Returns the answer of an earlier request with the same key and body, or a problem while it is in progress. */
-async function earlierAnswer(
+async function earlierResponse(
   core: Core,
   caller: Caller,
   { job, in_flight, quota }: Admission & { kind: 'known' },
@@ -219,7 +221,7 @@ async function earlierAnswer(
       ? {
           code: 'idempotency_in_flight',
           detail: 'The first request with this Idempotency-Key is still in progress. Send this request again later.',
-          retryAfterS: IN_FLIGHT_AGAIN_S,
+          retryAfterS: IN_FLIGHT_RETRY_S,
           quota,
         }
       : {

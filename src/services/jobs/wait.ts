@@ -28,12 +28,12 @@ export async function waitForJob(
   signal: AbortSignal | null = null,
 ): Promise<Result<JobView, Problem>> {
   const now = await getJob(core, caller, id);
-  if (!now.ok || seconds <= 0 || isThere(now.value, wait)) {
+  if (!now.ok || seconds <= 0 || isReached(now.value, wait)) {
     return now;
   }
   const watched = await watch(core, caller, id, now.value.last_event);
   if (watched.ok && watched.value !== null) {
-    await ready(watched.value, wait, seconds * 1000, signal);
+    await waitForChange(watched.value, wait, seconds * 1000, signal);
   }
   return getJob(core, caller, id);
 }
@@ -57,20 +57,25 @@ export async function waitAfterSubmit(
   }
 }
 
-const isThere = (job: JobView, wait: WaitFor): boolean =>
+const isReached = (job: JobView, wait: WaitFor): boolean =>
   isTerminal(job.status) || (wait.until === 'changed' && job.last_event > wait.after);
 
 /**
  * Resolves on a numbered frame (or, when waiting for the end, on close), at the timeout, or when the client has
  * disconnected.
  */
-function ready(socket: WebSocket, wait: WaitFor, timeout_ms: number, signal: AbortSignal | null): Promise<void> {
+function waitForChange(
+  socket: WebSocket,
+  wait: WaitFor,
+  timeout_ms: number,
+  signal: AbortSignal | null,
+): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', done);
       try {
-        socket.close(1000, 'seen enough');
+        socket.close(1000, 'done');
       } catch {
         // The object may have closed the socket first.
       }

@@ -26,12 +26,12 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
     return checked;
   }
   const { environment, name, scopes, expires_at, ...lists } = checked.value;
-  const maker = actor.key;
-  const account = checked.value.account ?? maker?.account;
+  const creator = actor.key;
+  const account = checked.value.account ?? creator?.account;
   if (account === undefined) {
     return refuse({ pointer: '#/account', code: 'required', detail: '"account" is required.' });
   }
-  if (maker !== null && account !== maker.account) {
+  if (creator !== null && account !== creator.account) {
     return refuse({
       pointer: '#/account',
       code: 'invalid_value',
@@ -40,14 +40,14 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
   }
   const rights: Rights = {
     environment,
-    scopes: scopes ?? usualGrants(maker),
-    expires_at: expires_at === undefined ? (maker?.expires_at ?? null) : timeOf(expires_at),
-    ip_allow: lists.ip_allow === undefined ? (maker?.ip_allow ?? null) : lists.ip_allow,
-    endpoints: lists.endpoints === undefined ? (maker?.endpoints ?? null) : lists.endpoints,
-    templates: lists.templates === undefined ? (maker?.templates ?? null) : lists.templates,
-    nodes: lists.nodes === undefined ? (maker?.nodes ?? null) : lists.nodes,
+    scopes: scopes ?? defaultGrants(creator),
+    expires_at: expires_at === undefined ? (creator?.expires_at ?? null) : timeOf(expires_at),
+    ip_allow: lists.ip_allow === undefined ? (creator?.ip_allow ?? null) : lists.ip_allow,
+    endpoints: lists.endpoints === undefined ? (creator?.endpoints ?? null) : lists.endpoints,
+    templates: lists.templates === undefined ? (creator?.templates ?? null) : lists.templates,
+    nodes: lists.nodes === undefined ? (creator?.nodes ?? null) : lists.nodes,
   };
-  const excess = exceeds(maker, rights);
+  const excess = exceeds(creator, rights);
   if (excess !== null) {
     return fail(excess);
   }
@@ -80,8 +80,8 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
 /** Converts a time of a request to ms since the epoch. */
 export const timeOf = (text: string | null): number | null => (text === null ? null : Date.parse(text));
 
-/** All but `admin`, as far as the maker has it. */
-const usualGrants = (maker: KeyRecord | null): string[] =>
-  maker === null || grants(maker.scopes, 'admin') ? [...DEFAULT_GRANTS] : maker.scopes;
+/** All scopes except `admin`, as far as the creator has them. */
+const defaultGrants = (creator: KeyRecord | null): string[] =>
+  creator === null || grants(creator.scopes, 'admin') ? [...DEFAULT_GRANTS] : creator.scopes;
 
 const refuse = (issue: Issue): Result<never, Problem> => fail(invalidRequest([issue]));

@@ -16,17 +16,17 @@ export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 const MAX_NAME_CHARS = 100;
 /** Limits the size of a key's row, which the first request of a key in each isolate reads. */
 const MAX_RANGES = 50;
-const MAX_LISTED = 100;
-const MAX_LISTED_CHARS = 200;
+const MAX_LIST_ITEMS = 100;
+const MAX_LIST_ITEM_CHARS = 200;
 
 /** The default and the maximum grace period of an old secret, in seconds. */
-const USUAL_GRACE_S = 86_400;
+const DEFAULT_GRACE_S = 86_400;
 export const MAX_GRACE_S = 7 * 86_400;
 
 export const accountName = z
   .string()
   .regex(ACCOUNT_NAME, 'must be 1 to 63 characters of a-z, 0-9, "_" and "-", and begin with a letter or digit');
-const names = z.array(z.string().min(1).max(MAX_LISTED_CHARS)).max(MAX_LISTED);
+const names = z.array(z.string().min(1).max(MAX_LIST_ITEM_CHARS)).max(MAX_LIST_ITEMS);
 const range = z
   .string()
   .refine((text) => parseRange(text) !== null, 'must be an IP address or a CIDR range without bits beyond its prefix')
@@ -62,7 +62,7 @@ export const keyChangeSchema = z
 
 /** Body of `POST /v1/keys/{id}/rotate`. `grace`: seconds during which the old secret still works; 0 ends it at once. */
 export const rotationSchema = z
-  .strictObject({ grace: z.number().min(0).max(MAX_GRACE_S).default(USUAL_GRACE_S) })
+  .strictObject({ grace: z.number().min(0).max(MAX_GRACE_S).default(DEFAULT_GRACE_S) })
   .meta({ id: 'KeyRotation' });
 
 /**
@@ -77,7 +77,9 @@ export const MAX_KEY_BODY_BYTES = 512 * 1024;
 export const MAX_REVOCATION_BYTES = 1024;
 
 /** Body of `POST /v1/keys/revoke`. */
-export const revocationSchema = z.strictObject({ key: z.string().max(MAX_LISTED_CHARS) }).meta({ id: 'KeyRevocation' });
+export const revocationSchema = z
+  .strictObject({ key: z.string().max(MAX_LIST_ITEM_CHARS) })
+  .meta({ id: 'KeyRevocation' });
 
 /** Parses the body with a schema and checks its content. Reports all issues together. */
 export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, Problem> {
@@ -95,7 +97,7 @@ export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: C
  * silently lock out a key.
  */
 function contentIssues(body: unknown, core: Core): Issue[] {
-  const seen = z
+  const given = z
     .object({
       expires_at: timestampText.optional().catch(undefined),
       endpoints: names.optional().catch(undefined),
@@ -103,10 +105,10 @@ function contentIssues(body: unknown, core: Core): Issue[] {
     .catch({})
     .parse(body);
   const issues: Issue[] = [];
-  if (seen.expires_at !== undefined && Date.parse(seen.expires_at) <= core.clock()) {
+  if (given.expires_at !== undefined && Date.parse(given.expires_at) <= core.clock()) {
     issues.push({ pointer: '#/expires_at', code: 'out_of_range', detail: '"expires_at" must be in the future.' });
   }
-  for (const [at, endpoint] of (seen.endpoints ?? []).entries()) {
+  for (const [at, endpoint] of (given.endpoints ?? []).entries()) {
     if (!Object.hasOwn(core.config.endpoints, endpoint)) {
       const detail = `Endpoint ${quote(endpoint)} does not exist.`;
       issues.push({ pointer: pointer(['endpoints', at]), code: 'unknown_endpoint', detail });

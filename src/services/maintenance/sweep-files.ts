@@ -4,12 +4,12 @@ import { readSweepCursor, writeSweepCursor } from '../../storage/d1/sweep-cursor
 import { assetsPage, clearUploadsPage } from '../../storage/r2/list-files.ts';
 
 /** An upload lives at most a week, and its URLs an hour, so older parts belong to no upload. */
-const FORGOTTEN_UPLOAD_MS = 8 * 86_400_000;
+const ABANDONED_UPLOAD_MS = 8 * 86_400_000;
 
 /**
  * Sweeps the files in R2, one page of each kind per run, and continues where the last run stopped. Records assets that
- * their account does not have (stored by an older gateway, or by one that stopped before it recorded them), so that
- * they expire. Deletes the parts of abandoned uploads. An account that does not answer is retried in the next round.
+ * their account does not have, so that they expire: an older gateway stored them, or a gateway stopped before it
+ * recorded them. Deletes the parts of abandoned uploads. An account that does not answer is retried in the next round.
  */
 export async function sweepFiles(env: Env, now: number, log: Log = consoleLog): Promise<void> {
   const page = await assetsPage(env.BUCKET, await readSweepCursor(env.DB, 'assets'));
@@ -20,7 +20,7 @@ export async function sweepFiles(env: Env, now: number, log: Log = consoleLog): 
   const uploads = await clearUploadsPage(
     env.BUCKET,
     await readSweepCursor(env.DB, 'uploads'),
-    now - FORGOTTEN_UPLOAD_MS,
+    now - ABANDONED_UPLOAD_MS,
   );
   await writeSweepCursor(env.DB, 'uploads', uploads.cursor);
   const failed = asked.filter(({ status }) => status === 'rejected').length;

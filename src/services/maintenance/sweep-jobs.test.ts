@@ -52,7 +52,7 @@ describe('sweeping unfinished jobs', () => {
     const queued = await view(harness);
     await harness.stub.cancel(ACCOUNT);
     await drained(harness);
-    // As if the last write to the list had been lost.
+    // Simulates that the last write to the list was lost.
     await env.DB.exec('DELETE FROM jobs');
     await projectJob(env.DB, queued);
     clock.pass(OVERDUE_MS);
@@ -103,10 +103,10 @@ describe('sweeping unfinished jobs', () => {
 describe('sweeping finished jobs', () => {
   const KEPT_MS = requireConfig(env).policy.retention * 1000;
 
-  /** An id of this very moment: the shared source of ids never goes back, and other tests have moved the clock. */
+  /** Makes an id with the current time. The shared source of ids never goes back, and other tests moved the clock. */
   const idNow = () => uuidV7(() => Date.now())();
 
-  async function over(more: Partial<NewJob> = {}): Promise<JobHarness> {
+  async function finishedJob(more: Partial<NewJob> = {}): Promise<JobHarness> {
     const harness = await createJob({ id: idNow(), ...more });
     await harness.stub.cancel(ACCOUNT);
     await drained(harness);
@@ -116,10 +116,10 @@ describe('sweeping finished jobs', () => {
   it('removes a job that lost its alarm, and keeps jobs within their retention', async () => {
     fakeRunpod();
     const clock = frozenClock();
-    const lost = await over();
+    const lost = await finishedJob();
     await runInDurableObject(lost.object, (_job, state) => state.storage.deleteAlarm());
     clock.pass(KEPT_MS + 3_600_000);
-    const kept = await over();
+    const kept = await finishedJob();
     await sweepFinishedJobs(env, Date.now());
     expect(await statusInList(lost.id)).toBe('canceled');
     clock.pass(1);
@@ -131,7 +131,7 @@ describe('sweeping finished jobs', () => {
   it('removes a job without an object, and skips jobs that an account keeps longer', async () => {
     fakeRunpod();
     const clock = frozenClock();
-    const harness = await over({ retention_ms: 2 * KEPT_MS });
+    const harness = await finishedJob({ retention_ms: 2 * KEPT_MS });
     const ghost = idNow();
     await projectJob(env.DB, { ...(await view(harness)), id: ghost });
     clock.pass(KEPT_MS + 3_600_001);
@@ -144,10 +144,10 @@ describe('sweeping finished jobs', () => {
   it('reaches every job over several runs', async () => {
     const clock = frozenClock();
     fakeRunpod();
-    const seen = await view(await over());
+    const template = await view(await finishedJob());
     await env.DB.exec('DELETE FROM jobs');
     for (let at = 0; at < 150; at += 1) {
-      await projectJob(env.DB, { ...seen, id: idNow() });
+      await projectJob(env.DB, { ...template, id: idNow() });
     }
     clock.pass(KEPT_MS + 3_600_001);
     await sweepFinishedJobs(env, Date.now());

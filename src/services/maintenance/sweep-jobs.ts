@@ -1,16 +1,16 @@
 import type { Env } from '../../env.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
 import { requireConfig } from '../../config/schema.ts';
-import { forgetJob, jobsOver, unfinishedJobs } from '../../storage/d1/jobs.ts';
+import { deleteJob, finishedJobs, unfinishedJobs } from '../../storage/d1/jobs.ts';
 import { readSweepCursor, writeSweepCursor } from '../../storage/d1/sweep-cursors.ts';
 
 /** How long past its deadline a job must be before the sweep wakes it. */
-const FORGOTTEN_MS = 120_000;
+const OVERDUE_MS = 120_000;
 /**
  * How long past the default retention a finished job must be. Jobs of accounts with a longer retention are checked
  * needlessly.
  */
-const STAYED_MS = 3_600_000;
+const RETENTION_GRACE_MS = 3_600_000;
 /** The most jobs woken per sweep, each with one object call. The next sweep continues. */
 const WAKE_AT_ONCE = 100;
 
@@ -20,7 +20,7 @@ const WAKE_AT_ONCE = 100;
  * that have no object. Returns the number of jobs found. A job that cannot be woken does not stop the others.
  */
 export async function sweepUnfinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<number> {
-  const ids = await unfinishedJobs(env.DB, { before: now - FORGOTTEN_MS, limit: WAKE_AT_ONCE });
+  const ids = await unfinishedJobs(env.DB, { before: now - OVERDUE_MS, limit: WAKE_AT_ONCE });
   const failed = await callEach(env, ids, 'rearm');
   if (ids.length > 0) {
     log({ event: 'unfinished_jobs_swept', found: ids.length, failed });
@@ -33,8 +33,8 @@ export async function sweepUnfinishedJobs(env: Env, now: number, log: Log = cons
  * their last notifications. Each run handles `WAKE_AT_ONCE` jobs, and the next run continues after them.
  */
 export async function sweepFinishedJobs(env: Env, now: number, log: Log = consoleLog): Promise<void> {
-  const before = now - requireConfig(env).policy.retention * 1000 - STAYED_MS;
-  const ids = await jobsOver(env.DB, { before, after: await readSweepCursor(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
+  const before = now - requireConfig(env).policy.retention * 1000 - RETENTION_GRACE_MS;
+  const ids = await finishedJobs(env.DB, { before, after: await readSweepCursor(env.DB, 'jobs'), limit: WAKE_AT_ONCE });
   const failed = await callEach(env, ids, 'collectGarbage');
   await writeSweepCursor(env.DB, 'jobs', ids.length < WAKE_AT_ONCE ? undefined : ids.at(-1));
   if (failed > 0) {
@@ -50,7 +50,7 @@ async function callEach(env: Env, ids: readonly string[], method: 'rearm' | 'col
   const called = await Promise.allSettled(
     ids.map(async (id) => {
       if (!(await env.JOB.getByName(id)[method]())) {
-        await forgetJob(env.DB, id);
+        await deleteJob(env.DB, id);
       }
     }),
   );

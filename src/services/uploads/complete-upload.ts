@@ -10,7 +10,7 @@ import { findUpload, endUpload, storedAsset } from './upload.ts';
 import { missingParts, partCount } from '../../domain/files/upload-plan.ts';
 
 /** The most missing part numbers that an error names. */
-const NAMED_PARTS = 10;
+const MAX_NAMED_PARTS = 10;
 
 const changed: Problem = {
   code: 'upload_incomplete',
@@ -103,7 +103,7 @@ async function stored(core: Core, caller: Caller, upload: Upload): Promise<Resul
 }
 
 function incomplete(numbers: readonly number[]): Problem {
-  const named = numbers.slice(0, NAMED_PARTS).join(', ');
-  const more = numbers.length > NAMED_PARTS ? ` and ${numbers.length - NAMED_PARTS} more` : '';
+  const named = numbers.slice(0, MAX_NAMED_PARTS).join(', ');
+  const more = numbers.length > MAX_NAMED_PARTS ? ` and ${numbers.length - MAX_NAMED_PARTS} more` : '';
   return { code: 'upload_incomplete', detail: `These parts are missing or have the wrong size: ${named}${more}.` };
 }

@@ -169,7 +169,7 @@ function issueOf(name: string | null, plan: { size_bytes: number; part_bytes: nu
 function refuse(issues: readonly Issue[]): Result<never, Problem> {
   const [first, ...rest] = issues;
   if (first === undefined) {
-    throw new Error('an upload was refused without an issue');
+    throw new Error('The upload was rejected without an issue.');
   }
   return fail(invalidRequest([first, ...rest]));
 }

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { WebhookView } from '../../contract/webhook.ts';
 import { isUuidV7, systemRandom } from '../../lib/ids.ts';
-import { forgetWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
+import { deleteWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
 import type { Caller, Core } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
@@ -23,10 +23,10 @@ export async function createWebhook(
   if (!checked.ok) {
     return checked;
   }
-  const { secret = newSecret(systemRandom), ...wanted } = checked.value;
+  const { secret = newSecret(systemRandom), ...settings } = checked.value;
   const id = core.newId();
   const stub = () => core.env.WEBHOOK.getByName(id);
-  const webhook = await withRpcRetry(() => stub().create({ id, account: caller.account, secret, ...wanted }));
+  const webhook = await withRpcRetry(() => stub().create({ id, account: caller.account, secret, ...settings }));
   // The list entry is written last, so that every listed webhook exists. An unlisted webhook left by a crash is never
   // called.
   if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
@@ -50,7 +50,7 @@ export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookV
 
 /** Returns one webhook. Checks the form of the id before it addresses an object. */
 export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, Problem>> =>
-  found(id, () => core.env.WEBHOOK.getByName(id).view(caller.account));
+  withWebhook(id, () => core.env.WEBHOOK.getByName(id).view(caller.account));
 
 /** Updates the URL, the description, the filter, or the enabled state. */
 export async function updateWebhook(
@@ -60,7 +60,9 @@ export async function updateWebhook(
   body: unknown,
 ): Promise<Result<WebhookView, Problem>> {
   const checked = check(webhookChangeSchema, body, core);
-  return checked.ok ? found(id, () => core.env.WEBHOOK.getByName(id).update(caller.account, checked.value)) : checked;
+  return checked.ok
+    ? withWebhook(id, () => core.env.WEBHOOK.getByName(id).update(caller.account, checked.value))
+    : checked;
 }
 
 /** Rotates a webhook's secret. The old secret also signs during the overlap. */
@@ -75,7 +77,7 @@ export async function rotateSecret(
     return checked;
   }
   const { secret = newSecret(systemRandom), overlap } = checked.value;
-  const rotated = await found(id, () =>
+  const rotated = await withWebhook(id, () =>
     core.env.WEBHOOK.getByName(id).rotateSecret(caller.account, secret, overlap * 1000),
   );
   return rotated.ok ? ok({ webhook: rotated.value, secret }) : rotated;
@@ -88,11 +90,11 @@ export async function removeWebhook(core: Core, caller: Caller, id: string): Pro
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  await forgetWebhook(core.env.DB, caller.account, id);
+  await deleteWebhook(core.env.DB, caller.account, id);
   return (await withRpcRetry(() => core.env.WEBHOOK.getByName(id).delete(caller.account))) ? ok(null) : fail(notFound);
 }
 
-async function found<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, Problem>> {
+async function withWebhook<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, Problem>> {
   const answer = isUuidV7(id) ? await withRpcRetry(ask) : null;
   return answer === null ? fail(notFound) : ok(answer);
 }

@@ -11,7 +11,7 @@ import type { Issue } from '../../domain/problems.ts';
 export const MAX_WEBHOOKS = 16;
 const MAX_DESCRIPTION_CHARS = 200;
 /** How long the old secret also signs, in seconds: a day by default, at most a week. */
-const OVERLAP_S = 86_400;
+const DEFAULT_OVERLAP_S = 86_400;
 const MAX_OVERLAP_S = 7 * 86_400;
 
 const url = z.string();
@@ -57,7 +57,7 @@ export const rotationSchema = z
   .strictObject({
     secret: secret.optional(),
     /** Seconds during which the old secret also signs; 0 ends it now, for example after a leak. */
-    overlap: z.int().min(0).max(MAX_OVERLAP_S).default(OVERLAP_S),
+    overlap: z.int().min(0).max(MAX_OVERLAP_S).default(DEFAULT_OVERLAP_S),
   })
   .meta({ id: 'WebhookRotation' });
 

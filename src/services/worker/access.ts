@@ -13,7 +13,7 @@ export type WorkerRefusal =
   | { code: 'output_missing'; missing: string[] };
 
 /** Whether this token belongs to this attempt of this job. */
-export const tokenGiven = (
+export const isTokenForAttempt = (
   core: Core,
   purpose: TokenPurpose,
   job: string,
@@ -36,7 +36,7 @@ export async function attemptOf(
   token: string | undefined,
 ): Promise<number | null> {
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
-    if (await tokenGiven(core, purpose, job, attempt, token)) {
+    if (await isTokenForAttempt(core, purpose, job, attempt, token)) {
       return attempt;
     }
   }

@@ -13,10 +13,10 @@ export async function complete(
   job: string,
   report: CompleteRequest,
 ): Promise<Result<{ status: Status }, WorkerRefusal>> {
-  const most = core.config.limits.max_outputs;
-  const many = report.outcome === 'succeeded' && report.outputs.length > most;
+  const maxOutputs = core.config.limits.max_outputs;
+  const tooMany = report.outcome === 'succeeded' && report.outputs.length > maxOutputs;
   const answer = await core.env.JOB.getByName(job).complete(
-    many ? { ...report, outcome: 'failed', outputs: [], error: tooManyOutputs(most) } : report,
+    tooMany ? { ...report, outcome: 'failed', outputs: [], error: tooManyOutputs(maxOutputs) } : report,
   );
   if ('refused' in answer) {
     return fail(refusal(answer.refused));
@@ -27,9 +27,9 @@ export async function complete(
   return ok({ status: answer.stored });
 }
 
-const tooManyOutputs = (most: number): WorkerError => ({
+const tooManyOutputs = (maxOutputs: number): WorkerError => ({
   code: 'output_too_large',
-  message: `The job has more than ${most} outputs.`,
+  message: `The job has more than ${maxOutputs} outputs.`,
   at: 'workflow',
   retryable: false,
 });

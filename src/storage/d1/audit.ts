@@ -56,7 +56,7 @@ export const nthNewestAudit = (db: D1Database, account: string, n: number): Prom
     .first<number>('at');
 
 /** Removes at most `limit` entries with ids below `before`, the oldest first. Returns their number. */
-export async function forgetAudit(db: D1Database, before: string, limit: number): Promise<number> {
+export async function deleteOldAudit(db: D1Database, before: string, limit: number): Promise<number> {
   const { meta } = await db
     .prepare('DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? ORDER BY id LIMIT ?)')
     .bind(before, limit)

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Status } from '../../contract/job.ts';
 import { newId, viewOfJob as view } from '../../testing/projection.ts';
 import { NO_FILTERS } from './job-list.ts';
-import { forgetJob, listJobs, projectionOf, projectJob, unfinishedJobs } from './jobs.ts';
+import { deleteJob, listJobs, projectionOf, projectJob, unfinishedJobs } from './jobs.ts';
 import { listUsage } from './usage.ts';
 
 const newAccount = (): string => `d${crypto.randomUUID()}`;
@@ -27,7 +27,7 @@ describe('the projection of a job', () => {
       view({ account, id, status: 'failed', last_event: 9, started_at: 10, completed_at: 20, error }),
     ];
     for (const [first, ...rest] of [views, views.toReversed()]) {
-      await forgetJob(env.DB, id);
+      await deleteJob(env.DB, id);
       for (const each of [first, ...rest]) {
         if (each !== undefined) {
           await projectJob(env.DB, { ...each, metadata: views[0]?.metadata ?? {} });
@@ -77,8 +77,8 @@ describe('the projection of a job', () => {
     await projectJob(env.DB, other);
     await projectJob(env.DB, { ...job, last_event: 2 });
     expect((await pairs()).results).toEqual([{ job: job.id }, { job: other.id }]);
-    await forgetJob(env.DB, job.id);
-    await forgetJob(env.DB, job.id);
+    await deleteJob(env.DB, job.id);
+    await deleteJob(env.DB, job.id);
     expect((await all(account)).map(({ id }) => id)).toEqual([other.id]);
     expect((await pairs()).results).toEqual([{ job: other.id }]);
   });
@@ -89,7 +89,7 @@ describe('the projection of a job', () => {
       const job = view({ account, status: 'succeeded', completed_at: 5, metadata: { order: '7' } });
       const used = { gpu_ms: 1, micro_usd: 2, price_per_second: 1, completed_at: 5 };
       await projectJob(env.DB, job, { ...job, ...used });
-      await forgetJob(env.DB, job.id, erased);
+      await deleteJob(env.DB, job.id, erased);
       const [line] = (await listUsage(env.DB, account, { from: 0, to: 9, after: null, limit: 9 })).slice(-1);
       expect(line).toMatchObject({ job: job.id, gpu_ms: 1, metadata: erased ? {} : { order: '7' } });
     }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { listQuery, type JobFilters, type ListedPage } from './job-list.ts';
-import { forgetMetadata, usageOf, type JobUsage } from './usage.ts';
+import { deleteUsageMetadata, usageOf, type JobUsage } from './usage.ts';
 import { idFloor } from '../../lib/ids.ts';
 import { STATUSES, type JobError, type JobView } from '../../contract/job.ts';
 
@@ -128,7 +128,7 @@ export async function unfinishedJobs(db: D1Database, page: { before: number; lim
 }
 
 /** Returns the ids of jobs that finished before `before` (ms), in order of their ids, after the id `after`. */
-export async function jobsOver(
+export async function finishedJobs(
   db: D1Database,
   page: { before: number; after: string | undefined; limit: number },
 ): Promise<string[]> {
@@ -143,7 +143,7 @@ export async function jobsOver(
  * Removes a job from the lists. Its usage is kept. `erased`: a client erased the job, so the client's metadata is also
  * removed from the usage.
  */
-export async function forgetJob(db: D1Database, id: string, erased = false): Promise<void> {
+export async function deleteJob(db: D1Database, id: string, erased = false): Promise<void> {
   const pairs = db
     .prepare(
       `DELETE FROM job_metadata WHERE (account, name, value, job) IN
@@ -151,5 +151,5 @@ export async function forgetJob(db: D1Database, id: string, erased = false): Pro
     )
     .bind(id);
   const line = db.prepare('DELETE FROM jobs WHERE id = ?').bind(id);
-  await db.batch([pairs, line, ...(erased ? [forgetMetadata(db, id)] : [])]);
+  await db.batch([pairs, line, ...(erased ? [deleteUsageMetadata(db, id)] : [])]);
 }

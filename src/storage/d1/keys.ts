@@ -210,7 +210,7 @@ export async function endGrace(
 }
 
 /** Records that a key was used. Writes nothing when a use after `unless_after` is already recorded. */
-export async function noteKeyUse(db: D1Database, id: string, at: number, unless_after: number): Promise<void> {
+export async function recordKeyUse(db: D1Database, id: string, at: number, unless_after: number): Promise<void> {
   await db
     .prepare('UPDATE keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?3)')
     .bind(id, at, unless_after)
@@ -221,7 +221,7 @@ export async function noteKeyUse(db: D1Database, id: string, at: number, unless_
  * Removes at most `limit` keys with ids below `made_before` that were revoked before `revoked_before` (ms). Returns
  * their number.
  */
-export async function forgetKeys(
+export async function deleteOldKeys(
   db: D1Database,
   { made_before, revoked_before }: { made_before: string; revoked_before: number },
   limit: number,

@@ -37,7 +37,7 @@ export function usageOf(db: D1Database, job: JobUsage): D1PreparedStatement {
 }
 
 /** Removes a client's metadata from the usage of an erased job. The usage itself is kept. */
-export const forgetMetadata = (db: D1Database, job: string): D1PreparedStatement =>
+export const deleteUsageMetadata = (db: D1Database, job: string): D1PreparedStatement =>
   db.prepare("UPDATE usage SET metadata = '{}' WHERE job = ?").bind(job);
 
 const jobRow = z.object({

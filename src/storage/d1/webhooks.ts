@@ -63,7 +63,7 @@ export async function webhooksOf(db: D1Database, account: string): Promise<strin
 }
 
 /** Makes the query for an account's enabled webhooks that receive this type of event. `idsOf` reads its result. */
-export const webhooksWanting = (db: D1Database, account: string, type: WebhookEventType): D1PreparedStatement =>
+export const webhooksSubscribedTo = (db: D1Database, account: string, type: WebhookEventType): D1PreparedStatement =>
   db
     .prepare(
       `SELECT id FROM webhooks WHERE account = ?1 AND enabled = 1
@@ -71,10 +71,10 @@ export const webhooksWanting = (db: D1Database, account: string, type: WebhookEv
     )
     .bind(account, type);
 
-/** Reads the ids from the result of a `webhooksWanting` query. */
+/** Reads the ids from the result of a `webhooksSubscribedTo` query. */
 export const idsOf = (answer: D1Result | undefined): string[] =>
   (answer?.results ?? []).map((each) => idRow.parse(each).id);
 
-export async function forgetWebhook(db: D1Database, account: string, id: string): Promise<void> {
+export async function deleteWebhook(db: D1Database, account: string, id: string): Promise<void> {
   await db.prepare('DELETE FROM webhooks WHERE id = ? AND account = ?').bind(id, account).run();
 }

@@ -15,13 +15,13 @@ export async function headOutput(bucket: R2Bucket, key: string): Promise<OutputH
 export async function openOutput(
   bucket: R2Bucket,
   key: string,
-  wanted: { range: ByteRange; etag: string } | null,
+  requested: { range: ByteRange; etag: string } | null,
 ): Promise<(OutputHead & { body: ReadableStream }) | null> {
-  if (wanted === null) {
+  if (requested === null) {
     const whole = await bucket.get(key);
     return whole === null ? null : { ...describe(whole), body: whole.body };
   }
-  const part = await bucket.get(key, { range: wanted.range, onlyIf: { etagMatches: unquoted(wanted.etag) } });
+  const part = await bucket.get(key, { range: requested.range, onlyIf: { etagMatches: unquoted(requested.etag) } });
   return part === null || !('body' in part) ? null : { ...describe(part), body: part.body };
 }
 

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it, vi } from 'vitest';
-import { CACHE_MS, USE_NOTED_MS } from '../../../services/auth/verify-key.ts';
+import { CACHE_MS, USE_RECORDED_MS } from '../../../services/auth/verify-key.ts';
 import { anyone, newClient, postJson, problemOf } from '../../../testing/gateway.ts';
 import { as, madeKey, operator, ownApp } from '../../../testing/keys.ts';
 import { keyPageSchema, keySchema, keyWithSecretSchema } from './schemas.ts';
@@ -228,9 +228,9 @@ describe('the last use of a key', () => {
     }
     await vi.waitFor(async () => expect(await used()).toBe(first));
     expect(writes()).toBe(1);
-    now = first + USE_NOTED_MS - 1;
+    now = first + USE_RECORDED_MS - 1;
     await call('/v1/jobs');
-    now = first + USE_NOTED_MS;
+    now = first + USE_RECORDED_MS;
     await call('/v1/jobs');
     await vi.waitFor(async () => expect(await used()).toBe(now));
     expect(writes()).toBe(2);

@@ -6,7 +6,7 @@ import { signToken } from './providers/tokens.ts';
 import { ADMIN_TOKEN, GRAPH, newClient, ORIGIN, ownGateway, PNG, postJson, submitted } from './testing/gateway.ts';
 import { runAsWorker } from './testing/worker.ts';
 
-/** What an answer costs the isolate besides its content. */
+/** Counts the objects that the gateway creates for a response, apart from its content. */
 
 const Real = globalThis.Response;
 let key: string;
@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 afterEach(() => vi.unstubAllGlobals());
 
-/** How many responses were made from another one while the gateway answered. */
+/** Sends a request, and counts the responses that were created from another response. */
 async function copiesFor(path: string, init: RequestInit = {}): Promise<{ status: number; copies: number }> {
   let copies = 0;
   const Counting = class extends Real {
@@ -62,7 +62,7 @@ describe('a response', () => {
       '/v1/jobs',
       () => ({ method: 'OPTIONS', headers: { 'access-control-request-method': 'GET' } }),
     ],
-  ])('to %s is made once', async (_, status, path, init) => {
+  ])('is created only once for %s', async (_, status, path, init) => {
     expect(await copiesFor(path.replace('{job}', job), init())).toEqual({ status, copies: 0 });
   });
 });

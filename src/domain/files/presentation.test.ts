@@ -29,7 +29,7 @@ describe('storedTypeOf', () => {
 
 describe('presentationOf', () => {
   it.each(['image/png', 'IMAGE/JPEG', 'video/mp4', 'audio/flac', 'audio/mpeg', 'text/plain; charset=utf-8'])(
-    '%s',
+    'displays %s inline',
     (type) => {
       expect(presentationOf({ name: 'a', content_type: type })).toMatchObject({ type, inline: true });
     },

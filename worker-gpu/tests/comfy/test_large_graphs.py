@@ -13,8 +13,9 @@ from fakes.harness import QUICK
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.comfy.history_status import Succeeded
 from worker_gpu.comfy.messages import Executing, ProgressState, parse_message
-from worker_gpu.comfy.progress import Progress, ProgressBook
+from worker_gpu.comfy.progress import ProgressBook
 from worker_gpu.comfy.prompt_follower import PromptFollower
+from worker_gpu.comfy.prompt_state import Progressed
 from worker_gpu.comfy.socket import ComfySocket
 from worker_gpu.comfy.socket import SocketEvent as SocketEvent
 from worker_gpu.direct.progress import StatusReporter
@@ -40,26 +41,6 @@ def state_messages(nodes: int) -> list[ProgressState]:
             assert isinstance(message, ProgressState)
             messages.append(message)
     return messages
-
-
-class LastStates:
-    """A listener that keeps the last state of each node."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, str] = {}
-
-    def started(self) -> None:
-        """See `Listener`."""
-
-    def progressed(self, progress: Progress) -> None:
-        """See `Listener`."""
-        self.states.update({node: state.phase for node, state in progress.nodes.items()})
-
-    def showed(self, node: str, output: JsonObject) -> None:
-        """See `Listener`."""
-
-    def previewed(self, node: str, content_type: str, image: bytes) -> None:
-        """See `Listener`."""
 
 
 class Ended(ComfyClient):
@@ -93,16 +74,16 @@ class Clock:
 
 @pytest.mark.asyncio
 async def test_following_a_chain_decodes_node_states_by_time_not_by_node() -> None:
-    clock, listener, inbox = Clock(), LastStates(), asyncio.Queue[SocketEvent]()
+    clock, states, inbox = Clock(), dict[str, str](), asyncio.Queue[SocketEvent]()
     messages = state_messages(CHAIN)
     classes = {str(number): "ImageInvert" for number in range(CHAIN)}
     timeouts = dataclasses.replace(QUICK, states_gap_s=GAP_S)
-    following = PromptFollower(
-        *(Ended(), Silent(), timeouts, clock, Log(io.StringIO()), PROMPT, classes, listener, 0),
+    follower = PromptFollower(
+        *(Ended(), Silent(), timeouts, clock, Log(io.StringIO()), PROMPT, classes, 0),
         at_once=True,
         reports_files=False,
+        wait_exit=never,
     )
-    exit_watch = asyncio.create_task(never())
 
     async def play() -> None:
         for message in messages:
@@ -110,12 +91,16 @@ async def test_following_a_chain_decodes_node_states_by_time_not_by_node() -> No
             await asyncio.sleep(0)
         inbox.put_nowait(Executing(PROMPT, None, None))
 
-    await asyncio.gather(following.to_the_end(inbox, exit_watch), play())
-    exit_watch.cancel()
+    async def read() -> None:
+        async for event in follower.events(inbox):
+            if isinstance(event, Progressed):
+                states.update({node: state.phase for node, state in event.progress.nodes.items()})
+
+    await asyncio.gather(read(), play())
 
     decoded = sum("nodes" in vars(message) for message in messages)
     assert decoded <= clock.seconds / GAP_S + 2
-    assert listener.states == dict.fromkeys(classes, "finished")
+    assert states == dict.fromkeys(classes, "finished")
 
 
 async def never() -> None:

@@ -42,7 +42,7 @@ class DirectHarness:
 
     async def wait_cleanup(self) -> None:
         """Wait for the cleanup of earlier jobs."""
-        async with self.context.turn:
+        async with self.context.job_lock:
             pass
 
 
@@ -56,13 +56,13 @@ async def direct_harness(
     """A worker whose ComfyUI plays `script` for each prompt."""
     comfy, written = FakeComfy(script), io.StringIO()
     ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
-    tools = Deps(random=Random(1), new_id=lambda: next(ids))
+    deps = Deps(random=Random(1), new_id=lambda: next(ids))
     async with serving(comfy.application()) as url:
         settings = dataclasses.replace(
             make_settings(tmp_path, url), direct=direct or DirectSettings(), nodes=nodes or NodePolicy()
         )
         external = ExternalComfy(url, QUICK)
-        async with open_worker_context(settings, external, QUICK, tools, Log(written)) as context:
+        async with open_worker_context(settings, external, QUICK, deps, Log(written)) as context:
             await context.comfy_info()
             await comfy.notice.until(lambda: comfy.connections > 0)
             yield DirectHarness(comfy, context, written)

@@ -23,6 +23,6 @@ async def test_next_job_waits_for_cleanup_of_a_job_stopped_twice(tmp_path: Path)
         with pytest.raises(asyncio.CancelledError):
             await running
 
-        assert harness.context.turn.locked()
-        async with asyncio.timeout(10), harness.context.turn:
+        assert harness.context.job_lock.locked()
+        async with asyncio.timeout(10), harness.context.job_lock:
             assert harness.comfy.deleted == [harness.comfy.prompts[0].prompt_id]

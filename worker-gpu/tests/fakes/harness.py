@@ -79,12 +79,12 @@ async def job_harness(
     gateway = FakeGateway(job)
     written = io.StringIO()
     ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
-    tools = Deps(now=now, random=Random(1), new_id=lambda: next(ids))
+    deps = Deps(now=now, random=Random(1), new_id=lambda: next(ids))
     async with serving(comfy.application()) as comfy_url, serving(gateway.application()) as gateway.url:
         settings = make_settings(tmp_path, comfy_url, min_free_disk_bytes)
         external = engine(comfy_url, timeouts, comfy)
         external.folders = folders
-        async with open_worker_context(settings, external, timeouts, tools, Log(written)) as context:
+        async with open_worker_context(settings, external, timeouts, deps, Log(written)) as context:
             await context.comfy_info()
             await comfy.notice.until(lambda: comfy.connections > 0)
             yield Harness(comfy, gateway, context, written)

@@ -70,10 +70,10 @@ async def own_harness(
     gateway = FakeGateway(job)
     written = io.StringIO()
     ids = (f"00000000-0000-0000-0000-{number:012}" for number in itertools.count(1))
-    tools = Deps(random=Random(1), new_id=lambda: next(ids))
+    deps = Deps(random=Random(1), new_id=lambda: next(ids))
     async with (
         serving(gateway.application()) as gateway.url,
-        open_worker_context(settings, comfy, timeouts or Timeouts(), tools, Log(written)) as context,
+        open_worker_context(settings, comfy, timeouts or Timeouts(), deps, Log(written)) as context,
     ):
         if known:
             await context.comfy_info()

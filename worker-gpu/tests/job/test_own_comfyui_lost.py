@@ -132,12 +132,12 @@ async def test_a_restart_goes_on_after_runpods_job_stop_with_the_jobs_files_gone
             await comfy.begun.wait()
             for folder in ("jobs", "input", "output", "spool"):
                 assert files_below(settings.data_dir / folder) == []
-            next_job = asyncio.create_task(harness.context.turn.acquire())
+            next_job = asyncio.create_task(harness.context.job_lock.acquire())
             await asyncio.sleep(0)
             assert not next_job.done()
             comfy.let.set()
             await next_job
-            harness.context.turn.release()
+            harness.context.job_lock.release()
         async with own_harness(settings, comfy, SAVE, timeouts=timeouts) as harness:
             assert (await harness.run()).outcome == "succeeded"
         assert comfy.starts == 2

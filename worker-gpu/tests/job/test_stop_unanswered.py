@@ -118,7 +118,7 @@ async def test_after_runpods_job_stop_a_gateway_that_is_away_does_not_hold_the_w
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        async with asyncio.timeout(10), harness.context.turn:
+        async with asyncio.timeout(10), harness.context.job_lock:
             assert harness.gateway.reports == []
             assert harness.comfy.deleted == [JOB]
         assert happened(harness, "stop not reported", "job over") == ["stop not reported", "job over"]
@@ -132,7 +132,7 @@ async def test_runpods_job_stop_said_twice_is_one_stop(tmp_path: Path) -> None:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        async with asyncio.timeout(10), harness.context.turn:
+        async with asyncio.timeout(10), harness.context.job_lock:
             assert harness.gateway.report["outcome"] == "canceled"
             assert (mortal_of(harness).kills, mortal_of(harness).restarts) == (1, 1)
 
@@ -161,9 +161,9 @@ async def test_a_job_stopped_while_it_is_claimed_keeps_the_next_from_a_comfyui_t
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert harness.context.turn.locked()
+        assert harness.context.job_lock.locked()
         comfy.let.set()
-        async with asyncio.timeout(10), harness.context.turn:
+        async with asyncio.timeout(10), harness.context.job_lock:
             assert harness.comfy.prompts == []
 
 

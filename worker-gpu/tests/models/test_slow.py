@@ -48,7 +48,7 @@ class TrickleClock:
             self.moment += 1.0
 
 
-def tools(clock: TrickleClock) -> Deps:
+def deps(clock: TrickleClock) -> Deps:
     """Without pauses between retries, during which the clock would stand still."""
     return Deps(clock=clock, random=lambda: 0.0)
 
@@ -73,7 +73,7 @@ def test_slow_connection_is_replaced_after_slow_grace_s(store: FaultyStore, tmp_
         return Trickle(clock.second, pieces=int(TIMEOUTS.slow_grace_s)) if len(asked_at) == 1 else None
 
     store.script = script
-    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), TIMEOUTS), tools(clock))
+    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), TIMEOUTS), deps(clock))
     assert (pulled.errors, pulled.replaced_connections) == ([], 1)
     # One byte arrives per second, so the check did not wait for a piece of `PIECE_BYTES`.
     assert asked_at == [0.0, TIMEOUTS.slow_grace_s]
@@ -92,7 +92,7 @@ def test_slow_chunk_is_kept_after_slow_replacements(store: FaultyStore, tmp_path
         return Trickle(clock.second, 80_000, 1 if asked_for(store, LAST) <= hasty.slow_replacements else None)
 
     store.script = script
-    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), hasty), tools(clock))
+    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), hasty), deps(clock))
     assert (pulled.errors, pulled.replaced_connections) == ([], hasty.slow_replacements)
     assert asked_for(store, LAST) == 1 + hasty.slow_replacements
     assert (tmp_path / "models" / PATH).read_bytes() == BODY
@@ -104,7 +104,7 @@ def test_download_below_the_minimum_speed_fails(store: FaultyStore, tmp_path: Pa
     timeouts = replace(TIMEOUTS, attempts=3)
     pieces = int(timeouts.min_speed_window_s)
     store.script = lambda asked: Trickle(clock.second, pieces=pieces) if asked.key == PATH else None
-    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), timeouts), tools(clock))
+    pulled = pull(with_timeouts(settings(tmp_path, store.bucket, connections=1), timeouts), deps(clock))
     assert pulled.codes == ["store_unreachable"]
     assert "bytes in 20 s" in pulled.errors[0].message
     # Without finished chunks the median is unknown.

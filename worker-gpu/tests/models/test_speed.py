@@ -42,9 +42,9 @@ def test_connection_below_the_minimum_speed_fails(may_be_slow: bool) -> None:
     run = SpeedTracker(QUICK, clock).start(may_be_slow)
     per_look = int(QUICK.min_bytes_per_s * QUICK.min_speed_window_s)
     # Only the last window counts, however fast the connection was before.
-    for turn in range(1, 4):
-        clock.moment = QUICK.min_speed_window_s * turn
-        run.check(per_look * turn)
+    for job_lock in range(1, 4):
+        clock.moment = QUICK.min_speed_window_s * job_lock
+        run.check(per_look * job_lock)
     clock.moment += QUICK.min_speed_window_s - 0.1
     run.check(per_look * 3)
     clock.moment += 0.1

@@ -8,7 +8,7 @@ from typing import Protocol
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient, Prompt
 from worker_gpu.comfy.history_status import Missing
-from worker_gpu.comfy.prompt_follower import Listener, PromptFollower, Results
+from worker_gpu.comfy.prompt_follower import PromptFollower
 from worker_gpu.comfy.socket import ComfySocket, Inbox
 from worker_gpu.errors import JobError
 from worker_gpu.log import Log
@@ -77,19 +77,11 @@ class Executor:
                 raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
             return None
 
-    async def follow(
-        self,
-        prompt_id: str,
-        classes: Mapping[str, str],
-        inbox: Inbox,
-        listener: Listener,
-        silence_s: float,
-        reports_files: bool,
-    ) -> Results:
-        """Follow a queued prompt to its end; gives what it gave. `silence_s`: without a message of the prompt
-        for this long on an open socket it counts as hung (0: never). `reports_files`: the worker's package inside
-        ComfyUI says what the prompt wrote. Raises `JobError`."""
-        following = PromptFollower(
+    def follow(
+        self, prompt_id: str, classes: Mapping[str, str], silence_s: float, *, reports_files: bool
+    ) -> PromptFollower:
+        """A follower of a queued prompt; see there."""
+        return PromptFollower(
             self._client,
             self._socket,
             self._timeouts,
@@ -97,16 +89,11 @@ class Executor:
             self._log,
             prompt_id,
             classes,
-            listener,
             silence_s,
             self.at_once,
             reports_files,
+            self._engine.wait_exit,
         )
-        exit_watch = asyncio.create_task(self._engine.wait_exit())
-        try:
-            return await following.to_the_end(inbox, exit_watch)
-        finally:
-            exit_watch.cancel()
 
     async def stop(self, prompt_id: str, submitting: "asyncio.Task[object] | None" = None) -> bool:
         """Take the prompt off ComfyUI, once `submitting` has ended, and wait until it is gone. A ComfyUI of ours that

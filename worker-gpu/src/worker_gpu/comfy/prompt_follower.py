@@ -4,14 +4,14 @@ The rules are in comfy/prompt_state.py, which is pure; here are the clock and th
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.comfy.client import ComfyClient
 from worker_gpu.comfy.messages import WrittenFile
-from worker_gpu.comfy.progress import Progress
 from worker_gpu.comfy.prompt_state import (
     NodeOutput,
     PollNow,
@@ -28,13 +28,15 @@ from worker_gpu.json_readers import JsonObject
 from worker_gpu.log import Log
 from worker_gpu.timeouts import Timeouts
 
+FollowedEvent: TypeAlias = RunStarted | Progressed | NodeOutput | Previewed
+"""What the reader of a prompt's events gets."""
 Listed: TypeAlias = tuple[tuple[str, JsonObject], ...]
 """What each node listed, by node of the graph."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a run gave: what its nodes listed, and the files that the worker's package inside ComfyUI saw written.
+    """What a prompt gave: what its nodes listed, and the files that the worker's package inside ComfyUI saw written.
     `began_ms` is when it began, by ComfyUI's clock. `heard_all`: the socket was up all the while. `listed_last`: the
     nodes after whose listing no node ran."""
 
@@ -45,28 +47,10 @@ class Results:
     listed_last: frozenset[str] = frozenset()
 
 
-class Listener(Protocol):
-    """Who wants to know how the run goes."""
-
-    def started(self) -> None:
-        """ComfyUI took the prompt from its queue."""
-        ...
-
-    def progressed(self, progress: Progress) -> None:
-        """Progress over the graph changed."""
-        ...
-
-    def showed(self, node: str, output: JsonObject) -> None:
-        """A node of the graph listed outputs; the files are complete."""
-        ...
-
-    def previewed(self, node: str, content_type: str, image: bytes) -> None:
-        """A picture of a node at work."""
-        ...
-
-
 class PromptFollower:
-    """The clockwork around one run: when to look, when to give up."""
+    """Follows one prompt: read `events` to their end, then `results`. `silence_s`: without a message of the prompt for
+    this long on an open socket it counts as hung (0: never). `at_once`: no other prompt runs before it.
+    `reports_files`: the worker's package inside ComfyUI says what the prompt wrote."""
 
     def __init__(
         self,
@@ -77,10 +61,10 @@ class PromptFollower:
         log: Log,
         prompt_id: str,
         classes: Mapping[str, str],
-        listener: Listener,
         silence_s: float,
         at_once: bool,
         reports_files: bool,
+        wait_exit: Callable[[], Awaitable[None]],
     ) -> None:
         self._at_once = at_once
         self._client = client
@@ -90,7 +74,8 @@ class PromptFollower:
         self._log = log
         self._run = PromptState(prompt_id, classes, reports_files)
         self._prompt_id = prompt_id
-        self._listener = listener
+        self._wait_exit = wait_exit
+        self._unread: deque[FollowedEvent] = deque()
         self._silence_s = silence_s
         self._last_message_at = now()
         self._next_poll = self._last_message_at + timeouts.poll_quiet_s
@@ -101,34 +86,48 @@ class PromptFollower:
         self._ending = False
         self._ended: RunEnded | None = None
 
-    async def to_the_end(self, inbox: Inbox, exit_watch: "asyncio.Task[None]") -> Results:
-        """Hear and look until the run is over. Raises `JobError`."""
-        while self._ended is None:
-            hearing = asyncio.ensure_future(inbox.get())
-            try:
-                await asyncio.wait(
-                    {hearing, exit_watch}, timeout=self._time_to_next(), return_when=asyncio.FIRST_COMPLETED
-                )
-            finally:
-                if not hearing.done():
-                    hearing.cancel()
-            if hearing.done() and not hearing.cancelled():
-                self._hear(hearing.result())
-            for _ in range(inbox.qsize()):
-                self._hear(inbox.get_nowait())
-            if self._run.has_unread_states and self._now() >= self._next_states:
-                self._take(self._run.read_states())
-                self._next_states = self._now() + self._timeouts.states_gap_s
-            if exit_watch.done():
-                self._take(self._run.fail(JobError("comfyui_unavailable", "ComfyUI died while it ran the job.")))
-            elif self._ended is None and self._now() >= self._next_poll:
-                await self._poll()
-        if self._ended.error is not None:
-            raise self._ended.error
+    @property
+    def results(self) -> Results:
+        """What the prompt gave, once `events` has ended without an error."""
         ended = self._ended
+        if ended is None:
+            raise RuntimeError("the prompt has not ended")
         return Results(ended.outputs, ended.written, ended.began_ms, self._run.saw_all_messages, ended.listed_last)
 
-    def _hear(self, event: SocketEvent) -> None:
+    async def events(self, inbox: Inbox) -> AsyncGenerator[FollowedEvent]:
+        """The events of the prompt until it has ended. Raises `JobError`. Close it if it is not read to its end."""
+        exit_watch = asyncio.ensure_future(self._wait_exit())
+        try:
+            while self._ended is None:
+                await self._wait_news(inbox, exit_watch)
+                if self._run.has_unread_states and self._now() >= self._next_states:
+                    self._take(self._run.read_states())
+                    self._next_states = self._now() + self._timeouts.states_gap_s
+                if exit_watch.done():
+                    self._take(self._run.fail(JobError("comfyui_unavailable", "ComfyUI died while it ran the job.")))
+                elif self._ended is None and self._now() >= self._next_poll:
+                    await self._poll()
+                while self._unread:
+                    yield self._unread.popleft()
+        finally:
+            exit_watch.cancel()
+        if self._ended.error is not None:
+            raise self._ended.error
+
+    async def _wait_news(self, inbox: Inbox, exit_watch: "asyncio.Future[None]") -> None:
+        """Wait for a message, ComfyUI's exit, or the time of the next poll; take all messages that are there."""
+        message = asyncio.ensure_future(inbox.get())
+        try:
+            await asyncio.wait({message, exit_watch}, timeout=self._time_to_next(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not message.done():
+                message.cancel()
+        if message.done() and not message.cancelled():
+            self._on_socket_event(message.result())
+        for _ in range(inbox.qsize()):
+            self._on_socket_event(inbox.get_nowait())
+
+    def _on_socket_event(self, event: SocketEvent) -> None:
         now = self._now()
         if isinstance(event, SocketUp | SocketDown):
             self._run.on_messages_missed()
@@ -194,14 +193,8 @@ class PromptFollower:
         now = self._now()
         for event in events:
             match event:
-                case RunStarted():
-                    self._listener.started()
-                case Progressed(progress=progress):
-                    self._listener.progressed(progress)
-                case NodeOutput(node=node, output=output):
-                    self._listener.showed(node, output)
-                case Previewed(node=node, content_type=content_type, image=image):
-                    self._listener.previewed(node, content_type, image)
+                case RunStarted() | Progressed() | NodeOutput() | Previewed():
+                    self._unread.append(event)
                 case PollNow(written=written):
                     self._ending = True
                     if written:

@@ -113,7 +113,7 @@ async def _health(context: WorkerContext, comfy_stats: _ComfyStats, timeout_s: f
         "status": "ok" if is_ok else "impaired",
         "worker": context.info.to_wire(),
         "comfyui": {"answers": comfy_stats.stats is not None, "problem": comfy_stats.problem},
-        "busy": context.turn.locked(),
+        "busy": context.job_lock.locked(),
         "memory_free_bytes": free.memory_free_bytes if free is not None else None,
         "disk_free_bytes": free.disk_free_bytes if free is not None else None,
         "failed_nodes": _texts(context.comfy.failed_imports()[:MAX_NAMES]),

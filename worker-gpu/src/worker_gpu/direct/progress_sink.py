@@ -10,7 +10,7 @@ from worker_gpu.wire.contract import Output, Stage
 
 
 class ProgressSink:
-    """An `execution.Audience`. It drops previews: a status is polled, and RunPod stores every chunk of a stream."""
+    """An `EventSink`."""
 
     def __init__(self, send: Callable[[JsonObject], None], budget: ResponseBudget | None) -> None:
         self._send = send
@@ -22,18 +22,18 @@ class ProgressSink:
         return {"warnings": list(self._warnings.values())} if self._warnings else {}
 
     def stage(self, stage: Stage, message: str | None = None) -> None:
-        """See `Audience`."""
+        """See `EventSink`."""
         if stage == "executing" and self._budget is not None:
             self._budget.reset()
         update: JsonObject = {"type": "stage", "stage": stage}
         self._send(update if message is None else {**update, "message": message})
 
     def progress(self, progress: Progress) -> None:
-        """See `Audience`."""
+        """See `EventSink`."""
         self._send(progress_message(progress))
 
     def output(self, output: Output) -> None:
-        """See `Audience`. The content is in the response. Raises `JobError` `output_too_large` if it cannot hold it."""
+        """See `EventSink`. The response has the content. Raises `JobError` `output_too_large` if it has no room."""
         if self._budget is not None:
             self._budget.add(output)
         self._send(
@@ -46,8 +46,5 @@ class ProgressSink:
         )
 
     def warning(self, code: str, message: str) -> None:
-        """See `Audience`. A workflow that runs again repeats its warnings."""
+        """See `EventSink`. A workflow that runs again repeats its warnings."""
         self._warnings[code, message] = {"code": code, "message": message}
-
-    def preview(self, node: str, content_type: str, image: bytes) -> None:
-        """See `Audience`."""

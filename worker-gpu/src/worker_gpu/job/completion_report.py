@@ -1,13 +1,24 @@
 """Tells the gateway how an attempt ended, and sees to it that this counts: outputs that the store lost go up again."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from worker_gpu.errors import JobError
+from worker_gpu.json_readers import JsonObject
+from worker_gpu.lifecycle import resources
+from worker_gpu.lifecycle.worker_context import WorkerContext
 from worker_gpu.log import Log
 from worker_gpu.timeouts import Timeouts
 from worker_gpu.wire.channel import Channel
 from worker_gpu.wire.client import AttemptOver, GatewayClient, GatewaySilent, Missing, Stored
 from worker_gpu.wire.contract import RanWith, Refused, Report, Timings, WorkerInfo
+
+
+def ran_with(context: WorkerContext, workflow: Mapping[str, JsonObject]) -> RanWith:
+    """What explains the result later: the models by their hash, and the memory and disk that were free."""
+    models = context.models.requested_by(workflow) if context.models is not None else ()
+    free = resources.measure(context.settings.data_dir)
+    return RanWith(tuple((model.path, model.sha256) for model in models), free.memory_free_bytes, free.disk_free_bytes)
+
 
 MAX_UPLOADS_AGAIN = 2
 """How often outputs that R2 lacks are uploaded again (contract, "complete")."""

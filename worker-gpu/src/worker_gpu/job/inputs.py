@@ -33,7 +33,7 @@ _FOLDER = re.compile(r" \[(input|output|temp)\]$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class Store(Protocol):
+class InputStore(Protocol):
     """Where ComfyUI reads its inputs."""
 
     async def keep(self, path: Path, name: str, sha256: str) -> str:
@@ -53,11 +53,11 @@ class FolderInputStore:
         self._folders = folders
 
     async def keep(self, path: Path, name: str, sha256: str) -> str:
-        """See `Store`."""
+        """See `InputStore`."""
         return await self._kept(name, lambda: self._folders.keep_input(path, name, sha256))
 
     async def keep_content(self, content: bytes, name: str) -> str:
-        """See `Store`."""
+        """See `InputStore`."""
         return await self._kept(name, lambda: self._folders.write_input(content, name))
 
     async def _kept(self, name: str, keep: Callable[[], bool]) -> str:
@@ -78,7 +78,7 @@ class UploadInputStore:
         self._client = client
 
     async def keep(self, path: Path, name: str, sha256: str) -> str:
-        """See `Store`."""
+        """See `InputStore`."""
         del sha256
         try:
             size = (await asyncio.to_thread(path.stat)).st_size
@@ -88,7 +88,7 @@ class UploadInputStore:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def keep_content(self, content: bytes, name: str) -> str:
-        """See `Store`."""
+        """See `InputStore`."""
         return await self._upload(io.BytesIO(content), len(content), name)
 
     async def _upload(self, file: IO[bytes], size: int, name: str) -> str:
@@ -98,7 +98,7 @@ class UploadInputStore:
             raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from error
 
 
-def input_store_for(folders: JobFolders | None, client: ComfyClient) -> Store:
+def input_store_for(folders: JobFolders | None, client: ComfyClient) -> InputStore:
     """Where the input files of a job go: into its own `folders`, where there are any."""
     return FolderInputStore(folders) if folders is not None else UploadInputStore(client)
 
@@ -106,7 +106,7 @@ def input_store_for(folders: JobFolders | None, client: ComfyClient) -> Store:
 class InputFetcher:
     """Fetches input files into `spool` and hands them to `store`."""
 
-    def __init__(self, transfers: Transfers, store: Store, spool: Spool) -> None:
+    def __init__(self, transfers: Transfers, store: InputStore, spool: Spool) -> None:
         self._transfers = transfers
         self._store = store
         self._spool = spool

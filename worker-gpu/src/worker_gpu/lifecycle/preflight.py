@@ -1,11 +1,14 @@
 """Before a job does anything: room for it, and a ComfyUI to run it. Goes on while the claim is under way."""
 
+import asyncio
+import shutil
+from pathlib import Path
+
 from worker_gpu.comfy.calls import ComfyUnreachable
 from worker_gpu.errors import JobError
 from worker_gpu.json_readers import Json, JsonObject
 from worker_gpu.lifecycle import resources
 from worker_gpu.lifecycle.comfyui import ComfyDidNotStart
-from worker_gpu.lifecycle.remove_files import make_room
 from worker_gpu.lifecycle.worker_context import ComfyInfo, WorkerContext
 from worker_gpu.lifecycle.worker_health import NEVER_STARTED
 from worker_gpu.log import Log
@@ -27,7 +30,7 @@ async def preflight(context: WorkerContext, log: Log) -> ComfyInfo:
     settings, folders = context.settings, context.comfy.folders
     found = resources.measure(settings.data_dir)
     if found.disk_free_bytes < settings.min_free_disk_bytes and folders is not None:
-        await make_room([folders.jobs, settings.data_dir / "spool"], log)
+        await _make_room([folders.jobs, settings.data_dir / "spool"], log)
         found = resources.measure(settings.data_dir)
     resources.check(found, settings.min_free_memory_bytes, settings.min_free_disk_bytes)
     try:
@@ -39,3 +42,10 @@ async def preflight(context: WorkerContext, log: Log) -> ComfyInfo:
         for line in error.tail:
             log.error("comfyui says", line=line)
         raise JobError("comfyui_unavailable", NEVER_STARTED, details=log_tail(error.tail)) from error
+
+
+async def _make_room(folders: list[Path], log: Log) -> None:
+    """Delete what is in `folders`: files of earlier jobs that could not be deleted then. No job may run."""
+    log.warn("disk is short: deleting what earlier jobs left")
+    for folder in folders:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

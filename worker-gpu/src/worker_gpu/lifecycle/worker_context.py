@@ -58,9 +58,9 @@ class WorkerContext:
     client: ComfyClient
     executor: Executor
     timeouts: Timeouts
-    tools: Deps
+    deps: Deps
     log: Log
-    turn: asyncio.Lock
+    job_lock: asyncio.Lock
     known: ComfyInfo | None
     models: Models | None = None
     restarts: int = 0
@@ -116,7 +116,7 @@ async def open_worker_context(
     settings: Settings,
     comfy: Comfy,
     timeouts: Timeouts,
-    tools: Deps,
+    deps: Deps,
     log: Log,
     known: ComfyInfo | None = None,
     models: Models | None = None,
@@ -128,18 +128,18 @@ async def open_worker_context(
         client = ComfyClient(http, comfy.url, timeouts)
         if known is not None:
             client.use_jobs_api(known.about.has_jobs_api)
-        socket = ComfySocket(http, client.socket_url, timeouts, tools.random, log)
+        socket = ComfySocket(http, client.socket_url, timeouts, deps.random, log)
         listening = asyncio.create_task(socket.run())
         context = WorkerContext(
             settings=settings,
             comfy=comfy,
             http=http,
             client=client,
-            executor=Executor(client, socket, comfy, timeouts, tools.now, log),
+            executor=Executor(client, socket, comfy, timeouts, deps.now, log),
             timeouts=timeouts,
-            tools=tools,
+            deps=deps,
             log=log,
-            turn=asyncio.Lock(),
+            job_lock=asyncio.Lock(),
             known=known,
             models=models,
         )

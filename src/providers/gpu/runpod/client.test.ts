@@ -147,7 +147,7 @@ describe('/status', () => {
     ['no status', Response.json({ id: 'r' }), 'unreachable'],
     ['a number as status', Response.json({ status: 3 }), 'unreachable'],
     ['a body that breaks off', brokenBody(), 'unreachable'],
-  ])('maps %1$s to %3$s', async (_name, answer, status) => {
+  ])('reports the run as missing or unreachable for %s', async (_name, answer, status) => {
     mockFetch(answer);
     expect(await client.status('ep1', 'r')).toBe(status);
   });
@@ -206,7 +206,7 @@ describe('/status with the whole record', () => {
     ['no status', () => Response.json({ id: 'r' }), 'unreachable'],
     ['a body that breaks off', brokenBody, 'unreachable'],
     ['a body that ends early', () => new Response('{"status":"COMPLETED"'), 'unreachable'],
-  ])('maps %1$s to %3$s instead of a record', async (_name, answer, said) => {
+  ])('reports the run as missing or unreachable for %s', async (_name, answer, said) => {
     mockFetch(answer());
     expect(await client.read('ep1', 'r', noSinks)).toBe(said);
   });

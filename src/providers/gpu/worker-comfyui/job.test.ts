@@ -193,7 +193,7 @@ describe('a job on worker-comfyui', () => {
       { images: [{ filename: 'a.png', type: 'base64', data: PNG.toBase64().slice(0, -5) }] },
       'output_missing',
     ],
-  ])('fails when its run is COMPLETED with %2$s', async (_name, output, code) => {
+  ])('fails when its run is COMPLETED with %s', async (_name, output, code) => {
     const harness = await jobWithResult(fakeRunpod(), completed(output));
     const { status, error } = await view(harness);
     expect({ status, code: error?.code }).toEqual({ status: 'failed', code });

@@ -66,7 +66,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   app.use(async (c, next) => {
     const checked = configOf(c.env);
     if (checked.ok) {
-      c.set('core', { env: c.env, config: checked.config, clock, newId, newSeed });
+      c.set('context', { env: c.env, config: checked.config, clock, newId, newSeed });
     } else if (!HEALTH.has(c.req.path)) {
       log({ event: 'misconfigured', request_id: c.var.requestId, problems: checked.problems });
       return problem(c, 'misconfigured', {
@@ -92,7 +92,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
     if (checked.advice.length > 0) {
       log({ event: 'config_advice', request_id: requestId, advice: checked.advice });
     }
-    const { state, ...found } = await readiness(c.var.core);
+    const { state, ...found } = await readiness(c.var.context);
     if (state !== 'ready') {
       log({ event: state, request_id: requestId, ...found });
     }
@@ -113,7 +113,7 @@ export function createApp(parts: AppParts = {}): Hono<AppEnv> {
   });
 
   app.use('/status', limitOpenRoute);
-  app.get('/status', async (c) => c.json(await publicStatus(c.var.core)));
+  app.get('/status', async (c) => c.json(await publicStatus(c.var.context)));
 
   app.route('/', docsRoutes(openApiDocument));
   app.route('/v1', v1Routes);

@@ -5,7 +5,7 @@ import type { NewId } from '../lib/ids.ts';
 import type { NewSeed } from '../lib/seeds.ts';
 
 /** The dependencies of every service. The app builds one per request, and tests build their own. */
-export type Core = { env: Env; config: Config; clock: Clock; newId: NewId; newSeed: NewSeed };
+export type ServiceContext = { env: Env; config: Config; clock: Clock; newId: NewId; newSeed: NewSeed };
 
 /**
  * The caller of a service: the account of a verified key, and the key's restrictions (`null`: none). Routes check

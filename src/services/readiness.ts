@@ -1,5 +1,5 @@
 import { appliedMigration, LATEST_MIGRATION } from '../storage/d1/schema-version.ts';
-import type { Core } from './context.ts';
+import type { ServiceContext } from './context.ts';
 import { errorMessage } from '../lib/error-message.ts';
 
 /** How long an isolate caches the answer, so that many requests cause few D1 queries. */
@@ -17,15 +17,15 @@ let known: { readiness: Readiness; at: number } | null = null;
  * Returns whether the database has all migrations that this build needs, at most `FRESH_MS` old. A newer database is
  * accepted: migrations only add, so that the gateway can be rolled back.
  */
-export async function readiness(core: Core): Promise<Readiness> {
-  const now = core.clock();
+export async function readiness(context: ServiceContext): Promise<Readiness> {
+  const now = context.clock();
   if (known === null || now - known.at >= FRESH_MS || now < known.at) {
-    known = { readiness: await read(core), at: now };
+    known = { readiness: await read(context), at: now };
   }
   return known.readiness;
 }
 
-async function read({ env }: Core): Promise<Readiness> {
+async function read({ env }: ServiceContext): Promise<Readiness> {
   try {
     const applied = await appliedMigration(env.DB);
     return applied !== null && applied >= LATEST_MIGRATION

@@ -37,10 +37,10 @@ export function docsRoutes(documentOf: (publicUrl: string) => unknown): Hono<App
     routes.use(path, limitOpenRoute);
   }
 
-  routes.get('/openapi.json', (c) => c.json(documentOf(c.var.core.config.publicUrl)));
+  routes.get('/openapi.json', (c) => c.json(documentOf(c.var.context.config.publicUrl)));
 
   routes.get('/docs', (c) => {
-    const { publicUrl } = c.var.core.config;
+    const { publicUrl } = c.var.context.config;
     const { paths } = document.parse(JSON.parse(JSON.stringify(documentOf(publicUrl))));
     const operations = Object.entries(paths).flatMap(([path, methods]) =>
       Object.entries(methods).flatMap(([method, described]) => {

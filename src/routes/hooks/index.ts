@@ -15,13 +15,13 @@ export const hooksRoutes = new Hono<AppEnv>();
 hooksRoutes.post('/runpod/:job/:attempt', async (c) => {
   const job = c.req.param('job');
   const attempt = Number(c.req.param('attempt'));
-  if (!(await isTokenForAttempt(c.var.core, 'webhook', job, attempt, c.req.query('token')))) {
+  if (!(await isTokenForAttempt(c.var.context, 'webhook', job, attempt, c.req.query('token')))) {
     const wait_s = await checkEdgeLimit(c.env, 'bad_key', senderOf(c));
     return wait_s === null
       ? c.json({ error: 'unauthorized' }, 401)
       : c.json({ error: 'rate_limited' }, 429, { 'retry-after': String(wait_s) });
   }
-  await onProviderWebhook(c.var.core, job, attempt, c.req.raw.body);
+  await onProviderWebhook(c.var.context, job, attempt, c.req.raw.body);
   // RunPod repeats a webhook that does not get exactly 200.
   return c.json({ received: true }, 200);
 });

@@ -1,5 +1,5 @@
 import type { Quota } from '../../contract/admission.ts';
-import type { Caller, Core } from '../../services/context.ts';
+import type { Caller, ServiceContext } from '../../services/context.ts';
 import type { Actor } from '../../services/auth/actor.ts';
 import type { Scope } from '../../domain/key/scopes.ts';
 import type { SecretUse } from '../../services/auth/verify-key.ts';
@@ -15,8 +15,8 @@ export type RecheckAuth = () => Promise<boolean>;
 export type HasScope = (scope: Scope) => boolean;
 
 /**
- * The variables of every route's Hono context. The app sets `core` and `requestId` before any route. The authorization
- * of v1 sets:
+ * The variables of every route's Hono context. The app sets `context` and `requestId` before any route. The
+ * authorization of v1 sets:
  * - `caller`; `actor` for routes that manage keys; `secret` for a key
  * - `startedAt`: ms, the time of the check
  * - `readUntil`: the end of a read token in ms; null for a key
@@ -27,7 +27,7 @@ export type HasScope = (scope: Scope) => boolean;
 export type AppEnv = {
   Bindings: Env;
   Variables: {
-    core: Core;
+    context: ServiceContext;
     requestId: string;
     caller: Caller;
     actor: Actor;

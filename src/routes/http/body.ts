@@ -45,7 +45,7 @@ export async function readDocument(
   if (!JSON_TYPE.test(c.req.header('content-type') ?? '')) {
     return fail({ code: 'unsupported_media_type', detail: 'Content-Type must be application/json.' });
   }
-  const read = await readBounded(c, Math.min(limit, c.var.core.config.limits.max_body_bytes), async (chunk) => {
+  const read = await readBounded(c, Math.min(limit, c.var.context.config.limits.max_body_bytes), async (chunk) => {
     await see?.(chunk);
     await extractor.push(chunk);
     return extractor.documentBytes > documentLimit ? documentTooLarge(documentLimit) : null;
@@ -106,7 +106,7 @@ export function incomingBody(c: Context<AppEnv>): {
 const bodyOf = (c: Context<AppEnv>): AsyncGenerator<Uint8Array, void, undefined> =>
   chunksOf(c.req.raw.body ?? new Blob([]).stream(), withIdleTimeout);
 
-const isOverdue = (c: Context<AppEnv>): boolean => c.var.core.clock() - c.var.startedAt > MAX_BODY_MS;
+const isOverdue = (c: Context<AppEnv>): boolean => c.var.context.clock() - c.var.startedAt > MAX_BODY_MS;
 
 /** Receives a chunk, whose memory may be reused when the promise resolves. */
 type OnChunk = (chunk: Uint8Array) => Promise<unknown>;
@@ -127,7 +127,7 @@ export async function readBounded(
       detail: 'Content-Encoding is not supported. Send the body as it is.',
     });
   }
-  const advice = limit < c.var.core.config.limits.max_body_bytes ? '' : ` ${LARGE_FILES_ADVICE}`;
+  const advice = limit < c.var.context.config.limits.max_body_bytes ? '' : ` ${LARGE_FILES_ADVICE}`;
   const large: Problem = {
     code: 'body_too_large',
     detail: `A body may be at most ${limit} bytes on this route.${advice}`,

@@ -7,7 +7,7 @@ import { retryLater, resumes } from './sse.ts';
 /** The response to a request over an edge rate limit. A stream that resumes gets it as a stream. */
 export const rateLimitedResponse = (c: Context<AppEnv>, what: 'address' | 'key', wait_s: number): Response =>
   resumes(c)
-    ? retryLater(c, c.var.core.newSeed)
+    ? retryLater(c, c.var.context.newSeed)
     : problem(c, 'rate_limited', {
         detail: `Too many requests ${what === 'key' ? 'with this key' : 'from this address'}. Try again later.`,
         violated: [what],

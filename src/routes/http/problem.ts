@@ -74,9 +74,9 @@ export function problemResponse(c: Context, { code, retryAfterS, quota, ...optio
 
 /** Empty while the configuration is not known: the problem's type is then relative to the gateway. */
 function publicUrlOf(c: Context): string {
-  const core: unknown = c.get('core');
-  return isConfigured(core) ? core.config.publicUrl : '';
+  const context: unknown = c.get('context');
+  return isConfigured(context) ? context.config.publicUrl : '';
 }
 
-const isConfigured = (core: unknown): core is { config: { publicUrl: string } } =>
-  typeof core === 'object' && core !== null && 'config' in core;
+const isConfigured = (context: unknown): context is { config: { publicUrl: string } } =>
+  typeof context === 'object' && context !== null && 'config' in context;

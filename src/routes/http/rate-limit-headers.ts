@@ -13,13 +13,13 @@ import { setResponseHeader } from './response-headers.ts';
 export const rateLimitHeaders =
   (isAdmission: (c: Context<AppEnv>) => boolean): MiddlewareHandler<AppEnv> =>
   async (c, next) => {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     if (caller === undefined || c.var.readUntil !== null) {
       return next();
     }
-    const early = isAdmission(c) ? null : quotaOf(core, caller);
+    const early = isAdmission(c) ? null : quotaOf(context, caller);
     await next();
-    const quota = c.get('quota') ?? (await early) ?? (await quotaOf(core, caller));
+    const quota = c.get('quota') ?? (await early) ?? (await quotaOf(context, caller));
     if (quota !== null) {
       setResponseHeader(c, 'ratelimit-policy', quota.map(policyItem).join(', '));
       setResponseHeader(c, 'ratelimit', quota.map(stateItem).join(', '));

@@ -19,8 +19,8 @@ import type { FindRoute, RouteAccess, V1Context } from './route.ts';
 export const authorize =
   (findRoute: FindRoute): MiddlewareHandler<AppEnv> =>
   async (c, next) => {
-    const begun = c.var.core.clock();
-    const isLong = (): boolean => c.var.core.clock() - begun >= LONG_MS;
+    const begun = c.var.context.clock();
+    const isLong = (): boolean => c.var.context.clock() - begun >= LONG_MS;
     c.set('startedAt', begun);
     c.set('isStillAuthorized', () => Promise.resolve(true));
     c.set('recheckAuth', async () => !isLong() || c.var.isStillAuthorized());
@@ -39,7 +39,7 @@ export const authorize =
     }
     const header = bearerOf(c);
     // A text in the form of a key is not ADMIN_TOKEN, so keys are not compared with it.
-    if (header !== null && !isKey(header) && (await isEqualText(header, c.var.core.config.adminToken))) {
+    if (header !== null && !isKey(header) && (await isEqualText(header, c.var.context.config.adminToken))) {
       if (access !== null && access.operator !== true) {
         return problem(c, 'admin_token_not_accepted', {
           detail:
@@ -70,15 +70,15 @@ export const authorize =
 
 /** Authorizes a key: it must be valid, come from an allowed address and have the scope. Null means authorized. */
 async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | null): Promise<Response | null> {
-  const { core, requestId } = c.var;
-  const identified = await identify(core, secret, senderOf(c), (work) => runInBackground(c, work));
+  const { context, requestId } = c.var;
+  const identified = await identify(context, secret, senderOf(c), (work) => runInBackground(c, work));
   if (identified.key === null) {
     return identified.wait_s === null
       ? unauthorized(c, 'Send a valid key as "Authorization: Bearer <key>".')
       : rateLimitedResponse(c, 'address', identified.wait_s);
   }
   const { key, secret: used } = identified;
-  const wait_s = await checkEdgeLimit(core.env, 'key', key.id);
+  const wait_s = await checkEdgeLimit(context.env, 'key', key.id);
   if (wait_s !== null) {
     return rateLimitedResponse(c, 'key', wait_s);
   }
@@ -101,11 +101,11 @@ async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | 
   c.set('actor', { key, requestId });
   c.set('hasScope', (wanted) => grants(key.scopes, wanted));
   c.set('isStillAuthorized', async (also) => {
-    const now = secret === null ? null : await verifyKey(core, secret, RECHECK_MS);
+    const now = secret === null ? null : await verifyKey(context, secret, RECHECK_MS);
     const scopes = [scope, also ?? null].filter((each) => each !== null);
     return now !== null && isAllowedFrom(now, address) && scopes.every((each) => grants(now.scopes, each));
   });
-  runInBackground(c, recordUse(core, key));
+  runInBackground(c, recordUse(context, key));
   return null;
 }
 
@@ -116,17 +116,17 @@ async function authorizeKey(c: V1Context, secret: string | null, scope: Scope | 
 async function authorizeReadToken(c: V1Context, token: string, access: RouteAccess | null): Promise<Response | null> {
   const [, , , job = ''] = c.req.path.split('/');
   const taken = access !== null && access !== 'open' && access.readToken !== undefined;
-  const { core } = c.var;
-  const verified = taken ? await verifyReadToken(core, token, job) : null;
+  const { context } = c.var;
+  const verified = taken ? await verifyReadToken(context, token, job) : null;
   if (verified === null || !taken) {
-    const wait_s = await checkEdgeLimit(core.env, 'bad_key', senderOf(c));
+    const wait_s = await checkEdgeLimit(context.env, 'bad_key', senderOf(c));
     return wait_s !== null
       ? rateLimitedResponse(c, 'address', wait_s)
       : unauthorized(c, 'The read token has expired, is for another job, or does not allow this route.');
   }
   const { key, expires_at } = verified;
   // All tokens of a key share a limit of their own, so that watchers cannot exhaust the limit of submits.
-  const wait_s = await checkEdgeLimit(core.env, 'key', `${key.id}:tokens`);
+  const wait_s = await checkEdgeLimit(context.env, 'key', `${key.id}:tokens`);
   if (wait_s !== null) {
     return rateLimitedResponse(c, 'key', wait_s);
   }
@@ -137,7 +137,7 @@ async function authorizeReadToken(c: V1Context, token: string, access: RouteAcce
   c.set('readUntil', expires_at);
   c.set('hasScope', (wanted) => wanted === access.scope);
   c.set('isStillAuthorized', async () => {
-    const now = await verifyReadToken(core, token, job, RECHECK_MS);
+    const now = await verifyReadToken(context, token, job, RECHECK_MS);
     return now !== null && grants(now.key.scopes, access.scope);
   });
   return null;

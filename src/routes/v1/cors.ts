@@ -36,7 +36,9 @@ for (const route of ROUTES) {
   }
 }
 
-/** Answers preflights before any check of a key, and sets the headers that let pages read a response. Needs `core`. */
+/**
+ * Answers preflights before any check of a key, and sets the headers that let pages read a response. Needs `context`.
+ */
 export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
   const origin = c.req.header('origin');
   const asked = c.req.method === 'OPTIONS' ? c.req.header('access-control-request-method') : undefined;
@@ -62,7 +64,7 @@ export const cors: MiddlewareHandler<AppEnv> = async (c, next) => {
 /** The value of `Access-Control-Allow-Origin`; null without the header. */
 function allowedOrigin(c: Context<AppEnv>, method: string, origin: string | undefined): string | null {
   const [handlers] = forAnyPage.match(method === 'HEAD' ? 'GET' : method, c.req.path);
-  const { corsOrigins } = c.var.core.config;
+  const { corsOrigins } = c.var.context.config;
   if (handlers.length > 0 || corsOrigins.includes('*')) {
     return '*';
   }

@@ -42,7 +42,7 @@ async function get(path: string): Promise<Headers> {
   mount(v1, routes);
   const app = new Hono<AppEnv>();
   app.use(async (c, next) => {
-    c.set('core', { env, config: requireConfig(env), clock: () => 0, newId: () => '', newSeed: () => 0 });
+    c.set('context', { env, config: requireConfig(env), clock: () => 0, newId: () => '', newSeed: () => 0 });
     await next();
   });
   app.route('/v1', v1);

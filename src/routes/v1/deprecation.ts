@@ -10,7 +10,7 @@ export const deprecationHeaders =
     await next();
     const deprecated = findRoute(c)?.deprecated;
     if (deprecated !== undefined) {
-      for (const [name, value] of Object.entries(headersOf(deprecated, c.var.core.config.publicUrl))) {
+      for (const [name, value] of Object.entries(headersOf(deprecated, c.var.context.config.publicUrl))) {
         (name === 'link' ? appendResponseHeader : setResponseHeader)(c, name, value);
       }
     }

@@ -14,7 +14,7 @@ const getMetrics = defineRoute({
   summary: 'Read the metrics (operator)',
   responses: { 200: { description: 'In Prometheus’ text format', content: { 'text/plain': { schema: z.string() } } } },
   async handle(c) {
-    const found = await metrics(c.var.core, c.var.actor);
+    const found = await metrics(c.var.context, c.var.actor);
     return found.ok
       ? c.body(found.value.map(written).join(''), 200, { 'content-type': TEXT, 'cache-control': 'no-store' })
       : found;

@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { catalogRequest, claimRequest, completeRequest, finishRequest, uploadsRequest } from '../../contract/worker.ts';
 import { parseWorkerJson } from '../../contract/worker-json.ts';
 import { ruleOf } from '../../domain/validation.ts';
-import type { Core } from '../../services/context.ts';
+import type { ServiceContext } from '../../services/context.ts';
 import type { Result } from '../../domain/result.ts';
 import { checkEdgeLimit } from '../../services/auth/edge-rate-limit.ts';
 import { attemptOf, type WorkerRefusal } from '../../services/worker/access.ts';
@@ -34,7 +34,7 @@ export const workerRoutes = new Hono<WorkerEnv>();
 
 /** Rejects requests without a token of the job before their body is read, and counts them for the sender's address. */
 workerRoutes.use('/jobs/:job/*', async (c, next) => {
-  const attempt = await attemptOf(c.var.core, 'worker', c.req.param('job'), bearer(c));
+  const attempt = await attemptOf(c.var.context, 'worker', c.req.param('job'), bearer(c));
   if (attempt === null) {
     const wait_s = await checkEdgeLimit(c.env, 'bad_key', senderOf(c));
     return refuse(c, wait_s === null ? { code: 'invalid_token' } : { code: 'rate_limited', wait_s });
@@ -73,7 +73,7 @@ workerRoutes.get('/jobs/:job/channel', async (c) => {
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') {
     return refuse(c, { code: 'invalid_request', detail: 'This route requires a WebSocket upgrade.' });
   }
-  const opened = await openChannel(c.var.core, job, attempt, c.req.query('claim') ?? '');
+  const opened = await openChannel(c.var.context, job, attempt, c.req.query('claim') ?? '');
   switch (opened.status) {
     case 404:
       return refuse(c, { code: 'job_not_found' });
@@ -92,7 +92,7 @@ workerRoutes.get('/jobs/:job/channel', async (c) => {
 async function handleCall<T extends { attempt: number }, R>(
   c: Context<WorkerEnv, '/jobs/:job/*'>,
   schema: z.ZodType<T>,
-  act: (core: Core, job: string, body: T) => Promise<Result<R, WorkerRefusal>>,
+  act: (context: ServiceContext, job: string, body: T) => Promise<Result<R, WorkerRefusal>>,
   render: (answer: R) => Response,
 ): Promise<Response> {
   const job = c.req.param('job');
@@ -107,7 +107,7 @@ async function handleCall<T extends { attempt: number }, R>(
   if (parsed.data.attempt !== c.var.attempt) {
     return refuse(c, { code: 'invalid_token' });
   }
-  const answer = await act(c.var.core, job, parsed.data);
+  const answer = await act(c.var.context, job, parsed.data);
   return answer.ok ? render(answer.value) : refuse(c, answer.problem);
 }
 

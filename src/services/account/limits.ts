@@ -1,7 +1,7 @@
 import type { AccountLimits } from '../../contract/limits.ts';
 import { ownLimitsSchema } from '../../contract/limits.ts';
 import { insertAudit } from '../../storage/d1/audit.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { accountOf, type Actor } from '../auth/actor.ts';
 import { accountName } from '../keys/request.ts';
@@ -10,12 +10,16 @@ import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
 /** Returns the effective limits of an account. A key may read only its own account's limits. */
-export async function getLimits(core: Core, actor: Actor, account: string): Promise<Result<AccountLimits, Problem>> {
+export async function getLimits(
+  context: ServiceContext,
+  actor: Actor,
+  account: string,
+): Promise<Result<AccountLimits, Problem>> {
   const own = accountOf(actor);
   if (!accountName.safeParse(account).success || (own !== null && own !== account)) {
     return fail(notFound);
   }
-  return ok(await withRpcRetry(() => core.env.ACCOUNT.getByName(account).limits()));
+  return ok(await withRpcRetry(() => context.env.ACCOUNT.getByName(account).limits()));
 }
 
 /**
@@ -23,7 +27,7 @@ export async function getLimits(core: Core, actor: Actor, account: string): Prom
  * must not raise its own limits. The audit entry is written first, so that every change is in the log.
  */
 export async function setLimits(
-  core: Core,
+  context: ServiceContext,
   actor: Actor,
   account: string,
   body: unknown,
@@ -42,10 +46,10 @@ export async function setLimits(
     }
     return fail(invalidRequest([first, ...rest]));
   }
-  await insertAudit(core.env.DB, {
-    id: core.newId(),
+  await insertAudit(context.env.DB, {
+    id: context.newId(),
     account,
-    at: core.clock(),
+    at: context.clock(),
     actor: 'operator',
     actor_key: null,
     action: 'limits.set',
@@ -53,5 +57,5 @@ export async function setLimits(
     request_id: actor.requestId,
     changes: parsed.data,
   });
-  return ok(await withRpcRetry(() => core.env.ACCOUNT.getByName(account).setLimits(parsed.data)));
+  return ok(await withRpcRetry(() => context.env.ACCOUNT.getByName(account).setLimits(parsed.data)));
 }

@@ -1,6 +1,6 @@
 import type { Quota } from '../../contract/admission.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 
 /** Quotas of accounts, for responses to requests that consume nothing. */
 const quotaCache = new IsolateCache<string, Quota>({ maxEntries: 1000, ttlMs: 2_000 });
@@ -11,14 +11,14 @@ const quotaCache = new IsolateCache<string, Quota>({ maxEntries: 1000, ttlMs: 2_
  * that polling clients do not cost one object call per request. Null when the object does not answer, because a header
  * must not fail a request.
  */
-export async function quotaOf(core: Core, caller: Caller): Promise<Quota | null> {
-  const now = core.clock();
+export async function quotaOf(context: ServiceContext, caller: Caller): Promise<Quota | null> {
+  const now = context.clock();
   const known = quotaCache.get(caller.account, now);
   if (known !== undefined) {
     return known;
   }
   try {
-    const quota = await core.env.ACCOUNT.getByName(caller.account).quota();
+    const quota = await context.env.ACCOUNT.getByName(caller.account).quota();
     cacheQuota(caller.account, quota, now);
     return quota;
   } catch {

@@ -1,5 +1,5 @@
 import { listUsage, sumUsage, type JobUsageRow, type UsageRow } from '../../storage/d1/usage.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { ok, type Result } from '../../domain/result.ts';
 import { DAY_MS } from '../../lib/time.ts';
@@ -21,30 +21,30 @@ const spanOf = ({ from, to }: Days): { from: number; to: number } => ({
 
 /** Returns the total usage of the caller's jobs that ended in these days. */
 export async function usageOf(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   { by, ...days }: Days & { by: readonly UsageGroup[] },
 ): Promise<Result<UsageRow[], never>> {
-  return ok(await sumUsage(core.env.DB, caller.account, { ...spanOf(days), by }));
+  return ok(await sumUsage(context.env.DB, caller.account, { ...spanOf(days), by }));
 }
 
 /** Returns a page of the jobs that ended in these days, in order of their end, each with its usage. */
 export const usageByJob = (
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   days: Days,
   page: PageRequest,
 ): Promise<Result<Page<JobUsageRow>, Problem>> =>
   paginate(
     page,
-    ({ limit, after }) => listUsage(core.env.DB, caller.account, { ...spanOf(days), after, limit }),
+    ({ limit, after }) => listUsage(context.env.DB, caller.account, { ...spanOf(days), after, limit }),
     ({ job }) => job,
   );
 
 /** Yields the same for all pages. A job that ends during the export is included when its day is in the range. */
-export async function* usageLines(core: Core, caller: Caller, days: Days): AsyncGenerator<JobUsageRow[]> {
+export async function* usageLines(context: ServiceContext, caller: Caller, days: Days): AsyncGenerator<JobUsageRow[]> {
   for (let after: string | null = null; ;) {
-    const rows: JobUsageRow[] = await listUsage(core.env.DB, caller.account, {
+    const rows: JobUsageRow[] = await listUsage(context.env.DB, caller.account, {
       ...spanOf(days),
       after,
       limit: EXPORT_PAGE,

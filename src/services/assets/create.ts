@@ -2,7 +2,7 @@ import type { Limits } from '../../contract/limits.ts';
 import { runInBackground } from '../../providers/background.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import type { Spool } from '../../storage/r2/spool.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storeAsset, type AssetAnswer } from './store.ts';
@@ -34,37 +34,41 @@ export const incompleteBody: Problem = {
  * in memory at any time: a small file is stored directly, and a larger one is spooled and then moved
  * (docs/decisions/0056).
  */
-export function createAsset(core: Core, caller: Caller, file: IncomingFile): Promise<Result<AssetAnswer, Problem>> {
-  const spool = openSpool(core, caller, file.size?.bytes ?? null);
-  const done = create(core, caller, file, spool).finally(() => spool.discard());
+export function createAsset(
+  context: ServiceContext,
+  caller: Caller,
+  file: IncomingFile,
+): Promise<Result<AssetAnswer, Problem>> {
+  const spool = openSpool(context, caller, file.size?.bytes ?? null);
+  const done = create(context, caller, file, spool).finally(() => spool.discard());
   // The spool is deleted even when the client disconnects and its request ends.
   runInBackground(done);
   return done;
 }
 
 async function create(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   file: IncomingFile,
   spool: Spool,
 ): Promise<Result<AssetAnswer, Problem>> {
   const writer = new SpoolWriter(spool);
-  const problem = await receive(core, file, writer);
+  const problem = await receive(context, file, writer);
   if (problem !== null) {
     await writer.discard();
     return fail(problem);
   }
   const spooled = await writer.finish();
   await spool.close();
-  const inspected = await inspectSpooled(spooled, file.name, core.config.limits);
+  const inspected = await inspectSpooled(spooled, file.name, context.config.limits);
   if (!inspected.ok) {
     return inspected;
   }
-  return storeAsset(core, caller, file.forJob !== true, async () => {
-    const known = await findAsset(core.env.BUCKET, caller.account, spooled.sha256);
+  return storeAsset(context, caller, file.forJob !== true, async () => {
+    const known = await findAsset(context.env.BUCKET, caller.account, spooled.sha256);
     return ok(
       known === null
-        ? await placeSpooled(core, caller, spooled, inspected.value.content_type)
+        ? await placeSpooled(context, caller, spooled, inspected.value.content_type)
         : { asset: known, created: false },
     );
   });
@@ -74,8 +78,8 @@ async function create(
  * Writes the file into its spool until a check rejects it; null: all of it is written. An aborted body is a client
  * error.
  */
-async function receive(core: Core, file: IncomingFile, writer: SpoolWriter): Promise<Problem | null> {
-  const { limits } = core.config;
+async function receive(context: ServiceContext, file: IncomingFile, writer: SpoolWriter): Promise<Problem | null> {
+  const { limits } = context.config;
   const chunks = file.chunks[Symbol.asyncIterator]();
   try {
     for (;;) {

@@ -1,4 +1,4 @@
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { chunksOf } from '../../lib/chunks.ts';
 import { fetchPublic } from '../../providers/public-fetch.ts';
 import { publicUrl } from '../../domain/net/public-url.ts';
@@ -31,7 +31,7 @@ export type FetchProblem = {
  * @param requestEnded aborts when the request that needs the file ends
  */
 export async function fetchAsset(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   text: string,
   name: string,
@@ -40,7 +40,7 @@ export async function fetchAsset(
   const own = deadlineIn(FETCH_TIMEOUT_MS);
   const signal = AbortSignal.any([own.signal, requestEnded]);
   try {
-    const response = await follow(core, text, signal);
+    const response = await follow(context, text, signal);
     if (!response.ok) {
       return response;
     }
@@ -50,12 +50,12 @@ export async function fetchAsset(
       return fail({ code: 'input_fetch_failed', detail: `The URL answered ${status}.` });
     }
     const stated = statedLength(headers);
-    if (stated !== null && stated > core.config.limits.max_asset_bytes) {
+    if (stated !== null && stated > context.config.limits.max_asset_bytes) {
       await body.cancel();
-      return fail(problemOf(tooLarge(core.config.limits.max_asset_bytes, core.config.limits.max_upload_bytes)));
+      return fail(problemOf(tooLarge(context.config.limits.max_asset_bytes, context.config.limits.max_upload_bytes)));
     }
     const chunks = whole(body, stated, signal);
-    const created = await createAsset(core, caller, {
+    const created = await createAsset(context, caller, {
       chunks,
       name,
       forJob: true,
@@ -102,8 +102,12 @@ async function* whole(
   }
 }
 
-async function follow(core: Core, text: string, signal: AbortSignal): Promise<Result<Response, FetchProblem>> {
-  const answer = await fetchPublic(text, (url) => publicUrl(url, core.config.publicUrl), signal);
+async function follow(
+  context: ServiceContext,
+  text: string,
+  signal: AbortSignal,
+): Promise<Result<Response, FetchProblem>> {
+  const answer = await fetchPublic(text, (url) => publicUrl(url, context.config.publicUrl), signal);
   switch (answer.kind) {
     case 'answer':
       return ok(answer.response);

@@ -1,5 +1,5 @@
 import type { Asset } from '../../contract/assets.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -11,28 +11,32 @@ import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
 const ID = /^sha256:([0-9a-f]{64})$/;
 
-export async function getAsset(core: Core, caller: Caller, id: string): Promise<Result<Asset, Problem>> {
+export async function getAsset(context: ServiceContext, caller: Caller, id: string): Promise<Result<Asset, Problem>> {
   const sha256 = ID.exec(id)?.[1];
   const asset =
-    sha256 === undefined ? null : await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).asset(sha256));
+    sha256 === undefined ? null : await withRpcRetry(() => context.env.ACCOUNT.getByName(caller.account).asset(sha256));
   return asset === null ? fail(notFound) : ok(asset);
 }
 
 /** Returns a page of assets, newest first. */
-export const listAssets = (core: Core, caller: Caller, page: PageRequest): Promise<Result<Page<Asset>, Problem>> =>
+export const listAssets = (
+  context: ServiceContext,
+  caller: Caller,
+  page: PageRequest,
+): Promise<Result<Page<Asset>, Problem>> =>
   paginate(
     page,
-    ({ limit, after }) => withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).listAssets(limit, after)),
+    ({ limit, after }) => withRpcRetry(() => context.env.ACCOUNT.getByName(caller.account).listAssets(limit, after)),
     ({ position }) => position,
   );
 
 /** Deletes an asset and its file. Refuses while an unfinished job uses it. */
-export async function deleteAsset(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
+export async function deleteAsset(context: ServiceContext, caller: Caller, id: string): Promise<Result<null, Problem>> {
   const sha256 = ID.exec(id)?.[1];
   if (sha256 === undefined) {
     return fail(notFound);
   }
-  switch (await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).deleteAsset(sha256))) {
+  switch (await withRpcRetry(() => context.env.ACCOUNT.getByName(caller.account).deleteAsset(sha256))) {
     case 'removed':
       return ok(null);
     case 'not_found':

@@ -1,7 +1,7 @@
 import type { Limits } from '../../contract/limits.ts';
 import { putAsset } from '../../storage/r2/assets.ts';
 import { Spool } from '../../storage/r2/spool.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Result } from '../../domain/result.ts';
 import type { StoredFile } from '../../contract/assets.ts';
 import { inspect, inspectStored } from './inspect.ts';
@@ -13,8 +13,8 @@ import { hex } from '../../lib/hash.ts';
 export type SpooledFile = { spool: Spool; offset: number; size_bytes: number; sha256: string };
 
 /** @param expected the exact or maximum number of bytes of the request; null when unknown */
-export const openSpool = (core: Core, caller: Caller, expected: number | null): Spool =>
-  new Spool(core.env.BUCKET, caller.account, core.newId(), expected);
+export const openSpool = (context: ServiceContext, caller: Caller, expected: number | null): Spool =>
+  new Spool(context.env.BUCKET, caller.account, context.newId(), expected);
 
 /** Writes one file into a spool, and hashes and counts its bytes. A spool holds several files one after another. */
 export class SpoolWriter {
@@ -77,13 +77,13 @@ export async function inspectSpooled(
 
 /** Stores a file of a closed spool under its hash. `created` is false when it was already stored. */
 export async function placeSpooled(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   { spool, offset, size_bytes, sha256 }: SpooledFile,
   content_type: string,
 ): Promise<{ asset: StoredFile; created: boolean }> {
   const put = (content: Uint8Array | ReadableStream) =>
-    putAsset(core.env.BUCKET, caller.account, { sha256, content_type }, content);
+    putAsset(context.env.BUCKET, caller.account, { sha256, content_type }, content);
   const held = spool.inMemory;
   if (held !== null) {
     return put(held.subarray(offset, offset + size_bytes));

@@ -1,5 +1,5 @@
 import type { Asset, StoredFile } from '../../contract/assets.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -20,7 +20,7 @@ export type Put = { asset: StoredFile; created: boolean };
  * @param put stores the file; when it fails, nothing is recorded
  */
 export async function storeAsset(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   uploaded: boolean,
   put: () => Promise<Result<Put, Problem>>,
@@ -32,7 +32,7 @@ export async function storeAsset(
     }
     const { asset, created } = stored.value;
     const recorded = await withRpcRetry(() =>
-      core.env.ACCOUNT.getByName(caller.account).recordAsset(caller.account, asset, { uploaded, created }),
+      context.env.ACCOUNT.getByName(caller.account).recordAsset(caller.account, asset, { uploaded, created }),
     );
     if (recorded === 'full') {
       return fail(storageFull);

@@ -1,6 +1,6 @@
 import type { AuditEntry } from '../../storage/d1/audit.ts';
 import type { KeyRecord } from '../../storage/d1/keys.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 
 export type { KeyRecord };
 
@@ -14,7 +14,7 @@ export const accountOf = (actor: Actor): string | null => actor.key?.account ?? 
 
 /** Makes an audit log entry about a key. */
 export function auditOf(
-  core: Core,
+  context: ServiceContext,
   actor: Actor | { secretOf: KeyRecord; requestId: string },
   action: `key.${'created' | 'updated' | 'rotated' | 'revoked'}`,
   target: { id: string; account: string },
@@ -23,9 +23,9 @@ export function auditOf(
   const bySecret = 'secretOf' in actor;
   const key = bySecret ? actor.secretOf : actor.key;
   return {
-    id: core.newId(),
+    id: context.newId(),
     account: target.account,
-    at: core.clock(),
+    at: context.clock(),
     actor: bySecret ? 'secret' : key === null ? 'operator' : 'key',
     actor_key: key?.id ?? null,
     action,

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { isUuidV7 } from '../../lib/ids.ts';
 import { expiryOf, signToken, isTokenValid } from '../../providers/tokens.ts';
 import type { KeyRecord } from '../../storage/d1/keys.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { getJob } from '../jobs/get.ts';
 import { keyOf, type SecretUse } from './verify-key.ts';
@@ -33,7 +33,7 @@ export type ReadToken = { token: string; expires_at: number };
  * request may ask for less. It never outlives the secret that creates it.
  */
 export async function createReadToken(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   secret: SecretUse,
   id: string,
@@ -43,11 +43,11 @@ export async function createReadToken(
   if (!parsed.success) {
     return fail(invalidRequest(issuesOf(parsed.error)));
   }
-  const job = await getJob(core, caller, id);
+  const job = await getJob(context, caller, id);
   if (!job.ok) {
     return job;
   }
-  const now = core.clock();
+  const now = context.clock();
   const latest = Math.min(Math.max(now, job.value.deadline) + MARGIN_S * 1000, secret.ends_at ?? Infinity);
   const longest = Math.floor((latest - now) / 1000);
   const { expires_in = longest } = parsed.data;
@@ -57,7 +57,7 @@ export async function createReadToken(
   }
   // Rounds up to whole seconds, up to the maximum.
   const expires_at = Math.min(Math.ceil(now / 1000 + expires_in), Math.floor(latest / 1000)) * 1000;
-  const mac = await signToken(core.config.tokenSecret, bindingOf(caller.key, secret.tag, id), expires_at);
+  const mac = await signToken(context.config.tokenSecret, bindingOf(caller.key, secret.tag, id), expires_at);
   return ok({ token: `${PREFIX}${caller.key}-${secret.tag}.${mac}`, expires_at });
 }
 
@@ -71,7 +71,7 @@ const ISSUER = /^ce_read_([0-9a-f-]{36})(?:-([0-9a-f]{12}))?$/;
  * Reads nothing for a token with an invalid signature.
  */
 export async function verifyReadToken(
-  core: Core,
+  context: ServiceContext,
   token: string,
   job: string,
   age?: number,
@@ -82,8 +82,8 @@ export async function verifyReadToken(
     return null;
   }
   const mac = token.slice(dot + 1);
-  const isValid = await isTokenValid(core.config.tokenSecret, bindingOf(issuer, tag, job), mac, core.clock());
-  const key = isValid ? await keyOf(core, issuer, tag, age) : null;
+  const isValid = await isTokenValid(context.config.tokenSecret, bindingOf(issuer, tag, job), mac, context.clock());
+  const key = isValid ? await keyOf(context, issuer, tag, age) : null;
   return key === null ? null : { key, expires_at: expiryOf(mac) };
 }
 

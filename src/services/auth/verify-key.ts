@@ -2,7 +2,7 @@ import { findBySecret, findKeyWithTags, recordKeyUse, type KeyRecord } from '../
 import { forgetGoodKey, rememberGoodKey, wasGoodKey } from '../../storage/edge-cache/good-keys.ts';
 import { checkEdgeLimit } from './edge-rate-limit.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { hashKey, isKey } from '../../domain/key/format.ts';
 
 /**
@@ -63,28 +63,28 @@ export type Identified = { key: KeyRecord; secret: SecretUse } | { key: null; wa
  * @param runInBackground runs work for which the response does not wait
  */
 export async function identify(
-  core: Core,
+  context: ServiceContext,
   secret: string | null,
   address: string | null,
   runInBackground: (work: Promise<void>) => void,
 ): Promise<Identified> {
   if (secret === null || !isKey(secret)) {
-    return { key: null, wait_s: await checkEdgeLimit(core.env, 'bad_key', address) };
+    return { key: null, wait_s: await checkEdgeLimit(context.env, 'bad_key', address) };
   }
   const hash = await hashKey(secret);
-  if (recentlyValid.get(hash, core.clock()) === undefined) {
-    const wait_s = await checkEdgeLimit(core.env, 'bad_key', address);
+  if (recentlyValid.get(hash, context.clock()) === undefined) {
+    const wait_s = await checkEdgeLimit(context.env, 'bad_key', address);
     if (wait_s !== null && !(await wasGoodKey(hash))) {
       return { key: null, wait_s };
     }
   }
-  const known = await byHash(core, hash, CACHE_MS);
+  const known = await byHash(context, hash, CACHE_MS);
   if (known === null) {
     recentlyValid.delete(hash);
     runInBackground(forgetGoodKey(hash));
     return { key: null, wait_s: null };
   }
-  const now = core.clock();
+  const now = context.clock();
   if (recentlyValid.get(hash, now, RECENTLY_VALID_MS) === undefined) {
     recentlyValid.set(hash, 'noted', now);
     runInBackground(rememberGoodKey(hash));
@@ -97,27 +97,32 @@ export async function identify(
  * costs no read.
  * @param age the maximum age of a cached key, in ms
  */
-export async function verifyKey(core: Core, secret: string, age = CACHE_MS): Promise<KeyRecord | null> {
+export async function verifyKey(context: ServiceContext, secret: string, age = CACHE_MS): Promise<KeyRecord | null> {
   if (!isKey(secret)) {
     return null;
   }
-  return (await byHash(core, await hashKey(secret), age))?.key ?? null;
+  return (await byHash(context, await hashKey(secret), age))?.key ?? null;
 }
 
-const byHash = async (core: Core, hash: string, age: number): Promise<Known | null> =>
-  ifValid(core, await cached(core, hash, age, () => findBySecret(core.env.DB, hash)));
+const byHash = async (context: ServiceContext, hash: string, age: number): Promise<Known | null> =>
+  ifValid(context, await cached(context, hash, age, () => findBySecret(context.env.DB, hash)));
 
 /**
  * Returns the key with this id if the key, and its secret with this tag, are still valid. Read tokens depend on it.
  * @param tag null for a token without a tag: only the key is checked
  */
-export async function keyOf(core: Core, id: string, tag: string | null, age = CACHE_MS): Promise<KeyRecord | null> {
+export async function keyOf(
+  context: ServiceContext,
+  id: string,
+  tag: string | null,
+  age = CACHE_MS,
+): Promise<KeyRecord | null> {
   const find = async (): Promise<Known | null> => {
-    const found = await findKeyWithTags(core.env.DB, id, TAG_CHARS);
+    const found = await findKeyWithTags(context.env.DB, id, TAG_CHARS);
     return found === null ? null : { ...found, ends_at: null };
   };
-  const known = await cached(core, id, age, find);
-  return known === null ? null : (ifValid(core, { ...known, ends_at: endOf(known, tag) })?.key ?? null);
+  const known = await cached(context, id, age, find);
+  return known === null ? null : (ifValid(context, { ...known, ends_at: endOf(known, tag) })?.key ?? null);
 }
 
 /** When the secret with this tag expires, in ms; null for the newest. A tag of neither secret has expired. */
@@ -132,14 +137,14 @@ function endOf({ key, tags }: Known, tag: string | null): number | null {
 export const forgetKey = (id: string): void => cache.deleteWhere(({ key }) => key.id === id);
 
 /** Records that the key was used, unless that was recorded within `USE_RECORDED_MS`. */
-export async function recordUse(core: Core, key: KeyRecord): Promise<void> {
-  const now = core.clock();
+export async function recordUse(context: ServiceContext, key: KeyRecord): Promise<void> {
+  const now = context.clock();
   if (key.last_used_at !== null && key.last_used_at > now - USE_RECORDED_MS) {
     return;
   }
   // Updates the cached record, so that the next request of this isolate does not write again.
   key.last_used_at = now;
-  await recordKeyUse(core.env.DB, key.id, now, now - USE_RECORDED_MS);
+  await recordKeyUse(context.env.DB, key.id, now, now - USE_RECORDED_MS);
 }
 
 /** The caller that services see for a key. */
@@ -153,17 +158,22 @@ export const callerOf = ({ account, id, environment, endpoints, templates, nodes
 });
 
 /** Checks expiry on every use, because a cached key may expire. */
-function ifValid(core: Core, known: Known | null): Known | null {
-  const now = core.clock();
+function ifValid(context: ServiceContext, known: Known | null): Known | null {
+  const now = context.clock();
   const isPast = (at: number | null): boolean => at !== null && at <= now;
   return known === null || known.key.revoked_at !== null || isPast(known.key.expires_at) || isPast(known.ends_at)
     ? null
     : known;
 }
 
-async function cached(core: Core, name: string, age: number, find: () => Promise<Known | null>): Promise<Known | null> {
+async function cached(
+  context: ServiceContext,
+  name: string,
+  age: number,
+  find: () => Promise<Known | null>,
+): Promise<Known | null> {
   // From before the read, so that a slow read does not make a key valid for longer.
-  const now = core.clock();
+  const now = context.clock();
   const entry = cache.get(name, now, age);
   if (entry !== undefined) {
     return entry;

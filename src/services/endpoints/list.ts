@@ -1,7 +1,7 @@
 import type { EndpointStatus } from '../../contract/endpoint.ts';
 import type { Endpoint } from '../../config/schema.ts';
 import { endpointAccessProblem } from '../auth/endpoint-access.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
@@ -15,21 +15,25 @@ export type EndpointView = {
 };
 
 /** Lists the endpoints that the caller may use, by name. */
-export async function listEndpoints(core: Core, caller: Caller): Promise<EndpointView[]> {
-  const names = Object.keys(core.config.endpoints).filter((name) => isOpenTo(core, caller, name));
-  return Promise.all(names.sort().map((name) => viewOf(core, caller, name)));
+export async function listEndpoints(context: ServiceContext, caller: Caller): Promise<EndpointView[]> {
+  const names = Object.keys(context.config.endpoints).filter((name) => isOpenTo(context, caller, name));
+  return Promise.all(names.sort().map((name) => viewOf(context, caller, name)));
 }
 
 /** Returns one endpoint. An endpoint that the caller may not use is not found. */
-export async function getEndpoint(core: Core, caller: Caller, name: string): Promise<Result<EndpointView, Problem>> {
-  return isOpenTo(core, caller, name) ? ok(await viewOf(core, caller, name)) : fail(notFound);
+export async function getEndpoint(
+  context: ServiceContext,
+  caller: Caller,
+  name: string,
+): Promise<Result<EndpointView, Problem>> {
+  return isOpenTo(context, caller, name) ? ok(await viewOf(context, caller, name)) : fail(notFound);
 }
 
-const isOpenTo = (core: Core, caller: Caller, name: string): boolean =>
-  Object.hasOwn(core.config.endpoints, name) && endpointAccessProblem(core.config, caller, name) === null;
+const isOpenTo = (context: ServiceContext, caller: Caller, name: string): boolean =>
+  Object.hasOwn(context.config.endpoints, name) && endpointAccessProblem(context.config, caller, name) === null;
 
-async function viewOf(core: Core, caller: Caller, name: string): Promise<EndpointView> {
-  const config = core.config.endpoints[name];
+async function viewOf(context: ServiceContext, caller: Caller, name: string): Promise<EndpointView> {
+  const config = context.config.endpoints[name];
   if (config === undefined) {
     throw new Error(`Endpoint ${name} does not exist.`);
   }
@@ -37,8 +41,8 @@ async function viewOf(core: Core, caller: Caller, name: string): Promise<Endpoin
   return {
     name,
     config: { environment, worker, limits, ...(price === undefined ? {} : { price }) },
-    fallback: fallback !== undefined && isOpenTo(core, caller, fallback) ? fallback : null,
-    status: await core.env.ENDPOINT.getByName(name)
+    fallback: fallback !== undefined && isOpenTo(context, caller, fallback) ? fallback : null,
+    status: await context.env.ENDPOINT.getByName(name)
       .status()
       .catch(() => null),
   };

@@ -1,6 +1,6 @@
 import { WORKER_STATES, type EndpointStatus } from '../../contract/endpoint.ts';
 import { submittedSince, timesOf, type Times, unfinishedByEndpoint, webhookHealth } from '../../storage/d1/metrics.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import type { Actor } from '../auth/actor.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -28,21 +28,21 @@ export type Metric = { name: string; help: string; type: 'gauge' | 'counter'; sa
  * or was submitted in the last five minutes, and one call of each Endpoint object. That is cheap enough for one scrape
  * every 30 s.
  */
-export async function metrics(core: Core, actor: Actor): Promise<Result<Metric[], Problem>> {
+export async function metrics(context: ServiceContext, actor: Actor): Promise<Result<Metric[], Problem>> {
   if (actor.key !== null) {
     return fail({ code: 'insufficient_scope', detail: 'Only the operator can read the metrics. Send ADMIN_TOKEN.' });
   }
-  const now = core.clock();
+  const now = context.clock();
   const [jobs, submits, submitTimes, startTimes, webhooks, endpoints] = await Promise.all([
-    unfinishedByEndpoint(core.env.DB, { stuckBefore: now - STUCK_MS, overdueBefore: now - OVERDUE_MS }),
-    submittedSince(core.env.DB, now - SUBMITS_MS),
-    timesOf(core.env.DB, 'submit', now - SUBMITS_MS),
-    timesOf(core.env.DB, 'start', now - SUBMITS_MS),
-    webhookHealth(core.env.DB),
+    unfinishedByEndpoint(context.env.DB, { stuckBefore: now - STUCK_MS, overdueBefore: now - OVERDUE_MS }),
+    submittedSince(context.env.DB, now - SUBMITS_MS),
+    timesOf(context.env.DB, 'submit', now - SUBMITS_MS),
+    timesOf(context.env.DB, 'start', now - SUBMITS_MS),
+    webhookHealth(context.env.DB),
     Promise.all(
-      Object.keys(core.config.endpoints)
+      Object.keys(context.config.endpoints)
         .sort()
-        .map((name) => statusOf(core, name)),
+        .map((name) => statusOf(context, name)),
     ),
   ]);
   const sum = (pick: (job: (typeof jobs)[number]) => number): Sample[] => [
@@ -96,9 +96,9 @@ const quantiles = ({ p50_ms, p99_ms }: Times): Sample[] =>
 
 type Named = { name: string; status: EndpointStatus | null };
 
-const statusOf = async (core: Core, name: string): Promise<Named> => ({
+const statusOf = async (context: ServiceContext, name: string): Promise<Named> => ({
   name,
-  status: await core.env.ENDPOINT.getByName(name)
+  status: await context.env.ENDPOINT.getByName(name)
     .status()
     .catch(() => null),
 });

@@ -1,7 +1,7 @@
 import type { Graph } from '../../contract/new-job.ts';
 import { readCatalog } from '../../storage/r2/catalog.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { quote, type Issue } from '../../domain/problems.ts';
 import type { RequestPointer } from '../../domain/workflow/graph.ts';
 import type { Facts } from '../../domain/workflow/results.ts';
@@ -46,13 +46,13 @@ export const unknownNodes = (
   );
 
 /** The endpoint's node classes; null while its catalogue is missing or expired. */
-export async function nodesOf(core: Core, endpoint: string): Promise<KnownNodes | null> {
-  const now = core.clock();
+export async function nodesOf(context: ServiceContext, endpoint: string): Promise<KnownNodes | null> {
+  const now = context.clock();
   const cached = cache.get(endpoint, now);
   if (cached !== undefined) {
     return cached;
   }
-  const stored = await readCatalog(core.env.BUCKET, endpoint);
+  const stored = await readCatalog(context.env.BUCKET, endpoint);
   const ends_at = (stored?.reported_at ?? 0) + CATALOG_LIFE_MS;
   if (stored === null || now >= ends_at) {
     cache.set(endpoint, null, now);

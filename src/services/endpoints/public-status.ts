@@ -1,4 +1,4 @@
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 
 /** How long an isolate caches the status, so that any number of requests causes few calls of Endpoint objects. */
 const FRESH_MS = 10_000;
@@ -17,33 +17,33 @@ export type PublicStatus = {
 let cached: { status: PublicStatus; at: number } | null = null;
 
 /** Returns the status of the gateway, at most `FRESH_MS` old. */
-export async function publicStatus(core: Core): Promise<PublicStatus> {
-  const now = core.clock();
+export async function publicStatus(context: ServiceContext): Promise<PublicStatus> {
+  const now = context.clock();
   if (cached === null || now - cached.at >= FRESH_MS || now < cached.at) {
-    cached = { status: await read(core), at: now };
+    cached = { status: await read(context), at: now };
   }
   return cached.status;
 }
 
-async function read(core: Core): Promise<PublicStatus> {
-  const names = Object.keys(core.config.endpoints).sort();
-  const statuses = await Promise.all(names.map((name) => readEndpoint(core, name)));
+async function read(context: ServiceContext): Promise<PublicStatus> {
+  const names = Object.keys(context.config.endpoints).sort();
+  const statuses = await Promise.all(names.map((name) => readEndpoint(context, name)));
   const depths = statuses.flatMap(({ depth }) => depth ?? []);
   return {
     status: statuses.every(({ status }) => status === 'ok') ? 'ok' : 'degraded',
     queue_depth: depths.length === 0 ? null : depths.reduce((sum, depth) => sum + depth, 0),
     endpoints: statuses
-      .filter(({ name }) => core.config.endpoints[name]?.listed === true)
+      .filter(({ name }) => context.config.endpoints[name]?.listed === true)
       .map(({ name, status }) => ({ name, status })),
   };
 }
 
 async function readEndpoint(
-  core: Core,
+  context: ServiceContext,
   name: string,
 ): Promise<{ name: string; status: 'ok' | 'degraded'; depth: number | null }> {
   try {
-    const { mode, waiting, health } = await core.env.ENDPOINT.getByName(name).status();
+    const { mode, waiting, health } = await context.env.ENDPOINT.getByName(name).status();
     return {
       name,
       status: mode === 'closed' && health !== null ? 'ok' : 'degraded',

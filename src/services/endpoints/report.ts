@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nodeClasses } from '../../contract/worker.ts';
 import { runpodClient, type RunpodClient } from '../../providers/gpu/runpod/client.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import type { Actor } from '../auth/actor.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -33,7 +33,7 @@ const RUN_GRACE_MS = 30_000;
  * endpoint's catalogue and are not returned.
  */
 export async function workerReport(
-  core: Core,
+  context: ServiceContext,
   actor: Actor,
   name: string,
   kind: ReportKind,
@@ -42,11 +42,11 @@ export async function workerReport(
   if (actor.key !== null) {
     return fail({ code: 'insufficient_scope', detail: 'Only the operator can ask for a report. Send ADMIN_TOKEN.' });
   }
-  const target = Object.hasOwn(core.config.endpoints, name) ? core.config.endpoints[name] : undefined;
+  const target = Object.hasOwn(context.config.endpoints, name) ? context.config.endpoints[name] : undefined;
   if (target === undefined) {
     return fail(notFound);
   }
-  const runpod = runpodClient(core.config.runpod);
+  const runpod = runpodClient(context.config.runpod);
   const wait_ms = wait_s * 1000;
   const life_ms = wait_ms + RUN_GRACE_MS;
   const started = await runpod.run({
@@ -60,8 +60,8 @@ export async function workerReport(
     const why = started.kind === 'refused' ? started.message : 'RunPod did not answer.';
     return fail({ code: 'no_worker_report', detail: `No worker was asked: ${why}` });
   }
-  const report = await waitForRun(runpod, target.runpod_id, started.run_id, core.clock, core.clock() + wait_ms);
-  return report.ok && kind === 'debug' ? ok(await withoutCatalog(core, name, report.value)) : report;
+  const report = await waitForRun(runpod, target.runpod_id, started.run_id, context.clock, context.clock() + wait_ms);
+  return report.ok && kind === 'debug' ? ok(await withoutCatalog(context, name, report.value)) : report;
 }
 
 const withCatalog = z.looseObject({ catalog: z.unknown() });
@@ -71,7 +71,7 @@ const reportedCatalog = z.object({ hash: z.string(), comfyui_version: z.string()
  * Removes the catalogue from a report and stores it. A catalogue that was cut does not match its hash and is not
  * stored.
  */
-async function withoutCatalog(core: Core, endpoint: string, report: unknown): Promise<unknown> {
+async function withoutCatalog(context: ServiceContext, endpoint: string, report: unknown): Promise<unknown> {
   const parsed = withCatalog.safeParse(report);
   if (!parsed.success) {
     return report;
@@ -80,7 +80,7 @@ async function withoutCatalog(core: Core, endpoint: string, report: unknown): Pr
   const whole = reportedCatalog.safeParse(catalog);
   if (whole.success && (await catalogHash(whole.data.classes)) === whole.data.hash) {
     const { comfyui_version, classes } = whole.data;
-    await storeCatalog(core, endpoint, { comfyui_version: comfyui_version ?? null, classes });
+    await storeCatalog(context, endpoint, { comfyui_version: comfyui_version ?? null, classes });
   }
   return rest;
 }

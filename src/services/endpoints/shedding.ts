@@ -1,7 +1,7 @@
 import type { BreakerState } from '../../contract/endpoint.ts';
 import { runInBackground } from '../../providers/background.ts';
 import { IsolateCache } from '../../lib/isolate-cache.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 
 /**
@@ -21,13 +21,17 @@ const refreshing = new Set<string>();
  * jobs; null otherwise. Uses the state that this isolate has cached, and refreshes it in the background: a submit never
  * waits for an Endpoint object. An isolate without a cached state accepts the job, which then waits.
  */
-export function overloadProblem(core: Core, endpoint: string, fallbacks: readonly string[]): Problem | null {
-  const now = core.clock();
-  const waits = [endpoint, ...fallbacks].map((name) => pausedFor(core, name, now));
+export function overloadProblem(
+  context: ServiceContext,
+  endpoint: string,
+  fallbacks: readonly string[],
+): Problem | null {
+  const now = context.clock();
+  const waits = [endpoint, ...fallbacks].map((name) => pausedFor(context, name, now));
   const paused = waits.filter((ms) => ms !== null);
   if (
     paused.length < waits.length ||
-    backlogOf(endpoint, now) < (core.config.endpoints[endpoint]?.breaker.max_backlog ?? 0)
+    backlogOf(endpoint, now) < (context.config.endpoints[endpoint]?.breaker.max_backlog ?? 0)
   ) {
     return null;
   }
@@ -39,13 +43,13 @@ export function overloadProblem(core: Core, endpoint: string, fallbacks: readonl
 }
 
 /** The ms until an endpoint may accept jobs again, as far as this isolate knows; null when it accepts them now. */
-function pausedFor(core: Core, name: string, now: number): number | null {
+function pausedFor(context: ServiceContext, name: string, now: number): number | null {
   if (breakerStates.get(name, now, FRESH_MS) === undefined && !refreshing.has(name)) {
     refreshing.add(name);
     runInBackground(
-      core.env.ENDPOINT.getByName(name)
+      context.env.ENDPOINT.getByName(name)
         .breakerState()
-        .then((verdict) => breakerStates.set(name, verdict, core.clock()))
+        .then((verdict) => breakerStates.set(name, verdict, context.clock()))
         .finally(() => refreshing.delete(name)),
     );
   }

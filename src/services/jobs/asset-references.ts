@@ -1,6 +1,6 @@
 import type { Admission } from '../../contract/admission.ts';
 import type { InputUse } from '../../contract/assets.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { invalidRequest, type Problem, type Issue } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { unknownAsset, type ResolvedInputs } from './inputs.ts';
@@ -35,8 +35,8 @@ export function missingAssetProblem({ assets }: Admission & { kind: 'missing' },
 }
 
 /** Releases files that were fetched for a request that failed, unless something else uses them. */
-export async function releaseAssets(core: Core, caller: Caller, hashes: readonly string[]): Promise<void> {
+export async function releaseAssets(context: ServiceContext, caller: Caller, hashes: readonly string[]): Promise<void> {
   if (hashes.length > 0) {
-    await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).deleteOrphans(hashes)).catch(() => {});
+    await withRpcRetry(() => context.env.ACCOUNT.getByName(caller.account).deleteOrphans(hashes)).catch(() => {});
   }
 }

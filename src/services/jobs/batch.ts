@@ -1,6 +1,6 @@
 import type { Idempotency } from '../../contract/admission.ts';
 import { consoleLog, type Log } from '../../providers/log.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { jsonText } from '../../domain/json.ts';
 import { IDEMPOTENCY_KEY_RULE, idempotencyKeySchema } from '../../domain/idempotency-key.ts';
 import { isTransient } from '../../durable-objects/shared/rpc-retry.ts';
@@ -27,11 +27,11 @@ export type BatchOutcome = Result<Submitted, Problem>;
 /**
  * Submits several jobs as if each had been submitted alone, in order: at a limit, the first jobs are admitted. A job
  * that is rejected or fails does not affect the others. `key`: the `Idempotency-Key` of the request. A job without a
- * key of its own gets one from it and its index. `isStillAuthorized`: as for a submit. The remote files of all jobs share the
- * time limit of one job.
+ * key of its own gets one from it and its index. `isStillAuthorized`: as for a submit. The remote files of all jobs
+ * share the time limit of one job.
  */
 export async function submitBatch(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   { jobs, files }: { jobs: readonly unknown[]; files: InlineFiles },
   key: string | null,
@@ -48,7 +48,7 @@ export async function submitBatch(
       await outcomes[at - AT_ONCE];
       // A second job with the same key repeats the first, so it waits for the first's outcome.
       await same;
-      return await submitOne(core, caller, item, files, {
+      return await submitOne(context, caller, item, files, {
         isStillAuthorized,
         fetchDeadline,
         inTurn: async (admit) => {
@@ -102,7 +102,7 @@ function itemOf(body: unknown, derived: string | null): Item {
 }
 
 async function submitOne(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   { body, key, given }: Item,
   files: InlineFiles,
@@ -114,7 +114,7 @@ async function submitOne(
     return fail({ code: 'invalid_idempotency_key', detail, errors: [issue] });
   }
   const idempotency = key === null ? null : await idempotencyOf(key, body);
-  return submitJob(core, caller, { value: body, files }, { ...options, idempotency });
+  return submitJob(context, caller, { value: body, files }, { ...options, idempotency });
 }
 
 /** The fingerprint covers the parsed value of a job, because its bytes are not available after the batch is parsed. */

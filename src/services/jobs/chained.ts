@@ -1,6 +1,6 @@
 import { mediaTypeOf } from '../../contract/media-type.ts';
 import type { JobInput } from '../../contract/new-job.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { getJob } from './get.ts';
 import { inlineInput, type InlineInput } from './inline.ts';
 import { sha256Hex } from '../../lib/hash.ts';
@@ -23,13 +23,13 @@ type Chained = { input: JobInput; inline: InlineInput | null };
  * becomes an asset.
  */
 export async function chainedInput(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   name: string,
   reference: string,
 ): Promise<Chained | null> {
   const [, job = '', outputName = ''] = REFERENCE.exec(reference) ?? [];
-  const view = await getJob(core, caller, job);
+  const view = await getJob(context, caller, job);
   const output = view.ok ? view.value.outputs.find((each) => each.name === outputName) : undefined;
   if (output === undefined) {
     return null;

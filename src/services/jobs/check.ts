@@ -3,7 +3,7 @@ import type { Limits } from '../../contract/limits.ts';
 import type { Endpoint, NodePolicy } from '../../config/schema.ts';
 import type { Graph, JobOptions } from '../../contract/new-job.ts';
 import { endpointAccessProblem, defaultEndpoint } from '../auth/endpoint-access.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { ValidationErrors } from '../../domain/validation-errors.ts';
 import { quote, type Problem } from '../../domain/problems.ts';
@@ -47,12 +47,12 @@ const PATH = ['workflow'];
  * graph, the changes to the graph, and the inputs.
  */
 export async function checkRequest(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   { value: body, files }: JobBody,
 ): Promise<Result<Checked, Problem>> {
   const issues = new ValidationErrors();
-  issues.addAll(tooMany(body, core.config.limits));
+  issues.addAll(tooMany(body, context.config.limits));
   const foreign = foreignBody(body);
   if (foreign !== null) {
     issues.addAll([foreign]);
@@ -63,23 +63,23 @@ export async function checkRequest(
   const parsed = jobRequestSchema.safeParse(body);
   if (!parsed.success) {
     issues.addAll(issuesOf(parsed.error));
-    issues.append(graphIssues(body, core.config.limits));
+    issues.append(graphIssues(body, context.config.limits));
     return refuse(issues);
   }
   const { workflow, inputs: requested, metadata, options, finish_within, params, overrides } = parsed.data;
   const { variables, priority, start_within, retention = null } = parsed.data;
-  const endpoint = parsed.data.endpoint ?? defaultEndpoint(core.config, caller);
-  const forbidden = endpointAccessProblem(core.config, caller, endpoint);
+  const endpoint = parsed.data.endpoint ?? defaultEndpoint(context.config, caller);
+  const forbidden = endpointAccessProblem(context.config, caller, endpoint);
   if (forbidden !== null) {
     return fail(forbidden);
   }
-  const target = Object.hasOwn(core.config.endpoints, endpoint) ? core.config.endpoints[endpoint] : undefined;
+  const target = Object.hasOwn(context.config.endpoints, endpoint) ? context.config.endpoints[endpoint] : undefined;
   if (target === undefined) {
     const detail = `Endpoint ${quote(endpoint)} does not exist.`;
     issues.add('unknown_endpoint', () => ({ pointer: '#/endpoint', detail }));
   }
-  const nodes = target === undefined ? null : await nodesOf(core, endpoint);
-  const rules = rulesOf(core.config.limits, target, caller.nodes, nodes?.facts);
+  const nodes = target === undefined ? null : await nodesOf(context, endpoint);
+  const rules = rulesOf(context.config.limits, target, caller.nodes, nodes?.facts);
   const { randomize_seeds: randomizeSeeds, ...jobOptions } = options;
   const { temp_outputs: tempOutputs } = jobOptions;
   const graph = graphOf(workflow, rules, issues);
@@ -93,7 +93,7 @@ export async function checkRequest(
           graph,
           { variables, params, overrides, randomizeSeeds, inputNames, tempOutputs },
           rules,
-          core.newSeed,
+          context.newSeed,
           pointersIn(PATH),
         );
   if (shaped !== null) {
@@ -102,7 +102,7 @@ export async function checkRequest(
   if (shaped !== null) {
     issues.addAll(unknownNodes(nodes, endpoint, shaped.shaped.graph, shaped.shaped.pointerOf));
   }
-  const { max_finish_within, finish_within: defaultFinishWithin } = core.config.policy;
+  const { max_finish_within, finish_within: defaultFinishWithin } = context.config.policy;
   const finishWithinS = finish_within ?? defaultFinishWithin;
   if (finishWithinS > max_finish_within) {
     const detail = `"finish_within" must be at most ${max_finish_within} seconds.`;
@@ -114,7 +114,7 @@ export async function checkRequest(
     issues.add('out_of_range', () => ({ pointer: '#/start_within', detail }));
   }
   const renamed = requested.map((each, at) => ({ ...each, name: inputNames.get(portable[at] ?? '') ?? each.name }));
-  const { inputs, inline, remote, named, issues: inputIssues } = await resolveInputs(core, caller, renamed, files);
+  const { inputs, inline, remote, named, issues: inputIssues } = await resolveInputs(context, caller, renamed, files);
   issues.addAll(nameIssues(requested.map(({ name }) => name)));
   issues.addAll(inputIssues);
   if (shaped !== null) {

@@ -1,6 +1,6 @@
 import type { Resolved } from '../../contract/job.ts';
 import type { JobInput } from '../../contract/new-job.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { ok, type Result } from '../../domain/result.ts';
 import { portableName } from '../../domain/workflow/input-name.ts';
@@ -40,8 +40,8 @@ export type DryInput = {
  * Does everything that a submit does before admission. Stores, counts and sends nothing. Succeeds exactly when a submit
  * would reach admission. Random seeds are examples: a submit draws its own.
  */
-export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise<Result<DryRun, Problem>> {
-  const checked = await checkRequest(core, caller, body);
+export async function dryRun(context: ServiceContext, caller: Caller, body: JobBody): Promise<Result<DryRun, Problem>> {
+  const checked = await checkRequest(context, caller, body);
   if (!checked.ok) {
     return checked;
   }
@@ -64,7 +64,7 @@ export async function dryRun(core: Core, caller: Caller, body: JobBody): Promise
       dryInput(request, found.get(nameOf(request)), usedBy.get(nameOf(request)) ?? []),
     ),
     finish_within: finishWithinS,
-    price: priceOf(core.config.endpoints[endpoint]?.price, finishWithinS),
+    price: priceOf(context.config.endpoints[endpoint]?.price, finishWithinS),
   });
 }
 

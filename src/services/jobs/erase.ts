@@ -1,5 +1,5 @@
 import { isUuidV7 } from '../../lib/ids.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -8,11 +8,11 @@ import { fail, ok, type Result } from '../../domain/result.ts';
  * Erases a finished job: its graph, log, outputs and list entry. Its inputs are assets of the account, which other jobs
  * may use; they expire separately. An unfinished job must be canceled first, so that no job runs without a record.
  */
-export async function eraseJob(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
+export async function eraseJob(context: ServiceContext, caller: Caller, id: string): Promise<Result<null, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const erased = await withRpcRetry(() => core.env.JOB.getByName(id).erase(caller.account));
+  const erased = await withRpcRetry(() => context.env.JOB.getByName(id).erase(caller.account));
   switch (erased) {
     case 'erased':
       return ok(null);

@@ -4,7 +4,7 @@ import { testBindings } from '../../../test/gateway-bindings.ts';
 import { requireConfig } from '../../config/schema.ts';
 import type { Graph } from '../../contract/new-job.ts';
 import { writeCatalog } from '../../storage/r2/catalog.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { forgetCatalogs } from '../endpoints/node-catalog.ts';
 import { fallbacksFor } from './fallbacks.ts';
 
@@ -25,8 +25,8 @@ async function fallbacks(spare: Record<string, unknown>, over: Partial<Caller> =
     last: { runpod_id: 'c' },
   };
   const config = requireConfig({ ...env, ...testBindings, ENDPOINTS: JSON.stringify(endpoints) });
-  const core: Core = { env, config, clock: () => Date.now(), newId: () => 'id', newSeed: () => 1 };
-  const found = await fallbacksFor(core, { ...caller, ...over }, 'own', GRAPH);
+  const context: ServiceContext = { env, config, clock: () => Date.now(), newId: () => 'id', newSeed: () => 1 };
+  const found = await fallbacksFor(context, { ...caller, ...over }, 'own', GRAPH);
   return found.map(({ endpoint }) => endpoint);
 }
 

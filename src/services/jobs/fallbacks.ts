@@ -1,7 +1,7 @@
 import { fallbacksOf } from '../../config/schema.ts';
 import type { FallbackEndpoint, Graph } from '../../contract/new-job.ts';
 import { endpointAccessProblem } from '../auth/endpoint-access.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { nodesOf, unknownNodes } from '../endpoints/node-catalog.ts';
 import { pointersIn } from '../../domain/workflow/graph.ts';
 import { shape } from '../../domain/workflow/shaping/shape.ts';
@@ -13,31 +13,31 @@ import { rulesOf } from './check.ts';
  * reject or clamp must not reach it as a fallback either.
  */
 export async function fallbacksFor(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   endpoint: string,
   graph: Graph,
   fileNames: readonly string[] = [],
 ): Promise<FallbackEndpoint[]> {
-  const { endpoints } = core.config;
+  const { endpoints } = context.config;
   const usable = fallbacksOf(endpoints, endpoint).filter(
-    (name) => endpointAccessProblem(core.config, caller, name) === null,
+    (name) => endpointAccessProblem(context.config, caller, name) === null,
   );
-  const fits = await Promise.all(usable.map((name) => mayRun(core, caller, name, graph, fileNames)));
+  const fits = await Promise.all(usable.map((name) => mayRun(context, caller, name, graph, fileNames)));
   return usable
     .filter((_, index) => fits[index] === true)
     .map((name) => ({ endpoint: name, price_per_second: endpoints[name]?.price?.per_second ?? null }));
 }
 
 async function mayRun(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   endpoint: string,
   graph: Graph,
   fileNames: readonly string[],
 ): Promise<boolean> {
-  const nodes = await nodesOf(core, endpoint);
-  const rules = rulesOf(core.config.limits, core.config.endpoints[endpoint], caller.nodes, nodes?.facts);
+  const nodes = await nodesOf(context, endpoint);
+  const rules = rulesOf(context.config.limits, context.config.endpoints[endpoint], caller.nodes, nodes?.facts);
   const refusing = { ...rules, limits: { ...rules.limits, on_limit: 'refuse' as const } };
   if (Object.keys(graph).length > rules.maxNodes) {
     return false;
@@ -50,6 +50,6 @@ async function mayRun(
     tempOutputs: false,
   };
   const pointerOf = pointersIn([]);
-  const { issues } = shape(graph, nothing, refusing, core.newSeed, pointerOf);
+  const { issues } = shape(graph, nothing, refusing, context.newSeed, pointerOf);
   return issues.count === 0 && unknownNodes(nodes, endpoint, graph, pointerOf).length === 0;
 }

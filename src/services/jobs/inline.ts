@@ -5,7 +5,7 @@ import type { Spool } from '../../storage/r2/spool.ts';
 import { Base64File } from '../../lib/base64.ts';
 import { tooLarge } from '../assets/refusals.ts';
 import { openSpool, placeSpooled, SpoolWriter, type SpooledFile } from '../assets/spooled.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { TextSink } from '../../domain/json-extract.ts';
 import type { Issue } from '../../domain/problems.ts';
 
@@ -27,21 +27,21 @@ export type JobBody = { value: unknown; files: InlineFiles };
  * file is replaced by its SHA-256, so that the body still identifies its files.
  */
 export class InlineFiles {
-  private readonly core: Core;
+  private readonly context: ServiceContext;
   private readonly spool: Spool;
   private readonly files = new Map<string, InlineFile>();
 
   /** @param maxBytes the maximum total size of all files, in bytes; null when unknown */
-  constructor(core: Core, caller: Caller, maxBytes: number | null) {
-    this.core = core;
-    this.spool = openSpool(core, caller, maxBytes);
+  constructor(context: ServiceContext, caller: Caller, maxBytes: number | null) {
+    this.context = context;
+    this.spool = openSpool(context, caller, maxBytes);
   }
 
   /** Returns a sink for the base64 of the next file. Files are written one after another. */
   next(): TextSink {
     const base64 = new Base64File();
     const writer = new SpoolWriter(this.spool);
-    const { max_asset_bytes, max_upload_bytes } = this.core.config.limits;
+    const { max_asset_bytes, max_upload_bytes } = this.context.config.limits;
     let issue: FileIssue | null = null;
     const add = async (bytes: Uint8Array | null): Promise<void> => {
       if (bytes === null) {
@@ -97,12 +97,12 @@ export class InlineFiles {
  * disconnected and its request would end.
  */
 export function withInlineFiles<T>(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   maxBytes: number | null,
   work: (files: InlineFiles) => Promise<T>,
 ): Promise<T> {
-  const files = new InlineFiles(core, caller, maxBytes);
+  const files = new InlineFiles(context, caller, maxBytes);
   const done = work(files).finally(() => files.discard());
   runInBackground(done);
   return done;
@@ -112,15 +112,19 @@ export function withInlineFiles<T>(
 export type InlineInput = { content: SpooledFile | Uint8Array; sha256: string; content_type: string };
 
 /** Stores inline files as assets, one after another. Content that is already stored is not written again. */
-export async function storeInline(core: Core, caller: Caller, inline: readonly InlineInput[]): Promise<void> {
+export async function storeInline(
+  context: ServiceContext,
+  caller: Caller,
+  inline: readonly InlineInput[],
+): Promise<void> {
   for (const { content, sha256, content_type } of inline) {
-    if ((await findAsset(core.env.BUCKET, caller.account, sha256)) !== null) {
+    if ((await findAsset(context.env.BUCKET, caller.account, sha256)) !== null) {
       continue;
     }
     if (content instanceof Uint8Array) {
-      await putAsset(core.env.BUCKET, caller.account, { sha256, content_type }, content);
+      await putAsset(context.env.BUCKET, caller.account, { sha256, content_type }, content);
     } else {
-      await placeSpooled(core, caller, content, content_type);
+      await placeSpooled(context, caller, content, content_type);
     }
   }
 }

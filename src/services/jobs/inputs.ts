@@ -3,7 +3,7 @@ import type { StoredFile } from '../../contract/assets.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { fetchAsset } from '../assets/fetch.ts';
 import { inspectSpooled } from '../assets/spooled.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { pointer, type Issue } from '../../domain/problems.ts';
 import { publicUrl } from '../../domain/net/public-url.ts';
 import { chainedInput } from './chained.ts';
@@ -32,7 +32,7 @@ export type RemoteInput = { name: string; url: string; at: string };
 
 /** Checks all inputs except their names. Stores nothing. Reports the issues of all inputs together. */
 export async function resolveInputs(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   requests: readonly InputRequest[],
   files: InlineFiles,
@@ -46,11 +46,11 @@ export async function resolveInputs(
   };
   // Assets are looked up concurrently; contents are inspected one after another.
   const ids = [...new Set(requests.flatMap(({ asset }) => asset ?? []))];
-  const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(core, caller, id)] as const)));
+  const found = new Map(await Promise.all(ids.map(async (id) => [id, await find(context, caller, id)] as const)));
   for (const [at, { name, asset, data, url, output }] of requests.entries()) {
     const path = ['inputs', String(at)];
     if (url !== undefined) {
-      const allowed = publicUrl(url, core.config.publicUrl);
+      const allowed = publicUrl(url, context.config.publicUrl);
       if (allowed.ok) {
         resolved.remote.push({ name, url, at: pointer([...path, 'url']) });
       } else {
@@ -64,9 +64,9 @@ export async function resolveInputs(
     }
     const each =
       output !== undefined
-        ? await fromOutput(core, caller, name, output, pointer([...path, 'output']))
+        ? await fromOutput(context, caller, name, output, pointer([...path, 'output']))
         : asset === undefined
-          ? await fromContent(core, files, { name, data: data ?? '' }, pointer([...path, 'data']))
+          ? await fromContent(context, files, { name, data: data ?? '' }, pointer([...path, 'data']))
           : fromAsset(name, found.get(asset) ?? null, pointer([...path, 'asset']));
     if ('issue' in each) {
       resolved.issues.push(each.issue);
@@ -89,7 +89,7 @@ export async function resolveInputs(
  * @param timeout aborts at the time limit of the request
  */
 export async function fetchRemote(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   remote: readonly RemoteInput[],
   timeout: AbortSignal,
@@ -97,7 +97,7 @@ export async function fetchRemote(
   const inputs: JobInput[] = [];
   const issues: Issue[] = [];
   for (const { name, url, at } of remote) {
-    const fetched = await fetchAsset(core, caller, url, name, timeout);
+    const fetched = await fetchAsset(context, caller, url, name, timeout);
     if (fetched.ok) {
       const { sha256, size_bytes, content_type } = fetched.value;
       inputs.push({ name, sha256, size_bytes, content_type });
@@ -110,8 +110,8 @@ export async function fetchRemote(
 
 type Resolved = { input: JobInput; inline: InlineInput | null } | { issue: Issue };
 
-const find = (core: Core, caller: Caller, asset: string): Promise<StoredFile | null> =>
-  findAsset(core.env.BUCKET, caller.account, asset.slice('sha256:'.length));
+const find = (context: ServiceContext, caller: Caller, asset: string): Promise<StoredFile | null> =>
+  findAsset(context.env.BUCKET, caller.account, asset.slice('sha256:'.length));
 
 /** The issue of an asset that does not exist, or no longer exists. */
 export const unknownAsset = (at: string): Issue => ({
@@ -128,8 +128,14 @@ function fromAsset(name: string, asset: StoredFile | null, at: string): Resolved
   return { input: { name, sha256, size_bytes, content_type }, inline: null };
 }
 
-async function fromOutput(core: Core, caller: Caller, name: string, output: string, at: string): Promise<Resolved> {
-  const chained = await chainedInput(core, caller, name, output);
+async function fromOutput(
+  context: ServiceContext,
+  caller: Caller,
+  name: string,
+  output: string,
+  at: string,
+): Promise<Resolved> {
+  const chained = await chainedInput(context, caller, name, output);
   return (
     chained ?? { issue: { pointer: at, code: 'unknown_output', detail: 'No job of this account has this output.' } }
   );
@@ -137,7 +143,7 @@ async function fromOutput(core: Core, caller: Caller, name: string, output: stri
 
 /** `data` identifies a file that was extracted from the body while it was read. */
 async function fromContent(
-  core: Core,
+  context: ServiceContext,
   files: InlineFiles,
   { name, data }: { name: string; data: string },
   at: string,
@@ -146,7 +152,7 @@ async function fromContent(
   if ('code' in file) {
     return { issue: { pointer: at, ...file } };
   }
-  const inspected = await inspectSpooled(file, name, core.config.limits);
+  const inspected = await inspectSpooled(file, name, context.config.limits);
   if (!inspected.ok) {
     return { issue: { pointer: at, ...inspected.problem } };
   }

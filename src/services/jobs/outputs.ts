@@ -1,6 +1,6 @@
 import type { Output } from '../../contract/job.ts';
 import { headOutput, openOutput, type ByteRange, type OutputHead } from '../../storage/r2/outputs.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { getJob } from './get.ts';
@@ -15,12 +15,12 @@ export type OpenOutput = {
 
 /** Finds an output by its name. A job of another account is reported like an unknown name. */
 export async function findOutput(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   job: string,
   name: string,
 ): Promise<Result<OpenOutput, Problem>> {
-  const view = await getJob(core, caller, job);
+  const view = await getJob(context, caller, job);
   if (!view.ok) {
     return view;
   }
@@ -34,8 +34,8 @@ export async function findOutput(
   }
   return ok({
     output,
-    head: () => headOutput(core.env.BUCKET, key),
-    read: (wanted) => openOutput(core.env.BUCKET, key, wanted),
+    head: () => headOutput(context.env.BUCKET, key),
+    read: (wanted) => openOutput(context.env.BUCKET, key, wanted),
   });
 }
 

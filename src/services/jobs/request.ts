@@ -9,7 +9,8 @@ import { isLargerThan } from '../../domain/workflow/size.ts';
 import { VARIABLE_NAME } from '../../domain/workflow/shaping/variables.ts';
 
 /**
- * Body of `POST /v1/jobs`. Routes of other protocols translate their requests into it. Limits: docs/reference/configuration.md.
+ * Body of `POST /v1/jobs`. Routes of other protocols translate their requests into it. Limits:
+ * docs/reference/configuration.md.
  */
 
 const MAX_METADATA_PAIRS = 16;

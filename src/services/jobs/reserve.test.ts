@@ -5,7 +5,7 @@ import { testBindings } from '../../../test/gateway-bindings.ts';
 import { requireConfig } from '../../config/schema.ts';
 import { fakeRunpod, newId } from '../../testing/job.ts';
 import { GRAPH } from '../../testing/gateway.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { InlineFiles } from './inline.ts';
 import { submitJob } from './submit.ts';
 
@@ -17,7 +17,7 @@ it('admission reserves the cost of the most expensive endpoint on which the job 
     spare: { runpod_id: 'b', ...price(0.003) },
   };
   const config = requireConfig({ ...env, ...testBindings, ENDPOINTS: JSON.stringify(endpoints) });
-  const core: Core = { env, config, clock: () => Date.now(), newId, newSeed: () => 1 };
+  const context: ServiceContext = { env, config, clock: () => Date.now(), newId, newSeed: () => 1 };
   const account = `a${crypto.randomUUID()}`;
   const open = { environment: 'live', templates: null, nodes: null } as const;
   const reserved = async (): Promise<number[]> =>
@@ -34,9 +34,9 @@ it('admission reserves the cost of the most expensive endpoint on which the job 
   for (const caller of callers) {
     const body = {
       value: { workflow: GRAPH, endpoint: 'default', finish_within: 100 },
-      files: new InlineFiles(core, caller, null),
+      files: new InlineFiles(context, caller, null),
     };
-    expect(await submitJob(core, caller, body)).toMatchObject({ ok: true });
+    expect(await submitJob(context, caller, body)).toMatchObject({ ok: true });
   }
   expect(await reserved()).toEqual([300_000, 100_000]);
 });

@@ -1,5 +1,5 @@
 import type { JobView, Status, TerminalStatus } from '../../contract/job.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { waitForJob } from './wait.ts';
@@ -14,13 +14,13 @@ export type JobResult =
  * job's own error, so that a client cannot mistake a failure for an empty result.
  */
 export async function jobResult(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   seconds: number,
   signal: AbortSignal | null = null,
 ): Promise<Result<JobResult, Problem>> {
-  const found = await waitForJob(core, caller, id, { until: 'finished' }, seconds, signal);
+  const found = await waitForJob(context, caller, id, { until: 'finished' }, seconds, signal);
   if (!found.ok) {
     return found;
   }

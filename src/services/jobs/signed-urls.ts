@@ -1,7 +1,7 @@
 import { UNKNOWN_TYPE } from '../../contract/media-type.ts';
 import type { JobView } from '../../contract/job.ts';
 import { presigner } from '../../storage/r2/presign.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { presentationOf } from '../../domain/files/presentation.ts';
 
 /**
@@ -31,10 +31,10 @@ export const linksOf = (job: JobView, now: number, until: number | null): number
  * Signs a link for each file of a job, valid until `until` at the latest (ms; null: no bound), which is the expiry of
  * the read token. No link outlives its job. Links to types that a browser must not display make it download the file.
  */
-export async function signOutputs(core: Core, job: JobView, until: number | null): Promise<SignedUrls> {
-  const at = Math.floor(core.clock() / WINDOW_MS) * WINDOW_MS;
+export async function signOutputs(context: ServiceContext, job: JobView, until: number | null): Promise<SignedUrls> {
+  const at = Math.floor(context.clock() / WINDOW_MS) * WINDOW_MS;
   const expires_at = Math.min(at + VALID_MS, job.expires_at, until ?? Infinity);
-  const sign = presigner(core.config.s3);
+  const sign = presigner(context.config.s3);
   const links = await Promise.all(
     job.outputs.map(async (output) => {
       if (output.key === null) {

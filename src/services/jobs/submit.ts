@@ -2,7 +2,7 @@ import { VIOLATED, type Admission, type AdmitRequest, type Idempotency, type Quo
 import type { JobView } from '../../contract/job.ts';
 import type { NewJob } from '../../contract/new-job.ts';
 import { cacheQuota } from '../account/quota.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { overloadProblem } from '../endpoints/shedding.ts';
 import { admissionExpiresAt } from '../../domain/job/admission.ts';
 import { invalidRequest, type Problem } from '../../domain/problems.ts';
@@ -48,7 +48,7 @@ const IN_FLIGHT_RETRY_S = 1;
  * call, before anything is checked or fetched. `admit` decides between concurrent requests with the same key.
  */
 export async function submitJob(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   body: JobBody,
   {
@@ -58,39 +58,39 @@ export async function submitJob(
     fetchDeadline,
   }: SubmitOptions = {},
 ): Promise<Result<Submitted, Problem>> {
-  const received_at = core.clock();
-  const earlier = idempotency === null ? null : await findEarlierSubmit(core, caller, idempotency);
+  const received_at = context.clock();
+  const earlier = idempotency === null ? null : await findEarlierSubmit(context, caller, idempotency);
   if (earlier !== null) {
     return earlier;
   }
-  const checked = await checkRequest(core, caller, body);
+  const checked = await checkRequest(context, caller, body);
   if (!checked.ok) {
     return checked;
   }
   const { endpoint: wanted, shaped: wish, inputNames } = checked.value;
-  const fallbacks = await fallbacksFor(core, caller, wanted, wish.graph, [...inputNames.values()]);
+  const fallbacks = await fallbacksFor(context, caller, wanted, wish.graph, [...inputNames.values()]);
   const names = fallbacks.map((fallback) => fallback.endpoint);
-  const unavailable = overloadProblem(core, checked.value.endpoint, names);
+  const unavailable = overloadProblem(context, checked.value.endpoint, names);
   if (unavailable !== null) {
     return fail(unavailable);
   }
-  const ready = await fetchRemoteInputs(core, caller, checked.value, fetchDeadline);
+  const ready = await fetchRemoteInputs(context, caller, checked.value, fetchDeadline);
   if (!ready.ok) {
     return ready;
   }
   if (!(await isStillAuthorized())) {
-    await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
+    await releaseAssets(context, caller, ready.value.fetchRemoteInputs);
     return fail({ code: 'unauthorized', detail: "The API key was revoked while the job's inputs were being fetched." });
   }
   const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
-  const id = core.newId();
-  const created_at = core.clock();
+  const id = context.newId();
+  const created_at = context.clock();
   const finish_ms = Math.round(finishWithinS * 1000);
-  const price_per_second = core.config.endpoints[endpoint]?.price?.per_second ?? null;
+  const price_per_second = context.config.endpoints[endpoint]?.price?.per_second ?? null;
   // The job may run on any of them, so the most expensive one counts. Either all have a price or none has
   // (config/schema.ts).
   const dearest = Math.max(price_per_second ?? 0, ...fallbacks.map((each) => each.price_per_second ?? 0));
-  const account = core.env.ACCOUNT.getByName(caller.account);
+  const account = context.env.ACCOUNT.getByName(caller.account);
   const request: AdmitRequest = {
     job: id,
     account: caller.account,
@@ -98,7 +98,7 @@ export async function submitJob(
     inputs: referencesOf(ready.value),
     retention: ready.value.retention,
     priority,
-    expires_at: admissionExpiresAt(created_at + finish_ms, core.config.policy),
+    expires_at: admissionExpiresAt(created_at + finish_ms, context.config.policy),
     reserve: {
       gpu_ms: finish_ms,
       micro_usd: price_per_second === null ? null : Math.ceil(dearest * finish_ms * 1000),
@@ -106,11 +106,11 @@ export async function submitJob(
     idempotency,
   };
   const admission = await inTurn(() => withRpcRetry(() => account.admit(request)));
-  cacheQuota(caller.account, admission.quota, core.clock());
+  cacheQuota(caller.account, admission.quota, context.clock());
   if (admission.kind !== 'admitted') {
-    await releaseAssets(core, caller, ready.value.fetchRemoteInputs);
+    await releaseAssets(context, caller, ready.value.fetchRemoteInputs);
     return admission.kind === 'known'
-      ? earlierResponse(core, caller, admission)
+      ? earlierResponse(context, caller, admission)
       : fail(admissionProblem(admission, ready.value));
   }
   const { job: admitted, lease, waits, queue_position, retention_ms, quota } = admission;
@@ -132,7 +132,7 @@ export async function submitJob(
     retention_ms,
     price_per_second,
     fallbacks,
-    worker: core.config.endpoints[endpoint]?.worker ?? 'worker-gpu',
+    worker: context.config.endpoints[endpoint]?.worker ?? 'worker-gpu',
     waits,
     queue_position,
   };
@@ -140,14 +140,18 @@ export async function submitJob(
   try {
     if (mayExist) {
       // An earlier request with this key was interrupted before or after it created its job.
-      const first = await withRpcRetry(() => core.env.JOB.getByName(admitted).initialView(caller.account));
+      const first = await withRpcRetry(() => context.env.JOB.getByName(admitted).initialView(caller.account));
       if (first !== null) {
         return ok({ job: first, replayed: true, quota });
       }
     }
-    await storeInline(core, caller, inline);
+    await storeInline(context, caller, inline);
     mayExist = true;
-    return ok({ job: await withRpcRetry(() => core.env.JOB.getByName(admitted).create(job)), replayed: false, quota });
+    return ok({
+      job: await withRpcRetry(() => context.env.JOB.getByName(admitted).create(job)),
+      replayed: false,
+      quota,
+    });
   } catch (error) {
     await withRpcRetry(() => account.cancelAdmission(admitted, mayExist, lease)).catch(() => {});
     throw error;
@@ -156,13 +160,13 @@ export async function submitJob(
 
 /** Fetches the request's remote files and adds them to its inputs. `fetched`: their hashes. */
 async function fetchRemoteInputs(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   checked: Checked,
   shared: Deadline | undefined,
 ): Promise<Result<Checked & { fetchRemoteInputs: string[] }, Problem>> {
   const deadline = shared ?? deadlineIn(FETCH_ALL_TIMEOUT_MS);
-  const { inputs, issues } = await fetchRemote(core, caller, checked.remote, deadline.signal).finally(() => {
+  const { inputs, issues } = await fetchRemote(context, caller, checked.remote, deadline.signal).finally(() => {
     if (shared === undefined) {
       deadline.stop();
     }
@@ -171,12 +175,12 @@ async function fetchRemoteInputs(
   const all = [...checked.inputs, ...inputs];
   if (inputs.length > 0) {
     // The sizes of remote files are known only now.
-    const { worker } = core.config.endpoints[checked.endpoint] ?? {};
+    const { worker } = context.config.endpoints[checked.endpoint] ?? {};
     issues.push(...requestRules(worker).runIssues(checked.shaped.text, all));
   }
   const [issue, ...others] = issues;
   if (issue !== undefined) {
-    await releaseAssets(core, caller, hashes);
+    await releaseAssets(context, caller, hashes);
     return fail(invalidRequest([issue, ...others]));
   }
   return ok({ ...checked, inputs: all, fetchRemoteInputs: hashes });
@@ -188,12 +192,12 @@ async function fetchRemoteInputs(
  * because an asset or endpoint is gone.
  */
 async function findEarlierSubmit(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   idempotency: Idempotency,
 ): Promise<Result<Submitted, Problem> | null> {
   const earlier = await withRpcRetry(() =>
-    core.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency),
+    context.env.ACCOUNT.getByName(caller.account).findByIdempotencyKey(idempotency),
   );
   if (earlier === null) {
     return null;
@@ -201,18 +205,18 @@ async function findEarlierSubmit(
   if (earlier.kind === 'reused') {
     return fail(keyReuseProblem(earlier.quota));
   }
-  const answer = await earlierResponse(core, caller, earlier);
+  const answer = await earlierResponse(context, caller, earlier);
   // The earlier request was interrupted: it has no job and is not in progress.
   return answer.ok || earlier.in_flight || earlier.finished ? answer : null;
 }
 
 /** Returns the answer of an earlier request with the same key and body, or a problem while it is in progress. */
 async function earlierResponse(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   { job, in_flight, quota }: Admission & { kind: 'known' },
 ): Promise<Result<Submitted, Problem>> {
-  const first = await withRpcRetry(() => core.env.JOB.getByName(job).initialView(caller.account));
+  const first = await withRpcRetry(() => context.env.JOB.getByName(job).initialView(caller.account));
   if (first !== null) {
     return ok({ job: first, replayed: true, quota });
   }

@@ -1,6 +1,6 @@
 import { isTerminal, type JobView } from '../../contract/job.ts';
 import { readWatchFrame } from '../../contract/events.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import type { Result } from '../../domain/result.ts';
 import { getJob } from './get.ts';
@@ -20,22 +20,22 @@ export type WaitFor = { until: 'finished' } | { until: 'changed'; after: number 
  * Job object, and ends with the request, or when `signal` aborts because the client has disconnected.
  */
 export async function waitForJob(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   wait: WaitFor,
   seconds: number,
   signal: AbortSignal | null = null,
 ): Promise<Result<JobView, Problem>> {
-  const now = await getJob(core, caller, id);
+  const now = await getJob(context, caller, id);
   if (!now.ok || seconds <= 0 || isReached(now.value, wait)) {
     return now;
   }
-  const watched = await watch(core, caller, id, now.value.last_event);
+  const watched = await watch(context, caller, id, now.value.last_event);
   if (watched.ok && watched.value !== null) {
     await waitForChange(watched.value, wait, seconds * 1000, signal);
   }
-  return getJob(core, caller, id);
+  return getJob(context, caller, id);
 }
 
 /**
@@ -43,14 +43,14 @@ export async function waitForJob(
  * when the wait fails, this returns the job as it was.
  */
 export async function waitAfterSubmit(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   submitted: JobView,
   seconds: number,
   signal: AbortSignal | null = null,
 ): Promise<JobView> {
   try {
-    const waited = await waitForJob(core, caller, submitted.id, { until: 'finished' }, seconds, signal);
+    const waited = await waitForJob(context, caller, submitted.id, { until: 'finished' }, seconds, signal);
     return waited.ok ? waited.value : submitted;
   } catch {
     return submitted;

@@ -1,5 +1,5 @@
 import { isUuidV7 } from '../../lib/ids.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
@@ -8,7 +8,7 @@ import { fail, ok, type Result } from '../../domain/result.ts';
  * `WatchFrame`s. Returns null when the job has finished and the caller has seen all events.
  */
 export async function watch(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   after: number | null,
@@ -21,7 +21,7 @@ export async function watch(
   if (after !== null) {
     url.searchParams.set('after', String(after));
   }
-  const response = await core.env.JOB.getByName(id).fetch(url, { headers: { upgrade: 'websocket' } });
+  const response = await context.env.JOB.getByName(id).fetch(url, { headers: { upgrade: 'websocket' } });
   if (response.status === 204) {
     return ok(null);
   }

@@ -1,6 +1,6 @@
 import { idFloor } from '../../lib/ids.ts';
 import { nthNewestAudit, type AuditRoom } from '../../storage/d1/audit.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import type { Problem } from '../../domain/problems.ts';
 import type { Actor } from '../auth/actor.ts';
 
@@ -13,15 +13,15 @@ export const MAX_CHANGES_PER_DAY = 1_000;
 const DAY_MS = 86_400_000;
 
 /** The audit log limit that applies to a change by this actor. */
-export const auditLimitFor = (core: Core, actor: Actor): AuditRoom => ({
-  since: idFloor(core.clock() - DAY_MS),
+export const auditLimitFor = (context: ServiceContext, actor: Actor): AuditRoom => ({
+  since: idFloor(context.clock() - DAY_MS),
   limit: actor.key === null ? Number.MAX_SAFE_INTEGER : MAX_CHANGES_PER_DAY,
 });
 
 /** Returns the problem when the account has reached `MAX_CHANGES_PER_DAY`; null otherwise. */
-export async function tooManyChanges(core: Core, actor: Actor, account: string): Promise<Problem | null> {
-  const now = core.clock();
-  const at = actor.key === null ? null : await nthNewestAudit(core.env.DB, account, MAX_CHANGES_PER_DAY);
+export async function tooManyChanges(context: ServiceContext, actor: Actor, account: string): Promise<Problem | null> {
+  const now = context.clock();
+  const at = actor.key === null ? null : await nthNewestAudit(context.env.DB, account, MAX_CHANGES_PER_DAY);
   return at === null || at <= now - DAY_MS
     ? null
     : {

@@ -1,6 +1,6 @@
 import { systemRandom } from '../../lib/ids.ts';
 import { insertKey, type KeyRecord } from '../../storage/d1/keys.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { invalidRequest, type Problem, type Issue } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { auditOf, type Actor } from '../auth/actor.ts';
@@ -20,8 +20,12 @@ export type KeyWithSecret = { key: KeyRecord; secret: string };
  * Creates a key. It inherits every restriction of the calling key that the request does not set. The operator names the
  * account.
  */
-export async function createKey(core: Core, actor: Actor, body: unknown): Promise<Result<KeyWithSecret, Problem>> {
-  const checked = checkBody(newKeySchema, body, core);
+export async function createKey(
+  context: ServiceContext,
+  actor: Actor,
+  body: unknown,
+): Promise<Result<KeyWithSecret, Problem>> {
+  const checked = checkBody(newKeySchema, body, context);
   if (!checked.ok) {
     return checked;
   }
@@ -53,22 +57,22 @@ export async function createKey(core: Core, actor: Actor, body: unknown): Promis
   }
   const secret = makeKey(environment, systemRandom);
   const key: KeyRecord = {
-    id: core.newId(),
+    id: context.newId(),
     account,
     name,
     hint: hintOf(secret),
     ...rights,
-    created_at: core.clock(),
+    created_at: context.clock(),
     last_used_at: null,
     rotated_at: null,
     previous_expires_at: null,
     revoked_at: null,
   };
-  const entry = auditOf(core, actor, 'key.created', key, { name, ...rights });
-  if (await insertKey(core.env.DB, key, await hashKey(secret), MAX_KEYS, entry, auditLimitFor(core, actor))) {
+  const entry = auditOf(context, actor, 'key.created', key, { name, ...rights });
+  if (await insertKey(context.env.DB, key, await hashKey(secret), MAX_KEYS, entry, auditLimitFor(context, actor))) {
     return ok({ key, secret });
   }
-  const tooMany = await tooManyChanges(core, actor, account);
+  const tooMany = await tooManyChanges(context, actor, account);
   return fail(
     tooMany ?? {
       code: 'too_many_keys',

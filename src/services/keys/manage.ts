@@ -10,7 +10,7 @@ import {
   type KeyFields,
   type KeyRecord,
 } from '../../storage/d1/keys.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { accountOf, auditOf, type Actor } from '../auth/actor.ts';
@@ -24,34 +24,34 @@ import { paginate, type Page, type PageRequest } from '../paginate.ts';
 
 /** Returns a page of keys, newest first, including revoked ones. A key lists its account; the operator one or all. */
 export const listKeys = (
-  core: Core,
+  context: ServiceContext,
   actor: Actor,
   page: PageRequest & { account: string | null },
 ): Promise<Result<Page<KeyRecord>, Problem>> =>
   paginate(
     page,
-    ({ limit, after }) => readKeys(core.env.DB, accountOf(actor) ?? page.account, { limit, before: after }),
+    ({ limit, after }) => readKeys(context.env.DB, accountOf(actor) ?? page.account, { limit, before: after }),
     ({ id }) => id,
   );
 
 /** Returns one key. A key of another account is not found. */
-export async function getKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
-  const key = await findKey(core.env.DB, id, accountOf(actor));
+export async function getKey(context: ServiceContext, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
+  const key = await findKey(context.env.DB, id, accountOf(actor));
   return key === null ? fail(notFound) : ok(key);
 }
 
 /** Updates a key's permissions. The change takes effect everywhere within 30 s, like a revocation. */
 export async function updateKey(
-  core: Core,
+  context: ServiceContext,
   actor: Actor,
   id: string,
   body: unknown,
 ): Promise<Result<KeyRecord, Problem>> {
-  const checked = checkBody(keyChangeSchema, body, core);
+  const checked = checkBody(keyChangeSchema, body, context);
   if (!checked.ok) {
     return checked;
   }
-  const found = await findActiveKey(core, actor, id);
+  const found = await findActiveKey(context, actor, id);
   if (!found.ok) {
     return found;
   }
@@ -71,10 +71,10 @@ export async function updateKey(
   if (excess !== null) {
     return fail(excess);
   }
-  const entry = auditOf(core, actor, 'key.updated', key, differences(before, after));
-  const written = await writeFields(core.env.DB, id, after, entry, auditLimitFor(core, actor));
+  const entry = auditOf(context, actor, 'key.updated', key, differences(before, after));
+  const written = await writeFields(context.env.DB, id, after, entry, auditLimitFor(context, actor));
   forgetKey(id);
-  return written ? ok(key) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
+  return written ? ok(key) : fail((await tooManyChanges(context, actor, key.account)) ?? notFound);
 }
 
 /**
@@ -82,16 +82,16 @@ export async function updateKey(
  * later than the key.
  */
 export async function rotateKey(
-  core: Core,
+  context: ServiceContext,
   actor: Actor,
   id: string,
   body: unknown,
 ): Promise<Result<KeyWithSecret, Problem>> {
-  const checked = checkBody(rotationSchema, body, core);
+  const checked = checkBody(rotationSchema, body, context);
   if (!checked.ok) {
     return checked;
   }
-  const found = await findActiveKey(core, actor, id);
+  const found = await findActiveKey(context, actor, id);
   if (!found.ok) {
     return found;
   }
@@ -101,29 +101,33 @@ export async function rotateKey(
   if (excess !== null) {
     return fail(excess);
   }
-  const at = core.clock();
+  const at = context.clock();
   const secret = makeKey(before.environment, systemRandom);
   const previous_expires_at = Math.min(at + Math.round(checked.value.grace * 1000), before.expires_at ?? Infinity);
   const key: KeyRecord = { ...before, hint: hintOf(secret), rotated_at: at, previous_expires_at };
-  const entry = auditOf(core, actor, 'key.rotated', key, { hint: key.hint, previous_expires_at });
+  const entry = auditOf(context, actor, 'key.rotated', key, { hint: key.hint, previous_expires_at });
   const written = await replaceSecret(
-    core.env.DB,
+    context.env.DB,
     id,
     { hash: await hashKey(secret), hint: key.hint, at, previous_expires_at },
     entry,
-    auditLimitFor(core, actor),
+    auditLimitFor(context, actor),
   );
   forgetKey(id);
-  return written ? ok({ key, secret }) : fail((await tooManyChanges(core, actor, key.account)) ?? notFound);
+  return written ? ok({ key, secret }) : fail((await tooManyChanges(context, actor, key.account)) ?? notFound);
 }
 
 /**
  * Revokes a key. Idempotent. Takes effect at once in this isolate, and everywhere within 30 s. A key with `keys:write`
  * may revoke any key of its account.
  */
-export async function revokeKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
-  const found = await getKey(core, actor, id);
-  return found.ok ? ok(await revoke(core, actor, found.value, null)) : found;
+export async function revokeKey(
+  context: ServiceContext,
+  actor: Actor,
+  id: string,
+): Promise<Result<KeyRecord, Problem>> {
+  const found = await getKey(context, actor, id);
+  return found.ok ? ok(await revoke(context, actor, found.value, null)) : found;
 }
 
 /**
@@ -131,8 +135,12 @@ export async function revokeKey(core: Core, actor: Actor, id: string): Promise<R
  * period ends: an old secret must not revoke the key. The call needs nothing but the secret, and the response does not
  * reveal whether the key existed.
  */
-export async function revokeBySecret(core: Core, body: unknown, requestId: string): Promise<Result<null, Problem>> {
-  const checked = checkBody(revocationSchema, body, core);
+export async function revokeBySecret(
+  context: ServiceContext,
+  body: unknown,
+  requestId: string,
+): Promise<Result<null, Problem>> {
+  const checked = checkBody(revocationSchema, body, context);
   if (!checked.ok) {
     return checked;
   }
@@ -140,12 +148,12 @@ export async function revokeBySecret(core: Core, body: unknown, requestId: strin
     return ok(null);
   }
   const hash = await hashKey(checked.value.key);
-  const found = await findBySecret(core.env.DB, hash);
+  const found = await findBySecret(context.env.DB, hash);
   if (found !== null) {
     const actor = { secretOf: found.key, requestId };
     await (found.ends_at === null
-      ? revoke(core, actor, found.key, hash)
-      : endGracePeriod(core, actor, found.key, hash));
+      ? revoke(context, actor, found.key, hash)
+      : endGracePeriod(context, actor, found.key, hash));
   }
   return ok(null);
 }
@@ -156,27 +164,32 @@ type AuditActor = Parameters<typeof auditOf>[1];
  * `secret`: the hash that must still be the newest, so that an old secret cannot revoke a key that is rotated at the
  * same moment.
  */
-async function revoke(core: Core, actor: AuditActor, key: KeyRecord, secret: string | null): Promise<KeyRecord> {
+async function revoke(
+  context: ServiceContext,
+  actor: AuditActor,
+  key: KeyRecord,
+  secret: string | null,
+): Promise<KeyRecord> {
   if (key.revoked_at !== null) {
     return key;
   }
-  const at = core.clock();
-  await markRevoked(core.env.DB, key.id, at, auditOf(core, actor, 'key.revoked', key, {}), secret);
+  const at = context.clock();
+  await markRevoked(context.env.DB, key.id, at, auditOf(context, actor, 'key.revoked', key, {}), secret);
   forgetKey(key.id);
   return { ...key, revoked_at: at };
 }
 
 /** Ends the grace period of a key's replaced secret. */
-async function endGracePeriod(core: Core, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
-  const at = core.clock();
+async function endGracePeriod(context: ServiceContext, actor: AuditActor, key: KeyRecord, hash: string): Promise<void> {
+  const at = context.clock();
   const changes = { previous_expires_at: { from: key.previous_expires_at, to: at } };
-  await endGrace(core.env.DB, key.id, hash, at, auditOf(core, actor, 'key.updated', key, changes));
+  await endGrace(context.env.DB, key.id, hash, at, auditOf(context, actor, 'key.updated', key, changes));
   forgetKey(key.id);
 }
 
 /** Finds a key that is not revoked. */
-async function findActiveKey(core: Core, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
-  const found = await getKey(core, actor, id);
+async function findActiveKey(context: ServiceContext, actor: Actor, id: string): Promise<Result<KeyRecord, Problem>> {
+  const found = await getKey(context, actor, id);
   return found.ok && found.value.revoked_at !== null
     ? fail({ code: 'key_revoked', detail: 'The key is revoked. Create a new one.' })
     : found;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nodePolicySchema } from '../../config/schema.ts';
 import { parseRange } from '../../domain/net/cidr.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { timestampText } from '../../domain/formats.ts';
 import { invalidRequest, pointer, quote, type Problem, type Issue } from '../../domain/problems.ts';
@@ -82,9 +82,13 @@ export const revocationSchema = z
   .meta({ id: 'KeyRevocation' });
 
 /** Parses the body with a schema and checks its content. Reports all issues together. */
-export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, Problem> {
+export function checkBody<T extends z.ZodType>(
+  schema: T,
+  body: unknown,
+  context: ServiceContext,
+): Result<z.infer<T>, Problem> {
   const parsed = schema.safeParse(body);
-  const issues: Issue[] = [...(parsed.success ? [] : issuesOf(parsed.error)), ...contentIssues(body, core)];
+  const issues: Issue[] = [...(parsed.success ? [] : issuesOf(parsed.error)), ...contentIssues(body, context)];
   const [first, ...rest] = issues;
   if (first !== undefined) {
     return fail(invalidRequest([first, ...rest]));
@@ -96,7 +100,7 @@ export function checkBody<T extends z.ZodType>(schema: T, body: unknown, core: C
  * Checks what a schema cannot: that times are in the future, and that endpoints exist. A misspelled endpoint would
  * silently lock out a key.
  */
-function contentIssues(body: unknown, core: Core): Issue[] {
+function contentIssues(body: unknown, context: ServiceContext): Issue[] {
   const given = z
     .object({
       expires_at: timestampText.optional().catch(undefined),
@@ -105,11 +109,11 @@ function contentIssues(body: unknown, core: Core): Issue[] {
     .catch({})
     .parse(body);
   const issues: Issue[] = [];
-  if (given.expires_at !== undefined && Date.parse(given.expires_at) <= core.clock()) {
+  if (given.expires_at !== undefined && Date.parse(given.expires_at) <= context.clock()) {
     issues.push({ pointer: '#/expires_at', code: 'out_of_range', detail: '"expires_at" must be in the future.' });
   }
   for (const [at, endpoint] of (given.endpoints ?? []).entries()) {
-    if (!Object.hasOwn(core.config.endpoints, endpoint)) {
+    if (!Object.hasOwn(context.config.endpoints, endpoint)) {
       const detail = `Endpoint ${quote(endpoint)} does not exist.`;
       issues.push({ pointer: pointer(['endpoints', at]), code: 'unknown_endpoint', detail });
     }

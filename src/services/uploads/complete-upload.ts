@@ -1,7 +1,7 @@
 import type { Upload } from '../../contract/assets.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { listParts, PartChanged, PartsReader, putJoined } from '../../storage/r2/upload-parts.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { storeAsset, type AssetAnswer } from '../assets/store.ts';
@@ -26,20 +26,24 @@ const mismatch: Problem = {
  * storing it and accepts it only when the hash matches the declared one, which is also the asset's id. Repeated or
  * concurrent calls return the same asset. A rejected file is deleted.
  */
-export async function completeUpload(core: Core, caller: Caller, id: string): Promise<Result<AssetAnswer, Problem>> {
-  const upload = await findUpload(core, caller, id);
+export async function completeUpload(
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+): Promise<Result<AssetAnswer, Problem>> {
+  const upload = await findUpload(context, caller, id);
   if (upload === null) {
     return fail(notFound);
   }
   if (upload.status === 'stored') {
-    return stored(core, caller, upload);
+    return stored(context, caller, upload);
   }
-  const outcome = await join(core, caller, upload).catch((error: unknown) => ({ error }));
+  const outcome = await join(context, caller, upload).catch((error: unknown) => ({ error }));
   if ('error' in outcome || !outcome.ok) {
     // Another request may have completed the upload and deleted its parts meanwhile.
-    const now = await findUpload(core, caller, id);
+    const now = await findUpload(context, caller, id);
     if (now?.status === 'stored') {
-      return stored(core, caller, now);
+      return stored(context, caller, now);
     }
     if (now === null) {
       return fail(notFound);
@@ -48,28 +52,28 @@ export async function completeUpload(core: Core, caller: Caller, id: string): Pr
       throw outcome.error;
     }
     if (outcome.problem.code !== 'upload_incomplete') {
-      await endUpload(core, caller, id, 'closed');
+      await endUpload(context, caller, id, 'closed');
     }
     return outcome;
   }
-  await endUpload(core, caller, id, 'stored');
+  await endUpload(context, caller, id, 'stored');
   return outcome;
 }
 
-async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, Problem>> {
-  const bucket = core.env.BUCKET;
+async function join(context: ServiceContext, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, Problem>> {
+  const bucket = context.env.BUCKET;
   const { id, sha256, size_bytes, name } = upload;
   const missing = missingParts(upload, await listParts(bucket, caller.account, id));
   if (missing.length > 0) {
     return fail(incomplete(missing.map(({ number }) => number)));
   }
   const reader = new PartsReader(bucket, caller.account, upload);
-  const inspected = await inspectParts(core, reader, { size_bytes, name: name ?? undefined });
+  const inspected = await inspectParts(context, reader, { size_bytes, name: name ?? undefined });
   if (!inspected.ok) {
     return inspected;
   }
   const { content_type } = inspected.value;
-  return storeAsset(core, caller, true, async () => {
+  return storeAsset(context, caller, true, async () => {
     const known = await findAsset(bucket, caller.account, sha256);
     if (known !== null) {
       return ok({ asset: known, created: false });
@@ -82,13 +86,13 @@ async function join(core: Core, caller: Caller, upload: Upload): Promise<Result<
 
 /** Inspects the file by its parts; `upload_incomplete` when one of them changed meanwhile. */
 async function inspectParts(
-  core: Core,
+  context: ServiceContext,
   reader: PartsReader,
   file: { size_bytes: number; name: string | undefined },
 ): Promise<Result<{ content_type: string }, Problem>> {
   try {
     const head = await reader.read(0, INSPECTED_BYTES);
-    return await inspectStored(head, file, core.config.limits, (offset, length) => reader.read(offset, length));
+    return await inspectStored(head, file, context.config.limits, (offset, length) => reader.read(offset, length));
   } catch (error) {
     if (error instanceof PartChanged) {
       return fail(changed);
@@ -97,8 +101,8 @@ async function inspectParts(
   }
 }
 
-async function stored(core: Core, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, Problem>> {
-  const asset = await storedAsset(core, caller, upload);
+async function stored(context: ServiceContext, caller: Caller, upload: Upload): Promise<Result<AssetAnswer, Problem>> {
+  const asset = await storedAsset(context, caller, upload);
   return asset === null ? fail(notFound) : ok({ asset, created: false });
 }
 

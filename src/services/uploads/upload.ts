@@ -5,7 +5,7 @@ import { uploadPartKey } from '../../storage/r2/keys.ts';
 import { presigner } from '../../storage/r2/presign.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { clearParts, listParts } from '../../storage/r2/upload-parts.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { inputNameIssue } from '../../domain/workflow/input-name.ts';
 import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
@@ -52,7 +52,7 @@ export type UploadView = {
  * returns the upload in progress of this account, so that a client without local state can resume.
  */
 export async function openUpload(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   body: unknown,
 ): Promise<Result<{ view: UploadView; created: boolean }, Problem>> {
@@ -61,7 +61,7 @@ export async function openUpload(
     return refuse(issuesOf(parsed.error));
   }
   const { size_bytes, sha256, name = null, part_bytes } = parsed.data;
-  const { max_upload_bytes } = core.config.limits;
+  const { max_upload_bytes } = context.config.limits;
   if (size_bytes > max_upload_bytes) {
     return fail(tooLarge(max_upload_bytes));
   }
@@ -69,8 +69,8 @@ export async function openUpload(
   if (issue !== null) {
     return refuse([issue]);
   }
-  const account = core.env.ACCOUNT.getByName(caller.account);
-  const id = core.newId();
+  const account = context.env.ACCOUNT.getByName(caller.account);
+  const id = context.newId();
   const upload = await withRpcRetry(() =>
     account.beginUpload(caller.account, { id, sha256, size_bytes, part_bytes, name }),
   );
@@ -78,50 +78,63 @@ export async function openUpload(
     return fail(storageFull);
   }
   if (upload === 'too_many') {
-    const detail = `An account may have at most ${core.config.limits.max_open_uploads} open uploads, including those deleted in the last hour. Complete one, or wait.`;
+    const detail = `An account may have at most ${context.config.limits.max_open_uploads} open uploads, including those deleted in the last hour. Complete one, or wait.`;
     return fail({ code: 'too_many_uploads', detail });
   }
-  const known = await findAsset(core.env.BUCKET, caller.account, sha256);
+  const known = await findAsset(context.env.BUCKET, caller.account, sha256);
   if (known === null || known.size_bytes !== size_bytes) {
-    return ok({ view: await viewOf(core, caller, upload), created: upload.id === id });
+    return ok({ view: await viewOf(context, caller, upload), created: upload.id === id });
   }
   // The account already has this file.
-  await endUpload(core, caller, upload.id, 'stored');
-  return ok({ view: await viewOf(core, caller, { ...upload, status: 'stored' }), created: upload.id === id });
+  await endUpload(context, caller, upload.id, 'stored');
+  return ok({ view: await viewOf(context, caller, { ...upload, status: 'stored' }), created: upload.id === id });
 }
 
 /** Returns the state of an upload. Each call extends its lifetime. */
-export async function getUpload(core: Core, caller: Caller, id: string): Promise<Result<UploadView, Problem>> {
-  const upload = await findUpload(core, caller, id);
-  return upload === null ? fail(notFound) : ok(await viewOf(core, caller, upload));
+export async function getUpload(
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+): Promise<Result<UploadView, Problem>> {
+  const upload = await findUpload(context, caller, id);
+  return upload === null ? fail(notFound) : ok(await viewOf(context, caller, upload));
 }
 
 /** Cancels an upload and deletes its parts. A completed upload remains an asset. */
-export async function cancelUpload(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
-  if ((await findUpload(core, caller, id)) === null) {
+export async function cancelUpload(
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+): Promise<Result<null, Problem>> {
+  if ((await findUpload(context, caller, id)) === null) {
     return fail(notFound);
   }
-  await endUpload(core, caller, id, 'closed');
+  await endUpload(context, caller, id, 'closed');
   return ok(null);
 }
 
 /** Null for an invalid id, and for an upload that does not exist, has ended, or belongs to another account. */
-export const findUpload = (core: Core, caller: Caller, id: string): Promise<Upload | null> =>
-  isUuidV7(id) ? withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).upload(id)) : Promise.resolve(null);
+export const findUpload = (context: ServiceContext, caller: Caller, id: string): Promise<Upload | null> =>
+  isUuidV7(id) ? withRpcRetry(() => context.env.ACCOUNT.getByName(caller.account).upload(id)) : Promise.resolve(null);
 
 /** Records the end of an upload, and then deletes its parts. In this order no request sees used parts as missing. */
-export async function endUpload(core: Core, caller: Caller, id: string, status: 'stored' | 'closed'): Promise<void> {
-  await withRpcRetry(() => core.env.ACCOUNT.getByName(caller.account).endUpload(id, status));
-  await clearParts(core.env.BUCKET, caller.account, id);
+export async function endUpload(
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+  status: 'stored' | 'closed',
+): Promise<void> {
+  await withRpcRetry(() => context.env.ACCOUNT.getByName(caller.account).endUpload(id, status));
+  await clearParts(context.env.BUCKET, caller.account, id);
 }
 
-async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<UploadView> {
+async function viewOf(context: ServiceContext, caller: Caller, upload: Upload): Promise<UploadView> {
   if (upload.status === 'stored') {
-    const asset = await storedAsset(core, caller, upload);
+    const asset = await storedAsset(context, caller, upload);
     return { upload, received_bytes: upload.size_bytes, missing_parts: 0, missing: [], urls_expire_at: null, asset };
   }
-  const missing = missingParts(upload, await listParts(core.env.BUCKET, caller.account, upload.id));
-  const sign = presigner(core.config.s3);
+  const missing = missingParts(upload, await listParts(context.env.BUCKET, caller.account, upload.id));
+  const sign = presigner(context.config.s3);
   const first = await Promise.all(
     missing.slice(0, URLS_AT_ONCE).map(async (part) => ({
       ...part,
@@ -137,16 +150,16 @@ async function viewOf(core: Core, caller: Caller, upload: Upload): Promise<Uploa
     received_bytes: upload.size_bytes - missing.reduce((sum, part) => sum + part.size_bytes, 0),
     missing_parts: missing.length,
     missing: first,
-    urls_expire_at: missing.length === 0 ? null : core.clock() + PART_URL_LIFE_S * 1000,
+    urls_expire_at: missing.length === 0 ? null : context.clock() + PART_URL_LIFE_S * 1000,
     asset: null,
   };
 }
 
 /** Returns the asset of a completed upload, and counts it as used; null when it has been deleted. */
-export async function storedAsset(core: Core, caller: Caller, { sha256 }: Upload): Promise<Asset | null> {
+export async function storedAsset(context: ServiceContext, caller: Caller, { sha256 }: Upload): Promise<Asset | null> {
   // Looked up again when it was being deleted meanwhile.
-  const kept = await storeAsset(core, caller, true, async () => {
-    const asset = await findAsset(core.env.BUCKET, caller.account, sha256);
+  const kept = await storeAsset(context, caller, true, async () => {
+    const asset = await findAsset(context.env.BUCKET, caller.account, sha256);
     return asset === null ? fail(notFound) : ok({ asset, created: false });
   });
   return kept.ok ? kept.value.asset : null;

@@ -5,7 +5,7 @@ import {
   type WebhookRefusal,
 } from '../../contract/webhook.ts';
 import { isUuidV7 } from '../../lib/ids.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { notFound, type Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
@@ -18,7 +18,7 @@ import { redeliverySchema } from './request.ts';
 
 /** Returns a page of a webhook's deliveries, newest first. */
 export async function listDeliveries(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   page: PageRequest & { status: DeliveryStatus | null },
@@ -29,7 +29,7 @@ export async function listDeliveries(
   }
   const asked = { limit: page.limit, before, status: page.status };
   const found = isUuidV7(id)
-    ? await withRpcRetry(() => core.env.WEBHOOK.getByName(id).deliveries(caller.account, asked))
+    ? await withRpcRetry(() => context.env.WEBHOOK.getByName(id).deliveries(caller.account, asked))
     : null;
   if (found === null) {
     return fail(notFound);
@@ -39,46 +39,50 @@ export async function listDeliveries(
 
 /** Returns one delivery, with its body. */
 export async function getDelivery(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   delivery: string,
 ): Promise<Result<DeliveryView, Problem>> {
   const found = isUuidV7(id)
-    ? await withRpcRetry(() => core.env.WEBHOOK.getByName(id).delivery(caller.account, delivery))
+    ? await withRpcRetry(() => context.env.WEBHOOK.getByName(id).delivery(caller.account, delivery))
     : null;
   return found === null ? fail(notFound) : ok(found);
 }
 
 /** Sends a test event once, regardless of the filter. */
-export async function pingWebhook(core: Core, caller: Caller, id: string): Promise<Result<DeliveryView, Problem>> {
+export async function pingWebhook(
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+): Promise<Result<DeliveryView, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  const event = pingEvent(core.newId(), id, core.clock());
-  return queued(await withRpcRetry(() => core.env.WEBHOOK.getByName(id).ping(caller.account, event)));
+  const event = pingEvent(context.newId(), id, context.clock());
+  return queued(await withRpcRetry(() => context.env.WEBHOOK.getByName(id).ping(caller.account, event)));
 }
 
 /** Sends one delivery again, with the same id and body and a new retry schedule. */
 export async function redeliver(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   delivery: string,
 ): Promise<Result<DeliveryView, Problem>> {
   return isUuidV7(id)
-    ? queued(await withRpcRetry(() => core.env.WEBHOOK.getByName(id).redeliver(caller.account, delivery)))
+    ? queued(await withRpcRetry(() => context.env.WEBHOOK.getByName(id).redeliver(caller.account, delivery)))
     : fail(notFound);
 }
 
 /** Sends all deliveries of a time range and status again. Returns their number. */
 export async function redeliverRange(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   body: unknown,
 ): Promise<Result<number, Problem>> {
-  const checked = check(redeliverySchema, body, core);
+  const checked = check(redeliverySchema, body, context);
   if (!checked.ok) {
     return checked;
   }
@@ -89,10 +93,10 @@ export async function redeliverRange(
   const range = {
     since: Date.parse(since),
     // Deliveries that arrive after the call are not included.
-    until: until === undefined ? core.clock() : Date.parse(until),
+    until: until === undefined ? context.clock() : Date.parse(until),
     status: status === 'any' ? null : status,
   };
-  return queued(await withRpcRetry(() => core.env.WEBHOOK.getByName(id).redeliverRange(caller.account, range)));
+  return queued(await withRpcRetry(() => context.env.WEBHOOK.getByName(id).redeliverRange(caller.account, range)));
 }
 
 function queued<T>(answer: { queued: T } | { refused: WebhookRefusal }): Result<T, Problem> {

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { WebhookView } from '../../contract/webhook.ts';
 import { isUuidV7, systemRandom } from '../../lib/ids.ts';
 import { deleteWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
-import type { Caller, Core } from '../context.ts';
+import type { Caller, ServiceContext } from '../context.ts';
 import { issuesOf } from '../../domain/validation.ts';
 import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
@@ -15,21 +15,21 @@ export type WebhookWithSecret = { webhook: WebhookView; secret: string };
 
 /** Creates a webhook. It receives all events after this returns. */
 export async function createWebhook(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   body: unknown,
 ): Promise<Result<WebhookWithSecret, Problem>> {
-  const checked = check(newWebhookSchema, body, core);
+  const checked = check(newWebhookSchema, body, context);
   if (!checked.ok) {
     return checked;
   }
   const { secret = newSecret(systemRandom), ...settings } = checked.value;
-  const id = core.newId();
-  const stub = () => core.env.WEBHOOK.getByName(id);
+  const id = context.newId();
+  const stub = () => context.env.WEBHOOK.getByName(id);
   const webhook = await withRpcRetry(() => stub().create({ id, account: caller.account, secret, ...settings }));
   // The list entry is written last, so that every listed webhook exists. An unlisted webhook left by a crash is never
   // called.
-  if (!(await insertWebhook(core.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
+  if (!(await insertWebhook(context.env.DB, { ...webhook, version: 1 }, MAX_WEBHOOKS))) {
     await withRpcRetry(() => stub().delete(caller.account));
     return fail({
       code: 'too_many_webhooks',
@@ -40,45 +40,49 @@ export async function createWebhook(
 }
 
 /** Lists the account's webhooks, newest first, with the current state from their objects. */
-export async function listWebhooks(core: Core, caller: Caller): Promise<WebhookView[]> {
-  const ids = await webhooksOf(core.env.DB, caller.account);
+export async function listWebhooks(context: ServiceContext, caller: Caller): Promise<WebhookView[]> {
+  const ids = await webhooksOf(context.env.DB, caller.account);
   const views = await Promise.all(
-    ids.map((id) => withRpcRetry(() => core.env.WEBHOOK.getByName(id).view(caller.account))),
+    ids.map((id) => withRpcRetry(() => context.env.WEBHOOK.getByName(id).view(caller.account))),
   );
   return views.filter((view) => view !== null);
 }
 
 /** Returns one webhook. Checks the form of the id before it addresses an object. */
-export const getWebhook = (core: Core, caller: Caller, id: string): Promise<Result<WebhookView, Problem>> =>
-  withWebhook(id, () => core.env.WEBHOOK.getByName(id).view(caller.account));
+export const getWebhook = (
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+): Promise<Result<WebhookView, Problem>> =>
+  withWebhook(id, () => context.env.WEBHOOK.getByName(id).view(caller.account));
 
 /** Updates the URL, the description, the filter, or the enabled state. */
 export async function updateWebhook(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   body: unknown,
 ): Promise<Result<WebhookView, Problem>> {
-  const checked = check(webhookChangeSchema, body, core);
+  const checked = check(webhookChangeSchema, body, context);
   return checked.ok
-    ? withWebhook(id, () => core.env.WEBHOOK.getByName(id).update(caller.account, checked.value))
+    ? withWebhook(id, () => context.env.WEBHOOK.getByName(id).update(caller.account, checked.value))
     : checked;
 }
 
 /** Rotates a webhook's secret. The old secret also signs during the overlap. */
 export async function rotateSecret(
-  core: Core,
+  context: ServiceContext,
   caller: Caller,
   id: string,
   body: unknown,
 ): Promise<Result<WebhookWithSecret, Problem>> {
-  const checked = check(rotationSchema, body, core);
+  const checked = check(rotationSchema, body, context);
   if (!checked.ok) {
     return checked;
   }
   const { secret = newSecret(systemRandom), overlap } = checked.value;
   const rotated = await withWebhook(id, () =>
-    core.env.WEBHOOK.getByName(id).rotateSecret(caller.account, secret, overlap * 1000),
+    context.env.WEBHOOK.getByName(id).rotateSecret(caller.account, secret, overlap * 1000),
   );
   return rotated.ok ? ok({ webhook: rotated.value, secret }) : rotated;
 }
@@ -86,12 +90,18 @@ export async function rotateSecret(
 /**
  * Deletes a webhook, its log and its pending deliveries. Removes the list entry first, so that it gets no new events.
  */
-export async function removeWebhook(core: Core, caller: Caller, id: string): Promise<Result<null, Problem>> {
+export async function removeWebhook(
+  context: ServiceContext,
+  caller: Caller,
+  id: string,
+): Promise<Result<null, Problem>> {
   if (!isUuidV7(id)) {
     return fail(notFound);
   }
-  await deleteWebhook(core.env.DB, caller.account, id);
-  return (await withRpcRetry(() => core.env.WEBHOOK.getByName(id).delete(caller.account))) ? ok(null) : fail(notFound);
+  await deleteWebhook(context.env.DB, caller.account, id);
+  return (await withRpcRetry(() => context.env.WEBHOOK.getByName(id).delete(caller.account)))
+    ? ok(null)
+    : fail(notFound);
 }
 
 async function withWebhook<T>(id: string, ask: () => Promise<T | null>): Promise<Result<T, Problem>> {
@@ -100,11 +110,15 @@ async function withWebhook<T>(id: string, ask: () => Promise<T | null>): Promise
 }
 
 /** Parses a body with a schema and reports all issues together. */
-export function check<T extends z.ZodType>(schema: T, body: unknown, core: Core): Result<z.infer<T>, Problem> {
+export function check<T extends z.ZodType>(
+  schema: T,
+  body: unknown,
+  context: ServiceContext,
+): Result<z.infer<T>, Problem> {
   const parsed = schema.safeParse(body);
   const issues: Issue[] = parsed.success ? [] : issuesOf(parsed.error);
   if (typeof body === 'object' && body !== null && 'url' in body && typeof body.url === 'string') {
-    issues.push(...urlIssues(body.url, core.config.publicUrl));
+    issues.push(...urlIssues(body.url, context.config.publicUrl));
   }
   const [first, ...rest] = issues;
   if (first !== undefined) {

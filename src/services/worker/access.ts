@@ -1,6 +1,6 @@
 import { isUuidV7 } from '../../lib/ids.ts';
 import { isTokenValid, type TokenPurpose } from '../../providers/tokens.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { MAX_ATTEMPTS } from '../../domain/job/transition.ts';
 
 /** Why a worker's call was rejected, with the codes of docs/reference/worker-contract.md. */
@@ -14,7 +14,7 @@ export type WorkerRefusal =
 
 /** Whether this token belongs to this attempt of this job. */
 export const isTokenForAttempt = (
-  core: Core,
+  context: ServiceContext,
   purpose: TokenPurpose,
   job: string,
   attempt: number,
@@ -22,7 +22,7 @@ export const isTokenForAttempt = (
 ): Promise<boolean> =>
   token === undefined || !isUuidV7(job)
     ? Promise.resolve(false)
-    : isTokenValid(core.config.tokenSecret, { purpose, job, attempt }, token, core.clock());
+    : isTokenValid(context.config.tokenSecret, { purpose, job, attempt }, token, context.clock());
 
 /**
  * Returns the attempt of this job to which a token belongs, or null. The token does not contain the attempt, and most
@@ -30,13 +30,13 @@ export const isTokenForAttempt = (
  * have are tried.
  */
 export async function attemptOf(
-  core: Core,
+  context: ServiceContext,
   purpose: TokenPurpose,
   job: string,
   token: string | undefined,
 ): Promise<number | null> {
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
-    if (await isTokenForAttempt(core, purpose, job, attempt, token)) {
+    if (await isTokenForAttempt(context, purpose, job, attempt, token)) {
       return attempt;
     }
   }

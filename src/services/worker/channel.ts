@@ -1,17 +1,17 @@
 import { z } from 'zod';
 import { runIdSchema } from '../../contract/run.ts';
 import { readJsonStream } from '../../providers/json-stream.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 
 /**
  * Opens the worker's channel to the Job object. Responds with 101 and the socket, or with 404, 409 or 410 when the
  * claim is not valid. The caller has checked the token.
  */
-export function openChannel(core: Core, job: string, attempt: number, claim: string): Promise<Response> {
+export function openChannel(context: ServiceContext, job: string, attempt: number, claim: string): Promise<Response> {
   const url = new URL('https://job/channel');
   url.searchParams.set('attempt', String(attempt));
   url.searchParams.set('claim', claim);
-  return core.env.JOB.getByName(job).fetch(url, { headers: { upgrade: 'websocket' } });
+  return context.env.JOB.getByName(job).fetch(url, { headers: { upgrade: 'websocket' } });
 }
 
 /**
@@ -19,19 +19,19 @@ export function openChannel(core: Core, job: string, attempt: number, claim: str
  * except when `/run` never answered: then only the body names the run to poll.
  */
 export async function onProviderWebhook(
-  core: Core,
+  context: ServiceContext,
   job: string,
   attempt: number,
   body: ReadableStream<Uint8Array> | null,
 ): Promise<void> {
-  const nameless = await core.env.JOB.getByName(job).onProviderWebhook(attempt);
+  const nameless = await context.env.JOB.getByName(job).onProviderWebhook(attempt);
   if (!nameless || body === null) {
     await body?.cancel();
     return;
   }
   const runId = await runIn(body);
   if (runId !== null) {
-    await core.env.JOB.getByName(job).setProviderRunId(attempt, runId);
+    await context.env.JOB.getByName(job).setProviderRunId(attempt, runId);
   }
 }
 

@@ -2,7 +2,7 @@ import type { JobOptions } from '../../contract/new-job.ts';
 import { MAX_INLINE_TEXT_BYTES, type ClaimRequest } from '../../contract/worker.ts';
 import { assetKey } from '../../storage/r2/keys.ts';
 import { presigner } from '../../storage/r2/presign.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { wantsCatalog } from './catalog.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
@@ -39,17 +39,17 @@ export type ClaimAnswer = {
 
 /** Grants an attempt to one worker, and returns everything the worker needs. */
 export async function claim(
-  core: Core,
+  context: ServiceContext,
   job: string,
   request: ClaimRequest,
 ): Promise<Result<ClaimAnswer, WorkerRefusal>> {
-  const answer = await core.env.JOB.getByName(job).claim(request);
+  const answer = await context.env.JOB.getByName(job).claim(request);
   if ('refused' in answer) {
     return fail(refusal(answer.refused));
   }
   const { account, endpoint, workflow, inputs, options, deadline } = answer.granted;
-  const now = core.clock();
-  const sign = presigner(core.config.s3);
+  const now = context.clock();
+  const sign = presigner(context.config.s3);
   const life_s = (deadline - now + URL_GRACE_MS) / 1000;
   const [signed, prompt_id, catalog_wanted, scope] = await Promise.all([
     Promise.all(
@@ -59,10 +59,10 @@ export async function claim(
       })),
     ),
     promptId(job, request.attempt),
-    wantsCatalog(core, endpoint, request.catalog ?? null),
+    wantsCatalog(context, endpoint, request.catalog ?? null),
     scopeOf(account),
   ]);
-  const { limits } = core.config;
+  const { limits } = context.config;
   return ok({
     job,
     attempt: request.attempt,

@@ -1,6 +1,6 @@
 import type { Status } from '../../contract/job.ts';
 import type { CompleteRequest, WorkerError } from '../../contract/worker.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
 
@@ -9,13 +9,13 @@ import { refusal, type WorkerRefusal } from './access.ts';
  * failure.
  */
 export async function complete(
-  core: Core,
+  context: ServiceContext,
   job: string,
   report: CompleteRequest,
 ): Promise<Result<{ status: Status }, WorkerRefusal>> {
-  const maxOutputs = core.config.limits.max_outputs;
+  const maxOutputs = context.config.limits.max_outputs;
   const tooMany = report.outcome === 'succeeded' && report.outputs.length > maxOutputs;
-  const answer = await core.env.JOB.getByName(job).complete(
+  const answer = await context.env.JOB.getByName(job).complete(
     tooMany ? { ...report, outcome: 'failed', outputs: [], error: tooManyOutputs(maxOutputs) } : report,
   );
   if ('refused' in answer) {

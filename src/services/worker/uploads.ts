@@ -9,7 +9,7 @@ import {
 import { isOutputKey, outputKey } from '../../storage/r2/keys.ts';
 import { presigner } from '../../storage/r2/presign.ts';
 import { beginMultipart, finishMultipart } from '../../storage/r2/multipart.ts';
-import type { Core } from '../context.ts';
+import type { ServiceContext } from '../context.ts';
 import { storedTypeOf } from '../../domain/files/presentation.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 import { refusal, type WorkerRefusal } from './access.ts';
@@ -28,20 +28,20 @@ export type Upload =
 
 /** Returns presigned URLs for the files of an attempt, in the given order. The call may be repeated. */
 export async function uploads(
-  core: Core,
+  context: ServiceContext,
   job: string,
   request: UploadsRequest,
 ): Promise<Result<Upload[], WorkerRefusal>> {
-  const target = await core.env.JOB.getByName(job).uploadTarget(request.attempt, request.claim);
+  const target = await context.env.JOB.getByName(job).uploadTarget(request.attempt, request.claim);
   if ('refused' in target) {
     return fail(refusal(target.refused));
   }
-  const tooLarge = request.files.filter((file) => file.size_bytes > core.config.limits.max_output_bytes);
+  const tooLarge = request.files.filter((file) => file.size_bytes > context.config.limits.max_output_bytes);
   if (tooLarge.length > 0) {
     return fail({ code: 'output_too_large', names: tooLarge.map((file) => file.name) });
   }
-  const sign = presigner(core.config.s3);
-  const life_s = (target.deadline - core.clock() + UPLOAD_GRACE_MS) / 1000;
+  const sign = presigner(context.config.s3);
+  const life_s = (target.deadline - context.clock() + UPLOAD_GRACE_MS) / 1000;
   return ok(
     await Promise.all(
       request.files.map(async ({ name, size_bytes, content_type }): Promise<Upload> => {
@@ -51,7 +51,7 @@ export async function uploads(
           const headers = { 'content-type': type };
           return { name, key, method: 'PUT', url: await sign.put(key, life_s, type), headers };
         }
-        const upload_id = await beginMultipart(core.env.BUCKET, key, type);
+        const upload_id = await beginMultipart(context.env.BUCKET, key, type);
         const numbers = Array.from({ length: uploadUrls(size_bytes) }, (_, index) => index + 1);
         const parts = await Promise.all(
           numbers.map(async (number) => ({ number, url: await sign.part(key, life_s, upload_id, number) })),
@@ -64,17 +64,17 @@ export async function uploads(
 
 /** Completes a multipart upload. The call may be repeated after it has succeeded. */
 export async function finishUpload(
-  core: Core,
+  context: ServiceContext,
   job: string,
   request: FinishRequest,
 ): Promise<Result<null, WorkerRefusal>> {
-  const target = await core.env.JOB.getByName(job).uploadTarget(request.attempt, request.claim);
+  const target = await context.env.JOB.getByName(job).uploadTarget(request.attempt, request.claim);
   if ('refused' in target) {
     return fail(refusal(target.refused));
   }
   if (!isOutputKey(target.account, job, request.attempt, request.key)) {
     return fail({ code: 'output_missing', missing: [request.key] });
   }
-  const done = await finishMultipart(core.env.BUCKET, request.key, request.upload_id, request.parts);
+  const done = await finishMultipart(context.env.BUCKET, request.key, request.upload_id, request.parts);
   return done ? ok(null) : fail({ code: 'output_missing', missing: [request.key] });
 }

@@ -45,9 +45,9 @@ const getAccountLimits = defineRoute({
   operationId: 'getLimits',
   summary: 'Get the limits of an account',
   async handle(c) {
-    const { core, actor } = c.var;
+    const { context, actor } = c.var;
     const account = c.req.param('account');
-    const found = await getLimits(core, actor, account);
+    const found = await getLimits(context, actor, account);
     return found.ok ? c.json(render(account, found.value)) : found;
   },
 });
@@ -60,9 +60,9 @@ const setAccountLimits = defineRoute({
   summary: 'Give an account its own limits (operator)',
   body: jsonBody(ownLimitsSchema, { example: { jobs_in_flight: 50, usd_per_day: 20 } }),
   async handle(c, { body }) {
-    const { core, actor } = c.var;
+    const { context, actor } = c.var;
     const account = c.req.param('account');
-    const set = await setLimits(core, actor, account, body);
+    const set = await setLimits(context, actor, account, body);
     return set.ok ? c.json(render(account, set.value)) : set;
   },
 });

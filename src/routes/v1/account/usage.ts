@@ -92,28 +92,28 @@ const getUsage = defineRoute({
   },
   async handle(c, { query: asked }) {
     const { format, group_by, limit, cursor = null } = asked;
-    const days = daysOf(asked, c.var.core.clock());
+    const days = daysOf(asked, c.var.context.clock());
     if (days === null) {
       const detail = `"from" must not be after "to", and at most ${MAX_DAYS} days before it.`;
       return problem(c, 'invalid_parameter', { detail });
     }
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const csv = format === 'csv' || (format === undefined && /^text\/csv\b/i.test(c.req.header('accept') ?? ''));
     if (group_by === 'job') {
       if (csv) {
         const detail = 'A CSV file has every job of the days. Remove "limit" and "cursor".';
         return cursor === null && c.req.query('limit') === undefined
-          ? csvAnswer(c, days, JOB_COLUMNS, jobCells(usageLines(core, caller, days)))
+          ? csvAnswer(c, days, JOB_COLUMNS, jobCells(usageLines(context, caller, days)))
           : problem(c, 'invalid_parameter', { detail });
       }
-      const page = await usageByJob(core, caller, days, { limit, cursor });
+      const page = await usageByJob(context, caller, days, { limit, cursor });
       if (!page.ok) {
         return page;
       }
       return c.json({ object: 'usage', ...days, group_by: ['job'], ...renderPage(page.value, renderJobLine) });
     }
     const by = (['day', 'key'] as const).filter((each) => group_by.split(',').includes(each));
-    const found = await usageOf(core, caller, { ...days, by });
+    const found = await usageOf(context, caller, { ...days, by });
     const data: Line[] = (found.ok ? found.value : []).map(({ gpu_ms, micro_usd, ...line }) => ({
       ...line,
       billed_seconds: gpu_ms / 1000,

@@ -33,13 +33,13 @@ const create = defineRoute({
     200: jsonResponse('The asset, which was already stored', assetSchema),
   },
   async handle(c) {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const incoming = await incomingFile(c);
     if (!incoming.ok) {
       return incoming;
     }
     const { file, refusal } = incoming.value;
-    const stored = await createAsset(core, caller, file);
+    const stored = await createAsset(context, caller, file);
     if (!stored.ok) {
       const ended = await refusal();
       return ended === null ? stored : fail(ended);
@@ -63,7 +63,7 @@ async function incomingFile(c: V1Context): Promise<Result<Incoming, Problem>> {
     });
   }
   const isForm = /^multipart\/form-data\b/i.test(type);
-  const { max_asset_bytes, max_upload_bytes } = c.var.core.config.limits;
+  const { max_asset_bytes, max_upload_bytes } = c.var.context.config.limits;
   const stated = statedLength(c);
   if (stated > max_asset_bytes + (isForm ? FORM_BYTES : 0)) {
     return fail(tooLarge(max_asset_bytes, max_upload_bytes));

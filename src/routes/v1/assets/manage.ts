@@ -16,7 +16,7 @@ const list = defineRoute({
   query: z.object(pageFields),
   responses: { 200: jsonResponse('A page of assets, newest first', assetPageSchema) },
   async handle(c, { query: { limit, cursor = null } }) {
-    const page = await listAssets(c.var.core, c.var.caller, { limit, cursor });
+    const page = await listAssets(c.var.context, c.var.caller, { limit, cursor });
     return page.ok ? c.json(renderPage(page.value, renderAsset)) : page;
   },
 });
@@ -30,7 +30,7 @@ const get = defineRoute({
   params,
   responses: { 200: jsonResponse('The asset', assetSchema) },
   async handle(c) {
-    const found = await getAsset(c.var.core, c.var.caller, c.req.param('id'));
+    const found = await getAsset(c.var.context, c.var.caller, c.req.param('id'));
     return found.ok ? c.json(renderAsset(found.value)) : found;
   },
 });
@@ -45,7 +45,7 @@ const remove = defineRoute({
   responses: { 204: { description: 'The asset is deleted' } },
   refusals: [409],
   async handle(c) {
-    const deleted = await deleteAsset(c.var.core, c.var.caller, c.req.param('id'));
+    const deleted = await deleteAsset(c.var.context, c.var.caller, c.req.param('id'));
     return deleted.ok ? c.body(null, 204) : deleted;
   },
 });

@@ -28,12 +28,12 @@ const open = defineRoute({
     200: jsonResponse('The upload, which was already open', uploadSchema, { headers: ['Location'] }),
   },
   async handle(c, { body }) {
-    const { core, caller } = c.var;
-    const opened = await openUpload(core, caller, body);
+    const { context, caller } = c.var;
+    const opened = await openUpload(context, caller, body);
     if (!opened.ok) {
       return opened;
     }
-    const upload = render(opened.value.view, core.config.publicUrl);
+    const upload = render(opened.value.view, context.config.publicUrl);
     return c.json(upload, opened.value.created ? 201 : 200, { ...PRIVATE, location: upload.urls.self });
   },
 });
@@ -47,9 +47,9 @@ const get = defineRoute({
   params: idParams,
   responses: { 200: jsonResponse('The upload, with URLs for the missing parts', uploadSchema) },
   async handle(c) {
-    const { core, caller } = c.var;
-    const found = await getUpload(core, caller, c.req.param('id'));
-    return found.ok ? c.json(render(found.value, core.config.publicUrl), 200, PRIVATE) : found;
+    const { context, caller } = c.var;
+    const found = await getUpload(context, caller, c.req.param('id'));
+    return found.ok ? c.json(render(found.value, context.config.publicUrl), 200, PRIVATE) : found;
   },
 });
 
@@ -66,7 +66,7 @@ const complete = defineRoute({
   },
   refusals: [409, 422],
   async handle(c) {
-    const completed = await completeUpload(c.var.core, c.var.caller, c.req.param('id'));
+    const completed = await completeUpload(c.var.context, c.var.caller, c.req.param('id'));
     return completed.ok ? c.json(renderAsset(completed.value.asset), completed.value.created ? 201 : 200) : completed;
   },
 });
@@ -80,7 +80,7 @@ const cancel = defineRoute({
   params: idParams,
   responses: { 204: { description: 'The upload and its parts are deleted' } },
   async handle(c) {
-    const canceled = await cancelUpload(c.var.core, c.var.caller, c.req.param('id'));
+    const canceled = await cancelUpload(c.var.context, c.var.caller, c.req.param('id'));
     return canceled.ok ? c.body(null, 204) : canceled;
   },
 });

@@ -30,8 +30,8 @@ const list = defineRoute({
   query: accountPageQuery,
   responses: { 200: jsonResponse('A page of the audit log, newest first', pageSchema) },
   async handle(c, { query: { limit, cursor = null, account = null } }) {
-    const { core, actor } = c.var;
-    const page = await listAudit(core, actor, { limit, cursor, account });
+    const { context, actor } = c.var;
+    const page = await listAudit(context, actor, { limit, cursor, account });
     return page.ok ? c.json(renderPage(page.value, render)) : page;
   },
 });

@@ -15,8 +15,8 @@ const list = defineRoute({
   summary: 'List the endpoints that the key may use',
   responses: { 200: jsonResponse('All of them, by name', endpointListSchema) },
   async handle(c) {
-    const { core, caller } = c.var;
-    return c.json({ object: 'list', data: (await listEndpoints(core, caller)).map(renderEndpoint) });
+    const { context, caller } = c.var;
+    return c.json({ object: 'list', data: (await listEndpoints(context, caller)).map(renderEndpoint) });
   },
 });
 
@@ -29,8 +29,8 @@ const get = defineRoute({
   params,
   responses: { 200: jsonResponse('The endpoint', endpointSchema) },
   async handle(c) {
-    const { core, caller } = c.var;
-    const found = await getEndpoint(core, caller, c.req.param('name'));
+    const { context, caller } = c.var;
+    const found = await getEndpoint(context, caller, c.req.param('name'));
     return found.ok ? c.json(renderEndpoint(found.value)) : found;
   },
 });
@@ -49,8 +49,8 @@ const debug = defineRoute({
   responses: { 200: jsonResponse('The report, as the worker sent it', z.unknown()) },
   refusals: [504],
   async handle(c, { query: { action, wait } }) {
-    const { core, actor } = c.var;
-    const report = await workerReport(core, actor, c.req.param('name'), action, wait);
+    const { context, actor } = c.var;
+    const report = await workerReport(context, actor, c.req.param('name'), action, wait);
     return report.ok
       ? c.body(JSON.stringify(report.value), 200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
       : report;

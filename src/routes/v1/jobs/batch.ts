@@ -53,11 +53,11 @@ const submitBatchRoute = defineRoute({
     if (!key.ok) {
       return key;
     }
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const submitted = await withJobBody(c, 'batch', async ({ value, files }) => {
       const parsed = envelope.safeParse(value);
       return parsed.success
-        ? ok(await submitBatch(core, caller, { jobs: parsed.data.jobs, files }, key.value, c.var.recheckAuth))
+        ? ok(await submitBatch(context, caller, { jobs: parsed.data.jobs, files }, key.value, c.var.recheckAuth))
         : fail(invalidRequest(issuesOf(parsed.error)));
     });
     if (!submitted.ok) {
@@ -79,7 +79,7 @@ const quotaOf = (outcome: BatchOutcome) => (outcome.ok ? outcome.value.quota : (
 function renderOutcome(c: V1Context, outcome: BatchOutcome): ApiBatchItem {
   if (outcome.ok) {
     const { job, replayed } = outcome.value;
-    return { status: 201, replayed, job: renderJob(job, c.var.core.config.publicUrl) };
+    return { status: 201, replayed, job: renderJob(job, c.var.context.config.publicUrl) };
   }
   const { code, retryAfterS = null, ...rest } = outcome.problem;
   return { status: errorOf(code).status, problem: problemBody(c, code, rest), retry_after: retryAfterS };

@@ -32,12 +32,12 @@ export function withJobBody<T>(
   work: (body: JobBody) => Promise<Result<T, Problem>>,
   see?: (chunk: Uint8Array) => Promise<void>,
 ): Promise<Result<T, Problem>> {
-  const { core, caller } = c.var;
-  const { limits } = core.config;
+  const { context, caller } = c.var;
+  const { limits } = context.config;
   const stated = statedLength(c);
   // Base64 is a third longer than its content.
   const most = stated === 0 ? null : Math.ceil((stated * 3) / 4);
-  return withInlineFiles(core, caller, most, async (files) => {
+  return withInlineFiles(context, caller, most, async (files) => {
     const extractor = new JsonExtractor(kind === 'job' ? [JOB_FILES, RUNPOD_FILES] : [BATCH_FILES], (places, way) =>
       way !== RUNPOD_FILES && isUsed(places, limits) ? files.next() : discarded,
     );

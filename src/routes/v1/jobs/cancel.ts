@@ -24,14 +24,14 @@ const cancel = defineRoute({
     }),
   },
   async handle(c) {
-    const { core, caller } = c.var;
-    const canceled = await cancelJob(core, caller, c.req.param('id'));
+    const { context, caller } = c.var;
+    const canceled = await cancelJob(context, caller, c.req.param('id'));
     if (!canceled.ok) {
       return canceled;
     }
-    const { publicUrl } = core.config;
+    const { publicUrl } = context.config;
     return c.var.hasScope('jobs:read')
-      ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(core, canceled.value, null)))
+      ? c.json(renderJob(canceled.value, publicUrl, await signOutputs(context, canceled.value, null)))
       : c.json(renderJob(redactJob(canceled.value), publicUrl));
   },
 });

@@ -16,8 +16,8 @@ const dryRunRoute = defineRoute({
   body: { kind: 'streamed', content: { 'application/json': { schema: jobRequestSchema, example: SUBMIT } } },
   responses: { 200: jsonResponse('What would run', dryRunSchema) },
   async handle(c) {
-    const { core, caller } = c.var;
-    const result = await withJobBody(c, 'job', (body) => dryRun(core, caller, body));
+    const { context, caller } = c.var;
+    const result = await withJobBody(c, 'job', (body) => dryRun(context, caller, body));
     if (!result.ok) {
       return result;
     }

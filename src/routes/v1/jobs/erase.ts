@@ -13,7 +13,7 @@ const erase = defineRoute({
   responses: { 204: { description: 'The job is erased' } },
   refusals: [409],
   async handle(c) {
-    const erased = await eraseJob(c.var.core, c.var.caller, c.req.param('id'));
+    const erased = await eraseJob(c.var.context, c.var.caller, c.req.param('id'));
     return erased.ok ? c.body(null, 204) : erased;
   },
 });

@@ -28,16 +28,16 @@ const get = defineRoute({
     304: { description: 'The job has not changed', headers: ['ETag', 'Retry-After'] },
   },
   async handle(c, { query: { wait } }) {
-    const { core, caller, readUntil } = c.var;
+    const { context, caller, readUntil } = c.var;
     const id = c.req.param('id');
     const seen = seenTag(c.req.header('if-none-match'));
     // The client has links that will soon expire: that is a change by itself, and there is nothing to wait for.
-    const outdated = seen !== null && seen.links !== null && seen.links !== linksNow(core.clock(), readUntil);
+    const outdated = seen !== null && seen.links !== null && seen.links !== linksNow(context.clock(), readUntil);
     const found =
       wait === 0 || outdated
-        ? await getJob(core, caller, id)
+        ? await getJob(context, caller, id)
         : await waitForJob(
-            core,
+            context,
             caller,
             id,
             seen === null ? { until: 'finished' } : { until: 'changed', after: seen.event },
@@ -48,7 +48,11 @@ const get = defineRoute({
       return found;
     }
     const job = found.value;
-    const tag: Tag = { event: job.last_event, links: linksOf(job, core.clock(), readUntil), progress: perMille(job) };
+    const tag: Tag = {
+      event: job.last_event,
+      links: linksOf(job, context.clock(), readUntil),
+      progress: perMille(job),
+    };
     c.header('etag', writeTag(tag));
     c.header('cache-control', 'private, no-cache');
     if (!isTerminal(job.status)) {
@@ -56,7 +60,7 @@ const get = defineRoute({
     }
     return seen !== null && writeTag(seen) === writeTag(tag)
       ? c.body(null, 304)
-      : c.json(renderJob(job, core.config.publicUrl, await signOutputs(core, job, readUntil)));
+      : c.json(renderJob(job, context.config.publicUrl, await signOutputs(context, job, readUntil)));
   },
 });
 

@@ -15,9 +15,9 @@ const list = defineRoute({
   query: jobListQuery,
   responses: { 200: jsonResponse('A page of jobs, newest first', jobPageSchema) },
   async handle(c, { query: { page, filters } }) {
-    const { core, caller } = c.var;
-    const jobs = await listJobs(core, caller, page, filters);
-    return jobs.ok ? c.json(renderPage(jobs.value, (job) => renderJobSummary(job, core.config.publicUrl))) : jobs;
+    const { context, caller } = c.var;
+    const jobs = await listJobs(context, caller, page, filters);
+    return jobs.ok ? c.json(renderPage(jobs.value, (job) => renderJobSummary(job, context.config.publicUrl))) : jobs;
   },
 });
 

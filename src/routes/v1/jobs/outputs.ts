@@ -32,8 +32,8 @@ const getOutput = defineRoute({
   },
   refusals: [412, 416],
   async handle(c) {
-    const { core, caller } = c.var;
-    const found = await findOutput(core, caller, c.req.param('id'), c.req.param('name'));
+    const { context, caller } = c.var;
+    const found = await findOutput(context, caller, c.req.param('id'), c.req.param('name'));
     if (!found.ok) {
       return found;
     }

@@ -137,15 +137,15 @@ describe('a submit that prefers to wait', () => {
     const { account, call } = await newClient();
     const job = await submitted(call);
     const leaving = new AbortController();
-    const core = { env, config: requireConfig(env), clock: systemClock, newId, newSeed: randomSeed };
+    const context = { env, config: requireConfig(env), clock: systemClock, newId, newSeed: randomSeed };
     const caller = { account, key: 'k', environment: 'test', endpoints: null, templates: null, nodes: null } as const;
-    const waiting = waitForJob(core, caller, job.id, { until: 'finished' }, 60, leaving.signal);
+    const waiting = waitForJob(context, caller, job.id, { until: 'finished' }, 60, leaving.signal);
     await watched(job.id, 1);
     leaving.abort();
     expect(await waiting).toMatchObject({ ok: true, value: { status: 'queued' } });
     await watched(job.id, 0);
     // One who has left before the waiting began does not wait either.
-    expect(await waitForJob(core, caller, job.id, { until: 'finished' }, 60, leaving.signal)).toMatchObject({
+    expect(await waitForJob(context, caller, job.id, { until: 'finished' }, 60, leaving.signal)).toMatchObject({
       ok: true,
     });
     await watched(job.id, 0);

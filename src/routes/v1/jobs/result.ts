@@ -24,17 +24,17 @@ const getResult = defineRoute({
   },
   refusals: [410],
   async handle(c, { query }) {
-    const { core, caller } = c.var;
-    const found = await jobResult(core, caller, c.req.param('id'), query.wait, c.req.raw.signal);
+    const { context, caller } = c.var;
+    const found = await jobResult(context, caller, c.req.param('id'), query.wait, c.req.raw.signal);
     c.header('cache-control', 'private, no-cache');
     if (!found.ok) {
       return found;
     }
     const { kind, job } = found.value;
     if (kind === 'ready') {
-      return c.json(renderResult(job, core.config.publicUrl, await signOutputs(core, job, c.var.readUntil)));
+      return c.json(renderResult(job, context.config.publicUrl, await signOutputs(context, job, c.var.readUntil)));
     }
-    const pending = renderPending(job, core.config.publicUrl);
+    const pending = renderPending(job, context.config.publicUrl);
     return c.json(pending, 202, { 'retry-after': String(POLL_INTERVAL_S), location: pending.urls.self });
   },
 });

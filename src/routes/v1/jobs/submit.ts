@@ -39,14 +39,14 @@ const submit = defineRoute({
     if (!key.ok) {
       return key;
     }
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const fingerprint = key.value === null ? undefined : new Fingerprint(c, key.value);
     const submitted = await withJobBody(
       c,
       'job',
       async (body) => {
         const idempotency = (await fingerprint?.idempotency()) ?? null;
-        return submitJob(core, caller, body, { idempotency, isStillAuthorized: c.var.recheckAuth });
+        return submitJob(context, caller, body, { idempotency, isStillAuthorized: c.var.recheckAuth });
       },
       fingerprint && ((chunk) => fingerprint.add(chunk)),
     );
@@ -56,14 +56,14 @@ const submit = defineRoute({
     const { job: accepted, replayed, quota } = submitted.value;
     c.set('quota', quota ?? undefined);
     const wait = c.var.hasScope('jobs:read') ? preferredWait(c.req.header('prefer')) : null;
-    const begun = core.clock();
-    const waited = wait === null ? accepted : await waitAfterSubmit(core, caller, accepted, wait, c.req.raw.signal);
+    const begun = context.clock();
+    const waited = wait === null ? accepted : await waitAfterSubmit(context, caller, accepted, wait, c.req.raw.signal);
     // A key that was revoked meanwhile learns that its job was accepted, as it would have without the wait, and nothing
     // since.
-    const view = core.clock() - begun < LONG_MS || (await c.var.isStillAuthorized('jobs:read')) ? waited : accepted;
+    const view = context.clock() - begun < LONG_MS || (await c.var.isStillAuthorized('jobs:read')) ? waited : accepted;
     // The plain response is the same in every replay; a response after a wait is a read like any other.
-    const links = wait === null ? undefined : await signOutputs(core, view, null);
-    const job = renderJob(view, core.config.publicUrl, links);
+    const links = wait === null ? undefined : await signOutputs(context, view, null);
+    const job = renderJob(view, context.config.publicUrl, links);
     return c.json(job, 201, {
       location: job.urls.self,
       ...(wait === null ? {} : { 'preference-applied': `wait=${wait}` }),

@@ -29,14 +29,14 @@ const createToken = defineRoute({
   body: jsonBody(readTokenRequestSchema, { optional: true, example: { expires_in: 600 } }),
   responses: { 201: jsonResponse('The token', readTokenSchema, { example: READ_TOKEN }) },
   async handle(c, { body }) {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const job = c.req.param('id');
-    const created = await createReadToken(core, caller, c.var.secret, job, body);
+    const created = await createReadToken(context, caller, c.var.secret, job, body);
     if (!created.ok) {
       return created;
     }
     const { token, expires_at } = created.value;
-    const self = `${core.config.publicUrl}/v1/jobs/${job}`;
+    const self = `${context.config.publicUrl}/v1/jobs/${job}`;
     const response: z.infer<typeof readTokenSchema> = {
       object: 'read_token',
       token,

@@ -30,14 +30,14 @@ const watchEvents = defineRoute({
     204: { description: 'The job has finished, and the client has all its events' },
   },
   async handle(c) {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const id = c.req.param('id');
     const given = positionOf(c);
     if (given !== undefined && !EVENT_NUMBER.test(given)) {
       return problem(c, 'invalid_cursor', { detail: '"Last-Event-ID" and "after" must be the number of an event.' });
     }
-    const watched = await watch(core, caller, id, given === undefined ? null : Number(given));
-    const { publicUrl } = core.config;
+    const watched = await watch(context, caller, id, given === undefined ? null : Number(given));
+    const { publicUrl } = context.config;
     if (watched.ok) {
       const render = (frame: WatchFrame): unknown => renderFrame(frame, id, publicUrl);
       return watched.value === null
@@ -48,7 +48,7 @@ const watchEvents = defineRoute({
       return watched;
     }
     return resumes(c)
-      ? retryLater(c, core.newSeed)
+      ? retryLater(c, context.newSeed)
       : problem(c, 'too_many_watchers', {
           detail: watched.problem.detail,
           poll: `${publicUrl}/v1/jobs/${id}?wait=${MAX_WAIT_S}`,

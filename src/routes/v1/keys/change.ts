@@ -17,8 +17,8 @@ const update = defineRoute({
   }),
   responses: { 200: jsonResponse('The key', keySchema) },
   async handle(c, { body }) {
-    const { core, actor } = c.var;
-    const changed = await updateKey(core, actor, c.req.param('id'), body);
+    const { context, actor } = c.var;
+    const changed = await updateKey(context, actor, c.req.param('id'), body);
     return changed.ok ? c.json(renderKey(changed.value)) : changed;
   },
 });
@@ -33,8 +33,8 @@ const rotate = defineRoute({
   body: jsonBody(rotationSchema, { optional: true, example: { grace: 3600 } }),
   responses: { 200: jsonResponse('The key and its new secret, shown once', keyWithSecretSchema) },
   async handle(c, { body }) {
-    const { core, actor } = c.var;
-    const rotated = await rotateKey(core, actor, c.req.param('id'), body);
+    const { context, actor } = c.var;
+    const rotated = await rotateKey(context, actor, c.req.param('id'), body);
     if (!rotated.ok) {
       return rotated;
     }

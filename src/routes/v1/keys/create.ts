@@ -18,15 +18,15 @@ const create = defineRoute({
     201: jsonResponse('The key and its secret, shown once', keyWithSecretSchema, { headers: ['Location'] }),
   },
   async handle(c, { body }) {
-    const { core, actor } = c.var;
-    const created = await createKey(core, actor, body);
+    const { context, actor } = c.var;
+    const created = await createKey(context, actor, body);
     if (!created.ok) {
       return created;
     }
     const { key, secret } = created.value;
     return c.json({ ...renderKey(key), key: secret }, 201, {
       'cache-control': 'no-store',
-      location: `${core.config.publicUrl}/v1/keys/${key.id}`,
+      location: `${context.config.publicUrl}/v1/keys/${key.id}`,
     });
   },
 });

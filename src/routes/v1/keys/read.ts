@@ -13,8 +13,8 @@ const list = defineRoute({
   query: accountPageQuery,
   responses: { 200: jsonResponse('A page of keys, newest first, revoked keys included', keyPageSchema) },
   async handle(c, { query: { limit, cursor = null, account = null } }) {
-    const { core, actor } = c.var;
-    const page = await listKeys(core, actor, { limit, cursor, account });
+    const { context, actor } = c.var;
+    const page = await listKeys(context, actor, { limit, cursor, account });
     return page.ok ? c.json(renderPage(page.value, renderKey)) : page;
   },
 });
@@ -28,8 +28,8 @@ const get = defineRoute({
   params: idParams,
   responses: { 200: jsonResponse('The key without its secret', keySchema) },
   async handle(c) {
-    const { core, actor } = c.var;
-    const found = await getKey(core, actor, c.req.param('id'));
+    const { context, actor } = c.var;
+    const found = await getKey(context, actor, c.req.param('id'));
     return found.ok ? c.json(renderKey(found.value)) : found;
   },
 });

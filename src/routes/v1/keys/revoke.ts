@@ -17,7 +17,7 @@ const revokeFound = defineRoute({
   }),
   responses: { 204: { description: 'No key has this secret any more' } },
   async handle(c, { body }) {
-    const revoked = await revokeBySecret(c.var.core, body, c.var.requestId);
+    const revoked = await revokeBySecret(c.var.context, body, c.var.requestId);
     return revoked.ok ? c.body(null, 204) : revoked;
   },
 });
@@ -31,8 +31,8 @@ const revoke = defineRoute({
   params: idParams,
   responses: { 200: jsonResponse('The key, revoked', keySchema) },
   async handle(c) {
-    const { core, actor } = c.var;
-    const revoked = await revokeKey(core, actor, c.req.param('id'));
+    const { context, actor } = c.var;
+    const revoked = await revokeKey(context, actor, c.req.param('id'));
     return revoked.ok ? c.json(renderKey(revoked.value)) : revoked;
   },
 });

@@ -15,8 +15,8 @@ const update = defineRoute({
   body: jsonBody(webhookChangeSchema, { example: { enabled: false } }),
   responses: { 200: jsonResponse('The webhook', webhookSchema) },
   async handle(c, { body }) {
-    const { core, caller } = c.var;
-    const changed = await updateWebhook(core, caller, c.req.param('id'), body);
+    const { context, caller } = c.var;
+    const changed = await updateWebhook(context, caller, c.req.param('id'), body);
     return changed.ok ? c.json(renderWebhook(changed.value)) : changed;
   },
 });
@@ -31,8 +31,8 @@ const rotate = defineRoute({
   body: jsonBody(rotationSchema, { optional: true, example: { overlap: 3600 } }),
   responses: { 200: jsonResponse('The webhook and its new secret, shown once', webhookWithSecretSchema) },
   async handle(c, { body }) {
-    const { core, caller } = c.var;
-    const rotated = await rotateSecret(core, caller, c.req.param('id'), body);
+    const { context, caller } = c.var;
+    const rotated = await rotateSecret(context, caller, c.req.param('id'), body);
     if (!rotated.ok) {
       return rotated;
     }
@@ -50,8 +50,8 @@ const remove = defineRoute({
   params: idParams,
   responses: { 204: { description: 'The webhook is deleted' } },
   async handle(c) {
-    const { core, caller } = c.var;
-    const removed = await removeWebhook(core, caller, c.req.param('id'));
+    const { context, caller } = c.var;
+    const removed = await removeWebhook(context, caller, c.req.param('id'));
     return removed.ok ? c.body(null, 204) : removed;
   },
 });

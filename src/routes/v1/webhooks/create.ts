@@ -17,15 +17,15 @@ const create = defineRoute({
     201: jsonResponse('The webhook and its secret, shown once', webhookWithSecretSchema, { headers: ['Location'] }),
   },
   async handle(c, { body }) {
-    const { core, caller } = c.var;
-    const created = await createWebhook(core, caller, body);
+    const { context, caller } = c.var;
+    const created = await createWebhook(context, caller, body);
     if (!created.ok) {
       return created;
     }
     const { webhook, secret } = created.value;
     return c.json({ ...renderWebhook(webhook), secret }, 201, {
       'cache-control': 'no-store',
-      location: `${core.config.publicUrl}/v1/webhooks/${webhook.id}`,
+      location: `${context.config.publicUrl}/v1/webhooks/${webhook.id}`,
     });
   },
 });

@@ -26,8 +26,8 @@ const list = defineRoute({
   query: z.object({ ...pageFields, status: z.enum(DELIVERY_STATUSES).optional() }),
   responses: { 200: jsonResponse('A page of deliveries, newest first', deliveryPageSchema) },
   async handle(c, { query: { limit, cursor = null, status = null } }) {
-    const { core, caller } = c.var;
-    const page = await listDeliveries(core, caller, c.req.param('id'), { limit, cursor, status });
+    const { context, caller } = c.var;
+    const page = await listDeliveries(context, caller, c.req.param('id'), { limit, cursor, status });
     return page.ok ? c.json(renderPage(page.value, renderDeliverySummary)) : page;
   },
 });
@@ -41,9 +41,9 @@ const get = defineRoute({
   params: deliveryParams,
   responses: { 200: jsonResponse('The delivery', deliverySchema) },
   async handle(c) {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const { id, delivery } = c.req.param();
-    const found = await getDelivery(core, caller, id, delivery);
+    const found = await getDelivery(context, caller, id, delivery);
     return found.ok ? c.json(renderDelivery(found.value)) : found;
   },
 });
@@ -58,8 +58,8 @@ const ping = defineRoute({
   responses: { 202: jsonResponse('The delivery; the log has its outcome', deliverySchema) },
   refusals: [422],
   async handle(c) {
-    const { core, caller } = c.var;
-    const sent = await pingWebhook(core, caller, c.req.param('id'));
+    const { context, caller } = c.var;
+    const sent = await pingWebhook(context, caller, c.req.param('id'));
     return sent.ok ? c.json(renderDelivery(sent.value), 202) : sent;
   },
 });
@@ -74,9 +74,9 @@ const redeliverOne = defineRoute({
   responses: { 202: jsonResponse('The delivery', deliverySchema) },
   refusals: [422],
   async handle(c) {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     const { id, delivery } = c.req.param();
-    const sent = await redeliver(core, caller, id, delivery);
+    const sent = await redeliver(context, caller, id, delivery);
     return sent.ok ? c.json(renderDelivery(sent.value), 202) : sent;
   },
 });
@@ -91,8 +91,8 @@ const redeliverMany = defineRoute({
   body: jsonBody(redeliverySchema, { example: { since: '2026-11-20T00:00:00Z', status: 'failed' } }),
   responses: { 202: jsonResponse('The number of deliveries that are sent again', redeliveredSchema) },
   async handle(c, { body }) {
-    const { core, caller } = c.var;
-    const sent = await redeliverRange(core, caller, c.req.param('id'), body);
+    const { context, caller } = c.var;
+    const sent = await redeliverRange(context, caller, c.req.param('id'), body);
     return sent.ok ? c.json({ redelivered: sent.value }, 202) : sent;
   },
 });

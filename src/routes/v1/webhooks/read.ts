@@ -13,9 +13,9 @@ const list = defineRoute({
   summary: 'List webhooks',
   responses: { 200: jsonResponse('All webhooks of the account, newest first', webhookPageSchema) },
   async handle(c) {
-    const { core, caller } = c.var;
+    const { context, caller } = c.var;
     // `MAX_WEBHOOKS` fit into one page; the form is that of every list.
-    return c.json(renderPage({ items: await listWebhooks(core, caller), next_cursor: null }, renderWebhook));
+    return c.json(renderPage({ items: await listWebhooks(context, caller), next_cursor: null }, renderWebhook));
   },
 });
 
@@ -28,8 +28,8 @@ const get = defineRoute({
   params: idParams,
   responses: { 200: jsonResponse('The webhook', webhookSchema) },
   async handle(c) {
-    const { core, caller } = c.var;
-    const found = await getWebhook(core, caller, c.req.param('id'));
+    const { context, caller } = c.var;
+    const found = await getWebhook(context, caller, c.req.param('id'));
     return found.ok ? c.json(renderWebhook(found.value)) : found;
   },
 });

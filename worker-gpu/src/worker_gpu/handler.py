@@ -30,7 +30,7 @@ from worker_gpu.wire.contract import Receipt, Ticket
 
 
 class Handler:
-    """What the SDK calls with each job. The workplace is opened with the first, in the SDK's own event loop."""
+    """What the SDK calls with each job. The worker context is opened with the first job, in the SDK's event loop."""
 
     def __init__(self, ready: Ready) -> None:
         self._ready = ready
@@ -40,19 +40,19 @@ class Handler:
         self._context: WorkerContext | None = None
         self._opening_early: asyncio.Task[WorkerContext] | None = None
 
-    async def __call__(self, job: "dict[str, Any]", tell: SendProgress) -> JsonObject:
+    async def __call__(self, job: "dict[str, Any]", send: SendProgress) -> JsonObject:
         """Do what `job["input"]` asks: the action it names, the graph it holds, or the ticket it is. Gives the answer
         or the receipt. Never raises but for cancellation."""
         # The SDK writes JSON in UTF-8 and loses an answer that has no such form.
-        return well_formed_object(await self._answer(job, lambda told: tell(well_formed_object(told))))
+        return well_formed_object(await self._answer(job, lambda update: send(well_formed_object(update))))
 
-    async def _answer(self, job: "dict[str, Any]", tell: SendProgress) -> JsonObject:
+    async def _answer(self, job: "dict[str, Any]", send: SendProgress) -> JsonObject:
         given: Json = job.get("input")
         action = named_action(given)
         if action is not None:
             return await self._act(action, maybe_object(given))
         if is_direct(given):
-            return await run_direct(await self._open_context(), str(job.get("id")), given, tell)
+            return await run_direct(await self._open_context(), str(job.get("id")), given, send)
         try:
             ticket = Ticket.parse(given, self._ready.settings.gateway_origin)
         except ShapeError as error:
@@ -62,12 +62,12 @@ class Handler:
         return (await run_job(await self._open_context(), ticket)).to_wire()
 
     def open_early(self) -> None:
-        """Open the workplace before there is a job: the background models begin, the socket to ComfyUI stands."""
+        """Open the worker context before the first job: start background models, connect the socket to ComfyUI."""
         if self._opening_early is None:
             self._opening_early = asyncio.get_running_loop().create_task(self._open_context())
 
     async def close(self) -> None:
-        """Leave the workplace."""
+        """Close the worker context."""
         await self._open.aclose()
 
     async def _act(self, action: str, asked: JsonObject) -> JsonObject:
@@ -97,7 +97,7 @@ def make_handle(handler: Handler, log: Log) -> "Callable[[dict[str, Any]], Await
     """The function that the SDK calls with each job, where progress goes into the job's status."""
 
     async def handle(job: "dict[str, Any]") -> JsonObject:
-        progress = StatusReporter(lambda told: _post(job, told), log)
+        progress = StatusReporter(lambda update: _post(job, update), log)
         try:
             return await handler(job, progress.update)
         finally:
@@ -114,7 +114,7 @@ def serve(ready: Ready) -> None:
 
     async def stream(job: "dict[str, Any]") -> AsyncGenerator[JsonObject]:
         limit = response_limit(str(job.get("id")), ready.settings.direct.max_answer_bytes)
-        async for chunk in stream_job(lambda tell: handler(job, tell), limit, time.monotonic):
+        async for chunk in stream_job(lambda send: handler(job, send), limit, time.monotonic):
             yield chunk
 
     def one_at_a_time(_current: int) -> int:
@@ -129,9 +129,9 @@ def serve(ready: Ready) -> None:
     )
 
 
-async def _post(job: "dict[str, Any]", told: JsonObject) -> None:
+async def _post(job: "dict[str, Any]", update: JsonObject) -> None:
     """One progress message, as the SDK's `progress_update` sends it. Its faults are the SDK's to log."""
     if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
-        return  # local mode: nobody listens
+        return  # local mode: there is no place to post to
     async with AsyncClientSession() as session:  # pyright: ignore[reportUnknownVariableType] -- untyped
-        await send_result(session, {"status": "IN_PROGRESS", "output": told}, job)
+        await send_result(session, {"status": "IN_PROGRESS", "output": update}, job)

@@ -1,4 +1,4 @@
-"""How long the worker waits for what, in seconds. One value per rule; tests shorten them, nothing else changes them."""
+"""Every timeout and interval of the worker, in seconds. Tests shorten them; nothing else changes them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Timeouts:
     comfy_connect_s: float = 2.0
     """Wait for the socket before a prompt is posted without it; history still decides the end."""
     states_gap_s: float = 0.1
-    """Between readings of ComfyUI's node states, of which each holds all nodes: more often than progress is told."""
+    """Between readings of ComfyUI's node states, of which each holds all nodes: more often than progress is sent."""
     poll_quiet_s: float = 5.0
     """After this long without a message of the prompt, look at the history (reference/comfyui.md section 4)."""
     poll_first_s: float = 0.1
@@ -45,9 +45,9 @@ class Timeouts:
     unreachable_s: float = 60.0
     """ComfyUI that does not answer for this long is given up: loading a model can block it for tens of seconds."""
     refused_s: float = 5.0
-    """The same where it refuses connections: its process is gone, and the prompt with it, whoever restarts it."""
+    """The same where it refuses connections: its process is gone, and the prompt with it."""
     cancel_s: float = 1.0
-    """A stopped prompt must be gone after this; else ComfyUI is killed, and started anew once the stop is reported."""
+    """A stopped prompt must be gone after this; else ComfyUI is killed, and restarted once the stop is reported."""
     cancel_poll_s: float = 0.05
     """Between looks at the queue while canceling."""
     free_s: float = 0.5

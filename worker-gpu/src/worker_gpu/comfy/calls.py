@@ -1,4 +1,4 @@
-"""Single calls to ComfyUI, and what it means when one is not answered."""
+"""Single HTTP calls to ComfyUI, and the errors of a call without a response."""
 
 import asyncio
 import errno
@@ -34,7 +34,7 @@ class Calls:
     async def answer(
         self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
     ) -> tuple[int, Json]:
-        """As `ask`; an error of ComfyUI's own is no answer. Raises `ComfyUnreachable`."""
+        """As `ask`; a 5xx of ComfyUI raises. Raises `ComfyUnreachable`."""
         status, answer = await self.ask(method, path, body, limit)
         if status >= 500:
             raise ComfyUnreachable(f"{path.split('?')[0]} answered {status}")

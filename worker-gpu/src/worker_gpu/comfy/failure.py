@@ -6,7 +6,7 @@ from worker_gpu.errors import Code, JobError, NodeRef
 from worker_gpu.json_readers import Json, JsonObject, maybe_list, maybe_object, maybe_text
 from worker_gpu.redaction import public_text
 
-MAX_NODES_TOLD = 20
+MAX_NODES_SHOWN = 20
 MAX_ERRORS_PER_NODE = 5
 MAX_DETAIL_CHARS = 300
 
@@ -18,14 +18,14 @@ def refused(body: JsonObject) -> JobError:
     """A 400 to `/prompt`, or a 200 whose `node_errors` say that some outputs would be left out."""
     nodes = maybe_object(body.get("node_errors"))
     top = maybe_object(body.get("error"))
-    told = {node_id: _node_errors(nodes[node_id]) for node_id in list(nodes)[:MAX_NODES_TOLD]}
-    details: JsonObject = {"type": maybe_text(top.get("type")) or "node_errors", "node_errors": dict(told)}
-    if len(nodes) > len(told):
-        details["nodes_left_out"] = len(nodes) - len(told)
+    shown = {node_id: _node_errors(nodes[node_id]) for node_id in list(nodes)[:MAX_NODES_SHOWN]}
+    details: JsonObject = {"type": maybe_text(top.get("type")) or "node_errors", "node_errors": dict(shown)}
+    if len(nodes) > len(shown):
+        details["nodes_left_out"] = len(nodes) - len(shown)
     missing = _missing_models(nodes)
     if not missing:
         return JobError("invalid_workflow", _refusal_message(top, nodes), node=_only_node(top, nodes), details=details)
-    named: list[Json] = [public_text(name, MAX_DETAIL_CHARS) for name in missing[:MAX_NODES_TOLD]]
+    named: list[Json] = [public_text(name, MAX_DETAIL_CHARS) for name in missing[:MAX_NODES_SHOWN]]
     details["models"] = named
     return JobError("model_missing", _lacks(missing), node=_only_node(top, nodes), details=details)
 
@@ -109,15 +109,15 @@ def _node_errors(node: Json) -> JsonObject:
     fields = maybe_object(node)
     errors: list[Json] = []
     for error in map(maybe_object, maybe_list(fields.get("errors"))[:MAX_ERRORS_PER_NODE]):
-        told: JsonObject = {
+        shown: JsonObject = {
             "type": maybe_text(error.get("type")) or "",
             "message": public_text(maybe_text(error.get("message")) or "", MAX_DETAIL_CHARS),
             "details": public_text(maybe_text(error.get("details")) or "", MAX_DETAIL_CHARS),
         }
         name = maybe_text(maybe_object(error.get("extra_info")).get("input_name"))
         if name is not None:
-            told["input_name"] = public_text(name, MAX_DETAIL_CHARS)
-        errors.append(told)
+            shown["input_name"] = public_text(name, MAX_DETAIL_CHARS)
+        errors.append(shown)
     return {"class_type": maybe_text(fields.get("class_type")) or "", "errors": errors}
 
 

@@ -1,4 +1,4 @@
-"""What a look at ComfyUI over HTTP shows of a prompt: the truth about its end, whatever the socket said or missed."""
+"""What ComfyUI says over HTTP of a prompt. It decides the end of a prompt whose messages may be incomplete."""
 
 from dataclasses import dataclass
 from typing import TypeAlias

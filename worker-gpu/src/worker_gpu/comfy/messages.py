@@ -116,7 +116,8 @@ class FilesWritten:
 
 @dataclass(frozen=True)
 class Ending:
-    """`execution_success`, `execution_error`, `execution_interrupted`: the end is near; history decides what it was."""
+    """`execution_success`, `execution_error`, `execution_interrupted`: the run has ended. Of a failure
+    the history has the details."""
 
     prompt_id: str
     kind: Literal["success", "error", "interrupted"]

@@ -75,7 +75,7 @@ class ProgressBook:
         self._changed: dict[str, NodeState] = {}
         self._current: str | None = None
         self._highest = 0.0
-        self._told: float | None = None
+        self._last_value: float | None = None
 
     @property
     def current(self) -> str | None:
@@ -117,9 +117,9 @@ class ProgressBook:
         total = len(self._classes)
         fractions = self._done + sum(state.fraction for state in self._running.values())
         value = max(self._highest, min(1.0, fractions / total) if total else 1.0)
-        if not self._changed and value == self._told:
+        if not self._changed and value == self._last_value:
             return None
-        self._highest = self._told = value
+        self._highest = self._last_value = value
         changed, self._changed = self._changed, {}
         current = self._states.get(self._current) if self._current is not None else None
         stepping = current if current is not None and current.max > 1 else None

@@ -26,7 +26,7 @@ class Engine(Protocol):
         ...
 
     async def kill(self) -> bool:
-        """End the child, whatever it does; False where there is no child."""
+        """Kill the child. Returns False without a child."""
         ...
 
 
@@ -97,7 +97,7 @@ class Executor:
 
     async def stop(self, prompt_id: str, submitting: "asyncio.Task[object] | None" = None) -> bool:
         """Take the prompt off ComfyUI, once `submitting` has ended, and wait until it is gone. A ComfyUI of ours that
-        does not let go of it within `cancel_s`, or does not answer in that time, is killed. False when it may still
+        does not stop it within `cancel_s`, or does not answer in that time, is killed. False when it may still
         run."""
         asked = False
         try:
@@ -125,7 +125,7 @@ class Executor:
         return False if asked else await self._ask_late(prompt_id, submitting)
 
     async def _ask_late(self, prompt_id: str, submitting: "asyncio.Task[object] | None") -> bool:
-        """Somebody else's ComfyUI that did not answer in time, and which nobody can kill: it is worth a longer wait."""
+        """Cancel at an external ComfyUI that did not answer in time: it cannot be killed, so wait longer."""
         if submitting is not None:
             await asyncio.wait({submitting}, timeout=self._timeouts.comfy_call_s)
         try:

@@ -1,4 +1,4 @@
-"""Follows one prompt to its end: reads the socket, polls the history, and gives up a ComfyUI that is gone or stuck.
+"""Follows one prompt to its end: reads the socket, polls the history, and notices a ComfyUI that is gone or stuck.
 
 The rules are in comfy/prompt_state.py, which is pure; here are the clock and the I/O around them.
 """
@@ -177,8 +177,8 @@ class PromptFollower:
         self._next_poll = now + self._timeouts.poll_max_s
 
     def _unanswering(self, error: ComfyUnreachable) -> JobError:
-        """A node may hold Python's interpreter: its process takes calls and answers none, and the start of the graph is
-        never told."""
+        """A node may hold the GIL: then the process accepts calls but answers none, and no message says that the graph
+        started."""
         if not error.undecided or (self._run.queued and not self._at_once):
             return JobError("comfyui_unavailable", "ComfyUI no longer answers.")
         last = self._run.current
@@ -186,7 +186,7 @@ class PromptFollower:
         return self._hung(f"ComfyUI stopped answering while it ran the graph: a node is stuck.{known}", None)
 
     def _hung(self, text: str, node: NodeRef | None) -> JobError:
-        """The graph's own failure: it would hang the next ComfyUI too, on a GPU that nobody pays for."""
+        """A failure of the graph itself: a retry would hang the next ComfyUI too, in time that is not billed."""
         return JobError("execution_error", text, node=node, comfy_lost=True)
 
     def _take(self, events: list[PromptEvent]) -> None:
@@ -205,7 +205,7 @@ class PromptFollower:
                     self._ended = event
 
     def _poll_soon(self, now: float) -> None:
-        """The end is announced before the history has it: look again and again, less and less often."""
+        """The end is announced before the history has it: poll again, with growing gaps."""
         self._next_poll = now + self._poll_gap
         self._poll_gap = min(self._timeouts.poll_max_s, self._poll_gap * 2)
 

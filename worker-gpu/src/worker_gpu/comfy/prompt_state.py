@@ -1,7 +1,8 @@
-"""One prompt's state machine. Socket messages and looks at the history go in, happenings come out; no I/O, no clock.
+"""The state machine of one prompt: socket messages and history polls go in, events come out. No I/O, no clock.
 
-The messages of a prompt tell its whole run, success included, as long as none was missed. A socket that broke can
-have missed some and never repeats them: then the history decides the end, as it does for every failure.
+As long as no message was missed, the messages of a prompt describe its whole run, success included. A socket that
+broke may have missed some, and ComfyUI never sends them again: then the history decides the end, as it does for every
+failure.
 """
 
 from collections.abc import Mapping
@@ -27,9 +28,9 @@ from worker_gpu.errors import JobError, NodeRef
 from worker_gpu.json_readers import JsonObject
 
 POLLS_BEFORE_LOST = 2
-"""A prompt that two looks in a row find nowhere is lost: ComfyUI was restarted or its queue cleared."""
+"""A prompt that this many polls in a row do not find is lost: ComfyUI was restarted, or its queue was cleared."""
 POLLS_BEFORE_UNREADABLE = 5
-"""A history that so many looks in a row, each later than the one before, find broken stays so."""
+"""After this many unreadable polls in a row the history counts as broken."""
 
 UNREADABLE = "ComfyUI cannot tell what the graph gave: most likely a node listed an output that is no JSON."
 
@@ -215,7 +216,8 @@ class PromptState:
     def _concerns_us(self, message: Message | PreviewFrame) -> bool:
         if message.prompt_id is not None:
             return message.prompt_id == self._prompt_id
-        # Sent again on reconnect without an id, and old previews: they mean whatever runs, which is ours once it began.
+        # Messages sent again on reconnect, and old previews, have no id: they belong to the prompt that runs, which is
+        # ours once it began.
         return self._phase == "running"
 
     def _executing(self, message: Executing) -> list[PromptEvent]:
@@ -236,7 +238,7 @@ class PromptState:
     def _executed(self, message: Executed) -> NodeOutput:
         node = self._graph_node(message.node, message.display_node)
         if message.node in self._listed:
-            # It listed something before and went on: what it wrote then may have changed.
+            # It listed outputs before and went on running, so an earlier file may have changed.
             self._listed_last.discard(node)
         else:
             self._listed_last.add(node)
@@ -246,11 +248,11 @@ class PromptState:
 
     def _end_of_messages(self) -> list[PromptEvent]:
         """ComfyUI sends nothing more of the prompt, and its history has the run."""
-        told_all = self._succeeded_by_message and self._began_ms is not None and not self._missed
-        if not told_all or (self._reports_files and self._written is None):
+        is_complete = self._succeeded_by_message and self._began_ms is not None and not self._missed
+        if not is_complete or (self._reports_files and self._written is None):
             return [PollNow(written=True)]
-        told = Succeeded(self._listed, self._shown_as, self._written or (), self._began_ms)
-        return self._succeeded(told, frozenset(self._listed_last))
+        complete = Succeeded(self._listed, self._shown_as, self._written or (), self._began_ms)
+        return self._succeeded(complete, frozenset(self._listed_last))
 
     def _step(self, message: Step) -> None:
         node = message.node or self._book.current
@@ -264,7 +266,7 @@ class PromptState:
                 self._book.run(self._graph_node(state.node, state.display_node))
 
     def _graph_node(self, node: str, shown_as: str) -> str:
-        """Nodes made by expansion carry ids the client never saw; they are told by the node they stand for."""
+        """Nodes made by expansion carry ids the client never saw; they are reported as the node they stand for."""
         return node if node in self._classes else shown_as
 
     def _succeeded(self, status: Succeeded, listed_last: frozenset[str] = frozenset()) -> list[PromptEvent]:

@@ -1,4 +1,4 @@
-"""Why a job is stopped before its end, said once: the first reason counts."""
+"""Why a job is stopped before its end. The first reason counts."""
 
 import asyncio
 from typing import Literal
@@ -11,7 +11,7 @@ StopReason = Literal["client", "deadline", "superseded", "job_over", "provider"]
 
 
 class StopSignal:
-    """Set once by whoever stops the job; waited for by the runner."""
+    """The first reason to stop the job. The runner waits for it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

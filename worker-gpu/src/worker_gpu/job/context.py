@@ -67,7 +67,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobContext:
-    """One job. `deadline` is on the worker's clock. `previews` is None where nobody wants previews. `folders` are the
+    """One job. `deadline` is on the worker's clock. `previews` is None if the job has no previews. `folders` are the
     job's own folders; None with a ComfyUI that the worker did not start."""
 
     worker: WorkerContext

@@ -138,7 +138,7 @@ class JobFolders:
         return None
 
     def request(self) -> JsonObject:
-        """What the package inside ComfyUI is told of the job (docs/reference/worker.md)."""
+        """What the package inside ComfyUI gets with the prompt (docs/reference/worker.md)."""
         digests: dict[str, Json] = dict(self._digests)
         folders: JsonObject = {name: str(self._root / name) for name in NAMES}
         return {"scope": self._scope, "folders": folders, "inputs": digests}

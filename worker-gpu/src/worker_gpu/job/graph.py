@@ -20,7 +20,7 @@ CONCATENATE = "StringConcatenate"
 
 
 def job_folder(job: str, attempt: int) -> str:
-    """Name of what is this attempt's own: its spool, and its folder in the output folder of somebody else's ComfyUI."""
+    """The name of the attempt's spool, and of its folder in the output folder of somebody else's ComfyUI."""
     return f"{job}.{attempt}"
 
 

@@ -1,4 +1,4 @@
-"""Which node classes this worker runs, whatever the gateway allows: NODE_ALLOW and NODE_DENY."""
+"""Which node classes this worker runs, in addition to what the gateway checks: NODE_ALLOW and NODE_DENY."""
 
 import re
 from collections.abc import Iterable, Mapping

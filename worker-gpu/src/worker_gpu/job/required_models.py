@@ -11,7 +11,7 @@ from worker_gpu.models.sync import Progress
 from worker_gpu.wire.contract import Timings
 
 SHOWN_PARTS = 20
-"""Messages of one fetch: each is a numbered message of the job's log, so every twentieth of the way is told."""
+"""Messages of one fetch: each is a numbered message of the job's log, so each twentieth is reported once."""
 MB = 1_000_000
 
 _CODES: dict[ModelCode, Code] = {
@@ -29,23 +29,23 @@ _CODES: dict[ModelCode, Code] = {
 async def models_for(
     models: Models | None,
     workflow: Mapping[str, JsonObject],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     timings: Timings,
     now: Callable[[], float],
 ) -> AsyncGenerator[None]:
-    """Every model that `workflow` names and the manifest has is here inside the body. `tell` gets a line for people
+    """Every model that `workflow` names and the manifest has is here inside the body. `report` gets a line for people
     as a fetch proceeds. Raises `JobError`."""
     if models is None:
         yield
         return
-    began, told = now(), -1
+    began, shown = now(), -1
 
     def show(progress: Progress) -> None:
-        nonlocal told
+        nonlocal shown
         part = progress.done_bytes * SHOWN_PARTS // max(1, progress.total_bytes)
-        if progress.total_bytes and part > told:
-            told = part
-            tell(
+        if progress.total_bytes and part > shown:
+            shown = part
+            report(
                 f"{progress.done_bytes // MB} of {progress.total_bytes // MB} MB, "
                 f"{progress.done_files} of {progress.total_files} files"
             )

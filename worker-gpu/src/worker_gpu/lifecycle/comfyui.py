@@ -1,4 +1,4 @@
-"""The ComfyUI behind the worker: one it starts and owns, or one that runs elsewhere."""
+"""The ComfyUI that runs the jobs: a child of the worker, or an external one at COMFYUI_URL."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ class ExternalComfy:
         await _wait_ready(self.url, self._timeouts, lambda: None, list)
 
     async def ensure_running(self) -> bool:
-        """Nothing can be done about it here; False: it was not started anew."""
+        """Nothing can be done about it here; False: it was not restarted."""
         return False
 
     async def wait_exit(self) -> None:
@@ -80,7 +80,7 @@ class ExternalComfy:
         return 0
 
     def tail(self, after: int = 0) -> list[str]:
-        """Nothing: what it prints is out of reach."""
+        """Always empty: its output is out of reach."""
         del after
         return []
 
@@ -142,9 +142,9 @@ class OwnComfy:
         return self._command()[3:]
 
     def launch(self) -> None:
-        """Start its process, and no more: `start` waits for what it does. Raises `OSError`."""
+        """Start its process; `start` waits until it answers. Raises `OSError`."""
         if self._child is None:
-            # Of a worker that was killed and had this folder before.
+            # Left by a worker that was killed.
             shutil.rmtree(self._data / JOBS, ignore_errors=True)
         for name in ("input", "output", "temp", "user"):
             (self._data / name).mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ class OwnComfy:
         self._log.info("comfyui ready", pid=child.pid)
 
     async def ensure_running(self) -> bool:
-        """Start it anew if it has exited, or if its start was broken off; says whether it did. Raises
+        """Restart it if it has exited or did not finish its start. Returns whether it did. Raises
         `ComfyDidNotStart`."""
         if self._child is not None and self._child.is_running and self._ready:
             return False
@@ -197,7 +197,7 @@ class OwnComfy:
             await self._child.wait_exit()
 
     async def kill(self) -> bool:
-        """End it at once, whatever it does; `ensure_running` starts it anew."""
+        """Kill it at once; `ensure_running` restarts it."""
         self._ready = self._starting = False
         if self._child is not None:
             await asyncio.to_thread(self._child.kill)

@@ -18,7 +18,7 @@ DRAIN_S = 1.0
 """How long an exit is kept back for the last lines, which are in the pipe: longer only where something that left the
 process group holds it open."""
 KILL_S = 5.0
-"""A process that SIGKILL does not end within this is stuck in the kernel, as in a driver: nobody can wait for it."""
+"""A process that SIGKILL does not end within this is stuck in the kernel, as in a driver: waiting for it never ends."""
 MAX_LINE_CHARS = 500
 _FAILED_IMPORT = re.compile(r"\(IMPORT FAILED\):.*?([^/\\]+)[/\\]?\s*$")
 """ComfyUI's list of custom nodes at the end of its start: `   0.1 seconds (IMPORT FAILED): /…/custom_nodes/name`."""
@@ -101,10 +101,10 @@ class Child:
                 if tell in self._watchers:
                     self._watchers.remove(tell)
 
-    def end(self, patience_s: float) -> None:
-        """Terminate the group; kill it when it has not gone after `patience_s`. Blocks until it is gone."""
+    def end(self, timeout_s: float) -> None:
+        """Terminate the group; kill it when it has not gone after `timeout_s`. Blocks until it is gone."""
         self._signal(signal.SIGTERM)
-        if not self._exited.wait(patience_s):
+        if not self._exited.wait(timeout_s):
             self.kill()
 
     def kill(self) -> None:

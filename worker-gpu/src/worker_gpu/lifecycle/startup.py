@@ -146,6 +146,6 @@ async def _warm_up(ready: Ready, path: Path) -> None:
     async with open_worker_context(
         ready.settings, ready.comfy, ready.timeouts, Deps(), ready.log, ready.known, ready.models
     ) as context:
-        answer = await run_direct(context, "warm-up", {"workflow": graph}, lambda _told: None, wants_outputs=False)
+        answer = await run_direct(context, "warm-up", {"workflow": graph}, lambda _update: None, wants_outputs=False)
     code = answer.get("code")
     ready.log.info("warm-up", seconds=round(time.monotonic() - began, 2), code=code if isinstance(code, str) else None)

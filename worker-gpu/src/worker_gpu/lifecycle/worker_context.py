@@ -29,7 +29,7 @@ KEEPALIVE_S = 60.0
 
 @dataclass(frozen=True)
 class Deps:
-    """Time, chance and ids, which tests replace."""
+    """Time, randomness and ids, which tests replace."""
 
     now: Callable[[], float] = time.monotonic
     random: Random = field(default_factory=Random)
@@ -40,7 +40,7 @@ class Deps:
 
 @dataclass(frozen=True)
 class ComfyInfo:
-    """What ComfyUI said of itself."""
+    """What ComfyUI reports of itself: its version, and its node catalog."""
 
     about: ComfyVersion
     catalog: Catalog
@@ -48,9 +48,9 @@ class ComfyInfo:
 
 @dataclass
 class WorkerContext:
-    """Everything a job needs and no job owns. `turn` keeps jobs one after the other, and `tidying` is what goes on of
-    one that was answered; `known` is None until ComfyUI has answered for the first time. `restarts` counts how often
-    ComfyUI went away and may have come back with other nodes, `known_since` is the count that `known` is from."""
+    """Everything that outlives a job. `job_lock` keeps jobs one after the other; `cleanup_tasks` are those of jobs that
+    were answered. `known` is None until ComfyUI answers for the first time. `restarts` counts how often ComfyUI went
+    away and may have come back with other nodes; `info_restarts` is the count when `known` was read."""
 
     settings: Settings
     comfy: Comfy
@@ -102,7 +102,7 @@ async def ask(client: ComfyClient) -> ComfyInfo:
 
 
 async def fetch_comfy_info(comfy: Comfy, timeouts: Timeouts) -> ComfyInfo | None:
-    """Ask a ComfyUI that has been started who it is, before there is a workplace: the first job need not wait for that.
+    """Ask a ComfyUI that has been started who it is, before there is a context: the first job need not wait for that.
     None when it fell silent again."""
     async with aiohttp.ClientSession() as http:
         try:
@@ -121,7 +121,7 @@ async def open_worker_context(
     known: ComfyInfo | None = None,
     models: Models | None = None,
 ) -> AsyncGenerator[WorkerContext]:
-    """A workplace on `comfy`, which has been started."""
+    """A context on `comfy`, which has been started."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
     async with aiohttp.ClientSession(connector=connector) as http:

@@ -62,8 +62,8 @@ class Channel:
     def stage(self, stage: Stage, message: str | None = None) -> None:
         """What the attempt does now; `message` says more of it to a person."""
         self._outbox.flush_progress()
-        told: JsonObject = {"type": "stage", "stage": stage}
-        self._put(told if message is None else {**told, "message": public_text(message)})
+        update: JsonObject = {"type": "stage", "stage": stage}
+        self._put(update if message is None else {**update, "message": public_text(message)})
 
     def progress(self, progress: Progress) -> None:
         """How far the graph is; the latest wins."""

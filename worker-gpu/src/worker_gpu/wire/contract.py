@@ -99,7 +99,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Options:
-    """What the client wishes of the run."""
+    """What the client options of the run."""
 
     previews: bool
     temp_outputs: bool

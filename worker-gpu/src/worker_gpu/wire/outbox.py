@@ -50,11 +50,11 @@ class Outbox:
         self._ends_in_progress = False
 
     def put_progress(self, progress: Progress) -> None:
-        """Progress: replaces the one that waits, whose node changes it takes over."""
+        """Replace the waiting progress, and take over its node changes."""
         self._progress = progress.after(self._progress)
 
     def put_preview(self, preview: JsonObject) -> None:
-        """A preview: replaces the one that waits."""
+        """Replace the waiting preview."""
         self._preview = preview
 
     def flush_progress(self) -> None:

@@ -12,7 +12,7 @@ from worker_gpu.redaction import public_text, without_paths, without_traces
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("cannot open /a/b/c.png", "cannot open c.png"),
         ("cannot open '/my files/b/c.png'", "cannot open 'c.png'"),
@@ -40,8 +40,8 @@ from worker_gpu.redaction import public_text, without_paths, without_traces
         ("x" * 600, "x" * 499 + "…"),
     ],
 )
-def test_a_client_sees_no_folder_host_secret_or_trace(text: str, told: str) -> None:
-    assert public_text(text) == told
+def test_a_client_sees_no_folder_host_secret_or_trace(text: str, reported: str) -> None:
+    assert public_text(text) == reported
 
 
 # `src/providers/gpu/worker-comfyui/message.test.ts` has the same cases.
@@ -50,9 +50,9 @@ CASES = maybe_object(decode((Path(__file__).parents[2] / "test" / "fixtures" / "
 
 @pytest.mark.parametrize("case", [maybe_object(each) for each in maybe_list(CASES["removed"])])
 def test_message_loses_secrets_folders_and_hosts_as_in_the_gateway(case: JsonObject) -> None:
-    told = public_text(str(case["text"]))
-    assert str(case["secret"]) not in told
-    assert str(case["kept"]) in told
+    reported = public_text(str(case["text"]))
+    assert str(case["secret"]) not in reported
+    assert str(case["kept"]) in reported
 
 
 @pytest.mark.parametrize("text", [str(each) for each in maybe_list(CASES["unchanged"])])
@@ -81,15 +81,15 @@ def test_comfyuis_last_lines_come_without_stack_traces() -> None:
     assert without_traces(TRACE) == [*kept, "", "Prompt executed in 0.1 seconds"]
     assert without_traces(TRACE[4:]) != TRACE[4:]
     for cut in range(len(TRACE)):
-        told = str(log_tail(TRACE[cut:]))
-        assert "execution.py" not in told
-        assert "nodes.py" not in told
-        assert "line 12" not in told
+        reported = str(log_tail(TRACE[cut:]))
+        assert "execution.py" not in reported
+        assert "nodes.py" not in reported
+        assert "line 12" not in reported
 
 
 def test_a_text_of_a_megabyte_is_read_at_its_beginning() -> None:
-    told = public_text("a." * 500_000)
-    assert len(told) <= 500
+    reported = public_text("a." * 500_000)
+    assert len(reported) <= 500
 
 
 def test_no_piece_of_a_secret_is_left_where_reading_ends() -> None:
@@ -104,7 +104,7 @@ def test_the_owners_report_keeps_the_lines_of_a_trace() -> None:
 
 @given(st.text() | st.text("ab.:/\\'\" 019-\n"))
 def test_every_text_has_a_public_form(text: str) -> None:
-    told = public_text(text)
-    assert len(told) <= 500
-    assert "\n" not in told
-    told.encode()
+    reported = public_text(text)
+    assert len(reported) <= 500
+    assert "\n" not in reported
+    reported.encode()

@@ -107,7 +107,7 @@ def make_handle(handler: Handler, log: Log) -> "Callable[[dict[str, Any]], Await
 
 
 def serve(ready: Ready) -> None:
-    """Take jobs for a ComfyUI that has been started, until told to stop."""
+    """Take jobs for a ComfyUI that has been started, until it is stopped."""
     # The SDK forks a process that tells RunPod that the worker lives: it must not go on when the worker was killed.
     end_forks_with_parent()
     handler = Handler(ready)

@@ -143,7 +143,7 @@ def test_one_look_that_finds_nothing_is_not_the_end() -> None:
 
 
 def test_a_blocked_output_is_no_failure_while_the_prompt_goes_on() -> None:
-    """An ExecutionBlocker is told as execution_error; the history of the prompt says success."""
+    """An ExecutionBlocker is reported as execution_error; the history of the prompt says success."""
     run = PromptState(PROMPT, NODES)
     blocked = {"prompt_id": PROMPT, "node_id": "2", "exception_type": "ExecutionBlocked", "exception_message": "no"}
     message = parse_message(json.dumps({"type": "execution_error", "data": blocked}))

@@ -254,10 +254,10 @@ class FakeComfy:
         entry: JsonObject | None = await self.script(self, prompt)
         if entry is not None and written is not None:
             files: list[Json] = [{**file, "node": self.writers.get(file["path"], "")} for file in written.report()]
-            told: JsonObject = {"files": files, "nodes": {}}
-            entry = {**entry, "comfy_edge": told}
+            reported: JsonObject = {"files": files, "nodes": {}}
+            entry = {**entry, "comfy_edge": reported}
             if self.reports_by_message:
-                await self.tell(prompt, "comfy_edge", **told)
+                await self.tell(prompt, "comfy_edge", **reported)
         if entry is not None:
             self.history[prompt.prompt_id] = _with_start(entry, began)
         self.running = None
@@ -382,8 +382,8 @@ def _with_start(entry: JsonObject, began_ms: int) -> JsonObject:
     if any(maybe_list(message)[:1] == ["execution_start"] for message in messages):
         return entry
     start: JsonObject = {"timestamp": began_ms}
-    told: list[Json] = [["execution_start", start], *messages]
-    return {**entry, "status": {**status, "messages": told}}
+    reported: list[Json] = [["execution_start", start], *messages]
+    return {**entry, "status": {**status, "messages": reported}}
 
 
 def _cut(request: web.Request) -> Exception:

@@ -291,7 +291,7 @@ class FakeGateway:
         key, text = output.get("key"), output.get("text")
         if isinstance(key, str):
             content = self.objects.get(key)
-            self._must(content is not None, "an output is told once it is stored")
+            self._must(content is not None, "an output is reported once it is stored")
         else:
             content = text.encode() if isinstance(text, str) else None
             self._must(content is not None, "an output without key has text")
@@ -336,11 +336,11 @@ class FakeGateway:
     async def _finish(self, request: web.Request) -> web.Response:
         body = await self._body(request)
         held = self._parts[need_text(body, "upload_id")]
-        told = {
+        reported = {
             need_count(part, "number"): need_text(part, "etag")
             for part in map(maybe_object, maybe_list(body.get("parts")))
         }
-        self._must({number: _etag(content) for number, content in held.items()} == told, "parts and etags agree")
+        self._must({number: _etag(content) for number, content in held.items()} == reported, "parts and etags agree")
         self.objects[need_text(body, "key")] = b"".join(held[number] for number in sorted(held))
         return web.Response(status=204)
 

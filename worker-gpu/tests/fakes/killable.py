@@ -1,4 +1,4 @@
-"""A ComfyUI of the worker's own that dies when told to, played by a fake."""
+"""A ComfyUI of the worker's own that dies on request, played by a fake."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from worker_gpu.timeouts import Timeouts
 
 
 class KillableComfy(ExternalComfy):
-    """Dies when told to; a restart brings it back without a memory of its prompts."""
+    """Dies on request; a restart brings it back without a memory of its prompts."""
 
     runs_alone = True
 

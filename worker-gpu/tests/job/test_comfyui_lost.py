@@ -55,9 +55,9 @@ async def test_a_comfyui_that_is_silent_too_long_counts_as_hung(tmp_path: Path) 
         error = maybe_object(harness.gateway.report["error"])
         assert (receipt.outcome, receipt.code) == ("failed", "execution_error")
         assert (error["at"], error["retryable"]) == ("workflow", False)
-        told = re.search(r"said nothing for (\d+) seconds", str(error["message"]))
-        assert told is not None
-        assert int(told.group(1)) >= 5
+        reported = re.search(r"said nothing for (\d+) seconds", str(error["message"]))
+        assert reported is not None
+        assert int(reported.group(1)) >= 5
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -148,7 +148,7 @@ async def test_an_exception_while_comfyui_checks_the_graph_is_the_graphs_fault(t
         assert (receipt.outcome, receipt.code) == ("failed", "invalid_workflow")
 
 
-def told(done: asyncio.Event) -> Script:
+def reported(done: asyncio.Event) -> Script:
     """A graph that shows a text and ends once `done` is set."""
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -163,7 +163,7 @@ def told(done: asyncio.Event) -> Script:
 async def test_a_history_that_comfyui_cannot_tell_is_the_graphs_fault(tmp_path: Path, jobs_api: bool) -> None:
     """A node listed something that is no JSON: the same graph would end so everywhere."""
     done = asyncio.Event()
-    async with job_harness(tmp_path, told(done), GRAPH, jobs_api=jobs_api) as harness:
+    async with job_harness(tmp_path, reported(done), GRAPH, jobs_api=jobs_api) as harness:
         harness.comfy.failing |= {"GET /history": 1_000_000, "GET /api": 1_000_000}
         running = asyncio.create_task(harness.run())
         await harness.comfy.notice.until(lambda: harness.comfy.running is not None)
@@ -178,7 +178,7 @@ async def test_a_history_that_comfyui_cannot_tell_is_the_graphs_fault(tmp_path: 
 async def test_what_the_history_cannot_tell_the_jobs_api_may(tmp_path: Path) -> None:
     done = asyncio.Event()
     done.set()
-    async with job_harness(tmp_path, told(done), GRAPH, jobs_api=True) as harness:
+    async with job_harness(tmp_path, reported(done), GRAPH, jobs_api=True) as harness:
         harness.comfy.failing["GET /history"] = 1_000_000
         receipt = await harness.run()
 
@@ -190,7 +190,7 @@ async def test_what_the_history_cannot_tell_the_jobs_api_may(tmp_path: Path) -> 
 async def test_an_error_of_comfyuis_own_for_a_moment_is_passed_over(tmp_path: Path, route: str) -> None:
     """It says nothing of the run, least of all that it is lost."""
     done, times = asyncio.Event(), POLLS_BEFORE_UNREADABLE - 1
-    async with job_harness(tmp_path, told(done), GRAPH, jobs_api=route == "GET /api") as harness:
+    async with job_harness(tmp_path, reported(done), GRAPH, jobs_api=route == "GET /api") as harness:
         harness.comfy.failing[route] = times
         running = asyncio.create_task(harness.run())
         await harness.comfy.notice.until(lambda: harness.comfy.failing[route] == 0)
@@ -200,7 +200,7 @@ async def test_an_error_of_comfyuis_own_for_a_moment_is_passed_over(tmp_path: Pa
 
 
 async def test_a_queue_that_stays_broken_is_a_comfyui_that_no_longer_answers(tmp_path: Path) -> None:
-    async with job_harness(tmp_path, told(asyncio.Event()), GRAPH) as harness:
+    async with job_harness(tmp_path, reported(asyncio.Event()), GRAPH) as harness:
         harness.comfy.failing["GET /queue"] = 1_000_000
         receipt = await harness.run()
 

@@ -114,21 +114,21 @@ def happenings_of(run: PromptState, *messages: str) -> list[object]:
     return found
 
 
-def told(kind: str, **data: Json) -> str:
+def reported(kind: str, **data: Json) -> str:
     return json.dumps({"type": kind, "data": {**data, "prompt_id": "p"}})
 
 
 START, SUCCESS, END = (
-    told("execution_start", timestamp=1_000),
-    told("execution_success", timestamp=2_000),
-    told("executing", node=None),
+    reported("execution_start", timestamp=1_000),
+    reported("execution_success", timestamp=2_000),
+    reported("executing", node=None),
 )
 LISTED: JsonObject = {"text": ["x"]}
 
 
 async def test_a_node_that_lists_twice_did_not_list_last() -> None:
     run = PromptState("p", {"1": "A"})
-    listed = told("executed", node="1", display_node="1", output=LISTED)
+    listed = reported("executed", node="1", display_node="1", output=LISTED)
     end = happenings_of(run, START, listed, listed, SUCCESS, END)[-1]
     assert isinstance(end, RunEnded)
     assert (end.listed_last, end.outputs, end.began_ms) == (frozenset(), (("1", LISTED),), 1_000)
@@ -136,14 +136,14 @@ async def test_a_node_that_lists_twice_did_not_list_last() -> None:
 
 async def test_a_run_after_which_messages_may_be_missing_does_not_end_by_messages() -> None:
     run = PromptState("p", {"1": "A"})
-    happenings_of(run, START, told("executed", node="1", display_node="1", output=LISTED))
+    happenings_of(run, START, reported("executed", node="1", display_node="1", output=LISTED))
     run.on_messages_missed()
     assert not any(isinstance(event, RunEnded) for event in happenings_of(run, SUCCESS, END))
 
 
 async def test_a_node_made_by_expansion_is_told_by_the_node_it_stands_for() -> None:
     run = PromptState("p", {"1": "A"})
-    listed = told("executed", node="1.0.3", display_node="1", output=LISTED)
+    listed = reported("executed", node="1.0.3", display_node="1", output=LISTED)
     found = happenings_of(run, START, listed, SUCCESS, END)
     assert NodeOutput("1", LISTED) in found
     assert isinstance(found[-1], RunEnded)

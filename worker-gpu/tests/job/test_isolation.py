@@ -154,8 +154,8 @@ async def test_results_that_a_text_went_into_are_not_kept_for_another_scope(engi
     async with own_harness(engine.settings, engine.comfy, SECRET) as harness:
         await harness.run()
 
-        told = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
-        states = {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
+        reported = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
+        states = {node: str(maybe_object(state)["state"]) for nodes in reported for node, state in nodes.items()}
     assert states == {"1": "cached", "2": "finished", "3": "finished", "4": "finished", "5": "finished"}
 
 
@@ -169,8 +169,8 @@ async def test_results_are_kept_for_a_job_of_the_same_scope(engine: Engine) -> N
         async with own_harness(engine.settings, engine.comfy, SECRET, of_one_scope) as harness:
             assert (await harness.run()).outcome == "succeeded"
 
-            told = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
-            states = {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
+            reported = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
+            states = {node: str(maybe_object(state)["state"]) for nodes in reported for node, state in nodes.items()}
         assert states["4"] == expected
         assert states["5"] == "finished"
 

@@ -158,8 +158,8 @@ async def test_an_output_node_without_a_path_runs_in_every_job_and_what_it_needs
         async with own_harness(engine.settings, engine.comfy, graph) as harness:
             await harness.run()
 
-            told = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
-            states = {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
+            reported = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
+            states = {node: str(maybe_object(state)["state"]) for nodes in reported for node, state in nodes.items()}
     assert states == {"1": "cached", "2": "finished", "3": "finished"}
 
 
@@ -304,7 +304,7 @@ async def test_datasets_are_saved_in_the_output_folder_where_the_worker_finds_th
     comfy.end()
 
     files = [value for flag, value in pairwise(comfy.arguments) if flag == "--extra-model-paths-config"]
-    told = maybe_object(told_in(files[-1])["results"])
+    reported = maybe_object(told_in(files[-1])["results"])
     output = str(settings.data_dir / "output")
-    assert (told["base_path"], told["datasets"], told["is_default"]) == (output, ".", True)
+    assert (reported["base_path"], reported["datasets"], reported["is_default"]) == (output, ".", True)
     assert output in comfy.arguments

@@ -1,4 +1,4 @@
-"""A ComfyUI of the worker's own that dies, hangs or does not start: killed, started anew, and the job told why."""
+"""A ComfyUI of the worker's own that dies, hangs or does not start: killed, restarted, and the job gets the reason."""
 
 import asyncio
 import functools
@@ -186,7 +186,7 @@ async def test_a_comfyui_that_does_not_start_is_tried_once_for_a_job(tmp_path: P
 
 
 async def test_a_comfyui_that_cannot_be_launched_again_leaves_the_answer_as_it_is(tmp_path: Path) -> None:
-    """With a gateway and without; the next job is told that it does not start."""
+    """With a gateway and without; the next job fails because it does not start."""
     place_of_comfyui = tmp_path / "comfyui"
     place_of_comfyui.symlink_to(ENGINE)
     settings = engine_settings(tmp_path / "data", {"COMFYUI_PATH": str(place_of_comfyui)})

@@ -33,8 +33,8 @@ def with_temp_outputs(case: Recording) -> bool:
 
 
 def test_every_recording_is_replayed() -> None:
-    told = {(r.version, r.case) for r in RECORDED}
-    assert told == {(f.parent.name, f.stem) for f in FIXTURES.glob("*/*.json") if f.stem not in NO_PROMPT}
+    reported = {(r.version, r.case) for r in RECORDED}
+    assert reported == {(f.parent.name, f.stem) for f in FIXTURES.glob("*/*.json") if f.stem not in NO_PROMPT}
     ends = {r.case for r in SUCCEEDED} | {r.case for r in REFUSED} | {"execution_error", "interrupted"}
     assert {r.case for r in RECORDED} == ends
 
@@ -57,8 +57,10 @@ async def test_a_recorded_success_gives_its_outputs_and_progress(case: Recording
         progress = [m for m in gateway.messages if m["type"] == "progress"]
         assert progress[-1]["value"] == 1
         assert progress[-1]["nodes_total"] == len(case.graph)
-        told = {maybe_text(maybe_object(m["output"])["name"]): m["output"] for m in gateway.messages if "output" in m}
-        assert told == gateway.outputs
+        reported = {
+            maybe_text(maybe_object(m["output"])["name"]): m["output"] for m in gateway.messages if "output" in m
+        }
+        assert reported == gateway.outputs
         assert gateway.stages == ["executing", "uploading"]
 
 
@@ -92,10 +94,10 @@ async def test_a_recorded_refusal_fails_the_job_with_its_node_errors(case: Recor
         expected = "model_missing" if case.case == "invalid_missing_model" else "invalid_workflow"
         assert (receipt.outcome, receipt.code) == ("failed", expected)
         assert (error["code"], error["at"], error["retryable"]) == (expected, "workflow", False)
-        told = maybe_object(maybe_object(error["details"])["node_errors"])
-        assert set(told) == set(maybe_object(case.answer.get("node_errors")))
-        if len(told) == 1:
-            (only,) = told
+        reported = maybe_object(maybe_object(error["details"])["node_errors"])
+        assert set(reported) == set(maybe_object(case.answer.get("node_errors")))
+        if len(reported) == 1:
+            (only,) = reported
             assert maybe_object(error["node"])["id"] == only
 
 
@@ -158,7 +160,7 @@ async def test_a_prompt_deleted_from_the_queue_is_noticed(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["previews_with_metadata", "progress_with_previews"])
 @pytest.mark.asyncio
 async def test_previews_reach_the_gateway_with_their_node(tmp_path: Path, kind: str) -> None:
-    """With metadata they name their node; the older kind is told by the node that runs."""
+    """With metadata they name their node; the older kind belongs to the node that runs."""
     case, gate = recording(kind), Gate("executed")
     async with job_harness(tmp_path, playing(case, gate=gate), case.graph) as harness:
         running = asyncio.create_task(harness.run())

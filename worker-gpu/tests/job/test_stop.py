@@ -150,8 +150,8 @@ async def test_outputs_that_were_stored_before_a_stop_are_in_the_report(tmp_path
         assert list(harness.gateway.outputs) == ["t.png"]
 
 
-@pytest.mark.parametrize(("code", "told"), [(4409, "superseded"), (4410, "job_over")])
-async def test_a_channel_closed_for_good_stops_the_job(tmp_path: Path, code: int, told: str) -> None:
+@pytest.mark.parametrize(("code", "reported"), [(4409, "superseded"), (4410, "job_over")])
+async def test_a_channel_closed_for_good_stops_the_job(tmp_path: Path, code: int, reported: str) -> None:
     async with job_harness(tmp_path, holding(), GRAPH) as harness:
         running = await started(harness)
         await harness.gateway.channels[-1].close(code=code)
@@ -160,7 +160,7 @@ async def test_a_channel_closed_for_good_stops_the_job(tmp_path: Path, code: int
         assert harness.comfy.running is None
         assert harness.gateway.reports == []
         assert len(harness.gateway.channels) == 1
-        assert getattr(receipt, "code", None) == told
+        assert getattr(receipt, "code", None) == reported
 
 
 async def test_a_cancel_while_inputs_are_fetched_never_reaches_comfyui(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ async def test_outputs_told_before_memory_ran_out_are_in_the_report_of_the_secon
     names = iter(("a.png", "b.png"))
     stages: list[Harness] = []
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         return [str(maybe_object(m["output"])["name"]) for m in stages[0].gateway.messages if m["type"] == "output"]
 
     async def a_picture_then_no_memory(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:
@@ -52,7 +52,7 @@ async def test_outputs_told_before_memory_ran_out_are_in_the_report_of_the_secon
         output: JsonObject = {"images": [{"filename": name, "subfolder": prompt.folder, "type": "output"}]}
         await comfy.tell(prompt, "execution_start")
         await comfy.tell(prompt, "executed", node="2", display_node="2", output=output)
-        await stages[0].gateway.notice.until(lambda: name in told())
+        await stages[0].gateway.notice.until(lambda: name in reported())
         error: JsonObject = {"exception_type": "torch.OutOfMemoryError", "exception_message": "CUDA out of memory"}
         return {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", error]]}}
 
@@ -61,7 +61,7 @@ async def test_outputs_told_before_memory_ran_out_are_in_the_report_of_the_secon
         receipt = await harness.run()
 
         assert receipt.code == "out_of_memory"
-        assert told() == ["a.png", "b.png"]
+        assert reported() == ["a.png", "b.png"]
         assert list(harness.gateway.outputs) == ["a.png", "b.png"]
 
 

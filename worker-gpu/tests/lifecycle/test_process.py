@@ -312,14 +312,14 @@ sys.path.insert(0, sys.argv[1])
 from worker_gpu.lifecycle.process_guard import hide_from_others
 
 def start(work):
-    ready, told = os.pipe()
+    ready, reported = os.pipe()
     pid = os.fork()
     if pid == 0:
         if os.geteuid() == 0:
             os.setuid(65534)
         ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
         work()
-        os.write(told, b"x")
+        os.write(reported, b"x")
         os.read(os.pipe()[0], 1)
     os.read(ready, 1)
     return pid
@@ -345,7 +345,7 @@ for pid in (plain, hidden):
 def test_a_custom_node_cannot_read_the_workers_environment_from_outside() -> None:
     """Not as the same user, who may read that of other processes."""
     sources = str(Path(__file__).parents[2] / "src")
-    told = subprocess.run(  # noqa: S603 -- this test's own program
+    reported = subprocess.run(  # noqa: S603 -- this test's own program
         [sys.executable, "-c", READ_ENVIRONMENT, sources], capture_output=True, text=True, check=True, timeout=30
     )
-    assert told.stdout.split() == ["True", "False"]
+    assert reported.stdout.split() == ["True", "False"]

@@ -93,8 +93,8 @@ def shown(harness: OwnHarness) -> str:
 
 
 def states(harness: OwnHarness) -> dict[str, str]:
-    told = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
-    return {node: str(maybe_object(state)["state"]) for nodes in told for node, state in nodes.items()}
+    reported = [maybe_object(m.get("nodes")) for m in harness.gateway.messages if m["type"] == "progress"]
+    return {node: str(maybe_object(state)["state"]) for nodes in reported for node, state in nodes.items()}
 
 
 def graph_in(picture: bytes) -> Json:
@@ -170,8 +170,8 @@ async def test_pictures_sent_over_the_socket_are_outputs(engine: Engine, sender:
     for _ in range(2):
         harness = await run(engine, {"1": EMPTY, "2": {"class_type": sender, "inputs": inputs}})
         assert outcome(harness) == "succeeded", harness.gateway.report["error"]
-        told = {name: (o["node_id"], o["content_type"]) for name, o in harness.gateway.outputs.items()}
-        assert told == {"2.png": ("2", "image/png"), "2_2.png": ("2", "image/png")}
+        reported = {name: (o["node_id"], o["content_type"]) for name, o in harness.gateway.outputs.items()}
+        assert reported == {"2.png": ("2", "image/png"), "2_2.png": ("2", "image/png")}
 
 
 @pytest.mark.parametrize(("form", "text"), [("txt", "hello"), ("json", '{"a":1}')])
@@ -227,9 +227,9 @@ async def test_a_node_that_kept_the_output_folders_path_gives_an_output_of_its_j
 
 async def test_environment_working_folder_and_temporary_files_of_a_job_end_with_it(engine: Engine) -> None:
     for text in ("first", "second"):
-        told = shown(await run(engine, text_of("ProbeProcess", text=text)))
-        assert told.startswith("nothing ")
-        assert Path(told.removeprefix("nothing ")).is_relative_to(engine.data / "jobs")
+        reported = shown(await run(engine, text_of("ProbeProcess", text=text)))
+        assert reported.startswith("nothing ")
+        assert Path(reported.removeprefix("nothing ")).is_relative_to(engine.data / "jobs")
     # The working folder is ComfyUI's again: it finds its own files by it.
     assert outcome(await run(engine, {"1": EMPTY, "2": SAVE})) == "succeeded"
 

@@ -74,7 +74,7 @@ class PollNow:
 @dataclass(frozen=True)
 class RunEnded:
     """The prompt is over. `outputs` are all that were listed, by node of the graph. `listed_last` are the nodes after
-    whose listing no node ran; empty where the history told of the end, which may be ahead of the messages."""
+    whose listing no node ran; empty where the history reported the end, which may be ahead of the messages."""
 
     error: JobError | None
     outputs: tuple[tuple[str, JsonObject], ...] = ()

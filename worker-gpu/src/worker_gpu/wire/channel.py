@@ -33,8 +33,8 @@ OnStop: TypeAlias = Callable[[StopReason], None]
 
 
 class Channel:
-    """The channel of one attempt. Its methods never wait; `run` does the talking until it is canceled or told not to
-    come back. `on_stop` is called when the job must stop."""
+    """The channel of one attempt. Its methods never wait; `run` sends and receives until it is canceled or must not
+    reconnect. `on_stop` is called when the job must stop."""
 
     def __init__(
         self,

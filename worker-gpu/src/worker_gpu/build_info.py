@@ -23,7 +23,7 @@ class NodePack:
 
 @dataclass(frozen=True)
 class Build:
-    """`image` is None where no image says its version, `nodes` where there is no record of them."""
+    """`image` is None without an image version, and `nodes` is None without a record of the nodes."""
 
     image: str | None = None
     nodes: tuple[NodePack, ...] | None = None

@@ -132,6 +132,6 @@ def serve(ready: Ready) -> None:
 async def _post(job: "dict[str, Any]", update: JsonObject) -> None:
     """One progress message, as the SDK's `progress_update` sends it. Its faults are the SDK's to log."""
     if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
-        return  # local mode: there is no place to post to
+        return  # local mode: no URL to post to
     async with AsyncClientSession() as session:  # pyright: ignore[reportUnknownVariableType] -- untyped
         await send_result(session, {"status": "IN_PROGRESS", "output": update}, job)

@@ -58,7 +58,7 @@ def is_deeper(value: Json, depth: int) -> bool:
     """Whether lists and objects are nested in more than `depth` levels."""
     level: list[Json] = [value]
     for _ in range(depth + 1):
-        # Level by level: a walk that calls itself fails on what it is to find.
+        # Level by level, because recursion would fail on the deep nesting that this detects.
         level = [
             inner
             for outer in level

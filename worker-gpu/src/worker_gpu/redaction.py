@@ -14,7 +14,7 @@ MAX_MESSAGE_CHARS = 500
 """Enough for any one-line cause; longer texts are tracebacks or dumps of inputs."""
 
 READ_PER_KEPT = 8
-"""Characters that are looked at for each that may be kept: some patterns take the square of what they are given."""
+"""Characters that are searched per character that may be kept. Some patterns take quadratic time."""
 
 TRACE = "Traceback (most recent call last)"
 _FRAME = re.compile(r"""\bFile (?:"[^"\n]*"|'[^'\n]*'), line \d+(?:, in [\w.<>]+)?""")
@@ -66,7 +66,7 @@ def public_text(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
 
 
 def without_paths(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
-    """`text` for the worker's owner: as `public_text`, with what is on the line of a stack trace."""
+    """Redact `text` for the worker's owner: like `public_text`, but lines of stack traces are kept."""
     text = _SECRET.sub("<secret>", _beginning(text, READ_PER_KEPT * limit))
     text = _URL.sub("<url>", text)
     text = _ADDRESS.sub("<address>", text)
@@ -80,7 +80,7 @@ def without_paths(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
 
 
 def _beginning(text: str, most: int) -> str:
-    """At most so many characters, and no piece of a word at the end: a secret cut in two is not known as one."""
+    """Cut `text` to at most `most` characters at the end of a word, because half a secret is not recognized."""
     if len(text) <= most:
         return text
     words = text[:most].rsplit(None, 1)

@@ -94,7 +94,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
 
 
 def start_advice(env: Mapping[str, str], settings: Settings) -> str | None:
-    """What to set where RunPod gives up a worker before ComfyUI's start does; None where there is nothing to say."""
+    """Return advice when RunPod stops waiting for a worker before ComfyUI's start limit; None when all is well."""
     if settings.comfyui_url is not None or not env.get("RUNPOD_ENDPOINT_ID"):
         return None
     given = env.get("RUNPOD_INIT_TIMEOUT", "")

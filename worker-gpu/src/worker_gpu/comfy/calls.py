@@ -43,7 +43,7 @@ class Calls:
     async def ask(
         self, method: str, path: str, body: JsonObject | None = None, limit: aiohttp.ClientTimeout | None = None
     ) -> tuple[int, Json]:
-        """Status and JSON of an answer; null for one that holds none. Raises `ComfyUnreachable`."""
+        """Return the status and JSON of a response; null for a body that is not JSON. Raises `ComfyUnreachable`."""
         data = encode(body).encode() if body is not None else None
         headers = {"content-type": "application/json"} if data is not None else None
         try:
@@ -58,7 +58,7 @@ class Calls:
 
 
 async def read(response: aiohttp.ClientResponse) -> Json:
-    """The JSON of an answer; null for one that holds none."""
+    """Return the JSON of a response; null for a body that is not JSON."""
     raw = await response.read()
     if response.status >= 400:
         raw = raw[:MAX_ERROR_BYTES]

@@ -61,7 +61,7 @@ class Catalog:
         return hashlib.sha256("\n".join(self.classes).encode("utf-8", "surrogatepass")).hexdigest()
 
     def facts(self) -> JsonObject:
-        """The contract's `nodes`: what is known of each class, without those of which nothing is."""
+        """Return the contract's `nodes`: the facts of each class that has any."""
         facts: JsonObject = {}
         for name in self.classes:
             known: JsonObject = {"output": True} if name in self.output_classes else {}
@@ -190,7 +190,7 @@ class ComfyClient:
             if status == 200:
                 return
         await self._calls.answer("POST", "/queue", {"delete": [prompt_id]})
-        # Versions that ignore the id interrupt whatever runs; a ComfyUI of our own runs nothing else.
+        # Versions that ignore the id interrupt the running prompt. A ComfyUI of the worker's own runs no other prompt.
         if await self.queued(prompt_id) == Pending(running=True):
             await self._calls.answer("POST", "/interrupt", {"prompt_id": prompt_id})
 
@@ -204,7 +204,7 @@ class ComfyClient:
 
     @asynccontextmanager
     async def view(self, filename: str, subfolder: str, folder: str) -> AsyncGenerator[Viewed | None]:
-        """An output file; None where there is no such file. Raises `ComfyUnreachable`."""
+        """Open an output file; None when it does not exist. Raises `ComfyUnreachable`."""
         async with self._view(filename, subfolder, folder, {}) as response:
             found = response.status == 200
             yield (

@@ -70,7 +70,7 @@ def _missing_models(nodes: JsonObject) -> list[str]:
 
 
 def _lacks(models: list[str]) -> str:
-    """ComfyUI's own words list every model that is there; whoever sent the graph wants to know the one that is not."""
+    """Name only the missing models. ComfyUI's own message lists every model that it has."""
     if len(models) == 1:
         return f"The worker lacks the model {models[0]}: it is neither in its folders nor in its manifest."
     return f"The worker lacks {len(models)} models: {', '.join(models)}."

@@ -192,7 +192,7 @@ def written_files(report: JsonObject) -> tuple[WrittenFile, ...]:
 
 
 def parse_queue_length(raw: str) -> int | None:
-    """How many prompts ComfyUI has, the one that runs included; None in a frame that is no `status`."""
+    """Return the number of ComfyUI's prompts, including the running one; None for another type of message."""
     if _STATUS.match(raw) is None:
         return None
     try:

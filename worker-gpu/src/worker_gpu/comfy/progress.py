@@ -27,7 +27,7 @@ class NodeState:
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a run. `nodes` are those that changed since the progress before it."""
+    """The progress of a run. `nodes` are the nodes that changed since the previous progress."""
 
     value: float
     nodes_done: int

@@ -22,7 +22,7 @@ class Engine(Protocol):
     runs_alone: bool
 
     async def wait_exit(self) -> None:
-        """Return when the child has exited; never, where there is no child."""
+        """Return when the child has exited. Without a child, never return."""
         ...
 
     async def kill(self) -> bool:
@@ -66,7 +66,7 @@ class Executor:
         try:
             return await self._client.submit(prompt, self._socket.client_id)
         except ComfyUnreachable as first:
-            # The answer was lost, perhaps not the prompt: only one that is nowhere, and cannot come, is posted again.
+            # The response was lost, but ComfyUI may have the prompt. It is posted again only if it surely does not.
             self._log.warn("prompt unanswered", cause=str(first))
             if first.undecided:
                 raise JobError("comfyui_unavailable", "ComfyUI does not answer.") from first

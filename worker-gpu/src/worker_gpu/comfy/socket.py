@@ -35,7 +35,7 @@ Inbox: TypeAlias = "asyncio.Queue[SocketEvent]"
 
 
 class ComfySocket:
-    """Puts what it receives into the open inbox, if there is one. `run` keeps the socket up until it is canceled."""
+    """Puts received messages into the open inbox, if any. `run` keeps the socket connected until it is canceled."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, timeouts: Timeouts, random: Random, log: Log) -> None:
         self.client_id = uuid.uuid4().hex

@@ -145,7 +145,7 @@ class Execution:
             return follower.results
         except JobError as error:
             if error.comfy_lost and self._started_at is None and executor.at_once:
-                # A node that holds the GIL stops all messages, also the one that says that the graph started.
+                # A node that holds the GIL stops all messages, including the message that the graph has started.
                 self._started_at = self._posted_at
             raise
         finally:

@@ -50,7 +50,7 @@ def pattern_of(names: Iterable[str]) -> re.Pattern[str]:
     """What matches the class names that `names` stand for. fnmatch will not do: it reads `[unsafe]` as one letter."""
     signs = {"*": ".*", "?": "."}
     alternatives = ("".join(signs.get(sign) or re.escape(sign) for sign in name) for name in names)
-    # Nothing, where there are no names.
+    # Without names the pattern matches nothing.
     return re.compile("|".join(f"(?:{one})" for one in alternatives) or r"(?!)", re.DOTALL)
 
 

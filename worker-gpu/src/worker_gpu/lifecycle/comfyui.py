@@ -129,7 +129,7 @@ class OwnComfy:
         return self._child.printed if self._child is not None else 0
 
     def tail(self, after: int = 0) -> list[str]:
-        """Its last lines of output since its last start, of those that came after the first `after` of all."""
+        """Return ComfyUI's last lines of output since its last start, without the first `after` lines."""
         return self._child.tail(after) if self._child is not None else []
 
     def failed_imports(self) -> list[str]:

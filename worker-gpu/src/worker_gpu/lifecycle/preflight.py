@@ -45,7 +45,7 @@ async def preflight(context: WorkerContext, log: Log) -> ComfyInfo:
 
 
 async def _make_room(folders: list[Path], log: Log) -> None:
-    """Delete what is in `folders`: files of earlier jobs that could not be deleted then. No job may run."""
+    """Delete the contents of `folders`: files of earlier jobs that could not be deleted then. No job may run."""
     log.warn("disk is short: deleting what earlier jobs left")
     for folder in folders:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

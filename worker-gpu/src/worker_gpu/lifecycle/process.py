@@ -71,7 +71,7 @@ class Child:
             return self._printed
 
     def tail(self, after: int = 0) -> list[str]:
-        """Its last lines of output, of those that came after the first `after`."""
+        """Return the last lines of output, without the first `after` lines."""
         with self._lock:
             fresh = self._printed - after
             return list(self._tail)[-fresh:] if fresh > 0 else []

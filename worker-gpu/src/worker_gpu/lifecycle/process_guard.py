@@ -44,7 +44,7 @@ def end_forks_with_parent() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Tether this process to PARENT_PID and become PROGRAM."""
+    """Tie the life of this process to PARENT_PID and become PROGRAM."""
     parent, program = int(argv[1]), argv[2:]
     die_with_parent()
     if os.getppid() != parent:  # it died before the signal was asked for

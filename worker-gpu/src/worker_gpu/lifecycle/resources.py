@@ -66,7 +66,7 @@ def _cgroup1_memory(root: Path) -> int | None:
 
 
 def _reclaimable(path: Path, name: str) -> int:
-    """Page cache counts as used, but is given back under pressure: model files read once must not refuse a job."""
+    """Page cache counts as used but is reclaimed under pressure, so model files read once must not block a job."""
     for line in _read(path).splitlines():
         words = line.split()
         if len(words) == 2 and words[0] == name:

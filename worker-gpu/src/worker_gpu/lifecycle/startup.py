@@ -51,7 +51,7 @@ async def start_up(settings: Settings, comfy: Comfy, models: Models | None, time
     """Everything a job needs, started. Raises `GpuBroken`. With a ComfyUI that does not start the worker takes jobs all
     the same: each tries again, and fails with ComfyUI's last lines, rather than to wait for ever in RunPod's queue."""
     began = time.monotonic()
-    # A worker beside somebody else's ComfyUI finds nobody else to make it.
+    # Beside a ComfyUI that the worker did not start, nothing else creates this folder.
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     starting = asyncio.create_task(_start_comfy(comfy, timeouts, log))
     looking = asyncio.create_task(asyncio.to_thread(query_gpus))

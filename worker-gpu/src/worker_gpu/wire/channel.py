@@ -83,7 +83,7 @@ class Channel:
         self.note("warn", f"{code}: {message}")
 
     def preview(self, node: str, content_type: str, image: bytes) -> None:
-        """A picture of a node at work; too large a one is dropped, as is one that the next overtakes."""
+        """Send a preview of a running node. An image that is too large, or replaced by the next one, is dropped."""
         if len(image) * 4 // 3 + 4 > MAX_PREVIEW_CHARS:
             return
         data = base64.b64encode(image).decode()

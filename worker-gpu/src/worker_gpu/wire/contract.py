@@ -275,7 +275,7 @@ class RanWith:
     disk_free_bytes: int | None = None
 
     def to_wire(self) -> JsonObject:
-        """The `ran_with` of complete: what is over the contract's bounds is left out, since it only explains."""
+        """Return the `ran_with` of a report. Values over the contract's limits are left out."""
         fitting = [model for model in self.models if len(model[0]) <= MAX_MODEL_PATH_CHARS][:MAX_MODELS_TOLD]
         return {
             "models": [{"path": path, "sha256": sha256} for path, sha256 in fitting],

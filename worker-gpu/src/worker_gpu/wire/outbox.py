@@ -58,7 +58,7 @@ class Outbox:
         self._preview = preview
 
     def flush_progress(self) -> None:
-        """Let the progress that waits go next, whatever its pace: it is the last of its part of the run."""
+        """Send the waiting progress next, without its interval, because it is the last of its part of the run."""
         if self._progress is not None:
             self._waiting.append({"type": "progress", **self._progress.to_wire()})
             self._ends_in_progress = True

@@ -156,24 +156,24 @@ describe('the health of an endpoint', () => {
       clock.pass(3_000);
     }
     expect(seen).toEqual([
-      { stage: 'cold_start', none: false },
-      { stage: 'capacity', none: false },
-      { stage: 'capacity', none: false },
+      { stage: 'cold_start', no_workers: false },
+      { stage: 'capacity', no_workers: false },
+      { stage: 'capacity', no_workers: false },
     ]);
   });
 
   it('opens the circuit breaker after a time without workers, and closes it when there is one', async () => {
     const { stub, clock, runpod } = harness();
     runpod.answer.health = () => runpodHealth({}, 1);
-    expect(await stub.capacity()).toEqual({ stage: 'capacity', none: false });
+    expect(await stub.capacity()).toEqual({ stage: 'capacity', no_workers: false });
     clock.pass(59_999);
-    expect(await stub.capacity()).toEqual({ stage: 'capacity', none: false });
+    expect(await stub.capacity()).toEqual({ stage: 'capacity', no_workers: false });
     clock.pass(3_000);
-    expect(await stub.capacity()).toEqual({ stage: 'capacity', none: true });
+    expect(await stub.capacity()).toEqual({ stage: 'capacity', no_workers: true });
     expect(await stub.breakerState()).toMatchObject({ mode: 'open', cause: 'no_workers' });
     runpod.answer.health = () => runpodHealth({ initializing: 1 }, 1);
     clock.pass(3_000);
-    expect(await stub.capacity()).toEqual({ stage: 'cold_start', none: false });
+    expect(await stub.capacity()).toEqual({ stage: 'cold_start', no_workers: false });
     expect(await stub.breakerState()).toMatchObject({ mode: 'closed' });
   });
 
@@ -219,7 +219,7 @@ describe('the health of an endpoint', () => {
     await made.crash();
     await made.stub.capacity();
     made.clock.pass(30_000);
-    expect(await made.stub.capacity()).toEqual({ stage: 'capacity', none: true });
+    expect(await made.stub.capacity()).toEqual({ stage: 'capacity', no_workers: true });
   });
 
   it('is null in the status while it is unknown', async () => {

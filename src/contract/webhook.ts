@@ -29,7 +29,7 @@ export type WebhookEvent<Type extends DeliveryType = DeliveryType> = {
   /** The same in every attempt. It does not contain a dot, because the signature covers `id.timestamp.body`. */
   id: string;
   type: Type;
-  /** The job of the event; null for events of a webhook. */
+  /** The job of the event; null for an event about a webhook itself, such as a ping. */
   job: string | null;
   /** JSON text. */
   body: string;

@@ -262,7 +262,7 @@ function endOfText(chunk: Uint8Array, from: number, isEscaped: boolean): number 
   }
 }
 
-/** Counts the backslashes directly before `end`, not before `start`. */
+/** Counts the backslashes directly before `end`. Looks back no further than `start`. */
 function backslashesBefore(chunk: Uint8Array, start: number, end: number): number {
   let at = end;
   while (at > start && chunk[at - 1] === BACKSLASH) {

@@ -29,7 +29,7 @@ test('SUCCEEDS and FAILS name every recording', ({ expect }) => {
 
 /**
  * ComfyUI as it was recorded, behind the whole platform. How the worker reads each message, and that the loss of any changes
- * nothing, is proved in `worker-gpu/tests/test_every_message.py`.
+ * nothing, is proved in `worker-gpu/tests/job/test_every_message.py`.
  */
 describe('a job on a recorded ComfyUI', () => {
   test.for(rows(SUCCEEDS))('succeeds with the recorded outputs: $name', async ({ recorded, expected }, { expect }) => {

@@ -169,7 +169,8 @@ export const ISSUE_ERRORS = {
     status: 422,
     title: 'The image has too many pixels',
     text:
-      'The image is over `max_image_pixels`, or its frames are over `max_animation_pixels` or 100,000. ' +
+      'The image has more than `max_image_pixels` pixels, all its frames or pages together have more than ' +
+      '`max_animation_pixels` pixels, or there are more than 100,000 of them. ' +
       'A PNG, JPEG, GIF or WebP file may be at most 512 MiB.',
   },
   empty_file: {

@@ -44,7 +44,7 @@ export const JOB_ERRORS = {
   insufficient_resources: {
     at: ['worker'],
     retryable: true,
-    text: 'The worker had too little free memory or disk space to start.',
+    text: 'The worker had too little free memory or disk space.',
   },
   execution_error: {
     at: ['workflow', 'worker'],
@@ -92,8 +92,8 @@ export const JOB_ERRORS = {
     at: ['provider'],
     retryable: 'sometimes',
     text:
-      'The run failed, or its outcome is unknown. Not retryable where the run may still exist and cannot be stopped ' +
-      '(worker-comfyui).',
+      'The run failed, or its outcome is unknown. Not retryable on a worker-comfyui endpoint when the run may still ' +
+      'exist, because it cannot be stopped.',
   },
   worker_lost: {
     at: ['worker'],

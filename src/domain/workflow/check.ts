@@ -29,7 +29,7 @@ export function checkSize(text: string, maxBytes: number, pointerOf: RequestPoin
         {
           pointer: pointerOf(),
           code: 'workflow_too_large',
-          detail: `The workflow has ${size} bytes. The maximum is ${maxBytes}. ${FILES_ADVICE}`,
+          detail: `The workflow is ${size} bytes. The maximum is ${maxBytes} bytes. ${FILES_ADVICE}`,
         },
       ];
 }

@@ -48,8 +48,9 @@ const AWAKE_MS = 10_000;
  * accepts signals of the current claim only.
  *
  * Storage (SQLite, docs/reference/storage.md): the row of `job` has the state, the pending effects and the end of the
- * log, and is written once per transition; `chunks` has the log before it; `job_spec` has what does not change. Facts
- * about a socket are in its attachment. The newest preview and the frame budget are on the heap only and may be lost.
+ * log, and is written once per transition, except for live progress, which the next write includes; `chunks` has the
+ * log before it; `job_spec` has what does not change. Facts about a socket are in its attachment. The newest preview
+ * and the frame budget are on the heap only and may be lost.
  *
  * Invariants:
  * - state, events and effects of a transition are stored together or not at all, before a watcher or the worker gets
@@ -260,9 +261,9 @@ export class Job extends DurableObject<Env> implements JobRpc {
       this.watchers.preview(this.state, identity.attempt, frame.preview, Date.now());
       return;
     }
-    const { attempt: number, claim } = identity;
+    const { attempt: sender, claim } = identity;
     const { seq } = frame.message;
-    this.apply({ kind: 'worker_message', attempt: number, claim, message: frame.message }, (state, reply) => {
+    this.apply({ kind: 'worker_message', attempt: sender, claim, message: frame.message }, (state, reply) => {
       const attempt = currentAttempt(state);
       if (reply === 'finished' || attempt === undefined) {
         close(socket, attempt === undefined ? CLOSE.over : CLOSE.superseded, 'this attempt no longer counts');

@@ -34,9 +34,9 @@ export type OutboxParts = {
 export type Begun = { effects: readonly DueEffect[]; signals: readonly Signal[] };
 
 /**
- * Carries out the effects that the machine left in the store: each at least once, none twice at a time. An effect that
- * is requested again while it is in progress is repeated afterwards. After a crash, a lease makes an interrupted effect
- * due again.
+ * Carries out the effects that the machine left in the store: each at least once while the machine needs it, and none
+ * twice at a time. An effect that is requested again while it is in progress is repeated afterwards. After a crash, a
+ * lease makes an interrupted effect due again.
  *
  * `send` is the exception: `/run` is never called twice for one attempt. That it began is stored before the call, and a
  * new instance that finds it begun reports an unknown outcome (`run_unknown`).

@@ -46,7 +46,7 @@ export class Pending {
     return [...this.entries.values()].some(({ effect }) => effect.kind !== 'cancel_run');
   }
 
-  /** Adds an effect. An effect in progress is then due again when `done` ends it. */
+  /** Adds an effect, due now. An effect that is in progress becomes due once more after `done`. */
   add(effect: Effect, now: number): void {
     const key = outboxKey(effect);
     const known = this.entries.get(key);

@@ -64,7 +64,7 @@ describe("RunPod's webhook", () => {
     expect((await anyone(`/hooks/runpod/${id}/1?token=${token}`, { method: 'POST' })).status).toBe(200);
   });
 
-  it('names the run when /run never answered, and the gateway polls that run', async () => {
+  it('names the run when the outcome of /run is unknown, and the gateway polls that run', async () => {
     const runpod = fakeRunpod();
     runpod.answer.run = () => new Response(null, { status: 502 });
     const harness = await createJob({ endpoint: 'foreign', worker: 'worker-comfyui' });

@@ -91,7 +91,7 @@ const overridesSchema = z
 
 export const jobRequestSchema = z
   .strictObject({
-    /** Parsed by `workflows/parse.ts`, whose issues say more than a schema can. */
+    /** Parsed by `domain/workflow/parse.ts`, whose issues say more than a schema can. */
     workflow: z.unknown().meta({ type: 'object', minProperties: 1, description: 'A graph in ComfyUI’s API format' }),
     /** Values for `{{ name }}` in the workflow's texts. */
     variables: z

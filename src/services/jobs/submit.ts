@@ -79,7 +79,7 @@ export async function submitJob(
     return ready;
   }
   if (!(await isStillAuthorized())) {
-    await releaseAssets(context, caller, ready.value.fetchRemoteInputs);
+    await releaseAssets(context, caller, ready.value.fetched);
     return fail({ code: 'unauthorized', detail: "The API key was revoked while the job's inputs were being fetched." });
   }
   const { endpoint, finishWithinS, startWithinS, inline, priority } = ready.value;
@@ -108,7 +108,7 @@ export async function submitJob(
   const admission = await inTurn(() => withRpcRetry(() => account.admit(request)));
   cacheQuota(caller.account, admission.quota, context.clock());
   if (admission.kind !== 'admitted') {
-    await releaseAssets(context, caller, ready.value.fetchRemoteInputs);
+    await releaseAssets(context, caller, ready.value.fetched);
     return admission.kind === 'known'
       ? earlierResponse(context, caller, admission)
       : fail(admissionProblem(admission, ready.value));
@@ -164,7 +164,7 @@ async function fetchRemoteInputs(
   caller: Caller,
   checked: Checked,
   shared: Deadline | undefined,
-): Promise<Result<Checked & { fetchRemoteInputs: string[] }, Problem>> {
+): Promise<Result<Checked & { fetched: string[] }, Problem>> {
   const deadline = shared ?? deadlineIn(FETCH_ALL_TIMEOUT_MS);
   const { inputs, issues } = await fetchRemote(context, caller, checked.remote, deadline.signal).finally(() => {
     if (shared === undefined) {
@@ -183,7 +183,7 @@ async function fetchRemoteInputs(
     await releaseAssets(context, caller, hashes);
     return fail(invalidRequest([issue, ...others]));
   }
-  return ok({ ...checked, inputs: all, fetchRemoteInputs: hashes });
+  return ok({ ...checked, inputs: all, fetched: hashes });
 }
 
 /**

@@ -1,6 +1,6 @@
-"""What ComfyUI says and no UTF-8 or JSON can hold (halves of surrogate pairs, NaN) loses no report and no answer.
+"""What ComfyUI says and no UTF-8 or JSON can hold (lone surrogates, NaN) loses no report and no answer.
 
-Python puts a byte of a file name that is no UTF-8 into a text as half of a surrogate pair (PEP 383), and ComfyUI's JSON
+Python puts a byte of a file name that is not UTF-8 into a text as a lone surrogate (PEP 383), and ComfyUI's JSON
 carries it on.
 """
 
@@ -68,7 +68,7 @@ async def handler_of(tmp_path: Path, script: Script) -> AsyncGenerator[Handler]:
 
 
 @pytest.mark.asyncio
-async def test_a_gateways_job_whose_error_holds_half_a_pair_is_reported_and_cleaned_up(tmp_path: Path) -> None:
+async def test_a_gateways_job_whose_error_holds_a_lone_surrogate_is_reported_and_cleaned_up(tmp_path: Path) -> None:
     async with job_harness(tmp_path, failing(f"No such file: '{HALF}'"), SAVE) as harness:
         receipt = await asyncio.wait_for(harness.run(), 20)
 
@@ -79,7 +79,7 @@ async def test_a_gateways_job_whose_error_holds_half_a_pair_is_reported_and_clea
 
 
 @pytest.mark.asyncio
-async def test_names_and_texts_that_hold_half_a_pair_are_stored_under_whole_ones(tmp_path: Path) -> None:
+async def test_names_and_texts_that_hold_a_lone_surrogate_are_stored_with_it_replaced(tmp_path: Path) -> None:
     output: JsonObject = {
         "images": [{"filename": "a.png", "subfolder": "", "type": "output"}],
         "text": [f"saved {HALF}"],
@@ -140,7 +140,7 @@ async def test_a_report_that_cannot_be_sent_becomes_a_bare_one_and_the_workplace
 
 
 @pytest.mark.asyncio
-async def test_a_graph_with_half_a_pair_runs_as_it_was_sent(tmp_path: Path) -> None:
+async def test_a_graph_with_a_lone_surrogate_runs_as_it_was_sent(tmp_path: Path) -> None:
     graph: JsonObject = {**SAVE, "1": {"class_type": "X", "inputs": {"text": "a \ud83d \U0001f600 é"}}}
     async with direct_harness(tmp_path, listing({"text": ["hi"]}, {})) as harness:
         answer = await harness.run({"workflow": graph})
@@ -150,7 +150,7 @@ async def test_a_graph_with_half_a_pair_runs_as_it_was_sent(tmp_path: Path) -> N
 
 
 @pytest.mark.asyncio
-async def test_runpods_sdk_can_send_the_answer_of_a_direct_job_that_holds_half_a_pair(
+async def test_runpods_sdk_can_send_the_answer_of_a_direct_job_that_holds_a_lone_surrogate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[bytes] = []
@@ -189,7 +189,7 @@ async def test_every_chunk_of_a_stream_can_be_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_ticket_that_holds_half_a_pair_is_refused(tmp_path: Path) -> None:
+async def test_a_ticket_that_holds_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
     async with handler_of(tmp_path, failing("x")) as handler:
         answer = await handler({"id": "1", "input": {"job": HALF, "gateway": "https://x"}}, lambda _told: None)
     assert answer == {"job": WHOLE, "attempt": None, "outcome": "refused", "code": "invalid_ticket"}

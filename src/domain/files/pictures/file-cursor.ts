@@ -45,7 +45,7 @@ export class Cursor {
     this.steps = MAX_STEPS + 1;
   }
 
-  /** Returns a copy of `length` bytes from `offset`; null if the file ends before. */
+  /** Returns a copy of `length` bytes from `offset`; null if the file ends before the last of them. */
   *bytes(offset: number, length: number): Parser<DataView | null> {
     if (!(yield* this.fetch(offset, length))) {
       return null;
@@ -59,7 +59,7 @@ export class Cursor {
     return (yield* this.fetch(offset, 1)) ? this.at(offset) : undefined;
   }
 
-  /** Loads these bytes; returns false if the file ends before. */
+  /** Loads these bytes; returns false if the file ends before the last of them or was rejected. */
   private *fetch(offset: number, length: number): Parser<boolean> {
     this.steps += 1;
     if (offset + length > this.size || this.rejected) {

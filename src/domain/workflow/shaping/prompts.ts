@@ -64,7 +64,7 @@ export const textsOf = ({ roleTexts, texts }: Intake, role: Role): string[] =>
 
 type Step = { id: string; role: Role };
 
-/** Whether each positive output comes before its negative one, as in all known nodes: base before refiner. */
+/** Whether each positive output comes before its negative one, as in all known nodes. */
 function inDefaultOrder(positive: ReadonlySet<number>, negative: ReadonlySet<number>): boolean {
   const after = [...negative].toSorted((left, right) => left - right);
   const before = [...positive].toSorted((left, right) => left - right);

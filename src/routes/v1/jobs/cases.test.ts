@@ -16,7 +16,7 @@ import case15 from '../../../../test/fixtures/cases/15-xlabs-negative-not-found.
 
 /**
  * Small inputs that real users met faults with, as whole requests to a gateway that does not know its endpoint's node
- * classes (test/fixtures/cases). Cases 10 and 14 need a ComfyUI: worker-gpu/tests/test_cases.py runs them.
+ * classes (test/fixtures/cases). Cases 10 and 14 need a ComfyUI: worker-gpu/tests/job/test_cases.py runs them.
  */
 
 const dryRun = async (body: unknown) => {

@@ -1,4 +1,4 @@
-"""Tells the gateway how an attempt ended, and sees to it that this counts: outputs that the store lost go up again."""
+"""Reports the end of an attempt to the gateway. Uploads outputs again that the store lost, and repeats the report."""
 
 from collections.abc import Awaitable, Callable, Mapping
 

@@ -53,8 +53,8 @@ class PreviewSink(Protocol):
 @dataclass(frozen=True)
 class JobSpec:
     """What to run. Jobs of one `scope` may share what ComfyUI computed. `shared_folder` is the job's folder below the
-    output folder of a ComfyUI that the worker did not start. `silence_s` 0 means no limit. `extra` is more of
-    `extra_data`, such as a key for API nodes."""
+    output folder of a ComfyUI that the worker did not start. `silence_s` 0 means no limit. `extra` is
+    added to the prompt's `extra_data`, such as a key for API nodes."""
 
     prompt_id: str
     workflow: Mapping[str, JsonObject] = field(repr=False)

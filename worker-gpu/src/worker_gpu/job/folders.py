@@ -1,4 +1,4 @@
-"""The folders of one job in a ComfyUI of ours: empty before it, gone after it, and nobody else's in between.
+"""The folders of one job in a ComfyUI of ours: empty before and after it, and used by no other job in between.
 
 `docs/reference/isolation.md` says what that is for. The package `comfyui_extension/comfy_edge` puts them in force
 inside ComfyUI.
@@ -47,8 +47,8 @@ class ComfyFolders:
 
 
 class JobFolders:
-    """`prepare` before the job, `remove` after it. Jobs of one scope have the same paths, one after the other: what
-    ComfyUI kept of an earlier one may hold them."""
+    """`prepare` before the job, `make_ready` after it, `remove` when the worker stops. Jobs of one scope use the same
+    paths one after the other, because ComfyUI may keep paths of an earlier job."""
 
     def __init__(self, comfy: ComfyFolders, scope: str) -> None:
         self._shared = comfy.shared

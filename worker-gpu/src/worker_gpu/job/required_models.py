@@ -1,4 +1,4 @@
-"""The models that one graph names: here before it is posted, kept until it has ended."""
+"""Brings the models that a graph names to disk before it is posted, and keeps them there until it has ended."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ _CODES: dict[ModelCode, Code] = {
     "store_denied": "input_fetch_failed",
     "model_replaced": "input_fetch_failed",
 }
-"""What a model that cannot be had is to a job; where not named, `model_missing`."""
+"""The job's error code for each model error; `model_missing` for all others."""
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ MIN_CHUNKS = 4
 
 
 class SlowConnection(TransientError):  # noqa: N818 -- named as the condition
-    """The connection is far slower than the others."""
+    """The chunk arrives far slower than the median of recent chunks."""
 
 
 class SpeedTracker:

@@ -15,7 +15,7 @@ MAX_HEADER_BYTES = 64 * 1024 * 1024
 
 
 class Malformed(Exception):  # noqa: N818 -- a state of the file, not of the code
-    """The content of the file does not match its first bytes."""
+    """The rest of the file is not in the format that its first bytes name."""
 
 
 @dataclass(frozen=True)

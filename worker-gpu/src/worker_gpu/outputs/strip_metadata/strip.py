@@ -26,7 +26,7 @@ class StripResult(Enum):
     NOT_SUPPORTED = "not supported"
     """ComfyUI's own savers do not write files of this type."""
     DAMAGED = "damaged"
-    """The content of the file does not match its first bytes."""
+    """The rest of the file is not in the format that its first bytes name."""
 
 
 def strip(path: Path, name: str) -> StripResult:

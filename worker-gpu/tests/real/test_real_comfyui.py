@@ -140,12 +140,13 @@ async def test_a_preview_of_the_job_before_is_no_output_by_its_exact_name(engine
     first = await run(engine, {"1": EMPTY, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}})
     names = [name.removeprefix("temp/") for name in first.gateway.outputs]
     assert len(names) == 2
-    kept = engine.data / "jobs" / "another" / "temp"
+    # Beside the folders of jobs: a folder of another scope among them is deleted before the next job.
+    kept = engine.data / "another" / "temp"
     kept.mkdir(parents=True)
     try:
         for name in names:
             (kept / name).write_bytes(first.gateway.content(f"temp/{name}"))
-            for form in (f"temp/{name}", name, f"{name} [temp]", f"../../another/temp/{name}", str(kept / name)):
+            for form in (f"temp/{name}", name, f"{name} [temp]", f"../../../another/temp/{name}", str(kept / name)):
                 model: JsonObject = {"class_type": "Preview3D", "inputs": {"model_file": form}}
                 harness = await run(engine, {"7": model, "1": EMPTY, "2": SAVE})
                 assert list(harness.gateway.outputs) == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"], form

@@ -166,7 +166,7 @@ export const OWN_LIMITS = {
   asset_retention: z.number().positive().max(MAX_KEPT_S).optional(),
 };
 
-/** Sizes and counts. A request over one is refused with a 4xx that names it. */
+/** Sizes and counts. A request that exceeds one is refused with a 4xx that names the limit. */
 export const limitsSchema = z.strictObject({ ...ACCOUNT_LIMITS, ...REQUEST_LIMITS });
 export type Limits = z.infer<typeof limitsSchema>;
 

@@ -216,7 +216,10 @@ export interface WebhookRpc {
   rotateSecret(account: string, secret: string, overlap_ms: number): WebhookView | null;
   /** Removes the webhook and all it stored. False when there is none or it is another account's. */
   delete(account: string): Promise<boolean>;
-  /** Queues an event if the webhook's filter has its type. Durable when it returns; a known event changes nothing. */
+  /**
+   * Queues an event if the webhook's filter has its type. Durable when it returns; an event it already has changes
+   * nothing.
+   */
   enqueue(event: WebhookEvent): void;
   /** Queues a test event, regardless of the filter. */
   ping(account: string, event: WebhookEvent<typeof PING>): { queued: DeliveryView } | { refused: WebhookRefusal };

@@ -129,7 +129,7 @@ export class Files {
       return;
     }
     await this.markAndDelete(this.assets.expired(now), now);
-    // A second deletion could hit a file that was put again after the first.
+    // Skips deletions in progress: a second one could remove a file that was stored again after the first.
     const left = this.assets.pendingDeletions().filter((sha256) => !this.deleting.has(sha256));
     if (left.length > 0) {
       await this.delete(left);

@@ -92,7 +92,7 @@ describe('frames of a channel beyond FRAME_BURST', () => {
     expect((await view(rig)).status).toBe('running');
   });
 
-  it('use the budget of their time, so that later frames are processed', async () => {
+  it('count against the budget too; frames are processed again once time has refilled it', async () => {
     const { rig, channel, clock } = await open();
     await flood(channel, 1, FRAME_BURST, progress);
     await flood(channel, FRAME_BURST + 1, 500, sync);

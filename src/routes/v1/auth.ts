@@ -174,7 +174,7 @@ async function isEqualText(left: string, right: string): Promise<boolean> {
   return a !== undefined && b !== undefined && crypto.subtle.timingSafeEqual(a, b);
 }
 
-/** Work that the response does not wait for. A lost record of use is written again with the next use. */
+/** Runs work without delaying the response. If recording a key's use fails, the next use records it again. */
 function runInBackground(c: V1Context, work: Promise<void>): void {
   const quiet = work.catch(() => {});
   try {

@@ -41,7 +41,7 @@ export const usageByJob = (
     ({ job }) => job,
   );
 
-/** Yields the same for all pages. A job that ends during the export is included when its day is in the range. */
+/** Yields the rows of all pages of `usageByJob`. Includes a job that ends during the export on a day in the range. */
 export async function* usageLines(context: ServiceContext, caller: Caller, days: Days): AsyncGenerator<JobUsageRow[]> {
   for (let after: string | null = null; ;) {
     const rows: JobUsageRow[] = await listUsage(context.env.DB, caller.account, {

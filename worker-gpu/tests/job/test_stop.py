@@ -43,7 +43,7 @@ async def test_a_cancel_stops_the_prompt_and_is_reported(tmp_path: Path, jobs_ap
         assert used in harness.comfy.calls
 
 
-async def test_a_cancel_said_twice_is_one_cancel(tmp_path: Path) -> None:
+async def test_a_cancel_sent_twice_cancels_once(tmp_path: Path) -> None:
     async with job_harness(tmp_path, holding(), GRAPH) as harness:
         running = await started(harness)
         await harness.gateway.say({"cancel": True, "reason": "client"})

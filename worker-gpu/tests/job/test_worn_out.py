@@ -39,7 +39,7 @@ async def test_memory_that_ran_out_twice_is_reported_and_the_receipt_asks_for_an
         assert len(harness.comfy.prompts) == 2
 
 
-async def test_outputs_told_before_memory_ran_out_are_in_the_report_of_the_second_try(tmp_path: Path) -> None:
+async def test_outputs_of_a_first_try_that_ran_out_of_memory_are_in_the_final_report(tmp_path: Path) -> None:
     names = iter(("a.png", "b.png"))
     stages: list[Harness] = []
 

@@ -200,7 +200,7 @@ describe('a job on worker-comfyui', () => {
     expect(error?.message).not.toMatch(/\/comfyui/);
   });
 
-  it('deletes a stored file that is not an output, when a message is valid base64', async () => {
+  it('fails, and deletes the file stored from a message that is valid base64', async () => {
     const harness = await jobWithResult(fakeRunpod(), completed({ status: 'success', message: 'done' }));
     expect(await view(harness)).toMatchObject({ status: 'failed', error: { code: 'output_missing' }, outputs: [] });
     expect((await env.BUCKET.list({ prefix: `outputs/${ACCOUNT}/${harness.id}/` })).objects).toEqual([]);

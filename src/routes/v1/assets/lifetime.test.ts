@@ -185,7 +185,7 @@ describe('the life of an asset', () => {
     expect(await isThere(account, asset)).toBe(false);
   });
 
-  it('is kept in the records after a sweep that failed in R2', async () => {
+  it('leaves a record until the next sweep when R2 fails to delete the file', async () => {
     const clock = frozenClock();
     const { account, call } = await newClient();
     const asset = await uploaded(call);

@@ -71,7 +71,7 @@ describe('a list of jobs', () => {
     expect(await idsOf(`?created_after=${later}`)).toEqual([]);
   });
 
-  it('keeps its filter on later pages when it is sent again', async () => {
+  it('applies a filter to a later page when the filter is sent again with the cursor', async () => {
     const first = await pageOf('?metadata.order=7&limit=1');
     expect(first).toMatchObject({ has_more: true, data: [{ id: canceled.id }] });
     const second = await pageOf(`?metadata.order=7&limit=1&cursor=${first.next_cursor}`);

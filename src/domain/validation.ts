@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { IssueCode } from '../contract/errors.ts';
-import { MAX_LISTED_ISSUES, pointer, quote, type Issue } from './problems.ts';
+import { invalidRequest, MAX_LISTED_ISSUES, pointer, quote, type Issue, type Problem } from './problems.ts';
+import { fail, ok, type Result } from './result.ts';
 
 type ZodIssue = z.core.$ZodIssue;
 
@@ -11,6 +12,23 @@ export function issuesOf(error: z.ZodError, base: readonly PropertyKey[] = []): 
   return first === undefined
     ? [{ pointer: pointer(base), code: 'invalid_value', detail: 'The value is invalid.' }]
     : [first, ...rest];
+}
+
+/**
+ * Parses a body with a schema and reports all issues together.
+ * @param contentIssues issues that the schema cannot find; they come after its own
+ */
+export function parseBody<T extends z.ZodType>(
+  schema: T,
+  body: unknown,
+  contentIssues: readonly Issue[] = [],
+): Result<z.infer<T>, Problem> {
+  const parsed = schema.safeParse(body);
+  if (!parsed.success) {
+    return fail(invalidRequest([...issuesOf(parsed.error), ...contentIssues]));
+  }
+  const [first, ...rest] = contentIssues;
+  return first === undefined ? ok(parsed.data) : fail(invalidRequest([first, ...rest]));
 }
 
 function fromZod(issue: ZodIssue, base: readonly PropertyKey[]): Issue[] {

@@ -2,10 +2,10 @@ import type { AccountLimits } from '../../contract/limits.ts';
 import { ownLimitsSchema } from '../../contract/limits.ts';
 import { insertAudit } from '../../storage/d1/audit.ts';
 import type { ServiceContext } from '../context.ts';
-import { issuesOf } from '../../domain/validation.ts';
+import { parseBody } from '../../domain/validation.ts';
 import { accountOf, type Actor } from '../auth/actor.ts';
 import { accountName } from '../keys/request.ts';
-import { invalidRequest, notFound, type Problem } from '../../domain/problems.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
 
@@ -38,13 +38,9 @@ export async function setLimits(
   if (!accountName.safeParse(account).success) {
     return fail(notFound);
   }
-  const parsed = ownLimitsSchema.safeParse(body);
-  if (!parsed.success) {
-    const [first, ...rest] = issuesOf(parsed.error);
-    if (first === undefined) {
-      throw new Error('The limits were rejected without an issue.');
-    }
-    return fail(invalidRequest([first, ...rest]));
+  const parsed = parseBody(ownLimitsSchema, body);
+  if (!parsed.ok) {
+    return parsed;
   }
   await insertAudit(context.env.DB, {
     id: context.newId(),
@@ -55,7 +51,7 @@ export async function setLimits(
     action: 'limits.set',
     target: account,
     request_id: actor.requestId,
-    changes: parsed.data,
+    changes: parsed.value,
   });
-  return ok(await withRpcRetry(() => context.env.ACCOUNT.getByName(account).setLimits(parsed.data)));
+  return ok(await withRpcRetry(() => context.env.ACCOUNT.getByName(account).setLimits(parsed.value)));
 }

@@ -3,7 +3,7 @@ import { isUuidV7 } from '../../lib/ids.ts';
 import { expiryOf, signToken, isTokenValid } from '../../providers/tokens.ts';
 import type { KeyRecord } from '../../storage/d1/keys.ts';
 import type { Caller, ServiceContext } from '../context.ts';
-import { issuesOf } from '../../domain/validation.ts';
+import { parseBody } from '../../domain/validation.ts';
 import { getJob } from '../jobs/get.ts';
 import { keyOf, type SecretUse } from './verify-key.ts';
 import { invalidRequest, type Problem } from '../../domain/problems.ts';
@@ -39,9 +39,9 @@ export async function createReadToken(
   id: string,
   body: unknown,
 ): Promise<Result<ReadToken, Problem>> {
-  const parsed = readTokenRequestSchema.safeParse(body);
-  if (!parsed.success) {
-    return fail(invalidRequest(issuesOf(parsed.error)));
+  const parsed = parseBody(readTokenRequestSchema, body);
+  if (!parsed.ok) {
+    return parsed;
   }
   const job = await getJob(context, caller, id);
   if (!job.ok) {
@@ -50,7 +50,7 @@ export async function createReadToken(
   const now = context.clock();
   const latest = Math.min(Math.max(now, job.value.deadline) + MARGIN_S * 1000, secret.ends_at ?? Infinity);
   const longest = Math.floor((latest - now) / 1000);
-  const { expires_in = longest } = parsed.data;
+  const { expires_in = longest } = parsed.value;
   if (expires_in > longest) {
     const detail = `"expires_in" must be at most ${longest} seconds for this job.`;
     return fail(invalidRequest([{ pointer: '#/expires_in', code: 'out_of_range', detail }]));

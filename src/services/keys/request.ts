@@ -2,10 +2,10 @@ import { z } from 'zod';
 import { nodePolicySchema } from '../../config/schema.ts';
 import { parseRange } from '../../domain/net/cidr.ts';
 import type { ServiceContext } from '../context.ts';
-import { issuesOf } from '../../domain/validation.ts';
+import { parseBody } from '../../domain/validation.ts';
 import { timestampText } from '../../domain/formats.ts';
-import { invalidRequest, pointer, quote, type Problem, type Issue } from '../../domain/problems.ts';
-import { fail, ok, type Result } from '../../domain/result.ts';
+import { pointer, quote, type Problem, type Issue } from '../../domain/problems.ts';
+import type { Result } from '../../domain/result.ts';
 import { ENVIRONMENTS } from '../../domain/key/format.ts';
 import { GRANTS } from '../../domain/key/scopes.ts';
 
@@ -87,13 +87,7 @@ export function checkBody<T extends z.ZodType>(
   body: unknown,
   context: ServiceContext,
 ): Result<z.infer<T>, Problem> {
-  const parsed = schema.safeParse(body);
-  const issues: Issue[] = [...(parsed.success ? [] : issuesOf(parsed.error)), ...contentIssues(body, context)];
-  const [first, ...rest] = issues;
-  if (first !== undefined) {
-    return fail(invalidRequest([first, ...rest]));
-  }
-  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'The body is invalid.' });
+  return parseBody(schema, body, contentIssues(body, context));
 }
 
 /**

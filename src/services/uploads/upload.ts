@@ -6,7 +6,7 @@ import { presigner } from '../../storage/r2/presign.ts';
 import { findAsset } from '../../storage/r2/assets.ts';
 import { clearParts, listParts } from '../../storage/r2/upload-parts.ts';
 import type { Caller, ServiceContext } from '../context.ts';
-import { issuesOf } from '../../domain/validation.ts';
+import { parseBody } from '../../domain/validation.ts';
 import { inputNameIssue } from '../../domain/workflow/input-name.ts';
 import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
@@ -56,18 +56,18 @@ export async function openUpload(
   caller: Caller,
   body: unknown,
 ): Promise<Result<{ view: UploadView; created: boolean }, Problem>> {
-  const parsed = uploadRequestSchema.safeParse(body);
-  if (!parsed.success) {
-    return refuse(issuesOf(parsed.error));
+  const parsed = parseBody(uploadRequestSchema, body);
+  if (!parsed.ok) {
+    return parsed;
   }
-  const { size_bytes, sha256, name = null, part_bytes } = parsed.data;
+  const { size_bytes, sha256, name = null, part_bytes } = parsed.value;
   const { max_upload_bytes } = context.config.limits;
   if (size_bytes > max_upload_bytes) {
     return fail(tooLarge(max_upload_bytes));
   }
   const issue = issueOf(name, { size_bytes, part_bytes });
   if (issue !== null) {
-    return refuse([issue]);
+    return fail(invalidRequest([issue]));
   }
   const account = context.env.ACCOUNT.getByName(caller.account);
   const id = context.newId();
@@ -177,12 +177,4 @@ function issueOf(name: string | null, plan: { size_bytes: number; part_bytes: nu
         detail: `A file may have at most ${MAX_PARTS} parts. Use larger parts.`,
       }
     : null;
-}
-
-function refuse(issues: readonly Issue[]): Result<never, Problem> {
-  const [first, ...rest] = issues;
-  if (first === undefined) {
-    throw new Error('The upload was rejected without an issue.');
-  }
-  return fail(invalidRequest([first, ...rest]));
 }

@@ -3,10 +3,11 @@ import type { WebhookView } from '../../contract/webhook.ts';
 import { isUuidV7, systemRandom } from '../../lib/ids.ts';
 import { deleteWebhook, insertWebhook, webhooksOf } from '../../storage/d1/webhooks.ts';
 import type { Caller, ServiceContext } from '../context.ts';
-import { issuesOf } from '../../domain/validation.ts';
-import { invalidRequest, notFound, type Problem, type Issue } from '../../domain/problems.ts';
+import { parseBody } from '../../domain/validation.ts';
+import { notFound, type Problem } from '../../domain/problems.ts';
 import { withRpcRetry } from '../../durable-objects/shared/rpc-retry.ts';
 import { fail, ok, type Result } from '../../domain/result.ts';
+import { isRecord } from '../../domain/workflow/parse.ts';
 import { newSecret } from '../../domain/webhook/secret.ts';
 import { MAX_WEBHOOKS, newWebhookSchema, rotationSchema, urlIssues, webhookChangeSchema } from './request.ts';
 
@@ -115,14 +116,6 @@ export function check<T extends z.ZodType>(
   body: unknown,
   context: ServiceContext,
 ): Result<z.infer<T>, Problem> {
-  const parsed = schema.safeParse(body);
-  const issues: Issue[] = parsed.success ? [] : issuesOf(parsed.error);
-  if (typeof body === 'object' && body !== null && 'url' in body && typeof body.url === 'string') {
-    issues.push(...urlIssues(body.url, context.config.publicUrl));
-  }
-  const [first, ...rest] = issues;
-  if (first !== undefined) {
-    return fail(invalidRequest([first, ...rest]));
-  }
-  return parsed.success ? ok(parsed.data) : fail({ code: 'invalid_request', detail: 'The body is invalid.' });
+  const url = isRecord(body) && typeof body['url'] === 'string' ? body['url'] : undefined;
+  return parseBody(schema, body, urlIssues(url, context.config.publicUrl));
 }

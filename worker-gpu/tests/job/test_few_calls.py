@@ -1,4 +1,4 @@
-"""What a job asks of ComfyUI and of the disk: no call that a message made needless, and no file nobody reads."""
+"""The calls that a job makes to ComfyUI and the files that it writes: none that it does not need."""
 
 import asyncio
 import base64
@@ -86,7 +86,7 @@ async def test_a_prompt_whose_report_is_missing_is_looked_up_in_the_history(tmp_
         assert "GET /history" in calls_of(harness.comfy)
 
 
-async def test_a_run_whose_success_is_not_told_is_looked_up_in_the_history(tmp_path: Path) -> None:
+async def test_success_without_a_message_is_read_from_the_history(tmp_path: Path) -> None:
     async with direct_harness(tmp_path, saving({"a.png": PNG}, succeeds=False)) as harness:
         answer = await harness.run({"workflow": SAVE})
 
@@ -141,7 +141,7 @@ async def test_a_run_after_which_messages_may_be_missing_does_not_end_by_message
     assert not any(isinstance(event, RunEnded) for event in happenings_of(run, SUCCESS, END))
 
 
-async def test_a_node_made_by_expansion_is_told_by_the_node_it_stands_for() -> None:
+async def test_node_made_by_expansion_is_reported_as_the_node_it_replaces() -> None:
     run = PromptState("p", {"1": "A"})
     listed = reported("executed", node="1.0.3", display_node="1", output=LISTED)
     found = happenings_of(run, START, listed, SUCCESS, END)

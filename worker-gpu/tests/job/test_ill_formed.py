@@ -68,7 +68,7 @@ async def handler_of(tmp_path: Path, script: Script) -> AsyncGenerator[Handler]:
 
 
 @pytest.mark.asyncio
-async def test_a_gateways_job_whose_error_holds_a_lone_surrogate_is_reported_and_cleaned_up(tmp_path: Path) -> None:
+async def test_gateway_job_whose_error_has_a_lone_surrogate_is_reported(tmp_path: Path) -> None:
     async with job_harness(tmp_path, failing(f"No such file: '{HALF}'"), SAVE) as harness:
         receipt = await asyncio.wait_for(harness.run(), 20)
 

@@ -248,7 +248,7 @@ async def test_comfyui_gets_no_secret_of_the_worker() -> None:
     assert scrubbed(env) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0", "PYTHONUNBUFFERED": "1"}
 
 
-def told_in(file: str) -> JsonObject:
+def results_in(file: str) -> JsonObject:
     return maybe_object(yaml.safe_load(Path(file).read_text("utf-8")))
 
 
@@ -304,7 +304,7 @@ async def test_datasets_are_saved_in_the_output_folder_where_the_worker_finds_th
     comfy.end()
 
     files = [value for flag, value in pairwise(comfy.arguments) if flag == "--extra-model-paths-config"]
-    reported = maybe_object(told_in(files[-1])["results"])
+    reported = maybe_object(results_in(files[-1])["results"])
     output = str(settings.data_dir / "output")
     assert (reported["base_path"], reported["datasets"], reported["is_default"]) == (output, ".", True)
     assert output in comfy.arguments

@@ -204,7 +204,7 @@ async def test_a_comfyui_that_cannot_be_launched_again_leaves_the_answer_as_it_i
             assert 'cause="ComfyUI cannot be launched: FileNotFoundError"' in harness.log.getvalue()
 
             graph: JsonObject = {"workflow": {**SAVE}}
-            answer = await run_direct(harness.context, "1", graph, lambda _told: None)
+            answer = await run_direct(harness.context, "1", graph, lambda _progress: None)
             assert (answer["code"], answer["message"]) == ("comfyui_unavailable", NEVER_STARTED)
     finally:
         comfy.end()

@@ -111,7 +111,7 @@ async def test_the_deadline_stops_the_prompt_and_fails_the_job(tmp_path: Path) -
         assert harness.comfy.running is None
 
 
-async def test_a_deadline_told_by_the_gateway_is_a_timeout_too(tmp_path: Path) -> None:
+async def test_deadline_sent_by_the_gateway_is_a_timeout_too(tmp_path: Path) -> None:
     async with job_harness(tmp_path, holding(), GRAPH) as harness:
         running = await started(harness)
         await harness.gateway.say({"cancel": True, "reason": "deadline"})
@@ -191,7 +191,7 @@ async def test_a_prompt_that_does_not_let_go_is_given_up_after_a_while(tmp_path:
         assert time.monotonic() - began >= harness.context.timeouts.cancel_s
 
 
-async def test_an_upload_told_that_the_job_is_over_stops_the_prompt(tmp_path: Path) -> None:
+async def test_upload_refused_because_the_job_has_ended_stops_the_prompt(tmp_path: Path) -> None:
     shown: JsonObject = {"images": [{"filename": "t.png", "subfolder": f"{JOB}.1", "type": "output"}]}
 
     async def script(comfy: FakeComfy, prompt: Prompt) -> JsonObject | None:

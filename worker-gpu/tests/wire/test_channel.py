@@ -1,4 +1,4 @@
-"""The channel over bad connections: every message arrives once and in order, whatever breaks."""
+"""The channel over bad connections: every message arrives once and in order, after any break."""
 
 import asyncio
 import dataclasses
@@ -102,7 +102,7 @@ async def test_a_new_token_is_used_from_then_on(tmp_path: Path) -> None:
         assert receipt.outcome == "succeeded"
 
 
-async def test_a_channel_that_falls_silent_is_opened_anew(tmp_path: Path) -> None:
+async def test_silent_channel_is_opened_again(tmp_path: Path) -> None:
     gate = Gate("executed")
     timeouts = dataclasses.replace(QUICK, ping_s=10.0, ping_silence_s=0.05)
     async with job_harness(tmp_path, playing(CASE, gate=gate), CASE.graph, timeouts=timeouts) as harness:
